@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a new user needs; both install what is missing.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 4
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test check fmt lint types layers unit integration faults e2e servers install clean
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml deploy/install.sh
+	PYTHON=$(PYTHON) bash deploy/install.sh $(VENV)
+	@touch $@
+install: $(STAMP) ## the package and its development tools, in .venv
+servers: ## etcd and Prometheus from Debian, if they are not here yet
+	@bash deploy/servers.sh
+
+demo: $(STAMP) ## watch a bad canary being caught
+	$(BIN)/killswitch demo --speed 10
+test: $(STAMP) servers lint types layers ## everything
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests
+check: $(STAMP) lint types layers unit ## the fast loop
+lint: $(STAMP)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+fmt: $(STAMP) ## format and mend what can be mended
+	$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
+types: $(STAMP)
+	$(BIN)/mypy
+layers: $(STAMP)
+	$(BIN)/lint-imports
+unit: $(STAMP)
+	$(BIN)/pytest -q -n $(WORKERS) tests/unit
+integration faults e2e: $(STAMP) servers
+	$(BIN)/pytest -n $(WORKERS) tests/$@
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,82 @@
+"""What can go wrong, sorted by what the caller may do about it.
+
+::
+
+    KillswitchError
+    +-- Refused              fix it: the request itself is wrong; nothing was changed
+    |   +-- IllegalTransition   the flag's state table has no such row (flag.py)
+    |   +-- BadDocument         a stored or received document cannot be understood
+    |   +-- BadRules            rule files refused; carries every problem (rules/loading.py)
+    |   +-- BadSettings         settings refused; carries every problem
+    |   +-- UnknownRollout      nobody knows that name; the message lists the known ones
+    |   +-- AccessDenied        the other side knows us and says no: credentials, TLS, permissions
+    +-- Unavailable          retry it later: surely nothing was changed
+    +-- OutcomeUnknown       re-read: the change may or may not have been applied, now or later
+
+Every message says what to do next. No message ever holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class KillswitchError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class Refused(KillswitchError):
+    """The request itself is wrong; trying again will not help."""
+
+
+class IllegalTransition(Refused):
+    """The flag may not change this way."""
+
+
+class BadDocument(Refused):
+    """A document is corrupt, truncated, of another format, or of another rollout."""
+
+
+class BadRules(Refused):
+    """Rule files are refused. ``problems`` holds one printable line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class BadSettings(Refused):
+    """Settings are refused. ``problems`` holds one printable line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class UnknownRollout(Refused):
+    """No flag and no rule file bears this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        listed = ", ".join(self.known) if self.known else "none yet; `killswitch arm` makes one"
+        super().__init__(f"no rollout is called {name!r}; known rollouts: {listed}")
+
+
+class AccessDenied(Refused):
+    """The server refuses our credentials, certificate or permissions."""
+
+
+class Unavailable(KillswitchError):
+    """The other side did not answer usefully; surely nothing was changed.
+
+    ``retry_after`` is the wait the other side asked for, in seconds, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class OutcomeUnknown(KillswitchError):
+    """A change was sent and no answer came: it may have been applied, or may be still."""

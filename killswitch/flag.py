@@ -1,0 +1,492 @@
+"""The flag: the one document per rollout that routers obey, and the table of what it may become.
+
+States: absent, armed, tripped. `TRANSITIONS` is the whole law; every function below looks its row up
+first, and an illegal change raises `IllegalTransition` and changes nothing. No I/O and no clock:
+``now`` is Unix seconds, given by the caller.
+
+Asymmetry: lowering exposure is always allowed; raising it needs a person or a stage plan.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from killswitch.errors import BadDocument, IllegalTransition
+from killswitch.timestamps import from_iso, to_iso
+
+FORMAT = 1
+MAX_DOCUMENT_BYTES = 64 * 1024
+HOLD_BACK_PERCENT = 1.0
+STAGES: Mapping[str, float] = {
+    "shadow": 0.0,
+    "ramp_1": 1.0,
+    "ramp_5": 5.0,
+    "ramp_25": 25.0,
+    # not 100: at 100 % there is no control cohort left to compare with
+    "full": 100.0 - HOLD_BACK_PERCENT,
+}
+AA = "aa"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
+_STAGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
+
+
+class State(StrEnum):
+    ABSENT = "absent"  # no document; never written
+    ARMED = "armed"
+    TRIPPED = "tripped"
+
+
+class Action(StrEnum):
+    ARM = "arm"
+    TRIP = "trip"
+    REARM = "rearm"
+    RAISE = "raise"
+    LOWER = "lower"
+    END = "end"
+
+
+class Actor(StrEnum):
+    PERSON = "person"
+    CONTROLLER = "controller"
+    STAGE_PLAN = "stage_plan"
+
+
+# (state, action) -> (next state, who may). Anything not listed is illegal.
+TRANSITIONS: Mapping[tuple[State, Action], tuple[State, frozenset[Actor]]] = {
+    (State.ABSENT, Action.ARM): (State.ARMED, frozenset({Actor.PERSON})),
+    (State.ARMED, Action.TRIP): (State.TRIPPED, frozenset({Actor.PERSON, Actor.CONTROLLER})),
+    (State.TRIPPED, Action.REARM): (State.ARMED, frozenset({Actor.PERSON})),
+    (State.ARMED, Action.RAISE): (State.ARMED, frozenset({Actor.PERSON, Actor.STAGE_PLAN})),
+    (State.ARMED, Action.LOWER): (State.ARMED, frozenset(Actor)),
+    (State.ARMED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
+    (State.TRIPPED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
+}
+
+# what a person should do instead
+_HINTS: Mapping[tuple[State, Action], str] = {
+    (
+        State.TRIPPED,
+        Action.ARM,
+    ): "it is tripped; look at `killswitch explain`, then use `killswitch rearm {name} --reason …`",
+    (State.ARMED, Action.ARM): "it is armed already; use `killswitch stage {name} …` to change its percent",
+    (State.ARMED, Action.REARM): "it is armed already; nothing to re-arm",
+    (State.ABSENT, Action.REARM): "it has no flag; use `killswitch arm {name} --percent …`",
+    (State.TRIPPED, Action.TRIP): "it is tripped already; all traffic goes to control",
+    (State.ABSENT, Action.TRIP): "it has no flag, so routers already send everything to control",
+    (State.TRIPPED, Action.RAISE): "it is tripped; use `killswitch rearm {name} --reason …`",
+    (State.TRIPPED, Action.LOWER): "it is tripped; its percent is 0 already",
+    (State.ABSENT, Action.END): "it has no flag; nothing to end",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntry:
+    """One step of a generation's ramp: from ``at`` on, ``percent`` of users were in the canary."""
+
+    stage: str
+    percent: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """Why and when a flag was tripped, and where the ramp stood."""
+
+    at: float
+    by: str
+    reason: str
+    incident: str
+    rules: tuple[str, ...]
+    percent_before: float
+    stage_before: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """The document. ``canary_percent`` is 0 to 100; times are Unix seconds.
+
+    In stage ``aa`` the canary cohort is served by the control model: then ``canary`` *is* the control
+    model, so that a reader that knows nothing of stages does the right thing, and ``canary_after_aa``
+    keeps the name of the model the rollout is about.
+    """
+
+    rollout: str
+    generation: int
+    state: State
+    stage: str
+    canary_percent: float
+    control: str
+    canary: str
+    salt: str
+    armed_at: float
+    stages: tuple[StageEntry, ...]
+    updated_at: float
+    updated_by: str
+    trip: Trip | None = None
+    canary_after_aa: str | None = None
+
+    @property
+    def armed(self) -> bool:
+        return self.state is State.ARMED
+
+    @property
+    def rollout_canary(self) -> str:
+        """The model the rollout is about, in every stage."""
+        return self.canary_after_aa or self.canary
+
+
+def check_rollout_name(name: str) -> str:
+    """The name itself. Raises BadDocument for what could not stand in a key, a label or a file name."""
+    if not _NAME.match(name):
+        raise BadDocument(
+            f"rollout name {name!r}: use 1 to 63 of a-z 0-9 . _ - and begin and end with a letter or digit"
+        )
+    return name
+
+
+def _require(flag: Flag | None, action: Action, actor: Actor, name: str) -> State:
+    state = flag.state if flag is not None else State.ABSENT
+    row = TRANSITIONS.get((state, action))
+    if row is None:
+        hint = _HINTS.get((state, action), "the state table has no such change")
+        raise IllegalTransition(f"cannot {action.value} {name}: {hint.format(name=name)}")
+    next_state, allowed = row
+    if actor not in allowed:
+        raise IllegalTransition(
+            f"cannot {action.value} {name}: a {actor.value.replace('_', ' ')} may not; "
+            f"only {' or '.join(sorted(a.value.replace('_', ' ') for a in allowed))}"
+        )
+    return next_state
+
+
+def _check_percent(percent: float, *, has_baseline: bool, name: str) -> float:
+    if not math.isfinite(percent) or not 0.0 <= percent <= 100.0:
+        raise IllegalTransition(f"percent {percent!r} for {name}: give a number from 0 to 100")
+    if percent > STAGES["full"] and not has_baseline:
+        raise IllegalTransition(
+            f"percent {percent:g} for {name}: above {STAGES['full']:g} % no control cohort is left to compare "
+            f"with, so a regression could not be seen; use --stage full ({STAGES['full']:g} %), or store a "
+            "baseline of control's last healthy day first"
+        )
+    return percent
+
+
+def _check_stage(stage: str) -> str:
+    if not _STAGE.match(stage):
+        raise IllegalTransition(f"stage {stage!r}: use 1 to 32 of a-z 0-9 _ -")
+    return stage
+
+
+def resolve_stage(stage: str | None, percent: float | None) -> tuple[str, float]:
+    """Fill in whichever of the two was left out: a known stage has a percent; a bare percent is ``custom``.
+
+    Raises IllegalTransition when neither is given or a stage of the user's own comes without percent.
+    """
+    if stage is None:
+        if percent is None:
+            raise IllegalTransition("say how far to go: --stage ramp_5 or --percent 5")
+        for known, usual in STAGES.items():
+            if usual == percent:
+                return known, percent
+        return "custom", percent
+    if percent is None:
+        if stage not in STAGES:
+            known_stages = ", ".join(STAGES)
+            raise IllegalTransition(f"stage {stage!r} has no percent of its own (known: {known_stages}); add --percent")
+        percent = STAGES[stage]
+    return stage, percent
+
+
+def _models(flag_control: str, canary: str, stage: str) -> tuple[str, str | None]:
+    return (flag_control, canary) if stage == AA else (canary, None)
+
+
+def arm(
+    flag: Flag | None,
+    *,
+    rollout: str,
+    control: str,
+    canary: str,
+    percent: float,
+    stage: str,
+    now: float,
+    by: str,
+    generation: int = 1,
+    salt: str = "",
+    actor: Actor = Actor.PERSON,
+    has_baseline: bool = False,
+) -> Flag:
+    """Absent -> armed. ``generation`` is 1, or one more than the newest incident of an earlier life."""
+    _require(flag, Action.ARM, actor, rollout)
+    check_rollout_name(rollout)
+    _check_stage(stage)
+    _check_percent(percent, has_baseline=has_baseline, name=rollout)
+    if not control or not canary or control == canary:
+        raise IllegalTransition(
+            f"cannot arm {rollout}: control and canary must be two different models, got {control!r} and {canary!r}"
+        )
+    served, after_aa = _models(control, canary, stage)
+    return Flag(
+        rollout=rollout,
+        generation=generation,
+        state=State.ARMED,
+        stage=stage,
+        canary_percent=percent,
+        control=control,
+        canary=served,
+        canary_after_aa=after_aa,
+        salt=salt,
+        armed_at=now,
+        stages=(StageEntry(stage, percent, now),),
+        updated_at=now,
+        updated_by=by,
+    )
+
+
+def trip(
+    flag: Flag | None,
+    *,
+    rollout: str,
+    reason: str,
+    rules: tuple[str, ...],
+    incident: str,
+    now: float,
+    by: str,
+    actor: Actor,
+) -> Flag:
+    """Armed -> tripped: percent 0 from here on, until a person re-arms."""
+    _require(flag, Action.TRIP, actor, rollout)
+    assert flag is not None
+    return replace(
+        flag,
+        state=State.TRIPPED,
+        canary_percent=0.0,
+        trip=Trip(now, by, reason, incident, rules, flag.canary_percent, flag.stage),
+        updated_at=now,
+        updated_by=by,
+    )
+
+
+def rearm(
+    flag: Flag | None,
+    *,
+    rollout: str,
+    reason: str,
+    now: float,
+    by: str,
+    percent: float = STAGES["ramp_1"],
+    stage: str = "ramp_1",
+    actor: Actor = Actor.PERSON,
+    has_baseline: bool = False,
+) -> Flag:
+    """Tripped -> armed by a person, with a reason; generation + 1.
+
+    ``armed_at`` is never earlier than the trip, however the person's clock runs: the data that
+    tripped the last generation must not trip this one.
+    """
+    _require(flag, Action.REARM, actor, rollout)
+    assert flag is not None
+    if not reason.strip():
+        raise IllegalTransition(f"cannot rearm {rollout}: say why with --reason")
+    _check_stage(stage)
+    _check_percent(percent, has_baseline=has_baseline, name=rollout)
+    armed_at = max(now, flag.trip.at) if flag.trip is not None else now
+    served, after_aa = _models(flag.control, flag.rollout_canary, stage)
+    return replace(
+        flag,
+        generation=flag.generation + 1,
+        state=State.ARMED,
+        stage=stage,
+        canary_percent=percent,
+        canary=served,
+        canary_after_aa=after_aa,
+        armed_at=armed_at,
+        stages=(StageEntry(stage, percent, armed_at),),
+        trip=None,
+        updated_at=armed_at,
+        updated_by=by,
+    )
+
+
+def set_stage(
+    flag: Flag | None,
+    *,
+    rollout: str,
+    percent: float,
+    stage: str,
+    now: float,
+    by: str,
+    actor: Actor,
+    has_baseline: bool = False,
+) -> Flag:
+    """Change percent and stage while armed; raising it is not for controllers."""
+    raises = flag is None or percent > flag.canary_percent or (flag.stage == AA != stage)
+    _require(flag, Action.RAISE if raises else Action.LOWER, actor, rollout)
+    assert flag is not None
+    _check_stage(stage)
+    _check_percent(percent, has_baseline=has_baseline, name=rollout)
+    at = max(now, flag.updated_at)
+    served, after_aa = _models(flag.control, flag.rollout_canary, stage)
+    return replace(
+        flag,
+        stage=stage,
+        canary_percent=percent,
+        canary=served,
+        canary_after_aa=after_aa,
+        stages=(*flag.stages, StageEntry(stage, percent, at)),
+        updated_at=at,
+        updated_by=by,
+    )
+
+
+def end(flag: Flag | None, *, rollout: str, actor: Actor) -> None:
+    """Armed or tripped -> absent, by a person; returns nothing because nothing is left."""
+    _require(flag, Action.END, actor, rollout)
+
+
+# --- the document -------------------------------------------------------------------------------
+
+
+def to_document(flag: Flag) -> bytes:
+    """The flag as stored: JSON, UTF-8, keys in a fixed order."""
+    trip_document: dict[str, Any] | None = None
+    if flag.trip is not None:
+        trip_document = {
+            "at": to_iso(flag.trip.at),
+            "by": flag.trip.by,
+            "reason": flag.trip.reason,
+            "incident": flag.trip.incident,
+            "rules": list(flag.trip.rules),
+            "percent_before": flag.trip.percent_before,
+            "stage_before": flag.trip.stage_before,
+        }
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "rollout": flag.rollout,
+        "generation": flag.generation,
+        "state": flag.state.value,
+        "stage": flag.stage,
+        "canary_percent": flag.canary_percent,
+        "control": flag.control,
+        "canary": flag.canary,
+        "salt": flag.salt,
+        "armed_at": to_iso(flag.armed_at),
+        "stages": [{"stage": s.stage, "percent": s.percent, "at": to_iso(s.at)} for s in flag.stages],
+        "trip": trip_document,
+        "updated_at": to_iso(flag.updated_at),
+        "updated_by": flag.updated_by,
+    }
+    if flag.canary_after_aa is not None:
+        document["canary_after_aa"] = flag.canary_after_aa
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def from_document(value: bytes, *, rollout: str) -> Flag:
+    """The inverse of `to_document`, for a document that claims to be of ``rollout``.
+
+    Raises BadDocument, naming the field, for anything that is not a whole and sane flag of this
+    format and rollout. Unknown fields are ignored, so that a newer writer may add some.
+    """
+    if len(value) > MAX_DOCUMENT_BYTES:
+        raise BadDocument(f"flag of {rollout}: {len(value)} bytes, over {MAX_DOCUMENT_BYTES}")
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise BadDocument(f"flag of {rollout}: not JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise BadDocument(f"flag of {rollout}: not a JSON object")
+    fields = _Fields(document, f"flag of {rollout}")
+    if fields.integer("format") != FORMAT:
+        raise BadDocument(f"flag of {rollout}: format {document['format']}; this version reads {FORMAT}")
+    if fields.text("rollout") != rollout:
+        raise BadDocument(f"flag of {rollout}: the document is of {document['rollout']!r}")
+    state_text = fields.text("state")
+    if state_text not in (State.ARMED.value, State.TRIPPED.value):
+        raise BadDocument(f"flag of {rollout}: state {state_text!r}")
+    state = State(state_text)
+    generation = fields.integer("generation")
+    if generation < 1:
+        raise BadDocument(f"flag of {rollout}: generation {generation}")
+    stages_document = document.get("stages")
+    if not isinstance(stages_document, list) or not stages_document:
+        raise BadDocument(f"flag of {rollout}: stages must be a list of at least one entry")
+    trip_document = document.get("trip")
+    if state is State.TRIPPED and not isinstance(trip_document, dict):
+        raise BadDocument(f"flag of {rollout}: tripped, but trip says nothing")
+    percent = fields.percent("canary_percent")
+    if state is State.TRIPPED and percent != 0.0:
+        raise BadDocument(f"flag of {rollout}: tripped, but canary_percent is {percent:g}")
+    after_aa = document.get("canary_after_aa")
+    return Flag(
+        rollout=rollout,
+        generation=generation,
+        state=state,
+        stage=fields.text("stage"),
+        canary_percent=percent,
+        control=fields.text("control"),
+        canary=fields.text("canary"),
+        salt=fields.text("salt", empty=True),
+        armed_at=from_iso(fields.text("armed_at")),
+        stages=tuple(_stage_entry(entry, rollout) for entry in stages_document),
+        updated_at=from_iso(fields.text("updated_at")),
+        updated_by=fields.text("updated_by", empty=True),
+        trip=_trip(trip_document, rollout) if isinstance(trip_document, dict) else None,
+        canary_after_aa=after_aa if isinstance(after_aa, str) else None,
+    )
+
+
+def _stage_entry(entry: object, rollout: str) -> StageEntry:
+    fields = _Fields(entry, f"flag of {rollout}, stages")
+    return StageEntry(fields.text("stage"), fields.percent("percent"), from_iso(fields.text("at")))
+
+
+def _trip(document: dict[str, Any], rollout: str) -> Trip:
+    fields = _Fields(document, f"flag of {rollout}, trip")
+    rules = document.get("rules")
+    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+        raise BadDocument(f"flag of {rollout}, trip: rules must be a list of names")
+    return Trip(
+        at=from_iso(fields.text("at")),
+        by=fields.text("by", empty=True),
+        reason=fields.text("reason", empty=True),
+        incident=fields.text("incident", empty=True),
+        rules=tuple(rules),
+        percent_before=fields.percent("percent_before"),
+        stage_before=fields.text("stage_before"),
+    )
+
+
+class _Fields:
+    """Typed access to a JSON object; every refusal names the document and the field."""
+
+    def __init__(self, document: object, where: str) -> None:
+        if not isinstance(document, dict):
+            raise BadDocument(f"{where}: not a JSON object")
+        self._document = document
+        self._where = where
+
+    def text(self, name: str, *, empty: bool = False) -> str:
+        value = self._document.get(name)
+        if not isinstance(value, str) or (not value and not empty):
+            raise BadDocument(f"{self._where}: {name} must be a text, got {value!r:.80}")
+        return value
+
+    def integer(self, name: str) -> int:
+        value = self._document.get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise BadDocument(f"{self._where}: {name} must be a whole number, got {value!r:.80}")
+        return value
+
+    def percent(self, name: str) -> float:
+        value = self._document.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise BadDocument(f"{self._where}: {name} must be a number, got {value!r:.80}")
+        if not 0.0 <= value <= 100.0:  # NaN fails this too
+            raise BadDocument(f"{self._where}: {name} must be from 0 to 100, got {value!r:.80}")
+        return float(value)

@@ -1,0 +1,291 @@
+"""The words of the project: cohort, signal, rule, rollout, reading, finding.
+
+Plain values, no behaviour beyond arithmetic on themselves. Units: rates and shares are fractions
+(0.02 is 2 %), times are seconds, percents (0 to 100) say so in their name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+class Cohort(StrEnum):
+    """Which side of the rollout a user is on; decided by a sticky hash of the user."""
+
+    CONTROL = "control"
+    CANARY = "canary"
+
+
+class Verdict(StrEnum):
+    """What a rule says at one tick. Never a bool: UNKNOWN is not False."""
+
+    HEALTHY = "HEALTHY"
+    BREACH = "BREACH"
+    UNKNOWN = "UNKNOWN"
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is, where the numbers alone do not say it."""
+
+    # the source could not be read
+    SOURCE_DOWN = "SOURCE_DOWN"
+    SOURCE_TIMEOUT = "SOURCE_TIMEOUT"
+    SOURCE_REFUSED = "SOURCE_REFUSED"
+    GARBAGE = "GARBAGE"
+    PARTIAL_ANSWER = "PARTIAL_ANSWER"
+    SEVERAL_SERIES = "SEVERAL_SERIES"
+    # it was read, and the data cannot be judged
+    NO_DATA = "NO_DATA"
+    STALE = "STALE"
+    GAP = "GAP"
+    NEVER_SEEN = "NEVER_SEEN"
+    NUMERIC = "NUMERIC"
+    SATURATED = "SATURATED"
+    TOO_FEW_REQUESTS = "TOO_FEW_REQUESTS"
+    JUST_ARMED = "JUST_ARMED"
+    WARMING_UP = "WARMING_UP"
+    TRAFFIC_SPLIT = "TRAFFIC_SPLIT"
+    # judged, with something to add
+    CONTROL_TOO = "CONTROL_TOO"
+    NOT_YET = "NOT_YET"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+# --- signals: how a source obtains a number -----------------------------------------------------
+
+MatchOperator = Literal["=", "!=", "=~", "!~"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Matcher:
+    """One label matcher, as in PromQL: ``label`` ``operator`` ``value`` (unescaped)."""
+
+    label: str
+    operator: MatchOperator
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """The counters of one metric name that satisfy every matcher (cohort matchers not included)."""
+
+    metric: str
+    matchers: tuple[Matcher, ...] = ()
+
+
+CohortMatchers = Mapping[Cohort, tuple[Matcher, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RatioSignal:
+    """events / trials, both sums of counters (``error_rate``)."""
+
+    events: tuple[Selector, ...]
+    trials: tuple[Selector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileSignal:
+    """A quantile of a classic histogram (``latency_p95``).
+
+    ``buckets`` selects the cumulative ``…_bucket`` counters; ``le`` times ``unit_seconds`` is seconds.
+    """
+
+    buckets: Selector
+    quantile: float
+    unit_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySignal:
+    """A free PromQL query per cohort that yields one number; only the bare comparison applies."""
+
+    canary: str
+    control: str
+
+
+Signal = RatioSignal | QuantileSignal | QuerySignal
+
+
+# --- rules: what is asked of a signal -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a rule; the canary is over the rule when it is over every bound stated.
+
+    For rates ``maximum``, ``max_increase`` and ``floor`` are fractions; for quantiles they are
+    seconds; for free queries, the query's own unit. ``maximum`` implies "and worse than control"
+    unless ``even_if_control_is_bad``.
+    """
+
+    maximum: float | None = None
+    max_increase: float | None = None
+    max_ratio: float | None = None
+    floor: float | None = None
+    even_if_control_is_bad: bool = False
+
+
+class Decide(StrEnum):
+    """How a rule is judged: by accumulated evidence, or by the bare comparison."""
+
+    EVIDENCE = "evidence"
+    THRESHOLD = "threshold"
+
+
+class Mode(StrEnum):
+    ENFORCE = "enforce"
+    DRY_RUN = "dry_run"
+
+
+class Unit(StrEnum):
+    """How a rule's values are printed."""
+
+    FRACTION = "fraction"  # 0.087 -> 8.7 %
+    SECONDS = "seconds"  # 2.4 -> 2.4 s
+    NUMBER = "number"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A signal and its limit.
+
+    ``twin`` is the judged twin of the signal (a user's first request in each five minutes): where
+    its trials exist it is what is judged, and the plain signal is shown beside it.
+    ``delay`` is how long feedback may trail its request, in seconds.
+    """
+
+    name: str
+    signal: Signal
+    limits: Limits
+    unit: Unit
+    twin: Signal | None = None
+    delay: float = 0.0
+    absent_is_zero: bool = False
+    for_ticks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """Who is told, and what the message links to. ``slack`` is a channel; webhook names settings."""
+
+    slack: str | None = None
+    mention: str | None = None
+    severity: Literal["critical", "error", "warning", "info"] = "critical"
+    runbook: str | None = None
+    dashboard: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One rule file: a rollout's names, its rules and how they are judged.
+
+    ``window`` in seconds; ``false_trips_per_day`` a probability all rules share;
+    ``trip_when_blind_after`` in seconds, None to hold for ever; ``digest`` identifies the file.
+    """
+
+    name: str
+    control: str
+    canary: str
+    cohorts: CohortMatchers
+    rules: tuple[Rule, ...]
+    window: float = 300.0
+    min_requests: int = 100
+    decide: Decide = Decide.THRESHOLD
+    false_trips_per_day: float = 0.01
+    bursts: Literal["short", "long"] = "short"
+    trip_when_blind_after: float | None = None
+    mode: Mode = Mode.ENFORCE
+    page: PageSettings = field(default_factory=PageSettings)
+    file: str = ""
+    digest: str = ""
+
+
+# --- readings: what a source answered -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Events among trials in a range of time; fractional where a source interpolates."""
+
+    events: float
+    trials: float
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A histogram's increments in a range.
+
+    ``bounds``: ascending upper edges in seconds, the last is ``inf``. ``counts``: cumulative, same
+    length, so ``counts[-1]`` is the number of requests.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number from a free query; it says nothing about how many requests stand behind it."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """No number could be had, and why. It is never data."""
+
+    reason: Reason
+    detail: str
+
+
+Measurement = Counts | Buckets | Scalar | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Both cohorts of one signal over the same range (tick - seconds, tick].
+
+    ``queries`` are the texts that were asked, so that a person can ask them again.
+    """
+
+    canary: Measurement
+    control: Measurement
+    seconds: float
+    queries: tuple[str, ...] = ()
+
+
+# --- findings: what a judge said ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule says at one tick.
+
+    ``canary``, ``control``, ``limit`` are in the rule's unit, None where unknown; ``limit`` is the
+    value the canary must not exceed given control now. ``samples_*`` are requests in the window.
+    ``over`` says that the window's value is over every bound now, whatever the verdict.
+    ``evidence`` is how far the evidence has come (1 in ``evidence`` by luck), ``needed`` where it
+    becomes a breach; both None in threshold mode. ``since`` is when the excursion began.
+    """
+
+    rule: str
+    verdict: Verdict
+    reason: Reason | None
+    sentence: str
+    unit: Unit
+    canary: float | None = None
+    control: float | None = None
+    limit: float | None = None
+    samples_canary: float | None = None
+    samples_control: float | None = None
+    over: bool = False
+    since: float | None = None
+    evidence: float | None = None
+    needed: float | None = None
+    raw_canary: float | None = None
+    raw_control: float | None = None
+    queries: tuple[str, ...] = ()

@@ -1,0 +1,49 @@
+"""Where each document stands in the store; the only place that spells a key."""
+
+from __future__ import annotations
+
+ROOT = "/killswitch/v1/"
+FLAGS = ROOT + "flags/"
+INCIDENTS = ROOT + "incidents/"
+OUTBOX = ROOT + "outbox/"
+CLAIMS = ROOT + "claims/"
+CONTROLLERS = ROOT + "controllers/"
+ROUTERS = ROOT + "routers/"
+BASELINES = ROOT + "baselines/"
+
+
+def flag(rollout: str) -> str:
+    return FLAGS + rollout
+
+
+def incident(rollout: str, generation: int) -> str:
+    return f"{INCIDENTS}{rollout}/{generation}"
+
+
+def incidents(rollout: str) -> str:
+    """The prefix under which all incidents of one rollout stand."""
+    return f"{INCIDENTS}{rollout}/"
+
+
+def outbox(page: str) -> str:
+    return OUTBOX + page
+
+
+def claim(what: str) -> str:
+    return CLAIMS + what
+
+
+def controller(controller_id: str) -> str:
+    return CONTROLLERS + controller_id
+
+
+def router(rollout: str, router_id: str) -> str:
+    return f"{ROUTERS}{rollout}/{router_id}"
+
+
+def routers(rollout: str) -> str:
+    return f"{ROUTERS}{rollout}/"
+
+
+def baseline(rollout: str, generation: int) -> str:
+    return f"{BASELINES}{rollout}/{generation}"
