@@ -1,0 +1,329 @@
+"""How a rule is judged, and what follows for the rollout. Pure: readings in, findings out.
+
+`compare` holds a window's reading against the rule's limits. `judge_threshold` turns that into a
+verdict by the bare comparison. `decide` looks at all findings of a rollout. A verdict is never a bool,
+and an error is never data: it moves nothing in either direction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from killswitch import histogram
+from killswitch.flag import Flag
+from killswitch.model import (
+    Buckets,
+    Counts,
+    Finding,
+    Measurement,
+    Mode,
+    QuantileSignal,
+    Reading,
+    Reason,
+    Rollout,
+    Rule,
+    Scalar,
+    Unit,
+    Unreadable,
+    Verdict,
+)
+from killswitch.wording import count_in_words, duration_in_words, points_in_words, value_in_words
+
+# An UNKNOWN for one of these says nothing against our eyesight: the source answered, there is little to see.
+SIGHTED = frozenset({Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT})
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A window's values held against a rule's limits.
+
+    ``limit`` is what the canary must not exceed, given control now; ``limit_words`` says how it comes
+    about. ``over``: over every bound stated. ``control_too``: over the absolute bounds, yet not worse
+    than control, so switching models would not help. ``problem``: why nothing can be said.
+    """
+
+    canary: float | None = None
+    control: float | None = None
+    samples_canary: float | None = None
+    samples_control: float | None = None
+    limit: float | None = None
+    limit_words: str = ""
+    over: bool = False
+    control_too: bool = False
+    problem: Unreadable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Ticks in a row at which the window was over its limit (`decide: threshold`), and their span."""
+
+    ticks: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+
+def compare(rule: Rule, reading: Reading) -> Comparison:
+    """The rule's limits against one window. Never raises; a missing value is a ``problem``."""
+    canary, control = _value(rule, reading.canary), _value(rule, reading.control)
+    known = Comparison(
+        canary=None if isinstance(canary, Unreadable) else canary,
+        control=None if isinstance(control, Unreadable) else control,
+        samples_canary=_samples(reading.canary),
+        samples_control=_samples(reading.control),
+    )
+    if isinstance(canary, Unreadable):
+        return replace(known, problem=_named("canary", canary))
+    if isinstance(control, Unreadable):
+        return replace(known, problem=_named("control", control))
+    if math.isinf(control):
+        return replace(known, problem=_saturated("control", reading.control))
+    limit, words = _limit(rule, control)
+    known = replace(known, limit=limit, limit_words=words)
+    if math.isinf(canary) and limit >= _last_edge(reading.canary):
+        # Above the last finite bucket is "over" only where the limit itself lies below that bucket.
+        return replace(known, problem=_saturated("canary", reading.canary))
+    over = _over_every_bound(rule, canary, control)
+    maximum = rule.limits.maximum
+    control_too = maximum is not None and not over and maximum < canary <= control
+    return replace(known, over=over, control_too=control_too)
+
+
+def judge_threshold(
+    rule: Rule, comparison: Comparison, streak: Streak, *, rollout: Rollout, tick: float
+) -> tuple[Finding, Streak]:
+    """BREACH when over every bound, with enough requests, for ``for_ticks`` ticks in a row.
+
+    A tick that says nothing (UNKNOWN) leaves the streak as it is, but a streak whose last tick lies
+    further back than the window is forgotten: its data are no longer in sight.
+    """
+    if streak.ticks and tick - streak.last > rollout.window:
+        streak = Streak()
+    if comparison.problem is not None:
+        return _unknown(rule, comparison, comparison.problem), streak
+    few = too_few_requests(comparison, rollout)
+    if few is not None:
+        return _unknown(rule, comparison, few), streak
+    if not comparison.over:
+        return _within(rule, comparison), Streak()
+    streak = Streak(streak.ticks + 1, streak.first if streak.ticks else tick, tick)
+    if streak.ticks < rule.for_ticks:
+        finding = _finding(
+            rule,
+            comparison,
+            Verdict.HEALTHY,
+            Reason.NOT_YET,
+            f"{_over_words(rule, comparison)} ({streak.ticks} of {rule.for_ticks} ticks in a row)",
+        )
+        return replace(finding, since=streak.first), streak
+    finding = _finding(rule, comparison, Verdict.BREACH, None, _over_words(rule, comparison))
+    return replace(finding, since=streak.first), streak
+
+
+def too_few_requests(comparison: Comparison, rollout: Rollout) -> Unreadable | None:
+    """Why the window holds too little to be called HEALTHY, or None. Free queries have no counts."""
+    pairs = (("canary", comparison.samples_canary), ("control", comparison.samples_control))
+    for cohort, samples in pairs:
+        if samples is not None and samples < rollout.min_requests:
+            return Unreadable(
+                Reason.TOO_FEW_REQUESTS,
+                f"{cohort} has {count_in_words(math.floor(samples))} requests in {duration_in_words(rollout.window)},"
+                f" {rollout.min_requests} are needed",
+            )
+    return None
+
+
+def unknown(rule: Rule, problem: Unreadable) -> Finding:
+    """The finding of a rule of which nothing at all is known."""
+    return _unknown(rule, Comparison(), problem)
+
+
+# --- what follows for the rollout ---------------------------------------------------------------
+
+
+class Action(StrEnum):
+    HOLD = "hold"
+    TRIP = "trip"
+    WOULD_TRIP = "would trip"
+    BLIND = "blind"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done about one rollout at one tick, and the sentence that says why."""
+
+    action: Action
+    sentence: str
+    tripping: tuple[Finding, ...] = ()
+    control_too: tuple[Finding, ...] = ()
+
+
+def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decision:
+    """Trip on any breach, hold otherwise; blind when no rule has a usable verdict."""
+    control_too = tuple(f for f in findings if f.reason is Reason.CONTROL_TOO)
+    breaches = tuple(f for f in findings if f.verdict is Verdict.BREACH)
+    if breaches:
+        why = "; ".join(f.sentence for f in breaches)
+        if not flag.armed:
+            return Decision(Action.HOLD, f"tripped already; {why}", (), control_too)
+        if rollout.mode is Mode.DRY_RUN:
+            return Decision(Action.WOULD_TRIP, f"would trip (dry run): {why}", breaches, control_too)
+        return Decision(Action.TRIP, why, breaches, control_too)
+    unknowns = [f for f in findings if f.verdict is Verdict.UNKNOWN]
+    blinding = [f for f in unknowns if f.reason not in SIGHTED and not _expected_silence(f, flag)]
+    if blinding and len(unknowns) == len(findings):
+        return Decision(Action.BLIND, f"blind: {_one_reason(blinding)}", (), control_too)
+    return Decision(Action.HOLD, _hold_words(findings, unknowns, control_too), (), control_too)
+
+
+def _expected_silence(finding: Finding, flag: Flag) -> bool:
+    # Nobody is routed to the canary, so its absence is what the flag asks for.
+    return flag.canary_percent == 0.0 and finding.reason is Reason.NO_DATA
+
+
+def _one_reason(findings: Sequence[Finding]) -> str:
+    if len({f.reason for f in findings}) == 1 and len(findings) > 1:
+        return f"{len(findings)} rules {findings[0].reason}: {findings[0].sentence.partition(': ')[2]}"
+    return "; ".join(f.sentence for f in findings)
+
+
+def _hold_words(findings: Sequence[Finding], unknowns: Sequence[Finding], control_too: Sequence[Finding]) -> str:
+    healthy = len(findings) - len(unknowns)
+    parts = [f"{healthy} of {len(findings)} rules healthy"]
+    parts += [f.sentence for f in control_too]
+    parts += [f.sentence for f in findings if f.reason is Reason.NOT_YET]
+    if unknowns:
+        parts.append(_one_reason(unknowns))
+    return "; ".join(parts)
+
+
+# --- values, limits and words -------------------------------------------------------------------
+
+
+def _value(rule: Rule, measurement: Measurement) -> float | Unreadable:
+    match measurement:
+        case Unreadable():
+            return measurement
+        case Counts(events, trials):
+            if not (math.isfinite(events) and math.isfinite(trials)) or events < 0 or trials < 0:
+                return Unreadable(Reason.NUMERIC, f"{events!r} events of {trials!r} trials")
+            return events / trials if trials > 0 else Unreadable(Reason.NO_DATA, "no requests in the window")
+        case Buckets():
+            assert isinstance(rule.signal, QuantileSignal)
+            value = histogram.quantile(measurement, rule.signal.quantile)
+            return Unreadable(Reason.NO_DATA, "no requests in the window") if math.isnan(value) else value
+        case Scalar(value):
+            return value if math.isfinite(value) else Unreadable(Reason.NUMERIC, f"the query gave {value!r}")
+
+
+def _samples(measurement: Measurement) -> float | None:
+    match measurement:
+        case Counts(_, trials):
+            return trials
+        case Buckets(_, counts):
+            return counts[-1] if counts else 0.0
+        case _:
+            return None
+
+
+def _named(cohort: str, problem: Unreadable) -> Unreadable:
+    return problem if cohort in problem.detail else Unreadable(problem.reason, f"{cohort}: {problem.detail}")
+
+
+def _last_edge(measurement: Measurement) -> float:
+    return histogram.last_finite_bound(measurement) if isinstance(measurement, Buckets) else -math.inf
+
+
+def _saturated(cohort: str, measurement: Measurement) -> Unreadable:
+    edge = duration_in_words(_last_edge(measurement))
+    return Unreadable(Reason.SATURATED, f"{cohort} lies above the histogram's last bucket ({edge}); add larger buckets")
+
+
+def _over_every_bound(rule: Rule, canary: float, control: float) -> bool:
+    limits = rule.limits
+    bounds: list[bool] = []
+    if limits.maximum is not None:
+        bounds.append(canary > limits.maximum)
+        if not limits.even_if_control_is_bad:
+            bounds.append(canary > control)
+    if limits.max_increase is not None:
+        bounds.append(canary > control + limits.max_increase)
+    if limits.max_ratio is not None:
+        bounds.append(canary > control * limits.max_ratio)
+    if limits.floor is not None:
+        bounds.append(canary > limits.floor)
+    return bool(bounds) and all(bounds)
+
+
+def _limit(rule: Rule, control: float) -> tuple[float, str]:
+    """The largest of the bounds, and how it comes about: ``control 1.1% + 5.0 pp``."""
+    limits, unit = rule.limits, rule.unit
+    control_words = f"control {value_in_words(control, unit)}"
+    bounds: list[tuple[float, str]] = []
+    if limits.maximum is not None:
+        bounds.append((limits.maximum, value_in_words(limits.maximum, unit)))
+        if not limits.even_if_control_is_bad:
+            bounds.append((control, control_words))
+    if limits.max_increase is not None:
+        step = points_in_words(limits.max_increase) if unit is Unit.FRACTION else value_in_words(limits.max_increase, unit)
+        bounds.append((control + limits.max_increase, f"{control_words} + {step}"))
+    if limits.max_ratio is not None:
+        bounds.append((control * limits.max_ratio, f"{limits.max_ratio:g} x {control_words}"))
+    if limits.floor is not None:
+        bounds.append((limits.floor, f"the floor of {value_in_words(limits.floor, unit)}"))
+    return max(bounds, key=lambda bound: bound[0]) if bounds else (math.inf, "no limit")
+
+
+def _cohort_words(rule: Rule, comparison: Comparison) -> str:
+    counted = "" if comparison.samples_canary is None else f", n={comparison.samples_canary:.0f}"
+    if comparison.canary is not None and math.isinf(comparison.canary):
+        return f"{rule.name} above the last bucket (canary{counted})"
+    return f"{rule.name} {value_in_words(comparison.canary, rule.unit)} (canary{counted})"
+
+
+def _against_words(comparison: Comparison) -> str:
+    return "" if comparison.samples_control is None else f" (control n={comparison.samples_control:.0f})"
+
+
+def _over_words(rule: Rule, comparison: Comparison) -> str:
+    words = f"{_cohort_words(rule, comparison)} over {comparison.limit_words}"
+    if "control" not in comparison.limit_words and comparison.control is not None:
+        words += f", control {value_in_words(comparison.control, rule.unit)}"
+    return words + _against_words(comparison)
+
+
+def _within(rule: Rule, comparison: Comparison) -> Finding:
+    if comparison.control_too:
+        maximum = value_in_words(rule.limits.maximum, rule.unit)
+        sentence = (
+            f"{_cohort_words(rule, comparison)} over {maximum}, but control is at"
+            f" {value_in_words(comparison.control, rule.unit)}: both are bad, switching models would not help"
+        )
+        return _finding(rule, comparison, Verdict.HEALTHY, Reason.CONTROL_TOO, sentence)
+    sentence = f"{_cohort_words(rule, comparison)} within {comparison.limit_words}{_against_words(comparison)}"
+    return _finding(rule, comparison, Verdict.HEALTHY, None, sentence)
+
+
+def _unknown(rule: Rule, comparison: Comparison, problem: Unreadable) -> Finding:
+    sentence = f"{rule.name} unknown ({problem.reason}): {problem.detail}"
+    return _finding(rule, comparison, Verdict.UNKNOWN, problem.reason, sentence)
+
+
+def _finding(
+    rule: Rule, comparison: Comparison, verdict: Verdict, reason: Reason | None, sentence: str
+) -> Finding:
+    return Finding(
+        rule=rule.name,
+        verdict=verdict,
+        reason=reason,
+        sentence=sentence,
+        unit=rule.unit,
+        canary=comparison.canary,
+        control=comparison.control,
+        limit=comparison.limit,
+        samples_canary=comparison.samples_canary,
+        samples_control=comparison.samples_control,
+        over=comparison.over,
+    )

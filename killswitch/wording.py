@@ -1,0 +1,59 @@
+"""Numbers in words, one way everywhere: the log line, the page, the status table and the tests."""
+
+from __future__ import annotations
+
+import math
+
+from killswitch.model import Unit
+
+
+def value_in_words(value: float | None, unit: Unit) -> str:
+    """``0.087`` -> ``8.7%``, ``0.82`` s -> ``820 ms``, None -> ``-``."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "over the last bucket" if value > 0 else "not a number"
+    if unit is Unit.FRACTION:
+        return _percent(value) + "%"
+    if unit is Unit.SECONDS:
+        return duration_in_words(value)
+    return f"{value:.4g}"
+
+
+def points_in_words(value: float) -> str:
+    """A difference of rates: ``0.05`` -> ``5.0 pp``."""
+    return _percent(value) + " pp"
+
+
+def _percent(value: float) -> str:
+    percent = value * 100.0
+    if percent == 0.0 or abs(percent) >= 1.0:
+        return f"{percent:.1f}"
+    return f"{percent:.2f}" if abs(percent) >= 0.1 else f"{percent:.2g}"
+
+
+def duration_in_words(seconds: float) -> str:
+    """``0.82`` -> ``820 ms``, ``2.4`` -> ``2.40 s``, ``300`` -> ``5m``, ``5400`` -> ``1h30m``."""
+    if abs(seconds) < 1.0:
+        return f"{seconds * 1000:.0f} ms" if abs(seconds) >= 0.01 or seconds == 0 else f"{seconds * 1000:.2g} ms"
+    if abs(seconds) < 60.0:
+        return f"{seconds:.2f} s" if seconds % 1 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "m"), (rest, "s")]
+    return "".join(f"{count}{letter}" for count, letter in parts if count)
+
+
+def count_in_words(count: float | None) -> str:
+    """``35160.4`` -> ``35,160``; None -> ``-``."""
+    return "-" if count is None or not math.isfinite(count) else f"{count:,.0f}"
+
+
+def odds_in_words(one_in: float) -> str:
+    """``43210`` -> ``1 in 43,000``: two significant digits, never rounded to something luckier."""
+    if not math.isfinite(one_in) or one_in >= 1e12:
+        return "1 in a million million"
+    if one_in < 10:
+        return f"1 in {max(one_in, 1.0):.2g}"
+    step = 10 ** (math.floor(math.log10(one_in)) - 1)
+    return f"1 in {math.floor(one_in / step) * step:,.0f}"
