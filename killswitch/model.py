@@ -155,7 +155,8 @@ class Rule:
 
     ``twin`` is the judged twin of the signal (a user's first request in each five minutes): where
     its trials exist it is what is judged, and the plain signal is shown beside it.
-    ``delay`` is how long feedback may trail its request, in seconds.
+    ``delay`` is how long feedback may trail its request, in seconds. ``cohorts`` replaces the rollout's
+    cohort matchers where this rule's metrics name the model by another label (`Rollout.cohorts_of`).
     """
 
     name: str
@@ -166,6 +167,7 @@ class Rule:
     delay: float = 0.0
     absent_is_zero: bool = False
     for_ticks: int = 1
+    cohorts: CohortMatchers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,10 @@ class Rollout:
     page: PageSettings = field(default_factory=PageSettings)
     file: str = ""
     digest: str = ""
+
+    def cohorts_of(self, rule: Rule) -> CohortMatchers:
+        """What tells the cohorts of ``rule``'s metrics apart; every want of that rule is asked with it."""
+        return self.cohorts if rule.cohorts is None else rule.cohorts
 
 
 # --- readings: what a source answered -----------------------------------------------------------
