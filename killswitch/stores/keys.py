@@ -10,6 +10,8 @@ CLAIMS = ROOT + "claims/"
 CONTROLLERS = ROOT + "controllers/"
 ROUTERS = ROOT + "routers/"
 BASELINES = ROOT + "baselines/"
+NOTICES = ROOT + "notices/"
+OUTAGES = ROOT + "outages"
 
 
 def flag(rollout: str) -> str:
@@ -47,3 +49,12 @@ def routers(rollout: str) -> str:
 
 def baseline(rollout: str, generation: int) -> str:
     return f"{BASELINES}{rollout}/{generation}"
+
+
+def notice(rollout: str, generation: int, kind: str) -> str:
+    """Stands where a page of this kind has been sent for this generation."""
+    return f"{notices(rollout)}{generation}/{kind}"
+
+
+def notices(rollout: str) -> str:
+    return f"{NOTICES}{rollout}/"

@@ -1,0 +1,182 @@
+"""The daemon's settings: environment ``KILLSWITCH_…``, a YAML file, command-line flags, in rising order.
+
+Timing that cannot work is refused at start, never adjusted, and every problem is said at once.
+Secrets are never settings: a setting names the *file* (or the environment variable) that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from killswitch.errors import BadRules, BadSettings
+from killswitch.rules.units import parse_duration
+
+_LISTEN = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return parse_duration(value)
+        except (BadRules, ValueError) as error:
+            raise ValueError(f"{error}; write a duration such as 30s or 5m") from error
+    if isinstance(value, bool) or not isinstance(value, float):
+        raise ValueError(f"{value!r} has no unit; write a duration such as 30s or 5m")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86400)]
+
+
+class Settings(BaseSettings):
+    """Every field is also ``KILLSWITCH_<FIELD>`` in the environment. Durations carry a unit (``30s``)."""
+
+    model_config = SettingsConfigDict(env_prefix="KILLSWITCH_", extra="ignore", frozen=True)
+
+    rules: Path = Field(default=Path("rules"), description="the folder of rule files")
+    source: str = Field(default="prometheus+http://127.0.0.1:9090", description="the metric store's URL")
+    store: str = Field(default="etcd://127.0.0.1:2379", description="the flag store's URL")
+    listen: str = Field(default="127.0.0.1:8080", description="host:port of health, metrics, API and page")
+    controller_id: str = Field(default="", description="this replica's name; default host name and a random part")
+
+    interval: Seconds = Field(default=30.0, description="how often the cohorts are compared")
+    lag: Seconds = Field(default=5.0, description="ingestion delay: a tick is evaluated this long after it")
+    scrape_interval: Seconds = Field(default=15.0, description="how often the metric store scrapes the services")
+    cycle_deadline: Seconds = Field(default=10.0, description="total time one cycle may take to read")
+    store_timeout: Seconds = Field(default=5.0, description="total time of one call to the flag store")
+    trip_timeout: Seconds = Field(default=2.0, description="the same while a trip is under way")
+    max_evidence_age: Seconds = Field(default=60.0, description="no flip cites a breach older than this")
+    session_ttl: Seconds = Field(default=15.0, description="how soon a dead replica's claims are free")
+    claim_ttl: Seconds = Field(default=10.0, description="how soon a dead replica's page is taken over")
+    fallback_after: Seconds = Field(default=120.0, description="when the fallback receiver is asked as well")
+
+    source_user: str | None = None
+    source_password_file: Path | None = None
+    source_bearer_file: Path | None = None
+    source_headers_file: Path | None = Field(default=None, description="extra headers, one `Name: value` a line")
+    source_ca_file: Path | None = None
+    source_cert_file: Path | None = None
+    source_key_file: Path | None = None
+    scrape_file: Path | None = Field(default=None, description="where a scrape+ source keeps its last 25 h")
+
+    store_user: str | None = None
+    store_password_file: Path | None = None
+    store_ca_file: Path | None = None
+    store_cert_file: Path | None = None
+    store_key_file: Path | None = None
+
+    slack_token_file: Path | None = None
+    slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API")
+    webhook_url_file: Path | None = Field(default=None, description="a file with the URL that gets JSON pages")
+    console_pages: bool = Field(default=True, description="print pages to standard output as well")
+    fallback: Literal["slack", "webhook", "console"] | None = Field(
+        default=None, description="the receiver asked only when the others have failed for `fallback_after`"
+    )
+    heartbeat_url_file: Path | None = Field(
+        default=None, description="a file with the URL called after every cycle (dead man's switch)"
+    )
+    api_token_file: Path | None = Field(default=None, description="bearer token for requests that change state")
+    log_format: Literal["human", "json"] = "human"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        problems = [
+            text
+            for holds, text in (
+                (self.lag < self.interval, "lag must be shorter than interval"),
+                (
+                    self.cycle_deadline + self.lag <= self.interval,
+                    "cycle_deadline + lag must not exceed interval, or a slow source eats the next tick",
+                ),
+                (self.scrape_interval <= 2 * self.interval, "scrape_interval must be at most two intervals"),
+                (self.trip_timeout <= self.store_timeout, "trip_timeout must not exceed store_timeout"),
+                (self.session_ttl >= 3 * self.trip_timeout, "session_ttl must be at least three trip_timeouts"),
+                (
+                    self.max_evidence_age > self.session_ttl + self.cycle_deadline + self.lag,
+                    "max_evidence_age must exceed session_ttl + cycle_deadline + lag, or no trip is ever young enough",
+                ),
+                (bool(_LISTEN.match(self.listen)), f"listen {self.listen!r}: write host:port"),
+                (
+                    (self.source_user is None) == (self.source_password_file is None),
+                    "source_user and source_password_file go together",
+                ),
+                (
+                    self.source_bearer_file is None or self.source_user is None,
+                    "source_bearer_file and source_user exclude each other",
+                ),
+                (
+                    (self.store_user is None) == (self.store_password_file is None),
+                    "store_user and store_password_file go together",
+                ),
+                (
+                    (self.source_cert_file is None) == (self.source_key_file is None),
+                    "source_cert_file and source_key_file go together",
+                ),
+                (
+                    (self.store_cert_file is None) == (self.store_key_file is None),
+                    "store_cert_file and store_key_file go together",
+                ),
+                (
+                    self.fallback != "slack" or self.slack_token_file is not None,
+                    "fallback slack needs slack_token_file",
+                ),
+                (
+                    self.fallback != "webhook" or self.webhook_url_file is not None,
+                    "fallback webhook needs webhook_url_file",
+                ),
+            )
+            if not holds
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_settings(file: Path | None = None, **flags: object) -> Settings:
+    """Settings from file, environment and flags (None: not given). Raises BadSettings with every problem."""
+    values = _from_file(file) if file is not None else {}
+    from_environment = {name for name in Settings.model_fields if f"KILLSWITCH_{name.upper()}" in os.environ}
+    values = {name: value for name, value in values.items() if name not in from_environment}
+    values.update({name: value for name, value in flags.items() if value is not None})
+    unknown = [
+        name
+        for name in os.environ
+        if name.startswith("KILLSWITCH_")
+        and name.removeprefix("KILLSWITCH_").lower() not in Settings.model_fields
+        and not name.startswith("KILLSWITCH_TEST_")
+    ]
+    problems = [f"{name} is not a setting; `killswitch run --help` lists them" for name in unknown]
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_problem(dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
+    if problems:
+        raise BadSettings(problems)
+    return settings
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in detail["loc"]) or "settings"
+    return f"{where}: {str(detail['msg']).removeprefix('Value error, ')}"
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    import yaml  # noqa: PLC0415  # only where a file is used
+
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadSettings([f"settings file {file}: {error}"]) from error
+    if not isinstance(document, dict):
+        raise BadSettings([f"settings file {file}: write a mapping of settings, one a line"])
+    unknown = [f"settings file {file}: {name!r} is not a setting" for name in document if name not in Settings.model_fields]
+    if unknown:
+        raise BadSettings(unknown)
+    return document

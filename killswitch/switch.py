@@ -1,0 +1,278 @@
+"""The switch: reads a flag, applies one row of its state table, commits, and never assumes an outcome.
+
+Every change is one transaction that compares the revision it was decided on. A lost comparison or a
+lost answer is followed by a linearizable re-read; a second trip of one generation is a no-op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from killswitch import flag as flags
+from killswitch.errors import BadDocument, OutcomeUnknown, Refused, Unavailable, UnknownRollout
+from killswitch.flag import Actor, Flag, State
+from killswitch.incident import Incident, incident_id
+from killswitch.incident import to_document as incident_document
+from killswitch.message import Page
+from killswitch.outbox import new_entry
+from killswitch.outbox import to_document as outbox_document
+from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
+
+ATTEMPTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A rollout's flag as stored, None where absent, and the revision of its last change (0: absent)."""
+
+    flag: Flag | None
+    revision: int
+
+
+class TripOutcome(StrEnum):
+    TRIPPED = "tripped"
+    ALREADY_TRIPPED = "already tripped"
+    SUPERSEDED = "superseded"  # another generation, or no flag: the verdict was about something else
+    EXPIRED = "expired"  # the evidence grew too old before the store could take it
+
+
+@dataclass(frozen=True, slots=True)
+class TripResult:
+    """``revision`` is the store's revision of the flip where this call made it, else 0."""
+
+    outcome: TripOutcome
+    incident: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TripRequest:
+    """Everything a trip is made of.
+
+    ``generation``: the one the verdict is about; None for a person, who means whatever is there.
+    ``documents``: given the flag as it stands and the incident's id, the incident and its page.
+    ``still_valid``: asked before every attempt; False ends the request as EXPIRED.
+    ``guards``: further comparisons, made anew for every attempt; ``lost`` is told when one may have failed.
+    """
+
+    rollout: str
+    generation: int | None
+    reason: str
+    rules: tuple[str, ...]
+    actor: Actor
+    by: str
+    at: float
+    documents: Callable[[Flag, str], tuple[Incident, Page | None]]
+    still_valid: Callable[[], bool] = lambda: True
+    guards: Callable[[], Sequence[Compare]] = tuple
+    lost: Callable[[], None] = lambda: None
+
+
+class Switch:
+    """All changes of flags go through here. ``wall`` gives Unix seconds; ``by`` names who changes."""
+
+    def __init__(self, store: Store, *, wall: Callable[[], float], by: str) -> None:
+        self._store = store
+        self._wall = wall
+        self._by = by
+
+    def standing(self, rollout: str) -> Standing:
+        """Raises BadDocument for a corrupt flag, Unavailable when the store cannot be read."""
+        item = self._store.get(keys.flag(rollout))
+        if item is None:
+            return Standing(None, 0)
+        return Standing(flags.from_document(item.value, rollout=rollout), item.mod_revision)
+
+    def everything(self) -> tuple[Mapping[str, Standing], Mapping[str, str]]:
+        """All flags by rollout; and, by rollout, what is wrong with those that cannot be understood."""
+        good: dict[str, Standing] = {}
+        bad: dict[str, str] = {}
+        for item in self._store.list(keys.FLAGS).items:
+            rollout = item.key.removeprefix(keys.FLAGS)
+            try:
+                good[rollout] = Standing(flags.from_document(item.value, rollout=rollout), item.mod_revision)
+            except BadDocument as error:
+                bad[rollout] = str(error)
+        return good, bad
+
+    # --- what a person does ---------------------------------------------------------------------
+
+    def arm(self, rollout: str, *, control: str, canary: str, percent: float, stage: str, salt: str) -> Flag:
+        """absent -> armed; the generation follows the newest incident, so that no old trip outranks it."""
+        standing = self.standing(rollout)
+        generation = self._next_generation(rollout)
+        armed = flags.arm(
+            standing.flag,
+            rollout=rollout,
+            control=control,
+            canary=canary,
+            percent=percent,
+            stage=stage,
+            now=self._wall(),
+            by=self._by,
+            generation=generation,
+            salt=salt,
+        )
+        return self._replace(rollout, standing, armed)
+
+    def set_stage(self, rollout: str, *, percent: float, stage: str) -> Flag:
+        standing = self._known(rollout)
+        changed = flags.set_stage(
+            standing.flag,
+            rollout=rollout,
+            percent=percent,
+            stage=stage,
+            now=self._wall(),
+            by=self._by,
+            actor=Actor.PERSON,
+            has_baseline=self._has_baseline(rollout, standing),
+        )
+        return self._replace(rollout, standing, changed)
+
+    def rearm(
+        self, rollout: str, *, reason: str, percent: float, stage: str, page: Callable[[Flag], Page]
+    ) -> Flag:
+        """tripped -> armed, generation + 1, and the page that says so, in one transaction."""
+        standing = self._known(rollout)
+        armed = flags.rearm(
+            standing.flag,
+            rollout=rollout,
+            reason=reason,
+            now=self._wall(),
+            by=self._by,
+            percent=percent,
+            stage=stage,
+        )
+        return self._replace(rollout, standing, armed, (self._outbox(page(armed)),))
+
+    def end(self, rollout: str) -> None:
+        """armed or tripped -> absent. A flag that cannot be understood may be ended too: routers ignore it."""
+        item = self._store.get(keys.flag(rollout))
+        if item is None:
+            raise UnknownRollout(rollout, self._names())
+        try:
+            flags.end(flags.from_document(item.value, rollout=rollout), rollout=rollout, actor=Actor.PERSON)
+        except BadDocument:
+            pass
+        self._commit(rollout, Compare(item.key, item.mod_revision), (Delete(item.key),), None)
+
+    # --- the trip -------------------------------------------------------------------------------
+
+    def trip(self, request: TripRequest) -> TripResult:
+        """armed -> tripped with incident and outbox entry, in one transaction.
+
+        Raises Unavailable when the store cannot be reached (nothing is known to have changed),
+        OutcomeUnknown when it could not even be re-read, UnknownRollout when a person names none.
+        """
+        sent = False
+        incident_key: str | None = None
+        for _ in range(ATTEMPTS):
+            standing = self.standing(request.rollout)
+            settled = self._settled(request, standing, sent=sent)
+            if settled is not None:
+                return settled
+            if not request.still_valid():
+                return TripResult(TripOutcome.EXPIRED)
+            assert standing.flag is not None
+            guards = tuple(request.guards())
+            incident = incident_id(request.rollout, standing.flag.generation)
+            key = incident_key or keys.incident(request.rollout, standing.flag.generation)
+            try:
+                outcome = self._commit_trip(request, standing, incident, key, guards)
+            except OutcomeUnknown:
+                sent = True
+                continue
+            if isinstance(outcome, Committed):
+                return TripResult(TripOutcome.TRIPPED, incident, outcome.revision)
+            request.lost()
+            if self._store.get(key) is not None and self.standing(request.rollout) == standing:
+                # An incident of this generation exists though the flag is armed: somebody wrote the flag by
+                # hand or restored it. Its record is kept; refusing to trip would be a missed kill.
+                incident_key = f"{keys.incident(request.rollout, standing.flag.generation)}.{standing.revision}"
+        raise Unavailable(f"{request.rollout} changed {ATTEMPTS} times while it was being tripped; will try again")
+
+    def _settled(self, request: TripRequest, standing: Standing, *, sent: bool) -> TripResult | None:
+        flag = standing.flag
+        if flag is None:
+            if request.generation is None:
+                raise UnknownRollout(request.rollout, self._names())
+            return TripResult(TripOutcome.SUPERSEDED)
+        if request.generation is not None and flag.generation != request.generation:
+            return TripResult(TripOutcome.SUPERSEDED)
+        if flag.state is State.TRIPPED:
+            assert flag.trip is not None
+            ours = sent and flag.trip.by == request.by and flag.trip.at == request.at
+            if ours:
+                return TripResult(TripOutcome.TRIPPED, flag.trip.incident, standing.revision)
+            return TripResult(TripOutcome.ALREADY_TRIPPED, flag.trip.incident)
+        return None
+
+    def _commit_trip(
+        self, request: TripRequest, standing: Standing, incident: str, key: str, guards: Sequence[Compare]
+    ) -> object:
+        assert standing.flag is not None
+        tripped = flags.trip(
+            standing.flag,
+            rollout=request.rollout,
+            reason=request.reason,
+            rules=request.rules,
+            incident=incident,
+            now=request.at,
+            by=request.by,
+            actor=request.actor,
+        )
+        record, page = request.documents(standing.flag, incident)
+        flag_key = keys.flag(request.rollout)
+        writes = [Put(flag_key, flags.to_document(tripped)), Put(key, incident_document(record))]
+        if page is not None:
+            writes.append(self._outbox(page))
+        compares = (Compare(flag_key, standing.revision), Compare(key, 0), *guards)
+        return self._store.commit(compares, writes)
+
+    # --- shared ---------------------------------------------------------------------------------
+
+    def _known(self, rollout: str) -> Standing:
+        standing = self.standing(rollout)
+        if standing.flag is None:
+            raise UnknownRollout(rollout, self._names())
+        return standing
+
+    def _names(self) -> list[str]:
+        return [item.key.removeprefix(keys.FLAGS) for item in self._store.list(keys.FLAGS).items]
+
+    def _next_generation(self, rollout: str) -> int:
+        newest = 0
+        for item in self._store.list(keys.incidents(rollout)).items:
+            tail = item.key.rpartition("/")[2].partition(".")[0]
+            newest = max(newest, int(tail) if tail.isdecimal() else 0)
+        return newest + 1
+
+    def _has_baseline(self, rollout: str, standing: Standing) -> bool:
+        if standing.flag is None:
+            return False
+        return self._store.get(keys.baseline(rollout, standing.flag.generation)) is not None
+
+    def _outbox(self, page: Page) -> Put:
+        return Put(keys.outbox(page.id), outbox_document(new_entry(page, created_at=self._wall())))
+
+    def _replace(self, rollout: str, standing: Standing, new: Flag, more: Sequence[Put] = ()) -> Flag:
+        key = keys.flag(rollout)
+        self._commit(rollout, Compare(key, standing.revision), (Put(key, flags.to_document(new)), *more), new)
+        return new
+
+    def _commit(
+        self, rollout: str, compare: Compare, writes: Sequence[Put | Delete], wanted: Flag | None
+    ) -> None:
+        try:
+            outcome = self._store.commit((compare,), writes)
+        except OutcomeUnknown as error:
+            if self.standing(rollout).flag == wanted:
+                return
+            raise OutcomeUnknown(
+                f"the change of {rollout} was sent and no answer came; it has not been applied so far and may "
+                "be still: look at `killswitch status` in a few seconds, then repeat it if needed"
+            ) from error
+        if not isinstance(outcome, Committed):
+            raise Refused(f"{rollout} was changed by somebody else meanwhile; look at `killswitch status`, then repeat")
