@@ -107,11 +107,11 @@ def to_document(incident: Incident) -> bytes:
     where they are too many.
     """
     for findings in (incident.findings, _with_cut_queries(incident.findings), _bare(incident.findings)):
-        value = json.dumps(_to_json(replace(incident, findings=findings)), ensure_ascii=False).encode()
+        value = json.dumps(_to_json(replace(incident, findings=findings)), ensure_ascii=False).encode(errors="replace")
         if len(value) <= MAX_DOCUMENT_BYTES:
             return value
     shortest = replace(incident, findings=_bare(incident.tripping)[:50], reason=incident.reason[:2000], rules=())
-    return json.dumps(_to_json(shortest), ensure_ascii=False).encode()
+    return json.dumps(_to_json(shortest), ensure_ascii=False).encode(errors="replace")
 
 
 def from_document(value: bytes, *, rollout: str) -> Incident:

@@ -1,19 +1,39 @@
 """What a page says: the facts of one event, in words a person at 3 a.m. can act on.
 
 A `Page` is a plain document: it is written into the outbox in the same transaction as the flip and
-rendered by each pager in its own format, so every receiver tells the same story.
+rendered by each pager in its own format, so every receiver tells the same story, in this order: what
+was done, why in one sentence, the rules side by side, what to do next.
+
+Texts come from rule files, metrics and error messages, so all of them pass through `plain` here: one
+line, no control characters, bounded. What a receiver's markup makes of them is that pager's business.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from killswitch.documents import Fields, finite
 from killswitch.errors import BadDocument
+from killswitch.flag import Flag
+from killswitch.incident import Incident, incident_id
+from killswitch.model import Finding, PageSettings, Unit, Verdict
+from killswitch.timestamps import to_iso
+from killswitch.wording import count_in_words, duration_in_words, value_in_words
 
 FORMAT = 1
+MAX_LINE = 1000
+MAX_NAME = 120
+MAX_ROWS = 40
+MAX_STEPS = 12
+_MAX_DIGEST_LINES = 25
+_MAX_DIGEST_PAYLOADS = 100
+FLEET = "_fleet"  # no rollout can be called so: names begin with a letter or digit
 
 
 class PageKind(StrEnum):
@@ -28,11 +48,12 @@ class PageKind(StrEnum):
     RE_ARMED = "RE_ARMED"
     RULES_REFUSED = "RULES_REFUSED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    DIGEST = "DIGEST"
 
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """One rule of the side-by-side table, already in words ("8.7 %"), and whether it tripped."""
+    """One rule of the side-by-side table, already in words ("8.7%"), and whether it tripped."""
 
     rule: str
     verdict: str
@@ -48,9 +69,10 @@ class Page:
     """One page. ``id`` is the incident's id for TRIPPED, unique for every other event.
 
     ``headline``: what was done. ``why``: one sentence. ``next_steps``: what the reader does now.
-    ``payload``: the machine-readable form of DESIGN.md 7 (seven fixed names, ours beside them).
+    ``payload``: the machine-readable form (seven fixed names, ours beside them; see `_payload`).
     ``at`` is Unix seconds. ``slack``, ``mention``, ``severity``, ``runbook``, ``dashboard`` are the
-    rule file's page settings at the time of the event.
+    rule file's page settings at the time of the event. ``follows`` is the id of the page that this one
+    continues (a re-arm continues its trip), so that a receiver can show both together.
     """
 
     id: str
@@ -68,6 +90,523 @@ class Page:
     mention: str | None = None
     runbook: str | None = None
     dashboard: str | None = None
+    follows: str | None = None
+
+
+# --- the pages ----------------------------------------------------------------------------------
+
+
+def tripped(incident: Incident, settings: PageSettings) -> Page:
+    """All traffic was taken back to control, by a controller or by a person."""
+    done = f"all traffic routed to {plain(incident.control, MAX_NAME)}"
+    canary = plain(incident.canary, MAX_NAME)
+    if incident.automatic:
+        headline = f"{incident.rollout}: canary {canary} tripped, {done}"
+    else:
+        headline = f"{incident.rollout}: canary {canary} tripped by {plain(incident.by, MAX_NAME)}, {done}"
+    page = _of_incident(incident, settings, PageKind.TRIPPED, incident.id, headline)
+    steps = (
+        f"See every number and query: `killswitch explain {incident.rollout}`",
+        f'When it is fixed, re-arm: `killswitch rearm {incident.rollout} --reason "what was fixed"`',
+    )
+    return replace(
+        page,
+        next_steps=page.next_steps + steps,
+        payload=_incident_payload(incident, page, alert="canary kill-switch tripped", auto_action=done),
+    )
+
+
+def would_trip(incident: Incident, settings: PageSettings) -> Page:
+    """A dry run: the verdict is in, and nothing was done. ``incident`` is what would have been written."""
+    kept = f"{plain(incident.canary, MAX_NAME)} keeps {incident.percent_before:g}% of traffic"
+    headline = f"{incident.rollout}: would trip (dry run), nothing was done; {kept}"
+    page_id = f"{incident.id}.would-trip.{incident.tick or incident.decided_at:.0f}"
+    page = _of_incident(incident, settings, PageKind.WOULD_TRIP, page_id, headline)
+    steps = (
+        f'To act by hand: `killswitch trip {incident.rollout} --reason "why"`',
+        "To let it act by itself: `mode: enforce` in its rule file",
+    )
+    payload = _incident_payload(
+        incident,
+        page,
+        alert="canary kill-switch would trip (dry run)",
+        auto_action=f"none (dry run): {kept}",
+    )
+    return replace(page, next_steps=page.next_steps + steps, payload=payload)
+
+
+def blind(
+    flags: Sequence[Flag],
+    *,
+    why: str,
+    since: float,
+    at: float,
+    settings: PageSettings,
+    trip_at: float | None = None,
+) -> Page:
+    """No usable verdict for these rollouts since ``since``; one page however many they are.
+
+    ``trip_at`` is when an explicit policy will trip them, None to hold. Times are Unix seconds.
+    """
+    kept = "nothing was changed, the canary keeps its traffic"
+    step = f"They will be tripped at {to_iso(trip_at)} (`when_blind`)" if trip_at is not None else "It holds until told"
+    headline = f"{_names(flags)}: blind for {duration_in_words(max(at - since, 1.0))}; {kept}"
+    steps = (
+        "Look at the metric store, its scrape targets and the network between",
+        step,
+        *(f'To be safe now: `killswitch trip {flag.rollout} --reason "blind"`' for flag in flags[:3]),
+    )
+    return _event(
+        PageKind.BLIND, flags, headline, why, settings,
+        at=at, identity=f"{since:.0f}", alert="canary kill-switch is blind", auto_action=f"none: {kept}", steps=steps,
+    )  # fmt: skip
+
+
+def cannot_act(
+    rollouts: Sequence[str],
+    *,
+    controller: str,
+    why: str,
+    since: float,
+    at: float,
+    settings: PageSettings,
+    breaches: Sequence[str] = (),
+) -> Page:
+    """The flag store cannot be written. ``breaches`` are the sentences of breaches that wait for it."""
+    names = ", ".join(rollouts[:5]) + (f" and {len(rollouts) - 5} more" if len(rollouts) > 5 else "")
+    waiting = "; ".join(breaches)
+    danger = f" A BREACH IS WAITING: {waiting}" if breaches else ""
+    headline = f"cannot act: the flag store does not answer; no flag can be changed ({names or 'no rollout'})"
+    page = _event(
+        PageKind.CANNOT_ACT, (), headline, f"{why}{danger}", settings,
+        at=at, identity=f"{plain(controller, 60)}.{since:.0f}", alert="canary kill-switch cannot act",
+        auto_action="none: the flag store does not answer; it is tried again until it does",
+        steps=(
+            "Look at the flag store (etcd: quorum, disk, network)",
+            "To stop the canary without the store: set its share to 0 in your routers",
+        ),
+    )  # fmt: skip
+    payload = {**page.payload, "rollouts": list(rollouts), "controller": plain(controller, MAX_NAME)}
+    return replace(page, payload=payload, rollout=rollouts[0] if len(rollouts) == 1 else "")
+
+
+def control_too(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
+    """Both cohorts are bad: switching models would not help."""
+    headline = f"{flag.rollout}: control is bad too; nothing was changed, switching models would not help"
+    steps = ("Look at what both models share: the provider, the network, retrieval, the prompt",)
+    return _of_findings(
+        PageKind.CONTROL_TOO, flag, findings, headline, settings,
+        at=at, alert="both cohorts are over a limit", auto_action="none: control is bad as well", steps=steps,
+    )  # fmt: skip
+
+
+def traffic_split(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
+    """The cohorts' shares of traffic are not what the flag says, so they cannot be compared."""
+    headline = f"{flag.rollout}: traffic is not split as its flag says ({flag.canary_percent:g}% canary); not judging"
+    steps = (
+        "Check that every router follows the flag and labels its metrics with the cohort it served",
+        f"See who follows: `killswitch status {flag.rollout}`",
+    )
+    return _of_findings(
+        PageKind.TRAFFIC_SPLIT, flag, findings, headline, settings,
+        at=at, alert="canary traffic split is wrong", auto_action="none: the cohorts cannot be compared", steps=steps,
+    )  # fmt: skip
+
+
+def never_seen(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
+    """A rule's metric has not been seen in any cohort: probably a misspelled name."""
+    rules = ", ".join(plain(finding.rule, 60) for finding in findings if finding.verdict is Verdict.UNKNOWN)
+    headline = f"{flag.rollout}: never seen a value for {rules or 'a rule'}; that rule protects nothing"
+    steps = (
+        "Check the metric's name and labels: `killswitch doctor`",
+        "If it is rightly absent until its first event: `absent_is_zero: true`",
+    )
+    return _of_findings(
+        PageKind.NEVER_SEEN, flag, findings, headline, settings,
+        at=at, alert="canary kill-switch rule lacks data", auto_action="none: the other rules still judge", steps=steps,
+    )  # fmt: skip
+
+
+def internal_error(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
+    """A rule could not be judged because of a fault of ours; the others go on."""
+    headline = f"{flag.rollout}: a rule could not be judged because of a bug in the kill switch"
+    steps = (f"Report it with the log and `killswitch explain {flag.rollout} --json`",)
+    return _of_findings(
+        PageKind.INTERNAL_ERROR, flag, findings, headline, settings,
+        at=at, alert="canary kill-switch internal error", auto_action="none: the other rules still judge", steps=steps,
+    )  # fmt: skip
+
+
+def recovered(
+    was: PageKind,
+    flags: Sequence[Flag],
+    *,
+    follows: str,
+    since: float,
+    at: float,
+    settings: PageSettings,
+    why: str = "",
+) -> Page:
+    """The end of what the page ``follows`` told of. ``since`` is when that began (Unix seconds)."""
+    trouble = was.value.lower().replace("_", " ")
+    length = duration_in_words(max(at - since, 1.0))
+    headline = f"{_names(flags)}: recovered, no longer {trouble} (lasted {length})"
+    page = _event(
+        PageKind.RECOVERED, flags, headline, why or f"{trouble} since {to_iso(math.floor(since))} is over", settings,
+        at=at, identity=f"{was.value.lower()}.{since:.0f}", alert=f"canary kill-switch recovered: {trouble}",
+        auto_action="none: judging goes on", steps=(),
+    )  # fmt: skip
+    return _quiet(
+        replace(page, id=f"{follows}.recovered", payload={**page.payload, "page": f"{follows}.recovered"}), follows
+    )
+
+
+def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Page:
+    """A person has let the canary back in; continues the page of the trip before."""
+    who = plain(by, MAX_NAME)
+    share = f"{plain(flag.canary, MAX_NAME)} gets {flag.canary_percent:g}% ({flag.stage})"
+    headline = f"{flag.rollout}: re-armed by {who}; {share}"
+    page = _event(
+        PageKind.RE_ARMED, (flag,), headline, reason, settings,
+        at=flag.armed_at, identity="", alert="canary kill-switch re-armed",
+        auto_action=f"none: {who} re-armed it", steps=(f"Watch it: `killswitch status {flag.rollout}`",),
+    )  # fmt: skip
+    return _quiet(page, incident_id(flag.rollout, flag.generation - 1))
+
+
+def rules_refused(problems: Sequence[str], *, at: float, digest: str, settings: PageSettings) -> Page:
+    """New rule files were refused as a whole; the last good set stays. ``digest`` names the refused set."""
+    headline = "new rule files refused; the last good set stays in force"
+    shown = [plain(problem) for problem in problems[: MAX_STEPS - 2]]
+    more = [f"and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
+    return _event(
+        PageKind.RULES_REFUSED, (), headline, f"{len(problems)} problems in the rule files", settings,
+        at=at, identity=plain(digest, 60) or f"{at:.0f}", alert="canary kill-switch rules refused",
+        auto_action="none: the last good rules stay in force", steps=(*shown, *more, "Check them: `killswitch check`"),
+    )  # fmt: skip
+
+
+def digest(pages: Sequence[Page]) -> Page:
+    """Many pages in one message, for a receiver that had more than it should have to read.
+
+    Severity and mention are those of the gravest; every page's payload stands under ``pages``, up to 100.
+    """
+    ordered = sorted(pages, key=lambda page: (SEVERITIES.index(page.severity), page.at))
+    first = ordered[0]
+    kinds = {kind: sum(page.kind is kind for page in pages) for kind in PageKind}
+    counted = ", ".join(f"{count} {kind.value}" for kind, count in kinds.items() if count)
+    lines = [plain(page.headline, 300) for page in ordered[:_MAX_DIGEST_LINES]]
+    if len(ordered) > len(lines):
+        lines.append(f"and {len(ordered) - len(lines)} more: `killswitch status`")
+    payload = {
+        **first.payload,
+        "alert": f"canary kill-switch: {len(pages)} pages",
+        "kind": PageKind.DIGEST.value,
+        "count": len(pages),
+        "pages": [page.payload for page in ordered[:_MAX_DIGEST_PAYLOADS]],
+    }
+    return replace(
+        first,
+        id=f"{first.id}.digest-of-{len(pages)}",
+        kind=PageKind.DIGEST,
+        headline=f"{len(pages)} pages at once: {counted}",
+        why=first.headline,
+        rows=(),
+        next_steps=tuple(lines),
+        payload=payload,
+        mention=next((page.mention for page in ordered if page.mention), None),
+        follows=None,
+    )
+
+
+def for_fallback(page: Page, missed: str, error: str) -> Page:
+    """The page as the fallback receiver gets it: it says whom it could not reach, and why."""
+    note = f"{missed} could not be reached: {plain(error, 200)}" if error else f"{missed} could not be reached"
+    return replace(page, next_steps=(*page.next_steps, note))
+
+
+# --- what they share ----------------------------------------------------------------------------
+
+SEVERITIES = ("critical", "error", "warning", "info")
+
+
+def _of_incident(incident: Incident, settings: PageSettings, kind: PageKind, page_id: str, headline: str) -> Page:
+    return _base(
+        kind, page_id, headline, incident.reason, settings,
+        rollout=incident.rollout, generation=incident.generation, at=incident.decided_at,
+        rows=_rows(incident.findings, incident.rules),
+    )  # fmt: skip
+
+
+def _of_findings(
+    kind: PageKind,
+    flag: Flag,
+    findings: Sequence[Finding],
+    headline: str,
+    settings: PageSettings,
+    *,
+    at: float,
+    alert: str,
+    auto_action: str,
+    steps: Sequence[str],
+) -> Page:
+    why = "; ".join(finding.sentence for finding in findings) or headline
+    page = _event(
+        kind, (flag,), headline, why, settings,
+        at=at, identity=f"{at:.0f}", alert=alert, auto_action=auto_action, steps=steps,
+    )  # fmt: skip
+    samples_new, samples_old = _samples(findings)
+    payload = {
+        **page.payload,
+        "samples_new": samples_new,
+        "samples_old": samples_old,
+        "rules": _rule_payloads(findings, ()),
+    }
+    return replace(page, rows=_rows(findings, ()), payload=payload)
+
+
+def _event(
+    kind: PageKind,
+    flags: Sequence[Flag],
+    headline: str,
+    why: str,
+    settings: PageSettings,
+    *,
+    at: float,
+    identity: str,
+    alert: str,
+    auto_action: str,
+    steps: Sequence[str],
+) -> Page:
+    """A page about something that is no incident; ``identity`` keeps two events of one kind apart."""
+    one = flags[0] if len(flags) == 1 else None
+    owner = incident_id(one.rollout, one.generation) if one is not None else FLEET
+    page_id = ".".join(part for part in (owner, kind.value.lower().replace("_", "-"), identity) if part)
+    page = _base(
+        kind, page_id, headline, why, settings,
+        rollout=one.rollout if one else "", generation=one.generation if one else 0, at=at, rows=(),
+    )  # fmt: skip
+    payload = {
+        "alert": alert,
+        "reason": page.why,
+        "stage": one.stage if one else None,
+        "ts": to_iso(math.floor(at)),
+        "samples_new": None,
+        "samples_old": None,
+        "auto_action": auto_action,
+        **_our_fields(page),
+        "rollouts": [flag.rollout for flag in flags],
+        "control": one.control if one else None,
+        "canary": one.rollout_canary if one else None,
+    }
+    return replace(page, payload=payload, next_steps=_bounded_steps((*page.next_steps, *steps)))
+
+
+def _base(
+    kind: PageKind,
+    page_id: str,
+    headline: str,
+    why: str,
+    settings: PageSettings,
+    *,
+    rollout: str,
+    generation: int,
+    at: float,
+    rows: tuple[RuleRow, ...],
+) -> Page:
+    links = (("Runbook", settings.runbook), ("Dashboard", settings.dashboard))
+    return Page(
+        id=page_id,
+        kind=kind,
+        rollout=rollout,
+        generation=generation,
+        at=at,
+        headline=plain(headline, 400),
+        why=plain(why),
+        rows=rows,
+        next_steps=tuple(f"{name}: {plain(link)}" for name, link in links if link),
+        payload={},
+        severity=settings.severity,
+        slack=settings.slack,
+        mention=settings.mention,
+        runbook=settings.runbook,
+        dashboard=settings.dashboard,
+    )
+
+
+def _quiet(page: Page, follows: str) -> Page:
+    """Good news calls nobody: no mention, and it continues the page it belongs to."""
+    return replace(page, follows=follows, mention=None, severity="info", payload={**page.payload, "severity": "info"})
+
+
+def _incident_payload(incident: Incident, page: Page, *, alert: str, auto_action: str) -> dict[str, Any]:
+    """The machine-readable form; the first seven names and their meanings are fixed.
+
+    ``reason`` is ``rule=value vs baseline value`` for each tripping rule (else the sentence), ``stage``
+    the stage before the trip, ``ts`` the trip in UTC to the second, ``samples_new`` and ``samples_old``
+    the requests of canary and control in the window, null where unknown.
+    """
+    samples_new, samples_old = _samples(incident.tripping or incident.findings)
+    compared = "; ".join(_compared(finding) for finding in incident.tripping)
+    return {
+        "alert": alert,
+        "reason": plain(compared or incident.reason),
+        "stage": incident.stage_before,
+        "ts": to_iso(math.floor(incident.decided_at)),
+        "samples_new": samples_new,
+        "samples_old": samples_old,
+        "auto_action": auto_action,
+        **_our_fields(page),
+        "incident": incident.id,
+        "control": plain(incident.control, MAX_NAME),
+        "canary": plain(incident.canary, MAX_NAME),
+        "percent_before": incident.percent_before,
+        "automatic": incident.automatic,
+        "by": plain(incident.by, MAX_NAME),
+        "window_seconds": finite(incident.window),
+        "rules": _rule_payloads(incident.findings, incident.rules),
+    }
+
+
+def _our_fields(page: Page) -> dict[str, Any]:
+    return {
+        "page": page.id,
+        "kind": page.kind.value,
+        "rollout": page.rollout,
+        "generation": page.generation,
+        "severity": page.severity,
+        "headline": page.headline,
+        "sentence": page.why,
+        "runbook": page.runbook,
+        "dashboard": page.dashboard,
+    }
+
+
+def _rule_payloads(findings: Sequence[Finding], tripping: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "rule": plain(finding.rule, MAX_NAME),
+            "verdict": finding.verdict.value,
+            "reason": finding.reason.value if finding.reason is not None else None,
+            "tripping": finding.rule in tripping,
+            "unit": finding.unit.value,
+            "canary": finite(finding.canary),
+            "control": finite(finding.control),
+            "limit": finite(finding.limit),
+            "samples_new": _whole(finding.samples_canary),
+            "samples_old": _whole(finding.samples_control),
+            "sentence": plain(finding.sentence, 400),
+        }
+        for finding in _most_important(findings, tripping)
+    ]
+
+
+def _rows(findings: Sequence[Finding], tripping: Sequence[str]) -> tuple[RuleRow, ...]:
+    return tuple(
+        RuleRow(
+            rule=plain(finding.rule, 60),
+            verdict=finding.verdict.value
+            if finding.reason is None
+            else f"{finding.verdict.value} ({finding.reason.value})",
+            canary=value_in_words(finding.canary, finding.unit),
+            control=value_in_words(finding.control, finding.unit),
+            limit=value_in_words(finding.limit, finding.unit),
+            samples=f"{count_in_words(finding.samples_canary)} / {count_in_words(finding.samples_control)}",
+            tripping=finding.rule in tripping,
+        )
+        for finding in _most_important(findings, tripping)
+    )
+
+
+def _most_important(findings: Sequence[Finding], tripping: Sequence[str]) -> Sequence[Finding]:
+    """All of them in their order; of too many, the tripping ones first."""
+    if len(findings) <= MAX_ROWS:
+        return findings
+    return sorted(findings, key=lambda finding: finding.rule not in tripping)[:MAX_ROWS]
+
+
+def _samples(findings: Sequence[Finding]) -> tuple[int | None, int | None]:
+    """Requests per cohort in the window, of the first finding that knows both."""
+    for finding in findings:
+        new, old = _whole(finding.samples_canary), _whole(finding.samples_control)
+        if new is not None and old is not None:
+            return new, old
+    return None, None
+
+
+def _whole(samples: float | None) -> int | None:
+    known = finite(samples)
+    return None if known is None else round(known)
+
+
+def _compared(finding: Finding) -> str:
+    canary, control = _plain_number(finding.canary, finding.unit), _plain_number(finding.control, finding.unit)
+    return f"{plain(finding.rule, MAX_NAME)}={canary} vs baseline {control}"
+
+
+def _plain_number(value: float | None, unit: Unit) -> str:
+    """``0.0871`` -> ``0.087``; small rates keep two significant digits. Seconds and numbers: four."""
+    if value is None:
+        return "unknown"
+    if not math.isfinite(value):
+        return value_in_words(value, unit)
+    if unit is Unit.FRACTION:
+        return f"{value:.3f}" if value == 0.0 or abs(value) >= 0.01 else f"{value:.2g}"
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def _names(flags: Sequence[Flag]) -> str:
+    if not flags:
+        return "all rollouts"
+    listed = ", ".join(flag.rollout for flag in flags[:3])
+    return listed if len(flags) <= 3 else f"{len(flags)} rollouts ({listed}, …)"
+
+
+def _bounded_steps(steps: Sequence[str]) -> tuple[str, ...]:
+    return tuple(plain(step) for step in steps[:MAX_STEPS])
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def plain(text: str, limit: int = MAX_LINE) -> str:
+    """One line of at most ``limit`` characters, without control, format or surrogate characters."""
+    kept = "".join(
+        " " if character.isspace() else character
+        for character in text[: limit * 4]
+        if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+    )
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
+    """The rules side by side, in columns for a fixed-width font; ``>`` marks what tripped."""
+    if not rows:
+        return ()
+    head = ("", "rule", "canary", "control", "limit", "requests", "verdict")
+    body = [
+        (">" if row.tripping else "", row.rule, row.canary, row.control, row.limit, row.samples, row.verdict)
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
+    return tuple(
+        "  ".join(
+            cell.rjust(width) if 2 <= column <= 5 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *body)
+    )
+
+
+def plain_text(page: Page, *, possible_repeat: bool = False) -> str:
+    """The whole page as lines of text, for consoles and as the fallback of richer receivers."""
+    repeat = "(possible repeat) " if possible_repeat else ""
+    lines = [f"{repeat}{page.headline}", page.why, *table_lines(page.rows), *(f"- {step}" for step in page.next_steps)]
+    return "\n".join(line for line in lines if line)
+
+
+# --- the document -------------------------------------------------------------------------------
 
 
 def page_to_json(page: Page) -> dict[str, Any]:
@@ -76,14 +615,45 @@ def page_to_json(page: Page) -> dict[str, Any]:
 
 def page_from_json(document: object) -> Page:
     """The inverse of `page_to_json`. Raises BadDocument."""
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    fields = Fields(document, "page")
+    if fields.raw.get("format") != FORMAT:
         raise BadDocument("page: not a page document of this format")
+    payload = Fields(fields.raw.get("payload"), "page, payload").raw
     try:
-        fields = {name: document[name] for name in Page.__dataclass_fields__}
-        fields["kind"] = PageKind(fields["kind"])
-        fields["rows"] = tuple(RuleRow(**row) for row in fields["rows"])
-        fields["next_steps"] = tuple(str(step) for step in fields["next_steps"])
-        json.dumps(fields["payload"])
-        return Page(**fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadDocument(f"page: {error!r}") from error
+        kind = PageKind(fields.text("kind"))
+        json.dumps(payload, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise BadDocument(f"page: {error}") from error
+    severity = fields.text("severity")
+    if severity not in SEVERITIES:
+        raise BadDocument(f"page: severity {severity!r:.80} is none of {', '.join(SEVERITIES)}")
+    return Page(
+        id=fields.text("id"),
+        kind=kind,
+        rollout=fields.text("rollout", empty=True),
+        generation=fields.integer("generation"),
+        at=fields.number("at"),
+        headline=fields.text("headline"),
+        why=fields.text("why", empty=True),
+        rows=tuple(_row(row) for row in fields.objects("rows")),
+        next_steps=fields.texts("next_steps"),
+        payload=payload,
+        severity=severity,
+        slack=fields.optional_text("slack"),
+        mention=fields.optional_text("mention"),
+        runbook=fields.optional_text("runbook"),
+        dashboard=fields.optional_text("dashboard"),
+        follows=fields.optional_text("follows"),
+    )
+
+
+def _row(fields: Fields) -> RuleRow:
+    return RuleRow(
+        rule=fields.text("rule", empty=True),
+        verdict=fields.text("verdict"),
+        canary=fields.text("canary", empty=True),
+        control=fields.text("control", empty=True),
+        limit=fields.text("limit", empty=True),
+        samples=fields.text("samples", empty=True),
+        tripping=fields.flag("tripping"),
+    )
