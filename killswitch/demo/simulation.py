@@ -1,0 +1,163 @@
+"""The simulated service itself: who serves which request, what came of it, counted slot by slot.
+
+No I/O, clock or thread of its own; `killswitch.demo.service` makes a process of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from killswitch.demo.traffic import HEALTHY, REGRESSED, SLOT, Answer, Regression, Request, World
+from killswitch.model import Cohort
+from killswitch.router.routing import Route
+
+RECENT = 30.0  # simulated seconds over which the canary's share is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one cohort has seen since the world began."""
+
+    requests: int = 0
+    errors: int = 0
+    refused: int = 0
+    thumbs_down: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The service's account of itself. Times are simulated seconds since the world began.
+
+    ``canary_share``: of the requests of the last `RECENT` seconds, a fraction; None before the first.
+    ``last_canary_at``: when the canary cohort was last served, None for never. ``route_reason``,
+    ``generation`` and ``revision`` are those of the newest routing decision. ``behind``: how far the world
+    lags behind its clock; more than a second or two means that this machine is too slow for this rate.
+    """
+
+    at: float = 0.0
+    behind: float = 0.0
+    regression: Regression = Regression.NONE
+    regression_at: float | None = None
+    control: Tally = field(default_factory=Tally)
+    canary: Tally = field(default_factory=Tally)
+    canary_share: float | None = None
+    last_canary_at: float | None = None
+    route_reason: str = ""
+    generation: int = 0
+    revision: int = 0
+
+
+class Counters(Protocol):
+    """Where what happened is counted for the metric store."""
+
+    def answered(self, route: Route, request: Request, answer: Answer) -> bool:
+        """Count one answer; whether the request is a judged one."""
+        ...
+
+    def thumbs_down(self, route: Route, *, judged: bool) -> None: ...
+
+
+class Simulation:
+    """One service's life. ``state`` is replaced as a whole, and may be read from any thread.
+
+    The model called ``canary_model`` is the one that regresses, from simulated second ``regression_at`` on.
+    """
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        route: Callable[[str], Route],
+        counters: Counters,
+        canary_model: str,
+        regression: Regression = Regression.NONE,
+        regression_at: float | None = None,
+    ) -> None:
+        self._world = world
+        self._route = route
+        self._counters = counters
+        self._canary_model = canary_model
+        self._regression = (regression, regression_at)
+        self._slot = 0
+        self._feedback: list[tuple[float, int, Route, bool]] = []
+        self._feedback_given = 0
+        self._recent: deque[tuple[int, int]] = deque(maxlen=round(RECENT / SLOT))
+        self._totals = {cohort: _Totals() for cohort in Cohort}
+        self._last_route: Route | None = None
+        self._last_canary_at: float | None = None
+        self.state = State()
+
+    def regress(self, kind: Regression) -> None:
+        """From the next slot on the canary's model is worse in this way; ``none`` makes it well again."""
+        self._regression = (kind, self._slot * SLOT)
+
+    def advance(self, until: float) -> None:
+        """Live on through the whole slots that end by simulated second ``until``."""
+        while (end := (self._slot + 1) * SLOT) <= until:
+            regression, regression_at = self._regression
+            canary = requests = 0
+            for request in self._world.arrivals(self._slot):
+                route = self._route(request.user)
+                worse = regression_at is not None and request.at >= regression_at and route.model == self._canary_model
+                self._serve(request, route, self._world.answer(request, REGRESSED[regression] if worse else HEALTHY))
+                requests += 1
+                canary += route.cohort is Cohort.CANARY
+            self._recent.append((canary, requests))
+            self._slot += 1
+            self._collect_feedback(end)
+            self._report(end, until, regression, regression_at)
+
+    def _serve(self, request: Request, route: Route, answer: Answer) -> None:
+        judged = self._counters.answered(route, request, answer)
+        totals = self._totals[route.cohort]
+        totals.requests += 1
+        totals.errors += answer.outcome == "error"
+        totals.refused += answer.outcome == "refused"
+        if answer.thumbs_down_after is not None:
+            self._feedback_given += 1  # breaks ties, so that the heap never compares routes
+            due = request.at + answer.thumbs_down_after
+            heapq.heappush(self._feedback, (due, self._feedback_given, route, judged))
+        self._last_route = route
+        if route.cohort is Cohort.CANARY:
+            self._last_canary_at = request.at
+
+    def _collect_feedback(self, until: float) -> None:
+        while self._feedback and self._feedback[0][0] <= until:
+            _, _, route, judged = heapq.heappop(self._feedback)
+            self._counters.thumbs_down(route, judged=judged)
+            self._totals[route.cohort].thumbs_down += 1
+
+    def _report(self, at: float, until: float, regression: Regression, regression_at: float | None) -> None:
+        canary = sum(slot[0] for slot in self._recent)
+        requests = sum(slot[1] for slot in self._recent)
+        route = self._last_route
+        self.state = State(
+            at=at,
+            behind=until - at,
+            regression=regression,
+            regression_at=regression_at,
+            control=self._totals[Cohort.CONTROL].tally(),
+            canary=self._totals[Cohort.CANARY].tally(),
+            canary_share=canary / requests if requests else None,
+            last_canary_at=self._last_canary_at,
+            route_reason=route.reason if route else "",
+            generation=route.generation if route else 0,
+            revision=route.revision if route else 0,
+        )
+
+
+@dataclass(slots=True)
+class _Totals:
+    """A tally under way."""
+
+    requests: int = 0
+    errors: int = 0
+    refused: int = 0
+    thumbs_down: int = 0
+
+    def tally(self) -> Tally:
+        return Tally(self.requests, self.errors, self.refused, self.thumbs_down)
