@@ -1,0 +1,196 @@
+"""`CohortMetrics`: the service's side of the comparison: who served each request, and how it went.
+
+::
+
+    metrics = CohortMetrics(router)
+    with metrics.request(route, user=user_id) as request:
+        answer = client.chat.completions.create(model=route.model, …)
+        request.answer(answer)            # refusals and tokens, from the provider's own fields
+    …
+    metrics.thumbs_down(token)            # an hour later, from `request.token`
+
+Nothing here raises into the service and nothing swallows the service's exceptions. How a request's end
+is named stands in `killswitch.router.outcomes`; what is counted in `killswitch.router.instruments`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable, Iterator
+from functools import partial
+from typing import Protocol
+
+from killswitch.model import Cohort
+from killswitch.router.feedback import BadToken, FeedbackTokens
+from killswitch.router.instruments import CohortSeries, Instruments, PrometheusInstruments
+from killswitch.router.judged import FirstSeen, RecentlySeen
+from killswitch.router.outcomes import Outcome
+from killswitch.router.phrases import Phrases
+from killswitch.router.request import Chunk, ServedRequest
+from killswitch.router.routing import Route
+
+_LOG = logging.getLogger(__name__)
+
+REPLAYS_REMEMBERED = 100_000  # feedback tokens; twice as many at most, about 24 MB when full
+
+
+class Routes(Protocol):
+    """What tells which models serve now; a `killswitch.router.Router` is one."""
+
+    def routes(self) -> tuple[Route, ...]: ...
+
+
+class CohortMetrics:
+    """Counts requests, refusals, tokens and thumbs-down by model and cohort, and their judged twins.
+
+    ``router``: its models' series exist at 0 from the start, and a new model's before its first request.
+    ``instruments``: Prometheus' default registry unless given. ``tokens``: signs and reads feedback
+    tokens; by default from ``KILLSWITCH_FEEDBACK_KEY_FILE`` or ``KILLSWITCH_FEEDBACK_KEY``.
+    ``phrases``: also take an answer's opening words for a refusal. ``first_requests``: who is met for
+    the first time in five minutes; give a shared one where one user's requests spread over processes.
+    ``clock``: seconds, monotonic. Raises BadSettings for a bad feedback key, and nothing later.
+    """
+
+    def __init__(
+        self,
+        router: Routes | None = None,
+        *,
+        instruments: Instruments | None = None,
+        tokens: FeedbackTokens | None = None,
+        phrases: Phrases | None = None,
+        first_requests: FirstSeen | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._router = router
+        self._instruments = instruments if instruments is not None else PrometheusInstruments.of()
+        self._tokens = tokens if tokens is not None else FeedbackTokens.from_environment()
+        self.phrases = phrases
+        self.clock = clock
+        self._own_first_requests = RecentlySeen(clock=clock)
+        self._first_requests = first_requests if first_requests is not None else self._own_first_requests
+        self._first_thumbs = RecentlySeen(clock=clock)
+        self._used_tokens = RecentlySeen(
+            self._tokens.expires_after if self._tokens else 0.0, capacity=REPLAYS_REMEMBERED, clock=clock
+        )
+        self._series: dict[tuple[Cohort, str], CohortSeries] = {}
+        self._declared_revision = -1
+        self._warned: set[str] = set()
+        self.declare()
+        self._instruments.before_scrape(self.declare)
+
+    # --- requests
+
+    def request(self, route: Route, user: Hashable = None) -> ServedRequest:
+        """A block (``with`` or ``async with``) in which one request is served by ``route``.
+
+        ``user``: the routing key. Whether the request is judged is decided here, before its outcome.
+        Without a user every request is judged, and one user's retry storm weighs in full.
+        """
+        return ServedRequest(self, route, judged=user is None or self._is_first(self._first_requests, route, user))
+
+    def stream(self, route: Route, chunks: Iterable[Chunk], user: Hashable = None) -> Iterator[Chunk]:
+        """The chunks of one streamed answer; the request lasts from the first pull to the last chunk."""
+        with self.request(route, user) as request:
+            yield from request.stream(chunks)
+
+    async def astream(self, route: Route, chunks: AsyncIterable[Chunk], user: Hashable = None) -> AsyncIterator[Chunk]:
+        """`stream` for asynchronous iterables."""
+        async with self.request(route, user) as request:
+            async for chunk in request.astream(chunks):
+                yield chunk
+
+    # --- feedback
+
+    def thumbs_down(self, what: Route | str, user: Hashable = None) -> bool:
+        """Count a dislike on the cohort that served the answer; True when it was counted.
+
+        ``what``: a feedback token (`ServedRequest.token`) counts once, and in the judged twin when its
+        request was judged. A `Route` counts at once, in the judged twin for ``user``'s first thumb in five
+        minutes (or always, without a user). A forged, expired or repeated token counts for nothing.
+        """
+        if isinstance(what, Route):
+            judged = user is None or self._is_first(self._first_thumbs, what, user)
+            self.count_thumbs_down(what, judged=judged)
+            return True
+        if self._tokens is None:
+            self._warn("feedback came without a feedback key; set KILLSWITCH_FEEDBACK_KEY_FILE in every process")
+            return False
+        try:
+            served = self._tokens.read(what)
+        except BadToken as error:
+            _LOG.info("thumbs-down not counted: %s", error)
+            return False
+        if not self._used_tokens.first(served.nonce):
+            _LOG.info("thumbs-down not counted: its token was used before")
+            return False
+        self._guard(lambda: self.series(served.cohort, served.model).thumbs_down(judged=served.judged))
+        return True
+
+    def sign(self, route: Route, *, judged: bool) -> str:
+        """A feedback token for an answer of ``route``; empty (and one warning) without a feedback key."""
+        if self._tokens is None:
+            self._warn("no feedback key: set KILLSWITCH_FEEDBACK_KEY_FILE, or thumbs-down cannot come back later")
+            return ""
+        return self._tokens.sign(cohort=route.cohort, model=route.model, generation=route.generation, judged=judged)
+
+    # --- series
+
+    def series(self, cohort: Cohort, model: str) -> CohortSeries:
+        series = self._series.get((cohort, model))
+        if series is None:
+            series = self._series[cohort, model] = self._instruments.series(cohort, model)
+        return series
+
+    def declare(self) -> None:
+        """Make every series of the models that serve now exist, at 0."""
+        if self._router is None:
+            return
+        for route in self._router.routes():
+            if route.model:  # not known before the first flag was read
+                self._guard(partial(self.series, route.cohort, route.model))
+
+    def count_request(
+        self, route: Route, outcome: Outcome, seconds: float, *, judged: bool, refused: bool, tokens: int
+    ) -> None:
+        """Count one request that is over; `ServedRequest` calls this once."""
+        if route.revision != self._declared_revision:
+            self._declared_revision = route.revision
+            self.declare()  # the other cohort's model may be new, too, and its first request yet to come
+
+        def count() -> None:
+            series = self.series(route.cohort, route.model)
+            series.ended(outcome, seconds * 1000.0, judged=judged)
+            if refused:
+                series.refused(judged=judged)
+            if tokens:
+                series.tokens(tokens)
+
+        self._guard(count)
+
+    def count_thumbs_down(self, route: Route, *, judged: bool) -> None:
+        """Count one dislike of an answer of ``route``."""
+        self._guard(lambda: self.series(route.cohort, route.model).thumbs_down(judged=judged))
+
+    def _is_first(self, seen: FirstSeen, route: Route, user: Hashable) -> bool:
+        key = (route.cohort, route.model, user)
+        try:
+            return seen.first(key)
+        except Exception as error:  # noqa: BLE001  # an unhashable user, or a shared memory out of reach
+            self._warn(f"who is met first is decided in this process alone: {type(error).__name__}: {error}")
+        try:
+            return self._own_first_requests.first(key)
+        except TypeError:
+            return True
+
+    def _guard(self, count: Callable[[], object]) -> None:
+        try:
+            count()
+        except Exception as error:  # noqa: BLE001  # a full disk under multiprocess mode must not fail a request
+            self._warn(f"metrics are not counted: {type(error).__name__}: {error}")
+
+    def _warn(self, text: str) -> None:
+        """Once a text and object: a request path must not flood the log."""
+        if text not in self._warned and len(self._warned) < 100:
+            self._warned.add(text)
+            _LOG.warning(text)

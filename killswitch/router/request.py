@@ -1,0 +1,164 @@
+"""`ServedRequest`: one request while it is being served, and what it turns out to have been."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from killswitch.router.outcomes import Outcome, outcome_of
+from killswitch.router.phrases import MAX_OPENING_CHARACTERS, Phrases
+from killswitch.router.refusals import completion_tokens, finish_mark, refusal_signal, text_of
+from killswitch.router.routing import Route
+
+Chunk = TypeVar("Chunk")
+_MAX_TOKENS = 10_000_000  # of one answer; more is a caller's mistake
+
+
+class Ledger(Protocol):
+    """Where a request that is over is written down; `killswitch.router.metrics.CohortMetrics` is one."""
+
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def phrases(self) -> Phrases | None: ...
+    def sign(self, route: Route, *, judged: bool) -> str: ...
+    def count_thumbs_down(self, route: Route, *, judged: bool) -> None: ...
+    def count_request(
+        self, route: Route, outcome: Outcome, seconds: float, *, judged: bool, refused: bool, tokens: int
+    ) -> None: ...
+
+
+class ServedRequest:
+    """One request being served. Use it as a block; what is said inside is counted once, at its end.
+
+    ``route`` serves it; ``judged`` was decided before it began.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_done",
+        "_ledger",
+        "_opening",
+        "_outcome",
+        "_refused",
+        "_started",
+        "_tokens",
+        "judged",
+        "route",
+    )
+
+    def __init__(self, ledger: Ledger, route: Route, *, judged: bool) -> None:
+        self._ledger = ledger
+        self.route = route
+        self.judged = judged
+        self._started = ledger.clock()
+        self._outcome: Outcome | None = None
+        self._refused = False
+        self._broken = False
+        self._done = False
+        self._tokens = 0
+        self._opening = ""
+
+    @property
+    def token(self) -> str:
+        """A feedback token for the front end (see `killswitch.router.feedback`); "" without a feedback key."""
+        return self._ledger.sign(self.route, judged=self.judged)
+
+    def refused(self) -> None:
+        """The model refused."""
+        self._refused = True
+
+    def tokens(self, count: int) -> None:
+        """``count`` more tokens were written by the model."""
+        if isinstance(count, int) and 0 < count <= _MAX_TOKENS:
+            self._tokens = min(self._tokens + count, _MAX_TOKENS)
+
+    def ends_as(self, outcome: Outcome) -> None:
+        """Name the outcome yourself; it holds unless an exception ends the block."""
+        self._outcome = outcome
+
+    def answer(self, payload: object) -> None:
+        """Look at a whole answer (JSON object, SDK object, or text) for a refusal and its tokens."""
+        if refusal_signal(payload) is not None:
+            self._refused = True
+        if self._ledger.phrases is not None and not self._opening:
+            self._opening = text_of(payload)[:MAX_OPENING_CHARACTERS]
+        count = completion_tokens(payload)
+        if count:
+            self._tokens = min(count, _MAX_TOKENS)
+
+    def thumbs_down(self) -> None:
+        """The user disliked this answer, at once."""
+        self._ledger.count_thumbs_down(self.route, judged=self.judged)
+
+    def stream(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """The same chunks, looked at in passing. A stream of a known provider that ends early is an error."""
+        finished: bool | None = None
+        for chunk in chunks:
+            finished = self._look_at(chunk, finished)
+            yield chunk
+        self._broken = finished is False
+
+    async def astream(self, chunks: AsyncIterable[Chunk]) -> AsyncIterator[Chunk]:
+        """`stream` for asynchronous iterables."""
+        finished: bool | None = None
+        async for chunk in chunks:
+            finished = self._look_at(chunk, finished)
+            yield chunk
+        self._broken = finished is False
+
+    def _look_at(self, chunk: object, finished: bool | None) -> bool | None:  # noqa: FBT001  # what was known so far
+        if refusal_signal(chunk) is not None:
+            self._refused = True
+        count = completion_tokens(chunk)
+        if count:
+            self._tokens = min(count, _MAX_TOKENS)  # usage in a stream is a running total
+        if self._ledger.phrases is not None and len(self._opening) < MAX_OPENING_CHARACTERS:
+            self._opening += text_of(chunk)
+        mark = finish_mark(chunk)
+        return finished if mark is None else bool(finished) or mark
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the request without a block; the second end counts for nothing."""
+        if self._done:
+            return
+        self._done = True
+        if self._opening and self._ledger.phrases is not None and self._ledger.phrases.find(self._opening):
+            self._refused = True
+        outcome = self._how_it_ended(error)
+        self._ledger.count_request(
+            self.route,
+            outcome,
+            max(0.0, self._ledger.clock() - self._started),
+            judged=self.judged,
+            refused=self._refused or outcome is Outcome.REFUSED,
+            tokens=self._tokens,
+        )
+
+    def _how_it_ended(self, error: BaseException | None) -> Outcome:
+        if error is not None:
+            outcome = outcome_of(error)
+            return Outcome.REFUSED if self._refused and outcome is Outcome.CANCELLED else outcome
+        if self._outcome is not None:
+            return self._outcome
+        if self._broken:
+            return Outcome.ERROR
+        return Outcome.REFUSED if self._refused else Outcome.OK
+
+    def __enter__(self) -> Self:
+        self._started = self._ledger.clock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
