@@ -1,0 +1,62 @@
+"""Evidence: anytime-valid judgement of counts, for every bound of every rule.
+
+Read in this order: `bounds` (every rule is a set of half planes), `evariables` (one tick's evidence),
+`dispersion` (bursts), `detector` (over time), `starts` (what the flag's history means for it),
+`quantiles` (histograms as counts), `split` (is the traffic where the flag says), `offset` (stage `aa`).
+
+Nothing here reads a clock or keeps state between calls.
+"""
+
+from __future__ import annotations
+
+from killswitch.evidence.bounds import Bound, Edge, HalfPlane, bounds_of
+from killswitch.evidence.detector import (
+    ALTERNATIVES,
+    Evidence,
+    RuleSpec,
+    Trace,
+    advance,
+    combine,
+    from_document,
+    select,
+    start,
+    to_document,
+    warm_up,
+)
+from killswitch.evidence.evariables import TickCounts, information
+from killswitch.evidence.offset import Offset, measure_offset
+from killswitch.evidence.quantiles import quantile_of, slow_counts, slower_than, tau_before
+from killswitch.evidence.split import split_counts, split_rules
+from killswitch.evidence.starts import HeadStart, head_starts, head_starts_at, paused_at
+
+__all__ = [
+    "ALTERNATIVES",
+    "Bound",
+    "Edge",
+    "Evidence",
+    "HalfPlane",
+    "HeadStart",
+    "Offset",
+    "RuleSpec",
+    "TickCounts",
+    "Trace",
+    "advance",
+    "bounds_of",
+    "combine",
+    "from_document",
+    "head_starts",
+    "head_starts_at",
+    "information",
+    "measure_offset",
+    "paused_at",
+    "quantile_of",
+    "select",
+    "slow_counts",
+    "slower_than",
+    "split_counts",
+    "split_rules",
+    "start",
+    "tau_before",
+    "to_document",
+    "warm_up",
+]

@@ -1,0 +1,357 @@
+"""The e-detector: evidence over time, for all rules of all rollouts in one set of arrays.
+
+A regression may be there from the first request of a stage or begin at any tick. Per rule and
+alternative j, over the rule's bounds i, at each tick that holds data (Shin, Ramdas, Rinaldo,
+"E-detectors: a nonparametric framework for sequential change detection", 2022)::
+
+    S_j <- exp(min over i of L_ij / phi_i) * (S_j + w)
+    evidence = mean over j of S_j;  a breach when evidence >= 1 / alpha_rule
+
+``w`` is half a start a day; head starts (`killswitch.evidence.starts`) are added at a stage's start.
+The minimum of e-variables is one for "at this tick at least one bound holds", so which bound holds may
+change from tick to tick. ``S - starts`` is a supermartingale, so by optional stopping and Markov a
+canary within its limits is tripped with probability at most alpha_rule times the starts paid.
+
+Everything here is a value: `advance` returns new evidence and changes nothing. The daemon advances all
+rules by one tick; a replay advances one rollout by thousands; both run the same lines.
+
+Shapes: ``T`` ticks, ``R`` rules, ``B`` bounds (grouped by rule), ``J`` alternatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from killswitch.errors import BadDocument
+from killswitch.evidence import dispersion
+from killswitch.evidence.bounds import Bound
+from killswitch.evidence.dispersion import Mask, Past
+from killswitch.evidence.evariables import Array, HalfPlanes, TickCounts, half_planes, log_evidence
+
+ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+STARTS_PER_DAY = 0.5
+DAY = 86_400.0
+FORMAT = 1
+# Rounding of a source's arithmetic; anything below is no count.
+_ROUNDING = -1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpec:
+    """A rule as evidence sees it. ``key`` is the caller's (rollout and rule, say); ``alpha`` is per day."""
+
+    key: Hashable
+    bounds: tuple[Bound, ...]
+    alpha: float
+    long_bursts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What each tick did. (T, R), but ``phi`` and ``control_share`` (T, B).
+
+    ``evidence`` is the mean over alternatives of S after the tick; ``breach``: evidence >= needed.
+    ``since`` is the tick after which the current excursion began (the change-point the best
+    alternative finds most likely), NaN before the first update. ``updated``: the tick moved the evidence;
+    ``numeric``: it held impossible numbers; ``warming_up``: control's past is shorter than 120 ticks.
+    """
+
+    evidence: Array
+    breach: Mask
+    since: Array
+    updated: Mask
+    numeric: Mask
+    warming_up: Mask
+    phi: Array
+    control_share: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The evidence of R rules after some tick.
+
+    ``log_sums`` (R, J): ln S_j, -inf for S = 0. ``excursions`` (R, J): the sum of log evidence since the
+    excursion's start (Page's CUSUM), never below 0; ``since`` (R, J): the tick it last was 0.
+    """
+
+    specs: tuple[RuleSpec, ...]
+    planes: HalfPlanes
+    first_bound: npt.NDArray[np.intp]
+    needed: Array
+    past: Past
+    log_sums: Array
+    excursions: Array
+    since: Array
+
+    @property
+    def value(self) -> Array:
+        """Mean over alternatives of S, (R,)."""
+        return _mean(self.log_sums)
+
+    @property
+    def warming_up(self) -> Mask:
+        """Which rules have seen too little of control, (R,)."""
+        return _any_bound(self.past.ticks < dispersion.WARM_TICKS, self.first_bound)
+
+
+def start(specs: Sequence[RuleSpec]) -> Evidence:
+    """No evidence and no past for these rules. Raises ValueError for a rule without bounds or a bad alpha."""
+    specs = tuple(specs)
+    for spec in specs:
+        if not spec.bounds:
+            raise ValueError(f"rule {spec.key!r} has no bounds: evidence cannot judge it")
+        if not 0.0 < spec.alpha < 1.0:
+            raise ValueError(f"rule {spec.key!r}: alpha must be between 0 and 1, got {spec.alpha!r}")
+    sizes = np.array([len(spec.bounds) for spec in specs], dtype=np.intp)
+    shape = (len(specs), len(ALTERNATIVES))
+    return Evidence(
+        specs,
+        half_planes(tuple(bound.half_plane for spec in specs for bound in spec.bounds)),
+        np.cumsum(sizes) - sizes,
+        np.array([1.0 / spec.alpha for spec in specs]),
+        dispersion.empty_past(int(sizes.sum())),
+        np.full(shape, -np.inf),
+        np.zeros(shape),
+        np.full(shape, np.nan),
+    )
+
+
+def combine(parts: Iterable[Evidence]) -> Evidence:
+    """Several sets of rules as one, in order."""
+    parts = list(parts)
+    whole = start([spec for part in parts for spec in part.specs])
+    if not parts:
+        return whole
+    return replace(
+        whole,
+        past=dispersion.concatenate([part.past for part in parts]),
+        log_sums=np.concatenate([part.log_sums for part in parts]),
+        excursions=np.concatenate([part.excursions for part in parts]),
+        since=np.concatenate([part.since for part in parts]),
+    )
+
+
+def select(evidence: Evidence, keys: Iterable[Hashable]) -> Evidence:
+    """The evidence of these rules only, in this order. Raises KeyError for a rule that is not there."""
+    position = {spec.key: row for row, spec in enumerate(evidence.specs)}
+    rows = np.array([position[key] for key in keys], dtype=np.intp)
+    part = start([evidence.specs[row] for row in rows])
+    bounds = [int(evidence.first_bound[row]) + i for row in rows for i in range(len(evidence.specs[row].bounds))]
+    return replace(
+        part,
+        past=dispersion.select(evidence.past, np.array(bounds, dtype=np.intp)),
+        log_sums=evidence.log_sums[rows],
+        excursions=evidence.excursions[rows],
+        since=evidence.since[rows],
+    )
+
+
+def warm_up(evidence: Evidence, control_events: Array, control_trials: Array) -> Evidence:
+    """Let the evidence see control's past, (T, B), without judging anything."""
+    usable = _usable(control_events, control_trials)
+    _, past = dispersion.look_ahead(
+        evidence.past, dispersion.Series(control_events, control_trials, usable), _kinds(evidence)
+    )
+    return replace(evidence, past=past)
+
+
+def advance(
+    evidence: Evidence,
+    counts: TickCounts,
+    ticks: Array,
+    *,
+    step: float,
+    head_starts: Array | None = None,
+    paused: Mask | None = None,
+) -> tuple[Evidence, Trace]:
+    """Take T ticks of counts in: the new evidence, and what each tick did.
+
+    ``ticks`` (T,) are Unix seconds, ``step`` the seconds between evidence ticks. ``head_starts`` (T, R)
+    are added before the tick they stand at; ``paused`` (T, R) marks ticks that must not move a rule
+    (late feedback after the percent was lowered). Raises ValueError when shapes do not fit.
+    """
+    _check_shapes(evidence, counts, ticks, head_starts, paused)
+    control = _usable(counts.control_events, counts.control_trials)
+    canary = _usable(counts.canary_events, counts.canary_trials)
+    series = dispersion.Series(counts.control_events, counts.control_trials, control)
+    outlook, past = dispersion.look_ahead(evidence.past, series, _kinds(evidence))
+    log_e, usable = _tick_evidence(evidence, counts, outlook, canary, control)
+    updates = _all_bounds(usable, evidence.first_bound)
+    if paused is not None:
+        updates &= ~paused
+    nothing = np.isnan(counts.canary_events) & np.isnan(counts.canary_trials)
+    nothing &= np.isnan(counts.control_events) & np.isnan(counts.control_trials)
+    numeric = _any_bound(~(canary & control) & ~nothing, evidence.first_bound)
+    if head_starts is None:
+        head_starts = np.zeros(updates.shape)
+    after, values, since = _accumulate(evidence, log_e, _Walk(ticks, step, updates, head_starts))
+    trace = Trace(
+        values,
+        values >= evidence.needed,
+        since,
+        updates,
+        numeric,
+        _any_bound(outlook.warming_up, evidence.first_bound),
+        outlook.phi,
+        outlook.share,
+    )
+    return replace(after, past=past), trace
+
+
+def _check_shapes(
+    evidence: Evidence, counts: TickCounts, ticks: Array, head_starts: Array | None, paused: Mask | None
+) -> None:
+    per_bound, per_rule = (len(ticks), evidence.past.size), (len(ticks), len(evidence.specs))
+    for array, shape in (
+        (counts.canary_events, per_bound),
+        (counts.canary_trials, per_bound),
+        (counts.control_events, per_bound),
+        (counts.control_trials, per_bound),
+        (head_starts, per_rule),
+        (paused, per_rule),
+    ):
+        if array is not None and array.shape != shape:
+            raise ValueError(f"expected an array of shape {shape}, got {array.shape}")
+
+
+def _usable(events: Array, trials: Array) -> Mask:
+    """Which counts are counts at all: finite and not negative."""
+    with np.errstate(invalid="ignore"):
+        usable: Mask = np.isfinite(events) & np.isfinite(trials) & (events >= _ROUNDING) & (trials >= _ROUNDING)
+    return usable
+
+
+def _kinds(evidence: Evidence) -> dispersion.Kinds:
+    long = np.array([spec.long_bursts for spec in evidence.specs for _ in spec.bounds], dtype=np.bool_)
+    return dispersion.Kinds(binomial=evidence.planes.shift > 0, long=long)
+
+
+def _all_bounds(mask: Mask, first_bound: npt.NDArray[np.intp]) -> Mask:
+    if mask.shape[-1] == 0:
+        return mask
+    return np.asarray(np.logical_and.reduceat(mask, first_bound, axis=-1))
+
+
+def _any_bound(mask: Mask, first_bound: npt.NDArray[np.intp]) -> Mask:
+    if mask.shape[-1] == 0:
+        return mask
+    return np.asarray(np.logical_or.reduceat(mask, first_bound, axis=-1))
+
+
+def _tick_evidence(
+    evidence: Evidence, counts: TickCounts, outlook: dispersion.Outlook, canary: Mask, control: Mask
+) -> tuple[Array, Mask]:
+    """The minimum over bounds of L / phi, (T, R, J), and which bounds had data, (T, B)."""
+    usable = canary & control
+
+    def clean(values: Array) -> Array:
+        return np.where(usable, np.maximum(values, 0.0), 0.0)
+
+    canary_trials, control_trials = clean(counts.canary_trials), clean(counts.control_trials)
+    cleaned = TickCounts(clean(counts.canary_events), canary_trials, clean(counts.control_events), control_trials)
+    log_e = log_evidence(evidence.planes, cleaned, outlook.share, np.array(ALTERNATIVES))
+    log_e /= outlook.phi[..., None]
+    finite: Mask = np.asarray(np.isfinite(log_e).all(axis=-1))
+    log_e = np.where(finite[..., None], log_e, 0.0)
+    if log_e.shape[1]:
+        log_e = np.minimum.reduceat(log_e, evidence.first_bound, axis=1)
+    has_trials = (canary_trials > 0) & ((control_trials > 0) | ~evidence.planes.needs_control)
+    return log_e, usable & finite & has_trials
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """When the recursion steps: ticks (T,), seconds between them, and (T, R) of updates and head starts."""
+
+    ticks: Array
+    step: float
+    updates: Mask
+    head_starts: Array
+
+
+def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence, Array, Array]:
+    """The recursion itself: evidence after the last tick, and (T, R) of its value and of since."""
+    log_w = np.log(STARTS_PER_DAY * walk.step / DAY)
+    sums, excursions, since = evidence.log_sums, evidence.excursions, evidence.since
+    all_sums, all_since = np.empty(log_e.shape), np.empty(log_e.shape)
+    started: Mask = np.asarray((walk.head_starts > 0).any(axis=1))
+    moved: Mask = np.asarray(walk.updates.any(axis=1))
+    with np.errstate(divide="ignore"):
+        log_starts = np.log(walk.head_starts)
+    for row, tick in enumerate(walk.ticks):
+        if started[row]:
+            sums = np.logaddexp(sums, log_starts[row][:, None])
+        if moved[row]:
+            update = walk.updates[row][:, None]
+            sums = np.where(update, log_e[row] + np.logaddexp(sums, log_w), sums)
+            grown = excursions + log_e[row]
+            since = np.where(update & np.isnan(since), tick - walk.step, since)
+            since = np.where(update & (grown <= 0), tick, since)
+            excursions = np.where(update, np.maximum(grown, 0.0), excursions)
+        all_sums[row], all_since[row] = sums, since
+    best = np.argmax(all_sums, axis=-1)[..., None]
+    best_since = np.take_along_axis(all_since, best, axis=-1)[..., 0]
+    return replace(evidence, log_sums=sums, excursions=excursions, since=since), _mean(all_sums), best_since
+
+
+def _mean(log_sums: Array) -> Array:
+    with np.errstate(over="ignore"):
+        mean: Array = np.exp(log_sums).mean(axis=-1)
+    return mean
+
+
+# --- exported state -----------------------------------------------------------------------------
+
+
+def to_document(evidence: Evidence) -> dict[str, Any]:
+    """The state as plain JSON values; what is not finite becomes null. The specs are not in it."""
+    arrays = {name: getattr(evidence.past, name) for name in Past.__dataclass_fields__}
+    arrays |= {name: getattr(evidence, name) for name in _STATE}
+    return {
+        "format": FORMAT,
+        "alternatives": list(ALTERNATIVES),
+        "rules": [str(spec.key) for spec in evidence.specs],
+        **{name: _plain(array) for name, array in arrays.items()},
+    }
+
+
+def from_document(document: Mapping[str, Any], specs: Sequence[RuleSpec]) -> Evidence:
+    """The inverse of `to_document`, for the same specs. Raises BadDocument for anything else."""
+    fresh = start(specs)
+    expected = {"format": FORMAT, "alternatives": list(ALTERNATIVES), "rules": [str(spec.key) for spec in specs]}
+    for name, value in expected.items():
+        if document.get(name) != value:
+            raise BadDocument(
+                f"stored evidence: {name} is {document.get(name)!r:.80}, need {value!r:.80}; replay instead"
+            )
+    past = {name: _array(document, name, getattr(fresh.past, name), 0.0) for name in Past.__dataclass_fields__}
+    log_sums, excursions, since = (
+        _array(document, name, getattr(fresh, name), missing) for name, missing in _STATE.items()
+    )
+    return replace(fresh, past=Past(**past), log_sums=log_sums, excursions=excursions, since=since)
+
+
+# the rest of the state, and what null stands for
+_STATE = {"log_sums": -np.inf, "excursions": 0.0, "since": np.nan}
+
+
+def _plain(array: Array) -> list[Any]:
+    values: Any = array.astype(object)
+    values[~np.isfinite(array)] = None
+    plain: list[Any] = values.tolist()
+    return plain
+
+
+def _array(document: Mapping[str, Any], name: str, like: Array, missing: float) -> Array:
+    try:
+        values = np.array(document[name], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadDocument(f"stored evidence: {name} cannot be read ({error}); replay instead") from error
+    if values.shape != like.shape:
+        raise BadDocument(f"stored evidence: {name} has shape {values.shape}, need {like.shape}; replay instead")
+    return np.where(np.isnan(values), missing, values)

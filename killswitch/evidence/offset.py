@@ -1,0 +1,59 @@
+"""What stage `aa` measures: how far the canary's *users* differ while both cohorts get the control model.
+
+Routing is sticky, so whole users fall into a cohort, and cohorts of few or uneven users differ for good.
+No test on requests can tell that from a bad model; an hour of control against control can.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from killswitch.model import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """Canary's rate minus control's under the same model, and its interval; fractions of trials."""
+
+    canary: float
+    control: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def certain(self) -> bool:
+        """Zero is not in the interval: these users differ."""
+        return self.low > 0 or self.high < 0
+
+
+def measure_offset(canary: Counts, control: Counts, *, phi: float = 1.0, confidence: float = 0.99) -> Offset | None:
+    """The offset of a rule over a stage's counts, None without trials in a cohort.
+
+    Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10) with trials divided by the
+    dispersion ``phi``. It is read once, at the stage's end: for the page, not for repeated looks.
+    """
+    if not (canary.trials > 0 and control.trials > 0):
+        return None
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    rate_c, low_c, high_c = _wilson(canary, phi, z)
+    rate_b, low_b, high_b = _wilson(control, phi, z)
+    difference = rate_c - rate_b
+    return Offset(
+        rate_c,
+        rate_b,
+        difference,
+        difference - math.hypot(rate_c - low_c, high_b - rate_b),
+        difference + math.hypot(high_c - rate_c, rate_b - low_b),
+    )
+
+
+def _wilson(counts: Counts, phi: float, z: float) -> tuple[float, float, float]:
+    """Rate and Wilson's interval for trials that count 1 / phi each."""
+    n = counts.trials / phi
+    p = min(max(counts.events / counts.trials, 0.0), 1.0)
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return p, max(centre - half, 0.0), min(centre + half, 1.0)
