@@ -1,0 +1,278 @@
+"""Prometheus, and what speaks its query API (Thanos, Mimir, …), through `prometheus-api-client`.
+
+The client is given a session of ours, because its own retries turn a timeout of 3 s into 18 s, and it
+drops the warnings that tell a partial answer from a whole one.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import chain, pairwise
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from prometheus_api_client import PrometheusConnect
+
+from killswitch.bounded_http import BoundedSession, Credentials, NoAnswer, excerpt, find_no_answer, refusal
+from killswitch.credentials import TLS
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
+from killswitch.model import Reason, Selector, Unreadable
+from killswitch.sources import Readings, Want, answers, promql
+from killswitch.sources.answers import Unusable
+from killswitch.sources.plan import Ask, Free, Query, Ranges, Sum, most_ticks, plan
+from killswitch.sources.readings import Assembly, Column
+from killswitch.sources.seen import SeenCache
+
+_log = logging.getLogger(__name__)
+_Found = TypeVar("_Found")
+
+_MOST_POINTS: Final = 11_000  # Prometheus gives no more of one series
+_LEARN_AGAIN: Final = 600.0  # seconds after which the server's reading of ranges is looked at again: it may be upgraded
+_UNKNOWN_START: Final = datetime.fromtimestamp(0, tz=UTC)  # of a range; `params` says it to the millisecond
+
+
+class PrometheusSession(BoundedSession):
+    """A bounded session that sends queries as forms and lets no unusable answer through."""
+
+    def __init__(self, **bounds: Any) -> None:
+        super().__init__(**bounds)
+        self.hooks["response"] = [_checked]
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Queries of a thousand rollouts are longer than a URL may be: they go into the body."""
+        if method == "POST" and "params" in kwargs:
+            kwargs["data"] = kwargs.pop("params")
+        return super().request(method, url, *args, **kwargs)
+
+
+def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+    """Stops refusals, garbage and warnings, which the client would drop; the body is parsed once."""
+    if response.is_redirect:
+        return response
+    failure = refusal(response)
+    if failure is not None:
+        raise _unusable(failure, timed_out=b'"errorType":"timeout"' in response.content[:2000])
+    found = answers.document(response.content)
+    response.json = lambda **_: found  # type: ignore[method-assign]
+    return response
+
+
+def _unusable(failure: Unavailable | Refused, *, timed_out: bool) -> Unusable:
+    if isinstance(failure, Refused):
+        return Unusable(Reason.SOURCE_REFUSED, str(failure))
+    return Unusable(Reason.SOURCE_TIMEOUT if timed_out else Reason.SOURCE_DOWN, str(failure))
+
+
+class Prometheus:
+    """A `Source`. ``url`` is ``http(s)://host:port/prefix``; ``scrape_interval`` in seconds.
+
+    ``timeout`` is the total for one query in seconds; ``parallel`` how many are under way at once.
+    Raises BadSettings for a URL that is none, or that holds a password.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        scrape_interval: float = 15.0,
+        credentials: Credentials | None = None,
+        tls: TLS | None = None,
+        proxy: str | None = None,
+        timeout: float = 10.0,
+        parallel: int = 4,
+        session: PrometheusSession | None = None,
+    ) -> None:
+        _check_url(url)
+        self._session = session or PrometheusSession(credentials=credentials, tls=tls, proxy=proxy, timeout=timeout)
+        self._client = PrometheusConnect(url=url.rstrip("/"), session=self._session, method="POST")
+        self._interval = scrape_interval
+        self._threads = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="prometheus")
+        self._ranges = Ranges(scrape_interval)
+        self._learn_at = 0.0
+        self._seen = SeenCache()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    # --- Source ---
+
+    def now(self, deadline: Deadline) -> float:
+        """The server's own clock; a little old by the time it arrives. Raises Unavailable or AccessDenied."""
+        point = self._instant("time()", None, deadline)
+        if isinstance(point, Unreadable):
+            if point.reason is Reason.SOURCE_REFUSED:
+                raise AccessDenied(point.detail)
+            raise Unavailable(point.detail)
+        return point
+
+    def read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        return self.read_back(wants, [tick], deadline)[tick]
+
+    def read_back(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
+        if not ticks:
+            return {}
+        assembly = Assembly(wants, ticks, self._known_ranges(ticks[-1], deadline))
+        found = self._answers(assembly.asks(), ticks, deadline)
+        seen = self._look_up(assembly.doubts(found), ticks[0], deadline)
+        return dict(zip(ticks, assembly.readings(found, seen), strict=True))
+
+    # --- asking ---
+
+    def _answers(self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
+        """A column for every ask; a query that fails is the failure of its asks alone."""
+        at_most = min(_MOST_POINTS, most_ticks(by_le=any(isinstance(ask, Sum) and ask.by_le for ask in asks)))
+        spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
+        queries = plan((ask for ask in asks if isinstance(ask, Sum)), ticks=len(spans[0]))
+        asked: list[Query | Free] = [*queries, *(ask for ask in asks if isinstance(ask, Free))]
+        jobs = [self._threads.submit(self._answer, query, span, deadline) for span in spans for query in asked]
+        columns: dict[Ask, list[Column]] = {ask: [] for ask in asks}
+        for job in jobs:
+            for ask, column in job.result().items():
+                columns[ask].append(column)
+        return {ask: _joined(parts, spans) for ask, parts in columns.items()}
+
+    def _answer(self, query: Query | Free, ticks: Sequence[float], deadline: Deadline) -> Mapping[Ask, Column]:
+        asks: Sequence[Ask] = [query] if isinstance(query, Free) else list(query.cells.values())
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+        text = query.query if isinstance(query, Free) else query.text(self._ranges)
+
+        def points() -> Mapping[Ask, Column]:
+            rows = self._rows(text, ticks, step, deadline)
+            if isinstance(query, Free):
+                return {query: answers.single(rows, ticks, step)}
+            return answers.grouped(query, rows, ticks, step)
+
+        found = self._guarded(points, deadline)
+        return dict.fromkeys(asks, found) if isinstance(found, Unreadable) else found
+
+    def _rows(self, text: str, ticks: Sequence[float], step: float, deadline: Deadline) -> Sequence[Any]:
+        params = {"timeout": f"{max(deadline.remaining(), 0.001):.3f}"}
+        with self._session.deadline(deadline):
+            if len(ticks) == 1:
+                rows = self._client.custom_query(text, {**params, "time": f"{ticks[0]:.3f}"})
+            else:
+                params |= {"start": f"{ticks[0]:.3f}", "end": f"{ticks[-1]:.3f}", "step": f"{step:.3f}"}
+                rows = self._client.custom_query_range(text, _UNKNOWN_START, _UNKNOWN_START, "", params)
+        return rows if isinstance(rows, list) else []
+
+    def _instant(self, text: str, at: float | None, deadline: Deadline) -> float | Unreadable:
+        """One number of a query that always gives one; at the server's own now if ``at`` is None."""
+
+        def value() -> float:
+            with self._session.deadline(deadline):
+                rows = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
+            try:
+                found = answers.number(rows[0]["value"][1])
+            except (LookupError, TypeError):
+                raise Unusable(Reason.GARBAGE, f"the answer to {text} holds no number") from None
+            if not 0 < found < 1e11:
+                raise Unusable(Reason.GARBAGE, f"the answer to {text} is {found!r}")
+            return found
+
+        return self._guarded(value, deadline)
+
+    def _guarded(self, ask: Callable[[], _Found], deadline: Deadline) -> _Found | Unreadable:
+        """Whatever goes wrong is a reason; nothing is raised."""
+        try:
+            return ask()
+        except Unusable as unusable:
+            return unusable.unreadable
+        except Exception as error:  # noqa: BLE001  an error is not data, wherever it comes from
+            no_answer = find_no_answer(error)
+            if no_answer is None:
+                _log.exception("reading the metric store failed in a way it should not")
+                return Unreadable(Reason.INTERNAL_ERROR, f"reading failed ({type(error).__name__}); see the log")
+            if isinstance(no_answer.failure, AccessDenied):
+                return Unreadable(Reason.SOURCE_REFUSED, str(no_answer))
+            late = deadline.expired or _is_timeout(no_answer)
+            return Unreadable(Reason.SOURCE_TIMEOUT if late else Reason.SOURCE_DOWN, str(no_answer))
+
+    # --- what the server knows ---
+
+    def _known_ranges(self, tick: float, deadline: Deadline) -> Ranges:
+        """How the server reads ranges: a subquery over one second holds two points where both ends count, else one."""
+        if time.monotonic() >= self._learn_at:
+            points = self._instant("count_over_time(vector(1)[1s:1s])", float(int(tick)), deadline)
+            if points in {1.0, 2.0}:
+                self._ranges = Ranges(self._interval, left_open=points == 1.0)
+                self._learn_at = time.monotonic() + _LEARN_AGAIN
+        return self._ranges
+
+    def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Mapping[Ask, Column]:
+        known = {ask: self._seen.at(ask, tick) for ask in asks}
+        found = self._answers([ask for ask, column in known.items() if column is None], [tick], deadline)
+        for ask, column in found.items():
+            self._seen.keep(ask, tick, column)
+        return {**{ask: column for ask, column in known.items() if column is not None}, **found}
+
+    def measure_scrape_interval(self, selector: Selector, tick: float, deadline: Deadline) -> float | Unreadable:
+        """The median distance, in seconds, between samples of the selected series in the 10 minutes before ``tick``."""
+        text = f"{promql.selector(selector)}[10m]"
+
+        def interval() -> float:
+            with self._session.deadline(deadline):
+                rows = self._client.custom_query(text, {"time": f"{tick:.3f}"})
+            try:
+                stamps = [[float(sample[0]) for sample in row["values"]] for row in rows]
+            except (LookupError, TypeError, ValueError):
+                raise Unusable(Reason.GARBAGE, f"the answer to {text} holds no samples") from None
+            gaps = [later - earlier for series in stamps for earlier, later in pairwise(series)]
+            if not gaps:
+                raise Unusable(Reason.NO_DATA, f"fewer than two samples of {text}")
+            return statistics.median(gaps)
+
+        return self._guarded(interval, deadline)
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise BadSettings(
+            [f"a Prometheus server is given as http(s)://host:port/prefix, not {excerpt(parts.path, 60)!r}"]
+        )
+    if parts.username is not None:
+        raise BadSettings(["put no user or password into the Prometheus URL; give them as files or variables"])
+
+
+def _is_timeout(error: NoAnswer) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+# --- ticks --------------------------------------------------------------------------------------
+
+
+def _even_runs(ticks: Sequence[float]) -> Iterator[Sequence[float]]:
+    """Ticks in stretches of one spacing, since a range query knows but one."""
+    start = 0
+    for at in range(2, len(ticks) + 1):
+        if at == len(ticks) or abs((ticks[at] - ticks[at - 1]) - (ticks[start + 1] - ticks[start])) > 0.0005:
+            if at - start < 2:
+                continue
+            yield ticks[start:at]
+            start = at
+    if start < len(ticks):
+        yield ticks[start:]
+
+
+def _joined(parts: Sequence[Column], spans: Sequence[Sequence[float]]) -> Column:
+    if len(parts) == 1:
+        return parts[0]
+    return list(
+        chain.from_iterable(
+            [part] * len(span) if isinstance(part, Unreadable) else part
+            for part, span in zip(parts, spans, strict=True)
+        )
+    )

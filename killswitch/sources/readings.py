@@ -1,0 +1,272 @@
+"""From answers to readings: what a number, an absence or a failure means for a want.
+
+Shared by every source, so that the same series give the same reading wherever they come from. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
+
+from killswitch.model import (
+    Buckets,
+    Cohort,
+    Counts,
+    Measurement,
+    QuantileSignal,
+    QuerySignal,
+    RatioSignal,
+    Reading,
+    Reason,
+    Scalar,
+    Unreadable,
+)
+from killswitch.sources import Range, Want
+from killswitch.sources.plan import Ask, Needs, Ranges, as_text, needs
+
+Point = float | Buckets | Unreadable | None
+"""What an ask gave at one tick: a sum, bucket counts (in the histogram's own unit), a failure, or nothing."""
+
+Column = Sequence[Point] | Unreadable
+"""An ask's points, one a tick; or why it could not be asked at all."""
+
+Answers = Mapping[Ask, Column]
+
+
+class Assembly:
+    """The wants of one call, and what they need asked at first and, once that is known, secondly."""
+
+    def __init__(self, wants: Sequence[Want], ticks: Sequence[float], ranges: Ranges) -> None:
+        self.wants = tuple(wants)
+        self.ticks = tuple(ticks)
+        self._ranges = ranges
+        self._refused = {want.key: problem for want in wants if (problem := _problem(want, ranges)) is not None}
+        self._needs: dict[tuple[str, str, str], dict[Cohort, Needs]] = {
+            want.key: {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
+            for want in wants
+            if want.key not in self._refused
+        }
+
+    def asks(self) -> list[Ask]:
+        """Every ask of every want, once each."""
+        return list(
+            dict.fromkeys(ask for both in self._needs.values() for need in both.values() for ask in need.at_once)
+        )
+
+    def doubts(self, answers: Answers) -> list[Ask]:
+        """Which counters' existence must be looked up: absent at the first tick that has trials, never seen before."""
+        doubtful: dict[Ask, None] = {}
+        for want in self.wants:
+            if want.key in self._needs and self._is_doubtful(want, answers):
+                doubtful.update(dict.fromkeys(self._seen_asks(want)))
+        return list(doubtful)
+
+    def readings(self, answers: Answers, seen: Answers) -> Iterator[dict[tuple[str, str, str], Reading]]:
+        """One mapping a tick. ``seen`` answers `doubts`, at the first tick."""
+        columns = [self._columns(want, answers, seen) for want in self.wants]
+        keys = [want.key for want in self.wants]
+        for row in zip(*columns, strict=True) if columns else ((),) * len(self.ticks):
+            yield dict(zip(keys, row, strict=True))
+
+    def _columns(self, want: Want, answers: Answers, seen: Answers) -> Iterable[Reading]:
+        problem = self._refused.get(want.key)
+        if problem is not None:
+            return [Reading(problem, problem, want.seconds)] * len(self.ticks)
+        both = self._needs[want.key]
+        texts = tuple(
+            dict.fromkeys(as_text(ask, self._ranges) for need in both.values() for ask in (*need.events, *need.trials))
+        )
+        known = self._known_from(want, answers, seen)
+        canary = self._measurements(want, both[Cohort.CANARY], answers, known)
+        control = self._measurements(want, both[Cohort.CONTROL], answers, known)
+        seconds = want.seconds
+        return [Reading(one, other, seconds, texts) for one, other in zip(canary, control, strict=True)]
+
+    # --- absent counters ---
+
+    def _is_doubtful(self, want: Want, answers: Answers) -> bool:
+        if _is_known(want):
+            return False
+        first = self._first_seen(want, answers)
+        for need in self._needs[want.key].values():
+            trials = [_points(answers[ask], len(self.ticks)) for ask in need.trials]
+            if any(isinstance(column[at], float) for column in trials for at in range(first)):
+                return True
+        return False
+
+    def _first_seen(self, want: Want, answers: Answers) -> int:
+        """The first tick at which some cohort has events."""
+        length = len(self.ticks)
+        columns = [_points(answers[ask], length) for need in self._needs[want.key].values() for ask in need.events]
+        return min(
+            (next((at for at, point in enumerate(column) if point is not None), length) for column in columns),
+            default=length,
+        )
+
+    def _known_from(self, want: Want, answers: Answers, seen: Answers) -> int | Unreadable:
+        """From which tick on an absent event counter means zero."""
+        if _is_known(want):
+            return 0
+        looked_up = [seen[ask] for ask in self._seen_asks(want) if ask in seen]
+        points = [_points(column, 1)[0] for column in looked_up]
+        if any(isinstance(point, float) and point > 0 for point in points):
+            return 0
+        failed = next((point for point in points if isinstance(point, Unreadable)), None)
+        return failed if failed is not None else self._first_seen(want, answers)
+
+    def _seen_asks(self, want: Want) -> list[Ask]:
+        return [ask for need in self._needs[want.key].values() for ask in need.seen]
+
+    # --- one cohort ---
+
+    def _measurements(
+        self, want: Want, need: Needs, answers: Answers, known_from: int | Unreadable
+    ) -> Iterable[Measurement]:
+        length = len(self.ticks)
+        trials = _combined([_points(answers[ask], length) for ask in need.trials])
+        if isinstance(want.signal, QuerySignal):
+            return [_scalar(point) for point in trials]
+        recent = _combined([_points(answers[ask], length) for ask in need.recent])
+        checked = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
+        if isinstance(want.signal, QuantileSignal):
+            unit = want.signal.unit_seconds
+            return [_histogram(point, unit) for point in checked]
+        events = _combined([_points(answers[ask], length) for ask in need.events])
+        return [
+            _counts(event, trial, at, known_from) for at, (event, trial) in enumerate(zip(events, checked, strict=True))
+        ]
+
+
+def _problem(want: Want, ranges: Ranges) -> Unreadable | None:
+    """Why a want cannot be asked at all, or None."""
+    if isinstance(want.signal, QuerySignal):
+        return None
+    if not (math.isfinite(want.seconds) and want.seconds >= 0.001):
+        return Unreadable(Reason.NO_DATA, "the window has no length yet; wait for the next tick after arming")
+    scrapes = want.seconds / ranges.interval
+    if want.range is Range.STEP and not (round(scrapes) >= 1 and abs(scrapes - round(scrapes)) < 1e-6):
+        return Unreadable(
+            Reason.INTERNAL_ERROR,
+            f"an evidence step of {want.seconds:g} s is no multiple of the scrape interval, {ranges.interval:g} s",
+        )
+    if isinstance(want.signal, RatioSignal) and not (want.signal.events and want.signal.trials):
+        return Unreadable(Reason.NO_DATA, "the rule names no counters for its events or its trials")
+    return None
+
+
+def _is_known(want: Want) -> bool:
+    """Whether the event counter needs no look-up: its name is told by its trials, or its absence is said to be zero."""
+    signal = want.signal
+    if want.absent_is_zero or not isinstance(signal, RatioSignal):
+        return True
+    return not {each.metric for each in signal.events}.isdisjoint(each.metric for each in signal.trials)
+
+
+def _points(column: Column, length: int) -> Sequence[Point]:
+    return [column] * length if isinstance(column, Unreadable) else column
+
+
+def _combined(columns: Sequence[Sequence[Point]]) -> Sequence[Point]:
+    """Several selectors of one signal, added up; a failure of one is a failure of the sum."""
+    if len(columns) == 1:
+        return columns[0]
+    return [_added(points) for points in zip(*columns, strict=True)]
+
+
+def _added(points: Sequence[Point]) -> Point:
+    failed = next((point for point in points if isinstance(point, Unreadable)), None)
+    if failed is not None:
+        return failed
+    numbers = [point for point in points if isinstance(point, float)]
+    return sum(numbers) if numbers else None
+
+
+# --- one cohort at one tick ---------------------------------------------------------------------
+
+_NO_DATA = Unreadable(
+    Reason.NO_DATA, "no series match; check the metric's name and labels, and that the cohort is served"
+)
+_STALE = Unreadable(Reason.STALE, "no sample within the last two scrapes; is the service up, and is it scraped?")
+_GAP = Unreadable(Reason.GAP, "every series misses a scrape, or has one too many, in this step")
+_ONE_SAMPLE = Unreadable(Reason.NO_DATA, "only one sample in the window so far; an increase needs two")
+_NEVER_SEEN = Unreadable(
+    Reason.NEVER_SEEN,
+    "no events, and the counter was not seen in any cohort for 24 h: check its name, or say absent_is_zero: true",
+)
+
+
+def _present(point: Point, recent: Point, kind: Range) -> float | Buckets | Unreadable:
+    """A sum that may be used: it is there, and it is fresh."""
+    for each in (point, recent):
+        if isinstance(each, Unreadable):
+            return each
+    if not isinstance(recent, float) or not recent > 0:
+        return _NO_DATA if recent is None and point is None else _STALE
+    if point is None:
+        return _GAP if kind is Range.STEP else _ONE_SAMPLE
+    assert not isinstance(point, Unreadable)
+    return point
+
+
+def _counts(event: Point, trial: float | Buckets | Unreadable, at: int, known_from: int | Unreadable) -> Measurement:
+    if event is None and not isinstance(trial, Unreadable):
+        event = _absent(at, known_from)
+    for each in (trial, event):
+        if isinstance(each, Unreadable):
+            return each
+    if not isinstance(event, float) or not isinstance(trial, float):
+        return Unreadable(Reason.GARBAGE, "a histogram came where a counter was asked for")
+    if not (0 <= event < math.inf and 0 <= trial < math.inf):
+        return Unreadable(
+            Reason.NUMERIC, f"{event!r} events of {trial!r} trials: increases are finite and not negative"
+        )
+    return Counts(event, trial)
+
+
+def _absent(at: int, known_from: int | Unreadable) -> float | Unreadable:
+    if isinstance(known_from, Unreadable):
+        return known_from
+    return 0.0 if at >= known_from else _NEVER_SEEN
+
+
+def _histogram(point: float | Buckets | Unreadable, unit_seconds: float) -> Measurement:
+    if isinstance(point, Unreadable):
+        return point
+    if not isinstance(point, Buckets):
+        return Unreadable(Reason.GARBAGE, "a single number came where buckets were asked for")
+    for count in point.counts:
+        if not 0 <= count < math.inf:
+            return Unreadable(
+                Reason.NUMERIC, f"a bucket's increase is {count!r}; increases are finite and not negative"
+            )
+    # cumulative by definition; sums of floats, or instances with different buckets, may dip
+    return Buckets(_in_seconds(point.bounds, unit_seconds), tuple(accumulate(point.counts, max)))
+
+
+@lru_cache(maxsize=4096)
+def _in_seconds(bounds: tuple[float, ...], unit_seconds: float) -> tuple[float, ...]:
+    return tuple(bound * unit_seconds for bound in bounds)
+
+
+def _scalar(point: Point) -> Measurement:
+    match point:
+        case Unreadable():
+            return point
+        case None:
+            return Unreadable(Reason.NO_DATA, "the query gives no series; ask it yourself, and see what it matches")
+        case Buckets():
+            return Unreadable(Reason.GARBAGE, "buckets came where one number was asked for")
+        case _ if not math.isfinite(point):
+            return Unreadable(Reason.NUMERIC, f"the query gives {point!r}")
+        case _:
+            return Scalar(point)
+
+
+def buckets_of(counts: Mapping[float, float]) -> Buckets | Unreadable:
+    """Cumulative counts by upper edge, in order; the histogram must have its ``+Inf`` bucket."""
+    if math.inf not in counts:
+        return Unreadable(Reason.GARBAGE, 'the histogram has no le="+Inf" bucket; is it a classic histogram?')
+    bounds = tuple(sorted(counts))
+    return Buckets(bounds, tuple(counts[bound] for bound in bounds))
