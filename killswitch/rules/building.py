@@ -1,0 +1,300 @@
+"""From what a rule file says to a `Rollout`: the checks that need several keys at once.
+
+Everything wrong with a file is collected: what pydantic refused is set aside, and the rest is still
+built and checked, so that a person mends a file in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, PageSettings, Rollout, Rule
+from killswitch.rules.document import Document, Path, Problem
+from killswitch.rules.limits import read_limits
+from killswitch.rules.presets import FEEDBACK_DELAY, RATES
+from killswitch.rules.schema import (
+    DEFAULT_RULES,
+    MAX_RULES,
+    CohortsSpec,
+    MetricsSpec,
+    RuleFile,
+    RuleSpec,
+    in_words,
+    problems_of,
+)
+from killswitch.rules.signals import Available, Complaint, available, read_signal
+
+# stand-ins for required keys that were refused, so that the rest of the file can still be checked
+_STAND_INS = {"rollout": "unnamed", "control": "refused control", "canary": "refused canary"}
+
+
+@dataclass(slots=True)
+class Built:
+    """One file's rollout, None if anything is wrong with it. ``name``: what ``rollout:`` says, if it may."""
+
+    rollout: Rollout | None = None
+    name: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    name_line: int = 1
+
+
+def build(document: Document, *, file: str, digest: str) -> Built:
+    """The rollout of one document; raises nothing."""
+    built = Built(problems=list(document.problems), name_line=document.line_of(("rollout",)))
+    if document.value is None:
+        if not built.problems:
+            built.problems.append(Problem(1, "the file says nothing", "see docs/rules.md for the smallest rule file"))
+        return built
+    if not isinstance(document.value, dict):
+        built.problems.append(Problem(1, "the file is not a mapping", "begin with `rollout: …`; see docs/rules.md"))
+        return built
+    builder = _Builder(document, built)
+    spec = builder.validated()
+    if spec is not None:
+        built.name = spec.rollout if spec.rollout == document.value.get("rollout") else None
+        rollout = builder.rollout(spec, file=file, digest=digest)
+        if not built.problems:
+            built.rollout = rollout
+    return built
+
+
+class _Builder:
+    """Collects problems and warnings of one document while building its rollout."""
+
+    def __init__(self, document: Document, built: Built) -> None:
+        self._document = document
+        self._built = built
+        self._refused: set[str] = set()  # top-level keys that pydantic refused
+
+    def _problem(self, path: Path, what: str, fix: str) -> None:
+        self._built.problems.append(Problem(self._document.line_of(path), what, fix))
+
+    def _warning(self, path: Path, what: str, fix: str) -> None:
+        self._built.warnings.append(Problem(self._document.line_of(path), what, fix))
+
+    def _complain(self, complaints: Iterable[Complaint]) -> None:
+        for complaint in complaints:
+            (self._warning if complaint.warning else self._problem)(complaint.path, complaint.what, complaint.fix)
+
+    # --- structure ------------------------------------------------------------------------------
+
+    def validated(self) -> RuleFile | None:
+        """The file's keys, without those that are refused."""
+        data = self._without_nothings(self._document.value, ())
+        try:
+            return RuleFile.model_validate(data)
+        except ValidationError as error:
+            for path, what, fix in problems_of(error):
+                self._problem(path, what, fix)
+                self._set_aside(data, path)
+        try:
+            return RuleFile.model_validate(data)
+        except ValidationError:  # what is left is too little to check further
+            return None
+
+    def _without_nothings(self, values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for key, value in values.items():
+            here = (*path, key)
+            if value is None:
+                self._problem(
+                    here,
+                    f"{in_words(here)} says nothing",
+                    "give it a value or remove it (outside of quotes # begins a comment)",
+                )
+                self._refused.add(str(here[0]))
+                if len(here) == 1 and key in _STAND_INS:
+                    kept[key] = _STAND_INS[key]
+            elif isinstance(value, dict):
+                kept[key] = self._without_nothings(value, here)
+            else:
+                kept[key] = value
+        return kept
+
+    def _set_aside(self, data: dict[str, Any], path: Path) -> None:
+        """Remove what holds a refused value: one rule, or one key of the file."""
+        top = str(path[0]) if path else ""
+        self._refused.add(top)
+        rules = data.get("rules")
+        if top == "rules" and len(path) > 1 and isinstance(rules, dict):
+            rules.pop(str(path[1]), None)
+        else:
+            data.pop(top, None)
+            if top in _STAND_INS:
+                data[top] = _STAND_INS[top]
+
+    # --- meaning --------------------------------------------------------------------------------
+
+    def rollout(self, spec: RuleFile, *, file: str, digest: str) -> Rollout | None:
+        if spec.control == spec.canary:
+            self._problem(
+                ("canary",), f"control and canary are both {spec.control!r}", "name two models, as requests name them"
+            )
+        found, complaints = available(MetricsSpec() if "metrics" in self._refused else spec.metrics)
+        self._complain(complaints)
+        cohorts = self._cohorts(spec, found)
+        rules = self._rules(spec, found, cohorts)
+        self._hints(spec)
+        if cohorts is None:
+            return None
+        return Rollout(
+            name=spec.rollout,
+            control=spec.control,
+            canary=spec.canary,
+            cohorts=cohorts,
+            rules=rules,
+            window=spec.window,
+            min_requests=spec.min_requests,
+            decide=spec.decide,
+            false_trips_per_day=spec.false_trips,
+            bursts=spec.bursts,
+            trip_when_blind_after=spec.when_blind,
+            mode=spec.mode,
+            page=PageSettings(**spec.page.model_dump()),
+            file=file,
+            digest=digest,
+        )
+
+    def _cohorts(self, spec: RuleFile, found: Available) -> CohortMatchers | None:
+        if spec.cohorts is not None:
+            return self._stated_cohorts(spec.cohorts, ("cohorts",), spec.match)
+        if {"cohorts", "metrics"} & self._refused:
+            return None
+        if found.tells_apart is None:
+            wanted = f"metrics: {found.name}" if found.name else "metrics of your own"
+            self._problem(
+                ("metrics",),
+                f"{wanted} cannot tell the cohorts apart by itself",
+                'add `cohorts: {control: {job: "…"}, canary: {job: "…"}}` with labels that do',
+            )
+            return None
+        values = (
+            (Cohort.CONTROL.value, Cohort.CANARY.value)
+            if found.tells_apart == "cohort"
+            else (spec.control, spec.canary)
+        )
+        cohorts = {
+            cohort: (Matcher(found.tells_apart, "=", value),)
+            for cohort, value in zip((Cohort.CONTROL, Cohort.CANARY), values, strict=True)
+        }
+        if any(matcher.label == found.tells_apart for matcher in spec.match):
+            self._problem(
+                ("match", found.tells_apart),
+                f"match narrows {found.tells_apart}, the label that tells the cohorts apart",
+                "remove it from match, or say `cohorts:`",
+            )
+        return cohorts
+
+    def _stated_cohorts(self, spec: CohortsSpec, path: Path, match: tuple[Matcher, ...]) -> CohortMatchers:
+        for cohort, matchers in (("control", spec.control), ("canary", spec.canary)):
+            if not matchers:
+                self._problem(
+                    (*path, cohort),
+                    f"{in_words((*path, cohort))} matches every series",
+                    "name a label that only it has",
+                )
+            for matcher in matchers:
+                if any(_exclude(matcher, other) for other in match):
+                    self._problem(
+                        (*path, cohort),
+                        f"{in_words((*path, cohort))}.{matcher.label} contradicts match.{matcher.label}",
+                        "nothing can satisfy both; remove one",
+                    )
+        if spec.control and set(spec.control) == set(spec.canary):
+            self._problem(path, "both cohorts select the same series", "give them different values of a label")
+        return {Cohort.CONTROL: spec.control, Cohort.CANARY: spec.canary}
+
+    def _rules(self, spec: RuleFile, found: Available, cohorts: CohortMatchers | None) -> tuple[Rule, ...]:
+        specs = spec.rules
+        if specs is None or "rules" not in self._document.value:
+            if {"rules", "metrics"} & self._refused:
+                return ()
+            specs = self._default_rules(found)
+        elif not specs and "rules" not in self._refused:
+            self._problem(("rules",), "rules is empty: nothing would be watched", "name a rule, or remove `rules`")
+        if len(specs) > MAX_RULES:
+            self._problem(("rules",), f"{len(specs)} rules", f"use at most {MAX_RULES}; each takes part of false_trips")
+        rules = [self._rule(name, rule, spec, found, cohorts) for name, rule in specs.items()]
+        return tuple(rule for rule in rules if rule is not None)
+
+    def _default_rules(self, found: Available) -> dict[str, RuleSpec]:
+        known = {name: limits for name, limits in DEFAULT_RULES.items() if found.metrics.signal(name) is not None}
+        missing = [name for name in DEFAULT_RULES if name not in known]
+        if not known:
+            self._problem(
+                ("metrics",), "these metrics answer none of the default rules", "name `rules` with signals of their own"
+            )
+        elif missing:
+            self._warning(
+                ("metrics",),
+                f"not watched, for want of metrics: {', '.join(missing)}",
+                f"name their counters under `metrics:`, or list only {', '.join(known)} under `rules:`",
+            )
+        return {name: RuleSpec.model_validate(limits) for name, limits in known.items()}
+
+    def _rule(
+        self, name: str, rule: RuleSpec, spec: RuleFile, found: Available, cohorts: CohortMatchers | None
+    ) -> Rule | None:
+        path: Path = ("rules", name)
+        own_cohorts = (
+            None if rule.cohorts is None else self._stated_cohorts(rule.cohorts, (*path, "cohorts"), spec.match)
+        )
+        read = read_signal(
+            name,
+            rule,
+            found,
+            match=spec.match,
+            cohorts=own_cohorts or cohorts,
+            metrics_known="metrics" not in self._refused,
+        )
+        limits, complaints = read_limits(name, rule, read.unit)
+        self._complain((*read.complaints, *complaints))
+        self._check_for(rule, spec, path, free_query=rule.query is not None)
+        if read.signal is None or read.unit is None or limits is None:
+            return None
+        return Rule(
+            name=name,
+            signal=read.signal,
+            limits=limits,
+            unit=read.unit,
+            twin=read.twin,
+            delay=rule.delay if rule.delay is not None else FEEDBACK_DELAY if RATES.get(name) == "thumbs_down" else 0.0,
+            absent_is_zero=rule.absent_is_zero,
+            for_ticks=rule.for_ or spec.for_ or 1,
+            cohorts=own_cohorts or read.cohorts,
+        )
+
+    def _check_for(self, rule: RuleSpec, spec: RuleFile, path: Path, *, free_query: bool) -> None:
+        if rule.for_ is not None and spec.decide is Decide.EVIDENCE and not free_query:
+            self._problem((*path, "for"), f"{in_words((*path, 'for'))} has no meaning with `decide: evidence`", _NO_FOR)
+
+    def _hints(self, spec: RuleFile) -> None:
+        stated = self._document.value
+        if spec.for_ is not None and spec.decide is Decide.EVIDENCE:
+            self._problem(("for",), "for has no meaning with `decide: evidence`", _NO_FOR)
+        if spec.decide is Decide.THRESHOLD:
+            for key in ("false_trips", "bursts"):
+                if key in stated:
+                    self._warning(
+                        (key,), f"{key} has no effect with `decide: threshold`", "remove it, or use `decide: evidence`"
+                    )
+        if spec.window < 60.0:
+            self._warning(("window",), "window is shorter than a minute", "use 5m: few scrapes fall into less")
+        if spec.page.severity == "critical" and spec.page.mention is None and "page" not in self._refused:
+            self._warning(
+                ("page",),
+                "a trip is critical and the page mentions nobody: no phone may ring",
+                "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page",
+            )
+
+
+def _exclude(one: Matcher, other: Matcher) -> bool:
+    return one.label == other.label and one.operator == other.operator == "=" and one.value != other.value
+
+
+_NO_FOR = "remove it (evidence accumulates by itself), or use `decide: threshold`"

@@ -1,0 +1,231 @@
+"""A YAML file as plain values, with the line of everything in it.
+
+Rule files come from people and from whoever can write the rule folder, so little of YAML is read: one
+document of mappings, lists and scalars. Anchors, aliases and tags are refused (they make bombs and
+objects), nesting and size are bounded, scalars follow YAML 1.2 (``no`` is a text, ``1:30`` is no number).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from killswitch.rules.units import shown
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 8
+MAX_VALUES = 20_000
+MAX_PROBLEMS = 100
+Path = tuple[str | int, ...]
+
+# libyaml reads a thousand files in a second, the pure parser in ten; both yield the same events
+LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z", re.ASCII)
+_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+\Z", re.ASCII)
+_MAX_NUMBER = 25  # characters; longer ones stay texts, and are refused where a number is needed
+_SCALARS: dict[str, bool | None] = {
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "~": None,
+    "": None,
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong at a line (1 is the first), and what to write instead."""
+
+    line: int
+    what: str
+    fix: str
+
+
+@dataclass(slots=True)
+class Document:
+    """``value``: the plain values. ``lines``: where each key or list item stands, by its path."""
+
+    value: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line_of(self, path: Path) -> int:
+        """The line of the path, or of the nearest thing around it."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+class _Stop(Exception):  # noqa: N818  # not an error: the document's problems already say why
+    """Nothing more can be read from this file."""
+
+
+def read_document(content: bytes) -> Document:
+    """The file's document; all that is wrong stands in ``problems``, and nothing is raised."""
+    document = Document()
+    text = _decode(content, document)
+    if text is None:
+        return document
+    reader = _Reader(text, document)
+    try:
+        document.value = reader.document()
+    except _Stop:
+        document.value = None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else 1
+        document.problems.append(Problem(line, *_in_words(error, text, line)))
+        document.value = None
+    except (yaml.YAMLError, ValueError, OverflowError, IndexError, RecursionError) as error:
+        # hostile escapes and directives make the parser raise more than YAMLError
+        document.problems.append(Problem(1, f"not YAML ({shown(str(error))})", "correct the file's syntax"))
+        document.value = None
+    return document
+
+
+def _decode(content: bytes, document: Document) -> str | None:
+    if len(content) > MAX_BYTES:
+        document.problems.append(
+            Problem(1, f"the file has over {MAX_BYTES // 1024} kB", "write one file a rollout; none needs so much")
+        )
+        return None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        document.problems.append(
+            Problem(line, f"byte 0x{content[error.start]:02x} is not UTF-8", "save the file as UTF-8")
+        )
+        return None
+    bad = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    if bad:
+        line = text.count("\n", 0, bad.start()) + 1
+        document.problems.append(
+            Problem(line, f"the control character U+{ord(bad[0]):04X}", "remove it; a rule file is plain text")
+        )
+        return None
+    return text
+
+
+class _Reader:
+    """Builds plain values from the parser's events, refusing what a rule file has no use for."""
+
+    def __init__(self, text: str, document: Document) -> None:
+        self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=LOADER))
+        self._document = document
+        self._values = 0
+
+    def document(self) -> Any:
+        event = self._next()
+        while not isinstance(event, yaml.StreamEndEvent):
+            if isinstance(event, yaml.DocumentStartEvent):
+                break
+            event = self._next()
+        else:
+            return None
+        value = self._value(self._next(), ())
+        event = self._next()
+        while not isinstance(event, yaml.StreamEndEvent):
+            if isinstance(event, yaml.DocumentStartEvent):
+                raise self._stop(event, "a second document begins with ---", "write one file a rollout")
+            event = self._next()
+        return value
+
+    def _next(self) -> yaml.Event:
+        return next(self._events, None) or yaml.StreamEndEvent(None, None)
+
+    def _value(self, event: yaml.Event, path: Path) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise self._stop(event, f"over {MAX_VALUES:,} values", "write one file a rollout")
+        if len(path) > MAX_DEPTH:
+            raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels", "no key of a rule file goes so deep")
+        self._document.lines.setdefault(path, _line(event))
+        self._refuse_extras(event)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        assert isinstance(event, yaml.ScalarEvent)
+        return event.value if event.style else scalar(event.value)  # libyaml says "" for plain
+
+    def _sequence(self, path: Path) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._value(event, (*path, len(items))))
+        return items
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            key = self._key(event)
+            first = lines.setdefault(key, _line(event))
+            if key in values:
+                self._document.problems.append(
+                    Problem(_line(event), f"{shown(key)} stands here twice (first in line {first})", "keep one of them")
+                )
+                self._value(self._next(), (*path, f"{key} again"))
+                continue
+            self._document.lines[(*path, key)] = _line(event)
+            values[key] = self._value(self._next(), (*path, key))
+        return values
+
+    def _key(self, event: yaml.Event) -> str:
+        self._refuse_extras(event)
+        if not isinstance(event, yaml.ScalarEvent):
+            raise self._stop(event, "a mapping or list stands as a key", "keys are names")
+        if not event.style and not isinstance(scalar(event.value), str):
+            raise self._stop(
+                event, f"{shown(event.value)} stands as a key", "keys are names; put it in quotes if it is"
+            )
+        return str(event.value)
+
+    def _refuse_extras(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            raise self._stop(event, f"the alias *{shown(event.anchor)}", "write the value out")
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+            if event.anchor is not None:
+                raise self._stop(event, f"the anchor &{shown(event.anchor)}", "remove it; write values out")
+            if event.tag is not None:
+                raise self._stop(event, f"the tag {shown(event.tag)}", "remove it; tags are not read")
+
+    def _stop(self, event: yaml.Event, what: str, fix: str) -> _Stop:
+        self._document.problems.append(Problem(_line(event), what, fix))
+        return _Stop()
+
+
+def scalar(text: str) -> str | int | float | bool | None:
+    """A plain scalar as YAML 1.2's core schema reads it, without octal, hex, infinities and exponents."""
+    if text in _SCALARS:
+        return _SCALARS[text]
+    if len(text) <= _MAX_NUMBER:
+        if _INTEGER.match(text):
+            return int(text)
+        if _DECIMAL.match(text):
+            return float(text)
+    return text
+
+
+def _line(event: yaml.Event) -> int:
+    return int(event.start_mark.line) + 1 if event.start_mark is not None else 1
+
+
+def _in_words(error: yaml.MarkedYAMLError, text: str, line: int) -> tuple[str, str]:
+    lines = text.split("\n")
+    if line <= len(lines) and re.match(r" *\t", lines[line - 1]):
+        return "not YAML (a tab in the indentation)", "indent with spaces"
+    return f"not YAML ({shown(' '.join(str(error.problem or error.context).split()))})", (
+        "correct the indentation, quotes or brackets here or just above"
+    )

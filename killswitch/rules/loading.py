@@ -1,0 +1,193 @@
+"""Rule files and folders from disk: all rollouts, or every error of every file at once.
+
+A folder is read as Kubernetes mounts a ConfigMap: names with a leading dot are left out, symbolic links
+are followed, and a swap of ``..data`` while reading starts over, so that the set is one version's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from killswitch.errors import BadRules
+from killswitch.model import QuerySignal, Rollout
+from killswitch.rules.building import Built, build
+from killswitch.rules.document import MAX_BYTES, Document, Problem, read_document
+from killswitch.rules.units import shown
+
+SUFFIXES = (".yaml", ".yml")
+MAX_FILES = 10_000
+_MAX_PROBLEMS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A whole, good rule set.
+
+    ``warnings``: printable lines, ``file:line: what; fix: …``. ``digest``: identifies the set by its
+    contents, wherever it lies and whatever its files are called (SHA-256, hexadecimal).
+    """
+
+    rollouts: tuple[Rollout, ...]
+    warnings: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A rule file as read: its ``content``, or the ``problem`` that kept it from being read."""
+
+    name: str
+    content: bytes = b""
+    problem: Problem | None = None
+
+
+def load_folder(path: str | Path) -> Loaded:
+    """Every ``.yaml`` and ``.yml`` file of a folder (or the one file that ``path`` names).
+
+    Raises BadRules with every problem of every file, each as ``file:line: what is wrong; fix: …``, and
+    nothing else, whatever the folder holds. A folder without rule files is refused, too.
+    """
+    shown_path = str(path)
+    if not shown_path.isprintable():
+        raise BadRules([f"{shown(shown_path)}: not a path; fix: name a folder of rule files"])
+    try:
+        if Path(path).is_dir():
+            files, warnings = _folder(Path(path))
+        else:
+            files, warnings = [_read(Path(path), shown_path)], []
+    except OSError as error:
+        raise BadRules(
+            [f"{shown_path}: {_os_error(error)}; fix: name a folder of rule files that can be read"]
+        ) from error
+    if not files:
+        raise BadRules(
+            [f"{shown_path}: no rule files (*.yaml, *.yml): nothing would be watched; fix: add one, see docs/rules.md"]
+        )
+    return _load(files, warnings)
+
+
+def load_text(content: bytes, *, name: str = "rules.yaml") -> Loaded:
+    """One rule file's bytes, as `load_folder` would read them from a file of this name. Raises BadRules."""
+    return _load([_File(name, content)], [])
+
+
+def _load(files: Sequence[_File], warnings: Iterable[str]) -> Loaded:
+    built = [_built(file) for file in files]
+    problems = [
+        _line(file, problem) for file, result in zip(files, built, strict=True) for problem in sorted(result.problems)
+    ]
+    problems += _twice(files, built)
+    if problems:
+        more = len(problems) - _MAX_PROBLEMS
+        raise BadRules([*problems[:_MAX_PROBLEMS], *([f"… and {more} more"] if more > 0 else [])])
+    rollouts = tuple(result.rollout for result in built if result.rollout is not None)
+    doubts = [
+        _line(file, doubt) for file, result in zip(files, built, strict=True) for doubt in sorted(result.warnings)
+    ]
+    digest = hashlib.sha256("\n".join(sorted(rollout.digest for rollout in rollouts)).encode()).hexdigest()
+    return Loaded(rollouts, (*warnings, *doubts, *_same_series(files, built)), digest)
+
+
+def _built(file: _File) -> Built:
+    if file.problem is not None:
+        return Built(problems=[file.problem])
+    document: Document = read_document(file.content)
+    return build(document, file=file.name, digest=hashlib.sha256(file.content).hexdigest())
+
+
+def _line(file: _File, problem: Problem) -> str:
+    return f"{file.name}:{problem.line}: {problem.what}; fix: {problem.fix}"
+
+
+# --- across files -------------------------------------------------------------------------------
+
+
+def _twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
+    """Two files with one rollout."""
+    first: dict[str, str] = {}
+    for file, result in zip(files, built, strict=True):
+        if result.name is None:
+            continue
+        where = f"{file.name}:{result.name_line}"
+        if result.name in first:
+            yield f"{where}: rollout {result.name!r} stands in {first[result.name]}, too; fix: keep one, or rename it"
+        first.setdefault(result.name, where)
+
+
+def _same_series(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
+    """Two canaries of which each would be judged by the mixture of both."""
+    first: dict[object, tuple[str, Rollout]] = {}
+    for file, result in zip(files, built, strict=True):
+        rollout = result.rollout
+        if rollout is None:
+            continue
+        for rule in rollout.rules:
+            if isinstance(rule.signal, QuerySignal):
+                continue
+            key = (rule.signal, tuple(sorted(rollout.cohorts_of(rule).items())))
+            where, other = first.setdefault(key, (f"{file.name}:{result.name_line}", rollout))
+            if other is not rollout and (other.control, other.canary) != (rollout.control, rollout.canary):
+                yield (
+                    f"{file.name}:{result.name_line}: {rollout.name} and {other.name} ({where}) are different canaries "
+                    f"and read the same series for {rule.name}; fix: tell them apart with `match` or `cohorts`"
+                )
+                break
+
+
+# --- the disk -----------------------------------------------------------------------------------
+
+
+def _folder(folder: Path) -> tuple[list[_File], list[str]]:
+    for _ in range(3):
+        version = _version(folder)
+        files, warnings = _read_all(folder)
+        if _version(folder) == version:
+            break
+    return files, warnings
+
+
+def _version(folder: Path) -> str:
+    """What a ConfigMap's ``..data`` points to; Kubernetes swaps it in one step."""
+    try:
+        return str((folder / "..data").readlink())
+    except OSError:
+        return ""
+
+
+def _read_all(folder: Path) -> tuple[list[_File], list[str]]:
+    files: list[_File] = []
+    warnings: list[str] = []
+    seen: set[str] = set()
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        name = path.name
+        label = str(path) if name.isprintable() else f"{folder}/{shown(name)}"
+        if path.is_dir():
+            warnings.append(f"{label}:1: folders inside the rule folder are not read; fix: move its rule files up")
+        elif name.lower().endswith(SUFFIXES) and (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
+            files.append(_read(path, label))
+        if len(files) > MAX_FILES:
+            raise BadRules([f"{folder}: over {MAX_FILES:,} rule files; fix: remove what is not a rollout"])
+    return files, warnings
+
+
+def _read(path: Path, label: str) -> _File:
+    try:
+        # a pipe or device would otherwise block for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return _File(label, problem=Problem(1, "not a file", "name a YAML file or a folder of them"))
+            return _File(label, file.read(MAX_BYTES + 1))
+    except (OSError, ValueError) as error:
+        said = _os_error(error) if isinstance(error, OSError) else "not a path"
+        return _File(label, problem=Problem(1, said, "make the file readable, or remove it"))
+
+
+def _os_error(error: OSError) -> str:
+    return f"cannot be read ({error.strerror or type(error).__name__})"

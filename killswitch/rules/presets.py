@@ -1,0 +1,217 @@
+"""The metrics people already have, by the name of who writes them: ``metrics: litellm``.
+
+A preset says which counters are requests, errors, refusals and thumbs-down, which histogram is latency,
+and which label tells the two cohorts apart. Each carries the trap that makes its metrics lie.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from killswitch.model import Matcher, QuantileSignal, RatioSignal, Selector, Signal
+
+ERROR_OUTCOMES = Matcher("outcome", "!~", "ok|success|refused|refusal|cancelled")
+MILLISECONDS = 0.001
+Measure = Literal["errors", "refusals", "thumbs_down", "latency"]
+
+# which measure each standard signal is made of
+RATES: Mapping[str, Measure] = {
+    "error_rate": "errors",
+    "refusal_rate": "refusals",
+    "thumbs_down_rate": "thumbs_down",
+}
+_LATENCY = re.compile(r"latency_p([0-9]{2}|99[0-9])\Z", re.ASCII)
+FEEDBACK_DELAY = 300.0  # seconds a thumbs-down may trail its request
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Which selectors each measure is read from; None, or no entry, where there is no such metric.
+
+    ``events`` of a rate (errors, refusals, thumbs-down) are divided by ``requests``. ``latency`` selects
+    ``…_bucket`` counters whose ``le`` times ``latency_unit`` is seconds. ``twin`` is the same for judged requests only.
+    """
+
+    requests: tuple[Selector, ...] | None = None
+    events: Mapping[Measure, tuple[Selector, ...]] = field(default_factory=dict)
+    latency: Selector | None = None
+    latency_unit: float = 1.0
+    twin: Metrics | None = None
+
+    def signal(self, name: str) -> Signal | None:
+        """The standard signal of this name; None where a metric for it is missing."""
+        if name in RATES:
+            events = self.events.get(RATES[name])
+            return RatioSignal(events, self.requests) if events and self.requests else None
+        quantile = quantile_of(name)
+        if quantile is None or self.latency is None:
+            return None
+        return QuantileSignal(self.latency, quantile, self.latency_unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Somebody's metrics.
+
+    ``tells_apart``: the label that names the cohort; ``cohort`` holds ``control`` or ``canary``, any
+    other label holds the model's name, and None means that the rule file must say. ``latency_label``
+    replaces it for the latency histogram. ``truthful``: the only labels that tell cohorts of *failed* requests apart,
+    None where all do; ``unsafe``: a pattern of labels that no matcher may use; ``missing_on_errors``: labels
+    failed requests do not have. ``metric``: the duration histogram's base name, where a file may replace it.
+    """
+
+    name: str
+    about: str
+    trap: str
+    metrics: Metrics
+    tells_apart: str | None
+    latency_label: str | None = None
+    truthful: frozenset[str] | None = None
+    unsafe: str | None = None
+    missing_on_errors: frozenset[str] = frozenset()
+    metric: str | None = None
+
+
+def standard(name: str) -> bool:
+    """Whether ``name`` is a signal presets know."""
+    return name in RATES or quantile_of(name) is not None
+
+
+def measure_of(name: str) -> Measure:
+    """The measure behind a standard signal."""
+    return RATES.get(name, "latency")
+
+
+def quantile_of(name: str) -> float | None:
+    """``latency_p95`` -> 0.95, ``latency_p999`` -> 0.999; None for names of other signals."""
+    match = _LATENCY.match(name)
+    return float(f"0.{match[1]}") if match and float(f"0.{match[1]}") > 0 else None
+
+
+def with_metric(preset: Preset, metric: str) -> Preset:
+    """The preset with its histogram's base name replaced (`metric:` in a rule file)."""
+    return replace(preset, metrics=_duration(metric), metric=metric)
+
+
+def _counter(metric: str, *matchers: Matcher) -> tuple[Selector, ...]:
+    return (Selector(metric, matchers),)
+
+
+def _cohort_schema(prefix: str) -> Metrics:
+    return Metrics(
+        requests=_counter(f"{prefix}requests_total"),
+        events={
+            "errors": _counter(f"{prefix}requests_total", ERROR_OUTCOMES),
+            "refusals": _counter(f"{prefix}refusals_total"),
+            "thumbs_down": _counter(f"{prefix}thumbs_down_total"),
+        },
+        latency=Selector(f"{prefix}latency_ms_bucket"),
+        latency_unit=MILLISECONDS,
+    )
+
+
+def _duration(metric: str) -> Metrics:
+    """OpenTelemetry counts requests and errors in the duration histogram itself."""
+    return Metrics(
+        requests=_counter(f"{metric}_count"),
+        events={"errors": _counter(f"{metric}_count", Matcher("error_type", "!=", ""))},
+        latency=Selector(f"{metric}_bucket"),
+    )
+
+
+_COHORT_LABELS = Preset(
+    name="cohort-labels",
+    about="Counters with a `cohort` label that is `control` or `canary`; our router library writes them.",
+    trap=(
+        "Where the `llm_judged_…` twins exist (a user's first request in each five minutes), they are judged, "
+        "and the plain counters are shown beside them: one user's retries must not trip a healthy canary. "
+        "The `model` label is not used to tell the cohorts apart: in stage `aa` both cohorts have one model."
+    ),
+    metrics=replace(_cohort_schema("llm_"), twin=_cohort_schema("llm_judged_")),
+    tells_apart="cohort",
+)
+_LITELLM = Preset(
+    name="litellm",
+    about="The LiteLLM proxy. `control` and `canary` are deployments' model names (`azure/gpt-…`).",
+    trap=(
+        "Custom metadata labels read `None` on failures, so a cohort label of your own would show a canary "
+        "without errors during an outage: cohorts are told apart by model name or id, and such labels are "
+        "refused for `error_rate`. Latency names the model by another label (`model`) and counts successes only."
+    ),
+    metrics=Metrics(
+        requests=_counter("litellm_deployment_total_requests_total"),
+        events={"errors": _counter("litellm_deployment_failure_responses_total")},
+        latency=Selector("litellm_llm_api_latency_metric_bucket"),
+    ),
+    tells_apart="litellm_model_name",
+    latency_label="model",
+    truthful=frozenset(
+        {"litellm_model_name", "model_id", "model_group", "requested_model", "api_base", "api_provider"}
+        | {"job", "instance", "namespace", "pod", "container", "service", "cluster", "region", "env", "environment"}
+    ),
+    unsafe="metadata_.*|tag_.*",
+)
+_INFERENCE = Matcher("handler", "=~", "/v1/(chat/completions|completions|responses|messages|embeddings)")
+_VLLM = Preset(
+    name="vllm",
+    about="vLLM's OpenAI-compatible server, one job (or pod) a model.",
+    trap=(
+        "`http_requests_total` has no model label, so `cohorts` must say which job or pod is which. Errors are "
+        "`5xx` answers of the inference endpoints: `vllm:request_success_total` counts finished requests only, "
+        "and probes of `/health` would dilute every rate."
+    ),
+    metrics=Metrics(
+        requests=_counter("http_requests_total", _INFERENCE),
+        events={"errors": _counter("http_requests_total", _INFERENCE, Matcher("status", "=~", "5.."))},
+        latency=Selector("vllm:e2e_request_latency_seconds_bucket"),
+    ),
+    tells_apart=None,
+)
+_VLLM_ROUTER = Preset(
+    name="vllm-router",
+    about="The router of vLLM's production stack, in front of both models.",
+    trap=(
+        "Errors are counted per attempt, so a request that failed over counts as an error of the model that failed. "
+        "Requests have no `server` label: cohorts are told apart by `model`."
+    ),
+    metrics=Metrics(
+        requests=_counter("vllm:num_incoming_requests_total"),
+        events={"errors": _counter("vllm:request_errors_total")},
+        latency=Selector("vllm:request_latency_seconds_bucket"),
+    ),
+    tells_apart="model",
+    missing_on_errors=frozenset({"server", "status"}),
+)
+_OPENTELEMETRY = Preset(
+    name="opentelemetry-genai",
+    about="OpenTelemetry's semantic conventions for generative AI, as Prometheus names them.",
+    trap=(
+        "The histogram was renamed in 2026 (`gen_ai.client.inference.duration`) and exporters differ in the "
+        "`_seconds` suffix: say `metric:` if yours differs. Failed requests have no `gen_ai_response_model`, so "
+        "cohorts are told apart by `gen_ai_request_model`."
+    ),
+    metrics=_duration("gen_ai_client_operation_duration_seconds"),
+    tells_apart="gen_ai_request_model",
+    missing_on_errors=frozenset({"gen_ai_response_model"}),
+    metric="gen_ai_client_operation_duration_seconds",
+)
+_ENVOY = Preset(
+    name="envoy-ai-gateway",
+    about="Envoy AI Gateway: OpenTelemetry's conventions, measured at the gateway.",
+    trap=(
+        "`gen_ai_original_model` is what the client asked for and may be the same in both cohorts; "
+        "`gen_ai_response_model` is missing on failures; `gen_ai_request_model` is what was sent to the backend."
+    ),
+    metrics=_duration("gen_ai_server_request_duration_seconds"),
+    tells_apart="gen_ai_request_model",
+    missing_on_errors=frozenset({"gen_ai_response_model"}),
+    metric="gen_ai_server_request_duration_seconds",
+)
+
+DEFAULT_PRESET = _COHORT_LABELS.name
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset for preset in (_COHORT_LABELS, _LITELLM, _VLLM, _VLLM_ROUTER, _OPENTELEMETRY, _ENVOY)
+}
