@@ -118,7 +118,7 @@ class OutboxEntry:
         if fallback is None:
             return True
         begun = fallback in self.deliveries
-        missed = any(self.delivery(receiver).standing is not Standing.DELIVERED for receiver in receivers)
+        missed = not receivers or any(self.delivery(name).standing is not Standing.DELIVERED for name in receivers)
         return self.delivery(fallback).final if begun or missed else True
 
 
