@@ -22,7 +22,6 @@ the block arrives in it as a cancellation and is counted as one: put the timeout
 
 from __future__ import annotations
 
-import asyncio
 from enum import StrEnum
 
 
@@ -34,9 +33,9 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-_CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-# types of libraries that need not be installed are known by name
-_CANCELLED_NAMES = frozenset({"ClientDisconnect", "Cancelled"})
+_CANCELLED = (GeneratorExit, KeyboardInterrupt, SystemExit)
+# types of libraries that need not be installed, or loaded (asyncio), are known by name
+_CANCELLED_NAMES = frozenset({"CancelledError", "ClientDisconnect", "Cancelled"})
 _FILTERED_NAMES = frozenset({"ContentPolicyViolationError", "BlockedPromptException", "StopCandidateException"})
 _FILTERED_CODES = frozenset({"content_filter", "content_policy_violation"})
 

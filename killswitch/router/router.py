@@ -36,9 +36,16 @@ class Router:
 
     __slots__ = ("_following", "_testers", "rollout")
 
-    def __init__(self, rollout: str, following: Following, *, always_canary: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        rollout: str,
+        store: str = "",
+        *,
+        always_canary: Iterable[str] = (),
+        following: Following | None = None,
+    ) -> None:
         self.rollout = rollout
-        self._following = following
+        self._following = following  # type: ignore[assignment]
         self._testers = frozenset(always_canary)
 
     def route(self, routing_key: object, cohort: object = None) -> Route:

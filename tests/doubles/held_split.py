@@ -1,0 +1,57 @@
+"""A `killswitch.router.router.Following` that holds whatever split a test puts there; no store, no thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from killswitch.model import Cohort
+from killswitch.router.router import Router
+from killswitch.router.routing import Route, RouteReason
+
+CONTROL_MODEL = "model-old"
+CANARY_MODEL = "model-new"
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSplit:
+    canary_percent: float
+    salt: str
+    control_route: Route
+    canary_route: Route
+
+
+def armed(percent: float = 5.0, *, salt: str = "", generation: int = 1, revision: int = 10) -> FixedSplit:
+    return FixedSplit(
+        percent,
+        salt,
+        Route(Cohort.CONTROL, CONTROL_MODEL, RouteReason.SPLIT, generation, revision),
+        Route(Cohort.CANARY, CANARY_MODEL, RouteReason.SPLIT, generation, revision),
+    )
+
+
+def control_only(reason: RouteReason, *, generation: int = 1, revision: int = 11) -> FixedSplit:
+    route = Route(Cohort.CONTROL, CONTROL_MODEL, reason, generation, revision)
+    return FixedSplit(0.0, "", route, route)
+
+
+def tripped(generation: int = 1, revision: int = 11) -> FixedSplit:
+    return control_only(RouteReason.DISABLED, generation=generation, revision=revision)
+
+
+class HeldSplit:
+    """Set ``current`` to change what every router over it does from the next request on."""
+
+    def __init__(self, split: FixedSplit | None = None) -> None:
+        self.current = split if split is not None else armed()
+        self.closed = False
+
+    def health(self) -> dict[str, object]:
+        return {"canary_percent": self.current.canary_percent}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def router_over(split: FixedSplit, *, always_canary: tuple[str, ...] = ()) -> tuple[Router, HeldSplit]:
+    held = HeldSplit(split)
+    return Router("support-copilot", following=held, always_canary=always_canary), held
