@@ -21,7 +21,17 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
 _BASE_LINKS = ("bin", "sbin", "lib", "lib64", "lib32")
-_BASE_FILES = ("passwd", "group", "shadow", "gshadow", "login.defs", "hosts", "resolv.conf", "nsswitch.conf", "ld.so.cache")
+_BASE_FILES = (
+    "passwd",
+    "group",
+    "shadow",
+    "gshadow",
+    "login.defs",
+    "hosts",
+    "resolv.conf",
+    "nsswitch.conf",
+    "ld.so.cache",
+)
 _DEVICES = ("null", "zero", "random", "urandom")
 # what `docker build` takes over from its caller by itself, and what pip needs behind a proxy with its own CA
 _BUILD_ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
@@ -166,7 +176,7 @@ def _inside(root: Path, path: str) -> Path:
 
 def _copy(stage: Stage, source: Path, words: Sequence[str]) -> None:
     *names, target = words
-    into = _inside(stage.root, os.path.join(stage.folder, target))
+    into = _inside(stage.root, str(Path(stage.folder) / target))
     for name in names:
         found = _inside(source, name)
         if found.is_dir():
@@ -218,7 +228,7 @@ def inside(
         rights += " --no-new-privs --bounding-set=-all --inh-caps=-all"
     # the stage's own values come last, as ENV does after what a builder passes on
     variables = shlex.join(f"{name}={value}" for name, value in {**(environment or {}), **stage.environment}.items())
-    there = f"/bin/sh -c 'cd \"$0\" && exec \"$@\"' {shlex.quote(stage.folder)}"
+    there = f'/bin/sh -c \'cd "$0" && exec "$@"\' {shlex.quote(stage.folder)}'
     enter = f'exec chroot {root} /usr/bin/setpriv {rights} /usr/bin/env -i {variables} {there} "$@"'
     namespaces = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
     if offline:

@@ -1,0 +1,277 @@
+"""The manifests hold what they promise, as kustomize renders them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from killswitch.rules.loading import load_folder
+from killswitch.self_metrics import SelfMetrics
+from killswitch.settings import Settings
+from tests.servers.image import REPOSITORY
+
+KUSTOMIZE = REPOSITORY / "deploy" / "kustomize"
+_RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim",
+                       "projected", "secret"}  # fmt: skip
+
+
+def _render(folder: str) -> list[dict[str, Any]]:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not here")
+    finished = subprocess.run(
+        ["kubectl", "kustomize", str(KUSTOMIZE / folder)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "Warning" not in finished.stderr, finished.stderr
+    return list(yaml.safe_load_all(finished.stdout))
+
+
+@pytest.fixture(params=["base", "example"])
+def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return _render(request.param)
+
+
+def _one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = (item for item in objects if item["kind"] == kind)
+    return found
+
+
+def _settings(objects: list[dict[str, Any]]) -> dict[str, str]:
+    (found,) = (
+        o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"].startswith("killswitch-settings")
+    )
+    data: dict[str, str] = found["data"]
+    return data
+
+
+def _pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    pod: dict[str, Any] = _one(objects, "Deployment")["spec"]["template"]["spec"]
+    return pod
+
+
+def _container(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (container,) = _pod(objects)["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def test_the_pod_satisfies_the_restricted_pod_security_standard(objects: list[dict[str, Any]]) -> None:
+    pod, container = _pod(objects), _container(objects)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert all("hostPort" not in port for port in container["ports"])
+    for volume in pod["volumes"]:
+        assert (volume.keys() - {"name"}) <= _RESTRICTED_VOLUMES
+
+
+def test_nothing_can_be_written_but_an_empty_folder(objects: list[dict[str, Any]]) -> None:
+    container = _container(objects)
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    writable = {mount["name"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    emptied = {volume["name"] for volume in _pod(objects)["volumes"] if "emptyDir" in volume}
+    assert writable == emptied == {"tmp"}
+
+
+def test_the_pod_holds_no_kubernetes_token(objects: list[dict[str, Any]]) -> None:
+    assert _pod(objects)["automountServiceAccountToken"] is False
+    assert _one(objects, "ServiceAccount")["automountServiceAccountToken"] is False
+
+
+def test_two_replicas_are_spread_and_one_always_stays(objects: list[dict[str, Any]]) -> None:
+    deployment = _one(objects, "Deployment")["spec"]
+    assert deployment["replicas"] >= 2
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert {spread["topologyKey"] for spread in _pod(objects)["topologySpreadConstraints"]} == {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }
+    assert _one(objects, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+
+
+def test_everything_that_selects_the_pods_selects_these(objects: list[dict[str, Any]]) -> None:
+    labels = _one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        _one(objects, "Deployment")["spec"]["selector"]["matchLabels"],
+        _one(objects, "Service")["spec"]["selector"],
+        _one(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        _one(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        *(spread["labelSelector"]["matchLabels"] for spread in _pod(objects)["topologySpreadConstraints"]),
+    ]
+    for selector in selectors:
+        assert selector
+        assert selector.items() <= labels.items()
+
+
+def test_rules_arrive_as_a_folder_that_changes_without_a_restart(objects: list[dict[str, Any]]) -> None:
+    mounts = {mount["name"]: mount for mount in _container(objects)["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in _pod(objects)["volumes"]}
+    assert all("subPath" not in mount for mount in mounts.values())
+    assert mounts["rules"]["mountPath"] == _settings(objects)["KILLSWITCH_RULES"]
+    names = [item["metadata"]["name"] for item in objects if item["kind"] == "ConfigMap"]
+    assert volumes["rules"]["configMap"]["name"] == "killswitch-rules"
+    assert "killswitch-rules" in names  # exactly: with a hash in its name a change would replace the pods
+
+
+def test_changed_settings_replace_the_pods(objects: list[dict[str, Any]]) -> None:
+    ((reference,),) = [source.values() for source in _container(objects)["envFrom"]]
+    assert re.fullmatch(r"killswitch-settings-[a-z0-9]{10}", reference["name"])
+
+
+def test_the_rule_files_are_accepted(objects: list[dict[str, Any]], tmp_path: Path) -> None:
+    (rules,) = (o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == "killswitch-rules")
+    for name, text in rules["data"].items():
+        (tmp_path / name).write_text(text)
+    assert load_folder(tmp_path).rollouts
+
+
+def test_the_daemon_knows_every_setting_and_accepts_them(
+    objects: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in _settings(objects).items():
+        assert name.removeprefix("KILLSWITCH_").lower() in Settings.model_fields, name
+        monkeypatch.setenv(name, value)
+    for variable in _container(objects)["env"]:
+        assert variable["name"].removeprefix("KILLSWITCH_").lower() in Settings.model_fields, variable["name"]
+        monkeypatch.setenv(variable["name"], "killswitch")
+    assert Settings().listen == "0.0.0.0:8080"
+
+
+def test_every_secret_is_a_mounted_file_that_exists(objects: list[dict[str, Any]]) -> None:
+    mounts = {mount["name"]: mount["mountPath"] for mount in _container(objects)["volumeMounts"]}
+    (secret,) = (volume["secret"] for volume in _pod(objects)["volumes"] if "secret" in volume)
+    there = {f"{mounts['secrets']}/{item['path']}" for item in secret["items"]}
+    named = {value for name, value in _settings(objects).items() if name.endswith("_FILE")}
+    assert named == there
+    assert not [o for o in objects if o["kind"] == "Secret"]  # made by the user, never in a repository
+
+
+def test_probes_ask_the_daemon_over_http_on_the_port_it_listens_on(objects: list[dict[str, Any]]) -> None:
+    container = _container(objects)
+    paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert paths == {"startupProbe": "/-/healthy", "livenessProbe": "/-/healthy", "readinessProbe": "/-/ready"}
+    (port,) = container["ports"]
+    assert _settings(objects)["KILLSWITCH_LISTEN"] == f"0.0.0.0:{port['containerPort']}"
+    assert {container[name]["httpGet"]["port"] for name in paths} == {port["name"]}
+    assert _one(objects, "Service")["spec"]["ports"][0]["targetPort"] == port["name"]
+
+
+def test_a_pod_has_longer_to_end_than_the_daemon_takes(objects: list[dict[str, Any]]) -> None:
+    assert _pod(objects)["terminationGracePeriodSeconds"] > 10
+
+
+def test_memory_is_bounded_and_the_processor_is_not(objects: list[dict[str, Any]]) -> None:
+    resources = _container(objects)["resources"]
+    assert resources["limits"].keys() == {"memory"}
+    assert resources["requests"].keys() == {"cpu", "memory"}
+
+
+def test_the_daemon_reaches_what_its_urls_name_and_not_the_cloud_metadata(objects: list[dict[str, Any]]) -> None:
+    egress = _one(objects, "NetworkPolicy")["spec"]["egress"]
+    ports = {port["port"] for rule in egress for port in rule["ports"]}
+    for name in ("KILLSWITCH_STORE", "KILLSWITCH_SOURCE"):
+        for port in re.findall(r":(\d+)", _settings(objects)[name]):
+            assert int(port) in ports, name
+    (open_to_all,) = (peer["ipBlock"] for rule in egress for peer in rule["to"] if "ipBlock" in peer)
+    assert "169.254.0.0/16" in open_to_all["except"]
+
+
+def _alerts() -> dict[str, Any]:
+    spec: dict[str, Any] = _one(_render("example"), "PrometheusRule")["spec"]
+    return spec
+
+
+def test_alerts_ask_for_metrics_the_daemon_has() -> None:
+    families = {family.name for family in SelfMetrics("test").registry.collect()}
+    for rule in _alerts()["groups"][0]["rules"]:
+        for metric in re.findall(r"\bkillswitch_\w+", rule["expr"]):
+            assert metric.removesuffix("_total") in families, rule["alert"]
+
+
+# alert -> the series under which it fires after twenty minutes
+_FIRING: dict[str, list[tuple[str, str]]] = {
+    "KillswitchAbsent": [],
+    "KillswitchBlind": [
+        ('killswitch_rollout_armed{rollout="a",pod="1"}', "1x30"),
+        ('killswitch_last_good_evaluation_timestamp_seconds{rollout="a",pod="1"}', "30x30"),
+    ],
+    "KillswitchNeverEvaluated": [('killswitch_rollout_armed{rollout="a",pod="1"}', "1x30")],
+    "KillswitchCannotAct": [
+        ('killswitch_store_up{pod="1"}', "0x30"),
+        ('killswitch_store_up{pod="2"}', "0x30"),
+    ],
+    "KillswitchTripNotCommitted": [('killswitch_trips_under_way{pod="1"}', "1x30")],
+    "KillswitchRulesRefused": [('killswitch_rules_reload_ok{pod="1"}', "0x30")],
+    "KillswitchArmedWithoutRules": [('killswitch_rollouts_without_rules{pod="1"}', "1x30")],
+    "KillswitchMissesTicks": [('killswitch_missed_ticks_total{pod="1"}', "0+1x30")],
+    "KillswitchOneReplica": [('killswitch_build_info{pod="1"}', "1x30")],
+}
+# two replicas in good order
+_QUIET = [
+    ('killswitch_build_info{pod="1"}', "1x30"),
+    ('killswitch_build_info{pod="2"}', "1x30"),
+    ('killswitch_rollout_armed{rollout="a",pod="1"}', "1x30"),
+    ('killswitch_rollout_armed{rollout="a",pod="2"}', "1x30"),
+    # one of them has been blind for long: the fleet is not
+    ('killswitch_last_good_evaluation_timestamp_seconds{rollout="a",pod="1"}', "0+60x30"),
+    ('killswitch_last_good_evaluation_timestamp_seconds{rollout="a",pod="2"}', "0x30"),
+    # tripped: nobody needs a verdict
+    ('killswitch_rollout_armed{rollout="b",pod="1"}', "0x30"),
+    ('killswitch_last_good_evaluation_timestamp_seconds{rollout="b",pod="1"}', "0x30"),
+    ('killswitch_store_up{pod="1"}', "1x30"),
+    ('killswitch_store_up{pod="2"}', "0x30"),
+    ('killswitch_trips_under_way{pod="1"}', "0x30"),
+    ('killswitch_rules_reload_ok{pod="1"}', "1x30"),
+    ('killswitch_rollouts_without_rules{pod="1"}', "0x30"),
+    ('killswitch_missed_ticks_total{pod="1"}', "0+1x2 2x28"),
+]
+
+
+def _promtool(alert: str, series: list[tuple[str, str]], tmp_path: Path, *, firing: bool) -> None:
+    """Asks promtool whether ``alert``, after twenty minutes of these series, fires or not as expected."""
+    (rule,) = (rule for rule in _alerts()["groups"][0]["rules"] if rule["alert"] == alert)
+    (tmp_path / "rules.json").write_text(json.dumps({"groups": [{"name": "one", "rules": [rule]}]}))
+    expected = {
+        "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0',
+        "eval_time": "20m",
+        "exp_samples": [{"labels": "{}", "value": 1}] if firing else [],
+    }
+    test = {
+        "rule_files": ["rules.json"],
+        "evaluation_interval": "30s",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series],
+                "promql_expr_test": [expected],
+            }
+        ],
+    }
+    (tmp_path / "test.json").write_text(json.dumps(test))
+    command = ["promtool", "test", "rules", str(tmp_path / "test.json")]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("alert", _FIRING)
+def test_an_alert_fires_when_its_fault_lasts(alert: str, tmp_path: Path) -> None:
+    _promtool(alert, _FIRING[alert], tmp_path, firing=True)
+
+
+@pytest.mark.parametrize("alert", _FIRING)
+def test_no_alert_fires_while_all_is_well(alert: str, tmp_path: Path) -> None:
+    _promtool(alert, _QUIET, tmp_path, firing=False)
+
+
+def test_every_alert_is_tested() -> None:
+    assert {rule["alert"] for rule in _alerts()["groups"][0]["rules"]} == _FIRING.keys()
