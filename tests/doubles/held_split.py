@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from killswitch.model import Cohort
 from killswitch.router.router import Router
@@ -18,6 +18,14 @@ class FixedSplit:
     salt: str
     control_route: Route
     canary_route: Route
+
+    def between(self, control: str, canary: str) -> FixedSplit:
+        """The same split between two other models."""
+        return replace(
+            self,
+            control_route=self.control_route._replace(model=control),
+            canary_route=self.canary_route._replace(model=canary),
+        )
 
 
 def armed(percent: float = 5.0, *, salt: str = "", generation: int = 1, revision: int = 10) -> FixedSplit:

@@ -1,0 +1,511 @@
+"""Cohort metrics: what each way of ending counts as, in which series, once, and never at the service's expense."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from killswitch.model import Cohort
+from killswitch.router import CohortMetrics, FeedbackTokens, Outcome, Phrases, Route
+from killswitch.router.instruments import PrometheusInstruments
+from killswitch.router.outcomes import outcome_of, outcome_of_status
+from tests.doubles.held_split import armed, router_over, tripped
+
+CONTROL, CANARY = armed().control_route, armed().canary_route
+KEY = b"k" * 32
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """Cohort metrics over a registry of their own, and short names for reading it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.registry = CollectorRegistry()
+        self.clock = Clock()
+        self.router, self.held = router_over(armed())
+        options.setdefault("tokens", FeedbackTokens([KEY], clock=self.clock))
+        self.metrics = CohortMetrics(
+            self.router, instruments=PrometheusInstruments.of(self.registry), clock=self.clock, **options
+        )
+
+    def value(self, name: str, route: Route = CANARY, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, {"model": route.model, "cohort": route.cohort.value, **labels})
+
+    def outcomes(self, route: Route = CANARY, prefix: str = "llm_") -> dict[str, float]:
+        counts = {str(o): self.value(f"{prefix}requests_total", route, outcome=str(o)) for o in Outcome}
+        return {outcome: count for outcome, count in counts.items() if count}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_every_label_combination_stands_at_0_before_the_first_request(bench: Bench) -> None:
+    for route in (CONTROL, CANARY):
+        for prefix in ("llm_", "llm_judged_"):
+            for outcome in Outcome:
+                assert bench.value(f"{prefix}requests_total", route, outcome=str(outcome)) == 0.0
+            assert bench.value(f"{prefix}latency_ms_count", route) == 0.0
+            assert bench.value(f"{prefix}refusals_total", route) == 0.0
+            assert bench.value(f"{prefix}thumbs_down_total", route) == 0.0
+        assert bench.value("llm_completion_tokens_count", route) == 0.0
+
+
+def test_the_names_and_labels_are_exactly_the_schema(bench: Bench) -> None:
+    names = {
+        line.split("{")[0]
+        for line in generate_latest(bench.registry).decode().splitlines()
+        if not line.startswith("#") and "_created" not in line
+    }
+    assert names == {
+        *(f"llm_{twin}{name}_total" for twin in ("", "judged_") for name in ("requests", "refusals", "thumbs_down")),
+        *(f"llm_{twin}latency_ms_{part}" for twin in ("", "judged_") for part in ("bucket", "count", "sum")),
+        *(f"llm_completion_tokens_{part}" for part in ("bucket", "count", "sum")),
+    }
+
+
+def test_a_new_model_stands_at_0_at_the_next_scrape_before_its_first_request(bench: Bench) -> None:
+    bench.held.current = tripped()
+    newer = armed().between("model-older", "model-newest")
+    bench.held.current = newer
+    text = generate_latest(bench.registry).decode()
+    assert 'llm_requests_total{cohort="canary",model="model-newest",outcome="error"} 0.0' in text
+    assert 'llm_judged_refusals_total{cohort="control",model="model-older"} 0.0' in text
+
+
+def test_a_request_of_the_one_cohort_declares_the_other_cohorts_new_model(bench: Bench) -> None:
+    bench.held.current = armed(revision=99).between("model-old", "model-newest")
+    with bench.metrics.request(bench.held.current.control_route, user="u"):
+        pass
+    fresh = bench.held.current.canary_route
+    assert ("canary", "model-newest") in {(str(c), m) for c, m in bench.metrics._series}
+    assert bench.value("llm_requests_total", fresh, outcome="ok") == 0.0
+
+
+# --- outcomes -----------------------------------------------------------------------------------
+
+
+class ClientDisconnect(Exception):  # noqa: N818  # starlette's name
+    pass
+
+
+class ReadTimeoutError(Exception):
+    pass
+
+
+class Filtered(Exception):  # noqa: N818
+    code = "content_filter"
+
+
+class GatewayTimeout(Exception):  # noqa: N818
+    status_code = 504
+
+
+class LyingError(Exception):
+    @property
+    def code(self) -> str:
+        raise RuntimeError
+
+
+REQUEST = httpx.Request("POST", "http://localhost/")
+
+
+def api_error(status: int, code: str | None = None) -> openai.APIStatusError:
+    return openai.APIStatusError("x", response=httpx.Response(status, request=REQUEST), body={"code": code})
+
+
+ENDINGS: list[tuple[BaseException, Outcome]] = [
+    (ValueError("x"), Outcome.ERROR),
+    (ConnectionResetError(), Outcome.ERROR),
+    (BrokenPipeError(), Outcome.ERROR),
+    (LyingError(), Outcome.ERROR),
+    (httpx.RemoteProtocolError("peer closed connection without sending complete message body"), Outcome.ERROR),
+    (openai.APIConnectionError(request=REQUEST), Outcome.ERROR),
+    (api_error(500), Outcome.ERROR),
+    (api_error(429), Outcome.ERROR),
+    (StopIteration(), Outcome.ERROR),
+    (TimeoutError(), Outcome.TIMEOUT),
+    (socket.timeout(), Outcome.TIMEOUT),  # noqa: UP041  # by its old name, as services catch it
+    (concurrent.futures.TimeoutError(), Outcome.TIMEOUT),
+    (httpx.ReadTimeout("x"), Outcome.TIMEOUT),
+    (openai.APITimeoutError(request=REQUEST), Outcome.TIMEOUT),
+    (ReadTimeoutError(), Outcome.TIMEOUT),
+    (GatewayTimeout(), Outcome.TIMEOUT),
+    (api_error(408), Outcome.TIMEOUT),
+    (asyncio.CancelledError(), Outcome.CANCELLED),
+    (concurrent.futures.CancelledError(), Outcome.CANCELLED),
+    (GeneratorExit(), Outcome.CANCELLED),
+    (KeyboardInterrupt(), Outcome.CANCELLED),
+    (SystemExit(), Outcome.CANCELLED),
+    (ClientDisconnect(), Outcome.CANCELLED),
+    (Filtered(), Outcome.REFUSED),
+    (api_error(400, "content_filter"), Outcome.REFUSED),
+]
+
+
+@pytest.mark.parametrize(("error", "outcome"), ENDINGS, ids=lambda value: type(value).__name__)
+def test_each_exception_has_its_outcome_and_passes_through_untouched(
+    bench: Bench, error: BaseException, outcome: Outcome
+) -> None:
+    assert outcome_of(error) is outcome
+    with pytest.raises(type(error)) as caught, bench.metrics.request(CANARY, user="u"):
+        raise error
+    assert caught.value is error
+    assert bench.outcomes() == {str(outcome): 1.0}
+    assert bench.outcomes(prefix="llm_judged_") == {str(outcome): 1.0}
+    assert bench.value("llm_latency_ms_count") == 1.0
+    assert bench.value("llm_refusals_total") == float(outcome is Outcome.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        *((200, "ok"), (302, "ok"), (400, "ok"), (404, "ok"), (408, "timeout"), (499, "cancelled"), (429, "error")),
+        *((500, "error"), (502, "error"), (503, "error"), (504, "timeout")),
+    ],
+)
+def test_each_http_status_has_its_outcome(status: int, outcome: str) -> None:
+    assert outcome_of_status(status) == outcome
+
+
+def test_a_request_that_ends_normally_is_ok_and_its_latency_is_in_milliseconds(bench: Bench) -> None:
+    with bench.metrics.request(CANARY, user="u") as request:
+        bench.clock.now += 1.5
+        request.tokens(3)
+        request.tokens(4)
+    assert bench.outcomes() == {"ok": 1.0}
+    assert bench.value("llm_latency_ms_sum") == pytest.approx(1500.0)
+    assert bench.value("llm_latency_ms_bucket", le="1250.0") == 0.0
+    assert bench.value("llm_latency_ms_bucket", le="1600.0") == 1.0
+    assert bench.value("llm_completion_tokens_sum") == 7.0
+    assert bench.value("llm_completion_tokens_count") == 1.0
+    assert bench.outcomes(CONTROL) == {}
+
+
+def test_a_refusal_counts_once_as_outcome_and_once_as_refusal(bench: Bench) -> None:
+    with bench.metrics.request(CANARY, user="u") as request:
+        request.refused()
+        request.refused()
+    assert bench.outcomes() == {"refused": 1.0}
+    assert bench.value("llm_refusals_total") == bench.value("llm_judged_refusals_total") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(GeneratorExit(), "refused"), (ValueError(), "error"), (TimeoutError(), "timeout")]
+)
+def test_a_refusal_survives_the_client_leaving_and_not_the_provider_breaking(
+    bench: Bench, error: BaseException, outcome: str
+) -> None:
+    with pytest.raises(type(error)), bench.metrics.request(CANARY) as request:  # noqa: PT012
+        request.refused()
+        raise error
+    assert bench.outcomes() == {outcome: 1.0}
+    assert bench.value("llm_refusals_total") == 1.0
+
+
+def test_an_outcome_named_by_the_service_holds_unless_an_exception_ends_the_block(bench: Bench) -> None:
+    with bench.metrics.request(CANARY) as request:
+        request.ends_as(Outcome.TIMEOUT)
+    assert bench.outcomes() == {"timeout": 1.0}
+
+
+@pytest.mark.parametrize("count", [-1, 0, float("nan"), "7", None, 10**30])
+def test_a_senseless_token_count_is_left_out(bench: Bench, count: Any) -> None:
+    with bench.metrics.request(CANARY) as request:
+        request.tokens(count)
+    assert bench.value("llm_completion_tokens_count") == 0.0
+
+
+def test_a_request_ended_twice_counts_once(bench: Bench) -> None:
+    request = bench.metrics.request(CANARY)
+    request.end()
+    request.end(ValueError())
+    assert bench.outcomes() == {"ok": 1.0}
+
+
+def test_the_block_is_asynchronous_too_and_a_cancelled_task_counts_as_cancelled(bench: Bench) -> None:
+    async def serve(started: asyncio.Event) -> None:
+        async with bench.metrics.request(CANARY):
+            started.set()
+            await asyncio.Event().wait()
+
+    async def cancel_it() -> None:
+        started = asyncio.Event()
+        task = asyncio.create_task(serve(started))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel_it())
+    assert bench.outcomes() == {"cancelled": 1.0}
+
+
+def test_a_timeout_inside_the_block_counts_as_timeout(bench: Bench) -> None:
+    async def serve() -> None:
+        async with bench.metrics.request(CANARY), asyncio.timeout(0):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(serve())
+    assert bench.outcomes() == {"timeout": 1.0}
+
+
+# --- streams ------------------------------------------------------------------------------------
+
+
+def chunk(text: str = "x", finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"delta": {"content": text}, "finish_reason": finish}]}
+
+
+USAGE = {"choices": [], "usage": {"completion_tokens": 17}}
+WHOLE = [chunk(), chunk(), chunk(finish="stop"), USAGE]
+STREAMS: list[tuple[list[Any], str]] = [
+    (WHOLE, "ok"),
+    (WHOLE[:2], "error"),
+    ([chunk("no", "content_filter")], "refused"),
+    (["plain", "text"], "ok"),
+    ([], "ok"),
+    ([{"type": "message_start"}, {"type": "content_block_delta"}, {"type": "message_stop"}], "ok"),
+    ([{"type": "message_start"}, {"type": "content_block_delta"}], "error"),
+    (
+        [{"type": "message_start"}, {"type": "message_delta", "delta": {"stop_reason": "refusal"}}, {"type": "message_stop"}],
+        "refused",
+    ),
+    ([{"type": "response.created"}, {"type": "response.completed"}], "ok"),
+    ([{"type": "response.created"}, {"type": "response.output_text.delta", "delta": "x"}], "error"),
+    ([{"candidates": [{}]}, {"candidates": [{"finishReason": "STOP"}]}], "ok"),
+    ([{"candidates": [{}]}, {"candidates": [{"finishReason": "SAFETY"}]}], "refused"),
+    ([{"messageStart": {}}, {"contentBlockDelta": {}}], "error"),
+    ([{"messageStart": {}}, {"messageStop": {"stopReason": "guardrail_intervened"}}], "refused"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("chunks", "outcome"), STREAMS, ids=range(len(STREAMS)))
+def test_a_stream_passes_its_chunks_on_and_counts_by_how_it_ended(
+    bench: Bench, chunks: list[Any], outcome: str
+) -> None:
+    assert list(bench.metrics.stream(CANARY, chunks, user="u")) == chunks
+    assert bench.outcomes() == {outcome: 1.0}
+
+
+def test_usage_in_a_streams_last_chunk_is_its_token_count(bench: Bench) -> None:
+    list(bench.metrics.stream(CANARY, WHOLE))
+    assert bench.value("llm_completion_tokens_sum") == 17.0
+
+
+def test_a_stream_that_breaks_half_way_is_an_error_and_the_exception_passes(bench: Bench) -> None:
+    def breaks() -> Iterator[Any]:
+        yield chunk()
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        list(bench.metrics.stream(CANARY, breaks()))
+    assert bench.outcomes() == {"error": 1.0}
+
+
+def test_a_stream_whose_client_leaves_is_cancelled(bench: Bench) -> None:
+    stream = bench.metrics.stream(CANARY, iter(WHOLE))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert bench.outcomes() == {"cancelled": 1.0}
+
+
+def test_an_asynchronous_stream_counts_alike(bench: Bench) -> None:
+    async def chunks(items: list[Any], error: BaseException | None = None) -> AsyncIterator[Any]:
+        for item in items:
+            yield item
+        if error is not None:
+            raise error
+
+    async def run() -> None:
+        assert [c async for c in bench.metrics.astream(CANARY, chunks(WHOLE))] == WHOLE
+        assert len([c async for c in bench.metrics.astream(CANARY, chunks(WHOLE[:1]))]) == 1
+        with pytest.raises(httpx.ReadTimeout):
+            [c async for c in bench.metrics.astream(CANARY, chunks(WHOLE[:1], httpx.ReadTimeout("x")))]
+        left = bench.metrics.astream(CANARY, chunks(WHOLE))
+        await anext(left)
+        await left.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+    assert bench.outcomes() == {"ok": 1.0, "error": 1.0, "timeout": 1.0, "cancelled": 1.0}
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+def test_a_whole_answer_gives_its_refusal_and_its_tokens() -> None:
+    bench = Bench(phrases=Phrases())
+    for answer in (
+        {"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}], "usage": {"completion_tokens": 5}},
+        {"stop_reason": "refusal", "usage": {"output_tokens": 3}},
+        "I'm sorry, but I can't help with that.",
+        "I can't help but admire this question.",
+    ):
+        with bench.metrics.request(CANARY) as request:
+            request.answer(answer)
+    assert bench.outcomes() == {"ok": 2.0, "refused": 2.0}
+    assert bench.value("llm_completion_tokens_sum") == 8.0
+
+
+def test_the_phrases_see_the_opening_of_a_stream() -> None:
+    bench = Bench(phrases=Phrases())
+    pieces = ["I'm so", "rry, but I c", "an't assist ", "with that."]
+    list(bench.metrics.stream(CANARY, [*(chunk(piece) for piece in pieces), chunk("", "stop")]))
+    assert bench.outcomes() == {"refused": 1.0}
+
+
+# --- judged twins -------------------------------------------------------------------------------
+
+
+def test_a_retry_storm_of_one_user_is_judged_once_and_chosen_before_its_outcome(bench: Bench) -> None:
+    for number in range(50):
+        request = bench.metrics.request(CANARY, user="stormy")
+        assert request.judged is (number == 0)
+        with pytest.raises(ValueError), request:  # noqa: PT012
+            request.tokens(1)
+            raise ValueError
+    assert bench.outcomes() == {"error": 50.0}
+    assert bench.outcomes(prefix="llm_judged_") == {"error": 1.0}
+    assert bench.value("llm_judged_latency_ms_count") == 1.0
+    bench.clock.now += 300.0
+    assert bench.metrics.request(CANARY, user="stormy").judged
+
+
+def test_without_a_user_every_request_is_judged(bench: Bench) -> None:
+    assert all(bench.metrics.request(CANARY).judged for _ in range(3))
+
+
+def test_a_user_moved_to_the_canary_is_met_there_for_the_first_time(bench: Bench) -> None:
+    assert bench.metrics.request(CONTROL, user="u").judged
+    assert bench.metrics.request(CANARY, user="u").judged
+    assert not bench.metrics.request(CONTROL, user="u").judged
+
+
+class Unreachable:
+    def first(self, key: object) -> bool:
+        raise ConnectionError("shared memory is down")
+
+
+def test_a_shared_memory_out_of_reach_or_an_unhashable_user_fails_no_request() -> None:
+    bench = Bench(first_requests=Unreachable())
+    assert bench.metrics.request(CANARY, user="u").judged
+    assert not bench.metrics.request(CANARY, user="u").judged
+    assert bench.metrics.request(CANARY, user=["unhashable"]).judged  # type: ignore[arg-type]
+
+
+# --- feedback -----------------------------------------------------------------------------------
+
+
+def thumbs(bench: Bench, route: Route = CANARY) -> tuple[float | None, float | None]:
+    return bench.value("llm_thumbs_down_total", route), bench.value("llm_judged_thumbs_down_total", route)
+
+
+def test_a_thumb_an_hour_later_lands_on_the_cohort_that_served_even_after_a_trip(bench: Bench) -> None:
+    with bench.metrics.request(CANARY, user="u") as request:
+        token = request.token
+    bench.held.current = tripped()
+    bench.clock.now += 3600.0
+    assert bench.metrics.thumbs_down(token)
+    assert thumbs(bench) == (1.0, 1.0)
+    assert thumbs(bench, CONTROL) == (0.0, 0.0)
+
+
+def test_a_thumb_on_an_unjudged_request_is_not_judged(bench: Bench) -> None:
+    bench.metrics.request(CANARY, user="u")
+    token = bench.metrics.request(CANARY, user="u").token
+    assert bench.metrics.thumbs_down(token)
+    assert thumbs(bench) == (1.0, 0.0)
+
+
+def test_one_token_counts_once_however_often_it_is_sent(bench: Bench) -> None:
+    token = bench.metrics.request(CANARY, user="u").token
+    answers = [bench.metrics.thumbs_down(token) for _ in range(10)]
+    assert answers == [True] + [False] * 9
+    bench.clock.now += 86_399.0
+    assert not bench.metrics.thumbs_down(token)
+    assert thumbs(bench) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("token", ["", "a.b", "x" * 10_000, None, 7, b"x"])
+def test_a_forged_token_counts_for_nothing_and_does_not_raise(bench: Bench, token: Any) -> None:
+    assert not bench.metrics.thumbs_down(token)
+    assert thumbs(bench) == (0.0, 0.0)
+
+
+def test_an_expired_token_counts_for_nothing(bench: Bench) -> None:
+    token = bench.metrics.request(CANARY, user="u").token
+    bench.clock.now += 86_400.0
+    assert not bench.metrics.thumbs_down(token)
+
+
+def test_without_a_key_tokens_are_empty_and_feedback_by_token_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KILLSWITCH_FEEDBACK_KEY", raising=False)
+    monkeypatch.delenv("KILLSWITCH_FEEDBACK_KEY_FILE", raising=False)
+    bench = Bench(tokens=None)
+    assert bench.metrics.request(CANARY).token == ""
+    assert not bench.metrics.thumbs_down("a.b")
+
+
+def test_a_thumb_on_a_route_is_judged_once_a_user_and_five_minutes(bench: Bench) -> None:
+    for _ in range(3):
+        assert bench.metrics.thumbs_down(CANARY, user="u")
+    assert thumbs(bench) == (3.0, 1.0)
+    bench.metrics.thumbs_down(CANARY)
+    assert thumbs(bench) == (4.0, 2.0)
+
+
+def test_a_thumb_while_the_request_is_served_counts_as_the_request_does(bench: Bench) -> None:
+    for _ in range(2):
+        with bench.metrics.request(CANARY, user="u") as request:
+            request.thumbs_down()
+    assert thumbs(bench) == (2.0, 1.0)
+
+
+# --- at nobody's expense ------------------------------------------------------------------------
+
+
+class Broken:
+    def series(self, cohort: Cohort, model: str) -> Any:
+        raise OSError("disk full")
+
+    def before_scrape(self, declare: Callable[[], None]) -> None:
+        pass
+
+
+def test_instruments_that_fail_do_not_fail_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    router, _ = router_over(armed())
+    metrics = CohortMetrics(router, instruments=Broken(), tokens=FeedbackTokens([KEY]))
+    for _ in range(3):
+        with metrics.request(CANARY, user="u") as request:
+            request.thumbs_down()
+    assert metrics.thumbs_down(CANARY)
+    assert len(caplog.records) == 1
+
+
+def test_many_rollouts_of_one_process_share_one_registry() -> None:
+    registry = CollectorRegistry()
+    for _ in range(3):
+        CohortMetrics(router_over(armed())[0], instruments=PrometheusInstruments.of(registry))
+
+
+def test_a_route_without_a_model_declares_nothing(bench: Bench) -> None:
+    bench.held.current = armed().between("", "model-new")
+    bench.metrics.declare()
+    assert ("control", "") not in {(str(c), m) for c, m in bench.metrics._series}
