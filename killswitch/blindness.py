@@ -98,7 +98,7 @@ class OutageBook:
 
     def write(self, change: Change, revision: int, pages: Iterable[Page]) -> bool:
         """Commit the change with its pages; False when another replica was first or the outcome is unknown."""
-        entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, created_at=self._wall()))) for page in pages]
+        entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in pages]
         try:
             outcome = self._store.commit(
                 (Compare(keys.OUTAGES, revision),), (Put(keys.OUTAGES, to_document(change.open)), *entries)

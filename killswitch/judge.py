@@ -212,6 +212,8 @@ def _value(rule: Rule, measurement: Measurement) -> float | Unreadable:
             return events / trials if trials > 0 else Unreadable(Reason.NO_DATA, "no requests in the window")
         case Buckets():
             assert isinstance(rule.signal, QuantileSignal)
+            if histogram.is_saturated(measurement, rule.signal.quantile):
+                return math.inf
             value = histogram.quantile(measurement, rule.signal.quantile)
             return Unreadable(Reason.NO_DATA, "no requests in the window") if math.isnan(value) else value
         case Scalar(value):
@@ -267,7 +269,9 @@ def _limit(rule: Rule, control: float) -> tuple[float, str]:
         if not limits.even_if_control_is_bad:
             bounds.append((control, control_words))
     if limits.max_increase is not None:
-        step = points_in_words(limits.max_increase) if unit is Unit.FRACTION else value_in_words(limits.max_increase, unit)
+        step = (
+            points_in_words(limits.max_increase) if unit is Unit.FRACTION else value_in_words(limits.max_increase, unit)
+        )
         bounds.append((control + limits.max_increase, f"{control_words} + {step}"))
     if limits.max_ratio is not None:
         bounds.append((control * limits.max_ratio, f"{limits.max_ratio:g} x {control_words}"))
@@ -311,9 +315,7 @@ def _unknown(rule: Rule, comparison: Comparison, problem: Unreadable) -> Finding
     return _finding(rule, comparison, Verdict.UNKNOWN, problem.reason, sentence)
 
 
-def _finding(
-    rule: Rule, comparison: Comparison, verdict: Verdict, reason: Reason | None, sentence: str
-) -> Finding:
+def _finding(rule: Rule, comparison: Comparison, verdict: Verdict, reason: Reason | None, sentence: str) -> Finding:
     return Finding(
         rule=rule.name,
         verdict=verdict,

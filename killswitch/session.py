@@ -19,9 +19,7 @@ TTL = 15.0
 class Session:
     """Thread-safe. Raises what the store raises; `guard` and `lease` open the session where it has ended."""
 
-    def __init__(
-        self, store: Store, controller_id: str, *, monotonic: Callable[[], float], ttl: float = TTL
-    ) -> None:
+    def __init__(self, store: Store, controller_id: str, *, monotonic: Callable[[], float], ttl: float = TTL) -> None:
         self._store = store
         self._key = keys.claim(f"sessions/{controller_id}")
         self._monotonic = monotonic

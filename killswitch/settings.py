@@ -18,6 +18,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from killswitch.errors import BadRules, BadSettings
 from killswitch.rules.units import parse_duration
 
+# Kubernetes' links to a Service called "killswitch", the command line's own variables, the tests', and secrets
+_NOT_OURS = re.compile(
+    r"KILLSWITCH_(?:(?:.+_)?SERVICE_(?:HOST|PORT.*)|(?:.+_)?PORT(?:_\d+_(?:TCP|UDP).*)?|SETTINGS|URL|TEST_.*|"
+    r"SLACK_TOKEN|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL)\Z"
+)
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
 
 
@@ -27,9 +32,9 @@ def _seconds(value: object) -> object:
             return parse_duration(value)
         except (BadRules, ValueError) as error:
             raise ValueError(f"{error}; write a duration such as 30s or 5m") from error
-    if isinstance(value, bool) or not isinstance(value, float):
-        raise ValueError(f"{value!r} has no unit; write a duration such as 30s or 5m")
-    return value
+    if type(value) is float:  # a default, or given by code
+        return value
+    raise ValueError(f"{value!r} has no unit; write a duration such as 30s or 5m")
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86400)]
@@ -145,14 +150,7 @@ def load_settings(file: Path | None = None, **flags: object) -> Settings:
     from_environment = {name for name in Settings.model_fields if f"KILLSWITCH_{name.upper()}" in os.environ}
     values = {name: value for name, value in values.items() if name not in from_environment}
     values.update({name: value for name, value in flags.items() if value is not None})
-    unknown = [
-        name
-        for name in os.environ
-        if name.startswith("KILLSWITCH_")
-        and name.removeprefix("KILLSWITCH_").lower() not in Settings.model_fields
-        and not name.startswith("KILLSWITCH_TEST_")
-    ]
-    problems = [f"{name} is not a setting; `killswitch run --help` lists them" for name in unknown]
+    problems = [f"{name} is not a setting; `killswitch run --help` lists them" for name in _unknown_variables()]
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -160,6 +158,17 @@ def load_settings(file: Path | None = None, **flags: object) -> Settings:
     if problems:
         raise BadSettings(problems)
     return settings
+
+
+def _unknown_variables() -> list[str]:
+    """A misspelled variable would silently cost a page, so it is refused; what others set in our name is not."""
+    return [
+        name
+        for name in os.environ
+        if name.startswith("KILLSWITCH_")
+        and name.removeprefix("KILLSWITCH_").lower() not in Settings.model_fields
+        and not _NOT_OURS.match(name)
+    ]
 
 
 def _problem(detail: Mapping[str, Any]) -> str:
@@ -176,7 +185,9 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise BadSettings([f"settings file {file}: {error}"]) from error
     if not isinstance(document, dict):
         raise BadSettings([f"settings file {file}: write a mapping of settings, one a line"])
-    unknown = [f"settings file {file}: {name!r} is not a setting" for name in document if name not in Settings.model_fields]
+    unknown = [
+        f"settings file {file}: {name!r} is not a setting" for name in document if name not in Settings.model_fields
+    ]
     if unknown:
         raise BadSettings(unknown)
     return document

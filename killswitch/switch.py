@@ -6,6 +6,7 @@ lost answer is followed by a linearizable re-read; a second trip of one generati
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -100,7 +101,7 @@ class Switch:
     # --- what a person does ---------------------------------------------------------------------
 
     def arm(self, rollout: str, *, control: str, canary: str, percent: float, stage: str, salt: str) -> Flag:
-        """absent -> armed; the generation follows the newest incident, so that no old trip outranks it."""
+        """Absent -> armed; the generation follows the newest incident, so that no old trip outranks it."""
         standing = self.standing(rollout)
         generation = self._next_generation(rollout)
         armed = flags.arm(
@@ -131,10 +132,8 @@ class Switch:
         )
         return self._replace(rollout, standing, changed)
 
-    def rearm(
-        self, rollout: str, *, reason: str, percent: float, stage: str, page: Callable[[Flag], Page]
-    ) -> Flag:
-        """tripped -> armed, generation + 1, and the page that says so, in one transaction."""
+    def rearm(self, rollout: str, *, reason: str, percent: float, stage: str, page: Callable[[Flag], Page]) -> Flag:
+        """Tripped -> armed, generation + 1, and the page that says so, in one transaction."""
         standing = self._known(rollout)
         armed = flags.rearm(
             standing.flag,
@@ -148,20 +147,18 @@ class Switch:
         return self._replace(rollout, standing, armed, (self._outbox(page(armed)),))
 
     def end(self, rollout: str) -> None:
-        """armed or tripped -> absent. A flag that cannot be understood may be ended too: routers ignore it."""
+        """Armed or tripped -> absent. A flag that cannot be understood may be ended too: routers ignore it."""
         item = self._store.get(keys.flag(rollout))
         if item is None:
             raise UnknownRollout(rollout, self._names())
-        try:
+        with contextlib.suppress(BadDocument):
             flags.end(flags.from_document(item.value, rollout=rollout), rollout=rollout, actor=Actor.PERSON)
-        except BadDocument:
-            pass
         self._commit(rollout, Compare(item.key, item.mod_revision), (Delete(item.key),), None)
 
     # --- the trip -------------------------------------------------------------------------------
 
     def trip(self, request: TripRequest) -> TripResult:
-        """armed -> tripped with incident and outbox entry, in one transaction.
+        """Armed -> tripped with incident and outbox entry, in one transaction.
 
         Raises Unavailable when the store cannot be reached (nothing is known to have changed),
         OutcomeUnknown when it could not even be re-read, UnknownRollout when a person names none.
@@ -255,16 +252,14 @@ class Switch:
         return self._store.get(keys.baseline(rollout, standing.flag.generation)) is not None
 
     def _outbox(self, page: Page) -> Put:
-        return Put(keys.outbox(page.id), outbox_document(new_entry(page, created_at=self._wall())))
+        return Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))
 
     def _replace(self, rollout: str, standing: Standing, new: Flag, more: Sequence[Put] = ()) -> Flag:
         key = keys.flag(rollout)
         self._commit(rollout, Compare(key, standing.revision), (Put(key, flags.to_document(new)), *more), new)
         return new
 
-    def _commit(
-        self, rollout: str, compare: Compare, writes: Sequence[Put | Delete], wanted: Flag | None
-    ) -> None:
+    def _commit(self, rollout: str, compare: Compare, writes: Sequence[Put | Delete], wanted: Flag | None) -> None:
         try:
             outcome = self._store.commit((compare,), writes)
         except OutcomeUnknown as error:

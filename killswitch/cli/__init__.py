@@ -1,0 +1,27 @@
+"""The command line; `main` is the entry point of the ``killswitch`` command.
+
+The base install is the router SDK and has none of the daemon's libraries: then `main` says what to
+install instead of showing a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+_NEEDED = ("typer", "rich", "pydantic_settings", "requests", "yaml", "apscheduler", "numpy", "starlette", "uvicorn")
+
+
+def main() -> None:
+    """Run the command line; exits with its code."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.stderr.write(
+            "The base install is the router SDK alone; the command line comes with the daemon:\n\n"
+            "    pip install 'llm-canary-killswitch[daemon]'\n\n"
+            f"(missing: {', '.join(missing)})\n"
+        )
+        sys.exit(1)
+    from killswitch.cli.app import app  # noqa: PLC0415  only where its libraries are there
+
+    app()

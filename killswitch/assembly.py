@@ -1,0 +1,103 @@
+"""Builds the adapters that settings name: shared by the daemon and the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from killswitch.bounded_http import BoundedSession
+from killswitch.credentials import TLS, HttpCredentials, Secret
+from killswitch.errors import BadSettings
+from killswitch.pagers import Pager
+from killswitch.pagers.console import ConsolePager
+from killswitch.pagers.slack import SlackPager
+from killswitch.pagers.webhook import WebhookPager
+from killswitch.settings import Settings
+from killswitch.sources import Source
+from killswitch.sources.url import open_source
+from killswitch.stores import Store
+from killswitch.stores.opening import open_store
+
+
+def secret(settings: Settings, name: str) -> Secret | None:
+    """The secret called ``name``: in the file of setting ``<name>_file``, or in ``KILLSWITCH_<NAME>`` itself.
+
+    Raises BadSettings when both are given: nobody could say which one counts.
+    """
+    file: Path | None = getattr(settings, f"{name}_file")
+    variable = f"KILLSWITCH_{name.upper()}"
+    if file is not None and variable in os.environ:
+        raise BadSettings([f"{name}_file and {variable} are both set; keep one"])
+    if file is not None:
+        return Secret.from_file(file)
+    return Secret.from_environment(variable) if variable in os.environ else None
+
+
+def build_store(settings: Settings, *, timeout: float | None = None) -> Store:
+    """The flag store. Raises BadSettings."""
+    return open_store(
+        settings.store,
+        tls=_tls(settings.store_ca_file, settings.store_cert_file, settings.store_key_file),
+        user=settings.store_user,
+        password=secret(settings, "store_password"),
+        timeout=settings.store_timeout if timeout is None else timeout,
+    )
+
+
+def build_source(settings: Settings) -> Source:
+    """The metric source. Raises BadSettings."""
+    return open_source(
+        settings.source,
+        scrape_interval=settings.scrape_interval,
+        tls=_tls(settings.source_ca_file, settings.source_cert_file, settings.source_key_file),
+        credentials=_source_credentials(settings),
+        scrape_file=settings.scrape_file,
+    )
+
+
+def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
+    """The receivers of pages, and the fallback among them that is asked only when the others fail."""
+    available: dict[str, Pager] = {}
+    token = secret(settings, "slack_token")
+    if token is not None:
+        available["slack"] = SlackPager(token, base_url=settings.slack_base_url)
+    address = secret(settings, "webhook_url")
+    if address is not None:
+        available["webhook"] = WebhookPager(address, BoundedSession())
+    if settings.console_pages or not available:
+        available["console"] = ConsolePager()
+    fallback = available.pop(settings.fallback) if settings.fallback is not None else None
+    if not available:
+        raise BadSettings([f"the only receiver of pages is the fallback {settings.fallback}; name another one"])
+    return tuple(available.values()), fallback
+
+
+def _source_credentials(settings: Settings) -> HttpCredentials | None:
+    bearer = secret(settings, "source_bearer")
+    password = secret(settings, "source_password")
+    extra = _headers(settings.source_headers_file) if settings.source_headers_file is not None else {}
+    if bearer is None and password is None and not extra:
+        return None
+    basic = (settings.source_user, password) if settings.source_user is not None and password is not None else None
+    return HttpCredentials(bearer=bearer, basic=basic, extra=extra)
+
+
+def _headers(file: Path) -> dict[str, Secret | str]:
+    """One ``Name: value`` a line; a value ``file:/path`` or ``env:NAME`` is a secret kept there."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings([f"source_headers_file {file}: {error}"]) from error
+    headers: dict[str, Secret | str] = {}
+    for number, line in enumerate(lines, 1):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not line.strip():
+            continue
+        if not colon or not name or not value:
+            raise BadSettings([f"source_headers_file {file}:{number}: write `Name: value`"])
+        headers[name] = Secret.parse(value) if value.startswith(("file:", "env:")) else value
+    return headers
+
+
+def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> TLS | None:
+    return None if ca is None and cert is None else TLS(ca_file=ca, cert_file=cert, key_file=key)

@@ -1,0 +1,40 @@
+"""``killswitch check``: every problem of the rule files, with file, line and fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, show
+from killswitch.errors import BadRules
+from killswitch.rules.loading import load_folder
+
+
+def command(
+    rules: Annotated[Path, typer.Argument(help="Folder of rule files, or one file.")] = Path("rules"),
+    as_json: JsonOption = False,
+) -> None:
+    """Check rule files: prints all errors at once and exits 2 if there is one."""
+    try:
+        loaded = load_folder(rules)
+    except BadRules as error:
+        problems = list(error.problems)
+        show({"ok": False, "problems": problems}, as_json=as_json, otherwise=lambda: print_problems(problems))
+        raise typer.Exit(EXIT_REFUSED) from error
+    document = {
+        "ok": True,
+        "warnings": list(loaded.warnings),
+        "rollouts": [
+            {"rollout": r.name, "file": r.file, "rules": [rule.name for rule in r.rules]} for r in loaded.rollouts
+        ],
+    }
+
+    def words() -> None:
+        print_problems([f"warning: {warning}" for warning in loaded.warnings], style="yellow")
+        for rollout in loaded.rollouts:
+            names = ", ".join(rule.name for rule in rollout.rules)
+            say(f"{rollout.name}: {len(rollout.rules)} rules ({names}), {rollout.decide.value}, {rollout.mode.value}")
+
+    show(document, as_json=as_json, otherwise=words)

@@ -1,0 +1,137 @@
+"""What every command shares: options, settings, the store, the person, errors and confirmation."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from killswitch.assembly import build_store
+from killswitch.errors import BadRules, BadSettings, KillswitchError, Refused, UnknownRollout
+from killswitch.model import PageSettings, Rollout
+from killswitch.rules.loading import load_folder
+from killswitch.settings import Settings, load_settings
+from killswitch.stores import Store
+from killswitch.switch import Switch
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Flag store: etcd://host:2379, etcds://…, sqlite:///path.",
+        show_default="KILLSWITCH_STORE or etcd://127.0.0.1:2379",
+    ),
+]
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", help="Folder of rule files.", show_default="KILLSWITCH_RULES or ./rules")
+]
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", envvar="KILLSWITCH_SETTINGS", help="A YAML file of settings.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the flag, the incident and the page.")]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="KILLSWITCH_URL", help="A controller's address.", show_default="http://127.0.0.1:8080"
+    ),
+]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+EXIT_REFUSED = 2
+EXIT_UNAVAILABLE = 3
+
+
+def say(text: str) -> None:
+    """One line to standard output, exactly as it is."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def print_problems(problems: Iterable[str], style: str = "red") -> None:
+    for problem in problems:
+        err.print(problem, style=style, markup=False, soft_wrap=True)
+
+
+def person() -> str:
+    """Who is at the keyboard: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+@contextmanager
+def errors_as_messages() -> Iterator[None]:
+    """An error of ours becomes a message and an exit code: 2 for what must be fixed, 3 for what may pass."""
+    try:
+        yield
+    except (BadRules, BadSettings) as error:
+        print_problems(error.problems)
+        raise typer.Exit(EXIT_REFUSED) from error
+    except KillswitchError as error:
+        print_problems([str(error)])
+        raise typer.Exit(EXIT_REFUSED if isinstance(error, Refused) else EXIT_UNAVAILABLE) from error
+
+
+@contextmanager
+def opened(
+    store: str | None, settings_file: Path | None, rules: Path | None = None
+) -> Iterator[tuple[Settings, Store, Switch]]:
+    """Settings, the flag store and the switch in a person's hand; errors become messages."""
+    with errors_as_messages():
+        settings = load_settings(settings_file, store=store, rules=rules)
+        opened_store = build_store(settings)
+        try:
+            yield settings, opened_store, Switch(opened_store, wall=time.time, by=person())
+        finally:
+            opened_store.close()
+
+
+def rollout_of(settings: Settings, name: str, *, required: bool) -> Rollout | None:
+    """The rollout's rule file. Raises UnknownRollout or BadRules where one is required."""
+    try:
+        rollouts = {rollout.name: rollout for rollout in load_folder(settings.rules).rollouts}
+    except BadRules:
+        if required:
+            raise
+        return None
+    if name not in rollouts and required:
+        raise UnknownRollout(name, rollouts)
+    return rollouts.get(name)
+
+
+def page_settings(settings: Settings, name: str) -> PageSettings:
+    rollout = rollout_of(settings, name, required=False)
+    return rollout.page if rollout is not None else PageSettings()
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Say what will change, and ask unless ``--yes``."""
+    err.print(what, markup=False, soft_wrap=True)
+    if not yes and not typer.confirm("Go on?", err=True):
+        raise typer.Exit(1)
+
+
+def show(document: Any, *, as_json: bool, otherwise: Callable[[], None]) -> None:
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        otherwise()
+
+
+def fail(text: str, code: int = EXIT_REFUSED) -> NoReturn:
+    print_problems([text])
+    raise typer.Exit(code)

@@ -1,0 +1,49 @@
+"""Log lines for people, or one JSON object a line for machines; standard error, one line an event."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Literal
+
+from killswitch.message import plain
+from killswitch.timestamps import to_iso
+
+_EXTRAS = ("rollout", "tick", "action")
+_MAX_LINE = 4000
+
+
+class _Human(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        # a label from a metric must not be able to begin a line of its own
+        return "\n    ".join(plain(line, _MAX_LINE) for line in super().format(record).splitlines())
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": to_iso(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage()[:_MAX_LINE],
+        }
+        line |= {name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def set_up_logs(kind: Literal["human", "json"], level: int = logging.INFO) -> None:
+    """Send every logger's lines to standard error in this format."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if kind == "json" else _Human())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("apscheduler", "urllib3", "uvicorn", "slack_sdk", "prometheus_api_client", "etcd3gw"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,41 @@
+"""``killswitch run``: the daemon."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from killswitch.cli.invocation import RulesOption, SettingsOption, StoreOption, errors_as_messages
+from killswitch.cli.logs import set_up_logs
+from killswitch.daemon import Daemon
+from killswitch.settings import Settings, load_settings
+
+
+def command(
+    rules: RulesOption = None,
+    source: Annotated[
+        str | None, typer.Option(help="Metric source: prometheus+http://host:9090, scrape+http://host/metrics,…")
+    ] = None,
+    store: StoreOption = None,
+    listen: Annotated[str | None, typer.Option(help="host:port of health, metrics and API.")] = None,
+    interval: Annotated[str | None, typer.Option(help="How often to compare, such as 30s.")] = None,
+    log_format: Annotated[Literal["human", "json"] | None, typer.Option("--log-format", help="human or json.")] = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Watch all rollouts until told to stop. Every setting is also an environment variable KILLSWITCH_…."""
+    with errors_as_messages():
+        loaded = load_settings(
+            settings, rules=rules, source=source, store=store, listen=listen, interval=interval, log_format=log_format
+        )
+        set_up_logs(loaded.log_format)
+        daemon = Daemon(loaded)
+    raise typer.Exit(daemon.run())
+
+
+_LINES = [
+    f"KILLSWITCH_{name.upper()}: {field.description}"
+    for name, field in Settings.model_fields.items()
+    if field.description
+]
+command.__doc__ = (command.__doc__ or "") + "\n\n\b\n" + "\n".join(_LINES)

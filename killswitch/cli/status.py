@@ -1,0 +1,152 @@
+"""``killswitch status``: all rollouts at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from killswitch.cli.controllers import DEFAULT_URL, ask
+from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, err, opened, out, show
+from killswitch.errors import KillswitchError, UnknownRollout
+from killswitch.model import Unit, Verdict
+from killswitch.routers_followed import routers_followed
+from killswitch.status_page import evidence_in_words
+from killswitch.switch import Standing
+from killswitch.wording import count_in_words, value_in_words
+
+_COLOURS = {"BREACH": "bold red", "HEALTHY": "green", "UNKNOWN": "yellow", "armed": "green", "tripped": "bold red"}
+
+
+def command(
+    rollout: Annotated[str | None, typer.Argument(help="Only this rollout.", show_default=False)] = None,
+    store: StoreOption = None,
+    url: UrlOption = None,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Every rollout's flag, and each rule's two values against its limit, with verdict and age.
+
+    Flags come from the flag store, verdicts from a controller (--url).
+    """
+    with opened(store, settings) as (_, opened_store, switch):
+        flags, broken = switch.everything()
+        try:
+            report = ask(url, "/api/v1/status") or {}
+        except KillswitchError as error:
+            report = {"problem": f"no controller answers at {url or DEFAULT_URL}, so no verdicts are shown: {error}"}
+        document = _merged(flags, broken, report)
+        for one in document["rollouts"]:
+            one["routers"] = routers_followed(opened_store, one["rollout"], one.get("revision"))
+        if rollout is not None:
+            known = [one["rollout"] for one in document["rollouts"]]
+            document["rollouts"] = [one for one in document["rollouts"] if one["rollout"] == rollout]
+            if not document["rollouts"]:
+                raise UnknownRollout(rollout, known)
+        show(document, as_json=as_json, otherwise=lambda: _print(document))
+
+
+def _merged(flags: Mapping[str, Standing], broken: Mapping[str, str], report: dict[str, Any]) -> dict[str, Any]:
+    """The controller's report with the flags as they stand now: those are newer, and true."""
+    rollouts = {one["rollout"]: one for one in report.get("rollouts", [])}
+    for name, problem in broken.items():
+        rollouts.setdefault(name, _bare(name))["sentence"] = f"{problem}; routers send everything to control"
+    for name, standing in flags.items():
+        flag = standing.flag
+        assert flag is not None
+        one = rollouts.setdefault(name, _bare(name))
+        if one["state"] != flag.state or one["generation"] != flag.generation:
+            trip = flag.trip
+            one["sentence"] = f"tripped by {trip.by}: {trip.reason}" if trip is not None else "not judged yet"
+            one["findings"] = []
+        one |= {
+            "state": flag.state.value,
+            "generation": flag.generation,
+            "stage": flag.stage,
+            "canary_percent": flag.canary_percent,
+            "control": flag.control,
+            "canary": flag.canary,
+            "revision": standing.revision,
+            "incident": flag.trip.incident if flag.trip is not None else None,
+        }
+    for name, one in rollouts.items():
+        if name not in flags and name not in broken and one["state"] != "absent":
+            one |= {**_bare(name), "sentence": "its flag is gone: routers send everything to control"}
+    return {**report, "rollouts": [rollouts[name] for name in sorted(rollouts)]}
+
+
+def _bare(name: str) -> dict[str, Any]:
+    return {
+        "rollout": name,
+        "state": "absent",
+        "generation": None,
+        "stage": None,
+        "canary_percent": 0.0,
+        "control": None,
+        "canary": None,
+        "action": "none",
+        "sentence": "not judged yet",
+        "last_good": None,
+        "findings": [],
+    }
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    if document.get("problem"):
+        err.print(str(document["problem"]), style="yellow", markup=False, soft_wrap=True)
+    for key, label in (("store_problem", "flag store"), ("source_problem", "metric source")):
+        if document.get(key):
+            err.print(f"{label}: {document[key]}", style="red", markup=False, soft_wrap=True)
+    if not document["rollouts"]:
+        out.print("no rollout has a flag; `killswitch arm` makes one")
+    age = document.get("age_seconds")
+    for one in document["rollouts"]:
+        out.print(_heading(one, age))
+        if one["findings"]:
+            out.print(findings_table(one["findings"]))
+        out.print(f"  {one['sentence']}\n", markup=False, soft_wrap=True)
+
+
+def _heading(one: Mapping[str, Any], age: float | None) -> Text:
+    text = Text(one["rollout"], style="bold")
+    text.append(f"  {one['state']}", style=_COLOURS.get(one["state"], "dim"))
+    if one["state"] != "absent":
+        text.append(
+            f"  {one['canary_percent']:g}% {one['canary']}, rest {one['control']};"
+            f" stage {one['stage']}, generation {one['generation']}",
+            style="not bold",
+        )
+    if one.get("routers"):
+        text.append(
+            f"; {one['routers']['followed']} of {one['routers']['known']} routers have followed", style="not bold"
+        )
+    if age is not None and one["findings"]:
+        text.append(f"; judged {age:.0f} s ago", style="dim not bold")
+    return text
+
+
+def findings_table(findings: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("rule", "verdict"):
+        table.add_column(name)
+    numbers = ["canary", "control", "limit", "requests (canary/control)"]
+    with_evidence = any(finding["needed"] is not None for finding in findings)
+    for name in [*numbers, *(["evidence"] if with_evidence else [])]:
+        table.add_column(name, justify="right")
+    for finding in findings:
+        unit = Unit(finding["unit"])
+        verdict = Verdict(finding["verdict"])
+        words = verdict.value if finding["reason"] is None else f"{verdict.value} ({finding['reason']})"
+        samples = f"{count_in_words(finding['samples_canary'])} / {count_in_words(finding['samples_control'])}"
+        evidence = "" if finding["needed"] is None else evidence_in_words(finding["evidence"], finding["needed"])
+        table.add_row(
+            Text(finding["rule"]),
+            Text(words, style=_COLOURS[verdict.value]),
+            *(value_in_words(finding[key], unit) for key in ("canary", "control", "limit")),
+            samples,
+            *([evidence] if with_evidence else []),
+        )
+    return table

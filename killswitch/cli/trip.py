@@ -1,0 +1,112 @@
+"""``killswitch trip``: a person pulls the switch. Works with the daemon down, page included."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from killswitch import __version__, message
+from killswitch import flag as flags
+from killswitch.assembly import build_pagers
+from killswitch.cli.invocation import (
+    JsonOption,
+    ReasonOption,
+    RolloutArgument,
+    RulesOption,
+    SettingsOption,
+    StoreOption,
+    YesOption,
+    confirm,
+    opened,
+    page_settings,
+    person,
+    say,
+    show,
+)
+from killswitch.deadline import Deadline
+from killswitch.errors import KillswitchError
+from killswitch.flag import Actor, Flag
+from killswitch.incident import Incident
+from killswitch.message import Page
+from killswitch.model import PageSettings
+from killswitch.pager import PageDelivery
+from killswitch.settings import Settings
+from killswitch.stores import Store, keys
+from killswitch.switch import TripOutcome, TripRequest
+
+DELIVER_WITHIN = 30.0
+
+
+def command(
+    rollout: RolloutArgument,
+    reason: ReasonOption,
+    store: StoreOption = None,
+    rules: RulesOption = None,
+    settings: SettingsOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Send everybody back to the control model, now, and page."""
+    with opened(store, settings, rules) as (loaded, opened_store, switch):
+        confirm(f"{rollout}: all users get the control model from now on, because: {reason}", yes=yes)
+        page_as = page_settings(loaded, rollout)
+        result = switch.trip(_request(rollout, reason, page_as))
+        if result.outcome is TripOutcome.TRIPPED:
+            said = f"tripped, all traffic to control; {deliver_if_alone(loaded, opened_store, result.incident)}"
+        else:
+            said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
+        flag = switch.standing(rollout).flag
+        document = json.loads(flags.to_document(flag)) if flag is not None else {"rollout": rollout, "state": "absent"}
+        show(document, as_json=as_json, otherwise=lambda: say(f"{rollout}: {said}"))
+
+
+def _request(rollout: str, reason: str, page_as: PageSettings) -> TripRequest:
+    now = time.time()
+
+    def documents(flag: Flag, _incident: str) -> tuple[Incident, Page]:
+        incident = Incident(
+            rollout=rollout,
+            generation=flag.generation,
+            automatic=False,
+            by=person(),
+            reason=reason,
+            rules=(),
+            findings=(),
+            decided_at=now,
+            control=flag.control,
+            canary=flag.rollout_canary,
+            percent_before=flag.canary_percent,
+            stage_before=flag.stage,
+            version=__version__,
+        )
+        return incident, message.tripped(incident, page_as)
+
+    return TripRequest(
+        rollout=rollout,
+        generation=None,
+        reason=reason,
+        rules=(),
+        actor=Actor.PERSON,
+        by=person(),
+        at=now,
+        documents=documents,
+    )
+
+
+def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
+    """Deliver a page that stands in the outbox if no controller is alive to do it; says who does."""
+    try:
+        alive = store.list(keys.CONTROLLERS).items
+    except KillswitchError:
+        alive = ()
+    if alive:
+        return "a controller delivers the page"
+    pagers, fallback = build_pagers(settings)
+    delivery = PageDelivery(store, pagers, owner=person(), fallback=fallback)
+    try:
+        delivered = delivery.deliver_now([page_id], Deadline(DELIVER_WITHIN)).get(page_id)
+    finally:
+        delivery.close()
+    if delivered is not None and delivered.reached:
+        return f"no controller is alive, so this command paged {', '.join(delivered.reached)}"
+    return "no controller is alive and no receiver took the page yet; it stays in the outbox for the next controller"

@@ -1,0 +1,289 @@
+"""The daemon: builds everything, runs the periodic jobs, and stops cleanly.
+
+One place for every job: APScheduler runs them, each at most once at a time and never dropped for being
+late. Liveness is measured on monotonic time, from inside the loop itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+import uvicorn
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from prometheus_client import CollectorRegistry
+
+from killswitch import __version__, message
+from killswitch.assembly import build_pagers, build_source, build_store, secret
+from killswitch.clock_guard import ClockGuard
+from killswitch.controller import Controller, CycleReport, Timing
+from killswitch.dead_man import DeadMan
+from killswitch.errors import KillswitchError
+from killswitch.message import Page
+from killswitch.outbox import new_entry
+from killswitch.outbox import to_document as outbox_document
+from killswitch.pager import PageDelivery
+from killswitch.pager.lane import Policy
+from killswitch.rules_in_force import RulesInForce
+from killswitch.self_metrics import SelfMetrics
+from killswitch.session import Session
+from killswitch.settings import Settings
+from killswitch.stores import Compare, Put, keys
+from killswitch.switch import Switch
+from killswitch.web import application
+
+log = logging.getLogger(__name__)
+STOP_WITHIN = 8.0
+HUNG_AFTER_INTERVALS = 3.0
+
+
+class Daemon:
+    """One replica. Raises BadSettings or BadRules from its constructor; nothing runs until `run`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        on_cycle: Callable[[CycleReport], None] = lambda _report: None,
+    ) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        self._wall = wall
+        self._on_cycle = on_cycle
+        self.controller_id = settings.controller_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+        self._metrics = SelfMetrics(__version__)
+        self.registry: CollectorRegistry = self._metrics.registry
+        self._rules = RulesInForce(settings.rules, metrics=self._metrics, wall=wall, on_refused=self._rules_refused)
+        self._store = build_store(settings)
+        self._trip_store = build_store(settings, timeout=settings.trip_timeout)
+        self._source = build_source(settings)
+        pagers, fallback = build_pagers(settings)
+        self._delivery = PageDelivery(
+            self._store,
+            pagers,
+            owner=self.controller_id,
+            fallback=fallback,
+            policy=Policy(claim_ttl=settings.claim_ttl, fallback_after=settings.fallback_after),
+            wall=wall,
+            monotonic=monotonic,
+        )
+        session = Session(self._trip_store, self.controller_id, monotonic=monotonic, ttl=settings.session_ttl)
+        self._controller = Controller(
+            controller_id=self.controller_id,
+            version=__version__,
+            source=self._source,
+            store=self._store,
+            switch=Switch(self._trip_store, wall=wall, by=self.controller_id),
+            session=session,
+            rules=self._rules.current,
+            tell=self._delivery.send_directly,
+            flipped=self._delivery.wake,
+            timing=Timing(
+                interval=settings.interval,
+                lag=settings.lag,
+                cycle_deadline=settings.cycle_deadline,
+                max_evidence_age=settings.max_evidence_age,
+                session_ttl=settings.session_ttl,
+                store_patience=min(15.0, settings.interval),
+            ),
+            metrics=self._metrics,
+            monotonic=monotonic,
+            wall=wall,
+        )
+        self._dead_man = DeadMan(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
+        self._api_token = secret(settings, "api_token")
+        self._stop = threading.Event()
+        self._stopping = False
+        self._alive_at = monotonic()
+        self._paged: dict[tuple[str, str], int] = {}
+        self._scheduler = self._build_scheduler()
+        self._guard = ClockGuard(self._clock_jumped, monotonic=monotonic, wall=wall)
+        self._server = self._build_server()
+
+    # --- running --------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until SIGTERM, SIGINT or `stop`; the exit code. Signals are taken only in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: self.stop())
+            signal.signal(signal.SIGINT, lambda *_: self.stop())
+            signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._rules.reload).start())
+        web = threading.Thread(target=self._server.run, name="web", daemon=True)
+        web.start()
+        log.info(
+            "killswitch %s, controller %s: %d rollouts every %gs, source %s, flag store %s",
+            __version__, self.controller_id, len(self._rules.current().rollouts), self._settings.interval,
+            _without_secrets(self._settings.source), _without_secrets(self._settings.store),
+        )  # fmt: skip
+        self._guard.start()
+        self._scheduler.start()
+        while not self._stop.wait(0.5):
+            if not web.is_alive():
+                log.error("the web server has ended: is %s taken?", self._settings.listen)
+                self._shut_down(web)
+                return 1
+        self._shut_down(web)
+        return 0
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._stop.set()
+
+    def _shut_down(self, web: threading.Thread) -> None:
+        """At most ten seconds: a sent transaction is finished, an unsent one abandoned, claims are given back."""
+        log.info("stopping: handing over")
+        self._guard.stop()
+        self._server.should_exit = True
+        finisher = threading.Thread(target=self._finish, name="finish", daemon=True)
+        finisher.start()
+        finisher.join(STOP_WITHIN)
+        web.join(1.0)
+        if finisher.is_alive():
+            log.warning("stopped without having heard from everybody; leases will expire by themselves")
+
+    def _finish(self) -> None:
+        self._scheduler.shutdown(wait=False)
+        self._controller.close()
+        self._delivery.close()
+        for closable in (self._source, self._store, self._trip_store):
+            closable.close()
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def _build_scheduler(self) -> BackgroundScheduler:
+        pulse = min(1.0, self._settings.interval / 10)
+        jobs: tuple[tuple[str, Callable[[], object], float], ...] = (
+            ("cycle", self._cycle_if_due, pulse),
+            ("renew", self._controller.renew, self._settings.session_ttl / 3),
+            ("retry", self._controller.retry, min(1.0, pulse * 2)),
+            ("pages", self._deliver, min(1.0, pulse * 2)),
+            ("rules", self._rules.look, min(5.0, self._settings.interval)),
+            ("dead_man", self._dead_man.call, pulse),
+        )
+        scheduler = BackgroundScheduler(
+            timezone="UTC",
+            # a thread for each job: none may wait for another
+            executors={name: ThreadPoolExecutor(1) for name, _, _ in jobs} | {"default": ThreadPoolExecutor(1)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        for name, job, seconds in jobs:
+            scheduler.add_job(_guarded(name, job), IntervalTrigger(seconds=seconds), id=name, executor=name)
+        return scheduler
+
+    def _cycle_if_due(self) -> None:
+        if self._stopping:
+            return
+        if self._controller.seconds_until_due() == 0.0:
+            report = self._controller.run_cycle()
+            if report is not None:
+                self._dead_man.cycle_finished(report)
+                self._on_cycle(report)
+        self._alive_at = self._monotonic()
+
+    def _deliver(self) -> None:
+        if self._stopping:
+            return
+        self._delivery.run_once()
+        events = self._delivery.status().events
+        for (receiver, outcome), count in events.items():
+            before = self._paged.get((receiver, outcome), 0)
+            self._metrics.pages.labels(receiver, outcome).inc(count - before)
+            self._paged[receiver, outcome] = count
+
+    def _clock_jumped(self, seconds: float) -> None:
+        log.warning("the wall clock moved by %+.1f s; jobs are re-anchored, verdicts do not depend on it", seconds)
+        self._metrics.clock_jumps.inc()
+        for job in self._scheduler.get_jobs():
+            trigger: IntervalTrigger = job.trigger
+            job.reschedule(IntervalTrigger(seconds=timedelta.total_seconds(trigger.interval)))
+
+    # --- what the web server asks ---------------------------------------------------------------
+
+    @property
+    def latest(self) -> CycleReport | None:
+        return self._controller.latest
+
+    def age(self) -> float | None:
+        latest = self._controller.latest
+        return None if latest is None else self._monotonic() - latest.finished
+
+    def unhealthy(self) -> str | None:
+        silent = self._monotonic() - self._alive_at
+        if silent > HUNG_AFTER_INTERVALS * self._settings.interval:
+            return f"the loop has not come round for {silent:.0f} s"
+        return None
+
+    def unready(self) -> str | None:
+        if self._stopping:
+            return "stopping"
+        return "the first cycle has not finished" if self._controller.latest is None else None
+
+    def reload(self) -> list[str]:
+        return self._rules.reload()
+
+    def api_token(self) -> str | None:
+        return None if self._api_token is None else self._api_token.reveal()
+
+    def _build_server(self) -> uvicorn.Server:
+        host, _, port = self._settings.listen.rpartition(":")
+        config = uvicorn.Config(
+            application(self),
+            host=host.strip("[]"),
+            port=int(port),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=64,
+            h11_max_incomplete_event_size=32 * 1024,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+        )
+        return uvicorn.Server(config)
+
+    # --- pages that are nobody's verdict ----------------------------------------------------------
+
+    def _rules_refused(self, problems: list[str]) -> None:
+        """One page for one refused set, whichever replica saw it first."""
+        digest = hashlib.sha256("\n".join(problems).encode()).hexdigest()[:12]
+        settings = next(iter(self._rules.current().rollouts.values())).page
+        page = message.rules_refused(problems, at=self._wall(), digest=digest, settings=settings)
+        notice = keys.notice(message.FLEET, 0, f"rules_refused.{digest}")
+        try:
+            self._store.commit(
+                (Compare(notice, 0),),
+                (Put(notice, b"{}"), Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))),
+            )
+        except KillswitchError:
+            self._tell(page)
+
+    def _tell(self, page: Page) -> None:
+        self._delivery.send_directly(page)
+
+
+def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:
+    """A job whose bug is logged and does not end its schedule."""
+
+    def run() -> None:
+        try:
+            job()
+        except Exception:
+            log.exception("job %s failed; it runs again at its next turn", name)
+
+    return run
+
+
+def _without_secrets(url: str) -> str:
+    """The URL without user info, should somebody have put some in against all advice."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

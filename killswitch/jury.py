@@ -1,0 +1,144 @@
+"""The jury: what the judge remembers between ticks, for all rollouts. No I/O, no clock.
+
+The controller asks it what to read and hands it the readings; the replay of history does exactly the
+same, so a back-test is the daemon's own verdicts and not a second opinion.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from killswitch import judge
+from killswitch.flag import Flag
+from killswitch.judge import Streak
+from killswitch.model import Finding, Reading, Reason, Rollout, Rule, Unreadable
+from killswitch.sources import Readings, Want
+
+log = logging.getLogger(__name__)
+WINDOW = "window"
+TWIN = "twin"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One armed rollout as it stands. ``armed_at`` (Unix seconds) bounds every window from below."""
+
+    rollout: Rollout
+    flag: Flag
+    armed_at: float
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of one generation of one rollout."""
+
+    generation: tuple[int, float, str]
+    streaks: dict[str, Streak] = field(default_factory=dict)
+    twins: set[str] = field(default_factory=set)
+
+
+class Jury:
+    """Judges all rules of all rollouts at one tick after another. ``interval`` in seconds."""
+
+    def __init__(self, *, interval: float) -> None:
+        self._interval = interval
+        self._memory: dict[str, _Memory] = {}
+
+    def wants(self, cases: Iterable[Case], tick: float) -> list[Want]:
+        """What has to be read to judge these cases at ``tick``."""
+        return [want for case in cases for want in self._windows(case, tick)]
+
+    def judge(self, cases: Sequence[Case], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
+        """Findings by rollout, one a rule, in the order of the rule file."""
+        return {case.rollout.name: self._judge_case(case, tick, readings) for case in cases}
+
+    def lookback(self, case: Case) -> int:
+        """How many earlier ticks must be judged first, so that a fresh jury says what an old one would."""
+        return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
+
+    def forget(self, keep: Iterable[str]) -> None:
+        """Drop every rollout not named: it is tripped, ended, or no longer has a rule file."""
+        kept = set(keep)
+        self._memory = {name: memory for name, memory in self._memory.items() if name in kept}
+
+    def _window_seconds(self, case: Case, tick: float) -> float:
+        slots = math.floor((tick - case.armed_at) / self._interval + 1e-9)
+        return min(case.rollout.window, slots * self._interval)
+
+    def _windows(self, case: Case, tick: float) -> list[Want]:
+        seconds = self._window_seconds(case, tick)
+        if seconds <= 0:
+            return []
+        wants: list[Want] = []
+        for rule in case.rollout.rules:
+            want = Want(
+                rollout=case.rollout.name,
+                rule=rule.name,
+                part=WINDOW,
+                signal=rule.signal,
+                cohorts=case.rollout.cohorts_of(rule),
+                seconds=seconds,
+                absent_is_zero=rule.absent_is_zero,
+            )
+            wants.append(want)
+            if rule.twin is not None:
+                wants.append(replace(want, part=TWIN, signal=rule.twin))
+        return wants
+
+    def _memory_of(self, case: Case) -> _Memory:
+        # The digest is part of it: a changed limit must not inherit the streak of the old one.
+        generation = (case.flag.generation, case.armed_at, case.rollout.digest)
+        memory = self._memory.get(case.rollout.name)
+        if memory is None or memory.generation != generation:
+            memory = self._memory[case.rollout.name] = _Memory(generation)
+        return memory
+
+    def _judge_case(self, case: Case, tick: float, readings: Readings) -> tuple[Finding, ...]:
+        memory = self._memory_of(case)
+        return tuple(self._judge_rule(case, rule, memory, tick, readings) for rule in case.rollout.rules)
+
+    def _judge_rule(self, case: Case, rule: Rule, memory: _Memory, tick: float, readings: Readings) -> Finding:
+        if self._window_seconds(case, tick) <= 0:
+            return judge.unknown(rule, Unreadable(Reason.JUST_ARMED, "no whole interval has passed since it was armed"))
+        try:
+            reading, raw = self._judged(case, rule, memory, readings)
+            comparison = judge.compare(rule, reading)
+            streak = memory.streaks.get(rule.name, Streak())
+            finding, memory.streaks[rule.name] = judge.judge_threshold(
+                rule, comparison, streak, rollout=case.rollout, tick=tick
+            )
+            if raw is not None:
+                beside = judge.compare(rule, raw)
+                finding = replace(finding, raw_canary=beside.canary, raw_control=beside.control)
+            return replace(finding, queries=reading.queries)
+        except Exception as error:  # one rule's bug must not disarm the others
+            log.exception("judging %s %s failed", case.rollout.name, rule.name)
+            problem = Unreadable(Reason.INTERNAL_ERROR, f"a bug of the kill switch itself: {error!r}; please report it")
+            return judge.unknown(rule, problem)
+
+    def _judged(self, case: Case, rule: Rule, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
+        """What is judged, and the plain reading beside it where that is the twin.
+
+        A twin is adopted once both cohorts have it, and then stays what is judged: falling back to plain
+        counters in the middle of a generation would mix two populations.
+        """
+        name = case.rollout.name
+        plain = readings.get((name, rule.name, WINDOW), _MISSING)
+        twin = readings.get((name, rule.name, TWIN))
+        if twin is None:
+            return plain, None
+        if not isinstance(twin.canary, Unreadable) and not isinstance(twin.control, Unreadable):
+            memory.twins.add(rule.name)
+        return (twin, plain) if rule.name in memory.twins else (plain, None)
+
+
+_LOST = Unreadable(Reason.INTERNAL_ERROR, "the source gave no answer to this question; please report it")
+_MISSING = Reading(_LOST, _LOST, 0.0)
+
+
+def answer_all(wants: Iterable[Want], problem: Unreadable) -> Mapping[tuple[str, str, str], Reading]:
+    """Every want answered with the same problem: the source could not be asked at all."""
+    return {want.key: Reading(problem, problem, want.seconds) for want in wants}

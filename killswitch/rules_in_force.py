@@ -1,0 +1,92 @@
+"""The rule files in force: loaded whole, replaced whole, or left as they are.
+
+A Kubernetes ConfigMap arrives as a symlink swap; a person's edit as a changed file. Both change the
+fingerprint of the folder, and that is all that is watched.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from killswitch.controller import Rules
+from killswitch.errors import BadRules
+from killswitch.rules.loading import load_folder
+from killswitch.self_metrics import SelfMetrics
+
+log = logging.getLogger(__name__)
+
+
+class RulesInForce:
+    """Thread-safe. ``on_refused`` is told the problems of a refused set."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        metrics: SelfMetrics,
+        wall: Callable[[], float],
+        on_refused: Callable[[list[str]], None],
+    ) -> None:
+        self._folder = folder
+        self._metrics = metrics
+        self._wall = wall
+        self._on_refused = on_refused
+        self._lock = threading.Lock()
+        self._seen = self._fingerprint()
+        self._rules = self._load()  # raises BadRules: a daemon without rules does not start
+        self._took_over()
+
+    def current(self) -> Rules:
+        return self._rules
+
+    def look(self) -> None:
+        """Reload if anything in the folder has changed since the last look."""
+        if self._fingerprint() != self._seen:
+            self.reload()
+
+    def reload(self) -> list[str]:
+        """Take over the files as they are now, or keep the last good set and return the problems."""
+        with self._lock:
+            self._seen = self._fingerprint()
+            try:
+                rules = self._load()
+            except BadRules as error:
+                problems = list(error.problems)
+            else:
+                self._rules = rules
+                self._took_over()
+                log.info("rules reloaded: %d rollouts, %s", len(rules.rollouts), rules.digest)
+                return []
+        self._metrics.rules_reload_ok.set(0)
+        log.error("rules refused, the last good set stays in force:\n%s", "\n".join(problems))
+        self._on_refused(problems)
+        return problems
+
+    def _load(self) -> Rules:
+        loaded = load_folder(self._folder)
+        for warning in loaded.warnings:
+            log.warning("rules: %s", warning)
+        return Rules({rollout.name: rollout for rollout in loaded.rollouts}, loaded.digest)
+
+    def _took_over(self) -> None:
+        self._metrics.rules_reload_ok.set(1)
+        self._metrics.rules_reloaded_at.set(self._wall())
+
+    def _fingerprint(self) -> tuple[object, ...]:
+        """What `stat` says of every entry, links followed; a folder that cannot be listed is one fingerprint too."""
+        try:
+            entries = sorted(self._folder.iterdir())
+        except OSError as error:
+            return (str(error),)
+        found: list[object] = []
+        for entry in entries:
+            try:
+                stat = entry.stat()
+            except OSError as error:
+                found.append((entry.name, str(error)))
+            else:
+                found.append((entry.name, str(entry.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return tuple(found)

@@ -1,0 +1,176 @@
+"""The daemon over HTTP: health, metrics, reload, status, and flags for other languages.
+
+Liveness never depends on etcd or Prometheus being up: a restart would not bring them back. Whatever
+changes state needs the bearer token of ``api_token``; reads show what rule files, metrics and flags
+say, and never a secret. Bodies and headers are bounded.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from killswitch.controller import CycleReport
+from killswitch.status import explain_document, status_document
+from killswitch.status_page import status_page
+
+MAX_BODY = 64 * 1024
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+}
+
+
+class Served(Protocol):
+    """What the pages are made of; the daemon is one."""
+
+    registry: CollectorRegistry
+    controller_id: str
+
+    @property
+    def latest(self) -> CycleReport | None: ...
+
+    def age(self) -> float | None:
+        """Seconds since the latest cycle finished, None before the first."""
+        ...
+
+    def unhealthy(self) -> str | None:
+        """Why the loop counts as hung, or None."""
+        ...
+
+    def unready(self) -> str | None:
+        """Why no verdicts are to be expected yet, or None."""
+        ...
+
+    def reload(self) -> list[str]:
+        """Take over the rule files, all or nothing; the problems where they are refused."""
+        ...
+
+    def api_token(self) -> str | None:
+        """The bearer token that may change state; None: nobody may over HTTP. Raises AccessDenied."""
+        ...
+
+
+def application(served: Served, more_routes: list[Route] | None = None) -> Starlette:
+    """The ASGI application."""
+
+    def healthy(_: Request) -> Response:
+        problem = served.unhealthy()
+        return _plain(problem or "the loop runs", 503 if problem else 200)
+
+    def ready(_: Request) -> Response:
+        problem = served.unready()
+        return _plain(problem or "ready", 503 if problem else 200)
+
+    def metrics(_: Request) -> Response:
+        return Response(generate_latest(served.registry), media_type=CONTENT_TYPE_LATEST)
+
+    def status(_: Request) -> Response:
+        return JSONResponse(status_document(served.controller_id, served.latest, served.age()))
+
+    def explain(request: Request) -> Response:
+        report = served.latest
+        name = request.path_params["rollout"]
+        if report is None or name not in report.reports:
+            known = sorted(report.reports) if report else []
+            return JSONResponse({"error": f"no rollout is called {name!r}", "known": known}, 404)
+        return JSONResponse(explain_document(report, name))
+
+    def page(_: Request) -> Response:
+        return HTMLResponse(status_page(status_document(served.controller_id, served.latest, served.age())))
+
+    async def reload(request: Request) -> Response:
+        refusal = await run_in_threadpool(_refused, served, request)
+        if refusal is not None:
+            return refusal
+        problems = await run_in_threadpool(served.reload)
+        if problems:
+            return _plain("rules refused, the last good set stays in force:\n" + "\n".join(problems), 422)
+        return _plain("rules reloaded", 200)
+
+    routes = [
+        Route("/", page),
+        Route("/-/healthy", healthy),
+        Route("/-/ready", ready),
+        Route("/-/reload", reload, methods=["POST"]),
+        Route("/metrics", metrics),
+        Route("/api/v1/status", status),
+        Route("/api/v1/explain/{rollout}", explain),
+        *(more_routes or []),
+    ]
+    app = Starlette(routes=routes)
+    app.add_middleware(_Bounded)
+    return app
+
+
+def _refused(served: Served, request: Request) -> Response | None:
+    token = served.api_token()
+    if token is None:
+        return _plain("no api_token is set, so nothing can be changed over HTTP; send SIGHUP instead", 403)
+    given = request.headers.get("authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        return _plain("needs the header `Authorization: Bearer …` with the api_token", 401)
+    return None
+
+
+def _plain(text: str, status: int) -> Response:
+    return PlainTextResponse(text + "\n", status)
+
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class _Bounded:
+    """Refuses large bodies before they are read, and puts the safe headers on every answer."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+
+        async def bounded_receive() -> dict[str, Any]:
+            nonlocal received
+            event = await receive()
+            received += len(event.get("body", b""))
+            if received > MAX_BODY:
+                return {"type": "http.disconnect"}
+            return event
+
+        async def safe_send(event: dict[str, Any]) -> None:
+            if event["type"] == "http.response.start":
+                present = {name.lower() for name, _ in event["headers"]}
+                event["headers"] = [
+                    *event["headers"],
+                    *(
+                        (name.encode(), value.encode())
+                        for name, value in _HEADERS.items()
+                        if name.lower().encode() not in present
+                    ),
+                ]
+            await send(event)
+
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            body = json.dumps({"error": f"a body may have {MAX_BODY} bytes"}).encode()
+            await safe_send({"type": "http.response.start", "status": 413, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await self._app(scope, bounded_receive, safe_send)
