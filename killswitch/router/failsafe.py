@@ -1,0 +1,284 @@
+"""What a router obeys: a pure state machine over what it has read, seen and not heard of for too long.
+
+Everything it remembers is a `Memory`; the functions named ``after_…`` make the next one, and `standing` says what
+follows from it at a time. Times are seconds on one clock that never goes back, given by the caller.
+
+The rules, strictest first: a tripped flag is obeyed for ever; an armed document of a generation that was seen tripped
+is never obeyed, at whatever revision (the store may have been restored from a backup); what is missing or cannot
+be understood means control; an armed flag is obeyed only while the store can be read and a controller lives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from killswitch.errors import BadDocument, BadSettings
+from killswitch.flag import Flag, State, from_document
+from killswitch.stores import Item
+from killswitch.stores.reader import Change
+
+
+class Standing(StrEnum):
+    """Where a router stands. Only ARMED and HELD let users into the canary."""
+
+    ARMED = "armed"
+    HELD = "held"  # armed; the store has not answered for a while, and the grace has not run out
+    TRIPPED = "tripped"
+    OUTDATED = "outdated"  # an armed document of a generation that was tripped: a restored backup
+    NO_FLAG = "no_flag"  # deleted, ended, or never armed
+    CORRUPT = "corrupt"  # the document, or the store's answer, cannot be understood
+    CUT_OFF = "cut_off"  # armed when last read, too long ago
+    UNWATCHED = "unwatched"  # armed, and no controller has been alive for too long
+    UNREAD = "unread"  # the store has never been read
+    CLOSED = "closed"  # nobody follows the flag: closed, or no thread could be started
+
+
+OBEYS_ARMED = frozenset({Standing.ARMED, Standing.HELD})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long an armed flag is trusted, in seconds.
+
+    ``stale_grace``: since the last linearizable read. ``control_after``: since a controller was last alive, None to
+    hold. ``spread``, 0 to 1, is this router's own place in ``stale_jitter``, so that a fleet does not move its load to
+    control in one instant. ``doubt_after``: when an armed flag counts as HELD.
+    """
+
+    stale_grace: float = 60.0
+    stale_jitter: float = 30.0
+    control_after: float | None = 300.0
+    doubt_after: float = 25.0
+    spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = {
+            "stale_grace": (self.stale_grace, 1.0, 3600.0),
+            "stale_jitter": (self.stale_jitter, 0.0, 3600.0),
+            "when_unwatched: control_after": (self.control_after, 1.0, 86400.0),
+            "doubt_after": (self.doubt_after, 0.0, 3600.0),
+            "spread": (self.spread, 0.0, 1.0),
+        }
+        problems = [
+            f"{name} must be from {low:g} to {high:g} s, got {value!r}"
+            for name, (value, low, high) in limits.items()
+            if value is not None and not low <= value <= high
+        ]
+        if problems:
+            raise BadSettings(problems)
+
+    @property
+    def jitter(self) -> float:
+        return self.stale_jitter * self.spread
+
+
+_PATIENCE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h)\Z")
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def patience(when_unwatched: str | Mapping[str, object]) -> float | None:
+    """`Policy.control_after` from ``"hold"`` or ``{"control_after": "5m"}`` (a number is seconds).
+
+    Raises BadSettings for anything else.
+    """
+    if when_unwatched == "hold":
+        return None
+    if isinstance(when_unwatched, Mapping) and set(when_unwatched) == {"control_after"}:
+        value = when_unwatched["control_after"]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        found = _PATIENCE.match(value) if isinstance(value, str) else None
+        if found is not None:
+            return float(found[1]) * _UNIT_SECONDS[found[2]]
+    raise BadSettings([f"when_unwatched {when_unwatched!r:.80}: write 'hold' or {{'control_after': '5m'}}"])
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one linearizable read brought.
+
+    ``sent_at``: before it was sent. ``known_revision``: the newest revision known then: an answer below it comes
+    from a store that has been set back. ``controllers``: how many heartbeats stand there, None when the store has none.
+    """
+
+    sent_at: float
+    known_revision: int
+    item: Item | None
+    revision: int
+    controllers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything the decision depends on besides policy and time.
+
+    ``problem``: why the newest document is no flag; ``garbled``: why the store's answer was none; ``closed``: why
+    nobody follows any more. ``changed_at`` is the revision of the newest document, or of its deletion; ``revision`` the
+    newest of the store that was heard of. ``control_model``: the newest one known, for when there is no flag.
+    ``fresh_at``: when the last read that succeeded was sent; ``watched_at``: when a controller was last known alive.
+    """
+
+    rollout: str
+    control_model: str = ""
+    flag: Flag | None = None
+    problem: str | None = None
+    garbled: str | None = None
+    closed: str | None = None
+    changed_at: int = 0
+    revision: int = 0
+    tripped_generation: int = 0
+    fresh_at: float | None = None
+    watched_at: float | None = None
+
+
+def after_read(memory: Memory, read: Read) -> Memory:
+    """The next memory. A read that a watched change has overtaken still proves that the store answers."""
+    set_back = read.revision < read.known_revision
+    if set_back or read.revision >= memory.revision:
+        memory = _learn(memory, read.item, read.item.mod_revision if read.item is not None else None, read.revision)
+    elif read.item is not None:
+        memory = _remember_trip(memory, read.item)
+    watched_at = memory.watched_at
+    if read.controllers is None:
+        watched_at = None
+    elif read.controllers > 0:
+        watched_at = read.sent_at
+    elif watched_at is None:
+        watched_at = read.sent_at  # the patience of a router that has just started begins now
+    fresh_at = read.sent_at if memory.fresh_at is None else max(memory.fresh_at, read.sent_at)
+    return replace(memory, garbled=None, fresh_at=fresh_at, watched_at=watched_at)
+
+
+def after_change(memory: Memory, change: Change) -> Memory:
+    """The next memory. A watch proves nothing about the store's health, so it never counts as a read."""
+    if change.revision > memory.revision:
+        return _learn(memory, change.item, change.revision, change.revision)
+    return memory if change.item is None else _remember_trip(memory, change.item)
+
+
+def after_garbage(memory: Memory, problem: str) -> Memory:
+    """The store answers, and not as a store does: control, until it can be read again."""
+    # the first words stand: a store that babbles would otherwise fill the log
+    return memory if memory.garbled is not None else replace(memory, garbled=problem)
+
+
+def after_close(memory: Memory, why: str) -> Memory:
+    """Nobody will learn of a trip any more: control, for good."""
+    return replace(memory, closed=why)
+
+
+def _learn(memory: Memory, item: Item | None, changed_at: int | None, revision: int) -> Memory:
+    if item is None:
+        gone = memory.flag is not None or memory.problem is not None or changed_at is not None
+        at = (changed_at or revision) if gone else memory.changed_at
+        return replace(memory, flag=None, problem=None, changed_at=at, revision=revision)
+    flag, problem = _understand(memory.rollout, item)
+    return replace(
+        memory,
+        flag=flag,
+        problem=problem,
+        control_model=memory.control_model if flag is None else flag.control,
+        changed_at=item.mod_revision,
+        revision=revision,
+        tripped_generation=_tripped(memory, flag),
+    )
+
+
+def _remember_trip(memory: Memory, item: Item) -> Memory:
+    return replace(memory, tripped_generation=_tripped(memory, _understand(memory.rollout, item)[0]))
+
+
+def _tripped(memory: Memory, flag: Flag | None) -> int:
+    if flag is None or flag.state is not State.TRIPPED:
+        return memory.tripped_generation
+    return max(memory.tripped_generation, flag.generation)
+
+
+def _understand(rollout: str, item: Item) -> tuple[Flag | None, str | None]:
+    """The flag, or why it is none."""
+    try:
+        flag = from_document(item.value, rollout=rollout)
+        # JSON can spell half a surrogate pair, which neither a hash nor a header can carry
+        (flag.salt + flag.control + flag.canary).encode()
+    except BadDocument as error:
+        return None, str(error)
+    except UnicodeEncodeError:
+        return None, f"flag of {rollout}: salt, control or canary is not Unicode text"
+    return flag, None
+
+
+# --- what follows -------------------------------------------------------------------------------
+
+
+def standing(memory: Memory, policy: Policy, now: float) -> Standing:
+    """What to obey at ``now``."""
+    flag = memory.flag
+    if flag is not None and flag.state is State.TRIPPED:
+        return Standing.TRIPPED
+    return _distrusted(memory) or _while_armed(memory, policy, now)
+
+
+def _distrusted(memory: Memory) -> Standing | None:
+    """Why no flag is obeyed, whatever the time; None when there is an armed one to be obeyed for a while."""
+    if memory.closed is not None:
+        return Standing.CLOSED
+    if memory.problem is not None or memory.garbled is not None:
+        return Standing.CORRUPT
+    if memory.fresh_at is None:
+        return Standing.UNREAD
+    if memory.flag is None:
+        return Standing.NO_FLAG
+    return Standing.OUTDATED if memory.flag.generation <= memory.tripped_generation else None
+
+
+def _while_armed(memory: Memory, policy: Policy, now: float) -> Standing:
+    cut_off_at, unwatched_at, doubted_at = _limits(memory, policy)
+    if cut_off_at is not None and now >= cut_off_at:
+        return Standing.CUT_OFF
+    if unwatched_at is not None and now >= unwatched_at:
+        return Standing.UNWATCHED
+    return Standing.HELD if doubted_at is not None and now >= doubted_at else Standing.ARMED
+
+
+def next_change(memory: Memory, policy: Policy, now: float) -> float | None:
+    """The earliest time after ``now`` at which the mere passing of time may change the standing."""
+    return min((at for at in _limits(memory, policy) if at is not None and at > now), default=None)
+
+
+def _limits(memory: Memory, policy: Policy) -> tuple[float | None, float | None, float | None]:
+    """When this router is cut off, unwatched, and in doubt."""
+    cut_off_at = doubted_at = unwatched_at = None
+    if memory.fresh_at is not None:
+        cut_off_at = memory.fresh_at + policy.stale_grace + policy.jitter
+        doubted_at = memory.fresh_at + policy.doubt_after
+    if memory.watched_at is not None and policy.control_after is not None:
+        unwatched_at = memory.watched_at + policy.control_after + policy.jitter
+    return cut_off_at, unwatched_at, doubted_at
+
+
+def sentence(memory: Memory, policy: Policy, stands: Standing) -> str:
+    """The one line for logs, `health` and reports; the same as long as nothing happens. No times, no secrets."""
+    flag, name = memory.flag, memory.rollout
+    everyone = f"everyone to control {memory.control_model!r}"
+    if stands in OBEYS_ARMED:
+        assert flag is not None
+        split = f"{flag.canary_percent:g} % to canary {flag.canary!r}, the others to control {flag.control!r}"
+        held = "; the store does not answer" if stands is Standing.HELD else ""
+        return f"{name}: armed, generation {flag.generation}, stage {flag.stage!r}: {split}{held}"
+    why = {
+        Standing.TRIPPED: f"tripped, generation {flag.generation if flag is not None else 0}",
+        Standing.OUTDATED: (
+            f"the stored flag is armed in generation {flag.generation if flag is not None else 0}, but generation "
+            f"{memory.tripped_generation} was tripped (a restored backup?); a person has to arm a later generation"
+        ),
+        Standing.NO_FLAG: "no flag is stored; `killswitch arm` makes one",
+        Standing.CORRUPT: f"cannot be understood: {memory.garbled or memory.problem}",
+        Standing.CUT_OFF: f"armed when last read, and the store has not answered for over {policy.stale_grace:g} s",
+        Standing.UNWATCHED: f"no controller has been alive for over {policy.control_after or 0.0:g} s",
+        Standing.UNREAD: "the store has not been read yet",
+        Standing.CLOSED: f"not followed: {memory.closed}",
+    }[stands]
+    return f"{name}: {why}: {everyone}"

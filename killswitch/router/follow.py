@@ -1,0 +1,470 @@
+"""Keeps the newest snapshot: three threads that drive the pure state machine of `killswitch.router.failsafe`.
+
+- *watch* learns of a change within milliseconds, and proves nothing;
+- *re-read* asks again every ten seconds, linearizably: it is what proves that the store answers, finds out about a
+  watch that died silently, and reports what this router has acted on;
+- *clock* does no I/O at all, so that nothing that hangs can postpone the moment at which an armed flag is no longer
+  trusted.
+
+After a fork (gunicorn's prefork) the child begins with its parent's memory and starts threads of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Protocol
+
+from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
+from killswitch.flag import check_rollout_name
+from killswitch.router import failsafe
+from killswitch.router.failsafe import Memory, Policy, Read, Standing, patience
+from killswitch.router.presence import Reporter, new_id
+from killswitch.router.snapshot import Snapshot, build
+from killswitch.stores import keys
+from killswitch.stores.reader import (
+    Access,
+    Change,
+    Connected,
+    Disconnected,
+    LeaseWriter,
+    Reader,
+    Resync,
+    Watch,
+    open_reader,
+)
+
+_log = logging.getLogger("killswitch.router")
+
+REREAD_EVERY = 10.0  # seconds, jittered by a fifth
+_FIRST_RETRY, _LAST_RETRY = 0.5, 5.0  # seconds between attempts while the store does not answer
+_REPORT_SPREAD = 1.0  # seconds over which the reports of a change are spread
+_REPORT_RETRY = 30.0  # seconds until a failed report is tried again
+_FIVE_MINUTES: Final[Mapping[str, object]] = {"control_after": "5m"}
+_CLOCK_STEP = 5.0  # seconds; an armed flag is re-judged at least this often
+
+
+class Happening(StrEnum):
+    """What is counted."""
+
+    READ = "read"
+    READ_FAILED = "read_failed"
+    BAD_DOCUMENT = "bad_document"  # the flag, or the store's answer, could not be understood
+    CHANGE = "change"  # brought by the watch
+    WATCH_BROKE = "watch_broke"
+    WATCH_MISSED = "watch_missed"  # a re-read found what the watch should have brought
+    REPORT_FAILED = "report_failed"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Observer(Protocol):
+    """Told from the follower's threads; for metrics and events. What it raises is logged and dropped."""
+
+    def settled(self, snapshot: Snapshot) -> None: ...
+    def happened(self, what: Happening) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a follower knows. ``read_age``: seconds since the last read that succeeded was sent, None before
+    the first. ``controllers``: heartbeats alive then, None where the store has none. ``error``: what last went wrong,
+    None while all is well. ``counts``: how often each `Happening` happened.
+    """
+
+    rollout: str
+    standing: Standing
+    sentence: str
+    canary_percent: float
+    generation: int
+    revision: int
+    stale: bool
+    read_age: float | None
+    controllers: int | None
+    watching: bool
+    reporting: bool
+    router_id: str
+    store: str
+    error: str | None
+    following: bool
+    counts: Mapping[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the flag is followed as it should be; a tripped flag is as well as an armed one."""
+        return self.following and self.standing in (Standing.ARMED, Standing.TRIPPED, Standing.NO_FLAG)
+
+
+def follow(
+    rollout: str,
+    store: str,
+    *,
+    control: str = "",
+    stale_grace: float = 60.0,
+    stale_jitter: float = 30.0,
+    when_unwatched: str | Mapping[str, object] = _FIVE_MINUTES,
+    access: Access | None = None,
+    report: bool = True,
+    observers: tuple[Observer, ...] = (),
+) -> Follower:
+    """A follower of ``rollout``'s flag in the store that the URL ``store`` names, started.
+
+    ``control``: the model to route to before the flag was ever read. ``stale_grace``, ``stale_jitter``: seconds, see
+    `Policy`. ``when_unwatched``: ``"hold"`` or ``{"control_after": "5m"}``. ``access``: how etcd lets us in, by default
+    from the environment (`Access.from_environment`). ``report``: whether to report the revision acted on, where
+    the store takes reports. Raises BadSettings, or BadDocument for a name that is no rollout's.
+    """
+    policy = Policy(stale_grace=stale_grace, stale_jitter=stale_jitter, control_after=patience(when_unwatched))
+    reader = open_reader(store, access)
+    follower = Follower(
+        rollout,
+        reader,
+        policy=policy,
+        control_model=control,
+        reports=reader if report and isinstance(reader, LeaseWriter) else None,
+        observers=observers,
+    )
+    follower.start()
+    return follower
+
+
+def elapsed() -> float:
+    """Seconds on a clock that never goes back and, where the system has one, does not stop while it sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class Follower:
+    """Follows one rollout's flag. `current` may be read from any thread, without a lock, at any time.
+
+    ``control_model`` is the name to route to before the flag was ever read. ``reports``: where the store takes
+    them, this router's reports. ``policy.spread`` is drawn by lot in every process.
+    """
+
+    def __init__(
+        self,
+        rollout: str,
+        reader: Reader,
+        *,
+        policy: Policy | None = None,
+        control_model: str = "",
+        reread_every: float = REREAD_EVERY,
+        reports: LeaseWriter | None = None,
+        observers: tuple[Observer, ...] = (),
+        clock: Callable[[], float] = elapsed,
+    ) -> None:
+        self.rollout = check_rollout_name(rollout)
+        self._reader = reader
+        self._policy = policy if policy is not None else Policy()
+        self._reread_every = reread_every
+        self._reports = reports
+        self._observers = observers
+        self._clock = clock
+        self._memory = Memory(rollout, control_model)
+        self._counts = dict.fromkeys(Happening, 0)
+        self._controllers: int | None = None
+        self._error: str | None = None
+        self._running = False
+        self._of_parents: list[Watch | None] = []
+        self._begin()
+        self.current: Snapshot = build(self._memory, self._policy, clock())
+
+    # --- what a service calls
+
+    def start(self) -> None:
+        """Begin to follow, in the background; returns at once. Once is enough, before a fork or after."""
+        if not self._running:
+            self._running = True
+            _followers.add(self)
+            self._start_threads()
+
+    def close(self) -> None:
+        """End the threads and take the report back. Everyone goes to control from here on: no trip would be seen."""
+        _followers.discard(self)
+        self._running = False
+        self._closed.set()
+        self._settle(lambda memory: failsafe.after_close(memory, "closed"))
+        self._wake.set()
+        self._first_read.set()
+        with contextlib.suppress(Exception):
+            if self._watch is not None:
+                self._watch.close()
+            for thread in self._threads:
+                if thread is not threading.current_thread():
+                    thread.join(timeout=1.0)
+            if self._reporter is not None:
+                self._reporter.close()
+            self._reader.close()
+
+    def wait_until_read(self, timeout: float) -> bool:
+        """Whether the store has been read within ``timeout`` seconds; for start-up probes. Routing never waits."""
+        self._first_read.wait(timeout)
+        return self._memory.fresh_at is not None
+
+    def health(self) -> Health:
+        snapshot, memory = self.current, self._memory
+        return Health(
+            rollout=self.rollout,
+            standing=snapshot.standing,
+            sentence=snapshot.sentence,
+            canary_percent=snapshot.canary_percent,
+            generation=snapshot.generation,
+            revision=snapshot.revision,
+            stale=snapshot.stale,
+            read_age=None if memory.fresh_at is None else max(0.0, self._clock() - memory.fresh_at),
+            controllers=self._controllers,
+            watching=self._watching,
+            reporting=self._reported,
+            router_id=self.router_id,
+            store=self._reader.describe(),
+            error=self._error,
+            following=self._running and all(thread.is_alive() for thread in self._threads),
+            counts={str(what): count for what, count in self._counts.items()},
+        )
+
+    # --- processes and threads
+
+    def _begin(self) -> None:
+        """Everything that belongs to this process alone."""
+        self.router_id = new_id()
+        self._policy = replace(self._policy, spread=random.random())  # noqa: S311  # no secret
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._wake = threading.Event()
+        self._first_read = threading.Event()
+        self._read_at = 0.0
+        self._retries = 0
+        self._report_at = 0.0
+        self._reported = False
+        self._watching = False
+        self._watch: Watch | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
+        self._reporter = Reporter(self.rollout, self._reports, self.router_id) if self._reports is not None else None
+
+    def _start_threads(self) -> None:
+        duties = {"watch": self._keep_watching, "re-read": self._keep_reading, "clock": self._keep_time}
+        self._threads = tuple(
+            threading.Thread(target=self._duty, args=(duty,), name=f"killswitch-{name}-{self.rollout}", daemon=True)
+            for name, duty in duties.items()
+        )
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:  # no more threads
+            self._closed.set()
+            why = str(error)
+            self._settle(lambda memory: failsafe.after_close(memory, why))
+
+    def _after_fork_in_child(self) -> None:
+        self._reader.forget()
+        self._of_parents.append(self._watch)  # never finalised: its locks may be held by a thread that is no more
+        self._begin()
+        self._start_threads()
+
+    def _duty(self, duty: Callable[[], None]) -> None:
+        """One thread's life. An unexpected error is a bug of ours; it must not end the following."""
+        while not self._closed.is_set():
+            try:
+                duty()
+            except Exception as error:  # noqa: BLE001  # logged with its traceback
+                self._note(Happening.INTERNAL_ERROR)
+                self._error = f"{type(error).__name__}: {error}"
+                _log.exception("%s: an internal error; going on", self.rollout)
+                self._closed.wait(1.0)
+
+    # --- the clock
+
+    def _keep_time(self) -> None:
+        while not self._closed.is_set():
+            self._settle(lambda memory: memory)
+            now = self._clock()
+            due = failsafe.next_change(self._memory, self._policy, now)
+            self._closed.wait(_CLOCK_STEP if due is None else min(_CLOCK_STEP, due - now))
+
+    def _settle(self, learn: Callable[[Memory], Memory]) -> Memory:
+        """Apply what was learned, and replace the snapshot if it follows; the memory as it was before."""
+        with self._lock:
+            before = self._memory
+            self._memory = learn(before)
+            snapshot = build(self._memory, self._policy, self._clock())
+            previous = self.current
+            if snapshot == previous:
+                return before
+            self.current = snapshot
+        self._tell(previous, snapshot)
+        self._report_at = self._clock() + random.uniform(0.0, _REPORT_SPREAD)  # noqa: S311  # no secret
+        self._wake.set()
+        return before
+
+    def _tell(self, previous: Snapshot, snapshot: Snapshot) -> None:
+        if snapshot.sentence != previous.sentence:
+            _log.log(_LOG_LEVELS.get(snapshot.standing, logging.WARNING), "%s", snapshot.sentence)
+        if snapshot.standing is Standing.CORRUPT:
+            self._note(Happening.BAD_DOCUMENT)
+        for observer in self._observers:
+            try:
+                observer.settled(snapshot)
+            except Exception:  # noqa: BLE001  # somebody else's code
+                _log.exception("%s: an observer failed", self.rollout)
+
+    def _note(self, what: Happening) -> None:
+        self._counts[what] += 1
+        for observer in self._observers:
+            try:
+                observer.happened(what)
+            except Exception:  # noqa: BLE001  # somebody else's code
+                _log.exception("%s: an observer failed", self.rollout)
+
+    def _distrust(self, problem: str) -> None:
+        self._error = problem
+        self._settle(lambda memory: failsafe.after_garbage(memory, problem))
+
+    # --- re-reading
+
+    def _keep_reading(self) -> None:
+        while not self._closed.is_set():
+            now = self._clock()
+            if now >= self._read_at:
+                self._read_at = math.inf  # whoever wants a read meanwhile says so here
+                pause = self._next_read_in(succeeded=self._read())
+                self._read_at = min(self._read_at, now + pause)
+            due = min(self._read_at, self._report_due_at())
+            if due > self._clock():
+                self._wake.wait(min(due - self._clock(), self._reread_every))
+                self._wake.clear()
+            elif due < self._read_at:
+                self._report()
+
+    def _next_read_in(self, *, succeeded: bool) -> float:
+        if succeeded:
+            self._retries = 0
+            return self._reread_every * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
+        pause = min(_LAST_RETRY, self._reread_every, _FIRST_RETRY * 2.0 ** min(self._retries, 10))
+        self._retries += 1
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+
+    def _read_soon(self, within: float) -> None:
+        at = self._clock() + random.uniform(0.0, within)  # noqa: S311  # no secret
+        self._read_at = min(self._read_at, at)
+        self._wake.set()
+
+    def _read(self) -> bool:
+        """One linearizable read of the flag and of who is watching over it; whether it succeeded."""
+        name = keys.flag(self.rollout)
+        sees_controllers = self._reader.sees_controllers
+        known_revision, sent_at = self._memory.revision, self._clock()
+        try:
+            view = self._reader.read((name,), counted=(keys.CONTROLLERS,) if sees_controllers else ())
+        except BadDocument as error:
+            self._note(Happening.READ_FAILED)
+            self._distrust(str(error))
+            return False
+        except KillswitchError as error:
+            self._note(Happening.READ_FAILED)
+            if self._error is None:
+                _log.warning("%s: the flag cannot be read; trying again: %s", self.rollout, error)
+            self._error = str(error)
+            return False
+        item = view.items.get(name)
+        self._controllers = view.counts.get(keys.CONTROLLERS) if sees_controllers else None
+        read = Read(sent_at, known_revision, item, view.revision, self._controllers)
+        before = self._settle(lambda memory: failsafe.after_read(memory, read))
+        self._note(Happening.READ)
+        if self._error is not None:
+            _log.info("%s: the flag can be read again", self.rollout)
+        self._error = None
+        self._check_watch(before)
+        self._first_read.set()
+        return True
+
+    def _check_watch(self, before: Memory) -> None:
+        """A watch that has not brought what a read found may be dead: set it up anew from the read."""
+        after = self._memory
+        if self._watch is not None and (after.changed_at != before.changed_at or after.revision < before.revision):
+            self._note(Happening.WATCH_MISSED)
+            self._watch.restart(after.revision)
+
+    # --- watching
+
+    def _keep_watching(self) -> None:
+        self._first_read.wait()
+        if self._closed.is_set():
+            return
+        self._watch = watch = self._reader.watch(keys.flag(self.rollout), after=self._memory.revision)
+        while not self._closed.is_set():
+            try:
+                for event in watch:
+                    self._on_event(event)
+            except Resync as error:
+                self._watching = False
+                self._note(Happening.WATCH_BROKE)
+                _log.info("%s: %s", self.rollout, error)
+                while not self._closed.is_set() and not self._read():
+                    self._closed.wait(random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+                watch.restart(self._memory.revision)
+
+    def _on_event(self, event: Change | Connected | Disconnected) -> None:
+        if isinstance(event, Change):
+            self._note(Happening.CHANGE)
+            self._settle(lambda memory: failsafe.after_change(memory, event))
+        elif isinstance(event, Connected):
+            # a store that is behind what is known lags, or was set back: only a read can tell
+            if not self._watching or event.revision < self._memory.revision:
+                self._read_soon(0.5)
+            self._watching = True
+        else:
+            if self._watching:
+                _log.info("%s: the watch broke; setting it up again: %s", self.rollout, event.reason)
+            self._watching = False
+            self._note(Happening.WATCH_BROKE)
+
+    # --- reporting
+
+    def _report_due_at(self) -> float:
+        # nothing is reported before the first read, nor to a store that does not answer
+        if self._reporter is None or self._retries > 0 or self._memory.fresh_at is None:
+            return math.inf
+        return self._reporter.due_at(self.current, self._report_at)
+
+    def _report(self) -> None:
+        assert self._reporter is not None
+        now = self._clock()
+        try:
+            self._reporter.report(self.current, now, time.time())
+        except (Unavailable, AccessDenied, BadDocument) as error:
+            self._note(Happening.REPORT_FAILED)
+            if self._reported or self._counts[Happening.REPORT_FAILED] == 1:
+                _log.warning("%s: this router cannot report what it obeys: %s", self.rollout, error)
+            self._reported = False
+            self._report_at = now + _REPORT_RETRY
+        else:
+            self._reported = True
+
+
+_LOG_LEVELS = {
+    Standing.ARMED: logging.INFO,
+    Standing.NO_FLAG: logging.INFO,
+    Standing.UNREAD: logging.INFO,
+    Standing.CLOSED: logging.INFO,
+    Standing.CORRUPT: logging.ERROR,
+}
+
+_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+
+
+def _restart_in_child() -> None:
+    for follower in tuple(_followers):
+        follower._after_fork_in_child()  # noqa: SLF001  # not for users, and only this module forks
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)

@@ -1,0 +1,78 @@
+"""What a routing decision reads: one immutable object, replaced as a whole when anything changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from killswitch.flag import Flag, State
+from killswitch.model import Cohort
+from killswitch.router import failsafe
+from killswitch.router.failsafe import OBEYS_ARMED, Memory, Policy, Standing
+from killswitch.router.routing import Route, RouteReason
+
+_SHADOW = "shadow"  # the stage in which users never see a canary's answer, whatever the percent says
+
+_CONTROL_REASON = {
+    Standing.TRIPPED: RouteReason.DISABLED,
+    Standing.OUTDATED: RouteReason.DISABLED,
+    Standing.NO_FLAG: RouteReason.DEFAULT,
+    Standing.UNREAD: RouteReason.DEFAULT,
+    Standing.CORRUPT: RouteReason.ERROR,
+    Standing.CUT_OFF: RouteReason.STALE,
+    Standing.UNWATCHED: RouteReason.STALE,
+    Standing.CLOSED: RouteReason.STALE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Satisfies `killswitch.router.routing.Split`.
+
+    ``canary_percent`` (0 to 100) is what is obeyed, not what the document says. ``canary_route`` *is*
+    ``control_route`` whenever nobody may reach the canary. ``flag`` is the newest document understood, or None;
+    ``generation`` and ``revision`` are its own (a deletion has a revision, too). ``sentence`` says why.
+    """
+
+    canary_percent: float
+    salt: str
+    control_route: Route
+    canary_route: Route
+    standing: Standing
+    sentence: str
+    flag: Flag | None
+    generation: int
+    revision: int
+
+    @property
+    def state(self) -> str:
+        """The standing as text."""
+        return self.standing.value
+
+    @property
+    def stale(self) -> bool:
+        """Whether the store, or every controller, has been out of reach for some time."""
+        return self.standing in (Standing.HELD, Standing.CUT_OFF, Standing.UNWATCHED, Standing.CLOSED)
+
+
+def build(memory: Memory, policy: Policy, now: float) -> Snapshot:
+    """What `memory` means at ``now``; equal as long as nothing changes."""
+    standing = failsafe.standing(memory, policy, now)
+    flag = memory.flag
+    generation = flag.generation if flag is not None else memory.tripped_generation
+    reason = _CONTROL_REASON.get(standing, RouteReason.SPLIT)
+    control_route = Route(Cohort.CONTROL, memory.control_model, reason, generation, memory.changed_at)
+    canary_route, percent = control_route, 0.0
+    if flag is not None and flag.state is State.ARMED and standing in OBEYS_ARMED and flag.stage != _SHADOW:
+        percent = flag.canary_percent
+        canary_route = Route(Cohort.CANARY, flag.canary, reason, generation, memory.changed_at)
+    return Snapshot(
+        canary_percent=percent,
+        salt=flag.salt if flag is not None else "",
+        control_route=control_route,
+        canary_route=canary_route,
+        standing=standing,
+        sentence=failsafe.sentence(memory, policy, standing),
+        flag=flag,
+        generation=generation,
+        revision=memory.changed_at,
+    )

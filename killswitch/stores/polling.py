@@ -1,0 +1,84 @@
+"""Watching a store that tells nobody when it changes: a cheap look now and then, and a read when it differs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from killswitch.errors import AccessDenied, BadDocument, Unavailable
+from killswitch.stores.reader import Change, Connected, Disconnected, Reader, Resync, WatchEvent
+
+_RACY = 0.1  # seconds; file systems stamp changes no finer than a tick of the kernel's
+
+
+def file_stamp(*paths: Path) -> object:
+    """What differs when one of the files does; always another one while the last change is too young to tell."""
+    stamps: list[tuple[int, ...] | None] = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append(None)
+            continue
+        if abs(time.time() - status.st_mtime) < _RACY:
+            return object()
+        stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(stamps)
+
+
+class PollingWatch:
+    """One key being watched; see `Watch`.
+
+    ``stamp`` is a cheap look: a value that differs when anything may have changed. It is taken every
+    ``interval`` seconds.
+    """
+
+    def __init__(self, reader: Reader, name: str, after: int, *, stamp: Callable[[], object], interval: float) -> None:
+        self._reader = reader
+        self._name = name
+        self._stamp = stamp
+        self._interval = interval
+        self._closed = threading.Event()
+        self._after = after
+        self._present: bool | None = None  # not known: the first look tells
+
+    def __iter__(self) -> Iterator[WatchEvent]:
+        seen: object = object()  # differs from every stamp
+        broken = False
+        yield Connected(self._after)
+        while not self._closed.is_set():
+            try:
+                stamp = self._stamp()
+                if broken or stamp != seen:
+                    yield from self._changes()
+                    seen = stamp  # taken before the read: a change in between is looked at again
+                if broken:
+                    yield Connected(self._after)
+                broken = False
+            except (Unavailable, AccessDenied) as error:
+                if not broken:
+                    yield Disconnected(str(error))
+                broken = True
+            except BadDocument as error:
+                raise Resync(str(error)) from error  # the follower's own read tells it what is wrong
+            self._closed.wait(self._interval)
+
+    def restart(self, after: int) -> None:
+        self._after = after
+        self._present = None
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _changes(self) -> Iterator[WatchEvent]:
+        view = self._reader.read((self._name,))
+        item = view.items.get(self._name)
+        if item is None and self._present is not False:
+            if view.revision > self._after:
+                yield Change(self._name, None, view.revision)
+        elif item is not None and item.mod_revision > self._after:
+            yield Change(self._name, item, item.mod_revision)
+        self._present = item is not None
+        self._after = max(self._after, view.revision)

@@ -1,0 +1,182 @@
+"""Reading flags from whichever store a URL names: what the router SDK and the daemon share.
+
+A reader reads a few keys at one revision and watches one of them; it never changes a flag. Readers use the
+standard library alone, because they run inside somebody else's service.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from killswitch.credentials import TLS, Secret
+from killswitch.errors import BadSettings, KillswitchError
+from killswitch.stores import Item, Lease
+from killswitch.stores.url import StoreUrl
+
+READ_TIMEOUT = 5.0  # seconds, all endpoints together
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one read saw, all of it at ``revision``.
+
+    ``items`` by key: those of the keys asked for that exist, and everything under the prefixes asked for.
+    ``counts`` by prefix: how many keys stand under each prefix that was only to be counted.
+    """
+
+    items: Mapping[str, Item]
+    revision: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A watched key was written (``item``) or deleted (``item`` is None) at ``revision``."""
+
+    key: str
+    item: Item | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The watch stands; the store it stands on says it is at ``revision``."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The watch broke; it is being set up again from where it was."""
+
+    reason: str
+
+
+WatchEvent = Change | Connected | Disconnected
+
+
+class Resync(KillswitchError):  # noqa: N818  # named for what to do, as all of killswitch.errors
+    """The watch cannot go on from where it was (compacted away, or too much at once): read, then watch from there."""
+
+
+class Watch(Protocol):
+    """One key being watched. Iterate in one thread; `restart` and `close` may be called from any other."""
+
+    def __iter__(self) -> Iterator[WatchEvent]:
+        """Changes in order, each once, across reconnections; ends after `close`. Raises `Resync` only."""
+        ...
+
+    def restart(self, after: int) -> None:
+        """Cut the present stream, which may be dead, and go on with what changed after revision ``after``."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """What a follower needs of a flag store."""
+
+    @property
+    def sees_controllers(self) -> bool:
+        """Whether controllers leave their heartbeats in this store."""
+        ...
+
+    def describe(self) -> str:
+        """Where the store is, in words fit for a log (no secrets)."""
+        ...
+
+    def read(
+        self,
+        names: Sequence[str],
+        *,
+        prefixes: Sequence[str] = (),
+        counted: Sequence[str] = (),
+        timeout: float = READ_TIMEOUT,
+    ) -> View:
+        """A linearizable read of everything asked for at one revision, within ``timeout`` seconds in total.
+
+        Raises Unavailable (could not be read now), AccessDenied (it knows us and says no), BadDocument
+        (whatever answers there, it is not understood).
+        """
+        ...
+
+    def watch(self, name: str, *, after: int) -> Watch:
+        """What happens to the key ``name`` after revision ``after``."""
+        ...
+
+    def forget(self) -> None:
+        """Let go of every connection without a word; for the child of a fork, whose parent goes on using them."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class LeaseWriter(Protocol):
+    """The little writing a router does: its own report, under its own lease.
+
+    Every method ends within the reader's timeout and raises Unavailable or AccessDenied. All of them may be
+    repeated safely: a lease too many expires by itself.
+    """
+
+    def grant(self, ttl: float) -> Lease: ...
+
+    def keep_alive(self, lease: Lease) -> Lease | None: ...
+
+    def put(self, name: str, value: bytes, lease: Lease) -> int: ...
+
+    def revoke(self, lease: Lease) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to be let in by etcd: a user with password, our own certificate, and whose certificates we trust."""
+
+    user: str | None = None
+    password: Secret | None = None
+    tls: TLS = field(default_factory=TLS)
+
+    def __post_init__(self) -> None:
+        if (self.user is None) != (self.password is None):
+            raise BadSettings(["give the store's user and its password together, or neither"])
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Access:
+        """From KILLSWITCH_STORE_USER, _PASSWORD_FILE, _CA_FILE, _CERT_FILE and _KEY_FILE, as the daemon's settings."""
+        found = os.environ if environment is None else environment
+
+        def path(name: str) -> Path | None:
+            value = found.get(f"KILLSWITCH_STORE_{name}")
+            return Path(value) if value else None
+
+        password = path("PASSWORD_FILE")
+        return cls(
+            user=found.get("KILLSWITCH_STORE_USER") or None,
+            password=Secret.from_file(password) if password is not None else None,
+            tls=TLS(path("CA_FILE"), path("CERT_FILE"), path("KEY_FILE")),
+        )
+
+
+def open_reader(url: str, access: Access | None = None, *, timeout: float = READ_TIMEOUT) -> Reader:
+    """The reader for a store's URL (see `killswitch.stores.url`). Nothing is connected yet.
+
+    ``access`` is for etcd and defaults to the environment's. Raises BadSettings for a URL that names no store.
+    """
+    where = StoreUrl.parse(url)
+    if where.kind == "etcd":
+        # only who uses etcd pays for the import of http.client and ssl
+        from killswitch.stores.etcd_reader import EtcdReader  # noqa: PLC0415
+
+        allowed = access if access is not None else Access.from_environment()
+        return EtcdReader(where.endpoints, allowed, use_tls=where.tls, timeout=timeout)
+    if where.kind == "file":
+        from killswitch.stores.file import FileReader  # noqa: PLC0415  # likewise
+
+        return FileReader(Path(where.path))
+    from killswitch.stores.sqlite_reader import SqliteReader  # noqa: PLC0415  # likewise
+
+    return SqliteReader(Path(where.path), timeout=timeout)
