@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, show
+from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, say, show
 from killswitch.errors import BadRules
 from killswitch.rules.loading import load_folder
 

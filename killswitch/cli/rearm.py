@@ -19,6 +19,7 @@ from killswitch.cli.invocation import (
     opened,
     page_settings,
     person,
+    say,
     show,
 )
 from killswitch.cli.trip import deliver_if_alone
