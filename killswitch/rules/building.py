@@ -69,7 +69,8 @@ class _Builder:
     def __init__(self, document: Document, built: Built) -> None:
         self._document = document
         self._built = built
-        self._refused: set[str] = set()  # top-level keys that pydantic refused
+        self._refused: set[str] = set()  # top-level keys that were refused
+        self._refused_of_rule: dict[str, set[str]] = {}  # rule -> its keys that were refused
 
     def _problem(self, path: Path, what: str, fix: str) -> None:
         self._built.problems.append(Problem(self._document.line_of(path), what, fix))
@@ -107,7 +108,7 @@ class _Builder:
                     f"{in_words(here)} says nothing",
                     "give it a value or remove it (outside of quotes # begins a comment)",
                 )
-                self._refused.add(str(here[0]))
+                self._note_refused(here)
                 if len(here) == 1 and key in _STAND_INS:
                     kept[key] = _STAND_INS[key]
             elif isinstance(value, dict):
@@ -116,13 +117,22 @@ class _Builder:
                 kept[key] = value
         return kept
 
+    def _note_refused(self, path: Path) -> None:
+        if len(path) > 2 and path[0] == "rules":
+            self._refused_of_rule.setdefault(str(path[1]), set()).add(str(path[2]))
+        else:
+            self._refused.add(str(path[0]))
+
     def _set_aside(self, data: dict[str, Any], path: Path) -> None:
-        """Remove what holds a refused value: one rule, or one key of the file."""
-        top = str(path[0]) if path else ""
-        self._refused.add(top)
-        rules = data.get("rules")
+        """Remove what holds a refused value: one key of a rule, one rule, or one key of the file."""
+        self._note_refused(path)
+        top, rules = str(path[0]), data.get("rules")
         if top == "rules" and len(path) > 1 and isinstance(rules, dict):
-            rules.pop(str(path[1]), None)
+            rule = rules.get(str(path[1]))
+            if len(path) > 2 and isinstance(rule, dict):
+                rule.pop(str(path[2]), None)
+            else:
+                rules.pop(str(path[1]), None)
         else:
             data.pop(top, None)
             if top in _STAND_INS:
@@ -252,8 +262,11 @@ class _Builder:
             cohorts=own_cohorts or cohorts,
             metrics_known="metrics" not in self._refused,
         )
+        refused = self._refused_of_rule.get(name, set())
         limits, complaints = read_limits(name, rule, read.unit)
-        self._complain((*read.complaints, *complaints))
+        # what a refused key would have said is unknown, so nothing is said about its absence
+        self._complain(() if refused & _SIGNAL_KEYS else read.complaints)
+        self._complain(complaint for complaint in complaints if not (refused and complaint.path == path))
         self._check_for(rule, spec, path, free_query=rule.query is not None)
         if read.signal is None or read.unit is None or limits is None:
             return None
@@ -297,4 +310,5 @@ def _exclude(one: Matcher, other: Matcher) -> bool:
     return one.label == other.label and one.operator == other.operator == "=" and one.value != other.value
 
 
+_SIGNAL_KEYS = frozenset({"events", "trials", "histogram", "quantile", "query", "unit"})
 _NO_FOR = "remove it (evidence accumulates by itself), or use `decide: threshold`"

@@ -29,8 +29,9 @@ from killswitch.rules.presets import (
     standard,
     with_metric,
 )
-from killswitch.rules.schema import NAME_PATTERN, MetricsSpec, PartialSelector, RuleSpec, did_you_mean
+from killswitch.rules.schema import NAME_PATTERN, MetricsSpec, RuleSpec, did_you_mean
 from killswitch.rules.units import shown
+from killswitch.rules.values import PartialSelector
 
 _QUERY_UNITS: Mapping[str, Unit] = {"number": Unit.NUMBER, "percent": Unit.FRACTION, "seconds": Unit.SECONDS}
 _STANDARD = (*RATES, "latency_p95", "latency_p50", "latency_p99")
@@ -181,9 +182,9 @@ def _standard_signal(
     path: Path = ("rules", name)
     if not standard(name):
         hint = did_you_mean(name, _STANDARD)
-        fix = hint if hint.startswith("did") else f"known: {', '.join(_STANDARD)}"
-        own = "a signal of your own says events and trials, or histogram and quantile, or query"
-        read.complaints.append(Complaint(path, f"no signal is called {shown(name)}", f"{fix}; {own}"))
+        fix = hint if hint.startswith("did") else f"known are {', '.join(_STANDARD)}."
+        own = "A signal of your own says events and trials, or histogram and quantile, or query"
+        read.complaints.append(Complaint(path, f"no signal is called {shown(name)}", f"{fix} {own}"))
         return
     read.unit = Unit.FRACTION if name in RATES else Unit.SECONDS
     if rule.unit is not None:

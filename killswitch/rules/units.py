@@ -33,7 +33,7 @@ KINDS: dict[Kind, tuple[str, str]] = {
     Kind.PERCENT: ("a percent", "2%"),
     Kind.POINTS: ("a number of percentage points", "5pp"),
     Kind.RATIO: ("a plain number", "1.5"),
-    Kind.DURATION: ("a duration", "5m"),
+    Kind.DURATION: ("a duration", "90s"),
 }
 
 

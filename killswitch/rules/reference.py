@@ -1,0 +1,291 @@
+"""Writes what is derived from the schema: ``docs/rules.md`` and ``rules/killswitch.schema.json``.
+
+``python -m killswitch.rules.reference`` in the repository's root writes both; ``--check`` says whether
+they are current (exit 1 if not), which CI asks, too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from killswitch.model import Selector
+from killswitch.rules.limits import limits_in_words
+from killswitch.rules.loading import load_text
+from killswitch.rules.presets import PRESETS, Preset
+from killswitch.rules.schema import (
+    DEFAULT_DECIDE,
+    CohortsSpec,
+    MetricsSpec,
+    PageSpec,
+    RuleFile,
+    RuleSpec,
+    json_schema_text,
+)
+from killswitch.rules.selectors import selector_in_words
+
+DOCS = Path("docs/rules.md")
+SCHEMA = Path("rules/killswitch.schema.json")
+
+SMALLEST = """\
+# yaml-language-server: $schema=./killswitch.schema.json
+rollout: support-copilot
+control: model-old
+canary: model-new
+"""
+
+# Whole files, each read by a test, so that no example here is refused.
+EXAMPLES: Mapping[str, str] = {
+    "A rate of your own counters, only of one service": """\
+rollout: search-answers
+control: model-old
+canary: model-new
+match: {service: search}
+rules:
+  empty_answer_rate:
+    events: 'answers_total{kind="empty"}'
+    trials: answers_total
+    max_increase: 2pp
+    floor: 0.5%              # below this nobody minds, whatever control has
+""",
+    "A quantile of your own histogram": """\
+rollout: first-token
+control: model-old
+canary: model-new
+rules:
+  first_token_p90:
+    histogram: llm_first_token_seconds
+    quantile: 0.9
+    max_ratio: 1.5
+    max_increase: 200ms      # over both: 1.5 times as slow, and by at least 200 ms
+""",
+    "A free query per cohort": """\
+rollout: answer-quality
+control: model-old
+canary: model-new
+rules:
+  bad_answers:
+    query:
+      control: avg(judge_bad_share{model="model-old"})
+      canary: avg(judge_bad_share{model="model-new"})
+    unit: percent            # the query yields 0.02 for 2 %
+    max_increase: 3pp
+""",
+    "Metrics of your own for the standard signals": """\
+rollout: translations
+control: eu-1
+canary: eu-2
+metrics:
+  requests: translate_requests_total
+  errors: '{code=~"5.."}'    # narrows the counters of requests
+  latency: translate_duration_seconds
+cohorts:
+  control: {deployment: eu-1}
+  canary: {deployment: eu-2}
+rules:
+  error_rate: {max: 1%, even_if_control_is_bad: true}
+  latency_p99: {max: 8s}
+""",
+    "LiteLLM, with refusals counted by your own service": """\
+rollout: proxy
+control: azure/gpt-old
+canary: azure/gpt-new
+metrics: litellm
+rules:
+  error_rate: {max: 2%}
+  latency_p95: {max_ratio: 1.5}
+  refusal_rate:
+    events: llm_refusals_total
+    trials: llm_requests_total
+    cohorts: {control: {model: azure/gpt-old}, canary: {model: azure/gpt-new}}
+    max_increase: 5pp
+""",
+    "vLLM, a job per model": """\
+rollout: self-hosted
+control: llama-old
+canary: llama-new
+metrics: vllm
+cohorts: {control: {job: vllm-old}, canary: {job: vllm-new}}
+rules:
+  error_rate: {max: 2%}
+  latency_p95: {max_ratio: 1.5}
+""",
+}
+
+
+def reference() -> str:
+    """The text of ``docs/rules.md``."""
+    sections = (_introduction(), _keys(), _rules(), _units(), _presets(), _examples(), _refusals())
+    return "".join(f"{line}\n" for section in sections for line in section)
+
+
+def _introduction() -> Iterator[str]:
+    yield "# Rule files"
+    yield ""
+    yield "<!-- Generated: `python -m killswitch.rules.reference`. Change the schema's descriptions, not this file. -->"
+    yield ""
+    yield "One YAML file a rollout, in a folder (a ConfigMap). `killswitch check rules/` prints every error of every"
+    yield "file, each with file, line and a fix, and exits with 2. Everything but three names has a default:"
+    yield ""
+    yield from _fenced(SMALLEST)
+    yield "`rules/support-copilot.yaml` is the same with every default written out. The first line gives editors"
+    yield "completion and checks from `rules/killswitch.schema.json`."
+    yield ""
+
+
+def _keys() -> Iterator[str]:
+    sections: tuple[tuple[str, type[BaseModel], str], ...] = (
+        ("Keys of a file", RuleFile, ""),
+        ("Keys of a rule", RuleSpec, "`rules.<name>`: "),
+        ("Keys of `metrics`", MetricsSpec, ""),
+        ("Keys of `cohorts`", CohortsSpec, ""),
+        ("Keys of `page`", PageSpec, ""),
+    )
+    for title, model, prefix in sections:
+        yield f"## {title}"
+        yield ""
+        yield f"{prefix}{' '.join((model.__doc__ or '').split())}"
+        yield ""
+        yield "| key | default | what it is | for example |"
+        yield "|---|---|---|---|"
+        for name, known in model.model_fields.items():
+            examples = ", ".join(f"`{_yaml(example)}`" for example in known.examples or ())
+            cells = (f"`{known.alias or name}`", _default(name, known), known.description or "", examples)
+            yield f"| {' | '.join(map(_cell, cells))} |"
+        yield ""
+
+
+def _rules() -> Iterator[str]:
+    (rollout,) = load_text(SMALLEST.encode()).rollouts
+    yield "## The four default rules"
+    yield ""
+    yield "| rule | trips when the canary is |"
+    yield "|---|---|"
+    for rule in rollout.rules:
+        yield f"| `{rule.name}` | {limits_in_words(rule)} |"
+    yield ""
+    yield "Bounds compose: the canary is over a rule when it is over *every* bound the rule states. `max` alone implies"
+    yield '"and worse than control", because routing back to an equally bad control helps nobody;'
+    yield "`even_if_control_is_bad: true` drops that. `latency_p50`, `latency_p99` and so on name other quantiles."
+    yield ""
+    yield f"`decide` is `{DEFAULT_DECIDE.value}` when a file does not say. `for` belongs to `threshold` and is refused"
+    yield "beside `evidence`, which needs no waiting rule."
+    yield ""
+
+
+def _units() -> Iterator[str]:
+    yield "## Units"
+    yield ""
+    yield "| what | written | not |"
+    yield "|---|---|---|"
+    yield "| a percent (`max` and `floor` of rates) | `2%` | `0.02`, `2` |"
+    yield "| percentage points (`max_increase` of rates) | `5pp` | `5%`, which could mean 5 % of control's rate |"
+    yield "| a ratio (`max_ratio`) | `1.5` | `150%`; `0.5`, which would trip a canary as good as control |"
+    yield "| a duration | `250ms`, `90s`, `5m`, `1h30m`, `1d` | `300` |"
+    yield "| a budget (`false_trips`) | `1% per day`, `5% per week` | `1%` |"
+    yield ""
+
+
+def _presets() -> Iterator[str]:
+    yield "## Presets"
+    yield ""
+    for preset in PRESETS.values():
+        yield f"### `{preset.name}`"
+        yield ""
+        yield preset.about
+        yield ""
+        yield "| measure | read from |"
+        yield "|---|---|"
+        metrics = preset.metrics
+        yield f"| requests | {_selectors(metrics.requests)} |"
+        for measure in ("errors", "refusals", "thumbs_down"):
+            yield f"| {measure} | {_selectors(metrics.events.get(measure))} |"
+        unit = "seconds" if metrics.latency_unit == 1.0 else "milliseconds"
+        yield f"| latency | {_selectors((metrics.latency,) if metrics.latency else None)} ({unit}) |"
+        yield f"| cohorts | {_cohorts(preset)} |"
+        yield ""
+        yield f"**Mind:** {preset.trap}"
+        yield ""
+    yield "A rule that needs a metric its preset lacks is refused, with the key that would name one. The default rules"
+    yield "leave it out, and `check` says so."
+    yield ""
+
+
+def _cohorts(preset: Preset) -> str:
+    if preset.tells_apart is None:
+        return "must be named by `cohorts:`"
+    if preset.tells_apart == "cohort":
+        return '`cohort="control"` and `cohort="canary"`'
+    latency = f", for latency by `{preset.latency_label}`" if preset.latency_label else ""
+    return f"by `{preset.tells_apart}`, which holds the model's name{latency}"
+
+
+def _examples() -> Iterator[str]:
+    yield "## Signals of your own"
+    yield ""
+    for title, text in EXAMPLES.items():
+        yield f"### {title}"
+        yield ""
+        yield from _fenced(text)
+
+
+def _refusals() -> Iterator[str]:
+    yield "## What is refused"
+    yield ""
+    yield "Unknown keys, keys that stand twice, two files with one rollout, a folder without rule files, files over"
+    yield "256 kB, anything but UTF-8, YAML anchors, aliases and tags, nesting deeper than any key goes, and regular"
+    yield "expressions that Prometheus would refuse. Label names, metric names and matchers are read by a strict grammar"
+    yield "and quoted again when a query is made, so that they cannot change its shape; what `query:` says is asked as"
+    yield "it stands, alone. Plain scalars follow YAML 1.2: `no` is a text, `1:30` is not a number."
+
+
+def _fenced(text: str) -> Iterator[str]:
+    yield "```yaml"
+    yield text.rstrip("\n")
+    yield "```"
+    yield ""
+
+
+def _selectors(selectors: tuple[Selector, ...] | None) -> str:
+    return _cell(" + ".join(f"`{selector_in_words(s)}`" for s in selectors)) if selectors else "none"
+
+
+def _default(name: str, known: FieldInfo) -> str:
+    if known.is_required():
+        return "required"
+    if known.default is PydanticUndefined:
+        return "`cohort-labels`" if name == "metrics" else ""
+    return "" if known.default in (None, ()) else f"`{_yaml(known.default)}`"
+
+
+def _yaml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_yaml(part)}" for key, part in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with ``--check`` compare; the exit code."""
+    current = {DOCS: reference(), SCHEMA: json_schema_text()}
+    if "--check" in arguments:
+        stale = [path for path, text in current.items() if not path.exists() or path.read_text("utf-8") != text]
+        for path in stale:
+            sys.stderr.write(f"{path} is not current: run `python -m killswitch.rules.reference` and commit it\n")
+        return 1 if stale else 0
+    for path, text in current.items():
+        path.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,319 @@
+"""The kinds of value a rule file holds: one reader each, with the JSON Schema an editor checks it by.
+
+A reader takes what YAML gave and returns the parsed value, or raises with *what* is wrong and a *fix*.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from killswitch.errors import BadDocument
+from killswitch.flag import check_rollout_name
+from killswitch.model import Decide, Matcher, Mode
+from killswitch.rules.presets import PRESETS
+from killswitch.rules.selectors import (
+    LABEL_PATTERN,
+    METRIC_PATTERN,
+    matchers_from_mapping,
+    parse_matchers,
+    parse_selector,
+)
+from killswitch.rules.units import (
+    Kind,
+    Quantity,
+    format_duration,
+    parse_as,
+    parse_budget,
+    parse_duration,
+    parse_quantity,
+    shown,
+)
+
+DAY = 86400.0
+MENTION_PATTERN = r"<(@[^<>|\s]+|!subteam\^[^<>|\s]+(\|[^<>|]+)?|!here|!channel|!everyone)>"
+
+
+class Wrong(ValueError):  # noqa: N818  # reads as what it says at each raise
+    """A value is refused: ``what`` is wrong, and the ``fix``."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        self.what = what
+        self.fix = fix
+        super().__init__(f"{what}; fix: {fix}")
+
+
+# --- one reader a kind of value -----------------------------------------------------------------
+
+
+def _name(value: object) -> str:
+    text = _text(value)
+    try:
+        return check_rollout_name(text)
+    except BadDocument:
+        raise Wrong(
+            f"{shown(text)} cannot name a rollout",
+            "use 1 to 63 of a-z 0-9 . _ - and begin and end with a letter or digit",
+        ) from None
+
+
+def _text(value: object, longest: int = 200) -> str:
+    if not isinstance(value, str):
+        said = "a list or mapping" if isinstance(value, list | dict) else json.dumps(value)
+        raise Wrong(f"{said} is not a text", "put it in quotes")
+    if not value.strip() or not value.isprintable() or len(value) > longest:
+        raise Wrong(f"{shown(value)} is refused", f"use 1 to {longest} printable characters on one line")
+    return value
+
+
+def _query(value: object) -> str:
+    text = _text(value.strip() if isinstance(value, str) else value, 4000)
+    opened = re.sub(r'"(?:[^"\\]|\\.)*"' + r"|'(?:[^'\\]|\\.)*'|`[^`]*`", "", text)
+    if any(opened.count(left) != opened.count(right) for left, right in ("()", "[]", "{}")) or set(opened) & set(
+        "\"'`#"
+    ):
+        raise Wrong(f"{shown(text)} is not whole PromQL", "close its brackets and quotes, and leave comments out")
+    return text
+
+
+def _duration(shortest: float, longest: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        seconds = parse_duration(value)
+        if not shortest <= seconds <= longest:
+            raise Wrong(
+                f"{shown(value)} is out of range",
+                f"use {format_duration(shortest) if shortest else 'zero'} to {format_duration(longest)}",
+            )
+        return seconds
+
+    return read
+
+
+def _integer(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Wrong(f"{shown(value)} is not a whole number", f"write a number from {least} to {most:,}")
+        if not least <= value <= most:
+            raise Wrong(f"{value} is out of range", f"write a number from {least} to {most:,}")
+        return value
+
+    return read
+
+
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong(f"{shown(value)} is neither true nor false", "write true or false")
+    return value
+
+
+def _one_of(*words: str) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        if value not in words or not isinstance(value, str):
+            close = difflib.get_close_matches(str(value).lower(), words, 1, 0.5)
+            fix = f"did you mean {close[0]}? It is one of {', '.join(words)}" if close else f"use {' or '.join(words)}"
+            raise Wrong(f"{shown(value)} is not known", fix)
+        return value
+
+    return read
+
+
+def _budget(value: object) -> float:
+    share = parse_budget(value)
+    if not 0.0 < share <= 0.5:
+        raise Wrong(f"{shown(value)} is out of range", "use more than 0% and at most 50% per day")
+    return share
+
+
+def _when_blind(value: object) -> float | None:
+    if value == "hold":
+        return None
+    if isinstance(value, dict) and list(value) == ["trip_after"]:
+        return _duration(1.0, DAY)(value["trip_after"])
+    raise Wrong("neither hold nor {trip_after: …}", "write `hold`, or `{trip_after: 10m}` to trip when blind so long")
+
+
+def _quantile(value: object) -> float:
+    quantity = parse_quantity(value)
+    if quantity.kind not in (Kind.RATIO, Kind.PERCENT) or not 0.0 < quantity.value < 1.0:
+        raise Wrong(f"{shown(value)} is not a quantile", "write it as in 0.95, between 0 and 1")
+    return quantity.value
+
+
+def _url(value: object) -> str:
+    text = _text(value, 2000)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s<>|\"`]", text):
+        raise Wrong(f"{shown(text)} is not a link", "write it as in https://wiki.example.org/runbook")
+    return text
+
+
+def _mention(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(rf"{MENTION_PATTERN}(\s+{MENTION_PATTERN})*", text):
+        raise Wrong(
+            f"{shown(text)} rings nobody's phone",
+            "write Slack's own form: '<!here>', '<@U012AB3CD>' (a user) or '<!subteam^S012AB3CD>' (a group)",
+        )
+    return text
+
+
+def _channel(value: object) -> str:
+    text = _text(value, 100)
+    if not re.fullmatch(r"#[^\s#@<>,]{1,80}|[CGD][A-Z0-9]{2,20}", text):
+        raise Wrong(f"{shown(text)} is not a Slack channel", 'write "#channel" (in quotes) or its id, as in C012AB3CD')
+    return text
+
+
+PartialSelector = tuple[str | None, tuple[Matcher, ...]]
+
+
+def _selectors(value: object) -> tuple[PartialSelector, ...]:
+    texts = value if isinstance(value, list) else [value]
+    if not 1 <= len(texts) <= 20:
+        raise Wrong(f"{len(texts)} selectors", "name 1 to 20")
+    return tuple(parse_selector(_text(text, 4000)) for text in texts)
+
+
+def _selector(value: object) -> PartialSelector:
+    return parse_selector(_text(value, 4000))
+
+
+def _matchers(value: object) -> tuple[Matcher, ...]:
+    if isinstance(value, dict):
+        return matchers_from_mapping(value)
+    return parse_matchers(_text(value, 8000))
+
+
+def _pattern(pattern: str, what: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        text = _text(value)
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise Wrong(f"{shown(text)} is not {what}", f"use what matches {pattern}")
+        return text
+
+    return read
+
+
+# --- the kinds of value, with their JSON Schema -------------------------------------------------
+
+_QUANTITY = r"^[0-9]+(\.[0-9]+)? ?"
+DURATION_SCHEMA = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? ?(ms|s|m|h|d) ?)+$"}
+_MATCHERS_SCHEMA = {
+    "anyOf": [
+        {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{LABEL_PATTERN}$"},
+            "additionalProperties": {
+                "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+            },
+        },
+        {"type": "string", "description": 'matchers as in PromQL: service=~"a|b", env!="dev"'},
+    ]
+}
+_SELECTOR_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 4000}
+_SELECTORS_SCHEMA = {
+    "anyOf": [_SELECTOR_SCHEMA, {"type": "array", "items": _SELECTOR_SCHEMA, "minItems": 1, "maxItems": 20}]
+}
+_LIMIT_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": _QUANTITY + r"(%|pp|x)?$"},
+        DURATION_SCHEMA,
+        {"type": "number", "minimum": 0},
+    ]
+}
+
+
+def _words_schema(*words: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(words)})
+
+
+Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})]
+Limit = Annotated[Quantity | None, PlainValidator(parse_quantity), WithJsonSchema(_LIMIT_SCHEMA)]
+Ratio = Annotated[
+    Quantity | None,
+    PlainValidator(lambda value: parse_as(Kind.RATIO, value)),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 1}, {"type": "string", "pattern": _QUANTITY + "x?$"}]}
+    ),
+]
+Switch = Annotated[bool, PlainValidator(_switch), WithJsonSchema({"type": "boolean"})]
+Ticks = Annotated[
+    int | None, PlainValidator(_integer(1, 100)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})
+]
+Duration = Annotated[float | None, PlainValidator(_duration(0.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
+Window = Annotated[float, PlainValidator(_duration(1.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
+Selectors = Annotated[tuple[PartialSelector, ...] | None, PlainValidator(_selectors), WithJsonSchema(_SELECTORS_SCHEMA)]
+OneSelector = Annotated[PartialSelector | None, PlainValidator(_selector), WithJsonSchema(_SELECTOR_SCHEMA)]
+Matchers = Annotated[tuple[Matcher, ...], PlainValidator(_matchers), WithJsonSchema(_MATCHERS_SCHEMA)]
+Query = Annotated[str, PlainValidator(_query), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 4000})]
+Link = Annotated[str | None, PlainValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
+
+
+SignalUnit = Annotated[
+    Literal["seconds", "milliseconds", "percent", "number"] | None,
+    PlainValidator(_one_of("seconds", "milliseconds", "percent", "number")),
+    _words_schema("seconds", "milliseconds", "percent", "number"),
+]
+BucketUnit = Annotated[
+    Literal["seconds", "milliseconds"] | None,
+    PlainValidator(_one_of("seconds", "milliseconds")),
+    _words_schema("seconds", "milliseconds"),
+]
+Severity = Annotated[
+    Literal["critical", "error", "warning", "info"],
+    PlainValidator(_one_of("critical", "error", "warning", "info")),
+    _words_schema("critical", "error", "warning", "info"),
+]
+Bursts = Annotated[Literal["short", "long"], PlainValidator(_one_of("short", "long")), _words_schema("short", "long")]
+Deciding = Annotated[Decide, PlainValidator(lambda value: Decide(_one_of(*Decide)(value))), _words_schema(*Decide)]
+Running = Annotated[Mode, PlainValidator(lambda value: Mode(_one_of(*Mode)(value))), _words_schema(*Mode)]
+PresetName = Annotated[str | None, PlainValidator(_one_of(*PRESETS)), _words_schema(*PRESETS)]
+RolloutName = Annotated[
+    str,
+    PlainValidator(_name),
+    WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"}),
+]
+MetricName = Annotated[
+    str | None,
+    PlainValidator(_pattern(METRIC_PATTERN, "a metric name as Prometheus shows it")),
+    WithJsonSchema({"type": "string", "pattern": f"^{METRIC_PATTERN}$"}),
+]
+Quantile = Annotated[
+    float | None,
+    PlainValidator(_quantile),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
+Requests = Annotated[
+    int, PlainValidator(_integer(1, 10**9)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**9})
+]
+Budget = Annotated[
+    float, PlainValidator(_budget), WithJsonSchema({"type": "string", "pattern": _QUANTITY + "% per (day|week)$"})
+]
+WhenBlind = Annotated[
+    float | None,
+    PlainValidator(_when_blind),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": "hold"},
+                {
+                    "type": "object",
+                    "properties": {"trip_after": DURATION_SCHEMA},
+                    "required": ["trip_after"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+Channel = Annotated[str | None, PlainValidator(_channel), WithJsonSchema({"type": "string"})]
+Mention = Annotated[str | None, PlainValidator(_mention), WithJsonSchema({"type": "string"})]
