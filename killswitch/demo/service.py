@@ -1,7 +1,7 @@
 """A simulated LLM service, as a process: ``python -m killswitch.demo.service --store URL --rollout NAME``.
 
-Users of `killswitch.demo.traffic` are routed by the sticky hash under the real flag, the model that serves
-them answers as it would, and what happened is counted in the cohort schema. After a while, or when told to,
+Users of `killswitch.demo.traffic` are routed by the SDK's router under the real flag, the model that serves
+them answers as it would, and what happened is counted by the SDK's metrics. After a while, or when told to,
 the canary's model gets worse. How time passes is told in `killswitch.demo.pace`.
 
 HTTP, on loopback only:
@@ -32,13 +32,11 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from killswitch.demo.counters import MOST_USERS, CohortCounters
 from killswitch.demo.pace import Pace
-from killswitch.demo.simulation import Simulation
+from killswitch.demo.simulation import MOST_USERS, SimulatedClock, Simulation, cohort_metrics
 from killswitch.demo.traffic import SLOT, Regression, World
 from killswitch.errors import BadDocument, KillswitchError
 from killswitch.flag import check_rollout_name
-from killswitch.model import Cohort
 from killswitch.router import Router
 
 RATE = 200.0  # requests a simulated second: at 5 % the canary gets 3,000 in a window of 5 minutes
@@ -159,7 +157,7 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     registry = CollectorRegistry()
-    models = ((chosen.control, Cohort.CONTROL.value), (chosen.canary, Cohort.CANARY.value))
+    clock = SimulatedClock()
     try:
         router = Router(chosen.rollout, store=chosen.store)
     except KillswitchError as error:
@@ -168,7 +166,8 @@ def main(words: Sequence[str] | None = None) -> int:
     simulation = Simulation(
         world=World(seed=chosen.seed, rate=chosen.rate, users=chosen.users),
         route=router.route,
-        counters=CohortCounters(registry, models),
+        metrics=cohort_metrics(router, registry, clock),
+        clock=clock,
         canary_model=chosen.canary,
         regression=chosen.regression,
         regression_at=None if chosen.regression is Regression.NONE else chosen.regress_after,

@@ -1,4 +1,8 @@
-"""The simulated service itself: who serves which request, what came of it, counted slot by slot.
+"""The simulated service itself: who serves which request, and what came of it.
+
+It uses the SDK as any service does, a router and `CohortMetrics`, but no real time passes while a request is
+served: the metrics' clock is `SimulatedClock`, which is set to a request's begin and then to its end. So a
+latency is recorded without being slept, and "a user's first request in five minutes" means simulated minutes.
 
 No I/O, clock or thread of its own; `killswitch.demo.service` makes a process of it.
 """
@@ -9,12 +13,17 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+
+from prometheus_client import CollectorRegistry
 
 from killswitch.demo.traffic import HEALTHY, REGRESSED, SLOT, Answer, Regression, Request, World
 from killswitch.model import Cohort
-from killswitch.router.routing import Route
+from killswitch.router import CohortMetrics, Outcome, Route, ServedRequest
+from killswitch.router.instruments import PrometheusInstruments
+from killswitch.router.judged import PERIOD, RecentlySeen
+from killswitch.router.metrics import Routes
 
+MOST_USERS = 1_000_000  # whose last judged request is remembered
 RECENT = 30.0  # simulated seconds over which the canary's share is taken
 
 
@@ -51,14 +60,24 @@ class State:
     revision: int = 0
 
 
-class Counters(Protocol):
-    """Where what happened is counted for the metric store."""
+class SimulatedClock:
+    """Simulated seconds since the world began; whoever lives through them sets ``now``."""
 
-    def answered(self, route: Route, request: Request, answer: Answer) -> bool:
-        """Count one answer; whether the request is a judged one."""
-        ...
+    def __init__(self) -> None:
+        self.now = 0.0
 
-    def thumbs_down(self, route: Route, *, judged: bool) -> None: ...
+    def __call__(self) -> float:
+        return self.now
+
+
+def cohort_metrics(router: Routes, registry: CollectorRegistry, clock: SimulatedClock) -> CohortMetrics:
+    """The SDK's metrics, on simulated time."""
+    return CohortMetrics(
+        router,
+        instruments=PrometheusInstruments.of(registry),
+        first_requests=RecentlySeen(PERIOD, capacity=MOST_USERS, clock=clock),
+        clock=clock,
+    )
 
 
 class Simulation:
@@ -72,18 +91,20 @@ class Simulation:
         *,
         world: World,
         route: Callable[[str], Route],
-        counters: Counters,
+        metrics: CohortMetrics,
+        clock: SimulatedClock,
         canary_model: str,
         regression: Regression = Regression.NONE,
         regression_at: float | None = None,
     ) -> None:
         self._world = world
         self._route = route
-        self._counters = counters
+        self._metrics = metrics
+        self._clock = clock
         self._canary_model = canary_model
         self._regression = (regression, regression_at)
         self._slot = 0
-        self._feedback: list[tuple[float, int, Route, bool]] = []
+        self._feedback: list[tuple[float, int, ServedRequest]] = []
         self._feedback_given = 0
         self._recent: deque[tuple[int, int]] = deque(maxlen=round(RECENT / SLOT))
         self._totals = {cohort: _Totals() for cohort in Cohort}
@@ -112,24 +133,28 @@ class Simulation:
             self._report(end, until, regression, regression_at)
 
     def _serve(self, request: Request, route: Route, answer: Answer) -> None:
-        judged = self._counters.answered(route, request, answer)
+        self._clock.now = request.at
+        served = self._metrics.request(route, user=request.user)
+        self._clock.now = request.at + answer.latency_ms / 1000.0
+        served.ends_as(answer.outcome)
+        served.tokens(answer.completion_tokens)
+        served.end()
         totals = self._totals[route.cohort]
         totals.requests += 1
-        totals.errors += answer.outcome == "error"
-        totals.refused += answer.outcome == "refused"
+        totals.errors += answer.outcome is Outcome.ERROR
+        totals.refused += answer.outcome is Outcome.REFUSED
         if answer.thumbs_down_after is not None:
-            self._feedback_given += 1  # breaks ties, so that the heap never compares routes
-            due = request.at + answer.thumbs_down_after
-            heapq.heappush(self._feedback, (due, self._feedback_given, route, judged))
+            self._feedback_given += 1  # breaks ties, so that the heap never compares requests
+            heapq.heappush(self._feedback, (request.at + answer.thumbs_down_after, self._feedback_given, served))
         self._last_route = route
         if route.cohort is Cohort.CANARY:
             self._last_canary_at = request.at
 
     def _collect_feedback(self, until: float) -> None:
         while self._feedback and self._feedback[0][0] <= until:
-            _, _, route, judged = heapq.heappop(self._feedback)
-            self._counters.thumbs_down(route, judged=judged)
-            self._totals[route.cohort].thumbs_down += 1
+            _, _, served = heapq.heappop(self._feedback)
+            served.thumbs_down()
+            self._totals[served.route.cohort].thumbs_down += 1
 
     def _report(self, at: float, until: float, regression: Regression, regression_at: float | None) -> None:
         canary = sum(slot[0] for slot in self._recent)

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from killswitch.router import Outcome
+
 SLOT = 0.5  # simulated seconds that are drawn together
 DAY = 86_400.0
 START_HOUR = 10.0  # late morning: traffic rises while one looks
@@ -75,12 +77,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. ``outcome`` is ``ok``, ``error`` or ``refused``.
+    """What came back: ``OK``, ``ERROR`` or ``REFUSED``.
 
     ``thumbs_down_after``: simulated seconds until the user says it was bad, None for never.
     """
 
-    outcome: str
+    outcome: Outcome
     latency_ms: float
     completion_tokens: int
     thumbs_down_after: float | None = None
@@ -127,11 +129,11 @@ class World:
         busy = 1.0 + 0.1 * (day_factor(request.at) - 1.0)  # a little slower in busy hours
         latency = busy * behaviour.latency_median_ms * math.exp(behaviour.latency_sigma * request.slowness)
         if request.error < behaviour.error_rate * wander:
-            return Answer("error", latency, 0)
+            return Answer(Outcome.ERROR, latency, 0)
         if request.refusal < behaviour.refusal_rate * wander:
             # nobody likes a refusal either; but then two rules fire at once, and the demo shows one at a time
-            return Answer("refused", latency, min(request.completion_tokens, REFUSAL_TOKENS))
-        return Answer("ok", latency, request.completion_tokens, _thumbs_down_after(request, behaviour, wander))
+            return Answer(Outcome.REFUSED, latency, min(request.completion_tokens, REFUSAL_TOKENS))
+        return Answer(Outcome.OK, latency, request.completion_tokens, _thumbs_down_after(request, behaviour, wander))
 
 
 def _thumbs_down_after(request: Request, behaviour: Behaviour, wander: float) -> float | None:
