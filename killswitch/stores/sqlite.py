@@ -1,0 +1,370 @@
+"""The embedded flag store: one SQLite file, for the processes of one machine.
+
+Several processes may use the file at once; SQLite's write-ahead log lets readers go on while one
+writes. History is not kept: a revision numbers the last change of each key and no more.
+
+Leases are points on the machine's monotonic clock, which all its processes share and nobody sets. A
+restart of the machine begins a new clock, and ends every lease. What stands under an ended lease is
+gone for every reader at once; the next writer takes it out of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
+from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
+from killswitch.stores.limits import check_commit
+
+# "kill", so that another program's database is not taken for ours
+_APPLICATION_ID: Final = 0x6B696C6C
+_FORMAT: Final = 1
+_SCHEMA: Final = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS store (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
+INSERT OR IGNORE INTO store VALUES (1, 1);
+CREATE TABLE IF NOT EXISTS leases (
+    id INTEGER PRIMARY KEY, ttl REAL NOT NULL, boot TEXT NOT NULL, expires REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS items (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, mod_revision INTEGER NOT NULL, lease INTEGER
+) WITHOUT ROWID;
+PRAGMA application_id = 0x6B696C6C;
+PRAGMA user_version = 1;
+COMMIT;
+"""
+# `alive` is `SqliteStore._alive`. Not LIKE for prefixes: that takes % and _ in them for wildcards.
+_GET: Final = """
+SELECT key, value, mod_revision FROM items
+WHERE key = ? AND (lease IS NULL OR lease IN (SELECT id FROM leases WHERE alive(boot, ttl, expires)))
+"""
+_LIST: Final = """
+SELECT key, value, mod_revision FROM items
+WHERE key >= :prefix AND substr(key, 1, length(:prefix)) = :prefix
+AND (lease IS NULL OR lease IN (SELECT id FROM leases WHERE alive(boot, ttl, expires)))
+ORDER BY key
+"""
+# where the boot has no name: how far two processes' readings of one clock may lie apart
+_SLACK: Final = 60.0  # seconds
+
+
+class SqliteStore:
+    """`killswitch.stores.Store` in one file. Safe from any thread, in several processes, across a fork.
+
+    ``timeout``: seconds a call waits at most for others to let go of the file. ``clock``: monotonic
+    seconds, the same for all processes of the machine. The file is made at the first call.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, timeout: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path = Path(path).absolute()
+        self._timeout = timeout
+        self._clock = clock
+        self._boot = _boot()
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        _stores.add(self)
+
+    # --- Store
+
+    def get(self, key: str) -> Item | None:
+        with self._reading() as connection:
+            row = connection.execute(_GET, (key,)).fetchone()
+        return None if row is None else Item(*row)
+
+    def list(self, prefix: str) -> Snapshot:
+        with self._reading() as connection:
+            rows = connection.execute(_LIST, {"prefix": prefix}).fetchall()
+            return Snapshot(tuple(Item(*row) for row in rows), _revision(connection))
+
+    def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
+        """As `Store.commit`; also Lost when a lease named in ``writes`` has ended. Raises Refused if too large."""
+        check_commit(compares, writes)
+        with self._writing() as connection:
+            if not all(_holds(connection, compare) for compare in compares):
+                return Lost()
+            leases = {write.lease.id for write in writes if isinstance(write, Put) and write.lease is not None}
+            if not all(_is_granted(connection, lease) for lease in leases):
+                return Lost()
+            revision = _revision(connection)
+            if not writes:
+                return Committed(revision)
+            revision = _advance(connection)
+            for write in writes:
+                _write(connection, write, revision)
+            return Committed(revision)
+
+    def grant(self, ttl: float) -> Lease:
+        before = self._clock()
+        with self._writing() as connection:
+            # etcd's leases are 63-bit numbers, never 0
+            lease = Lease(secrets.randbits(62) + 1, ttl, before + ttl)
+            connection.execute(
+                "INSERT INTO leases (id, ttl, boot, expires) VALUES (?, ?, ?, ?)",
+                (lease.id, ttl, self._boot, self._clock() + ttl),
+            )
+        return lease
+
+    def keep_alive(self, lease: Lease) -> Lease | None:
+        before = self._clock()
+        try:
+            with self._writing() as connection:
+                if not _is_granted(connection, lease.id):
+                    return None
+                connection.execute("UPDATE leases SET expires = ? + ttl WHERE id = ?", (self._clock(), lease.id))
+        except OutcomeUnknown as error:
+            # whoever asked counts on the old end; a later one does no harm
+            raise Unavailable(str(error)) from error
+        return Lease(lease.id, lease.ttl, before + lease.ttl)
+
+    def revoke(self, lease: Lease) -> None:
+        """End the lease and delete its keys; nothing when it had ended."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM leases WHERE id = ?", (lease.id,))
+            _sweep(connection)
+
+    def close(self) -> None:
+        with self._holding(Deadline(self._timeout)):
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    # --- how
+
+    def _alive(self, boot: str, ttl: float, expires: float) -> bool:
+        now = self._clock()
+        if boot != self._boot or expires <= now:
+            return False
+        # a clock that began again shows in an end further ahead than a lease reaches
+        return bool(boot) or expires <= now + ttl + _SLACK
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        # IMMEDIATE: a read lock cannot be made a write lock once another has written
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            ended = connection.execute("DELETE FROM leases WHERE NOT alive(boot, ttl, expires)").rowcount
+            if ended:
+                _sweep(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        deadline = Deadline(self._timeout)
+        with self._holding(deadline):
+            try:
+                connection = self._open(deadline)
+                connection.execute(begin)
+            except sqlite3.Error as error:
+                self._abandon()
+                raise self._failure(error) from error
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                self._abandon()
+                raise self._failure(error) from error
+            except BaseException:
+                connection.rollback()
+                raise
+            try:
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._abandon()
+                if begin != "BEGIN" and error.sqlite_errorname.startswith("SQLITE_IOERR"):
+                    # what reached the disk before it failed may be found there after a crash
+                    raise OutcomeUnknown(
+                        f"{self._failure(error)}; the change may have been made: read again"
+                    ) from error
+                raise self._failure(error) from error
+
+    @contextlib.contextmanager
+    def _holding(self, deadline: Deadline) -> Iterator[None]:
+        lock = self._lock
+        if not lock.acquire(timeout=deadline.remaining()):
+            raise Unavailable(f"flag store {self._path}: other threads keep it busy")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _open(self, deadline: Deadline) -> sqlite3.Connection:
+        connection = self._connection
+        if connection is not None and self._replaced():
+            self._abandon()
+            connection = None
+        if connection is None:
+            connection = sqlite3.connect(
+                self._path, timeout=deadline.remaining(), isolation_level=None, check_same_thread=False
+            )
+            self._connection = connection
+            connection.create_function("alive", 3, self._alive)
+            self._prepare(connection, deadline)
+            self._file = _identity(self._path)
+        connection.execute(f"PRAGMA busy_timeout = {int(deadline.remaining() * 1000)}")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection, deadline: Deadline) -> None:
+        """Make or recognise the file. Raises AccessDenied when it is something else."""
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        form = connection.execute("PRAGMA user_version").fetchone()[0]
+        if (application, form) != (_APPLICATION_ID, _FORMAT):
+            empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+            if not empty:
+                self._abandon()
+                raise AccessDenied(
+                    f"flag store {self._path}: this is no flag store of format {_FORMAT}; name another file"
+                )
+            _use_write_ahead_log(connection, deadline)
+            connection.executescript(_SCHEMA)
+        # a trip must outlive a power cut
+        connection.execute("PRAGMA synchronous = FULL")
+
+    def _replaced(self) -> bool:
+        """Whether the file was deleted or replaced beneath us; SQLite would write on into the void."""
+        return _identity(self._path) != self._file
+
+    def _abandon(self) -> None:
+        """After an error, begin with a new connection; closing rolls back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _failure(self, error: sqlite3.Error) -> KillswitchError:
+        kind = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").partition("_")[0]
+        if kind == "CANTOPEN" and not self._path.parent.is_dir():
+            return Unavailable(f"flag store {self._path}: its folder does not exist; make it")
+        failure, why = _FAILURES.get(kind, (Unavailable, str(error)))
+        return failure(f"flag store {self._path}: {why}")
+
+    # --- a connection must not be there while the process forks: SQLite's locks would be in the parent
+    # alone, and the child would believe that it has them
+
+    def _before_fork(self) -> bool:
+        """Let go of the file, and keep others from taking it up; whether that went well in time."""
+        if not self._lock.acquire(timeout=self._timeout):
+            return False
+        self._abandon()
+        return True
+
+    def _after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        # a thread that does not exist on this side may have held it
+        self._lock = threading.Lock()
+
+
+_FAILURES: Final[Mapping[str, tuple[type[KillswitchError], str]]] = {
+    "BUSY": (Unavailable, "another process keeps it locked"),
+    "LOCKED": (Unavailable, "another process keeps it locked"),
+    "FULL": (Unavailable, "the disk is full; make room"),
+    "READONLY": (AccessDenied, "it may not be written; check the permissions of the file and its folder"),
+    "PERM": (AccessDenied, "it may not be opened; check the permissions of the file and its folder"),
+    "CANTOPEN": (AccessDenied, "it cannot be opened; check the permissions of the file and its folder"),
+    "NOTADB": (AccessDenied, "this is no SQLite file; name another file"),
+    "CORRUPT": (Unavailable, "the file is damaged; restore it, or move it away and arm again"),
+}
+
+_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_held: Final[list[SqliteStore]] = []
+
+
+def _let_go() -> None:
+    _held[:] = [store for store in list(_stores) if store._before_fork()]  # noqa: SLF001  the class's own hook
+
+
+def _go_on_in_parent() -> None:
+    for store in _held:
+        store._after_fork_in_parent()  # noqa: SLF001  the class's own hook
+    _held.clear()
+
+
+def _go_on_in_child() -> None:
+    for store in list(_stores):
+        store._after_fork_in_child()  # noqa: SLF001  the class's own hook
+    _held.clear()
+
+
+os.register_at_fork(before=_let_go, after_in_parent=_go_on_in_parent, after_in_child=_go_on_in_child)
+
+
+def _boot() -> str:
+    """What names this run of the machine's clock; empty where the system does not say (see `SqliteStore._alive`)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, deadline: Deadline) -> None:
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here when another process makes the file at the same moment
+            if error.sqlite_errorname != "SQLITE_BUSY" or deadline.expired:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _is_granted(connection: sqlite3.Connection, lease: int) -> bool:
+    """Whether the lease lives; for writers, who have removed the others."""
+    return connection.execute("SELECT 1 FROM leases WHERE id = ?", (lease,)).fetchone() is not None
+
+
+def _revision(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT revision FROM store").fetchone()[0])
+
+
+def _advance(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("UPDATE store SET revision = revision + 1 RETURNING revision").fetchone()[0])
+
+
+def _holds(connection: sqlite3.Connection, compare: Compare) -> bool:
+    row = connection.execute("SELECT mod_revision FROM items WHERE key = ?", (compare.key,)).fetchone()
+    return (0 if row is None else row[0]) == compare.mod_revision
+
+
+def _write(connection: sqlite3.Connection, write: Put | Delete, revision: int) -> None:
+    if isinstance(write, Delete):
+        connection.execute("DELETE FROM items WHERE key = ?", (write.key,))
+    else:
+        connection.execute(
+            "INSERT OR REPLACE INTO items (key, value, mod_revision, lease) VALUES (?, ?, ?, ?)",
+            (write.key, write.value, revision, None if write.lease is None else write.lease.id),
+        )
+
+
+def _sweep(connection: sqlite3.Connection) -> None:
+    """Delete what stands under leases that are no more; like any change, that takes a revision."""
+    gone = connection.execute(
+        "DELETE FROM items WHERE lease IS NOT NULL AND lease NOT IN (SELECT id FROM leases)"
+    ).rowcount
+    if gone:
+        _advance(connection)
