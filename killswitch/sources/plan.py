@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final
 
 from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
@@ -45,6 +44,13 @@ class Sum:
     selector: Selector
     seconds: float
     by_le: bool = False
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.shape, self.selector, self.seconds, self.by_le)))
+
+    def __hash__(self) -> int:
+        return self._hash  # asks are keys of every table, thousands of times a cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +107,16 @@ class Needs:
         return (*self.trials, *self.events, *self.recent)
 
 
-@lru_cache(maxsize=65_536)
-def _sum(shape: Shape, selector: Selector, cohort: tuple[Matcher, ...], seconds: float, by_le: bool) -> Sum:  # noqa: FBT001  a cache key
-    return Sum(shape, Selector(selector.metric, tuple(sorted({*selector.matchers, *cohort}))), seconds, by_le)
-
-
 def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
     """What must be asked for one cohort of ``want``; ``interval`` is the scrape interval in seconds."""
     shape = Shape.STEP if want.range is Range.STEP else Shape.INCREASE
     matchers = want.cohorts.get(cohort, ())
 
     def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Ask, ...]:
-        return tuple(_sum(of, selector, matchers, seconds, by_le) for selector in selectors)
+        return tuple(
+            Sum(of, Selector(each.metric, tuple(sorted({*each.matchers, *matchers}))), seconds, by_le)
+            for each in selectors
+        )
 
     match want.signal:
         case RatioSignal(events, trials):
@@ -227,7 +231,10 @@ def _split(ask: Sum) -> tuple[tuple[Matcher, ...], dict[str, str]]:
 def _portions(
     members: Mapping[tuple[str, ...], Sum], ticks: int, *, by_le: bool
 ) -> Iterator[dict[tuple[str, ...], Sum]]:
-    rows = sorted(members.items(), key=lambda row: row[0])
+    # by the most varied label first, so that a part asks for few combinations that nobody wants
+    variety = [len(set(column)) for column in zip(*members, strict=True)]
+    order = sorted(range(len(variety)), key=lambda position: -variety[position])
+    rows = sorted(members.items(), key=lambda row: [row[0][position] for position in order])
     label_bytes = max(sum(map(len, values)) for values in members)
     series = _BYTES_A_SERIES + label_bytes + ticks * _BYTES_A_POINT
     size = max(1, int(_ANSWER_BYTES / (series * (_BUCKETS if by_le else 1))))

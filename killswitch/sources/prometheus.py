@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain, pairwise
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -44,6 +45,8 @@ class PrometheusSession(BoundedSession):
     def __init__(self, **bounds: Any) -> None:
         super().__init__(**bounds)
         self.hooks["response"] = [_checked]
+        # metric stores are near; packing megabytes each cycle costs them more than sending does
+        self.headers["Accept-Encoding"] = "identity"
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Queries of a thousand rollouts are longer than a URL may be: they go into the body."""
@@ -97,6 +100,8 @@ class Prometheus:
         self._ranges = Ranges(scrape_interval)
         self._learn_at = 0.0
         self._seen = SeenCache()
+        self._assembly: Assembly | None = None
+        self._planned = lru_cache(maxsize=4)(self._plan)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -119,10 +124,17 @@ class Prometheus:
     def read_back(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
         if not ticks:
             return {}
-        assembly = Assembly(wants, ticks, self._known_ranges(ticks[-1], deadline))
-        found = self._answers(assembly.asks(), ticks, deadline)
-        seen = self._look_up(assembly.doubts(found), ticks[0], deadline)
-        return dict(zip(ticks, assembly.readings(found, seen), strict=True))
+        assembly = self._assembled(tuple(wants), self._known_ranges(ticks[-1], deadline))
+        found = self._answers(assembly.asks, ticks, deadline)
+        seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0], deadline)
+        return dict(zip(ticks, assembly.readings(found, seen, len(ticks)), strict=True))
+
+    def _assembled(self, wants: tuple[Want, ...], ranges: Ranges) -> Assembly:
+        """Wants are nearly always those of the cycle before."""
+        assembly = self._assembly
+        if assembly is None or assembly.wants != wants or assembly.ranges != ranges:
+            assembly = self._assembly = Assembly(wants, ranges)
+        return assembly
 
     # --- asking ---
 
@@ -130,19 +142,28 @@ class Prometheus:
         """A column for every ask; a query that fails is the failure of its asks alone."""
         at_most = min(_MOST_POINTS, most_ticks(by_le=any(isinstance(ask, Sum) and ask.by_le for ask in asks)))
         spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
-        queries = plan((ask for ask in asks if isinstance(ask, Sum)), ticks=len(spans[0]))
-        asked: list[Query | Free] = [*queries, *(ask for ask in asks if isinstance(ask, Free))]
-        jobs = [self._threads.submit(self._answer, query, span, deadline) for span in spans for query in asked]
+        jobs = [
+            self._threads.submit(self._answer, query, text, span, deadline)
+            for span in spans
+            for query, text in self._planned(tuple(asks), len(spans[0]), self._ranges)
+        ]
         columns: dict[Ask, list[Column]] = {ask: [] for ask in asks}
         for job in jobs:
             for ask, column in job.result().items():
                 columns[ask].append(column)
         return {ask: _joined(parts, spans) for ask, parts in columns.items()}
 
-    def _answer(self, query: Query | Free, ticks: Sequence[float], deadline: Deadline) -> Mapping[Ask, Column]:
+    @staticmethod
+    def _plan(asks: tuple[Ask, ...], ticks: int, ranges: Ranges) -> list[tuple[Query | Free, str]]:
+        queries = plan((ask for ask in asks if isinstance(ask, Sum)), ticks)
+        free = [(ask, ask.query) for ask in asks if isinstance(ask, Free)]
+        return [*((query, query.text(ranges)) for query in queries), *free]
+
+    def _answer(
+        self, query: Query | Free, text: str, ticks: Sequence[float], deadline: Deadline
+    ) -> Mapping[Ask, Column]:
         asks: Sequence[Ask] = [query] if isinstance(query, Free) else list(query.cells.values())
         step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-        text = query.query if isinstance(query, Free) else query.text(self._ranges)
 
         def points() -> Mapping[Ask, Column]:
             rows = self._rows(text, ticks, step, deadline)

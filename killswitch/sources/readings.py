@@ -36,107 +36,107 @@ Answers = Mapping[Ask, Column]
 
 
 class Assembly:
-    """The wants of one call, and what they need asked at first and, once that is known, secondly."""
+    """What the wants of a call need asked, at first and, once that is known, secondly; and their readings.
 
-    def __init__(self, wants: Sequence[Want], ticks: Sequence[float], ranges: Ranges) -> None:
+    Depends on the wants alone, so that it serves from cycle to cycle.
+    """
+
+    def __init__(self, wants: Sequence[Want], ranges: Ranges) -> None:
         self.wants = tuple(wants)
-        self.ticks = tuple(ticks)
-        self._ranges = ranges
+        self.ranges = ranges
         self._refused = {want.key: problem for want in wants if (problem := _problem(want, ranges)) is not None}
         self._needs: dict[tuple[str, str, str], dict[Cohort, Needs]] = {
             want.key: {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
             for want in wants
             if want.key not in self._refused
         }
-
-    def asks(self) -> list[Ask]:
-        """Every ask of every want, once each."""
-        return list(
+        self._texts = {
+            key: tuple(
+                dict.fromkeys(as_text(ask, ranges) for need in both.values() for ask in (*need.events, *need.trials))
+            )
+            for key, both in self._needs.items()
+        }
+        self.asks: tuple[Ask, ...] = tuple(
             dict.fromkeys(ask for both in self._needs.values() for need in both.values() for ask in need.at_once)
         )
 
-    def doubts(self, answers: Answers) -> list[Ask]:
-        """Which counters' existence must be looked up: absent at the first tick that has trials, never seen before."""
+    def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
+        """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
         doubtful: dict[Ask, None] = {}
         for want in self.wants:
-            if want.key in self._needs and self._is_doubtful(want, answers):
+            if want.key in self._needs and self._is_doubtful(want, answers, ticks):
                 doubtful.update(dict.fromkeys(self._seen_asks(want)))
         return list(doubtful)
 
-    def readings(self, answers: Answers, seen: Answers) -> Iterator[dict[tuple[str, str, str], Reading]]:
+    def readings(self, answers: Answers, seen: Answers, ticks: int) -> Iterator[dict[tuple[str, str, str], Reading]]:
         """One mapping a tick. ``seen`` answers `doubts`, at the first tick."""
-        columns = [self._columns(want, answers, seen) for want in self.wants]
         keys = [want.key for want in self.wants]
-        for row in zip(*columns, strict=True) if columns else ((),) * len(self.ticks):
+        columns = [self._columns(want, answers, seen, ticks) for want in self.wants]
+        for row in zip(*columns, strict=True) if columns else ((),) * ticks:
             yield dict(zip(keys, row, strict=True))
 
-    def _columns(self, want: Want, answers: Answers, seen: Answers) -> Iterable[Reading]:
+    def _columns(self, want: Want, answers: Answers, seen: Answers, ticks: int) -> Iterable[Reading]:
         problem = self._refused.get(want.key)
         if problem is not None:
-            return [Reading(problem, problem, want.seconds)] * len(self.ticks)
-        both = self._needs[want.key]
-        texts = tuple(
-            dict.fromkeys(as_text(ask, self._ranges) for need in both.values() for ask in (*need.events, *need.trials))
+            return [Reading(problem, problem, want.seconds)] * ticks
+        known = self._known_from(want, answers, seen, ticks)
+        canary, control = (
+            _measurements(want, self._needs[want.key][cohort], answers, known, ticks)
+            for cohort in (Cohort.CANARY, Cohort.CONTROL)
         )
-        known = self._known_from(want, answers, seen)
-        canary = self._measurements(want, both[Cohort.CANARY], answers, known)
-        control = self._measurements(want, both[Cohort.CONTROL], answers, known)
-        seconds = want.seconds
+        seconds, texts = want.seconds, self._texts[want.key]
         return [Reading(one, other, seconds, texts) for one, other in zip(canary, control, strict=True)]
 
     # --- absent counters ---
 
-    def _is_doubtful(self, want: Want, answers: Answers) -> bool:
+    def _is_doubtful(self, want: Want, answers: Answers, ticks: int) -> bool:
         if _is_known(want):
             return False
-        first = self._first_seen(want, answers)
-        for need in self._needs[want.key].values():
-            trials = [_points(answers[ask], len(self.ticks)) for ask in need.trials]
-            if any(isinstance(column[at], float) for column in trials for at in range(first)):
-                return True
-        return False
-
-    def _first_seen(self, want: Want, answers: Answers) -> int:
-        """The first tick at which some cohort has events."""
-        length = len(self.ticks)
-        columns = [_points(answers[ask], length) for need in self._needs[want.key].values() for ask in need.events]
-        return min(
-            (next((at for at, point in enumerate(column) if point is not None), length) for column in columns),
-            default=length,
+        first = self._first_seen(want, answers, ticks)
+        if first == 0:
+            return False
+        return any(
+            isinstance(point, float)
+            for need in self._needs[want.key].values()
+            for ask in need.trials
+            for point in _points(answers[ask], ticks)[:first]
         )
 
-    def _known_from(self, want: Want, answers: Answers, seen: Answers) -> int | Unreadable:
+    def _first_seen(self, want: Want, answers: Answers, ticks: int) -> int:
+        """The first tick at which some cohort has events."""
+        columns = [_points(answers[ask], ticks) for need in self._needs[want.key].values() for ask in need.events]
+        return min(next((at for at, point in enumerate(column) if point is not None), ticks) for column in columns)
+
+    def _known_from(self, want: Want, answers: Answers, seen: Answers, ticks: int) -> int | Unreadable:
         """From which tick on an absent event counter means zero."""
         if _is_known(want):
             return 0
-        looked_up = [seen[ask] for ask in self._seen_asks(want) if ask in seen]
-        points = [_points(column, 1)[0] for column in looked_up]
+        points = [_points(seen[ask], 1)[0] for ask in self._seen_asks(want) if ask in seen]
         if any(isinstance(point, float) and point > 0 for point in points):
             return 0
         failed = next((point for point in points if isinstance(point, Unreadable)), None)
-        return failed if failed is not None else self._first_seen(want, answers)
+        return failed if failed is not None else self._first_seen(want, answers, ticks)
 
     def _seen_asks(self, want: Want) -> list[Ask]:
         return [ask for need in self._needs[want.key].values() for ask in need.seen]
 
-    # --- one cohort ---
 
-    def _measurements(
-        self, want: Want, need: Needs, answers: Answers, known_from: int | Unreadable
-    ) -> Iterable[Measurement]:
-        length = len(self.ticks)
-        trials = _combined([_points(answers[ask], length) for ask in need.trials])
-        if isinstance(want.signal, QuerySignal):
-            return [_scalar(point) for point in trials]
-        recent = _combined([_points(answers[ask], length) for ask in need.recent])
-        checked = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
-        if isinstance(want.signal, QuantileSignal):
-            unit = want.signal.unit_seconds
-            return [_histogram(point, unit) for point in checked]
-        events = _combined([_points(answers[ask], length) for ask in need.events])
-        return [
-            _counts(event, trial, at, known_from) for at, (event, trial) in enumerate(zip(events, checked, strict=True))
-        ]
+def _measurements(
+    want: Want, need: Needs, answers: Answers, known_from: int | Unreadable, ticks: int
+) -> Sequence[Measurement]:
+    """One cohort's side of a want, a point a tick."""
+    trials = _combined([_points(answers[ask], ticks) for ask in need.trials])
+    if isinstance(want.signal, QuerySignal):
+        return [_scalar(point) for point in trials]
+    recent = _combined([_points(answers[ask], ticks) for ask in need.recent])
+    present = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
+    if isinstance(want.signal, QuantileSignal):
+        unit = want.signal.unit_seconds
+        return [_histogram(point, unit) for point in present]
+    events = _combined([_points(answers[ask], ticks) for ask in need.events])
+    return [
+        _counts(event, trial, at, known_from) for at, (event, trial) in enumerate(zip(events, present, strict=True))
+    ]
 
 
 def _problem(want: Want, ranges: Ranges) -> Unreadable | None:

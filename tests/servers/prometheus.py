@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import urllib.error
@@ -22,6 +23,9 @@ from typing import Any, Self
 
 from tests.servers.etcd import free_ports, wait_until
 
+# `make compat` names another version's programs
+PROMETHEUS = os.environ.get("KILLSWITCH_TEST_PROMETHEUS", "prometheus")
+PROMTOOL = os.environ.get("KILLSWITCH_TEST_PROMTOOL", "promtool")
 Samples = Iterable[tuple[float, float]]  # Unix seconds, value
 
 
@@ -70,7 +74,7 @@ class PrometheusServer:
         assert self._process is None, "blocks are made while the server is down"
         recording = self.folder / "recording.om"
         recording.write_text(history)
-        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(recording), str(self._data)]
+        command = [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(recording), str(self._data)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
@@ -106,7 +110,7 @@ class PrometheusServer:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    "prometheus",
+                    PROMETHEUS,
                     f"--config.file={self.folder / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self._data}",
                     f"--web.listen-address=127.0.0.1:{self._port}",
