@@ -39,6 +39,7 @@ class Routes(Protocol):
     """What tells which models serve now; a `killswitch.router.Router` is one."""
 
     def routes(self) -> tuple[Route, ...]: ...
+    def on_change(self, listener: Callable[[], None]) -> None: ...
 
 
 class CohortMetrics:
@@ -78,6 +79,8 @@ class CohortMetrics:
         self._warned: set[str] = set()
         self.declare()
         self._instruments.before_scrape(self.declare)
+        if router is not None:
+            router.on_change(self.declare)
 
     # --- requests
 

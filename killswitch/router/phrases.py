@@ -7,7 +7,7 @@ single spaces. `bench/refusals.py` prints precision and recall on a labelled set
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -30,7 +30,7 @@ def _join(*parts: Iterable[str]) -> tuple[str, ...]:
 _PREFACES = (
     *_join(("i'm", "i am", "we're", "we are"), ("", "very", "so", "really", "truly", "deeply"), ("sorry",)),
     *("sorry", "my apologies", "apologies", "i apologize", "i apologise", "we apologize", "unfortunately"),
-    *("regrettably", "i'm afraid", "i am afraid", "but", "however", "that", "thanks for asking", "no"),
+    *("regrettably", "i'm afraid", "i am afraid", "but", "however", "that", "thanks for asking", "no,"),
     *(
         "i understand",
         "i appreciate your question",
@@ -40,7 +40,7 @@ _PREFACES = (
     ),
     *("as an ai model", "as an ai assistant"),
     *("as a language model", "as a large language model", "for safety reasons"),
-    *("es tut mir leid", "tut mir leid", "es tut mir sehr leid", "leider", "entschuldigung", "aber", "dabei", "nein"),
+    *("es tut mir leid", "tut mir leid", "es tut mir sehr leid", "leider", "entschuldigung", "aber", "dabei", "nein,"),
     *("je suis désolé", "je suis désolée", "désolé", "désolée", "malheureusement", "mais", "navré", "je regrette"),
     *("lo siento", "lo siento mucho", "lamentablemente", "desafortunadamente", "pero", "perdón", "disculpa"),
     *("mi dispiace", "purtroppo", "spiacente", "ma"),
@@ -104,7 +104,7 @@ _OPENINGS = {
         *("it would not be appropriate for me", "it is against my"),
     ),
     "de": (
-        *_join(("ich kann", "wir können", "kann ich", "ich darf", "ich werde", "darf ich", "ich möchte"), (
+        *_join(("ich kann", "wir können", "kann ich", "ich darf", "darf ich"), (
             *("ihnen dabei nicht", "dir dabei nicht", "dabei nicht"),
             *("leider nicht", "ihnen nicht helfen", "dir nicht helfen"),
             *("dabei leider nicht", "ihnen dabei leider nicht"),
@@ -114,6 +114,7 @@ _OPENINGS = {
             *("dazu keine", "hierbei nicht", "damit nicht"),
             *("bei dieser anfrage nicht", "solche inhalte nicht", "keine hilfe"),
         )),
+        *("ich werde ihnen dabei nicht", "ich werde dir dabei nicht", "ich werde dabei nicht"),
         *("ich muss ablehnen", "das muss ich ablehnen", "diese anfrage muss ich ablehnen", "das kann ich nicht tun"),
         *("das kann ich leider nicht", "diese anfrage kann ich nicht"),
         *("dabei kann ich nicht", "damit kann ich nicht"),
@@ -184,19 +185,32 @@ class Phrases:
 
     def find(self, text: str) -> Refusal | None:
         """The refusal that ``text`` opens with. Looks at its first 240 characters, never further."""
-        opening = _without_preface(_plain(text[:MAX_OPENING_CHARACTERS]))
-        if opening.startswith(_LOOK_ALIKES) or not opening.startswith(self._openings):
-            return None
-        return Refusal(f"opens with {' '.join(opening.split()[:4])!r}")
+        plain = _plain(text[:MAX_OPENING_CHARACTERS])
+        for opening in _openings(plain):
+            if opening.startswith(self._openings) and not opening.startswith(_LOOK_ALIKES):
+                return Refusal(f"opens with {' '.join(opening.split()[:4])!r}")
+        return None
 
 
 _PLAIN = str.maketrans({"\u2019": "'", "\u2018": "'", **dict.fromkeys('"\u201c\u201d\u00ab\u00bb*_#>`', " ")})
+_BUTS = (", but ", ", aber ", ", mais ", ", pero ", ", ma ", ", mas ")
 _BETWEEN = " ,.;:!\u2013\u2014-"
 _BY_LENGTH = sorted(_PREFACES, key=len, reverse=True)
 
 
 def _plain(text: str) -> str:
     return " ".join(text.translate(_PLAIN).lower().split())
+
+
+def _openings(plain: str) -> Iterator[str]:
+    """Where a refusal may begin: after an apology, and after "I understand that …, but"."""
+    rest = _without_preface(plain)
+    yield rest
+    if rest != plain:
+        for but in _BUTS:
+            before, found, after = rest.partition(but)
+            if found and "." not in before:
+                yield _without_preface(after)
 
 
 def _without_preface(opening: str) -> str:

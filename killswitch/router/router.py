@@ -7,13 +7,20 @@ background thread of the follower, which replaces that object as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from struct import Struct
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from killswitch.router.follow import Happening, follow
 from killswitch.router.routing import UNROUTABLE, Route, RouteReason, Split, bucket
+from killswitch.router.snapshot import Snapshot
+from killswitch.router.standing_metrics import StandingMetrics
+from killswitch.stores.reader import Access
 
 _first_four_bytes = Struct(">I").unpack_from  # the same number as int(hexdigest[:8], 16), without the text
 
@@ -24,29 +31,57 @@ class Following(Protocol):
     @property
     def current(self) -> Split: ...
     def health(self) -> Any: ...
+    def wait_until_read(self, timeout: float) -> bool: ...
     def close(self) -> None: ...
 
 
 class Router:
-    """Routes users of one rollout; one object a process, shared by all its threads and tasks.
+    """Routes users of one rollout; one object a process, shared by all its threads, tasks and forked children.
 
-    ``always_canary``: routing keys of testers, who get the canary while the flag is armed (at any
-    percent, 0 too) and control as soon as it is not.
+    ``store``: the URL of the flag store (``etcd://host:2379,host2:2379``, ``etcds://…``, ``sqlite:///path``,
+    ``file:///path.json``). ``control``: the model to route to before the store was ever reached; give it, or
+    the first routes of a service that starts while the store is down have an empty model name.
+    ``always_canary``: routing keys of testers, who get the canary while the flag is armed (at any percent,
+    0 too) and control as soon as it is not. ``stale_grace``, ``stale_jitter`` (seconds), ``when_unwatched``
+    (``"hold"`` or ``{"control_after": "5m"}``), ``access`` and ``report``: see `killswitch.router.follow.follow`.
+    ``registry``: where the router's own state is exported, None for nowhere.
+
+    Returns at once, reached or not. Raises BadSettings or BadDocument for arguments that can never work.
     """
 
-    __slots__ = ("_following", "_testers", "rollout")
+    __slots__ = ("_following", "_listeners", "_testers", "rollout")
 
     def __init__(
         self,
         rollout: str,
         store: str = "",
         *,
+        control: str = "",
         always_canary: Iterable[str] = (),
+        stale_grace: float = 60.0,
+        stale_jitter: float = 30.0,
+        when_unwatched: str | Mapping[str, object] | None = None,
+        access: Access | None = None,
+        report: bool = True,
+        registry: CollectorRegistry | None = REGISTRY,
         following: Following | None = None,
     ) -> None:
         self.rollout = rollout
-        self._following = following  # type: ignore[assignment]
-        self._testers = frozenset(always_canary)
+        self._testers = frozenset([always_canary] if isinstance(always_canary, str) else always_canary)
+        self._listeners = _Listeners()
+        if following is None:
+            following = follow(
+                rollout,
+                store,
+                control=control,
+                stale_grace=stale_grace,
+                stale_jitter=stale_jitter,
+                when_unwatched={"control_after": "5m"} if when_unwatched is None else when_unwatched,
+                access=access,
+                report=report,
+                observers=(self._listeners, *((StandingMetrics(rollout, registry),) if registry is not None else ())),
+            )
+        self._following = following
 
     def route(self, routing_key: object, cohort: object = None) -> Route:
         """Who serves this user now. Never raises, never blocks, at most a microsecond (median).
@@ -100,12 +135,20 @@ class Router:
             return (split.control_route,)
         return (split.control_route, split.canary_route)
 
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` (a bound method, held weakly), in a background thread, when what is obeyed changes."""
+        self._listeners.add(listener)
+
     def health(self) -> Any:
-        """What the follower knows of the store, the controllers and itself."""
+        """What is obeyed and why, how old the last read is, what goes wrong: `killswitch.router.follow.Health`."""
         return self._following.health()
 
+    def wait_until_read(self, timeout: float) -> bool:
+        """Whether the store was reached within ``timeout`` seconds; for start-up probes. `route` never waits."""
+        return self._following.wait_until_read(timeout)
+
     def close(self) -> None:
-        """End the background thread; routes stay what they are."""
+        """End the background threads. Everyone goes to control from here on, for no trip would be seen any more."""
         self._following.close()
 
     def __enter__(self) -> Self:
@@ -115,3 +158,23 @@ class Router:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Listeners:
+    """Passes the follower's changes on to whoever asked later."""
+
+    def __init__(self) -> None:
+        self._references: tuple[weakref.WeakMethod[Callable[[], None]], ...] = ()
+
+    def add(self, listener: Callable[[], None]) -> None:
+        kept = (reference for reference in self._references if reference() is not None)
+        self._references = (*kept, weakref.WeakMethod(listener))
+
+    def settled(self, snapshot: Snapshot) -> None:  # noqa: ARG002  # listeners ask the router itself
+        for reference in self._references:
+            listener = reference()
+            if listener is not None:
+                listener()
+
+    def happened(self, what: Happening) -> None:
+        """Counted by `StandingMetrics`."""

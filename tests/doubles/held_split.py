@@ -56,6 +56,9 @@ class HeldSplit:
     def health(self) -> dict[str, object]:
         return {"canary_percent": self.current.canary_percent}
 
+    def wait_until_read(self, timeout: float) -> bool:
+        return timeout >= 0.0
+
     def close(self) -> None:
         self.closed = True
 

@@ -101,7 +101,7 @@ def test_a_request_of_the_one_cohort_declares_the_other_cohorts_new_model(bench:
 # --- outcomes -----------------------------------------------------------------------------------
 
 
-class ClientDisconnect(Exception):  # noqa: N818  # starlette's name
+class ClientDisconnect(Exception):  # starlette's name
     pass
 
 
@@ -109,11 +109,11 @@ class ReadTimeoutError(Exception):
     pass
 
 
-class Filtered(Exception):  # noqa: N818
+class Filtered(Exception):
     code = "content_filter"
 
 
-class GatewayTimeout(Exception):  # noqa: N818
+class GatewayTimeout(Exception):
     status_code = 504
 
 
@@ -285,7 +285,11 @@ STREAMS: list[tuple[list[Any], str]] = [
     ([{"type": "message_start"}, {"type": "content_block_delta"}, {"type": "message_stop"}], "ok"),
     ([{"type": "message_start"}, {"type": "content_block_delta"}], "error"),
     (
-        [{"type": "message_start"}, {"type": "message_delta", "delta": {"stop_reason": "refusal"}}, {"type": "message_stop"}],
+        [
+            {"type": "message_start"},
+            {"type": "message_delta", "delta": {"stop_reason": "refusal"}},
+            {"type": "message_stop"},
+        ],
         "refused",
     ),
     ([{"type": "response.created"}, {"type": "response.completed"}], "ok"),
