@@ -1,0 +1,91 @@
+"""Findings, incidents and pages as the controller would make them."""
+
+from __future__ import annotations
+
+from killswitch import message
+from killswitch.flag import Flag, arm
+from killswitch.incident import Incident
+from killswitch.message import Page
+from killswitch.model import Finding, PageSettings, Reason, Unit, Verdict
+
+AT = 1_776_608_531.0  # 2026-04-19T14:22:11Z
+SETTINGS = PageSettings(
+    slack="#llm-oncall",
+    mention="<!subteam^S0123456>",
+    severity="critical",
+    runbook="https://runbooks.example/canary",
+    dashboard="https://grafana.example/d/1?a=1&b=2",
+)
+BREACH = Finding(
+    rule="refusal_rate",
+    verdict=Verdict.BREACH,
+    reason=None,
+    sentence="refusal_rate 8.7% (canary, n=1842) over control 1.1% + 5.0 pp (control n=35160)",
+    unit=Unit.FRACTION,
+    canary=0.087,
+    control=0.011,
+    limit=0.061,
+    samples_canary=1842.0,
+    samples_control=35160.0,
+    over=True,
+    since=AT - 60,
+    evidence=412.0,
+    needed=400.0,
+    queries=('sum(increase(llm_refusals_total{cohort="canary"}[5m]))',),
+)
+HEALTHY = Finding(
+    rule="latency_p95",
+    verdict=Verdict.HEALTHY,
+    reason=None,
+    sentence="latency_p95 2.41 s (canary, n=1842) within 1.5 x control 2.20 s",
+    unit=Unit.SECONDS,
+    canary=2.41,
+    control=2.2,
+    limit=3.3,
+    samples_canary=1842.0,
+    samples_control=35160.0,
+)
+UNKNOWN = Finding(
+    rule="thumbs_down_rate",
+    verdict=Verdict.UNKNOWN,
+    reason=Reason.NEVER_SEEN,
+    sentence="thumbs_down_rate unknown (NEVER_SEEN): no series",
+    unit=Unit.FRACTION,
+)
+
+
+def armed(rollout: str = "support-copilot") -> Flag:
+    return arm(
+        None, rollout=rollout, control="model-old", canary="model-new", percent=5.0, stage="ramp_5", now=AT, by="ann"
+    )
+
+
+def incident(rollout: str = "support-copilot", generation: int = 7, **changes: object) -> Incident:
+    values: dict[str, object] = {
+        "rollout": rollout,
+        "generation": generation,
+        "automatic": True,
+        "by": "controller-a",
+        "reason": BREACH.sentence,
+        "rules": ("refusal_rate",),
+        "findings": (BREACH, HEALTHY, UNKNOWN),
+        "tick": AT - 5,
+        "decided_at": AT,
+        "latency": 5.25,
+        "control": "model-old",
+        "canary": "model-new",
+        "percent_before": 5.0,
+        "stage_before": "ramp_5",
+        "window": 300.0,
+        "min_requests": 100,
+        "rules_file": "rules/support-copilot.yaml",
+        "rules_digest": "sha256:abc",
+        "controller": "controller-a",
+        "version": "0.1.0",
+        **changes,
+    }
+    return Incident(**values)  # type: ignore[arg-type]  # the tests' own keywords
+
+
+def trip_page(rollout: str = "support-copilot", generation: int = 7, settings: PageSettings = SETTINGS) -> Page:
+    return message.tripped(incident(rollout, generation), settings)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from killswitch import flag, message
+from killswitch.errors import BadDocument
+from killswitch.message import Page, PageKind, page_from_json, page_to_json, plain, plain_text, table_lines
+from killswitch.model import PageSettings, Reason
+from tests.doubles.pages import AT, BREACH, HEALTHY, SETTINGS, UNKNOWN, armed, incident, trip_page
+
+SEVEN = ("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_action")
+
+
+def one_of_each() -> list[Page]:
+    standing = armed()
+    return [
+        message.tripped(incident(), SETTINGS),
+        message.would_trip(incident(), SETTINGS),
+        message.blind([standing], why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS),
+        message.cannot_act(
+            ["support-copilot"], controller="a", why="etcd: no quorum", since=AT, at=AT, settings=SETTINGS
+        ),
+        message.control_too(standing, [replace(BREACH, reason=Reason.CONTROL_TOO)], at=AT, settings=SETTINGS),
+        message.traffic_split(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        message.never_seen(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        message.recovered(PageKind.BLIND, [standing], follows="x.blind", since=AT - 90, at=AT, settings=SETTINGS),
+        message.re_armed(standing, reason="fixed the prompt", by="ann", settings=SETTINGS),
+        message.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
+        message.internal_error(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        message.digest([trip_page(), trip_page("other")]),
+    ]
+
+
+def test_the_payload_of_a_trip_is_exactly_what_receivers_rely_on() -> None:
+    payload = message.tripped(incident(), SETTINGS).payload
+    assert {name: payload[name] for name in SEVEN} == {
+        "alert": "canary kill-switch tripped",
+        "reason": "refusal_rate=0.087 vs baseline 0.011",
+        "stage": "ramp_5",
+        "ts": "2026-04-19T14:22:11Z",
+        "samples_new": 1842,
+        "samples_old": 35160,
+        "auto_action": "all traffic routed to model-old",
+    }
+    assert list(payload)[:7] == list(SEVEN)
+
+
+def test_there_is_a_page_for_every_kind_with_the_seven_names_and_a_document() -> None:
+    pages = one_of_each()
+    assert {page.kind for page in pages} == set(PageKind)
+    for page in pages:
+        assert set(SEVEN) <= set(page.payload), page.kind
+        assert page.payload["kind"] == page.kind.value
+        assert page_from_json(json.loads(json.dumps(page_to_json(page), allow_nan=False))) == page
+
+
+def test_a_page_tells_what_was_done_then_why_then_the_rules_then_the_next_steps() -> None:
+    text = plain_text(trip_page())
+    order = ["all traffic routed to model-old", BREACH.sentence, "8.7%", "Runbook: https://", "killswitch rearm"]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert '`killswitch rearm support-copilot --reason "what was fixed"`' in text
+
+
+def test_the_rules_stand_side_by_side_with_values_limit_and_samples() -> None:
+    lines = table_lines(trip_page().rows)
+    assert lines[0].split() == ["rule", "canary", "control", "limit", "requests", "verdict"]
+    assert lines[1].split() == [">", "refusal_rate", "8.7%", "1.1%", "6.1%", "1,842", "/", "35,160", "BREACH"]
+    assert lines[2].split()[:7] == ["latency_p95", "2.41", "s", "2.20", "s", "3.30", "s"]
+    assert "UNKNOWN (NEVER_SEEN)" in lines[3]
+
+
+def test_a_dry_run_says_that_nothing_was_done() -> None:
+    page = message.would_trip(incident(), SETTINGS)
+    assert page.payload["auto_action"].startswith("none")
+    assert "nothing was done" in page.headline
+    assert page.id != trip_page().id
+
+
+def test_a_trip_by_hand_names_the_person_and_has_no_invented_samples() -> None:
+    by_hand = incident(automatic=False, by="ann", rules=(), findings=(), reason="users complain", tick=None)
+    page = message.tripped(by_hand, SETTINGS)
+    assert "tripped by ann" in page.headline
+    assert page.payload["reason"] == "users complain"
+    assert page.payload["samples_new"] is None
+
+
+def test_one_outage_of_many_rollouts_is_one_page_that_counts_them() -> None:
+    flags = [armed(f"rollout-{number}") for number in range(7)]
+    page = message.blind(flags, why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS)
+    assert page.headline.startswith("7 rollouts (rollout-0, rollout-1, rollout-2, …): blind for 1m30s")
+    assert len(page.payload["rollouts"]) == 7
+
+
+def test_pages_of_one_event_have_one_id_on_every_replica() -> None:
+    ids = [page.id for page in one_of_each()]
+    assert ids == [page.id for page in one_of_each()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_good_news_calls_nobody_and_continues_the_page_it_belongs_to() -> None:
+    tripped = flag.trip(
+        armed(), rollout="support-copilot", reason="r", rules=(), incident="support-copilot.1",
+        now=AT, by="a", actor=flag.Actor.CONTROLLER,
+    )  # fmt: skip
+    again = flag.rearm(tripped, rollout="support-copilot", reason="fixed", now=AT + 60, by="ann")
+    page = message.re_armed(again, reason="fixed", by="ann", settings=SETTINGS)
+    assert page.follows == "support-copilot.1"
+    assert page.mention is None
+    assert page.severity == "info"
+
+
+def test_a_digest_is_as_grave_as_its_gravest_page_and_keeps_every_payload() -> None:
+    calm = replace(trip_page("calm"), severity="info", mention=None)
+    page = message.digest([calm, trip_page("grave")])
+    assert page.severity == "critical"
+    assert page.mention == SETTINGS.mention
+    assert {p["rollout"] for p in page.payload["pages"]} == {"calm", "grave"}
+    assert len(message.digest([trip_page(f"r{number}") for number in range(1000)]).payload["pages"]) == 100
+
+
+def test_the_fallback_reads_who_could_not_be_reached_and_why() -> None:
+    page = message.for_fallback(trip_page(), "slack", "503 <html>")
+    assert page.next_steps[-1] == "slack could not be reached: 503 <html>"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (0.0871, "fraction", "0.087"),
+        (0.00123, "fraction", "0.0012"),
+        (2.4156, "seconds", "2.416"),
+        (0.0, "fraction", "0.000"),
+    ],
+)
+def test_numbers_in_the_reason_are_plain(value: float, unit: str, words: str) -> None:
+    finding = replace(BREACH, canary=value, unit=type(BREACH.unit)(unit))
+    page = message.tripped(incident(findings=(finding,)), SETTINGS)
+    assert page.payload["reason"].startswith(f"refusal_rate={words} vs baseline ")
+
+
+@given(st.text())
+def test_plain_text_is_one_bounded_line_of_printable_characters(text: str) -> None:
+    kept = plain(text, 50)
+    assert len(kept) <= 50
+    assert all(character == " " or character.isprintable() for character in kept)
+    kept.encode()
+
+
+hostile = st.sampled_from(
+    ["<!channel>", "</script>", "\x1b[31m", "a\nb", "\u202ereverse", "\ud800", "x" * 5000, "`;rm -rf /`", "@here", ""]
+) | st.text(max_size=40)
+
+
+@given(hostile, hostile, hostile)
+def test_whatever_stands_in_names_and_sentences_the_page_stays_a_bounded_document(
+    rule: str, sentence: str, model: str
+) -> None:
+    bad = replace(BREACH, rule=rule, sentence=sentence)
+    page = message.tripped(
+        incident(findings=(bad, HEALTHY) * 60, rules=(rule,), reason=sentence, canary=model or "m"), SETTINGS
+    )
+    document = json.dumps(page_to_json(page)).encode()
+    assert len(document) < 150_000
+    assert "\n" not in page.headline + page.why + "".join(page.next_steps)
+    assert "\x1b" not in plain_text(page)
+    assert len(page.rows) <= message.MAX_ROWS
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda d: d.update(kind="NOBODY"), lambda d: d.update(rows=[{"rule": 1}]), lambda d: d.update(payload=[]),
+    lambda d: d.update(id=""), lambda d: d.update(severity="loud"), lambda d: d.pop("headline"),
+    lambda d: d.update(at="now"), lambda d: d.update(format=2), lambda d: d.update(payload={"x": float("nan")}),
+])  # fmt: skip
+def test_a_spoiled_page_document_is_refused(spoil: Callable[[dict[str, object]], object]) -> None:
+    document = json.loads(json.dumps(page_to_json(trip_page())))
+    spoil(document)
+    with pytest.raises(BadDocument):
+        page_from_json(document)
+
+
+def test_settings_without_links_give_a_page_without_them() -> None:
+    page = message.tripped(incident(), PageSettings())
+    assert not any(step.startswith(("Runbook", "Dashboard")) for step in page.next_steps)
