@@ -59,7 +59,7 @@ class Disconnected:
 WatchEvent = Change | Connected | Disconnected
 
 
-class Resync(KillswitchError):  # noqa: N818  # named for what to do, as all of killswitch.errors
+class Resync(KillswitchError):
     """The watch cannot go on from where it was (compacted away, or too much at once): read, then watch from there."""
 
 

@@ -1,0 +1,400 @@
+"""The fail-safe in virtual time: every sentence of what routers obey, and that no history undoes a trip."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from killswitch import flag as flags
+from killswitch.errors import BadSettings
+from killswitch.flag import Actor, Flag
+from killswitch.router import failsafe
+from killswitch.router.failsafe import Memory, Policy, Read, Standing
+from killswitch.router.snapshot import Snapshot, build
+from killswitch.stores import Item, keys
+from killswitch.stores.reader import Change
+
+ROLLOUT = "support-copilot"
+POLICY = Policy(spread=0.5)  # of a jitter of 30 s: 15 s
+
+
+def armed(generation: int = 1, percent: float = 5.0, stage: str = "ramp_5") -> Flag:
+    return flags.arm(
+        None,
+        rollout=ROLLOUT,
+        control="model-old",
+        canary="model-new",
+        percent=percent,
+        stage=stage,
+        now=1_776_000_000.0,
+        by="test",
+        generation=generation,
+    )
+
+
+def tripped(generation: int = 1) -> Flag:
+    return flags.trip(
+        armed(generation),
+        rollout=ROLLOUT,
+        reason="refusals",
+        rules=("refusal_rate",),
+        incident="i",
+        now=1_776_000_060.0,
+        by="test",
+        actor=Actor.CONTROLLER,
+    )
+
+
+def item(flag: Flag, revision: int) -> Item:
+    return Item(keys.flag(ROLLOUT), flags.to_document(flag), revision)
+
+
+def read(
+    memory: Memory,
+    found: Item | None,
+    *,
+    at: float = 0.0,
+    revision: int | None = None,
+    controllers: int | None = 1,
+    known: int | None = None,
+) -> Memory:
+    if revision is None:
+        revision = max(memory.revision, found.mod_revision if found is not None else 1)
+    return failsafe.after_read(
+        memory,
+        Read(at, memory.revision if known is None else known, found, revision, controllers),
+    )
+
+
+def change(memory: Memory, found: Item | None, revision: int) -> Memory:
+    return failsafe.after_change(memory, Change(keys.flag(ROLLOUT), found, revision))
+
+
+def at(memory: Memory, now: float, policy: Policy = POLICY) -> Snapshot:
+    return build(memory, policy, now)
+
+
+NEW = Memory(ROLLOUT, "model-old")
+
+
+# --- one rule each ------------------------------------------------------------------------------
+
+
+def test_before_the_store_was_read_everyone_goes_to_control() -> None:
+    snapshot = at(NEW, 0.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (Standing.UNREAD, 0.0)
+    assert snapshot.canary_route is snapshot.control_route
+    assert snapshot.control_route == ("control", "model-old", "DEFAULT", 0, 0)
+
+
+def test_an_armed_flag_is_obeyed() -> None:
+    snapshot = at(read(NEW, item(armed(), 7)), 0.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (Standing.ARMED, 5.0)
+    assert snapshot.canary_route == ("canary", "model-new", "SPLIT", 1, 7)
+    assert snapshot.control_route == ("control", "model-old", "SPLIT", 1, 7)
+
+
+def test_in_stage_aa_the_canary_cohort_is_served_by_the_control_model() -> None:
+    snapshot = at(read(NEW, item(armed(stage="aa"), 7)), 0.0)
+    assert snapshot.canary_percent == 5.0
+    assert snapshot.canary_route[:2] == ("canary", "model-old")
+
+
+def test_in_a_shadow_stage_nobody_is_served_by_the_canary_whatever_the_percent_says() -> None:
+    snapshot = at(read(NEW, item(armed(stage="shadow", percent=5.0), 7)), 0.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (Standing.ARMED, 0.0)
+    assert snapshot.canary_route is snapshot.control_route
+
+
+def test_at_zero_percent_the_canary_stays_within_reach_of_testers() -> None:
+    snapshot = at(read(NEW, item(armed(percent=0.0, stage="custom"), 7)), 0.0)
+    assert snapshot.canary_percent == 0.0
+    assert snapshot.canary_route.model == "model-new"
+
+
+def test_a_tripped_flag_is_obeyed_for_ever_even_when_cut_off_and_unwatched() -> None:
+    snapshot = at(read(NEW, item(tripped(), 8), controllers=0), 1e9)
+    assert snapshot.standing is Standing.TRIPPED
+    assert snapshot.control_route.reason == "DISABLED"
+
+
+def test_an_armed_flag_is_held_for_the_grace_and_the_routers_own_jitter_and_then_dropped() -> None:
+    memory = read(NEW, item(armed(), 7), at=100.0)
+    assert at(memory, 124.9).standing is Standing.ARMED
+    assert at(memory, 125.0).standing is Standing.HELD
+    assert at(memory, 174.9).canary_percent == 5.0
+    dropped = at(memory, 175.0)
+    assert (dropped.standing, dropped.canary_percent) == (Standing.CUT_OFF, 0.0)
+    assert dropped.control_route.reason == "STALE"
+
+
+def test_routers_drop_an_armed_flag_spread_over_the_jitter() -> None:
+    memory = read(NEW, item(armed(), 7), at=0.0)
+    dropped_at = [failsafe._limits(memory, Policy(spread=n / 10))[0] for n in range(11)]
+    assert dropped_at == [60.0 + 3.0 * n for n in range(11)]
+
+
+def test_a_change_that_was_watched_does_not_prove_that_the_store_can_be_read() -> None:
+    memory = change(read(NEW, item(armed(), 7), at=0.0), item(armed(percent=9.0), 8), 8)
+    assert at(memory, 1.0).canary_percent == 9.0
+    assert at(memory, 75.0).standing is Standing.CUT_OFF
+
+
+def test_a_cut_off_router_that_reads_again_obeys_again() -> None:
+    memory = read(read(NEW, item(armed(), 7), at=0.0), item(armed(), 7), at=500.0)
+    assert at(memory, 501.0).standing is Standing.ARMED
+
+
+def test_without_a_living_controller_an_armed_flag_is_dropped_after_five_minutes() -> None:
+    memory = read(NEW, item(armed(), 7), at=0.0, controllers=2)
+    for moment in range(10, 320, 10):
+        memory = read(memory, item(armed(), 7), at=float(moment), controllers=0)
+    assert at(memory, 314.9).standing is Standing.ARMED
+    assert at(memory, 315.0).standing is Standing.UNWATCHED
+    memory = read(memory, item(armed(), 7), at=330.0, controllers=1)
+    assert at(memory, 331.0).standing is Standing.ARMED
+
+
+def test_a_router_that_never_saw_a_controller_counts_from_its_first_read() -> None:
+    memory = read(NEW, item(armed(), 7), at=50.0, controllers=0)
+    memory = read(memory, item(armed(), 7), at=340.0, controllers=0)
+    assert at(memory, 364.9).standing is Standing.ARMED
+    assert at(memory, 365.0).standing is Standing.UNWATCHED
+
+
+def test_when_unwatched_may_be_hold() -> None:
+    policy = replace(POLICY, control_after=failsafe.patience("hold"))
+    memory = read(NEW, item(armed(), 7), at=1e6, controllers=0)
+    assert at(replace(memory, watched_at=0.0), 1e6, policy).standing is Standing.ARMED
+
+
+def test_a_store_without_controllers_is_not_judged_by_them() -> None:
+    memory = read(NEW, item(armed(), 7), at=1e6, controllers=None)
+    assert memory.watched_at is None
+    assert at(memory, 1e6).standing is Standing.ARMED
+
+
+def test_a_missing_or_deleted_flag_means_control() -> None:
+    assert at(read(NEW, None, revision=3), 0.0).standing is Standing.NO_FLAG
+    memory = read(NEW, item(armed(), 7))
+    for deleted in (change(memory, None, 9), read(memory, None, revision=9)):
+        snapshot = at(deleted, 0.0)
+        assert (snapshot.standing, snapshot.canary_percent, snapshot.revision) == (Standing.NO_FLAG, 0.0, 9)
+        assert snapshot.control_route == ("control", "model-old", "DEFAULT", 0, 9)
+
+
+def test_an_armed_document_of_a_tripped_generation_is_never_obeyed_at_whatever_revision() -> None:
+    memory = read(NEW, item(tripped(7), 100), revision=100)
+    restored = read(memory, item(armed(7), 40), revision=41)  # a backup: revisions went back
+    overtaking = read(memory, item(armed(7), 4000), revision=4001)  # the same, and busy since
+    watched = change(memory, item(armed(6), 101), 101)
+    for later in (restored, overtaking, watched):
+        snapshot = at(later, 0.0)
+        assert (snapshot.standing, snapshot.canary_percent) == (Standing.OUTDATED, 0.0)
+        assert snapshot.canary_route is snapshot.control_route
+        assert snapshot.control_route.reason == "DISABLED"
+    assert at(read(restored, item(armed(8), 42), revision=42), 0.0).standing is Standing.ARMED
+
+
+def test_a_trip_is_remembered_across_deletion_and_corruption() -> None:
+    memory = change(read(NEW, item(tripped(7), 10)), None, 11)
+    memory = change(memory, Item(keys.flag(ROLLOUT), b"{", 12), 12)
+    assert at(change(memory, item(armed(7), 13), 13), 0.0).standing is Standing.OUTDATED
+
+
+def test_a_store_that_was_set_back_is_believed_where_it_tells_of_no_tripped_generation() -> None:
+    memory = read(NEW, item(armed(percent=25.0), 100), revision=100)
+    assert at(read(memory, item(armed(percent=1.0), 40), revision=41), 0.0).canary_percent == 1.0
+
+
+def test_a_read_that_a_watched_change_has_overtaken_changes_nothing_but_proves_life() -> None:
+    memory = read(NEW, item(armed(), 7), revision=7, at=0.0)
+    later = change(memory, item(tripped(), 9), 9)
+    overtaken = read(later, item(armed(), 7), revision=8, known=7, at=10.0)
+    assert at(overtaken, 10.0).standing is Standing.TRIPPED
+    assert (overtaken.revision, overtaken.fresh_at) == (9, 10.0)
+
+
+def test_a_trip_in_an_overtaken_read_is_still_remembered() -> None:
+    memory = change(read(NEW, item(armed(1), 7), revision=7), item(armed(2), 9), 9)
+    overtaken = read(memory, item(tripped(1), 8), revision=8, known=7)
+    assert (overtaken.tripped_generation, at(overtaken, 0.0).standing) == (1, Standing.ARMED)
+
+
+def test_an_old_change_that_arrives_late_changes_nothing() -> None:
+    memory = read(NEW, item(armed(percent=1.0), 9), revision=12)
+    assert change(memory, item(armed(percent=25.0), 8), 8) == memory
+    assert change(memory, None, 8) == memory
+
+
+DOCUMENT = json.loads(flags.to_document(armed()))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 20_000,
+        flags.to_document(armed())[:-20],
+        json.dumps({**DOCUMENT, "format": 2}).encode(),
+        json.dumps({**DOCUMENT, "rollout": "another"}).encode(),
+        json.dumps({**DOCUMENT, "canary_percent": -1}).encode(),
+        json.dumps({**DOCUMENT, "canary_percent": 101}).encode(),
+        json.dumps({**DOCUMENT, "canary_percent": float("nan")}).encode(),
+        json.dumps({**DOCUMENT, "canary_percent": "5"}).encode(),
+        json.dumps({**DOCUMENT, "canary_percent": True}).encode(),
+        json.dumps({**DOCUMENT, "generation": 0}).encode(),
+        json.dumps({**DOCUMENT, "state": "ready"}).encode(),
+        json.dumps({**DOCUMENT, "salt": "\ud800"}).encode(),
+        json.dumps({**DOCUMENT, "canary": "\udfff"}).encode(),
+        json.dumps({**DOCUMENT, "salt": "x" * 100_000}).encode(),
+    ],
+)
+def test_a_document_that_cannot_be_understood_means_control_and_a_sentence(value: bytes) -> None:
+    memory = read(NEW, item(armed(), 7))
+    for later in (
+        read(memory, Item(keys.flag(ROLLOUT), value, 8), revision=8),
+        change(memory, Item(keys.flag(ROLLOUT), value, 8), 8),
+    ):
+        snapshot = at(later, 0.0)
+        assert (snapshot.standing, snapshot.canary_percent) == (Standing.CORRUPT, 0.0)
+        assert snapshot.control_route == ("control", "model-old", "ERROR", 0, 8)
+        assert "cannot be understood" in snapshot.sentence
+        assert len(snapshot.sentence) < 600
+
+
+def test_a_store_that_answers_garbage_means_control_until_it_can_be_read_again() -> None:
+    memory = failsafe.after_garbage(read(NEW, item(armed(), 7)), "the answer is not JSON")
+    assert at(memory, 0.0).standing is Standing.CORRUPT
+    assert failsafe.after_garbage(memory, "other babble") == memory
+    assert at(read(memory, item(armed(), 7), at=1.0), 1.0).standing is Standing.ARMED
+
+
+def test_a_tripped_flag_stays_tripped_while_the_store_answers_garbage() -> None:
+    assert at(failsafe.after_garbage(read(NEW, item(tripped(), 7)), "x"), 0.0).standing is Standing.TRIPPED
+
+
+def test_when_nobody_follows_any_more_everyone_goes_to_control() -> None:
+    snapshot = at(failsafe.after_close(read(NEW, item(armed(), 7)), "closed"), 0.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (Standing.CLOSED, 0.0)
+
+
+def test_a_snapshot_cannot_be_changed() -> None:
+    snapshot = at(NEW, 0.0)
+    with pytest.raises(AttributeError):
+        snapshot.canary_percent = 100.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given_as", "seconds"),
+    [
+        ("hold", None),
+        ({"control_after": "5m"}, 300.0),
+        ({"control_after": "90s"}, 90.0),
+        ({"control_after": "1.5h"}, 5400.0),
+        ({"control_after": 45}, 45.0),
+    ],
+)
+def test_when_unwatched_is_a_word_or_a_duration(given_as: str | dict[str, object], seconds: float | None) -> None:
+    assert failsafe.patience(given_as) == seconds
+
+
+@pytest.mark.parametrize(
+    "given_as", ["", "never", {}, {"control_after": "5"}, {"control_after": True}, {"after": "5m"}]
+)
+def test_when_unwatched_is_refused_with_what_to_write(given_as: str | dict[str, object]) -> None:
+    with pytest.raises(BadSettings, match="write 'hold' or"):
+        failsafe.patience(given_as)
+
+
+def test_a_policy_out_of_bounds_is_refused_with_every_problem() -> None:
+    with pytest.raises(BadSettings) as refused:
+        Policy(stale_grace=float("nan"), stale_jitter=-1.0, control_after=0.0)
+    assert len(refused.value.problems) == 3
+
+
+# --- any history --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that may happen to a router."""
+
+    kind: str
+    generation: int
+    document: str
+    revision: int
+    known: int
+    seconds: float
+    controllers: int | None
+
+
+steps = st.builds(
+    Step,
+    kind=st.sampled_from(["read", "change", "garbage", "wait"]),
+    generation=st.integers(1, 4),
+    document=st.sampled_from(["armed", "armed", "tripped", "missing", "corrupt"]),
+    revision=st.integers(1, 30),
+    known=st.integers(0, 30),
+    seconds=st.floats(0.0, 400.0),
+    controllers=st.sampled_from([None, 0, 1]),
+)
+
+
+def document(step: Step) -> Item | None:
+    if step.document == "missing":
+        return None
+    if step.document == "corrupt":
+        return Item(keys.flag(ROLLOUT), b"{", step.revision)
+    made = armed(step.generation) if step.document == "armed" else tripped(step.generation)
+    return item(made, step.revision)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(steps, max_size=25))
+def test_after_a_trip_was_seen_nothing_but_a_higher_generation_reaches_the_canary(history: list[Step]) -> None:
+    """However reads, changes, restored backups, deletions, garbage and time follow each other."""
+    memory, now, seen_tripped = NEW, 0.0, 0
+    for step in history:
+        now += step.seconds
+        found = document(step)
+        if step.kind == "read":
+            memory = failsafe.after_read(memory, Read(now, step.known, found, step.revision, step.controllers))
+        elif step.kind == "change":
+            memory = change(memory, found, step.revision)
+        elif step.kind == "garbage":
+            memory = failsafe.after_garbage(memory, "babble")
+        if step.kind in ("read", "change") and step.document == "tripped":
+            seen_tripped = max(seen_tripped, step.generation)
+        for moment in (now, now + 30.0, now + 61.0, now + 1000.0):
+            snapshot = at(memory, moment)
+            assert (snapshot.canary_route is snapshot.control_route) or snapshot.generation > seen_tripped
+            if snapshot.canary_route is snapshot.control_route:
+                assert snapshot.canary_percent == 0.0
+            else:
+                assert memory.fresh_at is not None
+                assert moment < memory.fresh_at + POLICY.stale_grace + POLICY.stale_jitter
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(steps, max_size=15))
+def test_time_alone_changes_the_standing_only_when_it_was_announced(history: list[Step]) -> None:
+    """The clock thread sleeps until `next_change`; nothing may become due in between."""
+    memory, now = NEW, 0.0
+    for step in history:
+        now += step.seconds
+        if step.kind == "read":
+            memory = failsafe.after_read(memory, Read(now, step.known, document(step), step.revision, step.controllers))
+        due = failsafe.next_change(memory, POLICY, now)
+        until = now + 2000.0 if due is None else due
+        before = failsafe.standing(memory, POLICY, now)
+        for share in (0.1, 0.5, 0.9, 0.999):
+            assert failsafe.standing(memory, POLICY, now + share * (until - now)) is before
