@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test check fmt lint types layers unit integration faults e2e servers install clean
+.PHONY: compat lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -35,5 +35,9 @@ unit: $(STAMP)
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit
 integration faults e2e: $(STAMP) servers
 	$(BIN)/pytest -n $(WORKERS) tests/$@
+compat: $(STAMP) servers ## the integration tests against etcd 3.5, 3.6 and Prometheus 3 (needs Go)
+	bash compat/run.sh $(VENV)
+lock: $(STAMP) ## the image's packages, with their hashes, as tested here
+	bash deploy/lock.sh $(VENV)
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -28,6 +28,7 @@ from typing import Any, Self
 
 from tests.servers.certificates import Certificate
 
+ETCD = os.environ.get("KILLSWITCH_TEST_ETCD", "etcd")  # `make compat` names another version's program
 START_SECONDS = 60.0  # a machine under load is slow to start; nothing waits longer than it must
 
 
@@ -85,7 +86,7 @@ class EtcdMember:
     def start(self) -> None:
         assert not self.running
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(["etcd", *self._arguments], stdout=log, stderr=log)
+            self._process = subprocess.Popen([ETCD, *self._arguments], stdout=log, stderr=log)
 
     def stop(self) -> None:
         """An orderly end (SIGTERM)."""

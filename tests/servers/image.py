@@ -124,7 +124,7 @@ def build(trees: Path, build_context: Path, text: str) -> Stage:
     return stage
 
 
-class StepFailed(Exception):  # noqa: N818  # it says what happened
+class StepFailed(Exception):
     """A RUN step ended with an error; the text is its output."""
 
 
