@@ -6,6 +6,7 @@ built and checked, so that a person mends a file in one go.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from killswitch.rules.presets import FEEDBACK_DELAY, RATES
 from killswitch.rules.schema import (
     DEFAULT_RULES,
     MAX_RULES,
+    NAME_PATTERN,
     CohortsSpec,
     MetricsSpec,
     RuleFile,
@@ -27,6 +29,7 @@ from killswitch.rules.schema import (
     problems_of,
 )
 from killswitch.rules.signals import Available, Complaint, available, read_signal
+from killswitch.rules.units import shown
 
 # stand-ins for required keys that were refused, so that the rest of the file can still be checked
 _STAND_INS = {"rollout": "unnamed", "control": "refused control", "canary": "refused canary"}
@@ -251,6 +254,9 @@ class _Builder:
         self, name: str, rule: RuleSpec, spec: RuleFile, found: Available, cohorts: CohortMatchers | None
     ) -> Rule | None:
         path: Path = ("rules", name)
+        if not re.fullmatch(NAME_PATTERN, name, re.ASCII):
+            self._problem(path, f"{shown(name)} cannot name a rule", "use a-z, digits and _, beginning with a letter")
+            return None
         own_cohorts = (
             None if rule.cohorts is None else self._stated_cohorts(rule.cohorts, (*path, "cohorts"), spec.match)
         )

@@ -67,7 +67,7 @@ class Document:
         return self.lines.get(path, 1)
 
 
-class _Stop(Exception):  # noqa: N818  # not an error: the document's problems already say why
+class _Stop(Exception):
     """Nothing more can be read from this file."""
 
 

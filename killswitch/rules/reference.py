@@ -240,9 +240,9 @@ def _refusals() -> Iterator[str]:
     yield ""
     yield "Unknown keys, keys that stand twice, two files with one rollout, a folder without rule files, files over"
     yield "256 kB, anything but UTF-8, YAML anchors, aliases and tags, nesting deeper than any key goes, and regular"
-    yield "expressions that Prometheus would refuse. Label names, metric names and matchers are read by a strict grammar"
-    yield "and quoted again when a query is made, so that they cannot change its shape; what `query:` says is asked as"
-    yield "it stands, alone. Plain scalars follow YAML 1.2: `no` is a text, `1:30` is not a number."
+    yield "expressions that Prometheus would refuse. Label names, metric names and matchers are read by a strict"
+    yield "grammar and quoted again when a query is made, so that they cannot change its shape; what `query:` says is"
+    yield "asked as it stands, alone. Plain scalars follow YAML 1.2: `no` is a text, `1:30` is not a number."
 
 
 def _fenced(text: str) -> Iterator[str]:

@@ -29,7 +29,7 @@ from killswitch.rules.presets import (
     standard,
     with_metric,
 )
-from killswitch.rules.schema import NAME_PATTERN, MetricsSpec, RuleSpec, did_you_mean
+from killswitch.rules.schema import MetricsSpec, RuleSpec, did_you_mean
 from killswitch.rules.units import shown
 from killswitch.rules.values import PartialSelector
 
@@ -131,11 +131,6 @@ def read_signal(
     """The rule's signal with ``match`` in every selector."""
     read = ReadSignal()
     path: Path = ("rules", name)
-    if not re.fullmatch(NAME_PATTERN, name, re.ASCII):
-        read.complaints.append(
-            Complaint(path, f"{shown(name)} cannot name a rule", "use a-z, digits and _, beginning with a letter")
-        )
-        return read
     ways = [way for way, keys in _WAYS.items() if any(getattr(rule, key) is not None for key in keys)]
     if len(ways) > 1:
         read.complaints.append(

@@ -40,7 +40,7 @@ DAY = 86400.0
 MENTION_PATTERN = r"<(@[^<>|\s]+|!subteam\^[^<>|\s]+(\|[^<>|]+)?|!here|!channel|!everyone)>"
 
 
-class Wrong(ValueError):  # noqa: N818  # reads as what it says at each raise
+class Wrong(ValueError):
     """A value is refused: ``what`` is wrong, and the ``fix``."""
 
     def __init__(self, what: str, fix: str) -> None:
