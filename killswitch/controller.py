@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 
 from killswitch import blindness, message
 from killswitch.blindness import OutageBook
+from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, OutcomeUnknown
 from killswitch.flag import Actor, Flag, State
 from killswitch.heartbeat import Heartbeat, alive
 from killswitch.heartbeat import to_document as heartbeat_document
+from killswitch.history import catch_up
 from killswitch.incident import Incident
 from killswitch.incident import to_document as incident_document
 from killswitch.judge import Action, Decision, decide
-from killswitch.jury import Case, Jury, answer_all
+from killswitch.jury import Jury, answer_all
 from killswitch.message import Page, PageKind
 from killswitch.model import Finding, Reason, Rollout, Unreadable
 from killswitch.outbox import new_entry
@@ -43,6 +45,7 @@ class Timing:
     """Seconds throughout; see settings.py for what each means and which combinations are refused."""
 
     interval: float = 30.0
+    step: float = 30.0
     lag: float = 5.0
     cycle_deadline: float = 10.0
     max_evidence_age: float = 60.0
@@ -144,7 +147,7 @@ class Controller:
         self._metrics = metrics
         self._monotonic = monotonic
         self._wall = wall
-        self._jury = Jury(interval=timing.interval)
+        self._jury = Jury(interval=timing.interval, step=timing.step)
         self._outages = OutageBook(store, wall=wall)
         self._trips = Trips(
             switch,
@@ -297,6 +300,7 @@ class Controller:
         if source_problem is not None:
             problem = Unreadable(Reason.SOURCE_DOWN, source_problem)
             return self._jury.judge(cases, tick, answer_all(self._jury.wants(cases, tick), problem)), None
+        self._catch_up(cases, tick, deadline)
         for earlier, some in self._earlier_ticks(cases, tick):
             self._jury.judge(some, earlier, self._read(self._jury.wants(some, earlier), earlier, deadline))
         readings = self._read(self._jury.wants(cases, tick), tick, deadline)
@@ -304,6 +308,12 @@ class Controller:
         for case in cases:
             self._watches[case.rollout.name].judged_until = tick
         return findings, None
+
+    def _catch_up(self, cases: Sequence[Case], tick: float, deadline: Deadline) -> None:
+        try:
+            catch_up(self._source, self._jury.dossier, cases, tick, deadline)
+        except Exception:  # a bug in gathering evidence must not stop the loop; stale evidence is no breach
+            log.exception("gathering evidence failed in a way nobody foresaw")
 
     def _read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
         if not wants:

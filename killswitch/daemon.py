@@ -91,6 +91,7 @@ class Daemon:
             flipped=self._delivery.wake,
             timing=Timing(
                 interval=settings.interval,
+                step=settings.step,
                 lag=settings.lag,
                 cycle_deadline=settings.cycle_deadline,
                 max_evidence_age=settings.max_evidence_age,

@@ -11,9 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol
 
 from killswitch import histogram
-from killswitch.flag import Flag
+from killswitch.flag import AA, Flag
 from killswitch.model import (
     Buckets,
     Counts,
@@ -30,7 +31,14 @@ from killswitch.model import (
     Unreadable,
     Verdict,
 )
-from killswitch.wording import count_in_words, duration_in_words, points_in_words, value_in_words
+from killswitch.wording import (
+    count_in_words,
+    duration_in_words,
+    odds_in_words,
+    points_in_words,
+    time_of_day,
+    value_in_words,
+)
 
 # An UNKNOWN for one of these says nothing against our eyesight: the source answered, there is little to see.
 SIGHTED = frozenset({Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT})
@@ -54,6 +62,31 @@ class Comparison:
     over: bool = False
     control_too: bool = False
     problem: Unreadable | None = None
+
+
+class Gathered(Protocol):
+    """The evidence on one rule, as the dossier shows it (see there for units)."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def needed(self) -> float: ...
+    @property
+    def since(self) -> float | None: ...
+    @property
+    def events_canary(self) -> float: ...
+    @property
+    def trials_canary(self) -> float: ...
+    @property
+    def events_control(self) -> float: ...
+    @property
+    def trials_control(self) -> float: ...
+    @property
+    def updated_at(self) -> float | None: ...
+    @property
+    def warming_up(self) -> bool: ...
+    @property
+    def problem(self) -> Unreadable | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +155,58 @@ def judge_threshold(
     return replace(finding, since=streak.first), streak
 
 
+def judge_evidence(
+    rule: Rule, comparison: Comparison, view: Gathered, *, rollout: Rollout, tick: float, fresh: float
+) -> Finding:
+    """BREACH when the evidence says so and is at most ``fresh`` seconds old, at any number of requests.
+
+    The window decides nothing here: it is what a person sees, and what HEALTHY needs enough of.
+    """
+    found = _judge_evidence(rule, comparison, view, rollout=rollout, tick=tick, fresh=fresh)
+    return replace(found, since=view.since, evidence=view.value, needed=view.needed)
+
+
+def _judge_evidence(
+    rule: Rule, comparison: Comparison, view: Gathered, *, rollout: Rollout, tick: float, fresh: float
+) -> Finding:
+    young = view.updated_at is not None and tick - view.updated_at <= fresh
+    if view.value >= view.needed and young:
+        return _finding(rule, comparison, Verdict.BREACH, None, _evidence_words(rule, comparison, view))
+    problem = comparison.problem or _step_problem(view) or too_few_requests(comparison, rollout) or _cold(view)
+    if problem is not None:
+        return _unknown(rule, comparison, problem)
+    if comparison.over:
+        words = f"{_over_words(rule, comparison)}, and that may be luck still: evidence {progress_in_words(view)}"
+        return _finding(rule, comparison, Verdict.HEALTHY, Reason.NOT_YET, words)
+    return _within(rule, comparison)
+
+
+def _step_problem(view: Gathered) -> Unreadable | None:
+    # a step without a single request is no trouble: the window says whether there are enough
+    return None if view.problem is None or view.problem.reason is Reason.NO_DATA else view.problem
+
+
+def _cold(view: Gathered) -> Unreadable | None:
+    if not view.warming_up:
+        return None
+    return Unreadable(
+        Reason.WARMING_UP, "too little of control's past is known yet; a clear breach is seen all the same"
+    )
+
+
+def mistrusted(finding: Finding, flag: Flag) -> Finding:
+    """A healthy finding where the traffic is not split as the flag says: nobody knows who was measured."""
+    split = f"the canary's share of requests is nowhere near the flag's {flag.canary_percent:g}%"
+    detail = f"{split}: a router ignores the flag, or labels are wrong"
+    sentence = f"{finding.rule} unknown ({Reason.TRAFFIC_SPLIT}): {detail}"
+    return replace(finding, verdict=Verdict.UNKNOWN, reason=Reason.TRAFFIC_SPLIT, sentence=sentence)
+
+
+def progress_in_words(view: Gathered) -> str:
+    """``1 in 30 of 1 in 400``: so that a person sees a trip coming."""
+    return f"{odds_in_words(view.value)} of {odds_in_words(view.needed)}"
+
+
 def too_few_requests(comparison: Comparison, rollout: Rollout) -> Unreadable | None:
     """Why the window holds too little to be called HEALTHY, or None. Free queries have no counts."""
     pairs = (("canary", comparison.samples_canary), ("control", comparison.samples_control))
@@ -161,13 +246,17 @@ class Decision:
 
 
 def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decision:
-    """Trip on any breach, hold otherwise; blind when no rule has a usable verdict."""
+    """Trip on any breach, hold otherwise; blind when no rule has a usable verdict.
+
+    In stage ``aa`` both cohorts get the control model: a breach there is about the users, and trips nothing.
+    """
     control_too = tuple(f for f in findings if f.reason is Reason.CONTROL_TOO)
     breaches = tuple(f for f in findings if f.verdict is Verdict.BREACH)
     if breaches:
         why = "; ".join(f.sentence for f in breaches)
-        if not flag.armed:
-            return Decision(Action.HOLD, f"tripped already; {why}", (), control_too)
+        if flag.stage == AA:
+            advice = "both cohorts have the control model, so these users differ: choose another salt or more users"
+            return Decision(Action.HOLD, f"{advice}; {why}", (), control_too)
         if rollout.mode is Mode.DRY_RUN:
             return Decision(Action.WOULD_TRIP, f"would trip (dry run): {why}", breaches, control_too)
         return Decision(Action.TRIP, why, breaches, control_too)
@@ -296,6 +385,21 @@ def _over_words(rule: Rule, comparison: Comparison) -> str:
     if "control" not in comparison.limit_words and comparison.control is not None:
         words += f", control {value_in_words(comparison.control, rule.unit)}"
     return words + _against_words(comparison)
+
+
+def _evidence_words(rule: Rule, comparison: Comparison, view: Gathered) -> str:
+    """``refusal_rate 8.7% (canary, 160 of 1,842 since 14:08:11) over control 1.1% + 5.0 pp; chance …``."""
+    since = f" since {time_of_day(view.since)}" if view.since is not None else ""
+    counted = f"{count_in_words(view.events_canary)} of {count_in_words(view.trials_canary)}"
+    luck = f"chance of this by luck under {odds_in_words(view.value)}"
+    if rule.unit is not Unit.FRACTION or not view.trials_canary:
+        share = f"; {counted} canary requests{since} were slower than control's allow" if view.trials_canary else ""
+        return f"{_over_words(rule, comparison) if comparison.limit_words else rule.name}{share}; {luck}"
+    rate = view.events_canary / view.trials_canary
+    beside = view.events_control / view.trials_control if view.trials_control else comparison.control
+    _, words = _limit(rule, beside) if beside is not None else (0.0, "its limit")
+    control = "" if beside is None or "control" in words else f", control {value_in_words(beside, rule.unit)}"
+    return f"{rule.name} {value_in_words(rate, rule.unit)} (canary, {counted}{since}) over {words}{control}; {luck}"
 
 
 def _within(rule: Rule, comparison: Comparison) -> Finding:

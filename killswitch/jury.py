@@ -12,23 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from killswitch import judge
-from killswitch.flag import Flag
+from killswitch.case import Case
+from killswitch.dossier import Dossier
 from killswitch.judge import Streak
-from killswitch.model import Finding, Reading, Reason, Rollout, Rule, Unreadable
+from killswitch.model import Decide, Finding, Reading, Reason, Rule, Unreadable, Verdict
 from killswitch.sources import Readings, Want
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
 TWIN = "twin"
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One armed rollout as it stands. ``armed_at`` (Unix seconds) bounds every window from below."""
-
-    rollout: Rollout
-    flag: Flag
-    armed_at: float
 
 
 @dataclass(slots=True)
@@ -41,14 +33,19 @@ class _Memory:
 
 
 class Jury:
-    """Judges all rules of all rollouts at one tick after another. ``interval`` in seconds."""
+    """Judges all rules of all rollouts at one tick after another.
 
-    def __init__(self, *, interval: float) -> None:
+    ``interval``: seconds between ticks; ``step``: seconds between evidence ticks. The evidence itself is in
+    ``dossier``, which whoever reads (the controller, a replay) keeps up to date.
+    """
+
+    def __init__(self, *, interval: float, step: float) -> None:
         self._interval = interval
         self._memory: dict[str, _Memory] = {}
+        self.dossier = Dossier(step=step)
 
     def wants(self, cases: Iterable[Case], tick: float) -> list[Want]:
-        """What has to be read to judge these cases at ``tick``."""
+        """The windows that have to be read to judge these cases at ``tick``."""
         return [want for case in cases for want in self._windows(case, tick)]
 
     def judge(self, cases: Sequence[Case], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
@@ -57,12 +54,15 @@ class Jury:
 
     def lookback(self, case: Case) -> int:
         """How many earlier ticks must be judged first, so that a fresh jury says what an old one would."""
+        if case.rollout.decide is Decide.EVIDENCE:
+            return 0
         return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
 
     def forget(self, keep: Iterable[str]) -> None:
         """Drop every rollout not named: it is tripped, ended, or no longer has a rule file."""
         kept = set(keep)
         self._memory = {name: memory for name, memory in self._memory.items() if name in kept}
+        self.dossier.keep(kept)
 
     def _window_seconds(self, case: Case, tick: float) -> float:
         slots = math.floor((tick - case.armed_at) / self._interval + 1e-9)
@@ -106,10 +106,18 @@ class Jury:
         try:
             reading, raw = self._judged(case, rule, memory, readings)
             comparison = judge.compare(rule, reading)
-            streak = memory.streaks.get(rule.name, Streak())
-            finding, memory.streaks[rule.name] = judge.judge_threshold(
-                rule, comparison, streak, rollout=case.rollout, tick=tick
-            )
+            view = self.dossier.view(case.rollout.name, rule.name)
+            if view is not None:
+                finding = judge.judge_evidence(
+                    rule, comparison, view, rollout=case.rollout, tick=tick, fresh=2 * self._interval
+                )
+                if finding.verdict is Verdict.HEALTHY and self.dossier.split_is_wrong(case.rollout.name):
+                    finding = judge.mistrusted(finding, case.flag)
+            else:
+                streak = memory.streaks.get(rule.name, Streak())
+                finding, memory.streaks[rule.name] = judge.judge_threshold(
+                    rule, comparison, streak, rollout=case.rollout, tick=tick
+                )
             if raw is not None:
                 beside = judge.compare(rule, raw)
                 finding = replace(finding, raw_canary=beside.canary, raw_control=beside.control)

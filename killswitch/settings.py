@@ -6,6 +6,7 @@ Secrets are never settings: a setting names the *file* (or the environment varia
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -89,6 +90,11 @@ class Settings(BaseSettings):
     )
     api_token_file: Path | None = Field(default=None, description="bearer token for requests that change state")
     log_format: Literal["human", "json"] = "human"
+
+    @property
+    def step(self) -> float:
+        """Seconds between evidence ticks: the smallest multiple of the scrape interval not below ``interval``."""
+        return math.ceil(self.interval / self.scrape_interval - 1e-9) * self.scrape_interval
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 from killswitch.model import Unit
 
@@ -57,3 +58,8 @@ def odds_in_words(one_in: float) -> str:
         return f"1 in {max(one_in, 1.0):.2g}"
     step = 10 ** (math.floor(math.log10(one_in)) - 1)
     return f"1 in {math.floor(one_in / step) * step:,.0f}"
+
+
+def time_of_day(seconds: float) -> str:
+    """Unix seconds -> ``14:08:11`` UTC."""
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%H:%M:%S")

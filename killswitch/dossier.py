@@ -1,0 +1,545 @@
+"""The dossier: the evidence gathered on every rule of every watched rollout. No I/O, no clock.
+
+It turns readings of disjoint steps into counts, keeps what the evidence needs of the past (control's
+histogram of the last hour, sums since the excursion began), and advances all rules that stand at the
+same tick in one set of arrays. A fresh rollout is opened at an earlier tick and catches up through the
+same `take` as everybody else, so a restarted replica arrives at what a running one has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from killswitch import evidence as ev
+from killswitch.case import Case
+from killswitch.evidence.evariables import Array
+from killswitch.evidence.quantiles import TAU_SECONDS
+from killswitch.model import Buckets, Counts, Decide, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
+from killswitch.sources import Range, Readings, Want
+
+STEP = "step"
+STEP_TWIN = "step_twin"
+WARM_UP_SECONDS = 3600.0
+SPLIT = "(traffic split)"
+# Traffic is judged against the flag's percent with a budget of its own: it trips nothing.
+SPLIT_ALPHA = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of one rule after its last tick.
+
+    ``value``: 1 in ``value`` by luck; ``needed``: where it becomes a breach. ``events_*`` of ``trials_*``
+    since ``since`` (Unix seconds). ``updated_at``: the last tick that moved it, None before the first.
+    """
+
+    value: float
+    needed: float
+    since: float | None
+    events_canary: float
+    trials_canary: float
+    events_control: float
+    trials_control: float
+    updated_at: float | None
+    warming_up: bool
+    problem: Unreadable | None
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One row of the arrays: a rule, or one side of a rollout's traffic split."""
+
+    case: Case
+    rule: Rule | None
+    spec: ev.RuleSpec
+    twin: bool = False
+    edges: tuple[float, ...] = ()
+    tau_past: list[tuple[float, ...]] = field(default_factory=list)
+    problem: Unreadable | None = None
+    updated_at: float | None = None
+    # head starts up to here have been paid or were dropped for good
+    paid_until: float = -math.inf
+
+    @property
+    def rollout(self) -> str:
+        return self.case.rollout.name
+
+
+@dataclass(slots=True)
+class _Group:
+    """Entries that have been taken as far as the same tick. ``tally`` (R, J, 4): sums since each excursion's start."""
+
+    until: float
+    entries: list[_Entry]
+    evidence: ev.Evidence
+    tally: Array
+    since: Array
+    warming: Array
+
+
+class Dossier:
+    """``step`` is the seconds between evidence ticks (a multiple of the scrape interval)."""
+
+    def __init__(self, *, step: float) -> None:
+        self.step = step
+        self._groups: list[_Group] = []
+        self._where: dict[tuple[str, str], tuple[_Group, int]] = {}
+
+    # --- who is in it ---------------------------------------------------------------------------
+
+    def until(self, rollout: str) -> float | None:
+        """The tick up to which this rollout has been taken in; None when it has not been opened."""
+        group = self._group_of(rollout)
+        return None if group is None else group.until
+
+    def fits(self, case: Case) -> bool:
+        """Whether what is kept is about this very case: generation, arming, and rules."""
+        group = self._group_of(case.rollout.name)
+        if group is None:
+            return False
+        kept = [entry for entry in group.entries if entry.rollout == case.rollout.name and entry.rule is not None]
+        return self.same_generation(case) and [(entry.rule, entry.spec) for entry in kept] == _specs(case)
+
+    def same_generation(self, case: Case) -> bool:
+        """Whether what is kept is about this arming, whatever its rules were then."""
+        group = self._group_of(case.rollout.name)
+        kept = [e.case for e in group.entries if e.rollout == case.rollout.name] if group is not None else []
+        return bool(kept) and (kept[0].flag.generation, kept[0].armed_at) == (case.flag.generation, case.armed_at)
+
+    def open(self, case: Case, at: float, past: Mapping[float, Readings], *, from_arming: bool) -> None:
+        """Begin at tick ``at`` with no evidence; ``past`` are the readings of the hour before, for warming up.
+
+        ``from_arming``: ``at`` is where the generation began, so its head starts are still to come.
+        """
+        self.drop([case.rollout.name])
+        paid_until = -math.inf if from_arming else at
+        entries = [_Entry(case, rule, spec, paid_until=paid_until) for rule, spec in _specs(case)]
+        group = _new_group(at, entries)
+        ticks = [tick for tick in sorted(past) if tick <= at]
+        if ticks and entries:
+            counts = self._counts(group, ticks, past, settle=False)
+            group.evidence = ev.warm_up(group.evidence, counts.control_events, counts.control_trials)
+            for entry in entries:
+                entry.problem = None
+        self._groups.append(self._with_split(group, case))
+        self._index()
+
+    def drop(self, rollouts: Collection[str]) -> None:
+        """Forget these rollouts."""
+        if rollouts:
+            gone = set(rollouts)
+            self._groups = [kept for g in self._groups if (kept := _filtered(g, lambda e: e.rollout not in gone))]
+            self._index()
+
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Forget all others."""
+        wanted = set(rollouts)
+        self.drop([name for name, _ in self._where if name not in wanted])
+
+    # --- taking data in -------------------------------------------------------------------------
+
+    def wants(self, case: Case) -> list[Want]:
+        """What has to be read at each evidence tick."""
+        wants: list[Want] = []
+        for rule, _ in _specs(case):
+            want = Want(
+                rollout=case.rollout.name,
+                rule=rule.name,
+                part=STEP,
+                signal=rule.signal,
+                cohorts=case.rollout.cohorts_of(rule),
+                seconds=self.step,
+                range=Range.STEP,
+                absent_is_zero=rule.absent_is_zero,
+            )
+            wants.append(want)
+            if rule.twin is not None:
+                wants.append(replace(want, part=STEP_TWIN, signal=rule.twin))
+        return wants
+
+    def take(
+        self, cases: Sequence[Case], ticks: Sequence[float], readings: Mapping[float, Readings]
+    ) -> ev.Trace | None:
+        """Advance these cases, which all stand at the same tick, through later ``ticks`` (ascending).
+
+        Returns the trace of the block, for replays; its columns are in the order of `columns`.
+        """
+        names = {case.rollout.name: case for case in cases}
+        group = self._gather(names)
+        if group is None or not ticks:
+            return None
+        for entry in group.entries:
+            entry.case = names[entry.rollout]
+        self._renew_splits(group)
+        counts = self._counts(group, ticks, readings, settle=True)
+        times = np.array(ticks, dtype=np.float64)
+        head_starts, paused = self._schedule(group, times)
+        group.evidence, trace = ev.advance(
+            group.evidence, counts, times, step=self.step, head_starts=head_starts, paused=paused
+        )
+        self._tally(group, counts, times, trace)
+        group.until = ticks[-1]
+        for entry in group.entries:
+            entry.paid_until = ticks[-1]
+        self._merge()
+        return trace
+
+    def columns(self, rollout: str) -> dict[str, int]:
+        """Where each rule of a rollout that is alone in its group stands in a trace's columns."""
+        group = self._group_of(rollout)
+        assert group is not None
+        return {entry.rule.name: row for row, entry in enumerate(group.entries) if entry.rule is not None}
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def view(self, rollout: str, rule: str) -> View | None:
+        """One rule's evidence; None where none is gathered (a free query, or not opened yet)."""
+        place = self._where.get((rollout, rule))
+        if place is None:
+            return None
+        group, row = place
+        entry = group.entries[row]
+        best = int(np.argmax(group.evidence.log_sums[row]))
+        since = float(group.since[row])
+        sums = group.tally[row, best]
+        return View(
+            value=float(group.evidence.value[row]),
+            needed=float(group.evidence.needed[row]),
+            since=since if math.isfinite(since) else None,
+            events_canary=float(sums[0]),
+            trials_canary=float(sums[1]),
+            events_control=float(sums[2]),
+            trials_control=float(sums[3]),
+            updated_at=entry.updated_at,
+            warming_up=bool(group.warming[row]),
+            problem=entry.problem,
+        )
+
+    def split_is_wrong(self, rollout: str) -> bool:
+        """Whether the canary's share of requests is nowhere near the flag's percent."""
+        for side in ("too_little", "too_much"):
+            place = self._where.get((rollout, side))
+            if place is not None and place[0].evidence.value[place[1]] >= place[0].evidence.needed[place[1]]:
+                return True
+        return False
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _group_of(self, rollout: str) -> _Group | None:
+        return next((g for g in self._groups if any(e.rollout == rollout for e in g.entries)), None)
+
+    def _gather(self, names: Mapping[str, Case]) -> _Group | None:
+        """One group of exactly these rollouts; others that shared it are split off."""
+        chosen: list[_Group] = []
+        rest: list[_Group] = []
+        for group in self._groups:
+            inside = _filtered(group, lambda entry: entry.rollout in names)
+            if inside is None:
+                rest.append(group)
+                continue
+            chosen.append(inside)
+            outside = _filtered(group, lambda entry: entry.rollout not in names)
+            rest += [outside] if outside is not None else []
+        if not chosen:
+            return None
+        whole = _joined(chosen)
+        self._groups = [whole, *rest]
+        self._index()
+        return whole
+
+    def _merge(self) -> None:
+        by_tick: dict[float, list[_Group]] = {}
+        for group in self._groups:
+            by_tick.setdefault(group.until, []).append(group)
+        self._groups = [_joined(groups) for groups in by_tick.values()]
+        self._index()
+
+    def _index(self) -> None:
+        self._where = {
+            (entry.rollout, entry.rule.name if entry.rule is not None else str(_side(entry))): (group, row)
+            for group in self._groups
+            for row, entry in enumerate(group.entries)
+        }
+
+    def _with_split(self, group: _Group, case: Case) -> _Group:
+        percent = case.flag.canary_percent
+        if not 0.0 < percent < 100.0 or not _trial_rules(case):
+            return group
+        specs = ev.split_rules((case.rollout.name, SPLIT), percent, SPLIT_ALPHA)
+        return _joined([group, _new_group(group.until, [_Entry(case, None, spec) for spec in specs])])
+
+    def _renew_splits(self, group: _Group) -> None:
+        """A changed percent is another hypothesis about the split: begin that one anew."""
+        changed: dict[str, Case] = {}
+        seen: set[str] = set()
+        for entry in group.entries:
+            if entry.rule is None:
+                seen.add(entry.rollout)
+                expected = ev.split_rules((entry.rollout, SPLIT), entry.case.flag.canary_percent, SPLIT_ALPHA)
+                if entry.spec not in expected:
+                    changed[entry.rollout] = entry.case
+        changed |= {
+            e.rollout: e.case
+            for e in group.entries
+            if e.rollout not in seen and 0.0 < e.case.flag.canary_percent < 100.0
+        }
+        for name, case in changed.items():
+            kept = _filtered(group, lambda entry, name=name: entry.rule is not None or entry.rollout != name)
+            assert kept is not None
+            _become(group, self._with_split(kept, case))
+        if changed:
+            self._index()
+
+    def _schedule(self, group: _Group, times: Array) -> tuple[Array, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+        head_starts = np.zeros((len(times), len(group.entries)))
+        paused = np.zeros(head_starts.shape, dtype=np.bool_)
+        columns: dict[str, list[int]] = {}
+        for row, entry in enumerate(group.entries):
+            columns.setdefault(entry.rollout, []).append(row)
+        for rows in columns.values():
+            case = group.entries[rows[0]].case
+            stages = case.flag.stages
+            delays = [entry.rule.delay if (entry := group.entries[row]).rule is not None else 0.0 for row in rows]
+            after = group.entries[rows[0]].paid_until
+            head_starts[:, rows] = ev.head_starts_at(stages, times, len(rows), after=after)
+            paused[:, rows] = ev.paused_at(stages, delays, times)
+        return head_starts, paused
+
+    def _tally(self, group: _Group, counts: ev.TickCounts, times: Array, trace: ev.Trace) -> None:
+        first = group.evidence.first_bound
+        block = np.stack(
+            [
+                np.nan_to_num(array[:, first], nan=0.0, posinf=0.0, neginf=0.0)
+                for array in (counts.canary_events, counts.canary_trials, counts.control_events, counts.control_trials)
+            ],
+            axis=-1,
+        )
+        block *= trace.updated[:, :, None]
+        sums = np.concatenate([np.zeros((1, *block.shape[1:])), np.cumsum(block, axis=0)])
+        since = np.nan_to_num(group.evidence.since, nan=-np.inf)
+        began = np.searchsorted(times, since, side="right")
+        older = since < times[0] - self.step * 0.5
+        within = sums[-1][:, None, :] - np.take_along_axis(sums[:, :, None, :], began[None, :, :, None], axis=0)[0]
+        group.tally = np.where(older[:, :, None], group.tally + sums[-1][:, None, :], within)
+        group.since, group.warming = trace.since[-1], trace.warming_up[-1]
+        for row, entry in enumerate(group.entries):
+            moved = np.flatnonzero(trace.updated[:, row])
+            if moved.size:
+                entry.updated_at = float(times[moved[-1]])
+            if trace.numeric[-1, row] and entry.problem is None:
+                entry.problem = Unreadable(Reason.NUMERIC, "the counts of this step are no counts")
+
+    # --- readings as counts ---------------------------------------------------------------------
+
+    def _counts(
+        self, group: _Group, ticks: Sequence[float], readings: Mapping[float, Readings], *, settle: bool
+    ) -> ev.TickCounts:
+        """Counts (T, B). ``settle``: this is judged, so twins are adopted and problems noted."""
+        columns: list[tuple[Array, Array, Array, Array]] = []
+        nothing: Readings = {}
+        series = [readings.get(tick, nothing) for tick in ticks]
+        for entry in group.entries:
+            if entry.rule is None:
+                columns.append(_split_column(entry, series, group))
+            else:
+                chosen = [self._chosen(entry, at, settle=settle) for at in series]
+                if isinstance(entry.rule.signal, QuantileSignal):
+                    columns += self._slow(entry, chosen)
+                else:
+                    columns += [_plain(chosen)] * len(entry.spec.bounds)
+                entry.problem = _problem(chosen[-1])
+        stacked = [np.stack([column[i] for column in columns], axis=1) for i in range(4)]
+        return ev.TickCounts(*stacked)
+
+    def _chosen(self, entry: _Entry, readings: Readings, *, settle: bool) -> Reading | None:
+        assert entry.rule is not None
+        plain = readings.get((entry.rollout, entry.rule.name, STEP))
+        twin = readings.get((entry.rollout, entry.rule.name, STEP_TWIN))
+        if twin is None:
+            return plain
+        both = not isinstance(twin.canary, Unreadable) and not isinstance(twin.control, Unreadable)
+        if settle and both:
+            entry.twin = True
+        warm = not settle and not isinstance(twin.control, Unreadable)
+        return twin if entry.twin or warm else plain
+
+    def _slow(self, entry: _Entry, chosen: Sequence[Reading | None]) -> list[tuple[Array, Array, Array, Array]]:
+        """Histograms as events "slower than an edge", with tau from control's past hour."""
+        assert entry.rule is not None
+        assert isinstance(entry.rule.signal, QuantileSignal)
+        edges = _common_edges(chosen) or entry.edges
+        if len(edges) < 2:
+            blank = np.full(len(chosen), np.nan)
+            return [(blank, blank, blank, blank)] * len(entry.spec.bounds)
+        if edges != entry.edges:
+            # another bucket layout: an hour of the old one cannot be compared with it
+            entry.edges, entry.tau_past = edges, []
+        canary = np.array([_cumulative(reading.canary if reading else None, edges) for reading in chosen])
+        control = np.array([_cumulative(reading.control if reading else None, edges) for reading in chosen])
+        known, reach = len(entry.tau_past), math.ceil(TAU_SECONDS / self.step)
+        past = np.concatenate([np.array(entry.tau_past).reshape(known, len(edges)), control])
+        limits = np.array(edges)
+        tau = ev.tau_before(limits, past, entry.rule.signal.quantile, step=self.step)[known:]
+        entry.tau_past = [tuple(row) for row in past[-reach:].tolist()]
+        columns = []
+        for bound in entry.spec.bounds:
+            slow_canary, slow_control = ev.slow_counts(bound, limits, canary, control, tau)
+            columns.append((slow_canary, canary[:, -1], slow_control, control[:, -1]))
+        return columns
+
+
+# --- entries and groups -------------------------------------------------------------------------
+
+
+def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:
+    """The rules evidence can judge, each with its share of the rollout's budget."""
+    if case.rollout.decide is not Decide.EVIDENCE:
+        return []
+    rollout = case.rollout
+    alpha = rollout.false_trips_per_day / len(rollout.rules)
+    found = [(rule, ev.bounds_of(rule)) for rule in rollout.rules]
+    return [
+        (rule, ev.RuleSpec((rollout.name, rule.name), bounds, alpha, long_bursts=rollout.bursts == "long"))
+        for rule, bounds in found
+        if bounds
+    ]
+
+
+def _trial_rules(case: Case) -> list[Rule]:
+    return [rule for rule, _ in _specs(case)]
+
+
+def _side(entry: _Entry) -> object:
+    key = entry.spec.key
+    return key[1] if isinstance(key, tuple) else key
+
+
+def _new_group(until: float, entries: list[_Entry]) -> _Group:
+    fresh = ev.start([entry.spec for entry in entries])
+    return _Group(
+        until,
+        entries,
+        fresh,
+        np.zeros((*fresh.log_sums.shape, 4)),
+        np.full(len(entries), np.nan),
+        np.ones(len(entries), dtype=np.bool_),
+    )
+
+
+def _filtered(group: _Group, wanted: object) -> _Group | None:
+    assert callable(wanted)
+    rows = [row for row, entry in enumerate(group.entries) if wanted(entry)]
+    if not rows:
+        return None
+    if len(rows) == len(group.entries):
+        return group
+    entries = [group.entries[row] for row in rows]
+    return _Group(
+        group.until,
+        entries,
+        ev.select(group.evidence, [entry.spec.key for entry in entries]),
+        group.tally[rows],
+        group.since[rows],
+        group.warming[rows],
+    )
+
+
+def _joined(groups: Sequence[_Group]) -> _Group:
+    if len(groups) == 1:
+        return groups[0]
+    return _Group(
+        groups[0].until,
+        [entry for group in groups for entry in group.entries],
+        ev.combine([group.evidence for group in groups]),
+        np.concatenate([group.tally for group in groups]),
+        np.concatenate([group.since for group in groups]),
+        np.concatenate([group.warming for group in groups]),
+    )
+
+
+def _become(group: _Group, other: _Group) -> None:
+    group.entries, group.evidence = other.entries, other.evidence
+    group.tally, group.since, group.warming = other.tally, other.since, other.warming
+
+
+# --- measurements as numbers --------------------------------------------------------------------
+
+
+def _pair(measurement: Measurement | None) -> tuple[float, float]:
+    match measurement:
+        case Counts(events, trials):
+            return events, trials
+        case Buckets(_, counts) if counts:
+            return math.nan, counts[-1]
+        case _:
+            return math.nan, math.nan
+
+
+def _plain(chosen: Sequence[Reading | None]) -> tuple[Array, Array, Array, Array]:
+    rows = [
+        (*_pair(reading.canary), *_pair(reading.control)) if reading is not None else (math.nan,) * 4
+        for reading in chosen
+    ]
+    array = np.array(rows, dtype=np.float64)
+    return array[:, 0], array[:, 1], array[:, 2], array[:, 3]
+
+
+def _cumulative(measurement: Measurement | None, edges: tuple[float, ...]) -> tuple[float, ...]:
+    if not isinstance(measurement, Buckets):
+        return (math.nan,) * len(edges)
+    if measurement.bounds == edges:
+        return measurement.counts
+    known = dict(zip(measurement.bounds, measurement.counts, strict=True))
+    return tuple(known.get(edge, math.nan) for edge in edges)
+
+
+def _common_edges(chosen: Sequence[Reading | None]) -> tuple[float, ...]:
+    """The edges every histogram of the block has; empty where there is none."""
+    common: tuple[float, ...] = ()
+    for reading in chosen:
+        for side in (reading.canary, reading.control) if reading is not None else ():
+            if isinstance(side, Buckets) and side.bounds != common:
+                shared = set(side.bounds)
+                common = tuple(edge for edge in common if edge in shared) if common else side.bounds
+    return common
+
+
+def _problem(reading: Reading | None) -> Unreadable | None:
+    if reading is None:
+        return Unreadable(Reason.NO_DATA, "this step was not read")
+    for cohort, side in (("canary", reading.canary), ("control", reading.control)):
+        if isinstance(side, Unreadable):
+            return side if cohort in side.detail else Unreadable(side.reason, f"{cohort}: {side.detail}")
+    return None
+
+
+def _split_column(entry: _Entry, series: Sequence[Readings], group: _Group) -> tuple[Array, Array, Array, Array]:
+    """One side of the split from the first rule that has trials: absent canary traffic is traffic of zero."""
+    rules = _trial_rules(entry.case)
+    twins = {e.rule.name for e in group.entries if e.rollout == entry.rollout and e.rule is not None and e.twin}
+    rows: list[tuple[float, float]] = []
+    for readings in series:
+        row = (math.nan, math.nan)
+        for rule in rules:
+            part = STEP_TWIN if rule.name in twins else STEP
+            reading = readings.get((entry.rollout, rule.name, part))
+            if reading is None or isinstance(reading.control, Unreadable):
+                continue
+            absent = isinstance(reading.canary, Unreadable) and reading.canary.reason is Reason.NO_DATA
+            canary = 0.0 if absent else _pair(reading.canary)[1]
+            row = (canary, _pair(reading.control)[1])
+            break
+        rows.append(row)
+    array = np.array(rows, dtype=np.float64)
+    counts = ev.split_counts(array[:, 0], array[:, 1])
+    column = 0 if _side(entry) == "too_little" else 1
+    return (
+        counts.canary_events[:, column],
+        counts.canary_trials[:, column],
+        counts.control_events[:, column],
+        counts.control_trials[:, column],
+    )

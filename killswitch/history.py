@@ -1,0 +1,119 @@
+"""Reading history back: what a fresh or late replica needs before it can judge the newest tick.
+
+Evidence is a function of the metric history and of the flag's own, so a restarted replica reads at most
+24 h back, and an hour before that to learn how bursty control is. Ticks that a failure hid are read
+again as soon as the source answers: nothing is lost, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from killswitch.case import Case
+from killswitch.deadline import Deadline
+from killswitch.dossier import WARM_UP_SECONDS, Dossier
+from killswitch.model import Decide, Reason, Unreadable
+from killswitch.sources import Readings, Source, Want
+
+DAY = 86_400.0
+# a start must not outlast a cycle: so many (rollout, tick) pairs are read back at once, shared by all rollouts
+MOST_PAIRS = 120_000
+FEWEST_TICKS = 120
+CHUNK_TICKS = 480
+# reasons that say nothing about the data: the same question may be answered later
+PASSING = frozenset({
+    Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT, Reason.SOURCE_REFUSED, Reason.GARBAGE, Reason.PARTIAL_ANSWER,
+    Reason.INTERNAL_ERROR,
+})  # fmt: skip
+
+
+def catch_up(source: Source, dossier: Dossier, cases: Sequence[Case], tick: float, deadline: Deadline) -> None:
+    """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
+    judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE]
+    newest = last_step(tick, dossier.step)
+    _open_fresh(source, dossier, judged, newest, deadline)
+    while not deadline.expired:
+        behind: dict[float, list[Case]] = {}
+        for case in judged:
+            until = dossier.until(case.rollout.name)
+            if until is not None and until < newest:
+                behind.setdefault(until, []).append(case)
+        if not behind or not _advance(source, dossier, behind, newest, deadline):
+            return
+
+
+def last_step(tick: float, step: float) -> float:
+    """The newest evidence tick at or before ``tick``."""
+    return math.floor(tick / step + 1e-9) * step
+
+
+def first_step(armed_at: float, step: float) -> float:
+    """Where a generation's evidence begins: no step reaches back before it was armed."""
+    return math.ceil(armed_at / step - 1e-9) * step
+
+
+def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest: float, deadline: Deadline) -> None:
+    fresh = [case for case in cases if not dossier.fits(case)]
+    if not fresh:
+        return
+    ticks = max(FEWEST_TICKS, min(round(DAY / dossier.step), MOST_PAIRS // len(fresh)))
+    opening: dict[tuple[float, bool], list[Case]] = {}
+    for case in fresh:
+        arming = first_step(case.armed_at, dossier.step)
+        reaches = arming >= newest - ticks * dossier.step
+        # Rules edited in mid-flight begin now: data seen under the old ones do not judge by the new ones.
+        edited = dossier.until(case.rollout.name) is not None and dossier.same_generation(case)
+        at = newest if edited else max(arming, newest - ticks * dossier.step)
+        opening.setdefault((min(at, max(newest, arming)), reaches and not edited), []).append(case)
+    for (at, from_arming), some in opening.items():
+        past = _read_back(source, dossier, some, steps(at - WARM_UP_SECONDS, at, dossier.step), deadline)
+        if past is None:
+            return
+        for case in some:
+            dossier.open(case, at, past, from_arming=from_arming)
+
+
+def steps(after: float, until: float, step: float) -> list[float]:
+    """Evidence ticks in (after, until]."""
+    count = round((until - after) / step)
+    return [until - step * back for back in range(count - 1, -1, -1)]
+
+
+def _advance(
+    source: Source, dossier: Dossier, behind: Mapping[float, Sequence[Case]], newest: float, deadline: Deadline
+) -> bool:
+    """One block for every group that is behind; False when nobody got further: the next cycle tries again."""
+    moved = False
+    for until, some in behind.items():
+        block = steps(until, min(newest, until + CHUNK_TICKS * dossier.step), dossier.step)
+        readings = _read_back(source, dossier, some, block, deadline)
+        if readings is None:
+            continue
+        read = [case for case in some if _answered(dossier.wants(case), readings[block[-1]])]
+        if read:
+            dossier.take(read, block, readings)
+            moved = True
+    return moved
+
+
+def _answered(wants: Iterable[Want], readings: Readings) -> bool:
+    """Whether the source said anything about this case: a failure of its own is asked again, not taken for a gap."""
+    for want in wants:
+        reading = readings.get(want.key)
+        sides = (reading.canary, reading.control) if reading is not None else ()
+        if any(not (isinstance(side, Unreadable) and side.reason in PASSING) for side in sides):
+            return True
+    return False
+
+
+def _read_back(
+    source: Source, dossier: Dossier, cases: Sequence[Case], ticks: Sequence[float], deadline: Deadline
+) -> Mapping[float, Readings] | None:
+    """The steps of these ticks; None when the deadline has passed."""
+    wants = [want for case in cases for want in dossier.wants(case)]
+    if deadline.expired or not ticks:
+        return None if deadline.expired else {}
+    if len(ticks) == 1:
+        return {ticks[0]: source.read(wants, ticks[0], deadline)}
+    return source.read_back(wants, ticks, deadline)
