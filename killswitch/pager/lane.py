@@ -81,6 +81,10 @@ class Lane:
         self._wall = wall
         self._chance = chance
         self._count = count
+        # asked once: a protocol's isinstance is slow, and a thousand pages ask it often
+        self._addressed = pager if isinstance(pager, Addressed) else None
+        self._answering = pager if isinstance(pager, Answering) else None
+        self._following = pager if isinstance(pager, Following) else None
         self._running = threading.Lock()
         self._next_message_at = 0.0
         self._failures = 0
@@ -91,7 +95,7 @@ class Lane:
 
     def address(self, page: Page) -> str | None:
         """Where this receiver would put the page (a channel); None when it is not for this receiver."""
-        return self.pager.address(page) if isinstance(self.pager, Addressed) else ""
+        return self._addressed.address(page) if self._addressed is not None else ""
 
     def run(self) -> None:
         """Send at most one message. Never raises; returns at once if another thread is at it."""
@@ -160,10 +164,10 @@ class Lane:
 
     def _answers(self) -> bool:
         """Whether the receiver answers a harmless question, asked before a copy is risked."""
-        if not isinstance(self.pager, Answering):
+        if self._answering is None:
             return True
         try:
-            self.pager.answers(Deadline(self._policy.send_timeout, self._monotonic))
+            self._answering.answers(Deadline(self._policy.send_timeout, self._monotonic))
         except (Unavailable, OutcomeUnknown) as error:
             self._pause(error.retry_after if isinstance(error, Unavailable) else None)
             _log.info("%s does not answer yet: %s", self.name, error)
@@ -220,10 +224,10 @@ class Lane:
         return Outcome(Result.TAKEN, self._wall(), reference=reference, possible_repeat=repeat)
 
     def _hand_over(self, ledger: Ledger, page: Page, repeat: bool, deadline: Deadline) -> str:  # noqa: FBT001  private
-        if page.follows is not None and isinstance(self.pager, Following):
+        if page.follows is not None and self._following is not None:
             reference = ledger.reference(page.follows, self.name)
             if reference:
-                return self.pager.follow_up(page, reference, possible_repeat=repeat, deadline=deadline)
+                return self._following.follow_up(page, reference, possible_repeat=repeat, deadline=deadline)
         return self.pager.send(page, possible_repeat=repeat, deadline=deadline)
 
     # --- pauses ---------------------------------------------------------------------------------

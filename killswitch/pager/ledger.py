@@ -26,11 +26,15 @@ _log = logging.getLogger("killswitch.pager")
 
 ORPHAN_GRACE = 2.0  # seconds; lets a sender that was cut off from the store come back and mark its send
 KEEP_SETTLED = 50  # entries; they hold the references that later pages continue, and stop late duplicates
-KEEP_SETTLED_AT_LEAST = 600.0  # seconds
+KEEP_SETTLED_AT_LEAST = 120.0  # seconds
 KEEP_SETTLED_AT_MOST = 7 * 86400.0  # seconds
 _RETRIES = 5
 _MAX_COMPARES = 40  # etcd's default is 128 operations in a transaction
 _MAX_TRANSACTION_BYTES = 600_000  # etcd's default is 1.5 MiB, and its gateway's base64 takes a third more
+
+
+# entries with the revision of their last change, by page id
+_Entries = dict[str, tuple[OutboxEntry, int]]
 
 
 class Result(StrEnum):
@@ -228,7 +232,7 @@ class StoreLedger:
         self._in_flight: set[tuple[str, str]] = set()
         self._marks: list[_Mark] = []
         self._sending_since: dict[tuple[str, str, int], float] = {}
-        self._seen: dict[str, OutboxEntry] = {}
+        self._seen: _Entries = {}
         self.unsettled = 0
         self.unreadable = 0
 
@@ -251,21 +255,24 @@ class StoreLedger:
             self._forget_old_sendings()
         self._drop_old(entries, unsettled)
 
-    def _read(self, items: Iterable[Item]) -> dict[str, tuple[OutboxEntry, int]]:
-        entries: dict[str, tuple[OutboxEntry, int]] = {}
+    def _read(self, items: Iterable[Item]) -> _Entries:
+        """Every entry that can be understood, by page id; those unchanged since the last scan are not parsed again."""
+        entries: _Entries = {}
         unreadable = 0
         for item in items:
             page_id = item.key.removeprefix(keys.OUTBOX)
+            known = self._seen.get(page_id)
+            if known is not None and known[1] == item.mod_revision:
+                entries[page_id] = known
+                continue
             try:
-                entry = outbox.from_document(item.value, page=page_id)
+                entries[page_id] = (outbox.from_document(item.value, page=page_id), item.mod_revision)
             except BadDocument as error:
                 unreadable += 1
                 if unreadable > self.unreadable:
                     _log.warning("a page cannot be delivered, its outbox entry is not understood: %s", error)
-                continue
-            entries[page_id] = (entry, item.mod_revision)
         self.unreadable = unreadable
-        self._seen = {page_id: entry for page_id, (entry, _) in entries.items()}
+        self._seen = entries
         return entries
 
     def _keep_lease(self) -> None:
@@ -281,7 +288,7 @@ class StoreLedger:
             self._held.clear()
             self._lease = self._store.grant(self._ttl)
 
-    def _claim(self, entries: dict[str, tuple[OutboxEntry, int]], unsettled: set[str]) -> None:
+    def _claim(self, entries: _Entries, unsettled: set[str]) -> None:
         lease = self._lease
         assert lease is not None
         prefix = keys.claim("outbox/")
@@ -319,7 +326,7 @@ class StoreLedger:
             self._store.commit((Compare(key, self._held[page_id].claim_revision),), (Delete(key),))
             del self._held[page_id]
 
-    def _drop_old(self, entries: dict[str, tuple[OutboxEntry, int]], unsettled: set[str]) -> None:
+    def _drop_old(self, entries: _Entries, unsettled: set[str]) -> None:
         now = self._wall()
         done = sorted(
             ((entry.created_at, page_id, revision) for page_id, (entry, revision) in entries.items()
@@ -353,7 +360,10 @@ class StoreLedger:
         """The entry as last seen, settled or not."""
         with self._lock:
             held = self._held.get(page_id)
-            return held.entry if held is not None else self._seen.get(page_id)
+            if held is not None:
+                return held.entry
+            seen = self._seen.get(page_id)
+            return seen[0] if seen is not None else None
 
     def ready(self, entry: OutboxEntry, receiver: str) -> bool:
         with self._lock:
