@@ -24,7 +24,7 @@ _MOST_LOGGED: Final = 100
 Row = Mapping[str, Any]
 
 
-class Unusable(Exception):  # noqa: N818  it carries an Unreadable and is called after it
+class Unusable(Exception):
     """An answer that holds no number for anyone who asked; ``unreadable`` says why."""
 
     def __init__(self, reason: Reason, detail: str) -> None:

@@ -1,0 +1,139 @@
+"""A recording of metrics as a source: OpenMetrics text with times, as ``promtool tsdb create-blocks-from`` reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from killswitch.deadline import Deadline
+from killswitch.errors import BadDocument
+from killswitch.sources import Readings, Want
+from killswitch.sources.exposition import sample_of, series_of
+from killswitch.sources.samples import SampleReader, Series
+
+_TURN_INTO_NUMBERS: Final = 500_000  # samples; text takes ten times the room of a number
+
+
+class Recording:
+    """A `Source` over one file, read once. ``scrape_interval`` in seconds is that of the recording.
+
+    Raises BadDocument, with the line, for a file that is missing, truncated or no recording.
+    """
+
+    def __init__(self, path: Path, *, scrape_interval: float = 15.0) -> None:
+        try:
+            with path.open(encoding="utf-8") as lines:
+                tables = _tables(lines)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadDocument(f"cannot read the recording {path}: {error}") from error
+        except ValueError as error:
+            raise BadDocument(f"{path}, {error}") from error
+        self._by_metric: dict[str, list[Series]] = {}
+        for text, table in tables.items():
+            try:
+                metric, labels = series_of(text)
+                series = table.series(labels)
+            except ValueError as error:
+                raise BadDocument(f"{path}: {error} in the samples of {text[:200]}") from error
+            self._by_metric.setdefault(metric, []).append(series)
+        self._reader = SampleReader(lambda metric, _from, _to: self._by_metric.get(metric, ()), scrape_interval)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The times of the first and the last sample, Unix seconds."""
+        ends = [series.stamps[[0, -1]] for of_metric in self._by_metric.values() for series in of_metric]
+        if not ends:
+            return (0.0, 0.0)
+        return (float(min(first for first, _ in ends)) / 1000, float(max(last for _, last in ends)) / 1000)
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        return frozenset(self._by_metric)
+
+    def now(self, deadline: Deadline) -> float:  # noqa: ARG002  nothing to wait for
+        """The time of the last sample."""
+        return self.span[1]
+
+    def read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        return self.read_back(wants, [tick], deadline)[tick]
+
+    def read_back(
+        self,
+        wants: Sequence[Want],
+        ticks: Sequence[float],
+        deadline: Deadline,  # noqa: ARG002  nothing to wait for
+    ) -> Mapping[float, Readings]:
+        return self._reader.read_back(wants, ticks)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _Table:
+    """The samples of one series while they come in."""
+
+    __slots__ = ("_parts", "times", "values")
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+        self.times: list[str] = []
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def into_numbers(self) -> None:
+        if self.values:
+            times = np.array(self.times).astype(np.float64) * 1000
+            if not np.isfinite(times).all():
+                raise ValueError("a time that is not finite")
+            self._parts.append((np.rint(times).astype(np.int64), np.array(self.values).astype(np.float64)))
+            self.values.clear()
+            self.times.clear()
+
+    def series(self, labels: Mapping[str, str]) -> Series:
+        self.into_numbers()
+        stamps = np.concatenate([stamps for stamps, _ in self._parts])
+        values = np.concatenate([values for _, values in self._parts])
+        # of samples at one time the first is kept, as a scrape would
+        unique, first = np.unique(stamps, return_index=True)
+        return Series(labels, unique, values[first])
+
+
+def _tables(lines: Iterable[str]) -> dict[str, _Table]:
+    """Samples by series, as it stands in the file. Raises ValueError with the line's number."""
+    tables: dict[str, _Table] = {}
+    ended = False
+    for number, (series, value, time) in _samples(lines):
+        if time is None:
+            ended = value == "EOF"
+            if ended:
+                break
+            raise ValueError(f"line {number}: a sample without a time; `name{{labels}} value seconds` is needed")
+        table = tables.get(series)
+        if table is None:
+            table = tables[series] = _Table()
+        table.values.append(value)
+        table.times.append(time)
+        if number % _TURN_INTO_NUMBERS == 0:
+            for each in tables.values():
+                each.into_numbers()
+    if not ended:
+        raise ValueError("the end: no `# EOF`; was the recording cut off?")
+    return tables
+
+
+def _samples(lines: Iterable[str]) -> Iterator[tuple[int, tuple[str, str, str | None]]]:
+    for number, line in enumerate(lines, 1):
+        if line[0] == "#":
+            if line.rstrip() == "# EOF":
+                yield number, ("", "EOF", None)
+            continue
+        parts = line.rsplit(None, 2)
+        if len(parts) == 3 and "#" not in line and parts[0][-1] == "}":
+            yield number, (parts[0], parts[1], parts[2])
+        elif parts:
+            try:
+                yield number, sample_of(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None

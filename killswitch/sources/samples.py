@@ -1,0 +1,238 @@
+"""Arithmetic on the samples of counters: what Prometheus computes in its server, for sources that have none.
+
+Times are whole milliseconds, as in Prometheus. Everything is computed for all ticks at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from killswitch.model import Buckets, Matcher, Reason, Selector, Unreadable
+from killswitch.sources import Readings, Want
+from killswitch.sources.plan import LOOKBACK, Ask, Free, Ranges, Shape, Sum
+from killswitch.sources.readings import Answers, Assembly, Column, Point, buckets_of
+from killswitch.sources.seen import SeenCache
+
+Milliseconds = NDArray[np.int64]
+Values = NDArray[np.float64]
+Present = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One counter's samples: ``stamps`` strictly ascending."""
+
+    labels: Mapping[str, str]
+    stamps: Milliseconds
+    values: Values
+
+
+Load = Callable[[str, int, int], Iterable[Series]]
+"""The series of a metric with their samples between two times in milliseconds, both included (or more)."""
+
+
+def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, Present]:
+    """PromQL's ``increase(x[reach])``: extrapolated to the range's ends, but not below zero nor over gaps.
+
+    Prometheus 2.42, promql/functions.go, ``extrapolatedRate``.
+    """
+    first, last = _between(series, ticks, reach)
+    present = last > first
+    first, last = np.where(present, first, 0), np.where(present, last, 0)
+    gained = _gained(series, first, last)
+    stamps, values = series.stamps, series.values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        to_start = (stamps[first] - (ticks - reach)) / 1000.0
+        to_end = (ticks - stamps[last]) / 1000.0
+        covered = (stamps[last] - stamps[first]) / 1000.0
+        distance = covered / (last - first)
+        to_zero = covered * (values[first] / gained)
+        limited = (gained > 0) & (values[first] >= 0) & (to_zero < to_start)
+        to_start = np.where(limited, to_zero, to_start)
+        reached = covered + np.where(to_start < distance * 1.1, to_start, distance / 2)
+        reached += np.where(to_end < distance * 1.1, to_end, distance / 2)
+        result: Values = gained * (reached / covered)
+    return result, present
+
+
+def step(series: Series, ticks: Milliseconds, seconds: float, ranges: Ranges) -> tuple[Values, Present]:
+    """What was counted between the scrape that ends each step and the one that ended the step before.
+
+    Every count falls into exactly one step. A step that does not hold one scrape more than it is long
+    (one was missed, or came late or twice) is left out.
+    """
+    first, last = _between(series, ticks, round(ranges.step_range(seconds) * 1000))
+    present = last - first + 1 == ranges.scrapes(seconds)
+    return _gained(series, np.where(present, first, 0), np.where(present, last, 0)), present
+
+
+def _between(series: Series, ticks: Milliseconds, reach: int) -> tuple[Milliseconds, Milliseconds]:
+    """Positions of the first and the last sample in each range, both ends included."""
+    first = np.searchsorted(series.stamps, ticks - reach, side="left")
+    return first, np.searchsorted(series.stamps, ticks, side="right") - 1
+
+
+def _gained(series: Series, first: Milliseconds, last: Milliseconds) -> Values:
+    """The counter's growth from sample to sample; after a fall it had begun again at zero."""
+    values = series.values
+    with np.errstate(invalid="ignore"):
+        lost = np.where(values[1:] < values[:-1], values[:-1], 0.0)
+    before = np.concatenate(([0.0], np.cumsum(lost)))
+    gained: Values = values[last] - values[first] + (before[last] - before[first])
+    return gained
+
+
+def _counted(series: Series, ticks: Milliseconds, reach: float) -> tuple[Values, Present]:
+    first, last = _between(series, ticks, round(reach * 1000))
+    count = (last - first + 1).astype(np.float64)
+    return count, count > 0
+
+
+def _recent(series: Series, ticks: Milliseconds, reach: float) -> tuple[Values, Present]:
+    count, _ = _counted(series, ticks, reach)
+    return count, _counted(series, ticks, max(LOOKBACK, 2 * reach))[1]
+
+
+# --- from series to readings --------------------------------------------------------------------
+
+_NO_QUERIES: Final = Unreadable(
+    Reason.SOURCE_REFUSED, "a free query needs a Prometheus; this source knows counters and histograms"
+)
+
+
+class SampleReader:
+    """Answers wants from samples. ``load`` finds them; its errors pass through."""
+
+    def __init__(self, load: Load, interval: float) -> None:
+        self._load = load
+        self._ranges = Ranges(interval)
+        self._seen = SeenCache()
+        self._assembly: Assembly | None = None
+
+    def read_back(self, wants: Sequence[Want], ticks: Sequence[float]) -> Mapping[float, Readings]:
+        if not ticks:
+            return {}
+        assembly = self._assembly
+        if assembly is None or assembly.wants != tuple(wants):
+            assembly = self._assembly = Assembly(wants, self._ranges)
+        found = self._columns(assembly.asks, ticks)
+        seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0])
+        return dict(zip(ticks, assembly.readings(found, seen, len(ticks)), strict=True))
+
+    def _look_up(self, asks: Sequence[Ask], tick: float) -> Answers:
+        known = {ask: column for ask in asks if (column := self._seen.at(ask, tick)) is not None}
+        found = self._columns([ask for ask in asks if ask not in known], [tick])
+        for ask, column in found.items():
+            self._seen.keep(ask, tick, column)
+        return {**known, **found}
+
+    def _columns(self, asks: Sequence[Ask], ticks: Sequence[float]) -> dict[Ask, Column]:
+        stamps = np.array([round(tick * 1000) for tick in ticks], dtype=np.int64)
+        loaded: dict[str, list[Series]] = {}
+        reach: dict[str, float] = {}
+        for ask in asks:
+            if isinstance(ask, Sum):
+                reach[ask.selector.metric] = max(reach.get(ask.selector.metric, 0.0), self._reach(ask))
+        for metric, seconds in reach.items():
+            loaded[metric] = list(self._load(metric, int(stamps.min() - round(seconds * 1000)), int(stamps.max())))
+        return {ask: self._column(ask, loaded, stamps) for ask in asks}
+
+    def _reach(self, ask: Sum) -> float:
+        match ask.shape:
+            case Shape.STEP:
+                return self._ranges.step_range(ask.seconds)
+            case Shape.RECENT:
+                return max(LOOKBACK, 2 * ask.seconds)
+            case _:
+                return ask.seconds
+
+    def _column(self, ask: Ask, loaded: Mapping[str, Sequence[Series]], ticks: Milliseconds) -> Column:
+        if isinstance(ask, Free):
+            return _NO_QUERIES
+        try:
+            chosen = [each for each in _selected(loaded[ask.selector.metric], ask.selector) if len(each.stamps)]
+        except re.error as error:
+            return Unreadable(
+                Reason.SOURCE_REFUSED, f"a matcher of {ask.selector.metric} is no regular expression: {error}"
+            )
+        if not ask.by_le:
+            return _points(*_summed((self._computed(ask, each, ticks) for each in chosen), len(ticks)))
+        edges: dict[float, list[Series]] = {}
+        for each in chosen:
+            try:
+                edges.setdefault(float(each.labels.get("le", "")), []).append(each)
+            except ValueError:
+                return Unreadable(Reason.GARBAGE, f"{ask.selector.metric} has a bucket whose edge is not a number")
+        return _histograms(
+            {
+                edge: _summed((self._computed(ask, each, ticks) for each in members), len(ticks))
+                for edge, members in edges.items()
+            },
+            len(ticks),
+        )
+
+    def _computed(self, ask: Sum, series: Series, ticks: Milliseconds) -> tuple[Values, Present]:
+        match ask.shape:
+            case Shape.INCREASE:
+                return increase(series, ticks, round(ask.seconds * 1000))
+            case Shape.STEP:
+                return step(series, ticks, ask.seconds, self._ranges)
+            case Shape.RECENT:
+                return _recent(series, ticks, ask.seconds)
+            case Shape.SEEN:
+                return _counted(series, ticks, ask.seconds)
+
+
+def _selected(series: Iterable[Series], selector: Selector) -> list[Series]:
+    """As PromQL's matchers: regular expressions match the whole value, an absent label is an empty one."""
+    tests = [_test(each) for each in selector.matchers]
+    return [each for each in series if all(test(each.labels.get(label, "")) for label, test in tests)]
+
+
+def _test(matcher: Matcher) -> tuple[str, Callable[[str], bool]]:
+    value = matcher.value
+    if matcher.operator == "=":
+        return matcher.label, lambda text: text == value
+    if matcher.operator == "!=":
+        return matcher.label, lambda text: text != value
+    pattern = re.compile(value)
+    if matcher.operator == "=~":
+        return matcher.label, lambda text: pattern.fullmatch(text) is not None
+    return matcher.label, lambda text: pattern.fullmatch(text) is None
+
+
+def _summed(parts: Iterable[tuple[Values, Present]], length: int) -> tuple[Values, Present]:
+    total, present = np.zeros(length), np.zeros(length, dtype=np.bool_)
+    for values, there in parts:
+        total += np.where(there, values, 0.0)
+        present |= there
+    return total, present
+
+
+def _points(values: Values, present: Present) -> list[Point]:
+    if present.all():
+        return [*values.tolist()]
+    return [value if there else None for value, there in zip(values.tolist(), present.tolist(), strict=True)]
+
+
+def _histograms(edges: Mapping[float, tuple[Values, Present]], ticks: int) -> list[Point]:
+    if not edges:
+        return [None] * ticks
+    bounds = tuple(sorted(edges))
+    values = np.column_stack([edges[bound][0] for bound in bounds])
+    present = np.column_stack([edges[bound][1] for bound in bounds])
+    if np.isinf(bounds[-1]) and bool((present.all(axis=1) | ~present.any(axis=1)).all()):
+        rows = zip(map(tuple, values.tolist()), present[:, 0].tolist(), strict=True)
+        return [Buckets(bounds, row) if there else None for row, there in rows]
+    return [
+        buckets_of({bound: float(value) for bound, value, there in zip(bounds, *row, strict=True) if there})
+        if row[1].any()
+        else None
+        for row in zip(values, present, strict=True)
+    ]
