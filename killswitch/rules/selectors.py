@@ -7,6 +7,7 @@ regular expressions to the part of RE2 that this file can vouch for.
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from killswitch.rules.units import shown
 METRIC_PATTERN = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL_PATTERN = r"[a-zA-Z_][a-zA-Z0-9_]*"
 MAX_VALUE = 512
-MAX_NAME = 200
+MAX_NAME = 100
 MAX_MATCHERS = 30
 
 _LABEL = re.compile(LABEL_PATTERN + r"\Z", re.ASCII)
@@ -79,40 +80,41 @@ def matchers_from_mapping(values: Mapping[str, object]) -> tuple[Matcher, ...]:
 
 
 def _equality(label: str, value: object) -> Matcher:
+    _check_label(label)
     if isinstance(value, Sequence) and not isinstance(value, str):
         if not value:
-            raise SelectorError(f"label {shown(label)}: the list is empty", "name at least one value")
+            raise SelectorError(f"label {label}: the list is empty", "name at least one value")
         members = [_equality(label, member) for member in value]
-        return checked(
-            Matcher(label, "=~", "|".join(re.escape(member.value).replace("\\ ", " ") for member in members))
-        )
+        return checked(Matcher(label, "=~", "|".join(re.escape(member.value) for member in members)))
     if not isinstance(value, str):
-        said = {True: "true", False: "false", None: "nothing"}.get(value) if value in (True, False, None) else value
-        raise SelectorError(
-            f"label {shown(label)}: {shown(said)} is not a text", f'put the value in quotes: {label[:60]}: "…"'
-        )
+        said = "a mapping" if isinstance(value, Mapping) else json.dumps(value)
+        raise SelectorError(f"label {label}: {said} is not a text", f'put the value in quotes: {label}: "…"')
     if value.startswith(("=~", "!~", "!=")):
         raise SelectorError(
-            f"label {shown(label)}: {shown(value)} would be taken literally",
-            f"""write the matcher in PromQL, in quotes: '{label[:60]}{value[:2]}"…"' """,
+            f"label {label}: {shown(value)} would be taken literally",
+            f"""write the matcher in PromQL, in quotes: '{label}{value[:2]}"…"' """.rstrip(),
         )
     return checked(Matcher(label, "=", value))
 
 
-def checked(matcher: Matcher) -> Matcher:
-    """The matcher itself. Raises SelectorError for names, values and regular expressions that are refused."""
-    label, value = matcher.label, matcher.value
+def _check_label(label: str) -> None:
     if not _LABEL.match(label) or len(label) > MAX_NAME:
         raise SelectorError(
             f"{shown(label)} is not a label name", "use letters, digits and _, beginning with a letter or _"
         )
     if label.startswith("__") or label == "le":
         raise SelectorError(
-            f"label {shown(label)} cannot be matched here", "name the metric before the braces and leave it out"
+            f"label {label} cannot be matched here", "name the metric before the braces and leave it out"
         )
+
+
+def checked(matcher: Matcher) -> Matcher:
+    """The matcher itself. Raises SelectorError for names, values and regular expressions that are refused."""
+    label, value = matcher.label, matcher.value
+    _check_label(label)
     if len(value) > MAX_VALUE or not value.isprintable():
         raise SelectorError(
-            f"label {shown(label)}: its value {shown(value)} is refused",
+            f"label {label}: its value {shown(value)} is refused",
             f"use printable characters on one line, {MAX_VALUE} at most",
         )
     if matcher.operator in ("=~", "!~"):

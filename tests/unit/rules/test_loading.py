@@ -260,7 +260,7 @@ TABLE = [
         HEAD + "match: {service: 'x\\ny', no-label: z}\n".replace("'", '"'),
         [
             (
-                "f.yaml:4: match: label 'service': its value 'x\\ny' is refused; "
+                "f.yaml:4: match: label service: its value 'x\\ny' is refused; "
                 "fix: use printable characters on one line, 512 at most"
             )
         ],
@@ -599,6 +599,7 @@ values = st.recursive(
     )
 )
 @settings(max_examples=400)
+@example({"rollout": [], "match": {"\x1f": 0}})  # and so did a label name
 @example({"rules": {"rollout": None, "\ud7c7": {}}})  # an unprintable rule name once reached the error text
 def test_any_yaml_is_loaded_or_refused_and_every_problem_is_one_printable_line(value: dict[str, object]) -> None:
     _loads_or_is_refused(yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))

@@ -110,6 +110,8 @@ def test_what_is_no_plain_selector_is_refused(text: str) -> None:
     [
         ({"bad-name": "x"}, "use letters, digits and _, beginning with a letter or _"),
         ({"country": False}, 'put the value in quotes: country: "…"'),
+        ({"a": 0}, 'put the value in quotes: a: "…"'),
+        ({"\x1f": 0}, "use letters, digits and _, beginning with a letter or _"),
         ({"a": 7}, 'put the value in quotes: a: "…"'),
         ({"a": "=~x"}, """write the matcher in PromQL, in quotes: 'a=~"…"'"""),
         ({"a": []}, "name at least one value"),
