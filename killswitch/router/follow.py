@@ -194,6 +194,7 @@ class Follower:
         self._closed.set()
         self._settle(lambda memory: failsafe.after_close(memory, "closed"))
         self._wake.set()
+        self._tick.set()
         self._first_read.set()
         with contextlib.suppress(Exception):
             if self._watch is not None:
@@ -240,6 +241,8 @@ class Follower:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._wake = threading.Event()
+        self._tick = threading.Event()
+        self._tick_at = 0.0
         self._first_read = threading.Event()
         self._read_at = 0.0
         self._retries = 0
@@ -285,16 +288,22 @@ class Follower:
 
     def _keep_time(self) -> None:
         while not self._closed.is_set():
+            self._tick.clear()
             self._settle(lambda memory: memory)
-            now = self._clock()
-            due = failsafe.next_change(self._memory, self._policy, now)
-            self._closed.wait(_CLOCK_STEP if due is None else min(_CLOCK_STEP, due - now))
+            self._tick_at = min(self._next_change(), self._clock() + _CLOCK_STEP)
+            self._tick.wait(max(0.0, self._tick_at - self._clock()))
+
+    def _next_change(self) -> float:
+        due = failsafe.next_change(self._memory, self._policy, self._clock())
+        return math.inf if due is None else due
 
     def _settle(self, learn: Callable[[Memory], Memory]) -> Memory:
         """Apply what was learned, and replace the snapshot if it follows; the memory as it was before."""
         with self._lock:
             before = self._memory
             self._memory = learn(before)
+            if self._next_change() < self._tick_at:
+                self._tick.set()
             snapshot = build(self._memory, self._policy, self._clock())
             previous = self.current
             if snapshot == previous:

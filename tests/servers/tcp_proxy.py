@@ -28,12 +28,14 @@ class Fault:
 
     ``hold``: they are kept until the fault changes (a black hole that may open again).
     ``discard``: they are taken and lost. ``cut``: the first of them resets the connection.
+    ``endless``: that the sender has closed is not passed on, so that the receiver goes on with its work.
     ``delay``: seconds before each chunk. ``drip``: one byte at a time, so many seconds apart.
     """
 
     hold: bool = False
     discard: bool = False
     cut: bool = False
+    endless: bool = False
     delay: float = 0.0
     drip: float | None = None
 
@@ -112,6 +114,13 @@ class TcpProxy:
         for connection in list(self._connections):
             connection.reset()
 
+    def strand(self) -> int:
+        """Silence the connections that stand now, for good and without closing them; new ones are served. How many."""
+        stranded = list(self._connections)
+        for connection in stranded:
+            connection.stranded = True
+        return len(stranded)
+
     # --- life
 
     def __enter__(self) -> Self:
@@ -174,6 +183,7 @@ class _Connection:
         self._proxy = proxy
         self._client = client
         self._server = server
+        self.stranded = False
 
     def start(self) -> None:
         for direction, source, sink in (
@@ -190,6 +200,8 @@ class _Connection:
     def _pump(self, direction: str, source: socket.socket, sink: socket.socket) -> None:
         try:
             while chunk := source.recv(_CHUNK):
+                if self.stranded:
+                    continue
                 fault = self._proxy.fault_now(direction)
                 if fault is None or fault.cut:
                     self.reset()
@@ -198,7 +210,7 @@ class _Connection:
                     self._forward(direction, chunk, sink, fault)
             # the other end says no more; let the sink know, unless the fault swallows that, too
             fault = self._proxy.fault_now(direction)
-            if fault is not None and not fault.discard:
+            if fault is not None and not (fault.discard or fault.endless):
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
             self.reset()

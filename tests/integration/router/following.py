@@ -1,0 +1,112 @@
+"""What the tests of the follower share: flags in a real etcd, written past the code under test."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from killswitch import flag as flags
+from killswitch.credentials import TLS
+from killswitch.flag import Actor, Flag
+from killswitch.router.failsafe import Policy, Standing
+from killswitch.router.follow import Follower
+from killswitch.stores import keys
+from killswitch.stores.etcd_reader import EtcdReader
+from killswitch.stores.reader import Access
+from killswitch.stores.url import StoreUrl
+from tests.servers.etcd import EtcdMember, wait_until
+
+ROLLOUT = "support-copilot"
+NEVER = 3600.0  # seconds: only the watch can bring it
+
+
+def b64(value: str | bytes) -> str:
+    return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
+
+
+def armed(generation: int = 1, percent: float = 50.0) -> Flag:
+    return flags.arm(
+        None,
+        rollout=ROLLOUT,
+        control="model-old",
+        canary="model-new",
+        percent=percent,
+        stage="custom",
+        now=1_776_000_000.0,
+        by="test",
+        generation=generation,
+    )
+
+
+def tripped(generation: int = 1) -> Flag:
+    return flags.trip(
+        armed(generation),
+        rollout=ROLLOUT,
+        reason="refusals",
+        rules=("refusal_rate",),
+        incident="i",
+        now=1_776_000_060.0,
+        by="test",
+        actor=Actor.CONTROLLER,
+    )
+
+
+def store(member: EtcdMember, value: Flag | bytes, *, token: str | None = None) -> int:
+    """Write the flag; the revision."""
+    document = value if isinstance(value, bytes) else flags.to_document(value)
+    answer = member.call("/v3/kv/put", {"key": b64(keys.flag(ROLLOUT)), "value": b64(document)}, token=token)
+    return int(answer["header"]["revision"])
+
+
+def delete(member: EtcdMember) -> None:
+    member.call("/v3/kv/deleterange", {"key": b64(keys.flag(ROLLOUT))})
+
+
+def compact(member: EtcdMember, revision: int) -> None:
+    member.call("/v3/kv/compaction", {"revision": str(revision), "physical": True})
+
+
+def under(member: EtcdMember, prefix: str) -> list[dict[str, Any]]:
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    found: list[dict[str, Any]] = member.call("/v3/kv/range", {"key": b64(prefix), "range_end": b64(end)}).get(
+        "kvs", []
+    )
+    return found
+
+
+def reader(url: str, *, access: Access | None = None, tls: TLS | None = None, timeout: float = 2.0) -> EtcdReader:
+    where = StoreUrl.parse(url)
+    let_in = replace(access if access is not None else Access(), tls=tls if tls is not None else TLS())
+    return EtcdReader(where.endpoints, let_in, use_tls=where.tls, timeout=timeout)
+
+
+@contextlib.contextmanager
+def following(
+    source: EtcdReader, *, policy: Policy | None = None, reread_every: float = NEVER, reports: bool = False
+) -> Iterator[Follower]:
+    follower = Follower(ROLLOUT, source, policy=policy, reread_every=reread_every, reports=source if reports else None)
+    follower.start()
+    try:
+        yield follower
+    finally:
+        follower.close()
+
+
+def until(follower: Follower, standing: Standing, **fields: object) -> None:
+    """Wait until the follower stands so, and its snapshot's ``fields`` have these values."""
+
+    def stands() -> bool:
+        snapshot = follower.current
+        return snapshot.standing is standing and all(getattr(snapshot, name) == value for name, value in fields.items())
+
+    try:
+        wait_until(stands, f"{standing} {fields}")
+    except TimeoutError as error:
+        raise AssertionError(f"{error}; instead: {follower.health()}") from error
+
+
+def until_watching(follower: Follower) -> None:
+    wait_until(lambda: follower.health().watching, "the watch")

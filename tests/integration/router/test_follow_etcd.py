@@ -1,0 +1,341 @@
+"""A follower against a real etcd: what the watch brings, what the re-read repairs, and what is never obeyed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from killswitch.router import presence
+from killswitch.router.failsafe import Policy, Standing
+from killswitch.router.follow import Happening, follow
+from killswitch.stores import keys
+from killswitch.stores.reader import Connected, Resync
+from tests.integration.router.following import (
+    ROLLOUT,
+    armed,
+    b64,
+    compact,
+    delete,
+    following,
+    reader,
+    store,
+    tripped,
+    under,
+    until,
+    until_watching,
+)
+from tests.servers.etcd import EtcdCluster, wait_until
+from tests.servers.tcp_proxy import TcpProxy
+
+
+def test_a_change_is_brought_by_the_watch_alone(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
+        member = etcd.members[0]
+        until(follower, Standing.NO_FLAG)
+        until_watching(follower)
+        first = store(member, armed())
+        until(follower, Standing.ARMED, canary_percent=50.0, revision=first)
+        second = store(member, tripped())
+        until(follower, Standing.TRIPPED, canary_percent=0.0, revision=second)
+        delete(member)
+        until(follower, Standing.NO_FLAG, generation=1)
+        counts = follower.health().counts
+        assert (counts[Happening.CHANGE], counts[Happening.WATCH_MISSED]) == (3, 0)
+
+
+def test_the_factory_follows_what_the_url_names(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        store(etcd.members[0], armed())
+        follower = follow(ROLLOUT, etcd.url, control="model-old")
+        try:
+            until(follower, Standing.ARMED)
+            assert follower.health().ok
+        finally:
+            follower.close()
+        assert follower.current.standing is Standing.CLOSED
+        assert follower.current.canary_percent == 0.0
+
+
+def test_a_restart_of_etcd_under_a_watch_loses_no_change(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
+        member = etcd.members[0]
+        store(member, armed())
+        until(follower, Standing.ARMED)
+        until_watching(follower)
+        member.restart()
+        store(member, tripped())
+        until(follower, Standing.TRIPPED)
+
+
+def test_a_compaction_under_a_watch_ends_it_with_the_order_to_read(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        member = etcd.members[0]
+        revision = store(member, armed())
+        for percent in (10.0, 20.0, 30.0):
+            last = store(member, armed(percent=percent))
+        compact(member, last)
+        watch = reader(etcd.url).watch(keys.flag(ROLLOUT), after=revision)
+        events = []
+        with pytest.raises(Resync, match="compacted"):
+            events += list(watch)
+        assert all(isinstance(event, Connected) for event in events)
+        watch.restart(last)
+        latest = store(member, tripped())
+        changes = (event for event in watch if not isinstance(event, Connected))
+        change = next(changes)
+        assert getattr(change, "revision", None) == latest
+        watch.close()
+
+
+def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
+        member = etcd.members[0]
+        store(member, armed())
+        with following(reader(f"etcd://{proxy.endpoint}")) as follower:
+            until(follower, Standing.ARMED)
+            until_watching(follower)
+            wait_until(lambda: follower.health().counts[Happening.READ] >= 2, "the read after connecting")
+            proxy.strand()
+            for percent in (10.0, 20.0, 30.0):
+                last = store(member, armed(percent=percent))
+            compact(member, last)
+            proxy.cut()
+            until(follower, Standing.ARMED, canary_percent=30.0)
+            store(member, tripped())
+            until(follower, Standing.TRIPPED)
+
+
+def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
+        member = etcd.members[0]
+        store(member, armed())
+        with following(reader(f"etcd://{proxy.endpoint}", timeout=1.0), reread_every=1.0) as follower:
+            until(follower, Standing.ARMED)
+            until_watching(follower)
+            assert proxy.strand() >= 1
+            store(member, armed(percent=20.0))
+            until(follower, Standing.ARMED, canary_percent=20.0)
+            assert follower.health().counts[Happening.WATCH_MISSED] >= 1
+            brought = follower.health().counts[Happening.CHANGE]
+            until_watching(follower)
+
+            def a_change_is_brought() -> bool:
+                store(member, armed(percent=30.0))
+                return follower.health().counts[Happening.CHANGE] > brought
+
+            wait_until(a_change_is_brought, "the new watch")
+
+
+def test_a_stopped_etcd_is_obeyed_for_the_grace_and_again_when_it_goes_on(tmp_path: Path) -> None:
+    policy = Policy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
+    with (
+        EtcdCluster(tmp_path) as etcd,
+        following(reader(etcd.url, timeout=0.5), policy=policy, reread_every=0.5) as follower,
+    ):
+        member = etcd.members[0]
+        store(member, armed())
+        until(follower, Standing.ARMED)
+        member.pause()
+        until(follower, Standing.HELD, canary_percent=50.0)
+        until(follower, Standing.CUT_OFF, canary_percent=0.0)
+        assert follower.health().error is not None
+        member.resume()
+        until(follower, Standing.ARMED, canary_percent=50.0)
+        store(member, tripped())
+        until(follower, Standing.TRIPPED)
+        member.pause()
+        wait_until(lambda: (follower.health().read_age or 0.0) > 5.0, "being cut off for longer than the grace")
+        assert follower.current.standing is Standing.TRIPPED
+
+
+def test_one_stopped_member_of_three_is_left_by_reads_and_watches(tmp_path: Path) -> None:
+    with (
+        EtcdCluster(tmp_path, size=3) as etcd,
+        following(reader(etcd.url, timeout=3.0), reread_every=1.0) as follower,
+    ):
+        store(etcd.members[0], armed())
+        until(follower, Standing.ARMED)
+        until_watching(follower)
+        for member in etcd.members:
+            other = next(m for m in etcd.members if m is not member)
+            member.pause()
+            percent = 10.0 + etcd.members.index(member)
+
+            def written(other: object = other, percent: float = percent) -> bool:
+                try:
+                    store(other, armed(percent=percent))  # type: ignore[arg-type]
+                except OSError:
+                    return False
+                return True
+
+            wait_until(written, "a quorum without the stopped member")
+            until(follower, Standing.ARMED, canary_percent=percent)
+            member.resume()
+            member.wait_until_healthy()
+            wait_until(lambda: follower.health().error is None, "reads")
+
+
+def test_a_member_cut_off_from_its_cluster_is_not_believed(tmp_path: Path) -> None:
+    """It still remembers "armed", and a serializable read of it would say so for ever."""
+    policy = Policy(stale_grace=4.0, stale_jitter=0.0)
+    with EtcdCluster(tmp_path, size=3) as etcd:
+        store(etcd.members[0], armed())
+        isolated = etcd.members[2]
+        with following(reader(f"etcd://{isolated.endpoint}", timeout=1.0), policy=policy, reread_every=0.5) as follower:
+            until(follower, Standing.ARMED)
+            for member in etcd.members[:2]:
+                member.kill()
+            until(follower, Standing.CUT_OFF, canary_percent=0.0)
+
+
+def test_after_a_trip_a_restored_backup_is_not_obeyed_and_a_later_generation_is(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reread_every=0.5) as follower:
+        member = etcd.members[0]
+        store(member, armed())
+        until(follower, Standing.ARMED)
+        (himself,) = member.call("/v3/cluster/member/list", {})["members"]
+        (peer,) = himself["peerURLs"]
+        backup = tmp_path / "backup.db"
+        _etcdctl("--endpoints", member.endpoint, "snapshot", "save", str(backup))
+        for percent in (10.0, 20.0, 30.0):
+            store(member, armed(percent=percent))
+        trip_revision = store(member, tripped())
+        until(follower, Standing.TRIPPED)
+
+        member.kill()
+        shutil.rmtree(member.data)
+        restored = (f"--name={member.name}", f"--initial-cluster={member.name}={peer}", f"--data-dir={member.data}")
+        _etcdctl("snapshot", "restore", str(backup), *restored, f"--initial-advertise-peer-urls={peer}")
+        member.start()
+        member.wait_until_healthy()
+        until(follower, Standing.OUTDATED, canary_percent=0.0)
+        assert follower.current.revision < trip_revision
+        assert follower.current.canary_route is follower.current.control_route
+
+        store(member, armed(generation=2))
+        until(follower, Standing.ARMED, generation=2)
+
+
+def _etcdctl(*arguments: str) -> None:
+    subprocess.run(["etcdctl", *arguments], check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"})
+
+
+def test_a_document_that_is_corrupted_in_the_store_means_control_until_it_is_whole(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
+        member = etcd.members[0]
+        store(member, armed())
+        until(follower, Standing.ARMED)
+        until_watching(follower)
+        store(member, b'{"format": 1, "rollout": "suppo')
+        until(follower, Standing.CORRUPT, canary_percent=0.0)
+        assert follower.health().counts[Happening.BAD_DOCUMENT] == 1
+        store(member, armed(percent=7.0))
+        until(follower, Standing.ARMED, canary_percent=7.0)
+
+
+def test_without_heartbeats_an_armed_flag_is_dropped_and_with_one_obeyed_again(tmp_path: Path) -> None:
+    policy = Policy(control_after=2.0, stale_jitter=0.0)
+    with (
+        EtcdCluster(tmp_path) as etcd,
+        following(reader(etcd.url), policy=policy, reread_every=0.3) as follower,
+    ):
+        member = etcd.members[0]
+        store(member, armed())
+        until(follower, Standing.UNWATCHED, canary_percent=0.0)
+        member.call("/v3/kv/put", {"key": b64(keys.controller("c1")), "value": b64("{}")})
+        until(follower, Standing.ARMED)
+        assert follower.health().controllers == 1
+
+
+def test_a_router_reports_what_it_has_acted_on_and_takes_the_report_back(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        member = etcd.members[0]
+        store(member, armed())
+
+        def reports() -> list[presence.Report]:
+            return [presence.from_document(_value(found)) for found in under(member, keys.routers(ROLLOUT))]
+
+        with following(reader(etcd.url), reports=True) as follower:
+            wait_until(lambda: [report.standing for report in reports()] == ["armed"], "the first report")
+            until_watching(follower)
+            revision = store(member, tripped())
+            wait_until(lambda: [report.revision for report in reports()] == [revision], "the report of the trip")
+            (report,) = reports()
+            assert (report.id, report.standing, report.on_control) == (follower.router_id, "tripped", True)
+            assert all(found["lease"] != "0" for found in under(member, keys.routers(ROLLOUT)))
+        assert reports() == []
+
+
+def test_a_report_whose_lease_ended_is_written_anew(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reports=True, reread_every=0.5) as follower:
+        member = etcd.members[0]
+        store(member, armed())
+        until(follower, Standing.ARMED)
+        wait_until(lambda: under(member, keys.routers(ROLLOUT)), "the first report")
+        lease = under(member, keys.routers(ROLLOUT))[0]["lease"]
+        member.call("/v3/lease/revoke", {"ID": lease})
+        assert under(member, keys.routers(ROLLOUT)) == []
+        store(member, tripped())
+        wait_until(lambda: under(member, keys.routers(ROLLOUT)), "a new report")
+
+
+def _value(found: dict[str, str]) -> bytes:
+    return base64.b64decode(found["value"])
+
+
+def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reports=True, reread_every=1.0) as follower:
+        member = etcd.members[0]
+        store(member, armed())
+        until(follower, Standing.ARMED)
+        until_watching(follower)
+        from_child, to_parent = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                until(follower, Standing.TRIPPED)
+                health = follower.health()
+                os.write(to_parent, json.dumps([health.router_id, health.following, health.watching]).encode())
+            finally:
+                os._exit(0)
+        try:
+            wait_until(lambda: len(under(member, keys.routers(ROLLOUT))) == 2, "a report of each process")
+            store(member, tripped())
+            until(follower, Standing.TRIPPED)
+            assert select.select([from_child], [], [], 60.0)[0], "the child never saw the trip"
+            router_id, alive, watching = json.loads(os.read(from_child, 1000))
+            assert (alive, watching) == (True, True)
+            assert router_id != follower.router_id
+        finally:
+            os.waitpid(child, 0)
+            os.close(from_child)
+            os.close(to_parent)
+        store(member, armed(generation=2))
+        until(follower, Standing.ARMED, generation=2)
+
+
+def test_a_child_forked_before_the_store_could_be_read_follows_when_it_can(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        member = etcd.members[0]
+        store(member, tripped())
+        member.kill()
+        with following(reader(etcd.url, timeout=1.0), reread_every=1.0) as follower:
+            assert follower.current.standing is Standing.UNREAD
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    until(follower, Standing.TRIPPED)
+                    status = 0
+                finally:
+                    os._exit(status)
+            member.start()
+            until(follower, Standing.TRIPPED)
+            assert os.waitpid(child, 0)[1] == 0
