@@ -78,6 +78,11 @@ class ServedRequest:
         """Name the outcome yourself; it holds unless an exception ends the block."""
         self._outcome = outcome
 
+    def ends_as_unless_said(self, outcome: Outcome) -> None:
+        """What a status line says: below what the service said, below a refusal unless it is a failure."""
+        if self._outcome is None and outcome is not Outcome.OK:
+            self._outcome = outcome
+
     def answer(self, payload: object) -> None:
         """Look at a whole answer (JSON object, SDK object, or text) for a refusal and its tokens."""
         if refusal_signal(payload) is not None:

@@ -1,0 +1,202 @@
+"""ASGI middleware (FastAPI, Starlette, any ASGI 3 application): routes each request and counts how it ended.
+
+::
+
+    app.add_middleware(
+        KillswitchMiddleware, router=router, metrics=metrics, routing_key=header("x-user-id"), applies=path("/v1/chat")
+    )
+
+    @app.post("/v1/chat")
+    async def chat(request: Request):
+        served = request.state.killswitch          # a ServedRequest: .route.model, .refused(), .tokens(n), .token
+        …
+
+How the request ended is read off the response: its status, whether the whole body was sent, whether the
+client left before. What the handler says (``served.ends_as(…)``, ``served.refused()``) wins over the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from killswitch.router.metrics import CohortMetrics
+from killswitch.router.outcomes import Outcome, outcome_of_status
+from killswitch.router.request import ServedRequest
+from killswitch.router.router import Router
+from killswitch.router.routing import Route
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_KEY_CHARACTERS = 1024  # of a routing key out of a request
+
+
+class ClientDisconnect(Exception):  # the name that `outcomes` and starlette know it by
+    """The client left before its answer was complete."""
+
+
+def header(name: str) -> Callable[[Scope], str | None]:
+    """Takes the routing key from a request header."""
+    wanted = name.lower().encode("latin-1")
+
+    def routing_key(scope: Scope) -> str | None:
+        for key, value in scope["headers"]:
+            if key == wanted:
+                return str(value.decode("utf-8", "replace"))[:MAX_KEY_CHARACTERS]
+        return None
+
+    return routing_key
+
+
+def cookie(name: str) -> Callable[[Scope], str | None]:
+    """Takes the routing key from a cookie."""
+
+    def routing_key(scope: Scope) -> str | None:
+        return _cookies(scope).get(name)
+
+    return routing_key
+
+
+def path(*prefixes: str) -> Callable[[Scope], bool]:
+    """Applies to the paths that begin so."""
+
+    def applies(scope: Scope) -> bool:
+        return str(scope["path"]).startswith(prefixes)
+
+    return applies
+
+
+class KillswitchMiddleware:
+    """Puts a `ServedRequest` into ``scope["state"]["killswitch"]`` and counts it when the response is over.
+
+    ``routing_key``: the user, from the scope; what it raises, or None, means no key: control, and judged each
+    time. ``applies``: which requests go to a model (all, by default). ``pin_cookie``: where given, a session
+    keeps its cohort by this cookie for as long as the flag's generation lasts; a user who forges it moves
+    only himself, and never past a trip. ``cohort_header``: tells the client its cohort; None for silence.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        router: Router,
+        metrics: CohortMetrics,
+        routing_key: Callable[[Scope], object],
+        applies: Callable[[Scope], bool] = lambda _: True,
+        pin_cookie: str | None = None,
+        cohort_header: str | None = "x-llm-cohort",
+    ) -> None:
+        self._app = app
+        self._router = router
+        self._metrics = metrics
+        self._routing_key = routing_key
+        self._applies = applies
+        self._pin_cookie = pin_cookie
+        self._cohort_header = None if cohort_header is None else cohort_header.lower().encode("latin-1")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self._applies(scope):
+            await self._app(scope, receive, send)
+            return
+        user = self._user(scope)
+        route, pinned = self._route(scope, user)
+        served = self._metrics.request(route, user=user)
+        scope.setdefault("state", {})["killswitch"] = served
+        response = _Response(served, receive, send, self._headers(route, pinned=pinned))
+        try:
+            await self._app(scope, response.receive, response.send)
+        except BaseException as error:
+            served.end(ClientDisconnect() if response.client_left and isinstance(error, OSError) else error)
+            raise
+        response.over()
+
+    def _user(self, scope: Scope) -> str | None:
+        try:
+            key = self._routing_key(scope)
+        except Exception:  # noqa: BLE001  # a request without what the service's own function expects
+            return None
+        return key if isinstance(key, str) and key else None if key is None or key == "" else str(key)
+
+    def _route(self, scope: Scope, user: str | None) -> tuple[Route, bool]:
+        """The route, and whether the session's pin says the same already."""
+        if self._pin_cookie is None:
+            return self._router.route(user), True
+        pin = _cookies(scope).get(self._pin_cookie, "")
+        cohort, _, generation = pin.partition(".")
+        route = self._router.route(user, cohort or None)
+        if cohort and generation != str(route.generation):  # a pin of an earlier generation is void
+            route = self._router.route(user)
+        return route, pin == _pin(route)
+
+    def _headers(self, route: Route, *, pinned: bool) -> list[tuple[bytes, bytes]]:
+        headers = []
+        if self._cohort_header is not None:
+            headers.append((self._cohort_header, route.cohort.value.encode()))
+        if self._pin_cookie is not None and not pinned:
+            value = f"{self._pin_cookie}={_pin(route)}; Path=/; HttpOnly; SameSite=Lax"
+            headers.append((b"set-cookie", value.encode("latin-1")))
+        return headers
+
+
+class _Response:
+    """Watches one response go by."""
+
+    def __init__(self, served: ServedRequest, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._served = served
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._status: int | None = None
+        self._complete = False
+        self.client_left = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._complete:
+            self.client_left = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._complete = True
+        try:
+            await self._send(message)
+        except OSError:
+            self.client_left = True
+            self._complete = False
+            raise
+
+    def over(self) -> None:
+        """The application has returned."""
+        if self._complete and self._status is not None:
+            self._served.ends_as_unless_said(outcome_of_status(self._status))
+            self._served.end()
+        elif self.client_left:
+            self._served.end(ClientDisconnect())
+        else:  # no response, or half of one
+            self._served.ends_as_unless_said(Outcome.ERROR)
+            self._served.end()
+
+
+def _pin(route: Route) -> str:
+    return f"{route.cohort.value}.{route.generation}"
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        if key == b"cookie":
+            try:
+                jar: SimpleCookie = SimpleCookie(value.decode("latin-1")[:8192])
+            except CookieError:
+                continue
+            found.update((name, morsel.value[:MAX_KEY_CHARACTERS]) for name, morsel in jar.items())
+    return found
