@@ -39,7 +39,7 @@ def backtest_seconds(days: int = 7) -> float:
     ticks = days * scenarios.DAY_TICKS
     counts, state = _counts(1, ticks), evidence.start(scenarios.specs(1))
     began = time.perf_counter()
-    evidence.advance(state, counts, np.arange(ticks) * scenarios.STEP, step=scenarios.STEP)
+    evidence.advance(state, counts, np.arange(ticks, dtype=np.float64) * scenarios.STEP, step=scenarios.STEP)
     return time.perf_counter() - began
 
 

@@ -173,29 +173,37 @@ SCENARIOS = (
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """The new model: by rule its event shares, given control's and the flicker, and how much slower it is.
+    """The new model: by rule its event shares, given control's and the flicker.
 
-    ``onset``: the tick its differences begin.
+    ``slower``: how much longer its latencies are, given control's own slowness. ``onset``: the tick its
+    differences begin.
     """
 
     name: str
     shares: Mapping[int, Callable[[Array, Array], Array]]
-    slower: float = 1.0
+    slower: Callable[[Array], Array] = np.ones_like
     onset: int = 0
 
 
-def limit_ratio() -> float:
-    """How much slower a canary is that stands exactly at ``max_ratio: 1.5`` as these ten buckets show it."""
-    trials = 1e6
-    control = trials * _bucket_shares(np.ones(1)).cumsum(axis=-1)
+def limit_ratio(slowness: Array) -> Array:
+    """How much slower a canary is that stands exactly at ``max_ratio: 1.5`` as these ten buckets show it.
+
+    Interpolation inside coarse buckets moves the true ratio, differently wherever control's tail stands.
+    """
+    grid = np.geomspace(0.2, 5.0, 200)
+    return np.interp(np.log(slowness), np.log(grid), _limit_ratios(grid))
+
+
+def _limit_ratios(grid: Array) -> Array:
+    control = _bucket_shares(grid).cumsum(axis=-1)
     tau = quantile_of(EDGES, control, 0.95)
-    events = slower_than(EDGES, control, tau)[0]
-    low, high = 1.0, 3.0
-    for _ in range(60):
+    events = slower_than(EDGES, control, tau)
+    low, high = np.full(grid.shape, 1.0), np.full(grid.shape, 3.0)
+    for _ in range(50):
         middle = 0.5 * (low + high)
-        canary = trials * _bucket_shares(np.full(1, middle)).cumsum(axis=-1)
-        over = slower_than(EDGES, canary, 1.5 * tau)[0] > events
-        low, high = (low, middle) if over else (middle, high)
+        canary = _bucket_shares(grid * middle).cumsum(axis=-1)
+        over = slower_than(EDGES, canary, 1.5 * tau) > events
+        low, high = np.where(over, low, middle), np.where(over, middle, high)
     return low
 
 
@@ -211,10 +219,10 @@ AT_THE_LIMIT = Canary(
     {
         # on average at 2 %, or no worse than control
         ERROR: lambda p, flicker: np.maximum(p, 0.02 * flicker),
-        REFUSAL: lambda p, _: np.minimum(p + 0.05, 1.0),
+        REFUSAL: lambda p, flicker: np.minimum(p + 0.05 * flicker, 1.0),
         THUMBS: lambda p, _: np.minimum(2.0 * p, 1.0),
     },
-    slower=limit_ratio(),
+    slower=limit_ratio,
 )
 
 
@@ -291,7 +299,7 @@ def clumped(mean: Array, clump: float, rng: np.random.Generator) -> Array:
 
 
 def _latencies(
-    slower: float,
+    slower: Callable[[Array], Array],
     slowness: Array,
     begun: npt.NDArray[np.bool_],
     requests: tuple[Array, Array],
@@ -302,7 +310,7 @@ def _latencies(
     """Counts of the latency rule, and the histograms of control's last hour, for tau."""
     n_c, n_b = requests
     scale_b = np.broadcast_to(slowness, n_b.shape)
-    scale_c = scale_b * np.where(begun, slower, 1.0)
+    scale_c = scale_b * np.where(begun, slower(scale_b), 1.0)
     canary, control = _histograms(n_c, scale_c, clump, rng), _histograms(n_b, scale_b, clump, rng)
     whole = np.concatenate([past, control])
     bound = BOUNDS[LATENCY][0]

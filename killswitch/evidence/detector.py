@@ -5,7 +5,7 @@ alternative j, over the rule's bounds i, at each tick that holds data (Shin, Ram
 "E-detectors: a nonparametric framework for sequential change detection", 2022)::
 
     S_j <- exp(min over i of L_ij / phi_i) * (S_j + w)
-    evidence = mean over j of S_j;  a breach when evidence >= 1 / alpha_rule
+    evidence = weighted mean over j of S_j;  a breach when evidence >= 1 / alpha_rule
 
 ``w`` is half a start a day; head starts (`killswitch.evidence.starts`) are added at a stage's start.
 The minimum of e-variables is one for "at this tick at least one bound holds", so which bound holds may
@@ -33,7 +33,10 @@ from killswitch.evidence.bounds import Bound
 from killswitch.evidence.dispersion import Mask, Past
 from killswitch.evidence.evariables import Array, HalfPlanes, TickCounts, half_planes, log_evidence
 
+# How far beyond the limit a canary may be, and how likely each is taken to be. Any fixed weights that
+# sum to 1 are valid; these were the fastest on the whole (docs/statistics.md, "What was tried").
 ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+WEIGHTS = tuple(weight / 17 for weight in (1, 3, 4, 4, 3, 2))
 STARTS_PER_DAY = 0.5
 DAY = 86_400.0
 FORMAT = 1
@@ -55,7 +58,7 @@ class RuleSpec:
 class Trace:
     """What each tick did. (T, R), but ``phi`` and ``control_share`` (T, B).
 
-    ``evidence`` is the mean over alternatives of S after the tick; ``breach``: evidence >= needed.
+    ``evidence`` is the weighted mean over alternatives of S after the tick; ``breach``: evidence >= needed.
     ``since`` is the tick after which the current excursion began (the change-point the best
     alternative finds most likely), NaN before the first update. ``updated``: the tick moved the evidence;
     ``numeric``: it held impossible numbers; ``warming_up``: control's past is shorter than 120 ticks.
@@ -90,7 +93,7 @@ class Evidence:
 
     @property
     def value(self) -> Array:
-        """Mean over alternatives of S, (R,)."""
+        """Weighted mean over alternatives of S, (R,)."""
         return _mean(self.log_sums)
 
     @property
@@ -301,7 +304,7 @@ def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence
 
 def _mean(log_sums: Array) -> Array:
     with np.errstate(over="ignore"):
-        mean: Array = np.exp(log_sums).mean(axis=-1)
+        mean: Array = np.exp(log_sums) @ np.array(WEIGHTS)
     return mean
 
 

@@ -36,7 +36,7 @@ SMALLEST_PHI = 1.05
 LARGEST_PHI = 30.0
 WARM_TICKS = 120
 # Until 120 ticks of control have been seen phi is at least this (docs/statistics.md, "Cold start").
-COLD_PHI = 6.0
+COLD_PHI = 12.0
 _SLOPE = 1.5
 _CAP = 9.0
 _SMALLEST_SPREAD = 0.02

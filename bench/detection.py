@@ -1,0 +1,184 @@
+"""How long a regression of known size takes to be tripped, against what any valid test could reach."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from bench import scenarios
+from bench.false_trips import Cell, judge
+from bench.scenarios import ERROR, LATENCY, REFUSAL, STEP, THUMBS, Canary, Scenario, World
+from bench.tables import markdown, write_between_markers
+from killswitch.evidence import HalfPlane, information
+
+Array = npt.NDArray[np.float64]
+QUICK_RUNS, FULL_RUNS = 300, 1000
+_HOUR = 120
+# the bar of each column: times the information bound, plus a tick
+AT_START, LATER, GRACE = 1.7, 2.8, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """A canary that is bad by a known amount, the rule that should see it, and the bound it breaks most narrowly."""
+
+    name: str
+    rule: int
+    canary: Canary
+    plane: HalfPlane | None = None
+    canary_share: float = 0.0
+    control_share: float = 0.0
+
+    def bound(self, world: World) -> float:
+        """ln(1/alpha) / KL in seconds, NaN where no rate is known; never less than one tick."""
+        if self.plane is None:
+            return math.nan
+        canary_trials, control_trials = world.requests
+        nats = information(
+            self.plane,
+            canary_trials=canary_trials,
+            control_trials=control_trials,
+            canary_share=self.canary_share,
+            control_share=self.control_share,
+        )
+        needed = math.log(len(scenarios.RULES) / scenarios.FALSE_TRIPS)
+        return max(1.0, needed / nats) * STEP
+
+
+def _at(share: float) -> Callable[[Array, Array], Array]:
+    return lambda p, _: np.full(p.shape, share)
+
+
+def _rate(name: str, rule: int, plane: HalfPlane, control: float, canary: float) -> Regression:
+    return Regression(name, rule, Canary(name, {rule: _at(canary)}), plane, canary, control)
+
+
+REGRESSIONS = (
+    _rate("errors 1 % -> 10 % (limit 2 %)", ERROR, HalfPlane(0.0, 0.02), 0.01, 0.10),
+    _rate("errors 1 % -> 5 %", ERROR, HalfPlane(0.0, 0.02), 0.01, 0.05),
+    _rate("refusals 1.1 % -> 8.7 % (limit 6.1 %)", REFUSAL, HalfPlane(1.0, 0.05), 0.011, 0.087),
+    _rate("refusals 1.1 % -> 20 %", REFUSAL, HalfPlane(1.0, 0.05), 0.011, 0.20),
+    _rate("thumbs-down 0.5 % -> 5 % (limit 1 %)", THUMBS, HalfPlane(2.0, 0.0), 0.005, 0.05),
+    Regression("p95 x 2 (limit x 1.5)", LATENCY, Canary("p95 x 2", {}, lambda slow: np.full(slow.shape, 2.0))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Seconds from onset to trip, and runs that some rule had tripped before it."""
+
+    median: float
+    nine_in_ten: float
+    early: int
+
+    def __str__(self) -> str:
+        def text(seconds: float) -> str:
+            return f"{seconds:.0f}" if math.isfinite(seconds) else "longer"
+
+        return f"{text(self.median)} / {text(self.nine_in_ten)}"
+
+
+def delay(task: tuple[Regression, World, Scenario, int, int, int]) -> Delay:
+    """Judge ``runs`` runs with the onset at a tick; ``warm_up`` ticks of control before arming."""
+    regression, world, scenario, onset, runs, warm_up = task
+    bound = regression.bound(world)
+    patience = 400 if not bound > 1500 else int(6 * bound / STEP)
+    canary = replace(regression.canary, onset=onset)
+    first = judge(Cell(world, scenario, canary, runs, onset + patience, warm_up))
+    seconds = np.sort((first[:, regression.rule] - onset + 1) * STEP)
+    early = int((first.min(axis=1) < onset).sum())
+    return Delay(float(seconds[(runs - 1) // 2]), float(seconds[math.ceil(0.9 * runs) - 1]), early)
+
+
+def _verdict(measured: Delay, bound: float, times: float) -> str:
+    if math.isnan(bound):
+        return ""
+    return "yes" if measured.median <= times * bound + GRACE else "no"
+
+
+def _tasks(runs: int, rates: tuple[float, ...]) -> Iterator[tuple[Regression, World, Scenario, int, int, int]]:
+    for rate in rates:
+        for regression in REGRESSIONS:
+            for onset in (0, _HOUR):
+                yield regression, World(rate, 5.0), scenarios.SCENARIOS[0], onset, runs, scenarios.WARM_UP_TICKS
+            # cold: control's series began with the canary
+            yield regression, World(rate, 5.0), scenarios.SCENARIOS[0], 0, runs, 0
+
+
+def _rough(runs: int) -> Iterator[tuple[Regression, World, Scenario, int, int, int]]:
+    """The same regressions in rougher weather, from the stage's start."""
+    for scenario in scenarios.SCENARIOS:
+        if scenario.name in {"clumps of 2", "clumps of 8", "jitter in both cohorts", "day and night"}:
+            for regression in REGRESSIONS:
+                yield regression, World(), scenario, 0, runs, scenarios.WARM_UP_TICKS
+
+
+def measure(*, quick: bool, workers: int) -> str:
+    runs = QUICK_RUNS if quick else FULL_RUNS
+    rates = (50.0, 5.0)
+    calm, rough = list(_tasks(runs, rates)), list(_rough(runs))
+    with ProcessPoolExecutor(workers) as pool:
+        results = pool.map(delay, [*calm, *rough])
+        delays = list(track(results, "detection", total=len(calm) + len(rough)))
+    return "\n\n".join(
+        [
+            f"{runs} runs each, 5 % canary, 30 s ticks; seconds, median / 90 %. Bars (median): {AT_START} times the "
+            f"information bound + {GRACE:.0f} s from a stage's start, {LATER} times + {GRACE:.0f} s an hour later.",
+            _calm_table(calm, delays[: len(calm)]),
+            "From a stage's start, in rougher weather (50 requests/s):",
+            _rough_table(rough, delays[len(calm) :]),
+        ]
+    )
+
+
+def _calm_table(tasks: list[tuple[Regression, World, Scenario, int, int, int]], delays: list[Delay]) -> str:
+    rows = []
+    for i in range(0, len(tasks), 3):
+        regression, world = tasks[i][:2]
+        start, later, cold = delays[i : i + 3]
+        bound = regression.bound(world)
+        rows.append(
+            [
+                f"{world.rate:g}/s: {regression.name}",
+                "" if math.isnan(bound) else f"{bound:.0f}",
+                str(start),
+                _verdict(start, bound, AT_START),
+                str(later),
+                _verdict(later, bound, LATER),
+                str(later.early),
+                str(cold),
+            ]
+        )
+    header = ("", "bound", "at the start", "in the bar", "an hour in", "in the bar", "tripped before", "cold start")
+    return markdown(header, rows)
+
+
+def _rough_table(tasks: list[tuple[Regression, World, Scenario, int, int, int]], delays: list[Delay]) -> str:
+    names = list(dict.fromkeys(task[2].name for task in tasks))
+    found = {(task[0].name, task[2].name): str(each) for task, each in zip(tasks, delays, strict=True)}
+    rows = [[regression.name, *(found[regression.name, name] for name in names)] for regression in REGRESSIONS]
+    return markdown(("", *names), rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} runs each")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the page's markers")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    text = measure(quick=arguments.quick, workers=arguments.workers)
+    print(text)
+    if arguments.write:
+        write_between_markers(arguments.write, "detection", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""How often a canary within its limits is tripped in a day: every scenario, with confidence bounds.
+
+``--quick`` (300 runs a cell, fewer worlds) takes minutes on two cores, the full table about an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+from scipy.stats import beta
+
+from bench import hard_cases, scenarios
+from bench.scenarios import Canary, Scenario, World
+from bench.tables import markdown, write_between_markers
+from killswitch import evidence
+from killswitch.evidence import RuleSpec, TickCounts, head_starts
+from killswitch.flag import StageEntry
+
+Array = npt.NDArray[np.float64]
+Blocks = Iterable[tuple[npt.NDArray[np.intp], TickCounts]]
+
+# what arming at tick 0 pays into every sum
+(ARMING,) = head_starts([StageEntry("ramp", 5.0, 0.0)])
+QUICK_RUNS, FULL_RUNS = 300, 1000
+_USUAL = World(50.0, 5.0)
+WORLDS = (
+    *(World(rate, percent) for rate in (50.0, 5.0, 0.5) for percent in (1.0, 5.0, 25.0)),
+    World(50.0, 50.0),
+    World(50.0, 99.0),
+)
+_QUICK_WORLDS = (World(5.0, 5.0), World(0.5, 5.0), World(50.0, 1.0), World(50.0, 25.0), World(50.0, 99.0))
+_QUICK_SCENARIOS = {"independent requests", "clumps of 8", "jitter in both cohorts", "three incidents"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One square of the table; everything in it is drawn from a seed made of its own names."""
+
+    world: World
+    scenario: Scenario
+    canary: Canary
+    runs: int
+    ticks: int = scenarios.DAY_TICKS
+    warm_up: int = scenarios.WARM_UP_TICKS
+    long_bursts: bool = False
+
+    @property
+    def seed(self) -> int:
+        text = f"{self.world} {self.scenario.name} {self.canary.name} {self.canary.onset} {self.runs} {self.warm_up}"
+        return zlib.crc32(text.encode())
+
+
+def first_breaches(
+    specs: Sequence[RuleSpec], blocks: Blocks, pause: Callable[[Array], npt.NDArray[np.bool_]] | None = None
+) -> Array:
+    """The tick of each rule's first breach, (rules,); infinite where there is none. Ticks below 0 warm up."""
+    state = evidence.start(specs)
+    first = np.full(len(state.specs), math.inf)
+    for ticks, counts in blocks:
+        if ticks[0] < 0:
+            state = evidence.warm_up(state, counts.control_events, counts.control_trials)
+            continue
+        starts = np.zeros((len(ticks), len(state.specs)))
+        if ticks[0] == 0:
+            starts[0] = ARMING.amount
+        times = ticks.astype(np.float64) * scenarios.STEP
+        paused = None if pause is None else pause(times)
+        state, trace = evidence.advance(state, counts, times, step=scenarios.STEP, head_starts=starts, paused=paused)
+        breached = np.where(trace.breach.any(axis=0), ticks[trace.breach.argmax(axis=0)], math.inf)
+        first = np.minimum(first, breached)
+    return first
+
+
+def judge(cell: Cell) -> Array:
+    """The tick of each rule's first breach, (runs, rules)."""
+    blocks = scenarios.simulate(
+        cell.world,
+        cell.scenario,
+        cell.canary,
+        runs=cell.runs,
+        ticks=cell.ticks,
+        rng=np.random.default_rng(cell.seed),
+        warm_up=cell.warm_up,
+    )
+    specs = scenarios.specs(cell.runs, long_bursts=cell.long_bursts)
+    return first_breaches(specs, blocks).reshape(cell.runs, -1)
+
+
+def count_trips(cell: Cell) -> int:
+    """Runs in which any of the four rules tripped."""
+    return int(np.isfinite(judge(cell)).any(axis=1).sum())
+
+
+def upper_bound(trips: int, runs: int, confidence: float = 0.95) -> float:
+    """Clopper and Pearson's upper bound on the share of runs that trip."""
+    return 1.0 if trips == runs else float(beta.ppf(confidence, trips + 1, runs - trips))
+
+
+def in_words(trips: int, runs: int) -> str:
+    return f"{trips} (≤ {100 * upper_bound(trips, runs):.1f} %)"
+
+
+def cells(*, quick: bool) -> Iterator[Cell]:
+    runs = QUICK_RUNS if quick else FULL_RUNS
+    for scenario in scenarios.SCENARIOS:
+        worlds: tuple[World, ...] = WORLDS
+        if quick:
+            worlds = (_USUAL, *(_QUICK_WORLDS if scenario.name in _QUICK_SCENARIOS else ()))
+        for world in worlds:
+            for canary in (scenarios.HEALTHY, scenarios.AT_THE_LIMIT):
+                yield Cell(world, scenario, canary, runs)
+
+
+@dataclass(slots=True)
+class Table:
+    """Trips by scenario (rows) and world (columns), healthy and at the limit side by side."""
+
+    runs: int
+    trips: dict[tuple[str, World], dict[str, int]] = field(default_factory=dict)
+
+    def add(self, cell: Cell, trips: int) -> None:
+        self.trips.setdefault((cell.scenario.name, cell.world), {})[cell.canary.name] = trips
+
+    def __str__(self) -> str:
+        worlds = [world for world in WORLDS if any(key[1] == world for key in self.trips)]
+        rows = [
+            [scenario.name, *(self._square(scenario.name, world) for world in worlds)]
+            for scenario in scenarios.SCENARIOS
+        ]
+        header = ["", *(f"{world.rate:g}/s, {world.percent:g} %" for world in worlds)]
+        return markdown(header, rows)
+
+    def _square(self, scenario: str, world: World) -> str:
+        both = self.trips.get((scenario, world))
+        if both is None:
+            return ""
+        return f"{both[scenarios.HEALTHY.name]}, {both[scenarios.AT_THE_LIMIT.name]}"
+
+    @property
+    def worst(self) -> int:
+        return max(trips for both in self.trips.values() for trips in both.values())
+
+
+def measure(*, quick: bool, workers: int) -> str:
+    todo = list(cells(quick=quick))
+    table = Table(todo[0].runs)
+    with ProcessPoolExecutor(workers) as pool:
+        results = pool.map(count_trips, todo)
+        for cell, trips in zip(todo, track(results, "false trips", total=len(todo)), strict=True):
+            table.add(cell, trips)
+        hard = list(pool.map(hard_cases.measure, hard_cases.names(), [table.runs] * len(hard_cases.names())))
+    caption = (
+        f"Runs of a day, of {table.runs}, in which any of the four rules tripped: healthy, at the limit. "
+        f"Worst square {in_words(table.worst, table.runs)}; a square of 0 means at most "
+        f"{100 * upper_bound(0, table.runs):.2f} % (95 %, one-sided)."
+    )
+    return "\n\n".join([caption, str(table), markdown(hard_cases.HEADER, hard)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} runs a square and fewer worlds")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the page's markers")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    text = measure(quick=arguments.quick, workers=arguments.workers)
+    print(text)
+    if arguments.write:
+        name = "false trips, quick" if arguments.quick else "false trips, full"
+        write_between_markers(arguments.write, name, text)
+
+
+if __name__ == "__main__":
+    main()

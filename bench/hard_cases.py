@@ -1,0 +1,147 @@
+"""Cases that need traffic of their own: one user's retry storm, late feedback, uneven users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import convolve
+from scipy.stats import beta
+
+from bench import scenarios
+from bench.scenarios import DAY_TICKS, ERROR, STEP, THUMBS, WARM_UP_TICKS, Array, Canary, Scenario, World
+from killswitch.evidence import RuleSpec, TickCounts, paused_at
+from killswitch.flag import StageEntry
+
+Blocks = Iterator[tuple[npt.NDArray[np.intp], TickCounts]]
+HEADER = ("hard case", "runs that trip", "95 % upper bound")
+ALPHA = scenarios.FALSE_TRIPS / len(scenarios.RULES)
+
+# One user failing every 5 s for ten minutes; 0.3 % of all requests, beside 0.5 % of ordinary errors.
+_STORM_TICKS, _STORM_REQUESTS, _STORM_SHARE, _ORDINARY = 20, 6, 0.003, 0.005
+# A user's first request in each five minutes; about half of all requests are.
+_JUDGED_SHARE, _JUDGED_EVERY = 0.5, 10
+
+
+def _rule_specs(rule: int, runs: int, *, long_bursts: bool = False) -> list[RuleSpec]:
+    return [RuleSpec(run, scenarios.BOUNDS[rule], ALPHA, long_bursts) for run in range(runs)]
+
+
+def _repeat(counts: tuple[Array, Array, Array, Array], rule: int) -> TickCounts:
+    bounds = len(scenarios.BOUNDS[rule])
+    return TickCounts(*(part.repeat(bounds, axis=1) for part in counts))
+
+
+def _blocks(counts: TickCounts) -> Blocks:
+    """The hour before arming, then the day."""
+    names = counts.__dataclass_fields__
+    ticks = np.arange(-WARM_UP_TICKS, len(counts.canary_events) - WARM_UP_TICKS, dtype=np.intp)
+    for part in (slice(0, WARM_UP_TICKS), slice(WARM_UP_TICKS, None)):
+        yield ticks[part], TickCounts(*(getattr(counts, name)[part] for name in names))
+
+
+def retry_storms(world: World, runs: int, rng: np.random.Generator, *, judged: bool) -> TickCounts:
+    """Errors of both cohorts when single users storm; every request counted, or a user's first in five minutes."""
+    ticks = DAY_TICKS + WARM_UP_TICKS
+    columns = []
+    for requests in world.requests:
+        n = rng.poisson(requests * (_JUDGED_SHARE if judged else 1.0), (ticks, runs)).astype(np.float64)
+        x = rng.binomial(n.astype(np.int64), _ORDINARY).astype(np.float64)
+        storms_a_tick = requests * _STORM_SHARE / (_STORM_REQUESTS * _STORM_TICKS)
+        begins = rng.poisson(storms_a_tick, (ticks, runs)).astype(np.float64)
+        weights = np.zeros(_STORM_TICKS)
+        if judged:
+            weights[::_JUDGED_EVERY] = 1.0
+        else:
+            weights[:] = _STORM_REQUESTS
+        failing = convolve(begins, weights[:, None])[:ticks]
+        columns += [x + failing, n + failing]
+    return _repeat((columns[0], columns[1], columns[2], columns[3]), ERROR)
+
+
+def late_feedback(runs: int, rng: np.random.Generator) -> TickCounts:
+    """Thumbs-down up to ten minutes late; the canary goes from 50 to 5 % after six hours."""
+    ticks, lowered, late = DAY_TICKS + WARM_UP_TICKS, WARM_UP_TICKS + 720, 20
+    share = np.where(np.arange(ticks) < lowered, 0.5, 0.05)[:, None]
+    columns = []
+    for part in (share, 1.0 - share):
+        n = rng.poisson(np.broadcast_to(50.0 * STEP * part, (ticks, runs))).astype(np.float64)
+        trailing = np.cumsum(np.concatenate([np.repeat(n[:1], late, axis=0), n]), axis=0)
+        trailing = (trailing[late:] - trailing[:-late]) / late
+        columns += [rng.poisson(0.005 * trailing).astype(np.float64), n]
+    return _repeat((columns[0], columns[1], columns[2], columns[3]), THUMBS)
+
+
+def _late_pause(delay: float, runs: int, ticks: Array) -> npt.NDArray[np.bool_]:
+    stages = [StageEntry("ramp_50", 50.0, 0.0), StageEntry("ramp_5", 5.0, 720 * STEP)]
+    return paused_at(stages, [delay] * runs, ticks)
+
+
+def uneven_users(users: int, percent: float, runs: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Long-run error rates of canary and control, (runs,), when whole users fall into cohorts.
+
+    Activity log-normal with sd 1.2, users' error rates Beta(1/2) with mean 1 %, the same model behind both.
+    """
+    rates: list[Array] = []
+    for _ in range(runs):
+        activity = rng.lognormal(0.0, 1.2, users)
+        failing = activity * rng.beta(0.5, 49.5, users)
+        canary = rng.random(users) < percent / 100
+        canary[rng.integers(users)] |= not canary.any()
+        rates.append(np.array([failing[side].sum() / activity[side].sum() for side in (canary, ~canary)]))
+    both = np.array(rates)
+    return both[:, 0], both[:, 1]
+
+
+_STORMS = {
+    "a retry storm, plain counters": (False, False),
+    "a retry storm, plain counters, `bursts: long`": (False, True),
+    "a retry storm, judged requests": (True, False),
+}
+_FEEDBACK = {"50 to 5 % with late feedback": 300.0, "50 to 5 % with late feedback, delay not stated": 0.0}
+_USERS = {
+    f"uneven users: {users:,}, {percent:g} %": (users, percent)
+    for users in (500, 5_000, 50_000)
+    for percent in (1.0, 5.0)
+}
+
+
+def names() -> list[str]:
+    return [*_STORMS, *_FEEDBACK, *_USERS]
+
+
+def measure(name: str, runs: int) -> list[str]:
+    """One row of the table: name, trips, upper bound."""
+    trips = trips_of(name, runs)
+    bound = 1.0 if trips == runs else float(beta.ppf(0.95, trips + 1, runs - trips))
+    return [name, f"{trips} of {runs}", f"{100 * bound:.1f} %"]
+
+
+def trips_of(name: str, runs: int) -> int:
+    from bench.false_trips import Cell, first_breaches, judge  # noqa: PLC0415  (it prints this table)
+
+    rng = np.random.default_rng(list(name.encode()))
+    if name in _STORMS:
+        judged, long_bursts = _STORMS[name]
+        specs = _rule_specs(ERROR, runs, long_bursts=long_bursts)
+        first = first_breaches(specs, _blocks(retry_storms(World(), runs, rng, judged=judged)))
+        return int(np.isfinite(first).sum())
+    if name in _FEEDBACK:
+        delay = _FEEDBACK[name]
+        blocks = _blocks(late_feedback(runs, rng))
+        first = first_breaches(_rule_specs(THUMBS, runs), blocks, lambda ticks: _late_pause(delay, runs, ticks))
+        return int(np.isfinite(first).sum())
+    users, percent = _USERS[name]
+    canary, control = uneven_users(users, percent, runs, rng)
+    weather = Scenario(name, lambda ticks, _runs, _rng: _of_users(len(ticks), control))
+    shares = Canary("their own users", {ERROR: lambda p, _: np.broadcast_to(canary, p.shape)})
+    first = judge(Cell(World(50.0, percent), weather, shares, runs))
+    return int(np.isfinite(first[:, ERROR]).sum())
+
+
+def _of_users(ticks: int, control: Array) -> scenarios.Weather:
+    fair = scenarios.fair(ticks)
+    return scenarios.Weather(
+        fair.traffic, np.broadcast_to(control / 0.01, (ticks, control.size)), fair.flicker, fair.slowness, fair.outage
+    )

@@ -1,0 +1,344 @@
+"""Evidence over time: what moves it, what must not, and that blocks of ticks equal single ticks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import scenarios
+from killswitch.errors import BadDocument
+from killswitch.evidence import (
+    Evidence,
+    RuleSpec,
+    TickCounts,
+    Trace,
+    advance,
+    combine,
+    from_document,
+    select,
+    start,
+    to_document,
+    warm_up,
+)
+from killswitch.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
+
+Array = npt.NDArray[np.float64]
+STEP = 30.0
+NAMES = tuple(field.name for field in fields(TickCounts))
+
+MAX = RuleSpec("max", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
+INCREASE = RuleSpec("increase", (Bound("max_increase", half_plane(1.0, 0.05)),), 0.0025)
+RATIO = RuleSpec("ratio", (Bound("max_ratio", half_plane(2.0, 0.0)),), 0.0025)
+ALL = (MAX, INCREASE, RATIO)
+WIDTH = 4
+
+
+def ticks(count: int, first: float = 0.0) -> Array:
+    return first + STEP * np.arange(1, count + 1, dtype=np.float64)
+
+
+def steady(
+    count: int, *, canary: float, control: float, n_c: float = 75, n_b: float = 1425, width: int = WIDTH
+) -> TickCounts:
+    """Counts that are exactly their expectation."""
+    one = np.ones((count, width))
+    return TickCounts(one * n_c * canary, one * n_c, one * n_b * control, one * n_b)
+
+
+def drawn(count: int, rng: np.random.Generator, *, canary: float = 0.01, control: float = 0.01) -> TickCounts:
+    n_c, n_b = rng.poisson(75, (count, WIDTH)), rng.poisson(1425, (count, WIDTH))
+    x_c, x_b = rng.binomial(n_c, canary), rng.binomial(n_b, control)
+    return TickCounts(*(part.astype(np.float64) for part in (x_c, n_c, x_b, n_b)))
+
+
+def part(counts: TickCounts, rows: slice) -> TickCounts:
+    return TickCounts(*(getattr(counts, name)[rows] for name in NAMES))
+
+
+def with_row(counts: TickCounts, row: int, **values: float) -> TickCounts:
+    changed = {name: getattr(counts, name).copy() for name in NAMES}
+    for name, value in values.items():
+        changed[name][row] = value
+    return TickCounts(**changed)
+
+
+def warm(specs: tuple[RuleSpec, ...] = ALL, control: float = 0.01) -> Evidence:
+    rng = np.random.default_rng(3)
+    trials = np.full((200, WIDTH), 1425.0)
+    return warm_up(start(specs), rng.binomial(1425, control, trials.shape).astype(np.float64), trials)
+
+
+def run(state: Evidence, counts: TickCounts, **more: npt.NDArray[np.generic]) -> tuple[Evidence, Trace]:
+    return advance(state, counts, ticks(len(counts.canary_events)), step=STEP, **more)  # type: ignore[arg-type]
+
+
+def same(a: Evidence, b: Evidence) -> bool:
+    pairs = [(getattr(a.past, f.name), getattr(b.past, f.name)) for f in fields(a.past)]
+    pairs += [(getattr(a, name), getattr(b, name)) for name in ("log_sums", "excursions", "since")]
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
+
+
+@given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(1, 59), max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_a_replay_in_blocks_equals_single_ticks(seed: int, cuts: list[int]) -> None:
+    specs = (MAX, RuleSpec("long", RATIO.bounds, 0.0025, long_bursts=True), RATIO)
+    counts = drawn(60, np.random.default_rng(seed), canary=0.03)
+    counts = with_row(counts, 20, **dict.fromkeys(NAMES, np.nan))
+    whole, trace = advance(start(specs), counts, ticks(60), step=STEP)
+    state, values = start(specs), []
+    edges = sorted({0, 60, *cuts})
+    for low, high in itertools.pairwise(edges):
+        state, block = advance(state, part(counts, slice(low, high)), ticks(60)[low:high], step=STEP)
+        values.append(block.evidence)
+    np.testing.assert_allclose(np.concatenate(values), trace.evidence, rtol=1e-12)
+    assert np.array_equal(state.since, whole.since, equal_nan=True)
+
+
+def test_a_missing_tick_changes_nothing() -> None:
+    state, _ = run(warm(), drawn(10, np.random.default_rng(1)))
+    gap = TickCounts(*(np.full((3, WIDTH), np.nan) for _ in NAMES))
+    after, trace = run(state, gap)
+    assert same(state, after)
+    assert not trace.updated.any()
+    assert not trace.numeric.any()
+
+
+def test_no_ticks_at_all_change_nothing() -> None:
+    state, _ = run(warm(), drawn(10, np.random.default_rng(1)))
+    after, trace = run(state, part(drawn(1, np.random.default_rng(1)), slice(0, 0)))
+    assert same(state, after)
+    assert trace.evidence.shape == (0, 3)
+
+
+def test_no_rules_at_all_are_judged_without_complaint() -> None:
+    empty = TickCounts(*(np.zeros((2, 0)) for _ in NAMES))
+    _, trace = run(combine([]), empty)
+    assert trace.breach.shape == (2, 0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -3.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_impossible_numbers_are_flagged_and_move_nothing(name: str, bad: float) -> None:
+    state = warm()
+    before, _ = run(state, steady(5, canary=0.3, control=0.01))
+    after, trace = run(before, with_row(steady(1, canary=0.9, control=0.01), 0, **{name: bad}))
+    assert trace.numeric.all()
+    assert not trace.updated.any()
+    assert np.array_equal(before.log_sums, after.log_sums)
+    assert np.isfinite(after.past.events).all()
+
+
+def test_a_rule_recovers_after_impossible_numbers() -> None:
+    counts = with_row(steady(20, canary=0.3, control=0.01), 0, control_events=np.nan)
+    _, trace = run(warm(), counts)
+    assert trace.breach[-1].all()
+
+
+def test_a_rounding_below_zero_is_zero_and_no_alarm() -> None:
+    _, trace = run(warm(), with_row(steady(1, canary=0.0, control=0.01), 0, canary_events=-1e-12))
+    assert trace.updated.all()
+    assert not trace.numeric.any()
+
+
+def test_more_events_than_trials_trip_nothing_that_is_healthy() -> None:
+    # thumbs-down that trail their requests, in both cohorts alike
+    counts = steady(500, canary=1.5, control=1.5)
+    _, trace = run(warm(), counts)
+    assert not trace.breach.any()
+    assert np.isfinite(trace.evidence).all()
+
+
+def test_fractional_counts_are_evidence_like_any_other() -> None:
+    _, trace = run(warm(), steady(30, canary=0.2001, control=0.0103))
+    assert trace.breach[-1].all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_shares_of_exactly_zero_or_one_for_a_day_leave_the_rules_able_to_see(share: float) -> None:
+    state, trace = run(warm(), steady(2880, canary=share, control=share))
+    assert not trace.breach.any()
+    assert np.isfinite(trace.evidence).all()
+    _, later = run(state, steady(120, canary=0.5, control=0.01))
+    assert later.breach[-1].all()
+
+
+@pytest.mark.parametrize(("n_c", "n_b"), [(0.0, 1425.0), (75.0, 0.0), (0.0, 0.0)])
+def test_one_cohort_gone_moves_no_rule_that_compares(n_c: float, n_b: float) -> None:
+    state = warm()
+    after, trace = run(state, steady(50, canary=0.9, control=0.01, n_c=n_c, n_b=n_b))
+    assert not trace.updated.any()
+    assert np.array_equal(state.log_sums, after.log_sums)
+
+
+def test_an_absolute_limit_alone_needs_no_control() -> None:
+    spec = RuleSpec("even if control is bad", (Bound("max", half_plane(0.0, 0.02)),), 0.0025)
+    _, trace = run(start([spec]), steady(30, canary=0.5, control=0.0, n_b=0.0, width=1))
+    assert trace.breach[-1].all()
+
+
+def test_swapped_cohorts_of_a_good_canary_never_trip() -> None:
+    # the "canary" is the old model with 95 % of traffic, the "control" is the bad one
+    _, trace = run(warm(), steady(500, canary=0.01, control=0.2, n_c=1425, n_b=75))
+    assert not trace.breach.any()
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
+def test_limits_of_zero_and_one_have_finite_evidence(limit: float, share: float) -> None:
+    bounds = [
+        (Bound("max", half_plane(0.0, limit)), Bound("worse", WORSE_THAN_CONTROL)),
+        (Bound("max_increase", half_plane(1.0, limit)),),
+    ]
+    specs = [RuleSpec(str(len(pair)), pair, 0.0025) for pair in bounds]
+    _, trace = run(start(specs), steady(300, canary=share, control=share, width=3))
+    assert np.isfinite(trace.evidence).all()
+    assert not trace.breach.any()
+
+
+def test_a_limit_of_zero_trips_on_a_canary_that_errs_alone() -> None:
+    spec = RuleSpec("none", (Bound("max", half_plane(0.0, 0.0)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
+    _, trace = run(start([spec]), steady(60, canary=0.1, control=0.0, width=2))
+    assert trace.breach[-1].all()
+
+
+def test_a_tiny_canary_that_fails_every_request_is_tripped_after_about_ten() -> None:
+    counts = steady(30, canary=1.0, control=0.01, n_c=1.0, n_b=99.0)
+    _, trace = run(warm(), counts, head_starts=np.where(np.arange(30)[:, None] == 0, 0.25, 0.0) * np.ones(3))
+    first = trace.breach.argmax(axis=0) + 1
+    assert trace.breach[-1].all()
+    assert first.max() <= 12
+
+
+@given(order=st.permutations(range(6)))
+@settings(max_examples=20, deadline=None)
+def test_permuting_rollouts_permutes_the_results(order: list[int]) -> None:
+    rules = [RuleSpec((i, spec.key), spec.bounds, spec.alpha) for i in range(2) for spec in ALL]
+    many = [drawn(40, np.random.default_rng(i), canary=0.02) for i in range(2)]
+    counts = {name: np.concatenate([getattr(m, name) for m in many], axis=1) for name in NAMES}
+    widths = [len(rule.bounds) for rule in rules]
+    firsts = np.cumsum([0, *widths[:-1]])
+    columns = [firsts[i] + k for i in order for k in range(widths[i])]
+    _, plain = run(start(rules), TickCounts(**counts))
+    moved = TickCounts(**{name: values[:, columns] for name, values in counts.items()})
+    _, permuted = run(start([rules[i] for i in order]), moved)
+    np.testing.assert_array_equal(plain.evidence[:, order], permuted.evidence)
+
+
+def test_selecting_and_combining_carry_every_rules_state() -> None:
+    state, _ = run(warm(), drawn(30, np.random.default_rng(2)))
+    parts = [select(state, [spec.key]) for spec in ALL]
+    assert same(state, combine(parts))
+    assert same(state, select(combine(parts[::-1]), [spec.key for spec in ALL]))
+
+
+def test_a_rule_that_is_not_there_cannot_be_selected() -> None:
+    with pytest.raises(KeyError):
+        select(start(ALL), ["latency"])
+
+
+def test_a_regression_is_dated_to_its_onset() -> None:
+    healthy, bad = steady(200, canary=0.01, control=0.01), steady(20, canary=0.3, control=0.01)
+    state, _ = run(warm(), healthy)
+    onset = 200 * STEP
+    _, trace = advance(state, bad, ticks(20, onset), step=STEP)
+    assert trace.breach[-1].all()
+    assert np.all(trace.since[-1] == onset)
+
+
+def test_before_any_healthy_tick_the_excursion_began_with_the_first_step() -> None:
+    _, trace = advance(warm(), steady(3, canary=0.3, control=0.01), ticks(3, 900.0), step=STEP)
+    assert np.all(trace.since[-1] == 900.0)
+
+
+def test_a_head_start_brings_the_trip_forward() -> None:
+    counts, starts = steady(40, canary=0.06, control=0.01), np.zeros((40, 3))
+    starts[0] = 0.25
+    _, without = run(warm(), counts)
+    _, with_start = run(warm(), counts, head_starts=starts)
+    assert with_start.breach[:, 0].argmax() < without.breach[:, 0].argmax()
+
+
+def test_a_paused_rule_stands_still_while_the_others_move() -> None:
+    paused = np.zeros((5, 3), dtype=np.bool_)
+    paused[:, 2] = True
+    state = warm()
+    after, trace = run(state, steady(5, canary=0.3, control=0.01), paused=paused)
+    assert np.array_equal(after.log_sums[2], state.log_sums[2])
+    assert trace.updated[:, :2].all()
+    assert not trace.updated[:, 2].any()
+
+
+def test_it_is_warming_up_until_control_has_been_seen_for_an_hour() -> None:
+    state = start(ALL)
+    after, trace = run(state, steady(121, canary=0.01, control=0.01))
+    assert state.warming_up.all()
+    assert trace.warming_up[119].all()
+    assert not trace.warming_up[120].any()
+    assert not after.warming_up.any()
+
+
+def test_an_excursion_over_one_bound_and_then_over_the_other_is_no_breach() -> None:
+    # canary 1.5 %, control 1 %: worse than control but under 2 %; then both 40 %: over 2 % but not worse
+    for order in (1, -1):
+        halves = [steady(300, canary=0.015, control=0.01), steady(300, canary=0.4, control=0.4)][::order]
+        state, first = run(warm(), halves[0])
+        _, second = run(state, halves[1])
+        assert not first.breach[:, 0].any()
+        assert not second.breach[:, 0].any()
+
+
+def test_exported_state_survives_json_and_pickle() -> None:
+    state, _ = run(warm(), drawn(25, np.random.default_rng(4)))
+    assert same(state, from_document(json.loads(json.dumps(to_document(state), allow_nan=False)), ALL))
+    assert same(state, pickle.loads(pickle.dumps(state)))
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": 2}, {"rules": ["other"]}, {"alternatives": [2.0]}, {"log_sums": [[0.0]]}, {"since": "x"}]
+)
+def test_stored_state_of_other_rules_or_shapes_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(BadDocument, match="replay instead"):
+        from_document(to_document(start(ALL)) | change, ALL)
+
+
+@pytest.mark.parametrize("spec", [RuleSpec("x", (), 0.01), RuleSpec("x", MAX.bounds, 0.0)])
+def test_a_rule_that_evidence_cannot_judge_is_refused(spec: RuleSpec) -> None:
+    with pytest.raises(ValueError, match="rule 'x'"):
+        start([spec])
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        run(start(ALL), steady(2, canary=0.1, control=0.1, width=5))
+
+
+def test_a_restart_that_replays_from_arming_continues_as_if_never_stopped() -> None:
+    specs = scenarios.specs(1)
+    blocks = list(
+        scenarios.simulate(
+            scenarios.World(), scenarios.SCENARIOS[0], scenarios.HEALTHY, runs=1, ticks=240,
+            rng=np.random.default_rng(9), block=20,
+        )
+    )  # fmt: skip
+    state, history = start(specs), []
+    for now, counts in blocks:
+        history.append((now, counts))
+        state = _take(state, now, counts)
+        replayed = start(specs)
+        for then, old in history:
+            replayed = _take(replayed, then, old)
+        assert same(state, replayed)
+
+
+def _take(state: Evidence, now: npt.NDArray[np.intp], counts: TickCounts) -> Evidence:
+    if now[0] < 0:
+        return warm_up(state, counts.control_events, counts.control_trials)
+    return advance(state, counts, now.astype(np.float64) * STEP, step=STEP)[0]
