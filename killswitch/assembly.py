@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from killswitch.bounded_http import BoundedSession
 from killswitch.credentials import TLS, HttpCredentials, Secret
 from killswitch.errors import BadSettings
 from killswitch.pagers import Pager
@@ -51,7 +50,8 @@ def build_source(settings: Settings) -> Source:
         scrape_interval=settings.scrape_interval,
         tls=_tls(settings.source_ca_file, settings.source_cert_file, settings.source_key_file),
         credentials=_source_credentials(settings),
-        scrape_file=settings.scrape_file,
+        timeout=settings.cycle_deadline,
+        samples=settings.scrape_file,
     )
 
 
@@ -63,7 +63,7 @@ def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
         available["slack"] = SlackPager(token, base_url=settings.slack_base_url)
     address = secret(settings, "webhook_url")
     if address is not None:
-        available["webhook"] = WebhookPager(address, BoundedSession())
+        available["webhook"] = WebhookPager(address)
     if settings.console_pages or not available:
         available["console"] = ConsolePager()
     fallback = available.pop(settings.fallback) if settings.fallback is not None else None

@@ -106,7 +106,8 @@ def _path(scheme: str, rest: str) -> str:
     # one slash more than the path has, as file URLs are written; without slashes, relative
     if rest.startswith("//") and not rest.startswith("///"):
         raise BadSettings([f"write {scheme}:///absolute/path (three slashes) or {scheme}:relative/path"])
-    path = unquote(rest[2:] if rest.startswith("///") else rest)
+    # four slashes are SQLAlchemy's habit; POSIX gives a path of two leading slashes no meaning of its own
+    path = unquote("/" + rest.lstrip("/") if rest.startswith("///") else rest)
     if not path or path.endswith("/") or "\0" in path:
         raise BadSettings([f"the {scheme} store URL names no file; write {scheme}:///path/of/the/file"])
     return path
