@@ -467,19 +467,24 @@ def _no_answer(error: BaseException, target: str, call: _Call) -> NoAnswer:
     return NoAnswer(Unavailable(f"{target} {_unavailable_because(chain, call)}"), sent=call.sent)
 
 
+# (what happened, how to say it before the request was sent, and after)
+_WHY: Final[tuple[tuple[type[OSError] | tuple[type[OSError], ...], str, str], ...]] = (
+    (socket.gaierror, "cannot be found ({why}); check the name and DNS", "cannot be found ({why})"),
+    (ConnectionRefusedError, "refuses the connection; is it running and is the port right?", "refuses the connection"),
+    (TimeoutError, "cannot be reached in time (no connection could be made)", "did not answer in time"),
+    (
+        (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError),
+        "cut the connection at once; does this port speak TLS if the URL says so?",
+        "cut the connection",
+    ),
+)
+
+
 def _unavailable_because(chain: list[BaseException], call: _Call) -> str:
     for cause in chain:
-        match cause:
-            case socket.gaierror():
-                return f"cannot be found: {cause.strerror}; check the name and DNS"
-            case ConnectionRefusedError():
-                return "refuses the connection; is it running and is the port right?"
-            case TimeoutError():
-                return (
-                    "did not answer in time" if call.sent else "cannot be reached in time (no connection could be made)"
-                )
-            case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
-                return "cut the connection"
+        for kinds, before, after in _WHY:
+            if isinstance(cause, kinds):
+                return (after if call.sent else before).format(why=getattr(cause, "strerror", None))
     if call.deadline.expired:
         return "did not answer in time"
     names = " / ".join(dict.fromkeys(type(cause).__name__ for cause in chain))

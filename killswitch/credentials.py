@@ -112,6 +112,10 @@ class Secret:
     def __hash__(self) -> int:
         return hash((self.place, self.name))
 
+    def __reduce__(self) -> tuple[type[Secret], tuple[str, str]]:
+        # what is pickled or copied is the place, not the value last read
+        return Secret, (self.place, self.name)
+
     def __repr__(self) -> str:
         return f"Secret({str(self)!r})"
 
