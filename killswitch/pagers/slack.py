@@ -23,6 +23,7 @@ from killswitch.credentials import TLS, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.message import Page, PageKind, plain_text, table_lines
+from killswitch.pagers.posting import posting_errors
 
 MAX_HEADER = 150  # characters
 MAX_SECTION = 3000  # characters
@@ -138,7 +139,7 @@ class SlackPager:
     def _call(self, method: str, body: Mapping[str, Any], deadline: Deadline, *, change: bool) -> Mapping[str, Any]:
         headers = {"Authorization": f"Bearer {self._token.reveal()}"}
         try:
-            with killswitch_errors(change=change), self._session.deadline(deadline):
+            with posting_errors() if change else killswitch_errors(), self._session.deadline(deadline):
                 answer = self._client.api_call(method, json=dict(body), headers=headers)
         except SlackApiError as error:
             raise _meaning(method, error, change=change) from None  # its text holds the whole answer
@@ -153,15 +154,15 @@ def _meaning(method: str, error: SlackApiError, *, change: bool) -> KillswitchEr
     """What an answer other than "ok" says about the message and about trying again."""
     response = error.response
     status: int = response.status_code
-    code = response.data.get("error") if isinstance(response.data, dict) else None
-    known = isinstance(code, str) and _CODE.match(code) is not None
-    said = f"Slack {method} answered {status} {code if known else excerpt(str(code or 'no JSON object'), 80)}"
+    given = str(response.data.get("error") if isinstance(response.data, dict) else None)
+    code = given if _CODE.match(given) else None
+    said = f"Slack {method} answered {status} {excerpt(given, 80)}"
     if status == requests.codes.too_many_requests or code in _LATER:
         return Unavailable(said, retry_after=_seconds(response.headers.get("retry-after")))
     if code in _DENIED or status in {401, 403}:
         return AccessDenied(f"{said}; check the token and its scopes (chat:write)")
     gateway_gave_up = status == requests.codes.gateway_timeout
-    unsaid = status == requests.codes.ok and not known
+    unsaid = status == requests.codes.ok and code is None
     if change and (code in _MAYBE or gateway_gave_up or unsaid):
         return OutcomeUnknown(f"{said}; the message may have been posted")
     if status >= requests.codes.server_error or code in _MAYBE or unsaid:

@@ -11,6 +11,7 @@ from killswitch.credentials import TLS, HttpCredentials, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, OutcomeUnknown, Refused, Unavailable
 from killswitch.message import Page
+from killswitch.pagers.posting import posting_errors
 
 _MAX_REFERENCE = 200
 _GATEWAY_TIMEOUT = 504
@@ -46,7 +47,7 @@ class WebhookPager:
         }
         # ASCII escapes, so that no receiver has to guess an encoding.
         body = json.dumps(payload, allow_nan=False).encode()
-        with killswitch_errors(change=True), self._session.deadline(deadline):
+        with posting_errors(), self._session.deadline(deadline):
             response = self._session.post(self._checked_url(), data=body, headers=headers, allow_redirects=False)
         if response.status_code == _GATEWAY_TIMEOUT:
             raise OutcomeUnknown("the webhook's gateway gave up waiting (504): it may have been taken all the same")

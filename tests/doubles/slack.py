@@ -110,7 +110,7 @@ class SlackDouble(HttpDouble):
         channel = self.channels.get(body.get("channel"), body.get("channel"))
         if channel not in self.channels.values():
             return error("channel_not_found")
-        problem = _problem(body)
+        problem = problem_of(body)
         if problem is not None:
             return error(problem)
         if method == "chat.update":
@@ -126,7 +126,7 @@ class SlackDouble(HttpDouble):
         return answer({"ok": True, "channel": channel, "ts": ts, "message": {"text": body.get("text", "")}})
 
 
-def _problem(body: dict[str, Any]) -> str | None:
+def problem_of(body: dict[str, Any]) -> str | None:
     """What Slack would say of the message's content, None when it would take it."""
     blocks = body.get("blocks", [])
     if not body.get("text") and not blocks:
