@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, PageSettings, Rollout, Rule
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
+from killswitch.rules.metrics import Available, Complaint, available
 from killswitch.rules.presets import FEEDBACK_DELAY, RATES
 from killswitch.rules.schema import (
     DEFAULT_RULES,
@@ -28,7 +29,7 @@ from killswitch.rules.schema import (
     in_words,
     problems_of,
 )
-from killswitch.rules.signals import Available, Complaint, available, read_signal
+from killswitch.rules.signals import read_signal
 from killswitch.rules.units import shown
 
 # stand-ins for required keys that were refused, so that the rest of the file can still be checked

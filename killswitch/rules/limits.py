@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from killswitch.model import Limits, Rollout, Rule, Unit
 from killswitch.rules.document import Path
+from killswitch.rules.metrics import Complaint
 from killswitch.rules.schema import RuleSpec
-from killswitch.rules.signals import Complaint
 from killswitch.rules.units import (
     Kind,
     Quantity,

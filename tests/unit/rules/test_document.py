@@ -130,7 +130,7 @@ def test_hostile_escapes_and_directives_raise_nothing(content: bytes) -> None:
 
 @pytest.mark.usefixtures("loader")
 @given(st.binary(max_size=400) | st.text(alphabet="ab:-[]{}&*!|>%@`\"'#,?\n \t\\~01.", max_size=200).map(str.encode))
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_no_bytes_raise_anything(content: bytes) -> None:
     found = read_document(content)
     for problem in found.problems:

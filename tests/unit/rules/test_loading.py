@@ -598,7 +598,7 @@ values = st.recursive(
         st.sampled_from([*WORDS, "window", "decide", "when_blind", "control", "canary"]), values, max_size=8
     )
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @example({"rollout": [], "match": {"\x1f": 0}})  # and so did a label name
 @example({"rules": {"rollout": None, "\ud7c7": {}}})  # an unprintable rule name once reached the error text
 def test_any_yaml_is_loaded_or_refused_and_every_problem_is_one_printable_line(value: dict[str, object]) -> None:
@@ -606,6 +606,7 @@ def test_any_yaml_is_loaded_or_refused_and_every_problem_is_one_printable_line(v
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_any_bytes_are_loaded_or_refused(content: bytes) -> None:
     _loads_or_is_refused(content)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.model import Matcher, Selector
@@ -25,6 +25,7 @@ matchers = st.builds(Matcher, label=labels, operator=st.sampled_from(["=", "!="]
 
 
 @given(st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,30}", fullmatch=True), st.lists(matchers, max_size=5).map(tuple))
+@settings(deadline=None)
 def test_a_selector_reads_back_as_it_was_written(metric: str, own: tuple[Matcher, ...]) -> None:
     assert parse_selector(selector_in_words(Selector(metric, own))) == (metric, own)
 
@@ -32,6 +33,7 @@ def test_a_selector_reads_back_as_it_was_written(metric: str, own: tuple[Matcher
 @given(
     st.text(max_size=200) | st.from_regex(r"""[a-z]{1,3}\{([a-z]{1,2}(=|=~|!=)"[^"]{0,9}",?){0,3}\}?""", fullmatch=True)
 )
+@settings(deadline=None)
 def test_any_text_is_a_selector_or_refused_in_one_line_with_a_fix(text: str) -> None:
     refusal: SelectorError | None = None
     try:
@@ -70,6 +72,7 @@ def test_a_list_of_values_means_any_of_them() -> None:
 
 
 @given(st.lists(printable.filter(bool), min_size=1, max_size=5))
+@settings(deadline=None)
 def test_a_list_of_any_printable_values_matches_exactly_those(values: list[str]) -> None:
     (matcher,) = matchers_from_mapping({"model": values})
     assert all(re.fullmatch(matcher.value, value) for value in values)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.rules.units import (
@@ -28,34 +28,40 @@ decimals = st.decimals(min_value=0, max_value=999_999, places=6, allow_nan=False
 
 
 @given(decimals)
+@settings(deadline=None)
 def test_a_percent_reads_back_as_it_was_written(percent: Decimal) -> None:
     fraction = float(percent / 100)
     assert parse_as(Kind.PERCENT, format_percent(fraction)).value == fraction
 
 
 @given(decimals)
+@settings(deadline=None)
 def test_points_read_back_as_they_were_written(points: Decimal) -> None:
     fraction = float(points / 100)
     assert parse_as(Kind.POINTS, format_points(fraction)).value == fraction
 
 
 @given(decimals)
+@settings(deadline=None)
 def test_a_ratio_reads_back_as_it_was_written(ratio: Decimal) -> None:
     assert parse_as(Kind.RATIO, format_ratio(float(ratio))).value == float(ratio)
 
 
 @given(st.decimals(min_value=0, max_value=10_000_000, places=3, allow_nan=False, allow_infinity=False))
+@settings(deadline=None)
 def test_a_duration_reads_back_as_it_was_written(seconds: Decimal) -> None:
     assert parse_duration(format_duration(float(seconds))) == float(seconds)
 
 
 @given(st.decimals(min_value=0, max_value=50, places=4, allow_nan=False, allow_infinity=False))
+@settings(deadline=None)
 def test_a_budget_reads_back_as_it_was_written(percent: Decimal) -> None:
     per_day = float(percent / 100)
     assert parse_budget(format_budget(per_day)) == per_day
 
 
 @given(st.text() | st.binary().map(repr) | st.from_regex(r"[-+0-9.,%a-z ]{1,12}", fullmatch=True))
+@settings(deadline=None)
 def test_any_text_is_a_quantity_or_a_unit_error_with_a_fix(text: str) -> None:
     for parse in (parse_quantity, parse_duration, parse_budget):
         refusal = _refusal(parse, text)
@@ -128,6 +134,7 @@ def test_what_is_no_quantity_is_refused(parse: Callable[[object], object], value
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_a_shown_text_is_one_short_printable_line(text: str) -> None:
     assert shown(text).isprintable()
     assert len(shown(text)) <= 60
