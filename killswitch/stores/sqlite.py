@@ -74,6 +74,8 @@ class SqliteStore:
         self._boot = _boot()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._passing = False  # whether the connection is good for one transaction only
+        self._file: tuple[int, int] | None = None
         _stores.add(self)
 
     # --- Store
@@ -191,6 +193,8 @@ class SqliteStore:
                         f"{self._failure(error)}; the change may have been made: read again"
                     ) from error
                 raise self._failure(error) from error
+            if self._passing:
+                self._abandon()
 
     @contextlib.contextmanager
     def _holding(self, deadline: Deadline) -> Iterator[None]:
@@ -204,12 +208,13 @@ class SqliteStore:
 
     def _open(self, deadline: Deadline) -> sqlite3.Connection:
         connection = self._connection
-        if connection is not None and self._replaced():
+        if connection is not None and (self._passing or self._replaced()):
             self._abandon()
             connection = None
         if connection is None:
+            address, self._passing = _address(self._path)
             connection = sqlite3.connect(
-                self._path, timeout=deadline.remaining(), isolation_level=None, check_same_thread=False
+                address, uri=True, timeout=deadline.remaining(), isolation_level=None, check_same_thread=False
             )
             self._connection = connection
             connection.create_function("alive", 3, self._alive)
@@ -310,6 +315,18 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def _address(path: Path) -> tuple[str, bool]:
+    """How to open the file, and whether what is then read may be out of date soon.
+
+    Who may not write needs the log's index of somebody who may. Where there is no log, nobody has the file
+    open: it is read as it lies there, once.
+    """
+    if not path.exists() or os.access(path, os.W_OK):
+        return path.as_uri(), False
+    alone = not path.with_name(path.name + "-wal").exists()
+    return f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}", alone
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
