@@ -1,0 +1,341 @@
+"""Whatever a metric store answers: a number from a good answer, a reason from any other, never an exception."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
+
+from killswitch.bounded_http import NoAnswer
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, Unavailable
+from killswitch.model import (
+    Buckets,
+    Cohort,
+    Counts,
+    Matcher,
+    QuantileSignal,
+    QuerySignal,
+    RatioSignal,
+    Reading,
+    Reason,
+    Scalar,
+    Selector,
+    Unreadable,
+)
+from killswitch.sources import Want
+from killswitch.sources.prometheus import Prometheus, PrometheusSession
+
+TICK = 1_770_000_000.0
+COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
+ERRORS = Want("r", "errors", "window", RatioSignal((Selector("errors_total"),), (Selector("all_total"),)), COHORTS, 300)
+LATENCY = Want("r", "p95", "window", QuantileSignal(Selector("latency_bucket"), 0.95), COHORTS, 300)
+FREE = Want("r", "free", "window", QuerySignal("free_canary", "free_control"), COHORTS, 300)
+WANTS = (ERRORS, LATENCY, FREE)
+
+Answer = Callable[[str], tuple[int, bytes]]
+
+
+class InProcess(HTTPAdapter):
+    """Answers queries without a network: query -> status and body."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        body = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
+        query = parse_qs(body)["query"][0]
+        response = requests.Response()
+        response.status_code, content = self.answer(query)
+        response.raw = io.BytesIO(content)
+        response.url = request.url or ""
+        response.request = request
+        return response
+
+
+class InProcessSession(PrometheusSession):
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.transport = InProcess(answer)
+
+    def get_adapter(self, url: str | bytes) -> HTTPAdapter:
+        return self.transport
+
+
+def read(answer: Answer, *wants: Want) -> dict[str, Reading]:
+    source = Prometheus("http://in-process:9090", session=InProcessSession(answer), parallel=1)
+    try:
+        return {key[1]: reading for key, reading in source.read(wants or WANTS, TICK, Deadline(10)).items()}
+    finally:
+        source.close()
+
+
+def reasons(answer: Answer, *wants: Want) -> set[Reason | None]:
+    return {
+        side.reason if isinstance(side, Unreadable) else None
+        for reading in read(answer, *wants).values()
+        for side in (reading.canary, reading.control)
+    }
+
+
+def good_rows(query: str) -> list[dict[str, Any]]:
+    """What a healthy Prometheus would say: 5 errors of 500 requests in each cohort."""
+    if query.startswith("free"):
+        return [{"metric": {}, "value": [TICK, "7"]}]
+    cohorts = [{"cohort": cohort.value} for cohort in Cohort]
+    if "count_over_time" in query:
+        bucket = {"le": "+Inf"} if "latency" in query else {}
+        return [{"metric": {**labels, **bucket}, "value": [TICK, "2"]} for labels in cohorts]
+    if "latency" in query:
+        edges = {"0.1": "100", "0.5": "400", "+Inf": "500"}
+        return [
+            {"metric": {**labels, "le": edge}, "value": [TICK, count]}
+            for labels in cohorts
+            for edge, count in edges.items()
+        ]
+    return [{"metric": labels, "value": [TICK, "5" if "errors" in query else "500"]} for labels in cohorts]
+
+
+def envelope(rows: Any, **more: Any) -> bytes:
+    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": rows}, **more}).encode()
+
+
+def test_a_good_answer_gives_numbers() -> None:
+    found = read(lambda query: (200, envelope(good_rows(query))))
+    assert found["errors"].canary == Counts(5.0, 500.0)
+    assert found["p95"].control == Buckets((0.1, 0.5, math.inf), (100.0, 400.0, 500.0))
+    assert found["free"].canary == Scalar(7.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b"<html>please log in</html>", Reason.GARBAGE),
+        (200, b"", Reason.GARBAGE),
+        (200, b'{"status":"success","data":{"resultType":"vector","result":[', Reason.GARBAGE),
+        (200, b"[" * 100_000, Reason.GARBAGE),
+        (200, b"null", Reason.GARBAGE),
+        (200, b'{"status":"success"}', Reason.GARBAGE),
+        (200, b'{"status":"error","data":{"resultType":"vector","result":[]}}', Reason.GARBAGE),
+        (200, b'{"status":"success","data":{"resultType":"string","result":[1,"x"]}}', Reason.GARBAGE),
+        (200, b'{"status":"success","data":{"resultType":"vector","result":{}}}', Reason.GARBAGE),
+        (200, b"1" * 5000, Reason.GARBAGE),
+        (200, envelope([]), Reason.NO_DATA),
+        (200, envelope([], warnings=["one store did not answer"]), Reason.PARTIAL_ANSWER),
+        (200, envelope([], warnings="all is well"), Reason.GARBAGE),
+        (401, b"", Reason.SOURCE_REFUSED),
+        (403, b"tenant unknown", Reason.SOURCE_REFUSED),
+        (404, b"no such page", Reason.SOURCE_REFUSED),
+        (422, b'{"status":"error","errorType":"execution"}', Reason.SOURCE_REFUSED),
+        (429, b"slow down", Reason.SOURCE_DOWN),
+        (500, b"oh", Reason.SOURCE_DOWN),
+        (503, b'{"status":"error","errorType":"timeout","error":"query timed out"}', Reason.SOURCE_TIMEOUT),
+    ],
+)
+def test_a_useless_answer_has_its_reason(status: int, body: bytes, reason: Reason) -> None:
+    assert reasons(lambda _: (status, body)) == {reason}
+
+
+def test_remarks_and_what_old_servers_call_warnings_are_no_partial_answer() -> None:
+    found = reasons(
+        lambda query: (
+            200,
+            envelope(good_rows(query), infos=["metric might not be a counter"], warnings=["PromQL info: the same"]),
+        )
+    )
+    assert found == {None}
+
+
+@pytest.mark.parametrize("number", ["NaN", "+Inf", "-Inf", "-1"])
+def test_a_number_no_counter_can_have_is_numeric(number: str) -> None:
+    def answer(query: str) -> tuple[int, bytes]:
+        rows = good_rows(query)
+        if "increase" in query:
+            rows = [{**row, "value": [TICK, number]} for row in rows]
+        return 200, envelope(rows)
+
+    assert reasons(answer, ERRORS) == {Reason.NUMERIC}
+    assert reasons(answer, LATENCY) == {Reason.NUMERIC}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda row: {**row, "value": [TICK, 7]},
+        lambda row: {**row, "value": [TICK, "seven"]},
+        lambda row: {**row, "value": [TICK, "1_0"]},
+        lambda row: {**row, "value": [TICK]},
+        lambda row: {**row, "value": [TICK - 60, "7"]},
+        lambda row: {**row, "value": [str(TICK), "7"]},
+        lambda row: {**row, "value": None},
+        lambda row: {"metric": row["metric"], "histogram": [TICK, {"count": "7"}]},
+        lambda row: {**row, "metric": None},
+        lambda row: {**row, "metric": {**row["metric"], "le": 7}},
+        lambda _: "row",
+        lambda _: None,
+    ],
+)
+def test_a_row_of_wrong_shape_is_garbage_and_never_a_number(spoil: Callable[[dict[str, Any]], Any]) -> None:
+    found = reasons(lambda query: (200, envelope([*map(spoil, good_rows(query))])))
+    assert found == {Reason.GARBAGE}
+
+
+def test_series_told_twice_or_grouped_by_other_labels_are_garbage() -> None:
+    assert reasons(lambda query: (200, envelope(good_rows(query) * 2)), ERRORS, LATENCY) == {Reason.GARBAGE}
+    stranger = {"metric": {"cohort": "canary", "pod": "a"}, "value": [TICK, "5"]}
+    assert reasons(lambda query: (200, envelope([*good_rows(query), stranger])), ERRORS) == {Reason.GARBAGE}
+
+
+def test_several_series_of_a_free_query_are_refused() -> None:
+    assert reasons(lambda query: (200, envelope(good_rows(query) * 2)), FREE) == {Reason.SEVERAL_SERIES}
+
+
+def test_a_histogram_without_its_last_bucket_is_garbage() -> None:
+    def answer(query: str) -> tuple[int, bytes]:
+        rows = good_rows(query)
+        if "increase" in query:
+            rows = [row for row in rows if row["metric"].get("le") != "+Inf"]
+        return 200, envelope(rows)
+
+    assert reasons(answer, LATENCY) == {Reason.GARBAGE}
+
+
+@pytest.mark.parametrize("failing", ["errors_total", "latency_bucket", "free_canary"])
+def test_one_failing_query_hurts_its_own_wants_alone(failing: str) -> None:
+    found = read(lambda query: (500, b"") if failing in query else (200, envelope(good_rows(query))))
+    hurt = {rule for rule, reading in found.items() if isinstance(reading.canary, Unreadable)}
+    assert hurt == {{"errors_total": "errors", "latency_bucket": "p95", "free_canary": "free"}[failing]}
+    assert isinstance(found["free"].control, Scalar)
+
+
+def test_an_expected_failure_of_the_transport_has_its_reason() -> None:
+    def refuse(_: str) -> tuple[int, bytes]:
+        raise NoAnswer(Unavailable("nobody there"), sent=False)
+
+    def denied(_: str) -> tuple[int, bytes]:
+        raise NoAnswer(AccessDenied("bad certificate"), sent=False)
+
+    def late(_: str) -> tuple[int, bytes]:
+        raise NoAnswer(Unavailable("too late"), sent=True) from TimeoutError()
+
+    def broken(_: str) -> tuple[int, bytes]:
+        raise ZeroDivisionError
+
+    assert reasons(refuse) == {Reason.SOURCE_DOWN}
+    assert reasons(denied) == {Reason.SOURCE_REFUSED}
+    assert reasons(late) == {Reason.SOURCE_TIMEOUT}
+    assert reasons(broken) == {Reason.INTERNAL_ERROR}
+
+
+def test_the_clock_raises_what_the_caller_can_act_on() -> None:
+    def now(status: int, body: bytes) -> float:
+        source = Prometheus("http://in-process:9090", session=InProcessSession(lambda _: (status, body)))
+        try:
+            return source.now(Deadline(10))
+        finally:
+            source.close()
+
+    scalar = b'{"status":"success","data":{"resultType":"scalar","result":[1770000000.5,"1770000000.5"]}}'
+    assert now(200, scalar) == 1_770_000_000.5
+    with pytest.raises(AccessDenied):
+        now(401, b"")
+    for body in (b"<html>", scalar.replace(b'"1770000000.5"', b'"NaN"'), envelope([])):
+        with pytest.raises(Unavailable):
+            now(200, body)
+
+
+# --- anything at all ----------------------------------------------------------------------------
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["NaN", "1", "-5", "+Inf"]),
+)
+json_values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["metric", "value", "values", "le", "cohort", "status", "data", "x"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+labels = st.dictionaries(
+    st.sampled_from(["cohort", "le", "pod"]),
+    st.sampled_from(["canary", "control", "+Inf", "0.1", ""]) | scalars,
+    max_size=3,
+)
+values = st.lists(st.sampled_from([TICK, TICK + 1, "1"]) | scalars, min_size=1, max_size=3)
+rows = st.fixed_dictionaries({"metric": labels | scalars}, optional={"value": values | scalars, "values": json_values})
+documents = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from(["success", "success", "success", "error"]) | scalars,
+        "data": st.fixed_dictionaries(
+            {
+                "resultType": st.sampled_from(["vector", "vector", "matrix", "scalar", "string"]) | scalars,
+                "result": st.lists(rows | json_values, max_size=5) | json_values,
+            }
+        )
+        | json_values,
+    },
+    optional={"warnings": json_values, "infos": json_values},
+)
+bodies = st.one_of(
+    documents.map(lambda document: json.dumps(document).encode()),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=200),
+    st.text(max_size=100).map(lambda text: ("<html>" + text).encode(errors="replace")),
+    st.tuples(documents, st.integers(0, 200)).map(lambda cut: json.dumps(cut[0]).encode()[: cut[1]]),
+)
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[tuple[Prometheus, InProcessSession]]:
+    session = InProcessSession(lambda _: (200, b""))
+    source = Prometheus("http://in-process:9090", session=session, parallel=1)
+    yield source, session
+    source.close()
+
+
+# four bodies an example make ten thousand
+@settings(max_examples=2_500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.tuples(bodies, bodies, bodies, bodies), st.sampled_from([200, 200, 200, 200, 204, 302, 400, 503]))
+def test_ten_thousand_hostile_bodies_give_no_exception_and_only_possible_numbers(
+    hostile: tuple[Prometheus, InProcessSession], answers: tuple[bytes, ...], status: int
+) -> None:
+    source, session = hostile
+    turn = iter(range(1_000_000))
+    session.transport.answer = lambda _: (status, answers[next(turn) % len(answers)])
+    found = {key[1]: reading for key, reading in source.read(WANTS, TICK, Deadline(10)).items()}
+    assert found.keys() == {"errors", "p95", "free"}
+    for reading in found.values():
+        for side in (reading.canary, reading.control):
+            match side:
+                case Counts(events, trials):
+                    assert 0 <= events < math.inf
+                    assert 0 <= trials < math.inf
+                    assert status == 200
+                case Buckets(bounds, counts):
+                    assert bounds[-1] == math.inf
+                    assert list(bounds) == sorted(bounds)
+                    assert list(counts) == sorted(counts)
+                    assert all(0 <= count < math.inf for count in counts)
+                case Scalar(value):
+                    assert math.isfinite(value)
+                case Unreadable(reason, detail):
+                    assert reason is not Reason.INTERNAL_ERROR, detail
+                    assert detail
