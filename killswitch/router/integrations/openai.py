@@ -1,0 +1,178 @@
+"""A wrapper of the OpenAI client (sync or async): the route names the model, the answer is counted.
+
+::
+
+    llm = RoutedOpenAI(OpenAI(), router=router, metrics=metrics)
+    answer = llm.for_user(user_id).chat.completions.create(messages=[…])
+    answer = llm.for_user(user_id).responses.create(input="…", stream=True)
+
+Any OpenAI-compatible server will do (vLLM, LiteLLM proxy, Azure). A ``model=`` given by the caller is
+replaced: nothing routes around the switch. The client's own objects and exceptions come back unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import isawaitable
+from types import TracebackType
+from typing import Any, Self
+
+from killswitch.model import Cohort
+from killswitch.router.metrics import CohortMetrics
+from killswitch.router.request import ServedRequest
+from killswitch.router.router import Router
+from killswitch.router.routing import Route
+
+
+class RoutedOpenAI:
+    """``client`` serves both cohorts, or control alone where the canary has a ``canary_client`` of its own."""
+
+    def __init__(self, client: Any, *, router: Router, metrics: CohortMetrics, canary_client: Any = None) -> None:
+        self._clients = {Cohort.CONTROL: client, Cohort.CANARY: client if canary_client is None else canary_client}
+        self._router = router
+        self._metrics = metrics
+
+    def for_user(self, routing_key: str, cohort: object = None) -> UserClient:
+        """The endpoints for one request of one user; ``cohort`` pins as in `Router.route`."""
+        route = self._router.route(routing_key, cohort)
+        return UserClient(self._clients[route.cohort], route, lambda: self._metrics.request(route, user=routing_key))
+
+
+class UserClient:
+    """``chat.completions``, ``responses``, ``completions`` of the client that serves ``route``, for one request."""
+
+    def __init__(self, client: Any, route: Route, begin: Callable[[], ServedRequest]) -> None:
+        self.route = route
+        self.chat = _Chat(_Endpoint(client.chat.completions, route, begin))
+        self.responses = _Endpoint(client.responses, route, begin)
+        self.completions = _Endpoint(client.completions, route, begin)
+
+
+class _Chat:
+    def __init__(self, completions: _Endpoint) -> None:
+        self.completions = completions
+
+
+class _Endpoint:
+    """One resource of the client. ``create`` and ``parse`` take what the client's own take, ``model`` aside."""
+
+    def __init__(self, resource: Any, route: Route, begin: Callable[[], ServedRequest]) -> None:
+        self._resource = resource
+        self._route = route
+        self._begin = begin
+
+    def create(self, **arguments: Any) -> Any:
+        return self._call(self._resource.create, arguments)
+
+    def parse(self, **arguments: Any) -> Any:
+        return self._call(self._resource.parse, arguments)
+
+    def _call(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        arguments["model"] = self._route.model
+        streamed = bool(arguments.get("stream"))
+        served = self._begin()
+        try:
+            answer = method(**arguments)
+        except BaseException as error:
+            served.end(error)
+            raise
+        if isawaitable(answer):
+            return self._finish_async(answer, served, streamed=streamed)
+        if streamed:
+            return CountedStream(answer, served)
+        served.answer(answer)
+        served.end()
+        return answer
+
+    async def _finish_async(self, coming: Awaitable[Any], served: ServedRequest, *, streamed: bool) -> Any:
+        try:
+            answer = await coming
+        except BaseException as error:
+            served.end(error)
+            raise
+        if streamed:
+            return CountedAsyncStream(answer, served)
+        served.answer(answer)
+        served.end()
+        return answer
+
+
+class CountedStream:
+    """The client's stream, looked at in passing; closing it early counts as cancelled."""
+
+    def __init__(self, stream: Any, served: ServedRequest) -> None:
+        self._stream = stream
+        self._served = served
+        self._chunks = _counted(served, stream)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._chunks
+
+    def __next__(self) -> Any:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        self._served.end(GeneratorExit())  # counts for nothing when the stream has ended before
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._served.end(error if error is not None else GeneratorExit())
+        self._stream.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class CountedAsyncStream:
+    """`CountedStream` for the asynchronous client."""
+
+    def __init__(self, stream: Any, served: ServedRequest) -> None:
+        self._stream = stream
+        self._served = served
+        self._chunks = _counted_async(served, stream)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._chunks
+
+    async def __anext__(self) -> Any:
+        return await anext(self._chunks)
+
+    async def close(self) -> None:
+        self._served.end(GeneratorExit())
+        await self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._served.end(error if error is not None else GeneratorExit())
+        await self._stream.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _counted(served: ServedRequest, stream: Any) -> Iterator[Any]:
+    try:
+        yield from served.stream(stream)
+    except BaseException as error:
+        served.end(error)
+        raise
+    served.end()
+
+
+async def _counted_async(served: ServedRequest, stream: Any) -> AsyncIterator[Any]:
+    try:
+        async for chunk in served.astream(stream):
+            yield chunk
+    except BaseException as error:
+        served.end(error)
+        raise
+    served.end()

@@ -1,0 +1,126 @@
+"""A loopback HTTP server that speaks the OpenAI API as far as clients need it, and remembers who asked for what.
+
+The prompt's last message says how to answer: ``ok``, ``refuse``, ``filter``, ``error``, ``slow`` (hang until closed),
+``half`` (a stream that breaks off without its finish mark).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+
+class LLMServer:
+    """``with LLMServer() as server: server.url``; ``server.models`` lists the models asked for, in order."""
+
+    def __init__(self, *, failing: bool = False) -> None:
+        self.models: list[str] = []
+        self.failing = failing
+        self.closing = threading.Event()
+        double = self
+
+        class Handler(_Handler):
+            server_double = double
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_double: LLMServer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server_double.models.append(body["model"])
+        prompt = body["input"] if "input" in body else body["messages"][-1]["content"]
+        if self.server_double.failing or prompt == "error":
+            self._json(500, {"error": {"message": "the model is broken", "type": "server_error"}})
+        elif prompt == "slow":
+            self.server_double.closing.wait(30)
+        elif prompt == "filter":
+            self._json(400, {"error": {"message": "filtered", "code": "content_filter", "type": "invalid"}})
+        elif "input" in body:
+            self._json(200, _response(body["model"], prompt))
+        elif body.get("stream"):
+            self._stream(body["model"], prompt)
+        else:
+            self._json(200, _completion(body["model"], prompt))
+
+    def _json(self, status: int, document: dict[str, Any]) -> None:
+        data = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self, model: str, prompt: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for text, finish in (("Hello", None), (" there", None), ("", "stop")):
+            if prompt == "half" and finish:
+                break
+            choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": finish}
+            chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]}
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        if prompt != "half":
+            self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
+
+def _completion(model: str, prompt: str) -> dict[str, Any]:
+    refusal = "I can't help with that." if prompt == "refuse" else None
+    message = {"role": "assistant", "content": None if refusal else f"answered by {model}", "refusal": refusal}
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10},
+    }
+
+
+def _response(model: str, prompt: str) -> dict[str, Any]:
+    refusal: dict[str, Any] = {"type": "refusal", "refusal": "no"}
+    part = refusal if prompt == "refuse" else {"type": "output_text", "text": "hello", "annotations": []}
+    return {
+        "id": "r",
+        "object": "response",
+        "created_at": 1,
+        "model": model,
+        "status": "completed",
+        "parallel_tool_calls": False,
+        "tools": [],
+        "tool_choice": "auto",
+        "output": [{"id": "m", "type": "message", "role": "assistant", "status": "completed", "content": [part]}],
+        "usage": {
+            "input_tokens": 3,
+            "output_tokens": 7,
+            "total_tokens": 10,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": 0},
+        },
+    }
