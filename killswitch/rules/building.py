@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, PageSettings, Rollout, Rule
+from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, PageSettings, QuerySignal, Rollout, Rule
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
 from killswitch.rules.metrics import Available, Complaint, available
@@ -153,7 +153,8 @@ class _Builder:
         self._complain(complaints)
         cohorts = self._cohorts(spec, found)
         rules = self._rules(spec, found, cohorts)
-        self._hints(spec)
+        self._check_modes(spec)
+        self._hints(spec, rules)
         if cohorts is None:
             return None
         return Rollout(
@@ -293,7 +294,7 @@ class _Builder:
         if rule.for_ is not None and spec.decide is Decide.EVIDENCE and not free_query:
             self._problem((*path, "for"), f"{in_words((*path, 'for'))} has no meaning with `decide: evidence`", _NO_FOR)
 
-    def _hints(self, spec: RuleFile) -> None:
+    def _check_modes(self, spec: RuleFile) -> None:
         stated = self._document.value
         if spec.for_ is not None and spec.decide is Decide.EVIDENCE:
             self._problem(("for",), "for has no meaning with `decide: evidence`", _NO_FOR)
@@ -303,6 +304,16 @@ class _Builder:
                     self._warning(
                         (key,), f"{key} has no effect with `decide: threshold`", "remove it, or use `decide: evidence`"
                     )
+
+    def _hints(self, spec: RuleFile, rules: tuple[Rule, ...]) -> None:
+        plain = [rule.name for rule in rules if rule.twin is None and not isinstance(rule.signal, QuerySignal)]
+        if plain and spec.decide is Decide.EVIDENCE and spec.bursts == "short":
+            self._warning(
+                ("decide",),
+                f"plain counters are judged for {', '.join(plain)}: one user's retry storm can trip a healthy canary, "
+                "whatever false_trips says",
+                "write the llm_judged_… metrics (our router library does), or use `bursts: long`",
+            )
         if spec.window < 60.0:
             self._warning(("window",), "window is shorter than a minute", "use 5m: few scrapes fall into less")
         if spec.page.severity == "critical" and spec.page.mention is None and "page" not in self._refused:

@@ -418,6 +418,17 @@ def test_a_refused_key_is_not_reported_as_missing() -> None:
             "f.yaml:6: bursts has no effect with `decide: threshold`; fix: remove it, or use `decide: evidence`",
         ),
         (
+            (
+                "page: {severity: info}\ndecide: evidence\nrules:\n  error_rate: {max: 2%}\n"
+                "  x: {events: x_total, max: 2%}\n  y: {events: y_total, max: 2%}\n"
+            ),
+            (
+                "f.yaml:5: plain counters are judged for x, y: one user's retry storm can trip a healthy canary, "
+                "whatever false_trips says; "
+                "fix: write the llm_judged_… metrics (our router library does), or use `bursts: long`"
+            ),
+        ),
+        (
             "page: {severity: info}\nrules:\n  error_rate: {max: 0%}\n",
             "f.yaml:6: rules.error_rate.max: 0% trips on a single event; fix: raise it if one may happen",
         ),
