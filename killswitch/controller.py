@@ -289,7 +289,7 @@ class Controller:
                 # A person's clock may run ahead of the metric store's: then "when we first saw it" is the bound,
                 # or the rollout would not be watched until that clock's time has come.
                 armed_at = min(flag.armed_at, tick)
-                watch = self._watches[name] = _Watch(flag.generation, armed_at, tick - self._timing.interval)
+                watch = self._watches[name] = _Watch(flag.generation, armed_at, last_good=tick)
             cases.append(Case(rollout, flag, watch.armed_at))
         self._jury.forget(case.rollout.name for case in cases)
         return cases

@@ -20,6 +20,7 @@ from killswitch.evidence.evariables import Array
 from killswitch.evidence.quantiles import TAU_SECONDS
 from killswitch.model import Buckets, Counts, Decide, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Range, Readings, Want
+from killswitch.wording import duration_in_words
 
 STEP = "step"
 STEP_TWIN = "step_twin"
@@ -60,6 +61,7 @@ class _Entry:
     edges: tuple[float, ...] = ()
     tau_past: list[tuple[float, ...]] = field(default_factory=list)
     problem: Unreadable | None = None
+    unplaced: Unreadable | None = None
     updated_at: float | None = None
     # head starts up to here have been paid or were dropped for good
     paid_until: float = -math.inf
@@ -124,7 +126,7 @@ class Dossier:
             counts = self._counts(group, ticks, past, settle=False)
             group.evidence = ev.warm_up(group.evidence, counts.control_events, counts.control_trials)
             for entry in entries:
-                entry.problem = None
+                entry.problem = entry.unplaced = None
         self._groups.append(self._with_split(group, case))
         self._index()
 
@@ -351,7 +353,7 @@ class Dossier:
                     columns += self._slow(entry, chosen)
                 else:
                     columns += [_plain(chosen)] * len(entry.spec.bounds)
-                entry.problem = _problem(chosen[-1])
+                entry.problem = _problem(chosen[-1]) or entry.unplaced
         stacked = [np.stack([column[i] for column in columns], axis=1) for i in range(4)]
         return ev.TickCounts(*stacked)
 
@@ -386,9 +388,16 @@ class Dossier:
         tau = ev.tau_before(limits, past, entry.rule.signal.quantile, step=self.step)[known:]
         entry.tau_past = [tuple(row) for row in past[-reach:].tolist()]
         columns = []
+        entry.unplaced = None
         for bound in entry.spec.bounds:
             slow_canary, slow_control = ev.slow_counts(bound, limits, canary, control, tau)
-            columns.append((slow_canary, canary[:, -1], slow_control, control[:, -1]))
+            placed = np.isfinite(slow_canary) & np.isfinite(slow_control)
+            if not placed[-1] and np.isfinite(canary[-1, -1]) and np.isfinite(control[-1, -1]):
+                entry.unplaced = _unplaced(entry, bound, has_past=len(past) > 1)
+            slow_canary, trials_canary, slow_control, trials_control = (
+                np.where(placed, side, np.nan) for side in (slow_canary, canary[:, -1], slow_control, control[:, -1])
+            )
+            columns.append((slow_canary, trials_canary, slow_control, trials_control))
         return columns
 
 
@@ -515,6 +524,16 @@ def _problem(reading: Reading | None) -> Unreadable | None:
         if isinstance(side, Unreadable):
             return side if cohort in side.detail else Unreadable(side.reason, f"{cohort}: {side.detail}")
     return None
+
+
+def _unplaced(entry: _Entry, bound: ev.Bound, *, has_past: bool) -> Unreadable | None:
+    """Why a histogram's tail cannot be counted: its edge lies beyond the last bucket, or control has no past yet."""
+    if bound.needs_tau and not has_past:
+        return None
+    last = duration_in_words(entry.edges[-2])
+    return Unreadable(
+        Reason.SATURATED, f"the limit lies above the histogram's last bucket ({last}); add larger buckets"
+    )
 
 
 def _split_column(entry: _Entry, series: Sequence[Readings], group: _Group) -> tuple[Array, Array, Array, Array]:

@@ -45,5 +45,7 @@ def set_up_logs(kind: Literal["human", "json"], level: int = logging.INFO) -> No
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if kind == "json" else _Human())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("apscheduler", "urllib3", "uvicorn", "slack_sdk", "prometheus_api_client", "etcd3gw"):
+    # a pulse that finds the cycle still running is no news; the daemon counts them
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    for noisy in ("urllib3", "uvicorn", "slack_sdk", "prometheus_api_client", "etcd3gw"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
