@@ -363,6 +363,8 @@ def _bounded(response: http.client.HTTPResponse) -> bytes:
     body = response.read(MAX_BODY + 1)
     if len(body) > MAX_BODY:
         raise BadDocument(f"etcd: an answer over {MAX_BODY} bytes")
+    if response.length:  # read(n) keeps silent about a body that ends too soon
+        raise http.client.IncompleteRead(body, response.length)
     return body
 
 
@@ -383,7 +385,7 @@ def _translated(endpoint: Endpoint) -> Iterator[None]:
         ) from error
     except (http.client.BadStatusLine, http.client.UnknownProtocol, http.client.LineTooLong) as error:
         if isinstance(error, ConnectionError):  # closed before a single byte
-            raise Unavailable(f"{endpoint}: {_words(error)}") from error
+            raise Unavailable(f"{endpoint}: hung up without an answer (TLS on one side only?)") from error
         raise BadDocument(f"{endpoint}: the answer is not HTTP; is this etcd's client port?") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         # ValueError: http.client on a garbled chunk size or header
