@@ -407,7 +407,7 @@ def test_a_refused_key_is_not_reported_as_missing() -> None:
             "f.yaml:5: window is shorter than a minute; fix: use 5m: few scrapes fall into less",
         ),
         (
-            "page: {severity: info}\nmetrics: litellm\n",
+            "page: {severity: info}\nmetrics: litellm\ndecide: threshold\n",
             (
                 "f.yaml:5: not watched, for want of metrics: refusal_rate, thumbs_down_rate; "
                 "fix: name their counters under `metrics:`, or list only error_rate, latency_p95 under `rules:`"
