@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,16 +87,30 @@ class Delay:
         return f"{text(self.median)} / {text(self.nine_in_ten)}"
 
 
-def delay(task: tuple[Regression, World, Scenario, int, int, int]) -> Delay:
-    """Judge ``runs`` runs with the onset at a tick; ``warm_up`` ticks of control before arming."""
-    regression, world, scenario, onset, runs, warm_up = task
-    bound = regression.bound(world)
-    patience = 400 if not bound > 1500 else int(6 * bound / STEP)
-    canary = replace(regression.canary, onset=onset)
-    first = judge(Cell(world, scenario, canary, runs, onset + patience, warm_up))
-    seconds = np.sort((first[:, regression.rule] - onset + 1) * STEP)
-    early = int((first.min(axis=1) < onset).sum())
-    return Delay(float(seconds[(runs - 1) // 2]), float(seconds[math.ceil(0.9 * runs) - 1]), early)
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One figure of the tables; ``onset`` in ticks, ``warm_up`` ticks of control before arming."""
+
+    regression: Regression
+    world: World
+    scenario: Scenario
+    onset: int
+    runs: int
+    warm_up: int = scenarios.WARM_UP_TICKS
+
+    def delay(self) -> Delay:
+        bound = self.regression.bound(self.world)
+        patience = int(6 * bound / STEP) if bound > 1500 else 300
+        canary = replace(self.regression.canary, onset=self.onset)
+        first = judge(Cell(self.world, self.scenario, canary, self.runs, self.onset + patience, self.warm_up))
+        seconds = np.sort((first[:, self.regression.rule] - self.onset + 1) * STEP)
+        early = int((first.min(axis=1) < self.onset).sum())
+        return Delay(float(seconds[(self.runs - 1) // 2]), float(seconds[math.ceil(0.9 * self.runs) - 1]), early)
+
+
+def nth_delay(index: int, *, runs: int) -> Delay:
+    """The delay of one task; tasks hold functions, so workers get a number."""
+    return [*_calm(runs), *_rough(runs)][index].delay()
 
 
 def _verdict(measured: Delay, bound: float, times: float) -> str:
@@ -104,34 +119,37 @@ def _verdict(measured: Delay, bound: float, times: float) -> str:
     return "yes" if measured.median <= times * bound + GRACE else "no"
 
 
-def _tasks(runs: int, rates: tuple[float, ...]) -> Iterator[tuple[Regression, World, Scenario, int, int, int]]:
-    for rate in rates:
+def _calm(runs: int) -> Iterator[Task]:
+    for rate in (50.0, 5.0):
         for regression in REGRESSIONS:
             for onset in (0, _HOUR):
-                yield regression, World(rate, 5.0), scenarios.SCENARIOS[0], onset, runs, scenarios.WARM_UP_TICKS
+                yield Task(regression, World(rate, 5.0), scenarios.SCENARIOS[0], onset, runs)
             # cold: control's series began with the canary
-            yield regression, World(rate, 5.0), scenarios.SCENARIOS[0], 0, runs, 0
+            yield Task(regression, World(rate, 5.0), scenarios.SCENARIOS[0], 0, runs, 0)
 
 
-def _rough(runs: int) -> Iterator[tuple[Regression, World, Scenario, int, int, int]]:
+def _rough(runs: int) -> Iterator[Task]:
     """The same regressions in rougher weather, from the stage's start."""
     for scenario in scenarios.SCENARIOS:
         if scenario.name in {"clumps of 2", "clumps of 8", "jitter in both cohorts", "day and night"}:
             for regression in REGRESSIONS:
-                yield regression, World(), scenario, 0, runs, scenarios.WARM_UP_TICKS
+                yield Task(regression, World(), scenario, 0, runs)
 
 
 def measure(*, quick: bool, workers: int) -> str:
     runs = QUICK_RUNS if quick else FULL_RUNS
-    rates = (50.0, 5.0)
-    calm, rough = list(_tasks(runs, rates)), list(_rough(runs))
+    calm, rough = list(_calm(runs)), list(_rough(runs))
+    everything = range(len(calm) + len(rough))
     with ProcessPoolExecutor(workers) as pool:
-        results = pool.map(delay, [*calm, *rough])
-        delays = list(track(results, "detection", total=len(calm) + len(rough)))
+        results = pool.map(partial(nth_delay, runs=runs), everything)
+        delays = list(track(results, "detection", total=len(everything)))
+    caption = (
+        f"{runs} runs each, 5 % canary, 30 s ticks; seconds, median / 90 %. Bars (median): {AT_START} times the "
+        f"information bound + {GRACE:.0f} s from a stage's start, {LATER} times + {GRACE:.0f} s an hour later."
+    )
     return "\n\n".join(
         [
-            f"{runs} runs each, 5 % canary, 30 s ticks; seconds, median / 90 %. Bars (median): {AT_START} times the "
-            f"information bound + {GRACE:.0f} s from a stage's start, {LATER} times + {GRACE:.0f} s an hour later.",
+            caption,
             _calm_table(calm, delays[: len(calm)]),
             "From a stage's start, in rougher weather (50 requests/s):",
             _rough_table(rough, delays[len(calm) :]),
@@ -139,10 +157,10 @@ def measure(*, quick: bool, workers: int) -> str:
     )
 
 
-def _calm_table(tasks: list[tuple[Regression, World, Scenario, int, int, int]], delays: list[Delay]) -> str:
+def _calm_table(tasks: list[Task], delays: list[Delay]) -> str:
     rows = []
     for i in range(0, len(tasks), 3):
-        regression, world = tasks[i][:2]
+        regression, world = tasks[i].regression, tasks[i].world
         start, later, cold = delays[i : i + 3]
         bound = regression.bound(world)
         rows.append(
@@ -161,9 +179,9 @@ def _calm_table(tasks: list[tuple[Regression, World, Scenario, int, int, int]], 
     return markdown(header, rows)
 
 
-def _rough_table(tasks: list[tuple[Regression, World, Scenario, int, int, int]], delays: list[Delay]) -> str:
-    names = list(dict.fromkeys(task[2].name for task in tasks))
-    found = {(task[0].name, task[2].name): str(each) for task, each in zip(tasks, delays, strict=True)}
+def _rough_table(tasks: list[Task], delays: list[Delay]) -> str:
+    names = list(dict.fromkeys(task.scenario.name for task in tasks))
+    found = {(task.regression.name, task.scenario.name): str(each) for task, each in zip(tasks, delays, strict=True)}
     rows = [[regression.name, *(found[regression.name, name] for name in names)] for regression in REGRESSIONS]
     return markdown(("", *names), rows)
 

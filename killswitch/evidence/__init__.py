@@ -25,7 +25,7 @@ from killswitch.evidence.detector import (
 )
 from killswitch.evidence.evariables import TickCounts, information
 from killswitch.evidence.offset import Offset, measure_offset
-from killswitch.evidence.quantiles import quantile_of, slow_counts, slower_than, tau_before
+from killswitch.evidence.quantiles import push, quantile_of, slow_counts, slower_than, tau_before, tau_next
 from killswitch.evidence.split import split_counts, split_rules
 from killswitch.evidence.starts import HeadStart, head_starts, head_starts_at, paused_at
 
@@ -49,6 +49,7 @@ __all__ = [
     "information",
     "measure_offset",
     "paused_at",
+    "push",
     "quantile_of",
     "select",
     "slow_counts",
@@ -57,6 +58,7 @@ __all__ = [
     "split_rules",
     "start",
     "tau_before",
+    "tau_next",
     "to_document",
     "warm_up",
 ]

@@ -10,7 +10,8 @@ alternative j, over the rule's bounds i, at each tick that holds data (Shin, Ram
 ``w`` is half a start a day; head starts (`killswitch.evidence.starts`) are added at a stage's start.
 The minimum of e-variables is one for "at this tick at least one bound holds", so which bound holds may
 change from tick to tick. ``S - starts`` is a supermartingale, so by optional stopping and Markov a
-canary within its limits is tripped with probability at most alpha_rule times the starts paid.
+canary within its limits is tripped with probability at most alpha_rule times the starts paid, which is
+one a day: evidence of N means a chance of at most 1 in N, a day and rule, of this by luck.
 
 Everything here is a value: `advance` returns new evidence and changes nothing. The daemon advances all
 rules by one tick; a replay advances one rollout by thousands; both run the same lines.
@@ -42,6 +43,7 @@ DAY = 86_400.0
 FORMAT = 1
 # Rounding of a source's arithmetic; anything below is no count.
 _ROUNDING = -1e-6
+_LARGEST_LOG = 690.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +305,8 @@ def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence
 
 
 def _mean(log_sums: Array) -> Array:
-    with np.errstate(over="ignore"):
-        mean: Array = np.exp(log_sums) @ np.array(WEIGHTS)
+    """The weighted mean over alternatives, kept below the largest float (JSON has no infinity)."""
+    mean: Array = np.exp(np.minimum(log_sums, _LARGEST_LOG)) @ np.array(WEIGHTS)
     return mean
 
 

@@ -25,7 +25,7 @@ TAU_REQUESTS = 2_000.0
 TAU_SECONDS = 3_600.0
 
 
-def slower_than(edges: Array, cumulative: Array, seconds: Array) -> Array:
+def slower_than(edges: Array, cumulative: Array, seconds: Array | float) -> Array:
     """Requests slower than ``seconds`` (...), fractions included; NaN beyond the last finite edge.
 
     Within a bucket requests are spread evenly; the first bucket begins at 0, as PromQL has it.
@@ -75,6 +75,25 @@ def tau_before(edges: Array, control: Array, quantile: float, *, step: float, mi
     # an exact difference of cumulative sums may be a rounding below zero or out of order
     window = np.maximum.accumulate(np.maximum(sums[rows] - sums[start], 0.0), axis=-1)
     return quantile_of(edges, window, quantile)
+
+
+def tau_next(edges: Array, past: Array, quantile: float, *, minimum: float = TAU_REQUESTS) -> Array:
+    """The tau before the next tick, (N,), of N rules whose histograms have the same edges.
+
+    ``past`` (N, P, K): control's increments of the last P ticks, oldest first, at most an hour of them
+    (`push`). The same number as `tau_before` gives a replay.
+    """
+    clean = np.where(np.isfinite(past).all(axis=-1, keepdims=True), np.maximum(past, 0.0), 0.0)
+    # requests from each tick to the newest, and the ticks without which there are too few
+    since = np.cumsum(clean[:, ::-1, -1], axis=1)[:, ::-1]
+    newer = np.concatenate([since[:, 1:], np.zeros((len(since), 1))], axis=1)[:, : since.shape[1]]
+    window = np.einsum("np,npk->nk", newer < minimum, clean)
+    return quantile_of(edges, np.maximum.accumulate(window, axis=-1), quantile)
+
+
+def push(past: Array, control: Array, *, step: float) -> Array:
+    """``past`` (N, P, K) with the newest tick's histograms (N, K) at its end, an hour at most."""
+    return np.concatenate([past, control[:, None]], axis=1)[:, -int(TAU_SECONDS / step) :]
 
 
 def slow_counts(bound: Bound, edges: Array, canary: Array, control: Array, tau: Array) -> tuple[Array, Array]:

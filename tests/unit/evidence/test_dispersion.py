@@ -1,0 +1,82 @@
+"""What control's past says about bursts, and how little one incident may disturb it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bench.scenarios import clumped
+from killswitch.evidence import dispersion
+from killswitch.evidence.dispersion import COLD_PHI, Kinds, Past, Series
+
+Array = npt.NDArray[np.float64]
+
+
+def look(events: Array, trials: float = 1425.0, *, long: bool = False, past: Past | None = None) -> tuple[Array, Past]:
+    width = events.shape[1]
+    kinds = Kinds(np.zeros(width, dtype=np.bool_), np.full(width, long))
+    series = Series(events, np.full(events.shape, trials), np.ones(events.shape, dtype=np.bool_))
+    outlook, after = dispersion.look_ahead(past or dispersion.empty_past(width), series, kinds)
+    return outlook.phi, after
+
+
+def test_independent_events_have_a_phi_near_one() -> None:
+    phi, _ = look(np.random.default_rng(1).poisson(14.0, (1000, 100)).astype(np.float64))
+    assert phi[-1].mean() < 1.12
+
+
+@pytest.mark.parametrize("clump", [2.0, 4.0, 8.0])
+def test_clumps_raise_phi_by_their_variance_over_their_mean(clump: float) -> None:
+    phi, _ = look(clumped(np.full((1500, 200), 14.0), clump, np.random.default_rng(2)))
+    # variance / mean is 2 k - 1, phi 1 + 1.5 (that - 1)
+    assert phi[-1].mean() == pytest.approx(1 + 1.5 * (2 * clump - 2), rel=0.15)
+
+
+def test_one_incident_hardly_moves_phi() -> None:
+    rng = np.random.default_rng(3)
+    events = rng.poisson(14.0, (600, 100)).astype(np.float64)
+    events[300:320] = rng.binomial(1425, 0.4, (20, 100))
+    phi, _ = look(events)
+    assert phi[321].mean() < 3.0
+
+
+def test_phi_never_knows_the_tick_it_is_used_in() -> None:
+    events = np.random.default_rng(4).poisson(14.0, (200, 3)).astype(np.float64)
+    changed = events.copy()
+    changed[150] *= 9
+    plain, moved = look(events)[0], look(changed)[0]
+    assert np.array_equal(plain[:151], moved[:151])
+    assert not np.array_equal(plain[151], moved[151])
+
+
+def test_until_an_hour_has_been_seen_phi_is_the_cold_prior_or_more() -> None:
+    phi, _ = look(np.random.default_rng(5).poisson(14.0, (130, 20)).astype(np.float64))
+    assert np.all(phi[:120] >= COLD_PHI)
+    assert np.all(phi[120:] < COLD_PHI)
+
+
+def test_long_blocks_see_what_lasts_minutes() -> None:
+    rng = np.random.default_rng(6)
+    slow = np.repeat(rng.gamma(1.0, 14.0, (150, 50)), 20, axis=0)
+    events = rng.poisson(slow).astype(np.float64)
+    short, long = look(events)[0][-1], look(events, long=True)[0][-1]
+    assert np.median(long) > 2 * np.median(short)
+
+
+def test_blocks_that_straddle_calls_are_counted_once() -> None:
+    events = np.random.default_rng(7).poisson(14.0, (200, 4)).astype(np.float64)
+    whole, _ = look(events, long=True)
+    first, past = look(events[:73], long=True)
+    second, _ = look(events[73:], long=True, past=past)
+    np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-12)
+
+
+def test_the_share_of_a_silent_or_saturated_control_stays_inside_the_unit_interval() -> None:
+    for level in (0.0, 1425.0, 4000.0):
+        events = np.full((500, 1), level)
+        kinds = Kinds(np.ones(1, dtype=np.bool_), np.zeros(1, dtype=np.bool_))
+        series = Series(events, np.full(events.shape, 1425.0), np.ones(events.shape, dtype=np.bool_))
+        outlook, _ = dispersion.look_ahead(dispersion.empty_past(1), series, kinds)
+        assert np.all((outlook.share > 0) & (outlook.share < 1))
+        assert np.all(np.isfinite(outlook.phi))

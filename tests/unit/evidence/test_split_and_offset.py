@@ -1,0 +1,76 @@
+"""Is the traffic where the flag says; and how far do the canary's users differ by themselves?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from killswitch.evidence import Trace, advance, measure_offset, split_counts, split_rules, start
+from killswitch.model import Counts
+
+TICKS = 600
+
+
+def judge(percent: float, actual: float, *, rate: float = 1500.0, wobble: float = 0.0) -> Trace:
+    rng = np.random.default_rng(8)
+    share = actual / 100 * np.exp(rng.normal(-(wobble**2) / 2, wobble, TICKS))
+    canary = rng.poisson(rate * share).astype(np.float64)
+    control = rng.poisson(rate * np.maximum(1 - share, 0)).astype(np.float64)
+    ticks = 30.0 * np.arange(TICKS, dtype=np.float64)
+    _, trace = advance(start(split_rules("r", percent, 0.01)), split_counts(canary, control), ticks, step=30.0)
+    return trace
+
+
+@pytest.mark.parametrize("percent", [1.0, 5.0, 25.0, 50.0, 99.0])
+def test_traffic_where_the_flag_says_is_no_split(percent: float) -> None:
+    assert not judge(percent, percent).breach.any()
+
+
+@pytest.mark.parametrize("actual", [2.0, 10.0])
+def test_uneven_users_that_move_the_share_by_half_are_no_split(actual: float) -> None:
+    assert not judge(5.0, actual, wobble=0.3).breach.any()
+
+
+def test_a_router_that_sends_nothing_to_the_canary_is_seen() -> None:
+    trace = judge(5.0, 0.0)
+    assert trace.breach[-1].tolist() == [True, False]
+
+
+def test_a_router_that_sends_far_too_much_is_seen() -> None:
+    trace = judge(5.0, 40.0)
+    assert trace.breach[-1].tolist() == [False, True]
+
+
+def test_no_traffic_at_all_says_nothing_about_its_split() -> None:
+    trace = judge(5.0, 5.0, rate=0.0)
+    assert not trace.updated.any()
+    assert not trace.numeric.any()
+
+
+def test_an_offset_comes_with_its_interval() -> None:
+    offset = measure_offset(Counts(180, 10_000), Counts(1_900, 190_000))
+    assert offset is not None
+    assert offset.difference == pytest.approx(0.008)
+    assert offset.low < 0.008 < offset.high
+    assert offset.certain
+
+
+def test_bursts_widen_the_interval() -> None:
+    calm = measure_offset(Counts(180, 10_000), Counts(1_900, 190_000))
+    bursts = measure_offset(Counts(180, 10_000), Counts(1_900, 190_000), phi=10.0)
+    assert calm is not None
+    assert bursts is not None
+    assert bursts.high - bursts.low > 2 * (calm.high - calm.low)
+    assert not bursts.certain
+
+
+@pytest.mark.parametrize("counts", [Counts(0, 0), Counts(0, float("nan"))])
+def test_without_trials_there_is_no_offset(counts: Counts) -> None:
+    assert measure_offset(counts, Counts(1, 100)) is None
+
+
+@pytest.mark.parametrize("events", [0.0, 50.0, 80.0])
+def test_an_offset_of_extreme_rates_stays_finite(events: float) -> None:
+    offset = measure_offset(Counts(events, 50), Counts(0, 1_000))
+    assert offset is not None
+    assert -1 <= offset.low <= offset.high <= 1
