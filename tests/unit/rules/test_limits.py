@@ -31,7 +31,8 @@ def test_limits_read_as_their_file_states_them(rule: str, words: str) -> None:
 
 
 def test_a_rollout_in_words_has_a_line_a_rule() -> None:
-    text = f"{HEAD}  error_rate: {{max: 2%, for: 3}}\n  latency_p99: {{max_ratio: 2}}\nwindow: 10m\nmode: dry_run\ndecide: threshold\n"
+    rules = "  error_rate: {max: 2%, for: 3}\n  latency_p99: {max_ratio: 2}\n"
+    text = f"{HEAD}{rules}window: 10m\nmode: dry_run\ndecide: threshold\n"
     (rollout,) = load_text(text.encode()).rollouts
     assert rollout_in_words(rollout) == (
         "r: new against old, window 10m, decide: threshold, mode: dry_run",
