@@ -17,6 +17,7 @@ from killswitch.demo import tied
 from killswitch.errors import Unavailable
 
 _POLL = 0.05
+_MOST_OUTPUT = 1 << 20
 _STOP_PATIENCE = tied.GRACE + 5.0
 
 
@@ -48,10 +49,17 @@ class Child:
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
+        # held open: the file goes with its folder when the command ends, and then its last words are wanted
+        self._output = log.open("rb")
 
     @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    def output(self) -> str:
+        """All it has said so far, or the last megabyte of that."""
+        self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - _MOST_OUTPUT))
+        return self._output.read().decode(errors="replace")
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Return once ``ready()``; raises Unavailable, with the end of the log, if it ends or takes too long."""
@@ -83,10 +91,7 @@ class Child:
         self.stop()
 
     def _last_words(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = self.log.read_text(errors="replace").strip().splitlines()[-5:]
-            return " | ".join(lines) or "(nothing)"
-        return "(no log)"
+        return " | ".join(self.output().strip().splitlines()[-5:]) or "(nothing)"
 
 
 def free_port() -> int:

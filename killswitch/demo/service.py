@@ -44,6 +44,7 @@ USERS = 200_000  # so many that most requests are a user's first in five minutes
 MOST_REQUESTS = 10_000.0  # a real second; more than one process can make
 REGRESS_AFTER = 600.0
 _MOST_BODY = 1024  # bytes
+_FIRST_READ = 2.0  # real seconds
 
 
 class Server(ThreadingHTTPServer):
@@ -79,14 +80,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_json(HTTPStatus.BAD_REQUEST, {"error": "POST /regression takes application/json"})
             return
         try:
-            length = min(int(self.headers.get("Content-Length", "")), _MOST_BODY)  # what is cut off is no JSON
-            kind = Regression(json.loads(self.rfile.read(max(length, 0)))["kind"])
+            kind = Regression(json.loads(self._body())["kind"])
         except (ValueError, KeyError, TypeError, RecursionError):
             kinds = ", ".join(Regression)
             self._answer_json(HTTPStatus.BAD_REQUEST, {"error": f'send {{"kind": …}} with one of {kinds}'})
             return
         self.server.simulation.regress(kind)
         self._answer_json(HTTPStatus.OK, {"kind": kind})
+
+    def _body(self) -> bytes:
+        length = int(self.headers.get("Content-Length", ""))
+        if not 0 <= length <= _MOST_BODY:
+            raise ValueError(f"{length} bytes")
+        return self.rfile.read(length)
 
     def _answer_json(self, status: HTTPStatus, body: dict[str, Any]) -> None:
         self._answer(status, json.dumps(body).encode(), "application/json")
@@ -137,7 +143,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=_positive, default=RATE, help=f"requests a second (default {RATE:g})")
     parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--regression", type=Regression, choices=list(Regression), default=Regression.NONE)
+    parser.add_argument("--regression", type=_regression, metavar="KIND", default=Regression.NONE)
     parser.add_argument("--regress-after", type=_positive, default=REGRESS_AFTER, metavar="SECONDS")
     chosen = parser.parse_args(words)
     if not 1 <= chosen.users <= MOST_USERS or not 0 <= chosen.port <= 65535:
@@ -159,10 +165,11 @@ def main(words: Sequence[str] | None = None) -> int:
     registry = CollectorRegistry()
     clock = SimulatedClock()
     try:
-        router = Router(chosen.rollout, store=chosen.store)
+        router = Router(chosen.rollout, store=chosen.store, control=chosen.control, registry=registry)
     except KillswitchError as error:
         print(f"the flag store cannot be used: {error}", file=sys.stderr)  # noqa: T201  # a command line of its own
         return 2
+    router.wait_until_read(_FIRST_READ)  # so that the story does not depend on how fast the store answers
     simulation = Simulation(
         world=World(seed=chosen.seed, rate=chosen.rate, users=chosen.users),
         route=router.route,
@@ -178,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"port {chosen.port} cannot be had: {error.strerror}; --port 0 takes a free one", file=sys.stderr)  # noqa: T201
         return 2
     with server:
-        threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), name="http", daemon=True).start()
         print(json.dumps({"url": server.url}), flush=True)  # noqa: T201  # what the parent waits for
         live(simulation, chosen.pace, stop=stop)
         server.shutdown()
@@ -191,6 +198,13 @@ def _rollout(text: str) -> str:
         return check_rollout_name(text)
     except BadDocument as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _regression(text: str) -> Regression:
+    try:
+        return Regression(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(Regression)}") from error
 
 
 def _positive(text: str) -> float:
