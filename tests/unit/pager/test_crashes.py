@@ -149,6 +149,50 @@ def test_a_lost_answer_of_the_receiver_and_a_crash_cost_at_most_a_copy_each(numb
         check(story, lost_answers=1)
 
 
+@pytest.mark.parametrize("pause", [0.0, 9.0, 11.0, 40.0])
+@pytest.mark.parametrize("number", range(FIRST_CALLS))
+def test_a_process_stopped_at_any_call_while_another_goes_on_commits_nothing_stale(number: int, pause: float) -> None:
+    clock = VirtualClock()
+    server = MemoryServer(clock)
+    receiver = Receiver(clock)
+    first, second = MemoryStore(server, "first"), MemoryStore(server, "second")
+    stopped, going = (
+        PageDelivery(
+            store, [receiver], owner=store.name, wall=clock.wall, monotonic=clock.monotonic,
+            chance=random.Random(1), executor=AtOnce(),
+        )
+        for store in (first, second)
+    )  # fmt: skip
+    under_way = False
+
+    def stop(call: Call) -> Fault | None:
+        nonlocal under_way
+        if call.number == number:
+            value = server.value(keys.outbox(PAGE.id))
+            assert value is not None
+            under_way = outbox.from_document(value, page=PAGE.id).delivery("receiver").standing is Standing.SENDING
+            going.run_once()
+            clock.advance(pause)
+            for _ in range(5):
+                going.run_once()
+                clock.advance(1 if pause else 0)
+        return None
+
+    first.fault = stop
+    server.commit(
+        "controller", (), [Put(keys.outbox(PAGE.id), outbox.to_document(outbox.new_entry(PAGE, at=clock.wall())))]
+    )
+    for _ in range(40):
+        stopped.run_once()
+        clock.advance(1)
+        going.run_once()
+    # Only an attempt that was committed and not yet marked when it stopped may have been repeated.
+    assert 1 <= receiver.copies_of(PAGE.id) <= (2 if under_way and pause else 1)
+    attempts = [change.value for change in server.history if change.key == keys.outbox(PAGE.id) and change.value]
+    numbers = [outbox.from_document(value, page=PAGE.id).delivery("receiver").attempts for value in attempts]
+    assert numbers == sorted(numbers), "an attempt's number went back: a stale write was committed"
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_any_three_misfortunes_together_lose_no_page_and_bound_the_copies(seed: int) -> None:
     chance = random.Random(seed)
