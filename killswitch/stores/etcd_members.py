@@ -55,7 +55,7 @@ class Repeat(Enum):
 class EtcdRefusal(Exception):
     """etcd answered, and its answer is an error."""
 
-    def __init__(self, failure: KillswitchError, *, code: object, message: str) -> None:
+    def __init__(self, failure: KillswitchError, *, code: int | None, message: str) -> None:
         self.failure = failure
         self.code = code
         self.message = message
@@ -96,7 +96,8 @@ def _refusal(response: Any, document: Mapping[str, Any]) -> EtcdRefusal:
     # within a stream (keep-alive) the error is an object of its own
     error = document.get("error")
     described = error if isinstance(error, dict) else document
-    code = described.get("grpc_code", described.get("code"))
+    said = described.get("grpc_code", described.get("code"))
+    code = said if isinstance(said, int) else None
     message = str(described.get("message") or described.get("error") or "")
     if code is None or not message:  # not from etcd, but from something in between
         failure: KillswitchError | None = http_refusal(response)

@@ -15,10 +15,11 @@ import pytest
 
 from killswitch.credentials import TLS, Secret
 from killswitch.errors import AccessDenied, OutcomeUnknown, Unavailable
-from killswitch.stores import Committed, Compare, Item, Put, Store
+from killswitch.stores import Committed, Compare, Item, Lease, Put, Store
 from killswitch.stores.opening import open_store
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.etcd import EtcdCluster, free_ports, wait_until
+from tests.servers.scripted import Script, ScriptedServer, answer
 from tests.servers.tcp_proxy import Fault, TcpProxy
 
 _AGO = timedelta(days=-1)
@@ -517,3 +518,74 @@ def test_closing_while_a_call_is_under_way_harms_nobody(proxy: TcpProxy, prefix:
     store.close()
     thread.join(PATIENT)
     assert len(outcome) == 1
+
+
+# --- what is not etcd
+
+_NONSENSE = [
+    answer(b"<html>It works!</html>"),
+    answer(b"null"),
+    answer(b"[" * 100_000),
+    answer(b'{"header": {"revision": 7}, "kvs": [{"key": 1}], "succeeded": "yes"}'),
+    answer(b'{"header": {"revision": "-1"}, "kvs": [{"key": "YQ=="}], "succeeded": true}'),
+    answer(b'{"header": {"revision": "7"}, "kvs": [{"key": "YQ==", "mod_revision": "7"}], "succeeded": 1}'),
+    answer(b"<html>bad gateway</html>", "502 Bad Gateway"),
+    answer(b'{"message": "etcdserver: request timed out", "code": 14}', "503 Service Unavailable"),
+    answer(b'{"message": "transport is closing", "code": 14}', "503 Service Unavailable"),
+    answer(b'{"message": {"a": 1}, "code": [3]}', "500 Internal Server Error"),
+    lambda connection, _: connection.close(),
+]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Script], str]]:
+    """Starts a server that is not etcd; its URL."""
+    servers: list[ScriptedServer] = []
+
+    def start(script: Script) -> str:
+        servers.append(ScriptedServer(script))
+        return servers[-1].url.replace("http", "etcd")
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize("script", _NONSENSE)
+def test_nonsense_in_place_of_an_answer_is_no_data_and_for_a_change_an_unknown_outcome(
+    serve: Callable[[Script], str], script: Script
+) -> None:
+    with opened(serve(script), timeout=PATIENT) as store:
+        for read in (lambda: store.get("b"), lambda: store.list("b"), lambda: store.keep_alive(Lease(1, 5.0, 0.0))):
+            with pytest.raises(Unavailable):
+                read()
+        for change in (lambda: store.commit([], [Put("b", b"1")]), lambda: store.grant(5)):
+            with pytest.raises(OutcomeUnknown):
+                change()
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        (answer(b"<html>who are you?</html>", "401 Unauthorized"), AccessDenied),
+        (answer(b"<html>no</html>", "403 Forbidden"), AccessDenied),
+        (answer(b"<html>nothing here</html>", "404 Not Found"), Unavailable),
+        (answer(b'{"message": "etcdserver: no leader", "code": 14}', "503 Service Unavailable"), Unavailable),
+        (answer(b'{"error": "raft proposal dropped", "code": 2}', "500 Internal Server Error"), Unavailable),
+        (answer(b'{"message": "etcdserver: too many requests", "code": 8}', "429 Too Many"), Unavailable),
+    ],
+    ids=["401", "403", "404", "no-leader", "dropped", "too-many"],
+)
+def test_a_change_that_was_surely_turned_away_is_not_an_unknown_outcome(
+    serve: Callable[[Script], str], script: Script, kind: type[Exception]
+) -> None:
+    with opened(serve(script), timeout=PATIENT) as store, pytest.raises(kind):
+        store.commit([], [Put("b", b"1")])
+
+
+def test_an_answer_without_a_leader_sends_the_commit_on_to_the_next_member(
+    serve: Callable[[Script], str], etcd: EtcdCluster, prefix: str
+) -> None:
+    leaderless = serve(answer(b'{"message": "etcdserver: no leader", "code": 14}', "503 Service Unavailable"))
+    with opened(f"{leaderless},{etcd.endpoints[0]}", timeout=PATIENT) as store:
+        assert isinstance(store.commit([], [Put(prefix + "a", b"1")]), Committed)
