@@ -172,14 +172,18 @@ def cannot_act(
     settings: PageSettings,
     breaches: Sequence[str] = (),
 ) -> Page:
-    """The flag store cannot be written. ``breaches`` are the sentences of breaches that wait for it."""
+    """The flag store cannot be written. ``breaches`` are the sentences of breaches that wait for it.
+
+    The page with breaches has an id of its own: it must go out though the one without has gone before.
+    """
     names = ", ".join(rollouts[:5]) + (f" and {len(rollouts) - 5} more" if len(rollouts) > 5 else "")
     waiting = "; ".join(breaches)
     danger = f" A BREACH IS WAITING: {waiting}" if breaches else ""
     headline = f"cannot act: the flag store does not answer; no flag can be changed ({names or 'no rollout'})"
     page = _event(
         PageKind.CANNOT_ACT, (), headline, f"{why}{danger}", settings,
-        at=at, identity=f"{plain(controller, 60)}.{since:.0f}", alert="canary kill-switch cannot act",
+        at=at, identity=f"{plain(controller, 60)}.{since:.0f}{'.breach' if breaches else ''}",
+        alert="canary kill-switch cannot act",
         auto_action="none: the flag store does not answer; it is tried again until it does",
         steps=(
             "Look at the flag store (etcd: quorum, disk, network)",
@@ -323,6 +327,11 @@ def for_fallback(page: Page, missed: str, error: str) -> Page:
     """The page as the fallback receiver gets it: it says whom it could not reach, and why."""
     note = f"{missed} could not be reached: {plain(error, 200)}" if error else f"{missed} could not be reached"
     return replace(page, next_steps=(*page.next_steps, note))
+
+
+def identified(page: Page, page_id: str) -> Page:
+    """The same page under another id: one that all replicas agree on, so that it is sent once."""
+    return replace(page, id=page_id, payload={**page.payload, "page": page_id})
 
 
 # --- what they share ----------------------------------------------------------------------------

@@ -125,6 +125,16 @@ def test_a_digest_is_as_grave_as_its_gravest_page_and_keeps_every_payload() -> N
     assert len(message.digest([trip_page(f"r{number}") for number in range(1000)]).payload["pages"]) == 100
 
 
+def test_a_breach_that_waits_for_the_store_is_a_page_of_its_own() -> None:
+    def page(*breaches: str) -> Page:
+        return message.cannot_act(
+            ["a"], controller="c", why="no quorum", since=AT, at=AT, settings=SETTINGS, breaches=breaches
+        )
+
+    assert page().id != page("refusal_rate 8.7%").id
+    assert "A BREACH IS WAITING: refusal_rate 8.7%" in page("refusal_rate 8.7%").why
+
+
 def test_the_fallback_reads_who_could_not_be_reached_and_why() -> None:
     page = message.for_fallback(trip_page(), "slack", "503 <html>")
     assert page.next_steps[-1] == "slack could not be reached: 503 <html>"
