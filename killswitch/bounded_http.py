@@ -402,14 +402,22 @@ class BoundedSession(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         if _call() is not None:  # a redirect, within the same call
             return super().send(request, **kwargs)
-        timeout = kwargs.pop("timeout", None)
-        _current.call = self._new_call(timeout)
+        call = self._new_call(kwargs.pop("timeout", None))
+        _current.call = call
         try:
             if self._credentials is not None:
                 request.headers.update(self._credentials.headers())
             return super().send(request, **kwargs)
+        except NoAnswer:
+            raise
         except AccessDenied as error:
             raise NoAnswer(error, sent=False) from error
+        except (requests.RequestException, ValueError) as error:
+            # redirects in a circle or to what is no URL
+            where = _origin(request.url or "")
+            raise NoAnswer(
+                Unavailable(f"{where} cannot be followed ({type(error).__name__}); check the address"), sent=call.sent
+            ) from error
         finally:
             _current.call = None
 
@@ -531,6 +539,8 @@ def killswitch_errors(*, change: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         no_answer = find_no_answer(error)
+        if no_answer is None and isinstance(error, (requests.JSONDecodeError, RecursionError)):
+            no_answer = NoAnswer(Unavailable("the answer is not JSON; is the address right?"), sent=True)
         if no_answer is None:
             raise
         if change and no_answer.sent:

@@ -261,8 +261,28 @@ def test_a_redirect_within_the_server_is_followed_and_one_elsewhere_is_refused(
     with failing(sent=True, match="redirects to", kind=AccessDenied):
         session.get(f"{server.url}/away")
     assert other.requests == []
-    with pytest.raises(requests.TooManyRedirects):
+    with failing(sent=True, match="cannot be followed"):
         session.get(f"{server.url}/round")
+
+
+@pytest.mark.parametrize("location", ["http://[", "\xff\xfe", "//", "http://127.0.0.1:99999/", "gopher://x"])
+def test_a_redirect_to_nonsense_is_no_answer(serve: Callable[..., ScriptedServer], location: str) -> None:
+    def script(connection: socket.socket, request: bytes) -> None:
+        head = f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n"
+        connection.sendall(head.encode("latin-1"))
+
+    with pytest.raises(NoAnswer) as caught:
+        BoundedSession(timeout=PATIENT).get(serve(script).url)
+    assert caught.value.sent
+
+
+def test_an_answer_that_is_no_json_is_an_error_of_ours_whichever_library_reads_it(
+    serve: Callable[..., ScriptedServer],
+) -> None:
+    for body in (b"<html>", b"[" * 1_000_000):
+        url = serve(answer(body)).url
+        with pytest.raises(Unavailable, match="not JSON"), killswitch_errors():
+            BoundedSession(timeout=PATIENT).get(url).json()
 
 
 def test_the_environment_says_nothing_about_where_requests_go(
