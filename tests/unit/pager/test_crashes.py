@@ -193,6 +193,36 @@ def test_a_process_stopped_at_any_call_while_another_goes_on_commits_nothing_sta
     assert numbers == sorted(numbers), "an attempt's number went back: a stale write was committed"
 
 
+def test_a_store_that_is_away_for_longer_than_the_claims_after_a_send_costs_no_copy() -> None:
+    clock = VirtualClock()
+    server = MemoryServer(clock)
+    receiver = Receiver(clock)
+    stores = [MemoryStore(server, name) for name in ("other", "sender")]
+    other, sender = (
+        PageDelivery(
+            store, [receiver], owner=store.name, wall=clock.wall, monotonic=clock.monotonic,
+            chance=random.Random(1), executor=AtOnce(),
+        )
+        for store in stores
+    )  # fmt: skip
+    back_at = clock.monotonic() + 30
+
+    def away_once_sent(_: Call) -> Fault | None:
+        return Fault.FAIL_BEFORE if receiver.copies and clock.monotonic() < back_at else None
+
+    for store in stores:
+        store.fault = away_once_sent
+    server.commit(
+        "controller", (), [Put(keys.outbox(PAGE.id), outbox.to_document(outbox.new_entry(PAGE, at=clock.wall())))]
+    )
+    sender.run_once()
+    for _ in range(60):
+        other.run_once()  # it looks first, finds an attempt without a mark, and leaves its sender time to come back
+        sender.run_once()
+        clock.advance(1)
+    assert receiver.copies_of(PAGE.id) == 1
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_any_three_misfortunes_together_lose_no_page_and_bound_the_copies(seed: int) -> None:
     chance = random.Random(seed)
