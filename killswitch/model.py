@@ -196,7 +196,7 @@ class Rollout:
     rules: tuple[Rule, ...]
     window: float = 300.0
     min_requests: int = 100
-    decide: Decide = Decide.THRESHOLD
+    decide: Decide = Decide.EVIDENCE
     false_trips_per_day: float = 0.01
     bursts: Literal["short", "long"] = "short"
     trip_when_blind_after: float | None = None

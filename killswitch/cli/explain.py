@@ -21,8 +21,8 @@ from killswitch.cli.invocation import (
     out,
     show,
 )
-from killswitch.cli.status import findings_table
 from killswitch.errors import KillswitchError, UnknownRollout
+from killswitch.findings_table import findings_table
 from killswitch.flag import State
 from killswitch.incident import from_document
 from killswitch.incident import to_document as incident_document

@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from killswitch.cli.controllers import DEFAULT_URL, ask
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, err, opened, out, show
 from killswitch.errors import KillswitchError, UnknownRollout
-from killswitch.model import Unit, Verdict
+from killswitch.findings_table import findings_table
 from killswitch.routers_followed import routers_followed
-from killswitch.status_page import evidence_in_words
 from killswitch.switch import Standing
-from killswitch.wording import count_in_words, value_in_words
 
-_COLOURS = {"BREACH": "bold red", "HEALTHY": "green", "UNKNOWN": "yellow", "armed": "green", "tripped": "bold red"}
+_COLOURS = {"armed": "green", "tripped": "bold red"}
 
 
 def command(
@@ -126,27 +123,3 @@ def _heading(one: Mapping[str, Any], age: float | None) -> Text:
     if age is not None and one["findings"]:
         text.append(f"; judged {age:.0f} s ago", style="dim not bold")
     return text
-
-
-def findings_table(findings: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for name in ("rule", "verdict"):
-        table.add_column(name)
-    numbers = ["canary", "control", "limit", "requests (canary/control)"]
-    with_evidence = any(finding["needed"] is not None for finding in findings)
-    for name in [*numbers, *(["evidence"] if with_evidence else [])]:
-        table.add_column(name, justify="right")
-    for finding in findings:
-        unit = Unit(finding["unit"])
-        verdict = Verdict(finding["verdict"])
-        words = verdict.value if finding["reason"] is None else f"{verdict.value} ({finding['reason']})"
-        samples = f"{count_in_words(finding['samples_canary'])} / {count_in_words(finding['samples_control'])}"
-        evidence = "" if finding["needed"] is None else evidence_in_words(finding["evidence"], finding["needed"])
-        table.add_row(
-            Text(finding["rule"]),
-            Text(words, style=_COLOURS[verdict.value]),
-            *(value_in_words(finding[key], unit) for key in ("canary", "control", "limit")),
-            samples,
-            *([evidence] if with_evidence else []),
-        )
-    return table

@@ -51,7 +51,7 @@ from killswitch.rules.values import (
 )
 
 # how a rollout is judged when its file does not say
-DEFAULT_DECIDE = Decide.THRESHOLD
+DEFAULT_DECIDE = Decide.EVIDENCE
 DEFAULT_RULES: Mapping[str, Mapping[str, str | float]] = {
     "error_rate": {"max": "2%"},
     "latency_p95": {"max_ratio": 1.5},
