@@ -63,6 +63,8 @@ class HeldSplit:
         self.closed = True
 
 
-def router_over(split: FixedSplit, *, always_canary: tuple[str, ...] = ()) -> tuple[Router, HeldSplit]:
+def router_over(
+    split: FixedSplit, *, always_canary: tuple[str, ...] = (), rollout: str = "support-copilot"
+) -> tuple[Router, HeldSplit]:
     held = HeldSplit(split)
-    return Router("support-copilot", following=held, always_canary=always_canary), held
+    return Router(rollout, following=held, always_canary=always_canary), held

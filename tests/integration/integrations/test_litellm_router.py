@@ -1,0 +1,284 @@
+"""The real LiteLLM router over two upstream servers: whatever its lists say, a tripped canary is not reached."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import litellm
+import pytest
+from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
+from prometheus_client import CollectorRegistry
+
+from killswitch.router import CohortMetrics, Outcome
+from killswitch.router.instruments import PrometheusInstruments
+from killswitch.router.integrations.litellm import LiteLLMSwitch
+from tests.doubles.held_split import armed, router_over, tripped
+from tests.doubles.llm_server import LLMServer
+
+MESSAGES = [{"role": "user", "content": "ok"}]
+
+
+class Setting:
+    """One LiteLLM router over a control upstream and a canary upstream."""
+
+    def __init__(self, old: LLMServer, new: LLMServer) -> None:
+        self.old, self.new = old, new
+        self.registry = CollectorRegistry()
+        self.router, self.held = router_over(armed(100.0))
+        self.metrics = CohortMetrics(self.router, instruments=PrometheusInstruments.of(self.registry))
+        self.switch = LiteLLMSwitch(self.router, self.metrics, canary="model-new")
+
+    def deployment(self, group: str, model: str, server: LLMServer, **info: Any) -> dict[str, Any]:
+        parameters = {"model": f"openai/{model}", "api_base": server.url, "api_key": "x"}
+        return {"model_name": group, "litellm_params": parameters, "model_info": info}
+
+    def litellm_router(self, more: list[dict[str, Any]] | None = None, **options: Any) -> Any:
+        models = [
+            self.deployment("model-old", "model-old", self.old, id="old-1"),
+            self.deployment("model-new", "model-new", self.new, id="new-1"),
+            *(more or []),
+        ]
+        options.setdefault("num_retries", 0)
+        return self.switch.install(litellm.Router(model_list=models, disable_cooldowns=True, **options))
+
+    def outcomes(self, cohort: str, model: str, prefix: str = "llm_") -> dict[str, float]:
+        values = {
+            str(o): self.registry.get_sample_value(
+                f"{prefix}requests_total", {"cohort": cohort, "model": model, "outcome": str(o)}
+            )
+            for o in Outcome
+        }
+        return {outcome: value for outcome, value in values.items() if value}
+
+
+@pytest.fixture
+def setting() -> Iterator[Setting]:
+    with LLMServer() as old, LLMServer() as new:
+        try:
+            yield Setting(old, new)
+        finally:
+            litellm.logging_callback_manager._reset_all_callbacks()
+
+
+def ask(router: Any, model: str = "support-copilot", user: str | None = "u", **more: Any) -> Any:
+    async def answer() -> Any:
+        try:
+            return await router.acompletion(model=model, messages=MESSAGES, user=user, **more)
+        finally:
+            await logged()
+
+    return asyncio.run(answer())
+
+
+async def logged() -> None:
+    """LiteLLM tells its callbacks from tasks of its own; a loop that ends takes them along."""
+    await asyncio.sleep(0)
+    await GLOBAL_LOGGING_WORKER.flush()
+    pending = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    await asyncio.wait(pending, timeout=0.3) if pending else None
+
+
+def ask_synchronously(router: Any, model: str = "support-copilot", user: str | None = "u", **more: Any) -> Any:
+    return router.completion(model=model, messages=MESSAGES, user=user, **more)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not come about"
+        time.sleep(0.02)
+
+
+WAYS = pytest.mark.parametrize("way", [ask, ask_synchronously])
+FALLBACKS: list[dict[str, Any]] = [
+    {"fallbacks": [{"support-copilot": ["model-new"]}]},
+    {"fallbacks": [{"model-old": ["model-new"]}, {"support-copilot": ["model-old", "model-new"]}]},
+    {"default_fallbacks": ["model-new"]},
+    {"context_window_fallbacks": [{"model-old": ["model-new"]}], "fallbacks": [{"*": ["model-new"]}]},
+    {"model_group_alias": {"sneaky": "model-new"}, "fallbacks": [{"support-copilot": ["sneaky"]}]},
+    {"model_group_alias": {"model-old": "model-new"}},
+    {"fallbacks": [{"support-copilot": ["new-1"]}]},
+]  # fmt: skip
+
+
+@WAYS
+def test_clients_ask_for_the_rollout_and_get_the_model_of_their_route(setting: Setting, way: Any) -> None:
+    router = setting.litellm_router()
+    assert way(router).choices[0].message.content == "answered by model-new"
+    setting.held.current = tripped()
+    assert way(router).choices[0].message.content == "answered by model-old"
+    assert (len(setting.new.models), len(setting.old.models)) == (1, 1)
+
+
+@WAYS
+def test_the_split_is_the_sticky_hash_of_the_user(setting: Setting, way: Any) -> None:
+    setting.held.current = armed(50.0)
+    router = setting.litellm_router()
+    for number in range(12):
+        user = f"user-{number}"
+        assert way(router, user=user).choices[0].message.content == f"answered by {setting.router.route(user).model}"
+
+
+@WAYS
+@pytest.mark.parametrize("options", FALLBACKS, ids=range(len(FALLBACKS)))
+def test_no_fallback_list_reaches_the_canary_after_a_trip(setting: Setting, options: dict[str, Any], way: Any) -> None:
+    setting.held.current = tripped()
+    setting.old.failing = True  # so that every fallback is tried
+    router = setting.litellm_router(**options)
+    with pytest.raises(Exception, match=r"the model is broken|No deployments available|a model group of its own"):
+        way(router)
+    assert setting.new.models == []
+
+
+@WAYS
+@pytest.mark.parametrize("options", FALLBACKS, ids=range(len(FALLBACKS)))
+def test_no_fallback_list_takes_a_control_user_to_an_armed_canary(
+    setting: Setting, options: dict[str, Any], way: Any
+) -> None:
+    setting.held.current = armed(0.0)
+    setting.old.failing = True
+    router = setting.litellm_router(**options)
+    with pytest.raises(Exception, match=r"the model is broken|No deployments available|a model group of its own"):
+        way(router)
+    assert setting.new.models == []
+
+
+@WAYS
+def test_fallbacks_named_in_the_request_do_not_reach_it_either(setting: Setting, way: Any) -> None:
+    setting.held.current = tripped()
+    setting.old.failing = True
+    router = setting.litellm_router()
+    with pytest.raises(Exception, match="the model is broken"):
+        way(router, fallbacks=["model-new"])
+    assert setting.new.models == []
+
+
+@WAYS
+@pytest.mark.parametrize("name", ["model-new", "new-1"])
+def test_a_direct_request_for_the_canary_is_served_by_control_after_a_trip(
+    setting: Setting, name: str, way: Any
+) -> None:
+    setting.held.current = tripped()
+    router = setting.litellm_router()
+    assert way(router, model=name).choices[0].message.content == "answered by model-old"
+    assert setting.new.models == []
+
+
+@WAYS
+def test_a_specific_deployment_of_the_canary_is_not_reached_after_a_trip(setting: Setting, way: Any) -> None:
+    setting.held.current = tripped()
+    router = setting.litellm_router()
+    assert way(router, model="openai/model-new", specific_deployment=True).model == "model-old"
+    assert setting.new.models == []
+
+
+@WAYS
+def test_a_canary_deployment_in_a_mixed_group_is_not_picked_after_a_trip(setting: Setting, way: Any) -> None:
+    setting.held.current = tripped()
+    upstreams = {"model-old": setting.old, "model-new": setting.new}
+    router = setting.litellm_router([setting.deployment("mixed", name, at) for name, at in upstreams.items()])
+    for _ in range(10):
+        way(router, model="mixed")
+    assert setting.new.models == []
+    assert len(setting.old.models) == 10
+
+
+@WAYS
+def test_a_control_group_that_holds_only_the_canary_is_refused_with_what_to_do(setting: Setting, way: Any) -> None:
+    setting.held.current = tripped()
+    models = [setting.deployment("model-old", "model-new", setting.new)]
+    router = setting.switch.install(litellm.Router(model_list=models, num_retries=0))
+    with pytest.raises(Exception, match=r"a model group of its own|No deployments available"):
+        way(router)
+    assert setting.new.models == []
+
+
+@WAYS
+def test_a_canary_users_fallback_to_control_is_served(setting: Setting, way: Any) -> None:
+    setting.new.failing = True
+    router = setting.litellm_router(fallbacks=[{"support-copilot": ["model-old"]}])
+    assert way(router).choices[0].message.content == "answered by model-old"
+
+
+@WAYS
+def test_other_model_groups_are_left_alone(setting: Setting, way: Any) -> None:
+    setting.held.current = tripped()
+    router = setting.litellm_router([setting.deployment("embeddings", "other", setting.new)])
+    assert way(router, model="embeddings").choices[0].message.content == "answered by other"
+
+
+@WAYS
+def test_without_a_user_it_is_control(setting: Setting, way: Any) -> None:
+    assert way(setting.litellm_router(), user=None).choices[0].message.content == "answered by model-old"
+
+
+def test_a_trip_between_two_attempts_of_one_request_sends_the_second_to_control(setting: Setting) -> None:
+    router = setting.litellm_router(num_retries=2)
+    setting.new.failing = True
+    attempts = router.async_get_available_deployment
+
+    async def trip_after_the_first(*positional: Any, **named: Any) -> Any:
+        deployment = await attempts(*positional, **named)
+        setting.held.current = tripped()
+        return deployment
+
+    router.async_get_available_deployment = trip_after_the_first
+    assert ask(router).choices[0].message.content == "answered by model-old"
+    assert setting.new.models == ["model-new"]
+
+
+def test_each_attempt_is_counted_on_its_cohort_and_the_first_is_judged(setting: Setting) -> None:
+    router = setting.litellm_router(num_retries=2, retry_after=0)
+    setting.new.failing = True
+    with pytest.raises(litellm.exceptions.InternalServerError):
+        ask(router)
+    until(lambda: setting.outcomes("canary", "model-new").get("error", 0.0) >= 3.0)
+    assert setting.outcomes("canary", "model-new") == {"error": 3.0}
+    assert setting.outcomes("canary", "model-new", "llm_judged_") == {"error": 1.0}
+    setting.new.failing = False
+    ask(router, user="other")
+    until(lambda: setting.outcomes("canary", "model-new").get("ok") == 1.0)
+    assert setting.outcomes("canary", "model-new", "llm_judged_") == {"error": 1.0, "ok": 1.0}
+
+
+@WAYS
+def test_a_fallback_to_control_counts_the_canarys_failure_and_nothing_on_control(setting: Setting, way: Any) -> None:
+    setting.new.failing = True
+    way(setting.litellm_router(fallbacks=[{"support-copilot": ["model-old"]}]))
+    until(lambda: setting.outcomes("canary", "model-new") == {"error": 1.0})
+    assert setting.outcomes("control", "model-old") == {}
+
+
+def test_a_stream_is_counted_once_at_its_end(setting: Setting) -> None:
+    router = setting.litellm_router()
+
+    async def run() -> int:
+        stream = await router.acompletion(model="support-copilot", messages=MESSAGES, user="u", stream=True)
+        count = len([chunk async for chunk in stream])
+        await logged()
+        return count
+
+    assert asyncio.run(run()) >= 2
+    until(lambda: setting.outcomes("canary", "model-new") == {"ok": 1.0})
+
+
+def test_two_rollouts_of_one_process_share_a_router_and_are_both_counted(setting: Setting) -> None:
+    other_router, _ = router_over(armed(100.0).between("other-old", "other-new"), rollout="other")
+    other = LiteLLMSwitch(other_router, setting.metrics, canary="other-new")
+    router = setting.litellm_router(
+        [
+            setting.deployment("other-old", "other-old", setting.old),
+            setting.deployment("other-new", "other-new", setting.new),
+        ]
+    )
+    for _ in range(3):
+        other.install(router)
+        setting.switch.install(router)  # twice is once
+    assert ask(router, model="other").model == "other-new"
+    assert ask(router).model == "model-new"
+    until(lambda: setting.outcomes("canary", "other-new") == {"ok": 1.0})
+    until(lambda: setting.outcomes("canary", "model-new") == {"ok": 1.0})
+    assert len(router._killswitch_switches) == 2
