@@ -112,22 +112,25 @@ class Dossier:
         kept = [e.case for e in group.entries if e.rollout == case.rollout.name] if group is not None else []
         return bool(kept) and (kept[0].flag.generation, kept[0].armed_at) == (case.flag.generation, case.armed_at)
 
-    def open(self, case: Case, at: float, past: Mapping[float, Readings], *, from_arming: bool) -> None:
+    def open(self, cases: Sequence[Case], at: float, past: Mapping[float, Readings], *, from_arming: bool) -> None:
         """Begin at tick ``at`` with no evidence; ``past`` are the readings of the hour before, for warming up.
 
-        ``from_arming``: ``at`` is where the generation began, so its head starts are still to come.
+        ``from_arming``: ``at`` is where the generations began, so their head starts are still to come.
         """
-        self.drop([case.rollout.name])
+        self.drop([case.rollout.name for case in cases])
         paid_until = -math.inf if from_arming else at
-        entries = [_Entry(case, rule, spec, paid_until=paid_until) for rule, spec in _specs(case)]
+        entries = [_Entry(case, rule, spec, paid_until=paid_until) for case in cases for rule, spec in _specs(case)]
+        if not entries:
+            return
         group = _new_group(at, entries)
         ticks = [tick for tick in sorted(past) if tick <= at]
-        if ticks and entries:
+        if ticks:
             counts = self._counts(group, ticks, past, settle=False)
             group.evidence = ev.warm_up(group.evidence, counts.control_events, counts.control_trials)
             for entry in entries:
                 entry.problem = entry.unplaced = None
-        self._groups.append(self._with_split(group, case))
+        sides = [side for case in cases for side in _split_entries(case)]
+        self._groups.append(_joined([group, _new_group(at, sides)]) if sides else group)
         self._index()
 
     def drop(self, rollouts: Collection[str]) -> None:
@@ -267,34 +270,23 @@ class Dossier:
             for row, entry in enumerate(group.entries)
         }
 
-    def _with_split(self, group: _Group, case: Case) -> _Group:
-        percent = case.flag.canary_percent
-        if not 0.0 < percent < 100.0 or not _trial_rules(case):
-            return group
-        specs = ev.split_rules((case.rollout.name, SPLIT), percent, SPLIT_ALPHA)
-        return _joined([group, _new_group(group.until, [_Entry(case, None, spec) for spec in specs])])
-
     def _renew_splits(self, group: _Group) -> None:
         """A changed percent is another hypothesis about the split: begin that one anew."""
-        changed: dict[str, Case] = {}
-        seen: set[str] = set()
+        kept: dict[str, list[ev.RuleSpec]] = {}
+        cases: dict[str, Case] = {}
         for entry in group.entries:
+            cases[entry.rollout] = entry.case
             if entry.rule is None:
-                seen.add(entry.rollout)
-                expected = ev.split_rules((entry.rollout, SPLIT), entry.case.flag.canary_percent, SPLIT_ALPHA)
-                if entry.spec not in expected:
-                    changed[entry.rollout] = entry.case
-        changed |= {
-            e.rollout: e.case
-            for e in group.entries
-            if e.rollout not in seen and 0.0 < e.case.flag.canary_percent < 100.0
-        }
-        for name, case in changed.items():
-            kept = _filtered(group, lambda entry, name=name: entry.rule is not None or entry.rollout != name)
-            assert kept is not None
-            _become(group, self._with_split(kept, case))
-        if changed:
-            self._index()
+                kept.setdefault(entry.rollout, []).append(entry.spec)
+        wanted = {name: _split_entries(case) for name, case in cases.items()}
+        changed = {name for name, sides in wanted.items() if [side.spec for side in sides] != kept.get(name, [])}
+        if not changed:
+            return
+        rest = _filtered(group, lambda entry: entry.rule is not None or entry.rollout not in changed)
+        assert rest is not None
+        sides = [side for name in sorted(changed) for side in wanted[name]]
+        _become(group, _joined([rest, _new_group(group.until, sides)]) if sides else rest)
+        self._index()
 
     def _schedule(self, group: _Group, times: Array) -> tuple[Array, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
         head_starts = np.zeros((len(times), len(group.entries)))
@@ -416,6 +408,14 @@ def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:
         for rule, bounds in found
         if bounds
     ]
+
+
+def _split_entries(case: Case) -> list[_Entry]:
+    """The two sides of the rollout's traffic split; none where there is nothing to split or to count."""
+    percent = case.flag.canary_percent
+    if not 0.0 < percent < 100.0 or not _trial_rules(case):
+        return []
+    return [_Entry(case, None, spec) for spec in ev.split_rules((case.rollout.name, SPLIT), percent, SPLIT_ALPHA)]
 
 
 def _trial_rules(case: Case) -> list[Rule]:

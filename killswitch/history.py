@@ -70,8 +70,7 @@ def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest:
         past = _read_back(source, dossier, some, steps(at - WARM_UP_SECONDS, at, dossier.step), deadline)
         if past is None:
             return
-        for case in some:
-            dossier.open(case, at, past, from_arming=from_arming)
+        dossier.open(some, at, past, from_arming=from_arming)
 
 
 def steps(after: float, until: float, step: float) -> list[float]:
