@@ -48,7 +48,7 @@ def document(body: bytes) -> dict[str, Any]:
     result = data.get("result")
     if data.get("resultType") == "scalar":
         data["result"] = [{"metric": {}, "value": result}]
-    elif data.get("resultType") not in {"vector", "matrix"} or not isinstance(result, list):
+    elif data.get("resultType") not in ("vector", "matrix") or not isinstance(result, list):
         raise Unusable(Reason.GARBAGE, f"the answer holds no vector but {excerpt(str(data.get('resultType')), 40)!r}")
     return found
 

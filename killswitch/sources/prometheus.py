@@ -62,6 +62,8 @@ def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Respon
     failure = refusal(response)
     if failure is not None:
         raise _unusable(failure, timed_out=b'"errorType":"timeout"' in response.content[:2000])
+    if response.status_code != requests.codes.ok:
+        raise Unusable(Reason.GARBAGE, f"the answer has status {response.status_code}, which no query has")
     found = answers.document(response.content)
     response.json = lambda **_: found  # type: ignore[method-assign]
     return response

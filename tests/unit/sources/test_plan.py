@@ -1,0 +1,151 @@
+"""From wants to a handful of queries, with nothing a label value can break out of."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from killswitch.model import Cohort, Matcher, QuerySignal, RatioSignal, Selector
+from killswitch.sources import Range, Want, promql
+from killswitch.sources.plan import Query, Ranges, Shape, Sum, as_text, evidence_step, needs, plan
+
+COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
+RANGES = Ranges(15.0)
+LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+
+
+def unquoted(literal: str) -> str:
+    """What PromQL's lexer makes of a string literal; fails on a line break or an unknown escape."""
+    assert literal[0] == literal[-1] == '"'
+    inside = literal[1:-1]
+    assert "\n" not in inside
+    replaced = re.sub(
+        r"\\(x[0-9a-f]{2}|[\\nrt\"])",
+        lambda found: (
+            {"n": "\n", "r": "\r", "t": "\t"}.get(found[1])
+            or (chr(int(found[1][1:], 16)) if found[1][0] == "x" else found[1])
+        ),
+        inside,
+    )
+    assert LITERAL.fullmatch(literal)
+    return replaced
+
+
+def asks(
+    *values: str, shape: Shape = Shape.INCREASE, by_le: bool = False, fixed: tuple[Matcher, ...] = ()
+) -> list[Sum]:
+    return [Sum(shape, Selector("x_total", (*fixed, Matcher("service", "=", value))), 300.0, by_le) for value in values]
+
+
+@given(st.text())
+def test_a_quoted_text_is_one_literal_that_means_exactly_that_text(text: str) -> None:
+    assert unquoted(promql.quote(text)) == re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+@given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5), st.text())
+def test_an_alternation_matches_its_values_and_nothing_else(values: list[str], other: str) -> None:
+    matcher = promql.one_of("service", values)
+    if "=~" in matcher:
+        pattern = unquoted(matcher.removeprefix("service=~"))
+        assert all(re.fullmatch(pattern, value) for value in values)
+        assert (re.fullmatch(pattern, other) is not None) == (other in values)
+    else:
+        assert unquoted(matcher.removeprefix("service=")) == values[0]
+
+
+@pytest.mark.parametrize("name", ['x"} or vector(1) or {a="', "x total", "by", "", "größe"])
+def test_a_metric_name_that_is_none_stands_quoted(name: str) -> None:
+    text = promql.selector(Selector(name, (Matcher("a", "=", "b"),)))
+    assert text == "{__name__=" + promql.quote(name) + ',a="b"}'
+
+
+def test_a_label_name_that_is_none_stands_quoted() -> None:
+    assert promql.matcher(Matcher('a="b"} or x{c', "=", "d")) == '"a=\\"b\\"} or x{c"="d"'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(300.0, "300s"), (44.999, "44999ms"), (0.0015, "2ms"), (86400.0, "86400s")]
+)
+def test_a_duration_is_whole_seconds_or_milliseconds(seconds: float, text: str) -> None:
+    assert promql.duration(seconds) == text
+
+
+def test_what_differs_in_values_alone_shares_one_query() -> None:
+    (query,) = plan([*asks("a", "b|c"), *asks("a")])
+    assert query.text(RANGES) == r'sum by (service) (increase(x_total{service=~"a|b\\|c"}[300s]))'
+    assert {values: ask.selector for values, ask in query.cells.items()} == {
+        ("a",): asks("a")[0].selector,
+        ("b|c",): asks("b|c")[0].selector,
+    }
+
+
+def test_a_thousand_rollouts_cost_as_many_queries_as_one() -> None:
+    def queries(rollouts: int) -> list[Query]:
+        errors = Matcher("outcome", "!~", "ok|success")
+        wants = []
+        for at in range(rollouts):
+            service = Matcher("service", "=", f"svc-{at}")
+            trials = (Selector("requests_total", (service,)),)
+            signal = RatioSignal((Selector("requests_total", (service, errors)),), trials)
+            wants.append(Want(f"r{at}", "error_rate", "window", signal, COHORTS, 300.0))
+            signal = RatioSignal((Selector("refusals_total", (service,)),), trials)
+            wants.append(Want(f"r{at}", "refusal_rate", "window", signal, COHORTS, 300.0))
+        every = [ask for want in wants for cohort in Cohort for ask in needs(want, cohort, 15.0).at_once]
+        return plan(ask for ask in every if isinstance(ask, Sum))
+
+    assert len(queries(1000)) == len(queries(1)) == 4
+
+
+def test_other_matchers_share_a_query_only_with_their_like() -> None:
+    fails, works = Matcher("outcome", "=~", "error|timeout"), Matcher("outcome", "!=", "ok")
+    queries = plan([*asks("a", "b", fixed=(fails,)), *asks("a", fixed=(works,))])
+    assert sorted(query.text(RANGES) for query in queries) == [
+        'sum by (service) (increase(x_total{outcome!="ok",service="a"}[300s]))',
+        'sum by (service) (increase(x_total{outcome=~"error|timeout",service=~"a|b"}[300s]))',
+    ]
+
+
+def test_two_values_demanded_of_one_label_stay_a_contradiction() -> None:
+    (query,) = plan(asks("b", fixed=(Matcher("service", "=", "a"),)))
+    assert query.text(RANGES) == 'sum by (service) (increase(x_total{service="a",service="b"}[300s]))'
+
+
+def test_no_labels_to_tell_apart_is_one_sum() -> None:
+    (query,) = plan([Sum(Shape.INCREASE, Selector("x_total"), 60.0)])
+    assert query.text(RANGES) == "sum (increase(x_total[60s]))"
+
+
+@given(st.sets(st.text(max_size=5), min_size=1, max_size=60), st.integers(1, 11_000), st.booleans())
+def test_however_it_is_cut_every_ask_is_answered_by_exactly_one_query(
+    values: set[str], ticks: int, by_le: bool
+) -> None:
+    wanted = asks(*values, by_le=by_le)
+    answered = [ask for query in plan(wanted, ticks) for ask in query.cells.values()]
+    assert sorted(answered, key=repr) == sorted(wanted, key=repr)
+
+
+@pytest.mark.parametrize(("interval", "step"), [(10, 30), (15, 30), (20, 40), (30, 30), (60, 60), (7, 35), (0.1, 30.0)])
+def test_the_evidence_step_is_the_first_multiple_of_the_interval_from_30_s(interval: float, step: float) -> None:
+    assert evidence_step(interval) == pytest.approx(step)
+
+
+def test_a_step_asks_for_complete_series_alone_and_scales_back() -> None:
+    ask = Sum(Shape.STEP, Selector("x_total"), 30.0)
+    assert as_text(ask, RANGES) == (
+        "sum (increase(x_total[44999ms]) and count_over_time(x_total[44999ms]) == 3) * 30 / 44.999"
+    )
+    # a range that leaves its first instant out holds one millisecond less
+    assert as_text(ask, Ranges(15.0, left_open=True)) == (
+        "sum (increase(x_total[45s]) and count_over_time(x_total[45s]) == 3) * 30 / 45"
+    )
+
+
+def test_a_free_query_is_asked_as_it_stands_for_each_cohort() -> None:
+    want = Want("r", "q", "window", QuerySignal("canary_query", "control_query"), COHORTS, 300.0, Range.WINDOW)
+    assert [as_text(ask, RANGES) for cohort in Cohort for ask in needs(want, cohort, 15.0).at_once] == [
+        "control_query",
+        "canary_query",
+    ]
