@@ -2,7 +2,8 @@
 
 Read in this order: `bounds` (every rule is a set of half planes), `evariables` (one tick's evidence),
 `dispersion` (bursts), `detector` (over time), `starts` (what the flag's history means for it),
-`quantiles` (histograms as counts), `split` (is the traffic where the flag says), `offset` (stage `aa`).
+`quantiles` (histograms as counts), `split` (is the traffic where the flag says), `offset` (stage `aa`),
+`stored` (JSON).
 
 Nothing here reads a clock or keeps state between calls.
 """
@@ -17,10 +18,8 @@ from killswitch.evidence.detector import (
     Trace,
     advance,
     combine,
-    from_document,
     select,
     start,
-    to_document,
     warm_up,
 )
 from killswitch.evidence.evariables import TickCounts, information
@@ -28,6 +27,7 @@ from killswitch.evidence.offset import Offset, measure_offset
 from killswitch.evidence.quantiles import push, quantile_of, slow_counts, slower_than, tau_before, tau_next
 from killswitch.evidence.split import split_counts, split_rules
 from killswitch.evidence.starts import HeadStart, head_starts, head_starts_at, paused_at
+from killswitch.evidence.stored import from_document, to_document
 
 __all__ = [
     "ALTERNATIVES",

@@ -21,14 +21,12 @@ Shapes: ``T`` ticks, ``R`` rules, ``B`` bounds (grouped by rule), ``J`` alternat
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from killswitch.errors import BadDocument
 from killswitch.evidence import dispersion
 from killswitch.evidence.bounds import Bound
 from killswitch.evidence.dispersion import Mask, Past
@@ -40,7 +38,6 @@ ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 WEIGHTS = tuple(weight / 17 for weight in (1, 3, 4, 4, 3, 2))
 STARTS_PER_DAY = 0.5
 DAY = 86_400.0
-FORMAT = 1
 # Rounding of a source's arithmetic; anything below is no count.
 _ROUNDING = -1e-6
 _LARGEST_LOG = 690.0
@@ -101,7 +98,7 @@ class Evidence:
     @property
     def warming_up(self) -> Mask:
         """Which rules have seen too little of control, (R,)."""
-        return _any_bound(self.past.ticks < dispersion.WARM_TICKS, self.first_bound)
+        return _any_bound(self.past.control.ticks < dispersion.WARM_TICKS, self.first_bound)
 
 
 def start(specs: Sequence[RuleSpec]) -> Evidence:
@@ -158,10 +155,10 @@ def select(evidence: Evidence, keys: Iterable[Hashable]) -> Evidence:
 
 def warm_up(evidence: Evidence, control_events: Array, control_trials: Array) -> Evidence:
     """Let the evidence see control's past, (T, B), without judging anything."""
-    usable = _usable(control_events, control_trials)
-    _, past = dispersion.look_ahead(
-        evidence.past, dispersion.Series(control_events, control_trials, usable), _kinds(evidence)
-    )
+    control = dispersion.Series(control_events, control_trials, _usable(control_events, control_trials))
+    nothing = np.zeros(control_events.shape)
+    canary = dispersion.Series(nothing, nothing, nothing > 0)
+    _, past = dispersion.look_ahead(evidence.past, control, canary, _kinds(evidence))
     return replace(evidence, past=past)
 
 
@@ -183,8 +180,12 @@ def advance(
     _check_shapes(evidence, counts, ticks, head_starts, paused)
     control = _usable(counts.control_events, counts.control_trials)
     canary = _usable(counts.canary_events, counts.canary_trials)
-    series = dispersion.Series(counts.control_events, counts.control_trials, control)
-    outlook, past = dispersion.look_ahead(evidence.past, series, _kinds(evidence))
+    outlook, past = dispersion.look_ahead(
+        evidence.past,
+        dispersion.Series(counts.control_events, counts.control_trials, control),
+        dispersion.Series(counts.canary_events, counts.canary_trials, canary),
+        _kinds(evidence),
+    )
     log_e, usable = _tick_evidence(evidence, counts, outlook, canary, control)
     updates = _all_bounds(usable, evidence.first_bound)
     if paused is not None:
@@ -308,55 +309,3 @@ def _mean(log_sums: Array) -> Array:
     """The weighted mean over alternatives, kept below the largest float (JSON has no infinity)."""
     mean: Array = np.exp(np.minimum(log_sums, _LARGEST_LOG)) @ np.array(WEIGHTS)
     return mean
-
-
-# --- exported state -----------------------------------------------------------------------------
-
-
-def to_document(evidence: Evidence) -> dict[str, Any]:
-    """The state as plain JSON values; what is not finite becomes null. The specs are not in it."""
-    arrays = {name: getattr(evidence.past, name) for name in Past.__dataclass_fields__}
-    arrays |= {name: getattr(evidence, name) for name in _STATE}
-    return {
-        "format": FORMAT,
-        "alternatives": list(ALTERNATIVES),
-        "rules": [str(spec.key) for spec in evidence.specs],
-        **{name: _plain(array) for name, array in arrays.items()},
-    }
-
-
-def from_document(document: Mapping[str, Any], specs: Sequence[RuleSpec]) -> Evidence:
-    """The inverse of `to_document`, for the same specs. Raises BadDocument for anything else."""
-    fresh = start(specs)
-    expected = {"format": FORMAT, "alternatives": list(ALTERNATIVES), "rules": [str(spec.key) for spec in specs]}
-    for name, value in expected.items():
-        if document.get(name) != value:
-            raise BadDocument(
-                f"stored evidence: {name} is {document.get(name)!r:.80}, need {value!r:.80}; replay instead"
-            )
-    past = {name: _array(document, name, getattr(fresh.past, name), 0.0) for name in Past.__dataclass_fields__}
-    log_sums, excursions, since = (
-        _array(document, name, getattr(fresh, name), missing) for name, missing in _STATE.items()
-    )
-    return replace(fresh, past=Past(**past), log_sums=log_sums, excursions=excursions, since=since)
-
-
-# the rest of the state, and what null stands for
-_STATE = {"log_sums": -np.inf, "excursions": 0.0, "since": np.nan}
-
-
-def _plain(array: Array) -> list[Any]:
-    values: Any = array.astype(object)
-    values[~np.isfinite(array)] = None
-    plain: list[Any] = values.tolist()
-    return plain
-
-
-def _array(document: Mapping[str, Any], name: str, like: Array, missing: float) -> Array:
-    try:
-        values = np.array(document[name], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadDocument(f"stored evidence: {name} cannot be read ({error}); replay instead") from error
-    if values.shape != like.shape:
-        raise BadDocument(f"stored evidence: {name} has shape {values.shape}, need {like.shape}; replay instead")
-    return np.where(np.isnan(values), missing, values)

@@ -4,7 +4,7 @@ Errors come in clumps (retries, one broken tenant), and then an e-variable made 
 overstates. Dividing its logarithm by a dispersion phi >= 1.05 keeps it an e-variable for independent
 trials (Jensen) and makes it a measured approximation, not a theorem, for clumps.
 
-phi looks at *control* only, and only at ticks before the one it is used in::
+phi looks at *control*, and only at ticks before the one it is used in::
 
     D/M  = discounted sum of squared differences / the same expected of independent trials
     phi  = clip(1 + 1.5 (D/M - 1), 1.05, 30)
@@ -16,6 +16,10 @@ without the cap one incident common to both cohorts would blind the rule for an 
 
 Blocks are single ticks. `bursts: long` adds blocks of 10 and 60 ticks and takes the largest phi: it sees
 what lasts minutes, at a price in delay.
+
+A small control (a 99 % canary, or little traffic) has too few events to know its dispersion from. Where M
+is under 50 events the canary's own past makes up the difference: still only ticks before this one, and
+differences from tick to tick hardly notice a step.
 """
 
 from __future__ import annotations
@@ -40,13 +44,15 @@ COLD_PHI = 12.0
 _SLOPE = 1.5
 _CAP = 9.0
 _SMALLEST_SPREAD = 0.02
+# Expected events below which control's dispersion is topped up with the canary's.
+ENOUGH_EVENTS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """Control's past, as far as evidence needs it; arrays of (B,) or (B, blocks).
+class History:
+    """One cohort's past, as far as evidence needs it; arrays of (B,) or (B, blocks).
 
-    ``ticks`` counts the ticks of control seen, at most `WARM_TICKS` of which matter.
+    ``ticks`` counts the ticks seen, at most `WARM_TICKS` of which matter.
     """
 
     events: Array
@@ -66,6 +72,18 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """Both cohorts' histories, one row a bound."""
+
+    control: History
+    canary: History
+
+    @property
+    def size(self) -> int:
+        return self.control.size
+
+
+@dataclass(frozen=True, slots=True)
 class Outlook:
     """What was known before each tick, each (T, B): the share p_b*, phi, and whether the past was too short."""
 
@@ -76,7 +94,7 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Control's counts of T ticks, (T, B). ``seen`` marks those that are data; the others change nothing."""
+    """One cohort's counts of T ticks, (T, B). ``seen`` marks those that are data; the others change nothing."""
 
     events: Array
     trials: Array
@@ -92,42 +110,64 @@ class Kinds:
 
 
 def empty_past(bounds: int) -> Past:
+    return Past(_empty(bounds), _empty(bounds))
+
+
+def _empty(bounds: int) -> History:
     flat, blocks = (bounds,), (bounds, len(BLOCKS))
-    return Past(*(np.zeros(flat) for _ in range(3)), *(np.zeros(blocks) for _ in range(7)))
+    return History(*(np.zeros(flat) for _ in range(3)), *(np.zeros(blocks) for _ in range(7)))
 
 
 def select(past: Past, rows: npt.NDArray[np.intp]) -> Past:
-    return Past(*(getattr(past, field.name)[rows] for field in fields(Past)))
+    def part(history: History) -> History:
+        return History(*(getattr(history, field.name)[rows] for field in fields(History)))
+
+    return Past(part(past.control), part(past.canary))
 
 
 def concatenate(pasts: list[Past]) -> Past:
-    return Past(*(np.concatenate([getattr(past, field.name) for past in pasts]) for field in fields(Past)))
+    def whole(histories: list[History]) -> History:
+        return History(*(np.concatenate([getattr(h, field.name) for h in histories]) for field in fields(History)))
+
+    return Past(whole([past.control for past in pasts]), whole([past.canary for past in pasts]))
 
 
-def look_ahead(past: Past, series: Series, kinds: Kinds) -> tuple[Outlook, Past]:
-    """Walk over T ticks of control: what was known before each, and the past afterwards."""
-    seen = series.seen & (series.trials > 0)
-    series = Series(
-        np.where(seen, np.maximum(series.events, 0.0), 0.0),
-        np.where(seen, series.trials, 0.0),
-        seen,
-    )
-    share, past = _walk_share(past, series)
-    ticks_before = past.ticks + np.cumsum(seen, axis=0) - seen
-    past = replace(past, ticks=np.minimum(past.ticks + seen.sum(axis=0), float(WARM_TICKS)))
-    phi, past = _walk_blocks(past, 0, series, kinds.binomial)
-    if kinds.long.any():
-        for column in range(1, len(BLOCKS)):
-            block_phi, past = _walk_blocks(past, column, series, kinds.binomial)
-            phi = np.where(kinds.long, np.maximum(phi, block_phi), phi)
+def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tuple[Outlook, Past]:
+    """Walk over T ticks of both cohorts: what was known before each, and the past afterwards."""
+    control, canary = _cleaned(control), _cleaned(canary)
+    ticks_before = past.control.ticks + np.cumsum(control.seen, axis=0) - control.seen
+    share, of_control = _walk_share(past.control, control)
+    of_canary = past.canary
+    phi = np.full(share.shape, SMALLEST_PHI)
+    for column in range(len(BLOCKS) if kinds.long.any() else 1):
+        d, m, of_control = _walk_blocks(of_control, column, control, kinds.binomial)
+        d_canary, m_canary, of_canary = _walk_blocks(of_canary, column, canary, kinds.binomial)
+        of_blocks = _phi(d, m, d_canary, m_canary)
+        phi = np.where(kinds.long | (column == 0), np.maximum(phi, of_blocks), phi)
     warming_up = ticks_before < WARM_TICKS
     phi = np.where(warming_up, np.maximum(phi, COLD_PHI), phi)
-    return Outlook(share, phi, warming_up), past
+    return Outlook(share, phi, warming_up), Past(of_control, of_canary)
 
 
-def _walk_share(past: Past, series: Series) -> tuple[Array, Past]:
+def _phi(d: Array, m: Array, d_canary: Array, m_canary: Array) -> Array:
+    missing = np.maximum(ENOUGH_EVENTS - m, 0.0)
+    weight = np.divide(missing, m_canary, out=np.zeros_like(m), where=m_canary > 0)
+    weight = np.minimum(weight, 1.0)
+    d, m = d + weight * d_canary, m + weight * m_canary
+    ratio = np.divide(d, m, out=np.ones_like(d), where=m > 0)
+    return np.clip(1.0 + _SLOPE * (ratio - 1.0), SMALLEST_PHI, LARGEST_PHI)
+
+
+def _cleaned(series: Series) -> Series:
+    with np.errstate(invalid="ignore"):
+        seen = series.seen & (series.trials > 0)
+    events, trials = np.where(seen, series.events, 0.0), np.where(seen, series.trials, 0.0)
+    return Series(np.maximum(events, 0.0), trials, seen)
+
+
+def _walk_share(history: History, series: Series) -> tuple[Array, History]:
     """p_b* = (x + 1/2) / (n + 1) over the past, discounted 0.98 a tick: never 0 or 1, so never infinite evidence."""
-    x, n = past.events, past.trials
+    x, n = history.events, history.trials
     before = np.empty((2, *series.events.shape))
     discount = np.where(series.seen, SHARE_DISCOUNT, 1.0)
     for tick in range(len(series.events)):
@@ -135,14 +175,15 @@ def _walk_share(past: Past, series: Series) -> tuple[Array, Past]:
         x = x * discount[tick] + series.events[tick]
         n = n * discount[tick] + series.trials[tick]
     share = (np.minimum(before[0], before[1]) + 0.5) / (before[1] + 1.0)
-    return share, replace(past, events=x, trials=n)
+    ticks = np.minimum(history.ticks + series.seen.sum(axis=0), float(WARM_TICKS))
+    return share, replace(history, events=x, trials=n, ticks=ticks)
 
 
-def _walk_blocks(past: Past, column: int, series: Series, binomial: Mask) -> tuple[Array, Past]:
-    """What phi was before each tick for one size of blocks, (T, B)."""
-    blocks, past = _gather(past, column, series)
+def _walk_blocks(history: History, column: int, series: Series, binomial: Mask) -> tuple[Array, Array, History]:
+    """D and M before each tick for one size of blocks, each (T, B)."""
+    blocks, history = _gather(history, column, series)
     x, n, complete = blocks.events, blocks.trials, blocks.seen
-    x_before, n_before, past = _block_before(past, column, blocks)
+    x_before, n_before, history = _block_before(history, column, blocks)
     pair = complete & (n_before > 0)
     n, n_before = np.where(pair, n, 1.0), np.where(pair, n_before, 1.0)
     square = np.where(pair, (x * n_before - x_before * n) ** 2 / (2.0 * n * n_before), 0.0)
@@ -151,29 +192,29 @@ def _walk_blocks(past: Past, column: int, series: Series, binomial: Mask) -> tup
     expected = np.where(pair, 0.5 * (x + x_before) * spread, 0.0)
     ceiling = _CAP * np.maximum(expected, 1.0)
     discount = np.where(pair, DISPERSION_DISCOUNT ** BLOCKS[column], 1.0)
-    d, m = past.squares[:, column], past.expected[:, column]
-    ratio = np.empty(x.shape)
+    d, m = history.squares[:, column], history.expected[:, column]
+    before = np.empty((2, *x.shape))
     for tick in range(len(x)):
-        ratio[tick] = now = np.divide(d, m, out=np.ones_like(d), where=m > 0)
+        before[0, tick], before[1, tick] = d, m
+        now = np.divide(d, m, out=np.ones_like(d), where=m > 0)
         d = d * discount[tick] + np.minimum(square[tick], ceiling[tick] * np.maximum(now, 1.0))
         m = m * discount[tick] + expected[tick]
-    phi = np.clip(1.0 + _SLOPE * (ratio - 1.0), SMALLEST_PHI, LARGEST_PHI)
-    return phi, _with_columns(past, column, squares=d, expected=m)
+    return before[0], before[1], _with_columns(history, column, squares=d, expected=m)
 
 
-def _with_columns(past: Past, column: int, **values: Array) -> Past:
+def _with_columns(history: History, column: int, **values: Array) -> History:
     changed = {}
     for name, of_blocks in values.items():
-        changed[name] = getattr(past, name).copy()
+        changed[name] = getattr(history, name).copy()
         changed[name][:, column] = of_blocks
-    return replace(past, **changed)
+    return replace(history, **changed)
 
 
-def _gather(past: Past, column: int, series: Series) -> tuple[Series, Past]:
+def _gather(history: History, column: int, series: Series) -> tuple[Series, History]:
     """Sums of each block at the tick that completes it; ``seen`` of the result marks those ticks."""
     if BLOCKS[column] == 1:
-        return series, past
-    x, n, filled = past.block_events[:, column], past.block_trials[:, column], past.filled[:, column]
+        return series, history
+    x, n, filled = history.block_events[:, column], history.block_trials[:, column], history.filled[:, column]
     sums = np.empty((2, *series.events.shape))
     complete = np.zeros(series.events.shape, dtype=np.bool_)
     for tick in range(len(complete)):
@@ -181,23 +222,23 @@ def _gather(past: Past, column: int, series: Series) -> tuple[Series, Past]:
         sums[0, tick], sums[1, tick] = x, n
         complete[tick] = done = filled >= BLOCKS[column]
         x, n, filled = (np.where(done, 0.0, value) for value in (x, n, filled))
-    past = _with_columns(past, column, block_events=x, block_trials=n, filled=filled)
-    return Series(sums[0], sums[1], complete), past
+    history = _with_columns(history, column, block_events=x, block_trials=n, filled=filled)
+    return Series(sums[0], sums[1], complete), history
 
 
-def _block_before(past: Past, column: int, blocks: Series) -> tuple[Array, Array, Past]:
+def _block_before(history: History, column: int, blocks: Series) -> tuple[Array, Array, History]:
     """Events and trials of the complete block before each tick, (T, B)."""
     ticks = np.arange(len(blocks.seen), dtype=np.intp)[:, None]
     newest = np.maximum.accumulate(np.where(blocks.seen, ticks, -1), axis=0)
     # row t: the newest complete block at or before t - 1; one row more than there are ticks
-    index = np.concatenate([np.full((1, past.size), -1, dtype=np.intp), newest])
+    index = np.concatenate([np.full((1, history.size), -1, dtype=np.intp), newest])
 
     def at(values: Array, carried: Array) -> Array:
         if not len(values):
             return carried[None]
         return np.where(index >= 0, np.take_along_axis(values, np.maximum(index, 0), axis=0), carried)
 
-    events = at(blocks.events, past.last_events[:, column])
-    trials = at(blocks.trials, past.last_trials[:, column])
-    past = _with_columns(past, column, last_events=events[-1], last_trials=trials[-1])
-    return events[:-1], trials[:-1], past
+    events = at(blocks.events, history.last_events[:, column])
+    trials = at(blocks.trials, history.last_trials[:, column])
+    history = _with_columns(history, column, last_events=events[-1], last_trials=trials[-1])
+    return events[:-1], trials[:-1], history

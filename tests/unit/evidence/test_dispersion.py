@@ -13,11 +13,16 @@ from killswitch.evidence.dispersion import COLD_PHI, Kinds, Past, Series
 Array = npt.NDArray[np.float64]
 
 
+def series(events: Array, trials: float) -> Series:
+    return Series(events, np.full(events.shape, trials), np.ones(events.shape, dtype=np.bool_))
+
+
 def look(events: Array, trials: float = 1425.0, *, long: bool = False, past: Past | None = None) -> tuple[Array, Past]:
     width = events.shape[1]
     kinds = Kinds(np.zeros(width, dtype=np.bool_), np.full(width, long))
-    series = Series(events, np.full(events.shape, trials), np.ones(events.shape, dtype=np.bool_))
-    outlook, after = dispersion.look_ahead(past or dispersion.empty_past(width), series, kinds)
+    control = series(events, trials)
+    nobody = series(np.zeros(events.shape), 0.0)
+    outlook, after = dispersion.look_ahead(past or dispersion.empty_past(width), control, nobody, kinds)
     return outlook.phi, after
 
 
@@ -76,7 +81,25 @@ def test_the_share_of_a_silent_or_saturated_control_stays_inside_the_unit_interv
     for level in (0.0, 1425.0, 4000.0):
         events = np.full((500, 1), level)
         kinds = Kinds(np.ones(1, dtype=np.bool_), np.zeros(1, dtype=np.bool_))
-        series = Series(events, np.full(events.shape, 1425.0), np.ones(events.shape, dtype=np.bool_))
-        outlook, _ = dispersion.look_ahead(dispersion.empty_past(1), series, kinds)
+        both = series(events, 1425.0)
+        outlook, _ = dispersion.look_ahead(dispersion.empty_past(1), both, both, kinds)
         assert np.all((outlook.share > 0) & (outlook.share < 1))
         assert np.all(np.isfinite(outlook.phi))
+
+
+def test_a_control_too_small_to_show_its_bursts_borrows_the_canarys() -> None:
+    rng = np.random.default_rng(8)
+    control = series(rng.poisson(0.05, (800, 40)).astype(np.float64), 15.0)
+    canary = series(clumped(np.full((800, 40), 7.5), 8.0, rng), 1485.0)
+    kinds = Kinds(np.zeros(40, dtype=np.bool_), np.zeros(40, dtype=np.bool_))
+    outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
+    assert np.median(outlook.phi[-1]) > 10
+
+
+def test_a_control_that_shows_its_own_bursts_ignores_the_canarys() -> None:
+    rng = np.random.default_rng(9)
+    control = series(rng.poisson(14.0, (800, 40)).astype(np.float64), 1425.0)
+    canary = series(clumped(np.full((800, 40), 7.5), 8.0, rng), 75.0)
+    kinds = Kinds(np.zeros(40, dtype=np.bool_), np.zeros(40, dtype=np.bool_))
+    outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
+    assert outlook.phi[-1].max() < 1.6

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import xlogy
@@ -41,6 +41,7 @@ trials = st.floats(0.5, 1e6)
     n_c=trials,
     n_b=trials,
 )
+@settings(deadline=None)
 def test_the_projection_is_the_numerical_minimum_to_nine_digits(
     ratio: float, shift: float, share: float, excess: float, n_c: float, n_b: float
 ) -> None:

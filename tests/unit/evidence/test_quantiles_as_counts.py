@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch import histogram
@@ -25,6 +25,7 @@ increments = st.lists(st.integers(0, 500), min_size=6, max_size=6)
 
 
 @given(counts=increments, seconds=st.floats(0, 4))
+@settings(deadline=None)
 def test_requests_slower_than_an_edge_agree_with_the_histogram_arithmetic(counts: list[int], seconds: float) -> None:
     cumulative = np.cumsum(counts).astype(np.float64)
     expected = histogram.count_above(Buckets(tuple(EDGES), tuple(cumulative)), seconds)
@@ -32,6 +33,7 @@ def test_requests_slower_than_an_edge_agree_with_the_histogram_arithmetic(counts
 
 
 @given(counts=increments, share=st.floats(0.01, 0.99))
+@settings(deadline=None)
 def test_quantiles_agree_with_the_histogram_arithmetic(counts: list[int], share: float) -> None:
     buckets = Buckets(tuple(EDGES), tuple(np.cumsum(counts).astype(np.float64)))
     found = quantile_of(EDGES, np.array(buckets.counts), share)
@@ -53,6 +55,7 @@ def drawn(ticks: int, rng: np.random.Generator, requests: int) -> Array:
 
 
 @given(seed=st.integers(0, 1000), requests=st.sampled_from([0, 5, 300, 5000]))
+@settings(deadline=None, max_examples=30)
 def test_tau_uses_the_fewest_past_ticks_that_hold_two_thousand_requests_or_an_hour(seed: int, requests: int) -> None:
     control = drawn(140, np.random.default_rng(seed), requests)
     tau = tau_before(EDGES, control, 0.95, step=30.0)
@@ -73,6 +76,7 @@ def test_tau_does_not_move_with_the_tick_it_is_used_in() -> None:
 
 
 @given(seed=st.integers(0, 1000), requests=st.sampled_from([0, 5, 300, 5000]))
+@settings(deadline=None, max_examples=12)
 def test_tick_by_tick_and_in_one_replay_tau_is_the_same(seed: int, requests: int) -> None:
     control = drawn(130, np.random.default_rng(seed), requests)
     control[7] = np.nan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.evidence.detector import DAY
@@ -34,6 +34,7 @@ def test_a_shadow_stage_without_users_takes_nothing() -> None:
 
 
 @given(gaps=st.lists(st.floats(60, 3 * DAY), min_size=1, max_size=40))
+@settings(deadline=None)
 def test_no_ramp_pays_more_than_half_a_start_a_day(gaps: list[float]) -> None:
     times = np.cumsum([0.0, *gaps])
     stages = [StageEntry("custom", 0.1 * (i + 1), float(at)) for i, at in enumerate(times)]
@@ -55,6 +56,7 @@ def test_a_replay_that_does_not_reach_back_does_not_pay_again() -> None:
 
 
 @given(st.integers(1, 300))
+@settings(deadline=None, max_examples=20)
 def test_ticks_one_at_a_time_pay_each_head_start_once(length: int) -> None:
     ticks = 30.0 * np.arange(1, length + 1, dtype=np.float64)
     whole = head_starts_at(RAMP, ticks, 1, after=0.0)

@@ -1,0 +1,85 @@
+"""The traffic that broke earlier versions of the mathematics, small; bench/ has it in full.
+
+Everything is seeded, so a count here is a fact and not a chance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bench import hard_cases, scenarios
+from bench.false_trips import Cell, judge
+from bench.scenarios import AT_THE_LIMIT, ERROR, HEALTHY, LATENCY, REFUSAL, THUMBS, Canary, Scenario, Weather, World
+
+Array = npt.NDArray[np.float64]
+RUNS = 12
+TICKS = 1000
+BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
+CALM = BY_NAME["independent requests"]
+
+
+def tripped(world: World, scenario: Scenario, canary: Canary, ticks: int = TICKS) -> Array:
+    return judge(Cell(world, scenario, canary, RUNS, ticks))
+
+
+@pytest.mark.parametrize("canary", [HEALTHY, AT_THE_LIMIT], ids=lambda canary: canary.name)
+@pytest.mark.parametrize("scenario", scenarios.SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_canary_within_its_limits_is_not_tripped(scenario: Scenario, canary: Canary) -> None:
+    assert not np.isfinite(tripped(World(), scenario, canary)).any()
+
+
+@pytest.mark.parametrize("percent", [50.0, 99.0])
+def test_a_large_canary_beside_a_small_control_is_not_tripped(percent: float) -> None:
+    for scenario in (CALM, BY_NAME["outages of 95 and 99 %"], BY_NAME["clumps of 8"]):
+        assert not np.isfinite(tripped(World(50.0, percent), scenario, AT_THE_LIMIT)).any()
+
+
+def test_a_canary_thirty_percent_slower_in_a_common_slow_down_is_not_tripped() -> None:
+    slower = Canary("1.3 x", {}, lambda slow: np.full(slow.shape, 1.3))
+    assert not np.isfinite(tripped(World(), BY_NAME["a slow-down of 3x"], slower)).any()
+
+
+def test_after_a_common_outage_a_canary_that_fails_alone_is_tripped_within_minutes() -> None:
+    def outage(ticks: npt.NDArray[np.intp], _runs: int, _rng: np.random.Generator) -> Weather:
+        fair = scenarios.fair(len(ticks))
+        level = np.where((ticks >= 100) & (ticks < 400), 0.95, np.nan)[:, None]
+        return Weather(fair.traffic, fair.events, fair.flicker, fair.slowness, level)
+
+    alone = Canary("fails alone", {ERROR: lambda p, _: np.maximum(p, 0.95)}, onset=400)
+    first = tripped(World(), Scenario("outage", outage), alone, 500)[:, ERROR]
+    assert np.all((first >= 400) & (first < 410))
+
+
+@pytest.mark.parametrize(
+    ("rule", "canary"),
+    [
+        (ERROR, Canary("errors", {ERROR: lambda p, _: np.full(p.shape, 0.1)}, onset=120)),
+        (LATENCY, Canary("slow", {}, lambda slow: np.full(slow.shape, 2.0), onset=120)),
+        (REFUSAL, Canary("refuses", {REFUSAL: lambda p, _: np.full(p.shape, 0.2)}, onset=120)),
+        (THUMBS, Canary("disliked", {THUMBS: lambda p, _: np.full(p.shape, 0.05)}, onset=120)),
+    ],
+    ids=["errors", "latency", "refusals", "thumbs-down"],
+)
+def test_a_regression_an_hour_in_is_tripped_by_its_own_rule_within_ten_minutes(rule: int, canary: Canary) -> None:
+    first = tripped(World(), CALM, canary, 160)
+    assert np.all((first[:, rule] >= 120) & (first[:, rule] < 140))
+    others = np.delete(first, rule, axis=1)
+    assert not np.isfinite(others).any()
+
+
+def test_one_users_retry_storm_does_not_trip_on_judged_requests() -> None:
+    assert hard_cases.trips_of("a retry storm, judged requests", RUNS) == 0
+
+
+def test_one_users_retry_storm_does_trip_on_plain_counters_and_the_docs_say_so() -> None:
+    assert hard_cases.trips_of("a retry storm, plain counters", RUNS) > RUNS // 2
+
+
+def test_late_feedback_after_the_percent_was_lowered_does_not_trip() -> None:
+    assert hard_cases.trips_of("50 to 5 % with late feedback", RUNS) == 0
+
+
+def test_without_its_delay_stated_late_feedback_would_trip() -> None:
+    assert hard_cases.trips_of("50 to 5 % with late feedback, delay not stated", RUNS) > RUNS // 2
