@@ -66,13 +66,14 @@ class Child:
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.running:
-                raise Unavailable(f"{self.name} ended at once; its last words: {self._last_words()}")
+                ended = f"{self.name} ended at once, exit code {self._process.returncode}"
+                raise Unavailable(f"{ended}; its last words: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"{self.name} was not ready within {seconds:g} s; its log: {self._last_words()}")
             time.sleep(_POLL)
 
     def stop(self) -> int:
-        """End it and wait for that; its exit code (negative: the signal). Harmless when it has ended."""
+        """End it and wait for that; its exit code, 128 + n for a signal n. Harmless when it has ended."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()

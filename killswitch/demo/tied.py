@@ -64,7 +64,8 @@ def _end(child: subprocess.Popen[bytes]) -> int:
             child.wait(GRACE)
         except subprocess.TimeoutExpired:
             child.kill()
-    return child.wait()
+    code = child.wait()
+    return code if code >= 0 else 128 - code  # as a shell says it
 
 
 if __name__ == "__main__":
