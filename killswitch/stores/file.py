@@ -72,9 +72,12 @@ class FileReader:
             self._content = content
             self._revision += 1
         documents = {} if content is None else dict(_documents(content, names, self._path))
-        for name, value in documents.items():
-            if self._changed_at.get(name, (None, 0))[0] != value:
-                self._changed_at[name] = (value, self._revision)
+        before = self._changed_at
+        # what was gone for a while has changed, even if it comes back the same
+        self._changed_at = {
+            name: before[name] if name in before and before[name][0] == value else (value, self._revision)
+            for name, value in documents.items()
+        }
         return documents
 
     def _read_file(self) -> bytes | None:

@@ -43,15 +43,18 @@ class PollingWatch:
         self._closed = threading.Event()
         self._after = after
         self._present: bool | None = None  # not known: the first look tells
+        self._look = threading.Event()  # whatever the stamp says
+        self._look.set()
 
     def __iter__(self) -> Iterator[WatchEvent]:
-        seen: object = object()  # differs from every stamp
+        seen: object = None
         broken = False
         yield Connected(self._after)
         while not self._closed.is_set():
             try:
                 stamp = self._stamp()
-                if broken or stamp != seen:
+                if broken or self._look.is_set() or stamp != seen:
+                    self._look.clear()
                     yield from self._changes()
                     seen = stamp  # taken before the read: a change in between is looked at again
                 if broken:
@@ -68,6 +71,7 @@ class PollingWatch:
     def restart(self, after: int) -> None:
         self._after = after
         self._present = None
+        self._look.set()  # what it had seen may have gone and come back since
 
     def close(self) -> None:
         self._closed.set()
