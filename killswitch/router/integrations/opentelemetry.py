@@ -1,0 +1,83 @@
+"""The cohort schema as OpenTelemetry instruments, for services whose metrics leave through a collector.
+
+::
+
+    metrics = CohortMetrics(router, instruments=OpenTelemetryInstruments(meter_provider.get_meter("copilot")))
+
+The names are such that a Prometheus exporter, or a collector's, arrives at exactly the names the rules read:
+``llm_requests`` becomes ``llm_requests_total``; ``llm_latency_ms`` carries its unit in its name and no
+unit beside it, because an exporter would append that to the name. Counters exist at 0 from the start; a
+histogram of OpenTelemetry cannot be, so the latency of a new model appears with its first request. A delta
+temporality would lose the zeros: use cumulative, the default. `CohortMetrics` declares new models when
+the flag changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opentelemetry.metrics import Counter, Histogram, Meter
+
+from killswitch.model import Cohort
+from killswitch.router.instruments import LATENCY_BUCKETS_MS, TOKEN_BUCKETS
+from killswitch.router.outcomes import Outcome
+
+
+class OpenTelemetryInstruments:
+    """Satisfies `killswitch.router.instruments.Instruments` on ``meter``."""
+
+    def __init__(self, meter: Meter) -> None:
+        def counters(kind: str, text: str) -> tuple[Counter, Counter]:
+            return meter.create_counter(f"llm_{kind}", description=text), meter.create_counter(
+                f"llm_judged_{kind}", description=f"{text}, judged ones only"
+            )
+
+        def histogram(name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
+            return meter.create_histogram(name, description=text, explicit_bucket_boundaries_advisory=bounds)
+
+        self.requests = counters("requests", "Requests to a model, by cohort and how they ended")
+        self.refusals = counters("refusals", "Requests that the model refused to answer")
+        self.thumbs_down = counters("thumbs_down", "Answers that their user disliked")
+        text = "Milliseconds from a request to the end of its answer, however it ended"
+        self.latency = (
+            histogram("llm_latency_ms", text, LATENCY_BUCKETS_MS),
+            histogram("llm_judged_latency_ms", f"{text}, judged ones only", LATENCY_BUCKETS_MS),
+        )
+        self.completion_tokens = histogram("llm_completion_tokens", "Tokens that the model wrote", TOKEN_BUCKETS)
+
+    def series(self, cohort: Cohort, model: str) -> _OpenTelemetrySeries:
+        return _OpenTelemetrySeries(self, cohort, model)
+
+    def before_scrape(self, declare: Callable[[], None]) -> None:
+        """Nothing: an exporter does not say when it reads."""
+
+
+class _OpenTelemetrySeries:
+    __slots__ = ("_by_outcome", "_instruments", "_labels")
+
+    def __init__(self, instruments: OpenTelemetryInstruments, cohort: Cohort, model: str) -> None:
+        self._instruments = instruments
+        self._labels = {"model": model, "cohort": cohort.value}
+        self._by_outcome = {outcome: {**self._labels, "outcome": outcome.value} for outcome in Outcome}
+        for requests in instruments.requests:
+            for labels in self._by_outcome.values():
+                requests.add(0, labels)
+        for counter in (*instruments.refusals, *instruments.thumbs_down):
+            counter.add(0, self._labels)
+
+    def ended(self, outcome: Outcome, milliseconds: float, *, judged: bool) -> None:
+        for requests in self._instruments.requests[: 1 + judged]:
+            requests.add(1, self._by_outcome[outcome])
+        for latency in self._instruments.latency[: 1 + judged]:
+            latency.record(milliseconds, self._labels)
+
+    def refused(self, *, judged: bool) -> None:
+        for refusals in self._instruments.refusals[: 1 + judged]:
+            refusals.add(1, self._labels)
+
+    def tokens(self, count: int) -> None:
+        self._instruments.completion_tokens.record(count, self._labels)
+
+    def thumbs_down(self, *, judged: bool) -> None:
+        for thumbs in self._instruments.thumbs_down[: 1 + judged]:
+            thumbs.add(1, self._labels)
