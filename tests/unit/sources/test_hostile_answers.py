@@ -380,12 +380,14 @@ def spoiled(document: Any, luck: random.Random) -> bytes:
             case 0:
                 del part[key]
             case 1 if isinstance(part, list):
-                part.append(part[key])
+                part.append(copy.deepcopy(part[key]))
             case 2 if isinstance(part, dict):
-                part[luck.choice(["le", "metric", "value", "values", "warnings", "pod", "data"])] = part[key]
+                part[luck.choice(["le", "metric", "value", "values", "warnings", "pod", "data"])] = copy.deepcopy(
+                    part[key]
+                )
             case _:
-                part[key] = luck.choice(JUNK)
-    body = bytearray(json.dumps(copy.deepcopy(document)).encode())
+                part[key] = copy.deepcopy(luck.choice(JUNK))
+    body = bytearray(json.dumps(document).encode())
     match luck.randrange(6):
         case 0:
             del body[luck.randrange(len(body)) :]
