@@ -79,10 +79,10 @@ class PollingWatch:
     def _changes(self) -> Iterator[WatchEvent]:
         view = self._reader.read((self._name,))
         item = view.items.get(self._name)
-        if item is None and self._present is not False:
-            if view.revision > self._after:
-                yield Change(self._name, None, view.revision)
-        elif item is not None and item.mod_revision > self._after:
+        after, was_present = self._after, self._present
+        # before handing anything on: `restart` may be called meanwhile, and must not be undone
+        self._after, self._present = max(after, view.revision), item is not None
+        if item is None and was_present is not False and view.revision > after:
+            yield Change(self._name, None, view.revision)
+        elif item is not None and item.mod_revision > after:
             yield Change(self._name, item, item.mod_revision)
-        self._present = item is not None
-        self._after = max(self._after, view.revision)
