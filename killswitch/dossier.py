@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from killswitch import evidence as ev
 from killswitch.case import Case
 from killswitch.evidence.evariables import Array
-from killswitch.evidence.quantiles import TAU_SECONDS
+from killswitch.evidence.quantiles import TAU_SECONDS, tau_before, tau_next
 from killswitch.model import Buckets, Counts, Decide, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Range, Readings, Want
 from killswitch.wording import duration_in_words
@@ -52,16 +52,20 @@ class View:
 
 @dataclass(slots=True)
 class _Entry:
-    """One row of the arrays: a rule, or one side of a rollout's traffic split."""
+    """One row of the arrays: a rule, or one side of a rollout's traffic split.
+
+    ``percent`` is the flag's when the split was begun. ``control_past``: control's cumulative
+    histograms of the last hour's ticks, oldest first, (P, K).
+    """
 
     case: Case
     rule: Rule | None
     spec: ev.RuleSpec
+    percent: float = 0.0
     twin: bool = False
     edges: tuple[float, ...] = ()
-    tau_past: list[tuple[float, ...]] = field(default_factory=list)
+    control_past: Array | None = None
     problem: Unreadable | None = None
-    unplaced: Unreadable | None = None
     updated_at: float | None = None
     # head starts up to here have been paid or were dropped for good
     paid_until: float = -math.inf
@@ -81,6 +85,7 @@ class _Group:
     tally: Array
     since: Array
     warming: Array
+    values: Array
 
 
 class Dossier:
@@ -128,7 +133,7 @@ class Dossier:
             counts = self._counts(group, ticks, past, settle=False)
             group.evidence = ev.warm_up(group.evidence, counts.control_events, counts.control_trials)
             for entry in entries:
-                entry.problem = entry.unplaced = None
+                entry.problem = None
         sides = [side for case in cases for side in _split_entries(case)]
         self._groups.append(_joined([group, _new_group(at, sides)]) if sides else group)
         self._index()
@@ -212,7 +217,7 @@ class Dossier:
         since = float(group.since[row])
         sums = group.tally[row, best]
         return View(
-            value=float(group.evidence.value[row]),
+            value=float(group.values[row]),
             needed=float(group.evidence.needed[row]),
             since=since if math.isfinite(since) else None,
             events_canary=float(sums[0]),
@@ -228,7 +233,7 @@ class Dossier:
         """Whether the canary's share of requests is nowhere near the flag's percent."""
         for side in ("too_little", "too_much"):
             place = self._where.get((rollout, side))
-            if place is not None and place[0].evidence.value[place[1]] >= place[0].evidence.needed[place[1]]:
+            if place is not None and place[0].values[place[1]] >= place[0].evidence.needed[place[1]]:
                 return True
         return False
 
@@ -272,19 +277,14 @@ class Dossier:
 
     def _renew_splits(self, group: _Group) -> None:
         """A changed percent is another hypothesis about the split: begin that one anew."""
-        kept: dict[str, list[ev.RuleSpec]] = {}
-        cases: dict[str, Case] = {}
-        for entry in group.entries:
-            cases[entry.rollout] = entry.case
-            if entry.rule is None:
-                kept.setdefault(entry.rollout, []).append(entry.spec)
-        wanted = {name: _split_entries(case) for name, case in cases.items()}
-        changed = {name for name, sides in wanted.items() if [side.spec for side in sides] != kept.get(name, [])}
+        cases = {entry.rollout: entry.case for entry in group.entries}
+        kept = {entry.rollout: entry.percent for entry in group.entries if entry.rule is None}
+        changed = {name for name, case in cases.items() if kept.get(name, 0.0) != _splittable(case.flag.canary_percent)}
         if not changed:
             return
         rest = _filtered(group, lambda entry: entry.rule is not None or entry.rollout not in changed)
         assert rest is not None
-        sides = [side for name in sorted(changed) for side in wanted[name]]
+        sides = [side for name in sorted(changed) for side in _split_entries(cases[name])]
         _become(group, _joined([rest, _new_group(group.until, sides)]) if sides else rest)
         self._index()
 
@@ -319,7 +319,7 @@ class Dossier:
         older = since < times[0] - self.step * 0.5
         within = sums[-1][:, None, :] - np.take_along_axis(sums[:, :, None, :], began[None, :, :, None], axis=0)[0]
         group.tally = np.where(older[:, :, None], group.tally + sums[-1][:, None, :], within)
-        group.since, group.warming = trace.since[-1], trace.warming_up[-1]
+        group.since, group.warming, group.values = trace.since[-1], trace.warming_up[-1], trace.evidence[-1]
         for row, entry in enumerate(group.entries):
             moved = np.flatnonzero(trace.updated[:, row])
             if moved.size:
@@ -333,21 +333,31 @@ class Dossier:
         self, group: _Group, ticks: Sequence[float], readings: Mapping[float, Readings], *, settle: bool
     ) -> ev.TickCounts:
         """Counts (T, B). ``settle``: this is judged, so twins are adopted and problems noted."""
-        columns: list[tuple[Array, Array, Array, Array]] = []
+        columns: list[_Columns] = []
         nothing: Readings = {}
         series = [readings.get(tick, nothing) for tick in ticks]
+        judged: dict[str, Sequence[Reading | None]] = {}
+        slow: dict[tuple[object, ...], list[_Slow]] = {}
         for entry in group.entries:
             if entry.rule is None:
-                columns.append(_split_column(entry, series, group))
+                columns += _split_column(entry, judged.get(entry.rollout, ()), len(ticks))
+                continue
+            chosen = [self._chosen(entry, at, settle=settle) for at in series]
+            judged.setdefault(entry.rollout, chosen)
+            if isinstance(entry.rule.signal, QuantileSignal):
+                pending = self._prepared(entry, chosen, len(columns))
+                slow.setdefault((entry.edges, entry.rule.signal.quantile, entry.spec.bounds), []).append(pending)
+                columns += [_NOTHING] * len(entry.spec.bounds)
             else:
-                chosen = [self._chosen(entry, at, settle=settle) for at in series]
-                if isinstance(entry.rule.signal, QuantileSignal):
-                    columns += self._slow(entry, chosen)
-                else:
-                    columns += [_plain(chosen)] * len(entry.spec.bounds)
-                entry.problem = _problem(chosen[-1]) or entry.unplaced
-        stacked = [np.stack([column[i] for column in columns], axis=1) for i in range(4)]
-        return ev.TickCounts(*stacked)
+                columns += [_plain(chosen)] * len(entry.spec.bounds)
+            entry.problem = _problem(chosen[-1])
+        for alike in slow.values():
+            _count_slow(alike, columns, self.step)
+        values = np.full((4, len(ticks), len(columns)), np.nan)
+        for index, column in enumerate(columns):
+            if column is not _NOTHING:
+                values[:, :, index] = column
+        return ev.TickCounts(*values)
 
     def _chosen(self, entry: _Entry, readings: Readings, *, settle: bool) -> Reading | None:
         assert entry.rule is not None
@@ -361,36 +371,20 @@ class Dossier:
         warm = not settle and not isinstance(twin.control, Unreadable)
         return twin if entry.twin or warm else plain
 
-    def _slow(self, entry: _Entry, chosen: Sequence[Reading | None]) -> list[tuple[Array, Array, Array, Array]]:
-        """Histograms as events "slower than an edge", with tau from control's past hour."""
-        assert entry.rule is not None
-        assert isinstance(entry.rule.signal, QuantileSignal)
+    def _prepared(self, entry: _Entry, chosen: Sequence[Reading | None], first_column: int) -> _Slow:
+        """Both cohorts' histograms of a block, and control's windows from which each tick's tau comes."""
         edges = _common_edges(chosen) or entry.edges
-        if len(edges) < 2:
-            blank = np.full(len(chosen), np.nan)
-            return [(blank, blank, blank, blank)] * len(entry.spec.bounds)
         if edges != entry.edges:
             # another bucket layout: an hour of the old one cannot be compared with it
-            entry.edges, entry.tau_past = edges, []
+            entry.edges, entry.control_past = edges, None
         canary = np.array([_cumulative(reading.canary if reading else None, edges) for reading in chosen])
         control = np.array([_cumulative(reading.control if reading else None, edges) for reading in chosen])
-        known, reach = len(entry.tau_past), math.ceil(TAU_SECONDS / self.step)
-        past = np.concatenate([np.array(entry.tau_past).reshape(known, len(edges)), control])
-        limits = np.array(edges)
-        tau = ev.tau_before(limits, past, entry.rule.signal.quantile, step=self.step)[known:]
-        entry.tau_past = [tuple(row) for row in past[-reach:].tolist()]
-        columns = []
-        entry.unplaced = None
-        for bound in entry.spec.bounds:
-            slow_canary, slow_control = ev.slow_counts(bound, limits, canary, control, tau)
-            placed = np.isfinite(slow_canary) & np.isfinite(slow_control)
-            if not placed[-1] and np.isfinite(canary[-1, -1]) and np.isfinite(control[-1, -1]):
-                entry.unplaced = _unplaced(entry, bound, has_past=len(past) > 1)
-            slow_canary, trials_canary, slow_control, trials_control = (
-                np.where(placed, side, np.nan) for side in (slow_canary, canary[:, -1], slow_control, control[:, -1])
-            )
-            columns.append((slow_canary, trials_canary, slow_control, trials_control))
-        return columns
+        past = entry.control_past
+        reach = math.ceil(TAU_SECONDS / self.step)
+        if past is None:
+            past = np.full((reach, len(edges)), np.nan)
+        entry.control_past = np.concatenate([past, control])[-reach:]
+        return _Slow(entry, first_column, canary, control, past)
 
 
 # --- entries and groups -------------------------------------------------------------------------
@@ -412,14 +406,16 @@ def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:
 
 def _split_entries(case: Case) -> list[_Entry]:
     """The two sides of the rollout's traffic split; none where there is nothing to split or to count."""
-    percent = case.flag.canary_percent
-    if not 0.0 < percent < 100.0 or not _trial_rules(case):
+    percent = _splittable(case.flag.canary_percent)
+    if not percent:
         return []
-    return [_Entry(case, None, spec) for spec in ev.split_rules((case.rollout.name, SPLIT), percent, SPLIT_ALPHA)]
+    specs = ev.split_rules((case.rollout.name, SPLIT), percent, SPLIT_ALPHA)
+    return [_Entry(case, None, spec, percent=percent) for spec in specs]
 
 
-def _trial_rules(case: Case) -> list[Rule]:
-    return [rule for rule, _ in _specs(case)]
+def _splittable(percent: float) -> float:
+    """The percent, or 0 where everybody is in one cohort."""
+    return percent if 0.0 < percent < 100.0 else 0.0
 
 
 def _side(entry: _Entry) -> object:
@@ -436,6 +432,7 @@ def _new_group(until: float, entries: list[_Entry]) -> _Group:
         np.zeros((*fresh.log_sums.shape, 4)),
         np.full(len(entries), np.nan),
         np.ones(len(entries), dtype=np.bool_),
+        np.zeros(len(entries)),
     )
 
 
@@ -454,6 +451,7 @@ def _filtered(group: _Group, wanted: object) -> _Group | None:
         group.tally[rows],
         group.since[rows],
         group.warming[rows],
+        group.values[rows],
     )
 
 
@@ -467,12 +465,13 @@ def _joined(groups: Sequence[_Group]) -> _Group:
         np.concatenate([group.tally for group in groups]),
         np.concatenate([group.since for group in groups]),
         np.concatenate([group.warming for group in groups]),
+        np.concatenate([group.values for group in groups]),
     )
 
 
 def _become(group: _Group, other: _Group) -> None:
     group.entries, group.evidence = other.entries, other.evidence
-    group.tally, group.since, group.warming = other.tally, other.since, other.warming
+    group.tally, group.since, group.warming, group.values = other.tally, other.since, other.warming, other.values
 
 
 # --- measurements as numbers --------------------------------------------------------------------
@@ -488,13 +487,62 @@ def _pair(measurement: Measurement | None) -> tuple[float, float]:
             return math.nan, math.nan
 
 
-def _plain(chosen: Sequence[Reading | None]) -> tuple[Array, Array, Array, Array]:
+_Values = Sequence[float] | Array
+_Columns = tuple[_Values, _Values, _Values, _Values]
+_NOTHING: _Columns = ((), (), (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    """A quantile rule's block: histograms (T, K) of both cohorts, and control's of the hour before, (P, K)."""
+
+    entry: _Entry
+    first_column: int
+    canary: Array
+    control: Array
+    past: Array
+
+    def tau(self, edges: Array, quantile: float, step: float) -> Array:
+        """Control's quantile before each tick of the block, (T,)."""
+        return tau_before(edges, np.concatenate([self.past, self.control]), quantile, step=step)[len(self.past) :]
+
+
+def _count_slow(alike: Sequence[_Slow], columns: list[_Columns], step: float) -> None:
+    """Histograms as events "slower than an edge", for all rules of one bucket layout, quantile and set of bounds."""
+    entry = alike[0].entry
+    assert entry.rule is not None
+    assert isinstance(entry.rule.signal, QuantileSignal)
+    if len(entry.edges) < 2:
+        return
+    edges, ticks = np.array(entry.edges), len(alike[0].canary)
+    canary, control = np.concatenate([one.canary for one in alike]), np.concatenate([one.control for one in alike])
+    quantile = entry.rule.signal.quantile
+    if ticks == 1:  # all rules of the daemon's tick at once
+        tau = tau_next(edges, np.stack([one.past for one in alike]), quantile)
+    else:
+        tau = np.concatenate([one.tau(edges, quantile, step) for one in alike])
+    for number, bound in enumerate(entry.spec.bounds):
+        slow_canary, slow_control = ev.slow_counts(bound, edges, canary, control, tau)
+        placed = np.isfinite(slow_canary) & np.isfinite(slow_control)
+        sides = [
+            np.where(placed, side, np.nan).reshape(len(alike), ticks)
+            for side in (slow_canary, canary[:, -1], slow_control, control[:, -1])
+        ]
+        counted = np.isfinite(canary[:, -1]) & np.isfinite(control[:, -1])
+        expected = counted & ~placed & (np.isfinite(tau) | (not bound.needs_tau))
+        for index, one in enumerate(alike):
+            columns[one.first_column + number] = (sides[0][index], sides[1][index], sides[2][index], sides[3][index])
+            if expected[(index + 1) * ticks - 1]:
+                one.entry.problem = one.entry.problem or _saturated(one.entry)
+
+
+def _plain(chosen: Sequence[Reading | None]) -> _Columns:
     rows = [
         (*_pair(reading.canary), *_pair(reading.control)) if reading is not None else (math.nan,) * 4
         for reading in chosen
     ]
-    array = np.array(rows, dtype=np.float64)
-    return array[:, 0], array[:, 1], array[:, 2], array[:, 3]
+    first, second, third, fourth = zip(*rows, strict=True)
+    return first, second, third, fourth
 
 
 def _cumulative(measurement: Measurement | None, edges: tuple[float, ...]) -> tuple[float, ...]:
@@ -526,39 +574,31 @@ def _problem(reading: Reading | None) -> Unreadable | None:
     return None
 
 
-def _unplaced(entry: _Entry, bound: ev.Bound, *, has_past: bool) -> Unreadable | None:
-    """Why a histogram's tail cannot be counted: its edge lies beyond the last bucket, or control has no past yet."""
-    if bound.needs_tau and not has_past:
-        return None
+def _saturated(entry: _Entry) -> Unreadable:
     last = duration_in_words(entry.edges[-2])
     return Unreadable(
         Reason.SATURATED, f"the limit lies above the histogram's last bucket ({last}); add larger buckets"
     )
 
 
-def _split_column(entry: _Entry, series: Sequence[Readings], group: _Group) -> tuple[Array, Array, Array, Array]:
-    """One side of the split from the first rule that has trials: absent canary traffic is traffic of zero."""
-    rules = _trial_rules(entry.case)
-    twins = {e.rule.name for e in group.entries if e.rollout == entry.rollout and e.rule is not None and e.twin}
-    rows: list[tuple[float, float]] = []
-    for readings in series:
-        row = (math.nan, math.nan)
-        for rule in rules:
-            part = STEP_TWIN if rule.name in twins else STEP
-            reading = readings.get((entry.rollout, rule.name, part))
-            if reading is None or isinstance(reading.control, Unreadable):
-                continue
-            absent = isinstance(reading.canary, Unreadable) and reading.canary.reason is Reason.NO_DATA
-            canary = 0.0 if absent else _pair(reading.canary)[1]
-            row = (canary, _pair(reading.control)[1])
-            break
-        rows.append(row)
+def _split_column(entry: _Entry, chosen: Sequence[Reading | None], ticks: int) -> list[_Columns]:
+    """One side of the split, from the rollout's first rule: absent canary traffic is traffic of zero."""
+    rows = [_trials(reading) for reading in chosen] or [(math.nan, math.nan)] * ticks
     array = np.array(rows, dtype=np.float64)
     counts = ev.split_counts(array[:, 0], array[:, 1])
-    column = 0 if _side(entry) == "too_little" else 1
-    return (
-        counts.canary_events[:, column],
-        counts.canary_trials[:, column],
-        counts.control_events[:, column],
-        counts.control_trials[:, column],
-    )
+    side = 0 if _side(entry) == "too_little" else 1
+    return [
+        (
+            counts.canary_events[:, side].tolist(),
+            counts.canary_trials[:, side].tolist(),
+            counts.control_events[:, side].tolist(),
+            counts.control_trials[:, side].tolist(),
+        )
+    ]
+
+
+def _trials(reading: Reading | None) -> tuple[float, float]:
+    if reading is None or isinstance(reading.control, Unreadable):
+        return math.nan, math.nan
+    absent = isinstance(reading.canary, Unreadable) and reading.canary.reason is Reason.NO_DATA
+    return 0.0 if absent else _pair(reading.canary)[1], _pair(reading.control)[1]
