@@ -1,0 +1,96 @@
+"""What a number, an absence or a failure means for a want; the same for every source."""
+
+from __future__ import annotations
+
+import pytest
+
+from killswitch.model import Cohort, Counts, Matcher, Measurement, RatioSignal, Reason, Selector, Unreadable
+from killswitch.sources import Range, Want
+from killswitch.sources.plan import Ask, Ranges, Shape, Sum
+from killswitch.sources.readings import Assembly, Column, Point
+
+COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
+DOWN = Unreadable(Reason.SOURCE_DOWN, "down")
+
+
+def read(
+    events: list[Point],
+    trials: list[Point],
+    recent: list[Point],
+    *,
+    seen: Point = None,
+    kind: Range = Range.WINDOW,
+    absent_is_zero: bool = False,
+    same_metric: bool = False,
+) -> list[Measurement]:
+    """The canary's measurements, tick by tick, when both cohorts are answered alike."""
+    name = "trials_total" if same_metric else "events_total"
+    failed = Selector(name, (Matcher("outcome", "!=", "ok"),))
+    signal = RatioSignal((failed,), (Selector("trials_total"),))
+    assembly = Assembly([Want("r", "e", "w", signal, COHORTS, 30.0, kind, absent_is_zero)], Ranges(15.0))
+
+    def column(ask: Ask) -> Column:
+        assert isinstance(ask, Sum)
+        if ask.shape is Shape.RECENT:
+            return recent
+        return events if len(ask.selector.matchers) == 2 else trials
+
+    answers = {ask: column(ask) for ask in assembly.asks}
+    doubts = assembly.doubts(answers, len(trials))
+    looked_up: dict[Ask, Column] = {ask: [seen] for ask in doubts}
+    return [reading["r", "e", "w"].canary for reading in assembly.readings(answers, looked_up, len(trials))]
+
+
+def reason(measurement: Measurement) -> Reason | None:
+    return measurement.reason if isinstance(measurement, Unreadable) else None
+
+
+@pytest.mark.parametrize(
+    ("event", "trial", "recent", "expected"),
+    [
+        (5.0, 100.0, 2.0, None),
+        (None, None, None, Reason.NO_DATA),
+        (5.0, 100.0, 0.0, Reason.STALE),
+        (5.0, 100.0, None, Reason.STALE),
+        (None, None, 0.0, Reason.STALE),
+        (DOWN, 100.0, 2.0, Reason.SOURCE_DOWN),
+        (5.0, DOWN, 2.0, Reason.SOURCE_DOWN),
+        (5.0, 100.0, DOWN, Reason.SOURCE_DOWN),
+        (float("nan"), 100.0, 2.0, Reason.NUMERIC),
+        (5.0, float("inf"), 2.0, Reason.NUMERIC),
+        (-1.0, 100.0, 2.0, Reason.NUMERIC),
+    ],
+)
+def test_a_number_counts_when_it_is_there_fresh_and_possible(
+    event: Point, trial: Point, recent: Point, expected: Reason | None
+) -> None:
+    assert reason(read([event], [trial], [recent])[0]) is expected
+
+
+def test_series_of_which_none_is_complete_are_a_gap_in_a_step_alone() -> None:
+    assert reason(read([None], [None], [2.0], kind=Range.STEP)[0]) is Reason.GAP
+    assert reason(read([None], [None], [2.0])[0]) is Reason.NO_DATA
+
+
+def test_an_absent_event_counter_is_zero_once_it_was_seen_and_not_before() -> None:
+    trials: list[Point] = [100.0] * 4
+    found = read([None, None, 3.0, None], trials, [2.0] * 4)
+    assert [reason(each) for each in found[:2]] == [Reason.NEVER_SEEN] * 2
+    assert found[2:] == [Counts(3.0, 100.0), Counts(0.0, 100.0)]
+    assert read([None] * 4, trials, [2.0] * 4, seen=7.0) == [Counts(0.0, 100.0)] * 4
+
+
+def test_a_counter_known_by_its_trials_or_said_to_be_zero_needs_no_look_up() -> None:
+    assert read([None], [100.0], [2.0], same_metric=True) == [Counts(0.0, 100.0)]
+    assert read([None], [100.0], [2.0], absent_is_zero=True) == [Counts(0.0, 100.0)]
+
+
+def test_a_look_up_that_failed_is_its_own_reason() -> None:
+    assert reason(read([None], [100.0], [2.0], seen=DOWN)[0]) is Reason.SOURCE_DOWN
+
+
+def test_a_step_that_is_no_multiple_of_the_scrape_interval_is_never_asked() -> None:
+    signal = RatioSignal((Selector("a"),), (Selector("b"),))
+    assembly = Assembly([Want("r", "e", "w", signal, COHORTS, 40.0, Range.STEP)], Ranges(15.0))
+    assert assembly.asks == ()
+    assert [reason(each["r", "e", "w"].canary) for each in assembly.readings({}, {}, 1)] == [Reason.INTERNAL_ERROR]
