@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 from killswitch import __version__, message
 from killswitch.assembly import build_pagers, build_source, build_store, secret
 from killswitch.clock_guard import ClockGuard
-from killswitch.controller import Controller, CycleReport, Timing
+from killswitch.controller import Controller, Timing
 from killswitch.dead_man import DeadMan
 from killswitch.errors import KillswitchError
 from killswitch.message import Page
@@ -33,6 +33,7 @@ from killswitch.outbox import new_entry
 from killswitch.outbox import to_document as outbox_document
 from killswitch.pager import PageDelivery
 from killswitch.pager.lane import Policy
+from killswitch.reports import CycleReport
 from killswitch.rules_in_force import RulesInForce
 from killswitch.self_metrics import SelfMetrics
 from killswitch.session import Session

@@ -10,10 +10,10 @@ import logging
 import requests
 
 from killswitch.bounded_http import BoundedSession
-from killswitch.controller import CycleReport
 from killswitch.credentials import Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
+from killswitch.reports import CycleReport
 from killswitch.self_metrics import SelfMetrics
 from killswitch.timestamps import to_iso
 

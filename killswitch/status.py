@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from killswitch.controller import CycleReport, RolloutReport
 from killswitch.incident import finding_to_json
+from killswitch.reports import CycleReport, RolloutReport
 from killswitch.timestamps import to_iso
 
 

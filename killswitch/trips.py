@@ -98,9 +98,10 @@ class Trips:
         wait(running, timeout=seconds)
 
     @property
-    def under_way(self) -> frozenset[str]:
+    def under_way(self) -> dict[str, str]:
+        """The rollouts whose trip is not committed yet, each with its reason."""
         with self._lock:
-            return frozenset(self._pending)
+            return {rollout: pending.request.reason for rollout, pending in self._pending.items()}
 
     def close(self) -> None:
         """Abandon what is not yet sent; finish what is."""

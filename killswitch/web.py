@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from killswitch.controller import CycleReport
+from killswitch.reports import CycleReport
 from killswitch.status import explain_document, status_document
 from killswitch.status_page import status_page
 
