@@ -17,8 +17,10 @@ NAME = "support-copilot"
 
 
 def armed(percent: float = 50.0, stage: str = "custom") -> Flag:
-    models = {"control": "model-old", "canary": "model-new"}
-    return flag.arm(None, rollout=NAME, **models, percent=percent, stage=stage, now=1e9, by="me", salt="s")
+    old, new = "model-old", "model-new"
+    return flag.arm(
+        None, rollout=NAME, control=old, canary=new, percent=percent, stage=stage, now=1e9, by="me", salt="s"
+    )
 
 
 def tripped() -> Flag:
