@@ -20,6 +20,13 @@ what lasts minutes, at a price in delay.
 A small control (a 99 % canary, or little traffic) has too few events to know its dispersion from. Where M
 is under 50 events the canary's own past makes up the difference: still only ticks before this one, and
 differences from tick to tick hardly notice a step.
+
+Bounds of the form ``p_c <= r p_b`` hold however both rates move together, so what moves both cohorts
+alike (a jittering service) is no reason for doubt there, though control's counts cannot tell it from
+clumps. How events *split* between the cohorts can: the same D/M of the canary's events among both
+cohorts' events, drawn towards control's D/M with the weight of 50 events. These bounds use the smaller
+of the two, where control has more events than the canary: a small control shows too few clumps to be
+split. For bounds with a shift a smaller phi would not be valid.
 """
 
 from __future__ import annotations
@@ -73,10 +80,11 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Both cohorts' histories, one row a bound."""
+    """Both cohorts' histories, and that of how events split between them; one row a bound."""
 
     control: History
     canary: History
+    split: History
 
     @property
     def size(self) -> int:
@@ -110,7 +118,7 @@ class Kinds:
 
 
 def empty_past(bounds: int) -> Past:
-    return Past(_empty(bounds), _empty(bounds))
+    return Past(*(_empty(bounds) for _ in fields(Past)))
 
 
 def _empty(bounds: int) -> History:
@@ -122,40 +130,58 @@ def select(past: Past, rows: npt.NDArray[np.intp]) -> Past:
     def part(history: History) -> History:
         return History(*(getattr(history, field.name)[rows] for field in fields(History)))
 
-    return Past(part(past.control), part(past.canary))
+    return Past(*(part(getattr(past, field.name)) for field in fields(Past)))
 
 
 def concatenate(pasts: list[Past]) -> Past:
     def whole(histories: list[History]) -> History:
         return History(*(np.concatenate([getattr(h, field.name) for h in histories]) for field in fields(History)))
 
-    return Past(whole([past.control for past in pasts]), whole([past.canary for past in pasts]))
+    return Past(*(whole([getattr(past, field.name) for past in pasts]) for field in fields(Past)))
 
 
 def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tuple[Outlook, Past]:
     """Walk over T ticks of both cohorts: what was known before each, and the past afterwards."""
     control, canary = _cleaned(control), _cleaned(canary)
+    split = _split(control, canary)
     ticks_before = past.control.ticks + np.cumsum(control.seen, axis=0) - control.seen
     share, of_control = _walk_share(past.control, control)
-    of_canary = past.canary
-    phi = np.full(share.shape, SMALLEST_PHI)
+    of_canary, of_split = past.canary, past.split
+    always = np.ones(kinds.binomial.shape, dtype=np.bool_)
+    ratio = np.zeros(share.shape)
     for column in range(len(BLOCKS) if kinds.long.any() else 1):
-        d, m, of_control = _walk_blocks(of_control, column, control, kinds.binomial)
-        d_canary, m_canary, of_canary = _walk_blocks(of_canary, column, canary, kinds.binomial)
-        of_blocks = _phi(d, m, d_canary, m_canary)
-        phi = np.where(kinds.long | (column == 0), np.maximum(phi, of_blocks), phi)
+        own, of_control = _walk_blocks(of_control, column, control, kinds.binomial)
+        borrowed, of_canary = _walk_blocks(of_canary, column, canary, kinds.binomial)
+        parted, of_split = _walk_blocks(of_split, column, split, always)
+        of_blocks = _ratio(own, borrowed)
+        comparable = ~kinds.binomial & (borrowed.expected <= own.expected)
+        of_blocks = np.where(comparable, np.minimum(of_blocks, _shrunk(parted, of_blocks)), of_blocks)
+        ratio = np.where(kinds.long | (column == 0), np.maximum(ratio, of_blocks), ratio)
     warming_up = ticks_before < WARM_TICKS
+    phi = np.clip(1.0 + _SLOPE * (ratio - 1.0), SMALLEST_PHI, LARGEST_PHI)
     phi = np.where(warming_up, np.maximum(phi, COLD_PHI), phi)
-    return Outlook(share, phi, warming_up), Past(of_control, of_canary)
+    return Outlook(share, phi, warming_up), Past(of_control, of_canary, of_split)
 
 
-def _phi(d: Array, m: Array, d_canary: Array, m_canary: Array) -> Array:
-    missing = np.maximum(ENOUGH_EVENTS - m, 0.0)
-    weight = np.divide(missing, m_canary, out=np.zeros_like(m), where=m_canary > 0)
+def _ratio(control: _Sums, canary: _Sums) -> Array:
+    """D/M of control, topped up with the canary's where control has too few events."""
+    missing = np.maximum(ENOUGH_EVENTS - control.expected, 0.0)
+    weight = np.divide(missing, canary.expected, out=np.zeros_like(missing), where=canary.expected > 0)
     weight = np.minimum(weight, 1.0)
-    d, m = d + weight * d_canary, m + weight * m_canary
-    ratio = np.divide(d, m, out=np.ones_like(d), where=m > 0)
-    return np.clip(1.0 + _SLOPE * (ratio - 1.0), SMALLEST_PHI, LARGEST_PHI)
+    d, m = control.squares + weight * canary.squares, control.expected + weight * canary.expected
+    return np.divide(d, m, out=np.ones_like(d), where=m > 0)
+
+
+def _shrunk(sums: _Sums, towards: Array) -> Array:
+    return (sums.squares + ENOUGH_EVENTS * towards) / (sums.expected + ENOUGH_EVENTS)
+
+
+def _split(control: Series, canary: Series) -> Series:
+    """The canary's events among both cohorts' events, at the ticks both were seen."""
+    both = control.seen & canary.seen
+    events = np.where(both, canary.events, 0.0)
+    whole = events + np.where(both, control.events, 0.0)
+    return Series(events, whole, both & (whole > 0))
 
 
 def _cleaned(series: Series) -> Series:
@@ -179,8 +205,16 @@ def _walk_share(history: History, series: Series) -> tuple[Array, History]:
     return share, replace(history, events=x, trials=n, ticks=ticks)
 
 
-def _walk_blocks(history: History, column: int, series: Series, binomial: Mask) -> tuple[Array, Array, History]:
-    """D and M before each tick for one size of blocks, each (T, B)."""
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """D and M before each tick, each (T, B)."""
+
+    squares: Array
+    expected: Array
+
+
+def _walk_blocks(history: History, column: int, series: Series, binomial: Mask) -> tuple[_Sums, History]:
+    """D and M for one size of blocks."""
     blocks, history = _gather(history, column, series)
     x, n, complete = blocks.events, blocks.trials, blocks.seen
     x_before, n_before, history = _block_before(history, column, blocks)
@@ -199,7 +233,7 @@ def _walk_blocks(history: History, column: int, series: Series, binomial: Mask) 
         now = np.divide(d, m, out=np.ones_like(d), where=m > 0)
         d = d * discount[tick] + np.minimum(square[tick], ceiling[tick] * np.maximum(now, 1.0))
         m = m * discount[tick] + expected[tick]
-    return before[0], before[1], _with_columns(history, column, squares=d, expected=m)
+    return _Sums(before[0], before[1]), _with_columns(history, column, squares=d, expected=m)
 
 
 def _with_columns(history: History, column: int, **values: Array) -> History:

@@ -14,7 +14,7 @@ from killswitch.evidence.dispersion import History, Past
 from killswitch.evidence.evariables import Array
 
 FORMAT = 1
-_COHORTS = ("control", "canary")
+_HISTORIES = tuple(field.name for field in fields(Past))
 # the state beside the past, and what null stands for
 _STATE = {"log_sums": -np.inf, "excursions": 0.0, "since": np.nan}
 
@@ -22,8 +22,8 @@ _STATE = {"log_sums": -np.inf, "excursions": 0.0, "since": np.nan}
 def to_document(evidence: Evidence) -> dict[str, Any]:
     """The state as plain JSON values; what is not finite becomes null. Of the specs it holds the keys, as texts."""
     past = {
-        cohort: {field.name: _plain(getattr(getattr(evidence.past, cohort), field.name)) for field in fields(History)}
-        for cohort in _COHORTS
+        name: {field.name: _plain(getattr(getattr(evidence.past, name), field.name)) for field in fields(History)}
+        for name in _HISTORIES
     }
     return {
         "format": FORMAT,
@@ -43,14 +43,14 @@ def from_document(document: Mapping[str, Any], specs: Sequence[RuleSpec]) -> Evi
             found = f"{document.get(name)!r:.80}"
             raise BadDocument(f"stored evidence: {name} is {found}, need {value!r:.80}; replay instead")
     past = document.get("past")
-    control, canary = (
-        _history(past.get(cohort) if isinstance(past, Mapping) else None, getattr(fresh.past, cohort))
-        for cohort in _COHORTS
+    histories = (
+        _history(past.get(name) if isinstance(past, Mapping) else None, getattr(fresh.past, name))
+        for name in _HISTORIES
     )
     log_sums, excursions, since = (
         _array(document, name, getattr(fresh, name), missing) for name, missing in _STATE.items()
     )
-    return replace(fresh, past=Past(control, canary), log_sums=log_sums, excursions=excursions, since=since)
+    return replace(fresh, past=Past(*histories), log_sums=log_sums, excursions=excursions, since=since)
 
 
 def _plain(array: Array) -> list[Any]:
@@ -62,7 +62,7 @@ def _plain(array: Array) -> list[Any]:
 
 def _history(document: object, like: History) -> History:
     if not isinstance(document, Mapping):
-        raise BadDocument("stored evidence: a cohort's past is missing; replay instead")
+        raise BadDocument("stored evidence: a history is missing; replay instead")
     return History(*(_array(document, field.name, getattr(like, field.name), 0.0) for field in fields(History)))
 
 

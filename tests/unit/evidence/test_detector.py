@@ -81,7 +81,7 @@ def run(state: Evidence, counts: TickCounts, **more: npt.NDArray[np.generic]) ->
 
 
 def same(a: Evidence, b: Evidence) -> bool:
-    histories = [(a.past.control, b.past.control), (a.past.canary, b.past.canary)]
+    histories = [(getattr(a.past, f.name), getattr(b.past, f.name)) for f in fields(a.past)]
     pairs = [(getattr(x, f.name), getattr(y, f.name)) for x, y in histories for f in fields(x)]
     pairs += [(getattr(a, name), getattr(b, name)) for name in ("log_sums", "excursions", "since")]
     return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)

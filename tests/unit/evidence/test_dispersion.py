@@ -103,3 +103,21 @@ def test_a_control_that_shows_its_own_bursts_ignores_the_canarys() -> None:
     kinds = Kinds(np.zeros(40, dtype=np.bool_), np.zeros(40, dtype=np.bool_))
     outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
     assert outlook.phi[-1].max() < 1.6
+
+
+@pytest.mark.parametrize(("clump", "jitter"), [(1.0, 0.5), (4.0, 0.0)])
+def test_what_moves_both_cohorts_alike_is_no_doubt_for_a_ratio_but_clumps_are(clump: float, jitter: float) -> None:
+    rng = np.random.default_rng(10)
+    common = np.exp(jitter * rng.normal(size=(1500, 40)) - jitter**2 / 2)
+    draw = rng.poisson if clump == 1.0 else lambda mean: clumped(mean, clump, rng)
+    control = series(np.asarray(draw(70.0 * common), dtype=np.float64), 1425.0)
+    canary = series(np.asarray(draw(4.0 * common), dtype=np.float64), 75.0)
+    phi = {}
+    for binomial in (False, True):
+        kinds = Kinds(np.full(40, binomial), np.zeros(40, dtype=np.bool_))
+        outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
+        phi[binomial] = float(np.median(outlook.phi[-1]))
+    if jitter:
+        assert phi[False] < 0.3 * phi[True]
+    else:
+        assert phi[False] > 0.7 * (1 + 1.5 * (2 * clump - 2))
