@@ -8,6 +8,7 @@ same `take` as everybody else, so a restarted replica arrives at what a running 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +19,18 @@ from killswitch import evidence as ev
 from killswitch.case import Case
 from killswitch.evidence.evariables import Array
 from killswitch.evidence.quantiles import TAU_SECONDS, tau_before, tau_next
+from killswitch.judge import own_bug
 from killswitch.model import Buckets, Counts, Decide, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Range, Readings, Want
 from killswitch.wording import duration_in_words
 
+log = logging.getLogger(__name__)
 STEP = "step"
 STEP_TWIN = "step_twin"
 WARM_UP_SECONDS = 3600.0
 SPLIT = "(traffic split)"
+# whose trials are counted for it: requests, where the rule file has the usual names; else those of the first rule
+SPLIT_BY = "error_rate"
 # Traffic is judged against the flag's percent with a budget of its own: it trips nothing.
 SPLIT_ALPHA = 0.01
 
@@ -35,7 +40,8 @@ class View:
     """What is known of one rule after its last tick.
 
     ``value``: 1 in ``value`` by luck; ``needed``: where it becomes a breach. ``events_*`` of ``trials_*``
-    since ``since`` (Unix seconds). ``updated_at``: the last tick that moved it, None before the first.
+    since ``since`` (Unix seconds). ``updated_at``: the last tick that moved it, None before the first;
+    ``until``: the last tick that was taken in, whether it held anything or not.
     """
 
     value: float
@@ -46,6 +52,7 @@ class View:
     events_control: float
     trials_control: float
     updated_at: float | None
+    until: float
     warming_up: bool
     problem: Unreadable | None
 
@@ -225,6 +232,7 @@ class Dossier:
             events_control=float(sums[2]),
             trials_control=float(sums[3]),
             updated_at=entry.updated_at,
+            until=group.until,
             warming_up=bool(group.warming[row]),
             problem=entry.problem,
         )
@@ -343,16 +351,27 @@ class Dossier:
                 columns += _split_column(entry, judged.get(entry.rollout, ()), len(ticks))
                 continue
             chosen = [self._chosen(entry, at, settle=settle) for at in series]
-            judged.setdefault(entry.rollout, chosen)
-            if isinstance(entry.rule.signal, QuantileSignal):
-                pending = self._prepared(entry, chosen, len(columns))
-                slow.setdefault((entry.edges, entry.rule.signal.quantile, entry.spec.bounds), []).append(pending)
-                columns += [_NOTHING] * len(entry.spec.bounds)
-            else:
-                columns += [_plain(chosen)] * len(entry.spec.bounds)
-            entry.problem = _problem(chosen[-1])
+            if entry.rule.name == SPLIT_BY or entry.rollout not in judged:
+                judged[entry.rollout] = chosen
+            first, size = len(columns), len(entry.spec.bounds)
+            columns += [_NOTHING] * size
+            try:
+                if isinstance(entry.rule.signal, QuantileSignal):
+                    pending = self._prepared(entry, chosen, first)
+                    slow.setdefault((entry.edges, entry.rule.signal.quantile, entry.spec.bounds), []).append(pending)
+                else:
+                    columns[first:] = [_plain(chosen)] * size
+                entry.problem = _problem(chosen[-1])
+            except Exception as error:  # one rule's bug must not disarm the others
+                log.exception("counting %s %s failed", entry.rollout, entry.rule.name)
+                entry.problem = own_bug(error)
         for alike in slow.values():
-            _count_slow(alike, columns, self.step)
+            try:
+                _count_slow(alike, columns, self.step)
+            except Exception as error:
+                log.exception("counting the tail of %d rules failed", len(alike))
+                for one in alike:
+                    one.entry.problem = own_bug(error)
         values = np.full((4, len(ticks), len(columns)), np.nan)
         for index, column in enumerate(columns):
             if column is not _NOTHING:

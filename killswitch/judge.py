@@ -50,7 +50,8 @@ class Comparison:
 
     ``limit`` is what the canary must not exceed, given control now; ``limit_words`` says how it comes
     about. ``over``: over every bound stated. ``control_too``: over the absolute bounds, yet not worse
-    than control, so switching models would not help. ``problem``: why nothing can be said.
+    than control, so switching models would not help. ``problem``: why nothing can be said. ``raw_*``: the
+    values over all requests, where only a user's first requests are judged.
     """
 
     canary: float | None = None
@@ -62,6 +63,9 @@ class Comparison:
     over: bool = False
     control_too: bool = False
     problem: Unreadable | None = None
+    raw_canary: float | None = None
+    raw_control: float | None = None
+    queries: tuple[str, ...] = ()
 
 
 class Gathered(Protocol):
@@ -84,6 +88,8 @@ class Gathered(Protocol):
     @property
     def updated_at(self) -> float | None: ...
     @property
+    def until(self) -> float: ...
+    @property
     def warming_up(self) -> bool: ...
     @property
     def problem(self) -> Unreadable | None: ...
@@ -98,30 +104,54 @@ class Streak:
     last: float = 0.0
 
 
-def compare(rule: Rule, reading: Reading) -> Comparison:
-    """The rule's limits against one window. Never raises; a missing value is a ``problem``."""
+def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comparison:
+    """The rule's limits against one window. Never raises; a missing value is a ``problem``.
+
+    ``beside`` is the plain signal's reading where ``reading`` is that of its judged twin.
+    """
     canary, control = _value(rule, reading.canary), _value(rule, reading.control)
-    known = Comparison(
+    limit: float | None = None
+    words = ""
+    over = control_too = False
+    problem = _problem(canary, control, reading)
+    if problem is None:
+        assert isinstance(canary, float)
+        assert isinstance(control, float)
+        limit, words = _limit(rule, control)
+        if math.isinf(canary) and limit >= _last_edge(reading.canary):
+            # Above the last finite bucket is "over" only where the limit itself lies below that bucket.
+            problem = _saturated("canary", reading.canary)
+        else:
+            over = _over_every_bound(rule, canary, control)
+            maximum = rule.limits.maximum
+            control_too = maximum is not None and not over and maximum < canary <= control
+    return Comparison(
         canary=None if isinstance(canary, Unreadable) else canary,
         control=None if isinstance(control, Unreadable) else control,
         samples_canary=_samples(reading.canary),
         samples_control=_samples(reading.control),
+        limit=limit,
+        limit_words=words,
+        over=over,
+        control_too=control_too,
+        problem=problem,
+        raw_canary=_known(rule, beside.canary) if beside is not None else None,
+        raw_control=_known(rule, beside.control) if beside is not None else None,
+        queries=reading.queries,
     )
+
+
+def _problem(canary: float | Unreadable, control: float | Unreadable, reading: Reading) -> Unreadable | None:
     if isinstance(canary, Unreadable):
-        return replace(known, problem=_named("canary", canary))
+        return _named("canary", canary)
     if isinstance(control, Unreadable):
-        return replace(known, problem=_named("control", control))
-    if math.isinf(control):
-        return replace(known, problem=_saturated("control", reading.control))
-    limit, words = _limit(rule, control)
-    known = replace(known, limit=limit, limit_words=words)
-    if math.isinf(canary) and limit >= _last_edge(reading.canary):
-        # Above the last finite bucket is "over" only where the limit itself lies below that bucket.
-        return replace(known, problem=_saturated("canary", reading.canary))
-    over = _over_every_bound(rule, canary, control)
-    maximum = rule.limits.maximum
-    control_too = maximum is not None and not over and maximum < canary <= control
-    return replace(known, over=over, control_too=control_too)
+        return _named("control", control)
+    return _saturated("control", reading.control) if math.isinf(control) else None
+
+
+def _known(rule: Rule, measurement: Measurement) -> float | None:
+    value = _value(rule, measurement)
+    return None if isinstance(value, Unreadable) else value
 
 
 def judge_threshold(
@@ -142,17 +172,11 @@ def judge_threshold(
     if not comparison.over:
         return _within(rule, comparison), Streak()
     streak = Streak(streak.ticks + 1, streak.first if streak.ticks else tick, tick)
+    words = _over_words(rule, comparison)
     if streak.ticks < rule.for_ticks:
-        finding = _finding(
-            rule,
-            comparison,
-            Verdict.HEALTHY,
-            Reason.NOT_YET,
-            f"{_over_words(rule, comparison)} ({streak.ticks} of {rule.for_ticks} ticks in a row)",
-        )
-        return replace(finding, since=streak.first), streak
-    finding = _finding(rule, comparison, Verdict.BREACH, None, _over_words(rule, comparison))
-    return replace(finding, since=streak.first), streak
+        words = f"{words} ({streak.ticks} of {rule.for_ticks} ticks in a row)"
+        return _finding(rule, comparison, Verdict.HEALTHY, Reason.NOT_YET, words, since=streak.first), streak
+    return _finding(rule, comparison, Verdict.BREACH, None, words, since=streak.first), streak
 
 
 def judge_evidence(
@@ -162,23 +186,29 @@ def judge_evidence(
 
     The window decides nothing here: it is what a person sees, and what HEALTHY needs enough of.
     """
-    found = _judge_evidence(rule, comparison, view, rollout=rollout, tick=tick, fresh=fresh)
-    return replace(found, since=view.since, evidence=view.value, needed=view.needed)
-
-
-def _judge_evidence(
-    rule: Rule, comparison: Comparison, view: Gathered, *, rollout: Rollout, tick: float, fresh: float
-) -> Finding:
     young = view.updated_at is not None and tick - view.updated_at <= fresh
     if view.value >= view.needed and young:
-        return _finding(rule, comparison, Verdict.BREACH, None, _evidence_words(rule, comparison, view))
-    problem = comparison.problem or _step_problem(view) or too_few_requests(comparison, rollout) or _cold(view)
+        return _finding(rule, comparison, Verdict.BREACH, None, _evidence_words(rule, comparison, view), view=view)
+    problem = (
+        comparison.problem
+        or _behind(view, tick, fresh)
+        or _step_problem(view)
+        or too_few_requests(comparison, rollout)
+        or _cold(view)
+    )
     if problem is not None:
-        return _unknown(rule, comparison, problem)
+        return _unknown(rule, comparison, problem, view)
     if comparison.over:
         words = f"{_over_words(rule, comparison)}, and that may be luck still: evidence {progress_in_words(view)}"
-        return _finding(rule, comparison, Verdict.HEALTHY, Reason.NOT_YET, words)
-    return _within(rule, comparison)
+        return _finding(rule, comparison, Verdict.HEALTHY, Reason.NOT_YET, words, view=view)
+    return _within(rule, comparison, view)
+
+
+def _behind(view: Gathered, tick: float, fresh: float) -> Unreadable | None:
+    """Evidence that has not been taken as far as the tick says nothing about it, however well the window looks."""
+    if tick - view.until <= fresh:
+        return None
+    return Unreadable(Reason.BEHIND, f"evidence has been gathered up to {time_of_day(view.until)} only; catching up")
 
 
 def _step_problem(view: Gathered) -> Unreadable | None:
@@ -218,6 +248,11 @@ def too_few_requests(comparison: Comparison, rollout: Rollout) -> Unreadable | N
                 f" {rollout.min_requests} are needed",
             )
     return None
+
+
+def own_bug(error: Exception) -> Unreadable:
+    """What a rule says when judging it failed: the other rules go on."""
+    return Unreadable(Reason.INTERNAL_ERROR, f"a bug of the kill switch itself: {error!r}; please report it")
 
 
 def unknown(rule: Rule, problem: Unreadable) -> Finding:
@@ -402,24 +437,33 @@ def _evidence_words(rule: Rule, comparison: Comparison, view: Gathered) -> str:
     return f"{rule.name} {value_in_words(rate, rule.unit)} (canary, {counted}{since}) over {words}{control}; {luck}"
 
 
-def _within(rule: Rule, comparison: Comparison) -> Finding:
+def _within(rule: Rule, comparison: Comparison, view: Gathered | None = None) -> Finding:
     if comparison.control_too:
         maximum = value_in_words(rule.limits.maximum, rule.unit)
         sentence = (
             f"{_cohort_words(rule, comparison)} over {maximum}, but control is at"
             f" {value_in_words(comparison.control, rule.unit)}: both are bad, switching models would not help"
         )
-        return _finding(rule, comparison, Verdict.HEALTHY, Reason.CONTROL_TOO, sentence)
+        return _finding(rule, comparison, Verdict.HEALTHY, Reason.CONTROL_TOO, sentence, view=view)
     sentence = f"{_cohort_words(rule, comparison)} within {comparison.limit_words}{_against_words(comparison)}"
-    return _finding(rule, comparison, Verdict.HEALTHY, None, sentence)
+    return _finding(rule, comparison, Verdict.HEALTHY, None, sentence, view=view)
 
 
-def _unknown(rule: Rule, comparison: Comparison, problem: Unreadable) -> Finding:
+def _unknown(rule: Rule, comparison: Comparison, problem: Unreadable, view: Gathered | None = None) -> Finding:
     sentence = f"{rule.name} unknown ({problem.reason}): {problem.detail}"
-    return _finding(rule, comparison, Verdict.UNKNOWN, problem.reason, sentence)
+    return _finding(rule, comparison, Verdict.UNKNOWN, problem.reason, sentence, view=view)
 
 
-def _finding(rule: Rule, comparison: Comparison, verdict: Verdict, reason: Reason | None, sentence: str) -> Finding:
+def _finding(
+    rule: Rule,
+    comparison: Comparison,
+    verdict: Verdict,
+    reason: Reason | None,
+    sentence: str,
+    *,
+    since: float | None = None,
+    view: Gathered | None = None,
+) -> Finding:
     return Finding(
         rule=rule.name,
         verdict=verdict,
@@ -432,4 +476,10 @@ def _finding(rule: Rule, comparison: Comparison, verdict: Verdict, reason: Reaso
         samples_canary=comparison.samples_canary,
         samples_control=comparison.samples_control,
         over=comparison.over,
+        since=since if view is None else view.since,
+        evidence=None if view is None else view.value,
+        needed=None if view is None else view.needed,
+        raw_canary=comparison.raw_canary,
+        raw_control=comparison.raw_control,
+        queries=comparison.queries,
     )

@@ -105,7 +105,7 @@ class Jury:
             return judge.unknown(rule, Unreadable(Reason.JUST_ARMED, "no whole interval has passed since it was armed"))
         try:
             reading, raw = self._judged(case, rule, memory, readings)
-            comparison = judge.compare(rule, reading)
+            comparison = judge.compare(rule, reading, raw)
             view = self.dossier.view(case.rollout.name, rule.name)
             if view is not None:
                 finding = judge.judge_evidence(
@@ -118,14 +118,10 @@ class Jury:
                 finding, memory.streaks[rule.name] = judge.judge_threshold(
                     rule, comparison, streak, rollout=case.rollout, tick=tick
                 )
-            if raw is not None:
-                beside = judge.compare(rule, raw)
-                finding = replace(finding, raw_canary=beside.canary, raw_control=beside.control)
-            return replace(finding, queries=reading.queries)
         except Exception as error:  # one rule's bug must not disarm the others
             log.exception("judging %s %s failed", case.rollout.name, rule.name)
-            problem = Unreadable(Reason.INTERNAL_ERROR, f"a bug of the kill switch itself: {error!r}; please report it")
-            return judge.unknown(rule, problem)
+            return judge.unknown(rule, judge.own_bug(error))
+        return finding
 
     def _judged(self, case: Case, rule: Rule, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
         """What is judged, and the plain reading beside it where that is the twin.

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     NO_DATA = "NO_DATA"
     STALE = "STALE"
     GAP = "GAP"
+    BEHIND = "BEHIND"
     NEVER_SEEN = "NEVER_SEEN"
     NUMERIC = "NUMERIC"
     SATURATED = "SATURATED"
