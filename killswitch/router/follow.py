@@ -46,11 +46,16 @@ from killswitch.stores.reader import (
 _log = logging.getLogger("killswitch.router")
 
 REREAD_EVERY = 10.0  # seconds, jittered by a fifth
-_FIRST_RETRY, _LAST_RETRY = 0.5, 5.0  # seconds between attempts while the store does not answer
-_REPORT_SPREAD = 1.0  # seconds over which the reports of a change are spread
+# seconds between attempts while the store does not answer. Later ones are no denser than re-reads: a thousand
+# routers must not hold a store down that is overloaded; that it answers again, the watch finds out
+_FIRST_RETRY = 0.5
+_LAST_RETRY_UNREAD = 5.0  # there is no watch before the first read
+_READ_SPREAD = 1.0  # seconds over which routers read when the store is back
+_REPORT_AFTER = (0.5, 2.5)  # seconds from a change to its report, drawn by lot
+_LOOK_FOR_REPORTS = 2.0  # seconds between looks whether there is something to report
 _REPORT_RETRY = 30.0  # seconds until a failed report is tried again
 _FIVE_MINUTES: Final[Mapping[str, object]] = {"control_after": "5m"}
-_CLOCK_STEP = 5.0  # seconds; an armed flag is re-judged at least this often
+_CLOCK_STEP = 10.0  # seconds; an armed flag is re-judged at least this often (the machine may have slept)
 
 
 class Happening(StrEnum):
@@ -310,8 +315,8 @@ class Follower:
                 return before
             self.current = snapshot
         self._tell(previous, snapshot)
-        self._report_at = self._clock() + random.uniform(0.0, _REPORT_SPREAD)  # noqa: S311  # no secret
-        self._wake.set()
+        # nobody is woken for it: a thousand routers first act, then report
+        self._report_at = self._clock() + random.uniform(*_REPORT_AFTER)  # noqa: S311  # no secret
         return before
 
     def _tell(self, previous: Snapshot, snapshot: Snapshot) -> None:
@@ -348,7 +353,7 @@ class Follower:
                 self._read_at = min(self._read_at, now + pause)
             due = min(self._read_at, self._report_due_at())
             if due > self._clock():
-                self._wake.wait(min(due - self._clock(), self._reread_every))
+                self._wake.wait(min(due - self._clock(), _LOOK_FOR_REPORTS))
                 self._wake.clear()
             elif due < self._read_at:
                 self._report()
@@ -357,7 +362,8 @@ class Follower:
         if succeeded:
             self._retries = 0
             return self._reread_every * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
-        pause = min(_LAST_RETRY, self._reread_every, _FIRST_RETRY * 2.0 ** min(self._retries, 10))
+        longest = self._reread_every if self._watch is not None else min(_LAST_RETRY_UNREAD, self._reread_every)
+        pause = min(longest, _FIRST_RETRY * 2.0 ** min(self._retries, 12))
         self._retries += 1
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
 
@@ -426,9 +432,9 @@ class Follower:
             self._note(Happening.CHANGE)
             self._settle(lambda memory: failsafe.after_change(memory, event))
         elif isinstance(event, Connected):
-            # a store that is behind what is known lags, or was set back: only a read can tell
-            if not self._watching or event.revision < self._memory.revision:
-                self._read_soon(0.5)
+            # a store that did not answer answers again; one that is behind what is known lags, or was set back
+            if self._retries > 0 or event.revision < self._memory.revision:
+                self._read_soon(_READ_SPREAD)
             self._watching = True
         else:
             if self._watching:
