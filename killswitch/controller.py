@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from killswitch import message, reports
+from killswitch.baseline import Baseline, against
 from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
-from killswitch.flag import Actor, Flag
+from killswitch.flag import STAGES, Actor, Flag
 from killswitch.fleet_sight import FleetSight, LongBlind
 from killswitch.history import catch_up
 from killswitch.incident import Incident
@@ -75,6 +76,7 @@ class _Watch:
     armed_at: float
     last_good: float
     judged_until: float | None = None
+    baseline: Baseline | None = None
 
 
 class Controller:
@@ -225,12 +227,25 @@ class Controller:
                 # A person's clock may run ahead of the metric store's: then "when we first saw it" is the bound,
                 # or the rollout would not be watched until that clock's time has come.
                 watch = self._watches[name] = _Watch(flag.generation, min(flag.armed_at, tick), last_good=tick)
-            cases.append(Case(rollout, flag, watch.armed_at))
+            cases.append(self._case(rollout, flag, watch))
         watched = {case.rollout.name for case in cases}
         self._watches = {name: watch for name, watch in self._watches.items() if name in watched}
         self._jury.forget(watched)
         self._notices.forget(watched)
         return cases
+
+    def _case(self, rollout: Rollout, flag: Flag, watch: _Watch) -> Case:
+        if flag.canary_percent <= STAGES["full"]:
+            return Case(rollout, flag, watch.armed_at)
+        if watch.baseline is None:
+            try:
+                watch.baseline = self._switch.baseline(rollout.name, flag.generation)
+            except KillswitchError as error:
+                why = f"{rollout.name}: its baseline cannot be read, and at 100% there is no control cohort: {error}"
+                log.warning(why)
+        if watch.baseline is None:
+            return Case(rollout, flag, watch.armed_at)
+        return Case(against(rollout, watch.baseline), flag, watch.armed_at, watch.baseline)
 
     def _judge(self, cases: Sequence[Case], tick: float, deadline: Deadline, source_problem: str | None) -> Findings:
         if source_problem is not None:
@@ -303,7 +318,7 @@ class Controller:
         guards: tuple[Compare, ...] = (),
     ) -> None:
         def documents(flag: Flag, _incident: str) -> tuple[Incident, Page]:
-            incident = self._incident(Case(case.rollout, flag, case.armed_at), reason, rules, findings, tick)
+            incident = self._incident(replace(case, flag=flag), reason, rules, findings, tick)
             return incident, message.tripped(incident, case.rollout.page)
 
         request = TripRequest(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from killswitch import evidence as ev
+from killswitch.baseline import without_control
 from killswitch.case import Case
 from killswitch.evidence.evariables import Array
 from killswitch.evidence.quantiles import TAU_SECONDS, tau_before, tau_next
@@ -379,12 +380,19 @@ class Dossier:
         return ev.TickCounts(*values)
 
     def _chosen(self, entry: _Entry, readings: Readings, *, settle: bool) -> Reading | None:
+        reading = self._answered(entry, readings, settle=settle)
+        if reading is None or entry.case.baseline is None or not settle:
+            return reading
+        return without_control(reading)
+
+    def _answered(self, entry: _Entry, readings: Readings, *, settle: bool) -> Reading | None:
         assert entry.rule is not None
         plain = readings.get((entry.rollout, entry.rule.name, STEP))
         twin = readings.get((entry.rollout, entry.rule.name, STEP_TWIN))
         if twin is None:
             return plain
-        both = not isinstance(twin.canary, Unreadable) and not isinstance(twin.control, Unreadable)
+        alone = entry.case.baseline is not None
+        both = not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable))
         if settle and both:
             entry.twin = True
         warm = not settle and not isinstance(twin.control, Unreadable)

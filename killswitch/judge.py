@@ -117,7 +117,7 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
     if problem is None:
         assert isinstance(canary, float)
         assert isinstance(control, float)
-        limit, words = _limit(rule, control)
+        limit, words = limit_in_words(rule, control)
         if math.isinf(canary) and limit >= _last_edge(reading.canary):
             # Above the last finite bucket is "over" only where the limit itself lies below that bucket.
             problem = _saturated("canary", reading.canary)
@@ -383,8 +383,8 @@ def _over_every_bound(rule: Rule, canary: float, control: float) -> bool:
     return bool(bounds) and all(bounds)
 
 
-def _limit(rule: Rule, control: float) -> tuple[float, str]:
-    """The largest of the bounds, and how it comes about: ``control 1.1% + 5.0 pp``."""
+def limit_in_words(rule: Rule, control: float) -> tuple[float, str]:
+    """The largest of the bounds given control's value, and how it comes about: ``control 1.1% + 5.0 pp``."""
     limits, unit = rule.limits, rule.unit
     control_words = f"control {value_in_words(control, unit)}"
     bounds: list[tuple[float, str]] = []
@@ -432,7 +432,7 @@ def _evidence_words(rule: Rule, comparison: Comparison, view: Gathered) -> str:
         return f"{_over_words(rule, comparison) if comparison.limit_words else rule.name}{share}; {luck}"
     rate = view.events_canary / view.trials_canary
     beside = view.events_control / view.trials_control if view.trials_control else comparison.control
-    _, words = _limit(rule, beside) if beside is not None else (0.0, "its limit")
+    _, words = limit_in_words(rule, beside) if beside is not None else (0.0, "its limit")
     control = "" if beside is None or "control" in words else f", control {value_in_words(beside, rule.unit)}"
     return f"{rule.name} {value_in_words(rate, rule.unit)} (canary, {counted}{since}) over {words}{control}; {luck}"
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from killswitch import judge
+from killswitch.baseline import beside
 from killswitch.case import Case
 from killswitch.dossier import Dossier
 from killswitch.judge import Streak
@@ -105,6 +106,8 @@ class Jury:
             return judge.unknown(rule, Unreadable(Reason.JUST_ARMED, "no whole interval has passed since it was armed"))
         try:
             reading, raw = self._judged(case, rule, memory, readings)
+            if case.baseline is not None:
+                reading = beside(rule, reading, case.baseline)
             comparison = judge.compare(rule, reading, raw)
             view = self.dossier.view(case.rollout.name, rule.name)
             if view is not None:
@@ -121,7 +124,13 @@ class Jury:
         except Exception as error:  # one rule's bug must not disarm the others
             log.exception("judging %s %s failed", case.rollout.name, rule.name)
             return judge.unknown(rule, judge.own_bug(error))
-        return finding
+        return self._remarked(case, finding)
+
+    def _remarked(self, case: Case, finding: Finding) -> Finding:
+        """Every message says against what was judged, where that is not a control cohort."""
+        if case.baseline is None:
+            return finding
+        return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
 
     def _judged(self, case: Case, rule: Rule, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
         """What is judged, and the plain reading beside it where that is the twin.
@@ -134,7 +143,8 @@ class Jury:
         twin = readings.get((name, rule.name, TWIN))
         if twin is None:
             return plain, None
-        if not isinstance(twin.canary, Unreadable) and not isinstance(twin.control, Unreadable):
+        alone = case.baseline is not None
+        if not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable)):
             memory.twins.add(rule.name)
         return (twin, plain) if rule.name in memory.twins else (plain, None)
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from killswitch import flag as flags
+from killswitch.baseline import Baseline
+from killswitch.baseline import from_document as baseline_from_document
+from killswitch.baseline import to_document as baseline_document
 from killswitch.errors import BadDocument, OutcomeUnknown, Refused, Unavailable, UnknownRollout
 from killswitch.flag import Actor, Flag, State
 from killswitch.incident import Incident, incident_id
@@ -154,6 +157,22 @@ class Switch:
         with contextlib.suppress(BadDocument):
             flags.end(flags.from_document(item.value, rollout=rollout), rollout=rollout, actor=Actor.PERSON)
         self._commit(rollout, Compare(item.key, item.mod_revision), (Delete(item.key),), None)
+
+    # --- baselines ------------------------------------------------------------------------------
+
+    def baseline(self, rollout: str, generation: int) -> Baseline | None:
+        """What stands in for control at 100 %. Raises BadDocument."""
+        item = self._store.get(keys.baseline(rollout, generation))
+        return None if item is None else baseline_from_document(item.value, rollout=rollout)
+
+    def keep_baseline(self, baseline: Baseline) -> None:
+        """Store it for the armed generation it was measured in; a newer one replaces it."""
+        standing = self._known(baseline.rollout)
+        assert standing.flag is not None
+        put = Put(keys.baseline(baseline.rollout, baseline.generation), baseline_document(baseline))
+        if standing.flag.generation != baseline.generation or not standing.flag.armed:
+            raise Refused(f"{baseline.rollout} is not armed in generation {baseline.generation} any more")
+        self._commit(baseline.rollout, Compare(keys.flag(baseline.rollout), standing.revision), (put,), standing.flag)
 
     # --- the trip -------------------------------------------------------------------------------
 
