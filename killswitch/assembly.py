@@ -43,14 +43,14 @@ def build_store(settings: Settings, *, timeout: float | None = None) -> Store:
     )
 
 
-def build_source(settings: Settings) -> Source:
-    """The metric source. Raises BadSettings."""
+def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
+    """The metric source; ``timeout`` of one request in seconds. Raises BadSettings."""
     return open_source(
         settings.source,
         scrape_interval=settings.scrape_interval,
         tls=_tls(settings.source_ca_file, settings.source_cert_file, settings.source_key_file),
         credentials=_source_credentials(settings),
-        timeout=settings.cycle_deadline,
+        timeout=settings.cycle_deadline if timeout is None else timeout,
         samples=settings.scrape_file,
     )
 

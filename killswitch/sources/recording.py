@@ -10,36 +10,25 @@ import numpy as np
 
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
+from killswitch.model import Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
 from killswitch.sources.exposition import sample_of, series_of
-from killswitch.sources.samples import SampleReader, Series
+from killswitch.sources.samples import SampleReader, Series, selected
 
 _TURN_INTO_NUMBERS: Final = 500_000  # samples; text takes ten times the room of a number
+_MEASURED: Final = 3_600_000  # milliseconds in which the scrape interval is measured
 
 
-class Recording:
-    """A `Source` over one file, read once. ``scrape_interval`` in seconds is that of the recording.
+class SampledHistory:
+    """A `Source` over series in memory, by metric. ``scrape_interval`` in seconds is theirs."""
 
-    Raises BadDocument, with the line, for a file that is missing, truncated or no recording.
-    """
+    def __init__(self, by_metric: Mapping[str, Sequence[Series]], *, scrape_interval: float = 15.0) -> None:
+        self._by_metric = by_metric
+        self._reader = SampleReader(lambda metric, _from, _to: by_metric.get(metric, ()), scrape_interval)
 
-    def __init__(self, path: Path, *, scrape_interval: float = 15.0) -> None:
-        try:
-            with path.open(encoding="utf-8") as lines:
-                tables = _tables(lines)
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadDocument(f"cannot read the recording {path}: {error}") from error
-        except ValueError as error:
-            raise BadDocument(f"{path}, {error}") from error
-        self._by_metric: dict[str, list[Series]] = {}
-        for text, table in tables.items():
-            try:
-                metric, labels = series_of(text)
-                series = table.series(labels)
-            except ValueError as error:
-                raise BadDocument(f"{path}: {error} in the samples of {text[:200]}") from error
-            self._by_metric.setdefault(metric, []).append(series)
-        self._reader = SampleReader(lambda metric, _from, _to: self._by_metric.get(metric, ()), scrape_interval)
+    def at_interval(self, scrape_interval: float) -> SampledHistory:
+        """The same samples, read as scraped every ``scrape_interval`` seconds."""
+        return SampledHistory(self._by_metric, scrape_interval=scrape_interval)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -68,8 +57,50 @@ class Recording:
     ) -> Mapping[float, Readings]:
         return self._reader.read_back(wants, ticks)
 
+    def measure_scrape_interval(
+        self,
+        selector: Selector,
+        tick: float,
+        deadline: Deadline,  # noqa: ARG002  nothing to wait for
+    ) -> float | Unreadable:
+        """The median distance, in seconds, between samples of the selected series in the hour before ``tick``."""
+        last = round(tick * 1000)
+        found = [
+            np.diff(series.stamps[(series.stamps > last - _MEASURED) & (series.stamps <= last)])
+            for series in selected(self._by_metric.get(selector.metric, ()), selector)
+        ]
+        gaps = np.concatenate([*found, np.empty(0)])
+        if not gaps.size:
+            return Unreadable(Reason.NO_DATA, f"fewer than two samples of {selector.metric}")
+        return float(np.median(gaps)) / 1000
+
     def close(self) -> None:
         """Nothing is held open."""
+
+
+class Recording(SampledHistory):
+    """One file as a `Source`, read once. ``scrape_interval`` in seconds is that of the recording.
+
+    Raises BadDocument, with the line, for a file that is missing, truncated or no recording.
+    """
+
+    def __init__(self, path: Path, *, scrape_interval: float = 15.0) -> None:
+        try:
+            with path.open(encoding="utf-8") as lines:
+                tables = _tables(lines)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadDocument(f"cannot read the recording {path}: {error}") from error
+        except ValueError as error:
+            raise BadDocument(f"{path}, {error}") from error
+        by_metric: dict[str, list[Series]] = {}
+        for text, table in tables.items():
+            try:
+                metric, labels = series_of(text)
+                series = table.series(labels)
+            except ValueError as error:
+                raise BadDocument(f"{path}: {error} in the samples of {text[:200]}") from error
+            by_metric.setdefault(metric, []).append(series)
+        super().__init__(by_metric, scrape_interval=scrape_interval)
 
 
 class _Table:

@@ -156,7 +156,7 @@ class SampleReader:
         if isinstance(ask, Free):
             return _NO_QUERIES
         try:
-            chosen = [each for each in _selected(loaded[ask.selector.metric], ask.selector) if len(each.stamps)]
+            chosen = [each for each in selected(loaded[ask.selector.metric], ask.selector) if len(each.stamps)]
         except re.error as error:
             return Unreadable(
                 Reason.SOURCE_REFUSED, f"a matcher of {ask.selector.metric} is no regular expression: {error}"
@@ -189,7 +189,7 @@ class SampleReader:
                 return _counted(series, ticks, ask.seconds)
 
 
-def _selected(series: Iterable[Series], selector: Selector) -> list[Series]:
+def selected(series: Iterable[Series], selector: Selector) -> list[Series]:
     """As PromQL's matchers: regular expressions match the whole value, an absent label is an empty one."""
     tests = [_test(each) for each in selector.matchers]
     return [each for each in series if all(test(each.labels.get(label, "")) for label, test in tests)]

@@ -1,0 +1,570 @@
+"""Back-testing: history replayed through the daemon's own jury, dossier and decision.
+
+Rules judged by evidence are taken through history in long blocks; where a block's trace shows a breach,
+the block is taken again up to that tick, the window is read, and `judge.decide` has the word, as it has
+in the daemon. Rules judged by the bare comparison are looked at tick by tick. A rollout stops at its
+first trip, as the switch would have stopped it, unless it is to be re-armed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from killswitch import flag as flags
+from killswitch.case import Case
+from killswitch.deadline import Deadline
+from killswitch.dossier import STEP, STEP_TWIN, WARM_UP_SECONDS
+from killswitch.errors import AccessDenied, Unavailable
+from killswitch.evidence import Trace
+from killswitch.flag import Flag
+from killswitch.history import PASSING, first_step, last_step
+from killswitch.judge import Action, Decision, decide
+from killswitch.jury import TWIN, WINDOW, Jury
+from killswitch.model import (
+    Buckets,
+    Counts,
+    Decide,
+    Finding,
+    Measurement,
+    QuantileSignal,
+    Reading,
+    Reason,
+    Rollout,
+    Rule,
+    Scalar,
+    Unreadable,
+    Verdict,
+)
+from killswitch.sources import Readings, Source, Want
+
+Array = npt.NDArray[np.float64]
+DAY = 86_400.0
+BLOCK_SECONDS = DAY
+# readings held at once: of a block, over all rollouts that are read together
+_MOST_READINGS = 400_000
+_MOST_TOGETHER = 50
+_LARGEST_PERCENT = flags.STAGES["full"]
+_BY = "back-test"
+_FEWEST_TICKS = 120
+# the source as a whole has failed, and not one question
+_LOST = frozenset({Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is replayed and how. Times are Unix seconds, durations seconds.
+
+    ``interval`` between ticks, ``step`` between evidence ticks. ``armed_at`` None: from the first tick at
+    which both cohorts have requests. ``percent`` None: the canary's share of requests as measured.
+    ``rearm_after`` None: the first trip is the last. ``patience``: the total for one read.
+    ``tracks``: keep each rule's evidence tick by tick, for a picture.
+    """
+
+    since: float
+    until: float
+    interval: float = 30.0
+    step: float = 30.0
+    armed_at: float | None = None
+    percent: float | None = None
+    rearm_after: float | None = None
+    patience: float = 120.0
+    tracks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedTrip:
+    """The switch would have acted: ``rule`` came first, ``rules`` are all that were over at ``at``."""
+
+    rollout: str
+    rule: str
+    rules: tuple[str, ...]
+    at: float
+    sentence: str
+    generation: int
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(slots=True)
+class RuleHistory:
+    """What became of one rule. ``ticks`` moved it, ``unknown`` counts those that did not, by reason.
+
+    ``peak``: the most the evidence ever came to, at ``peak_at``; ``needed`` is where it is a breach (all None
+    without evidence). ``example`` is one of the reasons in words. ``track``: (times, evidence).
+    """
+
+    name: str
+    ticks: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+    example: str = ""
+    peak: float | None = None
+    peak_at: float | None = None
+    needed: float | None = None
+    track: list[tuple[Array, Array]] = field(default_factory=list)
+
+    def missed(self, reason: Reason, detail: str) -> None:
+        self.unknown[reason.value] += 1
+        self.example = detail
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutHistory:
+    """What became of one rollout. ``armed_at`` None: it never had data, and ``problem`` says why."""
+
+    rollout: Rollout
+    armed_at: float | None
+    percent: float | None
+    ticks: int
+    trips: tuple[ReplayedTrip, ...]
+    rules: tuple[RuleHistory, ...]
+    problem: str | None = None
+    split_is_wrong: bool = False
+
+    @property
+    def never_judged(self) -> tuple[RuleHistory, ...]:
+        """Rules that had no usable tick at all: their silence is not health."""
+        return tuple(rule for rule in self.rules if not rule.ticks)
+
+
+@dataclass(slots=True)
+class BareRule:
+    """What the bare comparison would have done with one rule: how often it fired anew, and when first."""
+
+    name: str
+    episodes: int = 0
+    ticks_over: int = 0
+    first: float | None = None
+    sentence: str = ""
+
+
+Progress = Callable[[float], None]
+"""Told the share of the work that is done, 0 to 1."""
+
+
+def backtest(
+    source: Source, rollouts: Sequence[Rollout], terms: Terms, progress: Progress = lambda _: None
+) -> tuple[RolloutHistory, ...]:
+    """Every rollout's history, in the order given. Raises Unavailable or AccessDenied when the source fails."""
+    found: list[RolloutHistory] = []
+    for start in range(0, len(rollouts), _MOST_TOGETHER):
+        some = rollouts[start : start + _MOST_TOGETHER]
+        replays = [_replay_of(rollout, source, terms) for rollout in some]
+        done, share = start / len(rollouts), len(some) / len(rollouts)
+        for step in sorted({replay.spacing for replay in replays}):
+            alike = [replay for replay in replays if replay.spacing == step]
+            _run_together(source, alike, terms, _part_of(progress, done, share))
+        found += [replay.history() for replay in replays]
+    progress(1.0)
+    return tuple(found)
+
+
+def _part_of(progress: Progress, done: float, share: float) -> Progress:
+    return lambda part: progress(done + part * share)
+
+
+def bare_comparison(
+    source: Source, histories: Sequence[RolloutHistory], terms: Terms, progress: Progress = lambda _: None
+) -> Mapping[str, tuple[BareRule, ...]]:
+    """By rollout, what `decide: threshold` would have done from the same arming to the end, without stopping."""
+    found: dict[str, tuple[BareRule, ...]] = {}
+    for position, history in enumerate(histories):
+        if history.armed_at is not None:
+            rollout = replace(history.rollout, decide=Decide.THRESHOLD)
+            case = _case(rollout, history.armed_at, history.percent or 1.0)
+            replay = _BareReplay(rollout, source, replace(terms, armed_at=history.armed_at, percent=history.percent))
+            rules = {rule.name: BareRule(rule.name) for rule in rollout.rules}
+            over: set[str] = set()
+            wants = replay.wants
+            for done, ticks in _blocks(history.armed_at, terms.until, terms.interval, len(wants)):
+                for tick, findings in replay.judged(case, ticks, _read(source, wants, ticks, terms)):
+                    over = _count_episodes(rules, over, tick, findings)
+                progress((position + done) / len(histories))
+            found[rollout.name] = tuple(rules.values())
+        progress((position + 1) / len(histories))
+    return found
+
+
+def _count_episodes(
+    rules: Mapping[str, BareRule], over: set[str], tick: float, findings: Sequence[Finding]
+) -> set[str]:
+    now = {finding.rule: finding for finding in findings if finding.verdict is Verdict.BREACH}
+    for name, finding in now.items():
+        rule = rules[name]
+        rule.ticks_over += 1
+        rule.episodes += name not in over
+        if rule.first is None:
+            rule.first, rule.sentence = tick, finding.sentence
+    silent = {finding.rule for finding in findings if finding.verdict is Verdict.UNKNOWN}
+    return set(now) | (over & silent)
+
+
+# --- what all replays share ---------------------------------------------------------------------
+
+
+class _Replay:
+    """One rollout on its way through history: waiting for data, armed, tripped, re-armed."""
+
+    spacing: float
+
+    def __init__(self, rollout: Rollout, source: Source, terms: Terms) -> None:
+        self.rollout = rollout
+        self.source = source
+        self.terms = terms
+        self.case: Case | None = None
+        self.first_armed: float | None = None
+        self.percent = terms.percent
+        self.ticks = 0
+        self.trips: list[ReplayedTrip] = []
+        self.rules = {rule.name: RuleHistory(rule.name) for rule in rollout.rules}
+        self.done = False
+        self._flag: Flag | None = None
+        self._arm_at = terms.armed_at
+        self._why_not: dict[str, Unreadable] = {}
+        self.jury = Jury(interval=terms.interval, step=terms.step)
+        self.wants: Sequence[Want] = ()
+
+    def take(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+        """One more block of history."""
+        position = 0
+        while position < len(ticks) and not self.done:
+            if self.case is None:
+                position = self._arm(ticks, position, readings)
+            else:
+                position = self._run(self.case, ticks, position, readings)
+        self._remember(ticks, readings)
+
+    def history(self) -> RolloutHistory:
+        problem = None
+        if self.first_armed is None:
+            reasons = dict.fromkeys(f"{u.reason}: {u.detail}" for u in self._why_not.values())
+            problem = "never had requests in both cohorts" + (f" ({'; '.join(reasons)})" if reasons else "")
+        rules = tuple(self.rules.values())
+        return RolloutHistory(
+            self.rollout,
+            self.first_armed,
+            self.percent,
+            self.ticks,
+            tuple(self.trips),
+            rules,
+            problem,
+            self.terms.percent is not None and self.jury.dossier.split_is_wrong(self.rollout.name),
+        )
+
+    def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
+        """Judge from ``ticks[position]`` on; the position after the last tick that was judged."""
+        raise NotImplementedError
+
+    def _opened(self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+        """A generation begins; an hour of control's past is in ``readings`` or was remembered."""
+
+    def _remember(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+        """A block is over."""
+
+    def _arm(self, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
+        """Where the next generation begins; past the end when that is not in this block."""
+        if self._arm_at is None:
+            while position < len(ticks) and not self._has_data(readings[ticks[position]], ticks[position]):
+                position += 1
+            if position == len(ticks):
+                return position
+            self._arm_at = ticks[position]
+        begins = first_step(self._arm_at, self.spacing)
+        if begins > ticks[-1]:
+            return len(ticks)
+        if self.percent is None:
+            self.percent = _measured_percent(readings, [tick for tick in ticks if tick >= begins])
+        if self._flag is None:
+            self.case = _case(self.rollout, self._arm_at, self.percent)
+        else:
+            armed = flags.rearm(
+                self._flag,
+                rollout=self.rollout.name,
+                reason=_BY,
+                now=self._arm_at,
+                by=_BY,
+                percent=self.percent,
+                stage=self._flag.trip.stage_before if self._flag.trip else "custom",
+            )
+            self.case = Case(self.rollout, armed, self._arm_at)
+        self._flag = self.case.flag
+        self.first_armed = self._arm_at if self.first_armed is None else self.first_armed
+        self._opened(self.case, ticks, readings)
+        return int(np.searchsorted(np.array(ticks), begins + self.spacing / 2))
+
+    def _has_data(self, readings: Readings, tick: float) -> bool:
+        """Whether some rule has requests in both cohorts; otherwise why not is kept."""
+        for want in self.wants:
+            reading = readings[want.key]
+            problem = next((side for side in (reading.canary, reading.control) if isinstance(side, Unreadable)), None)
+            if problem is not None:
+                self._why_not[want.rule] = problem
+            elif _trials(reading.canary) > 0 and _trials(reading.control) > 0 and tick >= self.terms.since:
+                return True
+        return False
+
+    def _decided(self, case: Case, tick: float, findings: tuple[Finding, ...]) -> bool:
+        """Whether the switch acts at this tick; then the generation is over."""
+        decision = decide(findings, case.flag, case.rollout)
+        if decision.action not in (Action.TRIP, Action.WOULD_TRIP):
+            return False
+        self._tripped(case, tick, decision, findings)
+        return True
+
+    def _tripped(self, case: Case, tick: float, decision: Decision, findings: tuple[Finding, ...]) -> None:
+        rules = tuple(finding.rule for finding in decision.tripping)
+        name, flag = case.rollout.name, case.flag
+        self.trips.append(ReplayedTrip(name, rules[0], rules, tick, decision.sentence, flag.generation, findings))
+        self.case = None
+        if self.terms.rearm_after is None:
+            self.done = True
+            return
+        self._arm_at = tick + self.terms.rearm_after
+        self._flag = flags.trip(
+            flag,
+            rollout=name,
+            reason=decision.sentence,
+            rules=rules,
+            incident=f"{name}/{flag.generation}",
+            now=tick,
+            by=_BY,
+            actor=flags.Actor.CONTROLLER,
+        )
+
+
+# --- by evidence --------------------------------------------------------------------------------
+
+
+class _EvidenceReplay(_Replay):
+    def __init__(self, rollout: Rollout, source: Source, terms: Terms) -> None:
+        super().__init__(rollout, source, terms)
+        self.spacing = terms.step
+        self._past: dict[float, Readings] = {}
+        self._twins: set[str] = set()
+        self.wants = self.jury.dossier.wants(_case(rollout, terms.since, 1.0))
+
+    def _opened(self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+        at = first_step(case.armed_at, self.spacing)
+        known = {**self._past, **{tick: readings[tick] for tick in ticks}}
+        past = {tick: each for tick, each in known.items() if at - WARM_UP_SECONDS < tick <= at}
+        self._twins.clear()
+        self.jury.dossier.open([case], at, past, from_arming=True)
+
+    def _remember(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+        oldest = ticks[-1] - WARM_UP_SECONDS
+        known = {**self._past, **{tick: readings[tick] for tick in ticks if tick > oldest}}
+        self._past = {tick: each for tick, each in known.items() if tick > oldest}
+
+    def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
+        block = ticks[position:]
+        before = copy.deepcopy(self.jury)
+        trace = self.jury.dossier.take([case], block, readings)
+        assert trace is not None
+        columns = self.jury.dossier.columns(case.rollout.name)
+        breaches = np.flatnonzero(trace.breach[:, list(columns.values())].any(axis=1))
+        if not breaches.size:
+            self._note(trace, columns, block, readings)
+            return len(ticks)
+        self.jury = before
+        upto = int(breaches[0]) + 1
+        trace = self.jury.dossier.take([case], block[:upto], readings)
+        assert trace is not None
+        self._note(trace, columns, block[:upto], readings)
+        if self._acts(case, block[upto - 1]):
+            return position + upto
+        # a breach the switch does not act on (the first tick of a generation): look at each tick until it ends
+        for at in range(upto, len(block)):
+            trace = self.jury.dossier.take([case], block[at : at + 1], readings)
+            assert trace is not None
+            self._note(trace, columns, block[at : at + 1], readings)
+            if not trace.breach[-1, list(columns.values())].any() or self._acts(case, block[at]):
+                return position + at + 1
+        return len(ticks)
+
+    def _acts(self, case: Case, step: float) -> bool:
+        """The daemon's tick at or after an evidence tick, judged as there."""
+        tick = math.ceil(step / self.terms.interval - 1e-9) * self.terms.interval
+        wants = self.jury.wants([case], tick)
+        readings = _read(self.source, wants, [tick], self.terms)[tick] if wants else {}
+        return self._decided(case, tick, self.jury.judge([case], tick, readings)[case.rollout.name])
+
+    def _note(
+        self, trace: Trace, columns: Mapping[str, int], ticks: Sequence[float], readings: Mapping[float, Readings]
+    ) -> None:
+        self.ticks += len(ticks)
+        times = np.array(ticks, dtype=np.float64)
+        for rule in self.rollout.rules:
+            row = columns.get(rule.name)
+            if row is None:
+                continue
+            kept, values = self.rules[rule.name], trace.evidence[:, row]
+            best = int(np.argmax(values))
+            if kept.peak is None or values[best] > kept.peak:
+                kept.peak, kept.peak_at = float(values[best]), float(times[best])
+            view = self.jury.dossier.view(self.rollout.name, rule.name)
+            kept.needed = view.needed if view is not None else None
+            moved = trace.updated[:, row]
+            kept.ticks += int(moved.sum())
+            for at in np.flatnonzero(~moved).tolist():
+                problem = self._why_silent(rule, readings[ticks[at]])
+                kept.missed(problem.reason, problem.detail)
+            if self.terms.tracks:
+                kept.track.append((times, values.copy()))
+
+    def _why_silent(self, rule: Rule, readings: Readings) -> Unreadable:
+        plain = readings[self.rollout.name, rule.name, STEP]
+        twin = readings.get((self.rollout.name, rule.name, STEP_TWIN))
+        if twin is not None and not any(isinstance(side, Unreadable) for side in (twin.canary, twin.control)):
+            self._twins.add(rule.name)
+        reading = twin if twin is not None and rule.name in self._twins else plain
+        for cohort, side in (("canary", reading.canary), ("control", reading.control)):
+            if isinstance(side, Unreadable):
+                return side if cohort in side.detail else Unreadable(side.reason, f"{cohort}: {side.detail}")
+        if not (_trials(reading.canary) > 0 and _trials(reading.control) > 0):
+            return Unreadable(Reason.NO_DATA, "no requests in the step")
+        if isinstance(rule.signal, QuantileSignal):
+            return Unreadable(Reason.SATURATED, "the limit lies beyond the histogram's last bucket")
+        return Unreadable(Reason.NUMERIC, "the counts of the step are no counts")
+
+
+# --- by the bare comparison ---------------------------------------------------------------------
+
+
+class _BareReplay(_Replay):
+    def __init__(self, rollout: Rollout, source: Source, terms: Terms) -> None:
+        super().__init__(rollout, source, terms)
+        self.spacing = terms.interval
+        # whole windows; the shorter ones just after an arming are read where they are needed
+        self.wants = self.jury.wants([_case(rollout, terms.since - 2 * rollout.window, 1.0)], terms.since)
+
+    def judged(
+        self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]
+    ) -> Iterator[tuple[float, tuple[Finding, ...]]]:
+        for tick in ticks:
+            at = readings[tick]
+            if tick < case.armed_at + case.rollout.window:
+                wants = self.jury.wants([case], tick)
+                at = _read(self.source, wants, [tick], self.terms)[tick] if wants else {}
+            yield tick, self.jury.judge([case], tick, at)[case.rollout.name]
+
+    def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
+        for offset, (tick, findings) in enumerate(self.judged(case, ticks[position:], readings)):
+            self.ticks += 1
+            for finding in findings:
+                if finding.verdict is Verdict.UNKNOWN:
+                    self.rules[finding.rule].missed(finding.reason or Reason.INTERNAL_ERROR, finding.sentence)
+                else:
+                    self.rules[finding.rule].ticks += 1
+            if self._decided(case, tick, findings):
+                return position + offset + 1
+        return len(ticks)
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def _replay_of(rollout: Rollout, source: Source, terms: Terms) -> _Replay:
+    kind = _EvidenceReplay if rollout.decide is Decide.EVIDENCE else _BareReplay
+    return kind(rollout, source, terms)
+
+
+def _run_together(source: Source, replays: Sequence[_Replay], terms: Terms, progress: Progress) -> None:
+    """Replays with the same spacing of ticks, read in one go, block by block."""
+    begins = terms.since if terms.armed_at is None else max(terms.since, terms.armed_at)
+    most = sum(len(replay.wants) for replay in replays)
+    for done, ticks in _blocks(begins - WARM_UP_SECONDS, terms.until, replays[0].spacing, most):
+        waiting = [replay for replay in replays if not replay.done]
+        if not waiting:
+            return
+        readings = _read(source, [want for replay in waiting for want in replay.wants], ticks, terms)
+        for replay in waiting:
+            replay.take(ticks, readings)
+        progress(done)
+
+
+def _blocks(after: float, until: float, spacing: float, wants: int) -> Iterator[tuple[float, list[float]]]:
+    """The ticks in (after, until], multiples of ``spacing``, in portions; with each the share done after it."""
+    first = math.floor(after / spacing + 1e-9) + 1
+    last = round(last_step(until, spacing) / spacing)
+    size = max(_FEWEST_TICKS, min(round(BLOCK_SECONDS / spacing), _MOST_READINGS // max(wants, 1)))
+    for start in range(first, last + 1, size):
+        end = min(start + size, last + 1)
+        yield (end - first) / (last + 1 - first), [number * spacing for number in range(start, end)]
+
+
+def read_windows(
+    source: Source, rollout: Rollout, terms: Terms, *, most: int
+) -> tuple[list[float], Mapping[str, list[Reading]]]:
+    """Windows over the whole history at no more than ``most`` ticks, by rule: what a dashboard would draw."""
+    spacing = terms.interval * max(1, math.ceil((terms.until - terms.since) / terms.interval / most))
+    judged = _BareReplay(rollout, source, terms)
+    ticks: list[float] = []
+    found: dict[str, list[Reading]] = {rule.name: [] for rule in rollout.rules}
+    twins: set[str] = set()
+    for _, block in _blocks(terms.since, terms.until, spacing, len(judged.wants)):
+        readings = _read(source, judged.wants, block, terms)
+        ticks += block
+        for tick in block:
+            for rule in rollout.rules:
+                twin = readings[tick].get((rollout.name, rule.name, TWIN))
+                if twin is not None and not isinstance(twin.canary, Unreadable):
+                    twins.add(rule.name)
+                plain = readings[tick][rollout.name, rule.name, WINDOW]
+                found[rule.name].append(twin if twin is not None and rule.name in twins else plain)
+    return ticks, found
+
+
+def _read(source: Source, wants: Sequence[Want], ticks: Sequence[float], terms: Terms) -> Mapping[float, Readings]:
+    """Raises Unavailable or AccessDenied where the source itself failed: half a history proves nothing."""
+    readings = source.read_back(wants, ticks, Deadline(terms.patience))
+    for tick in (ticks[0], ticks[-1]):
+        sides = [side for reading in readings[tick].values() for side in (reading.canary, reading.control)]
+        failed = [side for side in sides if isinstance(side, Unreadable) and side.reason in PASSING]
+        lost = [side for side in failed if side.reason in _LOST]
+        if lost or (failed and len(failed) == len(sides)):
+            problem = (lost or failed)[0]
+            kind = AccessDenied if problem.reason is Reason.SOURCE_REFUSED else Unavailable
+            raise kind(f"the metric store gave no answer ({problem.reason}): {problem.detail}")
+    return readings
+
+
+def _case(rollout: Rollout, armed_at: float, percent: float) -> Case:
+    armed = flags.arm(
+        None,
+        rollout=rollout.name,
+        control=rollout.control,
+        canary=rollout.canary,
+        percent=percent,
+        stage=flags.resolve_stage(None, percent)[0],
+        now=armed_at,
+        by=_BY,
+    )
+    return Case(rollout, armed, armed_at)
+
+
+def _trials(measurement: Measurement) -> float:
+    match measurement:
+        case Counts(_, trials):
+            return trials
+        case Buckets(_, counts) if counts:
+            return counts[-1]
+        case Scalar():
+            return 1.0
+        case _:
+            return 0.0
+
+
+def _measured_percent(readings: Mapping[float, Readings], ticks: Sequence[float]) -> float:
+    """The canary's share of the requests of a block, to three digits; as the flag might have said."""
+    canary = control = 0.0
+    for tick in ticks:
+        for reading in readings[tick].values():
+            if isinstance(reading.canary, Counts) and isinstance(reading.control, Counts):
+                canary, control = canary + reading.canary.trials, control + reading.control.trials
+    share = 100.0 * canary / (canary + control) if canary + control else 1.0
+    return min(max(float(f"{share:.3g}"), 0.001), _LARGEST_PERCENT)

@@ -1,0 +1,264 @@
+"""``killswitch backtest``: what the switch would have done on a history."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from killswitch.backtest import BareRule, ReplayedTrip, RolloutHistory, Terms, backtest, bare_comparison
+from killswitch.cli.histories import (
+    DataOption,
+    FromOption,
+    IntervalOption,
+    OpenHistory,
+    PrometheusOption,
+    ScrapeOption,
+    ToOption,
+    moment,
+    open_history,
+    progress_bar,
+)
+from killswitch.cli.invocation import (
+    RulesOption,
+    SettingsOption,
+    err,
+    errors_as_messages,
+    fail,
+    out,
+    print_problems,
+    say,
+)
+from killswitch.errors import UnknownRollout
+from killswitch.model import Decide, Rollout
+from killswitch.rules.loading import load_folder
+from killswitch.rules.units import parse_duration
+from killswitch.settings import load_settings
+from killswitch.timestamps import to_iso
+from killswitch.wording import count_in_words, duration_in_words, odds_in_words
+
+_Bare = Mapping[str, tuple[BareRule, ...]]
+
+
+def command(
+    rules: RulesOption = None,
+    data: DataOption = None,
+    prometheus: PrometheusOption = None,
+    since: FromOption = None,
+    until: ToOption = None,
+    rollout: Annotated[list[str] | None, typer.Option("--rollout", help="Only this one; may be repeated.")] = None,
+    percent: Annotated[
+        float | None, typer.Option(help="The canary's share of users.", show_default="its share of requests")
+    ] = None,
+    armed_at: Annotated[
+        str | None,
+        typer.Option("--armed-at", help="When it was armed.", show_default="when both cohorts have requests"),
+    ] = None,
+    rearm_after: Annotated[
+        str | None,
+        typer.Option(
+            "--rearm-after", help="Go on so long after a trip, such as 1h.", show_default="the first trip is the last"
+        ),
+    ] = None,
+    compare: Annotated[
+        Literal["threshold"] | None, typer.Option(help="Beside it, what the bare rule would have done.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into this picture (.png, .svg, .pdf).")] = None,
+    interval: IntervalOption = None,
+    scrape_interval: ScrapeOption = None,
+    settings: SettingsOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a trip, and one summary, a line each.")
+    ] = False,
+) -> None:
+    """Replay history through the daemon's own judgement: one line for each trip it would have made.
+
+    Ends with 0 whether or not there were trips, with 2 for options, rules or a recording that must be
+    fixed, with 3 when the metric store does not answer.
+    """
+    with errors_as_messages():
+        folder = rules if rules is not None else load_settings(settings).rules
+        rollouts = _chosen(load_folder(folder).rollouts, rollout)
+        with open_history(
+            rollouts,
+            data=data,
+            prometheus=prometheus,
+            since=since,
+            until=until,
+            interval=interval,
+            scrape_interval=scrape_interval,
+            settings_file=settings,
+        ) as history:
+            terms = history.terms(
+                percent=percent,
+                armed_at=moment(armed_at, now=history.until) if armed_at is not None else None,
+                rearm_after=parse_duration(rearm_after) if rearm_after is not None else None,
+                tracks=plot is not None,
+            )
+            with progress_bar("replaying") as progress:
+                found = backtest(history.source, rollouts, terms, progress)
+            bare: _Bare = {}
+            if compare is not None:
+                with progress_bar("the bare rule") as progress:
+                    bare = bare_comparison(history.source, found, terms, progress)
+            if plot is not None:
+                _draw(history, found, terms, plot)
+            (_print_json if as_json else _print)(history, terms, found, bare)
+
+
+def _chosen(rollouts: Sequence[Rollout], names: Sequence[str] | None) -> Sequence[Rollout]:
+    known = {rollout.name: rollout for rollout in rollouts}
+    for name in names or ():
+        if name not in known:
+            raise UnknownRollout(name, known)
+    return [known[name] for name in names] if names else rollouts
+
+
+def _draw(history: OpenHistory, found: Sequence[RolloutHistory], terms: Terms, target: Path) -> None:
+    try:
+        from killswitch.plot import draw  # noqa: PLC0415  an extra of its own
+    except ImportError:
+        fail("--plot needs matplotlib: pip install 'llm-canary-killswitch[plot]'")
+    with progress_bar("drawing"):
+        draw(history.source, found, terms, target)
+    err.print(f"drawn: {target}", markup=False)
+
+
+# --- for machines -------------------------------------------------------------------------------
+
+
+def _print_json(history: OpenHistory, terms: Terms, found: Sequence[RolloutHistory], bare: _Bare) -> None:
+    for trip in _trips(found):
+        typer.echo(json.dumps(_trip(trip), ensure_ascii=False))
+    unknown: Counter[str] = Counter()
+    for one in found:
+        for rule in one.rules:
+            unknown.update(rule.unknown)
+    summary = {
+        "span": {"from": to_iso(history.since), "to": to_iso(history.until)},
+        "interval_seconds": terms.interval,
+        "step_seconds": terms.step,
+        "scrape_interval_seconds": history.settings.scrape_interval,
+        "ticks": sum(one.ticks for one in found),
+        "trips": sum(len(one.trips) for one in found),
+        "unknown": dict(unknown),
+        "rollouts": [_rollout(one, bare.get(one.rollout.name, ())) for one in found],
+    }
+    typer.echo(json.dumps({"summary": summary}, ensure_ascii=False))
+
+
+def _trip(trip: ReplayedTrip) -> dict[str, Any]:
+    return {
+        "rollout": trip.rollout,
+        "rule": trip.rule,
+        "at": to_iso(trip.at),
+        "sentence": trip.sentence,
+        "rules": list(trip.rules),
+        "generation": trip.generation,
+    }
+
+
+def _rollout(one: RolloutHistory, bare: Sequence[BareRule]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "rollout": one.rollout.name,
+        "decide": one.rollout.decide.value,
+        "armed_at": to_iso(one.armed_at) if one.armed_at is not None else None,
+        "percent": one.percent,
+        "ticks": one.ticks,
+        "trips": len(one.trips),
+        "problem": one.problem,
+        "traffic_split_is_wrong": one.split_is_wrong,
+        "rules": [
+            {
+                "rule": rule.name,
+                "judged_ticks": rule.ticks,
+                "unknown": dict(rule.unknown),
+                "peak_evidence": rule.peak,
+                "peak_at": to_iso(rule.peak_at) if rule.peak_at is not None else None,
+                "needed": rule.needed,
+            }
+            for rule in one.rules
+        ],
+    }
+    if bare:
+        document["threshold"] = [
+            {
+                "rule": rule.name,
+                "trips": rule.episodes,
+                "ticks_over": rule.ticks_over,
+                "first": to_iso(rule.first) if rule.first is not None else None,
+                "sentence": rule.sentence,
+            }
+            for rule in bare
+        ]
+    return document
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def _print(history: OpenHistory, terms: Terms, found: Sequence[RolloutHistory], bare: _Bare) -> None:
+    for note in history.notes:
+        err.print(note, style="dim", markup=False)
+    for trip in _trips(found):
+        say(f"{to_iso(trip.at)} {trip.rollout} {trip.rule}: {trip.sentence}")
+    for one in found:
+        _print_doubts(one)
+    span = f"{to_iso(history.since)} to {to_iso(history.until)}"
+    for one in found:
+        if one.armed_at is None:
+            continue
+        trips = len(one.trips)
+        said = "no trip" if not trips else f"{trips} trip{'s' if trips > 1 else ''}"
+        spacing = terms.step if one.rollout.decide is Decide.EVIDENCE else terms.interval
+        watched = duration_in_words(one.ticks * spacing)
+        say(f"{one.rollout.name}: {said} in {watched} from {to_iso(one.armed_at)} on ({one.percent:g}% canary)")
+        if one.rollout.name in bare:
+            out.print(_compared(one, bare[one.rollout.name]))
+    err.print(f"history: {span}, a tick every {duration_in_words(terms.interval)}", style="dim", markup=False)
+
+
+def _print_doubts(one: RolloutHistory) -> None:
+    name = one.rollout.name
+    if one.problem is not None:
+        print_problems([f"{name}: NOT JUDGED: {one.problem}"])
+        return
+    for rule in one.never_judged:
+        reasons = ", ".join(f"{reason} {count_in_words(count)}x" for reason, count in rule.unknown.most_common(3))
+        if one.ticks:
+            print_problems([f"{name} {rule.name}: NEVER JUDGED ({reasons or 'no evidence'}): {rule.example}"])
+    for rule in one.rules:
+        missed = sum(rule.unknown.values())
+        if rule.ticks and missed:
+            reasons = ", ".join(f"{reason} {count_in_words(count)}x" for reason, count in rule.unknown.most_common(3))
+            err.print(f"{name} {rule.name}: {missed:,} ticks not judged: {reasons}", style="yellow", markup=False)
+    if one.split_is_wrong:
+        print_problems([f"{name}: the canary's share of requests is nowhere near {one.percent:g}%"])
+
+
+def _compared(one: RolloutHistory, bare: Sequence[BareRule]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("rule", one.rollout.decide.value, "at most", "bare rule", "times (ticks)"):
+        table.add_column(column, no_wrap=True)
+    first = {rule: trip.at for trip in reversed(one.trips) for rule in trip.rules}
+    for rule, other in zip(one.rules, bare, strict=True):
+        tripped = Text(f"trip {_short(first[rule.name])}", style="bold red") if rule.name in first else Text("no trip")
+        peak = odds_in_words(rule.peak) if rule.peak is not None and rule.peak >= 1 else "-"
+        fired = Text(_short(other.first), style="bold red") if other.first is not None else Text("never")
+        times = f"{other.episodes:,} ({other.ticks_over:,})" if other.episodes else "-"
+        table.add_row(Text(rule.name), tripped, peak, fired, times)
+    return table
+
+
+def _short(at: float) -> str:
+    return to_iso(at)[5:16].replace("T", " ")
+
+
+def _trips(found: Sequence[RolloutHistory]) -> list[ReplayedTrip]:
+    return sorted((trip for one in found for trip in one.trips), key=lambda trip: trip.at)

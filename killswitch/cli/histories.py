@@ -1,0 +1,193 @@
+"""Where history comes from on the command line: a recording, a Prometheus, or the configured source."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from killswitch.assembly import build_source
+from killswitch.backtest import Progress as Report
+from killswitch.backtest import Terms
+from killswitch.cli.invocation import err
+from killswitch.deadline import Deadline
+from killswitch.errors import BadDocument, BadSettings
+from killswitch.model import QuantileSignal, QuerySignal, Rollout, Selector, Unreadable
+from killswitch.rules.units import UnitError, parse_duration
+from killswitch.settings import Settings, load_settings
+from killswitch.sources import Source
+from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.recording import Recording, SampledHistory
+from killswitch.timestamps import from_iso
+from killswitch.wording import duration_in_words
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="A recording: OpenMetrics text with times, as promtool reads it.", show_default=False),
+]
+PrometheusOption = Annotated[
+    str | None,
+    typer.Option("--prometheus", help="http(s)://host:9090 of a Prometheus.", show_default="the configured source"),
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", help="Begin: ISO 8601, Unix seconds, or an age such as 7d.", show_default="all, or 1d"),
+]
+ToOption = Annotated[str | None, typer.Option("--to", help="End, likewise.", show_default="the newest")]
+IntervalOption = Annotated[
+    str | None, typer.Option("--interval", help="How often the daemon compares.", show_default="30s")
+]
+ScrapeOption = Annotated[
+    str | None,
+    typer.Option("--scrape-interval", help="How often the services were scraped.", show_default="measured"),
+]
+
+_AGE = re.compile(r"[0-9.]+ ?(?:ms|s|m|h|d)", re.ASCII)
+_PATIENCE = 120.0
+_DEFAULT_AGE = "1d"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHistory:
+    """A source with a past, and the span of it that is asked for (Unix seconds)."""
+
+    source: Source
+    settings: Settings
+    since: float
+    until: float
+    notes: tuple[str, ...]
+
+    def terms(self, **more: float | bool | None) -> Terms:
+        settings = self.settings
+        given = {"interval": settings.interval, "step": settings.step, "patience": _PATIENCE, **more}
+        return Terms(since=self.since, until=self.until, **given)  # type: ignore[arg-type]  names are the caller's
+
+
+@contextmanager
+def open_history(
+    rollouts: Sequence[Rollout],
+    *,
+    data: Path | None,
+    prometheus: str | None,
+    since: str | None,
+    until: str | None,
+    interval: str | None = None,
+    scrape_interval: str | None = None,
+    settings_file: Path | None = None,
+) -> Iterator[OpenHistory]:
+    """Opens what the options name; the scrape interval is measured unless it is given.
+
+    Raises BadSettings, BadDocument, Unavailable, AccessDenied.
+    """
+    if data is not None and prometheus is not None:
+        raise BadSettings(["give --data or --prometheus, not both"])
+    url = None
+    if prometheus is not None:
+        url = prometheus if prometheus.startswith("prometheus+") else f"prometheus+{prometheus}"
+    settings = load_settings(settings_file, source=url, interval=interval, scrape_interval=scrape_interval)
+    source: Source = Recording(data) if data is not None else build_source(settings, timeout=_PATIENCE)
+    try:
+        first, last = _span(source, since, until)
+        measured = _measured(source, rollouts, first, last) if scrape_interval is None else None
+        notes = ()
+        if measured is not None and abs(measured - settings.scrape_interval) > 1e-6:
+            said = "" if "scrape_interval" not in settings.model_fields_set else ", not as configured"
+            notes = (f"scrapes are {duration_in_words(measured)} apart{said}",)
+            settings = load_settings(
+                settings_file, source=url, interval=interval, scrape_interval=f"{round(measured * 1000)}ms"
+            )
+            if not isinstance(source, SampledHistory):
+                source.close()
+                source = build_source(settings, timeout=_PATIENCE)
+        if isinstance(source, SampledHistory):
+            source = source.at_interval(settings.scrape_interval)
+        yield OpenHistory(source, settings, first, last, notes)
+    finally:
+        source.close()
+
+
+def moment(text: str, *, now: float) -> float:
+    """Unix seconds of ``2026-04-19T14:22:11Z``, ``1776608531`` or ``7d`` (ago). Raises BadSettings."""
+    if _AGE.match(text):
+        try:
+            return now - parse_duration(text)
+        except UnitError as error:
+            raise BadSettings([f"time {text!r}: {error}"]) from error
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            return from_iso(text)
+        except BadDocument as error:
+            raise BadSettings(
+                [f"time {text!r}: write 2026-04-19T14:22:11Z, Unix seconds, or an age such as 7d"]
+            ) from error
+    if not 0 <= seconds < 1e11:
+        raise BadSettings([f"time {text!r}: Unix seconds lie between 0 and 1e11"])
+    return seconds
+
+
+def _span(source: Source, since: str | None, until: str | None) -> tuple[float, float]:
+    if isinstance(source, SampledHistory):
+        start, end = source.span
+        now = end
+    else:
+        end = now = source.now(Deadline(_PATIENCE)) if until is None or since is None else time.time()
+        start = moment(since or _DEFAULT_AGE, now=now)
+    first = moment(since, now=now) if since is not None else start
+    last = moment(until, now=now) if until is not None else end
+    if not first < last:
+        raise BadSettings([f"the history from {first:.0f} to {last:.0f} is empty; --from must lie before --to"])
+    return first, last
+
+
+def _measured(source: Source, rollouts: Sequence[Rollout], since: float, until: float) -> float | None:
+    """The scrape interval of the first rule's requests that can be found; None where nothing is."""
+    if not isinstance(source, SampledHistory | Prometheus):
+        return None
+    for selector in dict.fromkeys(each for rollout in rollouts for each in trial_selectors(rollout)):
+        for share in (1.0, 0.5, 0.75, 0.25, 0.05):
+            found = source.measure_scrape_interval(selector, since + share * (until - since), Deadline(_PATIENCE))
+            if not isinstance(found, Unreadable) and found > 0:
+                return rounded_interval(found)
+    return None
+
+
+def rounded_interval(seconds: float) -> float:
+    """Scrapes jitter, configurations do not: 14.998 s is 15 s."""
+    whole = round(seconds)
+    return float(whole) if whole and abs(seconds - whole) < 0.05 * whole else float(f"{seconds:.2g}")
+
+
+def trial_selectors(rollout: Rollout) -> Iterator[Selector]:
+    """The counters of requests that rules divide by, those that are judged first."""
+    for rule in rollout.rules:
+        for signal in (rule.twin, rule.signal):
+            match signal:
+                case None | QuerySignal():
+                    continue
+                case QuantileSignal(buckets):
+                    yield buckets
+                case _:
+                    yield from signal.trials
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Report]:
+    """A bar on standard error, where that is a terminal; it is told the share that is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+
+        def report(share: float) -> None:
+            bar.update(task, completed=share if math.isfinite(share) else 0.0)
+
+        yield report
