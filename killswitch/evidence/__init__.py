@@ -10,7 +10,7 @@ Nothing here reads a clock or keeps state between calls.
 
 from __future__ import annotations
 
-from killswitch.evidence.bounds import Bound, Edge, HalfPlane, bounds_of
+from killswitch.evidence.bounds import Bound, Edge, HalfPlane, against_baseline, bounds_of
 from killswitch.evidence.detector import (
     ALTERNATIVES,
     Evidence,
@@ -41,6 +41,7 @@ __all__ = [
     "TickCounts",
     "Trace",
     "advance",
+    "against_baseline",
     "bounds_of",
     "combine",
     "from_document",

@@ -8,7 +8,7 @@ control's own quantile a moment ago (`killswitch.evidence.quantiles`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from killswitch.model import Limits, QuantileSignal, RatioSignal, Rule
 
@@ -78,6 +78,17 @@ def bounds_of(rule: Rule) -> tuple[Bound, ...]:
     if not bounds:
         raise ValueError(f"rule {rule.name} has no limit: add max, max_increase, max_ratio or floor")
     return bounds
+
+
+def against_baseline(bound: Bound, share: float) -> Bound:
+    """The same bound when control is a stored share instead of a cohort (a canary of 100 %).
+
+    ``share``: control's share of events on the baseline's day, best the upper end of its interval, so that
+    the bound holds for every baseline the day is compatible with. Quantiles keep the canary's edge, with
+    the baseline's own quantile as tau.
+    """
+    plane = bound.half_plane
+    return replace(bound, half_plane=half_plane(0.0, min(plane.ratio * share + plane.shift, 1.0)))
 
 
 def _rate_bounds(limits: Limits) -> tuple[Bound, ...]:

@@ -190,9 +190,9 @@ def advance(
     updates = _all_bounds(usable, evidence.first_bound)
     if paused is not None:
         updates &= ~paused
-    nothing = np.isnan(counts.canary_events) & np.isnan(counts.canary_trials)
-    nothing &= np.isnan(counts.control_events) & np.isnan(counts.control_trials)
-    numeric = _any_bound(~(canary & control) & ~nothing, evidence.first_bound)
+    impossible = ~(canary | _missing(counts.canary_events, counts.canary_trials))
+    impossible |= ~(control | _missing(counts.control_events, counts.control_trials))
+    numeric = _any_bound(impossible, evidence.first_bound)
     if head_starts is None:
         head_starts = np.zeros(updates.shape)
     after, values, since = _accumulate(evidence, log_e, _Walk(ticks, step, updates, head_starts))
@@ -232,6 +232,12 @@ def _usable(events: Array, trials: Array) -> Mask:
     return usable
 
 
+def _missing(events: Array, trials: Array) -> Mask:
+    """Where a cohort has nothing at all, which is a gap and not an impossible number."""
+    missing: Mask = np.isnan(events) & np.isnan(trials)
+    return missing
+
+
 def _kinds(evidence: Evidence) -> dispersion.Kinds:
     long = np.array([spec.long_bursts for spec in evidence.specs for _ in spec.bounds], dtype=np.bool_)
     return dispersion.Kinds(binomial=evidence.planes.shift > 0, long=long)
@@ -253,21 +259,25 @@ def _tick_evidence(
     evidence: Evidence, counts: TickCounts, outlook: dispersion.Outlook, canary: Mask, control: Mask
 ) -> tuple[Array, Mask]:
     """The minimum over bounds of L / phi, (T, R, J), and which bounds had data, (T, B)."""
-    usable = canary & control
 
-    def clean(values: Array) -> Array:
+    def clean(values: Array, usable: Mask) -> Array:
         return np.where(usable, np.maximum(values, 0.0), 0.0)
 
-    canary_trials, control_trials = clean(counts.canary_trials), clean(counts.control_trials)
-    cleaned = TickCounts(clean(counts.canary_events), canary_trials, clean(counts.control_events), control_trials)
+    cleaned = TickCounts(
+        clean(counts.canary_events, canary),
+        clean(counts.canary_trials, canary),
+        clean(counts.control_events, control),
+        clean(counts.control_trials, control),
+    )
     log_e = log_evidence(evidence.planes, cleaned, outlook.share, np.array(ALTERNATIVES))
     log_e /= outlook.phi[..., None]
     finite: Mask = np.asarray(np.isfinite(log_e).all(axis=-1))
     log_e = np.where(finite[..., None], log_e, 0.0)
     if log_e.shape[1]:
         log_e = np.minimum.reduceat(log_e, evidence.first_bound, axis=1)
-    has_trials = (canary_trials > 0) & ((control_trials > 0) | ~evidence.planes.needs_control)
-    return log_e, usable & finite & has_trials
+    # a bound that compares with nothing does without a control; impossible numbers spoil it all the same
+    spared = ~evidence.planes.needs_control & (control | _missing(counts.control_events, counts.control_trials))
+    return log_e, finite & (cleaned.canary_trials > 0) & ((cleaned.control_trials > 0) | spared)
 
 
 @dataclass(frozen=True, slots=True)

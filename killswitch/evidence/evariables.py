@@ -65,8 +65,8 @@ def half_planes(bounds: tuple[HalfPlane, ...]) -> HalfPlanes:
 class TickCounts:
     """Counts of one tick each, (..., B): in the daemon and in replays (T, B), T ticks.
 
-    All four NaN where a tick holds nothing for that bound. Any other NaN, infinity or negative number is
-    not data either, but is reported (`killswitch.evidence.detector.Trace.numeric`).
+    Both numbers of a cohort are NaN where a tick holds nothing for it. Any other NaN, infinity or negative
+    number is not data either, but is reported (`killswitch.evidence.detector.Trace.numeric`).
     """
 
     canary_events: Array

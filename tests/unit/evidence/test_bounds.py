@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from killswitch.evidence.bounds import SMALLEST_SHIFT, Edge, HalfPlane, bounds_of, half_plane
+from killswitch.evidence.bounds import SMALLEST_SHIFT, Edge, HalfPlane, against_baseline, bounds_of, half_plane
 from killswitch.model import Limits, QuantileSignal, QuerySignal, RatioSignal, Rule, Selector, Signal, Unit
 
 RATE = RatioSignal((Selector("events"),), (Selector("trials"),))
@@ -59,3 +59,10 @@ def test_a_limit_of_zero_is_tested_as_one_in_a_million() -> None:
 def test_a_limit_that_is_no_number_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         half_plane(1.0, bad)
+
+
+def test_against_a_baseline_every_bound_is_an_absolute_limit() -> None:
+    bounds = bounds_of(rule(Limits(maximum=0.02, max_increase=0.05, max_ratio=2.0)))
+    limits = {bound.name: against_baseline(bound, 0.01).half_plane.shift for bound in bounds}
+    assert limits == pytest.approx({"max": 0.02, "worse_than_control": 0.01, "max_increase": 0.06, "max_ratio": 0.02})
+    assert all(against_baseline(bound, 0.01).half_plane.ratio == 0 for bound in bounds)

@@ -137,6 +137,26 @@ def test_impossible_numbers_are_flagged_and_move_nothing(name: str, bad: float) 
     assert np.isfinite(after.past.control.events).all()
 
 
+@pytest.mark.parametrize("cohort", ["canary", "control"])
+def test_a_cohort_without_any_numbers_is_a_gap_and_not_an_alarm(cohort: str) -> None:
+    state = warm()
+    gone = with_row(steady(1, canary=0.9, control=0.01), 0, **{f"{cohort}_events": np.nan, f"{cohort}_trials": np.nan})
+    after, trace = run(state, gone)
+    assert not trace.numeric.any()
+    assert not trace.updated.any()
+    assert np.array_equal(state.log_sums, after.log_sums)
+
+
+def test_an_absolute_limit_alone_goes_on_when_control_has_no_numbers() -> None:
+    spec = RuleSpec("even if control is bad", (Bound("max", half_plane(0.0, 0.02)),), 0.0025)
+    gone = {"control_events": np.nan, "control_trials": np.nan}
+    counts = steady(30, canary=0.5, control=0.0, width=1)
+    for row in range(30):
+        counts = with_row(counts, row, **gone)
+    _, trace = run(start([spec]), counts)
+    assert trace.breach[-1].all()
+
+
 def test_a_rule_recovers_after_impossible_numbers() -> None:
     counts = with_row(steady(20, canary=0.3, control=0.01), 0, control_events=np.nan)
     _, trace = run(warm(), counts)
