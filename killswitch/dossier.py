@@ -94,6 +94,7 @@ class _Group:
     since: Array
     warming: Array
     values: Array
+    phi: Array
 
 
 class Dossier:
@@ -238,6 +239,11 @@ class Dossier:
             problem=entry.problem,
         )
 
+    def dispersion(self, rollout: str, rule: str) -> float:
+        """How much more a rule's events clump than independent ones would (1: not at all)."""
+        place = self._where.get((rollout, rule))
+        return 1.0 if place is None else float(place[0].phi[place[1]])
+
     def split_is_wrong(self, rollout: str) -> bool:
         """Whether the canary's share of requests is nowhere near the flag's percent."""
         for side in ("too_little", "too_much"):
@@ -329,6 +335,7 @@ class Dossier:
         within = sums[-1][:, None, :] - np.take_along_axis(sums[:, :, None, :], began[None, :, :, None], axis=0)[0]
         group.tally = np.where(older[:, :, None], group.tally + sums[-1][:, None, :], within)
         group.since, group.warming, group.values = trace.since[-1], trace.warming_up[-1], trace.evidence[-1]
+        group.phi = np.nan_to_num(trace.phi[-1, first], nan=1.0)
         for row, entry in enumerate(group.entries):
             moved = np.flatnonzero(trace.updated[:, row])
             if moved.size:
@@ -460,6 +467,7 @@ def _new_group(until: float, entries: list[_Entry]) -> _Group:
         np.full(len(entries), np.nan),
         np.ones(len(entries), dtype=np.bool_),
         np.zeros(len(entries)),
+        np.ones(len(entries)),
     )
 
 
@@ -479,6 +487,7 @@ def _filtered(group: _Group, wanted: object) -> _Group | None:
         group.since[rows],
         group.warming[rows],
         group.values[rows],
+        group.phi[rows],
     )
 
 
@@ -493,12 +502,13 @@ def _joined(groups: Sequence[_Group]) -> _Group:
         np.concatenate([group.since for group in groups]),
         np.concatenate([group.warming for group in groups]),
         np.concatenate([group.values for group in groups]),
+        np.concatenate([group.phi for group in groups]),
     )
 
 
 def _become(group: _Group, other: _Group) -> None:
-    group.entries, group.evidence = other.entries, other.evidence
-    group.tally, group.since, group.warming, group.values = other.tally, other.since, other.warming, other.values
+    for name in ("entries", "evidence", "tally", "since", "warming", "values", "phi"):
+        setattr(group, name, getattr(other, name))
 
 
 # --- measurements as numbers --------------------------------------------------------------------

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from killswitch import histogram
+from killswitch.evidence import measure_offset
 from killswitch.flag import AA, Flag
 from killswitch.model import (
     Buckets,
@@ -235,6 +236,23 @@ def mistrusted(finding: Finding, flag: Flag) -> Finding:
 def progress_in_words(view: Gathered) -> str:
     """``1 in 30 of 1 in 400``: so that a person sees a trip coming."""
     return f"{odds_in_words(view.value)} of {odds_in_words(view.needed)}"
+
+
+def offset_in_words(reading: Reading, phi: float) -> str | None:
+    """What stage `aa` has measured: how far the canary's users differ under the same model; None without data.
+
+    ``phi`` is the dispersion of the rule's events: clumps make the interval wider.
+    """
+    if not isinstance(reading.canary, Counts) or not isinstance(reading.control, Counts):
+        return None
+    offset = measure_offset(reading.canary, reading.control, phi=phi)
+    if offset is None:
+        return None
+    unit = Unit.FRACTION
+    span = f"{points_in_words(offset.low)} to {points_in_words(offset.high)}"
+    beside = f"these users {value_in_words(offset.canary, unit)}, the others {value_in_words(offset.control, unit)}"
+    words = f"the same model for both: {beside}, a difference of {points_in_words(offset.difference)} ({span}, 99 %)"
+    return f"{words}: choose another salt or more users" if offset.certain and offset.low > 0 else words
 
 
 def too_few_requests(comparison: Comparison, rollout: Rollout) -> Unreadable | None:

@@ -15,13 +15,17 @@ from killswitch import judge
 from killswitch.baseline import beside
 from killswitch.case import Case
 from killswitch.dossier import Dossier
+from killswitch.flag import AA
 from killswitch.judge import Streak
-from killswitch.model import Decide, Finding, Reading, Reason, Rule, Unreadable, Verdict
+from killswitch.model import Decide, Finding, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
 from killswitch.sources import Readings, Want
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
 TWIN = "twin"
+AA_STAGE = "aa"
+AA_STAGE_TWIN = "aa_twin"
+DAY = 86_400.0
 
 
 @dataclass(slots=True)
@@ -87,7 +91,18 @@ class Jury:
             wants.append(want)
             if rule.twin is not None:
                 wants.append(replace(want, part=TWIN, signal=rule.twin))
+            if case.flag.stage == AA and isinstance(rule.signal, RatioSignal):
+                since_aa = replace(want, seconds=self._aa_seconds(case, tick))
+                wants.append(replace(since_aa, part=AA_STAGE))
+                if rule.twin is not None:
+                    wants.append(replace(since_aa, part=AA_STAGE_TWIN, signal=rule.twin))
         return wants
+
+    def _aa_seconds(self, case: Case, tick: float) -> float:
+        """How long stage `aa` has lasted, in whole intervals, a day at most."""
+        began = max(case.armed_at, min(case.flag.stages[-1].at, tick))
+        slots = math.floor((tick - began) / self._interval + 1e-9)
+        return min(DAY, max(slots, 1) * self._interval)
 
     def _memory_of(self, case: Case) -> _Memory:
         # The digest is part of it: a changed limit must not inherit the streak of the old one.
@@ -124,13 +139,19 @@ class Jury:
         except Exception as error:  # one rule's bug must not disarm the others
             log.exception("judging %s %s failed", case.rollout.name, rule.name)
             return judge.unknown(rule, judge.own_bug(error))
-        return self._remarked(case, finding)
+        return self._remarked(case, rule, finding, readings)
 
-    def _remarked(self, case: Case, finding: Finding) -> Finding:
-        """Every message says against what was judged, where that is not a control cohort."""
-        if case.baseline is None:
+    def _remarked(self, case: Case, rule: Rule, finding: Finding, readings: Readings) -> Finding:
+        """Every message says against what was judged, and in stage `aa` how far these users differ by themselves."""
+        if case.baseline is not None:
+            return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
+        if case.flag.stage != AA:
             return finding
-        return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
+        name = case.rollout.name
+        part = AA_STAGE_TWIN if rule.name in self._memory[name].twins else AA_STAGE
+        reading = readings.get((name, rule.name, part))
+        words = judge.offset_in_words(reading, self.dossier.dispersion(name, rule.name)) if reading else None
+        return finding if words is None else replace(finding, sentence=f"{finding.sentence}; {words}")
 
     def _judged(self, case: Case, rule: Rule, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
         """What is judged, and the plain reading beside it where that is the twin.

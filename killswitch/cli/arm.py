@@ -46,7 +46,11 @@ def command(
         file = rollout_of(loaded, rollout, required=control is None or canary is None)
         control = control or (file.control if file else "")
         canary = canary or (file.canary if file else "")
-        confirm(f"{rollout}: {percent:g}% of users will get {canary} instead of {control} (stage {stage}).", yes=yes)
+        if stage == flags.AA:
+            change = f"{percent:g}% of users become the canary cohort, and still get {control}"
+        else:
+            change = f"{percent:g}% of users will get {canary} instead of {control}"
+        confirm(f"{rollout}: {change} (stage {stage}).", yes=yes)
         armed = switch.arm(rollout, control=control, canary=canary, percent=percent, stage=stage, salt=salt)
         show(
             json.loads(flags.to_document(armed)),
