@@ -424,6 +424,11 @@ class Dossier:
 # --- entries and groups -------------------------------------------------------------------------
 
 
+def judged_by_evidence(case: Case, rule: Rule) -> bool:
+    """Whether evidence decides about this rule, gathered already or not; never so for free queries."""
+    return case.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
+
+
 def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:
     """The rules evidence can judge, each with its share of the rollout's budget."""
     if case.rollout.decide is not Decide.EVIDENCE:

@@ -30,7 +30,7 @@ PASSING = frozenset({
 
 def catch_up(source: Source, dossier: Dossier, cases: Sequence[Case], tick: float, deadline: Deadline) -> None:
     """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
-    judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE]
+    judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and dossier.wants(case)]
     newest = last_step(tick, dossier.step)
     _open_fresh(source, dossier, judged, newest, deadline)
     while not deadline.expired:
@@ -67,10 +67,13 @@ def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest:
         at = newest if edited else max(arming, newest - ticks * dossier.step)
         opening.setdefault((min(at, max(newest, arming)), reaches and not edited), []).append(case)
     for (at, from_arming), some in opening.items():
-        past = _read_back(source, dossier, some, steps(at - WARM_UP_SECONDS, at, dossier.step), deadline)
+        block = steps(at - WARM_UP_SECONDS, at, dossier.step)
+        past = _read_back(source, dossier, some, block, deadline)
         if past is None:
             return
-        dossier.open(some, at, past, from_arming=from_arming)
+        # a failure of the source is no history: opened without it, control's bursts would never be known
+        read = [case for case in some if any(_answered(dossier.wants(case), past[tick]) for tick in block)]
+        dossier.open(read, at, past, from_arming=from_arming)
 
 
 def steps(after: float, until: float, step: float) -> list[float]:

@@ -273,6 +273,12 @@ def own_bug(error: Exception) -> Unreadable:
     return Unreadable(Reason.INTERNAL_ERROR, f"a bug of the kill switch itself: {error!r}; please report it")
 
 
+def not_gathered(rule: Rule, comparison: Comparison) -> Finding:
+    """The finding of a rule whose evidence has not been read back yet, whatever its window looks like."""
+    behind = Unreadable(Reason.BEHIND, "its evidence has not been read back yet; catching up")
+    return _unknown(rule, comparison, comparison.problem or behind)
+
+
 def unknown(rule: Rule, problem: Unreadable) -> Finding:
     """The finding of a rule of which nothing at all is known."""
     return _unknown(rule, Comparison(), problem)
@@ -299,7 +305,7 @@ class Decision:
 
 
 def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decision:
-    """Trip on any breach, hold otherwise; blind when no rule has a usable verdict.
+    """Trip on any breach, hold otherwise; blind when nothing at all can be seen of any rule.
 
     In stage ``aa`` both cohorts get the control model: a breach there is about the users, and trips nothing.
     """
@@ -315,7 +321,7 @@ def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decisio
         return Decision(Action.TRIP, why, breaches, control_too)
     unknowns = [f for f in findings if f.verdict is Verdict.UNKNOWN]
     blinding = [f for f in unknowns if f.reason not in SIGHTED and not _expected_silence(f, flag)]
-    if blinding and len(unknowns) == len(findings):
+    if blinding and len(blinding) == len(findings):
         return Decision(Action.BLIND, f"blind: {_one_reason(blinding)}", (), control_too)
     return Decision(Action.HOLD, _hold_words(findings, unknowns, control_too), (), control_too)
 
@@ -344,6 +350,10 @@ def _hold_words(findings: Sequence[Finding], unknowns: Sequence[Finding], contro
 # --- values, limits and words -------------------------------------------------------------------
 
 
+# A counter that stands still is seen well enough: nobody asked anything, which is no blindness.
+_NO_REQUESTS = Unreadable(Reason.TOO_FEW_REQUESTS, "no requests in the window")
+
+
 def _value(rule: Rule, measurement: Measurement) -> float | Unreadable:
     match measurement:
         case Unreadable():
@@ -351,13 +361,13 @@ def _value(rule: Rule, measurement: Measurement) -> float | Unreadable:
         case Counts(events, trials):
             if not (math.isfinite(events) and math.isfinite(trials)) or events < 0 or trials < 0:
                 return Unreadable(Reason.NUMERIC, f"{events!r} events of {trials!r} trials")
-            return events / trials if trials > 0 else Unreadable(Reason.NO_DATA, "no requests in the window")
+            return events / trials if trials > 0 else _NO_REQUESTS
         case Buckets():
             assert isinstance(rule.signal, QuantileSignal)
             if histogram.is_saturated(measurement, rule.signal.quantile):
                 return math.inf
             value = histogram.quantile(measurement, rule.signal.quantile)
-            return Unreadable(Reason.NO_DATA, "no requests in the window") if math.isnan(value) else value
+            return _NO_REQUESTS if math.isnan(value) else value
         case Scalar(value):
             return value if math.isfinite(value) else Unreadable(Reason.NUMERIC, f"the query gave {value!r}")
 

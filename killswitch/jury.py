@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from killswitch import judge
 from killswitch.baseline import beside
 from killswitch.case import Case
-from killswitch.dossier import Dossier
+from killswitch.dossier import Dossier, judged_by_evidence
 from killswitch.flag import AA
 from killswitch.judge import Streak
 from killswitch.model import Decide, Finding, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
@@ -131,6 +131,9 @@ class Jury:
                 )
                 if finding.verdict is Verdict.HEALTHY and self.dossier.split_is_wrong(case.rollout.name):
                     finding = judge.mistrusted(finding, case.flag)
+            elif judged_by_evidence(case, rule):
+                # not opened yet: the bare comparison, looked at every tick, would trip on noise
+                return judge.not_gathered(rule, comparison)
             else:
                 streak = memory.streaks.get(rule.name, Streak())
                 finding, memory.streaks[rule.name] = judge.judge_threshold(

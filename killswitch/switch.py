@@ -7,6 +7,7 @@ lost answer is followed by a linearizable re-read; a second trip of one generati
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,8 @@ from killswitch.outbox import to_document as outbox_document
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 
 ATTEMPTS = 6
+_MILLISECOND = 0.001
+_GENERATION = re.compile(r"[0-9]{1,12}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,8 @@ class Switch:
             return TripResult(TripOutcome.SUPERSEDED)
         if flag.state is State.TRIPPED:
             assert flag.trip is not None
-            ours = sent and flag.trip.by == request.by and flag.trip.at == request.at
+            # documents hold milliseconds, a person's clock gives more
+            ours = sent and flag.trip.by == request.by and abs(flag.trip.at - request.at) < _MILLISECOND
             if ours:
                 return TripResult(TripOutcome.TRIPPED, flag.trip.incident, standing.revision)
             return TripResult(TripOutcome.ALREADY_TRIPPED, flag.trip.incident)
@@ -262,7 +266,7 @@ class Switch:
         newest = 0
         for item in self._store.list(keys.incidents(rollout)).items:
             tail = item.key.rpartition("/")[2].partition(".")[0]
-            newest = max(newest, int(tail) if tail.isdecimal() else 0)
+            newest = max(newest, int(tail) if _GENERATION.match(tail) else 0)
         return newest + 1
 
     def _has_baseline(self, rollout: str, standing: Standing) -> bool:
@@ -282,7 +286,7 @@ class Switch:
         try:
             outcome = self._store.commit((compare,), writes)
         except OutcomeUnknown as error:
-            if self.standing(rollout).flag == wanted:
+            if self.standing(rollout).flag == _as_stored(wanted):
                 return
             raise OutcomeUnknown(
                 f"the change of {rollout} was sent and no answer came; it has not been applied so far and may "
@@ -290,3 +294,8 @@ class Switch:
             ) from error
         if not isinstance(outcome, Committed):
             raise Refused(f"{rollout} was changed by somebody else meanwhile; look at `killswitch status`, then repeat")
+
+
+def _as_stored(flag: Flag | None) -> Flag | None:
+    """The flag as it comes back from its document, whose times are in milliseconds."""
+    return None if flag is None else flags.from_document(flags.to_document(flag), rollout=flag.rollout)

@@ -128,7 +128,8 @@ class Trips:
 
     def _settle(self, rollout: str, pending: _Pending, result: TripResult) -> None:
         with self._lock:
-            if self._pending.get(rollout) is not pending and result.outcome is TripOutcome.EXPIRED:
-                return  # newer evidence has come meanwhile
+            newer = self._pending.get(rollout) is not pending
+            if newer and result.outcome in (TripOutcome.EXPIRED, TripOutcome.SUPERSEDED):
+                return  # newer evidence has come meanwhile, perhaps about another generation
             self._pending.pop(rollout, None)
         self._on_settled(Settled(rollout, result, self._monotonic() - pending.decided_at))

@@ -55,7 +55,7 @@ def odds_in_words(one_in: float) -> str:
     if not math.isfinite(one_in) or one_in >= 1e12:
         return "1 in a million million"
     if one_in < 10:
-        return f"1 in {max(one_in, 1.0):.2g}"
+        return f"1 in {math.floor(max(one_in, 1.0) * 10) / 10:g}"
     step = 10 ** (math.floor(math.log10(one_in)) - 1)
     return f"1 in {math.floor(one_in / step) * step:,.0f}"
 
