@@ -55,7 +55,7 @@ def next_outages(
     since: float,
     tick: float,
 ) -> Change:
-    """Pure. ``blind``: rollouts no replica sees, with why; ``seen``: those just judged; ``watched``: all armed ones.
+    """Pure. ``blind``: rollouts no replica sees, with why; ``seen``: those just judged; ``watched``: by anybody.
 
     A rollout leaves its outage when somebody sees it again or nobody watches it any more.
     """
@@ -132,5 +132,5 @@ def from_document(value: bytes) -> tuple[Outage, ...]:
             )
             for entry in document["open"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadDocument(f"open outages: {error!r}") from error

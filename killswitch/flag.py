@@ -22,6 +22,7 @@ from killswitch.timestamps import from_iso, to_iso
 
 FORMAT = 1
 MAX_DOCUMENT_BYTES = 64 * 1024
+MAX_GENERATION = 2**53  # what every reader of JSON can hold exactly
 HOLD_BACK_PERCENT = 1.0
 STAGES: Mapping[str, float] = {
     "shadow": 0.0,
@@ -411,8 +412,8 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
         raise BadDocument(f"flag of {rollout}: state {state_text!r}")
     state = State(state_text)
     generation = fields.integer("generation")
-    if generation < 1:
-        raise BadDocument(f"flag of {rollout}: generation {generation}")
+    if not 1 <= generation <= MAX_GENERATION:
+        raise BadDocument(f"flag of {rollout}: generation {generation!r:.80}")
     stages_document = document.get("stages")
     if not isinstance(stages_document, list) or not stages_document:
         raise BadDocument(f"flag of {rollout}: stages must be a list of at least one entry")

@@ -15,6 +15,7 @@ from killswitch.stores import Item, keys
 from killswitch.timestamps import from_iso, to_iso
 
 FORMAT = 1
+MAX_DOCUMENT_BYTES = 1024 * 1024  # 10,000 rollouts, all of them blind
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ def to_document(heartbeat: Heartbeat) -> bytes:
 
 def from_document(value: bytes) -> Heartbeat:
     """Raises BadDocument."""
+    if len(value) > MAX_DOCUMENT_BYTES:
+        raise BadDocument(f"heartbeat: {len(value)} bytes, over {MAX_DOCUMENT_BYTES}")
     try:
         document = json.loads(value)
         return Heartbeat(
@@ -69,7 +72,7 @@ def from_document(value: bytes) -> Heartbeat:
             judged=frozenset(map(str, document["judged"])),
             last_good={str(name): from_iso(tick) for name, tick in document["last_good"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadDocument(f"heartbeat: {error!r}") from error
 
 

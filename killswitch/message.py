@@ -623,7 +623,10 @@ def page_to_json(page: Page) -> dict[str, Any]:
 
 
 def page_from_json(document: object) -> Page:
-    """The inverse of `page_to_json`. Raises BadDocument."""
+    """The inverse of `page_to_json`. Raises BadDocument.
+
+    Whoever may write to the outbox wrote it, so its texts are made plain again, as they were when we built it.
+    """
     fields = Fields(document, "page")
     if fields.raw.get("format") != FORMAT:
         raise BadDocument("page: not a page document of this format")
@@ -642,10 +645,10 @@ def page_from_json(document: object) -> Page:
         rollout=fields.text("rollout", empty=True),
         generation=fields.integer("generation"),
         at=fields.number("at"),
-        headline=fields.text("headline"),
-        why=fields.text("why", empty=True),
+        headline=plain(fields.text("headline")),
+        why=plain(fields.text("why", empty=True)),
         rows=tuple(_row(row) for row in fields.objects("rows")),
-        next_steps=fields.texts("next_steps"),
+        next_steps=tuple(plain(step) for step in fields.texts("next_steps")),
         payload=payload,
         severity=severity,
         slack=fields.optional_text("slack"),
@@ -658,11 +661,11 @@ def page_from_json(document: object) -> Page:
 
 def _row(fields: Fields) -> RuleRow:
     return RuleRow(
-        rule=fields.text("rule", empty=True),
-        verdict=fields.text("verdict"),
-        canary=fields.text("canary", empty=True),
-        control=fields.text("control", empty=True),
-        limit=fields.text("limit", empty=True),
-        samples=fields.text("samples", empty=True),
+        rule=plain(fields.text("rule", empty=True)),
+        verdict=plain(fields.text("verdict")),
+        canary=plain(fields.text("canary", empty=True)),
+        control=plain(fields.text("control", empty=True)),
+        limit=plain(fields.text("limit", empty=True)),
+        samples=plain(fields.text("samples", empty=True)),
         tripping=fields.flag("tripping"),
     )

@@ -61,7 +61,8 @@ class TripRequest:
     ``generation``: the one the verdict is about; None for a person, who means whatever is there.
     ``documents``: given the flag as it stands and the incident's id, the incident and its page.
     ``still_valid``: asked before every attempt; False ends the request as EXPIRED.
-    ``guards``: further comparisons, made anew for every attempt; ``lost`` is told when one may have failed.
+    ``guards``: further comparisons, made anew for every attempt, None when they cannot hold any more; ``lost`` is
+    told when one may have failed.
     """
 
     rollout: str
@@ -73,7 +74,7 @@ class TripRequest:
     at: float
     documents: Callable[[Flag, str], tuple[Incident, Page | None]]
     still_valid: Callable[[], bool] = lambda: True
-    guards: Callable[[], Sequence[Compare]] = tuple
+    guards: Callable[[], Sequence[Compare] | None] = tuple
     lost: Callable[[], None] = lambda: None
 
 
@@ -195,7 +196,9 @@ class Switch:
             if not request.still_valid():
                 return TripResult(TripOutcome.EXPIRED)
             assert standing.flag is not None
-            guards = tuple(request.guards())
+            guards = request.guards()
+            if guards is None:
+                return TripResult(TripOutcome.EXPIRED)
             incident = incident_id(request.rollout, standing.flag.generation)
             key = incident_key or keys.incident(request.rollout, standing.flag.generation)
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 
 from killswitch.errors import BadDocument
 
@@ -25,4 +25,7 @@ def from_iso(text: str) -> float:
         raise BadDocument(f"not an ISO 8601 time: {text!r}") from error
     if moment.tzinfo is None:
         raise BadDocument(f"time without an offset (add Z for UTC): {text!r}")
+    if not MINYEAR < moment.year < MAXYEAR:
+        # near either end another offset, or rounding, leaves the years that can be written again
+        raise BadDocument(f"a time out of range: {text!r}")
     return moment.timestamp()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from killswitch.assembly import build_store
+from killswitch.cli.terminal import Terminal, json_text
 from killswitch.errors import BadRules, BadSettings, KillswitchError, Refused, UnknownRollout
 from killswitch.model import PageSettings, Rollout
 from killswitch.rules.loading import load_folder
@@ -47,15 +46,15 @@ UrlOption = Annotated[
     ),
 ]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Terminal(highlight=False)
+err = Terminal(stderr=True, highlight=False)
 
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 3
 
 
 def say(text: str) -> None:
-    """One line to standard output, exactly as it is."""
+    """One line to standard output: no markup, no wrapping, nothing that a terminal would act upon."""
     out.print(text, markup=False, soft_wrap=True)
 
 
@@ -127,7 +126,7 @@ def confirm(what: str, *, yes: bool) -> None:
 
 def show(document: Any, *, as_json: bool, otherwise: Callable[[], None]) -> None:
     if as_json:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(json_text(document, indent=2))
     else:
         otherwise()
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
 from typing import Literal
 
+from killswitch.cli.terminal import json_text
 from killswitch.message import plain
 from killswitch.timestamps import to_iso
 
 _EXTRAS = ("rollout", "tick", "action")
 _MAX_LINE = 4000
+_MAX_EXCEPTION = 20_000
 
 
 class _Human(logging.Formatter):
@@ -36,8 +37,8 @@ class _Json(logging.Formatter):
         }
         line |= {name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+            line["exception"] = self.formatException(record.exc_info)[-_MAX_EXCEPTION:]  # its end says what happened
+        return json_text(line)
 
 
 def set_up_logs(kind: Literal["human", "json"], level: int = logging.INFO) -> None:

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from killswitch.deadline import Deadline
 from killswitch.errors import Unavailable
-from killswitch.message import Page, plain_text
+from killswitch.message import Page, plain, plain_text
 from killswitch.timestamps import to_iso
 
 
@@ -21,7 +21,7 @@ class ConsolePager:
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:  # noqa: ARG002  a stream has none
         """Raises Unavailable when the stream cannot be written."""
-        head = f"--- PAGE {page.kind.value} {page.severity} {to_iso(page.at)} {page.id}"
+        head = f"--- PAGE {page.kind.value} {page.severity} {to_iso(page.at)} {plain(page.id)}"
         text = f"{head}\n{plain_text(page, possible_repeat=possible_repeat)}\n---\n"
         stream = self._stream or sys.stdout
         try:

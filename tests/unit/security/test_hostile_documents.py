@@ -1,0 +1,134 @@
+"""Documents written by somebody who may write one key: refused by name, and nobody else's rollout is hurt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from killswitch import blindness, flag, heartbeat, incident, outbox
+from killswitch.errors import BadDocument
+from killswitch.routers_followed import routers_followed
+from killswitch.stores import Item, Put, keys
+from killswitch.switch import Switch
+from killswitch.timestamps import from_iso, to_iso
+from tests.doubles.clock import VirtualClock
+from tests.doubles.memory_store import MemoryServer, MemoryStore
+
+DEEP = b"[" * 100_000
+HUGE = b'{"format": 1, "pad": "' + b"x" * 3_000_000 + b'"}'
+HOSTILE = [
+    DEEP,
+    HUGE,
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b'"text"',
+    b"1e999",
+    b'{"format": NaN}',
+    b"{" * 50,
+    b"9" * 5000,
+]
+READERS: list[Callable[[bytes], object]] = [
+    lambda value: flag.from_document(value, rollout="copilot"),
+    lambda value: incident.from_document(value, rollout="copilot"),
+    lambda value: outbox.from_document(value, page="copilot.1"),
+    heartbeat.from_document,
+    blindness.from_document,
+]
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value[:12]))
+def test_a_hostile_document_is_a_bad_document_and_nothing_else(reader: Callable[[bytes], object], value: bytes) -> None:
+    with pytest.raises(BadDocument) as caught:
+        reader(value)
+    assert len(str(caught.value)) < 1000
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("2026-01-01T00:00:00Z"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+GOOD = {
+    "format": 1, "id": "a", "version": "1", "at": "2026-01-01T00:00:00Z", "tick": "2026-01-01T00:00:00Z",
+    "rules_digest": "d", "judged": ["copilot"], "last_good": {"copilot": "2026-01-01T00:00:00Z"},
+    "open": [{"id": "blind.1", "since": "2026-01-01T00:00:00Z", "rollouts": {"copilot": "why"}}],
+}  # fmt: skip
+
+
+@given(st.sampled_from(sorted(GOOD)), json_values, st.sampled_from([heartbeat.from_document, blindness.from_document]))
+def test_a_field_of_any_kind_is_read_or_refused(field: str, value: object, reader: Callable[[bytes], object]) -> None:
+    document = json.dumps({**GOOD, field: value}).encode()
+    try:
+        reader(document)
+    except BadDocument:
+        return
+
+
+def test_a_heartbeat_that_cannot_be_read_is_no_sight_and_hides_nobody_elses() -> None:
+    good = json.dumps(GOOD).encode()
+    items = [Item(f"{keys.CONTROLLERS}{n}", value, n + 1) for n, value in enumerate([*HOSTILE, good])]
+    assert list(heartbeat.alive(items)) == [f"{keys.CONTROLLERS}{len(HOSTILE)}"]
+
+
+def test_routers_that_report_nonsense_have_not_followed() -> None:
+    store = MemoryStore(MemoryServer(VirtualClock()))
+    nonsense = [b'{"revision": Infinity}', b'{"revision": 1e400}', b'{"revision": "x"}', b'{"revision": []}', *HOSTILE]
+    for number, value in enumerate([*nonsense, b'{"revision": 7}']):
+        store.commit((), (Put(keys.router("copilot", str(number)), value),))
+    assert routers_followed(store, "copilot", 7) == {"followed": 1, "known": len(nonsense) + 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.9999Z", "0001-01-01T00:00:00Z"],
+)
+def test_a_time_that_could_not_be_written_again_is_refused(text: str) -> None:
+    with pytest.raises(BadDocument, match="out of range"):
+        from_iso(text)
+
+
+@given(st.datetimes(timezones=st.timezones()))
+def test_every_time_that_is_read_can_be_written(moment: object) -> None:
+    try:
+        seconds = from_iso(moment.isoformat())  # type: ignore[attr-defined]
+    except BadDocument:
+        return
+    assert abs(from_iso(to_iso(seconds)) - seconds) < 0.002  # milliseconds, by truncation of a float
+
+
+def test_one_corrupt_flag_hides_no_other() -> None:
+    store = MemoryStore(MemoryServer(VirtualClock()))
+    switch = Switch(store, wall=lambda: 1e9, by="me")
+    switch.arm("search", control="old", canary="new", percent=5, stage="ramp_5", salt="")
+    names = [f"bad-{number}" for number in range(len(HOSTILE))]
+    for name, value in zip(names, HOSTILE, strict=True):
+        store.commit((), (Put(keys.flag(name), value),))
+    good, bad = switch.everything()
+    assert list(good) == ["search"]
+    assert sorted(bad) == sorted(names)
+    assert all(len(problem) < 1000 for problem in bad.values())
+
+
+@pytest.mark.parametrize("tail", ["9" * 5000, "9" * 30, "x", "1.2.3", "-1", "²"])
+def test_an_incident_key_that_is_no_number_does_not_set_the_generation(tail: str) -> None:
+    store = MemoryStore(MemoryServer(VirtualClock()))
+    store.commit((), (Put(keys.incidents("search") + tail, b"{}"),))
+    switch = Switch(store, wall=lambda: 1e9, by="me")
+    armed = switch.arm("search", control="old", canary="new", percent=5, stage="ramp_5", salt="")
+    assert armed.generation in (1, 2)
+
+
+def test_a_generation_no_counter_reaches_is_refused() -> None:
+    store = MemoryStore(MemoryServer(VirtualClock()))
+    switch = Switch(store, wall=lambda: 1e9, by="me")
+    armed = switch.arm("search", control="old", canary="new", percent=5, stage="ramp_5", salt="")
+    document = json.loads(flag.to_document(armed))
+    with pytest.raises(BadDocument, match="generation"):
+        flag.from_document(json.dumps({**document, "generation": 10**400}).encode(), rollout="search")
