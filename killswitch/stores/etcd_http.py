@@ -12,8 +12,8 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Container, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Container, Iterator
+from typing import Any, TypeVar, cast
 
 from killswitch.credentials import RotatingContext
 from killswitch.deadline import Deadline
@@ -25,6 +25,7 @@ from killswitch.stores.url import Endpoint
 MAX_BODY = 8 * 1024 * 1024
 MAX_LINE = 2 * 1024 * 1024
 _CHUNK = 64 * 1024
+_T = TypeVar("_T")
 # a dead host or a forgotten NAT entry is noticed after 5 + 3 x 3 s, whoever is silent
 _KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3))
 
@@ -208,8 +209,8 @@ class Gateway:
     def prefer(self, endpoint_index: int) -> None:
         self._preferred = endpoint_index % len(self.endpoints)
 
-    def call(self, path: str, body: bytes, timeout: float) -> dict[str, Any]:
-        """One answer from the first endpoint that gives one, within ``timeout`` seconds over all of them.
+    def call(self, path: str, body: bytes, timeout: float, parse: Callable[[dict[str, Any]], _T]) -> _T:
+        """What ``parse`` makes of the first answer it does not refuse, within ``timeout`` seconds over all endpoints.
 
         Only for what may be asked twice. Raises BadDocument, AccessDenied or Unavailable, in this order of
         precedence where endpoints fail differently.
@@ -221,7 +222,7 @@ class Gateway:
             index = (first + turn) % count
             share = Deadline(deadline.remaining() / (count - turn))
             try:
-                answer = self._logged_in(self.endpoints[index], share, path, body)
+                answer = parse(self._logged_in(self.endpoints[index], share, path, body))
             except (Unavailable, AccessDenied, BadDocument) as error:
                 failures[self.endpoints[index]] = error
                 continue

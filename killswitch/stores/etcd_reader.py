@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.stores import Lease
@@ -56,8 +57,13 @@ class EtcdReader:
     ) -> View:
         """See `Reader.read`; one transaction of reads, hence one revision, hence linearizable."""
         question = wire.read_question(names, prefixes, counted)
-        answer = self._gateway.call("/v3/kv/txn", question, self._timeout if timeout is None else timeout)
-        return wire.parse_view(answer, names, prefixes, counted)
+        return self._gateway.call(
+            "/v3/kv/txn",
+            question,
+            self._timeout if timeout is None else timeout,
+            # an endpoint whose answer is not understood is left as one that gives none
+            lambda answer: wire.parse_view(answer, names, prefixes, counted),
+        )
 
     def watch(self, name: str, *, after: int) -> EtcdWatch:
         return EtcdWatch(self._gateway, name, after, timeout=self._timeout, silence=self._silence)
@@ -65,27 +71,33 @@ class EtcdReader:
     def grant(self, ttl: float) -> Lease:
         """A lease of ``ttl`` seconds, counted from before it was asked for."""
         asked_at = time.monotonic()
-        answer = self._gateway.call("/v3/lease/grant", wire.encode({"TTL": str(round(ttl))}), self._timeout)
-        granted, lease_id = wire.integer(answer, "TTL"), wire.integer(answer, "ID")
-        if granted < 1 or lease_id == 0:
-            raise Unavailable(f"etcd: no lease was granted ({str(answer.get('error', ''))[:80]})")
-        return Lease(lease_id, float(granted), asked_at + granted)
+
+        def granted(answer: dict[str, Any]) -> Lease:
+            seconds, lease_id = wire.integer(answer, "TTL"), wire.integer(answer, "ID")
+            if seconds < 1 or lease_id == 0:
+                raise Unavailable(f"etcd: no lease was granted ({str(answer.get('error', ''))[:80]})")
+            return Lease(lease_id, float(seconds), asked_at + seconds)
+
+        return self._gateway.call("/v3/lease/grant", wire.encode({"TTL": str(round(ttl))}), self._timeout, granted)
 
     def keep_alive(self, lease: Lease) -> Lease | None:
         """The renewed lease, or None when it has ended (a 200 without a TTL)."""
         asked_at = time.monotonic()
-        answer = self._gateway.call("/v3/lease/keepalive", wire.encode({"ID": str(lease.id)}), self._timeout)
-        left = wire.integer(wire.member(answer, "result"), "TTL")
+        left = self._gateway.call(
+            "/v3/lease/keepalive",
+            wire.encode({"ID": str(lease.id)}),
+            self._timeout,
+            lambda answer: wire.integer(wire.member(answer, "result"), "TTL"),
+        )
         return Lease(lease.id, float(left), asked_at + left) if left > 0 else None
 
     def put(self, name: str, value: bytes, lease: Lease) -> int:
         """Write one key under a lease; the revision it was written at. Repeated where the answer was lost."""
-        return wire.revision_of(
-            self._gateway.call("/v3/kv/put", wire.put_question(name, value, lease.id), self._timeout)
-        )
+        question = wire.put_question(name, value, lease.id)
+        return self._gateway.call("/v3/kv/put", question, self._timeout, wire.revision_of)
 
     def revoke(self, lease: Lease) -> None:
-        self._gateway.call("/v3/lease/revoke", wire.encode({"ID": str(lease.id)}), self._timeout)
+        self._gateway.call("/v3/lease/revoke", wire.encode({"ID": str(lease.id)}), self._timeout, wire.revision_of)
 
     def forget(self) -> None:
         self._gateway.forget()
