@@ -70,11 +70,12 @@ class Rules:
 
 @dataclass(slots=True)
 class _Watch:
-    """What is remembered of one generation of one rollout between cycles."""
+    """What is remembered of one generation of one rollout between cycles. ``since``: the tick we first saw it at."""
 
     generation: int
     armed_at: float
-    last_good: float
+    since: float
+    last_good: float = 0.0  # never
     judged_until: float | None = None
     baseline: Baseline | None = None
 
@@ -82,8 +83,8 @@ class _Watch:
 class Controller:
     """Runs cycles; one thread calls `run_cycle`, others may call `renew`, `retry` and read `latest`.
 
-    ``rules`` gives the rules in force. ``tell`` delivers a page without the flag store; ``flipped`` wakes
-    whoever delivers the outbox. ``monotonic`` and ``wall`` are clocks in seconds; verdicts depend on neither.
+    ``rules`` gives the rules in force. ``tell`` delivers a page without the flag store; ``flipped`` is
+    told rollout, generation and store revision of every flip of ours, once it is committed. ``monotonic`` and ``wall`` are clocks in seconds; verdicts depend on neither.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Controller:
         session: Session,
         rules: Callable[[], Rules],
         tell: Callable[[Page], None],
-        flipped: Callable[[], None],
+        flipped: Callable[[str, int, int], None],
         timing: Timing,
         metrics: SelfMetrics,
         monotonic: Callable[[], float],
@@ -135,6 +136,7 @@ class Controller:
         )
         self._flags: Mapping[str, Standing] = {}
         self._watches: dict[str, _Watch] = {}
+        self._looked_at: dict[str, float] = {}
         self._missed_before = 0
         self.latest: CycleReport | None = None
 
@@ -154,7 +156,7 @@ class Controller:
         tick = self._clock.advance()
         if tick is None:
             return None
-        cases = self._cases(rules, tick)
+        cases = self._cases(rules, tick, fresh=store_problem is None)
         findings = self._judge(cases, tick, deadline, source_problem)
         decisions = {case.rollout.name: decide(findings[case.rollout.name], case.flag, case.rollout) for case in cases}
         self._note_sight(decisions, tick)
@@ -214,9 +216,12 @@ class Controller:
             log.error("%s: %s; routers send its traffic to control", rollout, problem)
         return None
 
-    def _cases(self, rules: Rules, tick: float) -> list[Case]:
+    def _cases(self, rules: Rules, tick: float, *, fresh: bool) -> list[Case]:
         """Armed rollouts that have rules, each with the moment before which no window may reach."""
         cases: list[Case] = []
+        looked_at = self._looked_at
+        if fresh:
+            self._looked_at = dict.fromkeys(rules.rollouts, tick)
         for name, rollout in rules.rollouts.items():
             standing = self._flags.get(name)
             flag = standing.flag if standing is not None else None
@@ -224,15 +229,25 @@ class Controller:
                 continue
             watch = self._watches.get(name)
             if watch is None or watch.generation != flag.generation:
-                # A person's clock may run ahead of the metric store's: then "when we first saw it" is the bound,
-                # or the rollout would not be watched until that clock's time has come.
-                watch = self._watches[name] = _Watch(flag.generation, min(flag.armed_at, tick), last_good=tick)
+                armed_at = self._armed_at(flag, tick, looked_at.get(name))
+                watch = self._watches[name] = _Watch(flag.generation, armed_at, since=tick)
             cases.append(self._case(rollout, flag, watch))
         watched = {case.rollout.name for case in cases}
         self._watches = {name: watch for name, watch in self._watches.items() if name in watched}
         self._jury.forget(watched)
         self._notices.forget(watched)
         return cases
+
+    def _armed_at(self, flag: Flag, tick: float, before: float | None) -> float:
+        """The bound of all windows, whatever the clock of the person who armed it says.
+
+        Ahead of the metric store's: when we first saw it, or it would not be watched until that time has come.
+        Behind: not before ``before``, the tick at which we looked and it was not armed yet, or data that tripped
+        the last generation could trip this one.
+        """
+        if flag.armed_at > self._clock.now() + self._timing.interval:
+            return tick
+        return flag.armed_at if before is None else max(flag.armed_at, before)
 
     def _case(self, rollout: Rollout, flag: Flag, watch: _Watch) -> Case:
         if flag.canary_percent <= STAGES["full"]:
@@ -315,7 +330,7 @@ class Controller:
         findings: tuple[Finding, ...],
         tick: float,
         *,
-        guards: tuple[Compare, ...] = (),
+        guards: Callable[[], tuple[Compare, ...] | None] = tuple,
     ) -> None:
         def documents(flag: Flag, _incident: str) -> tuple[Incident, Page]:
             incident = self._incident(replace(case, flag=flag), reason, rules, findings, tick)
@@ -330,9 +345,14 @@ class Controller:
             by=self._id,
             at=tick,
             documents=documents,
-            guards=lambda: guards,
+            guards=guards,
         )
-        self._trips.submit(request, decided_at=self._clock.monotonic_at(tick))
+        self._trips.submit(request, decided_at=self._clock.monotonic_at(self._evidence_ends(case, rules, tick)))
+
+    def _evidence_ends(self, case: Case, rules: Sequence[str], tick: float) -> float:
+        """How new the oldest evidence is that is cited: a step may have ended before the tick."""
+        views = [self._jury.dossier.view(case.rollout.name, rule) for rule in rules]
+        return min((view.updated_at for view in views if view is not None and view.updated_at), default=tick)
 
     def _incident(
         self, case: Case, reason: str, rules: tuple[str, ...], findings: tuple[Finding, ...], tick: float
@@ -369,7 +389,9 @@ class Controller:
         if outcome is not TripOutcome.TRIPPED:
             log.info("%s: the trip was not needed any more: %s", settled.rollout, outcome.value)
             return
-        self._flipped()
+        generation = int(settled.result.incident.rpartition(".")[2])
+        self._flipped(settled.rollout, generation, settled.result.revision)
+        self._store_answered(writing=True)
         self._metrics.trip_seconds.observe(settled.seconds)
         after = duration_in_words(settled.seconds)
         log.warning(
@@ -380,7 +402,7 @@ class Controller:
     def _trip_failed(self, rollout: str, why: str) -> None:
         self._metrics.trip_failures.inc()
         log.error("%s: could not trip yet, trying again: %s", rollout, why)
-        self._store_failed(why)
+        self._store_failed(why, writing=True)
         self._check_store()
 
     def _notice(self, flag: Flag, kind: str, page: Page, record: Incident | None = None) -> None:
@@ -389,7 +411,7 @@ class Controller:
         try:
             self._notices.tell(flag, kind, page, record)
         except KillswitchError as error:
-            self._store_failed(str(error))
+            self._store_failed(str(error), writing=True)
 
     # --- the fleet and the store ----------------------------------------------------------------
 
@@ -397,12 +419,15 @@ class Controller:
         self, rules: Rules, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings, tick: float
     ) -> None:
         last_good = {case.rollout.name: self._watches[case.rollout.name].last_good for case in cases}
+        since = {case.rollout.name: self._watches[case.rollout.name].since for case in cases}
         try:
             self._sight.beat(cases, last_good, tick=tick, digest=rules.digest)
-            long_blind = self._sight.look_for_outages(cases, decisions, last_good, tick)
+            # a trip that waits says that flags cannot be written, whatever becomes of heartbeats
+            self._store_answered(writing=not self._trips.under_way)
+            long_blind = self._sight.look_for_outages(cases, decisions, last_good, since, tick)
         except KillswitchError as error:
             self._session.doubt()
-            self._store_failed(str(error))
+            self._store_failed(str(error), writing=True)
             return
         for blind in long_blind:
             self._trip_blind(blind, findings[blind.case.rollout.name], tick)
@@ -414,16 +439,16 @@ class Controller:
             f"blind for {duration_in_words(tick - blind.since)}: no replica had a usable verdict, and the rule file "
             f"says to trip after {policy}"
         )
-        self._trip(blind.case, reason, (), findings, tick, guards=blind.seen)
+        self._trip(blind.case, reason, (), findings, tick, guards=lambda: self._sight.nobody_sees(blind))
 
-    def _store_failed(self, why: str) -> None:
+    def _store_failed(self, why: str, *, writing: bool = False) -> None:
         self._metrics.store_up.set(0)
-        self._outage.failed(why)
+        self._outage.failed(why, writing=writing)
 
-    def _store_answered(self) -> None:
-        self._metrics.store_up.set(1)
+    def _store_answered(self, *, writing: bool = False) -> None:
         flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
-        self._outage.answered(flags, self._page_settings())
+        self._outage.answered(flags, self._page_settings(), writing=writing)
+        self._metrics.store_up.set(not self._outage.under_way)
 
     def _check_store(self) -> None:
         pending = self._trips.under_way

@@ -28,7 +28,11 @@ from killswitch.clock_guard import ClockGuard
 from killswitch.controller import Controller, Timing
 from killswitch.dead_man import DeadMan
 from killswitch.errors import KillswitchError
+from killswitch.flag_endpoints import FlagView, flag_routes
+from killswitch.follow_up import FollowUp
+from killswitch.http_server import server
 from killswitch.message import Page
+from killswitch.model import PageSettings
 from killswitch.outbox import new_entry
 from killswitch.outbox import to_document as outbox_document
 from killswitch.pager import PageDelivery
@@ -89,7 +93,7 @@ class Daemon:
             session=session,
             rules=self._rules.current,
             tell=self._delivery.send_directly,
-            flipped=self._delivery.wake,
+            flipped=self._flipped,
             timing=Timing(
                 interval=settings.interval,
                 step=settings.step,
@@ -100,6 +104,13 @@ class Daemon:
                 store_patience=min(15.0, settings.interval),
             ),
             metrics=self._metrics,
+            monotonic=monotonic,
+            wall=wall,
+        )
+        self._follow_up = FollowUp(
+            self._store,
+            Switch(self._store, wall=wall, by=self.controller_id),
+            settings=self._page_settings,
             monotonic=monotonic,
             wall=wall,
         )
@@ -171,6 +182,7 @@ class Daemon:
             ("retry", self._controller.retry, min(1.0, pulse * 2)),
             ("pages", self._deliver, min(1.0, pulse * 2)),
             ("rules", self._rules.look, min(5.0, self._settings.interval)),
+            ("follow_up", self._follow_up.look, min(1.0, pulse * 2)),
             ("dead_man", self._dead_man.call, pulse),
         )
         scheduler = BackgroundScheduler(
@@ -238,20 +250,17 @@ class Daemon:
         return None if self._api_token is None else self._api_token.reveal()
 
     def _build_server(self) -> uvicorn.Server:
-        host, _, port = self._settings.listen.rpartition(":")
-        config = uvicorn.Config(
-            application(self),
-            host=host.strip("[]"),
-            port=int(port),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=64,
-            h11_max_incomplete_event_size=32 * 1024,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=1,
-        )
-        return uvicorn.Server(config)
+        # a store that hangs holds up one request for flags by the shorter of the two patiences
+        flags = FlagView(self._trip_store, monotonic=self._monotonic)
+        return server(application(self, flag_routes(flags)), self._settings.listen)
+
+    def _flipped(self, rollout: str, generation: int, revision: int) -> None:
+        self._delivery.wake()
+        self._follow_up.tripped(rollout, generation, revision)
+
+    def _page_settings(self, rollout: str) -> PageSettings:
+        rules = self._rules.current().rollouts.get(rollout)
+        return rules.page if rules is not None else PageSettings()
 
     # --- pages that are nobody's verdict ----------------------------------------------------------
 

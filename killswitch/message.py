@@ -48,6 +48,7 @@ class PageKind(StrEnum):
     RE_ARMED = "RE_ARMED"
     RULES_REFUSED = "RULES_REFUSED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    FOLLOWED = "FOLLOWED"
     DIGEST = "DIGEST"
 
 
@@ -276,6 +277,20 @@ def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Pag
         auto_action=f"none: {who} re-armed it", steps=(f"Watch it: `killswitch status {flag.rollout}`",),
     )  # fmt: skip
     return _quiet(page, incident_id(flag.rollout, flag.generation - 1))
+
+
+def followed(flag: Flag, *, routers: int, known: int, at: float, settings: PageSettings) -> Page:
+    """How far the routers have got after a trip; continues its page."""
+    all_of_them = routers == known
+    headline = f"{flag.rollout}: {routers} of {known} routers send everybody to {plain(flag.control, MAX_NAME)}"
+    why = "every router has followed" if all_of_them else f"{known - routers} have not reported yet that they followed"
+    steps = () if all_of_them else (f"See who follows: `killswitch status {flag.rollout}`",)
+    page = _event(
+        PageKind.FOLLOWED, (flag,), headline, why, settings,
+        at=at, identity="", alert="canary routers have followed", auto_action="none: the flag was flipped before",
+        steps=steps,
+    )  # fmt: skip
+    return _quiet(page, incident_id(flag.rollout, flag.generation))
 
 
 def rules_refused(problems: Sequence[str], *, at: float, digest: str, settings: PageSettings) -> Page:

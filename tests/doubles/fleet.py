@@ -106,7 +106,7 @@ class Fleet:
             session=session,
             rules=lambda: replica.rules,
             tell=told.append,
-            flipped=lambda: None,
+            flipped=lambda *_: None,
             timing=self.timing,
             metrics=metrics,
             monotonic=self.clock.monotonic,
