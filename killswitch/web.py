@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -19,17 +21,25 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from killswitch.errors import KillswitchError
+from killswitch.http_server import Rate
 from killswitch.reports import CycleReport
 from killswitch.status import explain_document, status_document
 from killswitch.status_page import status_page
 
+log = logging.getLogger(__name__)
 MAX_BODY = 64 * 1024
+REQUESTS_PER_SECOND = 200.0  # of one peer, twice as many at once
+RELOADS_PER_SECOND = 1.0  # of one peer, five at once; guesses of the token count
+_ALWAYS = frozenset({"/-/healthy", "/-/ready"})  # no peer's rate may cost the daemon its life
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
@@ -65,6 +75,7 @@ class Served(Protocol):
 
 def application(served: Served, more_routes: list[Route] | None = None) -> Starlette:
     """The ASGI application."""
+    reloads = Rate(RELOADS_PER_SECOND, 5.0, monotonic=time.monotonic)
 
     def healthy(_: Request) -> Response:
         problem = served.unhealthy()
@@ -92,6 +103,8 @@ def application(served: Served, more_routes: list[Route] | None = None) -> Starl
         return HTMLResponse(status_page(status_document(served.controller_id, served.latest, served.age())))
 
     async def reload(request: Request) -> Response:
+        if not reloads.allows(_peer(request.scope)):
+            return _plain("too many requests; wait a second", 429)
         refusal = await run_in_threadpool(_refused, served, request)
         if refusal is not None:
             return refusal
@@ -116,7 +129,11 @@ def application(served: Served, more_routes: list[Route] | None = None) -> Starl
 
 
 def _refused(served: Served, request: Request) -> Response | None:
-    token = served.api_token()
+    try:
+        token = served.api_token()
+    except KillswitchError as error:
+        log.error("nothing can be changed over HTTP: %s", error)  # noqa: TRY400  it says where the secret should be
+        return _plain("the api_token cannot be read, so nothing can be changed over HTTP; see the log", 503)
     if token is None:
         return _plain("no api_token is set, so nothing can be changed over HTTP; send SIGHUP instead", 403)
     given = request.headers.get("authorization", "")
@@ -135,10 +152,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class _Bounded:
-    """Refuses large bodies before they are read, and puts the safe headers on every answer."""
+    """Refuses who asks too often and bodies that are too large, and puts the safe headers on every answer."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._app = app
+        self._rate = Rate(REQUESTS_PER_SECOND, 2 * REQUESTS_PER_SECOND, monotonic=time.monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -168,9 +186,23 @@ class _Bounded:
             await send(event)
 
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > MAX_BODY:
-            body = json.dumps({"error": f"a body may have {MAX_BODY} bytes"}).encode()
-            await safe_send({"type": "http.response.start", "status": 413, "headers": []})
-            await send({"type": "http.response.body", "body": body})
-            return
-        await self._app(scope, bounded_receive, safe_send)
+        if scope["path"] not in _ALWAYS and not self._rate.allows(_peer(scope)):
+            await _refuse(safe_send, 429, "too many requests; ask less often")
+        elif not length.isdigit() or int(length[:20]) > MAX_BODY:
+            await _refuse(safe_send, 413, f"a body may have {MAX_BODY} bytes")
+        else:
+            await self._app(scope, bounded_receive, safe_send)
+
+
+async def _refuse(send: Send, status: int, why: str) -> None:
+    body = json.dumps({"error": why}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 429:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _peer(scope: Any) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
