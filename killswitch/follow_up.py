@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from killswitch import message
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.flag import State
+from killswitch.flag import Flag, State
 from killswitch.incident import RoutersFollowed
 from killswitch.incident import from_document as incident_from_document
 from killswitch.incident import to_document as incident_document
@@ -88,21 +88,22 @@ class FollowUp:
         followed, known = found["followed"], found["known"]
         if followed < known and self._monotonic() < trip.until:
             return False
-        page = message.followed(
-            standing.flag, routers=followed, known=known, at=self._wall(), settings=self._settings(trip.rollout)
-        )
+        return self._tell(trip, standing.flag, RoutersFollowed(followed, known, self._wall()))
+
+    def _tell(self, trip: _Trip, flag: Flag, routers: RoutersFollowed) -> bool:
+        """Note it in the incident, and page, in one transaction; whether that, or another replica's, is done."""
         key = keys.incident(trip.rollout, trip.generation)
         item = self._store.get(key)
-        entry = Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))
-        if item is None:
-            return True
         try:
-            incident = incident_from_document(item.value, rollout=trip.rollout)
+            incident = incident_from_document(item.value, rollout=trip.rollout) if item is not None else None
         except BadDocument:
+            incident = None
+        if item is None or incident is None or incident.routers is not None:
             return True
-        if incident.routers is not None:
-            return True  # another replica has told
-        noted = replace(incident, routers=RoutersFollowed(followed, known, self._wall()))
+        page = message.followed(
+            flag, routers=routers.followed, known=routers.known, at=routers.at, settings=self._settings(trip.rollout)
+        )
+        entry = Put(keys.outbox(page.id), outbox_document(new_entry(page, at=routers.at)))
+        noted = Put(key, incident_document(replace(incident, routers=routers)))
         # a lost comparison (somebody noted a page meanwhile) is tried again at the next look
-        outcome = self._store.commit((Compare(key, item.mod_revision),), (Put(key, incident_document(noted)), entry))
-        return isinstance(outcome, Committed)
+        return isinstance(self._store.commit((Compare(key, item.mod_revision),), (noted, entry)), Committed)
