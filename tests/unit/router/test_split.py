@@ -1,0 +1,23 @@
+"""Which flags let users into the canary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from killswitch import flag
+from killswitch.split import obeyed_percent, serves_canary
+
+ARMED = flag.arm(
+    None, rollout="r", control="old", canary="new", percent=5.0, stage="ramp_5", now=1e9, by="me"
+)  # fmt: skip
+
+
+def test_an_armed_flag_past_its_shadow_stage_lets_its_percent_in() -> None:
+    assert serves_canary(ARMED)
+    assert obeyed_percent(ARMED) == 5.0
+
+
+def test_a_shadowed_or_tripped_flag_lets_nobody_in_whatever_its_percent_says() -> None:
+    for closed in (replace(ARMED, stage="shadow"), replace(ARMED, state=flag.State.TRIPPED)):
+        assert not serves_canary(closed)
+        assert obeyed_percent(closed) == 0.0
