@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import uvicorn
@@ -27,27 +27,31 @@ from killswitch.assembly import build_pagers, build_source, build_store, secret
 from killswitch.clock_guard import ClockGuard
 from killswitch.controller import Controller, Timing
 from killswitch.dead_man import DeadMan
-from killswitch.errors import KillswitchError
+from killswitch.deadline import Deadline
+from killswitch.errors import BadSettings, KillswitchError
 from killswitch.flag_endpoints import FlagView, flag_routes
 from killswitch.follow_up import FollowUp
 from killswitch.http_server import server
 from killswitch.message import Page
-from killswitch.model import PageSettings
+from killswitch.model import PageSettings, Rollout
 from killswitch.outbox import new_entry
 from killswitch.outbox import to_document as outbox_document
 from killswitch.pager import PageDelivery
 from killswitch.pager.lane import Policy
 from killswitch.reports import CycleReport
 from killswitch.rules_in_force import RulesInForce
+from killswitch.scrape_interval import measured_now
 from killswitch.self_metrics import SelfMetrics
 from killswitch.session import Session
-from killswitch.settings import Settings
+from killswitch.settings import Settings, load_settings
+from killswitch.sources import Source
 from killswitch.stores import Compare, Put, keys
 from killswitch.switch import Switch
 from killswitch.web import application
 
 log = logging.getLogger(__name__)
 STOP_WITHIN = 8.0
+MEASURE_WITHIN = 5.0
 HUNG_AFTER_INTERVALS = 3.0
 
 
@@ -72,7 +76,8 @@ class Daemon:
         self._rules = RulesInForce(settings.rules, metrics=self._metrics, wall=wall, on_refused=self._rules_refused)
         self._store = build_store(settings)
         self._trip_store = build_store(settings, timeout=settings.trip_timeout)
-        self._source = build_source(settings)
+        self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
+        settings = self._settings
         pagers, fallback = build_pagers(settings)
         self._delivery = PageDelivery(
             self._store,
@@ -280,6 +285,32 @@ class Daemon:
 
     def _tell(self, page: Page) -> None:
         self._delivery.send_directly(page)
+
+
+def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tuple[Source, Settings]:
+    """The metric source, and the settings with the scrape interval it really has.
+
+    What was set stands, with a warning where it is wrong. Nothing is waited for: without an answer the
+    default serves.
+    """
+    source = build_source(settings)
+    measured = measured_now(source, rollouts, Deadline(MEASURE_WITHIN))
+    if measured is None or abs(measured - settings.scrape_interval) < 0.05 * measured:
+        return source, settings
+    if "scrape_interval" in settings.model_fields_set:
+        log.warning(
+            "scrapes are %g s apart, and scrape_interval says %g s: evidence will find gaps only; mend the setting",
+            measured, settings.scrape_interval,
+        )  # fmt: skip
+        return source, settings
+    try:
+        actual = load_settings(**{**settings.model_dump(), "scrape_interval": measured})
+    except BadSettings as error:
+        source.close()
+        raise BadSettings([f"scrapes are {measured:g} s apart: {problem}" for problem in error.problems]) from error
+    log.info("scrapes are %g s apart; evidence is gathered every %g s", measured, actual.step)
+    source.close()
+    return build_source(actual), actual
 
 
 def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:

@@ -54,7 +54,9 @@ class Settings(BaseSettings):
 
     interval: Seconds = Field(default=30.0, description="how often the cohorts are compared")
     lag: Seconds = Field(default=5.0, description="ingestion delay: a tick is evaluated this long after it")
-    scrape_interval: Seconds = Field(default=15.0, description="how often the metric store scrapes the services")
+    scrape_interval: Seconds = Field(
+        default=15.0, description="how often the metric store scrapes the services; measured at start when left out"
+    )
     cycle_deadline: Seconds = Field(default=10.0, description="total time one cycle may take to read")
     store_timeout: Seconds = Field(default=5.0, description="total time of one call to the flag store")
     trip_timeout: Seconds = Field(default=2.0, description="the same while a trip is under way")

@@ -189,7 +189,9 @@ _NO_DATA = Unreadable(
     Reason.NO_DATA, "no series match; check the metric's name and labels, and that the cohort is served"
 )
 _STALE = Unreadable(Reason.STALE, "no sample within the last two scrapes; is the service up, and is it scraped?")
-_GAP = Unreadable(Reason.GAP, "every series misses a scrape, or has one too many, in this step")
+_GAP = Unreadable(
+    Reason.GAP, "every series misses a scrape, or has one too many, in this step; does scrape_interval fit?"
+)
 _ONE_SAMPLE = Unreadable(Reason.NO_DATA, "only one sample in the window so far; an increase needs two")
 _NEVER_SEEN = Unreadable(
     Reason.NEVER_SEEN,
