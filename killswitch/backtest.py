@@ -519,6 +519,17 @@ def read_windows(
     return ticks, found
 
 
+def step_readings(source: Source, rollout: Rollout, terms: Terms) -> list[Readings]:
+    """Every evidence step of the history, as the dossier would take it; for those that want control's past alone."""
+    wants = Jury(interval=terms.interval, step=terms.step).dossier.wants(
+        _case(replace(rollout, decide=Decide.EVIDENCE), terms.since, 1.0)
+    )
+    if not wants:
+        return []
+    blocks = _blocks(terms.since, terms.until, terms.step, len(wants))
+    return [readings for _, ticks in blocks for readings in _read(source, wants, ticks, terms).values()]
+
+
 def _read(source: Source, wants: Sequence[Want], ticks: Sequence[float], terms: Terms) -> Mapping[float, Readings]:
     """Raises Unavailable or AccessDenied where the source itself failed: half a history proves nothing."""
     readings = source.read_back(wants, ticks, Deadline(terms.patience))
