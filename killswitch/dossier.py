@@ -239,6 +239,17 @@ class Dossier:
             problem=entry.problem,
         )
 
+    def view_for(self, case: Case, rule: Rule) -> View | None:
+        """The same, if it is about this arming and this very rule: nobody is judged by what another one did."""
+        place = self._where.get((case.rollout.name, rule.name))
+        if place is None:
+            return None
+        entry = place[0].entries[place[1]]
+        kept = (entry.case.flag.generation, entry.case.armed_at)
+        if kept != (case.flag.generation, case.armed_at) or entry.rule != rule:
+            return None
+        return self.view(case.rollout.name, rule.name)
+
     def dispersion(self, rollout: str, rule: str) -> float:
         """How much more a rule's events clump than independent ones would (1: not at all)."""
         place = self._where.get((rollout, rule))
@@ -566,9 +577,9 @@ def _count_slow(alike: Sequence[_Slow], columns: list[_Columns], step: float) ->
     for number, bound in enumerate(entry.spec.bounds):
         slow_canary, slow_control = ev.slow_counts(bound, edges, canary, control, tau)
         placed = np.isfinite(slow_canary) & np.isfinite(slow_control)
+        # each side for itself: control's past is learnt from where there was no canary yet
         sides = [
-            np.where(placed, side, np.nan).reshape(len(alike), ticks)
-            for side in (slow_canary, canary[:, -1], slow_control, control[:, -1])
+            side.reshape(len(alike), ticks) for side in (slow_canary, canary[:, -1], slow_control, control[:, -1])
         ]
         counted = np.isfinite(canary[:, -1]) & np.isfinite(control[:, -1])
         expected = counted & ~placed & (np.isfinite(tau) | (not bound.needs_tau))

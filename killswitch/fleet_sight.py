@@ -13,18 +13,18 @@ from killswitch.heartbeat import Heartbeat, alive, to_document
 from killswitch.judge import Action, Decision
 from killswitch.message import Page, PageKind
 from killswitch.session import Session
-from killswitch.stores import Committed, Compare, Put, Store, keys
+from killswitch.stores import Committed, Compare, Item, Put, Store, keys
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LongBlind:
-    """A rollout its rule file says to trip by now; ``seen`` holds while no replica has reported since."""
+    """A rollout its rule file says to trip by now: nobody has seen it since ``since``, as of tick ``at``."""
 
     case: Case
     since: float
-    seen: tuple[Compare, ...]
+    at: float
 
 
 class FleetSight:
@@ -48,14 +48,25 @@ class FleetSight:
         self._wall = wall
         self._outages = OutageBook(store, wall=wall)
         self._others: Mapping[str, Heartbeat] = {}
-        self._revisions: Mapping[str, int] = {}
 
     def read(self) -> None:
         """The other replicas' heartbeats."""
+        self._others = alive(self._items())
+
+    def nobody_sees(self, blind: LongBlind) -> tuple[Compare, ...] | None:
+        """Comparisons that hold until another replica reports again; None when one has reported sight already.
+
+        Read anew for each attempt: every replica writes a heartbeat each cycle, seeing or not.
+        """
+        items = self._items()
+        good_at = blindness.fleet_good_at(blind.case.rollout.name, 0.0, alive(items).values())
+        if good_at > blind.at - blindness.MISSED_TICKS * self._interval:
+            return None
+        return tuple(Compare(item.key, item.mod_revision) for item in items)
+
+    def _items(self) -> list[Item]:
         own = keys.controller(self._id)
-        items = [item for item in self._store.list(keys.CONTROLLERS).items if item.key != own]
-        self._others = alive(items)
-        self._revisions = {item.key: item.mod_revision for item in items}
+        return [item for item in self._store.list(keys.CONTROLLERS).items if item.key != own]
 
     def beat(self, cases: Sequence[Case], last_good: Mapping[str, float], *, tick: float, digest: str) -> None:
         """Report what we could judge at ``tick``. Raises as the store does."""
@@ -77,15 +88,24 @@ class FleetSight:
             log.warning("replicas have different rule files: ours %s, others %s", digest, ", ".join(sorted(others)))
 
     def look_for_outages(
-        self, cases: Sequence[Case], decisions: Mapping[str, Decision], last_good: Mapping[str, float], tick: float
+        self,
+        cases: Sequence[Case],
+        decisions: Mapping[str, Decision],
+        last_good: Mapping[str, float],
+        watched_since: Mapping[str, float],
+        tick: float,
     ) -> list[LongBlind]:
-        """Open, grow or close outages, with their pages; the rollouts that are to be tripped for blindness."""
+        """Open, grow or close outages, with their pages; the rollouts that are to be tripped for blindness.
+
+        ``last_good``: 0 for what we have never seen. Whoever has just begun to watch gives the source two ticks
+        before calling it an outage, and calls none over before it has seen.
+        """
         good_at = {name: blindness.fleet_good_at(name, own, self._others.values()) for name, own in last_good.items()}
         horizon = tick - blindness.MISSED_TICKS * self._interval
         blind = {
             name: decision.sentence
             for name, decision in decisions.items()
-            if decision.action is Action.BLIND and good_at[name] <= horizon
+            if decision.action is Action.BLIND and max(good_at[name], watched_since[name]) <= horizon
         }
         outages, revision = self._outages.read()
         if not blind and not outages:
@@ -94,28 +114,33 @@ class FleetSight:
             outages,
             blind=blind,
             seen=frozenset(name for name, good in good_at.items() if good > horizon),
-            watched=frozenset(good_at),
-            since=min((good_at[name] for name in blind), default=tick),
+            watched=self._watched(cases),
+            since=min((good_at[name] or watched_since[name] for name in blind), default=tick),
             tick=tick,
         )
         by_name = {case.rollout.name: case for case in cases}
         if change.open != outages:
             self._outages.write(change, revision, _pages(change, by_name, outages, tick))
-        return self._long_blind(change.open, by_name, blind, tick)
+        return _long_blind(change.open, by_name, blind, tick)
 
-    def _long_blind(
-        self, outages: Sequence[Outage], by_name: Mapping[str, Case], blind: Mapping[str, str], tick: float
-    ) -> list[LongBlind]:
-        seen = tuple(Compare(key, revision) for key, revision in self._revisions.items())
-        found: list[LongBlind] = []
-        for outage in outages:
-            for name in outage.rollouts.keys() & blind.keys():
-                after = by_name[name].rollout.trip_when_blind_after
-                # an outage that older rollouts opened says nothing of a generation armed since
-                since = max(outage.since, by_name[name].armed_at)
-                if after is not None and tick - since >= after:
-                    found.append(LongBlind(by_name[name], since, seen))
-        return found
+    def _watched(self, cases: Sequence[Case]) -> frozenset[str]:
+        """By any replica: while rule files are being rolled out, one may not have another's rollouts yet."""
+        theirs = (beat.judged for beat in self._others.values())
+        return frozenset(case.rollout.name for case in cases).union(*theirs)
+
+
+def _long_blind(
+    outages: Sequence[Outage], by_name: Mapping[str, Case], blind: Mapping[str, str], tick: float
+) -> list[LongBlind]:
+    found: list[LongBlind] = []
+    for outage in outages:
+        for name in sorted(outage.rollouts.keys() & blind.keys()):
+            after = by_name[name].rollout.trip_when_blind_after
+            # an outage that older rollouts opened says nothing of a generation armed since
+            since = max(outage.since, by_name[name].armed_at)
+            if after is not None and tick - since >= after:
+                found.append(LongBlind(by_name[name], since, tick))
+    return found
 
 
 def _pages(change: Change, by_name: Mapping[str, Case], before: Sequence[Outage], tick: float) -> list[Page]:

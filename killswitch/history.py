@@ -54,7 +54,9 @@ def first_step(armed_at: float, step: float) -> float:
 
 
 def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest: float, deadline: Deadline) -> None:
-    fresh = [case for case in cases if not dossier.fits(case)]
+    # a generation that begins at a step still to come is opened then
+    due = (case for case in cases if first_step(case.armed_at, dossier.step) <= newest)
+    fresh = [case for case in due if not dossier.fits(case)]
     if not fresh:
         return
     ticks = max(FEWEST_TICKS, min(round(DAY / dossier.step), MOST_PAIRS // len(fresh)))
@@ -65,7 +67,7 @@ def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest:
         # Rules edited in mid-flight begin now: data seen under the old ones do not judge by the new ones.
         edited = dossier.until(case.rollout.name) is not None and dossier.same_generation(case)
         at = newest if edited else max(arming, newest - ticks * dossier.step)
-        opening.setdefault((min(at, max(newest, arming)), reaches and not edited), []).append(case)
+        opening.setdefault((at, reaches and not edited), []).append(case)
     for (at, from_arming), some in opening.items():
         block = steps(at - WARM_UP_SECONDS, at, dossier.step)
         past = _read_back(source, dossier, some, block, deadline)

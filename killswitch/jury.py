@@ -124,7 +124,7 @@ class Jury:
             if case.baseline is not None:
                 reading = beside(rule, reading, case.baseline)
             comparison = judge.compare(rule, reading, raw)
-            view = self.dossier.view(case.rollout.name, rule.name)
+            view = self.dossier.view_for(case, rule)
             if view is not None:
                 finding = judge.judge_evidence(
                     rule, comparison, view, rollout=case.rollout, tick=tick, fresh=2 * self._interval

@@ -21,6 +21,7 @@ class _Outage:
     since: float  # monotonic
     began: float  # Unix seconds
     why: str
+    writing: bool = False  # a write failed: only a write ends it
     told: bool = False
     told_of_breach: bool = False
     page: str = ""
@@ -50,18 +51,25 @@ class StoreOutage:
     def under_way(self) -> bool:
         return self._outage is not None
 
-    def failed(self, why: str) -> None:
-        """A call to the store failed."""
+    def failed(self, why: str, *, writing: bool = False) -> None:
+        """A call to the store failed; ``writing``: one that was to change something."""
         with self._lock:
             if self._outage is None:
                 self._outage = _Outage(self._monotonic(), self._wall(), why)
             self._outage.why = why
+            self._outage.writing = self._outage.writing or writing
 
-    def answered(self, flags: Sequence[Flag], settings: PageSettings) -> None:
-        """A call to the store succeeded; whoever was told of an outage is told of its end."""
+    def answered(self, flags: Sequence[Flag], settings: PageSettings, *, writing: bool = False) -> None:
+        """A call to the store succeeded; whoever was told of an outage is told of its end.
+
+        A store out of space answers reads and keep-alives and refuses every write: it cannot act all the same.
+        """
         with self._lock:
-            outage, self._outage = self._outage, None
-        if outage is not None and outage.told:
+            outage = self._outage
+            if outage is None or (outage.writing and not writing):
+                return
+            self._outage = None
+        if outage.told:
             page = message.recovered(
                 PageKind.CANNOT_ACT, flags, follows=outage.page, since=outage.began, at=self._wall(), settings=settings
             )

@@ -72,8 +72,9 @@ class Trips:
         def still_valid() -> bool:
             return request.still_valid() and self._monotonic() - decided_at <= self._sendable_for
 
-        def guards() -> tuple[Compare, ...]:
-            return (*request.guards(), self._guard())
+        def guards() -> tuple[Compare, ...] | None:
+            further = request.guards()
+            return None if further is None else (*further, self._guard())
 
         def lost() -> None:
             request.lost()

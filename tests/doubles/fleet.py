@@ -172,7 +172,9 @@ class Fleet:
     def pages(self, *kinds: PageKind) -> list[Page]:
         """Pages that were put into the outbox, in order; of these kinds where some are named."""
         written = [c for c in self.server.history if c.key.startswith(keys.OUTBOX) and c.value]
-        found = [outbox_entry(change.value or b"", page=change.key.removeprefix(keys.OUTBOX)).page for change in written]
+        found = [
+            outbox_entry(change.value or b"", page=change.key.removeprefix(keys.OUTBOX)).page for change in written
+        ]
         return [page for page in found if not kinds or page.kind in kinds]
 
     def told(self, *kinds: PageKind) -> list[Page]:
