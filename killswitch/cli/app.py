@@ -5,7 +5,22 @@ from __future__ import annotations
 import typer
 
 from killswitch import __version__
-from killswitch.cli import arm, backtest, baseline, check, demo, end, explain, power, rearm, run, stage, status, trip
+from killswitch.cli import (
+    arm,
+    backtest,
+    baseline,
+    check,
+    demo,
+    end,
+    explain,
+    power,
+    rearm,
+    run,
+    stage,
+    status,
+    test,
+    trip,
+)
 
 app = typer.Typer(
     name="killswitch",
@@ -29,5 +44,5 @@ def _main(
     pass
 
 
-for _module in (demo, check, backtest, power, run, status, explain, arm, stage, baseline, trip, rearm, end):
+for _module in (demo, check, test, backtest, power, run, status, explain, arm, stage, baseline, trip, rearm, end):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)
