@@ -35,6 +35,7 @@ class BoundedConnection(H11Protocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.logger = _log
+        self.access_log = False  # uvicorn asks whether the logger has handlers, and the root has
         self._answered = 0
         self._phase: tuple[int, bool] | None = None
         self._deadline: asyncio.TimerHandle | None = None

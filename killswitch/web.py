@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from killswitch.errors import KillswitchError
-from killswitch.http_server import Rate
+from killswitch.http_server import MAX_HEADER_BYTES, Rate
 from killswitch.reports import CycleReport
 from killswitch.status import explain_document, status_document
 from killswitch.status_page import status_page
@@ -188,6 +188,8 @@ class _Bounded:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if scope["path"] not in _ALWAYS and not self._rate.allows(_peer(scope)):
             await _refuse(safe_send, 429, "too many requests; ask less often")
+        elif _header_bytes(scope) > MAX_HEADER_BYTES:  # what came in one piece has passed the parser's own bound
+            await _refuse(safe_send, 431, f"a request's line and headers may have {MAX_HEADER_BYTES} bytes")
         elif not length.isdigit() or int(length[:20]) > MAX_BODY:
             await _refuse(safe_send, 413, f"a body may have {MAX_BODY} bytes")
         else:
@@ -201,6 +203,10 @@ async def _refuse(send: Send, status: int, why: str) -> None:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _header_bytes(scope: Any) -> int:
+    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(n) + len(v) for n, v in scope["headers"])
 
 
 def _peer(scope: Any) -> str:
