@@ -1,7 +1,8 @@
-"""Findings side by side in a terminal."""
+"""Findings side by side in a terminal; four rules of a usual fleet fit into 80 columns."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,32 +10,45 @@ from rich.table import Table
 from rich.text import Text
 
 from killswitch.model import Unit, Verdict
-from killswitch.status_page import evidence_in_words
 from killswitch.wording import count_in_words, value_in_words
 
 _COLOURS = {Verdict.BREACH: "bold red", Verdict.HEALTHY: "green", Verdict.UNKNOWN: "yellow"}
+_MOST_SHOWN = 1e6  # evidence beyond this is said as "over"
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a rule, from the JSON form of findings."""
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for name in ("rule", "verdict"):
-        table.add_column(name)
-    numbers = ["canary", "control", "limit", "requests (canary/control)"]
+    """One row a rule, from the JSON form of findings.
+
+    ``requests`` are the canary's and control's in the window; ``evidence`` of 30/400 says that luck alone
+    does this once in 30 days, and that at 400 it is a breach.
+    """
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("rule", no_wrap=True)
+    table.add_column("verdict")
+    numbers = ["canary", "control", "limit", "requests"]
     with_evidence = any(finding["needed"] is not None for finding in findings)
     for name in [*numbers, *(["evidence"] if with_evidence else [])]:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for finding in findings:
         unit = Unit(finding["unit"])
         verdict = Verdict(finding["verdict"])
-        words = verdict.value if finding["reason"] is None else f"{verdict.value} ({finding['reason']})"
-        samples = f"{count_in_words(finding['samples_canary'])} / {count_in_words(finding['samples_control'])}"
-        evidence = "" if finding["needed"] is None else evidence_in_words(finding["evidence"], finding["needed"])
+        why = "" if finding["reason"] is None else ": " + str(finding["reason"]).replace("_", " ").lower()
+        samples = f"{count_in_words(finding['samples_canary'])}/{count_in_words(finding['samples_control'])}"
         table.add_row(
             Text(finding["rule"]),
-            Text(words, style=_COLOURS[verdict]),
+            Text(verdict.value + why, style=_COLOURS[verdict]),
             *(value_in_words(finding[key], unit) for key in ("canary", "control", "limit")),
             samples,
-            *([evidence] if with_evidence else []),
+            *([_evidence(finding["evidence"], finding["needed"])] if with_evidence else []),
         )
     return table
+
+
+def _evidence(evidence: float | None, needed: float | None) -> Text:
+    """``30/400``, warmer the nearer it comes: half the way is the square root."""
+    if needed is None:
+        return Text("")
+    value = max(evidence or 1.0, 1.0)
+    style = "bold red" if value >= needed else "yellow" if value >= math.sqrt(needed) else "dim"
+    shown = f"over {_MOST_SHOWN:,.0f}" if value > _MOST_SHOWN else f"{math.floor(value):,}"
+    return Text(f"{shown}/{needed:,.0f}", style=style)

@@ -2,78 +2,109 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from killswitch.cli.invocation import errors_as_messages, out, say
 from killswitch.demo.pace import FASTEST, Pace
 from killswitch.demo.stage import DemoStage
-from killswitch.demo.story import Story
+from killswitch.demo.story import Story, clock_words
 from killswitch.demo.traffic import Regression
 from killswitch.demo.view import view
-from killswitch.wording import duration_in_words
 
-FRAME = 0.5
-GIVE_UP_AFTER = 3600.0  # simulated seconds after the regression
+FRAME = 0.25
+GIVE_UP_AFTER = 1200.0  # simulated seconds after the regression
+HOLD_FOR = 600.0  # simulated seconds: how long a canary that stays healthy is watched beyond ``after``
 SETTLE_SECONDS = 15.0  # real seconds: what page and routers may take after the flip
+PICTURE_WIDTH = 100
 
 
 def command(
     regression: Annotated[Regression, typer.Option(help="What gets worse in the canary.")] = Regression.REFUSALS,
     speed: Annotated[float, typer.Option(min=1, max=FASTEST, help="Simulated seconds a second.")] = 10.0,
-    after: Annotated[float, typer.Option(min=60, help="Healthy simulated seconds before it gets worse.")] = 600.0,
+    after: Annotated[float, typer.Option(min=60, help="Healthy simulated seconds before it gets worse.")] = 420.0,
     real: Annotated[bool, typer.Option("--real", help="Use a real etcd and Prometheus (must be installed).")] = False,
     rate: Annotated[float, typer.Option(min=1, help="Requests a simulated second.")] = 100.0,
     seed: Annotated[int, typer.Option(help="Another seed, other users.")] = 1,
+    picture: Annotated[Path | None, typer.Option(help="Keep the last frame as an SVG.", show_default=False)] = None,
 ) -> None:
     """Watch a simulated canary go bad, the kill switch trip, and the page arrive. Cleans up after itself."""
     with errors_as_messages():
-        pace = Pace(speed)
-        story = Story(regression, pace)
+        story = Story(regression, Pace(speed))
         servers = "a real etcd and Prometheus" if real else "the embedded flag store and source"
-        say(f"starting a simulated LLM service and the daemon on {servers}; Ctrl-C ends it all")
-        stage = DemoStage(pace=pace, regression=regression, regress_after=after, real=real, rate=rate, seed=seed)
+        say(f"a simulated LLM service, and the daemon on {servers}; Ctrl-C ends it all")
         try:
-            with stage:
-                _watch(stage, story, after)
+            with _terminated_as_interrupted():
+                stage = DemoStage(pace=story.pace, real=real, rate=rate, seed=seed, tell=lambda line: say(f"  {line}"))
+                with stage:
+                    _watch(stage, story, after, picture)
         except KeyboardInterrupt:
             say("\nended early; everything it started is gone")
             raise typer.Exit(130) from None
+    say("")
     for line in story.lines():
         say(line)
-    if (story.tripped_at is None) != (regression is Regression.NONE):
+    if not story.ended_well:
         raise typer.Exit(1)
 
 
-def _watch(stage: DemoStage, story: Story, after: float) -> None:
-    until = 2 * after if story.regression is Regression.NONE else after + GIVE_UP_AFTER
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM and SIGHUP (a closed terminal) end the demo as Ctrl-C does: with everything cleaned up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -> None:
+    stage.arm()
+    story.began = stage.began
+    if story.regression is not Regression.NONE:
+        stage.regress(story.regression, after)
+    until = after + (HOLD_FOR if story.regression is Regression.NONE else GIVE_UP_AFTER)
     tripped: float | None = None
-    told = ""
+    told = 0
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         while True:
             stage.check_running()
             state, status = stage.service_state(), stage.status()
-            story.observe(state, status, stage.receiver.pages)
+            story.observe(state, status, stage.pages, stage.tripped())
+            frame = view(story, state, status)
             if out.is_terminal:
-                live.update(view(story, state, status), refresh=True)
+                live.update(frame, refresh=True)
             else:
-                told = _tell(story, status, told)
+                told = _tell(story, told)
             if story.tripped_at is not None and tripped is None:
                 tripped = time.monotonic()
-            if story.over or story.now >= until:
-                return
-            if tripped is not None and time.monotonic() - tripped > SETTLE_SECONDS:
-                return
+            settled = tripped is not None and time.monotonic() - tripped > SETTLE_SECONDS
+            if story.over or story.now >= until or settled:
+                break
             time.sleep(FRAME)
+    if picture is not None:
+        canvas = Console(record=True, quiet=True, width=PICTURE_WIDTH, force_terminal=True)
+        canvas.print(Group(frame, Text("\n".join(["", *story.lines()]))))
+        canvas.save_svg(str(picture), title="killswitch demo")
 
 
-def _tell(story: Story, status: dict[str, object] | None, told: str) -> str:
-    """Without a terminal: a line whenever the daemon's sentence changes."""
-    rollouts = (status or {}).get("rollouts")
-    sentence = rollouts[0]["sentence"] if isinstance(rollouts, list) and rollouts else ""
-    if sentence and sentence != told:
-        say(f"{duration_in_words(round(story.now)) or '0s':>8}  {sentence}")
-    return sentence or told
+def _tell(story: Story, told: int) -> int:
+    """Without a terminal: a line for whatever has happened. Returns how many have been told."""
+    for event in story.events[told:]:
+        say(f"{clock_words(event.at):>7}  {event.text}")
+    return len(story.events)

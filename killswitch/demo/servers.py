@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import subprocess
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -19,7 +20,8 @@ from killswitch.errors import Refused, Unavailable
 
 _START_SECONDS = 20.0
 _ATTEMPTS = 3  # a port that was free may be taken when the server comes to it
-_DEBIAN_PACKAGES = {"etcd": "etcd-server", "prometheus": "prometheus"}
+_DEBIAN_PACKAGES = {"etcd": "etcd-server", "prometheus": "prometheus", "promtool": "prometheus"}
+_IMPORT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +32,24 @@ class Server:
     child: Child
 
 
-def require_installed(names: Sequence[str] = ("etcd", "prometheus")) -> None:
+def require_installed(names: Sequence[str] = tuple(_DEBIAN_PACKAGES)) -> None:
     """Raises Refused, with the command that installs them, when a server's program is not on the path."""
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
-        packages = " ".join(_DEBIAN_PACKAGES[name] for name in missing)
+        packages = " ".join(dict.fromkeys(_DEBIAN_PACKAGES[name] for name in missing))
         raise Refused(
             f"{' and '.join(missing)} cannot be found; on Debian and Ubuntu: sudo apt-get install {packages} "
             "(in a clone: make servers), or leave --real out, which needs neither"
         )
 
 
-def start_etcd() -> Server:
-    """One etcd member with an empty store. Raises Refused (not installed) or Unavailable (did not start)."""
+def start_etcd(within: Path | None = None) -> Server:
+    """One etcd member with an empty store. Raises Refused (not installed) or Unavailable (did not start).
+
+    ``within``, here and below, is the folder for the server's own one; None: where such things go.
+    """
     require_installed(["etcd"])
-    return _start("etcd", _etcd_command, _etcd_is_ready, scheme="etcd")
+    return _start("etcd", _etcd_command, _etcd_is_ready, scheme="etcd", within=within)
 
 
 def _etcd_command(folder: Path, port: int) -> list[str]:
@@ -66,17 +71,27 @@ def _etcd_is_ready(port: int) -> bool:
     return _answers(port, "/health", expect=b'"health":"true"')
 
 
-def start_prometheus(scrape: Sequence[str], pace: Pace) -> Server:
+def scraped_labels(number: int, url: str) -> dict[str, str]:
+    """The labels Prometheus adds to what it scrapes from the ``number``-th URL."""
+    return {"job": f"service-{number}", "instance": urllib.parse.urlsplit(url).netloc}
+
+
+def start_prometheus(
+    scrape: Sequence[str], pace: Pace, *, history: str | None = None, within: Path | None = None
+) -> Server:
     """A Prometheus that scrapes the ``/metrics`` URLs in ``scrape``, as often as ``pace`` says.
 
+    ``history`` is OpenMetrics text, with times, that it holds from the beginning (by ``promtool``).
     Raises Refused (not installed, or a URL it cannot scrape) or Unavailable (did not start).
     """
-    require_installed(["prometheus"])
+    require_installed(["prometheus"] if history is None else ["prometheus", "promtool"])
     configuration = _prometheus_configuration(scrape, pace)
 
     def command(folder: Path, port: int) -> list[str]:
         file = folder / "prometheus.json"
         file.write_text(configuration)
+        if history is not None:
+            _import_history(history, folder)
         return [
             "prometheus",
             f"--config.file={file}",
@@ -85,7 +100,20 @@ def start_prometheus(scrape: Sequence[str], pace: Pace) -> Server:
             "--log.level=warn",
         ]
 
-    return _start("prometheus", command, lambda port: _answers(port, "/-/ready"), scheme="prometheus+http")
+    ready: Callable[[int], bool] = lambda port: _answers(port, "/-/ready")  # noqa: E731  # it is one word
+    return _start("prometheus", command, ready, scheme="prometheus+http", within=within)
+
+
+def _import_history(history: str, folder: Path) -> None:
+    file = folder / "history.om"
+    file.write_text(history)
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(file), str(folder / "data")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_IMPORT_SECONDS)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"promtool did not import the past within {_IMPORT_SECONDS:g} s") from error
+    if done.returncode != 0:
+        raise Unavailable(f"promtool cannot import the past: {done.stderr.strip()[-300:]}")
 
 
 def _prometheus_configuration(scrape: Sequence[str], pace: Pace) -> str:
@@ -97,7 +125,7 @@ def _prometheus_configuration(scrape: Sequence[str], pace: Pace) -> str:
             raise Refused(f"{url!r} cannot be scraped: use http://host:port/metrics")
         jobs.append(
             {
-                "job_name": f"service-{number}",
+                "job_name": scraped_labels(number, url)["job"],
                 "scheme": target.scheme,
                 "metrics_path": target.path or "/metrics",
                 "static_configs": [{"targets": [target.netloc]}],
@@ -146,10 +174,10 @@ class _Command(Protocol):
     def __call__(self, folder: Path, port: int) -> list[str]: ...
 
 
-def _start(name: str, command: _Command, ready: Callable[[int], bool], *, scheme: str) -> Server:
+def _start(name: str, command: _Command, ready: Callable[[int], bool], *, scheme: str, within: Path | None) -> Server:
     failure: Unavailable | None = None
     for _ in range(_ATTEMPTS):
-        folder = Path(tempfile.mkdtemp(prefix=f"killswitch-{name}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"killswitch-{name}-", dir=within))
         port = free_port()
         child: Child | None = None
         try:

@@ -8,7 +8,8 @@ HTTP, on loopback only:
 
 - ``GET /metrics``: the cohort schema with its judged twins.
 - ``GET /state``: the service's own account as JSON (`killswitch.demo.simulation.State`).
-- ``POST /regression`` with ``{"kind": "refusals"}`` as ``application/json``: it begins now.
+- ``POST /regression`` with ``{"kind": "refusals"}`` as ``application/json``: it begins now, or at the simulated
+  second ``"at"``.
 
 The first line of standard output is ``{"url": "http://127.0.0.1:PORT"}``. It ends on SIGTERM, on Ctrl-C, and
 when its parent has ended.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -80,12 +82,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_json(HTTPStatus.BAD_REQUEST, {"error": "POST /regression takes application/json"})
             return
         try:
-            kind = Regression(json.loads(self._body())["kind"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            body = json.loads(self._body())
+            kind, at = Regression(body["kind"]), float(body.get("at", 0.0))
+            if not math.isfinite(at):
+                raise ValueError(at)  # noqa: TRY301  # answered below, like all that makes no sense
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             kinds = ", ".join(Regression)
             self._answer_json(HTTPStatus.BAD_REQUEST, {"error": f'send {{"kind": …}} with one of {kinds}'})
             return
-        self.server.simulation.regress(kind)
+        self.server.simulation.regress(kind, at)
         self._answer_json(HTTPStatus.OK, {"kind": kind})
 
     def _body(self) -> bytes:

@@ -41,13 +41,14 @@ class ServiceProcess:
         regression: Regression = Regression.NONE,
         regress_after: float | None = None,
         rate: float | None = None,
+        within: Path | None = None,
     ) -> Self:
         """Start it and wait until it answers. Raises Unavailable, with its last words, when it does not.
 
         ``store`` as in settings; ``regress_after`` in simulated seconds, ``rate`` in requests a simulated second
-        (None: the service's own defaults).
+        (None: the service's own defaults). ``within`` is the folder for its own one (None: where such things go).
         """
-        folder = Path(tempfile.mkdtemp(prefix="killswitch-service-"))
+        folder = Path(tempfile.mkdtemp(prefix="killswitch-service-", dir=within))
         words = ["--store", store, "--rollout", rollout, "--control", control, "--canary", canary]
         words += ["--speed", str(pace.speed), "--seed", str(seed), "--regression", regression.value]
         words += [] if regress_after is None else ["--regress-after", str(regress_after)]
@@ -79,11 +80,11 @@ class ServiceProcess:
             }
         )
 
-    def regress(self, kind: Regression) -> None:
-        """From now on the canary's model is worse in this way. Raises Unavailable."""
-        self._ask("POST", "/regression", {"kind": kind.value})
+    def regress(self, kind: Regression, at: float = 0.0) -> None:
+        """From now, or simulated second ``at``, on the canary's model is worse in this way. Raises Unavailable."""
+        self._ask("POST", "/regression", {"kind": kind.value, "at": at})
 
-    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: dict[str, str | float] | None = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.url).netloc, timeout=_TIMEOUT)
         try:
             content = None if body is None else json.dumps(body)

@@ -112,9 +112,12 @@ class Simulation:
         self._last_canary_at: float | None = None
         self.state = State()
 
-    def regress(self, kind: Regression) -> None:
-        """From the next slot on the canary's model is worse in this way; ``none`` makes it well again."""
-        self._regression = (kind, self._slot * SLOT)
+    def regress(self, kind: Regression, at: float = 0.0) -> None:
+        """From simulated second ``at``, or else the next slot, on the canary's model is worse in this way.
+
+        ``none`` makes it well again.
+        """
+        self._regression = (kind, max(at, self._slot * SLOT))
 
     def advance(self, until: float) -> None:
         """Live on through the whole slots that end by simulated second ``until``."""

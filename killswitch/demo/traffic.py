@@ -51,7 +51,7 @@ class Behaviour:
 HEALTHY = Behaviour()
 REGRESSED: Mapping[Regression, Behaviour] = {
     Regression.NONE: HEALTHY,
-    Regression.REFUSALS: replace(HEALTHY, refusal_rate=0.087),
+    Regression.REFUSALS: replace(HEALTHY, refusal_rate=0.20),
     Regression.ERRORS: replace(HEALTHY, error_rate=0.10),
     Regression.LATENCY: replace(HEALTHY, latency_median_ms=2.2 * HEALTHY.latency_median_ms),
     Regression.THUMBS_DOWN: replace(HEALTHY, thumbs_down_rate=0.05),
@@ -92,8 +92,8 @@ class World:
     """``rate``: requests a simulated second, averaged over a day."""
 
     def __init__(self, *, seed: int, rate: float, users: int) -> None:
+        self.rate = rate
         self._seed = seed
-        self._rate = rate
         once = random.Random(f"{seed}/world")  # noqa: S311  # a simulation, and one that can be repeated
         self._users = [f"user-{number:05d}" for number in range(users)]
         busy = [once.lognormvariate(0.0, ACTIVITY_SPREAD) for _ in self._users]
@@ -104,7 +104,7 @@ class World:
         """The requests of the ``SLOT`` seconds from ``slot * SLOT`` on, in order of time."""
         draw = random.Random(f"{self._seed}/{slot}")  # noqa: S311  # likewise
         begin, end = slot * SLOT, (slot + 1) * SLOT
-        rate = self._rate * day_factor(begin)
+        rate = self.rate * day_factor(begin)
         at = begin + draw.expovariate(rate)
         while at < end:
             (user,) = draw.choices(self._users, cum_weights=self._cumulated)
@@ -124,10 +124,25 @@ class World:
         waves = zip(WANDER_PERIODS, self._phases, strict=True)
         return math.exp(WANDER_SIZE * sum(math.sin(2 * math.pi * at / period + phase) for period, phase in waves))
 
+    def latency_median_ms(self, at: float, behaviour: Behaviour) -> float:
+        """A model's median latency at simulated second ``at``: a little slower in busy hours."""
+        return (1.0 + 0.1 * (day_factor(at) - 1.0)) * behaviour.latency_median_ms
+
+    def first_share(self, period: float) -> float:
+        """The share of requests that are their user's first in ``period`` simulated seconds, on average.
+
+        A user of r requests a second, judged once, is next judged ``period + 1 / r`` later.
+        """
+        before = itertools.chain((0.0,), self._cumulated)
+        rates = (
+            self.rate * (until - since) / self._cumulated[-1]
+            for since, until in zip(before, self._cumulated, strict=False)
+        )
+        return sum(rate / (1.0 + rate * period) for rate in rates) / self.rate
+
     def answer(self, request: Request, behaviour: Behaviour) -> Answer:
         wander = self.wander(request.at)
-        busy = 1.0 + 0.1 * (day_factor(request.at) - 1.0)  # a little slower in busy hours
-        latency = busy * behaviour.latency_median_ms * math.exp(behaviour.latency_sigma * request.slowness)
+        latency = self.latency_median_ms(request.at, behaviour) * math.exp(behaviour.latency_sigma * request.slowness)
         if request.error < behaviour.error_rate * wander:
             return Answer(Outcome.ERROR, latency, 0)
         if request.refusal < behaviour.refusal_rate * wander:

@@ -1,69 +1,93 @@
-"""The demo in a terminal: both cohorts, the verdicts, the flip and the page, redrawn as they change."""
+"""The demo in a terminal: who serves whom, the verdicts, what happened, and the page. Fits into 80 x 24."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import ROUNDED
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.demo.stage import CANARY, CONTROL
-from killswitch.demo.story import Story, clock_words
+from killswitch.demo.stage import CANARY, CONTROL, PERCENT, ROLLOUT
+from killswitch.demo.story import Mood, Story, clock_words
 from killswitch.findings_table import findings_table
+from killswitch.model import Verdict
 
-_BAR = 40
+_BAR = 20
+_COLOURS = {Mood.PLAIN: "default", Mood.GOOD: "green", Mood.WARNING: "yellow", Mood.BAD: "bold red"}
+_PAGED = ("reason", "samples_new", "samples_old", "auto_action")
 
 
 def view(story: Story, state: Mapping[str, Any] | None, status: Mapping[str, Any] | None) -> RenderableType:
     """One frame."""
-    parts: list[RenderableType] = [_heading(story, state), _cohorts(state)]
     rollout = next(iter(status["rollouts"]), None) if status is not None else None
-    if rollout is not None:
-        parts.append(Panel(_verdicts(rollout), title="kill switch", title_align="left", border_style="dim"))
+    parts: list[RenderableType] = [_heading(story), _traffic(state), _panel(_verdicts(story, rollout), "kill switch")]
+    parts.append(_panel(_timeline(story), "what happened"))
     if story.page is not None:
-        parts.append(Panel(_page(story.page), title="page", title_align="left", border_style="red"))
+        parts.append(_panel(_page(story.page), f"page: {story.page['alert']}", colour="red"))
     return Group(*parts)
 
 
-def _heading(story: Story, state: Mapping[str, Any] | None) -> Text:
-    text = Text(f"simulated time {clock_words(story.now)} (x{story.pace.speed:g})", style="bold")
-    if story.regressed_at is not None:
-        text.append(f"   {CANARY} is worse since {clock_words(story.regressed_at)}", style="bold yellow")
-    elif state is not None and state["regression_at"] is not None:
-        text.append(f"   {CANARY} will get worse at {clock_words(state['regression_at'])}", style="dim")
-    if story.tripped_at is not None:
-        text.append(f"   TRIPPED at {clock_words(story.tripped_at)}", style="bold red")
-    return text
+def _panel(content: RenderableType, title: str, *, colour: str = "dim") -> Panel:
+    return Panel(content, title=Text(title), title_align="left", border_style=colour, box=ROUNDED)
 
 
-def _cohorts(state: Mapping[str, Any] | None) -> RenderableType:
-    if state is None:
-        return Text("the service is starting", style="dim")
-    share = state["canary_share"]
-    filled = 0 if not share else max(1, round(share * _BAR))
-    bar = Text("█" * filled, style="magenta") + Text("█" * (_BAR - filled), style="blue")
-    words = "no traffic yet" if share is None else f"{share:.1%} of requests to {CANARY}"
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for name in ("model", "requests", "errors", "refusals", "thumbs-down"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for model, cohort, colour in ((CONTROL, "control", "blue"), (CANARY, "canary", "magenta")):
-        tally = state[cohort]
-        served = max(tally["requests"], 1)
-        rates = (f"{tally[key] / served:.2%}" for key in ("errors", "refused", "thumbs_down"))
-        table.add_row(Text(f"{model} ({cohort})", style=colour), f"{tally['requests']:,}", *rates)
-    return Group(bar + Text(f"  {words}"), table)
+def _heading(story: Story) -> Table:
+    row = Table.grid(expand=True)
+    row.add_column()
+    row.add_column(justify="right")
+    left = Text(ROLLOUT, style="bold")
+    if story.tripped_at is None:
+        left.append(f"  armed, {PERCENT:g}% canary", style="green not bold")
+    else:
+        left.append("  TRIPPED", style="bold red")
+    if story.regressed_at is None and story.regresses_at is not None:
+        left.append(f"  {CANARY} will get worse at {clock_words(story.regresses_at)}", style="dim not bold")
+    right = Text(clock_words(story.now), style="bold")
+    right.append(f" simulated, {story.pace.speed:g} times faster", style="dim not bold")
+    row.add_row(left, right)
+    return row
 
 
-def _verdicts(rollout: Mapping[str, Any]) -> RenderableType:
-    sentence = Text(str(rollout["sentence"]), style="bold red" if rollout["state"] == "tripped" else "")
-    if not rollout["findings"]:
-        return sentence
-    return Group(findings_table(rollout["findings"]), sentence)
+def _traffic(state: Mapping[str, Any] | None) -> Text:
+    share = None if state is None else state["canary_share"]
+    if state is None or share is None:
+        return Text("no traffic yet", style="dim")
+    canary = 0 if not share else max(1, round(share * _BAR))
+    text = Text("█" * (_BAR - canary), style="blue").append("█" * canary, style="magenta")
+    text.append(f"  {CONTROL} {1 - share:.1%}", style="blue").append(f"  {CANARY} {share:.1%}", style="magenta")
+    served = state["control"]["requests"] + state["canary"]["requests"]
+    return text.append(f"  of {served:,} requests", style="dim")
 
 
-def _page(page: Mapping[str, Any]) -> Text:
-    fields = ("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_action")
-    return Text("\n".join(f"{name}: {page[name]}" for name in fields if name in page))
+def _verdicts(story: Story, rollout: Mapping[str, Any] | None) -> RenderableType:
+    findings = [] if rollout is None else rollout["findings"]
+    judged = story.judged_at is not None or any(finding["verdict"] != Verdict.UNKNOWN for finding in findings)
+    if not judged:
+        return Text(f"waiting for the first numbers of {CANARY}: a rate needs two scrapes", style="dim")
+    if not findings:
+        return Text(story.sentence)
+    return findings_table(findings)
+
+
+def _timeline(story: Story) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column()
+    for event in story.events:
+        table.add_row(clock_words(event.at), Text(event.text, style=_COLOURS[event.mood]))
+    return table
+
+
+def _page(page: Mapping[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name in _PAGED:
+        if name in page:
+            number = isinstance(page[name], int)
+            table.add_row(name, Text(f"{page[name]:,}" if number else str(page[name])))
+    return table
