@@ -46,8 +46,10 @@ BLOCKS = (1, 10, 60)
 SMALLEST_PHI = 1.05
 LARGEST_PHI = 30.0
 WARM_TICKS = 120
-# Until 120 ticks of control have been seen phi is at least this (docs/statistics.md, "Cold start").
+# Until 120 ticks of control have been seen phi is at least 1 + (this - 1) * 300 / (300 + M), M being the
+# events expected so far: found by simulation (docs/statistics.md, "Cold start").
 COLD_PHI = 12.0
+_COLD_EVENTS = 300.0
 _SLOPE = 1.5
 _CAP = 9.0
 _SMALLEST_SPREAD = 0.02
@@ -57,7 +59,7 @@ ENOUGH_EVENTS = 50.0
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One cohort's past, as far as evidence needs it; arrays of (B,) or (B, blocks).
+    """The past of one series (a cohort's, or the split's), as far as evidence needs it; arrays of (B,) or (B, blocks).
 
     ``ticks`` counts the ticks seen, at most `WARM_TICKS` of which matter.
     """
@@ -148,7 +150,7 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
     share, of_control = _walk_share(past.control, control)
     of_canary, of_split = past.canary, past.split
     always = np.ones(kinds.binomial.shape, dtype=np.bool_)
-    ratio = np.zeros(share.shape)
+    ratio = floor = np.zeros(share.shape)
     for column in range(len(BLOCKS) if kinds.long.any() else 1):
         own, of_control = _walk_blocks(of_control, column, control, kinds.binomial)
         borrowed, of_canary = _walk_blocks(of_canary, column, canary, kinds.binomial)
@@ -157,9 +159,11 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
         comparable = ~kinds.binomial & (borrowed.expected <= own.expected)
         of_blocks = np.where(comparable, np.minimum(of_blocks, _shrunk(parted, of_blocks)), of_blocks)
         ratio = np.where(kinds.long | (column == 0), np.maximum(ratio, of_blocks), ratio)
+        if column == 0:
+            floor = 1.0 + (COLD_PHI - 1.0) * _COLD_EVENTS / (_COLD_EVENTS + own.expected)
     warming_up = ticks_before < WARM_TICKS
     phi = np.clip(1.0 + _SLOPE * (ratio - 1.0), SMALLEST_PHI, LARGEST_PHI)
-    phi = np.where(warming_up, np.maximum(phi, COLD_PHI), phi)
+    phi = np.where(warming_up, np.maximum(phi, floor), phi)
     return Outlook(share, phi, warming_up), Past(of_control, of_canary, of_split)
 
 

@@ -55,10 +55,12 @@ def test_phi_never_knows_the_tick_it_is_used_in() -> None:
     assert not np.array_equal(plain[151], moved[151])
 
 
-def test_until_an_hour_has_been_seen_phi_is_the_cold_prior_or_more() -> None:
+def test_until_an_hour_has_been_seen_phi_stays_above_a_prior_that_fades_with_events() -> None:
     phi, _ = look(np.random.default_rng(5).poisson(14.0, (130, 20)).astype(np.float64))
-    assert np.all(phi[:120] >= COLD_PHI)
-    assert np.all(phi[120:] < COLD_PHI)
+    assert np.all(phi[0] == COLD_PHI)
+    assert np.all(np.diff(phi[:120], axis=0) <= 0)
+    assert np.all(phi[119] > 2.0)
+    assert np.all(phi[120:] < 2.0)
 
 
 def test_long_blocks_see_what_lasts_minutes() -> None:
