@@ -6,16 +6,18 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
 from killswitch.bounded_http.sockets import Call
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
+
+_MAX_REPEATED: Final = 64 * 1024  # bytes of an answer that are looked through for what it must not repeat
 
 
 class NoAnswer(requests.RequestException):
@@ -142,22 +144,32 @@ def find_no_answer(error: BaseException) -> NoAnswer | None:
     return next((cause for cause in _causes(error) if isinstance(cause, NoAnswer)), None)
 
 
-def refusal(response: requests.Response) -> Unavailable | Refused | None:
+def refusal(response: requests.Response, *, secrets: Iterable[str] = ()) -> Unavailable | Refused | None:
     """What a status of 400 or more means for the caller, None for any other; a pure look at the status.
 
     401, 403 and 407 are AccessDenied; 408, 425, 429 and 5xx are Unavailable with ``retry_after``; the
-    rest is Refused. The message holds the first 200 printable characters of the body.
+    rest is Refused. The message holds the first 200 printable characters of the body, and none of ``secrets``
+    (parts of the address, a key that was sent): servers repeat what they were asked.
     """
     status = response.status_code
     if status < requests.codes.bad_request:
         return None
     where = f"{origin_of(response.url)}{urlsplit(response.url).path}"
-    said = f"{where} answered {status} {excerpt(response.reason or '', 60)}: {excerpt(response.content)}"
+    body = _without(response.content[:_MAX_REPEATED].decode(errors="replace"), secrets)
+    said = f"{_without(where, secrets)} answered {status} {excerpt(response.reason or '', 60)}: {excerpt(body)}"
     if status in {401, 403, 407}:
         return AccessDenied(f"{said}; check the credentials and what they permit")
     if status in {408, 425, 429} or status >= requests.codes.server_error:
         return Unavailable(said, retry_after=retry_after(response))
     return Refused(said)
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    # the longest first, or its beginning would be gone and its end still there
+    for secret in sorted(secrets, key=len, reverse=True):
+        for spelling in {secret, unquote(secret), quote(secret, safe="")}:
+            text = text.replace(spelling, "[hidden]") if spelling else text
+    return text
 
 
 def retry_after(response: requests.Response) -> float | None:

@@ -50,7 +50,7 @@ class PagerDutyPager:
             )
         if response.status_code == requests.codes.gateway_timeout:
             raise OutcomeUnknown("PagerDuty's gateway gave up waiting (504): the event may have been taken")
-        problem = refusal(response)
+        problem = refusal(response, secrets=[event["routing_key"]])
         if isinstance(problem, Refused) and not isinstance(problem, AccessDenied):
             raise Refused(f"{problem}; check the integration key") from None
         if problem is not None:

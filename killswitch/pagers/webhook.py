@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import requests
 
 from killswitch.bounded_http import BoundedSession, killswitch_errors, refusal
 from killswitch.credentials import TLS, HttpCredentials, Secret
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, OutcomeUnknown, Refused, Unavailable
+from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.message import Page
 from killswitch.pagers.posting import posting_errors
 
@@ -47,11 +51,12 @@ class WebhookPager:
         }
         # ASCII escapes, so that no receiver has to guess an encoding.
         body = json.dumps(payload, allow_nan=False).encode()
-        with posting_errors(), self._session.deadline(deadline):
-            response = self._session.post(self._checked_url(), data=body, headers=headers, allow_redirects=False)
+        url = self._checked_url()
+        with _unspoken(self._url), posting_errors(), self._session.deadline(deadline):
+            response = self._session.post(url, data=body, headers=headers, allow_redirects=False)
         if response.status_code == _GATEWAY_TIMEOUT:
             raise OutcomeUnknown("the webhook's gateway gave up waiting (504): it may have been taken all the same")
-        problem = refusal(response)
+        problem = refusal(response, secrets=_secret_parts(url))
         if problem is not None:
             raise problem
         if not response.ok or response.is_redirect or response.status_code >= requests.codes.multiple_choices:
@@ -60,9 +65,10 @@ class WebhookPager:
 
     def answers(self, deadline: Deadline) -> None:
         """Whether anything answers there; asks OPTIONS, which changes nothing."""
-        with killswitch_errors(), self._session.deadline(deadline):
-            response = self._session.options(self._checked_url(), allow_redirects=False)
-        problem = refusal(response)
+        url = self._checked_url()
+        with _unspoken(self._url), killswitch_errors(), self._session.deadline(deadline):
+            response = self._session.options(url, allow_redirects=False)
+        problem = refusal(response, secrets=_secret_parts(url))
         if isinstance(problem, Unavailable) and response.status_code != requests.codes.not_implemented:
             raise problem
 
@@ -71,6 +77,24 @@ class WebhookPager:
         if not url.startswith(("https://", "http://")):
             raise AccessDenied(f"the webhook's URL in {self._url} must begin with https:// or http://")
         return url
+
+
+@contextmanager
+def _unspoken(secret: Secret) -> Iterator[None]:
+    """No error keeps the URL, neither in its words nor in what it was raised from."""
+    try:
+        yield
+    except KillswitchError as error:
+        raise error from None
+    except (requests.RequestException, ValueError):
+        raise AccessDenied(f"the webhook's URL in {secret} is no URL; write https://host/path there") from None
+
+
+def _secret_parts(url: str) -> list[str]:
+    """What must not be repeated of a URL: path, query, and each longer piece of them."""
+    parts = urlsplit(url)
+    pieces = [piece for piece in re.split(r"[/?&=;]", f"{parts.path}?{parts.query}") if len(piece) >= 4]
+    return [part for part in (parts.path.rstrip("/"), parts.query, *pieces) if part]
 
 
 def _header_text(text: str) -> str:

@@ -1,0 +1,81 @@
+"""A webhook's address is a secret: no error repeats it, whatever is wrong with it and whatever the server says."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from killswitch.credentials import Secret
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, KillswitchError, Refused, Unavailable
+from killswitch.pagers.pagerduty import PagerDutyPager
+from killswitch.pagers.webhook import WebhookPager
+from tests.doubles.http_double import Answer, HttpDouble
+from tests.doubles.pages import trip_page
+
+SECRET = "TOPSECRET-0123"
+
+
+def whole(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://[{SECRET}/x", f"http://{SECRET}:port/", f"http://exa mple/{SECRET}", f"http:///{SECRET}",
+        f"http://127.0.0.1:99999/{SECRET}", f"http://127.0.0.1:1/{SECRET}", f"http://u:{SECRET}@127.0.0.1:1/x",
+        f"{SECRET}", f"ftp://example.org/{SECRET}", f"http://127.0.0.1:1/{SECRET}?token={SECRET}#{SECRET}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda pager: pager.send(trip_page(), possible_repeat=False, deadline=Deadline(5)),
+        lambda pager: pager.answers(Deadline(5)),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_not_repeated(
+    url: str, ask: Callable[[WebhookPager], object], tmp_path: Path
+) -> None:
+    (tmp_path / "url").write_text(url)
+    pager = WebhookPager(Secret.from_file(tmp_path / "url"))
+    with pytest.raises(KillswitchError) as caught:
+        ask(pager)
+    assert SECRET not in whole(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, Refused), (403, AccessDenied), (404, Refused), (429, Unavailable), (500, Unavailable)]
+)
+@pytest.mark.parametrize(
+    "repeat",
+    [
+        lambda path: f"no such hook: {path}",
+        lambda path: f"hook {path.rpartition('/')[2].partition('?')[0]} is off",
+        lambda path: f"{path} " * 5000,
+        lambda path: path.replace("/", "%2F"),
+    ],
+)
+def test_a_server_that_repeats_the_address_does_not_bring_it_into_the_error(
+    status: int, kind: type[KillswitchError], repeat: Callable[[str], str], tmp_path: Path
+) -> None:
+    with HttpDouble(lambda request: Answer(status, repeat(request.path).encode())) as server:
+        (tmp_path / "url").write_text(f"{server.url}/services/{SECRET}/{SECRET}-b?token={SECRET}-c")
+        pager = WebhookPager(Secret.from_file(tmp_path / "url"))
+        with pytest.raises(kind) as caught:
+            pager.send(trip_page(), possible_repeat=False, deadline=Deadline(10))
+    assert SECRET not in whole(caught.value)
+    assert f"answered {status}" in str(caught.value)
+
+
+def test_pagerdutys_key_is_not_repeated_either(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(SECRET)
+    with HttpDouble(lambda request: Answer(400, request.body)) as server:
+        pager = PagerDutyPager(Secret.from_file(tmp_path / "key"), url=f"{server.url}/v2/enqueue")
+        with pytest.raises(Refused) as caught:
+            pager.send(trip_page(), possible_repeat=False, deadline=Deadline(10))
+    assert SECRET not in whole(caught.value)
