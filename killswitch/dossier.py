@@ -579,7 +579,9 @@ def _count_slow(alike: Sequence[_Slow], columns: list[_Columns], step: float) ->
         placed = np.isfinite(slow_canary) & np.isfinite(slow_control)
         # each side for itself: control's past is learnt from where there was no canary yet
         sides = [
-            side.reshape(len(alike), ticks) for side in (slow_canary, canary[:, -1], slow_control, control[:, -1])
+            np.where(np.isfinite(slow), side, np.nan).reshape(len(alike), ticks)
+            for slow, whole in ((slow_canary, canary[:, -1]), (slow_control, control[:, -1]))
+            for side in (slow, whole)
         ]
         counted = np.isfinite(canary[:, -1]) & np.isfinite(control[:, -1])
         expected = counted & ~placed & (np.isfinite(tau) | (not bound.needs_tau))
