@@ -20,6 +20,7 @@ from killswitch.baseline import without_control
 from killswitch.case import Case
 from killswitch.evidence.evariables import Array
 from killswitch.evidence.quantiles import TAU_SECONDS, tau_before, tau_next
+from killswitch.flag import StageEntry
 from killswitch.judge import own_bug
 from killswitch.model import Buckets, Counts, Decide, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Range, Readings, Want
@@ -367,7 +368,8 @@ class Dossier:
         slow: dict[tuple[object, ...], list[_Slow]] = {}
         for entry in group.entries:
             if entry.rule is None:
-                columns += _split_column(entry, judged.get(entry.rollout, ()), len(ticks))
+                whole = [_changed_at(entry.case.flag.stages) <= tick - self.step for tick in ticks]
+                columns += _split_column(entry, judged.get(entry.rollout, ()), whole)
                 continue
             chosen = [self._chosen(entry, at, settle=settle) for at in series]
             if entry.rule.name == SPLIT_BY or entry.rollout not in judged:
@@ -636,10 +638,22 @@ def _saturated(entry: _Entry) -> Unreadable:
     )
 
 
-def _split_column(entry: _Entry, chosen: Sequence[Reading | None], ticks: int) -> list[_Columns]:
-    """One side of the split, from the rollout's first rule: absent canary traffic is traffic of zero."""
-    rows = [_trials(reading) for reading in chosen] or [(math.nan, math.nan)] * ticks
-    array = np.array(rows, dtype=np.float64)
+def _changed_at(stages: Sequence[StageEntry]) -> float:
+    """Since when the percent has been what it is."""
+    newest = len(stages) - 1
+    while newest and stages[newest - 1].percent == stages[newest].percent:
+        newest -= 1
+    return stages[newest].at
+
+
+def _split_column(entry: _Entry, chosen: Sequence[Reading | None], whole: Sequence[bool]) -> list[_Columns]:
+    """One side of the split: absent canary traffic is traffic of zero.
+
+    ``whole``: which steps lie entirely under the present percent; a replay must not hold the earlier stages'
+    traffic against it.
+    """
+    rows = [_trials(reading) for reading in chosen] or [(math.nan, math.nan)] * len(whole)
+    array = np.where(np.array(whole)[:, None], np.array(rows, dtype=np.float64), np.nan)
     counts = ev.split_counts(array[:, 0], array[:, 1])
     side = 0 if _side(entry) == "too_little" else 1
     return [

@@ -133,4 +133,7 @@ class Trips:
             if newer and result.outcome in (TripOutcome.EXPIRED, TripOutcome.SUPERSEDED):
                 return  # newer evidence has come meanwhile, perhaps about another generation
             self._pending.pop(rollout, None)
-        self._on_settled(Settled(rollout, result, self._monotonic() - pending.decided_at))
+        try:
+            self._on_settled(Settled(rollout, result, self._monotonic() - pending.decided_at))
+        except Exception:  # the flip stands; a bug in what follows must not vanish with this thread's future
+            log.exception("what follows the trip of %s failed in a way nobody foresaw", rollout)

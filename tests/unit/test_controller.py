@@ -13,8 +13,8 @@ from killswitch import judge
 from killswitch.cli.trip import _request as by_hand
 from killswitch.controller import Rules
 from killswitch.flag import State
-from killswitch.message import PageKind
 from killswitch.judge import Comparison
+from killswitch.message import PageKind
 from killswitch.model import (
     Cohort,
     Counts,
@@ -213,7 +213,7 @@ def test_evidence_older_than_allowed_is_never_cited() -> None:
     a = fleet.replicas[0]
     a.fail_store(lambda call: Fault.FAIL_BEFORE if START + 620 < fleet.clock.wall() < START + 1200 else None)
     committed: list[float] = []
-    a.controller._flipped = lambda: committed.append(fleet.clock.wall())
+    a.controller._flipped = lambda *_: committed.append(fleet.clock.wall())
     fleet.run(60, until=fleet.tripped)
     trip = fleet.flips()[0].trip
     assert trip is not None
@@ -240,7 +240,7 @@ def test_evidence_that_stopped_before_the_tick_counts_as_old_as_it_is() -> None:
     assert report is not None
     wanted.append(report.tick)  # no evidence step after this one
     committed: list[float] = []
-    a.controller._flipped = lambda: committed.append(fleet.clock.wall())
+    a.controller._flipped = lambda *_: committed.append(fleet.clock.wall())
     fleet.run(1)
     fleet.run(1)
     a.fail_store(no_fault)
