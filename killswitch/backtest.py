@@ -24,6 +24,7 @@ from killswitch.dossier import STEP, STEP_TWIN, WARM_UP_SECONDS
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.evidence import Trace
 from killswitch.flag import Flag
+from killswitch.histogram import is_saturated
 from killswitch.history import PASSING, first_step, last_step
 from killswitch.judge import Action, Decision, decide
 from killswitch.jury import TWIN, WINDOW, Jury
@@ -428,7 +429,11 @@ class _EvidenceReplay(_Replay):
         if not (_trials(reading.canary) > 0 and _trials(reading.control) > 0):
             return Unreadable(Reason.NO_DATA, "no requests in the step")
         if isinstance(rule.signal, QuantileSignal):
-            return Unreadable(Reason.SATURATED, "the limit lies beyond the histogram's last bucket")
+            if isinstance(reading.control, Buckets) and is_saturated(reading.control, rule.signal.quantile):
+                return Unreadable(Reason.SATURATED, "control lies above the histogram's last bucket")
+            return Unreadable(
+                Reason.WARMING_UP, "control's past hour is empty, or the limit lies above the last bucket"
+            )
         return Unreadable(Reason.NUMERIC, "the counts of the step are no counts")
 
 

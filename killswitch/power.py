@@ -379,14 +379,31 @@ def bare_cost(rollout: Rollout, rule: Rule, baseline: Baseline, world: World, *,
     ticks = round(DAY / world.step) + length - 1
     traffic = _Traffic(rule, baseline, world, runs, rng)
     canary, control = traffic.windows(ticks, value_of(rule, baseline), length)
-    enough = min(world.requests) * length >= rollout.min_requests
-    over = _over(rule.limits, canary, control) & enough
+    held = _held(_over(rule.limits, canary, control) & (min(world.requests) * length >= rollout.min_requests), rule)
+    begins = held & ~np.concatenate([np.zeros((1, runs), dtype=np.bool_), held[:-1]])
+    return BareCost(float(held.any(axis=0).mean()), float(begins.sum(axis=0).mean()))
+
+
+def _held(over: npt.NDArray[np.bool_], rule: Rule) -> npt.NDArray[np.bool_]:
+    """Over for the rule's `for` ticks in a row."""
     held = over.copy()
     for back in range(1, rule.for_ticks):
         held[back:] &= over[:-back]
         held[:back] = False
-    begins = held & ~np.concatenate([np.zeros((1, runs), dtype=np.bool_), held[:-1]])
-    return BareCost(float(held.any(axis=0).mean()), float(begins.sum(axis=0).mean()))
+    return held
+
+
+def bare_breaches(
+    rollout: Rollout, rule: Rule, canary: tuple[Array, Array], control: tuple[Array, Array], step: float
+) -> npt.NDArray[np.bool_]:
+    """Where the bare comparison of a rate fires, (T - window, N), on events and trials (T, N) of steps, NaN in gaps."""
+    length = max(1, round(rollout.window / step))
+    (x_c, n_c), (x_b, n_b) = (
+        tuple(_moving(np.nan_to_num(each), length) for each in side) for side in (canary, control)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        over = _over(rule.limits, x_c / n_c, x_b / n_b)
+    return _held(over & (n_c >= rollout.min_requests) & (n_b >= rollout.min_requests), rule)
 
 
 def _over(limits: Limits, canary: Array, control: Array) -> npt.NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from killswitch.cli import (
     baseline,
     check,
     demo,
+    doctor,
     end,
     explain,
     power,
@@ -44,5 +45,21 @@ def _main(
     pass
 
 
-for _module in (demo, check, test, backtest, power, run, status, explain, arm, stage, baseline, trip, rearm, end):
+for _module in (
+    demo,
+    check,
+    doctor,
+    test,
+    backtest,
+    power,
+    run,
+    status,
+    explain,
+    arm,
+    stage,
+    baseline,
+    trip,
+    rearm,
+    end,
+):
     app.command(name=_module.__name__.rpartition(".")[2])(_module.command)

@@ -1,0 +1,120 @@
+"""``killswitch doctor``: would it see what it is meant to see?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import typer
+from rich.text import Text
+
+from killswitch.assembly import build_store
+from killswitch.cli.histories import DataOption, FromOption, PrometheusOption, ScrapeOption, open_history, progress_bar
+from killswitch.cli.invocation import (
+    JsonOption,
+    RulesOption,
+    SettingsOption,
+    StoreOption,
+    errors_as_messages,
+    out,
+    person,
+    show,
+)
+from killswitch.doctor import Check, MeasureInterval, Patient, Status, examine
+from killswitch.flag import Flag
+from killswitch.rules.loading import load_folder
+from killswitch.settings import Settings, load_settings
+from killswitch.sources import Source
+from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.recording import SampledHistory
+from killswitch.switch import Switch
+
+_STYLES = {Status.OK: "green", Status.NOTE: "cyan", Status.WARNING: "yellow", Status.WRONG: "bold red"}
+
+
+def command(
+    rules: RulesOption = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+    prometheus: PrometheusOption = None,
+    since: FromOption = None,
+    scrape_interval: ScrapeOption = None,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine the configured source, store and rules on their last day of history, and say what to mend.
+
+    Ends with 1 when something is wrong; warnings alone end with 0. A recording (--data) needs no store.
+    """
+    with errors_as_messages():
+        configured = load_settings(settings, rules=rules, store=store, scrape_interval=scrape_interval)
+        rollouts = load_folder(configured.rules).rollouts
+        try:
+            with open_history(
+                rollouts,
+                data=data,
+                prometheus=prometheus,
+                since=since or ("1d" if data is None else None),
+                until=None,
+                scrape_interval=f"{configured.scrape_interval * 1000:.0f}ms",
+                settings_file=settings,
+            ) as history:
+                recorded = isinstance(history.source, SampledHistory)
+                patient = Patient(
+                    source=history.source,
+                    rollouts=rollouts,
+                    terms=history.terms(),
+                    scrape_interval=configured.scrape_interval,
+                    wall=None if recorded else time.time(),
+                    measure=_measure(history.source),
+                    flags=None if recorded and store is None else _flags(configured),
+                )
+                with progress_bar("examining") as progress:
+                    checks = list(examine(patient, progress))
+        except OSError as error:
+            checks = [Check("metric source", Status.WRONG, str(error), "start it, or correct `source`")]
+        wrong = [check for check in checks if check.status is Status.WRONG]
+        document = {
+            "ok": not wrong,
+            "checks": [
+                {"about": one.about, "status": one.status.value, "found": one.found, "fix": one.fix} for one in checks
+            ],
+        }
+        show(document, as_json=as_json, otherwise=lambda: _print(checks))
+        if wrong:
+            raise typer.Exit(1)
+
+
+def _measure(source: Source) -> MeasureInterval | None:
+    return source.measure_scrape_interval if isinstance(source, SampledHistory | Prometheus) else None
+
+
+def _flags(settings: Settings) -> Callable[[], tuple[dict[str, Flag], dict[str, str]]]:
+    def ask() -> tuple[dict[str, Flag], dict[str, str]]:
+        opened = build_store(settings)
+        try:
+            standings, broken = Switch(opened, wall=time.time, by=person()).everything()
+        finally:
+            opened.close()
+        flags = {name: standing.flag for name, standing in standings.items() if standing.flag is not None}
+        return flags, dict(broken)
+
+    return ask
+
+
+def _print(checks: Sequence[Check]) -> None:
+    for one in checks:
+        out.print(_line(one.status, f"{one.about}: {one.found}"), soft_wrap=True)
+    to_do = [one for one in checks if one.fix]
+    if to_do:
+        out.print("\nTo do:")
+        for one in sorted(to_do, key=lambda check: list(Status).index(check.status), reverse=True):
+            out.print(_line(one.status, f"{one.about}: {one.fix}"), soft_wrap=True)
+    else:
+        out.print("\nNothing to do. Whether there are enough users, `killswitch power --users N` says.")
+
+
+def _line(status: Status, words: str) -> Text:
+    line = Text(f"{status.value:>7}  ", style=_STYLES[status])
+    line.append(words, style="default")
+    return line

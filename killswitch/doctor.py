@@ -1,0 +1,459 @@
+"""The doctor: would the kill switch see what it is meant to see, with these sources, stores and rules?
+
+Every check ends in one line that says what was found and, where something is wrong, what to do. It reads
+a day of history at most and changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from killswitch import evidence as ev
+from killswitch import histogram
+from killswitch.backtest import Progress, Terms, step_readings
+from killswitch.deadline import Deadline
+from killswitch.dossier import STEP, STEP_TWIN
+from killswitch.errors import KillswitchError
+from killswitch.evidence.starts import PURSE
+from killswitch.flag import Flag
+from killswitch.model import (
+    Buckets,
+    Cohort,
+    Counts,
+    Decide,
+    QuantileSignal,
+    QuerySignal,
+    RatioSignal,
+    Reading,
+    Reason,
+    Rollout,
+    Rule,
+    Selector,
+    Unreadable,
+)
+from killswitch.power import bare_breaches
+from killswitch.sources import Readings, Source, Want
+from killswitch.wording import count_in_words, duration_in_words
+
+Array = npt.NDArray[np.float64]
+DAY = 86_400.0
+_PATIENCE = 120.0
+_DRAWS = 60
+_SEED = 4
+_SKEW, _BAD_SKEW = 5.0, 60.0
+_MISSED = 0.05
+_LITELLM = ("litellm_deployment_success_responses_total", "litellm_deployment_failure_responses_total")
+_LITELLM_TOTAL = "litellm_deployment_total_requests_total"
+
+
+class Status(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. ``about``: the rollout and rule, or the source or store. ``fix`` where needed."""
+
+    about: str
+    status: Status
+    found: str
+    fix: str = ""
+
+
+MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What is examined. ``wall`` is this machine's time, None where the source is a recording.
+
+    ``flags`` asks the store, None where there is none; it raises what the store raises. ``measure``: the
+    source's way to measure scrape intervals, None where it has none. ``scrape_interval`` is the configured one.
+    """
+
+    source: Source
+    rollouts: Sequence[Rollout]
+    terms: Terms
+    scrape_interval: float
+    wall: float | None = None
+    measure: MeasureInterval | None = None
+    flags: Callable[[], tuple[dict[str, Flag], dict[str, str]]] | None = None
+
+
+def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[Check]:
+    """All checks, one after the other."""
+    flags: dict[str, Flag] = {}
+    if patient.flags is not None:
+        try:
+            flags, broken = patient.flags()
+        except KillswitchError as error:
+            yield Check(
+                "flag store", Status.WRONG, str(error), "start the store, or correct `store` and its credentials"
+            )
+        else:
+            yield Check("flag store", Status.OK, f"answers; {len(flags)} flags")
+            for name, problem in broken.items():
+                yield Check(name, Status.WRONG, problem, "end the rollout and arm it anew")
+    try:
+        now = patient.source.now(Deadline(_PATIENCE))
+    except KillswitchError as error:
+        yield Check("metric source", Status.WRONG, str(error), "start it, or correct `source` and its credentials")
+        return
+    yield from _clock(patient.wall, now)
+    for position, rollout in enumerate(patient.rollouts):
+        try:
+            yield from _rollout(patient, rollout, flags.get(rollout.name))
+        except KillswitchError as error:
+            yield Check(rollout.name, Status.WRONG, str(error), "see that the metric source answers within its time")
+        progress((position + 1) / len(patient.rollouts))
+
+
+def _clock(wall: float | None, now: float) -> Iterator[Check]:
+    if wall is None:
+        yield Check("metric source", Status.OK, "a recording")
+        return
+    skew = now - wall
+    if abs(skew) <= _SKEW:
+        yield Check("metric source", Status.OK, f"answers; its clock and this machine's differ by {abs(skew):.1f} s")
+        return
+    status = Status.WRONG if abs(skew) > _BAD_SKEW else Status.WARNING
+    side = "ahead of" if skew > 0 else "behind"
+    yield Check(
+        "metric source", status, f"its clock is {duration_in_words(abs(skew))} {side} this machine's", "run NTP on both"
+    )
+
+
+# --- one rollout --------------------------------------------------------------------------------
+
+
+def _rollout(patient: Patient, rollout: Rollout, flag: Flag | None) -> Iterator[Check]:
+    yield from _interval(patient, rollout)
+    steps = step_readings(patient.source, rollout, patient.terms)
+    percent = flag.canary_percent if flag is not None and flag.armed else None
+    plain: list[str] = []
+    for rule in rollout.rules:
+        about = f"{rollout.name} {rule.name}"
+        if isinstance(rule.signal, QuerySignal):
+            yield Check(
+                about, Status.NOTE, "a free query: only the bare comparison applies, and nothing bounds false trips"
+            )
+            continue
+        twins = [each for readings in steps if (each := readings.get((rollout.name, rule.name, STEP_TWIN))) is not None]
+        judged = any(not isinstance(side, Unreadable) for each in twins[-10:] for side in (each.canary, each.control))
+        readings = twins if judged else _plain(rollout, rule, steps)
+        yield from _seen(about, rule, readings, percent, flag is not None and flag.armed)
+        if rule.twin is not None and not judged:
+            plain.append(rule.name)
+        if isinstance(rule.signal, QuantileSignal):
+            yield from _buckets(about, rule, readings)
+        else:
+            yield from _history(about, rollout, rule, readings, patient.terms, percent or 5.0, judged=judged)
+    if plain:
+        yield Check(
+            rollout.name,
+            Status.WARNING,
+            f"{', '.join(plain)}: judged on plain counters; one user's retries count in full, and the promise on false "
+            "trips is weaker",
+            "let the router library write the judged twins (llm_judged_…), or set `bursts: long`",
+        )
+    yield from _litellm(patient, rollout)
+
+
+def _plain(rollout: Rollout, rule: Rule, steps: Sequence[Readings]) -> list[Reading]:
+    return [readings[rollout.name, rule.name, STEP] for readings in steps]
+
+
+def _interval(patient: Patient, rollout: Rollout) -> Iterator[Check]:
+    if patient.measure is None:
+        return
+    for selector in dict.fromkeys(_requests(rollout)):
+        found = patient.measure(selector, patient.terms.until, Deadline(_PATIENCE))
+        if isinstance(found, Unreadable):
+            continue
+        words = f"{selector.metric} is scraped every {found:.3g} s"
+        if abs(found - patient.scrape_interval) <= 0.05 * patient.scrape_interval:
+            yield Check(rollout.name, Status.OK, words)
+        else:
+            yield Check(
+                rollout.name,
+                Status.WRONG,
+                f"{words}, and {patient.scrape_interval:g} s are configured: every step would look incomplete",
+                f"set scrape_interval: {round(found)}s",
+            )
+        return
+
+
+def _requests(rollout: Rollout) -> Iterator[Selector]:
+    for rule in rollout.rules:
+        match rule.signal:
+            case QuantileSignal(buckets):
+                yield buckets
+            case RatioSignal(_, trials):
+                yield from trials
+
+
+def _seen(about: str, rule: Rule, readings: Sequence[Reading], percent: float | None, armed: bool) -> Iterator[Check]:  # noqa: FBT001  the flag's own word
+    """Are both cohorts there, and are scrapes complete?"""
+    recent = readings[-20:]
+    for cohort in (Cohort.CONTROL, Cohort.CANARY):
+        sides = [getattr(reading, cohort.value) for reading in recent]
+        problems = Counter(side.reason for side in sides if isinstance(side, Unreadable))
+        if sum(problems.values()) < len(sides):
+            continue
+        reason = problems.most_common(1)[0][0] if problems else Reason.NO_DATA
+        detail = next((side.detail for side in sides if isinstance(side, Unreadable)), "nothing was read")
+        expected = cohort is Cohort.CANARY and (not armed or not percent)
+        status = Status.NOTE if expected and reason is Reason.NO_DATA else Status.WRONG
+        fix = "" if status is Status.NOTE else _fix_of(reason, rule)
+        why = " (it is not armed, so that may be as it should)" if status is Status.NOTE else ""
+        yield Check(about, status, f"{cohort.value}: {reason}: {detail}{why}", fix)
+        return
+    gaps = sum(
+        any(isinstance(s, Unreadable) and s.reason is Reason.GAP for s in (r.canary, r.control)) for r in readings
+    )
+    if readings and gaps > _MISSED * len(readings):
+        yield Check(
+            about,
+            Status.WARNING,
+            f"{gaps / len(readings):.0%} of steps miss a scrape in every series and cannot be judged",
+            "look at scrape_duration_seconds and at timeouts of the targets",
+        )
+    else:
+        yield Check(about, Status.OK, "both cohorts are seen")
+
+
+def _fix_of(reason: Reason, rule: Rule) -> str:
+    match reason:
+        case Reason.NEVER_SEEN:
+            return f"correct the event metric of {rule.name}, or say absent_is_zero: true"
+        case Reason.GAP:
+            return "set scrape_interval to what the metric store uses"
+        case Reason.STALE:
+            return "see that the services are up and scraped"
+        case _:
+            return "correct the metric, `match` or `cohorts` in the rule file"
+
+
+# --- histograms ---------------------------------------------------------------------------------
+
+
+def _buckets(about: str, rule: Rule, readings: Sequence[Reading]) -> Iterator[Check]:
+    assert isinstance(rule.signal, QuantileSignal)
+    sides = [each.control for each in readings if isinstance(each.control, Buckets) and each.control.counts[-1] > 0]
+    if not sides:
+        return
+    whole = histogram.merge(sides[0], *sides[1:])
+    last = histogram.last_finite_bound(whole)
+    value = histogram.quantile(whole, rule.signal.quantile)
+    if histogram.is_saturated(whole, rule.signal.quantile):
+        found = f"control's own quantile lies above the last bucket ({duration_in_words(last)}): nothing can be seen"
+        yield Check(about, Status.WRONG, found, "add larger buckets to the histogram")
+        return
+    highest = max(_edges(rule, value))
+    if highest > last:
+        found = f"the limit ({duration_in_words(highest)}) lies above the last bucket ({duration_in_words(last)})"
+        yield Check(about, Status.WRONG, found, "add larger buckets to the histogram")
+        return
+    if rule.limits.max_ratio is not None:
+        low, high = real_ratios(whole, rule)
+        coarse = high / low > 1.25
+        found = (
+            f"with these buckets a limit of {rule.limits.max_ratio:g}x fires at true ratios of {low:.2f} to {high:.2f}"
+        )
+        fix = f"add buckets around {duration_in_words(value)} to {duration_in_words(highest)}" if coarse else ""
+        yield Check(about, Status.WARNING if coarse else Status.OK, found, fix)
+
+
+def _edges(rule: Rule, value: float) -> Iterator[float]:
+    for bound in ev.bounds_of(rule):
+        for edge in (bound.canary_edge, bound.control_edge):
+            if edge is not None:
+                yield edge.scale * value + edge.offset
+
+
+def real_ratios(control: Buckets, rule: Rule) -> tuple[float, float]:
+    """The smallest and the largest true ratio of latencies at which ``max_ratio`` fires, for these edges.
+
+    Latencies are taken as log-normal through control's median and quantile; control's own level is moved by
+    up to a third either way, since where in its bucket a quantile stands is what makes the difference.
+    """
+    assert isinstance(rule.signal, QuantileSignal)
+    assert rule.limits.max_ratio is not None
+    quantile, edges = rule.signal.quantile, np.array(control.bounds)
+    median, value = histogram.quantile(control, 0.5), histogram.quantile(control, quantile)
+    z = math.sqrt(2.0) * _inverse_erf(2.0 * quantile - 1.0)
+    spread = max(math.log(max(value, 1e-9) / max(median, 1e-9)) / z, 0.05) if z else 0.5
+    found = []
+    for level in np.geomspace(0.75, 1.33, 41):
+        own = _cumulative(edges, median * level, spread)
+        tau = ev.quantile_of(edges, own, quantile)
+        slow = ev.slower_than(edges, own, tau)
+        low, high = 1.0, 4.0 * rule.limits.max_ratio
+        for _ in range(40):
+            middle = (low + high) / 2
+            seen = ev.slower_than(
+                edges, _cumulative(edges, median * level * middle, spread), rule.limits.max_ratio * tau
+            )
+            low, high = (low, middle) if seen > slow else (middle, high)
+        if np.isfinite(slow) and np.isfinite(rule.limits.max_ratio * tau) and rule.limits.max_ratio * tau <= edges[-2]:
+            found.append(low)
+    return (min(found), max(found)) if found else (math.nan, math.nan)
+
+
+def _cumulative(edges: Array, median: float, spread: float) -> Array:
+    with np.errstate(divide="ignore"):
+        z = (np.log(edges) - math.log(median)) / spread
+    return np.array([0.5 * (1.0 + math.erf(each / math.sqrt(2.0))) for each in z])
+
+
+def _inverse_erf(value: float) -> float:
+    low, high = 0.0, 6.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.erf(middle) < value else (low, middle)
+    return low
+
+
+# --- what control's history costs ---------------------------------------------------------------
+
+
+def _history(
+    about: str, rollout: Rollout, rule: Rule, readings: Sequence[Reading], terms: Terms, percent: float, *, judged: bool
+) -> Iterator[Check]:
+    sides = [each.control if isinstance(each.control, Counts) else None for each in readings]
+    x = np.array([side.events if side is not None else np.nan for side in sides])
+    n = np.array([side.trials if side is not None else np.nan for side in sides])
+    if np.isfinite(n).sum() < 120 or not np.nansum(n) > 0:
+        yield Check(about, Status.NOTE, "less than an hour of control's history: bursts are not measured")
+        return
+    short, long = dispersion(x, n, 1), dispersion(x, n, 20)
+    if long > 3.0 and long > 2.0 * short and rollout.bursts != "long" and not judged:
+        yield Check(
+            about,
+            Status.WARNING,
+            f"control's events come in bursts that last minutes ({short:.1f} times chance from step to step, "
+            f"{long:.1f} times over ten minutes): a healthy canary may be tripped",
+            "judge users' first requests (llm_judged_…), or set `bursts: long`",
+        )
+    else:
+        yield Check(
+            about, Status.OK, f"control's events vary {short:.1f} times as much as chance, {long:.1f} over minutes"
+        )
+    yield from _costs(about, rollout, rule, (x, n), terms, percent, max(short, 1.0))
+
+
+def dispersion(x: Array, n: Array, block: int) -> float:
+    """Variance over what independent requests would have, of differences between blocks of so many steps.
+
+    The same statistic as `killswitch.evidence.dispersion`, undiscounted and uncapped; 1 where nothing is known.
+    """
+    size = len(x) // block * block
+    known = np.isfinite(x[:size]) & np.isfinite(n[:size])
+    events = np.where(known, x[:size], 0.0).reshape(-1, block).sum(axis=1)
+    trials = np.where(known, n[:size], 0.0).reshape(-1, block).sum(axis=1)
+    pair = (trials[1:] > 0) & (trials[:-1] > 0)
+    x1, n1, x0, n0 = (each[pair] for each in (events[1:], trials[1:], events[:-1], trials[:-1]))
+    if not x1.size or not (x1 + x0).sum():
+        return 1.0
+    squares = (x1 * n0 - x0 * n1) ** 2 / (2.0 * n1 * n0)
+    share = min((x1 + x0).sum() / (n1 + n0).sum(), 0.98)
+    return float(squares.sum() / (0.5 * (x1 + x0).sum() * (1.0 - share)))
+
+
+def _costs(
+    about: str, rollout: Rollout, rule: Rule, control: tuple[Array, Array], terms: Terms, percent: float, bursts: float
+) -> Iterator[Check]:
+    """A canary drawn from control's own history, again and again: who would have tripped it?"""
+    x, n = control
+    rng = np.random.default_rng(_SEED)
+    share = percent / (100.0 - percent)
+    known = np.isfinite(x) & np.isfinite(n)
+    trials = np.where(known, rng.poisson(np.where(known, n * share, 0.0), (_DRAWS, len(n))), np.nan).T
+    clump = (bursts + 1.0) / 2.0
+    clumps = rng.poisson(np.where(known, x * share, 0.0) / clump, (_DRAWS, len(n)))
+    more = rng.negative_binomial(np.maximum(clumps, 1), 1.0 / clump) if clump > 1 else np.zeros(clumps.shape)
+    events = np.where(known, np.where(clumps > 0, clumps + more, 0), np.nan).T
+    events = np.minimum(events, trials)
+    days = known.sum() * terms.step / DAY
+    bare = bare_breaches(rollout, rule, (events, trials), (x[:, None], n[:, None]), terms.step)
+    evident = _evident(rollout, rule, (events, trials), control, terms.step)
+    words = (
+        f"on control's own last {duration_in_words(days * DAY)}, as a canary of {percent:g}%: the bare rule trips in "
+        f"{bare.any(axis=0).mean():.0%} of draws, evidence in {evident:.0%}"
+    )
+    if rollout.decide is Decide.THRESHOLD and bare.any(axis=0).mean() > 0.05:
+        yield Check(about, Status.WARNING, words, "use `decide: evidence`, or a longer `for`")
+    elif evident > 0.05 and rollout.decide is Decide.EVIDENCE:
+        yield Check(about, Status.WARNING, words, "judge users' first requests (llm_judged_…), or set `bursts: long`")
+    else:
+        yield Check(about, Status.OK, words)
+
+
+def _evident(
+    rollout: Rollout, rule: Rule, canary: tuple[Array, Array], control: tuple[Array, Array], step: float
+) -> float:
+    """The share of draws that evidence trips, warmed up on the first hour."""
+    bounds = ev.bounds_of(rule)
+    alpha = rollout.false_trips_per_day / len(rollout.rules)
+    state = ev.start([ev.RuleSpec(run, bounds, alpha, long_bursts=rollout.bursts == "long") for run in range(_DRAWS)])
+    whole = (*canary, *(np.repeat(side[:, None], _DRAWS, axis=1) for side in control))
+    columns = [np.repeat(side, len(bounds), axis=1) for side in whole]
+    warm = 120
+    state = ev.warm_up(state, columns[2][:warm], columns[3][:warm])
+    counts = ev.TickCounts(*(column[warm:] for column in columns))
+    ticks = np.arange(len(columns[0]) - warm, dtype=np.float64) * step
+    if not ticks.size:
+        return 0.0
+    heads = np.zeros((len(ticks), _DRAWS))
+    heads[0] = 0.5 * PURSE
+    _, trace = ev.advance(state, counts, ticks, step=step, head_starts=heads)
+    return float(trace.breach.any(axis=0).mean())
+
+
+# --- presets' own traps -------------------------------------------------------------------------
+
+
+def _litellm(patient: Patient, rollout: Rollout) -> Iterator[Check]:
+    """Requests = successes + failures; where they are not, failures are counted under other labels."""
+    for rule in rollout.rules:
+        if not isinstance(rule.signal, RatioSignal) or _LITELLM_TOTAL not in {s.metric for s in rule.signal.trials}:
+            continue
+        total = next(each for each in rule.signal.trials if each.metric == _LITELLM_TOTAL)
+        parts = tuple(Selector(metric, total.matchers) for metric in _LITELLM)
+        want = Want(
+            rollout.name,
+            rule.name,
+            "sum",
+            RatioSignal(parts, (total,)),
+            rollout.cohorts_of(rule),
+            3600.0,
+            absent_is_zero=True,
+        )
+        reading = patient.source.read([want], patient.terms.until, Deadline(_PATIENCE))[want.key]
+        for cohort in Cohort:
+            side = getattr(reading, cohort.value)
+            if not isinstance(side, Counts) or side.trials < 100:
+                continue
+            about = f"{rollout.name} {cohort.value}"
+            requests, parts_found = count_in_words(side.trials), count_in_words(side.events)
+            words = f"{requests} requests in an hour, {parts_found} successes and failures"
+            if abs(side.events - side.trials) > 0.02 * side.trials:
+                yield Check(
+                    about,
+                    Status.WRONG,
+                    f"{words}: some are counted under other labels, so errors may be missed",
+                    "tell cohorts apart by litellm_model_name or model_id, not by metadata labels",
+                )
+            else:
+                yield Check(about, Status.OK, words)
+        return
