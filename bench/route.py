@@ -1,15 +1,14 @@
-"""What the SDK costs the service it lives in: a decision's time, the import's time, and memory.
+"""What a routing decision costs, and a counted request around it.
 
-Run ``python bench/route.py``. Times are ratios to ``hashlib.sha256`` alone and to bare Python in the same run, beside
-the absolute figures, which are this machine's.
+Times are ratios to ``hashlib.sha256`` alone in the same run, beside the absolute figures, which are this machine's.
+(What importing the SDK costs: ``bench.sdk_import``.)
+
+    python -m bench.route
 """
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,13 +20,6 @@ from killswitch.router import CohortMetrics, Router, bucket
 
 CALLS = 2_000
 ROUNDS = 300
-_IMPORT = """
-import resource, time
-def resident(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
-memory, start, cpu = resident(), time.perf_counter(), time.process_time()
-{statement}
-print((time.perf_counter() - start) * 1000, (time.process_time() - cpu) * 1000, resident() - memory)
-"""
 
 
 def microseconds(call: Callable[[str], object], keys: list[str]) -> tuple[float, float]:
@@ -45,21 +37,6 @@ def microseconds(call: Callable[[str], object], keys: list[str]) -> tuple[float,
 
 def _nothing(key: str) -> None:
     pass
-
-
-def imported(statement: str, cache: str) -> list[float]:
-    """Least wall and CPU milliseconds and megabytes of ``statement`` in fresh processes, from bytecode.
-
-    The least, because what else runs on the machine can only add.
-    """
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    runs = []
-    for _ in range(20):
-        command = [sys.executable, "-c", _IMPORT.format(statement=statement)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-        runs.append([float(part) for part in done.stdout.split()])
-    return [min(column) for column in zip(*runs[1:], strict=True)]  # the first one compiles
 
 
 def main() -> None:
@@ -93,11 +70,6 @@ def main() -> None:
                 median, high = microseconds(call, keys)
                 base = base or median
                 print(f"{name:34}{median:10.3f}{high:9.3f}{median / base:10.2f}")
-    print(f"\n{'import':34}{'wall ms':>10}{'CPU ms':>9}{'MB':>9}")
-    with tempfile.TemporaryDirectory() as cache:
-        for statement in ("pass", "import prometheus_client", "from killswitch.router import Router, CohortMetrics"):
-            wall, cpu, megabytes = imported(statement, cache)
-            print(f"{statement:34.34}{wall:10.1f}{cpu:9.1f}{megabytes:9.1f}")
 
 
 if __name__ == "__main__":

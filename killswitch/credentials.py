@@ -13,14 +13,16 @@ import base64
 import importlib.util
 import logging
 import os
-import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from killswitch.errors import AccessDenied, BadSettings
+
+if TYPE_CHECKING:
+    import ssl  # imported where it is used: a service that goes without TLS need not load OpenSSL's half of it
 
 MAX_SECRET_BYTES: Final = 64 * 1024
 # headers that carry secrets; a literal value for one of these is refused
@@ -196,6 +198,8 @@ class TLS:
 
     def context(self) -> ssl.SSLContext:
         """A fresh context from the files as they are now. Raises AccessDenied naming the bad file."""
+        import ssl  # noqa: PLC0415
+
         try:
             context = ssl.create_default_context(cafile=self.ca_file or _fallback_authorities())
         except (OSError, ssl.SSLError) as error:
@@ -222,6 +226,8 @@ def _no_passphrase() -> str:
 
 
 def _tls_reason(error: Exception) -> str:
+    import ssl  # noqa: PLC0415
+
     if isinstance(error, ssl.SSLError):  # before OSError, its base
         if error.reason == "KEY_VALUES_MISMATCH":
             return "the key does not belong to the certificate"
@@ -241,6 +247,8 @@ def _stamp(path: Path | None) -> tuple[int, ...] | None:
 
 def _fallback_authorities() -> str | None:
     """The bundle of certifi, where this Python finds no authorities of the system (some builds do not)."""
+    import ssl  # noqa: PLC0415
+
     paths = ssl.get_default_verify_paths()
     if paths.cafile or paths.capath or importlib.util.find_spec("certifi") is None:
         return None

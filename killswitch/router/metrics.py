@@ -19,16 +19,18 @@ import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable, Iterator
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from killswitch.model import Cohort
 from killswitch.router.feedback import BadToken, FeedbackTokens
-from killswitch.router.instruments import CohortSeries, Instruments, PrometheusInstruments
 from killswitch.router.judged import FirstSeen, RecentlySeen
 from killswitch.router.outcomes import Outcome
 from killswitch.router.phrases import Phrases
 from killswitch.router.request import Chunk, ServedRequest
 from killswitch.router.routing import Route
+
+if TYPE_CHECKING:
+    from killswitch.router.instruments import CohortSeries, Instruments
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class CohortMetrics:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
-        self._instruments = instruments if instruments is not None else PrometheusInstruments.of()
+        self._instruments = instruments if instruments is not None else _default_instruments()
         self._tokens = tokens if tokens is not None else FeedbackTokens.from_environment()
         self.phrases = phrases
         self.clock = clock
@@ -197,3 +199,9 @@ class CohortMetrics:
         if text not in self._warned and len(self._warned) < 100:
             self._warned.add(text)
             _LOG.warning(text)
+
+
+def _default_instruments() -> Instruments:
+    from killswitch.router.instruments import PrometheusInstruments  # noqa: PLC0415  # see `killswitch.router.router`
+
+    return PrometheusInstruments.of()

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from struct import Struct
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from prometheus_client import REGISTRY, CollectorRegistry
-
-from killswitch.router.follow import Happening, follow
+from killswitch.router.follow import Happening, Observer, follow
 from killswitch.router.routing import UNROUTABLE, Route, RouteReason, Split, bucket
 from killswitch.router.snapshot import Snapshot
-from killswitch.router.standing_metrics import StandingMetrics
 from killswitch.stores.reader import Access
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 _first_four_bytes = Struct(">I").unpack_from  # the same number as int(hexdigest[:8], 16), without the text
 
@@ -44,7 +44,7 @@ class Router:
     ``always_canary``: routing keys of testers, who get the canary while the flag is armed (at any percent,
     0 too) and control as soon as it is not. ``stale_grace``, ``stale_jitter`` (seconds), ``when_unwatched``
     (``"hold"`` or ``{"control_after": "5m"}``), ``access`` and ``report``: see `killswitch.router.follow.follow`.
-    ``registry``: where the router's own state is exported, None for nowhere.
+    ``registry``: where the router's own state is exported: Prometheus' default registry, another, None for nowhere.
 
     Returns at once, reached or not. Raises BadSettings or BadDocument for arguments that can never work.
     """
@@ -63,7 +63,7 @@ class Router:
         when_unwatched: str | Mapping[str, object] | None = None,
         access: Access | None = None,
         report: bool = True,
-        registry: CollectorRegistry | None = REGISTRY,
+        registry: CollectorRegistry | Literal["default"] | None = "default",
         following: Following | None = None,
     ) -> None:
         self.rollout = rollout
@@ -79,7 +79,7 @@ class Router:
                 when_unwatched={"control_after": "5m"} if when_unwatched is None else when_unwatched,
                 access=access,
                 report=report,
-                observers=(self._listeners, *((StandingMetrics(rollout, registry),) if registry is not None else ())),
+                observers=(self._listeners, *_exporters(rollout, registry)),
             )
         self._following = following
 
@@ -158,6 +158,17 @@ class Router:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _exporters(rollout: str, registry: CollectorRegistry | Literal["default"] | None) -> tuple[Observer, ...]:
+    if registry is None:
+        return ()
+    # prometheus_client costs as much to import as all the rest: whoever only imports this module need not pay
+    from prometheus_client import REGISTRY  # noqa: PLC0415
+
+    from killswitch.router.standing_metrics import StandingMetrics  # noqa: PLC0415
+
+    return (StandingMetrics(rollout, REGISTRY if registry == "default" else registry),)
 
 
 class _Listeners:

@@ -1,0 +1,64 @@
+"""What importing the SDK loads: it lives in other people's services, which pay for every module."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# each of these costs milliseconds or megabytes, and a service may never need it
+HEAVY = frozenset(
+    (
+        *("prometheus_client", "sqlite3", "ssl", "http", "http.client", "urllib.request", "email", "html", "asyncio"),
+        *("requests", "numpy", "pydantic", "yaml", "typer", "rich", "starlette", "etcd3gw", "concurrent.futures"),
+        *(
+            "multiprocessing",
+            "subprocess",
+            "tempfile",
+            "unittest",
+            "importlib.metadata",
+            "opentelemetry",
+            "openfeature",
+        ),
+    )
+)
+IMPORT = "from killswitch.router import *"
+MADE = "from killswitch.router import Router; router = Router('copilot', '{store}', registry=None); router.close()"
+
+
+def loaded_by(statements: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after ``statements`` and not before."""
+    code = (
+        "import json, sys\nbefore = set(sys.modules)\n"
+        f"{statements}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
+
+
+def test_importing_the_sdk_loads_no_metrics_library_no_database_and_no_network_client() -> None:
+    loaded = loaded_by(IMPORT)
+    assert loaded & HEAVY == set()
+    own = {name for name in loaded if name.partition(".")[0] == "killswitch"}
+    assert "killswitch.router.router" in own
+    assert not {name for name in own if name.startswith("killswitch.stores.") and "_" in name}, "a store's reader"
+    outside = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
+    assert outside == {"killswitch"}
+
+
+@pytest.mark.parametrize(
+    ("store", "needed"),
+    [
+        ("file:///nonexistent/flag.json", set()),
+        ("sqlite:///nonexistent/flags.db", {"sqlite3"}),
+        ("etcd://127.0.0.1:1", {"http", "http.client", "ssl", "email"}),
+    ],
+)
+def test_a_router_loads_what_its_own_store_needs_and_nothing_of_the_others(store: str, needed: set[str]) -> None:
+    assert loaded_by(MADE.format(store=store)) & HEAVY == needed
+
+
+def test_the_metrics_library_is_loaded_when_metrics_are_made() -> None:
+    assert "prometheus_client" in loaded_by("from killswitch.router import CohortMetrics; CohortMetrics()")
+    assert "prometheus_client" in loaded_by(MADE.format(store="file:///none.json").replace(", registry=None", ""))
