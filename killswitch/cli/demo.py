@@ -41,8 +41,8 @@ def command(
     """Watch a simulated canary go bad, the kill switch trip, and the page arrive. Cleans up after itself."""
     with errors_as_messages():
         story = Story(regression, Pace(speed))
-        servers = "a real etcd and Prometheus" if real else "the embedded flag store and source"
-        say(f"a simulated LLM service, and the daemon on {servers}; Ctrl-C ends it all")
+        servers = "a real etcd and Prometheus" if real else "the embedded store and source"
+        say(f"a simulated LLM service, and the daemon on {servers}; Ctrl-C ends all")
         try:
             with _terminated_as_interrupted():
                 stage = DemoStage(pace=story.pace, real=real, rate=rate, seed=seed, tell=lambda line: say(f"  {line}"))
@@ -51,9 +51,9 @@ def command(
         except KeyboardInterrupt:
             say("\nended early; everything it started is gone")
             raise typer.Exit(130) from None
-    say("")
+    out.print()
     for line in story.lines():
-        say(line)
+        out.print(Text(line), soft_wrap=not out.is_terminal)
     if not story.ended_well:
         raise typer.Exit(1)
 

@@ -160,10 +160,10 @@ class DemoStage:
         )  # fmt: skip
         self._children.append(self._service.child)
         self._world_began = time.time() - self.pace.real(self._service.state().at)
-        self._tell(f"the simulated service shows its counters at {self._service.metrics_url}")
+        self._tell(f"the simulated service counts at {self._service.metrics_url}")
         self._start_source(self._service)
         self._start_daemon()
-        self._tell(f"the daemon watches; its status page is {self.daemon_url}")
+        self._tell(f"the daemon watches; its status page: {self.daemon_url}")
 
     def _start_source(self, service: ServiceProcess) -> None:
         world = World(seed=self._seed, rate=self._rate, users=USERS)
@@ -178,7 +178,7 @@ class DemoStage:
             instance = urllib.parse.urlsplit(service.metrics_url).netloc
             write_samples(past, self._folder / "samples.db", instance=instance)
             self.source_url = f"scrape+{service.metrics_url}"
-        self._tell(f"{CONTROL}'s last 90 minutes are drawn, not lived: evidence must know how much it varies")
+        self._tell(f"{CONTROL}'s past: 90 minutes, drawn at random, to learn how much it varies")
 
     def _start_daemon(self) -> None:
         rules = self._folder / "rules"

@@ -17,7 +17,7 @@ _WORDS: Mapping[Regression, str] = {
     Regression.REFUSALS: "refuses {0.refusal_rate:.0%} of its requests instead of {1.refusal_rate:.1%}",
     Regression.ERRORS: "fails {0.error_rate:.0%} of its requests instead of {1.error_rate:.0%}",
     Regression.LATENCY: "answers in {0.latency_median_ms:.0f} ms instead of {1.latency_median_ms:.0f} ms (median)",
-    Regression.THUMBS_DOWN: "gets thumbs-down on {0.thumbs_down_rate:.0%} of its answers, not on {1.thumbs_down_rate:.1%}",
+    Regression.THUMBS_DOWN: "gets thumbs-down on {0.thumbs_down_rate:.0%} of its answers, not {1.thumbs_down_rate:.1%}",
 }
 
 

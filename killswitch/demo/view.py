@@ -45,9 +45,9 @@ def _heading(story: Story) -> Table:
     else:
         left.append("  TRIPPED", style="bold red")
     if story.regressed_at is None and story.regresses_at is not None:
-        left.append(f"  {CANARY} will get worse at {clock_words(story.regresses_at)}", style="dim not bold")
+        left.append(f"  gets worse at {clock_words(story.regresses_at)}", style="dim not bold")
     right = Text(clock_words(story.now), style="bold")
-    right.append(f" simulated, {story.pace.speed:g} times faster", style="dim not bold")
+    right.append(f" ({story.pace.speed:g} times faster)", style="dim not bold")
     row.add_row(left, right)
     return row
 

@@ -15,7 +15,7 @@ def test_the_daemon_accepts_the_settings_of_every_pace(speed: float, monkeypatch
     settings = Settings()
     assert settings.interval == pytest.approx(30.0 / speed, abs=1e-3)
     assert settings.lag == pytest.approx(5.0 / speed, abs=1e-3)
-    assert settings.scrape_interval == pytest.approx(15.0 / speed, abs=1e-3)
+    assert settings.scrape_interval == pytest.approx(30.0 / speed, abs=1e-3)
 
 
 @pytest.mark.parametrize(("speed", "text"), [(1.0, "300s"), (10.0, "30s"), (7.0, "42857ms"), (60.0, "5s")])
