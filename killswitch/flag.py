@@ -33,6 +33,11 @@ STAGES: Mapping[str, float] = {
     "full": 100.0 - HOLD_BACK_PERCENT,
 }
 AA = "aa"
+# A tripped flag must be readable by every reader, however long its story: the incident holds the whole of it.
+_MAX_REASON = 2000
+_MAX_NAME = 200
+_MAX_RULES = 100
+_MAX_STAGES = 200
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
 _STAGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 
@@ -204,6 +209,11 @@ def resolve_stage(stage: str | None, percent: float | None) -> tuple[str, float]
     return stage, percent
 
 
+def _bounded(stages: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
+    """Where the generation began, and its newest steps."""
+    return stages if len(stages) <= _MAX_STAGES else (stages[0], *stages[-_MAX_STAGES + 1 :])
+
+
 def _models(flag_control: str, canary: str, stage: str) -> tuple[str, str | None]:
     return (flag_control, canary) if stage == AA else (canary, None)
 
@@ -232,6 +242,9 @@ def arm(
         raise IllegalTransition(
             f"cannot arm {rollout}: control and canary must be two different models, got {control!r} and {canary!r}"
         )
+    for what, text in (("control", control), ("canary", canary), ("salt", salt)):
+        if len(text) > _MAX_NAME:
+            raise IllegalTransition(f"cannot arm {rollout}: {what} has {len(text)} characters; use at most {_MAX_NAME}")
     served, after_aa = _models(control, canary, stage)
     return Flag(
         rollout=rollout,
@@ -268,9 +281,17 @@ def trip(
         flag,
         state=State.TRIPPED,
         canary_percent=0.0,
-        trip=Trip(now, by, reason, incident, rules, flag.canary_percent, flag.stage),
+        trip=Trip(
+            now,
+            by[:_MAX_NAME],
+            reason[:_MAX_REASON],
+            incident,
+            tuple(rule[:_MAX_NAME] for rule in rules[:_MAX_RULES]),
+            flag.canary_percent,
+            flag.stage,
+        ),
         updated_at=now,
-        updated_by=by,
+        updated_by=by[:_MAX_NAME],
     )
 
 
@@ -340,7 +361,7 @@ def set_stage(
         canary_percent=percent,
         canary=served,
         canary_after_aa=after_aa,
-        stages=(*flag.stages, StageEntry(stage, percent, at)),
+        stages=_bounded((*flag.stages, StageEntry(stage, percent, at))),
         updated_at=at,
         updated_by=by,
     )
@@ -385,7 +406,8 @@ def to_document(flag: Flag) -> bytes:
     }
     if flag.canary_after_aa is not None:
         document["canary_after_aa"] = flag.canary_after_aa
-    return json.dumps(document, ensure_ascii=False).encode()
+    # what a shell hands over as an argument may hold half a character; a trip does not fail for that
+    return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
 def from_document(value: bytes, *, rollout: str) -> Flag:
