@@ -60,7 +60,7 @@ class TripRequest:
 
     ``generation``: the one the verdict is about; None for a person, who means whatever is there.
     ``documents``: given the flag as it stands and the incident's id, the incident and its page.
-    ``still_valid``: asked before every attempt; False ends the request as EXPIRED.
+    ``still_valid``: asked before every attempt, after its guards are made; False ends the request as EXPIRED.
     ``guards``: further comparisons, made anew for every attempt, None when they cannot hold any more; ``lost`` is
     told when one may have failed.
     """
@@ -193,11 +193,10 @@ class Switch:
             settled = self._settled(request, standing, sent=sent)
             if settled is not None:
                 return settled
-            if not request.still_valid():
-                return TripResult(TripOutcome.EXPIRED)
             assert standing.flag is not None
             guards = request.guards()
-            if guards is None:
+            # Asked once the guards are made: guards made after a long pause would prove nothing about it.
+            if guards is None or not request.still_valid():
                 return TripResult(TripOutcome.EXPIRED)
             incident = incident_id(request.rollout, standing.flag.generation)
             key = incident_key or keys.incident(request.rollout, standing.flag.generation)

@@ -1,0 +1,101 @@
+"""The protocol in all its interleavings: no crash, timeout or late transaction breaks a safety property."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+
+from killswitch.stores import Compare
+from killswitch.switch import Standing, Switch, TripRequest
+from tests.faults.explorer import Explorer, Program, Surroundings, Violation, deliver, first_world, judged_breach, rearm
+
+THOROUGH = "KILLSWITCH_TEST_THOROUGH" in os.environ  # `make soak`
+ALL = ("one", "two", "ann")
+
+
+def heir(seen: Surroundings) -> None:
+    judged_breach("heir", seen, attempts=3)
+    deliver("heir", seen, 12)
+
+
+def controllers_and_a_person(attempts: int, switch: type[Switch] = Switch) -> dict[str, Program]:
+    programs: dict[str, Program] = {
+        name: partial(judged_breach, name, switch=switch, attempts=attempts) for name in ("one", "two")
+    }
+    return {**programs, "ann": rearm}
+
+
+def deliverers(looks: int) -> dict[str, Program]:
+    return {name: partial(deliver, name, looks=looks) for name in ("one", "two")}
+
+
+# attempts of a controller, misfortunes, sleeps past every lease
+@pytest.mark.parametrize(
+    ("attempts", "faults", "sleeps"),
+    [(2, 1, 0), (1, 0, 1), *([(1, 1, 1), (1, 2, 0)] if THOROUGH else [])],
+)
+def test_two_controllers_and_a_person_flip_each_generation_once_whatever_times_out_or_dies(
+    attempts: int, faults: int, sleeps: int
+) -> None:
+    explorer = Explorer(
+        controllers_and_a_person(attempts), faults=faults, sleeps=sleeps, heir=heir, waiting=["ann"]
+    )
+    print(f"flip, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(ALL)))
+    assert explorer.seen.ends > 100
+
+
+@pytest.mark.parametrize(
+    ("looks", "faults", "sleeps"), [(3, 0, 0), (2, 1, 0), *([(3, 0, 1), (2, 1, 1)] if THOROUGH else [])]
+)
+def test_two_replicas_with_one_page_lose_it_in_no_interleaving_and_bound_its_copies(
+    looks: int, faults: int, sleeps: int
+) -> None:
+    explorer = Explorer(deliverers(looks), faults=faults, sleeps=sleeps, heir=heir)
+    print(f"page, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(["one", "two"], tripped=True)))
+    assert explorer.seen.ends > 100
+
+
+def test_a_thousand_histories_of_trip_and_page_with_five_misfortunes_each_hold_one_flip_and_one_incident() -> None:
+    """Rows 9 and 11, seeded: trips, deliveries and a person together, deeper than can be searched through."""
+    programs: dict[str, Program] = {name: partial(_trip_and_deliver, name) for name in ("one", "two")}
+    explorer = Explorer({**programs, "ann": rearm}, faults=5, sleeps=2, heir=heir, waiting=["ann"])
+    ended = sum(explorer.walk(first_world(ALL), seed=seed) for seed in range(1000))
+    print(f"walks: 1000, {ended} processes killed in them, {explorer.seen}")
+    assert ended >= 500
+
+
+def _trip_and_deliver(name: str, seen: Surroundings) -> None:
+    judged_breach(name, seen)
+    deliver(name, seen, 4)
+
+
+class Careless(Switch):
+    """Compares neither the flag's revision nor the incident's absence."""
+
+    def _commit_trip(
+        self, request: TripRequest, standing: Standing, incident: str, key: str, guards: Sequence[Compare]
+    ) -> object:
+        outcome = _Writing()
+        Switch(outcome, wall=self._wall, by=self._by)._commit_trip(request, standing, incident, key, guards)
+        return self._store.commit(guards, outcome.writes)
+
+
+class _Writing:
+    """Takes a commit's writes and does nothing."""
+
+    writes: Sequence[Any] = ()
+
+    def commit(self, compares: Sequence[Compare], writes: Sequence[Any]) -> None:
+        self.writes = writes
+
+
+def test_a_switch_without_its_comparison_is_found_out() -> None:
+    explorer = Explorer(controllers_and_a_person(1, Careless), faults=0, sleeps=0, heir=heir, waiting=["ann"])
+    with pytest.raises(Violation, match=r"flipped a second time|after it was tripped|written over|generation 2|evidence about"):
+        explorer.explore(first_world(ALL))
+    print("broken compare found after", explorer.seen)
+
