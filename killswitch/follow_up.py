@@ -1,7 +1,8 @@
 """After a trip: how far have the routers followed? The answer goes into the incident and the page's thread.
 
 The flip is what counts and is long done; this only tells. It asks until every router that reports has
-acted on the trip, or patience ends, and then says what it knows, once.
+acted on the trip, or patience ends, and then says what it knows, once. A store that does not take it then is
+asked again for as long once more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class _Trip:
     rollout: str
     generation: int
     revision: int
-    until: float  # monotonic
+    until: float  # monotonic; then it is told as it stands
 
 
 class FollowUp:
@@ -73,22 +74,24 @@ class FollowUp:
             except KillswitchError as error:
                 log.info("%s: cannot see yet how far its routers have followed: %s", trip.rollout, error)
                 done = False
-            if done or self._monotonic() >= trip.until:
+            if done or self._monotonic() >= trip.until + self._patience:
                 with self._lock:
                     if self._trips.get(trip.rollout) is trip:
                         del self._trips[trip.rollout]
 
     def _told(self, trip: _Trip) -> bool:
         standing = self._switch.standing(trip.rollout)
-        if standing.flag is None or standing.flag.state is not State.TRIPPED:
-            return True
-        found = routers_followed(self._store, trip.rollout, trip.revision)
+        flag = standing.flag
+        if flag is None or flag.state is not State.TRIPPED or flag.generation != trip.generation:
+            return True  # a person has gone on; where it is a later trip, its own replica tells
+        waits = self._monotonic() < trip.until
+        found = routers_followed(self._store, trip.rollout, trip.revision, tripped=True)
         if found is None:
-            return False
+            return not waits
         followed, known = found["followed"], found["known"]
-        if followed < known and self._monotonic() < trip.until:
+        if followed < known and waits:
             return False
-        return self._tell(trip, standing.flag, RoutersFollowed(followed, known, self._wall()))
+        return self._tell(trip, flag, RoutersFollowed(followed, known, self._wall()))
 
     def _tell(self, trip: _Trip, flag: Flag, routers: RoutersFollowed) -> bool:
         """Note it in the incident, and page, in one transaction; whether that, or another replica's, is done."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TypedDict
 
-from killswitch.stores import Store, keys
+from killswitch.errors import BadDocument
+from killswitch.router.presence import from_document
+from killswitch.stores import Item, Store, keys
 
 
 class Followed(TypedDict):
@@ -13,15 +14,27 @@ class Followed(TypedDict):
     known: int
 
 
-def routers_followed(store: Store, rollout: str, revision: int | None) -> Followed | None:
-    """Routers that report (under their leases) at least ``revision``, of all that report; None where none does."""
+def routers_followed(store: Store, rollout: str, revision: int | None, *, tripped: bool = False) -> Followed | None:
+    """Routers that report at least ``revision``, of all that report; None where none does.
+
+    A router that is gone has no report: it ends with the router's lease. How old a report is says nothing, for it is
+    written only when there is news. What cannot be read, or speaks of another rollout, is known and has not followed;
+    and where the flag is ``tripped``, neither has who still lets anybody into the canary. Raises what
+    `Store.list` does.
+    """
     if not revision:
         return None
-    known = followed = 0
-    for item in store.list(keys.routers(rollout)).items:
-        known += 1
-        try:
-            followed += int(json.loads(item.value)["revision"]) >= revision
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # anybody's router, anybody's bytes
-            continue
-    return Followed(followed=followed, known=known) if known else None
+    prefix = keys.routers(rollout)
+    reports = store.list(prefix).items
+    followed = sum(_has_followed(item, rollout, revision, tripped=tripped) for item in reports)
+    return Followed(followed=followed, known=len(reports)) if reports else None
+
+
+def _has_followed(item: Item, rollout: str, revision: int, *, tripped: bool) -> bool:
+    try:
+        report = from_document(item.value)
+    except BadDocument:  # anybody's router, anybody's bytes
+        return False
+    if keys.router(rollout, report.id) != item.key or report.rollout != rollout:
+        return False
+    return report.revision >= revision and (report.on_control or not tripped)

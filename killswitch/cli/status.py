@@ -37,7 +37,9 @@ def command(
             report = {"problem": f"no controller answers at {url or DEFAULT_URL}, so no verdicts are shown: {error}"}
         document = _merged(flags, broken, report)
         for one in document["rollouts"]:
-            one["routers"] = routers_followed(opened_store, one["rollout"], one.get("revision"))
+            one["routers"] = routers_followed(
+                opened_store, one["rollout"], one.get("revision"), tripped=one["state"] == "tripped"
+            )
         if rollout is not None:
             known = [one["rollout"] for one in document["rollouts"]]
             document["rollouts"] = [one for one in document["rollouts"] if one["rollout"] == rollout]
