@@ -233,8 +233,7 @@ def test_a_document_with_any_field_spoiled_is_a_flag_or_a_bad_document_and_never
     value = json.dumps(document).encode()
     try:
         flag = from_document(value, rollout="copilot")
-    except BadDocument as error:
-        assert "flag of copilot" in str(error) or "time" in str(error)
+    except BadDocument:
         return
     assert 0.0 <= flag.canary_percent <= 100.0
     assert from_document(to_document(flag), rollout="copilot") == flag
