@@ -1,14 +1,27 @@
 #!/usr/bin/env bash
-# etcd and Prometheus from Debian, without letting the packages start services.
+# etcd, Prometheus and nginx (with njs) from Debian, for the tests, without letting the packages start services.
 set -euo pipefail
-missing=()
-command -v etcd >/dev/null || missing+=(etcd-server)
+missing=() services=()
+command -v etcd >/dev/null || { missing+=(etcd-server); services+=(etcd); }
 command -v etcdctl >/dev/null || missing+=(etcd-client)
-command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=(prometheus)
-[ ${#missing[@]} -gt 0 ] || exit 0
+command -v prometheus >/dev/null && command -v promtool >/dev/null || { missing+=(prometheus); services+=(prometheus); }
+optional=()
+if [ ! -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || ! { command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; }; then
+  optional=(nginx-light libnginx-mod-http-js)
+fi
+[ $((${#missing[@]} + ${#optional[@]})) -gt 0 ] || exit 0
 as_root=(); [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-echo "installing ${missing[*]}"
 "${as_root[@]}" apt-get update -qq
+if [ ${#optional[@]} -gt 0 ]; then
+  # older releases have no njs: there the test of the nginx example is skipped, and says so
+  if apt-cache show "${optional[@]}" >/dev/null 2>&1; then
+    missing+=("${optional[@]}"); services+=(nginx)
+  else
+    echo "no ${optional[*]} in this release: the nginx example is not tested"
+  fi
+fi
+[ ${#missing[@]} -gt 0 ] || exit 0
+echo "installing ${missing[*]}"
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
@@ -16,3 +29,7 @@ if [ ! -e "$policy" ]; then
   trap '"${as_root[@]}" rm -f "$policy"' EXIT
 fi
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+# nor may they start, and take port 80, when the machine does
+for service in "${services[@]}"; do
+  "${as_root[@]}" update-rc.d "$service" disable >/dev/null
+done
