@@ -7,11 +7,10 @@ these connections; what is overridden is what urllib3 documents as theirs to ove
 
 from __future__ import annotations
 
-import queue
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,6 +20,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from killswitch.deadline import Deadline
+from killswitch.name_lookup import look_up
 
 
 class BodyTooLargeError(Exception):
@@ -120,38 +120,9 @@ class BoundedTLSSocket(ssl.SSLSocket):
         return super().send(*args, **kwargs)
 
 
-_Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
-
-
-def _look_up(host: str, port: int, seconds: float) -> _Addresses:
-    """`socket.getaddrinfo` with an end: the resolver knows no timeout, so it runs in a thread of its own."""
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (socket.gaierror, UnicodeError):
-        pass  # a name, not a number
-    answer: queue.SimpleQueue[_Addresses | OSError] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except OSError as error:
-            answer.put(error)
-        except UnicodeError as error:  # a label that is empty or too long
-            answer.put(socket.gaierror(socket.EAI_NONAME, str(error)))
-
-    threading.Thread(target=ask, name=f"look-up-{host}", daemon=True).start()
-    try:
-        found = answer.get(timeout=seconds)
-    except queue.Empty:
-        raise socket.gaierror(socket.EAI_AGAIN, f"no answer from the name server in {seconds:.1f} s") from None
-    if isinstance(found, OSError):
-        raise found
-    return found
-
-
 def _connect(host: str, port: int, call: Call, socket_options: Any) -> socket.socket:
     """A connected socket; the addresses of a name are tried in turn and share the time there is."""
-    addresses = _look_up(host, port, call.remaining_to_connect())
+    addresses = look_up(host, port, call.remaining_to_connect())
     last: OSError = TimeoutError("no time left to connect")
     for position, (family, kind, protocol, _, address) in enumerate(addresses):
         left = call.remaining_to_connect()

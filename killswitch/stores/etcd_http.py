@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 from killswitch.credentials import RotatingContext
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
+from killswitch.name_lookup import look_up
 from killswitch.stores import etcd_wire as wire
 from killswitch.stores.reader import Access
 from killswitch.stores.url import Endpoint
@@ -88,7 +89,7 @@ class _Connection(http.client.HTTPConnection):
         self._alive = alive
 
     def open(self, deadline: Deadline) -> None:
-        """Connect; the first address that answers wins. Raises OSError."""
+        """Connect, name look-up and TLS included; the first address that answers wins. Raises OSError."""
         if self.timed is not None:
             self.timed.deadline = deadline
             return
@@ -106,12 +107,12 @@ class _Connection(http.client.HTTPConnection):
 
     def _connect_plain(self, deadline: Deadline) -> socket.socket:
         failure: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self.endpoint.host, self.endpoint.port, type=socket.SOCK_STREAM
-        ):
+        addresses = look_up(self.endpoint.host, self.endpoint.port, deadline.remaining())
+        for position, (family, kind, protocol, _, address) in enumerate(addresses):
             plain = socket.socket(family, kind, protocol)
             try:
-                plain.settimeout(max(0.001, deadline.remaining()))
+                # an address that is silent leaves its share of the time to the others
+                plain.settimeout(max(0.001, deadline.remaining() / (len(addresses) - position)))
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 for option, value in _KEEPALIVE:
