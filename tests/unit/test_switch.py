@@ -1,0 +1,251 @@
+"""The switch over a store whose every call may fail: one flip a generation, and no outcome assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from killswitch import message
+from killswitch.cli.trip import _request as by_hand
+from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, OutcomeUnknown, Refused, UnknownRollout
+from killswitch.flag import Actor, Flag, State
+from killswitch.message import Page
+from killswitch.model import PageSettings
+from killswitch.stores import Compare, Delete, Put, keys
+from killswitch.switch import Switch, TripOutcome, TripRequest
+from tests.doubles.clock import VirtualClock
+from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
+from tests.doubles.pages import incident
+
+
+class World:
+    """A server, and as many people and controllers as a test wants."""
+
+    def __init__(self) -> None:
+        # a real clock has no whole milliseconds
+        self.clock = VirtualClock(wall=1_776_608_531.123_456_7)
+        self.server = MemoryServer(self.clock)
+        self.person = self.switch("ann")
+
+    def switch(self, name: str, fault: Callable[[Call], Fault | None] = lambda _: None) -> Switch:
+        store = MemoryStore(self.server, name)
+        store.fault = fault
+        return Switch(store, wall=self.clock.wall, by=name)
+
+    def arm(self, **changes: object) -> Flag:
+        values: dict[str, object] = {"control": "old", "canary": "new", "percent": 5.0, "stage": "ramp_5", "salt": ""}
+        return self.person.arm("copilot", **{**values, **changes})  # type: ignore[arg-type]  # the test's keywords
+
+    def flips(self) -> int:
+        flags = [c.value or b"" for c in self.server.history if c.key == keys.flag("copilot")]
+        return sum(b'"state": "tripped"' in value for value in flags)
+
+    def incidents(self) -> int:
+        return sum(change.key.startswith(keys.incidents("copilot")) for change in self.server.history)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def automatic(at: float = 1_776_608_520.0, generation: int | None = 1, by: str = "a") -> TripRequest:
+    def documents(flag: Flag, _id: str) -> tuple[object, Page]:
+        record = incident("copilot", flag.generation, by=by)
+        return record, message.tripped(record, PageSettings())
+
+    return TripRequest(
+        rollout="copilot", generation=generation, reason="refusals", rules=("refusal_rate",), actor=Actor.CONTROLLER,
+        by=by, at=at, documents=documents,  # type: ignore[arg-type]  # an incident and its page
+    )  # fmt: skip
+
+
+def page(flag: Flag) -> Page:
+    return message.re_armed(flag, reason="fixed", by="ann", settings=PageSettings())
+
+
+def once(name: str, fault: Fault) -> Callable[[Call], Fault | None]:
+    """The fault at the first call of that name."""
+    struck: list[Call] = []
+
+    def faults(call: Call) -> Fault | None:
+        if call.name != name or struck:
+            return None
+        struck.append(call)
+        return fault
+
+    return faults
+
+
+def test_a_trip_writes_flag_incident_and_outbox_at_one_revision(world: World) -> None:
+    world.arm()
+    result = world.switch("a").trip(automatic())
+    assert result.outcome is TripOutcome.TRIPPED
+    written = {change.key: change.revision for change in world.server.history if change.by == "a"}
+    assert written == dict.fromkeys(
+        [keys.flag("copilot"), keys.incident("copilot", 1), keys.outbox("copilot.1")], result.revision
+    )
+
+
+def test_the_second_trip_of_a_generation_is_a_no_op_that_names_the_first(world: World) -> None:
+    world.arm()
+    world.switch("a").trip(automatic())
+    again = world.switch("b").trip(automatic(by="b"))
+    assert (again.outcome, again.incident) == (TripOutcome.ALREADY_TRIPPED, "copilot.1")
+    assert (world.flips(), world.incidents()) == (1, 1)
+
+
+@pytest.mark.parametrize("request_of", [automatic, lambda: by_hand("copilot", "by hand", PageSettings())])
+@pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.APPLY_LATER])
+def test_a_trip_whose_answer_was_lost_is_reread_and_never_assumed(
+    world: World, fault: Fault, request_of: Callable[[], TripRequest]
+) -> None:
+    """Also a person's, whose clock gives more digits than the document holds: it is theirs, and they page."""
+    world.arm()
+    result = world.switch("a", once("commit", fault)).trip(request_of())
+    world.server.apply_late()
+    assert result.outcome is TripOutcome.TRIPPED
+    assert (world.flips(), world.incidents()) == (1, 1)
+
+
+def test_a_verdict_about_an_older_generation_is_superseded(world: World) -> None:
+    world.arm()
+    world.switch("b").trip(automatic(by="b"))
+    world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
+    assert world.switch("a").trip(automatic()).outcome is TripOutcome.SUPERSEDED
+    assert world.switch("a").trip(automatic(generation=2)).outcome is TripOutcome.TRIPPED
+
+
+def test_a_trip_that_timed_out_and_is_applied_after_a_re_arm_changes_nothing(world: World) -> None:
+    world.arm()
+    lost = world.switch("a", lambda call: Fault.APPLY_LATER if call.name == "commit" else None)
+    with pytest.raises(KillswitchError):
+        lost.trip(automatic())
+    world.switch("b").trip(automatic(by="b"))
+    world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
+    world.server.apply_late()
+    flag = world.person.standing("copilot").flag
+    assert flag is not None
+    assert (flag.generation, flag.state) == (2, State.ARMED)
+    assert world.flips() == 1
+
+
+def test_an_expired_request_and_a_guard_that_cannot_hold_send_nothing(world: World) -> None:
+    world.arm()
+    for request in (
+        replace(automatic(), still_valid=lambda: False),
+        replace(automatic(), guards=lambda: None),
+    ):
+        assert world.switch("a").trip(request).outcome is TripOutcome.EXPIRED
+    assert world.flips() == 0
+
+
+def test_a_guard_is_made_anew_for_every_attempt(world: World) -> None:
+    world.arm()
+    world.server.commit("x", (), (Put("/guard", b"1"),))
+    guards: list[int] = []
+
+    def guard() -> tuple[Compare, ...]:
+        item = world.server.get("/guard")
+        assert item is not None
+        guards.append(item.mod_revision)
+        if len(guards) < 3:
+            world.server.commit("x", (), (Put("/guard", b"2"),))
+        return (Compare("/guard", item.mod_revision),)
+
+    assert world.switch("a").trip(replace(automatic(), guards=guard)).outcome is TripOutcome.TRIPPED
+    assert len(set(guards)) == 3
+
+
+def test_an_armed_flag_with_an_incident_of_its_generation_can_still_be_tripped(world: World) -> None:
+    """Somebody restored the flag from a backup: the old record is kept, and the new one stands beside it."""
+    world.arm()
+    armed = world.server.value(keys.flag("copilot"))
+    assert armed is not None
+    world.switch("a").trip(automatic())
+    world.server.commit("backup", (), (Put(keys.flag("copilot"), armed), Delete(keys.outbox("copilot.1"))))
+    assert world.switch("a").trip(automatic()).outcome is TripOutcome.TRIPPED
+    assert len(world.server.list(keys.incidents("copilot")).items) == 2
+
+
+def test_arming_after_an_end_continues_the_generations(world: World) -> None:
+    """A late transaction of the old life must not fit the new one."""
+    world.arm()
+    world.switch("a").trip(automatic())
+    world.person.end("copilot")
+    assert world.arm().generation == 2
+
+
+@pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER])
+def test_a_persons_change_whose_answer_was_lost_is_recognised(world: World, fault: Fault) -> None:
+    """Documents hold milliseconds: what was written comes back a little different from what was meant."""
+    careless = world.switch("ann", once("commit", fault))
+    armed = careless.arm("copilot", control="old", canary="new", percent=5.0, stage="ramp_5", salt="")
+    assert armed.generation == 1
+    careless = world.switch("ann", once("commit", fault))
+    assert careless.set_stage("copilot", percent=1.0, stage="ramp_1").canary_percent == 1.0
+
+
+def test_a_persons_change_that_may_come_later_is_said_to_be_unknown(world: World) -> None:
+    world.arm()
+    with pytest.raises(OutcomeUnknown, match="killswitch status"):
+        world.switch("ann", once("commit", Fault.APPLY_LATER)).set_stage("copilot", percent=1.0, stage="ramp_1")
+
+
+def test_two_people_at_once_do_not_overwrite_each_other(world: World) -> None:
+    world.arm()
+
+    def other(call: Call) -> Fault | None:
+        if call.name == "commit":
+            world.person.set_stage("copilot", percent=1.0, stage="ramp_1")
+        return None
+
+    with pytest.raises(Refused, match="changed by somebody else"):
+        world.switch("bob", other).set_stage("copilot", percent=25.0, stage="ramp_25")
+    flag = world.person.standing("copilot").flag
+    assert flag is not None
+    assert flag.canary_percent == 1.0
+
+
+def test_an_unknown_rollout_lists_the_known_ones(world: World) -> None:
+    world.arm()
+    for attempt in (
+        lambda: world.person.set_stage("nobody", percent=1.0, stage="x"),
+        lambda: world.person.rearm("nobody", reason="r", percent=1.0, stage="x", page=page),
+        lambda: world.person.end("nobody"),
+        lambda: world.person.trip(by_hand("nobody", "r", PageSettings())),
+    ):
+        with pytest.raises(UnknownRollout, match="known rollouts: copilot"):
+            attempt()
+
+
+def test_a_flag_nobody_understands_is_shown_ended_and_not_overwritten(world: World) -> None:
+    world.arm()
+    world.server.commit("x", (), (Put(keys.flag("copilot"), b"{"), Put(keys.flag("other"), b"[]")))
+    good, bad = world.person.everything()
+    assert good == {}
+    assert sorted(bad) == ["copilot", "other"]
+    with pytest.raises(BadDocument):
+        world.arm()
+    world.person.end("copilot")
+    assert world.person.standing("copilot").flag is None
+
+
+def test_raising_to_100_percent_needs_a_stored_baseline(world: World) -> None:
+    world.arm()
+    with pytest.raises(IllegalTransition, match="no control cohort is left"):
+        world.person.set_stage("copilot", percent=100.0, stage="all")
+    world.server.commit("x", (), (Put(keys.baseline("copilot", 1), b"{}"),))
+    assert world.person.set_stage("copilot", percent=100.0, stage="all").canary_percent == 100.0
+
+
+def test_a_re_arm_puts_its_page_into_the_same_transaction(world: World) -> None:
+    world.arm()
+    world.switch("a").trip(automatic())
+    flag = world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
+    revisions = {
+        c.revision for c in world.server.history if c.key in (keys.flag("copilot"), keys.outbox(page(flag).id))
+    }
+    assert max(revisions) == world.server.revision
