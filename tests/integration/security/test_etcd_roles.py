@@ -1,0 +1,167 @@
+"""The roles that docs/security.md tells people to create: enough for each part's work, and for nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from killswitch.credentials import Secret
+from killswitch.errors import AccessDenied
+from killswitch.router import Router
+from killswitch.stores import Delete, Put, Store, keys
+from killswitch.stores.opening import open_store
+from killswitch.stores.reader import Access
+from tests.faults.service import FAILING, Service
+from tests.integration.security.secured import ROOT, RULES, SETTINGS, Daemon
+from tests.servers.etcd import EtcdCluster, free_ports, wait_until
+
+NAME = "copilot"
+ROLES = ("router", "controller", "person")
+
+
+def documented_commands() -> str:
+    text = (ROOT / "docs" / "security.md").read_text()
+    (block,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return str(block)
+
+
+@dataclass
+class Guarded:
+    etcd: EtcdCluster
+    folder: Path
+
+    @contextlib.contextmanager
+    def store(self, role: str) -> Iterator[Store]:
+        user = role if role == "root" else f"killswitch-{role}"
+        store = open_store(self.etcd.url, user=user, password=Secret.from_file(self.folder / f"{role}.password"))
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def environment(self, role: str, **settings: str) -> dict[str, str]:
+        ours = {
+            **SETTINGS,
+            "STORE": self.etcd.url,
+            "STORE_USER": f"killswitch-{role}",
+            "STORE_PASSWORD_FILE": str(self.folder / f"{role}.password"),
+            "RULES": str(self.folder / "rules"),
+            **settings,
+        }
+        del ours["SOURCE_USER"], ours["FALLBACK"]
+        others = {name: value for name, value in os.environ.items() if not name.startswith("KILLSWITCH_")}
+        return {**others, "PYTHONPATH": str(ROOT), **{f"KILLSWITCH_{name}": value for name, value in ours.items()}}
+
+    def person(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "killswitch", *arguments],
+            env=self.environment("person"), capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("roles")
+    for name in ("root", *ROLES):
+        (folder / f"{name}.password").write_text(f"{name}-password\n")
+    (folder / "rules").mkdir()
+    (folder / "rules" / "copilot.yaml").write_text(RULES.format(name=NAME))
+    with EtcdCluster(folder / "etcd", arguments=["--bcrypt-cost=4"]) as etcd:
+        environment = {**os.environ, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": etcd.endpoints[0]}
+        subprocess.run(["bash", "-euc", documented_commands()], cwd=folder, env=environment, check=True)
+        yield Guarded(etcd, folder)
+
+
+def test_people_and_a_controller_do_all_their_work_with_their_roles(guarded: Guarded) -> None:
+    """Arm, judge, trip by itself, page, explain, re-arm, stage, trip by hand, end: each with its own user."""
+    with Service([NAME]) as service:
+        assert "armed" in guarded.person("arm", NAME, "--stage", "ramp_5", "--yes")
+        port = free_ports(1)[0]
+        source = f"scrape+http://{service.target}/metrics"
+        daemon = Daemon(guarded.environment("controller", SOURCE=source, LISTEN=f"127.0.0.1:{port}"), port)
+        try:
+            daemon.until_healthy()
+            assert "ramp_25" in guarded.person("stage", NAME, "--stage", "ramp_25", "--yes")
+            service.set(FAILING)
+            daemon.until("the canary is tripped", lambda: daemon.status()["rollouts"][0]["state"] == "tripped")
+            daemon.until("the page is out", lambda: "PAGE TRIPPED" in daemon.output)
+            assert "error_rate" in guarded.person("explain", NAME)
+            assert "tripped" in guarded.person("status", "--url", daemon.url)
+            assert "armed again" in guarded.person("rearm", NAME, "--reason", "mended", "--yes")
+        finally:
+            daemon.end()
+    assert "permission" not in daemon.output.lower(), daemon.output
+    with guarded.store("root") as store:
+        wait_until(lambda: not store.list(keys.CONTROLLERS).items, "the controller has gone")
+    said = guarded.person("trip", NAME, "--reason", "a drill", "--yes")
+    assert "this command paged console" in said
+    assert "ended" in guarded.person("end", NAME, "--yes")
+
+
+def test_a_router_follows_and_reports_with_its_role(guarded: Guarded) -> None:
+    with guarded.store("person") as store:
+        from killswitch.switch import Switch  # noqa: PLC0415  beside its only use
+
+        Switch(store, wall=lambda: 1.7e9, by="ann").arm(
+            "search", control="old", canary="new", percent=99.0, stage="full", salt=""
+        )
+    access = Access(user="killswitch-router", password=Secret.from_file(guarded.folder / "router.password"))
+    router = Router("search", guarded.etcd.url, access=access, registry=CollectorRegistry())
+    try:
+        wait_until(lambda: {router.route(f"u{n}").model for n in range(300)} == {"old", "new"}, "the router follows")
+        with guarded.store("person") as store:
+            wait_until(lambda: store.list(keys.routers("search")).items, "the router reports")
+            Switch(store, wall=lambda: 1.7e9, by="ann").end("search")
+        wait_until(lambda: {router.route(f"u{n}").cohort for n in range(300)} == {"control"}, "control again")
+    finally:
+        router.close()
+
+
+MAY_WRITE = {
+    "router": {keys.router("x", "r1")},
+    "controller": {
+        keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
+        keys.notice("x", 1, "k"), keys.OUTAGES,
+    },
+    "person": {keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1)},
+}  # fmt: skip
+MAY_READ = {
+    "router": {keys.flag("x"), keys.controller("x")},
+    "controller": {*MAY_WRITE["controller"], keys.router("x", "r1"), keys.baseline("x", 1)},
+    "person": set.union(*MAY_WRITE.values()),
+}
+ALL = [*sorted(set.union(*MAY_WRITE.values())), "/killswitch/v2/flags/x", "/somebody/else"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("key", ALL)
+def test_a_role_may_do_what_is_written_there_and_nothing_else(guarded: Guarded, role: str, key: str) -> None:
+    with guarded.store(role) as store:
+        for allowed, act in (
+            (key in MAY_READ[role], lambda: store.get(key)),
+            (key in MAY_WRITE[role], lambda: store.commit((), (Put(key, b"{}"),))),
+            (key in MAY_WRITE[role], lambda: store.commit((), (Delete(key),))),
+        ):
+            if allowed:
+                act()
+            else:
+                with pytest.raises(AccessDenied):
+                    act()
+
+
+def test_nobody_is_let_in_without_a_user(guarded: Guarded) -> None:
+    store = open_store(guarded.etcd.url)
+    with pytest.raises(AccessDenied):
+        store.list(keys.FLAGS)
+    store.close()
