@@ -13,7 +13,8 @@ from killswitch.model import Unit, Verdict
 from killswitch.wording import count_in_words, value_in_words
 
 _COLOURS = {Verdict.BREACH: "bold red", Verdict.HEALTHY: "green", Verdict.UNKNOWN: "yellow"}
-_MOST_SHOWN = 1e6  # evidence beyond this is said as "over"
+_MOST_SHOWN = 999.0  # evidence beyond this, and beyond what is needed, is beyond all doubt
+_LONGEST_WORD = 9  # of a verdict and its reasons
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
@@ -24,7 +25,7 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     """
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     table.add_column("rule", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", min_width=_LONGEST_WORD)
     numbers = ["canary", "control", "limit", "requests"]
     with_evidence = any(finding["needed"] is not None for finding in findings)
     for name in [*numbers, *(["evidence"] if with_evidence else [])]:
@@ -33,7 +34,7 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
         unit = Unit(finding["unit"])
         verdict = Verdict(finding["verdict"])
         why = "" if finding["reason"] is None else ": " + str(finding["reason"]).replace("_", " ").lower()
-        samples = f"{count_in_words(finding['samples_canary'])}/{count_in_words(finding['samples_control'])}"
+        samples = f"{_count(finding['samples_canary'])}/{_count(finding['samples_control'])}"
         table.add_row(
             Text(finding["rule"]),
             Text(verdict.value + why, style=_COLOURS[verdict]),
@@ -44,11 +45,19 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _count(count: float | None) -> str:
+    """As everywhere, but ``135k`` and ``11.8k`` for what would need a wide terminal."""
+    if count is None or not 10_000 <= count < 1e9:
+        return count_in_words(count)
+    return f"{count / 1000:.1f}k" if count < 100_000 else f"{count / 1000:,.0f}k"
+
+
 def _evidence(evidence: float | None, needed: float | None) -> Text:
     """``30/400``, warmer the nearer it comes: half the way is the square root."""
     if needed is None:
         return Text("")
     value = max(evidence or 1.0, 1.0)
     style = "bold red" if value >= needed else "yellow" if value >= math.sqrt(needed) else "dim"
-    shown = f"over {_MOST_SHOWN:,.0f}" if value > _MOST_SHOWN else f"{math.floor(value):,}"
+    most = max(_MOST_SHOWN, needed)
+    shown = f">{most:,.0f}" if value > most else f"{math.floor(value):,}"
     return Text(f"{shown}/{needed:,.0f}", style=style)

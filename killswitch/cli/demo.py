@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -21,6 +22,7 @@ from killswitch.demo.stage import DemoStage
 from killswitch.demo.story import Story, clock_words
 from killswitch.demo.traffic import Regression
 from killswitch.demo.view import view
+from killswitch.errors import Refused
 
 FRAME = 0.25
 GIVE_UP_AFTER = 1200.0  # simulated seconds after the regression
@@ -86,7 +88,7 @@ def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -
             stage.check_running()
             state, status = stage.service_state(), stage.status()
             story.observe(state, status, stage.pages, stage.tripped())
-            frame = view(story, state, status)
+            frame = view(story, state)
             if out.is_terminal:
                 live.update(frame, refresh=True)
             else:
@@ -98,9 +100,16 @@ def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -
                 break
             time.sleep(FRAME)
     if picture is not None:
-        canvas = Console(record=True, quiet=True, width=PICTURE_WIDTH, force_terminal=True)
-        canvas.print(Group(frame, Text("\n".join(["", *story.lines()]))))
+        _keep(Group(frame, Text("\n".join(["", *story.lines()]))), picture)
+
+
+def _keep(frame: RenderableType, picture: Path) -> None:
+    canvas = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, force_terminal=True)
+    canvas.print(frame)
+    try:
         canvas.save_svg(str(picture), title="killswitch demo")
+    except OSError as error:
+        raise Refused(f"the picture cannot be kept in {picture}: {error.strerror}") from error
 
 
 def _tell(story: Story, told: int) -> int:

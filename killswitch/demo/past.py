@@ -28,6 +28,7 @@ from killswitch.sources.sample_history import SampleHistory
 
 PAST = 5400.0  # simulated seconds: the hour that is needed, and half of one for what is missed while all starts
 
+_ByUser = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 _ByBucket = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 Sample = tuple[str, Mapping[str, str], float]
 """Metric, labels, value."""
@@ -44,14 +45,15 @@ class PastScrape:
 def control_past(world: World, pace: Pace, *, model: str, began: float, seed: int) -> Iterator[PastScrape]:
     """The control model's scrapes in the `PAST` before ``began``, Unix seconds at the world's second 0."""
     luck = np.random.default_rng(seed)
-    judged_share = world.first_share(PERIOD)
+    activity = np.array(world.activity())
     interval = pace.real(SCRAPE_INTERVAL)
     newest = math.ceil(began / interval - 0.5) - 1  # in the middle of the clock's slots, as the embedded source scrapes
     count = round(PAST / SCRAPE_INTERVAL)
     counters = _Counters(model)
     for number in range(newest - count, newest + 1):
         stamp = (number + 0.5) * interval
-        _live(counters, world, pace.simulated(stamp - began) - SCRAPE_INTERVAL / 2, judged_share, luck)
+        at = pace.simulated(stamp - began) - SCRAPE_INTERVAL / 2
+        _live(counters, world, at, judged_share(activity, world.rate * day_factor(at)), luck)
         yield PastScrape(stamp, counters.samples())
 
 
@@ -77,7 +79,16 @@ def openmetrics(past: Iterable[PastScrape], labels: Mapping[str, str]) -> str:
     return "\n".join([*(line for lines in series.values() for line in lines), "# EOF", ""])
 
 
-def _live(counters: _Counters, world: World, at: float, judged_share: float, luck: np.random.Generator) -> None:
+def judged_share(activity: _ByUser, rate: float) -> float:
+    """The share of ``rate`` requests a second that are their user's first in `PERIOD`.
+
+    A user of r requests a second, judged once, is next judged ``PERIOD + 1 / r`` seconds later.
+    """
+    rates = rate * activity
+    return float(np.sum(rates / (1.0 + rates * PERIOD)) / rate)
+
+
+def _live(counters: _Counters, world: World, at: float, share: float, luck: np.random.Generator) -> None:
     """One scrape interval around simulated second ``at``."""
     wander = world.wander(at)
     requests = int(luck.poisson(world.rate * day_factor(at) * SCRAPE_INTERVAL))
@@ -88,12 +99,12 @@ def _live(counters: _Counters, world: World, at: float, judged_share: float, luc
     shares = _latency_shares(world.latency_median_ms(at, HEALTHY), HEALTHY.latency_sigma)
     judged_requests = 0
     for outcome, count in ((Outcome.OK, answered), (Outcome.ERROR, failed), (Outcome.REFUSED, refused)):
-        judged = int(luck.binomial(count, judged_share))
+        judged = int(luck.binomial(count, share))
         judged_requests += judged
         counters.requests(outcome, count, judged)
         if outcome is Outcome.REFUSED:
             counters.refusals(count, judged)
-    counters.thumbs_down(disliked, int(luck.binomial(disliked, judged_share)))
+    counters.thumbs_down(disliked, int(luck.binomial(disliked, share)))
     counters.latencies(luck.multinomial(requests - judged_requests, shares), luck.multinomial(judged_requests, shares))
 
 

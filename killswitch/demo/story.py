@@ -10,6 +10,7 @@ from typing import Any
 from killswitch.demo.pace import Pace
 from killswitch.demo.stage import CANARY, CONTROL, PERCENT, ROLLOUT
 from killswitch.demo.traffic import REGRESSED, Regression
+from killswitch.model import Verdict
 from killswitch.wording import duration_in_words
 
 PATIENCE = 180.0  # simulated seconds without a first verdict, after which that is worth a line
@@ -43,7 +44,8 @@ class Event:
 class Story:
     """Times are simulated seconds since the canary was armed, which was the world's second ``began``.
 
-    None stands for what has not happened. ``events`` are in the order they were noticed.
+    None stands for what has not happened. ``events`` are in the order they were noticed; ``findings`` are
+    the last ones there were: a tripped rollout has none of its own.
     """
 
     regression: Regression
@@ -59,6 +61,7 @@ class Story:
     canary_requests: int = 0
     sentence: str = ""
     page: Mapping[str, Any] | None = None
+    findings: Sequence[Mapping[str, Any]] = ()
     events: list[Event] = field(default_factory=list)
 
     def observe(
@@ -101,8 +104,8 @@ class Story:
             self._note(f"{CANARY} gets worse: it {self._bad_words()}", Mood.WARNING, at=self.regressed_at)
 
     def _observe_daemon(self, rollout: Mapping[str, Any]) -> None:
-        findings = rollout["findings"]
-        if self.judged_at is None and any(finding["verdict"] == "HEALTHY" for finding in findings):
+        self.findings = rollout["findings"] or self.findings
+        if self.judged_at is None and any(finding["verdict"] != Verdict.UNKNOWN for finding in self.findings):
             self.judged_at = self.now
             self._note(f"first look: {_without_flag(rollout['sentence'])}", Mood.GOOD)
         if self.judged_at is None and self.tripped_at is None and self.now > PATIENCE and len(self.events) == 1:

@@ -128,17 +128,12 @@ class World:
         """A model's median latency at simulated second ``at``: a little slower in busy hours."""
         return (1.0 + 0.1 * (day_factor(at) - 1.0)) * behaviour.latency_median_ms
 
-    def first_share(self, period: float) -> float:
-        """The share of requests that are their user's first in ``period`` simulated seconds, on average.
-
-        A user of r requests a second, judged once, is next judged ``period + 1 / r`` later.
-        """
-        before = itertools.chain((0.0,), self._cumulated)
-        rates = (
-            self.rate * (until - since) / self._cumulated[-1]
-            for since, until in zip(before, self._cumulated, strict=False)
-        )
-        return sum(rate / (1.0 + rate * period) for rate in rates) / self.rate
+    def activity(self) -> list[float]:
+        """Each user's share of the requests."""
+        return [
+            (until - since) / self._cumulated[-1]
+            for since, until in itertools.pairwise(itertools.chain((0.0,), self._cumulated))
+        ]
 
     def answer(self, request: Request, behaviour: Behaviour) -> Answer:
         wander = self.wander(request.at)

@@ -14,17 +14,16 @@ from rich.text import Text
 from killswitch.demo.stage import CANARY, CONTROL, PERCENT, ROLLOUT
 from killswitch.demo.story import Mood, Story, clock_words
 from killswitch.findings_table import findings_table
-from killswitch.model import Verdict
 
 _BAR = 20
 _COLOURS = {Mood.PLAIN: "default", Mood.GOOD: "green", Mood.WARNING: "yellow", Mood.BAD: "bold red"}
 _PAGED = ("reason", "samples_new", "samples_old", "auto_action")
 
 
-def view(story: Story, state: Mapping[str, Any] | None, status: Mapping[str, Any] | None) -> RenderableType:
+def view(story: Story, state: Mapping[str, Any] | None) -> RenderableType:
     """One frame."""
-    rollout = next(iter(status["rollouts"]), None) if status is not None else None
-    parts: list[RenderableType] = [_heading(story), _traffic(state), _panel(_verdicts(story, rollout), "kill switch")]
+    parts: list[RenderableType] = [_heading(story), _traffic(state)]
+    parts.append(_panel(_verdicts(story), "kill switch"))
     parts.append(_panel(_timeline(story), "what happened"))
     if story.page is not None:
         parts.append(_panel(_page(story.page), f"page: {story.page['alert']}", colour="red"))
@@ -63,14 +62,10 @@ def _traffic(state: Mapping[str, Any] | None) -> Text:
     return text.append(f"  of {served:,} requests", style="dim")
 
 
-def _verdicts(story: Story, rollout: Mapping[str, Any] | None) -> RenderableType:
-    findings = [] if rollout is None else rollout["findings"]
-    judged = story.judged_at is not None or any(finding["verdict"] != Verdict.UNKNOWN for finding in findings)
-    if not judged:
+def _verdicts(story: Story) -> RenderableType:
+    if story.judged_at is None:
         return Text(f"waiting for the first numbers of {CANARY}: a rate needs two scrapes", style="dim")
-    if not findings:
-        return Text(story.sentence)
-    return findings_table(findings)
+    return findings_table(story.findings)
 
 
 def _timeline(story: Story) -> Table:

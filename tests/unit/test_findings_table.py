@@ -1,0 +1,65 @@
+"""Findings in a terminal: nothing is cut at 80 columns, whatever the verdict."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from killswitch.findings_table import findings_table
+from killswitch.model import Reason
+
+
+def finding(rule: str = "thumbs_down_rate", **changes: object) -> dict[str, Any]:
+    return {
+        "rule": rule,
+        "unit": "fraction",
+        "verdict": "HEALTHY",
+        "reason": None,
+        "canary": 0.00088,
+        "control": 0.00471,
+        "limit": 0.00942,
+        "samples_canary": 11_842.4,
+        "samples_control": 1_135_160.0,
+        "evidence": 30.9,
+        "needed": 400.0,
+        **changes,
+    }
+
+
+def drawn(*findings: dict[str, Any], width: int = 80) -> str:
+    canvas = Console(file=io.StringIO(), width=width)
+    canvas.print(findings_table(findings))
+    assert isinstance(canvas.file, io.StringIO)
+    return canvas.file.getvalue()
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_no_reason_for_unknown_cuts_anything_in_a_panel_of_80_columns(reason: Reason) -> None:
+    latency = finding("latency_p95", unit="seconds", canary=0.82, control=0.81, limit=1.2)
+    text = drawn(finding(verdict="UNKNOWN", reason=reason.value), latency, width=76)
+    assert "…" not in text
+    for word in ("thumbs_down_rate", "UNKNOWN", "820 ms", "11.8k/1,135k", "30/400", *reason.value.lower().split("_")):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("evidence", "needed", "words"),
+    [
+        (None, 400.0, "1/400"),
+        (0.2, 400.0, "1/400"),
+        (399.9, 400.0, "399/400"),  # never rounded up into a breach
+        (400.0, 400.0, "400/400"),
+        (1e13, 400.0, ">999/400"),
+        (3000.0, 4000.0, "3,000/4,000"),
+        (1e13, 4000.0, ">4,000/4,000"),
+    ],
+)
+def test_evidence_is_said_as_far_as_it_matters(evidence: float | None, needed: float, words: str) -> None:
+    assert f" {words}\n" in drawn(finding(evidence=evidence, needed=needed), width=100)
+
+
+def test_rules_without_evidence_have_no_such_column() -> None:
+    assert "evidence" not in drawn(finding(evidence=None, needed=None))
