@@ -162,7 +162,9 @@ def load_settings(file: Path | None = None, **flags: object) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        problems += [_problem(dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
+        details = [dict(detail) for detail in error.errors(include_url=False, include_input=False)]
+        problems += [problem for detail in details for problem in _problems(detail)]
+        problems += _other_problems(values, {str(detail["loc"][0]) for detail in details if detail["loc"]})
     if problems:
         raise BadSettings(problems)
     return settings
@@ -179,9 +181,23 @@ def _unknown_variables() -> list[str]:
     ]
 
 
-def _problem(detail: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in detail["loc"]) or "settings"
-    return f"{where}: {str(detail['msg']).removeprefix('Value error, ')}"
+def _problems(detail: Mapping[str, Any]) -> list[str]:
+    where = ".".join(str(part) for part in detail["loc"])
+    said = str(detail["msg"]).removeprefix("Value error, ")
+    return [f"{where}: {said}"] if where else said.split("; ")
+
+
+def _other_problems(values: Mapping[str, Any], wrong: set[str]) -> list[str]:
+    """What does not fit together among the other settings: pydantic asks that only when each one is right."""
+    if not wrong:
+        return []
+    right = {name: Settings.model_fields[name].get_default() for name in wrong if name in Settings.model_fields}
+    try:
+        Settings(**{**values, **right})
+    except ValidationError as error:
+        details = [dict(detail) for detail in error.errors(include_url=False, include_input=False)]
+        return [problem for detail in details if not detail["loc"] for problem in _problems(detail)]
+    return []
 
 
 def _from_file(file: Path) -> dict[str, Any]:
@@ -198,4 +214,5 @@ def _from_file(file: Path) -> dict[str, Any]:
     ]
     if unknown:
         raise BadSettings(unknown)
-    return document
+    # a bare number is refused as everywhere else, with a decimal point too
+    return {name: str(value) if isinstance(value, float) else value for name, value in document.items()}
