@@ -22,13 +22,27 @@ from killswitch.evidence.evariables import Array
 from killswitch.evidence.quantiles import TAU_SECONDS, tau_before, tau_next
 from killswitch.flag import StageEntry
 from killswitch.judge import own_bug
-from killswitch.model import Buckets, Counts, Decide, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
+from killswitch.model import (
+    Buckets,
+    Cohort,
+    CohortMatchers,
+    Counts,
+    Decide,
+    Matcher,
+    Measurement,
+    QuantileSignal,
+    Reading,
+    Reason,
+    Rule,
+    Unreadable,
+)
 from killswitch.sources import Range, Readings, Want
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
 STEP = "step"
 STEP_TWIN = "step_twin"
+PAST = "past"
 WARM_UP_SECONDS = 3600.0
 SPLIT = "(traffic split)"
 # whose trials are counted for it: requests, where the rule file has the usual names; else those of the first rule
@@ -180,6 +194,20 @@ class Dossier:
             if rule.twin is not None:
                 wants.append(replace(want, part=STEP_TWIN, signal=rule.twin))
         return wants
+
+    def past_wants(self, case: Case) -> list[Want]:
+        """The same for the hour before: cohort labels often ship *with* the canary, and control's past has none yet.
+
+        So control is also read as whatever the control model served, labelled or not, the canary's cohort left out;
+        that serves where the labelled one has nothing.
+        """
+        wants = self.wants(case)
+        unlabelled = [
+            replace(want, part=PAST, cohorts=cohorts)
+            for want in wants
+            if want.part == STEP and (cohorts := _unlabelled(case, want.cohorts)) is not None
+        ]
+        return [*wants, *unlabelled]
 
     def take(
         self, cases: Sequence[Case], ticks: Sequence[float], readings: Mapping[float, Readings]
@@ -409,14 +437,16 @@ class Dossier:
         assert entry.rule is not None
         plain = readings.get((entry.rollout, entry.rule.name, STEP))
         twin = readings.get((entry.rollout, entry.rule.name, STEP_TWIN))
+        if not settle:
+            past = readings.get((entry.rollout, entry.rule.name, PAST))
+            known = (each for each in (twin, plain, past) if each is not None)
+            return next((each for each in known if not isinstance(each.control, Unreadable)), plain)
         if twin is None:
             return plain
         alone = entry.case.baseline is not None
-        both = not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable))
-        if settle and both:
+        if not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable)):
             entry.twin = True
-        warm = not settle and not isinstance(twin.control, Unreadable)
-        return twin if entry.twin or warm else plain
+        return twin if entry.twin else plain
 
     def _prepared(self, entry: _Entry, chosen: Sequence[Reading | None], first_column: int) -> _Slow:
         """Both cohorts' histograms of a block, and control's windows from which each tick's tau comes."""
@@ -432,6 +462,14 @@ class Dossier:
             past = np.full((reach, len(edges)), np.nan)
         entry.control_past = np.concatenate([past, control])[-reach:]
         return _Slow(entry, first_column, canary, control, past)
+
+
+def _unlabelled(case: Case, cohorts: CohortMatchers) -> CohortMatchers | None:
+    """Control before cohorts had labels; None where they are told apart by something that is always there."""
+    if cohorts[Cohort.CONTROL] != (Matcher("cohort", "=", "control"),):
+        return None
+    control = (Matcher("cohort", "!=", "canary"), Matcher("model", "=", case.rollout.control))
+    return {**cohorts, Cohort.CONTROL: control}
 
 
 # --- entries and groups -------------------------------------------------------------------------

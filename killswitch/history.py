@@ -70,7 +70,7 @@ def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest:
         opening.setdefault((at, reaches and not edited), []).append(case)
     for (at, from_arming), some in opening.items():
         block = steps(at - WARM_UP_SECONDS, at, dossier.step)
-        past = _read_back(source, dossier, some, block, deadline)
+        past = _read_back(source, [want for case in some for want in dossier.past_wants(case)], block, deadline)
         if past is None:
             return
         # a failure of the source is no history: opened without it, control's bursts would never be known
@@ -91,7 +91,7 @@ def _advance(
     moved = False
     for until, some in behind.items():
         block = steps(until, min(newest, until + CHUNK_TICKS * dossier.step), dossier.step)
-        readings = _read_back(source, dossier, some, block, deadline)
+        readings = _read_back(source, [want for case in some for want in dossier.wants(case)], block, deadline)
         if readings is None:
             continue
         read = [case for case in some if _answered(dossier.wants(case), readings[block[-1]])]
@@ -112,10 +112,9 @@ def _answered(wants: Iterable[Want], readings: Readings) -> bool:
 
 
 def _read_back(
-    source: Source, dossier: Dossier, cases: Sequence[Case], ticks: Sequence[float], deadline: Deadline
+    source: Source, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline
 ) -> Mapping[float, Readings] | None:
     """The steps of these ticks; None when the deadline has passed."""
-    wants = [want for case in cases for want in dossier.wants(case)]
     if deadline.expired or not ticks:
         return None if deadline.expired else {}
     if len(ticks) == 1:
