@@ -27,6 +27,7 @@ class Session:
         self._lock = threading.Lock()
         self._lease: Lease | None = None
         self._revision = 0
+        self._closed = False
 
     def guard(self) -> Compare:
         """Holds exactly as long as this session lives."""
@@ -57,6 +58,7 @@ class Session:
     def close(self) -> None:
         """Give the lease back, so that other replicas need not wait for it to expire."""
         with self._lock:
+            self._closed = True
             lease, self._lease = self._lease, None
         if lease is not None:
             try:
@@ -68,6 +70,8 @@ class Session:
         if self._lease is not None and self._monotonic() < self._lease.expires_at:
             return self._lease
         self._lease = None
+        if self._closed:  # a cycle may still be on its way; a session it opened would outlive its process
+            raise Unavailable("the session is closed: this controller is stopping")
         lease = self._store.grant(self._ttl)
         try:
             outcome = self._store.commit((), (Put(self._key, b"{}", lease),))

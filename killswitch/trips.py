@@ -64,6 +64,7 @@ class Trips:
         self._lock = threading.Lock()
         self._pending: dict[str, _Pending] = {}
         self._running: dict[str, Future[None]] = {}
+        self._closed = False
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="trip")
 
     def submit(self, request: TripRequest, decided_at: float) -> None:
@@ -82,6 +83,8 @@ class Trips:
 
         bound = replace(request, still_valid=still_valid, guards=guards, lost=lost)
         with self._lock:
+            if self._closed:  # a cycle that was on its way when we were told to stop: another replica trips
+                return
             self._pending[request.rollout] = _Pending(bound, decided_at)
         self.retry()
 
@@ -107,6 +110,7 @@ class Trips:
     def close(self) -> None:
         """Abandon what is not yet sent; finish what is."""
         with self._lock:
+            self._closed = True
             self._pending.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 

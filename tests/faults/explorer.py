@@ -411,19 +411,39 @@ class Explorer:
         chance = random.Random(seed)
         logging.disable(logging.CRITICAL)
         try:
-            while after := list(self._steps(world)):
+            while (drawn := self._drawn(world, chance)) is not None:
                 self.seen.worlds += 1
-                # the undisturbed step comes first; a misfortune one time in five
-                good = [one for one in after if (one.faults, one.sleeps) == (world.faults, world.sleeps)]
-                world = chance.choice(good if good and chance.random() < 0.8 else after)
-                if world.late and chance.random() < 0.1:
-                    world = carry_out(replace(world, late=world.late[1:]), world.late[0])[0]
+                world = drawn
             self._let_the_heir_finish(world)
         finally:
             logging.disable(logging.NOTSET)
         return world.crashes
 
+    def _drawn(self, world: World, chance: random.Random) -> World | None:
+        """One next world; a misfortune strikes one step in five. None at the end of the history."""
+        able = [index for index, past in enumerate(world.processes) if self._may_go_on(world, past)]
+        if world.late and chance.random() < 0.1:
+            return carry_out(replace(world, late=world.late[1:]), world.late[0])[0]
+        if world.sleeps < self._sleeps and chance.random() < 0.03:
+            return self._slept(world)
+        if not able:
+            return None
+        index = chance.choice(able)
+        call = self._question(world.processes[index])
+        assert call is not None
+        outcomes = list(self._outcomes(world, index, call))
+        return chance.choice(outcomes[1:]) if outcomes[1:] and chance.random() < 0.2 else outcomes[0]
+
     # --- one step
+
+    def _may_go_on(self, world: World, past: Past | None) -> bool:
+        if past is None or (past.name in self._waiting and not world.flipped):
+            return False
+        return self._question(past) is not None
+
+    @staticmethod
+    def _slept(world: World) -> World:
+        return _expired(replace(world, clock=world.clock + SLEEP, sleeps=world.sleeps + 1))
 
     def _question(self, past: Past | None) -> Call | None:
         """What the process asks next; None when it has ended."""
@@ -437,7 +457,7 @@ class Explorer:
     def _steps(self, world: World) -> Iterator[World]:
         for index, past in enumerate(world.processes):
             call = self._question(past)
-            if call is None or (past is not None and past.name in self._waiting and not world.flipped):
+            if call is None or not self._may_go_on(world, past):
                 continue
             self.seen.questions[call.name] += 1
             yield from self._outcomes(world, index, call)
@@ -445,7 +465,7 @@ class Explorer:
             left = (*world.late[:index], *world.late[index + 1 :])
             yield carry_out(replace(world, late=left), call)[0]
         if world.sleeps < self._sleeps:
-            yield _expired(replace(world, clock=world.clock + SLEEP, sleeps=world.sleeps + 1))
+            yield self._slept(world)
 
     def _outcomes(self, world: World, index: int, call: Call) -> Iterator[World]:
         done, value = carry_out(world, call)

@@ -111,6 +111,7 @@ class Replica:
         self._command = [*command]
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
+        self.host = "127.0.0.1"
         self.port = 0
 
     @property
@@ -143,7 +144,7 @@ class Replica:
 
     def _launch(self) -> None:
         self.port = free_ports(1)[0]
-        environment = {**self.environment, "KILLSWITCH_LISTEN": f"127.0.0.1:{self.port}"}
+        environment = {**self.environment, "KILLSWITCH_LISTEN": f"{self.host}:{self.port}"}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, env=environment, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
@@ -204,7 +205,7 @@ class Replica:
     def status_code(self, path: str) -> int:
         """0 when it does not answer."""
         try:
-            with _open(f"http://127.0.0.1:{self.port}{path}") as answer:
+            with _open(f"http://{self.host}:{self.port}{path}") as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -213,13 +214,13 @@ class Replica:
 
     def status(self) -> dict[str, Any]:
         """`/api/v1/status`."""
-        with _open(f"http://127.0.0.1:{self.port}/api/v1/status") as answer:
+        with _open(f"http://{self.host}:{self.port}/api/v1/status") as answer:
             document: dict[str, Any] = json.load(answer)
         return document
 
     def metric(self, name: str, labels: str = "") -> float:
         """One of its own metrics, by name and the exact text of its labels; 0 when it has not been counted yet."""
-        with _open(f"http://127.0.0.1:{self.port}/metrics") as answer:
+        with _open(f"http://{self.host}:{self.port}/metrics") as answer:
             for line in answer.read().decode().splitlines():
                 series, _, value = line.rpartition(" ")
                 if series == name + labels:
@@ -247,7 +248,8 @@ class Fleet:
     """``replicas`` processes over ``members`` of etcd; use as a context manager.
 
     ``settings`` are added to (or replace) `SETTINGS`; ``when_blind`` stands in the rule file; ``program`` runs in
-    place of `killswitch run`, with the same environment. With ``webhook`` it is the fallback receiver.
+    place of `killswitch run`, with the same environment. With ``webhook`` there is a fallback receiver.
+    ``scrape`` is how often Prometheus scrapes; ``etcd_arguments`` go to every member.
     """
 
     def __init__(
@@ -262,8 +264,12 @@ class Fleet:
         webhook: bool = False,
         program: Path | None = None,
         rules: Callable[[str], str] | None = None,
+        scrape: str = "1s",
+        etcd_arguments: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self._scrape = scrape
+        self.max_age = MAX_EVIDENCE_AGE
         self.rules = folder / "rules"
         self.rules.mkdir(parents=True)
         self.rollouts = list(rollouts)
@@ -274,7 +280,7 @@ class Fleet:
         self._settings = {**SETTINGS, "RULES": str(self.rules), **(settings or {})}
         self._command = [sys.executable, *([str(program)] if program else ["-m", "killswitch", "run"])]
         self._webhook = webhook
-        self.etcd = EtcdCluster(folder / "etcd", size=members)
+        self.etcd = EtcdCluster(folder / "etcd", size=members, arguments=etcd_arguments)
         self.service = Service(self.rollouts)
         self.slack = SlackDouble(channels=[CHANNEL])
         self.webhook = WebhookDouble()
@@ -299,7 +305,7 @@ class Fleet:
         for server in (self.slack, self.webhook, self.service, self.etcd):
             self._open.enter_context(server)  # type: ignore[arg-type]  # each is its own kind of context manager
         scrape = {"job_name": "service", "static_configs": [{"targets": [self.service.target]}]}
-        self.prometheus = PrometheusServer(self.folder / "prometheus", scrape_configs=[scrape], scrape_interval="1s")
+        self.prometheus = PrometheusServer(self.folder / "prometheus", scrape_configs=[scrape], scrape_interval=self._scrape)
         self._open.enter_context(self.prometheus)
         if self._webhook:
             (self.folder / "webhook").write_text(self.webhook.url)
@@ -320,7 +326,7 @@ class Fleet:
         self.replicas.append(replica)
         return replica
 
-    def start(self) -> Self:
+    def start(self, patience: float = PATIENCE) -> Self:
         """Arm every rollout, let the metrics begin, and start all replicas; until each has judged everything healthy."""
         for rollout in self.rollouts:
             self.arm(rollout)
@@ -329,7 +335,7 @@ class Fleet:
         for replica in self.replicas:
             if not replica._came_up():
                 replica.start()
-        self.until_healthy()
+        self.until_healthy(seconds=patience)
         return self
 
     # --- what people do
@@ -384,7 +390,7 @@ class Fleet:
     def check(self) -> None:
         """The safety properties, over the whole history so far."""
         self.history.read()
-        broken = violations(self.history.changes, max_age=MAX_EVIDENCE_AGE)
+        broken = violations(self.history.changes, max_age=self.max_age)
         assert not broken, "\n".join(broken)
 
     def flips(self, rollout: str = ROLLOUT) -> list[dict[str, Any]]:
@@ -397,11 +403,11 @@ class Fleet:
 
     # --- waiting
 
-    def until_healthy(self, *replicas: Replica, rollouts: Sequence[str] = ()) -> None:
+    def until_healthy(self, *replicas: Replica, rollouts: Sequence[str] = (), seconds: float = PATIENCE) -> None:
         """Until these replicas (default: all that run) judge every rollout (default: all) healthy."""
         names = set(rollouts or self.rollouts)
         for replica in replicas or [r for r in self.replicas if r.running and not r.paused]:
-            wait_until(lambda replica=replica: healthy(replica, names), f"{replica.name} judges", PATIENCE)  # type: ignore[misc]
+            wait_until(lambda replica=replica: healthy(replica, names), f"{replica.name} judges", seconds)  # type: ignore[misc]
 
     def until_tripped(self, rollout: str = ROLLOUT, seconds: float = PATIENCE) -> dict[str, Any]:
         """The flip, as etcd's history has it."""

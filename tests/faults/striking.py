@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ class _Striking:
                 do()
                 os.kill(os.getpid(), signal.SIGKILL)
             case Strike.STOP_BEFORE:
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # to this thread: another one might take a signal to the process, and this one go on for a moment
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
             case Strike.LOSE_ANSWER:
                 do()
                 raise OutcomeUnknown("the answer was lost")

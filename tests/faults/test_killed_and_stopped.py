@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import time
 from collections import Counter
@@ -106,7 +105,6 @@ def _all_settled(scene: Scene) -> bool:
 
 def test_stopped_for_longer_than_its_lease_a_replica_commits_nothing_stale(scene: Scene) -> None:
     """Rows 12 and 13: stopped before each step of a trip; meanwhile nothing happens, or a person trips and re-arms."""
-    random.seed(12)
     runs = 200 if THOROUGH else 24
     stale = 0
     for start in range(0, runs, 25):
@@ -120,9 +118,8 @@ def test_stopped_for_longer_than_its_lease_a_replica_commits_nothing_stale(scene
                 scene.person.trip(tripped_by_hand(victim.rollout, time.time()))
                 _rearm(scene, victim.rollout)
         wait_until(lambda: not scene.store.list(keys.claim("sessions/")).items, "every session has ended")
-        oldest = min(victim.tick for victim in victims)
         newest = max(victim.tick for victim in victims)
-        wait_until(lambda: time.time() - newest > MAX_AGE, f"the evidence of {oldest} is too old")  # noqa: B023
+        wait_until(lambda: time.time() - newest > MAX_AGE, "all evidence is too old")  # noqa: B023
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid or 0, signal.SIGCONT)

@@ -44,9 +44,10 @@ NONE: Final = Fault()
 
 
 class TcpProxy:
-    """Forwards ``port`` to ``target``. ``to_server`` and ``to_client`` are the faults of each direction."""
+    """Forwards ``port`` (of ``host``, an address of ours) to ``target``. ``to_server`` and ``to_client`` are the faults of each direction."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], *, host: str = "127.0.0.1") -> None:
+        self._host = host
         self._target = target
         self._changed = threading.Condition()
         self._faults = {"to_server": NONE, "to_client": NONE}
@@ -60,7 +61,7 @@ class TcpProxy:
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     # --- faults
 
@@ -103,7 +104,7 @@ class TcpProxy:
         """The end of `refuse`, on the same port."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener.bind((self._host, self.port))
         listener.listen(128)
         self.port = listener.getsockname()[1]
         self._listener = listener

@@ -1,0 +1,81 @@
+"""`killswitch run` with a fault inside: KILLSWITCH_TEST_FAULT names it, and it strikes once a file of that name exists.
+
+``clock``: the wall clock jumps by as many seconds as the file says. ``rule_bug``: judging refusal_rate raises.
+``hang``: the metric store's clock is asked and never answers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import apscheduler.executors.base
+import apscheduler.schedulers.base
+import apscheduler.triggers.interval
+
+from killswitch import judge
+from killswitch.cli.logs import set_up_logs
+from killswitch.daemon import Daemon
+from killswitch.settings import load_settings
+
+FAULT = os.environ.get("KILLSWITCH_TEST_FAULT", "")
+FILE = Path(FAULT)  # in the process's own folder
+
+
+def jump() -> float:
+    """Seconds that the wall clock is off by."""
+    return float(FILE.read_text()) if FAULT == "clock" and FILE.exists() else 0.0
+
+
+class JumpingDatetime(datetime.datetime):
+    """What APScheduler takes for the time of day."""
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+        return datetime.datetime.now(tz) + datetime.timedelta(seconds=jump())
+
+
+def break_a_rule() -> None:
+    sound = judge.compare
+
+    def compare(rule: Any, *readings: Any) -> Any:
+        if rule.name == "refusal_rate" and FILE.exists():
+            raise ZeroDivisionError("a bug in one rule")
+        return sound(rule, *readings)
+
+    judge.compare = compare
+
+
+def hang(daemon: Daemon) -> None:
+    source: Any = daemon._source
+    sound = source.now
+
+    def now(deadline: Any) -> Any:
+        if FILE.exists():
+            threading.Event().wait()
+        return sound(deadline)
+
+    source.now = now
+
+
+def main() -> int:
+    for module in (apscheduler.schedulers.base, apscheduler.triggers.interval, apscheduler.executors.base):
+        if hasattr(module, "datetime"):
+            module.datetime = JumpingDatetime
+    if FAULT == "rule_bug":
+        break_a_rule()
+    settings = load_settings(None)
+    set_up_logs(settings.log_format)
+    daemon = Daemon(settings, wall=lambda: time.time() + jump())
+    if FAULT == "hang":
+        hang(daemon)
+    return daemon.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Rule files and secrets change under a running fleet: rows 17, 19 and 25."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from killswitch.stores import keys
+from tests.faults.fleet import ROLLOUT, Fleet, Replica, rules_of, started
+from tests.servers.etcd import wait_until
+
+
+def test_a_bad_rule_file_is_refused_whole_paged_once_and_the_old_rules_still_trip(tmp_path: Path) -> None:
+    """Row 17."""
+    with started(tmp_path) as fleet:
+        file = fleet.rules / f"{ROLLOUT}.yaml"
+        file.write_text(rules_of(ROLLOUT).replace("max: 2%", "max: 2"))
+        for replica in fleet.replicas:
+            wait_until(lambda replica=replica: replica.metric("killswitch_rules_reload_ok") == 0, "the gauge")  # type: ignore[misc]
+        wait_until(lambda: len(fleet.pages("rule files refused")) == 1, "the page")
+        fleet.for_cycles(2)
+        fleet.fail()
+        assert fleet.until_tripped()["trip"]["rules"] == ["error_rate"]
+        assert len(fleet.pages("rule files refused")) == 1
+        file.write_text(rules_of(ROLLOUT).replace("max: 2%", "max: 3%"))
+        for replica in fleet.replicas:
+            wait_until(lambda replica=replica: replica.metric("killswitch_rules_reload_ok") == 1, "the gauge")  # type: ignore[misc]
+
+
+def test_a_configmap_swap_is_reloaded_once_and_replicas_with_other_rules_say_so(tmp_path: Path) -> None:
+    """Row 25: the folder is what Kubernetes mounts; a swap of one link changes every file at once."""
+    first, second = tmp_path / "..first", tmp_path / "..second"
+    for version, limit in ((first, "2%"), (second, "3%")):
+        version.mkdir()
+        (version / f"{ROLLOUT}.yaml").write_text(rules_of(ROLLOUT).replace("max: 2%", f"max: {limit}"))
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    (mounted / "..data").symlink_to(first)
+    (mounted / f"{ROLLOUT}.yaml").symlink_to(Path("..data") / f"{ROLLOUT}.yaml")
+    with Fleet(tmp_path / "fleet", replicas=1) as fleet:
+        fleet.add_replica("on-configmap", RULES=str(mounted))
+        fleet.start()
+        _, swapping = fleet.replicas
+        before = _digest(fleet, swapping)
+        assert before == _digest(fleet, fleet.replicas[0])
+        (mounted / "..data_tmp").symlink_to(second)
+        os.replace(mounted / "..data_tmp", mounted / "..data")
+        wait_until(lambda: _digest(fleet, swapping) != before, "the new rules in its heartbeat")
+        fleet.for_cycles(2)
+        assert swapping.logged("rules reloaded") == 1
+        for replica in fleet.replicas:
+            assert replica.logged("replicas have different rule files") >= 1
+        fleet.replicas[0].kill()
+        fleet.fail()
+        fleet.until_tripped()
+        (incident,) = fleet.incidents()
+        assert incident["rules_digest"]
+
+
+def _digest(fleet: Fleet, replica: Replica) -> str:
+    item = fleet.store.get(keys.controller(replica.name))
+    assert item is not None
+    return str(json.loads(item.value)["rules_digest"])
+
+
+def test_secrets_rotated_on_disk_and_expired_tokens_cost_no_restart(tmp_path: Path) -> None:
+    """Row 19: etcd's tokens live two seconds, then its password changes, then Slack's token."""
+    with Fleet(tmp_path, replicas=1, etcd_arguments=("--auth-token-ttl=2",)) as fleet:
+        (replica,) = fleet.replicas
+        fleet.start()
+        replica.kill()
+        password = tmp_path / "password"
+        password.write_text("first")
+        replica.environment |= {"KILLSWITCH_STORE_USER": "killswitch", "KILLSWITCH_STORE_PASSWORD_FILE": str(password)}
+        fleet.etcd.enable_auth("root", {"killswitch": ("first", keys.ROOT)})
+        replica.start()
+        fleet.for_cycles(4, replica)  # several lives of a token
+        member = fleet.etcd.members[0]
+        new = {"name": "killswitch", "password": "second"}
+        member.call("/v3/auth/user/changepw", new, token=fleet.etcd.token("root", "root"))
+        password.write_text("second")
+        fleet.for_cycles(4, replica)
+        assert replica.metric("killswitch_store_up") == 1
+        fleet.slack.token = "xoxb-rotated"
+        (replica.folder / "token").write_text("xoxb-rotated")
+        fleet.fail()
+        wait_until(lambda: len(fleet.pages("tripped, ")) == 1, "the page")
+        print(f"row 19: {replica.logged('ERROR')} errors logged through all rotations")
+        assert replica.running

@@ -1,0 +1,22 @@
+"""A random schedule over all faults: short here, as long as one likes with `make soak SEED=… MINUTES=…`."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.fleet import started
+from tests.faults.schedule import Schedule
+
+SEED = int(os.environ.get("KILLSWITCH_TEST_SEED") or random.SystemRandom().randrange(10**6))
+MINUTES = float(os.environ.get("KILLSWITCH_TEST_MINUTES") or 0.75)
+
+
+@pytest.mark.timeout(int(MINUTES * 60) + 600)
+def test_no_random_schedule_of_faults_breaks_a_safety_property_and_the_last_breach_trips(tmp_path: Path) -> None:
+    print(f"seed {SEED}: repeat with `make soak SEED={SEED} MINUTES={MINUTES:g}`")
+    with started(tmp_path, replicas=3, members=3) as fleet:
+        Schedule(fleet, SEED).run(MINUTES * 60)
