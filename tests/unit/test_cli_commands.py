@@ -1,0 +1,259 @@
+"""Every command's words, exit codes and JSON, on an embedded store: 0 done, 1 not wanted, 2 fix it, 3 try later."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from killswitch import __version__
+from killswitch.cli.app import app
+from killswitch.stores import Put, keys
+from killswitch.stores.opening import open_store
+from tests.doubles.webhook import WebhookDouble
+
+RULES = """\
+rollout: copilot
+control: model-old
+canary: model-new
+metrics: cohort-labels
+page: {slack: "#llm-oncall", mention: "<!here>"}
+"""
+
+
+class Shell:
+    """Commands as a person types them, in a folder with rule files and an embedded store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = f"sqlite://{folder}/flags.sqlite"
+        self.rules = folder / "rules"
+        self.rules.mkdir()
+        (self.rules / "copilot.yaml").write_text(RULES)
+
+    def __call__(self, *arguments: str, answer: str | None = None, **environment: str) -> Result:
+        known = {"KILLSWITCH_STORE": self.store, "KILLSWITCH_RULES": str(self.rules), "COLUMNS": "250"}
+        return CliRunner().invoke(app, arguments, input=answer, env={**known, **environment})
+
+    def json(self, *arguments: str) -> Any:
+        done = self(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    def armed(self) -> Shell:
+        assert self("arm", "copilot", "--percent", "5", "--yes").exit_code == 0
+        return self
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    for name in list(os.environ):
+        if name.startswith("KILLSWITCH_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path)
+
+
+def test_arm_takes_the_models_from_the_rule_file_and_says_what_will_change(shell: Shell) -> None:
+    done = shell("arm", "copilot", "--percent", "5", answer="y\n")
+    assert done.exit_code == 0
+    assert "copilot: 5% of users will get model-new instead of model-old (stage ramp_5)." in done.stderr
+    assert "copilot: armed, generation 1, 5% canary" in done.stdout
+
+
+def test_no_change_of_traffic_without_a_yes(shell: Shell) -> None:
+    assert shell("arm", "copilot", "--percent", "5", answer="n\n").exit_code == 1
+    assert shell.json("status")["rollouts"] == []
+    shell.armed()
+    for command in (["stage", "copilot", "--percent", "25"], ["trip", "copilot", "--reason", "r"], ["end", "copilot"]):
+        assert shell(*command, answer="n\n").exit_code == 1
+        assert shell(*command, answer="").exit_code == 1  # nobody there to answer
+    assert shell.json("status")["rollouts"][0]["canary_percent"] == 5.0
+
+
+def test_arm_explains_every_refusal(shell: Shell) -> None:
+    for arguments, word in (
+        (["arm", "copilot", "--yes"], "--stage ramp_5 or --percent 5"),
+        (["arm", "copilot", "--stage", "mine", "--yes"], "add --percent"),
+        (["arm", "copilot", "--percent", "100", "--yes"], "no control cohort is left"),
+        (["arm", "copilot", "--percent", "101", "--yes"], "from 0 to 100"),
+        (["arm", "nobody", "--percent", "5", "--yes"], "known rollouts: copilot"),
+        (["arm", "Bad/Name", "--percent", "5", "--control", "a", "--canary", "b", "--yes"], "1 to 63"),
+    ):
+        done = shell(*arguments)
+        assert (done.exit_code, word in done.stderr) == (2, True), done.stderr
+    shell.armed()
+    done = shell("arm", "copilot", "--percent", "5", "--yes")
+    assert (done.exit_code, "killswitch stage copilot" in done.stderr) == (2, True)
+
+
+def test_stage_moves_the_share_and_full_is_a_hold_back(shell: Shell) -> None:
+    shell.armed()
+    done = shell("stage", "copilot", "--stage", "full", "--yes")
+    assert "from 5% to 99% (stage full)" in done.stderr
+    assert "copilot: stage full, 99% canary" in done.stdout
+    assert shell.json("stage", "copilot", "--percent", "1", "--yes")["canary_percent"] == 1.0
+
+
+def test_a_trip_with_the_daemon_down_delivers_its_page_itself(shell: Shell) -> None:
+    shell.armed()
+    with WebhookDouble() as hook:
+        (shell.folder / "hook").write_text(hook.url)
+        done = shell(
+            "trip", "copilot", "--reason", "it swears", "--yes", KILLSWITCH_WEBHOOK_URL_FILE=str(shell.folder / "hook")
+        )
+        assert done.exit_code == 0, done.output
+        assert "tripped, all traffic to control; no controller is alive, so this command paged" in done.stdout
+        assert "webhook" in done.stdout
+        assert [page["alert"] for page in hook.pages] == ["canary kill-switch tripped"]
+        assert hook.pages[0]["reason"] == "it swears"
+        assert hook.pages[0]["automatic"] is False
+    assert shell.json("status")["rollouts"][0]["canary_percent"] == 0.0
+
+
+def test_a_trip_with_a_daemon_alive_leaves_the_page_to_it(shell: Shell) -> None:
+    shell.armed()
+    store = open_store(shell.store)
+    store.commit((), (Put(keys.controller("a"), b"{}"),))
+    store.close()
+    done = shell("trip", "copilot", "--reason", "r", "--yes")
+    assert "a controller delivers the page" in done.stdout
+
+
+def test_a_second_trip_changes_nothing_and_names_the_first(shell: Shell) -> None:
+    shell.armed()
+    shell("trip", "copilot", "--reason", "first", "--yes")
+    done = shell("trip", "copilot", "--reason", "second", "--yes")
+    assert done.exit_code == 0
+    assert "already tripped (incident copilot.1); nothing was changed" in done.stdout
+
+
+def test_rearm_is_the_one_way_out_and_needs_a_reason(shell: Shell) -> None:
+    shell.armed()
+    assert shell("rearm", "copilot", "--reason", "r", "--yes").exit_code == 2
+    shell("trip", "copilot", "--reason", "bad", "--yes")
+    assert shell("rearm", "copilot", "--yes").exit_code == 2
+    assert shell("rearm", "copilot", "--reason", " ", "--yes").exit_code == 2
+    done = shell("rearm", "copilot", "--reason", "fixed", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "1% of users will get the canary again (stage ramp_1), because: fixed" in done.stderr
+    assert "copilot: armed again, generation 2, 1% canary" in done.stdout
+
+
+def test_explain_shows_the_incident_of_a_tripped_rollout_without_any_controller(shell: Shell) -> None:
+    shell.armed()
+    shell("trip", "copilot", "--reason", "it swears", "--yes")
+    document = shell.json("explain", "copilot")
+    assert (document["id"], document["reason"], document["automatic"]) == ("copilot.1", "it swears", False)
+    done = shell("explain", "copilot")
+    assert "it swears" in done.stdout
+    assert "5% model-new, stage ramp_5" in done.stdout
+
+
+def test_what_only_a_controller_knows_is_asked_of_it_and_its_absence_may_pass(shell: Shell) -> None:
+    shell.armed()
+    done = shell("explain", "copilot", "--url", "http://127.0.0.1:9")
+    assert done.exit_code == 3
+    assert "no controller answers at http://127.0.0.1:9" in done.stderr
+    done = shell("status", "--url", "http://127.0.0.1:9")
+    assert done.exit_code == 0
+    assert "no verdicts are shown" in done.stderr
+    assert "5% model-new, rest model-old; stage ramp_5, generation 1" in done.stdout
+
+
+def test_something_else_on_the_controllers_port_is_said_to_be_none(shell: Shell) -> None:
+    shell.armed()
+    with WebhookDouble() as other:
+        done = shell("status", "--json", "--url", other.url)
+    assert done.exit_code == 0
+    assert "is not a controller" in json.loads(done.stdout)["problem"]
+
+
+def test_status_of_one_of_none_and_of_a_broken_flag(shell: Shell) -> None:
+    assert "no rollout has a flag" in shell("status", "--url", "http://127.0.0.1:9").stdout
+    shell.armed()
+    done = shell("status", "nobody", "--url", "http://127.0.0.1:9")
+    assert (done.exit_code, "known rollouts: copilot" in done.stderr) == (2, True)
+    store = open_store(shell.store)
+    store.commit((), (Put(keys.flag("broken"), b"{"),))
+    store.close()
+    broken = next(one for one in shell.json("status")["rollouts"] if one["rollout"] == "broken")
+    assert "not JSON" in broken["sentence"]
+    assert "routers send everything to control" in broken["sentence"]
+
+
+def test_end_removes_the_flag_and_an_unknown_rollout_lists_the_known(shell: Shell) -> None:
+    shell.armed()
+    for command in (["end", "nobody"], ["trip", "nobody", "--reason", "r"], ["stage", "nobody", "--percent", "1"]):
+        done = shell(*command, "--yes")
+        assert (done.exit_code, "known rollouts: copilot" in done.stderr) == (2, True)
+    assert "copilot: ended" in shell("end", "copilot", "--yes").stdout
+    assert shell.json("status")["rollouts"] == []
+
+
+def test_a_store_that_does_not_answer_may_be_tried_later_and_one_that_is_none_is_to_be_mended(shell: Shell) -> None:
+    done = shell("status", "--store", "etcd://127.0.0.1:9")
+    assert done.exit_code == 3, done.output
+    assert "Traceback" not in done.output
+    done = shell("status", "--store", "ftp://x")
+    assert done.exit_code == 2
+    assert "etcd://" in done.stderr
+
+
+def test_check_prints_every_problem_with_file_and_line(shell: Shell) -> None:
+    assert shell.json("check", str(shell.rules))["rollouts"][0]["rollout"] == "copilot"
+    (shell.rules / "bad.yaml").write_text(
+        "rollout: x\ncontrol: a\ncanary: a\nmetrics: cohort-labels\nwindw: 1m\nwindow: 5\n"
+    )
+    done = shell("check", str(shell.rules))
+    assert done.exit_code == 2
+    assert "bad.yaml:5" in done.stderr
+    assert "bad.yaml:6" in done.stderr
+    as_json = shell("check", str(shell.rules), "--json")
+    assert as_json.exit_code == 2
+    document = json.loads(as_json.stdout)
+    assert document["ok"] is False
+    assert len(document["problems"]) >= 2
+
+
+def test_check_of_a_folder_that_is_not_there_says_so(shell: Shell) -> None:
+    done = shell("check", "nowhere")
+    assert (done.exit_code, "nowhere" in done.stderr) == (2, True)
+
+
+def test_bad_settings_end_every_command_with_all_their_problems(shell: Shell) -> None:
+    done = shell("status", KILLSWITCH_INTERVAL="5", KILLSWITCH_LISTN="x")
+    assert done.exit_code == 2
+    assert "interval" in done.stderr
+    assert "KILLSWITCH_LISTN is not a setting" in done.stderr
+
+
+def test_help_and_version(shell: Shell) -> None:
+    assert shell("--version").stdout.strip() == __version__
+    for command in ("run", "check", "status", "explain", "arm", "stage", "trip", "rearm", "end", "demo"):
+        done = shell(command, "--help")
+        assert done.exit_code == 0
+        assert command in done.stdout
+
+
+def test_a_base_install_says_what_to_install() -> None:
+    """The SDK alone has none of the daemon's libraries; hiding them is what a base install looks like."""
+    script = (
+        "import sys, importlib.util\n"
+        "honest = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *a: None if name in ('typer', 'rich', 'numpy') else honest(name, *a)\n"
+        "from killswitch.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "pip install 'llm-canary-killswitch[daemon]'" in done.stderr
+    assert "missing: typer, rich, numpy" in done.stderr
+    assert "Traceback" not in done.stderr
