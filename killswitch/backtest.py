@@ -302,7 +302,7 @@ class _Replay:
         """Whether some rule has requests in both cohorts; otherwise why not is kept."""
         for want in self.wants:
             reading = readings[want.key]
-            problem = next((side for side in (reading.canary, reading.control) if isinstance(side, Unreadable)), None)
+            problem = _problem(reading)
             if problem is not None:
                 self._why_not[want.rule] = problem
             elif _trials(reading.canary) > 0 and _trials(reading.control) > 0 and tick >= self.terms.since:
@@ -423,9 +423,9 @@ class _EvidenceReplay(_Replay):
         if twin is not None and not any(isinstance(side, Unreadable) for side in (twin.canary, twin.control)):
             self._twins.add(rule.name)
         reading = twin if twin is not None and rule.name in self._twins else plain
-        for cohort, side in (("canary", reading.canary), ("control", reading.control)):
-            if isinstance(side, Unreadable):
-                return side if cohort in side.detail else Unreadable(side.reason, f"{cohort}: {side.detail}")
+        problem = _problem(reading)
+        if problem is not None:
+            return problem
         if not (_trials(reading.canary) > 0 and _trials(reading.control) > 0):
             return Unreadable(Reason.NO_DATA, "no requests in the step")
         if isinstance(rule.signal, QuantileSignal):
@@ -561,6 +561,13 @@ def _case(rollout: Rollout, armed_at: float, percent: float) -> Case:
         by=_BY,
     )
     return Case(rollout, armed, armed_at)
+
+
+def _problem(reading: Reading) -> Unreadable | None:
+    for cohort, side in (("canary", reading.canary), ("control", reading.control)):
+        if isinstance(side, Unreadable):
+            return Unreadable(side.reason, f"{cohort}: {side.detail}")
+    return None
 
 
 def _trials(measurement: Measurement) -> float:

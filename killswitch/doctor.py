@@ -70,6 +70,7 @@ class Check:
     fix: str = ""
 
 
+AskFlags = Callable[[], tuple[dict[str, Flag], dict[str, str]]]
 MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
 
 
@@ -87,27 +88,19 @@ class Patient:
     scrape_interval: float
     wall: float | None = None
     measure: MeasureInterval | None = None
-    flags: Callable[[], tuple[dict[str, Flag], dict[str, str]]] | None = None
+    flags: AskFlags | None = None
 
 
 def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[Check]:
     """All checks, one after the other."""
     flags: dict[str, Flag] = {}
     if patient.flags is not None:
-        try:
-            flags, broken = patient.flags()
-        except KillswitchError as error:
-            yield Check(
-                "flag store", Status.WRONG, str(error), "start the store, or correct `store` and its credentials"
-            )
-        else:
-            yield Check("flag store", Status.OK, f"answers; {len(flags)} flags")
-            for name, problem in broken.items():
-                yield Check(name, Status.WRONG, problem, "end the rollout and arm it anew")
+        flags, checks = examine_store(patient.flags)
+        yield from checks
     try:
         now = patient.source.now(Deadline(_PATIENCE))
     except KillswitchError as error:
-        yield Check("metric source", Status.WRONG, str(error), "start it, or correct `source` and its credentials")
+        yield no_source(error)
         return
     yield from _clock(patient.wall, now)
     for position, rollout in enumerate(patient.rollouts):
@@ -116,6 +109,24 @@ def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[C
         except KillswitchError as error:
             yield Check(rollout.name, Status.WRONG, str(error), "see that the metric source answers within its time")
         progress((position + 1) / len(patient.rollouts))
+
+
+def examine_store(ask: AskFlags) -> tuple[dict[str, Flag], list[Check]]:
+    """The flags that could be read, and what is to be said of the store."""
+    try:
+        flags, broken = ask()
+    except KillswitchError as error:
+        fix = "start the store, or correct `store` and its credentials"
+        return {}, [Check("flag store", Status.WRONG, str(error), fix)]
+    checks = [Check("flag store", Status.OK, f"answers; {len(flags)} flags")]
+    checks += [
+        Check(name, Status.WRONG, problem, "end the rollout and arm it anew") for name, problem in broken.items()
+    ]
+    return flags, checks
+
+
+def no_source(error: KillswitchError) -> Check:
+    return Check("metric source", Status.WRONG, str(error), "start it, or correct `source` and its credentials")
 
 
 def _clock(wall: float | None, now: float) -> Iterator[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from killswitch.cli.histories import (
     moment,
     open_history,
     progress_bar,
+    seconds_of,
 )
 from killswitch.cli.invocation import (
     RulesOption,
@@ -38,7 +40,6 @@ from killswitch.cli.invocation import (
 from killswitch.errors import UnknownRollout
 from killswitch.model import Decide, Rollout
 from killswitch.rules.loading import load_folder
-from killswitch.rules.units import parse_duration
 from killswitch.settings import load_settings
 from killswitch.timestamps import to_iso
 from killswitch.wording import count_in_words, duration_in_words, odds_in_words
@@ -95,10 +96,11 @@ def command(
             scrape_interval=scrape_interval,
             settings_file=settings,
         ) as history:
-            terms = history.terms(
+            terms = replace(
+                history.terms,
                 percent=percent,
                 armed_at=moment(armed_at, now=history.until) if armed_at is not None else None,
-                rearm_after=parse_duration(rearm_after) if rearm_after is not None else None,
+                rearm_after=seconds_of("--rearm-after", rearm_after) if rearm_after is not None else None,
                 tracks=plot is not None,
             )
             with progress_bar("replaying") as progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import typer
 from rich.text import Text
@@ -20,7 +20,8 @@ from killswitch.cli.invocation import (
     person,
     show,
 )
-from killswitch.doctor import Check, MeasureInterval, Patient, Status, examine
+from killswitch.doctor import AskFlags, Check, MeasureInterval, Patient, Status, examine, examine_store, no_source
+from killswitch.errors import AccessDenied, Unavailable
 from killswitch.flag import Flag
 from killswitch.rules.loading import load_folder
 from killswitch.settings import Settings, load_settings
@@ -63,7 +64,7 @@ def command(
                 patient = Patient(
                     source=history.source,
                     rollouts=rollouts,
-                    terms=history.terms(),
+                    terms=history.terms,
                     scrape_interval=configured.scrape_interval,
                     wall=None if recorded else time.time(),
                     measure=_measure(history.source),
@@ -71,8 +72,8 @@ def command(
                 )
                 with progress_bar("examining") as progress:
                     checks = list(examine(patient, progress))
-        except OSError as error:
-            checks = [Check("metric source", Status.WRONG, str(error), "start it, or correct `source`")]
+        except (Unavailable, AccessDenied) as error:
+            checks = [*examine_store(_flags(configured))[1], no_source(error)]
         wrong = [check for check in checks if check.status is Status.WRONG]
         document = {
             "ok": not wrong,
@@ -89,7 +90,7 @@ def _measure(source: Source) -> MeasureInterval | None:
     return source.measure_scrape_interval if isinstance(source, SampledHistory | Prometheus) else None
 
 
-def _flags(settings: Settings) -> Callable[[], tuple[dict[str, Flag], dict[str, str]]]:
+def _flags(settings: Settings) -> AskFlags:
     def ask() -> tuple[dict[str, Flag], dict[str, str]]:
         opened = build_store(settings)
         try:

@@ -65,10 +65,11 @@ class OpenHistory:
     until: float
     notes: tuple[str, ...]
 
-    def terms(self, **more: float | bool | None) -> Terms:
+    @property
+    def terms(self) -> Terms:
+        """To replay all of it as the daemon would with these settings."""
         settings = self.settings
-        given = {"interval": settings.interval, "step": settings.step, "patience": _PATIENCE, **more}
-        return Terms(since=self.since, until=self.until, **given)  # type: ignore[arg-type]  names are the caller's
+        return Terms(self.since, self.until, interval=settings.interval, step=settings.step, patience=_PATIENCE)
 
 
 @contextmanager
@@ -97,7 +98,7 @@ def open_history(
     try:
         first, last = _span(source, since, until)
         measured = _measured(source, rollouts, first, last) if scrape_interval is None else None
-        notes = ()
+        notes: tuple[str, ...] = ()
         if measured is not None and abs(measured - settings.scrape_interval) > 1e-6:
             said = "" if "scrape_interval" not in settings.model_fields_set else ", not as configured"
             notes = (f"scrapes are {duration_in_words(measured)} apart{said}",)
@@ -117,10 +118,7 @@ def open_history(
 def moment(text: str, *, now: float) -> float:
     """Unix seconds of ``2026-04-19T14:22:11Z``, ``1776608531`` or ``7d`` (ago). Raises BadSettings."""
     if _AGE.match(text):
-        try:
-            return now - parse_duration(text)
-        except UnitError as error:
-            raise BadSettings([f"time {text!r}: {error}"]) from error
+        return now - seconds_of("time", text)
     try:
         seconds = float(text)
     except ValueError:
@@ -133,6 +131,14 @@ def moment(text: str, *, now: float) -> float:
     if not 0 <= seconds < 1e11:
         raise BadSettings([f"time {text!r}: Unix seconds lie between 0 and 1e11"])
     return seconds
+
+
+def seconds_of(option: str, text: str) -> float:
+    """A duration given on the command line. Raises BadSettings."""
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise BadSettings([f"{option} {text}: {error}"]) from error
 
 
 def _span(source: Source, since: str | None, until: str | None) -> tuple[float, float]:

@@ -104,7 +104,7 @@ def command(
             ) as history:
                 step = history.settings.step
                 for one in rollouts:
-                    readings = step_readings(history.source, one, history.terms())
+                    readings = step_readings(history.source, one, history.terms)
                     found[one.name] = measured(one, readings, (STEP_TWIN, STEP))
         answers: list[_Answer] = []
         for one in rollouts:

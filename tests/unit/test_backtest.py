@@ -1,0 +1,233 @@
+"""Back-tests say what the daemon would have done, and say so when they cannot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.histories import MONDAY, Behaviour, History, openmetrics
+from killswitch import flag as flags
+from killswitch.backtest import RolloutHistory, Terms, backtest, bare_comparison
+from killswitch.case import Case
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, Unavailable
+from killswitch.history import catch_up
+from killswitch.judge import Action, decide
+from killswitch.jury import Jury, answer_all
+from killswitch.model import Decide, Mode, Reason, Rollout, Unreadable
+from killswitch.rules.loading import load_text
+from killswitch.sources import Readings, Source, Want
+from killswitch.sources.recording import Recording
+
+HOUR = 3600.0
+RULES = b"""\
+rollout: copilot
+control: model-old
+canary: model-new
+rules:
+  error_rate: {max: 2%}
+  latency_p95: {max_ratio: 1.5}
+  refusal_rate: {max_increase: 5pp}
+  thumbs_down_rate: {max_ratio: 2.0}
+"""
+REFUSING = History(seconds=2.5 * HOUR, onset=1.5 * HOUR, canary=Behaviour(refusals=0.2), rate=30, scrape_interval=30)
+
+
+@pytest.fixture
+def rollout() -> Rollout:
+    return load_text(RULES).rollouts[0]
+
+
+def _recording(folder: Path, *histories: History) -> Recording:
+    path = folder / "history.om"
+    path.write_text(openmetrics(*histories))
+    return Recording(path, scrape_interval=histories[0].scrape_interval)
+
+
+def _terms(source: Recording, history: History, **more: Any) -> Terms:
+    terms = Terms(*source.span, step=history.scrape_interval * math.ceil(30 / history.scrape_interval))
+    return replace(terms, **more)
+
+
+def _run(folder: Path, rollout: Rollout, history: History, **more: float) -> RolloutHistory:
+    source = _recording(folder, history)
+    return backtest(source, [rollout], _terms(source, history, **more))[0]
+
+
+def _as_the_daemon(source: Source, rollout: Rollout, terms: Terms, armed_at: float) -> float | None:
+    """The first tick at which a daemon that never stopped would trip."""
+    jury = Jury(interval=terms.interval, step=terms.step)
+    flag = flags.arm(
+        None, rollout=rollout.name, control="a", canary="b", percent=5, stage="ramp_5", now=armed_at, by="test"
+    )
+    case = Case(rollout, flag, armed_at)
+    for number in range(math.ceil(armed_at / terms.interval), int(terms.until // terms.interval) + 1):
+        tick = number * terms.interval
+        catch_up(source, jury.dossier, [case], tick, Deadline(60))
+        wants = jury.wants([case], tick)
+        readings = source.read(wants, tick, Deadline(60)) if wants else {}
+        if decide(jury.judge([case], tick, readings)[rollout.name], flag, rollout).action is Action.TRIP:
+            return tick
+    return None
+
+
+@pytest.mark.parametrize("interval", [15.0, 20.0, 60.0])
+def test_a_back_test_trips_at_the_very_tick_at_which_the_daemon_would(
+    tmp_path: Path, rollout: Rollout, interval: float
+) -> None:
+    history = replace(REFUSING, seconds=2 * HOUR, onset=HOUR, scrape_interval=interval, rate=20)
+    source = _recording(tmp_path, history)
+    terms = _terms(source, history)
+    found = backtest(source, [rollout], terms)[0]
+    assert found.armed_at is not None
+    assert [trip.at for trip in found.trips] == [_as_the_daemon(source, rollout, terms, found.armed_at)]
+
+
+def test_where_blocks_end_changes_nothing(tmp_path: Path, rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _run(tmp_path, rollout, REFUSING)
+    monkeypatch.setattr("killswitch.backtest.BLOCK_SECONDS", 120 * 30.0 + 30.0)
+    monkeypatch.setattr("killswitch.backtest._FEWEST_TICKS", 7)
+    monkeypatch.setattr("killswitch.backtest._MOST_READINGS", 7 * 8)
+    pieces = _run(tmp_path, rollout, REFUSING)
+    assert [(t.rule, t.at, t.sentence) for t in pieces.trips] == [(t.rule, t.at, t.sentence) for t in whole.trips]
+    assert [rule.peak for rule in pieces.rules] == pytest.approx([rule.peak for rule in whole.rules], rel=1e-6)
+
+
+def test_a_bad_canary_trips_soon_after_its_onset_by_its_rule_and_the_sentence_says_why(
+    tmp_path: Path, rollout: Rollout
+) -> None:
+    (trip,) = _run(tmp_path, rollout, REFUSING).trips
+    assert trip.rule == "refusal_rate"
+    assert 0 < trip.at - REFUSING.onset_at <= 600
+    assert trip.sentence.startswith("refusal_rate ")
+    assert "over control" in trip.sentence
+
+
+def test_a_healthy_canary_and_one_better_than_control_are_left_alone(tmp_path: Path, rollout: Rollout) -> None:
+    healthy = History(seconds=3 * HOUR, scrape_interval=30)
+    better = replace(
+        healthy, control=Behaviour(errors=0.1, refusals=0.1, thumbs_down=0.05, median=2.0), canary=Behaviour()
+    )
+    assert _run(tmp_path, rollout, healthy).trips == ()
+    assert _run(tmp_path, rollout, better).trips == ()
+
+
+def test_a_rollout_stops_at_its_first_trip_and_goes_on_only_when_it_is_to_be_re_armed(
+    tmp_path: Path, rollout: Rollout
+) -> None:
+    once = _run(tmp_path, rollout, REFUSING)
+    again = _run(tmp_path, rollout, REFUSING, rearm_after=900.0)
+    assert len(once.trips) == 1
+    assert [trip.generation for trip in again.trips] == list(range(1, len(again.trips) + 1))
+    assert len(again.trips) >= 2
+    for before, after in zip(again.trips, again.trips[1:], strict=False):
+        assert after.at > before.at + 900.0
+
+
+def test_what_tripped_one_generation_does_not_trip_the_next(tmp_path: Path, rollout: Rollout) -> None:
+    mended = replace(REFUSING, retirement=REFUSING.onset + 900)
+    found = _run(tmp_path, rollout, mended, rearm_after=1200.0)
+    assert len(found.trips) == 1
+
+
+def test_it_is_armed_when_both_cohorts_have_requests_or_when_told(tmp_path: Path, rollout: Rollout) -> None:
+    history = replace(REFUSING, arrival=HOUR)
+    assert _run(tmp_path, rollout, history).armed_at == pytest.approx(MONDAY + HOUR, abs=90)
+    late = REFUSING.onset_at + 1200
+    found = _run(tmp_path, rollout, history, armed_at=late)
+    assert found.armed_at == late
+    assert found.trips[0].at > late
+
+
+def test_control_without_a_canary_is_said_and_is_not_health(tmp_path: Path, rollout: Rollout) -> None:
+    found = _run(tmp_path, rollout, replace(REFUSING, arrival=1e9))
+    assert found.armed_at is None
+    assert found.problem is not None
+    assert "both cohorts" in found.problem
+    assert "canary" in found.problem
+
+
+def test_a_rule_without_a_metric_is_named_as_never_judged(tmp_path: Path, rollout: Rollout) -> None:
+    source = _recording(tmp_path, replace(REFUSING, canary=Behaviour()))
+    text = (tmp_path / "history.om").read_text().splitlines()
+    (tmp_path / "history.om").write_text("\n".join([line for line in text if "latency" not in line]) + "\n")
+    source = Recording(tmp_path / "history.om", scrape_interval=30)
+    (found,) = backtest(source, [rollout], _terms(source, REFUSING))
+    assert [rule.name for rule in found.never_judged] == ["latency_p95"]
+    assert set(found.never_judged[0].unknown) == {Reason.NO_DATA.value}
+
+
+def test_gaps_and_missed_scrapes_are_counted_by_reason_and_trip_nothing(tmp_path: Path, rollout: Rollout) -> None:
+    history = History(seconds=3 * HOUR, gaps=((HOUR, 1.5 * HOUR),), missed=0.03, restarts=(2 * HOUR,))
+    found = _run(tmp_path, rollout, history)
+    assert found.trips == ()
+    unknown = found.rules[0].unknown
+    assert unknown[Reason.GAP.value] > 0
+    assert 40 < unknown[Reason.NO_DATA.value] + unknown[Reason.STALE.value] < 80
+    assert found.rules[0].ticks + sum(unknown.values()) == found.ticks
+
+
+def test_a_dry_run_shows_the_trip_it_would_make(tmp_path: Path, rollout: Rollout) -> None:
+    assert len(_run(tmp_path, replace(rollout, mode=Mode.DRY_RUN), REFUSING).trips) == 1
+
+
+def test_rollouts_replayed_together_have_the_trips_they_have_alone(tmp_path: Path, rollout: Rollout) -> None:
+    bare = replace(rollout, name="bare", decide=Decide.THRESHOLD)
+    source = _recording(tmp_path, REFUSING)
+    terms = _terms(source, REFUSING)
+    together = backtest(source, [rollout, bare], terms)
+    alone = [backtest(source, [each], terms)[0] for each in (rollout, bare)]
+    assert [one.trips for one in together] == [one.trips for one in alone]
+    assert together[1].trips
+
+
+def test_the_bare_rule_beside_it_counts_its_trips_on_noise(tmp_path: Path, rollout: Rollout) -> None:
+    source = _recording(tmp_path, History(seconds=6 * HOUR, rate=10, scrape_interval=30))
+    terms = Terms(*source.span)
+    found = backtest(source, [rollout], terms)
+    bare = {rule.name: rule for rule in bare_comparison(source, found, terms)["copilot"]}
+    assert found[0].trips == ()
+    assert bare["thumbs_down_rate"].episodes > 3
+    first = bare["thumbs_down_rate"].first
+    assert first is not None
+    assert found[0].armed_at is not None
+    assert first > found[0].armed_at
+
+
+class _Failing:
+    """A source that answers every question with one problem."""
+
+    def __init__(self, reason: Reason) -> None:
+        self._problem = Unreadable(reason, "it said no")
+
+    def now(self, deadline: Deadline) -> float:
+        raise Unavailable("down")
+
+    def read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        return answer_all(wants, self._problem)
+
+    def read_back(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
+        return {tick: answer_all(wants, self._problem) for tick in ticks}
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"), [(Reason.SOURCE_DOWN, Unavailable), (Reason.SOURCE_REFUSED, AccessDenied)]
+)
+def test_a_source_that_fails_ends_the_back_test(rollout: Rollout, reason: Reason, error: type[Exception]) -> None:
+    with pytest.raises(error, match="it said no"):
+        backtest(_Failing(reason), [rollout], Terms(MONDAY, MONDAY + HOUR))
+
+
+def test_progress_runs_from_nothing_to_all(tmp_path: Path, rollout: Rollout) -> None:
+    source = _recording(tmp_path, REFUSING)
+    told: list[float] = []
+    backtest(source, [rollout, replace(rollout, name="other")], _terms(source, REFUSING), told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0

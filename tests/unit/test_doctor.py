@@ -1,0 +1,159 @@
+"""The doctor sees what would blind or fool the kill switch, and says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.histories import Behaviour, History, openmetrics
+from killswitch.backtest import Terms
+from killswitch.doctor import Check, Patient, Status, dispersion, examine, real_ratios
+from killswitch.errors import Unavailable
+from killswitch.flag import Flag
+from killswitch.model import Buckets, Rollout
+from killswitch.rules.loading import load_text
+from killswitch.sources.recording import Recording
+from tests.unit.test_backtest import RULES
+
+HEALTHY = History(seconds=7200.0, judged=True)
+
+
+@pytest.fixture
+def rollout() -> Rollout:
+    return load_text(RULES).rollouts[0]
+
+
+def _examined(
+    folder: Path, rollout: Rollout, history: History, *, scrape_interval: float = 15.0, without: str = "\0"
+) -> list[Check]:
+    lines = [line for line in openmetrics(history).splitlines() if without not in line]
+    (folder / "x.om").write_text("\n".join(lines) + "\n")
+    source = Recording(folder / "x.om", scrape_interval=scrape_interval)
+    patient = Patient(source, [rollout], Terms(*source.span), scrape_interval, measure=source.measure_scrape_interval)
+    return list(examine(patient))
+
+
+def _wrong(checks: list[Check]) -> list[Check]:
+    return [check for check in checks if check.status is Status.WRONG]
+
+
+def test_a_healthy_installation_has_nothing_to_mend(tmp_path: Path, rollout: Rollout) -> None:
+    checks = _examined(tmp_path, rollout, HEALTHY)
+    assert not [check for check in checks if check.fix], checks
+    assert any("scraped every 15 s" in check.found for check in checks)
+
+
+def test_another_scrape_interval_than_the_configured_one_is_wrong(tmp_path: Path, rollout: Rollout) -> None:
+    checks = _examined(tmp_path, rollout, replace(HEALTHY, scrape_interval=30))
+    assert any(check.fix == "set scrape_interval: 30s" for check in _wrong(checks))
+
+
+def test_a_metric_that_was_never_seen_is_wrong_and_its_rule_is_named(tmp_path: Path, rollout: Rollout) -> None:
+    wrong = _wrong(_examined(tmp_path, rollout, HEALTHY, without="refusals_total"))
+    assert [check.about for check in wrong] == ["copilot refusal_rate"]
+    assert "NEVER_SEEN" in wrong[0].found
+    assert "absent_is_zero" in wrong[0].fix
+
+
+def test_control_that_is_not_there_is_wrong_and_a_canary_before_its_arming_is_not(
+    tmp_path: Path, rollout: Rollout
+) -> None:
+    no_canary = _examined(tmp_path, rollout, HEALTHY, without='cohort="canary"')
+    assert not _wrong(no_canary)
+    assert any("not armed" in check.found for check in no_canary)
+    assert _wrong(_examined(tmp_path, rollout, HEALTHY, without='cohort="control"'))
+
+
+def test_a_histogram_whose_last_bucket_is_too_small_is_wrong(tmp_path: Path, rollout: Rollout) -> None:
+    slow = Behaviour(median=6.0)
+    wrong = _wrong(_examined(tmp_path, rollout, replace(HEALTHY, control=slow, canary=slow)))
+    assert [check.about for check in wrong] == ["copilot latency_p95"]
+    assert "last bucket" in wrong[0].found
+
+
+def test_plain_counters_are_a_warning(tmp_path: Path, rollout: Rollout) -> None:
+    checks = _examined(tmp_path, rollout, replace(HEALTHY, judged=False))
+    assert any("plain counters" in check.found for check in checks if check.status is Status.WARNING)
+
+
+def test_the_bare_rules_cost_is_measured_on_controls_own_history(tmp_path: Path, rollout: Rollout) -> None:
+    checks = _examined(tmp_path, rollout, replace(HEALTHY, rate=20, seconds=4 * 3600))
+    (found,) = [check.found for check in checks if check.about == "copilot thumbs_down_rate" and "draws" in check.found]
+    assert "evidence in 0%" in found
+    assert "the bare rule trips in 0%" not in found
+
+
+def test_bursts_that_last_minutes_are_seen() -> None:
+    rng = np.random.default_rng(1)
+    trials = np.full(2000, 1000.0)
+    quiet = rng.poisson(10.0, 2000).astype(np.float64)
+    storms = quiet + np.repeat((rng.random(100) < 0.1) * 40.0, 20)
+    assert dispersion(quiet, trials, 1) == pytest.approx(1.0, abs=0.15)
+    assert dispersion(quiet, trials, 20) == pytest.approx(1.0, abs=0.5)
+    assert dispersion(storms, trials, 20) > 5
+    assert dispersion(np.full(10, np.nan), np.full(10, np.nan), 1) == 1.0
+
+
+def test_coarse_buckets_widen_the_real_range_of_a_limit(rollout: Rollout) -> None:
+    rule = next(rule for rule in rollout.rules if rule.name == "latency_p95")
+    fine_edges = (*np.geomspace(0.1, 20, 80).tolist(), float("inf"))
+    coarse_edges = (0.5, 1.0, 2.0, 5.0, 10.0, float("inf"))
+    rng = np.random.default_rng(1)
+    drawn = np.sort(np.exp(rng.normal(np.log(0.8), 0.5, 50_000)))
+    fine, coarse = (
+        real_ratios(Buckets(edges, tuple(np.searchsorted(drawn, edges, side="right").astype(float))), rule)
+        for edges in (fine_edges, coarse_edges)
+    )
+    assert fine == pytest.approx((1.5, 1.5), abs=0.05)
+    assert coarse[0] < 1.45
+    assert coarse[1] - coarse[0] > 0.15
+
+
+class _Down(Recording):
+    def __init__(self) -> None: ...
+
+    def now(self, deadline: object) -> float:
+        raise Unavailable("no answer from the metric store")
+
+
+def _no_flags() -> tuple[dict[str, Flag], dict[str, str]]:
+    raise Unavailable("etcd does not answer")
+
+
+def test_a_store_or_source_that_does_not_answer_is_wrong(rollout: Rollout) -> None:
+    checks = list(examine(Patient(_Down(), [rollout], Terms(0, 3600), 15.0, wall=0.0, flags=_no_flags)))
+    assert [check.about for check in _wrong(checks)] == ["flag store", "metric source"]
+
+
+class _Ahead(Recording):
+    def now(self, deadline: object) -> float:
+        return 1000.0
+
+
+@pytest.mark.parametrize(("wall", "status"), [(999.0, Status.OK), (980.0, Status.WARNING), (800.0, Status.WRONG)])
+def test_clocks_that_differ_are_told_by_how_much(tmp_path: Path, wall: float, status: Status) -> None:
+    (tmp_path / "x.om").write_text("a 1 1\n# EOF\n")
+    (check,) = examine(Patient(_Ahead(tmp_path / "x.om"), [], Terms(0, 1), 15.0, wall=wall))
+    assert check.status is status
+
+
+def test_litellm_requests_that_are_neither_success_nor_failure_are_wrong(tmp_path: Path) -> None:
+    rules = b"rollout: proxy\ncontrol: a\ncanary: b\nmetrics: litellm\nrules:\n  error_rate: {max: 2%}\n"
+    lines = []
+    for model, lost in (("a", 0.0), ("b", 0.1)):
+        for metric, rate in (
+            ("total_requests", 10.0),
+            ("success_responses", 9.9 * (1 - lost)),
+            ("failure_responses", 0.1),
+        ):
+            name = f'litellm_deployment_{metric}_total{{litellm_model_name="{model}"}}'
+            lines += [f"{name} {rate * at:.1f} {at}" for at in range(0, 7200, 15)]
+    (tmp_path / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
+    source = Recording(tmp_path / "x.om")
+    rollouts = load_text(rules).rollouts
+    checks = list(examine(Patient(source, rollouts, Terms(*source.span), 15.0)))
+    assert [check.about for check in _wrong(checks)] == ["proxy canary"]
+    assert any(check.about == "proxy control" and check.status is Status.OK for check in checks)
