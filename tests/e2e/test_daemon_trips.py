@@ -192,7 +192,8 @@ def test_evidence_trips_a_bad_canary_with_real_servers_too(tmp_path: Path) -> No
     def rules(name: str) -> str:
         return rules_of(name).replace("decide: threshold", "decide: evidence")
 
-    with Fleet(tmp_path, replicas=1, rules=rules) as fleet:
+    # here increments are counted scrape by scrape, so the real interval has to be said
+    with Fleet(tmp_path, replicas=1, rules=rules, settings={"SCRAPE_INTERVAL": "1s"}) as fleet:
         fleet.arm()
         fleet.replicas[0].start()
         fleet.for_cycles(4)
