@@ -45,7 +45,7 @@ from killswitch.stores.reader import (
 
 _log = logging.getLogger("killswitch.router")
 
-REREAD_EVERY = 10.0  # seconds, jittered by a fifth
+REREAD_EVERY = 10.0  # seconds, jittered by a fifth; less where an armed flag is trusted for less than three times that
 # seconds between attempts while the store does not answer. Later ones are no denser than re-reads: a thousand
 # routers must not hold a store down that is overloaded; that it answers again, the watch finds out
 _FIRST_RETRY = 0.5
@@ -134,11 +134,17 @@ def follow(
         reader,
         policy=policy,
         control_model=control,
+        reread_every=_reread_every(policy),
         reports=reader if report and isinstance(reader, LeaseWriter) else None,
         observers=observers,
     )
     follower.start()
     return follower
+
+
+def _reread_every(policy: Policy) -> float:
+    """Often enough that one lost read, or two, do not end a short patience while all is well."""
+    return min(REREAD_EVERY, policy.stale_grace / 3, (policy.control_after or math.inf) / 3)
 
 
 def elapsed() -> float:

@@ -6,9 +6,8 @@ import base64
 import json
 import os
 import select
-import shutil
-import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +20,12 @@ from tests.integration.router.following import (
     ROLLOUT,
     armed,
     b64,
+    back_up,
     compact,
     delete,
     following,
     reader,
+    restore,
     store,
     tripped,
     under,
@@ -61,6 +62,22 @@ def test_the_factory_follows_what_the_url_names(tmp_path: Path) -> None:
             follower.close()
         assert follower.current.standing is Standing.CLOSED
         assert follower.current.canary_percent == 0.0
+
+
+@pytest.mark.parametrize(
+    ("impatience", "at_most"),
+    [
+        ({}, 10.0),
+        ({"stale_grace": 3.0}, 1.0),
+        ({"when_unwatched": {"control_after": "6s"}}, 2.0),
+        ({"stale_grace": 3600.0, "when_unwatched": "hold"}, 10.0),
+    ],
+)
+def test_an_impatient_router_reads_three_times_within_its_patience(impatience: dict[str, Any], at_most: float) -> None:
+    """With a grace of 3 s and a read every 10, an armed flag was obeyed for 3 of every 10 seconds."""
+    follower = follow(ROLLOUT, "file:///nonexistent.json", **impatience)
+    follower.close()
+    assert follower._reread_every == pytest.approx(at_most)
 
 
 def test_a_restart_of_etcd_under_a_watch_loses_no_change(tmp_path: Path) -> None:
@@ -199,31 +216,19 @@ def test_after_a_trip_a_restored_backup_is_not_obeyed_and_a_later_generation_is(
         member = etcd.members[0]
         store(member, armed())
         until(follower, Standing.ARMED)
-        (himself,) = member.call("/v3/cluster/member/list", {})["members"]
-        (peer,) = himself["peerURLs"]
-        backup = tmp_path / "backup.db"
-        _etcdctl("--endpoints", member.endpoint, "snapshot", "save", str(backup))
+        back_up(member, tmp_path / "backup.db")
         for percent in (10.0, 20.0, 30.0):
             store(member, armed(percent=percent))
         trip_revision = store(member, tripped())
         until(follower, Standing.TRIPPED)
 
-        member.kill()
-        shutil.rmtree(member.data)
-        restored = (f"--name={member.name}", f"--initial-cluster={member.name}={peer}", f"--data-dir={member.data}")
-        _etcdctl("snapshot", "restore", str(backup), *restored, f"--initial-advertise-peer-urls={peer}")
-        member.start()
-        member.wait_until_healthy()
+        restore(member, tmp_path / "backup.db")
         until(follower, Standing.OUTDATED, canary_percent=0.0)
         assert follower.current.revision < trip_revision
         assert follower.current.canary_route is follower.current.control_route
 
         store(member, armed(generation=2))
         until(follower, Standing.ARMED, generation=2)
-
-
-def _etcdctl(*arguments: str) -> None:
-    subprocess.run(["etcdctl", *arguments], check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"})
 
 
 def test_a_document_that_is_corrupted_in_the_store_means_control_until_it_is_whole(tmp_path: Path) -> None:
