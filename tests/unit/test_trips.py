@@ -14,7 +14,7 @@ from killswitch.stores import Compare, keys
 from killswitch.switch import Switch, TripOutcome, TripRequest, TripResult
 from killswitch.trips import Settled, Trips
 from tests.doubles.clock import VirtualClock
-from tests.doubles.memory_store import Fault, MemoryServer, MemoryStore
+from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
 from tests.unit.test_switch import World, automatic
 
 MAX_AGE, TTL = 60.0, 15.0
@@ -143,6 +143,21 @@ def test_a_guard_that_cannot_hold_any_more_sends_nothing() -> None:
     assert under.world.flips() == 0
 
 
+def test_a_sleep_before_the_session_was_opened_is_no_way_round_the_age_of_evidence() -> None:
+    under = Under()
+    awake = under.store.fault
+
+    def sleep_at_the_grant(call: Call) -> Fault | None:
+        if call.name == "grant":
+            under.world.clock.advance(3600.0)
+        return awake(call)
+
+    under.store.fault = sleep_at_the_grant
+    under.submit()
+    assert [one.result.outcome for one in under.settled] == [TripOutcome.EXPIRED]
+    assert under.world.flips() == 0
+
+
 def test_closing_abandons_what_was_not_sent() -> None:
     under = Under()
     under.store.fault = lambda _: Fault.FAIL_BEFORE
@@ -214,9 +229,23 @@ def test_closing_gives_the_lease_back_and_a_dead_store_does_not_hold_up_the_end(
     world.session.guard()
     world.session.close()
     assert world.server.value(keys.claim("sessions/a")) is None
-    world.session.guard()
-    world.store.fault = lambda _: Fault.FAIL_BEFORE
+    other = Asleep()
+    other.session.guard()
+    other.store.fault = lambda _: Fault.FAIL_BEFORE
+    other.session.close()
+
+
+def test_a_cycle_that_outlives_the_order_to_stop_opens_no_session_and_sends_no_trip() -> None:
+    world = Asleep()
     world.session.close()
+    with pytest.raises(Unavailable):
+        world.session.guard()
+    assert world.server.value(keys.claim("sessions/a")) is None
+    under = Under()
+    under.trips.close()
+    under.submit()
+    assert under.trips.under_way == {}
+    assert under.world.flips() == 0
 
 
 def test_two_processes_with_one_name_do_not_both_believe_in_it() -> None:
