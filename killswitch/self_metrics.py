@@ -14,6 +14,7 @@ class SelfMetrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
+        self._judged: dict[str, set[str]] = {}
         self.build_info = Gauge("killswitch_build_info", "Always 1.", ["version"], registry=self.registry)
         self.build_info.labels(version).set(1)
         self.last_good_evaluation = Gauge(
@@ -90,12 +91,18 @@ class SelfMetrics:
         )
 
     def findings(self, rollout: str, findings: Iterable[Finding]) -> None:
-        """Set the verdict gauges of one rollout."""
+        """Set the verdict gauges of one rollout; a rule that is not judged any more has none."""
+        findings = tuple(findings)
+        judged = {finding.rule for finding in findings}
+        for gone in self._judged.get(rollout, frozenset()) - judged:
+            self.verdict.remove_by_labels({"rollout": rollout, "rule": gone})
+        self._judged[rollout] = judged
         for finding in findings:
             for verdict in Verdict:
                 self.verdict.labels(rollout, finding.rule, verdict.value).set(float(finding.verdict is verdict))
 
     def forget(self, rollout: str) -> None:
         """Drop the series of a rollout that no rule file names any more."""
+        self._judged.pop(rollout, None)
         for family in (self.last_good_evaluation, self.verdict, self.armed, self.canary_percent):
             family.remove_by_labels({"rollout": rollout})
