@@ -65,6 +65,7 @@ class Past:
             self._after[answer] = Past(self.name, (*self.answers, answer))
         return self._after[answer]
 
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     value: bytes
@@ -131,7 +132,7 @@ def _expired(world: World) -> World:
     )
 
 
-def carry_out(world: World, call: Call) -> tuple[World, object]:
+def carry_out(world: World, call: Call) -> tuple[World, object]:  # noqa: PLR0911  one return a method
     """The store's (or the receiver's) side of a question: the world afterwards, and the answer."""
     match call.name:
         case "get":
@@ -197,7 +198,7 @@ class Violation(AssertionError):
 # --- a process, run again and again ---------------------------------------------------------------
 
 
-class Asks(BaseException):  # noqa: N818  not an error: the end of what is known so far
+class Asks(BaseException):
     """The process has come to a question without an answer. No `except Exception` of its own may hold it."""
 
     def __init__(self, call: Call) -> None:
@@ -366,7 +367,10 @@ class Explored:
 
 
 class Explorer:
-    """``programs`` by name; those ``waiting`` begin after the first flip. At most ``faults`` misfortunes (crashes among them) and ``sleeps`` past every lease."""
+    """``programs`` by name; those ``waiting`` begin after the first flip.
+
+    At most ``faults`` misfortunes (crashes among them) and ``sleeps`` past every lease.
+    """
 
     def __init__(
         self, programs: Mapping[str, Program], *, faults: int, sleeps: int, heir: Program, waiting: Sequence[str] = ()

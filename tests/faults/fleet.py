@@ -303,9 +303,11 @@ class Fleet:
 
     def _begin(self) -> None:
         for server in (self.slack, self.webhook, self.service, self.etcd):
-            self._open.enter_context(server)  # type: ignore[arg-type]  # each is its own kind of context manager
+            self._open.enter_context(server)
         scrape = {"job_name": "service", "static_configs": [{"targets": [self.service.target]}]}
-        self.prometheus = PrometheusServer(self.folder / "prometheus", scrape_configs=[scrape], scrape_interval=self._scrape)
+        self.prometheus = PrometheusServer(
+            self.folder / "prometheus", scrape_configs=[scrape], scrape_interval=self._scrape
+        )
         self._open.enter_context(self.prometheus)
         if self._webhook:
             (self.folder / "webhook").write_text(self.webhook.url)
@@ -327,7 +329,7 @@ class Fleet:
         return replica
 
     def start(self, patience: float = PATIENCE) -> Self:
-        """Arm every rollout, let the metrics begin, and start all replicas; until each has judged everything healthy."""
+        """Arm every rollout and start all replicas; until each has judged everything healthy."""
         for rollout in self.rollouts:
             self.arm(rollout)
         for replica in self.replicas:
@@ -341,9 +343,7 @@ class Fleet:
     # --- what people do
 
     def arm(self, rollout: str = ROLLOUT) -> Flag:
-        return self.person.arm(
-            rollout, control="model-old", canary="model-new", percent=50.0, stage="half", salt=""
-        )
+        return self.person.arm(rollout, control="model-old", canary="model-new", percent=50.0, stage="half", salt="")
 
     def rearm(self, rollout: str = ROLLOUT) -> Flag:
         def page(armed: Flag) -> message.Page:

@@ -157,10 +157,9 @@ def _flip(
         found.append(f"safety 2: {where}: cites evidence that was {age:.1f} s old")
     if not incident["rules"] and "blind for" not in incident["reason"]:
         found.append(f"safety 2: {where}: cites neither a rule nor a blindness policy")
-    for finding in incident["findings"]:
-        if finding["rule"] in incident["rules"] and not _was_measured(finding):
-            found.append(f"safety 4: {where}: tripped by what was not measured: {finding['sentence']}")
-    return found
+    cited = (finding for finding in incident["findings"] if finding["rule"] in incident["rules"])
+    unmeasured = [finding["sentence"] for finding in cited if not _was_measured(finding)]
+    return found + [f"safety 4: {where}: tripped by what was not measured: {sentence}" for sentence in unmeasured]
 
 
 def _was_measured(finding: Mapping[str, Any]) -> bool:

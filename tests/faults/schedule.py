@@ -16,6 +16,7 @@ from collections.abc import Callable
 from killswitch.errors import KillswitchError
 from killswitch.stores import keys
 from tests.doubles.slack import bad_gateway, rate_limited
+from tests.faults.figures import figure
 from tests.faults.fleet import PATIENCE, ROLLOUT, Fleet, quietly
 from tests.faults.safety import flips
 from tests.faults.service import FAILING, HEALTHY
@@ -29,7 +30,7 @@ MOST_AT_ONCE = 2
 class Schedule:
     """``say`` is told every event as it happens."""
 
-    def __init__(self, fleet: Fleet, seed: int, say: Callable[[str], None] = print) -> None:
+    def __init__(self, fleet: Fleet, seed: int, say: Callable[[str], None] = figure) -> None:
         self._fleet = fleet
         self._chance = random.Random(seed)
         self._say = say
@@ -68,7 +69,7 @@ class Schedule:
                 self._note(what)
 
     def _note(self, what: str) -> None:
-        self.events[what.split(":")[0]] += 1
+        self.events[what.partition(":")[0]] += 1
         self._say(f"  {what}")
 
     def _undo(self, name: str) -> None:
@@ -135,7 +136,12 @@ class Schedule:
             return "", _nothing
         for member in members:
             member.pause()
-        return "etcd: no quorum", lambda: [member.resume() for member in members] and None
+
+        def resume() -> None:
+            for member in members:
+                member.resume()
+
+        return "etcd: no quorum", resume
 
     def _prometheus_down(self) -> tuple[str, Undo]:
         if self._busy("prometheus"):
@@ -148,7 +154,12 @@ class Schedule:
             return "", _nothing
         for replica in self._fleet.replicas:
             replica.to_prometheus.to_client = Fault(drip=0.05)
-        return "prometheus: drips", lambda: [r.to_prometheus.heal() for r in self._fleet.replicas] and None
+
+        def flow() -> None:
+            for replica in self._fleet.replicas:
+                replica.to_prometheus.heal()
+
+        return "prometheus: drips", flow
 
     def _slack_ill(self) -> tuple[str, Undo]:
         if self._busy("slack"):
@@ -188,7 +199,9 @@ class Schedule:
         for replica in fleet.replicas:
             replica.heal()
         fleet.service.set(HEALTHY)
-        wait_until(lambda: all(r.status_code("/-/ready") == 200 for r in fleet.replicas), "all replicas ready", PATIENCE)
+        wait_until(
+            lambda: all(r.status_code("/-/ready") == 200 for r in fleet.replicas), "all replicas ready", PATIENCE
+        )
         fleet.for_cycles(5)
         if not fleet.armed():
             fleet.rearm()

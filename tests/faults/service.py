@@ -34,7 +34,9 @@ FAILING = replace(HEALTHY, errors=0.30)
 class _Side:
     behaviour: Behaviour = HEALTHY
     since: float = 0.0
-    totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("ok", "error", "refused", "down", "slow"), 0.0))
+    totals: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("ok", "error", "refused", "down", "slow"), 0.0)
+    )
 
     def settle(self, now: float) -> None:
         made = (now - self.since) * self.behaviour.rate

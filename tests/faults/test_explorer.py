@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 
-from killswitch.stores import Compare
+from killswitch.stores import Committed, Compare, Delete, Lost, Put
 from killswitch.switch import Standing, Switch, TripRequest
+from tests.doubles.clock import VirtualClock
+from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.faults.explorer import Explorer, Program, Surroundings, Violation, deliver, first_world, judged_breach, rearm
+from tests.faults.figures import figure
 
 THOROUGH = "KILLSWITCH_TEST_THOROUGH" in os.environ  # `make soak`
 ALL = ("one", "two", "ann")
@@ -41,10 +43,8 @@ def deliverers(looks: int) -> dict[str, Program]:
 def test_two_controllers_and_a_person_flip_each_generation_once_whatever_times_out_or_dies(
     attempts: int, faults: int, sleeps: int
 ) -> None:
-    explorer = Explorer(
-        controllers_and_a_person(attempts), faults=faults, sleeps=sleeps, heir=heir, waiting=["ann"]
-    )
-    print(f"flip, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(ALL)))
+    explorer = Explorer(controllers_and_a_person(attempts), faults=faults, sleeps=sleeps, heir=heir, waiting=["ann"])
+    figure(f"flip, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(ALL)))
     assert explorer.seen.ends > 100
 
 
@@ -55,7 +55,7 @@ def test_two_replicas_with_one_page_lose_it_in_no_interleaving_and_bound_its_cop
     looks: int, faults: int, sleeps: int
 ) -> None:
     explorer = Explorer(deliverers(looks), faults=faults, sleeps=sleeps, heir=heir)
-    print(f"page, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(["one", "two"], tripped=True)))
+    figure(f"page, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(["one", "two"], tripped=True)))
     assert explorer.seen.ends > 100
 
 
@@ -64,7 +64,7 @@ def test_a_thousand_histories_of_trip_and_page_with_five_misfortunes_each_hold_o
     programs: dict[str, Program] = {name: partial(_trip_and_deliver, name) for name in ("one", "two")}
     explorer = Explorer({**programs, "ann": rearm}, faults=5, sleeps=2, heir=heir, waiting=["ann"])
     ended = sum(explorer.walk(first_world(ALL), seed=seed) for seed in range(1000))
-    print(f"walks: 1000, {ended} processes killed in them, {explorer.seen}")
+    figure(f"walks: 1000, {ended} processes killed in them, {explorer.seen}")
     assert ended >= 500
 
 
@@ -84,18 +84,22 @@ class Careless(Switch):
         return self._store.commit(guards, outcome.writes)
 
 
-class _Writing:
+class _Writing(MemoryStore):
     """Takes a commit's writes and does nothing."""
 
-    writes: Sequence[Any] = ()
+    def __init__(self) -> None:
+        super().__init__(MemoryServer(VirtualClock()))
+        self.writes: Sequence[Put | Delete] = ()
 
-    def commit(self, compares: Sequence[Compare], writes: Sequence[Any]) -> None:
+    def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
         self.writes = writes
+        return Lost()
 
 
 def test_a_switch_without_its_comparison_is_found_out() -> None:
     explorer = Explorer(controllers_and_a_person(1, Careless), faults=0, sleeps=0, heir=heir, waiting=["ann"])
-    with pytest.raises(Violation, match=r"flipped a second time|after it was tripped|written over|generation 2|evidence about"):
+    with pytest.raises(
+        Violation, match=r"flipped a second time|after it was tripped|written over|generation 2|evidence about"
+    ):
         explorer.explore(first_world(ALL))
-    print("broken compare found after", explorer.seen)
-
+    figure("broken compare found after", explorer.seen)

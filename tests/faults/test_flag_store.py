@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tests.faults.figures import figure
 from tests.faults.fleet import MAX_EVIDENCE_AGE, Fleet, started
 from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
@@ -18,13 +19,13 @@ def test_a_stopped_etcd_is_paged_past_the_store_and_found_again_by_itself(tmp_pa
         member.pause()
         began = time.monotonic()
         wait_until(lambda: len(fleet.pages("cannot act")) >= 1, "the page that it cannot act")
-        print(f"row 7: paged {time.monotonic() - began:.1f} s after etcd stopped")
+        figure(f"row 7: paged {time.monotonic() - began:.1f} s after etcd stopped")
         assert time.monotonic() - began <= 45
         fleet.for_cycles(2)  # it keeps judging
         member.resume()
         began = time.monotonic()
         wait_until(lambda: all(r.metric("killswitch_store_up") == 1 for r in fleet.replicas), "reconnected")
-        print(f"row 7: reconnected {time.monotonic() - began:.1f} s after etcd went on")
+        figure(f"row 7: reconnected {time.monotonic() - began:.1f} s after etcd went on")
         wait_until(lambda: len(fleet.pages("recovered")) >= 1, "the page that it can again")
         fleet.until_healthy()
         assert fleet.flips() == []
@@ -50,7 +51,7 @@ def test_a_breach_without_a_quorum_is_paged_at_once_and_flips_when_there_is_one(
                 member.wait_until_healthy()
             began = time.monotonic()
             fleet.until_tripped()
-            print(f"row 8: generation {generation} flipped {time.monotonic() - began:.1f} s after the quorum was back")
+            figure(f"row 8: generation {generation} flipped {time.monotonic() - began:.1f} s after the quorum was back")
             assert len(fleet.flips()) == len(fleet.incidents()) == generation
             _back_to_healthy(fleet)
 

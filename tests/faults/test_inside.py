@@ -10,6 +10,7 @@ import pytest
 
 from killswitch.stores import keys
 from killswitch.timestamps import from_iso
+from tests.faults.figures import figure
 from tests.faults.fleet import INTERVAL, Fleet, Replica, started
 from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
@@ -61,7 +62,7 @@ def test_a_loop_that_hangs_fails_the_liveness_probe_while_another_replica_trips(
         began = time.monotonic()
         wait_until(lambda: hanging.status_code("/-/healthy") == 503, "the probe fails")
         intervals = (time.monotonic() - began) / INTERVAL
-        print(f"row 24: the probe fails {intervals:.1f} intervals after the loop hung")
+        figure(f"row 24: the probe fails {intervals:.1f} intervals after the loop hung")
         assert intervals >= 2
         fleet.fail()
         fleet.until_tripped()
@@ -84,7 +85,7 @@ def test_sigterm_in_mid_cycle_ends_a_replica_with_nothing_half_done(tmp_path: Pa
         leaving.terminate()
         assert leaving.wait(30) == 0
         took = time.monotonic() - began
-        print(f"row 22: ended {took:.1f} s after SIGTERM, the {held} silent")
+        figure(f"row 22: ended {took:.1f} s after SIGTERM, the {held} silent")
         assert took <= 15  # 10 s, on a machine that is shared
         if held == "metric store":
             assert fleet.store.get(keys.controller(leaving.name)) is None
@@ -109,7 +110,7 @@ def test_killed_right_after_the_flip_a_replicas_page_is_sent_by_the_other(tmp_pa
         for replica in fleet.replicas:
             replica.to_slack.heal()
         wait_until(lambda: len(fleet.pages("tripped, ")) >= 1, "the page")
-        print(f"row 11: taken over {time.monotonic() - began:.1f} s after the kill")
+        figure(f"row 11: taken over {time.monotonic() - began:.1f} s after the kill")
         fleet.for_cycles(2)
         assert len(fleet.pages("tripped, ")) <= 2
         assert len(fleet.flips()) == 1
@@ -154,5 +155,3 @@ def _confine(replica: Replica) -> None:
         'touch ./probe 2>&1 | head -1; export TMPDIR=/dev/shm; exec "$@"'
     )
     replica._command[:] = ["unshare", "-m", "sh", "-c", script, "sh", *replica._command]
-
-

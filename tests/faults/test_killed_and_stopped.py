@@ -25,6 +25,7 @@ from tests.doubles.pages import SETTINGS
 from tests.doubles.slack import TOKEN, SlackDouble
 from tests.faults import striking
 from tests.faults.etcd_history import EtcdHistory
+from tests.faults.figures import figure
 from tests.faults.fleet import tripped_by_hand
 from tests.faults.safety import flips, violations
 from tests.faults.striking import MAX_AGE, Strike, Victim
@@ -91,7 +92,7 @@ def test_killed_at_any_step_between_verdict_and_page_the_page_is_sent_by_whoever
         assert len(flips(scene.history.changes, f"rollout-{index:04d}")) == 1
     copies = scene.copies()
     lost = [index for index in range(len(chosen)) if not copies[f"rollout-{index:04d}"]]
-    print(f"row 11: {kills} kills, {len(lost)} pages lost, copies {sorted(Counter(copies.values()).items())}")
+    figure(f"row 11: {kills} kills, {len(lost)} pages lost, copies {sorted(Counter(copies.values()).items())}")
     assert kills >= 0.75 * len(chosen)
     assert not lost
     assert max(copies.values()) <= 3
@@ -133,7 +134,7 @@ def test_stopped_for_longer_than_its_lease_a_replica_commits_nothing_stale(scene
             flag = scene.person.standing(victim.rollout).flag
             assert flag is not None
             assert (flag.generation, flag.armed) == ((2, True) if number % 8 >= 4 else (1, True))
-    print(f"row 12: {runs} stops, {stale} stale commits")
+    figure(f"row 12: {runs} stops, {stale} stale commits")
     assert stale == 0
 
 

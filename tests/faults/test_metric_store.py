@@ -7,6 +7,7 @@ from pathlib import Path
 
 from killswitch.stores import keys
 from killswitch.timestamps import from_iso
+from tests.faults.figures import figure
 from tests.faults.fleet import INTERVAL, Fleet, started
 from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
@@ -19,17 +20,17 @@ def test_a_prometheus_that_is_down_is_one_page_no_flip_and_recovers_by_itself(tm
         for outage, cycles in ((1, 2), (2, 12)):
             fleet.prometheus.kill()
             fleet.fail()  # what happens while nobody looks must not be counted as seen
-            wait_until(lambda: _kinds(fleet)["BLIND"] == outage, "a page that the fleet is blind")
+            wait_until(lambda outage=outage: _kinds(fleet)["BLIND"] == outage, "a page that the fleet is blind")  # type: ignore[misc]
             fleet.for_cycles(cycles)
             assert _kinds(fleet)["BLIND"] == outage
             assert fleet.flips() == []
             fleet.service.set(HEALTHY)
             fleet.prometheus.start()
-            wait_until(lambda: _kinds(fleet)["RECOVERED"] == outage, "the page that it sees again")
+            wait_until(lambda outage=outage: _kinds(fleet)["RECOVERED"] == outage, "the page that it sees")  # type: ignore[misc]
             fleet.until_healthy()
         for page in _pages(fleet, "BLIND"):
             intervals = (page["at"] - page["since"]) / INTERVAL
-            print(f"row 1: paged {intervals:.0f} intervals after the last good evaluation")
+            figure(f"row 1: paged {intervals:.0f} intervals after the last good evaluation")
             assert intervals <= 3
         fleet.fail()
         fleet.until_tripped()
@@ -80,7 +81,9 @@ def test_counters_that_begin_again_at_zero_and_scrapes_that_are_missed_trip_noth
         assert fleet.flips() == []
 
 
-def test_a_replica_blind_alone_neither_pages_nor_trips_and_a_blind_fleet_trips_once_by_its_policy(tmp_path: Path) -> None:
+def test_a_replica_blind_alone_neither_pages_nor_trips_and_a_blind_fleet_trips_once_by_its_policy(
+    tmp_path: Path,
+) -> None:
     """Safety 5, and `when_blind`: three replicas whose heartbeats never stand still."""
     with started(tmp_path, replicas=3, when_blind="{trip_after: 9s}") as fleet:
         lonely, *others = fleet.replicas
@@ -116,7 +119,7 @@ def _pages(fleet: Fleet, kind: str) -> list[dict[str, float]]:
         for change in fleet.history.of(keys.OUTAGES)
         for outage in change.document()["open"]
     }
-    first = {}
+    first: dict[str, dict[str, float]] = {}
     for change in fleet.history.of(keys.OUTBOX):
         if change.value is not None and change.document()["page"]["kind"] == kind:
             page = change.document()["page"]

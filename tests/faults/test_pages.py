@@ -11,6 +11,7 @@ from killswitch.stores import keys
 from killswitch.timestamps import from_iso
 from tests.doubles.http_double import Answer
 from tests.doubles.slack import bad_gateway, error, rate_limited
+from tests.faults.figures import figure
 from tests.faults.fleet import ROLLOUT, Fleet, started
 from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
@@ -30,7 +31,9 @@ def test_a_slack_that_hangs_or_refuses_delays_no_flip_and_the_fallback_is_called
             _heal(fleet)
             wait_until(lambda: len(fleet.pages("tripped, ")) >= number, "Slack, after all", 90)  # noqa: B023
         latencies = [_latency(fleet, index) for index in range(5)]
-        print(f"row 15: tick to decision with Slack well {latencies[0]:.2f} s; ill {[round(x, 2) for x in latencies[1:]]}")
+        figure(
+            f"row 15: tick to decision with Slack well {latencies[0]:.2f} s; ill {[round(x, 2) for x in latencies[1:]]}"
+        )
         assert len(fleet.flips()) == 5
 
 
@@ -82,15 +85,17 @@ def test_a_thousand_rollouts_that_breach_at_once_all_flip_before_the_pages_are_o
         fleet.start(patience=300)
         began = time.monotonic()
         fleet.fail()
-        wait_until(lambda: not any(s.flag and s.flag.armed for s in fleet.person.everything()[0].values()), "flips", 240)
+        wait_until(
+            lambda: not any(s.flag and s.flag.armed for s in fleet.person.everything()[0].values()), "flips", 240
+        )
         took = time.monotonic() - began
         fleet.max_age = 60.0
         fleet.check()
-        ticks = {
-            change.document()["tick"] for change in fleet.history.of(keys.INCIDENTS) if change.value is not None
-        }
+        ticks = {change.document()["tick"] for change in fleet.history.of(keys.INCIDENTS) if change.value is not None}
         last = len(fleet.slack.messages)
-        print(f"row 16: 1000 flips cite {len(ticks)} ticks, all within {took:.0f} s of the fault; {last} messages so far")
+        figure(
+            f"row 16: 1000 flips cite {len(ticks)} ticks, all within {took:.0f} s of the fault; {last} messages so far"
+        )
         assert len(ticks) <= 6  # 1 where nobody shares the machine: see bench/flip.py
         assert len(fleet.slack.messages) <= took + 5
 

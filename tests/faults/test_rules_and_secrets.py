@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from killswitch.stores import keys
+from tests.faults.figures import figure
 from tests.faults.fleet import ROLLOUT, Fleet, Replica, rules_of, started
 from tests.servers.etcd import wait_until
 
@@ -45,7 +45,7 @@ def test_a_configmap_swap_is_reloaded_once_and_replicas_with_other_rules_say_so(
         before = _digest(fleet, swapping)
         assert before == _digest(fleet, fleet.replicas[0])
         (mounted / "..data_tmp").symlink_to(second)
-        os.replace(mounted / "..data_tmp", mounted / "..data")
+        (mounted / "..data_tmp").replace(mounted / "..data")
         wait_until(lambda: _digest(fleet, swapping) != before, "the new rules in its heartbeat")
         fleet.for_cycles(2)
         assert swapping.logged("rules reloaded") == 1
@@ -86,5 +86,5 @@ def test_secrets_rotated_on_disk_and_expired_tokens_cost_no_restart(tmp_path: Pa
         (replica.folder / "token").write_text("xoxb-rotated")
         fleet.fail()
         wait_until(lambda: len(fleet.pages("tripped, ")) == 1, "the page")
-        print(f"row 19: {replica.logged('ERROR')} errors logged through all rotations")
+        figure(f"row 19: {replica.logged('ERROR')} errors logged through all rotations")
         assert replica.running

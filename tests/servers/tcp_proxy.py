@@ -44,7 +44,10 @@ NONE: Final = Fault()
 
 
 class TcpProxy:
-    """Forwards ``port`` (of ``host``, an address of ours) to ``target``. ``to_server`` and ``to_client`` are the faults of each direction."""
+    """Forwards ``port`` of ``host`` (an address of ours) to ``target``.
+
+    ``to_server`` and ``to_client`` are the faults of each direction.
+    """
 
     def __init__(self, target: tuple[str, int], *, host: str = "127.0.0.1") -> None:
         self._host = host

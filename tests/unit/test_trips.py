@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -29,7 +29,7 @@ class Under:
         self.store = MemoryStore(self.world.server, "a")
         switch = Switch(self.store, wall=self.world.clock.wall, by="a")
         if trip is not None:
-            switch.trip = trip  # type: ignore[method-assign]  # the outcome is the test's
+            switch.trip = trip  # type: ignore[method-assign,assignment]  # the outcome is the test's
         self.settled: list[Settled] = []
         self.failures: list[str] = []
         self.session = Session(self.store, "a", monotonic=self.world.clock.monotonic, ttl=TTL)
@@ -121,7 +121,9 @@ def test_a_bug_in_what_follows_a_trip_is_logged_and_not_swallowed(caplog: pytest
 
 
 def test_an_unforeseen_failure_of_an_attempt_is_retried() -> None:
-    answers = iter([ValueError("a bug"), TripResult(TripOutcome.TRIPPED, "copilot.1", 4)])
+    answers: Iterator[Exception | TripResult] = iter(
+        [ValueError("a bug"), TripResult(TripOutcome.TRIPPED, "copilot.1", 4)]
+    )
 
     def trip(_request: TripRequest) -> TripResult:
         answer = next(answers)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import sys
 import threading
@@ -32,12 +32,12 @@ def jump() -> float:
     return float(FILE.read_text()) if FAULT == "clock" and FILE.exists() else 0.0
 
 
-class JumpingDatetime(datetime.datetime):
+class JumpingDatetime(dt.datetime):
     """What APScheduler takes for the time of day."""
 
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-        return datetime.datetime.now(tz) + datetime.timedelta(seconds=jump())
+    def now(cls, tz: dt.tzinfo | None = None) -> Any:
+        return dt.datetime.now(tz) + dt.timedelta(seconds=jump())
 
 
 def break_a_rule() -> None:
@@ -48,7 +48,7 @@ def break_a_rule() -> None:
             raise ZeroDivisionError("a bug in one rule")
         return sound(rule, *readings)
 
-    judge.compare = compare
+    vars(judge)["compare"] = compare
 
 
 def hang(daemon: Daemon) -> None:
