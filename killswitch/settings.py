@@ -164,7 +164,7 @@ def load_settings(file: Path | None = None, **flags: object) -> Settings:
     except ValidationError as error:
         details = [dict(detail) for detail in error.errors(include_url=False, include_input=False)]
         problems += [problem for detail in details for problem in _problems(detail)]
-        problems += _other_problems(values, {str(detail["loc"][0]) for detail in details if detail["loc"]})
+        problems += _other_problems(values, {str(loc[0]) for detail in error.errors() if (loc := detail["loc"])})
     if problems:
         raise BadSettings(problems)
     return settings

@@ -187,7 +187,8 @@ def test_both_cohorts_bad_is_no_breach_and_says_so() -> None:
     (finding,) = walk(ERRORS, rates(300, 1000, 4000, 10000))
     assert (finding.verdict, finding.reason) == (Verdict.HEALTHY, Reason.CONTROL_TOO)
     assert finding.sentence == (
-        "error_rate 30.0% (canary, n=1000) over 2.0%, but control is at 40.0%: both are bad, switching models would not help"
+        "error_rate 30.0% (canary, n=1000) over 2.0%, but control is at 40.0%: "
+        "both are bad, switching models would not help"
     )
     (anyway,) = walk(
         replace(ERRORS, limits=replace(ERRORS.limits, even_if_control_is_bad=True)), rates(300, 1000, 4000, 10000)

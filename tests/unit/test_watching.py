@@ -106,7 +106,8 @@ def test_a_dangling_link_is_a_change_and_not_a_crash(tmp_path: Path) -> None:
 
 
 def test_a_step_of_the_wall_clock_is_told_once_with_its_length() -> None:
-    clock, jumps = VirtualClock(), []
+    clock = VirtualClock()
+    jumps: list[float] = []
     guard = ClockGuard(jumps.append, monotonic=clock.monotonic, wall=clock.wall)
     for seconds in (0.0, -3600.0, 3600.0, 0.5, -0.9):
         clock.advance(1.0)
