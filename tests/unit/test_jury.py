@@ -1,0 +1,111 @@
+"""What the judge remembers: windows that never reach before arming, streaks, twins, and one rule's bug."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from killswitch.case import Case
+from killswitch.flag import arm
+from killswitch.jury import TWIN, WINDOW, Jury, answer_all
+from killswitch.model import Counts, Decide, Finding, Measurement, Reading, Reason, Rule, Unreadable, Verdict
+from killswitch.sources import Readings, Want
+from tests.doubles.scripted_source import ALL_RULES, ERRORS, REFUSALS, rollout
+
+NOW = 1_776_600_000.0
+OVER, WITHIN = (Counts(30.0, 100.0), Counts(10.0, 1000.0)), (Counts(1.0, 100.0), Counts(10.0, 1000.0))
+
+
+def case_of(rules: Sequence[Rule] = (ERRORS,), armed_at: float = NOW, **changes: object) -> Case:
+    flag = arm(None, rollout="copilot", control="a", canary="b", percent=5.0, stage="x", now=armed_at, by="ann")
+    return Case(rollout("copilot", rules, decide=Decide.THRESHOLD, **changes), flag, armed_at)
+
+
+def answers(wants: Sequence[Want], plain: tuple[Measurement, Measurement], twin: object = None) -> Readings:
+    both = twin if isinstance(twin, tuple) else plain
+    return {want.key: Reading(*(both if want.part == TWIN else plain), want.seconds, (want.part,)) for want in wants}
+
+
+def judged(jury: Jury, case: Case, tick: float, plain: tuple[Measurement, Measurement], twin: object = None) -> Finding:
+    return jury.judge([case], tick, answers(jury.wants([case], tick), plain, twin))["copilot"][0]
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(0.0, None), (29.9, None), (30.0, 30.0), (89.0, 60.0), (300.0, 300.0), (4000.0, 300.0)]
+)
+def test_no_window_reaches_back_before_arming(age: float, seconds: float | None) -> None:
+    jury, tick = Jury(interval=30.0, step=30.0), NOW
+    case = case_of(armed_at=tick - age)
+    assert [want.seconds for want in jury.wants([case], tick)] == ([] if seconds is None else [seconds])
+    finding = judged(jury, case, tick, OVER)
+    assert (finding.reason is Reason.JUST_ARMED) is (seconds is None)
+
+
+def test_every_rule_is_asked_for_and_answered_in_order() -> None:
+    jury, case = Jury(interval=30.0, step=30.0), case_of(ALL_RULES)
+    wants = jury.wants([case], NOW + 600)
+    assert [want.rule for want in wants] == [rule.name for rule in ALL_RULES]
+    down = Unreadable(Reason.SOURCE_DOWN, "gone")
+    findings = jury.judge([case], NOW + 600, answer_all(wants, down))["copilot"]
+    assert [f.rule for f in findings] == [rule.name for rule in ALL_RULES]
+    assert {(f.verdict, f.reason) for f in findings} == {(Verdict.UNKNOWN, Reason.SOURCE_DOWN)}
+
+
+def test_a_want_the_source_forgot_is_a_bug_and_not_health() -> None:
+    jury, case = Jury(interval=30.0, step=30.0), case_of()
+    finding = jury.judge([case], NOW + 600, {})["copilot"][0]
+    assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
+
+
+def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand_beside_it() -> None:
+    jury = Jury(interval=30.0, step=30.0)
+    case = case_of((replace(ERRORS, twin=REFUSALS.signal),))
+    none = (Unreadable(Reason.NO_DATA, "no series"),) * 2
+    first = judged(jury, case, NOW + 300, OVER, none)
+    assert (first.verdict, first.queries, first.raw_canary) == (Verdict.BREACH, (WINDOW,), None)
+    half = judged(jury, case, NOW + 330, OVER, (WITHIN[0], none[1]))
+    assert half.queries == (WINDOW,)
+    both = judged(jury, case, NOW + 360, OVER, WITHIN)
+    assert (both.verdict, both.queries, both.raw_canary) == (Verdict.HEALTHY, (TWIN,), pytest.approx(0.3))
+    gone = judged(jury, case, NOW + 390, OVER, none)
+    assert (gone.verdict, gone.reason) == (Verdict.UNKNOWN, Reason.NO_DATA)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda case: replace(case, flag=replace(case.flag, generation=2)),
+        lambda case: replace(case, rollout=replace(case.rollout, digest="sha256:other")),
+        lambda case: replace(case, armed_at=case.armed_at + 1),
+    ],
+    ids=["generation", "rules", "arming"],
+)
+def test_no_streak_is_inherited(changed: object) -> None:
+    assert callable(changed)
+    jury, case = Jury(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
+    assert judged(jury, case, NOW + 600, OVER).reason is Reason.NOT_YET
+    assert judged(jury, changed(case), NOW + 630, OVER).reason is Reason.NOT_YET
+    assert judged(jury, changed(case), NOW + 660, OVER).verdict is Verdict.BREACH
+
+
+def test_a_rollout_that_is_forgotten_leaves_no_streak() -> None:
+    jury, case = Jury(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
+    judged(jury, case, NOW + 600, OVER)
+    jury.forget([])
+    assert judged(jury, case, NOW + 630, OVER).reason is Reason.NOT_YET
+
+
+def test_lookback_is_what_the_longest_streak_needs_and_evidence_needs_none() -> None:
+    jury = Jury(interval=30.0, step=30.0)
+    assert jury.lookback(case_of((ERRORS, replace(REFUSALS, for_ticks=4)))) == 3
+    case = case_of((ERRORS,))
+    assert jury.lookback(replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))) == 0
+
+
+def test_evidence_that_was_not_gathered_is_no_licence_for_the_bare_comparison() -> None:
+    jury, case = Jury(interval=30.0, step=30.0), case_of()
+    case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))
+    finding = judged(jury, case, NOW + 600, OVER)
+    assert (finding.verdict, finding.reason, finding.over) == (Verdict.UNKNOWN, Reason.BEHIND, True)
