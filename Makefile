@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: compat lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
+.PHONY: audit compat lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -37,6 +37,8 @@ integration faults e2e: $(STAMP) servers
 	$(BIN)/pytest -n $(WORKERS) tests/$@
 compat: $(STAMP) servers ## the integration tests against etcd 3.5, 3.6 and Prometheus 3 (needs Go)
 	bash compat/run.sh $(VENV)
+audit: $(STAMP) ## the locked packages: pinned, hashed, no known vulnerability (or what could not be asked)
+	bash deploy/audit.sh $(VENV)
 lock: $(STAMP) ## the image's packages, with their hashes, as tested here
 	bash deploy/lock.sh $(VENV)
 clean:

@@ -21,6 +21,7 @@ from killswitch.cli.invocation import (
     out,
     show,
 )
+from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.findings_table import findings_table
 from killswitch.flag import State
@@ -48,7 +49,7 @@ def command(
         if document is None:
             raise UnknownRollout(rollout, switch.everything()[0])
         known = document
-        show(known, as_json=as_json, otherwise=lambda: _print(known))
+        show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
 
 
 def _incident(store: Store, switch: Switch, rollout: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from killswitch.assembly import build_store
-from killswitch.cli.terminal import Terminal, json_text
+from killswitch.cli.terminal import Terminal, json_text, one_line
 from killswitch.errors import BadRules, BadSettings, KillswitchError, Refused, UnknownRollout
 from killswitch.model import PageSettings, Rollout
 from killswitch.rules.loading import load_folder
@@ -60,7 +60,7 @@ def say(text: str) -> None:
 
 def print_problems(problems: Iterable[str], style: str = "red") -> None:
     for problem in problems:
-        err.print(problem, style=style, markup=False, soft_wrap=True)
+        err.print(one_line(problem), style=style, markup=False, soft_wrap=True)
 
 
 def person() -> str:

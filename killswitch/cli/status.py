@@ -10,6 +10,7 @@ from rich.text import Text
 
 from killswitch.cli.controllers import DEFAULT_URL, ask
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, err, opened, out, show
+from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.findings_table import findings_table
 from killswitch.routers_followed import routers_followed
@@ -45,7 +46,7 @@ def command(
             document["rollouts"] = [one for one in document["rollouts"] if one["rollout"] == rollout]
             if not document["rollouts"]:
                 raise UnknownRollout(rollout, known)
-        show(document, as_json=as_json, otherwise=lambda: _print(document))
+        show(document, as_json=as_json, otherwise=lambda: _print(one_line(document)))
 
 
 def _merged(flags: Mapping[str, Standing], broken: Mapping[str, str], report: dict[str, Any]) -> dict[str, Any]:

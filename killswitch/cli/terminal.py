@@ -7,7 +7,8 @@ Reasons, sentences, names and query texts come from the flag store, from metric 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -20,6 +21,17 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() or character in _KEPT else "?" for character in text)
+
+
+def one_line(document: Any) -> Any:
+    """A JSON document in which no text reaches into a second line: what is printed line by line stays so."""
+    if isinstance(document, str):
+        return document if document.isprintable() else " ".join(visible(document).split("\n")).replace("\t", " ")
+    if isinstance(document, Mapping):
+        return {key: one_line(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [one_line(value) for value in document]
+    return document
 
 
 def json_text(document: object, *, indent: int | None = None) -> str:

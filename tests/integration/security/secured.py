@@ -78,10 +78,11 @@ class Secured:
             folder / "etcd", certificate=self.certificate, ca_file=self.authority.ca_file,
             arguments=["--auth-token-ttl=2", "--bcrypt-cost=4"],
         )  # fmt: skip
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate.cert, self.certificate.key)
-        self.slack = SlackDouble(token=SECRETS["slack_token"], context=context)
-        self.webhook = WebhookDouble(context=context)
+        # what receivers show can be changed by loading another certificate into it
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.certificate.cert, self.certificate.key)
+        self.slack = SlackDouble(token=SECRETS["slack_token"], context=self.context)
+        self.webhook = WebhookDouble(context=self.context)
         self.service = Service(list(rollouts))
         self.prometheus: PrometheusServer
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from killswitch.cli.logs import _Human, _Json
-from killswitch.cli.terminal import Terminal, json_text, visible
+from killswitch.cli.terminal import Terminal, json_text, one_line, visible
 from killswitch.deadline import Deadline
 from killswitch.message import page_from_json, page_to_json
 from killswitch.pagers.console import ConsolePager
@@ -60,6 +60,14 @@ def test_styles_of_our_own_are_still_styles() -> None:
 @given(texts)
 def test_printable_text_of_any_script_is_left_as_it_is(text: str) -> None:
     assert visible(text).replace("?", "") == "".join(c for c in text if c.isprintable() or c in "\n\t").replace("?", "")
+
+
+@given(st.dictionaries(texts, st.lists(texts) | texts))
+def test_a_document_shown_line_by_line_has_no_text_that_begins_a_line_of_its_own(document: dict[str, object]) -> None:
+    shown = one_line(document)
+    leaves = [leaf for value in shown.values() for leaf in (value if isinstance(value, list) else [value])]
+    assert all(leaf.isprintable() for leaf in leaves)
+    assert shown.keys() == document.keys()
 
 
 @given(st.recursive(texts | st.integers() | st.booleans(), lambda inner: st.dictionaries(texts, inner, max_size=3)))
