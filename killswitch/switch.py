@@ -62,7 +62,7 @@ class TripRequest:
     ``documents``: given the flag as it stands and the incident's id, the incident and its page.
     ``still_valid``: asked before every attempt, after its guards are made; False ends the request as EXPIRED.
     ``guards``: further comparisons, made anew for every attempt, None when they cannot hold any more; ``lost`` is
-    told when one may have failed.
+    told when one has failed, as far as can be seen: the flag itself was as it had been read.
     """
 
     rollout: str
@@ -207,8 +207,10 @@ class Switch:
                 continue
             if isinstance(outcome, Committed):
                 return TripResult(TripOutcome.TRIPPED, incident, outcome.revision)
+            if self.standing(request.rollout) != standing:
+                continue  # the flag itself has changed, most likely another replica's flip: the guards may well hold
             request.lost()
-            if self._store.get(key) is not None and self.standing(request.rollout) == standing:
+            if self._store.get(key) is not None:
                 # An incident of this generation exists though the flag is armed: somebody wrote the flag by
                 # hand or restored it. Its record is kept; refusing to trip would be a missed kill.
                 incident_key = f"{keys.incident(request.rollout, standing.flag.generation)}.{standing.revision}"

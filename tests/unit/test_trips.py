@@ -160,6 +160,22 @@ def test_a_sleep_before_the_session_was_opened_is_no_way_round_the_age_of_eviden
     assert under.world.flips() == 0
 
 
+def test_another_replicas_flip_casts_no_doubt_on_our_session() -> None:
+    """A doubt would make the guards of all other trips under way fail: a thousand breaches at once would crawl."""
+    under = Under()
+    guard = under.session.guard()
+
+    def other_first(call: Call) -> Fault | None:
+        if call.name == "commit" and under.world.flips() == 0:
+            under.world.switch("b").trip(automatic(by="b"))
+        return None
+
+    under.store.fault = other_first
+    under.submit()
+    assert [one.result.outcome for one in under.settled] == [TripOutcome.ALREADY_TRIPPED]
+    assert under.session.guard() == guard
+
+
 def test_closing_abandons_what_was_not_sent() -> None:
     under = Under()
     under.store.fault = lambda _: Fault.FAIL_BEFORE
