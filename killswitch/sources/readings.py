@@ -129,6 +129,8 @@ def _measurements(
     if isinstance(want.signal, QuerySignal):
         return [_scalar(point) for point in trials]
     recent = _combined([_points(answers[ask], ticks) for ask in need.recent])
+    if all(point is None for point in trials) and all(point is None for point in recent):
+        return [_NO_DATA] * ticks  # a twin that is not there, all history long
     present = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
     if isinstance(want.signal, QuantileSignal):
         unit = want.signal.unit_seconds

@@ -83,9 +83,11 @@ def _gained(series: Series, first: Milliseconds, last: Milliseconds) -> Values:
     values = series.values
     with np.errstate(invalid="ignore"):
         lost = np.where(values[1:] < values[:-1], values[:-1], 0.0)
-    before = np.concatenate(([0.0], np.cumsum(lost)))
-    gained: Values = values[last] - values[first] + (before[last] - before[first])
-    return gained
+        # an infinite sample spoils the ranges it lies in, and no later one
+        infinite = np.concatenate(([0], np.cumsum(~np.isfinite(lost))))
+        before = np.concatenate(([0.0], np.cumsum(np.where(np.isfinite(lost), lost, 0.0))))
+        gained: Values = values[last] - values[first] + (before[last] - before[first])
+    return np.where(infinite[last] > infinite[first], np.inf, gained)
 
 
 def _counted(series: Series, ticks: Milliseconds, reach: float) -> tuple[Values, Present]:
