@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 4
+MINUTES ?= 60
+SEED ?= $(shell echo $$RANDOM)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: audit compat lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
+.PHONY: soak audit compat lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -37,6 +39,8 @@ integration faults e2e: $(STAMP) servers
 	$(BIN)/pytest -n $(WORKERS) tests/$@
 compat: $(STAMP) servers ## the integration tests against etcd 3.5, 3.6 and Prometheus 3 (needs Go)
 	bash compat/run.sh $(VENV)
+soak: $(STAMP) servers ## faults at random: make soak SEED=7 MINUTES=60, then the full counts of the fault tests
+	bash tests/soak/run.sh $(VENV) $(SEED) $(MINUTES)
 audit: $(STAMP) ## the locked packages: pinned, hashed, no known vulnerability (or what could not be asked)
 	bash deploy/audit.sh $(VENV)
 lock: $(STAMP) ## the image's packages, with their hashes, as tested here
