@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from killswitch import message, reports
 from killswitch.baseline import Baseline, against
@@ -84,7 +85,8 @@ class Controller:
     """Runs cycles; one thread calls `run_cycle`, others may call `renew`, `retry` and read `latest`.
 
     ``rules`` gives the rules in force. ``tell`` delivers a page without the flag store; ``flipped`` is
-    told rollout, generation and store revision of every flip of ours, once it is committed. ``monotonic`` and ``wall`` are clocks in seconds; verdicts depend on neither.
+    told rollout, generation and store revision of every flip of ours, once it is committed. ``monotonic`` and
+    ``wall`` are clocks in seconds; verdicts depend on neither.
     """
 
     def __init__(
@@ -316,11 +318,12 @@ class Controller:
             self._trip(case, decision.sentence, tripping, findings, tick)
         elif decision.action is Action.WOULD_TRIP:
             incident = self._incident(case, decision.sentence, tripping, findings, tick)
-            self._notice(case.flag, "would_trip", message.would_trip(incident, settings), incident)
+            self._notice(case.flag, "would_trip", lambda: message.would_trip(incident, settings), incident)
         for kind, reason, build in _NOTICES:
             concerned = [finding for finding in findings if finding.reason is reason]
             if concerned:
-                self._notice(case.flag, kind, build(case.flag, concerned, at=tick, settings=settings))
+                page = partial(build, case.flag, concerned, at=tick, settings=settings)
+                self._notice(case.flag, kind, page)
 
     def _trip(
         self,
@@ -405,11 +408,11 @@ class Controller:
         self._store_failed(why, writing=True)
         self._check_store()
 
-    def _notice(self, flag: Flag, kind: str, page: Page, record: Incident | None = None) -> None:
-        if self._outage.under_way:
-            return  # said when the store is back; a cycle must not wait for it once a notice
+    def _notice(self, flag: Flag, kind: str, page: Callable[[], Page], record: Incident | None = None) -> None:
+        if self._outage.under_way or self._notices.has_told(flag, kind):
+            return  # in an outage: said when the store is back; a cycle must not wait for it once a notice
         try:
-            self._notices.tell(flag, kind, page, record)
+            self._notices.tell(flag, kind, page(), record)
         except KillswitchError as error:
             self._store_failed(str(error), writing=True)
 

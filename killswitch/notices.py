@@ -21,6 +21,10 @@ class Notices:
         self._wall = wall
         self._told: set[str] = set()
 
+    def has_told(self, flag: Flag, kind: str) -> bool:
+        """Whether there is nothing left to do, so that the page need not even be written."""
+        return keys.notice(flag.rollout, flag.generation, kind) in self._told
+
     def tell(self, flag: Flag, kind: str, page: Page, record: Incident | None = None) -> None:
         """Put the page into the outbox, with ``record`` beside it, unless that has been done. Raises Unavailable."""
         notice = keys.notice(flag.rollout, flag.generation, kind)

@@ -15,6 +15,7 @@ from killswitch.sources import Readings, Want
 from tests.doubles.scripted_source import ALL_RULES, ERRORS, REFUSALS, rollout
 
 NOW = 1_776_600_000.0
+Pair = tuple[Measurement, Measurement]
 OVER, WITHIN = (Counts(30.0, 100.0), Counts(10.0, 1000.0)), (Counts(1.0, 100.0), Counts(10.0, 1000.0))
 
 
@@ -23,12 +24,15 @@ def case_of(rules: Sequence[Rule] = (ERRORS,), armed_at: float = NOW, **changes:
     return Case(rollout("copilot", rules, decide=Decide.THRESHOLD, **changes), flag, armed_at)
 
 
-def answers(wants: Sequence[Want], plain: tuple[Measurement, Measurement], twin: object = None) -> Readings:
-    both = twin if isinstance(twin, tuple) else plain
-    return {want.key: Reading(*(both if want.part == TWIN else plain), want.seconds, (want.part,)) for want in wants}
+def answers(wants: Sequence[Want], plain: Pair, twin: Pair | None = None) -> Readings:
+    found: dict[tuple[str, str, str], Reading] = {}
+    for want in wants:
+        canary, control = twin if want.part == TWIN and twin is not None else plain
+        found[want.key] = Reading(canary, control, want.seconds, (want.part,))
+    return found
 
 
-def judged(jury: Jury, case: Case, tick: float, plain: tuple[Measurement, Measurement], twin: object = None) -> Finding:
+def judged(jury: Jury, case: Case, tick: float, plain: Pair, twin: Pair | None = None) -> Finding:
     return jury.judge([case], tick, answers(jury.wants([case], tick), plain, twin))["copilot"][0]
 
 
@@ -62,13 +66,15 @@ def test_a_want_the_source_forgot_is_a_bug_and_not_health() -> None:
 def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand_beside_it() -> None:
     jury = Jury(interval=30.0, step=30.0)
     case = case_of((replace(ERRORS, twin=REFUSALS.signal),))
-    none = (Unreadable(Reason.NO_DATA, "no series"),) * 2
+    missing = Unreadable(Reason.NO_DATA, "no series")
+    none = (missing, missing)
     first = judged(jury, case, NOW + 300, OVER, none)
     assert (first.verdict, first.queries, first.raw_canary) == (Verdict.BREACH, (WINDOW,), None)
     half = judged(jury, case, NOW + 330, OVER, (WITHIN[0], none[1]))
     assert half.queries == (WINDOW,)
     both = judged(jury, case, NOW + 360, OVER, WITHIN)
-    assert (both.verdict, both.queries, both.raw_canary) == (Verdict.HEALTHY, (TWIN,), pytest.approx(0.3))
+    assert (both.verdict, both.queries) == (Verdict.HEALTHY, (TWIN,))
+    assert both.raw_canary == pytest.approx(0.3)
     gone = judged(jury, case, NOW + 390, OVER, none)
     assert (gone.verdict, gone.reason) == (Verdict.UNKNOWN, Reason.NO_DATA)
 
