@@ -20,7 +20,7 @@ import numpy.typing as npt
 from killswitch import flag as flags
 from killswitch.case import Case
 from killswitch.deadline import Deadline
-from killswitch.dossier import STEP, STEP_TWIN, WARM_UP_SECONDS
+from killswitch.dossier import STEP, STEP_TWIN, warm_up_seconds
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.evidence import Trace
 from killswitch.flag import Flag
@@ -352,12 +352,12 @@ class _EvidenceReplay(_Replay):
     def _opened(self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
         at = first_step(case.armed_at, self.spacing)
         known = {**self._past, **{tick: readings[tick] for tick in ticks}}
-        past = {tick: each for tick, each in known.items() if at - WARM_UP_SECONDS < tick <= at}
+        past = {tick: each for tick, each in known.items() if at - warm_up_seconds(self.spacing) < tick <= at}
         self._twins.clear()
         self.jury.dossier.open([case], at, past, from_arming=True)
 
     def _remember(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
-        oldest = ticks[-1] - WARM_UP_SECONDS
+        oldest = ticks[-1] - warm_up_seconds(self.spacing)
         known = {**self._past, **{tick: readings[tick] for tick in ticks if tick > oldest}}
         self._past = {tick: each for tick, each in known.items() if tick > oldest}
 
@@ -482,7 +482,7 @@ def _run_together(source: Source, replays: Sequence[_Replay], terms: Terms, prog
     """Replays with the same spacing of ticks, read in one go, block by block."""
     begins = terms.since if terms.armed_at is None else max(terms.since, terms.armed_at)
     most = sum(len(replay.wants) for replay in replays)
-    for done, ticks in _blocks(begins - WARM_UP_SECONDS, terms.until, replays[0].spacing, most):
+    for done, ticks in _blocks(begins - warm_up_seconds(terms.step), terms.until, replays[0].spacing, most):
         waiting = [replay for replay in replays if not replay.done]
         if not waiting:
             return

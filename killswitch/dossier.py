@@ -18,6 +18,7 @@ import numpy as np
 from killswitch import evidence as ev
 from killswitch.baseline import without_control
 from killswitch.case import Case
+from killswitch.evidence.dispersion import WARM_TICKS
 from killswitch.evidence.evariables import Array
 from killswitch.evidence.quantiles import TAU_SECONDS, tau_before, tau_next
 from killswitch.flag import StageEntry
@@ -44,6 +45,8 @@ STEP = "step"
 STEP_TWIN = "step_twin"
 PAST = "past"
 WARM_UP_SECONDS = 3600.0
+# more than control needs not to be cold: a latency rule's first tick has no tau, and scrapes are missed
+WARM_UP_TICKS = round(1.1 * WARM_TICKS)
 SPLIT = "(traffic split)"
 # whose trials are counted for it: requests, where the rule file has the usual names; else those of the first rule
 SPLIT_BY = "error_rate"
@@ -110,6 +113,11 @@ class _Group:
     warming: Array
     values: Array
     phi: Array
+
+
+def warm_up_seconds(step: float) -> float:
+    """How far back control is read before a generation begins: an hour, or longer where steps are long."""
+    return max(WARM_UP_SECONDS, WARM_UP_TICKS * step)
 
 
 class Dossier:

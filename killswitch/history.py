@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from killswitch.case import Case
 from killswitch.deadline import Deadline
-from killswitch.dossier import WARM_UP_SECONDS, Dossier
+from killswitch.dossier import Dossier, warm_up_seconds
 from killswitch.model import Decide, Reason, Unreadable
 from killswitch.sources import Readings, Source, Want
 
@@ -69,7 +69,7 @@ def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest:
         at = newest if edited else max(arming, newest - ticks * dossier.step)
         opening.setdefault((at, reaches and not edited), []).append(case)
     for (at, from_arming), some in opening.items():
-        block = steps(at - WARM_UP_SECONDS, at, dossier.step)
+        block = steps(at - warm_up_seconds(dossier.step), at, dossier.step)
         past = _read_back(source, [want for case in some for want in dossier.past_wants(case)], block, deadline)
         if past is None:
             return

@@ -231,3 +231,24 @@ def test_progress_runs_from_nothing_to_all(tmp_path: Path, rollout: Rollout) -> 
     backtest(source, [rollout, replace(rollout, name="other")], _terms(source, REFUSING), told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize("interval", [15.0, 20.0, 60.0])
+def test_a_control_that_was_there_for_hours_is_warm_from_the_first_step_at_any_scrape_interval(
+    tmp_path: Path, rollout: Rollout, interval: float
+) -> None:
+    """An hour is 120 steps of 30 s, but 60 of 60 s: such rollouts began cold, and took three times as long."""
+    history = History(seconds=3.2 * HOUR, arrival=3 * HOUR, scrape_interval=interval, rate=20)
+    source = _recording(tmp_path, history)
+    terms = _terms(source, history)
+    armed_at = math.ceil((MONDAY + 3 * HOUR) / terms.step) * terms.step + 2 * terms.step
+    flag = flags.arm(
+        None, rollout="copilot", control="a", canary="b", percent=5, stage="ramp_5", now=armed_at, by="test"
+    )
+    jury = Jury(interval=30.0, step=terms.step)
+    case = Case(rollout, flag, armed_at)
+    catch_up(source, jury.dossier, [case], armed_at + terms.step, Deadline(60))
+    for rule in rollout.rules:
+        view = jury.dossier.view("copilot", rule.name)
+        assert view is not None
+        assert not view.warming_up, rule.name
