@@ -14,7 +14,8 @@ help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml deploy/install.sh
-	PYTHON=$(PYTHON) bash deploy/install.sh $(VENV)
+	@echo "installing into $(VENV); the first time this takes a minute or two"
+	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV)
 	@touch $@
 install: $(STAMP) ## the package and its development tools, in .venv
 servers: ## etcd and Prometheus from Debian, if they are not here yet

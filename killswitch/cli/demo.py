@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from killswitch.errors import Refused
 
 FRAME = 0.25
 GIVE_UP_AFTER = 1200.0  # simulated seconds after the regression
-HOLD_FOR = 600.0  # simulated seconds: how long a canary that stays healthy is watched beyond ``after``
+HOLD_FOR = 300.0  # simulated seconds: how long a canary that stays healthy is watched beyond ``after``
 SETTLE_SECONDS = 15.0  # real seconds: what page and routers may take after the flip
 PICTURE_WIDTH = 100
 
@@ -106,8 +107,10 @@ def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -
 def _keep(frame: RenderableType, picture: Path) -> None:
     canvas = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, force_terminal=True)
     canvas.print(frame)
+    # a picture in a README asks nobody else for its fonts
+    drawing = re.sub(r"@font-face\s*\{[^}]*\}\s*", "", canvas.export_svg(title="killswitch demo"))
     try:
-        canvas.save_svg(str(picture), title="killswitch demo")
+        picture.write_text(drawing, encoding="utf-8")
     except OSError as error:
         raise Refused(f"the picture cannot be kept in {picture}: {error.strerror}") from error
 

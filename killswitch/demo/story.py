@@ -84,7 +84,7 @@ class Story:
             self._observe_daemon(rollout)
         if tripped is not None and self.tripped_at is None:
             self.tripped_at, self.sentence = tripped[0] - self.began, tripped[1]
-            self._note(f"TRIPPED: all traffic goes to {CONTROL}", Mood.BAD, at=self.tripped_at)
+            self._note(f"TRIPPED: {self.sentence.partition(' over ')[0]}", Mood.BAD, at=self.tripped_at)
         for _, payload in pages:
             if payload.get("kind") == "TRIPPED" and self.page is None:
                 self.page = payload

@@ -23,7 +23,7 @@ _PAGED = ("reason", "samples_new", "samples_old", "auto_action")
 def view(story: Story, state: Mapping[str, Any] | None) -> RenderableType:
     """One frame."""
     parts: list[RenderableType] = [_heading(story), _traffic(state)]
-    parts.append(_panel(_verdicts(story), "kill switch"))
+    parts.append(_panel(_verdicts(story), "kill switch: the last 5 minutes"))
     parts.append(_panel(_timeline(story), "what happened"))
     if story.page is not None:
         parts.append(_panel(_page(story.page), f"page: {story.page['alert']}", colour="red"))

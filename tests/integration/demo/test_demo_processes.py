@@ -205,7 +205,7 @@ def test_real_servers_answer_and_leave_nothing_behind(tmp_path: Path) -> None:
         prometheus = real.source_url.removeprefix("prometheus+")
         wait_until(lambda: _targets(prometheus), "its target")
         (target,) = _targets(prometheus)
-        assert target["scrapeInterval"] == "750ms"
+        assert target["scrapeInterval"] == "1s500ms"
         folders = [child.log.parent for child in (real._etcd.child, real._prometheus.child)]
         assert all(folder.is_dir() for folder in folders)
     assert not any(folder.exists() for folder in folders)
