@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -11,6 +13,22 @@ from killswitch.errors import Unavailable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT = 5.0
+
+
+class Misunderstood(Unavailable):
+    """What answers is no controller, or one of another version."""
+
+
+@contextmanager
+def understood(url: str | None) -> Iterator[None]:
+    """Reading an answer of another shape than ours raises Misunderstood: anything may listen on a port."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise Misunderstood(
+            f"what answers at {(url or DEFAULT_URL).rstrip('/')} is not a controller of this version "
+            f"({type(error).__name__}); give its address with --url"
+        ) from error
 
 
 def ask(url: str | None, path: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.cli.controllers import DEFAULT_URL, ask
+from killswitch.cli.controllers import DEFAULT_URL, ask, understood
 from killswitch.cli.invocation import (
     JsonOption,
     RolloutArgument,
@@ -49,7 +49,8 @@ def command(
         if document is None:
             raise UnknownRollout(rollout, switch.everything()[0])
         known = document
-        show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
+        with understood(url):  # an incident was understood when it was read
+            show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
 
 
 def _incident(store: Store, switch: Switch, rollout: str) -> dict[str, Any] | None:

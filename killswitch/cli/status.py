@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from killswitch.cli.controllers import DEFAULT_URL, ask
+from killswitch.cli.controllers import DEFAULT_URL, ask, understood
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, err, opened, out, show
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
@@ -36,7 +36,11 @@ def command(
             report = ask(url, "/api/v1/status") or {}
         except KillswitchError as error:
             report = {"problem": f"no controller answers at {url or DEFAULT_URL}, so no verdicts are shown: {error}"}
-        document = _merged(flags, broken, report)
+        try:
+            with understood(url):
+                document = _checked(_merged(flags, broken, report))
+        except KillswitchError as error:  # the flags are true all the same
+            document = _merged(flags, broken, {"problem": f"no verdicts are shown: {error}"})
         for one in document["rollouts"]:
             one["routers"] = routers_followed(
                 opened_store, one["rollout"], one.get("revision"), tripped=one["state"] == "tripped"
@@ -78,6 +82,16 @@ def _merged(flags: Mapping[str, Standing], broken: Mapping[str, str], report: di
     return {**report, "rollouts": [rollouts[name] for name in sorted(rollouts)]}
 
 
+def _checked(document: dict[str, Any]) -> dict[str, Any]:
+    """The document itself, when everything that will be printed of it can be; else what reading it raises."""
+    age = document.get("age_seconds")
+    for one in document["rollouts"]:
+        _heading(one, age)
+        findings_table(one["findings"])
+        _ = f"{one['sentence']}"
+    return document
+
+
 def _bare(name: str) -> dict[str, Any]:
     return {
         "rollout": name,
@@ -104,7 +118,7 @@ def _print(document: Mapping[str, Any]) -> None:
         out.print("no rollout has a flag; `killswitch arm` makes one")
     age = document.get("age_seconds")
     for one in document["rollouts"]:
-        out.print(_heading(one, age))
+        out.print(_heading(one, age), soft_wrap=True)  # a wrapped name would begin a line
         if one["findings"]:
             out.print(findings_table(one["findings"]))
         out.print(f"  {one['sentence']}\n", markup=False, soft_wrap=True)
