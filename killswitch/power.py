@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from killswitch import evidence as ev
+from killswitch.dossier import WARM_UP_TICKS
 from killswitch.evidence.dispersion import WARM_TICKS
 from killswitch.evidence.starts import PURSE
 from killswitch.model import Buckets, Counts, Limits, QuantileSignal, RatioSignal, Reading, Rollout, Rule
@@ -245,7 +246,7 @@ def _seen_after(
     alpha = rollout.false_trips_per_day / len(rollout.rules)
     state = ev.start([ev.RuleSpec(run, bounds, alpha, long_bursts=rollout.bursts == "long") for run in range(runs)])
     draw = _Traffic(rule, baseline, world, runs, rng)
-    warm = draw.counts(WARM_TICKS, value_of(rule, baseline), bounds)
+    warm = draw.counts(WARM_UP_TICKS, value_of(rule, baseline), bounds)
     state = ev.warm_up(state, warm.control_events, warm.control_trials)
     found = np.full(runs, np.inf)
     tick, last = 0, onset + math.ceil(horizon / world.step)
