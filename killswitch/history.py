@@ -32,7 +32,8 @@ def catch_up(source: Source, dossier: Dossier, cases: Sequence[Case], tick: floa
     """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
     judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and dossier.wants(case)]
     newest = last_step(tick, dossier.step)
-    _open_fresh(source, dossier, judged, newest, deadline)
+    unopened = _open_fresh(source, dossier, judged, newest, deadline)
+    judged = [case for case in judged if case.rollout.name not in unopened]
     while not deadline.expired:
         behind: dict[float, list[Case]] = {}
         for case in judged:
@@ -53,12 +54,19 @@ def first_step(armed_at: float, step: float) -> float:
     return math.ceil(armed_at / step - 1e-9) * step
 
 
-def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest: float, deadline: Deadline) -> None:
+def _open_fresh(
+    source: Source, dossier: Dossier, cases: Sequence[Case], newest: float, deadline: Deadline
+) -> frozenset[str]:
+    """Open what is not in the dossier as it stands now; the rollouts of which this could not be done.
+
+    What is kept of such a one is about another generation, or other rules: nothing may be added to it.
+    """
+    missing = [case for case in cases if not dossier.fits(case)]
+    unopened = {case.rollout.name for case in missing}
     # a generation that begins at a step still to come is opened then
-    due = (case for case in cases if first_step(case.armed_at, dossier.step) <= newest)
-    fresh = [case for case in due if not dossier.fits(case)]
+    fresh = [case for case in missing if first_step(case.armed_at, dossier.step) <= newest]
     if not fresh:
-        return
+        return frozenset(unopened)
     ticks = max(FEWEST_TICKS, min(round(DAY / dossier.step), MOST_PAIRS // len(fresh)))
     opening: dict[tuple[float, bool], list[Case]] = {}
     for case in fresh:
@@ -72,10 +80,12 @@ def _open_fresh(source: Source, dossier: Dossier, cases: Sequence[Case], newest:
         block = steps(at - warm_up_seconds(dossier.step), at, dossier.step)
         past = _read_back(source, [want for case in some for want in dossier.past_wants(case)], block, deadline)
         if past is None:
-            return
+            break
         # a failure of the source is no history: opened without it, control's bursts would never be known
         read = [case for case in some if any(_answered(dossier.wants(case), past[tick]) for tick in block)]
         dossier.open(read, at, past, from_arming=from_arming)
+        unopened -= {case.rollout.name for case in read}
+    return frozenset(unopened)
 
 
 def steps(after: float, until: float, step: float) -> list[float]:

@@ -211,6 +211,26 @@ def test_another_generations_evidence_is_nobodys() -> None:
     assert replica.dossier.view_for(case, replace(ERRORS, delay=1.0)) is None
 
 
+def test_evidence_of_one_generation_is_not_carried_into_the_next_that_could_not_be_opened() -> None:
+    """Re-armed between two cycles, and the hour before cannot be read: ticks can, and must not land in the old file."""
+    case = case_of(rules=(ERRORS,))
+    replica = Replica(Traffic(rate=canary_from(START, error_rate=0.5)))
+    replica.through(ticks(20), case)
+    at = START + 20 * STEP
+    again = replace(case, flag=replace(case.flag, generation=2, armed_at=at), armed_at=at)
+    replica.source.fails = lambda call: call == "read_back"
+    replica.through(ticks(3, at), again)
+    assert replica.dossier.view_for(again, ERRORS) is None
+    soon = replace(again, armed_at=at + 3 * STEP + 1.0)
+    replica.source.fails = lambda _: False
+    replica.at(at + 3 * STEP, soon)  # its first step is still to come
+    assert replica.dossier.view_for(soon, ERRORS) is None
+    replica.source.fails = lambda call: call == "read_back"
+    edited = case_of(rules=(replace(ERRORS, limits=replace(ERRORS.limits, maximum=0.6)),))
+    replica.through(ticks(3, at + 3 * STEP), edited)
+    assert replica.dossier.view_for(edited, edited.rollout.rules[0]) is None
+
+
 def test_feedback_of_a_larger_canary_is_not_held_against_a_smaller_one() -> None:
     """For three delays after the percent was lowered only rules without delay move."""
     flag = flag_of(percent=50.0)
