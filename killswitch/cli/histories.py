@@ -20,8 +20,9 @@ from killswitch.backtest import Terms
 from killswitch.cli.invocation import err
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument, BadSettings
-from killswitch.model import QuantileSignal, QuerySignal, Rollout, Selector, Unreadable
+from killswitch.model import Rollout, Unreadable
 from killswitch.rules.units import UnitError, parse_duration
+from killswitch.scrape_interval import rounded, trial_selectors
 from killswitch.settings import Settings, load_settings
 from killswitch.sources import Source
 from killswitch.sources.prometheus import Prometheus
@@ -163,27 +164,8 @@ def _measured(source: Source, rollouts: Sequence[Rollout], since: float, until: 
         for share in (1.0, 0.5, 0.75, 0.25, 0.05):
             found = source.measure_scrape_interval(selector, since + share * (until - since), Deadline(_PATIENCE))
             if not isinstance(found, Unreadable) and found > 0:
-                return rounded_interval(found)
+                return rounded(found)
     return None
-
-
-def rounded_interval(seconds: float) -> float:
-    """Scrapes jitter, configurations do not: 14.998 s is 15 s."""
-    whole = round(seconds)
-    return float(whole) if whole and abs(seconds - whole) < 0.05 * whole else float(f"{seconds:.2g}")
-
-
-def trial_selectors(rollout: Rollout) -> Iterator[Selector]:
-    """The counters of requests that rules divide by, those that are judged first."""
-    for rule in rollout.rules:
-        for signal in (rule.twin, rule.signal):
-            match signal:
-                case None | QuerySignal():
-                    continue
-                case QuantileSignal(buckets):
-                    yield buckets
-                case _:
-                    yield from signal.trials
 
 
 @contextmanager

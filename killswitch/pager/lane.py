@@ -25,7 +25,14 @@ from killswitch.pagers import Addressed, Answering, Following, Pager
 _log = logging.getLogger("killswitch.pager")
 
 # What concerns traffic goes before what concerns us.
-_URGENCY = {PageKind.TRIPPED: 0, PageKind.CANNOT_ACT: 1, PageKind.BLIND: 2, PageKind.RECOVERED: 8, PageKind.RE_ARMED: 8, PageKind.FOLLOWED: 9}
+_URGENCY = {
+    PageKind.TRIPPED: 0,
+    PageKind.CANNOT_ACT: 1,
+    PageKind.BLIND: 2,
+    PageKind.RECOVERED: 8,
+    PageKind.RE_ARMED: 8,
+    PageKind.FOLLOWED: 9,
+}
 
 
 @dataclass(frozen=True, slots=True)
