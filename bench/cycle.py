@@ -7,6 +7,7 @@ resident set. What judging alone takes is in `bench/judging.py`.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from bench.flip import fleet_of
@@ -21,15 +22,27 @@ def megabytes(replica: Replica) -> float:
     raise RuntimeError("no VmRSS: this bench needs Linux")
 
 
-def measured(rollouts: int, cycles: int) -> tuple[float, float]:
-    """Mean seconds of a cycle, and the megabytes after them."""
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far, user and system; it does not depend on who else is busy."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measured(rollouts: int, cycles: int) -> tuple[float, float, float, float]:
+    """A cycle's mean seconds, processor seconds of replica and Prometheus in it, and the replica's megabytes after."""
     with fleet_of(rollouts) as fleet:
         (replica,) = fleet.replicas
         fleet.for_cycles(2)
         count, total = (replica.metric(f"killswitch_cycle_seconds_{part}") for part in ("count", "sum"))
+        used = [processor_seconds(pid) for pid in (replica.pid, fleet.prometheus.pid)]
         fleet.for_cycles(cycles)
+        ours, theirs = (
+            processor_seconds(pid) - before
+            for pid, before in zip((replica.pid, fleet.prometheus.pid), used, strict=True)
+        )
         count_after, total_after = (replica.metric(f"killswitch_cycle_seconds_{part}") for part in ("count", "sum"))
-        return (total_after - total) / (count_after - count), megabytes(replica)
+        done = count_after - count
+        return (total_after - total) / done, ours / done, theirs / done, megabytes(replica)
 
 
 def main() -> None:
@@ -38,9 +51,13 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, nargs="*", default=[1, 1000])
     arguments = parser.parse_args()
     for rollouts in arguments.rollouts:
-        seconds, memory = measured(rollouts, arguments.cycles)
+        seconds, ours, theirs, memory = measured(rollouts, arguments.cycles)
         bars = "80 MB" if rollouts == 1 else "1.5 s, 200 MB"
-        print(f"{rollouts} rollouts: {seconds:.2f} s a cycle, {memory:.0f} MB (bar: {bars})", flush=True)
+        print(
+            f"{rollouts} rollouts: {seconds:.2f} s a cycle (bar: {bars}), {memory:.0f} MB; between cycles' starts "
+            f"the replica used {ours:.2f} s of processor, Prometheus {theirs:.2f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

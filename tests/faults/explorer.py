@@ -328,8 +328,8 @@ def judged_breach(name: str, seen: Surroundings, switch: type[Switch] = Switch, 
         trips.retry()
 
 
-def deliver(name: str, seen: Surroundings, looks: int) -> None:
-    """A replica that looks at the outbox so many times."""
+def deliver(name: str, seen: Surroundings, looks: int, *, until_settled: bool = False) -> None:
+    """A replica that looks at the outbox so many times, or until nothing is left to do."""
     delivery = PageDelivery(
         seen, [seen], owner=name, policy=POLICY, wall=seen.wall, monotonic=seen.monotonic,
         chance=random.Random(1), executor=_AtOnce(),
@@ -337,6 +337,8 @@ def deliver(name: str, seen: Surroundings, looks: int) -> None:
     delivery._store_ledger._owner = name  # not drawn by chance: the process is run many times
     for _ in range(looks):
         delivery.run_once()
+        if delivery.status().unsettled == 0 and until_settled:
+            return
 
 
 def rearm(seen: Surroundings) -> None:

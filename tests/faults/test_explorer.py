@@ -21,7 +21,7 @@ ALL = ("one", "two", "ann")
 
 def heir(seen: Surroundings) -> None:
     judged_breach("heir", seen, attempts=3)
-    deliver("heir", seen, 12)
+    deliver("heir", seen, 12, until_settled=True)
 
 
 def controllers_and_a_person(attempts: int, switch: type[Switch] = Switch) -> dict[str, Program]:

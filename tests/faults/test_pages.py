@@ -19,7 +19,7 @@ from tests.servers.etcd import wait_until
 
 def test_a_slack_that_hangs_or_refuses_delays_no_flip_and_the_fallback_is_called(tmp_path: Path) -> None:
     """Row 15: black-holed, 5xx, 429 with Retry-After, a revoked token, one after another, in one fleet."""
-    with started(tmp_path, webhook=True) as fleet:
+    with started(tmp_path, webhook=True, settings={"FALLBACK_AFTER": "8s"}) as fleet:
         _trip(fleet)  # with a healthy Slack, for comparison
         wait_until(lambda: len(fleet.pages("tripped")) == 1, "the page")
         assert fleet.webhook.pages == []
@@ -44,7 +44,7 @@ def _trip(fleet: Fleet) -> None:
 
 def _mend(fleet: Fleet) -> None:
     fleet.service.set(HEALTHY)
-    fleet.for_cycles(4)
+    fleet.for_cycles(3)
     fleet.rearm()
     fleet.until_healthy()
 
