@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 MAX_BODY = 64 * 1024
 REQUESTS_PER_SECOND = 200.0  # of one peer, twice as many at once
 RELOADS_PER_SECOND = 1.0  # of one peer, five at once; guesses of the token count
+RENDERED_FOR = 0.5
 _ALWAYS = frozenset({"/-/healthy", "/-/ready"})  # no peer's rate may cost the daemon its life
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -75,7 +77,6 @@ class Served(Protocol):
 
 def application(served: Served, more_routes: list[Route] | None = None) -> Starlette:
     """The ASGI application."""
-    reloads = Rate(RELOADS_PER_SECOND, 5.0, monotonic=time.monotonic)
 
     def healthy(_: Request) -> Response:
         problem = served.unhealthy()
@@ -88,8 +89,14 @@ def application(served: Served, more_routes: list[Route] | None = None) -> Starl
     def metrics(_: Request) -> Response:
         return Response(generate_latest(served.registry), media_type=CONTENT_TYPE_LATEST)
 
+    def document() -> dict[str, Any]:
+        return status_document(served.controller_id, served.latest, served.age())
+
+    as_json = _Rendered(lambda: bytes(JSONResponse(document()).body))
+    as_page = _Rendered(lambda: status_page(document()).encode(errors="replace"))
+
     def status(_: Request) -> Response:
-        return JSONResponse(status_document(served.controller_id, served.latest, served.age()))
+        return Response(as_json.of(served.latest), media_type="application/json")
 
     def explain(request: Request) -> Response:
         report = served.latest
@@ -100,7 +107,25 @@ def application(served: Served, more_routes: list[Route] | None = None) -> Starl
         return JSONResponse(explain_document(report, name))
 
     def page(_: Request) -> Response:
-        return HTMLResponse(status_page(status_document(served.controller_id, served.latest, served.age())))
+        return HTMLResponse(as_page.of(served.latest))
+
+    routes = [
+        Route("/", page),
+        Route("/-/healthy", healthy),
+        Route("/-/ready", ready),
+        _reload_route(served),
+        Route("/metrics", metrics),
+        Route("/api/v1/status", status),
+        Route("/api/v1/explain/{rollout}", explain),
+        *(more_routes or []),
+    ]
+    app = Starlette(routes=routes)
+    app.add_middleware(_Bounded)
+    return app
+
+
+def _reload_route(served: Served) -> Route:
+    reloads = Rate(RELOADS_PER_SECOND, 5.0, monotonic=time.monotonic)
 
     async def reload(request: Request) -> Response:
         if not reloads.allows(_peer(request.scope)):
@@ -113,19 +138,26 @@ def application(served: Served, more_routes: list[Route] | None = None) -> Starl
             return _plain("rules refused, the last good set stays in force:\n" + "\n".join(problems), 422)
         return _plain("rules reloaded", 200)
 
-    routes = [
-        Route("/", page),
-        Route("/-/healthy", healthy),
-        Route("/-/ready", ready),
-        Route("/-/reload", reload, methods=["POST"]),
-        Route("/metrics", metrics),
-        Route("/api/v1/status", status),
-        Route("/api/v1/explain/{rollout}", explain),
-        *(more_routes or []),
-    ]
-    app = Starlette(routes=routes)
-    app.add_middleware(_Bounded)
-    return app
+    return Route("/-/reload", reload, methods=["POST"])
+
+
+class _Rendered:
+    """What a report looks like, made once for everybody who asks within `RENDERED_FOR` seconds.
+
+    The status of 1,000 rollouts takes 90 ms to write; whoever asks for it all the time must not slow the cycle.
+    """
+
+    def __init__(self, render: Callable[[], bytes]) -> None:
+        self._render = render
+        self._lock = threading.Lock()
+        self._made: tuple[CycleReport | None, float, bytes] | None = None
+
+    def of(self, report: CycleReport | None) -> bytes:
+        with self._lock:
+            now = time.monotonic()
+            if self._made is None or self._made[0] is not report or now - self._made[1] > RENDERED_FOR:
+                self._made = (report, now, self._render())
+            return self._made[2]
 
 
 def _refused(served: Served, request: Request) -> Response | None:

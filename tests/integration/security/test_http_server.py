@@ -20,6 +20,7 @@ from killswitch.http_server import MAX_HEADER_BYTES, Rate
 from killswitch.model import Finding, Reason, Unit, Verdict
 from killswitch.reports import CycleReport, RolloutReport
 from killswitch.settings import Settings
+from killswitch.status import status_document
 from tests.doubles.clock import VirtualClock
 from tests.doubles.pages import armed
 from tests.doubles.served import Served, listening
@@ -225,6 +226,26 @@ def test_who_asks_too_often_is_told_to_wait_and_the_probes_are_always_answered(
         source.request("GET", "/api/v1/status")
         assert source.getresponse().status == 200  # another peer has a rate of its own
         source.close()
+
+
+def test_a_status_is_written_once_for_everybody_and_anew_for_the_next_report(
+    port: int, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "RENDERED_FOR", 60.0)
+    written: list[object] = []
+
+    def counted(controller: str, latest: CycleReport | None, age: float | None) -> dict[str, object]:
+        written.append(latest)
+        return status_document(controller, latest, age)
+
+    monkeypatch.setattr("killswitch.web.status_document", counted)
+    served.latest = report("first")
+    assert len({ask(port, "GET", "/api/v1/status")[2] for _ in range(20)}) == 1
+    assert len(written) == 1
+    served.latest = report("second")
+    assert b"second" in ask(port, "GET", "/api/v1/status")[2]
+    assert b"second" in ask(port, "GET", "/")[2]
+    assert len(written) == 3
 
 
 def test_a_rate_refills_and_remembers_a_bounded_number_of_peers() -> None:
