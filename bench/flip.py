@@ -67,7 +67,7 @@ def fleet_of(rollouts: int, *, interval: float = 15.0) -> Iterator[Fleet]:
     with tempfile.TemporaryDirectory() as folder:
         fleet = Fleet(
             Path(folder) / "fleet", replicas=1, rollouts=names, settings=settings, scrape="5s",
-            rules=lambda name: rules_of(name).replace("window: 9s", "window: 30s"),
+            rules=lambda name: rules_of(name).replace("window: 9s", f"window: {2 * interval:g}s"),
         )  # fmt: skip
         with fleet:
             yield fleet.start(patience=300)
@@ -85,7 +85,7 @@ def flips(rollouts: int, *, rounds: int, slack_hangs: bool) -> list[float]:
             wait_until(lambda: len(stopwatch.seconds) >= wanted, "all flips", 300)  # noqa: B023
             if number < rounds:
                 fleet.service.set(HEALTHY)
-                fleet.for_cycles(8)
+                fleet.for_cycles(4)
                 for name in fleet.rollouts:
                     fleet.rearm(name)
                 fleet.until_healthy()
@@ -94,7 +94,7 @@ def flips(rollouts: int, *, rounds: int, slack_hangs: bool) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=8, help="trips of the single rollout")
+    parser.add_argument("--rounds", type=int, default=5, help="trips of the single rollout")
     parser.add_argument("--rollouts", type=int, nargs="*", default=[1, 1000])
     arguments = parser.parse_args()
     for rollouts in arguments.rollouts:

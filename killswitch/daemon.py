@@ -52,7 +52,7 @@ from killswitch.web import application
 log = logging.getLogger(__name__)
 STOP_WITHIN = 8.0
 MEASURE_WITHIN = 5.0
-HUNG_AFTER_INTERVALS = 3.0
+HUNG_AFTER_INTERVALS = 2.5  # the probe must have failed within three
 
 
 class Daemon:

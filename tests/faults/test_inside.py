@@ -63,7 +63,7 @@ def test_a_loop_that_hangs_fails_the_liveness_probe_while_another_replica_trips(
         wait_until(lambda: hanging.status_code("/-/healthy") == 503, "the probe fails")
         intervals = (time.monotonic() - began) / INTERVAL
         figure(f"row 24: the probe fails {intervals:.1f} intervals after the loop hung")
-        assert intervals >= 2
+        assert intervals >= 2  # and not at the first late cycle
         fleet.fail()
         fleet.until_tripped()
         assert len(fleet.flips()) == 1
