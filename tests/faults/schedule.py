@@ -198,6 +198,8 @@ class Schedule:
             member.wait_until_healthy()
         for replica in fleet.replicas:
             replica.heal()
+            if not replica.running:  # its port was taken when it came back
+                replica.start()
         fleet.service.set(HEALTHY)
         wait_until(
             lambda: all(r.status_code("/-/ready") == 200 for r in fleet.replicas), "all replicas ready", PATIENCE
