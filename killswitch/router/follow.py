@@ -4,9 +4,10 @@
 - *re-read* asks again every ten seconds, linearizably: it is what proves that the store answers, finds out about a
   watch that died silently, and reports what this router has acted on;
 - *clock* does no I/O at all, so that nothing that hangs can postpone the moment at which an armed flag is no longer
-  trusted.
+  trusted; what it changes is logged and exported by the others.
 
-After a fork (gunicorn's prefork) the child begins with its parent's memory and starts threads of its own.
+After a fork (gunicorn's prefork) the child begins with its parent's memory and starts threads of its own. No fork
+happens while observers are being told: the child would find their locks taken, for ever, by a thread it does not have.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import random
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
+from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.flag import check_rollout_name
 from killswitch.router import failsafe
@@ -55,6 +59,8 @@ _REPORT_AFTER = (0.5, 2.5)  # seconds from a change to its report, drawn by lot
 _LOOK_FOR_REPORTS = 2.0  # seconds between looks whether there is something to report
 _REPORT_RETRY = 30.0  # seconds until a failed report is tried again
 _FIVE_MINUTES: Final[Mapping[str, object]] = {"control_after": "5m"}
+_MOST_UNTOLD = 10_000  # news kept for an observer that hangs
+_FORK_PATIENCE = 5.0  # seconds that a fork waits for observers
 _CLOCK_STEP = 10.0  # seconds; an armed flag is re-judged at least this often (the machine may have slept)
 
 
@@ -186,6 +192,7 @@ class Follower:
         self._error: str | None = None
         self._running = False
         self._of_parents: list[Watch | None] = []
+        self._untold: deque[Callable[[], None]] = deque(maxlen=_MOST_UNTOLD)
         self._begin()
         self.current: Snapshot = build(self._memory, self._policy, clock())
 
@@ -250,6 +257,7 @@ class Follower:
         self.router_id = new_id()
         self._policy = replace(self._policy, spread=random.random())  # noqa: S311  # no secret
         self._lock = threading.Lock()
+        self._telling = threading.RLock()  # held while observers are told; one of them may fork, or close the router
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._tick = threading.Event()
@@ -300,7 +308,9 @@ class Follower:
     def _keep_time(self) -> None:
         while not self._closed.is_set():
             self._tick.clear()
-            self._settle(lambda memory: memory)
+            self._apply(lambda memory: memory)
+            if self._untold:
+                self._wake.set()  # telling may block; it is not for this thread
             self._tick_at = min(self._next_change(), self._clock() + _CLOCK_STEP)
             self._tick.wait(max(0.0, self._tick_at - self._clock()))
 
@@ -309,7 +319,13 @@ class Follower:
         return math.inf if due is None else due
 
     def _settle(self, learn: Callable[[Memory], Memory]) -> Memory:
-        """Apply what was learned, and replace the snapshot if it follows; the memory as it was before."""
+        """Apply what was learned, and tell what follows from it; the memory as it was before."""
+        before = self._apply(learn)
+        self._tell_news()
+        return before
+
+    def _apply(self, learn: Callable[[Memory], Memory]) -> Memory:
+        """Replace memory and snapshot, without a wait for anybody; the memory as it was before."""
         with self._lock:
             before = self._memory
             self._memory = learn(before)
@@ -320,24 +336,37 @@ class Follower:
             if snapshot == previous:
                 return before
             self.current = snapshot
-        self._tell(previous, snapshot)
+            self._untold.append(partial(self._tell, previous, snapshot))
         # nobody is woken for it: a thousand routers first act, then report
         self._report_at = self._clock() + random.uniform(*_REPORT_AFTER)  # noqa: S311  # no secret
         return before
 
+    def _tell_news(self) -> None:
+        """Whoever finds nobody telling tells, in order; nobody waits, for an observer may hang."""
+        while self._untold and self._telling.acquire(blocking=False):
+            try:
+                while self._untold:
+                    self._untold.popleft()()
+            finally:
+                self._telling.release()
+
     def _tell(self, previous: Snapshot, snapshot: Snapshot) -> None:
         if snapshot.sentence != previous.sentence:
             _log.log(_LOG_LEVELS.get(snapshot.standing, logging.WARNING), "%s", snapshot.sentence)
-        if snapshot.standing is Standing.CORRUPT:
-            self._note(Happening.BAD_DOCUMENT)
         for observer in self._observers:
             try:
                 observer.settled(snapshot)
             except Exception:  # noqa: BLE001  # somebody else's code
                 _log.exception("%s: an observer failed", self.rollout)
+        if snapshot.standing is Standing.CORRUPT:
+            self._note(Happening.BAD_DOCUMENT)
 
     def _note(self, what: Happening) -> None:
         self._counts[what] += 1
+        self._untold.append(partial(self._tell_happened, what))
+        self._tell_news()
+
+    def _tell_happened(self, what: Happening) -> None:
         for observer in self._observers:
             try:
                 observer.happened(what)
@@ -352,6 +381,7 @@ class Follower:
 
     def _keep_reading(self) -> None:
         while not self._closed.is_set():
+            self._tell_news()  # of the clock
             now = self._clock()
             if now >= self._read_at:
                 self._read_at = math.inf  # whoever wants a read meanwhile says so here
@@ -435,8 +465,9 @@ class Follower:
 
     def _on_event(self, event: Change | Connected | Disconnected) -> None:
         if isinstance(event, Change):
-            self._note(Happening.CHANGE)
-            self._settle(lambda memory: failsafe.after_change(memory, event))
+            self._apply(lambda memory: failsafe.after_change(memory, event))
+            self._note(Happening.CHANGE)  # after it is obeyed: whoever listens may take his time
+            self._tell_news()
         elif isinstance(event, Connected):
             # a store that did not answer answers again; one that is behind what is known lags, or was set back
             if self._retries > 0 or event.revision < self._memory.revision:
@@ -480,12 +511,30 @@ _LOG_LEVELS = {
 }
 
 _followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+_held_for_fork: list[Any] = []
+
+
+def _hold_observers() -> None:
+    """Before a fork: whatever locks observers take (prometheus_client's) must be free in the child."""
+    patience = Deadline(_FORK_PATIENCE)
+    # an observer that hangs may delay a fork, and not prevent it
+    _held_for_fork[:] = [
+        telling
+        for telling in [follower._telling for follower in tuple(_followers)]  # noqa: SLF001  # likewise
+        if telling.acquire(timeout=patience.remaining())
+    ]
+
+
+def _release_observers() -> None:
+    while _held_for_fork:
+        _held_for_fork.pop().release()
 
 
 def _restart_in_child() -> None:
+    _held_for_fork.clear()  # the parent's
     for follower in tuple(_followers):
         follower._after_fork_in_child()  # noqa: SLF001  # not for users, and only this module forks
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_in_child)
+    os.register_at_fork(before=_hold_observers, after_in_parent=_release_observers, after_in_child=_restart_in_child)
