@@ -36,7 +36,6 @@ from tests.servers.tcp_proxy import TcpProxy
 GRACE, JITTER, CONTROL_AFTER = 3.0, 2.0, 4.0
 SLACK = 10.0  # seconds that a router may take beyond its patience
 CUT_OFF_WITHIN = GRACE + JITTER + SLACK
-USERS = [f"user-{number}" for number in range(3000)]
 EVERY_WORKER = len(routed_service.KINDS) - 1 + routed_service.WORKERS
 CONTROL_REASONS = {"DISABLED", "DEFAULT", "STALE", "ERROR"}
 _A_REQUEST = 10  # users
@@ -62,10 +61,23 @@ class Decision(NamedTuple):
         return self.cohort == "canary"
 
 
+def place(salt: str, user: str) -> int:
+    """The formula of the documentation, in whole hundredths of a percent and without a line of the SDK."""
+    return int(hashlib.sha256(f"{salt}{user}".encode()).hexdigest()[:8], 16) % 10_000
+
+
 def belongs_to_canary(salt: str, user: str, percent: float) -> bool:
-    """The formula of the documentation, in whole hundredths and without a line of the SDK."""
-    place = int(hashlib.sha256(f"{salt}{user}".encode()).hexdigest()[:8], 16) % 10_000
-    return place < round(percent * 100)
+    return place(salt, user) < round(percent * 100)
+
+
+def _users(percents: tuple[float, ...]) -> list[str]:
+    """Many users; and, a dozen times each, those whose places are just inside and just outside these percents."""
+    edges = {round(percent * 100) + step for percent in percents for step in (-1, 0)}
+    everybody = [f"user-{number}" for number in range(60_000)]
+    return everybody[:2000] + 12 * [user for user in everybody if place("", user) in edges]
+
+
+USERS = _users((12.34, 50.0))
 
 
 @dataclass(frozen=True)
