@@ -28,6 +28,7 @@ import pytest
 from killswitch import flag as flags
 from killswitch.flag import Flag
 from killswitch.stores import keys
+from tests.faults.figures import figure
 from tests.integration.router.following import armed, b64, back_up, delete, restore, store, tripped
 from tests.servers import routed_service
 from tests.servers.etcd import EtcdCluster, EtcdMember, wait_until
@@ -185,7 +186,12 @@ class Load:
         )
         disobedient = self._after_a_seen_trip()
         assert not disobedient, f"{len(disobedient)} canary requests after a trip was seen: {disobedient[:3]}"
+        figure(f"20: {len(self.decisions)} decisions of {len(self._latest)} workers, all as their documents say")
         for fault in self._faults:
+            ended = [
+                decision.before for decision in self.decisions if decision.canary and decision.before < fault.until
+            ]
+            figure(f"20: {fault.what}: the last canary request {max(0.0, max(ended) - fault.since):.1f} s later")
             late = [
                 decision
                 for decision in self.decisions
