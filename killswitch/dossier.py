@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from killswitch.baseline import without_control
 from killswitch.case import Case
 from killswitch.evidence.dispersion import WARM_TICKS
 from killswitch.evidence.evariables import Array
-from killswitch.evidence.quantiles import TAU_SECONDS, tau_before, tau_next
+from killswitch.evidence.quantiles import TAU_SECONDS, slowest, tau_before, tau_next
 from killswitch.flag import StageEntry
 from killswitch.judge import own_bug
 from killswitch.model import (
@@ -38,6 +38,7 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Readings, Want
+from killswitch.twins import TwinWatch
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ WARM_UP_TICKS = round(1.1 * WARM_TICKS)
 SPLIT = "(traffic split)"
 # whose trials are counted for it: requests, where the rule file has the usual names; else those of the first rule
 SPLIT_BY = "error_rate"
+# without a latency rule nobody knows how long requests take; the longest that is waited for
+UNKNOWN_DRAIN = 10.0
+LONGEST_DRAIN = 600.0
 # Traffic is judged against the flag's percent with a budget of its own: it trips nothing.
 SPLIT_ALPHA = 0.01
 
@@ -88,7 +92,7 @@ class _Entry:
     rule: Rule | None
     spec: ev.RuleSpec
     percent: float = 0.0
-    twin: bool = False
+    twins: TwinWatch = field(default_factory=TwinWatch)
     edges: tuple[float, ...] = ()
     control_past: Array | None = None
     problem: Unreadable | None = None
@@ -233,6 +237,7 @@ class Dossier:
         self._renew_splits(group)
         counts = self._counts(group, ticks, readings, settle=True)
         times = np.array(ticks, dtype=np.float64)
+        self._begin_anew(group)
         head_starts, paused = self._schedule(group, times)
         group.evidence, trace = ev.advance(
             group.evidence, counts, times, step=self.step, head_starts=head_starts, paused=paused
@@ -291,6 +296,11 @@ class Dossier:
         """How much more a rule's events clump than independent ones would (1: not at all)."""
         place = self._where.get((rollout, rule))
         return 1.0 if place is None else float(place[0].phi[place[1]])
+
+    def judges_twin(self, rollout: str, rule: str) -> bool:
+        """Whether the judged twin is what evidence is gathered on."""
+        place = self._where.get((rollout, rule))
+        return place is not None and place[0].entries[place[1]].twins.adopted
 
     def split_is_wrong(self, rollout: str) -> bool:
         """Whether the canary's share of requests is nowhere near the flag's percent."""
@@ -351,6 +361,18 @@ class Dossier:
         _become(group, _joined([rest, _new_group(group.until, sides)]) if sides else rest)
         self._index()
 
+    def _begin_anew(self, group: _Group) -> None:
+        """Rules that went back to their plain counters: what was gathered on the twin says nothing about those."""
+        rows = [row for row, entry in enumerate(group.entries) if entry.twins.take_change()]
+        if not rows:
+            return
+        fresh = ev.start([entry.spec for entry in group.entries])
+        kept = {name: getattr(group.evidence, name).copy() for name in ("log_sums", "excursions", "since")}
+        for name, array in kept.items():
+            array[rows] = getattr(fresh, name)[rows]
+        group.evidence = replace(group.evidence, **kept)
+        group.tally[rows] = 0.0
+
     def _schedule(self, group: _Group, times: Array) -> tuple[Array, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
         head_starts = np.zeros((len(times), len(group.entries)))
         paused = np.zeros(head_starts.shape, dtype=np.bool_)
@@ -361,9 +383,10 @@ class Dossier:
             case = group.entries[rows[0]].case
             stages = case.flag.stages
             delays = [entry.rule.delay if (entry := group.entries[row]).rule is not None else 0.0 for row in rows]
+            drain = _drain([group.entries[row] for row in rows], stages, times, self.step)
             after = group.entries[rows[0]].paid_until
             head_starts[:, rows] = ev.head_starts_at(stages, times, len(rows), after=after)
-            paused[:, rows] = ev.paused_at(stages, delays, times)
+            paused[:, rows] = ev.paused_at(stages, delays, times) | ev.draining_at(stages, drain, times, self.step)
         return head_starts, paused
 
     def _tally(self, group: _Group, counts: ev.TickCounts, times: Array, trace: ev.Trace) -> None:
@@ -449,12 +472,9 @@ class Dossier:
             past = readings.get((entry.rollout, entry.rule.name, PAST))
             known = (each for each in (twin, plain, past) if each is not None)
             return next((each for each in known if not isinstance(each.control, Unreadable)), plain)
-        if twin is None:
+        if twin is None or plain is None:
             return plain
-        alone = entry.case.baseline is not None
-        if not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable)):
-            entry.twin = True
-        return twin if entry.twin else plain
+        return twin if entry.twins.serves(twin, plain, alone=entry.case.baseline is not None) else plain
 
     def _prepared(self, entry: _Entry, chosen: Sequence[Reading | None], first_column: int) -> _Slow:
         """Both cohorts' histograms of a block, and control's windows from which each tick's tau comes."""
@@ -470,6 +490,20 @@ class Dossier:
             past = np.full((reach, len(edges)), np.nan)
         entry.control_past = np.concatenate([past, control])[-reach:]
         return _Slow(entry, first_column, canary, control, past)
+
+
+def _drain(entries: Sequence[_Entry], stages: Sequence[StageEntry], times: Array, step: float) -> float:
+    """How long the slowest of control's requests take, seconds: so long after a change of percent the cohorts'
+    events are not of the users they are counted with. Asked only while a change is recent.
+    """
+    if times[0] - stages[-1].at > LONGEST_DRAIN + step and len(times) == 1:
+        return 0.0
+    tails = [
+        tail
+        for entry in entries
+        if entry.control_past is not None and math.isfinite(tail := slowest(np.array(entry.edges), entry.control_past))
+    ]
+    return min(max(tails, default=UNKNOWN_DRAIN), LONGEST_DRAIN)
 
 
 def _unlabelled(case: Case, cohorts: CohortMatchers) -> CohortMatchers | None:

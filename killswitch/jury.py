@@ -19,6 +19,7 @@ from killswitch.flag import AA
 from killswitch.judge import Streak
 from killswitch.model import Decide, Finding, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
 from killswitch.sources import Readings, Want
+from killswitch.twins import TwinWatch
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
@@ -34,7 +35,7 @@ class _Memory:
 
     generation: tuple[int, float, str]
     streaks: dict[str, Streak] = field(default_factory=dict)
-    twins: set[str] = field(default_factory=set)
+    twins: dict[str, TwinWatch] = field(default_factory=dict)
 
 
 class Jury:
@@ -129,7 +130,7 @@ class Jury:
                 finding = judge.judge_evidence(
                     rule, comparison, view, rollout=case.rollout, tick=tick, fresh=2 * self._interval
                 )
-                if finding.verdict is Verdict.HEALTHY and self.dossier.split_is_wrong(case.rollout.name):
+                if _rests_on_the_split(finding) and self.dossier.split_is_wrong(case.rollout.name):
                     finding = judge.mistrusted(finding, case.flag)
             elif judged_by_evidence(case, rule):
                 # not opened yet: the bare comparison, looked at every tick, would trip on noise
@@ -151,7 +152,7 @@ class Jury:
         if case.flag.stage != AA:
             return finding
         name = case.rollout.name
-        part = AA_STAGE_TWIN if rule.name in self._memory[name].twins else AA_STAGE
+        part = AA_STAGE_TWIN if self._on_twin(case, rule, self._memory[name]) else AA_STAGE
         reading = readings.get((name, rule.name, part))
         words = judge.offset_in_words(reading, self.dossier.dispersion(name, rule.name)) if reading else None
         return finding if words is None else replace(finding, sentence=f"{finding.sentence}; {words}")
@@ -159,18 +160,30 @@ class Jury:
     def _judged(self, case: Case, rule: Rule, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
         """What is judged, and the plain reading beside it where that is the twin.
 
-        A twin is adopted once both cohorts have it, and then stays what is judged: falling back to plain
-        counters in the middle of a generation would mix two populations.
+        The window shows the population that evidence is gathered on.
         """
         name = case.rollout.name
         plain = readings.get((name, rule.name, WINDOW), _MISSING)
         twin = readings.get((name, rule.name, TWIN))
         if twin is None:
             return plain, None
-        alone = case.baseline is not None
-        if not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable)):
-            memory.twins.add(rule.name)
-        return (twin, plain) if rule.name in memory.twins else (plain, None)
+        memory.twins.setdefault(rule.name, TwinWatch()).serves(twin, plain, alone=case.baseline is not None)
+        return (twin, plain) if self._on_twin(case, rule, memory) else (plain, None)
+
+    def _on_twin(self, case: Case, rule: Rule, memory: _Memory) -> bool:
+        if judged_by_evidence(case, rule):
+            return self.dossier.judges_twin(case.rollout.name, rule.name)
+        watch = memory.twins.get(rule.name)
+        return watch is not None and watch.adopted
+
+
+def _rests_on_the_split(finding: Finding) -> bool:
+    """Verdicts that a wrong split explains or spoils; a breach stands whatever the split."""
+    return finding.verdict is Verdict.HEALTHY or finding.reason in (
+        Reason.TOO_FEW_REQUESTS,
+        Reason.NO_DATA,
+        Reason.WARMING_UP,
+    )
 
 
 _LOST = Unreadable(Reason.INTERNAL_ERROR, "the source gave no answer to this question; please report it")

@@ -26,7 +26,7 @@ from killswitch.evidence.evariables import TickCounts, information
 from killswitch.evidence.offset import Offset, measure_offset
 from killswitch.evidence.quantiles import push, quantile_of, slow_counts, slower_than, tau_before, tau_next
 from killswitch.evidence.split import split_counts, split_rules
-from killswitch.evidence.starts import HeadStart, head_starts, head_starts_at, paused_at
+from killswitch.evidence.starts import HeadStart, draining_at, head_starts, head_starts_at, paused_at
 from killswitch.evidence.stored import from_document, to_document
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "against_baseline",
     "bounds_of",
     "combine",
+    "draining_at",
     "from_document",
     "head_starts",
     "head_starts_at",

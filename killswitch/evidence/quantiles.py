@@ -96,6 +96,19 @@ def push(past: Array, control: Array, *, step: float) -> Array:
     return np.concatenate([past, control[:, None]], axis=1)[:, -int(TAU_SECONDS / step) :]
 
 
+def slowest(edges: Array, past: Array, quantile: float = 0.999) -> float:
+    """How long all but one in a thousand of control's requests take, seconds; the last finite edge beyond it.
+
+    ``past`` (P, K): control's increments; NaN without a single request.
+    """
+    clean = np.where(np.isfinite(past).all(axis=-1, keepdims=True), np.maximum(past, 0.0), 0.0)
+    total = np.maximum.accumulate(clean.sum(axis=0))
+    if len(edges) < 2 or not total[-1] > 0:
+        return float("nan")
+    found = float(quantile_of(edges, total[None, :], quantile)[0])
+    return found if np.isfinite(found) else float(edges[-2])
+
+
 def slow_counts(bound: Bound, edges: Array, canary: Array, control: Array, tau: Array) -> tuple[Array, Array]:
     """Events of canary and control, each (T,), for one bound of a quantile rule.
 

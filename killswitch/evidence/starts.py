@@ -22,6 +22,8 @@ from killswitch.flag import AA, StageEntry
 
 PURSE = 0.5
 PAUSE_DELAYS = 3.0
+# the share of a step: typical answers of a few seconds cost no delay at a stage's start
+DRAIN_TOLERANCE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,22 @@ def paused_at(stages: Sequence[StageEntry], delays: Sequence[float], ticks: Arra
         age = (ticks - at)[:, None]
         paused |= (age > 0) & (age <= length)
     return paused
+
+
+def draining_at(stages: Sequence[StageEntry], drain: float, ticks: Array, step: float) -> Mask:
+    """Which ticks fall into the time after a change of percent in which slow requests still come home, (T, 1).
+
+    A failure is counted at once, an answer when it is complete: for ``drain`` seconds after a raise (and at
+    arming) the new users' failures are counted without their answers, and after a lowering the many users'
+    slow failures fall on the few. A step that such requests fill by no more than `DRAIN_TOLERANCE` is let pass.
+    """
+    changed = [stages[0].at] if stages[0].percent > 0 else []
+    changed += [after.at for before, after in itertools.pairwise(stages) if after.percent != before.percent]
+    draining = np.zeros((len(ticks), 1), dtype=np.bool_)
+    for at in changed:
+        over = at + drain - DRAIN_TOLERANCE * step
+        draining |= ((ticks > at) & (ticks - step < over))[:, None] & (drain > DRAIN_TOLERANCE * step)
+    return draining
 
 
 def _raises(before: StageEntry, after: StageEntry) -> bool:

@@ -353,10 +353,10 @@ def test_a_twin_is_adopted_when_both_cohorts_have_it_and_then_stays() -> None:
     case = case_of(rules=(twin,))
     replica, restarted = Replica(script), Replica(script, START + 39 * STEP)
     replica.through(ticks(10), case)
-    assert not replica.dossier._groups[0].entries[0].twin
+    assert not replica.dossier._groups[0].entries[0].twins.adopted
     replica.through(ticks(30, START + 10 * STEP), case)
     view = replica.views(case)[0]
-    assert replica.dossier._groups[0].entries[0].twin
+    assert replica.dossier._groups[0].entries[0].twins.adopted
     assert view.updated_at == START + 20 * STEP
     assert view.problem is not None
     restarted.at(START + 40 * STEP, case)
