@@ -71,9 +71,12 @@ class Rules:
 
 @dataclass(slots=True)
 class _Watch:
-    """What is remembered of one generation of one rollout between cycles. ``since``: the tick we first saw it at."""
+    """What is remembered of one arming of one rollout between cycles. ``since``: the tick we first saw it at.
 
-    generation: int
+    ``arming``: the flag's generation and time of arming; ``armed_at``: the bound of all windows.
+    """
+
+    arming: tuple[int, float]
     armed_at: float
     since: float
     last_good: float = 0.0  # never
@@ -230,9 +233,10 @@ class Controller:
             if flag is None or not flag.armed:
                 continue
             watch = self._watches.get(name)
-            if watch is None or watch.generation != flag.generation:
+            arming = (flag.generation, flag.armed_at)
+            if watch is None or watch.arming != arming:
                 armed_at = self._armed_at(flag, tick, looked_at.get(name))
-                watch = self._watches[name] = _Watch(flag.generation, armed_at, since=tick)
+                watch = self._watches[name] = _Watch(arming, armed_at, since=tick)
             cases.append(self._case(rollout, flag, watch))
         watched = {case.rollout.name for case in cases}
         self._watches = {name: watch for name, watch in self._watches.items() if name in watched}
@@ -348,6 +352,7 @@ class Controller:
             by=self._id,
             at=tick,
             documents=documents,
+            armed_at=case.flag.armed_at,
             guards=guards,
         )
         self._trips.submit(request, decided_at=self._clock.monotonic_at(self._evidence_ends(case, rules, tick)))

@@ -233,7 +233,7 @@ def arm(
     actor: Actor = Actor.PERSON,
     has_baseline: bool = False,
 ) -> Flag:
-    """Absent -> armed. ``generation`` is 1, or one more than the newest incident of an earlier life."""
+    """Absent -> armed. ``generation`` is 1, or one more than the newest of all earlier lives."""
     _require(flag, Action.ARM, actor, rollout)
     check_rollout_name(rollout)
     _check_stage(stage)

@@ -7,6 +7,7 @@ lost answer is followed by a linearizable re-read; a second trip of one generati
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +17,21 @@ from killswitch import flag as flags
 from killswitch.baseline import Baseline
 from killswitch.baseline import from_document as baseline_from_document
 from killswitch.baseline import to_document as baseline_document
-from killswitch.errors import BadDocument, OutcomeUnknown, Refused, Unavailable, UnknownRollout
-from killswitch.flag import Actor, Flag, State
+from killswitch.documents import parse_object
+from killswitch.errors import BadDocument, KillswitchError, OutcomeUnknown, Refused, Unavailable, UnknownRollout
+from killswitch.flag import MAX_GENERATION, Actor, Flag, State
 from killswitch.incident import Incident, incident_id
 from killswitch.incident import to_document as incident_document
 from killswitch.message import Page
 from killswitch.outbox import new_entry
 from killswitch.outbox import to_document as outbox_document
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
+from killswitch.stores.limits import MAX_OPERATIONS
 
 ATTEMPTS = 6
 _MILLISECOND = 0.001
 _GENERATION = re.compile(r"[0-9]{1,12}\Z")
+_MAX_COUNTER_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class TripRequest:
     """Everything a trip is made of.
 
     ``generation``: the one the verdict is about; None for a person, who means whatever is there.
+    ``armed_at``: the flag's, where a verdict is about one arming; None: any arming of that generation.
     ``documents``: given the flag as it stands and the incident's id, the incident and its page.
     ``still_valid``: asked before every attempt, after its guards are made; False ends the request as EXPIRED.
     ``guards``: further comparisons, made anew for every attempt, None when they cannot hold any more; ``lost`` is
@@ -73,6 +78,7 @@ class TripRequest:
     by: str
     at: float
     documents: Callable[[Flag, str], tuple[Incident, Page | None]]
+    armed_at: float | None = None
     still_valid: Callable[[], bool] = lambda: True
     guards: Callable[[], Sequence[Compare] | None] = tuple
     lost: Callable[[], None] = lambda: None
@@ -108,9 +114,13 @@ class Switch:
     # --- what a person does ---------------------------------------------------------------------
 
     def arm(self, rollout: str, *, control: str, canary: str, percent: float, stage: str, salt: str) -> Flag:
-        """Absent -> armed; the generation follows the newest incident, so that no old trip outranks it."""
+        """Absent -> armed; the generation follows all there have been, tripped or not.
+
+        So no old trip outranks it, and nothing that was said or measured of an ended life is about this one.
+        """
         standing = self.standing(rollout)
-        generation = self._next_generation(rollout)
+        last, counted_at = self._last_generation(rollout)
+        generation = max(last, self._newest_incident(rollout)) + 1
         armed = flags.arm(
             standing.flag,
             rollout=rollout,
@@ -123,7 +133,8 @@ class Switch:
             generation=generation,
             salt=salt,
         )
-        return self._replace(rollout, standing, armed)
+        counter = self._counter(rollout, generation)
+        return self._replace(rollout, standing, armed, (counter,), also=(Compare(counter.key, counted_at),))
 
     def set_stage(self, rollout: str, *, percent: float, stage: str) -> Flag:
         standing = self._known(rollout)
@@ -151,16 +162,30 @@ class Switch:
             percent=percent,
             stage=stage,
         )
-        return self._replace(rollout, standing, armed, (self._outbox(page(armed)),))
+        last, counted_at = self._last_generation(rollout)
+        counter = self._counter(rollout, max(last, armed.generation))
+        writes = (counter, self._outbox(page(armed)))
+        return self._replace(rollout, standing, armed, writes, also=(Compare(counter.key, counted_at),))
 
     def end(self, rollout: str) -> None:
-        """Armed or tripped -> absent. A flag that cannot be understood may be ended too: routers ignore it."""
+        """Armed or tripped -> absent, and what was measured and told of this life goes with it.
+
+        A flag that cannot be understood may be ended too: routers ignore it. Its generation stays counted.
+        """
         item = self._store.get(keys.flag(rollout))
         if item is None:
             raise UnknownRollout(rollout, self._names())
+        last, counted_at = self._last_generation(rollout)
         with contextlib.suppress(BadDocument):
-            flags.end(flags.from_document(item.value, rollout=rollout), rollout=rollout, actor=Actor.PERSON)
-        self._commit(rollout, Compare(item.key, item.mod_revision), (Delete(item.key),), None)
+            ending = flags.from_document(item.value, rollout=rollout)
+            flags.end(ending, rollout=rollout, actor=Actor.PERSON)
+            last = max(last, ending.generation)
+        writes: list[Put | Delete] = [Delete(item.key)]
+        if last:
+            writes.append(self._counter(rollout, last))
+        writes += self._remains(rollout)[: MAX_OPERATIONS - len(writes)]
+        compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), counted_at))
+        self._commit(rollout, compares, writes, None)
 
     # --- baselines ------------------------------------------------------------------------------
 
@@ -176,7 +201,8 @@ class Switch:
         put = Put(keys.baseline(baseline.rollout, baseline.generation), baseline_document(baseline))
         if standing.flag.generation != baseline.generation or not standing.flag.armed:
             raise Refused(f"{baseline.rollout} is not armed in generation {baseline.generation} any more")
-        self._commit(baseline.rollout, Compare(keys.flag(baseline.rollout), standing.revision), (put,), standing.flag)
+        compare = Compare(keys.flag(baseline.rollout), standing.revision)
+        self._commit(baseline.rollout, (compare,), (put,), standing.flag)
 
     # --- the trip -------------------------------------------------------------------------------
 
@@ -224,6 +250,8 @@ class Switch:
             return TripResult(TripOutcome.SUPERSEDED)
         if request.generation is not None and flag.generation != request.generation:
             return TripResult(TripOutcome.SUPERSEDED)
+        if request.armed_at is not None and flag.armed_at != request.armed_at:
+            return TripResult(TripOutcome.SUPERSEDED)
         if flag.state is State.TRIPPED:
             assert flag.trip is not None
             # documents hold milliseconds, a person's clock gives more
@@ -266,12 +294,36 @@ class Switch:
     def _names(self) -> list[str]:
         return [item.key.removeprefix(keys.FLAGS) for item in self._store.list(keys.FLAGS).items]
 
-    def _next_generation(self, rollout: str) -> int:
+    def _last_generation(self, rollout: str) -> tuple[int, int]:
+        """The newest generation counted, 0 where none or nonsense is, and the revision it stands at."""
+        item = self._store.get(keys.generation(rollout))
+        if item is None:
+            return 0, 0
+        try:
+            fields = parse_object(item.value, f"generation of {rollout}", max_bytes=_MAX_COUNTER_BYTES)
+            last = fields.integer("generation")
+        except BadDocument:
+            last = 0  # incidents count as well, and a verdict names its arming beside its generation
+        return (last if 0 < last < MAX_GENERATION else 0), item.mod_revision
+
+    @staticmethod
+    def _counter(rollout: str, generation: int) -> Put:
+        return Put(keys.generation(rollout), json.dumps({"rollout": rollout, "generation": generation}).encode())
+
+    def _remains(self, rollout: str) -> list[Delete]:
+        """What an ended life leaves behind; failing to look at it must not keep anybody from ending it."""
+        found: list[Delete] = []
+        for prefix in (keys.baselines(rollout), keys.notices(rollout)):
+            with contextlib.suppress(KillswitchError):
+                found += [Delete(item.key) for item in self._store.list(prefix).items]
+        return found
+
+    def _newest_incident(self, rollout: str) -> int:
         newest = 0
         for item in self._store.list(keys.incidents(rollout)).items:
             tail = item.key.rpartition("/")[2].partition(".")[0]
             newest = max(newest, int(tail) if _GENERATION.match(tail) else 0)
-        return newest + 1
+        return newest
 
     def _has_baseline(self, rollout: str, standing: Standing) -> bool:
         if standing.flag is None:
@@ -281,14 +333,19 @@ class Switch:
     def _outbox(self, page: Page) -> Put:
         return Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))
 
-    def _replace(self, rollout: str, standing: Standing, new: Flag, more: Sequence[Put] = ()) -> Flag:
+    def _replace(
+        self, rollout: str, standing: Standing, new: Flag, more: Sequence[Put] = (), *, also: Sequence[Compare] = ()
+    ) -> Flag:
         key = keys.flag(rollout)
-        self._commit(rollout, Compare(key, standing.revision), (Put(key, flags.to_document(new)), *more), new)
+        compares = (Compare(key, standing.revision), *also)
+        self._commit(rollout, compares, (Put(key, flags.to_document(new)), *more), new)
         return new
 
-    def _commit(self, rollout: str, compare: Compare, writes: Sequence[Put | Delete], wanted: Flag | None) -> None:
+    def _commit(
+        self, rollout: str, compares: Sequence[Compare], writes: Sequence[Put | Delete], wanted: Flag | None
+    ) -> None:
         try:
-            outcome = self._store.commit((compare,), writes)
+            outcome = self._store.commit(compares, writes)
         except OutcomeUnknown as error:
             if self.standing(rollout).flag == _as_stored(wanted):
                 return

@@ -12,6 +12,7 @@ ROUTERS = ROOT + "routers/"
 BASELINES = ROOT + "baselines/"
 NOTICES = ROOT + "notices/"
 OUTAGES = ROOT + "outages"
+GENERATIONS = ROOT + "generations/"
 
 
 def flag(rollout: str) -> str:
@@ -48,7 +49,16 @@ def routers(rollout: str) -> str:
 
 
 def baseline(rollout: str, generation: int) -> str:
-    return f"{BASELINES}{rollout}/{generation}"
+    return f"{baselines(rollout)}{generation}"
+
+
+def baselines(rollout: str) -> str:
+    return f"{BASELINES}{rollout}/"
+
+
+def generation(rollout: str) -> str:
+    """The newest generation this rollout has had; it outlives the flag, so that no generation comes twice."""
+    return GENERATIONS + rollout
 
 
 def notice(rollout: str, generation: int, kind: str) -> str:

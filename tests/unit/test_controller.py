@@ -12,7 +12,7 @@ import pytest
 from killswitch import judge
 from killswitch.cli.trip import _request as by_hand
 from killswitch.controller import Rules
-from killswitch.flag import State
+from killswitch.flag import Flag, State
 from killswitch.judge import Comparison
 from killswitch.message import PageKind
 from killswitch.model import (
@@ -170,6 +170,70 @@ def test_a_verdict_reached_before_a_re_arm_does_not_trip_the_new_generation() ->
     flag = fleet.flag()
     assert flag is not None
     assert (flag.generation, flag.state) == (2, State.ARMED)
+
+
+def _begin_again(fleet: Fleet) -> Flag:
+    """The rollout is ended and another life begun, within one tick."""
+    fleet.person.end("copilot")
+    fleet.clock.advance(3)
+    return fleet.person.arm("copilot", control="model-old", canary="model-new", percent=5.0, stage="s", salt="other")
+
+
+def test_what_an_ended_life_did_does_not_trip_the_next_one() -> None:
+    """In stage `aa` a breach trips nothing; the ramp begins with other users, healthy ones."""
+    end = START + 1800
+    bad, good = canary_from(START + 300, error_rate=0.05), canary_from(START + 1e6)
+
+    def rate(name: str, rule: str, cohort: Cohort, at: float) -> float:
+        return (bad if at <= end else good)(name, rule, cohort, at)
+
+    fleet = Fleet(Traffic(rate=rate, since=START - 4000), rollout())
+    fleet.replica("a")
+    fleet.arm(stage="aa")
+    while fleet.clock.wall() < end + 12:
+        fleet.run(1)
+    assert "error_rate" in fleet.sentences()[0]
+    assert _begin_again(fleet).generation == 2
+    assert fleet.run(20, until=fleet.tripped) == 20
+
+
+def test_a_verdict_on_an_ended_life_does_not_commit_on_the_next() -> None:
+    fleet = fleet_of("a", script=BAD_SOON)
+    a = fleet.replicas[0]
+    a.fail_store(lambda call: Fault.FAIL_BEFORE if _flips(call) else None)
+    fleet.run(60, until=lambda: "copilot" in a.controller._trips.under_way)
+    _begin_again(fleet)
+    a.fail_store(no_fault)
+    a.controller.retry()
+    a.controller._trips.wait(10)
+    assert not fleet.tripped()
+    assert a.controller._trips.under_way == {}
+
+
+def test_what_was_said_of_an_ended_life_is_said_again_of_the_next() -> None:
+    fleet = fleet_of("a", "b", mode=Mode.DRY_RUN)
+    fleet.run(60)
+    fleet.person.end("copilot")
+    fleet.run(5)
+    fleet.arm()
+    fleet.run(60)
+    assert [page.generation for page in fleet.pages(PageKind.WOULD_TRIP)] == [1, 2]
+
+
+def test_a_watch_is_about_one_arming_whatever_its_generation_is_called() -> None:
+    """A flag put there without counting, by an older release or by hand, is not judged by the old one's windows."""
+    fleet = fleet_of("a", script=GOOD)
+    fleet.run(20)
+    watch = fleet.replicas[0].controller._watches["copilot"]
+    before = fleet.flag()
+    assert before is not None
+    fleet.server.commit("x", (), (Delete(keys.flag("copilot")), Delete(keys.generation("copilot"))))
+    again = fleet.arm()
+    assert again.generation == before.generation
+    fleet.run(1)
+    renewed = fleet.replicas[0].controller._watches["copilot"]
+    assert renewed is not watch
+    assert renewed.armed_at >= again.armed_at - 0.001
 
 
 def _writes(call: Call) -> list[Put | Delete]:

@@ -178,6 +178,80 @@ def test_arming_after_an_end_continues_the_generations(world: World) -> None:
     assert world.arm().generation == 2
 
 
+def test_a_generation_that_ended_without_a_trip_does_not_come_twice(world: World) -> None:
+    assert world.arm().generation == 1
+    world.person.end("copilot")
+    assert world.arm().generation == 2
+    world.switch("a").trip(automatic(generation=2))
+    world.person.rearm("copilot", reason="fixed", percent=5.0, stage="again", page=page)
+    world.server.commit("x", (), (Delete(keys.flag("copilot")),))  # by hand, without a word to the counter
+    assert world.arm().generation == 4
+
+
+def test_two_people_who_arm_and_end_at_once_do_not_share_a_generation(world: World) -> None:
+    """The flag is absent before and after, so only the counter tells the second that a life has been between."""
+    world.arm()
+    world.person.end("copilot")
+
+    def other(call: Call) -> Fault | None:
+        if call.name == "commit":
+            world.arm()
+            world.person.end("copilot")
+        return None
+
+    with pytest.raises(Refused, match="changed by somebody else"):
+        world.switch("bob", other).arm("copilot", control="old", canary="new", percent=5.0, stage="s", salt="")
+    assert world.arm().generation == 3
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"", b"[]", b'{"generation": -5}', b'{"generation": true}', b'{"generation": 1e9}',
+     b'{"generation": 9007199254740992}', b'{"generation": ' + b"9" * 900 + b"}", b" " * 5000],
+)  # fmt: skip
+def test_a_counter_nobody_understands_counts_as_none(world: World, nonsense: bytes) -> None:
+    world.server.commit("x", (), (Put(keys.generation("copilot"), nonsense),))
+    assert world.arm().generation == 1
+    world.person.end("copilot")
+    assert world.arm().generation == 2
+
+
+def test_a_verdict_is_about_one_arming_whatever_its_generation_is_called(world: World) -> None:
+    """An older release, or a person with etcdctl, may have ended the flag without counting."""
+    armed = world.arm()
+    request = replace(automatic(), armed_at=armed.armed_at)
+    world.server.commit("x", (), (Delete(keys.flag("copilot")), Delete(keys.generation("copilot"))))
+    world.clock.advance(5)
+    assert world.arm().generation == 1
+    assert world.switch("a").trip(request).outcome is TripOutcome.SUPERSEDED
+    assert world.flips() == 0
+
+
+def test_an_ended_life_leaves_no_baseline_and_no_notice_behind(world: World) -> None:
+    world.arm()
+    told = [Put(keys.notice("copilot", 1, f"kind{number}"), b"{}") for number in range(50)]
+    old = [Put(keys.baseline("copilot", number), b"{}") for number in range(100, 150)]
+    others = (Put(keys.baseline("copilot2", 1), b"{}"), Put(keys.notice("copilot2", 1, "kind"), b"{}"))
+    for some in (told, old, others):
+        world.server.commit("x", (), some)
+    world.person.end("copilot")
+    left = [*world.server.list(keys.BASELINES).items, *world.server.list(keys.NOTICES).items]
+    assert [item.key for item in left] == [put.key for put in others]
+    world.arm()
+    with pytest.raises(IllegalTransition, match="no control cohort is left"):
+        world.person.set_stage("copilot", percent=100.0, stage="all")
+
+
+def test_more_remains_than_a_transaction_takes_do_not_keep_a_rollout_alive(world: World) -> None:
+    world.arm()
+    for block in range(4):
+        numbers = range(100 * block, 100 * block + 100)
+        world.server.commit("x", (), [Put(keys.notice("copilot", 1, f"kind{number}"), b"{}") for number in numbers])
+    world.person.end("copilot")
+    assert world.person.standing("copilot").flag is None
+    assert len(world.server.list(keys.NOTICES).items) == 400 - (128 - 2)
+
+
 @pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER])
 def test_a_persons_change_whose_answer_was_lost_is_recognised(world: World, fault: Fault) -> None:
     """Documents hold milliseconds: what was written comes back a little different from what was meant."""

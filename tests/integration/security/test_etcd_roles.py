@@ -134,7 +134,10 @@ MAY_WRITE = {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.OUTAGES,
     },
-    "person": {keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1)},
+    "person": {
+        keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1),
+        keys.notice("x", 1, "k"), keys.generation("x"),
+    },
 }  # fmt: skip
 MAY_READ = {
     "router": {keys.flag("x"), keys.controller("x")},
