@@ -8,11 +8,15 @@ Standard library only: the router SDK uses this, too.
 
 from __future__ import annotations
 
+import codecs
 import os
 import socket
 import threading
 from collections.abc import Sequence
 from typing import Any
+
+# now, and not at the first look-up, in a thread: a process forked in the middle of that would never know the codec
+codecs.lookup("idna")
 
 Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
 

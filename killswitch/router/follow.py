@@ -385,8 +385,11 @@ class Follower:
             now = self._clock()
             if now >= self._read_at:
                 self._read_at = math.inf  # whoever wants a read meanwhile says so here
-                pause = self._next_read_in(succeeded=self._read())
-                self._read_at = min(self._read_at, now + pause)
+                pause = self._reread_every  # after an internal error too
+                try:
+                    pause = self._next_read_in(succeeded=self._read())
+                finally:
+                    self._read_at = min(self._read_at, now + pause)
             due = min(self._read_at, self._report_due_at())
             if due > self._clock():
                 self._wake.wait(min(due - self._clock(), _LOOK_FOR_REPORTS))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower, Happening, Observer
@@ -109,3 +110,23 @@ def test_a_child_forked_while_its_parents_observer_held_a_lock_finds_the_lock_fr
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
         until(follower, Standing.TRIPPED)
+
+
+def test_after_an_internal_error_in_a_read_there_is_another_read(tmp_path: Path) -> None:
+    """It was the last one: a worker forked while its parent imported a codec failed once, and was deaf for ever."""
+    with EtcdCluster(tmp_path) as etcd:
+        store(etcd.members[0], armed())
+        source = reader(etcd.url)
+        read, errors = source.read, [LookupError("unknown encoding: idna")]
+
+        def failing_once(*names: Any, **options: Any) -> Any:
+            if errors:
+                raise errors.pop()
+            return read(*names, **options)
+
+        source.read = failing_once  # type: ignore[method-assign]
+        follower = Follower(ROLLOUT, source, reread_every=0.3)
+        follower.start()
+        until(follower, Standing.ARMED)
+        assert follower.health().counts[Happening.INTERNAL_ERROR] == 1
+        follower.close()
