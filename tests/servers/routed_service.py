@@ -37,7 +37,14 @@ def start(
     if kind == "prefork":  # --preload: the router is made in the parent, and forked with it
         command = [
             *(sys.executable, "-m", "gunicorn", "--preload", f"--workers={WORKERS}", "--worker-class=gthread"),
-            *("--threads=4", "--keep-alive=60", "--graceful-timeout=2", "--timeout=120", f"--bind=fd://{descriptor}"),
+            *(
+                "--threads=4",
+                "--keep-alive=60",
+                "--graceful-timeout=2",
+                "--timeout=120",
+                "--no-control-socket",
+                f"--bind=fd://{descriptor}",
+            ),
             "tests.servers.routed_service:wsgi()",
         ]
     with log.open("wb") as output:
