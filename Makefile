@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-daemon
 WORKERS ?= 4
 MINUTES ?= 60
 SEED ?= $(shell echo $$RANDOM)
@@ -13,15 +14,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(STAMP): pyproject.toml deploy/install.sh
-	@echo "installing into $(VENV); the first time this takes a minute or two"
-	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV)
+$(DEMO_STAMP): pyproject.toml deploy/install.sh
+	@echo "installing the daemon into $(VENV); the first time this takes a minute"
+	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV) daemon
 	@touch $@
+$(STAMP): pyproject.toml deploy/install.sh
+	@echo "installing the daemon and the development tools into $(VENV); the first time this takes a few minutes"
+	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV) everything
+	@touch $@ $(DEMO_STAMP)
 install: $(STAMP) ## the package and its development tools, in .venv
 servers: ## etcd and Prometheus from Debian, if they are not here yet
 	@bash deploy/servers.sh
 
-demo: $(STAMP) ## watch a bad canary being caught
+demo: $(DEMO_STAMP) ## watch a bad canary being caught
 	$(BIN)/killswitch demo --speed 10
 test: $(STAMP) servers lint types layers ## everything
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests
@@ -35,7 +40,7 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 unit: $(STAMP)
-	$(BIN)/pytest -q -n $(WORKERS) tests/unit
+	$(BIN)/pytest -q -n $(WORKERS) -m "not slow" tests/unit
 integration faults e2e: $(STAMP) servers
 	$(BIN)/pytest -n $(WORKERS) tests/$@
 compat: $(STAMP) servers ## the integration tests against etcd 3.5, 3.6 and Prometheus 3 (needs Go)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A virtual environment with the package and its development tools; usage: install.sh VENV
+# A virtual environment with the package, and if wished its development tools; usage: install.sh VENV daemon|everything
 set -euo pipefail
-venv=${1:?usage: install.sh VENV}
+venv=${1:?usage: install.sh VENV daemon|everything}
+what=${2:?usage: install.sh VENV daemon|everything}
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2
@@ -14,5 +15,9 @@ if ! "$python" -m venv "$venv" 2>/dev/null; then
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv
   "$python" -m venv "$venv"
 fi
-"$venv/bin/pip" install -q --upgrade 'pip>=25.1'
-"$venv/bin/pip" install -q -e '.[all]' --group dev
+if [ "$what" = daemon ]; then
+  "$venv/bin/pip" install -q -e '.[daemon]'
+else
+  "$venv/bin/pip" install -q --upgrade 'pip>=25.1'
+  "$venv/bin/pip" install -q -e '.[all]' --group dev
+fi

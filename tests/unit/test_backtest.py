@@ -76,6 +76,7 @@ def _as_the_daemon(source: Source, rollout: Rollout, terms: Terms, armed_at: flo
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [15.0, 20.0, 60.0])
 def test_a_back_test_trips_at_the_very_tick_at_which_the_daemon_would(
     tmp_path: Path, rollout: Rollout, interval: float

@@ -109,6 +109,7 @@ def test_two_replicas_trip_once() -> None:
     assert_one_trip(fleet)
 
 
+@pytest.mark.slow
 def test_a_healthy_canary_is_left_alone_for_three_hours() -> None:
     fleet = fleet_of("a", script=GOOD)
     fleet.run(360)
@@ -391,6 +392,7 @@ def test_a_breach_on_a_store_that_cannot_be_written_is_paged_once_and_not_every_
     assert_one_trip(fleet)
 
 
+@pytest.mark.slow
 def test_a_cycle_in_an_outage_does_not_ask_the_store_once_a_notice() -> None:
     """Each of those calls waits for a timeout."""
     rollouts = [rollout(f"r{n}", mode=Mode.DRY_RUN) for n in range(20)]
@@ -764,6 +766,7 @@ def test_rules_edited_in_mid_flight_judge_by_what_comes_after() -> None:
     assert view.trials_canary <= 200  # a step or two, not the half hour before
 
 
+@pytest.mark.slow
 def test_ten_thousand_virtual_cycles_leave_memory_flat() -> None:
     def constant(want: Want, cohort: Cohort, tick: float) -> Measurement:
         return Counts(10.0 + (tick // 30) % 3, 1000.0)

@@ -114,6 +114,7 @@ def test_a_restarted_replica_arrives_at_what_one_that_never_stopped_has(gone: Se
     assert any(view.value > 1 for view in new.views(case))
 
 
+@pytest.mark.slow
 def test_a_replica_restarted_every_ten_minutes_has_the_evidence_of_one_that_never_stopped() -> None:
     """And so no head start is paid twice, in either direction."""
     case = case_of()
@@ -149,6 +150,7 @@ def test_permuting_rollouts_permutes_results() -> None:
     assert_same(straight.views(*cases), mixed.views(*cases))
 
 
+@pytest.mark.slow
 def test_rollouts_that_come_and_go_do_not_disturb_the_others() -> None:
     stays, leaves = case_of("stays"), case_of("leaves")
     alone, busy = Replica(WOBBLY), Replica(WOBBLY)
@@ -389,6 +391,7 @@ def test_the_sums_since_the_excursion_are_what_was_counted_since_then() -> None:
     assert view.trials_canary == pytest.approx(sum(c.trials for c in counted if isinstance(c, Counts)))
 
 
+@pytest.mark.slow
 def test_what_is_kept_does_not_grow_with_time() -> None:
     case = case_of()
     replica = Replica(WOBBLY)

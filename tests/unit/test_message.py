@@ -31,6 +31,7 @@ def one_of_each() -> list[Page]:
         message.never_seen(standing, [UNKNOWN], at=AT, settings=SETTINGS),
         message.recovered(PageKind.BLIND, [standing], follows="x.blind", since=AT - 90, at=AT, settings=SETTINGS),
         message.re_armed(standing, reason="fixed the prompt", by="ann", settings=SETTINGS),
+        message.followed(standing, routers=58, known=60, at=AT, settings=SETTINGS),
         message.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
         message.internal_error(standing, [UNKNOWN], at=AT, settings=SETTINGS),
         message.digest([trip_page(), trip_page("other")]),

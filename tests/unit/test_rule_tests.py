@@ -37,6 +37,7 @@ def _one(folder: Path, *expectations: str) -> RuleTest:
     return test
 
 
+@pytest.mark.slow
 def test_the_example_in_the_repository_holds() -> None:
     tests = load_tests(Path("examples/rule-tests.yaml"))
     assert len(tests) >= 3

@@ -248,6 +248,7 @@ def test_a_bug_in_a_pager_counts_as_possibly_sent_and_is_survived(world: World) 
     assert [copy.possible_repeat for copy in receiver.copies] == [True]
 
 
+@pytest.mark.slow
 def test_a_thousand_pages_at_once_are_a_few_messages_at_most_one_a_second_and_none_is_lost(world: World) -> None:
     receiver = Receiver(world.clock)
     pages = [trip_page(f"rollout-{number}") for number in range(1000)]

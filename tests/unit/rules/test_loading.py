@@ -604,6 +604,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.sampled_from([*WORDS, "window", "decide", "when_blind", "control", "canary"]), values, max_size=8

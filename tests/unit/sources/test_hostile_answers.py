@@ -313,6 +313,7 @@ def hostile() -> Iterator[tuple[Prometheus, InProcessSession]]:
     source.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.tuples(bodies, bodies, bodies, bodies), st.sampled_from([200, 200, 200, 200, 204, 302, 400, 503]))
 def test_bodies_of_any_shape_give_no_exception_and_only_possible_numbers(
