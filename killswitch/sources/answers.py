@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from killswitch.bounded_http import excerpt
-from killswitch.model import Reason, Unreadable
-from killswitch.sources.plan import Ask, Query
+from killswitch.model import Buckets, Reason, Unreadable
+from killswitch.sources.plan import Ask, Query, Shape
 from killswitch.sources.readings import Column, Point, buckets_of
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def grouped(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: flo
         if edge in table:
             raise Unusable(Reason.GARBAGE, "the answer holds the same series twice")
         table[edge] = _samples(row, ticks, step)
-    column = _histograms if query.by_le else _sums
+    column = _layouts if query.shape is Shape.LAYOUT else _histograms if query.by_le else _sums
     return {ask: column(tables[values], len(ticks)) for values, ask in query.cells.items()}
 
 
@@ -153,13 +153,25 @@ def _sums(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[
 
 
 def _histograms(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:
+    return [buckets_of(each) if each else None for each in _by_edge(table, ticks)]
+
+
+def _layouts(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:
+    """The edges that not all histograms have, with the share of those that do."""
+    shares = [{edge: share for edge, share in each.items() if share < 1} for each in _by_edge(table, ticks)]
+    return [
+        Buckets(tuple(sorted(each)), tuple(each[edge] for edge in sorted(each))) if each else None for each in shares
+    ]
+
+
+def _by_edge(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[dict[float, float]]:
     counts: list[dict[float, float]] = [{} for _ in range(ticks)]
     for edge, samples in table.items():
         bound = _edge(edge)
         for at, value in samples:
             # 1 and 1.0 are one bucket
             counts[at][bound] = counts[at].get(bound, 0.0) + value
-    return [buckets_of(each) if each else None for each in counts]
+    return counts
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -31,7 +31,8 @@ class Shape(StrEnum):
     """What is asked about the counters of a selector."""
 
     INCREASE = "increase"  # increase(x[seconds]), extrapolated as a dashboard shows it
-    STEP = "step"  # the increments of complete series between disjoint steps of `seconds`
+    STEP = "step"  # what was counted between the last samples of disjoint steps of `seconds`
+    LAYOUT = "layout"  # the upper edges that some of the histograms with samples within `seconds` lack
     RECENT = "recent"  # samples within `seconds`; 0 where only older ones are to be found
     SEEN = "seen"  # samples within `seconds`
 
@@ -73,16 +74,17 @@ class Ranges:
     interval: float
     left_open: bool = False
 
-    def step_range(self, step: float) -> float:
-        """The range, in seconds, that holds exactly one scrape more than the step, wherever scrapes fall.
+    def half_open(self, seconds: float) -> float:
+        """The range, in seconds, that holds a sample at its end and none at its beginning.
 
         Times are whole milliseconds: a closed range holds one more of them than an open one.
         """
-        return step + self.interval - (0.0 if self.left_open else 0.001)
+        return seconds if self.left_open else seconds - 0.001
 
-    def scrapes(self, step: float) -> int:
-        """How many samples a complete series has in `step_range`."""
-        return round(step / self.interval) + 1
+    @property
+    def before(self) -> float:
+        """How long before a step, in seconds, its counters' last sample may lie: at least four scrapes."""
+        return max(LOOKBACK, 4 * self.interval)
 
 
 def evidence_step(scrape_interval: float) -> float:
@@ -100,17 +102,20 @@ class Needs:
     trials: tuple[Ask, ...]
     events: tuple[Ask, ...] = ()
     recent: tuple[Ask, ...] = ()
+    layout: tuple[Ask, ...] = ()
     seen: tuple[Ask, ...] = ()
 
     @property
     def at_once(self) -> tuple[Ask, ...]:
-        return (*self.trials, *self.events, *self.recent)
+        return (*self.trials, *self.events, *self.recent, *self.layout)
 
 
 def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
     """What must be asked for one cohort of ``want``; ``interval`` is the scrape interval in seconds."""
     shape = Shape.STEP if want.range is Range.STEP else Shape.INCREASE
     matchers = want.cohorts.get(cohort, ())
+    # what a step counted is in no later step: a sample within it is always recent
+    fresh = max(2 * interval, want.seconds) if want.range is Range.STEP else 2 * interval
 
     def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Ask, ...]:
         return tuple(
@@ -123,14 +128,15 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
             return Needs(
                 trials=sums(shape, trials, want.seconds),
                 events=sums(shape, events, want.seconds),
-                recent=sums(Shape.RECENT, trials, 2 * interval),
+                recent=sums(Shape.RECENT, trials, fresh),
                 seen=sums(Shape.SEEN, events, SEEN_WITHIN),
             )
         case QuantileSignal(buckets):
             total = Selector(buckets.metric, (*buckets.matchers, Matcher("le", "=", "+Inf")))
             return Needs(
                 trials=sums(shape, (buckets,), want.seconds, by_le=True),
-                recent=sums(Shape.RECENT, (total,), 2 * interval),
+                recent=sums(Shape.RECENT, (total,), fresh),
+                layout=sums(Shape.LAYOUT, (buckets,), want.seconds, by_le=True),
             )
         case QuerySignal(canary, control):
             return Needs(trials=(Free(canary if cohort is Cohort.CANARY else control),))
@@ -155,35 +161,58 @@ class Query:
         matchers = [promql.matcher(each) for each in self.fixed]
         for position, label in enumerate(self.labels):
             matchers.append(promql.one_of(label, {values[position] for values in self.cells}))
-        grouping = (*self.labels, *(("le",) if self.by_le else ()))
-        by = f" by ({', '.join(map(promql.label_name, grouping))})" if grouping else ""
-        return _aggregated(self.shape, promql.series(self.metric, sorted(matchers)), by, self.seconds, ranges)
+        question = Question(self.shape, self.metric, tuple(sorted(matchers)), self.seconds, self.by_le, self.labels)
+        return question.text(ranges)
 
 
 def as_text(ask: Ask, ranges: Ranges) -> str:
     """The query a person would type for one ask alone."""
     if isinstance(ask, Free):
         return ask.query
-    by = " by (le)" if ask.by_le else ""
-    return _aggregated(ask.shape, promql.selector(ask.selector), by, ask.seconds, ranges)
+    matchers = tuple(map(promql.matcher, ask.selector.matchers))
+    return Question(ask.shape, ask.selector.metric, matchers, ask.seconds, ask.by_le).text(ranges)
 
 
-def _aggregated(shape: Shape, series: str, by: str, seconds: float, ranges: Ranges) -> str:
-    within = f"{series}[{promql.duration(seconds)}]"
-    match shape:
-        case Shape.INCREASE:
-            return f"sum{by} (increase({within}))"
-        case Shape.SEEN:
-            return f"sum{by} (count_over_time({within}))"
-        case Shape.RECENT:
-            # ranges, and not timestamp(): one failed scrape ends an instant vector at once
-            older = f"{series}[{promql.duration(max(LOOKBACK, 2 * seconds))}]"
-            return f"sum{by} (count_over_time({within})) or sum{by} (count_over_time({older})) * 0"
-        case Shape.STEP:
-            reach = ranges.step_range(seconds)
-            within = f"{series}[{promql.duration(reach)}]"
-            complete = f"increase({within}) and count_over_time({within}) == {ranges.scrapes(seconds)}"
-            return f"sum{by} ({complete}) * {seconds:.12g} / {reach:.12g}"
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One query's parts: ``matchers`` are printed; the answer is grouped by ``labels``, and by ``le`` if so wished."""
+
+    shape: Shape
+    metric: str
+    matchers: tuple[str, ...]
+    seconds: float
+    by_le: bool
+    labels: tuple[str, ...] = ()
+
+    def text(self, ranges: Ranges) -> str:
+        series = promql.series(self.metric, self.matchers)
+        by = _clause("by", (*self.labels, *(("le",) if self.by_le else ())))
+        within = f"{series}[{promql.duration(self.seconds)}]"
+        match self.shape:
+            case Shape.INCREASE:
+                return f"sum{by} (increase({within}))"
+            case Shape.SEEN:
+                return f"sum{by} (count_over_time({within}))"
+            case Shape.RECENT:
+                # ranges, and not timestamp(): one failed scrape ends an instant vector at once
+                older = f"{series}[{promql.duration(max(LOOKBACK, 2 * self.seconds))}]"
+                return f"sum{by} (count_over_time({within})) or sum{by} (count_over_time({older})) * 0"
+            case Shape.STEP:
+                new = f"last_over_time({series}[{promql.duration(ranges.half_open(self.seconds))}])"
+                before = promql.duration(ranges.half_open(ranges.before))
+                old = f"last_over_time({series}[{before}] offset {promql.duration(self.seconds)})"
+                # a counter that fell has begun again at zero; what is not a number stays none
+                return f"sum{by} ({new} - {old} * ({old} <= bool {new}))"
+            case Shape.LAYOUT:
+                # the shares of the histograms that have an edge, of the edges that not all have: most often nothing
+                whole = promql.series(self.metric, tuple(sorted((*self.matchers, 'le="+Inf"'))))
+                all_of = f"count{_clause('by', self.labels)} (last_over_time({whole}[{promql.duration(self.seconds)}]))"
+                on = f"on ({', '.join(map(promql.label_name, self.labels))})"
+                return f"count{by} (last_over_time({within})) / {on} group_left () {all_of} < 1"
+
+
+def _clause(word: str, labels: Sequence[str]) -> str:
+    return f" {word} ({', '.join(map(promql.label_name, labels))})" if labels else ""
 
 
 def plan(asks: Iterable[Sum], ticks: int = 1) -> list[Query]:

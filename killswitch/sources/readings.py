@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from typing import Final
 
 from killswitch.model import (
     Buckets,
@@ -44,7 +45,7 @@ class Assembly:
     def __init__(self, wants: Sequence[Want], ranges: Ranges) -> None:
         self.wants = tuple(wants)
         self.ranges = ranges
-        self._refused = {want.key: problem for want in wants if (problem := _problem(want, ranges)) is not None}
+        self._refused = {want.key: problem for want in wants if (problem := _problem(want)) is not None}
         self._needs: dict[tuple[str, str, str], dict[Cohort, Needs]] = {
             want.key: {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
             for want in wants
@@ -84,6 +85,10 @@ class Assembly:
             _measurements(want, self._needs[want.key][cohort], answers, known, ticks)
             for cohort in (Cohort.CANARY, Cohort.CONTROL)
         )
+        if not _is_known(want):
+            asks = self._needs[want.key][Cohort.CANARY].events
+            events = _combined([_points(answers[ask], ticks) for ask in asks])
+            canary = [_lost(*row) for row in zip(canary, control, events, strict=True)]
         seconds, texts = want.seconds, self._texts[want.key]
         return [Reading(one, other, seconds, texts) for one, other in zip(canary, control, strict=True)]
 
@@ -134,25 +139,20 @@ def _measurements(
     present = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
     if isinstance(want.signal, QuantileSignal):
         unit = want.signal.unit_seconds
-        return [_histogram(point, unit) for point in present]
+        layouts = _points(answers[need.layout[0]], ticks)
+        return [_histogram(_comparable(*pair), unit) for pair in zip(present, layouts, strict=True)]
     events = _combined([_points(answers[ask], ticks) for ask in need.events])
     return [
         _counts(event, trial, at, known_from) for at, (event, trial) in enumerate(zip(events, present, strict=True))
     ]
 
 
-def _problem(want: Want, ranges: Ranges) -> Unreadable | None:
+def _problem(want: Want) -> Unreadable | None:
     """Why a want cannot be asked at all, or None."""
     if isinstance(want.signal, QuerySignal):
         return None
     if not (math.isfinite(want.seconds) and want.seconds >= 0.001):
         return Unreadable(Reason.NO_DATA, "the window has no length yet; wait for the next tick after arming")
-    scrapes = want.seconds / ranges.interval
-    if want.range is Range.STEP and not (round(scrapes) >= 1 and abs(scrapes - round(scrapes)) < 1e-6):
-        return Unreadable(
-            Reason.INTERNAL_ERROR,
-            f"an evidence step of {want.seconds:g} s is no multiple of the scrape interval, {ranges.interval:g} s",
-        )
     if isinstance(want.signal, RatioSignal) and not (want.signal.events and want.signal.trials):
         return Unreadable(Reason.NO_DATA, "the rule names no counters for its events or its trials")
     return None
@@ -192,9 +192,16 @@ _NO_DATA = Unreadable(
 )
 _STALE = Unreadable(Reason.STALE, "no sample within the last two scrapes; is the service up, and is it scraped?")
 _GAP = Unreadable(
-    Reason.GAP, "every series misses a scrape, or has one too many, in this step; does scrape_interval fit?"
+    Reason.GAP,
+    "no series has a sample in this step and one before it: nothing was scraped, or the cohort has just appeared; "
+    "the next scrape counts what was missed",
 )
 _ONE_SAMPLE = Unreadable(Reason.NO_DATA, "only one sample in the window so far; an increase needs two")
+_MOST_EXPECTED: Final = 20.0  # events of an absent counter
+_NO_COMMON_EDGES = Unreadable(
+    Reason.GARBAGE,
+    "the instances' histograms have different buckets, with no upper edge in common; give all the same buckets",
+)
 _NEVER_SEEN = Unreadable(
     Reason.NEVER_SEEN,
     "no events, and the counter was not seen in any cohort for 24 h: check its name, or say absent_is_zero: true",
@@ -229,10 +236,43 @@ def _counts(event: Point, trial: float | Buckets | Unreadable, at: int, known_fr
     return Counts(event, trial)
 
 
+def _lost(canary: Measurement, control: Measurement, event: Point) -> Measurement:
+    """The canary's side, unless its absent events cannot be none: at control's share they would be many.
+
+    With 20 expected, none come once in 5e8 where the canary fails as often as control does.
+    """
+    if event is not None or not (isinstance(canary, Counts) and isinstance(control, Counts)) or control.trials <= 0:
+        return canary
+    expected = control.events / control.trials * canary.trials
+    if expected <= _MOST_EXPECTED:
+        return canary
+    return Unreadable(
+        Reason.NEVER_SEEN,
+        f"canary: no such counter though control has one; at control's share {expected:.0f} events were due: "
+        "does it carry the canary's labels? If it is rightly absent, say absent_is_zero: true",
+    )
+
+
 def _absent(at: int, known_from: int | Unreadable) -> float | Unreadable:
     if isinstance(known_from, Unreadable):
         return known_from
     return 0.0 if at >= known_from else _NEVER_SEEN
+
+
+def _comparable(point: float | Buckets | Unreadable, layout: Point) -> float | Buckets | Unreadable:
+    """Of a sum of histograms, the edges every one of them has: below any other only some of the requests count.
+
+    ``layout`` names the edges that some lack.
+    """
+    if isinstance(layout, Unreadable) and not isinstance(point, Unreadable):
+        return layout
+    if not (isinstance(point, Buckets) and isinstance(layout, Buckets)):
+        return point
+    lacking = set(layout.bounds)
+    shared = [pair for pair in zip(point.bounds, point.counts, strict=True) if pair[0] not in lacking]
+    if len(shared) < 2:
+        return _NO_COMMON_EDGES
+    return Buckets(tuple(edge for edge, _ in shared), tuple(count for _, count in shared))
 
 
 def _histogram(point: float | Buckets | Unreadable, unit_seconds: float) -> Measurement:

@@ -61,15 +61,20 @@ def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, P
     return result, present
 
 
-def step(series: Series, ticks: Milliseconds, seconds: float, ranges: Ranges) -> tuple[Values, Present]:
-    """What was counted between the scrape that ends each step and the one that ended the step before.
+def step(series: Series, ticks: Milliseconds, seconds: float, before: float) -> tuple[Values, Present]:
+    """What was counted between the last sample before each step and the last one in it; after a fall, since zero.
 
-    Every count falls into exactly one step. A step that does not hold one scrape more than it is long
-    (one was missed, or came late or twice) is left out.
+    Whatever scrapes are late, missed or doubled, every count falls into exactly one step. A series without
+    a sample in the step, or without one in the ``before`` seconds before it, is left out.
     """
-    first, last = _between(series, ticks, round(ranges.step_range(seconds) * 1000))
-    present = last - first + 1 == ranges.scrapes(seconds)
-    return _gained(series, np.where(present, first, 0), np.where(present, last, 0)), present
+    old = np.searchsorted(series.stamps, ticks - round(seconds * 1000), side="right") - 1
+    new = np.searchsorted(series.stamps, ticks, side="right") - 1
+    since = series.stamps[np.maximum(old, 0)]
+    present = (new > old) & (old >= 0) & (since > ticks - round((seconds + before) * 1000))
+    last, first = series.values[np.where(present, new, 0)], series.values[np.where(present, old, 0)]
+    with np.errstate(invalid="ignore"):
+        counted: Values = last - first * (first <= last)
+    return counted, present
 
 
 def _between(series: Series, ticks: Milliseconds, reach: int) -> tuple[Milliseconds, Milliseconds]:
@@ -148,7 +153,7 @@ class SampleReader:
     def _reach(self, ask: Sum) -> float:
         match ask.shape:
             case Shape.STEP:
-                return self._ranges.step_range(ask.seconds)
+                return ask.seconds + self._ranges.before
             case Shape.RECENT:
                 return max(LOOKBACK, 2 * ask.seconds)
             case _:
@@ -171,24 +176,25 @@ class SampleReader:
                 edges.setdefault(float(each.labels.get("le", "")), []).append(each)
             except ValueError:
                 return Unreadable(Reason.GARBAGE, f"{ask.selector.metric} has a bucket whose edge is not a number")
-        return _histograms(
-            {
-                edge: _summed((self._computed(ask, each, ticks) for each in members), len(ticks))
-                for edge, members in edges.items()
-            },
-            len(ticks),
-        )
+        sums = {
+            edge: _summed((self._computed(ask, each, ticks) for each in members), len(ticks))
+            for edge, members in edges.items()
+        }
+        return _layouts(sums, len(ticks)) if ask.shape is Shape.LAYOUT else _histograms(sums, len(ticks))
 
     def _computed(self, ask: Sum, series: Series, ticks: Milliseconds) -> tuple[Values, Present]:
         match ask.shape:
             case Shape.INCREASE:
                 return increase(series, ticks, round(ask.seconds * 1000))
             case Shape.STEP:
-                return step(series, ticks, ask.seconds, self._ranges)
+                return step(series, ticks, ask.seconds, self._ranges.before)
             case Shape.RECENT:
                 return _recent(series, ticks, ask.seconds)
             case Shape.SEEN:
                 return _counted(series, ticks, ask.seconds)
+            case Shape.LAYOUT:
+                _, present = _counted(series, ticks, ask.seconds)
+                return present.astype(np.float64), present
 
 
 def selected(series: Iterable[Series], selector: Selector) -> list[Series]:
@@ -237,4 +243,20 @@ def _histograms(edges: Mapping[float, tuple[Values, Present]], ticks: int) -> li
         if row[1].any()
         else None
         for row in zip(values, present, strict=True)
+    ]
+
+
+def _layouts(edges: Mapping[float, tuple[Values, Present]], ticks: int) -> list[Point]:
+    """The edges that not all histograms have, with the share of those that do."""
+    if np.inf not in edges:
+        return [None] * ticks
+    whole = edges[np.inf][0]
+    bounds = sorted(edges)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.column_stack([np.where(edges[bound][1], edges[bound][0] / whole, np.nan) for bound in bounds])
+    return [
+        Buckets(tuple(some), tuple(row[row < 1].tolist()))
+        if (some := [bound for bound, share in zip(bounds, row, strict=True) if share < 1])
+        else None
+        for row in shares
     ]

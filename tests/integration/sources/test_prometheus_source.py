@@ -125,7 +125,7 @@ def test_no_label_value_breaks_out_of_its_query(source: Prometheus) -> None:
 def test_this_server_reads_ranges_as_prometheus_2_does_and_steps_are_exact(source: Prometheus) -> None:
     wanted = Want("r", "e", "step", RatioSignal((FAILED,), (REQUESTS,)), COHORTS, 30.0, Range.STEP)
     assert canary(source, wanted) == Counts(pytest.approx(24.0), pytest.approx(104.0))  # type: ignore[arg-type]
-    assert source.read([wanted], TICK, Deadline(10))[wanted.key].queries[0].count("[44999ms]") == 2
+    assert source.read([wanted], TICK, Deadline(10))[wanted.key].queries[0].count("[29999ms]") == 2
 
 
 def test_a_free_query_gives_one_number_or_a_reason(source: Prometheus) -> None:

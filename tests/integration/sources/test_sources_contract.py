@@ -89,7 +89,27 @@ def recording() -> str:
             series[f"errors_{interval}_total{{{labels}}}"] = [(stamp, value // 10) for stamp, value in points]
             # of instance a alone, so that its own gaps show
             series[f"alone_{interval}_total{{{labels}}}"] = points
+    series |= mixed_layouts()
     return openmetrics(series)
+
+
+LAYOUTS = {
+    "some": (("100", "250.0", "1000", "+Inf"), ("100.0", "500", "1000", "+Inf")),
+    "none": (("100", "+Inf"), ("200", "+Inf")),
+}
+
+
+def mixed_layouts() -> dict[str, Points]:
+    """Two pods each; the second has other buckets, and twice the requests. The control's have the same ones."""
+    series = {}
+    for case, of_canary in LAYOUTS.items():
+        for cohort in Cohort:
+            for pod in (0, 1):
+                for le in of_canary[pod if cohort is Cohort.CANARY else 0]:
+                    share = min(1.0, float(le) / 2000)
+                    name = f'mixed_bucket{{case="{case}",cohort="{cohort}",le="{le}",pod="{pod}"}}'
+                    series[name] = [(stamp, share * value) for stamp, value in counter(15, 2.5, pod)]
+    return series
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +184,10 @@ def flat(measurement: Measurement) -> tuple[str, tuple[float, ...]]:
 def test_every_source_reads_what_prometheus_reads(
     name: str, interval: int, folder: Path, server: PrometheusServer
 ) -> None:
-    # where Prometheus itself is not exact (a first step from zero; stamps that jitter) it is compared below
-    exact = [case for case in cases(interval) if case not in {"from-zero", "jitter", "late", "appears"}]
     reference, other = (opened(each, interval, folder, server) for each in ("prometheus", name))
     ticks = steps(interval)
-    for case in (*exact, "from-zero", "jitter", "late", "appears"):
-        wanted = [want for want in wants(interval, case) if case in exact or want.range is Range.WINDOW]
+    for case in cases(interval):
+        wanted = wants(interval, case)
         expected = reference.read_back(wanted, ticks, Deadline(60))
         found = other.read_back(wanted, ticks, Deadline(60))
         for tick in ticks:
@@ -186,8 +204,10 @@ def test_every_source_reads_what_prometheus_reads(
 
 @pytest.mark.parametrize("interval", INTERVALS)
 @pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("case", ["aligned", "just-after", "just-before", "half-way", "burst", "reset"])
-def test_every_count_falls_into_exactly_one_step(
+@pytest.mark.parametrize(
+    "case", ["aligned", "just-after", "just-before", "half-way", "burst", "late", "missing", "jitter", "from-zero"]
+)
+def test_every_count_falls_into_exactly_one_step_whatever_scrapes_are_late_or_missed(
     case: str, name: str, interval: int, folder: Path, server: PrometheusServer
 ) -> None:
     source = opened(name, interval, folder, server)
@@ -197,72 +217,40 @@ def test_every_count_falls_into_exactly_one_step(
     found = source.read_back([want], ticks, Deadline(60))
     source.close()
     counted = [found[tick][want.key].canary for tick in ticks]
-    by_hand = [grown(points, tick - want.seconds, tick) for tick in ticks]
-    assert [each.trials for each in counted if isinstance(each, Counts)] == pytest.approx(by_hand, rel=1e-9)
+    for tick, one in zip(ticks, counted, strict=True):
+        if isinstance(one, Counts):
+            assert one.trials == pytest.approx(newest(points, tick) - newest(points, tick - want.seconds), rel=1e-9)
+        else:  # nothing new was scraped: what was counted meanwhile is in the next step
+            assert isinstance(one, Unreadable)
+            assert (case, one.reason in {Reason.GAP, Reason.STALE}) == ("missing", True)
+            assert newest(points, tick) == newest(points, tick - want.seconds)
+    total = sum(one.trials for one in counted if isinstance(one, Counts))
+    assert total == pytest.approx(newest(points, ticks[-1]) - newest(points, ticks[0] - want.seconds), rel=1e-9)
 
 
-def grown(points: Points, after: float, until: float) -> float:
-    """Growth from the newest sample at or before ``after`` to the newest at or before ``until``."""
-    inside = [value for stamp, value in points if stamp <= until]
-    before = sum(1 for stamp, _ in points if stamp <= after)
-    pairs = zip(inside[before - 1 :], inside[before:], strict=False)
-    return sum(later - earlier if later >= earlier else later for earlier, later in pairs)
-
-
-@pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("interval", INTERVALS)
-def test_a_missed_scrape_is_a_gap_and_never_a_doubled_count(
-    name: str, interval: int, folder: Path, server: PrometheusServer
-) -> None:
-    source = opened(name, interval, folder, server)
-    want = next(each for each in wants(interval, "missing") if each.rule == "alone" and each.range is Range.STEP)
-    ticks = steps(interval)[2:-2]
-    found = source.read_back([want], ticks, Deadline(60))
-    source.close()
-    outcomes = [found[tick][want.key].canary for tick in ticks]
-    gaps = [each.reason for each in outcomes if isinstance(each, Unreadable)]
-    assert gaps
-    assert set(gaps) <= {Reason.GAP, Reason.STALE}
-    expected = [grown(cases(interval)["half-way"], tick - want.seconds, tick) for tick in ticks]
-    for outcome, count in zip(outcomes, expected, strict=True):
-        assert isinstance(outcome, Unreadable) or outcome.trials == pytest.approx(count)  # type: ignore[union-attr]
+def newest(points: Points, until: float) -> float:
+    """The newest value at or before ``until``."""
+    return next(value for stamp, value in reversed(points) if stamp <= until)
 
 
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_a_late_scrape_neither_loses_nor_doubles_a_count(
+def test_a_counter_that_begins_again_counts_from_zero(
     name: str, interval: int, folder: Path, server: PrometheusServer
 ) -> None:
     source = opened(name, interval, folder, server)
-    want = next(each for each in wants(interval, "late") if each.rule == "alone" and each.range is Range.STEP)
-    points = cases(interval)["late"]
+    want = next(each for each in wants(interval, "reset") if each.rule == "alone" and each.range is Range.STEP)
+    points = cases(interval)["reset"]
     ticks = [tick for tick in steps(interval)[2:] if tick < points[-1][0]]
     found = source.read_back([want], ticks, Deadline(60))
     source.close()
+    falls = 0
     for tick in ticks:
-        outcome = found[tick][want.key].canary
-        if isinstance(outcome, Counts):
-            # Prometheus scales what it counts by the samples' own distance: up to 0.4 of one interval in a step here
-            off = 0.4 * interval / (want.seconds - 0.4 * interval) if name == "prometheus" else 1e-9
-            assert outcome.trials == pytest.approx(grown(points, tick - want.seconds, tick), rel=off)
-
-
-@pytest.mark.parametrize("interval", INTERVALS)
-def test_prometheus_counts_first_steps_from_zero_short_and_never_over(
-    interval: int, folder: Path, server: PrometheusServer
-) -> None:
-    exact, source = (opened(each, interval, folder, server) for each in ("recording", "prometheus"))
-    ticks = steps(interval)[:-1]
-    for case, over in (("from-zero", 1.0), ("jitter", 1.05)):
-        want = next(each for each in wants(interval, case) if each.rule == "alone" and each.range is Range.STEP)
-        true, shown = (each.read_back([want], ticks, Deadline(60)) for each in (exact, source))
-        pairs = [(true[tick][want.key].canary, shown[tick][want.key].canary) for tick in ticks]
-        for one, two in pairs:
-            assert isinstance(one, Unreadable) == isinstance(two, Unreadable)
-            if isinstance(one, Counts) and isinstance(two, Counts):
-                assert one.trials * 0.49 - 1e-6 <= two.trials <= one.trials * over + 1e-6
-    exact.close()
-    source.close()
+        outcome, old, new = found[tick][want.key].canary, newest(points, tick - want.seconds), newest(points, tick)
+        assert isinstance(outcome, Counts)
+        assert outcome.trials == pytest.approx(new - old if new >= old else new, rel=1e-9)
+        falls += new < old
+    assert falls == 1
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -316,4 +304,66 @@ def test_a_misspelled_counter_is_never_seen_and_a_silent_one_is_zero(
     assert isinstance(control, Counts)
     assert control.events == 0
     assert all(isinstance(each, Counts) and each.events == 0 for each in read("misspelled_total", absent_is_zero=True))
+    source.close()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_of_pods_with_different_buckets_only_the_edges_they_share_count(
+    name: str, folder: Path, server: PrometheusServer
+) -> None:
+    source = opened(name, 15, folder, server)
+    wanted = [
+        Want(case, "p95", kind, QuantileSignal(selector, 0.95, 0.001), COHORTS, seconds, kind)
+        for case in LAYOUTS
+        for selector in [Selector("mixed_bucket", (Matcher("case", "=", case),))]
+        for kind, seconds in ((Range.WINDOW, 300.0), (Range.STEP, 30.0))
+    ]
+    pods = [counter(15, 2.5, pod) for pod in (0, 1)]
+    for tick in steps(15)[12:30]:
+        found = source.read(wanted, tick, Deadline(60))
+        assert source.read_back(wanted, [tick - 30, tick], Deadline(60))[tick] == found
+        for want in wanted:
+            canary, control = found[want.key].canary, found[want.key].control
+            assert isinstance(control, Buckets)
+            if want.rollout == "none":
+                assert isinstance(canary, Unreadable)
+                assert canary.reason is Reason.GARBAGE
+                assert "different buckets" in canary.detail
+                continue
+            assert isinstance(canary, Buckets)
+            assert canary.bounds == pytest.approx((0.1, 1.0, float("inf")))
+            assert control.bounds == pytest.approx((0.1, 0.25, 1.0, float("inf")))
+            # every request counts below every edge that is left
+            shares = [count / canary.counts[-1] for count in canary.counts]
+            assert shares == pytest.approx([0.05, 0.5, 1.0], rel=1e-6)
+            if want.range is Range.STEP:
+                grown = sum(newest(points, tick) - newest(points, tick - 30) for points in pods)
+                assert canary.counts[-1] == pytest.approx(grown)
+    source.close()
+
+
+@pytest.mark.parametrize("kind", list(Range))
+@pytest.mark.parametrize("name", SOURCES)
+def test_events_counted_without_the_canarys_label_are_not_taken_for_none(
+    name: str, kind: Range, folder: Path, server: PrometheusServer
+) -> None:
+    source = opened(name, 15, folder, server)
+    matchers = (Matcher("case", "=", "half-way"),)
+    # errors_15_total has series of one cohort alone: here it is control's
+    swapped = {Cohort.CONTROL: COHORTS[Cohort.CANARY], Cohort.CANARY: COHORTS[Cohort.CONTROL]}
+    signal = RatioSignal((Selector("errors_15_total", matchers),), (Selector("requests_15_total", matchers),))
+
+    def read(*, seconds: float, absent_is_zero: bool = False) -> Measurement:
+        want = Want("r", "e", "w", signal, swapped, seconds, kind, absent_is_zero)
+        return source.read([want], START + 900, Deadline(60))[want.key].canary
+
+    many = 600.0  # one request in twenty of control's fails, of 40 in 15 s
+    lost = read(seconds=many)
+    assert isinstance(lost, Unreadable)
+    assert lost.reason is Reason.NEVER_SEEN
+    assert "absent_is_zero" in lost.detail
+    assert isinstance(read(seconds=many, absent_is_zero=True), Counts)
+    few = read(seconds=30.0)
+    assert isinstance(few, Counts)
+    assert few.events == 0
     source.close()

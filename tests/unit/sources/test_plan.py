@@ -132,14 +132,27 @@ def test_the_evidence_step_is_the_first_multiple_of_the_interval_from_30_s(inter
     assert evidence_step(interval) == pytest.approx(step)
 
 
-def test_a_step_asks_for_complete_series_alone_and_scales_back() -> None:
+def test_a_step_asks_for_what_lies_between_its_last_sample_and_the_last_one_before_it() -> None:
     ask = Sum(Shape.STEP, Selector("x_total"), 30.0)
-    assert as_text(ask, RANGES) == (
-        "sum (increase(x_total[44999ms]) and count_over_time(x_total[44999ms]) == 3) * 30 / 44.999"
-    )
+    old = "last_over_time(x_total[299999ms] offset 30s)"
+    new = "last_over_time(x_total[29999ms])"
+    assert as_text(ask, RANGES) == f"sum ({new} - {old} * ({old} <= bool {new}))"
     # a range that leaves its first instant out holds one millisecond less
-    assert as_text(ask, Ranges(15.0, left_open=True)) == (
-        "sum (increase(x_total[45s]) and count_over_time(x_total[45s]) == 3) * 30 / 45"
+    assert as_text(ask, Ranges(15.0, left_open=True)) == as_text(ask, RANGES).replace("299999ms", "300s").replace(
+        "29999ms", "30s"
+    )
+
+
+def test_scrapes_that_are_far_apart_are_looked_for_over_at_least_four() -> None:
+    text = as_text(Sum(Shape.STEP, Selector("x_total"), 120.0), Ranges(120.0, left_open=True))
+    assert text.count("x_total[480s] offset 120s") == 2
+
+
+def test_the_edges_that_some_histograms_lack_are_asked_for_by_group() -> None:
+    (query,) = plan(asks("a", "b", shape=Shape.LAYOUT, by_le=True))
+    assert query.text(RANGES) == (
+        'count by (service, le) (last_over_time(x_total{service=~"a|b"}[300s])) / on (service) group_left () '
+        'count by (service) (last_over_time(x_total{le="+Inf",service=~"a|b"}[300s])) < 1'
     )
 
 

@@ -67,7 +67,7 @@ def test_a_number_counts_when_it_is_there_fresh_and_possible(
     assert reason(read([event], [trial], [recent])[0]) is expected
 
 
-def test_series_of_which_none_is_complete_are_a_gap_in_a_step_alone() -> None:
+def test_series_of_which_none_was_counted_on_are_a_gap_in_a_step_alone() -> None:
     assert reason(read([None], [None], [2.0], kind=Range.STEP)[0]) is Reason.GAP
     assert reason(read([None], [None], [2.0])[0]) is Reason.NO_DATA
 
@@ -89,8 +89,28 @@ def test_a_look_up_that_failed_is_its_own_reason() -> None:
     assert reason(read([None], [100.0], [2.0], seen=DOWN)[0]) is Reason.SOURCE_DOWN
 
 
-def test_a_step_that_is_no_multiple_of_the_scrape_interval_is_never_asked() -> None:
-    signal = RatioSignal((Selector("a"),), (Selector("b"),))
-    assembly = Assembly([Want("r", "e", "w", signal, COHORTS, 40.0, Range.STEP)], Ranges(15.0))
-    assert assembly.asks == ()
-    assert [reason(each["r", "e", "w"].canary) for each in assembly.readings({}, {}, 1)] == [Reason.INTERNAL_ERROR]
+@pytest.mark.parametrize(("control", "trials", "expected"), [(30.0, 1000.0, Reason.NEVER_SEEN), (19.0, 1000.0, None)])
+@pytest.mark.parametrize("kind", list(Range))
+def test_absent_canary_events_are_no_zero_where_control_would_have_had_many(
+    kind: Range, control: float, trials: float, expected: Reason | None
+) -> None:
+    def read(*, absent_is_zero: bool = False, same_metric: bool = False) -> Measurement:
+        events = Selector("trials_total" if same_metric else "events_total", (Matcher("outcome", "!=", "ok"),))
+        signal = RatioSignal((events,), (Selector("trials_total"),))
+        assembly = Assembly([Want("r", "e", "w", signal, COHORTS, 30.0, kind, absent_is_zero)], Ranges(15.0))
+
+        def column(ask: Ask) -> Column:
+            assert isinstance(ask, Sum)
+            if ask.shape is Shape.RECENT:
+                return [2.0]
+            if len(ask.selector.matchers) < 2:
+                return [trials]
+            return [control if Matcher("cohort", "=", "control") in ask.selector.matchers else None]
+
+        answers = {ask: column(ask) for ask in assembly.asks}
+        (readings,) = assembly.readings(answers, {}, 1)
+        assert isinstance(readings["r", "e", "w"].control, Counts)
+        return readings["r", "e", "w"].canary
+
+    assert reason(read()) is expected
+    assert read(absent_is_zero=True) == read(same_metric=True) == Counts(0.0, trials)
