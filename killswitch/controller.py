@@ -158,9 +158,11 @@ class Controller:
         rules = self._rules()
         store_problem = self._read_store()
         source_problem = self._clock.read(self._source, deadline)
-        tick = self._clock.advance()
+        previous_tick, tick = self._clock.tick, self._clock.advance()
         if tick is None:
             return None
+        if previous_tick is not None and tick < previous_tick:
+            self._begin_anew(tick)
         cases = self._cases(rules, tick, fresh=store_problem is None)
         findings = self._judge(cases, tick, deadline, source_problem)
         decisions = {case.rollout.name: decide(findings[case.rollout.name], case.flag, case.rollout) for case in cases}
@@ -176,7 +178,7 @@ class Controller:
             seconds=self._monotonic() - started,
             reports=self._reports(rules, cases, decisions, findings),
             store_problem=store_problem,
-            source_problem=source_problem,
+            source_problem=source_problem or self._clock.problem,
         )
         previous, self.latest = self.latest, report
         self._metrics.source_up.set(source_problem is None)
@@ -243,6 +245,15 @@ class Controller:
         self._jury.forget(watched)
         self._notices.forget(watched)
         return cases
+
+    def _begin_anew(self, tick: float) -> None:
+        """The metric store's clock was ahead: what was remembered of times to come is read back like after a start."""
+        self._jury.forget(())
+        self._looked_at = {name: at for name, at in self._looked_at.items() if at <= tick}
+        self._watches = {name: watch for name, watch in self._watches.items() if watch.armed_at <= tick}
+        for watch in self._watches.values():
+            watch.since, watch.last_good = min(watch.since, tick), min(watch.last_good, tick)
+            watch.judged_until = None
 
     def _armed_at(self, flag: Flag, tick: float, before: float | None) -> float:
         """The bound of all windows, whatever the clock of the person who armed it says.

@@ -32,6 +32,8 @@ def catch_up(source: Source, dossier: Dossier, cases: Sequence[Case], tick: floa
     """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
     judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and dossier.wants(case)]
     newest = last_step(tick, dossier.step)
+    # taken in while the metric store's clock was ahead: nothing more could be added until that time has come
+    dossier.drop([case.rollout.name for case in judged if (dossier.until(case.rollout.name) or newest) > newest])
     unopened = _open_fresh(source, dossier, judged, newest, deadline)
     judged = [case for case in judged if case.rollout.name not in unopened]
     while not deadline.expired:

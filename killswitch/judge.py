@@ -187,7 +187,7 @@ def judge_evidence(
 
     The window decides nothing here: it is what a person sees, and what HEALTHY needs enough of.
     """
-    young = view.updated_at is not None and tick - view.updated_at <= fresh
+    young = view.updated_at is not None and abs(tick - view.updated_at) <= fresh
     if view.value >= view.needed and young:
         return _finding(rule, comparison, Verdict.BREACH, None, _evidence_words(rule, comparison, view), view=view)
     problem = (
@@ -206,7 +206,9 @@ def judge_evidence(
 
 
 def _behind(view: Gathered, tick: float, fresh: float) -> Unreadable | None:
-    """Evidence that has not been taken as far as the tick says nothing about it, however well the window looks."""
+    """Evidence not taken as far as the tick, or of a time to come, says nothing, however well the window looks."""
+    if view.until - tick > fresh / 2:
+        return Unreadable(Reason.BEHIND, f"evidence was gathered up to {time_of_day(view.until)}, a time still to come")
     if tick - view.until <= fresh:
         return None
     return Unreadable(Reason.BEHIND, f"evidence has been gathered up to {time_of_day(view.until)} only; catching up")

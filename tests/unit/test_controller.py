@@ -12,6 +12,7 @@ import pytest
 from killswitch import judge
 from killswitch.cli.trip import _request as by_hand
 from killswitch.controller import Rules
+from killswitch.deadline import Deadline
 from killswitch.flag import Flag, State
 from killswitch.judge import Comparison
 from killswitch.message import PageKind
@@ -42,6 +43,7 @@ from tests.doubles.scripted_source import (
     LATENCY,
     REFUSALS,
     THUMBS,
+    ScriptedSource,
     Traffic,
     canary_from,
     rollout,
@@ -50,6 +52,8 @@ from tests.doubles.scripted_source import (
 ONSET = START + 600
 BAD = Traffic(rate=canary_from(ONSET, error_rate=0.3), since=START)
 BAD_SOON = Traffic(rate=canary_from(START + 90, error_rate=0.9), since=START)
+ONSET_LATE = START + 1500
+BAD_LATE = Traffic(rate=canary_from(ONSET_LATE, error_rate=0.3), since=START - 4000)
 GOOD = Traffic(since=START)
 DOWN = Unreadable(Reason.SOURCE_DOWN, "gone")
 
@@ -674,6 +678,82 @@ def test_a_re_armed_rollout_is_not_tripped_by_the_data_that_tripped_it(behind: f
     flag = fleet.flag()
     assert flag is not None
     assert (flag.generation, flag.state) == (2, State.ARMED)
+
+
+def _nothing_from_the_future(fleet: Fleet) -> None:
+    for one in fleet.replicas:
+        one.source.spoil = lambda _want, tick: Unreadable(Reason.GAP, "to come") if tick > fleet.clock.wall() else None
+
+
+@pytest.mark.parametrize("step", [-3600.0, -40.0, 40.0, 600.0, 3600.0, 30 * 86_400.0])
+def test_one_wrong_answer_of_the_sources_clock_costs_nothing(step: float) -> None:
+    calm, stepped = (Fleet(BAD_LATE, rollout()) for _ in range(2))
+    for fleet in (calm, stepped):
+        fleet.replica("a")
+        fleet.arm()
+        _nothing_from_the_future(fleet)
+        fleet.run(30)
+    source = stepped.replicas[0].source
+    source.offset += step
+    stepped.run(1)
+    source.offset -= step
+    calm.run(1)
+    assert calm.run(60, until=calm.tripped) == stepped.run(60, until=stepped.tripped)
+    assert calm.flips()[0].updated_at == stepped.flips()[0].updated_at
+    assert [page.kind for page in stepped.pages()] == [PageKind.TRIPPED]
+
+
+@pytest.mark.parametrize("step", [600.0, 3600.0, 30 * 86_400.0])
+def test_a_step_of_the_sources_clock_that_was_believed_and_taken_back_does_not_blind_for_as_long(step: float) -> None:
+    """For ten minutes its clock is ahead; then it is set right, and what lay in the future is read anew."""
+    fleet = Fleet(BAD_LATE, rollout())
+    a = fleet.replica("a")
+    fleet.arm()
+    _nothing_from_the_future(fleet)
+    a.source.offset += step
+    fleet.run(10)
+    a.source.offset -= step
+    fleet.run(4)
+    assert "BEHIND" not in fleet.sentences()[0]
+    view = a.controller._jury.dossier.view("copilot", ERRORS.name)
+    assert view is not None
+    assert fleet.clock.wall() - 2 * INTERVAL <= view.until <= fleet.clock.wall()
+    while fleet.clock.wall() < ONSET_LATE + 180:
+        fleet.run(1)
+    assert fleet.tripped()
+    assert_one_trip(fleet)
+
+
+class TwoClocks(ScriptedSource):
+    """Two servers behind one name, asked by turns; the one that is ``ahead`` (seconds) answers first or second."""
+
+    ahead = 40.0
+    first = 1
+    turns = 0
+
+    def now(self, deadline: Deadline) -> float:
+        TwoClocks.turns += 1
+        return super().now(deadline) + (self.ahead if TwoClocks.turns % 2 == TwoClocks.first else 0.0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("ahead", [40.0, 3600.0])
+def test_two_clocks_behind_one_name_are_told_of_in_words_and_delay_no_trip(
+    first: int, ahead: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("turns", 0), ("first", first), ("ahead", ahead)):
+        monkeypatch.setattr(TwoClocks, name, value)
+    fleet = Fleet(BAD_LATE, rollout())
+    a = fleet.replica("a")
+    fleet.arm()
+    a.controller._source = TwoClocks(fleet.clock, fleet.script)
+    said: list[str | None] = []
+    while fleet.clock.wall() < ONSET_LATE + 180:
+        fleet.run(1)
+        said.append(a.controller.latest.source_problem if a.controller.latest is not None else None)
+    assert any("ahead of what it has said so far" in problem for problem in said if problem is not None)
+    assert_one_trip(fleet)
+    assert [page.kind for page in fleet.pages()] == [PageKind.TRIPPED]
 
 
 def test_a_tick_is_judged_once_even_if_the_source_clock_jitters() -> None:

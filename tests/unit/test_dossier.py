@@ -172,6 +172,17 @@ def test_a_source_that_fails_for_a_while_loses_nothing() -> None:
     assert_same(whole.views(case), holed.views(case))
 
 
+def test_what_was_taken_in_of_a_time_still_to_come_is_read_anew() -> None:
+    """The metric store's clock was an hour ahead: an hour of nothing on file, and no room for what comes."""
+    case = case_of()
+    calm, stepped = Replica(WOBBLY), Replica(WOBBLY)
+    calm.through(ticks(60), case)
+    stepped.through(ticks(40), case)
+    catch_up(stepped.source, stepped.dossier, [case], START + 3600 + 40 * STEP, Deadline(10.0, stepped.clock.monotonic))
+    stepped.through(ticks(20, START + 40 * STEP), case)
+    assert stepped.views(case) == calm.views(case)
+
+
 def test_a_failure_while_a_rollout_is_opened_is_asked_again() -> None:
     case = case_of()
     replica = Replica(WOBBLY)

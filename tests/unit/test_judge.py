@@ -304,6 +304,16 @@ def test_stale_evidence_is_no_breach_and_no_health() -> None:
     assert (stale.verdict, stale.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
 
 
+@pytest.mark.parametrize("value", [0.5, 401.0])
+def test_evidence_of_a_time_still_to_come_is_no_breach_and_no_health(value: float) -> None:
+    """The metric store's clock was ahead, and has been set right."""
+    ahead = by_evidence(ERRORS, Known(value=value, updated_at=TICK + 3600, until=TICK + 3600), FINE)
+    assert (ahead.verdict, ahead.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
+    assert "a time still to come" in ahead.sentence
+    assert by_evidence(ERRORS, Known(until=TICK + 30), FINE).verdict is Verdict.HEALTHY
+    assert by_evidence(ERRORS, Known(until=TICK + 31), FINE).reason is Reason.BEHIND
+
+
 def test_a_window_over_its_limit_without_evidence_is_healthy_and_may_be_luck() -> None:
     finding = by_evidence(ERRORS, Known(value=30.4), rates(30, 1000, 100, 10000))
     assert (finding.verdict, finding.reason, finding.over) == (Verdict.HEALTHY, Reason.NOT_YET, True)
