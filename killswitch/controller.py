@@ -24,13 +24,13 @@ from killswitch.judge import Action, Decision, decide
 from killswitch.jury import Jury, answer_all
 from killswitch.message import Page
 from killswitch.model import Finding, PageSettings, Reason, Rollout, Unreadable
-from killswitch.notices import Notices
+from killswitch.notices import Notices, Unprotected
 from killswitch.reports import CycleReport, RolloutReport
 from killswitch.self_metrics import SelfMetrics
 from killswitch.session import Session
 from killswitch.sources import Readings, Source, Want
 from killswitch.store_outage import StoreOutage
-from killswitch.stores import Compare, Store
+from killswitch.stores import Compare, Store, keys
 from killswitch.switch import Standing, Switch, TripOutcome, TripRequest
 from killswitch.tick_clock import TickClock
 from killswitch.trips import Settled, Trips
@@ -140,6 +140,9 @@ class Controller:
             on_failure=self._trip_failed,
         )
         self._flags: Mapping[str, Standing] = {}
+        self._unreadable: Mapping[str, str] = {}
+        self._revisions: dict[str, tuple[str, int]] = {}
+        self._unprotected = Unprotected()
         self._watches: dict[str, _Watch] = {}
         self._looked_at: dict[str, float] = {}
         self._missed_before = 0
@@ -169,7 +172,9 @@ class Controller:
         self._note_sight(decisions, tick)
         for case in cases:
             self._act(case, decisions[case.rollout.name], findings[case.rollout.name], tick)
+        self._tell_of_blind_rules(cases, decisions, findings, tick)
         if store_problem is None:
+            self._tell_of_flags(rules, cases, tick)
             self._tell_the_fleet(rules, cases, decisions, findings, tick)
         self._check_store()
         report = CycleReport(
@@ -217,7 +222,8 @@ class Controller:
         except KillswitchError as error:
             self._store_failed(str(error))
             return str(error)
-        self._flags = flags
+        self._flags, self._unreadable = flags, bad
+        self._revisions = {rollout: known for rollout, known in self._revisions.items() if rollout in bad}
         self._store_answered()
         for rollout, problem in bad.items():
             log.error("%s: %s; routers send its traffic to control", rollout, problem)
@@ -243,7 +249,7 @@ class Controller:
         watched = {case.rollout.name for case in cases}
         self._watches = {name: watch for name, watch in self._watches.items() if name in watched}
         self._jury.forget(watched)
-        self._notices.forget(watched)
+        self._notices.forget(watched | self._flags.keys() | self._unreadable.keys())
         return cases
 
     def _begin_anew(self, tick: float) -> None:
@@ -333,12 +339,48 @@ class Controller:
             self._trip(case, decision.sentence, tripping, findings, tick)
         elif decision.action is Action.WOULD_TRIP:
             incident = self._incident(case, decision.sentence, tripping, findings, tick)
-            self._notice(case.flag, "would_trip", lambda: message.would_trip(incident, settings), incident)
+            self._notice(_of(case.flag, "would_trip"), lambda: message.would_trip(incident, settings), incident)
         for kind, reason, build in _NOTICES:
             concerned = [finding for finding in findings if finding.reason is reason]
             if concerned:
                 page = partial(build, case.flag, concerned, at=tick, settings=settings)
-                self._notice(case.flag, kind, page)
+                self._notice(_of(case.flag, kind), page)
+
+    def _tell_of_blind_rules(
+        self, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings, tick: float
+    ) -> None:
+        for blind in self._unprotected.blind_rules(cases, decisions, findings):
+            flag, settings = blind.case.flag, blind.case.rollout.page
+            lasted = blind.ticks * self._timing.interval
+            page = partial(message.rule_blind, flag, blind.finding, lasted=lasted, at=tick, settings=settings)
+            self._notice(_of(flag, f"rule_blind.{blind.finding.rule}"), page)
+
+    def _tell_of_flags(self, rules: Rules, cases: Sequence[Case], tick: float) -> None:
+        """Flags nobody watches, and flags nobody understands."""
+        settings = self._page_settings()
+        flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
+        watched = self._sight.watched(cases) | rules.rollouts.keys()
+        for flag in self._unprotected.unwatched(flags, watched):
+            page = partial(message.unwatched, flag, at=tick, settings=settings)
+            self._notice(_of(flag, "unwatched"), page)
+        for rollout, problem in self._unreadable.items():
+            revision = self._revision(rollout, problem)
+            if revision:
+                settings = self._page_settings(rollout)
+                page = partial(message.flag_unreadable, rollout, problem, at=tick, revision=revision, settings=settings)
+                self._notice(keys.notice(rollout, 0, f"flag_unreadable.{revision}"), page)
+
+    def _revision(self, rollout: str, problem: str) -> int:
+        """Which document is unreadable, asked of the store once for each problem; 0 where it does not answer."""
+        known, revision = self._revisions.get(rollout, ("", 0))
+        if known != problem or not revision:
+            try:
+                revision = self._switch.revision(rollout)
+            except KillswitchError as error:
+                self._store_failed(str(error))
+                return 0
+            self._revisions[rollout] = (problem, revision)
+        return revision
 
     def _trip(
         self,
@@ -424,11 +466,11 @@ class Controller:
         self._store_failed(why, writing=True)
         self._check_store()
 
-    def _notice(self, flag: Flag, kind: str, page: Callable[[], Page], record: Incident | None = None) -> None:
-        if self._outage.under_way or self._notices.has_told(flag, kind):
+    def _notice(self, notice: str, page: Callable[[], Page], record: Incident | None = None) -> None:
+        if self._outage.under_way or self._notices.has_told(notice):
             return  # in an outage: said when the store is back; a cycle must not wait for it once a notice
         try:
-            self._notices.tell(flag, kind, page(), record)
+            self._notices.tell(notice, page(), record)
         except KillswitchError as error:
             self._store_failed(str(error), writing=True)
 
@@ -494,7 +536,13 @@ class Controller:
             )
             for case in cases
         }
-        for name in (rules.rollouts.keys() | self._flags.keys()) - found.keys():
+        for name in (rules.rollouts.keys() | self._flags.keys() | self._unreadable.keys()) - found.keys():
             standing = self._flags.get(name)
-            found[name] = reports.idle(name, standing.flag if standing else None, rules.rollouts.get(name))
+            flag = standing.flag if standing else None
+            found[name] = reports.idle(name, flag, rules.rollouts.get(name), self._unreadable.get(name))
         return found
+
+
+def _of(flag: Flag, kind: str) -> str:
+    """The notice of this kind for this generation."""
+    return keys.notice(flag.rollout, flag.generation, kind)

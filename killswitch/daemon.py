@@ -47,6 +47,7 @@ from killswitch.settings import Settings, load_settings
 from killswitch.sources import Source
 from killswitch.stores import Compare, Put, keys
 from killswitch.switch import Switch
+from killswitch.timestamps import to_iso
 from killswitch.web import application
 
 log = logging.getLogger(__name__)
@@ -270,11 +271,12 @@ class Daemon:
     # --- pages that are nobody's verdict ----------------------------------------------------------
 
     def _rules_refused(self, problems: list[str]) -> None:
-        """One page for one refused set, whichever replica saw it first."""
+        """One page a day for one refused set, whichever replica saw it first: the same mistake may be made again."""
         digest = hashlib.sha256("\n".join(problems).encode()).hexdigest()[:12]
         settings = next(iter(self._rules.current().rollouts.values())).page
-        page = message.rules_refused(problems, at=self._wall(), digest=digest, settings=settings)
-        notice = keys.notice(message.FLEET, 0, f"rules_refused.{digest}")
+        mistake = f"{digest}.{to_iso(self._wall())[:10]}"
+        page = message.rules_refused(problems, at=self._wall(), digest=mistake, settings=settings)
+        notice = keys.notice(message.FLEET, 0, f"rules_refused.{mistake}")
         try:
             self._store.commit(
                 (Compare(notice, 0),),

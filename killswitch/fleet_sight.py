@@ -114,7 +114,7 @@ class FleetSight:
             outages,
             blind=blind,
             seen=frozenset(name for name, good in good_at.items() if good > horizon),
-            watched=self._watched(cases),
+            watched=self.watched(cases),
             since=min((good_at[name] or watched_since[name] for name in blind), default=tick),
             tick=tick,
         )
@@ -123,7 +123,7 @@ class FleetSight:
             self._outages.write(change, revision, _pages(change, by_name, outages, tick))
         return _long_blind(change.open, by_name, blind, tick)
 
-    def _watched(self, cases: Sequence[Case]) -> frozenset[str]:
+    def watched(self, cases: Sequence[Case]) -> frozenset[str]:
         """By any replica: while rule files are being rolled out, one may not have another's rollouts yet."""
         theirs = (beat.judged for beat in self._others.values())
         return frozenset(case.rollout.name for case in cases).union(*theirs)

@@ -322,10 +322,16 @@ def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decisio
             return Decision(Action.WOULD_TRIP, f"would trip (dry run): {why}", breaches, control_too)
         return Decision(Action.TRIP, why, breaches, control_too)
     unknowns = [f for f in findings if f.verdict is Verdict.UNKNOWN]
-    blinding = [f for f in unknowns if f.reason not in SIGHTED and not _expected_silence(f, flag)]
-    if blinding and len(blinding) == len(findings):
-        return Decision(Action.BLIND, f"blind: {_one_reason(blinding)}", (), control_too)
+    blind = [f for f in unknowns if blinding(f, flag)]
+    if blind and len(blind) == len(findings):
+        return Decision(Action.BLIND, f"blind: {_one_reason(blind)}", (), control_too)
     return Decision(Action.HOLD, _hold_words(findings, unknowns, control_too), (), control_too)
+
+
+def blinding(finding: Finding, flag: Flag) -> bool:
+    """Whether this rule has no verdict for a reason that says something against our eyesight."""
+    unknown = finding.verdict is Verdict.UNKNOWN
+    return unknown and finding.reason not in SIGHTED and not _expected_silence(finding, flag)
 
 
 def _expected_silence(finding: Finding, flag: Flag) -> bool:

@@ -44,6 +44,9 @@ class PageKind(StrEnum):
     CONTROL_TOO = "CONTROL_TOO"
     TRAFFIC_SPLIT = "TRAFFIC_SPLIT"
     NEVER_SEEN = "NEVER_SEEN"
+    RULE_BLIND = "RULE_BLIND"
+    UNWATCHED = "UNWATCHED"
+    FLAG_UNREADABLE = "FLAG_UNREADABLE"
     RECOVERED = "RECOVERED"
     RE_ARMED = "RE_ARMED"
     RULES_REFUSED = "RULES_REFUSED"
@@ -232,6 +235,56 @@ def never_seen(flag: Flag, findings: Sequence[Finding], *, at: float, settings: 
     )  # fmt: skip
 
 
+def rule_blind(flag: Flag, finding: Finding, *, lasted: float, at: float, settings: PageSettings) -> Page:
+    """One rule has had no verdict for ``lasted`` seconds, while others of its rollout have."""
+    rule = plain(finding.rule, 60)
+    headline = (
+        f"{flag.rollout}: rule {rule} has had no verdict for {duration_in_words(lasted)}: that rule protects nothing; "
+        "the others still judge"
+    )
+    steps = (
+        f"See its query and why: `killswitch explain {flag.rollout}`",
+        "Check its metric and the metric store: `killswitch doctor`",
+        f'If it was the rule that mattered: `killswitch trip {flag.rollout} --reason "{rule} is blind"`',
+    )
+    return _of_findings(
+        PageKind.RULE_BLIND, flag, [finding], headline, settings,
+        at=at, identity=f"{rule}.{at:.0f}",
+        alert="canary kill-switch rule is blind", auto_action="none: the other rules still judge", steps=steps,
+    )  # fmt: skip
+
+
+def unwatched(flag: Flag, *, at: float, settings: PageSettings) -> Page:
+    """Armed, and no replica has a rule file for it."""
+    headline = f"{flag.rollout}: NOBODY WATCHES IT, and its canary has {flag.canary_percent:g}% of traffic"
+    steps = (
+        "Put its rule file back, or give the renamed one this rollout's name",
+        f"If the rollout is over: `killswitch end {flag.rollout}`",
+        f'To be safe meanwhile: `killswitch trip {flag.rollout} --reason "unwatched"`',
+    )
+    return _event(
+        PageKind.UNWATCHED, (flag,), headline, "its flag is armed, and no rule file has this rollout", settings,
+        at=at, identity=f"{at:.0f}", alert="canary kill-switch does not watch an armed rollout",
+        auto_action="none: without rules there are no verdicts", steps=steps,
+    )  # fmt: skip
+
+
+def flag_unreadable(rollout: str, problem: str, *, at: float, revision: int, settings: PageSettings) -> Page:
+    """A flag document that nobody understands; ``revision`` is the store's for it."""
+    name = plain(rollout, MAX_NAME)
+    headline = f"{name}: its flag cannot be understood; routers send everything to control, and nothing is judged"
+    steps = (
+        f"See it as it stands: `killswitch status {name}`; whoever wrote it goes around the kill switch",
+        f"Remove it, then arm anew: `killswitch end {name}`",
+    )
+    page = _event(
+        PageKind.FLAG_UNREADABLE, (), headline, problem, settings,
+        at=at, identity=f"{name}.{revision}", alert="canary flag cannot be understood",
+        auto_action="none: routers take such a flag for none", steps=steps,
+    )  # fmt: skip
+    return replace(page, rollout=name, payload={**page.payload, "rollout": name, "rollouts": [name]})
+
+
 def internal_error(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
     """A rule could not be judged because of a fault of ours; the others go on."""
     headline = f"{flag.rollout}: a rule could not be judged because of a bug in the kill switch"
@@ -373,11 +426,12 @@ def _of_findings(
     alert: str,
     auto_action: str,
     steps: Sequence[str],
+    identity: str = "",
 ) -> Page:
     why = "; ".join(finding.sentence for finding in findings) or headline
     page = _event(
         kind, (flag,), headline, why, settings,
-        at=at, identity=f"{at:.0f}", alert=alert, auto_action=auto_action, steps=steps,
+        at=at, identity=identity or f"{at:.0f}", alert=alert, auto_action=auto_action, steps=steps,
     )  # fmt: skip
     samples_new, samples_old = _samples(findings)
     payload = {

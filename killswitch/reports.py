@@ -17,7 +17,10 @@ _LOUD = frozenset({Action.TRIP.value, Action.WOULD_TRIP.value, Action.BLIND.valu
 
 @dataclass(frozen=True, slots=True)
 class RolloutReport:
-    """What one cycle has to say about one rollout. ``last_good`` is the newest tick with a usable verdict."""
+    """What one cycle has to say about one rollout. ``last_good`` is the newest tick with a usable verdict.
+
+    ``unreadable``: what is wrong with a flag document that cannot be understood.
+    """
 
     rollout: str
     sentence: str
@@ -26,6 +29,7 @@ class RolloutReport:
     rules: Rollout | None = None
     findings: tuple[Finding, ...] = ()
     last_good: float = 0.0
+    unreadable: str | None = None
 
     @property
     def unwatched(self) -> bool:
@@ -54,9 +58,12 @@ def judged(
     return RolloutReport(flag.rollout, sentence, decision.action.value, flag, rules, findings, last_good)
 
 
-def idle(name: str, flag: Flag | None, rules: Rollout | None) -> RolloutReport:
-    """The report of a rollout that there is nothing to judge about."""
-    if flag is None:
+def idle(name: str, flag: Flag | None, rules: Rollout | None, unreadable: str | None = None) -> RolloutReport:
+    """The report of a rollout that there is nothing to judge about. ``unreadable``: what is wrong with its flag."""
+    if unreadable is not None:
+        advice = f"routers send everything to control; remove it with `killswitch end {name}`"
+        sentence = f"[flag unreadable]: {unreadable}; {advice}"
+    elif flag is None:
         sentence = f"[no flag]: routers send everything to control; arm it with `killswitch arm {name}`"
     elif flag.state is State.TRIPPED and flag.trip is not None:
         sentence = f"{_flag_words(flag)}: tripped by {flag.trip.by}: {flag.trip.reason}"
@@ -65,7 +72,7 @@ def idle(name: str, flag: Flag | None, rules: Rollout | None) -> RolloutReport:
         sentence = f"{_flag_words(flag)}: NOBODY WATCHES IT: {advice}"
     else:
         sentence = f"{_flag_words(flag)}: not judged yet"
-    return RolloutReport(name, sentence, flag=flag, rules=rules)
+    return RolloutReport(name, sentence, flag=flag, rules=rules, unreadable=unreadable)
 
 
 def publish(report: CycleReport, previous: CycleReport | None, metrics: SelfMetrics) -> None:
@@ -81,7 +88,7 @@ def publish(report: CycleReport, previous: CycleReport | None, metrics: SelfMetr
             metrics.findings(name, one.findings)
         if one.last_good:
             metrics.last_good_evaluation.labels(name).set(one.last_good)
-        level = logging.WARNING if one.action in _LOUD or one.unwatched else logging.INFO
+        level = logging.WARNING if one.action in _LOUD or one.unwatched or one.unreadable else logging.INFO
         extra = {"rollout": name, "tick": report.tick, "action": one.action}
         log.log(level, "%s %s", name, one.sentence, extra=extra)
     for gone in (previous.reports.keys() if previous is not None else set()) - report.reports.keys():

@@ -46,7 +46,7 @@ def _rollout(one: RolloutReport) -> dict[str, Any]:
     flag = one.flag
     return {
         "rollout": one.rollout,
-        "state": flag.state.value if flag else "absent",
+        "state": flag.state.value if flag else "unreadable" if one.unreadable else "absent",
         "generation": flag.generation if flag else None,
         "stage": flag.stage if flag else None,
         "canary_percent": flag.canary_percent if flag else 0.0,

@@ -111,6 +111,11 @@ class Switch:
                 bad[rollout] = str(error)
         return good, bad
 
+    def revision(self, rollout: str) -> int:
+        """The store's revision of the flag, whatever stands in it; 0 for none."""
+        item = self._store.get(keys.flag(rollout))
+        return 0 if item is None else item.mod_revision
+
     # --- what a person does ---------------------------------------------------------------------
 
     def arm(self, rollout: str, *, control: str, canary: str, percent: float, stage: str, salt: str) -> Flag:

@@ -57,7 +57,8 @@ def _merged(flags: Mapping[str, Standing], broken: Mapping[str, str], report: di
     """The controller's report with the flags as they stand now: those are newer, and true."""
     rollouts = {one["rollout"]: one for one in report.get("rollouts", [])}
     for name, problem in broken.items():
-        rollouts.setdefault(name, _bare(name))["sentence"] = f"{problem}; routers send everything to control"
+        sentence = f"{problem}; routers send everything to control; remove it with `killswitch end {name}`"
+        rollouts[name] = {**_bare(name), "state": "unreadable", "sentence": sentence}
     for name, standing in flags.items():
         flag = standing.flag
         assert flag is not None
@@ -127,7 +128,7 @@ def _print(document: Mapping[str, Any]) -> None:
 def _heading(one: Mapping[str, Any], age: float | None) -> Text:
     text = Text(one["rollout"], style="bold")
     text.append(f"  {one['state']}", style=_COLOURS.get(one["state"], "dim"))
-    if one["state"] != "absent":
+    if one["state"] not in {"absent", "unreadable"}:
         text.append(
             f"  {one['canary_percent']:g}% {one['canary']}, rest {one['control']};"
             f" stage {one['stage']}, generation {one['generation']}",

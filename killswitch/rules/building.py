@@ -33,6 +33,7 @@ from killswitch.rules.signals import read_signal
 from killswitch.rules.units import shown
 
 # stand-ins for required keys that were refused, so that the rest of the file can still be checked
+SHORTEST_BLINDNESS = 90.0  # seconds; three of the daemon's default intervals
 _STAND_INS = {"rollout": "unnamed", "control": "refused control", "canary": "refused canary"}
 
 
@@ -316,6 +317,12 @@ class _Builder:
             )
         if spec.window < 60.0:
             self._warning(("window",), "window is shorter than a minute", "use 5m: few scrapes fall into less")
+        if spec.when_blind is not None and spec.when_blind < SHORTEST_BLINDNESS:
+            self._warning(
+                ("when_blind",),
+                "trip_after is shorter than three intervals (1m30s by default): two missed scrapes trip a good canary",
+                "use 10m, or `when_blind: hold`",
+            )
         if spec.page.severity == "critical" and spec.page.mention is None and "page" not in self._refused:
             self._warning(
                 ("page",),

@@ -407,6 +407,13 @@ def test_a_refused_key_is_not_reported_as_missing() -> None:
             "f.yaml:5: window is shorter than a minute; fix: use 5m: few scrapes fall into less",
         ),
         (
+            "page: {severity: info}\nwhen_blind: {trip_after: 60s}\n",
+            (
+                "f.yaml:5: trip_after is shorter than three intervals (1m30s by default): two missed scrapes trip a "
+                "good canary; fix: use 10m, or `when_blind: hold`"
+            ),
+        ),
+        (
             "page: {severity: info}\nmetrics: litellm\ndecide: threshold\n",
             (
                 "f.yaml:5: not watched, for want of metrics: refusal_rate, thumbs_down_rate; "
