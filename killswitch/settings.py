@@ -117,16 +117,16 @@ class Settings(BaseSettings):
                 ),
                 (bool(_LISTEN.match(self.listen)), f"listen {self.listen!r}: write host:port"),
                 (
-                    (self.source_user is None) == (self.source_password_file is None),
-                    "source_user and source_password_file go together",
+                    _pair(self.source_user, self.source_password_file, "source_password"),
+                    "source_user and source_password_file (or KILLSWITCH_SOURCE_PASSWORD) go together",
                 ),
                 (
                     self.source_bearer_file is None or self.source_user is None,
                     "source_bearer_file and source_user exclude each other",
                 ),
                 (
-                    (self.store_user is None) == (self.store_password_file is None),
-                    "store_user and store_password_file go together",
+                    _pair(self.store_user, self.store_password_file, "store_password"),
+                    "store_user and store_password_file (or KILLSWITCH_STORE_PASSWORD) go together",
                 ),
                 (
                     (self.source_cert_file is None) == (self.source_key_file is None),
@@ -137,12 +137,12 @@ class Settings(BaseSettings):
                     "store_cert_file and store_key_file go together",
                 ),
                 (
-                    self.fallback != "slack" or self.slack_token_file is not None,
-                    "fallback slack needs slack_token_file",
+                    self.fallback != "slack" or _given(self.slack_token_file, "slack_token"),
+                    "fallback slack needs slack_token_file (or KILLSWITCH_SLACK_TOKEN)",
                 ),
                 (
-                    self.fallback != "webhook" or self.webhook_url_file is not None,
-                    "fallback webhook needs webhook_url_file",
+                    self.fallback != "webhook" or _given(self.webhook_url_file, "webhook_url"),
+                    "fallback webhook needs webhook_url_file (or KILLSWITCH_WEBHOOK_URL)",
                 ),
             )
             if not holds
@@ -150,6 +150,16 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _given(file: Path | None, name: str) -> bool:
+    """Whether the secret called ``name`` has a place: a file, or the environment variable of its name."""
+    return file is not None or f"KILLSWITCH_{name.upper()}" in os.environ
+
+
+def _pair(user: str | None, file: Path | None, name: str) -> bool:
+    """A user needs a password; a password without a user is refused where a setting names it."""
+    return _given(file, name) if user is not None else file is None
 
 
 def load_settings(file: Path | None = None, **flags: object) -> Settings:

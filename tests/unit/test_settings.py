@@ -172,3 +172,24 @@ def test_a_fallback_alone_is_no_receiver(tmp_path: Path) -> None:
     assert [pager.name for pager in pagers] == ["console"]
     assert fallback is not None
     assert fallback.name == "webhook"
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable"),
+    [
+        ({"fallback": "slack"}, "KILLSWITCH_SLACK_TOKEN"),
+        ({"fallback": "webhook"}, "KILLSWITCH_WEBHOOK_URL"),
+        ({"store_user": "ann"}, "KILLSWITCH_STORE_PASSWORD"),
+        ({"source_user": "ann"}, "KILLSWITCH_SOURCE_PASSWORD"),
+    ],
+)
+def test_a_secret_in_the_environment_is_as_good_as_one_in_a_file(
+    flags: dict[str, object], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert any(variable in problem for problem in problems_of(**flags))
+    monkeypatch.setenv(variable, "https://hooks.example/x")
+    settings = load_settings(**flags)  # type: ignore[arg-type]  # as the command line gives them
+    if "fallback" in flags:
+        pagers, fallback = build_pagers(settings)
+        assert fallback is not None
+        assert (fallback.name, [pager.name for pager in pagers]) == (flags["fallback"], ["console"])
