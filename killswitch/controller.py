@@ -37,6 +37,8 @@ from killswitch.trips import Settled, Trips
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
+# so many trips in a row whose evidence grew too old are no chance any more: a person must know
+EXPIRED_IN_A_ROW = 2
 Findings = Mapping[str, tuple[Finding, ...]]
 
 # what is said once a generation, beside the verdicts: the notice's kind, the reasons it is about, its page
@@ -145,6 +147,7 @@ class Controller:
         self._unprotected = Unprotected()
         self._watches: dict[str, _Watch] = {}
         self._looked_at: dict[str, float] = {}
+        self._expired: dict[str, int] = {}
         self._missed_before = 0
         self.latest: CycleReport | None = None
 
@@ -337,7 +340,12 @@ class Controller:
         settings = case.rollout.page
         if decision.action is Action.TRIP:
             self._trip(case, decision.sentence, tripping, findings, tick)
-        elif decision.action is Action.WOULD_TRIP:
+            if self._expired.get(case.rollout.name, 0) >= EXPIRED_IN_A_ROW:
+                page = partial(message.too_late, case.flag, decision.sentence, at=tick, settings=settings)
+                self._notice(case.flag, "expired", page)
+        else:
+            self._expired.pop(case.rollout.name, None)
+        if decision.action is Action.WOULD_TRIP:
             incident = self._incident(case, decision.sentence, tripping, findings, tick)
             self._notice(_of(case.flag, "would_trip"), lambda: message.would_trip(incident, settings), incident)
         for kind, reason, build in _NOTICES:
@@ -447,6 +455,16 @@ class Controller:
     def _settled(self, settled: Settled) -> None:
         outcome = settled.result.outcome
         self._metrics.trips.labels(settled.rollout, outcome.value).inc()
+        if outcome is TripOutcome.EXPIRED:
+            if not self._outage.under_way:  # that one is paged as such
+                self._expired[settled.rollout] = self._expired.get(settled.rollout, 0) + 1
+            log.error(
+                "%s: A BREACH STANDS AND WAS NOT ACTED UPON: its evidence was too old when it could be sent, %s after "
+                "its tick; the next cycle judges anew",
+                settled.rollout, duration_in_words(settled.seconds),
+            )  # fmt: skip
+            return
+        self._expired.pop(settled.rollout, None)
         if outcome is not TripOutcome.TRIPPED:
             log.info("%s: the trip was not needed any more: %s", settled.rollout, outcome.value)
             return

@@ -198,6 +198,20 @@ def cannot_act(
     return replace(page, payload=payload, rollout=rollouts[0] if len(rollouts) == 1 else "")
 
 
+def too_late(flag: Flag, reason: str, *, at: float, settings: PageSettings) -> Page:
+    """A breach stands, and every trip of it came too late: its evidence was older than allowed by then."""
+    headline = f"{flag.rollout}: cannot act: a breach stands, and its trips expire before they are committed"
+    return _event(
+        PageKind.CANNOT_ACT, (flag,), headline, f"A BREACH IS WAITING: {reason}", settings,
+        at=at, identity="expired", alert="canary kill-switch cannot act",
+        auto_action="none so far: the evidence was too old each time; every cycle tries again",
+        steps=(
+            f"Stop the canary by hand: `killswitch trip {flag.rollout} --reason ...`",
+            "Compare the clocks of the metric servers behind the source's address; look at the flag store's latency",
+        ),
+    )  # fmt: skip
+
+
 def control_too(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
     """Both cohorts are bad: switching models would not help."""
     headline = f"{flag.rollout}: control is bad too; nothing was changed, switching models would not help"

@@ -45,7 +45,7 @@ class Standing:
 class TripOutcome(StrEnum):
     TRIPPED = "tripped"
     ALREADY_TRIPPED = "already tripped"
-    SUPERSEDED = "superseded"  # another generation, or no flag: the verdict was about something else
+    SUPERSEDED = "superseded"  # another arming, no flag, or guards that cannot hold: it was about something else
     EXPIRED = "expired"  # the evidence grew too old before the store could take it
 
 
@@ -227,7 +227,9 @@ class Switch:
             assert standing.flag is not None
             guards = request.guards()
             # Asked once the guards are made: guards made after a long pause would prove nothing about it.
-            if guards is None or not request.still_valid():
+            if guards is None:
+                return TripResult(TripOutcome.SUPERSEDED)
+            if not request.still_valid():
                 return TripResult(TripOutcome.EXPIRED)
             incident = incident_id(request.rollout, standing.flag.generation)
             key = incident_key or keys.incident(request.rollout, standing.flag.generation)

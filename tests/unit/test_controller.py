@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import tracemalloc
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 
 from killswitch import judge
 from killswitch.cli.trip import _request as by_hand
-from killswitch.controller import Rules
+from killswitch.controller import Rules, Timing
 from killswitch.deadline import Deadline
 from killswitch.flag import Flag, State
 from killswitch.judge import Comparison
@@ -274,6 +275,26 @@ def test_a_process_that_slept_longer_than_its_session_commits_nothing_it_had_pre
     assert len(sessions) >= 2  # the first had ended; only a new session's guard could hold
     assert sessions[-1].revision < flip.revision
     assert_one_trip(fleet)
+
+
+def test_a_breach_whose_trips_expire_is_an_error_in_the_log_and_is_paged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Allowed to be five seconds old: it never is. Something is wrong with a clock or a setting, and users suffer."""
+    fleet = Fleet(BAD, rollout(), timing=Timing(max_evidence_age=20.0, session_ttl=15.0))
+    a, b = fleet.replica("a"), fleet.replica("b")
+    fleet.arm()
+    fleet.run(60, until=lambda: a.sample("killswitch_trips_total", rollout="copilot", outcome="expired") > 0)
+    loud = [record for record in caplog.records if "WAS NOT ACTED UPON" in record.getMessage()]
+    assert {record.levelno for record in loud} == {logging.ERROR}
+    assert fleet.pages() == []
+    fleet.run(10)
+    (page,) = fleet.pages()
+    assert page.kind is PageKind.CANNOT_ACT
+    assert "A BREACH IS WAITING: error_rate" in page.why
+    assert b.sample("killswitch_trips_total", rollout="copilot", outcome="expired") >= 2
+    assert not fleet.tripped()
+    assert fleet.told() == []
 
 
 def test_evidence_older_than_allowed_is_never_cited() -> None:

@@ -141,7 +141,7 @@ def test_an_unforeseen_failure_of_an_attempt_is_retried() -> None:
 def test_a_guard_that_cannot_hold_any_more_sends_nothing() -> None:
     under = Under()
     under.submit(replace(automatic(), guards=lambda: None))
-    assert [one.result.outcome for one in under.settled] == [TripOutcome.EXPIRED]
+    assert [one.result.outcome for one in under.settled] == [TripOutcome.SUPERSEDED]
     assert under.world.flips() == 0
 
 
