@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -84,8 +84,8 @@ class View:
 class _Entry:
     """One row of the arrays: a rule, or one side of a rollout's traffic split.
 
-    ``percent`` is the flag's when the split was begun. ``control_past``: control's cumulative
-    histograms of the last hour's ticks, oldest first, (P, K).
+    ``percent`` is the flag's when the split was begun. ``control_past``: control's histograms of the
+    last hour; ``edges``: those that both cohorts' histograms had at the last tick.
     """
 
     case: Case
@@ -94,7 +94,7 @@ class _Entry:
     percent: float = 0.0
     twins: TwinWatch = field(default_factory=TwinWatch)
     edges: tuple[float, ...] = ()
-    control_past: Array | None = None
+    control_past: _ControlPast | None = None
     problem: Unreadable | None = None
     updated_at: float | None = None
     # head starts up to here have been paid or were dropped for good
@@ -420,7 +420,7 @@ class Dossier:
         self, group: _Group, ticks: Sequence[float], readings: Mapping[float, Readings], *, settle: bool
     ) -> ev.TickCounts:
         """Counts (T, B). ``settle``: this is judged, so twins are adopted and problems noted."""
-        columns: list[_Columns] = []
+        columns: list[_Columns | Array] = []
         nothing: Readings = {}
         series = [readings.get(tick, nothing) for tick in ticks]
         judged: dict[str, Sequence[Reading | None]] = {}
@@ -437,20 +437,22 @@ class Dossier:
             columns += [_NOTHING] * size
             try:
                 if isinstance(entry.rule.signal, QuantileSignal):
-                    pending = self._prepared(entry, chosen, first)
-                    slow.setdefault((entry.edges, entry.rule.signal.quantile, entry.spec.bounds), []).append(pending)
+                    columns[first:] = [np.full((4, len(ticks)), np.nan) for _ in range(size)]
+                    for run in self._prepared(entry, chosen, first):
+                        alike = (run.edges, run.start, len(run.canary), entry.rule.signal.quantile, entry.spec.bounds)
+                        slow.setdefault(alike, []).append(run)
                 else:
                     columns[first:] = [_plain(chosen)] * size
                 entry.problem = _problem(chosen[-1])
             except Exception as error:  # one rule's bug must not disarm the others
                 log.exception("counting %s %s failed", entry.rollout, entry.rule.name)
                 entry.problem = own_bug(error)
-        for alike in slow.values():
+        for runs in slow.values():
             try:
-                _count_slow(alike, columns, self.step)
+                _count_slow(runs, columns, self.step)
             except Exception as error:
-                log.exception("counting the tail of %d rules failed", len(alike))
-                for one in alike:
+                log.exception("counting the tail of %d rules failed", len(runs))
+                for one in runs:
                     one.entry.problem = own_bug(error)
         values = np.full((4, len(ticks), len(columns)), np.nan)
         for index, column in enumerate(columns):
@@ -476,20 +478,62 @@ class Dossier:
             return plain
         return twin if entry.twins.serves(twin, plain, alone=entry.case.baseline is not None) else plain
 
-    def _prepared(self, entry: _Entry, chosen: Sequence[Reading | None], first_column: int) -> _Slow:
-        """Both cohorts' histograms of a block, and control's windows from which each tick's tau comes."""
-        edges = _common_edges(chosen) or entry.edges
-        if edges != entry.edges:
-            # another bucket layout: an hour of the old one cannot be compared with it
-            entry.edges, entry.control_past = edges, None
-        canary = np.array([_cumulative(reading.canary if reading else None, edges) for reading in chosen])
-        control = np.array([_cumulative(reading.control if reading else None, edges) for reading in chosen])
+    def _prepared(self, entry: _Entry, chosen: Sequence[Reading | None], first_column: int) -> Iterator[_Slow]:
+        """Both cohorts' histograms of a block, and control's past from which each tick's tau comes.
+
+        Cut into runs of ticks with the same edges in common: a block of a replay is judged as its ticks alone are.
+        """
         past = entry.control_past
-        reach = math.ceil(TAU_SECONDS / self.step)
         if past is None:
-            past = np.full((reach, len(edges)), np.nan)
-        entry.control_past = np.concatenate([past, control])[-reach:]
-        return _Slow(entry, first_column, canary, control, past)
+            past = entry.control_past = _ControlPast(math.ceil(TAU_SECONDS / self.step))
+        for start, stop, edges in _runs(chosen, entry.edges):
+            entry.edges = edges
+            canaries = [reading.canary if reading else None for reading in chosen[start:stop]]
+            controls = [reading.control if reading else None for reading in chosen[start:stop]]
+            canary, control = (np.array([_cumulative(each, edges) for each in side]) for side in (canaries, controls))
+            yield _Slow(entry, first_column, start, edges, canary, control, past.at(edges))
+            past.add(controls)
+
+
+class _ControlPast:
+    """Control's cumulative histograms of the last ticks, oldest first, (P, K), with every edge they had.
+
+    Canaries with fewer edges come and go; what is known of control stays.
+    """
+
+    __slots__ = ("_counts", "_edges")
+
+    def __init__(self, ticks: int) -> None:
+        self._edges: tuple[float, ...] = ()
+        self._counts = np.empty((ticks, 0))
+
+    def at(self, edges: tuple[float, ...]) -> Array:
+        """The same at these edges alone; ticks that lack one of them are unknown."""
+        self._widen(edges)
+        counts = self._counts
+        if edges != self._edges:
+            counts = counts[:, [self._edges.index(edge) for edge in edges]]
+        return np.where(np.isnan(counts).any(axis=1, keepdims=True), np.nan, counts)
+
+    def _widen(self, edges: tuple[float, ...]) -> None:
+        if set(edges) <= set(self._edges):
+            return
+        every = tuple(sorted({*self._edges, *edges}))
+        counts = np.full((len(self._counts), len(every)), np.nan)
+        counts[:, [every.index(edge) for edge in self._edges]] = self._counts
+        self._edges, self._counts = every, counts
+
+    def add(self, measurements: Sequence[Measurement | None]) -> None:
+        reach = len(self._counts)
+        known = {side.bounds for side in measurements if isinstance(side, Buckets)}
+        for bounds in known:
+            self._widen(bounds)
+        rows = np.array([_cumulative(side, self._edges) for side in measurements])
+        self._counts = np.concatenate([self._counts, rows])[-reach:]
+        if known and known != {self._edges}:  # edges that nobody had for an hour are gone
+            kept = np.flatnonzero(~np.isnan(self._counts).all(axis=0))
+            self._edges = tuple(self._edges[at] for at in kept)
+            self._counts = self._counts[:, kept]
 
 
 def _drain(entries: Sequence[_Entry], stages: Sequence[StageEntry], times: Array, step: float) -> float:
@@ -498,11 +542,8 @@ def _drain(entries: Sequence[_Entry], stages: Sequence[StageEntry], times: Array
     """
     if times[0] - stages[-1].at > LONGEST_DRAIN + step and len(times) == 1:
         return 0.0
-    tails = [
-        tail
-        for entry in entries
-        if entry.control_past is not None and math.isfinite(tail := slowest(np.array(entry.edges), entry.control_past))
-    ]
+    pasts = [(entry.edges, entry.control_past.at(entry.edges)) for entry in entries if entry.control_past is not None]
+    tails = [tail for edges, past in pasts if math.isfinite(tail := slowest(np.array(edges), past))]
     return min(max(tails, default=UNKNOWN_DRAIN), LONGEST_DRAIN)
 
 
@@ -629,10 +670,15 @@ _NOTHING: _Columns = ((), (), (), ())
 
 @dataclass(frozen=True, slots=True)
 class _Slow:
-    """A quantile rule's block: histograms (T, K) of both cohorts, and control's of the hour before, (P, K)."""
+    """A quantile rule's run of ticks, from the block's ``start`` on: histograms (T, K) of both cohorts.
+
+    ``past`` are control's of the hour before, (P, K).
+    """
 
     entry: _Entry
     first_column: int
+    start: int
+    edges: tuple[float, ...]
     canary: Array
     control: Array
     past: Array
@@ -642,14 +688,14 @@ class _Slow:
         return tau_before(edges, np.concatenate([self.past, self.control]), quantile, step=step)[len(self.past) :]
 
 
-def _count_slow(alike: Sequence[_Slow], columns: list[_Columns], step: float) -> None:
+def _count_slow(alike: Sequence[_Slow], columns: Sequence[_Columns | Array], step: float) -> None:
     """Histograms as events "slower than an edge", for all rules of one bucket layout, quantile and set of bounds."""
     entry = alike[0].entry
     assert entry.rule is not None
     assert isinstance(entry.rule.signal, QuantileSignal)
-    if len(entry.edges) < 2:
+    if len(alike[0].edges) < 2:
         return
-    edges, ticks = np.array(entry.edges), len(alike[0].canary)
+    edges, start, ticks = np.array(alike[0].edges), alike[0].start, len(alike[0].canary)
     canary, control = np.concatenate([one.canary for one in alike]), np.concatenate([one.control for one in alike])
     quantile = entry.rule.signal.quantile
     if ticks == 1:  # all rules of the daemon's tick at once
@@ -668,9 +714,11 @@ def _count_slow(alike: Sequence[_Slow], columns: list[_Columns], step: float) ->
         counted = np.isfinite(canary[:, -1]) & np.isfinite(control[:, -1])
         expected = counted & ~placed & (np.isfinite(tau) | (not bound.needs_tau))
         for index, one in enumerate(alike):
-            columns[one.first_column + number] = (sides[0][index], sides[1][index], sides[2][index], sides[3][index])
-            if expected[(index + 1) * ticks - 1]:
-                one.entry.problem = one.entry.problem or _saturated(one.entry)
+            column = columns[one.first_column + number]
+            assert isinstance(column, np.ndarray)
+            column[:, start : start + ticks] = [side[index] for side in sides]
+            if expected[(index + 1) * ticks - 1] and start + ticks == column.shape[1]:
+                one.entry.problem = one.entry.problem or _saturated(one.edges)
 
 
 def _plain(chosen: Sequence[Reading | None]) -> _Columns:
@@ -691,15 +739,26 @@ def _cumulative(measurement: Measurement | None, edges: tuple[float, ...]) -> tu
     return tuple(known.get(edge, math.nan) for edge in edges)
 
 
-def _common_edges(chosen: Sequence[Reading | None]) -> tuple[float, ...]:
-    """The edges every histogram of the block has; empty where there is none."""
-    common: tuple[float, ...] = ()
-    for reading in chosen:
-        for side in (reading.canary, reading.control) if reading is not None else ():
-            if isinstance(side, Buckets) and side.bounds != common:
-                shared = set(side.bounds)
-                common = tuple(edge for edge in common if edge in shared) if common else side.bounds
-    return common
+def _runs(chosen: Sequence[Reading | None], edges: tuple[float, ...]) -> Iterator[tuple[int, int, tuple[float, ...]]]:
+    """Stretches of ticks, begin and end, with the edges in common; ``edges`` are those of the tick before."""
+    start = 0
+    for at, reading in enumerate(chosen):
+        found = _common_edges(reading) or edges
+        if found != edges:
+            if at > start:
+                yield start, at, edges
+            start, edges = at, found
+    yield start, len(chosen), edges
+
+
+def _common_edges(reading: Reading | None) -> tuple[float, ...]:
+    """The edges that both cohorts' histograms have, or the one that is there; empty where there is none."""
+    sides = (reading.canary, reading.control) if reading is not None else ()
+    bounds = [side.bounds for side in sides if isinstance(side, Buckets)]
+    if len(bounds) < 2 or bounds[0] == bounds[1]:
+        return bounds[0] if bounds else ()
+    shared = set(bounds[1])
+    return tuple(edge for edge in bounds[0] if edge in shared)
 
 
 def _problem(reading: Reading | None) -> Unreadable | None:
@@ -711,8 +770,8 @@ def _problem(reading: Reading | None) -> Unreadable | None:
     return None
 
 
-def _saturated(entry: _Entry) -> Unreadable:
-    last = duration_in_words(entry.edges[-2])
+def _saturated(edges: tuple[float, ...]) -> Unreadable:
+    last = duration_in_words(edges[-2])
     return Unreadable(
         Reason.SATURATED, f"the limit lies above the histogram's last bucket ({last}); add larger buckets"
     )

@@ -325,6 +325,32 @@ def test_changed_buckets_begin_the_tails_history_anew_and_raise_nothing() -> Non
     assert block.views(case)[0].updated_at == START + 120 * STEP
 
 
+def canary_pods_with_fewer_buckets(want: Want, cohort: Cohort, tick: float) -> Measurement:
+    """In two of each five steps some canary instance has every other edge only, and the sum of all has no more."""
+    found = WOBBLY(want, cohort, tick)
+    if cohort is Cohort.CONTROL or not isinstance(found, Buckets) or tick / STEP % 5 >= 2:
+        return found
+    return Buckets(found.bounds[::-2][::-1], found.counts[::-2][::-1])
+
+
+def test_a_block_in_which_bucket_layouts_change_is_judged_as_its_ticks_alone_are() -> None:
+    case = case_of(rules=(LATENCY,))
+    slow, quick = Replica(canary_pods_with_fewer_buckets), Replica(canary_pods_with_fewer_buckets)
+    slow.through(ticks(200), case)
+    quick.at(START, case)
+    quick.at(START + 200 * STEP, case)
+    assert_same(slow.views(case), quick.views(case))
+
+
+def test_a_canary_with_fewer_buckets_for_a_while_does_not_cost_what_is_known_of_control() -> None:
+    case = case_of(rules=(LATENCY,))
+    replica = Replica(canary_pods_with_fewer_buckets)
+    replica.through(ticks(150), case)
+    (view,) = replica.views(case)
+    assert not view.warming_up
+    assert view.updated_at == START + 150 * STEP
+
+
 def test_a_limit_above_the_last_bucket_is_said_to_be_saturated() -> None:
     slow = Traffic(rate=lambda _r, _rule, _c, _t: 5.0)
     case = case_of(rules=(LATENCY,))
@@ -409,7 +435,7 @@ def test_what_is_kept_does_not_grow_with_time() -> None:
 
     def size() -> int:
         group = replica.dossier._groups[0]
-        pasts = [e.control_past.nbytes for e in group.entries if e.control_past is not None]
+        pasts = [e.control_past._counts.nbytes for e in group.entries if e.control_past is not None]
         return sum(pasts) + group.tally.nbytes + group.evidence.log_sums.nbytes
 
     replica.through(ticks(130), case)
