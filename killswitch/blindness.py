@@ -1,14 +1,19 @@
-"""Blindness is a state of the fleet, and an outage is one thing however many rollouts it blinds.
+"""Blindness is a state of the fleet, and an outage is one thing for each team however many rollouts it blinds.
 
-One document in the store lists the open outages. A replica that cannot see adds to it only when no
-replica's heartbeat reports a good evaluation; the compare makes the page one page.
+One document in the store lists the outages. A replica that cannot see adds to it only when no replica's
+heartbeat reports a good evaluation; the compare makes the page one page.
+
+Rollouts that go blind at about the same time, in the same way and with the same people to tell share an
+outage. Each of them keeps the time of its own last good evaluation, from which its policy counts. An outage
+is over after some good ticks in a row; what goes blind again soon after reopens it without another page.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from killswitch.errors import BadDocument, OutcomeUnknown
 from killswitch.heartbeat import Heartbeat
@@ -18,27 +23,80 @@ from killswitch.outbox import to_document as outbox_document
 from killswitch.stores import Committed, Compare, Put, Store, keys
 from killswitch.timestamps import from_iso, to_iso
 
-FORMAT = 1
+FORMAT = 2
 # Two ticks in a row: one may be a hiccup, and the page must go out within three intervals of the outage's start.
 MISSED_TICKS = 2
+# A metric store that comes and goes is not back.
+GOOD_TICKS = 3
+# Whoever goes blind within so many ticks of an outage's start belongs to it.
+JOINING_TICKS = 3
+# Blind again so soon after RECOVERED is the same outage; unless it then lasts as long, which is paged anew.
+REOPEN_WITHIN = 600.0
+# After so many returns no longer stretch of good ticks is asked for.
+_PATIENCE = 2
+# Heartbeats of replicas differ by a tick or two; a good evaluation so far ahead was never made.
+_AHEAD = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is told: one page an outage for each of them."""
+
+    slack: str | None = None
+    mention: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """A rollout that no replica sees now. ``since``: its last good evaluation, or when it was first watched.
+
+    ``family``: in what way it is blind, where one cause is not likely to blind in two ways.
+    """
+
+    since: float
+    why: str
+    target: Target = Target()
+    family: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A rollout of an outage. ``since``: its last good evaluation; ``seen_from``: the first of those in a row."""
+
+    since: float
+    seen_from: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """``since`` is the last good evaluation, Unix seconds; ``rollouts`` maps each blind one to why."""
+    """Times in Unix seconds. ``since``: the first member's last good evaluation; ``opened``: the tick it was told of.
+
+    ``ended``: the tick it was over; it is kept for a while, lest it comes back. ``reopened``: how often it did.
+    ``untold_since``: the tick of a return that has not been paged.
+    """
 
     id: str
     since: float
-    rollouts: Mapping[str, str]
+    opened: float
+    members: Mapping[str, Member]
+    target: Target = Target()
+    family: str = ""
+    ended: float | None = None
+    reopened: int = 0
+    untold_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of the open outages at one tick."""
+    """What became of the outages at one tick. ``book``: all to be remembered; each of ``started`` is to be paged."""
 
-    open: tuple[Outage, ...]
-    started: Outage | None = None
+    book: tuple[Outage, ...]
+    started: tuple[Outage, ...] = ()
     ended: tuple[Outage, ...] = ()
+
+    @property
+    def open(self) -> tuple[Outage, ...]:
+        return tuple(outage for outage in self.book if outage.ended is None)
 
 
 def fleet_good_at(rollout: str, own: float, others: Iterable[Heartbeat]) -> float:
@@ -46,37 +104,124 @@ def fleet_good_at(rollout: str, own: float, others: Iterable[Heartbeat]) -> floa
     return max((own, *(heartbeat.good_at(rollout) for heartbeat in others)))
 
 
-def next_outages(
-    outages: tuple[Outage, ...],
-    *,
-    blind: Mapping[str, str],
-    seen: frozenset[str],
-    watched: frozenset[str],
-    since: float,
-    tick: float,
-) -> Change:
-    """Pure. ``blind``: rollouts no replica sees, with why; ``seen``: those just judged; ``watched``: by anybody.
+@dataclass(slots=True)
+class _Step:
+    """One tick's work on the outages."""
 
-    A rollout leaves its outage when somebody sees it again or nobody watches it any more.
+    tick: float
+    interval: float
+    good_at: Mapping[str, float]
+    watched: frozenset[str]
+    kept: list[Outage] = field(default_factory=list)
+    started: list[Outage] = field(default_factory=list)
+    ended: list[Outage] = field(default_factory=list)
+
+    def look_after(self, outage: Outage) -> None:
+        """Who sees again, who is gone, and whether that ends it."""
+        if outage.ended is not None:
+            if self.tick - outage.ended <= REOPEN_WITHIN:
+                self.kept.append(outage)
+            return
+        members = {name: self._looked_at(one) for name, one in self._watched(outage, self.good_at)}
+        if not members:
+            return  # nobody watches any of them: there is nothing to recover
+        # the oftener it has come back, the longer it must hold
+        enough = GOOD_TICKS * 2 ** min(outage.reopened, _PATIENCE) - 1
+        if all(self._in_a_row(one) >= enough * self.interval for one in members.values()):
+            over = replace(outage, members=members, ended=self.tick, untold_since=None)
+            self.kept.append(over)
+            self.ended.append(over)
+            return
+        # Seen for long while others stay blind: should it go blind again, that is news.
+        members = {name: one for name, one in members.items() if self._in_a_row(one) <= REOPEN_WITHIN}
+        self.kept.append(replace(outage, members=members))
+
+    def take_in(self, blind: Mapping[str, Blind]) -> None:
+        """Whoever is blind and in no outage yet reopens one, joins one, or starts one."""
+        covered = {name for outage in self.kept if outage.ended is None for name in outage.members}
+        fresh = {name: one for name, one in blind.items() if name not in covered}
+        for index, outage in enumerate(self.kept):
+            if outage.ended is not None:
+                back = {name for name, one in fresh.items() if name in outage.members and one.target == outage.target}
+                if back:
+                    self.kept[index] = self._reopened(outage, {name: fresh.pop(name) for name in back})
+            elif self.tick - outage.opened <= JOINING_TICKS * self.interval:
+                same = {n: b for n, b in fresh.items() if (b.target, b.family) == (outage.target, outage.family)}
+                members = {**outage.members, **{name: Member(fresh.pop(name).since) for name in same}}
+                self.kept[index] = replace(outage, members=members)
+        groups: dict[tuple[Target, str], dict[str, Blind]] = {}
+        for name, one in sorted(fresh.items()):
+            groups.setdefault((one.target, one.family), {})[name] = one
+        for (target, family), together in groups.items():
+            started = Outage(
+                id=self._id(target, family),
+                since=min(one.since for one in together.values()),
+                opened=self.tick,
+                members={name: Member(one.since) for name, one in together.items()},
+                target=target,
+                family=family,
+            )
+            self.kept.append(started)
+            self.started.append(started)
+
+    def page_what_stayed_away(self) -> None:
+        """A return that was to be a short one and is not: whoever was told RECOVERED must know."""
+        for index, outage in enumerate(self.kept):
+            if outage.untold_since is not None and self.tick - outage.untold_since >= REOPEN_WITHIN:
+                again = replace(outage, id=self._id(outage.target, outage.family), untold_since=None)
+                self.kept[index] = again
+                self.started.append(again)
+
+    def _reopened(self, outage: Outage, back: Mapping[str, Blind]) -> Outage:
+        members = {**outage.members, **{name: Member(one.since) for name, one in back.items()}}
+        return replace(outage, members=members, ended=None, reopened=outage.reopened + 1, untold_since=self.tick)
+
+    def _watched(self, outage: Outage, good_at: Mapping[str, float]) -> Iterable[tuple[str, tuple[Member, float]]]:
+        for name, member in outage.members.items():
+            if name in self.watched:
+                yield name, (member, good_at.get(name, 0.0))
+
+    def _looked_at(self, known: tuple[Member, float]) -> Member:
+        member, good = known
+        if member.since > self.tick + _AHEAD:
+            member = Member(self.tick)  # a document that was tampered with must not hold an outage open for ever
+        if good > member.since:
+            in_a_row = member.seen_from is not None and good - member.since <= 1.5 * self.interval
+            return Member(good, member.seen_from if in_a_row else good)
+        if member.seen_from is not None and self.tick - member.since >= MISSED_TICKS * self.interval:
+            return Member(member.since)
+        return member
+
+    @staticmethod
+    def _in_a_row(member: Member) -> float:
+        """Seconds between the first and the last of the good ticks in a row; negative for none."""
+        return -1.0 if member.seen_from is None else member.since - member.seen_from
+
+    def _id(self, target: Target, family: str) -> str:
+        whom = hashlib.sha256(json.dumps([target.slack, target.mention, family]).encode()).hexdigest()[:8]
+        return f"blind.{to_iso(self.tick)}.{whom}"
+
+
+def next_outages(
+    outages: Iterable[Outage],
+    *,
+    blind: Mapping[str, Blind],
+    good_at: Mapping[str, float],
+    watched: frozenset[str],
+    tick: float,
+    interval: float,
+) -> Change:
+    """Pure. ``blind``: rollouts no replica sees; ``good_at``: the fleet's last good evaluation of each; ``watched``:
+    rollouts that any replica watches.
+
+    A rollout leaves its outage when nobody watches it any more, or has been seen for long while others are blind.
     """
-    kept: list[Outage] = []
-    ended: list[Outage] = []
+    step = _Step(tick, interval, good_at, watched)
     for outage in outages:
-        left = {name: why for name, why in outage.rollouts.items() if name in watched and name not in seen}
-        if left:
-            kept.append(replace(outage, rollouts=left))
-        else:
-            ended.append(outage)
-    covered = {name for outage in kept for name in outage.rollouts}
-    fresh = {name: why for name, why in blind.items() if name not in covered}
-    if not fresh:
-        return Change(tuple(kept), None, tuple(ended))
-    if kept:
-        # More rollouts blinded while an outage is open: the same outage growing, not a second page.
-        kept[0] = replace(kept[0], rollouts={**kept[0].rollouts, **fresh})
-        return Change(tuple(kept), None, tuple(ended))
-    started = Outage(f"blind.{to_iso(tick)}", since, fresh)
-    return Change((started,), started, tuple(ended))
+        step.look_after(outage)
+    step.take_in(blind)
+    step.page_what_stayed_away()
+    return Change(tuple(step.kept), tuple(step.started), tuple(step.ended))
 
 
 class OutageBook:
@@ -87,7 +232,7 @@ class OutageBook:
         self._wall = wall
 
     def read(self) -> tuple[tuple[Outage, ...], int]:
-        """Open outages and the document's revision (0: none yet). An unreadable document counts as none."""
+        """The outages and the document's revision (0: none yet). An unreadable document counts as none."""
         item = self._store.get(keys.OUTAGES)
         if item is None:
             return (), 0
@@ -101,7 +246,7 @@ class OutageBook:
         entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in pages]
         try:
             outcome = self._store.commit(
-                (Compare(keys.OUTAGES, revision),), (Put(keys.OUTAGES, to_document(change.open)), *entries)
+                (Compare(keys.OUTAGES, revision),), (Put(keys.OUTAGES, to_document(change.book)), *entries)
             )
         except OutcomeUnknown:
             return False
@@ -109,28 +254,61 @@ class OutageBook:
 
 
 def to_document(outages: Iterable[Outage]) -> bytes:
-    return json.dumps(
-        {
-            "format": FORMAT,
-            "open": [
-                {"id": outage.id, "since": to_iso(outage.since), "rollouts": dict(outage.rollouts)}
-                for outage in outages
-            ],
-        }
-    ).encode()
+    return json.dumps({"format": FORMAT, "outages": [_to_json(outage) for outage in outages]}).encode()
 
 
 def from_document(value: bytes) -> tuple[Outage, ...]:
     """Raises BadDocument."""
     try:
-        document = json.loads(value)
-        return tuple(
-            Outage(
-                str(entry["id"]),
-                from_iso(entry["since"]),
-                {str(name): str(why) for name, why in entry["rollouts"].items()},
-            )
-            for entry in document["open"]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return tuple(_from_json(entry) for entry in json.loads(value)["outages"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadDocument(f"open outages: {error!r}") from error
+
+
+def _to_json(outage: Outage) -> dict[str, object]:
+    return {
+        "id": outage.id,
+        "since": to_iso(outage.since),
+        "opened": to_iso(outage.opened),
+        "ended": _time(outage.ended),
+        "reopened": outage.reopened,
+        "untold_since": _time(outage.untold_since),
+        "slack": outage.target.slack,
+        "mention": outage.target.mention,
+        "family": outage.family,
+        "rollouts": {name: [to_iso(one.since), _time(one.seen_from)] for name, one in outage.members.items()},
+    }
+
+
+def _from_json(entry: Mapping[str, object]) -> Outage:
+    return Outage(
+        id=_text(entry["id"]) or "",
+        since=from_iso(_text(entry["since"]) or ""),
+        opened=from_iso(_text(entry["opened"]) or ""),
+        members=_members(entry["rollouts"]),
+        target=Target(_text(entry["slack"]), _text(entry["mention"])),
+        family=_text(entry["family"]) or "",
+        ended=_moment(entry["ended"]),
+        reopened=int(str(entry["reopened"])),
+        untold_since=_moment(entry["untold_since"]),
+    )
+
+
+def _members(value: object) -> Mapping[str, Member]:
+    if not isinstance(value, dict):
+        raise TypeError("rollouts")
+    return {str(name): Member(_moment(times[0]) or 0.0, _moment(times[1])) for name, times in value.items()}
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else to_iso(moment)
+
+
+def _moment(value: object) -> float | None:
+    return None if value is None else from_iso(_text(value) or "")
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(repr(value)[:80])

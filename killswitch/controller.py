@@ -342,7 +342,7 @@ class Controller:
             self._trip(case, decision.sentence, tripping, findings, tick)
             if self._expired.get(case.rollout.name, 0) >= EXPIRED_IN_A_ROW:
                 page = partial(message.too_late, case.flag, decision.sentence, at=tick, settings=settings)
-                self._notice(case.flag, "expired", page)
+                self._notice(_of(case.flag, "expired"), page)
         else:
             self._expired.pop(case.rollout.name, None)
         if decision.action is Action.WOULD_TRIP:
@@ -503,7 +503,7 @@ class Controller:
             self._sight.beat(cases, last_good, tick=tick, digest=rules.digest)
             # a trip that waits says that flags cannot be written, whatever becomes of heartbeats
             self._store_answered(writing=not self._trips.under_way)
-            long_blind = self._sight.look_for_outages(cases, decisions, last_good, since, tick)
+            long_blind = self._sight.look_for_outages(cases, decisions, findings, last_good, since, tick)
         except KillswitchError as error:
             self._session.doubt()
             self._store_failed(str(error), writing=True)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from killswitch import blindness, message
-from killswitch.blindness import Change, Outage, OutageBook
+from killswitch.blindness import Blind, Change, Outage, OutageBook, Target
 from killswitch.case import Case
 from killswitch.heartbeat import Heartbeat, alive, to_document
 from killswitch.judge import Action, Decision
 from killswitch.message import Page, PageKind
+from killswitch.model import Finding, PageSettings, Reason
 from killswitch.session import Session
 from killswitch.stores import Committed, Compare, Item, Put, Store, keys
+from killswitch.timestamps import to_iso
 
 log = logging.getLogger(__name__)
+_UNREAD = frozenset({
+    Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT, Reason.SOURCE_REFUSED, Reason.GARBAGE, Reason.PARTIAL_ANSWER,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class FleetSight:
         self,
         cases: Sequence[Case],
         decisions: Mapping[str, Decision],
+        findings: Mapping[str, tuple[Finding, ...]],
         last_good: Mapping[str, float],
         watched_since: Mapping[str, float],
         tick: float,
@@ -102,8 +109,14 @@ class FleetSight:
         """
         good_at = {name: blindness.fleet_good_at(name, own, self._others.values()) for name, own in last_good.items()}
         horizon = tick - blindness.MISSED_TICKS * self._interval
+        by_name = {case.rollout.name: case for case in cases}
         blind = {
-            name: decision.sentence
+            name: Blind(
+                since=good_at[name] or watched_since[name],
+                why=decision.sentence,
+                target=_target(by_name[name].rollout.page),
+                family=_family(findings[name]),
+            )
             for name, decision in decisions.items()
             if decision.action is Action.BLIND and max(good_at[name], watched_since[name]) <= horizon
         }
@@ -111,16 +124,10 @@ class FleetSight:
         if not blind and not outages:
             return []
         change = blindness.next_outages(
-            outages,
-            blind=blind,
-            seen=frozenset(name for name, good in good_at.items() if good > horizon),
-            watched=self.watched(cases),
-            since=min((good_at[name] or watched_since[name] for name in blind), default=tick),
-            tick=tick,
+            outages, blind=blind, good_at=good_at, watched=self.watched(cases), tick=tick, interval=self._interval
         )
-        by_name = {case.rollout.name: case for case in cases}
-        if change.open != outages:
-            self._outages.write(change, revision, _pages(change, by_name, outages, tick))
+        if change.book != outages:
+            self._outages.write(change, revision, _pages(change, by_name, blind, tick))
         return _long_blind(change.open, by_name, blind, tick)
 
     def watched(self, cases: Sequence[Case]) -> frozenset[str]:
@@ -129,45 +136,80 @@ class FleetSight:
         return frozenset(case.rollout.name for case in cases).union(*theirs)
 
 
+def _target(settings: PageSettings) -> Target:
+    return Target(settings.slack, settings.mention)
+
+
+def _family(findings: Sequence[Finding]) -> str:
+    """One metric store that is down blinds in one way, a label that is gone in another."""
+    unread = any(finding.reason in _UNREAD for finding in findings)
+    return "unread" if unread else "no data"
+
+
 def _long_blind(
-    outages: Sequence[Outage], by_name: Mapping[str, Case], blind: Mapping[str, str], tick: float
+    outages: Sequence[Outage], by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float
 ) -> list[LongBlind]:
     found: list[LongBlind] = []
     for outage in outages:
-        for name in sorted(outage.rollouts.keys() & blind.keys()):
+        for name in sorted(outage.members.keys() & blind.keys()):
             after = by_name[name].rollout.trip_when_blind_after
-            # an outage that older rollouts opened says nothing of a generation armed since
-            since = max(outage.since, by_name[name].armed_at)
+            # its own time, not the outage's; and what went before says nothing of a generation armed since
+            since = max(outage.members[name].since, by_name[name].armed_at)
             if after is not None and tick - since >= after:
                 found.append(LongBlind(by_name[name], since, tick))
     return found
 
 
-def _pages(change: Change, by_name: Mapping[str, Case], before: Sequence[Outage], tick: float) -> list[Page]:
-    pages: list[Page] = []
-    if change.started is not None:
-        concerned = [by_name[name] for name in change.started.rollouts]
-        policies = [c.rollout.trip_when_blind_after for c in concerned if c.rollout.trip_when_blind_after]
-        page = message.blind(
-            [case.flag for case in concerned],
-            why="; ".join(sorted(set(change.started.rollouts.values()))),
-            since=change.started.since,
-            at=tick,
-            settings=concerned[0].rollout.page,
-            trip_at=change.started.since + min(policies) if policies else None,
-        )
-        pages.append(message.identified(page, change.started.id))
-    rollouts = {outage.id: outage.rollouts for outage in before}
-    for outage in change.ended:
-        names = [name for name in rollouts[outage.id] if name in by_name]
-        if names:  # none is watched any more: there is nothing to recover
-            page = message.recovered(
-                PageKind.BLIND,
-                [by_name[name].flag for name in names],
-                follows=outage.id,
-                since=outage.since,
-                at=tick,
-                settings=by_name[names[0]].rollout.page,
-            )
-            pages.append(page)
-    return pages
+def _pages(change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> list[Page]:
+    return [
+        *(page for outage in change.started if (page := _blind_page(outage, by_name, blind, tick)) is not None),
+        *(page for outage in change.ended if (page := _recovered_page(outage, by_name, tick)) is not None),
+    ]
+
+
+def _blind_page(outage: Outage, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> Page | None:
+    names = sorted(outage.members.keys() & blind.keys())
+    if not names:
+        return None
+    trips = [
+        outage.members[name].since + after
+        for name in names
+        if (after := by_name[name].rollout.trip_when_blind_after) is not None
+    ]
+    came_back = f" (it came back {outage.reopened} times before)" if outage.reopened else ""
+    page = message.blind(
+        [by_name[name].flag for name in names],
+        why="; ".join(sorted({blind[name].why for name in names})) + came_back,
+        since=outage.since,
+        at=tick,
+        settings=by_name[names[0]].rollout.page,
+        trip_at=min(trips, default=None),
+    )
+    return message.identified(page, outage.id)
+
+
+def _recovered_page(outage: Outage, by_name: Mapping[str, Case], tick: float) -> Page | None:
+    names = sorted(name for name in outage.members if name in by_name)
+    if not names:
+        return None
+    settings = replace(by_name[names[0]].rollout.page, slack=outage.target.slack, mention=outage.target.mention)
+    page = message.recovered(
+        PageKind.BLIND,
+        [by_name[name].flag for name in names],
+        follows=outage.id,
+        since=outage.since,
+        at=tick,
+        settings=settings,
+        why=_came_and_went(outage),
+    )
+    # each return of one outage has an end of its own
+    return message.identified(page, f"{page.id}.{outage.reopened}") if outage.reopened else page
+
+
+def _came_and_went(outage: Outage) -> str:
+    if not outage.reopened:
+        return ""
+    times = "once" if outage.reopened == 1 else f"{outage.reopened} times"
+    return (
+        f"blind since {to_iso(math.floor(outage.since))}, off and on: it came back {times} after a RECOVERED, unpaged"
+    )

@@ -117,7 +117,7 @@ def _pages(fleet: Fleet, kind: str) -> list[dict[str, float]]:
     since = {
         outage["id"]: from_iso(outage["since"])
         for change in fleet.history.of(keys.OUTAGES)
-        for outage in change.document()["open"]
+        for outage in change.document()["outages"]
     }
     first: dict[str, dict[str, float]] = {}
     for change in fleet.history.of(keys.OUTBOX):

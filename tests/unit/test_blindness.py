@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.blindness import Change, Outage, OutageBook, fleet_good_at, from_document, next_outages, to_document
+from killswitch.blindness import (
+    Blind,
+    Change,
+    Member,
+    Outage,
+    OutageBook,
+    Target,
+    fleet_good_at,
+    from_document,
+    next_outages,
+    to_document,
+)
 from killswitch.errors import BadDocument
 from killswitch.heartbeat import Heartbeat, alive
 from killswitch.heartbeat import from_document as heartbeat_from
@@ -20,63 +33,173 @@ from tests.doubles.pages import trip_page
 
 NOW = 1_776_608_520.0
 names = st.sampled_from(["a", "b", "c", "d"])
-OPEN = Outage("blind.1", NOW - 600, {"a": "down", "b": "down"})
+OTHER_TEAM = Target("#other")
+NOBODY = Target()
+INTERVAL = 30.0
+OPEN = Outage("blind.1", NOW - 600, NOW - 540, {"a": Member(NOW - 600), "b": Member(NOW - 600)})
 
 
-def change(outages: tuple[Outage, ...] = (), blind: str = "", seen: str = "", watched: str = "abcd") -> Change:
+def change(
+    outages: tuple[Outage, ...] = (),
+    blind: str = "",
+    good: Mapping[str, float] | None = None,
+    watched: str = "abcd",
+    *,
+    tick: float = NOW,
+    target: Target = NOBODY,
+    family: str = "",
+) -> Change:
     return next_outages(
-        outages, blind=dict.fromkeys(blind, "down"), seen=frozenset(seen), watched=frozenset(watched),
-        since=NOW - 60, tick=NOW,
+        outages, blind=dict.fromkeys(blind, Blind(tick - 60, "down", target, family)), good_at=good or {},
+        watched=frozenset(watched), tick=tick, interval=INTERVAL,
     )  # fmt: skip
+
+
+def after_ticks(outages: tuple[Outage, ...], good: str, *, first: float) -> list[Change]:
+    """Three names each seen (``.``) or not (``x``), tick after tick; all see the same."""
+    found: list[Change] = []
+    last = 0.0
+    for number, seen in enumerate(good):
+        tick = first + number * INTERVAL
+        last = tick if seen == "." else last
+        blind = "ab" if tick - last >= 60 else ""
+        found.append(change(outages, blind, {"a": last, "b": last}, tick=tick))
+        outages = found[-1].book
+    return found
 
 
 def test_the_first_blind_rollouts_open_one_outage() -> None:
     found = change(blind="ab")
-    assert found.started == Outage("blind.2026-04-19T14:22:00Z", NOW - 60, {"a": "down", "b": "down"})
-    assert found.open == (found.started,)
+    (started,) = found.started
+    assert started.id.startswith("blind.2026-04-19T14:22:00Z.")
+    assert (started.since, started.opened) == (NOW - 60, NOW)
+    assert started.members == {"a": Member(NOW - 60), "b": Member(NOW - 60)}
+    assert found.open == found.started
 
 
 @pytest.mark.parametrize(
-    ("blind", "seen", "watched", "left", "ended"),
+    ("blind", "watched", "left"),
     [
-        ("ab", "", "abcd", {"a", "b"}, False),
-        ("abc", "", "abcd", {"a", "b", "c"}, False),  # it grows: no second page
-        ("a", "b", "abcd", {"a"}, False),
-        ("", "ab", "abcd", set(), True),
-        ("", "", "cd", set(), True),  # nobody watches them any more
-        ("", "", "abcd", {"a", "b"}, False),  # neither blind here nor seen: another replica may know
+        ("ab", "abcd", {"a", "b"}),
+        ("a", "acd", {"a"}),
+        ("", "cd", set()),  # nobody watches them any more
+        ("", "abcd", {"a", "b"}),  # neither blind here nor seen: another replica may know
     ],
 )
-def test_an_open_outage_grows_shrinks_and_ends(
-    blind: str, seen: str, watched: str, left: set[str], ended: bool
-) -> None:
-    found = change((OPEN,), blind, seen, watched)
-    assert found.started is None
-    assert {n for outage in found.open for n in outage.rollouts} == left
-    assert bool(found.ended) is ended
+def test_an_open_outage_lasts_as_long_as_somebody_watches(blind: str, watched: str, left: set[str]) -> None:
+    found = change((OPEN,), blind, watched=watched)
+    assert not found.started
+    assert not found.ended
+    assert {name for outage in found.open for name in outage.members} == left
 
 
-@given(st.sets(names), st.sets(names), st.sets(names))
-def test_no_rollout_is_ever_in_two_outages_and_a_seen_one_in_none(
-    blind: set[str], seen: set[str], watched: set[str]
-) -> None:
+def test_whoever_goes_blind_during_an_old_outage_starts_one_and_all_of_that_tick_share_it() -> None:
+    found = change((OPEN,), "abcd")
+    (started,) = found.started
+    assert started.members == {"c": Member(NOW - 60), "d": Member(NOW - 60)}
+
+
+def test_whoever_joins_just_after_the_start_belongs_to_it_unless_other_people_or_another_cause_are_concerned() -> None:
+    young = replace(OPEN, opened=NOW - 90)
+    joined = change((young,), "abc")
+    assert not joined.started
+    assert joined.open[0].members.keys() == {"a", "b", "c"}
+    assert joined.open[0].members["c"] == Member(NOW - 60)  # its own time
+    assert len(change((young,), "abc", target=OTHER_TEAM).started) == 1
+    assert len(change((young,), "abc", family="no data").started) == 1
+    assert len(change((replace(young, opened=NOW - 120),), "abc").started) == 1
+
+
+def test_each_team_has_an_outage_of_its_own() -> None:
+    teams = {"a": Target("#a"), "b": Target("#b"), "c": Target("#b", "<!here>"), "d": Target("#a")}
     found = next_outages(
-        (OPEN,), blind=dict.fromkeys(blind - seen, "x"), seen=frozenset(seen), watched=frozenset(watched | blind),
-        since=0.0, tick=NOW,
+        (), blind={name: Blind(NOW - 60, "down", whom) for name, whom in teams.items()}, good_at={},
+        watched=frozenset("abcd"), tick=NOW, interval=INTERVAL,
     )  # fmt: skip
-    inside = [name for outage in found.open for name in outage.rollouts]
-    assert len(inside) == len(set(inside))
-    assert not seen & set(inside)
-    assert blind - seen <= set(inside)
+    assert sorted("".join(sorted(outage.members)) for outage in found.started) == ["ad", "b", "c"]
+    assert len({outage.id for outage in found.started}) == 3
 
 
-@given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=4))
-def test_outages_come_back_from_their_document(rollouts: dict[str, str]) -> None:
-    outages = (Outage("blind.x", NOW, rollouts),)
+def test_an_outage_is_over_after_three_good_ticks_in_a_row_and_not_before() -> None:
+    changes = after_ticks((OPEN,), "..x...", first=NOW)
+    assert [len(one.ended) for one in changes] == [0, 0, 0, 0, 0, 1]
+    assert changes[-1].open == ()
+
+
+def test_a_good_tick_in_an_outage_starts_the_time_of_its_policy_anew() -> None:
+    last = after_ticks((OPEN,), "xxx.xxx", first=NOW)[-1]
+    assert {one.since for one in last.open[0].members.values()} == {NOW + 3 * INTERVAL}
+    assert last.open[0].since == OPEN.since
+
+
+def test_blind_again_soon_after_is_the_same_outage_without_a_page_and_needs_longer_to_be_over() -> None:
+    changes = after_ticks((OPEN,), "...xx...xxx......", first=NOW)
+    assert [index for index, one in enumerate(changes) if one.ended] == [2, 16]
+    assert not any(one.started for one in changes)
+    assert {outage.id for one in changes for outage in one.book} == {OPEN.id}
+    assert changes[-1].ended[0].reopened == 1
+
+
+def test_a_return_that_lasts_is_paged_after_all() -> None:
+    changes = after_ticks((OPEN,), "..." + "x" * 30, first=NOW)
+    started = [index for index, one in enumerate(changes) if one.started]
+    assert started == [4 + 20]  # ten minutes after the outage came back
+    assert changes[started[0]].started[0].id != OPEN.id
+
+
+def test_blind_long_after_is_a_new_outage() -> None:
+    changes = after_ticks((OPEN,), "." * 25 + "xx", first=NOW)
+    assert [index for index, one in enumerate(changes) if one.started] == [26]
+    assert OPEN.id not in {outage.id for outage in changes[-1].book}
+
+
+def test_a_rollout_seen_for_long_leaves_those_that_stay_blind() -> None:
+    outages: tuple[Outage, ...] = (OPEN,)
+    for number in range(25):
+        tick = NOW + number * INTERVAL
+        outages = change(outages, "b", {"a": tick}, tick=tick).book
+    assert outages[0].members.keys() == {"b"}
+
+
+def test_a_time_that_was_never_does_not_hold_an_outage_open_for_ever() -> None:
+    spoiled = replace(OPEN, members={"a": Member(NOW + 1e9, NOW + 1e9)})
+    assert any(one.ended for one in after_ticks((spoiled,), "......", first=NOW))
+
+
+@given(
+    st.lists(st.tuples(st.sets(names), st.sets(names), st.sampled_from(["", "x"])), max_size=30),
+)
+def test_no_rollout_is_ever_in_two_outages_and_a_blind_one_always_in_one(
+    ticks: list[tuple[set[str], set[str], str]],
+) -> None:
+    outages: tuple[Outage, ...] = ()
+    good: dict[str, float] = {}
+    for number, (blind, watched, family) in enumerate(ticks):
+        tick = NOW + number * INTERVAL
+        good |= dict.fromkeys(watched - blind, tick)
+        found = change(outages, "".join(blind), good, "".join(watched | blind), tick=tick, family=family)
+        inside = [name for outage in found.open for name in outage.members]
+        assert len(inside) == len(set(inside))
+        assert blind <= set(inside)
+        assert from_document(to_document(found.book)) == found.book
+        outages = found.book
+
+
+@given(
+    st.dictionaries(st.text(max_size=8), st.sampled_from([None, NOW]), max_size=4),
+    st.none() | st.text(max_size=4), st.none() | st.just(NOW), st.integers(0, 9),
+)  # fmt: skip
+def test_outages_come_back_from_their_document(
+    rollouts: dict[str, float | None], slack: str | None, ended: float | None, reopened: int
+) -> None:
+    members = {name: Member(NOW, seen) for name, seen in rollouts.items()}
+    outages = (Outage("blind.x", NOW, NOW, members, Target(slack, "<!here>"), "unread", ended, reopened, ended),)
     assert from_document(to_document(outages)) == outages
 
 
-@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"open": [1]}', b"[" * 50_000, b"\xff", b'{"open": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "value", [b"", b"[]", b"{}", b'{"outages": [1]}', b"[" * 50_000, b"\xff", b'{"outages": {"a": 1}}']
+)
 def test_a_spoiled_document_of_outages_is_refused_and_counts_as_none(value: bytes) -> None:
     with pytest.raises(BadDocument):
         from_document(value)

@@ -59,7 +59,11 @@ json_values = st.recursive(
 GOOD = {
     "format": 1, "id": "a", "version": "1", "at": "2026-01-01T00:00:00Z", "tick": "2026-01-01T00:00:00Z",
     "rules_digest": "d", "judged": ["copilot"], "last_good": {"copilot": "2026-01-01T00:00:00Z"},
-    "open": [{"id": "blind.1", "since": "2026-01-01T00:00:00Z", "rollouts": {"copilot": "why"}}],
+    "outages": [{
+        "id": "blind.1", "since": "2026-01-01T00:00:00Z", "opened": "2026-01-01T00:00:00Z", "ended": None,
+        "reopened": 0, "untold_since": None, "slack": None, "mention": None, "family": "",
+        "rollouts": {"copilot": ["2026-01-01T00:00:00Z", None]},
+    }],
 }  # fmt: skip
 
 

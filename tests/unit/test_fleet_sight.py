@@ -1,0 +1,119 @@
+"""Outages of a whole fleet: who is told, when a policy trips, and what a metric store that comes and goes costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from killswitch.message import Page, PageKind
+from killswitch.model import PageSettings, Reason, Unreadable
+from killswitch.sources import Want
+from tests.doubles.fleet import INTERVAL, START, Fleet
+from tests.doubles.scripted_source import ERRORS, Traffic, rollout
+
+GOOD = Traffic(since=START)
+
+
+def fleet_of(settings: Mapping[str, PageSettings], *, trip_after: float | None = None) -> Fleet:
+    """One rollout for each; the last of them has the policy."""
+    last = list(settings)[-1]
+    fleet = Fleet(
+        GOOD,
+        *(
+            rollout(name, rules=(ERRORS,), page=page, trip_when_blind_after=trip_after if name == last else None)
+            for name, page in settings.items()
+        ),
+    )
+    for name in "ab":
+        fleet.replica(name)
+    for name in settings:
+        fleet.arm(name)
+    fleet.run(3)
+    return fleet
+
+
+def blind(fleet: Fleet, *names: str, reason: Reason = Reason.NO_DATA) -> None:
+    def gone(want: Want, _tick: float) -> Unreadable | None:
+        return Unreadable(reason, "gone") if want.rollout in names else None
+
+    for one in fleet.replicas:
+        one.source.spoil = gone
+
+
+def told(pages: list[Page]) -> list[tuple[str, str | None, list[str]]]:
+    return [(page.kind.value, page.slack, page.payload["rollouts"]) for page in pages]
+
+
+def test_the_policy_of_a_rollout_counts_from_its_own_blindness_and_not_from_an_older_outages() -> None:
+    fleet = fleet_of({"alpha": PageSettings(), "beta": PageSettings()}, trip_after=600.0)
+    blind(fleet, "alpha")
+    fleet.run(60)
+    blind(fleet, "alpha", "beta")
+    assert fleet.run(40, until=lambda: fleet.tripped("beta")) >= 600 / INTERVAL
+    assert fleet.tripped("beta")
+    trip = fleet.flips("beta")[0].trip
+    assert trip is not None
+    assert trip.reason.startswith("blind for 10m")
+
+
+def test_a_rollout_that_goes_blind_during_anothers_outage_is_paged_once() -> None:
+    fleet = fleet_of({"alpha": PageSettings(), "beta": PageSettings(), "gamma": PageSettings()})
+    blind(fleet, "alpha")
+    fleet.run(20)
+    blind(fleet, "alpha", "beta", "gamma")
+    fleet.run(60)
+    assert told(fleet.pages()) == [("BLIND", None, ["alpha"]), ("BLIND", None, ["beta", "gamma"])]
+    blind(fleet)
+    fleet.run(4)
+    assert len(fleet.pages(PageKind.RECOVERED)) == 2
+
+
+def test_every_team_is_told_of_an_outage_that_blinds_it_and_of_its_end() -> None:
+    fleet = fleet_of({"alpha": PageSettings(slack="#a"), "beta": PageSettings(slack="#b"), "gamma": PageSettings("#a")})
+    blind(fleet, "alpha", "beta", "gamma")
+    fleet.run(10)
+    assert sorted(told(fleet.pages())) == [("BLIND", "#a", ["alpha", "gamma"]), ("BLIND", "#b", ["beta"])]
+    blind(fleet)
+    fleet.run(5)
+    ends = fleet.pages(PageKind.RECOVERED)
+    assert sorted(told(ends)) == [("RECOVERED", "#a", ["alpha", "gamma"]), ("RECOVERED", "#b", ["beta"])]
+    assert {page.follows for page in ends} == {page.id for page in fleet.pages(PageKind.BLIND)}
+
+
+def test_the_stragglers_of_one_outage_are_not_paged_again() -> None:
+    fleet = fleet_of({"alpha": PageSettings(), "beta": PageSettings()})
+    blind(fleet, "alpha")
+    fleet.run(1)
+    blind(fleet, "alpha", "beta")
+    fleet.run(20)
+    assert told(fleet.pages()) == [("BLIND", None, ["alpha"])]
+
+
+@pytest.mark.parametrize(("dark", "light"), [(2, 1), (2, 2), (2, 3), (3, 4)])
+def test_a_source_that_comes_and_goes_is_paged_as_one_outage(dark: int, light: int) -> None:
+    """Half an hour of it: no pair of pages each time."""
+    fleet = fleet_of({"alpha": PageSettings()})
+    for _ in range(60 // (dark + light)):
+        blind(fleet, "alpha", reason=Reason.SOURCE_TIMEOUT)
+        fleet.run(dark)
+        blind(fleet)
+        fleet.run(light)
+    assert len(fleet.pages(PageKind.BLIND)) <= 3
+    assert len(fleet.pages(PageKind.RECOVERED)) <= 2
+    fleet.run(20)
+    kinds = [page.kind for page in fleet.pages()]
+    assert kinds[-1] is PageKind.RECOVERED
+
+
+def test_the_end_of_an_outage_that_came_back_says_so() -> None:
+    fleet = fleet_of({"alpha": PageSettings()})
+    for good in (4, 12):
+        blind(fleet, "alpha")
+        fleet.run(3)
+        blind(fleet)
+        fleet.run(good)
+    kinds = [page.kind.value for page in fleet.pages()]
+    assert kinds == ["BLIND", "RECOVERED", "RECOVERED"]
+    assert "came back once after a RECOVERED, unpaged" in fleet.pages()[-1].why
+    assert len({page.id for page in fleet.pages()}) == 3
