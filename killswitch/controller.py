@@ -526,14 +526,20 @@ class Controller:
 
     def _store_answered(self, *, writing: bool = False) -> None:
         flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
-        self._outage.answered(flags, self._page_settings(), writing=writing)
+        self._outage.answered(flags, writing=writing)
         self._metrics.store_up.set(not self._outage.under_way)
 
     def _check_store(self) -> None:
         pending = self._trips.under_way
         rollouts = sorted(self._flags) or sorted(self._rules().rollouts)
         waiting = [f"{name}: {reason}" for name, reason in sorted(pending.items())]
-        self._outage.check(rollouts, waiting, self._page_settings(*sorted(pending)))
+        rules = self._rules().rollouts
+        self._outage.check(
+            rollouts,
+            waiting,
+            concerned=[rules[name].page for name in sorted(rules)] or [PageSettings()],
+            in_danger=[self._page_settings(name) for name in sorted(pending)],
+        )
 
     def _page_settings(self, *preferred: str) -> PageSettings:
         """Whom to tell of what concerns all: as the rollout in danger says, else as the first one does."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from killswitch import message
 from killswitch.flag import Flag
@@ -24,7 +24,7 @@ class _Outage:
     writing: bool = False  # a write failed: only a write ends it
     told: bool = False
     told_of_breach: bool = False
-    page: str = ""
+    pages: dict[str, PageSettings] = field(default_factory=dict)  # whom each page went to, by its id
 
 
 class StoreOutage:
@@ -59,7 +59,7 @@ class StoreOutage:
             self._outage.why = why
             self._outage.writing = self._outage.writing or writing
 
-    def answered(self, flags: Sequence[Flag], settings: PageSettings, *, writing: bool = False) -> None:
+    def answered(self, flags: Sequence[Flag], *, writing: bool = False) -> None:
         """A call to the store succeeded; whoever was told of an outage is told of its end.
 
         A store out of space answers reads and keep-alives and refuses every write: it cannot act all the same.
@@ -69,14 +69,26 @@ class StoreOutage:
             if outage is None or (outage.writing and not writing):
                 return
             self._outage = None
-        if outage.told:
-            page = message.recovered(
-                PageKind.CANNOT_ACT, flags, follows=outage.page, since=outage.began, at=self._wall(), settings=settings
+        at = self._wall()
+        for page, settings in outage.pages.items():
+            self._tell(
+                message.recovered(
+                    PageKind.CANNOT_ACT, flags, follows=page, since=outage.began, at=at, settings=settings
+                )
             )
-            self._tell(page)
 
-    def check(self, rollouts: Sequence[str], waiting: Sequence[str], settings: PageSettings) -> None:
-        """Tell if it is time to. ``waiting``: the sentences of breaches that cannot be acted upon."""
+    def check(
+        self,
+        rollouts: Sequence[str],
+        waiting: Sequence[str],
+        *,
+        concerned: Sequence[PageSettings],
+        in_danger: Sequence[PageSettings],
+    ) -> None:
+        """Tell if it is time to, each channel and mention once. ``waiting``: sentences of breaches not acted upon.
+
+        ``concerned``: whom to tell of the outage; ``in_danger``: whom to tell of a breach, once the others know.
+        """
         with self._lock:
             outage = self._outage
             if outage is None:
@@ -84,16 +96,20 @@ class StoreOutage:
             late = self._monotonic() - outage.since >= self._patience
             if not ((late and not outage.told) or (waiting and not outage.told_of_breach)):
                 return
+            whom = in_danger if outage.told else [*in_danger, *concerned]
             outage.told = True
             outage.told_of_breach = outage.told_of_breach or bool(waiting)
-        page = message.cannot_act(
-            rollouts,
-            controller=self._id,
-            why=outage.why,
-            since=outage.began,
-            at=self._wall(),
-            settings=settings,
-            breaches=waiting,
-        )
-        outage.page = page.id
-        self._tell(page)
+        for settings in {(one.slack, one.mention): one for one in reversed(whom)}.values():
+            page = message.cannot_act(
+                rollouts,
+                controller=self._id,
+                why=outage.why,
+                since=outage.began,
+                at=self._wall(),
+                settings=settings,
+                breaches=waiting,
+            )
+            if page.id in outage.pages:
+                page = message.identified(page, f"{page.id}.{len(outage.pages)}")
+            outage.pages[page.id] = settings
+            self._tell(page)

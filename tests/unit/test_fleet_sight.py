@@ -9,7 +9,8 @@ import pytest
 from killswitch.message import Page, PageKind
 from killswitch.model import PageSettings, Reason, Unreadable
 from killswitch.sources import Want
-from tests.doubles.fleet import INTERVAL, START, Fleet
+from tests.doubles.fleet import INTERVAL, START, Fleet, no_fault
+from tests.doubles.memory_store import Fault
 from tests.doubles.scripted_source import ERRORS, Traffic, rollout
 
 GOOD = Traffic(since=START)
@@ -117,3 +118,18 @@ def test_the_end_of_an_outage_that_came_back_says_so() -> None:
     assert kinds == ["BLIND", "RECOVERED", "RECOVERED"]
     assert "came back once after a RECOVERED, unpaged" in fleet.pages()[-1].why
     assert len({page.id for page in fleet.pages()}) == 3
+
+
+def test_every_team_is_told_that_its_flags_cannot_be_changed_and_of_the_end_of_that() -> None:
+    fleet = fleet_of({"alpha": PageSettings(slack="#a"), "beta": PageSettings(slack="#b"), "gamma": PageSettings("#a")})
+    a, b = fleet.replicas
+    fleet.kill(b)
+    a.fail_store(lambda _: Fault.FAIL_BEFORE)
+    fleet.run(6)
+    assert sorted((page.kind.value, page.slack) for page in a.told) == [("CANNOT_ACT", "#a"), ("CANNOT_ACT", "#b")]
+    assert len({page.id for page in a.told}) == 2
+    a.fail_store(no_fault)
+    fleet.run(2)
+    ends = [page for page in a.told if page.kind is PageKind.RECOVERED]
+    assert sorted(page.slack or "" for page in ends) == ["#a", "#b"]
+    assert {page.follows for page in ends} == {page.id for page in a.told} - {page.id for page in ends}
