@@ -22,7 +22,10 @@ def test_the_same_refused_rules_are_paged_once_and_again_a_month_later(tmp_path:
     (rules / "copilot.yaml").write_text(RULES)
     now = [1_776_600_000.0]
     settings = load_settings(
-        rules=rules, store=f"sqlite:{tmp_path / 'flags.db'}", source="prometheus+http://127.0.0.1:9", listen="127.0.0.1:0"
+        rules=rules,
+        store=f"sqlite:{tmp_path / 'flags.db'}",
+        source="prometheus+http://127.0.0.1:9",
+        listen="127.0.0.1:0",
     )
     daemon = Daemon(settings, wall=lambda: now[0])
     (rules / "copilot.yaml").write_text("rollout: [")
