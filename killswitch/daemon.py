@@ -80,6 +80,12 @@ class Daemon:
         self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
         settings = self._settings
         pagers, fallback = build_pagers(settings)
+        for rollout in self._rules.current().rollouts.values():
+            if rollout.page.slack and secret(settings, "slack_token") is None:
+                log.warning(
+                    "%s: pages for Slack %s go elsewhere, there is no Slack token: set KILLSWITCH_SLACK_TOKEN_FILE",
+                    rollout.name, rollout.page.slack,
+                )  # fmt: skip
         self._delivery = PageDelivery(
             self._store,
             pagers,

@@ -223,7 +223,8 @@ def _cold(view: Gathered) -> Unreadable | None:
     if not view.warming_up:
         return None
     return Unreadable(
-        Reason.WARMING_UP, "too little of control's past is known yet; a clear breach is seen all the same"
+        Reason.WARMING_UP,
+        "control's past is known for less than an hour; a clear breach trips all the same, a small one waits",
     )
 
 

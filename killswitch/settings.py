@@ -65,22 +65,22 @@ class Settings(BaseSettings):
     claim_ttl: Seconds = Field(default=10.0, description="how soon a dead replica's page is taken over")
     fallback_after: Seconds = Field(default=120.0, description="when the fallback receiver is asked as well")
 
-    source_user: str | None = None
-    source_password_file: Path | None = None
-    source_bearer_file: Path | None = None
+    source_user: str | None = Field(default=None, description="the metric store's user (basic auth)")
+    source_password_file: Path | None = Field(default=None, description="a file with that user's password")
+    source_bearer_file: Path | None = Field(default=None, description="a file with the metric store's bearer token")
     source_headers_file: Path | None = Field(default=None, description="extra headers, one `Name: value` a line")
-    source_ca_file: Path | None = None
-    source_cert_file: Path | None = None
-    source_key_file: Path | None = None
+    source_ca_file: Path | None = Field(default=None, description="the metric store's certificate authority")
+    source_cert_file: Path | None = Field(default=None, description="our certificate for the metric store")
+    source_key_file: Path | None = Field(default=None, description="its key")
     scrape_file: Path | None = Field(default=None, description="where a scrape+ source keeps its last 25 h")
 
-    store_user: str | None = None
-    store_password_file: Path | None = None
-    store_ca_file: Path | None = None
-    store_cert_file: Path | None = None
-    store_key_file: Path | None = None
+    store_user: str | None = Field(default=None, description="the flag store's user")
+    store_password_file: Path | None = Field(default=None, description="a file with that user's password")
+    store_ca_file: Path | None = Field(default=None, description="the flag store's certificate authority")
+    store_cert_file: Path | None = Field(default=None, description="our certificate for the flag store")
+    store_key_file: Path | None = Field(default=None, description="its key")
 
-    slack_token_file: Path | None = None
+    slack_token_file: Path | None = Field(default=None, description="a file with the Slack bot token; none, no Slack")
     slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API")
     webhook_url_file: Path | None = Field(default=None, description="a file with the URL that gets JSON pages")
     console_pages: bool = Field(default=True, description="print pages to standard output as well")
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         default=None, description="a file with the URL called after every cycle (dead man's switch)"
     )
     api_token_file: Path | None = Field(default=None, description="bearer token for requests that change state")
-    log_format: Literal["human", "json"] = "human"
+    log_format: Literal["human", "json"] = Field(default="human", description="lines for people, or JSON")
 
     @property
     def step(self) -> float:

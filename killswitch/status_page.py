@@ -76,4 +76,6 @@ def _finding(finding: Mapping[str, Any]) -> str:
 
 def evidence_in_words(evidence: float | None, needed: float) -> str:
     """``1 in 30 of 1 in 400``: how far the evidence has come, so that a person sees a trip coming."""
-    return f"{odds_in_words(evidence or 1.0)} of {odds_in_words(needed)}"
+    if evidence is None or evidence <= 1.0:
+        return f"none yet of {odds_in_words(needed)}"
+    return f"{odds_in_words(evidence)} of {odds_in_words(needed)}"

@@ -57,7 +57,10 @@ def command(
                 prometheus=prometheus,
                 since=since or ("1d" if data is None else None),
                 until=None,
-                scrape_interval=f"{configured.scrape_interval * 1000:.0f}ms",
+                # what nobody has set is measured, as the daemon does
+                scrape_interval=f"{configured.scrape_interval * 1000:.0f}ms"
+                if "scrape_interval" in configured.model_fields_set
+                else None,
                 settings_file=settings,
             ) as history:
                 recorded = isinstance(history.source, SampledHistory)
@@ -65,7 +68,7 @@ def command(
                     source=history.source,
                     rollouts=rollouts,
                     terms=history.terms,
-                    scrape_interval=configured.scrape_interval,
+                    scrape_interval=history.settings.scrape_interval,
                     wall=None if recorded else time.time(),
                     measure=_measure(history.source),
                     flags=None if recorded and store is None else _flags(configured),

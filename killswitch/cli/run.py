@@ -33,9 +33,11 @@ def command(
     raise typer.Exit(daemon.run())
 
 
-_LINES = [
-    f"KILLSWITCH_{name.upper()}: {field.description}"
-    for name, field in Settings.model_fields.items()
-    if field.description
-]
+def _line(name: str) -> str:
+    field = Settings.model_fields[name]
+    default = "" if field.default in (None, "") else f" ({field.default})"
+    return f"KILLSWITCH_{name.upper()}: {field.description}{default}"
+
+
+_LINES = [_line(name) for name in Settings.model_fields]
 command.__doc__ = (command.__doc__ or "") + "\n\n\b\n" + "\n".join(_LINES)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from killswitch.assembly import build_pagers, secret
+from killswitch.cli import run
 from killswitch.errors import BadSettings
-from killswitch.settings import load_settings
+from killswitch.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +194,11 @@ def test_a_secret_in_the_environment_is_as_good_as_one_in_a_file(
         pagers, fallback = build_pagers(settings)
         assert fallback is not None
         assert (fallback.name, [pager.name for pager in pagers]) == (flags["fallback"], ["console"])
+
+
+def test_run_help_lists_every_setting() -> None:
+    """A token that nobody can find out about is a page that nobody gets."""
+    text = run.command.__doc__ or ""
+    for name, field in Settings.model_fields.items():
+        assert f"KILLSWITCH_{name.upper()}: {field.description}" in text
+        assert field.description, name
