@@ -30,8 +30,9 @@ MISSED_TICKS = 2
 GOOD_TICKS = 3
 # Whoever goes blind within so many ticks of an outage's start belongs to it.
 JOINING_TICKS = 3
-# Blind again so soon after RECOVERED is the same outage; unless it then lasts as long, which is paged anew.
+# Blind again so soon after RECOVERED is the same outage, told anew only if it lasts a tick longer than a hiccup.
 REOPEN_WITHIN = 600.0
+STAYED_TICKS = 1
 # After so many returns no longer stretch of good ticks is asked for.
 _PATIENCE = 2
 # Heartbeats of replicas differ by a tick or two; a good evaluation so far ahead was never made.
@@ -164,11 +165,16 @@ class _Step:
             self.kept.append(started)
             self.started.append(started)
 
-    def page_what_stayed_away(self) -> None:
+    def page_what_stayed_away(self, blind: Mapping[str, Blind]) -> None:
         """A return that was to be a short one and is not: whoever was told RECOVERED must know."""
         for index, outage in enumerate(self.kept):
-            if outage.untold_since is not None and self.tick - outage.untold_since >= REOPEN_WITHIN:
-                again = replace(outage, id=self._id(outage.target, outage.family), untold_since=None)
+            away = [self.good_at.get(name, blind[name].since) for name in outage.members.keys() & blind.keys()]
+            if outage.untold_since is None or not away:
+                continue
+            began = min(away)
+            if self.tick - began >= (MISSED_TICKS + STAYED_TICKS) * self.interval:
+                identity = self._id(outage.target, outage.family)
+                again = replace(outage, id=identity, since=began, opened=self.tick, untold_since=None)
                 self.kept[index] = again
                 self.started.append(again)
 
@@ -220,7 +226,7 @@ def next_outages(
     for outage in outages:
         step.look_after(outage)
     step.take_in(blind)
-    step.page_what_stayed_away()
+    step.page_what_stayed_away(blind)
     return Change(tuple(step.kept), tuple(step.started), tuple(step.ended))
 
 

@@ -372,6 +372,8 @@ class Controller:
             page = partial(message.unwatched, flag, at=tick, settings=settings)
             self._notice(_of(flag, "unwatched"), page)
         for rollout, problem in self._unreadable.items():
+            if rollout not in rules.rollouts:
+                continue  # nobody's rollout: logged and shown, but garbage keys must not delay the pages that matter
             revision = self._revision(rollout, problem)
             if revision:
                 settings = self._page_settings(rollout)

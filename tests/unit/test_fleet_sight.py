@@ -111,7 +111,7 @@ def test_the_end_of_an_outage_that_came_back_says_so() -> None:
     fleet = fleet_of({"alpha": PageSettings()})
     for good in (4, 12):
         blind(fleet, "alpha")
-        fleet.run(3)
+        fleet.run(2)
         blind(fleet)
         fleet.run(good)
     kinds = [page.kind.value for page in fleet.pages()]

@@ -119,12 +119,13 @@ def test_a_rollout_that_another_replica_has_rules_for_is_watched() -> None:
     assert fleet.pages() == []
 
 
-@pytest.mark.parametrize("name", ["copilot", "unknown"])
-def test_a_flag_nobody_understands_is_shown_as_such_and_paged_once(name: str) -> None:
+@pytest.mark.parametrize(("name", "paged"), [("copilot", True), ("unknown", False)])
+def test_a_flag_nobody_understands_is_shown_as_such_and_paged_once_if_it_has_rules(name: str, *, paged: bool) -> None:
     fleet = fleet_of("a", "b")
     fleet.server.commit("x", (), (Put(keys.flag(name), b"{"),))
     fleet.run(30)
-    assert [(page.kind, page.rollout) for page in fleet.pages()] == [(PageKind.FLAG_UNREADABLE, name)]
+    expected = [(PageKind.FLAG_UNREADABLE, name)] if paged else []
+    assert [(page.kind, page.rollout) for page in fleet.pages()] == expected
     for sentence in fleet.sentences(name):
         assert sentence.startswith("[flag unreadable]: ")
         assert "arm it" not in sentence

@@ -224,7 +224,8 @@ def test_a_missing_server_is_named_with_the_command_that_installs_it(monkeypatch
 
 
 _PARENT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have been told to ignore it (nohup)
 from pathlib import Path
 from killswitch.demo.children import Child
 folder = Path(sys.argv[1])
