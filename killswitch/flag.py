@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from killswitch.documents import Fields
 from killswitch.errors import BadDocument, IllegalTransition
 from killswitch.timestamps import from_iso, to_iso
 
@@ -485,31 +486,14 @@ def _trip(document: dict[str, Any], rollout: str) -> Trip:
     )
 
 
-class _Fields:
-    """Typed access to a JSON object; every refusal names the document and the field."""
-
-    def __init__(self, document: object, where: str) -> None:
-        if not isinstance(document, dict):
-            raise BadDocument(f"{where}: not a JSON object")
-        self._document = document
-        self._where = where
-
-    def text(self, name: str, *, empty: bool = False) -> str:
-        value = self._document.get(name)
-        if not isinstance(value, str) or (not value and not empty):
-            raise BadDocument(f"{self._where}: {name} must be a text, got {value!r:.80}")
-        return value
-
-    def integer(self, name: str) -> int:
-        value = self._document.get(name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise BadDocument(f"{self._where}: {name} must be a whole number, got {value!r:.80}")
-        return value
+class _Fields(Fields):
+    """A flag's fields: the usual ones, and percents."""
 
     def percent(self, name: str) -> float:
-        value = self._document.get(name)
+        """0 to 100."""
+        value = self.raw.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise BadDocument(f"{self._where}: {name} must be a number, got {value!r:.80}")
+            raise BadDocument(f"{self.where}: {name} must be a number, got {value!r:.80}")
         if not 0.0 <= value <= 100.0:  # NaN fails this too
-            raise BadDocument(f"{self._where}: {name} must be from 0 to 100, got {value!r:.80}")
+            raise BadDocument(f"{self.where}: {name} must be from 0 to 100, got {value!r:.80}")
         return float(value)

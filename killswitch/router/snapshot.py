@@ -9,8 +9,7 @@ from killswitch.model import Cohort
 from killswitch.router import failsafe
 from killswitch.router.failsafe import OBEYS_ARMED, Memory, Policy, Standing
 from killswitch.router.routing import Route, RouteReason
-
-_SHADOW = "shadow"  # the stage in which users never see a canary's answer, whatever the percent says
+from killswitch.split import SHADOW
 
 _CONTROL_REASON = {
     Standing.TRIPPED: RouteReason.DISABLED,
@@ -62,7 +61,7 @@ def build(memory: Memory, policy: Policy, now: float) -> Snapshot:
     reason = _CONTROL_REASON.get(standing, RouteReason.SPLIT)
     control_route = Route(Cohort.CONTROL, memory.control_model, reason, generation, memory.changed_at)
     canary_route, percent = control_route, 0.0
-    if flag is not None and flag.state is State.ARMED and standing in OBEYS_ARMED and flag.stage != _SHADOW:
+    if flag is not None and flag.state is State.ARMED and standing in OBEYS_ARMED and flag.stage != SHADOW:
         percent = flag.canary_percent
         canary_route = Route(Cohort.CANARY, flag.canary, reason, generation, memory.changed_at)
     return Snapshot(
