@@ -60,12 +60,12 @@ def _trip(store_url: str, armed: flag.Flag) -> None:
 
 
 def _gone(pid: int) -> bool:
-    """True once no process, not even a dead one waiting to be collected, bears the number."""
+    """True once no process bears the number, or only a dead one that waits to be collected."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):  # the latter when it goes between open and read
         return True
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    return state == "Z"
 
 
 @pytest.fixture(params=["sqlite", "etcd"])
