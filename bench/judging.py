@@ -1,5 +1,8 @@
 """How long judging takes: one tick of 1,000 rollouts, and a back-test of seven days.
 
+A tick twice: the evidence alone (counts in, evidence out), and everything between readings and decisions as the
+daemon does it: the dossier takes a step in, the jury words four findings a rollout, and all is decided upon.
+
 Processor time: judging is arithmetic on one core, and the figure should not depend on who else is busy.
 """
 
@@ -8,11 +11,38 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from bench import scenarios
-from killswitch import evidence
+from killswitch import evidence, flag
+from killswitch.case import Case
+from killswitch.deadline import Deadline
+from killswitch.history import catch_up
+from killswitch.judge import decide
+from killswitch.jury import Jury
+from killswitch.model import Buckets, Cohort, Counts, Measurement, QuantileSignal, Reading
+from killswitch.rules.loading import load_text
+from killswitch.sources import Readings, Want
+
+RULES = """\
+rollout: {name}
+control: model-old
+canary: model-new
+metrics: cohort-labels
+match: {{rollout: {name}}}
+rules:
+  error_rate: {{max: 2%}}
+  latency_p95: {{max_ratio: 1.5}}
+  refusal_rate: {{max_increase: 5pp}}
+  thumbs_down_rate: {{max_ratio: 2.0}}
+"""
+EDGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, float("inf"))
+SHARES = np.array([0.1, 0.25, 0.5, 0.97, 0.99, 0.995, 1.0, 1.0])
+REQUESTS = {Cohort.CANARY: 5.0, Cohort.CONTROL: 95.0}  # a second
+EVENTS = {"error_rate": 0.01, "refusal_rate": 0.011, "thumbs_down_rate": 0.005}
+ARMED_AT = 1_700_000_100.0
 
 
 def _counts(runs: int, ticks: int) -> evidence.TickCounts:
@@ -37,6 +67,96 @@ def tick_milliseconds(rollouts: int = 1000, repeats: int = 30) -> float:
     return statistics.median(taken)
 
 
+# --- as the daemon does it ----------------------------------------------------------------------
+
+
+class Healthy:
+    """A source of healthy rollouts in which nothing is ever missing. ``seconds``: processor time spent here so far."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._rng = np.random.default_rng(7)
+
+    def now(self, deadline: Deadline) -> float:
+        raise NotImplementedError  # a bench says itself what time it is
+
+    def read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        return self.read_back(wants, [tick], deadline)[tick]
+
+    def read_back(
+        self,
+        wants: Sequence[Want],
+        ticks: Sequence[float],
+        deadline: Deadline,  # noqa: ARG002  nothing is waited for
+    ) -> Mapping[float, Readings]:
+        began = time.process_time()
+        columns = [self._column(want, len(ticks)) for want in wants]
+        readings = {
+            tick: {want.key: column[at] for want, column in zip(wants, columns, strict=True)}
+            for at, tick in enumerate(ticks)
+        }
+        self.seconds += time.process_time() - began
+        return readings
+
+    def close(self) -> None: ...
+
+    def _column(self, want: Want, ticks: int) -> list[Reading]:
+        canary, control = (list(self._side(want, rate, ticks)) for rate in REQUESTS.values())
+        return [Reading(one, other, want.seconds) for one, other in zip(canary, control, strict=True)]
+
+    def _side(self, want: Want, rate: float, ticks: int) -> Iterator[Measurement]:
+        trials = self._rng.poisson(rate * want.seconds, ticks)
+        if isinstance(want.signal, QuantileSignal):
+            for number in trials:
+                yield Buckets(EDGES, tuple((number * SHARES).tolist()))
+        else:
+            for number, events in zip(trials, self._rng.binomial(trials, EVENTS[want.rule]), strict=True):
+                yield Counts(float(events), float(number))
+
+
+def _cases(rollouts: int) -> list[Case]:
+    def case(name: str) -> Case:
+        (rollout,) = load_text(RULES.format(name=name).encode()).rollouts
+        armed = flag.arm(
+            None, rollout=name, control=rollout.control, canary=rollout.canary, percent=5.0, stage="ramp_5",
+            now=ARMED_AT, by="bench", generation=1, salt="",
+        )  # fmt: skip
+        return Case(rollout, armed, ARMED_AT)
+
+    return [case(f"r{number:04d}") for number in range(rollouts)]
+
+
+class Court:
+    """So many rollouts, judged tick by tick by the daemon's own dossier and jury."""
+
+    def __init__(self, rollouts: int) -> None:
+        self.cases = _cases(rollouts)
+        self.source = Healthy()
+        self.jury = Jury(interval=scenarios.STEP, step=scenarios.STEP)
+        self.tick = ARMED_AT
+        self.next_tick()  # reads the hour before back
+
+    def next_tick(self) -> float:
+        """Processor milliseconds between readings and decisions; what the source takes is left out."""
+        self.tick += scenarios.STEP
+        deadline = Deadline(600.0)
+        began, spent = time.process_time(), self.source.seconds
+        catch_up(self.source, self.jury.dossier, self.cases, self.tick, deadline)
+        readings = self.source.read(self.jury.wants(self.cases, self.tick), self.tick, deadline)
+        findings = self.jury.judge(self.cases, self.tick, readings)
+        for case in self.cases:
+            decide(findings[case.rollout.name], case.flag, case.rollout)
+        return 1e3 * (time.process_time() - began - (self.source.seconds - spent))
+
+
+def cycle_milliseconds(rollouts: int = 1000, repeats: int = 15) -> float:
+    """Median of one tick from readings to decisions, after the windows have grown to their full length."""
+    court = Court(rollouts)
+    for _ in range(12):
+        court.next_tick()
+    return statistics.median(court.next_tick() for _ in range(repeats))
+
+
 def backtest_seconds(days: int = 7) -> float:
     """One rollout x 4 rules, from counts in memory."""
     ticks = days * scenarios.DAY_TICKS
@@ -48,7 +168,8 @@ def backtest_seconds(days: int = 7) -> float:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    print(f"one tick, 1,000 rollouts x 4 rules: {tick_milliseconds():.1f} ms (bar: 50 ms)")
+    print(f"evidence of one tick, 1,000 rollouts x 4 rules: {tick_milliseconds():.1f} ms")
+    print(f"from readings to decisions, 1,000 rollouts x 4 rules: {cycle_milliseconds():.0f} ms (bar: 50 ms)")
     print(f"back-test of 7 days at 30 s, 4 rules: {backtest_seconds():.2f} s (bar: 2 s)")
 
 

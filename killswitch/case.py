@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from killswitch.baseline import Baseline
 from killswitch.flag import Flag
 from killswitch.model import Rollout
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +27,26 @@ class Case:
     flag: Flag
     armed_at: float
     baseline: Baseline | None = None
+
+
+class OfCase(Generic[Told]):
+    """What follows from a case alone, worked out once for each: thousands of cases stay the same from tick to tick.
+
+    A case never changes: other rules, another flag, arming or baseline are another case, and only the very same
+    object is known again. One case a rollout is kept.
+    """
+
+    def __init__(self, work_out: Callable[[Case], Told]) -> None:
+        self._work_out = work_out
+        self._known: dict[str, tuple[Case, Told]] = {}
+
+    def __call__(self, case: Case) -> Told:
+        known = self._known.get(case.rollout.name)
+        if known is None or known[0] is not case:
+            known = self._known[case.rollout.name] = (case, self._work_out(case))
+        return known[1]
+
+    def keep(self, rollouts: AbstractSet[str]) -> None:
+        """Forget all others."""
+        for gone in self._known.keys() - rollouts:
+            del self._known[gone]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -104,10 +105,18 @@ class _Entry:
     def rollout(self) -> str:
         return self.case.rollout.name
 
+    @property
+    def name(self) -> str:
+        """The rule's, or one that no rule can have."""
+        return self.rule.name if self.rule is not None else _split_name(_side(self))
+
 
 @dataclass(slots=True)
 class _Group:
-    """Entries that have been taken as far as the same tick. ``tally`` (R, J, 4): sums since each excursion's start."""
+    """Entries that have been taken as far as the same tick. ``tally`` (R, J, 4): sums since each excursion's start.
+
+    ``rows``: where each rollout's rules, and the sides of its split, stand.
+    """
 
     until: float
     entries: list[_Entry]
@@ -117,6 +126,15 @@ class _Group:
     warming: Array
     values: Array
     phi: Array
+    rows: dict[str, dict[str, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = {}
+        for row, entry in enumerate(self.entries):
+            self.rows.setdefault(entry.rollout, {})[entry.name] = row
+
+    def of(self, rollout: str) -> list[_Entry]:
+        return [self.entries[row] for row in self.rows[rollout].values()]
 
 
 def warm_up_seconds(step: float) -> float:
@@ -130,28 +148,30 @@ class Dossier:
     def __init__(self, *, step: float) -> None:
         self.step = step
         self._groups: list[_Group] = []
-        self._where: dict[tuple[str, str], tuple[_Group, int]] = {}
+        self._where: dict[str, _Group] = {}
 
     # --- who is in it ---------------------------------------------------------------------------
 
     def until(self, rollout: str) -> float | None:
         """The tick up to which this rollout has been taken in; None when it has not been opened."""
-        group = self._group_of(rollout)
+        group = self._where.get(rollout)
         return None if group is None else group.until
 
     def fits(self, case: Case) -> bool:
         """Whether what is kept is about this very case: generation, arming, and rules."""
-        group = self._group_of(case.rollout.name)
-        if group is None:
+        group = self._where.get(case.rollout.name)
+        if group is None or not self.same_generation(case):
             return False
-        kept = [entry for entry in group.entries if entry.rollout == case.rollout.name and entry.rule is not None]
-        return self.same_generation(case) and [(entry.rule, entry.spec) for entry in kept] == _specs(case)
+        kept = [(entry.rule, entry.spec) for entry in group.of(case.rollout.name) if entry.rule is not None]
+        return kept == _specs(case)
 
     def same_generation(self, case: Case) -> bool:
         """Whether what is kept is about this arming, whatever its rules were then."""
-        group = self._group_of(case.rollout.name)
-        kept = [e.case for e in group.entries if e.rollout == case.rollout.name] if group is not None else []
-        return bool(kept) and (kept[0].flag.generation, kept[0].armed_at) == (case.flag.generation, case.armed_at)
+        group = self._where.get(case.rollout.name)
+        if group is None:
+            return False
+        kept = group.of(case.rollout.name)[0].case
+        return (kept.flag.generation, kept.armed_at) == (case.flag.generation, case.armed_at)
 
     def open(self, cases: Sequence[Case], at: float, past: Mapping[float, Readings], *, from_arming: bool) -> None:
         """Begin at tick ``at`` with no evidence; ``past`` are the readings of the hour before, for warming up.
@@ -176,15 +196,14 @@ class Dossier:
 
     def drop(self, rollouts: Collection[str]) -> None:
         """Forget these rollouts."""
-        if rollouts:
-            gone = set(rollouts)
-            self._groups = [kept for g in self._groups if (kept := _filtered(g, lambda e: e.rollout not in gone))]
+        gone = self._where.keys() & set(rollouts)
+        if gone:
+            self._groups = [kept for g in self._groups if (kept := _without(g, gone)) is not None]
             self._index()
 
     def keep(self, rollouts: Collection[str]) -> None:
         """Forget all others."""
-        wanted = set(rollouts)
-        self.drop([name for name, _ in self._where if name not in wanted])
+        self.drop(self._where.keys() - set(rollouts))
 
     # --- taking data in -------------------------------------------------------------------------
 
@@ -251,15 +270,14 @@ class Dossier:
 
     def columns(self, rollout: str) -> dict[str, int]:
         """Where each rule of a rollout that is alone in its group stands in a trace's columns."""
-        group = self._group_of(rollout)
-        assert group is not None
-        return {entry.rule.name: row for row, entry in enumerate(group.entries) if entry.rule is not None}
+        group = self._where[rollout]
+        return {name: row for name, row in group.rows[rollout].items() if group.entries[row].rule is not None}
 
     # --- looking --------------------------------------------------------------------------------
 
     def view(self, rollout: str, rule: str) -> View | None:
         """One rule's evidence; None where none is gathered (a free query, or not opened yet)."""
-        place = self._where.get((rollout, rule))
+        place = self._place(rollout, rule)
         if place is None:
             return None
         group, row = place
@@ -283,7 +301,7 @@ class Dossier:
 
     def view_for(self, case: Case, rule: Rule) -> View | None:
         """The same, if it is about this arming and this very rule: nobody is judged by what another one did."""
-        place = self._where.get((case.rollout.name, rule.name))
+        place = self._place(case.rollout.name, rule.name)
         if place is None:
             return None
         entry = place[0].entries[place[1]]
@@ -294,38 +312,36 @@ class Dossier:
 
     def dispersion(self, rollout: str, rule: str) -> float:
         """How much more a rule's events clump than independent ones would (1: not at all)."""
-        place = self._where.get((rollout, rule))
+        place = self._place(rollout, rule)
         return 1.0 if place is None else float(place[0].phi[place[1]])
 
     def judges_twin(self, rollout: str, rule: str) -> bool:
         """Whether the judged twin is what evidence is gathered on."""
-        place = self._where.get((rollout, rule))
+        place = self._place(rollout, rule)
         return place is not None and place[0].entries[place[1]].twins.adopted
 
     def split_is_wrong(self, rollout: str) -> bool:
         """Whether the canary's share of requests is nowhere near the flag's percent."""
         for side in ("too_little", "too_much"):
-            place = self._where.get((rollout, side))
+            place = self._place(rollout, _split_name(side))
             if place is not None and place[0].values[place[1]] >= place[0].evidence.needed[place[1]]:
                 return True
         return False
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _group_of(self, rollout: str) -> _Group | None:
-        return next((g for g in self._groups if any(e.rollout == rollout for e in g.entries)), None)
+    def _place(self, rollout: str, name: str) -> tuple[_Group, int] | None:
+        group = self._where.get(rollout)
+        row = None if group is None else group.rows[rollout].get(name)
+        return None if group is None or row is None else (group, row)
 
     def _gather(self, names: Mapping[str, Case]) -> _Group | None:
         """One group of exactly these rollouts; others that shared it are split off."""
         chosen: list[_Group] = []
         rest: list[_Group] = []
         for group in self._groups:
-            inside = _filtered(group, lambda entry: entry.rollout in names)
-            if inside is None:
-                rest.append(group)
-                continue
-            chosen.append(inside)
-            outside = _filtered(group, lambda entry: entry.rollout not in names)
+            inside, outside = _without(group, group.rows.keys() - names.keys()), _without(group, names.keys())
+            chosen += [inside] if inside is not None else []
             rest += [outside] if outside is not None else []
         if not chosen:
             return None
@@ -342,11 +358,7 @@ class Dossier:
         self._index()
 
     def _index(self) -> None:
-        self._where = {
-            (entry.rollout, entry.rule.name if entry.rule is not None else str(_side(entry))): (group, row)
-            for group in self._groups
-            for row, entry in enumerate(group.entries)
-        }
+        self._where = {rollout: group for group in self._groups for rollout in group.rows}
 
     def _renew_splits(self, group: _Group) -> None:
         """A changed percent is another hypothesis about the split: begin that one anew."""
@@ -359,7 +371,6 @@ class Dossier:
         assert rest is not None
         sides = [side for name in sorted(changed) for side in _split_entries(cases[name])]
         _become(group, _joined([rest, _new_group(group.until, sides)]) if sides else rest)
-        self._index()
 
     def _begin_anew(self, group: _Group) -> None:
         """Rules that went back to their plain counters: what was gathered on the twin says nothing about those."""
@@ -596,6 +607,10 @@ def _side(entry: _Entry) -> object:
     return key[1] if isinstance(key, tuple) else key
 
 
+def _split_name(side: object) -> str:
+    return f"{SPLIT} {side}"
+
+
 def _new_group(until: float, entries: list[_Entry]) -> _Group:
     fresh = ev.start([entry.spec for entry in entries])
     return _Group(
@@ -610,8 +625,13 @@ def _new_group(until: float, entries: list[_Entry]) -> _Group:
     )
 
 
-def _filtered(group: _Group, wanted: object) -> _Group | None:
-    assert callable(wanted)
+def _without(group: _Group, rollouts: AbstractSet[str]) -> _Group | None:
+    if group.rows.keys().isdisjoint(rollouts):
+        return group
+    return _filtered(group, lambda entry: entry.rollout not in rollouts)
+
+
+def _filtered(group: _Group, wanted: Callable[[_Entry], bool]) -> _Group | None:
     rows = [row for row, entry in enumerate(group.entries) if wanted(entry)]
     if not rows:
         return None
@@ -646,7 +666,7 @@ def _joined(groups: Sequence[_Group]) -> _Group:
 
 
 def _become(group: _Group, other: _Group) -> None:
-    for name in ("entries", "evidence", "tally", "since", "warming", "values", "phi"):
+    for name in ("entries", "evidence", "tally", "since", "warming", "values", "phi", "rows"):
         setattr(group, name, getattr(other, name))
 
 

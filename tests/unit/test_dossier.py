@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -450,3 +451,26 @@ def test_steps_are_the_grid_between_two_moments() -> None:
     assert steps(60.0, 60.0, 30.0) == []
     assert (first_step(61.0, 30.0), first_step(60.0, 30.0)) == (90.0, 60.0)
     assert (last_step(89.9, 30.0), last_step(90.0, 30.0)) == (60.0, 90.0)
+
+
+def test_twice_the_rollouts_are_twice_the_work_and_not_four_times() -> None:
+    def calls(rollouts: int) -> int:
+        cases = [case_of(f"r{number}") for number in range(rollouts)]
+        replica = Replica(WOBBLY)
+        replica.dossier.open(cases, START, {}, from_arming=True)
+        replica.at(START + STEP, *cases)
+        counted = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal counted
+            counted += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            replica.at(START + 2 * STEP, *cases)
+        finally:
+            sys.setprofile(before)
+        return counted
+
+    assert calls(80) < 3 * calls(40)
