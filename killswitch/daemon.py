@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import uvicorn
@@ -29,9 +29,12 @@ from killswitch.controller import Controller, Timing
 from killswitch.dead_man import DeadMan
 from killswitch.deadline import Deadline
 from killswitch.errors import BadSettings, KillswitchError
+from killswitch.flag import Flag
 from killswitch.flag_endpoints import FlagView, flag_routes
 from killswitch.follow_up import FollowUp
 from killswitch.http_server import server
+from killswitch.incident import Incident
+from killswitch.incidents_kept import TrippedOn
 from killswitch.message import Page
 from killswitch.model import PageSettings, Rollout
 from killswitch.outbox import new_entry
@@ -126,6 +129,7 @@ class Daemon:
             monotonic=monotonic,
             wall=wall,
         )
+        self._tripped_on = TrippedOn(self._trip_store, monotonic=monotonic)
         self._dead_man = DeadMan(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
         self._api_token = secret(settings, "api_token")
         self._stop = threading.Event()
@@ -254,6 +258,9 @@ class Daemon:
         if self._stopping:
             return "stopping"
         return "the first cycle has not finished" if self._controller.latest is None else None
+
+    def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
+        return self._tripped_on.of(flags)
 
     def reload(self) -> list[str]:
         return self._rules.reload()

@@ -10,22 +10,24 @@ from rich.table import Table
 from rich.text import Text
 
 from killswitch.model import Unit, Verdict
-from killswitch.wording import count_in_words, value_in_words
+from killswitch.wording import count_in_words, reasons_in_words, value_in_words
 
 _COLOURS = {Verdict.BREACH: "bold red", Verdict.HEALTHY: "green", Verdict.UNKNOWN: "yellow"}
 _MOST_SHOWN = 999.0  # evidence beyond this, and beyond what is needed, is beyond all doubt
-_LONGEST_WORD = 9  # of a verdict and its reasons
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     """One row a rule, from the JSON form of findings.
 
     ``requests`` are the canary's and control's in the window; ``evidence`` of 30/400 says that luck alone
-    does this once in 30 days, and that at 400 it is a breach.
+    does this once in 30 days, and that at 400 it is a breach. Reasons stand below, each once.
     """
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    caption = Text(_reasons(findings), style="yellow")
+    table = Table(
+        box=None, padding=(0, 1), pad_edge=False, header_style="dim", caption=caption or None, caption_justify="left"
+    )
     table.add_column("rule", no_wrap=True)
-    table.add_column("verdict", min_width=_LONGEST_WORD)
+    table.add_column("verdict", no_wrap=True)
     numbers = ["canary", "control", "limit", "requests"]
     with_evidence = any(finding["needed"] is not None for finding in findings)
     for name in [*numbers, *(["evidence"] if with_evidence else [])]:
@@ -33,16 +35,24 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     for finding in findings:
         unit = Unit(finding["unit"])
         verdict = Verdict(finding["verdict"])
-        why = "" if finding["reason"] is None else ": " + str(finding["reason"]).replace("_", " ").lower()
         samples = f"{_count(finding['samples_canary'])}/{_count(finding['samples_control'])}"
         table.add_row(
             Text(finding["rule"]),
-            Text(verdict.value + why, style=_COLOURS[verdict]),
+            Text(verdict.value, style=_COLOURS[verdict]),
             *(value_in_words(finding[key], unit) for key in ("canary", "control", "limit")),
             samples,
             *([_evidence(finding["evidence"], finding["needed"])] if with_evidence else []),
         )
     return table
+
+
+def _reasons(findings: Sequence[Mapping[str, Any]]) -> str:
+    """``too few requests: error_rate, refusal_rate``, a line a reason."""
+    rules: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding["reason"] is not None:
+            rules.setdefault(reasons_in_words(str(finding["reason"])), []).append(str(finding["rule"]))
+    return "\n".join(f"{reason}: {', '.join(names)}" for reason, names in rules.items())
 
 
 def _count(count: float | None) -> str:

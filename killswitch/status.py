@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from killswitch.incident import finding_to_json
+from killswitch.flag import Flag
+from killswitch.incident import Incident, finding_to_json
 from killswitch.reports import CycleReport, RolloutReport
 from killswitch.timestamps import to_iso
 
+NO_TRIPS: Mapping[str, Incident] = {}
 
-def status_document(controller_id: str, report: CycleReport | None, age: float | None) -> dict[str, Any]:
-    """All rollouts, each with its flag, its sentence and its rules' findings. ``age_seconds`` of the cycle."""
+
+def status_document(
+    controller_id: str, report: CycleReport | None, age: float | None, tripped_on: Mapping[str, Incident] = NO_TRIPS
+) -> dict[str, Any]:
+    """All rollouts, each with its flag, its sentence and its rules' findings. ``age_seconds`` of the cycle.
+
+    ``tripped_on``: the incidents of tripped rollouts, as far as they are known.
+    """
     if report is None:
         return {"controller": controller_id, "tick": None, "age_seconds": None, "rollouts": []}
     return {
@@ -20,14 +29,16 @@ def status_document(controller_id: str, report: CycleReport | None, age: float |
         "cycle_seconds": round(report.seconds, 3),
         "store_problem": report.store_problem,
         "source_problem": report.source_problem,
-        "rollouts": [_rollout(report.reports[name]) for name in sorted(report.reports)],
+        "rollouts": [_rollout(report.reports[name], tripped_on.get(name)) for name in sorted(report.reports)],
     }
 
 
-def explain_document(report: CycleReport, rollout: str) -> dict[str, Any]:
+def explain_document(
+    report: CycleReport, rollout: str, tripped_on: Mapping[str, Incident] = NO_TRIPS
+) -> dict[str, Any]:
     """One rollout's last decision in full, with the queries behind each number."""
     one = report.reports[rollout]
-    document = _rollout(one)
+    document = _rollout(one, tripped_on.get(rollout))
     rules = one.rules
     document["tick"] = to_iso(report.tick)
     if rules is not None:
@@ -42,7 +53,26 @@ def explain_document(report: CycleReport, rollout: str) -> dict[str, Any]:
     return document
 
 
-def _rollout(one: RolloutReport) -> dict[str, Any]:
+def trip_document(flag: Flag | None, incident: Incident | None) -> dict[str, Any] | None:
+    """What a tripped flag was tripped on, frozen as of the trip; None for any other. Without incident, no findings."""
+    if flag is None or flag.trip is None:
+        return None
+    trip = flag.trip
+    return {
+        "incident": trip.incident,
+        "at": to_iso(trip.at),
+        "by": trip.by,
+        "automatic": None if incident is None else incident.automatic,
+        "reason": trip.reason,
+        "rules": list(trip.rules),
+        "percent_before": trip.percent_before,
+        "stage_before": trip.stage_before,
+        "window_seconds": None if incident is None else incident.window,
+        "findings": [] if incident is None else [finding_to_json(finding) for finding in incident.findings],
+    }
+
+
+def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
     flag = one.flag
     return {
         "rollout": one.rollout,
@@ -55,5 +85,7 @@ def _rollout(one: RolloutReport) -> dict[str, Any]:
         "action": one.action,
         "sentence": one.sentence,
         "last_good": to_iso(one.last_good) if one.last_good else None,
+        "trip": trip_document(flag, incident),
+        "window_seconds": one.rules.window if one.rules else None,
         "findings": [finding_to_json(finding) for finding in one.findings],
     }

@@ -1,24 +1,41 @@
-"""The status as one HTML page: no script, no outside resource, refreshed by the browser itself."""
+"""The status as one HTML page: no script, no outside resource, refreshed by the browser itself.
+
+What is tripped stands first, with its rules as of the trip and the command to type next. Nothing is said twice: a
+rule's sentence stands in its row, or in the rollout's sentence above, and a healthy rule's numbers are its reason.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from killswitch.model import Unit
-from killswitch.wording import count_in_words, odds_in_words, value_in_words
+from killswitch.model import Unit, Verdict
+from killswitch.wording import (
+    count_in_words,
+    duration_in_words,
+    odds_in_words,
+    reasons_in_words,
+    untagged,
+    value_in_words,
+)
 
 _STYLE = """
 :root { color-scheme: light dark; --bad: #c62828; --good: #2e7d32; --dim: #777; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .2rem; } p { margin: .2rem 0 .6rem; }
+p.next { margin-top: .6rem; line-height: 2; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem; }
+caption { color: var(--dim); text-align: left; padding: .2rem .6rem; }
 th { color: var(--dim); font-weight: 500; } td { border-top: 1px solid var(--line); vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } th.n { text-align: right; }
-.BREACH, .tripped, .problem { color: var(--bad); font-weight: 600; } .HEALTHY, .armed { color: var(--good); }
-.UNKNOWN, .absent, .dim { color: var(--dim); }
+.BREACH, .tripped, .unreadable, .problem { color: var(--bad); font-weight: 600; }
+.HEALTHY, .armed { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
+code { background: var(--line); padding: .1rem .4rem; border-radius: 3px; }
 """
+_FIRST = ("unreadable", "tripped", "armed", "absent")
+_COUNTED = {"tripped": "tripped", "armed": "armed", "absent": "without a flag", "unreadable": "unreadable"}
 
 
 def status_page(status: Mapping[str, Any]) -> str:
@@ -29,8 +46,8 @@ def status_page(status: Mapping[str, Any]) -> str:
         for key, label in (("store_problem", "flag store"), ("source_problem", "metric source"))
         if status.get(key)
     ]
-    body += [_rollout(one) for one in status["rollouts"]]
-    if not status["rollouts"]:
+    body += [_rollout(one) for one in sorted(status["rollouts"], key=lambda one: _FIRST.index(one["state"]))]
+    if status.get("age_seconds") is None and not status["rollouts"]:
         body.append("<p>No cycle has finished yet.</p>")
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=10>"
@@ -42,36 +59,98 @@ def status_page(status: Mapping[str, Any]) -> str:
 def _heading(status: Mapping[str, Any]) -> str:
     age = status.get("age_seconds")
     when = "no cycle yet" if age is None else f"judged at {escape(str(status['tick']))}, {age:.0f} s ago"
-    return f"controller {escape(str(status['controller']))}, {when}"
+    states = Counter(one["state"] for one in status["rollouts"])
+    counted = ", ".join(f"{states[state]} {_COUNTED[state]}" for state in _FIRST if states[state])
+    return f"controller {escape(str(status['controller']))}, {when}" + (f"; rollouts: {counted}" if counted else "")
 
 
 def _rollout(one: Mapping[str, Any]) -> str:
     state = escape(str(one["state"]))
+    head = f"<h2>{escape(str(one['rollout']))} <span class={state}>{state}</span></h2>"
+    return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one))
+
+
+def _untripped(one: Mapping[str, Any]) -> str:
     models = f"{escape(str(one['canary']))} against {escape(str(one['control']))}"
-    head = (
-        f"<h2>{escape(str(one['rollout']))} <span class={state}>{state}</span></h2>"
-        f"<p class=dim>{models}; {one['canary_percent']:g}% canary, stage {escape(str(one['stage']))},"
-        f" generation {escape(str(one['generation']))}</p><p>{escape(str(one['sentence']))}</p>"
-    )
-    if not one["findings"]:
-        return head
-    rows = "".join(_finding(finding) for finding in one["findings"])
+    share = ""
+    if one["state"] == "armed":
+        share = (
+            f"; {one['canary_percent']:g}% canary, stage {escape(str(one['stage']))},"
+            f" generation {escape(str(one['generation']))}"
+        )
+    findings = one["findings"]
+    said = _sentence(one)
+    window = one.get("window_seconds")
+    caption = f"the last {duration_in_words(window)}" if window else ""
+    return f"<p class=dim>{models}{share}</p><p>{escape(said)}</p>{_table(findings, said, caption)}"
+
+
+def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
+    name = escape(str(one["rollout"]))
+    by = f"{'by itself, controller' if trip['automatic'] else 'by'} {escape(str(trip['by']))},"
+    window = trip["window_seconds"]
+    span = f", in the {duration_in_words(window)} before it" if window else ""
+    if trip["findings"]:
+        caption = f"the rules as of the trip{span}; the sentence above counts since the excursion began"
+    else:
+        caption = ""
     return (
-        f"{head}<table><tr><th>rule<th>verdict<th class=n>canary<th class=n>control<th class=n>limit"
-        f"<th class=n>requests<th class=n>evidence<th>why</tr>{rows}</table>"
+        f"<p class=dim>all traffic goes to {escape(str(one['control']))}; before, {trip['percent_before']:g}% went to"
+        f" {escape(str(one['canary']))} (stage {escape(str(trip['stage_before']))}, generation"
+        f" {escape(str(one['generation']))})</p>"
+        f"<p>{escape(reasons_in_words(str(trip['reason'])))}</p>"
+        f"<p class=dim>tripped {by} at {escape(str(trip['at']))}, incident {escape(str(trip['incident']))}</p>"
+        f"{_table(trip['findings'], str(trip['reason']), caption)}"
+        f"<p class=next>next: <code>killswitch explain {name}</code>, and once it is fixed"
+        f" <code>killswitch rearm {name} --reason &quot;what was fixed&quot;</code>,"
+        f" or <code>killswitch end {name}</code></p>"
     )
 
 
-def _finding(finding: Mapping[str, Any]) -> str:
+def _sentence(one: Mapping[str, Any]) -> str:
+    """A rollout's sentence without what stands beside it anyway: the flag's tag; while it holds, its rules' own."""
+    said = untagged(str(one["sentence"]))
+    if one["action"] == "hold":
+        for finding in one["findings"]:
+            said = said.replace(f"; {finding['sentence']}", "")
+    return reasons_in_words(said)
+
+
+def _table(findings: Sequence[Mapping[str, Any]], said: str, caption: str) -> str:
+    if not findings:
+        return ""
+    whys = [_why(finding, said) for finding in findings]
+    with_evidence = any(finding["needed"] is not None for finding in findings)
+    heads = ["canary", "control", "limit", "requests", *(["evidence"] if with_evidence else [])]
+    head = "".join(f"<th class=n>{name}" for name in heads) + ("<th>why" if any(whys) else "")
+    rows = "".join(
+        _row(finding, why if any(whys) else None, with_evidence=with_evidence)
+        for finding, why in zip(findings, whys, strict=True)
+    )
+    return f"<table><caption>{escape(caption)}</caption><tr><th>rule<th>verdict{head}</tr>{rows}</table>"
+
+
+def _row(finding: Mapping[str, Any], why: str | None, *, with_evidence: bool) -> str:
     unit = Unit(finding["unit"])
     numbers = "".join(f"<td class=n>{value_in_words(finding[key], unit)}" for key in ("canary", "control", "limit"))
     samples = f"{count_in_words(finding['samples_canary'])} / {count_in_words(finding['samples_control'])}"
     evidence = "" if finding["needed"] is None else evidence_in_words(finding["evidence"], finding["needed"])
     verdict = escape(str(finding["verdict"]))
+    reason = "" if finding["reason"] is None else f", {escape(reasons_in_words(str(finding['reason'])))}"
     return (
-        f"<tr><td>{escape(str(finding['rule']))}<td class={verdict}>{verdict}{numbers}"
-        f"<td class=n>{samples}<td class=n>{evidence}<td>{escape(str(finding['sentence']))}</tr>"
+        f"<tr><td>{escape(str(finding['rule']))}<td class={verdict}>{verdict}{reason}{numbers}<td class=n>{samples}"
+        + (f"<td class=n>{evidence}" if with_evidence else "")
+        + ("" if why is None else f"<td>{escape(why)}")
+        + "</tr>"
     )
+
+
+def _why(finding: Mapping[str, Any], said: str) -> str:
+    """What the row's numbers and the sentence above do not say already."""
+    if finding["verdict"] == Verdict.HEALTHY and finding["reason"] is None:
+        return ""
+    why = str(finding["sentence"]).removeprefix(f"{finding['rule']} unknown ({finding['reason']}): ")
+    return "" if why in said else why
 
 
 def evidence_in_words(evidence: float | None, needed: float) -> str:

@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -23,7 +23,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from killswitch.errors import KillswitchError
+from killswitch.flag import Flag
 from killswitch.http_server import MAX_HEADER_BYTES, Rate
+from killswitch.incident import Incident
 from killswitch.reports import CycleReport
 from killswitch.status import explain_document, status_document
 from killswitch.status_page import status_page
@@ -66,6 +68,10 @@ class Served(Protocol):
         """Why no verdicts are to be expected yet, or None."""
         ...
 
+    def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
+        """The incidents of those that are tripped, by rollout, as far as they are known. Never raises."""
+        ...
+
     def reload(self) -> list[str]:
         """Take over the rule files, all or nothing; the problems where they are refused."""
         ...
@@ -89,8 +95,13 @@ def application(served: Served, more_routes: list[Route] | None = None) -> Starl
     def metrics(_: Request) -> Response:
         return Response(generate_latest(served.registry), media_type=CONTENT_TYPE_LATEST)
 
+    def tripped_on(report: CycleReport | None) -> Mapping[str, Incident]:
+        reports = report.reports.values() if report is not None else ()
+        return served.tripped_on([one.flag for one in reports if one.flag is not None])
+
     def document() -> dict[str, Any]:
-        return status_document(served.controller_id, served.latest, served.age())
+        report = served.latest
+        return status_document(served.controller_id, report, served.age(), tripped_on(report))
 
     as_json = _Rendered(lambda: bytes(JSONResponse(document()).body))
     as_page = _Rendered(lambda: status_page(document()).encode(errors="replace"))
@@ -104,7 +115,8 @@ def application(served: Served, more_routes: list[Route] | None = None) -> Starl
         if report is None or name not in report.reports:
             known = sorted(report.reports) if report else []
             return JSONResponse({"error": f"no rollout is called {name!r}", "known": known}, 404)
-        return JSONResponse(explain_document(report, name))
+        flag = report.reports[name].flag
+        return JSONResponse(explain_document(report, name, served.tripped_on([flag] if flag is not None else [])))
 
     def page(_: Request) -> Response:
         return HTMLResponse(as_page.of(served.latest))

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
-from killswitch.model import Unit
+from killswitch.model import Reason, Unit
+
+_NAMES = "|".join(Reason)
+# only where a judge puts one: a model or label may have such a name
+_REASONS = re.compile(rf"(?<=unknown \()(?:{_NAMES})(?=\))|(?<=rules )(?:{_NAMES})(?=: )|\A(?:{_NAMES})\Z")
+_TAG = re.compile(r"\[[^\]\n]{1,120}\]: ")
 
 
 def value_in_words(value: float | None, unit: Unit) -> str:
@@ -63,3 +69,13 @@ def odds_in_words(one_in: float) -> str:
 def time_of_day(seconds: float) -> str:
     """Unix seconds -> ``14:08:11`` UTC."""
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%H:%M:%S")
+
+
+def reasons_in_words(text: str) -> str:
+    """The text with each reason's name in plain words: ``TOO_FEW_REQUESTS`` -> ``too few requests``."""
+    return _REASONS.sub(lambda found: found[0].replace("_", " ").lower(), text)
+
+
+def untagged(sentence: str) -> str:
+    """A rollout's sentence without the flag's tag: ``[armed g1 ramp_5 5%]: …`` -> ``…``, where the flag is shown."""
+    return _TAG.sub("", sentence, count=1) if sentence.startswith("[") else sentence

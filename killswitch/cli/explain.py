@@ -1,95 +1,167 @@
-"""``killswitch explain``: why it tripped, or why it did not, with every number and query."""
+"""``killswitch explain``: why it tripped, or why it did not, with every number and query; now and then."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from killswitch.cli.controllers import DEFAULT_URL, ask, understood
 from killswitch.cli.invocation import (
+    EXIT_UNAVAILABLE,
     JsonOption,
     RolloutArgument,
     SettingsOption,
     StoreOption,
     UrlOption,
+    err,
     fail,
     opened,
     out,
+    say,
     show,
 )
+from killswitch.cli.present import as_it_stands, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.findings_table import findings_table
-from killswitch.flag import State
-from killswitch.incident import from_document
 from killswitch.incident import to_document as incident_document
-from killswitch.stores import Store, keys
-from killswitch.switch import Switch
+from killswitch.incidents_kept import Record, incident_called, incident_of_trip, incidents_of, split_id
+from killswitch.stores import Store
+from killswitch.switch import Standing, Switch
+from killswitch.timestamps import to_iso
+from killswitch.wording import duration_in_words, reasons_in_words, untagged
+
+_LISTED = 10
+_DIGEST = 12  # characters; --json has them all
+
+IncidentOption = Annotated[
+    str | None, typer.Option("--incident", help="An earlier incident, such as support-copilot.3 or 3.")
+]
 
 
 def command(
     rollout: RolloutArgument,
+    incident: IncidentOption = None,
     store: StoreOption = None,
     url: UrlOption = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The last incident if it is tripped, else the last decision: findings, numbers, queries, sentence."""
+    """How a rollout stands and why: its incident if it is tripped, else the last decision; then its earlier incidents.
+
+    An earlier incident is shown by --incident, or by its id in the rollout's place. Flags and incidents come from the
+    flag store, the decision on an armed rollout from a controller (--url): without one, it ends with 3.
+    """
     with opened(store, settings) as (_, opened_store, switch):
-        document = _incident(opened_store, switch, rollout)
-        if document is None:
-            try:
-                document = ask(url, f"/api/v1/explain/{rollout}")
-            except KillswitchError as error:
-                fail(f"{rollout} is not tripped, and no controller answers at {url or DEFAULT_URL}: {error}", 3)
-        if document is None:
-            raise UnknownRollout(rollout, switch.everything()[0])
-        known = document
+        records = incidents_of(opened_store, rollout)
+        if incident is not None:
+            _show_record(_chosen(records, rollout, incident), as_json=as_json)
+            return
+        standing = switch.standing(rollout)
+        if standing.flag is None and not records:
+            meant = _by_id(opened_store, rollout)
+            if meant is not None:
+                _show_record(meant, as_json=as_json)
+                return
+        document, problem = _now(rollout, standing, records, url)
+        if standing.flag is None and not records and document is None:
+            _unknown(rollout, switch, problem)
+        known = document or as_it_stands(unjudged(rollout), standing)
         with understood(url):  # an incident was understood when it was read
             show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
+        if problem is not None:
+            fail(problem, EXIT_UNAVAILABLE)
 
 
-def _incident(store: Store, switch: Switch, rollout: str) -> dict[str, Any] | None:
-    standing = switch.standing(rollout)
-    if standing.flag is None or standing.flag.state is not State.TRIPPED:
-        return None
-    prefix = keys.incident(rollout, standing.flag.generation)
-    # a second record of one generation exists where somebody put an armed flag back by hand; the newest counts
-    items = [item for item in store.list(prefix).items if item.key == prefix or item.key.startswith(prefix + ".")]
-    if not items:
-        return None
-    newest = max(items, key=lambda item: item.mod_revision)
-    document: dict[str, Any] = json.loads(incident_document(from_document(newest.value, rollout=rollout)))
+# --- what is known ------------------------------------------------------------------------------
+
+
+def _now(
+    rollout: str, standing: Standing, records: Sequence[Record], url: str | None
+) -> tuple[dict[str, Any] | None, str | None]:
+    """How it stands now, None where nothing but the name is known; and what could not be asked."""
+    flag = standing.flag
+    tripped_on = None if flag is None else incident_of_trip(records, flag)
+    this = None if tripped_on is None else tripped_on.id
+    earlier = [_listed(record) for record in records if record.id != this]
+    if flag is not None and tripped_on is not None:
+        document = {**_incident(tripped_on), "state": flag.state.value, "earlier_incidents": earlier}
+        return document, None
+    problem = None
+    said: dict[str, Any] | None = None
+    try:
+        said = ask(url, f"/api/v1/explain/{rollout}")
+    except KillswitchError as error:
+        if flag is None or flag.armed:
+            problem = f"no controller answers at {url or DEFAULT_URL}, so no decision can be shown: {error}"
+    if said is None and flag is None and not records:
+        return None, problem
+    with understood(url):
+        document = as_it_stands(said or unjudged(rollout), standing)
+        document["earlier_incidents"] = earlier
+    return document, problem if flag is not None else None
+
+
+def _chosen(records: Sequence[Record], rollout: str, name: str) -> Record:
+    record = incident_called(records, rollout, name)
+    if record is None:
+        known = ", ".join(each.id for each in records[:_LISTED])
+        fail(f"{rollout} has no incident {name!r}; " + (f"it has {known}" if known else "it has none at all"))
+    return record
+
+
+def _by_id(store: Store, name: str) -> Record | None:
+    """The record that an incident's id in the rollout's place means."""
+    parts = split_id(name)
+    return None if parts is None else incident_called(incidents_of(store, parts[0]), *parts)
+
+
+def _unknown(rollout: str, switch: Switch, problem: str | None) -> None:
+    known = switch.everything()[0]
+    if problem is not None:
+        err.print(problem, style="yellow", markup=False, soft_wrap=True)
+    raise UnknownRollout(rollout, known)
+
+
+def _incident(incident: Any) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(incident_document(incident))
     return document
 
 
+def _listed(record: Record) -> dict[str, Any]:
+    one = record.incident
+    if one is None:
+        return {"id": record.id, "at": None, "automatic": None, "by": None, "reason": f"unreadable: {record.problem}"}
+    return {
+        "id": record.id,
+        "at": to_iso(one.decided_at),
+        "automatic": one.automatic,
+        "by": one.by,
+        "reason": one.reason,
+    }
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def _show_record(record: Record, *, as_json: bool) -> None:
+    if record.incident is None:
+        fail(f"{record.id} cannot be understood: {record.problem}")
+    document = _incident(record.incident) | {"id": record.id}
+    show(document, as_json=as_json, otherwise=lambda: _print(one_line(document)))
+
+
 def _print(document: Mapping[str, Any]) -> None:
-    if "decided_at" in document:
-        who = "by itself" if document["automatic"] else f"by {document['by']}"
-        out.print(Text(f"{document['rollout']}: tripped {who} at {document['decided_at']}", style="bold"))
-        facts = [
-            ("why", document["reason"]),
-            ("incident", document["id"]),
-            ("before", f"{document['percent_before']:g}% {document['canary']}, stage {document['stage_before']}"),
-            ("tick", document["tick"]),
-            ("tick to flip", None if document["latency_seconds"] is None else f"{document['latency_seconds']:.1f} s"),
-            ("controller", f"{document['controller']} {document['version']}".strip()),
-            ("rules", f"{document['rules_file']} {document['rules_digest']}".strip()),
-        ]
-        facts += [("paged", f"{p['receiver']} at {p['at']} {p['reference']}") for p in document["pages"]]
-    else:
-        out.print(Text(f"{document['rollout']}: {document['state']}", style="bold"))
-        facts = [("decision", document["sentence"]), ("tick", document["tick"])]
-        judged = document.get("judged", {})
-        facts += [("rules", f"{judged['rules_file']} {judged['rules_digest']}")] if judged else []
+    facts = _print_incident(document) if "decided_at" in document else _print_decision(document)
     grid = Table(box=None, show_header=False, padding=(0, 2))
     for name, value in facts:
         if value:
-            grid.add_row(Text(name, style="dim"), Text(str(value)))
+            grid.add_row(Text(name, style="dim"), Text(str(value), overflow="fold"))
     out.print(grid)
     if document["findings"]:
         out.print(findings_table(document["findings"]))
@@ -97,3 +169,53 @@ def _print(document: Mapping[str, Any]) -> None:
         out.print(Text(f"\n{finding['sentence']}"), soft_wrap=True)
         for query in finding["queries"]:
             out.print(Text(f"  {query}", style="dim"), soft_wrap=True)
+    _print_earlier(document["rollout"], document.get("earlier_incidents", ()))
+
+
+def _print_incident(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    who = "by itself" if document["automatic"] else f"by {document['by']}"
+    out.print(Text(f"{document['rollout']}: tripped {who} at {document['decided_at']}", style="bold"))
+    window = document["window_seconds"]
+    routers = document["routers"]
+    return [
+        ("why", document["reason"]),
+        ("incident", document["id"]),
+        ("before", f"{document['percent_before']:g}% {document['canary']}, stage {document['stage_before']}"),
+        ("tick", document["tick"]),
+        ("tick to flip", None if document["latency_seconds"] is None else f"{document['latency_seconds']:.1f} s"),
+        ("controller", f"{document['controller']}, version {document['version']}" if document["controller"] else None),
+        ("rules", f"{document['rules_file']} {document['rules_digest'][:_DIGEST]}".strip()),
+        *(("paged", f"{page['receiver']} at {page['at']} {page['reference']}") for page in document["pages"]),
+        ("routers", None if routers is None else f"{routers['followed']} of {routers['known']} had followed"),
+        ("table", f"the {duration_in_words(window)} before the trip" if window and document["findings"] else None),
+    ]
+
+
+def _print_decision(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    said = Text(f"{document['rollout']}: {document['state']}", style="bold")
+    if document["state"] == "armed":
+        said.append(
+            f", generation {document['generation']}, stage {document['stage']}:"
+            f" {document['canary_percent']:g}% {document['canary']}, rest {document['control']}"
+        )
+    out.print(said)
+    judged = document.get("judged", {})
+    window = judged.get("window_seconds")
+    return [
+        ("decision", reasons_in_words(untagged(str(document["sentence"])))),
+        ("tick", document.get("tick") if document["findings"] else None),
+        ("rules", f"{judged['rules_file']} {judged['rules_digest'][:_DIGEST]}" if judged else None),
+        ("table", f"the last {duration_in_words(window)}" if window and document["findings"] else None),
+    ]
+
+
+def _print_earlier(rollout: str, earlier: Sequence[Mapping[str, Any]]) -> None:
+    if not earlier:
+        return
+    out.print(Text("\nearlier incidents", style="bold"))
+    for one in earlier[:_LISTED]:
+        who = "by itself" if one["automatic"] else f"by {one['by']}"
+        say(f"  {one['id']}  " + (f"{one['at']} {who}: {one['reason']}" if one["at"] else str(one["reason"])))
+    if len(earlier) > _LISTED:
+        say(f"  and {len(earlier) - _LISTED} more (--json lists all)")
+    say(f"  see one: `killswitch explain {rollout} --incident {earlier[0]['id']}`")

@@ -10,11 +10,14 @@ from rich.text import Text
 
 from killswitch.cli.controllers import DEFAULT_URL, ask, understood
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, err, opened, out, show
+from killswitch.cli.present import as_it_stands, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.findings_table import findings_table
 from killswitch.routers_followed import routers_followed
+from killswitch.stores import Store
 from killswitch.switch import Standing
+from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _COLOURS = {"armed": "green", "tripped": "bold red"}
 
@@ -38,9 +41,9 @@ def command(
             report = {"problem": f"no controller answers at {url or DEFAULT_URL}, so no verdicts are shown: {error}"}
         try:
             with understood(url):
-                document = _checked(_merged(flags, broken, report))
+                document = _checked(_merged(opened_store, flags, broken, report))
         except KillswitchError as error:  # the flags are true all the same
-            document = _merged(flags, broken, {"problem": f"no verdicts are shown: {error}"})
+            document = _merged(opened_store, flags, broken, {"problem": f"no verdicts are shown: {error}"})
         for one in document["rollouts"]:
             one["routers"] = routers_followed(
                 opened_store, one["rollout"], one.get("revision"), tripped=one["state"] == "tripped"
@@ -53,33 +56,19 @@ def command(
         show(document, as_json=as_json, otherwise=lambda: _print(one_line(document)))
 
 
-def _merged(flags: Mapping[str, Standing], broken: Mapping[str, str], report: dict[str, Any]) -> dict[str, Any]:
+def _merged(
+    store: Store, flags: Mapping[str, Standing], broken: Mapping[str, str], report: dict[str, Any]
+) -> dict[str, Any]:
     """The controller's report with the flags as they stand now: those are newer, and true."""
     rollouts = {one["rollout"]: one for one in report.get("rollouts", [])}
+    for name in rollouts.keys() - flags.keys() - broken.keys():
+        rollouts[name] = as_it_stands(rollouts[name], Standing(None, 0))
     for name, problem in broken.items():
         sentence = f"{problem}; routers send everything to control; remove it with `killswitch end {name}`"
-        rollouts[name] = {**_bare(name), "state": "unreadable", "sentence": sentence}
+        rollouts[name] = {**unjudged(name), "state": "unreadable", "sentence": sentence}
     for name, standing in flags.items():
-        flag = standing.flag
-        assert flag is not None
-        one = rollouts.setdefault(name, _bare(name))
-        if one["state"] != flag.state or one["generation"] != flag.generation:
-            trip = flag.trip
-            one["sentence"] = f"tripped by {trip.by}: {trip.reason}" if trip is not None else "not judged yet"
-            one["findings"] = []
-        one |= {
-            "state": flag.state.value,
-            "generation": flag.generation,
-            "stage": flag.stage,
-            "canary_percent": flag.canary_percent,
-            "control": flag.control,
-            "canary": flag.canary,
-            "revision": standing.revision,
-            "incident": flag.trip.incident if flag.trip is not None else None,
-        }
-    for name, one in rollouts.items():
-        if name not in flags and name not in broken and one["state"] != "absent":
-            one |= {**_bare(name), "sentence": "its flag is gone: routers send everything to control"}
+        said = rollouts.get(name, unjudged(name))
+        rollouts[name] = as_it_stands(said, standing, tripped_on(store, standing.flag))
     return {**report, "rollouts": [rollouts[name] for name in sorted(rollouts)]}
 
 
@@ -89,24 +78,8 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
     for one in document["rollouts"]:
         _heading(one, age)
         findings_table(one["findings"])
-        _ = f"{one['sentence']}"
+        _sentence(one)
     return document
-
-
-def _bare(name: str) -> dict[str, Any]:
-    return {
-        "rollout": name,
-        "state": "absent",
-        "generation": None,
-        "stage": None,
-        "canary_percent": 0.0,
-        "control": None,
-        "canary": None,
-        "action": "none",
-        "sentence": "not judged yet",
-        "last_good": None,
-        "findings": [],
-    }
 
 
 def _print(document: Mapping[str, Any]) -> None:
@@ -122,7 +95,27 @@ def _print(document: Mapping[str, Any]) -> None:
         out.print(_heading(one, age), soft_wrap=True)  # a wrapped name would begin a line
         if one["findings"]:
             out.print(findings_table(one["findings"]))
-        out.print(f"  {one['sentence']}\n", markup=False, soft_wrap=True)
+        out.print(f"  {_sentence(one)}", markup=False, soft_wrap=True)
+        if one["trip"]:
+            _print_trip(one["rollout"], one["trip"])
+        out.print()
+
+
+def _print_trip(rollout: str, trip: Mapping[str, Any]) -> None:
+    if trip["findings"]:
+        span = f", in the {duration_in_words(trip['window_seconds'])} before it" if trip["window_seconds"] else ""
+        out.print(f"  its rules as of the trip{span}:", style="dim", markup=False, soft_wrap=True)
+        out.print(findings_table(trip["findings"]))
+    out.print(
+        f"  incident {trip['incident']} of {trip['at']}; next: `killswitch explain {rollout}`, and once it is fixed"
+        f' `killswitch rearm {rollout} --reason "what was fixed"`',
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _sentence(one: Mapping[str, Any]) -> str:
+    """Without the flag's tag: the heading says it."""
+    return reasons_in_words(untagged(str(one["sentence"])))
 
 
 def _heading(one: Mapping[str, Any], age: float | None) -> Text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from typer.testing import CliRunner, Result
 
 from killswitch import __version__
 from killswitch.cli.app import app
+from killswitch.cli.present import unjudged
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
+from tests.doubles.http_double import Answer, HttpDouble
 from tests.doubles.webhook import WebhookDouble
 
 RULES = """\
@@ -162,6 +165,65 @@ def test_explain_shows_the_incident_of_a_tripped_rollout_without_any_controller(
     done = shell("explain", "copilot")
     assert "it swears" in done.stdout
     assert "5% model-new, stage ramp_5" in done.stdout
+
+
+def test_explain_shows_how_it_stands_now_and_lists_what_was_before(shell: Shell) -> None:
+    """A controller that still tells of the time before the re-arm or the end must not be believed."""
+    shell.armed()
+    shell("trip", "copilot", "--reason", "it swears", "--yes")
+    shell("rearm", "copilot", "--reason", "fixed", "--yes")
+    old = {**unjudged("copilot"), "state": "tripped", "generation": 1, "sentence": "tripped by a: it swears"}
+    with HttpDouble(lambda _: Answer(200, json.dumps(old).encode())) as behind:
+        done = shell("explain", "copilot", "--url", behind.url)
+        assert done.exit_code == 0, done.output
+        assert "copilot: armed, generation 2, stage ramp_1: 1% model-new, rest model-old" in done.stdout
+        assert "not judged yet" in done.stdout
+        assert re.search(r"copilot\.1  \S+ by \S+: it swears", done.stdout)
+        assert "killswitch explain copilot --incident copilot.1" in done.stdout
+        shell("end", "copilot", "--yes")
+        done = shell("explain", "copilot", "--url", behind.url)
+        assert "copilot: absent" in done.stdout
+        assert "routers send everything to control" in done.stdout
+        assert "copilot.1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "named", [("copilot", "--incident", "copilot.1"), ("copilot", "--incident", "1"), ("copilot.1",)]
+)
+def test_an_old_incident_can_be_asked_for_by_its_id_with_no_controller_alive(
+    shell: Shell, named: tuple[str, ...]
+) -> None:
+    shell.armed()
+    for reason in ("first", "second"):
+        shell("trip", "copilot", "--reason", reason, "--yes")
+        shell("rearm", "copilot", "--reason", "fixed", "--yes")
+    if len(named) == 1:
+        shell("end", "copilot", "--yes")
+    document = shell.json("explain", *named)
+    assert (document["id"], document["reason"]) == ("copilot.1", "first")
+    assert "tripped by" in shell("explain", *named).stdout
+
+
+def test_an_incident_that_is_not_there_or_not_understood_is_named(shell: Shell) -> None:
+    shell.armed()
+    shell("trip", "copilot", "--reason", "first", "--yes")
+    done = shell("explain", "copilot", "--incident", "9")
+    assert (done.exit_code, "it has copilot.1" in done.stderr) == (2, True)
+    store = open_store(shell.store)
+    store.commit((), (Put(keys.incident("copilot", 0), b"{"),))
+    store.close()
+    assert "copilot.0  unreadable" in shell("explain", "copilot").stdout
+    assert shell("explain", "copilot", "--incident", "0").exit_code == 2
+    assert shell("explain", "nobody.3").exit_code == 2
+
+
+def test_status_of_a_tripped_rollout_names_its_incident_and_the_next_command(shell: Shell) -> None:
+    shell.armed()
+    shell("trip", "copilot", "--reason", "it swears", "--yes")
+    words = shell("status").stdout
+    assert "incident copilot.1 of" in words
+    assert "killswitch rearm copilot --reason" in words
+    assert "[tripped" not in words
 
 
 def test_what_only_a_controller_knows_is_asked_of_it_and_its_absence_may_pass(shell: Shell) -> None:

@@ -63,3 +63,10 @@ def test_evidence_is_said_as_far_as_it_matters(evidence: float | None, needed: f
 
 def test_rules_without_evidence_have_no_such_column() -> None:
     assert "evidence" not in drawn(finding(evidence=None, needed=None))
+
+
+def test_four_unknown_rules_stay_four_lines_and_their_reason_stands_once_below() -> None:
+    names = ("error_rate", "latency_p95", "refusal_rate", "thumbs_down_rate")
+    lines = drawn(*(finding(name, verdict="UNKNOWN", reason="TOO_FEW_REQUESTS") for name in names)).splitlines()
+    assert [line.split()[:2] for line in lines[1:5]] == [[name, "UNKNOWN"] for name in names]
+    assert " ".join(" ".join(lines[5:]).split()) == f"too few requests: {', '.join(names)}"

@@ -8,12 +8,15 @@ from dataclasses import replace
 from rich.console import Console
 
 from killswitch.findings_table import findings_table
+from killswitch.flag import Actor, trip
 from killswitch.incident import finding_to_json
+from killswitch.model import Reason, Verdict
 from killswitch.reports import CycleReport, RolloutReport, idle
 from killswitch.self_metrics import SelfMetrics
 from killswitch.status import explain_document, status_document
 from killswitch.status_page import status_page
-from tests.doubles.pages import AT, BREACH, HEALTHY, UNKNOWN, armed
+from killswitch.wording import reasons_in_words
+from tests.doubles.pages import AT, BREACH, HEALTHY, UNKNOWN, armed, incident
 from tests.doubles.scripted_source import rollout
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m"
@@ -56,6 +59,62 @@ def test_the_page_shows_values_limits_and_evidence_and_escapes_everything() -> N
     assert "<script" not in page
     for words in ("8.7%", "1.1%", "6.1%", "1,842 / 35,160", "1 in 410 of 1 in 400", "2.41 s"):
         assert words in page
+
+
+def tripped_report() -> CycleReport:
+    was = armed()
+    flag = trip(
+        was, rollout=was.rollout, reason=BREACH.sentence, rules=("refusal_rate",), incident="support-copilot.1",
+        now=AT, by="controller-a", actor=Actor.CONTROLLER,
+    )  # fmt: skip
+    one = idle(was.rollout, flag, rollout(was.rollout))
+    return CycleReport(AT, 1000.0, 0.1, {was.rollout: one, "idle": idle("idle", None, rollout("idle"))})
+
+
+def test_a_tripped_rollout_shows_its_rules_as_of_the_trip_its_incident_and_what_to_type_next() -> None:
+    page = status_page(status_document("a", tripped_report(), 1.0, {"support-copilot": incident(generation=1)}))
+    for words in (
+        "the rules as of the trip, in the 5m before it", "8.7%", "1,842 / 35,160", "2.41 s", "support-copilot.1",
+        "by itself, controller controller-a, at 2026-04-19T14:22:11Z", "before, 5% went to model-new",
+        "<code>killswitch explain support-copilot</code>", "<code>killswitch rearm support-copilot --reason",
+        "rollouts: 1 tripped, 1 without a flag",
+    ):  # fmt: skip
+        assert words in page
+    assert page.index("support-copilot") < page.index("idle")
+
+
+def test_a_trip_whose_incident_cannot_be_read_is_shown_without_its_numbers() -> None:
+    page = status_page(status_document("a", tripped_report(), 1.0))
+    assert "refusal_rate 8.7%" in page
+    assert "killswitch rearm support-copilot" in page
+    assert "<table" not in page
+
+
+def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
+    few = replace(
+        UNKNOWN, reason=Reason.TOO_FEW_REQUESTS, sentence="thumbs_down_rate unknown (TOO_FEW_REQUESTS): canary has 3"
+    )
+    not_yet = replace(
+        BREACH, verdict=Verdict.HEALTHY, reason=Reason.NOT_YET, sentence="refusal_rate 7% over 6%; may be luck"
+    )
+    said = f"[armed g1 ramp_5 5%]: 2 of 3 rules healthy; {not_yet.sentence}; {few.sentence}"
+    one = RolloutReport(
+        "support-copilot", said, "hold", armed(), rollout("support-copilot"), (not_yet, HEALTHY, few), AT
+    )
+    page = status_page(status_document("a", CycleReport(AT, 1000.0, 0.1, {"support-copilot": one}), 1.0))
+    assert "<p>2 of 3 rules healthy</p>" in page
+    assert page.count("refusal_rate 7% over 6%; may be luck") == 1
+    assert page.count("canary has 3") == 1
+    assert HEALTHY.sentence not in page  # its numbers stand in its row
+    assert "UNKNOWN, too few requests" in page
+    assert "TOO_FEW" not in page
+    assert "the last 5m" in page
+
+
+def test_a_reason_in_words_leaves_a_model_of_that_name_alone() -> None:
+    assert reasons_in_words("GAP answers for STALE; x unknown (STALE): y; 4 rules GAP: z") == (
+        "GAP answers for STALE; x unknown (stale): y; 4 rules gap: z"
+    )
 
 
 def test_the_table_shows_the_same_in_a_terminal_and_takes_no_markup_from_data() -> None:

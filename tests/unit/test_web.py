@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from killswitch.errors import AccessDenied
+from killswitch.flag import Flag
+from killswitch.incident import Incident
 from killswitch.reports import CycleReport
 from killswitch.self_metrics import SelfMetrics
 from killswitch.web import MAX_BODY, application
+from tests.doubles.pages import incident
 from tests.unit.test_status import HOSTILE, report
 
 TOKEN = "s3cret"
@@ -36,6 +41,9 @@ class Daemon:
 
     def unready(self) -> str | None:
         return self.starting
+
+    def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
+        return {flag.rollout: incident() for flag in flags if flag.trip is not None}
 
     def reload(self) -> list[str]:
         self.reloads += 1

@@ -1,0 +1,70 @@
+"""What a controller said, brought up to the flags as they stand in the store now: those are newer, and true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from killswitch.errors import KillswitchError
+from killswitch.flag import Flag
+from killswitch.incident import Incident
+from killswitch.incidents_kept import incident_of_trip, incidents_of
+from killswitch.status import trip_document
+from killswitch.stores import Store
+from killswitch.switch import Standing
+
+
+def unjudged(rollout: str) -> dict[str, Any]:
+    """The document of a rollout that no controller has said anything about."""
+    return {
+        "rollout": rollout,
+        "state": "absent",
+        "generation": None,
+        "stage": None,
+        "canary_percent": 0.0,
+        "control": None,
+        "canary": None,
+        "action": "none",
+        "sentence": "not judged yet",
+        "last_good": None,
+        "trip": None,
+        "findings": [],
+    }
+
+
+def as_it_stands(said: Mapping[str, Any], standing: Standing, incident: Incident | None = None) -> dict[str, Any]:
+    """What a controller said of a rollout, with the flag as it is; verdicts on another life or state are left out.
+
+    ``incident``: that of the trip, where the flag is tripped and it could be read.
+    """
+    name, flag = said["rollout"], standing.flag
+    if flag is None:
+        gone = said["state"] != "absent"
+        unsaid = {"sentence": "it has no flag: routers send everything to control"}
+        return {**said, **unjudged(name), **unsaid} if gone else dict(said)
+    one = dict(said)
+    if one["state"] != flag.state or one["generation"] != flag.generation:
+        trip = flag.trip
+        one["sentence"] = f"tripped by {trip.by}: {trip.reason}" if trip is not None else "not judged yet"
+        one |= {"findings": [], "action": "none"}
+    return one | {
+        "state": flag.state.value,
+        "generation": flag.generation,
+        "stage": flag.stage,
+        "canary_percent": flag.canary_percent,
+        "control": flag.control,
+        "canary": flag.canary,
+        "revision": standing.revision,
+        "incident": flag.trip.incident if flag.trip is not None else None,
+        "trip": trip_document(flag, incident),
+    }
+
+
+def tripped_on(store: Store, flag: Flag | None) -> Incident | None:
+    """The incident of a tripped flag, None where there is none to read; a flag can be shown without it."""
+    if flag is None or flag.trip is None:
+        return None
+    try:
+        return incident_of_trip(incidents_of(store, flag.rollout), flag)
+    except KillswitchError:
+        return None
