@@ -175,11 +175,12 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the page's markers")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
+    if arguments.quick and arguments.write:
+        parser.error("the page holds the full run's table: leave out --quick, or --write")
     text = measure(quick=arguments.quick, workers=arguments.workers)
     print(text)
     if arguments.write:
-        name = "false trips, quick" if arguments.quick else "false trips, full"
-        write_between_markers(arguments.write, name, text)
+        write_between_markers(arguments.write, "false trips", text)
 
 
 if __name__ == "__main__":

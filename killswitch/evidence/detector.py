@@ -240,7 +240,7 @@ def _missing(events: Array, trials: Array) -> Mask:
 
 def _kinds(evidence: Evidence) -> dispersion.Kinds:
     long = np.array([spec.long_bursts for spec in evidence.specs for _ in spec.bounds], dtype=np.bool_)
-    return dispersion.Kinds(binomial=evidence.planes.shift > 0, long=long)
+    return dispersion.Kinds(evidence.planes.ratio, evidence.planes.shift, long)
 
 
 def _all_bounds(mask: Mask, first_bound: npt.NDArray[np.intp]) -> Mask:

@@ -18,8 +18,13 @@ Blocks are single ticks. `bursts: long` adds blocks of 10 and 60 ticks and takes
 what lasts minutes, at a price in delay.
 
 A small control (a 99 % canary, or little traffic) has too few events to know its dispersion from. Where M
-is under 50 events the canary's own past makes up the difference: still only ticks before this one, and
-differences from tick to tick hardly notice a step.
+is under 50 clumps (events over D/M of the cohort with more of them) the canary's own past makes up the
+difference: still only ticks before this one, and differences from tick to tick hardly notice a step.
+
+What moves rates (a jittering service) shows as D/M - 1 in proportion to a cohort's events. Where a canary at
+its limit has more of them than control, control's D/M understates: for bounds with a shift it grows by that
+proportion, up to the D/M the canary's own past shows. Neither alone would do: clumps do not grow with events,
+and a canary that jitters on its own account must not earn doubt by it.
 
 Bounds of the form ``p_c <= r p_b`` hold however both rates move together, so what moves both cohorts
 alike (a jittering service) is no reason for doubt there, though control's counts cannot tell it from
@@ -53,8 +58,10 @@ _COLD_EVENTS = 300.0
 _SLOPE = 1.5
 _CAP = 9.0
 _SMALLEST_SPREAD = 0.02
-# Expected events below which control's dispersion is topped up with the canary's.
-ENOUGH_EVENTS = 50.0
+# So many clumps of events tell a dispersion; below them control's is topped up with the canary's.
+ENOUGH_CLUMPS = 50.0
+# The weight, in events, with which a split's dispersion is drawn towards control's.
+_DRAWN = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +120,17 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Which bounds (B,) scale with the binomial's 1 - share, and which judge long bursts too."""
+    """What phi must know of the bounds, each (B,): ``p_c <= ratio p_b + shift``, and which judge long bursts too."""
 
-    binomial: Mask
+    ratio: Array
+    shift: Array
     long: Mask
+
+    @property
+    def binomial(self) -> Mask:
+        """Which scale with the binomial's 1 - share."""
+        shifted: Mask = self.shift > 0
+        return shifted
 
 
 def empty_past(bounds: int) -> Past:
@@ -150,6 +164,7 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
     share, of_control = _walk_share(past.control, control)
     of_canary, of_split = past.canary, past.split
     always = np.ones(kinds.binomial.shape, dtype=np.bool_)
+    busier = _busier(kinds, share, control, canary)
     ratio = floor = np.zeros(share.shape)
     for column in range(len(BLOCKS) if kinds.long.any() else 1):
         own, of_control = _walk_blocks(of_control, column, control, kinds.binomial)
@@ -158,6 +173,8 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
         of_blocks = _ratio(own, borrowed)
         comparable = ~kinds.binomial & (borrowed.expected <= own.expected)
         of_blocks = np.where(comparable, np.minimum(of_blocks, _shrunk(parted, of_blocks)), of_blocks)
+        jittering = np.minimum(_quotient(borrowed), 1.0 + (of_blocks - 1.0) * busier)
+        of_blocks = np.where(kinds.binomial, np.maximum(of_blocks, jittering), of_blocks)
         ratio = np.where(kinds.long | (column == 0), np.maximum(ratio, of_blocks), ratio)
         if column == 0:
             floor = 1.0 + (COLD_PHI - 1.0) * _COLD_EVENTS / (_COLD_EVENTS + own.expected)
@@ -167,9 +184,23 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
     return Outlook(share, phi, warming_up), Past(of_control, of_canary, of_split)
 
 
+def _busier(kinds: Kinds, share: Array, control: Series, canary: Series) -> Array:
+    """How many times control's events a canary at its limit has, at least 1."""
+    theirs = control.trials * share
+    at_the_limit = canary.trials * np.minimum(kinds.ratio * share + kinds.shift, 1.0)
+    times = np.divide(at_the_limit, theirs, out=np.ones_like(theirs), where=theirs > 0)
+    return np.maximum(times, 1.0)
+
+
+def _quotient(sums: _Sums) -> Array:
+    return np.divide(sums.squares, sums.expected, out=np.ones_like(sums.squares), where=sums.expected > 0)
+
+
 def _ratio(control: _Sums, canary: _Sums) -> Array:
     """D/M of control, topped up with the canary's where control has too few events."""
-    missing = np.maximum(ENOUGH_EVENTS - control.expected, 0.0)
+    larger = np.where(canary.expected > control.expected, _quotient(canary), _quotient(control))
+    enough = ENOUGH_CLUMPS * np.maximum(larger, 1.0)
+    missing = np.maximum(enough - control.expected, 0.0)
     weight = np.divide(missing, canary.expected, out=np.zeros_like(missing), where=canary.expected > 0)
     weight = np.minimum(weight, 1.0)
     d, m = control.squares + weight * canary.squares, control.expected + weight * canary.expected
@@ -177,7 +208,7 @@ def _ratio(control: _Sums, canary: _Sums) -> Array:
 
 
 def _shrunk(sums: _Sums, towards: Array) -> Array:
-    return (sums.squares + ENOUGH_EVENTS * towards) / (sums.expected + ENOUGH_EVENTS)
+    return (sums.squares + _DRAWN * towards) / (sums.expected + _DRAWN)
 
 
 def _split(control: Series, canary: Series) -> Series:

@@ -17,9 +17,13 @@ def series(events: Array, trials: float) -> Series:
     return Series(events, np.full(events.shape, trials), np.ones(events.shape, dtype=np.bool_))
 
 
+def kinds_of(width: int, *, ratio: float = 2.0, shift: float = 0.0, long: bool = False) -> Kinds:
+    return Kinds(np.full(width, ratio), np.full(width, shift), np.full(width, long))
+
+
 def look(events: Array, trials: float = 1425.0, *, long: bool = False, past: Past | None = None) -> tuple[Array, Past]:
     width = events.shape[1]
-    kinds = Kinds(np.zeros(width, dtype=np.bool_), np.full(width, long))
+    kinds = kinds_of(width, long=long)
     control = series(events, trials)
     nobody = series(np.zeros(events.shape), 0.0)
     outlook, after = dispersion.look_ahead(past or dispersion.empty_past(width), control, nobody, kinds)
@@ -82,7 +86,7 @@ def test_blocks_that_straddle_calls_are_counted_once() -> None:
 def test_the_share_of_a_silent_or_saturated_control_stays_inside_the_unit_interval() -> None:
     for level in (0.0, 1425.0, 4000.0):
         events = np.full((500, 1), level)
-        kinds = Kinds(np.ones(1, dtype=np.bool_), np.zeros(1, dtype=np.bool_))
+        kinds = kinds_of(1, ratio=1.0, shift=0.05)
         both = series(events, 1425.0)
         outlook, _ = dispersion.look_ahead(dispersion.empty_past(1), both, both, kinds)
         assert np.all((outlook.share > 0) & (outlook.share < 1))
@@ -93,7 +97,7 @@ def test_a_control_too_small_to_show_its_bursts_borrows_the_canarys() -> None:
     rng = np.random.default_rng(8)
     control = series(rng.poisson(0.05, (800, 40)).astype(np.float64), 15.0)
     canary = series(clumped(np.full((800, 40), 7.5), 8.0, rng), 1485.0)
-    kinds = Kinds(np.zeros(40, dtype=np.bool_), np.zeros(40, dtype=np.bool_))
+    kinds = kinds_of(40)
     outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
     assert np.median(outlook.phi[-1]) > 10
 
@@ -102,7 +106,7 @@ def test_a_control_that_shows_its_own_bursts_ignores_the_canarys() -> None:
     rng = np.random.default_rng(9)
     control = series(rng.poisson(14.0, (800, 40)).astype(np.float64), 1425.0)
     canary = series(clumped(np.full((800, 40), 7.5), 8.0, rng), 75.0)
-    kinds = Kinds(np.zeros(40, dtype=np.bool_), np.zeros(40, dtype=np.bool_))
+    kinds = kinds_of(40)
     outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
     assert outlook.phi[-1].max() < 1.6
 
@@ -116,10 +120,38 @@ def test_what_moves_both_cohorts_alike_is_no_doubt_for_a_ratio_but_clumps_are(cl
     canary = series(np.asarray(draw(4.0 * common), dtype=np.float64), 75.0)
     phi = {}
     for binomial in (False, True):
-        kinds = Kinds(np.full(40, binomial), np.zeros(40, dtype=np.bool_))
+        kinds = kinds_of(40, ratio=1.0, shift=0.05 if binomial else 0.0)
         outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
         phi[binomial] = float(np.median(outlook.phi[-1]))
     if jitter:
         assert phi[False] < 0.3 * phi[True]
     else:
         assert phi[False] > 0.7 * (1 + 1.5 * (2 * clump - 2))
+
+
+def test_few_clumps_of_many_events_do_not_tell_a_small_controls_dispersion() -> None:
+    rng = np.random.default_rng(11)
+    control = series(clumped(np.full((800, 200), 0.75), 8.0, rng), 15.0)
+    canary = series(clumped(np.full((800, 200), 74.0), 8.0, rng), 1485.0)
+    outlook, _ = dispersion.look_ahead(dispersion.empty_past(200), control, canary, kinds_of(200, ratio=1.0))
+    # 150 of its events are 19 clumps: alone, one control in twenty would look half as clumpy as it is
+    assert np.quantile(outlook.phi[400:], 0.01) > 0.6 * np.median(outlook.phi[400:])
+
+
+@pytest.mark.parametrize(("own_jitter", "common"), [(0.5, True), (0.5, False)])
+def test_a_canary_busier_than_control_at_its_limit_jitters_more_and_never_on_its_own_account(
+    own_jitter: float, *, common: bool
+) -> None:
+    rng = np.random.default_rng(12)
+    jitter = np.exp(own_jitter * rng.normal(size=(1500, 40)) - own_jitter**2 / 2)
+    control = series(rng.poisson(12.0 * (jitter if common else 1.0), (1500, 40)).astype(np.float64), 1125.0)
+    canary = series(rng.poisson(23.0 * jitter).astype(np.float64), 375.0)
+    phi = {}
+    for shift in (0.0001, 0.05):
+        kinds = kinds_of(40, ratio=1.0, shift=shift)
+        outlook, _ = dispersion.look_ahead(dispersion.empty_past(40), control, canary, kinds)
+        phi[shift] = float(np.median(outlook.phi[-1]))
+    if common:
+        assert phi[0.05] > 1.5 * phi[0.0001]
+    else:
+        assert phi[0.05] < 1.2
