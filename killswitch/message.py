@@ -24,7 +24,7 @@ from killswitch.flag import Flag
 from killswitch.incident import Incident, incident_id
 from killswitch.model import Finding, PageSettings, Unit, Verdict
 from killswitch.timestamps import to_iso
-from killswitch.wording import count_in_words, duration_in_words, value_in_words
+from killswitch.wording import count_in_words, duration_in_words, time_of_day, value_in_words
 
 FORMAT = 1
 MAX_LINE = 1000
@@ -76,7 +76,8 @@ class Page:
     ``payload``: the machine-readable form (seven fixed names, ours beside them; see `_payload`).
     ``at`` is Unix seconds. ``slack``, ``mention``, ``severity``, ``runbook``, ``dashboard`` are the
     rule file's page settings at the time of the event. ``follows`` is the id of the page that this one
-    continues (a re-arm continues its trip), so that a receiver can show both together.
+    continues (a re-arm continues its trip), so that a receiver can show both together. ``table_title`` says which
+    minutes ``rows`` are about, for ``why`` may count from another moment on.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Page:
     runbook: str | None = None
     dashboard: str | None = None
     follows: str | None = None
+    table_title: str = ""
 
 
 # --- the pages ----------------------------------------------------------------------------------
@@ -422,11 +424,21 @@ SEVERITIES = ("critical", "error", "warning", "info")
 
 
 def _of_incident(incident: Incident, settings: PageSettings, kind: PageKind, page_id: str, headline: str) -> Page:
-    return _base(
+    page = _base(
         kind, page_id, headline, incident.reason, settings,
         rollout=incident.rollout, generation=incident.generation, at=incident.decided_at,
         rows=_rows(incident.findings, incident.rules),
     )  # fmt: skip
+    return replace(page, table_title=_table_title(incident))
+
+
+def _table_title(incident: Incident) -> str:
+    """``Last 5m (the sentence above counts since 13:53:49 UTC):``, where the two differ."""
+    if not incident.findings or incident.window is None:
+        return ""
+    begun = [one.since for one in incident.tripping if one.since is not None and one.needed is not None]
+    above = f" (the sentence above counts since {time_of_day(min(begun))} UTC)" if begun else ""
+    return f"Last {duration_in_words(incident.window)}{above}:"
 
 
 def _of_findings(
@@ -536,7 +548,8 @@ def _incident_payload(incident: Incident, page: Page, *, alert: str, auto_action
 
     ``reason`` is ``rule=value vs baseline value`` for each tripping rule (else the sentence), ``stage``
     the stage before the trip, ``ts`` the trip in UTC to the second, ``samples_new`` and ``samples_old``
-    the requests of canary and control in the window, null where unknown.
+    the requests of canary and control in the window, null where unknown. All values under ``rules`` are of the
+    last ``window_seconds``; a rule's sentence may count since its excursion began (``since``).
     """
     samples_new, samples_old = _samples(incident.tripping or incident.findings)
     compared = "; ".join(_compared(finding) for finding in incident.tripping)
@@ -587,6 +600,7 @@ def _rule_payloads(findings: Sequence[Finding], tripping: Sequence[str]) -> list
             "limit": finite(finding.limit),
             "samples_new": _whole(finding.samples_canary),
             "samples_old": _whole(finding.samples_control),
+            "since": None if finite(finding.since) is None else to_iso(math.floor(finding.since or 0.0)),
             "sentence": plain(finding.sentence, 400),
         }
         for finding in _most_important(findings, tripping)
@@ -694,7 +708,8 @@ def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
 def plain_text(page: Page, *, possible_repeat: bool = False) -> str:
     """The whole page as lines of text, for consoles and as the fallback of richer receivers."""
     repeat = "(possible repeat) " if possible_repeat else ""
-    lines = [f"{repeat}{page.headline}", page.why, *table_lines(page.rows), *(f"- {step}" for step in page.next_steps)]
+    title = page.table_title if page.rows else ""
+    lines = [f"{repeat}{page.headline}", page.why, title, *table_lines(page.rows), *(f"- {step}" for step in page.next_steps)]
     return "\n".join(line for line in lines if line)
 
 
@@ -739,6 +754,7 @@ def page_from_json(document: object) -> Page:
         runbook=fields.optional_text("runbook"),
         dashboard=fields.optional_text("dashboard"),
         follows=fields.optional_text("follows"),
+        table_title=plain(fields.optional_text("table_title") or ""),
     )
 
 

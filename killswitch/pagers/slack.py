@@ -193,6 +193,7 @@ def render(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
         blocks.append(_section(f"{mention}*Why:* {escape(page.why)}"))
     table = "\n".join(table_lines(page.rows))
     if table:
+        blocks += [_section(escape(page.table_title))] if page.table_title else []
         blocks.append(_preformatted(table))
     if page.next_steps:
         blocks.append(_section("\n".join(f"• {_step(step)}" for step in page.next_steps)))

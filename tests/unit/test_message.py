@@ -202,3 +202,24 @@ def test_a_spoiled_page_document_is_refused(spoil: Callable[[dict[str, object]],
 def test_settings_without_links_give_a_page_without_them() -> None:
     page = message.tripped(incident(), PageSettings())
     assert not any(step.startswith(("Runbook", "Dashboard")) for step in page.next_steps)
+
+
+def test_the_page_says_which_minutes_its_table_shows_and_since_when_its_sentence_counts() -> None:
+    page = trip_page()
+    title = "Last 5m (the sentence above counts since 14:21:11 UTC):"
+    lines = plain_text(page).splitlines()
+    assert lines[2] == title
+    assert lines[3].split()[0] == "rule"
+    assert (page.payload["window_seconds"], page.payload["rules"][0]["since"]) == (300.0, "2026-04-19T14:21:11Z")
+    assert page_from_json(json.loads(json.dumps(page_to_json(page)))).table_title == title
+
+
+def test_a_page_written_before_tables_had_titles_is_still_read() -> None:
+    document = page_to_json(trip_page())
+    del document["table_title"]
+    assert page_from_json(document).table_title == ""
+
+
+def test_a_trip_by_hand_has_no_table_and_no_title() -> None:
+    page = message.tripped(incident(automatic=False, findings=(), rules=(), window=None), SETTINGS)
+    assert (page.rows, page.table_title) == ((), "")

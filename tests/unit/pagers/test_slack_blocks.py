@@ -124,3 +124,11 @@ def test_a_digest_of_a_thousand_fits_one_message() -> None:
     body = render(message.digest(pages))
     assert problem_of(body) is None
     assert "975 more" in "\n".join(texts(body))
+
+
+def test_the_minutes_of_the_table_stand_above_it() -> None:
+    kinds = [block["type"] for block in render(trip_page())["blocks"]]
+    table = kinds.index("rich_text")
+    assert render(trip_page())["blocks"][table - 1]["text"]["text"] == (
+        "Last 5m (the sentence above counts since 14:21:11 UTC):"
+    )
