@@ -46,7 +46,7 @@ from killswitch.rules_in_force import RulesInForce
 from killswitch.scrape_interval import measured_now
 from killswitch.self_metrics import SelfMetrics
 from killswitch.session import Session
-from killswitch.settings import Settings, load_settings
+from killswitch.settings import Settings, load_settings, without_secrets
 from killswitch.sources import Source
 from killswitch.stores import Compare, Put, keys
 from killswitch.switch import Switch
@@ -153,7 +153,7 @@ class Daemon:
         log.info(
             "killswitch %s, controller %s: %d rollouts every %gs, source %s, flag store %s",
             __version__, self.controller_id, len(self._rules.current().rollouts), self._settings.interval,
-            _without_secrets(self._settings.source), _without_secrets(self._settings.store),
+            without_secrets(self._settings.source), without_secrets(self._settings.store),
         )  # fmt: skip
         self._guard.start()
         self._scheduler.start()
@@ -338,9 +338,3 @@ def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:
             log.exception("job %s failed; it runs again at its next turn", name)
 
     return run
-
-
-def _without_secrets(url: str) -> str:
-    """The URL without user info, should somebody have put some in against all advice."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

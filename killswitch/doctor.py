@@ -116,7 +116,7 @@ def examine_store(ask: AskFlags) -> tuple[dict[str, Flag], list[Check]]:
     try:
         flags, broken = ask()
     except KillswitchError as error:
-        fix = "start the store, or correct `store` and its credentials"
+        fix = "start the store, or correct --store (KILLSWITCH_STORE) and its credentials"
         return {}, [Check("flag store", Status.WRONG, str(error), fix)]
     checks = [Check("flag store", Status.OK, f"answers; {len(flags)} flags")]
     checks += [
@@ -126,7 +126,12 @@ def examine_store(ask: AskFlags) -> tuple[dict[str, Flag], list[Check]]:
 
 
 def no_source(error: KillswitchError) -> Check:
-    return Check("metric source", Status.WRONG, str(error), "start it, or correct `source` and its credentials")
+    return Check(
+        "metric source",
+        Status.WRONG,
+        str(error),
+        "start it, or correct --source (KILLSWITCH_SOURCE) and its credentials",
+    )
 
 
 def _clock(wall: float | None, now: float) -> Iterator[Check]:

@@ -709,7 +709,13 @@ def plain_text(page: Page, *, possible_repeat: bool = False) -> str:
     """The whole page as lines of text, for consoles and as the fallback of richer receivers."""
     repeat = "(possible repeat) " if possible_repeat else ""
     title = page.table_title if page.rows else ""
-    lines = [f"{repeat}{page.headline}", page.why, title, *table_lines(page.rows), *(f"- {step}" for step in page.next_steps)]
+    lines = [
+        f"{repeat}{page.headline}",
+        page.why,
+        title,
+        *table_lines(page.rows),
+        *(f"- {step}" for step in page.next_steps),
+    ]
     return "\n".join(line for line in lines if line)
 
 
@@ -754,7 +760,7 @@ def page_from_json(document: object) -> Page:
         runbook=fields.optional_text("runbook"),
         dashboard=fields.optional_text("dashboard"),
         follows=fields.optional_text("follows"),
-        table_title=plain(fields.optional_text("table_title") or ""),
+        table_title=plain(fields.text("table_title", empty=True)) if "table_title" in fields.raw else "",
     )
 
 

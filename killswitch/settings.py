@@ -162,6 +162,12 @@ def _pair(user: str | None, file: Path | None, name: str) -> bool:
     return _given(file, name) if user is not None else file is None
 
 
+def without_secrets(url: str) -> str:
+    """The URL without user info, should somebody have put some in against all advice."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 def load_settings(file: Path | None = None, **flags: object) -> Settings:
     """Settings from file, environment and flags (None: not given). Raises BadSettings with every problem."""
     values = _from_file(file) if file is not None else {}

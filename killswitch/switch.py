@@ -34,6 +34,14 @@ _GENERATION = re.compile(r"[0-9]{1,12}\Z")
 _MAX_COUNTER_BYTES = 1024
 
 
+# Told of an allowed change before it is made, with the flag before and after; it raises what ends it.
+Agree = Callable[[Flag | None, Flag], None]
+
+
+def _unasked(_before: Flag | None, _after: Flag) -> None:
+    """For a change that nobody has to agree to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A rollout's flag as stored, None where absent, and the revision of its last change (0: absent)."""
@@ -118,7 +126,17 @@ class Switch:
 
     # --- what a person does ---------------------------------------------------------------------
 
-    def arm(self, rollout: str, *, control: str, canary: str, percent: float, stage: str, salt: str) -> Flag:
+    def arm(
+        self,
+        rollout: str,
+        *,
+        control: str,
+        canary: str,
+        percent: float,
+        stage: str,
+        salt: str,
+        agree: Agree = _unasked,
+    ) -> Flag:
         """Absent -> armed; the generation follows all there have been, tripped or not.
 
         So no old trip outranks it, and nothing that was said or measured of an ended life is about this one.
@@ -126,46 +144,62 @@ class Switch:
         standing = self.standing(rollout)
         last, counted_at = self._last_generation(rollout)
         generation = max(last, self._newest_incident(rollout)) + 1
-        armed = flags.arm(
-            standing.flag,
-            rollout=rollout,
-            control=control,
-            canary=canary,
-            percent=percent,
-            stage=stage,
-            now=self._wall(),
-            by=self._by,
-            generation=generation,
-            salt=salt,
+        armed = self._agreed(
+            standing,
+            agree,
+            lambda now: flags.arm(
+                standing.flag,
+                rollout=rollout,
+                control=control,
+                canary=canary,
+                percent=percent,
+                stage=stage,
+                now=now,
+                by=self._by,
+                generation=generation,
+                salt=salt,
+            ),
         )
         counter = self._counter(rollout, generation)
         return self._replace(rollout, standing, armed, (counter,), also=(Compare(counter.key, counted_at),))
 
-    def set_stage(self, rollout: str, *, percent: float, stage: str) -> Flag:
+    def set_stage(self, rollout: str, *, percent: float, stage: str, agree: Agree = _unasked) -> Flag:
         standing = self._known(rollout)
-        changed = flags.set_stage(
-            standing.flag,
-            rollout=rollout,
-            percent=percent,
-            stage=stage,
-            now=self._wall(),
-            by=self._by,
-            actor=Actor.PERSON,
-            has_baseline=self._has_baseline(rollout, standing),
+        has_baseline = self._has_baseline(rollout, standing)
+        changed = self._agreed(
+            standing,
+            agree,
+            lambda now: flags.set_stage(
+                standing.flag,
+                rollout=rollout,
+                percent=percent,
+                stage=stage,
+                now=now,
+                by=self._by,
+                actor=Actor.PERSON,
+                has_baseline=has_baseline,
+            ),
         )
         return self._replace(rollout, standing, changed)
 
-    def rearm(self, rollout: str, *, reason: str, percent: float, stage: str, page: Callable[[Flag], Page]) -> Flag:
+    def rearm(
+        self,
+        rollout: str,
+        *,
+        reason: str,
+        percent: float,
+        stage: str,
+        page: Callable[[Flag], Page],
+        agree: Agree = _unasked,
+    ) -> Flag:
         """Tripped -> armed, generation + 1, and the page that says so, in one transaction."""
         standing = self._known(rollout)
-        armed = flags.rearm(
-            standing.flag,
-            rollout=rollout,
-            reason=reason,
-            now=self._wall(),
-            by=self._by,
-            percent=percent,
-            stage=stage,
+        armed = self._agreed(
+            standing,
+            agree,
+            lambda now: flags.rearm(
+                standing.flag, rollout=rollout, reason=reason, now=now, by=self._by, percent=percent, stage=stage
+            ),
         )
         last, counted_at = self._last_generation(rollout)
         counter = self._counter(rollout, max(last, armed.generation))
@@ -291,6 +325,14 @@ class Switch:
         return self._store.commit(compares, writes)
 
     # --- shared ---------------------------------------------------------------------------------
+
+    def _agreed(self, standing: Standing, agree: Agree, change: Callable[[float], Flag]) -> Flag:
+        """The flag as it is to be: nobody is asked about what is not allowed, and thinking it over takes no part in it.
+
+        ``change`` gives the flag changed at a time; the flag's revision is compared with the one that was agreed upon.
+        """
+        agree(standing.flag, change(self._wall()))
+        return change(self._wall())
 
     def _known(self, rollout: str) -> Standing:
         standing = self.standing(rollout)

@@ -2,58 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from killswitch import flag as flags
-from killswitch.cli.invocation import (
-    JsonOption,
-    RolloutArgument,
-    RulesOption,
-    SettingsOption,
-    StoreOption,
-    YesOption,
-    confirm,
-    opened,
-    rollout_of,
-    say,
-    show,
-)
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import PercentOption, RolloutArgument, StageOption, rollout_of
+from killswitch.flag import Flag
 
-PercentOption = Annotated[float | None, typer.Option(help="Share of users in the canary, 0 to 100.")]
-_KNOWN = ", ".join(f"{name} ({share:g}%)" for name, share in flags.STAGES.items())
-StageOption = Annotated[str | None, typer.Option(help=f"{_KNOWN}, or your own name with --percent.")]
+_FROM_FILE = "from the rule file"
 
 
+@by_hand(rules=True)
 def command(
+    hand: Hand,
     rollout: RolloutArgument,
     percent: PercentOption = None,
     stage: StageOption = None,
-    control: Annotated[str | None, typer.Option(help="Control model.", show_default="from the rule file")] = None,
-    canary: Annotated[str | None, typer.Option(help="Canary model.", show_default="from the rule file")] = None,
+    control: Annotated[str | None, typer.Option(help="Control model.", show_default=_FROM_FILE)] = None,
+    canary: Annotated[str | None, typer.Option(help="Canary model.", show_default=_FROM_FILE)] = None,
     salt: Annotated[str, typer.Option(help="Draws other users into the canary.")] = "",
-    store: StoreOption = None,
-    rules: RulesOption = None,
-    settings: SettingsOption = None,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Arm a rollout: the canary gets its share of users, and the kill switch watches it."""
-    with opened(store, settings, rules) as (loaded, _, switch):
-        stage, percent = flags.resolve_stage(stage, percent)
-        file = rollout_of(loaded, rollout, required=control is None or canary is None)
-        control = control or (file.control if file else "")
-        canary = canary or (file.canary if file else "")
+    stage, percent = flags.resolve_stage(stage, percent)
+    file = rollout_of(hand.settings, rollout, required=control is None or canary is None)
+    control = control or (file.control if file else "")
+    canary = canary or (file.canary if file else "")
+
+    def agree(_: Flag | None, after: Flag) -> None:
+        share = f"{after.canary_percent:g}% of users"
         if stage == flags.AA:
-            change = f"{percent:g}% of users become the canary cohort, and still get {control}"
+            change = f"{share} become the canary cohort, and still get {control}"
         else:
-            change = f"{percent:g}% of users will get {canary} instead of {control}"
-        confirm(f"{rollout}: {change} (stage {stage}).", yes=yes)
-        armed = switch.arm(rollout, control=control, canary=canary, percent=percent, stage=stage, salt=salt)
-        show(
-            json.loads(flags.to_document(armed)),
-            as_json=as_json,
-            otherwise=lambda: say(f"{rollout}: armed, generation {armed.generation}, {percent:g}% canary"),
-        )
+            change = f"{share} will get {canary} instead of {control}"
+        hand.confirm(f"{rollout}: {change} (stage {stage}).")
+
+    armed = hand.switch.arm(
+        rollout, control=control, canary=canary, percent=percent, stage=stage, salt=salt, agree=agree
+    )
+    hand.answer(armed, f"{rollout}: armed, generation {armed.generation}, {armed.canary_percent:g}% canary")

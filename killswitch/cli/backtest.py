@@ -19,7 +19,6 @@ from killswitch.cli.histories import (
     FromOption,
     IntervalOption,
     OpenHistory,
-    PrometheusOption,
     ScrapeOption,
     ToOption,
     moment,
@@ -30,6 +29,7 @@ from killswitch.cli.histories import (
 from killswitch.cli.invocation import (
     RulesOption,
     SettingsOption,
+    SourceOption,
     err,
     errors_as_messages,
     fail,
@@ -50,7 +50,7 @@ _Bare = Mapping[str, tuple[BareRule, ...]]
 def command(
     rules: RulesOption = None,
     data: DataOption = None,
-    prometheus: PrometheusOption = None,
+    source: SourceOption = None,
     since: FromOption = None,
     until: ToOption = None,
     rollout: Annotated[list[str] | None, typer.Option("--rollout", help="Only this one; may be repeated.")] = None,
@@ -89,7 +89,7 @@ def command(
         with open_history(
             rollouts,
             data=data,
-            prometheus=prometheus,
+            source=source,
             since=since,
             until=until,
             interval=interval,

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
-
-import typer
 
 from killswitch import judge
-from killswitch.assembly import build_source
 from killswitch.baseline import Baseline, to_document
-from killswitch.cli.invocation import (
-    JsonOption,
-    RolloutArgument,
-    RulesOption,
-    SettingsOption,
-    StoreOption,
-    YesOption,
-    confirm,
-    opened,
-    rollout_of,
-    say,
-    show,
-)
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import RolloutArgument, SourceOption, opened_source, rollout_of
 from killswitch.deadline import Deadline
 from killswitch.errors import Refused, UnknownRollout
 from killswitch.model import Rollout, Unreadable
-from killswitch.settings import load_settings
 from killswitch.sources import Source, Want
 from killswitch.wording import duration_in_words, value_in_words
 
@@ -34,39 +18,26 @@ DAY = 86_400.0
 READ_WITHIN = 60.0
 
 
-def command(
-    rollout: RolloutArgument,
-    source: Annotated[str | None, typer.Option(help="Metric source.", show_default="KILLSWITCH_SOURCE")] = None,
-    store: StoreOption = None,
-    rules: RulesOption = None,
-    settings: SettingsOption = None,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@by_hand(rules=True)
+def command(hand: Hand, rollout: RolloutArgument, source: SourceOption = None) -> None:
     """Store control's values of the last day as the baseline, so that the rollout may go to 100 %."""
-    with opened(store, settings, rules) as (loaded, _, switch):
-        file = rollout_of(loaded, rollout, required=True)
-        assert file is not None
-        flag = switch.standing(rollout).flag
-        if flag is None:
-            raise UnknownRollout(rollout, switch.everything()[0])
-        reader = build_source(load_settings(settings, source=source, store=store, rules=rules))
-        try:
-            baseline = _measure(reader, file, flag.generation)
-        finally:
-            reader.close()
-        words = ", ".join(f"{rule.name} {value_in_words(baseline.values[rule.name], rule.unit)}" for rule in file.rules)
-        length = duration_in_words(baseline.seconds)
-        confirm(
-            f"{rollout}: control of the last {length} becomes the baseline of generation {flag.generation}: {words}",
-            yes=yes,
-        )
-        switch.keep_baseline(baseline)
-        show(
-            json.loads(to_document(baseline)),
-            as_json=as_json,
-            otherwise=lambda: say(f"{rollout}: stored; `killswitch stage {rollout} --percent 100` is possible now"),
-        )
+    file = rollout_of(hand.settings, rollout, required=True)
+    assert file is not None
+    flag = hand.switch.standing(rollout).flag
+    if flag is None:
+        raise UnknownRollout(rollout, hand.switch.everything()[0])
+    if not flag.armed:
+        raise Refused(f"{rollout} is {flag.state}; a baseline is kept for an armed one")
+    with opened_source(hand.settings, source) as reader:
+        baseline = _measure(reader, file, flag.generation)
+    words = ", ".join(f"{rule.name} {value_in_words(baseline.values[rule.name], rule.unit)}" for rule in file.rules)
+    length = duration_in_words(baseline.seconds)
+    hand.confirm(
+        f"{rollout}: control of the last {length} becomes the baseline of generation {flag.generation}: {words}"
+    )
+    hand.switch.keep_baseline(baseline)
+    possible = f"`killswitch stage {rollout} --percent 100` is possible now"
+    hand.answer(json.loads(to_document(baseline)), f"{rollout}: stored; {possible}")
 
 
 def _measure(source: Source, rollout: Rollout, generation: int) -> Baseline:

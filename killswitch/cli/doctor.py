@@ -9,11 +9,12 @@ import typer
 from rich.text import Text
 
 from killswitch.assembly import build_store
-from killswitch.cli.histories import DataOption, FromOption, PrometheusOption, ScrapeOption, open_history, progress_bar
+from killswitch.cli.histories import DataOption, FromOption, ScrapeOption, open_history, progress_bar
 from killswitch.cli.invocation import (
     JsonOption,
     RulesOption,
     SettingsOption,
+    SourceOption,
     StoreOption,
     errors_as_messages,
     out,
@@ -37,7 +38,7 @@ def command(
     rules: RulesOption = None,
     store: StoreOption = None,
     data: DataOption = None,
-    prometheus: PrometheusOption = None,
+    source: SourceOption = None,
     since: FromOption = None,
     scrape_interval: ScrapeOption = None,
     settings: SettingsOption = None,
@@ -54,7 +55,7 @@ def command(
             with open_history(
                 rollouts,
                 data=data,
-                prometheus=prometheus,
+                source=source,
                 since=since or ("1d" if data is None else None),
                 until=None,
                 # what nobody has set is measured, as the daemon does

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from killswitch.cli.invocation import (
-    JsonOption,
-    RolloutArgument,
-    SettingsOption,
-    StoreOption,
-    YesOption,
-    confirm,
-    opened,
-    say,
-    show,
-)
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import RolloutArgument
+from killswitch.errors import BadDocument, UnknownRollout
 
 
-def command(
-    rollout: RolloutArgument,
-    store: StoreOption = None,
-    settings: SettingsOption = None,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@by_hand(rules=False)
+def command(hand: Hand, rollout: RolloutArgument) -> None:
     """End a rollout: its flag is removed, and routers send everybody to control."""
-    with opened(store, settings) as (_, _, switch):
-        confirm(f"{rollout}: its flag is removed; everybody gets the control model. Nobody is paged.", yes=yes)
-        switch.end(rollout)
-        show(
-            {"rollout": rollout, "state": "absent"},
-            as_json=as_json,
-            otherwise=lambda: say(f"{rollout}: ended"),
-        )
+    try:
+        flag = hand.switch.standing(rollout).flag
+        if flag is None:
+            raise UnknownRollout(rollout, hand.switch.everything()[0])
+        now = f"{flag.state} at {flag.canary_percent:g}%"
+    except BadDocument:
+        now = "unreadable"
+    hand.confirm(f"{rollout}: its flag ({now}) is removed; everybody gets the control model. Nobody is paged.")
+    hand.switch.end(rollout)
+    hand.answer({"rollout": rollout, "state": "absent"}, f"{rollout}: ended")

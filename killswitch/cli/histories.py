@@ -17,9 +17,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from killswitch.assembly import build_source
 from killswitch.backtest import Progress as Report
 from killswitch.backtest import Terms
-from killswitch.cli.invocation import err
+from killswitch.cli.invocation import err, source_url, which
 from killswitch.deadline import Deadline
-from killswitch.errors import BadDocument, BadSettings
+from killswitch.errors import AccessDenied, BadDocument, BadSettings, Unavailable
 from killswitch.model import Rollout, Unreadable
 from killswitch.rules.units import UnitError, parse_duration
 from killswitch.scrape_interval import rounded, trial_selectors
@@ -33,10 +33,6 @@ from killswitch.wording import duration_in_words
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="A recording: OpenMetrics text with times, as promtool reads it.", show_default=False),
-]
-PrometheusOption = Annotated[
-    str | None,
-    typer.Option("--prometheus", help="http(s)://host:9090 of a Prometheus.", show_default="the configured source"),
 ]
 FromOption = Annotated[
     str | None,
@@ -78,7 +74,7 @@ def open_history(
     rollouts: Sequence[Rollout],
     *,
     data: Path | None,
-    prometheus: str | None,
+    source: str | None,
     since: str | None,
     until: str | None,
     interval: str | None = None,
@@ -89,16 +85,14 @@ def open_history(
 
     Raises BadSettings, BadDocument, Unavailable, AccessDenied.
     """
-    if data is not None and prometheus is not None:
-        raise BadSettings(["give --data or --prometheus, not both"])
-    url = None
-    if prometheus is not None:
-        url = prometheus if prometheus.startswith("prometheus+") else f"prometheus+{prometheus}"
+    if data is not None and source is not None:
+        raise BadSettings(["give --data or --source, not both"])
+    url = source_url(source)
     settings = load_settings(settings_file, source=url, interval=interval, scrape_interval=scrape_interval)
-    source: Source = Recording(data) if data is not None else build_source(settings, timeout=_PATIENCE)
+    reader: Source = Recording(data) if data is not None else build_source(settings, timeout=_PATIENCE)
     try:
-        first, last = _span(source, since, until)
-        measured = _measured(source, rollouts, first, last) if scrape_interval is None else None
+        first, last = _span(reader, since, until)
+        measured = _measured(reader, rollouts, first, last) if scrape_interval is None else None
         notes: tuple[str, ...] = ()
         if measured is not None and abs(measured - settings.scrape_interval) > 1e-6:
             said = "" if "scrape_interval" not in settings.model_fields_set else ", not as configured"
@@ -106,14 +100,16 @@ def open_history(
             settings = load_settings(
                 settings_file, source=url, interval=interval, scrape_interval=f"{round(measured * 1000)}ms"
             )
-            if not isinstance(source, SampledHistory):
-                source.close()
-                source = build_source(settings, timeout=_PATIENCE)
-        if isinstance(source, SampledHistory):
-            source = source.at_interval(settings.scrape_interval)
-        yield OpenHistory(source, settings, first, last, notes)
+            if not isinstance(reader, SampledHistory):
+                reader.close()
+                reader = build_source(settings, timeout=_PATIENCE)
+        if isinstance(reader, SampledHistory):
+            reader = reader.at_interval(settings.scrape_interval)
+        yield OpenHistory(reader, settings, first, last, notes)
+    except (Unavailable, AccessDenied) as error:
+        raise type(error)(f"{error} ({which(settings, 'source', given=source)})") from error
     finally:
-        source.close()
+        reader.close()
 
 
 def moment(text: str, *, now: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from killswitch.assembly import build_store
+from killswitch import flag as flags
+from killswitch.assembly import build_source, build_store
+from killswitch.cli.controllers import Misunderstood
 from killswitch.cli.terminal import Terminal, json_text, one_line
-from killswitch.errors import BadRules, BadSettings, KillswitchError, Refused, UnknownRollout
+from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchError, Refused, Unavailable, UnknownRollout
 from killswitch.model import PageSettings, Rollout
 from killswitch.rules.loading import load_folder
-from killswitch.settings import Settings, load_settings
+from killswitch.settings import Settings, load_settings, without_secrets
+from killswitch.sources import Source
 from killswitch.stores import Store
 from killswitch.switch import Switch
 
@@ -29,6 +33,16 @@ StoreOption = Annotated[
         show_default="KILLSWITCH_STORE or etcd://127.0.0.1:2379",
     ),
 ]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        "--prometheus",
+        help="Metric source: prometheus+http://host:9090 (or just http://…), scrape+http://host/metrics,…, "
+        "recording:///path.",
+        show_default="KILLSWITCH_SOURCE or http://127.0.0.1:9090",
+    ),
+]
 RulesOption = Annotated[
     Path | None, typer.Option("--rules", help="Folder of rule files.", show_default="KILLSWITCH_RULES or ./rules")
 ]
@@ -37,6 +51,9 @@ SettingsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+PercentOption = Annotated[float | None, typer.Option(help="Share of users in the canary, 0 to 100.")]
+_STAGES = ", ".join(f"{name} ({share:g}%)" for name, share in flags.STAGES.items())
+StageOption = Annotated[str | None, typer.Option(help=f"{_STAGES}, or your own name with --percent.")]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the flag, the incident and the page.")]
 UrlOption = Annotated[
@@ -49,6 +66,7 @@ UrlOption = Annotated[
 out = Terminal(highlight=False)
 err = Terminal(stderr=True, highlight=False)
 
+EXIT_UNWANTED = 1
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 3
 
@@ -85,6 +103,22 @@ def errors_as_messages() -> Iterator[None]:
         raise typer.Exit(EXIT_REFUSED if isinstance(error, Refused) else EXIT_UNAVAILABLE) from error
 
 
+def source_url(given: str | None) -> str | None:
+    """A source as settings spell it: a bare address is a Prometheus'."""
+    return f"prometheus+{given}" if given is not None and given.startswith(("http://", "https://")) else given
+
+
+@contextmanager
+def opened_source(settings: Settings, given: str | None) -> Iterator[Source]:
+    """The metric source of the settings, or the one that ``--source`` names. Raises BadSettings."""
+    url = source_url(given)
+    source = build_source(settings if url is None else settings.model_copy(update={"source": url}))
+    try:
+        yield source
+    finally:
+        source.close()
+
+
 @contextmanager
 def opened(
     store: str | None, settings_file: Path | None, rules: Path | None = None
@@ -95,8 +129,20 @@ def opened(
         opened_store = build_store(settings)
         try:
             yield settings, opened_store, Switch(opened_store, wall=time.time, by=person())
+        except (Unavailable, AccessDenied) as error:
+            if isinstance(error, Misunderstood):
+                raise
+            raise type(error)(f"{error} ({which(settings, 'store', given=store)})") from error
         finally:
             opened_store.close()
+
+
+def which(settings: Settings, name: str, *, given: str | None) -> str:
+    """``flag store etcd://…, the default; name another with --store or KILLSWITCH_STORE``."""
+    label = {"store": "flag store", "source": "metric source"}[name]
+    chosen = given is not None or name in settings.model_fields_set
+    url = without_secrets(getattr(settings, name)) + ("" if chosen else ", the default")
+    return f"{label} {url}; name another with --{name} or KILLSWITCH_{name.upper()}"
 
 
 def rollout_of(settings: Settings, name: str, *, required: bool) -> Rollout | None:
@@ -120,8 +166,15 @@ def page_settings(settings: Settings, name: str) -> PageSettings:
 def confirm(what: str, *, yes: bool) -> None:
     """Say what will change, and ask unless ``--yes``."""
     err.print(what, markup=False, soft_wrap=True)
-    if not yes and not typer.confirm("Go on?", err=True):
-        raise typer.Exit(1)
+    if yes:
+        return
+    try:
+        agreed = typer.confirm("Go on?", err=True)
+    except typer.Abort:
+        alone = "" if sys.stdin.isatty() else "nobody is here to answer; say --yes to go on without being asked: "
+        fail(f"\n{alone}nothing was changed", EXIT_UNWANTED)
+    if not agreed:
+        fail("nothing was changed", EXIT_UNWANTED)
 
 
 def show(document: Any, *, as_json: bool, otherwise: Callable[[], None]) -> None:

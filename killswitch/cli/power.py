@@ -15,13 +15,22 @@ from killswitch.backtest import step_readings
 from killswitch.cli.histories import (
     DataOption,
     FromOption,
-    PrometheusOption,
     ScrapeOption,
     ToOption,
     open_history,
     progress_bar,
 )
-from killswitch.cli.invocation import JsonOption, RulesOption, SettingsOption, errors_as_messages, fail, out, say, show
+from killswitch.cli.invocation import (
+    JsonOption,
+    RulesOption,
+    SettingsOption,
+    SourceOption,
+    errors_as_messages,
+    fail,
+    out,
+    say,
+    show,
+)
 from killswitch.dossier import STEP, STEP_TWIN
 from killswitch.errors import BadSettings, UnknownRollout
 from killswitch.model import QuantileSignal, Rollout, Rule, Unit
@@ -70,7 +79,7 @@ def command(
     users: Annotated[int | None, typer.Option(help="How many users there are: are they enough?")] = None,
     rollout: Annotated[list[str] | None, typer.Option("--rollout", help="Only this one; may be repeated.")] = None,
     data: DataOption = None,
-    prometheus: PrometheusOption = None,
+    source: SourceOption = None,
     since: FromOption = None,
     until: ToOption = None,
     scrape_interval: ScrapeOption = None,
@@ -79,7 +88,7 @@ def command(
 ) -> None:
     """Simulate regressions of many sizes with the real engine: the delay until each is seen, and what would be missed.
 
-    Control's rates come from --data or --prometheus, or --baseline, or are assumed, and that is said.
+    Control's rates come from --data or --source, or --baseline, or are assumed, and that is said.
     """
     with errors_as_messages():
         if not 0.0 < percent < 100.0:
@@ -92,11 +101,11 @@ def command(
         rollouts = tuple(one for one in rollouts if not rollout or one.name in rollout)
         step = loaded.step
         found: dict[str, tuple[dict[str, Baseline], float]] = {one.name: ({}, 0.0) for one in rollouts}
-        if data is not None or prometheus is not None:
+        if data is not None or source is not None:
             with open_history(
                 rollouts,
                 data=data,
-                prometheus=prometheus,
+                source=source,
                 since=since,
                 until=until,
                 scrape_interval=scrape_interval,
@@ -242,7 +251,7 @@ def _delay_document(one: Delay) -> dict[str, Any]:
 def _print_rule(one: RulePower) -> None:
     unit = one.rule.unit
     control, limit = (value_in_words(f(one.rule, one.baseline), unit) for f in (value_of, limit_of))
-    origin = "assumed; measure it with --data or --prometheus" if one.baseline.assumed else "measured or given"
+    origin = "assumed; measure it with --data or --source" if one.baseline.assumed else "measured or given"
     say(f"\n{one.rule.name}: control {control} ({origin}), limit {limit}; seen after, median and 9 cases in 10:")
     table = Table(box=None, padding=(0, 1, 0, 2), header_style="dim")
     for name in ("canary", "at start", "90%", "an hour in", "90%", "at best"):

@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-import json
-
 from killswitch import flag as flags
 from killswitch import message
-from killswitch.cli.arm import PercentOption, StageOption
+from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import (
-    JsonOption,
+    PercentOption,
     ReasonOption,
     RolloutArgument,
-    RulesOption,
-    SettingsOption,
-    StoreOption,
-    YesOption,
-    confirm,
-    opened,
+    StageOption,
     page_settings,
     person,
-    say,
-    show,
 )
 from killswitch.cli.trip import deliver_if_alone
+from killswitch.flag import Flag
+from killswitch.message import Page
 
 
+@by_hand(rules=True)
 def command(
+    hand: Hand,
     rollout: RolloutArgument,
     reason: ReasonOption,
     percent: PercentOption = None,
     stage: StageOption = None,
-    store: StoreOption = None,
-    rules: RulesOption = None,
-    settings: SettingsOption = None,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Let a tripped canary back in, with a reason; to ramp_1 unless told otherwise."""
-    with opened(store, settings, rules) as (loaded, opened_store, switch):
-        if stage is None and percent is None:
-            stage = "ramp_1"
-        stage, percent = flags.resolve_stage(stage, percent)
-        confirm(
-            f"{rollout}: {percent:g}% of users will get the canary again (stage {stage}), because: {reason}", yes=yes
-        )
-        page_as = page_settings(loaded, rollout)
-        armed = switch.rearm(
-            rollout,
-            reason=reason,
-            percent=percent,
-            stage=stage,
-            page=lambda flag: message.re_armed(flag, reason=reason, by=person(), settings=page_as),
-        )
-        page = message.re_armed(armed, reason=reason, by=person(), settings=page_as)
-        said = deliver_if_alone(loaded, opened_store, page.id)
-        show(
-            json.loads(flags.to_document(armed)),
-            as_json=as_json,
-            otherwise=lambda: say(
-                f"{rollout}: armed again, generation {armed.generation}, {percent:g}% canary; {said}"
-            ),
-        )
+    if stage is None and percent is None:
+        stage = "ramp_1"
+    stage, percent = flags.resolve_stage(stage, percent)
+    page_as = page_settings(hand.settings, rollout)
+
+    def page(flag: Flag) -> Page:
+        return message.re_armed(flag, reason=reason, by=person(), settings=page_as)
+
+    def agree(_: Flag | None, after: Flag) -> None:
+        share = f"{after.canary_percent:g}% of users will get the canary again (stage {stage})"
+        hand.confirm(f"{rollout}: {share}, because: {reason}")
+
+    armed = hand.switch.rearm(rollout, reason=reason, percent=percent, stage=stage, page=page, agree=agree)
+    said = deliver_if_alone(hand.settings, hand.store, page(armed).id)
+    hand.answer(
+        armed, f"{rollout}: armed again, generation {armed.generation}, {armed.canary_percent:g}% canary; {said}"
+    )

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from killswitch.cli.invocation import RulesOption, SettingsOption, StoreOption, errors_as_messages
+from killswitch.cli.invocation import (
+    RulesOption,
+    SettingsOption,
+    SourceOption,
+    StoreOption,
+    errors_as_messages,
+    source_url,
+)
 from killswitch.cli.logs import set_up_logs
 from killswitch.daemon import Daemon
 from killswitch.settings import Settings, load_settings
@@ -14,9 +21,7 @@ from killswitch.settings import Settings, load_settings
 
 def command(
     rules: RulesOption = None,
-    source: Annotated[
-        str | None, typer.Option(help="Metric source: prometheus+http://host:9090, scrape+http://host/metrics,…")
-    ] = None,
+    source: SourceOption = None,
     store: StoreOption = None,
     listen: Annotated[str | None, typer.Option(help="host:port of health, metrics and API.")] = None,
     interval: Annotated[str | None, typer.Option(help="How often to compare, such as 30s.")] = None,
@@ -26,7 +31,13 @@ def command(
     """Watch all rollouts until told to stop. Every setting is also an environment variable KILLSWITCH_…."""
     with errors_as_messages():
         loaded = load_settings(
-            settings, rules=rules, source=source, store=store, listen=listen, interval=interval, log_format=log_format
+            settings,
+            rules=rules,
+            source=source_url(source),
+            store=store,
+            listen=listen,
+            interval=interval,
+            log_format=log_format,
         )
         set_up_logs(loaded.log_format)
         daemon = Daemon(loaded)

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from killswitch import __version__, message
-from killswitch import flag as flags
 from killswitch.assembly import build_pagers
-from killswitch.cli.invocation import (
-    JsonOption,
-    ReasonOption,
-    RolloutArgument,
-    RulesOption,
-    SettingsOption,
-    StoreOption,
-    YesOption,
-    confirm,
-    opened,
-    page_settings,
-    person,
-    say,
-    show,
-)
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person
 from killswitch.deadline import Deadline
-from killswitch.errors import KillswitchError
+from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.flag import Actor, Flag
 from killswitch.incident import Incident
 from killswitch.message import Page
@@ -37,27 +22,24 @@ from killswitch.switch import TripOutcome, TripRequest
 DELIVER_WITHIN = 30.0
 
 
-def command(
-    rollout: RolloutArgument,
-    reason: ReasonOption,
-    store: StoreOption = None,
-    rules: RulesOption = None,
-    settings: SettingsOption = None,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@by_hand(rules=True)
+def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
     """Send everybody back to the control model, now, and page."""
-    with opened(store, settings, rules) as (loaded, opened_store, switch):
-        confirm(f"{rollout}: all users get the control model from now on, because: {reason}", yes=yes)
-        page_as = page_settings(loaded, rollout)
-        result = switch.trip(_request(rollout, reason, page_as))
-        if result.outcome is TripOutcome.TRIPPED:
-            said = f"tripped, all traffic to control; {deliver_if_alone(loaded, opened_store, result.incident)}"
-        else:
-            said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
-        flag = switch.standing(rollout).flag
-        document = json.loads(flags.to_document(flag)) if flag is not None else {"rollout": rollout, "state": "absent"}
-        show(document, as_json=as_json, otherwise=lambda: say(f"{rollout}: {said}"))
+    flag = hand.switch.standing(rollout).flag
+    if flag is None:
+        raise UnknownRollout(rollout, hand.switch.everything()[0])
+    if flag.armed:
+        hand.confirm(
+            f"{rollout}: all users get {flag.control} from now on (now {flag.canary_percent:g}% get {flag.canary}), "
+            f"because: {reason}"
+        )
+    result = hand.switch.trip(_request(rollout, reason, page_settings(hand.settings, rollout)))
+    if result.outcome is TripOutcome.TRIPPED:
+        said = f"tripped, all traffic to control; {deliver_if_alone(hand.settings, hand.store, result.incident)}"
+    else:
+        said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
+    now = hand.switch.standing(rollout).flag
+    hand.answer(now if now is not None else {"rollout": rollout, "state": "absent"}, f"{rollout}: {said}")
 
 
 def _request(rollout: str, reason: str, page_as: PageSettings) -> TripRequest:

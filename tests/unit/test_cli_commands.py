@@ -7,17 +7,21 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from killswitch import __version__
+from killswitch import __version__, message
 from killswitch.cli.app import app
 from killswitch.cli.present import unjudged
+from killswitch.errors import Refused
+from killswitch.model import PageSettings
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
+from killswitch.switch import Switch
 from tests.doubles.http_double import Answer, HttpDouble
 from tests.doubles.webhook import WebhookDouble
 
@@ -86,6 +90,79 @@ def test_no_change_of_traffic_without_a_yes(shell: Shell) -> None:
         assert shell(*command, answer="n\n").exit_code == 1
         assert shell(*command, answer="").exit_code == 1  # nobody there to answer
     assert shell.json("status")["rollouts"][0]["canary_percent"] == 5.0
+
+
+def test_nothing_is_announced_that_is_not_allowed(shell: Shell) -> None:
+    """First it is found out whether it may be done; then the person is told what will change, and asked."""
+    refused = (
+        ["arm", "copilot", "--percent", "101"],
+        ["stage", "copilot", "--percent", "5"],
+        ["rearm", "copilot", "--reason", "r"],
+        ["trip", "copilot", "--reason", "r"],
+        ["end", "copilot"],
+        ["baseline", "copilot"],
+    )
+    for command in refused:
+        done = shell(*command, answer="y\n")
+        assert done.exit_code == 2, done.output
+        for announced in ("will get", "goes from", "from now on", "is removed", "becomes", "Go on?"):
+            assert announced not in done.stderr
+    shell.armed()
+    assert "Go on?" not in shell("rearm", "copilot", "--reason", "r", answer="y\n").stderr
+    shell("trip", "copilot", "--reason", "bad", "--yes")
+    done = shell("trip", "copilot", "--reason", "again", answer="")
+    assert (done.exit_code, "nothing was changed" in done.stdout) == (0, True)
+
+
+def test_what_was_agreed_to_is_not_done_to_a_flag_that_has_changed_meanwhile(shell: Shell) -> None:
+    shell.armed()
+    store = open_store(shell.store)
+    switch = Switch(store, wall=time.time, by="me")
+
+    def meanwhile(*_: object) -> None:
+        Switch(store, wall=time.time, by="she").set_stage("copilot", percent=1.0, stage="ramp_1")
+
+    with pytest.raises(Refused, match="somebody else"):
+        switch.set_stage("copilot", percent=25.0, stage="ramp_25", agree=meanwhile)
+    store.close()
+
+
+def test_time_spent_thinking_it_over_takes_no_part_in_the_change(shell: Shell) -> None:
+    """The data of the minutes at the prompt are not the re-armed canary's."""
+    shell.armed()
+    shell("trip", "copilot", "--reason", "bad", "--yes")
+    store, clock = open_store(shell.store), [time.time() + 60]
+    switch = Switch(store, wall=lambda: clock[0], by="me")
+
+    def thinks_it_over(*_: object) -> None:
+        clock[0] += 600
+
+    armed = switch.rearm(
+        "copilot", reason="r", percent=1.0, stage="ramp_1", agree=thinks_it_over,
+        page=lambda flag: message.re_armed(flag, reason="r", by="me", settings=PageSettings()),
+    )  # fmt: skip
+    assert armed.armed_at == clock[0]
+    store.close()
+
+
+def test_nobody_to_ask_is_said_with_the_way_round(shell: Shell) -> None:
+    done = shell("arm", "copilot", "--percent", "5", answer="")
+    assert done.exit_code == 1
+    assert "nobody is here to answer; say --yes" in done.stderr
+    assert "nothing was changed" in shell("arm", "copilot", "--percent", "5", answer="n\n").stderr
+
+
+def test_a_store_or_source_that_does_not_answer_is_named_with_what_names_another(shell: Shell) -> None:
+    done = shell("status", "--store", "etcd://127.0.0.1:9")
+    assert "flag store etcd://127.0.0.1:9; name another with --store or KILLSWITCH_STORE" in done.stderr
+    for command in (["power"], ["backtest"], ["doctor"]):
+        for option in ("--source", "--prometheus"):
+            done = shell(*command, option, NOBODY)
+            said = " ".join((done.stdout + done.stderr).split())
+            assert f"prometheus+{NOBODY}" in said
+            assert "name another with --source or KILLSWITCH_SOURCE" in said
+    for command in (["run"], ["baseline", "copilot"]):
+        assert "--source" in shell(*command, "--help").stdout
 
 
 def test_arm_explains_every_refusal(shell: Shell) -> None:

@@ -1,0 +1,81 @@
+"""What the commands share with which a person changes a flag: their options, the store, the question, the answer.
+
+Each finds out first whether the change is allowed, then says what will change and asks, then changes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate
+
+from killswitch import flag as flags
+from killswitch.cli.invocation import (
+    JsonOption,
+    RulesOption,
+    SettingsOption,
+    StoreOption,
+    YesOption,
+    confirm,
+    opened,
+    say,
+    show,
+)
+from killswitch.flag import Flag
+from killswitch.settings import Settings
+from killswitch.stores import Store
+from killswitch.switch import Switch
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """A person's hand on the switch: what the shared options opened, and how this person wants to be spoken to."""
+
+    settings: Settings
+    store: Store
+    switch: Switch
+    yes: bool
+    as_json: bool
+
+    def confirm(self, what: str) -> None:
+        """Say what will change, and ask unless ``--yes``. Ends the command when the answer is no."""
+        confirm(what, yes=self.yes)
+
+    def answer(self, document: Flag | dict[str, Any], words: str) -> None:
+        """What has become of it: the document with ``--json``, else one line."""
+        shown = json.loads(flags.to_document(document)) if isinstance(document, Flag) else document
+        show(shown, as_json=self.as_json, otherwise=lambda: say(words))
+
+
+def by_hand(*, rules: bool) -> Callable[[Callable[Concatenate[Hand, ...], None]], Callable[..., None]]:
+    """Makes a command of a function of a `Hand` and its own options; ``rules``: whether it reads rule files."""
+    shared: dict[str, tuple[object, object]] = {
+        "store": (StoreOption, None),
+        **({"rules": (RulesOption, None)} if rules else {}),
+        "settings": (SettingsOption, None),
+        "yes": (YesOption, False),
+        "as_json": (JsonOption, False),
+    }
+
+    def decorate(function: Callable[Concatenate[Hand, ...], None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        ours = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in shared.items()
+        ]
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            common = {name: given.pop(name) for name in shared}
+            with opened(common["store"], common["settings"], common.get("rules")) as (settings, store, switch):
+                function(Hand(settings, store, switch, common["yes"], common["as_json"]), **given)
+
+        command.__signature__ = inspect.Signature([*own, *ours])  # type: ignore[attr-defined]  # what typer reads
+        command.__annotations__ = {one.name: one.annotation for one in (*own, *ours)}
+        del command.__wrapped__
+        return command
+
+    return decorate
