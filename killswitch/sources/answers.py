@@ -15,7 +15,7 @@ from typing import Any, Final
 from killswitch.bounded_http import excerpt
 from killswitch.model import Buckets, Reason, Unreadable
 from killswitch.sources.plan import Ask, Query, Shape
-from killswitch.sources.readings import Column, Point, buckets_of
+from killswitch.sources.readings import WHOLE, Column, Point, buckets_of
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -157,8 +157,8 @@ def _histograms(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) ->
 
 
 def _layouts(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:
-    """The edges that not all histograms have, with the share of those that do."""
-    shares = [{edge: share for edge, share in each.items() if share < 1} for each in _by_edge(table, ticks)]
+    """The edges that not all histograms had all the time, with the share of what there is of them."""
+    shares = [{edge: share for edge, share in each.items() if share < WHOLE} for each in _by_edge(table, ticks)]
     return [
         Buckets(tuple(sorted(each)), tuple(each[edge] for edge in sorted(each))) if each else None for each in shares
     ]

@@ -20,6 +20,8 @@ from killswitch.sources import Range, Want, promql
 LOOKBACK: Final = 300.0  # seconds: how far back a stale cohort is told from one that never was (as Prometheus does)
 SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a counter may have been seen and still count as known
 
+_RESTART: Final = 4  # scrapes that a service, or a Prometheus, may miss while it is started again
+
 # an answer of one query stays well under the 8 MB that are read at most
 _ANSWER_BYTES: Final = 3_000_000
 _BYTES_A_SERIES: Final = 160
@@ -32,7 +34,7 @@ class Shape(StrEnum):
 
     INCREASE = "increase"  # increase(x[seconds]), extrapolated as a dashboard shows it
     STEP = "step"  # what was counted between the last samples of disjoint steps of `seconds`
-    LAYOUT = "layout"  # the upper edges that some of the histograms with samples within `seconds` lack
+    LAYOUT = "layout"  # the upper edges that some of the histograms lacked for some of the scrapes within `seconds`
     RECENT = "recent"  # samples within `seconds`; 0 where only older ones are to be found
     SEEN = "seen"  # samples within `seconds`
 
@@ -69,22 +71,23 @@ class Ranges:
     """How far ranges must reach: ``interval`` is the scrape interval in seconds.
 
     ``left_open`` is how the server reads ``[30s]``: Prometheus 3 leaves its first instant out, 2 does not.
+    Ranges here always do, so that both servers, and the sources that are none, count the same samples.
     """
 
     interval: float
     left_open: bool = False
 
-    def half_open(self, seconds: float) -> float:
-        """The range, in seconds, that holds a sample at its end and none at its beginning.
+    def half_open(self, seconds: float) -> str:
+        """``[30s]``, as this server must be asked for the range that holds a sample at its end, not one at its start.
 
         Times are whole milliseconds: a closed range holds one more of them than an open one.
         """
-        return seconds if self.left_open else seconds - 0.001
+        return f"[{promql.duration(seconds if self.left_open else seconds - 0.001)}]"
 
     @property
     def before(self) -> float:
         """How long before a step, in seconds, its counters' last sample may lie: at least four scrapes."""
-        return max(LOOKBACK, 4 * self.interval)
+        return max(LOOKBACK, _RESTART * self.interval)
 
 
 def evidence_step(scrape_interval: float) -> float:
@@ -116,6 +119,8 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
     matchers = want.cohorts.get(cohort, ())
     # what a step counted is in no later step: a sample within it is always recent
     fresh = max(2 * interval, want.seconds) if want.range is Range.STEP else 2 * interval
+    # a step counts from a sample before it: edges that only one of the two has are not comparable
+    alike = want.seconds + (_RESTART * interval if want.range is Range.STEP else 0.0)
 
     def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Ask, ...]:
         return tuple(
@@ -136,7 +141,7 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
             return Needs(
                 trials=sums(shape, (buckets,), want.seconds, by_le=True),
                 recent=sums(Shape.RECENT, (total,), fresh),
-                layout=sums(Shape.LAYOUT, (buckets,), want.seconds, by_le=True),
+                layout=sums(Shape.LAYOUT, (buckets,), alike, by_le=True),
             )
         case QuerySignal(canary, control):
             return Needs(trials=(Free(canary if cohort is Cohort.CANARY else control),))
@@ -187,7 +192,7 @@ class Question:
     def text(self, ranges: Ranges) -> str:
         series = promql.series(self.metric, self.matchers)
         by = _clause("by", (*self.labels, *(("le",) if self.by_le else ())))
-        within = f"{series}[{promql.duration(self.seconds)}]"
+        within = series + ranges.half_open(self.seconds)
         match self.shape:
             case Shape.INCREASE:
                 return f"sum{by} (increase({within}))"
@@ -195,20 +200,22 @@ class Question:
                 return f"sum{by} (count_over_time({within}))"
             case Shape.RECENT:
                 # ranges, and not timestamp(): one failed scrape ends an instant vector at once
-                older = f"{series}[{promql.duration(max(LOOKBACK, 2 * self.seconds))}]"
+                older = series + ranges.half_open(max(LOOKBACK, 2 * self.seconds))
                 return f"sum{by} (count_over_time({within})) or sum{by} (count_over_time({older})) * 0"
             case Shape.STEP:
-                new = f"last_over_time({series}[{promql.duration(ranges.half_open(self.seconds))}])"
-                before = promql.duration(ranges.half_open(ranges.before))
-                old = f"last_over_time({series}[{before}] offset {promql.duration(self.seconds)})"
+                new = f"last_over_time({within})"
+                before = series + ranges.half_open(ranges.before)
+                old = f"last_over_time({before} offset {promql.duration(self.seconds)})"
                 # a counter that fell has begun again at zero; what is not a number stays none
                 return f"sum{by} ({new} - {old} * ({old} <= bool {new}))"
             case Shape.LAYOUT:
-                # the shares of the histograms that have an edge, of the edges that not all have: most often nothing
+                # an edge has as many samples as its histogram's +Inf unless it was missing, came, went, or was spelt
+                # anew ("1" is "1.0" since Prometheus 3); squared, its samples are fewer in two series than in one
                 whole = promql.series(self.metric, tuple(sorted((*self.matchers, 'le="+Inf"'))))
-                all_of = f"count{_clause('by', self.labels)} (last_over_time({whole}[{promql.duration(self.seconds)}]))"
+                whole += ranges.half_open(self.seconds)
+                all_of = f"sum{_clause('by', self.labels)} (count_over_time({whole}) ^ 2)"
                 on = f"on ({', '.join(map(promql.label_name, self.labels))})"
-                return f"count{by} (last_over_time({within})) / {on} group_left () {all_of} < 1"
+                return f"sum{by} (count_over_time({within}) ^ 2) / {on} group_left () {all_of} < 1"
 
 
 def _clause(word: str, labels: Sequence[str]) -> str:

@@ -35,6 +35,9 @@ Column = Sequence[Point] | Unreadable
 
 Answers = Mapping[Ask, Column]
 
+WHOLE: Final = 1 - 1e-9
+"""A share from here on is all: that of an edge in two spellings ("1" and "1.0") is a sum of two."""
+
 
 class Assembly:
     """What the wants of a call need asked, at first and, once that is known, secondly; and their readings.
@@ -200,7 +203,8 @@ _ONE_SAMPLE = Unreadable(Reason.NO_DATA, "only one sample in the window so far; 
 _MOST_EXPECTED: Final = 20.0  # events of an absent counter
 _NO_COMMON_EDGES = Unreadable(
     Reason.GARBAGE,
-    "the instances' histograms have different buckets, with no upper edge in common; give all the same buckets",
+    "the instances' histograms have different buckets, with no upper edge in common; give all the same buckets. "
+    'Where they have just changed (Prometheus 3 keeps le="1" as "1.0"), this passes by itself',
 )
 _NEVER_SEEN = Unreadable(
     Reason.NEVER_SEEN,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from killswitch.model import Buckets, Matcher, Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
 from killswitch.sources.plan import LOOKBACK, Ask, Free, Ranges, Shape, Sum
-from killswitch.sources.readings import Answers, Assembly, Column, Point, buckets_of
+from killswitch.sources.readings import WHOLE, Answers, Assembly, Column, Point, buckets_of
 from killswitch.sources.seen import SeenCache
 
 Milliseconds = NDArray[np.int64]
@@ -40,7 +40,8 @@ Load = Callable[[str, int, int], Iterable[Series]]
 def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, Present]:
     """PromQL's ``increase(x[reach])``: extrapolated to the range's ends, but not below zero nor over gaps.
 
-    Prometheus 2.42, promql/functions.go, ``extrapolatedRate``.
+    Prometheus 3.15, promql/functions.go, ``extrapolatedRate``. (Before 2.52 a series that begins in the range
+    was taken back to its zero by up to 1.1 scrapes instead of half of one.)
     """
     first, last = _between(series, ticks, reach)
     present = last > first
@@ -53,11 +54,11 @@ def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, P
         covered = (stamps[last] - stamps[first]) / 1000.0
         distance = covered / (last - first)
         to_zero = covered * (values[first] / gained)
+        to_start = np.where(to_start < distance * 1.1, to_start, distance / 2)
         limited = (gained > 0) & (values[first] >= 0) & (to_zero < to_start)
         to_start = np.where(limited, to_zero, to_start)
-        reached = covered + np.where(to_start < distance * 1.1, to_start, distance / 2)
-        reached += np.where(to_end < distance * 1.1, to_end, distance / 2)
-        result: Values = gained * (reached / covered)
+        to_end = np.where(to_end < distance * 1.1, to_end, distance / 2)
+        result: Values = gained * ((covered + to_start + to_end) / covered)
     return result, present
 
 
@@ -78,8 +79,8 @@ def step(series: Series, ticks: Milliseconds, seconds: float, before: float) -> 
 
 
 def _between(series: Series, ticks: Milliseconds, reach: int) -> tuple[Milliseconds, Milliseconds]:
-    """Positions of the first and the last sample in each range, both ends included."""
-    first = np.searchsorted(series.stamps, ticks - reach, side="left")
+    """Positions of the first and the last sample in each range; a sample at its very beginning is none of them."""
+    first = np.searchsorted(series.stamps, ticks - reach, side="right")
     return first, np.searchsorted(series.stamps, ticks, side="right") - 1
 
 
@@ -193,8 +194,8 @@ class SampleReader:
             case Shape.SEEN:
                 return _counted(series, ticks, ask.seconds)
             case Shape.LAYOUT:
-                _, present = _counted(series, ticks, ask.seconds)
-                return present.astype(np.float64), present
+                count, present = _counted(series, ticks, ask.seconds)
+                return count**2, present  # as `Question.text` says
 
 
 def selected(series: Iterable[Series], selector: Selector) -> list[Series]:
@@ -247,7 +248,7 @@ def _histograms(edges: Mapping[float, tuple[Values, Present]], ticks: int) -> li
 
 
 def _layouts(edges: Mapping[float, tuple[Values, Present]], ticks: int) -> list[Point]:
-    """The edges that not all histograms have, with the share of those that do."""
+    """The edges that not all histograms had all the time, with the share of what there is of them."""
     if np.inf not in edges:
         return [None] * ticks
     whole = edges[np.inf][0]
@@ -255,8 +256,8 @@ def _layouts(edges: Mapping[float, tuple[Values, Present]], ticks: int) -> list[
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.column_stack([np.where(edges[bound][1], edges[bound][0] / whole, np.nan) for bound in bounds])
     return [
-        Buckets(tuple(some), tuple(row[row < 1].tolist()))
-        if (some := [bound for bound, share in zip(bounds, row, strict=True) if share < 1])
+        Buckets(tuple(some), tuple(row[row < WHOLE].tolist()))
+        if (some := [bound for bound, share in zip(bounds, row, strict=True) if share < WHOLE])
         else None
         for row in shares
     ]

@@ -177,6 +177,11 @@ class PrometheusServer:
         assert len(result) <= 1, result
         return float(result[0]["value"][1]) if result else None
 
+    @property
+    def left_open(self) -> bool:
+        """Whether ``[1s]`` leaves its first instant out, as Prometheus 3 reads it; 2 does not."""
+        return self.value("count_over_time(vector(1)[1s:1s])", 1_000_000_000.0) == 1.0
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -82,12 +82,15 @@ def canary(source: Prometheus, wanted: Want, tick: float = TICK, seconds: float 
     return source.read([wanted], tick, Deadline(seconds))[wanted.key].canary
 
 
-def test_a_window_is_what_promql_shows_to_the_digit(source: Prometheus, server: PrometheusServer) -> None:
+def test_a_window_is_what_a_dashboard_shows(source: Prometheus, server: PrometheusServer) -> None:
     found = canary(source, want(RatioSignal((FAILED,), (REQUESTS,))))
     assert isinstance(found, Counts)
     matchers = 'cohort="canary",outcome!~"ok|success"'
-    assert found.events == server.value(f"sum(increase(llm_requests_total{{{matchers}}}[5m]))", TICK)
-    assert found.trials == server.value('sum(increase(llm_requests_total{cohort="canary"}[5m]))', TICK)
+    # Prometheus 2 is asked for a millisecond less, so that its windows hold what those of 3 do
+    rel = 0.0 if server.left_open else 1e-5
+    events = server.value(f"sum(increase(llm_requests_total{{{matchers}}}[5m]))", TICK)
+    trials = server.value('sum(increase(llm_requests_total{cohort="canary"}[5m]))', TICK)
+    assert (found.events, found.trials) == pytest.approx((events, trials), rel=rel, abs=0.0)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.79, 0.85, 0.95])
@@ -118,14 +121,17 @@ def test_no_label_value_breaks_out_of_its_query(source: Prometheus) -> None:
     ]
     found = [reading.canary for reading in source.read(wants, TICK, Deadline(10)).values()]
     counted = [each.trials for each in found if isinstance(each, Counts)]
-    assert counted == pytest.approx([20.0 * at for at in range(1, len(HOSTILE) + 1)])
+    assert counted == pytest.approx([20.0 * at for at in range(1, len(HOSTILE) + 1)], rel=1e-5)
     assert all(isinstance(each, Unreadable) and each.reason is Reason.NO_DATA for each in found[len(HOSTILE) :])
 
 
-def test_this_server_reads_ranges_as_prometheus_2_does_and_steps_are_exact(source: Prometheus) -> None:
+def test_how_this_server_reads_ranges_is_found_out_and_steps_are_exact(
+    source: Prometheus, server: PrometheusServer
+) -> None:
     wanted = Want("r", "e", "step", RatioSignal((FAILED,), (REQUESTS,)), COHORTS, 30.0, Range.STEP)
     assert canary(source, wanted) == Counts(pytest.approx(24.0), pytest.approx(104.0))  # type: ignore[arg-type]
-    assert source.read([wanted], TICK, Deadline(10))[wanted.key].queries[0].count("[29999ms]") == 2
+    asked = source.read([wanted], TICK, Deadline(10))[wanted.key].queries[0]
+    assert asked.count("[30s]" if server.left_open else "[29999ms]") == 2
 
 
 def test_a_free_query_gives_one_number_or_a_reason(source: Prometheus) -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.model import Cohort, Matcher, QuerySignal, RatioSignal, Selector
+from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
 from killswitch.sources import Range, Want, promql
 from killswitch.sources.plan import Query, Ranges, Shape, Sum, as_text, evidence_step, needs, plan
 
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
-RANGES = Ranges(15.0)
+RANGES = Ranges(15.0, left_open=True)
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
@@ -134,13 +134,18 @@ def test_the_evidence_step_is_the_first_multiple_of_the_interval_from_30_s(inter
 
 def test_a_step_asks_for_what_lies_between_its_last_sample_and_the_last_one_before_it() -> None:
     ask = Sum(Shape.STEP, Selector("x_total"), 30.0)
-    old = "last_over_time(x_total[299999ms] offset 30s)"
-    new = "last_over_time(x_total[29999ms])"
+    old = "last_over_time(x_total[300s] offset 30s)"
+    new = "last_over_time(x_total[30s])"
     assert as_text(ask, RANGES) == f"sum ({new} - {old} * ({old} <= bool {new}))"
-    # a range that leaves its first instant out holds one millisecond less
-    assert as_text(ask, Ranges(15.0, left_open=True)) == as_text(ask, RANGES).replace("299999ms", "300s").replace(
-        "29999ms", "30s"
-    )
+
+
+@pytest.mark.parametrize("shape", list(Shape))
+def test_a_server_whose_ranges_hold_their_first_instant_is_asked_for_a_millisecond_less(shape: Shape) -> None:
+    ask = Sum(shape, Selector("x_total"), 30.0)
+    ranges = re.findall(r"\[(\d+)s\]", as_text(ask, RANGES))
+    closed = re.findall(r"\[(\d+)ms\]", as_text(ask, Ranges(15.0, left_open=False)))
+    assert ranges
+    assert [int(seconds) * 1000 - 1 for seconds in ranges] == list(map(int, closed))
 
 
 def test_scrapes_that_are_far_apart_are_looked_for_over_at_least_four() -> None:
@@ -148,12 +153,22 @@ def test_scrapes_that_are_far_apart_are_looked_for_over_at_least_four() -> None:
     assert text.count("x_total[480s] offset 120s") == 2
 
 
-def test_the_edges_that_some_histograms_lack_are_asked_for_by_group() -> None:
+def test_the_edges_that_some_histograms_lacked_are_asked_for_by_group() -> None:
     (query,) = plan(asks("a", "b", shape=Shape.LAYOUT, by_le=True))
     assert query.text(RANGES) == (
-        'count by (service, le) (last_over_time(x_total{service=~"a|b"}[300s])) / on (service) group_left () '
-        'count by (service) (last_over_time(x_total{le="+Inf",service=~"a|b"}[300s])) < 1'
+        'sum by (service, le) (count_over_time(x_total{service=~"a|b"}[300s]) ^ 2) / on (service) group_left () '
+        'sum by (service) (count_over_time(x_total{le="+Inf",service=~"a|b"}[300s]) ^ 2) < 1'
     )
+
+
+def test_a_step_asks_whether_edges_are_those_of_the_sample_it_counts_from() -> None:
+    def layout(kind: Range) -> float:
+        signal = QuantileSignal(Selector("x_bucket"), 0.95)
+        (ask,) = needs(Want("r", "p95", "p", signal, COHORTS, 30.0, kind), Cohort.CANARY, 15.0).layout
+        assert isinstance(ask, Sum)
+        return ask.seconds
+
+    assert (layout(Range.WINDOW), layout(Range.STEP)) == (30.0, 90.0)
 
 
 def test_a_free_query_is_asked_as_it_stands_for_each_cohort() -> None:
