@@ -40,7 +40,7 @@ Load = Callable[[str, int, int], Iterable[Series]]
 def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, Present]:
     """PromQL's ``increase(x[reach])``: extrapolated to the range's ends, but not below zero nor over gaps.
 
-    Prometheus 3.15, promql/functions.go, ``extrapolatedRate``. (Before 2.52 a series that begins in the range
+    Prometheus 3.15, promql/functions.go, ``extrapolatedRate``. (Before 2.51 a series that begins in the range
     was taken back to its zero by up to 1.1 scrapes instead of half of one.)
     """
     first, last = _between(series, ticks, reach)

@@ -15,8 +15,9 @@ from killswitch.model import Matcher, QuantileSignal, QuerySignal, Selector
 from killswitch.rules.loading import load_text
 from killswitch.rules.presets import PRESETS
 from killswitch.rules.selectors import SelectorError, check_regex, matchers_from_mapping, selector_in_words
+from tests.servers import prometheus
 
-PROMTOOL = shutil.which("promtool")
+PROMTOOL = shutil.which(prometheus.PROMTOOL)
 # pieces that regular expressions are made of, and that engines disagree about
 PIECES = [
     *"ab0_-.|^$*+?(){}[]\\/,:;\"' é",

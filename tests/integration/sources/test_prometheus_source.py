@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,7 @@ def history() -> str:
     for at, service in enumerate(HOSTILE, 1):
         name = f'hostile_total{{service="{label(service)}",cohort="canary"}}'
         series[name] = [(stamp, 1000 + at * step) for step, stamp in enumerate(stamps)]
+    series['requests_made{cohort="canary"}'] = [(stamp, 1000 + 15 * at) for at, stamp in enumerate(stamps)]
     return openmetrics(series)
 
 
@@ -132,6 +135,41 @@ def test_how_this_server_reads_ranges_is_found_out_and_steps_are_exact(
     assert canary(source, wanted) == Counts(pytest.approx(24.0), pytest.approx(104.0))  # type: ignore[arg-type]
     asked = source.read([wanted], TICK, Deadline(10))[wanted.key].queries[0]
     assert asked.count("[30s]" if server.left_open else "[29999ms]") == 2
+
+
+def test_an_edge_is_the_number_it_means_however_the_server_spells_it(tmp_path: Path) -> None:
+    """Prometheus 3 keeps the edge ``1`` of a histogram as ``1.0``, where 2 keeps what the service wrote."""
+    shares = {"0.5": 0.2, "1": 0.4, "10.0": 0.9, "1e+06": 1.0, "+Inf": 1.0}
+    lines = [
+        f'whole_bucket{{cohort="canary",le="{le}"}} {1000 * share * at:g} {START + 15 * at}'
+        for le, share in shares.items()
+        for at in range(50)
+    ]
+    text = "\n".join(["# TYPE whole histogram", *lines, "# EOF", ""])
+    wanted = want(QuantileSignal(Selector("whole_bucket"), 0.5))
+    with PrometheusServer(tmp_path, history=text) as server:
+        source = Prometheus(server.url)
+        found = canary(source, wanted)
+        source.close()
+        kept = {row["metric"]["le"] for row in server.query("last_over_time(whole_bucket[5m])", TICK)}
+        assert "1.0" in kept if server.left_open else "1" in kept
+    assert isinstance(found, Buckets)
+    assert found.bounds == (0.5, 1.0, 10.0, 1e6, math.inf)
+    assert [count / found.counts[-1] for count in found.counts] == pytest.approx(list(shares.values()))
+
+
+def test_what_the_server_remarks_about_a_name_spoils_no_number(source: Prometheus, server: PrometheusServer) -> None:
+    """Prometheus 3 answers ``increase`` of a name without ``_total`` with an info; the number is whole."""
+    asked = f"{server.url}/api/v1/query?query=increase(requests_made[5m])&time={TICK}"
+    with urllib.request.urlopen(asked, timeout=10) as response:
+        envelope = json.load(response)
+    assert "warnings" not in envelope
+    assert ("infos" in envelope) == server.left_open
+    made = (Selector("requests_made"),)
+    assert canary(source, want(RatioSignal(made, made))) == Counts(
+        pytest.approx(300.0, rel=1e-5),  # type: ignore[arg-type]
+        pytest.approx(300.0, rel=1e-5),  # type: ignore[arg-type]
+    )
 
 
 def test_a_free_query_gives_one_number_or_a_reason(source: Prometheus) -> None:

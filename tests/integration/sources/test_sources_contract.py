@@ -117,7 +117,7 @@ CHANGES = [(first, missed) for first in (40, 41) for missed in (0, 3)]  # the fi
 
 
 def changed_layouts() -> dict[str, Points]:
-    """Two pods each: ``respelt`` by an upgrade to Prometheus 3; in ``redeployed`` one begins again with other buckets."""
+    """Two pods each: ``respelt`` by an upgrade to Prometheus 3; ``redeployed``, where one gets other buckets."""
     series: dict[str, Points] = {}
     for first, missed in CHANGES:
         for pod in (0, 1):
@@ -214,7 +214,7 @@ def flat(measurement: Measurement) -> tuple[str, tuple[float, ...]]:
 def apart_before_version_3(want: Want, tick: float, interval: float) -> float:
     """How far, relatively, Prometheus 2 may be from the other sources; 3 gives the same numbers.
 
-    It extrapolates to a range that is a millisecond shorter (of a scrape at least), and before 2.52 it took a
+    It extrapolates to a range that is a millisecond shorter (of a scrape at least), and before 2.51 it took a
     counter that began at zero in the window back by up to 1.1 scrapes where newer ones take half of one.
     """
     if want.range is Range.STEP:
