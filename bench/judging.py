@@ -42,7 +42,7 @@ EDGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, float("inf"))
 SHARES = np.array([0.1, 0.25, 0.5, 0.97, 0.99, 0.995, 1.0, 1.0])
 REQUESTS = {Cohort.CANARY: 5.0, Cohort.CONTROL: 95.0}  # a second
 EVENTS = {"error_rate": 0.01, "refusal_rate": 0.011, "thumbs_down_rate": 0.005}
-ARMED_AT = 1_700_000_100.0
+ARMED_AT = 1_700_000_100.0  # on the grid of 30 s
 
 
 def _counts(runs: int, ticks: int) -> evidence.TickCounts:
@@ -133,8 +133,8 @@ class Court:
         self.cases = _cases(rollouts)
         self.source = Healthy()
         self.jury = Jury(interval=scenarios.STEP, step=scenarios.STEP)
-        self.tick = ARMED_AT
-        self.next_tick()  # reads the hour before back
+        self.tick = ARMED_AT + 1800.0  # every window has grown to its full length
+        self.jury.dossier.open(self.cases, self.tick, {}, from_arming=False)
 
     def next_tick(self) -> float:
         """Processor milliseconds between readings and decisions; what the source takes is left out."""
@@ -150,10 +150,9 @@ class Court:
 
 
 def cycle_milliseconds(rollouts: int = 1000, repeats: int = 15) -> float:
-    """Median of one tick from readings to decisions, after the windows have grown to their full length."""
+    """Median of one tick from readings to decisions."""
     court = Court(rollouts)
-    for _ in range(12):
-        court.next_tick()
+    court.next_tick()
     return statistics.median(court.next_tick() for _ in range(repeats))
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from killswitch import flag as flags
 from killswitch.case import Case
 from killswitch.deadline import Deadline
-from killswitch.dossier import STEP, STEP_TWIN, warm_up_seconds
+from killswitch.dossier import warm_up_seconds
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.evidence import Trace
 from killswitch.flag import Flag
@@ -44,6 +44,7 @@ from killswitch.model import (
     Verdict,
 )
 from killswitch.sources import Readings, Source, Want
+from killswitch.step_counts import STEP, STEP_TWIN
 
 Array = npt.NDArray[np.float64]
 DAY = 86_400.0

@@ -75,7 +75,8 @@ class Rules:
 class _Watch:
     """What is remembered of one arming of one rollout between cycles. ``since``: the tick we first saw it at.
 
-    ``arming``: the flag's generation and time of arming; ``armed_at``: the bound of all windows.
+    ``arming``: the flag's generation and time of arming; ``armed_at``: the bound of all windows. ``case``: the one
+    of the last cycle, which stays the same object for as long as nothing in it changes.
     """
 
     arming: tuple[int, float]
@@ -84,6 +85,8 @@ class _Watch:
     last_good: float = 0.0  # never
     judged_until: float | None = None
     baseline: Baseline | None = None
+    rollout: Rollout | None = None
+    case: Case | None = None
 
 
 class Controller:
@@ -276,17 +279,25 @@ class Controller:
         return flag.armed_at if before is None else max(flag.armed_at, before)
 
     def _case(self, rollout: Rollout, flag: Flag, watch: _Watch) -> Case:
-        if flag.canary_percent <= STAGES["full"]:
-            return Case(rollout, flag, watch.armed_at)
-        if watch.baseline is None:
-            try:
-                watch.baseline = self._switch.baseline(rollout.name, flag.generation)
-            except KillswitchError as error:
-                why = f"{rollout.name}: its baseline cannot be read, and at 100% there is no control cohort: {error}"
-                log.warning(why)
-        if watch.baseline is None:
-            return Case(rollout, flag, watch.armed_at)
-        return Case(against(rollout, watch.baseline), flag, watch.armed_at, watch.baseline)
+        whole = flag.canary_percent > STAGES["full"]
+        if whole and watch.baseline is None:
+            watch.baseline = self._baseline(rollout.name, flag.generation)
+        baseline = watch.baseline if whole else None
+        case = watch.case
+        unchanged = case is not None and watch.rollout is rollout and case.flag == flag and case.baseline is baseline
+        if case is None or not unchanged:
+            rules = rollout if baseline is None else against(rollout, baseline)
+            case, watch.rollout = Case(rules, flag, watch.armed_at, baseline), rollout
+        watch.case = case
+        return case
+
+    def _baseline(self, rollout: str, generation: int) -> Baseline | None:
+        try:
+            return self._switch.baseline(rollout, generation)
+        except KillswitchError as error:
+            why = f"{rollout}: its baseline cannot be read, and at 100% there is no control cohort: {error}"
+            log.warning(why)
+            return None
 
     def _judge(self, cases: Sequence[Case], tick: float, deadline: Deadline, source_problem: str | None) -> Findings:
         if source_problem is not None:

@@ -19,7 +19,6 @@ from killswitch import evidence as ev
 from killswitch import histogram
 from killswitch.backtest import Progress, Terms, step_readings
 from killswitch.deadline import Deadline
-from killswitch.dossier import STEP, STEP_TWIN
 from killswitch.errors import KillswitchError
 from killswitch.evidence.starts import PURSE
 from killswitch.flag import Flag
@@ -40,6 +39,7 @@ from killswitch.model import (
 )
 from killswitch.power import bare_breaches
 from killswitch.sources import Readings, Source, Want
+from killswitch.step_counts import STEP, STEP_TWIN
 from killswitch.wording import count_in_words, duration_in_words
 
 Array = npt.NDArray[np.float64]

@@ -8,10 +8,10 @@ and an error is never data: it moves nothing in either direction.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Protocol
+from enum import Enum, StrEnum, auto
+from typing import NamedTuple, Protocol
 
 from killswitch import histogram
 from killswitch.evidence import measure_offset
@@ -27,7 +27,6 @@ from killswitch.model import (
     Reason,
     Rollout,
     Rule,
-    Scalar,
     Unit,
     Unreadable,
     Verdict,
@@ -45,14 +44,13 @@ from killswitch.wording import (
 SIGHTED = frozenset({Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT})
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A window's values held against a rule's limits.
 
-    ``limit`` is what the canary must not exceed, given control now; ``limit_words`` says how it comes
-    about. ``over``: over every bound stated. ``control_too``: over the absolute bounds, yet not worse
-    than control, so switching models would not help. ``problem``: why nothing can be said. ``raw_*``: the
-    values over all requests, where only a user's first requests are judged.
+    ``limit`` is what the canary must not exceed, given control now. ``over``: over every bound stated.
+    ``control_too``: over the absolute bounds, yet not worse than control, so switching models would not help.
+    ``problem``: why nothing can be said. ``raw_*``: the values over all requests, where only a user's first
+    requests are judged.
     """
 
     canary: float | None = None
@@ -60,13 +58,22 @@ class Comparison:
     samples_canary: float | None = None
     samples_control: float | None = None
     limit: float | None = None
-    limit_words: str = ""
     over: bool = False
     control_too: bool = False
     problem: Unreadable | None = None
     raw_canary: float | None = None
     raw_control: float | None = None
     queries: tuple[str, ...] = ()
+
+
+class _Bound(Enum):
+    """The bounds a rule may state, or imply."""
+
+    MAXIMUM = auto()
+    CONTROL = auto()
+    MAX_INCREASE = auto()
+    MAX_RATIO = auto()
+    FLOOR = auto()
 
 
 class Gathered(Protocol):
@@ -112,13 +119,12 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
     """
     canary, control = _value(rule, reading.canary), _value(rule, reading.control)
     limit: float | None = None
-    words = ""
     over = control_too = False
     problem = _problem(canary, control, reading)
     if problem is None:
         assert isinstance(canary, float)
         assert isinstance(control, float)
-        limit, words = limit_in_words(rule, control)
+        limit = max((bound for bound, _ in _bounds(rule, control)), default=math.inf)
         if math.isinf(canary) and limit >= _last_edge(reading.canary):
             # Above the last finite bucket is "over" only where the limit itself lies below that bucket.
             problem = _saturated("canary", reading.canary)
@@ -132,7 +138,6 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
         samples_canary=_samples(reading.canary),
         samples_control=_samples(reading.control),
         limit=limit,
-        limit_words=words,
         over=over,
         control_too=control_too,
         problem=problem,
@@ -364,31 +369,29 @@ _NO_REQUESTS = Unreadable(Reason.TOO_FEW_REQUESTS, "no requests in the window")
 
 
 def _value(rule: Rule, measurement: Measurement) -> float | Unreadable:
-    match measurement:
-        case Unreadable():
-            return measurement
-        case Counts(events, trials):
-            if not (math.isfinite(events) and math.isfinite(trials)) or events < 0 or trials < 0:
-                return Unreadable(Reason.NUMERIC, f"{events!r} events of {trials!r} trials")
-            return events / trials if trials > 0 else _NO_REQUESTS
-        case Buckets():
-            assert isinstance(rule.signal, QuantileSignal)
-            if histogram.is_saturated(measurement, rule.signal.quantile):
-                return math.inf
-            value = histogram.quantile(measurement, rule.signal.quantile)
-            return _NO_REQUESTS if math.isnan(value) else value
-        case Scalar(value):
-            return value if math.isfinite(value) else Unreadable(Reason.NUMERIC, f"the query gave {value!r}")
+    if isinstance(measurement, Counts):
+        events, trials = measurement.events, measurement.trials
+        if not (math.isfinite(events) and math.isfinite(trials)) or events < 0 or trials < 0:
+            return Unreadable(Reason.NUMERIC, f"{events!r} events of {trials!r} trials")
+        return events / trials if trials > 0 else _NO_REQUESTS
+    if isinstance(measurement, Unreadable):
+        return measurement
+    if isinstance(measurement, Buckets):
+        assert isinstance(rule.signal, QuantileSignal)
+        if histogram.is_saturated(measurement, rule.signal.quantile):
+            return math.inf
+        value = histogram.quantile(measurement, rule.signal.quantile)
+        return _NO_REQUESTS if math.isnan(value) else value
+    value = measurement.value
+    return value if math.isfinite(value) else Unreadable(Reason.NUMERIC, f"the query gave {value!r}")
 
 
 def _samples(measurement: Measurement) -> float | None:
-    match measurement:
-        case Counts(_, trials):
-            return trials
-        case Buckets(_, counts):
-            return counts[-1] if counts else 0.0
-        case _:
-            return None
+    if isinstance(measurement, Counts):
+        return measurement.trials
+    if isinstance(measurement, Buckets):
+        return measurement.counts[-1] if measurement.counts else 0.0
+    return None
 
 
 def _named(cohort: str, problem: Unreadable) -> Unreadable:
@@ -420,25 +423,48 @@ def _over_every_bound(rule: Rule, canary: float, control: float) -> bool:
     return bool(bounds) and all(bounds)
 
 
+def _bounds(rule: Rule, control: float) -> Iterator[tuple[float, _Bound]]:
+    """Each bound given control's value."""
+    limits = rule.limits
+    if limits.maximum is not None:
+        yield limits.maximum, _Bound.MAXIMUM
+        if not limits.even_if_control_is_bad:
+            yield control, _Bound.CONTROL
+    if limits.max_increase is not None:
+        yield control + limits.max_increase, _Bound.MAX_INCREASE
+    if limits.max_ratio is not None:
+        yield control * limits.max_ratio, _Bound.MAX_RATIO
+    if limits.floor is not None:
+        yield limits.floor, _Bound.FLOOR
+
+
 def limit_in_words(rule: Rule, control: float) -> tuple[float, str]:
     """The largest of the bounds given control's value, and how it comes about: ``control 1.1% + 5.0 pp``."""
     limits, unit = rule.limits, rule.unit
+    limit, bound = max(_bounds(rule, control), key=lambda one: one[0], default=(math.inf, None))
     control_words = f"control {value_in_words(control, unit)}"
-    bounds: list[tuple[float, str]] = []
-    if limits.maximum is not None:
-        bounds.append((limits.maximum, value_in_words(limits.maximum, unit)))
-        if not limits.even_if_control_is_bad:
-            bounds.append((control, control_words))
-    if limits.max_increase is not None:
-        step = (
-            points_in_words(limits.max_increase) if unit is Unit.FRACTION else value_in_words(limits.max_increase, unit)
-        )
-        bounds.append((control + limits.max_increase, f"{control_words} + {step}"))
-    if limits.max_ratio is not None:
-        bounds.append((control * limits.max_ratio, f"{limits.max_ratio:g} x {control_words}"))
-    if limits.floor is not None:
-        bounds.append((limits.floor, f"the floor of {value_in_words(limits.floor, unit)}"))
-    return max(bounds, key=lambda bound: bound[0]) if bounds else (math.inf, "no limit")
+    match bound:
+        case _Bound.MAXIMUM:
+            return limit, value_in_words(limits.maximum, unit)
+        case _Bound.CONTROL:
+            return limit, control_words
+        case _Bound.MAX_INCREASE:
+            assert limits.max_increase is not None
+            fraction = unit is Unit.FRACTION
+            step = points_in_words(limits.max_increase) if fraction else value_in_words(limits.max_increase, unit)
+            return limit, f"{control_words} + {step}"
+        case _Bound.MAX_RATIO:
+            return limit, f"{limits.max_ratio:g} x {control_words}"
+        case _Bound.FLOOR:
+            return limit, f"the floor of {value_in_words(limits.floor, unit)}"
+        case None:
+            return limit, "no limit"
+
+
+def _limit_words(rule: Rule, comparison: Comparison) -> str:
+    if comparison.limit is None or comparison.control is None:
+        return ""
+    return limit_in_words(rule, comparison.control)[1]
 
 
 def _cohort_words(rule: Rule, comparison: Comparison) -> str:
@@ -453,8 +479,9 @@ def _against_words(comparison: Comparison) -> str:
 
 
 def _over_words(rule: Rule, comparison: Comparison) -> str:
-    words = f"{_cohort_words(rule, comparison)} over {comparison.limit_words}"
-    if "control" not in comparison.limit_words and comparison.control is not None:
+    limit = _limit_words(rule, comparison)
+    words = f"{_cohort_words(rule, comparison)} over {limit}"
+    if "control" not in limit and comparison.control is not None:
         words += f", control {value_in_words(comparison.control, rule.unit)}"
     return words + _against_words(comparison)
 
@@ -466,7 +493,7 @@ def _evidence_words(rule: Rule, comparison: Comparison, view: Gathered) -> str:
     luck = f"chance of this by luck under {odds_in_words(view.value)}"
     if rule.unit is not Unit.FRACTION or not view.trials_canary:
         share = f"; {counted} canary requests{since} were slower than control's allow" if view.trials_canary else ""
-        return f"{_over_words(rule, comparison) if comparison.limit_words else rule.name}{share}; {luck}"
+        return f"{_over_words(rule, comparison) if comparison.limit is not None else rule.name}{share}; {luck}"
     rate = view.events_canary / view.trials_canary
     beside = view.events_control / view.trials_control if view.trials_control else comparison.control
     _, words = limit_in_words(rule, beside) if beside is not None else (0.0, "its limit")
@@ -482,7 +509,7 @@ def _within(rule: Rule, comparison: Comparison, view: Gathered | None = None) ->
             f" {value_in_words(comparison.control, rule.unit)}: both are bad, switching models would not help"
         )
         return _finding(rule, comparison, Verdict.HEALTHY, Reason.CONTROL_TOO, sentence, view=view)
-    sentence = f"{_cohort_words(rule, comparison)} within {comparison.limit_words}{_against_words(comparison)}"
+    sentence = f"{_cohort_words(rule, comparison)} within {_limit_words(rule, comparison)}{_against_words(comparison)}"
     return _finding(rule, comparison, Verdict.HEALTHY, None, sentence, view=view)
 
 

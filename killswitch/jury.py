@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from killswitch import judge
 from killswitch.baseline import beside
-from killswitch.case import Case
+from killswitch.case import Case, OfCase
 from killswitch.dossier import Dossier, judged_by_evidence
 from killswitch.flag import AA
 from killswitch.judge import Streak
@@ -38,6 +38,16 @@ class _Memory:
     twins: dict[str, TwinWatch] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Brief:
+    """What is known of one rule of a case before anything is read: its readings' keys, and how it is judged."""
+
+    rule: Rule
+    window: tuple[str, str, str]
+    twin: tuple[str, str, str] | None
+    by_evidence: bool
+
+
 class Jury:
     """Judges all rules of all rollouts at one tick after another.
 
@@ -49,10 +59,15 @@ class Jury:
         self._interval = interval
         self._memory: dict[str, _Memory] = {}
         self.dossier = Dossier(step=step)
+        self._briefs = OfCase(_briefs)
+        self._asked: dict[str, tuple[Case, float, list[Want]]] = {}
 
     def wants(self, cases: Iterable[Case], tick: float) -> list[Want]:
-        """The windows that have to be read to judge these cases at ``tick``."""
-        return [want for case in cases for want in self._windows(case, tick)]
+        """The windows that have to be read to judge these cases at ``tick``.
+
+        The very same wants as long as nothing changes: sources know them again.
+        """
+        return [want for case in cases for want in self._known_windows(case, tick)]
 
     def judge(self, cases: Sequence[Case], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
         """Findings by rollout, one a rule, in the order of the rule file."""
@@ -68,14 +83,24 @@ class Jury:
         """Drop every rollout not named: it is tripped, ended, or no longer has a rule file."""
         kept = set(keep)
         self._memory = {name: memory for name, memory in self._memory.items() if name in kept}
+        self._asked = {name: asked for name, asked in self._asked.items() if name in kept}
+        self._briefs.keep(kept)
         self.dossier.keep(kept)
 
     def _window_seconds(self, case: Case, tick: float) -> float:
         slots = math.floor((tick - case.armed_at) / self._interval + 1e-9)
         return min(case.rollout.window, slots * self._interval)
 
-    def _windows(self, case: Case, tick: float) -> list[Want]:
-        seconds = self._window_seconds(case, tick)
+    def _known_windows(self, case: Case, tick: float) -> list[Want]:
+        name, seconds = case.rollout.name, self._window_seconds(case, tick)
+        if case.flag.stage == AA:  # what is asked since the stage began grows with every tick
+            return self._windows(case, tick, seconds)
+        asked = self._asked.get(name)
+        if asked is None or asked[0] is not case or asked[1] != seconds:
+            asked = self._asked[name] = (case, seconds, self._windows(case, tick, seconds))
+        return asked[2]
+
+    def _windows(self, case: Case, tick: float, seconds: float) -> list[Want]:
         if seconds <= 0:
             return []
         wants: list[Want] = []
@@ -115,66 +140,86 @@ class Jury:
 
     def _judge_case(self, case: Case, tick: float, readings: Readings) -> tuple[Finding, ...]:
         memory = self._memory_of(case)
-        return tuple(self._judge_rule(case, rule, memory, tick, readings) for rule in case.rollout.rules)
-
-    def _judge_rule(self, case: Case, rule: Rule, memory: _Memory, tick: float, readings: Readings) -> Finding:
         if self._window_seconds(case, tick) <= 0:
-            return judge.unknown(rule, Unreadable(Reason.JUST_ARMED, "no whole interval has passed since it was armed"))
-        try:
-            reading, raw = self._judged(case, rule, memory, readings)
-            if case.baseline is not None:
-                reading = beside(rule, reading, case.baseline)
-            comparison = judge.compare(rule, reading, raw)
-            view = self.dossier.view_for(case, rule)
-            if view is not None:
-                finding = judge.judge_evidence(
-                    rule, comparison, view, rollout=case.rollout, tick=tick, fresh=2 * self._interval
-                )
-                if _rests_on_the_split(finding) and self.dossier.split_is_wrong(case.rollout.name):
+            early = Unreadable(Reason.JUST_ARMED, "no whole interval has passed since it was armed")
+            return tuple(judge.unknown(rule, early) for rule in case.rollout.rules)
+        wrong_split = self.dossier.split_is_wrong(case.rollout.name)
+        found: list[Finding] = []
+        for brief in self._briefs(case):
+            try:
+                finding = self._judge_rule(case, brief, memory, tick, readings)
+                if wrong_split and brief.by_evidence and _rests_on_the_split(finding):
                     finding = judge.mistrusted(finding, case.flag)
-            elif judged_by_evidence(case, rule):
-                # not opened yet: the bare comparison, looked at every tick, would trip on noise
-                return judge.not_gathered(rule, comparison)
-            else:
-                streak = memory.streaks.get(rule.name, Streak())
-                finding, memory.streaks[rule.name] = judge.judge_threshold(
-                    rule, comparison, streak, rollout=case.rollout, tick=tick
-                )
-        except Exception as error:  # one rule's bug must not disarm the others
-            log.exception("judging %s %s failed", case.rollout.name, rule.name)
-            return judge.unknown(rule, judge.own_bug(error))
-        return self._remarked(case, rule, finding, readings)
+                found.append(self._remarked(case, brief, memory, finding, readings))
+            except Exception as error:  # one rule's bug must not disarm the others
+                log.exception("judging %s %s failed", case.rollout.name, brief.rule.name)
+                found.append(judge.unknown(brief.rule, judge.own_bug(error)))
+        return tuple(found)
 
-    def _remarked(self, case: Case, rule: Rule, finding: Finding, readings: Readings) -> Finding:
+    def _judge_rule(self, case: Case, brief: _Brief, memory: _Memory, tick: float, readings: Readings) -> Finding:
+        rule = brief.rule
+        reading, raw = self._judged(case, brief, memory, readings)
+        if case.baseline is not None:
+            reading = beside(rule, reading, case.baseline)
+        comparison = judge.compare(rule, reading, raw)
+        view = self.dossier.view_for(case, rule)
+        if view is not None:
+            return judge.judge_evidence(
+                rule, comparison, view, rollout=case.rollout, tick=tick, fresh=2 * self._interval
+            )
+        if brief.by_evidence:
+            # not opened yet: the bare comparison, looked at every tick, would trip on noise
+            return judge.not_gathered(rule, comparison)
+        streak = memory.streaks.get(rule.name, Streak())
+        finding, memory.streaks[rule.name] = judge.judge_threshold(
+            rule, comparison, streak, rollout=case.rollout, tick=tick
+        )
+        return finding
+
+    def _remarked(self, case: Case, brief: _Brief, memory: _Memory, finding: Finding, readings: Readings) -> Finding:
         """Every message says against what was judged, and in stage `aa` how far these users differ by themselves."""
         if case.baseline is not None:
             return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
         if case.flag.stage != AA:
             return finding
-        name = case.rollout.name
-        part = AA_STAGE_TWIN if self._on_twin(case, rule, self._memory[name]) else AA_STAGE
-        reading = readings.get((name, rule.name, part))
-        words = judge.offset_in_words(reading, self.dossier.dispersion(name, rule.name)) if reading else None
+        name, rule = case.rollout.name, brief.rule.name
+        part = AA_STAGE_TWIN if self._on_twin(case, brief, memory) else AA_STAGE
+        reading = readings.get((name, rule, part))
+        words = judge.offset_in_words(reading, self.dossier.dispersion(name, rule)) if reading else None
         return finding if words is None else replace(finding, sentence=f"{finding.sentence}; {words}")
 
-    def _judged(self, case: Case, rule: Rule, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
+    def _judged(self, case: Case, brief: _Brief, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
         """What is judged, and the plain reading beside it where that is the twin.
 
         The window shows the population that evidence is gathered on.
         """
-        name = case.rollout.name
-        plain = readings.get((name, rule.name, WINDOW), _MISSING)
-        twin = readings.get((name, rule.name, TWIN))
+        plain = readings.get(brief.window, _MISSING)
+        twin = readings.get(brief.twin) if brief.twin is not None else None
         if twin is None:
             return plain, None
-        memory.twins.setdefault(rule.name, TwinWatch()).serves(twin, plain, alone=case.baseline is not None)
-        return (twin, plain) if self._on_twin(case, rule, memory) else (plain, None)
+        if not brief.by_evidence:
+            watch = memory.twins.setdefault(brief.rule.name, TwinWatch())
+            watch.serves(twin, plain, alone=case.baseline is not None)
+        return (twin, plain) if self._on_twin(case, brief, memory) else (plain, None)
 
-    def _on_twin(self, case: Case, rule: Rule, memory: _Memory) -> bool:
-        if judged_by_evidence(case, rule):
-            return self.dossier.judges_twin(case.rollout.name, rule.name)
-        watch = memory.twins.get(rule.name)
+    def _on_twin(self, case: Case, brief: _Brief, memory: _Memory) -> bool:
+        if brief.by_evidence:
+            return self.dossier.judges_twin(case.rollout.name, brief.rule.name)
+        watch = memory.twins.get(brief.rule.name)
         return watch is not None and watch.adopted
+
+
+def _briefs(case: Case) -> tuple[_Brief, ...]:
+    name = case.rollout.name
+    return tuple(
+        _Brief(
+            rule,
+            window=(name, rule.name, WINDOW),
+            twin=(name, rule.name, TWIN) if rule.twin is not None else None,
+            by_evidence=judged_by_evidence(case, rule),
+        )
+        for rule in case.rollout.rules
+    )
 
 
 def _rests_on_the_split(finding: Finding) -> bool:

@@ -99,6 +99,7 @@ class Switch:
         self._store = store
         self._wall = wall
         self._by = by
+        self._understood: Mapping[str, tuple[bytes, Flag]] = {}
 
     def standing(self, rollout: str) -> Standing:
         """Raises BadDocument for a corrupt flag, Unavailable when the store cannot be read."""
@@ -111,13 +112,25 @@ class Switch:
         """All flags by rollout; and, by rollout, what is wrong with those that cannot be understood."""
         good: dict[str, Standing] = {}
         bad: dict[str, str] = {}
+        understood: dict[str, tuple[bytes, Flag]] = {}
         for item in self._store.list(keys.FLAGS).items:
             rollout = item.key.removeprefix(keys.FLAGS)
             try:
-                good[rollout] = Standing(flags.from_document(item.value, rollout=rollout), item.mod_revision)
+                flag = self._understand(rollout, item.value)
             except BadDocument as error:
                 bad[rollout] = str(error)
+                continue
+            understood[rollout] = (item.value, flag)
+            good[rollout] = Standing(flag, item.mod_revision)
+        self._understood = understood
         return good, bad
+
+    def _understand(self, rollout: str, value: bytes) -> Flag:
+        """What a document says; the same bytes say the same. Most flags stay as they are from cycle to cycle."""
+        known = self._understood.get(rollout)
+        if known is not None and known[0] == value:
+            return known[1]
+        return flags.from_document(value, rollout=rollout)
 
     def revision(self, rollout: str) -> int:
         """The store's revision of the flag, whatever stands in it; 0 for none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from killswitch.model import Buckets, Cohort, Counts, Measurement, Reading, Unreadable
+from killswitch.model import Buckets, Counts, Measurement, Reading, Unreadable
 
 # Chatty users make few first requests, so the shares are small; a single pod of many has less.
 ADOPTED_AT = 0.05
@@ -20,25 +20,46 @@ ENOUGH_TRIALS = 200.0
 
 
 @dataclass(slots=True)
+class _Sums:
+    """One cohort's fading sums of trials."""
+
+    plain: float = 0.0
+    twin: float = 0.0
+
+    def add(self, plain: Measurement, twin: Measurement) -> None:
+        self.plain = FADING * self.plain + _trials(plain)
+        self.twin = FADING * self.twin + _trials(twin)
+
+    @property
+    def share(self) -> float:
+        # without plain counters the twin is all there is
+        return self.twin / self.plain if self.plain > 0 else math.inf
+
+    @property
+    def given_up(self) -> bool:
+        return self.plain >= ENOUGH_TRIALS and self.share < GIVEN_UP_AT
+
+
+@dataclass(slots=True)
 class TwinWatch:
-    """One rule's. ``plain`` and ``twin`` are fading sums of trials by cohort."""
+    """One rule's."""
 
     adopted: bool = False
     changed: bool = False
-    plain: dict[Cohort, float] = field(default_factory=dict)
-    twin: dict[Cohort, float] = field(default_factory=dict)
+    canary: _Sums = field(default_factory=_Sums)
+    control: _Sums = field(default_factory=_Sums)
 
     def serves(self, twin: Reading, plain: Reading, *, alone: bool) -> bool:
         """Take one tick in, and say whether the twin is what is judged. ``alone``: there is no control cohort."""
-        cohorts = (Cohort.CANARY,) if alone else (Cohort.CANARY, Cohort.CONTROL)
-        for cohort in cohorts:
-            for sums, reading in ((self.plain, plain), (self.twin, twin)):
-                sums[cohort] = FADING * sums.get(cohort, 0.0) + _trials(_side(reading, cohort))
-        readable = all(not isinstance(_side(twin, cohort), Unreadable) for cohort in cohorts)
-        if not self.adopted:
-            self.adopted = readable and all(self._share(cohort) >= ADOPTED_AT for cohort in cohorts)
-        elif any(self.plain[c] >= ENOUGH_TRIALS and self._share(c) < GIVEN_UP_AT for c in cohorts):
-            self.adopted, self.changed = False, True
+        canary, control = self.canary, self.control
+        canary.add(plain.canary, twin.canary)
+        if not alone:
+            control.add(plain.control, twin.control)
+        if self.adopted:
+            if canary.given_up or (not alone and control.given_up):
+                self.adopted, self.changed = False, True
+        elif not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable)):
+            self.adopted = canary.share >= ADOPTED_AT and (alone or control.share >= ADOPTED_AT)
         return self.adopted
 
     def take_change(self) -> bool:
@@ -46,21 +67,12 @@ class TwinWatch:
         changed, self.changed = self.changed, False
         return changed
 
-    def _share(self, cohort: Cohort) -> float:
-        plain = self.plain[cohort]
-        # without plain counters the twin is all there is
-        return self.twin[cohort] / plain if plain > 0 else math.inf
-
-
-def _side(reading: Reading, cohort: Cohort) -> Measurement:
-    return reading.canary if cohort is Cohort.CANARY else reading.control
-
 
 def _trials(measurement: Measurement) -> float:
-    match measurement:
-        case Counts(_, trials) if math.isfinite(trials):
-            return max(trials, 0.0)
-        case Buckets(_, counts) if counts and math.isfinite(counts[-1]):
-            return max(counts[-1], 0.0)
-        case _:
-            return 0.0
+    if isinstance(measurement, Counts):
+        trials = measurement.trials
+    elif isinstance(measurement, Buckets) and measurement.counts:
+        trials = measurement.counts[-1]
+    else:
+        return 0.0
+    return max(trials, 0.0) if math.isfinite(trials) else 0.0

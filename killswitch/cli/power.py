@@ -31,7 +31,6 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
-from killswitch.dossier import STEP, STEP_TWIN
 from killswitch.errors import BadSettings, UnknownRollout
 from killswitch.model import QuantileSignal, Rollout, Rule, Unit
 from killswitch.power import (
@@ -52,6 +51,7 @@ from killswitch.power import (
 from killswitch.rules.loading import load_folder
 from killswitch.rules.units import Kind, UnitError, parse_quantity
 from killswitch.settings import load_settings
+from killswitch.step_counts import STEP, STEP_TWIN
 from killswitch.wording import duration_in_words, value_in_words
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?/ ?(s|m|h)\Z", re.ASCII)

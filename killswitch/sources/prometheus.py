@@ -28,7 +28,7 @@ from killswitch.model import Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want, answers, promql
 from killswitch.sources.answers import Unusable
 from killswitch.sources.plan import Ask, Free, Query, Ranges, Sum, most_ticks, plan
-from killswitch.sources.readings import Assembly, Column
+from killswitch.sources.readings import Assemblies, Column
 from killswitch.sources.seen import SeenCache
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Prometheus:
         self._ranges = Ranges(scrape_interval)
         self._learn_at = 0.0
         self._seen = SeenCache()
-        self._assembly: Assembly | None = None
+        self._assemblies = Assemblies()
         self._planned = lru_cache(maxsize=4)(self._plan)
 
     def close(self) -> None:
@@ -126,17 +126,10 @@ class Prometheus:
     def read_back(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
         if not ticks:
             return {}
-        assembly = self._assembled(tuple(wants), self._known_ranges(ticks[-1], deadline))
+        assembly = self._assemblies.of(wants, self._known_ranges(ticks[-1], deadline))
         found = self._answers(assembly.asks, ticks, deadline)
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0], deadline)
         return dict(zip(ticks, assembly.readings(found, seen, len(ticks)), strict=True))
-
-    def _assembled(self, wants: tuple[Want, ...], ranges: Ranges) -> Assembly:
-        """Wants are nearly always those of the cycle before."""
-        assembly = self._assembly
-        if assembly is None or assembly.wants != wants or assembly.ranges != ranges:
-            assembly = self._assembly = Assembly(wants, ranges)
-        return assembly
 
     # --- asking ---
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final
@@ -39,94 +40,132 @@ WHOLE: Final = 1 - 1e-9
 """A share from here on is all: that of an edge in two spellings ("1" and "1.0") is a sum of two."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One want, and what it needs of each cohort; or why it cannot be asked at all. ``texts`` are its queries."""
+
+    want: Want
+    needs: Mapping[Cohort, Needs]
+    texts: tuple[str, ...] = ()
+    refused: Unreadable | None = None
+
+    @classmethod
+    def of(cls, want: Want, ranges: Ranges) -> Asked:
+        problem = _problem(want)
+        if problem is not None:
+            return cls(want, {}, refused=problem)
+        both = {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
+        asks = dict.fromkeys(ask for need in both.values() for ask in (*need.events, *need.trials))
+        return cls(want, both, tuple(dict.fromkeys(as_text(ask, ranges) for ask in asks)))
+
+
 class Assembly:
     """What the wants of a call need asked, at first and, once that is known, secondly; and their readings.
 
-    Depends on the wants alone, so that it serves from cycle to cycle.
+    Depends on the wants alone, so that it serves from cycle to cycle; ``before`` is one that may have had some of
+    them already.
     """
 
-    def __init__(self, wants: Sequence[Want], ranges: Ranges) -> None:
+    def __init__(self, wants: Sequence[Want], ranges: Ranges, before: Assembly | None = None) -> None:
         self.wants = tuple(wants)
         self.ranges = ranges
-        self._refused = {want.key: problem for want in wants if (problem := _problem(want)) is not None}
-        self._needs: dict[tuple[str, str, str], dict[Cohort, Needs]] = {
-            want.key: {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
-            for want in wants
-            if want.key not in self._refused
-        }
-        self._texts = {
-            key: tuple(
-                dict.fromkeys(as_text(ask, ranges) for need in both.values() for ask in (*need.events, *need.trials))
-            )
-            for key, both in self._needs.items()
-        }
+        known = before.asked if before is not None and before.ranges == ranges else {}
+        self.asked: dict[tuple[str, str, str], Asked] = {}
+        for want in wants:
+            asked = known.get(want.key)
+            same = asked is not None and (asked.want is want or asked.want == want)
+            self.asked[want.key] = asked if asked is not None and same else Asked.of(want, ranges)
         self.asks: tuple[Ask, ...] = tuple(
-            dict.fromkeys(ask for both in self._needs.values() for need in both.values() for ask in need.at_once)
+            dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.at_once)
         )
 
     def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
         """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
         doubtful: dict[Ask, None] = {}
-        for want in self.wants:
-            if want.key in self._needs and self._is_doubtful(want, answers, ticks):
-                doubtful.update(dict.fromkeys(self._seen_asks(want)))
+        for asked in self.asked.values():
+            if asked.refused is None and _is_doubtful(asked, answers, ticks):
+                doubtful.update(dict.fromkeys(_seen_asks(asked)))
         return list(doubtful)
 
     def readings(self, answers: Answers, seen: Answers, ticks: int) -> Iterator[dict[tuple[str, str, str], Reading]]:
         """One mapping a tick. ``seen`` answers `doubts`, at the first tick."""
-        keys = [want.key for want in self.wants]
-        columns = [self._columns(want, answers, seen, ticks) for want in self.wants]
+        columns = [_readings(asked, answers, seen, ticks) for asked in self.asked.values()]
         for row in zip(*columns, strict=True) if columns else ((),) * ticks:
-            yield dict(zip(keys, row, strict=True))
+            yield dict(zip(self.asked, row, strict=True))
 
-    def _columns(self, want: Want, answers: Answers, seen: Answers, ticks: int) -> Iterable[Reading]:
-        problem = self._refused.get(want.key)
-        if problem is not None:
-            return [Reading(problem, problem, want.seconds)] * ticks
-        known = self._known_from(want, answers, seen, ticks)
-        canary, control = (
-            _measurements(want, self._needs[want.key][cohort], answers, known, ticks)
-            for cohort in (Cohort.CANARY, Cohort.CONTROL)
-        )
-        if not _is_known(want):
-            asks = self._needs[want.key][Cohort.CANARY].events
-            events = _combined([_points(answers[ask], ticks) for ask in asks])
-            canary = [_lost(*row) for row in zip(canary, control, events, strict=True)]
-        seconds, texts = want.seconds, self._texts[want.key]
-        return [Reading(one, other, seconds, texts) for one, other in zip(canary, control, strict=True)]
 
-    # --- absent counters ---
+class Assemblies:
+    """Those of the last few calls: each cycle asks for steps, then for windows, nearly always as the one before did."""
 
-    def _is_doubtful(self, want: Want, answers: Answers, ticks: int) -> bool:
-        if _is_known(want):
-            return False
-        first = self._first_seen(want, answers, ticks)
-        if first == 0:
-            return False
-        return any(
-            isinstance(point, float)
-            for need in self._needs[want.key].values()
-            for ask in need.trials
-            for point in _points(answers[ask], ticks)[:first]
-        )
+    _MOST: Final = 4
 
-    def _first_seen(self, want: Want, answers: Answers, ticks: int) -> int:
-        """The first tick at which some cohort has events."""
-        columns = [_points(answers[ask], ticks) for need in self._needs[want.key].values() for ask in need.events]
-        return min(next((at for at, point in enumerate(column) if point is not None), ticks) for column in columns)
+    def __init__(self) -> None:
+        self._kept: list[Assembly] = []  # the newest first
 
-    def _known_from(self, want: Want, answers: Answers, seen: Answers, ticks: int) -> int | Unreadable:
-        """From which tick on an absent event counter means zero."""
-        if _is_known(want):
-            return 0
-        points = [_points(seen[ask], 1)[0] for ask in self._seen_asks(want) if ask in seen]
-        if any(isinstance(point, float) and point > 0 for point in points):
-            return 0
-        failed = next((point for point in points if isinstance(point, Unreadable)), None)
-        return failed if failed is not None else self._first_seen(want, answers, ticks)
+    def of(self, wants: Sequence[Want], ranges: Ranges) -> Assembly:
+        wants = tuple(wants)
+        same = (one for one in self._kept if one.ranges == ranges and one.wants == wants)
+        found = next(same, None) or Assembly(wants, ranges, before=self._nearest(wants))
+        self._kept = [found, *(one for one in self._kept if one is not found)][: self._MOST]
+        return found
 
-    def _seen_asks(self, want: Want) -> list[Ask]:
-        return [ask for need in self._needs[want.key].values() for ask in need.seen]
+    def _nearest(self, wants: Sequence[Want]) -> Assembly | None:
+        """The newest one for the same kind of question: windows that grow, a rollout that came or went."""
+        parts = {want.part for want in wants}
+        return next((one for one in self._kept if parts == {want.part for want in one.wants}), None)
+
+
+def _readings(asked: Asked, answers: Answers, seen: Answers, ticks: int) -> Iterable[Reading]:
+    want = asked.want
+    if asked.refused is not None:
+        return [Reading(asked.refused, asked.refused, want.seconds)] * ticks
+    known = _known_from(asked, answers, seen, ticks)
+    canary, control = (
+        _measurements(want, asked.needs[cohort], answers, known, ticks) for cohort in (Cohort.CANARY, Cohort.CONTROL)
+    )
+    if not _is_known(want):
+        events = _combined([_points(answers[ask], ticks) for ask in asked.needs[Cohort.CANARY].events])
+        canary = [_lost(*row) for row in zip(canary, control, events, strict=True)]
+    seconds, texts = want.seconds, asked.texts
+    return [Reading(one, other, seconds, texts) for one, other in zip(canary, control, strict=True)]
+
+
+# --- absent counters ----------------------------------------------------------------------------
+
+
+def _is_doubtful(asked: Asked, answers: Answers, ticks: int) -> bool:
+    if _is_known(asked.want):
+        return False
+    first = _first_seen(asked, answers, ticks)
+    if first == 0:
+        return False
+    return any(
+        isinstance(point, float)
+        for need in asked.needs.values()
+        for ask in need.trials
+        for point in _points(answers[ask], ticks)[:first]
+    )
+
+
+def _first_seen(asked: Asked, answers: Answers, ticks: int) -> int:
+    """The first tick at which some cohort has events."""
+    columns = [_points(answers[ask], ticks) for need in asked.needs.values() for ask in need.events]
+    return min(next((at for at, point in enumerate(column) if point is not None), ticks) for column in columns)
+
+
+def _known_from(asked: Asked, answers: Answers, seen: Answers, ticks: int) -> int | Unreadable:
+    """From which tick on an absent event counter means zero."""
+    if _is_known(asked.want):
+        return 0
+    points = [_points(seen[ask], 1)[0] for ask in _seen_asks(asked) if ask in seen]
+    if any(isinstance(point, float) and point > 0 for point in points):
+        return 0
+    failed = next((point for point in points if isinstance(point, Unreadable)), None)
+    return failed if failed is not None else _first_seen(asked, answers, ticks)
+
+
+def _seen_asks(asked: Asked) -> list[Ask]:
+    return [ask for need in asked.needs.values() for ask in need.seen]
 
 
 def _measurements(

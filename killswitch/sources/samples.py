@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from killswitch.model import Buckets, Matcher, Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
 from killswitch.sources.plan import LOOKBACK, Ask, Free, Ranges, Shape, Sum
-from killswitch.sources.readings import WHOLE, Answers, Assembly, Column, Point, buckets_of
+from killswitch.sources.readings import WHOLE, Answers, Assemblies, Column, Point, buckets_of
 from killswitch.sources.seen import SeenCache
 
 Milliseconds = NDArray[np.int64]
@@ -121,14 +121,12 @@ class SampleReader:
         self._load = load
         self._ranges = Ranges(interval)
         self._seen = SeenCache()
-        self._assembly: Assembly | None = None
+        self._assemblies = Assemblies()
 
     def read_back(self, wants: Sequence[Want], ticks: Sequence[float]) -> Mapping[float, Readings]:
         if not ticks:
             return {}
-        assembly = self._assembly
-        if assembly is None or assembly.wants != tuple(wants):
-            assembly = self._assembly = Assembly(wants, self._ranges)
+        assembly = self._assemblies.of(wants, self._ranges)
         found = self._columns(assembly.asks, ticks)
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0])
         return dict(zip(ticks, assembly.readings(found, seen, len(ticks)), strict=True))

@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -33,7 +34,7 @@ from killswitch.model import (
     Unit,
     Unreadable,
 )
-from killswitch.sources import Want
+from killswitch.sources import Readings, Want
 from killswitch.stores import Delete, Put, keys
 from killswitch.switch import TripRequest
 from tests.doubles.fleet import INTERVAL, START, Faults, Fleet, no_fault
@@ -917,3 +918,34 @@ def test_closing_gives_the_session_and_the_heartbeat_back() -> None:
     fleet.replicas[0].controller.close()
     assert fleet.server.value(keys.controller("a")) is None
     assert fleet.server.value(keys.claim("sessions/a")) is None
+
+
+def test_what_is_asked_follows_rules_flag_and_arming_and_is_else_the_very_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = fleet_of("a", script=GOOD)
+    (a,) = fleet.replicas
+    asked: list[list[Want]] = []
+    read = ScriptedSource.read
+
+    def noted(source: ScriptedSource, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        if wants[0].part == "window":
+            asked.append(list(wants))
+        return read(source, wants, tick, deadline)
+
+    monkeypatch.setattr(ScriptedSource, "read", noted)
+    fleet.run(14)
+    assert [one is other for one, other in zip(asked[-1], asked[-2], strict=True)] == [True] * len(asked[-1])
+    shorter = replace(fleet.rollouts["copilot"], window=60.0, digest="other")
+    a.rules = Rules({"copilot": shorter}, "digest-2")
+    fleet.run(1)
+    assert {want.seconds for want in asked[-1]} == {60.0}
+    a.rules = Rules({"copilot": replace(shorter, rules=(ERRORS,))}, "digest-3")
+    fleet.run(1)
+    assert {want.rule for want in asked[-1]} == {ERRORS.name}
+    fleet.person.set_stage("copilot", percent=25.0, stage="aa")
+    fleet.run(1)
+    assert {want.part for want in asked[-1]} == {"window", "aa"}
+    assert fleet.person.standing("copilot").flag is not None
+    fleet.person.end("copilot")
+    fleet.arm()
+    fleet.run(2)
+    assert {want.seconds for want in asked[-1]} == {30.0}

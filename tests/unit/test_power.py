@@ -9,7 +9,6 @@ import pytest
 
 from bench.histories import History, openmetrics
 from killswitch.backtest import Terms, step_readings
-from killswitch.dossier import STEP
 from killswitch.model import Limits, Rollout, Rule
 from killswitch.power import (
     Baseline,
@@ -27,6 +26,7 @@ from killswitch.power import (
 )
 from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording
+from killswitch.step_counts import STEP
 from tests.unit.test_backtest import RULES
 
 WORLD = World(50.0, 5.0)

@@ -323,3 +323,18 @@ def test_a_re_arm_puts_its_page_into_the_same_transaction(world: World) -> None:
         c.revision for c in world.server.history if c.key in (keys.flag("copilot"), keys.outbox(page(flag).id))
     }
     assert max(revisions) == world.server.revision
+
+
+def test_all_flags_are_read_as_they_stand_also_where_only_a_byte_has_changed(world: World) -> None:
+    """Documents that stay the same are understood once; a restored backup may bring other bytes at any revision."""
+    world.arm()
+    reader = world.switch("a")
+    first = reader.everything()[0]["copilot"]
+    assert reader.everything()[0]["copilot"].flag is first.flag
+    world.person.set_stage("copilot", percent=25.0, stage="ramp_25")
+    changed = reader.everything()[0]["copilot"]
+    assert changed.flag == reader.standing("copilot").flag
+    assert changed.flag != first.flag
+    world.server.commit("x", (), (Put(keys.flag("copilot"), b"{"),))
+    good, bad = reader.everything()
+    assert (list(good), list(bad)) == ([], ["copilot"])

@@ -7,7 +7,7 @@ import pytest
 from killswitch.model import Cohort, Counts, Matcher, Measurement, RatioSignal, Reason, Selector, Unreadable
 from killswitch.sources import Range, Want
 from killswitch.sources.plan import Ask, Ranges, Shape, Sum
-from killswitch.sources.readings import Assembly, Column, Point
+from killswitch.sources.readings import Assemblies, Assembly, Column, Point
 
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 DOWN = Unreadable(Reason.SOURCE_DOWN, "down")
@@ -114,3 +114,36 @@ def test_absent_canary_events_are_no_zero_where_control_would_have_had_many(
 
     assert reason(read()) is expected
     assert read(absent_is_zero=True) == read(same_metric=True) == Counts(0.0, trials)
+
+
+def _wants(*rollouts: str, seconds: float = 30.0, part: str = "w") -> list[Want]:
+    signal = RatioSignal((Selector("events_total"),), (Selector("trials_total"),))
+    cohorts = {name: {c: (Matcher("rollout", "=", name), *COHORTS[c]) for c in Cohort} for name in rollouts}
+    return [Want(name, "e", part, signal, cohorts[name], seconds) for name in rollouts]
+
+
+def test_two_questions_asked_by_turns_are_each_known_again() -> None:
+    assemblies, ranges = Assemblies(), Ranges(15.0)
+    steps, windows = _wants("a", "b", part="step"), _wants("a", "b")
+    first = [assemblies.of(steps, ranges), assemblies.of(windows, ranges)]
+    again = [assemblies.of(_wants("a", "b", part="step"), ranges), assemblies.of(windows, ranges)]
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("wants", "ranges"),
+    [
+        (_wants("a"), Ranges(15.0)),
+        (_wants("a", "b", "c"), Ranges(15.0)),
+        (_wants("b", "a"), Ranges(15.0)),
+        (_wants("a", "b", seconds=60.0), Ranges(15.0)),
+        (_wants("a", "b"), Ranges(20.0)),
+    ],
+)
+def test_what_is_asked_follows_the_wants(wants: list[Want], ranges: Ranges) -> None:
+    """Rollouts that come and go, windows that grow, another scrape interval: as if nothing had been asked before."""
+    assemblies = Assemblies()
+    assemblies.of(_wants("a", "b"), Ranges(15.0))
+    found, fresh = assemblies.of(wants, ranges), Assembly(wants, ranges)
+    assert (found.wants, found.asks) == (fresh.wants, fresh.asks)
+    assert found.asked == fresh.asked
