@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import threading
 from typing import Annotated, Literal
 
 import typer
@@ -41,7 +45,16 @@ def command(
         )
         set_up_logs(loaded.log_format)
         daemon = Daemon(loaded)
-    raise typer.Exit(daemon.run())
+    _end(daemon.run())
+
+
+def _end(code: int) -> None:
+    """Exit, without the interpreter's own wait for pool threads that wait for a silent server themselves."""
+    if threading.active_count() == 1:
+        raise typer.Exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _line(name: str) -> str:

@@ -29,6 +29,7 @@ from killswitch.model import PageSettings
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.switch import Switch, TripRequest
+from tests.doubles.lying_prometheus import LyingPrometheus
 from tests.doubles.slack import TOKEN, Message, SlackDouble
 from tests.doubles.webhook import WebhookDouble
 from tests.faults.etcd_history import EtcdHistory
@@ -44,6 +45,7 @@ INTERVAL = 3.0
 SCALE = INTERVAL / 30.0
 MAX_EVIDENCE_AGE = 20.0
 CHANNEL = "#llm-oncall"
+SMALL_DISK = ("--quota-backend-bytes=8000000",)  # for etcd, so that a test can fill it
 PATIENCE = 90.0  # for what must happen at all; a loaded machine is slow, and nothing waits longer than it must
 SETTINGS: Mapping[str, str] = {
     "INTERVAL": f"{INTERVAL:g}s",
@@ -249,7 +251,8 @@ class Fleet:
 
     ``settings`` are added to (or replace) `SETTINGS`; ``when_blind`` stands in the rule file; ``program`` runs in
     place of `killswitch run`, with the same environment. With ``webhook`` there is a fallback receiver.
-    ``scrape`` is how often Prometheus scrapes; ``etcd_arguments`` go to every member.
+    ``scrape`` is how often Prometheus scrapes; ``etcd_arguments`` go to every member. With ``lying``, `liar` stands
+    between all replicas and Prometheus.
     """
 
     def __init__(
@@ -266,8 +269,10 @@ class Fleet:
         rules: Callable[[str], str] | None = None,
         scrape: str = "1s",
         etcd_arguments: Sequence[str] = (),
+        lying: bool = False,
     ) -> None:
         self.folder = folder
+        self._lying = lying
         self._scrape = scrape
         self.max_age = MAX_EVIDENCE_AGE
         self.rules = folder / "rules"
@@ -285,6 +290,7 @@ class Fleet:
         self.slack = SlackDouble(channels=[CHANNEL])
         self.webhook = WebhookDouble()
         self.prometheus: PrometheusServer
+        self.liar: LyingPrometheus
         self.history: EtcdHistory
         self.replicas: list[Replica] = []
         self.store: Store
@@ -309,6 +315,7 @@ class Fleet:
             self.folder / "prometheus", scrape_configs=[scrape], scrape_interval=self._scrape
         )
         self._open.enter_context(self.prometheus)
+        self.liar = self._open.enter_context(LyingPrometheus(self.prometheus.url))
         if self._webhook:
             (self.folder / "webhook").write_text(self.webhook.url)
             self._settings |= {"WEBHOOK_URL_FILE": str(self.folder / "webhook"), "FALLBACK": "webhook"}
@@ -320,8 +327,9 @@ class Fleet:
             self.add_replica(f"replica-{number}")
 
     def add_replica(self, name: str, **settings: str) -> Replica:
+        source = self.liar.url if self._lying else self.prometheus.url
         replica = Replica(
-            name, self.folder / name, etcd=self.etcd, prometheus=self.prometheus.url, slack=self.slack,
+            name, self.folder / name, etcd=self.etcd, prometheus=source, slack=self.slack,
             settings={**self._settings, **settings}, command=self._command,
         )  # fmt: skip
         self._open.callback(replica.close)
@@ -363,8 +371,9 @@ class Fleet:
             if not member.running or member._paused:
                 continue
             with contextlib.suppress(OSError, ValueError):
-                if member.call("/health").get("health") == "true":
-                    return member
+                # a linearizable read: /health says no as well where an alarm is raised
+                member.call("/v3/kv/range", {"key": "Lw==", "count_only": True})
+                return member
         raise OSError("no member of etcd has a quorum now")
 
     def flag(self, rollout: str = ROLLOUT) -> Flag:
@@ -413,6 +422,22 @@ class Fleet:
         """The flip, as etcd's history has it."""
         wait_until(lambda: quietly(lambda: not self.armed(rollout)), f"{rollout} tripped", seconds)
         return self.flips(rollout)[-1]
+
+    def sender(self, rollout: str = ROLLOUT, generation: int = 1) -> Replica:
+        """The replica that holds the claim on the page of a trip, once it has begun to send it."""
+        page = f"{rollout}.{generation}"
+        found: list[Replica] = []
+
+        def look() -> bool:
+            entry, claim = self.store.get(keys.outbox(page)), self.store.get(keys.claim(f"outbox/{page}"))
+            if entry is None or claim is None or not json.loads(entry.value)["deliveries"]:
+                return False
+            owner = claim.value.decode().partition("#")[0]
+            found.extend(replica for replica in self.replicas if replica.name == owner)
+            return bool(found)
+
+        wait_until(look, f"somebody who sends page {page}", PATIENCE)
+        return found[0]
 
     def for_cycles(self, count: int, *replicas: Replica) -> None:
         """Until these replicas (default: all that run) have finished so many more cycles."""

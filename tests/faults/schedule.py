@@ -8,16 +8,21 @@ differ, as their timing does.
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from killswitch.errors import KillswitchError
 from killswitch.stores import keys
-from tests.doubles.slack import bad_gateway, rate_limited
+from killswitch.timestamps import from_iso
+from tests.doubles.lying_prometheus import Lie
+from tests.doubles.slack import TOKEN, bad_gateway, rate_limited
 from tests.faults.figures import figure
-from tests.faults.fleet import PATIENCE, ROLLOUT, Fleet, quietly
+from tests.faults.fleet import INTERVAL, PATIENCE, ROLLOUT, Fleet, quietly
 from tests.faults.safety import flips
 from tests.faults.service import FAILING, HEALTHY
 from tests.servers.etcd import wait_until
@@ -25,6 +30,7 @@ from tests.servers.tcp_proxy import Fault
 
 Undo = Callable[[], None]
 MOST_AT_ONCE = 2
+WINDOW = 9.0 + INTERVAL  # seconds; of the rules, and a tick's place on the grid
 
 
 class Schedule:
@@ -36,6 +42,7 @@ class Schedule:
         self._say = say
         self._holding: dict[str, Undo] = {}
         self.events: Counter[str] = Counter()
+        self._bad: list[tuple[float, float]] = []  # Unix seconds between which the canary was bad
 
     def run(self, seconds: float) -> None:
         """Events for so long, then everything heals, and the last breach must trip."""
@@ -54,9 +61,10 @@ class Schedule:
         faults: list[Callable[[], tuple[str, Undo]]] = [
             self._kill_replica, self._stop_replica, self._cut_off_replica, self._blind_replica, self._slow_store,
             self._kill_member, self._stop_member, self._no_quorum, self._prometheus_down, self._prometheus_drips,
-            self._slack_ill,
+            self._slack_ill, self._prometheus_lies, self._store_full, self._breach_without_a_leader,
+            self._stop_the_sender,
         ]  # fmt: skip
-        moments = [self._turn_bad, self._mend_and_rearm, self._reset_counters]
+        moments = [self._turn_bad, self._mend_and_rearm, self._reset_counters, self._compact]
         draw = self._chance.random()
         if draw < 0.3 and self._holding:
             self._undo(self._chance.choice(sorted(self._holding)))
@@ -167,19 +175,74 @@ class Schedule:
         self._fleet.slack.fail_always(self._chance.choice([bad_gateway(), rate_limited(3)]))
         return "slack: ill", lambda: self._fleet.slack.fail_always(None)
 
+    def _prometheus_lies(self) -> tuple[str, Undo]:
+        lie = self._chance.choice(list(Lie))
+        if self._busy("prometheus"):
+            return "", _nothing
+        self._fleet.liar.lie = lie
+
+        def honest() -> None:
+            self._fleet.liar.lie = None
+
+        return f"prometheus: {lie.value}", honest
+
+    def _store_full(self) -> tuple[str, Undo]:
+        if self._busy("etcd"):
+            return "", _nothing
+        self._fleet.etcd.fill()
+
+        def free() -> None:
+            self._fleet.history.read()
+            self._fleet.etcd.free(self._fleet.history.revision)
+
+        return "etcd: full", free
+
+    def _breach_without_a_leader(self) -> tuple[str, Undo]:
+        what, resume = self._no_quorum()
+        if what:
+            wait_until(lambda: not quietly(lambda: bool(self._fleet.witness())), "no leader", PATIENCE)
+            self._turn_bad()
+            what = "etcd: no leader, and the canary turns bad"
+        return what, resume
+
+    def _stop_the_sender(self) -> tuple[str, Undo]:
+        """Whoever holds a page's claim sleeps for longer than the claim lives."""
+        with contextlib.suppress(KillswitchError):
+            claims = self._fleet.store.list(keys.claim("outbox/")).items
+            owners = {claim.value.decode().partition("#")[0] for claim in claims}
+            for replica in self._fleet.replicas:
+                if replica.name in owners and replica.running and not self._busy(f"replica:{replica.name}"):
+                    replica.pause()
+                    return f"replica:{replica.name} stopped while it sends", replica.resume
+        return "", _nothing
+
     # --- moments
 
     def _turn_bad(self) -> str:
         self._fleet.service.set(FAILING)
+        if not self._bad or self._bad[-1][1] < math.inf:
+            self._bad.append((time.time(), math.inf))
         return "the canary turns bad"
 
     def _mend_and_rearm(self) -> str:
-        self._fleet.service.set(HEALTHY)
+        self._mend()
         with contextlib.suppress(KillswitchError):  # armed still, or the store does not answer: a person tries later
             if not self._fleet.armed():
                 self._fleet.rearm()
                 return "mended and re-armed"
         return "mended"
+
+    def _mend(self) -> None:
+        self._fleet.service.set(HEALTHY)
+        if self._bad and self._bad[-1][1] == math.inf:
+            self._bad[-1] = (self._bad[-1][0], time.time())
+
+    def _compact(self) -> str:
+        with contextlib.suppress(OSError):
+            self._fleet.history.read()
+            compaction = {"revision": str(self._fleet.history.revision), "physical": True}
+            self._fleet.witness().call("/v3/kv/compaction", compaction)
+        return "etcd is compacted"
 
     def _reset_counters(self) -> str:
         self._fleet.service.restart()
@@ -188,9 +251,15 @@ class Schedule:
     # --- what must be true
 
     def _check(self) -> None:
-        """Safety, from etcd's history; later, when nobody can be asked now."""
+        """Safety, from etcd's history; later, when nobody can be asked now. And life, where nothing is in its way."""
         with contextlib.suppress(OSError):
             self._fleet.check()
+        if not self._holding and self._bad and self._bad[-1][1] == math.inf:
+            self._fleet.until_tripped()
+        for flip in flips(self._fleet.history.changes, ROLLOUT):
+            tick = from_iso(flip["trip"]["at"])
+            # what was bad stays in the window for a while
+            assert any(began <= tick <= ended + WINDOW for began, ended in self._bad), f"a healthy canary: {flip}"
 
     def _end_well(self) -> None:
         fleet = self._fleet
@@ -200,7 +269,7 @@ class Schedule:
             replica.heal()
             if not replica.running:  # its port was taken when it came back
                 replica.start()
-        fleet.service.set(HEALTHY)
+        self._mend()
         wait_until(
             lambda: all(r.status_code("/-/ready") == 200 for r in fleet.replicas), "all replicas ready", PATIENCE
         )
@@ -208,11 +277,13 @@ class Schedule:
         if not fleet.armed():
             fleet.rearm()
         fleet.until_healthy()
-        fleet.service.set(FAILING)
+        self._turn_bad()
         fleet.until_tripped()
         wait_until(lambda: quietly(self._all_paged), "every flip has its page in Slack", PATIENCE)
-        fleet.check()
+        self._check()
         made = flips(fleet.history.changes, ROLLOUT)
+        assert self._unsaid(made) == []
+        assert self._leaks() == []
         self._say(f"  {sum(self.events.values())} events, {len(made)} flips, {len(fleet.slack.messages)} messages")
 
     def _all_paged(self) -> bool:
@@ -224,6 +295,21 @@ class Schedule:
                 deliveries = change.document()["deliveries"]
                 taken[change.key] = deliveries.get("slack", {}).get("standing") in ("delivered", "uncertain")
         return all(taken.values())
+
+    def _leaks(self) -> list[str]:
+        """Where Slack's token can be read though it should not."""
+        fleet = self._fleet
+        logs = [replica.name for replica in fleet.replicas if replica.logged(TOKEN)]
+        return logs + [
+            change.key for change in fleet.history.changes if change.value and TOKEN.encode() in change.value
+        ]
+
+    def _unsaid(self, made: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Flips that no message in Slack speaks of. A digest speaks of all that went before it."""
+        texts = [json.dumps(sent.body) for sent in self._fleet.slack.messages]
+        digests = any("pages at once" in text for text in texts)
+        incidents = [flip["trip"]["incident"] for flip in made]
+        return [] if digests else [one for one in incidents if not any(one in text for text in texts)]
 
 
 def _nothing() -> None:

@@ -15,6 +15,11 @@ from tests.faults.fleet import INTERVAL, Fleet, Replica, started
 from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
 
+# of the default settings; an interval that leaves room for them
+DEFAULT_DEADLINES = {
+    "INTERVAL": "12s", "CYCLE_DEADLINE": "10s", "STORE_TIMEOUT": "5s", "TRIP_TIMEOUT": "2s", "SESSION_TTL": "15s",
+    "CLAIM_TTL": "10s", "MAX_EVIDENCE_AGE": "60s",
+}  # fmt: skip
 FAULTY = Path(__file__).parent / "programs" / "faulty_daemon.py"
 
 
@@ -59,58 +64,78 @@ def test_a_loop_that_hangs_fails_the_liveness_probe_while_another_replica_trips(
         hanging, _ = fleet.replicas
         assert hanging.status_code("/-/healthy") == 200
         (hanging.folder / "hang").touch()
+        wait_until((hanging.folder / "hung").exists, "the loop hangs")
         began = time.monotonic()
         wait_until(lambda: hanging.status_code("/-/healthy") == 503, "the probe fails")
         intervals = (time.monotonic() - began) / INTERVAL
         figure(f"row 24: the probe fails {intervals:.1f} intervals after the loop hung")
-        assert intervals >= 2  # and not at the first late cycle
+        assert 2 <= intervals <= 3  # and not at the first late cycle
         fleet.fail()
         fleet.until_tripped()
         assert len(fleet.flips()) == 1
 
 
-@pytest.mark.parametrize("held", ["metric store", "flag store"])
-def test_sigterm_in_mid_cycle_ends_a_replica_with_nothing_half_done(tmp_path: Path, held: str) -> None:
-    """Row 22."""
-    with started(tmp_path) as fleet:
+@pytest.mark.parametrize("held", ["metric store", "flag store", "everything"])
+def test_sigterm_in_mid_cycle_ends_a_replica_within_ten_seconds_with_nothing_half_done(
+    tmp_path: Path, held: str
+) -> None:
+    """Row 22, with the deadlines a daemon has by default: what is silent is silent for all of them."""
+    with started(tmp_path, settings=DEFAULT_DEADLINES) as fleet:
         leaving, _ = fleet.replicas
         fleet.fail()
-        for proxy in [leaving.to_prometheus] if held == "metric store" else leaving.to_etcd:
-            proxy.requests_heard.clear()
-            proxy.black_hole()
-        heard = leaving.to_prometheus if held == "metric store" else leaving.to_etcd[0]
+        proxies = {
+            "metric store": [leaving.to_prometheus],
+            "flag store": leaving.to_etcd,
+            "everything": leaving.proxies,
+        }
+        heard = leaving.to_etcd[0] if held == "flag store" else leaving.to_prometheus
         accepted = heard.accepted
+        for proxy in silent.get(held, leaving.proxies):
+            proxy.black_hole()
+            proxy.cut()  # what is asked from now on opens a connection, which can be seen
         wait_until(lambda: heard.accepted > accepted or not fleet.armed(), "it is waiting for an answer")
         began = time.monotonic()
         leaving.terminate()
         assert leaving.wait(30) == 0
         took = time.monotonic() - began
-        figure(f"row 22: ended {took:.1f} s after SIGTERM, the {held} silent")
-        assert took <= 15  # 10 s, on a machine that is shared
+        figure(f"row 22: ended {took:.1f} s after SIGTERM, {held} silent")
+        assert took <= 10
         if held == "metric store":
             assert fleet.store.get(keys.controller(leaving.name)) is None
             assert fleet.store.get(keys.claim(f"sessions/{leaving.name}")) is None
-        for proxy in leaving.to_etcd:
-            proxy.heal()
+        leaving.heal()
         fleet.until_tripped()
         assert len(fleet.flips()) == len(fleet.incidents()) == 1
-        assert "Traceback" not in leaving.tail()
+        assert leaving.logged("Traceback") == leaving.logged("a bug of") == 0
 
 
-def test_killed_right_after_the_flip_a_replicas_page_is_sent_by_the_other(tmp_path: Path) -> None:
-    """Row 11 with whole daemons: whoever tripped is killed at once; the page must not die with it."""
-    with started(tmp_path) as fleet:
+@pytest.mark.parametrize(("members", "at_most"), [(1, 16.0), (3, 32.0)], ids=["alone", "with etcd's leader"])
+def test_killed_right_after_the_flip_a_replicas_page_is_sent_by_the_other(
+    tmp_path: Path, members: int, at_most: float
+) -> None:
+    """Row 11 with whole daemons and the default claim: whoever is to page dies, alone or with etcd's leader.
+
+    A new leader of etcd gives every lease its whole time again.
+    """
+    with started(tmp_path, members=members, settings={"CLAIM_TTL": "10s"}) as fleet:
         for replica in fleet.replicas:
             replica.to_slack.refuse()
         fleet.fail()
-        flip = fleet.until_tripped()
-        tripper = next(replica for replica in fleet.replicas if replica.name == flip["trip"]["by"])
-        tripper.kill()
+        fleet.until_tripped()
+        sender = fleet.sender()
+        sender.kill()
+        leader = fleet.etcd.leader() if members > 1 else None
+        if leader is not None:
+            leader.kill()
         began = time.monotonic()
         for replica in fleet.replicas:
             replica.to_slack.heal()
         wait_until(lambda: len(fleet.pages("tripped, ")) >= 1, "the page")
-        figure(f"row 11: taken over {time.monotonic() - began:.1f} s after the kill")
+        took = time.monotonic() - began
+        figure(f"row 11: taken over {took:.1f} s after the kill{', with the leader of etcd' if leader else ''}")
+        assert took <= at_most
+        if leader is not None:
+            leader.start()
         fleet.for_cycles(2)
         assert len(fleet.pages("tripped, ")) <= 2
         assert len(fleet.flips()) == 1

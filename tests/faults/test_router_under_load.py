@@ -29,7 +29,7 @@ from killswitch import flag as flags
 from killswitch.flag import Flag
 from killswitch.stores import keys
 from tests.faults.figures import figure
-from tests.integration.router.following import armed, b64, back_up, delete, restore, store, tripped
+from tests.integration.router.following import armed, b64, delete, store, tripped
 from tests.servers import routed_service
 from tests.servers.etcd import EtcdCluster, EtcdMember, wait_until
 from tests.servers.tcp_proxy import TcpProxy
@@ -379,13 +379,13 @@ def test_an_old_backup_brings_no_tripped_canary_back_and_a_persons_next_generati
     load = world.load
     world.put(armed(1, percent=50.0))
     load.until_split(1)
-    back_up(world.member, tmp_path / "backup.db")
+    world.etcd.back_up(tmp_path / "backup.db")
     for percent in (60.0, 70.0, 80.0):
         world.put(armed(1, percent=percent))
     with load.without_canary("trip, then a backup from before it"):
         world.put(tripped(1))
         load.until_control("DISABLED")
-        restore(world.member, tmp_path / "backup.db")
+        world.etcd.restore(tmp_path / "backup.db")
         restored = time.monotonic()
         wait_until(lambda: time.monotonic() > restored + 2 * GRACE, "several reads of the old document")
         load.until_control("DISABLED")

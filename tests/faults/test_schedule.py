@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.figures import figure
-from tests.faults.fleet import started
+from tests.faults.fleet import SMALL_DISK, started
 from tests.faults.schedule import Schedule
 
 SEED = int(os.environ.get("KILLSWITCH_TEST_SEED") or random.SystemRandom().randrange(10**6))
@@ -19,5 +19,5 @@ MINUTES = float(os.environ.get("KILLSWITCH_TEST_MINUTES") or 0.75)
 @pytest.mark.timeout(int(MINUTES * 60) + 600)
 def test_no_random_schedule_of_faults_breaks_a_safety_property_and_the_last_breach_trips(tmp_path: Path) -> None:
     figure(f"seed {SEED}: repeat with `make soak SEED={SEED} MINUTES={MINUTES:g}`")
-    with started(tmp_path, replicas=3, members=3) as fleet:
+    with started(tmp_path, replicas=3, members=3, lying=True, etcd_arguments=SMALL_DISK) as fleet:
         Schedule(fleet, SEED).run(MINUTES * 60)

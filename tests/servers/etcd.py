@@ -31,6 +31,8 @@ from tests.servers.certificates import Certificate
 ETCD = os.environ.get("KILLSWITCH_TEST_ETCD", "etcd")  # `make compat` names another version's program
 START_SECONDS = 60.0  # a machine under load is slow to start; nothing waits longer than it must
 
+_FILLER = base64.b64encode(b"/filler").decode()
+
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on now. They are below the range outgoing connections take theirs from.
@@ -71,6 +73,9 @@ class EtcdMember:
         self.log = folder / f"{name}.log"
         self.data = folder / f"{name}.data"
         self._arguments = [*arguments, f"--data-dir={self.data}"]
+        # what a backup has to be told of the member it is restored for
+        identity = ("--name=", "--initial-cluster=", "--initial-advertise-peer-urls=", "--data-dir=")
+        self.place = [argument for argument in self._arguments if argument.startswith(identity)]
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
@@ -293,6 +298,45 @@ class EtcdCluster:
         leader = self.leader()
         return [member for member in self.members if member is not leader]
 
+    def back_up(self, backup: Path) -> None:
+        """A snapshot of the store as it stands."""
+        _etcdctl("--endpoints", self.leader().endpoint, "snapshot", "save", str(backup))
+
+    def restore(self, backup: Path) -> None:
+        """Every member dies, their data are lost, and they start again from the backup."""
+        for member in self.members:
+            member.kill()
+            shutil.rmtree(member.data)
+            _etcdctl("snapshot", "restore", str(backup), *member.place)
+        for member in self.members:
+            member.start()
+        for member in self.members:
+            member.wait_until_healthy()
+
+    def fill(self) -> None:
+        """Write until etcd is out of space: small the ``--quota-backend-bytes`` among ``arguments``."""
+        value = base64.b64encode(b"x" * 500_000).decode()
+        member = self.leader()
+        for _ in range(1000):
+            try:
+                member.call("/v3/kv/put", {"key": _FILLER, "value": value})
+            except urllib.error.HTTPError as error:
+                if b"database space exceeded" not in error.read():
+                    raise
+                return
+        raise RuntimeError("etcd took everything: has it a quota?")
+
+    def free(self, revision: int) -> None:
+        """The end of `fill`, as the runbook has it: compact up to ``revision``, defragment, disarm the alarm."""
+        leader = self.leader()
+        leader.call("/v3/kv/deleterange", {"key": _FILLER})
+        with contextlib.suppress(urllib.error.HTTPError):  # compacted so far already
+            leader.call("/v3/kv/compaction", {"revision": str(revision), "physical": True})
+        for member in self.members:
+            member.call("/v3/maintenance/defragment", {})
+        for alarm in leader.call("/v3/maintenance/alarm", {"action": "GET"}).get("alarms", ()):
+            leader.call("/v3/maintenance/alarm", {"action": "DEACTIVATE", **alarm})
+
     def enable_auth(self, root_password: str, users: dict[str, tuple[str, str]]) -> None:
         """Turns authentication on. ``users``: name -> (password, prefix it may read and write)."""
         member = self.members[0]
@@ -320,3 +364,7 @@ class EtcdCluster:
     def token(self, name: str, password: str) -> str:
         """An auth token, for `EtcdMember.call`."""
         return str(self.members[0].call("/v3/auth/authenticate", {"name": name, "password": password})["token"])
+
+
+def _etcdctl(*arguments: str) -> None:
+    subprocess.run(["etcdctl", *arguments], check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"})

@@ -1,7 +1,7 @@
 """`killswitch run` with a fault inside: KILLSWITCH_TEST_FAULT names it, and it strikes once a file of that name exists.
 
 ``clock``: the wall clock jumps by as many seconds as the file says. ``rule_bug``: judging refusal_rate raises.
-``hang``: the metric store's clock is asked and never answers.
+``hang``: the metric store's clock is asked and never answers; that it has been asked, the file ``hung`` says.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def hang(daemon: Daemon) -> None:
 
     def now(deadline: Any) -> Any:
         if FILE.exists():
+            Path("hung").touch()
             threading.Event().wait()
         return sound(deadline)
 

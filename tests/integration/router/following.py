@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from killswitch import flag as flags
@@ -110,27 +106,6 @@ def until(follower: Follower, standing: Standing, **fields: object) -> None:
         wait_until(stands, f"{standing} {fields}")
     except TimeoutError as error:
         raise AssertionError(f"{error}; instead: {follower.health()}") from error
-
-
-def back_up(member: EtcdMember, backup: Path) -> None:
-    """A snapshot of the store as it stands."""
-    _etcdctl("--endpoints", member.endpoint, "snapshot", "save", str(backup))
-
-
-def restore(member: EtcdMember, backup: Path) -> None:
-    """The only member dies, its data are lost, and it starts again from the backup."""
-    (himself,) = member.call("/v3/cluster/member/list", {})["members"]
-    (peer,) = himself["peerURLs"]
-    member.kill()
-    shutil.rmtree(member.data)
-    place = (f"--name={member.name}", f"--initial-cluster={member.name}={peer}", f"--data-dir={member.data}")
-    _etcdctl("snapshot", "restore", str(backup), *place, f"--initial-advertise-peer-urls={peer}")
-    member.start()
-    member.wait_until_healthy()
-
-
-def _etcdctl(*arguments: str) -> None:
-    subprocess.run(["etcdctl", *arguments], check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"})
 
 
 def until_watching(follower: Follower) -> None:

@@ -20,12 +20,10 @@ from tests.integration.router.following import (
     ROLLOUT,
     armed,
     b64,
-    back_up,
     compact,
     delete,
     following,
     reader,
-    restore,
     store,
     tripped,
     under,
@@ -216,13 +214,13 @@ def test_after_a_trip_a_restored_backup_is_not_obeyed_and_a_later_generation_is(
         member = etcd.members[0]
         store(member, armed())
         until(follower, Standing.ARMED)
-        back_up(member, tmp_path / "backup.db")
+        etcd.back_up(tmp_path / "backup.db")
         for percent in (10.0, 20.0, 30.0):
             store(member, armed(percent=percent))
         trip_revision = store(member, tripped())
         until(follower, Standing.TRIPPED)
 
-        restore(member, tmp_path / "backup.db")
+        etcd.restore(tmp_path / "backup.db")
         until(follower, Standing.OUTDATED, canary_percent=0.0)
         assert follower.current.revision < trip_revision
         assert follower.current.canary_route is follower.current.control_route
