@@ -83,11 +83,7 @@ def test_sigterm_in_mid_cycle_ends_a_replica_within_ten_seconds_with_nothing_hal
     with started(tmp_path, settings=DEFAULT_DEADLINES) as fleet:
         leaving, _ = fleet.replicas
         fleet.fail()
-        proxies = {
-            "metric store": [leaving.to_prometheus],
-            "flag store": leaving.to_etcd,
-            "everything": leaving.proxies,
-        }
+        silent = {"metric store": [leaving.to_prometheus], "flag store": leaving.to_etcd}
         heard = leaving.to_etcd[0] if held == "flag store" else leaving.to_prometheus
         accepted = heard.accepted
         for proxy in silent.get(held, leaving.proxies):

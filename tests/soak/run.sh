@@ -9,4 +9,5 @@ echo "seed $seed, $minutes minutes; again: make soak SEED=$seed MINUTES=$minutes
 export KILLSWITCH_TEST_SEED=$seed KILLSWITCH_TEST_MINUTES=$minutes KILLSWITCH_TEST_THOROUGH=1
 "$venv/bin/pytest" -s -q tests/faults/test_schedule.py
 "$venv/bin/pytest" -s -q --timeout=7200 tests/faults/test_killed_and_stopped.py tests/faults/test_explorer.py
+"$venv/bin/pytest" -s -q --timeout=1200 tests/faults/test_metric_store.py -k "is_down"
 "$venv/bin/pytest" -q tests/unit/test_controller.py -k "ten_thousand_virtual_cycles"
