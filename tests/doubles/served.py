@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from killswitch.credentials import Secret
+from killswitch.flag import Flag
 from killswitch.http_server import server
+from killswitch.incident import Incident
 from killswitch.reports import CycleReport
 from killswitch.web import application
 from tests.servers.etcd import free_ports, wait_until
@@ -24,6 +26,7 @@ class Served:
     token: Secret | None = None
     problems: list[str] = field(default_factory=list)
     reloads: int = 0
+    incidents: dict[str, Incident] = field(default_factory=dict)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def age(self) -> float | None:
@@ -34,6 +37,9 @@ class Served:
 
     def unready(self) -> str | None:
         return None
+
+    def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
+        return {flag.rollout: self.incidents[flag.rollout] for flag in flags if flag.rollout in self.incidents}
 
     def reload(self) -> list[str]:
         self.reloads += 1

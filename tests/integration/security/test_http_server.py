@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -234,9 +235,9 @@ def test_a_status_is_written_once_for_everybody_and_anew_for_the_next_report(
     monkeypatch.setattr(web, "RENDERED_FOR", 60.0)
     written: list[object] = []
 
-    def counted(controller: str, latest: CycleReport | None, age: float | None) -> dict[str, object]:
+    def counted(controller: str, latest: CycleReport | None, *more: Any) -> dict[str, object]:
         written.append(latest)
-        return status_document(controller, latest, age)
+        return status_document(controller, latest, *more)
 
     monkeypatch.setattr("killswitch.web.status_document", counted)
     served.latest = report("first")
@@ -311,7 +312,22 @@ def test_hostile_names_labels_and_sentences_are_text_on_the_page(port: int, serv
     assert status == 200
     page = Tags()
     page.feed(body.decode())
-    assert page.tags == {"html", "meta", "title", "style", "body", "h1", "h2", "p", "span", "table", "tr", "th", "td"}
+    assert page.tags == {
+        "html",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "h2",
+        "p",
+        "span",
+        "table",
+        "caption",
+        "tr",
+        "th",
+        "td",
+    }
     assert page.attributes == {"lang", "charset", "http-equiv", "content", "name", "class"}
     assert headers["content-type"] == "text/html; charset=utf-8"
 
