@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
@@ -233,6 +233,7 @@ class StoreLedger:
         self._marks: list[_Mark] = []
         self._sending_since: dict[tuple[str, str, int], float] = {}
         self._seen: _Entries = {}
+        self._read_as: dict[str, bytes] = {}
         self.unsettled = 0
         self.unreadable = 0
 
@@ -255,14 +256,15 @@ class StoreLedger:
             self._forget_old_sendings()
         self._drop_old(entries, unsettled)
 
-    def _read(self, items: Iterable[Item]) -> _Entries:
+    def _read(self, items: Collection[Item]) -> _Entries:
         """Every entry that can be understood, by page id; those unchanged since the last scan are not parsed again."""
         entries: _Entries = {}
         unreadable = 0
         for item in items:
             page_id = item.key.removeprefix(keys.OUTBOX)
             known = self._seen.get(page_id)
-            if known is not None and known[1] == item.mod_revision:
+            # the value too: a store restored from a backup gives a revision out a second time
+            if known is not None and known[1] == item.mod_revision and self._read_as.get(page_id) == item.value:
                 entries[page_id] = known
                 continue
             try:
@@ -273,6 +275,7 @@ class StoreLedger:
                     _log.warning("a page cannot be delivered, its outbox entry is not understood: %s", error)
         self.unreadable = unreadable
         self._seen = entries
+        self._read_as = {item.key.removeprefix(keys.OUTBOX): item.value for item in items}
         return entries
 
     def _keep_lease(self) -> None:

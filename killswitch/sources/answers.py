@@ -81,7 +81,8 @@ def _log_once(text: str) -> None:
 
 def number(text: Any) -> float:
     """A sample's value; always a string in this API. Raises Unusable."""
-    if type(text) is str and len(text) <= 64 and "_" not in text:
+    # Python's own idea of a number is wider than any server's: 5_0, blanks around it, digits of other scripts
+    if type(text) is str and len(text) <= 64 and text.isascii() and "_" not in text and text == text.strip():
         try:
             return float(text)
         except ValueError:

@@ -329,6 +329,25 @@ def test_settled_entries_are_dropped_in_time_and_the_newest_stay_for_their_refer
     assert world.server.list(keys.CLAIMS).items == ()
 
 
+def test_a_page_of_a_restored_store_is_sent_though_its_entry_has_the_revision_of_one_that_was_sent(
+    world: World,
+) -> None:
+    """A backup from before the trip is restored between two looks, and the next trip is numbered as the last was."""
+    slack, page = Receiver(world.clock, "slack"), trip_page()
+    delivery = world.process([slack])
+    world.write(page)
+    world.run(delivery, seconds=5)
+    (sent,) = world.server.list(keys.OUTBOX).items
+    restored = MemoryServer(world.clock)
+    while restored.revision < sent.mod_revision - 1:
+        restored.commit("somebody", (), (Put("/other", b"{}"),))
+    vars(world.server).update(vars(restored))
+    world.write(page)
+    assert world.server.list(keys.OUTBOX).items[0].mod_revision == sent.mod_revision
+    world.run(delivery, seconds=30)
+    assert [copy.page for copy in slack.copies] == [page, page]
+
+
 def test_an_entry_that_cannot_be_understood_stops_nothing_and_is_counted(world: World) -> None:
     receiver, page = Receiver(world.clock), trip_page()
     delivery = world.process([receiver])

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,24 +19,33 @@ from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
 from killswitch.bounded_http import NoAnswer
+from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, Unavailable
+from killswitch.flag import arm
+from killswitch.jury import Jury
 from killswitch.model import (
     Buckets,
     Cohort,
     Counts,
+    Decide,
+    Limits,
     Matcher,
     QuantileSignal,
     QuerySignal,
     RatioSignal,
     Reading,
     Reason,
+    Rule,
     Scalar,
     Selector,
+    Unit,
     Unreadable,
+    Verdict,
 )
 from killswitch.sources import Want
 from killswitch.sources.prometheus import Prometheus, PrometheusSession
+from tests.doubles.scripted_source import rollout
 
 TICK = 1_770_000_000.0
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
@@ -341,6 +351,57 @@ def test_ten_thousand_spoiled_good_answers_give_no_exception_and_only_possible_n
     session.transport.answer = answer
     while asked < 1_000:
         check_possible(source.read(WANTS, TICK, Deadline(10)).values(), 200)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_garbage_in_ten_thousand_answers_about_a_healthy_canary_is_judged_a_breach(
+    seed: int, hostile: tuple[Prometheus, InProcessSession]
+) -> None:
+    """Of numbers that are none, of wrong types, of HTML and of half an answer: whatever can still be judged is well."""
+    luck = random.Random(seed)
+    source, session = hostile
+    asked = 0
+
+    def answer(query: str) -> tuple[int, bytes]:
+        nonlocal asked
+        whole = envelope(good_rows(query))
+        if luck.random() < 0.5:  # garbage beside whole answers: what can be judged is
+            return 200, whole
+        asked += 1
+        return 200, garbled(json.loads(whole), luck)
+
+    session.transport.answer = answer
+    verdicts: Counter[Verdict] = Counter()
+    flag = arm(None, rollout="r", control="a", canary="b", percent=5.0, stage="x", now=TICK - 7200.0, by="ann")
+    rule = Rule("error_rate", ERRORS.signal, Limits(maximum=0.02), Unit.FRACTION)
+    case = Case(rollout("r", (rule,), decide=Decide.THRESHOLD), flag, flag.armed_at)
+    while asked < 1_000:
+        jury = Jury(interval=30.0, step=30.0)
+        readings = source.read(jury.wants([case], TICK), TICK, Deadline(10))
+        verdicts.update(finding.verdict for finding in jury.judge([case], TICK, readings)["r"])
+    assert verdicts[Verdict.BREACH] == 0
+    assert verdicts[Verdict.HEALTHY]
+    assert verdicts[Verdict.UNKNOWN]
+
+
+GARBAGE: tuple[Any, ...] = (
+    "NaN", "+Inf", "-Inf", "-3", "0x10", "1e400", "", "500 ", "5_0_0", "\u0665\u0660\u0660", None, True, 7.5, 10**400,
+    [], {}, "\ud800",
+)  # fmt: skip
+
+
+def garbled(document: Any, luck: random.Random) -> bytes:
+    """A good answer with a number that is none, of which half is missing, or in whose place stands something else."""
+    body = json.dumps(document).encode()
+    match luck.randrange(6):
+        case 0:
+            return body[: luck.randrange(len(body))]
+        case 1:
+            return luck.choice((b"", b"<html>", b"null", b"[]", b'{"status":"error"}', b"\xff\xfe", b"{" * 100_000))
+        case _:
+            rows = document["data"]["result"]
+            luck.choice(rows)["value"] = luck.choice((luck.choice(GARBAGE), [TICK, luck.choice(GARBAGE)]))
+            return json.dumps(document).encode()
 
 
 JUNK: tuple[Any, ...] = (
