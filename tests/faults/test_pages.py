@@ -75,10 +75,10 @@ def _latency(fleet: Fleet, index: int) -> float:
 
 @pytest.mark.timeout(600)
 def test_a_thousand_rollouts_that_breach_at_once_all_flip_before_the_pages_are_out(tmp_path: Path) -> None:
-    """Row 16, with an interval of 20 s: all flips within one cycle, at most a message a second."""
+    """Row 16, at the default interval: all flips within one cycle, at most a message a second, flips before pages."""
     names = [f"r{number:04d}" for number in range(1000)]
     settings = {
-        "INTERVAL": "20s", "LAG": "1s", "CYCLE_DEADLINE": "15s", "SCRAPE_INTERVAL": "10s", "MAX_EVIDENCE_AGE": "60s",
+        "INTERVAL": "30s", "LAG": "1s", "CYCLE_DEADLINE": "15s", "SCRAPE_INTERVAL": "10s", "MAX_EVIDENCE_AGE": "60s",
         "FALLBACK_AFTER": "120s",
     }  # fmt: skip
     with Fleet(tmp_path, replicas=2, rollouts=names, settings=settings, rules=_one_rule, scrape="10s") as fleet:
@@ -96,7 +96,7 @@ def test_a_thousand_rollouts_that_breach_at_once_all_flip_before_the_pages_are_o
         figure(
             f"row 16: 1000 flips cite {len(ticks)} ticks, all within {took:.0f} s of the fault; {last} messages so far"
         )
-        assert len(ticks) <= 6  # 1 where nobody shares the machine: see bench/flip.py
+        assert len(ticks) <= 2  # one, and on a shared machine the next: see bench/flip.py
         assert len(fleet.slack.messages) <= took + 5
 
 
