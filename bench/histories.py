@@ -36,12 +36,14 @@ class History:
     ``canary`` behaves so from ``onset`` on, and as ``control`` (or ``before``) until then. ``clump``: mean
     size of the geometric bursts events come in. ``missed``: share of scrapes that fail. ``restarts`` and
     ``gaps`` (from, to) hit both cohorts. ``drift``: rates wander by this factor within hours.
-    ``retirement``: when the canary's series end. ``labels`` stand on every series.
+    ``ramp``: (from, percent) after the first. ``retirement``: when the canary's series end. ``labels`` stand on every
+    series.
     """
 
     seconds: float = 3 * 3600.0
     rate: float = 50.0
     percent: float = 5.0
+    ramp: Sequence[tuple[float, float]] = ()
     control: Behaviour = field(default_factory=Behaviour)
     canary: Behaviour = field(default_factory=Behaviour)
     before: Behaviour | None = None
@@ -81,14 +83,17 @@ def _lines(history: History) -> list[str]:
     for first, last in history.gaps:
         scraped &= (begun < first) | (begun >= last)
     lines: list[str] = []
-    for cohort, share in (("control", 1 - history.percent / 100), ("canary", history.percent / 100)):
+    to_canary = np.full(begun.size, history.percent / 100)
+    for first, percent in history.ramp:
+        to_canary[begun >= first] = percent / 100
+    for cohort, share in (("control", 1 - to_canary), ("canary", to_canary)):
         behaviours = (history.control, history.control)
         present = scraped
         if cohort == "canary":
             behaviours = (history.before or history.control, history.canary)
             present = scraped & (begun >= history.arrival) & (begun < history.retirement)
         late = begun >= history.onset
-        n = rng.poisson(history.rate * history.scrape_interval * share * np.ones(begun.size)).astype(np.float64)
+        n = rng.poisson(history.rate * history.scrape_interval * share).astype(np.float64)
         if cohort == "canary":
             n = np.where((begun >= history.arrival) & (begun < history.retirement), n, 0.0)
         counters = _counters(history, n, behaviours, late, weather, rng)

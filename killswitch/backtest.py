@@ -20,11 +20,10 @@ import numpy.typing as npt
 from killswitch import flag as flags
 from killswitch.case import Case
 from killswitch.deadline import Deadline
-from killswitch.dossier import warm_up_seconds
+from killswitch.dossier import LONGEST_DRAIN, warm_up_seconds
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.evidence import Trace
 from killswitch.flag import Flag
-from killswitch.histogram import is_saturated
 from killswitch.history import PASSING, first_step, last_step
 from killswitch.judge import Action, Decision, decide
 from killswitch.jury import TWIN, WINDOW, Jury
@@ -43,8 +42,10 @@ from killswitch.model import (
     Unreadable,
     Verdict,
 )
+from killswitch.ramp import SIDE, Stage, ramp_of
 from killswitch.sources import Readings, Source, Want
-from killswitch.step_counts import STEP, STEP_TWIN
+from killswitch.step_counts import PAST, SPLIT_BY, STEP, STEP_TWIN, beyond, common_edges
+from killswitch.unheard import Unheard
 
 Array = npt.NDArray[np.float64]
 DAY = 86_400.0
@@ -117,7 +118,10 @@ class RuleHistory:
 
 @dataclass(frozen=True, slots=True)
 class RolloutHistory:
-    """What became of one rollout. ``armed_at`` None: it never had data, and ``problem`` says why."""
+    """What became of one rollout. ``armed_at`` None: it never had data, and ``problem`` says why.
+
+    ``percent`` is the flag's when it was armed, ``stages`` its ramp from there on, as far as traffic shows it.
+    """
 
     rollout: Rollout
     armed_at: float | None
@@ -127,6 +131,7 @@ class RolloutHistory:
     rules: tuple[RuleHistory, ...]
     problem: str | None = None
     split_is_wrong: bool = False
+    stages: tuple[Stage, ...] = ()
 
     @property
     def never_judged(self) -> tuple[RuleHistory, ...]:
@@ -221,6 +226,7 @@ class _Replay:
         self.case: Case | None = None
         self.first_armed: float | None = None
         self.percent = terms.percent
+        self.stages: list[Stage] = []
         self.ticks = 0
         self.trips: list[ReplayedTrip] = []
         self.rules = {rule.name: RuleHistory(rule.name) for rule in rollout.rules}
@@ -246,6 +252,8 @@ class _Replay:
         if self.first_armed is None:
             reasons = dict.fromkeys(f"{u.reason}: {u.detail}" for u in self._why_not.values())
             problem = "never had requests in both cohorts" + (f" ({'; '.join(reasons)})" if reasons else "")
+            if any(reason.partition(": ")[2].startswith("control: no requests") for reason in reasons):
+                problem += "; at 100% the daemon judges by a stored baseline, and that is not replayed"
         rules = tuple(self.rules.values())
         return RolloutHistory(
             self.rollout,
@@ -256,6 +264,7 @@ class _Replay:
             rules,
             problem,
             self.terms.percent is not None and self.jury.dossier.split_is_wrong(self.rollout.name),
+            tuple(self.stages),
         )
 
     def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
@@ -275,12 +284,14 @@ class _Replay:
                 position += 1
             if position == len(ticks):
                 return position
-            self._arm_at = ticks[position]
+            self._arm_at = ticks[position] - self.spacing
         begins = first_step(self._arm_at, self.spacing)
         if begins > ticks[-1]:
             return len(ticks)
-        if self.percent is None:
-            self.percent = _measured_percent(readings, [tick for tick in ticks if tick >= begins])
+        stages: Sequence[Stage] = [Stage(self._arm_at, self.terms.percent or 0.0)]
+        if self.terms.percent is None:
+            stages = self._ramp(begins, [tick for tick in ticks if tick > begins], readings)
+        self.percent = stages[0].percent
         if self._flag is None:
             self.case = _case(self.rollout, self._arm_at, self.percent)
         else:
@@ -295,18 +306,44 @@ class _Replay:
             )
             self.case = Case(self.rollout, armed, self._arm_at)
         self._flag = self.case.flag
+        self.stages += [Stage(self._arm_at, self.percent)]
+        self._go_on(stages[1:])
         self.first_armed = self._arm_at if self.first_armed is None else self.first_armed
         self._opened(self.case, ticks, readings)
         return int(np.searchsorted(np.array(ticks), begins + self.spacing / 2))
 
+    def _ramp(self, begins: float, ticks: Sequence[float], readings: Mapping[float, Readings]) -> Sequence[Stage]:
+        """The stages of these ticks, one at least, as the flag might have had them."""
+        return [Stage(begins, _measured_percent(readings, ticks))]
+
+    def _go_on(self, stages: Sequence[Stage]) -> None:
+        """More of the ramp that the armed flag goes through."""
+        for stage in stages:
+            assert self.case is not None
+            staged = flags.set_stage(
+                self.case.flag,
+                rollout=self.rollout.name,
+                percent=stage.percent,
+                stage=flags.resolve_stage(None, stage.percent)[0],
+                now=stage.at,
+                by=_BY,
+                actor=flags.Actor.PERSON,
+            )
+            self.case = replace(self.case, flag=staged)
+            self._flag = staged
+        self.stages += stages
+
     def _has_data(self, readings: Readings, tick: float) -> bool:
         """Whether some rule has requests in both cohorts; otherwise why not is kept."""
         for want in self.wants:
+            if want.part == PAST:
+                continue
             reading = readings[want.key]
-            problem = _problem(reading)
+            problem = _problem(reading) or _no_requests(reading)
             if problem is not None:
-                self._why_not[want.rule] = problem
-            elif _trials(reading.canary) > 0 and _trials(reading.control) > 0 and tick >= self.terms.since:
+                if want.part in (STEP, WINDOW):
+                    self._why_not[want.rule] = problem
+            elif tick > self.terms.since:
                 return True
         return False
 
@@ -348,13 +385,55 @@ class _EvidenceReplay(_Replay):
         self.spacing = terms.step
         self._past: dict[float, Readings] = {}
         self._twins: set[str] = set()
-        self.wants = self.jury.dossier.wants(_case(rollout, terms.since, 1.0))
+        self._unheard: dict[str, Unheard] = {}
+        self._arming = 0.0
+        self._control_known: set[str] = set()
+        self._case = _case(rollout, terms.since, 1.0)
+        # until it is armed also what control did before cohorts had labels
+        self.wants = self.jury.dossier.past_wants(self._case)
+
+    def take(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+        if self.case is not None and self.terms.percent is None:
+            before = [tick for tick in sorted(self._past) if tick > self.case.armed_at][-2 * SIDE :]
+            known = {**{tick: self._past[tick] for tick in before}, **readings}
+            stages = self._ramp(self.case.armed_at, [*before, *ticks], known)
+            close = SIDE * self.spacing
+            for stage in stages[1:]:
+                if abs(stage.at - self.stages[-1].at) < close and len(self.stages) > 1:
+                    # seen at the last block's end by a few steps; now there are more
+                    self.stages[-1] = replace(self.stages[-1], percent=stage.percent)
+                elif stage.at > max(self.stages[-1].at, ticks[0] - close):
+                    self._go_on([stage])
+        super().take(ticks, readings)
+        if self.case is not None:
+            self.wants = self.jury.dossier.wants(self._case)
+
+    def _ramp(self, begins: float, ticks: Sequence[float], readings: Mapping[float, Readings]) -> Sequence[Stage]:
+        named = [rule.name for rule in self.rollout.rules if rule.name == SPLIT_BY] or [
+            want.rule for want in self.wants[:1]
+        ]
+        pairs = []
+        for tick in ticks:
+            sides = (
+                readings[tick].get((self.rollout.name, name, part)) for name in named for part in (STEP, STEP_TWIN)
+            )
+            usable = next((side for side in sides if side is not None and _problem(side) is None), None)
+            pairs.append((_trials(usable.canary), _trials(usable.control)) if usable else (math.nan, math.nan))
+        canary, control = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+        stages = ramp_of(np.array(ticks), canary, control, begins=begins, step=self.spacing)
+        # too few requests to tell: as good as any
+        return [Stage(stage.at, _flag_percent(stage.percent)) for stage in stages] or [Stage(begins, 1.0)]
 
     def _opened(self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
         at = first_step(case.armed_at, self.spacing)
         known = {**self._past, **{tick: readings[tick] for tick in ticks}}
         past = {tick: each for tick, each in known.items() if at - warm_up_seconds(self.spacing) < tick <= at}
         self._twins.clear()
+        self._unheard.clear()
+        self._arming = case.armed_at
+        self._control_known = {
+            name for name in self.rules for each in past.values() if self._has_histogram_of_control(name, each)
+        }
         self.jury.dossier.open([case], at, past, from_arming=True)
 
     def _remember(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
@@ -399,7 +478,7 @@ class _EvidenceReplay(_Replay):
         self, trace: Trace, columns: Mapping[str, int], ticks: Sequence[float], readings: Mapping[float, Readings]
     ) -> None:
         self.ticks += len(ticks)
-        times = np.array(ticks, dtype=np.float64)
+        times, rows = np.array(ticks, dtype=np.float64), list(columns.values())
         for rule in self.rollout.rules:
             row = columns.get(rule.name)
             if row is None:
@@ -410,32 +489,63 @@ class _EvidenceReplay(_Replay):
                 kept.peak, kept.peak_at = float(values[best]), float(times[best])
             view = self.jury.dossier.view(self.rollout.name, rule.name)
             kept.needed = view.needed if view is not None else None
-            moved = trace.updated[:, row]
-            kept.ticks += int(moved.sum())
-            for at in np.flatnonzero(~moved).tolist():
-                problem = self._why_silent(rule, readings[ticks[at]])
-                kept.missed(problem.reason, problem.detail)
+            for at, moved in enumerate(trace.updated[:, row].tolist()):
+                problem = self._unheard_of(rule, readings[ticks[at]], ticks[at])
+                if not moved:
+                    paused = self._is_changing(ticks[at]) and not trace.updated[at, rows].any()
+                    problem = self._why_silent(
+                        rule, readings[ticks[at]], paused=paused, numeric=bool(trace.numeric[at, row])
+                    )
+                if self._has_histogram_of_control(rule.name, readings[ticks[at]]):
+                    self._control_known.add(rule.name)
+                if problem is None:
+                    kept.ticks += 1
+                else:
+                    kept.missed(problem.reason, problem.detail)
             if self.terms.tracks:
                 kept.track.append((times, values.copy()))
 
-    def _why_silent(self, rule: Rule, readings: Readings) -> Unreadable:
+    def _is_changing(self, tick: float) -> bool:
+        """Whether slow requests of before the last change of percent may still be coming home."""
+        longest = LONGEST_DRAIN + self.spacing
+        return any(0 < tick - stage.at <= longest for stage in self.stages)
+
+    def _has_histogram_of_control(self, rule: str, readings: Readings) -> bool:
+        found = (readings.get((self.rollout.name, rule, part)) for part in (STEP, STEP_TWIN, PAST))
+        return any(
+            each is not None and isinstance(each.control, Buckets) and _trials(each.control) > 0 for each in found
+        )
+
+    def _judged(self, rule: Rule, readings: Readings) -> Reading:
         plain = readings[self.rollout.name, rule.name, STEP]
         twin = readings.get((self.rollout.name, rule.name, STEP_TWIN))
         if twin is not None and not any(isinstance(side, Unreadable) for side in (twin.canary, twin.control)):
             self._twins.add(rule.name)
-        reading = twin if twin is not None and rule.name in self._twins else plain
-        problem = _problem(reading)
+        return twin if twin is not None and rule.name in self._twins else plain
+
+    def _unheard_of(self, rule: Rule, readings: Readings, tick: float) -> Unreadable | None:
+        """Why a tick that moved a rule says nothing all the same."""
+        unheard = self._unheard.setdefault(rule.name, Unheard())
+        return unheard.after(rule, self._judged(rule, readings), tick - self._arming)
+
+    def _why_silent(self, rule: Rule, readings: Readings, *, paused: bool, numeric: bool) -> Unreadable:
+        """Why a tick did not move a rule."""
+        reading = self._judged(rule, readings)
+        problem = _problem(reading) or _no_requests(reading)
         if problem is not None:
             return problem
-        if not (_trials(reading.canary) > 0 and _trials(reading.control) > 0):
-            return Unreadable(Reason.NO_DATA, "no requests in the step")
+        if numeric:
+            return Unreadable(Reason.NUMERIC, "the counts of the step are no counts")
         if isinstance(rule.signal, QuantileSignal):
-            if isinstance(reading.control, Buckets) and is_saturated(reading.control, rule.signal.quantile):
-                return Unreadable(Reason.SATURATED, "control lies above the histogram's last bucket")
-            return Unreadable(
-                Reason.WARMING_UP, "control's past hour is empty, or the limit lies above the last bucket"
-            )
-        return Unreadable(Reason.NUMERIC, "the counts of the step are no counts")
+            edges = common_edges(reading)
+            if len(edges) < 2:
+                return beyond(edges)
+            if not paused:
+                known = rule.name in self._control_known
+                return beyond(edges) if known else Unreadable(Reason.WARMING_UP, "control's past hour is empty")
+        return Unreadable(
+            Reason.JUST_ARMED, "the percent had just changed: what was asked or said before it was still coming in"
+        )
 
 
 # --- by the bare comparison ---------------------------------------------------------------------
@@ -571,6 +681,13 @@ def _problem(reading: Reading) -> Unreadable | None:
     return None
 
 
+def _no_requests(reading: Reading) -> Unreadable | None:
+    for cohort, side in (("canary", reading.canary), ("control", reading.control)):
+        if not _trials(side) > 0:
+            return Unreadable(Reason.NO_DATA, f"{cohort}: no requests")
+    return None
+
+
 def _trials(measurement: Measurement) -> float:
     match measurement:
         case Counts(_, trials):
@@ -590,5 +707,8 @@ def _measured_percent(readings: Mapping[float, Readings], ticks: Sequence[float]
         for reading in readings[tick].values():
             if isinstance(reading.canary, Counts) and isinstance(reading.control, Counts):
                 canary, control = canary + reading.canary.trials, control + reading.control.trials
-    share = 100.0 * canary / (canary + control) if canary + control else 1.0
+    return _flag_percent(100.0 * canary / (canary + control) if canary + control else 1.0)
+
+
+def _flag_percent(share: float) -> float:
     return min(max(float(f"{share:.3g}"), 0.001), _LARGEST_PERCENT)

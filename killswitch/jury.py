@@ -20,6 +20,7 @@ from killswitch.judge import Streak
 from killswitch.model import Decide, Finding, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
 from killswitch.sources import Readings, Want
 from killswitch.twins import TwinWatch
+from killswitch.unheard import Unheard
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
@@ -162,6 +163,8 @@ class Jury:
         if case.baseline is not None:
             reading = beside(rule, reading, case.baseline)
         comparison = judge.compare(rule, reading, raw)
+        if comparison.problem is None and case.baseline is None:
+            comparison = comparison._replace(problem=Unheard().after(rule, reading, tick - case.armed_at))
         view = self.dossier.view_for(case, rule)
         if view is not None:
             return judge.judge_evidence(

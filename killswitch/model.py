@@ -216,10 +216,14 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Events among trials in a range of time; fractional where a source interpolates."""
+    """Events among trials in a range of time; fractional where a source interpolates.
+
+    ``absent``: there is no such counter of events at all, which is taken for none.
+    """
 
     events: float
     trials: float
+    absent: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from killswitch.judge import own_bug
 from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Readings
 from killswitch.twins import TwinWatch
+from killswitch.unheard import Unheard
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Entry:
     spec: ev.RuleSpec
     percent: float = 0.0
     twins: TwinWatch = field(default_factory=TwinWatch)
+    unheard: Unheard = field(default_factory=Unheard)
     edges: tuple[float, ...] = ()
     control_past: ControlPast | None = None
     problem: Unreadable | None = None
@@ -100,6 +102,7 @@ class _Counting:
     ) -> None:
         nothing: Readings = {}
         self._series = [readings.get(tick, nothing) for tick in ticks]
+        self._ticks = ticks
         self._step = step
         self._settle = settle
         self._rates: list[tuple[int, list[Row]]] = []
@@ -128,7 +131,7 @@ class _Counting:
             else:
                 rows = [_row(reading) for reading in chosen]
                 self._rates += [(column + bound, rows) for bound in range(len(entry.spec.bounds))]
-            entry.problem = _problem(chosen[-1])
+            entry.problem = _problem(chosen[-1]) or self._unheard(entry, rule, chosen)
         except Exception as error:  # one rule's bug must not disarm the others
             log.exception("counting %s %s failed", entry.rollout, entry.name)
             entry.problem = own_bug(error)
@@ -144,6 +147,16 @@ class _Counting:
         served = twin is not None and plain is not None and entry.twins.serves(twin, plain, alone=alone)
         reading = twin if served else plain
         return without_control(reading) if alone and reading is not None else reading
+
+    def _unheard(self, entry: Entry, rule: Rule, chosen: Sequence[Reading | None]) -> Unreadable | None:
+        """Why the canary's absent events can no longer be none, after these ticks."""
+        if not self._settle or entry.case.baseline is not None:
+            return None
+        problem = None
+        for reading, tick in zip(chosen, self._ticks, strict=True):
+            if reading is not None:
+                problem = entry.unheard.after(rule, reading, tick - entry.case.armed_at)
+        return problem
 
     def _runs(
         self, entry: Entry, quantile: float, chosen: Sequence[Reading | None], first_column: int
@@ -264,6 +277,16 @@ class _Slow:
         """What runs that are counted together have in common."""
         return (self.edges, self.start, len(self.canary), self.quantile, self.entry.spec.bounds)
 
+    @property
+    def end(self) -> int:
+        """The tick after it, counted from the block's first."""
+        return self.start + len(self.canary)
+
+    def known_before_the_last(self) -> bool:
+        """Whether control had requests in the hour before the run's last tick."""
+        requests = np.concatenate([self.past[:, -1], [row[-1] for row in self.control[:-1]]])
+        return bool(np.nansum(requests[-len(self.past) :]) > 0)
+
     def tau(self, edges: Array, step: float) -> Array:
         """Control's quantile before each tick of the run, (T,)."""
         return tau_before(edges, np.concatenate([self.past, self.control]), self.quantile, step=step)[len(self.past) :]
@@ -273,6 +296,9 @@ def _count_slow(alike: Sequence[_Slow], values: Array, step: float) -> None:
     """Histograms as events "slower than an edge", for all rules of one bucket layout, quantile and set of bounds."""
     first = alike[0]
     if len(first.edges) < 2:
+        if first.edges and first.end == values.shape[1]:
+            for one in alike:
+                one.entry.problem = one.entry.problem or beyond(first.edges)
         return
     edges, start, ticks = np.array(first.edges), first.start, len(first.canary)
     canary, control = (np.array([row for one in alike for row in side(one)]) for side in (_canary, _control))
@@ -294,10 +320,12 @@ def _count_slow(alike: Sequence[_Slow], values: Array, step: float) -> None:
         if start + ticks < values.shape[1]:
             continue
         counted = np.isfinite(canary[:, -1]) & np.isfinite(control[:, -1])
-        expected = counted & ~placed & (np.isfinite(tau) | (not bound.needs_tau))
+        expected = counted & ~placed
         for index in np.flatnonzero(expected[ticks - 1 :: ticks]).tolist():
-            entry = alike[index].entry
-            entry.problem = entry.problem or _saturated(first.edges)
+            one = alike[index]
+            # where control's past is known and has no such quantile, that lies above the last edge
+            if not bound.needs_tau or one.known_before_the_last():
+                one.entry.problem = one.entry.problem or beyond(first.edges)
 
 
 def _canary(run: _Slow) -> Sequence[tuple[float, ...]]:
@@ -346,7 +374,7 @@ def _stretches(
     """Stretches of ticks, begin and end, with the edges in common; ``edges`` are those of the tick before."""
     start = 0
     for at, reading in enumerate(chosen):
-        found = _common_edges(reading) or edges
+        found = common_edges(reading) or edges
         if found != edges:
             if at > start:
                 yield start, at, edges
@@ -354,7 +382,7 @@ def _stretches(
     yield start, len(chosen), edges
 
 
-def _common_edges(reading: Reading | None) -> tuple[float, ...]:
+def common_edges(reading: Reading | None) -> tuple[float, ...]:
     """The edges that both cohorts' histograms have, or the one that is there; empty where there is none."""
     sides = (reading.canary, reading.control) if reading is not None else ()
     bounds = [side.bounds for side in sides if isinstance(side, Buckets)]
@@ -373,11 +401,14 @@ def _problem(reading: Reading | None) -> Unreadable | None:
     return None
 
 
-def _saturated(edges: tuple[float, ...]) -> Unreadable:
+def beyond(edges: tuple[float, ...]) -> Unreadable:
+    """Why a limit on a quantile cannot be judged with the edges that both cohorts' histograms have."""
+    if len(edges) < 2:
+        detail = "the cohorts' histograms have no upper edge in common; give both the same buckets"
+        return Unreadable(Reason.GARBAGE, detail)
     last = duration_in_words(edges[-2])
-    return Unreadable(
-        Reason.SATURATED, f"the limit lies above the histogram's last bucket ({last}); add larger buckets"
-    )
+    detail = f"the limit lies above the last bucket that both cohorts' histograms have ({last}); add larger buckets"
+    return Unreadable(Reason.SATURATED, detail)
 
 
 def _changed_at(stages: Sequence[StageEntry]) -> float:

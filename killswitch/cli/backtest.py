@@ -42,7 +42,7 @@ from killswitch.model import Decide, Rollout
 from killswitch.rules.loading import load_folder
 from killswitch.settings import load_settings
 from killswitch.timestamps import to_iso
-from killswitch.wording import count_in_words, duration_in_words, odds_in_words
+from killswitch.wording import count_in_words, duration_in_words, odds_in_words, time_of_day
 
 _Bare = Mapping[str, tuple[BareRule, ...]]
 
@@ -172,6 +172,7 @@ def _rollout(one: RolloutHistory, bare: Sequence[BareRule]) -> dict[str, Any]:
         "decide": one.rollout.decide.value,
         "armed_at": to_iso(one.armed_at) if one.armed_at is not None else None,
         "percent": one.percent,
+        "stages": [{"at": to_iso(stage.at), "percent": stage.percent} for stage in one.stages],
         "ticks": one.ticks,
         "trips": len(one.trips),
         "problem": one.problem,
@@ -220,10 +221,16 @@ def _print(history: OpenHistory, terms: Terms, found: Sequence[RolloutHistory], 
         said = "no trip" if not trips else f"{trips} trip{'s' if trips > 1 else ''}"
         spacing = terms.step if one.rollout.decide is Decide.EVIDENCE else terms.interval
         watched = duration_in_words(one.ticks * spacing)
-        say(f"{one.rollout.name}: {said} in {watched} from {to_iso(one.armed_at)} on ({one.percent:g}% canary)")
+        say(f"{one.rollout.name}: {said} in {watched} from {to_iso(one.armed_at)} on ({_ramp(one)})")
         if one.rollout.name in bare:
             out.print(_compared(one, bare[one.rollout.name]))
     err.print(f"history: {span}, a tick every {duration_in_words(terms.interval)}", style="dim", markup=False)
+
+
+def _ramp(one: RolloutHistory) -> str:
+    """``5% canary``, or ``1% canary, 5% from 14:30:00``."""
+    later = (f"{stage.percent:g}% from {time_of_day(stage.at)}" for stage in one.stages[1:])
+    return ", ".join((f"{one.percent:g}% canary", *later))
 
 
 def _print_doubts(one: RolloutHistory) -> None:

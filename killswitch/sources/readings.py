@@ -123,9 +123,6 @@ def _readings(asked: Asked, answers: Answers, seen: Answers, ticks: int) -> Iter
     canary, control = (
         _measurements(want, asked.needs[cohort], answers, known, ticks) for cohort in (Cohort.CANARY, Cohort.CONTROL)
     )
-    if not _is_known(want):
-        events = _combined([_points(answers[ask], ticks) for ask in asked.needs[Cohort.CANARY].events])
-        canary = [_lost(*row) for row in zip(canary, control, events, strict=True)]
     seconds, texts = want.seconds, asked.texts
     return [Reading(one, other, seconds, texts) for one, other in zip(canary, control, strict=True)]
 
@@ -239,7 +236,6 @@ _GAP = Unreadable(
     "the next scrape counts what was missed",
 )
 _ONE_SAMPLE = Unreadable(Reason.NO_DATA, "only one sample in the window so far; an increase needs two")
-_MOST_EXPECTED: Final = 20.0  # events of an absent counter
 _NO_COMMON_EDGES = Unreadable(
     Reason.GARBAGE,
     "the instances' histograms have different buckets, with no upper edge in common; give all the same buckets. "
@@ -265,6 +261,7 @@ def _present(point: Point, recent: Point, kind: Range) -> float | Buckets | Unre
 
 
 def _counts(event: Point, trial: float | Buckets | Unreadable, at: int, known_from: int | Unreadable) -> Measurement:
+    absent = event is None
     if event is None and not isinstance(trial, Unreadable):
         event = _absent(at, known_from)
     for each in (trial, event):
@@ -276,24 +273,7 @@ def _counts(event: Point, trial: float | Buckets | Unreadable, at: int, known_fr
         return Unreadable(
             Reason.NUMERIC, f"{event!r} events of {trial!r} trials: increases are finite and not negative"
         )
-    return Counts(event, trial)
-
-
-def _lost(canary: Measurement, control: Measurement, event: Point) -> Measurement:
-    """The canary's side, unless its absent events cannot be none: at control's share they would be many.
-
-    With 20 expected, none come once in 5e8 where the canary fails as often as control does.
-    """
-    if event is not None or not (isinstance(canary, Counts) and isinstance(control, Counts)) or control.trials <= 0:
-        return canary
-    expected = control.events / control.trials * canary.trials
-    if expected <= _MOST_EXPECTED:
-        return canary
-    return Unreadable(
-        Reason.NEVER_SEEN,
-        f"canary: no such counter though control has one; at control's share {expected:.0f} events were due: "
-        "does it carry the canary's labels? If it is rightly absent, say absent_is_zero: true",
-    )
+    return Counts(event, trial, absent)
 
 
 def _absent(at: int, known_from: int | Unreadable) -> float | Unreadable:

@@ -253,3 +253,101 @@ def test_a_control_that_was_there_for_hours_is_warm_from_the_first_step_at_any_s
         view = jury.dossier.view("copilot", rule.name)
         assert view is not None
         assert not view.warming_up, rule.name
+
+
+def test_a_ramp_is_read_off_the_traffic_and_late_feedback_is_left_out_after_a_lowering(
+    tmp_path: Path, rollout: Rollout
+) -> None:
+    """Without it, what the users of 50 % said late was held against the few of 5 %."""
+    ramp = ((1.5 * HOUR, 50.0), (2 * HOUR, 5.0))
+    history = History(seconds=2.5 * HOUR, percent=5, ramp=ramp, arrival=HOUR, scrape_interval=30)
+    found = _run(tmp_path, rollout, history)
+    assert [stage.percent for stage in found.stages] == pytest.approx([5, 50, 5], rel=0.1)
+    for (began, _), stage in zip(ramp, found.stages[1:], strict=True):
+        assert stage.at == pytest.approx(MONDAY + began, abs=100)
+    rules = {rule.name: rule for rule in found.rules}
+    assert rules["thumbs_down_rate"].unknown[Reason.JUST_ARMED.value] == pytest.approx(30, abs=1)
+    assert rules["error_rate"].ticks > rules["thumbs_down_rate"].ticks
+
+
+def test_a_ramp_is_read_off_the_same_wherever_blocks_end(
+    tmp_path: Path, rollout: Rollout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(seconds=4 * HOUR, percent=1, ramp=((2.2 * HOUR, 25.0), (3 * HOUR, 5.0)), scrape_interval=30)
+    whole = _run(tmp_path, rollout, history)
+    monkeypatch.setattr("killswitch.backtest.BLOCK_SECONDS", 97 * 30.0)
+    monkeypatch.setattr("killswitch.backtest._FEWEST_TICKS", 97)
+    pieces = _run(tmp_path, rollout, history)
+    assert [stage.at for stage in pieces.stages] == pytest.approx([stage.at for stage in whole.stages], abs=61)
+    assert [stage.percent for stage in pieces.stages] == pytest.approx([1, 25, 5], rel=0.1)
+
+
+def test_a_percent_that_was_given_has_no_ramp(tmp_path: Path, rollout: Rollout) -> None:
+    history = History(seconds=1.5 * HOUR, percent=5, ramp=((HOUR, 50.0),), scrape_interval=30)
+    found = _run(tmp_path, rollout, history, percent=5.0)
+    assert [stage.percent for stage in found.stages] == [5.0]
+
+
+def test_a_canary_that_fails_at_once_is_judged_from_its_first_step(tmp_path: Path, rollout: Rollout) -> None:
+    """Its first two scrapes are a step; arming only after that step cost 30 s of every early trip."""
+    failing = Behaviour(errors=1.0)
+    history = History(seconds=1.2 * HOUR, arrival=HOUR, onset=HOUR, canary=failing, scrape_interval=15)
+    found = _run(tmp_path, rollout, history)
+    assert found.armed_at is not None
+    assert found.trips[0].at == found.armed_at + 30.0
+
+
+def test_controls_unlabelled_hour_warms_a_replay_up(tmp_path: Path, rollout: Rollout) -> None:
+    """Cohort labels often ship with the canary; the daemon then knows control by its model."""
+    history = History(seconds=1.5 * HOUR, arrival=HOUR, onset=HOUR, canary=Behaviour(errors=0.1), scrape_interval=30)
+    _recording(tmp_path, history)
+    path = tmp_path / "history.om"
+    labelled = path.read_text().splitlines()
+    delays = []
+    for model in ("model-old", "a-model-before"):
+        lines = [_before_labels(line, MONDAY + HOUR, model) for line in labelled]
+        path.write_text("\n".join(lines) + "\n")
+        source = Recording(path, scrape_interval=30)
+        (trip,) = backtest(source, [rollout], _terms(source, history))[0].trips
+        delays.append(trip.at - history.onset_at)
+    known, unknown = delays
+    assert known <= 180
+    assert unknown > known
+
+
+def _before_labels(line: str, until: float, model: str) -> str:
+    if line.startswith("#") or float(line.rsplit(" ", 1)[1]) > until:
+        return line
+    return line.replace('cohort="control",', "").replace('model="model-old"', f'model="{model}"')
+
+
+def test_events_counted_without_the_canarys_label_are_said_and_are_not_health(tmp_path: Path, rollout: Rollout) -> None:
+    """Twenty events in one step were never due at 1.5 requests/s: a canary that refused 40 % was healthy for ever."""
+    history = replace(REFUSING, canary=Behaviour(refusals=0.4))
+    _recording(tmp_path, history)
+    path = tmp_path / "history.om"
+    lost = 'llm_refusals_total{model="model-new",cohort="canary"'
+    lines = [line.replace(lost, lost.replace(',cohort="canary"', "")) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+    source = Recording(path, scrape_interval=30)
+    (found,) = backtest(source, [rollout], _terms(source, history))
+    (rule,) = [each for each in found.rules if each.name == "refusal_rate"]
+    assert rule.unknown[Reason.NEVER_SEEN.value] > 0
+    assert "labels" in rule.example
+
+
+def test_no_control_at_100_percent_is_named(tmp_path: Path, rollout: Rollout) -> None:
+    history = History(seconds=1.5 * HOUR, percent=100, scrape_interval=30)
+    found = _run(tmp_path, rollout, history)
+    assert found.problem is not None
+    assert "control: no requests" in found.problem
+    assert "baseline" in found.problem
+
+
+def test_a_limit_beyond_the_buckets_is_no_warm_up(tmp_path: Path, rollout: Rollout) -> None:
+    slow = Behaviour(median=5.0)
+    found = _run(tmp_path, rollout, History(seconds=1.5 * HOUR, control=slow, canary=slow, scrape_interval=30))
+    (rule,) = found.never_judged
+    assert rule.name == "latency_p95"
+    assert rule.unknown[Reason.SATURATED.value] > 100
+    assert Reason.WARMING_UP.value not in rule.unknown

@@ -362,6 +362,53 @@ def test_a_limit_above_the_last_bucket_is_said_to_be_saturated() -> None:
     assert problem.reason is Reason.SATURATED
 
 
+@pytest.mark.parametrize(("kept", "reason"), [((math.inf,), Reason.GARBAGE), ((0.25, 0.5, math.inf), Reason.SATURATED)])
+def test_a_canary_whose_buckets_are_not_controls_is_no_warm_up(kept: tuple[float, ...], reason: Reason) -> None:
+    """WARMING_UP is patience, and nobody is paged for it: the latency was unjudged for ever, and nobody told."""
+
+    def other(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        found = WOBBLY(want, cohort, tick)
+        if cohort is Cohort.CONTROL or not isinstance(found, Buckets):
+            return found
+        known = dict(zip(found.bounds, found.counts, strict=True))
+        assert set(kept) <= set(known)
+        return Buckets(kept, tuple(known[edge] for edge in kept))
+
+    case = case_of(rules=(LATENCY,))
+    for number in (20, 150):
+        replica = Replica(other)
+        replica.through(ticks(number), case)
+        problem = replica.views(case)[0].problem
+        assert problem is not None
+        assert problem.reason is reason
+    block = Replica(other, START + 149 * STEP)
+    block.at(START + 150 * STEP, case)
+    assert block.views(case)[0].problem == problem
+
+
+def test_a_counter_that_stays_away_while_control_has_events_is_doubted_and_its_zeros_still_count() -> None:
+    case = case_of(rules=(REFUSALS,))
+
+    def unlabelled(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        found = WOBBLY(want, cohort, tick)
+        return (
+            Counts(0.0, found.trials, absent=True) if cohort is Cohort.CANARY and isinstance(found, Counts) else found
+        )
+
+    replica = Replica(unlabelled)
+    replica.through(ticks(10), case)
+    assert replica.views(case)[0].problem is None
+    replica.through(ticks(290, START + 10 * STEP), case)
+    (view,) = replica.views(case)
+    assert view.problem is not None
+    assert view.problem.reason is Reason.NEVER_SEEN
+    assert view.updated_at == START + 300 * STEP
+    rightly = case_of(rules=(replace(REFUSALS, absent_is_zero=True),))
+    other = Replica(unlabelled)
+    other.through(ticks(300), rightly)
+    assert other.views(rightly)[0].problem is None
+
+
 @pytest.mark.parametrize("odd", [Counts(math.nan, 10.0), Counts(-5.0, 10.0), Counts(1.0, math.inf)])
 def test_counts_that_are_no_counts_move_nothing_and_are_said_to_be_numeric(odd: Counts) -> None:
     case = case_of(rules=(ERRORS,))

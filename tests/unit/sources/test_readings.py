@@ -89,31 +89,11 @@ def test_a_look_up_that_failed_is_its_own_reason() -> None:
     assert reason(read([None], [100.0], [2.0], seen=DOWN)[0]) is Reason.SOURCE_DOWN
 
 
-@pytest.mark.parametrize(("control", "trials", "expected"), [(30.0, 1000.0, Reason.NEVER_SEEN), (19.0, 1000.0, None)])
-@pytest.mark.parametrize("kind", list(Range))
-def test_absent_canary_events_are_no_zero_where_control_would_have_had_many(
-    kind: Range, control: float, trials: float, expected: Reason | None
-) -> None:
-    def read(*, absent_is_zero: bool = False, same_metric: bool = False) -> Measurement:
-        events = Selector("trials_total" if same_metric else "events_total", (Matcher("outcome", "!=", "ok"),))
-        signal = RatioSignal((events,), (Selector("trials_total"),))
-        assembly = Assembly([Want("r", "e", "w", signal, COHORTS, 30.0, kind, absent_is_zero)], Ranges(15.0))
-
-        def column(ask: Ask) -> Column:
-            assert isinstance(ask, Sum)
-            if ask.shape is Shape.RECENT:
-                return [2.0]
-            if len(ask.selector.matchers) < 2:
-                return [trials]
-            return [control if Matcher("cohort", "=", "control") in ask.selector.matchers else None]
-
-        answers = {ask: column(ask) for ask in assembly.asks}
-        (readings,) = assembly.readings(answers, {}, 1)
-        assert isinstance(readings["r", "e", "w"].control, Counts)
-        return readings["r", "e", "w"].canary
-
-    assert reason(read()) is expected
-    assert read(absent_is_zero=True) == read(same_metric=True) == Counts(0.0, trials)
+def test_an_absent_counter_is_a_zero_that_can_be_told_from_a_counted_one() -> None:
+    for event, absent in ((None, True), (0.0, False)):
+        found = read([event], [100.0], [2.0], same_metric=True)[0]
+        assert isinstance(found, Counts)
+        assert (found.events, found.absent) == (0.0, absent)
 
 
 def _wants(*rollouts: str, seconds: float = 30.0, part: str = "w") -> list[Want]:

@@ -1,0 +1,43 @@
+"""An absent counter of the canary's events: none so far, or counted where nobody looks?
+
+Clients write a counter at its first event, so an absent one is zero at first. The longer it stays away while
+control has events, the less can that be luck: then the canary's events are counted without its labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from killswitch.model import Counts, Reading, Reason, Rule, Unreadable
+
+# A canary that fails as often as control has none of so many once in 1e13, a ten times better one once in twenty.
+MOST_DUE = 30.0
+# feedback of the first requests is still to come
+_DELAYS = 3.0
+
+
+@dataclass(slots=True)
+class Unheard:
+    """One rule's. ``due``: events that the canary would have had at control's share while its counter was absent."""
+
+    due: float = 0.0
+
+    def after(self, rule: Rule, reading: Reading, age: float) -> Unreadable | None:
+        """Take in what was read ``age`` seconds after arming; why nothing can be said, once too much was due.
+
+        The zero is evidence all the same: no tick is ever left out for its outcome.
+        """
+        canary, control = reading.canary, reading.control
+        if isinstance(canary, Counts) and not canary.absent:
+            self.due = 0.0
+        elif rule.absent_is_zero or age <= _DELAYS * rule.delay:
+            return None
+        elif isinstance(canary, Counts) and isinstance(control, Counts) and control.trials > 0:
+            self.due += min(control.events / control.trials, 1.0) * canary.trials
+        if self.due <= MOST_DUE:
+            return None
+        return Unreadable(
+            Reason.NEVER_SEEN,
+            f"canary: no such counter though control has one; at control's share {self.due:.0f} events were due: "
+            "does it carry the canary's labels? If it is rightly absent, say absent_is_zero: true",
+        )
