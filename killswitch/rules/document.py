@@ -27,6 +27,8 @@ LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+\Z", re.ASCII)
+# no key of ours has a space or a colon in it
+_KEY_WITHOUT_COLON = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(?:\s+|:)(\S.*)\Z", re.ASCII)
 _MAX_NUMBER = 25  # characters; longer ones stay texts, and are refused where a number is needed
 _SCALARS: dict[str, bool | None] = {
     "true": True,
@@ -85,7 +87,7 @@ def read_document(content: bytes) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
-        document.problems.append(Problem(line, *_in_words(error, text, line)))
+        document.problems.append(_in_words(error, text.split("\n"), line))
         document.value = None
     except (yaml.YAMLError, ValueError, OverflowError, IndexError, RecursionError) as error:
         # hostile escapes and directives make the parser raise more than YAMLError
@@ -171,6 +173,14 @@ class _Reader:
         lines: dict[str, int] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key = self._key(event)
+            plain = isinstance(event, yaml.ScalarEvent) and not event.style
+            meant = _KEY_WITHOUT_COLON.match(key) if plain else None
+            if meant is not None:
+                self._document.problems.append(_no_colon(_line(event), meant[1], meant[2]))
+                said = self._value(self._next(), (*path, key))
+                if said is None:  # `max 2%`: understood, so that nothing else is found missing
+                    values.setdefault(meant[1], scalar(meant[2]))
+                continue
             first = lines.setdefault(key, _line(event))
             if key in values:
                 self._document.problems.append(
@@ -222,10 +232,60 @@ def _line(event: yaml.Event) -> int:
     return int(event.start_mark.line) + 1 if event.start_mark is not None else 1
 
 
-def _in_words(error: yaml.MarkedYAMLError, text: str, line: int) -> tuple[str, str]:
-    lines = text.split("\n")
+def _in_words(error: yaml.MarkedYAMLError, lines: list[str], line: int) -> Problem:
+    """The problem at the line where somebody made it; the parser stumbles only later."""
+    said = str(error.problem or error.context)
     if line <= len(lines) and re.match(r" *\t", lines[line - 1]):
-        return "not YAML (a tab in the indentation)", "indent with spaces"
-    return f"not YAML ({shown(' '.join(str(error.problem or error.context).split()))})", (
-        "correct the indentation, quotes or brackets here or just above"
+        return Problem(line, "not YAML (a tab in the indentation)", "indent with spaces")
+    found = _swallowed(lines, line) or (_without_colon(lines, line) if "expected ':'" in said else None)
+    return found or Problem(
+        line,
+        f"not YAML ({shown(' '.join(said.split()))})",
+        "correct the indentation, quotes or brackets here or just above",
     )
+
+
+def _swallowed(lines: list[str], line: int) -> Problem | None:
+    """``{slack: #oncall, mention: …}``: within brackets, a # without quotes took the rest of its line along."""
+    for number in range(min(line, len(lines)), 0, -1):
+        text = lines[number - 1]
+        start = _comment(text)
+        if start is None or not re.match(r"#[^\s#]", text[start:]):
+            continue
+        before = text[:start]
+        if sum(map(before.count, "{[")) > sum(map(before.count, "}]")):
+            word = re.split(r"[,}\]\s]", text[start:], maxsplit=1)[0]
+            what = (
+                f"{shown(text[start:].strip())} is a comment, for # stands without quotes: the bracket is never closed"
+            )
+            return Problem(number, what, f"write {shown(word)}, with the quotes")
+    return None
+
+
+def _comment(text: str) -> int | None:
+    """Where a line's comment begins, outside of quotes."""
+    quote = ""
+    for position, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "#" and (position == 0 or text[position - 1].isspace()):
+            return position
+    return None
+
+
+def _without_colon(lines: list[str], line: int) -> Problem | None:
+    """The nearest line above that is neither ``key: value`` nor ``- item``."""
+    for number in range(min(line, len(lines)), 0, -1):
+        text = lines[number - 1][: _comment(lines[number - 1])].strip()
+        if not text or re.search(r":(?:\s|\Z)", text) or text.startswith(("- ", "}", "]")):
+            continue
+        meant = _KEY_WITHOUT_COLON.match(text)
+        return _no_colon(number, meant[1], meant[2]) if meant else _no_colon(number, text, "")
+    return None
+
+
+def _no_colon(line: int, key: str, rest: str) -> Problem:
+    meant = f"{key}: …" if rest.startswith(("{", "[")) else f"{key}: {rest}".strip()
+    return Problem(line, f"{shown(key)} is not followed by a colon and a space", f"write {shown(meant)}")

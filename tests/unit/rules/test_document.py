@@ -164,3 +164,31 @@ def test_a_quarter_megabyte_of_anything_ends_soon(unit: bytes) -> None:
     """Quadratic behaviour would take far longer than the timeout."""
     content = unit * (MAX_BYTES // len(unit))
     assert read_document(content) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "fix"),
+    [
+        ("a: 1\npage: {slack: #oncall, mention: x}\nb: 2\n", 2, "write '#oncall', with the quotes"),
+        ('page: {mention: "<!here>", slack: #oncall}\nwindow: 5m\nb: {c: 2%}\n', 1, "write '#oncall', with the quotes"),
+        ("a: {b: '# no comment', c: [1, #two]\nd: 1\n", 1, "write '#two', with the quotes"),
+        ("a: 1\ncontrol model-old\nb: 2\n", 2, "write 'control: model-old'"),
+        ("a: 1\nb:model\nc: 2\n", 2, "write 'b: model'"),
+        ("a: 1\nrules\n  error_rate: {max: 2%}\n", 2, "write 'rules:'"),
+        ("a: 1\nwindow 5m", 2, "write 'window: 5m'"),
+        ("rules:\n  a: {max 2%}\n", 2, "write 'max: 2%'"),
+        ("rules:\n  a: {max:2%}\n", 2, "write 'max: 2%'"),
+        ("rules:\n  error_rate {max: 2%}\n  b: 1\n", 2, "write 'error_rate: …'"),
+    ],
+)
+def test_a_swallowed_channel_and_a_missing_colon_are_found_in_their_own_line(text: str, line: int, fix: str) -> None:
+    assert [(problem.line, problem.fix) for problem in read_document(text.encode()).problems] == [(line, fix)]
+
+
+def test_an_ordinary_comment_within_brackets_is_not_blamed_for_another_mistake() -> None:
+    problem = read_document(b"a: {b: 1, # the first\n  c: 2\nd: 3\n").problems[0]
+    assert "with the quotes" not in problem.fix
+
+
+def test_what_a_missing_colon_meant_is_read_so_that_nothing_else_is_found_missing() -> None:
+    assert read_document(b"rules:\n  a: {max 2%}\n").value == {"rules": {"a": {"max": "2%"}}}
