@@ -493,12 +493,22 @@ def _evidence_words(rule: Rule, comparison: Comparison, view: Gathered) -> str:
     luck = f"chance of this by luck under {odds_in_words(view.value)}"
     if rule.unit is not Unit.FRACTION or not view.trials_canary:
         share = f"; {counted} canary requests{since} were slower than control's allow" if view.trials_canary else ""
-        return f"{_over_words(rule, comparison) if comparison.limit is not None else rule.name}{share}; {luck}"
+        return f"{_in_the_window(rule, comparison)}{share}; {luck}"
     rate = view.events_canary / view.trials_canary
     beside = view.events_control / view.trials_control if view.trials_control else comparison.control
     _, words = limit_in_words(rule, beside) if beside is not None else (0.0, "its limit")
     control = "" if beside is None or "control" in words else f", control {value_in_words(beside, rule.unit)}"
     return f"{rule.name} {value_in_words(rate, rule.unit)} (canary, {counted}{since}) over {words}{control}; {luck}"
+
+
+def _in_the_window(rule: Rule, comparison: Comparison) -> str:
+    """What a quantile is in the window, which may hold minutes from before the excursion: then it is not over yet."""
+    if comparison.limit is None:
+        return rule.name
+    if comparison.over:
+        return _over_words(rule, comparison)
+    limit = f"{_limit_words(rule, comparison)}{_against_words(comparison)}"
+    return f"{_cohort_words(rule, comparison)} in the whole window, limit {limit}"
 
 
 def _within(rule: Rule, comparison: Comparison, view: Gathered | None = None) -> Finding:

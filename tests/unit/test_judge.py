@@ -299,6 +299,19 @@ def test_evidence_trips_at_any_number_of_requests_and_whatever_the_window_says()
         assert by_evidence(ERRORS, Known(value=401.0), one).verdict is Verdict.BREACH
 
 
+def test_a_latency_breach_does_not_call_a_window_over_that_is_not() -> None:
+    """Half of the window may be from before: "1.39 s over 1.5 x control 950 ms" was no sentence to wake up to."""
+    control = histogram(0, 10000, 10000, 10000, 10000)
+    for canary, over in ((histogram(0, 990, 1000, 1000, 1000), False), (histogram(0, 0, 500, 1000, 1000), True)):
+        view = Known(value=500.0, events_canary=172, trials_canary=332)
+        finding = by_evidence(LATENCY, view, reading(canary, control))
+        assert finding.verdict is Verdict.BREACH
+        assert finding.over is over
+        assert (" over 1.5 x control" in finding.sentence) is over
+        assert ("in the whole window, limit 1.5 x control" in finding.sentence) is not over
+        assert "172 of 332 canary requests" in finding.sentence
+
+
 def test_stale_evidence_is_no_breach_and_no_health() -> None:
     stale = by_evidence(ERRORS, Known(value=401.0, updated_at=TICK - 61, until=TICK - 61), FINE)
     assert (stale.verdict, stale.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
