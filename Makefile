@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: soak audit compat lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
 help:
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
 $(DEMO_STAMP): pyproject.toml deploy/install.sh
 	@echo "installing the daemon into $(VENV); the first time this takes a minute"
@@ -31,17 +31,17 @@ demo: $(DEMO_STAMP) ## watch a bad canary being caught
 test: $(STAMP) servers lint types layers ## everything
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests
 check: $(STAMP) lint types layers unit ## the fast loop
-lint: $(STAMP)
+lint: $(STAMP) ## ruff: mistakes and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 fmt: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
-types: $(STAMP)
+types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
-layers: $(STAMP)
+layers: $(STAMP) ## imports run one way
 	$(BIN)/lint-imports
-unit: $(STAMP)
+unit: $(STAMP) ## the fast tests
 	$(BIN)/pytest -q -n $(WORKERS) -m "not slow" tests/unit
-integration faults e2e: $(STAMP) servers
+integration faults e2e: $(STAMP) servers ## the tests of that folder
 	$(BIN)/pytest -n $(WORKERS) tests/$@
 compat: $(STAMP) servers ## the integration tests against etcd 3.5, 3.6 and Prometheus 3 (needs Go)
 	bash compat/run.sh $(VENV)
@@ -51,5 +51,5 @@ audit: $(STAMP) ## the locked packages: pinned, hashed, no known vulnerability (
 	bash deploy/audit.sh $(VENV)
 lock: $(STAMP) ## the image's packages, with their hashes, as tested here
 	bash deploy/lock.sh $(VENV)
-clean:
+clean: ## remove .venv and the tools' caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

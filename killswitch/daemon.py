@@ -43,7 +43,7 @@ from killswitch.pager import PageDelivery
 from killswitch.pager.lane import Policy
 from killswitch.reports import CycleReport
 from killswitch.rules_in_force import RulesInForce
-from killswitch.scrape_interval import measured_now
+from killswitch.scrape_interval import consequence, measured_now
 from killswitch.self_metrics import SelfMetrics
 from killswitch.session import Session
 from killswitch.settings import Settings, load_settings, without_secrets
@@ -318,8 +318,8 @@ def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tupl
         return source, settings
     if "scrape_interval" in settings.model_fields_set:
         log.warning(
-            "scrapes are %g s apart, and scrape_interval says %g s: evidence will find gaps only; mend the setting",
-            measured, settings.scrape_interval,
+            "scrapes are %g s apart, and scrape_interval says %g s: %s; mend the setting",
+            measured, settings.scrape_interval, consequence(measured, settings.scrape_interval),
         )  # fmt: skip
         return source, settings
     try:

@@ -37,14 +37,17 @@ from killswitch.model import (
     Selector,
     Unreadable,
 )
+from killswitch.pagers import Answering, Pager
 from killswitch.power import bare_breaches
+from killswitch.scrape_interval import consequence, rounded, trial_selectors
 from killswitch.sources import Readings, Source, Want
 from killswitch.step_counts import STEP, STEP_TWIN
-from killswitch.wording import count_in_words, duration_in_words
+from killswitch.wording import count_in_words, counted, duration_in_words
 
 Array = npt.NDArray[np.float64]
 DAY = 86_400.0
 _PATIENCE = 120.0
+_RECEIVER_PATIENCE = 10.0
 _DRAWS = 60
 _SEED = 4
 _SKEW, _BAD_SKEW = 5.0, 60.0
@@ -118,11 +121,42 @@ def examine_store(ask: AskFlags) -> tuple[dict[str, Flag], list[Check]]:
     except KillswitchError as error:
         fix = "start the store, or correct --store (KILLSWITCH_STORE) and its credentials"
         return {}, [Check("flag store", Status.WRONG, str(error), fix)]
-    checks = [Check("flag store", Status.OK, f"answers; {len(flags)} flags")]
+    checks = [Check("flag store", Status.OK, f"answers; {counted(len(flags), 'flag')}")]
     checks += [
         Check(name, Status.WRONG, problem, "end the rollout and arm it anew") for name, problem in broken.items()
     ]
     return flags, checks
+
+
+def examine_pages(rollouts: Sequence[Rollout], receivers: Sequence[Pager]) -> Iterator[Check]:
+    """Who would be paged, and whether they answer; nothing is sent. ``receivers``: the fallback among them."""
+    names = [receiver.name for receiver in receivers]
+    yield from (check for receiver in receivers if (check := _silent(receiver)) is not None)
+    if not {*names} - {"console"}:
+        fix = "give KILLSWITCH_SLACK_TOKEN_FILE or KILLSWITCH_WEBHOOK_URL_FILE"
+        yield Check("pages", Status.WARNING, "they go to standard output alone: nobody is called", fix)
+    else:
+        yield Check("pages", Status.OK, f"they go to {' and '.join(names)}")
+    for rollout in rollouts:
+        channel = rollout.page.slack
+        if channel is not None and "slack" not in names:
+            fix = "give KILLSWITCH_SLACK_TOKEN_FILE, or take `slack` out of `page`"
+            yield Check(rollout.name, Status.WARNING, f"no Slack token: its pages for {channel} go elsewhere", fix)
+        if channel is None and "slack" in names:
+            fix = 'name a channel: page: {slack: "#oncall"}'
+            yield Check(rollout.name, Status.WARNING, "no Slack channel is named: Slack gets none of its pages", fix)
+
+
+def _silent(receiver: Pager) -> Check | None:
+    """What is wrong with a receiver that can be asked, and does not take pages as it stands."""
+    if not isinstance(receiver, Answering):
+        return None
+    try:
+        receiver.answers(Deadline(_RECEIVER_PATIENCE))
+    except KillswitchError as error:
+        about = f"pages to {receiver.name}"
+        return Check(about, Status.WRONG, str(error), "mend the receiver, its token or its address")
+    return None
 
 
 def no_source(error: KillswitchError) -> Check:
@@ -192,7 +226,7 @@ def _plain(rollout: Rollout, rule: Rule, steps: Sequence[Readings]) -> list[Read
 def _interval(patient: Patient, rollout: Rollout) -> Iterator[Check]:
     if patient.measure is None:
         return
-    for selector in dict.fromkeys(_requests(rollout)):
+    for selector in dict.fromkeys(trial_selectors(rollout)):
         found = patient.measure(selector, patient.terms.until, Deadline(_PATIENCE))
         if isinstance(found, Unreadable):
             continue
@@ -202,20 +236,12 @@ def _interval(patient: Patient, rollout: Rollout) -> Iterator[Check]:
         else:
             yield Check(
                 rollout.name,
-                Status.WRONG,
-                f"{words}, and {patient.scrape_interval:g} s are configured: every step would look incomplete",
-                f"set scrape_interval: {round(found)}s",
+                Status.WRONG if found > patient.scrape_interval else Status.WARNING,
+                f"{words}, and {patient.scrape_interval:g} s are configured:"
+                f" {consequence(found, patient.scrape_interval)}",
+                f"set scrape_interval: {duration_in_words(rounded(found)).replace(' ', '')}",
             )
         return
-
-
-def _requests(rollout: Rollout) -> Iterator[Selector]:
-    for rule in rollout.rules:
-        match rule.signal:
-            case QuantileSignal(buckets):
-                yield buckets
-            case RatioSignal(_, trials):
-                yield from trials
 
 
 def _seen(about: str, rule: Rule, readings: Sequence[Reading], percent: float | None, armed: bool) -> Iterator[Check]:  # noqa: FBT001  the flag's own word
@@ -241,7 +267,7 @@ def _seen(about: str, rule: Rule, readings: Sequence[Reading], percent: float | 
         yield Check(
             about,
             Status.WARNING,
-            f"{gaps / len(readings):.0%} of steps miss a scrape in every series and cannot be judged",
+            f"{gaps / len(readings):.0%} of steps had no scrape at all: the next one counts what they missed, late",
             "look at scrape_duration_seconds and at timeouts of the targets",
         )
     else:
@@ -253,9 +279,9 @@ def _fix_of(reason: Reason, rule: Rule) -> str:
         case Reason.NEVER_SEEN:
             return f"correct the event metric of {rule.name}, or say absent_is_zero: true"
         case Reason.GAP:
-            return "set scrape_interval to what the metric store uses"
+            return "see that the services are scraped: look at scrape_duration_seconds and at timeouts of the targets"
         case Reason.STALE:
-            return "see that the services are up and scraped"
+            return "see that the services are up and scraped, and that scrape_interval is what the metric store uses"
         case _:
             return "correct the metric, `match` or `cohorts` in the rule file"
 

@@ -24,7 +24,7 @@ from killswitch.flag import Flag
 from killswitch.incident import Incident, incident_id
 from killswitch.model import Finding, PageSettings, Unit, Verdict
 from killswitch.timestamps import to_iso
-from killswitch.wording import count_in_words, duration_in_words, time_of_day, value_in_words
+from killswitch.wording import count_in_words, counted, duration_in_words, time_of_day, value_in_words
 
 FORMAT = 1
 MAX_LINE = 1000
@@ -368,7 +368,7 @@ def rules_refused(problems: Sequence[str], *, at: float, digest: str, settings: 
     shown = [plain(problem) for problem in problems[: MAX_STEPS - 2]]
     more = [f"and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
     return _event(
-        PageKind.RULES_REFUSED, (), headline, f"{len(problems)} problems in the rule files", settings,
+        PageKind.RULES_REFUSED, (), headline, f"{counted(len(problems), 'problem')} in the rule files", settings,
         at=at, identity=plain(digest, 60) or f"{at:.0f}", alert="canary kill-switch rules refused",
         auto_action="none: the last good rules stay in force", steps=(*shown, *more, "Check them: `killswitch check`"),
     )  # fmt: skip
@@ -382,7 +382,7 @@ def digest(pages: Sequence[Page]) -> Page:
     ordered = sorted(pages, key=lambda page: (SEVERITIES.index(page.severity), page.at))
     first = ordered[0]
     kinds = {kind: sum(page.kind is kind for page in pages) for kind in PageKind}
-    counted = ", ".join(f"{count} {kind.value}" for kind, count in kinds.items() if count)
+    by_kind = ", ".join(f"{count} {kind.value}" for kind, count in kinds.items() if count)
     lines = [plain(page.headline, 300) for page in ordered[:_MAX_DIGEST_LINES]]
     if len(ordered) > len(lines):
         lines.append(f"and {len(ordered) - len(lines)} more: `killswitch status`")
@@ -397,7 +397,7 @@ def digest(pages: Sequence[Page]) -> Page:
         first,
         id=f"{first.id}.digest-of-{len(pages)}",
         kind=PageKind.DIGEST,
-        headline=f"{len(pages)} pages at once: {counted}",
+        headline=f"{len(pages)} pages at once: {by_kind}",
         why=first.headline,
         rows=(),
         next_steps=tuple(lines),

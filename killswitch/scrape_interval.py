@@ -1,7 +1,7 @@
 """How often the metric store really scrapes the services, measured where nobody has said.
 
-Evidence counts every scrape once, so a wrong interval would leave it with nothing but gaps: loud (BLIND),
-but blind. Measuring costs one query at start.
+What a scrape counted is counted once whatever the setting; but the setting says from when on data is stale, and how
+long the steps of the evidence are. Measuring costs one query at start.
 """
 
 from __future__ import annotations
@@ -13,23 +13,40 @@ from killswitch.errors import KillswitchError
 from killswitch.model import QuantileSignal, QuerySignal, Rollout, Selector, Unreadable
 from killswitch.sources import Source
 from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.recording import SampledHistory
+from killswitch.wording import duration_in_words
+
+
+def measured(source: Source, rollouts: Sequence[Rollout], moments: Sequence[float], deadline: Deadline) -> float | None:
+    """Seconds between scrapes of the first rule's requests that can be found at one of ``moments`` (Unix seconds).
+
+    None where nothing is found, and for a source that scrapes by itself: it knows. Raises Unavailable, AccessDenied.
+    """
+    if not isinstance(source, SampledHistory | Prometheus):
+        return None
+    for selector in dict.fromkeys(each for rollout in rollouts for each in trial_selectors(rollout)):
+        for at in moments:
+            if deadline.expired:
+                return None
+            found = source.measure_scrape_interval(selector, at, deadline)
+            if not isinstance(found, Unreadable) and found > 0:
+                return rounded(found)
+    return None
 
 
 def measured_now(source: Source, rollouts: Sequence[Rollout], deadline: Deadline) -> float | None:
-    """Seconds, from the newest samples of the first rule's requests that can be found; None where nothing is."""
-    if not isinstance(source, Prometheus):
-        return None  # whoever scrapes itself, as configured, knows
+    """The same at this moment; None where the source does not answer."""
     try:
-        now = source.now(deadline)
+        return measured(source, rollouts, (source.now(deadline),), deadline)
     except KillswitchError:
         return None
-    for selector in dict.fromkeys(each for rollout in rollouts for each in trial_selectors(rollout)):
-        if deadline.expired:
-            return None
-        found = source.measure_scrape_interval(selector, now, deadline)
-        if not isinstance(found, Unreadable) and found > 0:
-            return rounded(found)
-    return None
+
+
+def consequence(real: float, configured: float) -> str:
+    """What follows from a ``scrape_interval`` that is not the real one (both in seconds)."""
+    if real > configured:
+        return f"data counts as stale after {duration_in_words(2 * configured)} without a scrape, so rules go blind"
+    return "evidence is gathered less often than it could be, and services that fall silent are noticed late"
 
 
 def rounded(seconds: float) -> float:

@@ -56,6 +56,11 @@ def count_in_words(count: float | None) -> str:
     return "-" if count is None or not math.isfinite(count) else f"{count:,.0f}"
 
 
+def counted(count: int, thing: str) -> str:
+    """``1, "rule"`` -> ``1 rule``; ``12345, "tick"`` -> ``12,345 ticks``."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+
+
 def odds_in_words(one_in: float) -> str:
     """``43210`` -> ``1 in 43,000``: two significant digits, never rounded to something luckier."""
     if not math.isfinite(one_in) or one_in >= 1e12:

@@ -21,7 +21,7 @@ def main() -> None:
             "    pip install 'llm-canary-killswitch[daemon]'\n\n"
             f"(missing: {', '.join(missing)})\n"
         )
-        sys.exit(1)
+        sys.exit(2)  # as for all that must be fixed first
     from killswitch.cli.app import app  # noqa: PLC0415  only where its libraries are there
 
     app()

@@ -15,18 +15,21 @@ from rich.text import Text
 
 from killswitch.backtest import BareRule, ReplayedTrip, RolloutHistory, Terms, backtest, bare_comparison
 from killswitch.cli.histories import (
+    ChosenOption,
     DataOption,
     FromOption,
     IntervalOption,
     OpenHistory,
     ScrapeOption,
     ToOption,
+    chosen,
     moment,
     open_history,
     progress_bar,
     seconds_of,
 )
 from killswitch.cli.invocation import (
+    EXIT_UNWANTED,
     RulesOption,
     SettingsOption,
     SourceOption,
@@ -37,12 +40,11 @@ from killswitch.cli.invocation import (
     print_problems,
     say,
 )
-from killswitch.errors import UnknownRollout
-from killswitch.model import Decide, Rollout
+from killswitch.model import Decide
 from killswitch.rules.loading import load_folder
 from killswitch.settings import load_settings
 from killswitch.timestamps import to_iso
-from killswitch.wording import count_in_words, duration_in_words, odds_in_words, time_of_day
+from killswitch.wording import count_in_words, counted, duration_in_words, odds_in_words, time_of_day
 
 _Bare = Mapping[str, tuple[BareRule, ...]]
 
@@ -53,7 +55,7 @@ def command(
     source: SourceOption = None,
     since: FromOption = None,
     until: ToOption = None,
-    rollout: Annotated[list[str] | None, typer.Option("--rollout", help="Only this one; may be repeated.")] = None,
+    rollout: ChosenOption = None,
     percent: Annotated[
         float | None, typer.Option(help="The canary's share of users.", show_default="its share of requests")
     ] = None,
@@ -80,12 +82,13 @@ def command(
 ) -> None:
     """Replay history through the daemon's own judgement: one line for each trip it would have made.
 
-    Ends with 0 whether or not there were trips, with 2 for options, rules or a recording that must be
+    Ends with 0 whether or not there were trips, with 1 when a rollout or a rule could not be judged at all (its
+    silence is no pass), with 2 for options, rules or a recording that must be
     fixed, with 3 when the metric store does not answer.
     """
     with errors_as_messages():
         folder = rules if rules is not None else load_settings(settings).rules
-        rollouts = _chosen(load_folder(folder).rollouts, rollout)
+        rollouts = chosen(load_folder(folder).rollouts, rollout)
         with open_history(
             rollouts,
             data=data,
@@ -112,14 +115,8 @@ def command(
             if plot is not None:
                 _draw(history, found, terms, plot)
             (_print_json if as_json else _print)(history, terms, found, bare)
-
-
-def _chosen(rollouts: Sequence[Rollout], names: Sequence[str] | None) -> Sequence[Rollout]:
-    known = {rollout.name: rollout for rollout in rollouts}
-    for name in names or ():
-        if name not in known:
-            raise UnknownRollout(name, known)
-    return [known[name] for name in names] if names else rollouts
+            if any(one.problem is not None or (one.ticks and one.never_judged) for one in found):
+                raise typer.Exit(EXIT_UNWANTED)
 
 
 def _draw(history: OpenHistory, found: Sequence[RolloutHistory], terms: Terms, target: Path) -> None:
@@ -218,7 +215,7 @@ def _print(history: OpenHistory, terms: Terms, found: Sequence[RolloutHistory], 
         if one.armed_at is None:
             continue
         trips = len(one.trips)
-        said = "no trip" if not trips else f"{trips} trip{'s' if trips > 1 else ''}"
+        said = counted(trips, "trip") if trips else "no trip"
         spacing = terms.step if one.rollout.decide is Decide.EVIDENCE else terms.interval
         watched = duration_in_words(one.ticks * spacing)
         say(f"{one.rollout.name}: {said} in {watched} from {to_iso(one.armed_at)} on ({_ramp(one)})")
@@ -246,7 +243,9 @@ def _print_doubts(one: RolloutHistory) -> None:
         missed = sum(rule.unknown.values())
         if rule.ticks and missed:
             reasons = ", ".join(f"{reason} {count_in_words(count)}x" for reason, count in rule.unknown.most_common(3))
-            err.print(f"{name} {rule.name}: {missed:,} ticks not judged: {reasons}", style="yellow", markup=False)
+            err.print(
+                f"{name} {rule.name}: {counted(missed, 'tick')} not judged: {reasons}", style="yellow", markup=False
+            )
     if one.split_is_wrong:
         print_problems([f"{name}: the canary's share of requests is nowhere near {one.percent:g}%"])
 

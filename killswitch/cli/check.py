@@ -10,6 +10,7 @@ import typer
 from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, say, show
 from killswitch.errors import BadRules
 from killswitch.rules.loading import load_folder
+from killswitch.wording import counted
 
 
 def command(
@@ -35,6 +36,7 @@ def command(
         print_problems([f"warning: {warning}" for warning in loaded.warnings], style="yellow")
         for rollout in loaded.rollouts:
             names = ", ".join(rule.name for rule in rollout.rules)
-            say(f"{rollout.name}: {len(rollout.rules)} rules ({names}), {rollout.decide.value}, {rollout.mode.value}")
+            rules = f"{counted(len(rollout.rules), 'rule')} ({names})"
+            say(f"{rollout.name}: {rules}, {rollout.decide.value}, {rollout.mode.value}")
 
     show(document, as_json=as_json, otherwise=words)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from rich.text import Text
 
-from killswitch.assembly import build_store
+from killswitch.assembly import build_pagers, build_store
 from killswitch.cli.histories import DataOption, FromOption, ScrapeOption, open_history, progress_bar
 from killswitch.cli.invocation import (
     JsonOption,
@@ -21,9 +21,20 @@ from killswitch.cli.invocation import (
     person,
     show,
 )
-from killswitch.doctor import AskFlags, Check, MeasureInterval, Patient, Status, examine, examine_store, no_source
+from killswitch.doctor import (
+    AskFlags,
+    Check,
+    MeasureInterval,
+    Patient,
+    Status,
+    examine,
+    examine_pages,
+    examine_store,
+    no_source,
+)
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.flag import Flag
+from killswitch.model import Rollout
 from killswitch.rules.loading import load_folder
 from killswitch.settings import Settings, load_settings
 from killswitch.sources import Source
@@ -44,7 +55,7 @@ def command(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine the configured source, store and rules on their last day of history, and say what to mend.
+    """Examine source, store, receivers of pages and rules on their last day of history, and say what to mend.
 
     Ends with 1 when something is wrong; warnings alone end with 0. A recording (--data) needs no store.
     """
@@ -74,10 +85,11 @@ def command(
                     measure=_measure(history.source),
                     flags=None if recorded and store is None else _flags(configured),
                 )
+                pages = [] if recorded and store is None else _pages(configured, rollouts)
                 with progress_bar("examining") as progress:
-                    checks = list(examine(patient, progress))
+                    checks = [*pages, *examine(patient, progress)]
         except (Unavailable, AccessDenied) as error:
-            checks = [*examine_store(_flags(configured))[1], no_source(error)]
+            checks = [*_pages(configured, rollouts), *examine_store(_flags(configured))[1], no_source(error)]
         wrong = [check for check in checks if check.status is Status.WRONG]
         document = {
             "ok": not wrong,
@@ -92,6 +104,11 @@ def command(
 
 def _measure(source: Source) -> MeasureInterval | None:
     return source.measure_scrape_interval if isinstance(source, SampledHistory | Prometheus) else None
+
+
+def _pages(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:
+    pagers, fallback = build_pagers(settings)
+    return list(examine_pages(rollouts, [*pagers, *([fallback] if fallback is not None else [])]))
 
 
 def _flags(settings: Settings) -> AskFlags:

@@ -19,13 +19,12 @@ from killswitch.backtest import Progress as Report
 from killswitch.backtest import Terms
 from killswitch.cli.invocation import err, source_url, which
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, BadDocument, BadSettings, Unavailable
-from killswitch.model import Rollout, Unreadable
+from killswitch.errors import AccessDenied, BadDocument, BadSettings, Unavailable, UnknownRollout
+from killswitch.model import Rollout
 from killswitch.rules.units import UnitError, parse_duration
-from killswitch.scrape_interval import rounded, trial_selectors
+from killswitch.scrape_interval import measured
 from killswitch.settings import Settings, load_settings
 from killswitch.sources import Source
-from killswitch.sources.prometheus import Prometheus
 from killswitch.sources.recording import Recording, SampledHistory
 from killswitch.timestamps import from_iso
 from killswitch.wording import duration_in_words
@@ -39,6 +38,9 @@ FromOption = Annotated[
     typer.Option("--from", help="Begin: ISO 8601, Unix seconds, or an age such as 7d.", show_default="all, or 1d"),
 ]
 ToOption = Annotated[str | None, typer.Option("--to", help="End, likewise.", show_default="the newest")]
+ChosenOption = Annotated[
+    list[str] | None, typer.Option("--rollout", help="Only this one; may be repeated.", show_default=False)
+]
 IntervalOption = Annotated[
     str | None, typer.Option("--interval", help="How often the daemon compares.", show_default="30s")
 ]
@@ -50,6 +52,7 @@ ScrapeOption = Annotated[
 _AGE = re.compile(r"[0-9.]+ ?(?:ms|s|m|h|d)", re.ASCII)
 _PATIENCE = 120.0
 _DEFAULT_AGE = "1d"
+_LOOKED_AT = (1.0, 0.5, 0.75, 0.25, 0.05)  # shares of the span at which scrapes are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +95,14 @@ def open_history(
     reader: Source = Recording(data) if data is not None else build_source(settings, timeout=_PATIENCE)
     try:
         first, last = _span(reader, since, until)
-        measured = _measured(reader, rollouts, first, last) if scrape_interval is None else None
+        moments = [first + share * (last - first) for share in _LOOKED_AT]
+        real = measured(reader, rollouts, moments, Deadline(_PATIENCE)) if scrape_interval is None else None
         notes: tuple[str, ...] = ()
-        if measured is not None and abs(measured - settings.scrape_interval) > 1e-6:
+        if real is not None and abs(real - settings.scrape_interval) > 1e-6:
             said = "" if "scrape_interval" not in settings.model_fields_set else ", not as configured"
-            notes = (f"scrapes are {duration_in_words(measured)} apart{said}",)
+            notes = (f"scrapes are {duration_in_words(real)} apart{said}",)
             settings = load_settings(
-                settings_file, source=url, interval=interval, scrape_interval=f"{round(measured * 1000)}ms"
+                settings_file, source=url, interval=interval, scrape_interval=f"{round(real * 1000)}ms"
             )
             if not isinstance(reader, SampledHistory):
                 reader.close()
@@ -110,6 +114,15 @@ def open_history(
         raise type(error)(f"{error} ({which(settings, 'source', given=source)})") from error
     finally:
         reader.close()
+
+
+def chosen(rollouts: Sequence[Rollout], names: Sequence[str] | None) -> Sequence[Rollout]:
+    """Those that ``--rollout`` names, all without any. Raises UnknownRollout."""
+    known = {rollout.name: rollout for rollout in rollouts}
+    for name in names or ():
+        if name not in known:
+            raise UnknownRollout(name, known)
+    return [known[name] for name in dict.fromkeys(names)] if names else rollouts
 
 
 def moment(text: str, *, now: float) -> float:
@@ -150,18 +163,6 @@ def _span(source: Source, since: str | None, until: str | None) -> tuple[float, 
     if not first < last:
         raise BadSettings([f"the history from {first:.0f} to {last:.0f} is empty; --from must lie before --to"])
     return first, last
-
-
-def _measured(source: Source, rollouts: Sequence[Rollout], since: float, until: float) -> float | None:
-    """The scrape interval of the first rule's requests that can be found; None where nothing is."""
-    if not isinstance(source, SampledHistory | Prometheus):
-        return None
-    for selector in dict.fromkeys(each for rollout in rollouts for each in trial_selectors(rollout)):
-        for share in (1.0, 0.5, 0.75, 0.25, 0.05):
-            found = source.measure_scrape_interval(selector, since + share * (until - since), Deadline(_PATIENCE))
-            if not isinstance(found, Unreadable) and found > 0:
-                return rounded(found)
-    return None
 
 
 @contextmanager

@@ -13,10 +13,12 @@ from rich.text import Text
 
 from killswitch.backtest import step_readings
 from killswitch.cli.histories import (
+    ChosenOption,
     DataOption,
     FromOption,
     ScrapeOption,
     ToOption,
+    chosen,
     open_history,
     progress_bar,
 )
@@ -31,7 +33,7 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
-from killswitch.errors import BadSettings, UnknownRollout
+from killswitch.errors import BadSettings
 from killswitch.model import QuantileSignal, Rollout, Rule, Unit
 from killswitch.power import (
     HOUR,
@@ -77,7 +79,7 @@ def command(
         list[str] | None, typer.Option(help="Control's own rate: error_rate=1%. May be repeated.")
     ] = None,
     users: Annotated[int | None, typer.Option(help="How many users there are: are they enough?")] = None,
-    rollout: Annotated[list[str] | None, typer.Option("--rollout", help="Only this one; may be repeated.")] = None,
+    rollout: ChosenOption = None,
     data: DataOption = None,
     source: SourceOption = None,
     since: FromOption = None,
@@ -94,11 +96,7 @@ def command(
         if not 0.0 < percent < 100.0:
             raise BadSettings([f"--percent {percent:g}: give a number between 0 and 100"])
         loaded = load_settings(settings)
-        rollouts = load_folder(rules if rules is not None else loaded.rules).rollouts
-        unknown = sorted(set(rollout or ()) - {one.name for one in rollouts})
-        if unknown:
-            raise UnknownRollout(unknown[0], [one.name for one in rollouts])
-        rollouts = tuple(one for one in rollouts if not rollout or one.name in rollout)
+        rollouts = chosen(load_folder(rules if rules is not None else loaded.rules).rollouts, rollout)
         step = loaded.step
         found: dict[str, tuple[dict[str, Baseline], float]] = {one.name: ({}, 0.0) for one in rollouts}
         if data is not None or source is not None:

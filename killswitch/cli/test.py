@@ -11,6 +11,7 @@ import typer
 from killswitch.cli.histories import progress_bar
 from killswitch.cli.invocation import JsonOption, errors_as_messages, print_problems, say, show
 from killswitch.rule_tests import Mismatch, RuleTestResult, load_tests, run_test
+from killswitch.wording import counted
 
 
 def command(
@@ -56,4 +57,5 @@ def _print(results: Sequence[tuple[Path, RuleTestResult]]) -> None:
             say(f"    expected: {one.expected}\n    got:      {one.got}")
     failed = sum(not result.passed for _, result in results)
     checked = sum(result.checked for _, result in results)
-    say(f"{len(results)} tests, {checked} expectations" + (f": {failed} failed" if failed else ": all met"))
+    done = f"{counted(len(results), 'test')}, {counted(checked, 'expectation')}"
+    say(f"{done}: {failed} failed" if failed else f"{done}: all met")

@@ -139,7 +139,9 @@ class Lane:
                 continue
             if not ledger.ready(entry, self.name) or now < self._page_pauses.get(entry.id, (0, 0.0))[1]:
                 continue
-            if self._age(entry) > self._policy.useful_life and delivery.standing is not Standing.SENDING:
+            untold = self.name not in entry.deliveries and ledger.is_history(entry)
+            old = self._age(entry) > self._policy.useful_life and delivery.standing is not Standing.SENDING
+            if old or untold:
                 _log.warning("page %s to %s is given up: %s", entry.id, self.name, delivery.error or "never sent")
                 self._count(self.name, "given up")
                 ledger.give_up(entry, self.name)

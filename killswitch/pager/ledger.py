@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
+from killswitch import flag as flags
 from killswitch import incident as incidents
 from killswitch import outbox
 from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, OutcomeUnknown, Unavailable
@@ -28,6 +29,7 @@ ORPHAN_GRACE = 2.0  # seconds; lets a sender that was cut off from the store com
 KEEP_SETTLED = 50  # entries; they hold the references that later pages continue, and stop late duplicates
 KEEP_SETTLED_AT_LEAST = 120.0  # seconds
 KEEP_SETTLED_AT_MOST = 7 * 86400.0  # seconds
+NEWS = 3600.0  # seconds; after them, a page about a generation that has ended is history
 _RETRIES = 5
 _MAX_COMPARES = 40  # etcd's default is 128 operations in a transaction
 _MAX_TRANSACTION_BYTES = 600_000  # etcd's default is 1.5 MiB, and its gateway's base64 takes a third more
@@ -77,6 +79,13 @@ class Ledger(Protocol):
 
     def give_up(self, entry: OutboxEntry, receiver: str) -> None:
         """No further attempt: the page is too old to be of use."""
+        ...
+
+    def is_history(self, entry: OutboxEntry) -> bool:
+        """Of a generation that has ended, and older than `NEWS` when this process, with its receivers, first saw it.
+
+        So it is nothing for a receiver that would hear of it now for the first time.
+        """
         ...
 
     def reference(self, page_id: str, receiver: str) -> str:
@@ -163,6 +172,9 @@ class MemoryLedger:
         with self._lock:
             self._entries[entry.id] = outbox.give_up(self._entries[entry.id], receiver, at=self._wall())
 
+    def is_history(self, entry: OutboxEntry) -> bool:  # noqa: ARG002  as the protocol has it
+        return False  # what it holds is of this process, and so are its receivers
+
     def reference(self, page_id: str, receiver: str) -> str:
         entry = self.entry(page_id)
         return entry.delivery(receiver).reference if entry is not None else ""
@@ -234,6 +246,7 @@ class StoreLedger:
         self._sending_since: dict[tuple[str, str, int], float] = {}
         self._seen: _Entries = {}
         self._read_as: dict[str, bytes] = {}
+        self._met_at_age: dict[str, float] = {}  # once, by the wall clock: it may jump later
         self.unsettled = 0
         self.unreadable = 0
 
@@ -249,6 +262,10 @@ class StoreLedger:
         unsettled = {page_id for page_id, (entry, _) in entries.items() if not self._is_settled(entry)}
         with self._lock:
             self.unsettled = len(unsettled)
+            now, met = self._wall(), self._met_at_age
+            self._met_at_age = {
+                page_id: met.get(page_id, now - entry.created_at) for page_id, (entry, _) in entries.items()
+            }
             self._write_marks()
             if unsettled or self._held:
                 self._keep_lease()
@@ -367,6 +384,20 @@ class StoreLedger:
                 return held.entry
             seen = self._seen.get(page_id)
             return seen[0] if seen is not None else None
+
+    def is_history(self, entry: OutboxEntry) -> bool:
+        with self._lock:
+            if self._met_at_age.get(entry.id, 0.0) <= NEWS:
+                return False
+        page = entry.page
+        if not page.rollout:  # about the fleet, and no receiver's first news if another one took it
+            return any(delivery.standing is Standing.DELIVERED for delivery in entry.deliveries.values())
+        try:
+            item = self._store.get(keys.flag(page.rollout))
+            flag = None if item is None else flags.from_document(item.value, rollout=page.rollout)
+        except KillswitchError:
+            return False
+        return flag is None or flag.generation != page.generation
 
     def ready(self, entry: OutboxEntry, receiver: str) -> bool:
         with self._lock:

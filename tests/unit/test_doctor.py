@@ -10,11 +10,14 @@ import pytest
 
 from bench.histories import Behaviour, History, openmetrics
 from killswitch.backtest import Terms
-from killswitch.doctor import Check, Patient, Status, dispersion, examine, real_ratios
-from killswitch.errors import Unavailable
+from killswitch.deadline import Deadline
+from killswitch.doctor import Check, Patient, Status, dispersion, examine, examine_pages, real_ratios
+from killswitch.errors import AccessDenied, KillswitchError, Unavailable
 from killswitch.flag import Flag
-from killswitch.model import Buckets, Rollout
+from killswitch.message import Page
+from killswitch.model import Buckets, PageSettings, Rollout
 from killswitch.rules.loading import load_text
+from killswitch.scrape_interval import consequence
 from killswitch.sources.recording import Recording
 from tests.unit.test_backtest import RULES
 
@@ -49,6 +52,43 @@ def test_a_healthy_installation_has_nothing_to_mend(tmp_path: Path, rollout: Rol
 def test_another_scrape_interval_than_the_configured_one_is_wrong(tmp_path: Path, rollout: Rollout) -> None:
     checks = _examined(tmp_path, rollout, replace(HEALTHY, scrape_interval=30))
     assert any(check.fix == "set scrape_interval: 30s" for check in _wrong(checks))
+
+
+def test_a_setting_that_is_too_long_is_a_warning_of_what_it_costs(tmp_path: Path, rollout: Rollout) -> None:
+    """What a scrape counted is counted, whatever the setting says; nothing here would be blind."""
+    checks = _examined(tmp_path, rollout, HEALTHY, scrape_interval=30.0)
+    assert not _wrong(checks)
+    assert any("noticed late" in check.found and check.fix == "set scrape_interval: 15s" for check in checks)
+    assert "stale after 10 s" in consequence(15.0, 5.0)
+
+
+class Receiver:
+    """A receiver that answers, unless ``trouble`` says why not."""
+
+    def __init__(self, name: str, trouble: KillswitchError | None = None) -> None:
+        self.name, self.trouble = name, trouble
+
+    def answers(self, deadline: Deadline) -> None:
+        assert not deadline.expired
+        if self.trouble is not None:
+            raise self.trouble
+
+    def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
+        raise AssertionError("the doctor pages nobody")
+
+
+def test_the_doctor_says_who_would_be_paged_and_who_would_not(rollout: Rollout) -> None:
+    named = replace(rollout, page=PageSettings(slack="#oncall"))
+    unnamed = replace(rollout, name="other", page=PageSettings())
+
+    def found(*receivers: Receiver) -> list[tuple[str, str]]:
+        return [(check.about, check.status.value) for check in examine_pages([named, unnamed], receivers)]
+
+    assert found(Receiver("console")) == [("pages", "warning"), (named.name, "warning")]
+    assert found(Receiver("slack")) == [("pages", "ok"), ("other", "warning")]
+    assert found(Receiver("webhook"), Receiver("console")) == [("pages", "ok"), (named.name, "warning")]
+    refused = Receiver("slack", AccessDenied("Slack auth.test answered 200 invalid_auth"))
+    assert ("pages to slack", "wrong") in found(refused)
 
 
 def test_a_metric_that_was_never_seen_is_wrong_and_its_rule_is_named(tmp_path: Path, rollout: Rollout) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from killswitch.model import Unit
 from killswitch.wording import (
     count_in_words,
+    counted,
     duration_in_words,
     odds_in_words,
     points_in_words,
@@ -70,3 +71,7 @@ def test_counts_points_odds_and_times() -> None:
     assert odds_in_words(math.inf) == "1 in a million million"
     assert odds_in_words(0.3) == "1 in 1"
     assert time_of_day(1_776_608_531.0) == "14:22:11"
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(count, "rule") for count in (0, 1, 2, 12_345)] == ["0 rules", "1 rule", "2 rules", "12,345 rules"]

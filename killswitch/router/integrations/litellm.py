@@ -24,15 +24,17 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from litellm.integrations.custom_logger import CustomLogger
-
 from killswitch.errors import Refused
 from killswitch.model import Cohort
+from killswitch.router.integrations import needs
 from killswitch.router.metrics import CohortMetrics
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.refusals import completion_tokens, refused
 from killswitch.router.router import Router
 from killswitch.router.routing import Route
+
+with needs("LiteLLM", "litellm"):
+    from litellm.integrations.custom_logger import CustomLogger
 
 _SELECTORS = (
     "get_available_deployment",

@@ -21,15 +21,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from openfeature.evaluation_context import EvaluationContext
-from openfeature.event import ProviderEventDetails
-from openfeature.exception import ErrorCode, GeneralError
-from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
-from openfeature.provider import AbstractProvider, Metadata
-
 from killswitch.model import Cohort
+from killswitch.router.integrations import needs
 from killswitch.router.router import Router
 from killswitch.router.routing import Route, RouteReason
+
+with needs("OpenFeature", "llm-canary-killswitch[openfeature]"):
+    from openfeature.evaluation_context import EvaluationContext
+    from openfeature.event import ProviderEventDetails
+    from openfeature.exception import ErrorCode, GeneralError
+    from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
+    from openfeature.provider import AbstractProvider, Metadata
 
 Value = TypeVar("Value")
 PIN = "cohort"  # the context attribute that pins a session

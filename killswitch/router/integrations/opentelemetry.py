@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from opentelemetry.metrics import Counter, Histogram, Meter
-
 from killswitch.model import Cohort
 from killswitch.router.instruments import LATENCY_BUCKETS_MS, TOKEN_BUCKETS
+from killswitch.router.integrations import needs
 from killswitch.router.outcomes import Outcome
+
+with needs("OpenTelemetry", "llm-canary-killswitch[opentelemetry]"):
+    from opentelemetry.metrics import Counter, Histogram, Meter
 
 
 class OpenTelemetryInstruments:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from killswitch import flag as flags
 from killswitch import incident as incidents
 from killswitch import outbox
 from killswitch.deadline import Deadline
@@ -18,7 +19,7 @@ from killswitch.pagers import Pager
 from killswitch.stores import Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
-from tests.doubles.pages import incident, trip_page
+from tests.doubles.pages import armed, incident, trip_page
 from tests.doubles.receiver import AddressedReceiver, AskableReceiver, Receiver, Way
 
 
@@ -439,3 +440,36 @@ def test_a_process_asleep_for_longer_than_its_lease_does_not_begin_another_attem
     world.write(page)
     world.run(sleeper, seconds=60)
     assert receiver.copies_of(page.id) == 1
+
+
+def flag_of(page: Page, generation: int) -> Put:
+    standing = replace(armed(page.rollout), generation=generation)
+    return Put(keys.flag(page.rollout), flags.to_document(standing))
+
+
+def test_a_receiver_that_is_added_is_not_told_of_generations_that_ended_long_ago(world: World) -> None:
+    console, slack = Receiver(world.clock, "console"), Receiver(world.clock, "slack")
+    ended, current = trip_page("ended", 1), trip_page("current", 3)
+    world.write(ended, current)
+    world.server.commit("a person", (), [flag_of(ended, 2), flag_of(current, 3)])
+    world.run(world.process([console]), seconds=30)
+    world.clock.advance(7200.0)
+    both = world.process([console, slack], name="with a token")
+    world.run(both, seconds=30)
+    assert [copy.page.id for copy in slack.copies] == [current.id]
+    assert len(console.copies) == 2
+    assert world.entry(ended).delivery("slack").standing is Standing.EXPIRED
+    assert both.status().unsettled == 0
+
+
+def test_a_page_that_was_tried_before_goes_out_however_late(world: World) -> None:
+    """A receiver that was down when the generation ended is no new one."""
+    slack, page = Receiver(world.clock, "slack"), trip_page()
+    slack.script.extend([Way.UNAVAILABLE])
+    world.write(page)
+    world.run(world.process([slack]), seconds=0.5)
+    world.server.commit("a person", (), [flag_of(page, page.generation + 1)])
+    world.clock.advance(7200.0)
+    world.run(world.process([slack], name="later"), seconds=60)
+    assert [copy.page.id for copy in slack.copies if copy.page] == [page.id] * len(slack.copies)
+    assert world.entry(page).delivery("slack").standing is Standing.DELIVERED

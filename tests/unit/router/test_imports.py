@@ -62,3 +62,23 @@ def test_a_router_loads_what_its_own_store_needs_and_nothing_of_the_others(store
 def test_the_metrics_library_is_loaded_when_metrics_are_made() -> None:
     assert "prometheus_client" in loaded_by("from killswitch.router import CohortMetrics; CohortMetrics()")
     assert "prometheus_client" in loaded_by(MADE.format(store="file:///none.json").replace(", registry=None", ""))
+
+
+@pytest.mark.parametrize(
+    ("integration", "hidden", "install"),
+    [
+        ("litellm", "litellm", "pip install 'litellm'"),
+        ("openfeature", "openfeature", "pip install 'llm-canary-killswitch[openfeature]'"),
+        ("opentelemetry", "opentelemetry", "pip install 'llm-canary-killswitch[opentelemetry]'"),
+    ],
+)
+def test_an_integration_whose_library_is_not_there_says_what_to_install(
+    integration: str, hidden: str, install: str
+) -> None:
+    code = (
+        f"import sys\nsys.modules[{hidden!r}] = None\n"
+        f"try:\n    import killswitch.router.integrations.{integration}\n"
+        "except ModuleNotFoundError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert install in done.stdout
