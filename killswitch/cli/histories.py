@@ -23,7 +23,7 @@ from killswitch.errors import AccessDenied, BadDocument, BadSettings, Unavailabl
 from killswitch.model import Rollout
 from killswitch.rules.units import UnitError, parse_duration
 from killswitch.scrape_interval import measured
-from killswitch.settings import Settings, load_settings
+from killswitch.settings import Settings, load_settings, without_secrets
 from killswitch.sources import Source
 from killswitch.sources.recording import Recording, SampledHistory
 from killswitch.timestamps import from_iso
@@ -92,6 +92,9 @@ def open_history(
         raise BadSettings(["give --data or --source, not both"])
     url = source_url(source)
     settings = load_settings(settings_file, source=url, interval=interval, scrape_interval=scrape_interval)
+    if data is None and settings.source.startswith("scrape+") and settings.scrape_file is None:
+        problem = "it has no past but what a daemon has kept: name the daemon's scrape_file (KILLSWITCH_SCRAPE_FILE)"
+        raise BadSettings([f"{without_secrets(settings.source)}: {problem}"])
     reader: Source = Recording(data) if data is not None else build_source(settings, timeout=_PATIENCE)
     try:
         first, last = _span(reader, since, until)

@@ -165,6 +165,13 @@ def test_a_store_or_source_that_does_not_answer_is_named_with_what_names_another
         assert "--source" in shell(*command, "--help").stdout
 
 
+def test_a_source_that_scrapes_by_itself_is_asked_for_its_past_only_where_it_has_one(shell: Shell) -> None:
+    """Without the daemon's samples every metric would look misspelled."""
+    for command in ("doctor", "backtest", "power"):
+        done = shell(command, "--source", "scrape+http://127.0.0.1:9/metrics")
+        assert (done.exit_code, "KILLSWITCH_SCRAPE_FILE" in done.stderr) == (2, True), done.output
+
+
 def test_arm_explains_every_refusal(shell: Shell) -> None:
     for arguments, word in (
         (["arm", "copilot", "--yes"], "--stage ramp_5 or --percent 5"),
