@@ -163,6 +163,10 @@ def _flip(
 
 
 def _was_measured(finding: Mapping[str, Any]) -> bool:
+    """By what was gathered, where the rule is judged so; what is shown beside it may be missing at that tick."""
+    evidence = (finding["evidence"], finding["needed"])
+    if finding["verdict"] == "BREACH" and all(n is not None and math.isfinite(n) for n in evidence):
+        return bool(finding["evidence"] >= finding["needed"])
     numbers = (finding["canary"], finding["control"], finding["limit"])
     return finding["verdict"] == "BREACH" and all(n is not None and math.isfinite(n) for n in numbers)
 
