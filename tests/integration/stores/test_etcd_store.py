@@ -337,12 +337,11 @@ def test_who_is_not_let_in_is_told_what_to_check_and_no_secret_is_shown(
 
 
 def test_a_rotated_password_is_read_at_the_next_login(guarded: EtcdCluster, password: Secret) -> None:
-    member = guarded.members[0]
     with opened(guarded.url, user="killswitch", password=password, timeout=PATIENT) as store:
         store.get("/killswitch/a")
         for new in ("second-password", "first-password"):
             change = {"name": "killswitch", "password": new}
-            member.call("/v3/auth/user/changepw", change, token=guarded.token("root", "root-secret"))
+            guarded.call_as("root", "root-secret", "/v3/auth/user/changepw", change)
             Path(password.name).write_text(new)
             store._members._token.value = None  # type: ignore[attr-defined]
             assert isinstance(store.commit([], [Put("/killswitch/a", b"4")]), Committed)
