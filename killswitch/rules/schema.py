@@ -114,7 +114,8 @@ class RuleSpec(_Strict):
         examples=["5m"],
     )
     absent_is_zero: Switch = Field(
-        False, description="an events counter nobody has ever seen means zero, instead of UNKNOWN(NEVER_SEEN)"
+        False,
+        description="an absent events counter means zero however long it is absent, never UNKNOWN(NEVER_SEEN)",
     )
     events: Selectors = Field(
         None, description="counters of what is bad, for a signal of your own", examples=['my_errors_total{code=~"5.."}']

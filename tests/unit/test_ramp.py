@@ -47,6 +47,13 @@ def test_a_canary_that_is_gone_or_not_seen_is_no_stage() -> None:
     assert len(ramp(ticks, np.where((ticks > START + 900) & (ticks < START + 1800), np.nan, canary), control)) == 1
 
 
+def test_a_counter_that_dips_once_is_no_stage() -> None:
+    ticks, canary, control = requests((100, 10))
+    canary[[40, 41, 70]] += 20_000.0
+    (only,) = ramp(ticks, canary, control)
+    assert only.percent == pytest.approx(10, rel=0.1)
+
+
 def test_load_that_changes_for_both_is_no_stage() -> None:
     ticks, canary, control = requests((50, 10))
     busy = np.where(ticks > START + 750, 5.0, 1.0)
