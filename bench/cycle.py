@@ -1,7 +1,8 @@
 """A cycle of a thousand rollouts x 4 rules with a real Prometheus and etcd, and the daemon's memory.
 
-Seconds are the daemon's own (`killswitch_cycle_seconds`), over cycles in which nothing breaches; memory is its
-resident set. What judging alone takes is in `bench/judging.py`.
+All as by default: an interval of 30 s, and evidence decides. Seconds are the daemon's own
+(`killswitch_cycle_seconds`), over cycles in which nothing breaches; memory is its resident set. What judging alone
+takes is in `bench/judging.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def processor_seconds(pid: int) -> float:
 
 def measured(rollouts: int, cycles: int) -> tuple[float, float, float, float]:
     """A cycle's mean seconds, processor seconds of replica and Prometheus in it, and the replica's megabytes after."""
-    with fleet_of(rollouts) as fleet:
+    with fleet_of(rollouts, interval=30.0, decide="evidence") as fleet:
         (replica,) = fleet.replicas
         fleet.for_cycles(2)
         count, total = (replica.metric(f"killswitch_cycle_seconds_{part}") for part in ("count", "sum"))

@@ -57,7 +57,7 @@ class Stopwatch:
 
 
 @contextlib.contextmanager
-def fleet_of(rollouts: int, *, interval: float = 15.0) -> Iterator[Fleet]:
+def fleet_of(rollouts: int, *, interval: float = 15.0, decide: str = "threshold") -> Iterator[Fleet]:
     """One replica that watches so many rollouts, four rules each. ``interval`` in seconds."""
     names = [f"r{number:04d}" for number in range(rollouts)]
     settings = {
@@ -67,7 +67,8 @@ def fleet_of(rollouts: int, *, interval: float = 15.0) -> Iterator[Fleet]:
     with tempfile.TemporaryDirectory() as folder:
         fleet = Fleet(
             Path(folder) / "fleet", replicas=1, rollouts=names, settings=settings, scrape="5s",
-            rules=lambda name: rules_of(name).replace("window: 9s", f"window: {2 * interval:g}s"),
+            rules=lambda name: rules_of(name).replace("window: 9s", f"window: {2 * interval:g}s")
+            .replace("decide: threshold", f"decide: {decide}"),
         )  # fmt: skip
         with fleet:
             yield fleet.start(patience=300)

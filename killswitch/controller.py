@@ -213,6 +213,11 @@ class Controller:
         self._trips.retry()
         self._metrics.trips_under_way.set(len(self._trips.under_way))
 
+    @property
+    def flips_come_first(self) -> bool:
+        """Whether flips are under way that nothing else should hold up: no page, no look at who has followed."""
+        return self._trips.come_first
+
     def close(self) -> None:
         """Finish what was sent, abandon what was not, hand over."""
         self._trips.close()
@@ -427,6 +432,7 @@ class Controller:
             at=tick,
             documents=documents,
             armed_at=case.flag.armed_at,
+            standing=self._flags.get(case.rollout.name),
             guards=guards,
         )
         self._trips.submit(request, decided_at=self._clock.monotonic_at(self._evidence_ends(case, rules, tick)))
@@ -538,12 +544,15 @@ class Controller:
         self._outage.failed(why, writing=writing)
 
     def _store_answered(self, *, writing: bool = False) -> None:
-        flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
-        self._outage.answered(flags, writing=writing)
+        if self._outage.under_way:
+            flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
+            self._outage.answered(flags, writing=writing)
         self._metrics.store_up.set(not self._outage.under_way)
 
     def _check_store(self) -> None:
         pending = self._trips.under_way
+        if not self._outage.is_to_be_told(waiting=bool(pending)):
+            return
         rollouts = sorted(self._flags) or sorted(self._rules().rollouts)
         waiting = [f"{name}: {reason}" for name, reason in sorted(pending.items())]
         rules = self._rules().rollouts

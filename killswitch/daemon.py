@@ -201,7 +201,7 @@ class Daemon:
             ("retry", self._controller.retry, min(1.0, pulse * 2)),
             ("pages", self._deliver, min(1.0, pulse * 2)),
             ("rules", self._rules.look, min(5.0, self._settings.interval)),
-            ("follow_up", self._follow_up.look, min(1.0, pulse * 2)),
+            ("follow_up", self._look_who_follows, min(1.0, pulse * 2)),
             ("dead_man", self._dead_man.call, pulse),
         )
         scheduler = BackgroundScheduler(
@@ -225,8 +225,12 @@ class Daemon:
                     self._on_cycle(report)
         self._alive_at = self._monotonic()
 
+    def _look_who_follows(self) -> None:
+        if not self._controller.flips_come_first:
+            self._follow_up.look()
+
     def _deliver(self) -> None:
-        if self._stopping:
+        if self._stopping or self._controller.flips_come_first:
             return
         self._delivery.run_once()
         events = self._delivery.status().events
@@ -278,7 +282,8 @@ class Daemon:
         return server(application(self, flag_routes(flags)), self._settings.listen)
 
     def _flipped(self, rollout: str, generation: int, revision: int) -> None:
-        self._delivery.wake()
+        if not self._controller.flips_come_first:
+            self._delivery.wake()
         self._follow_up.tripped(rollout, generation, revision)
 
     def _page_settings(self, rollout: str) -> PageSettings:

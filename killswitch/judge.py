@@ -129,7 +129,7 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
             # Above the last finite bucket is "over" only where the limit itself lies below that bucket.
             problem = _saturated("canary", reading.canary)
         else:
-            over = _over_every_bound(rule, canary, control)
+            over = canary > limit
             maximum = rule.limits.maximum
             control_too = maximum is not None and not over and maximum < canary <= control
     return Comparison(
@@ -405,22 +405,6 @@ def _last_edge(measurement: Measurement) -> float:
 def _saturated(cohort: str, measurement: Measurement) -> Unreadable:
     edge = duration_in_words(_last_edge(measurement))
     return Unreadable(Reason.SATURATED, f"{cohort} lies above the histogram's last bucket ({edge}); add larger buckets")
-
-
-def _over_every_bound(rule: Rule, canary: float, control: float) -> bool:
-    limits = rule.limits
-    bounds: list[bool] = []
-    if limits.maximum is not None:
-        bounds.append(canary > limits.maximum)
-        if not limits.even_if_control_is_bad:
-            bounds.append(canary > control)
-    if limits.max_increase is not None:
-        bounds.append(canary > control + limits.max_increase)
-    if limits.max_ratio is not None:
-        bounds.append(canary > control * limits.max_ratio)
-    if limits.floor is not None:
-        bounds.append(canary > limits.floor)
-    return bool(bounds) and all(bounds)
 
 
 def _bounds(rule: Rule, control: float) -> Iterator[tuple[float, _Bound]]:

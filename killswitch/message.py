@@ -677,11 +677,13 @@ def _bounded_steps(steps: Sequence[str]) -> tuple[str, ...]:
 
 def plain(text: str, limit: int = MAX_LINE) -> str:
     """One line of at most ``limit`` characters, without control, format or surrogate characters."""
-    kept = "".join(
-        " " if character.isspace() else character
-        for character in text[: limit * 4]
-        if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
-    )
+    kept = text[: limit * 4]
+    if not kept.isprintable():
+        kept = "".join(
+            " " if character.isspace() else character
+            for character in kept
+            if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+        )
     kept = " ".join(kept.split())
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 

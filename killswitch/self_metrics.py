@@ -14,7 +14,7 @@ class SelfMetrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
-        self._judged: dict[str, set[str]] = {}
+        self._judged: dict[str, dict[str, Verdict]] = {}
         self.build_info = Gauge("killswitch_build_info", "Always 1.", ["version"], registry=self.registry)
         self.build_info.labels(version).set(1)
         self.last_good_evaluation = Gauge(
@@ -92,14 +92,15 @@ class SelfMetrics:
 
     def findings(self, rollout: str, findings: Iterable[Finding]) -> None:
         """Set the verdict gauges of one rollout; a rule that is not judged any more has none."""
-        findings = tuple(findings)
-        judged = {finding.rule for finding in findings}
-        for gone in self._judged.get(rollout, frozenset()) - judged:
+        before, now = self._judged.get(rollout, {}), {finding.rule: finding.verdict for finding in findings}
+        if now == before:
+            return  # as for thousands of rules, each cycle
+        self._judged[rollout] = now
+        for gone in before.keys() - now.keys():
             self.verdict.remove_by_labels({"rollout": rollout, "rule": gone})
-        self._judged[rollout] = judged
-        for finding in findings:
-            for verdict in Verdict:
-                self.verdict.labels(rollout, finding.rule, verdict.value).set(float(finding.verdict is verdict))
+        for rule, verdict in now.items():
+            for each in Verdict:
+                self.verdict.labels(rollout, rule, each.value).set(float(verdict is each))
 
     def forget(self, rollout: str) -> None:
         """Drop the series of a rollout that no rule file names any more."""

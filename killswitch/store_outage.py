@@ -51,6 +51,14 @@ class StoreOutage:
     def under_way(self) -> bool:
         return self._outage is not None
 
+    def is_to_be_told(self, *, waiting: bool) -> bool:
+        """Whether `check` has anything to say; ``waiting``: a breach is not acted upon."""
+        outage = self._outage
+        if outage is None:
+            return False
+        late = self._monotonic() - outage.since >= self._patience
+        return (late and not outage.told) or (waiting and not outage.told_of_breach)
+
     def failed(self, why: str, *, writing: bool = False) -> None:
         """A call to the store failed; ``writing``: one that was to change something."""
         with self._lock:
@@ -91,10 +99,7 @@ class StoreOutage:
         """
         with self._lock:
             outage = self._outage
-            if outage is None:
-                return
-            late = self._monotonic() - outage.since >= self._patience
-            if not ((late and not outage.told) or (waiting and not outage.told_of_breach)):
+            if outage is None or not self.is_to_be_told(waiting=bool(waiting)):
                 return
             whom = in_danger if outage.told else [*in_danger, *concerned]
             outage.told = True

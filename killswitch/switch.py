@@ -72,7 +72,8 @@ class TripRequest:
 
     ``generation``: the one the verdict is about; None for a person, who means whatever is there.
     ``armed_at``: the flag's, where a verdict is about one arming; None: any arming of that generation.
-    ``documents``: given the flag as it stands and the incident's id, the incident and its page.
+    ``standing``: the flag as it was read a moment ago; the first attempt is made on it, and the store compares. None:
+    it is read first. ``documents``: given the flag as it stands and the incident's id, the incident and its page.
     ``still_valid``: asked before every attempt, after its guards are made; False ends the request as EXPIRED.
     ``guards``: further comparisons, made anew for every attempt, None when they cannot hold any more; ``lost`` is
     told when one has failed, as far as can be seen: the flag itself was as it had been read.
@@ -87,6 +88,7 @@ class TripRequest:
     at: float
     documents: Callable[[Flag, str], tuple[Incident, Page | None]]
     armed_at: float | None = None
+    standing: Standing | None = None
     still_valid: Callable[[], bool] = lambda: True
     guards: Callable[[], Sequence[Compare] | None] = tuple
     lost: Callable[[], None] = lambda: None
@@ -266,8 +268,9 @@ class Switch:
         """
         sent = False
         incident_key: str | None = None
-        for _ in range(ATTEMPTS):
-            standing = self.standing(request.rollout)
+        for attempt in range(ATTEMPTS):
+            known = request.standing if attempt == 0 else None
+            standing = known or self.standing(request.rollout)
             settled = self._settled(request, standing, sent=sent)
             if settled is not None:
                 return settled

@@ -7,6 +7,7 @@ Evidence older than allowed is dropped here; the next cycle judges anew and, if 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,7 +18,10 @@ from killswitch.stores import Compare
 from killswitch.switch import Switch, TripOutcome, TripRequest, TripResult
 
 log = logging.getLogger(__name__)
-PARALLEL = 8
+# a flip waits for etcd's disk, which writes several at once
+PARALLEL = 16
+# so long, in seconds, may what follows a flip wait for flips that are still to come
+FLIPS_FIRST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Settled:
 class _Pending:
     request: TripRequest
     decided_at: float  # monotonic, of the tick the evidence ends at
+    began: float  # monotonic
 
 
 class Trips:
@@ -85,15 +90,22 @@ class Trips:
         with self._lock:
             if self._closed:  # a cycle that was on its way when we were told to stop: another replica trips
                 return
-            self._pending[request.rollout] = _Pending(bound, decided_at)
-        self.retry()
+            before = self._pending.get(request.rollout)
+            began = self._monotonic() if before is None else before.began
+            self._pending[request.rollout] = _Pending(bound, decided_at, began)
+            self._start(request.rollout)
 
     def retry(self) -> None:
         """Start an attempt for every pending trip that has none running. To be called every second."""
         with self._lock:
             self._running = {name: future for name, future in self._running.items() if not future.done()}
-            for rollout in self._pending.keys() - self._running.keys():
-                self._running[rollout] = self._pool.submit(self._attempt, rollout)
+            for rollout in self._pending:
+                self._start(rollout)
+
+    def _start(self, rollout: str) -> None:
+        running = self._running.get(rollout)
+        if running is None or running.done():
+            self._running[rollout] = self._pool.submit(self._attempt, rollout)
 
     def wait(self, seconds: float) -> None:
         """Until no attempt is running, at most ``seconds``."""
@@ -106,6 +118,16 @@ class Trips:
         """The rollouts whose trip is not committed yet, each with its reason."""
         with self._lock:
             return {rollout: pending.request.reason for rollout, pending in self._pending.items()}
+
+    @property
+    def come_first(self) -> bool:
+        """Whether pages and the like should wait: a thousand flips at once need all there is of processor and store.
+
+        Not for ever: where a flip cannot be made, what there is to tell must be told.
+        """
+        with self._lock:
+            first = min((pending.began for pending in self._pending.values()), default=-math.inf)
+        return self._monotonic() - first < FLIPS_FIRST
 
     def close(self) -> None:
         """Abandon what is not yet sent; finish what is."""

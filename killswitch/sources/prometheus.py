@@ -103,7 +103,7 @@ class Prometheus:
         self._learn_at = 0.0
         self._seen = SeenCache()
         self._assemblies = Assemblies()
-        self._planned = lru_cache(maxsize=4)(self._plan)
+        self._planned = lru_cache(maxsize=2)(self._plan)  # of steps, and of windows
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -133,14 +133,20 @@ class Prometheus:
 
     # --- asking ---
 
-    def _answers(self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
-        """A column for every ask; a query that fails is the failure of its asks alone."""
+    def _answers(
+        self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline, *, known: bool = True
+    ) -> dict[Ask, Column]:
+        """A column for every ask; a query that fails is the failure of its asks alone.
+
+        ``known``: the same will be asked again, so its plan is kept.
+        """
         at_most = min(_MOST_POINTS, most_ticks(by_le=any(isinstance(ask, Sum) and ask.by_le for ask in asks)))
+        planned = self._planned if known else self._plan
         spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
         jobs = [
             self._threads.submit(self._answer, query, text, span, deadline)
             for span in spans
-            for query, text in self._planned(tuple(asks), len(spans[0]), self._ranges)
+            for query, text in planned(tuple(asks), len(spans[0]), self._ranges)
         ]
         columns: dict[Ask, list[Column]] = {ask: [] for ask in asks}
         for job in jobs:
@@ -224,7 +230,7 @@ class Prometheus:
 
     def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Mapping[Ask, Column]:
         known = {ask: self._seen.at(ask, tick) for ask in asks}
-        found = self._answers([ask for ask, column in known.items() if column is None], [tick], deadline)
+        found = self._answers([ask for ask, column in known.items() if column is None], [tick], deadline, known=False)
         for ask, column in found.items():
             self._seen.keep(ask, tick, column)
         return {**{ask: column for ask, column in known.items() if column is not None}, **found}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final
 
 from killswitch.model import (
@@ -42,10 +42,14 @@ WHOLE: Final = 1 - 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One want, and what it needs of each cohort; or why it cannot be asked at all. ``texts`` are its queries."""
+    """One want, and what it needs of each cohort; or why it cannot be asked at all.
+
+    ``known``: its event counter needs no look-up. ``texts`` are its queries.
+    """
 
     want: Want
     needs: Mapping[Cohort, Needs]
+    known: bool = True
     texts: tuple[str, ...] = ()
     refused: Unreadable | None = None
 
@@ -56,7 +60,7 @@ class Asked:
             return cls(want, {}, refused=problem)
         both = {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
         asks = dict.fromkeys(ask for need in both.values() for ask in (*need.events, *need.trials))
-        return cls(want, both, tuple(dict.fromkeys(as_text(ask, ranges) for ask in asks)))
+        return cls(want, both, _is_known(want), tuple(dict.fromkeys(as_text(ask, ranges) for ask in asks)))
 
 
 class Assembly:
@@ -83,7 +87,7 @@ class Assembly:
         """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
         doubtful: dict[Ask, None] = {}
         for asked in self.asked.values():
-            if asked.refused is None and _is_doubtful(asked, answers, ticks):
+            if not asked.known and _is_doubtful(asked, answers, ticks):
                 doubtful.update(dict.fromkeys(_seen_asks(asked)))
         return list(doubtful)
 
@@ -97,22 +101,25 @@ class Assembly:
 class Assemblies:
     """Those of the last few calls: each cycle asks for steps, then for windows, nearly always as the one before did."""
 
-    _MOST: Final = 4
+    _REMEMBERED: Final = 3  # calls; for a thousand rollouts each takes tens of megabytes
 
     def __init__(self) -> None:
-        self._kept: list[Assembly] = []  # the newest first
+        self._kept: list[tuple[int, Assembly]] = []  # with the call that used it last, the newest first
+        self._calls = 0
 
     def of(self, wants: Sequence[Want], ranges: Ranges) -> Assembly:
         wants = tuple(wants)
-        same = (one for one in self._kept if one.ranges == ranges and one.wants == wants)
+        same = (one for _, one in self._kept if one.ranges == ranges and one.wants == wants)
         found = next(same, None) or Assembly(wants, ranges, before=self._nearest(wants))
-        self._kept = [found, *(one for one in self._kept if one is not found)][: self._MOST]
+        self._calls += 1
+        others = [kept for kept in self._kept if kept[1] is not found and self._calls - kept[0] < self._REMEMBERED]
+        self._kept = [(self._calls, found), *others]
         return found
 
     def _nearest(self, wants: Sequence[Want]) -> Assembly | None:
         """The newest one for the same kind of question: windows that grow, a rollout that came or went."""
         parts = {want.part for want in wants}
-        return next((one for one in self._kept if parts == {want.part for want in one.wants}), None)
+        return next((one for _, one in self._kept if parts == {want.part for want in one.wants}), None)
 
 
 def _readings(asked: Asked, answers: Answers, seen: Answers, ticks: int) -> Iterable[Reading]:
@@ -131,8 +138,6 @@ def _readings(asked: Asked, answers: Answers, seen: Answers, ticks: int) -> Iter
 
 
 def _is_doubtful(asked: Asked, answers: Answers, ticks: int) -> bool:
-    if _is_known(asked.want):
-        return False
     first = _first_seen(asked, answers, ticks)
     if first == 0:
         return False
@@ -152,7 +157,7 @@ def _first_seen(asked: Asked, answers: Answers, ticks: int) -> int:
 
 def _known_from(asked: Asked, answers: Answers, seen: Answers, ticks: int) -> int | Unreadable:
     """From which tick on an absent event counter means zero."""
-    if _is_known(asked.want):
+    if asked.known:
         return 0
     points = [_points(seen[ask], 1)[0] for ask in _seen_asks(asked) if ask in seen]
     if any(isinstance(point, float) and point > 0 for point in points):
@@ -169,18 +174,18 @@ def _measurements(
     want: Want, need: Needs, answers: Answers, known_from: int | Unreadable, ticks: int
 ) -> Sequence[Measurement]:
     """One cohort's side of a want, a point a tick."""
-    trials = _combined([_points(answers[ask], ticks) for ask in need.trials])
+    trials = _summed(need.trials, answers, ticks)
     if isinstance(want.signal, QuerySignal):
         return [_scalar(point) for point in trials]
-    recent = _combined([_points(answers[ask], ticks) for ask in need.recent])
-    if all(point is None for point in trials) and all(point is None for point in recent):
+    recent = _summed(need.recent, answers, ticks)
+    if trials[0] is None and all(point is None for point in chain(trials, recent)):
         return [_NO_DATA] * ticks  # a twin that is not there, all history long
     present = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
     if isinstance(want.signal, QuantileSignal):
         unit = want.signal.unit_seconds
         layouts = _points(answers[need.layout[0]], ticks)
         return [_histogram(_comparable(*pair), unit) for pair in zip(present, layouts, strict=True)]
-    events = _combined([_points(answers[ask], ticks) for ask in need.events])
+    events = _summed(need.events, answers, ticks)
     return [
         _counts(event, trial, at, known_from) for at, (event, trial) in enumerate(zip(events, present, strict=True))
     ]
@@ -209,11 +214,11 @@ def _points(column: Column, length: int) -> Sequence[Point]:
     return [column] * length if isinstance(column, Unreadable) else column
 
 
-def _combined(columns: Sequence[Sequence[Point]]) -> Sequence[Point]:
+def _summed(asks: Sequence[Ask], answers: Answers, ticks: int) -> Sequence[Point]:
     """Several selectors of one signal, added up; a failure of one is a failure of the sum."""
-    if len(columns) == 1:
-        return columns[0]
-    return [_added(points) for points in zip(*columns, strict=True)]
+    if len(asks) == 1:
+        return _points(answers[asks[0]], ticks)
+    return [_added(points) for points in zip(*(_points(answers[ask], ticks) for ask in asks), strict=True)]
 
 
 def _added(points: Sequence[Point]) -> Point:

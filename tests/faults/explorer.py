@@ -307,19 +307,24 @@ def _documents(tick: float) -> Callable[[Flag, str], tuple[Incident, Page]]:
 
 
 def judged_breach(name: str, seen: Surroundings, switch: type[Switch] = Switch, attempts: int = 2) -> None:
-    """A controller whose verdict about generation 1 is in: it opens its session and trips."""
+    """A controller whose verdict about generation 1 is in: it has read the flag, opens its session, and trips."""
     tick = seen.monotonic()
+    flips = switch(seen, wall=seen.wall, by=name)
+    try:
+        standing = flips.everything()[0].get(ROLLOUT)
+    except KillswitchError:
+        standing = None
     session = Session(seen, name, monotonic=seen.monotonic, ttl=TTL)
     pool = Later()
     trips = Trips(
-        switch(seen, wall=seen.wall, by=name), guard=session.guard, doubt=session.doubt, monotonic=seen.monotonic,
+        flips, guard=session.guard, doubt=session.doubt, monotonic=seen.monotonic,
         max_age=MAX_AGE, session_ttl=TTL, on_settled=lambda _: None, on_failure=lambda *_: None,
     )  # fmt: skip
     trips._pool = pool  # type: ignore[assignment]
     trips.submit(
         TripRequest(
             rollout=ROLLOUT, generation=1, reason="refusal_rate 8.7%", rules=("refusal_rate",),
-            actor=Actor.CONTROLLER, by=name, at=tick, documents=_documents(tick),
+            actor=Actor.CONTROLLER, by=name, at=tick, documents=_documents(tick), standing=standing,
         ),
         decided_at=tick,
     )  # fmt: skip

@@ -110,6 +110,41 @@ def test_a_trip_whose_answer_was_lost_is_reread_and_never_assumed(
     assert (world.flips(), world.incidents()) == (1, 1)
 
 
+def test_a_trip_on_a_flag_just_read_asks_for_nothing_more(world: World) -> None:
+    world.arm()
+    calls: list[str] = []
+    switch = world.switch("a", lambda call: calls.append(call.name))
+    request = replace(automatic(), standing=switch.everything()[0]["copilot"])
+    calls.clear()
+    assert switch.trip(request).outcome is TripOutcome.TRIPPED
+    assert calls == ["commit"]
+
+
+@pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.APPLY_LATER])
+def test_a_trip_on_a_flag_just_read_whose_answer_was_lost_is_reread_as_any_other(world: World, fault: Fault) -> None:
+    world.arm()
+    request = replace(automatic(), standing=world.person.standing("copilot"))
+    result = world.switch("a", once("commit", fault)).trip(request)
+    world.server.apply_late()
+    assert result.outcome is TripOutcome.TRIPPED
+    assert (world.flips(), world.incidents()) == (1, 1)
+
+
+def test_a_flag_that_changed_since_it_was_read_is_read_anew_and_decided_on(world: World) -> None:
+    world.arm()
+    before = replace(automatic(), standing=world.person.standing("copilot"))
+    world.person.set_stage("copilot", percent=1.0, stage="ramp_1")
+    assert world.switch("a").trip(before).outcome is TripOutcome.TRIPPED
+    tripped = world.person.standing("copilot").flag
+    assert tripped is not None
+    assert tripped.trip is not None
+    assert tripped.trip.percent_before == 1.0
+    assert world.switch("b").trip(replace(before, by="b")).outcome is TripOutcome.ALREADY_TRIPPED
+    world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
+    assert world.switch("b").trip(replace(before, by="b")).outcome is TripOutcome.SUPERSEDED
+    assert (world.flips(), world.incidents()) == (1, 1)
+
+
 def test_a_verdict_about_an_older_generation_is_superseded(world: World) -> None:
     world.arm()
     world.switch("b").trip(automatic(by="b"))

@@ -12,7 +12,7 @@ from killswitch.errors import OutcomeUnknown, Unavailable
 from killswitch.session import Session
 from killswitch.stores import Compare, keys
 from killswitch.switch import Switch, TripOutcome, TripRequest, TripResult
-from killswitch.trips import Settled, Trips
+from killswitch.trips import FLIPS_FIRST, Settled, Trips
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
 from tests.unit.test_switch import World, automatic
@@ -281,3 +281,19 @@ def test_calls_of_the_store_are_few() -> None:
         world.session.guard()
         world.session.lease()
     assert [call.name for call in world.store.calls] == ["grant", "commit"]
+
+
+def test_what_follows_a_flip_waits_for_flips_to_come_but_not_for_ever() -> None:
+    under = Under()
+    assert not under.trips.come_first
+    under.store.fault = lambda _: Fault.FAIL_BEFORE
+    under.submit()
+    assert under.trips.come_first
+    under.retry(FLIPS_FIRST)
+    assert under.trips.under_way
+    assert not under.trips.come_first
+    under.submit()  # newer evidence for the same flip gains it no more time
+    assert not under.trips.come_first
+    under.store.fault = lambda _: None
+    under.retry()
+    assert not under.trips.under_way
