@@ -646,6 +646,8 @@ def _whole(samples: float | None) -> int | None:
 
 
 def _compared(finding: Finding) -> str:
+    if finding.canary is None:  # evidence breaches by what it gathered, whether or not this window could be read
+        return plain(finding.sentence)
     canary, control = _plain_number(finding.canary, finding.unit), _plain_number(finding.control, finding.unit)
     return f"{plain(finding.rule, MAX_NAME)}={canary} vs baseline {control}"
 
@@ -762,7 +764,7 @@ def page_from_json(document: object) -> Page:
         runbook=fields.optional_text("runbook"),
         dashboard=fields.optional_text("dashboard"),
         follows=fields.optional_text("follows"),
-        table_title=plain(fields.text("table_title", empty=True)) if "table_title" in fields.raw else "",
+        table_title=plain(fields.text("table_title", empty=True)),
     )
 
 
