@@ -153,9 +153,10 @@ class Table:
             return ""
         return f"{both[scenarios.HEALTHY.name]}, {both[scenarios.AT_THE_LIMIT.name]}"
 
-    @property
-    def worst(self) -> int:
-        return max(trips for both in self.trips.values() for trips in both.values())
+    def worst(self, percents: Iterable[float]) -> str:
+        """The worst square among canaries of these percents, with its bound."""
+        counts = (max(both.values()) for (_, world), both in self.trips.items() if world.percent in percents)
+        return in_words(max(counts), self.runs)
 
 
 def measure(*, quick: bool, workers: int) -> str:
@@ -168,7 +169,8 @@ def measure(*, quick: bool, workers: int) -> str:
         hard = list(pool.map(hard_cases.measure, hard_cases.names(), [table.runs] * len(hard_cases.names())))
     caption = (
         f"Runs of a day, of {table.runs}, in which any of the four rules tripped: healthy, at the limit. "
-        f"Worst square {in_words(table.worst, table.runs)}; a square of 0 means at most "
+        f"Worst square at 1, 5 and 25 %: {table.worst((1.0, 5.0, 25.0))}, at 50 and 99 %: "
+        f"{table.worst((50.0, 99.0))}; a square of 0 means at most "
         f"{100 * upper_bound(0, table.runs):.2f} % (95 %, one-sided)."
     )
     return "\n\n".join([caption, str(table), markdown(hard_cases.HEADER, hard)])
