@@ -17,7 +17,8 @@ from killswitch.stores import Item, Store, keys
 
 _RECORD = re.compile(r"([0-9]{1,16})(?:\.([0-9]{1,19}))?\Z")
 _READS = 20  # incidents read for one page; the others follow with the next
-_REST = 10.0  # seconds in which a store that did not answer is not asked again
+_WITHIN = 1.0  # seconds after which no further one is read for this page
+_REST = 10.0  # seconds in which a store that did not answer, or slowly, is not asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,12 @@ class TrippedOn:
         with self._lock:
             self._known = {key: incident for key, incident in self._known.items() if key in tripped}
             unknown = [key for key in tripped if key not in self._known]
-            if self._monotonic() >= self._not_before:
+            began = self._monotonic()
+            if began >= self._not_before:
                 for key in unknown[:_READS]:
+                    if self._monotonic() - began > _WITHIN:
+                        self._not_before = self._monotonic() + _REST
+                        break
                     flag = tripped[key]
                     try:
                         self._known[key] = incident_of_trip(incidents_of(self._store, flag.rollout), flag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -53,7 +54,8 @@ def _end(code: int) -> None:
     if threading.active_count() == 1:
         raise typer.Exit(code)
     logging.shutdown()
-    sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: no reason to stay
+        sys.stdout.flush()
     os._exit(code)
 
 

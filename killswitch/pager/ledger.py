@@ -84,7 +84,8 @@ class Ledger(Protocol):
     def is_history(self, entry: OutboxEntry) -> bool:
         """Of a generation that has ended, and older than `NEWS` when this process, with its receivers, first saw it.
 
-        So it is nothing for a receiver that would hear of it now for the first time.
+        So it is nothing for a receiver that would hear of it now for the first time. What is about the fleet has ended
+        for those who were not told then, where anybody was.
         """
         ...
 
@@ -246,7 +247,7 @@ class StoreLedger:
         self._sending_since: dict[tuple[str, str, int], float] = {}
         self._seen: _Entries = {}
         self._read_as: dict[str, bytes] = {}
-        self._met_at_age: dict[str, float] = {}  # once, by the wall clock: it may jump later
+        self._met_as_old: dict[str, bool] = {}  # once, by the wall clock: it may jump later
         self.unsettled = 0
         self.unreadable = 0
 
@@ -262,9 +263,10 @@ class StoreLedger:
         unsettled = {page_id for page_id, (entry, _) in entries.items() if not self._is_settled(entry)}
         with self._lock:
             self.unsettled = len(unsettled)
-            now, met = self._wall(), self._met_at_age
-            self._met_at_age = {
-                page_id: met.get(page_id, now - entry.created_at) for page_id, (entry, _) in entries.items()
+            now, met = self._wall(), self._met_as_old
+            self._met_as_old = {
+                page_id: met[page_id] if page_id in met else _is_old(entry, now)
+                for page_id, (entry, _) in entries.items()
             }
             self._write_marks()
             if unsettled or self._held:
@@ -387,11 +389,11 @@ class StoreLedger:
 
     def is_history(self, entry: OutboxEntry) -> bool:
         with self._lock:
-            if self._met_at_age.get(entry.id, 0.0) <= NEWS:
+            if not self._met_as_old.get(entry.id, False):
                 return False
         page = entry.page
-        if not page.rollout:  # about the fleet, and no receiver's first news if another one took it
-            return any(delivery.standing is Standing.DELIVERED for delivery in entry.deliveries.values())
+        if not page.rollout:
+            return True
         try:
             item = self._store.get(keys.flag(page.rollout))
             flag = None if item is None else flags.from_document(item.value, rollout=page.rollout)
@@ -597,6 +599,12 @@ class StoreLedger:
             return None
         value = incidents.to_document(incidents.with_page(incident, paged))
         return Compare(item.key, item.mod_revision), Put(item.key, value)
+
+
+def _is_old(entry: OutboxEntry, now: float) -> bool:
+    """Older than `NEWS`; and, about the fleet, taken by somebody already: no generation says that it has ended."""
+    taken = any(delivery.standing is Standing.DELIVERED for delivery in entry.deliveries.values())
+    return now - entry.created_at > NEWS and (bool(entry.page.rollout) or taken)
 
 
 def _chunks(page_ids: Sequence[str], size: Callable[[str], int]) -> Iterable[Sequence[str]]:

@@ -263,3 +263,19 @@ def test_it_starts_and_judges_readiness_without_a_flag_store(tmp_path: Path) -> 
         process.terminate()
         process.wait(30)
     assert process.returncode == 0
+
+
+def test_an_output_that_nobody_reads_any_more_does_not_keep_it_from_ending() -> None:
+    """It would raise, and the interpreter's own exit would then wait for the threads that wait for a silent server."""
+    script = (
+        "import os, sys, time; from concurrent.futures import ThreadPoolExecutor; from killswitch.cli.run import _end\n"
+        "ThreadPoolExecutor(1).submit(time.sleep, 60); sys.stdout.write('x'); _end(0)"
+    )
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run([sys.executable, "-c", script], stdout=writing, env=buffered, check=False, timeout=30)
+    finally:
+        os.close(writing)
+    assert ended.returncode == 0

@@ -97,3 +97,21 @@ def test_a_fleet_that_was_tripped_at_once_is_read_bit_by_bit(store: Store) -> No
         keep(store, name, 1)
     kept = TrippedOn(store, monotonic=lambda: 0.0)
     assert [len(kept.of([tripped(name) for name in names])) for _ in range(3)] == [20, 40, 45]
+
+
+def test_a_slow_store_holds_a_page_up_for_a_moment_and_then_has_a_rest(store: Store) -> None:
+    names, now = [f"r{number}" for number in range(20)], [0.0]
+
+    class Slow(Counting):
+        def list(self, prefix: str) -> Snapshot:
+            now[0] += 1.9  # just within the patience of a read
+            return super().list(prefix)
+
+    for name in names:
+        keep(store, name, 1)
+    kept = TrippedOn(Slow(store), monotonic=lambda: now[0])  # type: ignore[arg-type]  # it only lists
+    flags = [tripped(name) for name in names]
+    assert [len(kept.of(flags)) for _ in range(3)] == [1, 1, 1]
+    assert now[0] < 3.0
+    now[0] += 10.0
+    assert len(kept.of(flags)) == 2

@@ -473,3 +473,17 @@ def test_a_page_that_was_tried_before_goes_out_however_late(world: World) -> Non
     world.run(world.process([slack], name="later"), seconds=60)
     assert [copy.page.id for copy in slack.copies if copy.page] == [page.id] * len(slack.copies)
     assert world.entry(page).delivery("slack").standing is Standing.DELIVERED
+
+
+def test_a_page_about_the_fleet_that_nobody_took_goes_to_every_receiver_however_late(world: World) -> None:
+    """That the first receiver has just taken it makes it no old news for the second."""
+    hook, slack = Receiver(world.clock, "webhook"), Receiver(world.clock, "slack")
+    page = replace(trip_page(), kind=PageKind.BLIND, rollout="", id="blind.1")
+    world.write(page)
+    world.clock.advance(7200.0)
+    both = world.process([hook, slack])
+    world.run(both, seconds=30)
+    assert (hook.copies_of(page.id), slack.copies_of(page.id)) == (1, 1)
+    added = Receiver(world.clock, "added")
+    world.run(world.process([hook, slack, added], name="later"), seconds=30)
+    assert (slack.copies_of(page.id), added.copies_of(page.id)) == (1, 0)
