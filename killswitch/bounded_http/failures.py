@@ -155,8 +155,9 @@ def refusal(response: requests.Response, *, secrets: Iterable[str] = ()) -> Unav
     if status < requests.codes.bad_request:
         return None
     where = f"{origin_of(response.url)}{urlsplit(response.url).path}"
-    body = _without(response.content[:_MAX_REPEATED].decode(errors="replace"), secrets)
-    said = f"{_without(where, secrets)} answered {status} {excerpt(response.reason or '', 60)}: {excerpt(body)}"
+    body = hiding(response.content[:_MAX_REPEATED].decode(errors="replace"), secrets)
+    reason = hiding((response.reason or "")[:_MAX_REPEATED], secrets)
+    said = f"{hiding(where, secrets)} answered {status} {excerpt(reason, 60)}: {excerpt(body)}"
     if status in {401, 403, 407}:
         return AccessDenied(f"{said}; check the credentials and what they permit")
     if status in {408, 425, 429} or status >= requests.codes.server_error:
@@ -164,7 +165,8 @@ def refusal(response: requests.Response, *, secrets: Iterable[str] = ()) -> Unav
     return Refused(said)
 
 
-def _without(text: str, secrets: Iterable[str]) -> str:
+def hiding(text: str, secrets: Iterable[str]) -> str:
+    """The text without any of ``secrets``, however they are spelt in addresses."""
     # the longest first, or its beginning would be gone and its end still there
     for secret in sorted(secrets, key=len, reverse=True):
         for spelling in {secret, unquote(secret), quote(secret, safe="")}:

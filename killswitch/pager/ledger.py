@@ -389,7 +389,8 @@ class StoreLedger:
 
     def is_history(self, entry: OutboxEntry) -> bool:
         with self._lock:
-            if not self._met_as_old.get(entry.id, False):
+            # without a lease nothing is given up, and a store that hangs must not be asked about page after page
+            if not self._met_as_old.get(entry.id, False) or not self._lease_lives():
                 return False
         page = entry.page
         if not page.rollout:

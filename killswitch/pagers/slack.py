@@ -18,7 +18,7 @@ import requests
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import WebClient
 
-from killswitch.bounded_http import BoundedSession, excerpt, killswitch_errors
+from killswitch.bounded_http import BoundedSession, excerpt, hiding, killswitch_errors
 from killswitch.credentials import TLS, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
@@ -59,14 +59,17 @@ class _BoundedClient(WebClient):
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
         body = req.data if isinstance(req.data, bytes) else b""
-        response = self._session.post(url, data=body, headers=dict(req.header_items()), allow_redirects=False)
+        sent = dict(req.header_items())
+        response = self._session.post(url, data=body, headers=sent, allow_redirects=False)
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return {"status": response.status_code, "headers": headers, "body": _json_object(response.content)}
+        # a proxy, or whatever else answers at a wrong address, may repeat what it was sent
+        token = sent.get("Authorization", "").removeprefix("Bearer ")
+        said = hiding(response.content.decode(errors="replace"), [token])
+        return {"status": response.status_code, "headers": headers, "body": _json_object(said)}
 
 
-def _json_object(body: bytes) -> str:
+def _json_object(text: str) -> str:
     """The body where it is a JSON object; slack-sdk raises AttributeError for any other JSON."""
-    text = body.decode(errors="replace")
     try:
         return text if isinstance(json.loads(text), dict) else f"no JSON object: {excerpt(text, 80)}"
     except (ValueError, RecursionError):

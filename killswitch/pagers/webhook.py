@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import requests
+from requests.utils import get_auth_from_url
 
 from killswitch.bounded_http import BoundedSession, killswitch_errors, refusal
 from killswitch.credentials import TLS, HttpCredentials, Secret
@@ -91,10 +93,12 @@ def _unspoken(secret: Secret) -> Iterator[None]:
 
 
 def _secret_parts(url: str) -> list[str]:
-    """What must not be repeated of a URL: path, query, and each longer piece of them."""
+    """What must not be repeated of a URL: path, query, each longer piece of them, and user info as it is sent."""
     parts = urlsplit(url)
+    user, password = get_auth_from_url(url)
+    sent = base64.b64encode(f"{user}:{password}".encode("latin-1", "replace")).decode() if user or password else ""
     pieces = [piece for piece in re.split(r"[/?&=;]", f"{parts.path}?{parts.query}") if len(piece) >= 4]
-    return [part for part in (parts.path.rstrip("/"), parts.query, *pieces) if part]
+    return [part for part in (parts.path.rstrip("/"), parts.query, *pieces, sent, password) if part]
 
 
 def _header_text(text: str) -> str:

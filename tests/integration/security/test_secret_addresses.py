@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from killswitch.credentials import Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, Refused, Unavailable
 from killswitch.pagers.pagerduty import PagerDutyPager
+from killswitch.pagers.slack import SlackPager
 from killswitch.pagers.webhook import WebhookPager
 from tests.doubles.http_double import Answer, HttpDouble
 from tests.doubles.pages import trip_page
@@ -70,6 +75,42 @@ def test_a_server_that_repeats_the_address_does_not_bring_it_into_the_error(
             pager.send(trip_page(), possible_repeat=False, deadline=Deadline(10))
     assert SECRET not in whole(caught.value)
     assert f"answered {status}" in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["/services/{0}/{0}-b?token={0}-c", "user:{0}@"])
+def test_neither_its_reason_nor_the_header_it_repeats_brings_an_address_into_the_error(
+    where: str, tmp_path: Path
+) -> None:
+    class Repeating(BaseHTTPRequestHandler):
+        def do_OPTIONS(self) -> None:  # the name http.server asks for
+            self.send_response(503, f"nothing at {self.path}")
+            self.end_headers()
+            self.wfile.write(f"you said {self.headers['Authorization']}".encode())
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Repeating)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address, given = f"127.0.0.1:{server.server_port}", where.format(SECRET)
+    (tmp_path / "url").write_text(f"http://{given}{address}/" if given.endswith("@") else f"http://{address}{given}")
+    with pytest.raises(Unavailable) as caught:
+        WebhookPager(Secret.from_file(tmp_path / "url")).answers(Deadline(10))
+    server.shutdown()
+    assert SECRET not in whole(caught.value)
+    assert base64.b64encode(f"user:{SECRET}".encode()).decode() not in whole(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 401, 503])
+@pytest.mark.parametrize("padding", ["", "x" * 62])
+def test_slacks_token_is_not_repeated_by_what_answers_in_its_place(status: int, padding: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(SECRET)
+    with HttpDouble(lambda request: Answer(status, f"{padding}{request.headers['authorization']}".encode())) as server:
+        pager = SlackPager(Secret.from_file(tmp_path / "token"), base_url=f"{server.url}/")
+        for ask in (
+            lambda: pager.answers(Deadline(10)),
+            lambda: pager.send(replace(trip_page(), slack="#x"), possible_repeat=False, deadline=Deadline(10)),
+        ):
+            with pytest.raises(KillswitchError) as caught:
+                ask()
+            assert SECRET[:6] not in whole(caught.value)
 
 
 def test_pagerdutys_key_is_not_repeated_either(tmp_path: Path) -> None:

@@ -487,3 +487,23 @@ def test_a_page_about_the_fleet_that_nobody_took_goes_to_every_receiver_however_
     added = Receiver(world.clock, "added")
     world.run(world.process([hook, slack, added], name="later"), seconds=30)
     assert (slack.copies_of(page.id), added.copies_of(page.id)) == (1, 0)
+
+
+def test_old_pages_for_a_new_receiver_do_not_hold_its_lane_up_in_a_store_that_hangs(world: World) -> None:
+    """A page that says the store is down would wait behind all of them."""
+    console, slack, store = Receiver(world.clock, "console"), Receiver(world.clock, "slack"), world.server
+    world.write(*(trip_page(f"ended{number}", 1) for number in range(40)))
+    world.run(world.process([console]), seconds=200)
+    world.clock.advance(7200.0)
+    hanging = MemoryStore(store, "with a token")
+
+    def hangs(call: Call) -> Fault | None:
+        if call.name != "get":
+            return None
+        world.clock.advance(5.0)
+        return Fault.FAIL_BEFORE
+
+    hanging.fault = hangs
+    began = world.clock.monotonic()
+    world.process([console, slack], store=hanging).run_once()
+    assert world.clock.monotonic() - began <= 2 * Policy().claim_ttl
