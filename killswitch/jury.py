@@ -163,7 +163,8 @@ class Jury:
         if case.baseline is not None:
             reading = beside(rule, reading, case.baseline)
         comparison = judge.compare(rule, reading, raw)
-        if comparison.problem is None and case.baseline is None:
+        # where evidence is gathered, its steps say so: a window cannot tell what is usual for control
+        if not brief.by_evidence and comparison.problem is None and case.baseline is None:
             comparison = comparison._replace(problem=Unheard().after(rule, reading, tick - case.armed_at))
         view = self.dossier.view_for(case, rule)
         if view is not None:

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from killswitch.model import Counts, Reading, Reason, Rule, Unreadable
+from killswitch.model import Counts, Measurement, Reading, Reason, Rule, Unreadable
 
 # A canary that fails as often as control has none of so many once in 1e13, a ten times better one once in twenty.
 MOST_DUE = 30.0
 # feedback of the first requests is still to come
 _DELAYS = 3.0
+# An incident of control's own is none of the canary's: a step counts at so many times control's usual share at most.
+_MOST_AT_ONCE = 3.0
+_FADING = 0.95  # of what is usual, a step
 
 
 @dataclass(slots=True)
 class Unheard:
-    """One rule's. ``due``: events that the canary would have had at control's share while its counter was absent."""
+    """One rule's. ``due``: events that the canary would have had at control's share while its counter was absent.
+
+    ``usual``: control's share so far, negative before the first step.
+    """
 
     due: float = 0.0
+    usual: float = -1.0
 
     def after(self, rule: Rule, reading: Reading, age: float) -> Unreadable | None:
         """Take in what was read ``age`` seconds after arming; why nothing can be said, once too much was due.
@@ -28,12 +35,13 @@ class Unheard:
         The zero is evidence all the same: no tick is ever left out for its outcome.
         """
         canary, control = reading.canary, reading.control
+        share = self._share_of(control)
         if isinstance(canary, Counts) and not canary.absent:
             self.due = 0.0
         elif rule.absent_is_zero or age <= _DELAYS * rule.delay:
             return None
-        elif isinstance(canary, Counts) and isinstance(control, Counts) and control.trials > 0:
-            self.due += min(control.events / control.trials, 1.0) * canary.trials
+        elif isinstance(canary, Counts):
+            self.due += share * canary.trials
         if self.due <= MOST_DUE:
             return None
         return Unreadable(
@@ -41,3 +49,15 @@ class Unheard:
             f"canary: no such counter though control has one; at control's share {self.due:.0f} events were due: "
             "does it carry the canary's labels? If it is rightly absent, say absent_is_zero: true",
         )
+
+    def _share_of(self, control: Measurement) -> float:
+        """Control's share in this step, without most of a sudden rise; 0 without requests."""
+        if not isinstance(control, Counts) or not control.trials > 0:
+            return 0.0
+        share = min(control.events / control.trials, 1.0)
+        if self.usual >= 0:
+            share = min(share, _MOST_AT_ONCE * self.usual)
+        # never nothing: half an event more, or what was not seen at first could not become usual
+        seen = (share * control.trials + 0.5) / (control.trials + 1.0)
+        self.usual = seen if self.usual < 0 else _FADING * self.usual + (1.0 - _FADING) * seen
+        return share

@@ -579,6 +579,28 @@ def test_a_quiet_canary_is_no_blindness() -> None:
     assert "TOO_FEW_REQUESTS" in fleet.sentences()[0]
 
 
+def test_a_canary_without_a_single_failure_is_not_taken_for_blindness_when_control_has_an_incident() -> None:
+    """Its counter is absent for good reason, and the policy for blindness would send everybody to the bad model."""
+
+    def rate(_rollout: str, _rule: str, cohort: Cohort, tick: float) -> float:
+        if cohort is Cohort.CANARY:
+            return 0.0
+        return 0.8 if START + 300 < tick <= START + 420 else 0.001
+
+    traffic = Traffic(rate=rate, since=START)
+
+    def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        found = traffic(want, cohort, tick)
+        return replace(found, absent=True) if cohort is Cohort.CANARY and isinstance(found, Counts) else found
+
+    fleet = Fleet(script, rollout(rules=(ERRORS,), trip_when_blind_after=600.0))
+    fleet.replica("a")
+    fleet.arm()
+    fleet.run(60)
+    assert fleet.pages() == []
+    assert not fleet.tripped()
+
+
 # --- dry run, notices, errors -------------------------------------------------------------------
 
 

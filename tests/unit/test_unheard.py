@@ -50,3 +50,19 @@ def test_late_feedback_is_waited_for() -> None:
     for number in range(100):
         assert after(unheard, ABSENT, THUMBS, age=3 * THUMBS.delay * number / 100) is None
     assert unheard.due == 0
+
+
+def test_an_incident_of_control_alone_is_not_owed_by_the_canary() -> None:
+    unheard, canary = Unheard(), Counts(0.0, 100.0, absent=True)
+    usual, incident = Counts(1.0, 1000.0), Counts(800.0, 1000.0)
+    for control in [usual] * 20 + [incident] * 10:
+        assert unheard.after(ERRORS, Reading(canary, control, 30.0), 1e5) is None
+    assert unheard.due < MOST_DUE / 2
+
+
+def test_a_share_that_stays_higher_becomes_usual() -> None:
+    """Control had no event at first, and a lost label must be noticed all the same."""
+    unheard, canary = Unheard(), Counts(0.0, 100.0, absent=True)
+    quiet = [Counts(0.0, 1000.0)] * 20
+    said = [unheard.after(ERRORS, Reading(canary, each, 30.0), 1e5) for each in quiet + [CONTROL] * 90]
+    assert said[-1] is not None
