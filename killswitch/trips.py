@@ -155,10 +155,11 @@ class Trips:
 
     def _settle(self, rollout: str, pending: _Pending, result: TripResult) -> None:
         with self._lock:
-            newer = self._pending.get(rollout) is not pending
-            if newer and result.outcome in (TripOutcome.EXPIRED, TripOutcome.SUPERSEDED):
+            newest = self._pending.get(rollout)
+            if newest is not pending and result.outcome in (TripOutcome.EXPIRED, TripOutcome.SUPERSEDED):
                 return  # newer evidence has come meanwhile, perhaps about another generation
-            self._pending.pop(rollout, None)
+            if newest is None or newest.request.generation == pending.request.generation:
+                self._pending.pop(rollout, None)
         try:
             self._on_settled(Settled(rollout, result, self._monotonic() - pending.decided_at))
         except Exception:  # the flip stands; a bug in what follows must not vanish with this thread's future

@@ -112,6 +112,28 @@ def test_the_end_of_an_old_attempt_does_not_drop_newer_evidence(outcome: TripOut
     assert under.settled[-1].result.outcome is TripOutcome.TRIPPED
 
 
+@pytest.mark.parametrize("outcome", [TripOutcome.TRIPPED, TripOutcome.ALREADY_TRIPPED])
+def test_the_end_of_one_generation_does_not_drop_the_trip_of_the_next(outcome: TripOutcome) -> None:
+    """The answer about the old one came so late that it was armed again, and breached again."""
+    entered, go_on = threading.Event(), threading.Event()
+    answers = [TripResult(outcome, "copilot.1", 7), TripResult(TripOutcome.TRIPPED, "copilot.2", 9)]
+
+    def trip(_: TripRequest) -> TripResult:
+        entered.set()
+        go_on.wait(10)
+        return answers.pop(0)
+
+    under = Under(trip)
+    under.trips.submit(automatic(generation=1), under.world.clock.monotonic())
+    assert entered.wait(10)
+    under.trips.submit(automatic(generation=2), under.world.clock.monotonic())
+    go_on.set()
+    under.trips.wait(10)
+    under.retry()
+    assert [one.result.incident for one in under.settled] == ["copilot.1", "copilot.2"]
+    assert under.trips.under_way == {}
+
+
 def test_a_bug_in_what_follows_a_trip_is_logged_and_not_swallowed(caplog: pytest.LogCaptureFixture) -> None:
     under = Under()
     under.trips._on_settled = lambda _: (_ for _ in ()).throw(RuntimeError("a bug"))
