@@ -283,7 +283,10 @@ def _fix_of(reason: Reason, rule: Rule) -> str:
         case Reason.STALE:
             return "see that the services are up and scraped, and that scrape_interval is what the metric store uses"
         case _:
-            return "correct the metric, `match` or `cohorts` in the rule file"
+            return (
+                "correct the metric, `match` or `cohorts` in the rule file; a service scraped only once or twice so far"
+                " looks the same: then ask again in a minute"
+            )
 
 
 # --- histograms ---------------------------------------------------------------------------------

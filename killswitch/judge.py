@@ -200,7 +200,7 @@ def judge_evidence(
         or _behind(view, tick, fresh)
         or _step_problem(view)
         or too_few_requests(comparison, rollout)
-        or _cold(view)
+        or _cold(rule, comparison, view)
     )
     if problem is not None:
         return _unknown(rule, comparison, problem, view)
@@ -224,13 +224,14 @@ def _step_problem(view: Gathered) -> Unreadable | None:
     return None if view.problem is None or view.problem.reason is Reason.NO_DATA else view.problem
 
 
-def _cold(view: Gathered) -> Unreadable | None:
+def _cold(rule: Rule, comparison: Comparison, view: Gathered) -> Unreadable | None:
+    """Too little of control's past to call anything healthy; what is over its limit is named all the same."""
     if not view.warming_up:
         return None
-    return Unreadable(
-        Reason.WARMING_UP,
-        "control's past is known for less than an hour; a clear breach trips all the same, a small one waits",
-    )
+    why = "control's past is known for less than an hour, so evidence is weighed more carefully and trips later"
+    if comparison.over:
+        why = f"{_over_words(rule, comparison)}, evidence {progress_in_words(view)}; {why}"
+    return Unreadable(Reason.WARMING_UP, why)
 
 
 def mistrusted(finding: Finding, flag: Flag) -> Finding:
@@ -346,9 +347,14 @@ def _expected_silence(finding: Finding, flag: Flag) -> bool:
 
 
 def _one_reason(findings: Sequence[Finding]) -> str:
-    if len({f.reason for f in findings}) == 1 and len(findings) > 1:
-        return f"{len(findings)} rules {findings[0].reason}: {findings[0].sentence.partition(': ')[2]}"
-    return "; ".join(f.sentence for f in findings)
+    """Rules that have the same to say say it once."""
+    alike: dict[tuple[Reason | None, str], list[Finding]] = {}
+    for finding in findings:
+        alike.setdefault((finding.reason, finding.sentence.partition(": ")[2]), []).append(finding)
+    return "; ".join(
+        some[0].sentence if len(some) == 1 else f"{len(some)} rules {reason}: {words}"
+        for (reason, words), some in alike.items()
+    )
 
 
 def _hold_words(findings: Sequence[Finding], unknowns: Sequence[Finding], control_too: Sequence[Finding]) -> str:

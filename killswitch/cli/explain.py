@@ -165,6 +165,9 @@ def _print(document: Mapping[str, Any]) -> None:
     out.print(grid)
     if document["findings"]:
         out.print(findings_table(document["findings"]))
+    if any(finding["queries"] for finding in document["findings"]):
+        when = f"Each query below was evaluated at {document['tick']}; ask it for that time to see the table's numbers."
+        out.print(Text(f"\n{when}", style="dim"), soft_wrap=True)
     for finding in document["findings"]:
         out.print(Text(f"\n{finding['sentence']}"), soft_wrap=True)
         for query in finding["queries"]:

@@ -90,7 +90,7 @@ def command(
 ) -> None:
     """Simulate regressions of many sizes with the real engine: the delay until each is seen, and what would be missed.
 
-    Control's rates come from --data or --source, or --baseline, or are assumed, and that is said.
+    Control's rates come from --data, --source or KILLSWITCH_SOURCE, or --baseline, or are assumed, and that is said.
     """
     with errors_as_messages():
         if not 0.0 < percent < 100.0:
@@ -99,7 +99,7 @@ def command(
         rollouts = chosen(load_folder(rules if rules is not None else loaded.rules).rollouts, rollout)
         step = loaded.step
         found: dict[str, tuple[dict[str, Baseline], float]] = {one.name: ({}, 0.0) for one in rollouts}
-        if data is not None or source is not None:
+        if data is not None or source is not None or "source" in loaded.model_fields_set:
             with open_history(
                 rollouts,
                 data=data,

@@ -347,6 +347,16 @@ def test_evidence_short_of_a_breach_needs_eyesight_to_be_healthy(view: Known, on
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, reason)
 
 
+def test_a_rule_over_its_limit_while_control_warms_up_is_named_with_its_numbers_and_its_evidence() -> None:
+    over = by_evidence(ERRORS, Known(value=30.4, warming_up=True), rates(160, 1000, 100, 10000))
+    fine = [by_evidence(replace(ERRORS, name=name), Known(warming_up=True), FINE) for name in ("a", "b", "c")]
+    assert (over.verdict, over.reason) == (Verdict.UNKNOWN, Reason.WARMING_UP)
+    said = decide([over, *fine], flag(), ROLLOUT).sentence
+    assert "error_rate unknown (WARMING_UP): error_rate 16.0% (canary, n=1000) over 2.0%" in said
+    assert "evidence 1 in 30 of 1 in 400" in said
+    assert said.count("3 rules WARMING_UP: control's past is known for less than an hour") == 1
+
+
 def test_a_rule_whose_evidence_was_not_read_back_yet_is_behind_however_its_window_looks() -> None:
     finding = judge.not_gathered(ERRORS, compare(ERRORS, OVER))
     assert (finding.verdict, finding.reason, finding.over) == (Verdict.UNKNOWN, Reason.BEHIND, True)
