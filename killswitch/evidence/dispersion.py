@@ -56,6 +56,8 @@ WARM_TICKS = 120
 COLD_PHI = 12.0
 _COLD_EVENTS = 300.0
 _SLOPE = 1.5
+# Below it a count is rounding; the square of a smaller one vanishes, and nothing over nothing spoils the past for good.
+_NOTHING = 1e-9
 _CAP = 9.0
 _SMALLEST_SPREAD = 0.02
 # So many clumps of events tell a dispersion; below them control's is topped up with the canary's.
@@ -221,9 +223,9 @@ def _split(control: Series, canary: Series) -> Series:
 
 def _cleaned(series: Series) -> Series:
     with np.errstate(invalid="ignore"):
-        seen = series.seen & (series.trials > 0)
-    events, trials = np.where(seen, series.events, 0.0), np.where(seen, series.trials, 0.0)
-    return Series(np.maximum(events, 0.0), trials, seen)
+        seen = series.seen & (series.trials > _NOTHING)
+        some = seen & (series.events > _NOTHING)
+    return Series(np.where(some, series.events, 0.0), np.where(seen, series.trials, 0.0), seen)
 
 
 def _walk_share(history: History, series: Series) -> tuple[Array, History]:

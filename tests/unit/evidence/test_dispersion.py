@@ -155,3 +155,15 @@ def test_a_canary_busier_than_control_at_its_limit_jitters_more_and_never_on_its
         assert phi[0.05] > 1.5 * phi[0.0001]
     else:
         assert phi[0.05] < 1.2
+
+
+@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e-200, 1e-12])
+def test_counts_too_small_to_be_counts_leave_no_trace_in_the_past(tiny: float) -> None:
+    rng = np.random.default_rng(13)
+    events, trials = rng.poisson(14.0, (300, 2)).astype(np.float64), np.full((300, 2), 1425.0)
+    events[100:110, 0] = trials[100:105, 1] = tiny
+    seen = np.ones(events.shape, dtype=np.bool_)
+    both = Series(events, trials, seen)
+    outlook, _ = dispersion.look_ahead(dispersion.empty_past(2), both, both, kinds_of(2, ratio=1.0, shift=0.05))
+    assert np.all(np.isfinite(outlook.phi))
+    assert np.all(outlook.phi[-1] < COLD_PHI)
