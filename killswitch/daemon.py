@@ -132,7 +132,6 @@ class Daemon:
         self._tripped_on = TrippedOn(self._trip_store, monotonic=monotonic)
         self._dead_man = DeadMan(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
         self._api_token = secret(settings, "api_token")
-        self._stop = threading.Event()
         self._stopping = False
         self._cycling = threading.Lock()
         self._alive_at = monotonic()
@@ -158,7 +157,9 @@ class Daemon:
         )  # fmt: skip
         self._guard.start()
         self._scheduler.start()
-        while not self._stop.wait(0.5):
+        # no Event to wait for: a signal's handler runs inside its wait() now and then, and set() would lock up there
+        while not self._stopping:
+            time.sleep(0.5)
             if not web.is_alive():
                 log.error("the web server has ended: is %s taken?", self._settings.listen)
                 self._shut_down(web)
@@ -167,8 +168,8 @@ class Daemon:
         return 0
 
     def stop(self) -> None:
+        """Ask `run` to end, which it does within half a second and its ten; from a signal's handler as well."""
         self._stopping = True
-        self._stop.set()
 
     def _shut_down(self, web: threading.Thread) -> None:
         """At most ten seconds: a sent transaction is finished, an unsent one abandoned, claims are given back."""

@@ -117,17 +117,17 @@ def live(
     simulation: Simulation,
     pace: Pace,
     *,
-    stop: threading.Event,
+    asked_to_end: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
     parent: Callable[[], int] = os.getppid,
 ) -> None:
-    """Let the world live at its pace until ``stop`` is set or our parent has ended."""
+    """Let the world live at its pace until asked to end or our parent has ended."""
     began, born_of = clock(), parent()
-    while not stop.is_set() and parent() == born_of:
+    while not asked_to_end() and parent() == born_of:
         now = pace.simulated(clock() - began)
         simulation.advance(now)
         wait = pace.real(simulation.state.at + SLOT) - (clock() - began)
-        stop.wait(max(0.0, wait))
+        time.sleep(max(0.0, wait))
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -160,10 +160,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     chosen = arguments(words)
-    stop = threading.Event()
+    asked: list[int] = []  # no Event: a handler that runs inside its wait() would lock up in its set()
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+    def end(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
@@ -192,7 +192,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with server:
         threading.Thread(target=server.serve_forever, args=(0.05,), name="http", daemon=True).start()
         print(json.dumps({"url": server.url}), flush=True)  # noqa: T201  # what the parent waits for
-        live(simulation, chosen.pace, stop=stop)
+        live(simulation, chosen.pace, asked_to_end=lambda: bool(asked))
         server.shutdown()
     router.close()
     return 0

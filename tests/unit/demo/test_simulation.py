@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -158,22 +157,19 @@ def test_the_world_advances_by_whole_slots() -> None:
 
 def test_a_real_second_holds_as_many_simulated_ones_as_the_speed_says() -> None:
     scene = _Scene()
-    stop = threading.Event()
     now = 100.0
 
     def clock() -> float:
         nonlocal now
         now += 0.01
-        if now > 103.0:
-            stop.set()
         return now
 
-    live(scene.simulation, Pace(20.0), stop=stop, clock=clock)
+    live(scene.simulation, Pace(20.0), asked_to_end=lambda: now > 103.0, clock=clock)
     assert 58.0 <= scene.simulation.state.at <= 60.5
 
 
 def test_the_service_ends_when_its_parent_has_ended() -> None:
     scene = _Scene()
     parents = iter([42, 42, 42, 1])
-    live(scene.simulation, Pace(60.0), stop=threading.Event(), parent=lambda: next(parents))
+    live(scene.simulation, Pace(60.0), asked_to_end=lambda: False, parent=lambda: next(parents))
     assert next(parents, None) is None
