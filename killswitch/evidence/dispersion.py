@@ -175,7 +175,7 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
         of_blocks = _ratio(own, borrowed)
         comparable = ~kinds.binomial & (borrowed.expected <= own.expected)
         of_blocks = np.where(comparable, np.minimum(of_blocks, _shrunk(parted, of_blocks)), of_blocks)
-        jittering = np.minimum(_quotient(borrowed), 1.0 + (of_blocks - 1.0) * busier)
+        jittering = np.minimum(borrowed.quotient, 1.0 + (of_blocks - 1.0) * busier)
         of_blocks = np.where(kinds.binomial, np.maximum(of_blocks, jittering), of_blocks)
         ratio = np.where(kinds.long | (column == 0), np.maximum(ratio, of_blocks), ratio)
         if column == 0:
@@ -194,19 +194,14 @@ def _busier(kinds: Kinds, share: Array, control: Series, canary: Series) -> Arra
     return np.maximum(times, 1.0)
 
 
-def _quotient(sums: _Sums) -> Array:
-    return np.divide(sums.squares, sums.expected, out=np.ones_like(sums.squares), where=sums.expected > 0)
-
-
 def _ratio(control: _Sums, canary: _Sums) -> Array:
     """D/M of control, topped up with the canary's where control has too few events."""
-    larger = np.where(canary.expected > control.expected, _quotient(canary), _quotient(control))
+    larger = np.where(canary.expected > control.expected, canary.quotient, control.quotient)
     enough = ENOUGH_CLUMPS * np.maximum(larger, 1.0)
     missing = np.maximum(enough - control.expected, 0.0)
     weight = np.divide(missing, canary.expected, out=np.zeros_like(missing), where=canary.expected > 0)
     weight = np.minimum(weight, 1.0)
-    d, m = control.squares + weight * canary.squares, control.expected + weight * canary.expected
-    return np.divide(d, m, out=np.ones_like(d), where=m > 0)
+    return _Sums(control.squares + weight * canary.squares, control.expected + weight * canary.expected).quotient
 
 
 def _shrunk(sums: _Sums, towards: Array) -> Array:
@@ -248,6 +243,11 @@ class _Sums:
 
     squares: Array
     expected: Array
+
+    @property
+    def quotient(self) -> Array:
+        """D/M, 1 where nothing is expected yet."""
+        return np.divide(self.squares, self.expected, out=np.ones_like(self.squares), where=self.expected > 0)
 
 
 def _walk_blocks(history: History, column: int, series: Series, binomial: Mask) -> tuple[_Sums, History]:
