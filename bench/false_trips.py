@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from rich.progress import track
-from scipy.stats import beta
 
 from bench import hard_cases, scenarios
 from bench.scenarios import Canary, Scenario, World
-from bench.tables import markdown, write_between_markers
+from bench.tables import markdown, upper_bound, write_between_markers
 from killswitch import evidence
 from killswitch.evidence import RuleSpec, TickCounts, head_starts
 from killswitch.flag import StageEntry
@@ -106,11 +105,6 @@ def count_trips(index: int, *, quick: bool) -> int:
     """Runs of one cell in which any of the four rules tripped; cells hold functions, so workers get a number."""
     cell = next(itertools.islice(cells(quick=quick), index, None))
     return int(np.isfinite(judge(cell)).any(axis=1).sum())
-
-
-def upper_bound(trips: int, runs: int, confidence: float = 0.95) -> float:
-    """Clopper and Pearson's upper bound on the share of runs that trip."""
-    return 1.0 if trips == runs else float(beta.ppf(confidence, trips + 1, runs - trips))
 
 
 def in_words(trips: int, runs: int) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import convolve
-from scipy.stats import beta
 
 from bench import scenarios
 from bench.scenarios import DAY_TICKS, ERROR, STEP, THUMBS, WARM_UP_TICKS, Array, Canary, Scenario, World
+from bench.tables import upper_bound
 from killswitch.evidence import RuleSpec, TickCounts, paused_at
 from killswitch.flag import StageEntry
 
@@ -114,8 +114,7 @@ def names() -> list[str]:
 def measure(name: str, runs: int) -> list[str]:
     """One row of the table: name, trips, upper bound."""
     trips = trips_of(name, runs)
-    bound = 1.0 if trips == runs else float(beta.ppf(0.95, trips + 1, runs - trips))
-    return [name, f"{trips} of {runs}", f"{100 * bound:.1f} %"]
+    return [name, f"{trips} of {runs}", f"{100 * upper_bound(trips, runs):.1f} %"]
 
 
 def trips_of(name: str, runs: int) -> int:

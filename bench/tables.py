@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from scipy.stats import beta
+
+
+def upper_bound(trips: int, runs: int, confidence: float = 0.95) -> float:
+    """Clopper and Pearson's upper bound on the share of runs that trip."""
+    return 1.0 if trips == runs else float(beta.ppf(confidence, trips + 1, runs - trips))
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
