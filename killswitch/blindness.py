@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from killswitch.errors import BadDocument, OutcomeUnknown
+from killswitch.errors import BadDocument
 from killswitch.heartbeat import Heartbeat
 from killswitch.message import Page
 from killswitch.outbox import new_entry
@@ -247,15 +247,15 @@ class OutageBook:
         except BadDocument:
             return (), item.mod_revision
 
-    def write(self, change: Change, revision: int, pages: Iterable[Page]) -> bool:
-        """Commit the change with its pages; False when another replica was first or the outcome is unknown."""
+    def write(self, change: Change, revision: int, pages: Iterable[Page], guards: Iterable[Compare] = ()) -> bool:
+        """Commit the change with its pages; False when another replica was first or ``guards`` hold no more.
+
+        Raises OutcomeUnknown.
+        """
         entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in pages]
-        try:
-            outcome = self._store.commit(
-                (Compare(keys.OUTAGES, revision),), (Put(keys.OUTAGES, to_document(change.book)), *entries)
-            )
-        except OutcomeUnknown:
-            return False
+        outcome = self._store.commit(
+            (Compare(keys.OUTAGES, revision), *guards), (Put(keys.OUTAGES, to_document(change.book)), *entries)
+        )
         return isinstance(outcome, Committed)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from killswitch import blindness, message
 from killswitch.blindness import Blind, Change, Outage, OutageBook, Target
 from killswitch.case import Case
+from killswitch.errors import OutcomeUnknown
 from killswitch.heartbeat import Heartbeat, alive, to_document
 from killswitch.judge import Action, Decision
 from killswitch.message import Page, PageKind
@@ -19,6 +20,10 @@ from killswitch.stores import Committed, Compare, Item, Put, Store, keys
 from killswitch.timestamps import to_iso
 
 log = logging.getLogger(__name__)
+# of writing an outage down; others write heartbeats meanwhile, and the next tick tries again
+_ATTEMPTS = 5
+# etcd takes 128 comparisons a transaction
+_MOST_GUARDED = 100
 _UNREAD = frozenset({
     Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT, Reason.SOURCE_REFUSED, Reason.GARBAGE, Reason.PARTIAL_ANSWER,
 })  # fmt: skip
@@ -66,9 +71,7 @@ class FleetSight:
         """
         items = self._items()
         good_at = blindness.fleet_good_at(blind.case.rollout.name, 0.0, alive(items).values())
-        if good_at > blind.at - blindness.MISSED_TICKS * self._interval:
-            return None
-        return tuple(Compare(item.key, item.mod_revision) for item in items)
+        return None if good_at > self._horizon(blind.at) else _unchanged(items)
 
     def _items(self) -> list[Item]:
         own = keys.controller(self._id)
@@ -107,33 +110,57 @@ class FleetSight:
         ``last_good``: 0 for what we have never seen. Whoever has just begun to watch gives the source two ticks
         before calling it an outage, and calls none over before it has seen.
         """
-        good_at = {name: blindness.fleet_good_at(name, own, self._others.values()) for name, own in last_good.items()}
-        horizon = tick - blindness.MISSED_TICKS * self._interval
-        by_name = {case.rollout.name: case for case in cases}
-        blind = {
-            name: Blind(
-                since=good_at[name] or watched_since[name],
-                why=decision.sentence,
-                target=_target(by_name[name].rollout.page),
-                family=_family(findings[name]),
-            )
+        horizon = self._horizon(tick)
+        maybe = {
+            name: decision
             for name, decision in decisions.items()
-            if decision.action is Action.BLIND and max(good_at[name], watched_since[name]) <= horizon
+            if decision.action is Action.BLIND and max(last_good[name], watched_since[name]) <= horizon
         }
-        outages, revision = self._outages.read()
-        if not blind and not outages:
-            return []
-        change = blindness.next_outages(
-            outages, blind=blind, good_at=good_at, watched=self.watched(cases), tick=tick, interval=self._interval
-        )
-        if change.book != outages:
-            self._outages.write(change, revision, _pages(change, by_name, blind, tick))
+        by_name = {case.rollout.name: case for case in cases}
+        for _ in range(_ATTEMPTS):
+            outages, revision = self._outages.read()
+            if not maybe and not outages:
+                return []
+            # the heartbeats of the cycle's start are as old as a source that hangs is slow
+            items = self._items()
+            self._others = alive(items)
+            good_at = {
+                name: blindness.fleet_good_at(name, own, self._others.values()) for name, own in last_good.items()
+            }
+            blind = {
+                name: Blind(
+                    since=good_at[name] or watched_since[name],
+                    why=decision.sentence,
+                    target=_target(by_name[name].rollout.page),
+                    family=_family(findings[name]),
+                )
+                for name, decision in maybe.items()
+                if good_at[name] <= horizon
+            }
+            change = blindness.next_outages(
+                outages, blind=blind, good_at=good_at, watched=self.watched(cases), tick=tick, interval=self._interval
+            )
+            guards = _unchanged(items) if change.started else ()
+            pages = _pages(change, by_name, blind, tick)
+            try:
+                if change.book == outages or self._outages.write(change, revision, pages, guards):
+                    break
+            except OutcomeUnknown:
+                break  # the next tick reads what became of it
         return _long_blind(change.open, by_name, blind, tick)
 
     def watched(self, cases: Sequence[Case]) -> frozenset[str]:
         """By any replica: while rule files are being rolled out, one may not have another's rollouts yet."""
         theirs = (beat.judged for beat in self._others.values())
         return frozenset(case.rollout.name for case in cases).union(*theirs)
+
+    def _horizon(self, tick: float) -> float:
+        """A rollout is blind at ``tick`` if nobody has seen it since."""
+        return tick - blindness.MISSED_TICKS * self._interval
+
+
+def _unchanged(items: Sequence[Item]) -> tuple[Compare, ...]:
+    return tuple(Compare(item.key, item.mod_revision) for item in items[:_MOST_GUARDED])
 
 
 def _target(settings: PageSettings) -> Target:

@@ -225,10 +225,13 @@ class SqliteStore:
 
     def _prepare(self, connection: sqlite3.Connection, deadline: Deadline) -> None:
         """Make or recognise the file. Raises AccessDenied when it is something else."""
+        # one look at it all: another process may be making the file just now
+        connection.execute("BEGIN")
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         form = connection.execute("PRAGMA user_version").fetchone()[0]
+        empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        connection.execute("COMMIT")
         if (application, form) != (_APPLICATION_ID, _FORMAT):
-            empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
             if not empty:
                 self._abandon()
                 raise AccessDenied(

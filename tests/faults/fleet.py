@@ -283,6 +283,7 @@ class Fleet:
         self._open = contextlib.ExitStack()
         self._size = replicas
         self._settings = {**SETTINGS, "RULES": str(self.rules), **(settings or {})}
+        self.interval = float(self._settings["INTERVAL"].removesuffix("s"))
         self._command = [sys.executable, *([str(program)] if program else ["-m", "killswitch", "run"])]
         self._webhook = webhook
         self.etcd = EtcdCluster(folder / "etcd", size=members, arguments=etcd_arguments)
@@ -399,7 +400,7 @@ class Fleet:
     def check(self) -> None:
         """The safety properties, over the whole history so far."""
         self.history.read()
-        broken = violations(self.history.changes, max_age=self.max_age)
+        broken = violations(self.history.changes, max_age=self.max_age, interval=self.interval)
         assert not broken, "\n".join(broken)
 
     def flips(self, rollout: str = ROLLOUT) -> list[dict[str, Any]]:

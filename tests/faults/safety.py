@@ -4,12 +4,12 @@
 2. Every flip cites breach evidence young enough, or a blindness policy that expired.
 3. One flip and one incident record per generation, in one transaction.
 4. An error is not data: what tripped was measured, and lies over its limit.
-
-That a replica which is blind alone neither pages nor trips (the fifth) is asked by the tests that blind one.
+5. A replica that is blind alone neither pages nor trips: not while another's heartbeat reports sight.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -17,6 +17,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from killswitch.blindness import MISSED_TICKS
+from killswitch.errors import BadDocument
+from killswitch.heartbeat import from_document
+from killswitch.message import PageKind
 from killswitch.stores import keys
 from killswitch.timestamps import from_iso
 
@@ -32,8 +36,11 @@ class Changed(Protocol):
     def value(self) -> bytes | None: ...
 
 
-def violations(history: Sequence[Changed], *, max_age: float = 60.0) -> list[str]:
-    """What was broken, in words; empty when every property held. ``max_age``: seconds from tick to transaction."""
+def violations(history: Sequence[Changed], *, max_age: float = 60.0, interval: float = 30.0) -> list[str]:
+    """What was broken, in words; empty when every property held.
+
+    In seconds: ``max_age`` from tick to transaction, ``interval`` between two ticks.
+    """
     controllers = {
         change.key.removeprefix(prefix)
         for change in history
@@ -47,6 +54,7 @@ def violations(history: Sequence[Changed], *, max_age: float = 60.0) -> list[str
     for flag_key, changes in _by_key(history, keys.FLAGS).items():
         found += _of_one_flag(flag_key.removeprefix(keys.FLAGS), changes, together, controllers, max_age)
     found += _incidents_made_once(history)
+    found += _blind_alone(together, interval)
     return found
 
 
@@ -181,3 +189,51 @@ def _incidents_made_once(history: Iterable[Changed]) -> list[str]:
         if None in documents:
             found.append(f"safety 3: {key} was deleted")
     return found
+
+
+def _blind_alone(together: Mapping[int, Mapping[str, bytes | None]], interval: float) -> list[str]:
+    """What was paged or tripped for blindness although a heartbeat of that moment reported sight."""
+    found: list[str] = []
+    heartbeats: dict[str, tuple[int, bytes]] = {}  # with how often each was written since it was last gone
+    known: set[str] = set()
+    for revision in sorted(together):
+        fresh = together[revision].keys() - known  # how a page was delivered is written to the same key later
+        known |= fresh
+        for key in sorted(fresh):
+            for rollout, tick in _called_blind(key, together[revision][key]):
+                found += [
+                    f"safety 5: {key} at revision {revision} calls {rollout} blind at {tick}; {sight}"
+                    for sight in _sights(heartbeats.values(), rollout, tick - MISSED_TICKS * interval)
+                ]
+        for key, value in together[revision].items():
+            if key.startswith(keys.CONTROLLERS):
+                times, _ = heartbeats.pop(key, (0, b""))
+                if value is not None:
+                    heartbeats[key] = (times + 1, value)
+    return found
+
+
+def _sights(heartbeats: Iterable[tuple[int, bytes]], rollout: str, horizon: float) -> list[str]:
+    """Who has seen the rollout later than ``horizon``."""
+    found: list[str] = []
+    for times, value in heartbeats:
+        # a replica's very first report can come between the look and the page, and guard nothing
+        with contextlib.suppress(BadDocument):
+            heartbeat = from_document(value)
+            if times > 1 and heartbeat.good_at(rollout) > horizon:
+                found.append(f"{heartbeat.id} saw it at {heartbeat.good_at(rollout)}")
+    return found
+
+
+def _called_blind(key: str, value: bytes | None) -> list[tuple[str, float]]:
+    """Rollouts that this change calls blind, and at which tick."""
+    document = _document(value) if key.startswith((keys.OUTBOX, keys.INCIDENTS)) else None
+    if document is None:
+        return []
+    if key.startswith(keys.INCIDENTS):
+        blind = document["automatic"] and not document["rules"] and "blind for" in document["reason"]
+        return [(document["rollout"], from_iso(document["tick"]))] if blind else []
+    page = document["page"]
+    if page["kind"] != PageKind.BLIND:
+        return []
+    return [(rollout, float(page["at"])) for rollout in page["payload"]["rollouts"]]

@@ -22,7 +22,7 @@ from killswitch.blindness import (
     next_outages,
     to_document,
 )
-from killswitch.errors import BadDocument
+from killswitch.errors import BadDocument, OutcomeUnknown
 from killswitch.heartbeat import Heartbeat, alive
 from killswitch.heartbeat import from_document as heartbeat_from
 from killswitch.heartbeat import to_document as heartbeat_to
@@ -225,7 +225,8 @@ def test_an_unknown_outcome_is_no_success() -> None:
     clock = VirtualClock()
     store = MemoryStore(MemoryServer(clock))
     store.fault = lambda call: Fault.LOSE_ANSWER if call.name == "commit" else None
-    assert not OutageBook(store, wall=clock.wall).write(change(blind="a"), 0, [])
+    with pytest.raises(OutcomeUnknown):
+        OutageBook(store, wall=clock.wall).write(change(blind="a"), 0, [])
 
 
 # --- heartbeats ---------------------------------------------------------------------------------

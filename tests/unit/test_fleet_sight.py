@@ -9,8 +9,9 @@ import pytest
 from killswitch.message import Page, PageKind
 from killswitch.model import PageSettings, Reason, Unreadable
 from killswitch.sources import Want
+from killswitch.stores import keys
 from tests.doubles.fleet import INTERVAL, START, Fleet, no_fault
-from tests.doubles.memory_store import Fault
+from tests.doubles.memory_store import Call, Fault
 from tests.doubles.scripted_source import ERRORS, Traffic, rollout
 
 GOOD = Traffic(since=START)
@@ -118,6 +119,45 @@ def test_the_end_of_an_outage_that_came_back_says_so() -> None:
     assert kinds == ["BLIND", "RECOVERED", "RECOVERED"]
     assert "came back once after a RECOVERED, unpaged" in fleet.pages()[-1].why
     assert len({page.id for page in fleet.pages()}) == 3
+
+
+def test_while_a_source_hangs_another_replicas_report_still_counts() -> None:
+    """At the start of the cycle it was not there: the other one is late, on a busy machine."""
+    fleet = fleet_of({"alpha": PageSettings()})
+    lonely, other = fleet.replicas
+    other.asleep = True
+
+    def hang(_want: Want, _tick: float) -> Unreadable:
+        other.asleep = False
+        other.cycle()
+        other.asleep = True
+        return Unreadable(Reason.SOURCE_TIMEOUT, "no answer")
+
+    lonely.source.spoil = hang
+    fleet.run(10)
+    assert fleet.pages() == []
+
+
+def test_a_report_that_comes_between_the_look_and_the_page_keeps_the_page_back() -> None:
+    fleet = fleet_of({"alpha": PageSettings()})
+    lonely, late = fleet.replicas
+    overtaken = 0
+
+    def meanwhile(call: Call) -> None:
+        nonlocal overtaken
+        if call.name == "commit" and any(write.key == keys.OUTAGES for write in call.subject):  # type: ignore[attr-defined]  # writes
+            overtaken += 1
+            late.cycle()
+
+    lonely.source.spoil = lambda *_: Unreadable(Reason.SOURCE_TIMEOUT, "no answer")
+    lonely.fail_store(meanwhile)
+    for _ in range(60):
+        fleet.clock.advance(INTERVAL / 6)
+        late.pulse()  # its process lives, its cycles are late
+        lonely.pulse()
+        lonely.cycle()
+    assert overtaken > 0
+    assert fleet.pages() == []
 
 
 def test_every_team_is_told_that_its_flags_cannot_be_changed_and_of_the_end_of_that() -> None:

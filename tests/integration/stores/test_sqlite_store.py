@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -14,6 +17,7 @@ import textwrap
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +96,34 @@ def test_processes_that_begin_with_no_file_and_count_together_count_right(path: 
     item = store.get("counter")
     assert item is not None
     assert item.value == b"200"
+
+
+@pytest.mark.parametrize("statement", range(8))
+def test_a_file_that_another_makes_while_it_is_being_recognised_is_known_for_what_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch, statement: int
+) -> None:
+    connect = sqlite3.connect
+    statements = itertools.count()
+
+    class Overtaken(sqlite3.Connection):
+        """Before one of its statements another process makes the file, if it can."""
+
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            if next(statements) == statement:
+                with monkeypatch.context() as undone:
+                    undone.setattr(sqlite3, "connect", connect)
+                    other = SqliteStore(path, timeout=0.1)
+                    with contextlib.suppress(Unavailable):
+                        other.commit([], [Put("other", b"1")])
+                    other.close()
+            return super().execute(sql, parameters)
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(connect, factory=Overtaken))
+    store = SqliteStore(path, timeout=PATIENT)
+    store.commit([], [Put("ours", b"1")])
+    assert store.get("ours") is not None
+    assert next(statements) > statement
+    store.close()
 
 
 def test_a_process_killed_in_the_middle_of_writing_leaves_whole_commits_only(path: Path, store: SqliteStore) -> None:
