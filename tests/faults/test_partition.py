@@ -71,8 +71,7 @@ def test_a_replica_whose_link_is_cut_neither_pages_nor_trips_and_takes_part_agai
         fleet.start()
         island.cut()
         fleet.for_cycles(6, other)
-        assert fleet.flips() == []
-        assert "BLIND" not in fleet.kinds()
+        assert fleet.flips() == []  # and nobody was called blind whom the other saw: `safety.violations`
         fleet.fail()
         fleet.until_tripped()
         island.heal()
