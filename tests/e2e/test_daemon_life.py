@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.fleet import ROOT, Fleet, Replica, rules_of
+from tests.faults.fleet import ROOT, Fleet, Replica, rules_of, swap
 from tests.servers.etcd import free_ports, wait_until
 
 TOKEN = "s3cret-api-token"
@@ -176,17 +176,17 @@ def test_sighup_takes_over_good_rules_and_keeps_the_last_good_set_on_bad_ones(fl
     replica = fleet.replicas[0]
     file = fleet.rules / "copilot.yaml"
     good = file.read_text()
-    file.write_text(good.replace("max: 2%", "max: 3%"))
+    swap(file, good.replace("max: 2%", "max: 3%"))
     os.kill(replica.pid, signal.SIGHUP)
     wait_until(lambda: limit(replica) == pytest.approx(0.03), "the new limit", 60)
-    file.write_text("rollout: [")
+    swap(file, "rollout: [")
     os.kill(replica.pid, signal.SIGHUP)
     wait_until(lambda: replica.metric("killswitch_rules_reload_ok") == 0, "the refusal", 60)
     fleet.for_cycles(2)
     assert limit(replica) == pytest.approx(0.03)
     assert answer(replica, "/-/reload", "POST", Authorization=f"Bearer {TOKEN}")[0] == 422
     wait_until(lambda: len(fleet.pages("new rule files refused")) == 1, "the page", 60)
-    file.write_text(good)
+    swap(file, good)
     wait_until(lambda: limit(replica) == pytest.approx(0.02), "the old limit", 60)
     assert replica.metric("killswitch_rules_reload_ok") == 1
     fleet.for_cycles(2)

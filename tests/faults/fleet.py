@@ -305,7 +305,10 @@ class Fleet:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for replica in self.replicas:
+                print(f"--- the log of {replica.name} ends:\n{replica.tail()}")  # noqa: T201  pytest shows it
         self._open.close()
 
     def _begin(self) -> None:
@@ -470,6 +473,13 @@ def quietly(question: Callable[[], bool]) -> bool:
         return question()
     except Exception:  # noqa: BLE001  polled until it can
         return False
+
+
+def swap(file: Path, content: str) -> None:
+    """Give a file that others read at any moment other content: it is whole at every one of them."""
+    written = file.parent.parent / f"{file.name}.new"  # where nobody looks
+    written.write_text(content)
+    written.rename(file)
 
 
 def tripped_by_hand(rollout: str, at: float) -> TripRequest:

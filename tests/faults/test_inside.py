@@ -11,7 +11,7 @@ import pytest
 from killswitch.stores import keys
 from killswitch.timestamps import from_iso
 from tests.faults.figures import figure
-from tests.faults.fleet import INTERVAL, Fleet, Replica, started
+from tests.faults.fleet import INTERVAL, Fleet, Replica, started, swap
 from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
 
@@ -28,13 +28,13 @@ def test_a_clock_that_jumps_an_hour_either_way_changes_no_verdict_and_stalls_no_
     with started(tmp_path, program=FAULTY, settings={"TEST_FAULT": "clock"}) as fleet:
         jumping, sound = fleet.replicas
         for seconds in (3600, -3600, 0):
-            (jumping.folder / "clock").write_text(str(seconds))
+            swap(jumping.folder / "clock", str(seconds))
             fleet.for_cycles(4)
             assert from_iso(jumping.status()["tick"]) <= from_iso(sound.status()["tick"]) + INTERVAL
             fleet.until_healthy()
         assert jumping.metric("killswitch_clock_jumps_total") == 3
         assert fleet.flips() == []  # and nobody was called blind whom the sound one saw: `safety.violations`
-        (jumping.folder / "clock").write_text("-3600")
+        swap(jumping.folder / "clock", "-3600")
         sound.kill()
         fleet.for_cycles(1)
         fleet.max_age = 3600.0  # its transaction says when it was made by the clock that jumped

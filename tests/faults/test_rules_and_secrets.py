@@ -8,7 +8,7 @@ from pathlib import Path
 
 from killswitch.stores import keys
 from tests.faults.figures import figure
-from tests.faults.fleet import ROLLOUT, Fleet, Replica, rules_of, started
+from tests.faults.fleet import ROLLOUT, Fleet, Replica, rules_of, started, swap
 from tests.servers.etcd import wait_until
 
 
@@ -16,7 +16,7 @@ def test_a_bad_rule_file_is_refused_whole_paged_once_and_the_old_rules_still_tri
     """Row 17."""
     with started(tmp_path) as fleet:
         file = fleet.rules / f"{ROLLOUT}.yaml"
-        file.write_text(rules_of(ROLLOUT).replace("max: 2%", "max: 2"))
+        swap(file, rules_of(ROLLOUT).replace("max: 2%", "max: 2"))
         for replica in fleet.replicas:
             wait_until(lambda replica=replica: replica.metric("killswitch_rules_reload_ok") == 0, "the gauge")  # type: ignore[misc]
         wait_until(lambda: len(fleet.pages("rule files refused")) == 1, "the page")
@@ -24,7 +24,7 @@ def test_a_bad_rule_file_is_refused_whole_paged_once_and_the_old_rules_still_tri
         fleet.fail()
         assert fleet.until_tripped()["trip"]["rules"] == ["error_rate"]
         assert len(fleet.pages("rule files refused")) == 1
-        file.write_text(rules_of(ROLLOUT).replace("max: 2%", "max: 3%"))
+        swap(file, rules_of(ROLLOUT).replace("max: 2%", "max: 3%"))
         for replica in fleet.replicas:
             wait_until(lambda replica=replica: replica.metric("killswitch_rules_reload_ok") == 1, "the gauge")  # type: ignore[misc]
 
@@ -83,11 +83,11 @@ def test_secrets_rotated_on_disk_and_expired_tokens_cost_no_restart(tmp_path: Pa
         member = fleet.etcd.members[0]
         new = {"name": "killswitch", "password": "second"}
         member.call("/v3/auth/user/changepw", new, token=fleet.etcd.token("root", "root"))
-        password.write_text("second")
+        swap(password, "second")
         fleet.for_cycles(4, replica)
         assert replica.metric("killswitch_store_up") == 1
         fleet.slack.token = "xoxb-rotated"
-        (replica.folder / "token").write_text("xoxb-rotated")
+        swap(replica.folder / "token", "xoxb-rotated")
         fleet.fail()
         wait_until(lambda: len(fleet.pages("tripped, ")) == 1, "the page")
         figure(f"row 19: {replica.logged('ERROR')} errors logged through all rotations")
