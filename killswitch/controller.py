@@ -187,7 +187,7 @@ class Controller:
             tick=tick,
             finished=self._monotonic(),
             seconds=self._monotonic() - started,
-            reports=self._reports(rules, cases, decisions, findings),
+            reports=self._reports(rules, cases, decisions, findings, tick),
             store_problem=store_problem,
             source_problem=source_problem or self._clock.problem,
         )
@@ -463,7 +463,7 @@ class Controller:
             stage_before=case.flag.stage,
             decide=case.rollout.decide,
             mode=case.rollout.mode,
-            window=case.rollout.window,
+            window=self._jury.window_seconds(case, tick),
             min_requests=case.rollout.min_requests,
             rules_file=case.rollout.file,
             rules_digest=case.rollout.digest,
@@ -570,7 +570,7 @@ class Controller:
         return rollouts[names[0]].page if names else PageSettings()
 
     def _reports(
-        self, rules: Rules, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings
+        self, rules: Rules, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings, tick: float
     ) -> dict[str, RolloutReport]:
         found = {
             case.rollout.name: reports.judged(
@@ -578,7 +578,8 @@ class Controller:
                 case.rollout,
                 decisions[case.rollout.name],
                 findings[case.rollout.name],
-                self._watches[case.rollout.name].last_good,
+                last_good=self._watches[case.rollout.name].last_good,
+                window=self._jury.window_seconds(case, tick),
             )
             for case in cases
         }

@@ -88,12 +88,13 @@ class Jury:
         self._briefs.keep(kept)
         self.dossier.keep(kept)
 
-    def _window_seconds(self, case: Case, tick: float) -> float:
+    def window_seconds(self, case: Case, tick: float) -> float:
+        """How far the windows of a case reach back at ``tick``: not before it was armed."""
         slots = math.floor((tick - case.armed_at) / self._interval + 1e-9)
         return min(case.rollout.window, slots * self._interval)
 
     def _known_windows(self, case: Case, tick: float) -> list[Want]:
-        name, seconds = case.rollout.name, self._window_seconds(case, tick)
+        name, seconds = case.rollout.name, self.window_seconds(case, tick)
         if case.flag.stage == AA:  # what is asked since the stage began grows with every tick
             return self._windows(case, tick, seconds)
         asked = self._asked.get(name)
@@ -141,7 +142,7 @@ class Jury:
 
     def _judge_case(self, case: Case, tick: float, readings: Readings) -> tuple[Finding, ...]:
         memory = self._memory_of(case)
-        if self._window_seconds(case, tick) <= 0:
+        if self.window_seconds(case, tick) <= 0:
             early = Unreadable(Reason.JUST_ARMED, "no whole interval has passed since it was armed")
             return tuple(judge.unknown(rule, early) for rule in case.rollout.rules)
         wrong_split = self.dossier.split_is_wrong(case.rollout.name)

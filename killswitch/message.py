@@ -434,7 +434,7 @@ def _of_incident(incident: Incident, settings: PageSettings, kind: PageKind, pag
 
 def _table_title(incident: Incident) -> str:
     """``Last 5m (the sentence above counts since 13:53:49 UTC):``, where the two differ."""
-    if not incident.findings or incident.window is None:
+    if not incident.findings or not incident.window:
         return ""
     begun = [one.since for one in incident.tripping if one.since is not None and one.needed is not None]
     above = f" (the sentence above counts since {time_of_day(min(begun))} UTC)" if begun else ""

@@ -19,6 +19,7 @@ _LOUD = frozenset({Action.TRIP.value, Action.WOULD_TRIP.value, Action.BLIND.valu
 class RolloutReport:
     """What one cycle has to say about one rollout. ``last_good`` is the newest tick with a usable verdict.
 
+    ``window``: seconds that the findings' values span, None where nothing was judged.
     ``unreadable``: what is wrong with a flag document that cannot be understood.
     """
 
@@ -29,6 +30,7 @@ class RolloutReport:
     rules: Rollout | None = None
     findings: tuple[Finding, ...] = ()
     last_good: float = 0.0
+    window: float | None = None
     unreadable: str | None = None
 
     @property
@@ -50,12 +52,12 @@ class CycleReport:
 
 
 def judged(
-    flag: Flag, rules: Rollout, decision: Decision, findings: tuple[Finding, ...], last_good: float
+    flag: Flag, rules: Rollout, decision: Decision, findings: tuple[Finding, ...], *, last_good: float, window: float
 ) -> RolloutReport:
     """The report of a rollout that was judged."""
     loud = f"TRIP: {decision.sentence}" if decision.action is Action.TRIP else decision.sentence
     sentence = f"{_flag_words(flag)}: {loud}"
-    return RolloutReport(flag.rollout, sentence, decision.action.value, flag, rules, findings, last_good)
+    return RolloutReport(flag.rollout, sentence, decision.action.value, flag, rules, findings, last_good, window)
 
 
 def idle(name: str, flag: Flag | None, rules: Rollout | None, unreadable: str | None = None) -> RolloutReport:

@@ -45,7 +45,7 @@ def explain_document(
         document["judged"] = {
             "decide": rules.decide.value,
             "mode": rules.mode.value,
-            "window_seconds": rules.window,
+            "window_seconds": one.window,
             "min_requests": rules.min_requests,
             "rules_file": rules.file,
             "rules_digest": rules.digest,
@@ -86,6 +86,6 @@ def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
         "sentence": one.sentence,
         "last_good": to_iso(one.last_good) if one.last_good else None,
         "trip": trip_document(flag, incident),
-        "window_seconds": one.rules.window if one.rules else None,
+        "window_seconds": one.window,
         "findings": [finding_to_json(finding) for finding in one.findings],
     }

@@ -37,6 +37,7 @@ from killswitch.model import (
 from killswitch.sources import Readings, Want
 from killswitch.stores import Delete, Put, keys
 from killswitch.switch import TripRequest
+from killswitch.wording import duration_in_words
 from tests.doubles.fleet import INTERVAL, START, Faults, Fleet, no_fault
 from tests.doubles.memory_store import Call, Crash, Fault
 from tests.doubles.scripted_source import (
@@ -107,6 +108,19 @@ def test_each_rule_trips_on_its_own_regression_and_names_itself_alone(rule: obje
     assert trip is not None
     assert trip.rules == (name,)
     assert trip.at > ONSET
+
+
+def test_numbers_are_said_to_be_of_as_long_as_has_passed_since_arming() -> None:
+    """A page of a trip after 90 s said "Last 5m" over counts of 90 s."""
+    spoilt = Traffic(rate=canary_from(START, error_rate=0.9), since=START)
+    fleet = fleet_of("a", script=spoilt, decide=Decide.THRESHOLD, rules=(replace(ERRORS, for_ticks=3),))
+    assert fleet.run(20, until=fleet.tripped) <= 4
+    incident = fleet.incidents()[0]
+    assert 0 < incident["window_seconds"] < 120
+    samples = incident["findings"][0]["samples_canary"]
+    assert samples == pytest.approx(75 * incident["window_seconds"] / INTERVAL, rel=0.5)
+    (page,) = fleet.pages(PageKind.TRIPPED)
+    assert page.table_title == f"Last {duration_in_words(incident['window_seconds'])}:"
 
 
 def test_two_replicas_trip_once() -> None:

@@ -99,7 +99,7 @@ def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
     )
     said = f"[armed g1 ramp_5 5%]: 2 of 3 rules healthy; {not_yet.sentence}; {few.sentence}"
     one = RolloutReport(
-        "support-copilot", said, "hold", armed(), rollout("support-copilot"), (not_yet, HEALTHY, few), AT
+        "support-copilot", said, "hold", armed(), rollout("support-copilot"), (not_yet, HEALTHY, few), AT, 300.0
     )
     page = status_page(status_document("a", CycleReport(AT, 1000.0, 0.1, {"support-copilot": one}), 1.0))
     assert "<p>2 of 3 rules healthy</p>" in page
