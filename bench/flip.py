@@ -71,12 +71,14 @@ def fleet_of(rollouts: int, *, interval: float = 15.0, decide: str = "threshold"
             .replace("decide: threshold", f"decide: {decide}"),
         )  # fmt: skip
         with fleet:
-            yield fleet.start(patience=300)
+            fleet.come_up()
+            yield fleet
 
 
 def flips(rollouts: int, *, rounds: int, slack_hangs: bool) -> list[float]:
     """Seconds from a tick's being due to each flip's commit."""
     with fleet_of(rollouts, interval=5.0 if rollouts == 1 else 15.0) as fleet, Stopwatch(fleet) as stopwatch:
+        fleet.until_healthy(seconds=300)
         if slack_hangs:
             for replica in fleet.replicas:
                 replica.to_slack.black_hole()

@@ -342,6 +342,12 @@ class Fleet:
 
     def start(self, patience: float = PATIENCE) -> Self:
         """Arm every rollout and start all replicas; until each has judged everything healthy."""
+        self.come_up()
+        self.until_healthy(seconds=patience)
+        return self
+
+    def come_up(self) -> None:
+        """As `start`; until each replica has finished a cycle, whatever it judged."""
         for rollout in self.rollouts:
             self.arm(rollout)
         for replica in self.replicas:
@@ -349,8 +355,6 @@ class Fleet:
         for replica in self.replicas:
             if not replica._came_up():
                 replica.start()
-        self.until_healthy(seconds=patience)
-        return self
 
     # --- what people do
 
