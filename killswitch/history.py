@@ -8,7 +8,7 @@ again as soon as the source answers: nothing is lost, and nothing is guessed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from killswitch.case import Case
 from killswitch.deadline import Deadline
@@ -21,6 +21,8 @@ DAY = 86_400.0
 MOST_PAIRS = 120_000
 FEWEST_TICKS = 120
 CHUNK_TICKS = 480
+# held at once: half a kilobyte each, more for a histogram
+MOST_READINGS = 30_000
 # reasons that say nothing about the data: the same question may be answered later
 PASSING = frozenset({
     Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT, Reason.SOURCE_REFUSED, Reason.GARBAGE, Reason.PARTIAL_ANSWER,
@@ -80,14 +82,31 @@ def _open_fresh(
         opening.setdefault((at, reaches and not edited), []).append(case)
     for (at, from_arming), some in opening.items():
         block = steps(at - warm_up_seconds(dossier.step), at, dossier.step)
-        past = _read_back(source, [want for case in some for want in dossier.past_wants(case)], block, deadline)
-        if past is None:
-            break
-        # a failure of the source is no history: opened without it, control's bursts would never be known
-        read = [case for case in some if any(_answered(dossier.wants(case), past[tick]) for tick in block)]
-        dossier.open(read, at, past, from_arming=from_arming)
-        unopened -= {case.rollout.name for case in read}
+        for portion in _portions(dossier, some, block):
+            wants = [want for case in portion for want in dossier.past_wants(case)]
+            past = _read_back(source, wants, block, deadline)
+            if past is None:
+                return frozenset(unopened)
+            # a failure of the source is no history: opened without it, control's bursts would never be known
+            read = [case for case in portion if any(_answered(dossier.wants(case), past[tick]) for tick in block)]
+            dossier.open(read, at, past, from_arming=from_arming)
+            unopened -= {case.rollout.name for case in read}
     return frozenset(unopened)
+
+
+def _portions(dossier: Dossier, cases: Sequence[Case], ticks: Sequence[float]) -> Iterator[list[Case]]:
+    """Cases whose readings of all ``ticks`` may be held at once."""
+    portion: list[Case] = []
+    held = 0
+    for case in cases:
+        more = len(dossier.wants(case)) * len(ticks)
+        if portion and held + more > MOST_READINGS:
+            yield portion
+            portion, held = [], 0
+        portion.append(case)
+        held += more
+    if portion:
+        yield portion
 
 
 def steps(after: float, until: float, step: float) -> list[float]:
@@ -103,13 +122,14 @@ def _advance(
     moved = False
     for until, some in behind.items():
         block = steps(until, min(newest, until + CHUNK_TICKS * dossier.step), dossier.step)
-        readings = _read_back(source, [want for case in some for want in dossier.wants(case)], block, deadline)
-        if readings is None:
-            continue
-        read = [case for case in some if _answered(dossier.wants(case), readings[block[-1]])]
-        if read:
-            dossier.take(read, block, readings)
-            moved = True
+        for portion in _portions(dossier, some, block):
+            readings = _read_back(source, [want for case in portion for want in dossier.wants(case)], block, deadline)
+            if readings is None:
+                return moved
+            read = [case for case in portion if _answered(dossier.wants(case), readings[block[-1]])]
+            if read:
+                dossier.take(read, block, readings)
+                moved = True
     return moved
 
 

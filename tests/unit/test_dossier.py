@@ -99,6 +99,27 @@ def test_one_tick_at_a_time_equals_one_block() -> None:
     assert_same(slow.views(case), quick.views(case))
 
 
+def test_many_rollouts_are_read_back_a_portion_at_a_time_to_the_same_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [case_of(f"r{number}") for number in range(7)]
+    whole, portions, slow = (Replica(WOBBLY, START + back * STEP) for back in (39, 39, 33))
+    whole.at(START + 40 * STEP, *cases)
+    most = 2 * 4 * 120  # what two cases have of the hour before
+    monkeypatch.setattr("killswitch.history.MOST_READINGS", most)
+    portions.at(START + 40 * STEP, *cases)
+    slow.source.seconds = 3.0  # a call: a cycle's deadline passes in the midst of it
+    slow.at(START + 34 * STEP, *cases)
+    assert 0 < len(slow.views(*cases)) < len(cases) * len(ALL_RULES)
+    slow.through([START + number * STEP for number in range(35, 40)], *cases)
+    slow.source.seconds = 0.0
+    slow.at(START + 40 * STEP, *cases)
+    assert max(wants * ticks for _, wants, ticks in whole.source.asked) > 2 * most
+    # control's unlabelled past is asked beside
+    assert max(wants * ticks for _, wants, ticks in portions.source.asked) <= 2 * most
+    assert len(whole.views(*cases)) == len(cases) * len(ALL_RULES)
+    assert_same(whole.views(*cases), portions.views(*cases))
+    assert_same(whole.views(*cases), slow.views(*cases))
+
+
 @pytest.mark.parametrize("gone", [(), (150, 151, 152), (120,)])
 def test_a_restarted_replica_arrives_at_what_one_that_never_stopped_has(gone: Sequence[int]) -> None:
     """Bursts, an excursion, gaps in the data: all of it is read back."""
