@@ -86,39 +86,16 @@ def test_a_trip_that_the_store_never_took_expires() -> None:
     assert under.trips.under_way == {}
 
 
-@pytest.mark.parametrize("outcome", [TripOutcome.EXPIRED, TripOutcome.SUPERSEDED])
-def test_the_end_of_an_old_attempt_does_not_drop_newer_evidence(outcome: TripOutcome) -> None:
-    """About the next generation, perhaps: dropping it would cost a whole interval."""
+def overtaken(first: TripResult) -> tuple[Under, list[TripRequest]]:
+    """An attempt on generation 1 that ends as ``first`` when a trip of generation 2 has come already; and what was
+    asked so far. Generation 2 is tripped when it is tried.
+    """
     entered, go_on = threading.Event(), threading.Event()
+    answers = [first, TripResult(TripOutcome.TRIPPED, "copilot.2", 9)]
     asked: list[TripRequest] = []
 
     def trip(request: TripRequest) -> TripResult:
         asked.append(request)
-        if len(asked) == 1:
-            entered.set()
-            go_on.wait(10)
-            return TripResult(outcome)
-        return TripResult(TripOutcome.TRIPPED, "copilot.2", 9)
-
-    under = Under(trip)
-    under.trips.submit(automatic(generation=1), under.world.clock.monotonic())
-    assert entered.wait(10)
-    under.trips.submit(automatic(generation=2), under.world.clock.monotonic())
-    go_on.set()
-    under.trips.wait(10)
-    assert "copilot" in under.trips.under_way
-    under.retry()
-    assert [request.generation for request in asked] == [1, 2]
-    assert under.settled[-1].result.outcome is TripOutcome.TRIPPED
-
-
-@pytest.mark.parametrize("outcome", [TripOutcome.TRIPPED, TripOutcome.ALREADY_TRIPPED])
-def test_the_end_of_one_generation_does_not_drop_the_trip_of_the_next(outcome: TripOutcome) -> None:
-    """The answer about the old one came so late that it was armed again, and breached again."""
-    entered, go_on = threading.Event(), threading.Event()
-    answers = [TripResult(outcome, "copilot.1", 7), TripResult(TripOutcome.TRIPPED, "copilot.2", 9)]
-
-    def trip(_: TripRequest) -> TripResult:
         entered.set()
         go_on.wait(10)
         return answers.pop(0)
@@ -129,6 +106,23 @@ def test_the_end_of_one_generation_does_not_drop_the_trip_of_the_next(outcome: T
     under.trips.submit(automatic(generation=2), under.world.clock.monotonic())
     go_on.set()
     under.trips.wait(10)
+    return under, asked
+
+
+@pytest.mark.parametrize("outcome", [TripOutcome.EXPIRED, TripOutcome.SUPERSEDED])
+def test_the_end_of_an_old_attempt_does_not_drop_newer_evidence(outcome: TripOutcome) -> None:
+    """About the next generation, perhaps: dropping it would cost a whole interval."""
+    under, asked = overtaken(TripResult(outcome))
+    assert "copilot" in under.trips.under_way
+    under.retry()
+    assert [request.generation for request in asked] == [1, 2]
+    assert under.settled[-1].result.outcome is TripOutcome.TRIPPED
+
+
+@pytest.mark.parametrize("outcome", [TripOutcome.TRIPPED, TripOutcome.ALREADY_TRIPPED])
+def test_the_end_of_one_generation_does_not_drop_the_trip_of_the_next(outcome: TripOutcome) -> None:
+    """The answer about the old one came so late that it was armed again, and breached again."""
+    under, _ = overtaken(TripResult(outcome, "copilot.1", 7))
     under.retry()
     assert [one.result.incident for one in under.settled] == ["copilot.1", "copilot.2"]
     assert under.trips.under_way == {}

@@ -24,6 +24,7 @@ from killswitch.stores.opening import open_store
 from killswitch.switch import Switch
 from tests.doubles.slack import SlackDouble
 from tests.doubles.webhook import WebhookDouble
+from tests.faults.fleet import swap
 from tests.faults.service import Service
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.etcd import EtcdCluster, free_ports, wait_until
@@ -122,9 +123,7 @@ class Secured:
 
     def put_secret(self, name: str, value: str) -> None:
         """As a mounted Secret changes: the new file takes the old one's place in one step."""
-        file = self.folder / name
-        file.with_suffix(".new").write_text(value)
-        file.with_suffix(".new").rename(file)
+        swap(self.folder / name, value)
 
     def environment(self, **settings: str) -> dict[str, str]:
         ca = str(self.authority.ca_file)
