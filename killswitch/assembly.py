@@ -85,7 +85,7 @@ def _source_credentials(settings: Settings) -> HttpCredentials | None:
 def _headers(file: Path) -> dict[str, Secret | str]:
     """One ``Name: value`` a line; a value ``file:/path`` or ``env:NAME`` is a secret kept there."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadSettings([f"source_headers_file {file}: {error}"]) from error
     headers: dict[str, Secret | str] = {}

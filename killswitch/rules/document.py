@@ -110,12 +110,13 @@ def _decode(content: bytes, document: Document) -> str | None:
             Problem(line, f"byte 0x{content[error.start]:02x} is not UTF-8", "save the file as UTF-8")
         )
         return None
-    bad = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    bad = re.search(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     if bad:
         line = text.count("\n", 0, bad.start()) + 1
-        document.problems.append(
-            Problem(line, f"the control character U+{ord(bad[0]):04X}", "remove it; a rule file is plain text")
-        )
+        what = f"the control character U+{ord(bad[0]):04X}"
+        if bad[0] in "\x85\u2028\u2029":  # to YAML 1.1 what follows in a comment is a key; editors show one line
+            what = f"the character U+{ord(bad[0]):04X}, which ends a line for YAML and not for an editor"
+        document.problems.append(Problem(line, what, "remove it; a rule file is plain text"))
         return None
     return text
 

@@ -81,6 +81,16 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         (b"a: 1\nb: caf\xe9\n", 2, "byte 0xe9 is not UTF-8"),
         (b"a: 1\nb: x\x00y\n", 2, "the control character U+0000"),
         (b"a: 1\n\x1b[31m: 2\n", 2, "the control character U+001B"),
+        (
+            "a: 1\n# a comment\u2028b: 2\n".encode(),
+            2,
+            "the character U+2028, which ends a line for YAML and not for an editor",
+        ),
+        (
+            "a: 1\n# a comment\x85b: 2\n".encode(),
+            2,
+            "the character U+0085, which ends a line for YAML and not for an editor",
+        ),
         ("a: 1\n".encode("utf-16"), 1, "byte 0xff is not UTF-8"),
         (b"a: 1\n\tb: 2\n", 2, "not YAML (a tab in the indentation)"),
         (b"a" * (MAX_BYTES + 1), 1, "the file has over 256 kB"),
