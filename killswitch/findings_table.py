@@ -12,7 +12,12 @@ from rich.text import Text
 from killswitch.model import Unit, Verdict
 from killswitch.wording import count_in_words, reasons_in_words, value_in_words
 
-_COLOURS = {Verdict.BREACH: "bold red", Verdict.HEALTHY: "green", Verdict.UNKNOWN: "yellow"}
+_COLOURS = {
+    Verdict.BREACH: "bold red",
+    Verdict.SUSPECT: "bold yellow",
+    Verdict.HEALTHY: "green",
+    Verdict.UNKNOWN: "cyan",
+}
 _MOST_SHOWN = 999.0  # evidence beyond this, and beyond what is needed, is beyond all doubt
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from killswitch.documents import Fields, finite, parse_object
 from killswitch.errors import BadDocument
-from killswitch.model import Decide, Finding, Mode, Reason, Unit, Verdict
+from killswitch.model import Decide, Excursion, Finding, Mode, Reason, Unit, Verdict
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
@@ -212,6 +212,8 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
         "since": _iso(finding.since),
         "evidence": finite(finding.evidence),
         "needed": finite(finding.needed),
+        "excursion": _excursion_to_json(finding.excursion),
+        "proven_in_seconds": finite(finding.proven_in),
         "raw_canary": finite(finding.raw_canary),
         "raw_control": finite(finding.raw_control),
         "queries": list(finding.queries),
@@ -234,9 +236,40 @@ def _finding(fields: Fields) -> Finding:
         since=fields.optional_time("since"),
         evidence=fields.optional_number("evidence"),
         needed=fields.optional_number("needed"),
+        excursion=_excursion(fields),
+        proven_in=fields.optional_number("proven_in_seconds"),
         raw_canary=fields.optional_number("raw_canary"),
         raw_control=fields.optional_number("raw_control"),
         queries=fields.texts("queries"),
+    )
+
+
+def _excursion_to_json(excursion: Excursion | None) -> dict[str, Any] | None:
+    if excursion is None:
+        return None
+    return {
+        "since": to_iso(excursion.since),
+        "canary": finite(excursion.canary),
+        "control": finite(excursion.control),
+        "limit": finite(excursion.limit),
+        "events_canary": finite(excursion.events_canary),
+        "trials_canary": finite(excursion.trials_canary),
+        "events_control": finite(excursion.events_control),
+        "trials_control": finite(excursion.trials_control),
+    }
+
+
+def _excursion(fields: Fields) -> Excursion | None:
+    if fields.raw.get("excursion") is None:
+        return None
+    counted = Fields(fields.raw["excursion"], f"{fields.where}, excursion")
+    return Excursion(
+        counted.time("since"),
+        counted.number("events_canary"),
+        counted.number("trials_canary"),
+        counted.number("events_control"),
+        counted.number("trials_control"),
+        counted.optional_number("limit"),
     )
 
 

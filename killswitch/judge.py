@@ -19,6 +19,7 @@ from killswitch.flag import AA, Flag
 from killswitch.model import (
     Buckets,
     Counts,
+    Excursion,
     Finding,
     Measurement,
     Mode,
@@ -41,7 +42,12 @@ from killswitch.wording import (
 )
 
 # An UNKNOWN for one of these says nothing against our eyesight: the source answered, there is little to see.
-SIGHTED = frozenset({Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT})
+SIGHTED = frozenset(
+    {Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.DRAINING, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT}
+)
+
+
+_LONGEST_ESTIMATE = 3.0 * 3600.0
 
 
 class Comparison(NamedTuple):
@@ -161,9 +167,11 @@ def _known(rule: Rule, measurement: Measurement) -> float | None:
 
 
 def judge_threshold(
-    rule: Rule, comparison: Comparison, streak: Streak, *, rollout: Rollout, tick: float
+    rule: Rule, comparison: Comparison, streak: Streak, *, rollout: Rollout, tick: float, interval: float
 ) -> tuple[Finding, Streak]:
-    """BREACH when over every bound, with enough requests, for ``for_ticks`` ticks in a row.
+    """BREACH when over every bound, with enough requests, for ``for_ticks`` ticks in a row; SUSPECT before that.
+
+    ``interval``: seconds between ticks.
 
     A tick that says nothing (UNKNOWN) leaves the streak as it is, but a streak whose last tick lies
     further back than the window is forgotten: its data are no longer in sight.
@@ -180,8 +188,13 @@ def judge_threshold(
     streak = Streak(streak.ticks + 1, streak.first if streak.ticks else tick, tick)
     words = _over_words(rule, comparison)
     if streak.ticks < rule.for_ticks:
-        words = f"{words} ({streak.ticks} of {rule.for_ticks} ticks in a row)"
-        return _finding(rule, comparison, Verdict.HEALTHY, Reason.NOT_YET, words, since=streak.first), streak
+        missing = (rule.for_ticks - streak.ticks) * interval
+        words = (
+            f"{words}, for {streak.ticks} of {rule.for_ticks} ticks in a row: if it stays over, it trips in"
+            f" {duration_in_words(missing)}"
+        )
+        finding = _finding(rule, comparison, Verdict.SUSPECT, None, words, since=streak.first)
+        return replace(finding, proven_in=missing), streak
     return _finding(rule, comparison, Verdict.BREACH, None, words, since=streak.first), streak
 
 
@@ -205,8 +218,11 @@ def judge_evidence(
     if problem is not None:
         return _unknown(rule, comparison, problem, view)
     if comparison.over:
-        words = f"{_over_words(rule, comparison)}, and that may be luck still: evidence {progress_in_words(view)}"
-        return _finding(rule, comparison, Verdict.HEALTHY, Reason.NOT_YET, words, view=view)
+        estimate = proven_in(view)
+        words = (
+            f"{_over_words(rule, comparison)}, not proven: evidence {progress_in_words(view)}, {_pace(view, estimate)}"
+        )
+        return replace(_finding(rule, comparison, Verdict.SUSPECT, None, words, view=view), proven_in=estimate)
     return _within(rule, comparison, view)
 
 
@@ -244,7 +260,29 @@ def mistrusted(finding: Finding, flag: Flag) -> Finding:
 
 def progress_in_words(view: Gathered) -> str:
     """``1 in 30 of 1 in 400``: so that a person sees a trip coming."""
+    if view.value <= 1.0:
+        return f"none yet of {odds_in_words(view.needed)}"
     return f"{odds_in_words(view.value)} of {odds_in_words(view.needed)}"
+
+
+def proven_in(view: Gathered) -> float | None:
+    """Seconds until evidence is enough if it goes on growing as it has since the excursion began; None if unknown.
+
+    Evidence grows exponentially while a canary is over its limit, so the estimate is a straight line of its
+    logarithm, from 1 at ``since``. It is an estimate of the mean course, not a promise.
+    """
+    if view.since is None or not 1.0 < view.value < view.needed or view.until <= view.since:
+        return None
+    return (math.log(view.needed) / math.log(view.value) - 1.0) * (view.until - view.since)
+
+
+def _pace(view: Gathered, estimate: float | None) -> str:
+    if estimate is None or view.since is None:
+        return "too early to say when it would be enough"
+    since = time_of_day(view.since)
+    if estimate > _LONGEST_ESTIMATE:
+        return f"which at the pace since {since} takes hours more"
+    return f"enough in about {duration_in_words(max(60.0, 60.0 * round(estimate / 60.0)))} at the pace since {since}"
 
 
 def offset_in_words(reading: Reading, phi: float) -> str | None:
@@ -358,10 +396,13 @@ def _one_reason(findings: Sequence[Finding]) -> str:
 
 
 def _hold_words(findings: Sequence[Finding], unknowns: Sequence[Finding], control_too: Sequence[Finding]) -> str:
-    healthy = len(findings) - len(unknowns)
+    suspects = [f for f in findings if f.verdict is Verdict.SUSPECT]
+    healthy = len(findings) - len(unknowns) - len(suspects)
     parts = [f"{healthy} of {len(findings)} rules healthy"]
+    if suspects:
+        parts[0] += f", {len(suspects)} suspect"
+    parts += [f.sentence for f in suspects]
     parts += [f.sentence for f in control_too]
-    parts += [f.sentence for f in findings if f.reason is Reason.NOT_YET]
     if unknowns:
         parts.append(_one_reason(unknowns))
     return "; ".join(parts)
@@ -543,7 +584,19 @@ def _finding(
         since=since if view is None else view.since,
         evidence=None if view is None else view.value,
         needed=None if view is None else view.needed,
+        excursion=None if view is None else _excursion(rule, view),
         raw_canary=comparison.raw_canary,
         raw_control=comparison.raw_control,
         queries=comparison.queries,
     )
+
+
+def _excursion(rule: Rule, view: Gathered) -> Excursion | None:
+    """What was counted since the excursion began; None before anything was."""
+    if view.since is None or not view.trials_canary > 0:
+        return None
+    counted = Excursion(view.since, view.events_canary, view.trials_canary, view.events_control, view.trials_control)
+    if rule.unit is not Unit.FRACTION or counted.control is None:
+        return counted
+    limit = limit_in_words(rule, counted.control)[0]
+    return replace(counted, limit=limit if math.isfinite(limit) else None)

@@ -177,7 +177,7 @@ class Jury:
             return judge.not_gathered(rule, comparison)
         streak = memory.streaks.get(rule.name, Streak())
         finding, memory.streaks[rule.name] = judge.judge_threshold(
-            rule, comparison, streak, rollout=case.rollout, tick=tick
+            rule, comparison, streak, rollout=case.rollout, tick=tick, interval=self._interval
         )
         return finding
 
@@ -229,7 +229,7 @@ def _briefs(case: Case) -> tuple[_Brief, ...]:
 
 def _rests_on_the_split(finding: Finding) -> bool:
     """Verdicts that a wrong split explains or spoils; a breach stands whatever the split."""
-    return finding.verdict is Verdict.HEALTHY or finding.reason in (
+    return finding.verdict in (Verdict.HEALTHY, Verdict.SUSPECT) or finding.reason in (
         Reason.TOO_FEW_REQUESTS,
         Reason.NO_DATA,
         Reason.WARMING_UP,

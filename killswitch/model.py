@@ -20,9 +20,13 @@ class Cohort(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a rule says at one tick. Never a bool: UNKNOWN is not False."""
+    """What a rule says at one tick. Never a bool: UNKNOWN is not False.
+
+    SUSPECT: over its limit in the window, and that is not proven yet. No one acts on it.
+    """
 
     HEALTHY = "HEALTHY"
+    SUSPECT = "SUSPECT"
     BREACH = "BREACH"
     UNKNOWN = "UNKNOWN"
 
@@ -47,11 +51,11 @@ class Reason(StrEnum):
     SATURATED = "SATURATED"
     TOO_FEW_REQUESTS = "TOO_FEW_REQUESTS"
     JUST_ARMED = "JUST_ARMED"
+    DRAINING = "DRAINING"
     WARMING_UP = "WARMING_UP"
     TRAFFIC_SPLIT = "TRAFFIC_SPLIT"
     # judged, with something to add
     CONTROL_TOO = "CONTROL_TOO"
-    NOT_YET = "NOT_YET"
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
@@ -273,6 +277,31 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Excursion:
+    """What was counted since evidence began to point at the canary: ``since`` (Unix seconds).
+
+    Events of trials in both cohorts. For a rate they are the signal's own; for a quantile, requests that were
+    slower than the limit allows. ``canary`` and ``control`` are the shares, None without trials; ``limit`` is
+    what the canary's share must not exceed given control's, None for a quantile.
+    """
+
+    since: float
+    events_canary: float
+    trials_canary: float
+    events_control: float
+    trials_control: float
+    limit: float | None = None
+
+    @property
+    def canary(self) -> float | None:
+        return self.events_canary / self.trials_canary if self.trials_canary > 0 else None
+
+    @property
+    def control(self) -> float | None:
+        return self.events_control / self.trials_control if self.trials_control > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What one rule says at one tick.
 
@@ -280,7 +309,9 @@ class Finding:
     value the canary must not exceed given control now. ``samples_*`` are requests in the window.
     ``over`` says that the window's value is over every bound now, whatever the verdict.
     ``evidence`` is how far the evidence has come (1 in ``evidence`` by luck), ``needed`` where it
-    becomes a breach; both None in threshold mode. ``since`` is when the excursion began.
+    becomes a breach; both None in threshold mode. ``since`` is when the excursion began, and ``excursion``
+    what was counted since then: what a breach by evidence rests on, None in threshold mode. ``proven_in``:
+    seconds until a SUSPECT rule is a breach if it goes on as since then, an estimate; None where there is none.
     """
 
     rule: str
@@ -297,6 +328,8 @@ class Finding:
     since: float | None = None
     evidence: float | None = None
     needed: float | None = None
+    excursion: Excursion | None = None
+    proven_in: float | None = None
     raw_canary: float | None = None
     raw_control: float | None = None
     queries: tuple[str, ...] = ()

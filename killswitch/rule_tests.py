@@ -332,7 +332,7 @@ class _Reader:
         if ("trip" in values) == ("rule" in values):
             self._bad(at, "it expects neither a verdict nor a trip, or both", "write `rule` with `verdict`, or `trip`")
         elif "rule" in values and not {"verdict", "reason", "says"} & values.keys():
-            self._bad(at, "nothing is said about the rule", "add `verdict: HEALTHY`, `BREACH` or `UNKNOWN`")
+            self._bad(at, "nothing is said about the rule", "add `verdict: HEALTHY`, `SUSPECT`, `BREACH` or `UNKNOWN`")
         return Expectation(
             at=self._value(values, at, "at", parse_duration, 0.0),
             line=self.document.line_of(at),

@@ -22,7 +22,7 @@ from killswitch.wording import (
 )
 
 _STYLE = """
-:root { color-scheme: light dark; --bad: #c62828; --good: #2e7d32; --dim: #777; --line: #8884; }
+:root { color-scheme: light dark; --bad: #c62828; --warn: #b26a00; --good: #2e7d32; --dim: #777; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .2rem; } p { margin: .2rem 0 .6rem; }
 p.next { margin-top: .6rem; line-height: 2; }
@@ -31,6 +31,7 @@ caption { color: var(--dim); text-align: left; padding: .2rem .6rem; }
 th { color: var(--dim); font-weight: 500; } td { border-top: 1px solid var(--line); vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } th.n { text-align: right; }
 .BREACH, .tripped, .unreadable, .problem { color: var(--bad); font-weight: 600; }
+.SUSPECT { color: var(--warn); font-weight: 600; }
 .HEALTHY, .armed { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
 code { background: var(--line); padding: .1rem .4rem; border-radius: 3px; }
 """

@@ -18,11 +18,12 @@ from killswitch.incident import (
     to_document,
     with_page,
 )
-from killswitch.model import Finding, Reason, Unit, Verdict
+from killswitch.model import Excursion, Finding, Reason, Unit, Verdict
 from tests.doubles.pages import AT, BREACH, incident
 
 whole = st.integers(min_value=0, max_value=2_000_000_000).map(float)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32).map(float)
+counts = st.floats(min_value=0, allow_nan=False, allow_infinity=False, width=32).map(float)
 findings = st.builds(
     Finding,
     rule=st.text(min_size=1, max_size=20).filter(lambda t: t.isprintable()),
@@ -39,6 +40,8 @@ findings = st.builds(
     since=st.none() | whole,
     evidence=numbers,
     needed=numbers,
+    excursion=st.none() | st.builds(Excursion, whole, counts, counts, counts, counts, numbers),
+    proven_in=numbers,
     raw_canary=numbers,
     raw_control=numbers,
     queries=st.lists(st.text(max_size=30).filter(lambda t: t.isprintable()), max_size=3).map(tuple),

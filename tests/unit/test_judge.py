@@ -112,14 +112,16 @@ def test_canary_and_control_alike_are_never_over_unless_the_rule_says_so(one: Li
 def test_a_breach_says_value_samples_and_how_the_limit_comes_about(
     rule: Rule, values: tuple[float, float, float, float], sentence: str
 ) -> None:
-    finding, _ = judge_threshold(rule, compare(rule, rates(*values)), Streak(), rollout=ROLLOUT, tick=TICK)
+    finding, _ = judge_threshold(
+        rule, compare(rule, rates(*values)), Streak(), rollout=ROLLOUT, tick=TICK, interval=30.0
+    )
     assert (finding.verdict, finding.sentence) == (Verdict.BREACH, sentence)
     assert finding.queries == ("a query",)
 
 
 def test_a_healthy_rule_says_within_what() -> None:
     finding, _ = judge_threshold(
-        REFUSALS, compare(REFUSALS, rates(20, 1000, 110, 10000)), Streak(), rollout=ROLLOUT, tick=TICK
+        REFUSALS, compare(REFUSALS, rates(20, 1000, 110, 10000)), Streak(), rollout=ROLLOUT, tick=TICK, interval=30.0
     )
     assert finding.verdict is Verdict.HEALTHY
     assert finding.sentence == "refusal_rate 2.0% (canary, n=1000) within control 1.1% + 5.0 pp (control n=10000)"
@@ -134,7 +136,7 @@ def walk(rule: Rule, *ticks: Reading, interval: float = 30.0) -> list[Finding]:
     streak, findings = Streak(), []
     for number, one in enumerate(ticks):
         finding, streak = judge_threshold(
-            rule, compare(rule, one), streak, rollout=ROLLOUT, tick=TICK + number * interval
+            rule, compare(rule, one), streak, rollout=ROLLOUT, tick=TICK + number * interval, interval=interval
         )
         findings.append(finding)
     return findings
@@ -143,15 +145,16 @@ def walk(rule: Rule, *ticks: Reading, interval: float = 30.0) -> list[Finding]:
 def test_for_two_ticks_in_a_row_means_two_and_says_how_far_it_is() -> None:
     twice = replace(ERRORS, for_ticks=2)
     first, second = walk(twice, OVER, OVER)
-    assert (first.verdict, first.reason) == (Verdict.HEALTHY, Reason.NOT_YET)
-    assert first.sentence.endswith("(1 of 2 ticks in a row)")
+    assert (first.verdict, first.reason) == (Verdict.SUSPECT, None)
+    assert first.sentence.endswith(", for 1 of 2 ticks in a row: if it stays over, it trips in 30 s")
+    assert (first.over, first.proven_in) == (True, 30.0)
     assert second.verdict is Verdict.BREACH
     assert second.since == TICK
 
 
 def test_a_tick_within_the_limit_begins_the_streak_anew() -> None:
     twice = replace(ERRORS, for_ticks=2)
-    assert [f.verdict for f in walk(twice, OVER, WITHIN, OVER)] == [Verdict.HEALTHY] * 3
+    assert [f.verdict for f in walk(twice, OVER, WITHIN, OVER)] == [Verdict.SUSPECT, Verdict.HEALTHY, Verdict.SUSPECT]
 
 
 @pytest.mark.parametrize(
@@ -160,12 +163,12 @@ def test_a_tick_within_the_limit_begins_the_streak_anew() -> None:
 def test_an_unknown_tick_moves_no_streak_in_either_direction(blank: Reading) -> None:
     twice = replace(ERRORS, for_ticks=2)
     verdicts = [f.verdict for f in walk(twice, OVER, blank, blank, OVER)]
-    assert verdicts == [Verdict.HEALTHY, Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.BREACH]
+    assert verdicts == [Verdict.SUSPECT, Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.BREACH]
 
 
 def test_a_streak_whose_data_are_out_of_sight_is_forgotten() -> None:
     twice = replace(ERRORS, for_ticks=2)
-    assert walk(twice, OVER, OVER, interval=301.0)[1].reason is Reason.NOT_YET
+    assert walk(twice, OVER, OVER, interval=301.0)[1].verdict is Verdict.SUSPECT
 
 
 @pytest.mark.parametrize(
@@ -327,10 +330,45 @@ def test_evidence_of_a_time_still_to_come_is_no_breach_and_no_health(value: floa
     assert by_evidence(ERRORS, Known(until=TICK + 31), FINE).reason is Reason.BEHIND
 
 
-def test_a_window_over_its_limit_without_evidence_is_healthy_and_may_be_luck() -> None:
-    finding = by_evidence(ERRORS, Known(value=30.4), rates(30, 1000, 100, 10000))
-    assert (finding.verdict, finding.reason, finding.over) == (Verdict.HEALTHY, Reason.NOT_YET, True)
-    assert finding.sentence.endswith("and that may be luck still: evidence 1 in 30 of 1 in 400")
+def test_over_in_the_window_and_not_proven_is_suspect() -> None:
+    """Not healthy: it said so in green for minutes. It says how far the evidence is and how long it may take."""
+    finding = by_evidence(ERRORS, Known(value=20.0), rates(30, 1000, 100, 10000))
+    assert (finding.verdict, finding.reason, finding.over) == (Verdict.SUSPECT, None, True)
+    assert finding.sentence.endswith(
+        "not proven: evidence 1 in 20 of 1 in 400, enough in about 14m at the pace since 14:08:11"
+    )
+    # 400 is the square of 20, so the second half takes as long as the first
+    assert finding.proven_in == pytest.approx(829.0)
+    assert decide([finding], flag(), ROLLOUT).sentence == f"0 of 1 rules healthy, 1 suspect; {finding.sentence}"
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (Known(value=0.4), "evidence none yet of 1 in 400, too early to say when it would be enough"),
+        (Known(value=20.0, since=None), "too early to say"),
+        (Known(value=1.02), "at the pace since 14:08:11 takes hours more"),
+    ],
+)
+def test_no_time_is_promised_where_evidence_has_no_pace(view: Known, words: str) -> None:
+    finding = by_evidence(ERRORS, view, rates(30, 1000, 100, 10000))
+    assert finding.verdict is Verdict.SUSPECT
+    assert words in finding.sentence
+
+
+def test_a_finding_carries_what_was_counted_since_its_excursion_began() -> None:
+    """The row of a page said 5.4 % of the window where the sentence said 28 % since 20:10."""
+    view = Known(value=500.0, events_canary=140, trials_canary=500, events_control=100, trials_control=10_000)
+    finding = by_evidence(REFUSALS, view, rates(54, 1000, 110, 10000))
+    assert finding.canary == pytest.approx(0.054)
+    counted = finding.excursion
+    assert counted is not None
+    assert (counted.since, counted.canary, counted.control) == (TICK - 829, 0.28, 0.01)
+    assert counted.limit == pytest.approx(0.06)
+    slow = by_evidence(LATENCY, view, reading(histogram(0, 0, 500, 1000, 1000), histogram(0, 9000, 9999, 9999, 9999)))
+    assert slow.excursion is not None
+    assert (slow.excursion.canary, slow.excursion.limit) == (0.28, None)
+    assert by_evidence(ERRORS, Known(trials_canary=0.0), FINE).excursion is None
 
 
 @pytest.mark.parametrize(

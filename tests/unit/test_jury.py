@@ -91,8 +91,8 @@ def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand
 def test_no_streak_is_inherited(changed: object) -> None:
     assert callable(changed)
     jury, case = Jury(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
-    assert judged(jury, case, NOW + 600, OVER).reason is Reason.NOT_YET
-    assert judged(jury, changed(case), NOW + 630, OVER).reason is Reason.NOT_YET
+    assert judged(jury, case, NOW + 600, OVER).verdict is Verdict.SUSPECT
+    assert judged(jury, changed(case), NOW + 630, OVER).verdict is Verdict.SUSPECT
     assert judged(jury, changed(case), NOW + 660, OVER).verdict is Verdict.BREACH
 
 
@@ -100,7 +100,7 @@ def test_a_rollout_that_is_forgotten_leaves_no_streak() -> None:
     jury, case = Jury(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
     judged(jury, case, NOW + 600, OVER)
     jury.forget([])
-    assert judged(jury, case, NOW + 630, OVER).reason is Reason.NOT_YET
+    assert judged(jury, case, NOW + 630, OVER).verdict is Verdict.SUSPECT
 
 
 def test_lookback_is_what_the_longest_streak_needs_and_evidence_needs_none() -> None:

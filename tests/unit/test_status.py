@@ -94,9 +94,7 @@ def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
     few = replace(
         UNKNOWN, reason=Reason.TOO_FEW_REQUESTS, sentence="thumbs_down_rate unknown (TOO_FEW_REQUESTS): canary has 3"
     )
-    not_yet = replace(
-        BREACH, verdict=Verdict.HEALTHY, reason=Reason.NOT_YET, sentence="refusal_rate 7% over 6%; may be luck"
-    )
+    not_yet = replace(BREACH, verdict=Verdict.SUSPECT, sentence="refusal_rate 7% over 6%; may be luck")
     said = f"[armed g1 ramp_5 5%]: 2 of 3 rules healthy; {not_yet.sentence}; {few.sentence}"
     one = RolloutReport(
         "support-copilot", said, "hold", armed(), rollout("support-copilot"), (not_yet, HEALTHY, few), AT, 300.0
@@ -107,6 +105,8 @@ def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
     assert page.count("canary has 3") == 1
     assert HEALTHY.sentence not in page  # its numbers stand in its row
     assert "UNKNOWN, too few requests" in page
+    assert "<td class=SUSPECT>SUSPECT" in page
+    assert ".SUSPECT { color: var(--warn)" in page
     assert "TOO_FEW" not in page
     assert "the last 5m" in page
 

@@ -289,7 +289,7 @@ def test_garbage_is_answered_or_cut_and_fills_no_log(
 
 
 def report(sentence: str) -> CycleReport:
-    finding = Finding(HOSTILE, Verdict.BREACH, Reason.NOT_YET, sentence, Unit.FRACTION, queries=(HOSTILE,))
+    finding = Finding(HOSTILE, Verdict.BREACH, Reason.CONTROL_TOO, sentence, Unit.FRACTION, queries=(HOSTILE,))
     flag = armed("support-copilot")
     bad = RolloutReport("support-copilot", sentence, "trip", flag, None, (finding,), 1.7e9)
     return CycleReport(1.7e9, 0.0, 0.1, {"support-copilot": bad, HOSTILE: bad}, HOSTILE, HOSTILE)
