@@ -35,7 +35,7 @@ class Unusable(Exception):
 def document(body: bytes) -> dict[str, Any]:
     """The API's envelope, checked; a scalar is given as a vector of one series without labels.
 
-    Raises Unusable: GARBAGE for anything that is not such an answer, PARTIAL_ANSWER for one with warnings.
+    Raises Unusable: GARBAGE for anything that is not such an answer, PARTIAL_ANSWER for one that is not whole.
     """
     try:
         found: dict[str, Any] = json.loads(body)
@@ -45,6 +45,7 @@ def document(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict) or found.get("status") != "success":
         raise Unusable(Reason.GARBAGE, f"the answer is not one of a Prometheus server: {excerpt(body, 80)!r}")
     _heed(found.get("warnings"), found.get("infos"))
+    _whole({**data, **found})
     result = data.get("result")
     if data.get("resultType") == "scalar":
         data["result"] = [{"metric": {}, "value": result}]
@@ -67,6 +68,36 @@ def _heed(warnings: Any, infos: Any) -> None:
         raise Unusable(
             Reason.PARTIAL_ANSWER, f"the server warns that its answer may be partial: {excerpt('; '.join(partial))}"
         )
+
+
+def _whole(fields: Mapping[str, Any]) -> None:
+    """Raises Unusable where a field of the envelope says that the answer is not whole.
+
+    VictoriaMetrics' vmselect says ``"isPartial": true`` beside a 200 while one of its stores is down; others have
+    other spellings, so any field with "partial" in its name counts, unless it plainly says no.
+    """
+    for name, value in fields.items():
+        if "partial" in name.lower() and value not in _NOT_PARTIAL:
+            raise Unusable(
+                Reason.PARTIAL_ANSWER,
+                f"the server says that its answer is partial ({excerpt(f'{name}: {value}', 60)}): a store behind it is"
+                " down or too slow; look there",
+            )
+
+
+_NOT_PARTIAL: Final[tuple[Any, ...]] = (False, None, "false", "", "no", [], {})
+
+
+def whole_by_its_headers(headers: Mapping[str, str]) -> None:
+    """Raises Unusable where a header says that the answer is not whole, as M3's ``M3-Results-Limited`` does."""
+    for name, value in headers.items():
+        lowered = name.lower()
+        said = "partial" in lowered and value.strip().lower() not in {"", "0", "false", "no"}
+        if said or (lowered.endswith("-results-limited") and value.strip()):
+            raise Unusable(
+                Reason.PARTIAL_ANSWER,
+                f"the server says that its answer is not whole ({excerpt(f'{name}: {value}', 80)})",
+            )
 
 
 def _log_once(text: str) -> None:

@@ -36,6 +36,10 @@ _Found = TypeVar("_Found")
 
 _MOST_POINTS: Final = 11_000  # Prometheus gives no more of one series
 _LEARN_AGAIN: Final = 600.0  # seconds after which the server's reading of ranges is looked at again: it may be upgraded
+# A store behind the server that is down must be an error, not a smaller number: asked for in the words of
+# VictoriaMetrics and of Thanos. Prometheus, Mimir and Cortex ignore both.
+_WHOLE: Final = {"deny_partial_response": "1", "partial_response": "false"}
+_WHOLE_HEADER: Final = {"M3-Limit-Require-Exhaustive": "true"}
 _UNKNOWN_START: Final = datetime.fromtimestamp(0, tz=UTC)  # of a range; `params` says it to the millisecond
 
 
@@ -47,12 +51,25 @@ class PrometheusSession(BoundedSession):
         self.hooks["response"] = [_checked]
         # metric stores are near; packing megabytes each cycle costs them more than sending does
         self.headers["Accept-Encoding"] = "identity"
+        self.headers.update(_WHOLE_HEADER)
+        self._asks_for_whole = True
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Queries of a thousand rollouts are longer than a URL may be: they go into the body."""
-        if method == "POST" and "params" in kwargs:
-            kwargs["data"] = kwargs.pop("params")
-        return super().request(method, url, *args, **kwargs)
+        """Queries of a thousand rollouts are longer than a URL may be: they go into the body.
+
+        A server that refuses parameters it does not know is asked without those that forbid partial answers.
+        """
+        if method != "POST" or "params" not in kwargs:
+            return super().request(method, url, *args, **kwargs)
+        form = kwargs.pop("params")
+        if self._asks_for_whole:
+            try:
+                return super().request(method, url, *args, **{**kwargs, "data": {**form, **_WHOLE}})
+            except Unusable as unusable:
+                if not any(f'"{name}"' in unusable.unreadable.detail.replace("\\", "") for name in _WHOLE):
+                    raise
+                self._asks_for_whole = False
+        return super().request(method, url, *args, **{**kwargs, "data": form})
 
 
 def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
@@ -61,7 +78,8 @@ def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Respon
         return response
     failure = refusal(response)
     if failure is not None:
-        raise _unusable(failure, timed_out=b'"errorType":"timeout"' in response.content[:2000])
+        raise _unusable(failure, response.content[:2000])
+    answers.whole_by_its_headers(response.headers)
     if response.status_code != requests.codes.ok:
         raise Unusable(Reason.GARBAGE, f"the answer has status {response.status_code}, which no query has")
     found = answers.document(response.content)
@@ -69,9 +87,13 @@ def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Respon
     return response
 
 
-def _unusable(failure: Unavailable | Refused, *, timed_out: bool) -> Unusable:
+def _unusable(failure: Unavailable | Refused, said: bytes) -> Unusable:
+    """``said`` is how the server's own words begin."""
+    if b"partial response" in said.lower():  # refused, as it was asked to
+        return Unusable(Reason.PARTIAL_ANSWER, str(failure))
     if isinstance(failure, Refused):
         return Unusable(Reason.SOURCE_REFUSED, str(failure))
+    timed_out = b'"errorType":"timeout"' in said
     return Unusable(Reason.SOURCE_TIMEOUT if timed_out else Reason.SOURCE_DOWN, str(failure))
 
 

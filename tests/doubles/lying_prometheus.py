@@ -25,6 +25,7 @@ class Lie(StrEnum):
     HUGE = "a huge body"
     ERROR = "200 with status error"
     WARNING = "a partial answer"
+    PARTIAL = "a partial answer in another mark"
     HTML = "HTML"
     NAN = "NaN for every number"
     EMPTY = "no series"
@@ -87,6 +88,7 @@ _LIES: dict[Lie, Callable[[Answer], Answer]] = {
     Lie.HUGE: lambda answer: Answer(200, answer.body + b" " * _HUGE, _JSON),
     Lie.ERROR: lambda _: Answer(200, b'{"status":"error","errorType":"execution","error":"out of memory"}', _JSON),
     Lie.WARNING: _with(warnings=["2 of 3 stores did not answer"]),
+    Lie.PARTIAL: _with(isPartial=True),
     Lie.HTML: lambda _: Answer(200, b"<html><body>please sign in</body></html>", {"Content-Type": "text/html"}),
     Lie.NAN: _results(_nan),
     Lie.EMPTY: _results(lambda _: []),

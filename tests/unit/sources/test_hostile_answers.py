@@ -54,7 +54,7 @@ LATENCY = Want("r", "p95", "window", QuantileSignal(Selector("latency_bucket"), 
 FREE = Want("r", "free", "window", QuerySignal("free_canary", "free_control"), COHORTS, 300)
 WANTS = (ERRORS, LATENCY, FREE)
 
-Answer = Callable[[str], tuple[int, bytes]]
+Answer = Callable[[str], tuple[int, bytes] | tuple[int, bytes, dict[str, str]]]
 
 
 class InProcess(HTTPAdapter):
@@ -63,12 +63,15 @@ class InProcess(HTTPAdapter):
     def __init__(self, answer: Answer) -> None:
         super().__init__()
         self.answer = answer
+        self.asked: list[dict[str, list[str]]] = []
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         body = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
-        query = parse_qs(body)["query"][0]
+        form = parse_qs(body)
+        self.asked.append(form)
         response = requests.Response()
-        response.status_code, content = self.answer(query)
+        response.status_code, content, *headers = self.answer(form["query"][0])
+        response.headers.update(*headers)
         response.raw = io.BytesIO(content)
         response.url = request.url or ""
         response.request = request
@@ -156,6 +159,85 @@ def test_a_good_answer_gives_numbers() -> None:
 )
 def test_a_useless_answer_has_its_reason(status: int, body: bytes, reason: Reason) -> None:
     assert reasons(lambda _: (status, body)) == {reason}
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"isPartial": True},  # VictoriaMetrics' vmselect with a store down
+        {"isPartial": "true"},
+        {"is_partial": 1},
+        {"partial": True},
+        {"partialResponse": ["store 2"]},
+        {"warnings": ["No StoreAPIs matched for this query"]},  # Thanos
+    ],
+)
+def test_an_answer_marked_as_partial_in_any_spelling_is_not_read(mark: dict[str, Any]) -> None:
+    """A smaller number of good answers is a higher share of errors: a false kill."""
+    assert reasons(lambda query: (200, envelope(good_rows(query), **mark))) == {Reason.PARTIAL_ANSWER}
+
+
+def test_a_mark_inside_the_data_counts_as_well() -> None:
+    def answer(query: str) -> tuple[int, bytes]:
+        document = json.loads(envelope(good_rows(query)))
+        document["data"]["isPartial"] = True
+        return 200, json.dumps(document).encode()
+
+    assert reasons(answer) == {Reason.PARTIAL_ANSWER}
+
+
+@pytest.mark.parametrize("mark", [{"isPartial": False}, {"partial": None}, {"stats": {"seriesFetched": "4"}}])
+def test_an_answer_that_says_it_is_whole_is_read(mark: dict[str, Any]) -> None:
+    assert reasons(lambda query: (200, envelope(good_rows(query), **mark))) == {None}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("M3-Results-Limited", "max_fetch_series_limit_applied", Reason.PARTIAL_ANSWER),
+        ("X-Partial-Response", "true", Reason.PARTIAL_ANSWER),
+        ("X-Partial-Response", "false", None),
+        ("M3-Results-Limited", "", None),
+    ],
+)
+def test_a_header_can_say_that_an_answer_is_partial(name: str, value: str, reason: Reason | None) -> None:
+    assert reasons(lambda query: (200, envelope(good_rows(query)), {name: value})) == {reason}
+
+
+def test_every_query_asks_for_a_whole_answer_or_none() -> None:
+    session = InProcessSession(lambda query: (200, envelope(good_rows(query))))
+    source = Prometheus("http://in-process:9090", session=session, parallel=1)
+    source.read(WANTS, TICK, Deadline(10))
+    source.close()
+    assert session.transport.asked
+    for form in session.transport.asked:
+        assert (form["deny_partial_response"], form["partial_response"]) == (["1"], ["false"])
+    assert session.headers["M3-Limit-Require-Exhaustive"] == "true"
+
+
+def test_a_store_that_is_refused_rather_than_left_out_is_a_partial_answer() -> None:
+    said = b'{"status":"error","errorType":"503","error":"cannot fetch results: partial response is denied"}'
+    assert reasons(lambda _: (503, said)) == {Reason.PARTIAL_ANSWER}
+
+
+def test_a_server_that_refuses_parameters_it_does_not_know_is_asked_without_them() -> None:
+    """As Google's front ends do."""
+    session = InProcessSession(lambda query: (200, envelope(good_rows(query))))
+    good = session.transport.answer
+
+    def answer(query: str) -> Any:
+        if "partial_response" in session.transport.asked[-1]:
+            return 400, b'{"error":{"code":400,"message":"Unknown name \\"partial_response\\": Cannot bind"}}'
+        return good(query)
+
+    session.transport.answer = answer
+    source = Prometheus("http://in-process:9090", session=session, parallel=1)
+    found = source.read(WANTS, TICK, Deadline(10))
+    before = len(session.transport.asked)
+    source.read(WANTS, TICK + 30, Deadline(10))
+    source.close()
+    assert found["r", "errors", "window"].canary == Counts(5.0, 500.0)
+    assert not any("partial_response" in form for form in session.transport.asked[before:])
 
 
 def test_remarks_and_what_old_servers_call_warnings_are_no_partial_answer() -> None:
