@@ -10,17 +10,21 @@ MINUTES ?= 60
 SEED ?= $(shell echo $$RANDOM)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: soak audit compat lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
+LOCKS := $(wildcard deploy/requirements*.txt)
+# which releases `make test` runs on: everything (as locked), or newest (`make latest`)
+PACKAGES ?= everything
+
+.PHONY: soak audit compat latest lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
 help:
 	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
-$(DEMO_STAMP): pyproject.toml deploy/install.sh
+$(DEMO_STAMP): pyproject.toml deploy/install.sh $(LOCKS)
 	@echo "installing the daemon into $(VENV); the first time this takes a minute"
 	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV) daemon
 	@touch $@
-$(STAMP): pyproject.toml deploy/install.sh
+$(STAMP): pyproject.toml deploy/install.sh $(LOCKS)
 	@echo "installing the daemon and the development tools into $(VENV); the first time this takes a few minutes"
-	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV) everything
+	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV) $(PACKAGES)
 	@touch $@ $(DEMO_STAMP)
 install: $(STAMP) ## the package and its development tools, in .venv
 servers: ## etcd and Prometheus from Debian, if they are not here yet
@@ -47,9 +51,13 @@ compat: $(STAMP) servers ## the integration tests against etcd 3.5, 3.6 and Prom
 	bash compat/run.sh $(VENV)
 soak: $(STAMP) servers ## faults at random: make soak SEED=7 MINUTES=60, then the full counts of the fault tests
 	bash tests/soak/run.sh $(VENV) $(SEED) $(MINUTES)
-audit: $(STAMP) ## the locked packages: pinned, hashed, no known vulnerability (or what could not be asked)
-	bash deploy/audit.sh $(VENV)
-lock: $(STAMP) ## the image's packages, with their hashes, as tested here
-	bash deploy/lock.sh $(VENV)
+audit: ## the locked packages: pinned, hashed, no known vulnerability (or what could not be asked)
+	PYTHON=$(PYTHON) bash deploy/audit.sh
+lock: ## every lock file anew (UPGRADE=1: the newest releases that the bounds in pyproject.toml allow)
+	PYTHON=$(PYTHON) bash deploy/lock.sh $(if $(UPGRADE),--upgrade)
+latest: ## everything, with the newest release of every package in .venv-latest, whatever the bounds say
+	rm -rf .venv-latest
+	$(MAKE) test VENV=.venv-latest PACKAGES=newest
+	@.venv-latest/bin/python -m pip list --format freeze | grep -iE '^(litellm|openai|fastapi|starlette|pydantic|numpy|prometheus[-_]client|etcd3gw|openfeature-sdk|opentelemetry-sdk)='
 clean: ## remove .venv and the tools' caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest .mypy_cache .ruff_cache .pytest_cache

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Are the locked packages pinned, hashed, and free of known vulnerabilities? Says what it could not find out.
-# Usage: audit.sh VENV. Exits 1 for what is not pinned or is known to be vulnerable, 0 otherwise.
+# Usage: audit.sh. Exits 1 for what is not pinned or is known to be vulnerable, 0 otherwise.
 set -euo pipefail
-venv=$(realpath "${1:?usage: audit.sh VENV}")
 cd "$(dirname "$0")/.."
-locks=(deploy/requirements.txt deploy/requirements-build.txt)
+python=${PYTHON:-python3}
+shopt -s nullglob
+locks=(deploy/requirements*.txt compat/*/requirements.txt)
 
-"$venv/bin/python" - "${locks[@]}" <<'PYTHON'
+"$python" - "${locks[@]}" <<'PYTHON'
 import re
 import sys
 from pathlib import Path
@@ -26,14 +27,15 @@ sys.exit(bool(bad))
 PYTHON
 
 unknown() {
-  echo "NOT CHECKED: known vulnerabilities of these versions ($1). What holds all the same: the image installs" \
-    "exactly the files that were tested, by hash. Run \`make audit\` where pypi.org or osv.dev can be reached."
+  echo "NOT CHECKED: known vulnerabilities of these versions ($1). What holds all the same: the image and the tests" \
+    "install exactly these files, by hash. Run \`make audit\` where pypi.org or osv.dev can be reached."
   exit 0
 }
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
-python3 -m venv "$tools/venv"
-"$tools/venv/bin/pip" install -q --disable-pip-version-check 'pip-audit>=2.9,<3' >"$tools/log" 2>&1 \
+"$python" -m venv "$tools/venv"
+"$tools/venv/bin/pip" install -q --disable-pip-version-check --require-hashes --only-binary :all: \
+  -r deploy/requirements-tools.txt >"$tools/log" 2>&1 \
   || unknown "pip-audit itself could not be installed: $(tail -1 "$tools/log")"
 # $1: a requirements file, $2: whom to ask. 0: none known, 1: some are, 2: no answer. Nothing is resolved or
 # downloaded: the lock is complete, and its hashes are the point.

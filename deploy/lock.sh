@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
-# Writes deploy/requirements.txt and deploy/requirements-build.txt: every package the image installs, with its
-# hashes. The versions are those of the virtual environment the tests ran in; usage: lock.sh VENV
+# Writes every lock file: the packages of one purpose each, pinned and hashed, for Python 3.11 to 3.13.
+# Usage: lock.sh [--upgrade]. Without --upgrade, versions stay as they are unless a bound forbids them.
 set -euo pipefail
-venv=$(realpath "${1:?usage: lock.sh VENV}")
 cd "$(dirname "$0")/.."
+upgrade=("$@")
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
-python3 -m venv "$tools/venv"
-"$tools/venv/bin/pip" install -q 'uv>=0.9'
-"$venv/bin/pip" freeze --exclude-editable > "$tools/tested.txt"
-compile=("$tools/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate
-  --constraint "$tools/tested.txt" --custom-compile-command "deploy/lock.sh .venv")
-"${compile[@]}" pyproject.toml --extra daemon --output-file deploy/requirements.txt
-printf 'hatchling>=1.25\n' | "${compile[@]}" - --output-file deploy/requirements-build.txt
+"${PYTHON:-python3}" -m venv "$tools"
+"$tools/bin/pip" install -q --require-hashes --only-binary :all: -r deploy/requirements-tools.txt
+
+lock() { # lock PURPOSE [uv arguments]
+  local output=deploy/requirements${1:+-$1}.txt
+  shift
+  # Wheels only: a source distribution would run a build backend that nothing pins.
+  "$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --only-binary :all: \
+    --generate-hashes --no-annotate --custom-compile-command "make lock" "${upgrade[@]}" --output-file "$output" "$@"
+}
+lock dev pyproject.toml --all-extras --group dev
+# The image and the demo install a part of what the tests install, in the same versions.
+lock "" pyproject.toml --extra daemon --constraint deploy/requirements-dev.txt
+lock build --group build --constraint deploy/requirements-dev.txt
+lock tools --group tools

@@ -1,11 +1,18 @@
-"""Puts the repository root on the path, so that tests can import `tests.servers` and `tests.doubles`."""
+"""Puts the repository root on the path, so that tests can import `tests.servers` and `tests.doubles`.
+
+Where ``KILLSWITCH_TEST_TIMES`` names a file, how long each folder of tests took is written there.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -17,3 +24,32 @@ settings.load_profile("shared-machine")
 # a shell that starts the tests in the background has Ctrl-C ignored, and what tests start would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class FolderTimes:
+    """Adds up the tests of each folder, as the process that collects the workers' reports sees them."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._began = time.monotonic()
+        self._seconds: Counter[str] = Counter()
+        self._tests: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        folder = "/".join(Path(report.nodeid.partition("::")[0]).parent.parts[:3]) or "."
+        self._seconds[folder] += report.duration  # type: ignore[assignment]  # seconds are no whole numbers
+        self._tests[folder] += report.when == "call"
+
+    def pytest_sessionfinish(self) -> None:
+        lines = [f"{time.monotonic() - self._began:7.0f} s in all; of each folder, its tests one after the other:"]
+        lines += [
+            f"{seconds:7.0f} s  {folder} ({self._tests[folder]} tests)"
+            for folder, seconds in self._seconds.most_common()
+        ]
+        self._file.write_text("\n".join(lines) + "\n")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    file = os.environ.get("KILLSWITCH_TEST_TIMES")
+    if file and not hasattr(config, "workerinput"):  # a worker of xdist sees its own tests alone
+        config.pluginmanager.register(FolderTimes(Path(file)), "folder-times")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx
 import openai
@@ -123,11 +124,15 @@ class LyingError(Exception):
         raise RuntimeError
 
 
-REQUEST = httpx.Request("POST", "http://localhost/")
+# The HTTP library of openai's errors, by their annotation: httpx in older releases, httpx2 in newer ones.
+OPENAI_HTTP: Any = importlib.import_module(
+    get_type_hints(openai.APIConnectionError.__init__)["request"].__module__.partition(".")[0]
+)
+REQUEST = OPENAI_HTTP.Request("POST", "http://localhost/")
 
 
 def api_error(status: int, code: str | None = None) -> openai.APIStatusError:
-    return openai.APIStatusError("x", response=httpx.Response(status, request=REQUEST), body={"code": code})
+    return openai.APIStatusError("x", response=OPENAI_HTTP.Response(status, request=REQUEST), body={"code": code})
 
 
 ENDINGS: list[tuple[BaseException, Outcome]] = [
@@ -144,6 +149,8 @@ ENDINGS: list[tuple[BaseException, Outcome]] = [
     (socket.timeout(), Outcome.TIMEOUT),  # noqa: UP041  # by its old name, as services catch it
     (concurrent.futures.TimeoutError(), Outcome.TIMEOUT),
     (httpx.ReadTimeout("x"), Outcome.TIMEOUT),
+    (OPENAI_HTTP.ReadTimeout("x"), Outcome.TIMEOUT),
+    (OPENAI_HTTP.RemoteProtocolError("peer closed connection"), Outcome.ERROR),
     (openai.APITimeoutError(request=REQUEST), Outcome.TIMEOUT),
     (ReadTimeoutError(), Outcome.TIMEOUT),
     (GatewayTimeout(), Outcome.TIMEOUT),
