@@ -9,6 +9,8 @@ from killswitch.credentials import TLS, HttpCredentials, Secret
 from killswitch.errors import BadSettings
 from killswitch.pagers import Pager
 from killswitch.pagers.console import ConsolePager
+from killswitch.pagers.pagerduty import PagerDutyPager
+from killswitch.pagers.routing_keys import RoutingKeys
 from killswitch.pagers.slack import SlackPager
 from killswitch.pagers.webhook import WebhookPager
 from killswitch.settings import Settings
@@ -61,6 +63,10 @@ def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
     token = secret(settings, "slack_token")
     if token is not None:
         available["slack"] = SlackPager(token, base_url=settings.slack_base_url)
+    pagerduty_key = secret(settings, "pagerduty_key")
+    if pagerduty_key is not None or settings.pagerduty_team_keys_file is not None:
+        keys = RoutingKeys(pagerduty_key, settings.pagerduty_team_keys_file)
+        available["pagerduty"] = PagerDutyPager(keys, url=settings.pagerduty_url)
     address = secret(settings, "webhook_url")
     if address is not None:
         available["webhook"] = WebhookPager(address)

@@ -77,7 +77,13 @@ class Daemon:
         self.controller_id = settings.controller_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
         self._metrics = SelfMetrics(__version__)
         self.registry: CollectorRegistry = self._metrics.registry
-        self._rules = RulesInForce(settings.rules, metrics=self._metrics, wall=wall, on_refused=self._rules_refused)
+        self._rules = RulesInForce(
+            settings.rules,
+            metrics=self._metrics,
+            wall=wall,
+            on_refused=self._rules_refused,
+            public_url=settings.public_url,
+        )
         self._store = build_store(settings)
         self._trip_store = build_store(settings, timeout=settings.trip_timeout)
         self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
@@ -88,6 +94,12 @@ class Daemon:
                 log.warning(
                     "%s: pages for Slack %s go elsewhere, there is no Slack token: set KILLSWITCH_SLACK_TOKEN_FILE",
                     rollout.name, rollout.page.slack,
+                )  # fmt: skip
+            if rollout.page.pagerduty and not any(pager.name == "pagerduty" for pager in (*pagers, fallback) if pager):
+                log.warning(
+                    "%s: pages for PagerDuty key %s go elsewhere, there are no keys: set "
+                    "KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
+                    rollout.name, rollout.page.pagerduty,
                 )  # fmt: skip
         self._delivery = PageDelivery(
             self._store,
@@ -289,7 +301,7 @@ class Daemon:
 
     def _page_settings(self, rollout: str) -> PageSettings:
         rules = self._rules.current().rollouts.get(rollout)
-        return rules.page if rules is not None else PageSettings()
+        return rules.page if rules is not None else PageSettings(public_url=self._settings.public_url)
 
     # --- pages that are nobody's verdict ----------------------------------------------------------
 

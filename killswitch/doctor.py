@@ -37,7 +37,7 @@ from killswitch.model import (
     Selector,
     Unreadable,
 )
-from killswitch.pagers import Answering, Pager
+from killswitch.pagers import Answering, KeyedByName, Pager
 from killswitch.power import bare_breaches
 from killswitch.scrape_interval import consequence, rounded, trial_selectors
 from killswitch.sources import Readings, Source, Want
@@ -133,7 +133,7 @@ def examine_pages(rollouts: Sequence[Rollout], receivers: Sequence[Pager]) -> It
     names = [receiver.name for receiver in receivers]
     yield from (check for receiver in receivers if (check := _silent(receiver)) is not None)
     if not {*names} - {"console"}:
-        fix = "give KILLSWITCH_SLACK_TOKEN_FILE or KILLSWITCH_WEBHOOK_URL_FILE"
+        fix = "give KILLSWITCH_SLACK_TOKEN_FILE, KILLSWITCH_PAGERDUTY_KEY_FILE or KILLSWITCH_WEBHOOK_URL_FILE"
         yield Check("pages", Status.WARNING, "they go to standard output alone: nobody is called", fix)
     else:
         yield Check("pages", Status.OK, f"they go to {' and '.join(names)}")
@@ -145,6 +145,27 @@ def examine_pages(rollouts: Sequence[Rollout], receivers: Sequence[Pager]) -> It
         if channel is None and "slack" in names:
             fix = 'name a channel: page: {slack: "#oncall"}'
             yield Check(rollout.name, Status.WARNING, "no Slack channel is named: Slack gets none of its pages", fix)
+
+        yield from _pagerduty(rollout, next((each for each in receivers if isinstance(each, KeyedByName)), None))
+
+
+def _pagerduty(rollout: Rollout, receiver: KeyedByName | None) -> Iterator[Check]:
+    """Whether the integration key of this rollout's pages is there; PagerDuty has no way to ask whether it is right."""
+    name = rollout.page.pagerduty
+    if receiver is None:
+        if name is not None:
+            fix = "give KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE, or take `pagerduty` out of `page`"
+            yield Check(rollout.name, Status.WARNING, f"no PagerDuty keys: its pages for {name} go elsewhere", fix)
+        return
+    problem = receiver.problem_of(name)
+    if problem is None:
+        return
+    if name is not None and receiver.problem_of(None) is None:
+        yield Check(
+            rollout.name, Status.WARNING, f"its pages go to the default PagerDuty key: {problem}", "add the key"
+        )
+    else:
+        yield Check(rollout.name, Status.WRONG, f"PagerDuty gets none of its pages: {problem}", "add the key")
 
 
 def _silent(receiver: Pager) -> Check | None:

@@ -55,6 +55,10 @@ class PageKind(StrEnum):
     DIGEST = "DIGEST"
 
 
+# These link to an incident: the one of their generation, and of the one before for a re-arm.
+_ABOUT_INCIDENTS = frozenset({PageKind.TRIPPED, PageKind.FOLLOWED, PageKind.RE_ARMED})
+
+
 @dataclass(frozen=True, slots=True)
 class RuleRow:
     """One rule of the side-by-side table, already in words ("8.7%"), and whether it tripped."""
@@ -77,7 +81,8 @@ class Page:
     ``at`` is Unix seconds. ``slack``, ``mention``, ``severity``, ``runbook``, ``dashboard`` are the
     rule file's page settings at the time of the event. ``follows`` is the id of the page that this one
     continues (a re-arm continues its trip), so that a receiver can show both together. ``table_title`` says which
-    minutes ``rows`` are about, for ``why`` may count from another moment on.
+    minutes ``rows`` are about, for ``why`` may count from another moment on. ``pagerduty`` names an integration key.
+    ``link`` is the address of the incident, or of the rollout, on the daemon's own pages.
     """
 
     id: str
@@ -97,6 +102,13 @@ class Page:
     dashboard: str | None = None
     follows: str | None = None
     table_title: str = ""
+    pagerduty: str | None = None
+    link: str | None = None
+
+    @property
+    def good_news(self) -> bool:
+        """Nobody has to act on it: it warns nobody, calls nobody, and stays in the thread it belongs to."""
+        return self.payload.get("good_news") is True
 
 
 # --- the pages ----------------------------------------------------------------------------------
@@ -390,6 +402,7 @@ def digest(pages: Sequence[Page]) -> Page:
         **first.payload,
         "alert": f"canary kill-switch: {len(pages)} pages",
         "kind": PageKind.DIGEST.value,
+        "good_news": all(page.good_news for page in pages),
         "count": len(pages),
         "pages": [page.payload for page in ordered[:_MAX_DIGEST_PAYLOADS]],
     }
@@ -518,7 +531,9 @@ def _base(
     at: float,
     rows: tuple[RuleRow, ...],
 ) -> Page:
-    links = (("Runbook", settings.runbook), ("Dashboard", settings.dashboard))
+    link = _link(settings, kind, rollout, generation)
+    here = "Incident" if kind in _ABOUT_INCIDENTS else "Status"
+    links = ((here, link), ("Runbook", settings.runbook), ("Dashboard", settings.dashboard))
     return Page(
         id=page_id,
         kind=kind,
@@ -528,19 +543,34 @@ def _base(
         headline=plain(headline, 400),
         why=plain(why),
         rows=rows,
-        next_steps=tuple(f"{name}: {plain(link)}" for name, link in links if link),
+        next_steps=tuple(f"{name}: {plain(address)}" for name, address in links if address),
         payload={},
         severity=settings.severity,
         slack=settings.slack,
         mention=settings.mention,
         runbook=settings.runbook,
         dashboard=settings.dashboard,
+        pagerduty=settings.pagerduty,
+        link=link,
     )
+
+
+def _link(settings: PageSettings, kind: PageKind, rollout: str, generation: int) -> str | None:
+    """The address on the daemon's own pages: of the incident, else of the rollout, else of the whole status."""
+    if settings.public_url is None:
+        return None
+    base = settings.public_url.rstrip("/")
+    if not rollout:
+        return f"{base}/"
+    if kind not in _ABOUT_INCIDENTS:
+        return f"{base}/#{rollout}"
+    return f"{base}/incidents/{incident_id(rollout, generation - 1 if kind is PageKind.RE_ARMED else generation)}"
 
 
 def _quiet(page: Page, follows: str) -> Page:
     """Good news calls nobody: no mention, and it continues the page it belongs to."""
-    return replace(page, follows=follows, mention=None, severity="info", payload={**page.payload, "severity": "info"})
+    payload = {**page.payload, "severity": "info", "good_news": True}
+    return replace(page, follows=follows, mention=None, severity="info", payload=payload)
 
 
 def _incident_payload(incident: Incident, page: Page, *, alert: str, auto_action: str) -> dict[str, Any]:
@@ -580,8 +610,10 @@ def _our_fields(page: Page) -> dict[str, Any]:
         "rollout": page.rollout,
         "generation": page.generation,
         "severity": page.severity,
+        "good_news": False,
         "headline": page.headline,
         "sentence": page.why,
+        "link": page.link,
         "runbook": page.runbook,
         "dashboard": page.dashboard,
     }
@@ -765,6 +797,8 @@ def page_from_json(document: object) -> Page:
         dashboard=fields.optional_text("dashboard"),
         follows=fields.optional_text("follows"),
         table_title=plain(fields.text("table_title", empty=True)),
+        pagerduty=fields.optional_text("pagerduty"),
+        link=fields.optional_text("link"),
     )
 
 

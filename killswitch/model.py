@@ -177,13 +177,19 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """Who is told, and what the message links to. ``slack`` is a channel; webhook names settings."""
+    """Who is told, and what the message links to.
+
+    ``slack`` is a channel; ``pagerduty`` the name of an integration key; ``public_url`` where people reach the
+    daemon's pages, from the settings and not from a rule file.
+    """
 
     slack: str | None = None
     mention: str | None = None
     severity: Literal["critical", "error", "warning", "info"] = "critical"
     runbook: str | None = None
     dashboard: str | None = None
+    pagerduty: str | None = None
+    public_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from killswitch.controller import Rules
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class RulesInForce:
-    """Thread-safe. ``on_refused`` is told the problems of a refused set."""
+    """Thread-safe. ``on_refused`` is told the problems of a refused set. Pages link to ``public_url``."""
 
     def __init__(
         self,
@@ -29,11 +30,13 @@ class RulesInForce:
         metrics: SelfMetrics,
         wall: Callable[[], float],
         on_refused: Callable[[list[str]], None],
+        public_url: str | None = None,
     ) -> None:
         self._folder = folder
         self._metrics = metrics
         self._wall = wall
         self._on_refused = on_refused
+        self._public_url = public_url
         self._lock = threading.Lock()
         self._seen = self._fingerprint()
         self._rules = self._load()  # raises BadRules: a daemon without rules does not start
@@ -69,7 +72,8 @@ class RulesInForce:
         loaded = load_folder(self._folder)
         for warning in loaded.warnings:
             log.warning("rules: %s", warning)
-        return Rules({rollout.name: rollout for rollout in loaded.rollouts}, loaded.digest)
+        rollouts = (replace(one, page=replace(one.page, public_url=self._public_url)) for one in loaded.rollouts)
+        return Rules({rollout.name: rollout for rollout in rollouts}, loaded.digest)
 
     def _took_over(self) -> None:
         self._metrics.rules_reload_ok.set(1)

@@ -22,7 +22,7 @@ from killswitch.rules.units import parse_duration
 # Kubernetes' links to a Service called "killswitch", the command line's own variables, the tests', and secrets
 _NOT_OURS = re.compile(
     r"KILLSWITCH_(?:(?:.+_)?SERVICE_(?:HOST|PORT.*)|(?:.+_)?PORT(?:_\d+_(?:TCP|UDP).*)?|SETTINGS|URL|TEST_.*|"
-    r"SLACK_TOKEN|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL)\Z"
+    r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL)\Z"
 )
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
 
@@ -83,8 +83,20 @@ class Settings(BaseSettings):
     slack_token_file: Path | None = Field(default=None, description="a file with the Slack bot token; none, no Slack")
     slack_base_url: str = Field(default="https://slack.com/api/", description="Slack's Web API")
     webhook_url_file: Path | None = Field(default=None, description="a file with the URL that gets JSON pages")
+    pagerduty_key_file: Path | None = Field(
+        default=None, description="a file with the PagerDuty integration key of pages that name no other"
+    )
+    pagerduty_team_keys_file: Path | None = Field(
+        default=None, description="a file with teams' PagerDuty keys, one `name: key` a line"
+    )
+    pagerduty_url: str = Field(
+        default="https://events.pagerduty.com/v2/enqueue", description="PagerDuty's Events API v2 (EU: events.eu.…)"
+    )
+    public_url: str | None = Field(
+        default=None, description="where people reach `listen` from outside; pages link to incidents there"
+    )
     console_pages: bool = Field(default=True, description="print pages to standard output as well")
-    fallback: Literal["slack", "webhook", "console"] | None = Field(
+    fallback: Literal["slack", "pagerduty", "webhook", "console"] | None = Field(
         default=None, description="the receiver asked only when the others have failed for `fallback_after`"
     )
     heartbeat_url_file: Path | None = Field(
@@ -141,6 +153,18 @@ class Settings(BaseSettings):
                     "fallback slack needs slack_token_file (or KILLSWITCH_SLACK_TOKEN)",
                 ),
                 (
+                    self.fallback != "pagerduty" or _given(self.pagerduty_key_file, "pagerduty_key"),
+                    "fallback pagerduty needs pagerduty_key_file (or KILLSWITCH_PAGERDUTY_KEY)",
+                ),
+                (
+                    _is_plain_address(self.pagerduty_url),
+                    "pagerduty_url: write http(s)://host/path, without user, query and fragment",
+                ),
+                (
+                    self.public_url is None or _is_plain_address(self.public_url),
+                    "public_url: write http(s)://host or http(s)://host/path, without user, query and fragment",
+                ),
+                (
                     self.fallback != "webhook" or _given(self.webhook_url_file, "webhook_url"),
                     "fallback webhook needs webhook_url_file (or KILLSWITCH_WEBHOOK_URL)",
                 ),
@@ -160,6 +184,14 @@ def _given(file: Path | None, name: str) -> bool:
 def _pair(user: str | None, file: Path | None, name: str) -> bool:
     """A user needs a password; a password without a user is refused where a setting names it."""
     return _given(file, name) if user is not None else file is None
+
+
+def _is_plain_address(url: str) -> bool:
+    """An address that may stand in pages: no white space or markup in it, and no place for a secret."""
+    return (
+        re.fullmatch(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?", url)
+        is not None
+    )
 
 
 def without_secrets(url: str) -> str:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -160,7 +161,8 @@ def rollout_of(settings: Settings, name: str, *, required: bool) -> Rollout | No
 
 def page_settings(settings: Settings, name: str) -> PageSettings:
     rollout = rollout_of(settings, name, required=False)
-    return rollout.page if rollout is not None else PageSettings()
+    page = rollout.page if rollout is not None else PageSettings()
+    return replace(page, public_url=settings.public_url)
 
 
 def confirm(what: str, *, yes: bool) -> None:

@@ -20,7 +20,7 @@ from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Una
 from killswitch.message import Page, PageKind
 from killswitch.outbox import OutboxEntry, Standing
 from killswitch.pager.ledger import Ledger, Outcome, Result
-from killswitch.pagers import Addressed, Answering, Following, Pager
+from killswitch.pagers import Addressed, Answering, Following, Gathering, Pager
 
 _log = logging.getLogger("killswitch.pager")
 
@@ -92,6 +92,7 @@ class Lane:
         self._addressed = pager if isinstance(pager, Addressed) else None
         self._answering = pager if isinstance(pager, Answering) else None
         self._following = pager if isinstance(pager, Following) else None
+        self._gathers = pager.gathers if isinstance(pager, Gathering) else True
         self._running = threading.Lock()
         self._next_message_at = 0.0
         self._failures = 0
@@ -158,7 +159,7 @@ class Lane:
         now = self._monotonic()
         for first in waiting:
             address = self.address(first.page) or ""
-            if not self._had_its_share(address):
+            if not self._gathers or not self._had_its_share(address):
                 return (first,)
             if now - self._last_digest.get(address, -self._policy.digest_gap) >= self._policy.digest_gap:
                 return [entry for entry in waiting if (self.address(entry.page) or "") == address]

@@ -50,3 +50,19 @@ class Following(Protocol):
     def follow_up(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
         """As `Pager.send`; ``reference`` is what the earlier page's `send` returned."""
         ...
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """A pager that says whether its pages may be gathered into one digest; one that does not say gathers."""
+
+    gathers: bool
+
+
+@runtime_checkable
+class KeyedByName(Protocol):
+    """A pager with a key for each team (PagerDuty: integration keys), named in rule files."""
+
+    def problem_of(self, name: str | None) -> str | None:
+        """What is wrong with the key of this name (None: the default one), or None. Nothing is sent."""
+        ...

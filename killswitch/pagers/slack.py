@@ -22,23 +22,20 @@ from killswitch.bounded_http import BoundedSession, excerpt, hiding, killswitch_
 from killswitch.credentials import TLS, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
-from killswitch.message import Page, PageKind, plain_text, table_lines
+from killswitch.message import Page, PageKind, table_lines
 from killswitch.pagers.posting import posting_errors
+from killswitch.pagers.slack_markup import cut, escape, mention_markup, message_text, shortest_text
+
+_log = logging.getLogger(__name__)
 
 MAX_HEADER = 150  # characters
 MAX_SECTION = 3000  # characters
 MAX_BLOCKS = 50
-MAX_TEXT = 4000  # characters; Slack cuts far later, people stop reading earlier
 _SIGNS = {
     PageKind.TRIPPED: ":rotating_light:",
     PageKind.CANNOT_ACT: ":rotating_light:",
-    PageKind.RECOVERED: ":white_check_mark:",
     PageKind.RE_ARMED: ":arrow_forward:",
 }
-# A user, a user group, or everybody there; anything else is text.
-_MENTION = re.compile(
-    r"<(?:@[UW][A-Z0-9]{2,20}|!subteam\^S[A-Z0-9]{2,20}(?:\|[^<>|&]{0,80})?|!(?:here|channel|everyone))>"
-)
 _DENIED = frozenset({
     "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "no_permission",
     "missing_scope", "not_allowed_token_type", "access_denied", "org_login_required", "ekm_access_denied",
@@ -47,7 +44,31 @@ _DENIED = frozenset({
 _LATER = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded", "service_unavailable", "request_timeout"})
 # Slack says of these that some part of the call may have succeeded.
 _MAYBE = frozenset({"internal_error", "fatal_error"})
+# These concern the place or the method, so no other form of the message would be taken either.
+_PLACE = frozenset({
+    "channel_not_found", "not_in_channel", "is_archived", "is_inactive", "channel_type_not_supported",
+    "restricted_action", "restricted_action_read_only_channel", "restricted_action_thread_only_channel",
+    "messages_tab_disabled", "external_channel_migrating", "team_not_found", "user_not_found", "team_added_to_org",
+    "message_not_found", "cant_update_message", "edit_window_closed", "unknown_method", "method_deprecated",
+    "deprecated_endpoint", "as_user_not_supported",
+})  # fmt: skip
+# The message cannot be a reply there; outside the thread it can be posted.
+_NO_THREAD = frozenset({
+    "cannot_reply_to_message", "thread_not_found", "invalid_thread_ts", "restricted_action_thread_locked",
+    "restricted_action_non_threadable_channel",
+})  # fmt: skip
+# What a proxy in front of Slack says of a body that it does not let through.
+_BODY_REFUSED = frozenset({400, 413, 422})
+_MAX_SAID = 300  # characters of what Slack says is wrong with a message
 _CODE = re.compile(r"[a-z0-9_]{1,60}\Z")
+
+
+class _WrongForm(Refused):
+    """Slack refuses what the message looks like, not where it goes: a plainer one may be taken."""
+
+
+class _NoThread(Refused):
+    """Slack refuses the reply, not the message."""
 
 
 class _BoundedClient(WebClient):
@@ -109,7 +130,7 @@ class SlackPager:
         return self._post(page, self._channel(page), None, possible_repeat=possible_repeat, deadline=deadline)
 
     def follow_up(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
-        """A reply in the thread of the earlier page, shown in the channel as well."""
+        """A reply in the thread of the earlier page; shown in the channel as well, unless it is good news."""
         channel, slash, ts = reference.rpartition("/")
         thread = ts if slash and channel else None
         return self._post(
@@ -133,11 +154,34 @@ class SlackPager:
         return channel
 
     def _post(self, page: Page, channel: str, thread: str | None, *, possible_repeat: bool, deadline: Deadline) -> str:
-        body = {"channel": channel, **render(page, possible_repeat=possible_repeat)}
-        if thread is not None:
-            body |= {"thread_ts": thread, "reply_broadcast": True}
-        answer = self._call("chat.postMessage", body, deadline, change=True)
-        return f"{answer.get('channel') or channel}/{answer.get('ts') or ''}"
+        """Post the page; a form that Slack refuses for good is followed at once by a plainer one.
+
+        A refusal says that nothing was posted, so this adds no copies. Raises what the last form was answered.
+        """
+        forms = [
+            render(page, possible_repeat=possible_repeat),
+            words(page, possible_repeat=possible_repeat),
+            {"text": shortest_text(page, possible_repeat=possible_repeat)},
+        ]
+        while True:
+            body = {"channel": channel, **forms[0]}
+            if thread is not None:
+                # Good news belongs to the thread; anything else must be seen by who reads the channel only.
+                body |= {"thread_ts": thread, "reply_broadcast": not page.good_news}
+            try:
+                answer = self._call("chat.postMessage", body, deadline, change=True)
+            except _NoThread as error:
+                if thread is None:
+                    raise
+                thread = None
+                _log.warning("page %s: %s; sending it outside the thread", page.id, error)
+            except _WrongForm as error:
+                forms.pop(0)
+                if not forms:
+                    raise
+                _log.warning("page %s: %s; sending plainer text instead", page.id, error)
+            else:
+                return f"{answer.get('channel') or channel}/{answer.get('ts') or ''}"
 
     def _call(self, method: str, body: Mapping[str, Any], deadline: Deadline, *, change: bool) -> Mapping[str, Any]:
         headers = {"Authorization": f"Bearer {self._token.reveal()}"}
@@ -170,8 +214,27 @@ def _meaning(method: str, error: SlackApiError, *, change: bool) -> KillswitchEr
         return OutcomeUnknown(f"{said}; the message may have been posted")
     if status >= requests.codes.server_error or code in _MAYBE or unsaid:
         return Unavailable(said, retry_after=_seconds(response.headers.get("retry-after")))
-    hint = "; invite the app to the channel or correct its name" if "channel" in str(code) else ""
-    return Refused(f"{said}{hint}")
+    return _final(said, code, status, response.data)
+
+
+def _final(said: str, code: str | None, status: int, answer: object) -> Refused:
+    """Which part of the message is refused for good: the reply, the place, or the form."""
+    if code in _NO_THREAD:
+        return _NoThread(said)
+    if code in _PLACE or (code is None and status not in _BODY_REFUSED):
+        hint = "; invite the app to the channel or correct its name" if "channel" in str(code) else ""
+        return Refused(f"{said}{hint}")
+    return _WrongForm(said + _complaints(answer))
+
+
+def _complaints(answer: object) -> str:
+    """What Slack says is wrong with the message, such as ``[ERROR] … [json-pointer:/blocks/1/text]``; bounded."""
+    metadata = answer.get("response_metadata") if isinstance(answer, dict) else None
+    messages = metadata.get("messages") if isinstance(metadata, dict) else None
+    if not isinstance(messages, list):
+        return ""
+    texts = [excerpt(one, 150) for one in messages[:5] if isinstance(one, str)]
+    return f": {excerpt('; '.join(texts), _MAX_SAID)}" if texts else ""
 
 
 def _seconds(text: object) -> float | None:
@@ -202,38 +265,20 @@ def render(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
         blocks.append(_section("\n".join(f"• {_step(step)}" for step in page.next_steps)))
     footer = f"{page.kind.value} · {page.severity} · page {escape(page.id)}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": footer[:MAX_SECTION], "verbatim": True}]})
-    return {
-        "text": _text(page, possible_repeat=possible_repeat),
-        "blocks": blocks[:MAX_BLOCKS],
-        "parse": "none",
-        "link_names": False,
-        "unfurl_links": False,
-        "unfurl_media": False,
-    }
+    return {**words(page, possible_repeat=possible_repeat), "blocks": blocks[:MAX_BLOCKS]}
 
 
-def escape(text: str) -> str:
-    """The text with the three characters that open mentions, links and entities made harmless."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _text(page: Page, *, possible_repeat: bool) -> str:
-    """The fallback of notifications and of readers without blocks; the mention first, so that it is never cut."""
-    mention = f"{mention_markup(page.mention)} " if page.mention else ""
-    return _cut(mention + escape(plain_text(page, possible_repeat=possible_repeat)), MAX_TEXT)
-
-
-def mention_markup(mention: str) -> str:
-    """The mention as Slack understands it where it is one; anything else as plain text."""
-    words = mention.split()
-    return " ".join(word if _MENTION.fullmatch(word) else escape(word) for word in words)[:300]
+def words(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
+    """The page without blocks."""
+    text = message_text(page, possible_repeat=possible_repeat)
+    return {"text": text, "parse": "none", "link_names": False, "unfurl_links": False, "unfurl_media": False}
 
 
 def _header(page: Page, headline: str) -> str:
     # Not escaped but replaced: a header is no markup, and would show the escapes.
     calm = headline.replace("<", "(").replace(">", ")").replace("&", "+")
-    sign = _SIGNS.get(page.kind, ":warning:")
-    return _cut(f"{sign} {calm}", MAX_HEADER)
+    sign = _SIGNS.get(page.kind, ":white_check_mark:" if page.good_news else ":warning:")
+    return cut(f"{sign} {calm}", MAX_HEADER)
 
 
 def _step(step: str) -> str:
@@ -245,21 +290,9 @@ def _step(step: str) -> str:
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": _cut(text, MAX_SECTION), "verbatim": True}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": cut(text, MAX_SECTION), "verbatim": True}}
 
 
 def _preformatted(text: str) -> dict[str, Any]:
-    literal = {"type": "text", "text": _cut(text, MAX_SECTION)}
+    literal = {"type": "text", "text": cut(text, MAX_SECTION)}
     return {"type": "rich_text", "elements": [{"type": "rich_text_preformatted", "elements": [literal]}]}
-
-
-def _cut(text: str, limit: int) -> str:
-    """At most ``limit`` characters, never through the middle of an escape or a link."""
-    if len(text) <= limit:
-        return text
-    kept = text[: limit - 1]
-    for opening, closing in (("&", ";"), ("<", ">")):
-        start = kept.rfind(opening)
-        if start > kept.rfind(closing):
-            kept = kept[:start]
-    return kept + "…"

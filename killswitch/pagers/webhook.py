@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -18,7 +20,15 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.message import Page
 from killswitch.pagers.posting import posting_errors
+from killswitch.pagers.slack_markup import message_text
 
+_log = logging.getLogger(__name__)
+# The receiver understood the request and refuses its body.
+_BODY_REFUSED = frozenset({400, 413, 415, 422})
+SHORT_NAMES = (
+    *("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_action"),
+    *("page", "kind", "rollout", "generation", "severity", "good_news", "headline"),
+)
 _MAX_REFERENCE = 200
 _GATEWAY_TIMEOUT = 504
 
@@ -27,7 +37,8 @@ class WebhookPager:
     """Posts each page's payload to the URL that ``url`` holds (a secret: such URLs often carry a token).
 
     ``Idempotency-Key`` is the page's id, the same for every copy; ``X-Killswitch-Possible-Repeat`` says
-    that an earlier copy may have arrived. Only an answer of 2xx counts as taken.
+    that an earlier copy may have arrived. Only an answer of 2xx counts as taken. A receiver that refuses the
+    document (400, 413, 415, 422) is sent `short_document` at once, under the same key.
     """
 
     name = "webhook"
@@ -45,17 +56,17 @@ class WebhookPager:
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
         """The ``id`` of a JSON answer, or "". Raises as `killswitch.pagers.Pager.send`."""
-        payload = {**page.payload, "possible_repeat": possible_repeat}
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": _header_text(page.id),
             "X-Killswitch-Possible-Repeat": "true" if possible_repeat else "false",
         }
-        # ASCII escapes, so that no receiver has to guess an encoding.
-        body = json.dumps(payload, allow_nan=False).encode()
         url = self._checked_url()
-        with _unspoken(self._url), posting_errors(), self._session.deadline(deadline):
-            response = self._session.post(url, data=body, headers=headers, allow_redirects=False)
+        response = self._post(url, {**page.payload, "possible_repeat": possible_repeat}, headers, deadline)
+        if response.status_code in _BODY_REFUSED:
+            problem = refusal(response, secrets=_secret_parts(url))
+            _log.warning("page %s: %s; sending the short document instead", page.id, problem)
+            response = self._post(url, short_document(page, possible_repeat=possible_repeat), headers, deadline)
         if response.status_code == _GATEWAY_TIMEOUT:
             raise OutcomeUnknown("the webhook's gateway gave up waiting (504): it may have been taken all the same")
         problem = refusal(response, secrets=_secret_parts(url))
@@ -64,6 +75,14 @@ class WebhookPager:
         if not response.ok or response.is_redirect or response.status_code >= requests.codes.multiple_choices:
             raise Refused(f"the webhook answered {response.status_code}, not 2xx; give its final address")
         return _reference(response)
+
+    def _post(
+        self, url: str, document: dict[str, Any], headers: dict[str, str], deadline: Deadline
+    ) -> requests.Response:
+        # ASCII escapes, so that no receiver has to guess an encoding.
+        body = json.dumps(document, allow_nan=False).encode()
+        with _unspoken(self._url), posting_errors(), self._session.deadline(deadline):
+            return self._session.post(url, data=body, headers=headers, allow_redirects=False)
 
     def answers(self, deadline: Deadline) -> None:
         """Whether anything answers there; asks OPTIONS, which changes nothing."""
@@ -79,6 +98,20 @@ class WebhookPager:
         if not url.startswith(("https://", "http://")):
             raise AccessDenied(f"the webhook's URL in {self._url} must begin with https:// or http://")
         return url
+
+
+def short_document(page: Page, *, possible_repeat: bool) -> dict[str, Any]:
+    """What is sent to a receiver that refuses the whole document: flat, small, and with ``text``.
+
+    ``text`` is the page in words with Slack's escapes, its mention first, so that the address of a Slack
+    incoming webhook serves as well: it asks for ``text`` and ignores the rest.
+    """
+    kept = {name: page.payload.get(name) for name in SHORT_NAMES}
+    return {
+        **kept,
+        "text": message_text(page, possible_repeat=possible_repeat),
+        "possible_repeat": possible_repeat,
+    }
 
 
 @contextmanager

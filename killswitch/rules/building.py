@@ -323,11 +323,12 @@ class _Builder:
                 "trip_after is shorter than three intervals (1m30s by default): two missed scrapes trip a good canary",
                 "use 10m, or `when_blind: hold`",
             )
-        if spec.page.severity == "critical" and spec.page.mention is None and "page" not in self._refused:
+        rings = spec.page.mention is not None or spec.page.pagerduty is not None
+        if spec.page.severity == "critical" and not rings and "page" not in self._refused:
             self._warning(
                 ("page",),
                 "a trip is critical and the page mentions nobody: no phone may ring",
-                "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page",
+                "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`",
             )
 
 

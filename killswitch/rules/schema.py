@@ -26,6 +26,7 @@ from killswitch.rules.values import (
     Channel,
     Deciding,
     Duration,
+    KeyName,
     Limit,
     Link,
     Matchers,
@@ -166,6 +167,12 @@ class PageSpec(_Strict):
 
     slack: Channel = Field(
         None, description="a Slack channel, in quotes (else # begins a comment)", examples=["#llm-oncall"]
+    )
+    pagerduty: KeyName = Field(
+        None,
+        description="the name of a PagerDuty key, as in the file of `pagerduty_team_keys_file`; "
+        "without it, the default key of `pagerduty_key_file`",
+        examples=["search"],
     )
     mention: Mention = Field(
         None,

@@ -173,6 +173,16 @@ def _channel(value: object) -> str:
     return text
 
 
+def _key_name(value: object) -> str:
+    text = _text(value, 100)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text) or re.fullmatch(r"[A-Za-z0-9]{32}", text):
+        raise Wrong(
+            "not the name of a PagerDuty key",
+            "write a name such as `search`; the key itself stands in the file of KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
+        )
+    return text
+
+
 PartialSelector = tuple[str | None, tuple[Matcher, ...]]
 
 
@@ -316,4 +326,5 @@ WhenBlind = Annotated[
     ),
 ]
 Channel = Annotated[str | None, PlainValidator(_channel), WithJsonSchema({"type": "string"})]
+KeyName = Annotated[str | None, PlainValidator(_key_name), WithJsonSchema({"type": "string"})]
 Mention = Annotated[str | None, PlainValidator(_mention), WithJsonSchema({"type": "string"})]

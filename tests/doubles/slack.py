@@ -58,6 +58,9 @@ class SlackDouble(HttpDouble):
         self.token = token
         self.channels = {name: f"C{index:08d}" for index, name in enumerate(channels, 1)}
         self.messages: list[Message] = []
+        # a release of Slack that refuses our blocks (its code, and what it says of the block), or replies
+        self.takes_no_blocks: tuple[str, str] | None = None
+        self.no_threads = False
         self.updates: list[dict[str, Any]] = []
         self._next: dict[str, deque[Answer]] = {}
         self._always: dict[str, Answer] = {}
@@ -110,9 +113,15 @@ class SlackDouble(HttpDouble):
         channel = self.channels.get(body.get("channel"), body.get("channel"))
         if channel not in self.channels.values():
             return error("channel_not_found")
-        problem = problem_of(body)
+        problem = _problem(body)
+        if problem is None and self.takes_no_blocks and "blocks" in body:
+            problem = self.takes_no_blocks
         if problem is not None:
-            return error(problem)
+            code, said = problem
+            return refused_form(code, *([said] if said else []))
+        thread = body.get("thread_ts")
+        if thread is not None and self.no_threads:
+            return error("cannot_reply_to_message")
         if method == "chat.update":
             if not any(message.ts == body.get("ts") for message in self.messages):
                 return error("message_not_found")
@@ -126,16 +135,53 @@ class SlackDouble(HttpDouble):
         return answer({"ok": True, "channel": channel, "ts": ts, "message": {"text": body.get("text", "")}})
 
 
+# Slack counts the characters of all blocks together; its limit is not documented (12,000 and a little for the blocks
+# themselves, as measured in https://github.com/slackapi/bolt-js/issues/2509).
+MAX_BLOCK_CHARACTERS = 13_200
+
+
+def refused_form(code: str, *messages: str) -> Answer:
+    """As Slack refuses what a message looks like: what is wrong stands in ``response_metadata.messages``."""
+    document: dict[str, Any] = {"ok": False, "error": code}
+    if messages:
+        document |= {
+            "errors": list(messages),
+            "response_metadata": {"messages": [f"[ERROR] {one}" for one in messages]},
+        }
+    return answer(document)
+
+
 def problem_of(body: dict[str, Any]) -> str | None:
     """What Slack would say of the message's content, None when it would take it."""
+    problem = _problem(body)
+    return None if problem is None else problem[0]
+
+
+def _problem(body: dict[str, Any]) -> tuple[str, str] | None:  # noqa: PLR0911  one return per way Slack refuses
+    """The error's code, and what is said of the block it is about ("" where Slack says nothing)."""
     blocks = body.get("blocks", [])
     if not body.get("text") and not blocks:
-        return "no_text"
+        return "no_text", ""
     if len(body.get("text", "")) > 40_000:
-        return "msg_too_long"
-    if not isinstance(blocks, list) or len(blocks) > 50:
-        return "invalid_blocks"
-    return None if all(_good_block(block) for block in blocks) else "invalid_blocks"
+        return "msg_too_long", ""
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        return "invalid_blocks_format", ""
+    if len(blocks) > 50:
+        return "invalid_blocks", "no more than 50 items allowed [json-pointer:/blocks]"
+    for number, block in enumerate(blocks):
+        if not _good_block(block):
+            return "invalid_blocks", f"failed to match all allowed schemas [json-pointer:/blocks/{number}]"
+    if sum(map(_characters, blocks)) > MAX_BLOCK_CHARACTERS:
+        return "msg_blocks_too_long", ""
+    return None
+
+
+def _characters(node: Any) -> int:
+    """Of every ``text`` in a block."""
+    if isinstance(node, dict):
+        own = sum(len(value) for name, value in node.items() if name == "text" and isinstance(value, str))
+        return own + sum(map(_characters, node.values()))
+    return sum(map(_characters, node)) if isinstance(node, list) else 0
 
 
 def _good_block(block: dict[str, Any]) -> bool:

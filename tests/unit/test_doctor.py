@@ -10,12 +10,16 @@ import pytest
 
 from bench.histories import Behaviour, History, openmetrics
 from killswitch.backtest import Terms
+from killswitch.credentials import Secret
 from killswitch.deadline import Deadline
 from killswitch.doctor import Check, Patient, Status, dispersion, examine, examine_pages, real_ratios
 from killswitch.errors import AccessDenied, KillswitchError, Unavailable
 from killswitch.flag import Flag
 from killswitch.message import Page
 from killswitch.model import Buckets, PageSettings, Rollout
+from killswitch.pagers import Pager
+from killswitch.pagers.pagerduty import PagerDutyPager
+from killswitch.pagers.routing_keys import RoutingKeys
 from killswitch.rules.loading import load_text
 from killswitch.scrape_interval import consequence
 from killswitch.sources.recording import Recording
@@ -89,6 +93,27 @@ def test_the_doctor_says_who_would_be_paged_and_who_would_not(rollout: Rollout) 
     assert found(Receiver("webhook"), Receiver("console")) == [("pages", "ok"), (named.name, "warning")]
     refused = Receiver("slack", AccessDenied("Slack auth.test answered 200 invalid_auth"))
     assert ("pages to slack", "wrong") in found(refused)
+
+
+def test_pagerduty_keys_are_looked_up_for_each_rollout(tmp_path: Path, rollout: Rollout) -> None:
+    """A key that is missing is WRONG, or a warning where the default key serves; PagerDuty cannot be asked more."""
+    (tmp_path / "key").write_text("k" * 32)
+    (tmp_path / "teams").write_text("search: " + "s" * 32)
+    team = replace(rollout, name="team", page=PageSettings(pagerduty="search"))
+    typo = replace(rollout, name="typo", page=PageSettings(pagerduty="serach"))
+    unnamed = replace(rollout, name="unnamed", page=PageSettings())
+
+    def found(*receivers: Pager) -> list[tuple[str, str]]:
+        return [(check.about, check.status.value) for check in examine_pages([team, typo, unnamed], receivers)]
+
+    default = Secret.from_file(tmp_path / "key")
+    assert found(PagerDutyPager(RoutingKeys(default, tmp_path / "teams"))) == [("pages", "ok"), ("typo", "warning")]
+    assert found(PagerDutyPager(RoutingKeys(None, tmp_path / "teams"))) == [
+        ("pages", "ok"), ("typo", "wrong"), ("unnamed", "wrong"),
+    ]  # fmt: skip
+    gone = PagerDutyPager(RoutingKeys(Secret.from_file(tmp_path / "gone"), tmp_path / "teams"))
+    assert [check for check in found(gone) if check[1] == "wrong"] == [("typo", "wrong"), ("unnamed", "wrong")]
+    assert found(Receiver("webhook")) == [("pages", "ok"), ("team", "warning"), ("typo", "warning")]
 
 
 def test_a_metric_that_was_never_seen_is_wrong_and_its_rule_is_named(tmp_path: Path, rollout: Rollout) -> None:

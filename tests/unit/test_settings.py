@@ -48,6 +48,13 @@ def test_the_defaults_fit_together() -> None:
         ({"store_key_file": "k"}, "store_cert_file and store_key_file"),
         ({"fallback": "slack"}, "fallback slack needs slack_token_file"),
         ({"fallback": "webhook"}, "fallback webhook needs webhook_url_file"),
+        ({"fallback": "pagerduty"}, "fallback pagerduty needs pagerduty_key_file"),
+        ({"pagerduty_url": "events.pagerduty.com"}, "pagerduty_url: write http(s)://"),
+        ({"public_url": "killswitch.example.org"}, "public_url: write http(s)://"),
+        ({"public_url": "https://ann:secret@killswitch.example.org/"}, "public_url: write http(s)://"),
+        ({"public_url": "https://x.example/?token=1"}, "public_url: write http(s)://"),
+        ({"public_url": "https://x.example/ <!channel>"}, "public_url: write http(s)://"),
+        ({"public_url": "javascript:alert(1)"}, "public_url: write http(s)://"),
     ],
 )
 def test_every_invariant_is_refused_by_name(flags: dict[str, object], word: str) -> None:
@@ -175,11 +182,28 @@ def test_a_fallback_alone_is_no_receiver(tmp_path: Path) -> None:
     assert fallback.name == "webhook"
 
 
+def test_pagerduty_is_switched_on_by_a_key_or_by_a_file_of_teams_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teams = tmp_path / "teams"
+    teams.write_text("search: " + "s" * 32)
+    assert [pager.name for pager in build_pagers(load_settings())[0]] == ["console"]
+    assert "pagerduty" in [pager.name for pager in build_pagers(load_settings(pagerduty_team_keys_file=teams))[0]]
+    monkeypatch.setenv("KILLSWITCH_PAGERDUTY_KEY", "k" * 32)
+    assert "pagerduty" in [pager.name for pager in build_pagers(load_settings())[0]]
+
+
+@pytest.mark.parametrize("url", ["https://killswitch.example.org", "http://10.0.0.7:8080/canary/", "http://[::1]:8080"])
+def test_a_public_url_is_a_plain_address(url: str) -> None:
+    assert load_settings(public_url=url).public_url == url
+
+
 @pytest.mark.parametrize(
     ("flags", "variable"),
     [
         ({"fallback": "slack"}, "KILLSWITCH_SLACK_TOKEN"),
         ({"fallback": "webhook"}, "KILLSWITCH_WEBHOOK_URL"),
+        ({"fallback": "pagerduty"}, "KILLSWITCH_PAGERDUTY_KEY"),
         ({"store_user": "ann"}, "KILLSWITCH_STORE_PASSWORD"),
         ({"source_user": "ann"}, "KILLSWITCH_SOURCE_PASSWORD"),
     ],

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from killswitch import message
 from killswitch.credentials import Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
+from killswitch.message import PageKind
 from killswitch.pagers.slack import SlackPager
 from tests.doubles.http_double import Answer
-from tests.doubles.pages import trip_page
-from tests.doubles.slack import LOST_ANSWER, TOKEN, SlackDouble, bad_gateway, error, rate_limited
+from tests.doubles.pages import AT, SETTINGS, armed, trip_page
+from tests.doubles.slack import LOST_ANSWER, TOKEN, SlackDouble, bad_gateway, error, rate_limited, refused_form
 
 PAGE = trip_page()
 
@@ -63,7 +65,7 @@ def test_a_page_is_posted_to_its_channel_and_answered_by_channel_and_ts(slack: S
         (error("channel_not_found"), Refused),
         (error("not_in_channel"), Refused),
         (error("is_archived"), Refused),
-        (error("invalid_blocks"), Refused),
+        (error("restricted_action"), Refused),
         (error("ratelimited"), Unavailable),
         (error("service_unavailable"), Unavailable),
         (error("internal_error"), OutcomeUnknown),
@@ -180,6 +182,108 @@ def test_a_later_page_is_a_reply_in_the_thread_shown_in_the_channel_too(slack: S
     first, reply = slack.messages
     assert reply.thread_ts == first.ts
     assert reply.body["reply_broadcast"] is True
+
+
+def test_good_news_stays_in_its_thread(slack: SlackDouble, pager: SlackPager) -> None:
+    """A recovery, a re-arm and routers that have followed call nobody to the channel, and carry no warning sign."""
+    flag = armed()
+    for page in (
+        message.recovered(PageKind.BLIND, [flag], follows="x", since=AT - 90, at=AT, settings=SETTINGS),
+        message.re_armed(flag, reason="fixed", by="ann", settings=SETTINGS),
+        message.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS),
+    ):
+        pager.follow_up(page, "C00000001/1.2", possible_repeat=False, deadline=Deadline(5))
+        said = slack.messages[-1]
+        assert said.thread_ts == "1.2"
+        assert said.body["reply_broadcast"] is False
+        assert ":warning:" not in json.dumps(said.body)
+        assert "<!" not in said.text
+
+
+# what Slack's documentation of chat.postMessage lists as errors of a message's form, and one it does not know yet
+FORM = (
+    "invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long", "no_text", "block_mismatch",
+    "attachment_payload_limit_exceeded", "too_many_attachments", "invalid_attachments", "markdown_text_conflict",
+    "metadata_too_large", "invalid_metadata_format", "invalid_arguments", "invalid_arg_name", "invalid_array_arg",
+    "invalid_form_data", "invalid_json", "json_not_object", "too_many_contact_cards", "slack_connect_blocked_file_type",
+    "a_code_of_next_year",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", FORM)
+def test_a_page_refused_for_its_form_goes_out_as_plain_text(
+    slack: SlackDouble, pager: SlackPager, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    """The same attempt sends the text, its mention first; the log has the code and what Slack said of the block."""
+    pointer = "must be less than 151 characters [json-pointer:/blocks/0/text]"
+    slack.fail_next(refused_form(code, pointer))
+    reference = send(pager)
+    (said,) = slack.messages
+    assert reference == f"{said.channel}/{said.ts}"
+    assert said.blocks == []
+    assert said.text.startswith("<!subteam^S0123456> support-copilot: canary model-new tripped")
+    assert "killswitch rearm support-copilot" in said.text
+    assert code in caplog.text
+    assert pointer in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_where_the_text_is_refused_too_the_headline_arrives(slack: SlackDouble, pager: SlackPager) -> None:
+    slack.fail_next(error("invalid_blocks"), error("msg_too_long"))
+    send(pager)
+    (said,) = slack.messages
+    assert said.text.startswith("<!subteam^S0123456> support-copilot: canary model-new tripped")
+    assert set(said.body) == {"channel", "text"}
+
+
+def test_a_slack_that_refuses_every_form_is_asked_three_times(slack: SlackDouble, pager: SlackPager) -> None:
+    slack.fail_always(error("invalid_arguments"), "chat.postMessage")
+    with pytest.raises(Refused):
+        send(pager)
+    assert len(slack.calls("chat.postMessage")) == 3
+
+
+def test_what_concerns_the_place_is_not_asked_again(slack: SlackDouble, pager: SlackPager) -> None:
+    slack.fail_always(error("is_archived"), "chat.postMessage")
+    with pytest.raises(Refused):
+        send(pager)
+    assert len(slack.calls("chat.postMessage")) == 1
+
+
+@pytest.mark.parametrize(("after", "kind"), [(LOST_ANSWER, OutcomeUnknown), (bad_gateway(), Unavailable)])
+def test_the_plain_texts_own_answer_counts(
+    slack: SlackDouble, pager: SlackPager, after: Answer, kind: type[KillswitchError]
+) -> None:
+    """A refusal left nothing behind, so the attempt is doubtful only if the text's answer is lost."""
+    slack.fail_next(error("invalid_blocks"), after)
+    with pytest.raises(kind):
+        send(pager)
+    assert len(slack.calls("chat.postMessage")) == 2
+
+
+def test_a_reply_that_slack_refuses_is_posted_outside_the_thread(slack: SlackDouble, pager: SlackPager) -> None:
+    slack.no_threads = True
+    pager.follow_up(PAGE, "C00000001/1.2", possible_repeat=False, deadline=Deadline(5))
+    (said,) = slack.messages
+    assert said.thread_ts is None
+    assert said.blocks
+
+
+def test_complaints_of_any_shape_and_length_stay_bounded(
+    slack: SlackDouble, pager: SlackPager, caplog: pytest.LogCaptureFixture
+) -> None:
+    for metadata in (
+        {"messages": ["x" * 10_000] * 50},
+        {"messages": [{"a": 1}, None]},
+        {"messages": "text"},
+        [1],
+        None,
+    ):
+        document = {"ok": False, "error": "invalid_blocks", "response_metadata": metadata}
+        slack.fail_next(Answer(200, json.dumps(document).encode(), {"Content-Type": "application/json"}))
+        send(pager)
+    assert len(slack.messages) == 5
+    assert max(len(record.getMessage()) for record in caplog.records) < 800
 
 
 def test_a_message_can_be_replaced(slack: SlackDouble, pager: SlackPager) -> None:

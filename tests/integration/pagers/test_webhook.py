@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,6 @@ def test_every_copy_of_a_page_bears_the_same_idempotency_key(hook: WebhookDouble
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (Answer(400, b"bad"), Refused),
         (Answer(401, b""), AccessDenied),
         (Answer(404, b""), Refused),
         (Answer(302, b""), Refused),
@@ -80,6 +80,40 @@ def test_only_2xx_is_success(
         pager.send(PAGE, possible_repeat=False, deadline=Deadline(5))
     assert type(raised.value) is kind
     assert "s3cr3t-part" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(400, b"no_text"), Answer(400, b"invalid_blocks"), Answer(413, b""), Answer(415, b""), Answer(422, b"{}")],
+    ids=lambda answer: f"{answer.status} {answer.body!r}",
+)
+def test_a_document_that_is_refused_is_followed_by_a_short_one(
+    hook: WebhookDouble, pager: WebhookPager, caplog: pytest.LogCaptureFixture, answer: Answer
+) -> None:
+    """The same attempt, the same key; ``text`` makes it a message for a Slack incoming webhook too."""
+    hook.fail_next(answer)
+    assert pager.send(PAGE, possible_repeat=False, deadline=Deadline(5)) == "hook-1"
+    (document,) = hook.pages
+    assert document["text"].startswith("<!subteam^S0123456> support-copilot: canary model-new tripped")
+    assert document["auto_action"] == "all traffic routed to model-old"
+    assert not any(isinstance(value, dict | list) for value in document.values())
+    assert len({request.headers["idempotency-key"] for request in hook.received}) == 1
+    assert len(hook.received) == 2
+    assert str(answer.status) in caplog.text
+    assert "s3cr3t-part" not in caplog.text
+
+
+def test_a_receiver_that_refuses_both_documents_is_asked_twice(hook: WebhookDouble, pager: WebhookPager) -> None:
+    hook.fail_always(Answer(400, b"bad"))
+    with pytest.raises(Refused):
+        pager.send(PAGE, possible_repeat=False, deadline=Deadline(5))
+    assert len(hook.received) == 2
+
+
+def test_the_short_document_mentions_nobody_that_no_rule_file_names(hook: WebhookDouble, pager: WebhookPager) -> None:
+    hook.fail_next(Answer(400, b"no_text"))
+    pager.send(replace(PAGE, why="<!channel> & <@U1>", mention=None), possible_repeat=False, deadline=Deadline(5))
+    assert "<" not in hook.pages[0]["text"]
 
 
 @pytest.mark.parametrize("body", [b"", b"ok", b"[]", b'{"id": 5}', b'{"id": {"a": 1}}', b"\xff"])

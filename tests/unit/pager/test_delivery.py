@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -281,6 +282,19 @@ def test_a_stream_of_pages_is_gathered_too(world: World) -> None:
     assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 120
     # two minutes: five single ones each, and a digest each ten seconds
     assert len(receiver.copies) <= 2 * 5 + 16
+
+
+def test_a_receiver_that_takes_no_digests_gets_each_page_by_itself(world: World) -> None:
+    """PagerDuty can resolve only what was opened under its own key; it takes 120 events a minute."""
+    receiver = Receiver(world.clock)
+    receiver.gathers = False  # type: ignore[attr-defined]  # `Gathering` is offered, not required
+    pages = [trip_page(f"rollout-{number}") for number in range(100)]
+    world.write(*pages)
+    world.run(world.process([receiver]), seconds=110)
+    assert sorted(copy.page.id for copy in receiver.copies) == sorted(page.id for page in pages)
+    assert {copy.page.kind for copy in receiver.copies} == {PageKind.TRIPPED}
+    gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(receiver.copies)]
+    assert min(gaps) >= 0.5, "more than 120 a minute"
 
 
 def test_digests_are_for_one_channel_each(world: World) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from killswitch import message
 from killswitch.message import Page
-from killswitch.pagers.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, MAX_TEXT, escape, mention_markup, render
+from killswitch.pagers.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, render
+from killswitch.pagers.slack_markup import MAX_TEXT, escape, mention_markup
 from tests.doubles.pages import BREACH, HEALTHY, SETTINGS, incident, trip_page
 from tests.doubles.slack import problem_of
 

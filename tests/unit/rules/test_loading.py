@@ -73,7 +73,7 @@ decide: threshold
 for: 2
 when_blind: {trip_after: 10m}
 mode: dry_run
-page: {slack: "#x", mention: "<@U1>", severity: warning, runbook: https://a.example, dashboard: "https://b.example/?q=1"}
+page: {slack: "#x", pagerduty: search, mention: "<@U1>", severity: warning, runbook: https://a.example, dashboard: "https://b.example/?q=1"}
 """
     ).rollouts
     errors, latency = rollout.rules
@@ -87,7 +87,9 @@ page: {slack: "#x", mention: "<@U1>", severity: warning, runbook: https://a.exam
     assert (latency.for_ticks, latency.delay, latency.unit) == (2, 60.0, Unit.SECONDS)
     assert (rollout.window, rollout.min_requests, rollout.decide) == (600.0, 50, Decide.THRESHOLD)
     assert (rollout.trip_when_blind_after, rollout.mode) == (600.0, Mode.DRY_RUN)
-    assert rollout.page == PageSettings("#x", "<@U1>", "warning", "https://a.example", "https://b.example/?q=1")
+    assert rollout.page == PageSettings(
+        "#x", "<@U1>", "warning", "https://a.example", "https://b.example/?q=1", pagerduty="search"
+    )
 
 
 def test_evidence_takes_its_budget_and_bursts() -> None:
@@ -399,7 +401,7 @@ def test_a_refused_key_is_not_reported_as_missing() -> None:
             "",
             (
                 "f.yaml:1: a trip is critical and the page mentions nobody: no phone may ring; "
-                "fix: add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page"
+                "fix: add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`"
             ),
         ),
         (
