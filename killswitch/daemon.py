@@ -292,7 +292,8 @@ class Daemon:
     def _build_server(self) -> uvicorn.Server:
         # a store that hangs holds up one request for flags by the shorter of the two patiences
         flags = FlagView(self._trip_store, monotonic=self._monotonic)
-        return server(application(self, flag_routes(flags)), self._settings.listen)
+        app = application(self, flag_routes(flags), host_names=self._settings.names)
+        return server(app, self._settings.listen)
 
     def _flipped(self, rollout: str, generation: int, revision: int) -> None:
         if not self._controller.flips_come_first:

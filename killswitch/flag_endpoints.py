@@ -137,16 +137,18 @@ def flag_routes(view: FlagView) -> list[Route]:
         asked = request.headers.get("if-none-match")
         return _response(ofrep.evaluate_all(seen.flags, body, if_none_match=asked, stale=seen.stale))
 
+    whole = _WholeFile()
+
     def file(request: Request) -> Response:
         seen = view.current()
         if seen is None:
             return _unread({})
-        flags, name = seen.flags, request.path_params.get("rollout")
-        if name is not None:
-            if name not in flags:
-                return JSONResponse({"error": f"no rollout is called {name!r:.80}", "known": sorted(flags)}, 404)
-            flags = {name: flags[name]}
-        return _response(flagd.render(flags, if_none_match=request.headers.get("if-none-match"), stale=seen.stale))
+        name, asked = request.path_params.get("rollout"), request.headers.get("if-none-match")
+        if name is None:
+            return whole.answer(seen, asked)
+        if name not in seen.flags:
+            return JSONResponse({"error": f"no rollout is called {name!r:.80}", "known": sorted(seen.flags)}, 404)
+        return _response(flagd.render({name: seen.flags[name]}, if_none_match=asked, stale=seen.stale))
 
     return [
         Route("/ofrep/v1/evaluate/flags", every, methods=["POST"]),
@@ -154,6 +156,24 @@ def flag_routes(view: FlagView) -> list[Route]:
         Route("/flagd/flags.json", file),
         Route("/flagd/rollouts/{rollout}.json", file),
     ]
+
+
+class _WholeFile:
+    """flagd's file of all flags, written once for each state of the flags. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: tuple[View, bytes, str | None] | None = None
+
+    def answer(self, seen: View, if_none_match: str | None) -> Response:
+        with self._lock:
+            if self._made is None or self._made[0] != seen:
+                made = flagd.render(seen.flags, stale=seen.stale)
+                self._made = seen, made.body, made.etag
+            _, body, etag = self._made
+        if etag is not None and ofrep.matches(if_none_match, etag):
+            return _response(Answer(304, None, etag))
+        return Response(body, 200, {"Cache-Control": "no-cache", "ETag": etag or ""}, "application/json")
 
 
 async def _body(request: Request) -> bytes | Response:

@@ -1,20 +1,28 @@
 """The HTTP server of the daemon: uvicorn, with every connection, request and answer bounded.
 
-The liveness probe comes through the same port as everybody else, so nobody may take all of it: connections are
-counted per peer, a request that drips and an answer that nobody reads are cut, and each peer has a rate.
+Probes come through the same port as everyone else, but not as far as here: `killswitch.acceptor` answers them and
+hands on requests whose head is whole. Among those, connections are counted per peer, a body that drips and an answer
+that nobody reads are cut, and when all places are taken the peer with the most gives one up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+import socket
+import sys
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import h11
 import uvicorn
+from anyio.to_thread import current_default_thread_limiter
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from killswitch.acceptor import Acceptor
 
 MAX_CONNECTIONS = 512
 MAX_CONNECTIONS_OF_ONE_PEER = 128
@@ -22,6 +30,17 @@ MAX_HEADER_BYTES = 16 * 1024  # request line included
 REQUEST_WITHIN = 10.0  # seconds from a request's first moment to its last byte
 ANSWER_WITHIN = 30.0  # seconds from there until the peer has taken the answer
 IDLE = 5.0  # seconds a connection may wait for its next request
+MAX_HANDED_OVER = 128  # connections that the acceptor has handed over and the web server has not taken yet
+THREADS = 8  # for routes that are no coroutines; each more that computes makes a probe wait 5 ms longer for its turn
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 _MAX_PEERS = 4096
 
 # one line for each malformed request would let anybody fill the log; what the application raises is an ERROR
@@ -36,18 +55,33 @@ class BoundedConnection(H11Protocol):
         super().__init__(*arguments, **named)
         self.logger = _log
         self.access_log = False  # uvicorn asks whether the logger has handlers, and the root has
+        self.began = self.loop.time()
+        self._first = b""
         self._answered = 0
         self._phase: tuple[int, bool] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        peers = Counter(map(_host, self.connections))
         peer = _host(self)
-        of_this_peer = sum(1 for connection in self.connections if _host(connection) == peer)
-        if len(self.connections) > MAX_CONNECTIONS or of_this_peer > MAX_CONNECTIONS_OF_ONE_PEER:
+        if peers[peer] > MAX_CONNECTIONS_OF_ONE_PEER:
             transport.abort()
-        else:
-            self._watch()
+            return
+        if len(self.connections) > MAX_CONNECTIONS:
+            heaviest, _ = max(peers.items(), key=lambda item: item[1])
+            if peers[heaviest] <= peers[peer]:
+                transport.abort()
+                return
+            oldest = min((one for one in self.connections if _host(one) == heaviest), key=_began)
+            oldest.transport.abort()
+        self._watch()
+        self.data_received(self._first)  # before anything that is read from here on
+
+    def begin_with(self, received: bytes) -> BoundedConnection:
+        """Take ``received``, which the acceptor has read, for the beginning of the first request."""
+        self._first = received
+        return self
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -81,6 +115,89 @@ def _host(connection: Any) -> str:
     return connection.client[0] if connection.client else ""
 
 
+def _began(connection: Any) -> float:
+    return float(connection.began)
+
+
+class Server(uvicorn.Server):
+    """uvicorn behind an `Acceptor`: it listens on nothing itself."""
+
+    def __init__(self, config: uvicorn.Config, probes: dict[str, Callable[[], str | None]]) -> None:
+        super().__init__(config)
+        self._probes = probes
+        self._acceptor: Acceptor | None = None
+        self._places = threading.Semaphore(MAX_HANDED_OVER)
+        self._arriving: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets is None, "the acceptor listens"
+        current_default_thread_limiter().total_tokens = THREADS
+        loop = asyncio.get_running_loop()
+
+        def hand_over(connection: socket.socket, received: bytes) -> bool:
+            if not self._places.acquire(blocking=False):
+                return False
+            try:
+                loop.call_soon_threadsafe(self._take, connection, received)
+            except RuntimeError:  # the loop has ended
+                connection.close()
+            return True
+
+        try:
+            self._acceptor = Acceptor(
+                self.config.host,
+                self.config.port,
+                probes={path: _answering(path, problem) for path, problem in self._probes.items()},
+                hand_over=hand_over,
+                max_header_bytes=MAX_HEADER_BYTES,
+                request_within=lambda: REQUEST_WITHIN,
+                headers=SAFE_HEADERS,
+            )
+        except OSError as error:
+            _log.error("the web server cannot listen on %s:%d: %s", self.config.host, self.config.port, error)
+            sys.exit(1)
+        await super().startup(sockets=[])
+        self._acceptor.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+        await super().shutdown(sockets=sockets)
+
+    def _take(self, connection: socket.socket, received: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._make(connection, received))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    async def _make(self, connection: socket.socket, received: bytes) -> None:
+        def protocol() -> BoundedConnection:
+            made = BoundedConnection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+            return made.begin_with(received)
+
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
+        except OSError:
+            connection.close()
+        finally:
+            self._places.release()
+
+
+def _answering(path: str, problem: Callable[[], str | None]) -> Callable[[], tuple[int, str]]:
+    def answer() -> tuple[int, str]:
+        try:
+            said = problem()
+        except Exception:  # noqa: BLE001  logged, and the acceptor's thread must live
+            _log.exception("the probe %s failed", path)
+            said = "unexpected error; see the log"
+        return (200, PROBES[path]) if said is None else (503, said)
+
+    return answer
+
+
+PROBES = {"/-/healthy": "the loop runs", "/-/ready": "ready"}
+"""What each probe says when all is well."""
+
+
 class Rate:
     """How often each peer may ask: ``per_second`` on the long run, ``burst`` at once. For one thread."""
 
@@ -102,8 +219,8 @@ class Rate:
         return allowed
 
 
-def server(application: Any, listen: str) -> uvicorn.Server:
-    """The server of an ASGI ``application`` on ``listen`` (host:port), not running yet."""
+def server(application: Starlette, listen: str) -> Server:
+    """The server of an ``application`` of `killswitch.web` on ``listen`` (host:port), not running yet."""
     host, _, port = listen.rpartition(":")
     config = uvicorn.Config(
         application,
@@ -120,4 +237,4 @@ def server(application: Any, listen: str) -> uvicorn.Server:
         timeout_keep_alive=int(IDLE),
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
+    return Server(config, application.state.probes)

@@ -24,6 +24,7 @@ _NOT_OURS = re.compile(
     r"KILLSWITCH_(?:(?:.+_)?SERVICE_(?:HOST|PORT.*)|(?:.+_)?PORT(?:_\d+_(?:TCP|UDP).*)?|SETTINGS|URL|TEST_.*|"
     r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL)\Z"
 )
+_HOST_NAME = re.compile(r"[A-Za-z0-9._:-]{1,253}\Z")
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}\Z")
 
 
@@ -50,6 +51,11 @@ class Settings(BaseSettings):
     source: str = Field(default="prometheus+http://127.0.0.1:9090", description="the metric store's URL")
     store: str = Field(default="etcd://127.0.0.1:2379", description="the flag store's URL")
     listen: str = Field(default="127.0.0.1:8080", description="host:port of health, metrics, API and page")
+    host_names: str = Field(
+        default="",
+        description="names that the web server may be asked under, comma-separated; it always answers to localhost, "
+        "IP addresses and the host of `listen`",
+    )
     controller_id: str = Field(default="", description="this replica's name; default host name and a random part")
 
     interval: Seconds = Field(default=30.0, description="how often the cohorts are compared")
@@ -110,6 +116,12 @@ class Settings(BaseSettings):
         """Seconds between evidence ticks: the smallest multiple of the scrape interval not below ``interval``."""
         return math.ceil(self.interval / self.scrape_interval - 1e-9) * self.scrape_interval
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that the web server answers to, besides localhost and addresses."""
+        given = (name.strip() for name in self.host_names.split(","))
+        return tuple(name for name in (*given, self.listen.rpartition(":")[0].strip("[]")) if name)
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         problems = [
@@ -128,6 +140,10 @@ class Settings(BaseSettings):
                     "max_evidence_age must exceed session_ttl + cycle_deadline + lag, or no trip is ever young enough",
                 ),
                 (bool(_LISTEN.match(self.listen)), f"listen {self.listen!r}: write host:port"),
+                (
+                    all(map(_HOST_NAME.match, self.names)),
+                    f"host_names {self.host_names!r}: write host names without scheme and port, comma-separated",
+                ),
                 (
                     _pair(self.source_user, self.source_password_file, "source_password"),
                     "source_user and source_password_file (or KILLSWITCH_SOURCE_PASSWORD) go together",

@@ -50,11 +50,11 @@ class Served:
 
 
 @contextmanager
-def listening(served: Served, routes: list[Route] | None = None) -> Iterator[int]:
+def listening(served: Served, routes: list[Route] | None = None, *, host_names: Sequence[str] = ()) -> Iterator[int]:
     """The daemon's own server over ``served``, in a thread; gives its port."""
     for _ in range(3):  # another process may take the port between our look and the start
         port = free_ports(1)[0]
-        running = server(application(served, routes), f"127.0.0.1:{port}")
+        running = server(application(served, routes, host_names=host_names), f"127.0.0.1:{port}")
         thread = threading.Thread(target=_run, args=(running,), daemon=True)
         thread.start()
         wait_until(lambda: running.started or not thread.is_alive(), "the web server")  # noqa: B023  read at once

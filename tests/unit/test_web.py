@@ -62,7 +62,7 @@ def daemon() -> Daemon:
 
 @pytest.fixture
 def client(daemon: Daemon) -> TestClient:
-    return TestClient(application(daemon))
+    return TestClient(application(daemon), base_url="http://localhost")
 
 
 def test_health_is_the_loops_and_readiness_the_first_cycles(daemon: Daemon, client: TestClient) -> None:

@@ -144,7 +144,7 @@ def test_large_headers_are_refused(port: int, size: int) -> None:
     assert ask(port, "GET", "/-/healthy")[0] == 200
 
 
-HALF_A_BODY = b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab"
+HALF_A_BODY = b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /-/healthy HTT", HALF_A_BODY])
@@ -180,7 +180,7 @@ def test_an_answer_that_nobody_reads_is_cut(served: Served, port: int, monkeypat
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)
         connection.connect(("127.0.0.1", port))
-        connection.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
         # writing fails once the server has hung up
         def refused() -> bool:
@@ -196,18 +196,37 @@ def test_an_answer_that_nobody_reads_is_cut(served: Served, port: int, monkeypat
 def test_one_peer_cannot_take_every_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS_OF_ONE_PEER", 5)
     with contextlib.ExitStack() as stack:
-        for _ in range(20):
-            stack.enter_context(
-                socket.create_connection(("127.0.0.1", port), timeout=20, source_address=("127.0.0.2", 0))
-            )
-        assert ask(port, "GET", "/-/healthy")[0] == 200  # another peer: the kubelet, say
+        for _ in range(5):
+            stack.enter_context(_holding(port, "127.0.0.2"))
         assert not _answered(port, "127.0.0.2")
+        assert _answered(port, "127.0.0.3")
+
+
+def test_when_all_places_are_taken_the_peer_with_the_most_gives_one_up(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 8)
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(_holding(port, source)) for source in ["127.0.0.2"] * 5 + ["127.0.0.3"] * 3]
+        assert _answered(port, "127.0.0.4")
+        assert [_ended(one) for one in held] == [True] + [False] * 7
+
+
+@contextlib.contextmanager
+def _holding(port: int, source: str) -> Iterator[socket.socket]:
+    """A connection that has a place of the web server, and keeps it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as connection:
+        connection.sendall(b"GET /api/v1/explain/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):  # then it may ask again for a while
+            answer += connection.recv(65536)
+        yield connection
 
 
 def _answered(port: int, source: str) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as connection:
-            connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /api/v1/explain/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return connection.recv(10) != b""
     except OSError:
         return False
@@ -264,7 +283,7 @@ GARBAGE = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client
     b"\x00" * 300,
     b"GET / HTTP/9.9\r\n\r\n",
-    b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"G\r\n\r\n\r\n",
 ]
 
@@ -283,6 +302,44 @@ def test_garbage_is_answered_or_cut_and_fills_no_log(
                         pass
     assert ask(port, "GET", "/-/healthy")[0] == 200
     assert caplog.text == ""
+
+
+# --- under which name it is asked ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/api/v1/status", "/api/v1/explain/x", "/-/reload", "/nowhere"])
+@pytest.mark.parametrize(
+    "host", ["attacker.example", "attacker.example:8080", "127.0.0.1.attacker.example", "x", "[x]"]
+)
+def test_a_page_elsewhere_whose_name_means_this_machine_reads_nothing(port: int, path: str, host: str) -> None:
+    """DNS rebinding: the browser connects to 127.0.0.1 and still says the attacker's name in Host."""
+    status, headers, body = ask(port, "GET", path, {"Host": host})
+    assert status == 421
+    assert b"KILLSWITCH_HOST_NAMES" in body
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST.:8080", "a.localhost", "127.0.0.1:1", "10.1.2.3:8080", "[::1]:8080", "[fe80::1%25eth0]"],
+)
+def test_loopback_names_and_addresses_are_this_machine(port: int, host: str) -> None:
+    assert ask(port, "GET", "/api/v1/status", {"Host": host})[0] == 200
+
+
+def test_names_from_the_settings_and_the_listen_address_are_answered() -> None:
+    settings = Settings(host_names="killswitch, killswitch.platform.svc", listen="box.example:8080")
+    assert settings.names == ("killswitch", "killswitch.platform.svc", "box.example")
+    with listening(Served(), host_names=settings.names) as port:
+        for host in ("Killswitch:8080", "killswitch.platform.svc.", "box.example"):
+            assert ask(port, "GET", "/api/v1/status", {"Host": host})[0] == 200
+        assert ask(port, "GET", "/api/v1/status", {"Host": "killswitch.platform"})[0] == 421
+
+
+@pytest.mark.parametrize("wrong", ["http://killswitch", "a b", "a/b", "*"])
+def test_a_host_name_that_none_can_be_is_refused_at_start(wrong: str) -> None:
+    with pytest.raises(ValueError, match="host_names"):
+        Settings(host_names=wrong)
 
 
 # --- what it says back --------------------------------------------------------------------------
