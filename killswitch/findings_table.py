@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.model import Unit, Verdict
-from killswitch.wording import count_in_words, reasons_in_words, value_in_words
+from killswitch.finding_rows import finding_rows
+from killswitch.model import Verdict
+from killswitch.wording import count_in_words, reasons_in_words
 
 _COLOURS = {
     Verdict.BREACH: "bold red",
@@ -21,13 +22,18 @@ _COLOURS = {
 _MOST_SHOWN = 999.0  # evidence beyond this, and beyond what is needed, is beyond all doubt
 
 
-def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a rule, from the JSON form of findings.
+def findings_table(
+    findings: Sequence[Mapping[str, Any]], *, window: float | None = None, at: float | None = None
+) -> Table:
+    """One row a rule, from the JSON form of findings; a breach by evidence has its window in a row below.
 
-    ``requests`` are the canary's and control's in the window; ``evidence`` of 30/400 says that luck alone
-    does this once in 30 days, and that at 400 it is a breach. Reasons stand below, each once.
+    ``requests`` are the canary's and control's in the window, or events of the canary's since the breach began;
+    ``evidence`` of 30/400 says that luck alone does this once in 30 days, and that at 400 it is a breach. Reasons, and
+    since when a breach was counted, stand below. ``window`` in seconds, ``at`` in Unix seconds.
     """
-    caption = Text(_reasons(findings), style="yellow")
+    rows = {str(finding["rule"]): finding_rows(finding, window=window, at=at) for finding in findings}
+    since = [f"{rule}: counted {lines[0].counted} UTC" for rule, lines in rows.items() if len(lines) > 1]
+    caption = Text("\n".join([*since, *([_reasons(findings)] if _reasons(findings) else [])]), style="yellow")
     table = Table(
         box=None, padding=(0, 1), pad_edge=False, header_style="dim", caption=caption or None, caption_justify="left"
     )
@@ -38,16 +44,19 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     for name in [*numbers, *(["evidence"] if with_evidence else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     for finding in findings:
-        unit = Unit(finding["unit"])
         verdict = Verdict(finding["verdict"])
+        evidence = [_evidence(finding["evidence"], finding["needed"])] if with_evidence else []
         samples = f"{_count(finding['samples_canary'])}/{_count(finding['samples_control'])}"
-        table.add_row(
-            Text(finding["rule"]),
-            Text(verdict.value, style=_COLOURS[verdict]),
-            *(value_in_words(finding[key], unit) for key in ("canary", "control", "limit")),
-            samples,
-            *([_evidence(finding["evidence"], finding["needed"])] if with_evidence else []),
-        )
+        for number, row in enumerate(rows[str(finding["rule"])]):
+            first = number == 0
+            table.add_row(
+                Text(finding["rule"] if first else f"  {row.counted}"),
+                Text(verdict.value if first else "", style=_COLOURS[verdict]),
+                *(row.canary, row.control, row.limit),
+                samples if row.of_window else row.requests,
+                *(evidence if first else [Text("")] * len(evidence)),
+                style="" if first else "dim",
+            )
     return table
 
 

@@ -13,18 +13,19 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from killswitch.documents import Fields, finite
 from killswitch.errors import BadDocument
+from killswitch.finding_rows import finding_rows
 from killswitch.flag import Flag
-from killswitch.incident import Incident, incident_id
+from killswitch.incident import Incident, finding_to_json, incident_id
 from killswitch.model import Finding, PageSettings, Unit, Verdict
 from killswitch.timestamps import to_iso
-from killswitch.wording import count_in_words, counted, duration_in_words, time_of_day, value_in_words
+from killswitch.wording import counted, duration_in_words, value_in_words
 
 FORMAT = 1
 MAX_LINE = 1000
@@ -32,6 +33,7 @@ MAX_NAME = 120
 MAX_ROWS = 40
 MAX_STEPS = 12
 _MAX_DIGEST_LINES = 25
+_ONE_REQUEST_SECONDS = 300.0  # the judged twins count each user's first request in as long
 _MAX_DIGEST_PAYLOADS = 100
 FLEET = "_fleet"  # no rollout can be called so: names begin with a letter or digit
 
@@ -61,7 +63,11 @@ _ABOUT_INCIDENTS = frozenset({PageKind.TRIPPED, PageKind.FOLLOWED, PageKind.RE_A
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """One rule of the side-by-side table, already in words ("8.7%"), and whether it tripped."""
+    """One line of the side-by-side table, already in words ("8.7%"), and whether it is what tripped.
+
+    A rule that tripped by evidence has a second line about its window, whose ``rule`` and ``verdict`` are empty.
+    ``samples``: ``53 of 189`` events of requests, or both cohorts' requests; ``counted``: over which time.
+    """
 
     rule: str
     verdict: str
@@ -69,6 +75,7 @@ class RuleRow:
     control: str
     limit: str
     samples: str
+    counted: str
     tripping: bool
 
 
@@ -80,8 +87,8 @@ class Page:
     ``payload``: the machine-readable form (seven fixed names, ours beside them; see `_payload`).
     ``at`` is Unix seconds. ``slack``, ``mention``, ``severity``, ``runbook``, ``dashboard`` are the
     rule file's page settings at the time of the event. ``follows`` is the id of the page that this one
-    continues (a re-arm continues its trip), so that a receiver can show both together. ``table_title`` says which
-    minutes ``rows`` are about, for ``why`` may count from another moment on. ``pagerduty`` names an integration key.
+    continues (a re-arm continues its trip), so that a receiver can show both together. ``exposed`` says how many
+    users and requests the canary had, "" where there is no incident. ``pagerduty`` names an integration key.
     ``link`` is the address of the incident, or of the rollout, on the daemon's own pages.
     """
 
@@ -101,7 +108,7 @@ class Page:
     runbook: str | None = None
     dashboard: str | None = None
     follows: str | None = None
-    table_title: str = ""
+    exposed: str = ""
     pagerduty: str | None = None
     link: str | None = None
 
@@ -371,7 +378,8 @@ def followed(flag: Flag, *, routers: int, known: int, at: float, settings: PageS
         at=at, identity="", alert="canary routers have followed", auto_action="none: the flag was flipped before",
         steps=steps,
     )  # fmt: skip
-    return _quiet(page, incident_id(flag.rollout, flag.generation))
+    page = _quiet(page, incident_id(flag.rollout, flag.generation))
+    return page if all_of_them else _warning(page)
 
 
 def rules_refused(problems: Sequence[str], *, at: float, digest: str, settings: PageSettings) -> Page:
@@ -440,18 +448,60 @@ def _of_incident(incident: Incident, settings: PageSettings, kind: PageKind, pag
     page = _base(
         kind, page_id, headline, incident.reason, settings,
         rollout=incident.rollout, generation=incident.generation, at=incident.decided_at,
-        rows=_rows(incident.findings, incident.rules),
+        rows=_rows(incident.findings, incident.rules, window=incident.window, at=incident.decided_at),
     )  # fmt: skip
-    return replace(page, table_title=_table_title(incident))
+    return replace(page, exposed=_exposed_words(_exposure(incident)))
 
 
-def _table_title(incident: Incident) -> str:
-    """``Last 5m (the sentence above counts since 13:53:49 UTC):``, where the two differ."""
-    if not incident.findings or not incident.window:
-        return ""
-    begun = [one.since for one in incident.tripping if one.since is not None and one.needed is not None]
-    above = f" (the sentence above counts since {time_of_day(min(begun))} UTC)" if begun else ""
-    return f"Last {duration_in_words(incident.window)}{above}:"
+def _exposure(incident: Incident) -> dict[str, Any]:
+    """How many users and requests the canary had since the breach began, as far as that was counted.
+
+    ``since``: when the first rule that tripped began to be over; None for a trip by hand, or where nothing was
+    counted. ``requests`` and ``bad_requests``: the canary's since then, of the rule with the most requests; null
+    where the bare comparison tripped, whose numbers are of the window. ``first_requests``: only each user's first
+    request in five minutes was counted. ``users``: how many those are while five minutes have not passed.
+    """
+    tripping = incident.tripping
+    begun = [one.since for one in tripping if finite(one.since) is not None and one.since is not None]
+    since = min(begun, default=None)
+    seconds = None if since is None else max(0.0, incident.decided_at - since)
+    counted = max(
+        (one for one in tripping if one.excursion is not None),
+        key=lambda one: one.excursion.trials_canary if one.excursion is not None else 0.0,
+        default=None,
+    )
+    excursion = None if counted is None else counted.excursion
+    first_requests = counted is not None and counted.raw_canary is not None
+    requests = None if excursion is None else _whole(excursion.trials_canary)
+    one_each = first_requests and seconds is not None and seconds <= _ONE_REQUEST_SECONDS
+    return {
+        "percent_of_users": incident.percent_before,
+        "since": None if since is None else to_iso(math.floor(since)),
+        "seconds": None if seconds is None else round(seconds),
+        "requests": requests,
+        "bad_requests": None if excursion is None else _whole(excursion.events_canary),
+        "rule": None if counted is None else plain(counted.rule, MAX_NAME),
+        "first_requests": first_requests,
+        "users": requests if one_each else None,
+    }
+
+
+def _exposed_words(exposure: Mapping[str, Any]) -> str:
+    """``5% of users, since 20:10:30 UTC (1m41s): 53 of 189 canary requests were bad (refusal_rate)``."""
+    words = f"{exposure['percent_of_users']:g}% of users"
+    if exposure["since"] is not None:
+        lasted = f" ({duration_in_words(exposure['seconds'])})" if exposure["seconds"] else ""
+        words += f", since {exposure['since'][11:19]} UTC{lasted}"
+    if exposure["requests"] is None:
+        return words
+    users = exposure["users"]
+    whose = (
+        f" of about {users:,} users"
+        if users is not None
+        else ", each user's first in five minutes" * exposure["first_requests"]
+    )
+    bad, requests = exposure["bad_requests"], exposure["requests"]
+    return f"{words}: {bad:,} of {requests:,} canary requests were bad ({exposure['rule']}){whose}"
 
 
 def _of_findings(
@@ -479,7 +529,7 @@ def _of_findings(
         "samples_old": samples_old,
         "rules": _rule_payloads(findings, ()),
     }
-    return replace(page, rows=_rows(findings, ()), payload=payload)
+    return replace(page, rows=_rows(findings, (), window=None, at=at), payload=payload)
 
 
 def _event(
@@ -573,13 +623,19 @@ def _quiet(page: Page, follows: str) -> Page:
     return replace(page, follows=follows, mention=None, severity="info", payload=payload)
 
 
+def _warning(page: Page) -> Page:
+    """It still calls nobody, but who reads along must see it: some users may still get the canary."""
+    return replace(page, severity="warning", payload={**page.payload, "severity": "warning", "good_news": False})
+
+
 def _incident_payload(incident: Incident, page: Page, *, alert: str, auto_action: str) -> dict[str, Any]:
     """The machine-readable form; the first seven names and their meanings are fixed.
 
-    ``reason`` is ``rule=value vs baseline value`` for each tripping rule (else the sentence), ``stage``
-    the stage before the trip, ``ts`` the trip in UTC to the second, ``samples_new`` and ``samples_old``
-    the requests of canary and control in the window, null where unknown. All values under ``rules`` are of the
-    last ``window_seconds``; a rule's sentence may count since its excursion began (``since``).
+    ``reason`` is ``rule=value vs baseline value`` for each tripping rule (else the sentence): of what was counted
+    since the breach began where evidence tripped, of the window where the bare comparison did. ``stage``: the stage
+    before the trip, ``ts`` the trip in UTC to the second, ``samples_new`` and ``samples_old`` the requests of canary
+    and control that ``reason`` rests on, null where unknown. Under ``rules`` the values are of the last
+    ``window_seconds``, and ``excursion`` has what was counted since the breach began.
     """
     samples_new, samples_old = _samples(incident.tripping or incident.findings)
     compared = "; ".join(_compared(finding) for finding in incident.tripping)
@@ -596,6 +652,7 @@ def _incident_payload(incident: Incident, page: Page, *, alert: str, auto_action
         "control": plain(incident.control, MAX_NAME),
         "canary": plain(incident.canary, MAX_NAME),
         "percent_before": incident.percent_before,
+        "exposed": _exposure(incident),
         "automatic": incident.automatic,
         "by": plain(incident.by, MAX_NAME),
         "window_seconds": finite(incident.window),
@@ -633,27 +690,37 @@ def _rule_payloads(findings: Sequence[Finding], tripping: Sequence[str]) -> list
             "samples_new": _whole(finding.samples_canary),
             "samples_old": _whole(finding.samples_control),
             "since": None if finite(finding.since) is None else to_iso(math.floor(finding.since or 0.0)),
+            "excursion": finding_to_json(finding)["excursion"],
             "sentence": plain(finding.sentence, 400),
         }
         for finding in _most_important(findings, tripping)
     ]
 
 
-def _rows(findings: Sequence[Finding], tripping: Sequence[str]) -> tuple[RuleRow, ...]:
+def _rows(
+    findings: Sequence[Finding], tripping: Sequence[str], *, window: float | None, at: float
+) -> tuple[RuleRow, ...]:
     return tuple(
-        RuleRow(
-            rule=plain(finding.rule, 60),
-            verdict=finding.verdict.value
-            if finding.reason is None
-            else f"{finding.verdict.value} ({finding.reason.value})",
-            canary=value_in_words(finding.canary, finding.unit),
-            control=value_in_words(finding.control, finding.unit),
-            limit=value_in_words(finding.limit, finding.unit),
-            samples=f"{count_in_words(finding.samples_canary)} / {count_in_words(finding.samples_control)}",
-            tripping=finding.rule in tripping,
-        )
+        row
         for finding in _most_important(findings, tripping)
+        for row in _rows_of(finding, window, at, tripping=finding.rule in tripping)
     )
+
+
+def _rows_of(finding: Finding, window: float | None, at: float, *, tripping: bool) -> Iterator[RuleRow]:
+    reason = "" if finding.reason is None else f" ({finding.reason.value})"
+    for number, row in enumerate(finding_rows(finding_to_json(finding), window=window, at=at)):
+        first = number == 0
+        yield RuleRow(
+            rule=plain(finding.rule, 60) if first else "",
+            verdict=f"{finding.verdict.value}{reason}" if first else "",
+            canary=row.canary,
+            control=row.control,
+            limit=row.limit,
+            samples=row.requests,
+            counted=row.counted,
+            tripping=tripping and first,
+        )
 
 
 def _most_important(findings: Sequence[Finding], tripping: Sequence[str]) -> Sequence[Finding]:
@@ -664,12 +731,23 @@ def _most_important(findings: Sequence[Finding], tripping: Sequence[str]) -> Seq
 
 
 def _samples(findings: Sequence[Finding]) -> tuple[int | None, int | None]:
-    """Requests per cohort in the window, of the first finding that knows both."""
+    """Requests per cohort behind what is said, of the first finding that knows both."""
     for finding in findings:
-        new, old = _whole(finding.samples_canary), _whole(finding.samples_control)
+        excursion = finding.excursion if _is_proven(finding) else None
+        pair = (
+            (finding.samples_canary, finding.samples_control)
+            if excursion is None
+            else (excursion.trials_canary, excursion.trials_control)
+        )
+        new, old = _whole(pair[0]), _whole(pair[1])
         if new is not None and old is not None:
             return new, old
     return None, None
+
+
+def _is_proven(finding: Finding) -> bool:
+    """A breach by evidence, whose numbers are those counted since it began, whatever the window looks like."""
+    return finding.verdict is Verdict.BREACH and finding.excursion is not None
 
 
 def _whole(samples: float | None) -> int | None:
@@ -678,6 +756,12 @@ def _whole(samples: float | None) -> int | None:
 
 
 def _compared(finding: Finding) -> str:
+    excursion = finding.excursion
+    if _is_proven(finding) and excursion is not None:
+        share = "" if finding.unit is Unit.FRACTION else "share of requests over the limit of "
+        rule = f"{share}{plain(finding.rule, MAX_NAME)}"
+        beside = _plain_number(excursion.control, Unit.FRACTION)
+        return f"{rule}={_plain_number(excursion.canary, Unit.FRACTION)} vs baseline {beside}"
     if finding.canary is None:  # evidence breaches by what it gathered, whether or not this window could be read
         return plain(finding.sentence)
     canary, control = _plain_number(finding.canary, finding.unit), _plain_number(finding.control, finding.unit)
@@ -726,11 +810,16 @@ def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
     """The rules side by side, in columns for a fixed-width font; ``>`` marks what tripped."""
     if not rows:
         return ()
-    head = ("", "rule", "canary", "control", "limit", "requests", "verdict")
-    body = [
-        (">" if row.tripping else "", row.rule, row.canary, row.control, row.limit, row.samples, row.verdict)
+    head: tuple[str, ...] = ("", "rule", "canary", "control", "limit", "requests", "counted", "verdict")
+    body: list[tuple[str, ...]] = [
+        (
+            ">" if row.tripping else "",
+            *(row.rule, row.canary, row.control, row.limit, row.samples, row.counted, row.verdict),
+        )
         for row in rows
     ]
+    if not any(row.counted for row in rows):
+        head, body = _without_counted(head), [_without_counted(line) for line in body]
     widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
     return tuple(
         "  ".join(
@@ -741,14 +830,23 @@ def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
     )
 
 
+def when_and_whom(page: Page) -> str:
+    """``At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since …``."""
+    exposed = f" Exposed: {page.exposed}." if page.exposed else ""
+    return f"At {to_iso(math.floor(page.at))[:19].replace('T', ' ')} UTC.{exposed}"
+
+
+def _without_counted(line: tuple[str, ...]) -> tuple[str, ...]:
+    return line[:6] + line[7:]
+
+
 def plain_text(page: Page, *, possible_repeat: bool = False) -> str:
     """The whole page as lines of text, for consoles and as the fallback of richer receivers."""
     repeat = "(possible repeat) " if possible_repeat else ""
-    title = page.table_title if page.rows else ""
     lines = [
         f"{repeat}{page.headline}",
         page.why,
-        title,
+        when_and_whom(page),
         *table_lines(page.rows),
         *(f"- {step}" for step in page.next_steps),
     ]
@@ -796,7 +894,7 @@ def page_from_json(document: object) -> Page:
         runbook=fields.optional_text("runbook"),
         dashboard=fields.optional_text("dashboard"),
         follows=fields.optional_text("follows"),
-        table_title=plain(fields.text("table_title", empty=True)),
+        exposed=plain(fields.text("exposed", empty=True)),
         pagerduty=fields.optional_text("pagerduty"),
         link=fields.optional_text("link"),
     )
@@ -805,10 +903,11 @@ def page_from_json(document: object) -> Page:
 def _row(fields: Fields) -> RuleRow:
     return RuleRow(
         rule=plain(fields.text("rule", empty=True)),
-        verdict=plain(fields.text("verdict")),
+        verdict=plain(fields.text("verdict", empty=True)),
         canary=plain(fields.text("canary", empty=True)),
         control=plain(fields.text("control", empty=True)),
         limit=plain(fields.text("limit", empty=True)),
         samples=plain(fields.text("samples", empty=True)),
+        counted=plain(fields.text("counted", empty=True)),
         tripping=fields.flag("tripping"),
     )

@@ -11,15 +11,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from killswitch.model import Unit, Verdict
-from killswitch.wording import (
-    count_in_words,
-    duration_in_words,
-    odds_in_words,
-    reasons_in_words,
-    untagged,
-    value_in_words,
-)
+from killswitch.finding_rows import finding_rows
+from killswitch.model import Verdict
+from killswitch.timestamps import from_iso
+from killswitch.wording import duration_in_words, odds_in_words, reasons_in_words, untagged
 
 _STYLE = """
 :root { color-scheme: light dark; --bad: #c62828; --warn: #b26a00; --good: #2e7d32; --dim: #777; --line: #8884; }
@@ -67,7 +62,8 @@ def _heading(status: Mapping[str, Any]) -> str:
 
 def _rollout(one: Mapping[str, Any]) -> str:
     state = escape(str(one["state"]))
-    head = f"<h2>{escape(str(one['rollout']))} <span class={state}>{state}</span></h2>"
+    name = escape(str(one["rollout"]))
+    head = f'<h2 id="{name}">{name} <span class={state}>{state}</span></h2>'
     return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one))
 
 
@@ -83,7 +79,8 @@ def _untripped(one: Mapping[str, Any]) -> str:
     said = _sentence(one)
     window = one.get("window_seconds")
     caption = f"the last {duration_in_words(window)}" if window else ""
-    return f"<p class=dim>{models}{share}</p><p>{escape(said)}</p>{_table(findings, said, caption)}"
+    table = _table(findings, said, caption, window=window, at=_time(one.get("tick")))
+    return f"<p class=dim>{models}{share}</p><p>{escape(said)}</p>{table}"
 
 
 def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
@@ -91,17 +88,14 @@ def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
     by = f"{'by itself, controller' if trip['automatic'] else 'by'} {escape(str(trip['by']))},"
     window = trip["window_seconds"]
     span = f", in the {duration_in_words(window)} before it" if window else ""
-    if trip["findings"]:
-        caption = f"the rules as of the trip{span}; the sentence above counts since the excursion began"
-    else:
-        caption = ""
+    caption = f"the rules as of the trip{span}" if trip["findings"] else ""
     return (
         f"<p class=dim>all traffic goes to {escape(str(one['control']))}; before, {trip['percent_before']:g}% went to"
         f" {escape(str(one['canary']))} (stage {escape(str(trip['stage_before']))}, generation"
         f" {escape(str(one['generation']))})</p>"
         f"<p>{escape(reasons_in_words(str(trip['reason'])))}</p>"
         f"<p class=dim>tripped {by} at {escape(str(trip['at']))}, incident {escape(str(trip['incident']))}</p>"
-        f"{_table(trip['findings'], str(trip['reason']), caption)}"
+        f"{_table(trip['findings'], str(trip['reason']), caption, window=window, at=_time(trip['at']))}"
         f"<p class=next>next: <code>killswitch explain {name}</code>, and once it is fixed"
         f" <code>killswitch rearm {name} --reason &quot;what was fixed&quot;</code>,"
         f" or <code>killswitch end {name}</code></p>"
@@ -117,33 +111,47 @@ def _sentence(one: Mapping[str, Any]) -> str:
     return reasons_in_words(said)
 
 
-def _table(findings: Sequence[Mapping[str, Any]], said: str, caption: str) -> str:
+def _table(
+    findings: Sequence[Mapping[str, Any]], said: str, caption: str, *, window: float | None, at: float | None
+) -> str:
     if not findings:
         return ""
     whys = [_why(finding, said) for finding in findings]
     with_evidence = any(finding["needed"] is not None for finding in findings)
-    heads = ["canary", "control", "limit", "requests", *(["evidence"] if with_evidence else [])]
+    heads = ["canary", "control", "limit", "requests", "counted", *(["evidence"] if with_evidence else [])]
     head = "".join(f"<th class=n>{name}" for name in heads) + ("<th>why" if any(whys) else "")
     rows = "".join(
-        _row(finding, why if any(whys) else None, with_evidence=with_evidence)
+        _rows(finding, why if any(whys) else None, with_evidence=with_evidence, window=window, at=at)
         for finding, why in zip(findings, whys, strict=True)
     )
     return f"<table><caption>{escape(caption)}</caption><tr><th>rule<th>verdict{head}</tr>{rows}</table>"
 
 
-def _row(finding: Mapping[str, Any], why: str | None, *, with_evidence: bool) -> str:
-    unit = Unit(finding["unit"])
-    numbers = "".join(f"<td class=n>{value_in_words(finding[key], unit)}" for key in ("canary", "control", "limit"))
-    samples = f"{count_in_words(finding['samples_canary'])} / {count_in_words(finding['samples_control'])}"
+def _rows(
+    finding: Mapping[str, Any], why: str | None, *, with_evidence: bool, window: float | None, at: float | None
+) -> str:
+    """One line, and for a breach by evidence a second one about its window."""
     evidence = "" if finding["needed"] is None else evidence_in_words(finding["evidence"], finding["needed"])
     verdict = escape(str(finding["verdict"]))
     reason = "" if finding["reason"] is None else f", {escape(reasons_in_words(str(finding['reason'])))}"
-    return (
-        f"<tr><td>{escape(str(finding['rule']))}<td class={verdict}>{verdict}{reason}{numbers}<td class=n>{samples}"
-        + (f"<td class=n>{evidence}" if with_evidence else "")
-        + ("" if why is None else f"<td>{escape(why)}")
-        + "</tr>"
-    )
+    lines = []
+    for number, row in enumerate(finding_rows(finding, window=window, at=at)):
+        first = number == 0
+        cells = (row.canary, row.control, row.limit, row.requests, row.counted)
+        numbers = "".join(f"<td class=n>{escape(cell)}" for cell in cells)
+        lines.append(
+            (f"<tr><td>{escape(str(finding['rule']))}" if first else "<tr class=dim><td>")
+            + (f"<td class={verdict}>{verdict}{reason}" if first else "<td>")
+            + numbers
+            + (f"<td class=n>{evidence if first else ''}" if with_evidence else "")
+            + ("" if why is None else f"<td>{escape(why) if first else ''}")
+            + "</tr>"
+        )
+    return "".join(lines)
+
+
+def _time(text: object) -> float | None:
+    return from_iso(text) if isinstance(text, str) else None
 
 
 def _why(finding: Mapping[str, Any], said: str) -> str:

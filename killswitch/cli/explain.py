@@ -33,7 +33,7 @@ from killswitch.incident import to_document as incident_document
 from killswitch.incidents_kept import Record, incident_called, incident_of_trip, incidents_of, split_id
 from killswitch.stores import Store
 from killswitch.switch import Standing, Switch
-from killswitch.timestamps import to_iso
+from killswitch.timestamps import from_iso, to_iso
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _LISTED = 10
@@ -164,7 +164,7 @@ def _print(document: Mapping[str, Any]) -> None:
             grid.add_row(Text(name, style="dim"), Text(str(value), overflow="fold"))
     out.print(grid)
     if document["findings"]:
-        out.print(findings_table(document["findings"]))
+        out.print(findings_table(document["findings"], window=_window(document), at=_time(document.get("tick"))))
     if any(finding["queries"] for finding in document["findings"]):
         when = f"Each query below was evaluated at {document['tick']}; ask it for that time to see the table's numbers."
         out.print(Text(f"\n{when}", style="dim"), soft_wrap=True)
@@ -173,6 +173,16 @@ def _print(document: Mapping[str, Any]) -> None:
         for query in finding["queries"]:
             out.print(Text(f"  {query}", style="dim"), soft_wrap=True)
     _print_earlier(document["rollout"], document.get("earlier_incidents", ()))
+
+
+def _window(document: Mapping[str, Any]) -> float | None:
+    """Seconds that the findings' values span, where that is known."""
+    window = document.get("window_seconds") or document.get("judged", {}).get("window_seconds")
+    return None if window is None else float(window)
+
+
+def _time(text: object) -> float | None:
+    return from_iso(text) if isinstance(text, str) else None
 
 
 def _print_incident(document: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -17,6 +17,7 @@ from killswitch.findings_table import findings_table
 from killswitch.routers_followed import routers_followed
 from killswitch.stores import Store
 from killswitch.switch import Standing
+from killswitch.timestamps import from_iso
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _COLOURS = {"armed": "green", "tripped": "bold red"}
@@ -94,7 +95,7 @@ def _print(document: Mapping[str, Any]) -> None:
     for one in document["rollouts"]:
         out.print(_heading(one, age), soft_wrap=True)  # a wrapped name would begin a line
         if one["findings"]:
-            out.print(findings_table(one["findings"]))
+            out.print(findings_table(one["findings"], window=one.get("window_seconds")))
         out.print(f"  {_sentence(one)}", markup=False, soft_wrap=True)
         if one["trip"]:
             _print_trip(one["rollout"], one["trip"])
@@ -105,7 +106,8 @@ def _print_trip(rollout: str, trip: Mapping[str, Any]) -> None:
     if trip["findings"]:
         span = f", in the {duration_in_words(trip['window_seconds'])} before it" if trip["window_seconds"] else ""
         out.print(f"  its rules as of the trip{span}:", style="dim", markup=False, soft_wrap=True)
-        out.print(findings_table(trip["findings"]))
+        at = from_iso(trip["at"]) if isinstance(trip["at"], str) else None
+        out.print(findings_table(trip["findings"], window=trip["window_seconds"], at=at))
     out.print(
         f"  incident {trip['incident']} of {trip['at']}; next: `killswitch explain {rollout}`, and once it is fixed"
         f' `killswitch rearm {rollout} --reason "what was fixed"`',

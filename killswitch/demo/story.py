@@ -45,7 +45,7 @@ class Story:
     """Times are simulated seconds since the canary was armed, which was the world's second ``began``.
 
     None stands for what has not happened. ``events`` are in the order they were noticed; ``findings`` are
-    the last ones there were: a tripped rollout has none of its own.
+    the last ones there were, of a tripped rollout those of its trip; ``window`` the seconds that they span.
     """
 
     regression: Regression
@@ -62,6 +62,7 @@ class Story:
     sentence: str = ""
     page: Mapping[str, Any] | None = None
     findings: Sequence[Mapping[str, Any]] = ()
+    window: float | None = None
     events: list[Event] = field(default_factory=list)
 
     def observe(
@@ -104,7 +105,11 @@ class Story:
             self._note(f"{CANARY} gets worse: it {self._bad_words()}", Mood.WARNING, at=self.regressed_at)
 
     def _observe_daemon(self, rollout: Mapping[str, Any]) -> None:
-        self.findings = rollout["findings"] or self.findings
+        trip = rollout.get("trip") or {}
+        if trip.get("findings"):  # what it was tripped on, not what was seen a tick before
+            self.findings, self.window = trip["findings"], trip["window_seconds"]
+        elif rollout["findings"]:
+            self.findings, self.window = rollout["findings"], rollout.get("window_seconds")
         if self.judged_at is None and any(finding["verdict"] != Verdict.UNKNOWN for finding in self.findings):
             self.judged_at = self.now
             self._note(f"first look: {_without_flag(rollout['sentence'])}", Mood.GOOD)

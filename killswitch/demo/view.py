@@ -65,7 +65,7 @@ def _traffic(state: Mapping[str, Any] | None) -> Text:
 def _verdicts(story: Story) -> RenderableType:
     if story.judged_at is None:
         return Text(f"waiting for the first numbers of {CANARY}: a rate needs two scrapes", style="dim")
-    return findings_table(story.findings)
+    return findings_table(story.findings, window=story.window)
 
 
 def _timeline(story: Story) -> Table:

@@ -22,7 +22,7 @@ from killswitch.bounded_http import BoundedSession, excerpt, hiding, killswitch_
 from killswitch.credentials import TLS, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
-from killswitch.message import Page, PageKind, table_lines
+from killswitch.message import Page, PageKind, table_lines, when_and_whom
 from killswitch.pagers.posting import posting_errors
 from killswitch.pagers.slack_markup import cut, escape, mention_markup, message_text, shortest_text
 
@@ -34,7 +34,7 @@ MAX_BLOCKS = 50
 _SIGNS = {
     PageKind.TRIPPED: ":rotating_light:",
     PageKind.CANNOT_ACT: ":rotating_light:",
-    PageKind.RE_ARMED: ":arrow_forward:",
+    PageKind.FOLLOWED: ":hourglass_flowing_sand:",  # as long as not all have; it is good news then
 }
 _DENIED = frozenset({
     "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "no_permission",
@@ -257,9 +257,9 @@ def render(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
     mention = f"{mention_markup(page.mention)} " if page.mention else ""
     if page.why or mention:
         blocks.append(_section(f"{mention}*Why:* {escape(page.why)}"))
+    blocks.append(_section(escape(when_and_whom(page))))
     table = "\n".join(table_lines(page.rows))
     if table:
-        blocks += [_section(escape(page.table_title))] if page.table_title else []
         blocks.append(_preformatted(table))
     if page.next_steps:
         blocks.append(_section("\n".join(f"• {_step(step)}" for step in page.next_steps)))
@@ -277,7 +277,8 @@ def words(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
 def _header(page: Page, headline: str) -> str:
     # Not escaped but replaced: a header is no markup, and would show the escapes.
     calm = headline.replace("<", "(").replace(">", ")").replace("&", "+")
-    sign = _SIGNS.get(page.kind, ":white_check_mark:" if page.good_news else ":warning:")
+    good = ":arrow_forward:" if page.kind is PageKind.RE_ARMED else ":white_check_mark:"
+    sign = good if page.good_news else _SIGNS.get(page.kind, ":warning:")
     return cut(f"{sign} {calm}", MAX_HEADER)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from killswitch import message
 from killswitch.flag import Flag, arm
 from killswitch.incident import Incident
 from killswitch.message import Page
-from killswitch.model import Finding, PageSettings, Reason, Unit, Verdict
+from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
 
 AT = 1_776_608_531.0  # 2026-04-19T14:22:11Z
 SETTINGS = PageSettings(
@@ -44,6 +46,18 @@ HEALTHY = Finding(
     limit=3.3,
     samples_canary=1842.0,
     samples_control=35160.0,
+)
+# a breach by evidence whose window holds minutes from before it began, and so looks well
+PROVEN = replace(
+    BREACH,
+    sentence="refusal_rate 28.0% (canary, 53 of 189 since 14:20:30) over control 1.2% + 5.0 pp; chance of this by luck "
+    "under 1 in 410",
+    canary=0.054,
+    control=0.012,
+    limit=0.062,
+    over=False,
+    since=AT - 101,
+    excursion=Excursion(AT - 101, 53.0, 189.0, 41.0, 3410.0, 0.062),
 )
 UNKNOWN = Finding(
     rule="thumbs_down_rate",
@@ -85,6 +99,12 @@ def incident(rollout: str = "support-copilot", generation: int = 7, **changes: o
         **changes,
     }
     return Incident(**values)  # type: ignore[arg-type]  # the tests' own keywords
+
+
+def proven_incident(**changes: object) -> Incident:
+    """Tripped by evidence, while the five minutes of the window are still within the limit."""
+    values: dict[str, object] = {"reason": PROVEN.sentence, "findings": (PROVEN, HEALTHY, UNKNOWN), **changes}
+    return incident("support-copilot", 7, **values)
 
 
 def trip_page(rollout: str = "support-copilot", generation: int = 7, settings: PageSettings = SETTINGS) -> Page:

@@ -120,7 +120,7 @@ def test_numbers_are_said_to_be_of_as_long_as_has_passed_since_arming() -> None:
     samples = incident["findings"][0]["samples_canary"]
     assert samples == pytest.approx(75 * incident["window_seconds"] / INTERVAL, rel=0.5)
     (page,) = fleet.pages(PageKind.TRIPPED)
-    assert page.table_title == f"Last {duration_in_words(incident['window_seconds'])}:"
+    assert page.rows[0].counted == f"last {duration_in_words(incident['window_seconds'])}"
 
 
 def test_two_replicas_trip_once() -> None:

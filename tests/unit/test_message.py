@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,8 +12,19 @@ from hypothesis import strategies as st
 from killswitch import flag, message
 from killswitch.errors import BadDocument
 from killswitch.message import Page, PageKind, page_from_json, page_to_json, plain, plain_text, table_lines
-from killswitch.model import PageSettings, Reason
-from tests.doubles.pages import AT, BREACH, HEALTHY, SETTINGS, UNKNOWN, armed, incident, trip_page
+from killswitch.model import Excursion, PageSettings, Reason, Unit
+from tests.doubles.pages import (
+    AT,
+    BREACH,
+    HEALTHY,
+    PROVEN,
+    SETTINGS,
+    UNKNOWN,
+    armed,
+    incident,
+    proven_incident,
+    trip_page,
+)
 
 SEVEN = ("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_action")
 
@@ -74,8 +86,10 @@ def test_a_page_tells_what_was_done_then_why_then_the_rules_then_the_next_steps(
 
 def test_the_rules_stand_side_by_side_with_values_limit_and_samples() -> None:
     lines = table_lines(trip_page().rows)
-    assert lines[0].split() == ["rule", "canary", "control", "limit", "requests", "verdict"]
-    assert lines[1].split() == [">", "refusal_rate", "8.7%", "1.1%", "6.1%", "1,842", "/", "35,160", "BREACH"]
+    assert lines[0].split() == ["rule", "canary", "control", "limit", "requests", "counted", "verdict"]
+    assert lines[1].split() == [
+        ">", "refusal_rate", "8.7%", "1.1%", "6.1%", "1,842", "/", "35,160", "last", "5m", "BREACH",
+    ]  # fmt: skip
     assert lines[2].split()[:7] == ["latency_p95", "2.41", "s", "2.20", "s", "3.30", "s"]
     assert "UNKNOWN (NEVER_SEEN)" in lines[3]
 
@@ -210,16 +224,78 @@ def test_settings_without_links_give_a_page_without_them() -> None:
     assert not any(step.startswith(("Runbook", "Dashboard")) for step in page.next_steps)
 
 
-def test_the_page_says_which_minutes_its_table_shows_and_since_when_its_sentence_counts() -> None:
-    page = trip_page()
-    title = "Last 5m (the sentence above counts since 14:21:11 UTC):"
-    lines = plain_text(page).splitlines()
-    assert lines[2] == title
-    assert lines[3].split()[0] == "rule"
-    assert (page.payload["window_seconds"], page.payload["rules"][0]["since"]) == (300.0, "2026-04-19T14:21:11Z")
-    assert page_from_json(json.loads(json.dumps(page_to_json(page)))).table_title == title
+def test_the_row_of_what_tripped_shows_what_tripped_and_the_window_stands_below() -> None:
+    """The window holds minutes from before: "5.4 %, limit 6.2 %, BREACH" contradicted the sentence above it."""
+    lines = table_lines(message.tripped(proven_incident(), SETTINGS).rows)
+    assert lines[0].split() == ["rule", "canary", "control", "limit", "requests", "counted", "verdict"]
+    assert re.split(r"  +", lines[1]) == [
+        ">", "refusal_rate", "28.0%", "1.2%", "6.2%", "53 of 189", "since 14:20:30 (1m41s)", "BREACH",
+    ]  # fmt: skip
+    assert re.split(r"  +", lines[2].strip()) == ["5.4%", "1.2%", "6.2%", "1,842 / 35,160", "last 5m"]
+    assert re.split(r"  +", lines[3].strip())[-2:] == ["last 5m", "HEALTHY"]
 
 
-def test_a_trip_by_hand_has_no_table_and_no_title() -> None:
+def test_a_latency_rules_row_counts_slow_requests() -> None:
+    slow = replace(
+        PROVEN, rule="latency_p95", unit=Unit.SECONDS, canary=2.9, control=2.2, limit=3.3,
+        excursion=Excursion(AT - 60, 73.0, 189.0, 167.0, 3410.0),
+    )  # fmt: skip
+    page = message.tripped(proven_incident(findings=(slow,), rules=("latency_p95",)), SETTINGS)
+    assert (page.rows[0].canary, page.rows[0].control, page.rows[0].limit) == ("38.6% slow", "4.9% slow", "-")
+    assert (page.rows[1].canary, page.rows[1].limit) == ("2.90 s", "3.30 s")
+    assert page.payload["reason"] == "share of requests over the limit of latency_p95=0.386 vs baseline 0.049"
+
+
+def test_reason_and_samples_of_a_proven_breach_are_what_was_counted() -> None:
+    payload = message.tripped(proven_incident(), SETTINGS).payload
+    assert payload["reason"] == "refusal_rate=0.280 vs baseline 0.012"
+    assert (payload["samples_new"], payload["samples_old"]) == (189, 3410)
+    assert payload["rules"][0]["excursion"]["events_canary"] == 53.0
+    assert payload["rules"][0]["canary"] == 0.054
+
+
+def test_a_page_says_when_and_how_many_users_and_requests_were_exposed() -> None:
+    page = message.tripped(proven_incident(), SETTINGS)
+    assert plain_text(page).splitlines()[2] == (
+        "At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since 14:20:30 UTC (1m41s): "
+        "53 of 189 canary requests were bad (refusal_rate)."
+    )
+    assert page.payload["exposed"] == {
+        "percent_of_users": 5.0, "since": "2026-04-19T14:20:30Z", "seconds": 101, "requests": 189, "bad_requests": 53,
+        "rule": "refusal_rate", "first_requests": False, "users": None,
+    }  # fmt: skip
+    document = json.loads(json.dumps(page_to_json(page)))
+    assert page_from_json(document) == page
+
+
+def test_users_are_numbered_where_each_users_first_requests_are_judged() -> None:
+    judged = replace(PROVEN, raw_canary=0.05, raw_control=0.01)
+    page = message.tripped(proven_incident(findings=(judged,)), SETTINGS)
+    assert page.exposed.endswith("53 of 189 canary requests were bad (refusal_rate) of about 189 users")
+    long_ago = replace(judged, since=AT - 3600, excursion=Excursion(AT - 3600, 53.0, 189.0, 41.0, 3410.0, 0.062))
+    page = message.tripped(proven_incident(findings=(long_ago,)), SETTINGS)
+    assert page.payload["exposed"]["users"] is None
+    assert page.exposed.endswith("(refusal_rate), each user's first in five minutes")
+
+
+def test_a_trip_by_hand_says_the_share_and_invents_no_numbers() -> None:
     page = message.tripped(incident(automatic=False, findings=(), rules=(), window=None), SETTINGS)
-    assert (page.rows, page.table_title) == ((), "")
+    assert (page.rows, page.exposed) == ((), "5% of users")
+
+
+def test_pages_link_to_their_incident_where_a_public_address_is_set() -> None:
+    settings = replace(SETTINGS, public_url="https://ks.example/canary/")
+    page = message.tripped(incident(), settings)
+    assert page.link == page.payload["link"] == "https://ks.example/canary/incidents/support-copilot.7"
+    assert page.next_steps[0] == f"Incident: {page.link}"
+    again = message.re_armed(replace(armed(), generation=8), reason="fixed", by="ann", settings=settings)
+    assert again.link == page.link
+    assert message.unwatched(armed(), at=AT, settings=settings).link == "https://ks.example/canary/#support-copilot"
+    assert message.rules_refused(["x"], at=AT, digest="d", settings=settings).link == "https://ks.example/canary/"
+    assert message.tripped(incident(), SETTINGS).link is None
+
+
+def test_routers_that_have_not_followed_are_no_good_news() -> None:
+    late = message.followed(armed(), routers=58, known=60, at=AT, settings=SETTINGS)
+    assert (late.good_news, late.severity, late.mention) == (False, "warning", None)
+    assert message.followed(armed(), routers=60, known=60, at=AT, settings=SETTINGS).good_news

@@ -127,9 +127,9 @@ def test_a_digest_of_a_thousand_fits_one_message() -> None:
     assert "975 more" in "\n".join(texts(body))
 
 
-def test_the_minutes_of_the_table_stand_above_it() -> None:
-    kinds = [block["type"] for block in render(trip_page())["blocks"]]
-    table = kinds.index("rich_text")
-    assert render(trip_page())["blocks"][table - 1]["text"]["text"] == (
-        "Last 5m (the sentence above counts since 14:21:11 UTC):"
+def test_when_it_was_and_who_was_exposed_stand_above_the_table() -> None:
+    blocks = render(trip_page())["blocks"]
+    table = [block["type"] for block in blocks].index("rich_text")
+    assert blocks[table - 1]["text"]["text"] == (
+        "At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since 14:21:11 UTC (1m)."
     )
