@@ -45,7 +45,7 @@ from killswitch.model import (
 from killswitch.ramp import SIDE, Stage, ramp_of
 from killswitch.sources import Readings, Source, Want
 from killswitch.step_counts import PAST, SPLIT_BY, STEP, STEP_TWIN, beyond, common_edges
-from killswitch.unheard import Unheard
+from killswitch.unheard import Unheard, never_counted
 
 Array = npt.NDArray[np.float64]
 DAY = 86_400.0
@@ -99,7 +99,8 @@ class RuleHistory:
     """What became of one rule. ``ticks`` moved it, ``unknown`` counts those that did not, by reason.
 
     ``peak``: the most the evidence ever came to, at ``peak_at``; ``needed`` is where it is a breach (all None
-    without evidence). ``example`` is one of the reasons in words. ``track``: (times, evidence).
+    without evidence). ``example`` is one of the reasons in words. ``events`` of ``trials``: what both cohorts
+    counted together, where the rule counts. ``track``: (times, evidence).
     """
 
     name: str
@@ -109,16 +110,25 @@ class RuleHistory:
     peak: float | None = None
     peak_at: float | None = None
     needed: float | None = None
+    events: float = 0.0
+    trials: float = 0.0
     track: list[tuple[Array, Array]] = field(default_factory=list)
 
     def missed(self, reason: Reason, detail: str) -> None:
         self.unknown[reason.value] += 1
         self.example = detail
 
+    def count(self, reading: Reading) -> None:
+        """Add up what a step counted."""
+        for side in (reading.canary, reading.control):
+            if isinstance(side, Counts):
+                self.events += side.events
+                self.trials += side.trials
+
 
 @dataclass(frozen=True, slots=True)
 class RolloutHistory:
-    """What became of one rollout. ``armed_at`` None: it never had data, and ``problem`` says why.
+    """What became of one rollout. ``armed_at`` None: it was not judged; ``problem`` says so, ``why`` for each rule.
 
     ``percent`` is the flag's when it was armed, ``stages`` its ramp from there on, as far as traffic shows it.
     """
@@ -132,6 +142,14 @@ class RolloutHistory:
     problem: str | None = None
     split_is_wrong: bool = False
     stages: tuple[Stage, ...] = ()
+    why: tuple[str, ...] = ()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Of rules that never had an event: perhaps they count none."""
+        rules = zip(self.rollout.rules, self.rules, strict=True)
+        found = ((rule, never_counted(rule, kept.events, kept.trials)) for rule, kept in rules)
+        return tuple(f"{rule.name}: {doubt}" for rule, doubt in found if doubt is not None)
 
     @property
     def never_judged(self) -> tuple[RuleHistory, ...]:
@@ -250,9 +268,8 @@ class _Replay:
     def history(self) -> RolloutHistory:
         problem = None
         if self.first_armed is None:
-            reasons = dict.fromkeys(f"{u.reason}: {u.detail}" for u in self._why_not.values())
-            problem = "never had requests in both cohorts" + (f" ({'; '.join(reasons)})" if reasons else "")
-            if any(reason.partition(": ")[2].startswith("control: no requests") for reason in reasons):
+            problem = "it never had requests in both cohorts" if self._why_not else "no tick lies after its arming"
+            if any(why.detail.startswith("control: no requests") for why in self._why_not.values()):
                 problem += "; at 100% the daemon judges by a stored baseline, and that is not replayed"
         rules = tuple(self.rules.values())
         return RolloutHistory(
@@ -265,6 +282,9 @@ class _Replay:
             problem,
             self.terms.percent is not None and self.jury.dossier.split_is_wrong(self.rollout.name),
             tuple(self.stages),
+            ()
+            if problem is None
+            else tuple(f"{rule}: {why.reason}: {why.detail}" for rule, why in self._why_not.items()),
         )
 
     def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
@@ -490,6 +510,7 @@ class _EvidenceReplay(_Replay):
             view = self.jury.dossier.view(self.rollout.name, rule.name)
             kept.needed = view.needed if view is not None else None
             for at, moved in enumerate(trace.updated[:, row].tolist()):
+                kept.count(self._judged(rule, readings[ticks[at]]))
                 problem = self._unheard_of(rule, readings[ticks[at]], ticks[at])
                 if not moved:
                     paused = self._is_changing(ticks[at]) and not trace.updated[at, rows].any()
@@ -557,6 +578,7 @@ class _BareReplay(_Replay):
         self.spacing = terms.interval
         # whole windows; the shorter ones just after an arming are read where they are needed
         self.wants = self.jury.wants([_case(rollout, terms.since - 2 * rollout.window, 1.0)], terms.since)
+        self._counted_until = -math.inf
 
     def judged(
         self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]
@@ -571,6 +593,7 @@ class _BareReplay(_Replay):
     def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
         for offset, (tick, findings) in enumerate(self.judged(case, ticks[position:], readings)):
             self.ticks += 1
+            self._count(tick, readings)
             for finding in findings:
                 if finding.verdict is Verdict.UNKNOWN:
                     self.rules[finding.rule].missed(finding.reason or Reason.INTERNAL_ERROR, finding.sentence)
@@ -579,6 +602,16 @@ class _BareReplay(_Replay):
             if self._decided(case, tick, findings):
                 return position + offset + 1
         return len(ticks)
+
+    def _count(self, tick: float, readings: Mapping[float, Readings]) -> None:
+        """Windows overlap: each is counted once it holds nothing of the last one that was."""
+        if tick < self._counted_until + self.rollout.window:
+            return
+        self._counted_until = tick
+        for rule in self.rollout.rules:
+            found = readings[tick].get((self.rollout.name, rule.name, WINDOW))
+            if found is not None:
+                self.rules[rule.name].count(found)
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from killswitch.power import bare_breaches
 from killswitch.scrape_interval import consequence, rounded, trial_selectors
 from killswitch.sources import Readings, Source, Want
 from killswitch.step_counts import STEP, STEP_TWIN
+from killswitch.unheard import never_counted
 from killswitch.wording import count_in_words, counted, duration_in_words
 
 Array = npt.NDArray[np.float64]
@@ -199,9 +200,10 @@ def _clock(wall: float | None, now: float) -> Iterator[Check]:
         return
     status = Status.WRONG if abs(skew) > _BAD_SKEW else Status.WARNING
     side = "ahead of" if skew > 0 else "behind"
-    yield Check(
-        "metric source", status, f"its clock is {duration_in_words(abs(skew))} {side} this machine's", "run NTP on both"
-    )
+    fix = "run NTP on both"
+    if skew < 0:
+        fix += "; if it is VictoriaMetrics, set -search.latencyOffset=1s: it answers as of 30 s ago by default"
+    yield Check("metric source", status, f"its clock is {duration_in_words(abs(skew))} {side} this machine's", fix)
 
 
 # --- one rollout --------------------------------------------------------------------------------
@@ -228,6 +230,7 @@ def _rollout(patient: Patient, rollout: Rollout, flag: Flag | None) -> Iterator[
         if isinstance(rule.signal, QuantileSignal):
             yield from _buckets(about, rule, readings)
         else:
+            yield from _counted(about, rule, readings)
             yield from _history(about, rollout, rule, readings, patient.terms, percent or 5.0, judged=judged)
     if plain:
         yield Check(
@@ -293,6 +296,15 @@ def _seen(about: str, rule: Rule, readings: Sequence[Reading], percent: float | 
         )
     else:
         yield Check(about, Status.OK, "both cohorts are seen")
+
+
+def _counted(about: str, rule: Rule, readings: Sequence[Reading]) -> Iterator[Check]:
+    """Whether the events of a rule were ever counted at all."""
+    sides = [side for each in readings for side in (each.canary, each.control) if isinstance(side, Counts)]
+    doubt = never_counted(rule, sum(side.events for side in sides), sum(side.trials for side in sides))
+    if doubt is not None:
+        fix = "cause one such event and look for it in the service's metrics page; until then this rule protects nobody"
+        yield Check(about, Status.WARNING, doubt, fix)
 
 
 def _fix_of(reason: Reason, rule: Rule) -> str:

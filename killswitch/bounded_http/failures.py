@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import ssl
@@ -89,6 +90,8 @@ def _unavailable_because(chain: list[BaseException], call: Call) -> str:
                 return (after if call.sent else before).format(why=getattr(cause, "strerror", None))
     if call.deadline.expired:
         return "did not answer in time"
+    if any(isinstance(cause, http.client.BadStatusLine) for cause in chain):
+        return "answered, and not in HTTP/1.1"
     names = " / ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
     return f"gave no usable HTTP answer ({names})" if call.sent else f"cannot be reached ({names})"
 

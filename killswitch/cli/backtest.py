@@ -173,7 +173,9 @@ def _rollout(one: RolloutHistory, bare: Sequence[BareRule]) -> dict[str, Any]:
         "ticks": one.ticks,
         "trips": len(one.trips),
         "problem": one.problem,
+        "why": list(one.why),
         "traffic_split_is_wrong": one.split_is_wrong,
+        "doubts": list(one.doubts),
         "rules": [
             {
                 "rule": rule.name,
@@ -233,7 +235,7 @@ def _ramp(one: RolloutHistory) -> str:
 def _print_doubts(one: RolloutHistory) -> None:
     name = one.rollout.name
     if one.problem is not None:
-        print_problems([f"{name}: NOT JUDGED: {one.problem}"])
+        print_problems([f"{name}: NOT JUDGED: {one.problem}", *(f"{name} {why}" for why in one.why)])
         return
     for rule in one.never_judged:
         reasons = ", ".join(f"{reason} {count_in_words(count)}x" for reason, count in rule.unknown.most_common(3))
@@ -246,6 +248,8 @@ def _print_doubts(one: RolloutHistory) -> None:
             err.print(
                 f"{name} {rule.name}: {counted(missed, 'tick')} not judged: {reasons}", style="yellow", markup=False
             )
+    for doubt in one.doubts:
+        err.print(f"{name} {doubt}", style="yellow", markup=False)
     if one.split_is_wrong:
         print_problems([f"{name}: the canary's share of requests is nowhere near {one.percent:g}%"])
 

@@ -25,10 +25,14 @@ Row = Mapping[str, Any]
 
 
 class Unusable(Exception):
-    """An answer that holds no number for anyone who asked; ``unreadable`` says why."""
+    """An answer that holds no number for anyone who asked; ``unreadable`` says why.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    ``partial`` is what a partial answer held, for questions that no store takes part in.
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, partial: Sequence[Any] = ()) -> None:
         self.unreadable = Unreadable(reason, detail)
+        self.partial = partial
         super().__init__(detail)
 
 
@@ -44,9 +48,9 @@ def document(body: bytes) -> dict[str, Any]:
     data = found.get("data") if isinstance(found, dict) else None
     if not isinstance(data, dict) or found.get("status") != "success":
         raise Unusable(Reason.GARBAGE, f"the answer is not one of a Prometheus server: {excerpt(body, 80)!r}")
-    _heed(found.get("warnings"), found.get("infos"))
-    _whole({**data, **found})
     result = data.get("result")
+    _heed(found.get("warnings"), found.get("infos"))
+    _whole({**data, **found}, result if isinstance(result, list) else ())
     if data.get("resultType") == "scalar":
         data["result"] = [{"metric": {}, "value": result}]
     elif data.get("resultType") not in ("vector", "matrix") or not isinstance(result, list):
@@ -70,7 +74,7 @@ def _heed(warnings: Any, infos: Any) -> None:
         )
 
 
-def _whole(fields: Mapping[str, Any]) -> None:
+def _whole(fields: Mapping[str, Any], result: Sequence[Any]) -> None:
     """Raises Unusable where a field of the envelope says that the answer is not whole.
 
     VictoriaMetrics' vmselect says ``"isPartial": true`` beside a 200 while one of its stores is down; others have
@@ -82,6 +86,7 @@ def _whole(fields: Mapping[str, Any]) -> None:
                 Reason.PARTIAL_ANSWER,
                 f"the server says that its answer is partial ({excerpt(f'{name}: {value}', 60)}): a store behind it is"
                 " down or too slow; look there",
+                partial=result,
             )
 
 

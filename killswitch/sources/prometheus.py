@@ -39,6 +39,10 @@ _LEARN_AGAIN: Final = 600.0  # seconds after which the server's reading of range
 # A store behind the server that is down must be an error, not a smaller number: asked for in the words of
 # VictoriaMetrics and of Thanos. Prometheus, Mimir and Cortex ignore both.
 _WHOLE: Final = {"deny_partial_response": "1", "partial_response": "false"}
+# VictoriaMetrics answers as of 30 s ago under the time that was asked (-search.latencyOffset): every trip would come
+# 30 s later, and its clock would seem to be slow. `lag` is what waits for late samples here.
+_NOW: Final = {"latency_offset": "1s"}
+_ASKED_BESIDES: Final = {**_WHOLE, **_NOW}
 _WHOLE_HEADER: Final = {"M3-Limit-Require-Exhaustive": "true"}
 _UNKNOWN_START: Final = datetime.fromtimestamp(0, tz=UTC)  # of a range; `params` says it to the millisecond
 
@@ -52,23 +56,23 @@ class PrometheusSession(BoundedSession):
         # metric stores are near; packing megabytes each cycle costs them more than sending does
         self.headers["Accept-Encoding"] = "identity"
         self.headers.update(_WHOLE_HEADER)
-        self._asks_for_whole = True
+        self._asks_besides = True
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Queries of a thousand rollouts are longer than a URL may be: they go into the body.
 
-        A server that refuses parameters it does not know is asked without those that forbid partial answers.
+        A server that refuses parameters it does not know is asked without those that only some servers have.
         """
         if method != "POST" or "params" not in kwargs:
             return super().request(method, url, *args, **kwargs)
         form = kwargs.pop("params")
-        if self._asks_for_whole:
+        if self._asks_besides:
             try:
-                return super().request(method, url, *args, **{**kwargs, "data": {**form, **_WHOLE}})
+                return super().request(method, url, *args, **{**kwargs, "data": {**form, **_ASKED_BESIDES}})
             except Unusable as unusable:
-                if not any(f'"{name}"' in unusable.unreadable.detail.replace("\\", "") for name in _WHOLE):
+                if not any(f'"{name}"' in unusable.unreadable.detail.replace("\\", "") for name in _ASKED_BESIDES):
                     raise
-                self._asks_for_whole = False
+                self._asks_besides = False
         return super().request(method, url, *args, **{**kwargs, "data": form})
 
 
@@ -208,11 +212,17 @@ class Prometheus:
         return rows if isinstance(rows, list) else []
 
     def _instant(self, text: str, at: float | None, deadline: Deadline) -> float | Unreadable:
-        """One number of a query that always gives one; at the server's own now if ``at`` is None."""
+        """One number of a query that always gives one and asks no store; at the server's own now if ``at`` is None."""
 
         def value() -> float:
-            with self._session.deadline(deadline):
-                rows = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
+            rows: Sequence[Any]
+            try:
+                with self._session.deadline(deadline):
+                    rows = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
+            except Unusable as unusable:
+                if not unusable.partial:
+                    raise
+                rows = unusable.partial
             try:
                 found = answers.number(rows[0]["value"][1])
             except (LookupError, TypeError):

@@ -388,7 +388,7 @@ def _translated(endpoint: Endpoint) -> Iterator[None]:
     except (http.client.BadStatusLine, http.client.UnknownProtocol, http.client.LineTooLong) as error:
         if isinstance(error, ConnectionError):  # closed before a single byte
             raise Unavailable(f"{endpoint}: hung up without an answer (TLS on one side only?)") from error
-        raise BadDocument(f"{endpoint}: the answer is not HTTP; is this etcd's client port?") from error
+        raise BadDocument(f"{endpoint}: the answer is not HTTP/1.1; {wire.NO_GATEWAY}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         # ValueError: http.client on a garbled chunk size or header
         raise Unavailable(f"{endpoint}: {_words(error)}") from error

@@ -257,7 +257,9 @@ def _verdict(failures: Sequence[KillswitchError], *, outcome_unknown: bool) -> K
 def _failure(error: NoAnswer | KillswitchError) -> tuple[KillswitchError, bool]:
     """What to tell, and whether the member may have heard the question."""
     if isinstance(error, NoAnswer):
-        return error.failure, error.sent
+        other_protocol = isinstance(error.failure, Unavailable) and "not in HTTP/1.1" in str(error)
+        failure = Unavailable(f"{error}; {wire.NO_GATEWAY}") if other_protocol else error.failure
+        return failure, error.sent
     if isinstance(error, BadDocument):  # garbage is the server's failure, not the caller's mistake
         return Unavailable(str(error)), True
     return error, False

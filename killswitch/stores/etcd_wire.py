@@ -21,6 +21,11 @@ from killswitch.stores.reader import Change, View
 _MAX_INT64 = 2**63 - 1
 _EXCERPT = 120  # characters of a stranger's text that an error repeats
 
+# what to look at where something answers and it is not etcd's JSON gateway
+NO_GATEWAY = (
+    "is this etcd's client port, and its JSON gateway on? See --enable-grpc-gateway (must not be false) and,"
+    " where it is set, give the port of --listen-client-http-urls"
+)
 # codes of gRPC that the gateway passes on
 _INVALID_ARGUMENT, _PERMISSION_DENIED, _FAILED_PRECONDITION, _UNAUTHENTICATED = 3, 7, 9, 16
 # etcd reports these as InvalidArgument
@@ -178,7 +183,7 @@ def refusal(status: int, body: bytes) -> KillswitchError:
     try:
         document = parse_object(body)
     except BadDocument:
-        return Unavailable(f"etcd: HTTP {status} and no etcd error ({excerpt(body)}); is this etcd's client port?")
+        return Unavailable(f"etcd: HTTP {status} and no etcd error ({excerpt(body)}); {NO_GATEWAY}")
     return error_of(document, f"HTTP {status}")
 
 

@@ -150,7 +150,8 @@ def test_control_without_a_canary_is_said_and_is_not_health(tmp_path: Path, roll
     assert found.armed_at is None
     assert found.problem is not None
     assert "both cohorts" in found.problem
-    assert "canary" in found.problem
+    assert {why.partition(": ")[0] for why in found.why} == {rule.name for rule in rollout.rules}
+    assert all("canary" in why for why in found.why)
 
 
 def test_a_rule_without_a_metric_is_named_as_never_judged(tmp_path: Path, rollout: Rollout) -> None:
@@ -340,8 +341,27 @@ def test_no_control_at_100_percent_is_named(tmp_path: Path, rollout: Rollout) ->
     history = History(seconds=1.5 * HOUR, percent=100, scrape_interval=30)
     found = _run(tmp_path, rollout, history)
     assert found.problem is not None
-    assert "control: no requests" in found.problem
     assert "baseline" in found.problem
+    assert all("control: no requests" in why for why in found.why)
+
+
+def test_an_arming_after_the_histories_end_is_named(tmp_path: Path, rollout: Rollout) -> None:
+    found = _run(tmp_path, rollout, REFUSING, armed_at=MONDAY + 1000 * HOUR)
+    assert (found.armed_at, found.problem) == (None, "no tick lies after its arming")
+
+
+@pytest.mark.parametrize("decide", list(Decide))
+def test_a_rule_that_never_had_an_event_may_count_none(tmp_path: Path, rollout: Rollout, decide: Decide) -> None:
+    """An instrumentation that times successes alone looks like a service without failures."""
+    _recording(tmp_path, replace(REFUSING, canary=Behaviour()))
+    path = tmp_path / "history.om"
+    lines = [line for line in path.read_text().splitlines() if 'outcome="error"' not in line]
+    path.write_text("\n".join(lines) + "\n")
+    source = Recording(path, scrape_interval=30)
+    (found,) = backtest(source, [replace(rollout, decide=decide)], _terms(source, REFUSING))
+    (doubt,) = found.doubts
+    assert doubt.startswith("error_rate: never an event in ")
+    assert "does the service count" in doubt
 
 
 def test_a_limit_beyond_the_buckets_is_no_warm_up(tmp_path: Path, rollout: Rollout) -> None:

@@ -123,6 +123,13 @@ def test_a_metric_that_was_never_seen_is_wrong_and_its_rule_is_named(tmp_path: P
     assert "absent_is_zero" in wrong[0].fix
 
 
+def test_a_rule_that_never_had_an_event_may_count_none(tmp_path: Path, rollout: Rollout) -> None:
+    checks = _examined(tmp_path, rollout, HEALTHY, without='outcome="error"')
+    (doubt,) = [check for check in checks if "never an event" in check.found]
+    assert (doubt.about, doubt.status) == (f"{rollout.name} error_rate", Status.WARNING)
+    assert "metrics page" in doubt.fix
+
+
 def test_control_that_is_not_there_is_wrong_and_a_canary_before_its_arming_is_not(
     tmp_path: Path, rollout: Rollout
 ) -> None:

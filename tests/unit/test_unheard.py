@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from killswitch.model import Counts, Reading, Reason, Rule, Unreadable
-from killswitch.unheard import MOST_DUE, Unheard
+from killswitch.unheard import MOST_DUE, Unheard, never_counted
 from tests.doubles.scripted_source import ERRORS, THUMBS
 
 CONTROL = Counts(10.0, 1000.0)
@@ -66,3 +66,14 @@ def test_a_share_that_stays_higher_becomes_usual() -> None:
     quiet = [Counts(0.0, 1000.0)] * 20
     said = [unheard.after(ERRORS, Reading(canary, each, 30.0), 1e5) for each in quiet + [CONTROL] * 90]
     assert said[-1] is not None
+
+
+def test_no_event_at_all_is_remarkable_once_a_tenth_of_the_limit_would_show() -> None:
+    """At a limit of 2 %, a service ten times better has an event in 1,500 requests with a probability of 95 %."""
+    assert never_counted(ERRORS, 0.0, 1_400.0) is None
+    doubt = never_counted(ERRORS, 0.0, 1_600.0)
+    assert doubt is not None
+    assert doubt.startswith("never an event in 1,600 requests")
+    assert never_counted(ERRORS, 1.0, 1e9) is None
+    assert never_counted(THUMBS, 0.0, 2_900.0) is None
+    assert never_counted(THUMBS, 0.0, 3_100.0) is not None

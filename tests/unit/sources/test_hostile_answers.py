@@ -177,6 +177,14 @@ def test_an_answer_marked_as_partial_in_any_spelling_is_not_read(mark: dict[str,
     assert reasons(lambda query: (200, envelope(good_rows(query), **mark))) == {Reason.PARTIAL_ANSWER}
 
 
+def test_a_servers_clock_is_read_though_a_store_behind_it_is_down() -> None:
+    """The time comes from no store; a source without a clock would be called down, and not partial."""
+    session = InProcessSession(lambda _: (200, envelope([{"metric": {}, "value": [TICK, str(TICK)]}], isPartial=True)))
+    source = Prometheus("http://in-process:9090", session=session, parallel=1)
+    assert source.now(Deadline(10)) == TICK
+    source.close()
+
+
 def test_a_mark_inside_the_data_counts_as_well() -> None:
     def answer(query: str) -> tuple[int, bytes]:
         document = json.loads(envelope(good_rows(query)))
@@ -212,6 +220,7 @@ def test_every_query_asks_for_a_whole_answer_or_none() -> None:
     assert session.transport.asked
     for form in session.transport.asked:
         assert (form["deny_partial_response"], form["partial_response"]) == (["1"], ["false"])
+        assert form["latency_offset"] == ["1s"]
     assert session.headers["M3-Limit-Require-Exhaustive"] == "true"
 
 
