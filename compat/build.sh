@@ -32,3 +32,4 @@ for module in prometheus-*; do
       -tags netgo,remove_all_sd -ldflags "-s -w -X github.com/prometheus/common/version.Version=$release"
   done
 done
+build victoriametrics victoria-metrics github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics -ldflags "-s -w"

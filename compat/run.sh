@@ -15,6 +15,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failed=0
 results=()
+export KILLSWITCH_TEST_VICTORIAMETRICS=$bin/victoria-metrics
 run() { # run ETCD PROMETHEUS PROMTOOL: names in $bin, or Debian's on the path
   local etcd prometheus promtool what path=$scratch/$1
   etcd=$(PATH="$bin:$PATH" command -v "$1")
