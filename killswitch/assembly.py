@@ -1,4 +1,7 @@
-"""Builds the adapters that settings name: shared by the daemon and the command line."""
+"""Builds the adapters that settings name: shared by the daemon and the command line.
+
+Each kind is imported when one is built: `killswitch trip` needs a flag store and no metric source.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,8 @@ from pathlib import Path
 from killswitch.credentials import TLS, HttpCredentials, Secret
 from killswitch.errors import BadSettings
 from killswitch.pagers import Pager
-from killswitch.pagers.console import ConsolePager
-from killswitch.pagers.pagerduty import PagerDutyPager
-from killswitch.pagers.routing_keys import RoutingKeys
-from killswitch.pagers.slack import SlackPager
-from killswitch.pagers.webhook import WebhookPager
 from killswitch.settings import Settings
 from killswitch.sources import Source
-from killswitch.sources.url import open_source
 from killswitch.stores import Store
 from killswitch.stores.opening import open_store
 
@@ -47,6 +44,8 @@ def build_store(settings: Settings, *, timeout: float | None = None) -> Store:
 
 def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
     """The metric source; ``timeout`` of one request in seconds. Raises BadSettings."""
+    from killswitch.sources.url import open_source  # noqa: PLC0415
+
     return open_source(
         settings.source,
         scrape_interval=settings.scrape_interval,
@@ -59,6 +58,12 @@ def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
 
 def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
     """The receivers of pages, and the fallback among them that is asked only when the others fail."""
+    from killswitch.pagers.console import ConsolePager  # noqa: PLC0415
+    from killswitch.pagers.pagerduty import PagerDutyPager  # noqa: PLC0415
+    from killswitch.pagers.routing_keys import RoutingKeys  # noqa: PLC0415
+    from killswitch.pagers.slack import SlackPager  # noqa: PLC0415
+    from killswitch.pagers.webhook import WebhookPager  # noqa: PLC0415
+
     available: dict[str, Pager] = {}
     token = secret(settings, "slack_token")
     if token is not None:

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from killswitch.errors import BadRules, BadSettings
 from killswitch.rules.units import parse_duration
@@ -42,10 +41,13 @@ def _seconds(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=86400)]
 
 
-class Settings(BaseSettings):
-    """Every field is also ``KILLSWITCH_<FIELD>`` in the environment. Durations carry a unit (``30s``)."""
+class Settings(BaseModel):
+    """Every field is also ``KILLSWITCH_<FIELD>`` in the environment, read by `load_settings`.
 
-    model_config = SettingsConfigDict(env_prefix="KILLSWITCH_", extra="ignore", frozen=True)
+    Durations carry a unit (``30s``).
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
     rules: Path = Field(default=Path("rules"), description="the folder of rule files")
     source: str = Field(default="prometheus+http://127.0.0.1:9090", description="the metric store's URL")
@@ -219,8 +221,13 @@ def without_secrets(url: str) -> str:
 def load_settings(file: Path | None = None, **flags: object) -> Settings:
     """Settings from file, environment and flags (None: not given). Raises BadSettings with every problem."""
     values = _from_file(file) if file is not None else {}
-    from_environment = {name for name in Settings.model_fields if f"KILLSWITCH_{name.upper()}" in os.environ}
-    values = {name: value for name, value in values.items() if name not in from_environment}
+    values.update(
+        {
+            name: os.environ[variable]
+            for name in Settings.model_fields
+            if (variable := f"KILLSWITCH_{name.upper()}") in os.environ
+        }
+    )
     values.update({name: value for name, value in flags.items() if value is not None})
     problems = [f"{name} is not a setting; `killswitch run --help` lists them" for name in _unknown_variables()]
     try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from killswitch.flag import Flag
 from killswitch.incident import Incident, finding_to_json
-from killswitch.reports import CycleReport, RolloutReport
 from killswitch.timestamps import to_iso
+
+if TYPE_CHECKING:  # `killswitch status` shows trips, and need not load the judge for it
+    from killswitch.reports import CycleReport, RolloutReport
 
 NO_TRIPS: Mapping[str, Incident] = {}
 

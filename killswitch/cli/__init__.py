@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-_NEEDED = ("typer", "rich", "pydantic_settings", "requests", "yaml", "apscheduler", "numpy", "starlette", "uvicorn")
+_NEEDED = ("typer", "rich", "pydantic", "requests", "yaml", "apscheduler", "numpy", "starlette", "uvicorn")
 
 
 def main() -> None:

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import requests
-
-from killswitch.bounded_http import BoundedSession, killswitch_errors
 from killswitch.errors import Unavailable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -33,14 +30,17 @@ def understood(url: str | None) -> Iterator[None]:
 
 def ask(url: str | None, path: str) -> dict[str, Any] | None:
     """The controller's JSON answer, None for 404. Raises Unavailable, AccessDenied."""
+    from killswitch.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  commands that ask nobody
+
     base = (url or DEFAULT_URL).rstrip("/")
     session = BoundedSession(timeout=TIMEOUT)
     with killswitch_errors():
         response = session.get(f"{base}{path}")
-    if response.status_code == requests.codes.not_found:
+    if response.status_code == 404:
         return None
     if not response.ok:
-        raise Unavailable(f"the controller at {base} answered {response.status_code}")
+        why = response.text if response.status_code == 421 else ""
+        raise Unavailable(f"the controller at {base} answered {response.status_code} {why:.300}".rstrip())
     try:
         document = response.json()
     except ValueError as error:

@@ -20,7 +20,6 @@ from killswitch.cli.controllers import Misunderstood
 from killswitch.cli.terminal import Terminal, json_text, one_line
 from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchError, Refused, Unavailable, UnknownRollout
 from killswitch.model import PageSettings, Rollout
-from killswitch.rules.loading import load_folder
 from killswitch.settings import Settings, load_settings, without_secrets
 from killswitch.sources import Source
 from killswitch.stores import Store
@@ -148,6 +147,8 @@ def which(settings: Settings, name: str, *, given: str | None) -> str:
 
 def rollout_of(settings: Settings, name: str, *, required: bool) -> Rollout | None:
     """The rollout's rule file. Raises UnknownRollout or BadRules where one is required."""
+    from killswitch.rules.loading import load_folder  # noqa: PLC0415  most commands read no rules
+
     try:
         rollouts = {rollout.name: rollout for rollout in load_folder(settings.rules).rollouts}
     except BadRules:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from killswitch import __version__, message
-from killswitch.assembly import build_pagers
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person
 from killswitch.deadline import Deadline
@@ -14,7 +13,6 @@ from killswitch.flag import Actor, Flag
 from killswitch.incident import Incident
 from killswitch.message import Page
 from killswitch.model import PageSettings
-from killswitch.pager import PageDelivery
 from killswitch.settings import Settings
 from killswitch.stores import Store, keys
 from killswitch.switch import TripOutcome, TripRequest
@@ -83,6 +81,9 @@ def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
         alive = ()
     if alive:
         return "a controller delivers the page"
+    from killswitch.assembly import build_pagers  # noqa: PLC0415  after the flip, and only where nobody else pages
+    from killswitch.pager import PageDelivery  # noqa: PLC0415
+
     pagers, fallback = build_pagers(settings)
     delivery = PageDelivery(store, pagers, owner=person(), fallback=fallback)
     try:
