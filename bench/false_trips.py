@@ -25,6 +25,7 @@ from bench.tables import markdown, upper_bound, write_between_markers
 from killswitch import evidence
 from killswitch.evidence import RuleSpec, TickCounts, head_starts
 from killswitch.flag import StageEntry
+from killswitch.model import Bursts
 
 Array = npt.NDArray[np.float64]
 Blocks = Iterable[tuple[npt.NDArray[np.intp], TickCounts]]
@@ -57,7 +58,7 @@ class Cell:
     runs: int
     ticks: int = scenarios.DAY_TICKS
     warm_up: int = scenarios.WARM_UP_TICKS
-    long_bursts: bool = False
+    bursts: Bursts = "auto"
 
     @property
     def seed(self) -> int:
@@ -97,7 +98,7 @@ def judge(cell: Cell) -> Array:
         rng=np.random.default_rng(cell.seed),
         warm_up=cell.warm_up,
     )
-    specs = scenarios.specs(cell.runs, long_bursts=cell.long_bursts)
+    specs = scenarios.specs(cell.runs, bursts=cell.bursts)
     return first_breaches(specs, blocks).reshape(cell.runs, -1)
 
 

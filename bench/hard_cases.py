@@ -13,6 +13,7 @@ from bench.scenarios import DAY_TICKS, ERROR, STEP, THUMBS, WARM_UP_TICKS, Array
 from bench.tables import upper_bound
 from killswitch.evidence import RuleSpec, TickCounts, paused_at
 from killswitch.flag import StageEntry
+from killswitch.model import Bursts
 
 Blocks = Iterator[tuple[npt.NDArray[np.intp], TickCounts]]
 HEADER = ("hard case", "runs that trip", "95 % upper bound")
@@ -24,8 +25,8 @@ _STORM_TICKS, _STORM_REQUESTS, _STORM_SHARE, _ORDINARY = 20, 6, 0.003, 0.005
 _JUDGED_SHARE, _JUDGED_EVERY = 0.5, 10
 
 
-def _rule_specs(rule: int, runs: int, *, long_bursts: bool = False) -> list[RuleSpec]:
-    return [RuleSpec(run, scenarios.BOUNDS[rule], ALPHA, long_bursts) for run in range(runs)]
+def _rule_specs(rule: int, runs: int, *, bursts: Bursts = "auto") -> list[RuleSpec]:
+    return [RuleSpec(run, scenarios.BOUNDS[rule], ALPHA, bursts) for run in range(runs)]
 
 
 def _repeat(counts: tuple[Array, Array, Array, Array], rule: int) -> TickCounts:
@@ -94,10 +95,11 @@ def uneven_users(users: int, percent: float, runs: int, rng: np.random.Generator
     return both[:, 0], both[:, 1]
 
 
-_STORMS = {
-    "a retry storm, plain counters": (False, False),
-    "a retry storm, plain counters, `bursts: long`": (False, True),
-    "a retry storm, judged requests": (True, False),
+_STORMS: dict[str, tuple[bool, Bursts]] = {
+    "retry storms, plain counters": (False, "auto"),
+    "retry storms, plain counters, `bursts: short`": (False, "short"),
+    "retry storms, plain counters, `bursts: long`": (False, "long"),
+    "retry storms, judged requests": (True, "auto"),
 }
 _FEEDBACK = {"50 to 5 % with late feedback": 300.0, "50 to 5 % with late feedback, delay not stated": 0.0}
 _USERS = {
@@ -122,8 +124,8 @@ def trips_of(name: str, runs: int) -> int:
 
     rng = np.random.default_rng(list(name.encode()))
     if name in _STORMS:
-        judged, long_bursts = _STORMS[name]
-        specs = _rule_specs(ERROR, runs, long_bursts=long_bursts)
+        judged, bursts = _STORMS[name]
+        specs = _rule_specs(ERROR, runs, bursts=bursts)
         first = first_breaches(specs, _blocks(retry_storms(World(), runs, rng, judged=judged)))
         return int(np.isfinite(first).sum())
     if name in _FEEDBACK:

@@ -25,7 +25,7 @@ from killswitch.evidence import (
     slower_than,
     tau_before,
 )
-from killswitch.model import Limits, QuantileSignal, RatioSignal, Rule, Selector, Unit
+from killswitch.model import Bursts, Limits, QuantileSignal, RatioSignal, Rule, Selector, Unit
 
 Array = npt.NDArray[np.float64]
 STEP = 30.0
@@ -51,12 +51,10 @@ EDGES = np.array([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 12.0, np.inf])
 _MEDIAN, _SPREAD = 0.8, 0.5
 
 
-def specs(runs: int, *, long_bursts: bool = False) -> list[RuleSpec]:
+def specs(runs: int, *, bursts: Bursts = "auto") -> list[RuleSpec]:
     """The four default rules of each run; they share one budget."""
     alpha = FALSE_TRIPS / len(RULES)
-    return [
-        RuleSpec((run, rule.name), BOUNDS[i], alpha, long_bursts) for run in range(runs) for i, rule in enumerate(RULES)
-    ]
+    return [RuleSpec((run, rule.name), BOUNDS[i], alpha, bursts) for run in range(runs) for i, rule in enumerate(RULES)]
 
 
 @dataclass(frozen=True, slots=True)

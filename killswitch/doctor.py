@@ -483,7 +483,7 @@ def _evident(
     """The share of draws that evidence trips, warmed up on the first hour."""
     bounds = ev.bounds_of(rule)
     alpha = rollout.false_trips_per_day / len(rollout.rules)
-    state = ev.start([ev.RuleSpec(run, bounds, alpha, long_bursts=rollout.bursts == "long") for run in range(_DRAWS)])
+    state = ev.start([ev.RuleSpec(run, bounds, alpha, bursts=rollout.bursts) for run in range(_DRAWS)])
     whole = (*canary, *(np.repeat(side[:, None], _DRAWS, axis=1) for side in control))
     columns = [np.repeat(side, len(bounds), axis=1) for side in whole]
     warm = 120

@@ -423,7 +423,7 @@ def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:
     alpha = rollout.false_trips_per_day / len(rollout.rules)
     found = [(rule, ev.bounds_of(rule)) for rule in rollout.rules]
     return [
-        (rule, ev.RuleSpec((rollout.name, rule.name), bounds, alpha, long_bursts=rollout.bursts == "long"))
+        (rule, ev.RuleSpec((rollout.name, rule.name), bounds, alpha, bursts=rollout.bursts))
         for rule, bounds in found
         if bounds
     ]

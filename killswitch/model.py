@@ -62,6 +62,7 @@ class Reason(StrEnum):
 # --- signals: how a source obtains a number -----------------------------------------------------
 
 MatchOperator = Literal["=", "!=", "=~", "!~"]
+Bursts = Literal["auto", "short", "long"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -209,7 +210,7 @@ class Rollout:
     min_requests: int = 100
     decide: Decide = Decide.EVIDENCE
     false_trips_per_day: float = 0.01
-    bursts: Literal["short", "long"] = "short"
+    bursts: Bursts = "auto"
     trip_when_blind_after: float | None = None
     mode: Mode = Mode.ENFORCE
     page: PageSettings = field(default_factory=PageSettings)

@@ -244,7 +244,7 @@ def _seen_after(
     rng = np.random.default_rng(_SEED + onset)
     bounds = ev.bounds_of(rule)
     alpha = rollout.false_trips_per_day / len(rollout.rules)
-    state = ev.start([ev.RuleSpec(run, bounds, alpha, long_bursts=rollout.bursts == "long") for run in range(runs)])
+    state = ev.start([ev.RuleSpec(run, bounds, alpha, bursts=rollout.bursts) for run in range(runs)])
     draw = _Traffic(rule, baseline, world, runs, rng)
     warm = draw.counts(WARM_UP_TICKS, value_of(rule, baseline), bounds)
     state = ev.warm_up(state, warm.control_events, warm.control_trials)

@@ -309,10 +309,10 @@ def _count_slow(alike: Sequence[_Slow], values: Array, step: float) -> None:
     columns = np.array([one.first_column for one in alike])
     for number, bound in enumerate(first.entry.spec.bounds):
         slow_canary, slow_control = ev.slow_counts(bound, edges, canary, control, tau)
-        placed = np.isfinite(slow_canary) & np.isfinite(slow_control)
+        placed = ~(np.isnan(slow_canary) | np.isnan(slow_control))
         # each side for itself: control's past is learnt from where there was no canary yet
         sides = np.stack([
-            np.where(np.isfinite(slow), side, np.nan).reshape(len(alike), ticks)
+            np.where(np.isnan(slow), np.nan, side).reshape(len(alike), ticks)
             for slow, whole in ((slow_canary, canary[:, -1]), (slow_control, control[:, -1]))
             for side in (slow, whole)
         ])  # fmt: skip

@@ -30,7 +30,16 @@ import numpy.typing as npt
 from killswitch.evidence import dispersion
 from killswitch.evidence.bounds import Bound
 from killswitch.evidence.dispersion import Mask, Past
-from killswitch.evidence.evariables import Array, HalfPlanes, TickCounts, half_planes, log_evidence
+from killswitch.evidence.evariables import (
+    LARGEST_COUNT,
+    ROUNDING,
+    Array,
+    HalfPlanes,
+    TickCounts,
+    half_planes,
+    log_evidence,
+)
+from killswitch.model import Bursts
 
 # How far beyond the limit a canary may be, and how likely each is taken to be. Any fixed weights that
 # sum to 1 are valid; these were the fastest on the whole (docs/statistics.md, "What was tried").
@@ -38,8 +47,10 @@ ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 WEIGHTS = tuple(weight / 17 for weight in (1, 3, 4, 4, 3, 2))
 STARTS_PER_DAY = 0.5
 DAY = 86_400.0
-# Rounding of a source's arithmetic; anything below is no count.
-_ROUNDING = -1e-6
+# One tick is worth at most this many times ln(1 / alpha). A clump (26 failures of 44, one user's) is no
+# independent failures and would read as 1 in a million million; two ticks like it are needed at a stage's start, three
+# later. A smaller e-variable is one all the same.
+TICK_CAP, FIRST_CAP, CAP_TICKS, HEAD_CAP = 1.6, 0.75, 40.0, 1.0
 _LARGEST_LOG = 690.0
 
 
@@ -50,7 +61,7 @@ class RuleSpec:
     key: Hashable
     bounds: tuple[Bound, ...]
     alpha: float
-    long_bursts: bool = False
+    bursts: Bursts = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,8 @@ class Trace:
     ``evidence`` is the weighted mean over alternatives of S after the tick; ``breach``: evidence >= needed.
     ``since`` is the tick after which the current excursion began (the change-point the best
     alternative finds most likely), NaN before the first update. ``updated``: the tick moved the evidence;
-    ``numeric``: it held impossible numbers; ``warming_up``: control's past is shorter than 120 ticks.
+    ``numeric``: it held impossible numbers (not finite, negative, beyond `LARGEST_COUNT`, or events well above what
+    their requests can have had); ``warming_up``: control's past is shorter than 120 ticks.
     """
 
     evidence: Array
@@ -186,6 +198,8 @@ def advance(
         dispersion.Series(counts.canary_events, counts.canary_trials, canary),
         _kinds(evidence),
     )
+    control &= ~outlook.crowded_control
+    canary &= ~outlook.crowded_canary
     log_e, usable = _tick_evidence(evidence, counts, outlook, canary, control)
     updates = _all_bounds(usable, evidence.first_bound)
     if paused is not None:
@@ -226,9 +240,10 @@ def _check_shapes(
 
 
 def _usable(events: Array, trials: Array) -> Mask:
-    """Which counts are counts at all: finite and not negative."""
+    """Which counts are counts at all: finite, not negative, and no more than a service can have."""
     with np.errstate(invalid="ignore"):
-        usable: Mask = np.isfinite(events) & np.isfinite(trials) & (events >= _ROUNDING) & (trials >= _ROUNDING)
+        usable: Mask = (events >= ROUNDING) & (trials >= ROUNDING)
+        usable &= (events <= LARGEST_COUNT) & (trials <= LARGEST_COUNT)
     return usable
 
 
@@ -239,8 +254,9 @@ def _missing(events: Array, trials: Array) -> Mask:
 
 
 def _kinds(evidence: Evidence) -> dispersion.Kinds:
-    long = np.array([spec.long_bursts for spec in evidence.specs for _ in spec.bounds], dtype=np.bool_)
-    return dispersion.Kinds(evidence.planes.ratio, evidence.planes.shift, long)
+    bursts = [spec.bursts for spec in evidence.specs for _ in spec.bounds]
+    long, auto = (np.array([each == which for each in bursts], dtype=np.bool_) for which in ("long", "auto"))
+    return dispersion.Kinds(evidence.planes.shift > 0, long, auto)
 
 
 def _all_bounds(mask: Mask, first_bound: npt.NDArray[np.intp]) -> Mask:
@@ -258,7 +274,7 @@ def _any_bound(mask: Mask, first_bound: npt.NDArray[np.intp]) -> Mask:
 def _tick_evidence(
     evidence: Evidence, counts: TickCounts, outlook: dispersion.Outlook, canary: Mask, control: Mask
 ) -> tuple[Array, Mask]:
-    """The minimum over bounds of L / phi, (T, R, J), and which bounds had data, (T, B)."""
+    """The minimum over bounds of L / phi, capped, (T, R, J), and which bounds had data, (T, B)."""
 
     def clean(values: Array, usable: Mask) -> Array:
         return np.where(usable, np.maximum(values, 0.0), 0.0)
@@ -275,6 +291,9 @@ def _tick_evidence(
     log_e = np.where(finite[..., None], log_e, 0.0)
     if log_e.shape[1]:
         log_e = np.minimum.reduceat(log_e, evidence.first_bound, axis=1)
+        known = np.minimum.reduceat(outlook.canary_ticks, evidence.first_bound, axis=-1)
+        cap = np.where(known == 0, HEAD_CAP, FIRST_CAP + (TICK_CAP - FIRST_CAP) * known / (known + CAP_TICKS))
+        log_e = np.minimum(log_e, (cap * np.log(evidence.needed))[..., None])
     # a bound that compares with nothing does without a control; impossible numbers spoil it all the same
     spared = ~evidence.planes.needs_control & (control | _missing(counts.control_events, counts.control_trials))
     return log_e, finite & (cleaned.canary_trials > 0) & ((cleaned.control_trials > 0) | spared)

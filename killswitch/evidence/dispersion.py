@@ -64,17 +64,35 @@ _SMALLEST_SPREAD = 0.02
 ENOUGH_CLUMPS = 50.0
 # The weight, in events, with which a split's dispersion is drawn towards control's.
 _DRAWN = 50.0
+# The weight, in events, with which the canary's own dispersion is drawn towards 1.
+OWN_DRAWN = 50.0
+# D/M beyond which phi does not grow: a larger one would only take longer to be forgotten.
+_LARGEST_RATIO = 1.0 + (LARGEST_PHI - 1.0) / _SLOPE
+# One tick weighs at most this many times the mean of the past, and the past at most this many times a tick like
+# the newest for each of its ticks: whatever a source once said, an hour of sane traffic outweighs it.
+LEVEL = 4.0
+# below so many trials, or events, ticks differ by chance
+_FEW_TRIALS, _FEW_EVENTS = 10.0, 4.0
+# Each event belongs to a trial, but feedback may come later than its request: events of the past and the tick
+# beyond 1.25 times their trials and ten more are no events of these requests.
+EVENTS_PER_TRIAL, SPARE_EVENTS = 1.25, 10.0
+# `bursts: auto` takes long blocks in where control's blocks of 10 ticks vary over 3 times as much as chance and over
+# twice as much as its ticks do, and at least one pair in five is far apart: one incident is not a habit.
+_AUTO_RATIO, _AUTO_TIMES, _AUTO_FAR, _AUTO_PAIRS = 3.0, 2.0, 0.2, 5.0
+_FAR = 3.84  # the 95 % point of the square of a standard normal
 
 
 @dataclass(frozen=True, slots=True)
 class History:
     """The past of one series (a cohort's, or the split's), as far as evidence needs it; arrays of (B,) or (B, blocks).
 
-    ``ticks`` counts the ticks seen, at most `WARM_TICKS` of which matter.
+    ``ticks`` counts the ticks seen, at most `WARM_TICKS` of which matter; ``weight`` is their discounted number,
+    ``pairs`` that of the pairs of blocks, and ``far`` that of the pairs that are far apart.
     """
 
     events: Array
     trials: Array
+    weight: Array
     ticks: Array
     block_events: Array
     block_trials: Array
@@ -83,6 +101,8 @@ class History:
     last_trials: Array
     squares: Array
     expected: Array
+    pairs: Array
+    far: Array
 
     @property
     def size(self) -> int:
@@ -104,11 +124,18 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What was known before each tick, each (T, B): the share p_b*, phi, and whether the past was too short."""
+    """What was known before each tick, each (T, B): the share p_b*, phi, and whether the past was too short.
+
+    ``canary_ticks``: the discounted number of ticks in which the canary's own clumps could have shown.
+    ``crowded_control`` and ``crowded_canary``: the tick holds more events than the cohort's requests can have had.
+    """
 
     share: Array
     phi: Array
     warming_up: Mask
+    canary_ticks: Array
+    crowded_control: Mask
+    crowded_canary: Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +149,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """What phi must know of the bounds, each (B,): ``p_c <= ratio p_b + shift``, and which judge long bursts too."""
+    """What phi must know of the bounds, each (B,).
 
-    ratio: Array
-    shift: Array
+    ``binomial``: which have a shift, and scale with the binomial's 1 - share; ``long``: which judge long bursts too,
+    and ``auto``: which do so where control's past shows them.
+    """
+
+    binomial: Mask
     long: Mask
-
-    @property
-    def binomial(self) -> Mask:
-        """Which scale with the binomial's 1 - share."""
-        shifted: Mask = self.shift > 0
-        return shifted
+    auto: Mask
 
 
 def empty_past(bounds: int) -> Past:
@@ -141,7 +166,7 @@ def empty_past(bounds: int) -> Past:
 
 def _empty(bounds: int) -> History:
     flat, blocks = (bounds,), (bounds, len(BLOCKS))
-    return History(*(np.zeros(flat) for _ in range(3)), *(np.zeros(blocks) for _ in range(7)))
+    return History(*(np.zeros(flat) for _ in range(4)), *(np.zeros(blocks) for _ in range(9)))
 
 
 def select(past: Past, rows: npt.NDArray[np.intp]) -> Past:
@@ -160,38 +185,52 @@ def concatenate(pasts: list[Past]) -> Past:
 
 def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tuple[Outlook, Past]:
     """Walk over T ticks of both cohorts: what was known before each, and the past afterwards."""
+    shares, crowded, past = _walk_totals(past, _stacked([_cleaned(control), _cleaned(canary)]))
+    control, canary = (
+        Series(side.events, side.trials, side.seen & ~crowded[at]) for at, side in enumerate((control, canary))
+    )
     control, canary = _cleaned(control), _cleaned(canary)
-    split = _split(control, canary)
-    ticks_before = past.control.ticks + np.cumsum(control.seen, axis=0) - control.seen
-    share, of_control = _walk_share(past.control, control)
-    of_canary, of_split = past.canary, past.split
-    always = np.ones(kinds.binomial.shape, dtype=np.bool_)
-    busier = _busier(kinds, share, control, canary)
-    ratio = floor = np.zeros(share.shape)
-    for column in range(len(BLOCKS) if kinds.long.any() else 1):
-        own, of_control = _walk_blocks(of_control, column, control, kinds.binomial)
-        borrowed, of_canary = _walk_blocks(of_canary, column, canary, kinds.binomial)
-        parted, of_split = _walk_blocks(of_split, column, split, always)
-        of_blocks = _ratio(own, borrowed)
-        comparable = ~kinds.binomial & (borrowed.expected <= own.expected)
-        of_blocks = np.where(comparable, np.minimum(of_blocks, _shrunk(parted, of_blocks)), of_blocks)
-        jittering = np.minimum(borrowed.quotient, 1.0 + (of_blocks - 1.0) * busier)
-        of_blocks = np.where(kinds.binomial, np.maximum(of_blocks, jittering), of_blocks)
-        ratio = np.where(kinds.long | (column == 0), np.maximum(ratio, of_blocks), ratio)
+    warming_up = _ticks_before(past.control, control) < WARM_TICKS
+    series = _stacked([control, canary, _split(control, canary)])
+    binomial = np.stack([kinds.binomial, kinds.binomial, np.ones_like(kinds.binomial)])[:, None]
+    found: list[tuple[Array, _Sums]] = []
+    for column in range(len(BLOCKS) if (kinds.long | kinds.auto).any() else 1):
+        sums, past = _walk_blocks(past, column, series, binomial)
+        found.append((_of_blocks(sums, kinds), sums.of(0)))
         if column == 0:
-            floor = 1.0 + (COLD_PHI - 1.0) * _COLD_EVENTS / (_COLD_EVENTS + own.expected)
-    warming_up = ticks_before < WARM_TICKS
+            canary_ticks = sums.of(1).pairs
+    ratio, of_ticks = found[0]
+    if len(found) > 1:
+        long = kinds.long | (kinds.auto & _lasting(of_ticks, found[1][1]))
+        ratio = np.where(long, np.maximum.reduce([each for each, _ in found]), ratio)
+    floor = 1.0 + (COLD_PHI - 1.0) * _COLD_EVENTS / (_COLD_EVENTS + of_ticks.expected)
     phi = np.clip(1.0 + _SLOPE * (ratio - 1.0), SMALLEST_PHI, LARGEST_PHI)
     phi = np.where(warming_up, np.maximum(phi, floor), phi)
-    return Outlook(share, phi, warming_up), Past(of_control, of_canary, of_split)
+    seen = past.control.ticks + control.seen.sum(axis=0)
+    past = replace(past, control=replace(past.control, ticks=np.minimum(seen, float(WARM_TICKS))))
+    return Outlook(shares[0], phi, warming_up, canary_ticks, crowded[0], crowded[1]), past
 
 
-def _busier(kinds: Kinds, share: Array, control: Series, canary: Series) -> Array:
-    """How many times control's events a canary at its limit has, at least 1."""
-    theirs = control.trials * share
-    at_the_limit = canary.trials * np.minimum(kinds.ratio * share + kinds.shift, 1.0)
-    times = np.divide(at_the_limit, theirs, out=np.ones_like(theirs), where=theirs > 0)
-    return np.maximum(times, 1.0)
+def _ticks_before(history: History, series: Series) -> Array:
+    return np.asarray(history.ticks + np.cumsum(series.seen, axis=0) - series.seen)
+
+
+def _of_blocks(sums: _Sums, kinds: Kinds) -> Array:
+    """D/M as the bounds need it, from blocks of one size."""
+    control, canary, split = sums.of(0), sums.of(1), sums.of(2)
+    ratio = _ratio(control, canary)
+    comparable = ~kinds.binomial & (canary.expected <= control.expected)
+    ratio = np.where(comparable, np.minimum(ratio, _drawn(split, ratio, _DRAWN)), ratio)
+    own = np.where(comparable, _drawn(split, 1.0, OWN_DRAWN), _drawn(canary, 1.0, OWN_DRAWN))
+    return np.maximum(ratio, own)
+
+
+def _lasting(ticks: _Sums, minutes: _Sums) -> Mask:
+    """Whether control's events come in clumps that last minutes: from its ticks, and from its blocks of ten."""
+    ratio = minutes.quotient
+    lasting: Mask = (ratio > _AUTO_RATIO) & (ratio > _AUTO_TIMES * ticks.quotient)
+    lasting &= (minutes.pairs >= _AUTO_PAIRS) & (minutes.far >= _AUTO_FAR * minutes.pairs)
+    return lasting
 
 
 def _ratio(control: _Sums, canary: _Sums) -> Array:
@@ -201,11 +240,12 @@ def _ratio(control: _Sums, canary: _Sums) -> Array:
     missing = np.maximum(enough - control.expected, 0.0)
     weight = np.divide(missing, canary.expected, out=np.zeros_like(missing), where=canary.expected > 0)
     weight = np.minimum(weight, 1.0)
-    return _Sums(control.squares + weight * canary.squares, control.expected + weight * canary.expected).quotient
+    squares, expected = control.squares + weight * canary.squares, control.expected + weight * canary.expected
+    return np.divide(squares, expected, out=np.ones_like(squares), where=expected > 0)
 
 
-def _shrunk(sums: _Sums, towards: Array) -> Array:
-    return (sums.squares + _DRAWN * towards) / (sums.expected + _DRAWN)
+def _drawn(sums: _Sums, towards: Array | float, weight: float) -> Array:
+    return (sums.squares + weight * towards) / (sums.expected + weight)
 
 
 def _split(control: Series, canary: Series) -> Series:
@@ -223,26 +263,56 @@ def _cleaned(series: Series) -> Series:
     return Series(np.where(some, series.events, 0.0), np.where(seen, series.trials, 0.0), seen)
 
 
-def _walk_share(history: History, series: Series) -> tuple[Array, History]:
-    """p_b* = (x + 1/2) / (n + 1) over the past, discounted 0.98 a tick: never 0 or 1, so never infinite evidence."""
-    x, n = history.events, history.trials
+def _stacked(series: list[Series]) -> Series:
+    """Several series as one, (series, T, B): one walk serves all."""
+    return Series(
+        np.stack([each.events for each in series]),
+        np.stack([each.trials for each in series]),
+        np.stack([each.seen for each in series]),
+    )
+
+
+def _walk_totals(past: Past, series: Series) -> tuple[Array, Mask, Past]:
+    """p_b* = (x + 1/2) / (n + 1) over the past, discounted 0.98 a tick: never 0 or 1, so never infinite evidence.
+
+    Of control and canary, (2, T, B), beside which ticks are crowded with events. A tick that is out of all proportion
+    to the past is taken in at a smaller weight, and a past out of all proportion to the tick is lowered to it.
+    """
+    sides = (past.control, past.canary)
+    x, n, w = (np.stack([getattr(side, name) for side in sides]) for name in ("events", "trials", "weight"))
     before = np.empty((2, *series.events.shape))
-    discount = np.where(series.seen, SHARE_DISCOUNT, 1.0)
-    for tick in range(len(series.events)):
-        before[0, tick], before[1, tick] = x, n
-        x = x * discount[tick] + series.events[tick]
-        n = n * discount[tick] + series.trials[tick]
+    crowded = np.zeros(series.events.shape, dtype=np.bool_)
+    for tick in range(series.events.shape[1]):
+        before[0, :, tick], before[1, :, tick] = x, n
+        events, trials, seen = series.events[:, tick], series.trials[:, tick], series.seen[:, tick]
+        lowered = SHARE_DISCOUNT * _at_most(LEVEL * np.maximum(trials, _FEW_TRIALS) * w, n)
+        taken = np.where(w > 0, _at_most(LEVEL * np.maximum(n, _FEW_TRIALS * w), trials * w), 1.0)
+        x_after, n_after = x * lowered + events * taken, n * lowered + trials * taken
+        crowded[:, tick] = seen & (x_after > EVENTS_PER_TRIAL * n_after + SPARE_EVENTS)
+        moved = seen & ~crowded[:, tick]
+        x, n = np.where(moved, x_after, x), np.where(moved, n_after, n)
+        w = np.where(moved, w * SHARE_DISCOUNT + 1.0, w)
     share = (np.minimum(before[0], before[1]) + 0.5) / (before[1] + 1.0)
-    ticks = np.minimum(history.ticks + series.seen.sum(axis=0), float(WARM_TICKS))
-    return share, replace(history, events=x, trials=n, ticks=ticks)
+    control, canary = (replace(side, events=x[at], trials=n[at], weight=w[at]) for at, side in enumerate(sides))
+    return share, crowded, replace(past, control=control, canary=canary)
+
+
+def _at_most(most: Array, value: Array) -> Array:
+    """The factor that brings ``value`` down to ``most``; 1 where it is no larger."""
+    return np.minimum(np.divide(most, value, out=np.ones_like(value), where=value > 0), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """D and M before each tick, each (T, B)."""
+    """D and M before each tick, and the discounted numbers of pairs and of those far apart, each (series, T, B)."""
 
     squares: Array
     expected: Array
+    pairs: Array
+    far: Array
+
+    def of(self, series: int) -> _Sums:
+        return _Sums(*(getattr(self, field.name)[series] for field in fields(self)))
 
     @property
     def quotient(self) -> Array:
@@ -250,66 +320,96 @@ class _Sums:
         return np.divide(self.squares, self.expected, out=np.ones_like(self.squares), where=self.expected > 0)
 
 
-def _walk_blocks(history: History, column: int, series: Series, binomial: Mask) -> tuple[_Sums, History]:
-    """D and M for one size of blocks."""
-    blocks, history = _gather(history, column, series)
+_SUMS = tuple(field.name for field in fields(_Sums))
+
+
+def _walk_blocks(past: Past, column: int, series: Series, binomial: Mask) -> tuple[_Sums, Past]:
+    """D and M for one size of blocks, of control, canary and split together."""
+    kept = {
+        field.name: np.stack([getattr(getattr(past, side.name), field.name)[:, column] for side in fields(Past)])
+        for field in fields(History)
+        if getattr(past.control, field.name).ndim > 1
+    }
+    blocks = _gather(kept, BLOCKS[column], series)
     x, n, complete = blocks.events, blocks.trials, blocks.seen
-    x_before, n_before, history = _block_before(history, column, blocks)
+    x_before, n_before = _block_before(kept, blocks)
     pair = complete & (n_before > 0)
     n, n_before = np.where(pair, n, 1.0), np.where(pair, n_before, 1.0)
     square = np.where(pair, (x * n_before - x_before * n) ** 2 / (2.0 * n * n_before), 0.0)
     pooled = np.minimum((x + x_before) / (n + n_before), 1.0)
     spread = np.where(binomial, np.maximum(1.0 - pooled, _SMALLEST_SPREAD), 1.0)
     expected = np.where(pair, 0.5 * (x + x_before) * spread, 0.0)
+    sums = _walk_pairs(kept, pair, square, expected, DISPERSION_DISCOUNT ** BLOCKS[column])
+    return sums, _with_columns(past, column, kept)
+
+
+def _walk_pairs(kept: dict[str, Array], pair: Mask, square: Array, expected: Array, discount: float) -> _Sums:
+    """The recursion over pairs of blocks; ``kept`` (series, B) is moved on to its end."""
     ceiling = _CAP * np.maximum(expected, 1.0)
-    discount = np.where(pair, DISPERSION_DISCOUNT ** BLOCKS[column], 1.0)
-    d, m = history.squares[:, column], history.expected[:, column]
-    before = np.empty((2, *x.shape))
-    for tick in range(len(x)):
-        before[0, tick], before[1, tick] = d, m
-        now = np.divide(d, m, out=np.ones_like(d), where=m > 0)
-        d = d * discount[tick] + np.minimum(square[tick], ceiling[tick] * np.maximum(now, 1.0))
-        m = m * discount[tick] + expected[tick]
-    return _Sums(before[0], before[1]), _with_columns(history, column, squares=d, expected=m)
+    far = (square > _FAR * np.maximum(expected, 1.0)).astype(np.float64)
+    d, m, w, f = (kept[name] for name in _SUMS)
+    before = np.empty((len(_SUMS), *square.shape))
+    filled = 0
+    for tick in np.flatnonzero(pair.any(axis=(0, 2))).tolist():
+        before[:, :, filled : tick + 1] = np.stack([d, m, w, f])[:, :, None]
+        filled = tick + 1
+        moved, new = pair[:, tick], expected[:, tick]
+        now = np.maximum(np.divide(d, m, out=np.ones_like(d), where=m > 0), 1.0)
+        kept_part = np.where(moved, discount * _at_most(LEVEL * np.maximum(new, _FEW_EVENTS) * w, m), 1.0)
+        taken = np.where(w > 0, _at_most(LEVEL * np.maximum(m, _FEW_EVENTS * w), new * w), 1.0)
+        d = d * kept_part + np.minimum(square[:, tick], ceiling[:, tick] * now) * taken
+        m = m * kept_part + new * taken
+        # nothing in m: no event at all yet, and d is no ratio
+        d = np.where(m > 0, np.minimum(d, _LARGEST_RATIO * m), d)
+        w = np.where(moved, w * discount + 1.0, w)
+        f = np.where(moved, f * discount + far[:, tick], f)
+    before[:, :, filled:] = np.stack([d, m, w, f])[:, :, None]
+    kept.update(zip(_SUMS, (d, m, w, f), strict=True))
+    return _Sums(*before)
 
 
-def _with_columns(history: History, column: int, **values: Array) -> History:
-    changed = {}
-    for name, of_blocks in values.items():
-        changed[name] = getattr(history, name).copy()
-        changed[name][:, column] = of_blocks
-    return replace(history, **changed)
+def _with_columns(past: Past, column: int, kept: dict[str, Array]) -> Past:
+    histories = []
+    for at, side in enumerate(fields(Past)):
+        history = getattr(past, side.name)
+        changed = {name: getattr(history, name).copy() for name in kept}
+        for name, array in changed.items():
+            array[:, column] = kept[name][at]
+        histories.append(replace(history, **changed))
+    return Past(*histories)
 
 
-def _gather(history: History, column: int, series: Series) -> tuple[Series, History]:
+def _gather(kept: dict[str, Array], size: int, series: Series) -> Series:
     """Sums of each block at the tick that completes it; ``seen`` of the result marks those ticks."""
-    if BLOCKS[column] == 1:
-        return series, history
-    x, n, filled = history.block_events[:, column], history.block_trials[:, column], history.filled[:, column]
+    if size == 1:
+        return series
+    x, n, filled = kept["block_events"], kept["block_trials"], kept["filled"]
     sums = np.empty((2, *series.events.shape))
     complete = np.zeros(series.events.shape, dtype=np.bool_)
-    for tick in range(len(complete)):
-        x, n, filled = x + series.events[tick], n + series.trials[tick], filled + series.seen[tick]
-        sums[0, tick], sums[1, tick] = x, n
-        complete[tick] = done = filled >= BLOCKS[column]
-        x, n, filled = (np.where(done, 0.0, value) for value in (x, n, filled))
-    history = _with_columns(history, column, block_events=x, block_trials=n, filled=filled)
-    return Series(sums[0], sums[1], complete), history
+    for tick in range(complete.shape[1]):
+        x, n, filled = x + series.events[:, tick], n + series.trials[:, tick], filled + series.seen[:, tick]
+        done = filled >= size
+        if done.any():
+            sums[0, :, tick], sums[1, :, tick], complete[:, tick] = x, n, done
+            x, n, filled = (np.where(done, 0.0, value) for value in (x, n, filled))
+    kept.update(block_events=x, block_trials=n, filled=filled)
+    return Series(np.where(complete, sums[0], 0.0), np.where(complete, sums[1], 0.0), complete)
 
 
-def _block_before(history: History, column: int, blocks: Series) -> tuple[Array, Array, History]:
-    """Events and trials of the complete block before each tick, (T, B)."""
-    ticks = np.arange(len(blocks.seen), dtype=np.intp)[:, None]
-    newest = np.maximum.accumulate(np.where(blocks.seen, ticks, -1), axis=0)
+def _block_before(kept: dict[str, Array], blocks: Series) -> tuple[Array, Array]:
+    """Events and trials of the complete block before each tick, (series, T, B)."""
+    ticks = blocks.seen.shape[1]
+    rows = np.arange(ticks, dtype=np.intp)[:, None]
+    newest = np.maximum.accumulate(np.where(blocks.seen, rows, -1), axis=1)
     # row t: the newest complete block at or before t - 1; one row more than there are ticks
-    index = np.concatenate([np.full((1, history.size), -1, dtype=np.intp), newest])
+    index = np.concatenate([np.full((len(newest), 1, newest[0].shape[-1]), -1, dtype=np.intp), newest], axis=1)
 
     def at(values: Array, carried: Array) -> Array:
-        if not len(values):
-            return carried[None]
-        return np.where(index >= 0, np.take_along_axis(values, np.maximum(index, 0), axis=0), carried)
+        if not ticks:
+            return carried[:, None]
+        return np.where(index >= 0, np.take_along_axis(values, np.maximum(index, 0), axis=1), carried[:, None])
 
-    events = at(blocks.events, history.last_events[:, column])
-    trials = at(blocks.trials, history.last_trials[:, column])
-    history = _with_columns(history, column, last_events=events[-1], last_trials=trials[-1])
-    return events[:-1], trials[:-1], history
+    events = at(blocks.events, kept["last_events"])
+    trials = at(blocks.trials, kept["last_trials"])
+    kept.update(last_events=events[:, -1], last_trials=trials[:, -1])
+    return events[:, :-1], trials[:, :-1]

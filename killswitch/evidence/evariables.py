@@ -27,6 +27,10 @@ from killswitch.evidence.bounds import HalfPlane
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
+# No service counts more in one step: the largest networks of the world serve 1e8 requests a second, 4e11 an hour.
+LARGEST_COUNT = 1e12
+# Rounding of a source's arithmetic; anything below is no count.
+ROUNDING = -1e-6
 # Beyond this share there is no room for an alternative, and 1 - share has lost its digits.
 _NEARLY_ALL = 1.0 - 1e-9
 _PROJECTION_STEPS = 100

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from killswitch.evidence.bounds import Bound, Edge
-from killswitch.evidence.evariables import Array
+from killswitch.evidence.evariables import LARGEST_COUNT, ROUNDING, Array
 
 TAU_REQUESTS = 2_000.0
 TAU_SECONDS = 3_600.0
@@ -65,7 +65,7 @@ def tau_before(edges: Array, control: Array, quantile: float, *, step: float, mi
     Row t uses rows before t only: the fewest that hold ``minimum`` requests, at most an hour of them. NaN
     rows (ticks without data) add nothing. NaN where the past is empty or its quantile saturated.
     """
-    clean = np.where(np.isfinite(control).all(axis=-1, keepdims=True), np.maximum(control, 0.0), 0.0)
+    clean = _counted(control)
     sums = np.concatenate([np.zeros((1, clean.shape[-1])), np.cumsum(clean, axis=0)])
     totals = sums[:, -1]
     rows = np.arange(len(control))
@@ -83,7 +83,7 @@ def tau_next(edges: Array, past: Array, quantile: float, *, minimum: float = TAU
     ``past`` (N, P, K): control's increments of the last P ticks, oldest first, at most an hour of them
     (`push`). The same number as `tau_before` gives a replay.
     """
-    clean = np.where(np.isfinite(past).all(axis=-1, keepdims=True), np.maximum(past, 0.0), 0.0)
+    clean = _counted(past)
     # requests from each tick to the newest, and the ticks without which there are too few
     since = np.cumsum(clean[:, ::-1, -1], axis=1)[:, ::-1]
     newer = np.concatenate([since[:, 1:], np.zeros((len(since), 1))], axis=1)[:, : since.shape[1]]
@@ -101,7 +101,7 @@ def slowest(edges: Array, past: Array, quantile: float = 0.999) -> float:
 
     ``past`` (P, K): control's increments; NaN without a single request.
     """
-    clean = np.where(np.isfinite(past).all(axis=-1, keepdims=True), np.maximum(past, 0.0), 0.0)
+    clean = _counted(past)
     total = np.maximum.accumulate(clean.sum(axis=0))
     if len(edges) < 2 or not total[-1] > 0:
         return float("nan")
@@ -109,12 +109,23 @@ def slowest(edges: Array, past: Array, quantile: float = 0.999) -> float:
     return found if np.isfinite(found) else float(edges[-2])
 
 
+def possible(cumulative: Array) -> npt.NDArray[np.bool_]:
+    """Which cumulative histograms (..., K) hold counts that a service can have, (...); an unread one does not."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((cumulative >= ROUNDING) & (cumulative <= LARGEST_COUNT)).all(axis=-1))
+
+
+def _counted(cumulative: Array) -> Array:
+    """The same, nothing where it is no histogram: tau remembers an hour, and must not remember that."""
+    return np.where(possible(cumulative)[..., None], np.maximum(cumulative, 0.0), 0.0)
+
+
 def slow_counts(bound: Bound, edges: Array, canary: Array, control: Array, tau: Array) -> tuple[Array, Array]:
     """Events of canary and control, each (T,), for one bound of a quantile rule.
 
-    Histograms (T, K) of the tick itself, ``tau`` (T,) from before it. NaN where the edge lies beyond the
-    last finite bucket edge or tau is unknown. Trials are the histograms' last column. Raises ValueError for
-    a bound of a rate.
+    Histograms (T, K) of the tick itself, ``tau`` (T,) from before it. Trials are the histograms' last column.
+    NaN where the edge lies beyond the last finite bucket edge or tau is unknown, infinite where the histogram
+    is none (`possible`). Raises ValueError for a bound of a rate.
     """
     if bound.canary_edge is None or bound.control_edge is None:
         raise ValueError(f"bound {bound.name} is not of a quantile rule: its events are counters")
@@ -124,7 +135,11 @@ def slow_counts(bound: Bound, edges: Array, canary: Array, control: Array, tau: 
 def _slow(edge: Edge, edges: Array, cumulative: Array, tau: Array) -> Array:
     # 0 * NaN is NaN: an absolute edge does not need tau
     relative = edge.scale * tau if edge.scale > 0 else np.zeros(np.shape(tau))
-    return slower_than(edges, cumulative, relative + edge.offset)
+    with np.errstate(invalid="ignore", over="ignore"):
+        slower = slower_than(edges, cumulative, relative + edge.offset)
+    # a tick without a histogram is a gap; one whose numbers are no counts is said
+    garbage = ~possible(cumulative) & ~np.isnan(cumulative).all(axis=-1)
+    return np.where(garbage, np.inf, slower)
 
 
 def _at(cumulative: Array, index: npt.NDArray[np.intp]) -> Array:

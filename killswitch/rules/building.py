@@ -308,7 +308,7 @@ class _Builder:
 
     def _hints(self, spec: RuleFile, rules: tuple[Rule, ...]) -> None:
         plain = [rule.name for rule in rules if rule.twin is None and not isinstance(rule.signal, QuerySignal)]
-        if plain and spec.decide is Decide.EVIDENCE and spec.bursts == "short":
+        if plain and spec.decide is Decide.EVIDENCE and spec.bursts != "long":
             self._warning(
                 ("decide",),
                 f"plain counters are judged for {', '.join(plain)}: one user's retry storm can trip a healthy canary, "

@@ -228,7 +228,9 @@ class RuleFile(_Strict):
         examples=["1% per day"],
     )
     bursts: Bursts = Field(
-        "short", description="`long` is slower and forgives bursts that last minutes (`decide: evidence`)"
+        "auto",
+        description="`long` is slower and forgives bursts that last minutes, `short` never does, and `auto` is long "
+        "where control's past shows such bursts (`decide: evidence`)",
     )
     when_blind: WhenBlind = Field(
         "hold",

@@ -283,7 +283,11 @@ Severity = Annotated[
     PlainValidator(_one_of("critical", "error", "warning", "info")),
     _words_schema("critical", "error", "warning", "info"),
 ]
-Bursts = Annotated[Literal["short", "long"], PlainValidator(_one_of("short", "long")), _words_schema("short", "long")]
+Bursts = Annotated[
+    Literal["auto", "short", "long"],
+    PlainValidator(_one_of("auto", "short", "long")),
+    _words_schema("auto", "short", "long"),
+]
 Deciding = Annotated[Decide, PlainValidator(lambda value: Decide(_one_of(*Decide)(value))), _words_schema(*Decide)]
 Running = Annotated[Mode, PlainValidator(lambda value: Mode(_one_of(*Mode)(value))), _words_schema(*Mode)]
 PresetName = Annotated[str | None, PlainValidator(_one_of(*PRESETS)), _words_schema(*PRESETS)]

@@ -90,7 +90,7 @@ def same(a: Evidence, b: Evidence) -> bool:
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(1, 59), max_size=5))
 @settings(max_examples=25, deadline=None)
 def test_a_replay_in_blocks_equals_single_ticks(seed: int, cuts: list[int]) -> None:
-    specs = (MAX, RuleSpec("long", RATIO.bounds, 0.0025, long_bursts=True), RATIO)
+    specs = (MAX, RuleSpec("long", RATIO.bounds, 0.0025, bursts="long"), RATIO)
     counts = drawn(60, np.random.default_rng(seed), canary=0.03)
     counts = with_row(counts, 20, **dict.fromkeys(NAMES, np.nan))
     whole, trace = advance(start(specs), counts, ticks(60), step=STEP)

@@ -43,7 +43,7 @@ def test_three_names_are_enough() -> None:
         Limits(max_ratio=2.0),
     ]
     assert (rollout.window, rollout.min_requests, rollout.mode) == (300.0, 100, Mode.ENFORCE)
-    assert (rollout.false_trips_per_day, rollout.bursts, rollout.trip_when_blind_after) == (0.01, "short", None)
+    assert (rollout.false_trips_per_day, rollout.bursts, rollout.trip_when_blind_after) == (0.01, "auto", None)
     assert rollout.page == PageSettings()
     assert rollout.file == "f.yaml"
 
