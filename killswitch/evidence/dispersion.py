@@ -386,7 +386,7 @@ def _gather(kept: dict[str, Array], size: int, series: Series) -> Series:
     x, n, filled = kept["block_events"], kept["block_trials"], kept["filled"]
     sums = np.empty((2, *series.events.shape))
     complete = np.zeros(series.events.shape, dtype=np.bool_)
-    for tick in range(complete.shape[1]):
+    for tick in range(len(complete[0])):
         x, n, filled = x + series.events[:, tick], n + series.trials[:, tick], filled + series.seen[:, tick]
         done = filled >= size
         if done.any():
@@ -402,7 +402,7 @@ def _block_before(kept: dict[str, Array], blocks: Series) -> tuple[Array, Array]
     rows = np.arange(ticks, dtype=np.intp)[:, None]
     newest = np.maximum.accumulate(np.where(blocks.seen, rows, -1), axis=1)
     # row t: the newest complete block at or before t - 1; one row more than there are ticks
-    index = np.concatenate([np.full((len(newest), 1, newest[0].shape[-1]), -1, dtype=np.intp), newest], axis=1)
+    index = np.concatenate([np.full((len(newest), 1, kept["last_events"].shape[-1]), -1, dtype=np.intp), newest], axis=1)
 
     def at(values: Array, carried: Array) -> Array:
         if not ticks:
