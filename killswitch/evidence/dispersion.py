@@ -402,7 +402,8 @@ def _block_before(kept: dict[str, Array], blocks: Series) -> tuple[Array, Array]
     rows = np.arange(ticks, dtype=np.intp)[:, None]
     newest = np.maximum.accumulate(np.where(blocks.seen, rows, -1), axis=1)
     # row t: the newest complete block at or before t - 1; one row more than there are ticks
-    index = np.concatenate([np.full((len(newest), 1, kept["last_events"].shape[-1]), -1, dtype=np.intp), newest], axis=1)
+    none = np.full_like(kept["last_events"], -1, dtype=np.intp)[:, None]
+    index = np.concatenate([none, newest], axis=1)
 
     def at(values: Array, carried: Array) -> Array:
         if not ticks:
