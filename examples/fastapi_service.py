@@ -1,6 +1,6 @@
 """A FastAPI service behind the switch: routed by the user's id, counted by how each answer ended, feedback by token.
 
-    pip install 'llm-canary-killswitch' fastapi uvicorn openai
+    pip install . fastapi uvicorn openai   # in the clone
     OPENAI_BASE_URL=… OPENAI_API_KEY=… KILLSWITCH_STORE=etcd://etcd:2379 uvicorn fastapi_service:app
     curl -d '{"prompt": "hello"}' -H 'content-type: application/json' -H 'x-user-id: alice' localhost:8000/v1/chat
 

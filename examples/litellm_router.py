@@ -1,6 +1,6 @@
 """A LiteLLM router behind the switch; its fallback lists cannot route around it.
 
-pip install 'llm-canary-killswitch' litellm
+pip install . 'litellm>=1.80,<2'   # in the clone
 OLD_URL=http://…/v1 NEW_URL=http://…/v1 KILLSWITCH_STORE=etcd://etcd:2379 python litellm_router.py alice
 """
 

@@ -1,6 +1,6 @@
 """The OpenAI client behind the switch, whole answers and streams.
 
-pip install 'llm-canary-killswitch' openai
+pip install . openai   # in the clone
 OPENAI_BASE_URL=… OPENAI_API_KEY=… KILLSWITCH_STORE=etcd://etcd:2379 python openai_client.py alice
 """
 

@@ -1,6 +1,6 @@
 """The rollout as an OpenFeature flag.
 
-pip install 'llm-canary-killswitch[openfeature]'
+pip install '.[openfeature]'   # in the clone
 KILLSWITCH_STORE=etcd://etcd:2379 python openfeature_flags.py alice
 """
 

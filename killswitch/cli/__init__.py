@@ -18,7 +18,8 @@ def main() -> None:
     if missing:
         sys.stderr.write(
             "The base install is the router SDK alone; the command line comes with the daemon:\n\n"
-            "    pip install 'llm-canary-killswitch[daemon]'\n\n"
+            "    pip install '.[daemon]'\n\n"
+            "in a clone of the repository, or from a wheel of it (README, Install)\n"
             f"(missing: {', '.join(missing)})\n"
         )
         sys.exit(2)  # as for all that must be fixed first

@@ -123,7 +123,7 @@ def _draw(history: OpenHistory, found: Sequence[RolloutHistory], terms: Terms, t
     try:
         from killswitch.plot import draw  # noqa: PLC0415  an extra of its own
     except ImportError:
-        fail("--plot needs matplotlib: pip install 'llm-canary-killswitch[plot]'")
+        fail("--plot needs matplotlib: pip install 'matplotlib>=3.9,<4'")
     with progress_bar("drawing"):
         draw(history.source, found, terms, target)
     err.print(f"drawn: {target}", markup=False)

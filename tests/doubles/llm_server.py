@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ class LLMServer:
     def __init__(self, *, failing: bool = False) -> None:
         self.models: list[str] = []
         self.failing = failing
+        self.asked: Callable[[], None] = lambda: None  # called with each request
         self.closing = threading.Event()
         double = self
 
@@ -52,6 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server_double.models.append(body["model"])
+        self.server_double.asked()
         prompt = body["input"] if "input" in body else body["messages"][-1]["content"]
         if self.server_double.failing or prompt == "error":
             self._json(500, {"error": {"message": "the model is broken", "type": "server_error"}})

@@ -407,6 +407,6 @@ def test_a_base_install_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "pip install 'llm-canary-killswitch[daemon]'" in done.stderr
+    assert "pip install '.[daemon]'" in done.stderr
     assert "missing: typer, rich, numpy" in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,43 +10,144 @@ The flag's model names are LiteLLM's model groups (``model_name`` in ``model_lis
 rollout by its name (``alias``) and get the group of their route. One rule holds for *every* way LiteLLM has to pick a
 deployment, fallback lists, default fallbacks, retries, aliases and direct requests included: **a
 deployment of the canary serves only a request whose user routes to the canary now**; everything else goes
-to control. It is enforced where LiteLLM picks: around its four selection methods, and again on the list
-of deployments they choose from. In the proxy, name the object under ``litellm_settings: callbacks``.
+to control. A request is steered where it enters the router, and checked by LiteLLM's own hooks where a deployment
+is picked and before it is called. `install` first proves that the installed LiteLLM asks these hooks, through each
+endpoint, and raises `GuardNotReached` otherwise. In the proxy, name the object under ``litellm_settings: callbacks``.
 
 The user is ``metadata.routing_key``, else ``user``, else the proxy's end user; without one: control.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from killswitch.errors import Refused
 from killswitch.model import Cohort
 from killswitch.router.integrations import needs
+from killswitch.router.integrations.litellm_proof import CANARY, CANARY_ID, CONTROL, Attempt, GuardNotReached, prove
 from killswitch.router.metrics import CohortMetrics
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.refusals import completion_tokens, refused
 from killswitch.router.router import Router
 from killswitch.router.routing import Route
 
-with needs("LiteLLM", "litellm"):
+with needs("LiteLLM", "litellm>=1.80,<2"):
     from litellm.integrations.custom_logger import CustomLogger
 
-_SELECTORS = (
-    "get_available_deployment",
-    "async_get_available_deployment",
-    "get_available_deployment_for_pass_through",
-    "async_get_available_deployment_for_pass_through",
+# The router's endpoints that take a model's name, and where that stands among their positional arguments.
+_ENDPOINTS: Mapping[str, int] = {
+    **dict.fromkeys(
+        (
+            "completion",
+            "acompletion",
+            "text_completion",
+            "atext_completion",
+            "embedding",
+            "aembedding",
+            "aanthropic_messages",
+            "anthropic_messages",
+            "agenerate_content",
+            "generate_content",
+            "agenerate_content_stream",
+            "generate_content_stream",
+            "aadapter_completion",
+            "schedule_acompletion",
+            "allm_passthrough_route",
+            "aspeech",
+            "arerank",
+        ),
+        0,
+    ),
+    **dict.fromkeys(("responses", "aresponses", "image_generation", "aimage_generation", "amoderation"), 1),
+    "atranscription": 1,
+}
+# Endpoints of OpenAI's older form keep what we noted under `metadata`; elsewhere that name is the provider's own.
+_PLAIN_METADATA = frozenset(
+    {"completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding"}
+    | {"schedule_acompletion", "image_generation", "aimage_generation", "aspeech", "arerank", "atranscription"}
 )
+_FALLBACKS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+_SELECTORS = ("get_available_deployment", "async_get_available_deployment")
 _INSTALLED = "_killswitch_switches"
+_OURS = "_killswitch_guard"
 
 
 class CanaryRefused(Refused):
-    """LiteLLM was about to send a control user to the canary, and has no deployment of control to offer."""
+    """LiteLLM was about to send a control user to the canary."""
+
+    status_code = 400  # what LiteLLM neither tries again nor takes for a sick deployment
+
+
+class _Request:
+    """One request on its way through LiteLLM: whose it is, and what the guard has seen of it."""
+
+    __slots__ = ("control_tried", "proof", "refused", "user")
+
+    def __init__(self, user: object, proof: Attempt | None = None) -> None:
+        self.user = user
+        self.proof = proof
+        self.refused = False
+        self.control_tried = False
+
+
+class _Call:
+    """One call of an endpoint, whose model can be changed and which can be made again."""
+
+    __slots__ = ("_endpoint", "_position", "_positional", "named")
+
+    def __init__(
+        self, endpoint: Callable[..., Any], position: int, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
+        self._endpoint = endpoint
+        self._position = position
+        self._positional = list(positional)
+        self.named = named
+
+    def __call__(self) -> Any:
+        return self._endpoint(*self._positional, **self.named)
+
+    @property
+    def model(self) -> object:
+        return self._positional[self._position] if self._position < len(self._positional) else self.named.get("model")
+
+    @model.setter
+    def model(self, name: object) -> None:
+        if self._position < len(self._positional):
+            self._positional[self._position] = name
+        else:
+            self.named["model"] = name
+
+
+def _keep_fallbacks(litellm_router: Any, named: dict[str, Any], asked: object, group: object) -> None:
+    """Lists of fallbacks name what clients ask for; the request goes to ``group`` and keeps the list of ``asked``."""
+    settings = litellm_router.settings() if hasattr(litellm_router, "settings") else litellm_router
+    for kind in _FALLBACKS:
+        lists = named[kind] if kind in named else getattr(settings, kind, None)
+        if not isinstance(lists, Sequence) or isinstance(lists, str):
+            continue
+        of = {name: targets for entry in lists if isinstance(entry, Mapping) for name, targets in entry.items()}
+        targets = [target for target in of.get(asked) or () if target != group]
+        if targets and group not in of:
+            named[kind] = [*lists, {group: targets}]
+
+
+def _overridable(selector: Any, name: str) -> bool:
+    """Whether ``selector`` is a method of a class, so that LiteLLM calls what is set on the object instead.
+
+    A router of the compiled core makes some of its members anew when they are read: one of those would call itself.
+    """
+    if getattr(selector, _OURS, False):  # another rollout's guard
+        return True
+    owner = getattr(selector, "__self__", None)
+    return inspect.ismethod(selector) and inspect.getattr_static(type(owner), name, None) is selector.__func__
 
 
 def user_of(request: Mapping[str, Any]) -> object:
@@ -87,84 +188,149 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         self._note_name = f"killswitch {router.rollout}"  # in a request's metadata: what was decided before its outcome
         self._router = router
         self._metrics = metrics
-        self._canary = frozenset([canary] if isinstance(canary, str) else canary)
+        self._canary = frozenset([canary] if isinstance(canary, str) else canary) | {CANARY, CANARY_ID}
         self._alias = alias if alias is not None else router.rollout
         self._routing_key = routing_key
+        self._installing = threading.Lock()
+        # The request of this task or thread; None where LiteLLM picks outside of one.
+        self._current: ContextVar[_Request | None] = ContextVar(self._note_name, default=None)
 
     # --- steering
 
     def install(self, litellm_router: Any) -> Any:
-        """Guard every way ``litellm_router`` picks a deployment, and listen to it; the same router. Twice is once."""
+        """Guard every way into ``litellm_router``, and listen to it; the same router. Twice is once.
+
+        Raises `GuardNotReached` where the installed LiteLLM calls a model without asking the guard: nothing is
+        installed then. Asked of every new router, so a changed LiteLLM is asked again.
+        """
         import litellm  # noqa: PLC0415  # the package is half loaded while the proxy imports its callbacks
 
-        installed: tuple[LiteLLMSwitch, ...] = getattr(litellm_router, _INSTALLED, ())
-        if not any(switch is self for switch in installed):
-            for name in _SELECTORS:
-                selector = getattr(litellm_router, name, None)
-                if selector is not None:
-                    setattr(litellm_router, name, self._guarded(selector))
-            # the alias is a group LiteLLM knows, so that a switch that failed to load means control
-            aliases = litellm_router.model_group_alias or {}
-            aliases.setdefault(self._alias, self._router.routes()[0].model)
-            litellm_router.model_group_alias = aliases
-            setattr(litellm_router, _INSTALLED, (*installed, self))
-        if not any(callback is self for callback in litellm.callbacks):
-            litellm.callbacks.append(self)
+        with self._installing:
+            installed: tuple[LiteLLMSwitch, ...] = getattr(litellm_router, _INSTALLED, ())
+            listening = any(callback is self for callback in litellm.callbacks)
+            if not listening:
+                litellm.callbacks.append(self)
+            if not any(switch is self for switch in installed):
+                try:
+                    prove(self)
+                except BaseException:
+                    if not listening:
+                        litellm.callbacks.remove(self)
+                    raise
+                self.guard_picks(litellm_router)
+                self.guard_entries(litellm_router)
+                # the alias is a group LiteLLM knows, so that a switch that failed to load means control
+                aliases = dict(litellm_router.model_group_alias or {})
+                aliases.setdefault(self._alias, self._router.routes()[0].model)
+                litellm_router.model_group_alias = aliases
+                setattr(litellm_router, _INSTALLED, (*installed, self))
         return litellm_router
 
-    def _guarded(self, selector: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(selector)
+    @contextmanager
+    def proving(self, attempt: Attempt) -> Iterator[None]:
+        """`litellm_proof` asks in this context."""
+        token = self._current.set(_Request(None, attempt))
+        try:
+            yield
+        finally:
+            self._current.reset(token)
 
-        def steered(arguments: inspect.BoundArguments) -> Route:
-            request = arguments.arguments.get("request_kwargs") or {}
-            route = self._route(request)
-            asked = arguments.arguments["model"]
-            if asked == self._alias or self._names_canary(asked):
-                arguments.arguments.update(model=self._group(asked, route), specific_deployment=False)
-                self._note(request, route)
-            return route
+    # 1. where a request comes in: it asks for the group of its user's route
 
-        def to_control(arguments: inspect.BoundArguments, route: Route) -> None:
-            arguments.arguments.update(model=route.model, specific_deployment=False)
+    def guard_entries(self, litellm_router: Any) -> None:
+        for name in _ENDPOINTS:
+            self._guard_entry(litellm_router, name)
 
-        if inspect.iscoroutinefunction(selector):
+    def _guard_entry(self, litellm_router: Any, name: str) -> None:
+        endpoint = getattr(litellm_router, name, None)
+        if not callable(endpoint):
+            return
+        position = _ENDPOINTS[name]
+        try:
+            named = list(inspect.signature(endpoint).parameters)
+            position = named.index("model") if "model" in named else position
+        except (TypeError, ValueError):
+            pass
+        if inspect.iscoroutinefunction(endpoint):
 
-            @functools.wraps(selector)
-            async def select_async(*positional: Any, **named: Any) -> Any:
-                arguments = signature.bind(*positional, **named)
-                route = steered(arguments)
-                deployment = await selector(*arguments.args, **arguments.kwargs)
-                if not self._allowed(deployment, route):
-                    to_control(arguments, route)
-                    deployment = self._checked(await selector(*arguments.args, **arguments.kwargs), route)
-                return deployment
+            @functools.wraps(endpoint)
+            async def entered(*positional: Any, **named: Any) -> Any:
+                call = _Call(endpoint, position, positional, named)
+                return await self._await(call, self._steer(litellm_router, call, name))
 
-            return select_async
+        else:
 
-        @functools.wraps(selector)
-        def select(*positional: Any, **named: Any) -> Any:
-            arguments = signature.bind(*positional, **named)
-            route = steered(arguments)
-            deployment = selector(*arguments.args, **arguments.kwargs)
-            if not self._allowed(deployment, route):
-                to_control(arguments, route)
-                deployment = self._checked(selector(*arguments.args, **arguments.kwargs), route)
-            return deployment
+            @functools.wraps(endpoint)
+            def entered(*positional: Any, **named: Any) -> Any:
+                call = _Call(endpoint, position, positional, named)
+                request = self._steer(litellm_router, call, name)
+                answer = self._call(call, request)
+                return self._await(call, request, answer) if inspect.isawaitable(answer) else answer
 
-        return select
+        setattr(litellm_router, name, entered)
+        if getattr(litellm_router, name) is not entered:
+            raise GuardNotReached(f"LiteLLM's router keeps its own {name}(): its requests cannot be steered")
 
-    async def async_pre_call_hook(
-        self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
-    ) -> dict[str, Any]:
-        """The proxy's hook, before it routes: names the group of the user's route and guards the proxy's router."""
-        del user_api_key_dict, cache, call_type
-        from litellm.proxy.proxy_server import llm_router  # noqa: PLC0415  # made after its callbacks are loaded
+    def _steer(self, litellm_router: Any, call: _Call, endpoint: str) -> _Request:
+        outer = self._current.get()
+        request = _Request(self._user(call.named), None if outer is None else outer.proof)
+        asked = call.model
+        if asked == self._alias or self._names_canary(asked) or self._identifies_canary(litellm_router, asked):
+            route = self._router.route(request.user)
+            call.model = route.model or asked
+            _keep_fallbacks(litellm_router, call.named, asked, call.model)
+            if request.proof is not None:
+                call.model, request.proof.refused = CONTROL, True
+            call.named.pop("specific_deployment", None)
+            self._note(call.named, route, "metadata" if endpoint in _PLAIN_METADATA else "litellm_metadata")
+        return request
 
-        if llm_router is not None:
-            self.install(llm_router)
-        if isinstance(data.get("model"), str):
-            data["model"] = self._group(data["model"], self._route(data))
-        return data
+    def _call(self, call: _Call, request: _Request) -> Any:
+        token = self._current.set(request)
+        try:
+            return call()
+        except Exception as error:
+            if not self._may_ask_control(call, request):
+                raise
+            try:
+                return call()
+            except Exception as again:  # noqa: BLE001  # raised again, with what to do about it
+                self._raise(request, again, error)
+        finally:
+            self._current.reset(token)
+
+    async def _await(self, call: _Call, request: _Request, started: Any = None) -> Any:
+        token = self._current.set(request)
+        try:
+            return await (call() if started is None else started)
+        except Exception as error:
+            if not self._may_ask_control(call, request):
+                raise
+            try:
+                return await call()
+            except Exception as again:  # noqa: BLE001  # raised again, with what to do about it
+                self._raise(request, again, error)
+        finally:
+            self._current.reset(token)
+
+    def _may_ask_control(self, call: _Call, request: _Request) -> bool:
+        """Where the guard kept a request from the canary and control was not asked yet, ``call`` becomes control's."""
+        if not request.refused or request.control_tried:
+            return False
+        request.refused = False
+        call.model = self._router.routes()[0].model
+        call.named.pop("specific_deployment", None)
+        return True
+
+    def _raise(self, request: _Request, again: Exception, first: Exception) -> NoReturn:
+        if not request.refused or request.control_tried:
+            raise again from first
+        raise CanaryRefused(
+            f"{self._router.rollout}: model group {self._router.routes()[0].model!r} holds a deployment of the canary "
+            "alone; give control a model group of its own in model_list"
+        ) from first
+
+    # 2. where LiteLLM picks a deployment, and before it calls one: the hooks that it offers for this
 
     async def async_filter_deployments(
         self,
@@ -174,17 +340,93 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         request_kwargs: dict[str, Any] | None = None,
         parent_otel_span: Any = None,
     ) -> list[dict[str, Any]]:
-        """The canary's deployments leave the list unless the user routes to the canary."""
+        """LiteLLM's hook on the list it picks from: the canary's leave it unless the user routes to the canary."""
         del model, messages, parent_otel_span
-        route = self._route(request_kwargs or {})
-        return [deployment for deployment in healthy_deployments if self._allowed(deployment, route)]
+        if self._current.get() is None:  # a pick after the call returned, such as a broken stream's fallback
+            self._current.set(_Request(self._user(request_kwargs or {})))
+        allowed = [deployment for deployment in healthy_deployments if self._allowed(deployment)]
+        if healthy_deployments and not allowed:
+            raise self._refused(healthy_deployments[0])
+        return allowed
 
-    def _route(self, request: Mapping[str, Any]) -> Route:
+    async def async_pre_call_check(self, deployment: dict[str, Any], parent_otel_span: Any) -> None:
+        """LiteLLM's hook before an async call of a deployment, also of one that was named by its id."""
+        del parent_otel_span
+        self.pre_call_check(deployment)
+
+    def pre_call_check(self, deployment: dict[str, Any]) -> None:
+        """LiteLLM's hook before a call of a deployment: the only one that its sync calls reach."""
+        if not self._allowed(deployment):
+            raise self._refused(deployment)
+        request = self._current.get()
+        if request is not None and not self._is_canary(deployment):
+            request.control_tried = True
+
+    def guard_picks(self, litellm_router: Any) -> None:
+        """Calls that reach none of these hooks, such as sync text completions, pick by a method: it is checked."""
+        for name in _SELECTORS:
+            selector = getattr(litellm_router, name, None)
+            if selector is not None and _overridable(selector, name):
+                setattr(litellm_router, name, self._checked(selector))
+
+    def _checked(self, selector: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(selector):
+
+            @functools.wraps(selector)
+            async def select_async(*positional: Any, **named: Any) -> Any:
+                return self._checked_pick(await selector(*positional, **named))
+
+            setattr(select_async, _OURS, True)
+            return select_async
+
+        @functools.wraps(selector)
+        def select(*positional: Any, **named: Any) -> Any:
+            return self._checked_pick(selector(*positional, **named))
+
+        setattr(select, _OURS, True)
+        return select
+
+    def _checked_pick(self, deployment: Any) -> Any:
+        if not self._allowed(deployment):
+            raise self._refused(deployment)
+        return deployment
+
+    def _allowed(self, deployment: object) -> bool:
+        """Whether the request of this context may be served by ``deployment``; one that we do not know may not."""
+        if not self._is_canary(deployment):
+            return True
+        request = self._current.get()
+        if request is None:
+            return False
+        allowed = request.proof is None and self._router.route(request.user).cohort is Cohort.CANARY
+        if not allowed:
+            request.refused = True
+            if request.proof is not None:
+                request.proof.refused = True
+        return allowed
+
+    def _refused(self, deployment: object) -> CanaryRefused:
+        name = deployment.get("model_name") if isinstance(deployment, Mapping) else None
+        return CanaryRefused(f"{self._router.rollout}: this user routes to control, {name!r} is the canary's")
+
+    async def async_pre_call_hook(
+        self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
+    ) -> dict[str, Any]:
+        """The proxy's hook, before it routes: names the group of the user's route and guards the proxy's router."""
+        del user_api_key_dict, cache, call_type
+        from litellm.proxy.proxy_server import llm_router  # noqa: PLC0415  # made after its callbacks are loaded
+
+        if llm_router is not None and not any(one is self for one in getattr(llm_router, _INSTALLED, ())):
+            await asyncio.to_thread(self.install, llm_router)
+        if isinstance(data.get("model"), str):
+            data["model"] = self._group(data["model"], self._router.route(self._user(data)))
+        return data
+
+    def _user(self, request: Mapping[str, Any]) -> object:
         try:
-            user = self._routing_key(request)
+            return self._routing_key(request)
         except Exception:  # noqa: BLE001  # a request of an unforeseen shape
-            user = None
-        return self._router.route(user)
+            return None
 
     def _group(self, asked: str, route: Route) -> str:
         """The model group to pick from: the route's for the rollout and for the canary, else what was asked for."""
@@ -195,6 +437,12 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
     def _names_canary(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._canary or name.rpartition("/")[2] in self._canary)
 
+    def _identifies_canary(self, litellm_router: Any, asked: object) -> bool:
+        """Whether ``asked`` is the id of a deployment of the canary."""
+        registry = getattr(litellm_router, "registry", None)  # routers of the compiled core deprecate `model_list`
+        deployments = litellm_router.model_list if registry is None else registry().all()
+        return any((one.get("model_info") or {}).get("id") == asked and self._is_canary(one) for one in deployments)
+
     def _is_canary(self, deployment: object) -> bool:
         if not isinstance(deployment, Mapping):
             return False
@@ -202,36 +450,22 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         names = (deployment.get("model_name"), parameters.get("model"), info.get("id"))
         return any(self._names_canary(name) for name in names)
 
-    def _allowed(self, deployment: object, route: Route) -> bool:
-        return route.cohort is Cohort.CANARY or not self._is_canary(deployment)
-
-    def _checked(self, deployment: Any, route: Route) -> Any:
-        if self._allowed(deployment, route):
-            return deployment
-        raise CanaryRefused(
-            f"{self._router.rollout}: model group {route.model!r} holds a deployment of the canary alone; "
-            "give control a model group of its own in model_list"
-        )
-
     # --- counting
 
-    def _note(self, request: Any, route: Route) -> None:
+    def _note(self, named: dict[str, Any], route: Route, field: str) -> None:
         """Decide before the outcome whether this request is judged; its retries and fallbacks keep the decision."""
-        if self._metrics is None or not isinstance(request, dict):
+        metadata = named.get(field)
+        if self._metrics is None or not isinstance(metadata, Mapping | None) or self._note_name in (metadata or {}):
             return
-        metadata = request.setdefault("litellm_metadata" if "litellm_metadata" in request else "metadata", {})
-        if isinstance(metadata, dict) and self._note_name not in metadata:
-            judged = self._metrics.request(route, user=self._hashable_user(request)).judged
-            metadata[self._note_name] = {"judged": judged, "cohort": route.cohort.value}
-
-    def _hashable_user(self, request: Mapping[str, Any]) -> str | None:
-        user = self._routing_key(request)
-        return None if user is None else str(user)
+        user = self._user(named)
+        judged = self._metrics.request(route, user=None if user is None else str(user)).judged
+        named[field] = {**(metadata or {}), self._note_name: {"judged": judged, "cohort": route.cohort.value}}
 
     def _count(self, event: Mapping[str, Any], answer: object, start: datetime, end: datetime) -> None:
         """Count one attempt on the cohort the request was routed to; an attempt of a fallback elsewhere is not ours."""
         parameters = event.get("litellm_params") or {}
-        metadata = parameters.get("metadata") or parameters.get("litellm_metadata") or {}
+        buckets = [parameters.get("metadata"), parameters.get("litellm_metadata")]
+        metadata = next((one for one in buckets if isinstance(one, Mapping) and self._note_name in one), {})
         note = metadata.get(self._note_name)
         if self._metrics is None or not isinstance(note, dict):
             return
@@ -240,6 +474,8 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         if route is None or route.cohort.value != note.get("cohort"):
             return
         error = event.get("exception")
+        if isinstance(error, CanaryRefused):  # no model was asked
+            return
         refusal = refused(answer, self._metrics.phrases) is not None
         outcome = Outcome.REFUSED if refusal else Outcome.OK
         if isinstance(error, BaseException):

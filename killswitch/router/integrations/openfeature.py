@@ -26,7 +26,7 @@ from killswitch.router.integrations import needs
 from killswitch.router.router import Router
 from killswitch.router.routing import Route, RouteReason
 
-with needs("OpenFeature", "llm-canary-killswitch[openfeature]"):
+with needs("OpenFeature", "openfeature-sdk>=0.8,<1"):
     from openfeature.evaluation_context import EvaluationContext
     from openfeature.event import ProviderEventDetails
     from openfeature.exception import ErrorCode, GeneralError

@@ -21,7 +21,7 @@ from killswitch.router.instruments import LATENCY_BUCKETS_MS, TOKEN_BUCKETS
 from killswitch.router.integrations import needs
 from killswitch.router.outcomes import Outcome
 
-with needs("OpenTelemetry", "llm-canary-killswitch[opentelemetry]"):
+with needs("OpenTelemetry", "opentelemetry-sdk>=1.29,<2"):
     from opentelemetry.metrics import Counter, Histogram, Meter
 
 

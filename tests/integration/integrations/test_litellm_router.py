@@ -218,14 +218,7 @@ def test_without_a_user_it_is_control(setting: Setting, way: Any) -> None:
 def test_a_trip_between_two_attempts_of_one_request_sends_the_second_to_control(setting: Setting) -> None:
     router = setting.litellm_router(num_retries=2)
     setting.new.failing = True
-    attempts = router.async_get_available_deployment
-
-    async def trip_after_the_first(*positional: Any, **named: Any) -> Any:
-        deployment = await attempts(*positional, **named)
-        setting.held.current = tripped()
-        return deployment
-
-    router.async_get_available_deployment = trip_after_the_first
+    setting.new.asked = lambda: setattr(setting.held, "current", tripped())
     assert ask(router).choices[0].message.content == "answered by model-old"
     assert setting.new.models == ["model-new"]
 

@@ -67,9 +67,9 @@ def test_the_metrics_library_is_loaded_when_metrics_are_made() -> None:
 @pytest.mark.parametrize(
     ("integration", "hidden", "install"),
     [
-        ("litellm", "litellm", "pip install 'litellm'"),
-        ("openfeature", "openfeature", "pip install 'llm-canary-killswitch[openfeature]'"),
-        ("opentelemetry", "opentelemetry", "pip install 'llm-canary-killswitch[opentelemetry]'"),
+        ("litellm", "litellm", "pip install 'litellm>=1.80,<2'"),
+        ("openfeature", "openfeature", "pip install 'openfeature-sdk>=0.8,<1'"),
+        ("opentelemetry", "opentelemetry", "pip install 'opentelemetry-sdk>=1.29,<2'"),
     ],
 )
 def test_an_integration_whose_library_is_not_there_says_what_to_install(
