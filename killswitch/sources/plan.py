@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
-from killswitch.sources import Range, Want, promql
+from killswitch.sources import Range, Want, counter_resets, promql
 
 LOOKBACK: Final = 300.0  # seconds: how far back a stale cohort is told from one that never was (as Prometheus does)
 SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a counter may have been seen and still count as known
@@ -34,6 +34,10 @@ class Shape(StrEnum):
 
     INCREASE = "increase"  # increase(x[seconds]), extrapolated as a dashboard shows it
     STEP = "step"  # what was counted between the last samples of disjoint steps of `seconds`
+    CLOSE_INCREASE = "close increase"  # the two where a counter fell or is new: see `counter_resets`
+    CLOSE_STEP = "close step"
+    FALLS = "falls"  # the most falls of one series within an hour
+    FAR_FALLS = "far falls"  # those that are no restarts
     LAYOUT = "layout"  # the upper edges that some of the histograms lacked for some of the scrapes within `seconds`
     RECENT = "recent"  # samples within `seconds`; 0 where only older ones are to be found
     SEEN = "seen"  # samples within `seconds`
@@ -41,16 +45,20 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """The counters of one cohort and selector (cohort matchers included), summed; per ``le`` if so wished."""
+    """The counters of one cohort and selector (cohort matchers included), summed; per ``le`` if so wished.
+
+    ``basis``: the counters by which a closer look knows the processes.
+    """
 
     shape: Shape
     selector: Selector
     seconds: float
     by_le: bool = False
+    basis: Selector | None = None
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.shape, self.selector, self.seconds, self.by_le)))
+        object.__setattr__(self, "_hash", hash((self.shape, self.selector, self.seconds, self.by_le, self.basis)))
 
     def __hash__(self) -> int:
         return self._hash  # asks are keys of every table, thousands of times a cycle
@@ -100,13 +108,18 @@ def evidence_step(scrape_interval: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The asks of one cohort of a want. ``seen`` is asked only where events are absent."""
+    """The asks of one cohort of a want. ``seen`` is asked only where events are absent, ``falls`` every few minutes.
+
+    ``basis``: by which counters a closer look at trials and events knows the processes.
+    """
 
     trials: tuple[Ask, ...]
     events: tuple[Ask, ...] = ()
     recent: tuple[Ask, ...] = ()
     layout: tuple[Ask, ...] = ()
     seen: tuple[Ask, ...] = ()
+    falls: tuple[Sum, ...] = ()
+    basis: Selector | None = None
 
     @property
     def at_once(self) -> tuple[Ask, ...]:
@@ -122,11 +135,14 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
     # a step counts from a sample before it: edges that only one of the two has are not comparable
     alike = want.seconds + (_RESTART * interval if want.range is Range.STEP else 0.0)
 
-    def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Ask, ...]:
-        return tuple(
-            Sum(of, Selector(each.metric, tuple(sorted({*each.matchers, *matchers}))), seconds, by_le)
-            for each in selectors
-        )
+    def whole(selector: Selector) -> Selector:
+        return Selector(selector.metric, tuple(sorted({*selector.matchers, *matchers})))
+
+    def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Sum, ...]:
+        return tuple(Sum(of, whole(each), seconds, by_le) for each in selectors)
+
+    def falls(selectors: Iterable[Selector]) -> tuple[Sum, ...]:
+        return tuple(dict.fromkeys(sums(Shape.FALLS, selectors, counter_resets.FALLS_WITHIN)))
 
     match want.signal:
         case RatioSignal(events, trials):
@@ -135,6 +151,8 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
                 events=sums(shape, events, want.seconds),
                 recent=sums(Shape.RECENT, trials, fresh),
                 seen=sums(Shape.SEEN, events, SEEN_WITHIN),
+                falls=falls((*trials, *events)),
+                basis=whole(trials[0]),
             )
         case QuantileSignal(buckets):
             total = Selector(buckets.metric, (*buckets.matchers, Matcher("le", "=", "+Inf")))
@@ -142,6 +160,8 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
                 trials=sums(shape, (buckets,), want.seconds, by_le=True),
                 recent=sums(Shape.RECENT, (total,), fresh),
                 layout=sums(Shape.LAYOUT, (buckets,), alike, by_le=True),
+                falls=falls((total,)),
+                basis=whole(total),
             )
         case QuerySignal(canary, control):
             return Needs(trials=(Free(canary if cohort is Cohort.CANARY else control),))
@@ -152,7 +172,10 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query for many asks: ``cells`` maps the values of ``labels`` to the ask they answer."""
+    """One query for many asks: ``cells`` maps the values of ``labels`` to the ask they answer.
+
+    ``basis``: of a closer look, whose processes are told apart by those labels that the basis has, too.
+    """
 
     shape: Shape
     metric: str
@@ -161,21 +184,49 @@ class Query:
     seconds: float
     by_le: bool
     cells: Mapping[tuple[str, ...], Sum]
+    basis: _Many | None = None
 
     def text(self, ranges: Ranges) -> str:
-        matchers = [promql.matcher(each) for each in self.fixed]
-        for position, label in enumerate(self.labels):
-            matchers.append(promql.one_of(label, {values[position] for values in self.cells}))
-        question = Question(self.shape, self.metric, tuple(sorted(matchers)), self.seconds, self.by_le, self.labels)
-        return question.text(ranges)
+        matchers = _matchers(self.fixed, self.labels, self.cells)
+        question = Question(self.shape, self.metric, matchers, self.seconds, self.by_le, self.labels)
+        if self.basis is None:
+            return question.text(ranges)
+        of_basis = {tuple(_split(ask.basis)[1].values()) for ask in self.cells.values() if ask.basis is not None}
+        basis = promql.series(self.basis.metric, _matchers(self.basis.fixed, self.basis.labels, of_basis))
+        return question.closer(ranges, basis, _shared(self.labels, self.basis.labels))
+
+
+def shared_labels(selector: Selector, basis: Selector) -> tuple[str, ...]:
+    """Labels of which both demand one value: they tell rollouts and cohorts apart, and so their processes."""
+    return _shared(tuple(_split(selector)[1]), tuple(_split(basis)[1]))
+
+
+def _shared(labels: Sequence[str], of_basis: Sequence[str]) -> tuple[str, ...]:
+    return tuple(label for label in labels if label in of_basis and label != "le")
+
+
+def _matchers(fixed: Iterable[Matcher], labels: Sequence[str], cells: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Printed: what is fixed, and for each label one of the values that the cells have."""
+    cells = list(cells)
+    varied = [promql.one_of(label, {values[at] for values in cells}) for at, label in enumerate(labels)]
+    return tuple(sorted([*map(promql.matcher, fixed), *varied]))
 
 
 def as_text(ask: Ask, ranges: Ranges) -> str:
-    """The query a person would type for one ask alone."""
+    """The query a person would type for one ask alone; what tells falls and births from growth is left out."""
     if isinstance(ask, Free):
         return ask.query
     matchers = tuple(map(promql.matcher, ask.selector.matchers))
-    return Question(ask.shape, ask.selector.metric, matchers, ask.seconds, ask.by_le).text(ranges)
+    question = Question(ask.shape, ask.selector.metric, matchers, ask.seconds, ask.by_le)
+    series, by = promql.series(question.metric, matchers), _clause("by", ("le",) if ask.by_le else ())
+    within = series + ranges.half_open(ask.seconds)
+    match ask.shape:
+        case Shape.INCREASE:
+            return f"sum{by} (increase({within}))"
+        case Shape.STEP:
+            return f"sum{by} (last_over_time({within}) - {question.before(ranges)})"
+        case _:
+            return question.text(ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +246,8 @@ class Question:
         within = series + ranges.half_open(self.seconds)
         match self.shape:
             case Shape.INCREASE:
-                return f"sum{by} (increase({within}))"
+                # -Inf where a counter fell: then a closer look is needed
+                return f"sum{by} (increase({within}) + ln(resets({within}) < bool 1))"
             case Shape.SEEN:
                 return f"sum{by} (count_over_time({within}))"
             case Shape.RECENT:
@@ -204,10 +256,17 @@ class Question:
                 return f"sum{by} (count_over_time({within})) or sum{by} (count_over_time({older})) * 0"
             case Shape.STEP:
                 new = f"last_over_time({within})"
-                before = series + ranges.half_open(ranges.before)
-                old = f"last_over_time({before} offset {promql.duration(self.seconds)})"
-                # a counter that fell has begun again at zero; what is not a number stays none
-                return f"sum{by} ({new} - {old} * ({old} <= bool {new}))"
+                old = self.before(ranges)
+                reach = series + ranges.half_open(self.seconds + ranges.before)
+                # -Inf where a counter fell or is new: then a closer look is needed
+                return f"sum{by} (({new} - {old} + ln(resets({reach}) < bool 1)) or {new} - Inf)"
+            case Shape.FALLS:
+                return f"max{by} (resets({within}))"
+            case Shape.FAR_FALLS:
+                young = ranges.half_open(counter_resets.YOUNG)
+                return counter_resets.falls(series, by, ranges.half_open(self.seconds), young)
+            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE:
+                raise ValueError("a closer look has a basis: see `closer`")
             case Shape.LAYOUT:
                 # an edge has as many samples as its histogram's +Inf unless it was missing, came, went, or was spelt
                 # anew ("1" is "1.0" since Prometheus 3); squared, its samples are fewer in two series than in one
@@ -216,6 +275,34 @@ class Question:
                 all_of = f"sum{_clause('by', self.labels)} (count_over_time({whole}) ^ 2)"
                 on = f"on ({', '.join(map(promql.label_name, self.labels))})"
                 return f"sum{by} (count_over_time({within}) ^ 2) / {on} group_left () {all_of} < 1"
+
+    def before(self, ranges: Ranges) -> str:
+        """The last sample before a step."""
+        series = promql.series(self.metric, self.matchers) + ranges.half_open(ranges.before)
+        return f"last_over_time({series} offset {promql.duration(self.seconds)})"
+
+    def closer(self, ranges: Ranges, basis: str, shared: Sequence[str]) -> str:
+        """A closer look at the same counters: processes are those of ``basis``, and of the labels both have."""
+        created = counter_resets.created_metric(self.metric)
+        look = counter_resets.Look(
+            series=promql.series(self.metric, self.matchers),
+            basis=basis,
+            created=None if created is None else promql.series(created, self.matchers),
+            by=_clause("by", (*self.labels, *(("le",) if self.by_le else ()))),
+            process=tuple(dict.fromkeys((*counter_resets.PROCESS_LABELS, *shared))),
+            several=self.by_le,
+        )
+        within = ranges.half_open(self.seconds)
+        if self.shape is Shape.CLOSE_INCREASE:
+            return look.increase(within)
+        return look.step(
+            within,
+            ranges.half_open(ranges.before),
+            ranges.half_open(self.seconds + ranges.before),
+            ranges.half_open(counter_resets.SEEN),
+            promql.duration(self.seconds),
+            self.seconds + counter_resets.CREATED_SCRAPES * ranges.interval,
+        )
 
 
 def _clause(word: str, labels: Sequence[str]) -> str:
@@ -229,14 +316,27 @@ def plan(asks: Iterable[Sum], ticks: int = 1) -> list[Query]:
     """
     groups: dict[_Group, dict[tuple[str, ...], Sum]] = defaultdict(dict)
     for ask in dict.fromkeys(asks):
-        fixed, equal = _split(ask)
-        group = _Group(ask.shape, ask.selector.metric, fixed, tuple(equal), ask.seconds, ask.by_le)
+        fixed, equal = _split(ask.selector, by_le=ask.by_le)
+        basis = None
+        if ask.basis is not None:
+            basis_fixed, basis_equal = _split(ask.basis)
+            basis = _Many(ask.basis.metric, basis_fixed, tuple(basis_equal))
+        group = _Group(ask.shape, ask.selector.metric, fixed, tuple(equal), ask.seconds, ask.by_le, basis)
         groups[group][tuple(equal.values())] = ask
     return [
-        Query(group.shape, group.metric, group.fixed, group.labels, group.seconds, group.by_le, cells)
+        Query(group.shape, group.metric, group.fixed, group.labels, group.seconds, group.by_le, cells, group.basis)
         for group, members in groups.items()
         for cells in _portions(members, ticks, by_le=group.by_le)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Many:
+    """Selectors that differ in the values of ``labels`` alone."""
+
+    metric: str
+    fixed: tuple[Matcher, ...]
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,15 +349,16 @@ class _Group:
     labels: tuple[str, ...]
     seconds: float
     by_le: bool
+    basis: _Many | None
 
 
-def _split(ask: Sum) -> tuple[tuple[Matcher, ...], dict[str, str]]:
+def _split(selector: Selector, *, by_le: bool = False) -> tuple[tuple[Matcher, ...], dict[str, str]]:
     """Matchers that stay as they are, and by label the value that tells this ask from its neighbours."""
     fixed: list[Matcher] = []
     equal: dict[str, str] = {}
-    for each in sorted(ask.selector.matchers):
+    for each in sorted(selector.matchers):
         # a second equality on a label contradicts the first; both must stand
-        if each.operator != "=" or each.label in equal or (ask.by_le and each.label == "le"):
+        if each.operator != "=" or each.label in equal or (by_le and each.label == "le"):
             fixed.append(each)
         else:
             equal[each.label] = each.value

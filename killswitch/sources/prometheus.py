@@ -27,8 +27,9 @@ from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
 from killswitch.model import Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want, answers, promql
 from killswitch.sources.answers import Unusable
+from killswitch.sources.falls import Falls
 from killswitch.sources.plan import Ask, Free, Query, Ranges, Sum, most_ticks, plan
-from killswitch.sources.readings import Assemblies, Column
+from killswitch.sources.readings import Answers, Assemblies, Column, with_closer
 from killswitch.sources.seen import SeenCache
 
 _log = logging.getLogger(__name__)
@@ -129,7 +130,8 @@ class Prometheus:
         self._learn_at = 0.0
         self._seen = SeenCache()
         self._assemblies = Assemblies()
-        self._planned = lru_cache(maxsize=2)(self._plan)  # of steps, and of windows
+        self._falls = Falls()
+        self._planned = lru_cache(maxsize=3)(self._plan)  # of steps, of windows, and of falls
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -153,9 +155,13 @@ class Prometheus:
         if not ticks:
             return {}
         assembly = self._assemblies.of(wants, self._known_ranges(ticks[-1], deadline))
-        found = self._answers(assembly.asks, ticks, deadline)
+        found: Answers = self._answers(assembly.asks, ticks, deadline)
+        closer = assembly.closer(found)
+        looks = self._answers(list(closer.values()), ticks, deadline, known=False)
+        found = with_closer(found, closer, looks, len(ticks))
+        falls = self._falls.at(assembly.falls, ticks, lambda asks, times: self._answers(asks, times, deadline))
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0], deadline)
-        return dict(zip(ticks, assembly.readings(found, seen, len(ticks)), strict=True))
+        return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
 
     # --- asking ---
 
@@ -260,7 +266,7 @@ class Prometheus:
                 self._learn_at = time.monotonic() + _LEARN_AGAIN
         return self._ranges
 
-    def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Mapping[Ask, Column]:
+    def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Answers:
         known = {ask: self._seen.at(ask, tick) for ask in asks}
         found = self._answers([ask for ask, column in known.items() if column is None], [tick], deadline, known=False)
         for ask, column in found.items():

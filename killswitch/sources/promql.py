@@ -66,6 +66,11 @@ def selector(each: Selector) -> str:
     return series(each.metric, [matcher(one) for one in each.matchers])
 
 
+def number(value: float) -> str:
+    """A literal: ``90``, ``1.5``."""
+    return f"{value:.15g}"
+
+
 def duration(seconds: float) -> str:
     """``300s``; milliseconds, which is all Prometheus can tell apart, where there are some."""
     milliseconds = round(seconds * 1000)

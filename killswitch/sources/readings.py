@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Final
@@ -26,7 +26,7 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Want
-from killswitch.sources.plan import Ask, Needs, Ranges, as_text, needs
+from killswitch.sources.plan import Ask, Needs, Ranges, Shape, Sum, as_text, needs
 
 Point = float | Buckets | Unreadable | None
 """What an ask gave at one tick: a sum, bucket counts (in the histogram's own unit), a failure, or nothing."""
@@ -38,6 +38,9 @@ Answers = Mapping[Ask, Column]
 
 WHOLE: Final = 1 - 1e-9
 """A share from here on is all: that of an edge in two spellings ("1" and "1.0") is a sum of two."""
+
+
+_CLOSER: Final = {Shape.STEP: Shape.CLOSE_STEP, Shape.INCREASE: Shape.CLOSE_INCREASE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,9 @@ class Assembly:
         self.asks: tuple[Ask, ...] = tuple(
             dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.at_once)
         )
+        self._falls: tuple[Sum, ...] = tuple(
+            dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.falls)
+        )
 
     def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
         """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
@@ -91,9 +97,26 @@ class Assembly:
                 doubtful.update(dict.fromkeys(_seen_asks(asked)))
         return list(doubtful)
 
-    def readings(self, answers: Answers, seen: Answers, ticks: int) -> Iterator[dict[tuple[str, str, str], Reading]]:
+    def closer(self, answers: Answers) -> dict[Ask, Sum]:
+        """The closer looks that are needed, by the ask whose answer says so: a counter fell, or is new."""
+        found: dict[Ask, Sum] = {}
+        for asked in self.asked.values():
+            for need in asked.needs.values():
+                for ask in (*need.trials, *need.events):
+                    if isinstance(ask, Sum) and need.basis is not None and ask not in found and _is_odd(answers[ask]):
+                        found[ask] = replace(ask, shape=_CLOSER[ask.shape], basis=need.basis)
+        return found
+
+    @property
+    def falls(self) -> Sequence[Sum]:
+        """What is asked every few minutes alone: how often counters fell within an hour."""
+        return self._falls
+
+    def readings(
+        self, answers: Answers, seen: Answers, falls: Answers, ticks: int
+    ) -> Iterator[dict[tuple[str, str, str], Reading]]:
         """One mapping a tick. ``seen`` answers `doubts`, at the first tick."""
-        columns = [_readings(asked, answers, seen, ticks) for asked in self.asked.values()]
+        columns = [_readings(asked, answers, seen, falls, ticks) for asked in self.asked.values()]
         for row in zip(*columns, strict=True) if columns else ((),) * ticks:
             yield dict(zip(self.asked, row, strict=True))
 
@@ -122,13 +145,44 @@ class Assemblies:
         return next((one for _, one in self._kept if parts == {want.part for want in one.wants}), None)
 
 
-def _readings(asked: Asked, answers: Answers, seen: Answers, ticks: int) -> Iterable[Reading]:
+def with_closer(answers: Answers, closer: Mapping[Ask, Sum], looks: Answers, ticks: int) -> Answers:
+    """The answers with those of the closer looks where one was needed; a fall that was no restart is a gap."""
+    if not closer:
+        return answers
+    found = dict(answers)
+    for ask, look in closer.items():
+        found[ask] = [
+            _looked_at(second) if _is_odd_point(first) else first
+            for first, second in zip(_points(answers[ask], ticks), _points(looks[look], ticks), strict=True)
+        ]
+    return found
+
+
+def _looked_at(point: Point) -> Point:
+    counts = point.counts if isinstance(point, Buckets) else (point,)
+    return FELL if -math.inf in counts else point
+
+
+def _is_odd(column: Column) -> bool:
+    return not isinstance(column, Unreadable) and any(map(_is_odd_point, column))
+
+
+def _is_odd_point(point: Point) -> bool:
+    if isinstance(point, float):
+        return not math.isfinite(point)
+    return isinstance(point, Buckets) and not math.isfinite(sum(point.counts))
+
+
+def _readings(asked: Asked, answers: Answers, seen: Answers, falls: Answers, ticks: int) -> Iterable[Reading]:
     want = asked.want
     if asked.refused is not None:
         return [Reading(asked.refused, asked.refused, want.seconds)] * ticks
     known = _known_from(asked, answers, seen, ticks)
     canary, control = (
-        _measurements(want, asked.needs[cohort], answers, known, ticks) for cohort in (Cohort.CANARY, Cohort.CONTROL)
+        _unless_falling(
+            _measurements(want, asked.needs[cohort], answers, known, ticks), asked.needs[cohort], falls, ticks
+        )
+        for cohort in (Cohort.CANARY, Cohort.CONTROL)
     )
     seconds, texts = want.seconds, asked.texts
     return [Reading(one, other, seconds, texts) for one, other in zip(canary, control, strict=True)]
@@ -191,6 +245,23 @@ def _measurements(
     ]
 
 
+def _unless_falling(
+    measurements: Sequence[Measurement], need: Needs, falls: Answers, ticks: int
+) -> Sequence[Measurement]:
+    """Nothing is made of counters that fell again and again within the hour: they are none."""
+    columns = [_points(falls[ask], ticks) for ask in need.falls]
+    if not any(point is not None for column in columns for point in column):
+        return measurements
+    found = list(measurements)
+    for column in columns:
+        for at, point in enumerate(column):
+            if isinstance(point, Unreadable):
+                found[at] = point
+            elif isinstance(point, float) and not isinstance(found[at], Unreadable | Scalar):
+                found[at] = falling(point)
+    return found
+
+
 def _problem(want: Want) -> Unreadable | None:
     """Why a want cannot be asked at all, or None."""
     if isinstance(want.signal, QuerySignal):
@@ -240,6 +311,25 @@ _GAP = Unreadable(
     "no series has a sample in this step and one before it: nothing was scraped, or the cohort has just appeared; "
     "the next scrape counts what was missed",
 )
+FELL = Unreadable(
+    Reason.GAP,
+    "a counter fell while its process went on, so this step counts nothing. A recording rule's sum falls when a pod "
+    "goes (take rates first, then sums), and a pushed or duplicated counter when an older value comes late",
+)
+
+
+def falling(times: float) -> Unreadable:
+    """Why a counter that fell this often within an hour is none."""
+    return Unreadable(
+        Reason.GARBAGE,
+        f"{NOT_A_COUNTER}: a series fell {times:.0f} times within an hour, and not to zero. Usual causes: several "
+        "worker processes answer /metrics by turns (use multiprocess mode), or two servers send the same series",
+    )
+
+
+NOT_A_COUNTER: Final = "not a counter"
+
+
 _ONE_SAMPLE = Unreadable(Reason.NO_DATA, "only one sample in the window so far; an increase needs two")
 _NO_COMMON_EDGES = Unreadable(
     Reason.GARBAGE,

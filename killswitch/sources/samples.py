@@ -6,7 +6,7 @@ Times are whole milliseconds, as in Prometheus. Everything is computed for all t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +15,20 @@ from numpy.typing import NDArray
 
 from killswitch.model import Buckets, Matcher, Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
-from killswitch.sources.plan import LOOKBACK, Ask, Free, Ranges, Shape, Sum
-from killswitch.sources.readings import WHOLE, Answers, Assemblies, Column, Point, buckets_of
+from killswitch.sources.counter_resets import (
+    PROCESS_LABELS,
+    SEEN,
+    Counter,
+    Processes,
+    Times,
+    close_steps,
+    created_metric,
+    far_falls,
+    fell_in,
+)
+from killswitch.sources.falls import Falls
+from killswitch.sources.plan import LOOKBACK, Ask, Free, Ranges, Shape, Sum, shared_labels
+from killswitch.sources.readings import WHOLE, Answers, Assemblies, Column, Point, buckets_of, with_closer
 from killswitch.sources.seen import SeenCache
 
 Milliseconds = NDArray[np.int64]
@@ -63,18 +75,17 @@ def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, P
 
 
 def step(series: Series, ticks: Milliseconds, seconds: float, before: float) -> tuple[Values, Present]:
-    """What was counted between the last sample before each step and the last one in it; after a fall, since zero.
+    """What was counted between the last sample before each step and the last one in it.
 
-    Whatever scrapes are late, missed or doubled, every count falls into exactly one step. A series without
-    a sample in the step, or without one in the ``before`` seconds before it, is left out.
+    Whatever scrapes are late, missed or doubled, every count falls into exactly one step. A series without a sample in
+    the step is left out. -inf asks for a closer look: the series has no sample in the ``before`` seconds before the
+    step, or it fell since.
     """
-    old = np.searchsorted(series.stamps, ticks - round(seconds * 1000), side="right") - 1
-    new = np.searchsorted(series.stamps, ticks, side="right") - 1
-    since = series.stamps[np.maximum(old, 0)]
-    present = (new > old) & (old >= 0) & (since > ticks - round((seconds + before) * 1000))
-    last, first = series.values[np.where(present, new, 0)], series.values[np.where(present, old, 0)]
+    whole, reach = round(seconds * 1000), round(before * 1000)
+    counter = Counter(series.labels, series.stamps, series.values)
+    (last, present), (first, known) = counter.last(ticks, whole), counter.last(ticks - whole, reach)
     with np.errstate(invalid="ignore"):
-        counted: Values = last - first * (first <= last)
+        counted: Values = np.where(known & (counter.resets(ticks, whole + reach) == 0), last - first, -np.inf)
     return counted, present
 
 
@@ -121,15 +132,19 @@ class SampleReader:
         self._load = load
         self._ranges = Ranges(interval)
         self._seen = SeenCache()
+        self._falls = Falls()
         self._assemblies = Assemblies()
 
     def read_back(self, wants: Sequence[Want], ticks: Sequence[float]) -> Mapping[float, Readings]:
         if not ticks:
             return {}
         assembly = self._assemblies.of(wants, self._ranges)
-        found = self._columns(assembly.asks, ticks)
+        found: Answers = self._columns(assembly.asks, ticks)
+        closer = assembly.closer(found)
+        found = with_closer(found, closer, self._columns(list(closer.values()), ticks), len(ticks))
+        falls = self._falls.at(assembly.falls, ticks, self._columns)
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0])
-        return dict(zip(ticks, assembly.readings(found, seen, len(ticks)), strict=True))
+        return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
 
     def _look_up(self, asks: Sequence[Ask], tick: float) -> Answers:
         known = {ask: column for ask in asks if (column := self._seen.at(ask, tick)) is not None}
@@ -143,16 +158,20 @@ class SampleReader:
         loaded: dict[str, list[Series]] = {}
         reach: dict[str, float] = {}
         for ask in asks:
-            if isinstance(ask, Sum):
-                reach[ask.selector.metric] = max(reach.get(ask.selector.metric, 0.0), self._reach(ask))
+            for metric in _metrics(ask):
+                reach[metric] = max(reach.get(metric, 0.0), self._reach(ask))
         for metric, seconds in reach.items():
             loaded[metric] = list(self._load(metric, int(stamps.min() - round(seconds * 1000)), int(stamps.max())))
         return {ask: self._column(ask, loaded, stamps) for ask in asks}
 
-    def _reach(self, ask: Sum) -> float:
+    def _reach(self, ask: Ask) -> float:
+        if isinstance(ask, Free):
+            return 0.0
         match ask.shape:
             case Shape.STEP:
                 return ask.seconds + self._ranges.before
+            case Shape.CLOSE_STEP:
+                return ask.seconds + max(self._ranges.before, SEEN)
             case Shape.RECENT:
                 return max(LOOKBACK, 2 * ask.seconds)
             case _:
@@ -167,24 +186,53 @@ class SampleReader:
             return Unreadable(
                 Reason.SOURCE_REFUSED, f"a matcher of {ask.selector.metric} is no regular expression: {error}"
             )
+        computed = self._all_computed(ask, chosen, loaded, ticks)
+        if ask.shape in {Shape.FALLS, Shape.FAR_FALLS}:
+            return _points(*_most(computed, len(ticks)))
         if not ask.by_le:
-            return _points(*_summed((self._computed(ask, each, ticks) for each in chosen), len(ticks)))
-        edges: dict[float, list[Series]] = {}
-        for each in chosen:
+            return _points(*_summed(computed, len(ticks)))
+        edges: dict[float, list[tuple[Values, Present]]] = {}
+        for each, part in zip(chosen, computed, strict=True):
             try:
-                edges.setdefault(float(each.labels.get("le", "")), []).append(each)
+                edges.setdefault(float(each.labels.get("le", "")), []).append(part)
             except ValueError:
                 return Unreadable(Reason.GARBAGE, f"{ask.selector.metric} has a bucket whose edge is not a number")
-        sums = {
-            edge: _summed((self._computed(ask, each, ticks) for each in members), len(ticks))
-            for edge, members in edges.items()
-        }
+        sums = {edge: _summed(members, len(ticks)) for edge, members in edges.items()}
         return _layouts(sums, len(ticks)) if ask.shape is Shape.LAYOUT else _histograms(sums, len(ticks))
+
+    def _all_computed(
+        self, ask: Sum, chosen: Sequence[Series], loaded: Mapping[str, Sequence[Series]], ticks: Milliseconds
+    ) -> list[tuple[Values, Present]]:
+        if ask.basis is None:
+            return [self._computed(ask, each, ticks) for each in chosen]
+        labels = (*PROCESS_LABELS, *shared_labels(ask.selector, ask.basis))
+        basis = [_counter(each) for each in selected(loaded[ask.basis.metric], ask.basis) if len(each.stamps)]
+        whole = round(ask.seconds * 1000)
+        if ask.shape is Shape.CLOSE_INCREASE:
+            fell = fell_in(list(map(_counter, chosen)), basis, labels, ticks, whole)
+            parts = [increase(each, ticks, whole) for each in chosen]
+            return [
+                (np.where(down, -np.inf, values), there | down)
+                for (values, there), down in zip(parts, fell, strict=True)
+            ]
+        times = Times(ticks, whole, round(self._ranges.before * 1000), round(self._ranges.interval * 1000))
+        created = {_without_le(each.labels): each for each in loaded.get(created_metric(ask.selector.metric) or "", ())}
+        counters = [_counter(each, created.get(_without_le(each.labels))) for each in chosen]
+        return close_steps(counters, Processes(basis, labels, times), several=ask.by_le)
 
     def _computed(self, ask: Sum, series: Series, ticks: Milliseconds) -> tuple[Values, Present]:
         match ask.shape:
             case Shape.INCREASE:
-                return increase(series, ticks, round(ask.seconds * 1000))
+                values, present = increase(series, ticks, round(ask.seconds * 1000))
+                fell = _counter(series).resets(ticks, round(ask.seconds * 1000)) > 0
+                return np.where(fell, -np.inf, values), present
+            case Shape.FALLS:
+                _, present = _counted(series, ticks, ask.seconds)
+                return _counter(series).resets(ticks, round(ask.seconds * 1000)), present
+            case Shape.FAR_FALLS:
+                return far_falls(_counter(series), ticks)
+            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE:
+                raise ValueError("a closer look has a basis")
             case Shape.STEP:
                 return step(series, ticks, ask.seconds, self._ranges.before)
             case Shape.RECENT:
@@ -194,6 +242,26 @@ class SampleReader:
             case Shape.LAYOUT:
                 count, present = _counted(series, ticks, ask.seconds)
                 return count**2, present  # as `Question.text` says
+
+
+def _metrics(ask: Ask) -> Iterator[str]:
+    """The metrics whose samples are needed."""
+    if isinstance(ask, Sum):
+        yield ask.selector.metric
+        if ask.basis is not None:
+            yield ask.basis.metric
+        created = created_metric(ask.selector.metric) if ask.shape is Shape.CLOSE_STEP else None
+        if created is not None:
+            yield created
+
+
+def _counter(series: Series, created: Series | None = None) -> Counter:
+    made = None if created is None else (created.stamps, created.values)
+    return Counter(series.labels, series.stamps, series.values, made)
+
+
+def _without_le(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((label, value) for label, value in labels.items() if label != "le" and value)
 
 
 def selected(series: Iterable[Series], selector: Selector) -> list[Series]:
@@ -220,6 +288,14 @@ def _summed(parts: Iterable[tuple[Values, Present]], length: int) -> tuple[Value
         total += np.where(there, values, 0.0)
         present |= there
     return total, present
+
+
+def _most(parts: Iterable[tuple[Values, Present]], length: int) -> tuple[Values, Present]:
+    most, present = np.zeros(length), np.zeros(length, dtype=np.bool_)
+    for values, there in parts:
+        most = np.where(there, np.maximum(most, values), most)
+        present |= there
+    return most, present
 
 
 def _points(values: Values, present: Present) -> list[Point]:

@@ -27,6 +27,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import BadSettings
 from killswitch.model import QuantileSignal, RatioSignal, Reading, Reason, Unreadable
 from killswitch.sources import Readings, Want
+from killswitch.sources.counter_resets import created_metric
 from killswitch.sources.exposition import samples_of, series_of
 from killswitch.sources.sample_history import KEEP, SampleHistory
 from killswitch.sources.samples import SampleReader
@@ -183,6 +184,14 @@ class Scrape:
 
 
 def _metrics(want: Want) -> Iterator[str]:
+    for metric in _counters(want):
+        yield metric
+        created = created_metric(metric)
+        if created is not None:
+            yield created
+
+
+def _counters(want: Want) -> Iterator[str]:
     match want.signal:
         case RatioSignal(events, trials):
             yield from (selector.metric for selector in (*events, *trials))

@@ -108,6 +108,9 @@ def good_rows(query: str) -> list[dict[str, Any]]:
     if query.startswith("free"):
         return [{"metric": {}, "value": [TICK, "7"]}]
     cohorts = [{"cohort": cohort.value} for cohort in Cohort]
+    if query.startswith("max by"):  # how often a counter fell
+        bucket = {"le": "+Inf"} if "latency" in query else {}
+        return [{"metric": {**labels, **bucket}, "value": [TICK, "0"]} for labels in cohorts]
     if "count_over_time" in query:
         bucket = {"le": "+Inf"} if "latency" in query else {}
         return [{"metric": {**labels, **bucket}, "value": [TICK, "2"]} for labels in cohorts]

@@ -37,8 +37,9 @@ def read(
 
     answers = {ask: column(ask) for ask in assembly.asks}
     doubts = assembly.doubts(answers, len(trials))
+    falls: dict[Ask, Column] = {ask: [None] * len(trials) for ask in assembly.falls}
     looked_up: dict[Ask, Column] = {ask: [seen] for ask in doubts}
-    return [reading["r", "e", "w"].canary for reading in assembly.readings(answers, looked_up, len(trials))]
+    return [reading["r", "e", "w"].canary for reading in assembly.readings(answers, looked_up, falls, len(trials))]
 
 
 def reason(measurement: Measurement) -> Reason | None:

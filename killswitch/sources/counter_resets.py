@@ -1,0 +1,347 @@
+"""A closer look at counters that fell or have just appeared: what is a restart, what is new, what is neither.
+
+A step is normally a difference of last samples. Where a counter fell within reach of the step, or has no sample before
+it, `Shape.STEP` answers with -Inf, and `Shape.CLOSE_STEP` is asked. It looks at whole processes: the series of the
+rule's trials ("basis") that agree in `PROCESS_LABELS`.
+
+- A process restarted when the sum of its counters fell to less than a quarter (`NEAR_ZERO`). Then a series that fell
+  counts from zero.
+- Any other fall is none of a counter: the answer is -Inf, which becomes UNKNOWN(GAP).
+- After such a fall a series may come back to where it was. What is below its highest value of the last minutes has
+  been counted before, and is not counted again.
+- A series without a sample for an hour (`SEEN`) is new. It counts from zero where its process went on, and counted at
+  least as much itself (plus `SLACK`) as all that is new in it; or where its ``_created`` series says that it was made
+  now. A counter that merely reappears, or gets another label, is one or the other of neither.
+
+Everything here is written twice: as PromQL, and on arrays for the sources that have no PromQL. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from killswitch.sources import promql
+
+PROCESS_LABELS: Final = (
+    "cluster", "namespace", "job", "instance", "pod", "pod_name", "kubernetes_pod_name", "container", "host",
+    "hostname", "node", "server", "replica", "worker", "pid", "task", "exported_instance", "service_instance_id",
+)  # fmt: skip
+"""Labels that tell one process from another; those that a series lacks are empty, as in PromQL."""
+
+NEAR_ZERO: Final = 4
+"""A process that restarted shows less than one in this many of what it had counted."""
+
+SLACK: Final = 2
+"""Events that a process may have counted first in a step in which it counted nothing else."""
+
+SEEN: Final = 3600.0
+"""Seconds without any sample after which a series is new."""
+
+CREATED_SCRAPES: Final = 4
+"""Scrapes that may pass between the making of a counter and its first sample."""
+
+FALLS_WITHIN: Final = 3600.0
+FEW_FALLS: Final = 3
+"""More falls than this within an hour, none of them to near zero, are no counter's."""
+
+YOUNG: Final = 600.0
+"""Seconds in which the same falls tell it, too: a process younger than an hour has been near zero."""
+
+Milliseconds = NDArray[np.int64]
+Values = NDArray[np.float64]
+Present = NDArray[np.bool_]
+
+
+def created_metric(metric: str) -> str | None:
+    """The series in which OpenMetrics says when a counter or a histogram was made; None where there is none."""
+    for suffix in ("_total", "_bucket"):
+        if metric.endswith(suffix):
+            return metric.removesuffix(suffix) + "_created"
+    return None
+
+
+# --- as PromQL ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The parts of a closer look as PromQL. ``by`` groups the answer, ``process`` are the labels of a process.
+
+    ``series``, ``basis``: instant selectors; ``created`` that of the ``_created`` series. ``several``: more than one
+    bucket of a request is among the series.
+    """
+
+    series: str
+    basis: str
+    created: str | None
+    by: str
+    process: tuple[str, ...]
+    several: bool
+
+    def step(self, within: str, before: str, all_of: str, seen: str, offset: str, recent: float) -> str:
+        """``within``, ``before``, …: ranges in brackets; ``recent``: seconds since which a counter is newly made."""
+        on, group = self._on, self._by_process
+
+        def new(series: str) -> str:
+            return f"last_over_time({series}{within})"
+
+        def old(series: str) -> str:
+            return f"last_over_time({series}{before} offset {offset})"
+
+        def born(series: str) -> str:
+            return f"({new(series)} unless last_over_time({series}{seen} offset {offset}))"
+
+        s, b = self.series, self.basis
+        now, then = f"sum {group} ({new(b)} + 0 * {old(b)})", f"sum {group} ({old(b)} + 0 * {new(b)})"
+        restarted = f"({then} > {NEAR_ZERO} * {now})"
+        highest = f"max_over_time({s}{before} offset {offset})"
+        back = f"(({new(s)} - {highest} >= 0) and ({highest} > {old(s)}) unless {on} {self._most_reset(all_of)})"
+        grown = f"({new(s)} - {old(s)} >= 0)"
+        again = f"(({new(s)} < {old(s)}) and {on} {restarted})"
+        may = f"(({now} - {then} >= 0 or ({now} and {on} {restarted})) + {SLACK})"
+        allowed = f"({may} unless {on} (sum {group} ({born(b)}) > {on} {may}))"
+        if not self.several and s != b:
+            allowed = f"({allowed} unless {on} (sum {group} ({born(s)}) > {on} {may}))"
+        first = f"({born(s)} and {on} {allowed})"
+        made = ""
+        if self.created is not None:
+            since = f"last_over_time({self.created}{within}) > time() - {promql.number(recent)}"
+            made = f" or ({born(s)} and ignoring (le) ({since}))"
+        neither = f"({new(s)} - {old(s)}) * Inf"
+        return f"sum{self.by} ({back} or {grown} or {again} or {first}{made} or {neither})"
+
+    def increase(self, within: str) -> str:
+        s, b = self.series, self.basis
+        near_zero = f"(sum {self._by_process} (max_over_time({b}{within})) > {NEAR_ZERO} * "
+        near_zero += f"sum {self._by_process} (min_over_time({b}{within})))"
+        restarted = f"({self._most_reset(within)} and {self._on} {near_zero})"
+        fell = f"((resets({s}{within}) > 0) unless {self._on} {restarted})"
+        return f"sum{self.by} ((increase({s}{within}) unless {fell}) or {fell} * -Inf)"
+
+    def _most_reset(self, within: str) -> str:
+        """Processes of which most of what was counted has begun again."""
+        highest = f"max_over_time({self.basis}{within})"
+        reset = f"sum {self._by_process} ((resets({self.basis}{within}) > bool 0) * {highest})"
+        return f"({reset} * 2 > sum {self._by_process} ({highest}))"
+
+    @property
+    def _by_process(self) -> str:
+        return f"by ({', '.join(map(promql.label_name, self.process))})"
+
+    @property
+    def _on(self) -> str:
+        return f"on ({', '.join(map(promql.label_name, self.process))})"
+
+
+def falls(series: str, by: str, hour: str, young: str) -> str:
+    """The most falls of one series within an hour, where they are no restarts."""
+
+    def far(within: str) -> str:
+        ends = f"min_over_time({series}{within}) * {NEAR_ZERO} >= max_over_time({series}{within})"
+        return f"((resets({series}{within}) > {FEW_FALLS}) and ({ends}))"
+
+    return f"max{by} ({far(hour)} or {far(young)})"
+
+
+# --- on arrays ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One series; ``resets``: its falls up to and with each sample. ``created``: its ``_created`` series."""
+
+    labels: Mapping[str, str]
+    stamps: Milliseconds
+    values: Values
+    created: tuple[Milliseconds, Values] | None = None
+
+    def process(self, labels: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self.labels.get(label, "") for label in labels)
+
+    def last(self, until: Milliseconds, reach: int) -> tuple[Values, Present]:
+        """The last sample in each (until - reach, until]."""
+        return _last(self.stamps, self.values, until, reach)
+
+    def resets(self, until: Milliseconds, reach: int) -> Values:
+        """Falls between two samples of each range."""
+        first, last = _between(self.stamps, until, reach)
+        with np.errstate(invalid="ignore"):
+            fell = np.concatenate(([0], np.cumsum(self.values[1:] < self.values[:-1])))
+        some = last > first
+        return np.where(some, fell[np.where(some, last, 0)] - fell[np.where(some, first, 0)], 0).astype(np.float64)
+
+    def highest(self, until: Milliseconds, reach: int) -> Values:
+        return self._extreme(np.fmax, until, reach, -np.inf)
+
+    def lowest(self, until: Milliseconds, reach: int) -> Values:
+        return self._extreme(np.fmin, until, reach, np.inf)
+
+    def _extreme(self, of: np.ufunc, until: Milliseconds, reach: int, nothing: float) -> Values:
+        """Over each range; ``nothing`` where it is empty."""
+        first, last = _between(self.stamps, until, reach)
+        found = np.full(len(until), nothing)
+        padded = np.append(self.values, nothing)
+        some = np.flatnonzero(last >= first)
+        if some.size:
+            edges = np.stack([first[some], last[some] + 1], axis=1).ravel()
+            found[some] = of.reduceat(padded, edges)[::2]
+        return found
+
+
+def _last(stamps: Milliseconds, values: Values, until: Milliseconds, reach: int) -> tuple[Values, Present]:
+    at = np.searchsorted(stamps, until, side="right") - 1
+    known = np.maximum(at, 0)
+    if not len(stamps):
+        return np.zeros(len(until)), np.zeros(len(until), dtype=np.bool_)
+    present = (at >= 0) & (stamps[known] > until - reach)
+    return values[known], present
+
+
+def _between(stamps: Milliseconds, until: Milliseconds, reach: int) -> tuple[Milliseconds, Milliseconds]:
+    return np.searchsorted(stamps, until - reach, side="right"), np.searchsorted(stamps, until, side="right") - 1
+
+
+class _Sums:
+    """Numbers added up by process, (T,) each."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._of: dict[tuple[str, ...], Values] = {}
+
+    def add(self, process: tuple[str, ...], values: Values, where: Present) -> None:
+        total = self._of.get(process)
+        if total is None:
+            total = self._of[process] = np.zeros(self._length)
+        total += np.where(where, values, 0.0)
+
+    def __getitem__(self, process: tuple[str, ...]) -> Values:
+        found = self._of.get(process)
+        return np.zeros(self._length) if found is None else found
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Milliseconds: the ``ticks``, the ``step`` that ends at each, and how far ``before`` it an old sample may lie."""
+
+    ticks: Milliseconds
+    step: int
+    before: int
+    scrape: int
+
+
+class Processes:
+    """What the closer looks know of every process, at each tick."""
+
+    def __init__(self, basis: Sequence[Counter], labels: Sequence[str], times: Times) -> None:
+        length = len(times.ticks)
+        self._labels = labels
+        self.times = times
+        self._now, self._then, self._born = _Sums(length), _Sums(length), _Sums(length)
+        self._reset, self._highest, self._going = _Sums(length), _Sums(length), _Sums(length)
+        starts, reach = times.ticks - times.step, times.step + times.before
+        for each in basis:
+            process = each.process(labels)
+            (new, has_new), (old, has_old) = each.last(times.ticks, times.step), each.last(starts, times.before)
+            both = has_new & has_old
+            with np.errstate(invalid="ignore"):
+                self._now.add(process, new + 0 * old, both)
+                self._then.add(process, old + 0 * new, both)
+            self._going.add(process, np.ones(length), both)
+            self._born.add(process, new, _is_born(each, times, has_new))
+            highest = each.highest(times.ticks, reach)
+            there = np.isfinite(highest) | (highest > 0)
+            self._highest.add(process, highest, there)
+            self._reset.add(process, highest, there & (each.resets(times.ticks, reach) > 0))
+
+    def restarted(self, process: tuple[str, ...]) -> Present:
+        with np.errstate(invalid="ignore"):
+            restarted: Present = self._then[process] > NEAR_ZERO * self._now[process]
+        return restarted
+
+    def most_reset(self, process: tuple[str, ...]) -> Present:
+        with np.errstate(invalid="ignore"):
+            most: Present = self._reset[process] * 2 > self._highest[process]
+        return most
+
+    def allows(self, process: tuple[str, ...], born: Values) -> Present:
+        """Whether what is new in a process, ``born`` and in the basis, is no more than what it counted itself."""
+        with np.errstate(invalid="ignore"):
+            grown = self._now[process] - self._then[process]
+            going = (self._going[process] > 0) & ((grown >= 0) | self.restarted(process))
+            may = np.where(self.restarted(process) & (grown < 0), self._now[process], grown) + SLACK
+            allowed: Present = going & ~(self._born[process] > may) & ~(born > may)
+        return allowed
+
+    def of(self, counter: Counter) -> tuple[str, ...]:
+        return counter.process(self._labels)
+
+
+def _is_born(counter: Counter, times: Times, has_new: Present) -> Present:
+    _, seen = counter.last(times.ticks - times.step, round(SEEN * 1000))
+    born: Present = has_new & ~seen
+    return born
+
+
+def close_steps(counters: Sequence[Counter], processes: Processes, *, several: bool) -> list[tuple[Values, Present]]:
+    """What each counter counted in each step; -inf where it fell without a restart. As `Look.step`."""
+    times = processes.times
+    starts, length = times.ticks - times.step, len(times.ticks)
+    born_in = _Sums(length)
+    if not several:
+        for each in counters:
+            new, has_new = each.last(times.ticks, times.step)
+            born_in.add(processes.of(each), new, _is_born(each, times, has_new))
+    found = []
+    for each in counters:
+        process = processes.of(each)
+        (new, has_new), (old, has_old) = each.last(times.ticks, times.step), each.last(starts, times.before)
+        highest, both = each.highest(starts, times.before), has_new & has_old
+        with np.errstate(invalid="ignore"):
+            back = (new >= highest) & (highest > old) & ~processes.most_reset(process)
+            grown = np.where(back, new - highest, new - old)
+            counted = np.where(new < old, np.where(processes.restarted(process), new, -np.inf), grown)
+        born = _is_born(each, times, has_new)
+        first = born & (processes.allows(process, born_in[process]) | _newly_made(each, times))
+        found.append((np.where(both, counted, new), both | first))
+    return found
+
+
+def _newly_made(counter: Counter, times: Times) -> Present:
+    if counter.created is None:
+        return np.zeros(len(times.ticks), dtype=np.bool_)
+    made, known = _last(*counter.created, times.ticks, times.step)
+    return known & (made > (times.ticks - times.step - CREATED_SCRAPES * times.scrape) / 1000)
+
+
+def fell_in(counters: Sequence[Counter], basis: Sequence[Counter], labels: Sequence[str], ticks: Milliseconds,
+            reach: int) -> list[Present]:  # fmt: skip
+    """Where each counter fell within a window, and its process did not restart. As `Look.increase`."""
+    length = len(ticks)
+    reset, highest, lowest = _Sums(length), _Sums(length), _Sums(length)
+    for each in basis:
+        process, top = each.process(labels), each.highest(ticks, reach)
+        there = top > -np.inf
+        highest.add(process, top, there)
+        lowest.add(process, each.lowest(ticks, reach), there)
+        reset.add(process, top, there & (each.resets(ticks, reach) > 0))
+    found = []
+    for each in counters:
+        process = each.process(labels)
+        restarted = (reset[process] * 2 > highest[process]) & (highest[process] > NEAR_ZERO * lowest[process])
+        found.append((each.resets(ticks, reach) > 0) & ~restarted)
+    return found
+
+
+def far_falls(counter: Counter, ticks: Milliseconds) -> tuple[Values, Present]:
+    """As `falls`, for one series."""
+    count, found = np.zeros(len(ticks)), np.zeros(len(ticks), dtype=np.bool_)
+    for reach in (round(YOUNG * 1000), round(FALLS_WITHIN * 1000)):
+        fell = counter.resets(ticks, reach)
+        far = (fell > FEW_FALLS) & (counter.lowest(ticks, reach) * NEAR_ZERO >= counter.highest(ticks, reach))
+        count, found = np.where(far, fell, count), found | far
+    return count, found
