@@ -18,7 +18,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.flag import STAGES, Actor, Flag
 from killswitch.fleet_sight import FleetSight, LongBlind
-from killswitch.history import catch_up
+from killswitch.history import catch_up, note_falls
 from killswitch.incident import Incident
 from killswitch.judge import Action, Decision, decide
 from killswitch.jury import Jury, answer_all
@@ -318,18 +318,23 @@ class Controller:
 
     def _catch_up(self, cases: Sequence[Case], tick: float, deadline: Deadline) -> None:
         try:
-            catch_up(self._source, self._jury.dossier, cases, tick, deadline)
+            catch_up(self._source, self._jury.dossier, cases, tick, deadline, self._fell)
         except Exception:  # a bug in gathering evidence must not stop the loop; stale evidence is no breach
             log.exception("gathering evidence failed in a way nobody foresaw")
+
+    def _fell(self, rollout: str, rule: str) -> None:
+        self._metrics.counter_falls.labels(rollout, rule).inc()
 
     def _read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
         if not wants:
             return {}
         try:
-            return self._source.read(wants, tick, deadline)
+            readings = self._source.read(wants, tick, deadline)
         except Exception as error:  # an adapter's bug must not stop the loop, and must not look like health
             log.exception("reading the metric source failed in a way nobody foresaw")
             return answer_all(wants, Unreadable(Reason.INTERNAL_ERROR, f"a bug of the source adapter: {error!r}"))
+        note_falls([readings], self._fell)
+        return readings
 
     def _earlier_ticks(self, cases: Sequence[Case], tick: float) -> Iterable[tuple[float, list[Case]]]:
         """Ticks that were missed, or lie before our start, and that some rule's streak needs."""

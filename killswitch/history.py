@@ -8,13 +8,14 @@ again as soon as the source answers: nothing is lost, and nothing is guessed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.dossier import Dossier, warm_up_seconds
 from killswitch.model import Decide, Reason, Unreadable
 from killswitch.sources import Readings, Source, Want
+from killswitch.sources.readings import FELL, is_falling
 
 DAY = 86_400.0
 # a start must not outlast a cycle: so many (rollout, tick) pairs are read back at once, shared by all rollouts
@@ -30,7 +31,18 @@ PASSING = frozenset({
 })  # fmt: skip
 
 
-def catch_up(source: Source, dossier: Dossier, cases: Sequence[Case], tick: float, deadline: Deadline) -> None:
+Fell = Callable[[str, str], None]
+"""Told the rollout and the rule of each step of which nothing is counted, since a counter fell without a restart."""
+
+
+def catch_up(
+    source: Source,
+    dossier: Dossier,
+    cases: Sequence[Case],
+    tick: float,
+    deadline: Deadline,
+    fell: Fell = lambda _rollout, _rule: None,
+) -> None:
     """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
     judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and dossier.wants(case)]
     newest = last_step(tick, dossier.step)
@@ -44,7 +56,7 @@ def catch_up(source: Source, dossier: Dossier, cases: Sequence[Case], tick: floa
             until = dossier.until(case.rollout.name)
             if until is not None and until < newest:
                 behind.setdefault(until, []).append(case)
-        if not behind or not _advance(source, dossier, behind, newest, deadline):
+        if not behind or not _advance(source, dossier, behind, newest, deadline, fell):
             return
 
 
@@ -116,7 +128,12 @@ def steps(after: float, until: float, step: float) -> list[float]:
 
 
 def _advance(
-    source: Source, dossier: Dossier, behind: Mapping[float, Sequence[Case]], newest: float, deadline: Deadline
+    source: Source,
+    dossier: Dossier,
+    behind: Mapping[float, Sequence[Case]],
+    newest: float,
+    deadline: Deadline,
+    fell: Fell,
 ) -> bool:
     """One block for every group that is behind; False when nobody got further: the next cycle tries again."""
     moved = False
@@ -128,9 +145,18 @@ def _advance(
                 return moved
             read = [case for case in portion if _answered(dossier.wants(case), readings[block[-1]])]
             if read:
+                note_falls(readings.values(), fell)
                 dossier.take(read, block, readings)
                 moved = True
     return moved
+
+
+def note_falls(readings: Iterable[Readings], fell: Fell) -> None:
+    """Report every reading in which a counter fell while its process went on."""
+    for of_tick in readings:
+        for (rollout, rule, _), reading in of_tick.items():
+            if reading.canary is FELL or reading.control is FELL:
+                fell(rollout, rule)
 
 
 def _answered(wants: Iterable[Want], readings: Readings) -> bool:
@@ -138,7 +164,7 @@ def _answered(wants: Iterable[Want], readings: Readings) -> bool:
     for want in wants:
         reading = readings.get(want.key)
         sides = (reading.canary, reading.control) if reading is not None else ()
-        if any(not (isinstance(side, Unreadable) and side.reason in PASSING) for side in sides):
+        if any(not isinstance(side, Unreadable) or side.reason not in PASSING or is_falling(side) for side in sides):
             return True
     return False
 

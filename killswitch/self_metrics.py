@@ -65,6 +65,12 @@ class SelfMetrics:
             "Ticks of the grid that no cycle of this replica began on.",
             registry=self.registry,
         )
+        self.counter_falls = Counter(
+            "killswitch_counter_falls",
+            "Readings that were not used, since a counter fell while its process went on.",
+            ["rollout", "rule"],
+            registry=self.registry,
+        )
         self.store_up = Gauge(
             "killswitch_store_up", "1 when the flag store answered last time.", registry=self.registry
         )
@@ -105,5 +111,5 @@ class SelfMetrics:
     def forget(self, rollout: str) -> None:
         """Drop the series of a rollout that no rule file names any more."""
         self._judged.pop(rollout, None)
-        for family in (self.last_good_evaluation, self.verdict, self.armed, self.canary_percent):
+        for family in (self.last_good_evaluation, self.verdict, self.armed, self.canary_percent, self.counter_falls):
             family.remove_by_labels({"rollout": rollout})

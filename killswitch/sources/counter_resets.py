@@ -7,8 +7,8 @@ rule's trials ("basis") that agree in `PROCESS_LABELS`.
 - A process restarted when the sum of its counters fell to less than a quarter (`NEAR_ZERO`). Then a series that fell
   counts from zero.
 - Any other fall is none of a counter: the answer is -Inf, which becomes UNKNOWN(GAP).
-- After such a fall a series may come back to where it was. What is below its highest value of the last minutes has
-  been counted before, and is not counted again.
+- After such a fall a series may come back to where it was. The step in which it passes its highest value of the hour
+  is a gap, too: most of that way has been counted before.
 - A series without a sample for an hour (`SEEN`) is new. It counts from zero where its process went on, and counted at
   least as much itself (plus `SLACK`) as all that is new in it; or where its ``_created`` series says that it was made
   now. A counter that merely reappears, or gets another label, is one or the other of neither.
@@ -47,10 +47,10 @@ CREATED_SCRAPES: Final = 4
 
 FALLS_WITHIN: Final = 3600.0
 FEW_FALLS: Final = 3
-"""More falls than this within an hour, none of them to near zero, are no counter's."""
+"""More falls of one series than this within an hour, which no restart explains, are no counter's."""
 
 YOUNG: Final = 600.0
-"""Seconds in which the same falls tell it, too: a process younger than an hour has been near zero."""
+"""Seconds that are looked at for themselves: within an hour a young process has been near zero without a restart."""
 
 Milliseconds = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -83,7 +83,7 @@ class Look:
     process: tuple[str, ...]
     several: bool
 
-    def step(self, within: str, before: str, all_of: str, seen: str, offset: str, recent: float) -> str:
+    def step(self, within: str, before: str, seen: str, offset: str, recent: float) -> str:
         """``within``, ``before``, …: ranges in brackets; ``recent``: seconds since which a counter is newly made."""
         on, group = self._on, self._by_process
 
@@ -99,8 +99,8 @@ class Look:
         s, b = self.series, self.basis
         now, then = f"sum {group} ({new(b)} + 0 * {old(b)})", f"sum {group} ({old(b)} + 0 * {new(b)})"
         restarted = f"({then} > {NEAR_ZERO} * {now})"
-        highest = f"max_over_time({s}{before} offset {offset})"
-        back = f"(({new(s)} - {highest} >= 0) and ({highest} > {old(s)}) unless {on} {self._most_reset(all_of)})"
+        highest = f"max_over_time({s}{seen} offset {offset})"
+        back = f"(({new(s)} >= {highest}) and ({highest} > {old(s)}) unless {on} {self._restarted_in(seen)}) * -Inf"
         grown = f"({new(s)} - {old(s)} >= 0)"
         again = f"(({new(s)} < {old(s)}) and {on} {restarted})"
         may = f"(({now} - {then} >= 0 or ({now} and {on} {restarted})) + {SLACK})"
@@ -113,21 +113,29 @@ class Look:
             since = f"last_over_time({self.created}{within}) > time() - {promql.number(recent)}"
             made = f" or ({born(s)} and ignoring (le) ({since}))"
         neither = f"({new(s)} - {old(s)}) * Inf"
-        return f"sum{self.by} ({back} or {grown} or {again} or {first}{made} or {neither})"
+        within_it = f"((resets({s}{within}) > 0) unless {on} {restarted}) * -Inf"
+        return f"sum{self.by} ({within_it} or {back} or {grown} or {again} or {first}{made} or {neither})"
 
     def increase(self, within: str) -> str:
-        s, b = self.series, self.basis
-        near_zero = f"(sum {self._by_process} (max_over_time({b}{within})) > {NEAR_ZERO} * "
-        near_zero += f"sum {self._by_process} (min_over_time({b}{within})))"
-        restarted = f"({self._most_reset(within)} and {self._on} {near_zero})"
-        fell = f"((resets({s}{within}) > 0) unless {self._on} {restarted})"
+        s = self.series
+        fell = f"((resets({s}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
         return f"sum{self.by} ((increase({s}{within}) unless {fell}) or {fell} * -Inf)"
 
-    def _most_reset(self, within: str) -> str:
-        """Processes of which most of what was counted has begun again."""
-        highest = f"max_over_time({self.basis}{within})"
+    def falls(self, hour: str, young: str) -> str:
+        """The most falls of one series within an hour that no restart explains."""
+
+        def unexplained(within: str) -> str:
+            return f"((resets({self.series}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
+
+        return f"max{self.by} ({unexplained(hour)} or {unexplained(young)})"
+
+    def _restarted_in(self, within: str) -> str:
+        """Processes of which most of what was counted has begun again, near zero."""
+        highest, lowest = f"max_over_time({self.basis}{within})", f"min_over_time({self.basis}{within})"
         reset = f"sum {self._by_process} ((resets({self.basis}{within}) > bool 0) * {highest})"
-        return f"({reset} * 2 > sum {self._by_process} ({highest}))"
+        most = f"{reset} * 2 > sum {self._by_process} ({highest})"
+        near_zero = f"sum {self._by_process} ({highest}) > {NEAR_ZERO} * sum {self._by_process} ({lowest})"
+        return f"(({most}) and {self._on} ({near_zero}))"
 
     @property
     def _by_process(self) -> str:
@@ -136,16 +144,6 @@ class Look:
     @property
     def _on(self) -> str:
         return f"on ({', '.join(map(promql.label_name, self.process))})"
-
-
-def falls(series: str, by: str, hour: str, young: str) -> str:
-    """The most falls of one series within an hour, where they are no restarts."""
-
-    def far(within: str) -> str:
-        ends = f"min_over_time({series}{within}) * {NEAR_ZERO} >= max_over_time({series}{within})"
-        return f"((resets({series}{within}) > {FEW_FALLS}) and ({ends}))"
-
-    return f"max{by} ({far(hour)} or {far(young)})"
 
 
 # --- on arrays ----------------------------------------------------------------------------------
@@ -234,6 +232,24 @@ class Times:
     scrape: int
 
 
+class _Restarts:
+    """Whether each process has begun again within ``reach`` milliseconds before each tick. As `Look._restarted_in`."""
+
+    def __init__(self, basis: Sequence[Counter], labels: Sequence[str], ticks: Milliseconds, reach: int) -> None:
+        self._reset, self._highest, self._lowest = (_Sums(len(ticks)) for _ in range(3))
+        for each in basis:
+            process, highest = each.process(labels), each.highest(ticks, reach)
+            there = highest > -np.inf
+            self._highest.add(process, highest, there)
+            self._lowest.add(process, each.lowest(ticks, reach), there)
+            self._reset.add(process, highest, there & (each.resets(ticks, reach) > 0))
+
+    def __getitem__(self, process: tuple[str, ...]) -> Present:
+        highest = self._highest[process]
+        found: Present = (self._reset[process] * 2 > highest) & (highest > NEAR_ZERO * self._lowest[process])
+        return found
+
+
 class Processes:
     """What the closer looks know of every process, at each tick."""
 
@@ -242,8 +258,9 @@ class Processes:
         self._labels = labels
         self.times = times
         self._now, self._then, self._born = _Sums(length), _Sums(length), _Sums(length)
-        self._reset, self._highest, self._going = _Sums(length), _Sums(length), _Sums(length)
-        starts, reach = times.ticks - times.step, times.step + times.before
+        self._going = _Sums(length)
+        self.restarted_lately = _Restarts(basis, labels, times.ticks, round(SEEN * 1000))
+        starts = times.ticks - times.step
         for each in basis:
             process = each.process(labels)
             (new, has_new), (old, has_old) = each.last(times.ticks, times.step), each.last(starts, times.before)
@@ -253,20 +270,11 @@ class Processes:
                 self._then.add(process, old + 0 * new, both)
             self._going.add(process, np.ones(length), both)
             self._born.add(process, new, _is_born(each, times, has_new))
-            highest = each.highest(times.ticks, reach)
-            there = np.isfinite(highest) | (highest > 0)
-            self._highest.add(process, highest, there)
-            self._reset.add(process, highest, there & (each.resets(times.ticks, reach) > 0))
 
     def restarted(self, process: tuple[str, ...]) -> Present:
         with np.errstate(invalid="ignore"):
             restarted: Present = self._then[process] > NEAR_ZERO * self._now[process]
         return restarted
-
-    def most_reset(self, process: tuple[str, ...]) -> Present:
-        with np.errstate(invalid="ignore"):
-            most: Present = self._reset[process] * 2 > self._highest[process]
-        return most
 
     def allows(self, process: tuple[str, ...], born: Values) -> Present:
         """Whether what is new in a process, ``born`` and in the basis, is no more than what it counted itself."""
@@ -300,14 +308,15 @@ def close_steps(counters: Sequence[Counter], processes: Processes, *, several: b
     for each in counters:
         process = processes.of(each)
         (new, has_new), (old, has_old) = each.last(times.ticks, times.step), each.last(starts, times.before)
-        highest, both = each.highest(starts, times.before), has_new & has_old
+        highest, both = each.highest(starts, round(SEEN * 1000)), has_new & has_old
         with np.errstate(invalid="ignore"):
-            back = (new >= highest) & (highest > old) & ~processes.most_reset(process)
-            grown = np.where(back, new - highest, new - old)
-            counted = np.where(new < old, np.where(processes.restarted(process), new, -np.inf), grown)
+            back = (new >= highest) & (highest > old) & ~processes.restarted_lately[process]
+            counted = np.where(new < old, np.where(processes.restarted(process), new, -np.inf), new - old)
+            counted = np.where(back, -np.inf, counted)
         born = _is_born(each, times, has_new)
         first = born & (processes.allows(process, born_in[process]) | _newly_made(each, times))
-        found.append((np.where(both, counted, new), both | first))
+        fell = (each.resets(times.ticks, times.step) > 0) & ~processes.restarted(process)
+        found.append((np.where(fell, -np.inf, np.where(both, counted, new)), both | first | fell))
     return found
 
 
@@ -321,27 +330,19 @@ def _newly_made(counter: Counter, times: Times) -> Present:
 def fell_in(counters: Sequence[Counter], basis: Sequence[Counter], labels: Sequence[str], ticks: Milliseconds,
             reach: int) -> list[Present]:  # fmt: skip
     """Where each counter fell within a window, and its process did not restart. As `Look.increase`."""
-    length = len(ticks)
-    reset, highest, lowest = _Sums(length), _Sums(length), _Sums(length)
-    for each in basis:
-        process, top = each.process(labels), each.highest(ticks, reach)
-        there = top > -np.inf
-        highest.add(process, top, there)
-        lowest.add(process, each.lowest(ticks, reach), there)
-        reset.add(process, top, there & (each.resets(ticks, reach) > 0))
-    found = []
-    for each in counters:
-        process = each.process(labels)
-        restarted = (reset[process] * 2 > highest[process]) & (highest[process] > NEAR_ZERO * lowest[process])
-        found.append((each.resets(ticks, reach) > 0) & ~restarted)
-    return found
+    restarts = _Restarts(basis, labels, ticks, reach)
+    return [(each.resets(ticks, reach) > 0) & ~restarts[each.process(labels)] for each in counters]
 
 
-def far_falls(counter: Counter, ticks: Milliseconds) -> tuple[Values, Present]:
-    """As `falls`, for one series."""
-    count, found = np.zeros(len(ticks)), np.zeros(len(ticks), dtype=np.bool_)
+def unexplained_falls(
+    counters: Sequence[Counter], basis: Sequence[Counter], labels: Sequence[str], ticks: Milliseconds
+) -> list[tuple[Values, Present]]:
+    """As `Look.falls`, by series."""
+    found = [(np.zeros(len(ticks)), np.zeros(len(ticks), dtype=np.bool_)) for _ in counters]
     for reach in (round(YOUNG * 1000), round(FALLS_WITHIN * 1000)):
-        fell = counter.resets(ticks, reach)
-        far = (fell > FEW_FALLS) & (counter.lowest(ticks, reach) * NEAR_ZERO >= counter.highest(ticks, reach))
-        count, found = np.where(far, fell, count), found | far
-    return count, found
+        fell = fell_in(counters, basis, labels, ticks, reach)
+        found = [
+            (np.where(down, each.resets(ticks, reach), count), known | down)
+            for each, down, (count, known) in zip(counters, fell, found, strict=True)
+        ]
+    return found

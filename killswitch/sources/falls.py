@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Final
 
 from killswitch.model import Unreadable
-from killswitch.sources.counter_resets import FEW_FALLS
 from killswitch.sources.plan import Ask, Shape, Sum
 from killswitch.sources.readings import Answers, Column, Point
 
@@ -32,7 +31,7 @@ class Falls:
         self._kept: OrderedDict[Sum, tuple[float, Point]] = OrderedDict()
 
     def at(self, asks: Sequence[Sum], ticks: Sequence[float], ask_columns: AskColumns) -> Answers:
-        """A point a tick for each ask: how often one of its series fell, None where that is no reason for doubt."""
+        """A point a tick for each ask: how often one of its series fell without a restart, None where none did."""
         grid = [math.floor(tick / EVERY + 1e-9) * EVERY for tick in ticks]
         times = sorted(set(grid))
         if len(times) > 1:
@@ -61,20 +60,18 @@ def _found(asks: Sequence[Sum], times: Sequence[float], ask_columns: AskColumns)
     if not asks:
         return {}
     often = ask_columns(asks, times)
-    doubtful = {ask: replace(ask, shape=Shape.FAR_FALLS) for ask in asks if _is_doubtful(often[ask])}
-    far = ask_columns(list(doubtful.values()), times) if doubtful else {}
+    doubtful = {ask: replace(ask, shape=Shape.CLOSE_FALLS) for ask in asks if _is_doubtful(often[ask])}
+    close = ask_columns(list(doubtful.values()), times) if doubtful else {}
     nothing: list[Point] = [None] * len(times)
     found: dict[Sum, Column] = {}
     for ask in asks:
-        column = far[doubtful[ask]] if ask in doubtful else often[ask]
+        column = close[doubtful[ask]] if ask in doubtful else often[ask]
         found[ask] = column if ask in doubtful or isinstance(column, Unreadable) else nothing
     return found
 
 
 def _is_doubtful(column: Column) -> bool:
-    return not isinstance(column, Unreadable) and any(
-        isinstance(point, float) and point > FEW_FALLS for point in column
-    )
+    return not isinstance(column, Unreadable) and any(isinstance(point, float) and point > 0 for point in column)
 
 
 def _spread(column: Column, places: Sequence[int]) -> Column:

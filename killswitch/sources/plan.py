@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -37,7 +37,7 @@ class Shape(StrEnum):
     CLOSE_INCREASE = "close increase"  # the two where a counter fell or is new: see `counter_resets`
     CLOSE_STEP = "close step"
     FALLS = "falls"  # the most falls of one series within an hour
-    FAR_FALLS = "far falls"  # those that are no restarts
+    CLOSE_FALLS = "close falls"  # those that no restart explains
     LAYOUT = "layout"  # the upper edges that some of the histograms lacked for some of the scrapes within `seconds`
     RECENT = "recent"  # samples within `seconds`; 0 where only older ones are to be found
     SEEN = "seen"  # samples within `seconds`
@@ -141,8 +141,9 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
     def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Sum, ...]:
         return tuple(Sum(of, whole(each), seconds, by_le) for each in selectors)
 
-    def falls(selectors: Iterable[Selector]) -> tuple[Sum, ...]:
-        return tuple(dict.fromkeys(sums(Shape.FALLS, selectors, counter_resets.FALLS_WITHIN)))
+    def falls(selectors: Iterable[Selector], basis: Selector) -> tuple[Sum, ...]:
+        asks = sums(Shape.FALLS, selectors, counter_resets.FALLS_WITHIN)
+        return tuple(dict.fromkeys(replace(ask, basis=whole(basis)) for ask in asks))
 
     match want.signal:
         case RatioSignal(events, trials):
@@ -151,7 +152,7 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
                 events=sums(shape, events, want.seconds),
                 recent=sums(Shape.RECENT, trials, fresh),
                 seen=sums(Shape.SEEN, events, SEEN_WITHIN),
-                falls=falls((*trials, *events)),
+                falls=falls((*trials, *events), trials[0]),
                 basis=whole(trials[0]),
             )
         case QuantileSignal(buckets):
@@ -160,7 +161,7 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
                 trials=sums(shape, (buckets,), want.seconds, by_le=True),
                 recent=sums(Shape.RECENT, (total,), fresh),
                 layout=sums(Shape.LAYOUT, (buckets,), alike, by_le=True),
-                falls=falls((total,)),
+                falls=falls((total,), total),
                 basis=whole(total),
             )
         case QuerySignal(canary, control):
@@ -189,7 +190,7 @@ class Query:
     def text(self, ranges: Ranges) -> str:
         matchers = _matchers(self.fixed, self.labels, self.cells)
         question = Question(self.shape, self.metric, matchers, self.seconds, self.by_le, self.labels)
-        if self.basis is None:
+        if self.basis is None or self.shape is Shape.FALLS:
             return question.text(ranges)
         of_basis = {tuple(_split(ask.basis)[1].values()) for ask in self.cells.values() if ask.basis is not None}
         basis = promql.series(self.basis.metric, _matchers(self.basis.fixed, self.basis.labels, of_basis))
@@ -262,10 +263,7 @@ class Question:
                 return f"sum{by} (({new} - {old} + ln(resets({reach}) < bool 1)) or {new} - Inf)"
             case Shape.FALLS:
                 return f"max{by} (resets({within}))"
-            case Shape.FAR_FALLS:
-                young = ranges.half_open(counter_resets.YOUNG)
-                return counter_resets.falls(series, by, ranges.half_open(self.seconds), young)
-            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE:
+            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS:
                 raise ValueError("a closer look has a basis: see `closer`")
             case Shape.LAYOUT:
                 # an edge has as many samples as its histogram's +Inf unless it was missing, came, went, or was spelt
@@ -295,10 +293,11 @@ class Question:
         within = ranges.half_open(self.seconds)
         if self.shape is Shape.CLOSE_INCREASE:
             return look.increase(within)
+        if self.shape is Shape.CLOSE_FALLS:
+            return look.falls(within, ranges.half_open(counter_resets.YOUNG))
         return look.step(
             within,
             ranges.half_open(ranges.before),
-            ranges.half_open(self.seconds + ranges.before),
             ranges.half_open(counter_resets.SEEN),
             promql.duration(self.seconds),
             self.seconds + counter_resets.CREATED_SCRAPES * ranges.interval,

@@ -156,10 +156,10 @@ class Prometheus:
             return {}
         assembly = self._assemblies.of(wants, self._known_ranges(ticks[-1], deadline))
         found: Answers = self._answers(assembly.asks, ticks, deadline)
-        closer = assembly.closer(found)
-        looks = self._answers(list(closer.values()), ticks, deadline, known=False)
-        found = with_closer(found, closer, looks, len(ticks))
         falls = self._falls.at(assembly.falls, ticks, lambda asks, times: self._answers(asks, times, deadline))
+        closer = assembly.closer(found, falls, len(ticks))
+        looks = self._answers([look.ask for look in closer.values()], ticks, deadline, known=False)
+        found = with_closer(found, closer, looks, len(ticks))
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0], deadline)
         return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
 

@@ -26,6 +26,7 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Want
+from killswitch.sources.counter_resets import FEW_FALLS
 from killswitch.sources.plan import Ask, Needs, Ranges, Shape, Sum, as_text, needs
 
 Point = float | Buckets | Unreadable | None
@@ -40,7 +41,7 @@ WHOLE: Final = 1 - 1e-9
 """A share from here on is all: that of an edge in two spellings ("1" and "1.0") is a sum of two."""
 
 
-_CLOSER: Final = {Shape.STEP: Shape.CLOSE_STEP, Shape.INCREASE: Shape.CLOSE_INCREASE}
+_CLOSER: Final[Mapping[Shape, Shape]] = {Shape.STEP: Shape.CLOSE_STEP, Shape.INCREASE: Shape.CLOSE_INCREASE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,23 @@ class Assembly:
                 doubtful.update(dict.fromkeys(_seen_asks(asked)))
         return list(doubtful)
 
-    def closer(self, answers: Answers) -> dict[Ask, Sum]:
-        """The closer looks that are needed, by the ask whose answer says so: a counter fell, or is new."""
-        found: dict[Ask, Sum] = {}
+    def closer(self, answers: Answers, falls: Answers, ticks: int) -> dict[Ask, Closer]:
+        """The closer looks that are needed, by the ask whose answer they replace.
+
+        Where a counter fell or is new the answer itself says so; for an hour after a fall that was no restart, the
+        counter may come back.
+        """
+        found: dict[Ask, Closer] = {}
         for asked in self.asked.values():
             for need in asked.needs.values():
+                lately = _fell_lately(need, falls, ticks)
                 for ask in (*need.trials, *need.events):
-                    if isinstance(ask, Sum) and need.basis is not None and ask not in found and _is_odd(answers[ask]):
-                        found[ask] = replace(ask, shape=_CLOSER[ask.shape], basis=need.basis)
+                    if ask in found or not isinstance(ask, Sum) or need.basis is None:
+                        continue
+                    where = [_is_odd(point) for point in _points(answers[ask], ticks)]
+                    where = [one or other for one, other in zip(where, lately, strict=True)] if lately else where
+                    if any(where):
+                        found[ask] = Closer(replace(ask, shape=_CLOSER[ask.shape], basis=need.basis), where)
         return found
 
     @property
@@ -145,16 +155,22 @@ class Assemblies:
         return next((one for _, one in self._kept if parts == {want.part for want in one.wants}), None)
 
 
-def with_closer(answers: Answers, closer: Mapping[Ask, Sum], looks: Answers, ticks: int) -> Answers:
+@dataclass(frozen=True, slots=True)
+class Closer:
+    """A closer look, and at which ticks it says what the first one does not."""
+
+    ask: Sum
+    where: Sequence[bool]
+
+
+def with_closer(answers: Answers, closer: Mapping[Ask, Closer], looks: Answers, ticks: int) -> Answers:
     """The answers with those of the closer looks where one was needed; a fall that was no restart is a gap."""
     if not closer:
         return answers
     found = dict(answers)
     for ask, look in closer.items():
-        found[ask] = [
-            _looked_at(second) if _is_odd_point(first) else first
-            for first, second in zip(_points(answers[ask], ticks), _points(looks[look], ticks), strict=True)
-        ]
+        columns = _points(answers[ask], ticks), _points(looks[look.ask], ticks), look.where
+        found[ask] = [_looked_at(second) if odd else first for first, second, odd in zip(*columns, strict=True)]
     return found
 
 
@@ -163,14 +179,17 @@ def _looked_at(point: Point) -> Point:
     return FELL if -math.inf in counts else point
 
 
-def _is_odd(column: Column) -> bool:
-    return not isinstance(column, Unreadable) and any(map(_is_odd_point, column))
-
-
-def _is_odd_point(point: Point) -> bool:
+def _is_odd(point: Point) -> bool:
     if isinstance(point, float):
         return not math.isfinite(point)
     return isinstance(point, Buckets) and not math.isfinite(sum(point.counts))
+
+
+def _fell_lately(need: Needs, falls: Answers, ticks: int) -> list[bool]:
+    """At which ticks a counter fell within the hour without a restart; empty for never."""
+    columns = [_points(falls[ask], ticks) for ask in need.falls]
+    found = [any(isinstance(point, float) for point in points) for points in zip(*columns, strict=True)]
+    return found if any(found) else []
 
 
 def _readings(asked: Asked, answers: Answers, seen: Answers, falls: Answers, ticks: int) -> Iterable[Reading]:
@@ -257,7 +276,11 @@ def _unless_falling(
         for at, point in enumerate(column):
             if isinstance(point, Unreadable):
                 found[at] = point
-            elif isinstance(point, float) and not isinstance(found[at], Unreadable | Scalar):
+            elif (
+                isinstance(point, float)
+                and point > FEW_FALLS
+                and (found[at] is FELL or isinstance(found[at], Counts | Buckets))
+            ):
                 found[at] = falling(point)
     return found
 
@@ -316,6 +339,11 @@ FELL = Unreadable(
     "a counter fell while its process went on, so this step counts nothing. A recording rule's sum falls when a pod "
     "goes (take rates first, then sums), and a pushed or duplicated counter when an older value comes late",
 )
+
+
+def is_falling(measurement: Measurement) -> bool:
+    """Whether the samples are no counter's: asking again would change nothing."""
+    return isinstance(measurement, Unreadable) and measurement.detail.startswith(NOT_A_COUNTER)
 
 
 def falling(times: float) -> Unreadable:

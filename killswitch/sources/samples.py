@@ -23,8 +23,8 @@ from killswitch.sources.counter_resets import (
     Times,
     close_steps,
     created_metric,
-    far_falls,
     fell_in,
+    unexplained_falls,
 )
 from killswitch.sources.falls import Falls
 from killswitch.sources.plan import LOOKBACK, Ask, Free, Ranges, Shape, Sum, shared_labels
@@ -140,9 +140,10 @@ class SampleReader:
             return {}
         assembly = self._assemblies.of(wants, self._ranges)
         found: Answers = self._columns(assembly.asks, ticks)
-        closer = assembly.closer(found)
-        found = with_closer(found, closer, self._columns(list(closer.values()), ticks), len(ticks))
         falls = self._falls.at(assembly.falls, ticks, self._columns)
+        closer = assembly.closer(found, falls, len(ticks))
+        looks = self._columns([look.ask for look in closer.values()], ticks)
+        found = with_closer(found, closer, looks, len(ticks))
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0])
         return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
 
@@ -187,7 +188,7 @@ class SampleReader:
                 Reason.SOURCE_REFUSED, f"a matcher of {ask.selector.metric} is no regular expression: {error}"
             )
         computed = self._all_computed(ask, chosen, loaded, ticks)
-        if ask.shape in {Shape.FALLS, Shape.FAR_FALLS}:
+        if ask.shape in {Shape.FALLS, Shape.CLOSE_FALLS}:
             return _points(*_most(computed, len(ticks)))
         if not ask.by_le:
             return _points(*_summed(computed, len(ticks)))
@@ -203,11 +204,13 @@ class SampleReader:
     def _all_computed(
         self, ask: Sum, chosen: Sequence[Series], loaded: Mapping[str, Sequence[Series]], ticks: Milliseconds
     ) -> list[tuple[Values, Present]]:
-        if ask.basis is None:
+        if ask.basis is None or ask.shape is Shape.FALLS:
             return [self._computed(ask, each, ticks) for each in chosen]
         labels = (*PROCESS_LABELS, *shared_labels(ask.selector, ask.basis))
         basis = [_counter(each) for each in selected(loaded[ask.basis.metric], ask.basis) if len(each.stamps)]
         whole = round(ask.seconds * 1000)
+        if ask.shape is Shape.CLOSE_FALLS:
+            return unexplained_falls(list(map(_counter, chosen)), basis, labels, ticks)
         if ask.shape is Shape.CLOSE_INCREASE:
             fell = fell_in(list(map(_counter, chosen)), basis, labels, ticks, whole)
             parts = [increase(each, ticks, whole) for each in chosen]
@@ -229,9 +232,7 @@ class SampleReader:
             case Shape.FALLS:
                 _, present = _counted(series, ticks, ask.seconds)
                 return _counter(series).resets(ticks, round(ask.seconds * 1000)), present
-            case Shape.FAR_FALLS:
-                return far_falls(_counter(series), ticks)
-            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE:
+            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS:
                 raise ValueError("a closer look has a basis")
             case Shape.STEP:
                 return step(series, ticks, ask.seconds, self._ranges.before)
