@@ -34,6 +34,7 @@ from killswitch.flag_endpoints import FlagView, flag_routes
 from killswitch.follow_up import FollowUp
 from killswitch.http_server import server
 from killswitch.incident import Incident
+from killswitch.incident_endpoint import IncidentView, incident_routes
 from killswitch.incidents_kept import TrippedOn
 from killswitch.message import Page
 from killswitch.model import PageSettings, Rollout
@@ -234,6 +235,7 @@ class Daemon:
             if self._controller.seconds_until_due() == 0.0:
                 report = self._controller.run_cycle()
                 if report is not None:
+                    self._follow_up.notice([one.flag for one in report.reports.values() if one.flag is not None])
                     self._dead_man.cycle_finished(report)
                     self._on_cycle(report)
         self._alive_at = self._monotonic()
@@ -292,7 +294,9 @@ class Daemon:
     def _build_server(self) -> uvicorn.Server:
         # a store that hangs holds up one request for flags by the shorter of the two patiences
         flags = FlagView(self._trip_store, monotonic=self._monotonic)
-        app = application(self, flag_routes(flags), host_names=self._settings.names)
+        incidents = IncidentView(self._trip_store, monotonic=self._monotonic)
+        routes = [*flag_routes(flags), *incident_routes(incidents)]
+        app = application(self, routes, host_names=self._settings.names)
         return server(app, self._settings.listen)
 
     def _flipped(self, rollout: str, generation: int, revision: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from killswitch import message
@@ -27,13 +27,14 @@ from killswitch.switch import Switch
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0
+RECENT = 600.0  # seconds after which a replica that has just started leaves a trip alone
 
 
 @dataclass(frozen=True, slots=True)
 class _Trip:
     rollout: str
     generation: int
-    revision: int
+    revision: int | None  # of the flip; None: as the store has it, for a tripped flag changes no more
     until: float  # monotonic; then it is told as it stands
 
 
@@ -58,11 +59,33 @@ class FollowUp:
         self._patience = patience
         self._lock = threading.Lock()
         self._trips: dict[str, _Trip] = {}
+        self._noticed: frozenset[tuple[str, int]] | None = None
 
     def tripped(self, rollout: str, generation: int, revision: int) -> None:
         """This replica has just flipped the flag, at this revision of the store."""
         with self._lock:
             self._trips[rollout] = _Trip(rollout, generation, revision, self._monotonic() + self._patience)
+
+    def notice(self, flags: Iterable[Flag]) -> None:
+        """All flags as a cycle has read them: who follows what a person has tripped is to be told as well.
+
+        Any number of replicas may notice the same trip; one of them gets to tell. The first time, only trips of the
+        last `RECENT` seconds are new. A controller's own trip names rules, and its own replica tells.
+        """
+        by_hand = {
+            (flag.rollout, flag.generation): flag.trip
+            for flag in flags
+            if flag.state is State.TRIPPED and flag.trip is not None and not flag.trip.rules
+        }
+        with self._lock:
+            first, before = self._noticed is None, self._noticed or frozenset()
+            self._noticed = frozenset(by_hand)
+            for (rollout, generation), trip in by_hand.items():
+                known = self._trips.get(rollout)
+                told = known is not None and known.generation == generation
+                if (rollout, generation) in before or told or (first and abs(self._wall() - trip.at) > RECENT):
+                    continue
+                self._trips[rollout] = _Trip(rollout, generation, None, self._monotonic() + self._patience)
 
     def look(self) -> None:
         """One look at the routers of every fresh trip; to be called every second or so."""
@@ -85,7 +108,8 @@ class FollowUp:
         if flag is None or flag.state is not State.TRIPPED or flag.generation != trip.generation:
             return True  # a person has gone on; where it is a later trip, its own replica tells
         waits = self._monotonic() < trip.until
-        found = routers_followed(self._store, trip.rollout, trip.revision, tripped=True)
+        revision = standing.revision if trip.revision is None else trip.revision
+        found = routers_followed(self._store, trip.rollout, revision, tripped=True)
         if found is None:
             return not waits
         followed, known = found["followed"], found["known"]

@@ -45,6 +45,25 @@ def incidents_of(store: Store, rollout: str) -> tuple[Record, ...]:
     return tuple(record for _, record in sorted(found, key=lambda entry: entry[0], reverse=True))
 
 
+def latest_incident(store: Store) -> Record | None:
+    """The newest incident of all rollouts that can be understood. Raises what reading the store raises.
+
+    A store that has seen thousands of trips is read whole: a person asks this, seldom.
+    """
+    latest: Record | None = None
+    for item in store.list(keys.INCIDENTS).items:
+        rollout, _, name = item.key.removeprefix(keys.INCIDENTS).rpartition("/")
+        match = _RECORD.match(name)
+        if match is None or not rollout:
+            continue
+        record = _record(item, rollout, int(match[1]))
+        if record.incident is None:
+            continue
+        if latest is None or latest.incident is None or record.incident.decided_at >= latest.incident.decided_at:
+            latest = record
+    return latest
+
+
 def incident_called(records: Iterable[Record], rollout: str, name: str) -> Record | None:
     """The one of a rollout's records that is meant by ``rollout.7``, ``7`` or ``#7``."""
     wanted = {name, f"{rollout}.{name.removeprefix('#')}"}

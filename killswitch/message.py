@@ -131,7 +131,7 @@ def tripped(incident: Incident, settings: PageSettings) -> Page:
         headline = f"{incident.rollout}: canary {canary} tripped by {plain(incident.by, MAX_NAME)}, {done}"
     page = _of_incident(incident, settings, PageKind.TRIPPED, incident.id, headline)
     steps = (
-        f"See every number and query: `killswitch explain {incident.rollout}`",
+        f"See every number and query: `killswitch explain {incident.id}`",
         f'When it is fixed, re-arm: `killswitch rearm {incident.rollout} --reason "what was fixed"`',
     )
     return replace(
@@ -174,12 +174,14 @@ def blind(
     ``trip_at`` is when an explicit policy will trip them, None to hold. Times are Unix seconds.
     """
     kept = "nothing was changed, the canary keeps its traffic"
-    step = f"They will be tripped at {to_iso(trip_at)} (`when_blind`)" if trip_at is not None else "It holds until told"
+    step = "No automatic action follows: traffic stays as it is"
+    if trip_at is not None:
+        step = f"They will be tripped at {_utc(trip_at)} (`when_blind`)"
     headline = f"{_names(flags)}: blind for {duration_in_words(max(at - since, 1.0))}; {kept}"
     steps = (
-        "Look at the metric store, its scrape targets and the network between",
+        "Check the metric store, its scrape targets and the network between them: `killswitch doctor`",
         step,
-        *(f'To be safe now: `killswitch trip {flag.rollout} --reason "blind"`' for flag in flags[:3]),
+        *(f'To stop the canary now: `killswitch trip {flag.rollout} --reason "blind"`' for flag in flags[:3]),
     )
     return _event(
         PageKind.BLIND, flags, headline, why, settings,
@@ -203,7 +205,7 @@ def cannot_act(
     """
     names = ", ".join(rollouts[:5]) + (f" and {len(rollouts) - 5} more" if len(rollouts) > 5 else "")
     waiting = "; ".join(breaches)
-    danger = f" A BREACH IS WAITING: {waiting}" if breaches else ""
+    danger = f". A BREACH IS WAITING: {waiting}" if breaches else ""
     headline = f"cannot act: the flag store does not answer; no flag can be changed ({names or 'no rollout'})"
     page = _event(
         PageKind.CANNOT_ACT, (), headline, f"{why}{danger}", settings,
@@ -211,7 +213,7 @@ def cannot_act(
         alert="canary kill-switch cannot act",
         auto_action="none: the flag store does not answer; it is tried again until it does",
         steps=(
-            "Look at the flag store (etcd: quorum, disk, network)",
+            "Check the flag store (etcd: quorum, disk, network)",
             "To stop the canary without the store: set its share to 0 in your routers",
         ),
     )  # fmt: skip
@@ -221,14 +223,14 @@ def cannot_act(
 
 def too_late(flag: Flag, reason: str, *, at: float, settings: PageSettings) -> Page:
     """A breach stands, and every trip of it came too late: its evidence was older than allowed by then."""
-    headline = f"{flag.rollout}: cannot act: a breach stands, and its trips expire before they are committed"
+    headline = f"{flag.rollout}: cannot act: a rule is in breach, and every trip expires before it is committed"
     return _event(
         PageKind.CANNOT_ACT, (flag,), headline, f"A BREACH IS WAITING: {reason}", settings,
         at=at, identity="expired", alert="canary kill-switch cannot act",
         auto_action="none so far: the evidence was too old each time; every cycle tries again",
         steps=(
             f"Stop the canary by hand: `killswitch trip {flag.rollout} --reason ...`",
-            "Compare the clocks of the metric servers behind the source's address; look at the flag store's latency",
+            "Then compare the metric servers' clocks, and check the flag store's latency: `killswitch doctor`",
         ),
     )  # fmt: skip
 
@@ -236,7 +238,7 @@ def too_late(flag: Flag, reason: str, *, at: float, settings: PageSettings) -> P
 def control_too(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
     """Both cohorts are bad: switching models would not help."""
     headline = f"{flag.rollout}: control is bad too; nothing was changed, switching models would not help"
-    steps = ("Look at what both models share: the provider, the network, retrieval, the prompt",)
+    steps = ("Check what both models share: the provider, the network, retrieval, the prompt",)
     return _of_findings(
         PageKind.CONTROL_TOO, flag, findings, headline, settings,
         at=at, alert="both cohorts are over a limit", auto_action="none: control is bad as well", steps=steps,
@@ -259,7 +261,7 @@ def traffic_split(flag: Flag, findings: Sequence[Finding], *, at: float, setting
 def never_seen(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
     """A rule's metric has not been seen in any cohort: probably a misspelled name."""
     rules = ", ".join(plain(finding.rule, 60) for finding in findings if finding.verdict is Verdict.UNKNOWN)
-    headline = f"{flag.rollout}: never seen a value for {rules or 'a rule'}; that rule protects nothing"
+    headline = f"{flag.rollout}: no value has ever been seen for {rules or 'a rule'}: that rule protects nothing"
     steps = (
         "Check the metric's name and labels: `killswitch doctor`",
         "If it is rightly absent until its first event: `absent_is_zero: true`",
@@ -291,15 +293,18 @@ def rule_blind(flag: Flag, finding: Finding, *, lasted: float, at: float, settin
 
 def unwatched(flag: Flag, *, at: float, settings: PageSettings) -> Page:
     """Armed, and no replica has a rule file for it."""
-    headline = f"{flag.rollout}: NOBODY WATCHES IT, and its canary has {flag.canary_percent:g}% of traffic"
+    headline = (
+        f"{flag.rollout}: NOT MONITORED: no rule file has this rollout. "
+        f"Its canary gets {flag.canary_percent:g}% of traffic"
+    )
     steps = (
         "Put its rule file back, or give the renamed one this rollout's name",
         f"If the rollout is over: `killswitch end {flag.rollout}`",
-        f'To be safe meanwhile: `killswitch trip {flag.rollout} --reason "unwatched"`',
+        f'To stop the canary until then: `killswitch trip {flag.rollout} --reason "unwatched"`',
     )
     return _event(
-        PageKind.UNWATCHED, (flag,), headline, "its flag is armed, and no rule file has this rollout", settings,
-        at=at, identity=f"{at:.0f}", alert="canary kill-switch does not watch an armed rollout",
+        PageKind.UNWATCHED, (flag,), headline, "no rule judges it: no one would notice a bad canary", settings, at=at,
+        identity=f"{at:.0f}", alert="canary kill-switch does not watch an armed rollout",
         auto_action="none: without rules there are no verdicts", steps=steps,
     )  # fmt: skip
 
@@ -309,13 +314,13 @@ def flag_unreadable(rollout: str, problem: str, *, at: float, revision: int, set
     name = plain(rollout, MAX_NAME)
     headline = f"{name}: its flag cannot be understood; routers send everything to control, and nothing is judged"
     steps = (
-        f"See it as it stands: `killswitch status {name}`; whoever wrote it goes around the kill switch",
-        f"Remove it, then arm anew: `killswitch end {name}`",
+        f"See it: `killswitch status {name}`. Find out who writes flags without the kill switch",
+        f"Remove it, then arm again: `killswitch end {name}`",
     )
     page = _event(
         PageKind.FLAG_UNREADABLE, (), headline, problem, settings,
         at=at, identity=f"{name}.{revision}", alert="canary flag cannot be understood",
-        auto_action="none: routers take such a flag for none", steps=steps,
+        auto_action="none: routers treat it as if there were no flag", steps=steps,
     )  # fmt: skip
     return replace(page, rollout=name, payload={**page.payload, "rollout": name, "rollouts": [name]})
 
@@ -342,10 +347,11 @@ def recovered(
 ) -> Page:
     """The end of what the page ``follows`` told of. ``since`` is when that began (Unix seconds)."""
     trouble = was.value.lower().replace("_", " ")
-    length = duration_in_words(max(at - since, 1.0))
-    headline = f"{_names(flags)}: recovered, no longer {trouble} (lasted {length})"
+    length = duration_in_words(max(round(at - since), 1))
+    now = {PageKind.BLIND: "can judge again", PageKind.CANNOT_ACT: "can act again"}.get(was, f"no longer {trouble}")
+    headline = f"{_names(flags)}: recovered: {now} after {length}"
     page = _event(
-        PageKind.RECOVERED, flags, headline, why or f"{trouble} since {to_iso(math.floor(since))} is over", settings,
+        PageKind.RECOVERED, flags, headline, why or f"it began at {_utc(since)} and is over", settings,
         at=at, identity=f"{was.value.lower()}.{since:.0f}", alert=f"canary kill-switch recovered: {trouble}",
         auto_action="none: judging goes on", steps=(),
     )  # fmt: skip
@@ -370,8 +376,14 @@ def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Pag
 def followed(flag: Flag, *, routers: int, known: int, at: float, settings: PageSettings) -> Page:
     """How far the routers have got after a trip; continues its page."""
     all_of_them = routers == known
-    headline = f"{flag.rollout}: {routers} of {known} routers send everybody to {plain(flag.control, MAX_NAME)}"
-    why = "every router has followed" if all_of_them else f"{known - routers} have not reported yet that they followed"
+    headline = f"{flag.rollout}: {routers} of {known} routers send all users to {plain(flag.control, MAX_NAME)}"
+    late = known - routers
+    why = (
+        "every router has followed the trip"
+        if all_of_them
+        else f"{counted(late, 'router')} {'has' if late == 1 else 'have'} not reported that they follow the trip: "
+        "their users may still get the canary"
+    )
     steps = () if all_of_them else (f"See who follows: `killswitch status {flag.rollout}`",)
     page = _event(
         PageKind.FOLLOWED, (flag,), headline, why, settings,
@@ -425,6 +437,7 @@ def digest(pages: Sequence[Page]) -> Page:
         payload=payload,
         mention=next((page.mention for page in ordered if page.mention), None),
         follows=None,
+        exposed="",
     )
 
 
@@ -833,7 +846,12 @@ def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
 def when_and_whom(page: Page) -> str:
     """``At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since …``."""
     exposed = f" Exposed: {page.exposed}." if page.exposed else ""
-    return f"At {to_iso(math.floor(page.at))[:19].replace('T', ' ')} UTC.{exposed}"
+    return f"At {_utc(page.at)}.{exposed}"
+
+
+def _utc(at: float) -> str:
+    """Unix seconds as ``2026-04-19 14:22:11 UTC``."""
+    return f"{to_iso(math.floor(at))[:19].replace('T', ' ')} UTC"
 
 
 def _without_counted(line: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -56,7 +57,7 @@ class Settings(BaseModel):
     host_names: str = Field(
         default="",
         description="names that the web server may be asked under, comma-separated; it always answers to localhost, "
-        "IP addresses and the host of `listen`",
+        "IP addresses and the hosts of `listen` and `public_url`",
     )
     controller_id: str = Field(default="", description="this replica's name; default host name and a random part")
 
@@ -122,7 +123,8 @@ class Settings(BaseModel):
     def names(self) -> tuple[str, ...]:
         """The names that the web server answers to, besides localhost and addresses."""
         given = (name.strip() for name in self.host_names.split(","))
-        return tuple(name for name in (*given, self.listen.rpartition(":")[0].strip("[]")) if name)
+        public = urlsplit(self.public_url or "").hostname or ""
+        return tuple(name for name in (*given, self.listen.rpartition(":")[0].strip("[]"), public) if name)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

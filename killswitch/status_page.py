@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from killswitch.finding_rows import finding_rows
 from killswitch.model import Verdict
@@ -42,14 +43,61 @@ def status_page(status: Mapping[str, Any]) -> str:
         for key, label in (("store_problem", "flag store"), ("source_problem", "metric source"))
         if status.get(key)
     ]
-    body += [_rollout(one) for one in sorted(status["rollouts"], key=lambda one: _FIRST.index(one["state"]))]
+    at = _time(status.get("tick"))
+    body += [_rollout(one, at) for one in sorted(status["rollouts"], key=lambda one: _FIRST.index(one["state"]))]
     if status.get("age_seconds") is None and not status["rollouts"]:
         body.append("<p>No cycle has finished yet.</p>")
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=10>"
-        '<meta name=viewport content="width=device-width">'
-        f"<title>Kill switch</title><style>{_STYLE}</style><body>{''.join(body)}</body></html>"
+    return _document("Kill switch", body, refresh=True)
+
+
+def incident_page(incident: Mapping[str, Any]) -> str:
+    """The page of one incident, from its JSON document; every text in it is escaped."""
+    window = incident["window_seconds"]
+    who = "by itself" if incident["automatic"] else f"by {escape(str(incident['by']))}"
+    name = escape(str(incident["rollout"]))
+    before = (
+        f"<p class=dim>{who} at {_utc(incident['decided_at'])}; before, {incident['percent_before']:g}% of users had"
+        f" {escape(str(incident['canary']))} (stage {escape(str(incident['stage_before']))}), the others"
+        f" {escape(str(incident['control']))}</p>"
     )
+    body = [
+        f"<h1>{escape(str(incident['id']))} <span class=tripped>tripped</span></h1>",
+        before,
+        f"<p>{escape(reasons_in_words(str(incident['reason'])))}</p>",
+        _table(
+            incident["findings"],
+            str(incident["reason"]),
+            "the rules as of the trip",
+            window=window,
+            at=_time(incident["decided_at"]),
+        ),
+    ]
+    facts = [
+        f"paged {escape(one['receiver'])} ({escape(one['kind'])}) at {_utc(one['at'])}" for one in incident["pages"]
+    ]
+    routers = incident["routers"]
+    if routers is not None:
+        facts.append(f"{routers['followed']} of {routers['known']} routers had followed at {_utc(routers['at'])}")
+    body.append("".join(f"<p class=dim>{fact}</p>" for fact in facts))
+    body.append(
+        f"<p class=next>every query: <code>killswitch explain {escape(str(incident['id']))}</code>;"
+        f' how it stands now: <a href="../#{name}">the status page</a></p>'
+    )
+    return _document(f"{incident['id']} tripped", body, refresh=False)
+
+
+def _document(title: str, body: Sequence[str], *, refresh: bool) -> str:
+    again = "<meta http-equiv=refresh content=10>" if refresh else ""
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8>{again}"
+        '<meta name=viewport content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style><body>{''.join(body)}</body></html>"
+    )
+
+
+def _utc(iso: object) -> str:
+    """``2026-04-19 14:22:11 UTC`` of the ISO time."""
+    return escape(f"{str(iso)[:19].replace('T', ' ')} UTC")
 
 
 def _heading(status: Mapping[str, Any]) -> str:
@@ -60,14 +108,14 @@ def _heading(status: Mapping[str, Any]) -> str:
     return f"controller {escape(str(status['controller']))}, {when}" + (f"; rollouts: {counted}" if counted else "")
 
 
-def _rollout(one: Mapping[str, Any]) -> str:
+def _rollout(one: Mapping[str, Any], at: float | None) -> str:
     state = escape(str(one["state"]))
     name = escape(str(one["rollout"]))
     head = f'<h2 id="{name}">{name} <span class={state}>{state}</span></h2>'
-    return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one))
+    return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at))
 
 
-def _untripped(one: Mapping[str, Any]) -> str:
+def _untripped(one: Mapping[str, Any], at: float | None) -> str:
     models = f"{escape(str(one['canary']))} against {escape(str(one['control']))}"
     share = ""
     if one["state"] == "armed":
@@ -79,7 +127,7 @@ def _untripped(one: Mapping[str, Any]) -> str:
     said = _sentence(one)
     window = one.get("window_seconds")
     caption = f"the last {duration_in_words(window)}" if window else ""
-    table = _table(findings, said, caption, window=window, at=_time(one.get("tick")))
+    table = _table(findings, said, caption, window=window, at=at)
     return f"<p class=dim>{models}{share}</p><p>{escape(said)}</p>{table}"
 
 
@@ -87,14 +135,14 @@ def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
     name = escape(str(one["rollout"]))
     by = f"{'by itself, controller' if trip['automatic'] else 'by'} {escape(str(trip['by']))},"
     window = trip["window_seconds"]
-    span = f", in the {duration_in_words(window)} before it" if window else ""
-    caption = f"the rules as of the trip{span}" if trip["findings"] else ""
+    caption = "the rules as of the trip" if trip["findings"] else ""
     return (
         f"<p class=dim>all traffic goes to {escape(str(one['control']))}; before, {trip['percent_before']:g}% went to"
         f" {escape(str(one['canary']))} (stage {escape(str(trip['stage_before']))}, generation"
         f" {escape(str(one['generation']))})</p>"
         f"<p>{escape(reasons_in_words(str(trip['reason'])))}</p>"
-        f"<p class=dim>tripped {by} at {escape(str(trip['at']))}, incident {escape(str(trip['incident']))}</p>"
+        f"<p class=dim>tripped {by} at {_utc(trip['at'])}, incident"
+        f' <a href="incidents/{quote(str(trip["incident"]), safe="")}">{escape(str(trip["incident"]))}</a></p>'
         f"{_table(trip['findings'], str(trip['reason']), caption, window=window, at=_time(trip['at']))}"
         f"<p class=next>next: <code>killswitch explain {name}</code>, and once it is fixed"
         f" <code>killswitch rearm {name} --reason &quot;what was fixed&quot;</code>,"

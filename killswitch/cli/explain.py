@@ -14,7 +14,6 @@ from killswitch.cli.controllers import DEFAULT_URL, ask, understood
 from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
     JsonOption,
-    RolloutArgument,
     SettingsOption,
     StoreOption,
     UrlOption,
@@ -30,7 +29,14 @@ from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.findings_table import findings_table
 from killswitch.incident import to_document as incident_document
-from killswitch.incidents_kept import Record, incident_called, incident_of_trip, incidents_of, split_id
+from killswitch.incidents_kept import (
+    Record,
+    incident_called,
+    incident_of_trip,
+    incidents_of,
+    latest_incident,
+    split_id,
+)
 from killswitch.stores import Store
 from killswitch.switch import Standing, Switch
 from killswitch.timestamps import from_iso, to_iso
@@ -39,13 +45,16 @@ from killswitch.wording import duration_in_words, reasons_in_words, untagged
 _LISTED = 10
 _DIGEST = 12  # characters; --json has them all
 
+OptionalRollout = Annotated[
+    str | None, typer.Argument(help="The rollout's name; without it, the latest incident of all.", show_default=False)
+]
 IncidentOption = Annotated[
     str | None, typer.Option("--incident", help="An earlier incident, such as support-copilot.3 or 3.")
 ]
 
 
 def command(
-    rollout: RolloutArgument,
+    rollout: OptionalRollout = None,
     incident: IncidentOption = None,
     store: StoreOption = None,
     url: UrlOption = None,
@@ -54,10 +63,14 @@ def command(
 ) -> None:
     """How a rollout stands and why: its incident if it is tripped, else the last decision; then its earlier incidents.
 
+    Without a name, the latest incident of all rollouts is shown.
     An earlier incident is shown by --incident, or by its id in the rollout's place. Flags and incidents come from the
     flag store, the decision on an armed rollout from a controller (--url): without one, it ends with 3.
     """
     with opened(store, settings) as (_, opened_store, switch):
+        if rollout is None:
+            _show_record(_latest(opened_store, incident), as_json=as_json)
+            return
         records = incidents_of(opened_store, rollout)
         if incident is not None:
             _show_record(_chosen(records, rollout, incident), as_json=as_json)
@@ -113,6 +126,19 @@ def _chosen(records: Sequence[Record], rollout: str, name: str) -> Record:
         known = ", ".join(each.id for each in records[:_LISTED])
         fail(f"{rollout} has no incident {name!r}; " + (f"it has {known}" if known else "it has none at all"))
     return record
+
+
+def _latest(store: Store, name: str | None) -> Record:
+    """The newest incident of all, or the one of this id."""
+    if name is not None:
+        meant = _by_id(store, name)
+        if meant is None:
+            fail(f"there is no incident {name!r}; write its whole id, such as support-copilot.7")
+        return meant
+    latest = latest_incident(store)
+    if latest is None:
+        fail("there has been no incident; name a rollout to see its last decision: `killswitch status` lists them")
+    return latest
 
 
 def _by_id(store: Store, name: str) -> Record | None:

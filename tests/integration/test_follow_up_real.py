@@ -87,7 +87,7 @@ def test_three_routers_follow_a_trip_and_a_fourth_that_is_cut_off_is_waited_for_
         assert noted is not None
         assert (noted.followed, noted.known) == (3, 4)
         (page,) = follow_up_pages(store)
-        assert "3 of 4 routers send everybody to model-old" in page.headline
+        assert "3 of 4 routers send all users to model-old" in page.headline
 
         proxy.heal()
         wait_until(lambda: routers_followed(store, NAME, revision, tripped=True) == {"followed": 4, "known": 4}, "all")

@@ -288,6 +288,19 @@ def test_an_old_incident_can_be_asked_for_by_its_id_with_no_controller_alive(
     assert "tripped by" in shell("explain", *named).stdout
 
 
+def test_explain_alone_shows_the_latest_incident_of_all(shell: Shell) -> None:
+    done = shell("explain")
+    assert (done.exit_code, "there has been no incident" in done.stderr) == (2, True)
+    shell.armed()
+    for reason in ("first", "second"):
+        shell("trip", "copilot", "--reason", reason, "--yes")
+        shell("rearm", "copilot", "--reason", "fixed", "--yes")
+    document = shell.json("explain")
+    assert (document["id"], document["reason"]) == ("copilot.2", "second")
+    assert shell.json("explain", "--incident", "copilot.1")["reason"] == "first"
+    assert shell("explain", "--incident", "copilot.9").exit_code == 2
+
+
 def test_an_incident_that_is_not_there_or_not_understood_is_named(shell: Shell) -> None:
     shell.armed()
     shell("trip", "copilot", "--reason", "first", "--yes")

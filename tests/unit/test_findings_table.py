@@ -70,3 +70,19 @@ def test_four_unknown_rules_stay_four_lines_and_their_reason_stands_once_below()
     lines = drawn(*(finding(name, verdict="UNKNOWN", reason="TOO_FEW_REQUESTS") for name in names)).splitlines()
     assert [line.split()[:2] for line in lines[1:5]] == [[name, "UNKNOWN"] for name in names]
     assert " ".join(" ".join(lines[5:]).split()) == f"too few requests: {', '.join(names)}"
+
+
+def test_a_breach_shows_what_was_counted_and_its_window_below() -> None:
+    """As a page does: the row of a breach said "5.4 % of 6.2 %" while the sentence said 28 %."""
+    excursion = {
+        "since": "2026-04-19T14:20:30.000Z", "canary": 0.2804, "control": 0.012, "limit": 0.062,
+        "events_canary": 53.0, "trials_canary": 189.0, "events_control": 41.0, "trials_control": 3410.0,
+    }  # fmt: skip
+    breach = finding("refusal_rate", verdict="BREACH", canary=0.054, control=0.012, limit=0.062, excursion=excursion)
+    canvas = Console(file=io.StringIO(), width=80)
+    canvas.print(findings_table([breach, finding()], window=300.0, at=1_776_608_531.0))
+    assert isinstance(canvas.file, io.StringIO)
+    lines = canvas.file.getvalue().splitlines()
+    assert lines[1].split() == ["refusal_rate", "BREACH", "28.0%", "1.2%", "6.2%", "53", "of", "189", "30/400"]
+    assert lines[2].split() == ["last", "5m", "5.4%", "1.2%", "6.2%", "11.8k/1,135k"]
+    assert lines[-1].strip() == "refusal_rate: counted since 14:20:30 (1m41s) UTC"

@@ -104,7 +104,7 @@ def test_when_every_router_that_reports_has_followed_it_is_told_at_once(world: W
     world.follow_up.look()
     assert world.told() == RoutersFollowed(2, 2, world.clock.wall())
     (page,) = world.pages()
-    assert "2 of 2 routers send everybody to model-old" in page.headline
+    assert "2 of 2 routers send all users to model-old" in page.headline
 
 
 def test_when_patience_ends_it_is_told_as_it_stands(world: World) -> None:
@@ -248,3 +248,64 @@ def test_an_incident_that_is_gone_or_garbled_is_left_alone(world: World) -> None
     world.follow_up.look()
     assert world.server.value(keys.incident(NAME, 1)) == b"{"
     assert world.pages() == []
+
+
+# --- a person's trip ----------------------------------------------------------------------------
+
+
+def by_hand(world: World) -> None:
+    """`killswitch trip`: no controller of ours made the flip."""
+
+    def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
+        record = pages.incident(NAME, flag.generation, automatic=False, by="ann", rules=(), findings=())
+        return record, message.tripped(record, pages.SETTINGS)
+
+    request = TripRequest(NAME, None, "it swears", (), Actor.PERSON, "ann", world.clock.wall(), documents)
+    assert world.person.trip(request).outcome is TripOutcome.TRIPPED
+
+
+def seen(world: World) -> list[Flag]:
+    flag = world.person.standing(NAME).flag
+    return [] if flag is None else [flag]
+
+
+def test_who_follows_a_trip_by_hand_is_told_once_whoever_notices(world: World) -> None:
+    _, other = world.replica("b")
+    for follow_up in (world.follow_up, other):
+        follow_up.notice(seen(world))
+    by_hand(world)
+    revision = world.person.standing(NAME).revision
+    world.report("r1", revision)
+    world.report("r2", revision)
+    for _ in range(3):
+        for follow_up in (world.follow_up, other):
+            follow_up.notice(seen(world))
+            follow_up.look()
+        world.clock.advance(1.0)
+    assert world.told() is not None
+    (page,) = world.pages()
+    assert page.headline == "copilot: 2 of 2 routers send all users to model-old"
+
+
+def test_a_replica_that_starts_tells_of_a_trip_just_made_and_of_no_old_one(world: World) -> None:
+    by_hand(world)
+    world.report("r1", world.person.standing(NAME).revision)
+    _, late = world.replica("b")
+    world.clock.advance(3600.0)
+    late.notice(seen(world))
+    late.look()
+    assert world.pages() == []
+    _, soon = world.replica("c")
+    world.clock.advance(-3590.0)
+    soon.notice(seen(world))
+    soon.look()
+    assert len(world.pages()) == 1
+
+
+def test_what_a_controller_has_tripped_is_told_by_that_one_alone(world: World) -> None:
+    """A thousand trips of one replica must not be looked after by every other one as well."""
+    _, other = world.replica("b")
+    other.notice(seen(world))
+    world.trip()
+    other.notice(seen(world))
+    assert other._trips == {}

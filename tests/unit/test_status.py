@@ -74,8 +74,8 @@ def tripped_report() -> CycleReport:
 def test_a_tripped_rollout_shows_its_rules_as_of_the_trip_its_incident_and_what_to_type_next() -> None:
     page = status_page(status_document("a", tripped_report(), 1.0, {"support-copilot": incident(generation=1)}))
     for words in (
-        "the rules as of the trip, in the 5m before it", "8.7%", "1,842 / 35,160", "2.41 s", "support-copilot.1",
-        "by itself, controller controller-a, at 2026-04-19T14:22:11Z", "before, 5% went to model-new",
+        "the rules as of the trip", "last 5m", "8.7%", "1,842 / 35,160", "2.41 s", "support-copilot.1",
+        "by itself, controller controller-a, at 2026-04-19 14:22:11 UTC", "before, 5% went to model-new",
         "<code>killswitch explain support-copilot</code>", "<code>killswitch rearm support-copilot --reason",
         "rollouts: 1 tripped, 1 without a flag",
     ):  # fmt: skip

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from killswitch.demo.pace import FASTEST, Pace
-from killswitch.settings import Settings
+from killswitch.settings import load_settings
 
 
 @pytest.mark.parametrize("speed", [1.0, 2.0, 10.0, 30.0, FASTEST])
 def test_the_daemon_accepts_the_settings_of_every_pace(speed: float, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in Pace(speed).settings().items():
         monkeypatch.setenv(name, value)
-    settings = Settings()
+    settings = load_settings()
     assert settings.interval == pytest.approx(30.0 / speed, abs=1e-3)
     assert settings.lag == pytest.approx(5.0 / speed, abs=1e-3)
     assert settings.scrape_interval == pytest.approx(30.0 / speed, abs=1e-3)
