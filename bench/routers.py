@@ -28,8 +28,9 @@ from typing import Any
 
 from killswitch import flag as flags
 from killswitch.flag import Actor, Flag
-from killswitch.router.follow import Follower, Happening
+from killswitch.router.follow import Follower
 from killswitch.router.snapshot import Snapshot
+from killswitch.router.telling import Happening
 from killswitch.stores import keys
 from killswitch.stores.reader import LeaseWriter, open_reader
 from tests.servers.etcd import EtcdCluster, EtcdMember

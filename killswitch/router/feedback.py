@@ -2,8 +2,9 @@
 
 The service hands the token to its front end with the answer and gets it back with the thumb. It is
 ``<payload>.<signature>``, both base64url: a JSON list of cohort, model, generation, whether the request
-was judged, when the token expires and a random number; signed with HMAC-SHA256 (RFC 2104). It carries
-no user data. It is signed, not encrypted: whoever holds it can read the model's name.
+was judged, when the token expires and a random number; signed with HMAC-SHA256 (RFC 2104) for one rollout: the
+rollout's name is signed and not carried, so a token of another rollout is a forged one, under the same key too.
+It carries no user data. It is signed, not encrypted: whoever holds it can read the model's name.
 """
 
 from __future__ import annotations
@@ -85,24 +86,27 @@ class FeedbackTokens:
         key = os.environ.get(KEY_VARIABLE)
         return cls([key.encode()], expires_after=expires_after) if key else None
 
-    def sign(self, *, cohort: Cohort, model: str, generation: int, judged: bool) -> str:
+    def sign(self, *, rollout: str, cohort: Cohort, model: str, generation: int, judged: bool) -> str:
         expires = int(self._clock() + self.expires_after)
-        fields = [1, cohort.value, model, generation, int(judged), expires, secrets.token_hex(8)]
+        fields = [2, cohort.value, model, generation, int(judged), expires, secrets.token_hex(8)]
         payload = _encode(json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode())
-        return f"{payload}.{_encode(_signature(self._keys()[0], payload))}"
+        return f"{payload}.{_encode(_signature(self._keys()[0], rollout, payload))}"
 
-    def read(self, token: object) -> Served:
-        """What the token says. Raises BadToken (``forged`` or ``expired``)."""
+    def read(self, token: object, *, rollout: str) -> Served:
+        """What a token of ``rollout`` says. Raises BadToken (``forged`` or ``expired``)."""
         if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARACTERS or token.count(".") != 1:
             raise BadToken("forged", "not a feedback token")
         payload, signature = token.split(".")
         try:
             given = _decode(signature)
-            genuine = any(hmac.compare_digest(_signature(key, payload), given) for key in self._keys())
+            genuine = any(hmac.compare_digest(_signature(key, rollout, payload), given) for key in self._keys())
         except (ValueError, binascii.Error) as error:
             raise BadToken("forged", "not a feedback token") from error
         if not genuine:
-            raise BadToken("forged", "feedback token with a wrong signature: do all processes share one feedback key?")
+            raise BadToken(
+                "forged",
+                "feedback token of another rollout, or with a wrong signature: do all processes share one key?",
+            )
         _, cohort, model, generation, judged, expires, nonce = json.loads(_decode(payload))
         if self._clock() >= expires:
             raise BadToken("expired", "feedback token has expired; the feedback came too late to count")
@@ -142,8 +146,9 @@ def _checked(keys: Sequence[bytes], where: str) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
-def _signature(key: bytes, payload: str) -> bytes:
-    return hmac.digest(key, b"killswitch feedback 1:" + payload.encode(), "sha256")
+def _signature(key: bytes, rollout: str, payload: str) -> bytes:
+    # a payload has no newline, so no two pairs are the same text
+    return hmac.digest(key, f"killswitch feedback 2:{rollout}\n{payload}".encode(), "sha256")
 
 
 def _encode(data: bytes) -> str:

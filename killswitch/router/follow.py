@@ -4,7 +4,9 @@
 - *re-read* asks again every ten seconds, linearizably: it is what proves that the store answers, finds out about a
   watch that died silently, and reports what this router has acted on;
 - *clock* does no I/O at all, so that nothing that hangs can postpone the moment at which an armed flag is no longer
-  trusted; what it changes is logged and exported by the others.
+  trusted.
+
+None of them calls an observer or writes to the log: `killswitch.router.telling` does, on other threads.
 
 After a fork (gunicorn's prefork) the child begins with its parent's memory and starts threads of its own. No fork
 happens while observers are being told: the child would find their locks taken, for ever, by a thread it does not have.
@@ -20,12 +22,9 @@ import random
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
@@ -34,6 +33,7 @@ from killswitch.router import failsafe
 from killswitch.router.failsafe import Memory, Policy, Read, Standing, patience
 from killswitch.router.presence import Reporter, new_id
 from killswitch.router.snapshot import Snapshot, build
+from killswitch.router.telling import Happening, Observer, Telling
 from killswitch.stores import keys
 from killswitch.stores.reader import (
     Access,
@@ -47,8 +47,6 @@ from killswitch.stores.reader import (
     open_reader,
 )
 
-_log = logging.getLogger("killswitch.router")
-
 REREAD_EVERY = 10.0  # seconds, jittered by a fifth; less where an armed flag is trusted for less than three times that
 # seconds between attempts while the store does not answer. Later ones are no denser than re-reads: a thousand
 # routers must not hold a store down that is overloaded; that it answers again, the watch finds out
@@ -59,29 +57,8 @@ _REPORT_AFTER = (0.5, 2.5)  # seconds from a change to its report, drawn by lot
 _LOOK_FOR_REPORTS = 2.0  # seconds between looks whether there is something to report
 _REPORT_RETRY = 30.0  # seconds until a failed report is tried again
 _FIVE_MINUTES: Final[Mapping[str, object]] = {"control_after": "5m"}
-_MOST_UNTOLD = 10_000  # news kept for an observer that hangs
 _FORK_PATIENCE = 5.0  # seconds that a fork waits for observers
 _CLOCK_STEP = 10.0  # seconds; an armed flag is re-judged at least this often (the machine may have slept)
-
-
-class Happening(StrEnum):
-    """What is counted."""
-
-    READ = "read"
-    READ_FAILED = "read_failed"
-    BAD_DOCUMENT = "bad_document"  # the flag, or the store's answer, could not be understood
-    CHANGE = "change"  # brought by the watch
-    WATCH_BROKE = "watch_broke"
-    WATCH_MISSED = "watch_missed"  # a re-read found what the watch should have brought
-    REPORT_FAILED = "report_failed"
-    INTERNAL_ERROR = "internal_error"
-
-
-class Observer(Protocol):
-    """Told from the follower's threads; for metrics and events. What it raises is logged and dropped."""
-
-    def settled(self, snapshot: Snapshot) -> None: ...
-    def happened(self, what: Happening) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +169,6 @@ class Follower:
         self._error: str | None = None
         self._running = False
         self._of_parents: list[Watch | None] = []
-        self._untold: deque[Callable[[], None]] = deque(maxlen=_MOST_UNTOLD)
         self._begin()
         self.current: Snapshot = build(self._memory, self._policy, clock())
 
@@ -210,7 +186,7 @@ class Follower:
         _followers.discard(self)
         self._running = False
         self._closed.set()
-        self._settle(lambda memory: failsafe.after_close(memory, "closed"))
+        self._apply(lambda memory: failsafe.after_close(memory, "closed"))
         self._wake.set()
         self._tick.set()
         self._first_read.set()
@@ -223,11 +199,13 @@ class Follower:
             if self._reporter is not None:
                 self._reporter.close()
             self._reader.close()
+            self.telling.close(Deadline(1.0))
 
     def wait_until_read(self, timeout: float) -> bool:
-        """Whether the store has been read within ``timeout`` seconds; for start-up probes. Routing never waits."""
-        self._first_read.wait(timeout)
-        return self._memory.fresh_at is not None
+        """Whether the store is read within ``timeout`` seconds, here or before the fork; False once closed."""
+        if self._memory.fresh_at is None:
+            self._first_read.wait(max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+        return self._memory.fresh_at is not None and self._memory.closed is None
 
     def health(self) -> Health:
         snapshot, memory = self.current, self._memory
@@ -257,7 +235,7 @@ class Follower:
         self.router_id = new_id()
         self._policy = replace(self._policy, spread=random.random())  # noqa: S311  # no secret
         self._lock = threading.Lock()
-        self._telling = threading.RLock()  # held while observers are told; one of them may fork, or close the router
+        self.telling = Telling(self.rollout, self._observers)  # whoever forks holds it meanwhile
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._tick = threading.Event()
@@ -284,7 +262,7 @@ class Follower:
         except RuntimeError as error:  # no more threads
             self._closed.set()
             why = str(error)
-            self._settle(lambda memory: failsafe.after_close(memory, why))
+            self._apply(lambda memory: failsafe.after_close(memory, why))
 
     def _after_fork_in_child(self) -> None:
         self._reader.forget()
@@ -300,7 +278,7 @@ class Follower:
             except Exception as error:  # noqa: BLE001  # logged with its traceback
                 self._note(Happening.INTERNAL_ERROR)
                 self._error = f"{type(error).__name__}: {error}"
-                _log.exception("%s: an internal error; going on", self.rollout)
+                self.telling.log(logging.ERROR, "%s: an internal error; going on", self.rollout, error=error)
                 self._closed.wait(1.0)
 
     # --- the clock
@@ -309,8 +287,6 @@ class Follower:
         while not self._closed.is_set():
             self._tick.clear()
             self._apply(lambda memory: memory)
-            if self._untold:
-                self._wake.set()  # telling may block; it is not for this thread
             self._tick_at = min(self._next_change(), self._clock() + _CLOCK_STEP)
             self._tick.wait(max(0.0, self._tick_at - self._clock()))
 
@@ -318,14 +294,8 @@ class Follower:
         due = failsafe.next_change(self._memory, self._policy, self._clock())
         return math.inf if due is None else due
 
-    def _settle(self, learn: Callable[[Memory], Memory]) -> Memory:
-        """Apply what was learned, and tell what follows from it; the memory as it was before."""
-        before = self._apply(learn)
-        self._tell_news()
-        return before
-
     def _apply(self, learn: Callable[[Memory], Memory]) -> Memory:
-        """Replace memory and snapshot, without a wait for anybody; the memory as it was before."""
+        """Replace memory and snapshot, and have told what follows; the memory as it was before."""
         with self._lock:
             before = self._memory
             self._memory = learn(before)
@@ -336,52 +306,25 @@ class Follower:
             if snapshot == previous:
                 return before
             self.current = snapshot
-            self._untold.append(partial(self._tell, previous, snapshot))
+            self.telling.settled(previous, snapshot)
         # nobody is woken for it: a thousand routers first act, then report
         self._report_at = self._clock() + random.uniform(*_REPORT_AFTER)  # noqa: S311  # no secret
-        return before
-
-    def _tell_news(self) -> None:
-        """Whoever finds nobody telling tells, in order; nobody waits, for an observer may hang."""
-        while self._untold and self._telling.acquire(blocking=False):
-            try:
-                while self._untold:
-                    self._untold.popleft()()
-            finally:
-                self._telling.release()
-
-    def _tell(self, previous: Snapshot, snapshot: Snapshot) -> None:
-        if snapshot.sentence != previous.sentence:
-            _log.log(_LOG_LEVELS.get(snapshot.standing, logging.WARNING), "%s", snapshot.sentence)
-        for observer in self._observers:
-            try:
-                observer.settled(snapshot)
-            except Exception:  # noqa: BLE001  # somebody else's code
-                _log.exception("%s: an observer failed", self.rollout)
         if snapshot.standing is Standing.CORRUPT:
             self._note(Happening.BAD_DOCUMENT)
+        return before
 
     def _note(self, what: Happening) -> None:
         self._counts[what] += 1
-        self._untold.append(partial(self._tell_happened, what))
-        self._tell_news()
-
-    def _tell_happened(self, what: Happening) -> None:
-        for observer in self._observers:
-            try:
-                observer.happened(what)
-            except Exception:  # noqa: BLE001  # somebody else's code
-                _log.exception("%s: an observer failed", self.rollout)
+        self.telling.happened(what)
 
     def _distrust(self, problem: str) -> None:
         self._error = problem
-        self._settle(lambda memory: failsafe.after_garbage(memory, problem))
+        self._apply(lambda memory: failsafe.after_garbage(memory, problem))
 
     # --- re-reading
 
     def _keep_reading(self) -> None:
         while not self._closed.is_set():
-            self._tell_news()  # of the clock
             now = self._clock()
             if now >= self._read_at:
                 self._read_at = math.inf  # whoever wants a read meanwhile says so here
@@ -425,16 +368,16 @@ class Follower:
         except KillswitchError as error:
             self._note(Happening.READ_FAILED)
             if self._error is None:
-                _log.warning("%s: the flag cannot be read; trying again: %s", self.rollout, error)
+                self.telling.log(logging.WARNING, "%s: the flag cannot be read; trying again: %s", self.rollout, error)
             self._error = str(error)
             return False
         item = view.items.get(name)
         self._controllers = view.counts.get(keys.CONTROLLERS) if sees_controllers else None
         read = Read(sent_at, known_revision, item, view.revision, self._controllers)
-        before = self._settle(lambda memory: failsafe.after_read(memory, read))
+        before = self._apply(lambda memory: failsafe.after_read(memory, read))
         self._note(Happening.READ)
         if self._error is not None:
-            _log.info("%s: the flag can be read again", self.rollout)
+            self.telling.log(logging.INFO, "%s: the flag can be read again", self.rollout)
         self._error = None
         self._check_watch(before)
         self._first_read.set()
@@ -461,7 +404,7 @@ class Follower:
             except Resync as error:
                 self._watching = False
                 self._note(Happening.WATCH_BROKE)
-                _log.info("%s: %s", self.rollout, error)
+                self.telling.log(logging.INFO, "%s: %s", self.rollout, error)
                 while not self._closed.is_set() and not self._read():
                     self._closed.wait(random.uniform(0.5, 1.5))  # noqa: S311  # no secret
                 watch.restart(self._memory.revision)
@@ -469,8 +412,7 @@ class Follower:
     def _on_event(self, event: Change | Connected | Disconnected) -> None:
         if isinstance(event, Change):
             self._apply(lambda memory: failsafe.after_change(memory, event))
-            self._note(Happening.CHANGE)  # after it is obeyed: whoever listens may take his time
-            self._tell_news()
+            self._note(Happening.CHANGE)
         elif isinstance(event, Connected):
             # a store that did not answer answers again; one that is behind what is known lags, or was set back
             if self._retries > 0 or event.revision < self._memory.revision:
@@ -478,7 +420,9 @@ class Follower:
             self._watching = True
         else:
             if self._watching:
-                _log.info("%s: the watch broke; setting it up again: %s", self.rollout, event.reason)
+                self.telling.log(
+                    logging.INFO, "%s: the watch broke; setting it up again: %s", self.rollout, event.reason
+                )
             self._watching = False
             self._note(Happening.WATCH_BROKE)
 
@@ -498,20 +442,14 @@ class Follower:
         except (Unavailable, AccessDenied, BadDocument) as error:
             self._note(Happening.REPORT_FAILED)
             if self._reported or self._counts[Happening.REPORT_FAILED] == 1:
-                _log.warning("%s: this router cannot report what it obeys: %s", self.rollout, error)
+                self.telling.log(
+                    logging.WARNING, "%s: this router cannot report what it obeys: %s", self.rollout, error
+                )
             self._reported = False
             self._report_at = now + _REPORT_RETRY
         else:
             self._reported = True
 
-
-_LOG_LEVELS = {
-    Standing.ARMED: logging.INFO,
-    Standing.NO_FLAG: logging.INFO,
-    Standing.UNREAD: logging.INFO,
-    Standing.CLOSED: logging.INFO,
-    Standing.CORRUPT: logging.ERROR,
-}
 
 _followers: weakref.WeakSet[Follower] = weakref.WeakSet()
 _held_for_fork: list[Any] = []
@@ -522,9 +460,10 @@ def _hold_observers() -> None:
     patience = Deadline(_FORK_PATIENCE)
     # an observer that hangs may delay a fork, and not prevent it
     _held_for_fork[:] = [
-        telling
-        for telling in [follower._telling for follower in tuple(_followers)]  # noqa: SLF001  # likewise
-        if telling.acquire(timeout=patience.remaining())
+        lane.telling
+        for follower in tuple(_followers)
+        for lane in follower.telling.lanes
+        if lane.telling.acquire(timeout=patience.remaining())
     ]
 
 

@@ -3,22 +3,44 @@
 One user whose retries fail every few seconds for ten minutes makes a healthy canary look broken; no
 statistic on request counts can tell that from a bad model. Counting each user once in five minutes
 can. The choice never looks at outcomes, so it adds no bias.
+
+The five minutes are fixed and belong to the user, not to a cohort: they begin at a second that a hash of the
+user decides. So judged requests arrive evenly, and a user whom arming moves into the canary is judged there
+when the next five minutes begin. (When the first request *in each cohort* was judged, arming made every canary
+user first at one moment, and silent for five minutes afterwards.)
 """
 
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Hashable
+from hashlib import sha256
 from typing import Protocol
 
 PERIOD = 300.0  # seconds
 
 
+def period_of(user: str, now: float) -> int:
+    """The number of the user's five minutes at ``now``, in seconds on a clock that all processes share."""
+    # crc32, for the same user must have the same phase in every process; `hash` is salted
+    phase = zlib.crc32(user.encode("utf-8", "surrogatepass")) / 2**32
+    return int(now / PERIOD + phase)
+
+
+def shared_key(rollout: str, user: str, period: int) -> str:
+    """What a shared `FirstSeen` is asked about: one user's five minutes in one rollout, without the user's name."""
+    digest = sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{rollout}:{period}:{digest}"
+
+
 class FirstSeen(Protocol):
-    """Says whether a key is met for the first time in a period.
+    """Says whether a key is met for the first time.
 
     `RecentlySeen` knows one process. A fleet whose load balancer spreads one user over many processes
-    may give its own, shared one (for instance ``SET key 1 NX EX 300`` in Redis).
+    may give its own, shared one (for instance ``SET key 1 NX EX 600`` in Redis). It is asked for texts of under
+    200 characters. The text names the user's five minutes, so their phase needs nothing from the shared memory:
+    it only has to remember a key for five minutes or longer (a feedback token's key: for a day).
     """
 
     def first(self, key: Hashable) -> bool: ...

@@ -16,14 +16,16 @@ is named stands in `killswitch.router.outcomes`; what is counted in `killswitch.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from killswitch.model import Cohort
+from killswitch.router.attribution import Attribution
 from killswitch.router.feedback import BadToken, FeedbackTokens
-from killswitch.router.judged import FirstSeen, RecentlySeen
+from killswitch.router.judged import FirstSeen, RecentlySeen, period_of, shared_key
 from killswitch.router.outcomes import Outcome
 from killswitch.router.phrases import Phrases
 from killswitch.router.request import Chunk, ServedRequest
@@ -38,7 +40,10 @@ REPLAYS_REMEMBERED = 100_000  # feedback tokens; twice as many at most, about 24
 
 
 class Routes(Protocol):
-    """What tells which models serve now; a `killswitch.router.Router` is one."""
+    """What tells which models serve now; a `killswitch.router.Router` is one.
+
+    Where it has a ``rollout``, feedback tokens are bound to that name.
+    """
 
     def routes(self) -> tuple[Route, ...]: ...
     def on_change(self, listener: Callable[[], None]) -> None: ...
@@ -51,8 +56,10 @@ class CohortMetrics:
     ``instruments``: Prometheus' default registry unless given. ``tokens``: signs and reads feedback
     tokens; by default from ``KILLSWITCH_FEEDBACK_KEY_FILE`` or ``KILLSWITCH_FEEDBACK_KEY``.
     ``phrases``: also take an answer's opening words for a refusal. ``first_requests``: who is met for
-    the first time in five minutes; give a shared one where one user's requests spread over processes.
-    ``clock``: seconds, monotonic. Raises BadSettings for a bad feedback key, and nothing later.
+    the first time in his five minutes; give a shared one where one user's requests spread over processes.
+    ``used_tokens``: which feedback tokens were used; give a shared one (that remembers for a day) so that a token
+    counts once in the whole service and not once a process. ``clock``: seconds, monotonic; a user's five minutes are
+    counted on Unix time unless another clock is given. Raises BadSettings for a bad feedback key, and nothing later.
     """
 
     def __init__(
@@ -63,16 +70,22 @@ class CohortMetrics:
         tokens: FeedbackTokens | None = None,
         phrases: Phrases | None = None,
         first_requests: FirstSeen | None = None,
+        used_tokens: FirstSeen | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
+        # without its name nothing says whose answers these are: tokens then hold for this object and its forked copies
+        self._rollout = str(getattr(router, "rollout", "")) or f"?{secrets.token_hex(8)}"
+        self._generation = 0
         self._instruments = instruments if instruments is not None else _default_instruments()
         self._tokens = tokens if tokens is not None else FeedbackTokens.from_environment()
         self.phrases = phrases
         self.clock = clock
-        self._own_first_requests = RecentlySeen(clock=clock)
-        self._first_requests = first_requests if first_requests is not None else self._own_first_requests
-        self._first_thumbs = RecentlySeen(clock=clock)
+        self._calendar = time.time if clock is time.monotonic else clock  # the same in all processes
+        self._first_requests = RecentlySeen(clock=clock)
+        self._shared_first_requests = first_requests
+        self._attribution = Attribution(clock)
+        self._shared_used_tokens = used_tokens
         self._used_tokens = RecentlySeen(
             self._tokens.expires_after if self._tokens else 0.0, capacity=REPLAYS_REMEMBERED, clock=clock
         )
@@ -92,7 +105,10 @@ class CohortMetrics:
         ``user``: the routing key. Whether the request is judged is decided here, before its outcome.
         Without a user every request is judged, and one user's retry storm weighs in full.
         """
-        return ServedRequest(self, route, judged=user is None or self._is_first(self._first_requests, route, user))
+        name = _name(user)
+        judged = name is None or self._is_first(name)
+        self._attribution.request(route[:2], name, judged=judged)
+        return ServedRequest(self, route, judged=judged)
 
     def stream(self, route: Route, chunks: Iterable[Chunk], user: Hashable = None) -> Iterator[Chunk]:
         """The chunks of one streamed answer; the request lasts from the first pull to the last chunk."""
@@ -111,33 +127,69 @@ class CohortMetrics:
         """Count a dislike on the cohort that served the answer; True when it was counted.
 
         ``what``: a feedback token (`ServedRequest.token`) counts once, and in the judged twin when its
-        request was judged. A `Route` counts at once, in the judged twin for ``user``'s first thumb in five
-        minutes (or always, without a user). A forged, expired or repeated token counts for nothing.
+        request was judged. A `Route` counts at once, and in the judged twin with the chance that it is about a
+        judged request (`killswitch.router.attribution`). A token that is forged, expired or repeated, or of
+        another rollout or generation, counts for nothing.
         """
         if isinstance(what, Route):
-            judged = user is None or self._is_first(self._first_thumbs, what, user)
-            self.count_thumbs_down(what, judged=judged)
+            self._guard(lambda: self._count_thumb(what, self._attribution.is_judged(what[:2], _name(user))))
             return True
         if self._tokens is None:
             self._warn("feedback came without a feedback key; set KILLSWITCH_FEEDBACK_KEY_FILE in every process")
             return False
         try:
-            served = self._tokens.read(what)
+            served = self._tokens.read(what, rollout=self._rollout)
         except BadToken as error:
             _LOG.info("thumbs-down not counted: %s", error)
             return False
-        if not self._used_tokens.first(served.nonce):
+        if served.generation != self._known_generation():
+            _LOG.info(
+                "thumbs-down not counted: its answer is of generation %d, and %d is served now",
+                *(served.generation, self._generation),
+            )
+            return False
+        if not self._used_first(served.nonce):
             _LOG.info("thumbs-down not counted: its token was used before")
             return False
+        self._attribution.token()
         self._guard(lambda: self.series(served.cohort, served.model).thumbs_down(judged=served.judged))
         return True
+
+    def _count_thumb(self, route: Route, judged: bool) -> None:  # noqa: FBT001
+        self.series(route.cohort, route.model).thumbs_down(judged=judged)
+
+    def _known_generation(self) -> int:
+        """The flag's generation; while it cannot be understood, or is deleted, the last one that was known."""
+        if self._router is not None:
+            self._generation = self._router.routes()[0].generation or self._generation
+        return self._generation
+
+    def _used_first(self, nonce: str) -> bool:
+        """Whether a token is used for the first time; a repeated one costs the shared memory nothing."""
+        if not self._used_tokens.first(nonce):
+            return False
+        if self._shared_used_tokens is None:
+            return True
+        try:
+            return self._shared_used_tokens.first(f"{self._rollout}:token:{nonce}")
+        except Exception as error:  # noqa: BLE001  # somebody else's code, or a network
+            self._warn(f"feedback tokens are counted once in this process alone: {type(error).__name__}: {error}")
+            return True
 
     def sign(self, route: Route, *, judged: bool) -> str:
         """A feedback token for an answer of ``route``; empty (and one warning) without a feedback key."""
         if self._tokens is None:
             self._warn("no feedback key: set KILLSWITCH_FEEDBACK_KEY_FILE, or thumbs-down cannot come back later")
             return ""
-        return self._tokens.sign(cohort=route.cohort, model=route.model, generation=route.generation, judged=judged)
+        if self._router is None:
+            self._generation = max(self._generation, route.generation)
+        return self._tokens.sign(
+            rollout=self._rollout,
+            cohort=route.cohort,
+            model=route.model,
+            generation=route.generation,
+            judged=judged,
+        )
 
     # --- series
 
@@ -177,16 +229,15 @@ class CohortMetrics:
         """Count one dislike of an answer of ``route``."""
         self._guard(lambda: self.series(route.cohort, route.model).thumbs_down(judged=judged))
 
-    def _is_first(self, seen: FirstSeen, route: Route, user: Hashable) -> bool:
-        key = (route.cohort, route.model, user)
-        try:
-            return seen.first(key)
-        except Exception as error:  # noqa: BLE001  # an unhashable user, or a shared memory out of reach
-            self._warn(f"who is met first is decided in this process alone: {type(error).__name__}: {error}")
-        try:
-            return self._own_first_requests.first(key)
-        except TypeError:
-            return True
+    def _is_first(self, user: str) -> bool:
+        """Whether this is the user's first request in his five minutes."""
+        period = period_of(user, self._calendar())
+        if self._shared_first_requests is not None:
+            try:
+                return self._shared_first_requests.first(shared_key(self._rollout, user, period))
+            except Exception as error:  # noqa: BLE001  # somebody else's code, or a network
+                self._warn(f"who is met first is decided in this process alone: {type(error).__name__}: {error}")
+        return self._first_requests.first((user, period))
 
     def _guard(self, count: Callable[[], object]) -> None:
         try:
@@ -199,6 +250,16 @@ class CohortMetrics:
         if text not in self._warned and len(self._warned) < 100:
             self._warned.add(text)
             _LOG.warning(text)
+
+
+def _name(user: object) -> str | None:
+    """The user as text, as any process has it; None for nobody."""
+    if user is None or isinstance(user, str):
+        return user
+    try:
+        return str(user)
+    except Exception:  # noqa: BLE001  # somebody else's __str__
+        return None
 
 
 def _default_instruments() -> Instruments:

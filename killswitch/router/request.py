@@ -37,6 +37,7 @@ class ServedRequest:
 
     __slots__ = (
         "_broken",
+        "_disliked",
         "_done",
         "_ledger",
         "_opening",
@@ -56,6 +57,7 @@ class ServedRequest:
         self._outcome: Outcome | None = None
         self._refused = False
         self._broken = False
+        self._disliked = False
         self._done = False
         self._tokens = 0
         self._opening = ""
@@ -94,7 +96,10 @@ class ServedRequest:
             self._tokens = min(count, _MAX_TOKENS)
 
     def thumbs_down(self) -> None:
-        """The user disliked this answer, at once."""
+        """The user disliked this answer, at once; counted once."""
+        if self._disliked:
+            return
+        self._disliked = True
         self._ledger.count_thumbs_down(self.route, judged=self.judged)
 
     def stream(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:

@@ -7,6 +7,7 @@ background thread of the follower, which replaces that object as a whole.
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
@@ -14,15 +15,19 @@ from struct import Struct
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from killswitch.router.follow import Happening, Observer, follow
+from killswitch.router.follow import follow
 from killswitch.router.routing import UNROUTABLE, Route, RouteReason, Split, bucket
 from killswitch.router.snapshot import Snapshot
+from killswitch.router.telling import Happening, Observer
 from killswitch.stores.reader import Access
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 _first_four_bytes = Struct(">I").unpack_from  # the same number as int(hexdigest[:8], 16), without the text
+
+
+_READY_LOOK = 0.02  # seconds between looks of `Router.await_ready`
 
 
 class Following(Protocol):
@@ -136,16 +141,37 @@ class Router:
         return (split.control_route, split.canary_route)
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` (a bound method, held weakly), in a background thread, when what is obeyed changes."""
+        """Call ``listener`` (a bound method, held weakly) when what is obeyed changes.
+
+        It is called on a thread of its own kind: one that hangs delays other listeners, and neither routing nor a trip.
+        """
         self._listeners.add(listener)
 
     def health(self) -> Any:
         """What is obeyed and why, how old the last read is, what goes wrong: `killswitch.router.follow.Health`."""
         return self._following.health()
 
-    def wait_until_read(self, timeout: float) -> bool:
-        """Whether the store was reached within ``timeout`` seconds; for start-up probes. `route` never waits."""
+    def wait_ready(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for the first read of the store; whether there was one.
+
+        For start-up probes: before it everyone is routed to ``control``. A store that holds no flag counts as read.
+        False after `close`. `route` itself never waits. In a coroutine await `await_ready` instead.
+        """
         return self._following.wait_until_read(timeout)
+
+    wait_until_read = wait_ready  # what `Following` calls it
+
+    async def await_ready(self, timeout: float) -> bool:  # noqa: ASYNC109  # a timeout here is an answer, not an error
+        """`wait_ready` for asyncio: other tasks go on meanwhile."""
+        import asyncio  # noqa: PLC0415  # a service without coroutines need not load it
+
+        until = time.monotonic() + timeout
+        while not self._following.wait_until_read(0.0):
+            left = until - time.monotonic()
+            if left <= 0.0:
+                return False
+            await asyncio.sleep(min(left, _READY_LOOK))
+        return True
 
     def close(self) -> None:
         """End the background threads. Everyone goes to control from here on, for no trip would be seen any more."""

@@ -22,8 +22,8 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from killswitch.router.failsafe import Standing
-from killswitch.router.follow import Happening
 from killswitch.router.snapshot import Snapshot
+from killswitch.router.telling import Happening
 
 
 class _Gauges:
@@ -47,7 +47,7 @@ class _Gauges:
 
 
 class StandingMetrics:
-    """A `killswitch.router.follow.Observer` that exports what it is told; all its series exist from the start."""
+    """A `killswitch.router.telling.Observer` that exports what it is told; all its series exist from the start."""
 
     def __init__(self, rollout: str, registry: CollectorRegistry) -> None:
         gauges = _Gauges.of_registry.get(registry)

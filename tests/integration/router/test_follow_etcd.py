@@ -14,7 +14,8 @@ import pytest
 
 from killswitch.router import presence
 from killswitch.router.failsafe import Policy, Standing
-from killswitch.router.follow import REREAD_EVERY, Happening, follow
+from killswitch.router.follow import REREAD_EVERY, follow
+from killswitch.router.telling import Happening
 from killswitch.stores import keys
 from killswitch.stores.reader import Connected, Resync
 from tests.faults.figures import figure

@@ -15,7 +15,8 @@ from killswitch import flag as flags
 from killswitch.errors import BadDocument, Unavailable
 from killswitch.flag import Flag
 from killswitch.router.failsafe import Policy, Standing
-from killswitch.router.follow import Follower, Happening
+from killswitch.router.follow import Follower
+from killswitch.router.telling import Happening
 from killswitch.stores import Committed, Delete, Put, keys
 from killswitch.stores.file import FileReader
 from killswitch.stores.reader import Change, Connected, Reader, open_reader

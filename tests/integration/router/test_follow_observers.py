@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from killswitch.router.failsafe import Policy, Standing
-from killswitch.router.follow import Follower, Happening, Observer
+from killswitch.router.follow import Follower
 from killswitch.router.snapshot import Snapshot
-from tests.integration.router.following import ROLLOUT, armed, reader, store, tripped, until
+from killswitch.router.telling import Happening, Observer
+from tests.integration.router.following import NEVER, ROLLOUT, armed, reader, store, tripped, until
 from tests.servers.etcd import EtcdCluster, wait_until
 
 
 @contextmanager
-def observed(etcd: EtcdCluster, observer: Observer, policy: Policy | None = None) -> Iterator[Follower]:
+def observed(
+    etcd: EtcdCluster, *observers: Observer, policy: Policy | None = None, reread_every: float = 0.3
+) -> Iterator[Follower]:
     source = reader(etcd.url, timeout=0.5)
-    follower = Follower(ROLLOUT, source, policy=policy, reread_every=0.3, observers=(observer,))
+    follower = Follower(ROLLOUT, source, policy=policy, reread_every=reread_every, observers=observers)
     follower.start()
     try:
         yield follower
@@ -34,12 +41,12 @@ class Hanging:
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
         self.hangs = threading.Event()
-        self.release = threading.Event()
+        self.go_on = threading.Event()
 
     def settled(self, snapshot: Snapshot) -> None:
         if snapshot.standing is self._standing:
             self.hangs.set()
-            self.release.wait(120)
+            self.go_on.wait(120)
 
     def happened(self, what: Happening) -> None:
         """Nothing to do."""
@@ -51,24 +58,118 @@ def test_an_observer_or_a_log_that_hangs_does_not_keep_an_armed_flag_alive(tmp_p
     policy = Policy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
     with EtcdCluster(tmp_path) as etcd:
         store(etcd.members[0], armed())
-        with observed(etcd, observer, policy) as follower:
+        with observed(etcd, observer, policy=policy) as follower:
             until(follower, Standing.ARMED)
             etcd.members[0].kill()
             wait_until(observer.hangs.is_set, "the observer hangs")
             until(follower, Standing.CUT_OFF, canary_percent=0.0)
-            observer.release.set()
+            observer.go_on.set()
 
 
-def test_a_trip_is_obeyed_while_an_observer_hangs(tmp_path: Path) -> None:
-    observer = Hanging(Standing.ARMED)
-    with EtcdCluster(tmp_path) as etcd, observed(etcd, observer) as follower:
+class HangingLog(logging.Handler):
+    """A handler that waits for a full pipe, once the router says it is armed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = threading.Event()
+        self.go_on = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "armed, generation" in record.getMessage():
+            self.hangs.set()
+            self.go_on.wait(120)
+
+
+class Remembering:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.settled_as: list[Standing] = []
+        self.counts: Counter[Happening] = Counter()
+
+    def settled(self, snapshot: Snapshot) -> None:
+        self.settled_as.append(snapshot.standing)
+
+    def happened(self, what: Happening) -> None:
+        self.counts[what] += 1
+
+
+@pytest.fixture
+def hanging_log() -> Iterator[HangingLog]:
+    handler, log = HangingLog(), logging.getLogger("killswitch.router")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield handler
+    handler.go_on.set()
+    log.setLevel(level)
+    log.removeHandler(handler)
+
+
+@pytest.mark.parametrize("what", ["observer", "log"])
+def test_the_watch_brings_a_trip_while_an_observer_or_the_log_hangs(
+    tmp_path: Path, hanging_log: HangingLog, what: str
+) -> None:
+    """No re-read comes to help: a re-read every 0.3 s hid for long that the watch hung and a trip took up to 10 s."""
+    observer, other = Hanging(Standing.ARMED), Remembering()
+    hanging = hanging_log if what == "log" else observer
+    (hanging_log if what == "observer" else observer).go_on.set()
+    with EtcdCluster(tmp_path) as etcd, observed(etcd, observer, other, reread_every=NEVER) as follower:
         until(follower, Standing.NO_FLAG)
         wait_until(lambda: follower.health().watching, "the watch")
         store(etcd.members[0], armed())
-        wait_until(observer.hangs.is_set, "the observer hangs")
+        wait_until(hanging.hangs.is_set, f"the {what} hangs")
         store(etcd.members[0], tripped())
         until(follower, Standing.TRIPPED)
-        observer.release.set()
+        assert follower.health().counts[Happening.READ] == 1
+        wait_until(lambda: other.settled_as[-1] is Standing.TRIPPED, "the other observer is told")
+        assert not hanging.go_on.is_set()
+        hanging.go_on.set()
+
+
+def test_an_observer_that_comes_back_is_told_the_newest_and_every_count(tmp_path: Path) -> None:
+    """What waits for it is bounded: one snapshot, and a number for each happening."""
+    hanging, slow = Hanging(Standing.ARMED), Remembering()
+
+    class Both:
+        def settled(self, snapshot: Snapshot) -> None:
+            slow.settled(snapshot)
+            hanging.settled(snapshot)
+
+        def happened(self, what: Happening) -> None:
+            slow.happened(what)
+
+    with EtcdCluster(tmp_path) as etcd, observed(etcd, Both(), reread_every=NEVER) as follower:
+        until(follower, Standing.NO_FLAG)
+        wait_until(lambda: follower.health().watching, "the watch")
+        store(etcd.members[0], armed(percent=1.0))
+        wait_until(hanging.hangs.is_set, "the observer hangs")
+        for percent in range(2, 42):
+            store(etcd.members[0], armed(percent=float(percent)))
+        store(etcd.members[0], tripped())
+        until(follower, Standing.TRIPPED)
+        hanging.go_on.set()
+        wait_until(lambda: slow.settled_as[-1] is Standing.TRIPPED, "the observer is told")
+        assert slow.settled_as == [Standing.NO_FLAG, Standing.ARMED, Standing.TRIPPED]
+        wait_until(lambda: slow.counts[Happening.CHANGE] == 42, "it counts every change")
+
+
+def test_closing_does_not_wait_long_for_an_observer_that_hangs(tmp_path: Path) -> None:
+    """Nor does a listener that closes the router itself wait for itself."""
+    with EtcdCluster(tmp_path) as etcd:
+        closed = threading.Event()
+        follower: Follower
+
+        class Closing(Remembering):
+            def settled(self, snapshot: Snapshot) -> None:
+                if snapshot.standing is Standing.NO_FLAG:
+                    follower.close()
+                    closed.set()
+
+        follower = Follower(ROLLOUT, reader(etcd.url), observers=(Closing(), Hanging(Standing.NO_FLAG)))
+        follower.start()
+        assert closed.wait(60)
+        assert follower.current.standing is Standing.CLOSED
 
 
 class Locking:

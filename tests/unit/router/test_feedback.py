@@ -17,6 +17,7 @@ from killswitch.model import Cohort
 from killswitch.router.feedback import BadToken, FeedbackTokens
 
 KEY = b"k" * 32
+ROLLOUT = "support-copilot"
 
 
 class Clock:
@@ -28,19 +29,19 @@ class Clock:
 
 
 def signed(tokens: FeedbackTokens, *, judged: bool = True) -> str:
-    return tokens.sign(cohort=Cohort.CANARY, model="model-new", generation=7, judged=judged)
+    return tokens.sign(rollout=ROLLOUT, cohort=Cohort.CANARY, model="model-new", generation=7, judged=judged)
 
 
 @pytest.mark.parametrize("judged", [True, False])
 def test_a_token_says_who_served_the_answer(judged: bool) -> None:
     tokens = FeedbackTokens([KEY])
-    served = tokens.read(signed(tokens, judged=judged))
+    served = tokens.read(signed(tokens, judged=judged), rollout=ROLLOUT)
     assert served[:4] == (Cohort.CANARY, "model-new", 7, judged)
 
 
 def test_no_two_tokens_are_alike_so_that_each_thumb_counts() -> None:
     tokens = FeedbackTokens([KEY])
-    assert len({tokens.read(signed(tokens)).nonce for _ in range(1000)}) == 1000
+    assert len({tokens.read(signed(tokens), rollout=ROLLOUT).nonce for _ in range(1000)}) == 1000
 
 
 def test_a_token_ends_at_its_time() -> None:
@@ -48,23 +49,23 @@ def test_a_token_ends_at_its_time() -> None:
     tokens = FeedbackTokens([KEY], expires_after=3600.0, clock=clock)
     token = signed(tokens)
     clock.now += 3599.0
-    tokens.read(token)
+    tokens.read(token, rollout=ROLLOUT)
     clock.now += 1.0
     with pytest.raises(BadToken, match="expired") as caught:
-        tokens.read(token)
+        tokens.read(token, rollout=ROLLOUT)
     assert caught.value.problem == "expired"
 
 
 def test_a_token_signed_with_another_key_is_forged() -> None:
     with pytest.raises(BadToken, match="wrong signature") as caught:
-        FeedbackTokens([KEY]).read(signed(FeedbackTokens([b"other" * 8])))
+        FeedbackTokens([KEY]).read(signed(FeedbackTokens([b"other" * 8])), rollout=ROLLOUT)
     assert caught.value.problem == "forged"
 
 
 def test_changing_any_character_of_a_token_breaks_it_or_changes_nothing() -> None:
     tokens = FeedbackTokens([KEY])
     token = signed(tokens)
-    genuine = tokens.read(token)
+    genuine = tokens.read(token, rollout=ROLLOUT)
     for place, character in enumerate(token):
         for other in "A_z0.=":
             changed = token[:place] + other + token[place + 1 :]
@@ -72,7 +73,7 @@ def test_changing_any_character_of_a_token_breaks_it_or_changes_nothing() -> Non
                 continue
             with contextlib.suppress(BadToken):
                 # base64 ignores the last bits of the signature; what the token says must be the same then
-                assert tokens.read(changed) == genuine
+                assert tokens.read(changed, rollout=ROLLOUT) == genuine
 
 
 def test_a_payload_that_names_the_other_cohort_needs_a_new_signature() -> None:
@@ -82,33 +83,33 @@ def test_a_payload_that_names_the_other_cohort_needs_a_new_signature() -> None:
     fields[1] = "control"
     forged = base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
     with pytest.raises(BadToken):
-        tokens.read(f"{forged}.{signature}")
+        tokens.read(f"{forged}.{signature}", rollout=ROLLOUT)
 
 
 @given(st.one_of(st.text(), st.binary(), st.none(), st.integers(), st.lists(st.text())))
 def test_anything_that_is_no_token_is_refused_as_forged(garbage: object) -> None:
     with pytest.raises(BadToken) as caught:
-        FeedbackTokens([KEY]).read(garbage)
+        FeedbackTokens([KEY]).read(garbage, rollout=ROLLOUT)
     assert caught.value.problem == "forged"
 
 
 @pytest.mark.parametrize("garbage", [".", "a.b", "é.é", "a" * 3000, "....", "\ud800.a", "YQ.YQ", " . ", "a.b.c"])
 def test_odd_texts_are_refused_as_forged(garbage: str) -> None:
     with pytest.raises(BadToken):
-        FeedbackTokens([KEY]).read(garbage)
+        FeedbackTokens([KEY]).read(garbage, rollout=ROLLOUT)
 
 
 def test_a_token_carries_no_user_and_is_short_enough_for_a_header() -> None:
     token = signed(FeedbackTokens([KEY]))
     assert len(token) < 200
-    assert json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))[:5] == [1, "canary", "model-new", 7, 1]
+    assert json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))[:5] == [2, "canary", "model-new", 7, 1]
 
 
 def test_after_a_rotation_the_old_key_still_verifies_and_the_new_one_signs() -> None:
     old, new = FeedbackTokens([b"old-key-" * 4]), FeedbackTokens([b"new-key-" * 4, b"old-key-" * 4])
-    new.read(signed(old))
+    new.read(signed(old), rollout=ROLLOUT)
     with pytest.raises(BadToken):
-        old.read(signed(new))
+        old.read(signed(new), rollout=ROLLOUT)
 
 
 def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +121,10 @@ def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path, monkeypatch: p
     os.utime(path, ns=(1, 1))
     monkeypatch.setattr("killswitch.router.feedback._KEY_FILE_CHECK_SECONDS", 0.0)
     tokens._keys._look_again_at = 0.0  # type: ignore[attr-defined]
-    FeedbackTokens([b"second-key-of-32-bytes-or-more-ok"]).read(signed(tokens))
-    tokens.read(early)
+    FeedbackTokens([b"second-key-of-32-bytes-or-more-ok"]).read(signed(tokens), rollout=ROLLOUT)
+    tokens.read(early, rollout=ROLLOUT)
     path.unlink()
-    tokens.read(signed(tokens))  # a vanished file keeps the last keys
+    tokens.read(signed(tokens), rollout=ROLLOUT)  # a vanished file keeps the last keys
 
 
 @pytest.mark.parametrize("keys", [[], [b""], [b"short"], [KEY, b"short"]])
@@ -144,17 +145,40 @@ def test_the_key_comes_from_the_environment_or_a_file_it_names(tmp_path: Path, m
     monkeypatch.setenv("KILLSWITCH_FEEDBACK_KEY", KEY.decode())
     from_variable = FeedbackTokens.from_environment()
     assert from_variable is not None
-    FeedbackTokens([KEY]).read(signed(from_variable))
+    FeedbackTokens([KEY]).read(signed(from_variable), rollout=ROLLOUT)
     path = tmp_path / "key"
     path.write_bytes(b"another-key-of-quite-some-length")
     monkeypatch.setenv("KILLSWITCH_FEEDBACK_KEY_FILE", str(path))
     from_file = FeedbackTokens.from_environment()
     assert from_file is not None
-    FeedbackTokens([b"another-key-of-quite-some-length"]).read(signed(from_file))
+    FeedbackTokens([b"another-key-of-quite-some-length"]).read(signed(from_file), rollout=ROLLOUT)
 
 
 def test_no_message_holds_the_key() -> None:
     for wrong in ("a.b", "x"):
         with pytest.raises(BadToken) as caught:
-            FeedbackTokens([KEY]).read(wrong)
+            FeedbackTokens([KEY]).read(wrong, rollout=ROLLOUT)
         assert KEY.decode() not in str(caught.value)
+
+
+def test_a_token_of_another_rollout_is_forged() -> None:
+    """Under the same key. A user handed one rollout's token to another's service, and it counted there once more."""
+    tokens = FeedbackTokens([KEY])
+    with pytest.raises(BadToken, match="another rollout") as caught:
+        tokens.read(signed(tokens), rollout="search-copilot")
+    assert caught.value.problem == "forged"
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_no_other_name_reads_a_token(one: str, other: str) -> None:
+    """Whatever the names are; the name is not in the token."""
+    tokens = FeedbackTokens([KEY])
+    try:
+        token = tokens.sign(rollout=one, cohort=Cohort.CANARY, model="m", generation=1, judged=True)
+    except UnicodeEncodeError:
+        return
+    if one == other:
+        tokens.read(token, rollout=other)
+    else:
+        with pytest.raises(BadToken):
+            tokens.read(token, rollout=other)

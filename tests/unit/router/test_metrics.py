@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import importlib
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, get_type_hints
 
@@ -17,8 +18,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from killswitch.model import Cohort
 from killswitch.router import CohortMetrics, FeedbackTokens, Outcome, Phrases, Route
 from killswitch.router.instruments import PrometheusInstruments
+from killswitch.router.judged import period_of
 from killswitch.router.outcomes import outcome_of, outcome_of_status
-from tests.doubles.held_split import armed, router_over, tripped
+from killswitch.router.routing import RouteReason
+from tests.doubles.held_split import armed, control_only, router_over, tripped
 
 CONTROL, CANARY = armed().control_route, armed().canary_route
 KEY = b"k" * 32
@@ -399,14 +402,58 @@ def test_a_retry_storm_of_one_user_is_judged_once_and_chosen_before_its_outcome(
     assert bench.metrics.request(CANARY, user="stormy").judged
 
 
+def test_a_users_periods_of_five_minutes_have_their_own_phase(bench: Bench) -> None:
+    """Arming made every user of the canary first at one moment once, and then silent for five minutes."""
+    users = [f"user-{number}" for number in range(3000)]
+    first = [sum(bench.metrics.request(CONTROL, user=user).judged for user in users)]
+    for _ in range(10):
+        bench.clock.now += 30.0
+        first.append(sum(bench.metrics.request(CANARY, user=user).judged for user in users))
+    assert first[0] == 3000
+    assert sum(first[1:]) == 3000
+    assert all(220 < judged < 380 for judged in first[1:])  # 300 each, 5 standard deviations
+
+
 def test_without_a_user_every_request_is_judged(bench: Bench) -> None:
     assert all(bench.metrics.request(CANARY).judged for _ in range(3))
 
 
-def test_a_user_moved_to_the_canary_is_met_there_for_the_first_time(bench: Bench) -> None:
+def test_a_user_moved_to_the_canary_is_judged_there_in_his_next_five_minutes(bench: Bench) -> None:
     assert bench.metrics.request(CONTROL, user="u").judged
+    assert not bench.metrics.request(CANARY, user="u").judged
+    bench.clock.now += 300.0
     assert bench.metrics.request(CANARY, user="u").judged
     assert not bench.metrics.request(CONTROL, user="u").judged
+
+
+class Shared:
+    """A shared memory, as Redis' ``SET key 1 NX EX …`` is one."""
+
+    def __init__(self) -> None:
+        self.keys: list[object] = []
+
+    def first(self, key: object) -> bool:
+        self.keys.append(key)
+        return self.keys.count(key) == 1
+
+
+def test_a_shared_memory_is_asked_for_the_same_text_by_every_process() -> None:
+    """A text without the user's name: Python's `hash` is another one in each process."""
+    shared = Shared()
+    processes = [Bench(first_requests=shared) for _ in range(3)]
+    assert [bench.metrics.request(CANARY, user="alice").judged for bench in processes] == [True, False, False]
+    assert shared.keys == ["support-copilot:3:2bd806c97f0e00af1a1fc3328fa763a9"] * 3
+    processes[2].clock.now += 300.0
+    assert processes[2].metrics.request(CANARY, user="alice").judged
+
+
+def test_periods_are_counted_on_unix_time_unless_a_clock_is_given() -> None:
+    """Monotonic clocks of two machines have nothing in common."""
+    shared = Shared()
+    metrics = CohortMetrics(None, instruments=PrometheusInstruments.of(CollectorRegistry()), first_requests=shared)
+    before = period_of("u", time.time())
+    metrics.request(CANARY, user="u")
+    assert int(str(shared.keys[0]).split(":")[1]) in (before, period_of("u", time.time()))
 
 
 class Unreachable:
@@ -419,6 +466,12 @@ def test_a_shared_memory_out_of_reach_or_an_unhashable_user_fails_no_request() -
     assert bench.metrics.request(CANARY, user="u").judged
     assert not bench.metrics.request(CANARY, user="u").judged
     assert bench.metrics.request(CANARY, user=["unhashable"]).judged  # type: ignore[arg-type]
+    assert bench.metrics.request(CANARY, user=Nameless()).judged
+
+
+class Nameless:
+    def __str__(self) -> str:
+        raise ValueError("no name")
 
 
 # --- feedback -----------------------------------------------------------------------------------
@@ -474,18 +527,86 @@ def test_without_a_key_tokens_are_empty_and_feedback_by_token_is_left_out(monkey
     assert not bench.metrics.thumbs_down("a.b")
 
 
-def test_a_thumb_on_a_route_is_judged_once_a_user_and_five_minutes(bench: Bench) -> None:
+def test_a_thumb_whose_request_is_not_known_here_is_counted_and_not_judged(bench: Bench) -> None:
+    """Another process served it. Judged thumbs without judged requests made a rate of 194 % of a healthy canary."""
+    for user in ("u", "u", None):
+        assert bench.metrics.thumbs_down(CANARY, user=user)
+    assert thumbs(bench) == (3.0, 0.0)
+
+
+def test_a_thumb_on_a_route_is_judged_where_its_only_request_was(bench: Bench) -> None:
+    bench.metrics.request(CANARY, user="u")
+    bench.metrics.request(CONTROL, user="u")  # in the same five minutes, so not judged
     for _ in range(3):
         assert bench.metrics.thumbs_down(CANARY, user="u")
+        assert bench.metrics.thumbs_down(CONTROL, user="u")
     assert thumbs(bench) == (3.0, 1.0)
-    bench.metrics.thumbs_down(CANARY)
-    assert thumbs(bench) == (4.0, 2.0)
+    assert thumbs(bench, CONTROL) == (3.0, 0.0)
+
+
+def test_a_token_of_another_rollout_or_generation_counts_for_nothing(bench: Bench) -> None:
+    """With one key for all. After a re-arm the canary was charged with thumbs about the generation before."""
+    other = CohortMetrics(
+        router_over(armed(), rollout="search-copilot")[0],
+        instruments=PrometheusInstruments.of(CollectorRegistry()),
+        tokens=FeedbackTokens([KEY], clock=bench.clock),
+        clock=bench.clock,
+    )
+    assert not bench.metrics.thumbs_down(other.request(CANARY, user="u").token)
+    token = bench.metrics.request(CANARY, user="u").token
+    for generation in (2, 3):
+        bench.held.current = armed(generation=generation)
+        assert not bench.metrics.thumbs_down(token)
+    assert thumbs(bench) == (0.0, 0.0)
+    bench.held.current = control_only(RouteReason.ERROR, generation=0)  # its document cannot be understood
+    assert not bench.metrics.thumbs_down(token)
+    bench.held.current = armed()
+    assert bench.metrics.thumbs_down(token)
+
+
+def test_while_the_flag_cannot_be_understood_its_last_generation_counts(bench: Bench) -> None:
+    token = bench.metrics.request(CANARY, user="u").token
+    assert bench.metrics.thumbs_down(bench.metrics.request(CANARY, user="u").token)
+    bench.held.current = control_only(RouteReason.ERROR, generation=0)
+    assert bench.metrics.thumbs_down(token)
+
+
+def test_a_token_without_a_router_is_good_for_the_metrics_that_signed_it(bench: Bench) -> None:
+    def alone() -> CohortMetrics:
+        return CohortMetrics(
+            None,
+            instruments=PrometheusInstruments.of(bench.registry),
+            tokens=FeedbackTokens([KEY], clock=bench.clock),
+            clock=bench.clock,
+        )
+
+    one, other = alone(), alone()
+    first, second = one.request(CANARY).token, one.request(CANARY._replace(generation=2)).token
+    assert not other.thumbs_down(second)
+    assert one.thumbs_down(second)
+    assert not one.thumbs_down(first)
+
+
+def test_with_a_shared_memory_a_token_counts_once_in_the_whole_service() -> None:
+    shared = Shared()
+    processes = [Bench(used_tokens=shared) for _ in range(4)]
+    token = processes[0].metrics.request(CANARY, user="u").token
+    assert [bench.metrics.thumbs_down(token) for bench in (*processes, *processes)].count(True) == 1
+    assert shared.keys == [shared.keys[0]] * 4  # a process asks once a token
+    assert str(shared.keys[0]).startswith("support-copilot:token:")
+
+
+def test_while_the_shared_memory_is_out_of_reach_a_token_counts_once_a_process() -> None:
+    processes = [Bench(used_tokens=Unreachable()) for _ in range(2)]
+    token = processes[0].metrics.request(CANARY, user="u").token
+    assert [bench.metrics.thumbs_down(token) for bench in (*processes, *processes)] == [True, True, False, False]
 
 
 def test_a_thumb_while_the_request_is_served_counts_as_the_request_does(bench: Bench) -> None:
     for _ in range(2):
         with bench.metrics.request(CANARY, user="u") as request:
             request.thumbs_down()
+            request.thumbs_down()  # it is the same answer
     assert thumbs(bench) == (2.0, 1.0)
 
 

@@ -1,0 +1,193 @@
+"""Telling of observers and the log, on threads of their own: what hangs there delays nothing that routes.
+
+A log handler waits for a full pipe, a listener for a lock, a metric for a disk. So the follower's threads only leave
+a note, and each listener has a lane: a thread that starts when there is a note and ends when there is none, so one
+listener that hangs holds up neither the follower nor the other listeners. What waits in a lane is bounded: the
+newest snapshot, one number for each `Happening`, and a hundred log lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+from typing import Protocol
+
+from killswitch.deadline import Deadline
+from killswitch.router.failsafe import Standing
+from killswitch.router.snapshot import Snapshot
+
+_log = logging.getLogger("killswitch.router")
+
+_MOST_LINES = 100  # log lines kept for a handler that hangs; the newest
+
+
+class Happening(StrEnum):
+    """What is counted."""
+
+    READ = "read"
+    READ_FAILED = "read_failed"
+    BAD_DOCUMENT = "bad_document"  # the flag, or the store's answer, could not be understood
+    CHANGE = "change"  # brought by the watch
+    WATCH_BROKE = "watch_broke"
+    WATCH_MISSED = "watch_missed"  # a re-read found what the watch should have brought
+    REPORT_FAILED = "report_failed"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Observer(Protocol):
+    """For metrics and events. Each is called from one thread at a time; what it raises is logged and dropped.
+
+    Snapshots that follow each other faster than an observer takes them are left out, but for the newest.
+    """
+
+    def settled(self, snapshot: Snapshot) -> None: ...
+    def happened(self, what: Happening) -> None: ...
+
+
+class Telling:
+    """Everybody who is told what happens to one follower, in one process. No method waits for a listener."""
+
+    def __init__(self, rollout: str, observers: tuple[Observer, ...]) -> None:
+        self._rollout = rollout
+        self._lines = _Lines(f"killswitch-log-{rollout}")
+        self._observed = tuple(
+            _Observed(f"killswitch-tell-{rollout}", observer, self._failed_observer) for observer in observers
+        )
+
+    def settled(self, previous: Snapshot, snapshot: Snapshot) -> None:
+        """What is obeyed has changed."""
+        for lane in self._observed:
+            lane.settled(snapshot)
+        if snapshot.sentence != previous.sentence:
+            self.log(_LOG_LEVELS.get(snapshot.standing, logging.WARNING), "%s", snapshot.sentence)
+
+    def happened(self, what: Happening) -> None:
+        for lane in self._observed:
+            lane.happened(what)
+
+    def log(self, level: int, text: str, *values: object, error: BaseException | None = None) -> None:
+        """One line, with the traceback of ``error``."""
+        self._lines.add(partial(_log.log, level, text, *values, exc_info=error))
+
+    def _failed_observer(self, error: Exception) -> None:
+        self.log(logging.ERROR, "%s: an observer failed", self._rollout, error=error)
+
+    @property
+    def lanes(self) -> tuple[_Lane, ...]:
+        return (self._lines, *self._observed)
+
+    def close(self, patience: Deadline) -> None:
+        """Wait until everything is told, for as long as ``patience`` allows."""
+        for lane in self.lanes:
+            lane.wait(patience)
+
+
+class _Lane:
+    """Notes for one listener, and the thread that hands them over."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()  # for a moment only, never while somebody is told
+        self._thread: threading.Thread | None = None
+        # held while the listener is told: no process forks meanwhile, for the child would find the listener's own
+        # locks taken by a thread that it does not have. The listener itself may fork
+        self.telling = threading.RLock()
+
+    def _take(self) -> list[Callable[[], object]]:
+        """The notes, as calls; none are left."""
+        raise NotImplementedError
+
+    def _failed(self, error: Exception) -> None:
+        """The listener has failed."""
+
+    def _wake(self) -> None:
+        """Have the notes handed over. With the lock held."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._hand_over, name=self._name, daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads: with the next note
+                self._thread = None
+
+    def _hand_over(self) -> None:
+        while True:
+            with self._lock:
+                calls = self._take()
+                if not calls:
+                    self._thread = None
+                    return
+            with self.telling:
+                for call in calls:
+                    try:
+                        call()
+                    except Exception as error:  # noqa: BLE001  # somebody else's code
+                        self._failed(error)
+
+    def wait(self, patience: Deadline) -> None:
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=patience.remaining())
+
+
+class _Lines(_Lane):
+    """The log."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._calls: deque[Callable[[], object]] = deque(maxlen=_MOST_LINES)
+
+    def add(self, call: Callable[[], object]) -> None:
+        with self._lock:
+            self._calls.append(call)
+            self._wake()
+
+    def _take(self) -> list[Callable[[], object]]:
+        calls = list(self._calls)
+        self._calls.clear()
+        return calls
+
+
+class _Observed(_Lane):
+    """One observer: the newest snapshot, and how often each thing happened since it was last told."""
+
+    def __init__(self, name: str, observer: Observer, failed: Callable[[Exception], None]) -> None:
+        super().__init__(name)
+        self._observer = observer
+        self._failed_observer = failed
+        self._snapshot: Snapshot | None = None
+        self._happened: Counter[Happening] = Counter()
+
+    def settled(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            self._snapshot = snapshot
+            self._wake()
+
+    def happened(self, what: Happening) -> None:
+        with self._lock:
+            self._happened[what] += 1
+            self._wake()
+
+    def _take(self) -> list[Callable[[], object]]:
+        calls: list[Callable[[], object]] = []
+        if self._snapshot is not None:
+            calls.append(partial(self._observer.settled, self._snapshot))
+        calls.extend(partial(self._observer.happened, what) for what in self._happened.elements())
+        self._snapshot = None
+        self._happened.clear()
+        return calls
+
+    def _failed(self, error: Exception) -> None:
+        self._failed_observer(error)
+
+
+_LOG_LEVELS = {
+    Standing.ARMED: logging.INFO,
+    Standing.NO_FLAG: logging.INFO,
+    Standing.UNREAD: logging.INFO,
+    Standing.CLOSED: logging.INFO,
+    Standing.CORRUPT: logging.ERROR,
+}
