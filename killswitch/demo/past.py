@@ -80,12 +80,12 @@ def openmetrics(past: Iterable[PastScrape], labels: Mapping[str, str]) -> str:
 
 
 def judged_share(activity: _ByUser, rate: float) -> float:
-    """The share of ``rate`` requests a second that are their user's first in `PERIOD`.
+    """The share of ``rate`` requests a second that are their user's first in his `PERIOD`.
 
-    A user of r requests a second, judged once, is next judged ``PERIOD + 1 / r`` seconds later.
+    A user of r requests a second has one in a period with the chance ``1 - exp(-r PERIOD)``.
     """
-    rates = rate * activity
-    return float(np.sum(rates / (1.0 + rates * PERIOD)) / rate)
+    periods = -np.expm1(-rate * PERIOD * np.asarray(activity))
+    return float(np.sum(periods) / (rate * PERIOD))
 
 
 def _live(counters: _Counters, world: World, at: float, share: float, luck: np.random.Generator) -> None:

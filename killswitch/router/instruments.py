@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from killswitch.model import Cohort
+from killswitch.router import workers
 from killswitch.router.outcomes import Outcome
 
 # The R10 series of preferred numbers (ISO 3): each bucket a quarter wider than the last, so that a
@@ -63,7 +64,8 @@ class Instruments(Protocol):
 class PrometheusInstruments:
     """The schema in a `prometheus_client` registry; one a registry, however many rollouts use it.
 
-    In prometheus-client's multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it needs nothing else.
+    In prometheus-client's multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it needs nothing else. Several workers
+    without that mode are warned of (`killswitch.router.workers`).
     """
 
     _of_registry: ClassVar[weakref.WeakKeyDictionary[CollectorRegistry, PrometheusInstruments]] = (
@@ -79,6 +81,7 @@ class PrometheusInstruments:
         return known
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        workers.warn_at_start()
         self._declarations = _Declarations()
         registry.register(self._declarations)  # first: collectors are asked in the order of registration
         labels = ("model", "cohort")
@@ -159,6 +162,7 @@ class _Declarations(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
+        workers.warn_when_scraped()
         for reference in self._declare:
             declare = reference()
             if declare is not None:
