@@ -129,7 +129,7 @@ def test_a_regression_can_begin_and_end_by_hand() -> None:
 
 
 def test_a_judged_request_is_a_users_first_in_five_simulated_minutes() -> None:
-    """4,000 users make 30,000 requests in five minutes. Each user's periods have a phase: two of them meet any 299 s."""
+    """4,000 users make 30,000 requests in five minutes. Two of a user's periods meet 299 s."""
     scene = _Scene()
     scene.simulation.advance(299.0)
     judged = sum(scene.requests(cohort, "llm_judged_requests_total") for cohort in Cohort)
