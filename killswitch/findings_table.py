@@ -23,16 +23,22 @@ _MOST_SHOWN = 999.0  # evidence beyond this, and beyond what is needed, is beyon
 
 
 def findings_table(
-    findings: Sequence[Mapping[str, Any]], *, window: float | None = None, at: float | None = None
+    findings: Sequence[Mapping[str, Any]],
+    *,
+    window: float | None = None,
+    at: float | None = None,
+    since_below: bool = True,
 ) -> Table:
     """One row a rule, from the JSON form of findings; a breach by evidence has its window in a row below.
 
     ``requests`` are the canary's and control's in the window, or events of the canary's since the breach began;
     ``evidence`` of 30/400 says that luck alone does this once in 30 days, and that at 400 it is a breach. Reasons, and
-    since when a breach was counted, stand below. ``window`` in seconds, ``at`` in Unix seconds.
+    since when a breach was counted (``since_below``), stand below. ``window`` in seconds, ``at`` in Unix seconds.
     """
     rows = {str(finding["rule"]): finding_rows(finding, window=window, at=at) for finding in findings}
-    since = [f"{rule}: counted {lines[0].counted} UTC" for rule, lines in rows.items() if len(lines) > 1]
+    since = [
+        f"{rule}: counted {lines[0].counted} UTC" for rule, lines in rows.items() if since_below and len(lines) > 1
+    ]
     caption = Text("\n".join([*since, *([_reasons(findings)] if _reasons(findings) else [])]), style="yellow")
     table = Table(
         box=None, padding=(0, 1), pad_edge=False, header_style="dim", caption=caption or None, caption_justify="left"

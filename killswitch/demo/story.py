@@ -45,7 +45,7 @@ class Story:
     """Times are simulated seconds since the canary was armed, which was the world's second ``began``.
 
     None stands for what has not happened. ``events`` are in the order they were noticed; ``findings`` are
-    the last ones there were, of a tripped rollout those of its trip; ``window`` the seconds that they span.
+    the last ones there were, of a tripped rollout those of its trip; ``window`` the simulated seconds that they span.
     """
 
     regression: Regression
@@ -107,14 +107,19 @@ class Story:
     def _observe_daemon(self, rollout: Mapping[str, Any]) -> None:
         trip = rollout.get("trip") or {}
         if trip.get("findings"):  # what it was tripped on, not what was seen a tick before
-            self.findings, self.window = trip["findings"], trip["window_seconds"]
+            self._take(trip["findings"], trip["window_seconds"])
         elif rollout["findings"]:
-            self.findings, self.window = rollout["findings"], rollout.get("window_seconds")
+            self._take(rollout["findings"], rollout.get("window_seconds"))
         if self.judged_at is None and any(finding["verdict"] != Verdict.UNKNOWN for finding in self.findings):
             self.judged_at = self.now
             self._note(f"first look: {_without_flag(rollout['sentence'])}", Mood.GOOD)
         if self.judged_at is None and self.tripped_at is None and self.now > PATIENCE and len(self.events) == 1:
             self._note(f"no verdict yet: {_without_flag(rollout['sentence'])}", Mood.WARNING)
+
+    def _take(self, findings: Sequence[Mapping[str, Any]], window: float | None) -> None:
+        """``window``: the daemon's own seconds, which are real ones."""
+        self.findings = findings
+        self.window = None if window is None else self.pace.simulated(window)
 
     def _observe_quiet(self) -> None:
         if self.quiet_since is None:

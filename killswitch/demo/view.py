@@ -23,7 +23,8 @@ _PAGED = ("reason", "samples_new", "samples_old", "auto_action")
 def view(story: Story, state: Mapping[str, Any] | None) -> RenderableType:
     """One frame."""
     parts: list[RenderableType] = [_heading(story), _traffic(state)]
-    parts.append(_panel(_verdicts(story), "kill switch: the last 5 minutes"))
+    seen = "the last 5 minutes" if story.tripped_at is None else "what it tripped on"
+    parts.append(_panel(_verdicts(story), f"kill switch: {seen}"))
     parts.append(_panel(_timeline(story), "what happened"))
     if story.page is not None:
         parts.append(_panel(_page(story.page), f"page: {story.page['alert']}", colour="red"))
@@ -65,7 +66,8 @@ def _traffic(state: Mapping[str, Any] | None) -> Text:
 def _verdicts(story: Story) -> RenderableType:
     if story.judged_at is None:
         return Text(f"waiting for the first numbers of {CANARY}: a rate needs two scrapes", style="dim")
-    return findings_table(story.findings, window=story.window)
+    # the trip's own line says since when, and 24 lines are few
+    return findings_table(story.findings, window=story.window, since_below=False)
 
 
 def _timeline(story: Story) -> Table:

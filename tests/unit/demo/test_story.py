@@ -176,6 +176,27 @@ def test_the_last_frame_fits_into_a_terminal_of_24_lines_with_every_rule_named(w
     assert "…" not in text
 
 
+def test_after_the_trip_the_table_shows_what_it_tripped_on() -> None:
+    """The last look before it said 5.4 % of 6.2 % next to a sentence of 28 %."""
+    story = whole()
+    tripped = status("HEALTHY")["rollouts"][0]
+    tripped["findings"][2] |= {"verdict": "BREACH", "canary": 0.054, "limit": 0.062, "excursion": {
+        "since": "2026-04-19T14:20:30.000Z", "canary": 0.2804, "control": 0.012, "limit": 0.062,
+        "events_canary": 53.0, "trials_canary": 189.0, "events_control": 41.0, "trials_control": 3410.0,
+    }}  # fmt: skip
+    trip = {"findings": tripped["findings"], "window_seconds": 30.0}
+    after = {"state": "tripped", "sentence": "tripped", "findings": [], "trip": trip}
+    story.observe(state(712.0, share=0.0), {"rollouts": [after]}, [(0.0, PAGE)], (BEGAN + 670.0, REASON))
+    lines = drawn(story, state(712.0, share=0.0))
+    (row,) = [number for number, line in enumerate(lines) if "refusal_rate" in line and "BREACH" in line]
+    assert "28.0%" in lines[row]
+    assert "53 of 189" in lines[row]
+    assert "last 5m" in lines[row + 1]
+    assert "5.4%" in lines[row + 1]
+    assert len(lines) <= 24
+    assert "what it tripped on" in "\n".join(lines)
+
+
 def test_before_the_first_numbers_nothing_looks_alarming() -> None:
     story = told()
     story.observe(state(5.0, share=None), status("UNKNOWN", "blind: 4 rules NO_DATA"), [])
