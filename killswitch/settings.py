@@ -177,6 +177,10 @@ class Settings(BaseModel):
                     "fallback pagerduty needs pagerduty_key_file (or KILLSWITCH_PAGERDUTY_KEY)",
                 ),
                 (
+                    _is_plain_address(self.slack_base_url),
+                    "slack_base_url: write http(s)://host/path/, without user, query and fragment",
+                ),
+                (
                     _is_plain_address(self.pagerduty_url),
                     "pagerduty_url: write http(s)://host/path, without user, query and fragment",
                 ),
@@ -215,9 +219,12 @@ def _is_plain_address(url: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """The URL without user info, should somebody have put some in against all advice."""
+    """The URL without user info, query and fragment, should somebody have put a secret there against all advice."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    if not separator:
+        scheme, rest = "", url
+    shown, *hidden = re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)
+    return f"{scheme}{separator}{shown}{'?[hidden]' if hidden else ''}"
 
 
 def load_settings(file: Path | None = None, **flags: object) -> Settings:

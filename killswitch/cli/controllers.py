@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from killswitch.errors import Unavailable
+from killswitch.settings import without_secrets
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT = 5.0
@@ -23,9 +24,14 @@ def understood(url: str | None) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
         raise Misunderstood(
-            f"what answers at {(url or DEFAULT_URL).rstrip('/')} is not a controller of this version "
+            f"what answers at {shown(url)} is not a controller of this version "
             f"({type(error).__name__}); give its address with --url"
         ) from error
+
+
+def shown(url: str | None) -> str:
+    """The controller's address as messages may repeat it."""
+    return without_secrets(url or DEFAULT_URL).rstrip("/")
 
 
 def ask(url: str | None, path: str) -> dict[str, Any] | None:
@@ -40,11 +46,11 @@ def ask(url: str | None, path: str) -> dict[str, Any] | None:
         return None
     if not response.ok:
         why = response.text if response.status_code == 421 else ""
-        raise Unavailable(f"the controller at {base} answered {response.status_code} {why:.300}".rstrip())
+        raise Unavailable(f"the controller at {shown(url)} answered {response.status_code} {why:.300}".rstrip())
     try:
         document = response.json()
     except ValueError as error:
-        raise Unavailable(f"what answers at {base} is not a controller; give its address with --url") from error
+        raise Unavailable(f"what answers at {shown(url)} is not a controller; give its address with --url") from error
     if not isinstance(document, dict):
-        raise Unavailable(f"what answers at {base} is not a controller; give its address with --url")
+        raise Unavailable(f"what answers at {shown(url)} is not a controller; give its address with --url")
     return document

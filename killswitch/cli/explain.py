@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.cli.controllers import DEFAULT_URL, ask, understood
+from killswitch.cli.controllers import ask, shown, understood
 from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
     JsonOption,
@@ -111,7 +111,7 @@ def _now(
         said = ask(url, f"/api/v1/explain/{rollout}")
     except KillswitchError as error:
         if flag is None or flag.armed:
-            problem = f"no controller answers at {url or DEFAULT_URL}, so no decision can be shown: {error}"
+            problem = f"no controller answers at {shown(url)}, so no decision can be shown: {error}"
     if said is None and flag is None and not records:
         return None, problem
     with understood(url):

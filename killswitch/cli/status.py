@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from killswitch.cli.controllers import DEFAULT_URL, ask, understood
+from killswitch.cli.controllers import ask, shown, understood
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, err, opened, out, show
 from killswitch.cli.present import as_it_stands, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
@@ -39,7 +39,7 @@ def command(
         try:
             report = ask(url, "/api/v1/status") or {}
         except KillswitchError as error:
-            report = {"problem": f"no controller answers at {url or DEFAULT_URL}, so no verdicts are shown: {error}"}
+            report = {"problem": f"no controller answers at {shown(url)}, so no verdicts are shown: {error}"}
         try:
             with understood(url):
                 document = _checked(_merged(opened_store, flags, broken, report))

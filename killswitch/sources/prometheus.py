@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import requests
 from prometheus_api_client import PrometheusConnect
 
-from killswitch.bounded_http import BoundedSession, Credentials, NoAnswer, excerpt, find_no_answer, refusal
+from killswitch.bounded_http import BoundedSession, Credentials, NoAnswer, find_no_answer, refusal
 from killswitch.credentials import TLS
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
@@ -295,9 +295,8 @@ class Prometheus:
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise BadSettings(
-            [f"a Prometheus server is given as http(s)://host:port/prefix, not {excerpt(parts.path, 60)!r}"]
-        )
+        # nothing of it is repeated: what stands in the wrong place may be a secret
+        raise BadSettings(["a Prometheus server is given as http(s)://host:port/prefix, without query and fragment"])
     if parts.username is not None:
         raise BadSettings(["put no user or password into the Prometheus URL; give them as files or variables"])
 

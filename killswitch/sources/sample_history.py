@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from killswitch.errors import BadSettings
+from killswitch.private_file import make_private
 from killswitch.sources.samples import Series
 
 KEEP: Final = 25 * 3600.0  # seconds: a day of read-back, and an hour before it to warm up
@@ -36,6 +37,8 @@ class SampleHistory:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
         try:
+            if path is not None:
+                make_private(path)
             self._db = sqlite3.connect(path or ":memory:", timeout=5.0, check_same_thread=False)
             if path is not None:
                 self._db.execute("PRAGMA journal_mode=WAL")

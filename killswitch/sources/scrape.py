@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sqlite3
 import threading
 import time
@@ -35,6 +36,7 @@ from killswitch.sources.samples import SampleReader
 _log = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 4 * 1024 * 1024  # of one target's answer
+_SECRET: Final = re.compile(r"(?i)(?:^|[&;])[^=&;]*(?:token|key|secret|passw|pwd|auth|sig)[^=&;]*=")
 _MOST_SERIES: Final = 20_000  # kept of one target
 _PARALLEL: Final = 8
 _TIDY_EVERY: Final = 600.0  # seconds
@@ -211,7 +213,12 @@ def _clock_after(history: SampleHistory) -> AgedClock:
 def _instance(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise BadSettings([f"a target to scrape is given as http(s)://host:port/metrics, not {parts.path[:60]!r}"])
+        raise BadSettings(["a target to scrape is given as http(s)://host:port/metrics"])
+    if _SECRET.search(parts.query):
+        raise BadSettings(
+            [("put no token, key or password into a target's query (it is logged); give it as source_bearer_file or "
+             "in source_headers_file")]
+        )  # fmt: skip
     if parts.username is not None:
         raise BadSettings(["put no user or password into a target's URL; give them as files or variables"])
     return parts.netloc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -58,7 +59,8 @@ def open_source(
         )
     if scheme == "recording" and rest.startswith("/"):
         return Recording(Path(unquote(urlsplit(url).path)), scrape_interval=scrape_interval)
-    raise BadSettings([f"no source is called {scheme[:40]!r}; a source is one of: {_FORMS}"])
+    named = f"no source is called {scheme!r}" if re.fullmatch(r"[a-z+]{1,40}", scheme) else "the source has no scheme"
+    raise BadSettings([f"{named}; a source is one of: {_FORMS}"])
 
 
 def _targets(scheme: str, rest: str) -> list[str]:

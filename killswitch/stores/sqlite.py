@@ -23,6 +23,7 @@ from typing import Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
+from killswitch.private_file import make_private
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
 from killswitch.stores.limits import check_commit
 
@@ -212,6 +213,7 @@ class SqliteStore:
             self._abandon()
             connection = None
         if connection is None:
+            make_private(self._path)
             address, self._passing = _address(self._path)
             connection = sqlite3.connect(
                 address, uri=True, timeout=deadline.remaining(), isolation_level=None, check_same_thread=False

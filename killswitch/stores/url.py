@@ -108,6 +108,8 @@ def _path(scheme: str, rest: str) -> str:
         raise BadSettings([f"write {scheme}:///absolute/path (three slashes) or {scheme}:relative/path"])
     # four slashes are SQLAlchemy's habit; POSIX gives a path of two leading slashes no meaning of its own
     path = unquote("/" + rest.lstrip("/") if rest.startswith("///") else rest)
+    if re.search(r"[?#]", rest):
+        raise BadSettings([f"the {scheme} store URL takes no query; write {scheme}:///path/of/the/file"])
     if not path or path.endswith("/") or "\0" in path:
         raise BadSettings([f"the {scheme} store URL names no file; write {scheme}:///path/of/the/file"])
     return path

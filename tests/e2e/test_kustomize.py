@@ -14,7 +14,7 @@ import yaml
 
 from killswitch.rules.loading import load_folder
 from killswitch.self_metrics import SelfMetrics
-from killswitch.settings import Settings
+from killswitch.settings import Settings, load_settings
 from tests.servers.image import REPOSITORY
 
 KUSTOMIZE = REPOSITORY / "deploy" / "kustomize"
@@ -144,16 +144,53 @@ def test_the_daemon_knows_every_setting_and_accepts_them(
     for variable in _container(objects)["env"]:
         assert variable["name"].removeprefix("KILLSWITCH_").lower() in Settings.model_fields, variable["name"]
         monkeypatch.setenv(variable["name"], "killswitch")
-    assert Settings().listen == "0.0.0.0:8080"
+    assert load_settings().listen == "0.0.0.0:8080"
 
 
-def test_every_secret_is_a_mounted_file_that_exists(objects: list[dict[str, Any]]) -> None:
+def test_every_secret_is_a_file_in_the_mounted_folder(objects: list[dict[str, Any]]) -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in _container(objects)["volumeMounts"]}
     (secret,) = (volume["secret"] for volume in _pod(objects)["volumes"] if "secret" in volume)
-    there = {f"{mounts['secrets']}/{item['path']}" for item in secret["items"]}
-    named = {value for name, value in _settings(objects).items() if name.endswith("_FILE")}
-    assert named == there
+    assert secret["optional"] is True
+    for name, value in _settings(objects).items():
+        if name.endswith("_FILE"):
+            assert Path(value).parent == Path(mounts["secrets"]), name
     assert not [o for o in objects if o["kind"] == "Secret"]  # made by the user, never in a repository
+
+
+def test_base_needs_no_secret_at_all() -> None:
+    base = _render("base")
+    assert not [name for name in _settings(base) if name.endswith("_FILE")]
+    assert "secretKeyRef" not in json.dumps(base)
+
+
+def _secrets_of_components() -> dict[str, list[str]]:
+    """The keys of the Secret that each component names."""
+    named = {}
+    for file in sorted(KUSTOMIZE.glob("components/*/kustomization.yaml")):
+        document = yaml.safe_load(file.read_text())
+        literals = [text for one in document.get("configMapGenerator", ()) for text in one["literals"]]
+        named[file.parent.name] = [Path(text).name for text in literals if "_FILE=" in text]
+    return {name: keys for name, keys in named.items() if keys}
+
+
+@pytest.mark.parametrize("component", _secrets_of_components())
+def test_each_secret_is_optional_works_alone_and_is_documented(component: str, tmp_path: Path) -> None:
+    """A team that has this one secret lists this one component, and the README says how its key is made."""
+    (key,) = _secrets_of_components()[component]
+    readme = (KUSTOMIZE / "README.md").read_text()
+    assert f"| `{component}` | `{key}` |" in readme
+    shutil.copytree(KUSTOMIZE, tmp_path / "kustomize")
+    alone = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["../base"],
+        "components": [f"../components/{component}"],
+    }
+    (tmp_path / "kustomize" / "alone").mkdir()
+    (tmp_path / "kustomize" / "alone" / "kustomization.yaml").write_text(yaml.safe_dump(alone))
+    settings = _settings(_render(str(tmp_path / "kustomize" / "alone")))
+    assert [Path(value).name for name, value in settings.items() if name.endswith("_FILE")] == [key]
+    assert settings["KILLSWITCH_STORE"]
 
 
 def test_probes_ask_the_daemon_over_http_on_the_port_it_listens_on(objects: list[dict[str, Any]]) -> None:
@@ -176,14 +213,42 @@ def test_memory_is_bounded_and_the_processor_is_not(objects: list[dict[str, Any]
     assert resources["requests"].keys() == {"cpu", "memory"}
 
 
-def test_the_daemon_reaches_what_its_urls_name_and_not_the_cloud_metadata(objects: list[dict[str, Any]]) -> None:
+def _addresses(settings: dict[str, str]) -> set[tuple[str, str, int]]:
+    """Setting, namespace and port of every address inside the cluster that the settings name."""
+    found = set()
+    for name, value in settings.items():
+        if "://" not in value:
+            continue
+        for host, port in re.findall(r"([A-Za-z0-9.-]+):(\d+)", value.partition("://")[2]):
+            service = re.fullmatch(r"(?:[a-z0-9-]+\.)+?([a-z0-9-]+)\.svc(?:\.cluster\.local)?", host)
+            assert service is not None, f"{name}: {host} names no namespace, so no policy can be compared with it"
+            found.add((name, service[1], int(port)))
+    return found
+
+
+def test_the_policy_lets_the_daemon_reach_every_address_in_its_settings(objects: list[dict[str, Any]]) -> None:
+    """The example's etcd was in the namespace `platform`, and the policy let it reach `etcd`."""
     egress = _one(objects, "NetworkPolicy")["spec"]["egress"]
-    ports = {port["port"] for rule in egress for port in rule["ports"]}
-    for name in ("KILLSWITCH_STORE", "KILLSWITCH_SOURCE"):
-        for port in re.findall(r":(\d+)", _settings(objects)[name]):
-            assert int(port) in ports, name
+    allowed = {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["port"])
+        for rule in egress
+        for peer in rule["to"]
+        if "namespaceSelector" in peer
+        for port in rule["ports"]
+    }
+    addresses = _addresses(_settings(objects))
+    assert {name for name, _, _ in addresses} == {"KILLSWITCH_STORE", "KILLSWITCH_SOURCE"}
+    for name, namespace, port in addresses:
+        assert (namespace, port) in allowed, name
     (open_to_all,) = (peer["ipBlock"] for rule in egress for peer in rule["to"] if "ipBlock" in peer)
-    assert "169.254.0.0/16" in open_to_all["except"]
+    assert "169.254.0.0/16" in open_to_all["except"]  # the cloud's metadata
+
+
+def test_the_daemon_answers_to_its_services_names(objects: list[dict[str, Any]]) -> None:
+    service = _one(objects, "Service")["metadata"]
+    names = _settings(objects)["KILLSWITCH_HOST_NAMES"].split(",")
+    namespace = service.get("namespace", "killswitch")
+    assert {service["name"], f"{service['name']}.{namespace}.svc"} <= set(names)
 
 
 def _alerts() -> dict[str, Any]:
