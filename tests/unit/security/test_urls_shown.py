@@ -70,7 +70,7 @@ def test_a_store_with_a_secret_in_its_url_is_refused_unrepeated(url: str) -> Non
 @pytest.mark.parametrize("url", [f"https://u:{SECRET}@a/", f"https://a/?token={SECRET}", f"https://a/#{SECRET}"])
 def test_a_receivers_address_with_a_secret_is_refused_unrepeated(name: str, url: str) -> None:
     with pytest.raises(BadSettings) as caught:
-        load_settings(**{name: url})
+        load_settings(None, **{name: url})
     assert name in str(caught.value)
     assert SECRET not in str(caught.value)
 
