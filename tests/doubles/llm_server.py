@@ -18,6 +18,7 @@ class LLMServer:
 
     def __init__(self, *, failing: bool = False) -> None:
         self.models: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
         self.failing = failing
         self.asked: Callable[[], None] = lambda: None  # called with each request
         self.closing = threading.Event()
@@ -54,8 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server_double.models.append(body["model"])
+        self.server_double.bodies.append(body)
         self.server_double.asked()
-        prompt = body["input"] if "input" in body else body["messages"][-1]["content"]
+        prompt = body.get("input") or body.get("prompt") or body["messages"][-1]["content"]
         if self.server_double.failing or prompt == "error":
             self._json(500, {"error": {"message": "the model is broken", "type": "server_error"}})
         elif prompt == "slow":

@@ -77,7 +77,7 @@ def prove(guard: Guard) -> None:
     asked_of = (type(guard), litellm.Router, version)
     if asked_of in _PROVED_BY:
         return
-    with _Upstream() as upstream:
+    with _Upstream() as upstream, _logging_untouched():
         routers = _Routers(guard, upstream.url)
         try:
             unguarded = _unguarded_sync(routers, guard, upstream)
@@ -91,6 +91,21 @@ def prove(guard: Guard) -> None:
             "would still be reached. Install a release that docs/router.md names as tested, or report this one"
         )
     _PROVED_BY.add(asked_of)
+
+
+@contextlib.contextmanager
+def _logging_untouched() -> Iterator[None]:
+    """In older releases the logging belongs to the first event loop that uses it: never to the proof's."""
+    try:
+        from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER  # noqa: PLC0415  # see above
+    except ImportError:
+        yield
+        return
+    found = dict(vars(GLOBAL_LOGGING_WORKER))
+    try:
+        yield
+    finally:
+        vars(GLOBAL_LOGGING_WORKER).update(found)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@
     answer = llm.for_user(user_id).responses.create(input="…", stream=True)
 
 Any OpenAI-compatible server will do (vLLM, LiteLLM proxy, Azure). A ``model=`` given by the caller is
-replaced: nothing routes around the switch. The client's own objects and exceptions come back unchanged.
+replaced, and names of models in ``extra_body`` (``model``, ``models``, ``fallbacks``) are left out: nothing routes
+around the switch. What a gateway does behind one name is the gateway's: guard it there. The client's own objects and
+exceptions come back unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +24,8 @@ from killswitch.router.metrics import CohortMetrics
 from killswitch.router.request import ServedRequest
 from killswitch.router.router import Router
 from killswitch.router.routing import Route
+
+_NAME_MODELS = frozenset({"model", "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"})
 
 
 class RoutedOpenAI:
@@ -69,6 +73,9 @@ class _Endpoint:
 
     def _call(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         arguments["model"] = self._route.model
+        extra = arguments.get("extra_body")
+        if isinstance(extra, Mapping):  # the client merges it over the body, and gateways read more names from it
+            arguments["extra_body"] = {name: value for name, value in extra.items() if name not in _NAME_MODELS}
         streamed = bool(arguments.get("stream"))
         served = self._begin()
         try:

@@ -8,8 +8,9 @@
 
 The flag's key is the rollout's name. As a string its value is the model's name, as a boolean whether the user
 is in the canary, as an object ``{"cohort", "model", "generation"}``; numbers are a TYPE_MISMATCH. Variants are
-``control`` and ``canary``. Reasons are those of `RouteReason`. Nothing throws: every error is the
-caller's default with an error code. A context attribute ``cohort`` pins.
+``control`` and ``canary``. Reasons are those of `RouteReason`. Nothing throws: an unknown flag or a number is the
+caller's default with an error code, as is every flag before a provider is set; so let the default name control. A
+context without a ``targeting_key`` is control, with the reason ERROR. A context attribute ``cohort`` pins.
 
 Events: READY once the flag was read, CONFIGURATION_CHANGED when what is obeyed changes, STALE when the store
 or every controller has been out of reach for too long, ERROR when the document cannot be understood or the store
@@ -138,17 +139,17 @@ class KillswitchProvider(AbstractProvider):
             message = f"no rollout is called {flag_key!r}; known: {known}"
             return _error(default, ErrorCode.FLAG_NOT_FOUND, message)
         user = None if context is None else context.targeting_key
-        if user is None:
-            message = f"{flag_key}: set the context's targeting_key to the user's routing key"
-            return _error(default, ErrorCode.TARGETING_KEY_MISSING, message)
-        pin = context.attributes.get(PIN) if context is not None else None
+        pin = context.attributes.get(PIN) if context is not None and user is not None else None
         route = router.route(user, pin)
-        # a document that cannot be understood has the reason ERROR and no error code: with one, the SDK would
-        # answer the caller's default instead of control
+        missing = None if user is not None else f"{flag_key}: set the context's targeting_key to the user's routing key"
+        # A request without a key is control's, as in `Router`: the caller's default might name the canary.
+        # A document that cannot be understood, too, has the reason ERROR and no error code: with one, the SDK
+        # would answer the caller's default instead of control.
         return FlagResolutionDetails(
             value=value(route),
             variant=route.cohort.value,
-            reason=str(route.reason),
+            reason=str(route.reason if missing is None else RouteReason.ERROR),
+            error_message=missing,
             flag_metadata={"model": route.model, "generation": route.generation, "revision": route.revision},
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,9 +17,12 @@ from prometheus_client import CollectorRegistry
 from killswitch.router import CohortMetrics, Outcome
 from killswitch.router.instruments import PrometheusInstruments
 from killswitch.router.integrations.litellm import LiteLLMSwitch
+from killswitch.router.integrations.litellm_proof import PROVED, GuardNotReached
 from tests.doubles.held_split import armed, router_over, tripped
 from tests.doubles.llm_server import LLMServer
 
+# one loop, as a service has: in older releases LiteLLM's logging belongs to the first loop that uses it
+LOOP = asyncio.new_event_loop()
 MESSAGES = [{"role": "user", "content": "ok"}]
 
 
@@ -70,7 +75,7 @@ def ask(router: Any, model: str = "support-copilot", user: str | None = "u", **m
         finally:
             await logged()
 
-    return asyncio.run(answer())
+    return LOOP.run_until_complete(answer())
 
 
 async def logged() -> None:
@@ -254,7 +259,7 @@ def test_a_stream_is_counted_once_at_its_end(setting: Setting) -> None:
         await logged()
         return count
 
-    assert asyncio.run(run()) >= 2
+    assert LOOP.run_until_complete(run()) >= 2
     until(lambda: setting.outcomes("canary", "model-new") == {"ok": 1.0})
 
 
@@ -275,3 +280,53 @@ def test_two_rollouts_of_one_process_share_a_router_and_are_both_counted(setting
     until(lambda: setting.outcomes("canary", "other-new") == {"ok": 1.0})
     until(lambda: setting.outcomes("canary", "model-new") == {"ok": 1.0})
     assert len(router._killswitch_switches) == 2
+
+
+ENDPOINTS = pytest.mark.parametrize("endpoint", sorted(PROVED))
+
+
+@ENDPOINTS
+@pytest.mark.parametrize("model", ["support-copilot", "model-new", "new-1", "sneaky", "mixed"])
+def test_after_a_trip_no_endpoint_serves_the_canary_whatever_is_asked_for(
+    setting: Setting, endpoint: str, model: str
+) -> None:
+    setting.held.current = tripped()
+    mixed = [
+        setting.deployment("mixed", name, at) for name, at in (("model-old", setting.old), ("model-new", setting.new))
+    ]
+    router = setting.litellm_router(mixed, model_group_alias={"sneaky": "model-new"}, default_fallbacks=["model-new"])
+    method = getattr(router, endpoint)
+    with contextlib.suppress(Exception):  # control answers chat and responses alone; where nothing arrives is the point
+        answer = method(model=model, user="u", **PROVED[endpoint])
+        if inspect.isawaitable(answer):
+            LOOP.run_until_complete(asyncio.wait_for(answer, 20))
+    assert setting.new.models == []
+
+
+class Deaf(LiteLLMSwitch):
+    """A switch whose hooks the installed LiteLLM never calls."""
+
+    async def async_filter_deployments(self, model: str, healthy_deployments: Any, *_: Any, **__: Any) -> Any:
+        return healthy_deployments
+
+    def pre_call_check(self, deployment: Any) -> None:
+        pass
+
+    def guard_picks(self, litellm_router: Any) -> None:
+        pass
+
+
+def test_a_release_that_does_not_ask_the_guard_is_refused_and_left_as_it_was(setting: Setting) -> None:
+    switch = Deaf(setting.router, setting.metrics, canary="model-new")
+    router = litellm.Router(model_list=[setting.deployment("model-old", "model-old", setting.old)])
+    with pytest.raises(GuardNotReached, match=r"serves .*acompletion.*aresponses.*completion.* past the kill switch's"):
+        switch.install(router)
+    assert not any(callback is switch for callback in litellm.callbacks)
+    assert ask(router, model="model-old").choices[0].message.content == "answered by model-old"
+
+
+def test_a_group_of_its_own_fallbacks_is_kept_when_the_rollouts_list_is_taken_over(setting: Setting) -> None:
+    """Lists name what clients ask for; the request goes to the route's group."""
+    setting.new.failing = True
+    router = setting.litellm_router(fallbacks=[{"model-new": ["model-old"]}, {"support-copilot": ["nothing-there"]}])
+    assert ask(router).choices[0].message.content == "answered by model-old"

@@ -58,6 +58,26 @@ def test_the_route_names_the_model_and_a_model_of_the_callers_own_is_replaced(se
     assert setting.outcomes() == setting.outcomes("control", "model-old") == {"ok": 1.0}
 
 
+@pytest.mark.parametrize("name", ["chat", "responses", "completions"])
+def test_no_extra_body_reaches_the_canary_after_a_trip(setting: Setting, name: str) -> None:
+    """The client merges ``extra_body`` over the request, so a model in it would win over the route's."""
+    setting.held.current = tripped()
+    body = {"model": "model-new", "models": ["model-new"], "fallbacks": ["model-new"], "top_k": 3}
+    for client in (setting.client, setting.asynchronous):
+        user = client.for_user("u")
+        endpoint: Any = user.chat.completions if name == "chat" else getattr(user, name)
+        arguments: dict[str, Any] = {
+            "chat": {"messages": [{"role": "user", "content": "ok"}]},
+            "responses": {"input": "ok"},
+            "completions": {"prompt": "ok"},
+        }[name]
+        answer = endpoint.create(extra_body=body, **arguments)
+        if client is setting.asynchronous:
+            asyncio.run(answer)
+    assert setting.server.models == ["model-old", "model-old"]
+    assert all(sent.get("top_k") == 3 and not {"models", "fallbacks"} & set(sent) for sent in setting.server.bodies)
+
+
 def test_the_answers_usage_is_the_token_count(setting: Setting) -> None:
     setting.ask("ok")
     labels = {"cohort": "canary", "model": "model-new"}

@@ -137,9 +137,10 @@ def test_an_unknown_flag_is_the_default_and_the_message_lists_the_known_ones(met
     assert (details.value, details.error_code) == (defaults[method], ErrorCode.FLAG_NOT_FOUND)
 
 
-def test_a_context_without_targeting_key_is_the_default_and_says_so() -> None:
-    details = Held().client.get_string_details(NAME, "default", EvaluationContext())
-    assert (details.value, details.error_code) == ("default", ErrorCode.TARGETING_KEY_MISSING)
+def test_a_context_without_targeting_key_is_control_and_says_so() -> None:
+    """Not the caller's default, which may name the canary: after a trip it would be served."""
+    details = Held().client.get_string_details(NAME, "model-new", EvaluationContext())
+    assert (details.value, details.reason, details.error_code) == ("model-old", "ERROR", None)
 
 
 def test_asynchronous_evaluation_answers_alike() -> None:
