@@ -47,7 +47,7 @@ unit: $(STAMP) ## the fast tests
 	$(BIN)/pytest -q -n $(WORKERS) -m "not slow" tests/unit
 integration faults e2e: $(STAMP) servers ## the tests of that folder
 	$(BIN)/pytest -n $(WORKERS) tests/$@
-compat: $(STAMP) servers ## the integration tests against etcd 3.5, 3.6 and Prometheus 3 (needs Go)
+compat: $(STAMP) servers ## the tests of other LiteLLM releases, then the integration tests against etcd 3.5, 3.6, Prometheus 3 (needs Go)
 	bash compat/run.sh $(VENV)
 soak: $(STAMP) servers ## faults at random: make soak SEED=7 MINUTES=60, then the full counts of the fault tests
 	bash tests/soak/run.sh $(VENV) $(SEED) $(MINUTES)

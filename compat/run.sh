@@ -5,16 +5,37 @@ set -euo pipefail
 venv=$(realpath "${1:?usage: run.sh VENV [pytest arguments]}")
 shift
 cd "$(dirname "$0")/.."
-bin=$PWD/.compat/bin
-built=0
-bash compat/build.sh "$bin" || built=$?
-[ "$built" -ne 3 ] || exit 0  # no Go here: skipped, and said so
-[ "$built" -eq 0 ] || exit "$built"
-
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failed=0
 results=()
+# Other releases of LiteLLM: an environment of its own for each, exactly as locked.
+for locked in compat/litellm-*/requirements.txt; do
+  environment=$PWD/.compat/$(basename "$(dirname "$locked")")
+  if ! cmp -s "$locked" "$environment/installed"; then
+    "$venv/bin/python" -m venv --clear "$environment"
+    "$environment/bin/python" -m pip install -q --require-hashes --only-binary :all: -r "$locked" -r deploy/requirements-build.txt
+    "$environment/bin/python" -m pip install -q --no-index --no-deps --no-build-isolation -e .
+    cp "$locked" "$environment/installed"
+  fi
+  what="LiteLLM $("$environment/bin/python" -c 'import importlib.metadata; print(importlib.metadata.version("litellm"))')"
+  echo "=== $what"
+  if "$environment/bin/pytest" -q -n "${WORKERS:-2}" tests/integration/integrations/test_litellm_router.py "$@" | tee "$scratch/output"; then
+    results+=("$(tail -n 1 "$scratch/output"): $what")
+  else
+    results+=("FAILED, $(tail -n 1 "$scratch/output"): $what")
+    failed=1
+  fi
+done
+
+bin=$PWD/.compat/bin
+built=0
+bash compat/build.sh "$bin" || built=$?
+if [ "$built" -ne 0 ]; then
+  printf '%s\n' "${results[@]}"
+  [ "$built" -ne 3 ] || exit "$failed"  # no Go here: its servers are skipped, and build.sh said so
+  exit "$built"
+fi
 export KILLSWITCH_TEST_VICTORIAMETRICS=$bin/victoria-metrics
 run() { # run ETCD PROMETHEUS PROMTOOL: names in $bin, or Debian's on the path
   local etcd prometheus promtool what path=$scratch/$1

@@ -9,8 +9,9 @@ trap 'rm -rf "$tools"' EXIT
 "${PYTHON:-python3}" -m venv "$tools"
 "$tools/bin/pip" install -q --require-hashes --only-binary :all: -r deploy/requirements-tools.txt
 
-lock() { # lock PURPOSE [uv arguments]
+lock() { # lock PURPOSE|FILE [uv arguments]
   local output=deploy/requirements${1:+-$1}.txt
+  [[ $1 != */* ]] || output=$1
   shift
   # Wheels only: a source distribution would run a build backend that nothing pins.
   "$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --only-binary :all: \
@@ -21,3 +22,6 @@ lock dev pyproject.toml --all-extras --group dev
 lock "" pyproject.toml --extra daemon --constraint deploy/requirements-dev.txt
 lock build --group build --constraint deploy/requirements-dev.txt
 lock tools --group tools
+# The oldest LiteLLM whose router is guarded; the newest that was tested is in requirements-dev.txt.
+printf 'litellm<1.81\n' >"$tools/litellm.in"
+lock compat/litellm-1.80/requirements.txt pyproject.toml --all-extras --group dev --constraint "$tools/litellm.in"

@@ -139,6 +139,16 @@ def _keep_fallbacks(litellm_router: Any, named: dict[str, Any], asked: object, g
             named[kind] = [*lists, {group: targets}]
 
 
+def _add_alias(litellm_router: Any, alias: str, group: str) -> None:
+    registry = getattr(litellm_router, "registry", None)
+    if registry is None:  # routers before the compiled core
+        litellm_router.model_group_alias = {alias: group} | (litellm_router.model_group_alias or {})
+        return
+    from litellm.router_api import ChangeSet  # noqa: PLC0415  # the compiled core's alone
+
+    litellm_router.apply(ChangeSet(assign={"model_group_alias": {alias: group} | dict(registry().aliases() or {})}))
+
+
 def _overridable(selector: Any, name: str) -> bool:
     """Whether ``selector`` is a method of a class, so that LiteLLM calls what is set on the object instead.
 
@@ -220,9 +230,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
                 self.guard_picks(litellm_router)
                 self.guard_entries(litellm_router)
                 # the alias is a group LiteLLM knows, so that a switch that failed to load means control
-                aliases = dict(litellm_router.model_group_alias or {})
-                aliases.setdefault(self._alias, self._router.routes()[0].model)
-                litellm_router.model_group_alias = aliases
+                _add_alias(litellm_router, self._alias, self._router.routes()[0].model)
                 setattr(litellm_router, _INSTALLED, (*installed, self))
         return litellm_router
 

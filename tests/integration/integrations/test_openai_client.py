@@ -66,12 +66,12 @@ def test_no_extra_body_reaches_the_canary_after_a_trip(setting: Setting, name: s
     for client in (setting.client, setting.asynchronous):
         user = client.for_user("u")
         endpoint: Any = user.chat.completions if name == "chat" else getattr(user, name)
-        arguments: dict[str, Any] = {
+        shapes: dict[str, dict[str, Any]] = {
             "chat": {"messages": [{"role": "user", "content": "ok"}]},
             "responses": {"input": "ok"},
             "completions": {"prompt": "ok"},
-        }[name]
-        answer = endpoint.create(extra_body=body, **arguments)
+        }
+        answer = endpoint.create(extra_body=body, **shapes[name])
         if client is setting.asynchronous:
             asyncio.run(answer)
     assert setting.server.models == ["model-old", "model-old"]
