@@ -1,6 +1,6 @@
 """Blindness is a state of the fleet, and an outage is one thing for each team however many rollouts it blinds.
 
-One document in the store lists the outages. A replica that cannot see adds to it only when no replica's
+One document a team in the store lists its outages. A replica that cannot see adds to it only when no replica's
 heartbeat reports a good evaluation; the compare makes the page one page.
 
 Rollouts that go blind at about the same time, in the same way and with the same people to tell share an
@@ -11,16 +11,18 @@ is over after some good ticks in a row; what goes blind again soon after reopens
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from killswitch.errors import BadDocument
+from killswitch.errors import BadDocument, BadTransaction
 from killswitch.heartbeat import Heartbeat
 from killswitch.message import Page
 from killswitch.outbox import new_entry
 from killswitch.outbox import to_document as outbox_document
-from killswitch.stores import Committed, Compare, Put, Store, keys
+from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
+from killswitch.stores.limits import Part, portions
 from killswitch.timestamps import from_iso, to_iso
 
 FORMAT = 2
@@ -37,6 +39,8 @@ STAYED_TICKS = 1
 _PATIENCE = 2
 # Heartbeats of replicas differ by a tick or two; a good evaluation so far ahead was never made.
 _AHEAD = 600.0
+# Pages of one team in one transaction: many single outages of a team may end at one tick.
+MAX_PAGES_AT_ONCE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,15 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of the outages at one tick. ``book``: all to be remembered; each of ``started`` is to be paged."""
+    """What became of the outages at one tick. ``book``: all to be remembered; each of ``started`` is to be paged.
+
+    ``renamed``: the id that an outage paged again had before, by its new one.
+    """
 
     book: tuple[Outage, ...]
     started: tuple[Outage, ...] = ()
     ended: tuple[Outage, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def open(self) -> tuple[Outage, ...]:
@@ -116,6 +124,8 @@ class _Step:
     kept: list[Outage] = field(default_factory=list)
     started: list[Outage] = field(default_factory=list)
     ended: list[Outage] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
 
     def look_after(self, outage: Outage) -> None:
         """Who sees again, who is gone, and whether that ends it."""
@@ -177,6 +187,7 @@ class _Step:
                 again = replace(outage, id=identity, since=began, opened=self.tick, untold_since=None)
                 self.kept[index] = again
                 self.started.append(again)
+                self.renamed[again.id] = outage.id
 
     def _reopened(self, outage: Outage, back: Mapping[str, Blind]) -> Outage:
         members = {**outage.members, **{name: Member(one.since) for name, one in back.items()}}
@@ -205,7 +216,17 @@ class _Step:
 
     def _id(self, target: Target, family: str) -> str:
         whom = hashlib.sha256(json.dumps([target.slack, target.mention, family]).encode()).hexdigest()[:8]
-        return f"blind.{to_iso(self.tick)}.{whom}"
+        identity = f"blind.{to_iso(self.tick)}.{whom}"
+        if not self.ids:
+            self.ids = {outage.id for outage in self.kept}
+        number = next(n for n in itertools.count(1) if self._numbered(identity, n) not in self.ids)
+        self.ids.add(self._numbered(identity, number))
+        return self._numbered(identity, number)
+
+    @staticmethod
+    def _numbered(identity: str, number: int) -> str:
+        """Two outages of one team may come back at one tick."""
+        return identity if number == 1 else f"{identity}.{number}"
 
 
 def next_outages(
@@ -227,36 +248,96 @@ def next_outages(
         step.look_after(outage)
     step.take_in(blind)
     step.page_what_stayed_away(blind)
-    return Change(tuple(step.kept), tuple(step.started), tuple(step.ended))
+    return Change(tuple(step.kept), tuple(step.started), tuple(step.ended), step.renamed)
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The outages as stored. ``teams``: by store key, what stands in a team's document and its revision."""
+
+    outages: tuple[Outage, ...] = ()
+    teams: Mapping[str, tuple[tuple[Outage, ...], int]] = field(default_factory=dict)
 
 
 class OutageBook:
-    """The open outages as stored. ``wall`` gives Unix seconds."""
+    """A document a team in the store, so that no transaction grows with their number. ``wall`` gives Unix seconds.
+
+    One page is in the transaction that opens or ends its outage. Many teams' changes take several transactions; a
+    replica that ends between two of them leaves the rest as it was, and the next to look does it.
+    """
 
     def __init__(self, store: Store, *, wall: Callable[[], float]) -> None:
         self._store = store
         self._wall = wall
 
-    def read(self) -> tuple[tuple[Outage, ...], int]:
-        """The outages and the document's revision (0: none yet). An unreadable document counts as none."""
-        item = self._store.get(keys.OUTAGES)
-        if item is None:
-            return (), 0
-        try:
-            return from_document(item.value), item.mod_revision
-        except BadDocument:
-            return (), item.mod_revision
+    def read(self) -> Book:
+        """An unreadable document counts as none, and so does an outage in another team's document."""
+        teams: dict[str, tuple[tuple[Outage, ...], int]] = {}
+        for item in self._store.list(keys.OUTAGES).items:
+            try:
+                stored = tuple(one for one in from_document(item.value) if _team(one.target) == item.key)
+            except BadDocument:
+                stored = ()
+            teams[item.key] = (stored, item.mod_revision)
+        return Book(tuple(outage for stored, _ in teams.values() for outage in stored), teams)
 
-    def write(self, change: Change, revision: int, pages: Iterable[Page], guards: Iterable[Compare] = ()) -> bool:
-        """Commit the change with its pages; False when another replica was first or ``guards`` hold no more.
+    def write(self, change: Change, before: Book, pages: Mapping[str, Page], guards: Sequence[Compare] = ()) -> bool:
+        """Commit the change with its pages, by outage id; whether all of it was committed.
 
-        Raises OutcomeUnknown.
+        False where another replica was first, ``guards`` hold no more, or a team has more pages than one transaction
+        takes: read again, and go on. Raises OutcomeUnknown, and BadTransaction once all others are written.
         """
-        entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in pages]
-        outcome = self._store.commit(
-            (Compare(keys.OUTAGES, revision), *guards), (Put(keys.OUTAGES, to_document(change.book)), *entries)
-        )
-        return isinstance(outcome, Committed)
+        drafts = [
+            self._draft(key, after, change.renamed, before, pages)
+            for key, after in sorted(_by_team(change.book, before).items())
+            if after != list(before.teams.get(key, ((), 0))[0])
+        ]
+        complete = not any(draft.held_back for draft in drafts)
+        refused: BadTransaction | None = None
+        for portion in portions((draft.part for draft in drafts), guards=guards):
+            compares = [compare for part in portion for compare in part.compares]
+            writes = [write for part in portion for write in part.writes]
+            try:
+                if not isinstance(self._store.commit((*compares, *guards), writes), Committed):
+                    return False
+            except BadTransaction as error:
+                refused = error
+        if refused is not None:
+            raise refused
+        return complete
+
+    def _draft(
+        self, key: str, after: Sequence[Outage], renamed: Mapping[str, str], before: Book, pages: Mapping[str, Page]
+    ) -> _TeamDraft:
+        """One team's new document with its pages, or with the first of them where they are many."""
+        stored, revision = before.teams.get(key, ((), 0))
+        paged = [outage.id for outage in after if outage.id in pages]
+        held = frozenset(paged[MAX_PAGES_AT_ONCE:])
+        waiting = held | {renamed[new] for new in held if new in renamed}
+        document = [one for one in after if one.id not in held] + [one for one in stored if one.id in waiting]
+        told = [pages[page] for page in paged[:MAX_PAGES_AT_ONCE]]
+        entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in told]
+        put = Put(key, to_document(document)) if document else Delete(key)
+        return _TeamDraft(Part(key, (Compare(key, revision),), (put, *entries)), held_back=bool(held))
+
+
+@dataclass(frozen=True, slots=True)
+class _TeamDraft:
+    part: Part[str]
+    held_back: bool
+
+
+def _team(target: Target) -> str:
+    """The store key of the outages that these people are told of."""
+    return keys.outages(hashlib.sha256(json.dumps([target.slack, target.mention]).encode()).hexdigest()[:16])
+
+
+def _by_team(book: Iterable[Outage], before: Book) -> dict[str, list[Outage]]:
+    """The outages by store key, also of teams that have none any more."""
+    after: dict[str, list[Outage]] = {key: [] for key in before.teams}
+    for outage in book:
+        after.setdefault(_team(outage.target), []).append(outage)
+    return after
 
 
 def to_document(outages: Iterable[Outage]) -> bytes:

@@ -15,7 +15,7 @@ from killswitch import message, reports
 from killswitch.baseline import Baseline, against
 from killswitch.case import Case
 from killswitch.deadline import Deadline
-from killswitch.errors import KillswitchError
+from killswitch.errors import BadTransaction, KillswitchError, NameTaken
 from killswitch.flag import STAGES, Actor, Flag
 from killswitch.fleet_sight import FleetSight, LongBlind
 from killswitch.history import catch_up, note_falls
@@ -24,8 +24,8 @@ from killswitch.judge import Action, Decision, decide
 from killswitch.jury import Jury, answer_all
 from killswitch.message import Page
 from killswitch.model import Finding, PageSettings, Reason, Rollout, Unreadable
-from killswitch.notices import Notices, Unprotected
-from killswitch.reports import CycleReport, RolloutReport
+from killswitch.notices import Notice, Notices, Unprotected
+from killswitch.reports import CycleReport, Read, RolloutReport
 from killswitch.self_metrics import SelfMetrics
 from killswitch.session import Session
 from killswitch.sources import Readings, Source, Want
@@ -121,6 +121,7 @@ class Controller:
         self._session = session
         self._rules = rules
         self._flipped = flipped
+        self._tell = tell
         self._timing = timing
         self._metrics = metrics
         self._monotonic = monotonic
@@ -147,6 +148,9 @@ class Controller:
         self._flags: Mapping[str, Standing] = {}
         self._unreadable: Mapping[str, str] = {}
         self._revisions: dict[str, tuple[str, int]] = {}
+        self._flags_read_at: float | None = None  # Unix seconds; None: never
+        self._to_tell: list[Notice] = []
+        self._told_at_once: set[str] = set()
         self._unprotected = Unprotected()
         self._watches: dict[str, _Watch] = {}
         self._looked_at: dict[str, float] = {}
@@ -178,18 +182,21 @@ class Controller:
         self._note_sight(decisions, tick)
         for case in cases:
             self._act(case, decisions[case.rollout.name], findings[case.rollout.name], tick)
-        self._tell_of_blind_rules(cases, decisions, findings, tick)
+        self._note_blind_rules(cases, decisions, findings, tick)
         if store_problem is None:
-            self._tell_of_flags(rules, cases, tick)
+            self._note_flags(rules, cases, tick)
+        self._tell_notices()
+        if store_problem is None:
             self._tell_the_fleet(rules, cases, decisions, findings, tick)
         self._check_store()
         report = CycleReport(
             tick=tick,
             finished=self._monotonic(),
             seconds=self._monotonic() - started,
-            reports=self._reports(rules, cases, decisions, findings, tick),
+            reports=self._reports(rules, cases, decisions, findings, tick, fresh=store_problem is None),
             store_problem=store_problem,
             source_problem=source_problem or self._clock.problem,
+            flags_read_at=self._flags_read_at,
         )
         previous, self.latest = self.latest, report
         self._metrics.source_up.set(source_problem is None)
@@ -203,7 +210,7 @@ class Controller:
         try:
             self._session.renew()
         except KillswitchError as error:
-            self._store_failed(str(error))
+            self._store_failed(error)
         else:
             self._store_answered()
         self._check_store()
@@ -218,6 +225,11 @@ class Controller:
         """Whether flips are under way that nothing else should hold up: no page, no look at who has followed."""
         return self._trips.come_first
 
+    @property
+    def name_refused(self) -> bool:
+        """Whether another process runs under our controller id, so that this one has never had a session."""
+        return self._session.refused
+
     def close(self) -> None:
         """Finish what was sent, abandon what was not, hand over."""
         self._trips.close()
@@ -231,9 +243,10 @@ class Controller:
             flags, bad = self._switch.everything()
             self._sight.read()
         except KillswitchError as error:
-            self._store_failed(str(error))
+            self._store_failed(error)
             return str(error)
         self._flags, self._unreadable = flags, bad
+        self._flags_read_at = self._wall()
         self._revisions = {rollout: known for rollout, known in self._revisions.items() if rollout in bad}
         self._store_answered()
         for rollout, problem in bad.items():
@@ -375,7 +388,7 @@ class Controller:
                 page = partial(build, case.flag, concerned, at=tick, settings=settings)
                 self._notice(_of(case.flag, kind), page)
 
-    def _tell_of_blind_rules(
+    def _note_blind_rules(
         self, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings, tick: float
     ) -> None:
         for blind in self._unprotected.blind_rules(cases, decisions, findings):
@@ -384,7 +397,7 @@ class Controller:
             page = partial(message.rule_blind, flag, blind.finding, lasted=lasted, at=tick, settings=settings)
             self._notice(_of(flag, f"rule_blind.{blind.finding.rule}"), page)
 
-    def _tell_of_flags(self, rules: Rules, cases: Sequence[Case], tick: float) -> None:
+    def _note_flags(self, rules: Rules, cases: Sequence[Case], tick: float) -> None:
         """Flags nobody watches, and flags nobody understands."""
         settings = self._page_settings()
         flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
@@ -408,7 +421,7 @@ class Controller:
             try:
                 revision = self._switch.revision(rollout)
             except KillswitchError as error:
-                self._store_failed(str(error))
+                self._store_failed(error)
                 return 0
             self._revisions[rollout] = (problem, revision)
         return revision
@@ -502,19 +515,25 @@ class Controller:
             settled.rollout, settled.result.incident, after,
         )  # fmt: skip
 
-    def _trip_failed(self, rollout: str, why: str) -> None:
+    def _trip_failed(self, rollout: str, error: Exception) -> None:
         self._metrics.trip_failures.inc()
+        why = str(error) if isinstance(error, KillswitchError) else repr(error)
         log.error("%s: could not trip yet, trying again: %s", rollout, why)
-        self._store_failed(why, writing=True)
+        self._store_failed(error, writing=True, rollout=rollout)
         self._check_store()
 
     def _notice(self, notice: str, page: Callable[[], Page], record: Incident | None = None) -> None:
+        """To be told at the end of the cycle, with all others; `_tell_notices`."""
         if self._outage.under_way or self._notices.has_told(notice):
             return  # in an outage: said when the store is back; a cycle must not wait for it once a notice
+        self._to_tell.append(Notice(notice, page(), record))
+
+    def _tell_notices(self) -> None:
+        notices, self._to_tell = self._to_tell, []
         try:
-            self._notices.tell(notice, page(), record)
+            self._notices.tell(notices)
         except KillswitchError as error:
-            self._store_failed(str(error), writing=True)
+            self._store_failed(error, writing=True)
 
     # --- the fleet and the store ----------------------------------------------------------------
 
@@ -529,8 +548,9 @@ class Controller:
             self._store_answered(writing=not self._trips.under_way)
             long_blind = self._sight.look_for_outages(cases, decisions, findings, last_good, since, tick)
         except KillswitchError as error:
-            self._session.doubt()
-            self._store_failed(str(error), writing=True)
+            if not isinstance(error, BadTransaction):
+                self._session.doubt()
+            self._store_failed(error, writing=True)
             return
         for blind in long_blind:
             self._trip_blind(blind, findings[blind.case.rollout.name], tick)
@@ -544,9 +564,25 @@ class Controller:
         )
         self._trip(blind.case, reason, (), findings, tick, guards=lambda: self._sight.nobody_sees(blind))
 
-    def _store_failed(self, why: str, *, writing: bool = False) -> None:
-        self._metrics.store_up.set(0)
-        self._outage.failed(why, writing=writing)
+    def _store_failed(self, error: Exception, *, writing: bool = False, rollout: str = "") -> None:
+        """Say what it was: a store that is down, a transaction that no store takes, a name that is somebody else's."""
+        if isinstance(error, BadTransaction):
+            self._tell_at_once(message.transaction_refused, str(error), rollout)
+        elif isinstance(error, NameTaken):
+            if self._session.taken:
+                self._tell_at_once(message.name_taken, str(error))
+            log.error("%s", error)
+        else:
+            self._metrics.store_up.set(0)
+            self._outage.failed(str(error), writing=writing)
+
+    def _tell_at_once(self, build: Callable[..., Page], why: str, rollout: str = "") -> None:
+        """Without the store, and once a day for one fault of one process."""
+        settings = self._page_settings(*([rollout] if rollout else []))
+        page = build(why, rollout=rollout, controller=self._id, at=self._wall(), settings=settings)
+        if page.id not in self._told_at_once:
+            self._told_at_once.add(page.id)
+            self._tell(page)
 
     def _store_answered(self, *, writing: bool = False) -> None:
         if self._outage.under_way:
@@ -556,7 +592,7 @@ class Controller:
 
     def _check_store(self) -> None:
         pending = self._trips.under_way
-        if not self._outage.is_to_be_told(waiting=bool(pending)):
+        if not self._outage.is_to_be_told(waiting=pending):
             return
         rollouts = sorted(self._flags) or sorted(self._rules().rollouts)
         waiting = [f"{name}: {reason}" for name, reason in sorted(pending.items())]
@@ -575,8 +611,16 @@ class Controller:
         return rollouts[names[0]].page if names else PageSettings()
 
     def _reports(
-        self, rules: Rules, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings, tick: float
+        self,
+        rules: Rules,
+        cases: Sequence[Case],
+        decisions: Mapping[str, Decision],
+        findings: Findings,
+        tick: float,
+        *,
+        fresh: bool,
     ) -> dict[str, RolloutReport]:
+        read = Read(self._flags_read_at, fresh=fresh)
         found = {
             case.rollout.name: reports.judged(
                 case.flag,
@@ -585,13 +629,14 @@ class Controller:
                 findings[case.rollout.name],
                 last_good=self._watches[case.rollout.name].last_good,
                 window=self._jury.window_seconds(case, tick),
+                read=read,
             )
             for case in cases
         }
         for name in (rules.rollouts.keys() | self._flags.keys() | self._unreadable.keys()) - found.keys():
             standing = self._flags.get(name)
             flag = standing.flag if standing else None
-            found[name] = reports.idle(name, flag, rules.rollouts.get(name), self._unreadable.get(name))
+            found[name] = reports.idle(name, flag, rules.rollouts.get(name), self._unreadable.get(name), read=read)
         return found
 
 

@@ -55,6 +55,7 @@ from killswitch.timestamps import to_iso
 from killswitch.web import application
 
 log = logging.getLogger(__name__)
+EXIT_NAME_TAKEN = 2  # as for any setting that is refused
 STOP_WITHIN = 7.0  # and a second for what is around it, and one for a busy machine
 MEASURE_WITHIN = 5.0
 HUNG_AFTER_INTERVALS = 2.5  # the probe must have failed within three
@@ -177,6 +178,14 @@ class Daemon:
                 log.error("the web server has ended: is %s taken?", self._settings.listen)
                 self._shut_down(web)
                 return 1
+            if self._controller.name_refused:
+                log.error(
+                    "another living replica runs as controller %s, and has for longer than a dead one's session lasts: "
+                    "give each replica a KILLSWITCH_CONTROLLER_ID of its own, or none, and start this one again",
+                    self.controller_id,
+                )
+                self._shut_down(web)
+                return EXIT_NAME_TAKEN
         self._shut_down(web)
         return 0
 

@@ -10,7 +10,9 @@
     |   +-- BadSettings         settings refused; carries every problem
     |   +-- UnknownRollout      nobody knows that name; the message lists the known ones
     |   +-- AccessDenied        the other side knows us and says no: credentials, TLS, permissions
+    |   +-- BadTransaction      the flag store is well, but takes no transaction of this form: a bug of ours
     +-- Unavailable          retry it later: surely nothing was changed
+    |   +-- NameTaken           another living process uses our controller id; it must get another one
     +-- OutcomeUnknown       re-read: the change may or may not have been applied, now or later
 
 Every message says what to do next. No message ever holds a secret.
@@ -67,6 +69,10 @@ class AccessDenied(Refused):
     """The server refuses our credentials, certificate or permissions."""
 
 
+class BadTransaction(Refused):
+    """A transaction has too many operations, too many bytes, or a key twice: no store takes it, however well it is."""
+
+
 class Unavailable(KillswitchError):
     """The other side did not answer usefully; surely nothing was changed.
 
@@ -76,6 +82,10 @@ class Unavailable(KillswitchError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class NameTaken(Unavailable):
+    """Another living process holds the session of our controller id."""
 
 
 class OutcomeUnknown(KillswitchError):

@@ -57,6 +57,11 @@ class FlagView:
         self._read_at: float | None = None
         self._failing = False
 
+    @property
+    def failing(self) -> bool:
+        """Whether the store could not be read at the last look: a rollout that it had not then may have a flag now."""
+        return self._failing
+
     def current(self) -> View | None:
         """What to obey now; None when the store has never been read."""
         with self._lock:
@@ -122,7 +127,7 @@ def flag_routes(view: FlagView) -> list[Route]:
     def evaluated(request: Request, body: bytes) -> Response:
         key = request.path_params["key"]
         seen = view.current()
-        if seen is None:
+        if seen is None or (view.failing and key not in seen.flags):
             return _unread({"key": key})
         return _response(ofrep.evaluate(seen.flags, key, body, stale=seen.stale))
 
@@ -146,6 +151,8 @@ def flag_routes(view: FlagView) -> list[Route]:
         name, asked = request.path_params.get("rollout"), request.headers.get("if-none-match")
         if name is None:
             return whole.answer(seen, asked)
+        if name not in seen.flags and view.failing:
+            return _unread({"key": str(name)})
         if name not in seen.flags:
             return JSONResponse({"error": f"no rollout is called {name!r:.80}", "known": sorted(seen.flags)}, 404)
         return _response(flagd.render({name: seen.flags[name]}, if_none_match=asked, stale=seen.stale))
@@ -193,5 +200,5 @@ def _response(answer: Answer) -> Response:
 
 
 def _unread(document: Mapping[str, str]) -> Response:
-    details = "the flag store has not been read yet; use the control model until it has"
+    details = "the flag store cannot be read, so this is not known; use the control model until it can"
     return JSONResponse({**document, "errorCode": "GENERAL", "errorDetails": details}, 503, {"Retry-After": "1"})

@@ -20,10 +20,10 @@ from killswitch.stores import Committed, Compare, Item, Put, Store, keys
 from killswitch.timestamps import to_iso
 
 log = logging.getLogger(__name__)
-# of writing an outage down; others write heartbeats meanwhile, and the next tick tries again
+# of writing outages down; others write heartbeats meanwhile, and the next tick goes on
 _ATTEMPTS = 5
-# etcd takes 128 comparisons a transaction
-_MOST_GUARDED = 100
+# A store takes 128 comparisons a transaction, and some are needed for what is written.
+MOST_GUARDED = 60
 _UNREAD = frozenset({
     Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT, Reason.SOURCE_REFUSED, Reason.GARBAGE, Reason.PARTIAL_ANSWER,
 })  # fmt: skip
@@ -118,8 +118,9 @@ class FleetSight:
         }
         by_name = {case.rollout.name: case for case in cases}
         for _ in range(_ATTEMPTS):
-            outages, revision = self._outages.read()
-            if not maybe and not outages:
+            before = self._outages.read()
+            outages = before.outages
+            if not maybe and not before.teams:
                 return []
             # the heartbeats of the cycle's start are as old as a source that hangs is slow
             items = self._items()
@@ -141,9 +142,8 @@ class FleetSight:
                 outages, blind=blind, good_at=good_at, watched=self.watched(cases), tick=tick, interval=self._interval
             )
             guards = _unchanged(items) if change.started else ()
-            pages = _pages(change, by_name, blind, tick)
             try:
-                if change.book == outages or self._outages.write(change, revision, pages, guards):
+                if self._outages.write(change, before, _pages(change, by_name, blind, tick), guards):
                     break
             except OutcomeUnknown:
                 break  # the next tick reads what became of it
@@ -160,7 +160,7 @@ class FleetSight:
 
 
 def _unchanged(items: Sequence[Item]) -> tuple[Compare, ...]:
-    return tuple(Compare(item.key, item.mod_revision) for item in items[:_MOST_GUARDED])
+    return tuple(Compare(item.key, item.mod_revision) for item in items[:MOST_GUARDED])
 
 
 def _target(settings: PageSettings) -> Target:
@@ -187,11 +187,11 @@ def _long_blind(
     return found
 
 
-def _pages(change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> list[Page]:
-    return [
-        *(page for outage in change.started if (page := _blind_page(outage, by_name, blind, tick)) is not None),
-        *(page for outage in change.ended if (page := _recovered_page(outage, by_name, tick)) is not None),
-    ]
+def _pages(change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> dict[str, Page]:
+    """By the outage's id."""
+    built = {outage.id: _blind_page(outage, by_name, blind, tick) for outage in change.started}
+    built |= {outage.id: _recovered_page(outage, by_name, tick) for outage in change.ended}
+    return {outage: page for outage, page in built.items() if page is not None}
 
 
 def _blind_page(outage: Outage, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> Page | None:

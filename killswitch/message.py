@@ -32,6 +32,7 @@ MAX_LINE = 1000
 MAX_NAME = 120
 MAX_ROWS = 40
 MAX_STEPS = 12
+MAX_ROLLOUTS = 1000  # named in a payload; ``rollouts_count`` says how many there are
 _MAX_DIGEST_LINES = 25
 _ONE_REQUEST_SECONDS = 300.0  # the judged twins count each user's first request in as long
 _MAX_DIGEST_PAYLOADS = 100
@@ -54,6 +55,7 @@ class PageKind(StrEnum):
     RULES_REFUSED = "RULES_REFUSED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     FOLLOWED = "FOLLOWED"
+    NAME_TAKEN = "NAME_TAKEN"
     DIGEST = "DIGEST"
 
 
@@ -217,7 +219,12 @@ def cannot_act(
             "To stop the canary without the store: set its share to 0 in your routers",
         ),
     )  # fmt: skip
-    payload = {**page.payload, "rollouts": list(rollouts), "controller": plain(controller, MAX_NAME)}
+    payload = {
+        **page.payload,
+        "rollouts": list(rollouts[:MAX_ROLLOUTS]),
+        "rollouts_count": len(rollouts),
+        "controller": plain(controller, MAX_NAME),
+    }
     return replace(page, payload=payload, rollout=rollouts[0] if len(rollouts) == 1 else "")
 
 
@@ -322,7 +329,8 @@ def flag_unreadable(rollout: str, problem: str, *, at: float, revision: int, set
         at=at, identity=f"{name}.{revision}", alert="canary flag cannot be understood",
         auto_action="none: routers treat it as if there were no flag", steps=steps,
     )  # fmt: skip
-    return replace(page, rollout=name, payload={**page.payload, "rollout": name, "rollouts": [name]})
+    ours = {"rollout": name, "rollouts": [name], "rollouts_count": 1}
+    return replace(page, rollout=name, payload={**page.payload, **ours})
 
 
 def internal_error(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
@@ -332,6 +340,37 @@ def internal_error(flag: Flag, findings: Sequence[Finding], *, at: float, settin
     return _of_findings(
         PageKind.INTERNAL_ERROR, flag, findings, headline, settings,
         at=at, alert="canary kill-switch internal error", auto_action="none: the other rules still judge", steps=steps,
+    )  # fmt: skip
+
+
+def transaction_refused(why: str, *, rollout: str, controller: str, at: float, settings: PageSettings) -> Page:
+    """The flag store is well and takes no transaction of this form. ``rollout``: whose flip it was, "" for none."""
+    name, day = plain(rollout, MAX_NAME), to_iso(at)[:10]
+    what = f"{name}: its flip was refused by the flag store" if name else "the flag store refused a write"
+    page = _event(
+        PageKind.INTERNAL_ERROR, (), f"{what} for its form; this is a bug, the store is well", why, settings,
+        at=at, identity=f"transaction.{plain(controller, 60)}.{name}.{day}",
+        alert="canary kill-switch internal error", auto_action="none: it is tried again, and may be refused again",
+        steps=(
+            *((f'Stop the canary by hand: `killswitch trip {name} --reason "flip refused"`',) if name else ()),
+            "If you lowered etcd's --max-txn-ops or --max-request-bytes, raise them to its defaults (128, 1.5 MiB)",
+            "Report it with the log",
+        ),
+    )  # fmt: skip
+    return replace(page, rollout=name, payload={**page.payload, "rollout": name})
+
+
+def name_taken(why: str, *, rollout: str, controller: str, at: float, settings: PageSettings) -> Page:  # noqa: ARG001  as its sibling
+    """Another process runs under this one's controller id, and holds the session: this one cannot trip."""
+    name, day = plain(controller, 60), to_iso(at)[:10]
+    return _event(
+        PageKind.NAME_TAKEN, (), f"two replicas run as controller {name}: one of them cannot trip", why, settings,
+        at=at, identity=f"{name}.{day}", alert="two canary kill-switch replicas share one id",
+        auto_action="none: the replica without the session neither trips nor reports what it sees",
+        steps=(
+            "Give each replica a KILLSWITCH_CONTROLLER_ID of its own, or unset it: each then makes up its own",
+            "Kubernetes: take it from metadata.name; look for an old pod on a node that cannot be reached",
+        ),
     )  # fmt: skip
 
 
@@ -575,7 +614,8 @@ def _event(
         "samples_old": None,
         "auto_action": auto_action,
         **_our_fields(page),
-        "rollouts": [flag.rollout for flag in flags],
+        "rollouts": [flag.rollout for flag in flags[:MAX_ROLLOUTS]],
+        "rollouts_count": len(flags),
         "control": one.control if one else None,
         "canary": one.rollout_canary if one else None,
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from killswitch.case import Case
-from killswitch.errors import OutcomeUnknown
+from killswitch.errors import BadTransaction, OutcomeUnknown
 from killswitch.flag import Flag
 from killswitch.incident import Incident, to_document
 from killswitch.judge import Action, Decision, blinding
@@ -19,7 +19,8 @@ from killswitch.message import Page
 from killswitch.model import Finding, Reason
 from killswitch.outbox import new_entry
 from killswitch.outbox import to_document as outbox_document
-from killswitch.stores import Compare, Put, Store, keys
+from killswitch.stores import Committed, Compare, Lost, Put, Store, keys
+from killswitch.stores.limits import Part, portions
 
 # Two or three may be a late scrape or a pod that has just started; at five somebody has to look.
 BLIND_TICKS = 5
@@ -29,6 +30,15 @@ UNWATCHED_TICKS = 3
 _TOLD_OTHERWISE = frozenset({Reason.NEVER_SEEN, Reason.INTERNAL_ERROR})
 
 Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """``key``: one of `keys.notice`; where it stands in the store, the page has been told."""
+
+    key: str
+    page: Page
+    record: Incident | None = None
 
 
 class Notices:
@@ -43,21 +53,47 @@ class Notices:
         """Whether there is nothing left to do, so that the page need not even be written."""
         return notice in self._told
 
-    def tell(self, notice: str, page: Page, record: Incident | None = None) -> None:
-        """Put the page into the outbox, with ``record`` beside it, unless that has been done. Raises Unavailable.
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """Put the pages into the outbox, each with its record, unless that has been done. Raises as the store does.
 
-        ``notice``: a key of `keys.notice`.
+        As many in one transaction as fit: a thousand rollouts may all have something to say at one tick.
         """
-        if notice in self._told:
-            return
-        if self._store.get(notice) is None:
-            body = to_document(record) if record is not None else b"{}"
-            entry = outbox_document(new_entry(page, at=self._wall()))
+        fresh = {notice.key: notice for notice in notices if notice.key not in self._told}
+        refused: BadTransaction | None = None
+        for portion in portions(self._part(notice) for notice in fresh.values()):
             try:
-                self._store.commit((Compare(notice, 0),), (Put(notice, body), Put(keys.outbox(page.id), entry)))
-            except OutcomeUnknown:
-                return  # looked up again at the next tick
-        self._told.add(notice)
+                self._tell_portion(portion)
+            except BadTransaction as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    def _part(self, notice: Notice) -> Part[Notice]:
+        body = to_document(notice.record) if notice.record is not None else b"{}"
+        entry = outbox_document(new_entry(notice.page, at=self._wall()))
+        puts = (Put(notice.key, body), Put(keys.outbox(notice.page.id), entry))
+        return Part(notice, (Compare(notice.key, 0),), puts)
+
+    def _tell_portion(self, portion: Sequence[Part[Notice]]) -> None:
+        try:
+            outcome = self._store.commit(
+                [compare for part in portion for compare in part.compares],
+                [write for part in portion for write in part.writes],
+            )
+        except OutcomeUnknown:
+            return  # looked up again at the next tick
+        except BadTransaction:
+            if len(portion) == 1:
+                raise
+            outcome = Lost()
+        if isinstance(outcome, Committed) or len(portion) == 1:
+            self._told.update(part.subject.key for part in portion)  # where it was lost, another replica told it
+            return
+        for part in portion:  # some of them were told already, perhaps before we began
+            if self._store.get(part.subject.key) is None:
+                self._tell_portion((part,))
+            else:
+                self._told.add(part.subject.key)
 
     def forget(self, rollouts: set[str]) -> None:
         """Drop what concerns rollouts that nobody watches and that have no flag."""

@@ -30,10 +30,16 @@ class SelfMetrics:
             registry=self.registry,
         )
         self.armed = Gauge(
-            "killswitch_rollout_armed", "1 armed, 0 tripped or without flag.", ["rollout"], registry=self.registry
+            "killswitch_rollout_armed",
+            "1 armed, 0 tripped or without flag, NaN while flags cannot be read.",
+            ["rollout"],
+            registry=self.registry,
         )
         self.canary_percent = Gauge(
-            "killswitch_canary_percent", "The flag's percent, 0 to 100.", ["rollout"], registry=self.registry
+            "killswitch_canary_percent",
+            "The flag's percent, 0 to 100; NaN while flags cannot be read.",
+            ["rollout"],
+            registry=self.registry,
         )
         self.trips = Counter(
             "killswitch_trips",
@@ -74,6 +80,11 @@ class SelfMetrics:
         self.store_up = Gauge(
             "killswitch_store_up", "1 when the flag store answered last time.", registry=self.registry
         )
+        self._flags_read_at = Gauge(
+            "killswitch_flags_read_timestamp_seconds",
+            "When all flags were last read; 0 for never.",
+            registry=self.registry,
+        )
         self.source_up = Gauge(
             "killswitch_source_up", "1 when the metric source answered last time.", registry=self.registry
         )
@@ -84,7 +95,9 @@ class SelfMetrics:
             "killswitch_rules_reload_timestamp_seconds", "When rules were last taken over.", registry=self.registry
         )
         self.rollouts_without_rules = Gauge(
-            "killswitch_rollouts_without_rules", "Armed flags that no rule file watches.", registry=self.registry
+            "killswitch_rollouts_without_rules",
+            "Armed flags that no rule file watches; NaN while flags cannot be read.",
+            registry=self.registry,
         )
         self.pages = Counter(
             "killswitch_pages", "Pages by receiver and outcome.", ["receiver", "outcome"], registry=self.registry
@@ -107,6 +120,10 @@ class SelfMetrics:
         for rule, verdict in now.items():
             for each in Verdict:
                 self.verdict.labels(rollout, rule, each.value).set(float(verdict is each))
+
+    def flags_read(self, at: float | None) -> None:
+        """``at`` in Unix seconds, None for never."""
+        self._flags_read_at.set(at or 0.0)
 
     def forget(self, rollout: str) -> None:
         """Drop the series of a rollout that no rule file names any more."""

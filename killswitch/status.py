@@ -78,10 +78,11 @@ def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
     flag = one.flag
     return {
         "rollout": one.rollout,
-        "state": flag.state.value if flag else "unreadable" if one.unreadable else "absent",
+        "state": one.state,
+        "state_as_of": None if one.read.fresh or one.read.at is None else to_iso(one.read.at),
         "generation": flag.generation if flag else None,
         "stage": flag.stage if flag else None,
-        "canary_percent": flag.canary_percent if flag else 0.0,
+        "canary_percent": flag.canary_percent if flag else None if one.state == "unknown" else 0.0,
         "control": flag.control if flag else (one.rules.control if one.rules else None),
         "canary": flag.canary if flag else (one.rules.canary if one.rules else None),
         "action": one.action,

@@ -26,13 +26,19 @@ table { border-collapse: collapse; width: 100%; } th, td { text-align: left; pad
 caption { color: var(--dim); text-align: left; padding: .2rem .6rem; }
 th { color: var(--dim); font-weight: 500; } td { border-top: 1px solid var(--line); vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } th.n { text-align: right; }
-.BREACH, .tripped, .unreadable, .problem { color: var(--bad); font-weight: 600; }
+.BREACH, .tripped, .unreadable, .unknown, .problem { color: var(--bad); font-weight: 600; }
 .SUSPECT { color: var(--warn); font-weight: 600; }
 .HEALTHY, .armed { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
 code { background: var(--line); padding: .1rem .4rem; border-radius: 3px; }
 """
-_FIRST = ("unreadable", "tripped", "armed", "absent")
-_COUNTED = {"tripped": "tripped", "armed": "armed", "absent": "without a flag", "unreadable": "unreadable"}
+_FIRST = ("unreadable", "unknown", "tripped", "armed", "absent")
+_COUNTED = {
+    "tripped": "tripped",
+    "armed": "armed",
+    "absent": "without a flag",
+    "unreadable": "unreadable",
+    "unknown": "UNKNOWN",
+}
 
 
 def status_page(status: Mapping[str, Any]) -> str:
@@ -112,6 +118,8 @@ def _rollout(one: Mapping[str, Any], at: float | None) -> str:
     state = escape(str(one["state"]))
     name = escape(str(one["rollout"]))
     head = f'<h2 id="{name}">{name} <span class={state}>{state}</span></h2>'
+    if one.get("state_as_of"):
+        head += f"<p class=problem>as last read at {escape(str(one['state_as_of']))}; it may have changed since</p>"
     return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at))
 
 

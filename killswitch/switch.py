@@ -10,7 +10,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from killswitch import flag as flags
@@ -18,7 +18,15 @@ from killswitch.baseline import Baseline
 from killswitch.baseline import from_document as baseline_from_document
 from killswitch.baseline import to_document as baseline_document
 from killswitch.documents import parse_object
-from killswitch.errors import BadDocument, KillswitchError, OutcomeUnknown, Refused, Unavailable, UnknownRollout
+from killswitch.errors import (
+    BadDocument,
+    BadTransaction,
+    KillswitchError,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+    UnknownRollout,
+)
 from killswitch.flag import MAX_GENERATION, Actor, Flag, State
 from killswitch.incident import Incident, incident_id
 from killswitch.incident import to_document as incident_document
@@ -26,7 +34,7 @@ from killswitch.message import Page
 from killswitch.outbox import new_entry
 from killswitch.outbox import to_document as outbox_document
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
-from killswitch.stores.limits import MAX_OPERATIONS
+from killswitch.stores.limits import Part, portions
 
 ATTEMPTS = 6
 _MILLISECOND = 0.001
@@ -92,6 +100,20 @@ class TripRequest:
     still_valid: Callable[[], bool] = lambda: True
     guards: Callable[[], Sequence[Compare] | None] = tuple
     lost: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A trip that is to be tried by itself. ``sent``: it may have been applied, or may be still."""
+
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    incident: str
+    part: Part[str]
+    guards: Sequence[Compare]
 
 
 class Switch:
@@ -237,9 +259,13 @@ class Switch:
         writes: list[Put | Delete] = [Delete(item.key)]
         if last:
             writes.append(self._counter(rollout, last))
-        writes += self._remains(rollout)[: MAX_OPERATIONS - len(writes)]
         compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), counted_at))
+        remains = [Part(one.key, writes=(one,)) for one in self._remains(rollout)]
         self._commit(rollout, compares, writes, None)
+        # Nothing reads these once the flag is gone; what a store that fails now keeps does no harm.
+        with contextlib.suppress(KillswitchError):
+            for portion in portions(remains, guards=(Compare(item.key, 0),)):
+                self._store.commit((Compare(item.key, 0),), [write for part in portion for write in part.writes])
 
     # --- baselines ------------------------------------------------------------------------------
 
@@ -260,16 +286,80 @@ class Switch:
 
     # --- the trip -------------------------------------------------------------------------------
 
-    def trip(self, request: TripRequest) -> TripResult:
+    def trip_together(self, requests: Sequence[TripRequest]) -> list[TripResult | KillswitchError | Alone]:
+        """As `trip`, as many in one transaction as fit; what became of each, in their order.
+
+        Each keeps its own comparisons. Where one of a transaction fails nobody can say whose it was, so each of them is
+        to be tried alone: it must not hold the others up.
+        """
+        found: dict[int, TripResult | KillswitchError | Alone] = {}
+        parts: list[Part[int]] = []
+        guards: dict[Compare, None] = {}
+        for number, request in enumerate(requests):
+            try:
+                drafted = self._drafted(request)
+            except KillswitchError as error:
+                found[number] = error
+                continue
+            if isinstance(drafted, _Draft):
+                parts.append(Part(number, drafted.part.compares, drafted.part.writes))
+                found[number] = TripResult(TripOutcome.TRIPPED, drafted.incident)
+                guards |= dict.fromkeys(drafted.guards)
+            else:
+                found[number] = drafted
+        for portion in portions(parts, guards=tuple(guards)):
+            compares = [compare for part in portion for compare in part.compares]
+            writes = [write for part in portion for write in part.writes]
+            outcome = self._outcome((*compares, *guards), writes)
+            for part in portion:
+                tripped = found[part.subject]
+                if not isinstance(outcome, Committed):
+                    found[part.subject] = outcome
+                elif isinstance(tripped, TripResult):
+                    found[part.subject] = replace(tripped, revision=outcome.revision)
+        return [found[number] for number in range(len(requests))]
+
+    def _outcome(
+        self, compares: Sequence[Compare], writes: Sequence[Put | Delete]
+    ) -> Committed | KillswitchError | Alone:
+        try:
+            outcome = self._store.commit(compares, writes)
+        except OutcomeUnknown:
+            return Alone(sent=True)
+        except BadTransaction:
+            return Alone()
+        except KillswitchError as error:
+            return error
+        return outcome if isinstance(outcome, Committed) else Alone()
+
+    def _drafted(self, request: TripRequest) -> _Draft | TripResult | Alone:
+        """The request's part of a transaction, on the flag as it was read a moment ago."""
+        standing = request.standing
+        if standing is None or standing.flag is None:
+            return Alone()
+        settled = self._settled(request, standing, sent=False)
+        if settled is not None:
+            return settled
+        guards = request.guards()
+        # Asked once the guards are made: guards made after a long pause would prove nothing about it.
+        if guards is None:
+            return TripResult(TripOutcome.SUPERSEDED)
+        if not request.still_valid():
+            return TripResult(TripOutcome.EXPIRED)
+        incident = incident_id(request.rollout, standing.flag.generation)
+        key = keys.incident(request.rollout, standing.flag.generation)
+        return _Draft(incident, self._trip_part(request, standing, incident, key), guards)
+
+    def trip(self, request: TripRequest, *, sent: bool = False) -> TripResult:
         """Armed -> tripped with incident and outbox entry, in one transaction.
 
+        ``sent``: this request was sent before, and no answer came.
         Raises Unavailable when the store cannot be reached (nothing is known to have changed),
         OutcomeUnknown when it could not even be re-read, UnknownRollout when a person names none.
         """
-        sent = False
         incident_key: str | None = None
         for attempt in range(ATTEMPTS):
-            known = request.standing if attempt == 0 else None
+            known = request.standing if attempt == 0 and not sent else None
             standing = known or self.standing(request.rollout)
             settled = self._settled(request, standing, sent=sent)
             if settled is not None:
@@ -321,6 +411,11 @@ class Switch:
     def _commit_trip(
         self, request: TripRequest, standing: Standing, incident: str, key: str, guards: Sequence[Compare]
     ) -> object:
+        part = self._trip_part(request, standing, incident, key)
+        return self._store.commit((*part.compares, *guards), part.writes)
+
+    def _trip_part(self, request: TripRequest, standing: Standing, incident: str, key: str) -> Part[str]:
+        """One flip, its incident and its page: together in one transaction, or not at all."""
         assert standing.flag is not None
         tripped = flags.trip(
             standing.flag,
@@ -337,8 +432,7 @@ class Switch:
         writes = [Put(flag_key, flags.to_document(tripped)), Put(key, incident_document(record))]
         if page is not None:
             writes.append(self._outbox(page))
-        compares = (Compare(flag_key, standing.revision), Compare(key, 0), *guards)
-        return self._store.commit(compares, writes)
+        return Part(request.rollout, (Compare(flag_key, standing.revision), Compare(key, 0)), writes)
 
     # --- shared ---------------------------------------------------------------------------------
 

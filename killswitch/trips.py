@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from killswitch.errors import KillswitchError
 from killswitch.stores import Compare
-from killswitch.switch import Switch, TripOutcome, TripRequest, TripResult
+from killswitch.switch import Alone, Switch, TripOutcome, TripRequest, TripResult
 
 log = logging.getLogger(__name__)
-# a flip waits for etcd's disk, which writes several at once
-PARALLEL = 16
+# A flip waits for etcd's disk, which writes several at once.
+PARALLEL = 8
+# Flips in one transaction: about 400 kB, where a transaction may hold 1 MiB and 128 writes.
+TOGETHER = 20
 # so long, in seconds, may what follows a flip wait for flips that are still to come
 FLIPS_FIRST = 5.0
 
@@ -38,6 +40,7 @@ class _Pending:
     request: TripRequest
     decided_at: float  # monotonic, of the tick the evidence ends at
     began: float  # monotonic
+    alone: Alone | None = None  # not to be tried together with others
 
 
 class Trips:
@@ -57,7 +60,7 @@ class Trips:
         max_age: float,
         session_ttl: float,
         on_settled: Callable[[Settled], None],
-        on_failure: Callable[[str, str], None],
+        on_failure: Callable[[str, Exception], None],
     ) -> None:
         self._switch = switch
         self._guard = guard
@@ -68,7 +71,9 @@ class Trips:
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._pending: dict[str, _Pending] = {}
-        self._running: dict[str, Future[None]] = {}
+        self._waiting: dict[str, None] = {}  # for a thread, in this order
+        self._running: set[str] = set()
+        self._jobs: list[Future[None]] = []
         self._closed = False
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="trip")
 
@@ -92,26 +97,30 @@ class Trips:
                 return
             before = self._pending.get(request.rollout)
             began = self._monotonic() if before is None else before.began
-            self._pending[request.rollout] = _Pending(bound, decided_at, began)
+            alone = None if before is None else before.alone
+            self._pending[request.rollout] = _Pending(bound, decided_at, began, alone)
             self._start(request.rollout)
 
     def retry(self) -> None:
         """Start an attempt for every pending trip that has none running. To be called every second."""
         with self._lock:
-            self._running = {name: future for name, future in self._running.items() if not future.done()}
             for rollout in self._pending:
                 self._start(rollout)
 
     def _start(self, rollout: str) -> None:
-        running = self._running.get(rollout)
-        if running is None or running.done():
-            self._running[rollout] = self._pool.submit(self._attempt, rollout)
+        if rollout in self._running or rollout in self._waiting:
+            return
+        self._waiting[rollout] = None
+        self._jobs = [job for job in self._jobs if not job.done()]
+        self._jobs.append(self._pool.submit(self._work))
 
     def wait(self, seconds: float) -> None:
-        """Until no attempt is running, at most ``seconds``."""
-        with self._lock:
-            running = list(self._running.values())
-        wait(running, timeout=seconds)
+        """Until no attempt is running, at most ``seconds`` for those of one moment."""
+        while True:
+            with self._lock:
+                jobs = [job for job in self._jobs if not job.done()]
+            if not jobs or wait(jobs, timeout=seconds).not_done:
+                return
 
     @property
     def under_way(self) -> dict[str, str]:
@@ -136,22 +145,69 @@ class Trips:
             self._pending.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _attempt(self, rollout: str) -> None:
+    def _work(self) -> None:
+        """What waits, as many together as may be; nothing where another thread has taken it."""
         with self._lock:
-            pending = self._pending.get(rollout)
-        if pending is None:
+            batch = self._taken()
+        if not batch:
             return
         try:
-            result = self._switch.trip(pending.request)
+            self._attempt(batch)
+        finally:
+            with self._lock:
+                self._running -= batch.keys()
+                for rollout in batch:
+                    pending = self._pending.get(rollout)
+                    if pending is not None and pending.alone is not None and batch[rollout].alone is None:
+                        self._start(rollout)  # at once: what went together has failed for one of them
+
+    def _taken(self) -> dict[str, _Pending]:
+        batch: dict[str, _Pending] = {}
+        for rollout in list(self._waiting):
+            pending = self._pending.get(rollout)
+            if pending is not None and pending.alone is not None and batch:
+                continue
+            del self._waiting[rollout]
+            if pending is None:
+                continue
+            batch[rollout] = pending
+            self._running.add(rollout)
+            if pending.alone is not None or len(batch) == TOGETHER:
+                break
+        return batch
+
+    def _attempt(self, batch: Mapping[str, _Pending]) -> None:
+        for (rollout, pending), result in zip(batch.items(), self._results(list(batch.values())), strict=True):
+            if isinstance(result, TripResult):
+                self._settle(rollout, pending, result)
+            elif isinstance(result, Alone):
+                self._to_be_tried_alone(rollout, pending, result)
+            else:
+                self._on_failure(rollout, result)
+                known = isinstance(result, KillswitchError)
+                if known and self._monotonic() - pending.decided_at > self._sendable_for:
+                    self._settle(rollout, pending, TripResult(TripOutcome.EXPIRED))
+
+    def _results(self, batch: Sequence[_Pending]) -> Sequence[TripResult | Alone | Exception]:
+        try:
+            if len(batch) > 1:
+                return self._switch.trip_together([pending.request for pending in batch])
+            request, alone = batch[0].request, batch[0].alone
+            if alone is not None and alone.sent:
+                return [self._switch.trip(request, sent=True)]
+            return [self._switch.trip(request)]
         except KillswitchError as error:
-            self._on_failure(rollout, str(error))
-            if self._monotonic() - pending.decided_at > self._sendable_for:
-                self._settle(rollout, pending, TripResult(TripOutcome.EXPIRED))
+            return [error]
         except Exception as error:
-            log.exception("tripping %s failed in a way nobody foresaw; it is retried", rollout)
-            self._on_failure(rollout, repr(error))
-        else:
-            self._settle(rollout, pending, result)
+            names = ", ".join(pending.request.rollout for pending in batch)
+            log.exception("tripping %s failed with an unexpected error; each is tried again alone", names)
+            return [error] if len(batch) == 1 else [Alone()] * len(batch)
+
+    def _to_be_tried_alone(self, rollout: str, pending: _Pending, alone: Alone) -> None:
+        with self._lock:
+            newest = self._pending.get(rollout)
+            if newest is not None:
+                self._pending[rollout] = replace(newest, alone=alone if newest is pending else Alone())
 
     def _settle(self, rollout: str, pending: _Pending, result: TripResult) -> None:
         with self._lock:

@@ -19,6 +19,7 @@ def unjudged(rollout: str) -> dict[str, Any]:
     return {
         "rollout": rollout,
         "state": "absent",
+        "state_as_of": None,
         "generation": None,
         "stage": None,
         "canary_percent": 0.0,
@@ -49,6 +50,7 @@ def as_it_stands(said: Mapping[str, Any], standing: Standing, incident: Incident
         one |= {"findings": [], "action": "none"}
     return one | {
         "state": flag.state.value,
+        "state_as_of": None,
         "generation": flag.generation,
         "stage": flag.stage,
         "canary_percent": flag.canary_percent,

@@ -28,6 +28,7 @@ _log = logging.getLogger("killswitch.pager")
 _URGENCY = {
     PageKind.TRIPPED: 0,
     PageKind.CANNOT_ACT: 1,
+    PageKind.NAME_TAKEN: 2,
     PageKind.BLIND: 2,
     PageKind.RECOVERED: 8,
     PageKind.RE_ARMED: 8,
@@ -140,6 +141,8 @@ class Lane:
                 continue
             if not ledger.ready(entry, self.name) or now < self._page_pauses.get(entry.id, (0, 0.0))[1]:
                 continue
+            if self._comes_too_early(ledger, entry):
+                continue
             untold = self.name not in entry.deliveries and ledger.is_history(entry)
             old = self._age(entry) > self._policy.useful_life and delivery.standing is not Standing.SENDING
             if old or untold:
@@ -153,6 +156,13 @@ class Lane:
             waiting,
             key=lambda e: (e.delivery(self.name).attempts, _URGENCY.get(e.page.kind, 5), e.created_at, e.id),
         )
+
+    def _comes_too_early(self, ledger: Ledger, entry: OutboxEntry) -> bool:
+        """Whether this receiver has yet to get the page that this one continues: no RECOVERED before its CANNOT_ACT."""
+        before = ledger.entry(entry.page.follows) if entry.page.follows is not None else None
+        if before is None or before.delivery(self.name).final or self.address(before.page) is None:
+            return False
+        return self._due(before)
 
     def _choose(self, waiting: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
         """The pages of the next message: one, or all to one address where that had its share of single ones."""

@@ -22,6 +22,7 @@ from killswitch.incident import Paged
 from killswitch.message import Page
 from killswitch.outbox import OutboxEntry, Standing
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Store, keys
+from killswitch.stores.limits import PORTION_BYTES, Part, commit_bytes, portions
 
 _log = logging.getLogger("killswitch.pager")
 
@@ -31,8 +32,7 @@ KEEP_SETTLED_AT_LEAST = 120.0  # seconds
 KEEP_SETTLED_AT_MOST = 7 * 86400.0  # seconds
 NEWS = 3600.0  # seconds; after them, a page about a generation that has ended is history
 _RETRIES = 5
-_MAX_COMPARES = 40  # etcd's default is 128 operations in a transaction
-_MAX_TRANSACTION_BYTES = 600_000  # etcd's default is 1.5 MiB, and its gateway's base64 takes a third more
+_AT_ONCE = 40  # entries in one transaction, with two comparisons and two writes each at most
 
 
 # entries with the revision of their last change, by page id
@@ -93,6 +93,10 @@ class Ledger(Protocol):
         """What the receiver called an earlier page, or ""."""
         ...
 
+    def entry(self, page_id: str) -> OutboxEntry | None:
+        """A page's entry as last seen, settled or not; None where it is not known."""
+        ...
+
 
 def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome: Outcome) -> OutboxEntry:
     """The entry with the outcome of ``owner``'s ``attempt`` marked.
@@ -137,9 +141,10 @@ class MemoryLedger:
             if page.id in self._entries:
                 return False
             self._entries[page.id] = outbox.new_entry(page, at=self._wall())
-            done = [entry.id for entry in self._entries.values() if self._settled(entry)]
-            for page_id in done[:-KEEP_SETTLED]:
-                del self._entries[page_id]
+            if len(self._entries) % KEEP_SETTLED == 0:  # not at each of a thousand pages of one outage
+                done = [entry.id for entry in self._entries.values() if self._settled(entry)]
+                for page_id in done[:-KEEP_SETTLED]:
+                    del self._entries[page_id]
             return True
 
     def entry(self, page_id: str) -> OutboxEntry | None:
@@ -213,7 +218,6 @@ class _Draft:
     def add(self, compare: Compare, put: Put) -> None:
         self.compares.append(compare)
         self.writes.append(put)
-        self.size += len(put.value)
 
 
 class StoreLedger:
@@ -331,21 +335,37 @@ class StoreLedger:
             for page_id in sorted(unsettled - self._held.keys(), key=lambda page_id: entries[page_id][0].created_at)
             if page_id not in claims or claims[page_id].value == mine
         ]
-        for chunk in _chunks(wanted, lambda _: 200):
-            compares = [
-                Compare(prefix + page_id, claims[page_id].mod_revision if page_id in claims else 0) for page_id in chunk
-            ]
-            outcome = self._store.commit(compares, [Put(prefix + page_id, mine, lease) for page_id in chunk])
+        parts = (
+            Part(
+                page_id,
+                (Compare(prefix + page_id, claims[page_id].mod_revision if page_id in claims else 0),),
+                (Put(prefix + page_id, mine, lease),),
+            )
+            for page_id in wanted
+        )
+        for portion in portions(parts, most=_AT_ONCE):
+            outcome = self._committed(portion)
             if isinstance(outcome, Lost):
                 return  # another replica claims just now; the next scan sees what is left
-            for page_id in chunk:
-                entry, revision = entries[page_id]
-                self._held[page_id] = _Held(entry, revision, outcome.revision)
+            for part in portion:
+                entry, revision = entries[part.subject]
+                self._held[part.subject] = _Held(entry, revision, outcome.revision)
+
+    def _committed(self, portion: Sequence[Part[str]]) -> Committed | Lost:
+        compares = [compare for part in portion for compare in part.compares]
+        return self._store.commit(compares, [write for part in portion for write in part.writes])
+
+    def _deleted(self, keys_and_revisions: Iterable[tuple[str, int]]) -> None:
+        """Delete what has not been changed since; what has been stays."""
+        parts = (Part(key, (Compare(key, revision),), (Delete(key),)) for key, revision in keys_and_revisions)
+        for portion in portions(parts):
+            if isinstance(self._committed(portion), Lost):
+                for part in portion:
+                    self._committed((part,))
 
     def _release(self, page_ids: Sequence[str]) -> None:
+        self._deleted((keys.claim(f"outbox/{page_id}"), self._held[page_id].claim_revision) for page_id in page_ids)
         for page_id in page_ids:
-            key = keys.claim(f"outbox/{page_id}")
-            self._store.commit((Compare(key, self._held[page_id].claim_revision),), (Delete(key),))
             del self._held[page_id]
 
     def _drop_old(self, entries: _Entries, unsettled: set[str]) -> None:
@@ -354,11 +374,12 @@ class StoreLedger:
             ((entry.created_at, page_id, revision) for page_id, (entry, revision) in entries.items()
              if page_id not in unsettled), reverse=True,
         )  # fmt: skip
+        old: list[tuple[str, int]] = []
         for position, (created_at, page_id, revision) in enumerate(done):
             age = now - created_at
             if age > KEEP_SETTLED_AT_MOST or (position >= KEEP_SETTLED and age > KEEP_SETTLED_AT_LEAST):
-                key = keys.outbox(page_id)
-                self._store.commit((Compare(key, revision),), (Delete(key),))
+                old.append((keys.outbox(page_id), revision))
+        self._deleted(old)
 
     def _forget_old_sendings(self) -> None:
         standing = {
@@ -413,28 +434,36 @@ class StoreLedger:
             return since is not None and self._monotonic() - since >= ORPHAN_GRACE
 
     def begin(self, entries: Sequence[OutboxEntry], receiver: str) -> Sequence[OutboxEntry]:
+        with self._lock:
+            wanted = [entry.id for entry in entries if entry.id in self._held]
+            parts = [part for page_id in wanted if (part := self._attempt(page_id, receiver)) is not None]
         started: list[OutboxEntry] = []
-        for chunk in _chunks([entry.id for entry in entries], self._size):
+        for portion in portions(parts, most=_AT_ONCE):
             with self._lock:
-                started += self._begin(chunk, receiver)
+                started += self._begin([part.subject[0] for part in portion], receiver)
         return started
+
+    def _attempt(self, page_id: str, receiver: str) -> Part[tuple[str, OutboxEntry]] | None:
+        """The page's entry with one more attempt, compared with what it and our claim are; None where none may be."""
+        held = self._held[page_id]
+        try:
+            entry = begun(held.entry, receiver, by=self._owner, at=self._wall())
+        except IllegalTransition as error:
+            _log.warning("%s", error)
+            return None
+        key = keys.outbox(page_id)
+        compares = (Compare(key, held.revision), Compare(keys.claim(f"outbox/{page_id}"), held.claim_revision))
+        return Part((page_id, entry), compares, (Put(key, outbox.to_document(entry)),))
 
     def _begin(self, page_ids: Sequence[str], receiver: str) -> Sequence[OutboxEntry]:
         before = {page_id: self._held[page_id] for page_id in page_ids if page_id in self._held}
         if not before or not self._lease_lives():
             return ()
-        at = self._wall()
-        after: dict[str, OutboxEntry] = {}
-        for page_id, held in before.items():
-            try:
-                after[page_id] = begun(held.entry, receiver, by=self._owner, at=at)
-            except IllegalTransition as error:
-                _log.warning("%s", error)
-        compares = [Compare(keys.outbox(page_id), before[page_id].revision) for page_id in after]
-        compares += [Compare(keys.claim(f"outbox/{page_id}"), before[page_id].claim_revision) for page_id in after]
-        writes = [Put(keys.outbox(page_id), outbox.to_document(entry)) for page_id, entry in after.items()]
+        parts = [part for page_id in before if (part := self._attempt(page_id, receiver)) is not None]
+        after = {part.subject[0]: part.subject[1] for part in parts}
+        compares = [compare for part in parts for compare in part.compares]
         try:
-            outcome = self._store.commit(compares, writes)
+            outcome = self._store.commit(compares, [write for part in parts for write in part.writes])
         except OutcomeUnknown:
             committed = self._reread(after)
         except KillswitchError as error:
@@ -511,16 +540,12 @@ class StoreLedger:
     def _lease_lives(self) -> bool:
         return self._lease is not None and self._monotonic() < self._lease.expires_at
 
-    def _size(self, page_id: str) -> int:
-        held = self._held.get(page_id)
-        return len(outbox.to_document(held.entry)) + 500 if held is not None else 0
-
     # --- marks ----------------------------------------------------------------------------------
 
     def _write_marks(self) -> None:
         """Commit every waiting mark; what fails stays for the next time, and its page is not sent again meanwhile."""
         while self._marks:
-            chunk = self._marks[: _MAX_COMPARES // 2]
+            chunk = self._marks[:_AT_ONCE]
             try:
                 written = self._write_chunk(chunk)
             except (Unavailable, OutcomeUnknown) as error:
@@ -552,21 +577,29 @@ class StoreLedger:
         for mark in marks:
             if mark.page_id in draft.after:
                 break  # two marks of one entry go one after the other
-            draft.marks += 1
             standing = self._standing(mark.page_id, fresh=fresh)
             if standing is None:
+                draft.marks += 1
                 continue
             entry, revision = standing
             after = marked(entry, mark.receiver, mark.attempt, self._owner, mark.outcome)
-            draft.after[mark.page_id] = (after, revision, after != entry)
+            added: list[tuple[Compare, Put]] = []
             if after != entry:
                 key = keys.outbox(mark.page_id)
-                draft.add(Compare(key, revision), Put(key, outbox.to_document(after)))
+                added.append((Compare(key, revision), Put(key, outbox.to_document(after))))
             incident = self._incident_write(entry.page, mark)
             if incident is not None:
-                draft.add(*incident)
-            if draft.size > _MAX_TRANSACTION_BYTES:
+                added.append(incident)
+            size = commit_bytes(put for _, put in added)
+            if draft.writes and draft.size + size > PORTION_BYTES:
                 break
+            if any(put.key == written.key for _, put in added for written in draft.writes):
+                break  # two pages of one incident go one after the other
+            draft.marks += 1
+            draft.after[mark.page_id] = (after, revision, after != entry)
+            for compare, put in added:
+                draft.add(compare, put)
+            draft.size += size
         return draft
 
     def _standing(self, page_id: str, *, fresh: bool) -> tuple[OutboxEntry, int] | None:
@@ -606,17 +639,3 @@ def _is_old(entry: OutboxEntry, now: float) -> bool:
     """Older than `NEWS`; and, about the fleet, taken by somebody already: no generation says that it has ended."""
     taken = any(delivery.standing is Standing.DELIVERED for delivery in entry.deliveries.values())
     return now - entry.created_at > NEWS and (bool(entry.page.rollout) or taken)
-
-
-def _chunks(page_ids: Sequence[str], size: Callable[[str], int]) -> Iterable[Sequence[str]]:
-    """Runs short enough for one transaction."""
-    chunk: list[str] = []
-    total = 0
-    for page_id in page_ids:
-        if chunk and (len(chunk) >= _MAX_COMPARES // 2 or total + size(page_id) > _MAX_TRANSACTION_BYTES):
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(page_id)
-        total += size(page_id)
-    if chunk:
-        yield chunk

@@ -78,7 +78,8 @@ class Store(Protocol):
 
     Every method ends within the adapter's timeout (default 5 s in total, all endpoints together)
     and raises Unavailable (surely nothing changed), AccessDenied, or, `commit`, `grant` and `revoke` only,
-    OutcomeUnknown (re-read). Reads are linearizable. Methods may be called from any thread.
+    OutcomeUnknown (re-read). `commit` raises BadTransaction for what `killswitch.stores.limits` does not allow.
+    Reads are linearizable. Methods may be called from any thread.
     """
 
     def get(self, key: str) -> Item | None: ...

@@ -71,7 +71,7 @@ class EtcdStore:
                     raise refused.failure from refused
 
     def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
-        """As `Store.commit`; also Lost when a lease named in ``writes`` has ended. Raises Refused if too large."""
+        """As `Store.commit`; also Lost when a lease named in ``writes`` has ended. Raises BadTransaction."""
         check_commit(compares, writes)
         transaction = {
             "compare": [

@@ -26,13 +26,22 @@ from killswitch.bounded_http import BoundedSession, NoAnswer
 from killswitch.bounded_http import refusal as http_refusal
 from killswitch.credentials import TLS, Secret
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown, Refused, Unavailable
+from killswitch.errors import (
+    AccessDenied,
+    BadDocument,
+    BadTransaction,
+    KillswitchError,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 from killswitch.stores import etcd_wire as wire
 from killswitch.stores.url import Endpoint
 
 # a page of full-sized documents, in base64, stays below it
 _MAX_BODY: Final = 16 * 1024 * 1024
 _MAX_TOKEN: Final = 4096
+_CONTENT_TOO_LARGE: Final = 413
 _T = TypeVar("_T")
 
 # gRPC's codes, as the gateway passes them on
@@ -103,6 +112,8 @@ def _refusal(response: Any, document: Mapping[str, Any]) -> EtcdRefusal:
         failure: KillswitchError | None = http_refusal(response)
         if not isinstance(failure, AccessDenied):
             failure = wire.refusal(response.status_code, response.content)
+        if response.status_code == _CONTENT_TOO_LARGE:
+            failure = BadTransaction("something before etcd refuses a request for its size; let it pass 2 MiB")
         # what stands in between and says 4xx has not passed it on
         in_between = 400 <= response.status_code < 500 and response.status_code not in {408, 499}
         return EtcdRefusal(failure, code=3 if in_between else None, message=str(failure))

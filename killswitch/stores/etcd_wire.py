@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
+from killswitch.errors import AccessDenied, BadDocument, BadTransaction, KillswitchError, Unavailable
 from killswitch.stores import Item
 from killswitch.stores.reader import Change, View
 
@@ -31,6 +31,8 @@ _INVALID_ARGUMENT, _PERMISSION_DENIED, _FAILED_PRECONDITION, _UNAUTHENTICATED = 
 # etcd reports these as InvalidArgument
 _LOGIN_NEEDED = ("user name is empty", "revision of auth store is old")
 _LOGIN_FAILED = "authentication failed"
+# a transaction that this etcd does not take, however well it is
+_BAD_FORM = ("too many operations in txn", "request is too large", "duplicate key given in txn", "larger than max")
 
 
 class LoginNeeded(AccessDenied):
@@ -197,6 +199,11 @@ def error_of(document: dict[str, Any], otherwise: str) -> KillswitchError:
         return AuthNotEnabled(f"etcd: {message}")
     if code == _PERMISSION_DENIED or _LOGIN_FAILED in message:
         return AccessDenied(f"etcd: {message}; check the user, its role's key ranges, and the password file")
+    if any(text in message for text in _BAD_FORM):
+        return BadTransaction(
+            f"etcd: {message}; its defaults (128 operations, 1.5 MiB a request) are enough: look at --max-txn-ops and "
+            "--max-request-bytes"
+        )
     return Unavailable(f"etcd: {message}")
 
 

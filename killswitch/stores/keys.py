@@ -11,7 +11,7 @@ CONTROLLERS = ROOT + "controllers/"
 ROUTERS = ROOT + "routers/"
 BASELINES = ROOT + "baselines/"
 NOTICES = ROOT + "notices/"
-OUTAGES = ROOT + "outages"
+OUTAGES = ROOT + "outages/"
 GENERATIONS = ROOT + "generations/"
 
 
@@ -54,6 +54,11 @@ def baseline(rollout: str, generation: int) -> str:
 
 def baselines(rollout: str) -> str:
     return f"{BASELINES}{rollout}/"
+
+
+def outages(team: str) -> str:
+    """The outages of which one team is told; ``team`` names whom its pages go to."""
+    return OUTAGES + team
 
 
 def generation(rollout: str) -> str:

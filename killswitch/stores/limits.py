@@ -1,27 +1,92 @@
-"""What one commit may hold, in every store alike, so that what works embedded works in etcd."""
+"""What one commit may hold, in every store alike, so that what works embedded works in etcd.
+
+Every transaction of this package either is of a fixed size, or is divided with `portions`. Which is which:
+
+| transaction | comparisons | writes | bound |
+|---|---|---|---|
+| a change of a flag by a person (`switch.py`) | 2 | 3 | fixed |
+| a flag's end: what its life left behind | 1 a portion | the rest | `portions` |
+| a trip (`switch.py`) | 2 + guards | 3 | guards: the session and `fleet_sight.MOST_GUARDED` heartbeats |
+| several trips at once | 2 a trip + guards | 3 a trip | `portions` |
+| a baseline | 1 | 1 | fixed |
+| a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `heartbeat.MAX_DOCUMENT_BYTES` at most |
+| outages and their pages (`blindness.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
+| notices (`notices.py`) | 1 a notice | 2 a notice | `portions` |
+| claims, releases, attempts, marks, old entries (`pager/ledger.py`) | 2 an entry | 2 an entry | `portions` |
+| how far routers have followed (`follow_up.py`), refused rules (`daemon.py`) | 1 | 2 | fixed |
+| a router's presence (`router/presence.py`) | 0 | 1 | fixed |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
-from killswitch.errors import Refused
+from killswitch.errors import BadTransaction
 from killswitch.stores import Compare, Delete, Put
 
 # etcd's own defaults are 128 operations and 1.5 MiB for the request, base64 included
 MAX_OPERATIONS: Final = 128
 MAX_COMMIT_BYTES: Final = 1024 * 1024
+# A portion stops short of the limits: other readers share the store, and a lost comparison repeats less.
+PORTION_BYTES: Final = 600_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """What belongs to ``subject`` and must be committed together, or not at all."""
+
+    subject: T
+    compares: Sequence[Compare] = ()
+    writes: Sequence[Put | Delete] = ()
+
+
+def commit_bytes(writes: Iterable[Put | Delete]) -> int:
+    """Bytes of keys and values, as `check_commit` counts them."""
+    return sum(len(write.key.encode()) + (len(write.value) if isinstance(write, Put) else 0) for write in writes)
+
+
+def portions(
+    parts: Iterable[Part[T]], *, guards: Sequence[Compare] = (), most: int = MAX_OPERATIONS
+) -> Iterator[list[Part[T]]]:
+    """The parts in their order, in runs of which each fits into one commit together with ``guards``.
+
+    At most ``most`` parts a run. A part that is too large for any commit stands alone: the store refuses it, and it
+    alone.
+    """
+    run: list[Part[T]] = []
+    compares, writes, size = len(guards), 0, 0
+    for part in parts:
+        bytes_of_part = commit_bytes(part.writes)
+        full = (
+            len(run) >= most
+            or compares + len(part.compares) > MAX_OPERATIONS
+            or writes + len(part.writes) > MAX_OPERATIONS
+            or size + bytes_of_part > PORTION_BYTES
+        )
+        if run and full:
+            yield run
+            run, compares, writes, size = [], len(guards), 0, 0
+        run.append(part)
+        compares += len(part.compares)
+        writes += len(part.writes)
+        size += bytes_of_part
+    if run:
+        yield run
 
 
 def check_commit(compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> None:
-    """Raises Refused, before anything is sent, for a commit that no store would take."""
+    """Raises BadTransaction, before anything is sent, for a commit that no store would take."""
     keys = [write.key for write in writes]
     if len(set(keys)) < len(keys):
-        raise Refused("a commit writes one key twice; write each key once")
+        raise BadTransaction("a commit writes one key twice; write each key once")
     if not all(keys) or not all(compare.key for compare in compares):
-        raise Refused("a commit names an empty key")
+        raise BadTransaction("a commit names an empty key")
     if max(len(compares), len(writes)) > MAX_OPERATIONS:
-        raise Refused(f"a commit has more than {MAX_OPERATIONS} operations; divide it")
-    size = sum(len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in writes)
+        raise BadTransaction(f"a commit has more than {MAX_OPERATIONS} operations; divide it")
+    size = commit_bytes(writes)
     if size > MAX_COMMIT_BYTES:
-        raise Refused(f"a commit of {size} bytes is over the limit of {MAX_COMMIT_BYTES}; shorten the documents")
+        raise BadTransaction(f"a commit of {size} bytes is over the limit of {MAX_COMMIT_BYTES}; shorten the documents")

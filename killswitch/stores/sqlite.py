@@ -92,7 +92,7 @@ class SqliteStore:
             return Snapshot(tuple(Item(*row) for row in rows), _revision(connection))
 
     def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
-        """As `Store.commit`; also Lost when a lease named in ``writes`` has ended. Raises Refused if too large."""
+        """As `Store.commit`; also Lost when a lease named in ``writes`` has ended. Raises BadTransaction."""
         check_commit(compares, writes)
         with self._writing() as connection:
             if not all(_holds(connection, compare) for compare in compares):

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from killswitch.errors import OutcomeUnknown, Unavailable
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
+from killswitch.stores.limits import check_commit
 from tests.doubles.clock import VirtualClock
 
 
@@ -41,12 +42,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key's change in the server's history; ``value`` None for a deletion."""
+    """One key's change in the server's history; ``value`` None for a deletion, ``at`` the server's wall clock."""
 
     revision: int
     key: str
     value: bytes | None
     by: str
+    at: float | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ class MemoryServer:
             return Snapshot(tuple(item for item in items if item.key.startswith(prefix)), self._revision)
 
     def commit(self, by: str, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
+        check_commit(compares, writes)  # the real limits, as the real stores have them
         with self._lock:
             self._expire()
             for compare in compares:
@@ -108,10 +111,6 @@ class MemoryServer:
             for write in writes:
                 if isinstance(write, Put) and write.lease is not None and write.lease.id not in self._leases:
                     raise Unavailable("lease not found: grant a new one")
-            keys = [write.key for write in writes]
-            assert len(keys) == len(set(keys)), f"a key twice in one transaction: {keys}"
-            assert len(writes) <= 128, "etcd takes at most 128 operations"
-            assert len(compares) <= 128, "etcd takes at most 128 comparisons"
             self._revision += 1
             for write in writes:
                 if isinstance(write, Put):
@@ -154,12 +153,12 @@ class MemoryServer:
         self._keys[write.key] = _Key(write.value, self._revision, lease)
         if lease is not None:
             self._leases[lease].keys.add(write.key)
-        self.history.append(Change(self._revision, write.key, write.value, by))
+        self.history.append(Change(self._revision, write.key, write.value, by, self.clock.wall()))
 
     def _delete(self, by: str, key: str) -> None:
         self._detach(key)
         if self._keys.pop(key, None) is not None:
-            self.history.append(Change(self._revision, key, None, by))
+            self.history.append(Change(self._revision, key, None, by, self.clock.wall()))
 
     def _detach(self, key: str) -> None:
         before = self._keys.get(key)
@@ -178,7 +177,7 @@ class MemoryServer:
         self._revision += 1
         for key in sorted(state.keys):
             self._keys.pop(key, None)
-            self.history.append(Change(self._revision, key, None, "lease ended"))
+            self.history.append(Change(self._revision, key, None, "lease ended", self.clock.wall()))
 
 
 class MemoryStore:
@@ -197,6 +196,7 @@ class MemoryStore:
         return self._read("list", prefix, lambda: self._server.list(prefix))
 
     def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
+        check_commit(compares, writes)
         fault = self._next("commit", tuple(writes))
         if fault is Fault.APPLY_LATER:
             self._server.late.append((self.name, tuple(compares), tuple(writes)))

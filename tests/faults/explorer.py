@@ -35,9 +35,10 @@ from killswitch.switch import Switch, TripRequest
 from killswitch.trips import Trips
 from tests.doubles.memory_store import Change
 from tests.doubles.pages import AT, SETTINGS, armed, incident
-from tests.faults.safety import violations
+from tests.faults.safety import flips, violations
 
 ROLLOUT: Final = "support-copilot"
+BOTH: Final = (ROLLOUT, "search")  # flips that share a transaction
 TTL: Final = 10.0
 MAX_AGE: Final = 12.0  # so that who slept through a lease has nothing left to say
 SLEEP: Final = TTL + 3.0  # past every lease, and past the grace of an attempt whose sender is gone
@@ -176,7 +177,7 @@ def _commit(
     for write in writes:
         if isinstance(write, Put):
             after[write.key] = Kept(write.value, revision, write.lease.id if write.lease else None)
-            changes.append(Change(revision, write.key, write.value, ""))
+            changes.append(Change(revision, write.key, write.value, "", world.clock))
         elif after.pop(write.key, None) is not None:
             changes.append(Change(revision, write.key, None, ""))
     done = replace(world, kept=after, revision=revision, history=(*world.history, *changes))
@@ -300,34 +301,44 @@ class _AtOnce:
 
 def _documents(tick: float) -> Callable[[Flag, str], tuple[Incident, Page]]:
     def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
-        record = incident(ROLLOUT, flag.generation, tick=tick, findings=incident().findings[:1])
+        record = incident(flag.rollout, flag.generation, tick=tick, findings=incident().findings[:1])
         return record, message.tripped(record, SETTINGS)
 
     return documents
 
 
-def judged_breach(name: str, seen: Surroundings, switch: type[Switch] = Switch, attempts: int = 2) -> None:
-    """A controller whose verdict about generation 1 is in: it has read the flag, opens its session, and trips."""
+def judged_breach(
+    name: str,
+    seen: Surroundings,
+    switch: type[Switch] = Switch,
+    attempts: int = 2,
+    rollouts: Sequence[str] = (ROLLOUT,),
+) -> None:
+    """A controller whose verdict about generation 1 is in: it has read the flags, opens its session, and trips.
+
+    Of several rollouts, in one transaction; alone each, where that has failed.
+    """
     tick = seen.monotonic()
-    flips = switch(seen, wall=seen.wall, by=name)
+    switched = switch(seen, wall=seen.wall, by=name)
     try:
-        standing = flips.everything()[0].get(ROLLOUT)
+        standings = switched.everything()[0]
     except KillswitchError:
-        standing = None
-    session = Session(seen, name, monotonic=seen.monotonic, ttl=TTL)
+        standings = {}
+    session = Session(seen, name, monotonic=seen.monotonic, ttl=TTL, owner=name)
     pool = Later()
     trips = Trips(
-        flips, guard=session.guard, doubt=session.doubt, monotonic=seen.monotonic,
+        switched, guard=session.guard, doubt=session.doubt, monotonic=seen.monotonic,
         max_age=MAX_AGE, session_ttl=TTL, on_settled=lambda _: None, on_failure=lambda *_: None,
     )  # fmt: skip
     trips._pool = pool  # type: ignore[assignment]
-    trips.submit(
-        TripRequest(
-            rollout=ROLLOUT, generation=1, reason="refusal_rate 8.7%", rules=("refusal_rate",),
-            actor=Actor.CONTROLLER, by=name, at=tick, documents=_documents(tick), standing=standing,
-        ),
-        decided_at=tick,
-    )  # fmt: skip
+    for rollout in rollouts:
+        trips.submit(
+            TripRequest(
+                rollout=rollout, generation=1, reason="refusal_rate 8.7%", rules=("refusal_rate",),
+                actor=Actor.CONTROLLER, by=name, at=tick, documents=_documents(tick), standing=standings.get(rollout),
+            ),
+            decided_at=tick,
+        )  # fmt: skip
     for _ in range(attempts):
         pool.run()
         trips.retry()
@@ -380,9 +391,17 @@ class Explorer:
     """
 
     def __init__(
-        self, programs: Mapping[str, Program], *, faults: int, sleeps: int, heir: Program, waiting: Sequence[str] = ()
+        self,
+        programs: Mapping[str, Program],
+        *,
+        faults: int,
+        sleeps: int,
+        heir: Program,
+        waiting: Sequence[str] = (),
+        rollouts: Sequence[str] = (ROLLOUT,),
     ) -> None:
         self._programs = programs
+        self._rollouts = rollouts
         self._waiting = frozenset(waiting)
         self._faults = faults
         self._sleeps = sleeps
@@ -516,15 +535,17 @@ class Explorer:
             broken.append(f"generation 1 flipped {flipped[1]} times")
         if flipped[2]:
             broken.append("generation 2 was flipped by evidence about generation 1")
-        page = f"{ROLLOUT}.1"
-        copies = world.sent.count(page)
-        if copies < 1:
-            broken.append("the page was lost")
-        if copies > 2 + world.crashes:
-            broken.append(f"{copies} copies of a page after {world.crashes} crashes")
-        incidents = [key for key in world.kept if key.startswith(keys.incidents(ROLLOUT))]
-        if len(incidents) != 1:
-            broken.append(f"incidents: {incidents}")
+        for rollout in self._rollouts:
+            copies = world.sent.count(f"{rollout}.1")
+            if copies < 1:
+                broken.append(f"the page of {rollout} was lost")
+            if copies > 2 + world.crashes:
+                broken.append(f"{copies} copies of a page after {world.crashes} crashes")
+            incidents = [key for key in world.kept if key.startswith(keys.incidents(rollout))]
+            if len(incidents) != 1:
+                broken.append(f"incidents: {incidents}")
+            if len(flips(world.history, rollout)) != 1:
+                broken.append(f"{rollout} flipped {len(flips(world.history, rollout))} times")
         if broken:
             raise Violation(broken)
 
@@ -553,10 +574,10 @@ def _with_process(world: World, index: int, past: Past | None) -> World:
     return replace(world, processes=(*world.processes[:index], past, *world.processes[index + 1 :]))
 
 
-def first_world(names: Sequence[str], *, tripped: bool = False) -> World:
+def first_world(names: Sequence[str], *, tripped: bool = False, rollouts: Sequence[str] = (ROLLOUT,)) -> World:
     """Generation 1 armed, all processes about to begin; or tripped already, its page in the outbox."""
     world = World(kept={}, leases={}, revision=1, clock=TICK, processes=tuple(Past(name) for name in names))
-    writes = [Put(keys.flag(ROLLOUT), flags.to_document(armed(ROLLOUT)))]
+    writes = [Put(keys.flag(rollout), flags.to_document(armed(rollout))) for rollout in rollouts]
     world, _ = _commit(world, (), writes)
     if not tripped:
         return world

@@ -1,7 +1,8 @@
 """The safety properties, as questions to the store's history: every change of every key, oldest first.
 
 1. Nothing automatic moves traffic towards the canary after a trip: only a re-arm does, and it raises the generation.
-2. Every flip cites breach evidence young enough, or a blindness policy that expired.
+2. Every flip cites breach evidence young enough, or a blindness policy that expired; young when it is committed,
+   not when it was written: by the store's clock where the history has it, and by a process whose session lives.
 3. One flip and one incident record per generation, in one transaction.
 4. An error is not data: what tripped was measured, and lies over its limit.
 5. A replica that is blind alone neither pages nor trips: not while another's heartbeat reports sight.
@@ -13,6 +14,7 @@ import contextlib
 import itertools
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -53,6 +55,7 @@ def violations(history: Sequence[Changed], *, max_age: float = 60.0, interval: f
     found: list[str] = []
     for flag_key, changes in _by_key(history, keys.FLAGS).items():
         found += _of_one_flag(flag_key.removeprefix(keys.FLAGS), changes, together, controllers, max_age)
+        found += _committed_late(flag_key.removeprefix(keys.FLAGS), changes, history, max_age)
     found += _incidents_made_once(history)
     found += _blind_alone(together, interval)
     return found
@@ -168,6 +171,53 @@ def _flip(
     cited = (finding for finding in incident["findings"] if finding["rule"] in incident["rules"])
     unmeasured = [finding["sentence"] for finding in cited if not _was_measured(finding)]
     return found + [f"safety 4: {where}: tripped by what was not measured: {sentence}" for sentence in unmeasured]
+
+
+def _committed_late(rollout: str, changes: Sequence[Changed], history: Sequence[Changed], max_age: float) -> list[str]:
+    """Automatic flips whose evidence was too old as they were committed, or whose process had no session any more."""
+    found: list[str] = []
+    before: dict[str, Any] | None = None
+    for change in changes:
+        now = _document(change.value)
+        flipped, before = _became_tripped(before, now), now
+        if not flipped or now is None or not now["trip"]["by"]:
+            continue
+        by, where = now["trip"]["by"], f"{rollout} at revision {change.revision}"
+        session = keys.claim(f"sessions/{by}")
+        of_session = [one for one in history if one.key == session and one.revision < change.revision]
+        if not of_session:
+            continue  # a person's, or of a history that began later
+        if of_session[-1].value is None:
+            found.append(f"safety 2: {where}: committed by {by}, whose session had ended")
+        at = getattr(change, "at", None)
+        age = 0.0 if at is None else at - from_iso(now["trip"]["at"])
+        if age > max_age:
+            found.append(f"safety 2: {where}: committed {age:.1f} s after its tick")
+    return found
+
+
+def unsaid(
+    incidents_made: Iterable[str], outbox: Iterable[Mapping[str, Any]], messages: Iterable[tuple[str, str]]
+) -> list[str]:
+    """Incidents that no message speaks of, though their page is said to have been taken, or was never taken.
+
+    ``outbox``: entries' documents as they stand last. ``messages``: each one's receiver's reference, and all its text.
+    A digest speaks of as many pages as it says it holds, and of no others.
+    """
+    texts = dict(messages)
+    deliveries = {entry["page"]["id"]: entry["deliveries"].get("slack", {}) for entry in outbox}
+    behind = Counter(delivery.get("reference", "") for delivery in deliveries.values())
+    found: list[str] = []
+    for incident in incidents_made:
+        delivery = deliveries.get(incident, {})
+        text = texts.get(delivery.get("reference", ""), "")
+        counted = re.search(r"(\d+) pages at once", text)
+        told = incident in text or (counted is not None and behind[delivery["reference"]] <= int(counted[1]))
+        if delivery.get("standing") == "uncertain":  # no answer, so no reference: any message that may have been it
+            told = any(incident in one or "pages at once" in one for one in texts.values())
+        if not told:
+            found.append(incident)
+    return found
 
 
 def _was_measured(finding: Mapping[str, Any]) -> bool:

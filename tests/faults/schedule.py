@@ -23,7 +23,7 @@ from tests.doubles.lying_prometheus import Lie
 from tests.doubles.slack import TOKEN, bad_gateway, rate_limited
 from tests.faults.figures import figure
 from tests.faults.fleet import INTERVAL, PATIENCE, ROLLOUT, Fleet, quietly
-from tests.faults.safety import flips
+from tests.faults.safety import flips, unsaid
 from tests.faults.service import FAILING, HEALTHY
 from tests.servers.etcd import wait_until
 from tests.servers.tcp_proxy import Fault
@@ -305,11 +305,11 @@ class Schedule:
         ]
 
     def _unsaid(self, made: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Flips that no message in Slack speaks of. A digest speaks of all that went before it."""
-        texts = [json.dumps(sent.body) for sent in self._fleet.slack.messages]
-        digests = any("pages at once" in text for text in texts)
-        incidents = [flip["trip"]["incident"] for flip in made]
-        return [] if digests else [one for one in incidents if not any(one in text for text in texts)]
+        """Flips that no message in Slack speaks of."""
+        messages = [(f"{one.channel}/{one.ts}", json.dumps(one.body)) for one in self._fleet.slack.messages]
+        last = {change.key: change for change in self._fleet.history.of(keys.OUTBOX) if change.value is not None}
+        entries = [change.document() for change in last.values()]
+        return unsaid([flip["trip"]["incident"] for flip in made], entries, messages)
 
 
 def _nothing() -> None:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
-from killswitch.stores import Committed, Compare, Delete, Lost, Put
+from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
 from killswitch.switch import Standing, Switch, TripRequest
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
-from tests.faults.explorer import Explorer, Program, Surroundings, Violation, deliver, first_world, judged_breach, rearm
+from tests.faults.explorer import (
+    BOTH,
+    ROLLOUT,
+    Explorer,
+    Program,
+    Surroundings,
+    Violation,
+    deliver,
+    first_world,
+    judged_breach,
+    rearm,
+)
 from tests.faults.figures import figure
 
 THOROUGH = "KILLSWITCH_TEST_THOROUGH" in os.environ  # `make soak`
@@ -31,6 +43,19 @@ def controllers_and_a_person(attempts: int, switch: type[Switch] = Switch) -> di
     return {**programs, "ann": rearm}
 
 
+def both_breaches(attempts: int, switch: type[Switch] = Switch) -> dict[str, Program]:
+    """Two controllers that each flip two rollouts together, and a person who re-arms the first of them."""
+    programs: dict[str, Program] = {
+        name: partial(judged_breach, name, switch=switch, attempts=attempts, rollouts=BOTH) for name in ("one", "two")
+    }
+    return {**programs, "ann": rearm}
+
+
+def heir_of_both(seen: Surroundings) -> None:
+    judged_breach("heir", seen, attempts=3, rollouts=BOTH)
+    deliver("heir", seen, 12, until_settled=True)
+
+
 def deliverers(looks: int) -> dict[str, Program]:
     return {name: partial(deliver, name, looks=looks) for name in ("one", "two")}
 
@@ -46,6 +71,33 @@ def test_two_controllers_and_a_person_flip_each_generation_once_whatever_times_o
     explorer = Explorer(controllers_and_a_person(attempts), faults=faults, sleeps=sleeps, heir=heir, waiting=["ann"])
     figure(f"flip, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(ALL)))
     assert explorer.seen.ends > 100
+
+
+@pytest.mark.parametrize(("attempts", "faults", "sleeps"), [(1, 0, 1), *([(1, 1, 0)] if THOROUGH else [])])
+def test_flips_that_share_a_transaction_are_made_once_each(attempts: int, faults: int, sleeps: int) -> None:
+    """One flip, one incident, one page a rollout, whoever is overtaken: what was lost together is made alone."""
+    explorer = Explorer(
+        both_breaches(attempts), faults=faults, sleeps=sleeps, heir=heir_of_both, waiting=["ann"], rollouts=BOTH
+    )
+    figure(f"flips together, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(ALL, rollouts=BOTH)))
+    assert explorer.seen.ends > 50
+
+
+def test_a_hundred_histories_of_flips_together_with_five_misfortunes_each() -> None:
+    explorer = Explorer(both_breaches(2), faults=5, sleeps=2, heir=heir_of_both, waiting=["ann"], rollouts=BOTH)
+    ended = sum(explorer.walk(first_world(ALL, rollouts=BOTH), seed=seed) for seed in range(100))
+    assert ended >= 30
+
+
+@pytest.mark.parametrize("rollouts", [(ROLLOUT,), BOTH])
+def test_a_controller_without_its_sessions_comparison_is_found_out(rollouts: tuple[str, ...]) -> None:
+    """It sleeps past its lease between the look and the commit, and the store takes what it had prepared."""
+    programs: dict[str, Program] = {
+        "one": partial(judged_breach, "one", switch=Sleepwalking, attempts=1, rollouts=rollouts)
+    }
+    explorer = Explorer(programs, faults=0, sleeps=1, heir=heir_of_both, rollouts=rollouts)
+    with pytest.raises(Violation, match="safety 2"):
+        explorer.explore(first_world(["one"], rollouts=rollouts))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +134,25 @@ class Careless(Switch):
         outcome = _Writing()
         Switch(outcome, wall=self._wall, by=self._by)._commit_trip(request, standing, incident, key, guards)
         return self._store.commit(guards, outcome.writes)
+
+
+class Sleepwalking(Switch):
+    """Compares everything but its session."""
+
+    def __init__(self, store: Store, **named: Any) -> None:
+        super().__init__(_WithoutSession(store), **named)
+
+
+class _WithoutSession:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
+        prefix = keys.claim("sessions/")
+        return self._store.commit([one for one in compares if not one.key.startswith(prefix)], writes)
 
 
 class _Writing(MemoryStore):

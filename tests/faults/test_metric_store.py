@@ -122,6 +122,7 @@ def _pages(fleet: Fleet, kind: str) -> list[dict[str, float]]:
     since = {
         outage["id"]: from_iso(outage["since"])
         for change in fleet.history.of(keys.OUTAGES)
+        if change.value is not None
         for outage in change.document()["outages"]
     }
     first: dict[str, dict[str, float]] = {}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from killswitch.blindness import (
     Blind,
+    Book,
     Change,
     Member,
     Outage,
@@ -207,8 +208,11 @@ def test_a_spoiled_document_of_outages_is_refused_and_counts_as_none(value: byte
     clock = VirtualClock()
     server = MemoryServer(clock)
     book = OutageBook(MemoryStore(server), wall=clock.wall)
-    server.commit("x", (), (Put(keys.OUTAGES, value),))
-    assert book.read() == ((), 2)
+    server.commit("x", (), (Put(keys.outages("team"), value),))
+    read = book.read()
+    assert read.outages == ()
+    assert book.write(change(blind="a"), read, {})  # and is no obstacle
+    assert [one.members.keys() for one in book.read().outages] == [{"a"}]
 
 
 def test_the_page_of_an_outage_stands_in_its_transaction_and_the_second_writer_loses() -> None:
@@ -216,8 +220,9 @@ def test_the_page_of_an_outage_stands_in_its_transaction_and_the_second_writer_l
     server = MemoryServer(clock)
     first, second = (OutageBook(MemoryStore(server, name), wall=clock.wall) for name in "ab")
     found = change(blind="a")
-    assert first.write(found, 0, [trip_page()])
-    assert not second.write(found, 0, [trip_page()])
+    page = {found.started[0].id: trip_page()}
+    assert first.write(found, Book(), page)
+    assert not second.write(found, Book(), page)
     assert len([c for c in server.history if c.key.startswith(keys.OUTBOX)]) == 1
 
 
@@ -226,7 +231,7 @@ def test_an_unknown_outcome_is_no_success() -> None:
     store = MemoryStore(MemoryServer(clock))
     store.fault = lambda call: Fault.LOSE_ANSWER if call.name == "commit" else None
     with pytest.raises(OutcomeUnknown):
-        OutageBook(store, wall=clock.wall).write(change(blind="a"), 0, [])
+        OutageBook(store, wall=clock.wall).write(change(blind="a"), Book(), {})
 
 
 # --- heartbeats ---------------------------------------------------------------------------------

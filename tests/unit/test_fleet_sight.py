@@ -11,7 +11,7 @@ from killswitch.model import PageSettings, Reason, Unreadable
 from killswitch.sources import Want
 from killswitch.stores import keys
 from tests.doubles.fleet import INTERVAL, START, Fleet, no_fault
-from tests.doubles.memory_store import Call, Fault
+from tests.doubles.memory_store import Call, Crash, Fault
 from tests.doubles.scripted_source import ERRORS, Traffic, rollout
 
 GOOD = Traffic(since=START)
@@ -145,7 +145,7 @@ def test_a_report_that_comes_between_the_look_and_the_page_keeps_the_page_back()
 
     def meanwhile(call: Call) -> None:
         nonlocal overtaken
-        if call.name == "commit" and any(write.key == keys.OUTAGES for write in call.subject):  # type: ignore[attr-defined]  # writes
+        if call.name == "commit" and any(write.key.startswith(keys.OUTAGES) for write in call.subject):  # type: ignore[attr-defined]  # writes
             overtaken += 1
             late.cycle()
 
@@ -173,3 +173,55 @@ def test_every_team_is_told_that_its_flags_cannot_be_changed_and_of_the_end_of_t
     ends = [page for page in a.told if page.kind is PageKind.RECOVERED]
     assert sorted(page.slack or "" for page in ends) == ["#a", "#b"]
     assert {page.follows for page in ends} == {page.id for page in a.told} - {page.id for page in ends}
+
+
+def test_a_trip_for_blindness_asks_the_other_replicas_once_more() -> None:
+    """One of them reports sight after the policy's time was up, and before the flip: it is not made."""
+    fleet = fleet_of({"alpha": PageSettings()}, trip_after=300.0)
+    first, other = fleet.replicas
+    first.source.down = other.source.down = True
+    overtaken = 0
+
+    def meanwhile(call: Call) -> None:
+        nonlocal overtaken
+        if call.name == "commit" and any(write.key == keys.flag("alpha") for write in call.subject):  # type: ignore[attr-defined]  # writes
+            overtaken += 1
+            other.source.down = False
+            other.cycle()
+
+    first.fail_store(meanwhile)
+    fleet.run(20, until=lambda: overtaken > 0)
+    assert overtaken > 0
+    assert not fleet.tripped("alpha")
+
+
+@pytest.mark.parametrize("dies_after", [1, 2, 3])
+def test_a_replica_that_dies_between_two_portions_leaves_no_team_unpaged_and_none_paged_twice(dies_after: int) -> None:
+    teams = {f"r{number:03d}": PageSettings(slack=f"#team-{number}") for number in range(150)}
+    fleet = fleet_of(teams)
+    first, second = fleet.replicas
+    second.asleep = True
+    written = 0
+
+    def dies(call: Call) -> Fault | None:
+        nonlocal written
+        pages = call.name == "commit" and any(write.key.startswith(keys.OUTBOX) for write in call.subject)  # type: ignore[attr-defined]  # writes
+        written += pages
+        return Fault.CRASH_AFTER if pages and written == dies_after else None
+
+    for one in fleet.replicas:
+        one.source.down = True
+    first.fail_store(dies)
+    with pytest.raises(Crash):
+        fleet.run(6)
+    fleet.kill(first)
+    assert 0 < len(fleet.pages(PageKind.BLIND)) <= len(teams)
+    second.asleep = False
+    fleet.run(8)
+    assert sorted(page.slack or "" for page in fleet.pages(PageKind.BLIND)) == sorted(
+        one.slack or "" for one in teams.values()
+    )
+    second.source.down = False
+    fleet.run(6)
+    assert len(fleet.pages(PageKind.RECOVERED)) == len(teams)
+    assert fleet.told(PageKind.CANNOT_ACT) == []

@@ -49,6 +49,8 @@ def one_of_each() -> list[Page]:
         message.followed(standing, routers=58, known=60, at=AT, settings=SETTINGS),
         message.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
         message.internal_error(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        message.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
+        message.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
         message.digest([trip_page(), trip_page("other")]),
     ]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch.errors import OutcomeUnknown, Unavailable
+from killswitch.errors import NameTaken, OutcomeUnknown, Unavailable
 from killswitch.session import Session
 from killswitch.stores import Compare, keys
 from killswitch.switch import Switch, TripOutcome, TripRequest, TripResult
@@ -41,7 +41,7 @@ class Under:
             max_age=MAX_AGE,
             session_ttl=TTL,
             on_settled=self.settled.append,
-            on_failure=lambda _rollout, why: self.failures.append(why),
+            on_failure=lambda _rollout, error: self.failures.append(repr(error)),
         )
 
     def submit(self, request: TripRequest | None = None, age: float = 5.0) -> None:
@@ -282,13 +282,57 @@ def test_a_cycle_that_outlives_the_order_to_stop_opens_no_session_and_sends_no_t
     assert under.world.flips() == 0
 
 
-def test_two_processes_with_one_name_do_not_both_believe_in_it() -> None:
+def test_a_living_session_of_one_name_is_never_written_over() -> None:
     world = Asleep()
     guard = world.session.guard()
     other = Session(MemoryStore(world.server, "b"), "a", monotonic=world.clock.monotonic, ttl=TTL)
-    theirs = other.guard()
-    assert world.holds(theirs)
-    assert not world.holds(guard)
+    for _ in range(8):
+        with pytest.raises(NameTaken, match="KILLSWITCH_CONTROLLER_ID"):
+            other.guard()
+        world.clock.advance(TTL / 3)
+        world.session.renew()
+    assert world.holds(guard)
+    assert other.refused  # it lives on for longer than a dead one's would
+    assert not other.taken  # whoever never had it is not to page for it
+
+
+def test_the_session_of_one_who_died_is_waited_out() -> None:
+    world = Asleep()
+    dead = world.session.guard()
+    heir = Session(MemoryStore(world.server, "b"), "a", monotonic=world.clock.monotonic, ttl=TTL)
+    with pytest.raises(NameTaken):
+        heir.guard()
+    world.clock.advance(TTL - 1)
+    with pytest.raises(NameTaken):
+        heir.guard()
+    world.clock.advance(2)
+    assert world.holds(heir.guard())
+    assert not heir.refused
+    assert not world.holds(dead)
+
+
+def test_a_session_taken_while_its_process_slept_is_noticed() -> None:
+    world = Asleep()
+    world.session.guard()
+    world.clock.advance(TTL + 1)
+    heir = Session(MemoryStore(world.server, "b"), "a", monotonic=world.clock.monotonic, ttl=TTL)
+    guard = heir.guard()
+    with pytest.raises(NameTaken):
+        world.session.guard()
+    assert world.session.taken
+    assert not world.session.refused
+    assert world.holds(guard)
+    heir.close()
+    assert world.holds(world.session.guard())
+    assert not world.session.taken
+
+
+def test_our_own_session_may_be_opened_again() -> None:
+    """Its answer was lost, or its lease is over by our clock and not by the store's."""
+    world = Asleep()
+    world.session.guard()
+    world.session.doubt()
+    assert world.holds(world.session.guard())
 
 
 def test_calls_of_the_store_are_few() -> None:

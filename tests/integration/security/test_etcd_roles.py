@@ -132,7 +132,7 @@ MAY_WRITE = {
     "router": {keys.router("x", "r1")},
     "controller": {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
-        keys.notice("x", 1, "k"), keys.OUTAGES,
+        keys.notice("x", 1, "k"), keys.outages("x"),
     },
     "person": {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1),

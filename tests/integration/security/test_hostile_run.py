@@ -103,7 +103,7 @@ def test_garbage_under_every_prefix_stops_neither_judging_nor_tripping_nor_pagin
             for key in (
                 keys.flag(f"bad{number}"), keys.flag(f"bad\x1b[2J{number}"), keys.incident("search", number + 50),
                 keys.outbox(f"bad.{number}"), keys.controller(f"bad-{number}"), keys.claim(f"bad-{number}"),
-                keys.notice("search", number, "bad"), keys.router("search", f"bad-{number}"), keys.OUTAGES,
+                keys.notice("search", number, "bad"), keys.router("search", f"bad-{number}"), keys.outages("x"),
                 keys.baseline("search", number), keys.incidents("search") + f"x{number}",
             ):  # fmt: skip
                 site.put(key, value)

@@ -17,7 +17,7 @@ from killswitch.message import Page, PageKind
 from killswitch.outbox import OutboxEntry, Standing
 from killswitch.pager import PageDelivery, Policy
 from killswitch.pagers import Pager
-from killswitch.stores import Put, keys
+from killswitch.stores import Committed, Compare, Delete, Lost, Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
 from tests.doubles.pages import armed, incident, trip_page
@@ -521,3 +521,49 @@ def test_old_pages_for_a_new_receiver_do_not_hold_its_lane_up_in_a_store_that_ha
     began = world.clock.monotonic()
     world.process([console, slack], store=hanging).run_once()
     assert world.clock.monotonic() - began <= 2 * Policy().claim_ttl
+
+
+def test_good_news_does_not_come_before_the_page_it_is_about(world: World) -> None:
+    """The receiver was ill during the outage: what failed is tried after what is new, but not after its own end."""
+    receiver, first = Receiver(world.clock), trip_page()
+    end = replace(first, id=f"{first.id}.recovered", kind=PageKind.RECOVERED, follows=first.id)
+    receiver.way = lambda: Way.UNAVAILABLE
+    delivery = world.process([receiver], policy=Policy(single_pages_per_minute=100))
+    delivery.send_directly(first)
+    world.run(delivery, seconds=60)
+    delivery.send_directly(end)
+    receiver.way = lambda: Way.TAKE
+    world.run(delivery, seconds=120)
+    assert [copy.page.id for copy in receiver.copies] == [first.id, end.id]
+
+
+def test_an_attempt_compares_its_claim(world: World) -> None:
+    """The claim went to another while our lease lives on: ours must not be sent, though the entry is as it was."""
+    receiver, page = Receiver(world.clock), trip_page()
+    delivery = world.process([receiver])
+    world.write(page)
+    delivery._store_ledger.scan()
+    assert [entry.id for entry in delivery._store_ledger.held()] == [page.id]
+    world.server.commit("operator", (), (Put(keys.claim(f"outbox/{page.id}"), b"another"),))
+    for lane in delivery._lanes:
+        lane.run()
+    assert receiver.attempts == []
+    assert world.entry(page).delivery(receiver.name).attempts == 0
+
+
+def test_nothing_is_sent_once_the_claims_lease_has_ended(world: World) -> None:
+    """The answer to the attempt's commit took longer than the claim lives: another replica may be sending by now."""
+    receiver, page = Receiver(world.clock), trip_page()
+
+    class Slow(MemoryStore):
+        def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
+            outcome = super().commit(compares, writes)
+            if any(write.key.startswith(keys.OUTBOX) for write in writes):
+                world.clock.advance(Policy().claim_ttl + 1.0)
+            return outcome
+
+    delivery = world.process([receiver], store=Slow(world.server, "slow"))
+    world.write(page)
+    delivery.run_once()
+    assert world.entry(page).delivery(receiver.name).attempts == 1  # committed, and not made
+    assert receiver.attempts == []
