@@ -41,6 +41,7 @@ from killswitch.pagers import Answering, KeyedByName, Pager
 from killswitch.power import bare_breaches
 from killswitch.scrape_interval import consequence, rounded, trial_selectors
 from killswitch.sources import Readings, Source, Want
+from killswitch.sources.counter_health import CounterHealth
 from killswitch.step_counts import STEP, STEP_TWIN
 from killswitch.unheard import never_counted
 from killswitch.wording import count_in_words, counted, duration_in_words
@@ -53,6 +54,7 @@ _DRAWS = 60
 _SEED = 4
 _SKEW, _BAD_SKEW = 5.0, 60.0
 _MISSED = 0.05
+_BORN_LATE = 0.05
 _LITELLM = ("litellm_deployment_success_responses_total", "litellm_deployment_failure_responses_total")
 _LITELLM_TOTAL = "litellm_deployment_total_requests_total"
 
@@ -75,6 +77,7 @@ class Check:
 
 
 AskFlags = Callable[[], tuple[dict[str, Flag], dict[str, str]]]
+AskCounters = Callable[[Selector, Selector, float, Deadline], CounterHealth | Unreadable]
 MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
 
 
@@ -83,7 +86,8 @@ class Patient:
     """What is examined. ``wall`` is this machine's time, None where the source is a recording.
 
     ``flags`` asks the store, None where there is none; it raises what the store raises. ``measure``: the
-    source's way to measure scrape intervals, None where it has none. ``scrape_interval`` is the configured one.
+    source's way to measure scrape intervals, ``counters`` its way to look at each series; None where it
+    has none. ``scrape_interval`` is the configured one.
     """
 
     source: Source
@@ -92,6 +96,7 @@ class Patient:
     scrape_interval: float
     wall: float | None = None
     measure: MeasureInterval | None = None
+    counters: AskCounters | None = None
     flags: AskFlags | None = None
 
 
@@ -211,6 +216,7 @@ def _clock(wall: float | None, now: float) -> Iterator[Check]:
 
 def _rollout(patient: Patient, rollout: Rollout, flag: Flag | None) -> Iterator[Check]:
     yield from _interval(patient, rollout)
+    yield from _counters(patient, rollout)
     steps = step_readings(patient.source, rollout, patient.terms)
     percent = flag.canary_percent if flag is not None and flag.armed else None
     plain: list[str] = []
@@ -266,6 +272,38 @@ def _interval(patient: Patient, rollout: Rollout) -> Iterator[Check]:
                 f"set scrape_interval: {duration_in_words(rounded(found)).replace(' ', '')}",
             )
         return
+
+
+def _counters(patient: Patient, rollout: Rollout) -> Iterator[Check]:
+    """Do counters fall without a restart, and are events lost in series that begin with their first event?"""
+    pairs = dict.fromkeys(
+        (rule.signal.events[0], rule.signal.trials[0]) for rule in rollout.rules if isinstance(rule.signal, RatioSignal)
+    )
+    told: set[str] = set()
+    for events, trials in pairs if patient.counters is not None else ():
+        assert patient.counters is not None
+        found = patient.counters(events, trials, patient.terms.until, Deadline(_PATIENCE))
+        if isinstance(found, Unreadable):
+            continue
+        for process, times in found.falls:
+            words = f"{trials.metric} fell {times} times within an hour, and not by a restart: {process}"
+            if words not in told:
+                told.add(words)
+                fix = (
+                    "several workers answer /metrics by turns: set PROMETHEUS_MULTIPROC_DIR, or scrape each one; or "
+                    "two jobs or servers send the same series: give each its own labels"
+                )
+                yield Check(rollout.name, Status.WRONG, words, fix)
+        share = found.born / (found.events + found.born) if found.events + found.born > 0 else 0.0
+        if share > _BORN_LATE:
+            where = "`decide: threshold` loses" if rollout.decide is Decide.THRESHOLD else "a plain increase() loses"
+            yield Check(
+                rollout.name,
+                Status.WARNING,
+                f"{share:.0%} of {events.metric} are in first samples of series that began after their process: {where}"
+                " them; evidence counts them where the process was scraped before",
+                "create each series when the process starts, such as counter.labels(outcome='error')",
+            )
 
 
 def _seen(about: str, rule: Rule, readings: Sequence[Reading], percent: float | None, armed: bool) -> Iterator[Check]:  # noqa: FBT001  the flag's own word

@@ -22,6 +22,7 @@ from killswitch.cli.invocation import (
     show,
 )
 from killswitch.doctor import (
+    AskCounters,
     AskFlags,
     Check,
     MeasureInterval,
@@ -83,6 +84,7 @@ def command(
                     scrape_interval=history.settings.scrape_interval,
                     wall=None if recorded else time.time(),
                     measure=_measure(history.source),
+                    counters=_counters(history.source),
                     flags=None if recorded and store is None else _flags(configured),
                 )
                 pages = [] if recorded and store is None else _pages(configured, rollouts)
@@ -104,6 +106,10 @@ def command(
 
 def _measure(source: Source) -> MeasureInterval | None:
     return source.measure_scrape_interval if isinstance(source, SampledHistory | Prometheus) else None
+
+
+def _counters(source: Source) -> AskCounters | None:
+    return source.counter_health if isinstance(source, SampledHistory | Prometheus) else None
 
 
 def _pages(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:

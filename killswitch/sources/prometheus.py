@@ -25,8 +25,9 @@ from killswitch.credentials import TLS
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
 from killswitch.model import Reason, Selector, Unreadable
-from killswitch.sources import Readings, Want, answers, promql
+from killswitch.sources import Readings, Want, answers, counter_health, promql
 from killswitch.sources.answers import Unusable
+from killswitch.sources.counter_health import CounterHealth
 from killswitch.sources.falls import Falls
 from killswitch.sources.plan import Ask, Free, Query, Ranges, Sum, most_ticks, plan
 from killswitch.sources.readings import Answers, Assemblies, Column, with_closer
@@ -272,6 +273,27 @@ class Prometheus:
         for ask, column in found.items():
             self._seen.keep(ask, tick, column)
         return {**{ask: column for ask, column in known.items() if column is not None}, **found}
+
+    def counter_health(
+        self, events: Selector, trials: Selector, tick: float, deadline: Deadline
+    ) -> CounterHealth | Unreadable:
+        """Which counters fall without a restart, and how much is in series that are born late."""
+        falls, born, total = counter_health.queries(events, trials, self._known_ranges(tick, deadline))
+
+        def asked() -> CounterHealth:
+            with self._session.deadline(deadline):
+                rows = [self._client.custom_query(text, {"time": f"{tick:.3f}"}) for text in (falls, born, total)]
+            try:
+                named = [
+                    (counter_health.process_in_words(row["metric"]), int(answers.number(row["value"][1])))
+                    for row in rows[0]
+                ]
+                first, every = (answers.number(some[0]["value"][1]) if some else 0.0 for some in rows[1:])
+            except (LookupError, TypeError):
+                raise Unusable(Reason.GARBAGE, "the answer about resets holds no number") from None
+            return CounterHealth(tuple(named), first, every)
+
+        return self._guarded(asked, deadline)
 
     def measure_scrape_interval(self, selector: Selector, tick: float, deadline: Deadline) -> float | Unreadable:
         """The median distance, in seconds, between samples of the selected series in the 10 minutes before ``tick``."""

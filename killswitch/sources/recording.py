@@ -12,6 +12,8 @@ from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
 from killswitch.model import Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
+from killswitch.sources.counter_health import CounterHealth, of_samples
+from killswitch.sources.counter_resets import Counter
 from killswitch.sources.exposition import is_number, sample_of, series_of
 from killswitch.sources.samples import SampleReader, Series, selected
 
@@ -56,6 +58,23 @@ class SampledHistory:
         deadline: Deadline,  # noqa: ARG002  nothing to wait for
     ) -> Mapping[float, Readings]:
         return self._reader.read_back(wants, ticks)
+
+    def counter_health(
+        self,
+        events: Selector,
+        trials: Selector,
+        tick: float,
+        deadline: Deadline,  # noqa: ARG002  nothing to wait for
+    ) -> CounterHealth | Unreadable:
+        """Which counters fall without a restart, and how much is in series that are born late."""
+        some, every = (
+            [
+                Counter(each.labels, each.stamps, each.values)
+                for each in selected(self._by_metric.get(of.metric, ()), of)
+            ]
+            for of in (events, trials)
+        )
+        return of_samples(some, every, tick)
 
     def measure_scrape_interval(
         self,

@@ -229,3 +229,44 @@ def test_litellm_requests_that_are_neither_success_nor_failure_are_wrong(tmp_pat
     checks = list(examine(Patient(source, rollouts, Terms(*source.span), 15.0)))
     assert [check.about for check in _wrong(checks)] == ["proxy canary"]
     assert any(check.about == "proxy control" and check.status is Status.OK for check in checks)
+
+
+def _counters(folder: Path, rollout: Rollout, lines: list[str]) -> list[Check]:
+    (folder / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
+    source = Recording(folder / "x.om")
+    patient = Patient(source, [rollout], Terms(*source.span), 15.0, counters=source.counter_health)
+    return [check for check in examine(patient) if "fell" in check.found or "first samples" in check.found]
+
+
+def test_counters_of_workers_are_named_with_their_process(tmp_path: Path, rollout: Rollout) -> None:
+    """Four registries seen by turns: the counter falls, and doctor says whose it is and what to do."""
+    lines = []
+    for at in range(400):
+        for outcome, share in (("ok", 0.98), ("error", 0.02)):
+            shown = 10_000 + (at * 7 % 4) * 500 + 25 * at
+            for cohort in ("control", "canary"):
+                labels = f'cohort="{cohort}",job="llm",instance="10.0.0.7:80",outcome="{outcome}"'
+                lines.append(f"llm_requests_total{{{labels}}} {share * shown} {1_790_000_000 + 15 * at}")
+    (check, *_) = _counters(tmp_path, rollout, lines)
+    assert check.status is Status.WRONG
+    assert 'job="llm", instance="10.0.0.7:80"' in check.found
+    assert "PROMETHEUS_MULTIPROC_DIR" in check.fix
+
+
+@pytest.mark.parametrize("late", [0, 100])
+def test_error_series_that_are_born_late_are_a_warning(tmp_path: Path, rollout: Rollout, late: int) -> None:
+    """Each pod's first errors come in one sample: a plain increase() loses a fifth of them."""
+    lines = []
+    for at in range(400):
+        for cohort in ("control", "canary"):
+            labels = f'cohort="{cohort}",job="llm",instance="10.0.0.7:80"'
+            time = 1_790_000_000 + 15 * at
+            lines.append(f'llm_requests_total{{{labels},outcome="ok"}} {100 * at} {time}')
+            if at >= late:
+                lines.append(f'llm_requests_total{{{labels},outcome="error"}} {at - late + (75 if late else 0)} {time}')
+    found = _counters(tmp_path, rollout, lines)
+    if not late:
+        assert found == []
+    else:
+        assert [check.status for check in found] == [Status.WARNING]
+        assert found[0].found.startswith("20% of llm_requests_total")

@@ -22,7 +22,10 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Source, Want
+from killswitch.sources.counter_health import CounterHealth
 from killswitch.sources.exposition import series_of
+from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.recording import Recording
 from killswitch.sources.sample_history import SampleHistory
 from killswitch.sources.url import open_source
 from tests.servers.prometheus import PrometheusServer, openmetrics
@@ -309,3 +312,23 @@ def test_a_bucket_that_falls_while_its_process_went_on_is_a_gap(source: Source) 
         want = Want(case, "p95", "step", signal, COHORTS, STEP, Range.STEP)
         found = canary(source, want, around(2))
         assert [one.reason if isinstance(one, Unreadable) else one.counts[-1] for one in found] == totals  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("case", ["one-lower", "restart", "first-error", "workers"])
+def test_what_doctor_asks_of_counters_is_the_same_everywhere(case: str, folder: Path, server: PrometheusServer) -> None:
+    """Only the workers' counters fall without a restart; only the late error series was born late."""
+    of_case = (Matcher("case", "=", case), Matcher("cohort", "=", "canary"))
+    events = Selector("requests_total", (*of_case, Matcher("outcome", "=", "error")))
+    trials = Selector("requests_total", of_case)
+    found = []
+    for url in (f"prometheus+{server.url}", f"recording://{folder / 'recording.om'}"):
+        source = open_source(url, scrape_interval=INTERVAL)
+        assert isinstance(source, Prometheus | Recording)
+        health = source.counter_health(events, trials, START + 2400, Deadline(60))
+        source.close()
+        assert isinstance(health, CounterHealth), health
+        found.append((health.falls, health.born))
+    assert found[0] == found[1]
+    falls, born = found[0]
+    assert [words for words, _ in falls] == (['instance="a:1"'] if case == "workers" else [])
+    assert born == (2.0 if case == "first-error" else 0.0)
