@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from killswitch.model import Finding, Verdict
+from killswitch.model import Finding
+from killswitch.rule_metrics import RuleMetrics
 
 
 class SelfMetrics:
@@ -14,19 +15,14 @@ class SelfMetrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
-        self._judged: dict[str, dict[str, Verdict]] = {}
+        self._rules = RuleMetrics()
+        self.registry.register(self._rules)
         self.build_info = Gauge("killswitch_build_info", "Always 1.", ["version"], registry=self.registry)
         self.build_info.labels(version).set(1)
         self.last_good_evaluation = Gauge(
             "killswitch_last_good_evaluation_timestamp_seconds",
             "Newest tick at which this replica had a usable verdict for the rollout.",
             ["rollout"],
-            registry=self.registry,
-        )
-        self.verdict = Gauge(
-            "killswitch_rule_verdict",
-            "1 for the verdict the rule has now, 0 for the others.",
-            ["rollout", "rule", "verdict"],
             registry=self.registry,
         )
         self.armed = Gauge(
@@ -110,16 +106,8 @@ class SelfMetrics:
         )
 
     def findings(self, rollout: str, findings: Iterable[Finding]) -> None:
-        """Set the verdict gauges of one rollout; a rule that is not judged any more has none."""
-        before, now = self._judged.get(rollout, {}), {finding.rule: finding.verdict for finding in findings}
-        if now == before:
-            return  # as for thousands of rules, each cycle
-        self._judged[rollout] = now
-        for gone in before.keys() - now.keys():
-            self.verdict.remove_by_labels({"rollout": rollout, "rule": gone})
-        for rule, verdict in now.items():
-            for each in Verdict:
-                self.verdict.labels(rollout, rule, each.value).set(float(verdict is each))
+        """What the rollout's rules say now; a rule that is not judged any more has no series."""
+        self._rules.set(rollout, findings)
 
     def flags_read(self, at: float | None) -> None:
         """``at`` in Unix seconds, None for never."""
@@ -127,6 +115,6 @@ class SelfMetrics:
 
     def forget(self, rollout: str) -> None:
         """Drop the series of a rollout that no rule file names any more."""
-        self._judged.pop(rollout, None)
-        for family in (self.last_good_evaluation, self.verdict, self.armed, self.canary_percent, self.counter_falls):
+        self._rules.forget(rollout)
+        for family in (self.last_good_evaluation, self.armed, self.canary_percent, self.counter_falls):
             family.remove_by_labels({"rollout": rollout})

@@ -1,0 +1,88 @@
+"""What each rule says, for Prometheus: made when somebody asks, from the newest findings.
+
+Nothing is kept for each series, so that a cycle of thousands of rules costs nothing here. The number is bounded: of
+more than `MAX_RULES` rules the later ones by name are left out, and counted in ``killswitch_rules_not_exported``.
+What is not known has no series: a dashboard shows a gap, never a zero and never NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from killswitch.model import Finding, Verdict
+
+MAX_RULES = 5_000
+MOST = 1e300  # evidence grows without bound; a sample of +Inf breaks the scale of every graph
+_RULE = ("rollout", "rule")
+_FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "killswitch_rule_verdict": ("1 for the verdict the rule has now, 0 for the others.", (*_RULE, "verdict")),
+    "killswitch_rule_value": (
+        "The cohort's value in the window, in the rule's unit: fraction (0 to 1), seconds or number.",
+        (*_RULE, "cohort", "unit"),
+    ),
+    "killswitch_rule_samples": ("The cohort's requests in the window.", (*_RULE, "cohort")),
+    "killswitch_rule_limit": ("What the canary must not exceed given control now, in the same unit.", (*_RULE, "unit")),
+    "killswitch_rule_evidence": (
+        "What was seen has a chance of 1 in this if the canary is within its limits.",
+        _RULE,
+    ),
+    "killswitch_rule_evidence_needed": ("The evidence at which the rule becomes a breach.", _RULE),
+}
+
+
+class RuleMetrics(Collector):
+    """A collector of the newest findings of each rollout. Set by the cycle, read by whoever asks for metrics."""
+
+    def __init__(self, max_rules: int = MAX_RULES) -> None:
+        self._max_rules = max_rules
+        self._findings: dict[str, tuple[Finding, ...]] = {}
+
+    def set(self, rollout: str, findings: Iterable[Finding]) -> None:
+        self._findings[rollout] = tuple(findings)
+
+    def forget(self, rollout: str) -> None:
+        self._findings.pop(rollout, None)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield from _empty().values()
+        yield _not_exported(0)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        families = _empty()
+        judged = [(name, one) for name, findings in sorted(self._findings.copy().items()) for one in findings]
+        for rollout, finding in islice(judged, self._max_rules):
+            _add(families, rollout, finding)
+        yield from families.values()
+        yield _not_exported(max(0, len(judged) - self._max_rules))
+
+
+def _empty() -> dict[str, GaugeMetricFamily]:
+    return {name: GaugeMetricFamily(name, said, labels=labels) for name, (said, labels) in _FAMILIES.items()}
+
+
+def _not_exported(count: int) -> GaugeMetricFamily:
+    said = f"Rules that have no killswitch_rule_ series, because there are more than {MAX_RULES}."
+    return GaugeMetricFamily("killswitch_rules_not_exported", said, value=count)
+
+
+def _add(families: dict[str, GaugeMetricFamily], rollout: str, finding: Finding) -> None:
+    rule, unit = finding.rule, finding.unit.value
+    for each in Verdict:
+        families["killswitch_rule_verdict"].add_metric((rollout, rule, each.value), float(finding.verdict is each))
+
+    def add(name: str, more: tuple[str, ...], value: float | None) -> None:
+        if value is not None and not math.isnan(value):
+            families[name].add_metric((rollout, rule, *more), max(-MOST, min(value, MOST)))
+
+    add("killswitch_rule_value", ("canary", unit), finding.canary)
+    add("killswitch_rule_value", ("control", unit), finding.control)
+    add("killswitch_rule_samples", ("canary",), finding.samples_canary)
+    add("killswitch_rule_samples", ("control",), finding.samples_control)
+    add("killswitch_rule_limit", (unit,), finding.limit)
+    add("killswitch_rule_evidence", (), finding.evidence)
+    add("killswitch_rule_evidence_needed", (), finding.needed)
