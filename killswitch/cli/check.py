@@ -9,7 +9,7 @@ import typer
 
 from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, say, show
 from killswitch.errors import BadRules
-from killswitch.rules.loading import load_folder
+from killswitch.rules.loading import load_folder, located
 from killswitch.wording import counted
 
 
@@ -17,16 +17,21 @@ def command(
     rules: Annotated[Path, typer.Argument(help="Folder of rule files, or one file.")] = Path("rules"),
     as_json: JsonOption = False,
 ) -> None:
-    """Check rule files: prints all errors at once and exits 2 if there is one."""
+    """Check rule files: prints all errors at once and exits 2 if there is one.
+
+    With --json, each problem and warning has the fields file, line (1 is the first), what, fix and text.
+    """
     try:
         loaded = load_folder(rules)
     except BadRules as error:
         problems = list(error.problems)
-        show({"ok": False, "problems": problems}, as_json=as_json, otherwise=lambda: print_problems(problems))
+        refused = {"ok": False, "problems": [_parts(problem) for problem in problems], "warnings": [], "rollouts": []}
+        show(refused, as_json=as_json, otherwise=lambda: print_problems(problems))
         raise typer.Exit(EXIT_REFUSED) from error
     document = {
         "ok": True,
-        "warnings": list(loaded.warnings),
+        "problems": [],
+        "warnings": [_parts(warning) for warning in loaded.warnings],
         "rollouts": [
             {"rollout": r.name, "file": r.file, "rules": [rule.name for rule in r.rules]} for r in loaded.rollouts
         ],
@@ -40,3 +45,8 @@ def command(
             say(f"{rollout.name}: {rules}, {rollout.decide.value}, {rollout.mode.value}")
 
     show(document, as_json=as_json, otherwise=words)
+
+
+def _parts(text: str) -> dict[str, str | int | None]:
+    parts = located(text)
+    return {"file": parts.file, "line": parts.line, "what": parts.what, "fix": parts.fix, "text": text}

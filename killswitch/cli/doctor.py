@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -33,7 +34,7 @@ from killswitch.doctor import (
     examine_store,
     no_source,
 )
-from killswitch.errors import AccessDenied, Unavailable
+from killswitch.errors import AccessDenied, Unavailable, UnknownRollout
 from killswitch.flag import Flag
 from killswitch.model import Rollout
 from killswitch.rules.loading import load_folder
@@ -43,6 +44,7 @@ from killswitch.sources.prometheus import Prometheus
 from killswitch.sources.recording import SampledHistory
 from killswitch.switch import Switch
 
+_PROBLEMS = frozenset({Status.WRONG, Status.WARNING})
 _STYLES = {Status.OK: "green", Status.NOTE: "cyan", Status.WARNING: "yellow", Status.WRONG: "bold red"}
 
 
@@ -53,16 +55,20 @@ def command(
     source: SourceOption = None,
     since: FromOption = None,
     scrape_interval: ScrapeOption = None,
+    rollout: Annotated[str | None, typer.Option("--rollout", help="Only the rules of this rollout.")] = None,
+    problems_only: Annotated[bool, typer.Option("--problems-only", help="Only what is wrong, and warnings.")] = False,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine source, store, receivers of pages and rules on their last day of history, and say what to mend.
+    """Examine source, store, receivers of pages and rules on their last day of history, and say what to fix.
+
+    What is wrong comes first, then warnings, notes and what is well.
 
     Ends with 1 when something is wrong; warnings alone end with 0. A recording (--data) needs no store.
     """
     with errors_as_messages():
         configured = load_settings(settings, rules=rules, store=store, scrape_interval=scrape_interval)
-        rollouts = load_folder(configured.rules).rollouts
+        rollouts = _named(load_folder(configured.rules).rollouts, rollout)
         try:
             with open_history(
                 rollouts,
@@ -92,7 +98,10 @@ def command(
                     checks = [*pages, *examine(patient, progress)]
         except (Unavailable, AccessDenied) as error:
             checks = [*_pages(configured, rollouts), *examine_store(_flags(configured))[1], no_source(error)]
+        checks.sort(key=lambda check: list(Status).index(check.status), reverse=True)
         wrong = [check for check in checks if check.status is Status.WRONG]
+        if problems_only:
+            checks = [check for check in checks if check.status in _PROBLEMS]
         document = {
             "ok": not wrong,
             "checks": [
@@ -102,6 +111,16 @@ def command(
         show(document, as_json=as_json, otherwise=lambda: _print(checks))
         if wrong:
             raise typer.Exit(1)
+
+
+def _named(rollouts: Sequence[Rollout], name: str | None) -> Sequence[Rollout]:
+    """The one rollout of that name, or all. Raises UnknownRollout."""
+    if name is None:
+        return rollouts
+    found = [rollout for rollout in rollouts if rollout.name == name]
+    if not found:
+        raise UnknownRollout(name, [rollout.name for rollout in rollouts])
+    return found
 
 
 def _measure(source: Source) -> MeasureInterval | None:
@@ -136,8 +155,10 @@ def _print(checks: Sequence[Check]) -> None:
     to_do = [one for one in checks if one.fix]
     if to_do:
         out.print("\nTo do:")
-        for one in sorted(to_do, key=lambda check: list(Status).index(check.status), reverse=True):
+        for one in to_do:
             out.print(_line(one.status, f"{one.about}: {one.fix}"), soft_wrap=True)
+    elif not checks:
+        out.print("No problems.")
     else:
         out.print("\nNothing to do. Whether there are enough users, `killswitch power --users N` says.")
 

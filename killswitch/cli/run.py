@@ -21,6 +21,7 @@ from killswitch.cli.invocation import (
 )
 from killswitch.cli.logs import set_up_logs
 from killswitch.daemon import Daemon
+from killswitch.rules.units import format_duration
 from killswitch.settings import Settings, load_settings
 
 
@@ -61,8 +62,16 @@ def _end(code: int) -> None:
 
 def _line(name: str) -> str:
     field = Settings.model_fields[name]
-    default = "" if field.default in (None, "") else f" ({field.default})"
+    default = "" if field.default in (None, "") else f" ({default_in_words(name)})"
     return f"KILLSWITCH_{name.upper()}: {field.description}{default}"
+
+
+def default_in_words(name: str) -> str:
+    """A setting's default as one would write it: a duration with its unit, true or false."""
+    default = Settings.model_fields[name].default
+    if isinstance(default, bool):
+        return str(default).lower()
+    return format_duration(default) if isinstance(default, float) else str(default)
 
 
 _LINES = [_line(name) for name in Settings.model_fields]

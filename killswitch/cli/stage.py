@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from killswitch import flag as flags
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import PercentOption, RolloutArgument, StageOption
+from killswitch.cli.invocation import PercentOption, RolloutArgument, StageOption, fail
 from killswitch.flag import Flag
 
 
 @by_hand(rules=False)
-def command(hand: Hand, rollout: RolloutArgument, percent: PercentOption = None, stage: StageOption = None) -> None:
-    """Raise or lower the canary's share of an armed rollout."""
+def command(
+    hand: Hand,
+    rollout: RolloutArgument,
+    to: Annotated[str | None, typer.Argument(metavar="[STAGE]", help="As --stage.", show_default=False)] = None,
+    percent: PercentOption = None,
+    stage: StageOption = None,
+) -> None:
+    """Raise or lower the canary's share of an armed rollout: `stage support-copilot ramp_25`."""
+    if to is not None and stage not in (None, to):
+        fail(f"two stages are given, {to} and {stage}; name one")
+    stage = stage if to is None else to
     stage, percent = flags.resolve_stage(stage, percent)
 
     def agree(before: Flag | None, after: Flag) -> None:

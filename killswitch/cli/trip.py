@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from killswitch import __version__, message
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person
+from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person, print_problems
 from killswitch.deadline import Deadline
-from killswitch.errors import KillswitchError, UnknownRollout
+from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable, UnknownRollout
 from killswitch.flag import Actor, Flag
 from killswitch.incident import Incident
 from killswitch.message import Page
 from killswitch.model import PageSettings
 from killswitch.settings import Settings
 from killswitch.stores import Store, keys
+from killswitch.stores.url import StoreUrl
 from killswitch.switch import TripOutcome, TripRequest
+from killswitch.wording import duration_in_words
 
 DELIVER_WITHIN = 30.0
 
@@ -23,6 +26,14 @@ DELIVER_WITHIN = 30.0
 @by_hand(rules=True)
 def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
     """Send everybody back to the control model, now, and page."""
+    try:
+        _trip(hand, rollout, reason)
+    except (Unavailable, AccessDenied, OutcomeUnknown):
+        print_problems(without_the_store(hand.settings, rollout), style="yellow")
+        raise
+
+
+def _trip(hand: Hand, rollout: str, reason: str) -> None:
     flag = hand.switch.standing(rollout).flag
     if flag is None:
         raise UnknownRollout(rollout, hand.switch.everything()[0])
@@ -38,6 +49,45 @@ def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
         said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
     now = hand.switch.standing(rollout).flag
     hand.answer(now if now is not None else {"rollout": rollout, "state": "absent"}, f"{rollout}: {said}")
+
+
+def without_the_store(settings: Settings, rollout: str) -> list[str]:
+    """What a person can do when the flag store does not take the trip: the exact commands, the surest first."""
+    from killswitch.router.failsafe import Policy  # noqa: PLC0415  only where the store is down
+
+    where = StoreUrl.parse(settings.store)
+    key = keys.flag(rollout)
+    grace = Policy()
+    lines = ["The trip may not be in the flag store. By hand, in this order:"]
+    if where.kind == "etcd":
+        scheme = "https" if where.tls else "http"
+        endpoints = ",".join(f"{scheme}://{endpoint}" for endpoint in where.endpoints)
+        options = "".join(
+            f" {option}={value}"
+            for option, value in (
+                ("--cacert", settings.store_ca_file),
+                ("--cert", settings.store_cert_file),
+                ("--key", settings.store_key_file),
+                ("--user", settings.store_user),
+            )
+            if value is not None
+        )
+        lines.append(
+            f"  1. from a machine that reaches etcd: etcdctl --endpoints={endpoints}{options} del {shlex.quote(key)}"
+            " (no flag means control for everyone; afterwards it can be armed again)"
+        )
+    elif where.kind == "sqlite":
+        lines.append(
+            f"  1. if the file {where.path} cannot be opened, fix its permissions or its disk, or move it away:"
+            " routers that cannot read it go to control"
+        )
+    by_then = duration_in_words(grace.stale_grace + grace.stale_jitter)
+    lines += [
+        f"  2. wait {by_then}: routers that cannot read the store go to control by then, or after their `stale_grace`",
+        "  3. start the service with the control model alone, without the router",
+        f"  then look: killswitch status {rollout}",
+    ]
+    return lines
 
 
 def _request(rollout: str, reason: str, page_as: PageSettings) -> TripRequest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,25 @@ def _built(file: _File) -> Built:
 
 def _line(file: _File, problem: Problem) -> str:
     return f"{file.name}:{problem.line}: {problem.what}; fix: {problem.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A problem or warning in its parts. ``line`` and ``file`` are None where it is of no line, as in "and 7 more"."""
+
+    file: str | None
+    line: int | None
+    what: str
+    fix: str | None
+
+
+def located(text: str) -> Located:
+    """A line of `BadRules.problems` or `Loaded.warnings` in its parts."""
+    match = re.fullmatch(r"(.+?):([0-9]+): (.*); fix: (.*)", text)
+    if match is not None:
+        return Located(match[1], int(match[2]), match[3], match[4])
+    match = re.fullmatch(r"(.+?): (.*); fix: (.*)", text)  # of a whole folder
+    return Located(match[1], None, match[2], match[3]) if match is not None else Located(None, None, text, None)
 
 
 # --- across files -------------------------------------------------------------------------------

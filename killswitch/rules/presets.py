@@ -23,7 +23,8 @@ RATES: Mapping[str, Measure] = {
     "refusal_rate": "refusals",
     "thumbs_down_rate": "thumbs_down",
 }
-_LATENCY = re.compile(r"latency_p([0-9]{2}|99[0-9])\Z", re.ASCII)
+LATENCY_PATTERN = r"latency_p([0-9]{2}|99[0-9])"
+_LATENCY = re.compile(rf"{LATENCY_PATTERN}\Z", re.ASCII)
 FEEDBACK_DELAY = 300.0  # seconds a thumbs-down may trail its request
 
 

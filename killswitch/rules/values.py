@@ -17,6 +17,7 @@ from pydantic import PlainValidator, WithJsonSchema
 from killswitch.errors import BadDocument
 from killswitch.flag import check_rollout_name
 from killswitch.model import Decide, Matcher, Mode
+from killswitch.rules import patterns
 from killswitch.rules.presets import PRESETS
 from killswitch.rules.selectors import (
     LABEL_PATTERN,
@@ -37,6 +38,8 @@ from killswitch.rules.units import (
 )
 
 DAY = 86400.0
+CHANNEL_PATTERN = r"#[^\s#@<>,]{1,80}|[CGD][A-Z0-9]{2,20}"
+KEY_NAME_PATTERN = r"^(?![A-Za-z0-9]{32}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MENTION_PATTERN = r"<(@[^<>|\s]+|!subteam\^[^<>|\s]+(\|[^<>|]+)?|!here|!channel|!everyone)>"
 
 
@@ -168,7 +171,7 @@ def _mention(value: object) -> str:
 
 def _channel(value: object) -> str:
     text = _text(value, 100)
-    if not re.fullmatch(r"#[^\s#@<>,]{1,80}|[CGD][A-Z0-9]{2,20}", text):
+    if not re.fullmatch(CHANNEL_PATTERN, text):
         raise Wrong(f"{shown(text)} is not a Slack channel", 'write "#channel" (in quotes) or its id, as in C012AB3CD')
     return text
 
@@ -215,8 +218,8 @@ def _pattern(pattern: str, what: str) -> Callable[[object], str]:
 
 # --- the kinds of value, with their JSON Schema -------------------------------------------------
 
-_QUANTITY = r"^[0-9]+(\.[0-9]+)? ?"
-DURATION_SCHEMA = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? ?(ms|s|m|h|d) ?)+$"}
+DURATION_SCHEMA = {"type": "string", "pattern": patterns.duration()}
+_FROM_A_SECOND = {"type": "string", "pattern": patterns.duration(zero=False, from_a_second=True)}
 _MATCHERS_SCHEMA = {
     "anyOf": [
         {
@@ -233,26 +236,33 @@ _SELECTOR_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 4000}
 _SELECTORS_SCHEMA = {
     "anyOf": [_SELECTOR_SCHEMA, {"type": "array", "items": _SELECTOR_SCHEMA, "minItems": 1, "maxItems": 20}]
 }
-_LIMIT_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "pattern": _QUANTITY + r"(%|pp|x)?$"},
-        DURATION_SCHEMA,
-        {"type": "number", "minimum": 0},
-    ]
-}
+# the form alone: which unit belongs to which rule stands in `schema.json_schema`
+_LIMIT_SCHEMA = {"type": ["string", "number"], "minimum": 0}
+
+
+_LINK = r"^[hH][tT][tT][pP][sS]?://[^\s<>|\"`/?#][^\s<>|\"`]*$"
+
+
+def _pattern_schema(pattern: str, **more: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, **more})
 
 
 def _words_schema(*words: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(words)})
 
 
-Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})]
+Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 200})]
 Limit = Annotated[Quantity | None, PlainValidator(parse_quantity), WithJsonSchema(_LIMIT_SCHEMA)]
 Ratio = Annotated[
     Quantity | None,
     PlainValidator(lambda value: parse_as(Kind.RATIO, value)),
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 1}, {"type": "string", "pattern": _QUANTITY + "x?$"}]}
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 1, "maximum": 1000},
+                {"type": "string", "pattern": patterns.RATIO},
+            ]
+        }
     ),
 ]
 Switch = Annotated[bool, PlainValidator(_switch), WithJsonSchema({"type": "boolean"})]
@@ -260,12 +270,18 @@ Ticks = Annotated[
     int | None, PlainValidator(_integer(1, 100)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})
 ]
 Duration = Annotated[float | None, PlainValidator(_duration(0.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
-Window = Annotated[float, PlainValidator(_duration(1.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
+Window = Annotated[float, PlainValidator(_duration(1.0, DAY)), WithJsonSchema(_FROM_A_SECOND)]
 Selectors = Annotated[tuple[PartialSelector, ...] | None, PlainValidator(_selectors), WithJsonSchema(_SELECTORS_SCHEMA)]
 OneSelector = Annotated[PartialSelector | None, PlainValidator(_selector), WithJsonSchema(_SELECTOR_SCHEMA)]
 Matchers = Annotated[tuple[Matcher, ...], PlainValidator(_matchers), WithJsonSchema(_MATCHERS_SCHEMA)]
 Query = Annotated[str, PlainValidator(_query), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 4000})]
-Link = Annotated[str | None, PlainValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
+Link = Annotated[
+    str | None,
+    PlainValidator(_url),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s<>|\"`/?#][^\s<>|\"`]*$", "maxLength": 2000}
+    ),
+]
 
 
 SignalUnit = Annotated[
@@ -304,14 +320,19 @@ MetricName = Annotated[
 Quantile = Annotated[
     float | None,
     PlainValidator(_quantile),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                {"type": "string", "pattern": patterns.QUANTILE},
+            ]
+        }
+    ),
 ]
 Requests = Annotated[
     int, PlainValidator(_integer(1, 10**9)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**9})
 ]
-Budget = Annotated[
-    float, PlainValidator(_budget), WithJsonSchema({"type": "string", "pattern": _QUANTITY + "% per (day|week)$"})
-]
+Budget = Annotated[float, PlainValidator(_budget), WithJsonSchema({"type": "string", "pattern": patterns.BUDGET})]
 WhenBlind = Annotated[
     float | None,
     PlainValidator(_when_blind),
@@ -321,7 +342,7 @@ WhenBlind = Annotated[
                 {"const": "hold"},
                 {
                     "type": "object",
-                    "properties": {"trip_after": DURATION_SCHEMA},
+                    "properties": {"trip_after": _FROM_A_SECOND},
                     "required": ["trip_after"],
                     "additionalProperties": False,
                 },
@@ -329,6 +350,14 @@ WhenBlind = Annotated[
         }
     ),
 ]
-Channel = Annotated[str | None, PlainValidator(_channel), WithJsonSchema({"type": "string"})]
-KeyName = Annotated[str | None, PlainValidator(_key_name), WithJsonSchema({"type": "string"})]
-Mention = Annotated[str | None, PlainValidator(_mention), WithJsonSchema({"type": "string"})]
+Channel = Annotated[
+    str | None, PlainValidator(_channel), WithJsonSchema({"type": "string", "pattern": f"^(?:{CHANNEL_PATTERN})$"})
+]
+KeyName = Annotated[
+    str | None, PlainValidator(_key_name), WithJsonSchema({"type": "string", "pattern": KEY_NAME_PATTERN})
+]
+Mention = Annotated[
+    str | None,
+    PlainValidator(_mention),
+    WithJsonSchema({"type": "string", "pattern": rf"^{MENTION_PATTERN}(\s+{MENTION_PATTERN})*$"}),
+]

@@ -17,8 +17,11 @@ from typer.testing import CliRunner, Result
 from killswitch import __version__, message
 from killswitch.cli.app import app
 from killswitch.cli.present import unjudged
+from killswitch.cli.run import default_in_words
 from killswitch.errors import Refused
 from killswitch.model import PageSettings
+from killswitch.rules.loading import located
+from killswitch.settings import Settings, load_settings
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from killswitch.switch import Switch
@@ -387,6 +390,57 @@ def test_check_prints_every_problem_with_file_and_line(shell: Shell) -> None:
     document = json.loads(as_json.stdout)
     assert document["ok"] is False
     assert len(document["problems"]) >= 2
+    unknown = next(one for one in document["problems"] if one["line"] == 5)
+    assert unknown["file"] == str(shell.rules / "bad.yaml")
+    assert (unknown["what"], unknown["fix"]) == ("unknown key windw", "did you mean window?")
+    assert unknown["text"] == f"{unknown['file']}:5: unknown key windw; fix: did you mean window?"
+    assert unknown["text"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            "a.yaml:3: 'x; fix: y' is no quantity; fix: write 2%",
+            ("a.yaml", 3, "'x; fix: y' is no quantity", "write 2%"),
+        ),
+        ("rules: not a path; fix: name one", ("rules", None, "not a path", "name one")),
+        ("… and 7 more", (None, None, "… and 7 more", None)),
+    ],
+)
+def test_a_problem_has_its_parts(text: str, parts: tuple[object, ...]) -> None:
+    one = located(text)
+    assert (one.file, one.line, one.what, one.fix) == parts
+
+
+def test_a_stage_is_an_argument(shell: Shell) -> None:
+    shell("arm", "copilot", "--stage", "ramp_1", "--yes")
+    assert shell.json("stage", "copilot", "ramp_5", "--yes")["canary_percent"] == 5.0
+    assert shell("stage", "copilot", "mine", "--percent", "7", "--yes").exit_code == 0
+    twice = shell("stage", "copilot", "ramp_5", "--stage", "ramp_25", "--yes")
+    assert (twice.exit_code, "ramp_5 and ramp_25" in twice.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("store", "command"),
+    [
+        ("etcd://127.0.0.1:1", "etcdctl --endpoints=http://127.0.0.1:1 del /killswitch/v1/flags/copilot"),
+        ("etcds://127.0.0.1:1,b:2", "etcdctl --endpoints=https://127.0.0.1:1,https://b:2 del "),
+    ],
+)
+def test_a_trip_that_finds_no_store_says_what_to_do_by_hand(shell: Shell, store: str, command: str) -> None:
+    done = shell("trip", "copilot", "--reason", "bad", "--yes", "--store", store)
+    assert done.exit_code == 3
+    assert command in done.stderr
+    assert "go to control by then" in done.stderr
+    assert "killswitch status copilot" in done.stderr
+
+
+def test_defaults_in_the_help_of_run_are_accepted_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, field in Settings.model_fields.items():
+        if field.default not in (None, ""):
+            monkeypatch.setenv(f"KILLSWITCH_{name.upper()}", default_in_words(name))
+    assert load_settings() == Settings()
 
 
 def test_check_of_a_folder_that_is_not_there_says_so(shell: Shell) -> None:
