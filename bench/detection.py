@@ -21,8 +21,9 @@ from bench.tables import markdown, write_between_markers
 from killswitch.evidence import HalfPlane, information
 
 Array = npt.NDArray[np.float64]
-QUICK_RUNS, FULL_RUNS = 300, 1000
+QUICK_RUNS, FULL_RUNS = 100, 1000
 _HOUR = 120
+_ROUGH = {"clumps of 2", "clumps of 8", "clumps of 8 in the canary alone", "jitter in both cohorts", "day and night"}
 # the bar of each column: times the information bound, plus a tick
 AT_START, LATER, GRACE = 1.7, 2.8, 30.0
 
@@ -63,6 +64,7 @@ def _rate(name: str, rule: int, plane: HalfPlane, control: float, canary: float)
 
 
 REGRESSIONS = (
+    _rate("every request fails", ERROR, HalfPlane(0.0, 0.02), 0.01, 1.0),
     _rate("errors 1 % -> 10 % (limit 2 %)", ERROR, HalfPlane(0.0, 0.02), 0.01, 0.10),
     _rate("errors 1 % -> 5 %", ERROR, HalfPlane(0.0, 0.02), 0.01, 0.05),
     _rate("refusals 1.1 % -> 8.7 % (limit 6.1 %)", REFUSAL, HalfPlane(1.0, 0.05), 0.011, 0.087),
@@ -131,7 +133,7 @@ def _calm(runs: int) -> Iterator[Task]:
 def _rough(runs: int) -> Iterator[Task]:
     """The same regressions in rougher weather, from the stage's start."""
     for scenario in scenarios.SCENARIOS:
-        if scenario.name in {"clumps of 2", "clumps of 8", "jitter in both cohorts", "day and night"}:
+        if scenario.name in _ROUGH:
             for regression in REGRESSIONS:
                 yield Task(regression, World(), scenario, 0, runs)
 

@@ -1,4 +1,4 @@
-"""Cases that need traffic of their own: one user's retry storm, late feedback, uneven users."""
+"""Cases that need traffic of their own: users' retry storms, late feedback, uneven users."""
 
 from __future__ import annotations
 
@@ -61,6 +61,29 @@ def retry_storms(world: World, runs: int, rng: np.random.Generator, *, judged: b
     return _repeat((columns[0], columns[1], columns[2], columns[3]), ERROR)
 
 
+def first_storm(world: World, runs: int, rng: np.random.Generator, *, every: int, ticks: int) -> TickCounts:
+    """One user of the canary fails ``every`` seconds for some ticks, once a day; nobody of control ever does."""
+    whole = DAY_TICKS + WARM_UP_TICKS
+    columns = []
+    for requests in world.requests:
+        n = rng.poisson(requests, (whole, runs)).astype(np.float64)
+        columns += [rng.binomial(n.astype(np.int64), _ORDINARY).astype(np.float64), n]
+    begins = WARM_UP_TICKS + rng.integers(0, DAY_TICKS - ticks, runs)
+    at = np.arange(whole)[:, None]
+    failing = np.where((at >= begins) & (at < begins + ticks), STEP / every, 0.0)
+    columns[0], columns[1] = columns[0] + failing, columns[1] + failing
+    return _repeat((columns[0], columns[1], columns[2], columns[3]), ERROR)
+
+
+def canary_clumps(world: World, runs: int, rng: np.random.Generator, *, clump: float) -> TickCounts:
+    """A canary of 1.2 % of errors against a limit of 2 %, in clumps that control's 1 % does not have."""
+    shape = (DAY_TICKS + WARM_UP_TICKS, runs)
+    n_c, n_b = (rng.poisson(requests, shape).astype(np.float64) for requests in world.requests)
+    x_c = scenarios.events(n_c, np.full(shape, 0.012), clump, rng)
+    x_b = scenarios.events(n_b, np.full(shape, 0.01), 1.0, rng)
+    return _repeat((x_c, n_c, x_b, n_b), ERROR)
+
+
 def late_feedback(runs: int, rng: np.random.Generator) -> TickCounts:
     """Thumbs-down up to ten minutes late; the canary goes from 50 to 5 % after six hours."""
     ticks, lowered, late = DAY_TICKS + WARM_UP_TICKS, WARM_UP_TICKS + 720, 20
@@ -101,6 +124,13 @@ _STORMS: dict[str, tuple[bool, Bursts]] = {
     "retry storms, plain counters, `bursts: long`": (False, "long"),
     "retry storms, judged requests": (True, "auto"),
 }
+# a minute of a request a second that fails; ten minutes of one each five seconds
+_FIRST: dict[str, tuple[World, int, int]] = {
+    f"one first storm, {words}, {percent:g} % of 50/s": (World(50.0, percent), every, ticks)
+    for words, every, ticks in (("one minute", 1, 2), ("ten minutes", 5, _STORM_TICKS))
+    for percent in (5.0, 25.0)
+}
+_CLUMPS = {f"1.2 % of errors in clumps of {size}, in the canary alone": float(size) for size in (2, 4, 8)}
 _FEEDBACK = {"50 to 5 % with late feedback": 300.0, "50 to 5 % with late feedback, delay not stated": 0.0}
 _USERS = {
     f"uneven users: {users:,}, {percent:g} %": (users, percent)
@@ -110,7 +140,7 @@ _USERS = {
 
 
 def names() -> list[str]:
-    return [*_STORMS, *_FEEDBACK, *_USERS]
+    return [*_STORMS, *_FIRST, *_CLUMPS, *_FEEDBACK, *_USERS]
 
 
 def measure(name: str, runs: int) -> list[str]:
@@ -128,6 +158,13 @@ def trips_of(name: str, runs: int) -> int:
         specs = _rule_specs(ERROR, runs, bursts=bursts)
         first = first_breaches(specs, _blocks(retry_storms(World(), runs, rng, judged=judged)))
         return int(np.isfinite(first).sum())
+    if name in _FIRST:
+        world, every, ticks = _FIRST[name]
+        blocks = _blocks(first_storm(world, runs, rng, every=every, ticks=ticks))
+        return int(np.isfinite(first_breaches(_rule_specs(ERROR, runs), blocks)).sum())
+    if name in _CLUMPS:
+        clumpy = _blocks(canary_clumps(World(), runs, rng, clump=_CLUMPS[name]))
+        return int(np.isfinite(first_breaches(_rule_specs(ERROR, runs), clumpy)).sum())
     if name in _FEEDBACK:
         delay = _FEEDBACK[name]
         blocks = _blocks(late_feedback(runs, rng))

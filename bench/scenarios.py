@@ -101,12 +101,20 @@ def _fair(ticks: npt.NDArray[np.intp], _runs: int, _rng: np.random.Generator) ->
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """How traffic behaves. ``clump``: mean size of the bursts events come in (geometric)."""
+    """How traffic behaves. ``clump``: mean size of the bursts events come in (geometric).
+
+    ``of_canary``: the same of the canary's events where they alone come in clumps.
+    """
 
     name: str
     weather: WeatherMaker = _fair
     clump: float = 1.0
     missing: float = 0.0
+    of_canary: float | None = None
+
+    @property
+    def canary_clump(self) -> float:
+        return self.clump if self.of_canary is None else self.of_canary
 
 
 def _jitter(ticks: npt.NDArray[np.intp], runs: int, rng: np.random.Generator) -> Weather:
@@ -158,6 +166,9 @@ SCENARIOS = (
     Scenario("clumps of 2", clump=2.0),
     Scenario("clumps of 4", clump=4.0),
     Scenario("clumps of 8", clump=8.0),
+    Scenario("clumps of 2 in the canary alone", of_canary=2.0),
+    Scenario("clumps of 4 in the canary alone", of_canary=4.0),
+    Scenario("clumps of 8 in the canary alone", of_canary=8.0),
     Scenario("jitter in both cohorts", _jitter),
     Scenario("day and night", _day_and_night),
     Scenario("drifting rates", _drift),
@@ -261,7 +272,7 @@ def _draw(
         rng.poisson(np.broadcast_to(mean * weather.traffic, shape)).astype(np.float64) for mean in world.requests
     )
     columns: list[tuple[Array, Array, Array, Array]] = []
-    slow, past = _latencies(canary.slower, weather.slowness, begun, (n_c, n_b), scenario.clump, past, rng)
+    slow, past = _latencies(canary.slower, weather.slowness, begun, (n_c, n_b), scenario, past, rng)
     for rule in range(len(RULES)):
         if rule == LATENCY:
             columns.append(slow)
@@ -271,7 +282,7 @@ def _draw(
         p_c = p_b
         if rule in canary.shares:
             p_c = np.where(begun, np.minimum(canary.shares[rule](p_b, weather.flicker), 1.0), p_b)
-        x_c, x_b = events(n_c, p_c, scenario.clump, rng), events(n_b, p_b, scenario.clump, rng)
+        x_c, x_b = events(n_c, p_c, scenario.canary_clump, rng), events(n_b, p_b, scenario.clump, rng)
         columns.extend([(x_c, n_c, x_b, n_b)] * len(BOUNDS[rule]))
     stacked = [np.stack(part, axis=-1).reshape(len(ticks), -1) for part in zip(*columns, strict=True)]
     if scenario.missing:
@@ -301,7 +312,7 @@ def _latencies(
     slowness: Array,
     begun: npt.NDArray[np.bool_],
     requests: tuple[Array, Array],
-    clump: float,
+    scenario: Scenario,
     past: Array,
     rng: np.random.Generator,
 ) -> tuple[tuple[Array, Array, Array, Array], Array]:
@@ -309,7 +320,8 @@ def _latencies(
     n_c, n_b = requests
     scale_b = np.broadcast_to(slowness, n_b.shape)
     scale_c = scale_b * np.where(begun, slower(scale_b), 1.0)
-    canary, control = _histograms(n_c, scale_c, clump, rng), _histograms(n_b, scale_b, clump, rng)
+    canary = _histograms(n_c, scale_c, scenario.canary_clump, rng)
+    control = _histograms(n_b, scale_b, scenario.clump, rng)
     whole = np.concatenate([past, control])
     bound = BOUNDS[LATENCY][0]
     x_c, x_b = np.empty(n_c.shape), np.empty(n_b.shape)

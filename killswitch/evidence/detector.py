@@ -47,10 +47,12 @@ ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 WEIGHTS = tuple(weight / 17 for weight in (1, 3, 4, 4, 3, 2))
 STARTS_PER_DAY = 0.5
 DAY = 86_400.0
-# One tick is worth at most this many times ln(1 / alpha). A clump (26 failures of 44, one user's) is no
-# independent failures and would read as 1 in a million million; two ticks like it are needed at a stage's start, three
-# later. A smaller e-variable is one all the same.
-TICK_CAP, FIRST_CAP, CAP_TICKS, HEAD_CAP = 1.6, 0.75, 40.0, 1.0
+# One tick is worth at most this many times ln(1 / alpha): a clump (26 failures of 44, one user's) is no independent
+# failures, and would read as 1 in a million million. A smaller e-variable is one all the same. At a canary's first two
+# ticks, which its head start is for; then, while its own clumps are not known yet, less; and in the long run.
+HEAD_CAP, FIRST_CAP, LONG_CAP = 0.9, 0.55, 1.8
+# Half way between the last two after so many of the canary's ticks (discounted).
+_CAP_TICKS = 20.0
 _LARGEST_LOG = 690.0
 
 
@@ -291,12 +293,17 @@ def _tick_evidence(
     log_e = np.where(finite[..., None], log_e, 0.0)
     if log_e.shape[1]:
         log_e = np.minimum.reduceat(log_e, evidence.first_bound, axis=1)
-        known = np.minimum.reduceat(outlook.canary_ticks, evidence.first_bound, axis=-1)
-        cap = np.where(known == 0, HEAD_CAP, FIRST_CAP + (TICK_CAP - FIRST_CAP) * known / (known + CAP_TICKS))
-        log_e = np.minimum(log_e, (cap * np.log(evidence.needed))[..., None])
+        ticks = np.minimum.reduceat(outlook.canary_ticks, evidence.first_bound, axis=-1)
+        log_e = np.minimum(log_e, (cap(ticks) * np.log(evidence.needed))[..., None])
     # a bound that compares with nothing does without a control; impossible numbers spoil it all the same
     spared = ~evidence.planes.needs_control & (control | _missing(counts.control_events, counts.control_trials))
     return log_e, finite & (cleaned.canary_trials > 0) & ((cleaned.control_trials > 0) | spared)
+
+
+def cap(canary_ticks: Array) -> Array:
+    """How many times ln(1 / alpha) one tick may be worth, the canary having been seen at so many ticks before."""
+    known = canary_ticks / (canary_ticks + _CAP_TICKS)
+    return np.where(canary_ticks > 0, FIRST_CAP + (LONG_CAP - FIRST_CAP) * known, HEAD_CAP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Errors come in clumps (retries, one broken tenant), and then an e-variable made 
 overstates. Dividing its logarithm by a dispersion phi >= 1.05 keeps it an e-variable for independent
 trials (Jensen) and makes it a measured approximation, not a theorem, for clumps.
 
-phi looks at *control*, and only at ticks before the one it is used in::
+phi looks only at ticks before the one it is used in::
 
     D/M  = discounted sum of squared differences / the same expected of independent trials
     phi  = clip(1 + 1.5 (D/M - 1), 1.05, 30)
@@ -15,16 +15,18 @@ own formula has the binomial's variance. A term of D is capped at 9 max(D/M, 1) 
 without the cap one incident common to both cohorts would blind the rule for an hour.
 
 Blocks are single ticks. `bursts: long` adds blocks of 10 and 60 ticks and takes the largest phi: it sees
-what lasts minutes, at a price in delay.
+what lasts minutes, at a price in delay. `bursts: auto` does so where control's past shows clumps that last minutes.
+
+No tick outweighs the past: it is taken in at four times the past's mean at most, and a past of more than four times
+the newest tick, for each of its ticks, is lowered. Ten ticks of garbage are outweighed by an hour of sane traffic.
 
 A small control (a 99 % canary, or little traffic) has too few events to know its dispersion from. Where M
 is under 50 clumps (events over D/M of the cohort with more of them) the canary's own past makes up the
 difference: still only ticks before this one, and differences from tick to tick hardly notice a step.
 
-What moves rates (a jittering service) shows as D/M - 1 in proportion to a cohort's events. Where a canary at
-its limit has more of them than control, control's D/M understates: for bounds with a shift it grows by that
-proportion, up to the D/M the canary's own past shows. Neither alone would do: clumps do not grow with events,
-and a canary that jitters on its own account must not earn doubt by it.
+Clumps may come in the canary alone, and rates that jitter show in proportion to a cohort's events, so a busy
+canary shows more of it than control. So phi is at least that of the canary's own past, drawn to 1 with the weight
+of 25 events, and known three pairs of blocks later: a regression's own jump is one clump, and must not slow its trip.
 
 Bounds of the form ``p_c <= r p_b`` hold however both rates move together, so what moves both cohorts
 alike (a jittering service) is no reason for doubt there, though control's counts cannot tell it from
@@ -65,7 +67,9 @@ ENOUGH_CLUMPS = 50.0
 # The weight, in events, with which a split's dispersion is drawn towards control's.
 _DRAWN = 50.0
 # The weight, in events, with which the canary's own dispersion is drawn towards 1.
-OWN_DRAWN = 50.0
+OWN_DRAWN = 25.0
+# It is known only this many pairs of blocks later: a regression's own jump is one clump, and must not slow its trip.
+OWN_LAG = 3
 # D/M beyond which phi does not grow: a larger one would only take longer to be forgotten.
 _LARGEST_RATIO = 1.0 + (LARGEST_PHI - 1.0) / _SLOPE
 # One tick weighs at most this many times the mean of the past, and the past at most this many times a tick like
@@ -87,7 +91,8 @@ class History:
     """The past of one series (a cohort's, or the split's), as far as evidence needs it; arrays of (B,) or (B, blocks).
 
     ``ticks`` counts the ticks seen, at most `WARM_TICKS` of which matter; ``weight`` is their discounted number,
-    ``pairs`` that of the pairs of blocks, and ``far`` that of the pairs that are far apart.
+    ``pairs`` that of the pairs of blocks, and ``far`` that of the pairs that are far apart; ``late_squares`` and
+    ``late_expected`` (B, blocks, OWN_LAG) are what D and M were some pairs ago, oldest first.
     """
 
     events: Array
@@ -103,6 +108,8 @@ class History:
     expected: Array
     pairs: Array
     far: Array
+    late_squares: Array
+    late_expected: Array
 
     @property
     def size(self) -> int:
@@ -166,7 +173,9 @@ def empty_past(bounds: int) -> Past:
 
 def _empty(bounds: int) -> History:
     flat, blocks = (bounds,), (bounds, len(BLOCKS))
-    return History(*(np.zeros(flat) for _ in range(4)), *(np.zeros(blocks) for _ in range(9)))
+    late = (*blocks, OWN_LAG)
+    shapes = ([flat] * 4, [blocks] * 9, [late] * 2)
+    return History(*(np.zeros(shape) for part in shapes for shape in part))
 
 
 def select(past: Past, rows: npt.NDArray[np.intp]) -> Past:
@@ -220,8 +229,8 @@ def _of_blocks(sums: _Sums, kinds: Kinds) -> Array:
     control, canary, split = sums.of(0), sums.of(1), sums.of(2)
     ratio = _ratio(control, canary)
     comparable = ~kinds.binomial & (canary.expected <= control.expected)
-    ratio = np.where(comparable, np.minimum(ratio, _drawn(split, ratio, _DRAWN)), ratio)
-    own = np.where(comparable, _drawn(split, 1.0, OWN_DRAWN), _drawn(canary, 1.0, OWN_DRAWN))
+    ratio = np.where(comparable, np.minimum(ratio, _drawn(split, ratio)), ratio)
+    own = np.where(comparable, _late(split), _late(canary))
     return np.maximum(ratio, own)
 
 
@@ -244,8 +253,12 @@ def _ratio(control: _Sums, canary: _Sums) -> Array:
     return np.divide(squares, expected, out=np.ones_like(squares), where=expected > 0)
 
 
-def _drawn(sums: _Sums, towards: Array | float, weight: float) -> Array:
-    return (sums.squares + weight * towards) / (sums.expected + weight)
+def _drawn(sums: _Sums, towards: Array) -> Array:
+    return (sums.squares + _DRAWN * towards) / (sums.expected + _DRAWN)
+
+
+def _late(sums: _Sums) -> Array:
+    return (sums.late_squares + OWN_DRAWN) / (sums.late_expected + OWN_DRAWN)
 
 
 def _split(control: Series, canary: Series) -> Series:
@@ -304,12 +317,16 @@ def _at_most(most: Array, value: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """D and M before each tick, and the discounted numbers of pairs and of those far apart, each (series, T, B)."""
+    """D and M before each tick, the discounted numbers of pairs and of those far apart, and D and M `OWN_LAG` pairs
+    earlier, each (series, T, B).
+    """
 
     squares: Array
     expected: Array
     pairs: Array
     far: Array
+    late_squares: Array
+    late_expected: Array
 
     def of(self, series: int) -> _Sums:
         return _Sums(*(getattr(self, field.name)[series] for field in fields(self)))
@@ -318,9 +335,6 @@ class _Sums:
     def quotient(self) -> Array:
         """D/M, 1 where nothing is expected yet."""
         return np.divide(self.squares, self.expected, out=np.ones_like(self.squares), where=self.expected > 0)
-
-
-_SUMS = tuple(field.name for field in fields(_Sums))
 
 
 def _walk_blocks(past: Past, column: int, series: Series, binomial: Mask) -> tuple[_Sums, Past]:
@@ -347,13 +361,17 @@ def _walk_pairs(kept: dict[str, Array], pair: Mask, square: Array, expected: Arr
     """The recursion over pairs of blocks; ``kept`` (series, B) is moved on to its end."""
     ceiling = _CAP * np.maximum(expected, 1.0)
     far = (square > _FAR * np.maximum(expected, 1.0)).astype(np.float64)
-    d, m, w, f = (kept[name] for name in _SUMS)
-    before = np.empty((len(_SUMS), *square.shape))
+    d, m, w, f, late_d, late_m = (kept[field.name] for field in fields(_Sums))
+    before = np.empty((len(fields(_Sums)), *square.shape))
     filled = 0
     for tick in np.flatnonzero(pair.any(axis=(0, 2))).tolist():
-        before[:, :, filled : tick + 1] = np.stack([d, m, w, f])[:, :, None]
+        before[:, :, filled : tick + 1] = np.stack([d, m, w, f, late_d[..., 0], late_m[..., 0]])[:, :, None]
         filled = tick + 1
         moved, new = pair[:, tick], expected[:, tick]
+        late_d, late_m = (
+            np.where(moved[..., None], np.concatenate([late[..., 1:], value[..., None]], axis=-1), late)
+            for late, value in ((late_d, d), (late_m, m))
+        )
         now = np.maximum(np.divide(d, m, out=np.ones_like(d), where=m > 0), 1.0)
         kept_part = np.where(moved, discount * _at_most(LEVEL * np.maximum(new, _FEW_EVENTS) * w, m), 1.0)
         taken = np.where(w > 0, _at_most(LEVEL * np.maximum(m, _FEW_EVENTS * w), new * w), 1.0)
@@ -363,8 +381,8 @@ def _walk_pairs(kept: dict[str, Array], pair: Mask, square: Array, expected: Arr
         d = np.where(m > 0, np.minimum(d, _LARGEST_RATIO * m), d)
         w = np.where(moved, w * discount + 1.0, w)
         f = np.where(moved, f * discount + far[:, tick], f)
-    before[:, :, filled:] = np.stack([d, m, w, f])[:, :, None]
-    kept.update(zip(_SUMS, (d, m, w, f), strict=True))
+    before[:, :, filled:] = np.stack([d, m, w, f, late_d[..., 0], late_m[..., 0]])[:, :, None]
+    kept.update(zip((field.name for field in fields(_Sums)), (d, m, w, f, late_d, late_m), strict=True))
     return _Sums(*before)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import pickle
 from dataclasses import fields
 
@@ -29,6 +30,7 @@ from killswitch.evidence import (
     warm_up,
 )
 from killswitch.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
+from killswitch.evidence.detector import cap
 
 Array = npt.NDArray[np.float64]
 STEP = 30.0
@@ -277,6 +279,51 @@ def test_a_regression_is_dated_to_its_onset() -> None:
 def test_before_any_healthy_tick_the_excursion_began_with_the_first_step() -> None:
     _, trace = advance(warm(), steady(3, canary=0.3, control=0.01), ticks(3, 900.0), step=STEP)
     assert np.all(trace.since[-1] == 900.0)
+
+
+def heads(count: int) -> Array:
+    starts = np.zeros((count, 3))
+    starts[0] = 0.25
+    return starts
+
+
+@pytest.mark.parametrize("before", [0, 2, 10, 120])
+def test_one_tick_alone_trips_nothing(before: int) -> None:
+    """A clump, 26 failures of 44, is no 26 independent failures, whenever it comes."""
+    calm = steady(before, canary=0.01, control=0.01)
+    clump = steady(1, canary=26 / 44, control=0.01, n_c=44)
+    whole = TickCounts(*(np.concatenate([getattr(calm, name), getattr(clump, name)]) for name in NAMES))
+    _, trace = run(warm(), whole, head_starts=heads(before + 1))
+    assert not trace.breach.any()
+    assert np.all(trace.evidence[-1] > 0.001 * trace.evidence[0])
+
+
+@pytest.mark.parametrize("before", [0, 2, 10, 25, 120])
+def test_a_canary_that_fails_everything_is_tripped_within_three_ticks(before: int) -> None:
+    calm, failing = steady(before, canary=0.01, control=0.01), steady(3, canary=1.0, control=0.01)
+    whole = TickCounts(*(np.concatenate([getattr(calm, name), getattr(failing, name)]) for name in NAMES))
+    _, trace = run(warm(), whole, head_starts=heads(before + 3))
+    assert trace.breach[-1].all()
+    assert not trace.breach[:before].any()
+
+
+def test_the_cap_of_one_tick_grows_as_the_canarys_own_clumps_become_known() -> None:
+    caps = cap(np.array([0.0, 1.0, 20.0, 90.0, 1e9]))
+    assert caps[0] == 0.9
+    assert caps[1] == pytest.approx(0.55 + 1.25 / 21)
+    assert caps[2] == pytest.approx(0.55 + 1.25 / 2)
+    assert np.all(np.diff(caps[1:]) > 0)
+    assert caps[-1] == pytest.approx(1.8)
+    # the largest that a single tick may be worth leaves a head start of 1/4 under the line
+    assert math.log(0.25) + caps[0] * math.log(400) < math.log(400)
+
+
+def test_no_evidence_of_one_tick_is_above_its_cap() -> None:
+    state, _ = run(warm(), steady(60, canary=0.01, control=0.01))
+    after, _ = run(state, steady(1, canary=1.0, control=0.01))
+    ticks_seen = state.past.canary.pairs[state.first_bound, 0]
+    most = cap(ticks_seen) * np.log(state.needed)
+    np.testing.assert_allclose(after.excursions.max(axis=1) - state.excursions.max(axis=1), most, rtol=1e-9)
 
 
 def test_a_head_start_brings_the_trip_forward() -> None:

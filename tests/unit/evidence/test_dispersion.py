@@ -75,6 +75,45 @@ def test_long_blocks_see_what_lasts_minutes() -> None:
     assert np.median(long) > 2 * np.median(short)
 
 
+def phi_of(events: Array, **kind: bool) -> Array:
+    width = events.shape[1]
+    nobody = series(np.zeros(events.shape), 0.0)
+    control = series(events, 1425.0)
+    outlook, _ = dispersion.look_ahead(dispersion.empty_past(width), control, nobody, kinds_of(width, **kind))
+    return outlook.phi
+
+
+def test_auto_is_long_where_controls_clumps_last_minutes() -> None:
+    rng = np.random.default_rng(6)
+    storms = np.repeat(rng.poisson(1.0, (75, 40)), 20, axis=0)
+    events = rng.poisson(8.0 + 6.0 * storms).astype(np.float64)
+    assert np.mean(phi_of(events, auto=True)[-1] == phi_of(events, long=True)[-1]) > 0.9
+    assert np.median(phi_of(events, long=True)[-1]) > 3 * np.median(phi_of(events)[-1])
+
+
+@pytest.mark.parametrize("incident", [False, True])
+def test_auto_is_short_for_independent_events_and_after_one_incident(*, incident: bool) -> None:
+    rng = np.random.default_rng(14)
+    events = rng.poisson(14.0, (900, 40)).astype(np.float64)
+    if incident:
+        events[600:620] = rng.binomial(1425, 0.4, (20, 40))
+    assert np.mean(phi_of(events, auto=True)[640:] == phi_of(events)[640:]) > 0.95
+
+
+def test_a_regressions_own_jump_does_not_raise_phi_while_it_is_seen() -> None:
+    rng = np.random.default_rng(15)
+    control = series(rng.poisson(14.0, (300, 40)).astype(np.float64), 1425.0)
+    events = rng.poisson(0.75, (300, 40)).astype(np.float64)
+    kinds = kinds_of(40, binomial=True)
+    calm, _ = dispersion.look_ahead(dispersion.empty_past(40), control, series(events, 75.0), kinds)
+    events[250:] = 75.0
+    jumped, _ = dispersion.look_ahead(dispersion.empty_past(40), control, series(events, 75.0), kinds)
+    # the jump is the pair that ends with tick 250; it is known three pairs after the next tick
+    known = 251 + dispersion.OWN_LAG
+    assert np.array_equal(jumped.phi[:known], calm.phi[:known])
+    assert np.all(jumped.phi[known] > calm.phi[known])
+
+
 def test_blocks_that_straddle_calls_are_counted_once() -> None:
     events = np.random.default_rng(7).poisson(14.0, (200, 4)).astype(np.float64)
     whole, _ = look(events, long=True)
