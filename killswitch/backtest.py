@@ -20,9 +20,10 @@ import numpy.typing as npt
 from killswitch import flag as flags
 from killswitch.case import Case
 from killswitch.deadline import Deadline
-from killswitch.dossier import LONGEST_DRAIN, warm_up_seconds
+from killswitch.dossier import warm_up_seconds
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.evidence import Trace
+from killswitch.evidence.starts import LONGEST_DRAIN
 from killswitch.flag import Flag
 from killswitch.history import PASSING, first_step, last_step
 from killswitch.judge import Action, Decision, decide
@@ -565,7 +566,7 @@ class _EvidenceReplay(_Replay):
                 known = rule.name in self._control_known
                 return beyond(edges) if known else Unreadable(Reason.WARMING_UP, "control's past hour is empty")
         return Unreadable(
-            Reason.JUST_ARMED, "the percent had just changed: what was asked or said before it was still coming in"
+            Reason.DRAINING, "the percent had just changed: what was asked or said before it was still coming in"
         )
 
 

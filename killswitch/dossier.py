@@ -18,20 +18,18 @@ import numpy as np
 
 from killswitch import evidence as ev
 from killswitch.case import Case, OfCase
-from killswitch.evidence.dispersion import WARM_TICKS
+from killswitch.evidence.dispersion import WARM_TICKS, Mask
 from killswitch.evidence.evariables import Array
-from killswitch.evidence.starts import PAUSE_DELAYS
+from killswitch.evidence.starts import LONGEST_DRAIN, PAUSE_DELAYS
 from killswitch.flag import StageEntry
 from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, Reason, Rule, Unreadable
 from killswitch.sources import Range, Readings, Want
 from killswitch.step_counts import PAST, SPLIT, STEP, STEP_TWIN, TOO_LITTLE, TOO_MUCH, Entry, step_counts
+from killswitch.unheard import Unheard
 
 WARM_UP_SECONDS = 3600.0
 # more than control needs not to be cold: a latency rule's first tick has no tau, and scrapes are missed
 WARM_UP_TICKS = round(1.1 * WARM_TICKS)
-# without a latency rule nobody knows how long requests take; the longest that is waited for
-UNKNOWN_DRAIN = 10.0
-LONGEST_DRAIN = 600.0
 # Traffic is judged against the flag's percent with a budget of its own: it trips nothing.
 SPLIT_ALPHA = 0.01
 
@@ -231,19 +229,25 @@ class Dossier:
         if group is None or not ticks:
             return None
         for entry in group.entries:
-            entry.case = names[entry.rollout]
+            before, entry.case = entry.case.flag.stages[-1], names[entry.rollout]
+            now = entry.case.flag.stages[-1]
+            entry.renew = now.at > ticks[-1] and ev.renews(before, now)
+            if ev.renews(before, now):
+                entry.unheard = Unheard()
         self._renew_splits(group)
         counts = step_counts(group.entries, group.evidence.first_bound, ticks, readings, step=self.step, settle=True)
         times = np.array(ticks, dtype=np.float64)
         self._begin_anew(group)
-        head_starts, paused = self._schedule(group, times)
+        plan = self._schedule(group, counts, times)
+        began = group.evidence.since
         group.evidence, trace = ev.advance(
-            group.evidence, counts, times, step=self.step, head_starts=head_starts, paused=paused
-        )
-        self._tally(group, counts, times, trace)
+            group.evidence, counts, times, step=self.step, head_starts=plan.head_starts, paused=plan.paused,
+            renewed=plan.renewed, hedged=plan.hedged, judged=plan.judged,
+        )  # fmt: skip
+        self._tally(group, counts, times, trace, began)
         group.until, group.views = ticks[-1], None
         for entry in group.entries:
-            entry.paid_until = ticks[-1]
+            entry.paid_until, entry.renew = ticks[-1], False
         self._merge()
         return trace
 
@@ -348,9 +352,12 @@ class Dossier:
         group.evidence = replace(group.evidence, **kept)
         group.tally[rows] = 0.0
 
-    def _schedule(self, group: _Group, times: Array) -> tuple[Array, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-        head_starts = np.zeros((len(times), len(group.entries)))
-        paused = np.zeros(head_starts.shape, dtype=np.bool_)
+    def _schedule(self, group: _Group, counts: ev.TickCounts, times: Array) -> _Schedule:
+        """What the flags' own histories mean for the ticks of a block."""
+        shape = (len(times), len(group.entries))
+        head_starts = np.zeros(shape)
+        paused, renewed, hedged = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        judged = counts
         for named in group.rows.values():
             rows = list(named.values())
             entries = [group.entries[row] for row in rows]
@@ -359,12 +366,40 @@ class Dossier:
             newest = max(stage.at for stage in stages)
             if newest < after and newest + max(LONGEST_DRAIN, PAUSE_DELAYS * max(delays)) + self.step < times[0]:
                 continue  # what changed has long been paid for and come home
-            drain = _drain(entries, stages, times, self.step)
+            first, mixed = ev.renewed_at(stages, times, self.step, after=after)
+            if entries[0].renew:  # the flag's time is still to come by the metric store's clock
+                first[0] = True
+            unsettled = ev.unsettled_at(stages, _latencies(entries, stages), times, self.step)
             head_starts[:, rows] = ev.head_starts_at(stages, times, len(rows), after=after)
-            paused[:, rows] = ev.paused_at(stages, delays, times) | ev.draining_at(stages, drain, times, self.step)
-        return head_starts, paused
+            late = ev.paused_at(stages, delays, times)
+            renewed[:, rows] = first[:, None]
+            hedged[:, rows] = unsettled.material[:, None]
+            split = np.array([entry.rule is None for entry in entries])
+            paused[:, rows] = mixed[:, None] | late | (unsettled.material[:, None] & split)
+            judged = self._settle(
+                group, judged, [row for row in rows if group.entries[row].rule is not None], unsettled
+            )
+            for row, silent in zip(rows, mixed[-1] | late[-1] | unsettled.material[-1], strict=True):
+                entry = group.entries[row]
+                if silent and (entry.problem is None or entry.problem.reason is Reason.NO_DATA):
+                    entry.problem = _DRAINING
+        return _Schedule(head_starts, paused, renewed, hedged, judged)
 
-    def _tally(self, group: _Group, counts: ev.TickCounts, times: Array, trace: ev.Trace) -> None:
+    def _settle(
+        self, group: _Group, counts: ev.TickCounts, rows: Sequence[int], unsettled: ev.Unsettled
+    ) -> ev.TickCounts:
+        """The counts with these rules' columns as they stand once what is under way has come home."""
+        first = group.evidence.first_bound
+        columns = [int(first[row]) + at for row in rows for at in range(len(group.entries[row].spec.bounds))]
+        names = ("canary_events", "canary_trials", "control_events", "control_trials")
+        chosen = ev.TickCounts(*(getattr(counts, name)[:, columns] for name in names))
+        after = ev.settled(chosen, unsettled)
+        whole = {name: getattr(counts, name).copy() for name in names}
+        for name in names:
+            whole[name][:, columns] = getattr(after, name)
+        return ev.TickCounts(**whole)
+
+    def _tally(self, group: _Group, counts: ev.TickCounts, times: Array, trace: ev.Trace, began_before: Array) -> None:
         first = group.evidence.first_bound
         block = np.stack(
             [
@@ -379,7 +414,9 @@ class Dossier:
         began = np.searchsorted(times, since, side="right")
         older = since < times[0] - self.step * 0.5
         within = sums[-1][:, None, :] - np.take_along_axis(sums[:, :, None, :], began[None, :, :, None], axis=0)[0]
-        group.tally = np.where(older[:, :, None], group.tally + sums[-1][:, None, :], within)
+        # begun anew with this block's first tick: what was counted before it belongs to an excursion that is over
+        kept = np.where((since == began_before)[:, :, None], group.tally, 0.0)
+        group.tally = np.where(older[:, :, None], kept + sums[-1][:, None, :], within)
         group.since, group.warming, group.values = trace.since[-1], trace.warming_up[-1], trace.evidence[-1]
         group.phi = np.nan_to_num(trace.phi[-1, first], nan=1.0)
         last = len(times) - 1 - np.argmax(trace.updated[::-1], axis=0)
@@ -389,14 +426,31 @@ class Dossier:
             entry.problem = entry.problem or Unreadable(Reason.NUMERIC, "the counts of this step are no counts")
 
 
-def _drain(entries: Sequence[Entry], stages: Sequence[StageEntry], times: Array, step: float) -> float:
-    """How long the slowest of control's requests take, seconds: so long after a change of percent the cohorts'
-    events are not of the users they are counted with. Asked only while a change is recent.
-    """
-    if times[0] - stages[-1].at > LONGEST_DRAIN + step and len(times) == 1:
-        return 0.0
-    tails = [entry.control_past.slowest(entry.edges) for entry in entries if entry.control_past is not None]
-    return min(max(filter(math.isfinite, tails), default=UNKNOWN_DRAIN), LONGEST_DRAIN)
+_DRAINING = Unreadable(
+    Reason.DRAINING,
+    "the percent has just changed: too many requests or too much feedback of before are still coming in to call it "
+    "healthy; a total failure is seen all the same",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Schedule:
+    """Head starts (T, R); ticks that move nothing, begin anew, stake little; and the counts to judge by."""
+
+    head_starts: Array
+    paused: Mask
+    renewed: Mask
+    hedged: Mask
+    judged: ev.TickCounts
+
+
+def _latencies(entries: Sequence[Entry], stages: Sequence[StageEntry]) -> list[ev.Latencies]:
+    """How long control's requests took before each stage began; of several rules' the one that knows most of it."""
+    found: list[ev.Latencies] = []
+    for stage in stages:
+        known = [entry.latencies[stage.at] for entry in entries if stage.at in entry.latencies]
+        found.append(known[0] if known else ev.UNKNOWN_LATENCIES)
+    return found
 
 
 def _unlabelled(case: Case, cohorts: CohortMatchers) -> CohortMatchers | None:

@@ -7,6 +7,7 @@ split. All rules of a tick are turned into arrays together: a daemon does this f
 
 from __future__ import annotations
 
+import bisect
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from killswitch import evidence as ev
 from killswitch.baseline import without_control
 from killswitch.case import Case
 from killswitch.evidence.evariables import Array, Indices
-from killswitch.evidence.quantiles import TAU_SECONDS, slowest, tau_before, tau_next
+from killswitch.evidence.quantiles import TAU_SECONDS, possible, tau_before, tau_next
 from killswitch.flag import StageEntry
 from killswitch.judge import own_bug
 from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
@@ -58,6 +59,10 @@ class Entry:
     problem: Unreadable | None = None
     # head starts up to here have been paid or were dropped for good
     paid_until: float = -math.inf
+    # begin at nothing with the next tick, whatever the flag's times say
+    renew: bool = False
+    # by a stage's beginning: how long control's requests took in the hour before it
+    latencies: dict[float, ev.Latencies] = field(default_factory=dict)
     rollout: str = field(init=False)
     name: str = field(init=False)
 
@@ -123,7 +128,8 @@ class _Counting:
     def _take(self, entry: Entry, rule: Rule, column: int) -> None:
         chosen = [self._chosen(entry, rule, at) for at in self._series]
         if rule.name == SPLIT_BY or entry.rollout not in self._requests:
-            self._requests[entry.rollout] = chosen
+            # all requests: where users are judged by their first ones, an arming makes all of them first at once
+            self._requests[entry.rollout] = [at.get((entry.rollout, rule.name, STEP)) for at in self._series]
         try:
             if isinstance(rule.signal, QuantileSignal):
                 for run in self._runs(entry, rule.signal.quantile, chosen, column):
@@ -168,6 +174,8 @@ class _Counting:
         past = entry.control_past
         if past is None:
             past = entry.control_past = ControlPast(math.ceil(TAU_SECONDS / self._step))
+        if self._settle:
+            self._learn_latencies(entry, past, chosen)
         for start, stop, edges in _stretches(chosen, entry.edges):
             entry.edges = edges
             canaries = [reading.canary if reading else None for reading in chosen[start:stop]]
@@ -175,6 +183,25 @@ class _Counting:
             canary, control = ([_cumulative(each, edges) for each in side] for side in (canaries, controls))
             yield _Slow(entry, quantile, first_column, start, edges, canary, control, past.at(edges))
             past.add(controls)
+
+    def _learn_latencies(self, entry: Entry, past: ControlPast, chosen: Sequence[Reading | None]) -> None:
+        """How long control's requests took before each stage that begins within these ticks.
+
+        As it was known then: a restarted replica must arrive at what a running one has.
+        """
+        stages = entry.case.flag.stages
+        if len(entry.latencies) >= len(stages):
+            return
+        for stage in stages:
+            row = bisect.bisect_right(self._ticks, stage.at)
+            if stage.at in entry.latencies or row == len(self._ticks):
+                continue
+            known = past.copy()
+            if row:
+                known.add([reading.control if reading else None for reading in chosen[:row]])
+            entry.latencies[stage.at] = known.latencies()
+        for old in entry.latencies.keys() - {stage.at for stage in stages}:
+            del entry.latencies[old]
 
     def _place_rates(self) -> None:
         if self._rates:
@@ -251,9 +278,19 @@ class ControlPast:
             self._edges = tuple(self._edges[at] for at in kept)
             self._counts = self._counts[:, kept]
 
-    def slowest(self, edges: tuple[float, ...]) -> float:
-        """How long all but one in a thousand of control's requests take, seconds; NaN without one."""
-        return slowest(np.array(edges), self.at(edges))
+    def copy(self) -> ControlPast:
+        """The same; what is added to one is not added to the other."""
+        other = ControlPast(0)
+        other._edges, other._counts = self._edges, self._counts
+        return other
+
+    def latencies(self) -> ev.Latencies:
+        """How long control's requests took; as where nobody knows where there were none."""
+        whole = self._counts[possible(self._counts)]
+        total = np.maximum.accumulate(np.maximum(whole, 0.0).sum(axis=0))
+        if len(self._edges) < 2 or not total[-1] > 0:
+            return ev.UNKNOWN_LATENCIES
+        return ev.Latencies(np.array(self._edges), total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,25 +26,39 @@ from killswitch.evidence.evariables import TickCounts, information
 from killswitch.evidence.offset import Offset, measure_offset
 from killswitch.evidence.quantiles import push, quantile_of, slow_counts, slower_than, tau_before, tau_next
 from killswitch.evidence.split import split_counts, split_rules
-from killswitch.evidence.starts import HeadStart, draining_at, head_starts, head_starts_at, paused_at
+from killswitch.evidence.starts import (
+    UNKNOWN_LATENCIES,
+    HeadStart,
+    Latencies,
+    Unsettled,
+    head_starts,
+    head_starts_at,
+    paused_at,
+    renewed_at,
+    renews,
+    settled,
+    unsettled_at,
+)
 from killswitch.evidence.stored import from_document, to_document
 
 __all__ = [
     "ALTERNATIVES",
+    "UNKNOWN_LATENCIES",
     "Bound",
     "Edge",
     "Evidence",
     "HalfPlane",
     "HeadStart",
+    "Latencies",
     "Offset",
     "RuleSpec",
     "TickCounts",
     "Trace",
+    "Unsettled",
     "advance",
     "against_baseline",
     "bounds_of",
     "combine",
-    "draining_at",
     "from_document",
     "head_starts",
     "head_starts_at",
@@ -53,7 +67,10 @@ __all__ = [
     "paused_at",
     "push",
     "quantile_of",
+    "renewed_at",
+    "renews",
     "select",
+    "settled",
     "slow_counts",
     "slower_than",
     "split_counts",
@@ -62,5 +79,6 @@ __all__ = [
     "tau_before",
     "tau_next",
     "to_document",
+    "unsettled_at",
     "warm_up",
 ]

@@ -13,6 +13,10 @@ change from tick to tick. ``S - starts`` is a supermartingale, so by optional st
 canary within its limits is tripped with probability at most alpha_rule times the starts paid, which is
 one a day: evidence of N means a chance of at most 1 in N, a day and rule, of this by luck.
 
+At the first tick with data after a breach, S is 0 again. The same argument holds for each stretch between
+two breaches, so the expected *number* of false alarms is at most alpha_rule times the starts paid, too:
+an alarm that nobody acts on costs nothing but the way back.
+
 Everything here is a value: `advance` returns new evidence and changes nothing. The daemon advances all
 rules by one tick; a replay advances one rollout by thousands; both run the same lines.
 
@@ -53,17 +57,25 @@ DAY = 86_400.0
 HEAD_CAP, FIRST_CAP, LONG_CAP = 0.9, 0.55, 1.8
 # Half way between the last two after so many of the canary's ticks (discounted).
 _CAP_TICKS = 20.0
+# of the evidence, where a tick's counts may be of other users than they are counted with
+STAKE = 0.1
+# A breach that stands grows no further than to so many times what is needed: it must end when its cause does.
+_STANDING = 20.0
 _LARGEST_LOG = 690.0
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """A rule as evidence sees it. ``key`` is the caller's (rollout and rule, say); ``alpha`` is per day."""
+    """A rule as evidence sees it. ``key`` is the caller's (rollout and rule, say); ``alpha`` is per day.
+
+    ``stands``: a breach goes on for as long as the data say so (the traffic split, which trips nothing).
+    """
 
     key: Hashable
     bounds: tuple[Bound, ...]
     alpha: float
     bursts: Bursts = "auto"
+    stands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +196,19 @@ def advance(
     step: float,
     head_starts: Array | None = None,
     paused: Mask | None = None,
+    renewed: Mask | None = None,
+    hedged: Mask | None = None,
+    judged: TickCounts | None = None,
 ) -> tuple[Evidence, Trace]:
     """Take T ticks of counts in: the new evidence, and what each tick did.
 
     ``ticks`` (T,) are Unix seconds, ``step`` the seconds between evidence ticks. ``head_starts`` (T, R)
     are added before the tick they stand at; ``paused`` (T, R) marks ticks that must not move a rule
-    (late feedback after the percent was lowered). Raises ValueError when shapes do not fit.
+    (late feedback after the percent was lowered). At ``renewed`` ticks (T, R) a rule begins at nothing first;
+    at ``hedged`` ones a tenth of its evidence is staked. ``judged``: counts to judge by where they are not those
+    that control's past is learnt from. Raises ValueError when shapes do not fit.
     """
-    _check_shapes(evidence, counts, ticks, head_starts, paused)
+    _check_shapes(evidence, counts, ticks, (head_starts, paused, renewed, hedged))
     control = _usable(counts.control_events, counts.control_trials)
     canary = _usable(counts.canary_events, counts.canary_trials)
     outlook, past = dispersion.look_ahead(
@@ -202,7 +219,9 @@ def advance(
     )
     control &= ~outlook.crowded_control
     canary &= ~outlook.crowded_canary
-    log_e, usable = _tick_evidence(evidence, counts, outlook, canary, control)
+    if judged is None:
+        judged = counts
+    log_e, usable = _tick_evidence(evidence, judged, outlook, canary, control, hedged)
     updates = _all_bounds(usable, evidence.first_bound)
     if paused is not None:
         updates &= ~paused
@@ -211,7 +230,9 @@ def advance(
     numeric = _any_bound(impossible, evidence.first_bound)
     if head_starts is None:
         head_starts = np.zeros(updates.shape)
-    after, values, since = _accumulate(evidence, log_e, _Walk(ticks, step, updates, head_starts))
+    if renewed is None:
+        renewed = np.zeros(updates.shape, dtype=np.bool_)
+    after, values, since = _accumulate(evidence, log_e, _Walk(ticks, step, updates, head_starts, renewed))
     trace = Trace(
         values,
         values >= evidence.needed,
@@ -226,7 +247,7 @@ def advance(
 
 
 def _check_shapes(
-    evidence: Evidence, counts: TickCounts, ticks: Array, head_starts: Array | None, paused: Mask | None
+    evidence: Evidence, counts: TickCounts, ticks: Array, of_rules: Sequence[Array | Mask | None]
 ) -> None:
     per_bound, per_rule = (len(ticks), evidence.past.size), (len(ticks), len(evidence.specs))
     for array, shape in (
@@ -234,8 +255,7 @@ def _check_shapes(
         (counts.canary_trials, per_bound),
         (counts.control_events, per_bound),
         (counts.control_trials, per_bound),
-        (head_starts, per_rule),
-        (paused, per_rule),
+        *((array, per_rule) for array in of_rules),
     ):
         if array is not None and array.shape != shape:
             raise ValueError(f"expected an array of shape {shape}, got {array.shape}")
@@ -274,7 +294,12 @@ def _any_bound(mask: Mask, first_bound: npt.NDArray[np.intp]) -> Mask:
 
 
 def _tick_evidence(
-    evidence: Evidence, counts: TickCounts, outlook: dispersion.Outlook, canary: Mask, control: Mask
+    evidence: Evidence,
+    counts: TickCounts,
+    outlook: dispersion.Outlook,
+    canary: Mask,
+    control: Mask,
+    hedged: Mask | None,
 ) -> tuple[Array, Mask]:
     """The minimum over bounds of L / phi, capped, (T, R, J), and which bounds had data, (T, B)."""
 
@@ -293,6 +318,8 @@ def _tick_evidence(
     log_e = np.where(finite[..., None], log_e, 0.0)
     if log_e.shape[1]:
         log_e = np.minimum.reduceat(log_e, evidence.first_bound, axis=1)
+        if hedged is not None and hedged.any():  # before the cap, which is where no chance explains a tick anyway
+            log_e = np.where(hedged[..., None], np.logaddexp(np.log1p(-STAKE), np.log(STAKE) + log_e), log_e)
         ticks = np.minimum.reduceat(outlook.canary_ticks, evidence.first_bound, axis=-1)
         log_e = np.minimum(log_e, (cap(ticks) * np.log(evidence.needed))[..., None])
     # a bound that compares with nothing does without a control; impossible numbers spoil it all the same
@@ -308,12 +335,13 @@ def cap(canary_ticks: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """When the recursion steps: ticks (T,), seconds between them, and (T, R) of updates and head starts."""
+    """When the recursion steps: ticks (T,), seconds between them, and (T, R) of updates, head starts, renewals."""
 
     ticks: Array
     step: float
     updates: Mask
     head_starts: Array
+    renewed: Mask
 
 
 def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence, Array, Array]:
@@ -325,7 +353,16 @@ def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence
     moved: Mask = np.asarray(walk.updates.any(axis=1))
     with np.errstate(divide="ignore"):
         log_starts = np.log(walk.head_starts)
+    stands = np.array([spec.stands for spec in evidence.specs], dtype=np.bool_)
+    most = np.log(evidence.needed * _STANDING)
+    over = _mean(sums) >= evidence.needed
     for row, tick in enumerate(walk.ticks):
+        # an alarm that nobody acted on: what it rested on counts no more
+        afresh = walk.renewed[row] | (over & ~stands & walk.updates[row])
+        if afresh.any():
+            sums = np.where(afresh[:, None], -np.inf, sums)
+            excursions = np.where(afresh[:, None], 0.0, excursions)
+            since = np.where(afresh[:, None], np.nan, since)
         if started[row]:
             sums = np.logaddexp(sums, log_starts[row][:, None])
         if moved[row]:
@@ -335,7 +372,10 @@ def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence
             since = np.where(update & np.isnan(since), tick - walk.step, since)
             since = np.where(update & (grown <= 0), tick, since)
             excursions = np.where(update, np.maximum(grown, 0.0), excursions)
+            if stands.any():
+                sums = np.where(stands[:, None], np.minimum(sums, most[:, None]), sums)
         all_sums[row], all_since[row] = sums, since
+        over = _mean(sums) >= evidence.needed
     best = np.argmax(all_sums, axis=-1)[..., None]
     best_since = np.take_along_axis(all_since, best, axis=-1)[..., 0]
     return replace(evidence, log_sums=sums, excursions=excursions, since=since), _mean(all_sums), best_since

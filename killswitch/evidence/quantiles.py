@@ -96,19 +96,6 @@ def push(past: Array, control: Array, *, step: float) -> Array:
     return np.concatenate([past, control[:, None]], axis=1)[:, -int(TAU_SECONDS / step) :]
 
 
-def slowest(edges: Array, past: Array, quantile: float = 0.999) -> float:
-    """How long all but one in a thousand of control's requests take, seconds; the last finite edge beyond it.
-
-    ``past`` (P, K): control's increments; NaN without a single request.
-    """
-    clean = _counted(past)
-    total = np.maximum.accumulate(clean.sum(axis=0))
-    if len(edges) < 2 or not total[-1] > 0:
-        return float("nan")
-    found = float(quantile_of(edges, total[None, :], quantile)[0])
-    return found if np.isfinite(found) else float(edges[-2])
-
-
 def possible(cumulative: Array) -> npt.NDArray[np.bool_]:
     """Which cumulative histograms (..., K) hold counts that a service can have, (...); an unread one does not."""
     with np.errstate(invalid="ignore"):

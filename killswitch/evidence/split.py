@@ -27,8 +27,8 @@ def split_rules(key: Hashable, canary_percent: float, alpha: float) -> tuple[Rul
     too_little = Bound("too_little", half_plane(0.0, 1.0 - LEAST * share))
     too_much = Bound("too_much", half_plane(0.0, min(MOST * share, 1.0)))
     return (
-        RuleSpec((key, "too_little"), (too_little,), alpha / 2),
-        RuleSpec((key, "too_much"), (too_much,), alpha / 2),
+        RuleSpec((key, "too_little"), (too_little,), alpha / 2, stands=True),
+        RuleSpec((key, "too_much"), (too_much,), alpha / 2, stands=True),
     )
 
 

@@ -1,4 +1,4 @@
-"""Head starts and pauses: what the flag's own history means for evidence.
+"""Head starts, renewals, unsettled counts: what the flag's own history means for evidence.
 
 Evidence may begin with part of its budget already spent (a head start), because regressions are
 likeliest when a stage begins. The purse they come from holds half a start on the first day and gains
@@ -10,20 +10,30 @@ starts, hence at most alpha_rule x max(1, days) false trips.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from killswitch.evidence.detector import DAY
+from killswitch.evidence.detector import ALTERNATIVES, DAY
 from killswitch.evidence.dispersion import Mask
-from killswitch.evidence.evariables import Array
-from killswitch.flag import AA, StageEntry
+from killswitch.evidence.evariables import Array, TickCounts
+from killswitch.flag import AA, STAGES, StageEntry
+from killswitch.split import SHADOW
 
 PURSE = 0.5
 PAUSE_DELAYS = 3.0
-# the share of a step: typical answers of a few seconds cost no delay at a stage's start
-DRAIN_TOLERANCE = 0.35
+LONGEST_DRAIN = 600.0
+# a canary within its limits may be slower than control, whose latencies are known
+STRETCH = 1.5
+# (m - 1) / ln m of the largest alternative
+_LIKE_A_RATE = (ALTERNATIVES[-1] - 1.0) / math.log(ALTERNATIVES[-1])
+# shares of a tick's requests: above them a rule is DRAINING
+_MATERIAL_REQUESTS = 0.2
+_MATERIAL_EVENTS = 0.002
+# where nearly all of a cohort's requests are under way, what was counted is multiplied by no more than 20
+_LEAST_COUNTED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +88,147 @@ def paused_at(stages: Sequence[StageEntry], delays: Sequence[float], ticks: Arra
     return paused
 
 
-def draining_at(stages: Sequence[StageEntry], drain: float, ticks: Array, step: float) -> Mask:
-    """Which ticks fall into the time after a change of percent in which slow requests still come home, (T, 1).
+def renewals(stages: Sequence[StageEntry]) -> tuple[float, ...]:
+    """When evidence begins at nothing again (ascending): what came before was another model's, or against a baseline.
 
-    A failure is counted at once, an answer when it is complete: for ``drain`` seconds after a raise (and at
-    arming) the new users' failures are counted without their answers, and after a lowering the many users'
-    slow failures fall on the few. A step that such requests fill by no more than `DRAIN_TOLERANCE` is let pass.
+    Another model serves the canary's users when stage `aa` or `shadow` begins or ends. Below `full` a live control
+    stands in the place of the stored baseline.
     """
-    changed = [stages[0].at] if stages[0].percent > 0 else []
-    changed += [after.at for before, after in itertools.pairwise(stages) if after.percent != before.percent]
-    draining = np.zeros((len(ticks), 1), dtype=np.bool_)
-    for at in changed:
-        over = at + drain - DRAIN_TOLERANCE * step
-        draining |= ((ticks > at) & (ticks - step < over))[:, None] & (drain > DRAIN_TOLERANCE * step)
-    return draining
+    return tuple(after.at for before, after in itertools.pairwise(stages) if renews(before, after))
+
+
+def renews(before: StageEntry, after: StageEntry) -> bool:
+    """Whether what was gathered in one stage says nothing about the next."""
+    apart = (AA, SHADOW)
+    other_model = before.stage != after.stage and (before.stage in apart or after.stage in apart)
+    return other_model or before.percent > STAGES["full"] >= after.percent
+
+
+def renewed_at(stages: Sequence[StageEntry], ticks: Array, step: float, *, after: float) -> tuple[Mask, Mask]:
+    """Which of ascending ticks are the first after a renewal, and which steps reach back before one; each (T,).
+
+    ``after``: the last tick that was taken in before these.
+    """
+    first, mixed = np.zeros(len(ticks), dtype=np.bool_), np.zeros(len(ticks), dtype=np.bool_)
+    for at in renewals(stages):
+        row = int(np.searchsorted(ticks, at, side="right"))
+        if at >= after and row < len(ticks):
+            first[row] = True
+        mixed |= (ticks > at) & (ticks - step < at)
+    return first, mixed
+
+
+class Latencies:
+    """How long requests take, from a histogram: ``edges`` (K,) ascending seconds, cumulative ``counts`` (K,).
+
+    Within a bucket they are spread evenly. Nobody knows how long those beyond the last finite edge take:
+    `LONGEST_DRAIN` is assumed. Every time is taken ``STRETCH`` times as long, since a canary within its limits may
+    be slower than control.
+    """
+
+    __slots__ = ("_areas", "_knots", "_left")
+
+    def __init__(self, edges: Array, counts: Array) -> None:
+        finite = STRETCH * edges[np.isfinite(edges)]
+        knots = np.concatenate([[0.0], finite, [max(LONGEST_DRAIN, 2.0 * finite[-1] if finite.size else 0.0)]])
+        left = np.ones(len(knots))
+        if counts[-1] > 0:
+            left[1:-1] = 1.0 - np.minimum(np.maximum.accumulate(counts[: finite.size]) / counts[-1], 1.0)
+        self._knots, self._left = knots, left
+        # beyond the last finite edge none comes home before the end
+        self._left[-1] = left[-2]
+        trapezes = 0.5 * (self._left[1:] + self._left[:-1]) * np.diff(knots)
+        self._areas = np.concatenate([[0.0], np.cumsum(trapezes)])
+
+    def under_way(self, seconds: Array) -> Array:
+        """The integral from 0 to ``seconds`` of the share of requests that take longer; what ends later counts none."""
+        at = np.clip(seconds, 0.0, self._knots[-1])
+        index = np.clip(np.searchsorted(self._knots, at, side="right") - 1, 0, len(self._knots) - 2)
+        there = np.interp(at, self._knots, self._left)
+        area: Array = self._areas[index] + 0.5 * (self._left[index] + there) * (at - self._knots[index])
+        return area
+
+
+# without a latency rule nobody knows how long requests take: evenly spread up to ten seconds
+UNKNOWN_LATENCIES = Latencies(np.array([10.0 / STRETCH, np.inf]), np.array([1.0, 1.0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """How far a tick's counts are not of the users they are counted with; each (T,), as shares of the requests counted.
+
+    ``*_missing``: requests of users who joined the cohort, still under way. ``*_leftover``: requests of users who
+    left it, begun before and counted now.
+    """
+
+    canary_missing: Array
+    canary_leftover: Array
+    control_missing: Array
+    control_leftover: Array
+
+    @property
+    def material(self) -> Mask:
+        """Where that could be taken for a rate, or hide one: too much to call anything healthy, (T,)."""
+        requests = np.maximum(self.canary_missing, self.control_leftover)
+        events = np.maximum(_LIKE_A_RATE * self.canary_leftover, self.control_missing)
+        material: Mask = (requests > _MATERIAL_REQUESTS) | (events > _MATERIAL_EVENTS)
+        return material
+
+
+def unsettled_at(stages: Sequence[StageEntry], latencies: Sequence[Latencies], ticks: Array, step: float) -> Unsettled:
+    """What each change of percent, and of the model behind it, does to the steps after it.
+
+    A failure is counted at once, an answer when it is complete. ``latencies``: one a stage, as known when it began.
+    Requests are taken to come evenly, so of those begun since a change at age ``a`` the share under way is an
+    integral of the latencies' distribution (Little's law).
+    """
+    shares = [(0.0, 100.0), *((entry.percent, 100.0 - entry.percent) for entry in stages)]
+    found: list[Array] = []
+    for cohort in (0, 1):
+        served = np.zeros(len(ticks))
+        missing, leftover = np.zeros(len(ticks)), np.zeros(len(ticks))
+        began = [-np.inf, *(entry.at for entry in stages), np.inf]
+        for (start, end), both in zip(itertools.pairwise(began), shares, strict=True):
+            served += both[cohort] * np.clip(np.minimum(ticks, end) - np.maximum(ticks - step, start), 0.0, step)
+        for number, (entry, known) in enumerate(zip(stages, latencies, strict=True)):
+            before, after = shares[number][cohort], shares[number + 1][cohort]
+            joined, gone = max(after - before, 0.0), max(before - after, 0.0)
+            if cohort == 0 and number and renews(stages[number - 1], entry):
+                joined, gone = after, before
+            if not joined and not gone:
+                continue
+            age = ticks - entry.at
+            late = known.under_way(np.maximum(age, 0.0)) - known.under_way(np.maximum(age - step, 0.0))
+            missing += joined * late
+            leftover += gone * late
+        counted = np.maximum(served - missing + leftover, _LEAST_COUNTED * served)
+        found += [np.divide(part, counted, out=np.zeros_like(part), where=counted > 0) for part in (missing, leftover)]
+    return Unsettled(*found)
+
+
+def settled(counts: TickCounts, unsettled: Unsettled) -> TickCounts:
+    """The counts (T, B) as they would stand against the canary's guilt at most: a lower bound of the excess.
+
+    The canary's requests under way are taken to end well, control's to fail. What users who left leave behind is
+    taken to fail in the canary, and to be well in control. ``_LIKE_A_RATE`` more events than those left over are
+    taken away, so that their chance is no evidence either: exp(L) has a mean of at most 1 for each alternative m if
+    (m - 1) / ln m times their mean is.
+    """
+    canary_missing, canary_leftover, control_missing, control_leftover = (
+        share[:, None]
+        for share in (
+            unsettled.canary_missing, unsettled.canary_leftover, unsettled.control_missing, unsettled.control_leftover
+        )
+    )  # fmt: skip
+    n_c, n_b = counts.canary_trials, counts.control_trials
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no count stays none
+        control_events = counts.control_events + control_missing * n_b
+        return TickCounts(
+            np.maximum(counts.canary_events - _LIKE_A_RATE * canary_leftover * n_c, 0.0),
+            n_c * (1.0 + canary_missing),
+            control_events,
+            np.maximum(n_b * (1.0 + control_missing - control_leftover), control_events),
+        )
 
 
 def _raises(before: StageEntry, after: StageEntry) -> bool:

@@ -229,14 +229,14 @@ def test_limits_of_zero_and_one_have_finite_evidence(limit: float, share: float)
 def test_a_limit_of_zero_trips_on_a_canary_that_errs_alone() -> None:
     spec = RuleSpec("none", (Bound("max", half_plane(0.0, 0.0)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
     _, trace = run(start([spec]), steady(60, canary=0.1, control=0.0, width=2))
-    assert trace.breach[-1].all()
+    assert trace.breach.any(axis=0).all()
 
 
 def test_a_tiny_canary_that_fails_every_request_is_tripped_after_about_ten() -> None:
     counts = steady(30, canary=1.0, control=0.01, n_c=1.0, n_b=99.0)
     _, trace = run(warm(), counts, head_starts=np.where(np.arange(30)[:, None] == 0, 0.25, 0.0) * np.ones(3))
     first = trace.breach.argmax(axis=0) + 1
-    assert trace.breach[-1].all()
+    assert trace.breach.any(axis=0).all()
     assert first.max() <= 12
 
 
@@ -272,13 +272,55 @@ def test_a_regression_is_dated_to_its_onset() -> None:
     state, _ = run(warm(), healthy)
     onset = 200 * STEP
     _, trace = advance(state, bad, ticks(20, onset), step=STEP)
-    assert trace.breach[-1].all()
-    assert np.all(trace.since[-1] == onset)
+    first = trace.breach.argmax(axis=0)
+    assert trace.breach.any(axis=0).all()
+    assert np.all(trace.since[first, np.arange(len(first))] == onset)
+
+
+def test_an_alarm_nobody_acts_on_is_followed_by_evidence_that_begins_at_nothing() -> None:
+    """`dry_run` called it a BREACH for hours after the canary was well again, and `enforce` killed it then."""
+    state, trace = run(warm(), steady(400, canary=0.1, control=0.01))
+    at = trace.breach.argmax(axis=0)
+    rules = np.arange(len(at))
+    assert not trace.breach[at + 1, rules].any()
+    assert np.all(trace.since[at + 1, rules] == (at + 1) * STEP)
+    assert trace.breach.sum(axis=0).min() > 3  # it goes on being bad, so it is said again
+    # well again: no breach, from the second tick on
+    _, after = advance(state, steady(40, canary=0.01, control=0.01), ticks(40, 400 * STEP), step=STEP)
+    assert not after.breach[1:].any()
+
+
+def test_a_gap_in_the_data_ends_no_alarm() -> None:
+    """A trip that could not be written at once still has its evidence while nothing new was read."""
+    counts = steady(40, canary=0.06, control=0.01)
+    _, trace = run(warm(), counts)
+    first = int(trace.breach[:, 0].argmax())
+    counts.canary_trials[first + 1 : first + 3] = np.nan
+    counts.canary_events[first + 1 : first + 3] = np.nan
+    _, with_gap = run(warm(), counts)
+    assert with_gap.breach[first : first + 3, 0].all()
+    assert not with_gap.breach[first + 3, 0]
+
+
+def test_the_number_of_false_alarms_is_bounded_too() -> None:
+    """Each stretch between two alarms is a test of its own, and all of them share the starts that were paid."""
+    bounds = (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL))
+    days, width, alpha = 1, 150, 0.3
+    specs = [RuleSpec(number, bounds, alpha) for number in range(width)]
+    count = round(days * 86_400 / STEP)
+    rng = np.random.default_rng(5)
+    shape = (count, 2 * width)
+    x_c = np.repeat(rng.binomial(75, 0.02, (count, width)), 2, axis=1).astype(float)
+    x_b = np.repeat(rng.binomial(1425, 0.015, (count, width)), 2, axis=1).astype(float)
+    counts = TickCounts(x_c, np.full(shape, 75.0), x_b, np.full(shape, 1425.0))
+    _, trace = advance(start(specs), counts, ticks(count), step=STEP)
+    alarms = int(trace.breach.sum())
+    assert 0 < alarms <= alpha * 0.5 * days * width
 
 
 def test_before_any_healthy_tick_the_excursion_began_with_the_first_step() -> None:
     _, trace = advance(warm(), steady(3, canary=0.3, control=0.01), ticks(3, 900.0), step=STEP)
-    assert np.all(trace.since[-1] == 900.0)
+    assert np.all(trace.since[0] == 900.0)
 
 
 def heads(count: int) -> Array:
