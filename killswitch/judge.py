@@ -55,7 +55,8 @@ class Comparison(NamedTuple):
 
     ``limit`` is what the canary must not exceed, given control now. ``over``: over every bound stated.
     ``control_too``: over the absolute bounds, yet not worse than control, so switching models would not help.
-    ``problem``: why nothing can be said. ``raw_*``: the values over all requests, where only a user's first
+    ``problem``: why nothing can be said; ``impossible``: because no service can have such counts.
+    ``raw_*``: the values over all requests, where only a user's first
     requests are judged.
     """
 
@@ -67,6 +68,7 @@ class Comparison(NamedTuple):
     over: bool = False
     control_too: bool = False
     problem: Unreadable | None = None
+    impossible: bool = False
     raw_canary: float | None = None
     raw_control: float | None = None
     queries: tuple[str, ...] = ()
@@ -126,7 +128,8 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
     canary, control = _value(rule, reading.canary), _value(rule, reading.control)
     limit: float | None = None
     over = control_too = False
-    problem = _problem(canary, control, reading)
+    impossible = _impossible_counts(rule, reading)
+    problem = impossible or _problem(canary, control, reading)
     if problem is None:
         assert isinstance(canary, float)
         assert isinstance(control, float)
@@ -147,6 +150,7 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
         over=over,
         control_too=control_too,
         problem=problem,
+        impossible=impossible is not None,
         raw_canary=_known(rule, beside.canary) if beside is not None else None,
         raw_control=_known(rule, beside.control) if beside is not None else None,
         queries=reading.queries,
@@ -159,6 +163,41 @@ def _problem(canary: float | Unreadable, control: float | Unreadable, reading: R
     if isinstance(control, Unreadable):
         return _named("control", control)
     return _saturated("control", reading.control) if math.isinf(control) else None
+
+
+def more_events_than_trials(rule: Rule, events: float, trials: float) -> bool:
+    """Whether there are well more events than trials, which no service can have: they are not of these trials.
+
+    A quarter and a few may be of requests before the window: series scraped a moment later, and late feedback.
+    """
+    few = 10.0 if rule.delay > 0 else 3.0
+    return events > 1.25 * max(trials, 0.0) + few
+
+
+def _impossible_counts(rule: Rule, reading: Reading) -> Unreadable | None:
+    for cohort, side in (("canary", reading.canary), ("control", reading.control)):
+        if isinstance(side, Counts) and more_events_than_trials(rule, side.events, side.trials):
+            return _not_of_these(cohort, side.events, side.trials, "in the window")
+    return None
+
+
+def _absurd(rule: Rule, view: Gathered) -> Unreadable | None:
+    since = f"since {time_of_day(view.since)}" if view.since is not None else "so far"
+    for cohort, events, trials in (
+        ("canary", view.events_canary, view.trials_canary),
+        ("control", view.events_control, view.trials_control),
+    ):
+        if more_events_than_trials(rule, events, trials):
+            return _not_of_these(cohort, events, trials, since)
+    return None
+
+
+def _not_of_these(cohort: str, events: float, trials: float, since: str) -> Unreadable:
+    return Unreadable(
+        Reason.NUMERIC,
+        f"{cohort} has {count_in_words(events)} events of {count_in_words(trials)} {since}: the events are not of "
+        "these requests. Check that both counters of the rule count the same things once",
+    )
 
 
 def _known(rule: Rule, measurement: Measurement) -> float | None:
@@ -206,6 +245,9 @@ def judge_evidence(
     The window decides nothing here: it is what a person sees, and what HEALTHY needs enough of.
     """
     young = view.updated_at is not None and abs(tick - view.updated_at) <= fresh
+    absurd = _absurd(rule, view) or (comparison.problem if comparison.impossible else None)
+    if absurd is not None:
+        return _unknown(rule, comparison, absurd, view)
     if view.value >= view.needed and young:
         return _finding(rule, comparison, Verdict.BREACH, None, _evidence_words(rule, comparison, view), view=view)
     problem = (

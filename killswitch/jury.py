@@ -10,14 +10,16 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from killswitch import judge
 from killswitch.baseline import beside
 from killswitch.case import Case, OfCase
-from killswitch.dossier import Dossier, judged_by_evidence
+from killswitch.dossier import Dossier, View, judged_by_evidence
+from killswitch.evidence.starts import renewals
 from killswitch.flag import AA
-from killswitch.judge import Streak
-from killswitch.model import Decide, Finding, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
+from killswitch.judge import Comparison, Streak
+from killswitch.model import Decide, Finding, Mode, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
 from killswitch.sources import Readings, Want
 from killswitch.twins import TwinWatch
 from killswitch.unheard import Unheard
@@ -28,15 +30,25 @@ TWIN = "twin"
 AA_STAGE = "aa"
 AA_STAGE_TWIN = "aa_twin"
 DAY = 86_400.0
+# so long may a breach wait for the flag store
+LONGEST_ALARM = 3600.0
 
 
 @dataclass(slots=True)
 class _Memory:
     """What is remembered of one generation of one rollout."""
 
-    generation: tuple[int, float, str]
+    generation: tuple[int, float, tuple[float, ...], str]
     streaks: dict[str, Streak] = field(default_factory=dict)
+    alarms: dict[str, Alarm] = field(default_factory=dict)
     twins: dict[str, TwinWatch] = field(default_factory=dict)
+
+
+class Alarm(NamedTuple):
+    """What a rule's evidence was when it became a breach, at ``tick``, in a rollout whose breaches are acted on."""
+
+    view: View
+    tick: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,9 @@ class Jury:
         self._memory: dict[str, _Memory] = {}
         self.dossier = Dossier(step=step)
         self._briefs = OfCase(_briefs)
+        self._renewals = OfCase(_renewals)
+        # by rollout: the newest renewal and the first tick at which it was seen
+        self._seen: dict[str, tuple[float, float]] = {}
         self._asked: dict[str, tuple[Case, float, list[Want]]] = {}
 
     def wants(self, cases: Iterable[Case], tick: float) -> list[Want]:
@@ -86,12 +101,29 @@ class Jury:
         self._memory = {name: memory for name, memory in self._memory.items() if name in kept}
         self._asked = {name: asked for name, asked in self._asked.items() if name in kept}
         self._briefs.keep(kept)
+        self._renewals.keep(kept)
+        self._seen = {name: seen for name, seen in self._seen.items() if name in kept}
         self.dossier.keep(kept)
 
     def window_seconds(self, case: Case, tick: float) -> float:
-        """How far the windows of a case reach back at ``tick``: not before it was armed."""
-        slots = math.floor((tick - case.armed_at) / self._interval + 1e-9)
+        """How far the windows of a case reach back at ``tick``: not before it was armed, nor to another model."""
+        slots = math.floor((tick - self._began_at(case, tick)) / self._interval + 1e-9)
         return min(case.rollout.window, slots * self._interval)
+
+    def _began_at(self, case: Case, tick: float) -> float:
+        """Since when the same model serves the canary's users.
+
+        A person's clock may be ahead of the metric store's: then it is the tick before the one that first saw it.
+        """
+        renewals = self._renewals(case)
+        if not renewals:
+            return case.armed_at
+        newest = renewals[-1]
+        known, first = self._seen.get(case.rollout.name, (-math.inf, tick))
+        if known != newest or tick < first:
+            self._seen[case.rollout.name] = (newest, tick)
+            first = tick
+        return max(case.armed_at, min(newest, first - self._interval))
 
     def _known_windows(self, case: Case, tick: float) -> list[Want]:
         name, seconds = case.rollout.name, self.window_seconds(case, tick)
@@ -134,7 +166,8 @@ class Jury:
 
     def _memory_of(self, case: Case) -> _Memory:
         # The digest is part of it: a changed limit must not inherit the streak of the old one.
-        generation = (case.flag.generation, case.armed_at, case.rollout.digest)
+        renewed = self._renewals(case)[-1:]
+        generation = (case.flag.generation, case.armed_at, renewed, case.rollout.digest)
         memory = self._memory.get(case.rollout.name)
         if memory is None or memory.generation != generation:
             memory = self._memory[case.rollout.name] = _Memory(generation)
@@ -143,7 +176,8 @@ class Jury:
     def _judge_case(self, case: Case, tick: float, readings: Readings) -> tuple[Finding, ...]:
         memory = self._memory_of(case)
         if self.window_seconds(case, tick) <= 0:
-            early = Unreadable(Reason.JUST_ARMED, "no whole interval has passed since it was armed")
+            since = "the stage began" if self._renewals(case) else "it was armed"
+            early = Unreadable(Reason.JUST_ARMED, f"no whole interval has passed since {since}")
             return tuple(judge.unknown(rule, early) for rule in case.rollout.rules)
         wrong_split = self.dossier.split_is_wrong(case.rollout.name)
         found: list[Finding] = []
@@ -166,12 +200,11 @@ class Jury:
         comparison = judge.compare(rule, reading, raw)
         # where evidence is gathered, its steps say so: a window cannot tell what is usual for control
         if not brief.by_evidence and comparison.problem is None and case.baseline is None:
-            comparison = comparison._replace(problem=Unheard().after(rule, reading, tick - case.armed_at))
+            age = tick - self._began_at(case, tick)
+            comparison = comparison._replace(problem=Unheard().after(rule, reading, age))
         view = self.dossier.view_for(case, rule)
         if view is not None:
-            return judge.judge_evidence(
-                rule, comparison, view, rollout=case.rollout, tick=tick, fresh=2 * self._interval
-            )
+            return self._by_evidence(case, rule, memory, comparison, view, tick)
         if brief.by_evidence:
             # not opened yet: the bare comparison, looked at every tick, would trip on noise
             return judge.not_gathered(rule, comparison)
@@ -180,6 +213,29 @@ class Jury:
             rule, comparison, streak, rollout=case.rollout, tick=tick, interval=self._interval
         )
         return finding
+
+    def _by_evidence(
+        self, case: Case, rule: Rule, memory: _Memory, comparison: Comparison, view: View, tick: float
+    ) -> Finding:
+        """Evidence begins at nothing after a breach; one that could not be acted on at once stands nevertheless.
+
+        It does where a breach is acted on, for as long as the window has stayed over its limit since, an hour at most.
+        """
+        fresh = 2 * self._interval
+        finding = judge.judge_evidence(rule, comparison, view, rollout=case.rollout, tick=tick, fresh=fresh)
+        if case.rollout.mode is Mode.DRY_RUN or case.flag.stage == AA:
+            return finding
+        if finding.verdict is Verdict.BREACH:
+            memory.alarms[rule.name] = Alarm(view, tick)
+            return finding
+        alarm = memory.alarms.get(rule.name)
+        if alarm is None or comparison.problem is not None:
+            return finding
+        if not comparison.over or tick - alarm.tick > LONGEST_ALARM or tick < alarm.tick:
+            del memory.alarms[rule.name]
+            return finding
+        standing = alarm.view._replace(updated_at=view.updated_at, until=view.until)
+        return judge.judge_evidence(rule, comparison, standing, rollout=case.rollout, tick=tick, fresh=fresh)
 
     def _remarked(self, case: Case, brief: _Brief, memory: _Memory, finding: Finding, readings: Readings) -> Finding:
         """Every message says against what was judged, and in stage `aa` how far these users differ by themselves."""
@@ -225,6 +281,10 @@ def _briefs(case: Case) -> tuple[_Brief, ...]:
         )
         for rule in case.rollout.rules
     )
+
+
+def _renewals(case: Case) -> tuple[float, ...]:
+    return renewals(case.flag.stages)
 
 
 def _rests_on_the_split(finding: Finding) -> bool:

@@ -83,7 +83,7 @@ def simulated(
 
 
 def judged(counts: TickCounts, earlier: TickCounts, known: Latencies, stages: Sequence[StageEntry]) -> Trace:
-    ticks = STEP * np.arange(1, len(counts.canary_trials) + 1)
+    ticks = STEP * np.arange(1, len(counts.canary_trials) + 1, dtype=np.float64)
     state: Evidence = warm_up(start([ERRORS]), earlier.control_events, earlier.control_trials)
     unsettled = unsettled_at(stages, [known] * len(stages), ticks, STEP)
     return advance(
@@ -133,7 +133,7 @@ def test_what_is_under_way_is_an_integral_of_the_latencies() -> None:
 def test_each_change_has_its_own_time_and_none_begins_again() -> None:
     tail = Latencies(BUCKETS, np.array([0.0, 0.5, 0.9, 0.998, 0.998, 0.998, 0.998, 0.998, 0.998, 1.0, 1.0]))
     often = [StageEntry("custom", 5.0 + number, 450.0 * number) for number in range(12)]
-    ticks = STEP * np.arange(1, 181)
+    ticks = STEP * np.arange(1, 181, dtype=np.float64)
     # two in a thousand answers take minutes: no reason to doubt what the other 998 say
     assert not unsettled_at(often, [tail] * 12, ticks, STEP).material.any()
     slow = Latencies(BUCKETS, np.array([0.0, 0, 0, 0, 0, 0.1, 0.9, 1, 1, 1, 1]))
