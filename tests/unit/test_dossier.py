@@ -240,7 +240,7 @@ def test_another_generations_evidence_is_nobodys() -> None:
     case = case_of(rules=(ERRORS,))
     replica = Replica(Traffic(rate=canary_from(START, error_rate=0.5)))
     replica.through(ticks(20), case)
-    assert replica.views(case)[0].value > 400
+    assert replica.views(case)[0].value > 1
     again = replace(case, flag=replace(case.flag, generation=2), armed_at=START + 20 * STEP)
     assert replica.dossier.view_for(again, ERRORS) is None
     assert replica.dossier.view_for(case, replace(ERRORS, delay=1.0)) is None

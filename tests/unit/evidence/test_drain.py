@@ -16,7 +16,7 @@ from killswitch.evidence.evariables import Array
 from killswitch.evidence.starts import Latencies
 from killswitch.flag import StageEntry
 
-STEP, RUNS, RATE = 30.0, 60, 20.0
+STEP, RUNS, RATE = 30.0, 24, 20.0
 BUCKETS = np.array([0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, np.inf])
 ERRORS = RuleSpec("errors", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
 Draw = Callable[[np.random.Generator, int], Array]
@@ -114,7 +114,7 @@ def test_a_canary_that_fails_everything_is_tripped_in_the_midst_of_it(ok: Draw, 
     # what the many of before still have under way may explain all that the few fail: nobody can know sooner
     within = 20 if lowered and ok is streams else 5
     late = 0
-    for seed in range(RUNS // 4):
+    for seed in range(RUNS // 6):
         counts, earlier, known = simulated(RAMP, ok, failed, lambda at: np.where(at >= began, 1.0, 0.01), seed)
         trace = judged(counts, earlier, known, RAMP)
         row = int(np.ceil(began / STEP))
