@@ -112,7 +112,7 @@ def test_a_canary_that_fails_everything_is_tripped_in_the_midst_of_it(ok: Draw, 
     began = RAMP[stage].at
     lowered = stage and RAMP[stage].percent < RAMP[stage - 1].percent
     # what the many of before still have under way may explain all that the few fail: nobody can know sooner
-    within = 20 if lowered and ok is streams else 5
+    within = (20 if ok is streams else 8) if lowered else 5
     late = 0
     for seed in range(RUNS // 6):
         counts, earlier, known = simulated(RAMP, ok, failed, lambda at: np.where(at >= began, 1.0, 0.01), seed)
