@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 import sys
 import time
+from collections import OrderedDict
 from typing import Literal
 
 from killswitch.cli.terminal import json_text
 from killswitch.message import plain
 from killswitch.timestamps import to_iso
 
+QUIET_FOR = 600.0  # seconds
+_MOST_KEPT = 1_000
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)? ?m?s\b")
 _EXTRAS = ("rollout", "tick", "action")
 _MAX_LINE = 4000
 _MAX_EXCEPTION = 20_000
@@ -41,9 +47,36 @@ class _Json(logging.Formatter):
         return json_text(line)
 
 
+class Once(logging.Filter):
+    """Lets the same warning through once in `QUIET_FOR` seconds; the next one says how many there were in between.
+
+    The same: of one logger, with one text, seconds in it aside. A rollout's own sentence is said each cycle all the
+    same: it is the record of what was decided. Bounded in memory.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()  # when, and how often since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or hasattr(record, "tick"):
+            return True
+        text = record.getMessage()
+        key = (record.name, record.levelno, _SECONDS.sub("# s", text[:_MAX_LINE]))
+        at, since = self._said.pop(key, (-math.inf, 0))
+        again = record.created - at < QUIET_FOR
+        self._said[key] = (at, since + 1) if again else (record.created, 0)
+        if len(self._said) > _MOST_KEPT:
+            self._said.popitem(last=False)
+        if since and not again:
+            record.msg, record.args = f"{text} ({since} more times since {to_iso(at)})", ()
+        return not again
+
+
 def set_up_logs(kind: Literal["human", "json"], level: int = logging.INFO) -> None:
     """Send every logger's lines to standard error in this format."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Once())
     handler.setFormatter(_Json() if kind == "json" else _Human())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # a pulse that finds the cycle still running is no news; the daemon counts them
