@@ -248,7 +248,7 @@ class Question:
         match self.shape:
             case Shape.INCREASE:
                 # -Inf where a counter fell: then a closer look is needed
-                return f"sum{by} (increase({within}) + ln(resets({within}) < bool 1))"
+                return f"sum{by} (increase({within})) + ln(max{by} (resets({within})) < bool 1)"
             case Shape.SEEN:
                 return f"sum{by} (count_over_time({within}))"
             case Shape.RECENT:

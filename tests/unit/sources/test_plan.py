@@ -16,9 +16,9 @@ COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 RANGES = Ranges(15.0, left_open=True)
 
 
-def windowed(series: str, window: str = "300s") -> str:
+def windowed(series: str, by: str = " by (service)", window: str = "300s") -> str:
     """What is asked of a window: -Inf where a counter fell in it."""
-    return f"(increase({series}[{window}]) + ln(resets({series}[{window}]) < bool 1))"
+    return f"sum{by} (increase({series}[{window}])) + ln(max{by} (resets({series}[{window}])) < bool 1)"
 
 
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -82,7 +82,7 @@ def test_a_duration_is_whole_seconds_or_milliseconds(seconds: float, text: str) 
 
 def test_what_differs_in_values_alone_shares_one_query() -> None:
     (query,) = plan([*asks("a", "b|c"), *asks("a")])
-    assert query.text(RANGES) == "sum by (service) " + windowed(r'x_total{service=~"a|b\\|c"}')
+    assert query.text(RANGES) == windowed(r'x_total{service=~"a|b\\|c"}')
     assert {values: ask.selector for values, ask in query.cells.items()} == {
         ("a",): asks("a")[0].selector,
         ("b|c",): asks("b|c")[0].selector,
@@ -124,19 +124,19 @@ def test_other_matchers_share_a_query_only_with_their_like() -> None:
     fails, works = Matcher("outcome", "=~", "error|timeout"), Matcher("outcome", "!=", "ok")
     queries = plan([*asks("a", "b", fixed=(fails,)), *asks("a", fixed=(works,))])
     assert sorted(query.text(RANGES) for query in queries) == [
-        "sum by (service) " + windowed('x_total{outcome!="ok",service="a"}'),
-        "sum by (service) " + windowed('x_total{outcome=~"error|timeout",service=~"a|b"}'),
+        windowed('x_total{outcome!="ok",service="a"}'),
+        windowed('x_total{outcome=~"error|timeout",service=~"a|b"}'),
     ]
 
 
 def test_two_values_demanded_of_one_label_stay_a_contradiction() -> None:
     (query,) = plan(asks("b", fixed=(Matcher("service", "=", "a"),)))
-    assert query.text(RANGES) == "sum by (service) " + windowed('x_total{service="a",service="b"}')
+    assert query.text(RANGES) == windowed('x_total{service="a",service="b"}')
 
 
 def test_no_labels_to_tell_apart_is_one_sum() -> None:
     (query,) = plan([Sum(Shape.INCREASE, Selector("x_total"), 60.0)])
-    assert query.text(RANGES) == "sum " + windowed("x_total", "60s")
+    assert query.text(RANGES) == windowed("x_total", "", "60s")
     assert as_text(asks("a")[0], RANGES) == 'sum (increase(x_total{service="a"}[300s]))'  # as a person would type it
 
 
