@@ -327,7 +327,7 @@ def _pace(view: Gathered, estimate: float | None) -> str:
     return f"enough in about {duration_in_words(max(60.0, 60.0 * round(estimate / 60.0)))} at the pace since {since}"
 
 
-def offset_in_words(reading: Reading, phi: float) -> str | None:
+def offset_in_words(rule: Rule, reading: Reading, phi: float) -> str | None:
     """What stage `aa` has measured: how far the canary's users differ under the same model; None without data.
 
     ``phi`` is the dispersion of the rule's events: clumps make the interval wider.
@@ -341,6 +341,12 @@ def offset_in_words(reading: Reading, phi: float) -> str | None:
     span = f"{points_in_words(offset.low)} to {points_in_words(offset.high)}"
     beside = f"these users {value_in_words(offset.canary, unit)}, the others {value_in_words(offset.control, unit)}"
     words = f"the same model for both: {beside}, a difference of {points_in_words(offset.difference)} ({span}, 99 %)"
+    limit = max((bound for bound, _ in _bounds(rule, offset.control)), default=math.inf)
+    if offset.canary > limit:
+        return (
+            f"{words}: over the limit of {value_in_words(limit, unit)} with the same model, so an equally good canary "
+            "would be tripped in the next stage: choose another salt or more users"
+        )
     return f"{words}: choose another salt or more users" if offset.certain and offset.low > 0 else words
 
 

@@ -464,3 +464,25 @@ def test_a_trip_by_two_rules_names_both_in_one_sentence() -> None:
     decision = decide([BREACH, HEALTHY, other], flag(), ROLLOUT)
     assert decision.sentence == f"{BREACH.sentence}; {other.sentence}"
     assert decision.tripping == (BREACH, other)
+
+
+# --- counts that no service can have ------------------------------------------------------------
+
+
+def test_well_more_events_than_trials_are_numeric_and_never_a_breach() -> None:
+    """ "thumbs_down_rate 194.4 % (35 of 18)" tripped a healthy canary: those thumbs were of other requests."""
+    assert THUMBS.delay > 0
+    counted = Known(value=1e6, events_canary=35, trials_canary=18, events_control=3, trials_control=9000)
+    finding = by_evidence(THUMBS, counted, FINE)
+    assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.NUMERIC)
+    assert "canary has 35 events of 18 since 14:08:11: the events are not of these requests" in finding.sentence
+    (bare,) = walk(ERRORS, rates(300, 200, 1, 10000))
+    assert (bare.verdict, bare.reason) == (Verdict.UNKNOWN, Reason.NUMERIC)
+    window = by_evidence(ERRORS, Known(value=1e6), rates(300, 200, 1, 10000))
+    assert (window.verdict, window.reason) == (Verdict.UNKNOWN, Reason.NUMERIC)
+
+
+def test_a_total_failure_with_some_late_events_is_a_breach_all_the_same() -> None:
+    failed = Known(value=1e6, events_canary=110, trials_canary=100, events_control=3, trials_control=9000)
+    assert by_evidence(ERRORS, failed, rates(110, 100, 110, 10000)).verdict is Verdict.BREACH
+    assert walk(ERRORS, rates(110, 100, 110, 10000))[0].verdict is Verdict.BREACH
