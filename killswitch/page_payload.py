@@ -77,6 +77,7 @@ class PagePayload(TypedDict):
     control: str | None
     canary: str | None
     rollouts: NotRequired[list[str]]
+    rollouts_count: NotRequired[int]
     incident: NotRequired[str]
     percent_before: NotRequired[float]
     exposed: NotRequired[ExposurePayload]
