@@ -54,9 +54,9 @@ DAY = 86_400.0
 # One tick is worth at most this many times ln(1 / alpha): a clump (26 failures of 44, one user's) is no independent
 # failures, and would read as 1 in a million million. A smaller e-variable is one all the same. At a canary's first two
 # ticks, which its head start is for; then, while its own clumps are not known yet, less; and in the long run.
-HEAD_CAP, FIRST_CAP, LONG_CAP = 0.9, 0.55, 1.8
+HEAD_CAP, FIRST_CAP, LONG_CAP = 1.0, 0.55, 2.2
 # Half way between the last two after so many of the canary's ticks (discounted).
-_CAP_TICKS = 20.0
+_CAP_TICKS = 30.0
 # of the evidence, where a tick's counts may be of other users than they are counted with
 STAKE = 0.1
 # A breach that stands grows no further than to so many times what is needed: it must end when its cause does.

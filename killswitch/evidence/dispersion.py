@@ -26,7 +26,7 @@ difference: still only ticks before this one, and differences from tick to tick 
 
 Clumps may come in the canary alone, and rates that jitter show in proportion to a cohort's events, so a busy
 canary shows more of it than control. So phi is at least that of the canary's own past, drawn to 1 with the weight
-of 25 events, and known three pairs of blocks later: a regression's own jump is one clump, and must not slow its trip.
+of 50 events, and known three pairs of blocks later: a regression's own jump is one clump, and must not slow its trip.
 
 Bounds of the form ``p_c <= r p_b`` hold however both rates move together, so what moves both cohorts
 alike (a jittering service) is no reason for doubt there, though control's counts cannot tell it from
@@ -67,7 +67,7 @@ ENOUGH_CLUMPS = 50.0
 # The weight, in events, with which a split's dispersion is drawn towards control's.
 _DRAWN = 50.0
 # The weight, in events, with which the canary's own dispersion is drawn towards 1.
-OWN_DRAWN = 25.0
+OWN_DRAWN = 50.0
 # It is known only this many pairs of blocks later: a regression's own jump is one clump, and must not slow its trip.
 OWN_LAG = 3
 # D/M beyond which phi does not grow: a larger one would only take longer to be forgotten.

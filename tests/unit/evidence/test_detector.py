@@ -350,12 +350,12 @@ def test_a_canary_that_fails_everything_is_tripped_within_three_ticks(before: in
 
 
 def test_the_cap_of_one_tick_grows_as_the_canarys_own_clumps_become_known() -> None:
-    caps = cap(np.array([0.0, 1.0, 20.0, 90.0, 1e9]))
-    assert caps[0] == 0.9
-    assert caps[1] == pytest.approx(0.55 + 1.25 / 21)
-    assert caps[2] == pytest.approx(0.55 + 1.25 / 2)
+    caps = cap(np.array([0.0, 1.0, 30.0, 90.0, 1e9]))
+    assert caps[0] == 1.0
+    assert caps[1] == pytest.approx(0.55 + 1.65 / 31)
+    assert caps[2] == pytest.approx(0.55 + 1.65 / 2)
     assert np.all(np.diff(caps[1:]) > 0)
-    assert caps[-1] == pytest.approx(1.8)
+    assert caps[-1] == pytest.approx(2.2)
     # the largest that a single tick may be worth leaves a head start of 1/4 under the line
     assert math.log(0.25) + caps[0] * math.log(400) < math.log(400)
 
