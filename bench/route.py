@@ -49,7 +49,7 @@ def main() -> None:
         path = Path(folder) / "flag.json"
         path.write_bytes(flag.to_document(armed))
         with Router("bench", f"file://{path}", control="old", registry=None) as router:
-            if not router.wait_until_read(10.0):
+            if not router.wait_ready(10.0):
                 raise SystemExit("the flag file was not read within 10 s")
             metrics = CohortMetrics(router)
 

@@ -25,7 +25,7 @@ def group(name: str, url: str) -> dict[str, object]:
 
 async def main(user: str) -> None:
     with Router("support-copilot", STORE, control="model-old") as router:
-        router.wait_until_read(5.0)
+        router.wait_ready(5.0)
         switch = LiteLLMSwitch(router, CohortMetrics(router), canary="model-new")
         llm = switch.install(
             litellm.Router(

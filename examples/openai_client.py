@@ -20,7 +20,7 @@ STORE = os.environ.get("KILLSWITCH_STORE", f"file://{Path(__file__).with_name('f
 
 def main(user: str) -> None:
     with Router("support-copilot", STORE, control="model-old") as router:
-        router.wait_until_read(5.0)  # a service need not wait: until then it routes to control
+        router.wait_ready(5.0)  # a service need not wait: until then it routes to control
         llm = RoutedOpenAI(openai.OpenAI(), router=router, metrics=CohortMetrics(router))
         messages = [{"role": "user", "content": "hello"}]
         answer = llm.for_user(user).chat.completions.create(messages=messages)
