@@ -144,6 +144,12 @@ def test_a_change_that_was_watched_does_not_prove_that_the_store_can_be_read() -
     assert at(memory, 75.0).standing is Standing.CUT_OFF
 
 
+def test_a_slow_read_does_not_take_back_a_later_ones_proof() -> None:
+    """Two threads read; the one that asked first may hear last."""
+    memory = read(read(NEW, item(armed(), 7), at=10.0), item(armed(), 7), at=4.0)
+    assert memory.fresh_at == 10.0
+
+
 def test_a_cut_off_router_that_reads_again_obeys_again() -> None:
     memory = read(read(NEW, item(armed(), 7), at=0.0), item(armed(), 7), at=500.0)
     assert at(memory, 501.0).standing is Standing.ARMED
