@@ -7,6 +7,7 @@ a day of history at most and changes nothing.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from killswitch.flag import Flag
 from killswitch.model import (
     Buckets,
     Cohort,
+    CohortMatchers,
     Counts,
     Decide,
+    Matcher,
     QuantileSignal,
     QuerySignal,
     RatioSignal,
@@ -57,6 +60,7 @@ _MISSED = 0.05
 _BORN_LATE = 0.05
 _LITELLM = ("litellm_deployment_success_responses_total", "litellm_deployment_failure_responses_total")
 _LITELLM_TOTAL = "litellm_deployment_total_requests_total"
+_NAMELESS = "|None|unknown"  # a pattern: the empty name, too
 
 
 class Status(StrEnum):
@@ -572,4 +576,33 @@ def _litellm(patient: Patient, rollout: Rollout) -> Iterator[Check]:
                 )
             else:
                 yield Check(about, Status.OK, words)
+        yield from _litellm_elsewhere(patient, rollout, rule, total)
         return
+
+
+def _litellm_elsewhere(patient: Patient, rollout: Rollout, rule: Rule, total: Selector) -> Iterator[Check]:
+    """Failures for which the proxy picked no deployment carry the name of a group, or none: no cohort has them."""
+    label = "litellm_model_name"
+    cohorts = rollout.cohorts_of(rule)
+    named = [re.escape(one.value) for matchers in cohorts.values() for one in matchers if one.label == label]
+    if not named:
+        return
+    failures = (Selector(_LITELLM[1], total.matchers),)
+    places: CohortMatchers = {
+        Cohort.CONTROL: (Matcher(label, "=~", _NAMELESS),),
+        Cohort.CANARY: (Matcher(label, "!~", "|".join([*named, _NAMELESS])),),
+    }
+    want = Want(rollout.name, rule.name, "sum", RatioSignal(failures, failures), places, 3600.0, absent_is_zero=True)
+    reading = patient.source.read([want], patient.terms.until, Deadline(_PATIENCE))[want.key]
+    found = [side.trials if isinstance(side, Counts) else 0.0 for side in (reading.control, reading.canary)]
+    if sum(found) < 1:
+        return
+    nameless, others = (count_in_words(each) for each in found)
+    yield Check(
+        f"{rollout.name} {rule.name}",
+        Status.WARNING,
+        f"in an hour {nameless} failures have no model's name (empty, None, unknown), {others} the name of neither "
+        "cohort. Failures for which the proxy picked no deployment (limit, cooldown) are there; no rule sees them",
+        f"look at sum by ({label}, requested_model) (increase({_LITELLM[1]}[1h])); where the canary's are among them, "
+        "count in your own service (metrics: cohort-labels)",
+    )

@@ -270,3 +270,24 @@ def test_error_series_that_are_born_late_are_a_warning(tmp_path: Path, rollout: 
     else:
         assert [check.status for check in found] == [Status.WARNING]
         assert found[0].found.startswith("20% of llm_requests_total")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("", "10 failures have no model's name"), ("some-group", "10 the name of neither cohort")]
+)
+def test_litellm_failures_under_a_group_or_no_name_are_a_warning(tmp_path: Path, name: str, words: str) -> None:
+    """The proxy counts a failure for which it picked no deployment there, so no cohort has it."""
+    rules = b"rollout: proxy\ncontrol: a\ncanary: b\nmetrics: litellm\nrules:\n  error_rate: {max: 2%}\n"
+    rates = {("a", "total_requests"): 1.0, ("a", "success_responses"): 1.0, (name, "failure_responses"): 1 / 360}
+    rates |= {("b", "total_requests"): 1.0, ("b", "success_responses"): 1.0}
+    lines = [
+        f'litellm_deployment_{metric}_total{{litellm_model_name="{model}"}} {rate * at:.4f} {at}'
+        for (model, metric), rate in rates.items()
+        for at in range(0, 7200, 15)
+    ]
+    (tmp_path / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
+    source = Recording(tmp_path / "x.om")
+    checks = list(examine(Patient(source, load_text(rules).rollouts, Terms(*source.span), 15.0)))
+    (warned,) = [check for check in checks if check.status is Status.WARNING and "neither cohort" in check.found]
+    assert words in warned.found
+    assert "requested_model" in warned.fix
