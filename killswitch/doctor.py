@@ -58,8 +58,7 @@ _SEED = 4
 _SKEW, _BAD_SKEW = 5.0, 60.0
 _MISSED = 0.05
 _BORN_LATE = 0.05
-_LITELLM = ("litellm_deployment_success_responses_total", "litellm_deployment_failure_responses_total")
-_LITELLM_TOTAL = "litellm_deployment_total_requests_total"
+_LITELLM_FAILURES = "litellm_proxy_failed_requests_metric_total"
 _NAMELESS = "|None|unknown"  # a pattern: the empty name, too
 
 
@@ -544,50 +543,22 @@ def _evident(
 
 
 def _litellm(patient: Patient, rollout: Rollout) -> Iterator[Check]:
-    """Requests = successes + failures; where they are not, failures are counted under other labels."""
     for rule in rollout.rules:
-        if not isinstance(rule.signal, RatioSignal) or _LITELLM_TOTAL not in {s.metric for s in rule.signal.trials}:
-            continue
-        total = next(each for each in rule.signal.trials if each.metric == _LITELLM_TOTAL)
-        parts = tuple(Selector(metric, total.matchers) for metric in _LITELLM)
-        want = Want(
-            rollout.name,
-            rule.name,
-            "sum",
-            RatioSignal(parts, (total,)),
-            rollout.cohorts_of(rule),
-            3600.0,
-            absent_is_zero=True,
-        )
-        reading = patient.source.read([want], patient.terms.until, Deadline(_PATIENCE))[want.key]
-        for cohort in Cohort:
-            side = getattr(reading, cohort.value)
-            if not isinstance(side, Counts) or side.trials < 100:
-                continue
-            about = f"{rollout.name} {cohort.value}"
-            requests, parts_found = count_in_words(side.trials), count_in_words(side.events)
-            words = f"{requests} requests in an hour, {parts_found} successes and failures"
-            if abs(side.events - side.trials) > 0.02 * side.trials:
-                yield Check(
-                    about,
-                    Status.WRONG,
-                    f"{words}: some are counted under other labels, so errors may be missed",
-                    "tell cohorts apart by litellm_model_name or model_id, not by metadata labels",
-                )
-            else:
-                yield Check(about, Status.OK, words)
-        yield from _litellm_elsewhere(patient, rollout, rule, total)
-        return
+        if isinstance(rule.signal, RatioSignal):
+            failures = [each for each in rule.signal.events if each.metric == _LITELLM_FAILURES]
+            if failures:
+                yield from _litellm_elsewhere(patient, rollout, rule, failures[0])
+                return
 
 
-def _litellm_elsewhere(patient: Patient, rollout: Rollout, rule: Rule, total: Selector) -> Iterator[Check]:
-    """Failures for which the proxy picked no deployment carry the name of a group, or none: no cohort has them."""
-    label = "litellm_model_name"
+def _litellm_elsewhere(patient: Patient, rollout: Rollout, rule: Rule, failed: Selector) -> Iterator[Check]:
+    """Failures of requests for an alias, or for no model that the proxy could name, belong to no cohort."""
+    label = "requested_model"
     cohorts = rollout.cohorts_of(rule)
     named = [re.escape(one.value) for matchers in cohorts.values() for one in matchers if one.label == label]
     if not named:
         return
-    failures = (Selector(_LITELLM[1], total.matchers),)
+    failures = (failed,)
     places: CohortMatchers = {
         Cohort.CONTROL: (Matcher(label, "=~", _NAMELESS),),
         Cohort.CANARY: (Matcher(label, "!~", "|".join([*named, _NAMELESS])),),
@@ -602,7 +573,7 @@ def _litellm_elsewhere(patient: Patient, rollout: Rollout, rule: Rule, total: Se
         f"{rollout.name} {rule.name}",
         Status.WARNING,
         f"in an hour {nameless} failures have no model's name (empty, None, unknown), {others} the name of neither "
-        "cohort. Failures for which the proxy picked no deployment (limit, cooldown) are there; no rule sees them",
-        f"look at sum by ({label}, requested_model) (increase({_LITELLM[1]}[1h])); where the canary's are among them, "
-        "count in your own service (metrics: cohort-labels)",
+        "cohort: requests for an alias of the canary are there, and no rule sees them",
+        f"look at sum by ({label}) (increase({_LITELLM_FAILURES}[1h])); let control and canary name the groups that "
+        "clients ask for, or count in your own service (metrics: cohort-labels)",
     )

@@ -134,23 +134,32 @@ _COHORT_LABELS = Preset(
     metrics=replace(_cohort_schema("llm_"), twin=_cohort_schema("llm_judged_")),
     tells_apart="cohort",
 )
+# Each situation was measured on a LiteLLM 1.110.2 proxy: upstream 429 and 500, cooldown, fallback, a stream that is
+# cut, fails in band or stalls, with one and two deployments in the canary's group. `requested_model` was true in all.
 _LITELLM = Preset(
     name="litellm",
-    about="The LiteLLM proxy. `control` and `canary` are deployments' model names (`azure/gpt-…`).",
+    about="The LiteLLM proxy. `control` and `canary` are model groups (`model_name` in `model_list`).",
     trap=(
-        "Custom metadata labels read `None` on failures, so a cohort label of your own would show a canary "
-        "without errors during an outage: cohorts are told apart by model name or id, and such labels are "
-        "refused for `error_rate`. Latency names the model by another label (`model`) and counts successes only."
+        "Requests are told apart by the group that was asked for. A failure for which the proxy picked no deployment "
+        "(all cooling down) has no `litellm_model_name`, and one that fell back succeeds under control's name; custom "
+        "metadata labels read `None` on failures. So such labels are refused for `error_rate`, and a request that "
+        "fell back counts as an error of the group it was asked for. Not seen: attempts that a retry in the same group "
+        "made good; requests for an alias, where clients ask for that instead of the group. Limits on a client's key "
+        "count as errors in both cohorts. Latency counts successes only, under the group that served them."
     ),
     metrics=Metrics(
-        requests=_counter("litellm_deployment_total_requests_total"),
-        events={"errors": _counter("litellm_deployment_failure_responses_total")},
+        requests=_counter("litellm_proxy_total_requests_metric_total"),
+        events={
+            "errors": (
+                Selector("litellm_proxy_failed_requests_metric_total"),
+                Selector("litellm_deployment_successful_fallbacks_total"),
+            )
+        },
         latency=Selector("litellm_llm_api_latency_metric_bucket"),
     ),
-    tells_apart="litellm_model_name",
-    latency_label="model",
+    tells_apart="requested_model",
     truthful=frozenset(
-        {"litellm_model_name", "model_id", "model_group", "requested_model", "api_base", "api_provider"}
+        {"requested_model"}
         | {"job", "instance", "namespace", "pod", "container", "service", "cluster", "region", "env", "environment"}
     ),
     unsafe="metadata_.*|tag_.*",

@@ -94,8 +94,8 @@ rules:
 """,
     "LiteLLM, with refusals counted by your own service": """\
 rollout: proxy
-control: azure/gpt-old
-canary: azure/gpt-new
+control: gpt-old
+canary: gpt-new
 metrics: litellm
 rules:
   error_rate: {max: 2%}
@@ -103,7 +103,7 @@ rules:
   refusal_rate:
     events: llm_refusals_total
     trials: llm_requests_total
-    cohorts: {control: {model: azure/gpt-old}, canary: {model: azure/gpt-new}}
+    cohorts: {control: {model: gpt-old}, canary: {model: gpt-new}}
     max_increase: 5pp
 """,
     "vLLM, a job per model": """\

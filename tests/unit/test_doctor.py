@@ -212,25 +212,6 @@ def test_clocks_that_differ_are_told_by_how_much(tmp_path: Path, wall: float, st
     assert check.status is status
 
 
-def test_litellm_requests_that_are_neither_success_nor_failure_are_wrong(tmp_path: Path) -> None:
-    rules = b"rollout: proxy\ncontrol: a\ncanary: b\nmetrics: litellm\nrules:\n  error_rate: {max: 2%}\n"
-    lines = []
-    for model, lost in (("a", 0.0), ("b", 0.1)):
-        for metric, rate in (
-            ("total_requests", 10.0),
-            ("success_responses", 9.9 * (1 - lost)),
-            ("failure_responses", 0.1),
-        ):
-            name = f'litellm_deployment_{metric}_total{{litellm_model_name="{model}"}}'
-            lines += [f"{name} {rate * at:.1f} {at}" for at in range(0, 7200, 15)]
-    (tmp_path / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
-    source = Recording(tmp_path / "x.om")
-    rollouts = load_text(rules).rollouts
-    checks = list(examine(Patient(source, rollouts, Terms(*source.span), 15.0)))
-    assert [check.about for check in _wrong(checks)] == ["proxy canary"]
-    assert any(check.about == "proxy control" and check.status is Status.OK for check in checks)
-
-
 def _counters(folder: Path, rollout: Rollout, lines: list[str]) -> list[Check]:
     (folder / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
     source = Recording(folder / "x.om")
@@ -276,12 +257,11 @@ def test_error_series_that_are_born_late_are_a_warning(tmp_path: Path, rollout: 
     ("name", "words"), [("", "10 failures have no model's name"), ("some-group", "10 the name of neither cohort")]
 )
 def test_litellm_failures_under_a_group_or_no_name_are_a_warning(tmp_path: Path, name: str, words: str) -> None:
-    """The proxy counts a failure for which it picked no deployment there, so no cohort has it."""
+    """Requests for an alias are counted under that name, so no cohort has them."""
     rules = b"rollout: proxy\ncontrol: a\ncanary: b\nmetrics: litellm\nrules:\n  error_rate: {max: 2%}\n"
-    rates = {("a", "total_requests"): 1.0, ("a", "success_responses"): 1.0, (name, "failure_responses"): 1 / 360}
-    rates |= {("b", "total_requests"): 1.0, ("b", "success_responses"): 1.0}
+    rates = {("a", "total_requests"): 1.0, ("b", "total_requests"): 1.0, (name, "failed_requests"): 1 / 360}
     lines = [
-        f'litellm_deployment_{metric}_total{{litellm_model_name="{model}"}} {rate * at:.4f} {at}'
+        f'litellm_proxy_{metric}_metric_total{{requested_model="{model}"}} {rate * at:.4f} {at}'
         for (model, metric), rate in rates.items()
         for at in range(0, 7200, 15)
     ]

@@ -78,23 +78,20 @@ def test_match_stands_in_every_selector() -> None:
             assert all(selector.matchers[0] == service for selector in used)
 
 
-def test_litellm_names_the_model_by_two_labels() -> None:
+def test_litellm_counts_what_was_asked_for_and_a_fallback_as_an_error_of_it() -> None:
+    """As measured on the proxy: by deployment, cooldowns have no name and a fallback succeeds as control's."""
     found = rollout("metrics: litellm\n")
     errors, latency = found.rules
     assert errors.signal == RatioSignal(
-        (Selector("litellm_deployment_failure_responses_total"),),
-        (Selector("litellm_deployment_total_requests_total"),),
+        (
+            Selector("litellm_proxy_failed_requests_metric_total"),
+            Selector("litellm_deployment_successful_fallbacks_total"),
+        ),
+        (Selector("litellm_proxy_total_requests_metric_total"),),
     )
     assert latency.signal == QuantileSignal(Selector("litellm_llm_api_latency_metric_bucket"), 0.95, 1.0)
-    assert found.cohorts_of(errors)[Cohort.CANARY] == (Matcher("litellm_model_name", "=", "new"),)
-    assert found.cohorts_of(latency)[Cohort.CANARY] == (Matcher("model", "=", "new"),)
-
-
-def test_litellm_renames_the_label_of_stated_cohorts_as_well() -> None:
-    found = rollout(
-        "metrics: litellm\ncohorts: {control: {litellm_model_name: a}, canary: {litellm_model_name: [b, c]}}\n"
-    )
-    assert found.cohorts_of(found.rules[1])[Cohort.CANARY] == (Matcher("model", "=~", "b|c"),)
+    for rule in (errors, latency):
+        assert found.cohorts_of(rule)[Cohort.CANARY] == (Matcher("requested_model", "=", "new"),)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +102,7 @@ def test_litellm_renames_the_label_of_stated_cohorts_as_well() -> None:
             (
                 "f.yaml:5: cohorts: failed requests of litellm do not carry cohort truthfully, so their errors "
                 "would be "
-                "missed; fix: use litellm_model_name or labels of the scrape itself (job, instance, …)"
+                "missed; fix: use requested_model or labels of the scrape itself (job, instance, …)"
             ),
         ),
         (
@@ -113,7 +110,7 @@ def test_litellm_renames_the_label_of_stated_cohorts_as_well() -> None:
             (
                 "f.yaml:5: match: failed requests of litellm do not carry metadata_team truthfully, so their "
                 "errors would "
-                "be missed; fix: use litellm_model_name or labels of the scrape itself (job, instance, …)"
+                "be missed; fix: use requested_model or labels of the scrape itself (job, instance, …)"
             ),
         ),
         (
