@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from killswitch import flag as flags
 from killswitch import message, outbox
 from killswitch.blindness import MAX_PAGES_AT_ONCE, Blind, Book, OutageBook, Target, next_outages
-from killswitch.deadline import Deadline
 from killswitch.errors import BadTransaction
 from killswitch.flag import Actor
 from killswitch.heartbeat import Heartbeat
@@ -20,7 +18,7 @@ from killswitch.incident import to_document as incident_document
 from killswitch.message import Page
 from killswitch.model import PageSettings
 from killswitch.notices import Notice, Notices
-from killswitch.pager import PageDelivery, Policy
+from killswitch.pager.ledger import Outcome, Result, StoreLedger
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
 from killswitch.stores.limits import MAX_COMMIT_BYTES, MAX_OPERATIONS, Part, check_commit, portions
 from killswitch.stores.opening import open_store
@@ -163,19 +161,6 @@ def test_a_thousand_flips_stand_with_their_incidents_and_pages(fleet_store: Mete
             assert {keys.incident(name, 1), keys.outbox(f"{name}.1")} <= written
 
 
-class Everybody:
-    """A receiver that takes all pages, as digests to one address."""
-
-    name = "everybody"
-
-    def __init__(self) -> None:
-        self.sent: list[Page] = []
-
-    def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
-        self.sent.append(page)
-        return "reference"
-
-
 def test_hundreds_of_pages_are_claimed_sent_and_marked(fleet_store: Metered) -> None:
     """In digests, as to one address; each mark notes it in the page's incident as well, which is read for it."""
     records = [incident(name, 1) for name in NAMES[:300]]
@@ -187,27 +172,23 @@ def test_hundreds_of_pages_are_claimed_sent_and_marked(fleet_store: Metered) -> 
     )  # fmt: skip
     for portion in portions(parts):
         fleet_store.commit([], [write for part in portion for write in part.writes])
-    receiver = Everybody()
-    delivery = PageDelivery(
+    ledger = StoreLedger(
         fleet_store,  # type: ignore[arg-type]
-        [receiver],
         owner="a",
-        policy=Policy(claim_ttl=60.0, message_gap=0.0, single_pages_per_minute=1, digest_gap=0.0),
-        executor=_AtOnce(),
+        wall=lambda: AT,
+        monotonic=lambda: 0.0,
+        settled=lambda entry: entry.settled(["slack"]),
+        ttl=60.0,
     )
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        delivery.run_once()
-        if delivery.status().unsettled == 0 and receiver.sent:
-            break
-    assert delivery.status().unsettled == 0
-    assert sum(page.payload.get("count", 1) for page in receiver.sent) == 300
-    delivery.close()
-
-
-class _AtOnce:
-    def submit(self, job: Callable[[], None], /) -> None:
-        job()
+    ledger.scan()
+    started = ledger.begin(ledger.held(), "slack")
+    assert len(started) == 300
+    ledger.finish(started, "slack", Outcome(Result.TAKEN, AT, reference="#c/1"))
+    ledger.scan()
+    assert (ledger.unsettled, ledger.held()) == (0, [])
+    noted = [item.value for item in fleet_store.list(keys.INCIDENTS).items]  # type: ignore[operator]
+    assert len(noted) == sum(b'"reference": "#c/1"' in value for value in noted) == 300
+    assert fleet_store.list(keys.claim("outbox/")).items == ()  # type: ignore[operator]
 
 
 def test_a_flags_end_takes_all_its_life_left(fleet_store: Metered) -> None:

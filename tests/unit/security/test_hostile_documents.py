@@ -83,12 +83,13 @@ def test_a_heartbeat_that_cannot_be_read_is_no_sight_and_hides_nobody_elses() ->
 
 
 def test_routers_that_report_nonsense_have_not_followed() -> None:
-    store = MemoryStore(MemoryServer(VirtualClock()))
+    server = MemoryServer(VirtualClock())
+    store = MemoryStore(server)
     nonsense = [b'{"revision": Infinity}', b'{"revision": 1e400}', b'{"revision": "x"}', b'{"revision": []}', *HOSTILE]
     good = Report("good", "copilot", revision=7, generation=1, standing="armed", canary_percent=5.0, at=1.0)
     store.commit((), (Put(keys.router("copilot", "good"), to_document(good)),))
     for number, value in enumerate(nonsense):
-        store.commit((), (Put(keys.router("copilot", str(number)), value),))
+        server.commit("a stranger", (), (Put(keys.router("copilot", str(number)), value),))
     assert routers_followed(store, "copilot", 7) == {"followed": 1, "known": len(nonsense) + 1}
 
 
