@@ -231,6 +231,37 @@ def test_a_trip_in_an_overtaken_read_is_still_remembered() -> None:
     assert (overtaken.tripped_generation, at(overtaken, 0.0).standing) == (1, Standing.ARMED)
 
 
+def test_a_trip_in_a_change_that_arrives_late_is_still_remembered() -> None:
+    memory = read(NEW, item(armed(2), 9), revision=12)
+    late = change(memory, item(tripped(1), 8), 8)
+    assert (late.tripped_generation, at(late, 0.0).standing) == (1, Standing.ARMED)
+    assert at(read(late, item(armed(1), 13), revision=13), 0.0).standing is Standing.OUTDATED
+
+
+def test_without_a_flag_the_control_model_and_the_tripped_generation_are_the_last_ones_known() -> None:
+    """A deleted flag sends everyone to the model that was control, and not to the one named at the start."""
+    other = replace(tripped(7), control="model-older")
+    snapshot = at(change(read(NEW, item(other, 10)), None, 11), 0.0)
+    assert snapshot.control_route == ("control", "model-older", "DEFAULT", 7, 11)
+    assert snapshot.generation == 7
+
+
+def test_a_snapshot_has_the_flags_salt() -> None:
+    assert at(read(NEW, item(replace(armed(), salt="s1"), 7)), 0.0).salt == "s1"
+    assert at(NEW, 0.0).salt == ""
+
+
+def test_a_corrupt_document_that_is_deleted_is_a_change() -> None:
+    memory = read(NEW, Item(keys.flag(ROLLOUT), b"{", 8), revision=8)
+    assert at(read(memory, None, revision=9), 0.0).revision == 9
+
+
+def test_what_is_due_now_is_not_announced_again() -> None:
+    """The clock thread would turn round and round."""
+    memory = read(NEW, item(armed(), 7), at=0.0)
+    assert failsafe.next_change(memory, POLICY, POLICY.doubt_after) == 75.0
+
+
 def test_an_old_change_that_arrives_late_changes_nothing() -> None:
     memory = read(NEW, item(armed(percent=1.0), 9), revision=12)
     assert change(memory, item(armed(percent=25.0), 8), 8) == memory
