@@ -290,12 +290,22 @@ def test_a_percent_that_was_given_has_no_ramp(tmp_path: Path, rollout: Rollout) 
 
 
 def test_a_canary_that_fails_at_once_is_judged_from_its_first_step(tmp_path: Path, rollout: Rollout) -> None:
-    """Its first two scrapes are a step; arming only after that step cost 30 s of every early trip."""
+    """Its first two scrapes are a step; arming only after that step cost 30 s of every early trip.
+
+    One step alone is capped below what a trip needs, and the second is enough.
+    """
     failing = Behaviour(errors=1.0)
     history = History(seconds=1.2 * HOUR, arrival=HOUR, onset=HOUR, canary=failing, scrape_interval=15)
-    found = _run(tmp_path, rollout, history)
+    source = _recording(tmp_path, history)
+    (found,) = backtest(source, [rollout], _terms(source, history, tracks=True))
     assert found.armed_at is not None
-    assert found.trips[0].at == found.armed_at + 30.0
+    (errors,) = [rule for rule in found.rules if rule.name == "error_rate"]
+    assert errors.needed is not None
+    evidence = {
+        at: value for times, values in errors.track for at, value in zip(times.tolist(), values.tolist(), strict=True)
+    }
+    assert errors.needed / 20 < evidence[found.armed_at + 30.0] < errors.needed
+    assert found.trips[0].at == found.armed_at + 60.0
 
 
 def test_controls_unlabelled_hour_warms_a_replay_up(tmp_path: Path, rollout: Rollout) -> None:
