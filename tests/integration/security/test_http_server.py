@@ -9,6 +9,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -349,7 +350,8 @@ def report(sentence: str) -> CycleReport:
     finding = Finding(HOSTILE, Verdict.BREACH, Reason.CONTROL_TOO, sentence, Unit.FRACTION, queries=(HOSTILE,))
     flag = armed("support-copilot")
     bad = RolloutReport("support-copilot", sentence, "trip", flag, None, (finding,), 1.7e9)
-    return CycleReport(1.7e9, 0.0, 0.1, {"support-copilot": bad, HOSTILE: bad}, HOSTILE, HOSTILE)
+    named = replace(bad, rollout=HOSTILE)
+    return CycleReport(1.7e9, 0.0, 0.1, {"support-copilot": bad, HOSTILE: named}, HOSTILE, HOSTILE)
 
 
 class Tags(HTMLParser):
@@ -357,10 +359,12 @@ class Tags(HTMLParser):
         super().__init__()
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
+        self.ids: list[str | None] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
+        self.ids += [value for name, value in attrs if name == "id"]
 
 
 def test_hostile_names_labels_and_sentences_are_text_on_the_page(port: int, served: Served) -> None:
@@ -385,7 +389,8 @@ def test_hostile_names_labels_and_sentences_are_text_on_the_page(port: int, serv
         "th",
         "td",
     }
-    assert page.attributes == {"lang", "charset", "http-equiv", "content", "name", "class"}
+    assert page.attributes == {"lang", "charset", "http-equiv", "content", "name", "class", "id"}
+    assert sorted(map(str, page.ids)) == sorted(["support-copilot", HOSTILE])  # whole: no quote in a name ends one
     assert headers["content-type"] == "text/html; charset=utf-8"
 
 
