@@ -13,6 +13,7 @@ from killswitch.credentials import TLS
 from killswitch.flag import Actor, Flag
 from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower
+from killswitch.router.telling import Happening
 from killswitch.stores import keys
 from killswitch.stores.etcd_reader import EtcdReader
 from killswitch.stores.reader import Access
@@ -110,3 +111,9 @@ def until(follower: Follower, standing: Standing, **fields: object) -> None:
 
 def until_watching(follower: Follower) -> None:
     wait_until(lambda: follower.health().watching, "the watch")
+
+
+def until_counted(follower: Follower, what: Happening, times: int) -> None:
+    """Wait until it has happened ``times``, and not once more: what is new is obeyed first, and counted after."""
+    wait_until(lambda: follower.health().counts[what] >= times, f"{what} {times} times")
+    assert follower.health().counts[what] == times

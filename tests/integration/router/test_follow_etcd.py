@@ -31,6 +31,7 @@ from tests.integration.router.following import (
     tripped,
     under,
     until,
+    until_counted,
     until_watching,
 )
 from tests.servers.etcd import EtcdCluster, wait_until
@@ -48,8 +49,8 @@ def test_a_change_is_brought_by_the_watch_alone(tmp_path: Path) -> None:
         until(follower, Standing.TRIPPED, canary_percent=0.0, revision=second)
         delete(member)
         until(follower, Standing.NO_FLAG, generation=1)
-        counts = follower.health().counts
-        assert (counts[Happening.CHANGE], counts[Happening.WATCH_MISSED]) == (3, 0)
+        until_counted(follower, Happening.CHANGE, 3)
+        assert follower.health().counts[Happening.WATCH_MISSED] == 0
 
 
 def test_the_factory_follows_what_the_url_names(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_
             assert proxy.strand() >= 1
             store(member, armed(percent=20.0))
             until(follower, Standing.ARMED, canary_percent=20.0)
-            assert follower.health().counts[Happening.WATCH_MISSED] >= 1
+            wait_until(lambda: follower.health().counts[Happening.WATCH_MISSED] >= 1, "the missed change is counted")
             brought = follower.health().counts[Happening.CHANGE]
             until_watching(follower)
 
@@ -262,7 +263,7 @@ def test_a_document_that_is_corrupted_in_the_store_means_control_until_it_is_who
         until_watching(follower)
         store(member, b'{"format": 1, "rollout": "suppo')
         until(follower, Standing.CORRUPT, canary_percent=0.0)
-        assert follower.health().counts[Happening.BAD_DOCUMENT] == 1
+        until_counted(follower, Happening.BAD_DOCUMENT, 1)
         store(member, armed(percent=7.0))
         until(follower, Standing.ARMED, canary_percent=7.0)
 
