@@ -54,9 +54,10 @@ DAY = 86_400.0
 # One tick is worth at most this many times ln(1 / alpha): a clump (26 failures of 44, one user's) is no independent
 # failures, and would read as 1 in a million million. A smaller e-variable is one all the same. At a canary's first two
 # ticks, which its head start is for; then, while its own clumps are not known yet, less; and in the long run.
-HEAD_CAP, FIRST_CAP, LONG_CAP = 1.0, 0.55, 2.2
-# Half way between the last two after so many of the canary's ticks (discounted).
-_CAP_TICKS = 30.0
+HEAD_CAP, FIRST_CAP, QUIET_CAP, LONG_CAP = 1.0, 0.55, 0.95, 2.2
+# Half way from the first to the quiet one after so many of the canary's ticks (discounted), and from the quiet to the
+# long one after so many clumps of its events: a rule with few events has seen many ticks, and no clump.
+_CAP_TICKS, _CAP_CLUMPS = 30.0, 20.0
 # of the evidence, where a tick's counts may be of other users than they are counted with
 STAKE = 0.1
 # A breach that stands grows no further than to so many times what is needed: it must end when its cause does.
@@ -320,17 +321,22 @@ def _tick_evidence(
         log_e = np.minimum.reduceat(log_e, evidence.first_bound, axis=1)
         if hedged is not None and hedged.any():  # before the cap, which is where no chance explains a tick anyway
             log_e = np.where(hedged[..., None], np.logaddexp(np.log1p(-STAKE), np.log(STAKE) + log_e), log_e)
-        ticks = np.minimum.reduceat(outlook.canary_ticks, evidence.first_bound, axis=-1)
-        log_e = np.minimum(log_e, (cap(ticks) * np.log(evidence.needed))[..., None])
+        ticks, clumps = (
+            np.minimum.reduceat(each, evidence.first_bound, axis=-1)
+            for each in (outlook.canary_ticks, outlook.canary_clumps)
+        )
+        log_e = np.minimum(log_e, (cap(ticks, clumps) * np.log(evidence.needed))[..., None])
     # a bound that compares with nothing does without a control; impossible numbers spoil it all the same
     spared = ~evidence.planes.needs_control & (control | _missing(counts.control_events, counts.control_trials))
     return log_e, finite & (cleaned.canary_trials > 0) & ((cleaned.control_trials > 0) | spared)
 
 
-def cap(canary_ticks: Array) -> Array:
-    """How many times ln(1 / alpha) one tick may be worth, the canary having been seen at so many ticks before."""
-    known = canary_ticks / (canary_ticks + _CAP_TICKS)
-    return np.where(canary_ticks > 0, FIRST_CAP + (LONG_CAP - FIRST_CAP) * known, HEAD_CAP)
+def cap(canary_ticks: Array, canary_clumps: Array) -> Array:
+    """How many times ln(1 / alpha) one tick may be worth, the canary having been seen with so many clumps before."""
+    seen = canary_ticks / (canary_ticks + _CAP_TICKS)
+    known = canary_clumps / (canary_clumps + _CAP_CLUMPS)
+    later = np.minimum(FIRST_CAP + (LONG_CAP - FIRST_CAP) * seen, QUIET_CAP + (LONG_CAP - QUIET_CAP) * known)
+    return np.where(canary_ticks > 0, later, HEAD_CAP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ class Past:
 class Outlook:
     """What was known before each tick, each (T, B): the share p_b*, phi, and whether the past was too short.
 
-    ``canary_ticks``: the discounted number of ticks in which the canary's own clumps could have shown.
+    ``canary_ticks``: the discounted number of ticks in which the canary's own clumps could have shown;
+    ``canary_clumps``: how many clumps it had in them, as far as `OWN_LAG` ticks before.
     ``crowded_control`` and ``crowded_canary``: the tick holds more events than the cohort's requests can have had.
     """
 
@@ -141,6 +142,7 @@ class Outlook:
     phi: Array
     warming_up: Mask
     canary_ticks: Array
+    canary_clumps: Array
     crowded_control: Mask
     crowded_canary: Mask
 
@@ -207,7 +209,7 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
         sums, past = _walk_blocks(past, column, series, binomial)
         found.append((_of_blocks(sums, kinds), sums.of(0)))
         if column == 0:
-            canary_ticks = sums.of(1).pairs
+            canary_ticks, canary_clumps = sums.of(1).pairs, _clumps(sums.of(1))
     ratio, of_ticks = found[0]
     if len(found) > 1:
         long = kinds.long | (kinds.auto & _lasting(of_ticks, found[1][1]))
@@ -217,7 +219,7 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
     phi = np.where(warming_up, np.maximum(phi, floor), phi)
     seen = past.control.ticks + control.seen.sum(axis=0)
     past = replace(past, control=replace(past.control, ticks=np.minimum(seen, float(WARM_TICKS))))
-    return Outlook(shares[0], phi, warming_up, canary_ticks, crowded[0], crowded[1]), past
+    return Outlook(shares[0], phi, warming_up, canary_ticks, canary_clumps, crowded[0], crowded[1]), past
 
 
 def _ticks_before(history: History, series: Series) -> Array:
@@ -259,6 +261,11 @@ def _drawn(sums: _Sums, towards: Array) -> Array:
 
 def _late(sums: _Sums) -> Array:
     return (sums.late_squares + OWN_DRAWN) / (sums.late_expected + OWN_DRAWN)
+
+
+def _clumps(sums: _Sums) -> Array:
+    """M over D/M: of how many clumps so many events are, each clump being of one event or more."""
+    return np.asarray(sums.late_expected**2 / np.maximum(np.maximum(sums.late_squares, sums.late_expected), _NOTHING))
 
 
 def _split(control: Series, canary: Series) -> Series:

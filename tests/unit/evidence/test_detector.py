@@ -23,6 +23,7 @@ from killswitch.evidence import (
     Trace,
     advance,
     combine,
+    dispersion,
     from_document,
     select,
     start,
@@ -350,12 +351,16 @@ def test_a_canary_that_fails_everything_is_tripped_within_three_ticks(before: in
 
 
 def test_the_cap_of_one_tick_grows_as_the_canarys_own_clumps_become_known() -> None:
-    caps = cap(np.array([0.0, 1.0, 30.0, 90.0, 1e9]))
+    ticks_seen = np.array([0.0, 1.0, 30.0, 90.0, 1e9])
+    caps = cap(ticks_seen, np.full(5, 1e9))
     assert caps[0] == 1.0
     assert caps[1] == pytest.approx(0.55 + 1.65 / 31)
     assert caps[2] == pytest.approx(0.55 + 1.65 / 2)
     assert np.all(np.diff(caps[1:]) > 0)
     assert caps[-1] == pytest.approx(2.2)
+    # many ticks with few events tell nothing of clumps
+    assert cap(ticks_seen, np.zeros(5)) == pytest.approx([1.0, caps[1], 0.95, 0.95, 0.95])
+    assert cap(np.array(1e9), np.array(20.0)) == pytest.approx((0.95 + 2.2) / 2)
     # the largest that a single tick may be worth leaves a head start of 1/4 under the line
     assert math.log(0.25) + caps[0] * math.log(400) < math.log(400)
 
@@ -363,8 +368,19 @@ def test_the_cap_of_one_tick_grows_as_the_canarys_own_clumps_become_known() -> N
 def test_no_evidence_of_one_tick_is_above_its_cap() -> None:
     state, _ = run(warm(), steady(60, canary=0.01, control=0.01))
     after, _ = run(state, steady(1, canary=1.0, control=0.01))
-    ticks_seen = state.past.canary.pairs[state.first_bound, 0]
-    most = cap(ticks_seen) * np.log(state.needed)
+    failing, nothing = steady(1, canary=1.0, control=0.01), np.zeros(WIDTH, dtype=np.bool_)
+    control, canary = (
+        dispersion.Series(events, trials, trials > 0)
+        for events, trials in (
+            (failing.control_events, failing.control_trials),
+            (failing.canary_events, failing.canary_trials),
+        )
+    )
+    outlook, _ = dispersion.look_ahead(
+        state.past, control, canary, dispersion.Kinds(state.planes.shift > 0, nothing, nothing)
+    )
+    seen, clumps = (each[0, state.first_bound] for each in (outlook.canary_ticks, outlook.canary_clumps))
+    most = cap(seen, clumps) * np.log(state.needed)
     np.testing.assert_allclose(after.excursions.max(axis=1) - state.excursions.max(axis=1), most, rtol=1e-9)
 
 
