@@ -337,15 +337,9 @@ class Switch:
         standing = request.standing
         if standing is None or standing.flag is None:
             return Alone()
-        settled = self._settled(request, standing, sent=False)
-        if settled is not None:
-            return settled
-        guards = request.guards()
-        # Asked once the guards are made: guards made after a long pause would prove nothing about it.
-        if guards is None:
-            return TripResult(TripOutcome.SUPERSEDED)
-        if not request.still_valid():
-            return TripResult(TripOutcome.EXPIRED)
+        guards = self._guarded(request, standing, sent=False)
+        if isinstance(guards, TripResult):
+            return guards
         incident = incident_id(request.rollout, standing.flag.generation)
         key = keys.incident(request.rollout, standing.flag.generation)
         return _Draft(incident, self._trip_part(request, standing, incident, key), guards)
@@ -361,16 +355,10 @@ class Switch:
         for attempt in range(ATTEMPTS):
             known = request.standing if attempt == 0 and not sent else None
             standing = known or self.standing(request.rollout)
-            settled = self._settled(request, standing, sent=sent)
-            if settled is not None:
-                return settled
+            guards = self._guarded(request, standing, sent=sent)
+            if isinstance(guards, TripResult):
+                return guards
             assert standing.flag is not None
-            guards = request.guards()
-            # Asked once the guards are made: guards made after a long pause would prove nothing about it.
-            if guards is None:
-                return TripResult(TripOutcome.SUPERSEDED)
-            if not request.still_valid():
-                return TripResult(TripOutcome.EXPIRED)
             incident = incident_id(request.rollout, standing.flag.generation)
             key = incident_key or keys.incident(request.rollout, standing.flag.generation)
             try:
@@ -388,6 +376,19 @@ class Switch:
                 # hand or restored it. Its record is kept; refusing to trip would be a missed kill.
                 incident_key = f"{keys.incident(request.rollout, standing.flag.generation)}.{standing.revision}"
         raise Unavailable(f"{request.rollout} changed {ATTEMPTS} times while it was being tripped; will try again")
+
+    def _guarded(self, request: TripRequest, standing: Standing, *, sent: bool) -> Sequence[Compare] | TripResult:
+        """What the request's transaction must compare besides the flag, or why none is to be made."""
+        settled = self._settled(request, standing, sent=sent)
+        if settled is not None:
+            return settled
+        guards = request.guards()
+        if guards is None:
+            return TripResult(TripOutcome.SUPERSEDED)
+        # Asked once the guards are made: guards made after a long pause would prove nothing about it.
+        if not request.still_valid():
+            return TripResult(TripOutcome.EXPIRED)
+        return guards
 
     def _settled(self, request: TripRequest, standing: Standing, *, sent: bool) -> TripResult | None:
         flag = standing.flag
