@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from killswitch import message
+from killswitch.generated_files import write_or_check
 from killswitch.incident import Incident
 from killswitch.message import SEVERITIES, PageKind
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
@@ -264,14 +265,7 @@ def _in_words(schema: Mapping[str, Any]) -> str:
 def main(arguments: list[str]) -> int:
     """Write, or with ``--check`` compare; the exit code."""
     current = {SCHEMA: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", DOCS: reference()}
-    if "--check" in arguments:
-        stale = [path for path, text in current.items() if not path.exists() or path.read_text("utf-8") != text]
-        for path in stale:
-            sys.stderr.write(f"{path} is not current: run `python -m killswitch.pagers.webhook_schema` and commit it\n")
-        return 1 if stale else 0
-    for path, text in current.items():
-        path.write_text(text, "utf-8")
-    return 0
+    return write_or_check(current, command="python -m killswitch.pagers.webhook_schema", check="--check" in arguments)
 
 
 if __name__ == "__main__":

@@ -288,7 +288,7 @@ class _Builder:
             delay=rule.delay if rule.delay is not None else FEEDBACK_DELAY if RATES.get(name) == "thumbs_down" else 0.0,
             absent_is_zero=rule.absent_is_zero,
             for_ticks=rule.for_ or spec.for_ or 1,
-            cohorts=own_cohorts or read.cohorts,
+            cohorts=own_cohorts,
         )
 
     def _check_for(self, rule: RuleSpec, spec: RuleFile, path: Path, *, free_query: bool) -> None:

@@ -58,10 +58,10 @@ class Preset:
     """Somebody's metrics.
 
     ``tells_apart``: the label that names the cohort; ``cohort`` holds ``control`` or ``canary``, any
-    other label holds the model's name, and None means that the rule file must say. ``latency_label``
-    replaces it for the latency histogram. ``truthful``: the only labels that tell cohorts of *failed* requests apart,
-    None where all do; ``unsafe``: a pattern of labels that no matcher may use; ``missing_on_errors``: labels
-    failed requests do not have. ``metric``: the duration histogram's base name, where a file may replace it.
+    other label holds the model's name, and None means that the rule file must say. ``truthful``: the only labels
+    that tell cohorts of *failed* requests apart, None where all do; ``unsafe``: a pattern of labels that no matcher
+    may use; ``missing_on_errors``: labels failed requests do not have. ``metric``: the duration histogram's base
+    name, where a file may replace it.
     """
 
     name: str
@@ -69,7 +69,6 @@ class Preset:
     trap: str
     metrics: Metrics
     tells_apart: str | None
-    latency_label: str | None = None
     truthful: frozenset[str] | None = None
     unsafe: str | None = None
     missing_on_errors: frozenset[str] = frozenset()

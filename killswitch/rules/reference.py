@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from killswitch.generated_files import write_or_check
 from killswitch.model import Selector
 from killswitch.rules.limits import limits_in_words
 from killswitch.rules.loading import load_text
@@ -222,8 +223,7 @@ def _cohorts(preset: Preset) -> str:
         return "must be named by `cohorts:`"
     if preset.tells_apart == "cohort":
         return '`cohort="control"` and `cohort="canary"`'
-    latency = f", for latency by `{preset.latency_label}`" if preset.latency_label else ""
-    return f"by `{preset.tells_apart}`, which holds the model's name{latency}"
+    return f"by `{preset.tells_apart}`, which holds the model's name"
 
 
 def _examples() -> Iterator[str]:
@@ -277,14 +277,7 @@ def _cell(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Write, or with ``--check`` compare; the exit code."""
     current = {DOCS: reference(), SCHEMA: json_schema_text()}
-    if "--check" in arguments:
-        stale = [path for path, text in current.items() if not path.exists() or path.read_text("utf-8") != text]
-        for path in stale:
-            sys.stderr.write(f"{path} is not current: run `python -m killswitch.rules.reference` and commit it\n")
-        return 1 if stale else 0
-    for path, text in current.items():
-        path.write_text(text, "utf-8")
-    return 0
+    return write_or_check(current, command="python -m killswitch.rules.reference", check="--check" in arguments)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,11 @@ _STANDARD = (*RATES, "latency_p95", "latency_p50", "latency_p99")
 
 @dataclass(slots=True)
 class ReadSignal:
-    """A rule's signal, None when it is refused; ``cohorts`` where they differ from the rollout's."""
+    """A rule's signal, None when it is refused."""
 
     signal: Signal | None = None
     unit: Unit | None = None
     twin: Signal | None = None
-    cohorts: CohortMatchers | None = None
     complaints: list[Complaint] = field(default_factory=list)
 
 
@@ -121,8 +120,6 @@ def _standard_signal(
     preset = found.preset
     if preset is None or measure in found.own or cohorts is None:
         return
-    if isinstance(read.signal, QuantileSignal) and preset.latency_label is not None and rule.cohorts is None:
-        read.cohorts = _relabelled(cohorts, preset.tells_apart, preset.latency_label)
     if measure == "errors":
         read.complaints.extend(_untruthful(preset, cohorts, match))
 
@@ -143,14 +140,6 @@ def _untruthful(preset: Preset, cohorts: CohortMatchers, match: tuple[Matcher, .
         )
         for key, label in sorted(wrong)
     ]
-
-
-def _relabelled(cohorts: CohortMatchers, old: str | None, new: str) -> CohortMatchers | None:
-    renamed = {
-        cohort: tuple(replace(matcher, label=new) if matcher.label == old else matcher for matcher in matchers)
-        for cohort, matchers in cohorts.items()
-    }
-    return renamed if renamed != cohorts else None
 
 
 def _own_ratio(name: str, rule: RuleSpec, found: Available, read: ReadSignal) -> None:

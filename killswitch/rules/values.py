@@ -243,10 +243,6 @@ _LIMIT_SCHEMA = {"type": ["string", "number"], "minimum": 0}
 _LINK = r"^[hH][tT][tT][pP][sS]?://[^\s<>|\"`/?#][^\s<>|\"`]*$"
 
 
-def _pattern_schema(pattern: str, **more: int) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, **more})
-
-
 def _words_schema(*words: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(words)})
 
