@@ -53,7 +53,7 @@ soak: $(STAMP) servers ## faults at random: make soak SEED=7 MINUTES=60, then th
 	bash tests/soak/run.sh $(VENV) $(SEED) $(MINUTES)
 audit: ## the locked packages: pinned, hashed, no known vulnerability (or what could not be asked)
 	PYTHON=$(PYTHON) bash deploy/audit.sh
-lock: ## every lock file anew (UPGRADE=1: the newest releases that the bounds in pyproject.toml allow)
+lock: ## write every lock file again (UPGRADE=1: with the newest releases that pyproject.toml allows)
 	PYTHON=$(PYTHON) bash deploy/lock.sh $(if $(UPGRADE),--upgrade)
 latest: ## everything, with the newest release of every package in .venv-latest, whatever the bounds say
 	rm -rf .venv-latest

@@ -62,7 +62,7 @@ def retry_storms(world: World, runs: int, rng: np.random.Generator, *, judged: b
 
 
 def first_storm(world: World, runs: int, rng: np.random.Generator, *, every: int, ticks: int) -> TickCounts:
-    """One user of the canary fails ``every`` seconds for some ticks, once a day; nobody of control ever does."""
+    """One user of the canary fails ``every`` seconds for some ticks, once a day; no user of control does."""
     whole = DAY_TICKS + WARM_UP_TICKS
     columns = []
     for requests in world.requests:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from killswitch.sources.exposition import series_of
+from killswitch.sources.sample_history import SampleHistory
 from tests.servers.etcd import free_ports, wait_until
 
 # `make compat` names another version's programs
@@ -33,6 +35,18 @@ def openmetrics(series: Mapping[str, Samples]) -> str:
     """A recording as promtool reads it: ``name{labels} value seconds``, one line a sample, then ``# EOF``."""
     lines = [f"{name} {value:.17g} {stamp:.3f}" for name, samples in series.items() for stamp, value in samples]
     return "\n".join([*lines, "# EOF", ""])
+
+
+def keep_as_scraped(recording: str, path: Path) -> None:
+    """Write a recording's samples to the file in which the `scrape` source keeps what it has scraped."""
+    history = SampleHistory(path)
+    by_stamp: dict[int, list[tuple[str, dict[str, str], float]]] = {}
+    for line in recording.splitlines()[:-1]:
+        series, value, stamp = line.rsplit(" ", 2)
+        by_stamp.setdefault(round(float(stamp) * 1000), []).append((*series_of(series), float(value)))
+    for milliseconds, samples in by_stamp.items():
+        history.add(milliseconds, samples)
+    history.close()
 
 
 class PrometheusServer:

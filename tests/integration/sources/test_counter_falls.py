@@ -23,12 +23,10 @@ from killswitch.model import (
 )
 from killswitch.sources import Range, Source, Want
 from killswitch.sources.counter_health import CounterHealth
-from killswitch.sources.exposition import series_of
 from killswitch.sources.prometheus import Prometheus
 from killswitch.sources.recording import Recording
-from killswitch.sources.sample_history import SampleHistory
 from killswitch.sources.url import open_source
-from tests.servers.prometheus import PrometheusServer, openmetrics
+from tests.servers.prometheus import PrometheusServer, keep_as_scraped, openmetrics
 
 # two hours before `START` lie nothing but samples of series that must not look new; `scrape` forgets after 25 hours
 START = (time.time() // 3600 - 3) * 3600
@@ -143,14 +141,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("falls")
     text = recording()
     (folder / "recording.om").write_text(text)
-    history = SampleHistory(folder / "samples.sqlite")
-    by_stamp: dict[int, list[tuple[str, dict[str, str], float]]] = {}
-    for line in text.splitlines()[:-1]:
-        series, value, stamp = line.rsplit(" ", 2)
-        by_stamp.setdefault(round(float(stamp) * 1000), []).append((*series_of(series), float(value)))
-    for milliseconds, samples in by_stamp.items():
-        history.add(milliseconds, samples)
-    history.close()
+    keep_as_scraped(text, folder / "samples.sqlite")
     return folder
 
 

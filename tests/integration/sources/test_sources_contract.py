@@ -23,11 +23,9 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Source, Want
-from killswitch.sources.exposition import series_of
 from killswitch.sources.plan import evidence_step
-from killswitch.sources.sample_history import SampleHistory
 from killswitch.sources.url import open_source
-from tests.servers.prometheus import PrometheusServer, openmetrics
+from tests.servers.prometheus import PrometheusServer, keep_as_scraped, openmetrics
 
 # on the grid of every step used here, and recent enough for `scrape`, which forgets after 25 hours
 START = (time.time() // 3600 - 1) * 3600
@@ -149,14 +147,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract")
     text = recording()
     (folder / "recording.om").write_text(text)
-    history = SampleHistory(folder / "samples.sqlite")
-    by_stamp: dict[int, list[tuple[str, dict[str, str], float]]] = {}
-    for line in text.splitlines()[:-1]:
-        series, value, stamp = line.rsplit(" ", 2)
-        by_stamp.setdefault(round(float(stamp) * 1000), []).append((*series_of(series), float(value)))
-    for milliseconds, samples in by_stamp.items():
-        history.add(milliseconds, samples)
-    history.close()
+    keep_as_scraped(text, folder / "samples.sqlite")
     return folder
 
 
