@@ -44,7 +44,8 @@ _QUICK_SCENARIOS = {"clumps of 8", "clumps of 8 in the canary alone"}
 # what happens to both cohorts alike differs between worlds in how much traffic it meets: four tell it
 _FEWER_WORLDS = (_USUAL, World(5.0, 5.0), World(50.0, 25.0), World(50.0, 99.0))
 _IN_FEWER_WORLDS = {
-    "drifting rates", "outages of 95 and 99 %", "a slow-down of 3x", "control at exactly 0", "1 in 20 scrapes missed"
+    "drifting rates", "rates that wander by 15 %", "outages of 95 and 99 %", "a slow-down of 3x",
+    "control at exactly 0", "1 in 20 scrapes missed",
 }  # fmt: skip
 
 
@@ -102,9 +103,9 @@ def judge(cell: Cell) -> Array:
     return first_breaches(specs, blocks).reshape(cell.runs, -1)
 
 
-def count_trips(index: int, *, quick: bool) -> int:
+def count_trips(index: int, *, runs: int, quick: bool) -> int:
     """Runs of one cell in which any of the four rules tripped; cells hold functions, so workers get a number."""
-    cell = next(itertools.islice(cells(quick=quick), index, None))
+    cell = next(itertools.islice(cells(runs, quick=quick), index, None))
     return int(np.isfinite(judge(cell)).any(axis=1).sum())
 
 
@@ -112,8 +113,7 @@ def in_words(trips: int, runs: int) -> str:
     return f"{trips} (≤ {100 * upper_bound(trips, runs):.1f} %)"
 
 
-def cells(*, quick: bool) -> Iterator[Cell]:
-    runs = QUICK_RUNS if quick else FULL_RUNS
+def cells(runs: int, *, quick: bool) -> Iterator[Cell]:
     for scenario in scenarios.SCENARIOS:
         worlds = _FEWER_WORLDS if scenario.name in _IN_FEWER_WORLDS else WORLDS
         if quick:
@@ -154,11 +154,11 @@ class Table:
         return in_words(max(counts), self.runs)
 
 
-def measure(*, quick: bool, workers: int) -> str:
-    todo = list(cells(quick=quick))
-    table = Table(todo[0].runs)
+def measure(runs: int, *, quick: bool, workers: int) -> str:
+    todo = list(cells(runs, quick=quick))
+    table = Table(runs)
     with ProcessPoolExecutor(workers) as pool:
-        results = pool.map(partial(count_trips, quick=quick), range(len(todo)))
+        results = pool.map(partial(count_trips, runs=runs, quick=quick), range(len(todo)))
         for cell, trips in zip(todo, track(results, "false trips", total=len(todo)), strict=True):
             table.add(cell, trips)
         hard = list(pool.map(hard_cases.measure, hard_cases.names(), [table.runs] * len(hard_cases.names())))
@@ -174,10 +174,12 @@ def measure(*, quick: bool, workers: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} runs a square and fewer worlds")
+    parser.add_argument("--runs", type=int, help=f"runs a square; {FULL_RUNS}, or {QUICK_RUNS} with --quick")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the page's markers")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    text = measure(quick=arguments.quick, workers=arguments.workers)
+    runs = arguments.runs or (QUICK_RUNS if arguments.quick else FULL_RUNS)
+    text = measure(runs, quick=arguments.quick, workers=arguments.workers)
     print(text)
     if arguments.write:
         write_between_markers(arguments.write, "false trips", text)

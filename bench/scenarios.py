@@ -161,6 +161,17 @@ def _drift(ticks: npt.NDArray[np.intp], runs: int, rng: np.random.Generator) -> 
     return replace(fair(len(ticks)), events=2.0**wave / 1.13, slowness=1.2**wave)
 
 
+def _wander(ticks: npt.NDArray[np.intp], runs: int, _rng: np.random.Generator) -> Weather:
+    """Event shares wander by some 15 % within minutes, both cohorts alike."""
+    # one block of ticks must go on where the last one ended
+    phases = np.random.default_rng(runs).uniform(0, 2 * np.pi, (3, runs))
+    seconds = STEP * ticks[:, None]
+    waves = sum(np.sin(2 * np.pi * seconds / period + phase) for period, phase in zip(_PERIODS, phases, strict=True))
+    return replace(fair(len(ticks)), events=np.exp(0.08 * waves))
+
+
+_PERIODS = (420.0, 1100.0, 2900.0)  # seconds
+
 SCENARIOS = (
     Scenario("independent requests"),
     Scenario("clumps of 2", clump=2.0),
@@ -172,6 +183,7 @@ SCENARIOS = (
     Scenario("jitter in both cohorts", _jitter),
     Scenario("day and night", _day_and_night),
     Scenario("drifting rates", _drift),
+    Scenario("rates that wander by 15 %", _wander),
     Scenario("three incidents", _incidents),
     Scenario("outages of 95 and 99 %", _outages),
     Scenario("a slow-down of 3x", _slow_down),

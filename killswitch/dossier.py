@@ -157,7 +157,7 @@ class Dossier:
         group = _new_group(at, entries)
         ticks = [tick for tick in sorted(past) if tick <= at]
         if ticks:
-            counts = step_counts(entries, group.evidence.first_bound, ticks, past, step=self.step, settle=False)
+            counts, _ = step_counts(entries, group.evidence.first_bound, ticks, past, step=self.step, settle=False)
             group.evidence = ev.warm_up(group.evidence, counts.control_events, counts.control_trials)
             for entry in entries:
                 entry.problem = None
@@ -235,7 +235,9 @@ class Dossier:
             if ev.renews(before, now):
                 entry.unheard = Unheard()
         self._renew_splits(group)
-        counts = step_counts(group.entries, group.evidence.first_bound, ticks, readings, step=self.step, settle=True)
+        counts, first_requests = step_counts(
+            group.entries, group.evidence.first_bound, ticks, readings, step=self.step, settle=True
+        )
         times = np.array(ticks, dtype=np.float64)
         self._begin_anew(group)
         plan = self._schedule(group, counts, times)
@@ -243,6 +245,7 @@ class Dossier:
         group.evidence, trace = ev.advance(
             group.evidence, counts, times, step=self.step, head_starts=plan.head_starts, paused=plan.paused,
             renewed=plan.renewed, hedged=plan.hedged, judged=plan.judged,
+            first_requests=first_requests,
         )  # fmt: skip
         self._tally(group, counts, times, trace, began)
         group.until, group.views = ticks[-1], None

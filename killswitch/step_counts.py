@@ -12,12 +12,14 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from killswitch import evidence as ev
 from killswitch.baseline import without_control
 from killswitch.case import Case
+from killswitch.evidence.dispersion import Mask
 from killswitch.evidence.evariables import Array, Indices
 from killswitch.evidence.quantiles import TAU_SECONDS, possible, tau_before, tau_next
 from killswitch.flag import StageEntry
@@ -83,13 +85,20 @@ def step_counts(
     *,
     step: float,
     settle: bool,
-) -> ev.TickCounts:
-    """Counts (T, B) of ``ticks``, ``step`` seconds apart; ``first_bound`` (R,) is each entry's first column.
+) -> StepCounts:
+    """What the readings of ``ticks``, ``step`` seconds apart, hold; ``first_bound`` (R,) is each entry's first column.
 
     ``settle``: this is judged, so twins are adopted, and problems noted in the entries.
     """
     counting = _Counting(entries, first_bound, ticks, readings, step, settle=settle)
-    return ev.TickCounts(*counting.values)
+    return StepCounts(ev.TickCounts(*counting.values), counting.first_requests)
+
+
+class StepCounts(NamedTuple):
+    """Counts (T, B), and where they are of users' first requests alone, (T, R)."""
+
+    counts: ev.TickCounts
+    first_requests: Mask
 
 
 class _Counting:
@@ -114,19 +123,25 @@ class _Counting:
         self._slow: dict[tuple[object, ...], list[_Slow]] = {}
         self._requests: dict[str, Sequence[Reading | None]] = {}
         self._sides: list[tuple[int, Entry]] = []
+        self.first_requests = np.zeros((len(ticks), len(entries)), dtype=np.bool_)
         self.values = np.full((4, len(ticks), sum(len(entry.spec.bounds) for entry in entries)), np.nan)
-        for column, entry in zip(first_bound.tolist(), entries, strict=True):
+        for row, (column, entry) in enumerate(zip(first_bound.tolist(), entries, strict=True)):
             if entry.rule is None:
                 self._sides.append((column, entry))
             else:
-                self._take(entry, entry.rule, column)
+                self.first_requests[:, row] = self._take(entry, entry.rule, column)
         self._place_rates()
         for runs in self._slow.values():
             self._place_slow(runs)
         self._place_sides(np.array(ticks, dtype=np.float64))
 
-    def _take(self, entry: Entry, rule: Rule, column: int) -> None:
-        chosen = [self._chosen(entry, rule, at) for at in self._series]
+    def _take(self, entry: Entry, rule: Rule, column: int) -> list[bool]:
+        """Place one rule's counts; at which ticks they are its twin's."""
+        chosen: list[Reading | None] = []
+        of_twin: list[bool] = []
+        for at in self._series:
+            chosen.append(self._chosen(entry, rule, at))
+            of_twin.append(entry.twins.adopted)
         if rule.name == SPLIT_BY or entry.rollout not in self._requests:
             # all requests: where users are judged by their first ones, an arming makes all of them first at once
             self._requests[entry.rollout] = [at.get((entry.rollout, rule.name, STEP)) for at in self._series]
@@ -141,6 +156,7 @@ class _Counting:
         except Exception as error:  # one rule's bug must not disarm the others
             log.exception("counting %s %s failed", entry.rollout, entry.name)
             entry.problem = own_bug(error)
+        return of_twin
 
     def _chosen(self, entry: Entry, rule: Rule, readings: Readings) -> Reading | None:
         plain = readings.get((entry.rollout, rule.name, STEP))

@@ -200,6 +200,7 @@ def advance(
     renewed: Mask | None = None,
     hedged: Mask | None = None,
     judged: TickCounts | None = None,
+    first_requests: Mask | None = None,
 ) -> tuple[Evidence, Trace]:
     """Take T ticks of counts in: the new evidence, and what each tick did.
 
@@ -207,16 +208,17 @@ def advance(
     are added before the tick they stand at; ``paused`` (T, R) marks ticks that must not move a rule
     (late feedback after the percent was lowered). At ``renewed`` ticks (T, R) a rule begins at nothing first;
     at ``hedged`` ones a tenth of its evidence is staked. ``judged``: counts to judge by where they are not those
-    that control's past is learnt from. Raises ValueError when shapes do not fit.
+    that control's past is learnt from. ``first_requests`` (T, R): where only users' first requests are counted.
+    Raises ValueError when shapes do not fit.
     """
-    _check_shapes(evidence, counts, ticks, (head_starts, paused, renewed, hedged))
+    _check_shapes(evidence, counts, ticks, (head_starts, paused, renewed, hedged, first_requests))
     control = _usable(counts.control_events, counts.control_trials)
     canary = _usable(counts.canary_events, counts.canary_trials)
     outlook, past = dispersion.look_ahead(
         evidence.past,
         dispersion.Series(counts.control_events, counts.control_trials, control),
         dispersion.Series(counts.canary_events, counts.canary_trials, canary),
-        _kinds(evidence),
+        _kinds(evidence, first_requests),
     )
     control &= ~outlook.crowded_control
     canary &= ~outlook.crowded_canary
@@ -276,9 +278,12 @@ def _missing(events: Array, trials: Array) -> Mask:
     return missing
 
 
-def _kinds(evidence: Evidence) -> dispersion.Kinds:
+def _kinds(evidence: Evidence, first_requests: Mask | None = None) -> dispersion.Kinds:
     bursts = [spec.bursts for spec in evidence.specs for _ in spec.bounds]
     long, auto = (np.array([each == which for each in bursts], dtype=np.bool_) for which in ("long", "auto"))
+    if first_requests is not None:
+        bounds = [len(spec.bounds) for spec in evidence.specs]
+        auto = auto & ~first_requests.repeat(bounds, axis=1)
     return dispersion.Kinds(evidence.planes.shift > 0, long, auto)
 
 

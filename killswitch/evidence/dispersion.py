@@ -14,8 +14,10 @@ With x events of n trials in one block of ticks and x', n' in the block before, 
 own formula has the binomial's variance. A term of D is capped at 9 max(D/M, 1) max(its expectation, 1):
 without the cap one incident common to both cohorts would blind the rule for an hour.
 
-Blocks are single ticks. `bursts: long` adds blocks of 10 and 60 ticks and takes the largest phi: it sees
-what lasts minutes, at a price in delay. `bursts: auto` does so where control's past shows clumps that last minutes.
+Blocks are single ticks. `bursts: long` adds blocks of 10 and 60 ticks and takes the largest phi: it sees what lasts
+minutes, at a price in delay. `bursts: auto` does so where control's past shows clumps that last minutes, unless only
+users' first requests are counted: one user's retries are no clump then, and what lasts minutes is the service's own
+wander, in both cohorts.
 
 No tick outweighs the past: it is taken in at four times the past's mean at most, and a past of more than four times
 the newest tick, for each of its ticks, is lowered. Ten ticks of garbage are outweighed by an hour of sane traffic.
@@ -83,6 +85,9 @@ EVENTS_PER_TRIAL, SPARE_EVENTS = 1.25, 10.0
 # `bursts: auto` takes long blocks in where control's blocks of 10 ticks vary over 3 times as much as chance and over
 # twice as much as its ticks do, and at least one pair in five is far apart: one incident is not a habit.
 _AUTO_RATIO, _AUTO_TIMES, _AUTO_FAR, _AUTO_PAIRS = 3.0, 2.0, 0.2, 5.0
+# Beyond chance they must vary by more than this share of their mean: a rate wanders by as much, in both cohorts alike,
+# and in a busy control that is many times what chance would show.
+_AUTO_WANDER = 0.16
 _FAR = 3.84  # the 95 % point of the square of a standard normal
 
 
@@ -158,10 +163,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """What phi must know of the bounds, each (B,).
+    """What phi must know of the bounds: (B,), or (T, B) where it changes with ticks.
 
-    ``binomial``: which have a shift, and scale with the binomial's 1 - share; ``long``: which judge long bursts too,
-    and ``auto``: which do so where control's past shows them.
+    ``binomial`` (B,): which have a shift, and scale with the binomial's 1 - share; ``long`` (B,): which judge long
+    bursts too, and ``auto`` (B,) or (T, B): which do so where control's past shows them.
     """
 
     binomial: Mask
@@ -241,6 +246,7 @@ def _lasting(ticks: _Sums, minutes: _Sums) -> Mask:
     ratio = minutes.quotient
     lasting: Mask = (ratio > _AUTO_RATIO) & (ratio > _AUTO_TIMES * ticks.quotient)
     lasting &= (minutes.pairs >= _AUTO_PAIRS) & (minutes.far >= _AUTO_FAR * minutes.pairs)
+    lasting &= (ratio - 1.0) * minutes.pairs > _AUTO_WANDER**2 * minutes.expected
     return lasting
 
 

@@ -471,6 +471,26 @@ def test_a_twin_is_adopted_when_both_cohorts_have_it_and_then_stays() -> None:
     assert_same([view], restarted.views(case))
 
 
+@pytest.mark.parametrize("block", [1, 60])
+def test_long_bursts_slow_a_rule_on_plain_counters_and_none_that_judges_first_requests(block: int) -> None:
+    """The twin comes with the canary in the middle of it all, whether it is read tick by tick or a block at a time."""
+
+    def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        storm = tick % 1800 < 600
+        if want.part.endswith("twin"):
+            return Counts(20.0 if storm else 5.0, 400.0) if tick > START + 120 * STEP else _NOTHING
+        return Counts(120.0 if storm else 30.0, 2400.0)
+
+    plain, judged = case_of("plain", rules=(ERRORS,)), case_of("judged", rules=(replace(ERRORS, twin=ERRORS.signal),))
+    replica = Replica(script)
+    for at in range(block, 241, block):
+        replica.at(START + at * STEP, plain, judged)
+    assert replica.dossier.dispersion("plain", ERRORS.name) > 3 * replica.dossier.dispersion("judged", ERRORS.name)
+
+
+_NOTHING = Unreadable(Reason.NO_DATA, "no series")
+
+
 def test_a_threshold_rollout_has_no_dossier() -> None:
     case = case_of(decide=Decide.THRESHOLD)
     replica = Replica(WOBBLY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -98,6 +100,31 @@ def test_auto_is_short_for_independent_events_and_after_one_incident(*, incident
     if incident:
         events[600:620] = rng.binomial(1425, 0.4, (20, 40))
     assert np.mean(phi_of(events, auto=True)[640:] == phi_of(events)[640:]) > 0.95
+
+
+def test_auto_is_short_where_a_busy_services_rate_wanders_by_15_percent() -> None:
+    rng = np.random.default_rng(16)
+    seconds = 30.0 * np.arange(600)[:, None]
+    waves = [np.sin(2 * np.pi * seconds / period + rng.uniform(0, 6.3, 40)) for period in (420.0, 1100.0, 2900.0)]
+    events = rng.poisson(60.0 * np.exp(0.08 * sum(waves))).astype(np.float64)
+    phi, long = phi_of(events, auto=True)[300:], phi_of(events, long=True)[300:]
+    assert np.median(long) > 2 * np.median(phi)
+    assert np.mean(phi == phi_of(events)[300:]) > 0.98
+
+
+def test_where_only_first_requests_are_counted_auto_is_short() -> None:
+    rng = np.random.default_rng(6)
+    storms = np.repeat(rng.poisson(1.0, (75, 40)), 20, axis=0)
+    control = series(rng.poisson(8.0 + 6.0 * storms).astype(np.float64), 1425.0)
+    nobody = series(np.zeros(control.events.shape), 0.0)
+    kinds = kinds_of(40, auto=True)
+    first_requests = np.arange(len(control.events))[:, None] >= 1000
+    outlook, _ = dispersion.look_ahead(
+        dispersion.empty_past(40), control, nobody, replace(kinds, auto=kinds.auto & ~first_requests)
+    )
+    short, long = phi_of(control.events), phi_of(control.events, long=True)
+    assert np.mean(outlook.phi[900:1000] == long[900:1000]) > 0.9
+    assert np.array_equal(outlook.phi[1000:], short[1000:])
 
 
 def test_a_regressions_own_jump_does_not_raise_phi_while_it_is_seen() -> None:
