@@ -26,7 +26,7 @@ from killswitch.evidence import Trace
 from killswitch.evidence.starts import LONGEST_DRAIN
 from killswitch.flag import Flag
 from killswitch.history import PASSING, first_step, last_step
-from killswitch.judge import Action, Decision, decide
+from killswitch.judge import Action, Decision, compare, decide, too_few_requests
 from killswitch.jury import TWIN, WINDOW, Jury
 from killswitch.model import (
     Buckets,
@@ -46,6 +46,7 @@ from killswitch.model import (
 from killswitch.ramp import SIDE, Stage, ramp_of
 from killswitch.sources import Readings, Source, Want
 from killswitch.step_counts import PAST, SPLIT_BY, STEP, STEP_TWIN, beyond, common_edges
+from killswitch.step_sums import StepSums
 from killswitch.unheard import Unheard, never_counted
 
 Array = npt.NDArray[np.float64]
@@ -102,10 +103,14 @@ class RuleHistory:
     ``peak``: the most the evidence ever came to, at ``peak_at``; ``needed`` is where it is a breach (all None
     without evidence). ``example`` is one of the reasons in words. ``events`` of ``trials``: what both cohorts
     counted together, where the rule counts. ``track``: (times, evidence).
+
+    ``suspect``: of ``ticks``, those that were over the limit in the window, not proven. Where evidence is gathered,
+    the window is the sum of its steps, since no windows are read.
     """
 
     name: str
     ticks: int = 0
+    suspect: int = 0
     unknown: Counter[str] = field(default_factory=Counter)
     example: str = ""
     peak: float | None = None
@@ -407,6 +412,7 @@ class _EvidenceReplay(_Replay):
         self._past: dict[float, Readings] = {}
         self._twins: set[str] = set()
         self._unheard: dict[str, Unheard] = {}
+        self._sums = {rule.name: StepSums(round(rollout.window / terms.step)) for rule in rollout.rules}
         self._arming = 0.0
         self._control_known: set[str] = set()
         self._case = _case(rollout, terms.since, 1.0)
@@ -451,6 +457,8 @@ class _EvidenceReplay(_Replay):
         past = {tick: each for tick, each in known.items() if at - warm_up_seconds(self.spacing) < tick <= at}
         self._twins.clear()
         self._unheard.clear()
+        for sums in self._sums.values():
+            sums.clear()
         self._arming = case.armed_at
         self._control_known = {
             name for name in self.rules for each in past.values() if self._has_histogram_of_control(name, each)
@@ -511,7 +519,9 @@ class _EvidenceReplay(_Replay):
             view = self.jury.dossier.view(self.rollout.name, rule.name)
             kept.needed = view.needed if view is not None else None
             for at, moved in enumerate(trace.updated[:, row].tolist()):
-                kept.count(self._judged(rule, readings[ticks[at]]))
+                reading = self._judged(rule, readings[ticks[at]])
+                kept.count(reading)
+                self._sums[rule.name].add(reading)
                 problem = self._unheard_of(rule, readings[ticks[at]], ticks[at])
                 if not moved:
                     paused = self._is_changing(ticks[at]) and not trace.updated[at, rows].any()
@@ -522,10 +532,17 @@ class _EvidenceReplay(_Replay):
                     self._control_known.add(rule.name)
                 if problem is None:
                     kept.ticks += 1
+                    proven = kept.needed is not None and values[at] >= kept.needed
+                    kept.suspect += not proven and self._is_over(rule)
                 else:
                     kept.missed(problem.reason, problem.detail)
             if self.terms.tracks:
                 kept.track.append((times, values.copy()))
+
+    def _is_over(self, rule: Rule) -> bool:
+        """Whether the window is over its limit, with enough requests to say so."""
+        window = compare(rule, self._sums[rule.name].window())
+        return window.over and too_few_requests(window, self.rollout) is None
 
     def _is_changing(self, tick: float) -> bool:
         """Whether slow requests of before the last change of percent may still be coming home."""
@@ -600,6 +617,7 @@ class _BareReplay(_Replay):
                     self.rules[finding.rule].missed(finding.reason or Reason.INTERNAL_ERROR, finding.sentence)
                 else:
                     self.rules[finding.rule].ticks += 1
+                    self.rules[finding.rule].suspect += finding.verdict is Verdict.SUSPECT
             if self._decided(case, tick, findings):
                 return position + offset + 1
         return len(ticks)

@@ -13,7 +13,7 @@ from killswitch.finding_rows import finding_rows
 from killswitch.model import Verdict
 from killswitch.wording import count_in_words, reasons_in_words
 
-_COLOURS = {
+COLOURS = {
     Verdict.BREACH: "bold red",
     Verdict.SUSPECT: "bold yellow",
     Verdict.HEALTHY: "green",
@@ -57,7 +57,7 @@ def findings_table(
             first = number == 0
             table.add_row(
                 Text(finding["rule"] if first else f"  {row.counted}"),
-                Text(verdict.value if first else "", style=_COLOURS[verdict]),
+                Text(verdict.value if first else "", style=COLOURS[verdict]),
                 *(row.canary, row.control, row.limit),
                 samples if row.of_window else row.requests,
                 *(evidence if first else [Text("")] * len(evidence)),

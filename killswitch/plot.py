@@ -1,7 +1,8 @@
 """A back-test as a picture: what each cohort did, the limit, how far the evidence came, and the trip.
 
 One row a rule and one column a rollout: above, both cohorts over the window and the limit that follows
-from control; below, the evidence against the line where it becomes a breach. Needs the extra `plot`.
+from control, in amber where the rule is SUSPECT; below, the evidence against the line where it becomes a breach.
+Needs the extra `plot`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib import dates
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -28,8 +30,9 @@ from killswitch.wording import odds_in_words, value_in_words
 
 mpl.use("Agg")
 
+Bools = npt.NDArray[np.bool_]
 _MOST_POINTS: Final = 1500
-_CONTROL, _CANARY, _LIMIT, _TRIP = "#4b6584", "#e67e22", "#8e44ad", "#c0392b"
+_CONTROL, _CANARY, _LIMIT, _TRIP, _SUSPECT = "#4b6584", "#e67e22", "#8e44ad", "#c0392b", "#f1b82d"
 _SUFFIXES: Final = (".png", ".svg", ".pdf")
 _MOST_DRAWN: Final = 6
 
@@ -75,7 +78,8 @@ def draw(source: Source, histories: Sequence[RolloutHistory], terms: Terms, targ
             above = figure.add_subplot(grid[3 * row, column])
             below = figure.add_subplot(grid[3 * row + 1, column], sharex=above)
             title = f"{history.rollout.name}: {_outcome(history)}" if row == 0 else None
-            _draw_rates(above, rule, rates[rule.name], title)
+            suspect = suspect_at(rates[rule.name], kept, judged_spans(history, terms))
+            _draw_rates(above, rule, rates[rule.name], suspect, title)
             _draw_evidence(below, kept)
             _mark_trips(above, below, history, rule.name)
             _format_times(above, below, terms, last=row == len(history.rules) - 1)
@@ -110,9 +114,39 @@ def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else math.nan
 
 
-def _draw_rates(axes: Any, rule: Rule, rates: Rates, title: str | None) -> None:
+def judged_spans(history: RolloutHistory, terms: Terms) -> Sequence[tuple[float, float]]:
+    """From each arming to its trip, or to the end."""
+    assert history.armed_at is not None
+    spans, begins = [], history.armed_at
+    for trip in history.trips:
+        spans.append((begins, trip.at))
+        if terms.rearm_after is None:
+            return spans
+        begins = trip.at + terms.rearm_after
+    return [*spans, (begins, terms.until)]
+
+
+def suspect_at(rates: Rates, kept: RuleHistory, spans: Sequence[tuple[float, float]]) -> Bools:
+    """At which windows the rule is SUSPECT: armed, over its limit, and its evidence is no breach."""
+    found: Bools = np.zeros(len(rates.times), dtype=np.bool_)
+    for begins, ends in spans:
+        found |= (rates.times > begins) & (rates.times < ends)
+    found &= rates.canary > rates.limit
+    if kept.track and kept.needed is not None:
+        times = np.concatenate([times for times, _ in kept.track])
+        values = np.concatenate([values for _, values in kept.track])
+        newest = np.searchsorted(times, rates.times, side="right") - 1
+        found &= (newest < 0) | (values[newest] < kept.needed)
+    return found
+
+
+def _draw_rates(axes: Any, rule: Rule, rates: Rates, suspect: Bools, title: str | None) -> None:
     times = _days(rates.times)
     over = rates.canary > rates.limit
+    axes.fill_between(
+        times, 0, 1, where=suspect, transform=axes.get_xaxis_transform(), color=_SUSPECT, alpha=0.3, linewidth=0,
+        step="mid", label="SUSPECT: over, not proven",
+    )  # fmt: skip
     axes.fill_between(times, rates.limit, rates.canary, where=over, color=_CANARY, alpha=0.22, linewidth=0)
     axes.plot(times, rates.control, color=_CONTROL, linewidth=1.2, label="control")
     axes.plot(times, rates.canary, color=_CANARY, linewidth=1.2, label="canary")

@@ -66,13 +66,15 @@ def command(
     rearm_after: Annotated[
         str | None,
         typer.Option(
-            "--rearm-after", help="Go on so long after a trip, such as 1h.", show_default="the first trip is the last"
+            "--rearm-after",
+            help="After a trip, re-arm and continue after this long, for example 1h.",
+            show_default="the first trip is the last",
         ),
     ] = None,
     compare: Annotated[
-        Literal["threshold"] | None, typer.Option(help="Beside it, what the bare rule would have done.")
+        Literal["threshold"] | None, typer.Option(help="Also show what a plain threshold rule would have done.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it into this picture (.png, .svg, .pdf).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the history into this file (.png, .svg, .pdf).")] = None,
     interval: IntervalOption = None,
     scrape_interval: ScrapeOption = None,
     settings: SettingsOption = None,
@@ -180,6 +182,7 @@ def _rollout(one: RolloutHistory, bare: Sequence[BareRule]) -> dict[str, Any]:
             {
                 "rule": rule.name,
                 "judged_ticks": rule.ticks,
+                "suspect_ticks": rule.suspect,
                 "unknown": dict(rule.unknown),
                 "peak_evidence": rule.peak,
                 "peak_at": to_iso(rule.peak_at) if rule.peak_at is not None else None,
@@ -248,6 +251,10 @@ def _print_doubts(one: RolloutHistory) -> None:
             err.print(
                 f"{name} {rule.name}: {counted(missed, 'tick')} not judged: {reasons}", style="yellow", markup=False
             )
+    for rule in one.rules:
+        if rule.suspect:
+            said = f"SUSPECT for {rule.suspect:,} of {counted(rule.ticks, 'tick')}: over its limit, not proven"
+            err.print(f"{name} {rule.name}: {said}", style="yellow", markup=False)
     for doubt in one.doubts:
         err.print(f"{name} {doubt}", style="yellow", markup=False)
     if one.split_is_wrong:

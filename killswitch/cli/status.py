@@ -20,7 +20,7 @@ from killswitch.switch import Standing
 from killswitch.timestamps import from_iso
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
-_COLOURS = {"armed": "green", "tripped": "bold red"}
+_COLOURS = {"armed": "green", "tripped": "bold red", "unreadable": "bold red", "unknown": "bold red"}
 
 
 def command(

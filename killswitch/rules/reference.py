@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from killswitch.generated_files import write_or_check
 from killswitch.model import Selector
+from killswitch.rules.counter_advice import counter_advice
 from killswitch.rules.limits import limits_in_words
 from killswitch.rules.loading import load_text
 from killswitch.rules.presets import PRESETS, Preset
@@ -122,7 +123,7 @@ rules:
 
 def reference() -> str:
     """The text of ``docs/rules.md``."""
-    sections = (_introduction(), _keys(), _rules(), _units(), _presets(), _examples(), _refusals())
+    sections = (_introduction(), _keys(), _rules(), _units(), _presets(), _examples(), counter_advice(), _refusals())
     return "".join(f"{line}\n" for section in sections for line in section)
 
 

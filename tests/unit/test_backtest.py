@@ -381,3 +381,16 @@ def test_a_limit_beyond_the_buckets_is_no_warm_up(tmp_path: Path, rollout: Rollo
     assert rule.name == "latency_p95"
     assert rule.unknown[Reason.SATURATED.value] > 100
     assert rule.unknown[Reason.WARMING_UP.value] <= 1  # the very first step, before anything of control was known
+
+
+@pytest.mark.parametrize("decide", list(Decide))
+def test_ticks_over_the_limit_and_not_proven_are_counted(tmp_path: Path, rollout: Rollout, decide: Decide) -> None:
+    """A canary a little over its limit for an hour and a half is SUSPECT at hundreds of ticks, a good one at few."""
+    rollout = replace(rollout, decide=decide)
+    rollout = replace(rollout, rules=tuple(replace(rule, for_ticks=500) for rule in rollout.rules))
+    history = History(seconds=2 * HOUR, onset=HOUR, canary=Behaviour(errors=0.023), rate=200, scrape_interval=30)
+    errors = _run(tmp_path, rollout, history).rules[0]
+    good = _run(tmp_path, rollout, replace(history, canary=Behaviour())).rules[0]
+    assert (errors.name, good.name) == ("error_rate", "error_rate")
+    assert good.suspect <= 3
+    assert 40 <= errors.suspect <= errors.ticks

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from killswitch.findings_table import findings_table
-from killswitch.model import Reason
+from killswitch.findings_table import COLOURS, findings_table
+from killswitch.model import Reason, Verdict
+from killswitch.status_page import status_page
 
 
 def finding(rule: str = "thumbs_down_rate", **changes: object) -> dict[str, Any]:
@@ -86,3 +88,11 @@ def test_a_breach_shows_what_was_counted_and_its_window_below() -> None:
     assert lines[1].split() == ["refusal_rate", "BREACH", "28.0%", "1.2%", "6.2%", "53", "of", "189", "30/400"]
     assert lines[2].split() == ["last", "5m", "5.4%", "1.2%", "6.2%", "11.8k/1,135k"]
     assert lines[-1].strip() == "refusal_rate: counted since 14:20:30 (1m41s) UTC"
+
+
+def test_each_verdict_has_a_colour_of_its_own_on_every_page() -> None:
+    style = status_page({"controller": "c", "rollouts": [], "age_seconds": None})
+    for verdict in Verdict:
+        assert re.search(rf"\.{verdict.value}\b[^}}]*\{{[^}}]*color", style)
+    assert set(COLOURS) == set(Verdict)
+    assert len(set(COLOURS.values())) == len(Verdict)

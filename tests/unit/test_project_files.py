@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from killswitch.model import Reason
 from tests.servers.image import REPOSITORY
 
 
@@ -28,3 +29,10 @@ def test_links_of_a_root_page_lead_somewhere(name: str) -> None:
     page = REPOSITORY / name
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_runbook_says_what_to_do_about_each_reason() -> None:
+    text = (REPOSITORY / "docs" / "runbook.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith(("| UNKNOWN(", "| HEALTHY ("))]
+    named = {name for row in rows for name in re.findall(r"\(([A-Z_]+)\)", row.split(" | ")[0])}
+    assert named == {reason.value for reason in Reason}

@@ -7,10 +7,12 @@ from pathlib import Path
 import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 
+from killswitch.rules.counter_advice import CASES, counter_advice
 from killswitch.rules.document import read_document
 from killswitch.rules.loading import load_text
 from killswitch.rules.reference import DOCS, EXAMPLES, SCHEMA, SMALLEST, main, reference
 from killswitch.rules.schema import json_schema, json_schema_text
+from killswitch.sources.counter_resets import FEW_FALLS, NEAR_ZERO
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,6 +34,14 @@ def test_a_stale_reference_is_noticed_and_rewritten(
     assert main([]) == 0
     assert DOCS.read_text(encoding="utf-8") == reference()
     assert SCHEMA.read_text(encoding="utf-8") == json_schema_text()
+
+
+def test_what_is_said_of_counters_holds_the_numbers_of_the_code() -> None:
+    text = "\n".join(counter_advice())
+    assert f"After more than {FEW_FALLS} such falls in an hour" in text
+    assert "less than a quarter" in text
+    assert NEAR_ZERO == 4
+    assert all(len(cell) <= 200 for case in CASES for cell in case)
 
 
 @pytest.mark.parametrize("text", [SMALLEST, *EXAMPLES.values()], ids=["the smallest file", *EXAMPLES])
