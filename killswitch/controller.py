@@ -18,7 +18,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import BadTransaction, KillswitchError, NameTaken
 from killswitch.flag import STAGES, Actor, Flag
 from killswitch.fleet_sight import FleetSight, LongBlind
-from killswitch.history import catch_up, note_falls
+from killswitch.history import catch_up, last_step, note_falls
 from killswitch.incident import Incident
 from killswitch.judge import Action, Decision, decide
 from killswitch.jury import Jury, answer_all
@@ -320,6 +320,7 @@ class Controller:
     def _judge(self, cases: Sequence[Case], tick: float, deadline: Deadline, source_problem: str | None) -> Findings:
         if source_problem is not None:
             problem = Unreadable(Reason.SOURCE_DOWN, source_problem)
+            self._jury.cannot_read(cases, problem)
             return self._jury.judge(cases, tick, answer_all(self._jury.wants(cases, tick), problem))
         self._catch_up(cases, tick, deadline)
         for earlier, some in self._earlier_ticks(cases, tick):
@@ -332,8 +333,11 @@ class Controller:
     def _catch_up(self, cases: Sequence[Case], tick: float, deadline: Deadline) -> None:
         try:
             catch_up(self._source, self._jury.dossier, cases, tick, deadline, self._fell)
-        except Exception:  # a bug in gathering evidence must not stop the loop; stale evidence is no breach
+        except Exception as error:  # a bug in gathering evidence must not stop the loop, and must not look like health
             log.exception("gathering evidence failed in a way nobody foresaw")
+            dossier = self._jury.dossier
+            behind = [case for case in cases if dossier.until(case.rollout.name) != last_step(tick, dossier.step)]
+            self._jury.cannot_read(behind, _adapters_bug(error))
 
     def _fell(self, rollout: str, rule: str) -> None:
         self._metrics.counter_falls.labels(rollout, rule).inc()
@@ -345,7 +349,7 @@ class Controller:
             readings = self._source.read(wants, tick, deadline)
         except Exception as error:  # an adapter's bug must not stop the loop, and must not look like health
             log.exception("reading the metric source failed in a way nobody foresaw")
-            return answer_all(wants, Unreadable(Reason.INTERNAL_ERROR, f"a bug of the source adapter: {error!r}"))
+            return answer_all(wants, _adapters_bug(error))
         note_falls([readings], self._fell)
         return readings
 
@@ -638,6 +642,10 @@ class Controller:
             flag = standing.flag if standing else None
             found[name] = reports.idle(name, flag, rules.rollouts.get(name), self._unreadable.get(name), read=read)
         return found
+
+
+def _adapters_bug(error: Exception) -> Unreadable:
+    return Unreadable(Reason.INTERNAL_ERROR, f"a bug of the source adapter: {error!r}")
 
 
 def _of(flag: Flag, kind: str) -> str:

@@ -22,10 +22,11 @@ from killswitch.evidence.dispersion import WARM_TICKS, Mask
 from killswitch.evidence.evariables import Array
 from killswitch.evidence.starts import LONGEST_DRAIN, PAUSE_DELAYS
 from killswitch.flag import StageEntry
-from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, Reason, Rule, Unreadable
+from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Range, Readings, Want
 from killswitch.step_counts import PAST, SPLIT, STEP, STEP_TWIN, TOO_LITTLE, TOO_MUCH, Entry, step_counts
 from killswitch.unheard import Unheard
+from killswitch.windows import LONGEST, Windows
 
 WARM_UP_SECONDS = 3600.0
 # more than control needs not to be cold: a latency rule's first tick has no tau, and scrapes are missed
@@ -119,6 +120,9 @@ class Dossier:
         self._where: dict[str, _Group] = {}
         self._specs = OfCase(_specs)
         self._wants = OfCase(self._wanted)
+        self._windows: dict[str, Windows] = {}
+        # by rollout: the answers from which nothing could be taken in at the newest tick
+        self._unread: dict[str, Readings] = {}
 
     # --- who is in it ---------------------------------------------------------------------------
 
@@ -161,6 +165,10 @@ class Dossier:
             group.evidence = ev.warm_up(group.evidence, counts.control_events, counts.control_trials)
             for entry in entries:
                 entry.problem = None
+        for case in cases:
+            if keeps_windows(case):
+                kept = self._windows[case.rollout.name] = Windows(self.step, case.rollout.window)
+                kept.take(self._keys(case), {tick: past[tick] for tick in ticks})
         sides = [side for case in cases for side in _split_entries(case)]
         self._groups.append(_joined([group, _new_group(at, sides)]) if sides else group)
         self._index()
@@ -171,6 +179,8 @@ class Dossier:
         if gone:
             self._groups = [kept for g in self._groups if (kept := _without(g, gone)) is not None]
             self._index()
+        for rollout in gone & self._windows.keys():
+            del self._windows[rollout]
 
     def keep(self, rollouts: Collection[str]) -> None:
         """Forget all others."""
@@ -178,6 +188,7 @@ class Dossier:
         self.drop(self._where.keys() - wanted)
         self._specs.keep(wanted)
         self._wants.keep(wanted)
+        self._unread = {rollout: found for rollout, found in self._unread.items() if rollout in wanted}
 
     # --- taking data in -------------------------------------------------------------------------
 
@@ -197,6 +208,7 @@ class Dossier:
                 seconds=self.step,
                 range=Range.STEP,
                 absent_is_zero=rule.absent_is_zero,
+                shown=case.rollout.window,
             )
             wants.append(want)
             if rule.twin is not None:
@@ -251,15 +263,47 @@ class Dossier:
         group.until, group.views = ticks[-1], None
         for entry in group.entries:
             entry.paid_until, entry.renew = ticks[-1], False
+        for name, case in names.items():
+            windows = self._windows.get(name)
+            if windows is not None:
+                windows.take(self._keys(case), readings if len(ticks) == len(readings) else _of(ticks, readings))
+            self._unread.pop(name, None)
         self._merge()
         return trace
+
+    def _keys(self, case: Case) -> list[tuple[str, str, str]]:
+        return [want.key for want in self.wants(case)]
 
     def columns(self, rollout: str) -> dict[str, int]:
         """Where each rule of a rollout that is alone in its group stands in a trace's columns."""
         group = self._where[rollout]
         return {name: row for name, row in group.rows[rollout].items() if group.entries[row].rule is not None}
 
+    def note_unread(self, rollout: str, answers: Readings) -> None:
+        """Nothing could be taken in at the newest tick, since these were the answers; until something is."""
+        self._unread[rollout] = answers
+
+    def is_unread(self, rollout: str) -> bool:
+        """Whether it is known why nothing could be taken in at the newest tick."""
+        return rollout in self._unread
+
+    def read_again(self) -> None:
+        """What could not be read at an earlier tick says nothing about the next one."""
+        self._unread = {}
+
     # --- looking --------------------------------------------------------------------------------
+
+    def window(self, rollout: str, rule: str, part: str, since: float, seconds: float) -> Reading | None:
+        """What evidence has read of the last ``seconds``, and not before ``since``; or why it could not be read.
+
+        ``part`` is `STEP` or `STEP_TWIN`. None where nothing has been read yet.
+        """
+        key = (rollout, rule, part)
+        unread = self._unread.get(rollout, {}).get(key)
+        if unread is not None:
+            return unread
+        windows = self._windows.get(rollout)
+        return None if windows is None else windows.sum(key, since, seconds)
 
     def view(self, rollout: str, rule: str) -> View | None:
         """One rule's evidence; None where none is gathered (a free query, or not opened yet)."""
@@ -470,6 +514,16 @@ def _unlabelled(case: Case, cohorts: CohortMatchers) -> CohortMatchers | None:
 def judged_by_evidence(case: Case, rule: Rule) -> bool:
     """Whether evidence decides about this rule, gathered already or not; never so for free queries."""
     return case.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
+
+
+def keeps_windows(case: Case) -> bool:
+    """Whether the windows of the rules that evidence judges are sums of its steps; very long ones are not kept."""
+    return case.rollout.window <= LONGEST
+
+
+def _of(ticks: Sequence[float], readings: Mapping[float, Readings]) -> Mapping[float, Readings]:
+    nothing: Readings = {}
+    return {tick: readings.get(tick, nothing) for tick in ticks}
 
 
 def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.dossier import Dossier, warm_up_seconds
-from killswitch.model import Decide, Reason, Unreadable
+from killswitch.model import Decide, Reading, Reason, Unreadable
 from killswitch.sources import Readings, Source, Want
 from killswitch.sources.readings import FELL, is_falling
+from killswitch.wording import time_of_day
 
 DAY = 86_400.0
 # a start must not outlast a cycle: so many (rollout, tick) pairs are read back at once, shared by all rollouts
@@ -46,6 +47,7 @@ def catch_up(
     """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
     judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and dossier.wants(case)]
     newest = last_step(tick, dossier.step)
+    dossier.read_again()
     # taken in while the metric store's clock was ahead: nothing more could be added until that time has come
     dossier.drop([case.rollout.name for case in judged if (dossier.until(case.rollout.name) or newest) > newest])
     unopened = _open_fresh(source, dossier, judged, newest, deadline)
@@ -57,7 +59,8 @@ def catch_up(
             if until is not None and until < newest:
                 behind.setdefault(until, []).append(case)
         if not behind or not _advance(source, dossier, behind, newest, deadline, fell):
-            return
+            break
+    _note_behind(dossier, judged, newest)
 
 
 def last_step(tick: float, step: float) -> float:
@@ -103,6 +106,7 @@ def _open_fresh(
             read = [case for case in portion if any(_answered(dossier.wants(case), past[tick]) for tick in block)]
             dossier.open(read, at, past, from_arming=from_arming)
             unopened -= {case.rollout.name for case in read}
+            _note_unread(dossier, portion, read, past[block[-1]])
     return frozenset(unopened)
 
 
@@ -148,7 +152,26 @@ def _advance(
                 note_falls(readings.values(), fell)
                 dossier.take(read, block, readings)
                 moved = True
+            _note_unread(dossier, portion, read, readings[block[-1]])
     return moved
+
+
+def _note_behind(dossier: Dossier, cases: Iterable[Case], newest: float) -> None:
+    """Time was over, or the source failed, before these could be brought to the newest step."""
+    for case in cases:
+        until = dossier.until(case.rollout.name)
+        if until is not None and until < newest and not dossier.is_unread(case.rollout.name):
+            why = Unreadable(Reason.BEHIND, f"evidence has been gathered up to {time_of_day(until)} only; catching up")
+            answers = {want.key: Reading(why, why, want.seconds) for want in dossier.wants(case)}
+            dossier.note_unread(case.rollout.name, answers)
+
+
+def _note_unread(dossier: Dossier, asked: Sequence[Case], read: Sequence[Case], answers: Readings) -> None:
+    """Why nothing could be taken in of those that were asked about in vain."""
+    names = {case.rollout.name for case in read}
+    for case in asked:
+        if case.rollout.name not in names:
+            dossier.note_unread(case.rollout.name, {want.key: answers[want.key] for want in dossier.wants(case)})
 
 
 def note_falls(readings: Iterable[Readings], fell: Fell) -> None:

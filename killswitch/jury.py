@@ -15,12 +15,13 @@ from typing import NamedTuple
 from killswitch import judge
 from killswitch.baseline import beside
 from killswitch.case import Case, OfCase
-from killswitch.dossier import Dossier, View, judged_by_evidence
+from killswitch.dossier import Dossier, View, judged_by_evidence, keeps_windows
 from killswitch.evidence.starts import renewals
 from killswitch.flag import AA
 from killswitch.judge import Comparison, Streak
 from killswitch.model import Decide, Finding, Mode, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
 from killswitch.sources import Readings, Want
+from killswitch.step_counts import STEP, STEP_TWIN
 from killswitch.twins import TwinWatch
 from killswitch.unheard import Unheard
 
@@ -53,12 +54,16 @@ class Alarm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Brief:
-    """What is known of one rule of a case before anything is read: its readings' keys, and how it is judged."""
+    """What is known of one rule of a case before anything is read: its readings' keys, and how it is judged.
+
+    ``of_steps``: its windows are sums of the steps that evidence has read.
+    """
 
     rule: Rule
     window: tuple[str, str, str]
     twin: tuple[str, str, str] | None
     by_evidence: bool
+    of_steps: bool
 
 
 class Jury:
@@ -84,6 +89,11 @@ class Jury:
         The very same wants as long as nothing changes: sources know them again.
         """
         return [want for case in cases for want in self._known_windows(case, tick)]
+
+    def cannot_read(self, cases: Iterable[Case], problem: Unreadable) -> None:
+        """The source could not be asked for these cases' steps at this tick."""
+        for case in cases:
+            self.dossier.note_unread(case.rollout.name, answer_all(self.dossier.wants(case), problem))
 
     def judge(self, cases: Sequence[Case], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
         """Findings by rollout, one a rule, in the order of the rule file."""
@@ -148,9 +158,10 @@ class Jury:
                 seconds=seconds,
                 absent_is_zero=rule.absent_is_zero,
             )
-            wants.append(want)
-            if rule.twin is not None:
-                wants.append(replace(want, part=TWIN, signal=rule.twin))
+            if not shows_steps(case, rule):
+                wants.append(want)
+                if rule.twin is not None:
+                    wants.append(replace(want, part=TWIN, signal=rule.twin))
             if case.flag.stage == AA and isinstance(rule.signal, RatioSignal):
                 since_aa = replace(want, seconds=self._aa_seconds(case, tick))
                 wants.append(replace(since_aa, part=AA_STAGE))
@@ -194,7 +205,11 @@ class Jury:
 
     def _judge_rule(self, case: Case, brief: _Brief, memory: _Memory, tick: float, readings: Readings) -> Finding:
         rule = brief.rule
-        reading, raw = self._judged(case, brief, memory, readings)
+        reading, raw = (
+            self._of_steps(case, brief, tick) if brief.of_steps else self._judged(case, brief, memory, readings)
+        )
+        if reading is None:
+            return self._nothing_read(case, rule)
         if case.baseline is not None:
             reading = beside(rule, reading, case.baseline)
         comparison = judge.compare(rule, reading, raw)
@@ -213,6 +228,22 @@ class Jury:
             rule, comparison, streak, rollout=case.rollout, tick=tick, interval=self._interval
         )
         return finding
+
+    def _of_steps(self, case: Case, brief: _Brief, tick: float) -> tuple[Reading | None, Reading | None]:
+        """The window of what evidence is gathered on, and the plain one beside it where that is the twin."""
+        since, seconds = self._began_at(case, tick), case.rollout.window
+        name, rule = case.rollout.name, brief.rule.name
+        plain = self.dossier.window(name, rule, STEP, since, seconds)
+        if brief.twin is None or not self.dossier.judges_twin(name, rule):
+            return plain, None
+        return self.dossier.window(name, rule, STEP_TWIN, since, seconds), plain
+
+    def _nothing_read(self, case: Case, rule: Rule) -> Finding:
+        """Why there is no step to show yet."""
+        if self.dossier.view_for(case, rule) is None:
+            return judge.not_gathered(rule, Comparison())
+        since = "the stage began" if self._renewals(case) else "it was armed"
+        return judge.unknown(rule, Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
 
     def _by_evidence(
         self, case: Case, rule: Rule, memory: _Memory, comparison: Comparison, view: View, tick: float
@@ -278,9 +309,15 @@ def _briefs(case: Case) -> tuple[_Brief, ...]:
             window=(name, rule.name, WINDOW),
             twin=(name, rule.name, TWIN) if rule.twin is not None else None,
             by_evidence=judged_by_evidence(case, rule),
+            of_steps=shows_steps(case, rule),
         )
         for rule in case.rollout.rules
     )
+
+
+def shows_steps(case: Case, rule: Rule) -> bool:
+    """Whether a rule's windows are sums of the steps that evidence has read, so that nobody has to ask for them."""
+    return judged_by_evidence(case, rule) and keeps_windows(case)
 
 
 def _renewals(case: Case) -> tuple[float, ...]:

@@ -27,7 +27,8 @@ class Want:
     """One signal of one rule, over the ``seconds`` before a tick.
 
     ``part`` tells the several wants of one rule apart ("window", "step", "raw", …); (rollout, rule,
-    part) is unique in a call. ``absent_is_zero`` and freshness are as the rule states them.
+    part) is unique in a call. ``absent_is_zero`` and freshness are as the rule states them. ``shown``: the seconds
+    of the window that the reading's queries are to show a person, where it is not what is asked.
     """
 
     rollout: str
@@ -38,6 +39,7 @@ class Want:
     seconds: float
     range: Range = Range.WINDOW
     absent_is_zero: bool = False
+    shown: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:

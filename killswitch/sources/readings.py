@@ -64,7 +64,15 @@ class Asked:
             return cls(want, {}, refused=problem)
         both = {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
         asks = dict.fromkeys(ask for need in both.values() for ask in (*need.events, *need.trials))
-        return cls(want, both, _is_known(want), tuple(dict.fromkeys(as_text(ask, ranges) for ask in asks)))
+        shown = (_shown(ask, want) for ask in asks)
+        return cls(want, both, _is_known(want), tuple(dict.fromkeys(as_text(ask, ranges) for ask in shown)))
+
+
+def _shown(ask: Ask, want: Want) -> Ask:
+    """The query that a person would ask for what is shown of a want."""
+    if want.shown is None or not isinstance(ask, Sum):
+        return ask
+    return replace(ask, shape=Shape.INCREASE, seconds=want.shown)
 
 
 class Assembly:

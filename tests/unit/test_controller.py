@@ -852,7 +852,28 @@ def test_a_replica_that_could_not_read_its_history_yet_does_not_fall_back_to_the
     fleet.arm()
     fleet.run(10)
     assert not fleet.tripped()
-    assert "BEHIND" in fleet.sentences()[0]
+    assert "SOURCE_DOWN" in fleet.sentences()[0]
+
+
+def test_where_evidence_decides_no_window_is_asked_for_beside_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = fleet_of("a", script=GOOD)
+    asked: list[Want] = []
+    read = ScriptedSource.read
+
+    def noted(source: ScriptedSource, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        asked.extend(wants)
+        return read(source, wants, tick, deadline)
+
+    monkeypatch.setattr(ScriptedSource, "read", noted)
+    fleet.run(14)
+    assert asked
+    assert {want.part for want in asked} == {"step"}
+    assert {want.seconds for want in asked} == {30.0}
+    report = fleet.replicas[0].controller.latest
+    assert report is not None
+    (findings,) = (each.findings for each in report.reports.values())
+    ten_steps = 10 * 75
+    assert [round((finding.samples_canary or 0.0) / ten_steps, 1) for finding in findings] == [1.0] * len(findings)
 
 
 def test_a_source_that_fails_while_a_rollout_is_opened_does_not_cost_its_warm_up() -> None:
@@ -965,7 +986,7 @@ def test_closing_gives_the_session_and_the_heartbeat_back() -> None:
 
 
 def test_what_is_asked_follows_rules_flag_and_arming_and_is_else_the_very_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet = fleet_of("a", script=GOOD)
+    fleet = fleet_of("a", script=GOOD, decide=Decide.THRESHOLD, mode=Mode.DRY_RUN)
     (a,) = fleet.replicas
     asked: list[list[Want]] = []
     read = ScriptedSource.read

@@ -1,0 +1,163 @@
+"""The windows that people see, as sums of the steps that evidence has read already. No I/O, no clock.
+
+Asking the metric store for windows beside the steps would double what a cycle costs it. The last steps of every
+rule are kept as plain numbers: thousands of rules have ten steps each.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import numpy as np
+
+from killswitch.model import Buckets, Counts, Measurement, Reading, Reason, Unreadable
+from killswitch.sources import Readings
+
+LONGEST: Final = 3600.0  # seconds: longer windows would be kept at a price in memory, and are asked for instead
+Key = tuple[str, str, str]
+
+
+class Windows:
+    """The last steps of one rollout's rules, ``step`` seconds each, enough of them for windows of ``seconds``."""
+
+    def __init__(self, step: float, seconds: float) -> None:
+        self._step = step
+        self._most = max(1, math.ceil(seconds / step - 1e-9))
+        self._kept: dict[Key, _Steps] = {}
+        self._until: float | None = None
+        self._filled = 0
+
+    def take(self, keys: Iterable[Key], steps: Mapping[float, Readings]) -> None:
+        """Take later steps in, by the tick at which each ended; what lies between them and the last ones is gone."""
+        ticks = sorted(steps)[-self._most :]
+        if not ticks:
+            return
+        if self._until is None or round((ticks[0] - self._until) / self._step) != 1:
+            self._kept, self._filled = {}, 0
+        for key in keys:
+            kept = self._kept.get(key)
+            if kept is None:
+                kept = self._kept[key] = _Steps(self._most)
+            for tick in ticks:
+                kept.add(steps[tick].get(key))
+        self._until = ticks[-1]
+        self._filled = min(self._filled + len(ticks), self._most)
+
+    def sum(self, key: Key, since: float, seconds: float) -> Reading | None:
+        """What was counted in the ``seconds`` before the last step's end, and not before ``since``.
+
+        At least the last step's, however short the window. None where no whole step lies after ``since``, or the
+        steps of ``key`` are not kept. A cohort's problem is that of the last step: gaps before it are left out.
+        """
+        kept = self._kept.get(key)
+        if kept is None or self._until is None:
+            return None
+        whole = math.floor((self._until - since) / self._step + 1e-9)
+        count = min(whole, self._filled, max(1, math.floor(seconds / self._step + 1e-9)))
+        return kept.sum(count, count * self._step) if count > 0 else None
+
+
+class _Steps:
+    """Both cohorts' last steps of one rule, the newest at the end."""
+
+    __slots__ = ("_canary", "_control", "_queries")
+
+    def __init__(self, most: int) -> None:
+        self._canary, self._control = _Side(most), _Side(most)
+        self._queries: tuple[str, ...] = ()
+
+    def add(self, reading: Reading | None) -> None:
+        self._canary.add(reading.canary if reading is not None else _NO_STEP)
+        self._control.add(reading.control if reading is not None else _NO_STEP)
+        if reading is not None:
+            self._queries = reading.queries
+
+    def sum(self, count: int, seconds: float) -> Reading:
+        return Reading(self._canary.sum(count), self._control.sum(count), seconds, self._queries)
+
+
+class _Side:
+    """One cohort's last steps, as rows of numbers: events and trials, or the cumulative counts of buckets.
+
+    ``_rows`` holds at most ``_most`` rows of ``_width`` numbers; NaN where a step says nothing, or lacks an edge.
+    """
+
+    __slots__ = ("_edges", "_last", "_most", "_rows", "_width")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._rows = array("d")
+        self._width = 0
+        self._edges: tuple[float, ...] = ()
+        self._last: Unreadable | None = None
+
+    def add(self, measurement: Measurement) -> None:
+        self._last = measurement if isinstance(measurement, Unreadable) else None
+        match measurement:
+            case Counts(events, trials):
+                row = (events, trials)
+                self._shape(2, ())
+            case Buckets(bounds, counts):
+                row = counts if bounds == self._edges else self._fitted(bounds, counts)
+            case _:
+                row = (math.nan,) * max(self._width, 1)
+                self._width = max(self._width, 1)
+        self._rows.extend(row)
+        del self._rows[: -self._most * self._width]
+
+    def _shape(self, width: int, edges: tuple[float, ...]) -> None:
+        """Rows of another shape say nothing any more, but that there were steps."""
+        if (width, edges) != (self._width, self._edges):
+            before = len(self._rows) // self._width if self._width else 0
+            self._rows = array("d", [math.nan]) * (before * width)
+            self._width, self._edges = width, edges
+
+    def _fitted(self, bounds: tuple[float, ...], counts: tuple[float, ...]) -> tuple[float, ...]:
+        """The counts at all edges known by now; the rows before get the new ones."""
+        if not self._edges:
+            self._shape(len(bounds), bounds)
+            return counts
+        every = tuple(sorted({*self._edges, *bounds}))
+        if every != self._edges:
+            rows = self._matrix()
+            wider = np.full((len(rows), len(every)), math.nan)
+            wider[:, [every.index(edge) for edge in self._edges]] = rows
+            seen = np.flatnonzero(~np.isnan(wider).all(axis=0))
+            every = tuple(edge for at, edge in enumerate(every) if at in seen or edge in bounds)
+            wider = np.full((len(rows), len(every)), math.nan)
+            for at, edge in enumerate(every):
+                if edge in self._edges:
+                    wider[:, at] = rows[:, self._edges.index(edge)]
+            self._rows, self._width, self._edges = array("d", wider.ravel().tolist()), len(every), every
+        known = dict(zip(bounds, counts, strict=True))
+        return tuple(known.get(edge, math.nan) for edge in every)
+
+    def _matrix(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        return np.frombuffer(self._rows, dtype=np.float64).reshape(-1, self._width)
+
+    def sum(self, count: int) -> Measurement:
+        if self._last is not None:
+            return self._last
+        if not self._edges:
+            rows = self._rows[-2 * count :]
+            events, trials = sum(rows[0::2]), sum(rows[1::2])
+            if math.isnan(trials) or math.isnan(events):
+                events, trials = (sum(number for number in rows[at::2] if not math.isnan(number)) for at in (0, 1))
+            return Counts(events, trials)
+        rows = self._matrix()[-count:]
+        there = rows[~np.isnan(rows).all(axis=1)]
+        whole = there.sum(axis=0)
+        edges = ~np.isnan(whole)
+        if edges.sum() < 2:
+            return _NO_COMMON_EDGES
+        bounds = self._edges if edges.all() else tuple(np.array(self._edges)[edges].tolist())
+        return Buckets(bounds, tuple(whole[edges].tolist()))
+
+
+_NO_STEP = Unreadable(Reason.INTERNAL_ERROR, "the source gave no answer to this question; please report it")
+_NO_COMMON_EDGES = Unreadable(
+    Reason.GARBAGE, "the histogram's buckets have changed; this passes by itself within a window"
+)
