@@ -96,6 +96,7 @@ class _Side:
 
     def add(self, measurement: Measurement) -> None:
         self._last = measurement if isinstance(measurement, Unreadable) else None
+        row: tuple[float, ...]
         match measurement:
             case Counts(events, trials):
                 row = (events, trials)
@@ -142,10 +143,10 @@ class _Side:
         if self._last is not None:
             return self._last
         if not self._edges:
-            rows = self._rows[-2 * count :]
-            events, trials = sum(rows[0::2]), sum(rows[1::2])
+            numbers = self._rows[-2 * count :]
+            events, trials = sum(numbers[0::2]), sum(numbers[1::2])
             if math.isnan(trials) or math.isnan(events):
-                events, trials = (sum(number for number in rows[at::2] if not math.isnan(number)) for at in (0, 1))
+                events, trials = (sum(number for number in numbers[at::2] if not math.isnan(number)) for at in (0, 1))
             return Counts(events, trials)
         rows = self._matrix()[-count:]
         there = rows[~np.isnan(rows).all(axis=1)]

@@ -39,6 +39,7 @@ class Shape(StrEnum):
     FALLS = "falls"  # the most falls of one series within an hour
     CLOSE_FALLS = "close falls"  # those that no restart explains
     LAYOUT = "layout"  # the upper edges that some of the histograms lacked for some of the scrapes within `seconds`
+    LIVE = "live"  # how many of the histograms had a sample within `seconds`
     RECENT = "recent"  # samples within `seconds`; 0 where only older ones are to be found
     SEEN = "seen"  # samples within `seconds`
 
@@ -110,30 +111,35 @@ def evidence_step(scrape_interval: float) -> float:
 class Needs:
     """The asks of one cohort of a want. ``seen`` is asked only where events are absent, ``falls`` every few minutes.
 
-    ``basis``: by which counters a closer look at trials and events knows the processes.
+    ``layout`` may be left out for as long as the histograms and their edges stay the same, which ``live`` helps to
+    tell. ``trials_are_recent``: a number of trials proves a sample that ``recent`` would count, so it is asked only
+    where there is none. ``basis``: by which counters a closer look at trials and events knows the processes.
     """
 
     trials: tuple[Ask, ...]
     events: tuple[Ask, ...] = ()
     recent: tuple[Ask, ...] = ()
-    layout: tuple[Ask, ...] = ()
+    layout: tuple[Sum, ...] = ()
+    live: tuple[Sum, ...] = ()
     seen: tuple[Ask, ...] = ()
     falls: tuple[Sum, ...] = ()
+    trials_are_recent: bool = False
     basis: Selector | None = None
 
     @property
     def at_once(self) -> tuple[Ask, ...]:
-        return (*self.trials, *self.events, *self.recent, *self.layout)
+        return (*self.trials, *self.events, *(() if self.trials_are_recent else self.recent))
 
 
 def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
     """What must be asked for one cohort of ``want``; ``interval`` is the scrape interval in seconds."""
-    shape = Shape.STEP if want.range is Range.STEP else Shape.INCREASE
+    of_step = want.range is Range.STEP
+    shape = Shape.STEP if of_step else Shape.INCREASE
     matchers = want.cohorts.get(cohort, ())
     # what a step counted is in no later step: a sample within it is always recent
-    fresh = max(2 * interval, want.seconds) if want.range is Range.STEP else 2 * interval
+    fresh = max(2 * interval, want.seconds) if of_step else 2 * interval
     # a step counts from a sample before it: edges that only one of the two has are not comparable
-    alike = want.seconds + (_RESTART * interval if want.range is Range.STEP else 0.0)
+    alike = want.seconds + (_RESTART * interval if of_step else 0.0)
 
     def whole(selector: Selector) -> Selector:
         return Selector(selector.metric, tuple(sorted({*selector.matchers, *matchers})))
@@ -153,6 +159,7 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
                 recent=sums(Shape.RECENT, trials, fresh),
                 seen=sums(Shape.SEEN, events, SEEN_WITHIN),
                 falls=falls((*trials, *events), trials[0]),
+                trials_are_recent=of_step,
                 basis=whole(trials[0]),
             )
         case QuantileSignal(buckets):
@@ -161,7 +168,9 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
                 trials=sums(shape, (buckets,), want.seconds, by_le=True),
                 recent=sums(Shape.RECENT, (total,), fresh),
                 layout=sums(Shape.LAYOUT, (buckets,), alike, by_le=True),
+                live=sums(Shape.LIVE, (total,), alike),
                 falls=falls((total,), total),
+                trials_are_recent=of_step,
                 basis=whole(total),
             )
         case QuerySignal(canary, control):
@@ -249,8 +258,8 @@ class Question:
             case Shape.INCREASE:
                 # -Inf where a counter fell: then a closer look is needed
                 return f"sum{by} (increase({within})) + ln(max{by} (resets({within})) < bool 1)"
-            case Shape.SEEN:
-                return f"sum{by} (count_over_time({within}))"
+            case Shape.SEEN | Shape.LIVE:
+                return f"{'sum' if self.shape is Shape.SEEN else 'count'}{by} (count_over_time({within}))"
             case Shape.RECENT:
                 # ranges, and not timestamp(): one failed scrape ends an instant vector at once
                 older = series + ranges.half_open(max(LOOKBACK, 2 * self.seconds))

@@ -29,8 +29,9 @@ from killswitch.sources import Readings, Want, answers, counter_health, promql
 from killswitch.sources.answers import Unusable
 from killswitch.sources.counter_health import CounterHealth
 from killswitch.sources.falls import Falls
+from killswitch.sources.layouts import Layouts
 from killswitch.sources.plan import Ask, Free, Query, Ranges, Sum, most_ticks, plan
-from killswitch.sources.readings import Answers, Assemblies, Column, with_closer
+from killswitch.sources.readings import Answers, Assemblies, Assembly, Column, with_closer
 from killswitch.sources.seen import SeenCache
 
 _log = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Prometheus:
         self._seen = SeenCache()
         self._assemblies = Assemblies()
         self._falls = Falls()
+        self._layouts = Layouts()
         self._planned = lru_cache(maxsize=3)(self._plan)  # of steps, of windows, and of falls
 
     def close(self) -> None:
@@ -156,13 +158,26 @@ class Prometheus:
         if not ticks:
             return {}
         assembly = self._assemblies.of(wants, self._known_ranges(ticks[-1], deadline))
-        found: Answers = self._answers(assembly.asks, ticks, deadline)
+        found = self._numbers(assembly, ticks, deadline)
         falls = self._falls.at(assembly.falls, ticks, lambda asks, times: self._answers(asks, times, deadline))
         closer = assembly.closer(found, falls, len(ticks))
         looks = self._answers([look.ask for look in closer.values()], ticks, deadline, known=False)
         found = with_closer(found, closer, looks, len(ticks))
         seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0], deadline)
         return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
+
+    def _numbers(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> Answers:
+        """What the wants need at first; not that every histogram has every edge, for as long as that is known."""
+        if len(ticks) > 1:
+            found: Answers = self._answers((*assembly.asks, *assembly.layouts), ticks, deadline)
+        else:
+            found = self._answers(assembly.asks_of_a_tick, ticks, deadline)
+            doubtful = self._layouts.doubtful(assembly.histograms, found, ticks[0])
+            whole: Answers = {ask: [None] for ask in assembly.layouts}
+            asked = self._answers(doubtful, ticks, deadline, known=False)
+            self._layouts.keep(assembly.histograms, {**found, **asked}, ticks[0])
+            found = {**found, **whole, **asked}
+        return {**found, **self._answers(assembly.absent(found, len(ticks)), ticks, deadline, known=False)}
 
     # --- asking ---
 

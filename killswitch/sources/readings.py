@@ -94,9 +94,21 @@ class Assembly:
         self.asks: tuple[Ask, ...] = tuple(
             dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.at_once)
         )
-        self._falls: tuple[Sum, ...] = tuple(
-            dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.falls)
-        )
+        every = [need for asked in self.asked.values() for need in asked.needs.values()]
+        self._falls: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in every for ask in need.falls))
+        self.histograms = tuple(need for need in every if need.layout)
+        self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
+        # of one tick: whether the histograms are the ones they were is asked with all else
+        self.asks_of_a_tick = (*self.asks, *dict.fromkeys(ask for need in self.histograms for ask in need.live))
+
+    def absent(self, answers: Answers, ticks: int) -> list[Ask]:
+        """What tells a cohort that is stale from one that is not there, where it has no trials."""
+        found: dict[Ask, None] = {}
+        for asked in self.asked.values():
+            for need in asked.needs.values():
+                if need.trials_are_recent and None in _summed(need.trials, answers, ticks):
+                    found.update(dict.fromkeys(need.recent))
+        return list(found)
 
     def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
         """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
@@ -258,7 +270,9 @@ def _measurements(
     trials = _summed(need.trials, answers, ticks)
     if isinstance(want.signal, QuerySignal):
         return [_scalar(point) for point in trials]
-    recent = _summed(need.recent, answers, ticks)
+    # not asked where every tick has trials: they prove a sample
+    asked = all(ask in answers for ask in need.recent)
+    recent = _summed(need.recent, answers, ticks) if asked else [1.0] * ticks
     if trials[0] is None and all(point is None for point in chain(trials, recent)):
         return [_NO_DATA] * ticks  # a twin that is not there, all history long
     present = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]

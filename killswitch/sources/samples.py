@@ -139,7 +139,8 @@ class SampleReader:
         if not ticks:
             return {}
         assembly = self._assemblies.of(wants, self._ranges)
-        found: Answers = self._columns(assembly.asks, ticks)
+        found: Answers = self._columns((*assembly.asks, *assembly.layouts), ticks)
+        found = {**found, **self._columns(assembly.absent(found, len(ticks)), ticks)}
         falls = self._falls.at(assembly.falls, ticks, self._columns)
         closer = assembly.closer(found, falls, len(ticks))
         looks = self._columns([look.ask for look in closer.values()], ticks)
@@ -238,8 +239,9 @@ class SampleReader:
                 return step(series, ticks, ask.seconds, self._ranges.before)
             case Shape.RECENT:
                 return _recent(series, ticks, ask.seconds)
-            case Shape.SEEN:
-                return _counted(series, ticks, ask.seconds)
+            case Shape.SEEN | Shape.LIVE:
+                count, present = _counted(series, ticks, ask.seconds)
+                return count if ask.shape is Shape.SEEN else np.ones(len(ticks)), present
             case Shape.LAYOUT:
                 count, present = _counted(series, ticks, ask.seconds)
                 return count**2, present  # as `Question.text` says

@@ -1,0 +1,77 @@
+"""Which edges some histograms lack: asked again when the histograms have changed, and every five minutes.
+
+The question costs a metric store more than the counts themselves, and the answer nearly always is that all histograms
+have the same edges. What is cheap to know tells when it may have changed: how many histograms there are, the edges
+that the newest counts have, whether a counter fell or is new (its process may have come back with other edges), and
+the time.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from killswitch.model import Buckets, Unreadable
+from killswitch.sources.plan import Needs, Sum
+from killswitch.sources.readings import Answers, Column
+
+EVERY: Final = 300.0  # seconds
+
+Signature = tuple[float, tuple[float, ...], int]
+"""How many histograms there are, the edges of their sum, and which `EVERY` seconds it is."""
+
+
+class Layouts:
+    """Keeps of which histograms it is known that all have every edge. Thread-safe."""
+
+    def __init__(self, most: int = 50_000) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._whole: OrderedDict[Sum, Signature] = OrderedDict()
+
+    def doubtful(self, histograms: Sequence[Needs], found: Answers, tick: float) -> list[Sum]:
+        """The layouts that must be asked at ``tick``; ``found`` answers each one's ``trials`` and ``live``."""
+        with self._lock:
+            return list(
+                dict.fromkeys(
+                    ask
+                    for need in histograms
+                    for ask in need.layout
+                    if (signature := _signature(need, found, tick)) is None or self._whole.get(ask) != signature
+                )
+            )
+
+    def keep(self, histograms: Sequence[Needs], found: Answers, tick: float) -> None:
+        """Remember the histograms whose layouts were asked at ``tick`` and lack no edge."""
+        with self._lock:
+            for need in histograms:
+                for ask in need.layout:
+                    if ask not in found:
+                        continue
+                    signature = _signature(need, found, tick)
+                    if signature is None or not _is_whole(found[ask]):
+                        self._whole.pop(ask, None)
+                        continue
+                    self._whole[ask] = signature
+                    self._whole.move_to_end(ask)
+            while len(self._whole) > self._most:
+                self._whole.popitem(last=False)
+
+
+def _signature(need: Needs, found: Answers, tick: float) -> Signature | None:
+    """None where there is nothing to compare: no histograms, no answer, or a counter that fell or is new."""
+    live, counts = _point(found[need.live[0]]), _point(found[need.trials[0]])
+    if not isinstance(live, float) or not isinstance(counts, Buckets) or not math.isfinite(sum(counts.counts)):
+        return None
+    return (live, counts.bounds, math.floor(tick / EVERY + 1e-9))
+
+
+def _is_whole(column: Column) -> bool:
+    return not isinstance(column, Unreadable) and column[0] is None
+
+
+def _point(column: Column) -> object:
+    return column if isinstance(column, Unreadable) else column[0]

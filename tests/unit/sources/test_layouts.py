@@ -1,0 +1,101 @@
+"""Histograms' layouts are asked again when the histograms have changed, and at the latest after five minutes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from killswitch.model import Buckets, Cohort, Matcher, QuantileSignal, Reason, Selector, Unreadable
+from killswitch.sources import Range, Want
+from killswitch.sources.layouts import EVERY, Layouts
+from killswitch.sources.plan import Needs, needs
+from killswitch.sources.readings import Answers, Point
+
+TICK = 1_776_600_000.0
+COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
+SIGNAL = QuantileSignal(Selector("latency_bucket", ()), 0.95)
+WANT = Want("copilot", "p95", "step", SIGNAL, COHORTS, 30.0, Range.STEP)
+NEED = needs(WANT, Cohort.CANARY, 15.0)
+EDGES = (0.1, 1.0, math.inf)
+
+
+def answers(
+    need: Needs = NEED,
+    live: Point = 3.0,
+    bounds: tuple[float, ...] = EDGES,
+    layout: Point = None,
+    *,
+    count: float = 1.0,
+    asked: bool = True,
+) -> Answers:
+    buckets = Buckets(bounds, (count,) * len(bounds))
+    found: dict[object, list[Point]] = {need.live[0]: [live], need.trials[0]: [buckets]}
+    return {**found, **({need.layout[0]: [layout]} if asked else {})}  # type: ignore[dict-item]  # asks are keys
+
+
+def known(layout: Point = None) -> Layouts:
+    layouts = Layouts()
+    layouts.keep([NEED], answers(layout=layout), TICK)
+    return layouts
+
+
+def test_what_was_never_asked_is_asked() -> None:
+    assert Layouts().doubtful([NEED], answers(asked=False), TICK) == [*NEED.layout]
+
+
+def test_as_long_as_the_histograms_stay_the_same_they_are_not_asked_again() -> None:
+    assert known().doubtful([NEED], answers(asked=False), TICK + 30.0) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        answers(live=4.0, asked=False),
+        answers(bounds=(0.1, 0.5, 1.0, math.inf), asked=False),
+        answers(live=Unreadable(Reason.SOURCE_TIMEOUT, "late"), asked=False),
+        answers(live=None, asked=False),
+        answers(count=-math.inf, asked=False),
+    ],
+)
+def test_another_histogram_another_edge_a_fall_or_no_answer_ask_again(changed: Answers) -> None:
+    assert known().doubtful([NEED], changed, TICK + 30.0) == [*NEED.layout]
+
+
+def test_after_a_fall_they_are_asked_until_all_have_every_edge_again() -> None:
+    layouts = known()
+    layouts.keep([NEED], answers(count=-math.inf, layout=Buckets((0.1,), (0.5,))), TICK + 30.0)
+    assert layouts.doubtful([NEED], answers(asked=False), TICK + 60.0) == [*NEED.layout]
+
+
+def test_every_five_minutes_they_are_asked_again() -> None:
+    assert known().doubtful([NEED], answers(asked=False), TICK + EVERY) == [*NEED.layout]
+
+
+@pytest.mark.parametrize("layout", [Buckets((0.1,), (0.5,)), Unreadable(Reason.SOURCE_TIMEOUT, "late")])
+def test_while_some_lack_an_edge_or_it_is_not_known_they_are_asked_each_time(layout: Point) -> None:
+    assert known(layout).doubtful([NEED], answers(asked=False), TICK + 30.0) == [*NEED.layout]
+
+
+def test_no_more_is_kept_than_allowed() -> None:
+    layouts = Layouts(most=2)
+    every = [
+        needs(
+            Want(
+                f"r{at}",
+                "p95",
+                "step",
+                SIGNAL,
+                {cohort: (*COHORTS[cohort], Matcher("service", "=", f"r{at}")) for cohort in Cohort},
+                30.0,
+                Range.STEP,
+            ),
+            Cohort.CANARY,
+            15.0,
+        )
+        for at in range(3)
+    ]
+    for need in every:
+        layouts.keep([need], answers(need), TICK)
+    asked = [layouts.doubtful([need], answers(need, asked=False), TICK + 30.0) != [] for need in every]
+    assert asked == [True, False, False]
