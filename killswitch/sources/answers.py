@@ -58,6 +58,12 @@ def document(body: bytes) -> dict[str, Any]:
     return found
 
 
+def rows(body: bytes) -> Sequence[Any]:
+    """The series of an answer. Raises Unusable, as `document` does."""
+    found: Sequence[Any] = document(body)["data"]["result"]
+    return found
+
+
 def _heed(warnings: Any, infos: Any) -> None:
     for each in (warnings, infos):
         if each is not None and not (isinstance(each, list) and all(isinstance(text, str) for text in each)):

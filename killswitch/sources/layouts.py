@@ -16,7 +16,7 @@ from typing import Final
 
 from killswitch.model import Buckets, Unreadable
 from killswitch.sources.plan import Needs, Sum
-from killswitch.sources.readings import Answers, Column
+from killswitch.sources.readings import Answers, Column, Point
 
 EVERY: Final = 300.0  # seconds
 
@@ -33,14 +33,14 @@ class Layouts:
         self._whole: OrderedDict[Sum, Signature] = OrderedDict()
 
     def doubtful(self, histograms: Sequence[Needs], found: Answers, tick: float) -> list[Sum]:
-        """The layouts that must be asked at ``tick``; ``found`` answers each one's ``trials`` and ``live``."""
+        """The layouts to be asked at ``tick``; ``found`` answers ``trials``, and ``live`` where there are any."""
         with self._lock:
             return list(
                 dict.fromkeys(
                     ask
                     for need in histograms
                     for ask in need.layout
-                    if (signature := _signature(need, found, tick)) is None or self._whole.get(ask) != signature
+                    if _is_there(need, found) and _changed(_signature(need, found, tick), self._whole.get(ask))
                 )
             )
 
@@ -61,9 +61,20 @@ class Layouts:
                 self._whole.popitem(last=False)
 
 
+def _is_there(need: Needs, found: Answers) -> bool:
+    """Whether there are any histograms whose edges could differ."""
+    return _point(found[need.trials[0]]) is not None
+
+
+def _changed(now: Signature | None, before: Signature | None) -> bool:
+    return now is None or now != before
+
+
 def _signature(need: Needs, found: Answers, tick: float) -> Signature | None:
-    """None where there is nothing to compare: no histograms, no answer, or a counter that fell or is new."""
-    live, counts = _point(found[need.live[0]]), _point(found[need.trials[0]])
+    """None where nothing tells whether they changed: no answer, or a counter that fell or is new."""
+    if not need.live:  # of a window: an edge that came in the middle of it shows in none of these
+        return None
+    live, counts = _point(found.get(need.live[0], ())), _point(found[need.trials[0]])
     if not isinstance(live, float) or not isinstance(counts, Buckets) or not math.isfinite(sum(counts.counts)):
         return None
     return (live, counts.bounds, math.floor(tick / EVERY + 1e-9))
@@ -73,5 +84,5 @@ def _is_whole(column: Column) -> bool:
     return not isinstance(column, Unreadable) and column[0] is None
 
 
-def _point(column: Column) -> object:
-    return column if isinstance(column, Unreadable) else column[0]
+def _point(column: Column) -> Point:
+    return column if isinstance(column, Unreadable) else next(iter(column), None)

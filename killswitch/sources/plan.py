@@ -23,7 +23,7 @@ SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a counter may have been s
 _RESTART: Final = 4  # scrapes that a service, or a Prometheus, may miss while it is started again
 
 # an answer of one query stays well under the 8 MB that are read at most
-_ANSWER_BYTES: Final = 3_000_000
+_ANSWER_BYTES: Final = 5_000_000
 _BYTES_A_SERIES: Final = 160
 _BYTES_A_POINT: Final = 36
 _BUCKETS: Final = 24  # assumed in a histogram
@@ -111,8 +111,8 @@ def evidence_step(scrape_interval: float) -> float:
 class Needs:
     """The asks of one cohort of a want. ``seen`` is asked only where events are absent, ``falls`` every few minutes.
 
-    ``layout`` may be left out for as long as the histograms and their edges stay the same, which ``live`` helps to
-    tell. ``trials_are_recent``: a number of trials proves a sample that ``recent`` would count, so it is asked only
+    ``layout`` of a step may be left out for as long as the histograms and their edges stay the same, which ``live``
+    helps to tell. ``trials_are_recent``: a number of trials proves a sample that ``recent`` would count, so it is asked only
     where there is none. ``basis``: by which counters a closer look at trials and events knows the processes.
     """
 
@@ -168,7 +168,7 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
                 trials=sums(shape, (buckets,), want.seconds, by_le=True),
                 recent=sums(Shape.RECENT, (total,), fresh),
                 layout=sums(Shape.LAYOUT, (buckets,), alike, by_le=True),
-                live=sums(Shape.LIVE, (total,), alike),
+                live=sums(Shape.LIVE, (total,), alike) if of_step else (),
                 falls=falls((total,), total),
                 trials_are_recent=of_step,
                 basis=whole(total),

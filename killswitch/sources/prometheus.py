@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ from killswitch.sources.falls import Falls
 from killswitch.sources.layouts import Layouts
 from killswitch.sources.plan import Ask, Free, Query, Ranges, Sum, most_ticks, plan
 from killswitch.sources.readings import Answers, Assemblies, Assembly, Column, with_closer
-from killswitch.sources.seen import SeenCache
+from killswitch.sources.seen import AbsentCache, SeenCache
 
 _log = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
@@ -80,7 +81,7 @@ class PrometheusSession(BoundedSession):
 
 
 def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
-    """Stops refusals, garbage and warnings, which the client would drop; the body is parsed once."""
+    """Stops refusals and other failures, which the client would drop; it hands the body on as it came."""
     if response.is_redirect:
         return response
     failure = refusal(response)
@@ -89,8 +90,8 @@ def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Respon
     answers.whole_by_its_headers(response.headers)
     if response.status_code != requests.codes.ok:
         raise Unusable(Reason.GARBAGE, f"the answer has status {response.status_code}, which no query has")
-    found = answers.document(response.content)
-    response.json = lambda **_: found  # type: ignore[method-assign]
+    body = response.content
+    response.json = lambda **_: {"data": {"result": body}}  # type: ignore[method-assign]
     return response
 
 
@@ -131,10 +132,13 @@ class Prometheus:
         self._ranges = Ranges(scrape_interval)
         self._learn_at = 0.0
         self._seen = SeenCache()
+        self._absent = AbsentCache()
+        # a parsed answer takes ten times its bytes
+        self._one_parsed = threading.Lock()
         self._assemblies = Assemblies()
         self._falls = Falls()
         self._layouts = Layouts()
-        self._planned = lru_cache(maxsize=3)(self._plan)  # of steps, of windows, and of falls
+        self._planned = lru_cache(maxsize=3)(self._plan)  # of steps, of histograms, and of windows
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -167,17 +171,27 @@ class Prometheus:
         return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
 
     def _numbers(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> Answers:
-        """What the wants need at first; not that every histogram has every edge, for as long as that is known."""
+        """What the wants need at first; not asked that every histogram has every edge, for as long as that is known."""
         if len(ticks) > 1:
-            found: Answers = self._answers((*assembly.asks, *assembly.layouts), ticks, deadline)
+            found = self._answers((*assembly.asks, *assembly.layouts), ticks, deadline)
+            absent: Answers = self._answers(list(assembly.absent(found, len(ticks))), ticks, deadline, known=False)
         else:
-            found = self._answers(assembly.asks_of_a_tick, ticks, deadline)
+            found = self._answers(assembly.asks, ticks, deadline)
+            found |= self._answers(assembly.lives(found), ticks, deadline)
             doubtful = self._layouts.doubtful(assembly.histograms, found, ticks[0])
             whole: Answers = {ask: [None] for ask in assembly.layouts}
             asked = self._answers(doubtful, ticks, deadline, known=False)
             self._layouts.keep(assembly.histograms, {**found, **asked}, ticks[0])
             found = {**found, **whole, **asked}
-        return {**found, **self._answers(assembly.absent(found, len(ticks)), ticks, deadline, known=False)}
+            absent = self._absent_at(assembly.absent(found, 1), ticks[0], deadline)
+        return {**found, **absent}
+
+    def _absent_at(self, asks: Mapping[Ask, float], tick: float, deadline: Deadline) -> Answers:
+        known = self._absent.known(asks, tick)
+        asked = self._answers([ask for ask in asks if ask not in known], [tick], deadline, known=False)
+        found = {**known, **asked}
+        self._absent.keep(found, tick)
+        return found
 
     # --- asking ---
 
@@ -215,23 +229,30 @@ class Prometheus:
         step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
 
         def points() -> Mapping[Ask, Column]:
-            rows = self._rows(text, ticks, step, deadline)
-            if isinstance(query, Free):
-                return {query: answers.single(rows, ticks, step)}
-            return answers.grouped(query, rows, ticks, step)
+            body = self._body(text, ticks, step, deadline)
+            with self._one_parsed:
+                rows = answers.rows(body)
+                if isinstance(query, Free):
+                    return {query: answers.single(rows, ticks, step)}
+                return answers.grouped(query, rows, ticks, step)
 
         found = self._guarded(points, deadline)
         return dict.fromkeys(asks, found) if isinstance(found, Unreadable) else found
 
-    def _rows(self, text: str, ticks: Sequence[float], step: float, deadline: Deadline) -> Sequence[Any]:
+    def _body(self, text: str, ticks: Sequence[float], step: float, deadline: Deadline) -> bytes:
         params = {"timeout": f"{max(deadline.remaining(), 0.001):.3f}"}
         with self._session.deadline(deadline):
             if len(ticks) == 1:
-                rows = self._client.custom_query(text, {**params, "time": f"{ticks[0]:.3f}"})
+                body: bytes = self._client.custom_query(text, {**params, "time": f"{ticks[0]:.3f}"})
             else:
                 params |= {"start": f"{ticks[0]:.3f}", "end": f"{ticks[-1]:.3f}", "step": f"{step:.3f}"}
-                rows = self._client.custom_query_range(text, _UNKNOWN_START, _UNKNOWN_START, "", params)
-        return rows if isinstance(rows, list) else []
+                body = self._client.custom_query_range(text, _UNKNOWN_START, _UNKNOWN_START, "", params)
+        return body
+
+    def _rows_at(self, text: str, at: float | None, deadline: Deadline) -> Sequence[Any]:
+        """At the server's own now if ``at`` is None."""
+        with self._session.deadline(deadline):
+            return answers.rows(self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"}))
 
     def _instant(self, text: str, at: float | None, deadline: Deadline) -> float | Unreadable:
         """One number of a query that always gives one and asks no store; at the server's own now if ``at`` is None."""
@@ -239,8 +260,7 @@ class Prometheus:
         def value() -> float:
             rows: Sequence[Any]
             try:
-                with self._session.deadline(deadline):
-                    rows = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
+                rows = self._rows_at(text, at, deadline)
             except Unusable as unusable:
                 if not unusable.partial:
                     raise
@@ -296,8 +316,7 @@ class Prometheus:
         falls, born, total = counter_health.queries(events, trials, self._known_ranges(tick, deadline))
 
         def asked() -> CounterHealth:
-            with self._session.deadline(deadline):
-                rows = [self._client.custom_query(text, {"time": f"{tick:.3f}"}) for text in (falls, born, total)]
+            rows = [self._rows_at(text, tick, deadline) for text in (falls, born, total)]
             try:
                 named = [
                     (counter_health.process_in_words(row["metric"]), int(answers.number(row["value"][1])))
@@ -315,8 +334,7 @@ class Prometheus:
         text = f"{promql.selector(selector)}[10m]"
 
         def interval() -> float:
-            with self._session.deadline(deadline):
-                rows = self._client.custom_query(text, {"time": f"{tick:.3f}"})
+            rows = self._rows_at(text, tick, deadline)
             try:
                 stamps = [[float(sample[0]) for sample in row["values"]] for row in rows]
             except (LookupError, TypeError, ValueError):

@@ -98,17 +98,23 @@ class Assembly:
         self._falls: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in every for ask in need.falls))
         self.histograms = tuple(need for need in every if need.layout)
         self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
-        # of one tick: whether the histograms are the ones they were is asked with all else
-        self.asks_of_a_tick = (*self.asks, *dict.fromkeys(ask for need in self.histograms for ask in need.live))
 
-    def absent(self, answers: Answers, ticks: int) -> list[Ask]:
-        """What tells a cohort that is stale from one that is not there, where it has no trials."""
-        found: dict[Ask, None] = {}
+    def lives(self, answers: Answers) -> list[Ask]:
+        """How many histograms there are, of one tick, where there are any."""
+        there = (need for need in self.histograms if isinstance(_points(answers[need.trials[0]], 1)[0], Buckets))
+        return list(dict.fromkeys(ask for need in there for ask in need.live))
+
+    def absent(self, answers: Answers, ticks: int) -> dict[Ask, float]:
+        """What tells a cohort that is stale from one that is not there, where it has no trials.
+
+        By ask the seconds of the step without a number: in them there was no sample.
+        """
+        found: dict[Ask, float] = {}
         for asked in self.asked.values():
             for need in asked.needs.values():
                 if need.trials_are_recent and None in _summed(need.trials, answers, ticks):
-                    found.update(dict.fromkeys(need.recent))
-        return list(found)
+                    found.update(dict.fromkeys(need.recent, asked.want.seconds))
+        return found
 
     def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
         """Which counters' existence must be looked up: absent where there are trials, and never seen before."""

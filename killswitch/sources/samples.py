@@ -140,7 +140,7 @@ class SampleReader:
             return {}
         assembly = self._assemblies.of(wants, self._ranges)
         found: Answers = self._columns((*assembly.asks, *assembly.layouts), ticks)
-        found = {**found, **self._columns(assembly.absent(found, len(ticks)), ticks)}
+        found = {**found, **self._columns(list(assembly.absent(found, len(ticks))), ticks)}
         falls = self._falls.at(assembly.falls, ticks, self._columns)
         closer = assembly.closer(found, falls, len(ticks))
         looks = self._columns([look.ask for look in closer.values()], ticks)

@@ -1,9 +1,11 @@
-"""What was found when a counter's existence was looked up, kept for a while."""
+"""What was found when a counter's existence was looked up, kept for as long as it is true."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
 from killswitch.model import Unreadable
@@ -12,6 +14,29 @@ from killswitch.sources.readings import Column
 
 _KEEP_SEEN: Final = 3600.0  # seconds
 _KEEP_UNSEEN: Final = 60.0
+
+
+class AbsentCache:
+    """Series that had no sample at all when they were asked for, for as long as none of their steps has one.
+
+    A service without judged counters would else be asked for them at every tick. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._absent: dict[Ask, float] = {}
+
+    def known(self, asks: Mapping[Ask, float], tick: float) -> dict[Ask, Column]:
+        """Those of ``asks`` that are absent still; by ask the seconds before ``tick`` in which there was no sample."""
+        with self._lock:
+            return {ask: [None] for ask, quiet in asks.items() if 0 <= tick - self._absent.get(ask, -math.inf) <= quiet}
+
+    def keep(self, columns: Mapping[Ask, Column], tick: float) -> None:
+        """What was found, or known, at ``tick``; all else is forgotten."""
+        with self._lock:
+            self._absent = {
+                ask: tick for ask, column in columns.items() if not isinstance(column, Unreadable) and column[0] is None
+            }
 
 
 class SeenCache:

@@ -379,6 +379,23 @@ def test_of_pods_with_different_buckets_only_the_edges_they_share_count(
     source.close()
 
 
+@pytest.mark.parametrize("case", ["appears", "ends", "missing", "reset", "nowhere"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_is_read_tick_by_tick_is_what_is_read_back(
+    name: str, case: str, folder: Path, server: PrometheusServer
+) -> None:
+    """Though a source that is asked at each tick leaves out what it knows from the ticks before."""
+    source = opened(name, 15, folder, server)
+    # that a counter is known is found out a tick sooner when it is asked tick by tick
+    wanted = [want for want in wants(15, case) if case != "appears" or want.rule != "error_rate"]
+    ticks = steps(15)
+    found = source.read_back(wanted, ticks, Deadline(60))
+    # a tick left out, as where a cycle was missed
+    for tick in ticks[:10] + ticks[11:]:
+        assert source.read(wanted, tick, Deadline(60)) == found[tick], tick - START
+    source.close()
+
+
 @pytest.mark.parametrize(("first", "missed"), CHANGES)
 @pytest.mark.parametrize("case", ["respelt", "redeployed"])
 @pytest.mark.parametrize("name", SOURCES)
@@ -395,6 +412,7 @@ def test_an_edge_that_was_not_there_all_the_time_is_not_used_until_it_was(
     ]
     ticks = steps(15)[5:35]
     found = source.read_back(wanted, ticks, Deadline(60))
+    assert {tick: source.read(wanted, tick, Deadline(60)) for tick in ticks} == found
     source.close()
     for want in wanted:
         unread = 0
