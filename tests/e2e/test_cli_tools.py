@@ -227,3 +227,49 @@ def test_doctor_says_when_store_and_source_do_not_answer(folder: Path) -> None:
     assert done.returncode == 1, done.stderr
     wrong = {check["about"] for check in json.loads(done.stdout)["checks"] if check["status"] == "wrong"}
     assert wrong == {"flag store", "metric source"}
+
+
+def test_doctor_takes_one_rollout_and_its_problems_alone(folder: Path) -> None:
+    """A rollout without data is wrong, another is well: each alone, with and without what is well."""
+    (folder / "good.om").write_text(openmetrics(History(seconds=2 * HOUR, judged=True, rate=30)))
+    silent = RULES.replace(b"copilot", b"silent") + b"match: {service: nowhere}\n"
+    (folder / "rules" / "silent.yaml").write_bytes(silent)
+
+    def doctor(*more: str) -> tuple[int, list[dict[str, Any]]]:
+        done = _killswitch("doctor", "--rules", "rules", "--data", "good.om", "--json", *more, cwd=folder)
+        document = json.loads(done.stdout)
+        assert document["ok"] is (done.returncode == 0)
+        return done.returncode, document["checks"]
+
+    both_end, both = doctor()
+    assert both_end == 1
+    assert {"copilot", "silent"} <= {check["about"].split()[0] for check in both}
+    order = [check["status"] for check in both]
+    assert order == sorted(order, key=["wrong", "warning", "note", "ok"].index)
+
+    good_end, good = doctor("--rollout", "copilot")
+    assert good_end == 0
+    assert not [check for check in good if "silent" in check["about"]]
+    assert [check for check in good if check["about"].startswith("copilot")]
+
+    bad_end, bad = doctor("--rollout", "silent", "--problems-only")
+    assert bad_end == 1
+    assert bad
+    assert not [check for check in bad if "copilot" in check["about"] or check["status"] not in ("wrong", "warning")]
+    assert any(check["fix"] for check in bad)
+
+    _, problems = doctor("--problems-only")
+    assert problems == [check for check in both if check["status"] in ("wrong", "warning")]
+
+
+def test_doctor_without_a_problem_says_so_and_refuses_an_unknown_rollout(folder: Path) -> None:
+    (folder / "good.om").write_text(openmetrics(History(seconds=2 * HOUR, judged=True, rate=30)))
+    asked = ("doctor", "--rules", "rules", "--data", "good.om")
+    found = json.loads(_killswitch(*asked, "--json", "--problems-only", cwd=folder).stdout)["checks"]
+    spoken = _killswitch(*asked, "--problems-only", cwd=folder)
+    assert spoken.returncode == 0
+    assert ("No problems." in spoken.stdout) is not bool(found)
+    unknown = _killswitch(*asked, "--rollout", "copilott", cwd=folder)
+    assert unknown.returncode == 2
+    assert "copilott" in unknown.stderr
+    assert "copilot" in unknown.stderr.replace("copilott", "")
