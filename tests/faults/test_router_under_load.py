@@ -28,8 +28,9 @@ import pytest
 from killswitch import flag as flags
 from killswitch.flag import Flag
 from killswitch.stores import keys
+from tests.doubles.flags import armed, tripped
 from tests.faults.figures import figure
-from tests.integration.router.following import armed, b64, delete, store, tripped
+from tests.integration.router.following import b64, delete, store
 from tests.servers import routed_service
 from tests.servers.etcd import EtcdCluster, EtcdMember, wait_until
 from tests.servers.tcp_proxy import TcpProxy

@@ -10,7 +10,7 @@ from typing import Any
 
 from killswitch import flag as flags
 from killswitch.credentials import TLS
-from killswitch.flag import Actor, Flag
+from killswitch.flag import Flag
 from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
@@ -18,41 +18,14 @@ from killswitch.stores import keys
 from killswitch.stores.etcd_reader import EtcdReader
 from killswitch.stores.reader import Access
 from killswitch.stores.url import StoreUrl
+from tests.doubles.flags import ROLLOUT
 from tests.servers.etcd import EtcdMember, wait_until
 
-ROLLOUT = "support-copilot"
 NEVER = 3600.0  # seconds: only the watch can bring it
 
 
 def b64(value: str | bytes) -> str:
     return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
-
-
-def armed(generation: int = 1, percent: float = 50.0) -> Flag:
-    return flags.arm(
-        None,
-        rollout=ROLLOUT,
-        control="model-old",
-        canary="model-new",
-        percent=percent,
-        stage="custom",
-        now=1_776_000_000.0,
-        by="test",
-        generation=generation,
-    )
-
-
-def tripped(generation: int = 1) -> Flag:
-    return flags.trip(
-        armed(generation),
-        rollout=ROLLOUT,
-        reason="refusals",
-        rules=("refusal_rate",),
-        incident="i",
-        now=1_776_000_060.0,
-        by="test",
-        actor=Actor.CONTROLLER,
-    )
 
 
 def store(member: EtcdMember, value: Flag | bytes, *, token: str | None = None) -> int:

@@ -18,17 +18,15 @@ from killswitch.router.follow import REREAD_EVERY, follow
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
 from killswitch.stores.reader import Connected, Resync
+from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.faults.figures import figure
 from tests.integration.router.following import (
-    ROLLOUT,
-    armed,
     b64,
     compact,
     delete,
     following,
     reader,
     store,
-    tripped,
     under,
     until,
     until_counted,

@@ -22,8 +22,9 @@ from killswitch.stores.file import FileReader
 from killswitch.stores.reader import Change, Connected, Reader, open_reader
 from killswitch.stores.sqlite import SqliteStore
 from killswitch.stores.sqlite_reader import SqliteReader
+from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.doubles.http_double import Answer, HttpDouble
-from tests.integration.router.following import ROLLOUT, armed, tripped, until
+from tests.integration.router.following import until
 from tests.servers.etcd import wait_until
 
 NAME = keys.flag(ROLLOUT)

@@ -15,8 +15,9 @@ from killswitch.router.failsafe import Policy, Standing
 from killswitch.stores import keys
 from killswitch.stores.etcd_reader import EtcdReader
 from killswitch.stores.url import Endpoint
+from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.doubles.name_server import NameServer
-from tests.integration.router.following import ROLLOUT, armed, following, store, tripped, until
+from tests.integration.router.following import following, store, until
 from tests.servers.etcd import EtcdCluster, wait_until
 
 HOST = "flags.example"

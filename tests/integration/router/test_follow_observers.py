@@ -18,7 +18,8 @@ from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower
 from killswitch.router.snapshot import Snapshot
 from killswitch.router.telling import Happening, Observer
-from tests.integration.router.following import NEVER, ROLLOUT, armed, reader, store, tripped, until
+from tests.doubles.flags import ROLLOUT, armed, tripped
+from tests.integration.router.following import NEVER, reader, store, until
 from tests.servers.etcd import EtcdCluster, wait_until
 
 

@@ -16,7 +16,8 @@ from killswitch import flag as flags
 from killswitch.router import Router
 from killswitch.stores import Put, keys
 from killswitch.stores.sqlite import SqliteStore
-from tests.integration.router.following import ROLLOUT, armed, store
+from tests.doubles.flags import ROLLOUT, armed
+from tests.integration.router.following import store
 from tests.servers.etcd import EtcdCluster, wait_until
 
 STORES = ("file", "sqlite", "etcd")

@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,13 +160,12 @@ class Secured:
     @contextlib.contextmanager
     def daemon(self, **settings: str) -> Iterator[Daemon]:
         """`killswitch run` until the block ends."""
-        port = free_ports(1)[0]
-        daemon = Daemon(self.environment(LISTEN=f"127.0.0.1:{port}", **settings), port)
-        try:
-            yield daemon
-        finally:
-            daemon.end()
-            self.outputs.append(daemon.output)
+        with running(self.environment, **settings) as daemon:
+            try:
+                yield daemon
+            finally:
+                daemon.end()
+                self.outputs.append(daemon.output)
 
     @contextlib.contextmanager
     def store(self) -> Iterator[Store]:
@@ -286,3 +285,14 @@ class Daemon:
                 and self.status()["rollouts"]
             ),
         )
+
+
+@contextlib.contextmanager
+def running(environment: Callable[..., dict[str, str]], *arguments: str, **settings: str) -> Iterator[Daemon]:
+    """`killswitch run` on a free port, with ``environment(*arguments, LISTEN=…, **settings)``, until the block ends."""
+    port = free_ports(1)[0]
+    daemon = Daemon(environment(*arguments, LISTEN=f"127.0.0.1:{port}", **settings), port)
+    try:
+        yield daemon
+    finally:
+        daemon.end()

@@ -21,8 +21,8 @@ from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.stores.reader import Access
 from tests.faults.service import FAILING, Service
-from tests.integration.security.secured import ROOT, RULES, SETTINGS, Daemon
-from tests.servers.etcd import EtcdCluster, free_ports, wait_until
+from tests.integration.security.secured import ROOT, RULES, SETTINGS, running
+from tests.servers.etcd import EtcdCluster, wait_until
 
 NAME = "copilot"
 ROLES = ("router", "controller", "person")
@@ -87,10 +87,8 @@ def test_people_and_a_controller_do_all_their_work_with_their_roles(guarded: Gua
     """Arm, judge, trip by itself, page, explain, re-arm, stage, trip by hand, end: each with its own user."""
     with Service([NAME]) as service:
         assert "armed" in guarded.person("arm", NAME, "--stage", "ramp_5", "--yes")
-        port = free_ports(1)[0]
         source = f"scrape+http://{service.target}/metrics"
-        daemon = Daemon(guarded.environment("controller", SOURCE=source, LISTEN=f"127.0.0.1:{port}"), port)
-        try:
+        with running(guarded.environment, "controller", SOURCE=source) as daemon:
             daemon.until_healthy()
             assert "ramp_25" in guarded.person("stage", NAME, "--stage", "ramp_25", "--yes")
             service.set(FAILING)
@@ -99,8 +97,6 @@ def test_people_and_a_controller_do_all_their_work_with_their_roles(guarded: Gua
             assert "error_rate" in guarded.person("explain", NAME)
             assert "tripped" in guarded.person("status", "--url", daemon.url)
             assert "armed again" in guarded.person("rearm", NAME, "--reason", "mended", "--yes")
-        finally:
-            daemon.end()
     assert "permission" not in daemon.output.lower(), daemon.output
     with guarded.store("root") as store:
         wait_until(lambda: not store.list(keys.CONTROLLERS).items, "the controller has gone")

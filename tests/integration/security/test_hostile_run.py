@@ -20,8 +20,8 @@ from killswitch.stores.opening import open_store
 from killswitch.switch import Switch
 from tests.doubles.slack import Message, SlackDouble
 from tests.faults.service import FAILING, Service
-from tests.integration.security.secured import ROOT, RULES, SETTINGS, Daemon
-from tests.servers.etcd import EtcdCluster, free_ports, wait_until
+from tests.integration.security.secured import ROOT, RULES, SETTINGS, Daemon, running
+from tests.servers.etcd import EtcdCluster, wait_until
 from tests.servers.prometheus import PrometheusServer
 
 ANSI = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\nFORGED 2026-01-01 INFO all is well <!channel> <script>alert(1)</script>"
@@ -50,14 +50,8 @@ class Site:
         others = {name: value for name, value in os.environ.items() if not name.startswith("KILLSWITCH_")}
         return {**others, "PYTHONPATH": str(ROOT), **{f"KILLSWITCH_{name}": value for name, value in ours.items()}}
 
-    @contextlib.contextmanager
-    def daemon(self, **settings: str) -> Iterator[Daemon]:
-        port = free_ports(1)[0]
-        daemon = Daemon(self.environment(LISTEN=f"127.0.0.1:{port}", **settings), port)
-        try:
-            yield daemon
-        finally:
-            daemon.end()
+    def daemon(self, **settings: str) -> contextlib.AbstractContextManager[Daemon]:
+        return running(self.environment, **settings)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

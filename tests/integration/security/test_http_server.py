@@ -26,6 +26,7 @@ from killswitch.status import status_document
 from tests.doubles.clock import VirtualClock
 from tests.doubles.pages import armed
 from tests.doubles.served import Served, listening
+from tests.integration.security.peer import has_ended
 from tests.servers.etcd import wait_until
 
 TOKEN = "change-0123456789"
@@ -158,20 +159,10 @@ def test_a_request_that_drips_is_cut_and_each_byte_does_not_begin_the_wait_anew(
         connection.sendall(begun)
         began = time.monotonic()
         with contextlib.suppress(OSError):
-            while not _ended(connection):
+            while not has_ended(connection):
                 connection.sendall(b"" if not begun else b"x" if b"reload" not in begun else b"")
                 assert time.monotonic() - began < 30
     assert ask(port, "GET", "/-/healthy")[0] == 200
-
-
-def _ended(connection: socket.socket) -> bool:
-    connection.settimeout(0.1)
-    try:
-        return connection.recv(65536) == b""
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
 
 
 def test_an_answer_that_nobody_reads_is_cut(served: Served, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +201,7 @@ def test_when_all_places_are_taken_the_peer_with_the_most_gives_one_up(
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(_holding(port, source)) for source in ["127.0.0.2"] * 5 + ["127.0.0.3"] * 3]
         assert _answered(port, "127.0.0.4")
-        assert [_ended(one) for one in held] == [True] + [False] * 7
+        assert [has_ended(one) for one in held] == [True] + [False] * 7
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from killswitch.incident import Incident
 from killswitch.reports import CycleReport, RolloutReport
 from tests.doubles.pages import armed
 from tests.doubles.served import Served, listening
+from tests.integration.security.peer import has_ended
 from tests.servers.etcd import free_ports, wait_until
 
 PROBES = ("/-/healthy", "/-/ready")
@@ -84,8 +85,8 @@ def test_those_that_wait_longest_of_the_peer_with_the_most_go_first(monkeypatch:
     monkeypatch.setattr(acceptor, "MAX_WAITING", 4)
     sources = ["127.0.0.3"] + ["127.0.0.4"] * 4
     with listening(Served()) as port, sending(port, b"GET", sources) as held:
-        wait_until(lambda: _ended(held[1]), "the heaviest peer's oldest is dropped")
-        assert not any(_ended(one) for one in (held[0], *held[2:]))
+        wait_until(lambda: has_ended(held[1]), "the heaviest peer's oldest is dropped")
+        assert not any(has_ended(one) for one in (held[0], *held[2:]))
 
 
 def test_all_places_of_the_web_server_taken_by_bodies_that_never_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,17 +258,7 @@ def test_an_acceptor_closes_what_it_holds_and_frees_its_port() -> None:
         assert probe(port) == 200
         with sending(port, b"GET", ["127.0.0.1"]) as (held,):
             one.close()
-            wait_until(lambda: _ended(held), "what waits is closed")
-
-
-def _ended(connection: socket.socket) -> bool:
-    connection.settimeout(0.05)
-    try:
-        return connection.recv(65536) == b""
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
+            wait_until(lambda: has_ended(held), "what waits is closed")
 
 
 def test_a_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,6 +266,6 @@ def test_a_request_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> No
     with listening(Served()) as port, sending(port, b"GET / HTTP/1.1\r\n", ["127.0.0.3"]) as (one,):
         began = time.monotonic()
         with contextlib.suppress(OSError):
-            while not _ended(one):
+            while not has_ended(one):
                 one.sendall(b"x")
                 assert time.monotonic() - began < 30

@@ -11,42 +11,15 @@ from hypothesis import strategies as st
 
 from killswitch import flag as flags
 from killswitch.errors import BadSettings
-from killswitch.flag import Actor, Flag
+from killswitch.flag import Flag
 from killswitch.router import failsafe
 from killswitch.router.failsafe import Memory, Policy, Read, Standing
 from killswitch.router.snapshot import Snapshot, build
 from killswitch.stores import Item, keys
 from killswitch.stores.reader import Change
+from tests.doubles.flags import ROLLOUT, armed, tripped
 
-ROLLOUT = "support-copilot"
 POLICY = Policy(spread=0.5)  # of a jitter of 30 s: 15 s
-
-
-def armed(generation: int = 1, percent: float = 5.0, stage: str = "ramp_5") -> Flag:
-    return flags.arm(
-        None,
-        rollout=ROLLOUT,
-        control="model-old",
-        canary="model-new",
-        percent=percent,
-        stage=stage,
-        now=1_776_000_000.0,
-        by="test",
-        generation=generation,
-    )
-
-
-def tripped(generation: int = 1) -> Flag:
-    return flags.trip(
-        armed(generation),
-        rollout=ROLLOUT,
-        reason="refusals",
-        rules=("refusal_rate",),
-        incident="i",
-        now=1_776_000_060.0,
-        by="test",
-        actor=Actor.CONTROLLER,
-    )
 
 
 def item(flag: Flag, revision: int) -> Item:
@@ -93,14 +66,14 @@ def test_before_the_store_was_read_everyone_goes_to_control() -> None:
 
 def test_an_armed_flag_is_obeyed() -> None:
     snapshot = at(read(NEW, item(armed(), 7)), 0.0)
-    assert (snapshot.standing, snapshot.canary_percent) == (Standing.ARMED, 5.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (Standing.ARMED, 50.0)
     assert snapshot.canary_route == ("canary", "model-new", "SPLIT", 1, 7)
     assert snapshot.control_route == ("control", "model-old", "SPLIT", 1, 7)
 
 
 def test_in_stage_aa_the_canary_cohort_is_served_by_the_control_model() -> None:
     snapshot = at(read(NEW, item(armed(stage="aa"), 7)), 0.0)
-    assert snapshot.canary_percent == 5.0
+    assert snapshot.canary_percent == 50.0
     assert snapshot.canary_route[:2] == ("canary", "model-old")
 
 
@@ -126,7 +99,7 @@ def test_an_armed_flag_is_held_for_the_grace_and_the_routers_own_jitter_and_then
     memory = read(NEW, item(armed(), 7), at=100.0)
     assert at(memory, 124.9).standing is Standing.ARMED
     assert at(memory, 125.0).standing is Standing.HELD
-    assert at(memory, 174.9).canary_percent == 5.0
+    assert at(memory, 174.9).canary_percent == 50.0
     dropped = at(memory, 175.0)
     assert (dropped.standing, dropped.canary_percent) == (Standing.CUT_OFF, 0.0)
     assert dropped.control_route.reason == "STALE"
