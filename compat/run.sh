@@ -10,7 +10,7 @@ trap 'rm -rf "$scratch"' EXIT
 failed=0
 results=()
 # Other releases of LiteLLM: an environment of its own for each, exactly as locked.
-for locked in compat/litellm-*/requirements.txt; do
+for locked in compat/litellm-[0-9]*/requirements.txt; do
   environment=$PWD/.compat/$(basename "$(dirname "$locked")")
   if ! cmp -s "$locked" "$environment/installed"; then
     "$venv/bin/python" -m venv --clear "$environment"
@@ -27,6 +27,24 @@ for locked in compat/litellm-*/requirements.txt; do
     failed=1
   fi
 done
+
+# The real LiteLLM proxy: its 123 packages (800 MB) clash with ours, so the tests of $venv start it from its own.
+locked=compat/litellm-proxy/requirements.txt
+environment=$PWD/.compat/litellm-proxy
+if ! cmp -s "$locked" "$environment/installed"; then
+  "$venv/bin/python" -m venv --clear "$environment"
+  "$environment/bin/python" -m pip install -q --require-hashes --only-binary :all: -r "$locked"
+  cp "$locked" "$environment/installed"
+fi
+what="LiteLLM proxy $("$environment/bin/python" -c 'import importlib.metadata; print(importlib.metadata.version("litellm"))')"
+echo "=== $what"
+# one worker: all situations share one proxy
+if LITELLM_PROXY=$environment/bin/litellm "$venv/bin/pytest" -q tests/integration/integrations/test_litellm_proxy*.py "$@" | tee "$scratch/output"; then
+  results+=("$(tail -n 1 "$scratch/output"): $what")
+else
+  results+=("FAILED, $(tail -n 1 "$scratch/output"): $what")
+  failed=1
+fi
 
 bin=$PWD/.compat/bin
 built=0

@@ -25,3 +25,6 @@ lock tools --group tools
 # The oldest LiteLLM whose router is guarded; the newest that was tested is in requirements-dev.txt.
 printf 'litellm<1.81\n' >"$tools/litellm.in"
 lock compat/litellm-1.80/requirements.txt pyproject.toml --all-extras --group dev --constraint "$tools/litellm.in"
+# The proxy, in the release whose router is tested. An exact version: else uv looks for an old one without this extra.
+grep -oE '^(litellm|prometheus-client)==[^ ;]+' deploy/requirements-dev.txt | sed 's/^litellm=/litellm[proxy]=/' >"$tools/proxy.in"
+lock compat/litellm-proxy/requirements.txt "$tools/proxy.in" --override compat/litellm-proxy/overrides.txt

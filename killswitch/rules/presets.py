@@ -61,12 +61,13 @@ class Preset:
     other label holds the model's name, and None means that the rule file must say. ``truthful``: the only labels
     that tell cohorts of *failed* requests apart, None where all do; ``unsafe``: a pattern of labels that no matcher
     may use; ``missing_on_errors``: labels failed requests do not have. ``metric``: the duration histogram's base
-    name, where a file may replace it.
+    name, where a file may replace it. ``unseen``: failures of users that these metrics do not hold.
     """
 
     name: str
     about: str
     trap: str
+    unseen: str
     metrics: Metrics
     tells_apart: str | None
     truthful: frozenset[str] | None = None
@@ -130,11 +131,12 @@ _COHORT_LABELS = Preset(
         "and the plain counters are shown beside them: one user's retries must not trip a healthy canary. "
         "The `model` label is not used to tell the cohorts apart: in stage `aa` both cohorts have one model."
     ),
+    unseen="Whatever your service does not report: wrap the whole request, streams until their last word.",
     metrics=replace(_cohort_schema("llm_"), twin=_cohort_schema("llm_judged_")),
     tells_apart="cohort",
 )
-# Each situation was measured on a LiteLLM 1.110.2 proxy: upstream 429 and 500, cooldown, fallback, a stream that is
-# cut, fails in band or stalls, with one and two deployments in the canary's group. `requested_model` was true in all.
+# Each situation was measured on the real proxy, with one and two deployments in the canary's group, and is again by
+# `make compat`: tests/integration/integrations/test_litellm_proxy_counts.py. `requested_model` was true in all.
 _LITELLM = Preset(
     name="litellm",
     about="The LiteLLM proxy. `control` and `canary` are model groups (`model_name` in `model_list`).",
@@ -142,9 +144,13 @@ _LITELLM = Preset(
         "Requests are told apart by the group that was asked for. A failure for which the proxy picked no deployment "
         "(all cooling down) has no `litellm_model_name`, and one that fell back succeeds under control's name; custom "
         "metadata labels read `None` on failures. So such labels are refused for `error_rate`, and a request that "
-        "fell back counts as an error of the group it was asked for. Not seen: attempts that a retry in the same group "
-        "made good; requests for an alias, where clients ask for that instead of the group. Limits on a client's key "
-        "count as errors in both cohorts. Latency counts successes only, under the group that served them."
+        "fell back counts as an error of the group it was asked for; if its stream then breaks, as two. `4xx` and "
+        "limits on a client's key count as errors in both cohorts. Latency counts successes only, under the group that "
+        "served them. `/metrics` asks for a key unless `require_auth_for_metrics_endpoint: false`."
+    ),
+    unseen=(
+        "Attempts that a retry in the same group made good; a hang that no `timeout` of the proxy ends; requests for "
+        "an alias, where clients ask for that instead of the group."
     ),
     metrics=Metrics(
         requests=_counter("litellm_proxy_total_requests_metric_total"),
@@ -164,13 +170,19 @@ _LITELLM = Preset(
     unsafe="metadata_.*|tag_.*",
 )
 _INFERENCE = Matcher("handler", "=~", "/v1/(chat/completions|completions|responses|messages|embeddings)")
+# What each of the following presets counts is read from pages of its server: tests/unit/rules/expositions.
 _VLLM = Preset(
     name="vllm",
     about="vLLM's OpenAI-compatible server, one job (or pod) a model.",
     trap=(
         "`http_requests_total` has no model label, so `cohorts` must say which job or pod is which. Errors are "
         "`5xx` answers of the inference endpoints: `vllm:request_success_total` counts finished requests only, "
-        "and probes of `/health` would dilute every rate."
+        "and probes of `/health` would dilute every rate. Latency counts what the engine finished, aborted requests "
+        "included."
+    ),
+    unseen=(
+        "A stream that fails after its first words, and a client that gave up waiting: both count as `2xx`. A pod that "
+        "is gone or refuses connections counts nothing."
     ),
     metrics=Metrics(
         requests=_counter("http_requests_total", _INFERENCE),
@@ -179,20 +191,28 @@ _VLLM = Preset(
     ),
     tells_apart=None,
 )
+# `vllm:request_errors_total` counts what raised in the router; a pod's 500 passes through it as an answer.
+# `vllm:num_incoming_requests_total` also counts requests for which no pod was left, and they fail in no counter.
 _VLLM_ROUTER = Preset(
     name="vllm-router",
     about="The router of vLLM's production stack, in front of both models.",
     trap=(
-        "Errors are counted per attempt, so a request that failed over counts as an error of the model that failed. "
-        "Requests have no `server` label: cohorts are told apart by `model`."
+        "Requests and errors are attempts at a pod, counted in the router's latency histogram. An error is an answer "
+        "of `4xx` or `5xx`, a connection that failed, or a stream that was cut; so a request that failed over counts "
+        "as an error of the model that failed. `vllm:request_errors_total` is not used, because it misses a pod's "
+        "`5xx`. Latency includes failed attempts."
+    ),
+    unseen=(
+        "Requests for which no pod was left; models of external providers. An error inside a stream and a client that "
+        "gave up count as a success."
     ),
     metrics=Metrics(
-        requests=_counter("vllm:num_incoming_requests_total"),
-        events={"errors": _counter("vllm:request_errors_total")},
+        requests=_counter("vllm:request_latency_seconds_count"),
+        events={"errors": _counter("vllm:request_latency_seconds_count", Matcher("status", "=", "error"))},
         latency=Selector("vllm:request_latency_seconds_bucket"),
     ),
     tells_apart="model",
-    missing_on_errors=frozenset({"server", "status"}),
+    missing_on_errors=frozenset({"status"}),
 )
 _OPENTELEMETRY = Preset(
     name="opentelemetry-genai",
@@ -200,8 +220,10 @@ _OPENTELEMETRY = Preset(
     trap=(
         "The histogram was renamed in 2026 (`gen_ai.client.inference.duration`) and exporters differ in the "
         "`_seconds` suffix: say `metric:` if yours differs. Failed requests have no `gen_ai_response_model`, so "
-        "cohorts are told apart by `gen_ai_request_model`."
+        "cohorts are told apart by `gen_ai_request_model`. Agents, tools and embeddings record in the same histogram: "
+        "add `match: {gen_ai_operation_name: chat}` where they share the model's name. Latency includes failures."
     ),
+    unseen="Failures before the client is called, and what a retry inside the client made good.",
     metrics=_duration("gen_ai_client_operation_duration_seconds"),
     tells_apart="gen_ai_request_model",
     missing_on_errors=frozenset({"gen_ai_response_model"}),
@@ -212,7 +234,13 @@ _ENVOY = Preset(
     about="Envoy AI Gateway: OpenTelemetry's conventions, measured at the gateway.",
     trap=(
         "`gen_ai_original_model` is what the client asked for and may be the same in both cohorts; "
-        "`gen_ai_response_model` is missing on failures; `gen_ai_request_model` is what was sent to the backend."
+        "`gen_ai_response_model` is missing or `unknown` on failures; `gen_ai_request_model` is what was sent to the "
+        "backend. Each attempt at a backend counts, so a request that fell back is an error of the model that failed. "
+        "Latency includes failed attempts."
+    ),
+    unseen=(
+        "A request is counted when its answer ends. A backend that refuses connections, a timeout, a stream that is "
+        "cut and a client that gives up count nowhere. An error inside a stream counts as a success."
     ),
     metrics=_duration("gen_ai_server_request_duration_seconds"),
     tells_apart="gen_ai_request_model",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from killswitch.rules.schema import (
 )
 from killswitch.rules.selectors import selector_in_words
 
+_WIDTH = 120
 DOCS = Path("docs/rules.md")
 SCHEMA = Path("rules/killswitch.schema.json")
 
@@ -212,8 +214,9 @@ def _presets() -> Iterator[str]:
         yield f"| latency | {_selectors((metrics.latency,) if metrics.latency else None)} ({unit}) |"
         yield f"| cohorts | {_cohorts(preset)} |"
         yield ""
-        yield f"**Mind:** {preset.trap}"
-        yield ""
+        for text in (f"**Mind:** {preset.trap}", f"**Not seen:** {preset.unseen}"):
+            yield from textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+            yield ""
     yield "A rule that needs a metric its preset lacks is refused, with the key that would name one. The default rules"
     yield "leave it out, and `check` says so."
     yield ""

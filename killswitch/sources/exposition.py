@@ -70,7 +70,8 @@ def value_of(text: str) -> float:
 def series_of(text: str) -> tuple[str, dict[str, str]]:
     """``name{label="value"}`` taken apart, escapes resolved; ``{"name", …}`` as Prometheus 3 writes other names.
 
-    Raises ValueError.
+    A label whose value is empty is no label, as in Prometheus: OpenTelemetry's exporter writes ``error_type=""`` into
+    every series from the first error on, and they stay the series they were. Raises ValueError.
     """
     found = _NAME.match(text)
     name = found.group() if found is not None else ""
@@ -91,7 +92,7 @@ def series_of(text: str) -> tuple[str, dict[str, str]]:
             position = label.end()
     if not name:
         raise ValueError(f"not a series: {text[:80]!r}")
-    return name, labels
+    return name, {label: value for label, value in labels.items() if value}
 
 
 def _unquoted(text: str) -> str:

@@ -111,19 +111,22 @@ class Recording(SampledHistory):
             raise BadDocument(f"cannot read the recording {path}: {error}") from error
         except ValueError as error:
             raise BadDocument(f"{path}, {error}") from error
-        by_metric: dict[str, list[Series]] = {}
+        merged: dict[tuple[str, frozenset[tuple[str, str]]], _Table] = {}
         for text, table in tables.items():
             try:
                 metric, labels = series_of(text)
-                series = table.series(labels)
+                table.into_numbers()
             except ValueError as error:
                 raise BadDocument(f"{path}: {error} in the samples of {text[:200]}") from error
-            by_metric.setdefault(metric, []).append(series)
+            merged.setdefault((metric, frozenset(labels.items())), _Table()).extend(table)
+        by_metric: dict[str, list[Series]] = {}
+        for (metric, of), table in merged.items():
+            by_metric.setdefault(metric, []).append(table.series(dict(of)))
         super().__init__(by_metric, scrape_interval=scrape_interval)
 
 
 class _Table:
-    """The samples of one series while they come in."""
+    """The samples of one series while they come in. Its labels may be written in another order, or with empty ones."""
 
     __slots__ = ("_parts", "times", "values")
 
@@ -141,8 +144,10 @@ class _Table:
             self.values.clear()
             self.times.clear()
 
+    def extend(self, other: _Table) -> None:
+        self._parts += other._parts
+
     def series(self, labels: Mapping[str, str]) -> Series:
-        self.into_numbers()
         stamps = np.concatenate([stamps for stamps, _ in self._parts])
         values = np.concatenate([values for _, values in self._parts])
         # of samples at one time the first is kept, as a scrape would

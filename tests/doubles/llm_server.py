@@ -1,12 +1,16 @@
 """A loopback HTTP server that speaks the OpenAI API as far as clients need it, and remembers who asked for what.
 
-The prompt's last message says how to answer: ``ok``, ``refuse``, ``filter``, ``error``, ``slow`` (hang until closed),
-``half`` (a stream that breaks off without its finish mark).
+The prompt's last message says how to answer: ``ok``, ``refuse``, ``filter``, ``error``, ``limit`` (429), ``slow``
+(hang until closed). Streams also know ``half`` (breaks off without its finish mark), ``cut`` (the connection is reset),
+``in-band`` (an error as an event) and ``stall`` (silent after the first words). ``error@new`` holds for models that
+begin with ``new``; the others answer ``ok``.
 """
 
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,9 +61,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server_double.models.append(body["model"])
         self.server_double.bodies.append(body)
         self.server_double.asked()
-        prompt = body.get("input") or body.get("prompt") or body["messages"][-1]["content"]
+        said = str(body.get("input") or body.get("prompt") or body["messages"][-1]["content"])
+        prompt = next((how for how, _, of in _parts(said) if body["model"].startswith(of)), "ok")
         if self.server_double.failing or prompt == "error":
             self._json(500, {"error": {"message": "the model is broken", "type": "server_error"}})
+        elif prompt == "limit":
+            self._json(429, {"error": {"message": "too many requests", "type": "rate_limit_error"}})
         elif prompt == "slow":
             self.server_double.closing.wait(30)
         elif prompt == "filter":
@@ -85,14 +92,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         for text, finish in (("Hello", None), (" there", None), ("", "stop")):
-            if prompt == "half" and finish:
+            if prompt in {"half", "cut", "in-band", "stall"} and finish:
                 break
             choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": finish}
             chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-        if prompt != "half":
+        if prompt == "in-band":
+            error = {"message": "overloaded", "type": "server_error", "code": 503}
+            self.wfile.write(f"data: {json.dumps({'error': error})}\n\n".encode())
+        elif prompt == "stall":
+            self.server_double.closing.wait(30)
+        elif prompt == "cut":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif prompt != "half":
             self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
+
+
+def _parts(said: str) -> list[tuple[str, str, str]]:
+    """``error@new,cut@old``: how to answer, and for models with which beginning."""
+    return [part.partition("@") for part in said.split(",")]
 
 
 def _completion(model: str, prompt: str) -> dict[str, Any]:

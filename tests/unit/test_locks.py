@@ -80,3 +80,8 @@ def test_nothing_is_installed_without_its_hash(script: str) -> None:
         free = "--require-hashes" in line or "--no-index" in line or "--upgrade-strategy eager" in line
         assert free, line
         assert "--only-binary :all:" in line or "--no-index" in line, f"a source distribution builds unpinned: {line}"
+
+
+def test_the_proxy_is_of_the_release_whose_router_is_tested() -> None:
+    proxy, router = locked(REPOSITORY / "compat/litellm-proxy/requirements.txt"), locked(purpose("requirements-dev.txt"))
+    assert proxy["litellm"] == router["litellm"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
+from killswitch.model import Cohort, Counts, Matcher, RatioSignal, Selector
+from killswitch.sources import Range, Want
 from killswitch.sources.exposition import sample_of, samples_of, series_of, value_of
 from killswitch.sources.recording import Recording
 
@@ -40,23 +44,27 @@ def test_a_label_may_hold_what_python_takes_for_a_line_end(character: str) -> No
     assert found == {"a_total": (f"x{character}y", 1.0), "b_total": (character, 2.0)}
 
 
+def with_value(labels: Mapping[str, str]) -> dict[str, str]:
+    return {label: value for label, value in labels.items() if value}
+
+
 @given(st.lists(st.tuples(NAMES, st.dictionaries(NAMES, TEXTS, max_size=3), NUMBERS), min_size=1, max_size=5))
 @example([("a", {"b": "\u2028"}, "1")])
 def test_every_page_is_read_as_it_was_written(samples: list[tuple[str, dict[str, str], str]]) -> None:
     text = "# HELP a help\n# TYPE a counter\n\n" + "\n".join(line(*sample) for sample in samples) + "\n"
     found = [(*series_of(series), value) for series, value in samples_of(text)]
-    assert [(name, labels) for name, labels, _ in found] == [(name, labels) for name, labels, _ in samples]
+    assert [(name, labels) for name, labels, _ in found] == [(name, with_value(labels)) for name, labels, _ in samples]
     for (_, _, value), (_, _, wanted) in zip(found, samples, strict=True):
         assert value == float(wanted) or (math.isnan(value) and math.isnan(float(wanted)))
 
 
 @given(NAMES, st.dictionaries(NAMES, TEXTS.filter(lambda text: text.isprintable()), max_size=3), NUMBERS)
 def test_the_reference_parser_reads_the_same(name: str, labels: dict[str, str], value: str) -> None:
-    """prometheus-client's own; where it splits at characters that end no line, it is the one that is wrong."""
+    """prometheus-client's own; it is wrong where it splits at characters that end no line, and keeps empty labels."""
     [family] = text_string_to_metric_families(line(name, labels, value) + "\n")
     [sample] = family.samples
     [(series, mine)] = samples_of(line(name, labels, value))
-    assert series_of(series) == (sample.name, sample.labels)
+    assert series_of(series) == (sample.name, with_value(sample.labels))
     assert mine == sample.value or (math.isnan(mine) and math.isnan(sample.value))
 
 
@@ -77,6 +85,10 @@ def test_what_the_format_does_not_call_a_number_is_none(text: str) -> None:
 
 def test_a_backslash_before_another_character_stands_for_itself() -> None:
     assert series_of(r'a{path="C:\new\dir\\x"}')[1] == {"path": "C:\new\\dir\\x"}
+
+
+def test_an_empty_label_is_no_label() -> None:
+    assert series_of('a{error_type="",b="1"}') == series_of('a{b="1"}') == ("a", {"b": "1"})
 
 
 def test_a_name_in_quotes_is_read_as_prometheus_3_writes_it() -> None:
@@ -113,6 +125,17 @@ def test_a_recording_may_hold_them_too(tmp_path: Path, character: str) -> None:
     recording = recorded(tmp_path, f'a_total{{u="x{character}y"}} 1 10', f'a_total{{u="{character} 1 2"}} 2 10.5')
     assert recording.metrics == {"a_total"}
     assert recording.span == (10.0, 10.5)
+
+
+def test_a_series_may_be_written_in_several_ways(tmp_path: Path) -> None:
+    """Labels in another order, or an empty one: Prometheus has one series of the three samples, and so have we."""
+    written = ('a_total{b="1",c="2"} 1 10', 'a_total{c="2",b="1"} 2 11', 'a_total{b="1",c="2",error=""} 4 12')
+    recording = recorded(tmp_path, *written)
+    sums = RatioSignal((Selector("a_total"),), (Selector("a_total"),))
+    cohorts = {cohort: (Matcher("b", "=", "1"),) for cohort in Cohort}
+    want = Want("r", "a", "step", sums, cohorts, 2.0, Range.STEP)
+    reading = recording.at_interval(1.0).read([want], 12.0, Deadline(1))[want.key]
+    assert reading.canary == Counts(3.0, 3.0)
 
 
 def test_a_recording_with_windows_line_ends_is_read(tmp_path: Path) -> None:
