@@ -112,8 +112,8 @@ class Needs:
     """The asks of one cohort of a want. ``seen`` is asked only where events are absent, ``falls`` every few minutes.
 
     ``layout`` of a step may be left out for as long as the histograms and their edges stay the same, which ``live``
-    helps to tell. ``trials_are_recent``: a number of trials proves a sample that ``recent`` would count, so it is asked only
-    where there is none. ``basis``: by which counters a closer look at trials and events knows the processes.
+    helps to tell. ``trials_are_recent``: a number of trials proves a sample that ``recent`` would count, so that is
+    asked only where there is none. ``basis``: by which counters a closer look at trials and events knows the processes.
     """
 
     trials: tuple[Ask, ...]

@@ -83,5 +83,6 @@ def test_nothing_is_installed_without_its_hash(script: str) -> None:
 
 
 def test_the_proxy_is_of_the_release_whose_router_is_tested() -> None:
-    proxy, router = locked(REPOSITORY / "compat/litellm-proxy/requirements.txt"), locked(purpose("requirements-dev.txt"))
+    proxy = locked(REPOSITORY / "compat/litellm-proxy/requirements.txt")
+    router = locked(purpose("requirements-dev.txt"))
     assert proxy["litellm"] == router["litellm"]
