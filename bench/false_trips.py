@@ -150,7 +150,7 @@ class Table:
         return f"{both[scenarios.HEALTHY.name]}, {both[scenarios.AT_THE_LIMIT.name]}"
 
     def worst(self, percents: Iterable[float] | None, *, alone: bool = False) -> str:
-        """The worst square among canaries of these percents, with its bound; ``alone``: with clumps in the canary only."""
+        """The worst square of these percents, with its bound; ``alone``: with clumps in the canary only."""
         counts = (
             max(both.values())
             for (scenario, world), both in self.trips.items()
