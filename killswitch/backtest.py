@@ -670,7 +670,8 @@ def read_windows(
 ) -> tuple[list[float], Mapping[str, list[Reading]]]:
     """Windows over the whole history at no more than ``most`` ticks, by rule: what a dashboard would draw."""
     spacing = terms.interval * max(1, math.ceil((terms.until - terms.since) / terms.interval / most))
-    judged = _BareReplay(rollout, source, terms)
+    # a rollout that evidence decides reads steps alone; a dashboard draws windows whatever decides
+    judged = _BareReplay(replace(rollout, decide=Decide.THRESHOLD), source, terms)
     ticks: list[float] = []
     found: dict[str, list[Reading]] = {rule.name: [] for rule in rollout.rules}
     twins: set[str] = set()
