@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
@@ -97,6 +97,7 @@ def command(
             raise BadSettings([f"--percent {percent:g}: give a number between 0 and 100"])
         loaded = load_settings(settings)
         rollouts = chosen(load_folder(rules if rules is not None else loaded.rules).rollouts, rollout)
+        asked = {one.name: _asked(one, regression or ()) for one in rollouts}
         step = loaded.step
         found: dict[str, tuple[dict[str, Baseline], float]] = {one.name: ({}, 0.0) for one in rollouts}
         if data is not None or source is not None or "source" in loaded.model_fields_set:
@@ -119,7 +120,7 @@ def command(
             baselines |= _given(one, baseline or ())
             seen = control / step / (1 - percent / 100.0) if control else 50.0
             world = World(_per_second(rate) if rate is not None else seen, percent, step)
-            answers.append(_answered(one, baselines, world, regression or (), users))
+            answers.append(_answered(one, baselines, world, asked[one.name], users))
 
         def words() -> None:
             for answer in answers:
@@ -145,6 +146,10 @@ def _given(rollout: Rollout, texts: Sequence[str]) -> dict[str, Baseline]:
     return found
 
 
+def _asked(rollout: Rollout, texts: Sequence[str]) -> list[_Asked]:
+    return [_Asked(text, *_assignment(rollout, text, "--regression")) for text in texts]
+
+
 def _assignment(rollout: Rollout, text: str, option: str) -> tuple[Rule, float]:
     """``refusal_rate=8.7%`` as a rule and a value in its unit. Raises BadSettings."""
     name, equals, value = text.partition("=")
@@ -163,6 +168,14 @@ def _assignment(rollout: Rollout, text: str, option: str) -> tuple[Rule, float]:
     return rule, quantity.value
 
 
+class _Asked(NamedTuple):
+    """A regression, as it was written and as a rule and a value in its unit."""
+
+    text: str
+    rule: Rule
+    value: float
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """All that was found out about one rollout. ``smallest``: per regression, the percent and what was tried."""
@@ -175,17 +188,19 @@ class _Answer:
 
 
 def _answered(
-    rollout: Rollout, baselines: dict[str, Baseline], world: World, regressions: Sequence[str], users: int | None
+    rollout: Rollout, baselines: dict[str, Baseline], world: World, asked: Sequence[_Asked], users: int | None
 ) -> _Answer:
+    # simulating takes many seconds: whoever asked for what cannot be answered is told before it begins
+    for text, rule, value in asked:
+        limit = limit_of(rule, baselines.get(rule.name) or assumed(rule))
+        if value <= limit:
+            words = value_in_words(limit, rule.unit)
+            fail(f"--regression {text}: that is within the limit ({words}), so nothing should be seen")
     with progress_bar(f"simulating {rollout.name}") as progress:
         powers = power(rollout, baselines, world, progress=progress)
     smallest = []
-    for text in regressions:
-        rule, value = _assignment(rollout, text, "--regression")
+    for text, rule, value in asked:
         own = baselines.get(rule.name) or assumed(rule)
-        if value <= limit_of(rule, own):
-            limit = value_in_words(limit_of(rule, own), rule.unit)
-            fail(f"--regression {text}: that is within the limit ({limit}), so nothing should be seen")
         with progress_bar(f"percents for {text}") as progress:
             percent, tried = smallest_percent(rollout, rule, own, world, value, progress=progress)
         smallest.append((text, percent, tried))

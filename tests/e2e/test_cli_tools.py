@@ -171,6 +171,7 @@ def test_power_takes_controls_rates_from_a_recording(folder: Path) -> None:
         (("--percent", "100"), "between 0 and 100"),
         (("--regression", "refusal_rate=8"), "refusal_rate=8.7%"),
         (("--regression", "nope=8%"), "error_rate"),
+        (("--regression", "refusal_rate=1%"), "within the limit"),
         (("--baseline", "latency_p95=2s"), "histogram"),
     ],
 )
