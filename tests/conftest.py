@@ -1,5 +1,7 @@
 """Puts the repository root on the path, so that tests can import `tests.servers` and `tests.doubles`.
 
+Each worker of xdist gets its share of the tests that wait (`tests/dealing.py`).
+
 Where ``KILLSWITCH_TEST_TIMES`` names a file, how long each folder of tests took is written there.
 """
 
@@ -47,6 +49,15 @@ class FolderTimes:
             for folder, seconds in self._seconds.most_common()
         ]
         self._file.write_text("\n".join(lines) + "\n")
+
+
+@pytest.hookimpl(trylast=True)  # after `-k` and `-m` have taken theirs away
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    from tests.dealing import dealt  # noqa: PLC0415  the root is on the path only now
+
+    worker: dict[str, int] | None = getattr(config, "workerinput", None)
+    if worker is not None:  # one process keeps the order of the folders
+        items[:] = dealt(items, worker["workercount"])
 
 
 def pytest_configure(config: pytest.Config) -> None:
