@@ -26,7 +26,7 @@ from killswitch.evidence import Trace
 from killswitch.evidence.starts import LONGEST_DRAIN
 from killswitch.flag import Flag
 from killswitch.history import PASSING, first_step, last_step
-from killswitch.judge import Action, Decision, compare, decide, too_few_requests
+from killswitch.judge import Action, Comparison, Decision, compare, decide, too_few_requests
 from killswitch.jury import TWIN, WINDOW, Jury
 from killswitch.model import (
     Buckets,
@@ -46,8 +46,8 @@ from killswitch.model import (
 from killswitch.ramp import SIDE, Stage, ramp_of
 from killswitch.sources import Readings, Source, Want
 from killswitch.step_counts import PAST, SPLIT_BY, STEP, STEP_TWIN, beyond, common_edges
-from killswitch.step_sums import StepSums
 from killswitch.unheard import Unheard, never_counted
+from killswitch.windows import Windows
 
 Array = npt.NDArray[np.float64]
 DAY = 86_400.0
@@ -405,6 +405,9 @@ class _Replay:
 # --- by evidence --------------------------------------------------------------------------------
 
 
+_JUDGED = ("", "", "judged")
+
+
 class _EvidenceReplay(_Replay):
     def __init__(self, rollout: Rollout, source: Source, terms: Terms) -> None:
         super().__init__(rollout, source, terms)
@@ -412,7 +415,7 @@ class _EvidenceReplay(_Replay):
         self._past: dict[float, Readings] = {}
         self._twins: set[str] = set()
         self._unheard: dict[str, Unheard] = {}
-        self._sums = {rule.name: StepSums(round(rollout.window / terms.step)) for rule in rollout.rules}
+        self._windows: dict[str, Windows] = {}
         self._arming = 0.0
         self._control_known: set[str] = set()
         self._case = _case(rollout, terms.since, 1.0)
@@ -457,8 +460,7 @@ class _EvidenceReplay(_Replay):
         past = {tick: each for tick, each in known.items() if at - warm_up_seconds(self.spacing) < tick <= at}
         self._twins.clear()
         self._unheard.clear()
-        for sums in self._sums.values():
-            sums.clear()
+        self._windows = {rule.name: Windows(self.spacing, self.rollout.window) for rule in self.rollout.rules}
         self._arming = case.armed_at
         self._control_known = {
             name for name in self.rules for each in past.values() if self._has_histogram_of_control(name, each)
@@ -521,7 +523,7 @@ class _EvidenceReplay(_Replay):
             for at, moved in enumerate(trace.updated[:, row].tolist()):
                 reading = self._judged(rule, readings[ticks[at]])
                 kept.count(reading)
-                self._sums[rule.name].add(reading)
+                self._windows[rule.name].take([_JUDGED], {ticks[at]: {_JUDGED: reading}})
                 problem = self._unheard_of(rule, readings[ticks[at]], ticks[at])
                 if not moved:
                     paused = self._is_changing(ticks[at]) and not trace.updated[at, rows].any()
@@ -541,7 +543,8 @@ class _EvidenceReplay(_Replay):
 
     def _is_over(self, rule: Rule) -> bool:
         """Whether the window is over its limit, with enough requests to say so."""
-        window = compare(rule, self._sums[rule.name].window())
+        reading = self._windows[rule.name].sum(_JUDGED, self._arming, self.rollout.window)
+        window = Comparison() if reading is None else compare(rule, reading)
         return window.over and too_few_requests(window, self.rollout) is None
 
     def _is_changing(self, tick: float) -> bool:
