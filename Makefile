@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-daemon
 WORKERS ?= 4
 MINUTES ?= 60
+MUTANTS := .venv-mutants
+CHILDREN ?= 1
 SEED ?= $(shell echo $$RANDOM)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -14,7 +16,7 @@ LOCKS := $(wildcard deploy/requirements*.txt)
 # which releases `make test` runs on: everything (as locked), or newest (`make latest`)
 PACKAGES ?= everything
 
-.PHONY: soak audit compat latest lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
+.PHONY: mutants soak audit compat latest lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
 help:
 	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
@@ -59,5 +61,11 @@ latest: ## everything, with the newest release of every package in .venv-latest,
 	rm -rf .venv-latest
 	$(MAKE) test VENV=.venv-latest PACKAGES=newest
 	@.venv-latest/bin/python -m pip list --format freeze | grep -iE '^(litellm|openai|fastapi|starlette|pydantic|numpy|prometheus[-_]client|etcd3gw|openfeature-sdk|opentelemetry-sdk)='
+$(MUTANTS)/.installed: pyproject.toml deploy/install.sh deploy/requirements-mutants.txt
+	@PYTHON=$(PYTHON) bash deploy/install.sh $(MUTANTS) mutants
+	@touch $@
+mutants: $(MUTANTS)/.installed ## mutation testing, by hand: make mutants MODULE=killswitch.trips (without MODULE: hours)
+	PATH="$(CURDIR)/$(MUTANTS)/bin:$$PATH" mutmut run --max-children $(CHILDREN) $(if $(MODULE),'$(MODULE).*')
+	@$(MUTANTS)/bin/mutmut results
 clean: ## remove .venv and the tools' caches
-	rm -rf $(VENV) .venv-latest .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest $(MUTANTS) mutants .mypy_cache .ruff_cache .pytest_cache

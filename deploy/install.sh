@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A virtual environment with the package, editable. Usage: install.sh VENV daemon|everything|newest
-#   daemon, everything: exactly the locked packages, each with its hash (`make lock` writes the files)
+# A virtual environment with the package, editable. Usage: install.sh VENV daemon|everything|mutants|newest
+#   daemon, everything, mutants: exactly the locked packages, each with its hash (`make lock` writes the files)
 #   newest: the newest release of everything, whatever the upper bounds say (`make latest`)
 set -euo pipefail
-usage="usage: install.sh VENV daemon|everything|newest"
+usage="usage: install.sh VENV daemon|everything|mutants|newest"
 venv=${1:?$usage}
 what=${2:?$usage}
 cd "$(dirname "$0")/.."
@@ -24,6 +24,7 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check)
 case $what in
   daemon) files=(-r deploy/requirements.txt -r deploy/requirements-build.txt) ;;
   everything) files=(-r deploy/requirements-dev.txt -r deploy/requirements-build.txt) ;;
+  mutants) files=(-r deploy/requirements-mutants.txt -r deploy/requirements-build.txt) ;;
   newest)
     mapfile -t files < <("$venv/bin/python" - <<'PYTHON'
 import re

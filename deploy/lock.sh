@@ -22,6 +22,7 @@ lock dev pyproject.toml --all-extras --group dev
 lock "" pyproject.toml --extra daemon --constraint deploy/requirements-dev.txt
 lock build --group build --constraint deploy/requirements-dev.txt
 lock tools --group tools
+lock mutants pyproject.toml --extra daemon --group mutants --constraint deploy/requirements-dev.txt
 # The oldest LiteLLM whose router is guarded; the newest that was tested is in requirements-dev.txt.
 printf 'litellm<1.81\n' >"$tools/litellm.in"
 lock compat/litellm-1.80/requirements.txt pyproject.toml --all-extras --group dev --constraint "$tools/litellm.in"

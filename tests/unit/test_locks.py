@@ -56,6 +56,7 @@ def test_every_locked_package_is_pinned_and_hashed(path: Path) -> None:
         ("requirements-dev.txt", [*EVERYTHING, *GROUPS["dev"]]),
         ("requirements-build.txt", GROUPS["build"]),
         ("requirements-tools.txt", GROUPS["tools"]),
+        ("requirements-mutants.txt", [*BASE, *EXTRAS["daemon"], *GROUPS["mutants"]]),
     ],
 )
 def test_a_lock_has_everything_that_is_declared(lock: str, declared: list[str]) -> None:
@@ -63,7 +64,7 @@ def test_a_lock_has_everything_that_is_declared(lock: str, declared: list[str]) 
     assert {name_of(one) for one in declared} <= {name_of(one) for one in locked(purpose(lock))}
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-build.txt"])
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-build.txt", "requirements-mutants.txt"])
 def test_the_image_has_the_versions_that_were_tested(lock: str) -> None:
     tested = locked(purpose("requirements-dev.txt"))
     for name, version in locked(purpose(lock)).items():
