@@ -10,11 +10,13 @@ Standard library only: the router SDK uses these, too.
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.util
+import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_SECRET_BYTES: Final = 64 * 1024
 # headers that carry secrets; a literal value for one of these is refused
+SHORTEST_HIDDEN: Final = 6  # characters
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 
 _log = logging.getLogger(__name__)
@@ -131,6 +134,27 @@ def _why(error: Exception) -> str:
     return str(error)
 
 
+def known(*secrets: Secret | str | None) -> tuple[str, ...]:
+    """Those of the secrets that can be read now: one that cannot was not sent."""
+    found: list[str] = []
+    for secret in secrets:
+        with contextlib.suppress(AccessDenied):
+            found += [secret.reveal() if isinstance(secret, Secret) else secret] if secret else []
+    return tuple(found)
+
+
+def without(body: bytes, secrets: Iterable[str]) -> bytes:
+    """An answer without the secrets that were sent to get it: some servers repeat what they were asked.
+
+    Secrets shorter than `SHORTEST_HIDDEN` stay, or nothing of the answer could be read any more.
+    """
+    for secret in secrets:
+        if len(secret) >= SHORTEST_HIDDEN:
+            for spelling in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
+                body = body.replace(spelling.encode(), b"[hidden]")
+    return body
+
+
 @dataclass(frozen=True, slots=True)
 class HttpCredentials:
     """What a request carries to be let in: a bearer token, a user with password, further headers.
@@ -172,6 +196,15 @@ class HttpCredentials:
             pair = base64.b64encode(f"{user}:{password.reveal()}".encode())
             headers["Authorization"] = f"Basic {pair.decode()}"
         return headers
+
+    def secrets(self) -> tuple[str, ...]:
+        """What of these headers no message may repeat, read now."""
+        held = [value for value in self.extra.values() if isinstance(value, Secret)]
+        found = [secret.reveal() for secret in (self.bearer, *held) if secret is not None]
+        if self.basic is not None:
+            user, password = self.basic
+            found += [base64.b64encode(f"{user}:{password.reveal()}".encode()).decode(), password.reveal()]
+        return tuple(found)
 
 
 def _ascii(value: str, secret: Secret) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, Protocol
@@ -18,7 +18,7 @@ from urllib3.poolmanager import PoolManager
 
 from killswitch.bounded_http.failures import NoAnswer, no_answer, origin_of
 from killswitch.bounded_http.sockets import POOLS, BodyTooLargeError, BoundedTLSSocket, Call, current_call, serving
-from killswitch.credentials import TLS, RotatingContext
+from killswitch.credentials import TLS, RotatingContext, without
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, Unavailable
 
@@ -32,6 +32,10 @@ class Credentials(Protocol):
     """Gives the headers for one request; `killswitch.credentials.HttpCredentials` is one."""
 
     def headers(self) -> Mapping[str, str]: ...
+
+    def secrets(self) -> Sequence[str]:
+        """What of these headers no message may repeat."""
+        ...
 
 
 class _BoundedAdapter(HTTPAdapter):
@@ -94,6 +98,10 @@ class _BoundedAdapter(HTTPAdapter):
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise no_answer(error, target, call) from error
         # what `Response.content` itself does once it has read everything
+        if response.status_code != requests.codes.ok:
+            # an answer with data stays as it is: a password may be a word that stands in every label
+            body = without(body, call.secrets)
+            response.reason = without((response.reason or "").encode(), call.secrets).decode()
         response._content = body  # noqa: SLF001
         response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         response.raw = io.BytesIO(body)
@@ -196,6 +204,7 @@ class BoundedSession(requests.Session):
         try:
             if self._credentials is not None:
                 request.headers.update(self._credentials.headers())
+                call.secrets = tuple(self._credentials.secrets())
             with serving(call):
                 return super().send(request, **kwargs)
         except NoAnswer:

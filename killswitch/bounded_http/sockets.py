@@ -34,6 +34,7 @@ class Call:
         self.deadline = deadline
         self._connect_by = deadline if connect_within is None else Deadline(min(connect_within, deadline.remaining()))
         self.sent = False
+        self.secrets: tuple[str, ...] = ()  # what was sent to be let in; no message repeats it
         # framing and headers cost something beside the body; nothing honest needs twice as much
         self.bytes_left = 2 * max_body + 1024 * 1024
 

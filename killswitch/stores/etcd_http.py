@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Container, Iterator
 from typing import Any, TypeVar, cast
 
-from killswitch.credentials import RotatingContext
+from killswitch.credentials import RotatingContext, known, without
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.name_lookup import look_up
@@ -251,7 +251,7 @@ class Gateway:
                 if response.status == http.client.OK:
                     connection.streaming = True
                     return Stream(connection, response)
-                refusal = wire.refusal(response.status, _bounded(response))
+                refusal = wire.refusal(response.status, without(_bounded(response), self._secrets(self._token)))
             except BaseException:
                 connection.end()
                 raise
@@ -332,9 +332,17 @@ class Gateway:
             self._give_back(connection)
         else:
             connection.end()
+        if status == http.client.OK:
+            with contextlib.suppress(BadDocument):
+                return wire.parse_object(answer)
+        answer = without(answer, self._secrets(token))
         if status != http.client.OK:
             raise wire.refusal(status, answer)
         return wire.parse_object(answer)
+
+    def _secrets(self, token: str | None) -> tuple[str, ...]:
+        """What no failure may repeat."""
+        return known(token, self._access.password)
 
     def _exchange(
         self, connection: _Connection, deadline: Deadline, path: str, body: bytes, token: str | None

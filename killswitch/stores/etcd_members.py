@@ -24,7 +24,7 @@ from etcd3gw.client import Etcd3Client
 
 from killswitch.bounded_http import BoundedSession, NoAnswer
 from killswitch.bounded_http import refusal as http_refusal
-from killswitch.credentials import TLS, Secret
+from killswitch.credentials import TLS, Secret, known
 from killswitch.deadline import Deadline
 from killswitch.errors import (
     AccessDenied,
@@ -126,11 +126,15 @@ def _refusal(response: Any, document: Mapping[str, Any]) -> EtcdRefusal:
 class _Token:
     """The credentials of the session: etcd's token, once there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, password: Secret | None) -> None:
         self.value: str | None = None
+        self._password = password
 
     def headers(self) -> dict[str, str]:
         return {} if self.value is None else {"Authorization": self.value}
+
+    def secrets(self) -> tuple[str, ...]:
+        return known(self.value, self._password)
 
 
 class Members:
@@ -147,7 +151,7 @@ class Members:
         timeout: float,
     ) -> None:
         assert endpoints, "StoreUrl.parse gives at least one"
-        self._token = _Token()
+        self._token = _Token(password)
         self._session = BoundedSession(timeout=timeout, max_body=_MAX_BODY, tls=tls, credentials=self._token)
         self._members = [
             Member(

@@ -1,0 +1,108 @@
+"""A server that repeats what it was asked brings no credential into an error or a log line."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from killswitch.bounded_http import BoundedSession, refusal
+from killswitch.credentials import HttpCredentials, Secret
+from killswitch.errors import KillswitchError
+from killswitch.router import Router
+from killswitch.stores.opening import open_store
+from killswitch.stores.reader import Access
+from tests.doubles.http_double import Answer, HttpDouble, Received
+from tests.servers.etcd import wait_until
+
+SECRET = 'TOPSECRET-0"123'
+KEY = "/killswitch/v1/flags/copilot"
+WANTS_LOGIN = b'{"error":"etcdserver: user name is empty","code":16,"message":"etcdserver: user name is empty"}'
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Secret:
+    (tmp_path / "secret").write_text(SECRET)
+    return Secret.from_file(tmp_path / "secret")
+
+
+def repeating(request: Received) -> Answer:
+    """What lets it in comes first, or the excerpt of the answer would end before it."""
+    held = [request.headers[name] for name in ("authorization", "x-gate") if name in request.headers]
+    return Answer(500, f"{held} {request.body.decode(errors='replace')}".encode())
+
+
+def repeats_the_login(request: Received) -> Answer:
+    return repeating(request) if "authenticate" in request.path else Answer(401, WANTS_LOGIN)
+
+
+def repeats_the_token(request: Received) -> Answer:
+    if "authenticate" in request.path:
+        return Answer(200, b'{"token": "TOPSECRET-token"}')
+    return (
+        repeating(request)
+        if "authorization" in {name.lower() for name in request.headers}
+        else Answer(401, WANTS_LOGIN)
+    )
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "basic", "extra"])
+def test_a_source_that_repeats_its_headers(scheme: str, secret: Secret) -> None:
+    credentials = {
+        "bearer": HttpCredentials(bearer=secret),
+        "basic": HttpCredentials(basic=("ann", secret)),
+        "extra": HttpCredentials(extra={"X-Gate": secret}),
+    }[scheme]
+    with HttpDouble(repeating) as server:
+        failure = refusal(BoundedSession(credentials=credentials).get(server.url))
+    said = str(failure)
+    assert "[hidden]" in said
+    assert not any(text in said for text in ("TOPSECRET", credentials.secrets()[0]))
+
+
+@pytest.mark.parametrize("answer", [repeats_the_login, repeats_the_token])
+def test_an_etcd_that_repeats_a_login_or_a_token_to_the_controller(answer: object, secret: Secret) -> None:
+    assert callable(answer)
+    with HttpDouble(answer) as server:
+        store = open_store(server.url.replace("http://", "etcd://"), user="ann", password=secret)
+        with pytest.raises(KillswitchError) as caught:
+            store.get(KEY)
+        store.close()
+    assert "[hidden]" in str(caught.value)
+    assert "TOPSECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [repeats_the_login, repeats_the_token])
+def test_an_etcd_that_repeats_a_login_or_a_token_to_a_router(
+    answer: object, secret: Secret, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert callable(answer)
+    caplog.set_level(logging.DEBUG)
+    with HttpDouble(answer) as server:
+        access = Access(user="ann", password=secret)
+        url = server.url.replace("http://", "etcd://")
+        router = Router("copilot", url, control="old", access=access, registry=CollectorRegistry())
+        try:
+            wait_until(lambda: "cannot be read" in caplog.text, "the router says that it cannot read")
+            health = str(router.health())
+        finally:
+            router.close()
+    assert "[hidden]" in caplog.text
+    assert "TOPSECRET" not in caplog.text + health
+
+
+def test_a_password_that_cannot_be_read_any_more_stops_no_one_who_has_a_token(secret: Secret, tmp_path: Path) -> None:
+    def answer(request: Received) -> Answer:
+        if "authenticate" in request.path:
+            return Answer(200, b'{"token": "TOPSECRET-token"}')
+        found = b'{"header": {"revision": "7"}}'
+        return Answer(200, found) if "authorization" in request.headers else Answer(401, WANTS_LOGIN)
+
+    with HttpDouble(answer) as server:
+        store = open_store(server.url.replace("http://", "etcd://"), user="ann", password=secret)
+        assert store.get(KEY) is None
+        (tmp_path / "secret").unlink()
+        assert store.get(KEY) is None
+        store.close()
