@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import ssl  # imported where it is used: a service that goes without TLS need not load OpenSSL's half of it
 
 MAX_SECRET_BYTES: Final = 64 * 1024
-# headers that carry secrets; a literal value for one of these is refused
 SHORTEST_HIDDEN: Final = 6  # characters
+# headers that carry secrets; a literal value for one of these is refused
 _SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 
 _log = logging.getLogger(__name__)
