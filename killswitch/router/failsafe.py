@@ -138,7 +138,7 @@ def after_read(memory: Memory, read: Read) -> Memory:
     """The next memory. A read that a watched change has overtaken still proves that the store answers."""
     set_back = read.revision < read.known_revision
     if set_back or read.revision >= memory.revision:
-        memory = _learn(memory, read.item, read.item.mod_revision if read.item is not None else None, read.revision)
+        memory = _learn(memory, read.item, None, read.revision)
     elif read.item is not None:
         memory = _remember_trip(memory, read.item)
     watched_at = memory.watched_at

@@ -198,6 +198,12 @@ def test_a_read_that_a_watched_change_has_overtaken_changes_nothing_but_proves_l
     assert (overtaken.revision, overtaken.fresh_at) == (9, 10.0)
 
 
+def test_a_read_of_exactly_what_was_known_when_it_was_sent_does_not_undo_a_change_that_overtook_it() -> None:
+    """Its revision is no lower than the one known then, so it is late and no sign of a store that was set back."""
+    later = change(read(NEW, item(armed(percent=1.0), 7), revision=7), item(armed(percent=25.0), 9), 9)
+    assert at(read(later, item(armed(percent=1.0), 7), revision=7, known=7), 0.0).canary_percent == 25.0
+
+
 def test_a_trip_in_an_overtaken_read_is_still_remembered() -> None:
     memory = change(read(NEW, item(armed(1), 7), revision=7), item(armed(2), 9), 9)
     overtaken = read(memory, item(tripped(1), 8), revision=8, known=7)
@@ -226,7 +232,55 @@ def test_a_snapshot_has_the_flags_salt() -> None:
 
 def test_a_corrupt_document_that_is_deleted_is_a_change() -> None:
     memory = read(NEW, Item(keys.flag(ROLLOUT), b"{", 8), revision=8)
-    assert at(read(memory, None, revision=9), 0.0).revision == 9
+    gone = read(memory, None, revision=9)
+    assert at(gone, 0.0).revision == 9
+    assert at(gone, 0.0).standing is Standing.NO_FLAG
+
+
+def test_after_a_deletion_an_older_change_that_arrives_late_brings_nothing_back() -> None:
+    gone = change(read(NEW, item(armed(), 7), revision=7), None, 9)
+    assert at(change(gone, item(armed(), 8), 8), 0.0).standing is Standing.NO_FLAG
+
+
+def test_a_flag_that_never_was_has_no_revision_and_one_that_is_deleted_has_that_of_its_deletion() -> None:
+    assert read(NEW, None, revision=9).changed_at == 0
+    assert change(read(NEW, None, revision=9), None, 12).changed_at == 12
+    assert change(change(read(NEW, item(armed(), 7)), None, 12), None, 14).changed_at == 14
+
+
+def sentence_at(memory: Memory, now: float) -> str:
+    snapshot = at(memory, now)
+    return failsafe.sentence(memory, POLICY, snapshot.standing)
+
+
+def test_each_standing_has_its_sentence() -> None:
+    control = ": everyone to control 'model-old'"
+    watched = read(NEW, item(armed(percent=5.0), 7))
+    split = "5 % to canary 'model-new', the others to control 'model-old'"
+    was_tripped = read(read(NEW, item(tripped(1), 8)), item(armed(1), 9))
+    unwatched = read(watched, item(armed(percent=5.0), 7), controllers=0, at=320.0)
+    assert {
+        sentence_at(watched, 0.0),
+        sentence_at(watched, POLICY.doubt_after),
+        sentence_at(watched, 80.0),
+        sentence_at(unwatched, 320.0),
+        sentence_at(NEW, 0.0),
+        sentence_at(read(NEW, None), 0.0),
+        sentence_at(read(NEW, item(tripped(), 8)), 0.0),
+        sentence_at(was_tripped, 0.0),
+    } == {
+        f"{ROLLOUT}: armed, generation 1, stage 'custom': {split}",
+        f"{ROLLOUT}: armed, generation 1, stage 'custom': {split}; the store does not answer",
+        f"{ROLLOUT}: armed when last read, and the store has not answered for over 60 s{control}",
+        f"{ROLLOUT}: no controller has been alive for over 300 s{control}",
+        f"{ROLLOUT}: the store has not been read yet{control}",
+        f"{ROLLOUT}: no flag is stored; `killswitch arm` makes one{control}",
+        f"{ROLLOUT}: tripped, generation 1{control}",
+        (
+            f"{ROLLOUT}: the stored flag is armed in generation 1, but generation 1 was tripped "
+            f"(a restored backup?); a person has to arm a later generation{control}"
+        ),
+    }
 
 
 def test_what_is_due_now_is_not_announced_again() -> None:
@@ -329,6 +383,21 @@ def test_a_policy_out_of_bounds_is_refused_with_every_problem() -> None:
     with pytest.raises(BadSettings) as refused:
         Policy(stale_grace=float("nan"), stale_jitter=-1.0, control_after=0.0)
     assert len(refused.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("stale_grace", 1.0, 3600.0), ("stale_jitter", 0.0, 3600.0), ("control_after", 1.0, 86400.0),
+        ("doubt_after", 0.0, 3600.0), ("spread", 0.0, 1.0),
+    ],
+)  # fmt: skip
+def test_each_setting_of_the_policy_has_its_bounds_and_is_named(name: str, low: float, high: float) -> None:
+    for inside in (low, high):
+        replace(Policy(), **{name: inside})
+    for outside in (low - 0.01, high + 0.01):
+        with pytest.raises(BadSettings, match=rf"\b{name} must be from {low:g} to {high:g}"):
+            replace(Policy(), **{name: outside})
 
 
 # --- any history --------------------------------------------------------------------------------
