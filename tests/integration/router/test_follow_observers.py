@@ -7,17 +7,21 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from killswitch.errors import Unavailable
 from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower
 from killswitch.router.snapshot import Snapshot
 from killswitch.router.telling import Happening, Observer
+from killswitch.stores.etcd_reader import EtcdReader
+from killswitch.stores.reader import READ_TIMEOUT, Access, View
+from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.integration.router.following import NEVER, reader, store, until
 from tests.servers.etcd import EtcdCluster, wait_until
@@ -232,3 +236,35 @@ def test_after_an_internal_error_in_a_read_there_is_another_read(tmp_path: Path)
         until(follower, Standing.ARMED)
         assert follower.health().counts[Happening.INTERNAL_ERROR] == 1
         follower.close()
+
+
+class FailingAtFirst(EtcdReader):
+    """Its first reads fail, as over a network that is just coming up."""
+
+    failures = 3
+
+    def read(
+        self,
+        names: Sequence[str],
+        *,
+        prefixes: Sequence[str] = (),
+        counted: Sequence[str] = (),
+        timeout: float = READ_TIMEOUT,
+    ) -> View:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("no route to host")
+        return super().read(names, prefixes=prefixes, counted=counted, timeout=timeout)
+
+
+def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        store(etcd.members[0], armed())
+        where = StoreUrl.parse(etcd.url)
+        source = FailingAtFirst(where.endpoints, Access(), use_tls=where.tls, timeout=2.0)
+        follower = Follower(ROLLOUT, source, reread_every=NEVER)
+        follower.start()
+        try:
+            until(follower, Standing.ARMED)
+        finally:
+            follower.close()
