@@ -136,8 +136,9 @@ class Dossier:
         group = self._where.get(case.rollout.name)
         if group is None or not self.same_generation(case):
             return False
-        kept = [(entry.rule, entry.spec) for entry in group.of(case.rollout.name) if entry.rule is not None]
-        return kept == self._specs(case)
+        entries = group.of(case.rollout.name)
+        kept = [(entry.rule, entry.spec) for entry in entries if entry.rule is not None]
+        return kept == self._specs(case) and _of_the_same(entries[0].case, case)
 
     def same_generation(self, case: Case) -> bool:
         """Whether what is kept is about this arming, whatever its rules were then."""
@@ -264,9 +265,12 @@ class Dossier:
         for entry in group.entries:
             entry.paid_until, entry.renew = ticks[-1], False
         for name, case in names.items():
-            windows = self._windows.get(name)
-            if windows is not None:
+            if keeps_windows(case):
+                windows = self._windows.setdefault(name, Windows(self.step, case.rollout.window))
+                windows.reach(case.rollout.window)
                 windows.take(self._keys(case), readings if len(ticks) == len(readings) else _of(ticks, readings))
+            else:
+                self._windows.pop(name, None)
             self._unread.pop(name, None)
         self._merge()
         return trace
@@ -293,13 +297,17 @@ class Dossier:
 
     # --- looking --------------------------------------------------------------------------------
 
+    def unread(self, rollout: str, rule: str, part: str) -> Reading | None:
+        """Why nothing could be taken in at the newest tick; None where something was. ``part``: STEP or STEP_TWIN."""
+        return self._unread.get(rollout, {}).get((rollout, rule, part))
+
     def window(self, rollout: str, rule: str, part: str, since: float, seconds: float) -> Reading | None:
         """What evidence has read of the last ``seconds``, and not before ``since``; or why it could not be read.
 
         ``part`` is `STEP` or `STEP_TWIN`. None where nothing has been read yet.
         """
         key = (rollout, rule, part)
-        unread = self._unread.get(rollout, {}).get(key)
+        unread = self.unread(rollout, rule, part)
         if unread is not None:
             return unread
         windows = self._windows.get(rollout)
@@ -514,6 +522,13 @@ def _unlabelled(case: Case, cohorts: CohortMatchers) -> CohortMatchers | None:
 def judged_by_evidence(case: Case, rule: Rule) -> bool:
     """Whether evidence decides about this rule, gathered already or not; never so for free queries."""
     return case.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
+
+
+def _of_the_same(kept: Case, case: Case) -> bool:
+    """Whether both ask about the same users' requests."""
+    if kept.rollout is case.rollout:
+        return True
+    return all(kept.rollout.cohorts_of(rule) == case.rollout.cohorts_of(rule) for rule in case.rollout.rules)
 
 
 def keeps_windows(case: Case) -> bool:

@@ -24,6 +24,7 @@ from killswitch.sources import Readings, Want
 from killswitch.step_counts import STEP, STEP_TWIN
 from killswitch.twins import TwinWatch
 from killswitch.unheard import Unheard
+from killswitch.windows import span
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
@@ -117,8 +118,11 @@ class Jury:
 
     def window_seconds(self, case: Case, tick: float) -> float:
         """How far the windows of a case reach back at ``tick``: not before it was armed, nor to another model."""
-        slots = math.floor((tick - self._began_at(case, tick)) / self._interval + 1e-9)
-        return min(case.rollout.window, slots * self._interval)
+        age = tick - self._began_at(case, tick)
+        if case.rollout.decide is Decide.EVIDENCE and keeps_windows(case):  # whole steps
+            step = self.dossier.step
+            return min(span(case.rollout.window, step), math.floor(age / step + 1e-9) * step)
+        return min(case.rollout.window, math.floor(age / self._interval + 1e-9) * self._interval)
 
     def _began_at(self, case: Case, tick: float) -> float:
         """Since when the same model serves the canary's users.
@@ -205,11 +209,15 @@ class Jury:
 
     def _judge_rule(self, case: Case, brief: _Brief, memory: _Memory, tick: float, readings: Readings) -> Finding:
         rule = brief.rule
+        # one of before the rules were edited is about something else
+        view = self.dossier.view_for(case, rule) if brief.by_evidence else None
         reading, raw = (
-            self._of_steps(case, brief, tick) if brief.of_steps else self._judged(case, brief, memory, readings)
+            self._of_steps(case, brief, tick, view) if brief.of_steps else self._judged(case, brief, memory, readings)
         )
         if reading is None:
-            return self._nothing_read(case, rule)
+            if view is None:
+                return judge.not_gathered(rule, Comparison())
+            return self._by_evidence(case, rule, memory, self._nothing_read(case), view, tick)
         if case.baseline is not None:
             reading = beside(rule, reading, case.baseline)
         comparison = judge.compare(rule, reading, raw)
@@ -217,7 +225,6 @@ class Jury:
         if not brief.by_evidence and comparison.problem is None and case.baseline is None:
             age = tick - self._began_at(case, tick)
             comparison = comparison._replace(problem=Unheard().after(rule, reading, age))
-        view = self.dossier.view_for(case, rule)
         if view is not None:
             return self._by_evidence(case, rule, memory, comparison, view, tick)
         if brief.by_evidence:
@@ -229,21 +236,23 @@ class Jury:
         )
         return finding
 
-    def _of_steps(self, case: Case, brief: _Brief, tick: float) -> tuple[Reading | None, Reading | None]:
+    def _of_steps(
+        self, case: Case, brief: _Brief, tick: float, view: View | None
+    ) -> tuple[Reading | None, Reading | None]:
         """The window of what evidence is gathered on, and the plain one beside it where that is the twin."""
         since, seconds = self._began_at(case, tick), case.rollout.window
         name, rule = case.rollout.name, brief.rule.name
+        if view is None:
+            return self.dossier.unread(name, rule, STEP), None
         plain = self.dossier.window(name, rule, STEP, since, seconds)
         if brief.twin is None or not self.dossier.judges_twin(name, rule):
             return plain, None
         return self.dossier.window(name, rule, STEP_TWIN, since, seconds), plain
 
-    def _nothing_read(self, case: Case, rule: Rule) -> Finding:
-        """Why there is no step to show yet."""
-        if self.dossier.view_for(case, rule) is None:
-            return judge.not_gathered(rule, Comparison())
+    def _nothing_read(self, case: Case) -> Comparison:
+        """Why there is no step to show yet; evidence may say a breach all the same."""
         since = "the stage began" if self._renewals(case) else "it was armed"
-        return judge.unknown(rule, Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
+        return Comparison(problem=Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
 
     def _by_evidence(
         self, case: Case, rule: Rule, memory: _Memory, comparison: Comparison, view: View, tick: float

@@ -30,6 +30,14 @@ class Windows:
         self._until: float | None = None
         self._filled = 0
 
+    def reach(self, seconds: float) -> None:
+        """Another length from now on; what is kept of a shorter one grows with the steps to come."""
+        most = max(1, math.ceil(seconds / self._step - 1e-9))
+        if most != self._most:
+            self._most, self._filled = most, min(self._filled, most)
+            for kept in self._kept.values():
+                kept.reach(most)
+
     def take(self, keys: Iterable[Key], steps: Mapping[float, Readings]) -> None:
         """Take later steps in, by the tick at which each ended; what lies between them and the last ones is gone."""
         ticks = sorted(steps)[-self._most :]
@@ -60,6 +68,11 @@ class Windows:
         return kept.sum(count, count * self._step) if count > 0 else None
 
 
+def span(seconds: float, step: float) -> float:
+    """How many seconds of whole steps a window of ``seconds`` holds; at least one step."""
+    return max(step, math.floor(seconds / step + 1e-9) * step)
+
+
 class _Steps:
     """Both cohorts' last steps of one rule, the newest at the end."""
 
@@ -68,6 +81,10 @@ class _Steps:
     def __init__(self, most: int) -> None:
         self._canary, self._control = _Side(most), _Side(most)
         self._queries: tuple[str, ...] = ()
+
+    def reach(self, most: int) -> None:
+        self._canary.reach(most)
+        self._control.reach(most)
 
     def add(self, reading: Reading | None) -> None:
         self._canary.add(reading.canary if reading is not None else _NO_STEP)
@@ -93,6 +110,10 @@ class _Side:
         self._width = 0
         self._edges: tuple[float, ...] = ()
         self._last: Unreadable | None = None
+
+    def reach(self, most: int) -> None:
+        self._most = most
+        del self._rows[: -most * self._width]
 
     def add(self, measurement: Measurement) -> None:
         self._last = measurement if isinstance(measurement, Unreadable) else None

@@ -282,9 +282,8 @@ def _kinds(evidence: Evidence, first_requests: Mask | None = None) -> dispersion
     bursts = [spec.bursts for spec in evidence.specs for _ in spec.bounds]
     long, auto = (np.array([each == which for each in bursts], dtype=np.bool_) for which in ("long", "auto"))
     if first_requests is not None:
-        bounds = [len(spec.bounds) for spec in evidence.specs]
-        auto = auto & ~first_requests.repeat(bounds, axis=1)
-    return dispersion.Kinds(evidence.planes.shift > 0, long, auto)
+        first_requests = first_requests.repeat([len(spec.bounds) for spec in evidence.specs], axis=1)
+    return dispersion.Kinds(evidence.planes.shift > 0, long, auto, first_requests)
 
 
 def _all_bounds(mask: Mask, first_bound: npt.NDArray[np.intp]) -> Mask:

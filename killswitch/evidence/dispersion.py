@@ -163,15 +163,16 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """What phi must know of the bounds: (B,), or (T, B) where it changes with ticks.
+    """What phi must know of the bounds, each (B,) but for the last.
 
-    ``binomial`` (B,): which have a shift, and scale with the binomial's 1 - share; ``long`` (B,): which judge long
-    bursts too, and ``auto`` (B,) or (T, B): which do so where control's past shows them.
+    ``binomial``: which have a shift, and scale with the binomial's 1 - share; ``long``: which judge long bursts too,
+    ``auto``: which do so where control's past shows them, but not where ``first_requests`` (T, B) alone are counted.
     """
 
     binomial: Mask
     long: Mask
     auto: Mask
+    first_requests: Mask | None = None
 
 
 def empty_past(bounds: int) -> Past:
@@ -217,7 +218,8 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
             canary_ticks, canary_clumps = sums.of(1).pairs, _clumps(sums.of(1))
     ratio, of_ticks = found[0]
     if len(found) > 1:
-        long = kinds.long | (kinds.auto & _lasting(of_ticks, found[1][1]))
+        auto = kinds.auto if kinds.first_requests is None else kinds.auto & ~kinds.first_requests
+        long = kinds.long | (auto & _lasting(of_ticks, found[1][1]))
         ratio = np.where(long, np.maximum.reduce([each for each, _ in found]), ratio)
     floor = 1.0 + (COLD_PHI - 1.0) * _COLD_EVENTS / (_COLD_EVENTS + of_ticks.expected)
     phi = np.clip(1.0 + _SLOPE * (ratio - 1.0), SMALLEST_PHI, LARGEST_PHI)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from killswitch.model import Buckets, Unreadable
@@ -43,6 +43,12 @@ class Layouts:
                     if _is_there(need, found) and _changed(_signature(need, found, tick), self._whole.get(ask))
                 )
             )
+
+    def forget(self, asks: Iterable[Sum]) -> None:
+        """Ticks were read without looking whether anything changed in them."""
+        with self._lock:
+            for ask in asks:
+                self._whole.pop(ask, None)
 
     def keep(self, histograms: Sequence[Needs], found: Answers, tick: float) -> None:
         """Remember the histograms whose layouts were asked at ``tick`` and lack no edge."""

@@ -173,6 +173,7 @@ class Prometheus:
     def _numbers(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> Answers:
         """What the wants need at first; not asked that every histogram has every edge, for as long as that is known."""
         if len(ticks) > 1:
+            self._layouts.forget(assembly.layouts)
             found = self._answers((*assembly.asks, *assembly.layouts), ticks, deadline)
             absent: Answers = self._answers(list(assembly.absent(found, len(ticks))), ticks, deadline, known=False)
         else:

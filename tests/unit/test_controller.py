@@ -23,6 +23,7 @@ from killswitch.model import (
     Counts,
     Decide,
     Limits,
+    Matcher,
     Measurement,
     Mode,
     PageSettings,
@@ -41,6 +42,8 @@ from killswitch.wording import duration_in_words
 from tests.doubles.fleet import INTERVAL, START, Faults, Fleet, no_fault
 from tests.doubles.memory_store import Call, Crash, Fault
 from tests.doubles.scripted_source import (
+    ALL_RULES,
+    COHORTS,
     ERRORS,
     HEALTHY_RATES,
     LATENCY,
@@ -874,6 +877,72 @@ def test_where_evidence_decides_no_window_is_asked_for_beside_its_steps(monkeypa
     (findings,) = (each.findings for each in report.reports.values())
     ten_steps = 10 * 75
     assert [round((finding.samples_canary or 0.0) / ten_steps, 1) for finding in findings] == [1.0] * len(findings)
+
+
+def edited(fleet: Fleet, **changes: object) -> None:
+    """Another version of the rule file, in force from the next cycle on."""
+    rules = rollout(digest="sha256:2", **changes)  # type: ignore[arg-type]  # fields of Rollout
+    fleet.rollouts = {"copilot": rules}
+    for replica in fleet.replicas:
+        replica.rules = Rules({"copilot": rules}, "digest-2")
+
+
+@pytest.mark.parametrize("window", [60.0, 1800.0, 7200.0])
+@pytest.mark.parametrize("before", [300.0, 7200.0])
+def test_whatever_the_window_is_changed_to_a_canary_that_fails_is_tripped(before: float, window: float) -> None:
+    fleet = fleet_of("a", script=Traffic(rate=canary_from(START + 1500.0, error_rate=0.5), since=START), window=before)
+    fleet.run(20)
+    edited(fleet, window=window)
+    fleet.run(40)
+    assert_one_trip(fleet)
+
+
+def test_a_window_that_was_changed_shows_its_own_steps_in_time_and_at_once_no_longer_ones() -> None:
+    fleet = fleet_of("a", script=GOOD)
+    fleet.run(40)
+    (a,) = fleet.replicas
+
+    def samples() -> list[float]:
+        assert a.controller.latest is not None
+        (report,) = a.controller.latest.reports.values()
+        return [round((finding.samples_canary or 0.0) / 75) for finding in report.findings]
+
+    edited(fleet, window=1800.0)
+    fleet.run(60)
+    assert samples() == pytest.approx([60] * len(ALL_RULES), abs=3)
+    edited(fleet, window=60.0, min_requests=5)
+    fleet.run(1)
+    assert samples() == pytest.approx([2] * len(ALL_RULES), abs=1)
+
+
+def test_a_rule_file_that_goes_from_evidence_to_the_bare_comparison_is_judged_by_that() -> None:
+    fleet = fleet_of("a", script=Traffic(rate=canary_from(START + 900.0, error_rate=0.5), since=START))
+    fleet.run(20)
+    edited(fleet, decide=Decide.THRESHOLD)
+    fleet.run(40)
+    assert_one_trip(fleet)
+
+
+def test_other_cohorts_begin_at_nothing() -> None:
+    """What the wrong pods did is neither shown nor counted once the file names the right ones."""
+
+    def foreign(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        wrong = any(matcher.value == "foreign" for matcher in want.cohorts[Cohort.CANARY])
+        share = 0.3 if wrong and cohort is Cohort.CANARY else 0.005
+        trials = 75.0 if cohort is Cohort.CANARY else 1425.0
+        return Counts(share * trials, trials)
+
+    wrong = {**COHORTS, Cohort.CANARY: (Matcher("pod", "=", "foreign"),)}
+    wrong_rules = replace(rollout(rules=(ERRORS,), mode=Mode.DRY_RUN), cohorts=wrong)
+    fleet = Fleet(foreign, wrong_rules)
+    a = fleet.replica("a")
+    fleet.arm()
+    fleet.run(4)
+    edited(fleet, rules=(ERRORS,), mode=Mode.DRY_RUN)
+    fleet.run(2)
+    assert a.controller.latest is not None
+    (report,) = a.controller.latest.reports.values()
+    assert [finding.canary for finding in report.findings] == [pytest.approx(0.005)]
 
 
 def test_a_source_that_fails_while_a_rollout_is_opened_does_not_cost_its_warm_up() -> None:

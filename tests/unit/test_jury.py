@@ -115,3 +115,10 @@ def test_evidence_that_was_not_gathered_is_no_licence_for_the_bare_comparison() 
     case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))
     finding = judged(jury, case, NOW + 600, OVER)
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
+
+
+@pytest.mark.parametrize(("window", "shown"), [(1.0, 60.0), (90.0, 60.0), (150.0, 120.0), (300.0, 300.0)])
+def test_a_window_of_steps_is_as_long_as_whole_steps_are_and_says_so(window: float, shown: float) -> None:
+    jury, case = Jury(interval=30.0, step=60.0), case_of()
+    case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE, window=window))
+    assert jury.window_seconds(case, case.armed_at + 3600.0) == shown

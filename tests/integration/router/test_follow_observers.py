@@ -20,7 +20,7 @@ from killswitch.router.follow import Follower
 from killswitch.router.snapshot import Snapshot
 from killswitch.router.telling import Happening, Observer
 from killswitch.stores.etcd_reader import EtcdReader
-from killswitch.stores.reader import READ_TIMEOUT, Access, View
+from killswitch.stores.reader import Access, View
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.integration.router.following import NEVER, reader, store, until
@@ -249,7 +249,7 @@ class FailingAtFirst(EtcdReader):
         *,
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
-        timeout: float = READ_TIMEOUT,
+        timeout: float | None = None,
     ) -> View:
         if self.failures:
             self.failures -= 1

@@ -120,11 +120,23 @@ def test_where_only_first_requests_are_counted_auto_is_short() -> None:
     kinds = kinds_of(40, auto=True)
     first_requests = np.arange(len(control.events))[:, None] >= 1000
     outlook, _ = dispersion.look_ahead(
-        dispersion.empty_past(40), control, nobody, replace(kinds, auto=kinds.auto & ~first_requests)
+        dispersion.empty_past(40), control, nobody, replace(kinds, first_requests=first_requests.repeat(40, axis=1))
     )
     short, long = phi_of(control.events), phi_of(control.events, long=True)
     assert np.mean(outlook.phi[900:1000] == long[900:1000]) > 0.9
     assert np.array_equal(outlook.phi[1000:], short[1000:])
+
+
+def test_long_blocks_are_counted_while_first_requests_are_judged_so_the_past_is_the_same() -> None:
+    events = np.random.default_rng(17).poisson(14.0, (200, 4)).astype(np.float64)
+    control, nobody = series(events, 1425.0), series(np.zeros(events.shape), 0.0)
+    kinds = kinds_of(4, auto=True)
+    pasts = [
+        dispersion.look_ahead(dispersion.empty_past(4), control, nobody, replace(kinds, first_requests=mask))[1]
+        for mask in (None, np.ones(events.shape, dtype=np.bool_))
+    ]
+    assert np.array_equal(pasts[0].control.squares, pasts[1].control.squares)
+    assert np.all(pasts[0].control.squares[:, 1] > 0)
 
 
 def test_a_regressions_own_jump_does_not_raise_phi_while_it_is_seen() -> None:

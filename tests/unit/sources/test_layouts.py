@@ -68,6 +68,13 @@ def test_after_a_fall_they_are_asked_until_all_have_every_edge_again() -> None:
     assert layouts.doubtful([NEED], answers(asked=False), TICK + 60.0) == [*NEED.layout]
 
 
+def test_after_ticks_that_were_read_together_they_are_asked_again() -> None:
+    """A process may have come back with other edges in one of those."""
+    layouts = known()
+    layouts.forget(NEED.layout)
+    assert layouts.doubtful([NEED], answers(asked=False), TICK + 90.0) == [*NEED.layout]
+
+
 def test_every_five_minutes_they_are_asked_again() -> None:
     assert known().doubtful([NEED], answers(asked=False), TICK + EVERY) == [*NEED.layout]
 
