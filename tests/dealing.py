@@ -1,60 +1,76 @@
 """The order in which `--dist worksteal` gets the tests, so that those that wait begin first, on every worker.
 
-worksteal cuts the list into one part a worker, and whoever is done takes half of the longest part's end. In the
-order of the folders, one worker of four had all of `e2e`, `faults` and most of `integration`, which wait for
-real servers, and was waited for by the others, which had the unit tests, at the end.
+worksteal cuts the list into one part a worker. A worker without tests takes half of the longest part, from its end.
+In the order of the folders one worker of four had all of `e2e` and `faults` and most of `integration`. These wait
+for real servers, and at the end the other workers waited for that one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import pytest
 
-# faults' tests share nothing and last longest: dealt one by one. The others share the servers of their file.
-ONE_BY_ONE = "tests/faults"
-BY_FILE = ("tests/e2e", "tests/integration")
-# seconds, roughly, as measured on two idle cores: only what is much longer than its folder's others
-SECONDS_OF_A_FAULT = 45.0
-SECONDS_OF_A_TEST = {"tests/e2e": 4.0, "tests/integration": 1.0}
+# Each test of these has servers of its own. Elsewhere the tests of a file share them, and stay together.
+ALONE = ("tests/faults/", "tests/e2e/test_demo.py", "tests/e2e/test_cli_tools.py")
+# Seconds a test, roughly, by how its id begins; the longest beginning counts. All others are dealt last.
+SECONDS = {
+    "tests/faults/": 30.0,
+    "tests/faults/test_explorer.py": 10.0,
+    "tests/faults/test_flag_store.py::test_a_breach_without_a_quorum": 90.0,
+    "tests/faults/test_killed_and_stopped.py": 8.0,
+    "tests/faults/test_metric_store.py::test_a_prometheus_that_is_down": 100.0,
+    "tests/faults/test_metric_store.py::test_a_replica_blind_alone": 90.0,
+    "tests/faults/test_moments.py::test_a_metric_store_that_lies": 150.0,
+    "tests/faults/test_pages.py": 110.0,
+    "tests/faults/test_router_under_load.py": 10.0,
+    "tests/faults/test_safety.py": 0.1,
+    "tests/faults/test_schedule.py": 80.0,
+    "tests/e2e/": 3.0,
+    "tests/e2e/test_demo.py": 15.0,
+    "tests/e2e/test_kustomize.py": 0.2,
+    "tests/integration/": 0.5,
+    "tests/integration/security/test_secrets.py": 10.0,
+    "tests/integration/security/test_tls.py": 10.0,
+}
 
 
 def dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """One hand a worker, one after the other: faults, then `e2e` and `integration`, then unit tests."""
-    waiting, others = _groups(items)
+    """One hand a worker, one hand after the other. In each, tests that wait come before the others."""
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    seconds = [0.0] * workers
-    for weight, group in sorted(waiting, key=lambda one: -one[0]):  # the longest first, to whoever has least
-        least = seconds.index(min(seconds))
-        hands[least] += group
-        seconds[least] += weight
-    return _filled(hands, others, len(items))
-
-
-def _groups(items: Sequence[pytest.Item]) -> tuple[list[tuple[float, list[pytest.Item]]], list[pytest.Item]]:
-    waiting: list[tuple[float, list[pytest.Item]]] = []
+    busy = [0.0] * workers
     others: list[pytest.Item] = []
+    groups = [(_seconds(group), group) for group in _groups(items)]
+    for seconds, group in sorted(groups, key=lambda one: -one[0]):
+        if not seconds:
+            others += group
+            continue
+        least = busy.index(min(busy))
+        hands[least] += group
+        busy[least] += seconds
+    return _filled(hands, others)
+
+
+def _groups(items: Sequence[pytest.Item]) -> list[list[pytest.Item]]:
+    """What has to stay together."""
+    groups: list[list[pytest.Item]] = []
     for file, found in groupby(items, key=lambda item: item.nodeid.partition("::")[0]):
         tests = list(found)
-        folder = next((one for one in BY_FILE if file.startswith(f"{one}/")), "")
-        if file.startswith(f"{ONE_BY_ONE}/"):
-            waiting += [(SECONDS_OF_A_FAULT, [test]) for test in tests]
-        elif folder:
-            waiting.append((SECONDS_OF_A_TEST[folder] * len(tests), tests))
-        else:
-            others += tests
-    return waiting, others
+        groups += [[test] for test in tests] if file.startswith(ALONE) else [tests]
+    return groups
 
 
-def _filled(hands: Iterable[list[pytest.Item]], others: list[pytest.Item], count: int) -> list[pytest.Item]:
-    """Each hand has as many tests as worksteal gives one worker, so that it begins where a worker begins."""
+def _seconds(group: Sequence[pytest.Item]) -> float:
+    return sum(SECONDS[max(known, key=len)] for test in group if (known := [*filter(test.nodeid.startswith, SECONDS)]))
+
+
+def _filled(hands: Sequence[list[pytest.Item]], others: list[pytest.Item]) -> list[pytest.Item]:
+    """Each hand gets as many others as it lacks to what worksteal gives a worker, which then begins with its hand."""
     order: list[pytest.Item] = []
-    begun = 0
-    remaining = list(hands)
-    for number, hand in enumerate(remaining):
-        size = (count - len(order)) // (len(remaining) - number)
-        more = max(0, size - len(hand))
-        order += [*hand, *others[begun : begun + more]]
-        begun += more
+    count, begun = sum(map(len, hands)) + len(others), 0
+    for number, hand in enumerate(hands):
+        lacks = max(0, (count - len(order)) // (len(hands) - number) - len(hand))
+        order += [*hand, *others[begun : begun + lacks]]
+        begun += lacks
     return order + others[begun:]

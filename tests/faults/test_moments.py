@@ -121,7 +121,7 @@ def test_an_etcd_restored_from_before_the_trip_is_tripped_anew_and_paged_anew(tm
         wait_until(lambda: len(fleet.pages("tripped, ")) == 2, "the page of the second trip")
 
 
-@pytest.mark.parametrize("lies", [tuple(Lie)[:5], tuple(Lie)[5:]], ids=["first", "second"])
+@pytest.mark.parametrize("lies", [tuple(Lie)[:4], tuple(Lie)[4:7], tuple(Lie)[7:]], ids=["first", "second", "third"])
 def test_a_metric_store_that_lies_trips_nothing_and_remarks_keep_nothing_from_tripping(
     tmp_path: Path, lies: tuple[Lie, ...]
 ) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from tests.dealing import dealt
+from tests.dealing import ALONE, SECONDS, dealt
 
+ROOT = Path(__file__).resolve().parents[2]
 FAULTS = [f"tests/faults/test_a.py::test_{number}" for number in range(10)]
 E2E = [f"tests/e2e/test_{file}.py::test_{number}" for file in "ab" for number in range(7)]
 INTEGRATION = [f"tests/integration/x/test_{file}.py::test_{number}" for file in "abcdef" for number in range(9)]
@@ -57,3 +59,17 @@ def test_the_tests_of_a_file_that_shares_servers_stay_together_and_in_order(work
     for file in {name.partition("::")[0] for name in E2E + INTEGRATION}:
         at = [found.index(name) for name in E2E + INTEGRATION if name.startswith(f"{file}::")]
         assert at == list(range(at[0], at[0] + len(at)))
+
+
+@pytest.mark.parametrize("beginning", [*SECONDS, *ALONE])
+def test_what_is_known_of_a_test_is_known_of_one_that_exists(beginning: str) -> None:
+    path, _, test = beginning.partition("::")
+    assert (ROOT / path).exists()
+    assert f"def {test}" in (ROOT / path).read_text() if test else True
+
+
+@pytest.mark.parametrize("alone", ALONE)
+def test_what_is_dealt_test_by_test_shares_no_servers(alone: str) -> None:
+    path = ROOT / alone
+    for file in path.rglob("test_*.py") if path.is_dir() else [path]:
+        assert "scope=" not in file.read_text()
