@@ -76,7 +76,7 @@ class Secured:
         self.outputs: list[str] = []
         self._stack = contextlib.ExitStack()
         self.etcd = EtcdCluster(
-            folder / "etcd", certificate=self.certificate, ca_file=self.authority.ca_file,
+            folder / "etcd", certificate=self.certificate,
             arguments=["--auth-token-ttl=2", "--bcrypt-cost=4"],
         )  # fmt: skip
         # what receivers show can be changed by loading another certificate into it

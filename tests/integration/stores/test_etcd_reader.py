@@ -310,7 +310,7 @@ def test_neither_the_password_nor_the_token_stands_in_an_error(guarded: EtcdClus
 def secured(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[EtcdCluster]:
     folder = tmp_path_factory.mktemp("secured")
     server = authority.issue("reader-etcd-server")
-    with EtcdCluster(folder, certificate=server, ca_file=authority.ca_file, client_ca=authority.ca_file) as cluster:
+    with EtcdCluster(folder, certificate=server, client_ca=authority.ca_file) as cluster:
         yield cluster
 
 

@@ -370,9 +370,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> I
     """One member that demands client certificates of the authority."""
     certificate = authority.issue("etcd-server")
     folder = tmp_path_factory.mktemp("secured")
-    with EtcdCluster(
-        folder, certificate=certificate, ca_file=authority.ca_file, client_ca=authority.ca_file
-    ) as cluster:
+    with EtcdCluster(folder, certificate=certificate, client_ca=authority.ca_file) as cluster:
         yield cluster
 
 
@@ -433,7 +431,7 @@ def test_a_server_with_a_bad_certificate_is_not_talked_to(
     tmp_path: Path, authority: Authority, prefix: str, hosts: tuple[str, ...], days: int, said: str
 ) -> None:
     certificate = authority.issue(f"bad{days}", hosts=hosts, valid_for=timedelta(days=days))
-    with EtcdCluster(tmp_path, certificate=certificate, ca_file=authority.ca_file) as cluster:
+    with EtcdCluster(tmp_path, certificate=certificate) as cluster:
         for host in ("127.0.0.1", "localhost"):
             with tls_store(cluster, TLS(authority.ca_file), host) as store, pytest.raises(AccessDenied, match=said):
                 store.commit([], [Put(prefix + "a", b"1")])
@@ -443,7 +441,7 @@ def test_one_endpoint_with_a_bad_certificate_does_not_hide_a_good_one(
     tmp_path: Path, secured: EtcdCluster, authority: Authority, prefix: str
 ) -> None:
     certificate, mine = authority.issue("bad-one", valid_for=_AGO), authority.issue("client")
-    with EtcdCluster(tmp_path, certificate=certificate, ca_file=authority.ca_file) as bad:
+    with EtcdCluster(tmp_path, certificate=certificate) as bad:
         url = f"etcds://{bad.endpoints[0]},{secured.endpoints[0]}"
         with opened(url, tls=TLS(authority.ca_file, mine.cert, mine.key), timeout=PATIENT) as store:
             assert isinstance(store.commit([], [Put(prefix + "a", b"1")]), Committed)
