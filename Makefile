@@ -5,8 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-daemon
-# three a core of two: a test that waits for real servers uses a quarter of a core (tests/dealing.py)
-WORKERS ?= 6
+WORKERS ?= 4
 MINUTES ?= 60
 MUTANTS := .venv-mutants
 CHILDREN ?= 1
