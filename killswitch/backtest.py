@@ -523,7 +523,7 @@ class _EvidenceReplay(_Replay):
             for at, moved in enumerate(trace.updated[:, row].tolist()):
                 reading = self._judged(rule, readings[ticks[at]])
                 kept.count(reading)
-                self._windows[rule.name].take([_JUDGED], {ticks[at]: {_JUDGED: reading}})
+                self._windows[rule.name].take([_JUDGED], [ticks[at]], {ticks[at]: {_JUDGED: reading}})
                 problem = self._unheard_of(rule, readings[ticks[at]], ticks[at])
                 if not moved:
                     paused = self._is_changing(ticks[at]) and not trace.updated[at, rows].any()

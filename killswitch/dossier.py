@@ -169,7 +169,7 @@ class Dossier:
         for case in cases:
             if keeps_windows(case):
                 kept = self._windows[case.rollout.name] = Windows(self.step, case.rollout.window)
-                kept.take(self._keys(case), {tick: past[tick] for tick in ticks})
+                kept.take(self._keys(case), ticks, past)
         sides = [side for case in cases for side in _split_entries(case)]
         self._groups.append(_joined([group, _new_group(at, sides)]) if sides else group)
         self._index()
@@ -268,7 +268,7 @@ class Dossier:
             if keeps_windows(case):
                 windows = self._windows.setdefault(name, Windows(self.step, case.rollout.window))
                 windows.reach(case.rollout.window)
-                windows.take(self._keys(case), readings if len(ticks) == len(readings) else _of(ticks, readings))
+                windows.take(self._keys(case), ticks, readings)
             else:
                 self._windows.pop(name, None)
             self._unread.pop(name, None)
@@ -534,11 +534,6 @@ def _of_the_same(kept: Case, case: Case) -> bool:
 def keeps_windows(case: Case) -> bool:
     """Whether the windows of the rules that evidence judges are sums of its steps; very long ones are not kept."""
     return case.rollout.window <= LONGEST
-
-
-def _of(ticks: Sequence[float], readings: Mapping[float, Readings]) -> Mapping[float, Readings]:
-    nothing: Readings = {}
-    return {tick: readings.get(tick, nothing) for tick in ticks}
 
 
 def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.dossier import Dossier, warm_up_seconds
-from killswitch.model import Decide, Reading, Reason, Unreadable
+from killswitch.judge import behind
+from killswitch.jury import answer_all
+from killswitch.model import Decide, Reason, Unreadable
 from killswitch.sources import Readings, Source, Want
 from killswitch.sources.readings import FELL, is_falling
-from killswitch.wording import time_of_day
 
 DAY = 86_400.0
 # a start must not outlast a cycle: so many (rollout, tick) pairs are read back at once, shared by all rollouts
@@ -161,9 +162,7 @@ def _note_behind(dossier: Dossier, cases: Iterable[Case], newest: float) -> None
     for case in cases:
         until = dossier.until(case.rollout.name)
         if until is not None and until < newest and not dossier.is_unread(case.rollout.name):
-            why = Unreadable(Reason.BEHIND, f"evidence has been gathered up to {time_of_day(until)} only; catching up")
-            answers = {want.key: Reading(why, why, want.seconds) for want in dossier.wants(case)}
-            dossier.note_unread(case.rollout.name, answers)
+            dossier.note_unread(case.rollout.name, answer_all(dossier.wants(case), behind(until)))
 
 
 def _note_unread(dossier: Dossier, asked: Sequence[Case], read: Sequence[Case], answers: Readings) -> None:

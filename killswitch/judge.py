@@ -274,7 +274,12 @@ def _behind(view: Gathered, tick: float, fresh: float) -> Unreadable | None:
         return Unreadable(Reason.BEHIND, f"evidence was gathered up to {time_of_day(view.until)}, a time still to come")
     if tick - view.until <= fresh:
         return None
-    return Unreadable(Reason.BEHIND, f"evidence has been gathered up to {time_of_day(view.until)} only; catching up")
+    return behind(view.until)
+
+
+def behind(until: float) -> Unreadable:
+    """Why evidence that was taken as far as ``until`` says nothing about now."""
+    return Unreadable(Reason.BEHIND, f"evidence has been gathered up to {time_of_day(until)} only; catching up")
 
 
 def _step_problem(view: Gathered) -> Unreadable | None:

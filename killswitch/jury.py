@@ -24,7 +24,7 @@ from killswitch.sources import Readings, Want
 from killswitch.step_counts import STEP, STEP_TWIN
 from killswitch.twins import TwinWatch
 from killswitch.unheard import Unheard
-from killswitch.windows import span
+from killswitch.windows import LOST, span
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
@@ -325,7 +325,7 @@ def _briefs(case: Case) -> tuple[_Brief, ...]:
 
 
 def shows_steps(case: Case, rule: Rule) -> bool:
-    """Whether a rule's windows are sums of the steps that evidence has read, so that nobody has to ask for them."""
+    """Whether a rule's windows are sums of the steps that evidence has read; they are not asked for then."""
     return judged_by_evidence(case, rule) and keeps_windows(case)
 
 
@@ -342,8 +342,7 @@ def _rests_on_the_split(finding: Finding) -> bool:
     )
 
 
-_LOST = Unreadable(Reason.INTERNAL_ERROR, "the source gave no answer to this question; please report it")
-_MISSING = Reading(_LOST, _LOST, 0.0)
+_MISSING = Reading(LOST, LOST, 0.0)
 
 
 def answer_all(wants: Iterable[Want], problem: Unreadable) -> Mapping[tuple[str, str, str], Reading]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from killswitch.sources import Readings
 
 LONGEST: Final = 3600.0  # seconds: longer windows would be kept at a price in memory, and are asked for instead
 Key = tuple[str, str, str]
+LOST = Unreadable(Reason.INTERNAL_ERROR, "the source gave no answer to this question; please report it")
 
 
 class Windows:
@@ -25,24 +26,28 @@ class Windows:
 
     def __init__(self, step: float, seconds: float) -> None:
         self._step = step
-        self._most = max(1, math.ceil(seconds / step - 1e-9))
+        self._most = _whole_steps(seconds, step)
         self._kept: dict[Key, _Steps] = {}
         self._until: float | None = None
         self._filled = 0
 
     def reach(self, seconds: float) -> None:
         """Another length from now on; what is kept of a shorter one grows with the steps to come."""
-        most = max(1, math.ceil(seconds / self._step - 1e-9))
+        most = _whole_steps(seconds, self._step)
         if most != self._most:
             self._most, self._filled = most, min(self._filled, most)
             for kept in self._kept.values():
                 kept.reach(most)
 
-    def take(self, keys: Iterable[Key], steps: Mapping[float, Readings]) -> None:
-        """Take later steps in, by the tick at which each ended; what lies between them and the last ones is gone."""
-        ticks = sorted(steps)[-self._most :]
+    def take(self, keys: Iterable[Key], ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+        """Take later steps in, by the tick at which each ended, ascending.
+
+        If steps are missing between the last ones and these, the last ones are dropped.
+        """
+        ticks = ticks[-self._most :]
         if not ticks:
             return
+        nothing: Readings = {}
         if self._until is None or round((ticks[0] - self._until) / self._step) != 1:
             self._kept, self._filled = {}, 0
         for key in keys:
@@ -50,7 +55,7 @@ class Windows:
             if kept is None:
                 kept = self._kept[key] = _Steps(self._most)
             for tick in ticks:
-                kept.add(steps[tick].get(key))
+                kept.add(readings.get(tick, nothing).get(key))
         self._until = ticks[-1]
         self._filled = min(self._filled + len(ticks), self._most)
 
@@ -64,13 +69,17 @@ class Windows:
         if kept is None or self._until is None:
             return None
         whole = math.floor((self._until - since) / self._step + 1e-9)
-        count = min(whole, self._filled, max(1, math.floor(seconds / self._step + 1e-9)))
+        count = min(whole, self._filled, _whole_steps(seconds, self._step))
         return kept.sum(count, count * self._step) if count > 0 else None
 
 
 def span(seconds: float, step: float) -> float:
     """How many seconds of whole steps a window of ``seconds`` holds; at least one step."""
-    return max(step, math.floor(seconds / step + 1e-9) * step)
+    return _whole_steps(seconds, step) * step
+
+
+def _whole_steps(seconds: float, step: float) -> int:
+    return max(1, math.floor(seconds / step + 1e-9))
 
 
 class _Steps:
@@ -87,8 +96,8 @@ class _Steps:
         self._control.reach(most)
 
     def add(self, reading: Reading | None) -> None:
-        self._canary.add(reading.canary if reading is not None else _NO_STEP)
-        self._control.add(reading.control if reading is not None else _NO_STEP)
+        self._canary.add(reading.canary if reading is not None else LOST)
+        self._control.add(reading.control if reading is not None else LOST)
         if reading is not None:
             self._queries = reading.queries
 
@@ -145,14 +154,10 @@ class _Side:
         every = tuple(sorted({*self._edges, *bounds}))
         if every != self._edges:
             rows = self._matrix()
-            wider = np.full((len(rows), len(every)), math.nan)
-            wider[:, [every.index(edge) for edge in self._edges]] = rows
-            seen = np.flatnonzero(~np.isnan(wider).all(axis=0))
-            every = tuple(edge for at, edge in enumerate(every) if at in seen or edge in bounds)
-            wider = np.full((len(rows), len(every)), math.nan)
-            for at, edge in enumerate(every):
-                if edge in self._edges:
-                    wider[:, at] = rows[:, self._edges.index(edge)]
+            columns = {edge: rows[:, at] for at, edge in enumerate(self._edges) if not np.isnan(rows[:, at]).all()}
+            every = tuple(sorted({*columns, *bounds}))
+            unknown = np.full(len(rows), math.nan)
+            wider = np.stack([columns.get(edge, unknown) for edge in every], axis=1)
             self._rows, self._width, self._edges = array("d", wider.ravel().tolist()), len(every), every
         known = dict(zip(bounds, counts, strict=True))
         return tuple(known.get(edge, math.nan) for edge in every)
@@ -179,7 +184,6 @@ class _Side:
         return Buckets(bounds, tuple(whole[edges].tolist()))
 
 
-_NO_STEP = Unreadable(Reason.INTERNAL_ERROR, "the source gave no answer to this question; please report it")
 _NO_COMMON_EDGES = Unreadable(
     Reason.GARBAGE, "the histogram's buckets have changed; this passes by itself within a window"
 )

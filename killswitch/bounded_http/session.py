@@ -99,7 +99,7 @@ class _BoundedAdapter(HTTPAdapter):
             raise no_answer(error, target, call) from error
         # what `Response.content` itself does once it has read everything
         if response.status_code != requests.codes.ok:
-            # an answer with data stays as it is: a password may be a word that stands in every label
+            # an answer with data is not changed: a password can be a word that also occurs in labels
             body = without(body, call.secrets)
             response.reason = without((response.reason or "").encode(), call.secrets).decode()
         response._content = body  # noqa: SLF001

@@ -190,7 +190,7 @@ class _Answer:
 def _answered(
     rollout: Rollout, baselines: dict[str, Baseline], world: World, asked: Sequence[_Asked], users: int | None
 ) -> _Answer:
-    # simulating takes many seconds: whoever asked for what cannot be answered is told before it begins
+    # simulating takes many seconds, so what cannot be answered is refused before it
     for text, rule, value in asked:
         limit = limit_of(rule, baselines.get(rule.name) or assumed(rule))
         if value <= limit:

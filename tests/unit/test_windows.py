@@ -22,7 +22,7 @@ def of(*canary: Measurement, seconds: float = 300.0, block: int = 1) -> Windows:
     windows = Windows(STEP, seconds)
     steps = {START + STEP * (at + 1): {KEY: Reading(side, CONTROL, STEP, ("query",))} for at, side in enumerate(canary)}
     for first in range(0, len(steps), block):
-        windows.take([KEY], dict(list(steps.items())[first : first + block]))
+        windows.take([KEY], list(steps)[first : first + block], steps)
     return windows
 
 
@@ -59,7 +59,7 @@ def test_gaps_are_left_out_but_a_problem_of_the_last_step_is_the_windows() -> No
 def test_steps_that_do_not_follow_the_last_ones_begin_anew() -> None:
     windows = of(*[Counts(1.0, 100.0)] * 5)
     later = START + 9 * STEP
-    windows.take([KEY], {later: {KEY: Reading(Counts(3.0, 10.0), CONTROL, STEP)}})
+    windows.take([KEY], [later], {later: {KEY: Reading(Counts(3.0, 10.0), CONTROL, STEP)}})
     found = windows.sum(KEY, START, 300.0)
     assert found is not None
     assert (found.canary, found.seconds) == (Counts(3.0, 10.0), STEP)

@@ -243,18 +243,11 @@ class FailingAtFirst(EtcdReader):
 
     failures = 3
 
-    def read(
-        self,
-        names: Sequence[str],
-        *,
-        prefixes: Sequence[str] = (),
-        counted: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> View:
+    def read(self, names: Sequence[str], **asked: Any) -> View:
         if self.failures:
             self.failures -= 1
             raise Unavailable("no route to host")
-        return super().read(names, prefixes=prefixes, counted=counted, timeout=timeout)
+        return super().read(names, **asked)
 
 
 def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(tmp_path: Path) -> None:

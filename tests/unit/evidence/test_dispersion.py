@@ -116,11 +116,11 @@ def test_where_only_first_requests_are_counted_auto_is_short() -> None:
     rng = np.random.default_rng(6)
     storms = np.repeat(rng.poisson(1.0, (75, 40)), 20, axis=0)
     control = series(rng.poisson(8.0 + 6.0 * storms).astype(np.float64), 1425.0)
-    nobody = series(np.zeros(control.events.shape), 0.0)
+    no_canary = series(np.zeros(control.events.shape), 0.0)
     kinds = kinds_of(40, auto=True)
     first_requests = np.arange(len(control.events))[:, None] >= 1000
     outlook, _ = dispersion.look_ahead(
-        dispersion.empty_past(40), control, nobody, replace(kinds, first_requests=first_requests.repeat(40, axis=1))
+        dispersion.empty_past(40), control, no_canary, replace(kinds, first_requests=first_requests.repeat(40, axis=1))
     )
     short, long = phi_of(control.events), phi_of(control.events, long=True)
     assert np.mean(outlook.phi[900:1000] == long[900:1000]) > 0.9
@@ -129,10 +129,10 @@ def test_where_only_first_requests_are_counted_auto_is_short() -> None:
 
 def test_long_blocks_are_counted_while_first_requests_are_judged_so_the_past_is_the_same() -> None:
     events = np.random.default_rng(17).poisson(14.0, (200, 4)).astype(np.float64)
-    control, nobody = series(events, 1425.0), series(np.zeros(events.shape), 0.0)
+    control, no_canary = series(events, 1425.0), series(np.zeros(events.shape), 0.0)
     kinds = kinds_of(4, auto=True)
     pasts = [
-        dispersion.look_ahead(dispersion.empty_past(4), control, nobody, replace(kinds, first_requests=mask))[1]
+        dispersion.look_ahead(dispersion.empty_past(4), control, no_canary, replace(kinds, first_requests=mask))[1]
         for mask in (None, np.ones(events.shape, dtype=np.bool_))
     ]
     assert np.array_equal(pasts[0].control.squares, pasts[1].control.squares)
