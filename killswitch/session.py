@@ -117,7 +117,7 @@ class Session:
         if isinstance(outcome, Lost):
             raise Unavailable("the session could not be opened: its key has just changed; tried again")
         self._lease, self._revision = lease, outcome.revision
-        self._held_once, self._taken_since, self._outlives = True, None, False
+        self._held_once, self._taken_since = True, None
         return lease
 
     def _written(self, lease: Lease, revision: int) -> Committed | Lost:

@@ -1,4 +1,4 @@
-"""Trips under way: retried, replaced by newer evidence, dropped when too old; and the session that guards them."""
+"""Trips under way: retried, replaced by newer evidence, dropped when too old."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch.errors import NameTaken, OutcomeUnknown, Unavailable
+from killswitch.errors import Unavailable
 from killswitch.session import Session
-from killswitch.stores import Compare, keys
+from killswitch.stores import keys
 from killswitch.switch import Switch, TripOutcome, TripRequest, TripResult
 from killswitch.trips import FLIPS_FIRST, Settled, Trips
-from tests.doubles.clock import VirtualClock
-from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
+from tests.doubles.memory_store import Call, Fault, MemoryStore
 from tests.unit.test_switch import World, automatic
 
 MAX_AGE, TTL = 60.0, 15.0
@@ -201,146 +200,16 @@ def test_closing_abandons_what_was_not_sent() -> None:
     assert under.world.flips() == 0
 
 
-# --- the session --------------------------------------------------------------------------------
-
-
-class Asleep:
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.server = MemoryServer(self.clock)
-        self.store = MemoryStore(self.server, "a")
-        self.session = Session(self.store, "a", monotonic=self.clock.monotonic, ttl=TTL)
-
-    def holds(self, guard: Compare) -> bool:
-        item = self.server.get(guard.key)
-        return item is not None and item.mod_revision == guard.mod_revision
-
-
-def test_a_guard_holds_while_the_session_is_kept_alive_and_not_after() -> None:
-    world = Asleep()
-    guard = world.session.guard()
-    for _ in range(10):
-        world.clock.advance(TTL / 3)
-        world.session.renew()
-        assert world.holds(guard)
-    assert world.session.guard() == guard
-    world.clock.advance(TTL + 1)
-    assert not world.holds(guard)
-    assert world.session.guard() != guard
-
-
-def test_a_session_that_ended_in_our_sleep_is_opened_anew_and_the_old_guard_never_holds_again() -> None:
-    world = Asleep()
-    guard = world.session.guard()
-    world.clock.advance(TTL + 1)
-    world.session.renew()
-    fresh = world.session.guard()
-    assert world.holds(fresh)
-    assert not world.holds(guard)
-
-
-def test_after_doubt_the_next_guard_is_a_new_one() -> None:
-    world = Asleep()
-    guard = world.session.guard()
-    world.session.doubt()
-    assert world.session.guard().mod_revision > guard.mod_revision
-    assert not world.holds(guard)
-
-
-@pytest.mark.parametrize("call", ["grant", "commit"])
-@pytest.mark.parametrize("fault", [Fault.FAIL_BEFORE, Fault.LOSE_ANSWER])
-def test_a_session_that_could_not_be_opened_is_no_session(call: str, fault: Fault) -> None:
-    world = Asleep()
-    world.store.fault = lambda one: fault if one.name == call else None
-    with pytest.raises((Unavailable, OutcomeUnknown)):
-        world.session.guard()
-    world.store.fault = lambda _: None
-    assert world.holds(world.session.guard())
-
-
-def test_closing_gives_the_lease_back_and_a_dead_store_does_not_hold_up_the_end() -> None:
-    world = Asleep()
-    world.session.guard()
-    world.session.close()
-    assert world.server.value(keys.claim("sessions/a")) is None
-    other = Asleep()
-    other.session.guard()
-    other.store.fault = lambda _: Fault.FAIL_BEFORE
-    other.session.close()
-
-
 def test_a_cycle_that_outlives_the_order_to_stop_opens_no_session_and_sends_no_trip() -> None:
-    world = Asleep()
-    world.session.close()
-    with pytest.raises(Unavailable):
-        world.session.guard()
-    assert world.server.value(keys.claim("sessions/a")) is None
     under = Under()
+    under.session.close()
+    with pytest.raises(Unavailable, match="the session is closed: this controller is stopping"):
+        under.session.guard()
+    assert under.world.server.value(keys.claim("sessions/a")) is None
     under.trips.close()
     under.submit()
     assert under.trips.under_way == {}
     assert under.world.flips() == 0
-
-
-def test_a_living_session_of_one_name_is_never_written_over() -> None:
-    world = Asleep()
-    guard = world.session.guard()
-    other = Session(MemoryStore(world.server, "b"), "a", monotonic=world.clock.monotonic, ttl=TTL)
-    for _ in range(8):
-        with pytest.raises(NameTaken, match="KILLSWITCH_CONTROLLER_ID"):
-            other.guard()
-        world.clock.advance(TTL / 3)
-        world.session.renew()
-    assert world.holds(guard)
-    assert other.refused  # it lives on for longer than a dead one's would
-    assert not other.taken  # whoever never had it is not to page for it
-
-
-def test_the_session_of_one_who_died_is_waited_out() -> None:
-    world = Asleep()
-    dead = world.session.guard()
-    heir = Session(MemoryStore(world.server, "b"), "a", monotonic=world.clock.monotonic, ttl=TTL)
-    with pytest.raises(NameTaken):
-        heir.guard()
-    world.clock.advance(TTL - 1)
-    with pytest.raises(NameTaken):
-        heir.guard()
-    world.clock.advance(2)
-    assert world.holds(heir.guard())
-    assert not heir.refused
-    assert not world.holds(dead)
-
-
-def test_a_session_taken_while_its_process_slept_is_noticed() -> None:
-    world = Asleep()
-    world.session.guard()
-    world.clock.advance(TTL + 1)
-    heir = Session(MemoryStore(world.server, "b"), "a", monotonic=world.clock.monotonic, ttl=TTL)
-    guard = heir.guard()
-    with pytest.raises(NameTaken):
-        world.session.guard()
-    assert world.session.taken
-    assert not world.session.refused
-    assert world.holds(guard)
-    heir.close()
-    assert world.holds(world.session.guard())
-    assert not world.session.taken
-
-
-def test_our_own_session_may_be_opened_again() -> None:
-    """Its answer was lost, or its lease is over by our clock and not by the store's."""
-    world = Asleep()
-    world.session.guard()
-    world.session.doubt()
-    assert world.holds(world.session.guard())
-
-
-def test_calls_of_the_store_are_few() -> None:
-    world = Asleep()
-    for _ in range(20):
-        world.session.guard()
-        world.session.lease()
-    assert [call.name for call in world.store.calls] == ["grant", "commit"]
 
 
 def test_what_follows_a_flip_waits_for_flips_to_come_but_not_for_ever() -> None:
