@@ -178,6 +178,10 @@ class BoundedSession(requests.Session):
         finally:
             self._limits.now = before
 
+    def showable(self, body: bytes) -> bytes:
+        """An answer as a message may repeat it: without what was sent to get it. Raises AccessDenied (see `Secret`)."""
+        return body if self._credentials is None else without(body, self._credentials.secrets())
+
     def get_adapter(self, url: str | bytes) -> HTTPAdapter:
         """Always our own: prometheus-api-client mounts one with retries over whatever it is given."""
         scheme = urlsplit(url if isinstance(url, str) else url.decode()).scheme

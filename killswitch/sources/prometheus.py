@@ -232,10 +232,13 @@ class Prometheus:
         def points() -> Mapping[Ask, Column]:
             body = self._body(text, ticks, step, deadline)
             with self._one_parsed:
-                rows = answers.rows(body)
-                if isinstance(query, Free):
-                    return {query: answers.single(rows, ticks, step)}
-                return answers.grouped(query, rows, ticks, step)
+                return self._parsed(body, numbers)
+
+        def numbers(body: bytes) -> Mapping[Ask, Column]:
+            rows = answers.rows(body)
+            if isinstance(query, Free):
+                return {query: answers.single(rows, ticks, step)}
+            return answers.grouped(query, rows, ticks, step)
 
         found = self._guarded(points, deadline)
         return dict.fromkeys(asks, found) if isinstance(found, Unreadable) else found
@@ -253,7 +256,16 @@ class Prometheus:
     def _rows_at(self, text: str, at: float | None, deadline: Deadline) -> Sequence[Any]:
         """At the server's own now if ``at`` is None."""
         with self._session.deadline(deadline):
-            return answers.rows(self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"}))
+            body = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
+        return self._parsed(body, answers.rows)
+
+    def _parsed(self, body: bytes, parse: Callable[[bytes], _Found]) -> _Found:
+        """Raises Unusable as ``parse`` does, of an answer that repeats no credential."""
+        try:
+            return parse(body)
+        except Unusable:
+            parse(self._session.showable(body))
+            raise Unusable(Reason.GARBAGE, "the answer is none, and repeats a credential") from None
 
     def _instant(self, text: str, at: float | None, deadline: Deadline) -> float | Unreadable:
         """One number of a query that always gives one and asks no store; at the server's own now if ``at`` is None."""

@@ -161,13 +161,21 @@ class Scrape:
             if failure is not None:
                 problem = str(failure)
             else:
-                self._history.add(stamp, list(self._wanted(response.content.decode(), instance)))
+                self._history.add(stamp, self._samples(response.content, instance))
         except (requests.RequestException, ValueError) as error:
             problem = str(error)
         if problem != self._down.get(url, ""):
             # said once when it begins, changes and ends, not every interval
             _log.warning("cannot scrape %s: %s", instance, problem) if problem else _log.info("%s is back", instance)
             self._down[url] = problem
+
+    def _samples(self, page: bytes, instance: str) -> Sequence[tuple[str, Mapping[str, str], float]]:
+        """Raises ValueError for a page that is none; it repeats the page, but no credential."""
+        try:
+            return list(self._wanted(page.decode(), instance))
+        except ValueError:
+            list(self._wanted(self._session.showable(page).decode(), instance))
+            raise ValueError("the page is none, and repeats a credential") from None
 
     def _wanted(self, text: str, instance: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
         """The samples to keep: of metrics that rules need, or all while no rule has asked yet."""

@@ -10,8 +10,11 @@ from prometheus_client import CollectorRegistry
 
 from killswitch.bounded_http import BoundedSession, refusal
 from killswitch.credentials import HttpCredentials, Secret
-from killswitch.errors import KillswitchError
+from killswitch.deadline import Deadline
+from killswitch.errors import KillswitchError, Unavailable
 from killswitch.router import Router
+from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.scrape import Scrape
 from killswitch.stores.opening import open_store
 from killswitch.stores.reader import Access
 from tests.doubles.http_double import Answer, HttpDouble, Received
@@ -60,6 +63,28 @@ def test_a_source_that_repeats_its_headers(scheme: str, secret: Secret) -> None:
     said = str(failure)
     assert "[hidden]" in said
     assert not any(text in said for text in ("TOPSECRET", credentials.secrets()[0]))
+
+
+def repeating_as_if_all_were_well(request: Received) -> Answer:
+    return Answer(200, f"{request.headers['authorization']} {{".encode())
+
+
+def test_a_prometheus_whose_200_is_no_answer_but_repeats_the_token(secret: Secret) -> None:
+    with HttpDouble(repeating_as_if_all_were_well) as server:
+        source = Prometheus(server.url, credentials=HttpCredentials(bearer=secret))
+        with pytest.raises(Unavailable, match=r"\[hidden\]") as raised:
+            source.now(Deadline(10))
+        source.close()
+    assert "TOPSECRET" not in str(raised.value)
+
+
+def test_a_scraped_page_that_is_none_but_repeats_the_token(secret: Secret, caplog: pytest.LogCaptureFixture) -> None:
+    with HttpDouble(repeating_as_if_all_were_well) as server:
+        source = Scrape([f"{server.url}/metrics"], scrape_interval=1.0, credentials=HttpCredentials(bearer=secret))
+        wait_until(lambda: "cannot scrape" in caplog.text, "a line about the page")
+        source.close()
+    assert "[hidden]" in caplog.text
+    assert "TOPSECRET" not in caplog.text
 
 
 @pytest.mark.parametrize("answer", [repeats_the_login, repeats_the_token])
