@@ -12,7 +12,19 @@ from dataclasses import dataclass, replace
 
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument
-from killswitch.model import Buckets, Counts, Limits, Measurement, Reading, Rollout, Rule, Scalar
+from killswitch.model import (
+    Buckets,
+    Counts,
+    Limits,
+    Measurement,
+    QuerySignal,
+    Reading,
+    Reason,
+    Rollout,
+    Rule,
+    Scalar,
+    Unreadable,
+)
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
@@ -38,27 +50,44 @@ class Baseline:
 def against(rollout: Rollout, baseline: Baseline) -> Rollout:
     """The rollout with every rule's bounds as one number, from the baseline's value of that rule.
 
-    A rule the baseline knows nothing of is left out: it could not be judged. Over every bound of a rule means over
-    the largest of them.
+    Over every bound of a rule means over the largest of them. A rule the baseline knows nothing of, added or renamed
+    since, stays as it is: `beside` and `without_control` say that it cannot be judged.
     """
     from killswitch.judge import limit_in_words  # noqa: PLC0415  a person's trip reads no baseline and judges nothing
 
     rules = tuple(
-        replace(rule, limits=Limits(maximum=limit_in_words(rule, value)[0], even_if_control_is_bad=True))
+        rule
+        if (value := _stored(rule, baseline)) is None
+        else replace(rule, limits=Limits(maximum=limit_in_words(rule, value)[0], even_if_control_is_bad=True))
         for rule in rollout.rules
-        if (value := baseline.values.get(rule.name)) is not None
     )
     return replace(rollout, rules=rules)
 
 
 def beside(rule: Rule, reading: Reading, baseline: Baseline) -> Reading:
     """A window's reading with the baseline's value where control's was."""
-    return replace(reading, control=Scalar(baseline.values[rule.name]))
+    value = _stored(rule, baseline)
+    return replace(reading, control=_NOT_STORED if value is None else Scalar(value))
 
 
-def without_control(reading: Reading) -> Reading:
+def without_control(rule: Rule, reading: Reading, baseline: Baseline) -> Reading:
     """A step's reading with an empty control: the bounds of `against` do not ask for one."""
-    return replace(reading, control=_empty(reading.canary))
+    return replace(reading, control=_NOT_STORED if _stored(rule, baseline) is None else _empty(reading.canary))
+
+
+def _stored(rule: Rule, baseline: Baseline) -> float | None:
+    """The baseline's value of this rule, if it has one that a service can have; a free query may give any number."""
+    value = baseline.values.get(rule.name)
+    possible = value is not None and (isinstance(rule.signal, QuerySignal) or 0.0 <= value <= _LARGEST)
+    return value if possible else None
+
+
+_LARGEST = 1e9
+_NOT_STORED = Unreadable(
+    Reason.NO_DATA,
+    "the stored baseline has no value of this rule; go back to a stage with a control cohort, then store another with "
+    "`killswitch baseline`",
+)
 
 
 def _empty(like: Measurement) -> Measurement:

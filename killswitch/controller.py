@@ -84,7 +84,6 @@ class _Watch:
     since: float
     last_good: float = 0.0  # never
     judged_until: float | None = None
-    baseline: Baseline | None = None
     rollout: Rollout | None = None
     case: Case | None = None
 
@@ -147,6 +146,7 @@ class Controller:
         )
         self._flags: Mapping[str, Standing] = {}
         self._unreadable: Mapping[str, str] = {}
+        self._baselines: Mapping[tuple[str, int], Baseline] = {}
         self._revisions: dict[str, tuple[str, int]] = {}
         self._flags_read_at: float | None = None  # Unix seconds; None: never
         self._to_tell: list[Notice] = []
@@ -241,6 +241,7 @@ class Controller:
         """Flags and heartbeats; on failure the last known ones stay and the problem is returned."""
         try:
             flags, bad = self._switch.everything()
+            self._read_baselines(flags.values())
             self._sight.read()
         except KillswitchError as error:
             self._store_failed(error)
@@ -252,6 +253,22 @@ class Controller:
         for rollout, problem in bad.items():
             log.error("%s: %s; routers send its traffic to control", rollout, problem)
         return None
+
+    def _read_baselines(self, flags: Iterable[Standing]) -> None:
+        """A person may store another baseline, whatever the percent is then. The same one stays the same object."""
+        whole = {
+            (one.flag.rollout, one.flag.generation) for one in flags if one.flag is not None and _is_whole(one.flag)
+        }
+        if not whole:
+            self._baselines = {}
+            return
+        found, bad = self._switch.baselines()
+        known = self._baselines
+        self._baselines = {of: one for of, one in known.items() if of in whole & bad.keys()} | {
+            of: known[of] if known.get(of) == one else one for of, one in found.items() if of in whole
+        }
+        for of in sorted(whole & bad.keys()):
+            log.warning("%s: its baseline cannot be read, and at 100%% there is no control cohort: %s", of[0], bad[of])
 
     def _cases(self, rules: Rules, tick: float, *, fresh: bool) -> list[Case]:
         """Armed rollouts that have rules, each with the moment before which no window may reach."""
@@ -297,10 +314,7 @@ class Controller:
         return flag.armed_at if before is None else max(flag.armed_at, before)
 
     def _case(self, rollout: Rollout, flag: Flag, watch: _Watch) -> Case:
-        whole = flag.canary_percent > STAGES["full"]
-        if whole and watch.baseline is None:
-            watch.baseline = self._baseline(rollout.name, flag.generation)
-        baseline = watch.baseline if whole else None
+        baseline = self._baselines.get((rollout.name, flag.generation)) if _is_whole(flag) else None
         case = watch.case
         unchanged = case is not None and watch.rollout is rollout and case.flag == flag and case.baseline is baseline
         if case is None or not unchanged:
@@ -308,14 +322,6 @@ class Controller:
             case, watch.rollout = Case(rules, flag, watch.armed_at, baseline), rollout
         watch.case = case
         return case
-
-    def _baseline(self, rollout: str, generation: int) -> Baseline | None:
-        try:
-            return self._switch.baseline(rollout, generation)
-        except KillswitchError as error:
-            why = f"{rollout}: its baseline cannot be read, and at 100% there is no control cohort: {error}"
-            log.warning(why)
-            return None
 
     def _judge(self, cases: Sequence[Case], tick: float, deadline: Deadline, source_problem: str | None) -> Findings:
         if source_problem is not None:
@@ -461,7 +467,7 @@ class Controller:
 
     def _evidence_ends(self, case: Case, rules: Sequence[str], tick: float) -> float:
         """How new the oldest evidence is that is cited: a step may have ended before the tick."""
-        views = [self._jury.dossier.view(case.rollout.name, rule) for rule in rules]
+        views = [self._jury.evidence_of(case, rule) for rule in case.rollout.rules if rule.name in rules]
         return min((view.updated_at for view in views if view is not None and view.updated_at), default=tick)
 
     def _incident(
@@ -642,6 +648,11 @@ class Controller:
             flag = standing.flag if standing else None
             found[name] = reports.idle(name, flag, rules.rollouts.get(name), self._unreadable.get(name), read=read)
         return found
+
+
+def _is_whole(flag: Flag) -> bool:
+    """Whether no control cohort is left, so that a stored baseline stands in for it."""
+    return flag.armed and flag.canary_percent > STAGES["full"]
 
 
 def _adapters_bug(error: Exception) -> Unreadable:

@@ -301,6 +301,8 @@ def mistrusted(finding: Finding, flag: Flag) -> Finding:
     """A healthy finding where the traffic is not split as the flag says: nobody knows who was measured."""
     split = f"the canary's share of requests is nowhere near the flag's {flag.canary_percent:g}%"
     detail = f"{split}: a router ignores the flag, or labels are wrong"
+    if _lacks_a_cohort(finding):
+        detail = f"{detail}; {finding.sentence.partition(': ')[2]}"
     sentence = f"{finding.rule} unknown ({Reason.TRAFFIC_SPLIT}): {detail}"
     return replace(finding, verdict=Verdict.UNKNOWN, reason=Reason.TRAFFIC_SPLIT, sentence=sentence)
 
@@ -428,8 +430,16 @@ def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decisio
 
 def blinding(finding: Finding, flag: Flag) -> bool:
     """Whether this rule has no verdict for a reason that says something against our eyesight."""
-    unknown = finding.verdict is Verdict.UNKNOWN
-    return unknown and finding.reason not in SIGHTED and not _expected_silence(finding, flag)
+    if finding.verdict is not Verdict.UNKNOWN:
+        return False
+    if finding.reason is Reason.TRAFFIC_SPLIT:  # a breach is seen all the same, but only where there are both cohorts
+        return _lacks_a_cohort(finding)
+    return finding.reason not in SIGHTED and not _expected_silence(finding, flag)
+
+
+def _lacks_a_cohort(finding: Finding) -> bool:
+    canary, control = (finding.canary, finding.samples_canary), (finding.control, finding.samples_control)
+    return canary == (None, None) or control == (None, None)
 
 
 def _expected_silence(finding: Finding, flag: Flag) -> bool:

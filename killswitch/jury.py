@@ -106,6 +106,14 @@ class Jury:
             return 0
         return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
 
+    def evidence_of(self, case: Case, rule: Rule) -> View | None:
+        """What a rule is judged by; None where evidence does not decide, or has not been gathered yet.
+
+        The dossier may still hold what was gathered before the rules were edited. That decides nothing, and says
+        nothing about how old a verdict is.
+        """
+        return self.dossier.view_for(case, rule) if judged_by_evidence(case, rule) else None
+
     def forget(self, keep: Iterable[str]) -> None:
         """Drop every rollout not named: it is tripped, ended, or no longer has a rule file."""
         kept = set(keep)
@@ -209,7 +217,6 @@ class Jury:
 
     def _judge_rule(self, case: Case, brief: _Brief, memory: _Memory, tick: float, readings: Readings) -> Finding:
         rule = brief.rule
-        # one of before the rules were edited is about something else
         view = self.dossier.view_for(case, rule) if brief.by_evidence else None
         reading, raw = (
             self._of_steps(case, brief, tick, view) if brief.of_steps else self._judged(case, brief, memory, readings)

@@ -165,10 +165,10 @@ class _Counting:
             past = readings.get((entry.rollout, rule.name, PAST))
             known = (each for each in (twin, plain, past) if each is not None)
             return next((each for each in known if not isinstance(each.control, Unreadable)), plain)
-        alone = entry.case.baseline is not None
-        served = twin is not None and plain is not None and entry.twins.serves(twin, plain, alone=alone)
+        baseline = entry.case.baseline
+        served = twin is not None and plain is not None and entry.twins.serves(twin, plain, alone=baseline is not None)
         reading = twin if served else plain
-        return without_control(reading) if alone and reading is not None else reading
+        return reading if baseline is None or reading is None else without_control(rule, reading, baseline)
 
     def _unheard(self, entry: Entry, rule: Rule, chosen: Sequence[Reading | None]) -> Unreadable | None:
         """Why the canary's absent events can no longer be none, after these ticks."""

@@ -269,10 +269,20 @@ class Switch:
 
     # --- baselines ------------------------------------------------------------------------------
 
-    def baseline(self, rollout: str, generation: int) -> Baseline | None:
-        """What stands in for control at 100 %. Raises BadDocument."""
-        item = self._store.get(keys.baseline(rollout, generation))
-        return None if item is None else baseline_from_document(item.value, rollout=rollout)
+    def baselines(self) -> tuple[Mapping[tuple[str, int], Baseline], Mapping[tuple[str, int], str]]:
+        """What stands in for control at 100 %, by rollout and generation; and what is wrong with unreadable ones."""
+        good: dict[tuple[str, int], Baseline] = {}
+        bad: dict[tuple[str, int], str] = {}
+        for item in self._store.list(keys.BASELINES).items:
+            rollout, _, generation = item.key.removeprefix(keys.BASELINES).partition("/")
+            if not _GENERATION.match(generation):
+                continue
+            of = (rollout, int(generation))
+            try:
+                good[of] = baseline_from_document(item.value, rollout=rollout)
+            except BadDocument as error:
+                bad[of] = str(error)
+        return good, bad
 
     def keep_baseline(self, baseline: Baseline) -> None:
         """Store it for the armed generation it was measured in; a newer one replaces it."""

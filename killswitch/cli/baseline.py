@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from killswitch import judge
 from killswitch.baseline import Baseline, to_document
@@ -59,7 +60,7 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> Baseline:
         judged = twin if twin is not None and not isinstance(twin.control, Unreadable) else reading
         found = judge.compare(rule, judged)
         few = found.samples_control is not None and found.samples_control < 10 * rollout.min_requests
-        if found.control is None or few:
+        if found.control is None or not math.isfinite(found.control) or few:
             detail = "too few requests" if found.problem is None else found.problem.detail
             problems.append(f"{rule.name}: {detail}")
         else:

@@ -128,6 +128,34 @@ def test_numbers_are_said_to_be_of_as_long_as_has_passed_since_arming() -> None:
     assert page.rows[0].counted == f"last {duration_in_words(incident['window_seconds'])}"
 
 
+def test_rules_edited_to_threshold_trip_by_windows_of_now() -> None:
+    """The age of evidence gathered before the edit was taken for the verdict's: every trip expired, for ever."""
+    fleet = fleet_of("a", script=BAD_LATE)
+    fleet.run(30)
+    fleet.replicas[0].rules = Rules({"copilot": rollout(decide=Decide.THRESHOLD, digest="sha256:2")}, "digest-2")
+    assert fleet.run(40, until=fleet.tripped) < 40
+    assert_one_trip(fleet)
+
+
+def test_a_canary_that_vanishes_is_blind_though_its_share_is_wrong() -> None:
+    """TRAFFIC_SPLIT counted as sight: RECOVERED was paged, and `when_blind` never tripped."""
+    gone = START + 900
+
+    def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        if cohort is Cohort.CANARY and tick > gone:
+            return Unreadable(Reason.NO_DATA, "no series match")
+        return busy(want, cohort, tick)
+
+    busy = Traffic({Cohort.CONTROL: 1125.0, Cohort.CANARY: 375.0}, since=START)
+    fleet = Fleet(script, rollout(trip_when_blind_after=900.0))
+    fleet.replica("a")
+    fleet.arm(percent=25.0)
+    assert fleet.run(80, until=fleet.tripped) < 80
+    assert fleet.pages(PageKind.TRAFFIC_SPLIT)
+    assert fleet.pages(PageKind.RECOVERED) == []
+    assert "no series match" in fleet.replicas[0].controller.latest.reports["copilot"].sentence  # type: ignore[union-attr]
+
+
 def test_two_replicas_trip_once() -> None:
     fleet = fleet_of("a", "b", "c")
     fleet.run(40)

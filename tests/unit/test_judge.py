@@ -413,7 +413,7 @@ def finding(verdict: Verdict, reason: Reason | None = None, rule: str = "r") -> 
 
 HEALTHY, BREACH = finding(Verdict.HEALTHY), finding(Verdict.BREACH, rule="bad")
 UNKNOWNS = {reason: finding(Verdict.UNKNOWN, reason) for reason in Reason}
-QUIET = (Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT)
+QUIET = (Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.WARMING_UP)
 
 
 @pytest.mark.parametrize(
@@ -434,6 +434,15 @@ def test_the_table_of_decisions(findings: list[Finding], action: Action) -> None
     decision = decide(findings, flag(), ROLLOUT)
     assert decision.action is action
     assert decision.tripping == ((BREACH,) if action is Action.TRIP else ())
+
+
+def test_a_wrong_split_is_blindness_only_where_a_cohort_is_absent() -> None:
+    measured = replace(UNKNOWNS[Reason.TRAFFIC_SPLIT], canary=0.01, control=0.01)
+    assert decide([measured] * 2, flag(), ROLLOUT).action is Action.HOLD
+    for absent in (replace(measured, canary=None), replace(measured, control=None)):
+        assert decide([absent] * 2, flag(), ROLLOUT).action is Action.BLIND
+        counted = replace(absent, samples_canary=0.0, samples_control=0.0)
+        assert decide([counted] * 2, flag(), ROLLOUT).action is Action.HOLD
 
 
 def test_no_unknown_of_any_reason_trips_anything() -> None:

@@ -1,0 +1,70 @@
+"""At 100 % a stored baseline stands in for control: what it knows, what it does not, and which one is in force."""
+
+from __future__ import annotations
+
+import pytest
+
+from killswitch.baseline import Baseline, to_document
+from killswitch.message import PageKind
+from killswitch.stores import Put, keys
+from tests.doubles.fleet import START, Fleet
+from tests.doubles.scripted_source import ERRORS, REFUSALS, Traffic, canary_from, rollout
+
+ONSET = START + 900
+VALUES = {"error_rate": 0.01, "refusal_rate": 0.011}
+
+
+def stored(fleet: Fleet, values: dict[str, float], name: str = "copilot") -> None:
+    document = to_document(Baseline(name, 1, START, 86_400.0, values))
+    fleet.server.commit("x", (), (Put(keys.baseline(name, 1), document),))
+
+
+def at_100_percent(values: dict[str, float], *names: str, **rates: float) -> Fleet:
+    """`copilot` goes to 100 % and has ``rates`` from `ONSET` on; others stay where they are."""
+    bad = canary_from(ONSET, **rates)
+    rules = (ERRORS, REFUSALS)
+    fleet = Fleet(Traffic(rate=bad, since=START - 4000), *(rollout(name, rules) for name in ("copilot", *names)))
+    fleet.replica("a")
+    for name in ("copilot", *names):
+        fleet.arm(name)
+    fleet.run(5)
+    stored(fleet, values)
+    fleet.person.set_stage("copilot", percent=100.0, stage="all")
+    return fleet
+
+
+def test_a_canary_over_the_baseline_is_tripped() -> None:
+    fleet = at_100_percent(VALUES, refusal_rate=0.3)
+    assert fleet.run(60, until=fleet.tripped) < 60
+
+
+def test_a_rule_the_baseline_does_not_know_is_paged_as_blind() -> None:
+    """It was left out: a renamed rule was judged by nobody, and the rollout called healthy."""
+    fleet = at_100_percent({"error_rate": 0.01}, refusal_rate=0.3)
+    fleet.run(20)
+    assert "1 of 2 rules healthy" in fleet.sentences()[0]
+    assert "the stored baseline has no value of this rule" in fleet.sentences()[0]
+    (page,) = fleet.pages(PageKind.RULE_BLIND)
+    assert "refusal_rate" in page.headline
+
+
+def test_a_baseline_that_knows_no_rule_is_blindness() -> None:
+    fleet = at_100_percent({"renamed": 0.01}, error_rate=0.3)
+    fleet.run(10)
+    assert fleet.pages(PageKind.BLIND)
+
+
+@pytest.mark.parametrize("value", [-1.0, 1e308])
+def test_a_value_that_no_service_has_stops_no_other_rollout(value: float) -> None:
+    """It raised out of every cycle, so nothing was judged."""
+    fleet = at_100_percent({"error_rate": 0.01, "refusal_rate": value}, "other", error_rate=0.3)
+    assert fleet.run(60, until=lambda: fleet.tripped("other") and fleet.tripped()) < 60
+
+
+def test_a_newer_baseline_replaces_the_one_in_force() -> None:
+    """A replica that ran on kept the first one of the generation; one that was restarted had the newer."""
+    fleet = at_100_percent({**VALUES, "refusal_rate": 0.9}, refusal_rate=0.3)
+    fleet.run(40)
+    assert not fleet.tripped()
+    stored(fleet, VALUES)
+    assert fleet.run(40, until=fleet.tripped) < 40
