@@ -102,6 +102,8 @@ class _BoundedAdapter(HTTPAdapter):
             # an answer with data is not changed: a password can be a word that also occurs in labels
             body = without(body, call.secrets)
             response.reason = without((response.reason or "").encode(), call.secrets).decode()
+        for name, value in response.headers.items():
+            response.headers[name] = without(value.encode(), call.secrets).decode()
         response._content = body  # noqa: SLF001
         response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         response.raw = io.BytesIO(body)

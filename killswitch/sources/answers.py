@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -36,7 +36,11 @@ class Unusable(Exception):
         super().__init__(detail)
 
 
-def document(body: bytes) -> dict[str, Any]:
+Showable = Callable[[bytes], bytes]
+"""What of an answer may stand in the log."""
+
+
+def document(body: bytes, showable: Showable = bytes) -> dict[str, Any]:
     """The API's envelope, checked; a scalar is given as a vector of one series without labels.
 
     Raises Unusable: GARBAGE for anything that is not such an answer, PARTIAL_ANSWER for one that is not whole.
@@ -49,7 +53,7 @@ def document(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict) or found.get("status") != "success":
         raise Unusable(Reason.GARBAGE, f"the answer is not one of a Prometheus server: {excerpt(body, 80)!r}")
     result = data.get("result")
-    _heed(found.get("warnings"), found.get("infos"))
+    _heed(found.get("warnings"), found.get("infos"), showable)
     _whole({**data, **found}, result if isinstance(result, list) else ())
     if data.get("resultType") == "scalar":
         data["result"] = [{"metric": {}, "value": result}]
@@ -58,22 +62,25 @@ def document(body: bytes) -> dict[str, Any]:
     return found
 
 
-def rows(body: bytes) -> Sequence[Any]:
+def rows(body: bytes, showable: Showable = bytes) -> Sequence[Any]:
     """The series of an answer. Raises Unusable, as `document` does."""
-    found: Sequence[Any] = document(body)["data"]["result"]
+    found: Sequence[Any] = document(body, showable)["data"]["result"]
     return found
 
 
-def _heed(warnings: Any, infos: Any) -> None:
+def _heed(warnings: Any, infos: Any, showable: Showable) -> None:
     for each in (warnings, infos):
         if each is not None and not (isinstance(each, list) and all(isinstance(text, str) for text in each)):
             raise Unusable(Reason.GARBAGE, "the answer's warnings are no list of sentences")
     partial: list[str] = []
     for text in warnings or ():
         # what newer servers send as infos, 2.48 to 2.53 sent as warnings
-        (_log_once if text.startswith("PromQL info:") else partial.append)(text)
+        if text.startswith("PromQL info:"):
+            _log_once(text, showable)
+        else:
+            partial.append(text)
     for text in infos or ():
-        _log_once(text)
+        _log_once(text, showable)
     if partial:
         raise Unusable(
             Reason.PARTIAL_ANSWER, f"the server warns that its answer may be partial: {excerpt('; '.join(partial))}"
@@ -111,8 +118,8 @@ def whole_by_its_headers(headers: Mapping[str, str]) -> None:
             )
 
 
-def _log_once(text: str) -> None:
-    text = excerpt(text)
+def _log_once(text: str, showable: Showable) -> None:
+    text = excerpt(showable(text.encode(errors="replace")).decode())
     if text not in _logged and len(_logged) < _MOST_LOGGED:
         _logged.add(text)
         _log.info("the metric store remarks: %s", text)

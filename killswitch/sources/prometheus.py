@@ -235,7 +235,7 @@ class Prometheus:
                 return self._parsed(body, numbers)
 
         def numbers(body: bytes) -> Mapping[Ask, Column]:
-            rows = answers.rows(body)
+            rows = answers.rows(body, self._session.showable)
             if isinstance(query, Free):
                 return {query: answers.single(rows, ticks, step)}
             return answers.grouped(query, rows, ticks, step)
@@ -257,7 +257,7 @@ class Prometheus:
         """At the server's own now if ``at`` is None."""
         with self._session.deadline(deadline):
             body = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
-        return self._parsed(body, answers.rows)
+        return self._parsed(body, lambda said: answers.rows(said, self._session.showable))
 
     def _parsed(self, body: bytes, parse: Callable[[bytes], _Found]) -> _Found:
         """Raises Unusable as ``parse`` does, of an answer that repeats no credential."""
@@ -280,7 +280,7 @@ class Prometheus:
                 rows = unusable.partial
             try:
                 found = answers.number(rows[0]["value"][1])
-            except (LookupError, TypeError):
+            except (LookupError, TypeError, Unusable):
                 raise Unusable(Reason.GARBAGE, f"the answer to {text} holds no number") from None
             if not 0 < found < 1e11:
                 raise Unusable(Reason.GARBAGE, f"the answer to {text} is {found!r}")
@@ -336,7 +336,7 @@ class Prometheus:
                     for row in rows[0]
                 ]
                 first, every = (answers.number(some[0]["value"][1]) if some else 0.0 for some in rows[1:])
-            except (LookupError, TypeError):
+            except (LookupError, TypeError, Unusable):
                 raise Unusable(Reason.GARBAGE, "the answer about resets holds no number") from None
             return CounterHealth(tuple(named), first, every)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from killswitch.bounded_http import BoundedSession, refusal
 from killswitch.credentials import HttpCredentials, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, Unavailable
+from killswitch.model import QuerySignal, Scalar, Unreadable
 from killswitch.router import Router
+from killswitch.sources import Want
 from killswitch.sources.prometheus import Prometheus
 from killswitch.sources.scrape import Scrape
 from killswitch.stores.opening import open_store
@@ -131,3 +135,42 @@ def test_a_password_that_cannot_be_read_any_more_stops_no_one_who_has_a_token(se
         (tmp_path / "secret").unlink()
         assert store.get(KEY) is None
         store.close()
+
+
+@pytest.mark.parametrize("place", ["text", "error", "warnings", "infos", "resultType", "isPartial", "value", "header"])
+def test_a_metric_store_that_repeats_a_token_in_an_answer_of_200(
+    place: str, secret: Secret, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sentence is in the log, on the status page, and on the page of a blind rollout."""
+    caplog.set_level(logging.INFO)
+    want = Want("copilot", "r", "step", QuerySignal("a", "b"), {}, 30.0)
+
+    def answer(request: Received) -> Answer:
+        held = request.headers["authorization"]
+        data = {"resultType": "vector", "result": [{"metric": {}, "value": [60.0, "1"]}]}
+        document: dict[str, object] = {"status": "success", "data": data}
+        match place:
+            case "text":
+                return Answer(200, held.encode())
+            case "header":
+                return Answer(200, json.dumps(document).encode(), headers={"X-Partial": held})
+            case "error":
+                document |= {"status": "error", "error": held}
+            case "resultType":
+                document["data"] = {**data, "resultType": held}
+            case "value":
+                document["data"] = {**data, "result": [{"metric": {}, "value": [60.0, held]}]}
+            case "isPartial":
+                document["isPartial"] = held
+            case _:
+                document[place] = [held]
+        return Answer(200, json.dumps(document).encode())
+
+    with HttpDouble(answer) as server:
+        source = Prometheus(server.url, credentials=HttpCredentials(bearer=secret))
+        with contextlib.suppress(KillswitchError):
+            source.now(Deadline(5.0))
+        reading = source.read([want], 60.0, Deadline(5.0))["copilot", "r", "step"]
+        source.close()
+    assert isinstance(reading.canary, Scalar if place == "infos" else Unreadable)
+    assert "TOPSECRET" not in f"{reading} {caplog.text}"
