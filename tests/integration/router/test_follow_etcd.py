@@ -17,7 +17,9 @@ from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import REREAD_EVERY, follow
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
-from killswitch.stores.reader import Connected, Resync
+from killswitch.stores.etcd_reader import EtcdReader, EtcdWatch
+from killswitch.stores.reader import Access, Connected, Resync
+from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.faults.figures import figure
 from tests.integration.router.following import (
@@ -132,6 +134,59 @@ def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> Non
             figure(f"row 10: after a compaction the view is right {took:.2f} s after the watch ended")
             store(member, tripped())
             until(follower, Standing.TRIPPED)
+
+
+class Restarts(EtcdReader):
+    """The reader as it is; it writes down after which revisions its watch was told to begin again."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(StoreUrl.parse(url).endpoints, Access(), use_tls=False, timeout=1.0)
+        self.after: list[int] = []
+
+    def watch(self, name: str, *, after: int) -> EtcdWatch:
+        watch = super().watch(name, after=after)
+        restart = watch.restart
+
+        def noted(after: int) -> None:
+            self.after.append(after)
+            restart(after)
+
+        watch.restart = noted  # type: ignore[method-assign]
+        return watch
+
+
+def test_a_read_that_contradicts_the_watch_restarts_it(tmp_path: Path) -> None:
+    """It begins after the read; left alone, a dead watch would be noticed by its own silence much later."""
+    with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
+        member = etcd.members[0]
+        store(member, armed())
+        source = Restarts(f"etcd://{proxy.endpoint}")
+        with following(source, reread_every=1.0) as follower:
+            until(follower, Standing.ARMED)
+            until_watching(follower)
+            assert proxy.strand() >= 1
+            revision = store(member, armed(percent=20.0))
+            until(follower, Standing.ARMED, canary_percent=20.0)
+            wait_until(lambda: source.after == [revision], "the watch begins after what was read")
+            assert follower.health().counts[Happening.WATCH_MISSED] == 1
+
+
+def test_a_store_that_was_set_back_restarts_the_watch_too(tmp_path: Path) -> None:
+    """The flag is as it was; from a revision that is yet to come, a watch would miss every change until then."""
+    with EtcdCluster(tmp_path) as etcd:
+        member = etcd.members[0]
+        written = store(member, armed())
+        etcd.back_up(tmp_path / "backup.db")
+        source = Restarts(etcd.url)
+        with following(source, reread_every=0.5) as follower:
+            for number in range(5):
+                member.call("/v3/kv/put", {"key": b64("other"), "value": b64(str(number))})
+            until(follower, Standing.ARMED)
+            until_watching(follower)
+            wait_until(lambda: follower._memory.revision == written + 5, "a read after the other writes")
+            etcd.restore(tmp_path / "backup.db")
+            wait_until(lambda: source.after != [], "the watch begins again")
+            assert source.after == [written]
 
 
 def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_path: Path) -> None:
