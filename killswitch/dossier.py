@@ -246,7 +246,7 @@ class Dossier:
             now = entry.case.flag.stages[-1]
             entry.renew = now.at > ticks[-1] and ev.renews(before, now)
             if ev.renews(before, now):
-                entry.unheard = Unheard()
+                entry.unheard, entry.passed = Unheard(), None
         self._renew_splits(group)
         counts, first_requests = step_counts(
             group.entries, group.evidence.first_bound, ticks, readings, step=self.step, settle=True
@@ -260,7 +260,7 @@ class Dossier:
             renewed=plan.renewed, hedged=plan.hedged, judged=plan.judged,
             first_requests=first_requests,
         )  # fmt: skip
-        self._tally(group, counts, times, trace, began)
+        self._tally(group, counts, times, trace, began, plan.renewed)
         group.until, group.views = ticks[-1], None
         for entry in group.entries:
             entry.paid_until, entry.renew = ticks[-1], False
@@ -333,6 +333,18 @@ class Dossier:
             return None
         return group.view(row)
 
+    def passed_breach(self, rollout: str, rule: str) -> View | None:
+        """The newest breach at a tick that was only read together with later ones, told once.
+
+        Evidence began at nothing after it, so what is known after the last of them shows none of it.
+        """
+        place = self._place(rollout, rule)
+        if place is None:
+            return None
+        entry = place[0].entries[place[1]]
+        passed, entry.passed = entry.passed, None
+        return passed if isinstance(passed, View) else None
+
     def dispersion(self, rollout: str, rule: str) -> float:
         """How much more a rule's events clump than independent ones would (1: not at all)."""
         place = self._place(rollout, rule)
@@ -401,6 +413,8 @@ class Dossier:
         if not rows:
             return
         fresh = ev.start([entry.spec for entry in group.entries])
+        for row in rows:
+            group.entries[row].passed = None
         kept = {name: getattr(group.evidence, name).copy() for name in ("log_sums", "excursions", "since")}
         for name, array in kept.items():
             array[rows] = getattr(fresh, name)[rows]
@@ -454,7 +468,15 @@ class Dossier:
             whole[name][:, columns] = getattr(after, name)
         return ev.TickCounts(**whole)
 
-    def _tally(self, group: _Group, counts: ev.TickCounts, times: Array, trace: ev.Trace, began_before: Array) -> None:
+    def _tally(
+        self,
+        group: _Group,
+        counts: ev.TickCounts,
+        times: Array,
+        trace: ev.Trace,
+        began_before: Array,
+        renewed: Mask,
+    ) -> None:
         first = group.evidence.first_bound
         block = np.stack(
             [
@@ -465,6 +487,7 @@ class Dossier:
         )
         block *= trace.updated[:, :, None]
         sums = np.concatenate([np.zeros((1, *block.shape[1:])), np.cumsum(block, axis=0)])
+        self._note_passed(group, times, trace, sums, began_before, renewed)
         since = np.nan_to_num(group.evidence.since, nan=-np.inf)
         began = np.searchsorted(times, since, side="right")
         older = since < times[0] - self.step * 0.5
@@ -479,6 +502,33 @@ class Dossier:
         for row in np.flatnonzero(trace.numeric[-1]).tolist():
             entry = group.entries[row]
             entry.problem = entry.problem or Unreadable(Reason.NUMERIC, "the counts of this step are no counts")
+
+    def _note_passed(
+        self, group: _Group, times: Array, trace: ev.Trace, sums: Array, began_before: Array, renewed: Mask
+    ) -> None:
+        """Breaches before the block's last tick; ``sums`` (T + 1, R, 4) of the counts, the tally being as it was."""
+        for row in np.flatnonzero(trace.breach[:-1].any(axis=0) & ~trace.breach[-1]).tolist():
+            entry, at = group.entries[row], int(np.flatnonzero(trace.breach[:, row])[-1])
+            if entry.rule is None or renewed[at + 1 :, row].any():
+                continue
+            tick, since = float(times[at]), float(trace.since[at, row])
+            counted = sums[at + 1, row] - sums[np.searchsorted(times, since, side="right"), row]
+            if since < times[0] - self.step * 0.5:
+                counted = counted + group.tally[row, np.nanargmin(np.abs(began_before[row] - since))]
+            events_canary, trials_canary, events_control, trials_control = counted.tolist()
+            entry.passed = View(
+                value=float(trace.evidence[at, row]),
+                needed=float(group.evidence.needed[row]),
+                since=_known(since),
+                events_canary=events_canary,
+                trials_canary=trials_canary,
+                events_control=events_control,
+                trials_control=trials_control,
+                updated_at=tick,
+                until=tick,
+                warming_up=bool(trace.warming_up[at, row]),
+                problem=None,
+            )
 
 
 _DRAINING = Unreadable(

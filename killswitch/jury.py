@@ -38,9 +38,10 @@ LONGEST_ALARM = 3600.0
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered of one generation of one rollout."""
+    """What is remembered of one generation of one rollout. ``began``: the first tick it was judged at."""
 
     generation: tuple[int, float, tuple[float, ...], str]
+    began: float
     streaks: dict[str, Streak] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
     twins: dict[str, TwinWatch] = field(default_factory=dict)
@@ -187,17 +188,17 @@ class Jury:
         slots = math.floor((tick - began) / self._interval + 1e-9)
         return min(DAY, max(slots, 1) * self._interval)
 
-    def _memory_of(self, case: Case) -> _Memory:
+    def _memory_of(self, case: Case, tick: float) -> _Memory:
         # The digest is part of it: a changed limit must not inherit the streak of the old one.
         renewed = self._renewals(case)[-1:]
         generation = (case.flag.generation, case.armed_at, renewed, case.rollout.digest)
         memory = self._memory.get(case.rollout.name)
         if memory is None or memory.generation != generation:
-            memory = self._memory[case.rollout.name] = _Memory(generation)
+            memory = self._memory[case.rollout.name] = _Memory(generation, tick)
         return memory
 
     def _judge_case(self, case: Case, tick: float, readings: Readings) -> tuple[Finding, ...]:
-        memory = self._memory_of(case)
+        memory = self._memory_of(case, tick)
         if self.window_seconds(case, tick) <= 0:
             since = "the stage began" if self._renewals(case) else "it was armed"
             early = Unreadable(Reason.JUST_ARMED, f"no whole interval has passed since {since}")
@@ -267,14 +268,19 @@ class Jury:
         """Evidence begins at nothing after a breach; one that could not be acted on at once stands nevertheless.
 
         It does where a breach is acted on, for as long as the window has stayed over its limit since, an hour at most.
+        So does one at a tick of the present window that was read late, together with later ones, while we watched.
         """
         fresh = 2 * self._interval
         finding = judge.judge_evidence(rule, comparison, view, rollout=case.rollout, tick=tick, fresh=fresh)
+        passed = self.dossier.passed_breach(case.rollout.name, rule.name)
         if case.rollout.mode is Mode.DRY_RUN or case.flag.stage == AA:
             return finding
         if finding.verdict is Verdict.BREACH:
             memory.alarms[rule.name] = Alarm(view, tick)
             return finding
+        # the window that holds it, and all since, tells whether it stands
+        if passed is not None and passed.until > max(memory.began, tick - case.rollout.window):
+            memory.alarms[rule.name] = Alarm(passed, passed.until)
         alarm = memory.alarms.get(rule.name)
         if alarm is None or comparison.problem is not None:
             return finding

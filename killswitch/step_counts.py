@@ -23,7 +23,7 @@ from killswitch.evidence.dispersion import Mask
 from killswitch.evidence.evariables import Array, Indices
 from killswitch.evidence.quantiles import TAU_SECONDS, possible, tau_before, tau_next
 from killswitch.flag import StageEntry
-from killswitch.judge import own_bug
+from killswitch.judge import Gathered, own_bug
 from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Readings
 from killswitch.twins import TwinWatch
@@ -63,6 +63,8 @@ class Entry:
     paid_until: float = -math.inf
     # begin at nothing with the next tick, whatever the flag's times say
     renew: bool = False
+    # a breach that later ticks of the same block have ended
+    passed: Gathered | None = None
     # by a stage's beginning: how long control's requests took in the hour before it
     latencies: dict[float, ev.Latencies] = field(default_factory=dict)
     rollout: str = field(init=False)

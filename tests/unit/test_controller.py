@@ -156,6 +156,37 @@ def test_a_canary_that_vanishes_is_blind_though_its_share_is_wrong() -> None:
     assert "no series match" in fleet.replicas[0].controller.latest.reports["copilot"].sentence  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("before", "ticks"), [(1, 2), (3, 3), (3, 5), (10, 12)])
+def test_a_breach_read_late_together_with_later_ticks_trips(before: int, ticks: int) -> None:
+    """Evidence begins at nothing after a breach; one within an outage of the metric store was lost, 10 minutes here."""
+    script = Traffic(rate=canary_from(ONSET, error_rate=0.04), since=START - 4000)
+    usual = fleet_of("a", script=script)
+    needed = usual.run(100, until=usual.tripped)
+    fleet = fleet_of("a", script=script)
+    fleet.run(needed - before)
+    fleet.replicas[0].source.down = True
+    fleet.run(ticks)
+    fleet.replicas[0].source.down = False
+    assert fleet.run(100, until=fleet.tripped) == 1
+    counted, as_usual = (one.incidents()[0]["findings"][0]["excursion"] for one in (fleet, usual))
+    assert counted == as_usual
+
+
+def test_a_breach_read_late_of_a_canary_that_is_well_again_does_not_trip() -> None:
+    script = Traffic(since=START - 4000, rate=lambda *of: 0.3 if _spoilt(*of) else HEALTHY_RATES.get(of[1], 1.0))
+    fleet = fleet_of("a", script=script)
+    fleet.run(20)
+    fleet.replicas[0].source.down = True
+    fleet.run(30)
+    fleet.replicas[0].source.down = False
+    assert fleet.run(20, until=fleet.tripped) == 20
+
+
+def _spoilt(_rollout: str, rule: str, cohort: Cohort, at: float) -> bool:
+    """For five minutes, while the metric store is away."""
+    return rule == "error_rate" and cohort is Cohort.CANARY and ONSET + 60 < at <= ONSET + 360
+
+
 def test_two_replicas_trip_once() -> None:
     fleet = fleet_of("a", "b", "c")
     fleet.run(40)
