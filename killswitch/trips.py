@@ -143,7 +143,7 @@ class Trips:
         with self._lock:
             self._closed = True
             self._pending.clear()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown()
 
     def _work(self) -> None:
         """What waits, as many together as may be; nothing where another thread has taken it."""
