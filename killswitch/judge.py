@@ -300,7 +300,7 @@ def _cold(rule: Rule, comparison: Comparison, view: Gathered) -> Unreadable | No
 def mistrusted(finding: Finding, flag: Flag) -> Finding:
     """A healthy finding where the traffic is not split as the flag says: nobody knows who was measured."""
     split = f"the canary's share of requests is nowhere near the flag's {flag.canary_percent:g}%"
-    detail = f"{split}: a router ignores the flag, or labels are wrong"
+    detail = f"{split}: a router ignores the flag, labels are wrong, or requests hang"
     if _lacks_a_cohort(finding):
         detail = f"{detail}; {finding.sentence.partition(': ')[2]}"
     sentence = f"{finding.rule} unknown ({Reason.TRAFFIC_SPLIT}): {detail}"
@@ -438,8 +438,9 @@ def blinding(finding: Finding, flag: Flag) -> bool:
 
 
 def _lacks_a_cohort(finding: Finding) -> bool:
+    """A canary whose requests hang has counters that stand still: that is as good as none."""
     canary, control = (finding.canary, finding.samples_canary), (finding.control, finding.samples_control)
-    return canary == (None, None) or control == (None, None)
+    return canary in {(None, None), (None, 0.0)} or control == (None, None)
 
 
 def _expected_silence(finding: Finding, flag: Flag) -> bool:

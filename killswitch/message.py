@@ -257,6 +257,7 @@ def traffic_split(flag: Flag, findings: Sequence[Finding], *, at: float, setting
     headline = f"{flag.rollout}: traffic is not split as its flag says ({flag.canary_percent:g}% canary); not judging"
     steps = (
         "Check that every router follows the flag and labels its metrics with the cohort it served",
+        "Check that the canary answers: requests that hang are counted when they end",
         f"See who follows: `killswitch status {flag.rollout}`",
     )
     return _of_findings(
