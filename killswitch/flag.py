@@ -212,7 +212,7 @@ def resolve_stage(stage: str | None, percent: float | None) -> tuple[str, float]
 
 def _bounded(stages: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
     """Where the generation began, and its newest steps."""
-    return stages if len(stages) <= _MAX_STAGES else (stages[0], *stages[-_MAX_STAGES + 1 :])
+    return (stages[0], *stages[1:][-_MAX_STAGES + 1 :])
 
 
 def _models(flag_control: str, canary: str, stage: str) -> tuple[str, str | None]:
@@ -315,11 +315,12 @@ def rearm(
     """
     _require(flag, Action.REARM, actor, rollout)
     assert flag is not None
+    assert flag.trip is not None
     if not reason.strip():
         raise IllegalTransition(f"cannot rearm {rollout}: say why with --reason")
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
-    armed_at = max(now, flag.trip.at) if flag.trip is not None else now
+    armed_at = max(now, flag.trip.at)
     served, after_aa = _models(flag.control, flag.rollout_canary, stage)
     return replace(
         flag,

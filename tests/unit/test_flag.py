@@ -16,6 +16,7 @@ from killswitch.errors import BadDocument, IllegalTransition
 from killswitch.flag import (
     AA,
     MAX_DOCUMENT_BYTES,
+    MAX_GENERATION,
     STAGES,
     TRANSITIONS,
     Action,
@@ -340,3 +341,186 @@ def test_a_lone_surrogate_does_not_stop_a_trip() -> None:
     again = from_document(to_document(flag), rollout="copilot")
     assert again.trip is not None
     assert again.trip.reason == "bad ? byte"
+
+
+# --- every field of every change ----------------------------------------------------------------
+
+
+def test_arming_writes_every_field() -> None:
+    flag = arm(None, rollout="copilot", control="old", canary="new", percent=5.0, stage="ramp_5", now=NOW, by="ann")
+    assert flag == Flag(
+        rollout="copilot", generation=1, state=State.ARMED, stage="ramp_5", canary_percent=5.0, control="old",
+        canary="new", salt="", armed_at=NOW, stages=(StageEntry("ramp_5", 5.0, NOW),), updated_at=NOW,
+        updated_by="ann",
+    )  # fmt: skip
+
+
+def test_a_trip_changes_these_fields_and_no_other() -> None:
+    flag = armed()
+    assert tripped(flag) == replace(
+        flag, state=State.TRIPPED, canary_percent=0.0, updated_at=NOW + 60, updated_by="controller-a",
+        trip=Trip(NOW + 60, "controller-a", "refusals", "copilot.1", ("refusal_rate",), 5.0, "ramp_5"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "serves", "keeps"), [("ramp_1", "new", None), (AA, "old", "new")])
+def test_a_re_arm_changes_these_fields_and_no_other(stage: str, serves: str, keeps: str | None) -> None:
+    """Whether it tripped in stage `aa` or after it."""
+    for before in (armed(), armed(stage=AA, canary="old", canary_after_aa="new")):
+        flag, at = tripped(before), NOW + 120
+        again = rearm(flag, rollout="copilot", reason="fixed", now=at, by="ben", percent=1.0, stage=stage)
+        assert again == replace(
+            flag, generation=2, state=State.ARMED, stage=stage, canary_percent=1.0, canary=serves,
+            canary_after_aa=keeps, armed_at=at, stages=(StageEntry(stage, 1.0, at),), trip=None, updated_at=at,
+            updated_by="ben",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "serves", "keeps"), [("ramp_25", "new", None), (AA, "old", "new")])
+def test_a_change_of_stage_changes_these_fields_and_no_other(stage: str, serves: str, keeps: str | None) -> None:
+    for flag in (armed(), armed(stage=AA, canary="old", canary_after_aa="new")):
+        at = NOW + 120
+        changed = set_stage(flag, rollout="copilot", percent=25.0, stage=stage, now=at, by="ben", actor=Actor.PERSON)
+        assert changed == replace(
+            flag, stage=stage, canary_percent=25.0, canary=serves, canary_after_aa=keeps, updated_at=at,
+            stages=(*flag.stages, StageEntry(stage, 25.0, at)), updated_by="ben",
+        )  # fmt: skip
+
+
+def test_the_same_percent_again_is_no_raise() -> None:
+    """So a controller may write it."""
+    changed = set_stage(
+        armed(), rollout="copilot", percent=5.0, stage="custom", now=NOW, by="a", actor=Actor.CONTROLLER
+    )
+    assert (changed.stage, changed.canary_percent) == ("custom", 5.0)
+
+
+def test_a_long_ramp_keeps_its_beginning_and_its_newest_steps() -> None:
+    flag = armed()
+    for step in range(250):
+        flag = set_stage(
+            flag, rollout="copilot", percent=5.0, stage="custom", now=NOW + step, by="a", actor=Actor.PERSON
+        )
+    assert [entry.at - NOW for entry in flag.stages] == [0, *range(51, 250)]
+    assert flag.stages[0].stage == "ramp_5"
+
+
+@pytest.mark.parametrize("percent", [99.0, 99.5, 100.0])
+def test_with_a_baseline_all_of_the_traffic_may_go_to_the_canary(percent: float) -> None:
+    baseline = {"percent": percent, "stage": "custom", "by": "ann", "has_baseline": True}
+    each = (
+        arm(None, rollout="copilot", control="old", canary="new", now=NOW, **baseline),  # type: ignore[arg-type]
+        rearm(tripped(), rollout="copilot", reason="fixed", now=NOW, **baseline),  # type: ignore[arg-type]
+        set_stage(armed(), rollout="copilot", now=NOW, actor=Actor.PERSON, **baseline),  # type: ignore[arg-type]
+    )
+    assert [flag.canary_percent for flag in each] == [percent] * 3
+
+
+def test_the_hold_back_needs_no_baseline() -> None:
+    assert armed(percent=STAGES["full"]).canary_percent == 99.0
+
+
+BEYOND = (
+    "percent 100 for copilot: above 99 % no control cohort is left to compare with, so a regression could not be "
+    "seen; use --stage full (99 %), or store a baseline of control's last healthy day first"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda: armed(percent=100.0), BEYOND),
+        (lambda: rearm(tripped(), rollout="copilot", reason="r", now=NOW, by="a", percent=100.0), BEYOND),
+        (
+            lambda: set_stage(
+                armed(), rollout="copilot", percent=100.0, stage="custom", now=NOW, by="a", actor=Actor.PERSON
+            ),
+            BEYOND,
+        ),
+        (
+            lambda: set_stage(
+                None, rollout="copilot", percent=1.0, stage="custom", now=NOW, by="a", actor=Actor.PERSON
+            ),
+            "cannot raise copilot: the state table has no such change",
+        ),
+        (
+            lambda: end(armed(), rollout="copilot", actor=Actor.STAGE_PLAN),
+            "cannot end copilot: a stage plan may not; only person",
+        ),
+        (
+            lambda: set_stage(
+                armed(), rollout="copilot", percent=9.0, stage="custom", now=NOW, by="a", actor=Actor.CONTROLLER
+            ),
+            "cannot raise copilot: a controller may not; only person or stage plan",
+        ),
+        (lambda: armed(stage="Ramp 5"), "stage 'Ramp 5': use 1 to 32 of a-z 0-9 _ -"),
+        (lambda: resolve_stage(None, None), "say how far to go: --stage ramp_5 or --percent 5"),
+        (
+            lambda: resolve_stage("mine", None),
+            "stage 'mine' has no percent of its own (known: shadow, ramp_1, ramp_5, ramp_25, full); add --percent",
+        ),
+    ],
+)
+def test_a_refused_change_says_exactly_this(change: Callable[[], object], says: str) -> None:
+    with pytest.raises(IllegalTransition) as refused:
+        change()
+    assert str(refused.value) == says
+
+
+@pytest.mark.parametrize("what", ["control", "canary", "salt"])
+def test_names_are_at_most_two_hundred_characters(what: str) -> None:
+    names = {"control": "old", "canary": "new", "salt": ""}
+    about = {"rollout": "copilot", "percent": 5.0, "stage": "ramp_5", "now": NOW, "by": "ann"}
+    longest = arm(None, **about, **{**names, what: "x" * 200})  # type: ignore[arg-type]
+    assert getattr(longest, what) == "x" * 200
+    with pytest.raises(IllegalTransition) as refused:
+        arm(None, **about, **{**names, what: "x" * 201})  # type: ignore[arg-type]
+    assert str(refused.value) == f"cannot arm copilot: {what} has 201 characters; use at most 200"
+
+
+def test_a_flag_whose_texts_are_empty_comes_back_as_it_was() -> None:
+    flag = tripped(replace(armed(), salt=""))
+    assert flag.trip is not None
+    flag = replace(flag, updated_by="", trip=replace(flag.trip, by="", reason="", incident=""))
+    assert from_document(to_document(flag), rollout="copilot") == flag
+
+
+def test_an_armed_flags_document_holds_no_trip() -> None:
+    assert json.loads(to_document(armed()))["trip"] is None
+
+
+def document(flag: Flag | None = None, **changes: object) -> bytes:
+    return json.dumps({**json.loads(to_document(flag or armed())), **changes}).encode()
+
+
+def test_the_largest_values_that_are_allowed_are_read() -> None:
+    whole = to_document(replace(armed(), generation=MAX_GENERATION, canary_percent=100.0))
+    flag = from_document(whole.ljust(MAX_DOCUMENT_BYTES), rollout="copilot")
+    assert (flag.generation, flag.canary_percent) == (MAX_GENERATION, 100.0)
+    with pytest.raises(BadDocument, match="over 65536"):
+        from_document(whole.ljust(MAX_DOCUMENT_BYTES + 1), rollout="copilot")
+
+
+def test_a_canary_after_aa_that_is_no_name_is_none() -> None:
+    assert from_document(document(canary_after_aa=5), rollout="copilot").canary_after_aa is None
+
+
+TRIP = json.loads(to_document(tripped()))["trip"]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (document(stage=5), "flag of copilot: stage "),
+        (document(canary_percent="5"), "flag of copilot: canary_percent must be a number, got '5'"),
+        (document(canary_percent=100.5), "flag of copilot: canary_percent must be from 0 to 100, got 100.5"),
+        (document(stages=[{"stage": 5}]), "flag of copilot, stages: stage "),
+        (document(tripped(), trip={**TRIP, "by": 5}), "flag of copilot, trip: by "),
+        (document(tripped(), trip={**TRIP, "rules": "abc"}), "flag of copilot, trip: rules must be a list of names"),
+        (document(tripped(), trip={**TRIP, "rules": ["a", 5]}), "flag of copilot, trip: rules must be a list of names"),
+    ],
+)
+def test_a_bad_field_is_named_with_where_it_stands(value: bytes, says: str) -> None:
+    with pytest.raises(BadDocument) as refused:
+        from_document(value, rollout="copilot")
+    assert str(refused.value).startswith(says)
