@@ -19,7 +19,19 @@ from killswitch.dossier import Dossier, View, judged_by_evidence, keeps_windows
 from killswitch.evidence.starts import renewals
 from killswitch.flag import AA
 from killswitch.judge import Comparison, Streak
-from killswitch.model import Decide, Finding, Mode, RatioSignal, Reading, Reason, Rule, Unreadable, Verdict
+from killswitch.model import (
+    Decide,
+    Finding,
+    Mode,
+    PageSettings,
+    RatioSignal,
+    Reading,
+    Reason,
+    Rollout,
+    Rule,
+    Unreadable,
+    Verdict,
+)
 from killswitch.sources import Readings, Want
 from killswitch.step_counts import STEP, STEP_TWIN
 from killswitch.twins import TwinWatch
@@ -40,7 +52,7 @@ LONGEST_ALARM = 3600.0
 class _Memory:
     """What is remembered of one generation of one rollout. ``began``: the first tick it was judged at."""
 
-    generation: tuple[int, float, tuple[float, ...], str]
+    generation: tuple[int, float, tuple[float, ...], Rollout]
     began: float
     streaks: dict[str, Streak] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
@@ -81,6 +93,7 @@ class Jury:
         self.dossier = Dossier(step=step)
         self._briefs = OfCase(_briefs)
         self._renewals = OfCase(_renewals)
+        self._judged_as = OfCase(_judged_as)
         # by rollout: the newest renewal and the first tick at which it was seen
         self._seen: dict[str, tuple[float, float]] = {}
         self._asked: dict[str, tuple[Case, float, list[Want]]] = {}
@@ -122,6 +135,7 @@ class Jury:
         self._asked = {name: asked for name, asked in self._asked.items() if name in kept}
         self._briefs.keep(kept)
         self._renewals.keep(kept)
+        self._judged_as.keep(kept)
         self._seen = {name: seen for name, seen in self._seen.items() if name in kept}
         self.dossier.keep(kept)
 
@@ -189,9 +203,9 @@ class Jury:
         return min(DAY, max(slots, 1) * self._interval)
 
     def _memory_of(self, case: Case, tick: float) -> _Memory:
-        # The digest is part of it: a changed limit must not inherit the streak of the old one.
+        # The rules are part of it: a changed limit must not inherit the streak of the old one.
         renewed = self._renewals(case)[-1:]
-        generation = (case.flag.generation, case.armed_at, renewed, case.rollout.digest)
+        generation = (case.flag.generation, case.armed_at, renewed, self._judged_as(case))
         memory = self._memory.get(case.rollout.name)
         if memory is None or memory.generation != generation:
             memory = self._memory[case.rollout.name] = _Memory(generation, tick)
@@ -340,6 +354,11 @@ def _briefs(case: Case) -> tuple[_Brief, ...]:
 def shows_steps(case: Case, rule: Rule) -> bool:
     """Whether a rule's windows are sums of the steps that evidence has read; they are not asked for then."""
     return judged_by_evidence(case, rule) and keeps_windows(case)
+
+
+def _judged_as(case: Case) -> Rollout:
+    """All that a rule file says of judging: who is paged, or a comment, changes no verdict."""
+    return replace(case.rollout, page=PageSettings(), trip_when_blind_after=None, file="", digest="")
 
 
 def _renewals(case: Case) -> tuple[float, ...]:

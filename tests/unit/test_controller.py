@@ -158,6 +158,24 @@ def test_a_canary_that_vanishes_is_blind_though_its_share_is_wrong(gone: Measure
     assert said in fleet.sentences()[0]
 
 
+@pytest.mark.parametrize("decide", list(Decide))
+def test_an_edit_of_whom_to_page_keeps_a_breach_that_waits_for_the_store(decide: Decide) -> None:
+    """The digest of the file was part of what a breach and a streak are about."""
+    rules = (replace(ERRORS, for_ticks=6),)
+    script = Traffic(rate=canary_from(ONSET, error_rate=0.04), since=START - 4000)
+    usual = fleet_of("a", script=script, rules=rules, decide=decide)
+    needed = usual.run(100, until=usual.tripped)
+    fleet = fleet_of("a", script=script, rules=rules, decide=decide)
+    a = fleet.replicas[0]
+    a.fail_store(lambda call: Fault.FAIL_BEFORE if _flips(call) else None)
+    fleet.run(needed + 2)
+    edited = rollout(rules=rules, decide=decide, digest="sha256:2", page=PageSettings(slack="#other"))
+    a.rules = Rules({"copilot": edited}, "digest-2")
+    fleet.run(2)
+    a.fail_store(no_fault)
+    assert fleet.run(10, until=fleet.tripped) == 1
+
+
 @pytest.mark.parametrize(("before", "ticks"), [(1, 2), (3, 3), (3, 5), (10, 12)])
 def test_a_breach_read_late_together_with_later_ticks_trips(before: int, ticks: int) -> None:
     """Evidence begins at nothing after a breach; one within an outage of the metric store was lost, 10 minutes here."""

@@ -83,7 +83,7 @@ def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand
     "changed",
     [
         lambda case: replace(case, flag=replace(case.flag, generation=2)),
-        lambda case: replace(case, rollout=replace(case.rollout, digest="sha256:other")),
+        lambda case: replace(case, rollout=replace(case.rollout, min_requests=49)),
         lambda case: replace(case, armed_at=case.armed_at + 1),
     ],
     ids=["generation", "rules", "arming"],
