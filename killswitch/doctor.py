@@ -105,7 +105,7 @@ class Patient:
 
 def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[Check]:
     """All checks, one after the other."""
-    flags: dict[str, Flag] = {}
+    flags: dict[str, Flag] | None = None
     if patient.flags is not None:
         flags, checks = examine_store(patient.flags)
         yield from checks
@@ -117,22 +117,23 @@ def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[C
     yield from _clock(patient.wall, now)
     for position, rollout in enumerate(patient.rollouts):
         try:
-            yield from _rollout(patient, rollout, flags.get(rollout.name))
+            yield from _rollout(patient, rollout, _served(flags, rollout.name))
         except KillswitchError as error:
             yield Check(rollout.name, Status.WRONG, str(error), "see that the metric source answers within its time")
         progress((position + 1) / len(patient.rollouts))
 
 
-def examine_store(ask: AskFlags) -> tuple[dict[str, Flag], list[Check]]:
-    """The flags that could be read, and what is to be said of the store."""
+def examine_store(ask: AskFlags) -> tuple[dict[str, Flag] | None, list[Check]]:
+    """The flags, None where they could not be read; and what is to be said of the store."""
     try:
         flags, broken = ask()
     except KillswitchError as error:
         fix = "start the store, or correct --store (KILLSWITCH_STORE) and its credentials"
-        return {}, [Check("flag store", Status.WRONG, str(error), fix)]
+        return None, [Check("flag store", Status.WRONG, str(error), fix)]
     checks = [Check("flag store", Status.OK, f"answers; {counted(len(flags), 'flag')}")]
     checks += [
-        Check(name, Status.WRONG, problem, "end the rollout and arm it anew") for name, problem in broken.items()
+        Check(name, Status.WRONG, problem, f"`killswitch end {name}`, then arm it again")
+        for name, problem in broken.items()
     ]
     return flags, checks
 
@@ -140,12 +141,14 @@ def examine_store(ask: AskFlags) -> tuple[dict[str, Flag], list[Check]]:
 def examine_pages(rollouts: Sequence[Rollout], receivers: Sequence[Pager]) -> Iterator[Check]:
     """Who would be paged, and whether they answer; nothing is sent. ``receivers``: the fallback among them."""
     names = [receiver.name for receiver in receivers]
-    yield from (check for receiver in receivers if (check := _silent(receiver)) is not None)
+    silent = {receiver.name: check for receiver in receivers if (check := _silent(receiver)) is not None}
+    yield from silent.values()
+    taking = [name for name in names if name not in silent]
     if not {*names} - {"console"}:
         fix = "give KILLSWITCH_SLACK_TOKEN_FILE, KILLSWITCH_PAGERDUTY_KEY_FILE or KILLSWITCH_WEBHOOK_URL_FILE"
         yield Check("pages", Status.WARNING, "they go to standard output alone: nobody is called", fix)
-    else:
-        yield Check("pages", Status.OK, f"they go to {' and '.join(names)}")
+    elif {*taking} - {"console"}:
+        yield Check("pages", Status.OK, f"they go to {' and '.join(taking)}")
     for rollout in rollouts:
         channel = rollout.page.slack
         if channel is not None and "slack" not in names:
@@ -185,7 +188,12 @@ def _silent(receiver: Pager) -> Check | None:
         receiver.answers(Deadline(_RECEIVER_PATIENCE))
     except KillswitchError as error:
         about = f"pages to {receiver.name}"
-        return Check(about, Status.WRONG, str(error), "mend the receiver, its token or its address")
+        return Check(
+            about,
+            Status.WRONG,
+            str(error),
+            "correct its settings (KILLSWITCH_…) or the files they name, or make the receiver answer",
+        )
     return None
 
 
@@ -217,11 +225,32 @@ def _clock(wall: float | None, now: float) -> Iterator[Check]:
 # --- one rollout --------------------------------------------------------------------------------
 
 
-def _rollout(patient: Patient, rollout: Rollout, flag: Flag | None) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """Whether users get the canary: ``percent`` of them, None where the flag was not read or is not armed."""
+
+    known: bool
+    percent: float | None
+
+    @property
+    def canary_may_be_absent(self) -> str:
+        """Why the canary may have no series without anything being wrong; "" where it must have some."""
+        if not self.known:
+            return "whether it is armed is UNKNOWN, because no flag store was read"
+        if self.percent is None:
+            return "expected: it is not armed"
+        return "" if self.percent else "expected: its percent is 0"
+
+
+def _served(flags: dict[str, Flag] | None, rollout: str) -> _Served:
+    flag = flags.get(rollout) if flags is not None else None
+    return _Served(flags is not None, flag.canary_percent if flag is not None and flag.armed else None)
+
+
+def _rollout(patient: Patient, rollout: Rollout, served: _Served) -> Iterator[Check]:
     yield from _interval(patient, rollout)
     yield from _counters(patient, rollout)
     steps = step_readings(patient.source, rollout, patient.terms)
-    percent = flag.canary_percent if flag is not None and flag.armed else None
     plain: list[str] = []
     for rule in rollout.rules:
         about = f"{rollout.name} {rule.name}"
@@ -233,14 +262,14 @@ def _rollout(patient: Patient, rollout: Rollout, flag: Flag | None) -> Iterator[
         twins = [each for readings in steps if (each := readings.get((rollout.name, rule.name, STEP_TWIN))) is not None]
         judged = any(not isinstance(side, Unreadable) for each in twins[-10:] for side in (each.canary, each.control))
         readings = twins if judged else _plain(rollout, rule, steps)
-        yield from _seen(about, rule, readings, percent, flag is not None and flag.armed)
+        yield from _seen(about, rule, readings, served)
         if rule.twin is not None and not judged:
             plain.append(rule.name)
         if isinstance(rule.signal, QuantileSignal):
             yield from _buckets(about, rule, readings)
         else:
             yield from _counted(about, rule, readings)
-            yield from _history(about, rollout, rule, readings, patient.terms, percent or 5.0, judged=judged)
+            yield from _history(about, rollout, rule, readings, patient.terms, served.percent or 5.0, judged=judged)
     if plain:
         yield Check(
             rollout.name,
@@ -309,7 +338,7 @@ def _counters(patient: Patient, rollout: Rollout) -> Iterator[Check]:
             )
 
 
-def _seen(about: str, rule: Rule, readings: Sequence[Reading], percent: float | None, armed: bool) -> Iterator[Check]:  # noqa: FBT001  the flag's own word
+def _seen(about: str, rule: Rule, readings: Sequence[Reading], served: _Served) -> Iterator[Check]:
     """Are both cohorts there, and are scrapes complete?"""
     recent = readings[-20:]
     for cohort in (Cohort.CONTROL, Cohort.CANARY):
@@ -319,10 +348,10 @@ def _seen(about: str, rule: Rule, readings: Sequence[Reading], percent: float | 
             continue
         reason = problems.most_common(1)[0][0] if problems else Reason.NO_DATA
         detail = next((side.detail for side in sides if isinstance(side, Unreadable)), "nothing was read")
-        expected = cohort is Cohort.CANARY and (not armed or not percent)
-        status = Status.NOTE if expected and reason is Reason.NO_DATA else Status.WRONG
-        fix = "" if status is Status.NOTE else _fix_of(reason, rule)
-        why = " (it is not armed, so that may be as it should)" if status is Status.NOTE else ""
+        absent = served.canary_may_be_absent if cohort is Cohort.CANARY and reason is Reason.NO_DATA else ""
+        status = Status.NOTE if absent else Status.WRONG
+        fix = "" if absent else _fix_of(reason, rule)
+        why = f" ({absent})" if absent else ""
         yield Check(about, status, f"{cohort.value}: {reason}: {detail}{why}", fix)
         return
     gaps = sum(

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from killswitch.finding_rows import finding_rows
 from killswitch.model import Verdict
 from killswitch.timestamps import from_iso
-from killswitch.wording import duration_in_words, odds_in_words, reasons_in_words, untagged
+from killswitch.wording import duration_in_words, labelled, odds_in_words, reasons_in_words, untagged
 
 _STYLE = """
 :root { color-scheme: light dark; --bad: #c62828; --warn: #b26a00; --good: #2e7d32; --dim: #777; --line: #8884; }
@@ -45,7 +45,7 @@ def status_page(status: Mapping[str, Any]) -> str:
     """The page for a document of `status_document`; every text in it is escaped."""
     body = [f"<h1>LLM canary kill switch</h1><p class=dim>{_heading(status)}</p>"]
     body += [
-        f"<p class=problem>{label}: {escape(str(status[key]))}</p>"
+        f"<p class=problem>{escape(labelled(label, str(status[key])))}</p>"
         for key, label in (("store_problem", "flag store"), ("source_problem", "metric source"))
         if status.get(key)
     ]
@@ -101,6 +101,14 @@ def _document(title: str, body: Sequence[str], *, refresh: bool) -> str:
     )
 
 
+def _with_commands(sentence: str) -> str:
+    """The sentence escaped, and what it has in backticks as code."""
+    parts = escape(sentence).split("`")
+    if len(parts) % 2 == 0:  # a backtick without its pair, from a name or a server
+        return "`".join(parts)
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
+
+
 def _utc(iso: object) -> str:
     """``2026-04-19 14:22:11 UTC`` of the ISO time."""
     return escape(f"{str(iso)[:19].replace('T', ' ')} UTC")
@@ -108,7 +116,7 @@ def _utc(iso: object) -> str:
 
 def _heading(status: Mapping[str, Any]) -> str:
     age = status.get("age_seconds")
-    when = "no cycle yet" if age is None else f"judged at {escape(str(status['tick']))}, {age:.0f} s ago"
+    when = "no cycle yet" if age is None else f"judged at {_utc(status['tick'])}, {age:.0f} s ago"
     states = Counter(one["state"] for one in status["rollouts"])
     counted = ", ".join(f"{states[state]} {_COUNTED[state]}" for state in _FIRST if states[state])
     return f"controller {escape(str(status['controller']))}, {when}" + (f"; rollouts: {counted}" if counted else "")
@@ -119,7 +127,7 @@ def _rollout(one: Mapping[str, Any], at: float | None) -> str:
     name = escape(str(one["rollout"]))
     head = f'<h2 id="{name}">{name} <span class={state}>{state}</span></h2>'
     if one.get("state_as_of"):
-        head += f"<p class=problem>as last read at {escape(str(one['state_as_of']))}; it may have changed since</p>"
+        head += f"<p class=problem>as last read at {_utc(one['state_as_of'])}; it may have changed since</p>"
     return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at))
 
 
@@ -136,7 +144,7 @@ def _untripped(one: Mapping[str, Any], at: float | None) -> str:
     window = one.get("window_seconds")
     caption = f"the last {duration_in_words(window)}" if window else ""
     table = _table(findings, said, caption, window=window, at=at)
-    return f"<p class=dim>{models}{share}</p><p>{escape(said)}</p>{table}"
+    return f"<p class=dim>{models}{share}</p><p>{_with_commands(said)}</p>{table}"
 
 
 def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:

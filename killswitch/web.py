@@ -108,9 +108,12 @@ def application(served: Served, more_routes: list[Route] | None = None, *, host_
     def explain(request: Request) -> Response:
         report = served.latest
         name = request.path_params["rollout"]
-        if report is None or name not in report.reports:
-            known = sorted(report.reports) if report else []
-            return JSONResponse({"error": f"no rollout is called {name!r}", "known": known}, 404)
+        if report is None:
+            return _plain("no cycle has finished yet; ask again", 503)
+        if name not in report.reports:
+            if report.store_problem is not None:  # it may have been armed since flags were last read
+                return _plain(f"flags cannot be read, so whether there is a rollout {name!r} is UNKNOWN", 503)
+            return JSONResponse({"error": f"no rollout is called {name!r}", "known": sorted(report.reports)}, 404)
         flag = report.reports[name].flag
         return JSONResponse(explain_document(report, name, served.tripped_on([flag] if flag is not None else [])))
 

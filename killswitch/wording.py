@@ -84,3 +84,8 @@ def reasons_in_words(text: str) -> str:
 def untagged(sentence: str) -> str:
     """A rollout's sentence without the flag's tag: ``[armed g1 ramp_5 5%]: …`` -> ``…``, where the flag is shown."""
     return _TAG.sub("", sentence, count=1) if sentence.startswith("[") else sentence
+
+
+def labelled(label: str, problem: str) -> str:
+    """``flag store: no quorum``; a problem that begins with the label already is left as it is."""
+    return problem if problem.startswith(label) else f"{label}: {problem}"

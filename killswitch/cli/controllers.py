@@ -45,7 +45,7 @@ def ask(url: str | None, path: str) -> dict[str, Any] | None:
     if response.status_code == 404:
         return None
     if not response.ok:
-        why = response.text if response.status_code == 421 else ""
+        why = response.text if response.status_code in (421, 503) else ""
         raise Unavailable(f"the controller at {shown(url)} answered {response.status_code} {why:.300}".rstrip())
     try:
         document = response.json()

@@ -18,7 +18,7 @@ from killswitch.routers_followed import routers_followed
 from killswitch.stores import Store
 from killswitch.switch import Standing
 from killswitch.timestamps import from_iso
-from killswitch.wording import duration_in_words, reasons_in_words, untagged
+from killswitch.wording import duration_in_words, labelled, reasons_in_words, untagged
 
 _COLOURS = {"armed": "green", "tripped": "bold red", "unreadable": "bold red", "unknown": "bold red"}
 
@@ -88,7 +88,7 @@ def _print(document: Mapping[str, Any]) -> None:
         err.print(str(document["problem"]), style="yellow", markup=False, soft_wrap=True)
     for key, label in (("store_problem", "flag store"), ("source_problem", "metric source")):
         if document.get(key):
-            err.print(f"{label}: {document[key]}", style="red", markup=False, soft_wrap=True)
+            err.print(labelled(label, str(document[key])), style="red", markup=False, soft_wrap=True)
     if not document["rollouts"]:
         out.print("no rollout has a flag; `killswitch arm` makes one")
     age = document.get("age_seconds")

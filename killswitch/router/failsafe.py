@@ -274,7 +274,7 @@ def sentence(memory: Memory, policy: Policy, stands: Standing) -> str:
             f"the stored flag is armed in generation {flag.generation if flag is not None else 0}, but generation "
             f"{memory.tripped_generation} was tripped (a restored backup?); a person has to arm a later generation"
         ),
-        Standing.NO_FLAG: "no flag is stored; `killswitch arm` makes one",
+        Standing.NO_FLAG: "no flag when the store was last read (`killswitch arm` makes one)",
         Standing.CORRUPT: f"cannot be understood: {memory.garbled or memory.problem}",
         Standing.CUT_OFF: f"armed when last read, and the store has not answered for over {policy.stale_grace:g} s",
         Standing.UNWATCHED: f"no controller has been alive for over {policy.control_after or 0.0:g} s",

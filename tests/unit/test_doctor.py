@@ -93,6 +93,7 @@ def test_the_doctor_says_who_would_be_paged_and_who_would_not(rollout: Rollout) 
     assert found(Receiver("webhook"), Receiver("console")) == [("pages", "ok"), (named.name, "warning")]
     refused = Receiver("slack", AccessDenied("Slack auth.test answered 200 invalid_auth"))
     assert ("pages to slack", "wrong") in found(refused)
+    assert ("pages", "ok") not in found(refused, Receiver("console"))  # standard output calls nobody
 
 
 def test_pagerduty_keys_are_looked_up_for_each_rollout(tmp_path: Path, rollout: Rollout) -> None:
@@ -135,7 +136,7 @@ def test_control_that_is_not_there_is_wrong_and_a_canary_before_its_arming_is_no
 ) -> None:
     no_canary = _examined(tmp_path, rollout, HEALTHY, without='cohort="canary"')
     assert not _wrong(no_canary)
-    assert any("not armed" in check.found for check in no_canary)
+    assert any("whether it is armed is UNKNOWN" in check.found for check in no_canary)  # no store was asked
     assert _wrong(_examined(tmp_path, rollout, HEALTHY, without='cohort="control"'))
 
 
@@ -271,3 +272,21 @@ def test_litellm_failures_under_a_group_or_no_name_are_a_warning(tmp_path: Path,
     (warned,) = [check for check in checks if check.status is Status.WARNING and "neither cohort" in check.found]
     assert words in warned.found
     assert "requested_model" in warned.fix
+
+
+@pytest.mark.parametrize(("answers", "words"), [(True, "it is not armed"), (False, "whether it is armed is UNKNOWN")])
+def test_an_absent_canary_is_expected_only_where_the_flag_was_read(
+    tmp_path: Path, rollout: Rollout, *, answers: bool, words: str
+) -> None:
+    def ask() -> tuple[dict[str, Flag], dict[str, str]]:
+        if not answers:
+            raise Unavailable("flag store: no quorum")
+        return {}, {}
+
+    lines = [line for line in openmetrics(HEALTHY).splitlines() if 'cohort="canary"' not in line]
+    (tmp_path / "x.om").write_text("\n".join(lines) + "\n")
+    source = Recording(tmp_path / "x.om", scrape_interval=15.0)
+    patient = Patient(source, [rollout], Terms(*source.span), 15.0, flags=ask)
+    absent = [check for check in examine(patient) if check.found.startswith("canary: NO_DATA")]
+    assert absent
+    assert all(words in check.found and check.status is Status.NOTE for check in absent)

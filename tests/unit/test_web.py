@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
+from killswitch import reports
 from killswitch.errors import AccessDenied
 from killswitch.flag import Flag
 from killswitch.incident import Incident
@@ -128,6 +130,22 @@ def test_explain_of_an_unknown_rollout_lists_the_known(client: TestClient) -> No
     assert client.get("/api/v1/explain/support-copilot").json()["rollout"] == "support-copilot"
 
 
+def test_while_flags_cannot_be_read_no_rollout_is_called_unknown(daemon: Daemon, client: TestClient) -> None:
+    daemon.latest = replace(report(), store_problem="flag store: no quorum")
+    answer = client.get("/api/v1/explain/nobody")
+    assert (answer.status_code, "UNKNOWN" in answer.text) == (503, True)
+    assert client.get("/api/v1/explain/support-copilot").status_code == 200
+    assert "<p class=problem>flag store: no quorum</p>" in client.get("/").text
+
+
+def test_commands_in_a_sentence_are_code_on_the_page(daemon: Daemon, client: TestClient) -> None:
+    idle = reports.idle("x", None, None)
+    daemon.latest = replace(report(), reports={"x": idle, "y": replace(idle, rollout="y", sentence="odd ` <b>")})
+    page = client.get("/").text
+    assert "<code>killswitch arm x --stage ramp_1</code>" in page
+    assert "odd ` &lt;b&gt;" in page
+
+
 def test_what_hostile_data_says_cannot_become_markup(daemon: Daemon, client: TestClient) -> None:
     daemon.latest = report(HOSTILE)
     page = client.get("/")
@@ -139,5 +157,5 @@ def test_before_the_first_cycle_everything_answers(daemon: Daemon, client: TestC
     daemon.latest = None
     assert client.get("/").status_code == 200
     assert client.get("/api/v1/status").json()["rollouts"] == []
-    assert client.get("/api/v1/explain/support-copilot").status_code == 404
+    assert client.get("/api/v1/explain/support-copilot").status_code == 503  # whether there is one is not known yet
     assert "killswitch_build_info" in client.get("/metrics").text

@@ -11,6 +11,7 @@ from killswitch.wording import (
     count_in_words,
     counted,
     duration_in_words,
+    labelled,
     odds_in_words,
     points_in_words,
     time_of_day,
@@ -75,3 +76,8 @@ def test_counts_points_odds_and_times() -> None:
 
 def test_one_is_not_many() -> None:
     assert [counted(count, "rule") for count in (0, 1, 2, 12_345)] == ["0 rules", "1 rule", "2 rules", "12,345 rules"]
+
+
+def test_a_label_that_a_problem_has_already_is_not_repeated() -> None:
+    assert labelled("flag store", "flag store: no quorum") == "flag store: no quorum"
+    assert labelled("metric source", "timed out") == "metric source: timed out"

@@ -274,7 +274,7 @@ def test_each_standing_has_its_sentence() -> None:
         f"{ROLLOUT}: armed when last read, and the store has not answered for over 60 s{control}",
         f"{ROLLOUT}: no controller has been alive for over 300 s{control}",
         f"{ROLLOUT}: the store has not been read yet{control}",
-        f"{ROLLOUT}: no flag is stored; `killswitch arm` makes one{control}",
+        f"{ROLLOUT}: no flag when the store was last read (`killswitch arm` makes one){control}",
         f"{ROLLOUT}: tripped, generation 1{control}",
         (
             f"{ROLLOUT}: the stored flag is armed in generation 1, but generation 1 was tripped "
