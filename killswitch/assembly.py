@@ -6,10 +6,11 @@ Each kind is imported when one is built: `killswitch trip` needs a flag store an
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from killswitch.credentials import TLS, HttpCredentials, Secret
-from killswitch.errors import BadSettings
+from killswitch.errors import AccessDenied, BadSettings
 from killswitch.pagers import Pager
 from killswitch.settings import Settings
 from killswitch.sources import Source
@@ -29,6 +30,17 @@ def secret(settings: Settings, name: str) -> Secret | None:
     if file is not None:
         return Secret.from_file(file)
     return Secret.from_environment(variable) if variable in os.environ else None
+
+
+def unreadable_secrets(settings: Settings) -> Iterator[str]:
+    """Why secrets of receivers cannot be read now; they are read again at each use, so they may be put there later."""
+    for name in ("slack_token", "pagerduty_key", "webhook_url", "heartbeat_url"):
+        found = secret(settings, name)
+        if found is not None:
+            try:
+                found.reveal()
+            except AccessDenied as error:
+                yield f"{name}: {error}"
 
 
 def build_store(settings: Settings, *, timeout: float | None = None) -> Store:

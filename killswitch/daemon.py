@@ -23,7 +23,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry
 
 from killswitch import __version__, message
-from killswitch.assembly import build_pagers, build_source, build_store, secret
+from killswitch.assembly import build_pagers, build_source, build_store, secret, unreadable_secrets
 from killswitch.clock_guard import ClockGuard
 from killswitch.controller import Controller, Timing
 from killswitch.dead_man import DeadMan
@@ -53,6 +53,7 @@ from killswitch.stores import Compare, Put, keys
 from killswitch.switch import Switch
 from killswitch.timestamps import to_iso
 from killswitch.web import application
+from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
 EXIT_NAME_TAKEN = 2  # as for any setting that is refused
@@ -103,6 +104,8 @@ class Daemon:
                     "KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
                     rollout.name, rollout.page.pagerduty,
                 )  # fmt: skip
+        for problem in unreadable_secrets(settings):
+            log.warning("%s: nothing reaches its receiver until the file is there", problem)
         self._delivery = PageDelivery(
             self._store,
             pagers,
@@ -164,9 +167,10 @@ class Daemon:
             signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._rules.reload).start())
         web = threading.Thread(target=self._server.run, name="web", daemon=True)
         web.start()
+        watched = counted(len(self._rules.current().rollouts), "rollout")
         log.info(
-            "killswitch %s, controller %s: %d rollouts every %gs, source %s, flag store %s",
-            __version__, self.controller_id, len(self._rules.current().rollouts), self._settings.interval,
+            "killswitch %s, controller %s: %s every %gs, source %s, flag store %s",
+            __version__, self.controller_id, watched, self._settings.interval,
             without_secrets(self._settings.source), without_secrets(self._settings.store),
         )  # fmt: skip
         self._guard.start()
@@ -203,7 +207,7 @@ class Daemon:
         finisher.join(STOP_WITHIN)
         web.join(1.0)
         if finisher.is_alive():
-            log.warning("stopped without having heard from everybody; leases will expire by themselves")
+            log.warning("stopped before every server answered; this replica's leases end by themselves")
 
     def _finish(self) -> None:
         self._scheduler.shutdown(wait=False)
@@ -350,7 +354,7 @@ def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tupl
         return source, settings
     if "scrape_interval" in settings.model_fields_set:
         log.warning(
-            "scrapes are %g s apart, and scrape_interval says %g s: %s; mend the setting",
+            "scrapes arrive every %g s, and scrape_interval is %g s: %s; fix `scrape_interval`",
             measured, settings.scrape_interval, consequence(measured, settings.scrape_interval),
         )  # fmt: skip
         return source, settings

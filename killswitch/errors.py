@@ -9,6 +9,7 @@
     |   +-- BadRules            rule files refused; carries every problem (rules/loading.py)
     |   +-- BadSettings         settings refused; carries every problem
     |   +-- UnknownRollout      nobody knows that name; the message lists the known ones
+    |   +-- NoFlag              the flag store holds no flag of that name; the message lists those it holds
     |   +-- AccessDenied        the other side knows us and says no: credentials, TLS, permissions
     |   +-- BadTransaction      the flag store is well, but takes no transaction of this form: a bug of ours
     +-- Unavailable          retry it later: surely nothing was changed
@@ -63,6 +64,15 @@ class UnknownRollout(Refused):
         self.known = tuple(sorted(known))
         listed = ", ".join(self.known) if self.known else "none yet; `killswitch arm` makes one"
         super().__init__(f"no rollout is called {name!r}; known rollouts: {listed}")
+
+
+class NoFlag(Refused):
+    """The flag store was read, and holds no flag of this name; ``flags``: the names that have one."""
+
+    def __init__(self, name: str, flags: Iterable[str]) -> None:
+        self.name = name
+        listed = ", ".join(sorted(flags)) or f"none; `killswitch arm {name} --stage ramp_1` makes one"
+        super().__init__(f"{name} has no flag, so routers send everyone to control; rollouts with a flag: {listed}")
 
 
 class AccessDenied(Refused):

@@ -83,7 +83,7 @@ _HINTS: Mapping[tuple[State, Action], str] = {
     ): "it is tripped; look at `killswitch explain`, then use `killswitch rearm {name} --reason …`",
     (State.ARMED, Action.ARM): "it is armed already; use `killswitch stage {name} …` to change its percent",
     (State.ARMED, Action.REARM): "it is armed already; nothing to re-arm",
-    (State.ABSENT, Action.REARM): "it has no flag; use `killswitch arm {name} --percent …`",
+    (State.ABSENT, Action.REARM): "it has no flag; use `killswitch arm {name} --stage ramp_1`",
     (State.TRIPPED, Action.TRIP): "it is tripped already; all traffic goes to control",
     (State.ABSENT, Action.TRIP): "it has no flag, so routers already send everything to control",
     (State.TRIPPED, Action.RAISE): "it is tripped; use `killswitch rearm {name} --reason …`",

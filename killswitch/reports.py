@@ -121,12 +121,12 @@ def idle(
             "the flag store"
         )
     elif flag is None:
-        sentence = f"[no flag]: routers send everything to control; arm it with `killswitch arm {name}`"
+        sentence = f"[no flag]: routers send everything to control; arm it with `killswitch arm {name} --stage ramp_1`"
     elif flag.state is State.TRIPPED and flag.trip is not None:
         sentence = f"{_flag_words(flag, read)}: tripped by {flag.trip.by}: {flag.trip.reason}"
     elif rules is None:
-        advice = f"no rule file has this rollout; add one or `killswitch end {name}`"
-        sentence = f"{_flag_words(flag, read)}: NOBODY WATCHES IT: {advice}"
+        advice = f"no rule file has this rollout; add one, or `killswitch end {name}`"
+        sentence = f"{_flag_words(flag, read)}: not monitored: {advice}"
     else:
         sentence = f"{_flag_words(flag, read)}: not judged yet"
     return RolloutReport(name, sentence, flag=flag, rules=rules, unreadable=unreadable, read=read)

@@ -16,6 +16,7 @@ from killswitch.controller import Rules
 from killswitch.errors import BadRules
 from killswitch.rules.loading import load_folder
 from killswitch.self_metrics import SelfMetrics
+from killswitch.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class RulesInForce:
             else:
                 self._rules = rules
                 self._took_over()
-                log.info("rules reloaded: %d rollouts, %s", len(rules.rollouts), rules.digest)
+                log.info("rules reloaded: %s, %s", counted(len(rules.rollouts), "rollout"), rules.digest[:12])
                 return []
         self._metrics.rules_reload_ok.set(0)
         log.error("rules refused, the last good set stays in force:\n%s", "\n".join(problems))

@@ -22,10 +22,10 @@ from killswitch.errors import (
     BadDocument,
     BadTransaction,
     KillswitchError,
+    NoFlag,
     OutcomeUnknown,
     Refused,
     Unavailable,
-    UnknownRollout,
 )
 from killswitch.flag import MAX_GENERATION, Actor, Flag, State
 from killswitch.incident import Incident, incident_id
@@ -250,7 +250,7 @@ class Switch:
         """
         item = self._store.get(keys.flag(rollout))
         if item is None:
-            raise UnknownRollout(rollout, self._names())
+            raise NoFlag(rollout, self._names())
         last, counted_at = self._last_generation(rollout)
         with contextlib.suppress(BadDocument):
             ending = flags.from_document(item.value, rollout=rollout)
@@ -359,7 +359,7 @@ class Switch:
 
         ``sent``: this request was sent before, and no answer came.
         Raises Unavailable when the store cannot be reached (nothing is known to have changed),
-        OutcomeUnknown when it could not even be re-read, UnknownRollout when a person names none.
+        OutcomeUnknown when it could not even be re-read, NoFlag when a person names none.
         """
         incident_key: str | None = None
         for attempt in range(ATTEMPTS):
@@ -404,7 +404,7 @@ class Switch:
         flag = standing.flag
         if flag is None:
             if request.generation is None:
-                raise UnknownRollout(request.rollout, self._names())
+                raise NoFlag(request.rollout, self._names())
             return TripResult(TripOutcome.SUPERSEDED)
         if request.generation is not None and flag.generation != request.generation:
             return TripResult(TripOutcome.SUPERSEDED)
@@ -458,7 +458,7 @@ class Switch:
     def _known(self, rollout: str) -> Standing:
         standing = self.standing(rollout)
         if standing.flag is None:
-            raise UnknownRollout(rollout, self._names())
+            raise NoFlag(rollout, self._names())
         return standing
 
     def _names(self) -> list[str]:

@@ -10,7 +10,7 @@ from killswitch.baseline import Baseline, to_document
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, SourceOption, opened_source, rollout_of
 from killswitch.deadline import Deadline
-from killswitch.errors import Refused, UnknownRollout
+from killswitch.errors import NoFlag, Refused
 from killswitch.model import Rollout, Unreadable
 from killswitch.sources import Source, Want
 from killswitch.wording import duration_in_words, value_in_words
@@ -26,7 +26,7 @@ def command(hand: Hand, rollout: RolloutArgument, source: SourceOption = None) -
     assert file is not None
     flag = hand.switch.standing(rollout).flag
     if flag is None:
-        raise UnknownRollout(rollout, hand.switch.everything()[0])
+        raise NoFlag(rollout, hand.switch.everything()[0])
     if not flag.armed:
         raise Refused(f"{rollout} is {flag.state}; a baseline is kept for an armed one")
     with opened_source(hand.settings, source) as reader:

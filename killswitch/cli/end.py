@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument
-from killswitch.errors import BadDocument, UnknownRollout
+from killswitch.errors import BadDocument, NoFlag
 
 
 @by_hand(rules=False)
@@ -13,7 +13,7 @@ def command(hand: Hand, rollout: RolloutArgument) -> None:
     try:
         flag = hand.switch.standing(rollout).flag
         if flag is None:
-            raise UnknownRollout(rollout, hand.switch.everything()[0])
+            raise NoFlag(rollout, hand.switch.everything()[0])
         now = f"{flag.state} at {flag.canary_percent:g}%"
     except BadDocument:
         now = "unreadable"

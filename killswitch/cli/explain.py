@@ -26,7 +26,7 @@ from killswitch.cli.invocation import (
 )
 from killswitch.cli.present import as_it_stands, unjudged
 from killswitch.cli.terminal import one_line
-from killswitch.errors import KillswitchError, UnknownRollout
+from killswitch.errors import KillswitchError, NoFlag
 from killswitch.findings_table import findings_table
 from killswitch.incident import to_document as incident_document
 from killswitch.incidents_kept import (
@@ -151,7 +151,7 @@ def _unknown(rollout: str, switch: Switch, problem: str | None) -> None:
     known = switch.everything()[0]
     if problem is not None:
         err.print(problem, style="yellow", markup=False, soft_wrap=True)
-    raise UnknownRollout(rollout, known)
+    raise NoFlag(rollout, known)
 
 
 def _incident(incident: Any) -> dict[str, Any]:
@@ -190,7 +190,8 @@ def _print(document: Mapping[str, Any]) -> None:
             grid.add_row(Text(name, style="dim"), Text(str(value), overflow="fold"))
     out.print(grid)
     if document["findings"]:
-        out.print(findings_table(document["findings"], window=_window(document), at=_time(document.get("tick"))))
+        at = _time(document.get("decided_at") or document.get("tick"))
+        out.print(findings_table(document["findings"], window=_window(document), at=at))
     if any(finding["queries"] for finding in document["findings"]):
         when = f"Each query below was evaluated at {document['tick']}; ask it for that time to see the table's numbers."
         out.print(Text(f"\n{when}", style="dim"), soft_wrap=True)

@@ -9,7 +9,7 @@ from killswitch import __version__, message
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person, print_problems
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable, UnknownRollout
+from killswitch.errors import AccessDenied, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flag import Actor, Flag
 from killswitch.incident import Incident
 from killswitch.message import Page
@@ -36,7 +36,7 @@ def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
 def _trip(hand: Hand, rollout: str, reason: str) -> None:
     flag = hand.switch.standing(rollout).flag
     if flag is None:
-        raise UnknownRollout(rollout, hand.switch.everything()[0])
+        raise NoFlag(rollout, hand.switch.everything()[0])
     if flag.armed:
         hand.confirm(
             f"{rollout}: all users get {flag.control} from now on (now {flag.canary_percent:g}% get {flag.canary}), "

@@ -257,7 +257,8 @@ def _swallowed(lines: list[str], line: int) -> Problem | None:
         if sum(map(before.count, "{[")) > sum(map(before.count, "}]")):
             word = re.split(r"[,}\]\s]", text[start:], maxsplit=1)[0]
             what = (
-                f"{shown(text[start:].strip())} is a comment, for # stands without quotes: the bracket is never closed"
+                f"{shown(text[start:].strip())} is read as a comment, because # is not in quotes: the bracket is never "
+                "closed"
             )
             return Problem(number, what, f"write {shown(word)}, with the quotes")
     return None

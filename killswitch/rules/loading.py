@@ -59,6 +59,9 @@ def load_folder(path: str | Path) -> Loaded:
     try:
         if Path(path).is_dir():
             files, warnings = _folder(Path(path))
+        elif not os.path.lexists(path):
+            fix = "name a folder of rule files (--rules or KILLSWITCH_RULES)"
+            raise BadRules([f"{shown_path}: no such folder or file; fix: {fix}"])
         else:
             files, warnings = [_read(Path(path), shown_path)], []
     except OSError as error:

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from killswitch import __version__, message
+from killswitch.assembly import unreadable_secrets
 from killswitch.cli.app import app
 from killswitch.cli.present import unjudged
 from killswitch.cli.run import default_in_words
@@ -362,7 +363,7 @@ def test_end_removes_the_flag_and_an_unknown_rollout_lists_the_known(shell: Shel
     shell.armed()
     for command in (["end", "nobody"], ["trip", "nobody", "--reason", "r"], ["stage", "nobody", "--percent", "1"]):
         done = shell(*command, "--yes")
-        assert (done.exit_code, "known rollouts: copilot" in done.stderr) == (2, True)
+        assert (done.exit_code, "rollouts with a flag: copilot" in done.stderr) == (2, True)
     assert "copilot: ended" in shell("end", "copilot", "--yes").stdout
     assert shell.json("status")["rollouts"] == []
 
@@ -477,3 +478,25 @@ def test_a_base_install_says_what_to_install() -> None:
     assert "pip install '.[daemon]'" in done.stderr
     assert "missing: typer, rich, numpy" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_flag_every_command_says_where_traffic_goes_and_how_to_arm(shell: Shell) -> None:
+    """A rule file alone makes no flag: "no rollout is called copilot" was wrong."""
+    for command in (
+        ["trip", "copilot", "--reason", "r", "--yes"],
+        ["rearm", "copilot", "--reason", "r", "--yes"],
+        ["stage", "copilot", "ramp_5", "--yes"],
+        ["end", "copilot", "--yes"],
+        ["explain", "copilot"],
+    ):
+        done = shell(*command)
+        assert done.exit_code == 2, command
+        assert "copilot has no flag, so routers send everyone to control" in done.stderr, command
+        assert "`killswitch arm copilot --stage ramp_1`" in done.stderr, command
+
+
+def test_receivers_whose_secret_cannot_be_read_are_named(shell: Shell) -> None:
+    (shell.folder / "token").write_text("xoxb-1")
+    settings = load_settings(slack_token_file=shell.folder / "token", webhook_url_file=shell.folder / "nowhere")
+    (problem,) = unreadable_secrets(settings)
+    assert problem.startswith("webhook_url: cannot read the secret in ")

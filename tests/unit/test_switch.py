@@ -9,7 +9,7 @@ import pytest
 
 from killswitch import message
 from killswitch.cli.trip import _request as by_hand
-from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, OutcomeUnknown, Refused, UnknownRollout
+from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, NoFlag, OutcomeUnknown, Refused
 from killswitch.flag import Actor, Flag, State
 from killswitch.message import Page
 from killswitch.model import PageSettings
@@ -318,7 +318,7 @@ def test_two_people_at_once_do_not_overwrite_each_other(world: World) -> None:
     assert flag.canary_percent == 1.0
 
 
-def test_an_unknown_rollout_lists_the_known_ones(world: World) -> None:
+def test_a_rollout_without_a_flag_lists_those_with_one(world: World) -> None:
     world.arm()
     for attempt in (
         lambda: world.person.set_stage("nobody", percent=1.0, stage="x"),
@@ -326,7 +326,7 @@ def test_an_unknown_rollout_lists_the_known_ones(world: World) -> None:
         lambda: world.person.end("nobody"),
         lambda: world.person.trip(by_hand("nobody", "r", PageSettings())),
     ):
-        with pytest.raises(UnknownRollout, match="known rollouts: copilot"):
+        with pytest.raises(NoFlag, match=r"nobody has no flag.*rollouts with a flag: copilot"):
             attempt()
 
 

@@ -505,7 +505,7 @@ def test_an_empty_rule_set_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "nowhere") == [
-        "F:1: cannot be read (No such file or directory); fix: make the file readable, or remove it"
+        "F: no such folder or file; fix: name a folder of rule files (--rules or KILLSWITCH_RULES)"
     ]
 
 
