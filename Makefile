@@ -41,7 +41,7 @@ test: $(STAMP) servers lint types layers ## everything
 check: $(STAMP) lint types layers unit ## the fast loop
 lint: $(STAMP) ## ruff: mistakes and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-fmt: $(STAMP) ## format and mend what can be mended
+fmt: $(STAMP) ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy

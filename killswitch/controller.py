@@ -37,7 +37,7 @@ from killswitch.trips import Settled, Trips
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
-# so many trips in a row whose evidence grew too old are no chance any more: a person must know
+# This many expired trips in a row is not bad luck: page someone.
 EXPIRED_IN_A_ROW = 2
 Findings = Mapping[str, tuple[Finding, ...]]
 
@@ -340,7 +340,7 @@ class Controller:
         try:
             catch_up(self._source, self._jury.dossier, cases, tick, deadline, self._fell)
         except Exception as error:  # a bug in gathering evidence must not stop the loop, and must not look like health
-            log.exception("gathering evidence failed in a way nobody foresaw")
+            log.exception("gathering evidence: unexpected error")
             dossier = self._jury.dossier
             behind = [case for case in cases if dossier.until(case.rollout.name) != last_step(tick, dossier.step)]
             self._jury.cannot_read(behind, _adapters_bug(error))
@@ -354,7 +354,7 @@ class Controller:
         try:
             readings = self._source.read(wants, tick, deadline)
         except Exception as error:  # an adapter's bug must not stop the loop, and must not look like health
-            log.exception("reading the metric source failed in a way nobody foresaw")
+            log.exception("reading the metric source: unexpected error")
             return answer_all(wants, _adapters_bug(error))
         note_falls([readings], self._fell)
         return readings
@@ -390,7 +390,8 @@ class Controller:
         else:
             self._expired.pop(case.rollout.name, None)
         if decision.action is Action.WOULD_TRIP:
-            incident = self._incident(case, decision.sentence, tripping, findings, tick)
+            why = "; ".join(finding.sentence for finding in decision.tripping)  # the page's headline says "dry run"
+            incident = self._incident(case, why, tripping, findings, tick)
             self._notice(_of(case.flag, "would_trip"), lambda: message.would_trip(incident, settings), incident)
         for kind, reason, build in _NOTICES:
             concerned = [finding for finding in findings if finding.reason is reason]
@@ -506,8 +507,8 @@ class Controller:
             if not self._outage.under_way:  # that one is paged as such
                 self._expired[settled.rollout] = self._expired.get(settled.rollout, 0) + 1
             log.error(
-                "%s: A BREACH STANDS AND WAS NOT ACTED UPON: its evidence was too old when it could be sent, %s after "
-                "its tick; the next cycle judges anew",
+                "%s: breach not acted upon: its evidence was too old when the trip could be sent, %s after its tick; "
+                "the next cycle judges again",
                 settled.rollout, duration_in_words(settled.seconds),
             )  # fmt: skip
             return

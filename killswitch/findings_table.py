@@ -32,12 +32,12 @@ def findings_table(
     """One row a rule, from the JSON form of findings; a breach by evidence has its window in a row below.
 
     ``requests`` are the canary's and control's in the window, or events of the canary's since the breach began;
-    ``evidence`` of 30/400 says that luck alone does this once in 30 days, and that at 400 it is a breach. Reasons, and
+    ``evidence`` of 30/400 says that luck alone does this once in 30 days, and that at 400 it is a breach. Reasons and
     since when a breach was counted (``since_below``), stand below. ``window`` in seconds, ``at`` in Unix seconds.
     """
     rows = {str(finding["rule"]): finding_rows(finding, window=window, at=at) for finding in findings}
     since = [
-        f"{rule}: counted {lines[0].counted} UTC" for rule, lines in rows.items() if since_below and len(lines) > 1
+        f"{rule}: counted {lines[0].counted}, UTC" for rule, lines in rows.items() if since_below and len(lines) > 1
     ]
     caption = Text("\n".join([*since, *([_reasons(findings)] if _reasons(findings) else [])]), style="yellow")
     table = Table(
@@ -87,6 +87,8 @@ def _evidence(evidence: float | None, needed: float | None) -> Text:
     if needed is None:
         return Text("")
     value = max(evidence or 1.0, 1.0)
+    if value == 1.0:
+        return Text(f"none/{needed:,.0f}", style="dim")
     style = "bold red" if value >= needed else "yellow" if value >= math.sqrt(needed) else "dim"
     most = max(_MOST_SHOWN, needed)
     shown = f">{most:,.0f}" if value > most else f"{math.floor(value):,}"

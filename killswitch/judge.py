@@ -46,7 +46,8 @@ SIGHTED = frozenset(
     {Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.DRAINING, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT}
 )
 
-
+AA_SAID = f"; in stage {AA}: "  # in a finding's sentence, before what that stage measured
+_OTHER_USERS = "choose another salt or more users"
 _LONGEST_ESTIMATE = 3.0 * 3600.0
 
 
@@ -346,15 +347,22 @@ def offset_in_words(rule: Rule, reading: Reading, phi: float) -> str | None:
         return None
     unit = Unit.FRACTION
     span = f"{points_in_words(offset.low)} to {points_in_words(offset.high)}"
-    beside = f"these users {value_in_words(offset.canary, unit)}, the others {value_in_words(offset.control, unit)}"
-    words = f"the same model for both: {beside}, a difference of {points_in_words(offset.difference)} ({span}, 99 %)"
+    words = (
+        f"with the same model these users have {value_in_words(offset.canary, unit)}, the others "
+        f"{value_in_words(offset.control, unit)}, a difference of {points_in_words(offset.difference)} "
+        f"(99 % interval: {span})"
+    )
     limit = max((bound for bound, _ in _bounds(rule, offset.control)), default=math.inf)
-    if offset.canary > limit:
+    if offset.control + offset.low > limit:
         return (
-            f"{words}: over the limit of {value_in_words(limit, unit)} with the same model, so an equally good canary "
-            "would be tripped in the next stage: choose another salt or more users"
+            f"{words}; that is over the limit of {value_in_words(limit, unit)}, so an equally good canary would be "
+            f"tripped in the next stage: {_OTHER_USERS}"
         )
-    return f"{words}: choose another salt or more users" if offset.certain and offset.low > 0 else words
+    if offset.low > 0:
+        return f"{words}; these users differ: {_OTHER_USERS}"
+    if offset.canary > limit:
+        return f"{words}; that is over the limit of {value_in_words(limit, unit)}, but so few requests may be chance"
+    return words
 
 
 def too_few_requests(comparison: Comparison, rollout: Rollout) -> Unreadable | None:
@@ -416,7 +424,7 @@ def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decisio
     if breaches:
         why = "; ".join(f.sentence for f in breaches)
         if flag.stage == AA:
-            advice = "both cohorts have the control model, so these users differ: choose another salt or more users"
+            advice = f"both cohorts have the control model, so these users differ: {_OTHER_USERS}"
             return Decision(Action.HOLD, f"{advice}; {why}", (), control_too)
         if rollout.mode is Mode.DRY_RUN:
             return Decision(Action.WOULD_TRIP, f"would trip (dry run): {why}", breaches, control_too)
@@ -452,11 +460,15 @@ def _one_reason(findings: Sequence[Finding]) -> str:
     """Rules that have the same to say say it once."""
     alike: dict[tuple[Reason | None, str], list[Finding]] = {}
     for finding in findings:
-        alike.setdefault((finding.reason, finding.sentence.partition(": ")[2]), []).append(finding)
+        alike.setdefault((finding.reason, _without_aa(finding).partition(": ")[2]), []).append(finding)
     return "; ".join(
-        some[0].sentence if len(some) == 1 else f"{len(some)} rules {reason}: {words}"
+        _without_aa(some[0]) if len(some) == 1 else f"{len(some)} rules {reason}: {words}"
         for (reason, words), some in alike.items()
     )
+
+
+def _without_aa(finding: Finding) -> str:
+    return finding.sentence.partition(AA_SAID)[0]
 
 
 def _hold_words(findings: Sequence[Finding], unknowns: Sequence[Finding], control_too: Sequence[Finding]) -> str:
@@ -469,6 +481,8 @@ def _hold_words(findings: Sequence[Finding], unknowns: Sequence[Finding], contro
     parts += [f.sentence for f in control_too]
     if unknowns:
         parts.append(_one_reason(unknowns))
+    measured = ((f.rule, f.sentence.partition(AA_SAID)[2]) for f in findings)
+    parts += [f"{rule} in stage {AA}: {said}" for rule, said in measured if _OTHER_USERS in said]
     return "; ".join(parts)
 
 

@@ -314,7 +314,7 @@ class Jury:
         part = AA_STAGE_TWIN if self._on_twin(case, brief, memory) else AA_STAGE
         reading = readings.get((name, rule, part))
         words = judge.offset_in_words(brief.rule, reading, self.dossier.dispersion(name, rule)) if reading else None
-        return finding if words is None else replace(finding, sentence=f"{finding.sentence}; {words}")
+        return finding if words is None else replace(finding, sentence=f"{finding.sentence}{judge.AA_SAID}{words}")
 
     def _judged(self, case: Case, brief: _Brief, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
         """What is judged, and the plain reading beside it where that is the twin.

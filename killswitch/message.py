@@ -207,7 +207,7 @@ def cannot_act(
     """
     names = ", ".join(rollouts[:5]) + (f" and {len(rollouts) - 5} more" if len(rollouts) > 5 else "")
     waiting = "; ".join(breaches)
-    danger = f". A BREACH IS WAITING: {waiting}" if breaches else ""
+    danger = f". A breach is waiting: {waiting}" if breaches else ""
     headline = f"cannot act: the flag store does not answer; no flag can be changed ({names or 'no rollout'})"
     page = _event(
         PageKind.CANNOT_ACT, (), headline, f"{why}{danger}", settings,
@@ -229,10 +229,10 @@ def cannot_act(
 
 
 def too_late(flag: Flag, reason: str, *, at: float, settings: PageSettings) -> Page:
-    """A breach stands, and every trip of it came too late: its evidence was older than allowed by then."""
+    """A rule is in breach, and every trip expired: its evidence was too old by the time it could be committed."""
     headline = f"{flag.rollout}: cannot act: a rule is in breach, and every trip expires before it is committed"
     return _event(
-        PageKind.CANNOT_ACT, (flag,), headline, f"A BREACH IS WAITING: {reason}", settings,
+        PageKind.CANNOT_ACT, (flag,), headline, f"a breach is waiting: {reason}", settings,
         at=at, identity="expired", alert="canary kill-switch cannot act",
         auto_action="none so far: the evidence was too old each time; every cycle tries again",
         steps=(
@@ -302,7 +302,7 @@ def rule_blind(flag: Flag, finding: Finding, *, lasted: float, at: float, settin
 def unwatched(flag: Flag, *, at: float, settings: PageSettings) -> Page:
     """Armed, and no replica has a rule file for it."""
     headline = (
-        f"{flag.rollout}: NOT MONITORED: no rule file has this rollout. "
+        f"{flag.rollout}: not monitored: no rule file has this rollout. "
         f"Its canary gets {flag.canary_percent:g}% of traffic"
     )
     steps = (

@@ -62,7 +62,8 @@ def trip_document(flag: Flag | None, incident: Incident | None) -> dict[str, Any
     trip = flag.trip
     return {
         "incident": trip.incident,
-        "at": to_iso(trip.at),
+        # the page and the incident say when it was decided; the flag itself has the tick, some seconds before
+        "at": to_iso(trip.at if incident is None else incident.decided_at),
         "by": trip.by,
         "automatic": None if incident is None else incident.automatic,
         "reason": trip.reason,

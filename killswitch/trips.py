@@ -1,7 +1,7 @@
 """Trips under way: decided, not yet committed. Retried every second until done or too old.
 
 The flip never waits for anything but the flag store: no page, no other rollout's trip, no next cycle.
-Evidence older than allowed is dropped here; the next cycle judges anew and, if it must, decides again.
+Evidence older than allowed is dropped here; the next cycle judges again and, if it must, decides again.
 """
 
 from __future__ import annotations
@@ -219,4 +219,4 @@ class Trips:
         try:
             self._on_settled(Settled(rollout, result, self._monotonic() - pending.decided_at))
         except Exception:  # the flip stands; a bug in what follows must not vanish with this thread's future
-            log.exception("what follows the trip of %s failed in a way nobody foresaw", rollout)
+            log.exception("after the trip of %s: unexpected error", rollout)

@@ -263,7 +263,7 @@ class Members:
 def _verdict(failures: Sequence[KillswitchError], *, outcome_unknown: bool) -> KillswitchError:
     said = "; ".join(dict.fromkeys(str(failure) for failure in failures)) or "no time left to ask"
     if outcome_unknown:
-        return OutcomeUnknown(f"flag store: {said}; the change may have been made, or may be yet: read again")
+        return OutcomeUnknown(f"flag store: {said}; what was sent may or may not be done: read again, then decide")
     if failures and all(isinstance(failure, Refused) for failure in failures):
         return AccessDenied(f"flag store: {said}")
     return Unavailable(f"flag store: {said}")

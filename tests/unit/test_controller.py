@@ -322,7 +322,9 @@ def test_what_was_said_of_an_ended_life_is_said_again_of_the_next() -> None:
     fleet.run(5)
     fleet.arm()
     fleet.run(60)
-    assert [page.generation for page in fleet.pages(PageKind.WOULD_TRIP)] == [1, 2]
+    pages = fleet.pages(PageKind.WOULD_TRIP)
+    assert [page.generation for page in pages] == [1, 2]
+    assert all("dry run" in page.headline and "dry run" not in page.why for page in pages)
 
 
 def test_a_watch_is_about_one_arming_whatever_its_generation_is_called() -> None:
@@ -384,13 +386,13 @@ def test_a_breach_whose_trips_expire_is_an_error_in_the_log_and_is_paged_once(
     a, b = fleet.replica("a"), fleet.replica("b")
     fleet.arm()
     fleet.run(60, until=lambda: a.sample("killswitch_trips_total", rollout="copilot", outcome="expired") > 0)
-    loud = [record for record in caplog.records if "WAS NOT ACTED UPON" in record.getMessage()]
+    loud = [record for record in caplog.records if "breach not acted upon" in record.getMessage()]
     assert {record.levelno for record in loud} == {logging.ERROR}
     assert fleet.pages() == []
     fleet.run(10)
     (page,) = fleet.pages()
     assert page.kind is PageKind.CANNOT_ACT
-    assert "A BREACH IS WAITING: error_rate" in page.why
+    assert "a breach is waiting: error_rate" in page.why
     assert b.sample("killswitch_trips_total", rollout="copilot", outcome="expired") >= 2
     assert not fleet.tripped()
     assert fleet.told() == []
@@ -482,7 +484,7 @@ def test_a_breach_during_an_outage_is_paged_at_once_and_flips_when_the_store_is_
     a = fleet.replicas[0]
     a.fail_store(lambda _: Fault.FAIL_BEFORE if START + 630 < fleet.clock.wall() < START + 1500 else None)
     fleet.run(45)
-    waiting = [page for page in a.told if "A BREACH IS WAITING" in page.why]
+    waiting = [page for page in a.told if "A breach is waiting" in page.why]
     assert len(waiting) == 1
     assert "error_rate" in waiting[0].why
     assert not fleet.tripped()

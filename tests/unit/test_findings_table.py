@@ -50,8 +50,8 @@ def test_no_reason_for_unknown_cuts_anything_in_a_panel_of_80_columns(reason: Re
 @pytest.mark.parametrize(
     ("evidence", "needed", "words"),
     [
-        (None, 400.0, "1/400"),
-        (0.2, 400.0, "1/400"),
+        (None, 400.0, "none/400"),
+        (0.2, 400.0, "none/400"),
         (399.9, 400.0, "399/400"),  # never rounded up into a breach
         (400.0, 400.0, "400/400"),
         (1e13, 400.0, ">999/400"),
@@ -87,7 +87,7 @@ def test_a_breach_shows_what_was_counted_and_its_window_below() -> None:
     lines = canvas.file.getvalue().splitlines()
     assert lines[1].split() == ["refusal_rate", "BREACH", "28.0%", "1.2%", "6.2%", "53", "of", "189", "30/400"]
     assert lines[2].split() == ["last", "5m", "5.4%", "1.2%", "6.2%", "11.8k/1,135k"]
-    assert lines[-1].strip() == "refusal_rate: counted since 14:20:30 (1m41s) UTC"
+    assert lines[-1].strip() == "refusal_rate: counted since 14:20:30 (1m41s), UTC"
 
 
 def test_each_verdict_has_a_colour_of_its_own_on_every_page() -> None:

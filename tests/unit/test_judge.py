@@ -464,6 +464,40 @@ def test_in_stage_aa_a_breach_is_about_the_users() -> None:
     assert "choose another salt or more users" in decision.sentence
 
 
+@pytest.mark.parametrize(
+    ("events", "trials", "words"),
+    [
+        (1, 100, "interval"),
+        (3, 100, "may be chance"),  # 3 % of 100 requests proves nothing about a limit of 2 %
+        (1500, 100_000, "these users differ: choose another salt"),
+        (3000, 100_000, "over the limit of 2.0%, so an equally good canary would be tripped"),
+    ],
+)
+def test_stage_aa_advises_only_what_is_certain(events: float, trials: float, words: str) -> None:
+    reading = Reading(Counts(events, trials), Counts(10_000, 1_000_000), 3600.0)
+    said = judge.offset_in_words(ERRORS, reading, 1.0)
+    assert said is not None
+    assert words in said
+    assert ("another salt" in said) == (trials > 1000)
+
+
+def test_what_stage_aa_measures_stays_out_of_the_cycles_sentence() -> None:
+    """Four rules that wait for one reason are one clause, and only advice is repeated beside it."""
+    waiting = [
+        replace(one, sentence=f"{one.rule} unknown (WARMING_UP): wait{judge.AA_SAID}these users have 0.{number}%{more}")
+        for number, (one, more) in enumerate(
+            [
+                (finding(Verdict.UNKNOWN, Reason.WARMING_UP, "a"), ""),
+                (finding(Verdict.UNKNOWN, Reason.WARMING_UP, "b"), "; choose another salt or more users"),
+            ]
+        )
+    ]
+    assert decide(waiting, flag(stage=AA), ROLLOUT).sentence == (
+        "0 of 2 rules healthy; 2 rules WARMING_UP: wait; "
+        "b in stage aa: these users have 0.1%; choose another salt or more users"
+    )
+
+
 def test_silence_of_a_canary_with_no_users_is_expected() -> None:
     silent = [UNKNOWNS[Reason.NO_DATA]] * 4
     assert decide(silent, flag(0.0, "shadow"), ROLLOUT).action is Action.HOLD

@@ -152,7 +152,7 @@ def test_a_breach_that_waits_for_the_store_is_a_page_of_its_own() -> None:
         )
 
     assert page().id != page("refusal_rate 8.7%").id
-    assert "A BREACH IS WAITING: refusal_rate 8.7%" in page("refusal_rate 8.7%").why
+    assert "A breach is waiting: refusal_rate 8.7%" in page("refusal_rate 8.7%").why
 
 
 def test_the_fallback_reads_who_could_not_be_reached_and_why() -> None:
