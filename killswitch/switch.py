@@ -264,7 +264,7 @@ class Switch:
         self._commit(rollout, compares, writes, None)
         # Nothing reads these once the flag is gone; what a store that fails now keeps does no harm.
         with contextlib.suppress(KillswitchError):
-            for portion in portions(remains, guards=(Compare(item.key, 0),)):
+            for portion in portions(remains):
                 self._store.commit((Compare(item.key, 0),), [write for part in portion for write in part.writes])
 
     # --- baselines ------------------------------------------------------------------------------
@@ -496,8 +496,7 @@ class Switch:
         return newest
 
     def _has_baseline(self, rollout: str, standing: Standing) -> bool:
-        if standing.flag is None:
-            return False
+        assert standing.flag is not None
         return self._store.get(keys.baseline(rollout, standing.flag.generation)) is not None
 
     def _outbox(self, page: Page) -> Put:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
+from killswitch import flag as flags
 from killswitch import message
+from killswitch.baseline import Baseline
 from killswitch.cli.trip import _request as by_hand
-from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, NoFlag, OutcomeUnknown, Refused
+from killswitch.errors import (
+    BadDocument,
+    IllegalTransition,
+    KillswitchError,
+    NoFlag,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 from killswitch.flag import Actor, Flag, State
 from killswitch.message import Page
 from killswitch.model import PageSettings
 from killswitch.stores import Compare, Delete, Put, keys
-from killswitch.switch import Switch, TripOutcome, TripRequest
+from killswitch.switch import ATTEMPTS, Alone, Standing, Switch, TripOutcome, TripRequest, TripResult
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
 from tests.doubles.pages import incident
@@ -82,7 +92,7 @@ def once(name: str, fault: Fault) -> Callable[[Call], Fault | None]:
 def test_a_trip_writes_flag_incident_and_outbox_at_one_revision(world: World) -> None:
     world.arm()
     result = world.switch("a").trip(automatic())
-    assert result.outcome is TripOutcome.TRIPPED
+    assert result == TripResult(TripOutcome.TRIPPED, "copilot.1", world.server.revision)
     written = {change.key: change.revision for change in world.server.history if change.by == "a"}
     assert written == dict.fromkeys(
         [keys.flag("copilot"), keys.incident("copilot", 1), keys.outbox("copilot.1")], result.revision
@@ -106,7 +116,9 @@ def test_a_trip_whose_answer_was_lost_is_reread_and_never_assumed(
     world.arm()
     result = world.switch("a", once("commit", fault)).trip(request_of())
     world.server.apply_late()
-    assert result.outcome is TripOutcome.TRIPPED
+    flag = world.server.get(keys.flag("copilot"))
+    assert flag is not None
+    assert result == TripResult(TripOutcome.TRIPPED, "copilot.1", flag.mod_revision)
     assert (world.flips(), world.incidents()) == (1, 1)
 
 
@@ -202,7 +214,12 @@ def test_an_armed_flag_with_an_incident_of_its_generation_can_still_be_tripped(w
     world.switch("a").trip(automatic())
     world.server.commit("backup", (), (Put(keys.flag("copilot"), armed), Delete(keys.outbox("copilot.1"))))
     assert world.switch("a").trip(automatic()).outcome is TripOutcome.TRIPPED
-    assert len(world.server.list(keys.incidents("copilot")).items) == 2
+    flag = world.server.history[-1].revision  # of the second flip; the first one's key is taken
+    beside = f"{keys.incident('copilot', 1)}.{flag - 1}"
+    assert [item.key for item in world.server.list(keys.incidents("copilot")).items] == [
+        keys.incident("copilot", 1),
+        beside,
+    ]
 
 
 def test_arming_after_an_end_continues_the_generations(world: World) -> None:
@@ -311,7 +328,7 @@ def test_two_people_at_once_do_not_overwrite_each_other(world: World) -> None:
             world.person.set_stage("copilot", percent=1.0, stage="ramp_1")
         return None
 
-    with pytest.raises(Refused, match="changed by somebody else"):
+    with pytest.raises(Refused, match=r"^copilot was changed by somebody else"):
         world.switch("bob", other).set_stage("copilot", percent=25.0, stage="ramp_25")
     flag = world.person.standing("copilot").flag
     assert flag is not None
@@ -336,6 +353,7 @@ def test_a_flag_nobody_understands_is_shown_ended_and_not_overwritten(world: Wor
     good, bad = world.person.everything()
     assert good == {}
     assert sorted(bad) == ["copilot", "other"]
+    assert bad["other"] == "flag of other: not a JSON object"
     with pytest.raises(BadDocument):
         world.arm()
     world.person.end("copilot")
@@ -373,3 +391,310 @@ def test_all_flags_are_read_as_they_stand_also_where_only_a_byte_has_changed(wor
     world.server.commit("x", (), (Put(keys.flag("copilot"), b"{"),))
     good, bad = reader.everything()
     assert (list(good), list(bad)) == ([], ["copilot"])
+
+
+def test_the_same_verdict_sent_twice_made_one_flip(world: World) -> None:
+    """The second was not asked about a lost answer, so the flip is not claimed again."""
+    world.arm()
+    world.switch("a").trip(automatic())
+    again = world.switch("a").trip(automatic())
+    assert again == TripResult(TripOutcome.ALREADY_TRIPPED, "copilot.1")
+    assert world.switch("a").trip(automatic(), sent=True).outcome is TripOutcome.TRIPPED
+    assert world.switch("b").trip(automatic(by="b"), sent=True).outcome is TripOutcome.ALREADY_TRIPPED
+
+
+def test_a_verdict_about_a_flag_that_ended_is_superseded(world: World) -> None:
+    world.arm()
+    world.person.end("copilot")
+    assert world.switch("a").trip(automatic()) == TripResult(TripOutcome.SUPERSEDED)
+
+
+def test_the_incident_is_written_by_the_name_that_the_flag_has(world: World) -> None:
+    world.arm()
+    asked: list[tuple[Flag, str]] = []
+    request = automatic()
+
+    def documents(flag: Flag, incident: str) -> object:
+        asked.append((flag, incident))
+        return request.documents(flag, incident)
+
+    world.switch("a").trip(replace(request, documents=documents))  # type: ignore[arg-type]  # passed through
+    assert [(flag.state, incident) for flag, incident in asked] == [(State.ARMED, "copilot.1")]
+
+
+def test_a_flag_that_changes_at_every_attempt_is_left_for_later(world: World) -> None:
+    world.arm()
+    percents = iter(range(1, 99))
+
+    def other(call: Call) -> Fault | None:
+        if call.name == "commit":
+            world.person.set_stage("copilot", percent=float(next(percents)), stage="custom")
+        return None
+
+    with pytest.raises(Unavailable) as refused:
+        world.switch("a", other).trip(automatic())
+    assert str(refused.value) == f"copilot changed {ATTEMPTS} times while it was being tripped; will try again"
+    assert next(percents) == ATTEMPTS + 1
+
+
+# --- what a person does -------------------------------------------------------------------------
+
+
+def test_an_armed_flag_is_not_armed_over(world: World) -> None:
+    before = world.arm(salt="pepper")
+    assert before.salt == "pepper"
+    with pytest.raises(IllegalTransition, match="it is armed already"):
+        world.arm(percent=50.0)
+    assert world.person.standing("copilot").flag == before_stored(before)
+
+
+def before_stored(flag: Flag) -> Flag:
+    return flags.from_document(flags.to_document(flag), rollout=flag.rollout)
+
+
+def test_a_person_is_asked_about_the_flag_as_it_is_and_as_it_is_to_be(world: World) -> None:
+    world.arm()
+    asked: list[tuple[Flag | None, Flag]] = []
+    world.person.set_stage("copilot", percent=1.0, stage="ramp_1", agree=lambda *pair: asked.append(pair))
+    assert [(now and now.canary_percent, then.canary_percent) for now, then in asked] == [(5.0, 1.0)]
+
+
+def test_a_re_arm_takes_the_percent_and_stage_that_it_is_given(world: World) -> None:
+    world.arm()
+    world.switch("a").trip(automatic())
+    flag = world.person.rearm("copilot", reason="fixed", percent=7.0, stage="custom", page=page)
+    assert (flag.canary_percent, flag.stage) == (7.0, "custom")
+
+
+def test_refusals_name_the_rollout(world: World) -> None:
+    world.arm()
+    with pytest.raises(IllegalTransition, match="for copilot"):
+        world.person.set_stage("copilot", percent=101.0, stage="custom")
+    world.switch("a").trip(automatic())
+    with pytest.raises(IllegalTransition, match="cannot rearm copilot"):
+        world.person.rearm("copilot", reason=" ", percent=1.0, stage="ramp_1", page=page)
+
+
+def test_generations_are_counted_when_a_flag_is_armed_and_when_it_ends(world: World) -> None:
+    """So that they go on where the flag, the counter or neither of them is left."""
+    world.arm()
+    world.server.commit("x", (), (Delete(keys.flag("copilot")),))
+    assert world.arm().generation == 2
+    world.server.commit("x", (), (Delete(keys.generation("copilot")),))
+    world.person.end("copilot")
+    assert world.arm().generation == 3
+    world.switch("a").trip(automatic(generation=3))
+    world.server.commit("x", (), (Delete(keys.flag("copilot")), Delete(keys.generation("copilot"))))
+    assert world.arm().generation == 4  # an incident counts as well
+
+
+def test_a_re_arm_compares_the_counter(world: World) -> None:
+    world.arm()
+    world.switch("a").trip(automatic())
+
+    def other(call: Call) -> Fault | None:
+        if call.name == "commit":
+            world.server.commit("x", (), (Put(keys.generation("copilot"), b'{"generation": 7}'),))
+        return None
+
+    with pytest.raises(Refused, match="changed by somebody else"):
+        world.switch("bob", other).rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
+
+
+def test_an_end_whose_answer_was_lost_is_recognised(world: World) -> None:
+    world.arm()
+    world.switch("ann", once("commit", Fault.LOSE_ANSWER)).end("copilot")
+    assert world.person.standing("copilot").flag is None
+
+
+@pytest.mark.parametrize(("name", "which"), [("list", 0), ("commit", 1)])
+def test_an_end_does_not_fail_for_what_is_left_behind(world: World, name: str, which: int) -> None:
+    world.arm()
+    world.server.commit("x", (), (Put(keys.notice("copilot", 1, "kind"), b"{}"),))
+    seen: list[Call] = []
+
+    def fails(call: Call) -> Fault | None:
+        if call.name != name:
+            return None
+        seen.append(call)
+        return Fault.FAIL_BEFORE if len(seen) == which + 1 else None
+
+    world.switch("ann", fails).end("copilot")
+    assert world.person.standing("copilot").flag is None
+    assert len(seen) > which
+
+
+def test_the_revision_of_a_flag_is_the_stores(world: World) -> None:
+    assert world.person.revision("copilot") == 0
+    world.arm()
+    assert world.person.revision("copilot") == world.server.revision
+
+
+# --- baselines ----------------------------------------------------------------------------------
+
+STORED = Baseline("copilot", 1, 1_776_608_400.0, 86_400.0, {"error_rate": 0.01})
+
+
+def test_a_baseline_comes_back_as_it_was_kept_and_a_bad_one_is_named(world: World) -> None:
+    world.arm()
+    world.person.keep_baseline(STORED)
+    newer = replace(STORED, values={"error_rate": 0.02})
+    world.person.keep_baseline(newer)
+    bad = {keys.BASELINES + "a/what": b"{}", keys.baseline("copilot", 2): b"[]"}
+    world.server.commit("x", (), [Put(key, value) for key, value in bad.items()])
+    good, wrong = world.person.baselines()
+    assert good == {("copilot", 1): newer}
+    assert list(wrong) == [("copilot", 2)]
+    assert "not a JSON object" in wrong["copilot", 2]
+
+
+def test_a_baseline_of_another_generation_or_of_a_tripped_flag_is_refused(world: World) -> None:
+    world.arm()
+    with pytest.raises(Refused, match=r"^copilot is not armed in generation 2 any more$"):
+        world.person.keep_baseline(replace(STORED, generation=2))
+    world.switch("a").trip(automatic())
+    with pytest.raises(Refused, match=r"^copilot is not armed in generation 1 any more$"):
+        world.person.keep_baseline(STORED)
+    with pytest.raises(NoFlag, match="nobody has no flag"):
+        world.person.keep_baseline(replace(STORED, rollout="nobody"))
+    assert world.person.baselines() == ({}, {})
+
+
+def test_a_baseline_is_not_kept_for_a_flag_that_changes_meanwhile(world: World) -> None:
+    world.arm()
+
+    def other(call: Call) -> Fault | None:
+        if call.name == "commit":
+            world.switch("b").trip(automatic(by="b"))
+        return None
+
+    with pytest.raises(Refused, match=r"^copilot was changed by somebody else"):
+        world.switch("ann", other).keep_baseline(STORED)
+    assert world.person.baselines() == ({}, {})
+
+
+def test_a_baseline_whose_answer_was_lost_is_kept(world: World) -> None:
+    world.arm()
+    world.switch("ann", once("commit", Fault.LOSE_ANSWER)).keep_baseline(STORED)
+    assert world.person.baselines()[0] == {("copilot", 1): STORED}
+
+
+# --- several in one transaction -----------------------------------------------------------------
+
+
+class Many(World):
+    """Rollouts that have been armed and read; their verdicts, with guards that hold."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+        for name in names:
+            self.person.arm(name, control="old", canary="new", percent=5.0, stage="ramp_5", salt="")
+        self.server.commit("x", (), (Put("/session", b""),))
+        self.guard = Compare("/session", self.server.revision)
+        self.commits: list[tuple[Sequence[Compare], int]] = []
+
+    def requests(self) -> list[TripRequest]:
+        standings = self.person.everything()[0]
+        return [self.request(name, standings[name]) for name in self.names]
+
+    def request(self, name: str, standing: Standing | None) -> TripRequest:
+        def documents(flag: Flag, _id: str) -> tuple[object, Page]:
+            record = incident(name, flag.generation, by="a")
+            return record, message.tripped(record, PageSettings())
+
+        return replace(
+            automatic(), rollout=name, standing=standing, guards=lambda: (self.guard,),
+            documents=documents,  # type: ignore[arg-type]  # an incident and its page
+        )  # fmt: skip
+
+    def together(
+        self, requests: Sequence[TripRequest], fault: Callable[[Call], Fault | None] = lambda _: None
+    ) -> list[TripResult | KillswitchError | Alone]:
+        switch = self.switch("a", fault)
+        commit = switch._store.commit
+
+        def counted(compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> object:
+            self.commits.append((compares, len(writes)))
+            return commit(compares, writes)
+
+        switch._store.commit = counted  # type: ignore[method-assign,assignment]  # it counts and goes on
+        return switch.trip_together(requests)
+
+    def tripped(self) -> list[str]:
+        standings = self.person.everything()[0]
+        return [name for name in self.names if (flag := standings[name].flag) and flag.state is State.TRIPPED]
+
+
+def test_several_flips_are_one_transaction_with_each_comparison_once() -> None:
+    many = Many("a", "b", "c")
+    results = many.together(many.requests())
+    revision = many.server.revision
+    assert results == [TripResult(TripOutcome.TRIPPED, f"{name}.1", revision) for name in many.names]
+    assert many.tripped() == ["a", "b", "c"]
+    [(compares, writes)] = many.commits
+    assert writes == 9  # flag, incident and page of each
+    assert sorted(compare.key for compare in compares) == sorted(
+        ["/session", *(keys.flag(name) for name in many.names), *(keys.incident(name, 1) for name in many.names)]
+    )
+    assert {compare.mod_revision for compare in compares if compare.key == keys.incident("b", 1)} == {0}
+
+
+def test_a_guard_of_one_counts_for_all_of_its_transaction() -> None:
+    many = Many("a", "b")
+    first, second = many.requests()
+    other = Compare("/other", 99)
+    assert many.together([replace(first, guards=lambda: (many.guard, other)), second]) == [Alone(), Alone()]
+    assert many.tripped() == []
+
+
+def test_what_cannot_go_with_the_others_is_left_out_and_they_go() -> None:
+    """One was not read, one is of another arming, one is too old, one names no flag at all."""
+    many = Many("a", "b", "c", "d", "e")
+    a, b, c, d, e = many.requests()
+    person = replace(e, generation=None, standing=Standing(None, 0))
+    unread = replace(a, standing=None)
+
+    def unreadable() -> None:
+        raise Unavailable("the session could not be opened")
+
+    failing = replace(d, guards=unreadable)
+    results = many.together(
+        [failing, person, unread, replace(b, generation=2), replace(c, still_valid=lambda: False), e]
+    )
+    assert str(results[0]) == "the session could not be opened"
+    assert results[1:5] == [Alone(), Alone(), TripResult(TripOutcome.SUPERSEDED), TripResult(TripOutcome.EXPIRED)]
+    assert results[5] == TripResult(TripOutcome.TRIPPED, "e.1", many.server.revision)
+    assert many.tripped() == ["e"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "became"),
+    [(Fault.LOSE_ANSWER, Alone(sent=True)), (Fault.APPLY_LATER, Alone(sent=True))],
+)
+def test_after_a_lost_answer_each_is_tried_alone_as_sent(fault: Fault, became: Alone) -> None:
+    many = Many("a", "b")
+    assert many.together(many.requests(), once("commit", fault)) == [became, became]
+
+
+def test_a_store_that_does_not_answer_says_so_of_each() -> None:
+    many = Many("a", "b")
+    results = many.together(many.requests(), once("commit", Fault.FAIL_BEFORE))
+    assert [type(result) for result in results] == [Unavailable, Unavailable]
+    assert many.tripped() == []
+
+
+def test_a_transaction_that_no_store_would_take_is_tried_one_by_one() -> None:
+    many = Many("a")
+    again = many.requests() * 2  # the same key twice
+    assert many.together(again) == [Alone(), Alone()]
+
+
+def test_more_than_a_transaction_holds_go_in_several() -> None:
+    many = Many(*(f"r{number:03}" for number in range(100)))
+    results = many.together(many.requests())
+    assert len(many.tripped()) == 100
+    assert len(many.commits) > 1
+    assert all(isinstance(result, TripResult) and result.outcome is TripOutcome.TRIPPED for result in results)
+    assert len({result.revision for result in results if isinstance(result, TripResult)}) == len(many.commits)
+    assert all(many.guard in compares for compares, _ in many.commits)
