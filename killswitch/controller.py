@@ -23,7 +23,7 @@ from killswitch.incident import Incident
 from killswitch.judge import Action, Decision, decide
 from killswitch.jury import Jury, answer_all
 from killswitch.message import Page
-from killswitch.model import Finding, PageSettings, Reason, Rollout, Unreadable
+from killswitch.model import Finding, Mode, PageSettings, Reason, Rollout, Unreadable
 from killswitch.notices import Notice, Notices, Unprotected
 from killswitch.reports import CycleReport, Read, RolloutReport
 from killswitch.self_metrics import SelfMetrics
@@ -568,12 +568,18 @@ class Controller:
 
     def _trip_blind(self, blind: LongBlind, findings: tuple[Finding, ...], tick: float) -> None:
         """The explicit policy `when_blind`; the store refuses it if any replica reports sight meanwhile."""
-        policy = duration_in_words(blind.case.rollout.trip_when_blind_after or 0.0)
+        case = blind.case
+        policy = duration_in_words(case.rollout.trip_when_blind_after or 0.0)
         reason = (
             f"blind for {duration_in_words(tick - blind.since)}: no replica had a usable verdict, and the rule file "
             f"says to trip after {policy}"
         )
-        self._trip(blind.case, reason, (), findings, tick, guards=lambda: self._sight.nobody_sees(blind))
+        if case.rollout.mode is Mode.DRY_RUN:
+            incident = self._incident(case, f"would trip (dry run): {reason}", (), findings, tick)
+            page = partial(message.would_trip, incident, case.rollout.page)
+            self._notice(_of(case.flag, "would_trip_blind"), page, incident)
+            return
+        self._trip(case, reason, (), findings, tick, guards=lambda: self._sight.nobody_sees(blind))
 
     def _store_failed(self, error: Exception, *, writing: bool = False, rollout: str = "") -> None:
         """Say what it was: a store that is down, a transaction that no store takes, a name that is somebody else's."""

@@ -11,10 +11,11 @@ from killswitch import blindness, message
 from killswitch.blindness import Blind, Change, Outage, OutageBook, Target
 from killswitch.case import Case
 from killswitch.errors import OutcomeUnknown
+from killswitch.flag import AA
 from killswitch.heartbeat import Heartbeat, alive, to_document
 from killswitch.judge import Action, Decision
 from killswitch.message import Page, PageKind
-from killswitch.model import Finding, PageSettings, Reason
+from killswitch.model import Finding, Mode, PageSettings, Reason
 from killswitch.session import Session
 from killswitch.stores import Committed, Compare, Item, Put, Store, keys
 from killswitch.timestamps import to_iso
@@ -179,12 +180,17 @@ def _long_blind(
     found: list[LongBlind] = []
     for outage in outages:
         for name in sorted(outage.members.keys() & blind.keys()):
-            after = by_name[name].rollout.trip_when_blind_after
+            after = _policy(by_name[name])
             # its own time, not the outage's; and what went before says nothing of a generation armed since
             since = max(outage.members[name].since, by_name[name].armed_at)
             if after is not None and tick - since >= after:
                 found.append(LongBlind(by_name[name], since, tick))
     return found
+
+
+def _policy(case: Case) -> float | None:
+    """After how many seconds of blindness the rule file says to trip; in stage ``aa`` both cohorts have one model."""
+    return None if case.flag.stage == AA else case.rollout.trip_when_blind_after
 
 
 def _pages(change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> dict[str, Page]:
@@ -198,11 +204,11 @@ def _blind_page(outage: Outage, by_name: Mapping[str, Case], blind: Mapping[str,
     names = sorted(outage.members.keys() & blind.keys())
     if not names:
         return None
-    trips = [
-        outage.members[name].since + after
+    trips = {
+        name: outage.members[name].since + after
         for name in names
-        if (after := by_name[name].rollout.trip_when_blind_after) is not None
-    ]
+        if by_name[name].rollout.mode is not Mode.DRY_RUN and (after := _policy(by_name[name])) is not None
+    }
     came_back = f" (it came back {outage.reopened} times before)" if outage.reopened else ""
     page = message.blind(
         [by_name[name].flag for name in names],
@@ -210,7 +216,7 @@ def _blind_page(outage: Outage, by_name: Mapping[str, Case], blind: Mapping[str,
         since=outage.since,
         at=tick,
         settings=by_name[names[0]].rollout.page,
-        trip_at=min(trips, default=None),
+        trips=trips,
     )
     return message.identified(page, outage.id)
 

@@ -169,16 +169,21 @@ def blind(
     since: float,
     at: float,
     settings: PageSettings,
-    trip_at: float | None = None,
+    trips: Mapping[str, float] | None = None,
 ) -> Page:
     """No usable verdict for these rollouts since ``since``; one page however many they are.
 
-    ``trip_at`` is when an explicit policy will trip them, None to hold. Times are Unix seconds.
+    ``trips``: when an explicit policy will trip which of them; the others hold. Times are Unix seconds.
     """
     kept = "nothing was changed, the canary keeps its traffic"
     step = "No automatic action follows: traffic stays as it is"
-    if trip_at is not None:
-        step = f"They will be tripped at {_utc(trip_at)} (`when_blind`)"
+    if trips:
+        soonest = sorted(trips.items(), key=lambda one: (one[1], one[0]))
+        listed = ", ".join(f"{name} at {_utc(at)}" for name, at in soonest[:3])
+        more = f", and {len(trips) - 3} more" if len(trips) > 3 else ""
+        step = f"`when_blind` trips {listed}{more}, unless they are seen before"
+        if len(trips) < len(flags):
+            step += "; the others keep their traffic"
     headline = f"{_names(flags)}: blind for {duration_in_words(max(at - since, 1.0))}; {kept}"
     steps = (
         "Check the metric store, its scrape targets and the network between them: `killswitch doctor`",

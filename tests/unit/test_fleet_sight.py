@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from killswitch.message import Page, PageKind
-from killswitch.model import PageSettings, Reason, Unreadable
+from killswitch.model import Mode, PageSettings, Reason, Unreadable
 from killswitch.sources import Want
 from killswitch.stores import keys
 from tests.doubles.fleet import INTERVAL, START, Fleet, no_fault
@@ -57,6 +57,42 @@ def test_the_policy_of_a_rollout_counts_from_its_own_blindness_and_not_from_an_o
     trip = fleet.flips("beta")[0].trip
     assert trip is not None
     assert trip.reason.startswith("blind for 10m")
+
+
+def test_a_dry_run_is_not_tripped_for_blindness_either() -> None:
+    """The policy flipped the flag whatever the mode was."""
+    fleet = Fleet(GOOD, rollout("alpha", rules=(ERRORS,), mode=Mode.DRY_RUN, trip_when_blind_after=300.0))
+    for name in "ab":
+        fleet.replica(name)
+    fleet.arm("alpha")
+    fleet.run(3)
+    blind(fleet, "alpha")
+    assert fleet.run(30, until=lambda: fleet.tripped("alpha")) == 30
+    (page,) = fleet.pages(PageKind.WOULD_TRIP)
+    assert "blind for" in page.why
+    (before,) = fleet.pages(PageKind.BLIND)
+    assert "No automatic action follows: traffic stays as it is" in before.next_steps
+
+
+def test_stage_aa_is_not_tripped_for_blindness() -> None:
+    """Both cohorts have the control model there, so that a flip changes nothing but ends the measurement."""
+    fleet = Fleet(GOOD, rollout("alpha", rules=(ERRORS,), trip_when_blind_after=300.0))
+    fleet.replica("a")
+    fleet.arm("alpha", stage="aa")
+    fleet.run(3)
+    blind(fleet, "alpha")
+    assert fleet.run(30, until=lambda: fleet.tripped("alpha")) == 30
+
+
+def test_a_page_of_blindness_names_those_that_will_be_tripped() -> None:
+    """It said so of all that shared the page."""
+    fleet = fleet_of({"alpha": PageSettings(), "beta": PageSettings()}, trip_after=600.0)
+    blind(fleet, "alpha", "beta")
+    fleet.run(5)
+    (page,) = fleet.pages(PageKind.BLIND)
+    (step,) = (step for step in page.next_steps if "when_blind" in step)
+    assert step.startswith("`when_blind` trips beta at ")
+    assert step.endswith("the others keep their traffic")
 
 
 def test_a_rollout_that_goes_blind_during_anothers_outage_is_paged_once() -> None:

@@ -30,7 +30,9 @@ def pages() -> list[tuple[str, Page]]:
         ("TRIPPED by hand", message.tripped(by_hand, public)),
         (
             "BLIND with a policy",
-            message.blind([flag], why="no data", since=AT - 90, at=AT, settings=SETTINGS, trip_at=AT + 600),
+            message.blind(
+                [flag], why="no data", since=AT - 90, at=AT, settings=SETTINGS, trips={flag.rollout: AT + 600}
+            ),
         ),
         (
             "CANNOT_ACT with a breach waiting",
