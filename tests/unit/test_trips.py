@@ -134,7 +134,7 @@ def test_a_bug_in_what_follows_a_trip_is_logged_and_not_swallowed(caplog: pytest
     under = Under()
     under.trips._on_settled = lambda _: (_ for _ in ()).throw(RuntimeError("a bug"))
     under.submit()
-    assert caplog.messages == ["what follows the trip of copilot failed with an unexpected error"]
+    assert caplog.messages == ["after the trip of copilot: unexpected error"]
     assert under.trips.under_way == {}
 
 

@@ -259,7 +259,7 @@ def test_each_standing_has_its_sentence() -> None:
     split = "5 % to canary 'model-new', the others to control 'model-old'"
     was_tripped = read(read(NEW, item(tripped(1), 8)), item(armed(1), 9))
     unwatched = read(watched, item(armed(percent=5.0), 7), controllers=0, at=320.0)
-    assert {
+    assert [
         sentence_at(watched, 0.0),
         sentence_at(watched, POLICY.doubt_after),
         sentence_at(watched, 80.0),
@@ -268,7 +268,10 @@ def test_each_standing_has_its_sentence() -> None:
         sentence_at(read(NEW, None), 0.0),
         sentence_at(read(NEW, item(tripped(), 8)), 0.0),
         sentence_at(was_tripped, 0.0),
-    } == {
+        sentence_at(failsafe.after_garbage(watched, "not JSON"), 0.0),
+        sentence_at(read(NEW, Item(keys.flag(ROLLOUT), b"[]", 8)), 0.0),
+        sentence_at(failsafe.after_close(watched, "closed"), 0.0),
+    ] == [
         f"{ROLLOUT}: armed, generation 1, stage 'custom': {split}",
         f"{ROLLOUT}: armed, generation 1, stage 'custom': {split}; the store does not answer",
         f"{ROLLOUT}: armed when last read, and the store has not answered for over 60 s{control}",
@@ -280,7 +283,10 @@ def test_each_standing_has_its_sentence() -> None:
             f"{ROLLOUT}: the stored flag is armed in generation 1, but generation 1 was tripped "
             f"(a restored backup?); a person has to arm a later generation{control}"
         ),
-    }
+        f"{ROLLOUT}: cannot be understood: not JSON{control}",
+        f"{ROLLOUT}: cannot be understood: flag of {ROLLOUT}: not a JSON object{control}",
+        f"{ROLLOUT}: not followed: closed{control}",
+    ]
 
 
 def test_what_is_due_now_is_not_announced_again() -> None:
