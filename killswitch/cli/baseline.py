@@ -11,8 +11,9 @@ from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, SourceOption, opened_source, rollout_of
 from killswitch.deadline import Deadline
 from killswitch.errors import NoFlag, Refused
-from killswitch.model import Rollout, Unreadable
+from killswitch.model import Rollout
 from killswitch.sources import Source, Want
+from killswitch.twins import TwinWatch
 from killswitch.wording import duration_in_words, value_in_words
 
 DAY = 86_400.0
@@ -57,7 +58,8 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> Baseline:
     for rule in rollout.rules:
         twin = readings.get((rollout.name, rule.name, "twin"))
         reading = readings[rollout.name, rule.name, "window"]
-        judged = twin if twin is not None and not isinstance(twin.control, Unreadable) else reading
+        served = twin is not None and TwinWatch().serves(twin, reading, alone=False)
+        judged = twin if twin is not None and served else reading
         found = judge.compare(rule, judged)
         few = found.samples_control is not None and found.samples_control < 10 * rollout.min_requests
         if found.control is None or not math.isfinite(found.control) or few:

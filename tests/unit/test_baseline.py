@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import pytest
 
 from killswitch.baseline import Baseline, to_document
+from killswitch.cli.baseline import _measure
+from killswitch.deadline import Deadline
+from killswitch.errors import Refused
 from killswitch.message import PageKind
+from killswitch.model import Buckets, Counts, Reading
+from killswitch.sources import Readings, Want
 from killswitch.stores import Put, keys
 from tests.doubles.fleet import START, Fleet
-from tests.doubles.scripted_source import ERRORS, REFUSALS, Traffic, canary_from, rollout
+from tests.doubles.scripted_source import ERRORS, LATENCY, REFUSALS, Traffic, canary_from, rollout
 
 ONSET = START + 900
 VALUES = {"error_rate": 0.01, "refusal_rate": 0.011}
@@ -68,3 +77,40 @@ def test_a_newer_baseline_replaces_the_one_in_force() -> None:
     assert not fleet.tripped()
     stored(fleet, VALUES)
     assert fleet.run(40, until=fleet.tripped) < 40
+
+
+class Measured:
+    """A source with the last day's counts of both cohorts, by part."""
+
+    def __init__(self, parts: dict[str, Reading]) -> None:
+        self._parts = parts
+
+    def now(self, deadline: Deadline) -> float:
+        return START
+
+    def read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        return {want.key: self._parts[want.part] for want in wants}
+
+    def read_back(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
+        return {tick: self.read(wants, tick, deadline) for tick in ticks}
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@pytest.mark.parametrize(("share", "stored_value"), [(0.02, 0.03), (0.3, 0.01)])
+def test_a_baseline_is_of_the_counters_that_will_be_judged(share: float, stored_value: float) -> None:
+    """One pod of many with judged twins was all of the baseline, and plain counters were held against it at 100 %."""
+    rule = replace(ERRORS, twin=REFUSALS.signal)
+    plain, first = Counts(3e4, 1e6), Counts(1e4 * share, 1e6 * share)
+    source = Measured({"window": Reading(plain, plain, 86_400.0), "twin": Reading(first, first, 86_400.0)})
+    found = _measure(source, rollout(rules=(rule,)), 1)
+    assert found.values["error_rate"] == pytest.approx(stored_value)
+
+
+def test_a_latency_above_the_last_bucket_is_no_baseline() -> None:
+    """It was stored as an infinity, which no reader takes: at 100 % nothing was judged."""
+    slow = Buckets((1.0, math.inf), (0.0, 1e6))
+    source = Measured({"window": Reading(slow, slow, 86_400.0)})
+    with pytest.raises(Refused, match="above the histogram's last bucket"):
+        _measure(source, rollout(rules=(LATENCY,)), 1)
