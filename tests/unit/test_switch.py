@@ -698,3 +698,30 @@ def test_more_than_a_transaction_holds_go_in_several() -> None:
     assert all(isinstance(result, TripResult) and result.outcome is TripOutcome.TRIPPED for result in results)
     assert len({result.revision for result in results if isinstance(result, TripResult)}) == len(many.commits)
     assert all(many.guard in compares for compares, _ in many.commits)
+
+
+def test_a_flip_that_was_made_already_is_not_claimed_again_together() -> None:
+    many = Many("a", "b")
+    first = many.requests()
+    many.together(first[:1])
+    assert many.together([replace(first[0], standing=many.person.standing("a")), first[1]]) == [
+        TripResult(TripOutcome.ALREADY_TRIPPED, "a.1"),
+        TripResult(TripOutcome.TRIPPED, "b.1", many.server.revision),
+    ]
+
+
+def test_guards_count_among_what_a_transaction_holds() -> None:
+    """Each with one of its own and without a page: fifty have more comparisons than writes."""
+    many = Many(*(f"r{number:02}" for number in range(50)))
+    many.server.commit("x", (), [Put(f"/guards/{name}", b"") for name in many.names])
+    revision = many.server.revision
+
+    def without_page(request: TripRequest) -> TripRequest:
+        return replace(
+            request,
+            guards=lambda: (Compare(f"/guards/{request.rollout}", revision),),
+            documents=lambda flag, incident: (request.documents(flag, incident)[0], None),
+        )
+
+    many.together([without_page(request) for request in many.requests()])
+    assert len(many.tripped()) == 50
