@@ -418,6 +418,8 @@ class Follower:
             if self._retries > 0 or event.revision < self._memory.revision:
                 self._read_soon(_READ_SPREAD)
             self._watching = True
+        elif event.quiet:
+            self._watching = False  # until it is set up again, at once: no fault, where nobody changes the flag
         else:
             if self._watching:
                 self.telling.log(

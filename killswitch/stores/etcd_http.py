@@ -152,6 +152,10 @@ class _Connection(http.client.HTTPConnection):
                 socket.socket.shutdown(self.timed.plain, socket.SHUT_RDWR)
 
 
+class Quiet(Unavailable):
+    """No line came for as long as was waited: the stream may be well and have no news, or be dead without a word."""
+
+
 class Stream:
     """An endless answer, line by line."""
 
@@ -161,8 +165,8 @@ class Stream:
         self._response = response
 
     def lines(self, silence: float) -> Iterator[bytes]:
-        """Lines until the stream ends. Raises Unavailable when a line takes longer than ``silence`` seconds, and
-        when the stream breaks; LineTooLong over 2 MiB.
+        """Lines until the stream ends. Raises Quiet when a line takes longer than ``silence`` seconds, Unavailable
+        when the stream breaks, LineTooLong over 2 MiB.
         """
         timed = self._connection.timed
         assert timed is not None
@@ -172,6 +176,8 @@ class Stream:
             try:
                 chunk = self._response.read1(_CHUNK)
             except (OSError, http.client.HTTPException, ValueError) as error:
+                if timed.deadline.expired:
+                    raise Quiet(f"{self.endpoint}: no news for {silence:g} s") from error
                 raise Unavailable(f"{self.endpoint}: the watch broke ({_words(error)})") from error
             if not chunk:
                 return

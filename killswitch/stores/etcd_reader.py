@@ -16,11 +16,11 @@ from typing import Any
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.stores import Lease
 from killswitch.stores import etcd_wire as wire
-from killswitch.stores.etcd_http import Gateway, Stream
+from killswitch.stores.etcd_http import Gateway, Quiet, Stream
 from killswitch.stores.reader import READ_TIMEOUT, Access, Connected, Disconnected, Resync, View, WatchEvent
 from killswitch.stores.url import Endpoint
 
-SILENCE = 60.0  # seconds without a line after which a watch is set up anew
+SILENCE = 60.0  # seconds without a line after which a watch is set up again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between attempts to watch
 
 
@@ -124,17 +124,17 @@ class EtcdWatch:
 
     def __iter__(self) -> Iterator[WatchEvent]:
         while not self._closed.is_set():
-            epoch = self._epoch
+            epoch, quiet = self._epoch, False
             try:
                 yield from self._one_stream(epoch)
                 reason = "etcd ended the watch"
             except (Unavailable, AccessDenied, BadDocument) as error:
                 if isinstance(error, wire.LoginNeeded):
                     self._gateway.log_out()
-                reason = str(error)
+                reason, quiet = str(error), isinstance(error, Quiet)
             if self._closed.is_set():
                 return
-            yield Disconnected(reason)
+            yield Disconnected(reason, quiet=quiet)
             self._turn = self._next_turn()
             if epoch == self._epoch:
                 self._closed.wait(self._pause())

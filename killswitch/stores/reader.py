@@ -51,9 +51,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The watch broke; it is being set up again from where it was."""
+    """The watch ended; it is being set up again from where it was. ``quiet``: for want of news, and it may be well."""
 
     reason: str
+    quiet: bool = False
 
 
 WatchEvent = Change | Connected | Disconnected

@@ -15,7 +15,7 @@ from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
-from killswitch.stores.etcd_reader import EtcdReader
+from killswitch.stores.etcd_reader import SILENCE, EtcdReader
 from killswitch.stores.reader import Access
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT
@@ -51,10 +51,12 @@ def under(member: EtcdMember, prefix: str) -> list[dict[str, Any]]:
     return found
 
 
-def reader(url: str, *, access: Access | None = None, tls: TLS | None = None, timeout: float = 2.0) -> EtcdReader:
+def reader(
+    url: str, *, access: Access | None = None, tls: TLS | None = None, timeout: float = 2.0, silence: float = SILENCE
+) -> EtcdReader:
     where = StoreUrl.parse(url)
     let_in = replace(access if access is not None else Access(), tls=tls if tls is not None else TLS())
-    return EtcdReader(where.endpoints, let_in, use_tls=where.tls, timeout=timeout)
+    return EtcdReader(where.endpoints, let_in, use_tls=where.tls, timeout=timeout, silence=silence)
 
 
 @contextlib.contextmanager

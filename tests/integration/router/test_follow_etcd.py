@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import select
 import time
@@ -208,6 +209,19 @@ def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_
                 return follower.health().counts[Happening.CHANGE] > brought
 
             wait_until(a_change_is_brought, "the new watch")
+
+
+def test_a_watch_without_news_is_set_up_again_and_is_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A flag that nobody changes made "the watch broke" the log's most frequent line."""
+    caplog.set_level(logging.INFO)
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url, silence=0.2)) as follower:
+        until_watching(follower)
+        time.sleep(1.5)  # several silences
+        until_watching(follower)
+        assert follower.health().counts[Happening.WATCH_BROKE] == 0
+        store(etcd.members[0], armed())
+        until(follower, Standing.ARMED)
+    assert "watch broke" not in caplog.text
 
 
 def test_with_default_patience_a_watch_that_died_silently_is_found_by_the_next_re_read(tmp_path: Path) -> None:

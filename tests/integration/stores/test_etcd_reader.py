@@ -172,12 +172,14 @@ def test_a_watch_goes_on_after_its_last_revision_and_brings_each_change_once(pla
             put(member, name, "5")
             watching.until(lambda _: len(watching.values) >= 5, "five changes")
             assert watching.values == [b"1", b"2", b"3", b"4", b"5"]
-            assert any(isinstance(event, Disconnected) for event in watching.events)
+            assert any(isinstance(event, Disconnected) and not event.quiet for event in watching.events)
 
 
 def test_a_silent_watch_is_set_up_anew(plain: EtcdCluster) -> None:
     with reading(plain.url, silence=0.3) as reader, Watching(reader.watch(PREFIX + "quiet", after=1)) as watching:
         watching.until(lambda events: sum(isinstance(e, Connected) for e in events) >= 3, "three connections")
+        ended = [event for event in watching.events if isinstance(event, Disconnected)]
+        assert all(event.quiet and "no news for 0.3 s" in event.reason for event in ended)
 
 
 def test_a_restarted_watch_goes_on_after_the_revision_it_was_given(plain: EtcdCluster) -> None:
