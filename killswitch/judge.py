@@ -35,6 +35,7 @@ from killswitch.model import (
 from killswitch.wording import (
     count_in_words,
     duration_in_words,
+    evidence_in_words,
     odds_in_words,
     points_in_words,
     time_of_day,
@@ -262,9 +263,8 @@ def judge_evidence(
         return _unknown(rule, comparison, problem, view)
     if comparison.over:
         estimate = proven_in(view)
-        words = (
-            f"{_over_words(rule, comparison)}, not proven: evidence {progress_in_words(view)}, {_pace(view, estimate)}"
-        )
+        evidence = f"evidence {evidence_in_words(view.value, view.needed)}, {_pace(view, estimate)}"
+        words = f"{_over_words(rule, comparison)}, not proven: {evidence}"
         return replace(_finding(rule, comparison, Verdict.SUSPECT, None, words, view=view), proven_in=estimate)
     return _within(rule, comparison, view)
 
@@ -294,7 +294,7 @@ def _cold(rule: Rule, comparison: Comparison, view: Gathered) -> Unreadable | No
         return None
     why = "control's past is known for less than an hour, so evidence is weighed more carefully and trips later"
     if comparison.over:
-        why = f"{_over_words(rule, comparison)}, evidence {progress_in_words(view)}; {why}"
+        why = f"{_over_words(rule, comparison)}, evidence {evidence_in_words(view.value, view.needed)}; {why}"
     return Unreadable(Reason.WARMING_UP, why)
 
 
@@ -306,13 +306,6 @@ def mistrusted(finding: Finding, flag: Flag) -> Finding:
         detail = f"{detail}; {finding.sentence.partition(': ')[2]}"
     sentence = f"{finding.rule} unknown ({Reason.TRAFFIC_SPLIT}): {detail}"
     return replace(finding, verdict=Verdict.UNKNOWN, reason=Reason.TRAFFIC_SPLIT, sentence=sentence)
-
-
-def progress_in_words(view: Gathered) -> str:
-    """``1 in 30 of 1 in 400``: so that a person sees a trip coming."""
-    if view.value <= 1.0:
-        return f"none yet of {odds_in_words(view.needed)}"
-    return f"{odds_in_words(view.value)} of {odds_in_words(view.needed)}"
 
 
 def proven_in(view: Gathered) -> float | None:

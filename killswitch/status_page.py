@@ -15,13 +15,13 @@ from urllib.parse import quote
 from killswitch.finding_rows import finding_rows
 from killswitch.model import Verdict
 from killswitch.timestamps import from_iso
-from killswitch.wording import duration_in_words, labelled, odds_in_words, reasons_in_words, untagged
+from killswitch.wording import duration_in_words, evidence_in_words, labelled, reasons_in_words, untagged
 
 _STYLE = """
 :root { color-scheme: light dark; --bad: #c62828; --warn: #b26a00; --good: #2e7d32; --dim: #777; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .2rem; } p { margin: .2rem 0 .6rem; }
-p.next { margin-top: .6rem; line-height: 2; }
+p.next { margin-top: .6rem; line-height: 2; } p.why { margin: .4rem .6rem; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem; }
 caption { color: var(--dim); text-align: left; padding: .2rem .6rem; }
 th { color: var(--dim); font-weight: 500; } td { border-top: 1px solid var(--line); vertical-align: top; }
@@ -180,20 +180,27 @@ def _table(
 ) -> str:
     if not findings:
         return ""
-    whys = [_why(finding, said) for finding in findings]
     with_evidence = any(finding["needed"] is not None for finding in findings)
     heads = ["canary", "control", "limit", "requests", "counted", *(["evidence"] if with_evidence else [])]
-    head = "".join(f"<th class=n>{name}" for name in heads) + ("<th>why" if any(whys) else "")
-    rows = "".join(
-        _rows(finding, why if any(whys) else None, with_evidence=with_evidence, window=window, at=at)
-        for finding, why in zip(findings, whys, strict=True)
+    head = "".join(f"<th class=n>{name}" for name in heads)
+    rows = "".join(_rows(finding, with_evidence=with_evidence, window=window, at=at) for finding in findings)
+    table = f"<table><caption>{escape(caption)}</caption><tr><th>rule<th>verdict{head}</tr>{rows}</table>"
+    return table + _whys(findings, said)
+
+
+def _whys(findings: Sequence[Mapping[str, Any]], said: str) -> str:
+    """Below the table, a line for each reason: several rules may wait for the same one."""
+    rules: dict[str, list[str]] = {}
+    for finding in findings:
+        rules.setdefault(_why(finding, said), []).append(str(finding["rule"]))
+    return "".join(
+        f"<p class=why><b>{escape(', '.join(names))}</b>: {escape(why.removeprefix(f'{names[0]} '))}</p>"
+        for why, names in rules.items()
+        if why
     )
-    return f"<table><caption>{escape(caption)}</caption><tr><th>rule<th>verdict{head}</tr>{rows}</table>"
 
 
-def _rows(
-    finding: Mapping[str, Any], why: str | None, *, with_evidence: bool, window: float | None, at: float | None
-) -> str:
+def _rows(finding: Mapping[str, Any], *, with_evidence: bool, window: float | None, at: float | None) -> str:
     """One line, and for a breach by evidence a second one about its window."""
     evidence = "" if finding["needed"] is None else evidence_in_words(finding["evidence"], finding["needed"])
     verdict = escape(str(finding["verdict"]))
@@ -208,7 +215,6 @@ def _rows(
             + (f"<td class={verdict}>{verdict}{reason}" if first else "<td>")
             + numbers
             + (f"<td class=n>{evidence if first else ''}" if with_evidence else "")
-            + ("" if why is None else f"<td>{escape(why) if first else ''}")
             + "</tr>"
         )
     return "".join(lines)
@@ -224,10 +230,3 @@ def _why(finding: Mapping[str, Any], said: str) -> str:
         return ""
     why = str(finding["sentence"]).removeprefix(f"{finding['rule']} unknown ({finding['reason']}): ")
     return "" if why in said else why
-
-
-def evidence_in_words(evidence: float | None, needed: float) -> str:
-    """``1 in 30 of 1 in 400``: how far the evidence has come, so that a person sees a trip coming."""
-    if evidence is None or evidence <= 1.0:
-        return f"none yet of {odds_in_words(needed)}"
-    return f"{odds_in_words(evidence)} of {odds_in_words(needed)}"

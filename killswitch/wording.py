@@ -71,6 +71,12 @@ def odds_in_words(one_in: float) -> str:
     return f"1 in {math.floor(one_in / step) * step:,.0f}"
 
 
+def evidence_in_words(evidence: float | None, needed: float) -> str:
+    """``1 in 30 (trips at 1 in 400)``: how far the evidence has come, so that a person sees a trip coming."""
+    so_far = "none yet" if evidence is None or evidence <= 1.0 else odds_in_words(evidence)
+    return f"{so_far} (trips at {odds_in_words(needed)})"
+
+
 def time_of_day(seconds: float) -> str:
     """Unix seconds -> ``14:08:11`` UTC."""
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%H:%M:%S")

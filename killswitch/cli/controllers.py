@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,15 +36,17 @@ def shown(url: str | None) -> str:
 
 
 def ask(url: str | None, path: str) -> dict[str, Any] | None:
-    """The controller's JSON answer, None for 404. Raises Unavailable, AccessDenied."""
+    """The controller's JSON answer, None where it knows no such rollout. Raises Unavailable, AccessDenied."""
     from killswitch.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  commands that ask nobody
 
     base = (url or DEFAULT_URL).rstrip("/")
     session = BoundedSession(timeout=TIMEOUT)
     with killswitch_errors():
         response = session.get(f"{base}{path}")
-    if response.status_code == 404:
+    if response.status_code == 404 and _names_the_known(response.text):
         return None
+    if response.status_code == 404:
+        raise Unavailable(f"what answers at {shown(url)} is not a controller; give its address with --url")
     if not response.ok:
         why = response.text if response.status_code in (421, 503) else ""
         raise Unavailable(f"the controller at {shown(url)} answered {response.status_code} {why:.300}".rstrip())
@@ -54,3 +57,11 @@ def ask(url: str | None, path: str) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise Unavailable(f"what answers at {shown(url)} is not a controller; give its address with --url")
     return document
+
+
+def _names_the_known(body: str) -> bool:
+    """Whether a 404 is a controller's: any server has one for a path that it does not serve."""
+    try:
+        return "known" in json.loads(body)
+    except (ValueError, TypeError):
+        return False

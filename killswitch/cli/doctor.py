@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -150,17 +150,29 @@ def _flags(settings: Settings) -> AskFlags:
 
 
 def _print(checks: Sequence[Check]) -> None:
-    for one in checks:
-        out.print(_line(one.status, f"{one.about}: {one.found}"), soft_wrap=True)
+    for (status, found), about in _alike((one.status, one.found, one.about) for one in checks):
+        out.print(_line(status, f"{about}: {found}"), soft_wrap=True)
     to_do = [one for one in checks if one.fix]
     if to_do:
         out.print("\nTo do:")
-        for one in to_do:
-            out.print(_line(one.status, f"{one.about}: {one.fix}"), soft_wrap=True)
+        for (status, fix), about in _alike((one.status, one.fix, one.about) for one in to_do):
+            out.print(_line(status, f"{about}: {fix}"), soft_wrap=True)
     elif not checks:
         out.print("No problems.")
     else:
-        out.print("\nNothing to do. Whether there are enough users, `killswitch power --users N` says.")
+        out.print(
+            "\nNothing to do. To see whether there are enough users: `killswitch power --users N`.", soft_wrap=True
+        )
+
+
+def _alike(said: Iterable[tuple[Status, str, str]]) -> Iterator[tuple[tuple[Status, str], str]]:
+    """Each line once, with all it is about: ``copilot error_rate, latency_p95``."""
+    about: dict[tuple[Status, str], dict[str, list[str]]] = {}
+    for status, words, name in said:
+        rollout, _, rule = name.partition(" ")
+        about.setdefault((status, words), {}).setdefault(rollout, []).append(rule)
+    for line, rollouts in about.items():
+        yield line, ", ".join(f"{rollout} {', '.join(rules)}".strip() for rollout, rules in rollouts.items())
 
 
 def _line(status: Status, words: str) -> Text:

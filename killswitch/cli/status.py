@@ -61,7 +61,7 @@ def _merged(
     store: Store, flags: Mapping[str, Standing], broken: Mapping[str, str], report: dict[str, Any]
 ) -> dict[str, Any]:
     """The controller's report with the flags as they stand now: those are newer, and true."""
-    rollouts = {one["rollout"]: one for one in report.get("rollouts", [])}
+    rollouts = {one["rollout"]: one for one in ([] if "problem" in report else report["rollouts"])}
     for name in rollouts.keys() - flags.keys() - broken.keys():
         rollouts[name] = as_it_stands(rollouts[name], Standing(None, 0))
     for name, problem in broken.items():

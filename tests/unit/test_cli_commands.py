@@ -346,6 +346,19 @@ def test_something_else_on_the_controllers_port_is_said_to_be_none(shell: Shell)
     assert "is not a controller" in json.loads(done.stdout)["problem"]
 
 
+@pytest.mark.parametrize(
+    "answer", [Answer(404, b"404 page not found"), Answer(404, b'{"error": "x"}'), Answer(200, b'{"ok": true}')]
+)
+def test_any_other_server_on_the_controllers_port_is_named_as_such(shell: Shell, answer: Answer) -> None:
+    """A Prometheus answers 404, and its rollouts were "not judged yet"."""
+    shell.armed()
+    with HttpDouble(lambda _: answer) as other:
+        assert "is not a controller" in json.loads(shell("status", "--json", "--url", other.url).stdout)["problem"]
+        explained = shell("explain", "copilot", "--url", other.url)
+    assert explained.exit_code == 3
+    assert "is not a controller" in explained.stderr
+
+
 def test_status_of_one_of_none_and_of_a_broken_flag(shell: Shell) -> None:
     assert "no rollout has a flag" in shell("status", "--url", "http://127.0.0.1:9").stdout
     shell.armed()

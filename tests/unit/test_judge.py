@@ -335,7 +335,7 @@ def test_over_in_the_window_and_not_proven_is_suspect() -> None:
     finding = by_evidence(ERRORS, Known(value=20.0), rates(30, 1000, 100, 10000))
     assert (finding.verdict, finding.reason, finding.over) == (Verdict.SUSPECT, None, True)
     assert finding.sentence.endswith(
-        "not proven: evidence 1 in 20 of 1 in 400, enough in about 14m at the pace since 14:08:11"
+        "not proven: evidence 1 in 20 (trips at 1 in 400), enough in about 14m at the pace since 14:08:11"
     )
     # 400 is the square of 20, so the second half takes as long as the first
     assert finding.proven_in == pytest.approx(829.0)
@@ -345,7 +345,7 @@ def test_over_in_the_window_and_not_proven_is_suspect() -> None:
 @pytest.mark.parametrize(
     ("view", "words"),
     [
-        (Known(value=0.4), "evidence none yet of 1 in 400, too early to say when it would be enough"),
+        (Known(value=0.4), "evidence none yet (trips at 1 in 400), too early to say when it would be enough"),
         (Known(value=20.0, since=None), "too early to say"),
         (Known(value=1.02), "at the pace since 14:08:11 takes hours more"),
     ],
@@ -391,7 +391,7 @@ def test_a_rule_over_its_limit_while_control_warms_up_is_named_with_its_numbers_
     assert (over.verdict, over.reason) == (Verdict.UNKNOWN, Reason.WARMING_UP)
     said = decide([over, *fine], flag(), ROLLOUT).sentence
     assert "error_rate unknown (WARMING_UP): error_rate 16.0% (canary, n=1000) over 2.0%" in said
-    assert "evidence 1 in 30 of 1 in 400" in said
+    assert "evidence 1 in 30 (trips at 1 in 400)" in said
     assert said.count("3 rules WARMING_UP: control's past is known for less than an hour") == 1
 
 

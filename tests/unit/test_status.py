@@ -57,7 +57,7 @@ def test_the_page_shows_values_limits_and_evidence_and_escapes_everything() -> N
     document["rollouts"][1] |= {"rollout": HOSTILE, "canary": HOSTILE, "stage": HOSTILE}
     page = status_page(document)
     assert "<script" not in page
-    for words in ("8.7%", "1.1%", "6.1%", "1,842 / 35,160", "1 in 410 of 1 in 400", "2.41 s"):
+    for words in ("8.7%", "1.1%", "6.1%", "1,842 / 35,160", "1 in 410 (trips at 1 in 400)", "2.41 s"):
         assert words in page
 
 
@@ -101,7 +101,7 @@ def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
     )
     page = status_page(status_document("a", CycleReport(AT, 1000.0, 0.1, {"support-copilot": one}), 1.0))
     assert "<p>2 of 3 rules healthy</p>" in page
-    assert page.count("refusal_rate 7% over 6%; may be luck") == 1
+    assert page.count("<b>refusal_rate</b>: 7% over 6%; may be luck") == 1
     assert page.count("canary has 3") == 1
     assert HEALTHY.sentence not in page  # its numbers stand in its row
     assert "UNKNOWN, too few requests" in page
@@ -109,6 +109,17 @@ def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
     assert ".SUSPECT { color: var(--warn)" in page
     assert "TOO_FEW" not in page
     assert "the last 5m" in page
+
+
+def test_a_reason_that_several_rules_share_stands_once_below_the_table() -> None:
+    waiting = [
+        replace(UNKNOWN, rule=name, reason=Reason.WARMING_UP, sentence=f"{name} unknown (WARMING_UP): wait an hour")
+        for name in ("a", "b")
+    ]
+    one = RolloutReport("x", "[armed g1 ramp_5 5%]: TRIP: c", "trip", armed(), rollout("x"), tuple(waiting), AT, 300.0)
+    page = status_page(status_document("a", CycleReport(AT, 1000.0, 0.1, {"x": one}), 1.0))
+    assert "<p class=why><b>a, b</b>: wait an hour</p>" in page
+    assert page.count("wait an hour") == 1
 
 
 def test_a_reason_in_words_leaves_a_model_of_that_name_alone() -> None:
