@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -47,7 +48,19 @@ def command(
         )
         set_up_logs(loaded.log_format)
         daemon = Daemon(loaded)
+    look_for_garbage_less_often()
     _end(daemon.run())
+
+
+def look_for_garbage_less_often() -> None:
+    """A cycle of thousands of rules makes hundreds of thousands of objects, nearly none of them in a circle.
+
+    With Python's own 700, looking through them was a third of such a cycle's processor time. What the start has made
+    stays for good, and is not looked through again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 def _end(code: int) -> None:
