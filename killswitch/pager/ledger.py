@@ -490,14 +490,15 @@ class StoreLedger:
         for page_id, entry in expected.items():
             try:
                 item = self._store.get(keys.outbox(page_id))
-                stored = None if item is None else outbox.from_document(item.value, page=page_id)
+                if item is None:
+                    del self._held[page_id]
+                    continue
+                stored = outbox.from_document(item.value, page=page_id)
             except KillswitchError:
                 continue
-            if item is None or stored is None:
-                self._held.pop(page_id, None)
-            elif item.value == outbox.to_document(entry):
+            if item.value == outbox.to_document(entry):
                 found[page_id] = item.mod_revision
-            elif page_id in self._held:
+            else:
                 self._held[page_id] = replace(self._held[page_id], entry=stored, revision=item.mod_revision)
         return found
 

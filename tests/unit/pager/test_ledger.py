@@ -440,7 +440,11 @@ def test_an_attempt_whose_answer_was_lost_is_looked_for(world: World) -> None:
     world.ledger.scan()
     entries = [world.stored(A), world.stored(B)]
     world.store.fault = only("commit", Fault.LOSE_ANSWER, times=1)
-    assert [entry.id for entry in world.ledger.begin(entries, "slack")] == [A.id, B.id]
+    started = world.ledger.begin(entries, "slack")
+    assert [entry.id for entry in started] == [A.id, B.id]
+    world.calls()
+    world.ledger.finish(started, "slack", Outcome(Result.NOT_TAKEN, 0.0, error="refused"))
+    assert world.calls() == ["commit"]  # on the revision that was found
     world.store.fault = only("commit", Fault.APPLY_LATER, times=1)
     assert world.ledger.begin(entries, "webhook") == []
     assert world.ledger.ready(entries[0], "webhook")
