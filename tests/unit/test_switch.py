@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -316,8 +317,12 @@ def test_a_persons_change_whose_answer_was_lost_is_recognised(world: World, faul
 
 def test_a_persons_change_that_may_come_later_is_said_to_be_unknown(world: World) -> None:
     world.arm()
-    with pytest.raises(OutcomeUnknown, match="killswitch status"):
+    with pytest.raises(OutcomeUnknown) as unknown:
         world.switch("ann", once("commit", Fault.APPLY_LATER)).set_stage("copilot", percent=1.0, stage="ramp_1")
+    assert str(unknown.value) == (
+        "the change of copilot was sent and no answer came; it has not been applied so far and may be still: look at "
+        "`killswitch status` in a few seconds, then repeat it if needed"
+    )
 
 
 def test_two_people_at_once_do_not_overwrite_each_other(world: World) -> None:
@@ -486,6 +491,17 @@ def test_generations_are_counted_when_a_flag_is_armed_and_when_it_ends(world: Wo
     world.switch("a").trip(automatic(generation=3))
     world.server.commit("x", (), (Delete(keys.flag("copilot")), Delete(keys.generation("copilot"))))
     assert world.arm().generation == 4  # an incident counts as well
+
+
+def test_incidents_count_by_the_generation_in_their_keys(world: World) -> None:
+    """Also one that stands beside the first of its generation; what is no generation counts as none."""
+    world.server.commit("x", (), (Put(keys.incidents("copilot") + "notes", b"{}"),))
+    assert world.arm().generation == 1
+    stored = world.server.value(keys.generation("copilot"))
+    assert json.loads(stored or b"") == {"rollout": "copilot", "generation": 1}
+    world.person.end("copilot")
+    world.server.commit("x", (), (Put(keys.incident("copilot", 3) + ".9", b"{}"),))
+    assert world.arm().generation == 4
 
 
 def test_a_re_arm_compares_the_counter(world: World) -> None:

@@ -783,7 +783,6 @@ def test_a_page_in_memory_can_be_given_up() -> None:
 
 
 def test_memory_keeps_what_is_unsettled_and_the_newest_of_the_rest() -> None:
-    """It is looked through at every fiftieth page, not at each of a thousand."""
     memory = Memory()
     pages = [trip_page(f"r{number:03}", 1) for number in range(3 * KEEP_SETTLED)]
     for page in pages[:60]:
@@ -796,3 +795,18 @@ def test_memory_keeps_what_is_unsettled_and_the_newest_of_the_rest() -> None:
     assert known == [pages[5], *pages[10:-1]]
     memory.ledger.add(pages[-1])
     assert memory.ledger.entry(pages[10].id) is not None
+
+
+def test_memory_is_looked_through_at_every_fiftieth_page() -> None:
+    """Not at each of a thousand pages of one outage."""
+    asked: list[int] = []
+    number = 0
+
+    def settled(_entry: OutboxEntry) -> bool:
+        asked.append(number)
+        return False
+
+    ledger = MemoryLedger(wall=VirtualClock().wall, settled=settled)
+    for number in range(1, 2 * KEEP_SETTLED + 2):  # the closure reads it
+        ledger.add(trip_page(f"r{number:03}", 1))
+    assert asked == [KEEP_SETTLED] * KEEP_SETTLED + [2 * KEEP_SETTLED] * 2 * KEEP_SETTLED
