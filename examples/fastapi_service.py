@@ -1,7 +1,8 @@
 """A FastAPI service behind the switch: routed by the user's id, counted by how each answer ended, feedback by token.
 
     pip install . fastapi uvicorn openai   # in the clone
-    OPENAI_BASE_URL=… OPENAI_API_KEY=… KILLSWITCH_STORE=etcd://etcd:2379 uvicorn fastapi_service:app
+    export OPENAI_BASE_URL=… OPENAI_API_KEY=… KILLSWITCH_FEEDBACK_KEY=$(openssl rand -hex 32)
+    KILLSWITCH_STORE=etcd://etcd:2379 uvicorn --app-dir examples fastapi_service:app
     curl -d '{"prompt": "hello"}' -H 'content-type: application/json' -H 'x-user-id: alice' localhost:8000/v1/chat
 
 Without KILLSWITCH_STORE it reads flag.json beside this file: edit ``canary_percent``, or trip it, and watch.

@@ -22,7 +22,7 @@ def command(
     stage: StageOption = None,
     control: Annotated[str | None, typer.Option(help="Control model.", show_default=_FROM_FILE)] = None,
     canary: Annotated[str | None, typer.Option(help="Canary model.", show_default=_FROM_FILE)] = None,
-    salt: Annotated[str, typer.Option(help="Draws other users into the canary.")] = "",
+    salt: Annotated[str, typer.Option(help="Any text. Another salt changes which users are in the canary.")] = "",
 ) -> None:
     """Arm a rollout: the canary gets its share of users, and the kill switch watches it."""
     stage, percent = flags.resolve_stage(stage, percent)

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from killswitch.message import PageKind
 from killswitch.model import Reason
 from tests.servers.image import REPOSITORY
 
@@ -29,6 +30,12 @@ def test_links_of_a_root_page_lead_somewhere(name: str) -> None:
     page = REPOSITORY / name
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_runbook_has_a_section_for_each_kind_of_page() -> None:
+    text = (REPOSITORY / "docs" / "runbook.md").read_text()
+    headings = re.findall(r"^### ([A-Z_]+(?:, [A-Z_]+)*)$", text, re.MULTILINE)
+    assert sorted(name for heading in headings for name in heading.split(", ")) == sorted(PageKind)
 
 
 def test_the_runbook_says_what_to_do_about_each_reason() -> None:
