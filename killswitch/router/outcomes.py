@@ -10,7 +10,8 @@ an exception of a content filter (``code`` or type says so)                    r
 one with status 408 or 504
 cancelled: ``CancelledError``, ``GeneratorExit`` (the client closed the         cancelled
 stream), ``ClientDisconnect``, ``KeyboardInterrupt``, ``SystemExit``
-a stream that ended without its provider's finish mark                         error
+a stream that ended without its provider's finish mark, or an answer that      error
+says itself that it failed (``status: failed``, ``finish_reason: error``)
 any other exception                                                            error
 =============================================================================  ===========
 

@@ -156,19 +156,30 @@ def completion_tokens(payload: object) -> int | None:
     try:
         for holder in (payload, _field(payload, "response"), _field(payload, "metadata")):
             for usage in (_field(holder, "usage"), _either(holder, "usageMetadata", "usage_metadata")):
-                for name in (
-                    "completion_tokens",
-                    "output_tokens",
-                    "candidatesTokenCount",
-                    "candidates_token_count",
-                    "outputTokens",
-                ):
+                for name in _COMPLETION_TOKENS:
                     count = _field(usage, name)
                     if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
                         return count
     except Exception:  # noqa: BLE001  # a payload may be anything, with any properties
         return None
     return None
+
+
+def failure_signal(payload: object) -> bool:
+    """Whether an answer of status 200 says that there is none: the provider, or a gateway before it, has failed.
+
+    OpenAI responses: ``status: failed``. Gateways: an ``error`` in place of the choices, or ``finish_reason: error``.
+    """
+    try:
+        if _field(payload, "choices") is not None:
+            return any(_word(choice, "finish_reason") == "error" for choice in _list(_field(payload, "choices")))
+        for response in (payload, _field(payload, "response")):
+            if _word(response, "object") == "response" and _word(response, "status") == "failed":
+                return True
+        answered = any(_field(payload, name) is not None for name in ("content", "candidates", "output"))
+        return not answered and bool(_field(payload, "error"))
+    except Exception:  # noqa: BLE001  # a payload may be anything, with any properties
+        return False
 
 
 def finish_mark(payload: object) -> bool | None:

@@ -8,7 +8,7 @@ from typing import Protocol, Self, TypeVar
 
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.phrases import MAX_OPENING_CHARACTERS, Phrases
-from killswitch.router.refusals import completion_tokens, finish_mark, refusal_signal, text_of
+from killswitch.router.refusals import completion_tokens, failure_signal, finish_mark, refusal_signal, text_of
 from killswitch.router.routing import Route
 
 Chunk = TypeVar("Chunk")
@@ -39,6 +39,7 @@ class ServedRequest:
         "_broken",
         "_disliked",
         "_done",
+        "_failed",
         "_ledger",
         "_opening",
         "_outcome",
@@ -57,6 +58,7 @@ class ServedRequest:
         self._outcome: Outcome | None = None
         self._refused = False
         self._broken = False
+        self._failed = False
         self._disliked = False
         self._done = False
         self._tokens = 0
@@ -86,7 +88,8 @@ class ServedRequest:
             self._outcome = outcome
 
     def answer(self, payload: object) -> None:
-        """Look at a whole answer (JSON object, SDK object, or text) for a refusal and its tokens."""
+        """Look at a whole answer (JSON object, SDK object, or text) for a failure, a refusal and its tokens."""
+        self._failed = self._failed or failure_signal(payload)
         if refusal_signal(payload) is not None:
             self._refused = True
         if self._ledger.phrases is not None and not self._opening:
@@ -119,6 +122,7 @@ class ServedRequest:
         self._broken = finished is False
 
     def _look_at(self, chunk: object, finished: bool | None) -> bool | None:  # noqa: FBT001  # what was known so far
+        self._failed = self._failed or failure_signal(chunk)
         if refusal_signal(chunk) is not None:
             self._refused = True
         count = completion_tokens(chunk)
@@ -152,7 +156,7 @@ class ServedRequest:
             return Outcome.REFUSED if self._refused and outcome is Outcome.CANCELLED else outcome
         if self._outcome is not None:
             return self._outcome
-        if self._broken:
+        if self._broken or self._failed:
             return Outcome.ERROR
         return Outcome.REFUSED if self._refused else Outcome.OK
 

@@ -35,7 +35,7 @@ from killswitch.router.integrations import needs
 from killswitch.router.integrations.litellm_proof import CANARY, CANARY_ID, CONTROL, Attempt, GuardNotReached, prove
 from killswitch.router.metrics import CohortMetrics
 from killswitch.router.outcomes import Outcome, outcome_of
-from killswitch.router.refusals import completion_tokens, refused
+from killswitch.router.refusals import completion_tokens, failure_signal, refused
 from killswitch.router.router import Router
 from killswitch.router.routing import Route
 
@@ -485,7 +485,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         if isinstance(error, CanaryRefused):  # no model was asked
             return
         refusal = refused(answer, self._metrics.phrases) is not None
-        outcome = Outcome.REFUSED if refusal else Outcome.OK
+        outcome = Outcome.ERROR if failure_signal(answer) else Outcome.REFUSED if refusal else Outcome.OK
         if isinstance(error, BaseException):
             outcome = outcome_of(error)
         judged, note["judged"] = bool(note.get("judged")), False  # the first attempt alone is judged

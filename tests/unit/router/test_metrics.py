@@ -71,6 +71,16 @@ def test_every_label_combination_stands_at_0_before_the_first_request(bench: Ben
         assert bench.value("llm_completion_tokens_count", route) == 0.0
 
 
+def test_an_answer_of_status_200_that_says_it_failed_is_an_error(bench: Bench) -> None:
+    """A canary whose provider fails in this way was as healthy as any."""
+    failed = {"object": "response", "status": "failed", "error": {"code": "server_error"}, "output": []}
+    with bench.metrics.request(CANARY, "u1") as request:
+        request.answer(failed)
+    with bench.metrics.request(CANARY, "u2") as request:
+        list(request.stream([{"choices": [{"finish_reason": "error", "delta": {}}]}]))
+    assert bench.outcomes() == {"error": 2.0}
+
+
 def test_the_names_and_labels_are_exactly_the_schema(bench: Bench) -> None:
     names = {
         line.split("{")[0]

@@ -14,7 +14,7 @@ from openai.types.responses import Response
 
 from bench.refusals import detected, examples, score
 from killswitch.router.phrases import Phrases
-from killswitch.router.refusals import completion_tokens, finish_mark, refusal_signal, refused, text_of
+from killswitch.router.refusals import completion_tokens, failure_signal, finish_mark, refusal_signal, refused, text_of
 
 PHRASES = Phrases()
 SIGNALS = [example for example in examples() if not isinstance(example["payload"], str)]
@@ -22,11 +22,46 @@ TEXTS = [example for example in examples() if isinstance(example["payload"], str
 FIELDS = (
     *("choices", "message", "delta", "refusal", "finish_reason", "output", "content", "type", "candidates", "usage"),
     *("stop_reason", "stopReason", "promptFeedback", "finishReason", "response", "text", "parts", "messageStop"),
+    *("error", "status", "object"),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda children: st.lists(children) | st.dictionaries(st.sampled_from(FIELDS), children),
 )
+
+
+FAILED: tuple[Any, ...] = (
+    {"object": "response", "status": "failed", "error": {"code": "server_error", "message": "x"}, "output": []},
+    {"type": "response.failed", "response": {"object": "response", "status": "failed", "output": []}},
+    {"error": {"code": 502, "message": "Provider returned error"}},
+    {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
+    {"choices": [{"finish_reason": "error", "message": {"content": ""}}]},
+    Response.model_validate(
+        {
+            **{
+                "object": "response",
+                "status": "failed",
+                "output": [],
+                "error": {"code": "server_error", "message": "x"},
+            },
+            **{"id": "r", "created_at": 1, "model": "m", "parallel_tool_calls": False, "tool_choice": "auto"},
+            "tools": [],
+        }
+    ),
+)
+ANSWERED: tuple[Any, ...] = (
+    {"object": "response", "status": "completed", "error": None, "output": []},
+    {"object": "response", "status": "incomplete", "error": None, "output": []},
+    {"choices": [{"finish_reason": "stop", "message": {"content": "error"}}], "error": None},
+    {"content": [{"type": "text", "text": "x"}], "stop_reason": "end_turn", "error": {"odd": 1}},
+    "error",
+    {"error": None},
+)
+
+
+@pytest.mark.parametrize(("payload", "failed"), [*((one, True) for one in FAILED), *((one, False) for one in ANSWERED)])
+def test_an_answer_that_says_it_failed_is_told_from_others(payload: object, failed: bool) -> None:
+    assert failure_signal(payload) is failed
 
 
 @pytest.mark.parametrize("example", SIGNALS, ids=lambda example: example["kind"])
@@ -126,6 +161,7 @@ def test_no_json_of_any_shape_makes_it_raise(payload: Any) -> None:
     refusal_signal(payload)
     completion_tokens(payload)
     finish_mark(payload)
+    failure_signal(payload)
     assert isinstance(text_of(payload), str)
 
 
