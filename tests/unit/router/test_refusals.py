@@ -38,13 +38,15 @@ FAILED: tuple[Any, ...] = (
     {"choices": [{"finish_reason": "error", "message": {"content": ""}}]},
     Response.model_validate(
         {
-            **{
-                "object": "response",
-                "status": "failed",
-                "output": [],
-                "error": {"code": "server_error", "message": "x"},
-            },
-            **{"id": "r", "created_at": 1, "model": "m", "parallel_tool_calls": False, "tool_choice": "auto"},
+            "object": "response",
+            "status": "failed",
+            "output": [],
+            "error": {"code": "server_error", "message": "x"},
+            "id": "r",
+            "created_at": 1,
+            "model": "m",
+            "parallel_tool_calls": False,
+            "tool_choice": "auto",
             "tools": [],
         }
     ),
