@@ -53,7 +53,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 PercentOption = Annotated[float | None, typer.Option(help="Share of users in the canary, 0 to 100.")]
 _STAGES = ", ".join(f"{name} ({share:g}%)" for name, share in flags.STAGES.items())
-StageOption = Annotated[str | None, typer.Option(help=f"{_STAGES}; with --percent also aa (the canary cohort keeps the control model), or your own name.")]
+StageOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{_STAGES}; with --percent also aa (the canary cohort keeps the control model), or your own name."
+    ),
+]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the flag, the incident and the page.")]
 UrlOption = Annotated[
