@@ -108,9 +108,12 @@ class Change:
         return tuple(outage for outage in self.book if outage.ended is None)
 
 
-def fleet_good_at(rollout: str, own: float, others: Iterable[Heartbeat]) -> float:
-    """The newest tick at which any replica had a usable verdict for the rollout."""
-    return max((own, *(heartbeat.good_at(rollout) for heartbeat in others)))
+def fleet_good_at(rollout: str, own: float, others: Iterable[Heartbeat], tick: float) -> float:
+    """The newest tick at which any replica had a usable verdict for the rollout, as of our ``tick``.
+
+    A replica may ask another metric store, whose clock is ahead of ours. How long ago it saw is told by its own.
+    """
+    return max((own, *(one.good_at(rollout) - max(0.0, one.tick - tick) for one in others)))
 
 
 @dataclass(slots=True)

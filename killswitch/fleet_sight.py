@@ -71,7 +71,7 @@ class FleetSight:
         Read anew for each attempt: every replica writes a heartbeat each cycle, seeing or not.
         """
         items = self._items()
-        good_at = blindness.fleet_good_at(blind.case.rollout.name, 0.0, alive(items).values())
+        good_at = blindness.fleet_good_at(blind.case.rollout.name, 0.0, alive(items).values(), blind.at)
         return None if good_at > self._horizon(blind.at) else _unchanged(items)
 
     def _items(self) -> list[Item]:
@@ -127,7 +127,7 @@ class FleetSight:
             items = self._items()
             self._others = alive(items)
             good_at = {
-                name: blindness.fleet_good_at(name, own, self._others.values()) for name, own in last_good.items()
+                name: blindness.fleet_good_at(name, own, self._others.values(), tick) for name, own in last_good.items()
             }
             blind = {
                 name: Blind(

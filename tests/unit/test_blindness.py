@@ -250,9 +250,9 @@ def test_a_heartbeat_comes_back_and_names_only_what_could_not_be_judged() -> Non
 
 def test_the_fleet_sees_what_any_replica_sees() -> None:
     others = [beat("a", copilot=NOW - 300), beat("b", copilot=NOW - 30)]
-    assert fleet_good_at("copilot", NOW - 600, others) == NOW - 30
-    assert fleet_good_at("copilot", NOW, others) == NOW
-    assert fleet_good_at("unwatched", 0.0, others) == 0.0
+    assert fleet_good_at("copilot", NOW - 600, others, NOW) == NOW - 30
+    assert fleet_good_at("copilot", NOW, others, NOW) == NOW
+    assert fleet_good_at("unwatched", 0.0, others, NOW) == 0.0
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"[" * 50_000, b"\xff", b'{"id": 1}', b"null"])

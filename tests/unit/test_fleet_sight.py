@@ -74,6 +74,21 @@ def test_a_dry_run_is_not_tripped_for_blindness_either() -> None:
     assert "No automatic action follows: traffic stays as it is" in before.next_steps
 
 
+def test_a_replica_whose_metric_store_is_an_hour_ahead_hides_no_blindness() -> None:
+    """What it saw last lay an hour ahead of the others' clock: no page and no policy until then."""
+    fleet = Fleet(GOOD, rollout("alpha", rules=(ERRORS,), trip_when_blind_after=600.0))
+    fleet.replica("a")
+    fleet.replica("b").source.offset += 3600.0
+    fleet.arm("alpha")
+    fleet.run(5)
+    fleet.replicas[0].source.down = True
+    fleet.run(30)
+    assert fleet.pages() == []  # b sees
+    fleet.replicas[1].source.down = True
+    assert fleet.run(40, until=lambda: fleet.tripped("alpha")) < 25
+    assert fleet.pages(PageKind.BLIND)
+
+
 def test_stage_aa_is_not_tripped_for_blindness() -> None:
     """Both cohorts have the control model there, so that a flip changes nothing but ends the measurement."""
     fleet = Fleet(GOOD, rollout("alpha", rules=(ERRORS,), trip_when_blind_after=300.0))
