@@ -263,7 +263,10 @@ def _rollout(patient: Patient, rollout: Rollout, served: _Served) -> Iterator[Ch
         judged = any(not isinstance(side, Unreadable) for each in twins[-10:] for side in (each.canary, each.control))
         readings = twins if judged else _plain(rollout, rule, steps)
         yield from _seen(about, rule, readings, served)
-        if rule.twin is not None and not judged:
+        counted_plainly = any(
+            not isinstance(side, Unreadable) for one in readings for side in (one.canary, one.control)
+        )
+        if rule.twin is not None and not judged and counted_plainly:
             plain.append(rule.name)
         if isinstance(rule.signal, QuantileSignal):
             yield from _buckets(about, rule, readings)

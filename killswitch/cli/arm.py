@@ -31,6 +31,7 @@ def command(
     canary = canary or (file.canary if file else "")
 
     def agree(_: Flag | None, after: Flag) -> None:
+        hand.warn_if_unwatched()
         share = f"{after.canary_percent:g}% of users"
         if stage == flags.AA:
             change = f"{share} become the canary cohort, and still get {control}"

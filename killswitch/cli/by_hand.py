@@ -21,12 +21,14 @@ from killswitch.cli.invocation import (
     YesOption,
     confirm,
     opened,
+    print_problems,
     say,
     show,
 )
+from killswitch.errors import KillswitchError
 from killswitch.flag import Flag
 from killswitch.settings import Settings
-from killswitch.stores import Store
+from killswitch.stores import Store, keys
 from killswitch.switch import Switch
 
 
@@ -44,10 +46,26 @@ class Hand:
         """Say what will change, and ask unless ``--yes``. Ends the command when the answer is no."""
         confirm(what, yes=self.yes)
 
+    def warn_if_unwatched(self) -> None:
+        """Before the question: a canary that no controller watches is let in with open eyes, or not at all."""
+        alive = living_controllers(self.store)
+        if alive:
+            return
+        known = "no controller is alive" if alive == 0 else "whether a controller is alive is UNKNOWN"
+        print_problems([f"{known}: without `killswitch run` no one notices a bad canary"], style="yellow")
+
     def answer(self, document: Flag | dict[str, Any], words: str) -> None:
         """What has become of it: the document with ``--json``, else one line."""
         shown = json.loads(flags.to_document(document)) if isinstance(document, Flag) else document
         show(shown, as_json=self.as_json, otherwise=lambda: say(words))
+
+
+def living_controllers(store: Store) -> int | None:
+    """How many controllers have a heartbeat in the store; None where heartbeats could not be read."""
+    try:
+        return len(store.list(keys.CONTROLLERS).items)
+    except KillswitchError:
+        return None
 
 
 def by_hand(*, rules: bool) -> Callable[[Callable[Concatenate[Hand, ...], None]], Callable[..., None]]:

@@ -36,6 +36,7 @@ def command(
         return message.re_armed(flag, reason=reason, by=person(), settings=page_as)
 
     def agree(_: Flag | None, after: Flag) -> None:
+        hand.warn_if_unwatched()
         share = f"{after.canary_percent:g}% of users will get the canary again (stage {stage})"
         hand.confirm(f"{rollout}: {share}, because: {reason}")
 

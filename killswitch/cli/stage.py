@@ -27,6 +27,8 @@ def command(
     stage, percent = flags.resolve_stage(stage, percent)
 
     def agree(before: Flag | None, after: Flag) -> None:
+        if before is None or after.canary_percent > before.canary_percent:
+            hand.warn_if_unwatched()
         now = f"{before.canary_percent:g}%" if before is not None else "nothing"
         hand.confirm(f"{rollout}: the canary's share goes from {now} to {after.canary_percent:g}% (stage {stage}).")
 

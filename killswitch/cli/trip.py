@@ -6,10 +6,10 @@ import shlex
 import time
 
 from killswitch import __version__, message
-from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.by_hand import Hand, by_hand, living_controllers
 from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person, print_problems
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
+from killswitch.errors import AccessDenied, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flag import Actor, Flag
 from killswitch.incident import Incident
 from killswitch.message import Page
@@ -125,12 +125,10 @@ def _request(rollout: str, reason: str, page_as: PageSettings) -> TripRequest:
 
 def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
     """Deliver a page that stands in the outbox if no controller is alive to do it; says who does."""
-    try:
-        alive = store.list(keys.CONTROLLERS).items
-    except KillswitchError:
-        alive = ()
+    alive = living_controllers(store)
     if alive:
         return "a controller delivers the page"
+    known = "no controller is alive" if alive == 0 else "whether a controller is alive is UNKNOWN"
     from killswitch.assembly import build_pagers  # noqa: PLC0415  after the flip, and only where nobody else pages
     from killswitch.pager import PageDelivery  # noqa: PLC0415
 
@@ -141,5 +139,5 @@ def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
     finally:
         delivery.close()
     if delivered is not None and delivered.reached:
-        return f"no controller is alive, so this command paged {', '.join(delivered.reached)}"
-    return "no controller is alive and no receiver took the page yet; it stays in the outbox for the next controller"
+        return f"{known}, so this command paged {', '.join(delivered.reached)}"
+    return f"{known}, and no receiver took the page yet; it stays in the outbox for the next controller"

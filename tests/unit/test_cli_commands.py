@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from killswitch import __version__, message
 from killswitch.assembly import unreadable_secrets
+from killswitch.cli import by_hand
 from killswitch.cli.app import app
 from killswitch.cli.present import unjudged
 from killswitch.cli.run import default_in_words
@@ -513,3 +514,22 @@ def test_receivers_whose_secret_cannot_be_read_are_named(shell: Shell) -> None:
     settings = load_settings(slack_token_file=shell.folder / "token", webhook_url_file=shell.folder / "nowhere")
     (problem,) = unreadable_secrets(settings)
     assert problem.startswith("webhook_url: cannot read the secret in ")
+
+
+def test_letting_users_into_a_canary_that_nobody_watches_is_warned_of_before_the_question(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = "no controller is alive: without `killswitch run` no one notices a bad canary"
+    done = shell("arm", "copilot", "--percent", "5", answer="n\n")
+    assert 0 <= done.stderr.find(warning) < done.stderr.find("Go on?")
+    shell.armed()
+    assert warning in shell("stage", "copilot", "ramp_25", "--yes").stderr
+    assert "no controller" not in shell("stage", "copilot", "ramp_5", "--yes").stderr
+    shell("trip", "copilot", "--reason", "r", "--yes")
+    assert warning in shell("rearm", "copilot", "--reason", "r", "--yes").stderr
+    store = open_store(shell.store)
+    store.commit((), (Put(keys.CONTROLLERS + "a", b"{}"),))
+    store.close()
+    assert "no controller" not in shell("stage", "copilot", "ramp_25", "--yes").stderr
+    monkeypatch.setattr(by_hand, "living_controllers", lambda _store: None)
+    assert "whether a controller is alive is UNKNOWN" in shell("stage", "copilot", "full", "--yes").stderr

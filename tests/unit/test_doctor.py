@@ -290,3 +290,9 @@ def test_an_absent_canary_is_expected_only_where_the_flag_was_read(
     absent = [check for check in examine(patient) if check.found.startswith("canary: NO_DATA")]
     assert absent
     assert all(words in check.found and check.status is Status.NOTE for check in absent)
+
+
+def test_counters_that_are_not_there_are_not_called_plain(tmp_path: Path, rollout: Rollout) -> None:
+    """Before the first scrape the doctor said "judged on plain counters"."""
+    checks = _examined(tmp_path, rollout, HEALTHY, without="llm_")
+    assert not any("plain counters" in check.found for check in checks)
