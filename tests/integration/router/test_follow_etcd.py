@@ -190,6 +190,23 @@ def test_a_store_that_was_set_back_restarts_the_watch_too(tmp_path: Path) -> Non
             assert source.after == [written]
 
 
+def test_a_watch_that_finds_the_store_set_back_has_it_read(tmp_path: Path) -> None:
+    """No read has failed, and the next one is not due for an hour."""
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
+        member = etcd.members[0]
+        until(follower, Standing.NO_FLAG)
+        until_watching(follower)
+        store(member, armed(percent=20.0))
+        until(follower, Standing.ARMED, canary_percent=20.0)
+        etcd.back_up(tmp_path / "backup.db")
+        store(member, armed(percent=30.0))
+        until(follower, Standing.ARMED, canary_percent=30.0)
+        reads = follower.health().counts[Happening.READ]
+        etcd.restore(tmp_path / "backup.db")
+        until(follower, Standing.ARMED, canary_percent=20.0)
+        assert follower.health().counts[Happening.READ] == reads + 1
+
+
 def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
         member = etcd.members[0]

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,8 @@ from killswitch.evidence import (
     warm_up,
 )
 from killswitch.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
-from killswitch.evidence.detector import cap
+from killswitch.evidence.detector import ALTERNATIVES, WEIGHTS, _accumulate, _Walk, cap
+from killswitch.evidence.evariables import LARGEST_COUNT
 
 Array = npt.NDArray[np.float64]
 STEP = 30.0
@@ -469,3 +470,125 @@ def _take(state: Evidence, now: npt.NDArray[np.intp], counts: TickCounts) -> Evi
     if now[0] < 0:
         return warm_up(state, counts.control_events, counts.control_trials)
     return advance(state, counts, now.astype(np.float64) * STEP, step=STEP)[0]
+
+
+# --- to the number ------------------------------------------------------------------------------
+
+
+def by_hand(state: Evidence, log_e: Array, walk: _Walk) -> tuple[Array, Array]:
+    """The recursion in plain numbers, one rule and one alternative at a time: its value and its since."""
+    sums, excursions, since = np.exp(state.log_sums).tolist(), state.excursions.tolist(), state.since.tolist()
+    values, dates = np.empty(walk.updates.shape), np.empty(walk.updates.shape)
+    for row, tick in enumerate(walk.ticks):
+        for rule, spec in enumerate(state.specs):
+            over = float(np.dot(WEIGHTS, sums[rule])) >= 1 / spec.alpha
+            update = walk.updates[row, rule]
+            for j in range(len(ALTERNATIVES)):
+                if walk.renewed[row, rule] or (over and update and not spec.stands):
+                    sums[rule][j], excursions[rule][j], since[rule][j] = 0.0, 0.0, math.nan
+                sums[rule][j] += walk.head_starts[row, rule]
+                if update:
+                    sums[rule][j] = (sums[rule][j] + 0.5 * walk.step / 86_400) * math.exp(log_e[row, rule, j])
+                    grown = excursions[rule][j] + log_e[row, rule, j]
+                    excursions[rule][j] = max(grown, 0.0)
+                    if grown <= 0:
+                        since[rule][j] = tick
+                    elif math.isnan(since[rule][j]):
+                        since[rule][j] = tick - walk.step
+                if spec.stands and walk.updates[row].any():
+                    sums[rule][j] = min(sums[rule][j], 20 / spec.alpha)
+            values[row, rule] = np.dot(WEIGHTS, sums[rule])
+            dates[row, rule] = since[rule][int(np.argmax(sums[rule]))]
+    return values, dates
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_recursion_is_the_one_in_the_text(seed: int) -> None:
+    """With updates left out, head starts, renewals, breaches that end and one that stands."""
+    rng = np.random.default_rng(seed)
+    specs = (*(replace(spec, alpha=0.05) for spec in ALL), replace(MAX, key="split", alpha=0.02, stands=True))
+    shape = (80, len(specs))
+    walk = _Walk(
+        ticks(80),
+        STEP,
+        rng.random(shape) < 0.8,
+        np.where(rng.random(shape) < 0.1, 0.25, 0.0),
+        rng.random(shape) < 0.03,
+    )
+    log_e = rng.normal(0.1, 1.5, (*shape, len(ALTERNATIVES)))
+    after, values, since = _accumulate(start(specs), log_e, walk)
+    expected, dates = by_hand(start(specs), log_e, walk)
+    np.testing.assert_allclose(values, expected, rtol=1e-9)
+    np.testing.assert_array_equal(since, dates)
+    assert (values >= after.needed).any(axis=0).all()  # each rule has breached at least once
+    # and in two parts as in one
+    first, _, _ = _accumulate(start(specs), log_e[:37], rows(walk, slice(0, 37)))
+    second, later, _ = _accumulate(first, log_e[37:], rows(walk, slice(37, 80)))
+    np.testing.assert_allclose(later, expected[37:], rtol=1e-9)
+    np.testing.assert_allclose(second.log_sums, after.log_sums, rtol=1e-9)
+    np.testing.assert_allclose(second.excursions, after.excursions, rtol=1e-9)
+    np.testing.assert_array_equal(second.since, after.since)
+
+
+def rows(walk: _Walk, some: slice) -> _Walk:
+    return _Walk(walk.ticks[some], walk.step, walk.updates[some], walk.head_starts[some], walk.renewed[some])
+
+
+def test_a_hedged_tick_stakes_a_tenth_of_the_evidence() -> None:
+    counts, everyone = steady(1, canary=0.08, control=0.01), np.ones((1, 3), dtype=np.bool_)
+    plain, _ = run(warm(), counts)
+    hedged, _ = run(warm(), counts, hedged=everyone)
+    gained = plain.excursions
+    plainly = (gained > 0.1) & (gained < math.log(400))  # none is at a first tick's cap, where a hedge is none
+    assert np.asarray(plainly.any(axis=1))[1:].all()
+    np.testing.assert_allclose(hedged.excursions[plainly], np.log(0.9 + 0.1 * np.exp(gained[plainly])), rtol=1e-9)
+    none, _ = run(warm(), counts, hedged=~everyone)
+    np.testing.assert_array_equal(none.excursions, plain.excursions)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("value", "impossible"), [(LARGEST_COUNT, False), (LARGEST_COUNT * 1.01, True), (-1e-6, False), (-2e-6, True)]
+)
+def test_the_largest_and_smallest_counts_are_counts(name: str, value: float, impossible: bool) -> None:
+    events = name.endswith("events")
+    other = name.replace("events", "trials") if events else name.replace("trials", "events")
+    beside = {other: value} if events and value > 0 else {other: 0.0}
+    _, trace = run(warm(), with_row(steady(1, canary=0.01, control=0.01), 0, **{**beside, name: value}))
+    assert trace.numeric.all() == trace.numeric.any() == impossible
+
+
+def test_every_array_has_to_fit() -> None:
+    state, good = warm(), steady(3, canary=0.01, control=0.01)
+    for name in NAMES:
+        with pytest.raises(ValueError, match=r"^expected an array of shape \(3, 4\), got \(3, 5\)$"):
+            run(state, replace(good, **{name: np.ones((3, 5))}))
+    for name in ("head_starts", "paused", "renewed", "hedged", "first_requests"):
+        with pytest.raises(ValueError, match=r"^expected an array of shape \(3, 3\), got \(2, 3\)$"):
+            run(state, good, **{name: np.zeros((2, 3), dtype=np.bool_)})
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (RuleSpec("x", (), 0.01), "rule 'x' has no bounds: evidence cannot judge it"),
+        (RuleSpec("x", MAX.bounds, 0.0), "rule 'x': alpha must be between 0 and 1, got 0.0"),
+        (RuleSpec("x", MAX.bounds, 1.0), "rule 'x': alpha must be between 0 and 1, got 1.0"),
+        (RuleSpec("x", MAX.bounds, math.nan), "rule 'x': alpha must be between 0 and 1, got nan"),
+    ],
+)
+def test_why_evidence_cannot_judge_a_rule_is_said(spec: RuleSpec, says: str) -> None:
+    with pytest.raises(ValueError, match="rule 'x'") as refused:
+        start([spec])
+    assert str(refused.value) == says
+
+
+def test_nothing_is_known_at_the_start() -> None:
+    state = start(ALL)
+    assert state.needed.tolist() == [400.0] * 3
+    assert state.first_bound.tolist() == [0, 2, 3]
+    assert state.value.tolist() == [0.0] * 3
+    assert state.warming_up.tolist() == [True] * 3
+    assert np.isnan(state.since).all()
+    assert (state.excursions == 0).all()
+    assert combine([]).specs == ()
