@@ -39,6 +39,8 @@ STAYED_TICKS = 1
 _PATIENCE = 2
 # Heartbeats of replicas differ by a tick or two; a good evaluation so far ahead was never made.
 _AHEAD = 600.0
+# Replicas are a tick or two apart; beyond that one of them has another clock, or hangs.
+_SAME_CLOCK_TICKS = 2
 # Pages of one team in one transaction: many single outages of a team may end at one tick.
 MAX_PAGES_AT_ONCE = 40
 
@@ -108,12 +110,39 @@ class Change:
         return tuple(outage for outage in self.book if outage.ended is None)
 
 
-def fleet_good_at(rollout: str, own: float, others: Iterable[Heartbeat], tick: float) -> float:
-    """The newest tick at which any replica had a usable verdict for the rollout, as of our ``tick``.
+def fleet_good_at(own: float, others: Iterable[float]) -> float:
+    """The newest tick at which any replica had a usable verdict for a rollout."""
+    return max((own, *others))
 
-    A replica may ask another metric store, whose clock is ahead of ours. How long ago it saw is told by its own.
+
+@dataclass(slots=True)
+class Clocks:
+    """When others saw, on our clock: a replica may ask another metric store, hours ahead of ours or behind.
+
+    ``met``: by store key, the newest tick a replica has told, and our own tick when we first read it. So a replica
+    that hangs grows old, whatever its clock says.
     """
-    return max((own, *(one.good_at(rollout) - max(0.0, one.tick - tick) for one in others)))
+
+    interval: float
+    met: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def note(self, beats: Mapping[str, Heartbeat], tick: float) -> None:
+        """Take in what was read at our ``tick``."""
+        self.met = {key: (beat.tick, self._at(key, beat, tick)) for key, beat in beats.items()}
+
+    def good_at(self, key: str, beat: Heartbeat, rollout: str, tick: float) -> float:
+        """The last tick, on our clock, at which this replica had a usable verdict; 0 for never or not watched."""
+        good = beat.good_at(rollout)
+        if good <= 0.0 or abs(beat.tick - tick) <= _SAME_CLOCK_TICKS * self.interval:
+            return good
+        return self._at(key, beat, tick) - (beat.tick - good)
+
+    def _at(self, key: str, beat: Heartbeat, tick: float) -> float:
+        """Our tick at which its newest one was told; met for the first time, it may have been told long ago."""
+        known = self.met.get(key)
+        if known is None:
+            return min(beat.tick, tick)
+        return known[1] if known[0] == beat.tick else tick
 
 
 @dataclass(slots=True)

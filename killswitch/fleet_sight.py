@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from killswitch import blindness, message
-from killswitch.blindness import Blind, Change, Outage, OutageBook, Target
+from killswitch.blindness import Blind, Change, Clocks, Outage, OutageBook, Target
 from killswitch.case import Case
 from killswitch.errors import OutcomeUnknown
 from killswitch.flag import AA
@@ -60,6 +60,7 @@ class FleetSight:
         self._wall = wall
         self._outages = OutageBook(store, wall=wall)
         self._others: Mapping[str, Heartbeat] = {}
+        self._clocks = Clocks(interval)
 
     def read(self) -> None:
         """The other replicas' heartbeats."""
@@ -71,8 +72,13 @@ class FleetSight:
         Read anew for each attempt: every replica writes a heartbeat each cycle, seeing or not.
         """
         items = self._items()
-        good_at = blindness.fleet_good_at(blind.case.rollout.name, 0.0, alive(items).values(), blind.at)
+        good_at = self._good_at(blind.case.rollout.name, 0.0, alive(items), blind.at)
         return None if good_at > self._horizon(blind.at) else _unchanged(items)
+
+    def _good_at(self, rollout: str, own: float, others: Mapping[str, Heartbeat], tick: float) -> float:
+        return blindness.fleet_good_at(
+            own, (self._clocks.good_at(key, beat, rollout, tick) for key, beat in others.items())
+        )
 
     def _items(self) -> list[Item]:
         own = keys.controller(self._id)
@@ -111,6 +117,7 @@ class FleetSight:
         ``last_good``: 0 for what we have never seen. Whoever has just begun to watch gives the source two ticks
         before calling it an outage, and calls none over before it has seen.
         """
+        self._clocks.note(self._others, tick)
         horizon = self._horizon(tick)
         maybe = {
             name: decision
@@ -126,9 +133,7 @@ class FleetSight:
             # the heartbeats of the cycle's start are as old as a source that hangs is slow
             items = self._items()
             self._others = alive(items)
-            good_at = {
-                name: blindness.fleet_good_at(name, own, self._others.values(), tick) for name, own in last_good.items()
-            }
+            good_at = {name: self._good_at(name, own, self._others, tick) for name, own in last_good.items()}
             blind = {
                 name: Blind(
                     since=good_at[name] or watched_since[name],

@@ -14,6 +14,7 @@ from killswitch.blindness import (
     Blind,
     Book,
     Change,
+    Clocks,
     Member,
     Outage,
     OutageBook,
@@ -249,10 +250,28 @@ def test_a_heartbeat_comes_back_and_names_only_what_could_not_be_judged() -> Non
 
 
 def test_the_fleet_sees_what_any_replica_sees() -> None:
-    others = [beat("a", copilot=NOW - 300), beat("b", copilot=NOW - 30)]
-    assert fleet_good_at("copilot", NOW - 600, others, NOW) == NOW - 30
-    assert fleet_good_at("copilot", NOW, others, NOW) == NOW
-    assert fleet_good_at("unwatched", 0.0, others, NOW) == 0.0
+    assert fleet_good_at(NOW - 600, [NOW - 300, NOW - 30]) == NOW - 30
+    assert fleet_good_at(NOW, [NOW - 300, NOW - 30]) == NOW
+
+
+@pytest.mark.parametrize("apart", [3600.0, -3600.0])
+def test_sight_by_another_clock_is_as_old_as_its_own_ticks_say(apart: float) -> None:
+    clocks = Clocks(interval=30.0)
+    for at in (NOW, NOW + 30):
+        clocks.note({"k": replace(beat(), tick=at + apart)}, at)
+    told = replace(beat(copilot=NOW - 60 + apart), tick=NOW + 30 + apart)
+    assert clocks.good_at("k", told, "other", NOW + 30) == NOW + 30
+    assert clocks.good_at("k", told, "copilot", NOW + 30) == NOW - 60
+    assert clocks.good_at("k", told, "unwatched", NOW + 30) == 0.0
+    # it hangs: told no more
+    clocks.note({"k": told}, NOW + 300)
+    assert clocks.good_at("k", told, "other", NOW + 300) == NOW + 30
+
+
+def test_a_heartbeat_met_for_the_first_time_may_be_of_long_ago() -> None:
+    clocks, old = Clocks(interval=30.0), replace(beat(), tick=NOW - 900)
+    clocks.note({"k": old}, NOW)
+    assert clocks.good_at("k", old, "copilot", NOW) == NOW - 900
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"[" * 50_000, b"\xff", b'{"id": 1}', b"null"])

@@ -74,11 +74,12 @@ def test_a_dry_run_is_not_tripped_for_blindness_either() -> None:
     assert "No automatic action follows: traffic stays as it is" in before.next_steps
 
 
-def test_a_replica_whose_metric_store_is_an_hour_ahead_hides_no_blindness() -> None:
-    """What it saw last lay an hour ahead of the others' clock: no page and no policy until then."""
-    fleet = Fleet(GOOD, rollout("alpha", rules=(ERRORS,), trip_when_blind_after=600.0))
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+def test_a_replica_with_another_clock_neither_hides_nor_makes_blindness(ahead: float) -> None:
+    """Ahead, its last sight hid an outage of all for an hour; behind, it counted for none: one blind alone tripped."""
+    fleet = Fleet(Traffic(since=START - 9000), rollout("alpha", rules=(ERRORS,), trip_when_blind_after=600.0))
     fleet.replica("a")
-    fleet.replica("b").source.offset += 3600.0
+    fleet.replica("b").source.offset += ahead
     fleet.arm("alpha")
     fleet.run(5)
     fleet.replicas[0].source.down = True
