@@ -194,8 +194,9 @@ def _long_blind(
 
 
 def _policy(case: Case) -> float | None:
-    """After how many seconds of blindness the rule file says to trip; in stage ``aa`` both cohorts have one model."""
-    return None if case.flag.stage == AA else case.rollout.trip_when_blind_after
+    """After how many seconds of blindness the rule file says to trip; None also where no user has the canary."""
+    without_canary = case.flag.stage == AA or case.flag.canary_percent == 0.0
+    return None if without_canary else case.rollout.trip_when_blind_after
 
 
 def _pages(change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> dict[str, Page]:

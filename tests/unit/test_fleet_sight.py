@@ -90,13 +90,14 @@ def test_a_replica_with_another_clock_neither_hides_nor_makes_blindness(ahead: f
     assert fleet.pages(PageKind.BLIND)
 
 
-def test_stage_aa_is_not_tripped_for_blindness() -> None:
-    """Both cohorts have the control model there, so that a flip changes nothing but ends the measurement."""
+@pytest.mark.parametrize(("stage", "percent"), [("aa", 5.0), ("shadow", 0.0)])
+def test_a_stage_without_a_canary_is_not_tripped_for_blindness(stage: str, percent: float) -> None:
+    """No user has the canary there, so that a flip changes nothing but ends the measurement."""
     fleet = Fleet(GOOD, rollout("alpha", rules=(ERRORS,), trip_when_blind_after=300.0))
     fleet.replica("a")
-    fleet.arm("alpha", stage="aa")
+    fleet.arm("alpha", percent, stage=stage)
     fleet.run(3)
-    blind(fleet, "alpha")
+    blind(fleet, "alpha", reason=Reason.SOURCE_DOWN)
     assert fleet.run(30, until=lambda: fleet.tripped("alpha")) == 30
 
 
