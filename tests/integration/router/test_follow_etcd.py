@@ -207,6 +207,21 @@ def test_a_watch_that_finds_the_store_set_back_has_it_read(tmp_path: Path) -> No
         assert follower.health().counts[Happening.READ] == reads + 1
 
 
+def test_a_store_that_answers_the_watch_again_is_read_soon(tmp_path: Path) -> None:
+    """After a long outage the next attempt to read is far away."""
+    with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
+        member = etcd.members[0]
+        until(follower, Standing.NO_FLAG)
+        until_watching(follower)
+        member.kill()
+        follower._retries = 12  # of a half second that doubles: half an hour
+        follower._read_soon(0.0)
+        wait_until(lambda: follower.health().counts[Happening.READ_FAILED] == 1, "the failed read")
+        reads = follower.health().counts[Happening.READ]
+        member.start()
+        wait_until(lambda: follower.health().counts[Happening.READ] == reads + 1, "the read")
+
+
 def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
         member = etcd.members[0]

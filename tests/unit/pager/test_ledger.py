@@ -457,8 +457,8 @@ def test_an_attempt_that_lost_to_another_change_sees_what_changed(world: World) 
     third, fourth = trip_page("c", 1), trip_page("d", 1)
     world.write(A, B, third, fourth)
     world.ledger.scan()
-    entries = [world.stored(page) for page in (third, A, B, fourth)]
-    world.put(outbox.begin(entries[1], "webhook", by="b", at=5.0))
+    entries = [world.stored(page) for page in (third, B, A, fourth)]
+    world.put(outbox.begin(world.stored(A), "webhook", by="b", at=5.0))
     world.server.commit("x", (), (Delete(keys.outbox(B.id)), Put(keys.outbox(third.id), b"[")))
     assert world.ledger.begin(entries, "slack") == []
     assert sorted(world.held()) == [A.id, third.id, fourth.id]
@@ -466,7 +466,7 @@ def test_an_attempt_that_lost_to_another_change_sees_what_changed(world: World) 
     assert seen is not None
     assert seen.delivery("webhook").by == "b"
     assert [entry.id for entry in world.ledger.begin([seen], "slack")] == [A.id]
-    assert world.ledger.begin([entries[2]], "slack") == []
+    assert world.ledger.begin([entries[1]], "slack") == []
 
 
 def test_a_store_that_fails_begins_nothing_and_says_so(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -687,6 +687,30 @@ def test_a_mark_of_an_entry_that_is_gone_or_spoiled_holds_up_no_other(world: Wor
     assert world.stored(B).delivery("slack").standing is Standing.DELIVERED
     assert world.ledger._marks == []
     assert world.server.value(keys.outbox(A.id)) == value
+
+
+def test_marks_of_entries_that_are_gone_cost_one_look_each(world: World) -> None:
+    last = trip_page("c", 1)
+    started = sorted(world.begun(A, B, last), key=lambda entry: entry.id)
+    world.server.commit("x", (), (Delete(keys.outbox(last.id)),))
+    world.ledger.scan()
+    world.calls()
+    world.ledger.finish(started, "slack", TAKEN)
+    assert world.calls() == ["get", "get", "get", "commit"]  # two incidents, the entry that is gone
+    world.ledger.finish(started[2:], "slack", TAKEN)
+    assert world.calls() == ["get"]
+
+
+def test_an_entry_that_stays_as_it_is_keeps_its_revision(world: World) -> None:
+    """Its mark came too late, and went together with another."""
+    started = sorted(world.begun(A, B), key=lambda entry: entry.id)
+    later = replace(started[0].delivery("slack"), by="b", attempts=2)
+    world.put(replace(started[0], deliveries={"slack": later}))
+    world.ledger.scan()
+    world.ledger.finish(started, "slack", Outcome(Result.NOT_TAKEN, 0.0, error="refused"))
+    both = [world.stored(A), world.stored(B)]
+    assert [entry.delivery("slack").standing for entry in both] == [Standing.SENDING, Standing.PENDING]
+    assert len(world.ledger.begin(both, "webhook")) == 2
 
 
 # --- giving up ----------------------------------------------------------------------------------
