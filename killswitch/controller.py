@@ -262,7 +262,11 @@ class Controller:
         if not whole:
             self._baselines = {}
             return
-        found, bad = self._switch.baselines()
+        try:
+            found, bad = self._switch.baselines()
+        except KillswitchError as error:  # a role without this right must not cost all rollouts their flags
+            log.warning("baselines cannot be read, the last known ones serve on: %s", error)
+            return
         known = self._baselines
         self._baselines = {of: one for of, one in known.items() if of in whole & bad.keys()} | {
             of: known[of] if known.get(of) == one else one for of, one in found.items() if of in whole

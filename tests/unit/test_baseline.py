@@ -17,6 +17,7 @@ from killswitch.model import Buckets, Counts, Reading
 from killswitch.sources import Readings, Want
 from killswitch.stores import Put, keys
 from tests.doubles.fleet import START, Fleet
+from tests.doubles.memory_store import Fault
 from tests.doubles.scripted_source import ERRORS, LATENCY, REFUSALS, Traffic, canary_from, rollout
 
 ONSET = START + 900
@@ -77,6 +78,16 @@ def test_a_newer_baseline_replaces_the_one_in_force() -> None:
     assert not fleet.tripped()
     stored(fleet, VALUES)
     assert fleet.run(40, until=fleet.tripped) < 40
+
+
+def test_baselines_that_cannot_be_read_cost_no_rollout_its_flag() -> None:
+    """Such as by a role of etcd without that right."""
+    fleet = at_100_percent(VALUES, "other", error_rate=0.3)
+    fleet.replicas[0].fail_store(
+        lambda call: Fault.FAIL_BEFORE if call.name == "list" and "baselines" in str(call) else None
+    )
+    assert fleet.run(60, until=lambda: fleet.tripped("other")) < 60
+    assert fleet.pages(PageKind.CANNOT_ACT) == fleet.told() == []
 
 
 class Measured:
