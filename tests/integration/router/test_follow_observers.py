@@ -255,9 +255,36 @@ def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(tmp_p
         store(etcd.members[0], armed())
         where = StoreUrl.parse(etcd.url)
         source = FailingAtFirst(where.endpoints, Access(), use_tls=where.tls, timeout=2.0)
-        follower = Follower(ROLLOUT, source, reread_every=NEVER)
+        follower = Follower(ROLLOUT, source, reread_every=NEVER, reports=source)
         follower.start()
         try:
             until(follower, Standing.ARMED)
+            wait_until(lambda: follower.health().error is None, "what went wrong is over")
+            wait_until(lambda: follower.health().reporting, "a report, to a store that answers again")
+        finally:
+            follower.close()
+
+
+class AskedMeanwhile(EtcdReader):
+    """During its first read somebody asks for another one."""
+
+    follower: Follower | None = None
+
+    def read(self, names: Sequence[str], **asked: Any) -> View:
+        if self.follower is not None:
+            self.follower._read_soon(0.0)
+            self.follower = None
+        return super().read(names, **asked)
+
+
+def test_a_read_that_is_asked_for_during_another_is_made(tmp_path: Path) -> None:
+    """The watch was answered meanwhile: the read under way may be older than what it has seen."""
+    with EtcdCluster(tmp_path) as etcd:
+        where = StoreUrl.parse(etcd.url)
+        source = AskedMeanwhile(where.endpoints, Access(), use_tls=where.tls, timeout=2.0)
+        follower = source.follower = Follower(ROLLOUT, source, reread_every=NEVER)
+        follower.start()
+        try:
+            wait_until(lambda: follower.health().counts[Happening.READ] == 2, "the second read")
         finally:
             follower.close()
