@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import get_auth_from_url
 
-from killswitch.bounded_http import BoundedSession, killswitch_errors, refusal
+from killswitch.bounded_http import BoundedSession, hiding, killswitch_errors, refusal
 from killswitch.credentials import TLS, HttpCredentials, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
@@ -30,6 +30,7 @@ SHORT_NAMES = (
     *("page", "kind", "rollout", "generation", "severity", "good_news", "headline"),
 )
 _MAX_REFERENCE = 200
+_LONG = 8
 _GATEWAY_TIMEOUT = 504
 
 
@@ -74,7 +75,9 @@ class WebhookPager:
             raise problem
         if not response.ok or response.is_redirect or response.status_code >= requests.codes.multiple_choices:
             raise Refused(f"the webhook answered {response.status_code}, not 2xx; give its final address")
-        return _reference(response)
+        # logged, and kept in the outbox and the incident; a short word of the path is no secret, and may be in it
+        long = [part for part in _secret_parts(url) if len(part) >= _LONG]
+        return _header_text(hiding(self._session.showable(_reference(response).encode()).decode(), long))
 
     def _post(
         self, url: str, document: dict[str, Any], headers: dict[str, str], deadline: Deadline
@@ -144,4 +147,4 @@ def _reference(response: requests.Response) -> str:
     except ValueError:
         return ""
     reference = answer.get("id") if isinstance(answer, dict) else None
-    return _header_text(str(reference)) if isinstance(reference, str | int) else ""
+    return str(reference) if isinstance(reference, str | int) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import traceback
 from collections.abc import Callable
@@ -12,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.credentials import Secret
+from killswitch.credentials import HttpCredentials, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, Refused, Unavailable
 from killswitch.pagers.pagerduty import PagerDutyPager
 from killswitch.pagers.slack import SlackPager
 from killswitch.pagers.webhook import WebhookPager
-from tests.doubles.http_double import Answer, HttpDouble
+from tests.doubles.http_double import Answer, HttpDouble, Received
 from tests.doubles.pages import trip_page
 
 SECRET = "TOPSECRET-0123"
@@ -75,6 +76,20 @@ def test_a_server_that_repeats_the_address_does_not_bring_it_into_the_error(
             pager.send(trip_page(), possible_repeat=False, deadline=Deadline(10))
     assert SECRET not in whole(caught.value)
     assert f"answered {status}" in str(caught.value)
+
+
+def test_a_receiver_that_names_a_page_by_its_address_does_not_bring_it_into_the_outbox(tmp_path: Path) -> None:
+    def answer(request: Received) -> Answer:
+        return Answer(200, json.dumps({"id": f"{request.path} {request.headers['authorization']}"}).encode())
+
+    with HttpDouble(answer) as server:
+        (tmp_path / "url").write_text(f"{server.url}/services/{SECRET}-a")
+        (tmp_path / "token").write_text(f"{SECRET}-b")
+        credentials = HttpCredentials(bearer=Secret.from_file(tmp_path / "token"))
+        pager = WebhookPager(Secret.from_file(tmp_path / "url"), credentials=credentials)
+        reference = pager.send(trip_page(), possible_repeat=False, deadline=Deadline(10))
+    assert "[hidden]" in reference
+    assert SECRET not in reference
 
 
 @pytest.mark.parametrize("where", ["/services/{0}/{0}-b?token={0}-c", "user:{0}@"])
