@@ -17,57 +17,73 @@ from killswitch.sources.plan import Ask, Shape, Sum
 from killswitch.sources.readings import Answers, Column, Point
 
 EVERY: Final = 300.0  # seconds
+_TIMES_KEPT: Final = 2
 
 AskColumns = Callable[[Sequence[Ask], Sequence[float]], Mapping[Ask, Column]]
 """A column for every ask, a point a tick."""
 
 
 class Falls:
-    """Keeps what was found at the newest of these times. Thread-safe."""
+    """Keeps what was found at the two newest of these times: rollouts that lag behind ask for the older. Thread-safe.
 
-    def __init__(self, most: int = 50_000) -> None:
-        self._most = most
+    Of thousands of counters hardly any fell, so those are told and the others left out.
+    """
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Sum, tuple[float, Point]] = OrderedDict()
+        self._kept: OrderedDict[float, dict[Sum, Point]] = OrderedDict()
+        self._newest: tuple[Sequence[Sum], float, dict[Ask, Point]] | None = None
 
     def at(self, asks: Sequence[Sum], ticks: Sequence[float], ask_columns: AskColumns) -> Answers:
-        """A point a tick for each ask: how often one of its series fell without a restart, None where none did."""
+        """The asks of which a series fell without a restart, or that failed: how often at each tick, None for never."""
         grid = [math.floor(tick / EVERY + 1e-9) * EVERY for tick in ticks]
         times = sorted(set(grid))
         if len(times) > 1:
-            found = _found(asks, times, ask_columns)
             place = {time: at for at, time in enumerate(times)}
-            return {ask: _spread(column, [place[time] for time in grid]) for ask, column in found.items()}
+            where = [place[time] for time in grid]
+            return {ask: _spread(column, where) for ask, column in _found(asks, times, ask_columns).items()}
         (time,) = times
-        with self._lock:
-            known = {ask: kept[1] for ask in asks if (kept := self._kept.get(ask)) is not None and kept[0] == time}
-        fresh = _found([ask for ask in asks if ask not in known], times, ask_columns)
-        points = {ask: column if isinstance(column, Unreadable) else column[0] for ask, column in fresh.items()}
-        self._keep(time, points)
-        return {ask: [point] * len(ticks) for ask, point in {**known, **points}.items()}
+        return {ask: [point] * len(ticks) for ask, point in self._at(time, asks, ask_columns).items()}
 
-    def _keep(self, time: float, points: Mapping[Sum, Point]) -> None:
+    def _at(self, time: float, asks: Sequence[Sum], ask_columns: AskColumns) -> Mapping[Ask, Point]:
         with self._lock:
-            for ask, point in points.items():
-                if not isinstance(point, Unreadable):
-                    self._kept[ask] = (time, point)
-                    self._kept.move_to_end(ask)
-            while len(self._kept) > self._most:
+            newest = self._newest
+            if newest is not None and newest[0] is asks and newest[1] == time:
+                return newest[2]
+            known = dict(self._kept.get(time, ()))
+        fresh = [ask for ask in asks if ask not in known]
+        columns = _found(fresh, [time], ask_columns)
+        points: dict[Ask, Point] = {
+            ask: column if isinstance(column, Unreadable) else column[0] for ask, column in columns.items()
+        }
+        failed = any(isinstance(point, Unreadable) for point in points.values())
+        answered: dict[Sum, Point] = {
+            ask: points.get(ask) for ask in fresh if not isinstance(points.get(ask), Unreadable)
+        }
+        told = points | {ask: known[ask] for ask in asks if known.get(ask) is not None}
+        with self._lock:
+            self._kept.setdefault(time, {}).update(answered)
+            self._kept.move_to_end(time)
+            while len(self._kept) > _TIMES_KEPT:
                 self._kept.popitem(last=False)
+            if not failed:
+                self._newest = (asks, time, told)
+        return told
 
 
-def _found(asks: Sequence[Sum], times: Sequence[float], ask_columns: AskColumns) -> dict[Sum, Column]:
+def _found(asks: Sequence[Sum], times: Sequence[float], ask_columns: AskColumns) -> dict[Ask, Column]:
     if not asks:
         return {}
     often = ask_columns(asks, times)
     doubtful = {ask: replace(ask, shape=Shape.CLOSE_FALLS) for ask in asks if _is_doubtful(often[ask])}
     close = ask_columns(list(doubtful.values()), times) if doubtful else {}
-    nothing: list[Point] = [None] * len(times)
-    found: dict[Sum, Column] = {}
-    for ask in asks:
-        column = close[doubtful[ask]] if ask in doubtful else often[ask]
-        found[ask] = column if ask in doubtful or isinstance(column, Unreadable) else nothing
+    found: dict[Ask, Column] = {ask: often[ask] for ask in asks if isinstance(often[ask], Unreadable)}
+    found |= {ask: column for ask, look in doubtful.items() if _says_something(column := close[look])}
     return found
+
+
+def _says_something(column: Column) -> bool:
+    return isinstance(column, Unreadable) or any(point is not None for point in column)
 
 
 def _is_doubtful(column: Column) -> bool:

@@ -12,10 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
 from killswitch.sources import Range, Want, counter_resets, promql
+
+_Part = TypeVar("_Part")
 
 LOOKBACK: Final = 300.0  # seconds: how far back a stale cohort is told from one that never was (as Prometheus does)
 SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a counter may have been seen and still count as known
@@ -131,7 +133,17 @@ class Needs:
         return (*self.trials, *self.events, *(() if self.trials_are_recent else self.recent))
 
 
-def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
+class Same:
+    """Gives one object for all that are equal."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, object] = {}
+
+    def __call__(self, each: _Part) -> _Part:
+        return cast("_Part", self._known.setdefault(each, each))
+
+
+def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
     """What must be asked for one cohort of ``want``; ``interval`` is the scrape interval in seconds."""
     of_step = want.range is Range.STEP
     shape = Shape.STEP if of_step else Shape.INCREASE
@@ -142,14 +154,14 @@ def needs(want: Want, cohort: Cohort, interval: float) -> Needs:
     alike = want.seconds + (_RESTART * interval if of_step else 0.0)
 
     def whole(selector: Selector) -> Selector:
-        return Selector(selector.metric, tuple(sorted({*selector.matchers, *matchers})))
+        return same(Selector(selector.metric, same(tuple(sorted({*selector.matchers, *matchers})))))
 
     def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Sum, ...]:
-        return tuple(Sum(of, whole(each), seconds, by_le) for each in selectors)
+        return same(tuple(same(Sum(of, whole(each), seconds, by_le)) for each in selectors))
 
     def falls(selectors: Iterable[Selector], basis: Selector) -> tuple[Sum, ...]:
         asks = sums(Shape.FALLS, selectors, counter_resets.FALLS_WITHIN)
-        return tuple(dict.fromkeys(replace(ask, basis=whole(basis)) for ask in asks))
+        return same(tuple(dict.fromkeys(same(replace(ask, basis=whole(basis))) for ask in asks)))
 
     match want.signal:
         case RatioSignal(events, trials):
@@ -269,7 +281,7 @@ class Question:
                 old = self.before(ranges)
                 reach = series + ranges.half_open(self.seconds + ranges.before)
                 # -Inf where a counter fell or is new: then a closer look is needed
-                return f"sum{by} (({new} - {old} + ln(resets({reach}) < bool 1)) or {new} - Inf)"
+                return f"sum{by} ((({new} - {old}) unless resets({reach}) > 0) or {new} - Inf)"
             case Shape.FALLS:
                 return f"max{by} (resets({within}))"
             case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS:

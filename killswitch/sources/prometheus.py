@@ -133,6 +133,7 @@ class Prometheus:
         self._learn_at = 0.0
         self._seen = SeenCache()
         self._absent = AbsentCache()
+        self._idle: frozenset[Ask] = frozenset()
         # a parsed answer takes ten times its bytes
         self._one_parsed = threading.Lock()
         self._assemblies = Assemblies()
@@ -177,7 +178,7 @@ class Prometheus:
             found = self._answers((*assembly.asks, *assembly.layouts), ticks, deadline)
             absent: Answers = self._answers(list(assembly.absent(found, len(ticks))), ticks, deadline, known=False)
         else:
-            found = self._answers(assembly.asks, ticks, deadline)
+            found = self._counts_at(assembly, ticks, deadline)
             found |= self._answers(assembly.lives(found), ticks, deadline)
             doubtful = self._layouts.doubtful(assembly.histograms, found, ticks[0])
             whole: Answers = {ask: [None] for ask in assembly.layouts}
@@ -186,6 +187,18 @@ class Prometheus:
             found = {**found, **whole, **asked}
             absent = self._absent_at(assembly.absent(found, 1), ticks[0], deadline)
         return {**found, **absent}
+
+    def _counts_at(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
+        """Trials and events of one tick; events that had no trials at the tick before are asked once there are some."""
+        if not self._idle <= assembly.events:
+            self._idle = frozenset()
+        found = self._answers([ask for ask in assembly.asks if ask not in self._idle], ticks, deadline)
+        idle = assembly.idle(found)
+        found |= self._answers([ask for ask in self._idle if ask not in idle], ticks, deadline, known=False)
+        nothing: Column = [None]
+        found |= dict.fromkeys((ask for ask in assembly.asks if ask not in found), nothing)
+        self._idle = idle & assembly.events
+        return found
 
     def _absent_at(self, asks: Mapping[Ask, float], tick: float, deadline: Deadline) -> Answers:
         known = self._absent.known(asks, tick)
@@ -211,6 +224,8 @@ class Prometheus:
             for span in spans
             for query, text in planned(tuple(asks), len(spans[0]), self._ranges)
         ]
+        if len(spans) == 1:
+            return {ask: column for job in jobs for ask, column in job.result().items()}
         columns: dict[Ask, list[Column]] = {ask: [] for ask in asks}
         for job in jobs:
             for ask, column in job.result().items():
@@ -395,8 +410,6 @@ def _even_runs(ticks: Sequence[float]) -> Iterator[Sequence[float]]:
 
 
 def _joined(parts: Sequence[Column], spans: Sequence[Sequence[float]]) -> Column:
-    if len(parts) == 1:
-        return parts[0]
     return list(
         chain.from_iterable(
             [part] * len(span) if isinstance(part, Unreadable) else part

@@ -27,7 +27,7 @@ from killswitch.model import (
 )
 from killswitch.sources import Range, Want
 from killswitch.sources.counter_resets import FEW_FALLS
-from killswitch.sources.plan import Ask, Needs, Ranges, Shape, Sum, as_text, needs
+from killswitch.sources.plan import Ask, Needs, Ranges, Same, Shape, Sum, as_text, needs
 
 Point = float | Buckets | Unreadable | None
 """What an ask gave at one tick: a sum, bucket counts (in the histogram's own unit), a failure, or nothing."""
@@ -58,11 +58,11 @@ class Asked:
     refused: Unreadable | None = None
 
     @classmethod
-    def of(cls, want: Want, ranges: Ranges) -> Asked:
+    def of(cls, want: Want, ranges: Ranges, same: Same) -> Asked:
         problem = _problem(want)
         if problem is not None:
             return cls(want, {}, refused=problem)
-        both = {cohort: needs(want, cohort, ranges.interval) for cohort in Cohort}
+        both = {cohort: needs(want, cohort, ranges.interval, same) for cohort in Cohort}
         asks = dict.fromkeys(ask for need in both.values() for ask in (*need.events, *need.trials))
         shown = (_shown(ask, want) for ask in asks)
         return cls(want, both, _is_known(want), tuple(dict.fromkeys(as_text(ask, ranges) for ask in shown)))
@@ -87,10 +87,12 @@ class Assembly:
         self.ranges = ranges
         known = before.asked if before is not None and before.ranges == ranges else {}
         self.asked: dict[tuple[str, str, str], Asked] = {}
+        # rules of a rollout ask much the same: equal asks are one object, or those of thousands of rules take 30 MB
+        same = Same()
         for want in wants:
             asked = known.get(want.key)
-            same = asked is not None and (asked.want is want or asked.want == want)
-            self.asked[want.key] = asked if asked is not None and same else Asked.of(want, ranges)
+            as_before = asked is not None and (asked.want is want or asked.want == want)
+            self.asked[want.key] = asked if asked is not None and as_before else Asked.of(want, ranges, same)
         self.asks: tuple[Ask, ...] = tuple(
             dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.at_once)
         )
@@ -98,6 +100,35 @@ class Assembly:
         self._falls: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in every for ask in need.falls))
         self.histograms = tuple(need for need in every if need.layout)
         self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
+        self._ratios = tuple(
+            (
+                tuple(need.trials for need in asked.needs.values()),
+                tuple(ask for need in asked.needs.values() for ask in need.events),
+            )
+            for asked in self.asked.values()
+        )
+        trials = {ask for need in every for ask in need.trials}
+        self.events: frozenset[Ask] = frozenset(ask for need in every for ask in need.events if ask not in trials)
+        # rules share their trials: what is looked at in each tick is worked out once
+        self._unknown = tuple(asked for asked in self.asked.values() if not asked.known)
+        self._steps: dict[tuple[tuple[Ask, ...], tuple[Ask, ...]], float] = {
+            (need.trials, need.recent): asked.want.seconds
+            for asked in self.asked.values()
+            for need in asked.needs.values()
+            if need.trials_are_recent
+        }
+
+    def idle(self, answers: Answers) -> frozenset[Ask]:
+        """The events that say nothing at one tick, since neither cohort has trials to count them by.
+
+        Of a service without judged counters those of all twins.
+        """
+        found: set[Ask] = set()
+        needed: set[Ask] = set()
+        for trials, events in self._ratios:
+            there = any(None not in _summed(each, answers, 1) for each in trials)
+            (needed if there else found).update(events)
+        return frozenset(found - needed)
 
     def lives(self, answers: Answers) -> list[Ask]:
         """How many histograms there are, of one tick, where there are any."""
@@ -110,17 +141,16 @@ class Assembly:
         By ask the seconds of the step without a number: in them there was no sample.
         """
         found: dict[Ask, float] = {}
-        for asked in self.asked.values():
-            for need in asked.needs.values():
-                if need.trials_are_recent and None in _summed(need.trials, answers, ticks):
-                    found.update(dict.fromkeys(need.recent, asked.want.seconds))
+        for (trials, recent), seconds in self._steps.items():
+            if None in _summed(trials, answers, ticks):
+                found.update(dict.fromkeys(recent, seconds))
         return found
 
     def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
         """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
         doubtful: dict[Ask, None] = {}
-        for asked in self.asked.values():
-            if not asked.known and _is_doubtful(asked, answers, ticks):
+        for asked in self._unknown:
+            if _is_doubtful(asked, answers, ticks):
                 doubtful.update(dict.fromkeys(_seen_asks(asked)))
         return list(doubtful)
 
@@ -131,11 +161,18 @@ class Assembly:
         counter may come back.
         """
         found: dict[Ask, Closer] = {}
+        odd = {
+            ask for ask, column in answers.items() if not isinstance(column, Unreadable) and any(map(_is_odd, column))
+        }
+        if not odd and not falls:
+            return found
         for asked in self.asked.values():
             for need in asked.needs.values():
                 lately = _fell_lately(need, falls, ticks)
                 for ask in (*need.trials, *need.events):
                     if ask in found or not isinstance(ask, Sum) or need.basis is None:
+                        continue
+                    if not lately and ask not in odd:
                         continue
                     where = [_is_odd(point) for point in _points(answers[ask], ticks)]
                     where = [one or other for one, other in zip(where, lately, strict=True)] if lately else where
@@ -213,7 +250,7 @@ def _is_odd(point: Point) -> bool:
 
 def _fell_lately(need: Needs, falls: Answers, ticks: int) -> list[bool]:
     """At which ticks a counter fell within the hour without a restart; empty for never."""
-    columns = [_points(falls[ask], ticks) for ask in need.falls]
+    columns = [_points(falls[ask], ticks) for ask in need.falls if ask in falls] if falls else []
     found = [any(isinstance(point, float) for point in points) for points in zip(*columns, strict=True)]
     return found if any(found) else []
 
@@ -251,6 +288,8 @@ def _is_doubtful(asked: Asked, answers: Answers, ticks: int) -> bool:
 def _first_seen(asked: Asked, answers: Answers, ticks: int) -> int:
     """The first tick at which some cohort has events."""
     columns = [_points(answers[ask], ticks) for need in asked.needs.values() for ask in need.events]
+    if any(column[0] is not None for column in columns):
+        return 0
     return min(next((at for at, point in enumerate(column) if point is not None), ticks) for column in columns)
 
 
@@ -296,8 +335,8 @@ def _unless_falling(
     measurements: Sequence[Measurement], need: Needs, falls: Answers, ticks: int
 ) -> Sequence[Measurement]:
     """Nothing is made of counters that fell again and again within the hour: they are none."""
-    columns = [_points(falls[ask], ticks) for ask in need.falls]
-    if not any(point is not None for column in columns for point in column):
+    columns = [_points(falls[ask], ticks) for ask in need.falls if ask in falls] if falls else []
+    if not columns:
         return measurements
     found = list(measurements)
     for column in columns:

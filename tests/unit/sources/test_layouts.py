@@ -9,14 +9,14 @@ import pytest
 from killswitch.model import Buckets, Cohort, Matcher, QuantileSignal, Reason, Selector, Unreadable
 from killswitch.sources import Range, Want
 from killswitch.sources.layouts import EVERY, Layouts
-from killswitch.sources.plan import Needs, needs
+from killswitch.sources.plan import Needs, Same, needs
 from killswitch.sources.readings import Answers, Point
 
 TICK = 1_776_600_000.0
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 SIGNAL = QuantileSignal(Selector("latency_bucket", ()), 0.95)
 WANT = Want("copilot", "p95", "step", SIGNAL, COHORTS, 30.0, Range.STEP)
-NEED = needs(WANT, Cohort.CANARY, 15.0)
+NEED = needs(WANT, Cohort.CANARY, 15.0, Same())
 EDGES = (0.1, 1.0, math.inf)
 
 
@@ -99,6 +99,7 @@ def test_no_more_is_kept_than_allowed() -> None:
             ),
             Cohort.CANARY,
             15.0,
+            Same(),
         )
         for at in range(3)
     ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
 from killswitch.sources import Range, Want, promql
-from killswitch.sources.plan import Query, Ranges, Shape, Sum, as_text, evidence_step, needs, plan
+from killswitch.sources.plan import Query, Ranges, Same, Shape, Sum, as_text, evidence_step, needs, plan
 
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 RANGES = Ranges(15.0, left_open=True)
@@ -100,7 +100,7 @@ def test_a_thousand_rollouts_cost_as_many_queries_as_one() -> None:
             wants.append(Want(f"r{at}", "error_rate", "window", signal, COHORTS, 300.0))
             signal = RatioSignal((Selector("refusals_total", (service,)),), trials)
             wants.append(Want(f"r{at}", "refusal_rate", "window", signal, COHORTS, 300.0))
-        every = [ask for want in wants for cohort in Cohort for ask in needs(want, cohort, 15.0).at_once]
+        every = [ask for want in wants for cohort in Cohort for ask in needs(want, cohort, 15.0, Same()).at_once]
         return plan(ask for ask in every if isinstance(ask, Sum))
 
     assert len(queries(1000)) == len(queries(1)) == 4
@@ -160,7 +160,7 @@ def test_a_step_asks_for_what_lies_between_its_last_sample_and_the_last_one_befo
     new = "last_over_time(x_total[30s])"
     assert as_text(ask, RANGES) == f"sum ({new} - {old})"
     (query,) = plan([ask])  # -Inf where a counter fell, or is new
-    assert query.text(RANGES) == f"sum (({new} - {old} + ln(resets(x_total[330s]) < bool 1)) or {new} - Inf)"
+    assert query.text(RANGES) == f"sum ((({new} - {old}) unless resets(x_total[330s]) > 0) or {new} - Inf)"
 
 
 @pytest.mark.parametrize("shape", list(Shape))
@@ -189,7 +189,7 @@ def test_the_edges_that_some_histograms_lacked_are_asked_for_by_group() -> None:
 def test_a_step_asks_whether_edges_are_those_of_the_sample_it_counts_from() -> None:
     def layout(kind: Range) -> float:
         signal = QuantileSignal(Selector("x_bucket"), 0.95)
-        (ask,) = needs(Want("r", "p95", "p", signal, COHORTS, 30.0, kind), Cohort.CANARY, 15.0).layout
+        (ask,) = needs(Want("r", "p95", "p", signal, COHORTS, 30.0, kind), Cohort.CANARY, 15.0, Same()).layout
         assert isinstance(ask, Sum)
         return ask.seconds
 
@@ -198,7 +198,7 @@ def test_a_step_asks_whether_edges_are_those_of_the_sample_it_counts_from() -> N
 
 def test_a_free_query_is_asked_as_it_stands_for_each_cohort() -> None:
     want = Want("r", "q", "window", QuerySignal("canary_query", "control_query"), COHORTS, 300.0, Range.WINDOW)
-    assert [as_text(ask, RANGES) for cohort in Cohort for ask in needs(want, cohort, 15.0).at_once] == [
+    assert [as_text(ask, RANGES) for cohort in Cohort for ask in needs(want, cohort, 15.0, Same()).at_once] == [
         "control_query",
         "canary_query",
     ]
