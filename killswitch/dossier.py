@@ -426,7 +426,7 @@ class Dossier:
         shape = (len(times), len(group.entries))
         head_starts = np.zeros(shape)
         paused, renewed, hedged = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
-        judged = counts
+        judged: ev.TickCounts | None = None
         for named in group.rows.values():
             rows = list(named.values())
             entries = [group.entries[row] for row in rows]
@@ -439,34 +439,29 @@ class Dossier:
             if entries[0].renew:  # the flag's time is still to come by the metric store's clock
                 first[0] = True
             unsettled = ev.unsettled_at(stages, _latencies(entries, stages), times, self.step)
+            material = unsettled.material
             head_starts[:, rows] = ev.head_starts_at(stages, times, len(rows), after=after)
             late = ev.paused_at(stages, delays, times)
             renewed[:, rows] = first[:, None]
-            hedged[:, rows] = unsettled.material[:, None]
+            hedged[:, rows] = material[:, None]
             split = np.array([entry.rule is None for entry in entries])
-            paused[:, rows] = mixed[:, None] | late | (unsettled.material[:, None] & split)
-            judged = self._settle(
-                group, judged, [row for row in rows if group.entries[row].rule is not None], unsettled
-            )
-            for row, silent in zip(rows, mixed[-1] | late[-1] | unsettled.material[-1], strict=True):
+            paused[:, rows] = mixed[:, None] | late | (material[:, None] & split)
+            judged = judged or ev.TickCounts(*(getattr(counts, name).copy() for name in _COUNTS))
+            self._settle(group, judged, [row for row in rows if group.entries[row].rule is not None], unsettled)
+            for row, silent in zip(rows, (mixed[-1] | late[-1] | material[-1]).tolist(), strict=True):
                 entry = group.entries[row]
                 if silent and (entry.problem is None or entry.problem.reason is Reason.NO_DATA):
                     entry.problem = _DRAINING
-        return _Schedule(head_starts, paused, renewed, hedged, judged)
+        return _Schedule(head_starts, paused, renewed, hedged, judged or counts)
 
-    def _settle(
-        self, group: _Group, counts: ev.TickCounts, rows: Sequence[int], unsettled: ev.Unsettled
-    ) -> ev.TickCounts:
-        """The counts with these rules' columns as they stand once what is under way has come home."""
+    def _settle(self, group: _Group, counts: ev.TickCounts, rows: Sequence[int], unsettled: ev.Unsettled) -> None:
+        """Put these rules' columns, in place, as they stand once what is under way has come home."""
         first = group.evidence.first_bound
         columns = [int(first[row]) + at for row in rows for at in range(len(group.entries[row].spec.bounds))]
-        names = ("canary_events", "canary_trials", "control_events", "control_trials")
-        chosen = ev.TickCounts(*(getattr(counts, name)[:, columns] for name in names))
+        chosen = ev.TickCounts(*(getattr(counts, name)[:, columns] for name in _COUNTS))
         after = ev.settled(chosen, unsettled)
-        whole = {name: getattr(counts, name).copy() for name in names}
-        for name in names:
-            whole[name][:, columns] = getattr(after, name)
-        return ev.TickCounts(**whole)
+        for name in _COUNTS:
+            getattr(counts, name)[:, columns] = getattr(after, name)
 
     def _tally(
         self,
@@ -536,6 +531,9 @@ _DRAINING = Unreadable(
     "the percent has just changed: too many requests or too much feedback of before are still coming in to call it "
     "healthy; a total failure is seen all the same",
 )
+
+
+_COUNTS = ("canary_events", "canary_trials", "control_events", "control_trials")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,8 +142,8 @@ class Latencies:
 
     def under_way(self, seconds: Array) -> Array:
         """The integral from 0 to ``seconds`` of the share of requests that take longer; what ends later counts none."""
-        at = np.clip(seconds, 0.0, self._knots[-1])
-        index = np.clip(np.searchsorted(self._knots, at, side="right") - 1, 0, len(self._knots) - 2)
+        at = np.minimum(np.maximum(seconds, 0.0), self._knots[-1])
+        index = np.minimum(np.searchsorted(self._knots, at, side="right") - 1, len(self._knots) - 2)
         there = np.interp(at, self._knots, self._left)
         area: Array = self._areas[index] + 0.5 * (self._left[index] + there) * (at - self._knots[index])
         return area
@@ -183,24 +183,30 @@ def unsettled_at(stages: Sequence[StageEntry], latencies: Sequence[Latencies], t
     integral of the latencies' distribution (Little's law).
     """
     shares = [(0.0, 100.0), *((entry.percent, 100.0 - entry.percent) for entry in stages)]
+    began = [-np.inf, *(entry.at for entry in stages), np.inf]
+    # a thousand rollouts are looked at one by one in each tick: what both cohorts need is worked out once
+    lasted = [
+        np.minimum(np.maximum(np.minimum(ticks, end) - np.maximum(ticks - step, start), 0.0), step)
+        for start, end in itertools.pairwise(began)
+    ]
+    late: list[Array] = []
+    for entry, known in zip(stages, latencies, strict=True):
+        age = ticks - entry.at
+        now, before = np.split(known.under_way(np.maximum(np.concatenate([age, age - step]), 0.0)), 2)
+        late.append(now - before)
     found: list[Array] = []
     for cohort in (0, 1):
         served = np.zeros(len(ticks))
         missing, leftover = np.zeros(len(ticks)), np.zeros(len(ticks))
-        began = [-np.inf, *(entry.at for entry in stages), np.inf]
-        for (start, end), both in zip(itertools.pairwise(began), shares, strict=True):
-            served += both[cohort] * np.clip(np.minimum(ticks, end) - np.maximum(ticks - step, start), 0.0, step)
-        for number, (entry, known) in enumerate(zip(stages, latencies, strict=True)):
-            before, after = shares[number][cohort], shares[number + 1][cohort]
-            joined, gone = max(after - before, 0.0), max(before - after, 0.0)
+        for seconds, both in zip(lasted, shares, strict=True):
+            served += both[cohort] * seconds
+        for number, entry in enumerate(stages):
+            before_it, after_it = shares[number][cohort], shares[number + 1][cohort]
+            joined, gone = max(after_it - before_it, 0.0), max(before_it - after_it, 0.0)
             if cohort == 0 and number and renews(stages[number - 1], entry):
-                joined, gone = after, before
-            if not joined and not gone:
-                continue
-            age = ticks - entry.at
-            late = known.under_way(np.maximum(age, 0.0)) - known.under_way(np.maximum(age - step, 0.0))
-            missing += joined * late
-            leftover += gone * late
+                joined, gone = after_it, before_it
+            missing += joined * late[number]
+            leftover += gone * late[number]
         counted = np.maximum(served - missing + leftover, _LEAST_COUNTED * served)
         found += [np.divide(part, counted, out=np.zeros_like(part), where=counted > 0) for part in (missing, leftover)]
     return Unsettled(*found)
