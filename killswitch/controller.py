@@ -152,6 +152,7 @@ class Controller:
         self._to_tell: list[Notice] = []
         self._told_at_once: set[str] = set()
         self._unprotected = Unprotected()
+        self._paged_as: dict[str, PageSettings] = {}
         self._watches: dict[str, _Watch] = {}
         self._looked_at: dict[str, float] = {}
         self._expired: dict[str, int] = {}
@@ -170,6 +171,7 @@ class Controller:
         deadline = Deadline(self._timing.cycle_deadline, self._monotonic)
         rules = self._rules()
         store_problem = self._read_store()
+        self._note_page_settings(rules)
         source_problem = self._clock.read(self._source, deadline)
         previous_tick, tick = self._clock.tick, self._clock.advance()
         if tick is None:
@@ -414,11 +416,10 @@ class Controller:
 
     def _note_flags(self, rules: Rules, cases: Sequence[Case], tick: float) -> None:
         """Flags nobody watches, and flags nobody understands."""
-        settings = self._page_settings()
         flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
         watched = self._sight.watched(cases) | rules.rollouts.keys()
         for flag in self._unprotected.unwatched(flags, watched):
-            page = partial(message.unwatched, flag, at=tick, settings=settings)
+            page = partial(message.unwatched, flag, at=tick, settings=self._page_settings(flag.rollout))
             self._notice(_of(flag, "unwatched"), page)
         for rollout, problem in self._unreadable.items():
             if rollout not in rules.rollouts:
@@ -626,10 +627,22 @@ class Controller:
         )
 
     def _page_settings(self, *preferred: str) -> PageSettings:
-        """Whom to tell of what concerns all: as the rollout in danger says, else as the first one does."""
+        """Whom to tell of what concerns all: as the rollout in danger says or said, else as the first with a channel.
+
+        A rollout whose rule file is gone is told of where its last rule file said, for as long as it has a flag.
+        """
+        for name in preferred:
+            if name in self._paged_as:
+                return self._paged_as[name]
         rollouts = self._rules().rollouts
-        names = [name for name in (*preferred, *sorted(rollouts)) if name in rollouts]
-        return rollouts[names[0]].page if names else PageSettings()
+        pages = [rollouts[name].page for name in sorted(rollouts)]
+        named = [page for page in pages if page.slack is not None or page.pagerduty is not None]
+        return next(iter([*named, *pages]), PageSettings())
+
+    def _note_page_settings(self, rules: Rules) -> None:
+        latest = {name: rollout.page for name, rollout in rules.rollouts.items()}
+        kept = {name: page for name, page in self._paged_as.items() if name in self._flags}
+        self._paged_as = {**kept, **latest}
 
     def _reports(
         self,

@@ -87,6 +87,7 @@ def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
         "control": flag.control if flag else (one.rules.control if one.rules else None),
         "canary": flag.canary if flag else (one.rules.canary if one.rules else None),
         "action": one.action,
+        "monitored": not one.unwatched,
         "sentence": one.sentence,
         "last_good": to_iso(one.last_good) if one.last_good else None,
         "trip": trip_document(flag, incident),

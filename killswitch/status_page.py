@@ -144,7 +144,8 @@ def _untripped(one: Mapping[str, Any], at: float | None) -> str:
     window = one.get("window_seconds")
     caption = f"the last {duration_in_words(window)}" if window else ""
     table = _table(findings, said, caption, window=window, at=at)
-    return f"<p class=dim>{models}{share}</p><p>{_with_commands(said)}</p>{table}"
+    kind = "" if one.get("monitored", True) else " class=problem"
+    return f"<p class=dim>{models}{share}</p><p{kind}>{_with_commands(said)}</p>{table}"
 
 
 def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:

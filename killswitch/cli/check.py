@@ -14,7 +14,9 @@ from killswitch.wording import counted
 
 
 def command(
-    rules: Annotated[Path, typer.Argument(help="Folder of rule files, or one file.")] = Path("rules"),
+    rules: Annotated[Path, typer.Argument(help="Folder of rule files, or one file.", envvar="KILLSWITCH_RULES")] = Path(
+        "rules"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Check rule files: prints all errors at once and exits 2 if there is one.

@@ -96,7 +96,8 @@ def _print(document: Mapping[str, Any]) -> None:
         out.print(_heading(one, age), soft_wrap=True)  # a wrapped name would begin a line
         if one["findings"]:
             out.print(findings_table(one["findings"], window=one.get("window_seconds")))
-        out.print(f"  {_sentence(one)}", markup=False, soft_wrap=True)
+        style = "" if one.get("monitored", True) else "bold red"
+        out.print(f"  {_sentence(one)}", style=style, markup=False, soft_wrap=True)
         if one["trip"]:
             _print_trip(one["rollout"], one["trip"])
         out.print()

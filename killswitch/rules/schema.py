@@ -261,7 +261,10 @@ def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
         elif detail["type"] == "missing":
             yield path, f"{where} is missing", f"add `{path[-1]}: …`"
         elif detail["type"] == "extra_forbidden":
-            yield path, f"unknown key {where}", did_you_mean(str(path[-1]), keys_at(path[:-1]))
+            fix = (_belongs_under(str(path[0])) if len(path) == 1 else None) or did_you_mean(
+                str(path[-1]), keys_at(path[:-1])
+            )
+            yield path, f"unknown key {where}", fix
         elif detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
             yield path, f"{where}: must be a mapping", f"write its keys indented under it: {_some(keys_at(path))}"
         else:
@@ -287,6 +290,13 @@ def keys_at(path: Path) -> tuple[str, ...]:
     }
     model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
     return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()
+
+
+def _belongs_under(key: str) -> str | None:
+    """A fix for a key of a section that stands at the top of the file."""
+    sections = {"rules": keys_at(("rules",)), "page": keys_at(("page",)), "metrics": keys_at(("metrics",))}
+    found = next((section for section, known in sections.items() if key in known), None)
+    return f"indent it under `{found}:`" if found is not None else None
 
 
 def did_you_mean(word: str, known: tuple[str, ...]) -> str:

@@ -458,6 +458,12 @@ def test_defaults_in_the_help_of_run_are_accepted_as_shown(monkeypatch: pytest.M
     assert load_settings() == Settings()
 
 
+def test_check_without_a_folder_checks_the_daemons(shell: Shell) -> None:
+    """The page of refused rules says `killswitch check`, whatever folder one stands in."""
+    assert shell("check", KILLSWITCH_RULES=str(shell.rules)).exit_code == 0
+    assert "elsewhere" in shell("check", KILLSWITCH_RULES="elsewhere").stderr
+
+
 def test_check_of_a_folder_that_is_not_there_says_so(shell: Shell) -> None:
     done = shell("check", "nowhere")
     assert (done.exit_code, "nowhere" in done.stderr) == (2, True)

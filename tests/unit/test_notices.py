@@ -6,7 +6,7 @@ import pytest
 
 from killswitch.controller import Rules
 from killswitch.message import PageKind
-from killswitch.model import Reason, Unreadable
+from killswitch.model import PageSettings, Reason, Unreadable
 from killswitch.notices import BLIND_TICKS, UNWATCHED_TICKS, InARow
 from killswitch.sources import Want
 from killswitch.stores import Put, keys
@@ -94,7 +94,7 @@ def test_a_canary_of_no_percent_has_no_data_and_that_is_expected() -> None:
 
 
 def test_an_armed_rollout_whose_rule_file_is_gone_is_paged_once() -> None:
-    fleet = Fleet(GOOD, rollout("copilot"), rollout("other"))
+    fleet = Fleet(GOOD, rollout("copilot", page=PageSettings(slack="#copilot")), rollout("other"))
     for name in "ab":
         fleet.replica(name)
     fleet.arm("copilot")
@@ -107,6 +107,17 @@ def test_an_armed_rollout_whose_rule_file_is_gone_is_paged_once() -> None:
     pages = fleet.pages()
     assert [(page.kind, page.rollout) for page in pages] == [(PageKind.UNWATCHED, "copilot")]
     assert "`killswitch end copilot`" in " ".join(pages[0].next_steps)
+    assert pages[0].slack == "#copilot"  # where its last rule file said
+
+
+def test_whom_no_rule_file_names_is_told_of_where_some_file_has_a_channel() -> None:
+    """The first file by name had none, and an armed rollout without rules was told to standard output alone."""
+    named = rollout("z", page=PageSettings(slack="#oncall"))
+    fleet = Fleet(GOOD, rollout("copilot"), rollout("a"), named)
+    fleet.replica("a", rules=Rules({"a": fleet.rollouts["a"], "z": named}, "digest-0"))
+    fleet.arm("copilot")
+    fleet.run(10)
+    assert [(page.rollout, page.slack) for page in fleet.pages(PageKind.UNWATCHED)] == [("copilot", "#oncall")]
 
 
 def test_a_rollout_that_another_replica_has_rules_for_is_watched() -> None:

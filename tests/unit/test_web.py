@@ -16,7 +16,7 @@ from killswitch.incident import Incident
 from killswitch.reports import CycleReport
 from killswitch.self_metrics import SelfMetrics
 from killswitch.web import MAX_BODY, application
-from tests.doubles.pages import incident
+from tests.doubles.pages import armed, incident
 from tests.unit.test_status import HOSTILE, report
 
 TOKEN = "s3cret"
@@ -136,6 +136,12 @@ def test_while_flags_cannot_be_read_no_rollout_is_called_unknown(daemon: Daemon,
     assert (answer.status_code, "UNKNOWN" in answer.text) == (503, True)
     assert client.get("/api/v1/explain/support-copilot").status_code == 200
     assert "<p class=problem>flag store: no quorum</p>" in client.get("/").text
+
+
+def test_an_armed_rollout_without_rules_stands_out(daemon: Daemon, client: TestClient) -> None:
+    daemon.latest = replace(report(), reports={"x": reports.idle("x", armed(), None)})
+    assert "<p class=problem>not monitored: no rule file" in client.get("/").text
+    assert client.get("/api/v1/status").json()["rollouts"][0]["monitored"] is False
 
 
 def test_commands_in_a_sentence_are_code_on_the_page(daemon: Daemon, client: TestClient) -> None:

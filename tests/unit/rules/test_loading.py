@@ -106,6 +106,8 @@ TABLE = [
         "rollout: r\n",
         ["f.yaml:1: canary is missing; fix: add `canary: …`", "f.yaml:1: control is missing; fix: add `control: …`"],
     ),
+    (HEAD + "error_rate: {max: 2%}\n", ["f.yaml:4: unknown key error_rate; fix: indent it under `rules:`"]),
+    (HEAD + 'slack: "#oncall"\n', ["f.yaml:4: unknown key slack; fix: indent it under `page:`"]),
     (HEAD + "windw: 5m\n", ["f.yaml:4: unknown key windw; fix: did you mean window?"]),
     (
         HEAD + "rules:\n  error_rate:\n    max: 2\n",
