@@ -15,6 +15,7 @@ from killswitch.reports import CycleReport, RolloutReport, idle
 from killswitch.self_metrics import SelfMetrics
 from killswitch.status import explain_document, status_document
 from killswitch.status_page import status_page
+from killswitch.timestamps import to_iso
 from killswitch.wording import reasons_in_words
 from tests.doubles.pages import AT, BREACH, HEALTHY, UNKNOWN, armed, incident
 from tests.doubles.scripted_source import rollout
@@ -81,6 +82,13 @@ def test_a_tripped_rollout_shows_its_rules_as_of_the_trip_its_incident_and_what_
     ):  # fmt: skip
         assert words in page
     assert page.index("support-copilot") < page.index("idle")
+
+
+def test_a_trip_is_at_the_time_that_its_page_and_incident_say() -> None:
+    """The flag has the tick, some seconds before the decision: two pages of one trip gave two times."""
+    decided = incident(generation=1, decided_at=AT + 5)
+    said = status_document("a", tripped_report(), 1.0, {"support-copilot": decided})["rollouts"]
+    assert [one["trip"]["at"] for one in said if one["trip"]] == [to_iso(AT + 5)]
 
 
 def test_a_trip_whose_incident_cannot_be_read_is_shown_without_its_numbers() -> None:
