@@ -105,16 +105,13 @@ def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome:
     """
     delivery = entry.delivery(receiver)
     ours = delivery.standing is Standing.SENDING and delivery.attempts == attempt and delivery.by == owner
-    try:
-        match outcome.result:
-            case Result.TAKEN if delivery.standing is not Standing.DELIVERED or ours:
-                return outbox.taken(entry, receiver, reference=outcome.reference, at=outcome.at)
-            case Result.NOT_TAKEN if ours:
-                return outbox.not_taken(entry, receiver, error=outcome.error, at=outcome.at)
-            case Result.ANSWER_LOST if ours:
-                return outbox.answer_lost(entry, receiver, error=outcome.error, at=outcome.at)
-    except IllegalTransition as error:
-        _log.warning("%s", error)
+    match outcome.result:
+        case Result.TAKEN if delivery.standing is not Standing.DELIVERED:
+            return outbox.taken(entry, receiver, reference=outcome.reference, at=outcome.at)
+        case Result.NOT_TAKEN if ours:
+            return outbox.not_taken(entry, receiver, error=outcome.error, at=outcome.at)
+        case Result.ANSWER_LOST if ours:
+            return outbox.answer_lost(entry, receiver, error=outcome.error, at=outcome.at)
     return entry
 
 

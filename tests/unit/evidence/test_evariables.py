@@ -152,3 +152,25 @@ def test_information_is_zero_within_the_bound() -> None:
 def test_information_is_finite_where_every_request_fails() -> None:
     everything = {"canary_trials": 75, "control_trials": 1425, "canary_share": 1.0, "control_share": 0.0}
     assert 0 < information(HalfPlane(2.0, 0.0), **everything) < math.inf
+
+
+@pytest.mark.parametrize(
+    ("plane", "p_c", "p_b"),
+    [(HalfPlane(1.0, 0.05), 0.2, 0.02), (HalfPlane(2.0, 0.0), 0.1, 0.01), (HalfPlane(1.0, 0.0), 0.03, 0.01)],
+)
+@pytest.mark.parametrize(("n_c", "n_b"), [(75.0, 1425.0), (1.0, 1.0)])
+def test_information_is_the_distance_from_the_half_plane(
+    plane: HalfPlane, p_c: float, p_b: float, n_c: float, n_b: float
+) -> None:
+    def distance(b: float) -> float:
+        return n_c * divergence(p_c, plane.ratio * b + plane.shift) + n_b * divergence(p_b, b)
+
+    nearest = minimize_scalar(distance, bounds=(p_b, (p_c - plane.shift) / plane.ratio), method="bounded")
+    gained = information(plane, canary_trials=n_c, control_trials=n_b, canary_share=p_c, control_share=p_b)
+    assert gained == pytest.approx(nearest.fun, rel=1e-6)
+
+
+def test_a_cohort_without_requests_informs_of_nothing() -> None:
+    about = {"canary_share": 0.2, "control_share": 0.02}
+    assert information(HalfPlane(1.0, 0.05), canary_trials=0, control_trials=9, **about) == 0.0
+    assert information(HalfPlane(1.0, 0.05), canary_trials=9, control_trials=0, **about) == 0.0

@@ -269,3 +269,30 @@ def test_settled_counts_speak_for_the_canary_at_every_turn() -> None:
     few = settled(counts, Unsettled(*(np.array([each]) for each in (0.0, 1.0, 0.1, 1.0))))
     assert few.canary_events.item() == 0.0  # never below none
     assert few.control_trials.item() == few.control_events.item() == pytest.approx(105.0)
+
+
+def test_changes_of_one_step_add_up() -> None:
+    """Also behind one that changed nothing."""
+    ramp = [StageEntry("ramp", 10.0, -600.0), StageEntry("same", 10.0, -300.0)]
+    up = [*ramp, StageEntry("ramp", 20.0, 5.0), StageEntry("ramp", 30.0, 10.0)]
+    served, late = 5 * 10.0 + 5 * 20.0 + 20 * 30.0, 50.0 + 50.0
+    assert shares(*up)[0] == pytest.approx([0.0, late / (served - late), 0.0])
+    assert shares(*up)[3] == pytest.approx([0.0, late / (3000.0 - served + late), 0.0])
+
+
+def test_before_arming_everyone_is_in_control() -> None:
+    found = shares(StageEntry("ramp", 10.0, 20.0))[3]
+    assert found == pytest.approx([0.0, 50.0 / (20 * 100.0 + 10 * 90.0 + 50.0), 0.0])
+
+
+def test_a_share_of_very_few_is_a_share() -> None:
+    assert shares(StageEntry("ramp", 0.01, 0.0))[0] == pytest.approx([0.0, 0.2, 0.0])
+    assert shares(StageEntry("shadow", 0.0, 0.0))[:2] == [[0.0] * 3, [0.0] * 3]
+
+
+def test_each_lowering_pauses_for_itself_and_the_same_percent_does_not() -> None:
+    stages = [
+        StageEntry("custom", percent, at) for percent, at in ((50.0, 0.0), (20.0, 100.0), (20.0, 300.0), (5.0, 500.0))
+    ]
+    paused = paused_at(stages, [20.0], np.array([130.0, 170.0, 330.0, 530.0, 570.0]))
+    assert paused[:, 0].tolist() == [True, False, False, True, False]

@@ -668,17 +668,19 @@ def test_pages_of_one_incident_go_one_after_the_other(world: World) -> None:
 
 
 def test_marks_that_are_too_large_together_go_one_after_the_other(world: World) -> None:
-    pages = [replace(trip_page(f"r{number}", 1), payload={"more": "x" * 150_000}) for number in range(6)]
+    pages = [replace(trip_page(f"r{number}", 1), payload={"more": "x" * 150_000}) for number in range(7)]
     started = world.begun(*pages)
-    assert len(started) == 6
+    assert len(started) == 7
     world.calls()
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.calls().count("commit") == 2  # three fit
+    assert world.calls().count("commit") == 3  # three fit
     assert all(world.stored(page).delivery("slack").standing is Standing.DELIVERED for page in pages)
 
 
 @pytest.mark.parametrize("value", [None, b"["])
-def test_a_mark_of_an_entry_that_is_gone_or_spoiled_holds_up_no_other(world: World, value: bytes | None) -> None:
+def test_a_mark_of_an_entry_that_is_gone_or_spoiled_holds_up_no_other(
+    world: World, value: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
     started = world.begun(A, B)
     gone = Delete(keys.outbox(A.id)) if value is None else Put(keys.outbox(A.id), value)
     world.server.commit("x", (), (gone,))
@@ -686,19 +688,42 @@ def test_a_mark_of_an_entry_that_is_gone_or_spoiled_holds_up_no_other(world: Wor
     world.ledger.finish(started, "slack", TAKEN)
     assert world.stored(B).delivery("slack").standing is Standing.DELIVERED
     assert world.ledger._marks == []
+    said = [each for each in caplog.messages if each.startswith("a delivery cannot be marked: outbox entry a.1: ")]
+    assert len(said) == (0 if value is None else 1)
     assert world.server.value(keys.outbox(A.id)) == value
 
 
 def test_marks_of_entries_that_are_gone_cost_one_look_each(world: World) -> None:
     last = trip_page("c", 1)
     started = sorted(world.begun(A, B, last), key=lambda entry: entry.id)
-    world.server.commit("x", (), (Delete(keys.outbox(last.id)),))
+    world.server.commit("x", (), (Delete(keys.outbox(B.id)),))
     world.ledger.scan()
     world.calls()
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.calls() == ["get", "get", "get", "commit"]  # two incidents, the entry that is gone
-    world.ledger.finish(started[2:], "slack", TAKEN)
+    assert world.calls() == ["get", "get", "get", "commit"]  # two incidents, and between them what is gone
+    world.ledger.finish(started[1:2], "slack", TAKEN)
     assert world.calls() == ["get"]
+
+
+def test_a_mark_that_waits_behind_one_of_an_entry_that_is_gone_is_made(world: World) -> None:
+    gone, first = sorted(world.begun(A, B), key=lambda entry: entry.id)
+    [second] = world.ledger.begin([first], "webhook")
+    world.server.commit("x", (), (Delete(keys.outbox(A.id)),))
+    world.ledger.scan()
+    world.store.fault = only("commit", Fault.FAIL_BEFORE)
+    for entry, receiver in ((gone, "slack"), (first, "slack"), (second, "webhook")):
+        world.ledger.finish([entry], receiver, TAKEN)
+    world.store.fault = lambda _: None
+    world.ledger.scan()
+    assert {world.stored(B).delivery(name).standing for name in RECEIVERS} == {Standing.DELIVERED}
+
+
+def test_a_send_that_takes_longer_than_the_grace_is_not_begun_again(world: World) -> None:
+    [started] = world.begun(A)
+    for _ in range(4):
+        world.ledger.scan()
+        world.clock.advance(ORPHAN_GRACE)
+        assert not world.ledger.ready(started, "slack")
 
 
 def test_an_entry_that_stays_as_it_is_keeps_its_revision(world: World) -> None:
