@@ -426,7 +426,7 @@ class Dossier:
         shape = (len(times), len(group.entries))
         head_starts = np.zeros(shape)
         paused, renewed, hedged = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
-        judged: ev.TickCounts | None = None
+        changing: list[tuple[list[int], ev.Unsettled]] = []
         for named in group.rows.values():
             rows = list(named.values())
             entries = [group.entries[row] for row in rows]
@@ -446,22 +446,36 @@ class Dossier:
             hedged[:, rows] = material[:, None]
             split = np.array([entry.rule is None for entry in entries])
             paused[:, rows] = mixed[:, None] | late | (material[:, None] & split)
-            judged = judged or ev.TickCounts(*(getattr(counts, name).copy() for name in _COUNTS))
-            self._settle(group, judged, [row for row in rows if group.entries[row].rule is not None], unsettled)
+            changing.append(([row for row in rows if group.entries[row].rule is not None], unsettled))
             for row, silent in zip(rows, (mixed[-1] | late[-1] | material[-1]).tolist(), strict=True):
                 entry = group.entries[row]
                 if silent and (entry.problem is None or entry.problem.reason is Reason.NO_DATA):
                     entry.problem = _DRAINING
-        return _Schedule(head_starts, paused, renewed, hedged, judged or counts)
+        return _Schedule(head_starts, paused, renewed, hedged, self._settled(group, counts, changing))
 
-    def _settle(self, group: _Group, counts: ev.TickCounts, rows: Sequence[int], unsettled: ev.Unsettled) -> None:
-        """Put these rules' columns, in place, as they stand once what is under way has come home."""
+    def _settled(
+        self, group: _Group, counts: ev.TickCounts, changing: Sequence[tuple[Sequence[int], ev.Unsettled]]
+    ) -> ev.TickCounts:
+        """The counts with these rules' columns as they stand once what is under way has come home.
+
+        Of all rollouts together: by themselves a thousand of them took a tenth of a cycle's processor time.
+        """
+        if not changing:
+            return counts
         first = group.evidence.first_bound
-        columns = [int(first[row]) + at for row in rows for at in range(len(group.entries[row].spec.bounds))]
+        of_each = [
+            [int(first[row]) + at for row in rows for at in range(len(group.entries[row].spec.bounds))]
+            for rows, _ in changing
+        ]
+        columns, widths = [column for some in of_each for column in some], [len(some) for some in of_each]
+        shares = (np.stack([getattr(each, name) for _, each in changing], axis=1) for name in _SHARES)
+        unsettled = ev.Unsettled(*(np.repeat(share, widths, axis=1) for share in shares))
         chosen = ev.TickCounts(*(getattr(counts, name)[:, columns] for name in _COUNTS))
         after = ev.settled(chosen, unsettled)
+        whole = {name: getattr(counts, name).copy() for name in _COUNTS}
         for name in _COUNTS:
-            getattr(counts, name)[:, columns] = getattr(after, name)
+            whole[name][:, columns] = getattr(after, name)
+        return ev.TickCounts(**whole)
 
     def _tally(
         self,
@@ -534,6 +548,7 @@ _DRAINING = Unreadable(
 
 
 _COUNTS = ("canary_events", "canary_trials", "control_events", "control_trials")
+_SHARES = ("canary_missing", "canary_leftover", "control_missing", "control_leftover")
 
 
 @dataclass(frozen=True, slots=True)

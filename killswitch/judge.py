@@ -184,12 +184,12 @@ def _impossible_counts(rule: Rule, reading: Reading) -> Unreadable | None:
 
 
 def _absurd(rule: Rule, view: Gathered) -> Unreadable | None:
-    since = f"since {time_of_day(view.since)}" if view.since is not None else "so far"
     for cohort, events, trials in (
         ("canary", view.events_canary, view.trials_canary),
         ("control", view.events_control, view.trials_control),
     ):
         if more_events_than_trials(rule, events, trials):
+            since = f"since {time_of_day(view.since)}" if view.since is not None else "so far"
             return _not_of_these(cohort, events, trials, since)
     return None
 

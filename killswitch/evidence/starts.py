@@ -155,7 +155,9 @@ UNKNOWN_LATENCIES = Latencies(np.array([10.0 / STRETCH, np.inf]), np.array([1.0,
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """How far a tick's counts are not of the users they are counted with; each (T,), as shares of the requests counted.
+    """How far a tick's counts are not of the users they are counted with, as shares of the requests counted.
+
+    Each (T,) for one rollout, or (T, B) with its own shares for each column of counts.
 
     ``*_missing``: requests of users who joined the cohort, still under way. ``*_leftover``: requests of users who
     left it, begun before and counted now.
@@ -221,7 +223,7 @@ def settled(counts: TickCounts, unsettled: Unsettled) -> TickCounts:
     (m - 1) / ln m times their mean is.
     """
     canary_missing, canary_leftover, control_missing, control_leftover = (
-        share[:, None]
+        share.reshape(len(share), -1)
         for share in (
             unsettled.canary_missing, unsettled.canary_leftover, unsettled.control_missing, unsettled.control_leftover
         )

@@ -100,13 +100,12 @@ class Assembly:
         self._falls: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in every for ask in need.falls))
         self.histograms = tuple(need for need in every if need.layout)
         self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
-        self._ratios = tuple(
-            (
-                tuple(need.trials for need in asked.needs.values()),
-                tuple(ask for need in asked.needs.values() for ask in need.events),
+        self._ratios: dict[tuple[tuple[Ask, ...], ...], dict[Ask, None]] = {}
+        for asked in self.asked.values():
+            both = tuple(need.trials for need in asked.needs.values())
+            self._ratios.setdefault(both, {}).update(
+                (ask, None) for need in asked.needs.values() for ask in need.events
             )
-            for asked in self.asked.values()
-        )
         trials = {ask for need in every for ask in need.trials}
         self.events: frozenset[Ask] = frozenset(ask for need in every for ask in need.events if ask not in trials)
         # rules share their trials: what is looked at in each tick is worked out once
@@ -125,7 +124,7 @@ class Assembly:
         """
         found: set[Ask] = set()
         needed: set[Ask] = set()
-        for trials, events in self._ratios:
+        for trials, events in self._ratios.items():
             there = any(None not in _summed(each, answers, 1) for each in trials)
             (needed if there else found).update(events)
         return frozenset(found - needed)

@@ -7,7 +7,7 @@ import math
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from killswitch.model import (
     QuantileSignal,
     QuerySignal,
     RatioSignal,
+    Reading,
     Reason,
     Scalar,
     Selector,
@@ -60,6 +61,10 @@ def history() -> str:
     for at, service in enumerate(HOSTILE, 1):
         name = f'hostile_total{{service="{label(service)}",cohort="canary"}}'
         series[name] = [(stamp, 1000 + at * step) for step, stamp in enumerate(stamps)]
+    for cohort in Cohort:  # judged counters that a service begins to have later
+        for name, share in (("judged_total", 10), ("judged_failed_total", 3)):
+            late = [(stamp, share * at) for at, stamp in enumerate(stamps) if at >= 25]
+            series[f'{name}{{cohort="{cohort}"}}'] = late
     series['requests_made{cohort="canary"}'] = [(stamp, 1000 + 15 * at) for at, stamp in enumerate(stamps)]
     return openmetrics(series)
 
@@ -197,6 +202,38 @@ def test_one_bad_query_leaves_the_others_their_numbers(source: Prometheus) -> No
     assert isinstance(found[good.key].canary, Counts)
     assert isinstance(found[bad.key].canary, Unreadable)
     assert found[bad.key].control == Scalar(1.0)
+
+
+def test_events_are_asked_again_as_soon_as_they_have_trials(
+    source: Prometheus, server: PrometheusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service without judged counters is not asked for their events at each tick, and none is missed later."""
+    judged = RatioSignal((Selector("judged_failed_total"),), (Selector("judged_total"),))
+    wanted = Want("r", "judged", "step", judged, COHORTS, 30.0, Range.STEP)
+    asked: list[str] = []
+    body = source._body
+
+    def note(text: str, ticks: Sequence[float], step: float, deadline: Deadline) -> bytes:
+        asked.append(text)
+        return body(text, ticks, step, deadline)
+
+    monkeypatch.setattr(source, "_body", note)
+
+    def read_at(at: int) -> tuple[Reading, int]:
+        asked.clear()
+        reading = source.read([wanted], START + 30.0 * at, Deadline(10))[wanted.key]
+        return reading, sum("judged_failed_total" in text and "last_over_time" in text for text in asked)
+
+    before = [read_at(at) for at in (8, 9, 10)]
+    assert [times for _, times in before] == [1, 0, 0]
+    assert all(isinstance(one.canary, Unreadable) and one.canary.reason is Reason.NO_DATA for one, _ in before)
+    for at in (13, 14, 20):
+        fresh = Prometheus(server.url)
+        reading, times = read_at(at)
+        assert times >= 1
+        assert reading == fresh.read([wanted], START + 30.0 * at, Deadline(10))[wanted.key]
+        fresh.close()
+    assert (reading.canary, reading.control) == (Counts(6.0, 20.0), Counts(6.0, 20.0))
 
 
 def test_reading_back_is_cut_to_what_the_server_gives_at_once(source: Prometheus) -> None:
