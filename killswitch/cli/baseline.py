@@ -14,7 +14,7 @@ from killswitch.errors import NoFlag, Refused
 from killswitch.model import Rollout
 from killswitch.sources import Source, Want
 from killswitch.twins import TwinWatch
-from killswitch.wording import duration_in_words, value_in_words
+from killswitch.wording import count_in_words, duration_in_words, value_in_words
 
 DAY = 86_400.0
 READ_WITHIN = 60.0
@@ -31,19 +31,30 @@ def command(hand: Hand, rollout: RolloutArgument, source: SourceOption = None) -
     if not flag.armed:
         raise Refused(f"{rollout} is {flag.state}; a baseline is kept for an armed one")
     with opened_source(hand.settings, source) as reader:
-        baseline = _measure(reader, file, flag.generation)
-    words = ", ".join(f"{rule.name} {value_in_words(baseline.values[rule.name], rule.unit)}" for rule in file.rules)
+        baseline, samples = _measure(reader, file, flag.generation)
+    words = ", ".join(
+        f"{rule.name} {value_in_words(baseline.values[rule.name], rule.unit)}{_resting_on(samples[rule.name])}"
+        for rule in file.rules
+    )
     length = duration_in_words(baseline.seconds)
     hand.confirm(
-        f"{rollout}: control of the last {length} becomes the baseline of generation {flag.generation}: {words}"
+        f"{rollout}: control of the last {length}, as far as the metric store reaches back, becomes the baseline of "
+        f"generation {flag.generation}: {words}"
     )
     hand.switch.keep_baseline(baseline)
     possible = f"`killswitch stage {rollout} --percent 100` is possible now"
     hand.answer(json.loads(to_document(baseline)), f"{rollout}: stored; {possible}")
 
 
-def _measure(source: Source, rollout: Rollout, generation: int) -> Baseline:
-    """Control's values over the last day. Raises Refused where a rule could not be read or has too few requests."""
+def _resting_on(samples: float | None) -> str:
+    return "" if samples is None else f" ({count_in_words(samples)} requests)"
+
+
+def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baseline, dict[str, float | None]]:
+    """Control's values over the last day, and how many requests each rests on, by rule.
+
+    Raises Refused where a rule could not be read or has too few requests.
+    """
     deadline = Deadline(READ_WITHIN)
     now = source.now(deadline)
     wants = [
@@ -54,6 +65,7 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> Baseline:
     ]
     readings = source.read(wants, now, deadline)
     values: dict[str, float] = {}
+    samples: dict[str, float | None] = {}
     problems: list[str] = []
     for rule in rollout.rules:
         twin = readings.get((rollout.name, rule.name, "twin"))
@@ -66,7 +78,7 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> Baseline:
             detail = "too few requests" if found.problem is None else found.problem.detail
             problems.append(f"{rule.name}: {detail}")
         else:
-            values[rule.name] = found.control
+            values[rule.name], samples[rule.name] = found.control, found.samples_control
     if problems:
         raise Refused("control's last day cannot serve as a baseline: " + "; ".join(problems))
-    return Baseline(rollout.name, generation, now, DAY, values)
+    return Baseline(rollout.name, generation, now, DAY, values), samples
