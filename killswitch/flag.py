@@ -203,6 +203,8 @@ def resolve_stage(stage: str | None, percent: float | None) -> tuple[str, float]
                 return known, percent
         return "custom", percent
     if percent is None:
+        if stage.rstrip("%").replace(".", "", 1).isdecimal():
+            raise IllegalTransition(f"{stage!r} is no stage; for a percent write --percent {stage.rstrip('%')}")
         if stage not in STAGES:
             known_stages = ", ".join(STAGES)
             raise IllegalTransition(f"stage {stage!r} has no percent of its own (known: {known_stages}); add --percent")

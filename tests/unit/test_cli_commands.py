@@ -181,6 +181,7 @@ def test_arm_explains_every_refusal(shell: Shell) -> None:
     for arguments, word in (
         (["arm", "copilot", "--yes"], "--stage ramp_5 or --percent 5"),
         (["arm", "copilot", "--stage", "mine", "--yes"], "add --percent"),
+        (["arm", "copilot", "--stage", "12.5%", "--yes"], "for a percent write --percent 12.5"),
         (["arm", "copilot", "--percent", "100", "--yes"], "no control cohort is left"),
         (["arm", "copilot", "--percent", "101", "--yes"], "from 0 to 100"),
         (["arm", "nobody", "--percent", "5", "--yes"], "known rollouts: copilot"),
