@@ -1,8 +1,8 @@
 """A cycle of a thousand rollouts x 4 rules with a real Prometheus and etcd, and the daemon's memory.
 
 All as by default: an interval of 30 s, and evidence decides. Seconds are the daemon's own
-(`killswitch_cycle_seconds`), over cycles in which nothing breaches; memory is its resident set. What judging alone
-takes is in `bench/judging.py`.
+(`killswitch_cycle_seconds`), over cycles in which nothing breaches; memory is its resident set, with the settings of
+malloc and of OpenBLAS that the image has. What judging alone takes is in `bench/judging.py`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from pathlib import Path
 
 from bench.flip import fleet_of
 from killswitch.stores import keys
-from tests.faults.fleet import Fleet, Replica
+from tests.faults.fleet import ROOT, Fleet, Replica
 from tests.servers.etcd import wait_until
+
+
+def as_in_the_image() -> dict[str, str]:
+    """How the image's Dockerfile sets malloc and OpenBLAS."""
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    found = dict(re.findall(r"\b((?:MALLOC|OPENBLAS)_\w+)=(\S+)", dockerfile))
+    if not found:
+        raise RuntimeError("the Dockerfile sets neither malloc nor OpenBLAS")
+    return found
 
 
 def megabytes(replica: Replica) -> float:
@@ -80,6 +90,7 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=4)
     parser.add_argument("--rollouts", type=int, nargs="*", default=[1, 1000])
     arguments = parser.parse_args()
+    os.environ.update(as_in_the_image())  # the replica has what this process has
     for rollouts in arguments.rollouts:
         seconds, ours, theirs, memory = measured(rollouts, arguments.cycles)
         bars = "75 MB" if rollouts == 1 else "1.2 s, 180 MB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,28 @@ def status_document(
 
     ``tripped_on``: the incidents of tripped rollouts, as far as they are known.
     """
+    reports = report.reports if report is not None else {}
+    rollouts = [_rollout(reports[name], tripped_on.get(name)) for name in sorted(reports)]
+    return {**_head(controller_id, report, age), "rollouts": rollouts}
+
+
+def status_json(
+    controller_id: str, report: CycleReport | None, age: float | None, tripped_on: Mapping[str, Incident] = NO_TRIPS
+) -> bytes:
+    """The same as JSON, written a rollout at a time: the whole document of a thousand rollouts takes 30 MB."""
+    reports = report.reports if report is not None else {}
+    rollouts = b",".join(_json(_rollout(reports[name], tripped_on.get(name))) for name in sorted(reports))
+    head = _json({**_head(controller_id, report, age), "rollouts": []})
+    return b"".join((head.removesuffix(b"]}"), rollouts, b"]}"))
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _head(controller_id: str, report: CycleReport | None, age: float | None) -> dict[str, Any]:
     if report is None:
-        return {"controller": controller_id, "tick": None, "age_seconds": None, "rollouts": []}
+        return {"controller": controller_id, "tick": None, "age_seconds": None}
     return {
         "controller": controller_id,
         "tick": to_iso(report.tick),
@@ -31,7 +52,6 @@ def status_document(
         "cycle_seconds": round(report.seconds, 3),
         "store_problem": report.store_problem,
         "source_problem": report.source_problem,
-        "rollouts": [_rollout(report.reports[name], tripped_on.get(name)) for name in sorted(report.reports)],
     }
 
 

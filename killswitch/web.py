@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
@@ -29,7 +29,7 @@ from killswitch.flag import Flag
 from killswitch.http_server import MAX_HEADER_BYTES, PROBES, SAFE_HEADERS, Rate
 from killswitch.incident import Incident
 from killswitch.reports import CycleReport
-from killswitch.status import explain_document, status_document
+from killswitch.status import explain_document, status_document, status_json
 from killswitch.status_page import status_page
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,9 @@ class Served(Protocol):
         ...
 
 
+_Told = TypeVar("_Told")
+
+
 def application(served: Served, more_routes: list[Route] | None = None, *, host_names: Sequence[str] = ()) -> Starlette:
     """The ASGI application. ``host_names``: names to be asked under, besides loopback names and IP addresses."""
 
@@ -90,13 +93,13 @@ def application(served: Served, more_routes: list[Route] | None = None, *, host_
         reports = report.reports.values() if report is not None else ()
         return served.tripped_on([one.flag for one in reports if one.flag is not None])
 
-    def document() -> dict[str, Any]:
+    def told(how: Callable[[str, CycleReport | None, float | None, Mapping[str, Incident]], _Told]) -> _Told:
         report = served.latest
-        return status_document(served.controller_id, report, served.age(), tripped_on(report))
+        return how(served.controller_id, report, served.age(), tripped_on(report))
 
     renderer = ThreadPoolExecutor(1, thread_name_prefix="pages")  # one: pages together take one processor at most
-    as_json = _Rendered(lambda: bytes(JSONResponse(document()).body), renderer)
-    as_page = _Rendered(lambda: status_page(document()).encode(errors="replace"), renderer)
+    as_json = _Rendered(lambda: told(status_json), renderer)
+    as_page = _Rendered(lambda: status_page(told(status_document)).encode(errors="replace"), renderer)
     as_metrics = _Rendered(lambda: generate_latest(served.registry), renderer)
 
     async def metrics(_: Request) -> Response:
@@ -199,7 +202,7 @@ class _InPieces(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  as Starlette calls it
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        body = memoryview(bytes(self.body))
+        body = memoryview(self.body)
         for begin in range(0, len(body), PIECE):
             piece = bytes(body[begin : begin + PIECE])
             await send({"type": "http.response.body", "body": piece, "more_body": begin + PIECE < len(body)})

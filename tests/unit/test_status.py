@@ -13,7 +13,7 @@ from killswitch.incident import finding_to_json
 from killswitch.model import Reason, Verdict
 from killswitch.reports import CycleReport, RolloutReport, idle
 from killswitch.self_metrics import SelfMetrics
-from killswitch.status import explain_document, status_document
+from killswitch.status import explain_document, status_document, status_json
 from killswitch.status_page import status_page
 from killswitch.timestamps import to_iso
 from killswitch.wording import reasons_in_words
@@ -34,6 +34,11 @@ def test_before_the_first_cycle_there_is_a_document_too() -> None:
     document = status_document("a", None, None)
     assert document["rollouts"] == []
     assert "No cycle has finished yet." in status_page(document)
+
+
+def test_the_json_is_the_document() -> None:
+    for one, age in ((report(), 4.04), (replace(report(HOSTILE), reports={}), None), (None, None)):
+        assert json.loads(status_json("a", one, age)) == json.loads(json.dumps(status_document("a", one, age)))
 
 
 def test_the_document_holds_every_rollout_with_flag_sentence_and_findings() -> None:
