@@ -294,7 +294,8 @@ def _cold(rule: Rule, comparison: Comparison, view: Gathered) -> Unreadable | No
         return None
     why = "control's past is known for less than an hour, so evidence is weighed more carefully and trips later"
     if comparison.over:
-        why = f"{_over_words(rule, comparison)}, evidence {evidence_in_words(view.value, view.needed)}; {why}"
+        over = _over_words(rule, comparison).removeprefix(f"{rule.name} ")  # the sentence begins with the rule
+        why = f"{over}, evidence {evidence_in_words(view.value, view.needed)}; {why}"
     return Unreadable(Reason.WARMING_UP, why)
 
 

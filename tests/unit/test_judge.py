@@ -390,7 +390,7 @@ def test_a_rule_over_its_limit_while_control_warms_up_is_named_with_its_numbers_
     fine = [by_evidence(replace(ERRORS, name=name), Known(warming_up=True), FINE) for name in ("a", "b", "c")]
     assert (over.verdict, over.reason) == (Verdict.UNKNOWN, Reason.WARMING_UP)
     said = decide([over, *fine], flag(), ROLLOUT).sentence
-    assert "error_rate unknown (WARMING_UP): error_rate 16.0% (canary, n=1000) over 2.0%" in said
+    assert "error_rate unknown (WARMING_UP): 16.0% (canary, n=1000) over 2.0%" in said
     assert "evidence 1 in 30 (trips at 1 in 400)" in said
     assert said.count("3 rules WARMING_UP: control's past is known for less than an hour") == 1
 
