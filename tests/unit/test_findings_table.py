@@ -90,6 +90,21 @@ def test_a_breach_shows_what_was_counted_and_its_window_below() -> None:
     assert lines[-1].strip() == "refusal_rate: counted since 14:20:30 (1m41s), UTC"
 
 
+def test_a_latency_breach_fits_into_80_columns() -> None:
+    excursion = {
+        "since": "2026-04-19T14:20:30.000Z", "canary": 0.5051, "control": 0.0069, "limit": None,
+        "events_canary": 989.0, "trials_canary": 1958.0, "events_control": 20.0, "trials_control": 2894.0,
+    }  # fmt: skip
+    breach = finding(
+        "latency_p95", verdict="BREACH", unit="seconds", canary=0.485, control=0.195, limit=0.293,
+        excursion=excursion, evidence=1e6,
+    )  # fmt: skip
+    text = drawn(breach, finding("thumbs_down_rate", evidence=None))
+    assert "…" not in text
+    for words in ("50.5% slow", "0.69%", "989 of 1,958", ">999/400", "none/400"):
+        assert words in text
+
+
 def test_each_verdict_has_a_colour_of_its_own_on_every_page() -> None:
     style = status_page({"controller": "c", "rollouts": [], "age_seconds": None})
     for verdict in Verdict:
