@@ -137,6 +137,27 @@ def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> Non
             until(follower, Standing.TRIPPED)
 
 
+def test_after_a_compaction_of_others_changes_the_watch_goes_on_from_the_read(tmp_path: Path) -> None:
+    """The flag is as it was, so what was read contradicts nothing."""
+    with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
+        member = etcd.members[0]
+        store(member, armed())
+        with following(reader(f"etcd://{proxy.endpoint}")) as follower:
+            until(follower, Standing.ARMED)
+            until_watching(follower)
+            proxy.strand()
+            for number in range(3):
+                answer = member.call("/v3/kv/put", {"key": b64("other"), "value": b64(str(number))})
+            compact(member, int(answer["header"]["revision"]))
+            proxy.cut()
+            wait_until(lambda: follower.health().counts[Happening.READ] == 2, "the read that was ordered")
+            until_watching(follower)
+            store(member, tripped())
+            until(follower, Standing.TRIPPED)
+            until_counted(follower, Happening.CHANGE, 1)  # the watch has brought it
+            assert follower.health().counts[Happening.READ] == 2
+
+
 class Restarts(EtcdReader):
     """The reader as it is; it writes down after which revisions its watch was told to begin again."""
 

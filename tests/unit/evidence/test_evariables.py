@@ -174,3 +174,49 @@ def test_a_cohort_without_requests_informs_of_nothing() -> None:
     about = {"canary_share": 0.2, "control_share": 0.02}
     assert information(HalfPlane(1.0, 0.05), canary_trials=0, control_trials=9, **about) == 0.0
     assert information(HalfPlane(1.0, 0.05), canary_trials=9, control_trials=0, **about) == 0.0
+
+
+@pytest.mark.parametrize(
+    "plane", [HalfPlane(1.0, 0.0), HalfPlane(2.5, 0.0), HalfPlane(1.0, 0.05), HalfPlane(2.0, 0.01)]
+)
+@pytest.mark.parametrize(
+    ("x_c", "n_c", "x_b", "n_b"),
+    [
+        (6.0, 75.0, 14.0, 1425.0),
+        (0.0, 75.0, 0.0, 1425.0),
+        (1.0, 1.0, 1.0, 1.0),
+        (0.2, 0.3, 0.1, 0.4),
+        (9.0, 9.0, 2.0, 8.0),
+    ],
+)
+@pytest.mark.parametrize("share", [0.01, 0.2])
+def test_the_evidence_of_a_tick_is_a_likelihood_ratio(
+    plane: HalfPlane, x_c: float, n_c: float, x_b: float, n_b: float, share: float
+) -> None:
+    """By the text: with shift 0 of the events' split between the cohorts, else of both cohorts' binomials."""
+    found = log_evidence(half_planes((plane,)), TickCounts(one(x_c), one(n_c), one(x_b), one(n_b)), one(share), GRID)[0]
+    for m, gained in zip(ALTERNATIVES, found, strict=True):
+        if plane.shift == 0:
+            q0 = plane.ratio * n_c / (plane.ratio * n_c + n_b)
+            q1 = m * plane.ratio * n_c / (m * plane.ratio * n_c + n_b)
+            expected = x_c * math.log(q1 / q0) + x_b * math.log((1 - q1) / (1 - q0))
+        else:
+            boundary = plane.ratio * share + plane.shift
+            p_c = m * boundary / (1 + (m - 1) * boundary)
+            b = nearest(plane, p_c, share, n_c, n_b)
+            c = plane.ratio * b + plane.shift
+            expected = (
+                x_c * math.log(p_c / c) + (n_c - x_c) * math.log((1 - p_c) / (1 - c))
+                + x_b * math.log(share / b) + (n_b - x_b) * math.log((1 - share) / (1 - b))
+            )  # fmt: skip
+        assert gained == pytest.approx(expected, rel=1e-7, abs=1e-9)
+
+
+def nearest(plane: HalfPlane, p_c: float, p_b: float, n_c: float, n_b: float) -> float:
+    """Control's share at the point of the half plane that is nearest to (p_c, p_b)."""
+
+    def slope(b: float) -> float:
+        c = plane.ratio * b + plane.shift
+        return n_c * plane.ratio * (c - p_c) / (c * (1 - c)) + n_b * (b - p_b) / (b * (1 - b))
+
+    return float(brentq(slope, p_b, min((p_c - plane.shift) / plane.ratio, 1 - 1e-12), xtol=1e-300, rtol=1e-14))
