@@ -162,7 +162,7 @@ def _assignment(rollout: Rollout, text: str, option: str) -> tuple[Rule, float]:
     except UnitError as error:
         raise BadSettings([f"{option} {text}: {error}"]) from error
     wanted = {Unit.FRACTION: Kind.PERCENT, Unit.SECONDS: Kind.DURATION}.get(rule.unit, Kind.RATIO)
-    if quantity.kind is not wanted or (wanted is Kind.PERCENT and not quantity.value < 1):
+    if quantity.kind is not wanted or (wanted is Kind.PERCENT and not quantity.value <= 1):
         example = "8.7%" if wanted is Kind.PERCENT else "4s"
         raise BadSettings([f"{option} {text}: {rule.name} is measured as in {rule.name}={example}"])
     return rule, quantity.value

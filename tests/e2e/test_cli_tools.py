@@ -147,6 +147,8 @@ def test_power_answers_with_delays_and_the_smallest_percent(folder: Path) -> Non
         "5",
         "--regression",
         "refusal_rate=20%",
+        "--regression",
+        "error_rate=100%",
         "--json",
         cwd=folder,
     )
@@ -154,7 +156,7 @@ def test_power_answers_with_delays_and_the_smallest_percent(folder: Path) -> Non
     (found,) = json.loads(done.stdout)["rollouts"]
     assert found["rules"][0]["rule"] == "error_rate"
     assert all(rule["assumed"] for rule in found["rules"])
-    assert 0 < found["regressions"][0]["smallest_percent"] < 5
+    assert all(0 < each["smallest_percent"] < 5 for each in found["regressions"])
 
 
 def test_power_takes_controls_rates_from_a_recording(folder: Path) -> None:
@@ -171,6 +173,7 @@ def test_power_takes_controls_rates_from_a_recording(folder: Path) -> None:
         (("--percent", "100"), "between 0 and 100"),
         (("--regression", "refusal_rate=8"), "refusal_rate=8.7%"),
         (("--regression", "nope=8%"), "error_rate"),
+        (("--regression", "error_rate=101%"), "error_rate=8.7%"),
         (("--regression", "refusal_rate=1%"), "within the limit"),
         (("--baseline", "latency_p95=2s"), "histogram"),
     ],
