@@ -522,8 +522,9 @@ class Dossier:
                 continue
             tick, since = float(times[at]), float(trace.since[at, row])
             counted = sums[at + 1, row] - sums[np.searchsorted(times, since, side="right"), row]
-            if since < times[0] - self.step * 0.5:
-                counted = counted + group.tally[row, np.nanargmin(np.abs(began_before[row] - since))]
+            before = np.flatnonzero(began_before[row] == since)
+            if before.size:
+                counted = counted + group.tally[row, before[0]]
             events_canary, trials_canary, events_control, trials_control = counted.tolist()
             entry.passed = View(
                 value=float(trace.evidence[at, row]),

@@ -99,6 +99,24 @@ def test_one_tick_at_a_time_equals_one_block() -> None:
     assert_same(slow.views(case), quick.views(case))
 
 
+def test_a_breach_in_the_first_block_of_all_is_counted_from_its_first_tick() -> None:
+    """No excursion was under way before it: looking for one ended in a ValueError, and no evidence at all."""
+
+    def rate(_rollout: str, rule: str, cohort: Cohort, tick: float) -> float:
+        failing = rule == ERRORS.name and cohort is Cohort.CANARY and START < tick <= START + 5 * STEP
+        return 0.5 if failing else HEALTHY_RATES.get(rule, 1.0)
+
+    case = case_of(rules=(ERRORS,))
+    late, usual = (Replica(Traffic(rate=rate, since=START - 4000.0)) for _ in range(2))
+    late.at(START, case)
+    late.at(START + 60 * STEP, case)
+    found = late.dossier.passed_breach("copilot", ERRORS.name)
+    assert found is not None
+    usual.through([START, *(tick for tick in ticks(10) if tick <= found.until)], case)
+    (view,) = usual.views(case)
+    assert found._replace(warming_up=view.warming_up) == view
+
+
 def test_many_rollouts_are_read_back_a_portion_at_a_time_to_the_same_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [case_of(f"r{number}") for number in range(7)]
     whole, portions, slow = (Replica(WOBBLY, START + back * STEP) for back in (39, 39, 33))
