@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -16,9 +17,10 @@ import pytest
 
 from killswitch.errors import Unavailable
 from killswitch.router.failsafe import Policy, Standing
-from killswitch.router.follow import Follower
+from killswitch.router.follow import Follower, elapsed
 from killswitch.router.snapshot import Snapshot
 from killswitch.router.telling import Happening, Observer
+from killswitch.stores import Lease
 from killswitch.stores.etcd_reader import EtcdReader
 from killswitch.stores.reader import Access, View
 from killswitch.stores.url import StoreUrl
@@ -288,3 +290,50 @@ def test_a_read_that_is_asked_for_during_another_is_made(tmp_path: Path) -> None
             wait_until(lambda: follower.health().counts[Happening.READ] == 2, "the second read")
         finally:
             follower.close()
+
+
+class Unwritable(EtcdReader):
+    """Whoever may read and not write."""
+
+    def grant(self, ttl: float) -> Lease:
+        raise Unavailable("read only")
+
+
+def test_a_report_waits_for_a_store_that_can_be_read_and_after_a_failure(tmp_path: Path) -> None:
+    """A report that is due is sent again and again: what puts it off keeps a thousand routers from a busy store."""
+    with EtcdCluster(tmp_path) as etcd:
+        where = StoreUrl.parse(etcd.url)
+        source = Unwritable(where.endpoints, Access(), use_tls=where.tls, timeout=2.0)
+        follower = Follower(ROLLOUT, source, reread_every=NEVER, reports=source)
+        assert follower._report_due_at() == math.inf  # not read yet
+        follower.start()
+        try:
+            wait_until(lambda: follower.health().counts[Happening.REPORT_FAILED] == 1, "the failed report")
+            wait_until(lambda: elapsed() + 1.0 < follower._report_due_at() < math.inf, "the next one is put off")
+            follower._retries = 1
+            assert follower._report_due_at() == math.inf  # its last read failed
+        finally:
+            follower.close()
+
+
+def test_a_forked_child_lets_go_of_its_parents_connections(tmp_path: Path) -> None:
+    """On one connection, each would read answers to the other's questions."""
+    readable, written = os.pipe()
+    os.set_blocking(readable, False)
+
+    class Forgetting(EtcdReader):
+        def forget(self) -> None:
+            os.write(written, b"f")
+            super().forget()
+
+    with EtcdCluster(tmp_path) as etcd:
+        where = StoreUrl.parse(etcd.url)
+        follower = Follower(ROLLOUT, Forgetting(where.endpoints, Access(), use_tls=where.tls), reread_every=NEVER)
+        follower.start()
+        until(follower, Standing.NO_FLAG)
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert os.read(readable, 9) == b"f"
+        follower.close()
