@@ -7,6 +7,7 @@ fingerprint of the folder, and that is all that is watched.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,15 +84,18 @@ class RulesInForce:
     def _fingerprint(self) -> tuple[object, ...]:
         """What `stat` says of every entry, links followed; a folder that cannot be listed is one fingerprint too."""
         try:
-            entries = sorted(self._folder.iterdir())
+            with os.scandir(self._folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
         except OSError as error:
             return (str(error),)
-        found: list[object] = []
+        # only links lead elsewhere: to resolve a thousand files every few seconds costs a tenth of a second a cycle
+        found: list[object] = [os.path.realpath(self._folder)]
         for entry in entries:
             try:
                 stat = entry.stat()
+                real = os.path.realpath(entry.path) if entry.is_symlink() else entry.name
             except OSError as error:
                 found.append((entry.name, str(error)))
             else:
-                found.append((entry.name, str(entry.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                found.append((entry.name, real, stat.st_ino, stat.st_size, stat.st_mtime_ns))
         return tuple(found)
