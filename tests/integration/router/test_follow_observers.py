@@ -337,3 +337,32 @@ def test_a_forked_child_lets_go_of_its_parents_connections(tmp_path: Path) -> No
         assert os.waitpid(child, 0)[1] == 0
         assert os.read(readable, 9) == b"f"
         follower.close()
+
+
+def test_where_no_thread_can_be_started_everyone_goes_to_control(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No trip would be seen. Also where an armed flag had been read before, as in the child of a fork."""
+    with EtcdCluster(tmp_path) as etcd:
+        store(etcd.members[0], armed())
+        follower = Follower(ROLLOUT, reader(etcd.url), reread_every=NEVER)
+        follower.start()
+        until(follower, Standing.ARMED)
+
+        def refused(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as no_threads:
+            no_threads.setattr(threading.Thread, "start", refused)
+            follower._start_threads()
+        assert follower.current.standing is Standing.CLOSED
+        assert "not followed: can't start new thread" in follower.current.sentence
+        assert not follower.health().ok
+        follower.close()
+
+
+def test_the_clock_looks_again_within_ten_seconds_whatever_is_announced(tmp_path: Path) -> None:
+    """The machine may have slept: what it waits for may be over."""
+    with EtcdCluster(tmp_path) as etcd, observed(etcd, reread_every=NEVER) as follower:
+        until(follower, Standing.NO_FLAG)  # which no time changes
+        wait_until(lambda: 0.0 < follower._tick_at <= elapsed() + 10.0, "the clock's next look")
