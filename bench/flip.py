@@ -105,7 +105,7 @@ def main() -> None:
             taken = flips(rollouts, rounds=arguments.rounds if rollouts == 1 else 1, slack_hangs=hangs)
             p99 = taken[min(len(taken) - 1, int(0.99 * len(taken)))]
             state = "hanging" if hangs else "well"
-            bar = 1 if rollouts == 1 else 5
+            bar = 1 if rollouts == 1 else 4
             print(
                 f"{rollouts} rollouts, Slack {state}: "
                 f"median {taken[len(taken) // 2]:.2f} s, p99 {p99:.2f} s (bar: {bar} s)",
