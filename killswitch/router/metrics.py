@@ -171,7 +171,7 @@ class CohortMetrics:
         if self._shared_used_tokens is None:
             return True
         try:
-            return self._shared_used_tokens.first(f"{self._rollout}:token:{nonce}")
+            return bool(self._shared_used_tokens.first(f"{self._rollout}:token:{nonce}"))
         except Exception as error:  # noqa: BLE001  # somebody else's code, or a network
             self._warn(f"feedback tokens are counted once in this process alone: {type(error).__name__}: {error}")
             return True
@@ -234,7 +234,8 @@ class CohortMetrics:
         period = period_of(user, self._calendar())
         if self._shared_first_requests is not None:
             try:
-                return self._shared_first_requests.first(shared_key(self._rollout, user, period))
+                # a Redis client answers None, not False
+                return bool(self._shared_first_requests.first(shared_key(self._rollout, user, period)))
             except Exception as error:  # noqa: BLE001  # somebody else's code, or a network
                 self._warn(f"who is met first is decided in this process alone: {type(error).__name__}: {error}")
         return self._first_requests.first((user, period))

@@ -16,9 +16,12 @@ any other exception                                                            e
 =============================================================================  ===========
 
 A refusal already seen stays ``refused`` when the client then leaves; it becomes ``error`` or
-``timeout`` when the provider then breaks. Latency is recorded for every outcome: a canary that hangs
-until its users leave is a latency regression, and nothing else would show it. A timeout put *around*
-the block arrives in it as a cancellation and is counted as one: put the timeout inside.
+``timeout`` when the provider then breaks. An answer that has said that it failed stays ``error``, and a
+stream that is left after its finish mark, as many consumers do, had its whole answer: ``ok``.
+
+Latency is recorded for every outcome: a canary that hangs until its users leave is a latency regression,
+and nothing else would show it. A timeout put *around* the block arrives in it as a cancellation and is
+counted as one: put the timeout inside.
 """
 
 from __future__ import annotations
@@ -37,7 +40,14 @@ class Outcome(StrEnum):
 _CANCELLED = (GeneratorExit, KeyboardInterrupt, SystemExit)
 # types of libraries that need not be installed, or loaded (asyncio), are known by name
 _CANCELLED_NAMES = frozenset({"CancelledError", "ClientDisconnect", "Cancelled"})
-_FILTERED_NAMES = frozenset({"ContentPolicyViolationError", "BlockedPromptException", "StopCandidateException"})
+_FILTERED_NAMES = frozenset(
+    {
+        "ContentPolicyViolationError",
+        "ContentFilterFinishReasonError",  # what `parse` of the OpenAI client raises; it has no code
+        "BlockedPromptException",
+        "StopCandidateException",
+    }
+)
 _FILTERED_CODES = frozenset({"content_filter", "content_policy_violation"})
 
 

@@ -40,6 +40,7 @@ class ServedRequest:
         "_disliked",
         "_done",
         "_failed",
+        "_finished",
         "_ledger",
         "_opening",
         "_outcome",
@@ -59,6 +60,7 @@ class ServedRequest:
         self._refused = False
         self._broken = False
         self._failed = False
+        self._finished = False
         self._disliked = False
         self._done = False
         self._tokens = 0
@@ -111,7 +113,7 @@ class ServedRequest:
         for chunk in chunks:
             finished = self._look_at(chunk, finished)
             yield chunk
-        self._broken = finished is False
+        self._ended(finished)
 
     async def astream(self, chunks: AsyncIterable[Chunk]) -> AsyncIterator[Chunk]:
         """`stream` for asynchronous iterables."""
@@ -119,7 +121,11 @@ class ServedRequest:
         async for chunk in chunks:
             finished = self._look_at(chunk, finished)
             yield chunk
+        self._ended(finished)
+
+    def _ended(self, finished: bool | None) -> None:  # noqa: FBT001  # as `_look_at`
         self._broken = finished is False
+        self._finished = False
 
     def _look_at(self, chunk: object, finished: bool | None) -> bool | None:  # noqa: FBT001  # what was known so far
         self._failed = self._failed or failure_signal(chunk)
@@ -131,7 +137,8 @@ class ServedRequest:
         if self._ledger.phrases is not None and len(self._opening) < MAX_OPENING_CHARACTERS:
             self._opening += text_of(chunk)
         mark = finish_mark(chunk)
-        return finished if mark is None else bool(finished) or mark
+        self._finished = bool(finished) or bool(mark)  # written before each chunk goes out: nobody may come back
+        return finished if mark is None else self._finished
 
     def end(self, error: BaseException | None = None) -> None:
         """End the request without a block; the second end counts for nothing."""
@@ -153,12 +160,24 @@ class ServedRequest:
     def _how_it_ended(self, error: BaseException | None) -> Outcome:
         if error is not None:
             outcome = outcome_of(error)
-            return Outcome.REFUSED if self._refused and outcome is Outcome.CANCELLED else outcome
+            return self._left() if outcome is Outcome.CANCELLED else outcome
         if self._outcome is not None:
             return self._outcome
         if self._broken or self._failed:
             return Outcome.ERROR
         return Outcome.REFUSED if self._refused else Outcome.OK
+
+    def _left(self) -> Outcome:
+        """Nobody waits for the rest: what is known of the answer by now."""
+        if self._failed:
+            return Outcome.ERROR
+        if self._refused:
+            return Outcome.REFUSED
+        return Outcome.OK if self._finished else Outcome.CANCELLED
+
+    def forget(self) -> None:
+        """Count nothing of this request: no model was asked."""
+        self._done = True
 
     def __enter__(self) -> Self:
         self._started = self._ledger.clock()

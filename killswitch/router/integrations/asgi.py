@@ -13,6 +13,10 @@
 
 How the request ended is read off the response: its status, whether the whole body was sent, whether the
 client left before. What the handler says (``served.ends_as(…)``, ``served.refused()``) wins over the status.
+A request is over with the last byte of its response: a background task is not part of it.
+
+Not counted, because the canary never gets them and control would look better than it is: preflights (``OPTIONS``,
+which carry no user), and answers of 4xx to requests without a routing key (a login that has ended, a scanner).
 """
 
 from __future__ import annotations
@@ -100,14 +104,14 @@ class KillswitchMiddleware:
         self._cohort_header = None if cohort_header is None else cohort_header.lower().encode("latin-1")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._applies(scope):
+        if scope["type"] != "http" or scope.get("method") == "OPTIONS" or not self._applies(scope):
             await self._app(scope, receive, send)
             return
         user = self._user(scope)
         route, pinned = self._route(scope, user)
         served = self._metrics.request(route, user=user)
         scope.setdefault("state", {})["killswitch"] = served
-        response = _Response(served, receive, send, self._headers(route, pinned=pinned))
+        response = _Response(served, receive, send, self._headers(route, pinned=pinned), nobodys=user is None)
         try:
             await self._app(scope, response.receive, response.send)
         except BaseException as error:
@@ -146,8 +150,17 @@ class KillswitchMiddleware:
 class _Response:
     """Watches one response go by."""
 
-    def __init__(self, served: ServedRequest, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        served: ServedRequest,
+        receive: Receive,
+        send: Send,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        nobodys: bool,
+    ) -> None:
         self._served = served
+        self._nobodys = nobodys
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -173,11 +186,16 @@ class _Response:
             self.client_left = True
             self._complete = False
             raise
+        if self._complete:
+            self.over()
 
     def over(self) -> None:
-        """The application has returned."""
+        """The response is complete, or the application has returned without completing it; the first call counts."""
         if self._complete and self._status is not None:
-            self._served.ends_as_unless_said(outcome_of_status(self._status))
+            outcome = outcome_of_status(self._status)
+            if self._nobodys and outcome is Outcome.OK and self._status >= 400:
+                self._served.forget()
+            self._served.ends_as_unless_said(outcome)
             self._served.end()
         elif self.client_left:
             self._served.end(ClientDisconnect())

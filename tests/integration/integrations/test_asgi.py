@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import BackgroundTasks, FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import StreamingResponse
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
@@ -95,6 +96,17 @@ class Service:
                     await asyncio.sleep(0.01)
 
             return StreamingResponse(body())
+
+        @app.post("/v1/chat")
+        def chat(request: Request, tasks: BackgroundTasks) -> str:
+            if "x-user-id" not in request.headers:
+                raise HTTPException(401)
+            tasks.add_task(self.break_down_later)
+            return "hello"
+
+    def break_down_later(self) -> None:
+        self.release.wait(10.0)
+        raise RuntimeError("the task after the answer")
 
     def outcomes(self, cohort: str = "canary", model: str = "model-new") -> dict[str, float]:
         labels = {"cohort": cohort, "model": model}
@@ -187,6 +199,32 @@ def test_a_client_that_leaves_a_stream_is_cancelled_and_no_error(service: Servic
 def test_a_request_without_a_routing_key_goes_to_control(service: Service, client: httpx.Client) -> None:
     assert client.get("/v1/model").json() == {"model": "model-old"}
     assert client.get("/v1/model", headers={"x-user-id": ""}).json() == {"model": "model-old"}
+
+
+def test_what_no_model_was_asked_for_does_not_make_control_look_better() -> None:
+    """Preflights and refused logins carry no user: they would all be quick successes of control."""
+    service = Service()
+    service.app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    # the middleware added last is asked first: put the preflight's answer below ours
+    service.app.user_middleware.reverse()
+    preflight = {"origin": "http://a", "access-control-request-method": "POST"}
+    with running(service.app) as client:
+        assert client.options("/v1/chat", headers=preflight).status_code == 200
+        assert client.post("/v1/chat").status_code == 401
+        assert client.get("/v1/chat").status_code == 405
+        assert client.get("/v1/status/503").status_code == 503
+        until(lambda: service.outcomes("control", "model-old") == {"error": 1.0})
+        client.get("/v1/status/404", headers={"x-user-id": "u"})
+    assert service.outcomes() == {"ok": 1.0}
+
+
+def test_a_background_task_is_no_part_of_the_request(service: Service, client: httpx.Client) -> None:
+    """Counted with the last byte of the answer, while the task still runs; that it fails says nothing about a model."""
+    assert client.post("/v1/chat", headers={"x-user-id": "u"}).json() == "hello"
+    until(lambda: service.outcomes() == {"ok": 1.0})
+    service.release.set()
+    httpx.get(f"{client.base_url}/v1/model", headers={"x-user-id": "u"})  # the task's failure ends the old connection
+    until(lambda: service.outcomes() == {"ok": 2.0})
 
 
 def test_a_routing_key_function_that_raises_fails_no_request() -> None:

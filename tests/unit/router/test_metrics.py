@@ -176,6 +176,7 @@ ENDINGS: list[tuple[BaseException, Outcome]] = [
     (ClientDisconnect(), Outcome.CANCELLED),
     (Filtered(), Outcome.REFUSED),
     (api_error(400, "content_filter"), Outcome.REFUSED),
+    (openai.ContentFilterFinishReasonError(), Outcome.REFUSED),
 ]
 
 
@@ -351,6 +352,36 @@ def test_a_stream_whose_client_leaves_is_cancelled(bench: Bench) -> None:
     assert bench.outcomes() == {"cancelled": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("finish", "outcome"), [("stop", "ok"), ("error", "error"), ("content_filter", "refused"), (None, "cancelled")]
+)
+def test_a_stream_left_at_its_finish_mark_has_its_outcome(bench: Bench, finish: str | None, outcome: str) -> None:
+    """Many consumers stop at the finish mark and leave the usage behind; a failed answer must not pass for a leaver."""
+
+    async def chunks() -> AsyncIterator[Any]:
+        yield chunk(finish=finish)
+        yield USAGE
+
+    async def leave() -> None:
+        stream = bench.metrics.astream(CONTROL, chunks())
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]
+
+    stream = bench.metrics.stream(CANARY, iter([chunk(finish=finish), USAGE]))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    asyncio.run(leave())
+    assert bench.outcomes() == bench.outcomes(CONTROL) == {outcome: 1.0}
+
+
+def test_a_block_cancelled_after_its_stream_is_cancelled(bench: Bench) -> None:
+    """The stream's finish mark says nothing about what the service does after it."""
+    request = bench.metrics.request(CANARY)
+    list(request.stream(WHOLE))
+    request.end(asyncio.CancelledError())
+    assert bench.outcomes() == {"cancelled": 1.0}
+
+
 def test_an_asynchronous_stream_counts_alike(bench: Bench) -> None:
     async def chunks(items: list[Any], error: BaseException | None = None) -> AsyncIterator[Any]:
         for item in items:
@@ -464,6 +495,26 @@ def test_periods_are_counted_on_unix_time_unless_a_clock_is_given() -> None:
     before = period_of("u", time.time())
     metrics.request(CANARY, user="u")
     assert int(str(shared.keys[0]).split(":")[1]) in (before, period_of("u", time.time()))
+
+
+class LikeRedis(Shared):
+    """redis-py's ``set(key, 1, nx=True)``: True, or None."""
+
+    def first(self, key: object) -> Any:
+        return super().first(key) or None
+
+
+def test_a_shared_memory_that_answers_none_fails_no_request() -> None:
+    bench = Bench(first_requests=LikeRedis(), used_tokens=LikeRedis())
+    for _ in range(3):
+        with bench.metrics.request(CANARY, user="u") as request:
+            pass
+    assert request.judged is False
+    assert bench.outcomes() == {"ok": 3.0}
+    assert bench.outcomes(prefix="llm_judged_") == {"ok": 1.0}
+    assert [bench.metrics.thumbs_down(request.token) for _ in range(2)] == [True, True]
+    token = request.token
+    assert [bench.metrics.thumbs_down(token) for _ in range(2)] == [True, False]
 
 
 class Unreachable:
