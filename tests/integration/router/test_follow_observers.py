@@ -363,6 +363,16 @@ def test_where_no_thread_can_be_started_everyone_goes_to_control(
 
 def test_the_clock_looks_again_within_ten_seconds_whatever_is_announced(tmp_path: Path) -> None:
     """The machine may have slept: what it waits for may be over."""
-    with EtcdCluster(tmp_path) as etcd, observed(etcd, reread_every=NEVER) as follower:
-        until(follower, Standing.NO_FLAG)  # which no time changes
+    patient = Policy(stale_grace=3600.0, doubt_after=3600.0, control_after=None)
+    with EtcdCluster(tmp_path) as etcd, observed(etcd, policy=patient, reread_every=NEVER) as follower:
+        until(follower, Standing.NO_FLAG)
         wait_until(lambda: 0.0 < follower._tick_at <= elapsed() + 10.0, "the clock's next look")
+
+
+def test_before_the_first_read_attempts_are_five_seconds_apart_at_most() -> None:
+    """There is no watch yet that would find out that the store answers."""
+    where = StoreUrl.parse("etcd://127.0.0.1:1")
+    follower = Follower(ROLLOUT, EtcdReader(where.endpoints, Access(), use_tls=where.tls), reread_every=NEVER)
+    follower._retries = 12
+    assert 2.5 <= follower._next_read_in(succeeded=False) <= 5.0
+    follower.close()

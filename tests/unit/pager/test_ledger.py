@@ -113,6 +113,7 @@ def only(name: str, fault: Fault, *, key: str = "", times: int = 99) -> Callable
 
 
 def test_an_empty_outbox_costs_one_list_and_no_lease(world: World) -> None:
+    assert (world.ledger.unsettled, world.ledger.unreadable) == (0, 0)
     world.ledger.scan()
     assert world.calls() == ["list"]
     assert (world.ledger.unsettled, world.ledger.unreadable) == (0, 0)
@@ -710,7 +711,7 @@ def test_a_mark_that_waits_behind_one_of_an_entry_that_is_gone_is_made(world: Wo
     [second] = world.ledger.begin([first], "webhook")
     world.server.commit("x", (), (Delete(keys.outbox(A.id)),))
     world.ledger.scan()
-    world.store.fault = only("commit", Fault.FAIL_BEFORE)
+    world.store.fault = lambda _: Fault.FAIL_BEFORE
     for entry, receiver in ((gone, "slack"), (first, "slack"), (second, "webhook")):
         world.ledger.finish([entry], receiver, TAKEN)
     world.store.fault = lambda _: None
