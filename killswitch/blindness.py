@@ -97,12 +97,14 @@ class Outage:
 class Change:
     """What became of the outages at one tick. ``book``: all to be remembered; each of ``started`` is to be paged.
 
+    ``left``: open ones that nobody watches any more; whoever was told of one must hear that no RECOVERED will come.
     ``renamed``: the id that an outage paged again had before, by its new one.
     """
 
     book: tuple[Outage, ...]
     started: tuple[Outage, ...] = ()
     ended: tuple[Outage, ...] = ()
+    left: tuple[Outage, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -156,6 +158,7 @@ class _Step:
     kept: list[Outage] = field(default_factory=list)
     started: list[Outage] = field(default_factory=list)
     ended: list[Outage] = field(default_factory=list)
+    left: list[Outage] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
 
@@ -167,7 +170,9 @@ class _Step:
             return
         members = {name: self._looked_at(one) for name, one in self._watched(outage, self.good_at)}
         if not members:
-            return  # nobody watches any of them: there is nothing to recover
+            if outage.untold_since is None:  # else RECOVERED was the last that was told
+                self.left.append(outage)
+            return
         # the oftener it has come back, the longer it must hold
         enough = GOOD_TICKS * 2 ** min(outage.reopened, _PATIENCE) - 1
         if all(self._in_a_row(one) >= enough * self.interval for one in members.values()):
@@ -280,7 +285,7 @@ def next_outages(
         step.look_after(outage)
     step.take_in(blind)
     step.page_what_stayed_away(blind)
-    return Change(tuple(step.kept), tuple(step.started), tuple(step.ended), step.renamed)
+    return Change(tuple(step.kept), tuple(step.started), tuple(step.ended), tuple(step.left), step.renamed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +348,9 @@ class OutageBook:
     ) -> _TeamDraft:
         """One team's new document with its pages, or with the first of them where they are many."""
         stored, revision = before.teams.get(key, ((), 0))
-        paged = [outage.id for outage in after if outage.id in pages]
+        remembered = {outage.id for outage in after}
+        left = [outage for outage in stored if outage.id not in remembered]
+        paged = [outage.id for outage in (*after, *left) if outage.id in pages]
         held = frozenset(paged[MAX_PAGES_AT_ONCE:])
         waiting = held | {renamed[new] for new in held if new in renamed}
         document = [one for one in after if one.id not in held] + [one for one in stored if one.id in waiting]

@@ -17,7 +17,7 @@ from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.errors import BadTransaction, KillswitchError, NameTaken
 from killswitch.flag import STAGES, Actor, Flag
-from killswitch.fleet_sight import FleetSight, LongBlind
+from killswitch.fleet_sight import FleetSight, Known, LongBlind
 from killswitch.history import catch_up, last_step, note_falls
 from killswitch.incident import Incident
 from killswitch.judge import Action, Decision, decide
@@ -562,7 +562,9 @@ class Controller:
             self._sight.beat(cases, last_good, tick=tick, digest=rules.digest)
             # a trip that waits says that flags cannot be written, whatever becomes of heartbeats
             self._store_answered(writing=not self._trips.under_way)
-            long_blind = self._sight.look_for_outages(cases, decisions, findings, last_good, since, tick)
+            flags = {name: one.flag for name, one in self._flags.items() if one.flag is not None}
+            known = Known(flags, self._page_settings)
+            long_blind = self._sight.look_for_outages(cases, decisions, findings, last_good, since, tick, known)
         except KillswitchError as error:
             if not isinstance(error, BadTransaction):
                 self._session.doubt()

@@ -11,7 +11,7 @@ from killswitch import blindness, message
 from killswitch.blindness import Blind, Change, Clocks, Outage, OutageBook, Target
 from killswitch.case import Case
 from killswitch.errors import OutcomeUnknown
-from killswitch.flag import AA
+from killswitch.flag import AA, Flag
 from killswitch.heartbeat import Heartbeat, alive, to_document
 from killswitch.judge import Action, Decision
 from killswitch.message import Page, PageKind
@@ -37,6 +37,14 @@ class LongBlind:
     case: Case
     since: float
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Of every rollout with a flag, watched here or not: its flag, and who is paged of it."""
+
+    flags: Mapping[str, Flag]
+    settings: Callable[[str], PageSettings]
 
 
 class FleetSight:
@@ -111,11 +119,13 @@ class FleetSight:
         last_good: Mapping[str, float],
         watched_since: Mapping[str, float],
         tick: float,
+        known: Known,
     ) -> list[LongBlind]:
         """Open, grow or close outages, with their pages; the rollouts that are to be tripped for blindness.
 
-        ``last_good``: 0 for what we have never seen. Whoever has just begun to watch gives the source two ticks
-        before calling it an outage, and calls none over before it has seen.
+        ``known``: also of rollouts that are not watched here. ``last_good``: 0 for what we have never seen. Whoever has
+        just begun to watch gives the source two ticks before calling it an outage, and calls none over before it has
+        seen.
         """
         self._clocks.note(self._others, tick)
         horizon = self._horizon(tick)
@@ -149,7 +159,7 @@ class FleetSight:
             )
             guards = _unchanged(items) if change.started else ()
             try:
-                if self._outages.write(change, before, _pages(change, by_name, blind, tick), guards):
+                if self._outages.write(change, before, _pages(change, by_name, blind, tick, known), guards):
                     break
             except OutcomeUnknown:
                 break  # the next tick reads what became of it
@@ -199,10 +209,13 @@ def _policy(case: Case) -> float | None:
     return None if without_canary else case.rollout.trip_when_blind_after
 
 
-def _pages(change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> dict[str, Page]:
+def _pages(
+    change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float, known: Known
+) -> dict[str, Page]:
     """By the outage's id."""
     built = {outage.id: _blind_page(outage, by_name, blind, tick) for outage in change.started}
-    built |= {outage.id: _recovered_page(outage, by_name, tick) for outage in change.ended}
+    built |= {outage.id: _recovered_page(outage, known, tick) for outage in change.ended}
+    built |= {outage.id: _left_page(outage, known, tick) for outage in change.left}
     return {outage: page for outage, page in built.items() if page is not None}
 
 
@@ -227,22 +240,41 @@ def _blind_page(outage: Outage, by_name: Mapping[str, Case], blind: Mapping[str,
     return message.identified(page, outage.id)
 
 
-def _recovered_page(outage: Outage, by_name: Mapping[str, Case], tick: float) -> Page | None:
-    names = sorted(name for name in outage.members if name in by_name)
-    if not names:
+def _recovered_page(outage: Outage, known: Known, tick: float) -> Page | None:
+    flags, settings = _concerned(outage, known)
+    if not flags:
         return None
-    settings = replace(by_name[names[0]].rollout.page, slack=outage.target.slack, mention=outage.target.mention)
     page = message.recovered(
         PageKind.BLIND,
-        [by_name[name].flag for name in names],
+        flags,
         follows=outage.id,
         since=outage.since,
         at=tick,
         settings=settings,
         why=_came_and_went(outage),
     )
-    # each return of one outage has an end of its own
+    return _each_return(page, outage)
+
+
+def _left_page(outage: Outage, known: Known, tick: float) -> Page | None:
+    flags, settings = _concerned(outage, known)
+    if not flags:
+        return None
+    page = message.no_longer_watched(flags, follows=outage.id, since=outage.since, at=tick, settings=settings)
+    return _each_return(page, outage)
+
+
+def _each_return(page: Page, outage: Outage) -> Page:
+    """Each return of one outage has an end of its own."""
     return message.identified(page, f"{page.id}.{outage.reopened}") if outage.reopened else page
+
+
+def _concerned(outage: Outage, known: Known) -> tuple[list[Flag], PageSettings]:
+    names = sorted(outage.members.keys() & known.flags.keys())
+    settings = known.settings(names[0]) if names else PageSettings()
+    return [known.flags[name] for name in names], replace(
+        settings, slack=outage.target.slack, mention=outage.target.mention
+    )
 
 
 def _came_and_went(outage: Outage) -> str:

@@ -405,6 +405,22 @@ def recovered(
     )
 
 
+def no_longer_watched(flags: Sequence[Flag], *, follows: str, since: float, at: float, settings: PageSettings) -> Page:
+    """Nobody will learn whether the blindness ``follows`` told of is over. ``since``: its beginning, Unix seconds."""
+    headline = f"{_names(flags)}: blindness closed: nobody watches {'it' if len(flags) == 1 else 'them'} any more"
+    why = (
+        f"blind since {_utc(since)}, then tripped, ended or left without a rule file: whether it could be judged again "
+        "is not known"
+    )
+    page = _event(
+        PageKind.RECOVERED, flags, headline, why, settings,
+        at=at, identity=f"blind.{since:.0f}", alert="canary kill-switch: blindness closed, nobody watches any more",
+        auto_action="none", steps=(f"See what became of it: `killswitch status {flags[0].rollout}`",),
+    )  # fmt: skip
+    page = replace(page, id=f"{follows}.recovered", payload={**page.payload, "page": f"{follows}.recovered"})
+    return _quiet(page, follows)
+
+
 def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Page:
     """A person has let the canary back in; continues the page of the trip before."""
     who = plain(by, MAX_NAME)

@@ -93,6 +93,11 @@ def test_an_open_outage_lasts_as_long_as_somebody_watches(blind: str, watched: s
     assert not found.started
     assert not found.ended
     assert {name for outage in found.open for name in outage.members} == left
+    assert found.left == (() if left else (OPEN,))
+
+
+def test_an_outage_whose_return_was_not_paged_is_left_in_silence() -> None:
+    assert change((replace(OPEN, untold_since=NOW - 60),), watched="cd").left == ()
 
 
 def test_whoever_goes_blind_during_an_old_outage_starts_one_and_all_of_that_tick_share_it() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from killswitch.controller import Rules
 from killswitch.message import Page, PageKind
 from killswitch.model import Mode, PageSettings, Reason, Unreadable
 from killswitch.sources import Want
@@ -110,6 +111,29 @@ def test_a_page_of_blindness_names_those_that_will_be_tripped() -> None:
     (step,) = (step for step in page.next_steps if "when_blind" in step)
     assert step.startswith("`when_blind` trips beta at ")
     assert step.endswith("the others keep their traffic")
+
+
+def test_an_outage_of_rollouts_that_nobody_watches_any_more_is_closed_on_the_page_that_told_of_it() -> None:
+    """An alert stayed open for ever: blind, then tripped, ended or without a rule file."""
+
+    def keep(*names: str) -> None:
+        for one in fleet.replicas:
+            one.rules = Rules({name: fleet.rollouts[name] for name in names}, "-".join(names))
+
+    fleet = fleet_of({"alpha": PageSettings(slack="#a"), "beta": PageSettings(slack="#a")})
+    blind(fleet, "alpha", "beta")
+    fleet.run(5)
+    (page,) = fleet.pages(PageKind.BLIND)
+    keep("beta")
+    fleet.run(3)
+    assert not fleet.pages(PageKind.RECOVERED)
+    keep()
+    fleet.run(3)
+    (closed,) = fleet.pages(PageKind.RECOVERED)
+    assert (closed.follows, closed.slack, closed.payload["rollouts"]) == (page.id, "#a", ["beta"])
+    assert "nobody watches it any more" in closed.headline
+    fleet.run(30)
+    assert len(fleet.pages(PageKind.RECOVERED)) == 1
 
 
 def test_a_rollout_that_goes_blind_during_anothers_outage_is_paged_once() -> None:

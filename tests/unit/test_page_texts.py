@@ -46,6 +46,10 @@ def pages() -> list[tuple[str, Page]]:
             "RECOVERED from CANNOT_ACT",
             message.recovered(PageKind.CANNOT_ACT, [], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
         ),
+        (
+            "RECOVERED where nobody watches any more",
+            message.no_longer_watched([flag], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
+        ),
         ("FOLLOWED by all", message.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS)),
     ]  # fmt: skip
     return [*((page.kind.value, page) for page in one_of_each()), *more]
