@@ -6,7 +6,8 @@
     answer = llm.for_user(user_id).chat.completions.create(messages=[…])
     answer = llm.for_user(user_id).responses.create(input="…", stream=True)
 
-Any OpenAI-compatible server will do (vLLM, LiteLLM proxy, Azure). A ``model=`` given by the caller is
+Each call is routed by itself, also where what `for_user` returned is kept for a whole session: a trip holds for its
+next call. Any OpenAI-compatible server will do (vLLM, LiteLLM proxy, Azure). A ``model=`` given by the caller is
 replaced, and names of models in ``extra_body`` (``model``, ``models``, ``fallbacks``) are left out: nothing routes
 around the switch. What a gateway does behind one name is the gateway's: guard it there. The client's own objects and
 exceptions come back unchanged.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from inspect import isawaitable
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,19 +39,31 @@ class RoutedOpenAI:
         self._metrics = metrics
 
     def for_user(self, routing_key: str, cohort: object = None) -> UserClient:
-        """The endpoints for one request of one user; ``cohort`` pins as in `Router.route`."""
-        route = self._router.route(routing_key, cohort)
-        return UserClient(self._clients[route.cohort], route, lambda: self._metrics.request(route, user=routing_key))
+        """The endpoints for one user; ``cohort`` pins as in `Router.route`."""
+
+        def begin() -> tuple[Any, ServedRequest]:
+            route = self._router.route(routing_key, cohort)
+            return self._clients[route.cohort], self._metrics.request(route, user=routing_key)
+
+        return UserClient(lambda: self._router.route(routing_key, cohort), begin)
+
+
+Begin = Callable[[], tuple[Any, ServedRequest]]  # the client that serves one more request, and the request
 
 
 class UserClient:
-    """``chat.completions``, ``responses``, ``completions`` of the client that serves ``route``, for one request."""
+    """``chat.completions``, ``responses``, ``completions`` of whichever client serves this user at each call."""
 
-    def __init__(self, client: Any, route: Route, begin: Callable[[], ServedRequest]) -> None:
-        self.route = route
-        self.chat = _Chat(_Endpoint(client.chat.completions, route, begin))
-        self.responses = _Endpoint(client.responses, route, begin)
-        self.completions = _Endpoint(client.completions, route, begin)
+    def __init__(self, route: Callable[[], Route], begin: Begin) -> None:
+        self._route = route
+        self.chat = _Chat(_Endpoint(attrgetter("chat.completions"), begin))
+        self.responses = _Endpoint(attrgetter("responses"), begin)
+        self.completions = _Endpoint(attrgetter("completions"), begin)
+
+    @property
+    def route(self) -> Route:
+        """Who would serve a call made now."""
+        return self._route()
 
 
 class _Chat:
@@ -60,24 +74,24 @@ class _Chat:
 class _Endpoint:
     """One resource of the client. ``create`` and ``parse`` take what the client's own take, ``model`` aside."""
 
-    def __init__(self, resource: Any, route: Route, begin: Callable[[], ServedRequest]) -> None:
+    def __init__(self, resource: Callable[[Any], Any], begin: Begin) -> None:
         self._resource = resource
-        self._route = route
         self._begin = begin
 
     def create(self, **arguments: Any) -> Any:
-        return self._call(self._resource.create, arguments)
+        return self._call("create", arguments)
 
     def parse(self, **arguments: Any) -> Any:
-        return self._call(self._resource.parse, arguments)
+        return self._call("parse", arguments)
 
-    def _call(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        arguments["model"] = self._route.model
+    def _call(self, name: str, arguments: dict[str, Any]) -> Any:
+        client, served = self._begin()
+        method = getattr(self._resource(client), name)
+        arguments["model"] = served.route.model
         extra = arguments.get("extra_body")
         if isinstance(extra, Mapping):  # the client merges it over the body, and gateways read more names from it
             arguments["extra_body"] = {name: value for name, value in extra.items() if name not in _NAME_MODELS}
         streamed = bool(arguments.get("stream"))
-        served = self._begin()
         try:
             answer = method(**arguments)
         except BaseException as error:

@@ -78,6 +78,19 @@ def test_no_extra_body_reaches_the_canary_after_a_trip(setting: Setting, name: s
     assert all(sent.get("top_k") == 3 and not {"models", "fallbacks"} & set(sent) for sent in setting.server.bodies)
 
 
+def test_a_kept_user_client_obeys_a_trip(setting: Setting) -> None:
+    """A session or an agent may keep what `for_user` returned for hours."""
+    user = setting.client.for_user("u")
+    ask = {"messages": [{"role": "user", "content": "ok"}]}
+    user.chat.completions.create(**ask)
+    completions = user.chat.completions
+    setting.held.current = tripped()
+    completions.create(**ask)
+    assert user.route.model == "model-old"
+    assert setting.server.models == ["model-new", "model-old"]
+    assert setting.outcomes() == setting.outcomes("control", "model-old") == {"ok": 1.0}
+
+
 def test_the_answers_usage_is_the_token_count(setting: Setting) -> None:
     setting.ask("ok")
     labels = {"cohort": "canary", "model": "model-new"}
