@@ -376,3 +376,24 @@ def test_before_the_first_read_attempts_are_five_seconds_apart_at_most() -> None
     follower._retries = 12
     assert 2.5 <= follower._next_read_in(succeeded=False) <= 5.0
     follower.close()
+
+
+def test_closing_ends_the_wait_for_a_first_read() -> None:
+    where = StoreUrl.parse("etcd://127.0.0.1:1")  # nobody is there
+    follower = Follower(ROLLOUT, EtcdReader(where.endpoints, Access(), use_tls=where.tls))
+    follower.start()
+    waiting = threading.Thread(target=follower.wait_until_read, args=(3600.0,), daemon=True)
+    waiting.start()
+    follower.close()
+    waiting.join(60)
+    assert not waiting.is_alive()
+
+
+def test_a_follower_that_is_started_twice_runs_once() -> None:
+    where = StoreUrl.parse("etcd://127.0.0.1:1")
+    follower = Follower(ROLLOUT, EtcdReader(where.endpoints, Access(), use_tls=where.tls))
+    follower.start()
+    threads = follower._threads
+    follower.start()
+    assert follower._threads is threads
+    follower.close()

@@ -212,6 +212,19 @@ def test_the_evidence_of_a_tick_is_a_likelihood_ratio(
         assert gained == pytest.approx(expected, rel=1e-7, abs=1e-9)
 
 
+@pytest.mark.parametrize("limit", [0.02, 0.3])
+@pytest.mark.parametrize(("x_c", "n_c"), [(6.0, 75.0), (0.0, 75.0), (1.0, 1.0), (9.0, 9.0), (12.0, 9.0), (0.2, 0.3)])
+def test_the_evidence_over_a_limit_is_a_likelihood_ratio(limit: float, x_c: float, n_c: float) -> None:
+    """Whatever control does; more events than requests are as many."""
+    counts = TickCounts(one(x_c), one(n_c), one(0.0), one(0.0))
+    found = log_evidence(half_planes((HalfPlane(0.0, limit),)), counts, one(0.1), GRID)[0]
+    events = min(x_c, n_c)
+    for m, gained in zip(ALTERNATIVES, found, strict=True):
+        p_c = m * limit / (1 + (m - 1) * limit)
+        expected = events * math.log(p_c / limit) + (n_c - events) * math.log((1 - p_c) / (1 - limit))
+        assert gained == pytest.approx(expected, rel=1e-9)
+
+
 def nearest(plane: HalfPlane, p_c: float, p_b: float, n_c: float, n_b: float) -> float:
     """Control's share at the point of the half plane that is nearest to (p_c, p_b)."""
 
