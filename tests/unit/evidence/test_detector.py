@@ -515,7 +515,9 @@ def test_the_recursion_is_the_one_in_the_text(seed: int) -> None:
         np.where(rng.random(shape) < 0.1, 0.25, 0.0),
         rng.random(shape) < 0.03,
     )
-    log_e = rng.normal(0.1, 1.5, (*shape, len(ALTERNATIVES)))
+    log_e = rng.normal(0.1, 1.5, (*shape, len(ALTERNATIVES))) * (
+        rng.random((*shape, 1)) < 0.8
+    )  # a tick may say nothing
     after, values, since = _accumulate(start(specs), log_e, walk)
     expected, dates = by_hand(start(specs), log_e, walk)
     np.testing.assert_allclose(values, expected, rtol=1e-9)
@@ -523,8 +525,9 @@ def test_the_recursion_is_the_one_in_the_text(seed: int) -> None:
     assert (values >= after.needed).any(axis=0).all()  # each rule has breached at least once
     # and in two parts as in one
     first, _, _ = _accumulate(start(specs), log_e[:37], rows(walk, slice(0, 37)))
-    second, later, _ = _accumulate(first, log_e[37:], rows(walk, slice(37, 80)))
+    second, later, when = _accumulate(first, log_e[37:], rows(walk, slice(37, 80)))
     np.testing.assert_allclose(later, expected[37:], rtol=1e-9)
+    np.testing.assert_array_equal(when, dates[37:])
     np.testing.assert_allclose(second.log_sums, after.log_sums, rtol=1e-9)
     np.testing.assert_allclose(second.excursions, after.excursions, rtol=1e-9)
     np.testing.assert_array_equal(second.since, after.since)
