@@ -9,7 +9,7 @@ from killswitch import __version__, message
 from killswitch.cli.by_hand import Hand, by_hand, living_controllers
 from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person, print_problems
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, NoFlag, OutcomeUnknown, Unavailable
+from killswitch.errors import AccessDenied, BadSettings, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flag import Actor, Flag
 from killswitch.incident import Incident
 from killswitch.message import Page
@@ -17,7 +17,7 @@ from killswitch.model import PageSettings
 from killswitch.settings import Settings
 from killswitch.stores import Store, keys
 from killswitch.stores.url import StoreUrl
-from killswitch.switch import TripOutcome, TripRequest
+from killswitch.switch import TripOutcome, TripRequest, TripResult
 from killswitch.wording import duration_in_words
 
 DELIVER_WITHIN = 30.0
@@ -27,13 +27,24 @@ DELIVER_WITHIN = 30.0
 def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
     """Send everybody back to the control model, now, and page."""
     try:
-        _trip(hand, rollout, reason)
+        result = _tripped(hand, rollout, reason)
     except (Unavailable, AccessDenied, OutcomeUnknown):
         print_problems(without_the_store(hand.settings, rollout), style="yellow")
         raise
+    # the flip is in the store: whatever fails from here on must not read as if it were not
+    if result.outcome is TripOutcome.TRIPPED:
+        said = f"tripped, all traffic to control; {deliver_if_alone(hand.settings, hand.store, result.incident)}"
+    else:
+        said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
+    document: Flag | dict[str, str]
+    try:
+        document = hand.switch.standing(rollout).flag or {"rollout": rollout, "state": "absent"}
+    except KillswitchError:
+        document = {"rollout": rollout, "state": "tripped"}
+    hand.answer(document, f"{rollout}: {said}")
 
 
-def _trip(hand: Hand, rollout: str, reason: str) -> None:
+def _tripped(hand: Hand, rollout: str, reason: str) -> TripResult:
     flag = hand.switch.standing(rollout).flag
     if flag is None:
         raise NoFlag(rollout, hand.switch.everything()[0])
@@ -42,13 +53,7 @@ def _trip(hand: Hand, rollout: str, reason: str) -> None:
             f"{rollout}: all users get {flag.control} from now on (now {flag.canary_percent:g}% get {flag.canary}), "
             f"because: {reason}"
         )
-    result = hand.switch.trip(_request(rollout, reason, page_settings(hand.settings, rollout)))
-    if result.outcome is TripOutcome.TRIPPED:
-        said = f"tripped, all traffic to control; {deliver_if_alone(hand.settings, hand.store, result.incident)}"
-    else:
-        said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
-    now = hand.switch.standing(rollout).flag
-    hand.answer(now if now is not None else {"rollout": rollout, "state": "absent"}, f"{rollout}: {said}")
+    return hand.switch.trip(_request(rollout, reason, page_settings(hand.settings, rollout)))
 
 
 def without_the_store(settings: Settings, rollout: str) -> list[str]:
@@ -132,7 +137,10 @@ def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
     from killswitch.assembly import build_pagers  # noqa: PLC0415  after the flip, and only where nobody else pages
     from killswitch.pager import PageDelivery  # noqa: PLC0415
 
-    pagers, fallback = build_pagers(settings)
+    try:
+        pagers, fallback = build_pagers(settings)
+    except BadSettings as error:
+        return f"{known}, and this command cannot page: {error}; the page stays in the outbox for the next controller"
     delivery = PageDelivery(store, pagers, owner=person(), fallback=fallback)
     try:
         delivered = delivery.deliver_now([page_id], Deadline(DELIVER_WITHIN)).get(page_id)

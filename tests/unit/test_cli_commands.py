@@ -14,19 +14,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from killswitch import __version__, message
+from killswitch import __version__, assembly, message
 from killswitch.assembly import unreadable_secrets
-from killswitch.cli import by_hand
+from killswitch.cli import by_hand, trip
 from killswitch.cli.app import app
 from killswitch.cli.present import unjudged
 from killswitch.cli.run import default_in_words
-from killswitch.errors import Refused
+from killswitch.errors import BadSettings, Refused, Unavailable
 from killswitch.model import PageSettings
 from killswitch.rules.loading import located
 from killswitch.settings import Settings, load_settings
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch
+from killswitch.stores.sqlite import SqliteStore
+from killswitch.switch import Switch, TripRequest, TripResult
 from tests.doubles.http_double import Answer, HttpDouble
 from tests.doubles.webhook import WebhookDouble
 
@@ -225,6 +226,50 @@ def test_a_trip_with_a_daemon_alive_leaves_the_page_to_it(shell: Shell) -> None:
     store.close()
     done = shell("trip", "copilot", "--reason", "r", "--yes")
     assert "a controller delivers the page" in done.stdout
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_store_lost_after_the_flip_is_no_doubt_of_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    """The commands for a store that took no trip would have a person delete the flag of one that it took."""
+    shell.armed()
+    flip = Switch.trip
+
+    def gone(*_: object, **__: object) -> None:
+        raise Unavailable("the store is gone")
+
+    def flip_and_lose(switch: Switch, request: TripRequest) -> TripResult:
+        result = flip(switch, request)
+        for method in ("get", "list", "commit", "grant"):
+            monkeypatch.setattr(SqliteStore, method, gone)
+        return result
+
+    monkeypatch.setattr(Switch, "trip", flip_and_lose)
+    monkeypatch.setattr(trip, "DELIVER_WITHIN", 0.1)
+    done = shell("trip", "copilot", "--reason", "bad", "--yes", *(["--json"] if as_json else []))
+    assert done.exit_code == 0
+    assert "By hand" not in done.stderr
+    said = "copilot: tripped, all traffic to control; whether a controller is alive is UNKNOWN"
+    assert json.loads(done.stdout)["state"] == "tripped" if as_json else done.stdout.startswith(said)
+
+
+@pytest.mark.parametrize("before", [("trip",), ("rearm", "trip")])
+def test_receivers_that_cannot_be_built_do_not_hide_a_change(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, before: tuple[str, ...]
+) -> None:
+    shell.armed()
+
+    def refuse(_: Settings) -> None:
+        raise BadSettings(["the only receiver of pages is the fallback slack; name another one"])
+
+    monkeypatch.setattr(assembly, "build_pagers", refuse)
+    command, *earlier = before
+    for one in earlier:
+        shell(one, "copilot", "--reason", "r", "--yes")
+    done = shell(command, "copilot", "--reason", "r", "--yes")
+    assert done.exit_code == 0
+    assert "this command cannot page: the only receiver of pages is the fallback slack" in done.stdout
 
 
 def test_a_second_trip_changes_nothing_and_names_the_first(shell: Shell) -> None:
