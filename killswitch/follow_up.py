@@ -27,6 +27,7 @@ from killswitch.switch import Switch
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0
+HEIRS_AFTER = 10.0  # seconds after patience has ended; by then the replica that tripped has told, or is no more
 RECENT = 600.0  # seconds after which a replica that has just started leaves a trip alone
 
 
@@ -36,6 +37,7 @@ class _Trip:
     generation: int
     revision: int | None  # of the flip; None: as the store has it, for a tripped flag changes no more
     until: float  # monotonic; then it is told as it stands
+    look_from: float = 0.0  # monotonic
 
 
 class FollowUp:
@@ -70,27 +72,31 @@ class FollowUp:
         """All flags as a cycle has read them: who follows what a person has tripped is to be told as well.
 
         Any number of replicas may notice the same trip; one of them gets to tell. The first time, only trips of the
-        last `RECENT` seconds are new. A controller's own trip names rules, and its own replica tells.
+        last `RECENT` seconds are new. A controller's own trip names rules, and its own replica tells; the others look
+        once, after it should have, for it may have died.
         """
-        by_hand = {
+        tripped = {
             (flag.rollout, flag.generation): flag.trip
             for flag in flags
-            if flag.state is State.TRIPPED and flag.trip is not None and not flag.trip.rules
+            if flag.state is State.TRIPPED and flag.trip is not None
         }
         with self._lock:
             first, before = self._noticed is None, self._noticed or frozenset()
-            self._noticed = frozenset(by_hand)
-            for (rollout, generation), trip in by_hand.items():
+            self._noticed = frozenset(tripped)
+            until = self._monotonic() + self._patience
+            for (rollout, generation), trip in tripped.items():
                 known = self._trips.get(rollout)
                 told = known is not None and known.generation == generation
                 if (rollout, generation) in before or told or (first and abs(self._wall() - trip.at) > RECENT):
                     continue
-                self._trips[rollout] = _Trip(rollout, generation, None, self._monotonic() + self._patience)
+                look_from = until + HEIRS_AFTER if trip.rules else 0.0
+                self._trips[rollout] = _Trip(rollout, generation, None, until, look_from)
 
     def look(self) -> None:
         """One look at the routers of every fresh trip; to be called every second or so."""
         with self._lock:
-            trips = list(self._trips.values())
+            now = self._monotonic()
+            trips = [trip for trip in self._trips.values() if now >= trip.look_from]
         for trip in trips:
             try:
                 done = self._told(trip)

@@ -7,7 +7,7 @@ import pytest
 from killswitch import incident as incidents
 from killswitch import message, outbox
 from killswitch.flag import Actor, Flag
-from killswitch.follow_up import FollowUp
+from killswitch.follow_up import HEIRS_AFTER, FollowUp
 from killswitch.incident import Incident, RoutersFollowed, with_page
 from killswitch.message import Page, PageKind
 from killswitch.router.presence import Report, to_document
@@ -302,10 +302,53 @@ def test_a_replica_that_starts_tells_of_a_trip_just_made_and_of_no_old_one(world
     assert len(world.pages()) == 1
 
 
-def test_what_a_controller_has_tripped_is_told_by_that_one_alone(world: World) -> None:
+def test_what_a_controller_has_tripped_is_looked_after_by_that_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A thousand trips of one replica must not be looked after by every other one as well."""
     _, other = world.replica("b")
     other.notice(seen(world))
     world.trip()
     other.notice(seen(world))
-    assert other._trips == {}
+    looked: list[float] = []
+
+    def told(_: object) -> bool:
+        looked.append(world.clock.monotonic())
+        return True
+
+    monkeypatch.setattr(other, "_told", told)
+    began = world.clock.monotonic()
+    for _ in range(300):
+        world.clock.advance(1.0)
+        other.notice(seen(world))
+        other.look()
+    assert looked == [began + PATIENCE + HEIRS_AFTER]
+
+
+@pytest.mark.parametrize("survivor", ["another replica", "its successor"])
+def test_a_replica_killed_after_its_flip_leaves_the_telling_to_others(world: World, survivor: str) -> None:
+    """That a router still lets users into the canary must not be lost with the process that flipped."""
+    _, other = world.replica("b")
+    if survivor == "another replica":
+        other.notice(seen(world))
+    revision = world.trip()
+    world.report("slow", revision - 1, percent=5.0)
+    for _ in range(300):
+        world.clock.advance(1.0)
+        other.notice(seen(world))
+        other.look()
+    assert world.told() is not None
+    (page,) = world.pages()
+    assert "0 of 1 routers" in page.headline
+
+
+def test_others_add_nothing_to_what_the_replica_that_tripped_has_told(world: World) -> None:
+    _, other = world.replica("b")
+    other.notice(seen(world))
+    world.report("r1", world.trip())
+    for _ in range(300):
+        for follow_up in (world.follow_up, other):
+            follow_up.notice(seen(world))
+            follow_up.look()
+        world.clock.advance(1.0)
+    assert len(world.pages()) == 1
