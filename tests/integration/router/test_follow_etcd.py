@@ -54,6 +54,19 @@ def test_a_change_is_brought_by_the_watch_alone(tmp_path: Path) -> None:
         assert follower.health().counts[Happening.WATCH_MISSED] == 0
 
 
+def test_the_watch_brings_nothing_that_was_read_already(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        member = etcd.members[0]
+        store(member, armed(percent=10.0))
+        store(member, armed(percent=20.0))
+        with following(reader(etcd.url)) as follower:
+            until(follower, Standing.ARMED, canary_percent=20.0)
+            until_watching(follower)
+            store(member, tripped())
+            until(follower, Standing.TRIPPED)
+            until_counted(follower, Happening.CHANGE, 1)
+
+
 def test_the_factory_follows_what_the_url_names(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd:
         store(etcd.members[0], armed())

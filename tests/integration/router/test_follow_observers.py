@@ -17,7 +17,7 @@ import pytest
 
 from killswitch.errors import Unavailable
 from killswitch.router.failsafe import Policy, Standing
-from killswitch.router.follow import Follower, elapsed
+from killswitch.router.follow import Follower, _followers, elapsed
 from killswitch.router.snapshot import Snapshot
 from killswitch.router.telling import Happening, Observer
 from killswitch.stores import Lease
@@ -252,7 +252,9 @@ class FailingAtFirst(EtcdReader):
         return super().read(names, **asked)
 
 
-def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(tmp_path: Path) -> None:
+def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with EtcdCluster(tmp_path) as etcd:
         store(etcd.members[0], armed())
         where = StoreUrl.parse(etcd.url)
@@ -263,6 +265,7 @@ def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(tmp_p
             until(follower, Standing.ARMED)
             wait_until(lambda: follower.health().error is None, "what went wrong is over")
             wait_until(lambda: follower.health().reporting, "a report, to a store that answers again")
+            assert sum("trying again" in message for message in caplog.messages) == 1  # of three failures
         finally:
             follower.close()
 
@@ -397,3 +400,41 @@ def test_a_follower_that_is_started_twice_runs_once() -> None:
     follower.start()
     assert follower._threads is threads
     follower.close()
+
+
+def unstarted(**more: Any) -> Follower:
+    """A follower of a store that nobody asks."""
+    where = StoreUrl.parse("etcd://127.0.0.1:1")
+    return Follower(ROLLOUT, EtcdReader(where.endpoints, Access(), use_tls=where.tls), reread_every=NEVER, **more)
+
+
+def test_attempts_begin_half_a_second_apart() -> None:
+    assert 0.25 <= unstarted()._next_read_in(succeeded=False) <= 0.5
+
+
+def test_each_router_has_a_place_of_its_own_in_the_jitter() -> None:
+    assert len({unstarted()._policy.spread for _ in range(5)}) == 5
+
+
+def test_a_report_waits_its_lot_after_a_change() -> None:
+    follower = unstarted(clock=lambda: 100.0)
+    follower._distrust("no store")
+    assert 100.5 <= follower._report_at <= 102.5
+
+
+def test_a_follower_of_which_a_thread_has_died_is_not_well(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path) as etcd, observed(etcd, reread_every=NEVER) as follower:
+        store(etcd.members[0], armed())
+        until(follower, Standing.ARMED)
+        assert follower.health().ok
+        follower._threads = (*follower._threads, threading.Thread())
+        assert not follower.health().following
+        assert not follower.health().ok
+
+
+def test_a_closed_follower_is_none_that_a_fork_would_start_again() -> None:
+    follower = unstarted()
+    follower.start()
+    assert follower in _followers
+    follower.close()
+    assert follower not in _followers
