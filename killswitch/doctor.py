@@ -81,6 +81,7 @@ class Check:
 
 AskFlags = Callable[[], tuple[dict[str, Flag], dict[str, str]]]
 AskCounters = Callable[[Selector, Selector, float, Deadline], CounterHealth | Unreadable]
+TryWriting = Callable[[str], None]
 MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
 
 
@@ -90,7 +91,8 @@ class Patient:
 
     ``flags`` asks the store, None where there is none; it raises what the store raises. ``measure``: the
     source's way to measure scrape intervals, ``counters`` its way to look at each series; None where it
-    has none. ``scrape_interval`` is the configured one.
+    has none. ``scrape_interval`` is the configured one. ``try_writing`` asks the store whether it would take a trip
+    of a rollout. ``all_rules``: ``rollouts`` are all that have rules, not a choice among them.
     """
 
     source: Source
@@ -101,6 +103,8 @@ class Patient:
     measure: MeasureInterval | None = None
     counters: AskCounters | None = None
     flags: AskFlags | None = None
+    try_writing: TryWriting | None = None
+    all_rules: bool = True
 
 
 def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[Check]:
@@ -109,6 +113,9 @@ def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[C
     if patient.flags is not None:
         flags, checks = examine_store(patient.flags)
         yield from checks
+        yield from examine_writing(flags, patient.rollouts, patient.try_writing)
+        if patient.all_rules:
+            yield from _unjudged(flags or {}, {rollout.name for rollout in patient.rollouts})
     try:
         now = patient.source.now(Deadline(_PATIENCE))
     except KillswitchError as error:
@@ -136,6 +143,27 @@ def examine_store(ask: AskFlags) -> tuple[dict[str, Flag] | None, list[Check]]:
         for name, problem in broken.items()
     ]
     return flags, checks
+
+
+def examine_writing(
+    flags: dict[str, Flag] | None, rollouts: Sequence[Rollout], try_writing: TryWriting | None
+) -> Iterator[Check]:
+    """A store that is full, or that lets us read only, answers well, and no trip can be made. Nothing is changed."""
+    if flags is None or try_writing is None or not rollouts:
+        return
+    try:
+        try_writing(rollouts[0].name)
+    except KillswitchError as error:
+        fix = "give this user write permission, or make room in the store (etcd: compact, defragment, disarm the alarm)"
+        yield Check("flag store", Status.WRONG, f"no trip can be made, for it takes no change: {error}", fix)
+
+
+def _unjudged(flags: dict[str, Flag], ruled: set[str]) -> Iterator[Check]:
+    for name, flag in flags.items():
+        if flag.armed and name not in ruled:
+            found = f"armed at {flag.canary_percent:g}%, and no rule file here names it: these rules do not judge it"
+            fix = f"add its rule file, or correct `rollout:` in the one that means it; else `killswitch end {name}`"
+            yield Check(name, Status.WARNING, found, fix)
 
 
 def examine_pages(rollouts: Sequence[Rollout], receivers: Sequence[Pager]) -> Iterator[Check]:

@@ -40,6 +40,7 @@ ATTEMPTS = 6
 _MILLISECOND = 0.001
 _GENERATION = re.compile(r"[0-9]{1,12}\Z")
 _MAX_COUNTER_BYTES = 1024
+_NO_REVISION = 2**62  # no store gets there
 
 
 # Told of an allowed change before it is made, with the flag before and after; it raises what ends it.
@@ -160,6 +161,14 @@ class Switch:
         """The store's revision of the flag, whatever stands in it; 0 for none."""
         item = self._store.get(keys.flag(rollout))
         return 0 if item is None else item.mod_revision
+
+    def try_writing(self, rollout: str) -> None:
+        """Ask for what a trip writes, on a condition that never holds. Changes nothing; raises what the store raises.
+
+        etcd checks permissions and space before it compares, sqlite whether the file may be written.
+        """
+        written = (keys.flag(rollout), keys.incident(rollout, 0), keys.outbox(incident_id(rollout, 0)))
+        self._store.commit((Compare(keys.flag(rollout), _NO_REVISION),), [Put(key, b"{}") for key in written])
 
     # --- what a person does ---------------------------------------------------------------------
 

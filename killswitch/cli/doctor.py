@@ -29,9 +29,11 @@ from killswitch.doctor import (
     MeasureInterval,
     Patient,
     Status,
+    TryWriting,
     examine,
     examine_pages,
     examine_store,
+    examine_writing,
     no_source,
 )
 from killswitch.errors import AccessDenied, Unavailable, UnknownRollout
@@ -92,12 +94,16 @@ def command(
                     measure=_measure(history.source),
                     counters=_counters(history.source),
                     flags=None if recorded and store is None else _flags(configured),
+                    try_writing=None if recorded and store is None else _try_writing(configured),
+                    all_rules=rollout is None,
                 )
                 pages = [] if recorded and store is None else _pages(configured, rollouts)
                 with progress_bar("examining") as progress:
                     checks = [*pages, *examine(patient, progress)]
         except (Unavailable, AccessDenied) as error:
-            checks = [*_pages(configured, rollouts), *examine_store(_flags(configured))[1], no_source(error)]
+            flags, store_checks = examine_store(_flags(configured))
+            writing = examine_writing(flags, rollouts, _try_writing(configured))
+            checks = [*_pages(configured, rollouts), *store_checks, *writing, no_source(error)]
         checks.sort(key=lambda check: list(Status).index(check.status), reverse=True)
         wrong = [check for check in checks if check.status is Status.WRONG]
         if problems_only:
@@ -145,6 +151,17 @@ def _flags(settings: Settings) -> AskFlags:
             opened.close()
         flags = {name: standing.flag for name, standing in standings.items() if standing.flag is not None}
         return flags, dict(broken)
+
+    return ask
+
+
+def _try_writing(settings: Settings) -> TryWriting:
+    def ask(rollout: str) -> None:
+        opened = build_store(settings)
+        try:
+            Switch(opened, wall=time.time, by=person()).try_writing(rollout)
+        finally:
+            opened.close()
 
     return ask
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.histories import Behaviour, History, openmetrics
+from killswitch import flag as flags
 from killswitch.backtest import Terms
 from killswitch.credentials import Secret
 from killswitch.deadline import Deadline
@@ -290,6 +291,33 @@ def test_an_absent_canary_is_expected_only_where_the_flag_was_read(
     absent = [check for check in examine(patient) if check.found.startswith("canary: NO_DATA")]
     assert absent
     assert all(words in check.found and check.status is Status.NOTE for check in absent)
+
+
+@pytest.mark.parametrize("all_rules", [True, False])
+def test_an_armed_flag_that_no_rule_file_names_is_told(rollout: Rollout, *, all_rules: bool) -> None:
+    """A misspelled `rollout:` read as "not armed yet", and the store as well."""
+    flag = flags.arm(None, rollout="copiloot", control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann")
+    tripped = replace(flag, rollout="old", state=flags.State.TRIPPED)
+    ask = {"copiloot": flag, "old": tripped, rollout.name: replace(flag, rollout=rollout.name)}
+    patient = Patient(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), all_rules=all_rules)
+    found = {check.about: check for check in examine(patient) if check.status is Status.WARNING}
+    assert list(found) == (["copiloot"] if all_rules else [])
+    if all_rules:
+        assert "armed at 5%, and no rule file here names it" in found["copiloot"].found
+
+
+def test_a_store_that_takes_no_change_is_wrong(rollout: Rollout) -> None:
+    asked: list[str] = []
+
+    def refuse(name: str) -> None:
+        asked.append(name)
+        raise AccessDenied("etcd: permission denied")
+
+    patient = Patient(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: ({}, {}), try_writing=refuse)
+    wrong = [check for check in examine(patient) if check.status is Status.WRONG]
+    assert [check.about for check in wrong] == ["flag store", "metric source"]
+    assert "no trip can be made" in wrong[0].found
+    assert asked == [rollout.name]
 
 
 def test_counters_that_are_not_there_are_not_called_plain(tmp_path: Path, rollout: Rollout) -> None:

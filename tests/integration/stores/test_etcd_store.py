@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 import urllib.error
@@ -14,15 +15,19 @@ from pathlib import Path
 import pytest
 
 from killswitch.credentials import TLS, Secret
+from killswitch.doctor import Status, examine_store, examine_writing
 from killswitch.errors import AccessDenied, OutcomeUnknown, Unavailable
+from killswitch.rules.loading import load_text
 from killswitch.stores import Committed, Compare, Item, Lease, Put, Store
 from killswitch.stores.opening import open_store
+from killswitch.switch import Switch
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.etcd import EtcdCluster, free_ports, wait_until
 from tests.servers.scripted import Script, ScriptedServer, answer
 from tests.servers.tcp_proxy import Fault, TcpProxy
 
 _AGO = timedelta(days=-1)
+ROLLOUT = load_text(b"{rollout: copilot, control: a, canary: b, metrics: cohort-labels}").rollouts[0]
 PATIENT = 30.0  # seconds; for calls that are to succeed, however slow the machine
 
 
@@ -496,6 +501,30 @@ def test_a_full_database_says_so_and_is_read_again_for_etcd_may_have_done_it_all
         with pytest.raises(OutcomeUnknown, match=r"database space exceeded.*defragment"):
             fill()
         assert store.list(prefix).items
+        flags, checks = examine_store(lambda: ({}, {}))
+        assert [check.status for check in checks] == [Status.OK]
+        (check,) = examine_writing(flags, [ROLLOUT], Switch(store, wall=time.time, by="ann").try_writing)
+        assert (check.status, "no trip can be made" in check.found) == (Status.WRONG, True)
+
+
+def test_the_doctor_finds_a_user_who_may_read_only_and_changes_nothing(guarded: EtcdCluster, password: Secret) -> None:
+    ours = [base64.b64encode(key).decode() for key in (b"/killswitch/", b"/killswitch0")]
+    allow = {"name": "reading", "perm": {"permType": "READ", "key": ours[0], "range_end": ours[1]}}
+    guarded.call_as("root", "root-secret", "/v3/auth/role/add", {"name": "reading"})
+    guarded.call_as("root", "root-secret", "/v3/auth/role/grant", allow)
+    guarded.call_as("root", "root-secret", "/v3/auth/user/add", {"name": "reader", "password": "first-password"})
+    guarded.call_as("root", "root-secret", "/v3/auth/user/grant", {"user": "reader", "role": "reading"})
+    found = {}
+    for user in ("reader", "killswitch"):
+        with opened(guarded.url, user=user, password=password, timeout=PATIENT) as store:
+            switch = Switch(store, wall=time.time, by="ann")
+            if user == "killswitch":
+                switch.arm(ROLLOUT.name, control="a", canary="b", percent=5.0, stage="ramp_5", salt="")
+            before = store.list("/killswitch/")
+            found[user] = list(examine_writing({}, [ROLLOUT], switch.try_writing))
+            assert store.list("/killswitch/") == before
+    assert ["permission denied" in check.found for check in found["reader"]] == [True]
+    assert found["killswitch"] == []
 
 
 def test_closing_while_a_call_is_under_way_harms_nobody(proxy: TcpProxy, prefix: str) -> None:
