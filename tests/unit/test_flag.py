@@ -455,6 +455,12 @@ BEYOND = (
         ),
         (lambda: armed(stage="Ramp 5"), "stage 'Ramp 5': use 1 to 32 of a-z 0-9 _ -"),
         (lambda: resolve_stage(None, None), "say how far to go: --stage ramp_5 or --percent 5"),
+        (lambda: resolve_stage("5%", None), "'5%' is no stage; for a percent write --percent 5"),
+        (lambda: resolve_stage("2.5", None), "'2.5' is no stage; for a percent write --percent 2.5"),
+        (
+            lambda: resolve_stage("1.2.3", None),
+            "stage '1.2.3' has no percent of its own (known: shadow, ramp_1, ramp_5, ramp_25, full); add --percent",
+        ),
         (
             lambda: resolve_stage("mine", None),
             "stage 'mine' has no percent of its own (known: shadow, ramp_1, ramp_5, ramp_25, full); add --percent",

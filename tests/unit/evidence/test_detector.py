@@ -32,7 +32,7 @@ from killswitch.evidence import (
 )
 from killswitch.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
 from killswitch.evidence.detector import ALTERNATIVES, WEIGHTS, _accumulate, _Walk, cap
-from killswitch.evidence.evariables import LARGEST_COUNT
+from killswitch.evidence.evariables import LARGEST_COUNT, log_evidence
 
 Array = npt.NDArray[np.float64]
 STEP = 30.0
@@ -595,3 +595,22 @@ def test_nothing_is_known_at_the_start() -> None:
     assert np.isnan(state.since).all()
     assert (state.excursions == 0).all()
     assert combine([]).specs == ()
+
+
+def test_clumps_divide_the_evidence_of_a_tick() -> None:
+    clumps = 4.0 * np.random.default_rng(5).poisson(14 / 4, (300, 1)).astype(np.float64)
+    state = warm_up(start((INCREASE,)), clumps, np.full((300, 1), 1425.0))
+    counts = steady(1, canary=0.12, control=0.01, width=1)
+    after, trace = run(state, counts)
+    assert trace.phi.item() > 1.5
+    plain = log_evidence(state.planes, counts, trace.control_share, np.array(ALTERNATIVES))[0]
+    np.testing.assert_allclose(after.excursions, np.maximum(plain / trace.phi.item(), 0.0), rtol=1e-9)
+
+
+def test_excursions_are_carried_through_selecting_and_combining() -> None:
+    state, _ = run(warm(), steady(3, canary=0.15, control=0.01))
+    assert (state.excursions > 0).any(axis=1).all()
+    apart = select(state, ["ratio", "max"])
+    np.testing.assert_array_equal(apart.excursions, state.excursions[[2, 0]])
+    again = select(combine([apart, select(state, ["increase"])]), ["max", "increase", "ratio"])
+    assert same(again, state)
