@@ -74,3 +74,16 @@ def test_an_offset_of_extreme_rates_stays_finite(events: float) -> None:
     offset = measure_offset(Counts(events, 50), Counts(0, 1_000))
     assert offset is not None
     assert -1 <= offset.low <= offset.high <= 1
+
+
+@pytest.mark.parametrize(("percent", "least", "most"), [(5.0, 0.985, 0.15), (50.0, 0.85, 1.0)])
+def test_the_rules_of_the_split_are_exactly_these(percent: float, least: float, most: float) -> None:
+    little, much = split_rules("r", percent, 0.01)
+    assert (little.key, much.key) == (("r", "too_little"), ("r", "too_much"))
+    assert (little.alpha, much.alpha) == (0.005, 0.005)
+    assert little.stands
+    assert much.stands
+    for rule, name, shift in ((little, "too_little", least), (much, "too_much", most)):
+        [bound] = rule.bounds
+        assert (bound.name, bound.half_plane.ratio) == (name, 0.0)
+        assert bound.half_plane.shift == pytest.approx(shift, rel=1e-12)
