@@ -478,8 +478,10 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         if self._metrics is None or not isinstance(note, dict):
             return
         group = metadata.get("deployment_model_name") or metadata.get("model_group")
-        route = next((route for route in self._known_routes() if route.model == group), None)
-        if route is None or route.cohort.value != note.get("cohort"):
+        # by both: in stage `aa` the cohorts have one model
+        served = (group, note.get("cohort"))
+        route = next((one for one in self._known_routes() if (one.model, one.cohort.value) == served), None)
+        if route is None:
             return
         error = event.get("exception")
         if isinstance(error, CanaryRefused):  # no model was asked

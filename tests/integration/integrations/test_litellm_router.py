@@ -242,6 +242,15 @@ def test_each_attempt_is_counted_on_its_cohort_and_the_first_is_judged(setting: 
     assert setting.outcomes("canary", "model-new", "llm_judged_") == {"error": 1.0, "ok": 1.0}
 
 
+def test_in_aa_each_cohort_is_counted_though_both_have_one_model(setting: Setting) -> None:
+    router = setting.litellm_router()
+    for percent in (100.0, 0.0):
+        setting.held.current = armed(percent).between("model-old", "model-old")
+        ask(router)
+    until(lambda: setting.outcomes("control", "model-old") == {"ok": 1.0})
+    assert setting.outcomes("canary", "model-old") == {"ok": 1.0}
+
+
 @WAYS
 def test_a_fallback_to_control_counts_the_canarys_failure_and_nothing_on_control(setting: Setting, way: Any) -> None:
     setting.new.failing = True
