@@ -43,7 +43,10 @@ class RoutedOpenAI:
 
         def begin() -> tuple[Any, ServedRequest]:
             route = self._router.route(routing_key, cohort)
-            return self._clients[route.cohort], self._metrics.request(route, user=routing_key)
+            # in stage `aa` the canary's cohort gets the control model, which the canary's provider need not know
+            controls = route.model == self._router.routes()[0].model
+            client = self._clients[Cohort.CONTROL if controls else route.cohort]
+            return client, self._metrics.request(route, user=routing_key)
 
         return UserClient(lambda: self._router.route(routing_key, cohort), begin)
 

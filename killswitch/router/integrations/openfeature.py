@@ -6,11 +6,12 @@
     client = api.get_client()
     model = client.get_string_value("support-copilot", "model-old", EvaluationContext(targeting_key=user_id))
 
-The flag's key is the rollout's name. As a string its value is the model's name, as a boolean whether the user
-is in the canary, as an object ``{"cohort", "model", "generation"}``; numbers are a TYPE_MISMATCH. Variants are
-``control`` and ``canary``. Reasons are those of `RouteReason`. Nothing throws: an unknown flag or a number is the
-caller's default with an error code, as is every flag before a provider is set; so let the default name control. A
-context without a ``targeting_key`` is control, with the reason ERROR. A context attribute ``cohort`` pins.
+The flag's key is the rollout's name. As a string its value is the model's name, as a boolean whether the canary's
+model serves the user (in stage ``aa`` it serves nobody), as an object ``{"cohort", "model", "generation"}``; numbers
+are a TYPE_MISMATCH. Variants are ``control`` and ``canary``. Reasons are those of `RouteReason`. Nothing throws: an
+unknown flag or a number is the caller's default with an error code, as is every flag before a provider is set; so let
+the default name control. A context without a ``targeting_key`` is control, with the reason ERROR. A context attribute
+``cohort`` pins.
 
 Events: READY once the flag was read, CONFIGURATION_CHANGED when what is obeyed changes, STALE when the store
 or every controller has been out of reach for too long, ERROR when the document cannot be understood or the store
@@ -94,7 +95,14 @@ class KillswitchProvider(AbstractProvider):
         default_value: bool,  # noqa: FBT001  # the SDK's signature
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[bool]:
-        return self._resolve(flag_key, default_value, evaluation_context, lambda route: route.cohort is Cohort.CANARY)
+        router = self._routers.get(flag_key)
+        control = router.routes()[0].model if router is not None else ""
+        return self._resolve(
+            flag_key,
+            default_value,
+            evaluation_context,
+            lambda route: route.cohort is Cohort.CANARY and route.model != control,
+        )
 
     def resolve_string_details(
         self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None

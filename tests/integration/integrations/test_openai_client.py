@@ -168,3 +168,7 @@ def test_a_canary_may_live_at_a_provider_of_its_own(setting: Setting) -> None:
         setting.ask("ok", apart)
         assert other.models == ["model-new"]
         assert setting.server.models == ["model-old"]
+        setting.held.current = armed(100.0).between("model-old", "model-old")  # stage aa
+        setting.ask("ok", apart)
+        assert other.models == ["model-new"]
+        assert setting.outcomes("canary", "model-old") == {"ok": 1.0}

@@ -92,6 +92,9 @@ def test_a_rollout_is_a_string_a_boolean_and_an_object() -> None:
     held.change(tripped())
     assert held.client.get_string_value(NAME, "default", USER) == "model-old"
     assert held.client.get_boolean_value(NAME, True, USER) is False
+    held.change(armed(100.0).between("model-old", "model-old"))  # stage aa: nobody gets the canary's model
+    assert held.client.get_boolean_value(NAME, True, USER) is False
+    assert held.client.get_string_details(NAME, "d", USER).variant == "canary"
 
 
 @pytest.mark.parametrize(
