@@ -1,4 +1,4 @@
-// The sticky split in njs (nginx JavaScript 0.7 or later): js_set $llm_upstream killswitch.upstream;
+// The sticky split in njs (nginx JavaScript 0.7 or later): js_set $llm_model killswitch.model;
 // Reads the flag document that sync.sh keeps on disk, at most once a second. Whatever goes wrong means control.
 import crypto from 'crypto';
 import fs from 'fs';
@@ -42,4 +42,9 @@ function cohort(r) {
     return bucket(armed.salt, key) < armed.canary_percent ? 'canary' : 'control';
 }
 
-export default { cohort, bucket };
+// Whose model serves: in the stage aa the canary's cohort gets the control model, and nothing would trip a canary.
+function model(r) {
+    return cohort(r) === 'canary' && flag.canary !== flag.control ? 'canary' : 'control';
+}
+
+export default { cohort, model, bucket };

@@ -135,6 +135,15 @@ def test_a_trip_a_missing_file_garbage_and_an_old_file_are_control(edge: Edge) -
     serves("model_old")
 
 
+def test_in_aa_the_canarys_cohort_gets_the_control_model(edge: Edge) -> None:
+    """Nothing trips in `aa`: a canary that was served there would have no kill switch."""
+    edge.write(flag.to_document(armed(99.0)))
+    until(lambda: edge.upstream(CANARY) == "model_new")
+    edge.write(flag.to_document(armed(99.0, stage="aa")))
+    until(lambda: edge.upstream(CANARY) == "model_old")
+    assert edge.client.get("/", headers={"x-user-id": CANARY}).headers["x-llm-cohort"] == "canary"
+
+
 def test_a_request_without_a_user_is_control(edge: Edge) -> None:
     edge.write(flag.to_document(armed(99.0)))
     until(lambda: edge.upstream(CANARY) == "model_new")
