@@ -79,9 +79,10 @@ class KillswitchMiddleware:
     """Puts a `ServedRequest` into ``scope["state"]["killswitch"]`` and counts it when the response is over.
 
     ``routing_key``: the user, from the scope; what it raises, or None, means no key: control, and judged each
-    time. ``applies``: which requests go to a model (all, by default). ``pin_cookie``: where given, a session
-    keeps its cohort by this cookie for as long as the flag's generation lasts; a user who forges it moves
-    only himself, and never past a trip. ``cohort_header``: tells the client its cohort; None for silence.
+    time. ``applies``: which requests go to a model. Probes and ``/metrics`` must not: without a user they would be
+    quick successes of control alone. ``pin_cookie``: where given, a session keeps its cohort by this cookie for as
+    long as the flag's generation lasts; a user who forges it moves only himself, and never past a trip.
+    ``cohort_header``: tells the client its cohort; None for silence.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class KillswitchMiddleware:
         router: Router,
         metrics: CohortMetrics,
         routing_key: Callable[[Scope], object],
-        applies: Callable[[Scope], bool] = lambda _: True,
+        applies: Callable[[Scope], bool],
         pin_cookie: str | None = None,
         cohort_header: str | None = "x-llm-cohort",
     ) -> None:

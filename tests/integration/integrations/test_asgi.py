@@ -261,6 +261,14 @@ def test_a_forged_or_broken_pin_is_no_pin(value: str) -> None:
     assert answer.json() == {"model": "model-old"}
 
 
+def test_which_requests_go_to_a_model_must_be_said() -> None:
+    """By default probes and scrapes counted as quick successes of control, so a healthy canary looked worse than it."""
+    router, _ = router_over(armed())
+    metrics = CohortMetrics(router, instruments=PrometheusInstruments.of(CollectorRegistry()))
+    with pytest.raises(TypeError, match="applies"):
+        KillswitchMiddleware(FastAPI(), router=router, metrics=metrics, routing_key=header("x"))  # type: ignore[call-arg]
+
+
 def test_websockets_and_lifespan_pass_through() -> None:
     seen: list[str] = []
 
@@ -270,7 +278,9 @@ def test_websockets_and_lifespan_pass_through() -> None:
     router, _ = router_over(armed())
     registry = CollectorRegistry()
     metrics = CohortMetrics(router, instruments=PrometheusInstruments.of(registry))
-    middleware = KillswitchMiddleware(app, router=router, metrics=metrics, routing_key=lambda scope: None)
+    middleware = KillswitchMiddleware(
+        app, router=router, metrics=metrics, routing_key=lambda scope: None, applies=path("/")
+    )
     for kind in ("lifespan", "websocket"):
         asyncio.run(middleware({"type": kind, "headers": [], "path": "/"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan", "websocket"]
@@ -284,7 +294,9 @@ def test_an_application_that_answers_nothing_is_an_error() -> None:
     registry = CollectorRegistry()
     router, _ = router_over(held.current)
     metrics = CohortMetrics(router, instruments=PrometheusInstruments.of(registry))
-    middleware = KillswitchMiddleware(app, router=router, metrics=metrics, routing_key=lambda scope: "u")
+    middleware = KillswitchMiddleware(
+        app, router=router, metrics=metrics, routing_key=lambda scope: "u", applies=path("/")
+    )
     asyncio.run(middleware({"type": "http", "headers": [], "path": "/"}, None, None))  # type: ignore[arg-type]
     labels = {"cohort": "canary", "model": "model-new", "outcome": "error"}
     assert registry.get_sample_value("llm_requests_total", labels) == 1.0
