@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -30,6 +30,7 @@ from killswitch.wording import counted, duration_in_words, value_in_words
 FORMAT = 1
 MAX_LINE = 1000
 MAX_NAME = 120
+MAX_MENTION = 300  # characters; of a message
 MAX_ROWS = 40
 MAX_STEPS = 12
 MAX_ROLLOUTS = 1000  # named in a payload; ``rollouts_count`` says how many there are
@@ -470,7 +471,8 @@ def rules_refused(problems: Sequence[str], *, at: float, digest: str, settings: 
 def digest(pages: Sequence[Page]) -> Page:
     """Many pages in one message, for a receiver that had more than it should have to read.
 
-    Severity and mention are those of the gravest; every page's payload stands under ``pages``, up to 100.
+    Severity is that of the gravest; everybody is mentioned whom one of them mentions, for teams may share a channel;
+    every page's payload stands under ``pages``, up to 100.
     """
     ordered = sorted(pages, key=lambda page: (SEVERITIES.index(page.severity), page.at))
     first = ordered[0]
@@ -496,10 +498,26 @@ def digest(pages: Sequence[Page]) -> Page:
         rows=(),
         next_steps=tuple(lines),
         payload=payload,
-        mention=next((page.mention for page in ordered if page.mention), None),
+        mention=_mentions(ordered),
         follows=None,
         exposed="",
     )
+
+
+def _mentions(pages: Sequence[Page]) -> str | None:
+    """Whom the pages mention, each once, as many as a message takes."""
+    return mentions_that_fit(dict.fromkeys(word for page in pages for word in (page.mention or "").split())) or None
+
+
+def mentions_that_fit(mentions: Iterable[str]) -> str:
+    """As many as a message takes, none cut: half of one is text that swallows what follows."""
+    kept = ""
+    for mention in mentions:
+        longer = f"{kept} {mention}".strip()
+        if len(longer) > MAX_MENTION:
+            break
+        kept = longer
+    return kept
 
 
 def for_fallback(page: Page, missed: str, error: str) -> Page:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from killswitch.message import Page, plain_text
+from killswitch.message import Page, mentions_that_fit, plain_text
 
 MAX_TEXT = 4000  # characters; Slack cuts far later, people stop reading earlier
-_MAX_MENTION = 300
 # A user, a user group, or everybody there; anything else is text.
 _MENTION = re.compile(
     r"<(?:@[UW][A-Z0-9]{2,20}|!subteam\^S[A-Z0-9]{2,20}(?:\|[^<>|&]{0,80})?|!(?:here|channel|everyone))>"
@@ -22,7 +21,7 @@ def escape(text: str) -> str:
 def mention_markup(mention: str) -> str:
     """The mention as Slack understands it where it is one; anything else as plain text."""
     words = mention.split()
-    return " ".join(word if _MENTION.fullmatch(word) else escape(word) for word in words)[:_MAX_MENTION]
+    return mentions_that_fit(word if _MENTION.fullmatch(word) else escape(word) for word in words)
 
 
 def message_text(page: Page, *, possible_repeat: bool) -> str:

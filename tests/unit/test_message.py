@@ -136,6 +136,17 @@ def test_good_news_calls_nobody_and_continues_the_page_it_belongs_to() -> None:
     assert page.severity == "info"
 
 
+def test_a_digest_mentions_every_team_that_shares_the_channel() -> None:
+    """Only the first one's phones rang, though each page by itself would have rung its own team's."""
+    one, other = trip_page("one"), replace(trip_page("other"), mention="<!subteam^S7654321> <@U0000001>")
+    many = message.digest([one, other, trip_page("third")])
+    assert many.mention == f"{SETTINGS.mention} <!subteam^S7654321> <@U0000001>"
+    crowd = message.digest([replace(one, mention=f"<!subteam^S{number:07}>") for number in range(100)])
+    assert crowd.mention is not None
+    assert set(crowd.mention.split()) <= {f"<!subteam^S{number:07}>" for number in range(100)}  # none is cut
+    assert len(crowd.mention) <= message.MAX_MENTION
+
+
 def test_a_digest_is_as_grave_as_its_gravest_page_and_keeps_every_payload() -> None:
     calm = replace(trip_page("calm"), severity="info", mention=None)
     page = message.digest([calm, trip_page("grave")])

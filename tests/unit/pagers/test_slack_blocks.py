@@ -69,6 +69,14 @@ def test_what_is_no_mention_becomes_text(mention: str) -> None:
     assert "<" not in mention_markup(mention)
 
 
+def test_of_very_many_mentions_none_is_cut() -> None:
+    """Half a mention is text that opens one: Slack takes what follows, the headline, for its rest."""
+    many = [f"<@U{number:08}>" for number in range(40)]
+    kept = mention_markup(" ".join(many)).split()
+    assert kept == many[: len(kept)]
+    assert len(kept) > 20
+
+
 hostile = st.sampled_from([
     "<!channel>", "<!everyone|x>", "<@U012AB3CD>", "<https://evil.example|Runbook>", "&lt;!here&gt;", "```\n<!here>",
     "*bold* _it_ ~s~", "@here @channel #general", "x" * 4000, "\u202e\u200b\x00\x1b[2J", "|", "> quote", "<",
