@@ -82,6 +82,7 @@ class Check:
 AskFlags = Callable[[], tuple[dict[str, Flag], dict[str, str]]]
 AskCounters = Callable[[Selector, Selector, float, Deadline], CounterHealth | Unreadable]
 TryWriting = Callable[[str], None]
+AskControllers = Callable[[], int | None]
 MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
 
 
@@ -92,7 +93,8 @@ class Patient:
     ``flags`` asks the store, None where there is none; it raises what the store raises. ``measure``: the
     source's way to measure scrape intervals, ``counters`` its way to look at each series; None where it
     has none. ``scrape_interval`` is the configured one. ``try_writing`` asks the store whether it would take a trip
-    of a rollout. ``all_rules``: ``rollouts`` are all that have rules, not a choice among them.
+    of a rollout, ``controllers`` how many controllers are alive, None where that is not known. ``all_rules``:
+    ``rollouts`` are all that have rules, not a choice among them.
     """
 
     source: Source
@@ -104,6 +106,7 @@ class Patient:
     counters: AskCounters | None = None
     flags: AskFlags | None = None
     try_writing: TryWriting | None = None
+    controllers: AskControllers | None = None
     all_rules: bool = True
 
 
@@ -114,6 +117,7 @@ def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[C
         flags, checks = examine_store(patient.flags)
         yield from checks
         yield from examine_writing(flags, patient.rollouts, patient.try_writing)
+        yield from _unwatched(flags or {}, patient.controllers)
         if patient.all_rules:
             yield from _unjudged(flags or {}, {rollout.name for rollout in patient.rollouts})
     try:
@@ -156,6 +160,13 @@ def examine_writing(
     except KillswitchError as error:
         fix = "give this user write permission, or make room in the store (etcd: compact, defragment, disarm the alarm)"
         yield Check("flag store", Status.WRONG, f"no trip can be made, for it takes no change: {error}", fix)
+
+
+def _unwatched(flags: dict[str, Flag], ask: AskControllers | None) -> Iterator[Check]:
+    armed = sum(flag.armed for flag in flags.values())
+    if armed and ask is not None and ask() == 0:
+        found = f"none is alive, and {counted(armed, 'flag')} armed: no one notices a bad canary"
+        yield Check("controllers", Status.WARNING, found, "start `killswitch run` with this store")
 
 
 def _unjudged(flags: dict[str, Flag], ruled: set[str]) -> Iterator[Check]:

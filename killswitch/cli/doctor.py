@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from killswitch.assembly import build_pagers, build_store
+from killswitch.cli.by_hand import living_controllers
 from killswitch.cli.histories import DataOption, FromOption, ScrapeOption, open_history, progress_bar
 from killswitch.cli.invocation import (
     JsonOption,
@@ -23,6 +24,7 @@ from killswitch.cli.invocation import (
     show,
 )
 from killswitch.doctor import (
+    AskControllers,
     AskCounters,
     AskFlags,
     Check,
@@ -95,6 +97,7 @@ def command(
                     counters=_counters(history.source),
                     flags=None if recorded and store is None else _flags(configured),
                     try_writing=None if recorded and store is None else _try_writing(configured),
+                    controllers=None if recorded and store is None else _controllers(configured),
                     all_rules=rollout is None,
                 )
                 pages = [] if recorded and store is None else _pages(configured, rollouts)
@@ -151,6 +154,17 @@ def _flags(settings: Settings) -> AskFlags:
             opened.close()
         flags = {name: standing.flag for name, standing in standings.items() if standing.flag is not None}
         return flags, dict(broken)
+
+    return ask
+
+
+def _controllers(settings: Settings) -> AskControllers:
+    def ask() -> int | None:
+        opened = build_store(settings)
+        try:
+            return living_controllers(opened)
+        finally:
+            opened.close()
 
     return ask
 

@@ -306,6 +306,22 @@ def test_an_armed_flag_that_no_rule_file_names_is_told(rollout: Rollout, *, all_
         assert "armed at 5%, and no rule file here names it" in found["copiloot"].found
 
 
+@pytest.mark.parametrize(("alive", "state", "told"), [
+    (0, flags.State.ARMED, True), (1, flags.State.ARMED, False), (None, flags.State.ARMED, False),
+    (0, flags.State.TRIPPED, False),
+])  # fmt: skip
+def test_an_armed_flag_that_no_controller_watches_is_told(
+    rollout: Rollout, alive: int | None, state: flags.State, *, told: bool
+) -> None:
+    flag = flags.arm(
+        None, rollout=rollout.name, control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann"
+    )
+    ask = {rollout.name: replace(flag, state=state)}
+    patient = Patient(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), controllers=lambda: alive)
+    found = [check.found for check in examine(patient) if check.about == "controllers"]
+    assert found == (["none is alive, and 1 flag armed: no one notices a bad canary"] if told else [])
+
+
 def test_a_store_that_takes_no_change_is_wrong(rollout: Rollout) -> None:
     asked: list[str] = []
 
