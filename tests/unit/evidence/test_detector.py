@@ -33,6 +33,7 @@ from killswitch.evidence import (
 from killswitch.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
 from killswitch.evidence.detector import ALTERNATIVES, WEIGHTS, _accumulate, _Walk, cap
 from killswitch.evidence.evariables import LARGEST_COUNT, log_evidence
+from killswitch.model import Bursts
 
 Array = npt.NDArray[np.float64]
 STEP = 30.0
@@ -264,6 +265,10 @@ def test_selecting_and_combining_carry_every_rules_state() -> None:
     assert same(state, select(combine(parts[::-1]), [spec.key for spec in ALL]))
 
 
+def test_no_rules_can_be_selected() -> None:
+    assert select(warm(), []).specs == ()
+
+
 def test_a_rule_that_is_not_there_cannot_be_selected() -> None:
     with pytest.raises(KeyError):
         select(start(ALL), ["latency"])
@@ -401,6 +406,17 @@ def test_a_paused_rule_stands_still_while_the_others_move() -> None:
     assert np.array_equal(after.log_sums[2], state.log_sums[2])
     assert trace.updated[:, :2].all()
     assert not trace.updated[:, 2].any()
+
+
+def test_a_tick_without_data_moves_no_rule_that_could_be_paused() -> None:
+    gone = with_row(steady(2, canary=0.3, control=0.01), 1, **dict.fromkeys(NAMES, np.nan))
+    _, trace = run(warm(), gone, paused=np.zeros((2, 3), dtype=np.bool_))
+    assert trace.updated.tolist() == [[True] * 3, [False] * 3]
+
+
+def test_one_request_of_control_is_enough_to_compare_with() -> None:
+    _, trace = run(warm(), steady(1, canary=0.3, control=0.0, n_b=1.0))
+    assert trace.updated.all()
 
 
 def test_it_is_warming_up_until_control_has_been_seen_for_an_hour() -> None:
@@ -614,3 +630,35 @@ def test_excursions_are_carried_through_selecting_and_combining() -> None:
     np.testing.assert_array_equal(apart.excursions, state.excursions[[2, 0]])
     again = select(combine([apart, select(state, ["increase"])]), ["max", "increase", "ratio"])
     assert same(again, state)
+
+
+def test_bursts_that_last_minutes_count_where_a_rule_asks_for_it() -> None:
+    """`auto` judges them as `long` does, but not at ticks where only users' first requests are counted."""
+    kinds: tuple[Bursts, ...] = ("auto", "long", "short")
+    specs = (MAX, *(replace(INCREASE, key=kind, bursts=kind) for kind in kinds))
+    rng = np.random.default_rng(6)
+    events = rng.poisson(np.repeat(rng.gamma(1.0, 14.0, 40), 20)).astype(np.float64)
+    state = warm_up(start(specs), events[:, None].repeat(5, axis=1), np.full((800, 5), 1425.0))
+    first = np.array([[True, False, True, False], [False, True, True, False]])
+    _, trace = run(state, steady(2, canary=0.01, control=0.01, width=5), first_requests=first)
+    maximum, increase, long, short = trace.phi[:, [0, 2, 3, 4]].T.tolist()
+    assert long[0] > 2 * short[0]
+    assert maximum == [short[0], long[1]]
+    assert increase == [long[0], short[1]]
+
+
+def test_only_a_bound_with_a_shift_has_the_binomials_variance() -> None:
+    """At a share of a half the binomial has half the variance: the same clumps weigh twice as much."""
+    clumps = 6.0 * np.random.default_rng(7).poisson(712.5 / 6, (300, 1)).astype(np.float64)
+    state = warm_up(start(ALL), clumps.repeat(WIDTH, axis=1), np.full((300, WIDTH), 1425.0))
+    _, trace = run(state, steady(1, canary=0.5, control=0.5))
+    ratios = 1.0 + (trace.phi[0] - 1.0) / 1.5
+    assert ratios[1] == ratios[3] > 3.0
+    assert ratios[0] == ratios[2] == pytest.approx(2.0 * ratios[1], rel=0.05)
+
+
+def test_no_ticks_have_a_trace_of_no_rows() -> None:
+    _, trace = run(warm(), steady(0, canary=0.0, control=0.0))
+    for name in ("evidence", "breach", "since", "updated", "numeric", "warming_up"):
+        assert getattr(trace, name).shape == (0, 3)
+    assert trace.phi.shape == trace.control_share.shape == (0, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from killswitch.evidence import Trace, advance, measure_offset, split_counts, split_rules, start
+from killswitch.evidence import Offset, Trace, advance, measure_offset, split_counts, split_rules, start
 from killswitch.model import Counts
 
 TICKS = 600
@@ -64,9 +64,51 @@ def test_bursts_widen_the_interval() -> None:
     assert not bursts.certain
 
 
+@pytest.mark.parametrize(
+    ("canary", "control", "low", "high"),
+    [
+        (Counts(56, 70), Counts(48, 80), 0.0524, 0.3339),
+        (Counts(9, 10), Counts(3, 10), 0.1705, 0.8090),
+        (Counts(5, 56), Counts(0, 29), -0.0381, 0.1926),
+        (Counts(0, 10), Counts(0, 20), -0.1611, 0.2775),
+        (Counts(10, 10), Counts(0, 20), 0.6791, 1.0),
+    ],
+)
+def test_the_interval_is_the_one_of_newcombes_paper(canary: Counts, control: Counts, low: float, high: float) -> None:
+    """Statistics in Medicine 17 (1998), table II, method 10: 95 % intervals."""
+    offset = measure_offset(canary, control, confidence=0.95)
+    assert offset is not None
+    assert [offset.low, offset.high] == pytest.approx([low, high], abs=6e-5)
+    assert (offset.canary, offset.control) == (canary.events / canary.trials, control.events / control.trials)
+    assert offset.difference == pytest.approx(offset.canary - offset.control)
+    mirrored = measure_offset(control, canary, confidence=0.95)
+    assert mirrored is not None
+    assert [mirrored.low, mirrored.high] == pytest.approx([-offset.high, -offset.low])
+    assert mirrored.certain == offset.certain == (low > 0)
+
+
+def test_an_interval_that_begins_or_ends_at_zero_is_not_certain() -> None:
+    assert not Offset(0.1, 0.0, 0.1, 0.0, 0.2).certain
+    assert not Offset(0.0, 0.1, -0.1, -0.2, 0.0).certain
+
+
+def test_a_dispersion_of_ten_leaves_a_tenth_of_the_trials() -> None:
+    few, many = (Counts(18, 1_000), Counts(190, 19_000)), (Counts(180, 10_000), Counts(1_900, 190_000))
+    assert measure_offset(*many, phi=10.0) == measure_offset(*few, phi=1.0, confidence=0.99) == measure_offset(*few)
+
+
 @pytest.mark.parametrize("counts", [Counts(0, 0), Counts(0, float("nan"))])
 def test_without_trials_there_is_no_offset(counts: Counts) -> None:
     assert measure_offset(counts, Counts(1, 100)) is None
+    assert measure_offset(Counts(1, 100), counts) is None
+
+
+def test_one_trial_in_each_cohort_is_an_offset() -> None:
+    assert measure_offset(Counts(0, 1), Counts(0, 1)) is not None
+
+
+def test_more_events_than_trials_are_a_rate_of_one() -> None:
+    assert measure_offset(Counts(80, 50), Counts(1, 100)) == measure_offset(Counts(50, 50), Counts(1, 100))
 
 
 @pytest.mark.parametrize("events", [0.0, 50.0, 80.0])
