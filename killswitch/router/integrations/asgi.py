@@ -79,10 +79,10 @@ class KillswitchMiddleware:
     """Puts a `ServedRequest` into ``scope["state"]["killswitch"]`` and counts it when the response is over.
 
     ``routing_key``: the user, from the scope; what it raises, or None, means no key: control, and judged each
-    time. ``applies``: which requests go to a model. Probes and ``/metrics`` must not: without a user they would be
-    quick successes of control alone. ``pin_cookie``: where given, a session keeps its cohort by this cookie for as
-    long as the flag's generation lasts; a user who forges it moves only himself, and never past a trip.
-    ``cohort_header``: tells the client its cohort; None for silence.
+    time. ``applies``: which requests go to a model. Without it all count that have a routing key: probes and
+    ``/metrics`` have none, and would be quick successes of control alone. ``pin_cookie``: where given, a session
+    keeps its cohort by this cookie for as long as the flag's generation lasts; a user who forges it moves only
+    himself, and never past a trip. ``cohort_header``: tells the client its cohort; None for silence.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class KillswitchMiddleware:
         router: Router,
         metrics: CohortMetrics,
         routing_key: Callable[[Scope], object],
-        applies: Callable[[Scope], bool],
+        applies: Callable[[Scope], bool] | None = None,
         pin_cookie: str | None = None,
         cohort_header: str | None = "x-llm-cohort",
     ) -> None:
@@ -105,13 +105,16 @@ class KillswitchMiddleware:
         self._cohort_header = None if cohort_header is None else cohort_header.lower().encode("latin-1")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope.get("method") == "OPTIONS" or not self._applies(scope):
+        elsewhere = self._applies is not None and scope["type"] == "http" and not self._applies(scope)
+        if scope["type"] != "http" or scope.get("method") == "OPTIONS" or elsewhere:
             await self._app(scope, receive, send)
             return
         user = self._user(scope)
         route, pinned = self._route(scope, user)
         served = self._metrics.request(route, user=user)
         scope.setdefault("state", {})["killswitch"] = served
+        if user is None and self._applies is None:
+            served.forget()
         response = _Response(served, receive, send, self._headers(route, pinned=pinned), nobodys=user is None)
         try:
             await self._app(scope, response.receive, response.send)

@@ -38,8 +38,7 @@ class Service:
             KillswitchMiddleware,
             router=self.router,
             metrics=metrics,
-            applies=path("/v1/"),
-            **options,
+            **{"applies": path("/v1/"), **options},
         )
         self.started, self.release = threading.Event(), threading.Event()
         self._routes(app)
@@ -261,12 +260,16 @@ def test_a_forged_or_broken_pin_is_no_pin(value: str) -> None:
     assert answer.json() == {"model": "model-old"}
 
 
-def test_which_requests_go_to_a_model_must_be_said() -> None:
-    """By default probes and scrapes counted as quick successes of control, so a healthy canary looked worse than it."""
-    router, _ = router_over(armed())
-    metrics = CohortMetrics(router, instruments=PrometheusInstruments.of(CollectorRegistry()))
-    with pytest.raises(TypeError, match="applies"):
-        KillswitchMiddleware(FastAPI(), router=router, metrics=metrics, routing_key=header("x"))  # type: ignore[call-arg]
+def test_where_nobody_says_which_requests_go_to_a_model_those_without_a_user_do_not() -> None:
+    """Probes and scrapes counted as quick successes of control, so a healthy canary looked worse than it."""
+    service = Service(applies=None)
+    with running(service.app) as client:
+        for _ in range(3):
+            assert client.get("/health").text == '"ok"'
+        assert client.get("/v1/model").json() == {"model": "model-old"}
+        client.get("/v1/model", headers={"x-user-id": "u"})
+    assert service.outcomes() == {"ok": 1.0}
+    assert service.outcomes("control", "model-old") == {}
 
 
 def test_websockets_and_lifespan_pass_through() -> None:
@@ -278,9 +281,7 @@ def test_websockets_and_lifespan_pass_through() -> None:
     router, _ = router_over(armed())
     registry = CollectorRegistry()
     metrics = CohortMetrics(router, instruments=PrometheusInstruments.of(registry))
-    middleware = KillswitchMiddleware(
-        app, router=router, metrics=metrics, routing_key=lambda scope: None, applies=path("/")
-    )
+    middleware = KillswitchMiddleware(app, router=router, metrics=metrics, routing_key=lambda scope: None)
     for kind in ("lifespan", "websocket"):
         asyncio.run(middleware({"type": kind, "headers": [], "path": "/"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan", "websocket"]
@@ -294,9 +295,7 @@ def test_an_application_that_answers_nothing_is_an_error() -> None:
     registry = CollectorRegistry()
     router, _ = router_over(held.current)
     metrics = CohortMetrics(router, instruments=PrometheusInstruments.of(registry))
-    middleware = KillswitchMiddleware(
-        app, router=router, metrics=metrics, routing_key=lambda scope: "u", applies=path("/")
-    )
+    middleware = KillswitchMiddleware(app, router=router, metrics=metrics, routing_key=lambda scope: "u")
     asyncio.run(middleware({"type": "http", "headers": [], "path": "/"}, None, None))  # type: ignore[arg-type]
     labels = {"cohort": "canary", "model": "model-new", "outcome": "error"}
     assert registry.get_sample_value("llm_requests_total", labels) == 1.0
