@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,6 +13,8 @@ from hypothesis import strategies as st
 
 from killswitch import histogram
 from killswitch.evidence import bounds_of, push, quantile_of, slow_counts, slower_than, tau_before, tau_next
+from killswitch.evidence.evariables import LARGEST_COUNT
+from killswitch.evidence.quantiles import possible
 from killswitch.model import Buckets, Limits, QuantileSignal, Rule, Selector, Unit
 
 Array = npt.NDArray[np.float64]
@@ -126,3 +131,120 @@ def test_a_rates_bound_has_no_edges_to_count_at() -> None:
     row = np.zeros((1, 6))
     with pytest.raises(ValueError, match="counters"):
         slow_counts(type(bound)("max", bound.half_plane), EDGES, row, row, np.zeros(1))
+
+
+def test_within_a_bucket_requests_are_spread_evenly() -> None:
+    cumulative = np.array([10.0, 30.0, 60.0, 100.0, 150.0, 170.0])
+    middles = slower_than(EDGES, np.tile(cumulative, (5, 1)), np.array([0.125, 0.375, 0.75, 1.5, 3.0]))
+    assert middles.tolist() == [165.0, 150.0, 125.0, 90.0, 45.0]
+    edges = slower_than(EDGES, np.tile(cumulative, (6, 1)), np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0]))
+    assert edges.tolist() == [170.0, 160.0, 140.0, 110.0, 70.0, 20.0]
+
+
+def test_a_first_bucket_that_ends_at_zero_or_below_has_no_width() -> None:
+    cumulative = np.array([3.0, 5.0, 10.0])
+    assert slower_than(np.array([0.0, 1.0, np.inf]), cumulative, 0.0) == 7.0
+    assert slower_than(np.array([-1.0, 1.0, np.inf]), cumulative, 0.0) == 6.0
+    assert quantile_of(np.array([-1.0, 1.0, np.inf]), cumulative, 0.2) == -1.0
+    assert quantile_of(np.array([-1.0, 1.0, np.inf]), cumulative, 0.4) == 0.0
+    assert np.isnan(slower_than(EDGES, np.arange(6.0), -0.1))
+
+
+def test_a_quantile_lies_where_its_rank_does_in_its_bucket() -> None:
+    cumulative = np.array([10.0, 30.0, 30.0, 70.0, 90.0, 100.0])
+    shares = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
+    found = [float(quantile_of(EDGES, cumulative, share)) for share in shares]
+    assert found == pytest.approx([0.125, 0.25, 0.375, 0.5, 1.5, 2.0, 3.0, 4.0])
+    assert np.isnan(quantile_of(EDGES, cumulative, 0.91))
+    assert quantile_of(EDGES, np.array([1.0] * 6), 0.5) == 0.125
+
+
+def odd_ticks() -> Array:
+    """Ticks of exactly 1,000 requests, two in five of them beyond the last edge, each slower than the one before."""
+    ticks = [[500.0 - 100 * tick, 550 - 100 * tick, 580, 590, 600, 1000] for tick in range(5)]
+    return np.array(ticks)
+
+
+@pytest.mark.parametrize("minimum", [1000.0, 2000.0, 2001.0])
+def test_tau_needs_no_tick_beyond_those_that_hold_enough(minimum: float) -> None:
+    control, used = odd_ticks(), math.ceil(minimum / 1000)
+    expected = quantile_of(EDGES, control[-used:].sum(axis=0), 0.4)
+    assert expected != quantile_of(EDGES, control[-used - 1 :].sum(axis=0), 0.4)
+    replayed = tau_before(EDGES, np.concatenate([control, control[:1]]), 0.4, step=30.0, minimum=minimum)
+    assert replayed[-1] == expected
+    assert np.isnan(replayed[0])
+    assert tau_next(EDGES, control[None], 0.4, minimum=minimum).tolist() == [expected]
+
+
+def test_the_tau_of_one_rule_knows_nothing_of_anothers() -> None:
+    past = np.stack([odd_ticks() * 7, odd_ticks()[::-1], odd_ticks()])
+    alone = [tau_next(EDGES, each[None], 0.4).item() for each in past]
+    assert len(set(alone)) > 1
+    assert tau_next(EDGES, past, 0.4).tolist() == alone
+
+
+@pytest.mark.parametrize("step", [30.0, 60.0, 900.0])
+def test_tau_remembers_an_hour_whatever_the_step(step: float) -> None:
+    hour = int(3600 / step)
+    fast, slow = [10.0] * 6, [0.0, 0, 0, 0, 10, 10]
+    control = np.array([slow, *[fast] * (hour - 1), fast, fast])
+    tau = tau_before(EDGES, control, 0.995, step=step)
+    assert tau[hour] > 2.0  # the slow tick is the oldest of the hour
+    assert tau[hour + 1] < 0.25
+    past = np.zeros((1, 0, EDGES.size))
+    for row in control[: hour + 1]:
+        past = push(past, row[None], step=step)
+    assert past.shape == (1, hour, EDGES.size)
+    assert tau_next(EDGES, past, 0.995)[0] == tau[hour + 1]
+
+
+@pytest.mark.parametrize(("value", "counts"), [(1e-6, True), (2e-6, False)])
+@pytest.mark.parametrize("column", [0, 3, 5])
+def test_a_count_below_zero_by_no_more_than_rounding_is_a_count(value: float, column: int, *, counts: bool) -> None:
+    row = np.full((2, 6), 5.0)
+    row[0, column] = -value
+    assert possible(row).tolist() == [counts, True]
+    assert possible(row[0]) == counts
+
+
+def test_the_largest_count_is_possible_and_no_larger_one() -> None:
+    rows = np.full((3, 6), 1.0)
+    rows[0, -1], rows[1, -1], rows[2, 2] = LARGEST_COUNT, LARGEST_COUNT * 1.01, np.nan
+    assert possible(rows).tolist() == [True, False, False]
+
+
+def test_a_tick_of_garbage_is_not_remembered_in_tau() -> None:
+    control = drawn(12, np.random.default_rng(3), 500)
+    garbage, gap = control.copy(), control.copy()
+    garbage[8, 2], gap[8] = -7.0, np.nan
+    for bad in (garbage, gap):
+        np.testing.assert_array_equal(
+            tau_before(EDGES, bad, 0.95, step=30.0)[9:], tau_before(EDGES, without(control, 8), 0.95, step=30.0)[9:]
+        )
+    np.testing.assert_array_equal(tau_next(EDGES, garbage[None], 0.95), tau_next(EDGES, gap[None], 0.95))
+
+
+def without(control: Array, tick: int) -> Array:
+    less = control.copy()
+    less[tick] = 0.0
+    return less
+
+
+def test_a_histogram_that_is_none_has_infinite_events_and_a_missing_one_unknown() -> None:
+    (bound,) = bounds_of(rule(Limits(max_ratio=1.5)))
+    good = np.array([0.0, 50, 90, 95, 99, 100])
+    rows = np.stack([good, np.full(6, np.nan), good, good, good])
+    rows[2, 0], rows[3, 5], rows[4, 1] = np.nan, LARGEST_COUNT * 2, -3.0
+    canary, control = slow_counts(bound, EDGES, rows, rows[::-1], np.full(5, 2.0))
+    np.testing.assert_array_equal(canary, [3.0, np.nan, np.inf, np.inf, np.inf])
+    np.testing.assert_array_equal(control, [np.inf, np.inf, np.inf, np.nan, 5.0])
+
+
+def test_a_bound_with_one_edge_alone_is_no_quantile_rules() -> None:
+    (bound,) = bounds_of(rule(Limits(max_ratio=1.5)))
+    row = np.zeros((1, 6))
+    for half in (replace(bound, canary_edge=None), replace(bound, control_edge=None)):
+        with pytest.raises(
+            ValueError, match=f"^bound {bound.name} is not of a quantile rule: its events are counters$"
+        ):
+            slow_counts(half, EDGES, row, row, np.zeros(1))
