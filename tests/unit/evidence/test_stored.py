@@ -46,7 +46,9 @@ def test_no_evidence_is_stored_as_null() -> None:
     again = from_document(document, SPECS)
     assert again.log_sums[1].tolist() == [-math.inf] * len(ALTERNATIVES)
     assert np.isnan(again.since[1]).all()
-    np.testing.assert_array_equal(again.value, seen().value)
+    for name in ("value", "excursions", "since"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(seen(), name))
+    assert (again.excursions[0] > 0).all()
 
 
 def test_null_in_an_excursion_or_a_history_is_zero() -> None:
