@@ -211,3 +211,31 @@ def test_the_outlook_is_the_one_in_the_text(seed: int, count: int) -> None:
             np.testing.assert_allclose(
                 getattr(getattr(past, side.name), each.name), getattr(getattr(after, side.name), each.name), rtol=1e-9
             )
+
+
+def test_where_no_bound_asks_for_long_bursts_none_are_looked_at() -> None:
+    control, canary, _ = drawn(np.random.default_rng(5), 140)
+    binomial = np.array([each for each, _ in BOUNDS])
+    none = np.zeros_like(binomial)
+    outlook, past = dispersion.look_ahead(
+        dispersion.empty_past(len(BOUNDS)), control, canary, Kinds(binomial, none, none)
+    )
+    for bound, kind in enumerate(binomial.tolist()):
+        told = by_hand(ticks_of(control, bound), ticks_of(canary, bound), [False] * 140, binomial=kind, bursts="short")
+        np.testing.assert_allclose(outlook.phi[:, bound], told["phi"], rtol=1e-9)
+    assert (past.control.expected[:, 0] > 0).any()
+    assert not past.control.filled.any()
+    assert not past.control.expected[:, 1:].any()
+
+
+def test_every_array_of_a_past_is_selected_and_put_together() -> None:
+    control, canary, first = drawn(np.random.default_rng(6), 140)
+    _, past = outlook_of(control, canary, first, dispersion.empty_past(len(BOUNDS)))
+    chosen = dispersion.select(past, np.array([5, 0]))
+    whole = dispersion.concatenate([chosen, dispersion.select(past, np.array([7]))])
+    for side in fields(Past):
+        for each in fields(getattr(past, side.name)):
+            array = getattr(getattr(past, side.name), each.name)
+            np.testing.assert_array_equal(getattr(getattr(chosen, side.name), each.name), array[[5, 0]])
+            np.testing.assert_array_equal(getattr(getattr(whole, side.name), each.name), array[[5, 0, 7]])
+    assert (chosen.size, whole.size) == (2, 3)

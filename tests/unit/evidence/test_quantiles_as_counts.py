@@ -139,6 +139,7 @@ def test_within_a_bucket_requests_are_spread_evenly() -> None:
     assert middles.tolist() == [165.0, 150.0, 125.0, 90.0, 45.0]
     edges = slower_than(EDGES, np.tile(cumulative, (6, 1)), np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0]))
     assert edges.tolist() == [170.0, 160.0, 140.0, 110.0, 70.0, 20.0]
+    assert slower_than(EDGES, np.minimum(cumulative, 150.0), 4.0) == 0.0
 
 
 def test_a_first_bucket_that_ends_at_zero_or_below_has_no_width() -> None:
