@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from killswitch.evidence import dispersion
-from killswitch.evidence.dispersion import COLD_PHI, LEVEL, OWN_LAG, Kinds, Outlook, Past, Series
+from killswitch.evidence.dispersion import COLD_PHI, LEVEL, OWN_LAG, Kinds, Outlook, Past, Series, _lasting, _Sums
 
 Array = npt.NDArray[np.float64]
 Tick = tuple[float, float, bool]  # events, trials, and whether it is data
@@ -226,6 +226,29 @@ def test_where_no_bound_asks_for_long_bursts_none_are_looked_at() -> None:
     assert (past.control.expected[:, 0] > 0).any()
     assert not past.control.filled.any()
     assert not past.control.expected[:, 1:].any()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "far", "ratio", "of_ticks", "expected", "lasts"),
+    [
+        (10.0, 2.1, 4.0, 1.9, 1100.0, True),
+        (10.0, 1.9, 4.0, 1.9, 1100.0, False),  # one pair in five must be far apart
+        (10.0, 2.1, 4.0, 2.1, 1100.0, False),  # twice as much as the ticks vary
+        (10.0, 2.1, 4.0, 1.9, 1200.0, False),  # 3 * 10 pairs of 1200 events: the rate wanders by less than 16 %
+        (4.9, 2.1, 4.0, 1.9, 500.0, False),
+        (5.1, 2.1, 4.0, 1.9, 500.0, True),
+        (10.0, 2.1, 2.9, 1.0, 500.0, False),
+        (10.0, 2.1, 3.1, 1.0, 500.0, True),
+    ],
+)
+def test_bursts_last_minutes_where_blocks_of_ten_ticks_say_so(
+    *, pairs: float, far: float, ratio: float, of_ticks: float, expected: float, lasts: bool
+) -> None:
+    def sums(quotient: float) -> _Sums:
+        numbers = (quotient * expected, expected, pairs, far, 0.0, 0.0)
+        return _Sums(*(np.array([[number]]) for number in numbers))
+
+    assert _lasting(sums(of_ticks), sums(ratio)).tolist() == [[lasts]]
 
 
 def test_every_array_of_a_past_is_selected_and_put_together() -> None:
