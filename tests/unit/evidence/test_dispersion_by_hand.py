@@ -228,6 +228,21 @@ def test_where_no_bound_asks_for_long_bursts_none_are_looked_at() -> None:
     assert not past.control.expected[:, 1:].any()
 
 
+@pytest.mark.parametrize(("clump", "phi"), [(0.0, 1.05), (2.0, 2.5)])
+def test_nothing_or_one_clump_long_ago_is_a_phi_too(clump: float, phi: float) -> None:
+    """Two events in one tick vary twice as much as chance, for as long as nothing else is known."""
+    shape = (400, 1)
+    events, trials, seen = np.zeros(shape), np.full(shape, 1425.0), np.ones(shape, dtype=np.bool_)
+    events[5] = clump
+    nobody = Series(np.zeros(shape), np.zeros(shape), ~seen)
+    no = np.zeros(1, dtype=np.bool_)
+    outlook, past = dispersion.look_ahead(
+        dispersion.empty_past(1), Series(events, trials, seen), nobody, Kinds(no, no, no)
+    )
+    assert past.control.expected[0, 0] < 1.0
+    np.testing.assert_allclose(outlook.phi[120:], phi, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("pairs", "far", "ratio", "of_ticks", "expected", "lasts"),
     [

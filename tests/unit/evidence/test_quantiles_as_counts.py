@@ -184,6 +184,13 @@ def test_the_tau_of_one_rule_knows_nothing_of_anothers() -> None:
     assert tau_next(EDGES, past, 0.4).tolist() == alone
 
 
+def test_live_and_replayed_tau_agree_where_traffic_is_uneven() -> None:
+    control = odd_ticks() * np.array([[2.0], [3.0], [0.5], [1.0], [0.8]])
+    replayed = tau_before(EDGES, np.concatenate([control, control[:1]]), 0.4, step=30.0)
+    assert tau_next(EDGES, control[None], 0.4)[0] == replayed[-1]
+    assert replayed[-1] == quantile_of(EDGES, control[-3:].sum(axis=0), 0.4)
+
+
 @pytest.mark.parametrize("step", [30.0, 60.0, 900.0])
 def test_tau_remembers_an_hour_whatever_the_step(step: float) -> None:
     hour = int(3600 / step)
