@@ -243,6 +243,33 @@ def test_nothing_or_one_clump_long_ago_is_a_phi_too(clump: float, phi: float) ->
     np.testing.assert_allclose(outlook.phi[120:], phi, rtol=1e-9)
 
 
+def test_clumps_after_an_hour_of_nothing_are_the_ones_in_the_text() -> None:
+    """M is below 1 by then: of a clump of two events, and of one with a hundredth of the others' trials."""
+    shape = (500, 2)
+    events, trials, seen = np.zeros(shape), np.full(shape, 1000.0), np.ones(shape, dtype=np.bool_)
+    events[5], trials[5, 1] = (2.0, 0.5), 10.0
+    events[300], events[400] = 40.0, 3.0
+    nobody = Series(np.zeros(shape), np.zeros(shape), ~seen)
+    no = np.zeros(2, dtype=np.bool_)
+    control = Series(events, trials, seen)
+    outlook, _ = dispersion.look_ahead(dispersion.empty_past(2), control, nobody, Kinds(no, no, no))
+    for bound in range(2):
+        told = by_hand(ticks_of(control, bound), ticks_of(nobody, bound), [False] * 500, binomial=False, bursts="short")
+        np.testing.assert_allclose(outlook.phi[:, bound], told["phi"], rtol=1e-9)
+    assert (outlook.phi[-1] < 30.0).all()
+
+
+@pytest.mark.parametrize(("events", "far"), [(1.9, 0.0), (3.8, 0.0), (3.9, 1.0), (9.0, 1.0)])
+def test_blocks_are_far_apart_beyond_what_chance_shows_once_in_twenty(events: float, far: float) -> None:
+    """The square is events^2 / 2, and 3.84 times the expected events / 2 is less from 3.84 events on."""
+    one, no = np.ones((2, 1)), np.zeros(1, dtype=np.bool_)
+    control = Series(np.array([[events], [0.0]]), 100.0 * one, one > 0)
+    _, past = dispersion.look_ahead(
+        dispersion.empty_past(1), control, Series(0 * one, 0 * one, one < 0), Kinds(no, no, no)
+    )
+    assert past.control.far[0, 0] == far
+
+
 @pytest.mark.parametrize(
     ("pairs", "far", "ratio", "of_ticks", "expected", "lasts"),
     [
