@@ -243,12 +243,24 @@ def test_nothing_or_one_clump_long_ago_is_a_phi_too(clump: float, phi: float) ->
     np.testing.assert_allclose(outlook.phi[120:], phi, rtol=1e-9)
 
 
+def test_one_clump_of_the_canary_tops_up_a_control_without_any() -> None:
+    shape = (400, 1)
+    events, trials, seen = np.zeros(shape), np.full(shape, 75.0), np.ones(shape, dtype=np.bool_)
+    events[5] = 2.0
+    no = np.zeros(1, dtype=np.bool_)
+    outlook, past = dispersion.look_ahead(
+        dispersion.empty_past(1), Series(0 * events, trials, seen), Series(events, trials, seen), Kinds(no, no, no)
+    )
+    assert past.canary.expected[0, 0] < 1.0
+    np.testing.assert_allclose(outlook.phi[120:], 2.5, rtol=1e-9)
+
+
 def test_clumps_after_an_hour_of_nothing_are_the_ones_in_the_text() -> None:
     """M is below 1 by then: of a clump of two events, and of one with a hundredth of the others' trials."""
     shape = (500, 2)
     events, trials, seen = np.zeros(shape), np.full(shape, 1000.0), np.ones(shape, dtype=np.bool_)
     events[5], trials[5, 1] = (2.0, 0.5), 10.0
-    events[300], events[400] = 40.0, 3.0
+    events[300], events[400] = (40.0, 3.0), 3.0
     nobody = Series(np.zeros(shape), np.zeros(shape), ~seen)
     no = np.zeros(2, dtype=np.bool_)
     control = Series(events, trials, seen)
