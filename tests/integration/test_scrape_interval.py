@@ -49,7 +49,7 @@ def test_a_daemon_that_was_told_wrong_says_so_and_keeps_what_it_was_told(
     with caplog.at_level(logging.WARNING):
         _, actual = _source_at_its_pace(settings, RULES)
     assert actual.scrape_interval == 15.0
-    assert "scrapes are 10 s apart, and scrape_interval says 15 s" in caplog.text
+    assert "scrapes arrive every 10 s, and scrape_interval is 15 s" in caplog.text
 
 
 def test_without_an_answer_the_default_serves(tmp_path: Path) -> None:

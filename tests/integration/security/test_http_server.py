@@ -8,7 +8,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,7 +22,7 @@ from killswitch.http_server import MAX_HEADER_BYTES, Rate
 from killswitch.model import Finding, Reason, Unit, Verdict
 from killswitch.reports import CycleReport, RolloutReport
 from killswitch.settings import Settings
-from killswitch.status import status_document
+from killswitch.status import status_document, status_json
 from tests.doubles.clock import VirtualClock
 from tests.doubles.pages import armed
 from tests.doubles.served import Served, listening
@@ -210,8 +210,10 @@ def _holding(port: int, source: str) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0)) as connection:
         connection.sendall(b"GET /api/v1/explain/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = b""
-        while not answer.endswith(b"}"):  # then it may ask again for a while
-            answer += connection.recv(65536)
+        while b"ask again" not in answer:  # the end of the answer: then it may ask again for a while
+            more = connection.recv(65536)
+            assert more, "closed before it answered"
+            answer += more
         yield connection
 
 
@@ -246,11 +248,15 @@ def test_a_status_is_written_once_for_everybody_and_anew_for_the_next_report(
     monkeypatch.setattr(web, "RENDERED_FOR", 60.0)
     written: list[object] = []
 
-    def counted(controller: str, latest: CycleReport | None, *more: Any) -> dict[str, object]:
-        written.append(latest)
-        return status_document(controller, latest, *more)
+    def counted(how: Callable[..., Any]) -> Callable[..., Any]:
+        def write(controller: str, latest: CycleReport | None, *more: Any) -> Any:
+            written.append(latest)
+            return how(controller, latest, *more)
 
-    monkeypatch.setattr("killswitch.web.status_document", counted)
+        return write
+
+    monkeypatch.setattr(web, "status_json", counted(status_json))
+    monkeypatch.setattr(web, "status_document", counted(status_document))
     served.latest = report("first")
     assert len({ask(port, "GET", "/api/v1/status")[2] for _ in range(20)}) == 1
     assert len(written) == 1
@@ -399,7 +405,10 @@ def test_every_answer_has_the_headers_that_keep_a_browser_from_acting_on_it(port
 
 
 def test_what_was_asked_for_comes_back_as_json_and_never_as_markup(port: int, served: Served) -> None:
-    served.latest = report("fine")
+    served.latest = report("flags cannot be read")
+    status, headers, _ = ask(port, "GET", "/api/v1/explain/%3Cscript%3Ealert(1)")
+    assert (status, headers["content-type"].partition(";")[0]) == (503, "text/plain")
+    served.latest = replace(served.latest, store_problem=None)
     status, headers, body = ask(port, "GET", "/api/v1/explain/%3Cscript%3Ealert(1)")
     assert (status, headers["content-type"]) == (404, "application/json")
     assert "<script>" in json.loads(body)["error"]
