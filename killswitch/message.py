@@ -410,8 +410,8 @@ def no_longer_watched(flags: Sequence[Flag], *, follows: str, since: float, at: 
     """Nobody will learn whether the blindness ``follows`` told of is over. ``since``: its beginning, Unix seconds."""
     headline = f"{_names(flags)}: blindness closed: nobody watches {'it' if len(flags) == 1 else 'them'} any more"
     why = (
-        f"blind since {_utc(since)}, then left without a rule file, ended or tripped: whether it could be judged again "
-        "is not known"
+        f"blind since {_utc(since)}; since then a flag that is not armed, or no rule file: whether it could be judged "
+        "again is not known"
     )
     page = _event(
         PageKind.RECOVERED, flags, headline, why, settings,

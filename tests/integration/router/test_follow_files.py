@@ -152,7 +152,8 @@ def test_a_corrupt_file_never_reaches_the_canary_and_a_good_one_does_again(tmp_p
         wait_until(lambda: follower.current.canary_percent == 0.0, "control")
         # a list in which this rollout is not named is no error: it has no flag
         expected = Standing.NO_FLAG if content == b'["x"]' else Standing.CORRUPT
-        assert follower.current.standing is expected
+        # a file that is being written is empty for a moment
+        wait_until(lambda: follower.current.standing is expected, "its standing")
         path.write_text(text(armed()))
         until(follower, Standing.ARMED, canary_percent=50.0)
 
