@@ -97,7 +97,7 @@ class Outage:
 class Change:
     """What became of the outages at one tick. ``book``: all to be remembered; each of ``started`` is to be paged.
 
-    ``left``: open ones that nobody watches any more; whoever was told of one must hear that no RECOVERED will come.
+    ``left``: open ones whose rollouts no replica watches any more; their page is closed without a verdict.
     ``renamed``: the id that an outage paged again had before, by its new one.
     """
 

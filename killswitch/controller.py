@@ -631,7 +631,7 @@ class Controller:
     def _page_settings(self, *preferred: str) -> PageSettings:
         """Whom to tell of what concerns all: as the rollout in danger says or said, else as the first with a channel.
 
-        A rollout whose rule file is gone is told of where its last rule file said, for as long as it has a flag.
+        The settings of a removed rule file are kept for as long as its rollout has a flag.
         """
         for name in preferred:
             if name in self._paged_as:
@@ -677,7 +677,7 @@ class Controller:
 
 
 def _is_whole(flag: Flag) -> bool:
-    """Whether no control cohort is left, so that a stored baseline stands in for it."""
+    """Whether every user gets the canary: the stored baseline is then used in place of control."""
     return flag.armed and flag.canary_percent > STAGES["full"]
 
 

@@ -401,9 +401,7 @@ def recovered(
         at=at, identity=f"{was.value.lower()}.{since:.0f}", alert=f"canary kill-switch recovered: {trouble}",
         auto_action="none: judging goes on", steps=(),
     )  # fmt: skip
-    return _quiet(
-        replace(page, id=f"{follows}.recovered", payload={**page.payload, "page": f"{follows}.recovered"}), follows
-    )
+    return _quiet(identified(page, f"{follows}.recovered"), follows)
 
 
 def no_longer_watched(flags: Sequence[Flag], *, follows: str, since: float, at: float, settings: PageSettings) -> Page:
@@ -418,8 +416,7 @@ def no_longer_watched(flags: Sequence[Flag], *, follows: str, since: float, at: 
         at=at, identity=f"blind.{since:.0f}", alert="canary kill-switch: blindness closed, nobody watches any more",
         auto_action="none", steps=(f"See what became of it: `killswitch status {flags[0].rollout}`",),
     )  # fmt: skip
-    page = replace(page, id=f"{follows}.recovered", payload={**page.payload, "page": f"{follows}.recovered"})
-    return _quiet(page, follows)
+    return _quiet(identified(page, f"{follows}.recovered"), follows)
 
 
 def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Page:

@@ -100,20 +100,20 @@ class KillswitchMiddleware:
         self._router = router
         self._metrics = metrics
         self._routing_key = routing_key
-        self._applies = applies
+        self._applies = applies or (lambda _: True)
+        self._counts_keyless = applies is not None
         self._pin_cookie = pin_cookie
         self._cohort_header = None if cohort_header is None else cohort_header.lower().encode("latin-1")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        elsewhere = self._applies is not None and scope["type"] == "http" and not self._applies(scope)
-        if scope["type"] != "http" or scope.get("method") == "OPTIONS" or elsewhere:
+        if scope["type"] != "http" or scope.get("method") == "OPTIONS" or not self._applies(scope):
             await self._app(scope, receive, send)
             return
         user = self._user(scope)
         route, pinned = self._route(scope, user)
         served = self._metrics.request(route, user=user)
         scope.setdefault("state", {})["killswitch"] = served
-        if user is None and self._applies is None:
+        if user is None and not self._counts_keyless:
             served.forget()
         response = _Response(served, receive, send, self._headers(route, pinned=pinned), nobodys=user is None)
         try:

@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from killswitch.router.follow import REREAD_EVERY, follow
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
 from killswitch.stores.etcd_reader import EtcdReader, EtcdWatch
-from killswitch.stores.reader import Access, Connected, Resync
+from killswitch.stores.reader import Access, Connected, Resync, WatchEvent
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.faults.figures import figure
@@ -278,12 +279,22 @@ def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_
             wait_until(a_change_is_brought, "the new watch")
 
 
-def test_a_watch_without_news_is_set_up_again_and_is_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_watch_without_news_is_set_up_again_and_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A flag that nobody changes made "the watch broke" the log's most frequent line."""
     caplog.set_level(logging.INFO)
+    opened: list[int] = []
+    one_stream = EtcdWatch._one_stream
+
+    def counted(watch: EtcdWatch, epoch: int) -> Iterator[WatchEvent]:
+        opened.append(epoch)
+        return one_stream(watch, epoch)
+
+    monkeypatch.setattr(EtcdWatch, "_one_stream", counted)
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url, silence=0.2)) as follower:
         until_watching(follower)
-        time.sleep(1.5)  # several silences
+        wait_until(lambda: len(opened) > 4, "several silences")
         until_watching(follower)
         assert follower.health().counts[Happening.WATCH_BROKE] == 0
         store(etcd.members[0], armed())
