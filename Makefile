@@ -66,7 +66,7 @@ latest: ## everything, with the newest release of every package in .venv-latest,
 $(MUTANTS)/.installed: pyproject.toml deploy/install.sh deploy/requirements-mutants.txt
 	@PYTHON=$(PYTHON) bash deploy/install.sh $(MUTANTS) mutants
 	@touch $@
-mutants: $(MUTANTS)/.installed ## mutation testing, by hand: make mutants MODULE=killswitch.trips (without MODULE: hours)
+mutants: $(MUTANTS)/.installed ## mutation testing, by hand: make mutants MODULE=killswitch.trips.pending (without MODULE: hours)
 	PATH="$(CURDIR)/$(MUTANTS)/bin:$$PATH" mutmut run --max-children $(CHILDREN) $(if $(MODULE),'$(MODULE).*')
 	@$(MUTANTS)/bin/mutmut results
 clean: ## remove .venv and the tools' caches

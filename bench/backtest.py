@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.histories import History, openmetrics
-from killswitch.backtest import Terms, backtest, bare_comparison
+from killswitch.preflight.backtest.backtest import Terms, backtest, bare_comparison
 from killswitch.rules.loading import load_folder
 from killswitch.sources.recording import Recording
 

@@ -18,7 +18,7 @@ from bench import scenarios
 from bench.false_trips import Cell, judge
 from bench.scenarios import ERROR, LATENCY, REFUSAL, STEP, THUMBS, Canary, Scenario, World
 from bench.tables import markdown, write_between_markers
-from killswitch.evidence import HalfPlane, information
+from killswitch.verdicts.evidence import HalfPlane, information
 
 Array = npt.NDArray[np.float64]
 QUICK_RUNS, FULL_RUNS = 100, 1000

@@ -22,10 +22,10 @@ from rich.progress import track
 from bench import hard_cases, scenarios
 from bench.scenarios import Canary, Scenario, World
 from bench.tables import markdown, upper_bound, write_between_markers
-from killswitch import evidence
-from killswitch.evidence import RuleSpec, TickCounts, head_starts
-from killswitch.flag import StageEntry
+from killswitch.flags.flag import StageEntry
 from killswitch.model import Bursts
+from killswitch.verdicts import evidence
+from killswitch.verdicts.evidence import RuleSpec, TickCounts, head_starts
 
 Array = npt.NDArray[np.float64]
 Blocks = Iterable[tuple[npt.NDArray[np.intp], TickCounts]]

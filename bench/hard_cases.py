@@ -11,9 +11,9 @@ from scipy.signal import convolve
 from bench import scenarios
 from bench.scenarios import DAY_TICKS, ERROR, STEP, THUMBS, WARM_UP_TICKS, Array, Canary, Scenario, World
 from bench.tables import upper_bound
-from killswitch.evidence import RuleSpec, TickCounts, paused_at
-from killswitch.flag import StageEntry
+from killswitch.flags.flag import StageEntry
 from killswitch.model import Bursts
+from killswitch.verdicts.evidence import RuleSpec, TickCounts, paused_at
 
 Blocks = Iterator[tuple[npt.NDArray[np.intp], TickCounts]]
 HEADER = ("hard case", "runs that trip", "95 % upper bound")

@@ -16,15 +16,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from bench import scenarios
-from killswitch import evidence, flag
-from killswitch.case import Case
 from killswitch.deadline import Deadline
-from killswitch.history import catch_up
-from killswitch.judge import decide
-from killswitch.jury import Jury
+from killswitch.flags import flag
 from killswitch.model import Buckets, Cohort, Counts, Measurement, QuantileSignal, Reading
 from killswitch.rules.loading import load_text
 from killswitch.sources import Readings, Want
+from killswitch.verdicts import evidence
+from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.catch_up import catch_up
+from killswitch.verdicts.evaluator import Jury
+from killswitch.verdicts.judge import decide
 
 RULES = """\
 rollout: {name}

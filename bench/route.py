@@ -15,7 +15,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from killswitch import flag
+from killswitch.flags import flag
 from killswitch.router import CohortMetrics, Router, bucket
 
 CALLS = 2_000

@@ -26,8 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from killswitch import flag as flags
-from killswitch.flag import Actor, Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Actor, Flag
 from killswitch.router.follow import Follower
 from killswitch.router.snapshot import Snapshot
 from killswitch.router.telling import Happening

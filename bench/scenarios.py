@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from killswitch.evidence import (
+from killswitch.model import Bursts, Limits, QuantileSignal, RatioSignal, Rule, Selector, Unit
+from killswitch.verdicts.evidence import (
     RuleSpec,
     TickCounts,
     bounds_of,
@@ -25,7 +26,6 @@ from killswitch.evidence import (
     slower_than,
     tau_before,
 )
-from killswitch.model import Bursts, Limits, QuantileSignal, RatioSignal, Rule, Selector, Unit
 
 Array = npt.NDArray[np.float64]
 STEP = 30.0

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from killswitch import flag as flags
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import PercentOption, RolloutArgument, StageOption, rollout_of
-from killswitch.flag import Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
 
 _FROM_FILE = "from the rule file"
 

@@ -13,7 +13,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.backtest import BareRule, ReplayedTrip, RolloutHistory, Terms, backtest, bare_comparison
 from killswitch.cli.histories import (
     ChosenOption,
     DataOption,
@@ -40,9 +39,17 @@ from killswitch.cli.invocation import (
     print_problems,
     say,
 )
+from killswitch.daemon.settings import load_settings
 from killswitch.model import Decide
+from killswitch.preflight.backtest.backtest import (
+    BareRule,
+    ReplayedTrip,
+    RolloutHistory,
+    Terms,
+    backtest,
+    bare_comparison,
+)
 from killswitch.rules.loading import load_folder
-from killswitch.settings import load_settings
 from killswitch.timestamps import to_iso
 from killswitch.wording import count_in_words, counted, duration_in_words, odds_in_words, time_of_day
 
@@ -123,7 +130,7 @@ def command(
 
 def _draw(history: OpenHistory, found: Sequence[RolloutHistory], terms: Terms, target: Path) -> None:
     try:
-        from killswitch.plot import draw  # noqa: PLC0415  an extra of its own
+        from killswitch.preflight.plot import draw  # noqa: PLC0415  an extra of its own
     except ImportError:
         fail("--plot needs matplotlib: pip install 'matplotlib>=3.9,<4'")
     with progress_bar("drawing"):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 
-from killswitch import judge
-from killswitch.baseline import Baseline, to_document
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, SourceOption, opened_source, rollout_of
 from killswitch.deadline import Deadline
 from killswitch.errors import NoFlag, Refused
 from killswitch.model import Rollout
 from killswitch.sources import Source, Want
-from killswitch.twins import TwinWatch
+from killswitch.verdicts import judge
+from killswitch.verdicts.baseline import Baseline, to_document
+from killswitch.verdicts.per_user_signal import TwinWatch
 from killswitch.wording import count_in_words, duration_in_words, value_in_words
 
 DAY = 86_400.0

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate
 
-from killswitch import flag as flags
 from killswitch.cli.invocation import (
     JsonOption,
     RulesOption,
@@ -25,11 +24,12 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
+from killswitch.daemon.settings import Settings
 from killswitch.errors import KillswitchError
-from killswitch.flag import Flag
-from killswitch.settings import Settings
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
 from killswitch.stores import Store, keys
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 
 
 @dataclass(frozen=True, slots=True)

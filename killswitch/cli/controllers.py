@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from killswitch.daemon.settings import without_secrets
 from killswitch.errors import Unavailable
-from killswitch.settings import without_secrets
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT = 5.0
@@ -37,7 +37,7 @@ def shown(url: str | None) -> str:
 
 def ask(url: str | None, path: str) -> dict[str, Any] | None:
     """The controller's JSON answer, None where it knows no such rollout. Raises Unavailable, AccessDenied."""
-    from killswitch.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  commands that ask nobody
+    from killswitch.net.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  commands that ask nobody
 
     base = (url or DEFAULT_URL).rstrip("/")
     session = BoundedSession(timeout=TIMEOUT)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from killswitch.assembly import build_pagers, build_store
 from killswitch.cli.by_hand import living_controllers
 from killswitch.cli.histories import DataOption, FromOption, ScrapeOption, open_history, progress_bar
 from killswitch.cli.invocation import (
@@ -23,7 +22,12 @@ from killswitch.cli.invocation import (
     person,
     show,
 )
-from killswitch.doctor import (
+from killswitch.daemon.settings import Settings, load_settings
+from killswitch.daemon.wiring import build_pagers, build_store
+from killswitch.errors import AccessDenied, Unavailable, UnknownRollout
+from killswitch.flags.flag import Flag
+from killswitch.model import Rollout
+from killswitch.preflight.doctor import (
     AskControllers,
     AskCounters,
     AskFlags,
@@ -38,15 +42,11 @@ from killswitch.doctor import (
     examine_writing,
     no_source,
 )
-from killswitch.errors import AccessDenied, Unavailable, UnknownRollout
-from killswitch.flag import Flag
-from killswitch.model import Rollout
 from killswitch.rules.loading import load_folder
-from killswitch.settings import Settings, load_settings
 from killswitch.sources import Source
-from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import SampledHistory
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 
 _PROBLEMS = frozenset({Status.WRONG, Status.WARNING})
 _STYLES = {Status.OK: "green", Status.NOTE: "cyan", Status.WARNING: "yellow", Status.WRONG: "bold red"}

@@ -27,9 +27,11 @@ from killswitch.cli.invocation import (
 from killswitch.cli.present import as_it_stands, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, NoFlag
-from killswitch.findings_table import findings_table
-from killswitch.incident import to_document as incident_document
-from killswitch.incidents_kept import (
+from killswitch.flags.incident import to_document as incident_document
+from killswitch.status.table import findings_table
+from killswitch.stores import Store
+from killswitch.timestamps import from_iso, to_iso
+from killswitch.trips.incidents import (
     Record,
     incident_called,
     incident_of_trip,
@@ -37,9 +39,7 @@ from killswitch.incidents_kept import (
     latest_incident,
     split_id,
 )
-from killswitch.stores import Store
-from killswitch.switch import Standing, Switch
-from killswitch.timestamps import from_iso, to_iso
+from killswitch.trips.switch import Standing, Switch
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _LISTED = 10

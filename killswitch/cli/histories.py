@@ -14,18 +14,18 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from killswitch.assembly import build_source
-from killswitch.backtest import Progress as Report
-from killswitch.backtest import Terms
 from killswitch.cli.invocation import err, source_url, which
+from killswitch.daemon.settings import Settings, load_settings, without_secrets
+from killswitch.daemon.wiring import build_source
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, BadSettings, Unavailable, UnknownRollout
 from killswitch.model import Rollout
+from killswitch.preflight.backtest.backtest import Progress as Report
+from killswitch.preflight.backtest.backtest import Terms
 from killswitch.rules.units import UnitError, parse_duration
-from killswitch.scrape_interval import measured
-from killswitch.settings import Settings, load_settings, without_secrets
 from killswitch.sources import Source
 from killswitch.sources.recording import Recording, SampledHistory
+from killswitch.sources.scrape_interval import measured
 from killswitch.timestamps import from_iso
 from killswitch.wording import duration_in_words
 

@@ -14,16 +14,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from killswitch import flag as flags
-from killswitch.assembly import build_source, build_store
 from killswitch.cli.controllers import Misunderstood
 from killswitch.cli.terminal import Terminal, json_text, one_line
+from killswitch.daemon.settings import Settings, load_settings, without_secrets
+from killswitch.daemon.wiring import build_source, build_store
 from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchError, Refused, Unavailable, UnknownRollout
+from killswitch.flags import flag as flags
 from killswitch.model import PageSettings, Rollout
-from killswitch.settings import Settings, load_settings, without_secrets
 from killswitch.sources import Source
 from killswitch.stores import Store
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 
 StoreOption = Annotated[
     str | None,

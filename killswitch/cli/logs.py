@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Literal
 
 from killswitch.cli.terminal import json_text
-from killswitch.message import plain
+from killswitch.pages.page import plain
 from killswitch.timestamps import to_iso
 
 QUIET_FOR = 600.0  # seconds

@@ -11,7 +11,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.backtest import step_readings
 from killswitch.cli.histories import (
     ChosenOption,
     DataOption,
@@ -33,9 +32,11 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
+from killswitch.daemon.settings import load_settings
 from killswitch.errors import BadSettings
 from killswitch.model import QuantileSignal, Rollout, Rule, Unit
-from killswitch.power import (
+from killswitch.preflight.backtest.backtest import step_readings
+from killswitch.preflight.power import (
     HOUR,
     Baseline,
     Delay,
@@ -52,8 +53,7 @@ from killswitch.power import (
 )
 from killswitch.rules.loading import load_folder
 from killswitch.rules.units import Kind, UnitError, parse_quantity
-from killswitch.settings import load_settings
-from killswitch.step_counts import STEP, STEP_TWIN
+from killswitch.verdicts.step_counts import STEP, STEP_TWIN
 from killswitch.wording import duration_in_words, value_in_words
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?/ ?(s|m|h)\Z", re.ASCII)

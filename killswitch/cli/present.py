@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from killswitch.errors import KillswitchError
-from killswitch.flag import Flag
-from killswitch.incident import Incident
-from killswitch.incidents_kept import incident_of_trip, incidents_of
-from killswitch.status import trip_document
+from killswitch.flags.flag import Flag
+from killswitch.flags.incident import Incident
+from killswitch.status.document import trip_document
 from killswitch.stores import Store
-from killswitch.switch import Standing
+from killswitch.trips.incidents import incident_of_trip, incidents_of
+from killswitch.trips.switch import Standing
 
 
 def unjudged(rollout: str) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from killswitch import flag as flags
-from killswitch import message
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import (
     PercentOption,
@@ -14,8 +12,10 @@ from killswitch.cli.invocation import (
     person,
 )
 from killswitch.cli.trip import deliver_if_alone
-from killswitch.flag import Flag
-from killswitch.message import Page
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
+from killswitch.pages import page as message
+from killswitch.pages.page import Page
 
 
 @by_hand(rules=True)

@@ -21,9 +21,9 @@ from killswitch.cli.invocation import (
     source_url,
 )
 from killswitch.cli.logs import set_up_logs
-from killswitch.daemon import Daemon
+from killswitch.daemon.daemon import Daemon
+from killswitch.daemon.settings import Settings, load_settings
 from killswitch.rules.units import format_duration
-from killswitch.settings import Settings, load_settings
 
 
 def command(

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from killswitch import flag as flags
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import PercentOption, RolloutArgument, StageOption, fail
-from killswitch.flag import Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
 
 
 @by_hand(rules=False)

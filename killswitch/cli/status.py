@@ -13,11 +13,11 @@ from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, U
 from killswitch.cli.present import as_it_stands, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
-from killswitch.findings_table import findings_table
-from killswitch.routers_followed import routers_followed
+from killswitch.status.table import findings_table
 from killswitch.stores import Store
-from killswitch.switch import Standing
 from killswitch.timestamps import from_iso
+from killswitch.trips.router_progress import routers_followed
+from killswitch.trips.switch import Standing
 from killswitch.wording import duration_in_words, labelled, reasons_in_words, untagged
 
 _COLOURS = {"armed": "green", "tripped": "bold red", "unreadable": "bold red", "unknown": "bold red"}

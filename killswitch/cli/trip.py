@@ -5,19 +5,20 @@ from __future__ import annotations
 import shlex
 import time
 
-from killswitch import __version__, message
+from killswitch import __version__
 from killswitch.cli.by_hand import Hand, by_hand, living_controllers
 from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person, print_problems
+from killswitch.daemon.settings import Settings
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
-from killswitch.flag import Actor, Flag
-from killswitch.incident import Incident
-from killswitch.message import Page
+from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.incident import Incident
 from killswitch.model import PageSettings
-from killswitch.settings import Settings
+from killswitch.pages import page as message
+from killswitch.pages.page import Page
 from killswitch.stores import Store, keys
 from killswitch.stores.url import StoreUrl
-from killswitch.switch import TripOutcome, TripRequest, TripResult
+from killswitch.trips.switch import TripOutcome, TripRequest, TripResult
 from killswitch.wording import duration_in_words
 
 DELIVER_WITHIN = 30.0
@@ -134,8 +135,8 @@ def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
     if alive:
         return "a controller delivers the page"
     known = "no controller is alive" if alive == 0 else "whether a controller is alive is UNKNOWN"
-    from killswitch.assembly import build_pagers  # noqa: PLC0415  after the flip, and only where nobody else pages
-    from killswitch.pager import PageDelivery  # noqa: PLC0415
+    from killswitch.daemon.wiring import build_pagers  # noqa: PLC0415  after the flip, and only where nobody else pages
+    from killswitch.pages.delivery import PageDelivery  # noqa: PLC0415
 
     try:
         pagers, fallback = build_pagers(settings)

@@ -24,7 +24,7 @@ from killswitch.model import Cohort
 from killswitch.router import Outcome
 from killswitch.router.instruments import LATENCY_BUCKETS_MS
 from killswitch.router.judged import PERIOD
-from killswitch.sources.sample_history import SampleHistory
+from killswitch.sources.scrape.sample_history import SampleHistory
 
 PAST = 5400.0  # simulated seconds: the hour that is needed, and half of one for what is missed while all starts
 

@@ -38,7 +38,7 @@ from killswitch.demo.pace import Pace
 from killswitch.demo.simulation import MOST_USERS, SimulatedClock, Simulation, cohort_metrics
 from killswitch.demo.traffic import SLOT, Regression, World
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.flag import check_rollout_name
+from killswitch.flags.flag import check_rollout_name
 from killswitch.router import Router
 
 RATE = 200.0  # requests a simulated second: at 5 % the canary gets 3,000 in a window of 5 minutes

@@ -20,8 +20,8 @@ from typing import Any, Self
 
 import requests
 
-from killswitch.assembly import build_store
-from killswitch.bounded_http import BoundedSession
+from killswitch.daemon.settings import Settings
+from killswitch.daemon.wiring import build_store
 from killswitch.demo.children import Child, free_port
 from killswitch.demo.pace import WINDOW, Pace
 from killswitch.demo.past import control_past, openmetrics, write_samples
@@ -31,9 +31,9 @@ from killswitch.demo.service import USERS
 from killswitch.demo.service_process import ServiceProcess
 from killswitch.demo.traffic import Regression, World
 from killswitch.errors import Unavailable
-from killswitch.settings import Settings
+from killswitch.net.bounded_http import BoundedSession
 from killswitch.stores import Store
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 
 ROLLOUT = "support-copilot"
 CONTROL, CANARY = "model-old", "model-new"

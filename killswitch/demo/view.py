@@ -13,7 +13,7 @@ from rich.text import Text
 
 from killswitch.demo.stage import CANARY, CONTROL, PERCENT, ROLLOUT
 from killswitch.demo.story import Mood, Story, clock_words
-from killswitch.findings_table import findings_table
+from killswitch.status.table import findings_table
 
 _BAR = 20
 _COLOURS = {Mood.PLAIN: "default", Mood.GOOD: "green", Mood.WARNING: "yellow", Mood.BAD: "bold red"}

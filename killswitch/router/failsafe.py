@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from killswitch.errors import BadDocument, BadSettings
-from killswitch.flag import Flag, State, from_document
+from killswitch.flags.flag import Flag, State, from_document
 from killswitch.stores import Item
 from killswitch.stores.reader import Change
 

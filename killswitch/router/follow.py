@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
-from killswitch.flag import check_rollout_name
+from killswitch.flags.flag import check_rollout_name
 from killswitch.router import failsafe
 from killswitch.router.failsafe import Memory, Policy, Read, Standing, patience
 from killswitch.router.presence import Reporter, new_id

@@ -1,5 +1,5 @@
 """What a routing decision is: the route, its reason, and the immutable split it reads. Pure; the hash is
-`killswitch.split.bucket`.
+`killswitch.flags.bucketing.bucket`.
 """
 
 from __future__ import annotations
@@ -7,8 +7,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from killswitch.flags.bucketing import UNROUTABLE, bucket
 from killswitch.model import Cohort
-from killswitch.split import UNROUTABLE, bucket
 
 __all__ = ["UNROUTABLE", "Route", "RouteReason", "Split", "bucket"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from killswitch.flag import Flag, State
+from killswitch.flags.bucketing import SHADOW
+from killswitch.flags.flag import Flag, State
 from killswitch.model import Cohort
 from killswitch.router import failsafe
 from killswitch.router.failsafe import OBEYS_ARMED, Memory, Policy, Standing
 from killswitch.router.routing import Route, RouteReason
-from killswitch.split import SHADOW
 
 _CONTROL_REASON = {
     Standing.TRIPPED: RouteReason.DISABLED,

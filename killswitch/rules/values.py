@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import PlainValidator, WithJsonSchema
 
 from killswitch.errors import BadDocument
-from killswitch.flag import check_rollout_name
+from killswitch.flags.flag import check_rollout_name
 from killswitch.model import Decide, Matcher, Mode
 from killswitch.rules import patterns
 from killswitch.rules.presets import PRESETS

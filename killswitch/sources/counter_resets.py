@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from killswitch.sources import promql
+from killswitch.sources.prometheus import promql
 
 PROCESS_LABELS: Final = (
     "cluster", "namespace", "job", "instance", "pod", "pod_name", "kubernetes_pod_name", "container", "host",

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from killswitch.model import Unreadable
-from killswitch.sources.plan import Ask, Shape, Sum
+from killswitch.sources.asks import Ask, Shape, Sum
 from killswitch.sources.readings import Answers, Column, Point
 
 EVERY: Final = 300.0  # seconds

@@ -26,8 +26,8 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Want
+from killswitch.sources.asks import Ask, Needs, Ranges, Same, Shape, Sum, as_text, needs
 from killswitch.sources.counter_resets import FEW_FALLS
-from killswitch.sources.plan import Ask, Needs, Ranges, Same, Shape, Sum, as_text, needs
 
 Point = float | Buckets | Unreadable | None
 """What an ask gave at one tick: a sum, bucket counts (in the histogram's own unit), a failure, or nothing."""

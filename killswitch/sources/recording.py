@@ -12,10 +12,10 @@ from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
 from killswitch.model import Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
-from killswitch.sources.counter_health import CounterHealth, of_samples
 from killswitch.sources.counter_resets import Counter
-from killswitch.sources.exposition import is_number, sample_of, series_of
+from killswitch.sources.prometheus.counter_health import CounterHealth, of_samples
 from killswitch.sources.samples import SampleReader, Series, selected
+from killswitch.sources.scrape.exposition import is_number, sample_of, series_of
 
 _TURN_INTO_NUMBERS: Final = 500_000  # samples; text takes ten times the room of a number
 _MEASURED: Final = 3_600_000  # milliseconds in which the scrape interval is measured

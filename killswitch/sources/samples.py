@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from killswitch.model import Buckets, Matcher, Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
+from killswitch.sources.asks import LOOKBACK, Ask, Free, Ranges, Shape, Sum, shared_labels
 from killswitch.sources.counter_resets import (
     PROCESS_LABELS,
     SEEN,
@@ -27,7 +28,6 @@ from killswitch.sources.counter_resets import (
     unexplained_falls,
 )
 from killswitch.sources.falls import Falls
-from killswitch.sources.plan import LOOKBACK, Ask, Free, Ranges, Shape, Sum, shared_labels
 from killswitch.sources.readings import WHOLE, Answers, Assemblies, Column, Point, buckets_of, with_closer
 from killswitch.sources.seen import SeenCache
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from killswitch.model import Unreadable
-from killswitch.sources.plan import Ask
+from killswitch.sources.asks import Ask
 from killswitch.sources.readings import Column
 
 _KEEP_SEEN: Final = 3600.0  # seconds

@@ -1,7 +1,7 @@
 """Flag stores: a small key-value store with revisions, compare-and-commit, and leases.
 
 An adapter is one file that speaks to one outside system and satisfies `Store`. What the keys and
-documents mean is not its business (see `killswitch.stores.keys` and `killswitch.flag`).
+documents mean is not its business (see `killswitch.stores.keys` and `killswitch.flags.flag`).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from killswitch.credentials import TLS, Secret
 from killswitch.errors import BadSettings
+from killswitch.net.credentials import TLS, Secret
 from killswitch.stores import Store
 from killswitch.stores.url import StoreUrl
 
@@ -29,7 +29,7 @@ def open_store(
     if where.kind == "etcd":
         _check_access(where, tls, user, password)
         # each adapter is imported where it is wanted: the embedded store needs no HTTP
-        from killswitch.stores.etcd import EtcdStore  # noqa: PLC0415
+        from killswitch.stores.etcd.store import EtcdStore  # noqa: PLC0415
 
         return EtcdStore(
             where.endpoints, use_tls=where.tls, tls=tls or TLS(), user=user, password=password, timeout=timeout
@@ -41,7 +41,7 @@ def open_store(
     folder = Path(where.path).absolute().parent
     if not folder.is_dir():
         raise BadSettings([f"{where}: there is no folder {folder}; make it first"])
-    from killswitch.stores.sqlite import SqliteStore  # noqa: PLC0415
+    from killswitch.stores.sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(where.path, timeout=timeout)
 

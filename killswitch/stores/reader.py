@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from killswitch.credentials import TLS, Secret
 from killswitch.errors import BadSettings, KillswitchError
+from killswitch.net.credentials import TLS, Secret
 from killswitch.stores import Item, Lease
 from killswitch.stores.url import StoreUrl
 
@@ -170,7 +170,7 @@ def open_reader(url: str, access: Access | None = None, *, timeout: float = READ
     where = StoreUrl.parse(url)
     if where.kind == "etcd":
         # only who uses etcd pays for the import of http.client and ssl
-        from killswitch.stores.etcd_reader import EtcdReader  # noqa: PLC0415
+        from killswitch.stores.etcd.reader import EtcdReader  # noqa: PLC0415
 
         allowed = access if access is not None else Access.from_environment()
         return EtcdReader(where.endpoints, allowed, use_tls=where.tls, timeout=timeout)
@@ -178,6 +178,6 @@ def open_reader(url: str, access: Access | None = None, *, timeout: float = READ
         from killswitch.stores.file import FileReader  # noqa: PLC0415  # likewise
 
         return FileReader(Path(where.path))
-    from killswitch.stores.sqlite_reader import SqliteReader  # noqa: PLC0415  # likewise
+    from killswitch.stores.sqlite.reader import SqliteReader  # noqa: PLC0415  # likewise
 
     return SqliteReader(Path(where.path), timeout=timeout)

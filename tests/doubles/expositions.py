@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from killswitch.deadline import Deadline
 from killswitch.model import Counts, Reading, Rollout
 from killswitch.sources import Range, Want
-from killswitch.sources.exposition import samples_of, series_of
 from killswitch.sources.recording import SampledHistory
-from killswitch.sources.sample_history import SampleHistory
+from killswitch.sources.scrape.exposition import samples_of, series_of
+from killswitch.sources.scrape.sample_history import SampleHistory
 
 INTERVAL = 15.0  # seconds
 STEP = 30.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from killswitch import flag as flags
-from killswitch.flag import Actor, Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Actor, Flag
 
 ROLLOUT = "support-copilot"
 

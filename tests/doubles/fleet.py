@@ -16,18 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from killswitch import flag as flags
-from killswitch import message
-from killswitch.controller import Controller, Rules, Timing
-from killswitch.flag import Flag
-from killswitch.message import Page, PageKind
+from killswitch.controller.controller import Controller, Rules, Timing
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
+from killswitch.fleet.session import Session
 from killswitch.model import PageSettings, Rollout
-from killswitch.outbox import from_document as outbox_entry
-from killswitch.reports import CycleReport
-from killswitch.self_metrics import SelfMetrics
-from killswitch.session import Session
+from killswitch.pages import page as message
+from killswitch.pages.outbox import from_document as outbox_entry
+from killswitch.pages.page import Page, PageKind
+from killswitch.status.reports import CycleReport
+from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import keys
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
 from tests.doubles.scripted_source import Script, ScriptedSource

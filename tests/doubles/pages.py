@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from killswitch import message
-from killswitch.flag import Flag, arm
-from killswitch.incident import Incident
-from killswitch.message import Page
+from killswitch.flags.flag import Flag, arm
+from killswitch.flags.incident import Incident
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
+from killswitch.pages import page as message
+from killswitch.pages.page import Page
 
 AT = 1_776_608_531.0  # 2026-04-19T14:22:11Z
 SETTINGS = PageSettings(

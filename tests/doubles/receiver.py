@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, OutcomeUnknown, Refused, Unavailable
-from killswitch.message import Page
+from killswitch.pages.page import Page
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Crash
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
-from killswitch.credentials import Secret
-from killswitch.flag import Flag
-from killswitch.http_server import server
-from killswitch.incident import Incident
-from killswitch.reports import CycleReport
-from killswitch.web import application
+from killswitch.flags.flag import Flag
+from killswitch.flags.incident import Incident
+from killswitch.net.credentials import Secret
+from killswitch.status.reports import CycleReport
+from killswitch.web.app import application
+from killswitch.web.server import server
 from tests.servers.etcd import free_ports, wait_until
 
 

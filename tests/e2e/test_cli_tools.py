@@ -15,7 +15,7 @@ from bench.histories import MONDAY, Behaviour, History, openmetrics
 from killswitch.timestamps import from_iso, to_iso
 from tests.servers.etcd import free_ports
 from tests.servers.prometheus import PrometheusServer
-from tests.unit.test_backtest import RULES
+from tests.unit.preflight.backtest.test_backtest import RULES
 
 HOUR = 3600.0
 REFUSING = History(seconds=2 * HOUR, onset=1.5 * HOUR, canary=Behaviour(refusals=0.25), rate=30)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from killswitch.daemon.settings import Settings, load_settings
 from killswitch.rules.loading import load_folder
-from killswitch.self_metrics import SelfMetrics
-from killswitch.settings import Settings, load_settings
+from killswitch.status.self_metrics import SelfMetrics
 from tests.servers.image import REPOSITORY
 
 KUSTOMIZE = REPOSITORY / "deploy" / "kustomize"

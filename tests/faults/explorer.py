@@ -20,19 +20,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from killswitch import flag as flags
-from killswitch import incident as incident_documents
-from killswitch import message, outbox
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, OutcomeUnknown, Unavailable
-from killswitch.flag import Actor, Flag
-from killswitch.incident import Incident
-from killswitch.message import Page
-from killswitch.pager import PageDelivery, Policy
-from killswitch.session import Session
+from killswitch.flags import flag as flags
+from killswitch.flags import incident as incident_documents
+from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.incident import Incident
+from killswitch.fleet.session import Session
+from killswitch.pages import outbox
+from killswitch.pages import page as message
+from killswitch.pages.delivery import PageDelivery, Policy
+from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, keys
-from killswitch.switch import Switch, TripRequest
-from killswitch.trips import Trips
+from killswitch.trips.pending import Trips
+from killswitch.trips.switch import Switch, TripRequest
 from tests.doubles.memory_store import Change
 from tests.doubles.pages import AT, SETTINGS, armed, incident
 from tests.faults.safety import flips, violations

@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from killswitch import flag as flags
-from killswitch import message
-from killswitch.flag import Actor, Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Actor, Flag
 from killswitch.model import PageSettings
+from killswitch.pages import page as message
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch, TripRequest
+from killswitch.trips.switch import Switch, TripRequest
 from tests.doubles.lying_prometheus import LyingPrometheus
 from tests.doubles.slack import TOKEN, Message, SlackDouble
 from tests.doubles.webhook import WebhookDouble

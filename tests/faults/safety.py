@@ -19,10 +19,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from killswitch.blindness import MISSED_TICKS
 from killswitch.errors import BadDocument
-from killswitch.heartbeat import from_document
-from killswitch.message import PageKind
+from killswitch.fleet.heartbeat import from_document
+from killswitch.fleet.outages import MISSED_TICKS
+from killswitch.pages.page import PageKind
 from killswitch.stores import keys
 from killswitch.timestamps import from_iso
 

@@ -20,20 +20,20 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import TypeVar
 
-from killswitch import message
-from killswitch.credentials import Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import OutcomeUnknown
-from killswitch.flag import Actor, Flag
-from killswitch.incident import Incident
-from killswitch.message import Page
-from killswitch.pager import PageDelivery, Policy
-from killswitch.pagers.slack import SlackPager
-from killswitch.session import Session
+from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.incident import Incident
+from killswitch.fleet.session import Session
+from killswitch.net.credentials import Secret
+from killswitch.pages import page as message
+from killswitch.pages.delivery import PageDelivery, Policy
+from killswitch.pages.page import Page
+from killswitch.pages.receivers.slack import SlackPager
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, Store
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch, TripRequest
-from killswitch.trips import Trips
+from killswitch.trips.pending import Trips
+from killswitch.trips.switch import Switch, TripRequest
 from tests.doubles.pages import SETTINGS, incident
 
 TTL = 2.0  # the shortest lease etcd gives

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
-from killswitch.switch import Standing, Switch, TripRequest
+from killswitch.trips.switch import Standing, Switch, TripRequest
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.faults.explorer import (

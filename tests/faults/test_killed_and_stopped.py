@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from killswitch import message
-from killswitch.credentials import Secret
-from killswitch.pagers.slack import SlackPager
+from killswitch.net.credentials import Secret
+from killswitch.pages import page as message
+from killswitch.pages.receivers.slack import SlackPager
 from killswitch.stores import Store, keys
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch, TripOutcome
+from killswitch.trips.switch import Switch, TripOutcome
 from tests.doubles.pages import SETTINGS
 from tests.doubles.slack import TOKEN, SlackDouble
 from tests.faults import striking

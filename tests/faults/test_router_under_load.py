@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from killswitch import flag as flags
-from killswitch.flag import Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
 from killswitch.stores import keys
 from tests.doubles.flags import armed, tripped
 from tests.faults.figures import figure

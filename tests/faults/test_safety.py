@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from killswitch.stores import Committed, Compare, Delete, Lost, Put
-from killswitch.switch import Standing, Switch, TripRequest
+from killswitch.trips.switch import Standing, Switch, TripRequest
 from tests.doubles.fleet import START, Fleet
 from tests.doubles.scripted_source import Traffic, canary_from, rollout
 from tests.faults.safety import unsaid, violations

@@ -21,9 +21,9 @@ def start(store: str, slack: str, token: Path, claim_ttl: float) -> subprocess.P
 def main(store: str, slack: str, token: str, claim_ttl: str) -> None:
     sys.path.insert(0, str(ROOT))
     # after the path is set: this file is run, not imported
-    from killswitch.credentials import Secret  # noqa: PLC0415
-    from killswitch.pager import PageDelivery, Policy  # noqa: PLC0415
-    from killswitch.pagers.slack import SlackPager  # noqa: PLC0415
+    from killswitch.net.credentials import Secret  # noqa: PLC0415
+    from killswitch.pages.delivery import PageDelivery, Policy  # noqa: PLC0415
+    from killswitch.pages.receivers.slack import SlackPager  # noqa: PLC0415
     from killswitch.stores.opening import open_store  # noqa: PLC0415
 
     pager = SlackPager(Secret.from_file(token), base_url=slack)

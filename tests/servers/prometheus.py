@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from killswitch.sources.exposition import series_of
-from killswitch.sources.sample_history import SampleHistory
+from killswitch.sources.scrape.exposition import series_of
+from killswitch.sources.scrape.sample_history import SampleHistory
 from tests.servers.etcd import free_ports, wait_until
 
 # `make compat` names another version's programs

@@ -10,4 +10,4 @@ export KILLSWITCH_TEST_SEED=$seed KILLSWITCH_TEST_MINUTES=$minutes KILLSWITCH_TE
 "$venv/bin/pytest" -s -q tests/faults/test_schedule.py
 "$venv/bin/pytest" -s -q --timeout=7200 tests/faults/test_killed_and_stopped.py tests/faults/test_explorer.py
 "$venv/bin/pytest" -s -q --timeout=1200 tests/faults/test_metric_store.py -k "is_down"
-"$venv/bin/pytest" -q tests/unit/test_controller.py -k "virtual_cycles_leave_memory_flat"
+"$venv/bin/pytest" -q tests/unit/controller/test_controller.py -k "virtual_cycles_leave_memory_flat"

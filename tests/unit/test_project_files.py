@@ -7,8 +7,8 @@ import tomllib
 
 import pytest
 
-from killswitch.message import PageKind
 from killswitch.model import Reason
+from killswitch.pages.page import PageKind
 from tests.servers.image import REPOSITORY
 
 

@@ -18,10 +18,10 @@ import apscheduler.executors.base
 import apscheduler.schedulers.base
 import apscheduler.triggers.interval
 
-from killswitch import judge
 from killswitch.cli.logs import set_up_logs
-from killswitch.daemon import Daemon
-from killswitch.settings import load_settings
+from killswitch.daemon.daemon import Daemon
+from killswitch.daemon.settings import load_settings
+from killswitch.verdicts import judge
 
 FAULT = os.environ.get("KILLSWITCH_TEST_FAULT", "")
 FILE = Path(FAULT)  # in the process's own folder

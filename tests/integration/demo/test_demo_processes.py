@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from killswitch import flag
 from killswitch.demo import servers
 from killswitch.demo.children import Child
 from killswitch.demo.pace import Pace
@@ -24,6 +23,7 @@ from killswitch.demo.service_process import ServiceProcess
 from killswitch.demo.simulation import Tally
 from killswitch.demo.traffic import Regression
 from killswitch.errors import Refused, Unavailable
+from killswitch.flags import flag
 from killswitch.stores import Committed, Put, keys
 from killswitch.stores.opening import open_store
 from tests.servers.etcd import wait_until

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from killswitch import flag
+from killswitch.flags import flag
 from tests.doubles.llm_server import LLMServer
 from tests.servers.etcd import wait_until
 from tests.servers.litellm import LiteLLMProxy, needs_proxy

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from killswitch import flag
+from killswitch.flags import flag
 
 REPOSITORY = Path(__file__).parents[3]
 MASTER = textwrap.dedent("""

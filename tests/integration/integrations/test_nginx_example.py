@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from killswitch import flag
-from killswitch.flag import Flag
+from killswitch.flags import flag
+from killswitch.flags.flag import Flag
 from killswitch.router import bucket
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nginx"

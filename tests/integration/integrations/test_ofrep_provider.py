@@ -13,9 +13,10 @@ from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
-from killswitch import flag, ofrep
-from killswitch.flag import Flag
+from killswitch.flags import flag
+from killswitch.flags.flag import Flag
 from killswitch.router import bucket
+from killswitch.web import ofrep
 
 NAME = "support-copilot"
 FLAGS: dict[str, Flag] = {}

@@ -16,7 +16,7 @@ from openfeature.event import EventDetails, ProviderEvent
 from openfeature.exception import ErrorCode, GeneralError
 from openfeature.provider import ProviderStatus
 
-from killswitch import flag
+from killswitch.flags import flag
 from killswitch.router import Router
 from killswitch.router.integrations.openfeature import KillswitchProvider
 from killswitch.router.routing import RouteReason

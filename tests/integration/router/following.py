@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from killswitch import flag as flags
-from killswitch.credentials import TLS
-from killswitch.flag import Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
+from killswitch.net.credentials import TLS
 from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
-from killswitch.stores.etcd_reader import SILENCE, EtcdReader
+from killswitch.stores.etcd.reader import SILENCE, EtcdReader
 from killswitch.stores.reader import Access
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT

@@ -19,7 +19,7 @@ from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import REREAD_EVERY, follow
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
-from killswitch.stores.etcd_reader import EtcdReader, EtcdWatch
+from killswitch.stores.etcd.reader import EtcdReader, EtcdWatch
 from killswitch.stores.reader import Access, Connected, Resync, WatchEvent
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped

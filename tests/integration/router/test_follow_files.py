@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from killswitch import flag as flags
 from killswitch.errors import BadDocument, Unavailable
-from killswitch.flag import Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
 from killswitch.router.failsafe import Policy, Standing
 from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
 from killswitch.stores import Committed, Delete, Put, keys
 from killswitch.stores.file import FileReader
 from killswitch.stores.reader import Change, Connected, Reader, open_reader
-from killswitch.stores.sqlite import SqliteStore
-from killswitch.stores.sqlite_reader import SqliteReader
+from killswitch.stores.sqlite.reader import SqliteReader
+from killswitch.stores.sqlite.store import SqliteStore
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.doubles.http_double import Answer, HttpDouble
 from tests.integration.router.following import until

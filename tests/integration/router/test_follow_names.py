@@ -13,7 +13,7 @@ import pytest
 from killswitch.errors import Unavailable
 from killswitch.router.failsafe import Policy, Standing
 from killswitch.stores import keys
-from killswitch.stores.etcd_reader import EtcdReader
+from killswitch.stores.etcd.reader import EtcdReader
 from killswitch.stores.url import Endpoint
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.doubles.name_server import NameServer
@@ -92,7 +92,7 @@ def test_an_address_that_is_silent_leaves_time_for_the_names_other_address(
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (silent, good)]
 
         source = reader(Endpoint(HOST, good[1]), timeout=2.0)
-        monkeypatch.setattr("killswitch.stores.etcd_http.look_up", both)
+        monkeypatch.setattr("killswitch.stores.etcd.connection.look_up", both)
         assert source.read([keys.flag(ROLLOUT)]).items[keys.flag(ROLLOUT)].mod_revision == revision
         source.close()
         with pytest.raises(Unavailable):

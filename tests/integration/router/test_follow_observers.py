@@ -21,7 +21,7 @@ from killswitch.router.follow import Follower, _followers, elapsed
 from killswitch.router.snapshot import Snapshot
 from killswitch.router.telling import Happening, Observer
 from killswitch.stores import Lease
-from killswitch.stores.etcd_reader import EtcdReader
+from killswitch.stores.etcd.reader import EtcdReader
 from killswitch.stores.reader import Access, View
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped

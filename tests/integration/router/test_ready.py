@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from killswitch import flag as flags
+from killswitch.flags import flag as flags
 from killswitch.router import Router
 from killswitch.stores import Put, keys
-from killswitch.stores.sqlite import SqliteStore
+from killswitch.stores.sqlite.store import SqliteStore
 from tests.doubles.flags import ROLLOUT, armed
 from tests.integration.router.following import store
 from tests.servers.etcd import EtcdCluster, wait_until

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from killswitch.credentials import TLS, Secret
+from killswitch.net.credentials import TLS, Secret
 from killswitch.stores import Store
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 from tests.doubles.slack import SlackDouble
 from tests.doubles.webhook import WebhookDouble
 from tests.faults.fleet import swap

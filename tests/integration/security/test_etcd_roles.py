@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from killswitch.credentials import Secret
 from killswitch.errors import AccessDenied
+from killswitch.net.credentials import Secret
 from killswitch.router import Router
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.opening import open_store
@@ -107,7 +107,7 @@ def test_people_and_a_controller_do_all_their_work_with_their_roles(guarded: Gua
 
 def test_a_router_follows_and_reports_with_its_role(guarded: Guarded) -> None:
     with guarded.store("person") as store:
-        from killswitch.switch import Switch  # noqa: PLC0415  beside its only use
+        from killswitch.trips.switch import Switch  # noqa: PLC0415  beside its only use
 
         Switch(store, wall=lambda: 1.7e9, by="ann").arm(
             "search", control="old", canary="new", percent=99.0, stage="full", salt=""

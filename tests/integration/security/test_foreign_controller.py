@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 from tests.doubles.http_double import Answer, HttpDouble
 from tests.integration.security.secured import ROOT
 

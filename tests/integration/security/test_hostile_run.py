@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from killswitch.router import Router
 from killswitch.stores import Put, Store, keys
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 from tests.doubles.slack import Message, SlackDouble
 from tests.faults.service import FAILING, Service
 from tests.integration.security.secured import ROOT, RULES, SETTINGS, Daemon, running

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from killswitch import http_server, web
-from killswitch.credentials import Secret
-from killswitch.http_server import MAX_HEADER_BYTES, Rate
+from killswitch.daemon.settings import Settings
 from killswitch.model import Finding, Reason, Unit, Verdict
-from killswitch.reports import CycleReport, RolloutReport
-from killswitch.settings import Settings
-from killswitch.status import status_document, status_json
+from killswitch.net.credentials import Secret
+from killswitch.status.document import status_document, status_json
+from killswitch.status.reports import CycleReport, RolloutReport
+from killswitch.web import app as web
+from killswitch.web import server as http_server
+from killswitch.web.server import MAX_HEADER_BYTES, Rate
 from tests.doubles.clock import VirtualClock
 from tests.doubles.pages import armed
 from tests.doubles.served import Served, listening

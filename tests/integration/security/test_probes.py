@@ -22,12 +22,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from killswitch import acceptor, http_server, web
-from killswitch.acceptor import Acceptor
-from killswitch.flag import Flag
-from killswitch.http_server import MAX_HEADER_BYTES
-from killswitch.incident import Incident
-from killswitch.reports import CycleReport, RolloutReport
+from killswitch.flags.flag import Flag
+from killswitch.flags.incident import Incident
+from killswitch.status.reports import CycleReport, RolloutReport
+from killswitch.web import acceptor
+from killswitch.web import app as web
+from killswitch.web import server as http_server
+from killswitch.web.acceptor import Acceptor
+from killswitch.web.server import MAX_HEADER_BYTES
 from tests.doubles.pages import armed
 from tests.doubles.served import Served, listening
 from tests.integration.security.peer import has_ended

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from killswitch.bounded_http import BoundedSession, refusal
-from killswitch.credentials import HttpCredentials, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, Unavailable
 from killswitch.model import QuerySignal, Scalar, Unreadable
+from killswitch.net.bounded_http import BoundedSession, refusal
+from killswitch.net.credentials import HttpCredentials, Secret
 from killswitch.router import Router
 from killswitch.sources import Want
-from killswitch.sources.prometheus import Prometheus
-from killswitch.sources.scrape import Scrape
+from killswitch.sources.prometheus.source import Prometheus
+from killswitch.sources.scrape.source import Scrape
 from killswitch.stores.opening import open_store
 from killswitch.stores.reader import Access
 from tests.doubles.http_double import Answer, HttpDouble, Received

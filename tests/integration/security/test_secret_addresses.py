@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.credentials import HttpCredentials, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, Refused, Unavailable
-from killswitch.pagers.pagerduty import PagerDutyPager
-from killswitch.pagers.slack import SlackPager
-from killswitch.pagers.webhook import WebhookPager
+from killswitch.net.credentials import HttpCredentials, Secret
+from killswitch.pages.receivers.pagerduty import PagerDutyPager
+from killswitch.pages.receivers.slack import SlackPager
+from killswitch.pages.receivers.webhook import WebhookPager
 from tests.doubles.http_double import Answer, HttpDouble, Received
 from tests.doubles.pages import trip_page
 

@@ -22,10 +22,10 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Source, Want
-from killswitch.sources.counter_health import CounterHealth
-from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.opening import open_source
+from killswitch.sources.prometheus.counter_health import CounterHealth
+from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import Recording
-from killswitch.sources.url import open_source
 from tests.servers.prometheus import PrometheusServer, keep_as_scraped, openmetrics
 
 # two hours before `START` lie nothing but samples of series that must not look new; `scrape` forgets after 25 hours

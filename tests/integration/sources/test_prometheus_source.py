@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from killswitch import histogram
-from killswitch.credentials import HttpCredentials, Secret
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, Unavailable
 from killswitch.model import (
@@ -31,8 +29,11 @@ from killswitch.model import (
     Selector,
     Unreadable,
 )
-from killswitch.sources import Range, Want, promql
-from killswitch.sources.prometheus import Prometheus
+from killswitch.net.credentials import HttpCredentials, Secret
+from killswitch.sources import Range, Want
+from killswitch.sources.prometheus import promql
+from killswitch.sources.prometheus.source import Prometheus
+from killswitch.verdicts import histogram
 from tests.servers.etcd import free_ports
 from tests.servers.prometheus import PrometheusServer, openmetrics
 

@@ -12,9 +12,9 @@ from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument, BadSettings
 from killswitch.model import Cohort, Counts, Matcher, Measurement, RatioSignal, Reason, Selector, Unreadable
 from killswitch.sources import Range, Want
-from killswitch.sources.exposition import sample_of, series_of
-from killswitch.sources.scrape import AgedClock, Scrape
-from killswitch.sources.url import open_source
+from killswitch.sources.opening import open_source
+from killswitch.sources.scrape.exposition import sample_of, series_of
+from killswitch.sources.scrape.source import AgedClock, Scrape
 from tests.servers.etcd import free_ports, wait_until
 
 INTERVAL = 0.2

@@ -23,8 +23,8 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.sources import Range, Source, Want
-from killswitch.sources.plan import evidence_step
-from killswitch.sources.url import open_source
+from killswitch.sources.asks import evidence_step
+from killswitch.sources.opening import open_source
 from tests.servers.prometheus import PrometheusServer, keep_as_scraped, openmetrics
 
 # on the grid of every step used here, and recent enough for `scrape`, which forgets after 25 hours

@@ -18,7 +18,7 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.model import Buckets, Cohort, Counts, Matcher, QuantileSignal, RatioSignal, Selector
 from killswitch.sources import Range, Want
-from killswitch.sources.prometheus import Prometheus
+from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import Recording
 from tests.servers.etcd import free_ports, wait_until
 

@@ -7,22 +7,23 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch import flag as flags
-from killswitch import message, outbox
-from killswitch.blindness import MAX_PAGES_AT_ONCE, Blind, Book, OutageBook, Target, next_outages
 from killswitch.errors import BadTransaction
-from killswitch.flag import Actor
-from killswitch.heartbeat import Heartbeat
-from killswitch.heartbeat import to_document as heartbeat_document
-from killswitch.incident import to_document as incident_document
-from killswitch.message import Page
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Actor
+from killswitch.flags.incident import to_document as incident_document
+from killswitch.fleet.heartbeat import Heartbeat
+from killswitch.fleet.heartbeat import to_document as heartbeat_document
+from killswitch.fleet.outages import MAX_PAGES_AT_ONCE, Blind, Book, OutageBook, Target, next_outages
 from killswitch.model import PageSettings
-from killswitch.notices import Notice, Notices
-from killswitch.pager.ledger import Outcome, Result, StoreLedger
+from killswitch.pages import outbox
+from killswitch.pages import page as message
+from killswitch.pages.ledger import Outcome, Result, StoreLedger
+from killswitch.pages.notices import Notice, Notices
+from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
 from killswitch.stores.limits import MAX_COMMIT_BYTES, MAX_OPERATIONS, Part, check_commit, portions
 from killswitch.stores.opening import open_store
-from killswitch.switch import Standing, Switch, TripOutcome, TripRequest, TripResult
+from killswitch.trips.switch import Standing, Switch, TripOutcome, TripRequest, TripResult
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.doubles.pages import AT, armed, incident

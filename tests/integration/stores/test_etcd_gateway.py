@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import KillswitchError
-from killswitch.stores.etcd import EtcdStore
-from killswitch.stores.etcd_reader import EtcdReader
+from killswitch.stores.etcd.reader import EtcdReader
+from killswitch.stores.etcd.store import EtcdStore
 from killswitch.stores.url import Endpoint
 from tests.servers.etcd import ETCD, free_ports, wait_until
 

@@ -16,9 +16,9 @@ from typing import Self
 
 import pytest
 
-from killswitch.credentials import TLS, Secret
 from killswitch.errors import AccessDenied, BadDocument, BadSettings, KillswitchError, Unavailable
-from killswitch.stores.etcd_reader import EtcdReader, EtcdWatch
+from killswitch.net.credentials import TLS, Secret
+from killswitch.stores.etcd.reader import EtcdReader, EtcdWatch
 from killswitch.stores.reader import Access, Change, Connected, Disconnected, WatchEvent, open_reader
 from killswitch.stores.url import StoreUrl
 from tests.servers.certificates import Authority

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.credentials import TLS, Secret
-from killswitch.doctor import Status, examine_store, examine_writing
 from killswitch.errors import AccessDenied, OutcomeUnknown, Unavailable
+from killswitch.net.credentials import TLS, Secret
+from killswitch.preflight.doctor import Status, examine_store, examine_writing
 from killswitch.rules.loading import load_text
 from killswitch.stores import Committed, Compare, Item, Lease, Put, Store
 from killswitch.stores.opening import open_store
-from killswitch.switch import Switch
+from killswitch.trips.switch import Switch
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.etcd import EtcdCluster, free_ports, wait_until
 from tests.servers.scripted import Script, ScriptedServer, answer

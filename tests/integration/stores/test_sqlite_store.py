@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
-from killswitch.credentials import TLS
 from killswitch.errors import AccessDenied, BadSettings, OutcomeUnknown, Unavailable
+from killswitch.net.credentials import TLS
 from killswitch.stores import Committed, Compare, Lost, Put
 from killswitch.stores.opening import open_store
-from killswitch.stores.sqlite import SqliteStore
+from killswitch.stores.sqlite.store import SqliteStore
 from tests.servers.etcd import wait_until
 
 PATIENT = 60.0

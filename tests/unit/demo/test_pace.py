@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from killswitch.daemon.settings import load_settings
 from killswitch.demo.pace import FASTEST, Pace
-from killswitch.settings import load_settings
 
 
 @pytest.mark.parametrize("speed", [1.0, 2.0, 10.0, 30.0, FASTEST])

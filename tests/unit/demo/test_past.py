@@ -14,9 +14,9 @@ from killswitch.demo.simulation import SimulatedClock, Simulation, cohort_metric
 from killswitch.demo.traffic import HEALTHY, World, day_factor
 from killswitch.model import Cohort
 from killswitch.router import Route
-from killswitch.sources.exposition import sample_of, series_of
 from killswitch.sources.recording import Recording
-from killswitch.sources.sample_history import SampleHistory
+from killswitch.sources.scrape.exposition import sample_of, series_of
+from killswitch.sources.scrape.sample_history import SampleHistory
 
 BEGAN = 1_776_600_007.3
 PACE = Pace(10.0)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from killswitch import flag as flags
 from killswitch.errors import BadSettings
-from killswitch.flag import Flag
+from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
 from killswitch.router import failsafe
 from killswitch.router.failsafe import Memory, Policy, Read, Standing
 from killswitch.router.snapshot import Snapshot, build

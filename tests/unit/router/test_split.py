@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from killswitch import flag
-from killswitch.split import obeyed_percent, serves_canary
+from killswitch.flags import flag
+from killswitch.flags.bucketing import obeyed_percent, serves_canary
 
 ARMED = flag.arm(
     None, rollout="r", control="old", canary="new", percent=5.0, stage="ramp_5", now=1e9, by="me"

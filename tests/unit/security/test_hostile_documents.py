@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch import blindness, flag, heartbeat, incident, outbox
 from killswitch.errors import BadDocument
+from killswitch.flags import flag, incident
+from killswitch.fleet import heartbeat
+from killswitch.fleet import outages as blindness
+from killswitch.pages import outbox
 from killswitch.router.presence import Report, to_document
-from killswitch.routers_followed import routers_followed
 from killswitch.stores import Item, Put, keys
-from killswitch.switch import Switch
 from killswitch.timestamps import from_iso, to_iso
+from killswitch.trips.router_progress import routers_followed
+from killswitch.trips.switch import Switch
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 

@@ -15,8 +15,8 @@ from rich.text import Text
 from killswitch.cli.logs import _Human, _Json
 from killswitch.cli.terminal import Terminal, json_text, one_line, visible
 from killswitch.deadline import Deadline
-from killswitch.message import page_from_json, page_to_json
-from killswitch.pagers.console import ConsolePager
+from killswitch.pages.page import page_from_json, page_to_json
+from killswitch.pages.receivers.console import ConsolePager
 from tests.doubles.pages import trip_page
 
 # clear the screen, retitle the window, the one-byte forms, a return over the line, right-to-left, half a pair

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from killswitch.cli.app import app
+from killswitch.daemon.settings import load_settings, without_secrets
 from killswitch.errors import BadSettings, KillswitchError
-from killswitch.settings import load_settings, without_secrets
-from killswitch.sources.sample_history import SampleHistory
-from killswitch.sources.url import open_source
+from killswitch.sources.opening import open_source
+from killswitch.sources.scrape.sample_history import SampleHistory
 from killswitch.stores import Put
 from killswitch.stores.opening import open_store
 

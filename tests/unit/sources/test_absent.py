@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from killswitch.model import Matcher, Reason, Selector, Unreadable
-from killswitch.sources.plan import Ask, Shape, Sum
+from killswitch.sources.asks import Ask, Shape, Sum
 from killswitch.sources.readings import Column
 from killswitch.sources.seen import AbsentCache
 

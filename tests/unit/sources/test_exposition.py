@@ -15,8 +15,8 @@ from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
 from killswitch.model import Cohort, Counts, Matcher, RatioSignal, Selector
 from killswitch.sources import Range, Want
-from killswitch.sources.exposition import sample_of, samples_of, series_of, value_of
 from killswitch.sources.recording import Recording
+from killswitch.sources.scrape.exposition import sample_of, samples_of, series_of, value_of
 
 # what str.splitlines, str.strip and \s take for ends of lines and blanks, and the formats do not
 NO_LINE_ENDS = ["\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\xa0", "\u2028", "\u2029", "\u3000"]

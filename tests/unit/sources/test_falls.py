@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from killswitch.model import Reason, Selector, Unreadable
+from killswitch.sources.asks import Ask, Shape, Sum
 from killswitch.sources.falls import Falls
-from killswitch.sources.plan import Ask, Shape, Sum
 from killswitch.sources.readings import Column, Point
 
 DOWN = Unreadable(Reason.SOURCE_DOWN, "down")

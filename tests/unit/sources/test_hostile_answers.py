@@ -18,12 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from killswitch.bounded_http import NoAnswer
-from killswitch.case import Case
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, Unavailable
-from killswitch.flag import arm
-from killswitch.jury import Jury
+from killswitch.flags.flag import arm
 from killswitch.model import (
     Buckets,
     Cohort,
@@ -43,8 +40,11 @@ from killswitch.model import (
     Unreadable,
     Verdict,
 )
+from killswitch.net.bounded_http import NoAnswer
 from killswitch.sources import Want
-from killswitch.sources.prometheus import Prometheus, PrometheusSession
+from killswitch.sources.prometheus.source import Prometheus, PrometheusSession
+from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.evaluator import Jury
 from tests.doubles.scripted_source import rollout
 
 TICK = 1_770_000_000.0

@@ -8,8 +8,8 @@ import pytest
 
 from killswitch.model import Buckets, Cohort, Matcher, QuantileSignal, Reason, Selector, Unreadable
 from killswitch.sources import Range, Want
-from killswitch.sources.layouts import EVERY, Layouts
-from killswitch.sources.plan import Needs, Same, needs
+from killswitch.sources.asks import Needs, Same, needs
+from killswitch.sources.prometheus.layouts import EVERY, Layouts
 from killswitch.sources.readings import Answers, Point
 
 TICK = 1_776_600_000.0

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
-from killswitch.sources import Range, Want, promql
-from killswitch.sources.plan import Query, Ranges, Same, Shape, Sum, as_text, evidence_step, needs, plan
+from killswitch.sources import Range, Want
+from killswitch.sources.asks import Query, Ranges, Same, Shape, Sum, as_text, evidence_step, needs, plan
+from killswitch.sources.prometheus import promql
 
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 RANGES = Ranges(15.0, left_open=True)

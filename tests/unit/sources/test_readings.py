@@ -6,7 +6,7 @@ import pytest
 
 from killswitch.model import Cohort, Counts, Matcher, Measurement, RatioSignal, Reason, Selector, Unreadable
 from killswitch.sources import Range, Want
-from killswitch.sources.plan import Ask, Ranges, Shape, Sum
+from killswitch.sources.asks import Ask, Ranges, Shape, Sum
 from killswitch.sources.readings import Assemblies, Assembly, Column, Point
 
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}

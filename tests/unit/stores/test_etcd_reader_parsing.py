@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from killswitch.errors import AccessDenied, BadDocument, Unavailable
 from killswitch.stores import Item
-from killswitch.stores import etcd_wire as wire
+from killswitch.stores.etcd import wire
 from killswitch.stores.reader import Change
 
 MAX = 1000

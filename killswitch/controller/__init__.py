@@ -1,0 +1,1 @@
+"""One cycle of the controller: read, judge, act, report."""

@@ -1,0 +1,1 @@
+"""Builds everything that `killswitch run` needs from its settings, and runs it."""

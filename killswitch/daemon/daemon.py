@@ -1,0 +1,381 @@
+"""The daemon: builds everything, runs the periodic jobs, and stops cleanly.
+
+One place for every job: APScheduler runs them, each at most once at a time and never dropped for being
+late. Liveness is measured on monotonic time, from inside the loop itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+import uvicorn
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from prometheus_client import CollectorRegistry
+
+from killswitch import __version__
+from killswitch.controller.controller import Controller, Timing
+from killswitch.daemon.clock_guard import ClockGuard
+from killswitch.daemon.dead_mans_switch import DeadMan
+from killswitch.daemon.rules_in_force import RulesInForce
+from killswitch.daemon.settings import Settings, load_settings, without_secrets
+from killswitch.daemon.wiring import build_pagers, build_source, build_store, secret, unreadable_secrets
+from killswitch.deadline import Deadline
+from killswitch.errors import BadSettings, KillswitchError
+from killswitch.flags.flag import Flag
+from killswitch.flags.incident import Incident
+from killswitch.fleet.session import Session
+from killswitch.model import PageSettings, Rollout
+from killswitch.pages import page as message
+from killswitch.pages.delivery import PageDelivery
+from killswitch.pages.lane import Policy
+from killswitch.pages.outbox import new_entry
+from killswitch.pages.outbox import to_document as outbox_document
+from killswitch.pages.page import Page
+from killswitch.sources import Source
+from killswitch.sources.scrape_interval import consequence, measured_now
+from killswitch.status.reports import CycleReport
+from killswitch.status.self_metrics import SelfMetrics
+from killswitch.stores import Compare, Put, keys
+from killswitch.timestamps import to_iso
+from killswitch.trips.incidents import TrippedOn
+from killswitch.trips.propagation import FollowUp
+from killswitch.trips.switch import Switch
+from killswitch.web.app import application
+from killswitch.web.flag_endpoints import FlagView, flag_routes
+from killswitch.web.incident_endpoint import IncidentView, incident_routes
+from killswitch.web.server import server
+from killswitch.wording import counted
+
+log = logging.getLogger(__name__)
+EXIT_NAME_TAKEN = 2  # as for any setting that is refused
+STOP_WITHIN = 7.0  # and a second for what is around it, and one for a busy machine
+MEASURE_WITHIN = 5.0
+HUNG_AFTER_INTERVALS = 2.5  # the probe must have failed within three
+
+
+class Daemon:
+    """One replica. Raises BadSettings or BadRules from its constructor; nothing runs until `run`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        on_cycle: Callable[[CycleReport], None] = lambda _report: None,
+    ) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        self._wall = wall
+        self._on_cycle = on_cycle
+        self.controller_id = settings.controller_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+        self._metrics = SelfMetrics(__version__)
+        self.registry: CollectorRegistry = self._metrics.registry
+        self._rules = RulesInForce(
+            settings.rules,
+            metrics=self._metrics,
+            wall=wall,
+            on_refused=self._rules_refused,
+            public_url=settings.public_url,
+        )
+        self._store = build_store(settings)
+        self._trip_store = build_store(settings, timeout=settings.trip_timeout)
+        self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
+        settings = self._settings
+        pagers, fallback = build_pagers(settings)
+        for rollout in self._rules.current().rollouts.values():
+            if rollout.page.slack and secret(settings, "slack_token") is None:
+                log.warning(
+                    "%s: pages for Slack %s go elsewhere, there is no Slack token: set KILLSWITCH_SLACK_TOKEN_FILE",
+                    rollout.name, rollout.page.slack,
+                )  # fmt: skip
+            if rollout.page.pagerduty and not any(pager.name == "pagerduty" for pager in (*pagers, fallback) if pager):
+                log.warning(
+                    "%s: pages for PagerDuty key %s go elsewhere, there are no keys: set "
+                    "KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
+                    rollout.name, rollout.page.pagerduty,
+                )  # fmt: skip
+        for problem in unreadable_secrets(settings):
+            log.warning("%s: nothing reaches its receiver until the file is there", problem)
+        self._delivery = PageDelivery(
+            self._store,
+            pagers,
+            owner=self.controller_id,
+            fallback=fallback,
+            policy=Policy(claim_ttl=settings.claim_ttl, fallback_after=settings.fallback_after),
+            wall=wall,
+            monotonic=monotonic,
+        )
+        session = Session(self._trip_store, self.controller_id, monotonic=monotonic, ttl=settings.session_ttl)
+        self._controller = Controller(
+            controller_id=self.controller_id,
+            version=__version__,
+            source=self._source,
+            store=self._store,
+            switch=Switch(self._trip_store, wall=wall, by=self.controller_id),
+            session=session,
+            rules=self._rules.current,
+            tell=self._delivery.send_directly,
+            flipped=self._flipped,
+            timing=Timing(
+                interval=settings.interval,
+                step=settings.step,
+                lag=settings.lag,
+                cycle_deadline=settings.cycle_deadline,
+                max_evidence_age=settings.max_evidence_age,
+                session_ttl=settings.session_ttl,
+                store_patience=min(15.0, settings.interval),
+            ),
+            metrics=self._metrics,
+            monotonic=monotonic,
+            wall=wall,
+        )
+        self._follow_up = FollowUp(
+            self._store,
+            Switch(self._store, wall=wall, by=self.controller_id),
+            settings=self._page_settings,
+            monotonic=monotonic,
+            wall=wall,
+        )
+        self._tripped_on = TrippedOn(self._trip_store, monotonic=monotonic)
+        self._dead_man = DeadMan(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
+        self._api_token = secret(settings, "api_token")
+        self._stopping = False
+        self._cycling = threading.Lock()
+        self._alive_at = monotonic()
+        self._paged: dict[tuple[str, str], int] = {}
+        self._scheduler = self._build_scheduler()
+        self._guard = ClockGuard(self._clock_jumped, monotonic=monotonic, wall=wall)
+        self._server = self._build_server()
+
+    # --- running --------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until SIGTERM, SIGINT or `stop`; the exit code. Signals are taken only in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: self.stop())
+            signal.signal(signal.SIGINT, lambda *_: self.stop())
+            signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._rules.reload).start())
+        web = threading.Thread(target=self._server.run, name="web", daemon=True)
+        web.start()
+        watched = counted(len(self._rules.current().rollouts), "rollout")
+        log.info(
+            "killswitch %s, controller %s: %s every %gs, source %s, flag store %s",
+            __version__, self.controller_id, watched, self._settings.interval,
+            without_secrets(self._settings.source), without_secrets(self._settings.store),
+        )  # fmt: skip
+        self._guard.start()
+        self._scheduler.start()
+        # no Event to wait for: a signal's handler runs inside its wait() now and then, and set() would lock up there
+        while not self._stopping:
+            time.sleep(0.5)
+            if not web.is_alive():
+                log.error("the web server has ended: is %s taken?", self._settings.listen)
+                self._shut_down(web)
+                return 1
+            if self._controller.name_refused:
+                log.error(
+                    "another living replica runs as controller %s, and has for longer than a dead one's session lasts: "
+                    "give each replica a KILLSWITCH_CONTROLLER_ID of its own, or none, and start this one again",
+                    self.controller_id,
+                )
+                self._shut_down(web)
+                return EXIT_NAME_TAKEN
+        self._shut_down(web)
+        return 0
+
+    def stop(self) -> None:
+        """Ask `run` to end, which it does within half a second and its ten; from a signal's handler as well."""
+        self._stopping = True
+
+    def _shut_down(self, web: threading.Thread) -> None:
+        """At most ten seconds: a sent transaction is finished, an unsent one abandoned, claims are given back."""
+        log.info("stopping: handing over")
+        self._guard.stop()
+        self._server.should_exit = True
+        finisher = threading.Thread(target=self._finish, name="finish", daemon=True)
+        finisher.start()
+        finisher.join(STOP_WITHIN)
+        web.join(1.0)
+        if finisher.is_alive():
+            log.warning("stopped before every server answered; this replica's leases end by themselves")
+
+    def _finish(self) -> None:
+        self._scheduler.shutdown(wait=False)
+        self._controller.close()
+        self._delivery.close()
+        if not self._cycling.acquire(blocking=False):
+            return  # a cycle waits for a silent server: its source closed under it would look like a bug
+        for closable in (self._source, self._store, self._trip_store):
+            closable.close()
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def _build_scheduler(self) -> BackgroundScheduler:
+        pulse = min(1.0, self._settings.interval / 10)
+        jobs: tuple[tuple[str, Callable[[], object], float], ...] = (
+            ("cycle", self._cycle_if_due, pulse),
+            ("renew", self._controller.renew, self._settings.session_ttl / 3),
+            ("retry", self._controller.retry, min(1.0, pulse * 2)),
+            ("pages", self._deliver, min(1.0, pulse * 2)),
+            ("rules", self._rules.look, min(5.0, self._settings.interval)),
+            ("follow_up", self._look_who_follows, min(1.0, pulse * 2)),
+            ("dead_man", self._dead_man.call, pulse),
+        )
+        scheduler = BackgroundScheduler(
+            timezone="UTC",
+            # a thread for each job: none may wait for another
+            executors={name: ThreadPoolExecutor(1) for name, _, _ in jobs} | {"default": ThreadPoolExecutor(1)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        for name, job, seconds in jobs:
+            scheduler.add_job(_guarded(name, job), IntervalTrigger(seconds=seconds), id=name, executor=name)
+        return scheduler
+
+    def _cycle_if_due(self) -> None:
+        with self._cycling:
+            if self._stopping:
+                return
+            if self._controller.seconds_until_due() == 0.0:
+                report = self._controller.run_cycle()
+                if report is not None:
+                    self._follow_up.notice([one.flag for one in report.reports.values() if one.flag is not None])
+                    self._dead_man.cycle_finished(report)
+                    self._on_cycle(report)
+        self._alive_at = self._monotonic()
+
+    def _look_who_follows(self) -> None:
+        if not self._controller.flips_come_first:
+            self._follow_up.look()
+
+    def _deliver(self) -> None:
+        if self._stopping or self._controller.flips_come_first:
+            return
+        self._delivery.run_once()
+        events = self._delivery.status().events
+        for (receiver, outcome), count in events.items():
+            before = self._paged.get((receiver, outcome), 0)
+            self._metrics.pages.labels(receiver, outcome).inc(count - before)
+            self._paged[receiver, outcome] = count
+
+    def _clock_jumped(self, seconds: float) -> None:
+        log.warning("the wall clock moved by %+.1f s; jobs are re-anchored, verdicts do not depend on it", seconds)
+        self._metrics.clock_jumps.inc()
+        for job in self._scheduler.get_jobs():
+            trigger: IntervalTrigger = job.trigger
+            job.reschedule(IntervalTrigger(seconds=timedelta.total_seconds(trigger.interval)))
+
+    # --- what the web server asks ---------------------------------------------------------------
+
+    @property
+    def latest(self) -> CycleReport | None:
+        return self._controller.latest
+
+    def age(self) -> float | None:
+        latest = self._controller.latest
+        return None if latest is None else self._monotonic() - latest.finished
+
+    def unhealthy(self) -> str | None:
+        silent = self._monotonic() - self._alive_at
+        if silent > HUNG_AFTER_INTERVALS * self._settings.interval:
+            return f"the loop has not come round for {silent:.0f} s"
+        return None
+
+    def unready(self) -> str | None:
+        if self._stopping:
+            return "stopping"
+        return "the first cycle has not finished" if self._controller.latest is None else None
+
+    def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
+        return self._tripped_on.of(flags)
+
+    def reload(self) -> list[str]:
+        return self._rules.reload()
+
+    def api_token(self) -> str | None:
+        return None if self._api_token is None else self._api_token.reveal()
+
+    def _build_server(self) -> uvicorn.Server:
+        # a store that hangs holds up one request for flags by the shorter of the two patiences
+        flags = FlagView(self._trip_store, monotonic=self._monotonic)
+        incidents = IncidentView(self._trip_store, monotonic=self._monotonic)
+        routes = [*flag_routes(flags), *incident_routes(incidents)]
+        app = application(self, routes, host_names=self._settings.names)
+        return server(app, self._settings.listen)
+
+    def _flipped(self, rollout: str, generation: int, revision: int) -> None:
+        if not self._controller.flips_come_first:
+            self._delivery.wake()
+        self._follow_up.tripped(rollout, generation, revision)
+
+    def _page_settings(self, rollout: str) -> PageSettings:
+        rules = self._rules.current().rollouts.get(rollout)
+        return rules.page if rules is not None else PageSettings(public_url=self._settings.public_url)
+
+    # --- pages that are nobody's verdict ----------------------------------------------------------
+
+    def _rules_refused(self, problems: list[str]) -> None:
+        """One page a day for one refused set, whichever replica saw it first: the same mistake may be made again."""
+        digest = hashlib.sha256("\n".join(problems).encode()).hexdigest()[:12]
+        settings = next(iter(self._rules.current().rollouts.values())).page
+        mistake = f"{digest}.{to_iso(self._wall())[:10]}"
+        page = message.rules_refused(problems, at=self._wall(), digest=mistake, settings=settings)
+        notice = keys.notice(message.FLEET, 0, f"rules_refused.{mistake}")
+        try:
+            self._store.commit(
+                (Compare(notice, 0),),
+                (Put(notice, b"{}"), Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))),
+            )
+        except KillswitchError:
+            self._tell(page)
+
+    def _tell(self, page: Page) -> None:
+        self._delivery.send_directly(page)
+
+
+def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tuple[Source, Settings]:
+    """The metric source, and the settings with the scrape interval it really has.
+
+    What was set stands, with a warning where it is wrong. Nothing is waited for: without an answer the
+    default serves.
+    """
+    source = build_source(settings)
+    measured = measured_now(source, rollouts, Deadline(MEASURE_WITHIN))
+    if measured is None or abs(measured - settings.scrape_interval) < 0.05 * measured:
+        return source, settings
+    if "scrape_interval" in settings.model_fields_set:
+        log.warning(
+            "scrapes arrive every %g s, and scrape_interval is %g s: %s; fix `scrape_interval`",
+            measured, settings.scrape_interval, consequence(measured, settings.scrape_interval),
+        )  # fmt: skip
+        return source, settings
+    try:
+        actual = load_settings(**{**settings.model_dump(), "scrape_interval": measured})
+    except BadSettings as error:
+        source.close()
+        raise BadSettings([f"scrapes are {measured:g} s apart: {problem}" for problem in error.problems]) from error
+    log.info("scrapes are %g s apart; evidence is gathered every %g s", measured, actual.step)
+    source.close()
+    return build_source(actual), actual
+
+
+def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:
+    """A job whose bug is logged and does not end its schedule."""
+
+    def run() -> None:
+        try:
+            job()
+        except Exception:
+            log.exception("job %s failed; it runs again at its next turn", name)
+
+    return run

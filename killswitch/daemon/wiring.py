@@ -1,0 +1,126 @@
+"""Builds the adapters that settings name: shared by the daemon and the command line.
+
+Each kind is imported when one is built: `killswitch trip` needs a flag store and no metric source.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from killswitch.daemon.settings import Settings
+from killswitch.errors import AccessDenied, BadSettings
+from killswitch.net.credentials import TLS, HttpCredentials, Secret
+from killswitch.pages.receivers import Pager
+from killswitch.sources import Source
+from killswitch.stores import Store
+from killswitch.stores.opening import open_store
+
+
+def secret(settings: Settings, name: str) -> Secret | None:
+    """The secret called ``name``: in the file of setting ``<name>_file``, or in ``KILLSWITCH_<NAME>`` itself.
+
+    Raises BadSettings when both are given: nobody could say which one counts.
+    """
+    file: Path | None = getattr(settings, f"{name}_file")
+    variable = f"KILLSWITCH_{name.upper()}"
+    if file is not None and variable in os.environ:
+        raise BadSettings([f"{name}_file and {variable} are both set; keep one"])
+    if file is not None:
+        return Secret.from_file(file)
+    return Secret.from_environment(variable) if variable in os.environ else None
+
+
+def unreadable_secrets(settings: Settings) -> Iterator[str]:
+    """Why secrets of receivers cannot be read now; they are read again at each use, so they may be put there later."""
+    for name in ("slack_token", "pagerduty_key", "webhook_url", "heartbeat_url"):
+        found = secret(settings, name)
+        if found is not None:
+            try:
+                found.reveal()
+            except AccessDenied as error:
+                yield f"{name}: {error}"
+
+
+def build_store(settings: Settings, *, timeout: float | None = None) -> Store:
+    """The flag store. Raises BadSettings."""
+    return open_store(
+        settings.store,
+        tls=_tls(settings.store_ca_file, settings.store_cert_file, settings.store_key_file),
+        user=settings.store_user,
+        password=secret(settings, "store_password"),
+        timeout=settings.store_timeout if timeout is None else timeout,
+    )
+
+
+def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
+    """The metric source; ``timeout`` of one request in seconds. Raises BadSettings."""
+    from killswitch.sources.opening import open_source  # noqa: PLC0415
+
+    return open_source(
+        settings.source,
+        scrape_interval=settings.scrape_interval,
+        tls=_tls(settings.source_ca_file, settings.source_cert_file, settings.source_key_file),
+        credentials=_source_credentials(settings),
+        timeout=settings.cycle_deadline if timeout is None else timeout,
+        samples=settings.scrape_file,
+    )
+
+
+def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
+    """The receivers of pages, and the fallback among them that is asked only when the others fail."""
+    from killswitch.pages.receivers.console import ConsolePager  # noqa: PLC0415
+    from killswitch.pages.receivers.pagerduty import PagerDutyPager  # noqa: PLC0415
+    from killswitch.pages.receivers.routing_keys import RoutingKeys  # noqa: PLC0415
+    from killswitch.pages.receivers.slack import SlackPager  # noqa: PLC0415
+    from killswitch.pages.receivers.webhook import WebhookPager  # noqa: PLC0415
+
+    available: dict[str, Pager] = {}
+    token = secret(settings, "slack_token")
+    if token is not None:
+        available["slack"] = SlackPager(token, base_url=settings.slack_base_url)
+    pagerduty_key = secret(settings, "pagerduty_key")
+    if pagerduty_key is not None or settings.pagerduty_team_keys_file is not None:
+        keys = RoutingKeys(pagerduty_key, settings.pagerduty_team_keys_file)
+        available["pagerduty"] = PagerDutyPager(keys, url=settings.pagerduty_url)
+    address = secret(settings, "webhook_url")
+    if address is not None:
+        available["webhook"] = WebhookPager(address)
+    if settings.console_pages or not available:
+        available["console"] = ConsolePager()
+    fallback = available.pop(settings.fallback) if settings.fallback is not None else None
+    if not available:
+        raise BadSettings([f"the only receiver of pages is the fallback {settings.fallback}; name another one"])
+    return tuple(available.values()), fallback
+
+
+def _source_credentials(settings: Settings) -> HttpCredentials | None:
+    bearer = secret(settings, "source_bearer")
+    password = secret(settings, "source_password")
+    extra = _headers(settings.source_headers_file) if settings.source_headers_file is not None else {}
+    if bearer is None and password is None and not extra:
+        return None
+    basic = (settings.source_user, password) if settings.source_user is not None and password is not None else None
+    return HttpCredentials(bearer=bearer, basic=basic, extra=extra)
+
+
+def _headers(file: Path) -> dict[str, Secret | str]:
+    """One ``Name: value`` a line; a value ``file:/path`` or ``env:NAME`` is a secret kept there."""
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings([f"source_headers_file {file}: {error}"]) from error
+    headers: dict[str, Secret | str] = {}
+    for number, line in enumerate(lines, 1):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not line.strip():
+            continue
+        if not colon or not name or not value:
+            raise BadSettings([f"source_headers_file {file}:{number}: write `Name: value`"])
+        headers[name] = Secret.parse(value) if value.startswith(("file:", "env:")) else value
+    return headers
+
+
+def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> TLS | None:
+    return None if ca is None and cert is None else TLS(ca_file=ca, cert_file=cert, key_file=key)

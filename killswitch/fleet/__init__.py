@@ -1,0 +1,1 @@
+"""What the replicas of the daemon know of each other: heartbeats, sessions, outages."""

@@ -1,0 +1,1 @@
+"""What a page says, the outbox it waits in, and its delivery."""

@@ -1,0 +1,274 @@
+"""Delivery of pages: from the outbox to every receiver, at least once, by whichever replica lives.
+
+Nothing here is on the way of a flip. The flip's transaction has written the outbox entry already; this
+part, on threads of its own, reads the outbox, claims entries under a lease, and hands each page to each
+receiver. How often a page may arrive is said in `killswitch.pages.outbox`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from killswitch.deadline import Deadline
+from killswitch.errors import KillswitchError
+from killswitch.pages import page as message
+from killswitch.pages.lane import Lane, Policy
+from killswitch.pages.ledger import MemoryLedger, StoreLedger
+from killswitch.pages.outbox import Delivery, OutboxEntry, Standing
+from killswitch.pages.page import Page
+from killswitch.pages.receivers import Pager
+from killswitch.stores import Store
+
+__all__ = ["Delivered", "PageDelivery", "PagerStatus", "Policy"]
+
+_log = logging.getLogger("killswitch.pages.delivery")
+
+
+class Executor(Protocol):
+    """Runs a job soon, on another thread; `concurrent.futures.Executor` is one."""
+
+    def submit(self, job: Callable[[], None], /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PagerStatus:
+    """What metrics and status pages show. ``events`` counts by receiver and name ("taken", "not taken",
+    "answer lost", "given up", "bug"); ``unsettled`` pages wait in the outbox; ``unreadable`` entries were
+    not understood; ``store_failures`` are looks at the outbox that failed.
+    """
+
+    unsettled: int
+    unreadable: int
+    store_failures: int
+    events: Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Where one page stands with each receiver, and whether there is nothing left to do."""
+
+    settled: bool
+    deliveries: Mapping[str, Delivery]
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """The receivers that took it."""
+        taken = (name for name, delivery in self.deliveries.items() if delivery.standing is Standing.DELIVERED)
+        return tuple(sorted(taken))
+
+
+class PageDelivery:
+    """Delivers the outbox's pages. `run_once` is called every second by a scheduler; `wake` after a flip.
+
+    ``pagers`` each get every page that is for them; ``fallback`` only those that one of them has not
+    taken within `Policy.fallback_after`. All methods may be called from any thread. ``owner`` names this
+    replica; a part that no other process has is added. ``executor`` runs the lanes; the default has a
+    thread for each.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pagers: Sequence[Pager],
+        *,
+        owner: str,
+        fallback: Pager | None = None,
+        policy: Policy | None = None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        names = [pager.name for pager in (*pagers, *([fallback] if fallback else []))]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two receivers bear one name: {', '.join(names)}")
+        self._policy = policy or Policy()
+        self._wall = wall
+        self._monotonic = monotonic
+        self._first_seen: dict[str, float] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._store_failures = 0
+        self._lock = threading.Lock()
+        self._scanning = threading.Lock()
+        self._woken = threading.Event()
+        self._closed = False
+        self._store_ledger = StoreLedger(
+            store,
+            owner=f"{owner}#{uuid.uuid4().hex[:12]}",
+            wall=wall,
+            monotonic=monotonic,
+            settled=self._settled,
+            ttl=self._policy.claim_ttl,
+        )
+        self._memory_ledger = MemoryLedger(wall=wall, settled=self._settled)
+        chance = chance or random.Random()  # noqa: S311  it spreads retries, it guards nothing
+        self._primaries = [self._lane(pager, self._always, self._unchanged, chance) for pager in pagers]
+        self._fallback = self._lane(fallback, self._needs_fallback, self._for_fallback, chance) if fallback else None
+        self._lanes = [*self._primaries, *([self._fallback] if self._fallback else [])]
+        self._own_executor = None if executor else ThreadPoolExecutor(len(self._lanes) + 1, "pager")
+        self._executor: Executor = executor or self._own_executor  # type: ignore[assignment]  # one of them is there
+
+    # --- the rhythm -----------------------------------------------------------------------------
+
+    def run_once(self) -> None:
+        """Look at the outbox and set every idle lane to work. Never raises; returns before they are done."""
+        if self._closed or not self._scanning.acquire(blocking=False):
+            return
+        try:
+            self._woken.clear()
+            self._store_ledger.scan()
+        except KillswitchError as error:
+            self._store_failures += 1
+            _log.warning("the outbox cannot be read or claimed, tried again: %s", error)
+        except Exception:  # noqa: BLE001  the scheduler must go on, whatever bug this is
+            self._store_failures += 1
+            _log.exception("looking at the outbox failed in a way that is a bug")
+        finally:
+            self._scanning.release()
+        self._note_ages()
+        for lane in self._lanes:
+            self._submit(lane.run)
+
+    def wake(self) -> None:
+        """Look at the outbox now, on another thread; returns at once."""
+        if not self._woken.is_set():
+            self._woken.set()
+            self._submit(self.run_once)
+
+    def send_directly(self, page: Page) -> None:
+        """Deliver a page that cannot stand in the store, because the store is down; returns at once.
+
+        It is retried and falls back as any other, but is lost with this process. A page of the same id
+        is sent once, however often it is handed in.
+        """
+        if self._memory_ledger.add(page):
+            self._note_ages()
+            for lane in self._lanes:
+                self._submit(lane.run)
+
+    def deliver_now(
+        self, page_ids: Sequence[str], deadline: Deadline, *, sleep: Callable[[float], None] = time.sleep
+    ) -> Mapping[str, Delivered]:
+        """Deliver until these pages are settled or the deadline ends; for a command that has no daemon behind it.
+
+        What is not settled by then stays in the outbox, for whichever controller comes.
+        """
+        while True:
+            self.run_once()
+            standing = {page_id: self.delivered(page_id) for page_id in page_ids}
+            if deadline.expired or all(d is not None and d.settled for d in standing.values()):
+                return {page_id: d or Delivered(False, {}) for page_id, d in standing.items()}
+            sleep(min(0.05, deadline.remaining()))
+
+    def delivered(self, page_id: str) -> Delivered | None:
+        """Where a page stands, as far as this process knows; None for one it has never seen."""
+        entry = self._memory_ledger.entry(page_id) or self._store_ledger.entry(page_id)
+        return None if entry is None else Delivered(self._settled(entry), dict(entry.deliveries))
+
+    def status(self) -> PagerStatus:
+        with self._lock:
+            events = dict(self._counts)
+        ledger = self._store_ledger
+        return PagerStatus(ledger.unsettled, ledger.unreadable, self._store_failures, events)
+
+    def close(self) -> None:
+        """Stop sending and give the claims back; a send under way ends by its own deadline."""
+        self._closed = True
+        if self._own_executor is not None:
+            self._own_executor.shutdown(wait=True, cancel_futures=True)
+        self._store_ledger.close()
+
+    def _submit(self, job: Callable[[], None]) -> Future[None] | None:
+        try:
+            future: Future[None] | None = self._executor.submit(job)
+        except RuntimeError:  # the executor is shut down: so are we
+            return None
+        return future
+
+    # --- who gets what --------------------------------------------------------------------------
+
+    def _lane(
+        self,
+        pager: Pager,
+        due: Callable[[OutboxEntry], bool],
+        adapt: Callable[[OutboxEntry], Page],
+        chance: random.Random,
+    ) -> Lane:
+        return Lane(
+            pager,
+            (self._memory_ledger, self._store_ledger),
+            policy=self._policy,
+            due=due,
+            adapt=adapt,
+            age=self._age,
+            monotonic=self._monotonic,
+            wall=self._wall,
+            chance=chance,
+            count=self._count,
+        )
+
+    def _wanting(self, page: Page) -> list[str]:
+        return [lane.name for lane in self._primaries if lane.address(page) is not None]
+
+    def _settled(self, entry: OutboxEntry) -> bool:
+        fallback = self._fallback
+        usable = fallback is not None and fallback.address(entry.page) is not None
+        return entry.settled(self._wanting(entry.page), fallback.name if fallback is not None and usable else None)
+
+    @staticmethod
+    def _always(_: OutboxEntry) -> bool:
+        return True
+
+    @staticmethod
+    def _unchanged(entry: OutboxEntry) -> Page:
+        return entry.page
+
+    def _missed(self, entry: OutboxEntry) -> list[str]:
+        wanting = self._wanting(entry.page)
+        return [name for name in wanting if entry.delivery(name).standing is not Standing.DELIVERED]
+
+    def _needs_fallback(self, entry: OutboxEntry) -> bool:
+        missed = self._missed(entry)
+        if not missed and self._wanting(entry.page):
+            return False
+        hopeless = all(entry.delivery(name).final for name in missed)
+        return hopeless or self._age(entry) >= self._policy.fallback_after
+
+    def _for_fallback(self, entry: OutboxEntry) -> Page:
+        missed = self._missed(entry)
+        if not missed:
+            return entry.page
+        return message.for_fallback(entry.page, " and ".join(missed), entry.delivery(missed[0]).error)
+
+    def _note_ages(self) -> None:
+        """When this process first saw each page, on the monotonic clock: a wall clock may jump.
+
+        The time it waited elsewhere before is taken from the wall clock, but only up to ten seconds short
+        of the fallback, so that two clocks that disagree cannot call the fallback for a page just written.
+        """
+        now, wall = self._monotonic(), self._wall()
+        held = [*self._memory_ledger.held(), *self._store_ledger.held()]
+        most = max(0.0, self._policy.fallback_after - 10.0)
+        with self._lock:
+            self._first_seen = {
+                entry.id: self._first_seen.get(entry.id, now - min(max(wall - entry.created_at, 0.0), most))
+                for entry in held
+            }
+
+    def _age(self, entry: OutboxEntry) -> float:
+        now = self._monotonic()
+        with self._lock:
+            return now - self._first_seen.get(entry.id, now)
+
+    def _count(self, receiver: str, event: str) -> None:
+        with self._lock:
+            self._counts[receiver, event] += 1

@@ -1,0 +1,258 @@
+"""The outbox entry: one page, and how far each receiver has got with it.
+
+An entry is written in the same transaction as the flip it tells of; whichever replica lives delivers
+it. This file says what one delivery may become (`TRANSITIONS`), and nothing about when or by whom:
+no I/O, no clock. Each function returns a new entry or raises IllegalTransition and changes nothing.
+
+Copies. The number of an attempt is committed before its send, so a send without a mark is known to
+have been possible. A receiver that took a page and whose answer was lost (`UNKNOWN`) is sent it once
+more, marked as a possible repeat: at most two copies, plus one for each process that died between the
+send and the mark (`orphaned`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from killswitch.documents import Fields, parse_object
+from killswitch.errors import BadDocument, IllegalTransition
+from killswitch.pages.page import Page, page_from_json, page_to_json
+from killswitch.timestamps import to_iso
+
+FORMAT = 1
+# With an incident beside it, it fits into one transaction (see `stores.limits`); a thousand receivers fit into it.
+MAX_DOCUMENT_BYTES = 384 * 1024
+MAX_UNKNOWN_OUTCOMES = 2
+_MAX_ERROR = 300
+
+
+class Standing(StrEnum):
+    """Where one receiver stands with one page."""
+
+    PENDING = "pending"  # nothing was sent, or surely nothing arrived
+    SENDING = "sending"  # an attempt is committed; it may or may not have been sent yet
+    UNKNOWN = "unknown"  # sent, answer lost; to be repeated once
+    DELIVERED = "delivered"
+    UNCERTAIN = "uncertain"  # sent twice, both answers lost; no third copy
+    EXPIRED = "expired"  # given up after the page's useful life
+
+
+class Event(StrEnum):
+    BEGIN = "begin"
+    TAKEN = "taken"
+    NOT_TAKEN = "not taken"
+    ANSWER_LOST = "answer lost"
+    ORPHANED = "orphaned"
+    GIVE_UP = "give up"
+
+
+# Anything not listed is illegal. TAKEN is true whenever it is learned, even after somebody took over.
+TRANSITIONS: Mapping[tuple[Standing, Event], Standing] = {
+    (Standing.PENDING, Event.BEGIN): Standing.SENDING,
+    (Standing.UNKNOWN, Event.BEGIN): Standing.SENDING,
+    (Standing.SENDING, Event.TAKEN): Standing.DELIVERED,
+    (Standing.SENDING, Event.NOT_TAKEN): Standing.PENDING,
+    (Standing.SENDING, Event.ANSWER_LOST): Standing.UNKNOWN,
+    (Standing.SENDING, Event.ORPHANED): Standing.PENDING,
+    (Standing.PENDING, Event.TAKEN): Standing.DELIVERED,
+    (Standing.UNKNOWN, Event.TAKEN): Standing.DELIVERED,
+    (Standing.UNCERTAIN, Event.TAKEN): Standing.DELIVERED,
+    (Standing.EXPIRED, Event.TAKEN): Standing.DELIVERED,
+    (Standing.DELIVERED, Event.TAKEN): Standing.DELIVERED,
+    (Standing.PENDING, Event.GIVE_UP): Standing.EXPIRED,
+    (Standing.UNKNOWN, Event.GIVE_UP): Standing.EXPIRED,
+}
+FINAL = frozenset({Standing.DELIVERED, Standing.UNCERTAIN, Standing.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One receiver's part of an entry.
+
+    ``attempts`` counts committed attempts; ``unknown`` those whose answer was lost; ``orphaned`` those
+    whose sender vanished before it could say. ``by`` is the process of the last attempt, ``at`` the
+    time of the last change (Unix seconds), ``reference`` the receiver's own, ``error`` the last one.
+    """
+
+    standing: Standing = Standing.PENDING
+    attempts: int = 0
+    unknown: int = 0
+    orphaned: int = 0
+    by: str = ""
+    at: float = 0.0
+    reference: str = ""
+    error: str = ""
+
+    @property
+    def final(self) -> bool:
+        return self.standing in FINAL
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """A copy may be there already, so the next one says that it may be a repeat."""
+        return self.unknown + self.orphaned > 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One page and its deliveries by receiver name. ``created_at`` is Unix seconds."""
+
+    page: Page
+    created_at: float
+    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.page.id
+
+    def delivery(self, receiver: str) -> Delivery:
+        return self.deliveries.get(receiver, Delivery())
+
+    def settled(self, receivers: Collection[str], fallback: str | None = None) -> bool:
+        """Nothing is left to do: every receiver has come to an end, and so has the fallback where it is needed."""
+        if not all(self.delivery(receiver).final for receiver in receivers):
+            return False
+        if fallback is None:
+            return True
+        begun = fallback in self.deliveries
+        missed = not receivers or any(self.delivery(name).standing is not Standing.DELIVERED for name in receivers)
+        return self.delivery(fallback).final if begun or missed else True
+
+
+def new_entry(page: Page, *, at: float) -> OutboxEntry:
+    return OutboxEntry(page, at)
+
+
+def begin(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:
+    """The entry with one more attempt under way; to be committed before anything is sent."""
+    before = entry.delivery(receiver)
+    standing = _next(before, Event.BEGIN, entry, receiver)
+    return _with(entry, receiver, replace(before, standing=standing, attempts=before.attempts + 1, by=by, at=at))
+
+
+def taken(entry: OutboxEntry, receiver: str, *, reference: str, at: float) -> OutboxEntry:
+    before = entry.delivery(receiver)
+    standing = _next(before, Event.TAKEN, entry, receiver)
+    return _with(
+        entry,
+        receiver,
+        replace(before, standing=standing, at=at, reference=reference or before.reference, error=""),
+    )
+
+
+def not_taken(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> OutboxEntry:
+    """The attempt surely left nothing with the receiver; a copy of an earlier one may still be there."""
+    before = entry.delivery(receiver)
+    standing = _next(before, Event.NOT_TAKEN, entry, receiver)
+    if before.unknown:
+        standing = Standing.UNKNOWN
+    return _with(entry, receiver, replace(before, standing=standing, at=at, error=error[:_MAX_ERROR]))
+
+
+def answer_lost(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> OutboxEntry:
+    """A copy may have arrived; after the second such outcome there is no further attempt."""
+    before = entry.delivery(receiver)
+    standing = _next(before, Event.ANSWER_LOST, entry, receiver)
+    lost = before.unknown + 1
+    if lost >= MAX_UNKNOWN_OUTCOMES:
+        standing = Standing.UNCERTAIN
+    return _with(entry, receiver, replace(before, standing=standing, unknown=lost, at=at, error=error[:_MAX_ERROR]))
+
+
+def orphaned(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
+    """The sender of the attempt under way is gone; what it did is not known."""
+    before = entry.delivery(receiver)
+    standing = _next(before, Event.ORPHANED, entry, receiver)
+    if before.unknown:
+        standing = Standing.UNKNOWN
+    return _with(entry, receiver, replace(before, standing=standing, orphaned=before.orphaned + 1, at=at))
+
+
+def give_up(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
+    before = entry.delivery(receiver)
+    return _with(entry, receiver, replace(before, standing=_next(before, Event.GIVE_UP, entry, receiver), at=at))
+
+
+def _next(before: Delivery, event: Event, entry: OutboxEntry, receiver: str) -> Standing:
+    after = TRANSITIONS.get((before.standing, event))
+    if after is None:
+        raise IllegalTransition(f"page {entry.id} to {receiver}: {event} while {before.standing} is not in the table")
+    return after
+
+
+def _with(entry: OutboxEntry, receiver: str, delivery: Delivery) -> OutboxEntry:
+    return replace(entry, deliveries={**entry.deliveries, receiver: delivery})
+
+
+# --- the document -------------------------------------------------------------------------------
+
+
+def to_document(entry: OutboxEntry) -> bytes:
+    """The entry as stored: JSON, UTF-8. What receivers said is cut short where they are very many."""
+    for most in (_MAX_ERROR, 0):
+        value = json.dumps(_to_json(entry, most), ensure_ascii=False).encode(errors="replace")
+        if len(value) <= MAX_DOCUMENT_BYTES:
+            break
+    return value
+
+
+def _to_json(entry: OutboxEntry, longest_error: int) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "created_at": to_iso(entry.created_at),
+        "page": page_to_json(entry.page),
+        "deliveries": {
+            receiver: {
+                "standing": delivery.standing.value,
+                "attempts": delivery.attempts,
+                "unknown": delivery.unknown,
+                "orphaned": delivery.orphaned,
+                "by": delivery.by,
+                "at": to_iso(delivery.at),
+                "reference": delivery.reference,
+                "error": delivery.error[:longest_error],
+            }
+            for receiver, delivery in sorted(entry.deliveries.items())
+        },
+    }
+
+
+def from_document(value: bytes, *, page: str) -> OutboxEntry:
+    """The inverse of `to_document`, for a document that claims to hold ``page``. Raises BadDocument."""
+    fields = parse_object(value, f"outbox entry {page}", max_bytes=MAX_DOCUMENT_BYTES)
+    if fields.integer("format") != FORMAT:
+        raise BadDocument(f"{fields.where}: format {fields.raw['format']}; this version reads {FORMAT}")
+    content = page_from_json(fields.raw.get("page"))
+    if content.id != page:
+        raise BadDocument(f"{fields.where}: the document holds page {content.id!r:.80}")
+    deliveries = Fields(fields.raw.get("deliveries"), f"{fields.where}, deliveries")
+    return OutboxEntry(
+        page=content,
+        created_at=fields.time("created_at"),
+        deliveries={
+            receiver: _delivery(Fields(entry, f"{deliveries.where}, {receiver}"))
+            for receiver, entry in deliveries.raw.items()
+        },
+    )
+
+
+def _delivery(fields: Fields) -> Delivery:
+    text = fields.text("standing")
+    try:
+        standing = Standing(text)
+    except ValueError as error:
+        raise BadDocument(f"{fields.where}: standing {text!r:.80} is unknown") from error
+    return Delivery(
+        standing=standing,
+        attempts=fields.integer("attempts"),
+        unknown=fields.integer("unknown"),
+        orphaned=fields.integer("orphaned"),
+        by=fields.text("by", empty=True),
+        at=fields.time("at"),
+        reference=fields.text("reference", empty=True),
+        error=fields.text("error", empty=True),
+    )

@@ -1,0 +1,91 @@
+"""The machine-readable form of a page: what a webhook gets, and PagerDuty's details.
+
+``docs/webhook.schema.json`` is generated from these types (`killswitch.pages.receivers.webhook_schema`).
+The first seven names and their meanings are fixed. Others may be added, so a receiver ignores names it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+
+class ExcursionPayload(TypedDict):
+    """What was counted since a breach began: what it rests on."""
+
+    since: str
+    canary: float | None
+    control: float | None
+    limit: float | None
+    events_canary: float | None
+    trials_canary: float | None
+    events_control: float | None
+    trials_control: float | None
+
+
+class RulePayload(TypedDict):
+    """One rule at the moment of the page, in plain numbers of its unit."""
+
+    rule: str
+    verdict: str
+    reason: str | None
+    tripping: bool
+    unit: str
+    canary: float | None
+    control: float | None
+    limit: float | None
+    samples_new: int | None
+    samples_old: int | None
+    since: str | None
+    excursion: ExcursionPayload | None
+    sentence: str
+
+
+class ExposurePayload(TypedDict):
+    """How many users and requests the canary had until it was tripped."""
+
+    percent_of_users: float
+    since: str | None
+    seconds: int | None
+    requests: int | None
+    bad_requests: int | None
+    rule: str | None
+    first_requests: bool
+    users: int | None
+
+
+class PagePayload(TypedDict):
+    """One page."""
+
+    alert: str
+    reason: str
+    stage: str | None
+    ts: str
+    samples_new: int | None
+    samples_old: int | None
+    auto_action: str
+    page: str
+    kind: str
+    rollout: str
+    generation: int
+    severity: str
+    good_news: bool
+    headline: str
+    sentence: str
+    link: str | None
+    runbook: str | None
+    dashboard: str | None
+    control: str | None
+    canary: str | None
+    rollouts: NotRequired[list[str]]
+    rollouts_count: NotRequired[int]
+    incident: NotRequired[str]
+    percent_before: NotRequired[float]
+    exposed: NotRequired[ExposurePayload]
+    automatic: NotRequired[bool]
+    by: NotRequired[str]
+    window_seconds: NotRequired[float | None]
+    rules: NotRequired[list[RulePayload]]
+    controller: NotRequired[str]
+    count: NotRequired[int]
+    pages: NotRequired[list[PagePayload]]
+    possible_repeat: NotRequired[bool]

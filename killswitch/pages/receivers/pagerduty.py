@@ -1,0 +1,140 @@
+"""Pages as PagerDuty events (Events API v2): a trip triggers an alert, a re-arm or recovery resolves it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import requests
+
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused
+from killswitch.net.bounded_http import BoundedSession, excerpt, hiding, refusal
+from killswitch.net.credentials import TLS, Secret
+from killswitch.pages.page import Page, PageKind, plain, plain_text
+from killswitch.pages.receivers.posting import posting_errors
+from killswitch.pages.receivers.routing_keys import RoutingKeys
+
+_log = logging.getLogger(__name__)
+
+EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
+MAX_SUMMARY = 1024  # characters
+MAX_DEDUP_KEY = 255  # characters
+MAX_EVENT = 512 * 1024  # bytes
+_RESOLVING = frozenset({PageKind.RECOVERED, PageKind.RE_ARMED})
+_BODY_REFUSED = frozenset({400, 413})
+_MAX_COMPLAINTS = 300  # characters of what PagerDuty says is wrong with an event
+
+
+class PagerDutyPager:
+    """Sends events to the PagerDuty services whose integration keys ``keys`` holds; a secret alone is the default key.
+
+    The dedup key is the page's id, so that a repeated copy opens no second alert; a re-arm or recovery bears
+    the key of the page that it continues, and resolves it. Each page is an event of its own, never part of a
+    digest: PagerDuty groups alerts itself, takes 120 events a minute, and can only resolve what was opened
+    under its own key.
+    """
+
+    name = "pagerduty"
+    gathers = False
+
+    def __init__(
+        self, keys: RoutingKeys | Secret, *, url: str = EVENTS_URL, tls: TLS | None = None, proxy: str | None = None
+    ) -> None:
+        self._keys = RoutingKeys(keys) if isinstance(keys, Secret) else keys
+        self._url = url
+        self._session = BoundedSession(tls=tls, proxy=proxy, max_body=256 * 1024)
+
+    def address(self, page: Page) -> str | None:
+        """The name of the integration key, "" for the default one; None for what opens and resolves nothing."""
+        if page.good_news and page.kind not in _RESOLVING:
+            return None  # an event would open an alert about good news
+        return page.pagerduty if page.pagerduty is not None else "" if self._keys.has_default else None
+
+    def problem_of(self, name: str | None) -> str | None:
+        """What is wrong with the key of this name (None: the default) as it stands, or None. Nothing is sent."""
+        try:
+            self._keys.key(None) if name is None else self._keys.team_key(name)
+        except KillswitchError as error:
+            return str(error)
+        return None
+
+    def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
+        """The alert's dedup key. Raises as `killswitch.pages.receivers.Pager.send`.
+
+        An event that PagerDuty refuses for its form is followed at once by the bare one: a summary, without
+        details and links. The dedup key is the same, so that at most one alert is open.
+        """
+        event = self._event(page, possible_repeat=possible_repeat)
+        refused = self._post(event, deadline)
+        if refused is not None:
+            _log.warning("page %s: %s; sending the bare event instead", page.id, refused)
+            refused = self._post(_bare(event), deadline)
+        if refused is not None:
+            raise Refused(f"{refused}; check the integration key")
+        return str(event["dedup_key"])
+
+    def _post(self, event: dict[str, Any], deadline: Deadline) -> Refused | None:
+        """What PagerDuty says is wrong with the event itself; None when it was taken. Raises anything else."""
+        body = json.dumps(event, allow_nan=False).encode()
+        if len(body) > MAX_EVENT:
+            return Refused(f"the event has {len(body)} bytes, over PagerDuty's {MAX_EVENT}")
+        with posting_errors(), self._session.deadline(deadline):
+            response = self._session.post(
+                self._url, data=body, headers={"Content-Type": "application/json"}, allow_redirects=False
+            )
+        if response.status_code == requests.codes.gateway_timeout:
+            raise OutcomeUnknown("PagerDuty's gateway gave up waiting (504): the event may have been taken")
+        problem = refusal(response, secrets=[event["routing_key"]])
+        if isinstance(problem, Refused) and response.status_code in _BODY_REFUSED:
+            return Refused(f"PagerDuty refused the event ({response.status_code}): {_complaints(response, event)}")
+        if isinstance(problem, Refused) and not isinstance(problem, AccessDenied):
+            raise Refused(f"{problem}; check the integration key") from None
+        if problem is not None:
+            raise problem
+        if response.status_code != requests.codes.accepted:
+            raise OutcomeUnknown(f"PagerDuty answered {response.status_code}, not 202: the event may have been taken")
+        return None
+
+    def _event(self, page: Page, *, possible_repeat: bool) -> dict[str, Any]:
+        event: dict[str, Any] = {
+            "routing_key": self._keys.key(page.pagerduty),
+            "event_action": "resolve" if page.kind in _RESOLVING and page.follows else "trigger",
+            "dedup_key": (page.follows or page.id)[:MAX_DEDUP_KEY],
+            "client": "canary kill-switch",
+            **({"client_url": page.link} if page.link else {}),
+            "payload": {
+                "summary": plain(page.headline, MAX_SUMMARY),
+                "source": page.rollout or "canary kill-switch",
+                "severity": page.severity,
+                "timestamp": page.payload.get("ts"),
+                "component": page.rollout or None,
+                "class": page.kind.value,
+                "custom_details": {**page.payload, "text": plain_text(page, possible_repeat=possible_repeat)},
+            },
+        }
+        links = [
+            {"href": link, "text": name}
+            for name, link in (("Incident", page.link), ("Runbook", page.runbook), ("Dashboard", page.dashboard))
+            if link and link.startswith(("https://", "http://"))
+        ]
+        return {**event, "links": links} if links else event
+
+
+def _bare(event: dict[str, Any]) -> dict[str, Any]:
+    """What an event must have, and nothing else."""
+    kept = {name: event[name] for name in ("routing_key", "event_action", "dedup_key")}
+    return {**kept, "payload": {name: event["payload"][name] for name in ("summary", "source", "severity")}}
+
+
+def _complaints(response: requests.Response, event: dict[str, Any]) -> str:
+    """PagerDuty's list of errors, or the beginning of what it said; bounded, without the integration key."""
+    try:
+        said = response.json()
+    except ValueError:
+        said = None
+    errors = said.get("errors") if isinstance(said, dict) else None
+    texts = [one for one in errors[:5] if isinstance(one, str)] if isinstance(errors, list) else []
+    text = "; ".join(texts) or response.content[:2000].decode(errors="replace")
+    return excerpt(hiding(text, [event["routing_key"]]), _MAX_COMPLAINTS) or "no reason was given"

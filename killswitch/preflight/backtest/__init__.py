@@ -1,0 +1,1 @@
+"""Back-tests: what the daemon would have done on a recorded history."""

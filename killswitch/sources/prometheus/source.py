@@ -1,0 +1,419 @@
+"""Prometheus, and what speaks its query API (Thanos, Mimir, …), through `prometheus-api-client`.
+
+The client is given a session of ours, because its own retries turn a timeout of 3 s into 18 s, and it
+drops the warnings that tell a partial answer from a whole one.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain, pairwise
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from prometheus_api_client import PrometheusConnect
+
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
+from killswitch.model import Reason, Selector, Unreadable
+from killswitch.net.bounded_http import BoundedSession, Credentials, NoAnswer, find_no_answer, refusal
+from killswitch.net.credentials import TLS
+from killswitch.sources import Readings, Want
+from killswitch.sources.asks import Ask, Free, Query, Ranges, Sum, most_ticks, plan
+from killswitch.sources.falls import Falls
+from killswitch.sources.prometheus import answers, counter_health, promql
+from killswitch.sources.prometheus.answers import Unusable
+from killswitch.sources.prometheus.counter_health import CounterHealth
+from killswitch.sources.prometheus.layouts import Layouts
+from killswitch.sources.readings import Answers, Assemblies, Assembly, Column, with_closer
+from killswitch.sources.seen import AbsentCache, SeenCache
+
+_log = logging.getLogger(__name__)
+_Found = TypeVar("_Found")
+
+_MOST_POINTS: Final = 11_000  # Prometheus gives no more of one series
+_LEARN_AGAIN: Final = 600.0  # seconds after which the server's reading of ranges is looked at again: it may be upgraded
+# A store behind the server that is down must be an error, not a smaller number: asked for in the words of
+# VictoriaMetrics and of Thanos. Prometheus, Mimir and Cortex ignore both.
+_WHOLE: Final = {"deny_partial_response": "1", "partial_response": "false"}
+# VictoriaMetrics answers as of 30 s ago under the time that was asked (-search.latencyOffset): every trip would come
+# 30 s later, and its clock would seem to be slow. `lag` is what waits for late samples here.
+_NOW: Final = {"latency_offset": "1s"}
+_ASKED_BESIDES: Final = {**_WHOLE, **_NOW}
+_WHOLE_HEADER: Final = {"M3-Limit-Require-Exhaustive": "true"}
+_UNKNOWN_START: Final = datetime.fromtimestamp(0, tz=UTC)  # of a range; `params` says it to the millisecond
+
+
+class PrometheusSession(BoundedSession):
+    """A bounded session that sends queries as forms and lets no unusable answer through."""
+
+    def __init__(self, **bounds: Any) -> None:
+        super().__init__(**bounds)
+        self.hooks["response"] = [_checked]
+        # metric stores are near; packing megabytes each cycle costs them more than sending does
+        self.headers["Accept-Encoding"] = "identity"
+        self.headers.update(_WHOLE_HEADER)
+        self._asks_besides = True
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Queries of a thousand rollouts are longer than a URL may be: they go into the body.
+
+        A server that refuses parameters it does not know is asked without those that only some servers have.
+        """
+        if method != "POST" or "params" not in kwargs:
+            return super().request(method, url, *args, **kwargs)
+        form = kwargs.pop("params")
+        if self._asks_besides:
+            try:
+                return super().request(method, url, *args, **{**kwargs, "data": {**form, **_ASKED_BESIDES}})
+            except Unusable as unusable:
+                if not any(f'"{name}"' in unusable.unreadable.detail.replace("\\", "") for name in _ASKED_BESIDES):
+                    raise
+                self._asks_besides = False
+        return super().request(method, url, *args, **{**kwargs, "data": form})
+
+
+def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+    """Stops refusals and other failures, which the client would drop; it hands the body on as it came."""
+    if response.is_redirect:
+        return response
+    failure = refusal(response)
+    if failure is not None:
+        raise _unusable(failure, response.content[:2000])
+    answers.whole_by_its_headers(response.headers)
+    if response.status_code != requests.codes.ok:
+        raise Unusable(Reason.GARBAGE, f"the answer has status {response.status_code}, which no query has")
+    body = response.content
+    response.json = lambda **_: {"data": {"result": body}}  # type: ignore[method-assign]
+    return response
+
+
+def _unusable(failure: Unavailable | Refused, said: bytes) -> Unusable:
+    """``said`` is how the server's own words begin."""
+    if b"partial response" in said.lower():  # refused, as it was asked to
+        return Unusable(Reason.PARTIAL_ANSWER, str(failure))
+    if isinstance(failure, Refused):
+        return Unusable(Reason.SOURCE_REFUSED, str(failure))
+    timed_out = b'"errorType":"timeout"' in said
+    return Unusable(Reason.SOURCE_TIMEOUT if timed_out else Reason.SOURCE_DOWN, str(failure))
+
+
+class Prometheus:
+    """A `Source`. ``url`` is ``http(s)://host:port/prefix``; ``scrape_interval`` in seconds.
+
+    ``timeout`` is the total for one query in seconds; ``parallel`` how many are under way at once.
+    Raises BadSettings for a URL that is none, or that holds a password.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        scrape_interval: float = 15.0,
+        credentials: Credentials | None = None,
+        tls: TLS | None = None,
+        proxy: str | None = None,
+        timeout: float = 10.0,
+        parallel: int = 4,
+        session: PrometheusSession | None = None,
+    ) -> None:
+        _check_url(url)
+        self._session = session or PrometheusSession(credentials=credentials, tls=tls, proxy=proxy, timeout=timeout)
+        self._client = PrometheusConnect(url=url.rstrip("/"), session=self._session, method="POST")
+        self._interval = scrape_interval
+        self._threads = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="prometheus")
+        self._ranges = Ranges(scrape_interval)
+        self._learn_at = 0.0
+        self._seen = SeenCache()
+        self._absent = AbsentCache()
+        self._idle: frozenset[Ask] = frozenset()
+        # a parsed answer takes ten times its bytes
+        self._one_parsed = threading.Lock()
+        self._assemblies = Assemblies()
+        self._falls = Falls()
+        self._layouts = Layouts()
+        self._planned = lru_cache(maxsize=3)(self._plan)  # of steps, of histograms, and of windows
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    # --- Source ---
+
+    def now(self, deadline: Deadline) -> float:
+        """The server's own clock; a little old by the time it arrives. Raises Unavailable or AccessDenied."""
+        point = self._instant("time()", None, deadline)
+        if isinstance(point, Unreadable):
+            if point.reason is Reason.SOURCE_REFUSED:
+                raise AccessDenied(point.detail)
+            raise Unavailable(point.detail)
+        return point
+
+    def read(self, wants: Sequence[Want], tick: float, deadline: Deadline) -> Readings:
+        return self.read_back(wants, [tick], deadline)[tick]
+
+    def read_back(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
+        if not ticks:
+            return {}
+        assembly = self._assemblies.of(wants, self._known_ranges(ticks[-1], deadline))
+        found = self._numbers(assembly, ticks, deadline)
+        falls = self._falls.at(assembly.falls, ticks, lambda asks, times: self._answers(asks, times, deadline))
+        closer = assembly.closer(found, falls, len(ticks))
+        looks = self._answers([look.ask for look in closer.values()], ticks, deadline, known=False)
+        found = with_closer(found, closer, looks, len(ticks))
+        seen = self._look_up(assembly.doubts(found, len(ticks)), ticks[0], deadline)
+        return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
+
+    def _numbers(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> Answers:
+        """What the wants need at first; not asked that every histogram has every edge, for as long as that is known."""
+        if len(ticks) > 1:
+            self._layouts.forget(assembly.layouts)
+            found = self._answers((*assembly.asks, *assembly.layouts), ticks, deadline)
+            absent: Answers = self._answers(list(assembly.absent(found, len(ticks))), ticks, deadline, known=False)
+        else:
+            found = self._counts_at(assembly, ticks, deadline)
+            found |= self._answers(assembly.lives(found), ticks, deadline)
+            doubtful = self._layouts.doubtful(assembly.histograms, found, ticks[0])
+            whole: Answers = {ask: [None] for ask in assembly.layouts}
+            asked = self._answers(doubtful, ticks, deadline, known=False)
+            self._layouts.keep(assembly.histograms, {**found, **asked}, ticks[0])
+            found = {**found, **whole, **asked}
+            absent = self._absent_at(assembly.absent(found, 1), ticks[0], deadline)
+        return {**found, **absent}
+
+    def _counts_at(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
+        """Trials and events of one tick; events that had no trials at the tick before are asked once there are some."""
+        if not self._idle <= assembly.events:
+            self._idle = frozenset()
+        found = self._answers([ask for ask in assembly.asks if ask not in self._idle], ticks, deadline)
+        idle = assembly.idle(found)
+        found |= self._answers([ask for ask in self._idle if ask not in idle], ticks, deadline, known=False)
+        nothing: Column = [None]
+        found |= dict.fromkeys((ask for ask in assembly.asks if ask not in found), nothing)
+        self._idle = idle & assembly.events
+        return found
+
+    def _absent_at(self, asks: Mapping[Ask, float], tick: float, deadline: Deadline) -> Answers:
+        known = self._absent.known(asks, tick)
+        asked = self._answers([ask for ask in asks if ask not in known], [tick], deadline, known=False)
+        found = {**known, **asked}
+        self._absent.keep(found, tick)
+        return found
+
+    # --- asking ---
+
+    def _answers(
+        self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline, *, known: bool = True
+    ) -> dict[Ask, Column]:
+        """A column for every ask; a query that fails is the failure of its asks alone.
+
+        ``known``: the same will be asked again, so its plan is kept.
+        """
+        at_most = min(_MOST_POINTS, most_ticks(by_le=any(isinstance(ask, Sum) and ask.by_le for ask in asks)))
+        planned = self._planned if known else self._plan
+        spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
+        jobs = [
+            self._threads.submit(self._answer, query, text, span, deadline)
+            for span in spans
+            for query, text in planned(tuple(asks), len(spans[0]), self._ranges)
+        ]
+        if len(spans) == 1:
+            return {ask: column for job in jobs for ask, column in job.result().items()}
+        columns: dict[Ask, list[Column]] = {ask: [] for ask in asks}
+        for job in jobs:
+            for ask, column in job.result().items():
+                columns[ask].append(column)
+        return {ask: _joined(parts, spans) for ask, parts in columns.items()}
+
+    @staticmethod
+    def _plan(asks: tuple[Ask, ...], ticks: int, ranges: Ranges) -> list[tuple[Query | Free, str]]:
+        queries = plan((ask for ask in asks if isinstance(ask, Sum)), ticks)
+        free = [(ask, ask.query) for ask in asks if isinstance(ask, Free)]
+        return [*((query, query.text(ranges)) for query in queries), *free]
+
+    def _answer(
+        self, query: Query | Free, text: str, ticks: Sequence[float], deadline: Deadline
+    ) -> Mapping[Ask, Column]:
+        asks: Sequence[Ask] = [query] if isinstance(query, Free) else list(query.cells.values())
+        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+
+        def points() -> Mapping[Ask, Column]:
+            body = self._body(text, ticks, step, deadline)
+            with self._one_parsed:
+                return self._parsed(body, numbers)
+
+        def numbers(body: bytes) -> Mapping[Ask, Column]:
+            rows = answers.rows(body, self._session.showable)
+            if isinstance(query, Free):
+                return {query: answers.single(rows, ticks, step)}
+            return answers.grouped(query, rows, ticks, step)
+
+        found = self._guarded(points, deadline)
+        return dict.fromkeys(asks, found) if isinstance(found, Unreadable) else found
+
+    def _body(self, text: str, ticks: Sequence[float], step: float, deadline: Deadline) -> bytes:
+        params = {"timeout": f"{max(deadline.remaining(), 0.001):.3f}"}
+        with self._session.deadline(deadline):
+            if len(ticks) == 1:
+                body: bytes = self._client.custom_query(text, {**params, "time": f"{ticks[0]:.3f}"})
+            else:
+                params |= {"start": f"{ticks[0]:.3f}", "end": f"{ticks[-1]:.3f}", "step": f"{step:.3f}"}
+                body = self._client.custom_query_range(text, _UNKNOWN_START, _UNKNOWN_START, "", params)
+        return body
+
+    def _rows_at(self, text: str, at: float | None, deadline: Deadline) -> Sequence[Any]:
+        """At the server's own now if ``at`` is None."""
+        with self._session.deadline(deadline):
+            body = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
+        return self._parsed(body, lambda said: answers.rows(said, self._session.showable))
+
+    def _parsed(self, body: bytes, parse: Callable[[bytes], _Found]) -> _Found:
+        """Raises Unusable as ``parse`` does, of an answer that repeats no credential."""
+        try:
+            return parse(body)
+        except Unusable:
+            parse(self._session.showable(body))
+            raise Unusable(Reason.GARBAGE, "the answer is none, and repeats a credential") from None
+
+    def _instant(self, text: str, at: float | None, deadline: Deadline) -> float | Unreadable:
+        """One number of a query that always gives one and asks no store; at the server's own now if ``at`` is None."""
+
+        def value() -> float:
+            rows: Sequence[Any]
+            try:
+                rows = self._rows_at(text, at, deadline)
+            except Unusable as unusable:
+                if not unusable.partial:
+                    raise
+                rows = unusable.partial
+            try:
+                found = answers.number(rows[0]["value"][1])
+            except (LookupError, TypeError, Unusable):
+                raise Unusable(Reason.GARBAGE, f"the answer to {text} holds no number") from None
+            if not 0 < found < 1e11:
+                raise Unusable(Reason.GARBAGE, f"the answer to {text} is {found!r}")
+            return found
+
+        return self._guarded(value, deadline)
+
+    def _guarded(self, ask: Callable[[], _Found], deadline: Deadline) -> _Found | Unreadable:
+        """Whatever goes wrong is a reason; nothing is raised."""
+        try:
+            return ask()
+        except Unusable as unusable:
+            return unusable.unreadable
+        except Exception as error:  # noqa: BLE001  an error is not data, wherever it comes from
+            no_answer = find_no_answer(error)
+            if no_answer is None:
+                _log.exception("reading the metric store failed in a way it should not")
+                return Unreadable(Reason.INTERNAL_ERROR, f"reading failed ({type(error).__name__}); see the log")
+            if isinstance(no_answer.failure, AccessDenied):
+                return Unreadable(Reason.SOURCE_REFUSED, str(no_answer))
+            late = deadline.expired or _is_timeout(no_answer)
+            return Unreadable(Reason.SOURCE_TIMEOUT if late else Reason.SOURCE_DOWN, str(no_answer))
+
+    # --- what the server knows ---
+
+    def _known_ranges(self, tick: float, deadline: Deadline) -> Ranges:
+        """How the server reads ranges: a subquery over one second holds two points where both ends count, else one."""
+        if time.monotonic() >= self._learn_at:
+            points = self._instant("count_over_time(vector(1)[1s:1s])", float(int(tick)), deadline)
+            if points in {1.0, 2.0}:
+                self._ranges = Ranges(self._interval, left_open=points == 1.0)
+                self._learn_at = time.monotonic() + _LEARN_AGAIN
+        return self._ranges
+
+    def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Answers:
+        known = {ask: self._seen.at(ask, tick) for ask in asks}
+        found = self._answers([ask for ask, column in known.items() if column is None], [tick], deadline, known=False)
+        for ask, column in found.items():
+            self._seen.keep(ask, tick, column)
+        return {**{ask: column for ask, column in known.items() if column is not None}, **found}
+
+    def counter_health(
+        self, events: Selector, trials: Selector, tick: float, deadline: Deadline
+    ) -> CounterHealth | Unreadable:
+        """Which counters fall without a restart, and how much is in series that are born late."""
+        falls, born, total = counter_health.queries(events, trials, self._known_ranges(tick, deadline))
+
+        def asked() -> CounterHealth:
+            rows = [self._rows_at(text, tick, deadline) for text in (falls, born, total)]
+            try:
+                named = [
+                    (counter_health.process_in_words(row["metric"]), int(answers.number(row["value"][1])))
+                    for row in rows[0]
+                ]
+                first, every = (answers.number(some[0]["value"][1]) if some else 0.0 for some in rows[1:])
+            except (LookupError, TypeError, Unusable):
+                raise Unusable(Reason.GARBAGE, "the answer about resets holds no number") from None
+            return CounterHealth(tuple(named), first, every)
+
+        return self._guarded(asked, deadline)
+
+    def measure_scrape_interval(self, selector: Selector, tick: float, deadline: Deadline) -> float | Unreadable:
+        """The median distance, in seconds, between samples of the selected series in the 10 minutes before ``tick``."""
+        text = f"{promql.selector(selector)}[10m]"
+
+        def interval() -> float:
+            rows = self._rows_at(text, tick, deadline)
+            try:
+                stamps = [[float(sample[0]) for sample in row["values"]] for row in rows]
+            except (LookupError, TypeError, ValueError):
+                raise Unusable(Reason.GARBAGE, f"the answer to {text} holds no samples") from None
+            gaps = [later - earlier for series in stamps for earlier, later in pairwise(series)]
+            if not gaps:
+                raise Unusable(Reason.NO_DATA, f"fewer than two samples of {text}")
+            return statistics.median(gaps)
+
+        return self._guarded(interval, deadline)
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        # nothing of it is repeated: what stands in the wrong place may be a secret
+        raise BadSettings(["a Prometheus server is given as http(s)://host:port/prefix, without query and fragment"])
+    if parts.username is not None:
+        raise BadSettings(["put no user or password into the Prometheus URL; give them as files or variables"])
+
+
+def _is_timeout(error: NoAnswer) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+# --- ticks --------------------------------------------------------------------------------------
+
+
+def _even_runs(ticks: Sequence[float]) -> Iterator[Sequence[float]]:
+    """Ticks in stretches of one spacing, since a range query knows but one."""
+    start = 0
+    for at in range(2, len(ticks) + 1):
+        if at == len(ticks) or abs((ticks[at] - ticks[at - 1]) - (ticks[start + 1] - ticks[start])) > 0.0005:
+            if at - start < 2:
+                continue
+            yield ticks[start:at]
+            start = at
+    if start < len(ticks):
+        yield ticks[start:]
+
+
+def _joined(parts: Sequence[Column], spans: Sequence[Sequence[float]]) -> Column:
+    return list(
+        chain.from_iterable(
+            [part] * len(span) if isinstance(part, Unreadable) else part
+            for part, span in zip(parts, spans, strict=True)
+        )
+    )

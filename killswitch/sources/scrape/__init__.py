@@ -1,0 +1,1 @@
+"""A service's own metrics page, scraped by the daemon itself."""

@@ -1,0 +1,68 @@
+"""How often the metric store really scrapes the services, measured where nobody has said.
+
+What a scrape counted is counted once whatever the setting; but the setting says from when on data is stale, and how
+long the steps of the evidence are. Measuring costs one query at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from killswitch.deadline import Deadline
+from killswitch.errors import KillswitchError
+from killswitch.model import QuantileSignal, QuerySignal, Rollout, Selector, Unreadable
+from killswitch.sources import Source
+from killswitch.sources.prometheus.source import Prometheus
+from killswitch.sources.recording import SampledHistory
+from killswitch.wording import duration_in_words
+
+
+def measured(source: Source, rollouts: Sequence[Rollout], moments: Sequence[float], deadline: Deadline) -> float | None:
+    """Seconds between scrapes of the first rule's requests that can be found at one of ``moments`` (Unix seconds).
+
+    None where nothing is found, and for a source that scrapes by itself: it knows. Raises Unavailable, AccessDenied.
+    """
+    if not isinstance(source, SampledHistory | Prometheus):
+        return None
+    for selector in dict.fromkeys(each for rollout in rollouts for each in trial_selectors(rollout)):
+        for at in moments:
+            if deadline.expired:
+                return None
+            found = source.measure_scrape_interval(selector, at, deadline)
+            if not isinstance(found, Unreadable) and found > 0:
+                return rounded(found)
+    return None
+
+
+def measured_now(source: Source, rollouts: Sequence[Rollout], deadline: Deadline) -> float | None:
+    """The same at this moment; None where the source does not answer."""
+    try:
+        return measured(source, rollouts, (source.now(deadline),), deadline)
+    except KillswitchError:
+        return None
+
+
+def consequence(real: float, configured: float) -> str:
+    """What follows from a ``scrape_interval`` that is not the real one (both in seconds)."""
+    if real > configured:
+        return f"data counts as stale after {duration_in_words(2 * configured)} without a scrape, so rules go blind"
+    return "evidence is gathered less often than it could be, and services that fall silent are noticed late"
+
+
+def rounded(seconds: float) -> float:
+    """Scrapes jitter, configurations do not: 14.998 s is 15 s."""
+    whole = round(seconds)
+    return float(whole) if whole and abs(seconds - whole) < 0.05 * whole else float(f"{seconds:.2g}")
+
+
+def trial_selectors(rollout: Rollout) -> Iterator[Selector]:
+    """The counters of requests that rules divide by, those that are judged first."""
+    for rule in rollout.rules:
+        for signal in (rule.twin, rule.signal):
+            match signal:
+                case None | QuerySignal():
+                    continue
+                case QuantileSignal(buckets):
+                    yield buckets
+                case _:
+                    yield from signal.trials

@@ -1,0 +1,1 @@
+"""What the newest cycle says: as a sentence, JSON, HTML, a table, and metrics."""

@@ -1,0 +1,1 @@
+"""The flag store in one SQLite file."""

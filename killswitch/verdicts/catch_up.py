@@ -1,0 +1,202 @@
+"""Reading history back: what a fresh or late replica needs before it can judge the newest tick.
+
+Evidence is a function of the metric history and of the flag's own, so a restarted replica reads at most
+24 h back, and an hour before that to learn how bursty control is. Ticks that a failure hid are read
+again as soon as the source answers: nothing is lost, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from killswitch.deadline import Deadline
+from killswitch.model import Decide, Reason, Unreadable
+from killswitch.sources import Readings, Source, Want
+from killswitch.sources.readings import FELL, is_falling
+from killswitch.verdicts.accumulator import Dossier, warm_up_seconds
+from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.evaluator import answer_all
+from killswitch.verdicts.judge import behind
+
+DAY = 86_400.0
+# a start must not outlast a cycle: so many (rollout, tick) pairs are read back at once, shared by all rollouts
+MOST_PAIRS = 120_000
+FEWEST_TICKS = 120
+CHUNK_TICKS = 480
+# held at once: half a kilobyte each, more for a histogram
+MOST_READINGS = 30_000
+# reasons that say nothing about the data: the same question may be answered later
+PASSING = frozenset({
+    Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT, Reason.SOURCE_REFUSED, Reason.GARBAGE, Reason.PARTIAL_ANSWER,
+    Reason.INTERNAL_ERROR,
+})  # fmt: skip
+
+
+Fell = Callable[[str, str], None]
+"""Told the rollout and the rule of each step of which nothing is counted, since a counter fell without a restart."""
+
+
+def catch_up(
+    source: Source,
+    dossier: Dossier,
+    cases: Sequence[Case],
+    tick: float,
+    deadline: Deadline,
+    fell: Fell = lambda _rollout, _rule: None,
+) -> None:
+    """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
+    judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and dossier.wants(case)]
+    newest = last_step(tick, dossier.step)
+    dossier.read_again()
+    # taken in while the metric store's clock was ahead: nothing more could be added until that time has come
+    dossier.drop([case.rollout.name for case in judged if (dossier.until(case.rollout.name) or newest) > newest])
+    unopened = _open_fresh(source, dossier, judged, newest, deadline)
+    judged = [case for case in judged if case.rollout.name not in unopened]
+    while not deadline.expired:
+        behind: dict[float, list[Case]] = {}
+        for case in judged:
+            until = dossier.until(case.rollout.name)
+            if until is not None and until < newest:
+                behind.setdefault(until, []).append(case)
+        if not behind or not _advance(source, dossier, behind, newest, deadline, fell):
+            break
+    _note_behind(dossier, judged, newest)
+
+
+def last_step(tick: float, step: float) -> float:
+    """The newest evidence tick at or before ``tick``."""
+    return math.floor(tick / step + 1e-9) * step
+
+
+def first_step(armed_at: float, step: float) -> float:
+    """Where a generation's evidence begins: no step reaches back before it was armed."""
+    return math.ceil(armed_at / step - 1e-9) * step
+
+
+def _open_fresh(
+    source: Source, dossier: Dossier, cases: Sequence[Case], newest: float, deadline: Deadline
+) -> frozenset[str]:
+    """Open what is not in the dossier as it stands now; the rollouts of which this could not be done.
+
+    What is kept of such a one is about another generation, or other rules: nothing may be added to it.
+    """
+    missing = [case for case in cases if not dossier.fits(case)]
+    unopened = {case.rollout.name for case in missing}
+    # a generation that begins at a step still to come is opened then
+    fresh = [case for case in missing if first_step(case.armed_at, dossier.step) <= newest]
+    if not fresh:
+        return frozenset(unopened)
+    ticks = max(FEWEST_TICKS, min(round(DAY / dossier.step), MOST_PAIRS // len(fresh)))
+    opening: dict[tuple[float, bool], list[Case]] = {}
+    for case in fresh:
+        arming = first_step(case.armed_at, dossier.step)
+        reaches = arming >= newest - ticks * dossier.step
+        # Rules edited in mid-flight begin now: data seen under the old ones do not judge by the new ones.
+        edited = dossier.until(case.rollout.name) is not None and dossier.same_generation(case)
+        at = newest if edited else max(arming, newest - ticks * dossier.step)
+        opening.setdefault((at, reaches and not edited), []).append(case)
+    for (at, from_arming), some in opening.items():
+        block = steps(at - warm_up_seconds(dossier.step), at, dossier.step)
+        for portion in _portions(dossier, some, block):
+            wants = [want for case in portion for want in dossier.past_wants(case)]
+            past = _read_back(source, wants, block, deadline)
+            if past is None:
+                return frozenset(unopened)
+            # a failure of the source is no history: opened without it, control's bursts would never be known
+            read = [case for case in portion if any(_answered(dossier.wants(case), past[tick]) for tick in block)]
+            dossier.open(read, at, past, from_arming=from_arming)
+            unopened -= {case.rollout.name for case in read}
+            _note_unread(dossier, portion, read, past[block[-1]])
+    return frozenset(unopened)
+
+
+def _portions(dossier: Dossier, cases: Sequence[Case], ticks: Sequence[float]) -> Iterator[list[Case]]:
+    """Cases whose readings of all ``ticks`` may be held at once."""
+    portion: list[Case] = []
+    held = 0
+    for case in cases:
+        more = len(dossier.wants(case)) * len(ticks)
+        if portion and held + more > MOST_READINGS:
+            yield portion
+            portion, held = [], 0
+        portion.append(case)
+        held += more
+    if portion:
+        yield portion
+
+
+def steps(after: float, until: float, step: float) -> list[float]:
+    """Evidence ticks in (after, until]."""
+    count = round((until - after) / step)
+    return [until - step * back for back in range(count - 1, -1, -1)]
+
+
+def _advance(
+    source: Source,
+    dossier: Dossier,
+    behind: Mapping[float, Sequence[Case]],
+    newest: float,
+    deadline: Deadline,
+    fell: Fell,
+) -> bool:
+    """One block for every group that is behind; False when nobody got further: the next cycle tries again."""
+    moved = False
+    for until, some in behind.items():
+        block = steps(until, min(newest, until + CHUNK_TICKS * dossier.step), dossier.step)
+        for portion in _portions(dossier, some, block):
+            readings = _read_back(source, [want for case in portion for want in dossier.wants(case)], block, deadline)
+            if readings is None:
+                return moved
+            read = [case for case in portion if _answered(dossier.wants(case), readings[block[-1]])]
+            if read:
+                note_falls(readings.values(), fell)
+                dossier.take(read, block, readings)
+                moved = True
+            _note_unread(dossier, portion, read, readings[block[-1]])
+    return moved
+
+
+def _note_behind(dossier: Dossier, cases: Iterable[Case], newest: float) -> None:
+    """Time was over, or the source failed, before these could be brought to the newest step."""
+    for case in cases:
+        until = dossier.until(case.rollout.name)
+        if until is not None and until < newest and not dossier.is_unread(case.rollout.name):
+            dossier.note_unread(case.rollout.name, answer_all(dossier.wants(case), behind(until)))
+
+
+def _note_unread(dossier: Dossier, asked: Sequence[Case], read: Sequence[Case], answers: Readings) -> None:
+    """Why nothing could be taken in of those that were asked about in vain."""
+    names = {case.rollout.name for case in read}
+    for case in asked:
+        if case.rollout.name not in names:
+            dossier.note_unread(case.rollout.name, {want.key: answers[want.key] for want in dossier.wants(case)})
+
+
+def note_falls(readings: Iterable[Readings], fell: Fell) -> None:
+    """Report every reading in which a counter fell while its process went on."""
+    for of_tick in readings:
+        for (rollout, rule, _), reading in of_tick.items():
+            if reading.canary is FELL or reading.control is FELL:
+                fell(rollout, rule)
+
+
+def _answered(wants: Iterable[Want], readings: Readings) -> bool:
+    """Whether the source said anything about this case: a failure of its own is asked again, not taken for a gap."""
+    for want in wants:
+        reading = readings.get(want.key)
+        sides = (reading.canary, reading.control) if reading is not None else ()
+        if any(not isinstance(side, Unreadable) or side.reason not in PASSING or is_falling(side) for side in sides):
+            return True
+    return False
+
+
+def _read_back(
+    source: Source, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline
+) -> Mapping[float, Readings] | None:
+    """The steps of these ticks; None when the deadline has passed."""
+    if deadline.expired or not ticks:
+        return None if deadline.expired else {}
+    if len(ticks) == 1:
+        return {ticks[0]: source.read(wants, ticks[0], deadline)}
+    return source.read_back(wants, ticks, deadline)

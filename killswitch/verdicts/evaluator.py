@@ -1,0 +1,382 @@
+"""The jury: what the judge remembers between ticks, for all rollouts. No I/O, no clock.
+
+The controller asks it what to read and hands it the readings; the replay of history does exactly the
+same, so a back-test is the daemon's own verdicts and not a second opinion.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from killswitch.flags.flag import AA
+from killswitch.model import (
+    Decide,
+    Finding,
+    Mode,
+    PageSettings,
+    RatioSignal,
+    Reading,
+    Reason,
+    Rollout,
+    Rule,
+    Unreadable,
+    Verdict,
+)
+from killswitch.sources import Readings, Want
+from killswitch.verdicts import judge
+from killswitch.verdicts.accumulator import Dossier, View, judged_by_evidence, keeps_windows
+from killswitch.verdicts.armed_rollout import Case, OfCase
+from killswitch.verdicts.baseline import beside
+from killswitch.verdicts.evidence.starts import renewals
+from killswitch.verdicts.judge import Comparison, Streak
+from killswitch.verdicts.missing_events import Unheard
+from killswitch.verdicts.per_user_signal import TwinWatch
+from killswitch.verdicts.shown_windows import LOST, span
+from killswitch.verdicts.step_counts import STEP, STEP_TWIN
+
+log = logging.getLogger(__name__)
+WINDOW = "window"
+TWIN = "twin"
+AA_STAGE = "aa"
+AA_STAGE_TWIN = "aa_twin"
+DAY = 86_400.0
+# so long may a breach wait for the flag store
+LONGEST_ALARM = 3600.0
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of one generation of one rollout. ``began``: the first tick it was judged at."""
+
+    generation: tuple[int, float, tuple[float, ...], Rollout]
+    began: float
+    streaks: dict[str, Streak] = field(default_factory=dict)
+    alarms: dict[str, Alarm] = field(default_factory=dict)
+    twins: dict[str, TwinWatch] = field(default_factory=dict)
+
+
+class Alarm(NamedTuple):
+    """What a rule's evidence was when it became a breach, at ``tick``, in a rollout whose breaches are acted on."""
+
+    view: View
+    tick: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Brief:
+    """What is known of one rule of a case before anything is read: its readings' keys, and how it is judged.
+
+    ``of_steps``: its windows are sums of the steps that evidence has read.
+    """
+
+    rule: Rule
+    window: tuple[str, str, str]
+    twin: tuple[str, str, str] | None
+    by_evidence: bool
+    of_steps: bool
+
+
+class Jury:
+    """Judges all rules of all rollouts at one tick after another.
+
+    ``interval``: seconds between ticks; ``step``: seconds between evidence ticks. The evidence itself is in
+    ``dossier``, which whoever reads (the controller, a replay) keeps up to date.
+    """
+
+    def __init__(self, *, interval: float, step: float) -> None:
+        self._interval = interval
+        self._memory: dict[str, _Memory] = {}
+        self.dossier = Dossier(step=step)
+        self._briefs = OfCase(_briefs)
+        self._renewals = OfCase(_renewals)
+        self._judged_as = OfCase(_judged_as)
+        # by rollout: the newest renewal and the first tick at which it was seen
+        self._seen: dict[str, tuple[float, float]] = {}
+        self._asked: dict[str, tuple[Case, float, list[Want]]] = {}
+
+    def wants(self, cases: Iterable[Case], tick: float) -> list[Want]:
+        """The windows that have to be read to judge these cases at ``tick``.
+
+        The very same wants as long as nothing changes: sources know them again.
+        """
+        return [want for case in cases for want in self._known_windows(case, tick)]
+
+    def cannot_read(self, cases: Iterable[Case], problem: Unreadable) -> None:
+        """The source could not be asked for these cases' steps at this tick."""
+        for case in cases:
+            self.dossier.note_unread(case.rollout.name, answer_all(self.dossier.wants(case), problem))
+
+    def judge(self, cases: Sequence[Case], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
+        """Findings by rollout, one a rule, in the order of the rule file."""
+        return {case.rollout.name: self._judge_case(case, tick, readings) for case in cases}
+
+    def lookback(self, case: Case) -> int:
+        """How many earlier ticks must be judged first, so that a fresh jury says what an old one would."""
+        if case.rollout.decide is Decide.EVIDENCE:
+            return 0
+        return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
+
+    def evidence_of(self, case: Case, rule: Rule) -> View | None:
+        """What a rule is judged by; None where evidence does not decide, or has not been gathered yet.
+
+        The dossier may still hold what was gathered before the rules were edited. That decides nothing, and says
+        nothing about how old a verdict is.
+        """
+        return self.dossier.view_for(case, rule) if judged_by_evidence(case, rule) else None
+
+    def forget(self, keep: Iterable[str]) -> None:
+        """Drop every rollout not named: it is tripped, ended, or no longer has a rule file."""
+        kept = set(keep)
+        self._memory = {name: memory for name, memory in self._memory.items() if name in kept}
+        self._asked = {name: asked for name, asked in self._asked.items() if name in kept}
+        self._briefs.keep(kept)
+        self._renewals.keep(kept)
+        self._judged_as.keep(kept)
+        self._seen = {name: seen for name, seen in self._seen.items() if name in kept}
+        self.dossier.keep(kept)
+
+    def window_seconds(self, case: Case, tick: float) -> float:
+        """How far the windows of a case reach back at ``tick``: not before it was armed, nor to another model."""
+        age = tick - self._began_at(case, tick)
+        if case.rollout.decide is Decide.EVIDENCE and keeps_windows(case):  # whole steps
+            step = self.dossier.step
+            return min(span(case.rollout.window, step), math.floor(age / step + 1e-9) * step)
+        return min(case.rollout.window, math.floor(age / self._interval + 1e-9) * self._interval)
+
+    def _began_at(self, case: Case, tick: float) -> float:
+        """Since when the same model serves the canary's users.
+
+        A person's clock may be ahead of the metric store's: then it is the tick before the one that first saw it.
+        """
+        renewals = self._renewals(case)
+        if not renewals:
+            return case.armed_at
+        newest = renewals[-1]
+        known, first = self._seen.get(case.rollout.name, (-math.inf, tick))
+        if known != newest or tick < first:
+            self._seen[case.rollout.name] = (newest, tick)
+            first = tick
+        return max(case.armed_at, min(newest, first - self._interval))
+
+    def _known_windows(self, case: Case, tick: float) -> list[Want]:
+        name, seconds = case.rollout.name, self.window_seconds(case, tick)
+        if case.flag.stage == AA:  # what is asked since the stage began grows with every tick
+            return self._windows(case, tick, seconds)
+        asked = self._asked.get(name)
+        if asked is None or asked[0] is not case or asked[1] != seconds:
+            asked = self._asked[name] = (case, seconds, self._windows(case, tick, seconds))
+        return asked[2]
+
+    def _windows(self, case: Case, tick: float, seconds: float) -> list[Want]:
+        if seconds <= 0:
+            return []
+        wants: list[Want] = []
+        for rule in case.rollout.rules:
+            want = Want(
+                rollout=case.rollout.name,
+                rule=rule.name,
+                part=WINDOW,
+                signal=rule.signal,
+                cohorts=case.rollout.cohorts_of(rule),
+                seconds=seconds,
+                absent_is_zero=rule.absent_is_zero,
+            )
+            if not shows_steps(case, rule):
+                wants.append(want)
+                if rule.twin is not None:
+                    wants.append(replace(want, part=TWIN, signal=rule.twin))
+            if case.flag.stage == AA and isinstance(rule.signal, RatioSignal):
+                since_aa = replace(want, seconds=self._aa_seconds(case, tick))
+                wants.append(replace(since_aa, part=AA_STAGE))
+                if rule.twin is not None:
+                    wants.append(replace(since_aa, part=AA_STAGE_TWIN, signal=rule.twin))
+        return wants
+
+    def _aa_seconds(self, case: Case, tick: float) -> float:
+        """How long stage `aa` has lasted, in whole intervals, a day at most."""
+        began = max(case.armed_at, min(case.flag.stages[-1].at, tick))
+        slots = math.floor((tick - began) / self._interval + 1e-9)
+        return min(DAY, max(slots, 1) * self._interval)
+
+    def _memory_of(self, case: Case, tick: float) -> _Memory:
+        # The rules are part of it: a changed limit must not inherit the streak of the old one.
+        renewed = self._renewals(case)[-1:]
+        generation = (case.flag.generation, case.armed_at, renewed, self._judged_as(case))
+        memory = self._memory.get(case.rollout.name)
+        if memory is None or memory.generation != generation:
+            memory = self._memory[case.rollout.name] = _Memory(generation, tick)
+        return memory
+
+    def _judge_case(self, case: Case, tick: float, readings: Readings) -> tuple[Finding, ...]:
+        memory = self._memory_of(case, tick)
+        if self.window_seconds(case, tick) <= 0:
+            since = "the stage began" if self._renewals(case) else "it was armed"
+            early = Unreadable(Reason.JUST_ARMED, f"no whole interval has passed since {since}")
+            return tuple(judge.unknown(rule, early) for rule in case.rollout.rules)
+        wrong_split = self.dossier.split_is_wrong(case.rollout.name)
+        found: list[Finding] = []
+        for brief in self._briefs(case):
+            try:
+                finding = self._judge_rule(case, brief, memory, tick, readings)
+                if wrong_split and brief.by_evidence and _rests_on_the_split(finding):
+                    finding = judge.mistrusted(finding, case.flag)
+                found.append(self._remarked(case, brief, memory, finding, readings))
+            except Exception as error:  # one rule's bug must not disarm the others
+                log.exception("judging %s %s failed", case.rollout.name, brief.rule.name)
+                found.append(judge.unknown(brief.rule, judge.own_bug(error)))
+        return tuple(found)
+
+    def _judge_rule(self, case: Case, brief: _Brief, memory: _Memory, tick: float, readings: Readings) -> Finding:
+        rule = brief.rule
+        view = self.dossier.view_for(case, rule) if brief.by_evidence else None
+        reading, raw = (
+            self._of_steps(case, brief, tick, view) if brief.of_steps else self._judged(case, brief, memory, readings)
+        )
+        if reading is None:
+            if view is None:
+                return judge.not_gathered(rule, Comparison())
+            return self._by_evidence(case, rule, memory, self._nothing_read(case), view, tick)
+        if case.baseline is not None:
+            reading = beside(rule, reading, case.baseline)
+        comparison = judge.compare(rule, reading, raw)
+        # where evidence is gathered, its steps say so: a window cannot tell what is usual for control
+        if not brief.by_evidence and comparison.problem is None and case.baseline is None:
+            age = tick - self._began_at(case, tick)
+            comparison = comparison._replace(problem=Unheard().after(rule, reading, age))
+        if view is not None:
+            return self._by_evidence(case, rule, memory, comparison, view, tick)
+        if brief.by_evidence:
+            # not opened yet: the bare comparison, looked at every tick, would trip on noise
+            return judge.not_gathered(rule, comparison)
+        streak = memory.streaks.get(rule.name, Streak())
+        finding, memory.streaks[rule.name] = judge.judge_threshold(
+            rule, comparison, streak, rollout=case.rollout, tick=tick, interval=self._interval
+        )
+        return finding
+
+    def _of_steps(
+        self, case: Case, brief: _Brief, tick: float, view: View | None
+    ) -> tuple[Reading | None, Reading | None]:
+        """The window of what evidence is gathered on, and the plain one beside it where that is the twin."""
+        since, seconds = self._began_at(case, tick), case.rollout.window
+        name, rule = case.rollout.name, brief.rule.name
+        if view is None:
+            return self.dossier.unread(name, rule, STEP), None
+        plain = self.dossier.window(name, rule, STEP, since, seconds)
+        if brief.twin is None or not self.dossier.judges_twin(name, rule):
+            return plain, None
+        return self.dossier.window(name, rule, STEP_TWIN, since, seconds), plain
+
+    def _nothing_read(self, case: Case) -> Comparison:
+        """Why there is no step to show yet; evidence may say a breach all the same."""
+        since = "the stage began" if self._renewals(case) else "it was armed"
+        return Comparison(problem=Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
+
+    def _by_evidence(
+        self, case: Case, rule: Rule, memory: _Memory, comparison: Comparison, view: View, tick: float
+    ) -> Finding:
+        """Evidence begins at nothing after a breach; one that could not be acted on at once stands nevertheless.
+
+        It does where a breach is acted on, for as long as the window has stayed over its limit since, an hour at most.
+        So does one at a tick of the present window that was read late, together with later ones, while we watched.
+        """
+        fresh = 2 * self._interval
+        finding = judge.judge_evidence(rule, comparison, view, rollout=case.rollout, tick=tick, fresh=fresh)
+        passed = self.dossier.passed_breach(case.rollout.name, rule.name)
+        if case.rollout.mode is Mode.DRY_RUN or case.flag.stage == AA:
+            return finding
+        if finding.verdict is Verdict.BREACH:
+            memory.alarms[rule.name] = Alarm(view, tick)
+            return finding
+        # the window that holds it, and all since, tells whether it stands
+        if passed is not None and passed.until > max(memory.began, tick - case.rollout.window):
+            memory.alarms[rule.name] = Alarm(passed, passed.until)
+        alarm = memory.alarms.get(rule.name)
+        if alarm is None or comparison.problem is not None:
+            return finding
+        if not comparison.over or tick - alarm.tick > LONGEST_ALARM or tick < alarm.tick:
+            del memory.alarms[rule.name]
+            return finding
+        standing = alarm.view._replace(updated_at=view.updated_at, until=view.until)
+        return judge.judge_evidence(rule, comparison, standing, rollout=case.rollout, tick=tick, fresh=fresh)
+
+    def _remarked(self, case: Case, brief: _Brief, memory: _Memory, finding: Finding, readings: Readings) -> Finding:
+        """Every message says against what was judged, and in stage `aa` how far these users differ by themselves."""
+        if case.baseline is not None:
+            return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
+        if case.flag.stage != AA:
+            return finding
+        name, rule = case.rollout.name, brief.rule.name
+        part = AA_STAGE_TWIN if self._on_twin(case, brief, memory) else AA_STAGE
+        reading = readings.get((name, rule, part))
+        words = judge.offset_in_words(brief.rule, reading, self.dossier.dispersion(name, rule)) if reading else None
+        return finding if words is None else replace(finding, sentence=f"{finding.sentence}{judge.AA_SAID}{words}")
+
+    def _judged(self, case: Case, brief: _Brief, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
+        """What is judged, and the plain reading beside it where that is the twin.
+
+        The window shows the population that evidence is gathered on.
+        """
+        plain = readings.get(brief.window, _MISSING)
+        twin = readings.get(brief.twin) if brief.twin is not None else None
+        if twin is None:
+            return plain, None
+        if not brief.by_evidence:
+            watch = memory.twins.setdefault(brief.rule.name, TwinWatch())
+            watch.serves(twin, plain, alone=case.baseline is not None)
+        return (twin, plain) if self._on_twin(case, brief, memory) else (plain, None)
+
+    def _on_twin(self, case: Case, brief: _Brief, memory: _Memory) -> bool:
+        if brief.by_evidence:
+            return self.dossier.judges_twin(case.rollout.name, brief.rule.name)
+        watch = memory.twins.get(brief.rule.name)
+        return watch is not None and watch.adopted
+
+
+def _briefs(case: Case) -> tuple[_Brief, ...]:
+    name = case.rollout.name
+    return tuple(
+        _Brief(
+            rule,
+            window=(name, rule.name, WINDOW),
+            twin=(name, rule.name, TWIN) if rule.twin is not None else None,
+            by_evidence=judged_by_evidence(case, rule),
+            of_steps=shows_steps(case, rule),
+        )
+        for rule in case.rollout.rules
+    )
+
+
+def shows_steps(case: Case, rule: Rule) -> bool:
+    """Whether a rule's windows are sums of the steps that evidence has read; they are not asked for then."""
+    return judged_by_evidence(case, rule) and keeps_windows(case)
+
+
+def _judged_as(case: Case) -> Rollout:
+    """All that a rule file says of judging: who is paged, or a comment, changes no verdict."""
+    return replace(case.rollout, page=PageSettings(), trip_when_blind_after=None, file="", digest="")
+
+
+def _renewals(case: Case) -> tuple[float, ...]:
+    return renewals(case.flag.stages)
+
+
+def _rests_on_the_split(finding: Finding) -> bool:
+    """Verdicts that a wrong split explains or spoils; a breach stands whatever the split."""
+    return finding.verdict in (Verdict.HEALTHY, Verdict.SUSPECT) or finding.reason in (
+        Reason.TOO_FEW_REQUESTS,
+        Reason.NO_DATA,
+        Reason.WARMING_UP,
+    )
+
+
+_MISSING = Reading(LOST, LOST, 0.0)
+
+
+def answer_all(wants: Iterable[Want], problem: Unreadable) -> Mapping[tuple[str, str, str], Reading]:
+    """Every want answered with the same problem: the source could not be asked at all."""
+    return {want.key: Reading(problem, problem, want.seconds) for want in wants}

@@ -1,0 +1,204 @@
+"""Flags over HTTP for other languages: OFREP and flagd's flag file, read only, from what the store says now.
+
+The daemon obeys here what every router obeys, by the very same rules (`killswitch.router.failsafe`): a trip is
+obeyed for ever, an armed document of a tripped generation never, and an armed flag only while the store can be read and
+a controller lives. Where it is not obeyed, everybody is sent to control. No request waits for more than one read of
+the store, and of all requests at a time only one waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from killswitch.errors import KillswitchError
+from killswitch.flags.flag import Flag, State
+from killswitch.router.failsafe import OBEYS_ARMED, Memory, Policy, Read, Standing, after_read, standing
+from killswitch.stores import Store, keys
+from killswitch.web import flagd, ofrep
+from killswitch.web.ofrep import Answer
+
+log = logging.getLogger(__name__)
+FRESH_FOR = 1.0  # seconds one read of the store serves everybody
+_EXPIRED = frozenset({Standing.CUT_OFF, Standing.UNWATCHED})
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """``flags`` by rollout, as they are to be obeyed; ``stale``: armed ones are not to be trusted any more."""
+
+    flags: Mapping[str, Flag]
+    stale: bool
+
+
+class FlagView:
+    """The flags as the store has them, at most `FRESH_FOR` seconds old while it answers. Thread-safe.
+
+    ``monotonic`` in seconds. ``policy``: how long an armed flag outlives the store's silence, as for routers.
+    """
+
+    def __init__(self, store: Store, *, monotonic: Callable[[], float], policy: Policy | None = None) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._policy = policy or Policy()
+        self._lock = threading.Lock()
+        self._looking = False
+        self._next_look = monotonic()
+        self._memories: Mapping[str, Memory] = {}
+        self._last_flags: dict[str, Flag] = {}
+        self._revision = 0
+        self._read_at: float | None = None
+        self._failing = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether the store could not be read at the last look: a rollout that it had not then may have a flag now."""
+        return self._failing
+
+    def current(self) -> View | None:
+        """What to obey now; None when the store has never been read."""
+        with self._lock:
+            mine = not self._looking and self._monotonic() >= self._next_look
+            self._looking = self._looking or mine
+        if mine:
+            try:
+                self._look()
+            finally:
+                with self._lock:
+                    self._looking = False
+                    self._next_look = self._monotonic() + FRESH_FOR
+        with self._lock:
+            return None if self._read_at is None else self._view()
+
+    def _look(self) -> None:
+        sent_at, known = self._monotonic(), self._revision
+        try:
+            found = self._store.list(keys.FLAGS)
+            controllers = len(self._store.list(keys.CONTROLLERS).items)
+        except KillswitchError as error:
+            if not self._failing:
+                log.warning("flags over HTTP: the flag store cannot be read, the last flags serve on: %s", error)
+            self._failing = True
+            return
+        items = {item.key.removeprefix(keys.FLAGS): item for item in found.items}
+        with self._lock:
+            self._failing = False
+            self._memories = {
+                name: after_read(
+                    self._memories.get(name, Memory(name)),
+                    Read(sent_at, known, items.get(name), found.revision, controllers),
+                )
+                for name in items.keys() | self._memories.keys()
+            }
+            self._last_flags |= {name: m.flag for name, m in self._memories.items() if m.flag is not None}
+            self._revision = found.revision
+            self._read_at = sent_at
+
+    def _view(self) -> View:
+        now = self._monotonic()
+        flags: dict[str, Flag] = {}
+        expired = self._read_at is not None and now >= self._read_at + self._policy.stale_grace
+        for name, memory in self._memories.items():
+            stands = standing(memory, self._policy, now)
+            if stands is Standing.NO_FLAG or name not in self._last_flags:
+                continue
+            flag = self._last_flags[name]
+            expired = expired or stands in _EXPIRED
+            obeyed = stands in OBEYS_ARMED or stands is Standing.TRIPPED or stands in _EXPIRED
+            # restored from a backup, or unreadable now: shown as the tripped flag it is to be taken for
+            flags[name] = flag if obeyed else replace(flag, state=State.TRIPPED, canary_percent=0.0)
+        return View(flags, expired)
+
+
+def flag_routes(view: FlagView) -> list[Route]:
+    """The endpoints, to be mounted beside the others."""
+
+    async def one(request: Request) -> Response:
+        body = await _body(request)
+        return body if isinstance(body, Response) else await run_in_threadpool(evaluated, request, body)
+
+    def evaluated(request: Request, body: bytes) -> Response:
+        key = request.path_params["key"]
+        seen = view.current()
+        if seen is None or (view.failing and key not in seen.flags):
+            return _unread({"key": key})
+        return _response(ofrep.evaluate(seen.flags, key, body, stale=seen.stale))
+
+    async def every(request: Request) -> Response:
+        body = await _body(request)
+        return body if isinstance(body, Response) else await run_in_threadpool(all_evaluated, request, body)
+
+    def all_evaluated(request: Request, body: bytes) -> Response:
+        seen = view.current()
+        if seen is None:
+            return _unread({})
+        asked = request.headers.get("if-none-match")
+        return _response(ofrep.evaluate_all(seen.flags, body, if_none_match=asked, stale=seen.stale))
+
+    whole = _WholeFile()
+
+    def file(request: Request) -> Response:
+        seen = view.current()
+        if seen is None:
+            return _unread({})
+        name, asked = request.path_params.get("rollout"), request.headers.get("if-none-match")
+        if name is None:
+            return whole.answer(seen, asked)
+        if name not in seen.flags and view.failing:
+            return _unread({"key": str(name)})
+        if name not in seen.flags:
+            return JSONResponse({"error": f"no rollout is called {name!r:.80}", "known": sorted(seen.flags)}, 404)
+        return _response(flagd.render({name: seen.flags[name]}, if_none_match=asked, stale=seen.stale))
+
+    return [
+        Route("/ofrep/v1/evaluate/flags", every, methods=["POST"]),
+        Route("/ofrep/v1/evaluate/flags/{key}", one, methods=["POST"]),
+        Route("/flagd/flags.json", file),
+        Route("/flagd/rollouts/{rollout}.json", file),
+    ]
+
+
+class _WholeFile:
+    """flagd's file of all flags, written once for each state of the flags. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: tuple[View, bytes, str | None] | None = None
+
+    def answer(self, seen: View, if_none_match: str | None) -> Response:
+        with self._lock:
+            if self._made is None or self._made[0] != seen:
+                made = flagd.render(seen.flags, stale=seen.stale)
+                self._made = seen, made.body, made.etag
+            _, body, etag = self._made
+        if etag is not None and ofrep.matches(if_none_match, etag):
+            return _response(Answer(304, None, etag))
+        return Response(body, 200, {"Cache-Control": "no-cache", "ETag": etag or ""}, "application/json")
+
+
+async def _body(request: Request) -> bytes | Response:
+    try:
+        return await request.body()
+    except ClientDisconnect:  # gone, or cut off for sending more than a body may have
+        details = f"a body may have {ofrep.MAX_BODY_BYTES} bytes"
+        return JSONResponse({"errorCode": "INVALID_CONTEXT", "errorDetails": details}, 413)
+
+
+def _response(answer: Answer) -> Response:
+    headers = {"Cache-Control": "no-cache"}  # may be kept, and is asked about each time
+    if answer.etag is not None:
+        headers["ETag"] = answer.etag
+    media = "application/json" if answer.document is not None else None
+    return Response(answer.body, answer.status, headers, media)
+
+
+def _unread(document: Mapping[str, str]) -> Response:
+    details = "the flag store cannot be read, so this is not known; use the control model until it can"
+    return JSONResponse({**document, "errorCode": "GENERAL", "errorDetails": details}, 503, {"Retry-After": "1"})

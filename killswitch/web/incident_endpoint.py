@@ -1,0 +1,91 @@
+"""One incident as a page of its own, at the address that pages link to: ``/incidents/support-copilot.7``.
+
+It is read from the flag store, which keeps incidents after their rollout was re-armed or ended. Whoever asks for many
+must not keep the store busy: one is read at a time, each at most once in `FRESH_FOR` seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from killswitch.errors import BadDocument, KillswitchError
+from killswitch.flags.flag import check_rollout_name
+from killswitch.flags.incident import from_document, to_document
+from killswitch.status.web_page import incident_page
+from killswitch.stores import Store, keys
+from killswitch.trips.incidents import split_id
+
+FRESH_FOR = 5.0
+_KEPT = 64
+_WAIT = 1.0  # seconds that a request waits for another one's read
+
+
+class Busy(KillswitchError):
+    """Another incident is being read."""
+
+
+class IncidentView:
+    """Incidents by id, read from the store. ``monotonic`` gives seconds. Any thread may ask."""
+
+    def __init__(self, store: Store, *, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, tuple[float, dict[str, Any] | None]] = OrderedDict()
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """The incident of this id as JSON, None where there is none. Raises Busy, BadDocument, Unavailable."""
+        if not self._lock.acquire(timeout=_WAIT):
+            raise Busy("another incident is being read; reload in a second")
+        try:
+            known = self._known.get(name)
+            if known is None or self._monotonic() - known[0] > FRESH_FOR:
+                known = self._known[name] = (self._monotonic(), self._read(name))
+                self._known.move_to_end(name)
+                while len(self._known) > _KEPT:
+                    self._known.popitem(last=False)
+            return known[1]
+        finally:
+            self._lock.release()
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        parts = split_id(name)
+        if parts is None:
+            return None
+        rollout, record = parts
+        try:
+            check_rollout_name(rollout)
+        except BadDocument:
+            return None
+        item = self._store.get(f"{keys.incidents(rollout)}{record}")
+        if item is None:
+            return None
+        document: dict[str, Any] = json.loads(to_document(from_document(item.value, rollout=rollout)))
+        return document | {"id": name}
+
+
+def incident_routes(view: IncidentView) -> list[Route]:
+    """The endpoint, to be mounted next to the others."""
+
+    def incident(request: Request) -> Response:
+        name = request.path_params["incident"]
+        try:
+            document = view.document(name)
+        except BadDocument as error:
+            return PlainTextResponse(f"this incident cannot be understood: {error}\n", 500)
+        except KillswitchError as error:
+            headers = {"Retry-After": "1"}
+            return PlainTextResponse(f"the incident cannot be read now: {error}\n", 503, headers)
+        if document is None:
+            return PlainTextResponse("there is no such incident; the status page lists the rollouts\n", 404)
+        return HTMLResponse(incident_page(document).encode(errors="replace"))
+
+    return [Route("/incidents/{incident}", incident)]

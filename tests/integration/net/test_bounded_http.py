@@ -1,0 +1,475 @@
+"""The session against servers that hang, drip, flood, bomb, redirect and lie."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from prometheus_api_client import PrometheusConnect
+
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, OutcomeUnknown, Refused, Unavailable
+from killswitch.net.bounded_http import (
+    BoundedSession,
+    NoAnswer,
+    excerpt,
+    find_no_answer,
+    killswitch_errors,
+    refusal,
+    retry_after,
+)
+from killswitch.net.credentials import TLS, HttpCredentials, Secret
+from tests.servers.certificates import Authority
+from tests.servers.scripted import Script, ScriptedServer, answer
+
+PATIENT = 30.0
+SHORT = 0.5
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ScriptedServer]]:
+    with ExitStack() as stack:
+
+        def start(script: Script, context: ssl.SSLContext | None = None) -> ScriptedServer:
+            server = ScriptedServer(script, context)
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Script:
+    """``head``, and then ``piece`` again and again."""
+
+    def script(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(head)
+        ended = threading.Event()
+        while True:
+            connection.sendall(piece)
+            ended.wait(pause)
+
+    return script
+
+
+def hang(connection: socket.socket, request: bytes) -> None:
+    connection.recv(1)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def failing(*, sent: bool, match: str, kind: type[Exception] = Unavailable) -> Iterator[None]:
+    with pytest.raises(NoAnswer, match=match) as caught:
+        yield
+    assert type(caught.value.failure) is kind
+    assert caught.value.sent is sent
+
+
+# --- time
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        hang,
+        endless(HEAD + b"Content-Length: 100000\r\n\r\n", b"x", 0.05),
+        endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.05),
+        endless(HEAD + b"X-Slow: ", b"x", 0.05),
+        endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+        endless(HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"x")[:10], b"", 0.05),
+    ],
+    ids=["silence", "body", "chunks", "headers", "continue", "gzip"],
+)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_server_that_drips_is_cut_at_the_total_deadline(
+    serve: Callable[..., ScriptedServer], authority: Authority, script: Script, tls: bool
+) -> None:
+    server = serve(script, server_context(authority) if tls else None)
+    session = BoundedSession(timeout=SHORT, tls=TLS(authority.ca_file))
+    with failing(sent=True, match="did not answer in time"):
+        session.get(server.url)
+
+
+def test_a_tls_handshake_that_hangs_is_cut_and_surely_nothing_was_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with failing(sent=False, match="cannot be reached in time"):
+            BoundedSession(timeout=SHORT).get(f"https://127.0.0.1:{port}")
+
+
+def test_connecting_may_be_given_less_time_than_the_call(serve: Callable[..., ScriptedServer]) -> None:
+    session = BoundedSession(timeout=PATIENT)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        deadline = Deadline(PATIENT)
+        with session.deadline(deadline, connect_within=0.2), failing(sent=False, match="cannot be reached in time"):
+            session.get(url)
+        assert not deadline.expired
+
+
+def test_a_name_server_that_hangs_is_cut_and_addresses_need_none(
+    serve: Callable[..., ScriptedServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, real = threading.Event(), socket.getaddrinfo
+
+    def slow(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        if host == "slow.example":
+            if kwargs.get("flags") == socket.AI_NUMERICHOST:
+                raise socket.gaierror(socket.EAI_NONAME, "not an address")
+            answered.wait(PATIENT)
+        return real("127.0.0.1", port, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    server = serve(answer(b"ok"))
+    port = server.url.rpartition(":")[2]
+    with failing(sent=False, match="cannot be found"):
+        BoundedSession(timeout=SHORT).get(f"http://slow.example:{port}")
+    assert BoundedSession(timeout=PATIENT).get(server.url).text == "ok"
+    answered.set()
+    assert BoundedSession(timeout=PATIENT).get(f"http://slow.example:{port}").text == "ok"
+
+
+def test_the_earliest_of_all_deadlines_counts(serve: Callable[..., ScriptedServer]) -> None:
+    server = serve(hang)
+    timed_out = failing
+    with timed_out(sent=True, match="in time"):
+        BoundedSession(timeout=PATIENT).get(server.url, timeout=0.2)
+    session = BoundedSession(timeout=PATIENT)
+    with session.deadline(Deadline(0.2)), timed_out(sent=True, match="in time"):
+        session.get(server.url, timeout=PATIENT)
+    with session.deadline(Deadline(0.0)), timed_out(sent=False, match="in time"):
+        session.get(server.url)
+
+
+def test_each_thread_has_a_deadline_of_its_own(serve: Callable[..., ScriptedServer]) -> None:
+    slow, quick = serve(hang), serve(answer(b"ok"))
+    session = BoundedSession(timeout=PATIENT)
+
+    def call(url: str, seconds: float) -> str:
+        with session.deadline(Deadline(seconds)):
+            try:
+                return session.get(url).text
+            except NoAnswer:
+                return "late"
+
+    with ThreadPoolExecutor(8) as threads:
+        jobs = [(slow.url, SHORT), (quick.url, PATIENT)] * 4
+        assert list(threads.map(lambda job: call(*job), jobs)) == ["late", "ok"] * 4
+
+
+def test_a_library_that_mounts_retries_gets_none(serve: Callable[..., ScriptedServer]) -> None:
+    server = serve(answer(b"no", "503 Service Unavailable"))
+    client = PrometheusConnect(server.url, session=BoundedSession(timeout=PATIENT))
+    with pytest.raises(Exception, match="503"):
+        client.custom_query("up")
+    assert len(server.requests) == 1
+
+
+# --- bytes
+
+
+BOMB = gzip.compress(b"\0" * 200_000_000)
+_FLOOD = b"x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        answer(b"x" * 9_000_000),
+        endless(HEAD + b"Content-Length: 100000000\r\n\r\n", _FLOOD),
+        endless(HEAD + b"\r\n", _FLOOD),
+        endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"f4240\r\n" + _FLOOD + b"\r\n"),
+        answer(BOMB, Content_Encoding="gzip"),
+        answer(gzip.compress(BOMB), Content_Encoding="gzip, gzip"),
+    ],
+    ids=["announced", "100MB", "endless", "chunked", "bomb", "double-bomb"],
+)
+def test_more_than_eight_mebibytes_are_not_read(serve: Callable[..., ScriptedServer], script: Script) -> None:
+    with failing(sent=True, match="more than 8 MiB"):
+        BoundedSession(timeout=PATIENT).get(serve(script).url)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        endless(HEAD, b"X-Header: " + b"x" * 1000 + b"\r\n"),
+        endless(HEAD + b"X-Header: ", _FLOOD),
+        endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1" * 1_000_000),
+        lambda connection, _: connection.sendall(b"\xff\x00 not HTTP at all\r\n\r\n"),
+        lambda connection, _: connection.sendall(HEAD + b"Content-Length: 10\r\n\r\nhalf"),
+        answer(b"this is not gzip", Content_Encoding="gzip"),
+        lambda connection, _: connection.close(),
+    ],
+    ids=["headers", "long-header", "chunk-size", "garbage", "truncated", "not-gzip", "closed"],
+)
+def test_what_is_not_an_http_answer_is_no_answer(serve: Callable[..., ScriptedServer], script: Script) -> None:
+    with failing(sent=True, match="127.0.0.1"):
+        BoundedSession(timeout=PATIENT).get(serve(script).url)
+
+
+def test_a_whole_answer_is_given_whole_and_as_often_as_asked(serve: Callable[..., ScriptedServer]) -> None:
+    body = json.dumps({"status": "success", "filler": "x" * 1_000_000}).encode()
+    for script in (answer(body), answer(gzip.compress(body), Content_Encoding="gzip")):
+        response = BoundedSession(timeout=PATIENT).get(serve(script).url, stream=True)
+        assert response.content == body
+        assert b"".join(response.iter_content(1000)) == body
+        assert response.json()["status"] == "success"
+
+
+def test_the_cap_is_exact(serve: Callable[..., ScriptedServer]) -> None:
+    session = BoundedSession(timeout=PATIENT, max_body=1000)
+    assert len(session.get(serve(answer(b"x" * 1000)).url).content) == 1000
+    with failing(sent=True, match="more than"):
+        session.get(serve(answer(b"x" * 1001)).url)
+
+
+# --- where it goes
+
+
+def test_a_redirect_within_the_server_is_followed_and_one_elsewhere_is_refused(
+    serve: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    session = BoundedSession(timeout=PATIENT, credentials=HttpCredentials(bearer=Secret.from_file(tmp_path / "token")))
+    other = serve(answer(b"other"))
+
+    def script(connection: socket.socket, request: bytes) -> None:
+        if request.startswith(b"GET /here "):
+            answer(b"", "302 Found", Location="/there")(connection, request)
+        elif request.startswith(b"GET /away "):
+            answer(b"", "307 Temporary Redirect", Location=f"{other.url}/x")(connection, request)
+        elif request.startswith(b"GET /round "):
+            answer(b"", "302 Found", Location="/round")(connection, request)
+        else:
+            answer(b"there")(connection, request)
+
+    server = serve(script)
+    assert session.get(f"{server.url}/here").text == "there"
+    assert b"Bearer s3cret" in server.requests[-1]
+    with failing(sent=True, match="redirects to", kind=AccessDenied):
+        session.get(f"{server.url}/away")
+    assert other.requests == []
+    with failing(sent=True, match="cannot be followed"):
+        session.get(f"{server.url}/round")
+
+
+@pytest.mark.parametrize("location", ["http://[", "\xff\xfe", "//", "http://127.0.0.1:99999/", "gopher://x"])
+def test_a_redirect_to_nonsense_is_no_answer(serve: Callable[..., ScriptedServer], location: str) -> None:
+    def script(connection: socket.socket, request: bytes) -> None:
+        head = f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n"
+        connection.sendall(head.encode("latin-1"))
+
+    with pytest.raises(NoAnswer) as caught:
+        BoundedSession(timeout=PATIENT).get(serve(script).url)
+    assert caught.value.sent
+
+
+def test_an_answer_that_is_no_json_is_an_error_of_ours_whichever_library_reads_it(
+    serve: Callable[..., ScriptedServer],
+) -> None:
+    for body in (b"<html>", b"[" * 1_000_000):
+        url = serve(answer(body)).url
+        with pytest.raises(Unavailable, match="not JSON"), killswitch_errors():
+            BoundedSession(timeout=PATIENT).get(url).json()
+
+
+def test_the_environment_says_nothing_about_where_requests_go(
+    serve: Callable[..., ScriptedServer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = serve(answer(b"direct"))
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert BoundedSession(timeout=PATIENT).get(server.url).text == "direct"
+    assert b"Authorization" not in server.requests[0]
+
+
+def test_a_proxy_is_an_argument(serve: Callable[..., ScriptedServer]) -> None:
+    proxy = serve(answer(b"by proxy"))
+    session = BoundedSession(timeout=PATIENT, proxy=proxy.url)
+    assert session.get("http://metrics.invalid/path").text == "by proxy"
+    assert proxy.requests[0].startswith(b"GET http://metrics.invalid/path")
+
+
+def test_cookies_are_not_kept(serve: Callable[..., ScriptedServer]) -> None:
+    server = serve(answer(b"ok", Set_Cookie="session=1"))
+    session = BoundedSession(timeout=PATIENT)
+    session.get(server.url)
+    session.get(server.url)
+    assert b"Cookie" not in server.requests[1]
+
+
+# --- who we are, and who they are
+
+
+def server_context(authority: Authority, **how: object) -> ssl.SSLContext:
+    certificate = authority.issue(f"server-{os.urandom(4).hex()}", **how)  # type: ignore[arg-type]  # its keywords
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    return context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_a_secret_that_is_rotated_on_disk_is_sent_from_then_on(
+    serve: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    server, file = serve(answer(b"ok")), tmp_path / "token"
+    session = BoundedSession(timeout=PATIENT, credentials=HttpCredentials(bearer=Secret.from_file(file)))
+    with failing(sent=False, match="cannot read the secret", kind=AccessDenied):
+        session.get(server.url)
+    for value in ("first", "other"):
+        file.write_text(value)
+        session.get(server.url)
+    file.unlink()
+    session.get(server.url)
+    assert [b"Bearer first" in r for r in server.requests] == [True, False, False]
+    assert [b"Bearer other" in r for r in server.requests] == [False, True, True]
+
+
+def test_a_library_cannot_switch_verification_off(serve: Callable[..., ScriptedServer], authority: Authority) -> None:
+    server = serve(answer(b"ok"), server_context(authority))
+    session = BoundedSession(timeout=PATIENT)
+    session.verify = False
+    with failing(sent=False, match="a CA we do not trust", kind=AccessDenied):
+        session.get(server.url, verify=False)
+    assert BoundedSession(timeout=PATIENT, tls=TLS(authority.ca_file)).get(server.url).text == "ok"
+
+
+def test_only_our_own_authority_is_trusted_when_one_is_given(authority: Authority) -> None:
+    session = BoundedSession(tls=TLS(authority.ca_file))
+    request = session.prepare_request(requests.Request("GET", "https://127.0.0.1/"))
+    adapter: Any = session.get_adapter("https://127.0.0.1/")
+    pool: Any = adapter.get_connection_with_tls_context(request, verify=True)
+    adapter.cert_verify(pool, request.url, verify=True, cert=None)
+    assert pool.conn_kw["ssl_context"].cert_store_stats()["x509_ca"] == 1
+    assert getattr(pool, "ca_certs", None) is None
+
+
+def test_a_trust_file_that_is_replaced_is_used_from_then_on(
+    serve: Callable[..., ScriptedServer], authority: Authority, tmp_path: Path
+) -> None:
+    server, ca = serve(answer(b"ok"), server_context(authority)), tmp_path / "ca.pem"
+    ca.write_bytes(Authority(tmp_path / "old", "old").ca_file.read_bytes())
+    session = BoundedSession(timeout=PATIENT, tls=TLS(ca))
+    with failing(sent=False, match="a CA we do not trust", kind=AccessDenied):
+        session.get(server.url)
+    ca.write_bytes(authority.ca_file.read_bytes())
+    assert session.get(server.url).text == "ok"
+    ca.write_text("half a file")
+    assert session.get(server.url).text == "ok"
+
+
+@pytest.mark.parametrize("file", ["missing", "garbage"])
+def test_tls_files_that_cannot_be_used_are_named(file: str, tmp_path: Path) -> None:
+    (tmp_path / "garbage").write_text("-----BEGIN nonsense")
+    with failing(sent=False, match=f"CA file {tmp_path / file}", kind=AccessDenied):
+        BoundedSession(tls=TLS(tmp_path / file)).get("https://127.0.0.1:1")
+
+
+# --- errors for adapters
+
+
+def test_what_surely_was_not_sent_is_unavailable_even_for_a_change() -> None:
+    with pytest.raises(Unavailable, match="refuses the connection"), killswitch_errors(change=True):
+        BoundedSession(timeout=PATIENT).post("http://127.0.0.1:1")
+
+
+def test_a_change_without_an_answer_is_outcome_unknown_and_a_read_unavailable(
+    serve: Callable[..., ScriptedServer],
+) -> None:
+    session, url = BoundedSession(timeout=SHORT), serve(hang).url
+    with pytest.raises(OutcomeUnknown, match="read again"), killswitch_errors(change=True):
+        session.post(url)
+    with pytest.raises(Unavailable), killswitch_errors():
+        session.get(url)
+
+
+def test_a_cause_is_found_beneath_what_a_library_makes_of_it() -> None:
+    no_answer = NoAnswer(Unavailable("x"), sent=True)
+
+    def library() -> None:
+        try:
+            raise no_answer
+        except NoAnswer:
+            raise RuntimeError("library") from None
+
+    with pytest.raises(RuntimeError) as caught:
+        library()
+    assert find_no_answer(caught.value) is no_answer
+    with pytest.raises(ZeroDivisionError), killswitch_errors():
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, None),
+        (304, None),
+        (400, Refused),
+        (401, AccessDenied),
+        (403, AccessDenied),
+        (404, Refused),
+        (408, Unavailable),
+        (429, Unavailable),
+        (500, Unavailable),
+        (503, Unavailable),
+    ],
+)
+def test_a_status_says_what_the_caller_may_do(status: int, kind: type[Exception] | None) -> None:
+    response = requests.Response()
+    response.status_code, response.url = status, "http://user:pw@host/path?token=1"
+    response._content = b"line\none\x1b[31m" + b"x" * 1000
+    response.headers["Retry-After"] = "7"
+    error = refusal(response)
+    if kind is None:
+        assert error is None
+        return
+    assert type(error) is kind
+    assert "line one?[31m" in str(error)
+    assert "pw" not in str(error)
+    assert "token" not in str(error)
+    assert len(str(error)) < 400
+    if isinstance(error, Unavailable):
+        assert error.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3", 3.0),
+        ("1.5", 1.5),
+        ("", None),
+        ("-1", None),
+        ("soon", None),
+        ("٣", None),
+        ("9" * 500, None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_the_wait_a_server_asks_for_is_read_or_ignored(text: str, seconds: float | None) -> None:
+    response = requests.Response()
+    response.headers["Retry-After"] = text
+    assert retry_after(response) == seconds
+
+
+def test_an_excerpt_is_short_printable_and_of_one_line() -> None:
+    assert excerpt(b"a\r\n\tb\xff\x00c") == "a b\ufffd?c"
+    assert excerpt("x" * 300) == "x" * 200 + "…"

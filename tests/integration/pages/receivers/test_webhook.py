@@ -1,0 +1,157 @@
+"""The JSON webhook over real HTTP."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
+from killswitch.net.credentials import Secret
+from killswitch.pages.receivers.webhook import WebhookPager
+from tests.doubles.http_double import Answer
+from tests.doubles.pages import trip_page
+from tests.doubles.webhook import WebhookDouble
+
+PAGE = trip_page()
+
+
+@pytest.fixture
+def hook() -> Iterator[WebhookDouble]:
+    with WebhookDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def url(hook: WebhookDouble, tmp_path: Path) -> Path:
+    path = tmp_path / "url"
+    path.write_text(f"{hook.url}/hook?token=s3cr3t-part\n")
+    return path
+
+
+@pytest.fixture
+def pager(url: Path) -> WebhookPager:
+    return WebhookPager(Secret.from_file(url))
+
+
+def test_the_payload_is_posted_as_json_with_the_seven_names(hook: WebhookDouble, pager: WebhookPager) -> None:
+    assert pager.send(PAGE, possible_repeat=False, deadline=Deadline(5)) == "hook-1"
+    (payload,) = hook.pages
+    assert payload["reason"] == "refusal_rate=0.087 vs baseline 0.011"
+    assert payload["auto_action"] == "all traffic routed to model-old"
+    assert payload["possible_repeat"] is False
+    (request,) = hook.received
+    assert request.headers["content-type"] == "application/json"
+    assert request.path == "/hook?token=s3cr3t-part"
+
+
+def test_every_copy_of_a_page_bears_the_same_idempotency_key(hook: WebhookDouble, pager: WebhookPager) -> None:
+    for repeat in (False, True):
+        pager.send(PAGE, possible_repeat=repeat, deadline=Deadline(5))
+    assert hook.keys == [PAGE.id, PAGE.id]
+    assert [page["possible_repeat"] for page in hook.pages] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(401, b""), AccessDenied),
+        (Answer(404, b""), Refused),
+        (Answer(302, b""), Refused),
+        (Answer(301, b"", {"Location": "http://127.0.0.1:9/"}), AccessDenied),
+        (Answer(429, b"", {"Retry-After": "7"}), Unavailable),
+        (Answer(500, b"<html>"), Unavailable),
+        (Answer(503, b""), Unavailable),
+        (Answer(504, b""), OutcomeUnknown),
+        (Answer(200, b"x" * 2_000_000), OutcomeUnknown),
+        (Answer(lost=True), OutcomeUnknown),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else f"{value.status} {value.lost}",
+)
+def test_only_2xx_is_success(
+    hook: WebhookDouble, pager: WebhookPager, answer: Answer, kind: type[KillswitchError]
+) -> None:
+    hook.fail_next(answer)
+    with pytest.raises(KillswitchError) as raised:
+        pager.send(PAGE, possible_repeat=False, deadline=Deadline(5))
+    assert type(raised.value) is kind
+    assert "s3cr3t-part" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(400, b"no_text"), Answer(400, b"invalid_blocks"), Answer(413, b""), Answer(415, b""), Answer(422, b"{}")],
+    ids=lambda answer: f"{answer.status} {answer.body!r}",
+)
+def test_a_document_that_is_refused_is_followed_by_a_short_one(
+    hook: WebhookDouble, pager: WebhookPager, caplog: pytest.LogCaptureFixture, answer: Answer
+) -> None:
+    """The same attempt, the same key; ``text`` makes it a message for a Slack incoming webhook too."""
+    hook.fail_next(answer)
+    assert pager.send(PAGE, possible_repeat=False, deadline=Deadline(5)) == "hook-1"
+    (document,) = hook.pages
+    assert document["text"].startswith("<!subteam^S0123456> support-copilot: canary model-new tripped")
+    assert document["auto_action"] == "all traffic routed to model-old"
+    assert not any(isinstance(value, dict | list) for value in document.values())
+    assert len({request.headers["idempotency-key"] for request in hook.received}) == 1
+    assert len(hook.received) == 2
+    assert str(answer.status) in caplog.text
+    assert "s3cr3t-part" not in caplog.text
+
+
+def test_a_receiver_that_refuses_both_documents_is_asked_twice(hook: WebhookDouble, pager: WebhookPager) -> None:
+    hook.fail_always(Answer(400, b"bad"))
+    with pytest.raises(Refused):
+        pager.send(PAGE, possible_repeat=False, deadline=Deadline(5))
+    assert len(hook.received) == 2
+
+
+def test_the_short_document_mentions_nobody_that_no_rule_file_names(hook: WebhookDouble, pager: WebhookPager) -> None:
+    hook.fail_next(Answer(400, b"no_text"))
+    pager.send(replace(PAGE, why="<!channel> & <@U1>", mention=None), possible_repeat=False, deadline=Deadline(5))
+    assert "<" not in hook.pages[0]["text"]
+
+
+@pytest.mark.parametrize("body", [b"", b"ok", b"[]", b'{"id": 5}', b'{"id": {"a": 1}}', b"\xff"])
+def test_any_2xx_is_taken_whatever_its_body(hook: WebhookDouble, pager: WebhookPager, body: bytes) -> None:
+    hook.fail_next(Answer(202, body))
+    assert pager.send(PAGE, possible_repeat=False, deadline=Deadline(5)) in ("", "5")
+
+
+def test_a_hanging_receiver_is_left_at_the_deadline(hook: WebhookDouble, pager: WebhookPager) -> None:
+    hook.hang()
+    with pytest.raises(OutcomeUnknown):
+        pager.send(PAGE, possible_repeat=False, deadline=Deadline(0.3))
+
+
+def test_a_refused_connection_surely_delivered_nothing(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        path = tmp_path / "url"
+        path.write_text(f"http://127.0.0.1:{taken.getsockname()[1]}/")
+        with pytest.raises(Unavailable):
+            WebhookPager(Secret.from_file(path)).send(PAGE, possible_repeat=False, deadline=Deadline(5))
+
+
+def test_a_url_that_is_none_is_refused_without_being_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_text("file:///etc/passwd")
+    with pytest.raises(AccessDenied) as raised:
+        WebhookPager(Secret.from_file(path)).send(PAGE, possible_repeat=False, deadline=Deadline(5))
+    assert "passwd" not in str(raised.value)
+
+
+def test_asking_whether_it_answers_posts_nothing_and_takes_any_answer_but_5xx(
+    hook: WebhookDouble, pager: WebhookPager
+) -> None:
+    for status in (204, 404, 405, 501):
+        hook.fail_always(Answer(status, b""))
+        pager.answers(Deadline(5))
+    hook.fail_always(Answer(503, b""))
+    with pytest.raises(Unavailable):
+        pager.answers(Deadline(5))
+    assert hook.pages == []

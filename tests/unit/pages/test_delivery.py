@@ -1,0 +1,569 @@
+"""Delivery on virtual time: rhythm, failures, repeats, the fallback, digests."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from killswitch.deadline import Deadline
+from killswitch.flags import flag as flags
+from killswitch.flags import incident as incidents
+from killswitch.pages import outbox
+from killswitch.pages.delivery import PageDelivery, Policy
+from killswitch.pages.outbox import OutboxEntry, Standing
+from killswitch.pages.page import Page, PageKind
+from killswitch.pages.receivers import Pager
+from killswitch.stores import Committed, Compare, Delete, Lost, Put, keys
+from tests.doubles.clock import VirtualClock
+from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
+from tests.doubles.pages import armed, incident, trip_page
+from tests.doubles.receiver import AddressedReceiver, AskableReceiver, Receiver, Way
+
+
+class AtOnce:
+    """An executor for virtual time: the job is done when `submit` returns."""
+
+    def submit(self, job: Callable[[], None], /) -> None:
+        job()
+
+
+class World:
+    """A store, its clock, and processes that deliver from it."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.server = MemoryServer(self.clock)
+
+    def process(
+        self,
+        pagers: Sequence[Pager],
+        *,
+        fallback: Pager | None = None,
+        policy: Policy | None = None,
+        store: MemoryStore | None = None,
+        name: str = "replica",
+    ) -> PageDelivery:
+        return PageDelivery(
+            store or MemoryStore(self.server, name),
+            pagers,
+            owner=name,
+            fallback=fallback,
+            policy=policy,
+            wall=self.clock.wall,
+            monotonic=self.clock.monotonic,
+            chance=random.Random(7),
+            executor=AtOnce(),
+        )
+
+    def write(self, *pages: Page) -> None:
+        """What a trip's transaction writes, with its incident."""
+        for page in pages:
+            entry = outbox.new_entry(page, at=self.clock.wall())
+            writes = [Put(keys.outbox(page.id), outbox.to_document(entry))]
+            if page.kind is PageKind.TRIPPED:
+                record = incidents.to_document(incident(page.rollout, page.generation))
+                writes.append(Put(keys.incident(page.rollout, page.generation), record))
+            self.server.commit("controller", (), writes)
+
+    def entry(self, page: Page) -> OutboxEntry:
+        value = self.server.value(keys.outbox(page.id))
+        assert value is not None
+        return outbox.from_document(value, page=page.id)
+
+    def run(self, *processes: PageDelivery, seconds: float, step: float = 1.0) -> None:
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            for process in processes:
+                process.run_once()
+            self.clock.advance(step)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_page_goes_to_every_receiver_once_and_its_incident_says_who_was_paged(world: World) -> None:
+    slack, hook, page = Receiver(world.clock, "slack"), Receiver(world.clock, "webhook"), trip_page()
+    delivery = world.process([slack, hook])
+    world.write(page)
+    world.run(delivery, seconds=30)
+    assert [copy.page for copy in slack.copies] == [page]
+    assert [copy.page for copy in hook.copies] == [page]
+    assert world.entry(page).delivery("slack").reference == "slack/1"
+    value = world.server.value(keys.incident(page.rollout, page.generation))
+    assert value is not None
+    record = incidents.from_document(value, rollout=page.rollout)
+    assert [(paged.receiver, paged.reference) for paged in record.pages] == [
+        ("slack", "slack/1"),
+        ("webhook", "webhook/1"),
+    ]
+    assert delivery.status().unsettled == 0
+
+
+def test_the_attempt_is_committed_before_it_is_made(world: World) -> None:
+    page = trip_page()
+    seen: list[tuple[Standing, int]] = []
+
+    class Looking(Receiver):
+        def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
+            standing = world.entry(page).delivery(self.name)
+            seen.append((standing.standing, standing.attempts))
+            return super().send(page, possible_repeat=possible_repeat, deadline=deadline)
+
+    receiver = Looking(world.clock)
+    receiver.script.extend([Way.UNAVAILABLE, Way.TAKE])
+    world.write(page)
+    world.run(world.process([receiver]), seconds=20)
+    assert seen == [(Standing.SENDING, 1), (Standing.SENDING, 2)]
+
+
+def test_three_replicas_send_one_copy(world: World) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    replicas = [world.process([receiver], name=name) for name in "abc"]
+    world.write(page)
+    world.run(*replicas, seconds=60)
+    assert receiver.copies_of(page.id) == 1
+
+
+def test_a_lost_answer_is_repeated_once_and_the_copy_says_so(world: World) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    receiver.way = lambda: Way.LOST_ANSWER
+    world.write(page)
+    world.run(world.process([receiver]), seconds=600)
+    assert [copy.possible_repeat for copy in receiver.copies] == [False, True]
+    assert world.entry(page).delivery("receiver").standing is Standing.UNCERTAIN
+
+
+def test_no_second_copy_is_risked_before_the_receiver_answers_again(world: World) -> None:
+    receiver, page = AskableReceiver(world.clock), trip_page()
+    receiver.way = lambda: Way.TAKE if receiver.up else Way.SWALLOWED
+    receiver.up = False
+    delivery = world.process([receiver])
+    world.write(page)
+    world.run(delivery, seconds=600)
+    assert len(receiver.attempts) == 1
+    receiver.up = True
+    recovered = world.clock.monotonic()
+    world.run(delivery, seconds=90)
+    assert receiver.copies_of(page.id) == 1
+    assert receiver.copies[0].at - recovered <= 31
+    assert receiver.copies[0].possible_repeat
+
+
+@pytest.mark.parametrize("way", [Way.UNAVAILABLE, Way.DENIED, Way.REFUSED])
+def test_a_failing_receiver_is_tried_with_growing_pauses_and_gets_its_page_soon_after_it_recovers(
+    world: World, way: Way
+) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    receiver.way = lambda: way
+    delivery = world.process([receiver])
+    world.write(page)
+    world.run(delivery, seconds=900)
+    gaps = [b - a for a, b in zip(receiver.attempts, receiver.attempts[1:], strict=False)]
+    assert max(gaps[:2]) <= 3
+    assert 14 <= max(gaps) <= 31
+    receiver.way = lambda: Way.TAKE
+    recovered = world.clock.monotonic()
+    world.run(delivery, seconds=90)
+    assert receiver.copies_of(page.id) == 1
+    assert receiver.copies[0].at - recovered <= 31
+    assert not receiver.copies[0].possible_repeat
+
+
+@pytest.mark.parametrize(("wish", "pause"), [(20.0, 20), (86400.0, 60), (0.0, 1)])
+def test_the_receivers_own_wish_to_wait_is_granted_within_reason(world: World, wish: float, pause: float) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    receiver.script.append(Way.UNAVAILABLE)
+    receiver.retry_after = wish
+    world.write(page)
+    world.run(world.process([receiver]), seconds=120)
+    assert receiver.attempts[1] - receiver.attempts[0] == pause
+
+
+def test_the_fallback_is_asked_after_two_minutes_and_told_why_and_the_first_receiver_still_gets_its_page(
+    world: World,
+) -> None:
+    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
+    slack.way = lambda: Way.UNAVAILABLE
+    start = world.clock.monotonic()
+    delivery = world.process([slack], fallback=phone)
+    world.write(page)
+    world.run(delivery, seconds=300)
+    assert len(phone.copies) == 1
+    assert 120 <= phone.copies[0].at - start <= 123
+    assert "slack could not be reached" in phone.copies[0].page.next_steps[-1]
+    slack.way = lambda: Way.TAKE
+    world.run(delivery, seconds=90)
+    assert slack.copies_of(page.id) == 1
+    assert len(phone.copies) == 1
+    assert delivery.status().unsettled == 0
+
+
+def test_a_page_that_was_delivered_never_reaches_the_fallback(world: World) -> None:
+    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
+    world.write(page)
+    world.run(world.process([slack], fallback=phone), seconds=400)
+    assert phone.copies == []
+
+
+def test_what_stays_uncertain_goes_to_the_fallback_at_once(world: World) -> None:
+    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
+    slack.way = lambda: Way.SWALLOWED
+    world.write(page)
+    world.run(world.process([slack], fallback=phone), seconds=60)
+    assert phone.copies_of(page.id) == 1
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_jump_of_the_wall_clock_neither_hastens_nor_delays_the_fallback(world: World, jump: float) -> None:
+    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
+    slack.way = lambda: Way.UNAVAILABLE
+    start = world.clock.monotonic()
+    delivery = world.process([slack], fallback=phone)
+    world.write(page)
+    world.run(delivery, seconds=5)
+    world.clock.jump_wall(jump)
+    world.run(delivery, seconds=200)
+    assert 120 <= phone.copies[0].at - start <= 123
+
+
+def test_a_failing_receiver_delays_no_other(world: World) -> None:
+    slack, hook, page = Receiver(world.clock, "slack"), Receiver(world.clock, "webhook"), trip_page()
+    slack.way = lambda: Way.UNAVAILABLE
+    start = world.clock.monotonic()
+    world.write(page)
+    world.run(world.process([slack, hook]), seconds=10)
+    assert hook.copies[0].at == start
+
+
+def test_a_bug_in_a_pager_counts_as_possibly_sent_and_is_survived(world: World) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    receiver.script.append(Way.BUG)
+    delivery = world.process([receiver])
+    world.write(page)
+    world.run(delivery, seconds=30)
+    assert [copy.possible_repeat for copy in receiver.copies] == [True]
+
+
+@pytest.mark.slow
+def test_a_thousand_pages_at_once_are_a_few_messages_at_most_one_a_second_and_none_is_lost(world: World) -> None:
+    receiver = Receiver(world.clock)
+    pages = [trip_page(f"rollout-{number}") for number in range(1000)]
+    delivery = world.process([receiver])
+    world.write(*pages)
+    world.run(delivery, seconds=20, step=0.5)
+    assert len(receiver.copies) <= 10
+    gaps = [b - a for a, b in zip(receiver.attempts, receiver.attempts[1:], strict=False)]
+    assert min(gaps) >= 1.0
+    assert {world.entry(page).delivery("receiver").standing for page in pages} == {Standing.DELIVERED}
+    assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 1000
+
+
+def test_up_to_five_pages_a_minute_each_have_a_message_of_their_own(world: World) -> None:
+    receiver = Receiver(world.clock)
+    pages = [trip_page(f"rollout-{number}") for number in range(5)]
+    world.write(*pages)
+    world.run(world.process([receiver]), seconds=30)
+    assert [copy.page.kind for copy in receiver.copies] == [PageKind.TRIPPED] * 5
+
+
+def test_a_stream_of_pages_is_gathered_too(world: World) -> None:
+    receiver = Receiver(world.clock)
+    delivery = world.process([receiver])
+    for number in range(120):
+        world.write(trip_page(f"rollout-{number}"))
+        world.run(delivery, seconds=1)
+    world.run(delivery, seconds=30)
+    assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 120
+    # two minutes: five single ones each, and a digest each ten seconds
+    assert len(receiver.copies) <= 2 * 5 + 16
+
+
+def test_a_receiver_that_takes_no_digests_gets_each_page_by_itself(world: World) -> None:
+    """PagerDuty can resolve only what was opened under its own key; it takes 120 events a minute."""
+    receiver = Receiver(world.clock)
+    receiver.gathers = False  # type: ignore[attr-defined]  # `Gathering` is offered, not required
+    pages = [trip_page(f"rollout-{number}") for number in range(100)]
+    world.write(*pages)
+    world.run(world.process([receiver]), seconds=110)
+    assert sorted(copy.page.id for copy in receiver.copies) == sorted(page.id for page in pages)
+    assert {copy.page.kind for copy in receiver.copies} == {PageKind.TRIPPED}
+    gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(receiver.copies)]
+    assert min(gaps) >= 0.5, "more than 120 a minute"
+
+
+def test_digests_are_for_one_channel_each(world: World) -> None:
+    receiver = AddressedReceiver(world.clock)
+    pages = [replace(trip_page(f"rollout-{n}"), slack=f"#team-{n % 2}") for n in range(40)]
+    world.write(*pages)
+    world.run(world.process([receiver]), seconds=60)
+    for copy in receiver.copies:
+        if copy.page.kind is PageKind.DIGEST:
+            told = {int(page["rollout"].removeprefix("rollout-")) % 2 for page in copy.page.payload["pages"]}
+            assert told == {int(str(copy.page.slack)[-1])}
+    assert {receiver.copies_of(page.id) for page in pages} == {1}
+
+
+def test_a_page_for_no_address_is_not_for_that_receiver(world: World) -> None:
+    slack, hook = AddressedReceiver(world.clock, "slack"), Receiver(world.clock, "webhook")
+    page = replace(trip_page(), slack=None)
+    delivery = world.process([slack, hook])
+    world.write(page)
+    world.run(delivery, seconds=10)
+    assert slack.copies == []
+    assert len(hook.copies) == 1
+    assert delivery.status().unsettled == 0
+
+
+def test_a_page_that_continues_another_goes_into_its_thread(world: World) -> None:
+    receiver, first = AddressedReceiver(world.clock), trip_page()
+    later = replace(first, id="support-copilot.8.re-armed", kind=PageKind.RE_ARMED, generation=8, follows=first.id)
+    delivery = world.process([receiver])
+    world.write(first)
+    world.run(delivery, seconds=600)
+    world.write(later)
+    world.run(delivery, seconds=10)
+    assert receiver.followed == [(later.id, "receiver/1")]
+
+
+def test_settled_entries_are_dropped_in_time_and_the_newest_stay_for_their_references(world: World) -> None:
+    receiver = Receiver(world.clock)
+    delivery = world.process([receiver])
+    for number in range(80):
+        world.write(trip_page(f"rollout-{number}"))
+        world.run(delivery, seconds=15)
+    world.run(delivery, seconds=200, step=5)
+    assert len(world.server.list(keys.OUTBOX).items) == 50
+    world.run(delivery, seconds=8 * 86400, step=3600)
+    assert world.server.list(keys.OUTBOX).items == ()
+    assert world.server.list(keys.CLAIMS).items == ()
+
+
+def test_a_page_of_a_restored_store_is_sent_though_its_entry_has_the_revision_of_one_that_was_sent(
+    world: World,
+) -> None:
+    """A backup from before the trip is restored between two looks, and the next trip is numbered as the last was."""
+    slack, page = Receiver(world.clock, "slack"), trip_page()
+    delivery = world.process([slack])
+    world.write(page)
+    world.run(delivery, seconds=5)
+    (sent,) = world.server.list(keys.OUTBOX).items
+    restored = MemoryServer(world.clock)
+    while restored.revision < sent.mod_revision - 1:
+        restored.commit("somebody", (), (Put("/other", b"{}"),))
+    vars(world.server).update(vars(restored))
+    world.write(page)
+    assert world.server.list(keys.OUTBOX).items[0].mod_revision == sent.mod_revision
+    world.run(delivery, seconds=30)
+    assert [copy.page for copy in slack.copies] == [page, page]
+
+
+def test_an_entry_that_cannot_be_understood_stops_nothing_and_is_counted(world: World) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    delivery = world.process([receiver])
+    world.server.commit("x", (), [Put(keys.outbox("a.1"), b"\xff{"), Put(keys.outbox("b.1"), b'{"format": 99}')])
+    world.write(page)
+    world.run(delivery, seconds=10)
+    assert len(receiver.copies) == 1
+    assert delivery.status().unreadable == 2
+
+
+def test_an_incident_that_cannot_be_understood_does_not_hold_up_the_mark(world: World) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    world.write(page)
+    world.server.commit("x", (), [Put(keys.incident(page.rollout, page.generation), b"garbage")])
+    world.run(world.process([receiver]), seconds=60)
+    assert len(receiver.copies) == 1
+    assert world.entry(page).delivery("receiver").standing is Standing.DELIVERED
+
+
+def test_a_direct_page_needs_no_store_is_retried_falls_back_and_is_sent_once_however_often_handed_in(
+    world: World,
+) -> None:
+    store = MemoryStore(world.server)
+    store.fault = lambda _: Fault.FAIL_BEFORE
+    slack, phone = Receiver(world.clock, "slack"), Receiver(world.clock, "phone")
+    slack.way = lambda: Way.UNAVAILABLE
+    delivery = world.process([slack], fallback=phone, store=store)
+    page = replace(trip_page(), id="_fleet.cannot-act.1", kind=PageKind.CANNOT_ACT)
+    for _ in range(150):
+        delivery.send_directly(page)
+        delivery.run_once()
+        world.clock.advance(1)
+    assert phone.copies_of(page.id) == 1
+    slack.way = lambda: Way.TAKE
+    world.run(delivery, seconds=60)
+    delivery.send_directly(page)
+    world.run(delivery, seconds=60)
+    assert slack.copies_of(page.id) == 1
+    assert delivery.status().store_failures > 0
+
+
+def test_a_command_without_a_daemon_delivers_its_page_and_says_who_took_it(world: World) -> None:
+    slack, hook, page = Receiver(world.clock, "slack"), Receiver(world.clock, "webhook"), trip_page()
+    hook.way = lambda: Way.UNAVAILABLE
+    delivery = world.process([slack, hook])
+    world.write(page)
+    deadline = Deadline(10, world.clock.monotonic)
+    told = delivery.deliver_now([page.id], deadline, sleep=world.clock.advance)[page.id]
+    assert told.reached == ("slack",)
+    assert not told.settled
+    assert deadline.expired
+    delivery.close()
+    hook.way = lambda: Way.TAKE
+    daemon = world.process([slack, hook], name="daemon")
+    world.run(daemon, seconds=2)
+    assert (slack.copies_of(page.id), hook.copies_of(page.id)) == (1, 1)
+
+
+def test_a_store_that_fails_half_of_its_calls_loses_and_doubles_nothing(world: World) -> None:
+    store = MemoryStore(world.server)
+    receiver, page = Receiver(world.clock), trip_page()
+    chance = random.Random(3)
+    store.fault = lambda _: Fault.FAIL_BEFORE if chance.random() < 0.5 else None
+    world.write(page)
+    world.run(world.process([receiver], store=store), seconds=300)
+    assert receiver.copies_of(page.id) == 1
+
+
+def test_two_receivers_of_one_name_are_refused(world: World) -> None:
+    with pytest.raises(ValueError, match="one name"):
+        world.process([Receiver(world.clock), Receiver(world.clock)])
+
+
+def test_a_process_asleep_for_longer_than_its_lease_does_not_begin_another_attempt(world: World) -> None:
+    receiver, page = Receiver(world.clock), trip_page()
+    store = MemoryStore(world.server, "sleeper")
+
+    def asleep(call: Call) -> Fault | None:
+        # The machine stops just before the attempt's commit, for longer than the claim lives.
+        if call.name == "commit" and any(write.key.startswith(keys.OUTBOX) for write in call.subject):  # type: ignore[attr-defined]
+            store.fault = lambda _: None
+            world.clock.advance(30)
+            world.run(other, seconds=5)
+        return None
+
+    other = world.process([receiver], name="other")
+    store.fault = asleep
+    sleeper = world.process([receiver], store=store, name="sleeper")
+    world.write(page)
+    world.run(sleeper, seconds=60)
+    assert receiver.copies_of(page.id) == 1
+
+
+def flag_of(page: Page, generation: int) -> Put:
+    standing = replace(armed(page.rollout), generation=generation)
+    return Put(keys.flag(page.rollout), flags.to_document(standing))
+
+
+def test_a_receiver_that_is_added_is_not_told_of_generations_that_ended_long_ago(world: World) -> None:
+    console, slack = Receiver(world.clock, "console"), Receiver(world.clock, "slack")
+    ended, current = trip_page("ended", 1), trip_page("current", 3)
+    world.write(ended, current)
+    world.server.commit("a person", (), [flag_of(ended, 2), flag_of(current, 3)])
+    world.run(world.process([console]), seconds=30)
+    world.clock.advance(7200.0)
+    both = world.process([console, slack], name="with a token")
+    world.run(both, seconds=30)
+    assert [copy.page.id for copy in slack.copies] == [current.id]
+    assert len(console.copies) == 2
+    assert world.entry(ended).delivery("slack").standing is Standing.EXPIRED
+    assert both.status().unsettled == 0
+
+
+def test_a_page_that_was_tried_before_goes_out_however_late(world: World) -> None:
+    """A receiver that was down when the generation ended is no new one."""
+    slack, page = Receiver(world.clock, "slack"), trip_page()
+    slack.script.extend([Way.UNAVAILABLE])
+    world.write(page)
+    world.run(world.process([slack]), seconds=0.5)
+    world.server.commit("a person", (), [flag_of(page, page.generation + 1)])
+    world.clock.advance(7200.0)
+    world.run(world.process([slack], name="later"), seconds=60)
+    assert [copy.page.id for copy in slack.copies if copy.page] == [page.id] * len(slack.copies)
+    assert world.entry(page).delivery("slack").standing is Standing.DELIVERED
+
+
+def test_a_page_about_the_fleet_that_nobody_took_goes_to_every_receiver_however_late(world: World) -> None:
+    """That the first receiver has just taken it makes it no old news for the second."""
+    hook, slack = Receiver(world.clock, "webhook"), Receiver(world.clock, "slack")
+    page = replace(trip_page(), kind=PageKind.BLIND, rollout="", id="blind.1")
+    world.write(page)
+    world.clock.advance(7200.0)
+    both = world.process([hook, slack])
+    world.run(both, seconds=30)
+    assert (hook.copies_of(page.id), slack.copies_of(page.id)) == (1, 1)
+    added = Receiver(world.clock, "added")
+    world.run(world.process([hook, slack, added], name="later"), seconds=30)
+    assert (slack.copies_of(page.id), added.copies_of(page.id)) == (1, 0)
+
+
+def test_old_pages_for_a_new_receiver_do_not_hold_its_lane_up_in_a_store_that_hangs(world: World) -> None:
+    """A page that says the store is down would wait behind all of them."""
+    console, slack, store = Receiver(world.clock, "console"), Receiver(world.clock, "slack"), world.server
+    world.write(*(trip_page(f"ended{number}", 1) for number in range(40)))
+    world.run(world.process([console]), seconds=200)
+    world.clock.advance(7200.0)
+    hanging = MemoryStore(store, "with a token")
+
+    def hangs(call: Call) -> Fault | None:
+        if call.name != "get":
+            return None
+        world.clock.advance(5.0)
+        return Fault.FAIL_BEFORE
+
+    hanging.fault = hangs
+    began = world.clock.monotonic()
+    world.process([console, slack], store=hanging).run_once()
+    assert world.clock.monotonic() - began <= 2 * Policy().claim_ttl
+
+
+def test_good_news_does_not_come_before_the_page_it_is_about(world: World) -> None:
+    """The receiver was ill during the outage: what failed is tried after what is new, but not after its own end."""
+    receiver, first = Receiver(world.clock), trip_page()
+    end = replace(first, id=f"{first.id}.recovered", kind=PageKind.RECOVERED, follows=first.id)
+    receiver.way = lambda: Way.UNAVAILABLE
+    delivery = world.process([receiver], policy=Policy(single_pages_per_minute=100))
+    delivery.send_directly(first)
+    world.run(delivery, seconds=60)
+    delivery.send_directly(end)
+    receiver.way = lambda: Way.TAKE
+    world.run(delivery, seconds=120)
+    assert [copy.page.id for copy in receiver.copies] == [first.id, end.id]
+
+
+def test_an_attempt_compares_its_claim(world: World) -> None:
+    """The claim went to another while our lease lives on: ours must not be sent, though the entry is as it was."""
+    receiver, page = Receiver(world.clock), trip_page()
+    delivery = world.process([receiver])
+    world.write(page)
+    delivery._store_ledger.scan()
+    assert [entry.id for entry in delivery._store_ledger.held()] == [page.id]
+    world.server.commit("operator", (), (Put(keys.claim(f"outbox/{page.id}"), b"another"),))
+    for lane in delivery._lanes:
+        lane.run()
+    assert receiver.attempts == []
+    assert world.entry(page).delivery(receiver.name).attempts == 0
+
+
+def test_nothing_is_sent_once_the_claims_lease_has_ended(world: World) -> None:
+    """The answer to the attempt's commit took longer than the claim lives: another replica may be sending by now."""
+    receiver, page = Receiver(world.clock), trip_page()
+
+    class Slow(MemoryStore):
+        def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
+            outcome = super().commit(compares, writes)
+            if any(write.key.startswith(keys.OUTBOX) for write in writes):
+                world.clock.advance(Policy().claim_ttl + 1.0)
+            return outcome
+
+    delivery = world.process([receiver], store=Slow(world.server, "slow"))
+    world.write(page)
+    delivery.run_once()
+    assert world.entry(page).delivery(receiver.name).attempts == 1  # committed, and not made
+    assert receiver.attempts == []

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from killswitch.errors import BadDocument, IllegalTransition
+from killswitch.pages import outbox
+from killswitch.pages.outbox import FINAL, MAX_UNKNOWN_OUTCOMES, TRANSITIONS, Event, OutboxEntry, Standing
+from tests.doubles.pages import AT, trip_page
+
+Step = Callable[[OutboxEntry], OutboxEntry]
+STEPS: dict[Event, Step] = {
+    Event.BEGIN: lambda e: outbox.begin(e, "slack", by="a", at=AT),
+    Event.TAKEN: lambda e: outbox.taken(e, "slack", reference="C1/2", at=AT),
+    Event.NOT_TAKEN: lambda e: outbox.not_taken(e, "slack", error="503", at=AT),
+    Event.ANSWER_LOST: lambda e: outbox.answer_lost(e, "slack", error="timeout", at=AT),
+    Event.ORPHANED: lambda e: outbox.orphaned(e, "slack", at=AT),
+    Event.GIVE_UP: lambda e: outbox.give_up(e, "slack", at=AT),
+}
+paths = st.lists(st.sampled_from(Event), max_size=25)
+
+
+def walk(path: list[Event]) -> OutboxEntry:
+    """The entry after every legal step of the path."""
+    entry = outbox.new_entry(trip_page(), at=AT)
+    for event in path:
+        with suppress(IllegalTransition):
+            entry = STEPS[event](entry)
+    return entry
+
+
+@given(paths, st.sampled_from(Event))
+def test_an_illegal_step_raises_and_changes_nothing(path: list[Event], event: Event) -> None:
+    entry = walk(path)
+    before = outbox.to_document(entry)
+    if (entry.delivery("slack").standing, event) in TRANSITIONS:
+        STEPS[event](entry)
+    else:
+        with pytest.raises(IllegalTransition):
+            STEPS[event](entry)
+    assert outbox.to_document(entry) == before
+
+
+@given(paths)
+def test_every_entry_comes_back_from_its_document_as_it_was(path: list[Event]) -> None:
+    entry = walk(path)
+    assert outbox.from_document(outbox.to_document(entry), page=entry.id) == entry
+
+
+@given(paths)
+def test_no_path_leads_to_more_copies_than_two_and_one_for_each_orphan(path: list[Event]) -> None:
+    """A copy may exist for each attempt that ended as taken, doubtful, or orphaned."""
+    entry = outbox.new_entry(trip_page(), at=AT)
+    possible = 0
+    for event in path:
+        sending = entry.delivery("slack").standing is Standing.SENDING
+        try:
+            entry = STEPS[event](entry)
+        except IllegalTransition:
+            continue
+        possible += sending and event in (Event.TAKEN, Event.ANSWER_LOST, Event.ORPHANED)
+    delivery = entry.delivery("slack")
+    assert possible <= MAX_UNKNOWN_OUTCOMES + delivery.orphaned
+    assert delivery.unknown <= MAX_UNKNOWN_OUTCOMES
+
+
+@given(paths)
+def test_what_is_delivered_stays_delivered(path: list[Event]) -> None:
+    entry = outbox.taken(walk(path), "slack", reference="C1/2", at=AT)
+    for step in STEPS.values():
+        with suppress(IllegalTransition):
+            entry = step(entry)
+    assert entry.delivery("slack").standing is Standing.DELIVERED
+    assert entry.delivery("slack").reference == "C1/2"
+
+
+def test_a_certain_failure_after_a_doubtful_attempt_leaves_the_doubt() -> None:
+    entry = walk([Event.BEGIN, Event.ANSWER_LOST, Event.BEGIN, Event.NOT_TAKEN])
+    assert entry.delivery("slack").standing is Standing.UNKNOWN
+    assert entry.delivery("slack").may_have_arrived
+
+
+def test_an_entry_is_settled_when_every_receiver_has_come_to_an_end_and_the_fallback_where_it_is_needed() -> None:
+    delivered = walk([Event.BEGIN, Event.TAKEN])
+    expired = walk([Event.GIVE_UP])
+    assert delivered.settled(["slack"], "phone")
+    assert not delivered.settled(["slack", "webhook"], "phone")
+    assert expired.settled(["slack"])
+    assert not expired.settled(["slack"], "phone")
+    assert not outbox.begin(delivered, "phone", by="a", at=AT).settled(["slack"], "phone")
+    assert delivered.delivery("slack").standing in FINAL
+
+
+def test_a_page_that_nobody_wants_is_for_the_fallback() -> None:
+    entry = outbox.new_entry(trip_page(), at=AT)
+    assert entry.settled([])
+    assert not entry.settled([], "phone")
+
+
+@given(st.data())
+def test_a_spoiled_document_is_refused_or_read_whole(data: st.DataObject) -> None:
+    document = json.loads(outbox.to_document(walk([Event.BEGIN, Event.ANSWER_LOST])))
+    target = data.draw(st.sampled_from([document, document["page"], document["deliveries"]["slack"]]))
+    name = data.draw(st.sampled_from(sorted(target)))
+    target[name] = data.draw(st.sampled_from([None, 3, -1.5, "x", [], [1], {}, True, 1e400]))
+    with suppress(BadDocument):  # any other exception fails the test
+        outbox.from_document(json.dumps(document).encode(), page="support-copilot.7")
+
+
+def test_an_entry_under_another_pages_key_is_refused() -> None:
+    with pytest.raises(BadDocument, match="holds page"):
+        outbox.from_document(outbox.to_document(walk([])), page="other.1")

@@ -1,0 +1,74 @@
+"""Each kind of page in words, compared with ``page_texts.txt``: a change of wording shows in the diff of that file.
+
+After a change that is meant, run ``KILLSWITCH_TEST_WRITE=1 pytest tests/unit/pages/test_page_texts.py`` and read the
+diff aloud.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from killswitch.pages import page as message
+from killswitch.pages.page import Page, PageKind, plain_text
+from tests.doubles.pages import AT, SETTINGS, armed, incident, proven_incident
+from tests.unit.pages.test_page import one_of_each
+
+TEXTS = Path(__file__).with_name("page_texts.txt")
+WRITE = "KILLSWITCH_TEST_WRITE"
+
+
+def pages() -> list[tuple[str, Page]]:
+    public = replace(SETTINGS, public_url="https://killswitch.example.org")
+    by_hand = incident(automatic=False, by="ann", reason="users complain", rules=(), findings=(), window=None)
+    flag = armed()
+    more = [
+        ("TRIPPED by evidence, with a public address", message.tripped(proven_incident(), public)),
+        ("TRIPPED by hand", message.tripped(by_hand, public)),
+        (
+            "BLIND with a policy",
+            message.blind(
+                [flag], why="no data", since=AT - 90, at=AT, settings=SETTINGS, trips={flag.rollout: AT + 600}
+            ),
+        ),
+        (
+            "CANNOT_ACT with a breach waiting",
+            message.cannot_act(
+                ["support-copilot"], controller="a", why="etcd: no quorum", since=AT, at=AT, settings=SETTINGS,
+                breaches=["support-copilot: refusal_rate 28.0% over control 1.2% + 5.0 pp"],
+            ),
+        ),
+        ("CANNOT_ACT: trips expire", message.too_late(flag, "refusal_rate 28.0%", at=AT, settings=SETTINGS)),
+        (
+            "RECOVERED from CANNOT_ACT",
+            message.recovered(PageKind.CANNOT_ACT, [], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
+        ),
+        (
+            "RECOVERED where nobody watches any more",
+            message.no_longer_watched([flag], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
+        ),
+        ("FOLLOWED by all", message.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS)),
+    ]  # fmt: skip
+    return [*((page.kind.value, page) for page in one_of_each()), *more]
+
+
+def texts() -> str:
+    return "\n".join(f"=== {title}\n{plain_text(page)}\n" for title, page in pages())
+
+
+def test_each_kind_of_page_reads_as_it_did() -> None:
+    if os.environ.get(WRITE):
+        TEXTS.write_text(texts(), encoding="utf-8")
+    assert texts().split("\n") == TEXTS.read_text(encoding="utf-8").split("\n"), f"if it is meant: {WRITE}=1"
+
+
+@pytest.mark.parametrize(("title", "page"), pages(), ids=lambda value: value if isinstance(value, str) else "")
+def test_no_sentence_of_ours_is_long_or_a_riddle(title: str, page: Page) -> None:
+    """Plain English at 3 a.m.: headline and steps are short, and every command is one that exists."""
+    assert len(page.headline) <= 200, title
+    for step in page.next_steps:
+        assert len(step) <= 200, step
+        assert step.count(";") <= 1, step
