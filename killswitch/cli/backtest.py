@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from killswitch.cli.console import err, out
 from killswitch.cli.histories import (
     ChosenOption,
     DataOption,
@@ -32,10 +33,8 @@ from killswitch.cli.invocation import (
     RulesOption,
     SettingsOption,
     SourceOption,
-    err,
     errors_as_messages,
     fail,
-    out,
     print_problems,
     say,
 )

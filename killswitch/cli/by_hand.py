@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate
 
+from killswitch.cli import console  # noqa: F401  loaded before a flip, so that nothing is loaded during it
 from killswitch.cli.invocation import (
     JsonOption,
     RulesOption,

@@ -17,7 +17,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from killswitch.cli.invocation import errors_as_messages, out, say
+from killswitch.cli.console import out
+from killswitch.cli.invocation import errors_as_messages, say
 from killswitch.demo.pace import FASTEST, Pace
 from killswitch.demo.stage import DemoStage
 from killswitch.demo.story import Story, clock_words

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from killswitch.cli.by_hand import living_controllers
+from killswitch.cli.console import out
 from killswitch.cli.histories import DataOption, FromOption, ScrapeOption, open_history, progress_bar
 from killswitch.cli.invocation import (
     JsonOption,
@@ -18,7 +19,6 @@ from killswitch.cli.invocation import (
     SourceOption,
     StoreOption,
     errors_as_messages,
-    out,
     person,
     show,
 )

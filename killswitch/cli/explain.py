@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from killswitch.cli.console import err, out
 from killswitch.cli.controllers import ask, shown, understood
 from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
@@ -17,10 +18,8 @@ from killswitch.cli.invocation import (
     SettingsOption,
     StoreOption,
     UrlOption,
-    err,
     fail,
     opened,
-    out,
     say,
     show,
 )

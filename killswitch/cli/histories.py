@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from killswitch.cli.invocation import err, source_url, which
+from killswitch.cli.console import err
+from killswitch.cli.invocation import source_url, which
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.wiring import build_source
 from killswitch.deadline import Deadline

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from killswitch.cli.controllers import Misunderstood
-from killswitch.cli.terminal import Terminal, json_text, one_line
+from killswitch.cli.terminal import json_text, one_line
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.wiring import build_source, build_store
 from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchError, Refused, Unavailable, UnknownRollout
@@ -68,9 +68,6 @@ UrlOption = Annotated[
     ),
 ]
 
-out = Terminal(highlight=False)
-err = Terminal(stderr=True, highlight=False)
-
 EXIT_UNWANTED = 1
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 3
@@ -78,10 +75,14 @@ EXIT_UNAVAILABLE = 3
 
 def say(text: str) -> None:
     """One line to standard output: no markup, no wrapping, nothing that a terminal would act upon."""
+    from killswitch.cli.console import out  # noqa: PLC0415  the daemon prints nothing: 1.6 MB less
+
     out.print(text, markup=False, soft_wrap=True)
 
 
 def print_problems(problems: Iterable[str], style: str = "red") -> None:
+    from killswitch.cli.console import err  # noqa: PLC0415  the daemon prints nothing: 1.6 MB less
+
     for problem in problems:
         err.print(one_line(problem), style=style, markup=False, soft_wrap=True)
 
@@ -173,6 +174,8 @@ def page_settings(settings: Settings, name: str) -> PageSettings:
 
 def confirm(what: str, *, yes: bool) -> None:
     """Say what will change, and ask unless ``--yes``."""
+    from killswitch.cli.console import err  # noqa: PLC0415  the daemon prints nothing: 1.6 MB less
+
     err.print(what, markup=False, soft_wrap=True)
     if yes:
         return

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from killswitch.cli.console import out
 from killswitch.cli.histories import (
     ChosenOption,
     DataOption,
@@ -28,7 +29,6 @@ from killswitch.cli.invocation import (
     SourceOption,
     errors_as_messages,
     fail,
-    out,
     say,
     show,
 )

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from killswitch.cli.console import err, out
 from killswitch.cli.controllers import ask, shown, understood
-from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, err, opened, out, show
+from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, show
 from killswitch.cli.present import as_it_stands, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout

@@ -7,11 +7,8 @@ Reasons, sentences, names and query texts come from the flag store, from metric 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 
 _KEPT = frozenset("\n\t")
 
@@ -44,11 +41,3 @@ def json_text(document: object, *, indent: int | None = None) -> str:
         return text
     # outside its strings, JSON holds no character that is not printable but the line ends of the indentation
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-
-
-class Terminal(Console):
-    """A console whose own styling is the only one: text that is printed cannot bring escape sequences along."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=visible(segment.text))

@@ -70,24 +70,28 @@ def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
 
 def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
     """The receivers of pages, and the fallback among them that is asked only when the others fail."""
-    from killswitch.pages.receivers.console import ConsolePager  # noqa: PLC0415
-    from killswitch.pages.receivers.pagerduty import PagerDutyPager  # noqa: PLC0415
-    from killswitch.pages.receivers.routing_keys import RoutingKeys  # noqa: PLC0415
-    from killswitch.pages.receivers.slack import SlackPager  # noqa: PLC0415
-    from killswitch.pages.receivers.webhook import WebhookPager  # noqa: PLC0415
-
+    # Only the receivers that are set up are loaded, all of them now: the SDK of Slack alone is 2 MB.
     available: dict[str, Pager] = {}
     token = secret(settings, "slack_token")
     if token is not None:
+        from killswitch.pages.receivers.slack import SlackPager  # noqa: PLC0415
+
         available["slack"] = SlackPager(token, base_url=settings.slack_base_url)
     pagerduty_key = secret(settings, "pagerduty_key")
     if pagerduty_key is not None or settings.pagerduty_team_keys_file is not None:
+        from killswitch.pages.receivers.pagerduty import PagerDutyPager  # noqa: PLC0415
+        from killswitch.pages.receivers.routing_keys import RoutingKeys  # noqa: PLC0415
+
         keys = RoutingKeys(pagerduty_key, settings.pagerduty_team_keys_file)
         available["pagerduty"] = PagerDutyPager(keys, url=settings.pagerduty_url)
     address = secret(settings, "webhook_url")
     if address is not None:
+        from killswitch.pages.receivers.webhook import WebhookPager  # noqa: PLC0415
+
         available["webhook"] = WebhookPager(address)
     if settings.console_pages or not available:
+        from killswitch.pages.receivers.console import ConsolePager  # noqa: PLC0415
+
         available["console"] = ConsolePager()
     fallback = available.pop(settings.fallback) if settings.fallback is not None else None
     if not available:

@@ -116,3 +116,20 @@ def test_the_daemon_seldom_looks_for_garbage() -> None:
     threshold, frozen = map(int, finished.stdout.split())
     assert threshold >= 20_000
     assert frozen > 50_000
+
+
+def test_the_daemon_loads_only_the_receivers_it_pages_to() -> None:
+    """Tables (rich) and the SDKs of receivers that are not set up cost 1 to 2 MB each, and are never used."""
+    program = (
+        "import sys; from killswitch.cli import run; from killswitch.daemon.wiring import build_pagers; "
+        "from killswitch.daemon.settings import Settings; build_pagers(Settings()); print(*sys.modules)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KILLSWITCH_")}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(finished.stdout.split())
+    assert "killswitch.pages.receivers.console" in loaded
+    assert not {"rich", "slack_sdk", "killswitch.pages.receivers.pagerduty", "killswitch.pages.receivers.webhook"} & loaded
+        {"rich", "slack_sdk", "killswitch.pages.receivers.pagerduty", "killswitch.pages.receivers.webhook"}
+    )

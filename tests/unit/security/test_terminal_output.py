@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
+from killswitch.cli.console import Terminal
 from killswitch.cli.logs import _Human, _Json
-from killswitch.cli.terminal import Terminal, json_text, one_line, visible
+from killswitch.cli.terminal import json_text, one_line, visible
 from killswitch.deadline import Deadline
 from killswitch.pages.page import page_from_json, page_to_json
 from killswitch.pages.receivers.console import ConsolePager
