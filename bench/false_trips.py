@@ -25,7 +25,7 @@ from bench.tables import markdown, upper_bound, write_between_markers
 from killswitch.flags.flag import StageEntry
 from killswitch.model import Bursts
 from killswitch.verdicts import evidence
-from killswitch.verdicts.evidence import RuleSpec, TickCounts, head_starts
+from killswitch.verdicts.evidence import DetectorSpec, TickCounts, head_starts
 
 Array = npt.NDArray[np.float64]
 Blocks = Iterable[tuple[npt.NDArray[np.intp], TickCounts]]
@@ -69,7 +69,7 @@ class Cell:
 
 
 def first_breaches(
-    specs: Sequence[RuleSpec], blocks: Blocks, pause: Callable[[Array], npt.NDArray[np.bool_]] | None = None
+    specs: Sequence[DetectorSpec], blocks: Blocks, pause: Callable[[Array], npt.NDArray[np.bool_]] | None = None
 ) -> Array:
     """The tick of each rule's first breach, (rules,); infinite where there is none. Ticks below 0 warm up."""
     state = evidence.start(specs)

@@ -13,7 +13,7 @@ from bench.scenarios import DAY_TICKS, ERROR, STEP, THUMBS, WARM_UP_TICKS, Array
 from bench.tables import upper_bound
 from killswitch.flags.flag import StageEntry
 from killswitch.model import Bursts
-from killswitch.verdicts.evidence import RuleSpec, TickCounts, paused_at
+from killswitch.verdicts.evidence import DetectorSpec, TickCounts, paused_at
 
 Blocks = Iterator[tuple[npt.NDArray[np.intp], TickCounts]]
 HEADER = ("hard case", "runs that trip", "95 % upper bound")
@@ -25,8 +25,8 @@ _STORM_TICKS, _STORM_REQUESTS, _STORM_SHARE, _ORDINARY = 20, 6, 0.003, 0.005
 _JUDGED_SHARE, _JUDGED_EVERY = 0.5, 10
 
 
-def _rule_specs(rule: int, runs: int, *, bursts: Bursts = "auto") -> list[RuleSpec]:
-    return [RuleSpec(run, scenarios.BOUNDS[rule], ALPHA, bursts) for run in range(runs)]
+def _rule_specs(rule: int, runs: int, *, bursts: Bursts = "auto") -> list[DetectorSpec]:
+    return [DetectorSpec(run, scenarios.BOUNDS[rule], ALPHA, bursts) for run in range(runs)]
 
 
 def _repeat(counts: tuple[Array, Array, Array, Array], rule: int) -> TickCounts:

@@ -22,9 +22,9 @@ from killswitch.model import Buckets, Cohort, Counts, Measurement, QuantileSigna
 from killswitch.rules.loading import load_text
 from killswitch.sources import Readings, Want
 from killswitch.verdicts import evidence
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
-from killswitch.verdicts.evaluator import Jury
+from killswitch.verdicts.evaluator import Evaluator
 from killswitch.verdicts.judge import decide
 
 RULES = """\
@@ -115,14 +115,14 @@ class Healthy:
                 yield Counts(float(events), float(number))
 
 
-def _cases(rollouts: int) -> list[Case]:
-    def case(name: str) -> Case:
+def _cases(rollouts: int) -> list[ArmedRollout]:
+    def case(name: str) -> ArmedRollout:
         (rollout,) = load_text(RULES.format(name=name).encode()).rollouts
         armed = flag.arm(
             None, rollout=name, control=rollout.control, canary=rollout.canary, percent=5.0, stage="ramp_5",
             now=ARMED_AT, by="bench", generation=1, salt="",
         )  # fmt: skip
-        return Case(rollout, armed, ARMED_AT)
+        return ArmedRollout(rollout, armed, ARMED_AT)
 
     return [case(f"r{number:04d}") for number in range(rollouts)]
 
@@ -133,7 +133,7 @@ class Court:
     def __init__(self, rollouts: int) -> None:
         self.cases = _cases(rollouts)
         self.source = Healthy()
-        self.jury = Jury(interval=scenarios.STEP, step=scenarios.STEP)
+        self.jury = Evaluator(interval=scenarios.STEP, step=scenarios.STEP)
         self.tick = ARMED_AT + 1800.0  # every window has grown to its full length
         self.jury.dossier.open(self.cases, self.tick, {}, from_arming=False)
 

@@ -29,7 +29,7 @@ from typing import Any
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Actor, Flag
 from killswitch.router.follow import Follower
-from killswitch.router.snapshot import Snapshot
+from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
 from killswitch.stores.reader import LeaseWriter, open_reader
@@ -44,7 +44,7 @@ class Stamps:
     def __init__(self) -> None:
         self.acted_at: dict[int, float] = {}
 
-    def settled(self, snapshot: Snapshot) -> None:
+    def settled(self, snapshot: ObeyedFlag) -> None:
         self.acted_at.setdefault(snapshot.revision, time.monotonic())
 
     def happened(self, what: Happening) -> None:

@@ -18,7 +18,7 @@ from scipy.special import ndtr
 
 from killswitch.model import Bursts, Limits, QuantileSignal, RatioSignal, Rule, Selector, Unit
 from killswitch.verdicts.evidence import (
-    RuleSpec,
+    DetectorSpec,
     TickCounts,
     bounds_of,
     quantile_of,
@@ -51,10 +51,12 @@ EDGES = np.array([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 12.0, np.inf])
 _MEDIAN, _SPREAD = 0.8, 0.5
 
 
-def specs(runs: int, *, bursts: Bursts = "auto") -> list[RuleSpec]:
+def specs(runs: int, *, bursts: Bursts = "auto") -> list[DetectorSpec]:
     """The four default rules of each run; they share one budget."""
     alpha = FALSE_TRIPS / len(RULES)
-    return [RuleSpec((run, rule.name), BOUNDS[i], alpha, bursts) for run in range(runs) for i, rule in enumerate(RULES)]
+    return [
+        DetectorSpec((run, rule.name), BOUNDS[i], alpha, bursts) for run in range(runs) for i, rule in enumerate(RULES)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

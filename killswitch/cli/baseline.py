@@ -13,7 +13,7 @@ from killswitch.model import Rollout
 from killswitch.sources import Source, Want
 from killswitch.verdicts import judge
 from killswitch.verdicts.baseline import Baseline, to_document
-from killswitch.verdicts.per_user_signal import TwinWatch
+from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.wording import count_in_words, duration_in_words, value_in_words
 
 DAY = 86_400.0
@@ -70,7 +70,7 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baselin
     for rule in rollout.rules:
         twin = readings.get((rollout.name, rule.name, "twin"))
         reading = readings[rollout.name, rule.name, "window"]
-        served = twin is not None and TwinWatch().serves(twin, reading, alone=False)
+        served = twin is not None and PerUserSignal().serves(twin, reading, alone=False)
         judged = twin if twin is not None and served else reading
         found = judge.compare(rule, judged)
         few = found.samples_control is not None and found.samples_control < 10 * rollout.min_requests

@@ -33,7 +33,7 @@ from killswitch.preflight.doctor import (
     AskFlags,
     Check,
     MeasureInterval,
-    Patient,
+    Setup,
     Status,
     TryWriting,
     examine,
@@ -87,7 +87,7 @@ def command(
                 settings_file=settings,
             ) as history:
                 recorded = isinstance(history.source, SampledHistory)
-                patient = Patient(
+                patient = Setup(
                     source=history.source,
                     rollouts=rollouts,
                     terms=history.terms,

@@ -38,7 +38,7 @@ from killswitch.trips.incidents import (
     latest_incident,
     split_id,
 )
-from killswitch.trips.switch import Standing, Switch
+from killswitch.trips.switch import StoredFlag, Switch
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _LISTED = 10
@@ -94,7 +94,7 @@ def command(
 
 
 def _now(
-    rollout: str, standing: Standing, records: Sequence[Record], url: str | None
+    rollout: str, standing: StoredFlag, records: Sequence[Record], url: str | None
 ) -> tuple[dict[str, Any] | None, str | None]:
     """How it stands now, None where nothing but the name is known; and what could not be asked."""
     flag = standing.flag

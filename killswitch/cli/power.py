@@ -38,10 +38,10 @@ from killswitch.model import QuantileSignal, Rollout, Rule, Unit
 from killswitch.preflight.backtest.backtest import step_readings
 from killswitch.preflight.power import (
     HOUR,
-    Baseline,
+    AssumedTraffic,
     Delay,
     RulePower,
-    World,
+    TrafficLevel,
     assumed,
     effective_users,
     limit_of,
@@ -53,7 +53,7 @@ from killswitch.preflight.power import (
 )
 from killswitch.rules.loading import load_folder
 from killswitch.rules.units import Kind, UnitError, parse_quantity
-from killswitch.verdicts.step_counts import STEP, STEP_TWIN
+from killswitch.verdicts.step_counts import STEP, STEP_PER_USER
 from killswitch.wording import duration_in_words, value_in_words
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?/ ?(s|m|h)\Z", re.ASCII)
@@ -99,7 +99,7 @@ def command(
         rollouts = chosen(load_folder(rules if rules is not None else loaded.rules).rollouts, rollout)
         asked = {one.name: _asked(one, regression or ()) for one in rollouts}
         step = loaded.step
-        found: dict[str, tuple[dict[str, Baseline], float]] = {one.name: ({}, 0.0) for one in rollouts}
+        found: dict[str, tuple[dict[str, AssumedTraffic], float]] = {one.name: ({}, 0.0) for one in rollouts}
         if data is not None or source is not None or "source" in loaded.model_fields_set:
             with open_history(
                 rollouts,
@@ -113,13 +113,13 @@ def command(
                 step = history.settings.step
                 for one in rollouts:
                     readings = step_readings(history.source, one, history.terms)
-                    found[one.name] = measured(one, readings, (STEP_TWIN, STEP))
+                    found[one.name] = measured(one, readings, (STEP_PER_USER, STEP))
         answers: list[_Answer] = []
         for one in rollouts:
             baselines, control = found[one.name]
             baselines |= _given(one, baseline or ())
             seen = control / step / (1 - percent / 100.0) if control else 50.0
-            world = World(_per_second(rate) if rate is not None else seen, percent, step)
+            world = TrafficLevel(_per_second(rate) if rate is not None else seen, percent, step)
             answers.append(_answered(one, baselines, world, asked[one.name], users))
 
         def words() -> None:
@@ -136,13 +136,13 @@ def _per_second(text: str) -> float:
     return float(found[1]) / _PER[found[2]]
 
 
-def _given(rollout: Rollout, texts: Sequence[str]) -> dict[str, Baseline]:
+def _given(rollout: Rollout, texts: Sequence[str]) -> dict[str, AssumedTraffic]:
     found = {}
     for text in texts:
         rule, value = _assignment(rollout, text, "--baseline")
         if isinstance(rule.signal, QuantileSignal):
             raise BadSettings([f"--baseline {text}: a latency needs a whole histogram; take it from --data"])
-        found[rule.name] = Baseline(value, assumed=False)
+        found[rule.name] = AssumedTraffic(value, assumed=False)
     return found
 
 
@@ -181,14 +181,18 @@ class _Answer:
     """All that was found out about one rollout. ``smallest``: per regression, the percent and what was tried."""
 
     rollout: str
-    world: World
+    world: TrafficLevel
     powers: tuple[RulePower, ...]
     smallest: tuple[tuple[str, float | None, tuple[tuple[float, Delay], ...]], ...]
     users: dict[str, Any] | None
 
 
 def _answered(
-    rollout: Rollout, baselines: dict[str, Baseline], world: World, asked: Sequence[_Asked], users: int | None
+    rollout: Rollout,
+    baselines: dict[str, AssumedTraffic],
+    world: TrafficLevel,
+    asked: Sequence[_Asked],
+    users: int | None,
 ) -> _Answer:
     # simulating takes many seconds, so what cannot be answered is refused before it
     for text, rule, value in asked:

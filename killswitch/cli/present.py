@@ -11,7 +11,7 @@ from killswitch.flags.incident import Incident
 from killswitch.status.document import trip_document
 from killswitch.stores import Store
 from killswitch.trips.incidents import incident_of_trip, incidents_of
-from killswitch.trips.switch import Standing
+from killswitch.trips.switch import StoredFlag
 
 
 def unjudged(rollout: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def unjudged(rollout: str) -> dict[str, Any]:
     }
 
 
-def as_it_stands(said: Mapping[str, Any], standing: Standing, incident: Incident | None = None) -> dict[str, Any]:
+def as_it_stands(said: Mapping[str, Any], standing: StoredFlag, incident: Incident | None = None) -> dict[str, Any]:
     """What a controller said of a rollout, with the flag as it is; verdicts on another life or state are left out.
 
     ``incident``: that of the trip, where the flag is tripped and it could be read.

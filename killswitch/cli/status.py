@@ -18,7 +18,7 @@ from killswitch.status.table import findings_table
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso
 from killswitch.trips.router_progress import routers_followed
-from killswitch.trips.switch import Standing
+from killswitch.trips.switch import StoredFlag
 from killswitch.wording import duration_in_words, labelled, reasons_in_words, untagged
 
 _COLOURS = {"armed": "green", "tripped": "bold red", "unreadable": "bold red", "unknown": "bold red"}
@@ -59,12 +59,12 @@ def command(
 
 
 def _merged(
-    store: Store, flags: Mapping[str, Standing], broken: Mapping[str, str], report: dict[str, Any]
+    store: Store, flags: Mapping[str, StoredFlag], broken: Mapping[str, str], report: dict[str, Any]
 ) -> dict[str, Any]:
     """The controller's report with the flags as they stand now: those are newer, and true."""
     rollouts = {one["rollout"]: one for one in ([] if "problem" in report else report["rollouts"])}
     for name in rollouts.keys() - flags.keys() - broken.keys():
-        rollouts[name] = as_it_stands(rollouts[name], Standing(None, 0))
+        rollouts[name] = as_it_stands(rollouts[name], StoredFlag(None, 0))
     for name, problem in broken.items():
         sentence = f"{problem}; routers send everything to control; remove it with `killswitch end {name}`"
         rollouts[name] = {**unjudged(name), "state": "unreadable", "sentence": sentence}

@@ -59,11 +59,11 @@ def _tripped(hand: Hand, rollout: str, reason: str) -> TripResult:
 
 def without_the_store(settings: Settings, rollout: str) -> list[str]:
     """What a person can do when the flag store does not take the trip: the exact commands, the surest first."""
-    from killswitch.router.failsafe import Policy  # noqa: PLC0415  only where the store is down
+    from killswitch.router.failsafe import StalePolicy  # noqa: PLC0415  only where the store is down
 
     where = StoreUrl.parse(settings.store)
     key = keys.flag(rollout)
-    grace = Policy()
+    grace = StalePolicy()
     lines = ["The trip may not be in the flag store. By hand, in this order:"]
     if where.kind == "etcd":
         scheme = "https" if where.tls else "http"

@@ -25,16 +25,16 @@ from killswitch.pages.notices import Notice, Notices, Unprotected
 from killswitch.pages.page import Page
 from killswitch.sources import Readings, Source, Want
 from killswitch.status import reports
-from killswitch.status.reports import CycleReport, Read, RolloutReport
+from killswitch.status.reports import CycleReport, FlagsRead, RolloutReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Compare, Store, keys
 from killswitch.trips.pending import Settled, Trips
-from killswitch.trips.switch import Standing, Switch, TripOutcome, TripRequest
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.trips.switch import StoredFlag, Switch, TripOutcome, TripRequest
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.baseline import Baseline, against
 from killswitch.verdicts.catch_up import catch_up, last_step, note_falls
-from killswitch.verdicts.evaluator import Jury, answer_all
-from killswitch.verdicts.judge import Action, Decision, decide
+from killswitch.verdicts.evaluator import Evaluator, answer_all
+from killswitch.verdicts.judge import Decision, DecisionKind, decide
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class _Watch:
+class _Arming:
     """What is remembered of one arming of one rollout between cycles. ``since``: the tick we first saw it at.
 
     ``arming``: the flag's generation and time of arming; ``armed_at``: the bound of all windows. ``case``: the one
@@ -86,7 +86,7 @@ class _Watch:
     last_good: float = 0.0  # never
     judged_until: float | None = None
     rollout: Rollout | None = None
-    case: Case | None = None
+    case: ArmedRollout | None = None
 
 
 class Controller:
@@ -127,7 +127,7 @@ class Controller:
         self._monotonic = monotonic
         self._wall = wall
         self._clock = TickClock(interval=timing.interval, lag=timing.lag, monotonic=monotonic, wall=wall)
-        self._jury = Jury(interval=timing.interval, step=timing.step)
+        self._jury = Evaluator(interval=timing.interval, step=timing.step)
         self._notices = Notices(store, wall=wall)
         self._sight = FleetSight(
             store, session, controller_id=controller_id, version=version, interval=timing.interval, wall=wall
@@ -145,7 +145,7 @@ class Controller:
             on_settled=self._settled,
             on_failure=self._trip_failed,
         )
-        self._flags: Mapping[str, Standing] = {}
+        self._flags: Mapping[str, StoredFlag] = {}
         self._unreadable: Mapping[str, str] = {}
         self._baselines: Mapping[tuple[str, int], Baseline] = {}
         self._revisions: dict[str, tuple[str, int]] = {}
@@ -154,7 +154,7 @@ class Controller:
         self._told_at_once: set[str] = set()
         self._unprotected = Unprotected()
         self._paged_as: dict[str, PageSettings] = {}
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, _Arming] = {}
         self._looked_at: dict[str, float] = {}
         self._expired: dict[str, int] = {}
         self._missed_before = 0
@@ -257,7 +257,7 @@ class Controller:
             log.error("%s: %s; routers send its traffic to control", rollout, problem)
         return None
 
-    def _read_baselines(self, flags: Iterable[Standing]) -> None:
+    def _read_baselines(self, flags: Iterable[StoredFlag]) -> None:
         """A person may store another baseline, whatever the percent is then. The same one stays the same object."""
         whole = {
             (one.flag.rollout, one.flag.generation) for one in flags if one.flag is not None and _is_whole(one.flag)
@@ -277,9 +277,9 @@ class Controller:
         for of in sorted(whole & bad.keys()):
             log.warning("%s: its baseline cannot be read, and at 100%% there is no control cohort: %s", of[0], bad[of])
 
-    def _cases(self, rules: Rules, tick: float, *, fresh: bool) -> list[Case]:
+    def _cases(self, rules: Rules, tick: float, *, fresh: bool) -> list[ArmedRollout]:
         """Armed rollouts that have rules, each with the moment before which no window may reach."""
-        cases: list[Case] = []
+        cases: list[ArmedRollout] = []
         looked_at = self._looked_at
         if fresh:
             self._looked_at = dict.fromkeys(rules.rollouts, tick)
@@ -292,7 +292,7 @@ class Controller:
             arming = (flag.generation, flag.armed_at)
             if watch is None or watch.arming != arming:
                 armed_at = self._armed_at(flag, tick, looked_at.get(name))
-                watch = self._watches[name] = _Watch(arming, armed_at, since=tick)
+                watch = self._watches[name] = _Arming(arming, armed_at, since=tick)
             cases.append(self._case(rollout, flag, watch))
         watched = {case.rollout.name for case in cases}
         self._watches = {name: watch for name, watch in self._watches.items() if name in watched}
@@ -320,17 +320,19 @@ class Controller:
             return tick
         return flag.armed_at if before is None else max(flag.armed_at, before)
 
-    def _case(self, rollout: Rollout, flag: Flag, watch: _Watch) -> Case:
+    def _case(self, rollout: Rollout, flag: Flag, watch: _Arming) -> ArmedRollout:
         baseline = self._baselines.get((rollout.name, flag.generation)) if _is_whole(flag) else None
         case = watch.case
         unchanged = case is not None and watch.rollout is rollout and case.flag == flag and case.baseline is baseline
         if case is None or not unchanged:
             rules = rollout if baseline is None else against(rollout, baseline)
-            case, watch.rollout = Case(rules, flag, watch.armed_at, baseline), rollout
+            case, watch.rollout = ArmedRollout(rules, flag, watch.armed_at, baseline), rollout
         watch.case = case
         return case
 
-    def _judge(self, cases: Sequence[Case], tick: float, deadline: Deadline, source_problem: str | None) -> Findings:
+    def _judge(
+        self, cases: Sequence[ArmedRollout], tick: float, deadline: Deadline, source_problem: str | None
+    ) -> Findings:
         if source_problem is not None:
             problem = Unreadable(Reason.SOURCE_DOWN, source_problem)
             self._jury.cannot_read(cases, problem)
@@ -343,7 +345,7 @@ class Controller:
             self._watches[case.rollout.name].judged_until = tick
         return findings
 
-    def _catch_up(self, cases: Sequence[Case], tick: float, deadline: Deadline) -> None:
+    def _catch_up(self, cases: Sequence[ArmedRollout], tick: float, deadline: Deadline) -> None:
         try:
             catch_up(self._source, self._jury.dossier, cases, tick, deadline, self._fell)
         except Exception as error:  # a bug in gathering evidence must not stop the loop, and must not look like health
@@ -366,7 +368,7 @@ class Controller:
         note_falls([readings], self._fell)
         return readings
 
-    def _earlier_ticks(self, cases: Sequence[Case], tick: float) -> Iterable[tuple[float, list[Case]]]:
+    def _earlier_ticks(self, cases: Sequence[ArmedRollout], tick: float) -> Iterable[tuple[float, list[ArmedRollout]]]:
         """Ticks that were missed, or lie before our start, and that some rule's streak needs."""
         for back in range(max((self._jury.lookback(case) for case in cases), default=0), 0, -1):
             earlier = tick - back * self._timing.interval
@@ -381,22 +383,22 @@ class Controller:
 
     def _note_sight(self, decisions: Mapping[str, Decision], tick: float) -> None:
         for name, decision in decisions.items():
-            if decision.action is not Action.BLIND:
+            if decision.action is not DecisionKind.BLIND:
                 self._watches[name].last_good = tick
 
     # --- acting ---------------------------------------------------------------------------------
 
-    def _act(self, case: Case, decision: Decision, findings: tuple[Finding, ...], tick: float) -> None:
+    def _act(self, case: ArmedRollout, decision: Decision, findings: tuple[Finding, ...], tick: float) -> None:
         tripping = tuple(finding.rule for finding in decision.tripping)
         settings = case.rollout.page
-        if decision.action is Action.TRIP:
+        if decision.action is DecisionKind.TRIP:
             self._trip(case, decision.sentence, tripping, findings, tick)
             if self._expired.get(case.rollout.name, 0) >= EXPIRED_IN_A_ROW:
                 page = partial(message.too_late, case.flag, decision.sentence, at=tick, settings=settings)
                 self._notice(_of(case.flag, "expired"), page)
         else:
             self._expired.pop(case.rollout.name, None)
-        if decision.action is Action.WOULD_TRIP:
+        if decision.action is DecisionKind.WOULD_TRIP:
             why = "; ".join(finding.sentence for finding in decision.tripping)  # the page's headline says "dry run"
             incident = self._incident(case, why, tripping, findings, tick)
             self._notice(_of(case.flag, "would_trip"), lambda: message.would_trip(incident, settings), incident)
@@ -407,7 +409,7 @@ class Controller:
                 self._notice(_of(case.flag, kind), page)
 
     def _note_blind_rules(
-        self, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings, tick: float
+        self, cases: Sequence[ArmedRollout], decisions: Mapping[str, Decision], findings: Findings, tick: float
     ) -> None:
         for blind in self._unprotected.blind_rules(cases, decisions, findings):
             flag, settings = blind.case.flag, blind.case.rollout.page
@@ -415,7 +417,7 @@ class Controller:
             page = partial(message.rule_blind, flag, blind.finding, lasted=lasted, at=tick, settings=settings)
             self._notice(_of(flag, f"rule_blind.{blind.finding.rule}"), page)
 
-    def _note_flags(self, rules: Rules, cases: Sequence[Case], tick: float) -> None:
+    def _note_flags(self, rules: Rules, cases: Sequence[ArmedRollout], tick: float) -> None:
         """Flags nobody watches, and flags nobody understands."""
         flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
         watched = self._sight.watched(cases) | rules.rollouts.keys()
@@ -445,7 +447,7 @@ class Controller:
 
     def _trip(
         self,
-        case: Case,
+        case: ArmedRollout,
         reason: str,
         rules: tuple[str, ...],
         findings: tuple[Finding, ...],
@@ -472,13 +474,13 @@ class Controller:
         )
         self._trips.submit(request, decided_at=self._clock.monotonic_at(self._evidence_ends(case, rules, tick)))
 
-    def _evidence_ends(self, case: Case, rules: Sequence[str], tick: float) -> float:
+    def _evidence_ends(self, case: ArmedRollout, rules: Sequence[str], tick: float) -> float:
         """How new the oldest evidence is that is cited: a step may have ended before the tick."""
         views = [self._jury.evidence_of(case, rule) for rule in case.rollout.rules if rule.name in rules]
         return min((view.updated_at for view in views if view is not None and view.updated_at), default=tick)
 
     def _incident(
-        self, case: Case, reason: str, rules: tuple[str, ...], findings: tuple[Finding, ...], tick: float
+        self, case: ArmedRollout, reason: str, rules: tuple[str, ...], findings: tuple[Finding, ...], tick: float
     ) -> Incident:
         now = self._clock.now()
         return Incident(
@@ -555,7 +557,12 @@ class Controller:
     # --- the fleet and the store ----------------------------------------------------------------
 
     def _tell_the_fleet(
-        self, rules: Rules, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Findings, tick: float
+        self,
+        rules: Rules,
+        cases: Sequence[ArmedRollout],
+        decisions: Mapping[str, Decision],
+        findings: Findings,
+        tick: float,
     ) -> None:
         last_good = {case.rollout.name: self._watches[case.rollout.name].last_good for case in cases}
         since = {case.rollout.name: self._watches[case.rollout.name].since for case in cases}
@@ -650,14 +657,14 @@ class Controller:
     def _reports(
         self,
         rules: Rules,
-        cases: Sequence[Case],
+        cases: Sequence[ArmedRollout],
         decisions: Mapping[str, Decision],
         findings: Findings,
         tick: float,
         *,
         fresh: bool,
     ) -> dict[str, RolloutReport]:
-        read = Read(self._flags_read_at, fresh=fresh)
+        read = FlagsRead(self._flags_read_at, fresh=fresh)
         found = {
             case.rollout.name: reports.judged(
                 case.flag,

@@ -37,7 +37,7 @@ from killswitch.fleet.session import Session
 from killswitch.model import PageSettings, Rollout
 from killswitch.pages import page as message
 from killswitch.pages.delivery import PageDelivery
-from killswitch.pages.lane import Policy
+from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox import new_entry
 from killswitch.pages.outbox import to_document as outbox_document
 from killswitch.pages.page import Page
@@ -47,8 +47,8 @@ from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Compare, Put, keys
 from killswitch.timestamps import to_iso
-from killswitch.trips.incidents import TrippedOn
-from killswitch.trips.propagation import FollowUp
+from killswitch.trips.incidents import StoredIncidents
+from killswitch.trips.propagation import Propagation
 from killswitch.trips.switch import Switch
 from killswitch.web.app import application
 from killswitch.web.flag_endpoints import FlagView, flag_routes
@@ -112,7 +112,7 @@ class Daemon:
             pagers,
             owner=self.controller_id,
             fallback=fallback,
-            policy=Policy(claim_ttl=settings.claim_ttl, fallback_after=settings.fallback_after),
+            policy=DeliveryPolicy(claim_ttl=settings.claim_ttl, fallback_after=settings.fallback_after),
             wall=wall,
             monotonic=monotonic,
         )
@@ -140,14 +140,14 @@ class Daemon:
             monotonic=monotonic,
             wall=wall,
         )
-        self._follow_up = FollowUp(
+        self._follow_up = Propagation(
             self._store,
             Switch(self._store, wall=wall, by=self.controller_id),
             settings=self._page_settings,
             monotonic=monotonic,
             wall=wall,
         )
-        self._tripped_on = TrippedOn(self._trip_store, monotonic=monotonic)
+        self._tripped_on = StoredIncidents(self._trip_store, monotonic=monotonic)
         self._dead_man = DeadMan(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
         self._api_token = secret(settings, "api_token")
         self._stopping = False

@@ -17,7 +17,7 @@ class Receiver:
     def __init__(self) -> None:
         pages: list[tuple[float, dict[str, Any]]] = []
 
-        class Handler(BaseHTTPRequestHandler):
+        class ReceiverHandler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", "0"))
                 if 0 < length <= _MOST_BODY:
@@ -30,7 +30,7 @@ class Receiver:
                 """The demo's own view says what arrived."""
 
         self.pages = pages
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), ReceiverHandler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="receiver").start()
 

@@ -25,7 +25,7 @@ _IMPORT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class RunningServer:
     """A server that answers. ``url`` is how settings name it: ``etcd://…``, ``prometheus+http://…``."""
 
     url: str
@@ -43,7 +43,7 @@ def require_installed(names: Sequence[str] = tuple(_DEBIAN_PACKAGES)) -> None:
         )
 
 
-def start_etcd(within: Path | None = None) -> Server:
+def start_etcd(within: Path | None = None) -> RunningServer:
     """One etcd member with an empty store. Raises Refused (not installed) or Unavailable (did not start).
 
     ``within``, here and below, is the folder for the server's own one; None: where such things go.
@@ -78,7 +78,7 @@ def scraped_labels(number: int, url: str) -> dict[str, str]:
 
 def start_prometheus(
     scrape: Sequence[str], pace: Pace, *, history: str | None = None, within: Path | None = None
-) -> Server:
+) -> RunningServer:
     """A Prometheus that scrapes the ``/metrics`` URLs in ``scrape``, as often as ``pace`` says.
 
     ``history`` is OpenMetrics text, with times, that it holds from the beginning (by ``promtool``).
@@ -174,7 +174,9 @@ class _Command(Protocol):
     def __call__(self, folder: Path, port: int) -> list[str]: ...
 
 
-def _start(name: str, command: _Command, ready: Callable[[int], bool], *, scheme: str, within: Path | None) -> Server:
+def _start(
+    name: str, command: _Command, ready: Callable[[int], bool], *, scheme: str, within: Path | None
+) -> RunningServer:
     failure: Unavailable | None = None
     for _ in range(_ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=f"killswitch-{name}-", dir=within))
@@ -191,7 +193,7 @@ def _start(name: str, command: _Command, ready: Callable[[int], bool], *, scheme
                 raise
             failure = error
         else:
-            return Server(f"{scheme}://127.0.0.1:{port}", child)
+            return RunningServer(f"{scheme}://127.0.0.1:{port}", child)
     assert failure is not None
     raise failure
 

@@ -49,7 +49,7 @@ _MOST_BODY = 1024  # bytes
 _FIRST_READ = 2.0  # real seconds
 
 
-class Server(ThreadingHTTPServer):
+class ServiceServer(ThreadingHTTPServer):
     """The service's HTTP side; ``port`` 0 takes any free one."""
 
     daemon_threads = True
@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Server
+    server: ServiceServer
     timeout = 5.0
 
     def do_GET(self) -> None:
@@ -185,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> int:
         regression_at=None if chosen.regression is Regression.NONE else chosen.regress_after,
     )
     try:
-        server = Server(chosen.port, registry, simulation)
+        server = ServiceServer(chosen.port, registry, simulation)
     except OSError as error:
         print(f"port {chosen.port} cannot be had: {error.strerror}; --port 0 takes a free one", file=sys.stderr)  # noqa: T201
         return 2

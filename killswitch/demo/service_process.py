@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from killswitch.demo.children import Child
 from killswitch.demo.pace import Pace
-from killswitch.demo.simulation import State, Tally
+from killswitch.demo.simulation import SimulationState, Tally
 from killswitch.demo.traffic import Regression
 from killswitch.errors import Unavailable
 
@@ -68,10 +68,10 @@ class ServiceProcess:
     def metrics_url(self) -> str:
         return f"{self.url}/metrics"
 
-    def state(self) -> State:
+    def state(self) -> SimulationState:
         """Its account of itself now. Raises Unavailable."""
         answer = self._ask("GET", "/state")
-        return State(
+        return SimulationState(
             **{
                 **answer,
                 "regression": Regression(answer["regression"]),

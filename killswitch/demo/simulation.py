@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
-from killswitch.demo.traffic import HEALTHY, REGRESSED, SLOT, Answer, Regression, Request, World
+from killswitch.demo.traffic import HEALTHY, REGRESSED, SLOT, ModelAnswer, Regression, Request, World
 from killswitch.model import Cohort
 from killswitch.router import CohortMetrics, Outcome, Route, ServedRequest
 from killswitch.router.instruments import PrometheusInstruments
@@ -38,7 +38,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SimulationState:
     """The service's account of itself. Times are simulated seconds since the world began.
 
     ``canary_share``: of the requests of the last `RECENT` seconds, a fraction; None before the first.
@@ -110,7 +110,7 @@ class Simulation:
         self._totals = {cohort: _Totals() for cohort in Cohort}
         self._last_route: Route | None = None
         self._last_canary_at: float | None = None
-        self.state = State()
+        self.state = SimulationState()
 
     def regress(self, kind: Regression, at: float = 0.0) -> None:
         """From simulated second ``at``, or else the next slot, on the canary's model is worse in this way.
@@ -135,7 +135,7 @@ class Simulation:
             self._collect_feedback(end)
             self._report(end, until, regression, regression_at)
 
-    def _serve(self, request: Request, route: Route, answer: Answer) -> None:
+    def _serve(self, request: Request, route: Route, answer: ModelAnswer) -> None:
         self._clock.now = request.at
         served = self._metrics.request(route, user=request.user)
         self._clock.now = request.at + answer.latency_ms / 1000.0
@@ -163,7 +163,7 @@ class Simulation:
         canary = sum(slot[0] for slot in self._recent)
         requests = sum(slot[1] for slot in self._recent)
         route = self._last_route
-        self.state = State(
+        self.state = SimulationState(
             at=at,
             behind=until - at,
             regression=regression,

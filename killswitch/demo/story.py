@@ -32,7 +32,7 @@ class Mood(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StoryEvent:
     """One thing that happened, ``at`` simulated seconds after the canary was armed."""
 
     at: float
@@ -63,7 +63,7 @@ class Story:
     page: Mapping[str, Any] | None = None
     findings: Sequence[Mapping[str, Any]] = ()
     window: float | None = None
-    events: list[Event] = field(default_factory=list)
+    events: list[StoryEvent] = field(default_factory=list)
 
     def observe(
         self,
@@ -127,7 +127,7 @@ class Story:
             self._note(f"{CANARY} has had no request for 30 s: its share is 0", Mood.GOOD)
 
     def _note(self, text: str, mood: Mood = Mood.PLAIN, *, at: float | None = None) -> None:
-        self.events.append(Event(self.now if at is None else at, text, mood))
+        self.events.append(StoryEvent(self.now if at is None else at, text, mood))
 
     @property
     def over(self) -> bool:

@@ -76,7 +76,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """What came back: ``OK``, ``ERROR`` or ``REFUSED``.
 
     ``thumbs_down_after``: simulated seconds until the user says it was bad, None for never.
@@ -135,15 +135,17 @@ class World:
             for since, until in itertools.pairwise(itertools.chain((0.0,), self._cumulated))
         ]
 
-    def answer(self, request: Request, behaviour: Behaviour) -> Answer:
+    def answer(self, request: Request, behaviour: Behaviour) -> ModelAnswer:
         wander = self.wander(request.at)
         latency = self.latency_median_ms(request.at, behaviour) * math.exp(behaviour.latency_sigma * request.slowness)
         if request.error < behaviour.error_rate * wander:
-            return Answer(Outcome.ERROR, latency, 0)
+            return ModelAnswer(Outcome.ERROR, latency, 0)
         if request.refusal < behaviour.refusal_rate * wander:
             # nobody likes a refusal either; but then two rules fire at once, and the demo shows one at a time
-            return Answer(Outcome.REFUSED, latency, min(request.completion_tokens, REFUSAL_TOKENS))
-        return Answer(Outcome.OK, latency, request.completion_tokens, _thumbs_down_after(request, behaviour, wander))
+            return ModelAnswer(Outcome.REFUSED, latency, min(request.completion_tokens, REFUSAL_TOKENS))
+        return ModelAnswer(
+            Outcome.OK, latency, request.completion_tokens, _thumbs_down_after(request, behaviour, wander)
+        )
 
 
 def _thumbs_down_after(request: Request, behaviour: Behaviour, wander: float) -> float | None:

@@ -67,7 +67,7 @@ class Blind:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class BlindRollout:
     """A rollout of an outage. ``since``: its last good evaluation; ``seen_from``: the first of those in a row."""
 
     since: float
@@ -85,7 +85,7 @@ class Outage:
     id: str
     since: float
     opened: float
-    members: Mapping[str, Member]
+    members: Mapping[str, BlindRollout]
     target: Target = Target()
     family: str = ""
     ended: float | None = None
@@ -94,7 +94,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class OutageChange:
     """What became of the outages at one tick. ``book``: all to be remembered; each of ``started`` is to be paged.
 
     ``left``: open ones whose rollouts no replica watches any more; their page is closed without a verdict.
@@ -195,7 +195,7 @@ class _Step:
                     self.kept[index] = self._reopened(outage, {name: fresh.pop(name) for name in back})
             elif self.tick - outage.opened <= JOINING_TICKS * self.interval:
                 same = {n: b for n, b in fresh.items() if (b.target, b.family) == (outage.target, outage.family)}
-                members = {**outage.members, **{name: Member(fresh.pop(name).since) for name in same}}
+                members = {**outage.members, **{name: BlindRollout(fresh.pop(name).since) for name in same}}
                 self.kept[index] = replace(outage, members=members)
         groups: dict[tuple[Target, str], dict[str, Blind]] = {}
         for name, one in sorted(fresh.items()):
@@ -205,7 +205,7 @@ class _Step:
                 id=self._id(target, family),
                 since=min(one.since for one in together.values()),
                 opened=self.tick,
-                members={name: Member(one.since) for name, one in together.items()},
+                members={name: BlindRollout(one.since) for name, one in together.items()},
                 target=target,
                 family=family,
             )
@@ -227,27 +227,29 @@ class _Step:
                 self.renamed[again.id] = outage.id
 
     def _reopened(self, outage: Outage, back: Mapping[str, Blind]) -> Outage:
-        members = {**outage.members, **{name: Member(one.since) for name, one in back.items()}}
+        members = {**outage.members, **{name: BlindRollout(one.since) for name, one in back.items()}}
         return replace(outage, members=members, ended=None, reopened=outage.reopened + 1, untold_since=self.tick)
 
-    def _watched(self, outage: Outage, good_at: Mapping[str, float]) -> Iterable[tuple[str, tuple[Member, float]]]:
+    def _watched(
+        self, outage: Outage, good_at: Mapping[str, float]
+    ) -> Iterable[tuple[str, tuple[BlindRollout, float]]]:
         for name, member in outage.members.items():
             if name in self.watched:
                 yield name, (member, good_at.get(name, 0.0))
 
-    def _looked_at(self, known: tuple[Member, float]) -> Member:
+    def _looked_at(self, known: tuple[BlindRollout, float]) -> BlindRollout:
         member, good = known
         if member.since > self.tick + _AHEAD:
-            member = Member(self.tick)  # a document that was tampered with must not hold an outage open for ever
+            member = BlindRollout(self.tick)  # a document that was tampered with must not hold an outage open for ever
         if good > member.since:
             in_a_row = member.seen_from is not None and good - member.since <= 1.5 * self.interval
-            return Member(good, member.seen_from if in_a_row else good)
+            return BlindRollout(good, member.seen_from if in_a_row else good)
         if member.seen_from is not None and self.tick - member.since >= MISSED_TICKS * self.interval:
-            return Member(member.since)
+            return BlindRollout(member.since)
         return member
 
     @staticmethod
-    def _in_a_row(member: Member) -> float:
+    def _in_a_row(member: BlindRollout) -> float:
         """Seconds between the first and the last of the good ticks in a row; negative for none."""
         return -1.0 if member.seen_from is None else member.since - member.seen_from
 
@@ -274,7 +276,7 @@ def next_outages(
     watched: frozenset[str],
     tick: float,
     interval: float,
-) -> Change:
+) -> OutageChange:
     """Pure. ``blind``: rollouts no replica sees; ``good_at``: the fleet's last good evaluation of each; ``watched``:
     rollouts that any replica watches.
 
@@ -285,7 +287,7 @@ def next_outages(
         step.look_after(outage)
     step.take_in(blind)
     step.page_what_stayed_away(blind)
-    return Change(tuple(step.kept), tuple(step.started), tuple(step.ended), tuple(step.left), step.renamed)
+    return OutageChange(tuple(step.kept), tuple(step.started), tuple(step.ended), tuple(step.left), step.renamed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,7 @@ class Book:
     teams: Mapping[str, tuple[tuple[Outage, ...], int]] = field(default_factory=dict)
 
 
-class OutageBook:
+class StoredOutages:
     """A document a team in the store, so that no transaction grows with their number. ``wall`` gives Unix seconds.
 
     One page is in the transaction that opens or ends its outage. Many teams' changes take several transactions; a
@@ -318,7 +320,9 @@ class OutageBook:
             teams[item.key] = (stored, item.mod_revision)
         return Book(tuple(outage for stored, _ in teams.values() for outage in stored), teams)
 
-    def write(self, change: Change, before: Book, pages: Mapping[str, Page], guards: Sequence[Compare] = ()) -> bool:
+    def write(
+        self, change: OutageChange, before: Book, pages: Mapping[str, Page], guards: Sequence[Compare] = ()
+    ) -> bool:
         """Commit the change with its pages, by outage id; whether all of it was committed.
 
         False where another replica was first, ``guards`` hold no more, or a team has more pages than one transaction
@@ -420,10 +424,10 @@ def _from_json(entry: Mapping[str, object]) -> Outage:
     )
 
 
-def _members(value: object) -> Mapping[str, Member]:
+def _members(value: object) -> Mapping[str, BlindRollout]:
     if not isinstance(value, dict):
         raise TypeError("rollouts")
-    return {str(name): Member(_moment(times[0]) or 0.0, _moment(times[1])) for name, times in value.items()}
+    return {str(name): BlindRollout(_moment(times[0]) or 0.0, _moment(times[1])) for name, times in value.items()}
 
 
 def _time(moment: float | None) -> str | None:

@@ -11,15 +11,15 @@ from killswitch.errors import OutcomeUnknown
 from killswitch.flags.flag import AA, Flag
 from killswitch.fleet import outages as blindness
 from killswitch.fleet.heartbeat import Heartbeat, alive, to_document
-from killswitch.fleet.outages import Blind, Change, Clocks, Outage, OutageBook, Target
+from killswitch.fleet.outages import Blind, Clocks, Outage, OutageChange, StoredOutages, Target
 from killswitch.fleet.session import Session
 from killswitch.model import Finding, Mode, PageSettings, Reason
 from killswitch.pages import page as message
 from killswitch.pages.page import Page, PageKind
 from killswitch.stores import Committed, Compare, Item, Put, Store, keys
 from killswitch.timestamps import to_iso
-from killswitch.verdicts.armed_rollout import Case
-from killswitch.verdicts.judge import Action, Decision
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.judge import Decision, DecisionKind
 
 log = logging.getLogger(__name__)
 # of writing outages down; others write heartbeats meanwhile, and the next tick goes on
@@ -35,7 +35,7 @@ _UNREAD = frozenset({
 class LongBlind:
     """A rollout its rule file says to trip by now: nobody has seen it since ``since``, as of tick ``at``."""
 
-    case: Case
+    case: ArmedRollout
     since: float
     at: float
 
@@ -67,7 +67,7 @@ class FleetSight:
         self._version = version
         self._interval = interval
         self._wall = wall
-        self._outages = OutageBook(store, wall=wall)
+        self._outages = StoredOutages(store, wall=wall)
         self._others: Mapping[str, Heartbeat] = {}
         self._clocks = Clocks(interval)
 
@@ -93,7 +93,7 @@ class FleetSight:
         own = keys.controller(self._id)
         return [item for item in self._store.list(keys.CONTROLLERS).items if item.key != own]
 
-    def beat(self, cases: Sequence[Case], last_good: Mapping[str, float], *, tick: float, digest: str) -> None:
+    def beat(self, cases: Sequence[ArmedRollout], last_good: Mapping[str, float], *, tick: float, digest: str) -> None:
         """Report what we could judge at ``tick``. Raises as the store does."""
         heartbeat = Heartbeat(
             id=self._id,
@@ -114,7 +114,7 @@ class FleetSight:
 
     def look_for_outages(
         self,
-        cases: Sequence[Case],
+        cases: Sequence[ArmedRollout],
         decisions: Mapping[str, Decision],
         findings: Mapping[str, tuple[Finding, ...]],
         last_good: Mapping[str, float],
@@ -133,7 +133,7 @@ class FleetSight:
         maybe = {
             name: decision
             for name, decision in decisions.items()
-            if decision.action is Action.BLIND and max(last_good[name], watched_since[name]) <= horizon
+            if decision.action is DecisionKind.BLIND and max(last_good[name], watched_since[name]) <= horizon
         }
         by_name = {case.rollout.name: case for case in cases}
         for _ in range(_ATTEMPTS):
@@ -166,7 +166,7 @@ class FleetSight:
                 break  # the next tick reads what became of it
         return _long_blind(change.open, by_name, blind, tick)
 
-    def watched(self, cases: Sequence[Case]) -> frozenset[str]:
+    def watched(self, cases: Sequence[ArmedRollout]) -> frozenset[str]:
         """By any replica: while rule files are being rolled out, one may not have another's rollouts yet."""
         theirs = (beat.judged for beat in self._others.values())
         return frozenset(case.rollout.name for case in cases).union(*theirs)
@@ -191,7 +191,7 @@ def _family(findings: Sequence[Finding]) -> str:
 
 
 def _long_blind(
-    outages: Sequence[Outage], by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float
+    outages: Sequence[Outage], by_name: Mapping[str, ArmedRollout], blind: Mapping[str, Blind], tick: float
 ) -> list[LongBlind]:
     found: list[LongBlind] = []
     for outage in outages:
@@ -204,14 +204,14 @@ def _long_blind(
     return found
 
 
-def _policy(case: Case) -> float | None:
+def _policy(case: ArmedRollout) -> float | None:
     """After how many seconds of blindness the rule file says to trip; None also where no user has the canary."""
     without_canary = case.flag.stage == AA or case.flag.canary_percent == 0.0
     return None if without_canary else case.rollout.trip_when_blind_after
 
 
 def _pages(
-    change: Change, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float, known: Known
+    change: OutageChange, by_name: Mapping[str, ArmedRollout], blind: Mapping[str, Blind], tick: float, known: Known
 ) -> dict[str, Page]:
     """By the outage's id."""
     built = {outage.id: _blind_page(outage, by_name, blind, tick) for outage in change.started}
@@ -220,7 +220,9 @@ def _pages(
     return {outage: page for outage, page in built.items() if page is not None}
 
 
-def _blind_page(outage: Outage, by_name: Mapping[str, Case], blind: Mapping[str, Blind], tick: float) -> Page | None:
+def _blind_page(
+    outage: Outage, by_name: Mapping[str, ArmedRollout], blind: Mapping[str, Blind], tick: float
+) -> Page | None:
     names = sorted(outage.members.keys() & blind.keys())
     if not names:
         return None

@@ -21,14 +21,14 @@ from typing import Any, Protocol
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.pages import page as message
-from killswitch.pages.lane import Lane, Policy
+from killswitch.pages.lane import DeliveryPolicy, Lane
 from killswitch.pages.ledger import MemoryLedger, StoreLedger
-from killswitch.pages.outbox import Delivery, OutboxEntry, Standing
+from killswitch.pages.outbox import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
 from killswitch.stores import Store
 
-__all__ = ["Delivered", "PageDelivery", "PagerStatus", "Policy"]
+__all__ = ["Delivered", "DeliveryPolicy", "PageDelivery", "PagerStatus"]
 
 _log = logging.getLogger("killswitch.pages.delivery")
 
@@ -62,7 +62,7 @@ class Delivered:
     @property
     def reached(self) -> tuple[str, ...]:
         """The receivers that took it."""
-        taken = (name for name, delivery in self.deliveries.items() if delivery.standing is Standing.DELIVERED)
+        taken = (name for name, delivery in self.deliveries.items() if delivery.standing is DeliveryState.DELIVERED)
         return tuple(sorted(taken))
 
 
@@ -70,7 +70,7 @@ class PageDelivery:
     """Delivers the outbox's pages. `run_once` is called every second by a scheduler; `wake` after a flip.
 
     ``pagers`` each get every page that is for them; ``fallback`` only those that one of them has not
-    taken within `Policy.fallback_after`. All methods may be called from any thread. ``owner`` names this
+    taken within `DeliveryPolicy.fallback_after`. All methods may be called from any thread. ``owner`` names this
     replica; a part that no other process has is added. ``executor`` runs the lanes; the default has a
     thread for each.
     """
@@ -82,7 +82,7 @@ class PageDelivery:
         *,
         owner: str,
         fallback: Pager | None = None,
-        policy: Policy | None = None,
+        policy: DeliveryPolicy | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
@@ -91,7 +91,7 @@ class PageDelivery:
         names = [pager.name for pager in (*pagers, *([fallback] if fallback else []))]
         if len(set(names)) != len(names):
             raise ValueError(f"two receivers bear one name: {', '.join(names)}")
-        self._policy = policy or Policy()
+        self._policy = policy or DeliveryPolicy()
         self._wall = wall
         self._monotonic = monotonic
         self._first_seen: dict[str, float] = {}
@@ -234,7 +234,7 @@ class PageDelivery:
 
     def _missed(self, entry: OutboxEntry) -> list[str]:
         wanting = self._wanting(entry.page)
-        return [name for name in wanting if entry.delivery(name).standing is not Standing.DELIVERED]
+        return [name for name in wanting if entry.delivery(name).standing is not DeliveryState.DELIVERED]
 
     def _needs_fallback(self, entry: OutboxEntry) -> bool:
         missed = self._missed(entry)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.pages import page as message
-from killswitch.pages.ledger import Ledger, Outcome, Result
-from killswitch.pages.outbox import OutboxEntry, Standing
+from killswitch.pages.ledger import DeliveryOutcome, PageLedger, Result
+from killswitch.pages.outbox import DeliveryState, OutboxEntry
 from killswitch.pages.page import Page, PageKind
-from killswitch.pages.receivers import Addressed, Answering, Following, Gathering, Pager
+from killswitch.pages.receivers import Addressed, Answering, Gathering, Pager, ThreadingPager
 
 _log = logging.getLogger("killswitch.pages.delivery")
 
@@ -37,7 +37,7 @@ _URGENCY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class DeliveryPolicy:
     """The limits of delivery; seconds unless named otherwise.
 
     ``claim_ttl``: how soon a dead replica's pages are taken over. ``send_timeout``: one attempt in total.
@@ -67,9 +67,9 @@ class Lane:
     def __init__(
         self,
         pager: Pager,
-        ledgers: Sequence[Ledger],
+        ledgers: Sequence[PageLedger],
         *,
-        policy: Policy,
+        policy: DeliveryPolicy,
         due: Callable[[OutboxEntry], bool],
         adapt: Callable[[OutboxEntry], Page],
         age: Callable[[OutboxEntry], float],
@@ -92,7 +92,7 @@ class Lane:
         # asked once: a protocol's isinstance is slow, and a thousand pages ask it often
         self._addressed = pager if isinstance(pager, Addressed) else None
         self._answering = pager if isinstance(pager, Answering) else None
-        self._following = pager if isinstance(pager, Following) else None
+        self._following = pager if isinstance(pager, ThreadingPager) else None
         self._gathers = pager.gathers if isinstance(pager, Gathering) else True
         self._running = threading.Lock()
         self._next_message_at = 0.0
@@ -132,7 +132,7 @@ class Lane:
 
     # --- what to send ---------------------------------------------------------------------------
 
-    def _waiting(self, ledger: Ledger) -> list[OutboxEntry]:
+    def _waiting(self, ledger: PageLedger) -> list[OutboxEntry]:
         now = self._monotonic()
         waiting = []
         for entry in ledger.held():
@@ -144,7 +144,7 @@ class Lane:
             if self._comes_too_early(ledger, entry):
                 continue
             untold = self.name not in entry.deliveries and ledger.is_history(entry)
-            old = self._age(entry) > self._policy.useful_life and delivery.standing is not Standing.SENDING
+            old = self._age(entry) > self._policy.useful_life and delivery.standing is not DeliveryState.SENDING
             if old or untold:
                 _log.warning("page %s to %s is given up: %s", entry.id, self.name, delivery.error or "never sent")
                 self._count(self.name, "given up")
@@ -157,7 +157,7 @@ class Lane:
             key=lambda e: (e.delivery(self.name).attempts, _URGENCY.get(e.page.kind, 5), e.created_at, e.id),
         )
 
-    def _comes_too_early(self, ledger: Ledger, entry: OutboxEntry) -> bool:
+    def _comes_too_early(self, ledger: PageLedger, entry: OutboxEntry) -> bool:
         """Whether this receiver has yet to get the page that this one continues: no RECOVERED before its CANNOT_ACT."""
         before = ledger.entry(entry.page.follows) if entry.page.follows is not None else None
         if before is None or before.delivery(self.name).final or self.address(before.page) is None:
@@ -196,7 +196,7 @@ class Lane:
             return True  # it answers, whatever it says
         return True
 
-    def _deliver(self, ledger: Ledger, chosen: Sequence[OutboxEntry]) -> None:
+    def _deliver(self, ledger: PageLedger, chosen: Sequence[OutboxEntry]) -> None:
         started = ledger.begin(chosen, self.name)
         if not started:
             return
@@ -210,7 +210,7 @@ class Lane:
         ledger.finish(started, self.name, outcome)
         self._count(self.name, outcome.result.value)
 
-    def _send(self, ledger: Ledger, started: Sequence[OutboxEntry]) -> Outcome:
+    def _send(self, ledger: PageLedger, started: Sequence[OutboxEntry]) -> DeliveryOutcome:
         repeat = any(entry.delivery(self.name).may_have_arrived for entry in started)
         pages = [self._adapt(entry) for entry in started]
         page = pages[0] if len(pages) == 1 else message.digest(pages)
@@ -222,28 +222,28 @@ class Lane:
             _log.warning("%s to %s: sent, but the answer was lost: %s", what, self.name, error)
             self._doubtful = True
             self._pause(None)
-            return Outcome(Result.ANSWER_LOST, self._wall(), error=str(error))
+            return DeliveryOutcome(Result.ANSWER_LOST, self._wall(), error=str(error))
         except Unavailable as error:
             _log.warning("%s to %s: not delivered, tried again: %s", what, self.name, error)
             self._pause(error.retry_after)
-            return Outcome(Result.NOT_TAKEN, self._wall(), error=str(error))
+            return DeliveryOutcome(Result.NOT_TAKEN, self._wall(), error=str(error))
         except KillswitchError as error:
             _log.error("%s to %s: refused: %s", what, self.name, error)
             self._pause_after_refusal(started, error)
-            return Outcome(Result.NOT_TAKEN, self._wall(), error=str(error))
+            return DeliveryOutcome(Result.NOT_TAKEN, self._wall(), error=str(error))
         except Exception as error:  # noqa: BLE001  a pager's bug must not stop the lane
             # Whether it had been sent is anybody's guess, so it counts as sent: copies stay bounded.
             _log.exception("%s to %s failed in a way that is a bug", what, self.name)
             self._pause(None)
-            return Outcome(Result.ANSWER_LOST, self._wall(), error=f"bug: {type(error).__name__}")
+            return DeliveryOutcome(Result.ANSWER_LOST, self._wall(), error=f"bug: {type(error).__name__}")
         _log.info("%s delivered to %s (%s)", what, self.name, reference or "no reference")
         self._failures = 0
         self._doubtful = False
         for entry in started:
             self._page_pauses.pop(entry.id, None)
-        return Outcome(Result.TAKEN, self._wall(), reference=reference, possible_repeat=repeat)
+        return DeliveryOutcome(Result.TAKEN, self._wall(), reference=reference, possible_repeat=repeat)
 
-    def _hand_over(self, ledger: Ledger, page: Page, repeat: bool, deadline: Deadline) -> str:  # noqa: FBT001  private
+    def _hand_over(self, ledger: PageLedger, page: Page, repeat: bool, deadline: Deadline) -> str:  # noqa: FBT001  private
         if page.follows is not None and self._following is not None:
             reference = ledger.reference(page.follows, self.name)
             if reference:

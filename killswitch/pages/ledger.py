@@ -19,7 +19,7 @@ from killswitch.flags import flag as flags
 from killswitch.flags import incident as incidents
 from killswitch.flags.incident import Paged
 from killswitch.pages import outbox
-from killswitch.pages.outbox import OutboxEntry, Standing
+from killswitch.pages.outbox import DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Store, keys
 from killswitch.stores.limits import PORTION_BYTES, Part, commit_bytes, portions
@@ -48,7 +48,7 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """``reference``: the receiver's own, where it took the page. ``at``: Unix seconds. ``error``: why not."""
 
     result: Result
@@ -58,7 +58,7 @@ class Outcome:
     possible_repeat: bool = False
 
 
-class Ledger(Protocol):
+class PageLedger(Protocol):
     """What a lane needs. Methods may be called from any thread and never raise store errors."""
 
     def held(self) -> Sequence[OutboxEntry]:
@@ -73,7 +73,7 @@ class Ledger(Protocol):
         """Commit one attempt each; those returned, as they now stand, may be sent, once."""
         ...
 
-    def finish(self, entries: Sequence[OutboxEntry], receiver: str, outcome: Outcome) -> None:
+    def finish(self, entries: Sequence[OutboxEntry], receiver: str, outcome: DeliveryOutcome) -> None:
         """Mark what became of the attempts that `begin` returned."""
         ...
 
@@ -98,15 +98,15 @@ class Ledger(Protocol):
         ...
 
 
-def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome: Outcome) -> OutboxEntry:
+def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome: DeliveryOutcome) -> OutboxEntry:
     """The entry with the outcome of ``owner``'s ``attempt`` marked.
 
     Unchanged where somebody has gone on since; but that a page was taken is true whoever learned it.
     """
     delivery = entry.delivery(receiver)
-    ours = delivery.standing is Standing.SENDING and delivery.attempts == attempt and delivery.by == owner
+    ours = delivery.standing is DeliveryState.SENDING and delivery.attempts == attempt and delivery.by == owner
     match outcome.result:
-        case Result.TAKEN if delivery.standing is not Standing.DELIVERED:
+        case Result.TAKEN if delivery.standing is not DeliveryState.DELIVERED:
             return outbox.taken(entry, receiver, reference=outcome.reference, at=outcome.at)
         case Result.NOT_TAKEN if ours:
             return outbox.not_taken(entry, receiver, error=outcome.error, at=outcome.at)
@@ -117,7 +117,7 @@ def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome:
 
 def begun(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:
     """The entry with one more attempt; an attempt whose sender is gone is written off first."""
-    if entry.delivery(receiver).standing is Standing.SENDING:
+    if entry.delivery(receiver).standing is DeliveryState.SENDING:
         entry = outbox.orphaned(entry, receiver, at=at)
     return outbox.begin(entry, receiver, by=by, at=at)
 
@@ -164,7 +164,7 @@ class MemoryLedger:
                 self._in_flight.add((entry.id, receiver))
             return started
 
-    def finish(self, entries: Sequence[OutboxEntry], receiver: str, outcome: Outcome) -> None:
+    def finish(self, entries: Sequence[OutboxEntry], receiver: str, outcome: DeliveryOutcome) -> None:
         with self._lock:
             for entry in entries:
                 self._in_flight.discard((entry.id, receiver))
@@ -199,7 +199,7 @@ class _Mark:
     page_id: str
     receiver: str
     attempt: int
-    outcome: Outcome
+    outcome: DeliveryOutcome
 
 
 @dataclass(slots=True)
@@ -383,7 +383,7 @@ class StoreLedger:
             (page_id, receiver, delivery.attempts)
             for page_id, held in self._held.items()
             for receiver, delivery in held.entry.deliveries.items()
-            if delivery.standing is Standing.SENDING
+            if delivery.standing is DeliveryState.SENDING
         }
         now = self._monotonic()
         self._sending_since = {key: self._sending_since.get(key, now) for key in standing}
@@ -425,7 +425,7 @@ class StoreLedger:
             if (entry.id, receiver) in self._in_flight:
                 return False
             delivery = entry.delivery(receiver)
-            if delivery.standing is not Standing.SENDING:
+            if delivery.standing is not DeliveryState.SENDING:
                 return True
             since = self._sending_since.get((entry.id, receiver, delivery.attempts))
             return since is not None and self._monotonic() - since >= ORPHAN_GRACE
@@ -499,7 +499,7 @@ class StoreLedger:
                 self._held[page_id] = replace(self._held[page_id], entry=stored, revision=item.mod_revision)
         return found
 
-    def finish(self, entries: Sequence[OutboxEntry], receiver: str, outcome: Outcome) -> None:
+    def finish(self, entries: Sequence[OutboxEntry], receiver: str, outcome: DeliveryOutcome) -> None:
         with self._lock:
             self._marks += [_Mark(entry.id, receiver, entry.delivery(receiver).attempts, outcome) for entry in entries]
             self._write_marks()
@@ -635,5 +635,5 @@ class StoreLedger:
 
 def _is_old(entry: OutboxEntry, now: float) -> bool:
     """Older than `NEWS`; and, about the fleet, taken by somebody already: no generation says that it has ended."""
-    taken = any(delivery.standing is Standing.DELIVERED for delivery in entry.deliveries.values())
+    taken = any(delivery.standing is DeliveryState.DELIVERED for delivery in entry.deliveries.values())
     return now - entry.created_at > NEWS and (bool(entry.page.rollout) or taken)

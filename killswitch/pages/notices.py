@@ -19,8 +19,8 @@ from killswitch.pages.outbox import to_document as outbox_document
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Lost, Put, Store, keys
 from killswitch.stores.limits import Part, portions
-from killswitch.verdicts.armed_rollout import Case
-from killswitch.verdicts.judge import Action, Decision, blinding
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.judge import Decision, DecisionKind, blinding
 
 # Two or three may be a late scrape or a pod that has just started; at five somebody has to look.
 BLIND_TICKS = 5
@@ -119,7 +119,7 @@ class InARow(Generic[Key]):
 class BlindRule:
     """A rule without a verdict for ``ticks`` ticks in a row, though its rollout was not blind."""
 
-    case: Case
+    case: ArmedRollout
     finding: Finding
     ticks: int
 
@@ -132,10 +132,13 @@ class Unprotected:
         self._flags: InARow[tuple[str, int]] = InARow()
 
     def blind_rules(
-        self, cases: Sequence[Case], decisions: Mapping[str, Decision], findings: Mapping[str, tuple[Finding, ...]]
+        self,
+        cases: Sequence[ArmedRollout],
+        decisions: Mapping[str, Decision],
+        findings: Mapping[str, tuple[Finding, ...]],
     ) -> list[BlindRule]:
         """Rules that have had no verdict for long enough to say so; to be asked once a tick."""
-        seeing = [case for case in cases if decisions[case.rollout.name].action is not Action.BLIND]
+        seeing = [case for case in cases if decisions[case.rollout.name].action is not DecisionKind.BLIND]
         blind = {
             (case.rollout.name, case.flag.generation, finding.rule): (case, finding)
             for case in seeing

@@ -30,7 +30,7 @@ MAX_UNKNOWN_OUTCOMES = 2
 _MAX_ERROR = 300
 
 
-class Standing(StrEnum):
+class DeliveryState(StrEnum):
     """Where one receiver stands with one page."""
 
     PENDING = "pending"  # nothing was sent, or surely nothing arrived
@@ -51,22 +51,22 @@ class Event(StrEnum):
 
 
 # Anything not listed is illegal. TAKEN is true whenever it is learned, even after somebody took over.
-TRANSITIONS: Mapping[tuple[Standing, Event], Standing] = {
-    (Standing.PENDING, Event.BEGIN): Standing.SENDING,
-    (Standing.UNKNOWN, Event.BEGIN): Standing.SENDING,
-    (Standing.SENDING, Event.TAKEN): Standing.DELIVERED,
-    (Standing.SENDING, Event.NOT_TAKEN): Standing.PENDING,
-    (Standing.SENDING, Event.ANSWER_LOST): Standing.UNKNOWN,
-    (Standing.SENDING, Event.ORPHANED): Standing.PENDING,
-    (Standing.PENDING, Event.TAKEN): Standing.DELIVERED,
-    (Standing.UNKNOWN, Event.TAKEN): Standing.DELIVERED,
-    (Standing.UNCERTAIN, Event.TAKEN): Standing.DELIVERED,
-    (Standing.EXPIRED, Event.TAKEN): Standing.DELIVERED,
-    (Standing.DELIVERED, Event.TAKEN): Standing.DELIVERED,
-    (Standing.PENDING, Event.GIVE_UP): Standing.EXPIRED,
-    (Standing.UNKNOWN, Event.GIVE_UP): Standing.EXPIRED,
+TRANSITIONS: Mapping[tuple[DeliveryState, Event], DeliveryState] = {
+    (DeliveryState.PENDING, Event.BEGIN): DeliveryState.SENDING,
+    (DeliveryState.UNKNOWN, Event.BEGIN): DeliveryState.SENDING,
+    (DeliveryState.SENDING, Event.TAKEN): DeliveryState.DELIVERED,
+    (DeliveryState.SENDING, Event.NOT_TAKEN): DeliveryState.PENDING,
+    (DeliveryState.SENDING, Event.ANSWER_LOST): DeliveryState.UNKNOWN,
+    (DeliveryState.SENDING, Event.ORPHANED): DeliveryState.PENDING,
+    (DeliveryState.PENDING, Event.TAKEN): DeliveryState.DELIVERED,
+    (DeliveryState.UNKNOWN, Event.TAKEN): DeliveryState.DELIVERED,
+    (DeliveryState.UNCERTAIN, Event.TAKEN): DeliveryState.DELIVERED,
+    (DeliveryState.EXPIRED, Event.TAKEN): DeliveryState.DELIVERED,
+    (DeliveryState.DELIVERED, Event.TAKEN): DeliveryState.DELIVERED,
+    (DeliveryState.PENDING, Event.GIVE_UP): DeliveryState.EXPIRED,
+    (DeliveryState.UNKNOWN, Event.GIVE_UP): DeliveryState.EXPIRED,
 }
-FINAL = frozenset({Standing.DELIVERED, Standing.UNCERTAIN, Standing.EXPIRED})
+FINAL = frozenset({DeliveryState.DELIVERED, DeliveryState.UNCERTAIN, DeliveryState.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Delivery:
     time of the last change (Unix seconds), ``reference`` the receiver's own, ``error`` the last one.
     """
 
-    standing: Standing = Standing.PENDING
+    standing: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
     unknown: int = 0
     orphaned: int = 0
@@ -119,7 +119,7 @@ class OutboxEntry:
         if fallback is None:
             return True
         begun = fallback in self.deliveries
-        missed = not receivers or any(self.delivery(name).standing is not Standing.DELIVERED for name in receivers)
+        missed = not receivers or any(self.delivery(name).standing is not DeliveryState.DELIVERED for name in receivers)
         return self.delivery(fallback).final if begun or missed else True
 
 
@@ -149,7 +149,7 @@ def not_taken(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> Ou
     before = entry.delivery(receiver)
     standing = _next(before, Event.NOT_TAKEN, entry, receiver)
     if before.unknown:
-        standing = Standing.UNKNOWN
+        standing = DeliveryState.UNKNOWN
     return _with(entry, receiver, replace(before, standing=standing, at=at, error=error[:_MAX_ERROR]))
 
 
@@ -159,7 +159,7 @@ def answer_lost(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> 
     standing = _next(before, Event.ANSWER_LOST, entry, receiver)
     lost = before.unknown + 1
     if lost >= MAX_UNKNOWN_OUTCOMES:
-        standing = Standing.UNCERTAIN
+        standing = DeliveryState.UNCERTAIN
     return _with(entry, receiver, replace(before, standing=standing, unknown=lost, at=at, error=error[:_MAX_ERROR]))
 
 
@@ -168,7 +168,7 @@ def orphaned(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
     before = entry.delivery(receiver)
     standing = _next(before, Event.ORPHANED, entry, receiver)
     if before.unknown:
-        standing = Standing.UNKNOWN
+        standing = DeliveryState.UNKNOWN
     return _with(entry, receiver, replace(before, standing=standing, orphaned=before.orphaned + 1, at=at))
 
 
@@ -177,7 +177,7 @@ def give_up(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
     return _with(entry, receiver, replace(before, standing=_next(before, Event.GIVE_UP, entry, receiver), at=at))
 
 
-def _next(before: Delivery, event: Event, entry: OutboxEntry, receiver: str) -> Standing:
+def _next(before: Delivery, event: Event, entry: OutboxEntry, receiver: str) -> DeliveryState:
     after = TRANSITIONS.get((before.standing, event))
     if after is None:
         raise IllegalTransition(f"page {entry.id} to {receiver}: {event} while {before.standing} is not in the table")
@@ -243,7 +243,7 @@ def from_document(value: bytes, *, page: str) -> OutboxEntry:
 def _delivery(fields: Fields) -> Delivery:
     text = fields.text("standing")
     try:
-        standing = Standing(text)
+        standing = DeliveryState(text)
     except ValueError as error:
         raise BadDocument(f"{fields.where}: standing {text!r:.80} is unknown") from error
     return Delivery(

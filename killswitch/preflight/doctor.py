@@ -46,7 +46,7 @@ from killswitch.verdicts import evidence as ev
 from killswitch.verdicts import histogram
 from killswitch.verdicts.evidence.starts import PURSE
 from killswitch.verdicts.missing_events import never_counted
-from killswitch.verdicts.step_counts import STEP, STEP_TWIN
+from killswitch.verdicts.step_counts import STEP, STEP_PER_USER
 from killswitch.wording import count_in_words, counted, duration_in_words
 
 Array = npt.NDArray[np.float64]
@@ -87,7 +87,7 @@ MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class Setup:
     """What is examined. ``wall`` is this machine's time, None where the source is a recording.
 
     ``flags`` asks the store, None where there is none; it raises what the store raises. ``measure``: the
@@ -110,7 +110,7 @@ class Patient:
     all_rules: bool = True
 
 
-def examine(patient: Patient, progress: Progress = lambda _: None) -> Iterator[Check]:
+def examine(patient: Setup, progress: Progress = lambda _: None) -> Iterator[Check]:
     """All checks, one after the other."""
     flags: dict[str, Flag] | None = None
     if patient.flags is not None:
@@ -286,7 +286,7 @@ def _served(flags: dict[str, Flag] | None, rollout: str) -> _Served:
     return _Served(flags is not None, flag.canary_percent if flag is not None and flag.armed else None)
 
 
-def _rollout(patient: Patient, rollout: Rollout, served: _Served) -> Iterator[Check]:
+def _rollout(patient: Setup, rollout: Rollout, served: _Served) -> Iterator[Check]:
     yield from _interval(patient, rollout)
     yield from _counters(patient, rollout)
     steps = step_readings(patient.source, rollout, patient.terms)
@@ -298,7 +298,9 @@ def _rollout(patient: Patient, rollout: Rollout, served: _Served) -> Iterator[Ch
                 about, Status.NOTE, "a free query: only the bare comparison applies, and nothing bounds false trips"
             )
             continue
-        twins = [each for readings in steps if (each := readings.get((rollout.name, rule.name, STEP_TWIN))) is not None]
+        twins = [
+            each for readings in steps if (each := readings.get((rollout.name, rule.name, STEP_PER_USER))) is not None
+        ]
         judged = any(not isinstance(side, Unreadable) for each in twins[-10:] for side in (each.canary, each.control))
         readings = twins if judged else _plain(rollout, rule, steps)
         yield from _seen(about, rule, readings, served)
@@ -327,7 +329,7 @@ def _plain(rollout: Rollout, rule: Rule, steps: Sequence[Readings]) -> list[Read
     return [readings[rollout.name, rule.name, STEP] for readings in steps]
 
 
-def _interval(patient: Patient, rollout: Rollout) -> Iterator[Check]:
+def _interval(patient: Setup, rollout: Rollout) -> Iterator[Check]:
     if patient.measure is None:
         return
     for selector in dict.fromkeys(trial_selectors(rollout)):
@@ -348,7 +350,7 @@ def _interval(patient: Patient, rollout: Rollout) -> Iterator[Check]:
         return
 
 
-def _counters(patient: Patient, rollout: Rollout) -> Iterator[Check]:
+def _counters(patient: Setup, rollout: Rollout) -> Iterator[Check]:
     """Do counters fall without a restart, and are events lost in series that begin with their first event?"""
     pairs = dict.fromkeys(
         (rule.signal.events[0], rule.signal.trials[0]) for rule in rollout.rules if isinstance(rule.signal, RatioSignal)
@@ -595,7 +597,7 @@ def _evident(
     """The share of draws that evidence trips, warmed up on the first hour."""
     bounds = ev.bounds_of(rule)
     alpha = rollout.false_trips_per_day / len(rollout.rules)
-    state = ev.start([ev.RuleSpec(run, bounds, alpha, bursts=rollout.bursts) for run in range(_DRAWS)])
+    state = ev.start([ev.DetectorSpec(run, bounds, alpha, bursts=rollout.bursts) for run in range(_DRAWS)])
     whole = (*canary, *(np.repeat(side[:, None], _DRAWS, axis=1) for side in control))
     columns = [np.repeat(side, len(bounds), axis=1) for side in whole]
     warm = 120
@@ -613,7 +615,7 @@ def _evident(
 # --- presets' own traps -------------------------------------------------------------------------
 
 
-def _litellm(patient: Patient, rollout: Rollout) -> Iterator[Check]:
+def _litellm(patient: Setup, rollout: Rollout) -> Iterator[Check]:
     for rule in rollout.rules:
         if isinstance(rule.signal, RatioSignal):
             failures = [each for each in rule.signal.events if each.metric == _LITELLM_FAILURES]
@@ -622,7 +624,7 @@ def _litellm(patient: Patient, rollout: Rollout) -> Iterator[Check]:
                 return
 
 
-def _litellm_elsewhere(patient: Patient, rollout: Rollout, rule: Rule, failed: Selector) -> Iterator[Check]:
+def _litellm_elsewhere(patient: Setup, rollout: Rollout, rule: Rule, failed: Selector) -> Iterator[Check]:
     """Failures of requests for an alias, or for no model that the proxy could name, belong to no cohort."""
     label = "requested_model"
     cohorts = rollout.cohorts_of(rule)

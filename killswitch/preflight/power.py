@@ -46,7 +46,7 @@ Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class AssumedTraffic:
     """What control does of one rule. ``share``: of requests that are events. ``histogram``: for quantiles.
 
     ``assumed``: nobody measured it.
@@ -58,7 +58,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class TrafficLevel:
     """``rate``: requests a second of both cohorts together; ``percent`` of them the canary's; ``step`` seconds."""
 
     rate: float
@@ -101,25 +101,27 @@ class BareCost:
 @dataclass(frozen=True, slots=True)
 class RulePower:
     rule: Rule
-    baseline: Baseline
+    baseline: AssumedTraffic
     delays: tuple[Delay, ...]
     bare: BareCost
 
 
-def assumed(rule: Rule) -> Baseline:
+def assumed(rule: Rule) -> AssumedTraffic:
     """What is taken for granted where nothing was measured."""
     if isinstance(rule.signal, QuantileSignal):
         edges = np.array(_ASSUMED_EDGES)
         with np.errstate(divide="ignore"):
             z = (np.log(edges) - math.log(_ASSUMED_MEDIAN)) / _ASSUMED_SPREAD
         below = tuple(0.5 * (1.0 + math.erf(each / math.sqrt(2.0))) for each in z)
-        return Baseline(histogram=Buckets(_ASSUMED_EDGES, below))
-    return Baseline(_ASSUMED_RATES.get(rule.name, _ASSUMED_RATE))
+        return AssumedTraffic(histogram=Buckets(_ASSUMED_EDGES, below))
+    return AssumedTraffic(_ASSUMED_RATES.get(rule.name, _ASSUMED_RATE))
 
 
-def measured(rollout: Rollout, steps: Sequence[Readings], parts: Sequence[str]) -> tuple[dict[str, Baseline], float]:
+def measured(
+    rollout: Rollout, steps: Sequence[Readings], parts: Sequence[str]
+) -> tuple[dict[str, AssumedTraffic], float]:
     """Baselines by rule, from control's steps, and its mean requests a step. ``parts``: which wants, best first."""
-    found: dict[str, Baseline] = {}
+    found: dict[str, AssumedTraffic] = {}
     requests: list[float] = []
     for rule in rollout.rules:
         for part in parts:
@@ -128,13 +130,13 @@ def measured(rollout: Rollout, steps: Sequence[Readings], parts: Sequence[str]) 
             histograms = [side for side in sides if isinstance(side, Buckets) and side.counts[-1] > 0]
             if counts:
                 trials = sum(side.trials for side in counts)
-                found[rule.name] = Baseline(min(sum(side.events for side in counts) / trials, 1.0), assumed=False)
+                found[rule.name] = AssumedTraffic(min(sum(side.events for side in counts) / trials, 1.0), assumed=False)
                 requests.append(trials / len(counts))
                 break
             if histograms:
                 bounds = histograms[-1].bounds
                 alike = [np.array(side.counts) for side in histograms if side.bounds == bounds]
-                found[rule.name] = Baseline(
+                found[rule.name] = AssumedTraffic(
                     histogram=Buckets(bounds, tuple((sum(alike) / sum(row[-1] for row in alike)).tolist())),
                     assumed=False,
                 )
@@ -147,7 +149,7 @@ def _control(reading: Reading | None) -> object:
     return reading.control if reading is not None else None
 
 
-def sizes(rule: Rule, baseline: Baseline) -> tuple[float, ...]:
+def sizes(rule: Rule, baseline: AssumedTraffic) -> tuple[float, ...]:
     """Regressions worth asking about: the canary's values from just over the limit on."""
     limit = limit_of(rule, baseline)
     if isinstance(rule.signal, QuantileSignal):
@@ -157,7 +159,7 @@ def sizes(rule: Rule, baseline: Baseline) -> tuple[float, ...]:
     )
 
 
-def value_of(rule: Rule, baseline: Baseline) -> float:
+def value_of(rule: Rule, baseline: AssumedTraffic) -> float:
     """Control's own share, or its quantile in seconds."""
     if isinstance(rule.signal, QuantileSignal):
         edges, shares = _histogram(baseline)
@@ -165,7 +167,7 @@ def value_of(rule: Rule, baseline: Baseline) -> float:
     return baseline.share
 
 
-def limit_of(rule: Rule, baseline: Baseline) -> float:
+def limit_of(rule: Rule, baseline: AssumedTraffic) -> float:
     """What the canary must not exceed, given control's value."""
     limits, value = rule.limits, value_of(rule, baseline)
     bounds = []
@@ -186,8 +188,8 @@ def limit_of(rule: Rule, baseline: Baseline) -> float:
 def delay(
     rollout: Rollout,
     rule: Rule,
-    baseline: Baseline,
-    world: World,
+    baseline: AssumedTraffic,
+    world: TrafficLevel,
     value: float,
     *,
     horizon: float = DAY,
@@ -214,7 +216,7 @@ def _quantile(delays: Array, share: float) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _bound(rule: Rule, baseline: Baseline, world: World, value: float, needed: float) -> float | None:
+def _bound(rule: Rule, baseline: AssumedTraffic, world: TrafficLevel, value: float, needed: float) -> float | None:
     """ln(needed) over the information of a tick, of the bound that holds least of it; at least one step."""
     n_c, n_b = world.requests
     worst = math.inf
@@ -232,8 +234,8 @@ def _bound(rule: Rule, baseline: Baseline, world: World, value: float, needed: f
 def _seen_after(
     rollout: Rollout,
     rule: Rule,
-    baseline: Baseline,
-    world: World,
+    baseline: AssumedTraffic,
+    world: TrafficLevel,
     value: float,
     *,
     onset: int,
@@ -244,7 +246,7 @@ def _seen_after(
     rng = np.random.default_rng(_SEED + onset)
     bounds = ev.bounds_of(rule)
     alpha = rollout.false_trips_per_day / len(rollout.rules)
-    state = ev.start([ev.RuleSpec(run, bounds, alpha, bursts=rollout.bursts) for run in range(runs)])
+    state = ev.start([ev.DetectorSpec(run, bounds, alpha, bursts=rollout.bursts) for run in range(runs)])
     draw = _Traffic(rule, baseline, world, runs, rng)
     warm = draw.counts(WARM_UP_TICKS, value_of(rule, baseline), bounds)
     state = ev.warm_up(state, warm.control_events, warm.control_trials)
@@ -269,7 +271,9 @@ def _seen_after(
 class _Traffic:
     """Draws what a metric store would report of one rule, run by run."""
 
-    def __init__(self, rule: Rule, baseline: Baseline, world: World, runs: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, rule: Rule, baseline: AssumedTraffic, world: TrafficLevel, runs: int, rng: np.random.Generator
+    ) -> None:
         self._rule = rule
         self._baseline = baseline
         self._world = world
@@ -334,7 +338,7 @@ class _Traffic:
         return columns
 
 
-def _histogram(baseline: Baseline) -> tuple[Array, Array]:
+def _histogram(baseline: AssumedTraffic) -> tuple[Array, Array]:
     assert baseline.histogram is not None
     return np.array(baseline.histogram.bounds), np.array(baseline.histogram.counts)
 
@@ -359,7 +363,7 @@ def _moving(values: Array, length: int) -> Array:
     return np.asarray(np.maximum(sums[length:] - sums[:-length], 0.0))
 
 
-def _shares(rule: Rule, baseline: Baseline, bound: ev.Bound, value: float) -> tuple[float, float]:
+def _shares(rule: Rule, baseline: AssumedTraffic, bound: ev.Bound, value: float) -> tuple[float, float]:
     """The true shares of events a bound compares, canary and control."""
     if not isinstance(rule.signal, QuantileSignal):
         return min(value, 1.0), baseline.share
@@ -373,7 +377,9 @@ def _shares(rule: Rule, baseline: Baseline, bound: ev.Bound, value: float) -> tu
 # --- the bare comparison, and whole answers -----------------------------------------------------
 
 
-def bare_cost(rollout: Rollout, rule: Rule, baseline: Baseline, world: World, *, runs: int = 60) -> BareCost:
+def bare_cost(
+    rollout: Rollout, rule: Rule, baseline: AssumedTraffic, world: TrafficLevel, *, runs: int = 60
+) -> BareCost:
     """A day of a canary that equals control, under the bare comparison with the rule's `for`."""
     rng = np.random.default_rng(_SEED)
     length = max(1, round(rollout.window / world.step))
@@ -422,8 +428,8 @@ def _over(limits: Limits, canary: Array, control: Array) -> npt.NDArray[np.bool_
 
 def power(
     rollout: Rollout,
-    baselines: Mapping[str, Baseline],
-    world: World,
+    baselines: Mapping[str, AssumedTraffic],
+    world: TrafficLevel,
     *,
     horizon: float = DAY / 4,
     runs: int = RUNS,
@@ -447,8 +453,8 @@ def power(
 def smallest_percent(
     rollout: Rollout,
     rule: Rule,
-    baseline: Baseline,
-    world: World,
+    baseline: AssumedTraffic,
+    world: TrafficLevel,
     value: float,
     *,
     within: float = HOUR,
@@ -477,7 +483,7 @@ def effective_users(users: float, percent: float, *, spread: float = 1.2) -> flo
     return users * percent / 100.0 / math.exp(spread * spread)
 
 
-def unlucky_cohorts(rule: Rule, baseline: Baseline, users: int, percent: float, *, draws: int = 400) -> float:
+def unlucky_cohorts(rule: Rule, baseline: AssumedTraffic, users: int, percent: float, *, draws: int = 400) -> float:
     """The share of salts whose canary users alone, on the *same* model, are over the rule's limit for good.
 
     Activity log-normal (sd 1.2), each user's own share Beta(a, b) with control's mean and a = 0.2: a few users

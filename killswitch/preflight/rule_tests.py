@@ -25,11 +25,11 @@ from killswitch.rules.loading import load_folder
 from killswitch.rules.selectors import SelectorError, parse_selector
 from killswitch.rules.units import Kind, UnitError, format_duration, parse_as, parse_duration, shown
 from killswitch.sources.recording import SampledHistory
-from killswitch.sources.samples import Series
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.sources.samples import SampleSeries
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
-from killswitch.verdicts.evaluator import Jury
-from killswitch.verdicts.judge import Action, Decision, decide
+from killswitch.verdicts.evaluator import Evaluator
+from killswitch.verdicts.judge import Decision, DecisionKind, decide
 
 _Value = TypeVar("_Value")
 _MOST_SAMPLES: Final = 100_000  # of one series
@@ -72,7 +72,7 @@ class RuleTest:
     every: float
     percent: float
     armed_at: float
-    series: Mapping[str, Sequence[Series]]
+    series: Mapping[str, Sequence[SampleSeries]]
     expectations: tuple[Expectation, ...]
 
 
@@ -109,14 +109,14 @@ def run_test(test: RuleTest) -> RuleTestResult:
     return RuleTestResult(test.name, tuple(mismatches), len(test.expectations))
 
 
-_ACTS: Final = frozenset({Action.TRIP, Action.WOULD_TRIP})
+_ACTS: Final = frozenset({DecisionKind.TRIP, DecisionKind.WOULD_TRIP})
 _Judged = Mapping[float, tuple[tuple[Finding, ...], Decision]]
 
 
 def _judged(test: RuleTest) -> Iterator[tuple[float, tuple[tuple[Finding, ...], Decision]]]:
     step = test.interval * math.ceil(test.every / test.interval - 1e-9)
     source = SampledHistory(test.series, scrape_interval=test.interval)
-    jury = Jury(interval=test.every, step=step)
+    jury = Evaluator(interval=test.every, step=step)
     armed = flags.arm(
         None,
         rollout=test.rollout.name,
@@ -127,7 +127,7 @@ def _judged(test: RuleTest) -> Iterator[tuple[float, tuple[tuple[Finding, ...], 
         now=test.armed_at,
         by="test",
     )
-    case = Case(test.rollout, armed, test.armed_at)
+    case = ArmedRollout(test.rollout, armed, test.armed_at)
     last = max(each.at for each in test.expectations)
     for number in range(math.ceil(test.armed_at / test.every - 1e-9), math.floor(last / test.every + 1e-9) + 1):
         tick = number * test.every
@@ -288,8 +288,8 @@ class _Reader:
 
     def _all_series(
         self, entries: object, at: tuple[str | int, ...], interval: float
-    ) -> Mapping[str, Sequence[Series]]:
-        found: dict[str, list[Series]] = {}
+    ) -> Mapping[str, Sequence[SampleSeries]]:
+        found: dict[str, list[SampleSeries]] = {}
         if not isinstance(entries, list) or not entries:
             self._bad(at, "there are no series", "add `input_series:` with `series` and `values`, as promtool has them")
             return found
@@ -303,7 +303,7 @@ class _Reader:
                 metric, labels = name
                 stamps = np.array([round(1000 * interval * slot) for slot, _ in samples], dtype=np.int64)
                 numbers = np.array([value for _, value in samples], dtype=np.float64)
-                found.setdefault(metric, []).append(Series(labels, stamps, numbers))
+                found.setdefault(metric, []).append(SampleSeries(labels, stamps, numbers))
         return found
 
     # --- expectations ---

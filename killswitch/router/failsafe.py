@@ -21,7 +21,7 @@ from killswitch.stores import Item
 from killswitch.stores.reader import Change
 
 
-class Standing(StrEnum):
+class RouterState(StrEnum):
     """Where a router stands. Only ARMED and HELD let users into the canary."""
 
     ARMED = "armed"
@@ -36,11 +36,11 @@ class Standing(StrEnum):
     CLOSED = "closed"  # nobody follows the flag: closed, or no thread could be started
 
 
-OBEYS_ARMED = frozenset({Standing.ARMED, Standing.HELD})
+OBEYS_ARMED = frozenset({RouterState.ARMED, RouterState.HELD})
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class StalePolicy:
     """How long an armed flag is trusted, in seconds.
 
     ``stale_grace``: since the last linearizable read. ``control_after``: since a controller was last alive, None to
@@ -80,7 +80,7 @@ _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def patience(when_unwatched: str | Mapping[str, object]) -> float | None:
-    """`Policy.control_after` from ``"hold"`` or ``{"control_after": "5m"}`` (a number is seconds).
+    """`StalePolicy.control_after` from ``"hold"`` or ``{"control_after": "5m"}`` (a number is seconds).
 
     Raises BadSettings for anything else.
     """
@@ -97,7 +97,7 @@ def patience(when_unwatched: str | Mapping[str, object]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class LinearizableRead:
     """What one linearizable read brought.
 
     ``sent_at``: before it was sent. ``known_revision``: the newest revision known then: an answer below it comes
@@ -134,7 +134,7 @@ class Memory:
     watched_at: float | None = None
 
 
-def after_read(memory: Memory, read: Read) -> Memory:
+def after_read(memory: Memory, read: LinearizableRead) -> Memory:
     """The next memory. A read that a watched change has overtaken still proves that the store answers."""
     set_back = read.revision < read.known_revision
     if set_back or read.revision >= memory.revision:
@@ -213,42 +213,42 @@ def _understand(rollout: str, item: Item) -> tuple[Flag | None, str | None]:
 # --- what follows -------------------------------------------------------------------------------
 
 
-def standing(memory: Memory, policy: Policy, now: float) -> Standing:
+def standing(memory: Memory, policy: StalePolicy, now: float) -> RouterState:
     """What to obey at ``now``."""
     flag = memory.flag
     if flag is not None and flag.state is State.TRIPPED:
-        return Standing.TRIPPED
+        return RouterState.TRIPPED
     return _distrusted(memory) or _while_armed(memory, policy, now)
 
 
-def _distrusted(memory: Memory) -> Standing | None:
+def _distrusted(memory: Memory) -> RouterState | None:
     """Why no flag is obeyed, whatever the time; None when there is an armed one to be obeyed for a while."""
     if memory.closed is not None:
-        return Standing.CLOSED
+        return RouterState.CLOSED
     if memory.problem is not None or memory.garbled is not None:
-        return Standing.CORRUPT
+        return RouterState.CORRUPT
     if memory.fresh_at is None:
-        return Standing.UNREAD
+        return RouterState.UNREAD
     if memory.flag is None:
-        return Standing.NO_FLAG
-    return Standing.OUTDATED if memory.flag.generation <= memory.tripped_generation else None
+        return RouterState.NO_FLAG
+    return RouterState.OUTDATED if memory.flag.generation <= memory.tripped_generation else None
 
 
-def _while_armed(memory: Memory, policy: Policy, now: float) -> Standing:
+def _while_armed(memory: Memory, policy: StalePolicy, now: float) -> RouterState:
     cut_off_at, unwatched_at, doubted_at = _limits(memory, policy)
     if cut_off_at is not None and now >= cut_off_at:
-        return Standing.CUT_OFF
+        return RouterState.CUT_OFF
     if unwatched_at is not None and now >= unwatched_at:
-        return Standing.UNWATCHED
-    return Standing.HELD if doubted_at is not None and now >= doubted_at else Standing.ARMED
+        return RouterState.UNWATCHED
+    return RouterState.HELD if doubted_at is not None and now >= doubted_at else RouterState.ARMED
 
 
-def next_change(memory: Memory, policy: Policy, now: float) -> float | None:
+def next_change(memory: Memory, policy: StalePolicy, now: float) -> float | None:
     """The earliest time after ``now`` at which the mere passing of time may change the standing."""
     return min((at for at in _limits(memory, policy) if at is not None and at > now), default=None)
 
 
-def _limits(memory: Memory, policy: Policy) -> tuple[float | None, float | None, float | None]:
+def _limits(memory: Memory, policy: StalePolicy) -> tuple[float | None, float | None, float | None]:
     """When this router is cut off, unwatched, and in doubt."""
     cut_off_at = doubted_at = unwatched_at = None
     if memory.fresh_at is not None:
@@ -259,26 +259,26 @@ def _limits(memory: Memory, policy: Policy) -> tuple[float | None, float | None,
     return cut_off_at, unwatched_at, doubted_at
 
 
-def sentence(memory: Memory, policy: Policy, stands: Standing) -> str:
+def sentence(memory: Memory, policy: StalePolicy, stands: RouterState) -> str:
     """The one line for logs, `health` and reports; the same as long as nothing happens. No times, no secrets."""
     flag, name = memory.flag, memory.rollout
     everyone = f"everyone to control {memory.control_model!r}"
     if stands in OBEYS_ARMED:
         assert flag is not None
         split = f"{flag.canary_percent:g} % to canary {flag.canary!r}, the others to control {flag.control!r}"
-        held = "; the store does not answer" if stands is Standing.HELD else ""
+        held = "; the store does not answer" if stands is RouterState.HELD else ""
         return f"{name}: armed, generation {flag.generation}, stage {flag.stage!r}: {split}{held}"
     why = {
-        Standing.TRIPPED: f"tripped, generation {flag.generation if flag is not None else 0}",
-        Standing.OUTDATED: (
+        RouterState.TRIPPED: f"tripped, generation {flag.generation if flag is not None else 0}",
+        RouterState.OUTDATED: (
             f"the stored flag is armed in generation {flag.generation if flag is not None else 0}, but generation "
             f"{memory.tripped_generation} was tripped (a restored backup?); a person has to arm a later generation"
         ),
-        Standing.NO_FLAG: "no flag when the store was last read (`killswitch arm` makes one)",
-        Standing.CORRUPT: f"cannot be understood: {memory.garbled or memory.problem}",
-        Standing.CUT_OFF: f"armed when last read, and the store has not answered for over {policy.stale_grace:g} s",
-        Standing.UNWATCHED: f"no controller has been alive for over {policy.control_after or 0.0:g} s",
-        Standing.UNREAD: "the store has not been read yet",
-        Standing.CLOSED: f"not followed: {memory.closed}",
+        RouterState.NO_FLAG: "no flag when the store was last read (`killswitch arm` makes one)",
+        RouterState.CORRUPT: f"cannot be understood: {memory.garbled or memory.problem}",
+        RouterState.CUT_OFF: f"armed when last read, and the store has not answered for over {policy.stale_grace:g} s",
+        RouterState.UNWATCHED: f"no controller has been alive for over {policy.control_after or 0.0:g} s",
+        RouterState.UNREAD: "the store has not been read yet",
+        RouterState.CLOSED: f"not followed: {memory.closed}",
     }[stands]
     return f"{name}: {why}: {everyone}"

@@ -39,7 +39,7 @@ class BadToken(Refused):
         super().__init__(message)
 
 
-class Served(NamedTuple):
+class TokenClaims(NamedTuple):
     """What a token says: who served the request that the feedback is about."""
 
     cohort: Cohort
@@ -92,7 +92,7 @@ class FeedbackTokens:
         payload = _encode(json.dumps(fields, separators=(",", ":"), ensure_ascii=True).encode())
         return f"{payload}.{_encode(_signature(self._keys()[0], rollout, payload))}"
 
-    def read(self, token: object, *, rollout: str) -> Served:
+    def read(self, token: object, *, rollout: str) -> TokenClaims:
         """What a token of ``rollout`` says. Raises BadToken (``forged`` or ``expired``)."""
         if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARACTERS or token.count(".") != 1:
             raise BadToken("forged", "not a feedback token")
@@ -110,7 +110,7 @@ class FeedbackTokens:
         _, cohort, model, generation, judged, expires, nonce = json.loads(_decode(payload))
         if self._clock() >= expires:
             raise BadToken("expired", "feedback token has expired; the feedback came too late to count")
-        return Served(Cohort(cohort), model, generation, bool(judged), nonce)
+        return TokenClaims(Cohort(cohort), model, generation, bool(judged), nonce)
 
 
 class _KeyFile:

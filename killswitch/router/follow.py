@@ -30,9 +30,9 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.flags.flag import check_rollout_name
 from killswitch.router import failsafe
-from killswitch.router.failsafe import Memory, Policy, Read, Standing, patience
+from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy, patience
 from killswitch.router.presence import Reporter, new_id
-from killswitch.router.snapshot import Snapshot, build
+from killswitch.router.snapshot import ObeyedFlag, build
 from killswitch.router.telling import Happening, Observer, Telling
 from killswitch.stores import keys
 from killswitch.stores.reader import (
@@ -69,7 +69,7 @@ class Health:
     """
 
     rollout: str
-    standing: Standing
+    standing: RouterState
     sentence: str
     canary_percent: float
     generation: int
@@ -88,7 +88,7 @@ class Health:
     @property
     def ok(self) -> bool:
         """Whether the flag is followed as it should be; a tripped flag is as well as an armed one."""
-        return self.following and self.standing in (Standing.ARMED, Standing.TRIPPED, Standing.NO_FLAG)
+        return self.following and self.standing in (RouterState.ARMED, RouterState.TRIPPED, RouterState.NO_FLAG)
 
 
 def follow(
@@ -106,11 +106,11 @@ def follow(
     """A follower of ``rollout``'s flag in the store that the URL ``store`` names, started.
 
     ``control``: the model to route to before the flag was ever read. ``stale_grace``, ``stale_jitter``: seconds, see
-    `Policy`. ``when_unwatched``: ``"hold"`` or ``{"control_after": "5m"}``. ``access``: how etcd lets us in, by default
-    from the environment (`Access.from_environment`). ``report``: whether to report the revision acted on, where
+    `StalePolicy`. ``when_unwatched``: ``"hold"`` or ``{"control_after": "5m"}``. ``access``: how etcd lets us in, by
+    default from the environment (`Access.from_environment`). ``report``: whether to report the revision acted on, where
     the store takes reports. Raises BadSettings, or BadDocument for a name that is no rollout's.
     """
-    policy = Policy(stale_grace=stale_grace, stale_jitter=stale_jitter, control_after=patience(when_unwatched))
+    policy = StalePolicy(stale_grace=stale_grace, stale_jitter=stale_jitter, control_after=patience(when_unwatched))
     reader = open_reader(store, access)
     follower = Follower(
         rollout,
@@ -125,7 +125,7 @@ def follow(
     return follower
 
 
-def _reread_every(policy: Policy) -> float:
+def _reread_every(policy: StalePolicy) -> float:
     """Often enough that one lost read, or two, do not end a short patience while all is well."""
     return min(REREAD_EVERY, policy.stale_grace / 3, (policy.control_after or math.inf) / 3)
 
@@ -149,7 +149,7 @@ class Follower:
         rollout: str,
         reader: Reader,
         *,
-        policy: Policy | None = None,
+        policy: StalePolicy | None = None,
         control_model: str = "",
         reread_every: float = REREAD_EVERY,
         reports: LeaseWriter | None = None,
@@ -158,7 +158,7 @@ class Follower:
     ) -> None:
         self.rollout = check_rollout_name(rollout)
         self._reader = reader
-        self._policy = policy if policy is not None else Policy()
+        self._policy = policy if policy is not None else StalePolicy()
         self._reread_every = reread_every
         self._reports = reports
         self._observers = observers
@@ -170,7 +170,7 @@ class Follower:
         self._running = False
         self._of_parents: list[Watch | None] = []
         self._begin()
-        self.current: Snapshot = build(self._memory, self._policy, clock())
+        self.current: ObeyedFlag = build(self._memory, self._policy, clock())
 
     # --- what a service calls
 
@@ -309,7 +309,7 @@ class Follower:
             self.telling.settled(previous, snapshot)
         # nobody is woken for it: a thousand routers first act, then report
         self._report_at = self._clock() + random.uniform(*_REPORT_AFTER)  # noqa: S311  # no secret
-        if snapshot.standing is Standing.CORRUPT:
+        if snapshot.standing is RouterState.CORRUPT:
             self._note(Happening.BAD_DOCUMENT)
         return before
 
@@ -373,7 +373,7 @@ class Follower:
             return False
         item = view.items.get(name)
         self._controllers = view.counts.get(keys.CONTROLLERS) if sees_controllers else None
-        read = Read(sent_at, known_revision, item, view.revision, self._controllers)
+        read = LinearizableRead(sent_at, known_revision, item, view.revision, self._controllers)
         before = self._apply(lambda memory: failsafe.after_read(memory, read))
         self._note(Happening.READ)
         if self._error is not None:

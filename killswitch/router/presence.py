@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from killswitch.documents import parse_object
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.router.snapshot import Snapshot
+from killswitch.router.snapshot import ObeyedFlag
 from killswitch.stores import Lease, keys
 from killswitch.stores.reader import LeaseWriter
 from killswitch.timestamps import to_iso
@@ -92,11 +92,11 @@ class Reporter:
         self._written: tuple[object, ...] | None = None
         self._renew_at = 0.0
 
-    def due_at(self, snapshot: Snapshot, earliest: float) -> float:
+    def due_at(self, snapshot: ObeyedFlag, earliest: float) -> float:
         """When to call `report` next, not before ``earliest``: at once if there is news, else to renew the lease."""
         return earliest if self._written != _news(snapshot) else max(earliest, self._renew_at)
 
-    def report(self, snapshot: Snapshot, now: float, wall: float) -> None:
+    def report(self, snapshot: ObeyedFlag, now: float, wall: float) -> None:
         """Renew the lease if it is time, and write what is new. Raises Unavailable, AccessDenied, BadDocument."""
         if self._lease is not None and now >= self._renew_at:
             self._lease = self._writer.keep_alive(self._lease)
@@ -132,5 +132,5 @@ class Reporter:
                 return  # it ends by itself
 
 
-def _news(snapshot: Snapshot) -> tuple[object, ...]:
+def _news(snapshot: ObeyedFlag) -> tuple[object, ...]:
     return snapshot.revision, snapshot.generation, snapshot.standing, snapshot.canary_percent

@@ -15,7 +15,7 @@ Chunk = TypeVar("Chunk")
 _MAX_TOKENS = 10_000_000  # of one answer; more is a caller's mistake
 
 
-class Ledger(Protocol):
+class RequestRecorder(Protocol):
     """Where a request that is over is written down; `killswitch.router.metrics.CohortMetrics` is one."""
 
     @property
@@ -51,7 +51,7 @@ class ServedRequest:
         "route",
     )
 
-    def __init__(self, ledger: Ledger, route: Route, *, judged: bool) -> None:
+    def __init__(self, ledger: RequestRecorder, route: Route, *, judged: bool) -> None:
         self._ledger = ledger
         self.route = route
         self.judged = judged

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from killswitch.router.follow import follow
 from killswitch.router.routing import UNROUTABLE, Route, RouteReason, Split, bucket
-from killswitch.router.snapshot import Snapshot
+from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.telling import Happening, Observer
 from killswitch.stores.reader import Access
 
@@ -30,7 +30,7 @@ _first_four_bytes = Struct(">I").unpack_from  # the same number as int(hexdigest
 _READY_LOOK = 0.02  # seconds between looks of `Router.await_ready`
 
 
-class Following(Protocol):
+class SplitHolder(Protocol):
     """Whatever keeps the newest `Split` in one attribute; the real one is `killswitch.router.follow`."""
 
     @property
@@ -69,7 +69,7 @@ class Router:
         access: Access | None = None,
         report: bool = True,
         registry: CollectorRegistry | Literal["default"] | None = "default",
-        following: Following | None = None,
+        following: SplitHolder | None = None,
     ) -> None:
         self.rollout = rollout
         self._testers = frozenset([always_canary] if isinstance(always_canary, str) else always_canary)
@@ -159,7 +159,7 @@ class Router:
         """
         return self._following.wait_until_read(timeout)
 
-    wait_until_read = wait_ready  # what `Following` calls it
+    wait_until_read = wait_ready  # what `SplitHolder` calls it
 
     async def await_ready(self, timeout: float) -> bool:  # noqa: ASYNC109  # a timeout here is an answer, not an error
         """`wait_ready` for asyncio: other tasks go on meanwhile."""
@@ -207,7 +207,7 @@ class _Listeners:
         kept = (reference for reference in self._references if reference() is not None)
         self._references = (*kept, weakref.WeakMethod(listener))
 
-    def settled(self, snapshot: Snapshot) -> None:  # noqa: ARG002  # listeners ask the router itself
+    def settled(self, snapshot: ObeyedFlag) -> None:  # noqa: ARG002  # listeners ask the router itself
         for reference in self._references:
             listener = reference()
             if listener is not None:

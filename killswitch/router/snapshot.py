@@ -8,23 +8,23 @@ from killswitch.flags.bucketing import SHADOW
 from killswitch.flags.flag import Flag, State
 from killswitch.model import Cohort
 from killswitch.router import failsafe
-from killswitch.router.failsafe import OBEYS_ARMED, Memory, Policy, Standing
+from killswitch.router.failsafe import OBEYS_ARMED, Memory, RouterState, StalePolicy
 from killswitch.router.routing import Route, RouteReason
 
 _CONTROL_REASON = {
-    Standing.TRIPPED: RouteReason.DISABLED,
-    Standing.OUTDATED: RouteReason.DISABLED,
-    Standing.NO_FLAG: RouteReason.DEFAULT,
-    Standing.UNREAD: RouteReason.DEFAULT,
-    Standing.CORRUPT: RouteReason.ERROR,
-    Standing.CUT_OFF: RouteReason.STALE,
-    Standing.UNWATCHED: RouteReason.STALE,
-    Standing.CLOSED: RouteReason.STALE,
+    RouterState.TRIPPED: RouteReason.DISABLED,
+    RouterState.OUTDATED: RouteReason.DISABLED,
+    RouterState.NO_FLAG: RouteReason.DEFAULT,
+    RouterState.UNREAD: RouteReason.DEFAULT,
+    RouterState.CORRUPT: RouteReason.ERROR,
+    RouterState.CUT_OFF: RouteReason.STALE,
+    RouterState.UNWATCHED: RouteReason.STALE,
+    RouterState.CLOSED: RouteReason.STALE,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ObeyedFlag:
     """Satisfies `killswitch.router.routing.Split`.
 
     ``canary_percent`` (0 to 100) is what is obeyed, not what the document says. ``canary_route`` *is*
@@ -36,7 +36,7 @@ class Snapshot:
     salt: str
     control_route: Route
     canary_route: Route
-    standing: Standing
+    standing: RouterState
     sentence: str
     flag: Flag | None
     generation: int
@@ -50,10 +50,10 @@ class Snapshot:
     @property
     def stale(self) -> bool:
         """Whether the store, or every controller, has been out of reach for some time."""
-        return self.standing in (Standing.HELD, Standing.CUT_OFF, Standing.UNWATCHED, Standing.CLOSED)
+        return self.standing in (RouterState.HELD, RouterState.CUT_OFF, RouterState.UNWATCHED, RouterState.CLOSED)
 
 
-def build(memory: Memory, policy: Policy, now: float) -> Snapshot:
+def build(memory: Memory, policy: StalePolicy, now: float) -> ObeyedFlag:
     """What `memory` means at ``now``; equal as long as nothing changes."""
     standing = failsafe.standing(memory, policy, now)
     flag = memory.flag
@@ -64,7 +64,7 @@ def build(memory: Memory, policy: Policy, now: float) -> Snapshot:
     if flag is not None and flag.state is State.ARMED and standing in OBEYS_ARMED and flag.stage != SHADOW:
         percent = flag.canary_percent
         canary_route = Route(Cohort.CANARY, flag.canary, reason, generation, memory.changed_at)
-    return Snapshot(
+    return ObeyedFlag(
         canary_percent=percent,
         salt=flag.salt if flag is not None else "",
         control_route=control_route,

@@ -21,8 +21,8 @@ from typing import ClassVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from killswitch.router.failsafe import Standing
-from killswitch.router.snapshot import Snapshot
+from killswitch.router.failsafe import RouterState
+from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.telling import Happening
 
 
@@ -56,10 +56,10 @@ class StandingMetrics:
         self._percent = gauges.percent.labels(rollout)
         self._generation = gauges.generation.labels(rollout)
         self._revision = gauges.revision.labels(rollout)
-        self._standing = {standing: gauges.standing.labels(rollout, standing.value) for standing in Standing}
+        self._standing = {standing: gauges.standing.labels(rollout, standing.value) for standing in RouterState}
         self._events = {what: gauges.events.labels(rollout, what.value) for what in Happening}
 
-    def settled(self, snapshot: Snapshot) -> None:
+    def settled(self, snapshot: ObeyedFlag) -> None:
         self._percent.set(snapshot.canary_percent)
         self._generation.set(snapshot.generation)
         self._revision.set(snapshot.revision)

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Protocol
 
 from killswitch.deadline import Deadline
-from killswitch.router.failsafe import Standing
-from killswitch.router.snapshot import Snapshot
+from killswitch.router.failsafe import RouterState
+from killswitch.router.snapshot import ObeyedFlag
 
 _log = logging.getLogger("killswitch.router")
 
@@ -44,7 +44,7 @@ class Observer(Protocol):
     Snapshots that follow each other faster than an observer takes them are left out, but for the newest.
     """
 
-    def settled(self, snapshot: Snapshot) -> None: ...
+    def settled(self, snapshot: ObeyedFlag) -> None: ...
     def happened(self, what: Happening) -> None: ...
 
 
@@ -58,7 +58,7 @@ class Telling:
             _Observed(f"killswitch-tell-{rollout}", observer, self._failed_observer) for observer in observers
         )
 
-    def settled(self, previous: Snapshot, snapshot: Snapshot) -> None:
+    def settled(self, previous: ObeyedFlag, snapshot: ObeyedFlag) -> None:
         """What is obeyed has changed."""
         for lane in self._observed:
             lane.settled(snapshot)
@@ -158,10 +158,10 @@ class _Observed(_Lane):
         super().__init__(name)
         self._observer = observer
         self._failed_observer = failed
-        self._snapshot: Snapshot | None = None
+        self._snapshot: ObeyedFlag | None = None
         self._happened: Counter[Happening] = Counter()
 
-    def settled(self, snapshot: Snapshot) -> None:
+    def settled(self, snapshot: ObeyedFlag) -> None:
         with self._lock:
             self._snapshot = snapshot
             self._wake()
@@ -185,9 +185,9 @@ class _Observed(_Lane):
 
 
 _LOG_LEVELS = {
-    Standing.ARMED: logging.INFO,
-    Standing.NO_FLAG: logging.INFO,
-    Standing.UNREAD: logging.INFO,
-    Standing.CLOSED: logging.INFO,
-    Standing.CORRUPT: logging.ERROR,
+    RouterState.ARMED: logging.INFO,
+    RouterState.NO_FLAG: logging.INFO,
+    RouterState.UNREAD: logging.INFO,
+    RouterState.CLOSED: logging.INFO,
+    RouterState.CORRUPT: logging.ERROR,
 }

@@ -211,7 +211,7 @@ class Query:
 
     def text(self, ranges: Ranges) -> str:
         matchers = _matchers(self.fixed, self.labels, self.cells)
-        question = Question(self.shape, self.metric, matchers, self.seconds, self.by_le, self.labels)
+        question = PromQuery(self.shape, self.metric, matchers, self.seconds, self.by_le, self.labels)
         if self.basis is None or self.shape is Shape.FALLS:
             return question.text(ranges)
         of_basis = {tuple(_split(ask.basis)[1].values()) for ask in self.cells.values() if ask.basis is not None}
@@ -240,7 +240,7 @@ def as_text(ask: Ask, ranges: Ranges) -> str:
     if isinstance(ask, Free):
         return ask.query
     matchers = tuple(map(promql.matcher, ask.selector.matchers))
-    question = Question(ask.shape, ask.selector.metric, matchers, ask.seconds, ask.by_le)
+    question = PromQuery(ask.shape, ask.selector.metric, matchers, ask.seconds, ask.by_le)
     series, by = promql.series(question.metric, matchers), _clause("by", ("le",) if ask.by_le else ())
     within = series + ranges.half_open(ask.seconds)
     match ask.shape:
@@ -253,7 +253,7 @@ def as_text(ask: Ask, ranges: Ranges) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PromQuery:
     """One query's parts: ``matchers`` are printed; the answer is grouped by ``labels``, and by ``le`` if so wished."""
 
     shape: Shape

@@ -14,7 +14,7 @@ from killswitch.model import Reason, Selector, Unreadable
 from killswitch.sources import Readings, Want
 from killswitch.sources.counter_resets import Counter
 from killswitch.sources.prometheus.counter_health import CounterHealth, of_samples
-from killswitch.sources.samples import SampleReader, Series, selected
+from killswitch.sources.samples import SampleReader, SampleSeries, selected
 from killswitch.sources.scrape.exposition import is_number, sample_of, series_of
 
 _TURN_INTO_NUMBERS: Final = 500_000  # samples; text takes ten times the room of a number
@@ -24,7 +24,7 @@ _MEASURED: Final = 3_600_000  # milliseconds in which the scrape interval is mea
 class SampledHistory:
     """A `Source` over series in memory, by metric. ``scrape_interval`` in seconds is theirs."""
 
-    def __init__(self, by_metric: Mapping[str, Sequence[Series]], *, scrape_interval: float = 15.0) -> None:
+    def __init__(self, by_metric: Mapping[str, Sequence[SampleSeries]], *, scrape_interval: float = 15.0) -> None:
         self._by_metric = by_metric
         self._reader = SampleReader(lambda metric, _from, _to: by_metric.get(metric, ()), scrape_interval)
 
@@ -119,7 +119,7 @@ class Recording(SampledHistory):
             except ValueError as error:
                 raise BadDocument(f"{path}: {error} in the samples of {text[:200]}") from error
             merged.setdefault((metric, frozenset(labels.items())), _Table()).extend(table)
-        by_metric: dict[str, list[Series]] = {}
+        by_metric: dict[str, list[SampleSeries]] = {}
         for (metric, of), table in merged.items():
             by_metric.setdefault(metric, []).append(table.series(dict(of)))
         super().__init__(by_metric, scrape_interval=scrape_interval)
@@ -147,12 +147,12 @@ class _Table:
     def extend(self, other: _Table) -> None:
         self._parts += other._parts
 
-    def series(self, labels: Mapping[str, str]) -> Series:
+    def series(self, labels: Mapping[str, str]) -> SampleSeries:
         stamps = np.concatenate([stamps for stamps, _ in self._parts])
         values = np.concatenate([values for _, values in self._parts])
         # of samples at one time the first is kept, as a scrape would
         unique, first = np.unique(stamps, return_index=True)
-        return Series(labels, unique, values[first])
+        return SampleSeries(labels, unique, values[first])
 
 
 def _tables(lines: Iterable[str]) -> dict[str, _Table]:

@@ -37,7 +37,7 @@ Present = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class SampleSeries:
     """One counter's samples: ``stamps`` strictly ascending."""
 
     labels: Mapping[str, str]
@@ -45,11 +45,11 @@ class Series:
     values: Values
 
 
-Load = Callable[[str, int, int], Iterable[Series]]
+Load = Callable[[str, int, int], Iterable[SampleSeries]]
 """The series of a metric with their samples between two times in milliseconds, both included (or more)."""
 
 
-def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, Present]:
+def increase(series: SampleSeries, ticks: Milliseconds, reach: int) -> tuple[Values, Present]:
     """PromQL's ``increase(x[reach])``: extrapolated to the range's ends, but not below zero nor over gaps.
 
     Prometheus 3.15, promql/functions.go, ``extrapolatedRate``. (Before 2.51 a series that begins in the range
@@ -74,7 +74,7 @@ def increase(series: Series, ticks: Milliseconds, reach: int) -> tuple[Values, P
     return result, present
 
 
-def step(series: Series, ticks: Milliseconds, seconds: float, before: float) -> tuple[Values, Present]:
+def step(series: SampleSeries, ticks: Milliseconds, seconds: float, before: float) -> tuple[Values, Present]:
     """What was counted between the last sample before each step and the last one in it.
 
     Whatever scrapes are late, missed or doubled, every count falls into exactly one step. A series without a sample in
@@ -89,13 +89,13 @@ def step(series: Series, ticks: Milliseconds, seconds: float, before: float) -> 
     return counted, present
 
 
-def _between(series: Series, ticks: Milliseconds, reach: int) -> tuple[Milliseconds, Milliseconds]:
+def _between(series: SampleSeries, ticks: Milliseconds, reach: int) -> tuple[Milliseconds, Milliseconds]:
     """Positions of the first and the last sample in each range; a sample at its very beginning is none of them."""
     first = np.searchsorted(series.stamps, ticks - reach, side="right")
     return first, np.searchsorted(series.stamps, ticks, side="right") - 1
 
 
-def _gained(series: Series, first: Milliseconds, last: Milliseconds) -> Values:
+def _gained(series: SampleSeries, first: Milliseconds, last: Milliseconds) -> Values:
     """The counter's growth from sample to sample; after a fall it had begun again at zero."""
     values = series.values
     with np.errstate(invalid="ignore"):
@@ -107,13 +107,13 @@ def _gained(series: Series, first: Milliseconds, last: Milliseconds) -> Values:
     return np.where(infinite[last] > infinite[first], np.inf, gained)
 
 
-def _counted(series: Series, ticks: Milliseconds, reach: float) -> tuple[Values, Present]:
+def _counted(series: SampleSeries, ticks: Milliseconds, reach: float) -> tuple[Values, Present]:
     first, last = _between(series, ticks, round(reach * 1000))
     count = (last - first + 1).astype(np.float64)
     return count, count > 0
 
 
-def _recent(series: Series, ticks: Milliseconds, reach: float) -> tuple[Values, Present]:
+def _recent(series: SampleSeries, ticks: Milliseconds, reach: float) -> tuple[Values, Present]:
     count, _ = _counted(series, ticks, reach)
     return count, _counted(series, ticks, max(LOOKBACK, 2 * reach))[1]
 
@@ -157,7 +157,7 @@ class SampleReader:
 
     def _columns(self, asks: Sequence[Ask], ticks: Sequence[float]) -> dict[Ask, Column]:
         stamps = np.array([round(tick * 1000) for tick in ticks], dtype=np.int64)
-        loaded: dict[str, list[Series]] = {}
+        loaded: dict[str, list[SampleSeries]] = {}
         reach: dict[str, float] = {}
         for ask in asks:
             for metric in _metrics(ask):
@@ -179,7 +179,7 @@ class SampleReader:
             case _:
                 return ask.seconds
 
-    def _column(self, ask: Ask, loaded: Mapping[str, Sequence[Series]], ticks: Milliseconds) -> Column:
+    def _column(self, ask: Ask, loaded: Mapping[str, Sequence[SampleSeries]], ticks: Milliseconds) -> Column:
         if isinstance(ask, Free):
             return _NO_QUERIES
         try:
@@ -203,7 +203,11 @@ class SampleReader:
         return _layouts(sums, len(ticks)) if ask.shape is Shape.LAYOUT else _histograms(sums, len(ticks))
 
     def _all_computed(
-        self, ask: Sum, chosen: Sequence[Series], loaded: Mapping[str, Sequence[Series]], ticks: Milliseconds
+        self,
+        ask: Sum,
+        chosen: Sequence[SampleSeries],
+        loaded: Mapping[str, Sequence[SampleSeries]],
+        ticks: Milliseconds,
     ) -> list[tuple[Values, Present]]:
         if ask.basis is None or ask.shape is Shape.FALLS:
             return [self._computed(ask, each, ticks) for each in chosen]
@@ -224,7 +228,7 @@ class SampleReader:
         counters = [_counter(each, created.get(_without_le(each.labels))) for each in chosen]
         return close_steps(counters, Processes(basis, labels, times), several=ask.by_le)
 
-    def _computed(self, ask: Sum, series: Series, ticks: Milliseconds) -> tuple[Values, Present]:
+    def _computed(self, ask: Sum, series: SampleSeries, ticks: Milliseconds) -> tuple[Values, Present]:
         match ask.shape:
             case Shape.INCREASE:
                 values, present = increase(series, ticks, round(ask.seconds * 1000))
@@ -258,7 +262,7 @@ def _metrics(ask: Ask) -> Iterator[str]:
             yield created
 
 
-def _counter(series: Series, created: Series | None = None) -> Counter:
+def _counter(series: SampleSeries, created: SampleSeries | None = None) -> Counter:
     made = None if created is None else (created.stamps, created.values)
     return Counter(series.labels, series.stamps, series.values, made)
 
@@ -267,7 +271,7 @@ def _without_le(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     return frozenset((label, value) for label, value in labels.items() if label != "le" and value)
 
 
-def selected(series: Iterable[Series], selector: Selector) -> list[Series]:
+def selected(series: Iterable[SampleSeries], selector: Selector) -> list[SampleSeries]:
     """As PromQL's matchers: regular expressions match the whole value, an absent label is an empty one."""
     tests = [_test(each) for each in selector.matchers]
     return [each for each in series if all(test(each.labels.get(label, "")) for label, test in tests)]

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from killswitch.flags.flag import Flag, State
 from killswitch.model import Finding, Rollout
 from killswitch.status.self_metrics import SelfMetrics
-from killswitch.verdicts.judge import Action, Decision
+from killswitch.verdicts.judge import Decision, DecisionKind
 from killswitch.wording import time_of_day
 
 log = logging.getLogger(__name__)
-_LOUD = frozenset({Action.TRIP.value, Action.WOULD_TRIP.value, Action.BLIND.value})
+_LOUD = frozenset({DecisionKind.TRIP.value, DecisionKind.WOULD_TRIP.value, DecisionKind.BLIND.value})
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class FlagsRead:
     """When all flags were last read (Unix seconds, None: never), and whether this cycle could read them.
 
     What could not be read is not known: a rollout may have been armed, tripped or ended since.
@@ -32,7 +32,7 @@ class Read:
         return f"as last read at {time_of_day(self.at)} UTC" if self.at is not None else "never read"
 
 
-FRESH = Read(0.0, fresh=True)
+FRESH = FlagsRead(0.0, fresh=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RolloutReport:
     last_good: float = 0.0
     window: float | None = None
     unreadable: str | None = None
-    read: Read = FRESH
+    read: FlagsRead = FRESH
 
     @property
     def state(self) -> str:
@@ -94,17 +94,17 @@ def judged(
     *,
     last_good: float,
     window: float,
-    read: Read = FRESH,
+    read: FlagsRead = FRESH,
 ) -> RolloutReport:
     """The report of a rollout that was judged."""
-    loud = f"TRIP: {decision.sentence}" if decision.action is Action.TRIP else decision.sentence
+    loud = f"TRIP: {decision.sentence}" if decision.action is DecisionKind.TRIP else decision.sentence
     sentence = f"{_flag_words(flag, read)}: {loud}"
     action = decision.action.value
     return RolloutReport(flag.rollout, sentence, action, flag, rules, findings, last_good, window, read=read)
 
 
 def idle(
-    name: str, flag: Flag | None, rules: Rollout | None, unreadable: str | None = None, *, read: Read = FRESH
+    name: str, flag: Flag | None, rules: Rollout | None, unreadable: str | None = None, *, read: FlagsRead = FRESH
 ) -> RolloutReport:
     """The report of a rollout that there is nothing to judge about. ``unreadable``: what is wrong with its flag."""
     if unreadable is not None:
@@ -156,6 +156,6 @@ def publish(report: CycleReport, previous: CycleReport | None, metrics: SelfMetr
         metrics.forget(gone)
 
 
-def _flag_words(flag: Flag, read: Read) -> str:
+def _flag_words(flag: Flag, read: FlagsRead) -> str:
     when = "" if read.fresh else f", {read.words}"
     return f"[{flag.state.value} g{flag.generation} {flag.stage} {flag.canary_percent:g}%{when}]"

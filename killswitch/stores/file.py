@@ -17,7 +17,7 @@ from killswitch.errors import BadDocument, Unavailable
 from killswitch.flags.flag import MAX_DOCUMENT_BYTES
 from killswitch.stores import Item, keys
 from killswitch.stores.polling import PollingWatch, file_stamp
-from killswitch.stores.reader import READ_TIMEOUT, View
+from killswitch.stores.reader import READ_TIMEOUT, ReadView
 
 _MAX_BYTES = 8 * 1024 * 1024
 _POLL = 0.5  # seconds
@@ -45,7 +45,7 @@ class FileReader:
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
         timeout: float = READ_TIMEOUT,  # noqa: ARG002  # a file answers at once or not at all
-    ) -> View:
+    ) -> ReadView:
         """See `Reader.read`. A file that is not there holds no flags; one that is not JSON raises BadDocument."""
         with self._lock:
             documents = self._documents(names)
@@ -55,7 +55,7 @@ class FileReader:
                 if name in names or any(name.startswith(prefix) for prefix in prefixes)
             }
             counts = {prefix: sum(name.startswith(prefix) for name in documents) for prefix in counted}
-            return View(items, self._revision, counts)
+            return ReadView(items, self._revision, counts)
 
     def watch(self, name: str, *, after: int) -> PollingWatch:
         return PollingWatch(self, name, after, stamp=lambda: file_stamp(self._path), interval=_POLL)

@@ -21,7 +21,7 @@ READ_TIMEOUT = 5.0  # seconds, all endpoints together
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ReadView:
     """What one read saw, all of it at ``revision``.
 
     ``items`` by key: those of the keys asked for that exist, and everything under the prefixes asked for.
@@ -97,7 +97,7 @@ class Reader(Protocol):
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
         timeout: float = READ_TIMEOUT,
-    ) -> View:
+    ) -> ReadView:
         """A linearizable read of everything asked for at one revision, within ``timeout`` seconds in total.
 
         Raises Unavailable (could not be read now), AccessDenied (it knows us and says no), BadDocument

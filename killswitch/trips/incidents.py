@@ -84,7 +84,7 @@ def incident_of_trip(records: Iterable[Record], flag: Flag) -> Incident | None:
     return None if record is None else record.incident
 
 
-class TrippedOn:
+class StoredIncidents:
     """What tripped flags were tripped on, each read once. ``monotonic`` gives seconds. Any thread may ask."""
 
     def __init__(self, store: Store, *, monotonic: Callable[[], float]) -> None:

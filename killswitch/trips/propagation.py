@@ -40,7 +40,7 @@ class _Trip:
     look_from: float = 0.0  # monotonic
 
 
-class FollowUp:
+class Propagation:
     """Thread-safe. ``settings`` gives a rollout's page settings; times in seconds."""
 
     def __init__(

@@ -52,7 +52,7 @@ def _unasked(_before: Flag | None, _after: Flag) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StoredFlag:
     """A rollout's flag as stored, None where absent, and the revision of its last change (0: absent)."""
 
     flag: Flag | None
@@ -97,7 +97,7 @@ class TripRequest:
     at: float
     documents: Callable[[Flag, str], tuple[Incident, Page | None]]
     armed_at: float | None = None
-    standing: Standing | None = None
+    standing: StoredFlag | None = None
     still_valid: Callable[[], bool] = lambda: True
     guards: Callable[[], Sequence[Compare] | None] = tuple
     lost: Callable[[], None] = lambda: None
@@ -126,16 +126,16 @@ class Switch:
         self._by = by
         self._understood: Mapping[str, tuple[bytes, Flag]] = {}
 
-    def standing(self, rollout: str) -> Standing:
+    def standing(self, rollout: str) -> StoredFlag:
         """Raises BadDocument for a corrupt flag, Unavailable when the store cannot be read."""
         item = self._store.get(keys.flag(rollout))
         if item is None:
-            return Standing(None, 0)
-        return Standing(flags.from_document(item.value, rollout=rollout), item.mod_revision)
+            return StoredFlag(None, 0)
+        return StoredFlag(flags.from_document(item.value, rollout=rollout), item.mod_revision)
 
-    def everything(self) -> tuple[Mapping[str, Standing], Mapping[str, str]]:
+    def everything(self) -> tuple[Mapping[str, StoredFlag], Mapping[str, str]]:
         """All flags by rollout; and, by rollout, what is wrong with those that cannot be understood."""
-        good: dict[str, Standing] = {}
+        good: dict[str, StoredFlag] = {}
         bad: dict[str, str] = {}
         understood: dict[str, tuple[bytes, Flag]] = {}
         for item in self._store.list(keys.FLAGS).items:
@@ -146,7 +146,7 @@ class Switch:
                 bad[rollout] = str(error)
                 continue
             understood[rollout] = (item.value, flag)
-            good[rollout] = Standing(flag, item.mod_revision)
+            good[rollout] = StoredFlag(flag, item.mod_revision)
         self._understood = understood
         return good, bad
 
@@ -396,7 +396,7 @@ class Switch:
                 incident_key = f"{keys.incident(request.rollout, standing.flag.generation)}.{standing.revision}"
         raise Unavailable(f"{request.rollout} changed {ATTEMPTS} times while it was being tripped; will try again")
 
-    def _guarded(self, request: TripRequest, standing: Standing, *, sent: bool) -> Sequence[Compare] | TripResult:
+    def _guarded(self, request: TripRequest, standing: StoredFlag, *, sent: bool) -> Sequence[Compare] | TripResult:
         """What the request's transaction must compare besides the flag, or why none is to be made."""
         settled = self._settled(request, standing, sent=sent)
         if settled is not None:
@@ -409,7 +409,7 @@ class Switch:
             return TripResult(TripOutcome.EXPIRED)
         return guards
 
-    def _settled(self, request: TripRequest, standing: Standing, *, sent: bool) -> TripResult | None:
+    def _settled(self, request: TripRequest, standing: StoredFlag, *, sent: bool) -> TripResult | None:
         flag = standing.flag
         if flag is None:
             if request.generation is None:
@@ -429,12 +429,12 @@ class Switch:
         return None
 
     def _commit_trip(
-        self, request: TripRequest, standing: Standing, incident: str, key: str, guards: Sequence[Compare]
+        self, request: TripRequest, standing: StoredFlag, incident: str, key: str, guards: Sequence[Compare]
     ) -> object:
         part = self._trip_part(request, standing, incident, key)
         return self._store.commit((*part.compares, *guards), part.writes)
 
-    def _trip_part(self, request: TripRequest, standing: Standing, incident: str, key: str) -> Part[str]:
+    def _trip_part(self, request: TripRequest, standing: StoredFlag, incident: str, key: str) -> Part[str]:
         """One flip, its incident and its page: together in one transaction, or not at all."""
         assert standing.flag is not None
         tripped = flags.trip(
@@ -456,7 +456,7 @@ class Switch:
 
     # --- shared ---------------------------------------------------------------------------------
 
-    def _agreed(self, standing: Standing, agree: Agree, change: Callable[[float], Flag]) -> Flag:
+    def _agreed(self, standing: StoredFlag, agree: Agree, change: Callable[[float], Flag]) -> Flag:
         """The flag as it is to be: nobody is asked about what is not allowed, and thinking it over takes no part in it.
 
         ``change`` gives the flag changed at a time; the flag's revision is compared with the one that was agreed upon.
@@ -464,7 +464,7 @@ class Switch:
         agree(standing.flag, change(self._wall()))
         return change(self._wall())
 
-    def _known(self, rollout: str) -> Standing:
+    def _known(self, rollout: str) -> StoredFlag:
         standing = self.standing(rollout)
         if standing.flag is None:
             raise NoFlag(rollout, self._names())
@@ -504,7 +504,7 @@ class Switch:
             newest = max(newest, int(tail) if _GENERATION.match(tail) else 0)
         return newest
 
-    def _has_baseline(self, rollout: str, standing: Standing) -> bool:
+    def _has_baseline(self, rollout: str, standing: StoredFlag) -> bool:
         assert standing.flag is not None
         return self._store.get(keys.baseline(rollout, standing.flag.generation)) is not None
 
@@ -512,7 +512,7 @@ class Switch:
         return Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))
 
     def _replace(
-        self, rollout: str, standing: Standing, new: Flag, more: Sequence[Put] = (), *, also: Sequence[Compare] = ()
+        self, rollout: str, standing: StoredFlag, new: Flag, more: Sequence[Put] = (), *, also: Sequence[Compare] = ()
     ) -> Flag:
         key = keys.flag(rollout)
         compares = (Compare(key, standing.revision), *also)

@@ -20,13 +20,13 @@ from killswitch.flags.flag import StageEntry
 from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Range, Readings, Want
 from killswitch.verdicts import evidence as ev
-from killswitch.verdicts.armed_rollout import Case, OfCase
+from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
 from killswitch.verdicts.evidence.dispersion import WARM_TICKS, Mask
 from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.starts import LONGEST_DRAIN, PAUSE_DELAYS
-from killswitch.verdicts.missing_events import Unheard
+from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.shown_windows import LONGEST, Windows
-from killswitch.verdicts.step_counts import PAST, SPLIT, STEP, STEP_TWIN, TOO_LITTLE, TOO_MUCH, Entry, step_counts
+from killswitch.verdicts.step_counts import PAST, SPLIT, STEP, STEP_PER_USER, TOO_LITTLE, TOO_MUCH, Entry, step_counts
 
 WARM_UP_SECONDS = 3600.0
 # more than control needs not to be cold: a latency rule's first tick has no tau, and scrapes are missed
@@ -35,7 +35,7 @@ WARM_UP_TICKS = round(1.1 * WARM_TICKS)
 SPLIT_ALPHA = 0.01
 
 
-class View(NamedTuple):
+class EvidenceView(NamedTuple):
     """What is known of one rule after its last tick.
 
     ``value``: 1 in ``value`` by luck; ``needed``: where it becomes a breach. ``events_*`` of ``trials_*``
@@ -74,7 +74,7 @@ class _Group:
     phi: Array
     updated_at: Array
     rows: dict[str, dict[str, int]] = field(init=False)
-    views: list[View] | None = field(init=False, default=None)
+    views: list[EvidenceView] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.rows = {}
@@ -84,7 +84,7 @@ class _Group:
     def of(self, rollout: str) -> list[Entry]:
         return [self.entries[row] for row in self.rows[rollout].values()]
 
-    def view(self, row: int) -> View:
+    def view(self, row: int) -> EvidenceView:
         """Thousands are looked at after each tick, so all are worked out together."""
         if self.views is None:
             best = np.argmax(self.evidence.log_sums, axis=1)
@@ -92,7 +92,7 @@ class _Group:
             columns = (self.values, self.evidence.needed, self.since, *sums.T, self.updated_at)
             rows = zip(*(column.tolist() for column in columns), self.warming.tolist(), self.entries, strict=True)
             self.views = [
-                View(
+                EvidenceView(
                     value, needed, _known(since), events_canary, trials_canary, events_control, trials_control,
                     _known(updated_at), self.until, warming, entry.problem,
                 )
@@ -111,15 +111,15 @@ def warm_up_seconds(step: float) -> float:
     return max(WARM_UP_SECONDS, WARM_UP_TICKS * step)
 
 
-class Dossier:
+class EvidenceAccumulator:
     """``step`` is the seconds between evidence ticks (a multiple of the scrape interval)."""
 
     def __init__(self, *, step: float) -> None:
         self.step = step
         self._groups: list[_Group] = []
         self._where: dict[str, _Group] = {}
-        self._specs = OfCase(_specs)
-        self._wants = OfCase(self._wanted)
+        self._specs = PerArmedRollout(_specs)
+        self._wants = PerArmedRollout(self._wanted)
         self._windows: dict[str, Windows] = {}
         # by rollout: the answers from which nothing could be taken in at the newest tick
         self._unread: dict[str, Readings] = {}
@@ -131,7 +131,7 @@ class Dossier:
         group = self._where.get(rollout)
         return None if group is None else group.until
 
-    def fits(self, case: Case) -> bool:
+    def fits(self, case: ArmedRollout) -> bool:
         """Whether what is kept is about this very case: generation, arming, and rules."""
         group = self._where.get(case.rollout.name)
         if group is None or not self.same_generation(case):
@@ -140,7 +140,7 @@ class Dossier:
         kept = [(entry.rule, entry.spec) for entry in entries if entry.rule is not None]
         return kept == self._specs(case) and _of_the_same(entries[0].case, case)
 
-    def same_generation(self, case: Case) -> bool:
+    def same_generation(self, case: ArmedRollout) -> bool:
         """Whether what is kept is about this arming, whatever its rules were then."""
         group = self._where.get(case.rollout.name)
         if group is None:
@@ -148,7 +148,9 @@ class Dossier:
         kept = group.of(case.rollout.name)[0].case
         return (kept.flag.generation, kept.armed_at) == (case.flag.generation, case.armed_at)
 
-    def open(self, cases: Sequence[Case], at: float, past: Mapping[float, Readings], *, from_arming: bool) -> None:
+    def open(
+        self, cases: Sequence[ArmedRollout], at: float, past: Mapping[float, Readings], *, from_arming: bool
+    ) -> None:
         """Begin at tick ``at`` with no evidence; ``past`` are the readings of the hour before, for warming up.
 
         ``from_arming``: ``at`` is where the generations began, so their head starts are still to come.
@@ -193,11 +195,11 @@ class Dossier:
 
     # --- taking data in -------------------------------------------------------------------------
 
-    def wants(self, case: Case) -> Sequence[Want]:
+    def wants(self, case: ArmedRollout) -> Sequence[Want]:
         """What has to be read at each evidence tick."""
         return self._wants(case)
 
-    def _wanted(self, case: Case) -> tuple[Want, ...]:
+    def _wanted(self, case: ArmedRollout) -> tuple[Want, ...]:
         wants: list[Want] = []
         for rule, _ in self._specs(case):
             want = Want(
@@ -213,10 +215,10 @@ class Dossier:
             )
             wants.append(want)
             if rule.twin is not None:
-                wants.append(replace(want, part=STEP_TWIN, signal=rule.twin))
+                wants.append(replace(want, part=STEP_PER_USER, signal=rule.twin))
         return tuple(wants)
 
-    def past_wants(self, case: Case) -> list[Want]:
+    def past_wants(self, case: ArmedRollout) -> list[Want]:
         """The same for the hour before: cohort labels often ship *with* the canary, and control's past has none yet.
 
         So control is also read as whatever the control model served, labelled or not, the canary's cohort left out;
@@ -231,7 +233,7 @@ class Dossier:
         return [*wants, *unlabelled]
 
     def take(
-        self, cases: Sequence[Case], ticks: Sequence[float], readings: Mapping[float, Readings]
+        self, cases: Sequence[ArmedRollout], ticks: Sequence[float], readings: Mapping[float, Readings]
     ) -> ev.Trace | None:
         """Advance these cases, which all stand at the same tick, through later ``ticks`` (ascending).
 
@@ -246,7 +248,7 @@ class Dossier:
             now = entry.case.flag.stages[-1]
             entry.renew = now.at > ticks[-1] and ev.renews(before, now)
             if ev.renews(before, now):
-                entry.unheard, entry.passed = Unheard(), None
+                entry.unheard, entry.passed = MissingEvents(), None
         self._renew_splits(group)
         counts, first_requests = step_counts(
             group.entries, group.evidence.first_bound, ticks, readings, step=self.step, settle=True
@@ -275,7 +277,7 @@ class Dossier:
         self._merge()
         return trace
 
-    def _keys(self, case: Case) -> list[tuple[str, str, str]]:
+    def _keys(self, case: ArmedRollout) -> list[tuple[str, str, str]]:
         return [want.key for want in self.wants(case)]
 
     def columns(self, rollout: str) -> dict[str, int]:
@@ -298,13 +300,13 @@ class Dossier:
     # --- looking --------------------------------------------------------------------------------
 
     def unread(self, rollout: str, rule: str, part: str) -> Reading | None:
-        """Why nothing could be taken in at the newest tick; None where something was. ``part``: STEP or STEP_TWIN."""
+        """Why nothing could be taken in at the newest tick, if so. ``part``: STEP or STEP_PER_USER."""
         return self._unread.get(rollout, {}).get((rollout, rule, part))
 
     def window(self, rollout: str, rule: str, part: str, since: float, seconds: float) -> Reading | None:
         """What evidence has read of the last ``seconds``, and not before ``since``; or why it could not be read.
 
-        ``part`` is `STEP` or `STEP_TWIN`. None where nothing has been read yet.
+        ``part`` is `STEP` or `STEP_PER_USER`. None where nothing has been read yet.
         """
         key = (rollout, rule, part)
         unread = self.unread(rollout, rule, part)
@@ -313,7 +315,7 @@ class Dossier:
         windows = self._windows.get(rollout)
         return None if windows is None else windows.sum(key, since, seconds)
 
-    def view(self, rollout: str, rule: str) -> View | None:
+    def view(self, rollout: str, rule: str) -> EvidenceView | None:
         """One rule's evidence; None where none is gathered (a free query, or not opened yet)."""
         place = self._place(rollout, rule)
         if place is None:
@@ -321,7 +323,7 @@ class Dossier:
         group, row = place
         return group.view(row)
 
-    def view_for(self, case: Case, rule: Rule) -> View | None:
+    def view_for(self, case: ArmedRollout, rule: Rule) -> EvidenceView | None:
         """The same, if it is about this arming and this very rule: nobody is judged by what another one did."""
         place = self._place(case.rollout.name, rule.name)
         if place is None:
@@ -333,7 +335,7 @@ class Dossier:
             return None
         return group.view(row)
 
-    def passed_breach(self, rollout: str, rule: str) -> View | None:
+    def passed_breach(self, rollout: str, rule: str) -> EvidenceView | None:
         """The newest breach at a tick that was only read together with later ones, told once.
 
         Evidence began at nothing after it, so what is known after the last of them shows none of it.
@@ -343,7 +345,7 @@ class Dossier:
             return None
         entry = place[0].entries[place[1]]
         passed, entry.passed = entry.passed, None
-        return passed if isinstance(passed, View) else None
+        return passed if isinstance(passed, EvidenceView) else None
 
     def dispersion(self, rollout: str, rule: str) -> float:
         """How much more a rule's events clump than independent ones would (1: not at all)."""
@@ -370,7 +372,7 @@ class Dossier:
         row = None if group is None else group.rows[rollout].get(name)
         return None if group is None or row is None else (group, row)
 
-    def _gather(self, names: Mapping[str, Case]) -> _Group | None:
+    def _gather(self, names: Mapping[str, ArmedRollout]) -> _Group | None:
         """One group of exactly these rollouts; others that shared it are split off."""
         chosen: list[_Group] = []
         rest: list[_Group] = []
@@ -526,7 +528,7 @@ class Dossier:
             if before.size:
                 counted = counted + group.tally[row, before[0]]
             events_canary, trials_canary, events_control, trials_control = counted.tolist()
-            entry.passed = View(
+            entry.passed = EvidenceView(
                 value=float(trace.evidence[at, row]),
                 needed=float(group.evidence.needed[row]),
                 since=_known(since),
@@ -572,7 +574,7 @@ def _latencies(entries: Sequence[Entry], stages: Sequence[StageEntry]) -> list[e
     return found
 
 
-def _unlabelled(case: Case, cohorts: CohortMatchers) -> CohortMatchers | None:
+def _unlabelled(case: ArmedRollout, cohorts: CohortMatchers) -> CohortMatchers | None:
     """Control before cohorts had labels; None where they are told apart by something that is always there."""
     if cohorts[Cohort.CONTROL] != (Matcher("cohort", "=", "control"),):
         return None
@@ -583,24 +585,24 @@ def _unlabelled(case: Case, cohorts: CohortMatchers) -> CohortMatchers | None:
 # --- entries and groups -------------------------------------------------------------------------
 
 
-def judged_by_evidence(case: Case, rule: Rule) -> bool:
+def judged_by_evidence(case: ArmedRollout, rule: Rule) -> bool:
     """Whether evidence decides about this rule, gathered already or not; never so for free queries."""
     return case.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
 
 
-def _of_the_same(kept: Case, case: Case) -> bool:
+def _of_the_same(kept: ArmedRollout, case: ArmedRollout) -> bool:
     """Whether both ask about the same users' requests."""
     if kept.rollout is case.rollout:
         return True
     return all(kept.rollout.cohorts_of(rule) == case.rollout.cohorts_of(rule) for rule in case.rollout.rules)
 
 
-def keeps_windows(case: Case) -> bool:
+def keeps_windows(case: ArmedRollout) -> bool:
     """Whether the windows of the rules that evidence judges are sums of its steps; very long ones are not kept."""
     return case.rollout.window <= LONGEST
 
 
-def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:
+def _specs(case: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
     """The rules evidence can judge, each with its share of the rollout's budget."""
     if case.rollout.decide is not Decide.EVIDENCE:
         return []
@@ -608,13 +610,13 @@ def _specs(case: Case) -> list[tuple[Rule, ev.RuleSpec]]:
     alpha = rollout.false_trips_per_day / len(rollout.rules)
     found = [(rule, ev.bounds_of(rule)) for rule in rollout.rules]
     return [
-        (rule, ev.RuleSpec((rollout.name, rule.name), bounds, alpha, bursts=rollout.bursts))
+        (rule, ev.DetectorSpec((rollout.name, rule.name), bounds, alpha, bursts=rollout.bursts))
         for rule, bounds in found
         if bounds
     ]
 
 
-def _split_entries(case: Case) -> list[Entry]:
+def _split_entries(case: ArmedRollout) -> list[Entry]:
     """The two sides of the rollout's traffic split; none where there is nothing to split or to count."""
     percent = _splittable(case.flag.canary_percent)
     if not percent:

@@ -15,7 +15,7 @@ Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ArmedRollout:
     """``armed_at`` (Unix seconds) bounds every window from below: no older data may trip this generation.
 
     It is the flag's own, or, where a person's clock ran ahead of the metric store's, the tick at which the
@@ -29,18 +29,18 @@ class Case:
     baseline: Baseline | None = None
 
 
-class OfCase(Generic[Told]):
+class PerArmedRollout(Generic[Told]):
     """What follows from a case alone, worked out once for each: thousands of cases stay the same from tick to tick.
 
     A case never changes: other rules, another flag, arming or baseline are another case, and only the very same
     object is known again. One case a rollout is kept.
     """
 
-    def __init__(self, work_out: Callable[[Case], Told]) -> None:
+    def __init__(self, work_out: Callable[[ArmedRollout], Told]) -> None:
         self._work_out = work_out
-        self._known: dict[str, tuple[Case, Told]] = {}
+        self._known: dict[str, tuple[ArmedRollout, Told]] = {}
 
-    def __call__(self, case: Case) -> Told:
+    def __call__(self, case: ArmedRollout) -> Told:
         known = self._known.get(case.rollout.name)
         if known is None or known[0] is not case:
             known = self._known[case.rollout.name] = (case, self._work_out(case))

@@ -14,8 +14,8 @@ from killswitch.deadline import Deadline
 from killswitch.model import Decide, Reason, Unreadable
 from killswitch.sources import Readings, Source, Want
 from killswitch.sources.readings import FELL, is_falling
-from killswitch.verdicts.accumulator import Dossier, warm_up_seconds
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.accumulator import EvidenceAccumulator, warm_up_seconds
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import answer_all
 from killswitch.verdicts.judge import behind
 
@@ -39,8 +39,8 @@ Fell = Callable[[str, str], None]
 
 def catch_up(
     source: Source,
-    dossier: Dossier,
-    cases: Sequence[Case],
+    dossier: EvidenceAccumulator,
+    cases: Sequence[ArmedRollout],
     tick: float,
     deadline: Deadline,
     fell: Fell = lambda _rollout, _rule: None,
@@ -54,7 +54,7 @@ def catch_up(
     unopened = _open_fresh(source, dossier, judged, newest, deadline)
     judged = [case for case in judged if case.rollout.name not in unopened]
     while not deadline.expired:
-        behind: dict[float, list[Case]] = {}
+        behind: dict[float, list[ArmedRollout]] = {}
         for case in judged:
             until = dossier.until(case.rollout.name)
             if until is not None and until < newest:
@@ -75,7 +75,7 @@ def first_step(armed_at: float, step: float) -> float:
 
 
 def _open_fresh(
-    source: Source, dossier: Dossier, cases: Sequence[Case], newest: float, deadline: Deadline
+    source: Source, dossier: EvidenceAccumulator, cases: Sequence[ArmedRollout], newest: float, deadline: Deadline
 ) -> frozenset[str]:
     """Open what is not in the dossier as it stands now; the rollouts of which this could not be done.
 
@@ -88,7 +88,7 @@ def _open_fresh(
     if not fresh:
         return frozenset(unopened)
     ticks = max(FEWEST_TICKS, min(round(DAY / dossier.step), MOST_PAIRS // len(fresh)))
-    opening: dict[tuple[float, bool], list[Case]] = {}
+    opening: dict[tuple[float, bool], list[ArmedRollout]] = {}
     for case in fresh:
         arming = first_step(case.armed_at, dossier.step)
         reaches = arming >= newest - ticks * dossier.step
@@ -111,9 +111,11 @@ def _open_fresh(
     return frozenset(unopened)
 
 
-def _portions(dossier: Dossier, cases: Sequence[Case], ticks: Sequence[float]) -> Iterator[list[Case]]:
+def _portions(
+    dossier: EvidenceAccumulator, cases: Sequence[ArmedRollout], ticks: Sequence[float]
+) -> Iterator[list[ArmedRollout]]:
     """Cases whose readings of all ``ticks`` may be held at once."""
-    portion: list[Case] = []
+    portion: list[ArmedRollout] = []
     held = 0
     for case in cases:
         more = len(dossier.wants(case)) * len(ticks)
@@ -134,8 +136,8 @@ def steps(after: float, until: float, step: float) -> list[float]:
 
 def _advance(
     source: Source,
-    dossier: Dossier,
-    behind: Mapping[float, Sequence[Case]],
+    dossier: EvidenceAccumulator,
+    behind: Mapping[float, Sequence[ArmedRollout]],
     newest: float,
     deadline: Deadline,
     fell: Fell,
@@ -157,7 +159,7 @@ def _advance(
     return moved
 
 
-def _note_behind(dossier: Dossier, cases: Iterable[Case], newest: float) -> None:
+def _note_behind(dossier: EvidenceAccumulator, cases: Iterable[ArmedRollout], newest: float) -> None:
     """Time was over, or the source failed, before these could be brought to the newest step."""
     for case in cases:
         until = dossier.until(case.rollout.name)
@@ -165,7 +167,9 @@ def _note_behind(dossier: Dossier, cases: Iterable[Case], newest: float) -> None
             dossier.note_unread(case.rollout.name, answer_all(dossier.wants(case), behind(until)))
 
 
-def _note_unread(dossier: Dossier, asked: Sequence[Case], read: Sequence[Case], answers: Readings) -> None:
+def _note_unread(
+    dossier: EvidenceAccumulator, asked: Sequence[ArmedRollout], read: Sequence[ArmedRollout], answers: Readings
+) -> None:
     """Why nothing could be taken in of those that were asked about in vain."""
     names = {case.rollout.name for case in read}
     for case in asked:

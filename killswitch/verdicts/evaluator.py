@@ -28,21 +28,21 @@ from killswitch.model import (
 )
 from killswitch.sources import Readings, Want
 from killswitch.verdicts import judge
-from killswitch.verdicts.accumulator import Dossier, View, judged_by_evidence, keeps_windows
-from killswitch.verdicts.armed_rollout import Case, OfCase
+from killswitch.verdicts.accumulator import EvidenceAccumulator, EvidenceView, judged_by_evidence, keeps_windows
+from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
 from killswitch.verdicts.baseline import beside
 from killswitch.verdicts.evidence.starts import renewals
 from killswitch.verdicts.judge import Comparison, Streak
-from killswitch.verdicts.missing_events import Unheard
-from killswitch.verdicts.per_user_signal import TwinWatch
+from killswitch.verdicts.missing_events import MissingEvents
+from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.verdicts.shown_windows import LOST, span
-from killswitch.verdicts.step_counts import STEP, STEP_TWIN
+from killswitch.verdicts.step_counts import STEP, STEP_PER_USER
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
-TWIN = "twin"
+PER_USER = "twin"
 AA_STAGE = "aa"
-AA_STAGE_TWIN = "aa_twin"
+AA_STAGE_PER_USER = "aa_twin"
 DAY = 86_400.0
 # so long may a breach wait for the flag store
 LONGEST_ALARM = 3600.0
@@ -56,18 +56,18 @@ class _Memory:
     began: float
     streaks: dict[str, Streak] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
-    twins: dict[str, TwinWatch] = field(default_factory=dict)
+    twins: dict[str, PerUserSignal] = field(default_factory=dict)
 
 
 class Alarm(NamedTuple):
     """What a rule's evidence was when it became a breach, at ``tick``, in a rollout whose breaches are acted on."""
 
-    view: View
+    view: EvidenceView
     tick: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Brief:
+class _RuleInputs:
     """What is known of one rule of a case before anything is read: its readings' keys, and how it is judged.
 
     ``of_steps``: its windows are sums of the steps that evidence has read.
@@ -80,7 +80,7 @@ class _Brief:
     of_steps: bool
 
 
-class Jury:
+class Evaluator:
     """Judges all rules of all rollouts at one tick after another.
 
     ``interval``: seconds between ticks; ``step``: seconds between evidence ticks. The evidence itself is in
@@ -90,37 +90,37 @@ class Jury:
     def __init__(self, *, interval: float, step: float) -> None:
         self._interval = interval
         self._memory: dict[str, _Memory] = {}
-        self.dossier = Dossier(step=step)
-        self._briefs = OfCase(_briefs)
-        self._renewals = OfCase(_renewals)
-        self._judged_as = OfCase(_judged_as)
+        self.dossier = EvidenceAccumulator(step=step)
+        self._briefs = PerArmedRollout(_briefs)
+        self._renewals = PerArmedRollout(_renewals)
+        self._judged_as = PerArmedRollout(_judged_as)
         # by rollout: the newest renewal and the first tick at which it was seen
         self._seen: dict[str, tuple[float, float]] = {}
-        self._asked: dict[str, tuple[Case, float, list[Want]]] = {}
+        self._asked: dict[str, tuple[ArmedRollout, float, list[Want]]] = {}
 
-    def wants(self, cases: Iterable[Case], tick: float) -> list[Want]:
+    def wants(self, cases: Iterable[ArmedRollout], tick: float) -> list[Want]:
         """The windows that have to be read to judge these cases at ``tick``.
 
         The very same wants as long as nothing changes: sources know them again.
         """
         return [want for case in cases for want in self._known_windows(case, tick)]
 
-    def cannot_read(self, cases: Iterable[Case], problem: Unreadable) -> None:
+    def cannot_read(self, cases: Iterable[ArmedRollout], problem: Unreadable) -> None:
         """The source could not be asked for these cases' steps at this tick."""
         for case in cases:
             self.dossier.note_unread(case.rollout.name, answer_all(self.dossier.wants(case), problem))
 
-    def judge(self, cases: Sequence[Case], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
+    def judge(self, cases: Sequence[ArmedRollout], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
         """Findings by rollout, one a rule, in the order of the rule file."""
         return {case.rollout.name: self._judge_case(case, tick, readings) for case in cases}
 
-    def lookback(self, case: Case) -> int:
+    def lookback(self, case: ArmedRollout) -> int:
         """How many earlier ticks must be judged first, so that a fresh jury says what an old one would."""
         if case.rollout.decide is Decide.EVIDENCE:
             return 0
         return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
 
-    def evidence_of(self, case: Case, rule: Rule) -> View | None:
+    def evidence_of(self, case: ArmedRollout, rule: Rule) -> EvidenceView | None:
         """What a rule is judged by; None where evidence does not decide, or has not been gathered yet.
 
         The dossier may still hold what was gathered before the rules were edited. That decides nothing, and says
@@ -139,7 +139,7 @@ class Jury:
         self._seen = {name: seen for name, seen in self._seen.items() if name in kept}
         self.dossier.keep(kept)
 
-    def window_seconds(self, case: Case, tick: float) -> float:
+    def window_seconds(self, case: ArmedRollout, tick: float) -> float:
         """How far the windows of a case reach back at ``tick``: not before it was armed, nor to another model."""
         age = tick - self._began_at(case, tick)
         if case.rollout.decide is Decide.EVIDENCE and keeps_windows(case):  # whole steps
@@ -147,7 +147,7 @@ class Jury:
             return min(span(case.rollout.window, step), math.floor(age / step + 1e-9) * step)
         return min(case.rollout.window, math.floor(age / self._interval + 1e-9) * self._interval)
 
-    def _began_at(self, case: Case, tick: float) -> float:
+    def _began_at(self, case: ArmedRollout, tick: float) -> float:
         """Since when the same model serves the canary's users.
 
         A person's clock may be ahead of the metric store's: then it is the tick before the one that first saw it.
@@ -162,7 +162,7 @@ class Jury:
             first = tick
         return max(case.armed_at, min(newest, first - self._interval))
 
-    def _known_windows(self, case: Case, tick: float) -> list[Want]:
+    def _known_windows(self, case: ArmedRollout, tick: float) -> list[Want]:
         name, seconds = case.rollout.name, self.window_seconds(case, tick)
         if case.flag.stage == AA:  # what is asked since the stage began grows with every tick
             return self._windows(case, tick, seconds)
@@ -171,7 +171,7 @@ class Jury:
             asked = self._asked[name] = (case, seconds, self._windows(case, tick, seconds))
         return asked[2]
 
-    def _windows(self, case: Case, tick: float, seconds: float) -> list[Want]:
+    def _windows(self, case: ArmedRollout, tick: float, seconds: float) -> list[Want]:
         if seconds <= 0:
             return []
         wants: list[Want] = []
@@ -188,21 +188,21 @@ class Jury:
             if not shows_steps(case, rule):
                 wants.append(want)
                 if rule.twin is not None:
-                    wants.append(replace(want, part=TWIN, signal=rule.twin))
+                    wants.append(replace(want, part=PER_USER, signal=rule.twin))
             if case.flag.stage == AA and isinstance(rule.signal, RatioSignal):
                 since_aa = replace(want, seconds=self._aa_seconds(case, tick))
                 wants.append(replace(since_aa, part=AA_STAGE))
                 if rule.twin is not None:
-                    wants.append(replace(since_aa, part=AA_STAGE_TWIN, signal=rule.twin))
+                    wants.append(replace(since_aa, part=AA_STAGE_PER_USER, signal=rule.twin))
         return wants
 
-    def _aa_seconds(self, case: Case, tick: float) -> float:
+    def _aa_seconds(self, case: ArmedRollout, tick: float) -> float:
         """How long stage `aa` has lasted, in whole intervals, a day at most."""
         began = max(case.armed_at, min(case.flag.stages[-1].at, tick))
         slots = math.floor((tick - began) / self._interval + 1e-9)
         return min(DAY, max(slots, 1) * self._interval)
 
-    def _memory_of(self, case: Case, tick: float) -> _Memory:
+    def _memory_of(self, case: ArmedRollout, tick: float) -> _Memory:
         # The rules are part of it: a changed limit must not inherit the streak of the old one.
         renewed = self._renewals(case)[-1:]
         generation = (case.flag.generation, case.armed_at, renewed, self._judged_as(case))
@@ -211,7 +211,7 @@ class Jury:
             memory = self._memory[case.rollout.name] = _Memory(generation, tick)
         return memory
 
-    def _judge_case(self, case: Case, tick: float, readings: Readings) -> tuple[Finding, ...]:
+    def _judge_case(self, case: ArmedRollout, tick: float, readings: Readings) -> tuple[Finding, ...]:
         memory = self._memory_of(case, tick)
         if self.window_seconds(case, tick) <= 0:
             since = "the stage began" if self._renewals(case) else "it was armed"
@@ -230,7 +230,9 @@ class Jury:
                 found.append(judge.unknown(brief.rule, judge.own_bug(error)))
         return tuple(found)
 
-    def _judge_rule(self, case: Case, brief: _Brief, memory: _Memory, tick: float, readings: Readings) -> Finding:
+    def _judge_rule(
+        self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory, tick: float, readings: Readings
+    ) -> Finding:
         rule = brief.rule
         view = self.dossier.view_for(case, rule) if brief.by_evidence else None
         reading, raw = (
@@ -246,7 +248,7 @@ class Jury:
         # where evidence is gathered, its steps say so: a window cannot tell what is usual for control
         if not brief.by_evidence and comparison.problem is None and case.baseline is None:
             age = tick - self._began_at(case, tick)
-            comparison = comparison._replace(problem=Unheard().after(rule, reading, age))
+            comparison = comparison._replace(problem=MissingEvents().after(rule, reading, age))
         if view is not None:
             return self._by_evidence(case, rule, memory, comparison, view, tick)
         if brief.by_evidence:
@@ -259,7 +261,7 @@ class Jury:
         return finding
 
     def _of_steps(
-        self, case: Case, brief: _Brief, tick: float, view: View | None
+        self, case: ArmedRollout, brief: _RuleInputs, tick: float, view: EvidenceView | None
     ) -> tuple[Reading | None, Reading | None]:
         """The window of what evidence is gathered on, and the plain one beside it where that is the twin."""
         since, seconds = self._began_at(case, tick), case.rollout.window
@@ -269,15 +271,15 @@ class Jury:
         plain = self.dossier.window(name, rule, STEP, since, seconds)
         if brief.twin is None or not self.dossier.judges_twin(name, rule):
             return plain, None
-        return self.dossier.window(name, rule, STEP_TWIN, since, seconds), plain
+        return self.dossier.window(name, rule, STEP_PER_USER, since, seconds), plain
 
-    def _nothing_read(self, case: Case) -> Comparison:
+    def _nothing_read(self, case: ArmedRollout) -> Comparison:
         """Why there is no step to show yet; evidence may say a breach all the same."""
         since = "the stage began" if self._renewals(case) else "it was armed"
         return Comparison(problem=Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
 
     def _by_evidence(
-        self, case: Case, rule: Rule, memory: _Memory, comparison: Comparison, view: View, tick: float
+        self, case: ArmedRollout, rule: Rule, memory: _Memory, comparison: Comparison, view: EvidenceView, tick: float
     ) -> Finding:
         """Evidence begins at nothing after a breach; one that could not be acted on at once stands nevertheless.
 
@@ -304,19 +306,23 @@ class Jury:
         standing = alarm.view._replace(updated_at=view.updated_at, until=view.until)
         return judge.judge_evidence(rule, comparison, standing, rollout=case.rollout, tick=tick, fresh=fresh)
 
-    def _remarked(self, case: Case, brief: _Brief, memory: _Memory, finding: Finding, readings: Readings) -> Finding:
+    def _remarked(
+        self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory, finding: Finding, readings: Readings
+    ) -> Finding:
         """Every message says against what was judged, and in stage `aa` how far these users differ by themselves."""
         if case.baseline is not None:
             return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
         if case.flag.stage != AA:
             return finding
         name, rule = case.rollout.name, brief.rule.name
-        part = AA_STAGE_TWIN if self._on_twin(case, brief, memory) else AA_STAGE
+        part = AA_STAGE_PER_USER if self._on_twin(case, brief, memory) else AA_STAGE
         reading = readings.get((name, rule, part))
         words = judge.offset_in_words(brief.rule, reading, self.dossier.dispersion(name, rule)) if reading else None
         return finding if words is None else replace(finding, sentence=f"{finding.sentence}{judge.AA_SAID}{words}")
 
-    def _judged(self, case: Case, brief: _Brief, memory: _Memory, readings: Readings) -> tuple[Reading, Reading | None]:
+    def _judged(
+        self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory, readings: Readings
+    ) -> tuple[Reading, Reading | None]:
         """What is judged, and the plain reading beside it where that is the twin.
 
         The window shows the population that evidence is gathered on.
@@ -326,24 +332,24 @@ class Jury:
         if twin is None:
             return plain, None
         if not brief.by_evidence:
-            watch = memory.twins.setdefault(brief.rule.name, TwinWatch())
+            watch = memory.twins.setdefault(brief.rule.name, PerUserSignal())
             watch.serves(twin, plain, alone=case.baseline is not None)
         return (twin, plain) if self._on_twin(case, brief, memory) else (plain, None)
 
-    def _on_twin(self, case: Case, brief: _Brief, memory: _Memory) -> bool:
+    def _on_twin(self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory) -> bool:
         if brief.by_evidence:
             return self.dossier.judges_twin(case.rollout.name, brief.rule.name)
         watch = memory.twins.get(brief.rule.name)
         return watch is not None and watch.adopted
 
 
-def _briefs(case: Case) -> tuple[_Brief, ...]:
+def _briefs(case: ArmedRollout) -> tuple[_RuleInputs, ...]:
     name = case.rollout.name
     return tuple(
-        _Brief(
+        _RuleInputs(
             rule,
             window=(name, rule.name, WINDOW),
-            twin=(name, rule.name, TWIN) if rule.twin is not None else None,
+            twin=(name, rule.name, PER_USER) if rule.twin is not None else None,
             by_evidence=judged_by_evidence(case, rule),
             of_steps=shows_steps(case, rule),
         )
@@ -351,17 +357,17 @@ def _briefs(case: Case) -> tuple[_Brief, ...]:
     )
 
 
-def shows_steps(case: Case, rule: Rule) -> bool:
+def shows_steps(case: ArmedRollout, rule: Rule) -> bool:
     """Whether a rule's windows are sums of the steps that evidence has read; they are not asked for then."""
     return judged_by_evidence(case, rule) and keeps_windows(case)
 
 
-def _judged_as(case: Case) -> Rollout:
+def _judged_as(case: ArmedRollout) -> Rollout:
     """All that a rule file says of judging: who is paged, or a comment, changes no verdict."""
     return replace(case.rollout, page=PageSettings(), trip_when_blind_after=None, file="", digest="")
 
 
-def _renewals(case: Case) -> tuple[float, ...]:
+def _renewals(case: ArmedRollout) -> tuple[float, ...]:
     return renewals(case.flag.stages)
 
 

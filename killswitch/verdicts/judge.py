@@ -391,7 +391,7 @@ def unknown(rule: Rule, problem: Unreadable) -> Finding:
 # --- what follows for the rollout ---------------------------------------------------------------
 
 
-class Action(StrEnum):
+class DecisionKind(StrEnum):
     HOLD = "hold"
     TRIP = "trip"
     WOULD_TRIP = "would trip"
@@ -402,7 +402,7 @@ class Action(StrEnum):
 class Decision:
     """What is to be done about one rollout at one tick, and the sentence that says why."""
 
-    action: Action
+    action: DecisionKind
     sentence: str
     tripping: tuple[Finding, ...] = ()
     control_too: tuple[Finding, ...] = ()
@@ -419,15 +419,15 @@ def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decisio
         why = "; ".join(f.sentence for f in breaches)
         if flag.stage == AA:
             advice = f"both cohorts have the control model, so these users differ: {_OTHER_USERS}"
-            return Decision(Action.HOLD, f"{advice}; {why}", (), control_too)
+            return Decision(DecisionKind.HOLD, f"{advice}; {why}", (), control_too)
         if rollout.mode is Mode.DRY_RUN:
-            return Decision(Action.WOULD_TRIP, f"would trip (dry run): {why}", breaches, control_too)
-        return Decision(Action.TRIP, why, breaches, control_too)
+            return Decision(DecisionKind.WOULD_TRIP, f"would trip (dry run): {why}", breaches, control_too)
+        return Decision(DecisionKind.TRIP, why, breaches, control_too)
     unknowns = [f for f in findings if f.verdict is Verdict.UNKNOWN]
     blind = [f for f in unknowns if blinding(f, flag)]
     if blind and len(blind) == len(findings):
-        return Decision(Action.BLIND, f"blind: {_one_reason(blind)}", (), control_too)
-    return Decision(Action.HOLD, _hold_words(findings, unknowns, control_too), (), control_too)
+        return Decision(DecisionKind.BLIND, f"blind: {_one_reason(blind)}", (), control_too)
+    return Decision(DecisionKind.HOLD, _hold_words(findings, unknowns, control_too), (), control_too)
 
 
 def blinding(finding: Finding, flag: Flag) -> bool:

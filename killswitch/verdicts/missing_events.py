@@ -23,7 +23,7 @@ _UNKNOWN_LIMIT = 0.01
 
 
 @dataclass(slots=True)
-class Unheard:
+class MissingEvents:
     """One rule's. ``due``: events that the canary would have had at control's share while its counter was absent.
 
     ``usual``: control's share so far, negative before the first step.

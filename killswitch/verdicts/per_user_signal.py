@@ -41,7 +41,7 @@ class _Sums:
 
 
 @dataclass(slots=True)
-class TwinWatch:
+class PerUserSignal:
     """One rule's."""
 
     adopted: bool = False

@@ -20,19 +20,19 @@ from killswitch.flags.flag import StageEntry
 from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
 from killswitch.sources import Readings
 from killswitch.verdicts import evidence as ev
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.baseline import without_control
 from killswitch.verdicts.evidence.dispersion import Mask
 from killswitch.verdicts.evidence.evariables import Array, Indices
 from killswitch.verdicts.evidence.quantiles import TAU_SECONDS, possible, tau_before, tau_next
 from killswitch.verdicts.judge import Gathered, own_bug
-from killswitch.verdicts.missing_events import Unheard
-from killswitch.verdicts.per_user_signal import TwinWatch
+from killswitch.verdicts.missing_events import MissingEvents
+from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
 STEP = "step"
-STEP_TWIN = "step_twin"
+STEP_PER_USER = "step_twin"
 PAST = "past"
 SPLIT = "(traffic split)"
 # whose trials are counted for the split: requests, where the rule file has the usual names; else the first rule's
@@ -50,12 +50,12 @@ class Entry:
     last hour; ``edges``: those that both cohorts' histograms had at the last tick.
     """
 
-    case: Case
+    case: ArmedRollout
     rule: Rule | None
-    spec: ev.RuleSpec
+    spec: ev.DetectorSpec
     percent: float = 0.0
-    twins: TwinWatch = field(default_factory=TwinWatch)
-    unheard: Unheard = field(default_factory=Unheard)
+    twins: PerUserSignal = field(default_factory=PerUserSignal)
+    unheard: MissingEvents = field(default_factory=MissingEvents)
     edges: tuple[float, ...] = ()
     control_past: ControlPast | None = None
     problem: Unreadable | None = None
@@ -162,7 +162,7 @@ class _Counting:
 
     def _chosen(self, entry: Entry, rule: Rule, readings: Readings) -> Reading | None:
         plain = readings.get((entry.rollout, rule.name, STEP))
-        twin = readings.get((entry.rollout, rule.name, STEP_TWIN)) if rule.twin is not None else None
+        twin = readings.get((entry.rollout, rule.name, STEP_PER_USER)) if rule.twin is not None else None
         if not self._settle:
             past = readings.get((entry.rollout, rule.name, PAST))
             known = (each for each in (twin, plain, past) if each is not None)

@@ -43,7 +43,7 @@ _ALWAYS = frozenset(PROBES)  # no peer's rate and no Host header may cost the da
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
-class Served(Protocol):
+class WebContent(Protocol):
     """What the pages are made of; the daemon is one."""
 
     registry: CollectorRegistry
@@ -80,7 +80,9 @@ class Served(Protocol):
 _Told = TypeVar("_Told")
 
 
-def application(served: Served, more_routes: list[Route] | None = None, *, host_names: Sequence[str] = ()) -> Starlette:
+def application(
+    served: WebContent, more_routes: list[Route] | None = None, *, host_names: Sequence[str] = ()
+) -> Starlette:
     """The ASGI application. ``host_names``: names to be asked under, besides loopback names and IP addresses."""
 
     async def healthy(_: Request) -> Response:
@@ -143,7 +145,7 @@ def _probed(path: str, problem: str | None) -> Response:
     return _plain(problem or PROBES[path], 503 if problem else 200)
 
 
-def _reload_route(served: Served) -> Route:
+def _reload_route(served: WebContent) -> Route:
     reloads = Rate(RELOADS_PER_SECOND, 5.0, monotonic=time.monotonic)
 
     async def reload(request: Request) -> Response:
@@ -210,7 +212,7 @@ class _InPieces(Response):
             await send({"type": "http.response.body", "body": b""})
 
 
-def _refused(served: Served, request: Request) -> Response | None:
+def _refused(served: WebContent, request: Request) -> Response | None:
     try:
         token = served.api_token()
     except KillswitchError as error:

@@ -20,18 +20,26 @@ from starlette.routing import Route
 
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag, State
-from killswitch.router.failsafe import OBEYS_ARMED, Memory, Policy, Read, Standing, after_read, standing
+from killswitch.router.failsafe import (
+    OBEYS_ARMED,
+    LinearizableRead,
+    Memory,
+    RouterState,
+    StalePolicy,
+    after_read,
+    standing,
+)
 from killswitch.stores import Store, keys
 from killswitch.web import flagd, ofrep
-from killswitch.web.ofrep import Answer
+from killswitch.web.ofrep import OfrepAnswer
 
 log = logging.getLogger(__name__)
 FRESH_FOR = 1.0  # seconds one read of the store serves everybody
-_EXPIRED = frozenset({Standing.CUT_OFF, Standing.UNWATCHED})
+_EXPIRED = frozenset({RouterState.CUT_OFF, RouterState.UNWATCHED})
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FlagSnapshot:
     """``flags`` by rollout, as they are to be obeyed; ``stale``: armed ones are not to be trusted any more."""
 
     flags: Mapping[str, Flag]
@@ -44,10 +52,10 @@ class FlagView:
     ``monotonic`` in seconds. ``policy``: how long an armed flag outlives the store's silence, as for routers.
     """
 
-    def __init__(self, store: Store, *, monotonic: Callable[[], float], policy: Policy | None = None) -> None:
+    def __init__(self, store: Store, *, monotonic: Callable[[], float], policy: StalePolicy | None = None) -> None:
         self._store = store
         self._monotonic = monotonic
-        self._policy = policy or Policy()
+        self._policy = policy or StalePolicy()
         self._lock = threading.Lock()
         self._looking = False
         self._next_look = monotonic()
@@ -62,7 +70,7 @@ class FlagView:
         """Whether the store could not be read at the last look: a rollout that it had not then may have a flag now."""
         return self._failing
 
-    def current(self) -> View | None:
+    def current(self) -> FlagSnapshot | None:
         """What to obey now; None when the store has never been read."""
         with self._lock:
             mine = not self._looking and self._monotonic() >= self._next_look
@@ -93,7 +101,7 @@ class FlagView:
             self._memories = {
                 name: after_read(
                     self._memories.get(name, Memory(name)),
-                    Read(sent_at, known, items.get(name), found.revision, controllers),
+                    LinearizableRead(sent_at, known, items.get(name), found.revision, controllers),
                 )
                 for name in items.keys() | self._memories.keys()
             }
@@ -101,20 +109,20 @@ class FlagView:
             self._revision = found.revision
             self._read_at = sent_at
 
-    def _view(self) -> View:
+    def _view(self) -> FlagSnapshot:
         now = self._monotonic()
         flags: dict[str, Flag] = {}
         expired = self._read_at is not None and now >= self._read_at + self._policy.stale_grace
         for name, memory in self._memories.items():
             stands = standing(memory, self._policy, now)
-            if stands is Standing.NO_FLAG or name not in self._last_flags:
+            if stands is RouterState.NO_FLAG or name not in self._last_flags:
                 continue
             flag = self._last_flags[name]
             expired = expired or stands in _EXPIRED
-            obeyed = stands in OBEYS_ARMED or stands is Standing.TRIPPED or stands in _EXPIRED
+            obeyed = stands in OBEYS_ARMED or stands is RouterState.TRIPPED or stands in _EXPIRED
             # restored from a backup, or unreadable now: shown as the tripped flag it is to be taken for
             flags[name] = flag if obeyed else replace(flag, state=State.TRIPPED, canary_percent=0.0)
-        return View(flags, expired)
+        return FlagSnapshot(flags, expired)
 
 
 def flag_routes(view: FlagView) -> list[Route]:
@@ -170,16 +178,16 @@ class _WholeFile:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: tuple[View, bytes, str | None] | None = None
+        self._made: tuple[FlagSnapshot, bytes, str | None] | None = None
 
-    def answer(self, seen: View, if_none_match: str | None) -> Response:
+    def answer(self, seen: FlagSnapshot, if_none_match: str | None) -> Response:
         with self._lock:
             if self._made is None or self._made[0] != seen:
                 made = flagd.render(seen.flags, stale=seen.stale)
                 self._made = seen, made.body, made.etag
             _, body, etag = self._made
         if etag is not None and ofrep.matches(if_none_match, etag):
-            return _response(Answer(304, None, etag))
+            return _response(OfrepAnswer(304, None, etag))
         return Response(body, 200, {"Cache-Control": "no-cache", "ETag": etag or ""}, "application/json")
 
 
@@ -191,7 +199,7 @@ async def _body(request: Request) -> bytes | Response:
         return JSONResponse({"errorCode": "INVALID_CONTEXT", "errorDetails": details}, 413)
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: OfrepAnswer) -> Response:
     headers = {"Cache-Control": "no-cache"}  # may be kept, and is asked about each time
     if answer.etag is not None:
         headers["ETag"] = answer.etag

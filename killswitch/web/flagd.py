@@ -18,14 +18,14 @@ from typing import Any
 
 from killswitch.flags.bucketing import obeyed_percent
 from killswitch.flags.flag import Flag
-from killswitch.web.ofrep import Answer, etag_of, matches
+from killswitch.web.ofrep import OfrepAnswer, etag_of, matches
 
 SCHEMA = "https://flagd.dev/schema/v0/flags.json"
 BUCKET = "killswitchBucket"  # the context attribute that carries the formula's bucket
 _WEIGHTS = 10_000  # of fractional; a hundredth of a percent each
 
 
-def render(flags: Mapping[str, Flag], *, if_none_match: str | None = None, stale: bool = False) -> Answer:
+def render(flags: Mapping[str, Flag], *, if_none_match: str | None = None, stale: bool = False) -> OfrepAnswer:
     """The flag file; 304 when the client has it. ``stale``: the flags could not be read of late: control for all."""
     document: dict[str, Any] = {
         "$schema": SCHEMA,
@@ -33,7 +33,7 @@ def render(flags: Mapping[str, Flag], *, if_none_match: str | None = None, stale
         "metadata": {"flagSetId": "killswitch"},
     }
     etag = etag_of(document)
-    return Answer(304, None, etag) if matches(if_none_match, etag) else Answer(200, document, etag)
+    return OfrepAnswer(304, None, etag) if matches(if_none_match, etag) else OfrepAnswer(200, document, etag)
 
 
 def _definition(flag: Flag, *, stale: bool) -> dict[str, Any]:

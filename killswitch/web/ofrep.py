@@ -22,7 +22,7 @@ PIN = "cohort"  # the context attribute that pins a session while the flag is ar
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OfrepAnswer:
     """One HTTP answer. ``document`` is its JSON, None for 304; ``etag`` is a header's value, quotes included."""
 
     status: int
@@ -48,35 +48,35 @@ def context_of(body: bytes) -> dict[str, Any]:
     return context
 
 
-def evaluate(flags: Mapping[str, Flag], key: str, body: bytes, *, stale: bool = False) -> Answer:
+def evaluate(flags: Mapping[str, Flag], key: str, body: bytes, *, stale: bool = False) -> OfrepAnswer:
     """One flag for one user. ``stale``: the flags could not be read of late; then everyone is sent to control."""
     flag = flags.get(key)
     if flag is None:
         known = ", ".join(sorted(flags)) or "none"
         details = f"no rollout is called {key!r:.80}; known: {known:.500}"
-        return Answer(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": details})
+        return OfrepAnswer(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": details})
     try:
         context = context_of(body)
-        return Answer(200, _evaluation(flag, context, _targeting_key(context), stale=stale))
+        return OfrepAnswer(200, _evaluation(flag, context, _targeting_key(context), stale=stale))
     except BadDocument as error:
-        return Answer(400, {"key": key, **_failure(error)})
+        return OfrepAnswer(400, {"key": key, **_failure(error)})
 
 
 def evaluate_all(
     flags: Mapping[str, Flag], body: bytes, *, if_none_match: str | None = None, stale: bool = False
-) -> Answer:
+) -> OfrepAnswer:
     """Every flag for one user; 304 when the client's ``If-None-Match`` names what would be answered."""
     try:
         context = context_of(body)
         user = _targeting_key(context)
     except BadDocument as error:
-        return Answer(400, _failure(error))
+        return OfrepAnswer(400, _failure(error))
     evaluations = [_evaluation(flags[key], context, user, stale=stale) for key in sorted(flags)]
     document: dict[str, Any] = {"flags": evaluations}
     etag = etag_of(document)
     if matches(if_none_match, etag):
-        return Answer(304, None, etag)
-    return Answer(200, document, etag)
+        return OfrepAnswer(304, None, etag)
+    return OfrepAnswer(200, document, etag)
 
 
 def etag_of(document: object) -> str:

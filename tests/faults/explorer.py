@@ -29,7 +29,7 @@ from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
 from killswitch.pages import outbox
 from killswitch.pages import page as message
-from killswitch.pages.delivery import PageDelivery, Policy
+from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, keys
 from killswitch.trips.pending import Trips
@@ -45,7 +45,7 @@ MAX_AGE: Final = 12.0  # so that who slept through a lease has nothing left to s
 SLEEP: Final = TTL + 3.0  # past every lease, and past the grace of an attempt whose sender is gone
 TICK: Final = AT + 10.0  # after arming
 CONTROLLERS: Final = ("one", "two")
-POLICY: Final = Policy(claim_ttl=TTL, message_gap=0.0, first_pause=0.01, longest_pause=0.01)
+POLICY: Final = DeliveryPolicy(claim_ttl=TTL, message_gap=0.0, first_pause=0.01, longest_pause=0.01)
 
 
 # --- the world ----------------------------------------------------------------------------------

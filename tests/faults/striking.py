@@ -27,7 +27,7 @@ from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
 from killswitch.net.credentials import Secret
 from killswitch.pages import page as message
-from killswitch.pages.delivery import PageDelivery, Policy
+from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
 from killswitch.pages.page import Page
 from killswitch.pages.receivers.slack import SlackPager
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, Store
@@ -39,7 +39,9 @@ from tests.doubles.pages import SETTINGS, incident
 TTL = 2.0  # the shortest lease etcd gives
 MAX_AGE = 6.0
 # one message a second is for people; here hundreds of pages wait for one receiver
-POLICY = Policy(claim_ttl=TTL, message_gap=0.0, single_pages_per_minute=1_000_000, first_pause=0.05, longest_pause=0.2)
+POLICY = DeliveryPolicy(
+    claim_ttl=TTL, message_gap=0.0, single_pages_per_minute=1_000_000, first_pause=0.05, longest_pause=0.2
+)
 _T = TypeVar("_T")
 
 

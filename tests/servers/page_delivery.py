@@ -22,13 +22,13 @@ def main(store: str, slack: str, token: str, claim_ttl: str) -> None:
     sys.path.insert(0, str(ROOT))
     # after the path is set: this file is run, not imported
     from killswitch.net.credentials import Secret  # noqa: PLC0415
-    from killswitch.pages.delivery import PageDelivery, Policy  # noqa: PLC0415
+    from killswitch.pages.delivery import DeliveryPolicy, PageDelivery  # noqa: PLC0415
     from killswitch.pages.receivers.slack import SlackPager  # noqa: PLC0415
     from killswitch.stores.opening import open_store  # noqa: PLC0415
 
     pager = SlackPager(Secret.from_file(token), base_url=slack)
     delivery = PageDelivery(
-        open_store(store), [pager], owner="child", policy=Policy(claim_ttl=float(claim_ttl), first_pause=0.1)
+        open_store(store), [pager], owner="child", policy=DeliveryPolicy(claim_ttl=float(claim_ttl), first_pause=0.1)
     )
     while True:
         delivery.run_once()

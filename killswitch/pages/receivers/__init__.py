@@ -44,7 +44,7 @@ class Answering(Protocol):
 
 
 @runtime_checkable
-class Following(Protocol):
+class ThreadingPager(Protocol):
     """A pager that can put a page beside an earlier one (a reply in its thread, a resolved alert)."""
 
     def follow_up(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:

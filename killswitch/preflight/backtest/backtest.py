@@ -39,15 +39,15 @@ from killswitch.model import (
 from killswitch.preflight.backtest.ramp_detection import SIDE, Stage, ramp_of
 from killswitch.sources import Readings, Source, Want
 from killswitch.verdicts.accumulator import warm_up_seconds
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import PASSING, first_step, last_step
-from killswitch.verdicts.evaluator import TWIN, WINDOW, Jury
+from killswitch.verdicts.evaluator import PER_USER, WINDOW, Evaluator
 from killswitch.verdicts.evidence import Trace
 from killswitch.verdicts.evidence.starts import LONGEST_DRAIN
-from killswitch.verdicts.judge import Action, Comparison, Decision, compare, decide, too_few_requests
-from killswitch.verdicts.missing_events import Unheard, never_counted
+from killswitch.verdicts.judge import Comparison, Decision, DecisionKind, compare, decide, too_few_requests
+from killswitch.verdicts.missing_events import MissingEvents, never_counted
 from killswitch.verdicts.shown_windows import Windows
-from killswitch.verdicts.step_counts import PAST, SPLIT_BY, STEP, STEP_TWIN, beyond, common_edges
+from killswitch.verdicts.step_counts import PAST, SPLIT_BY, STEP, STEP_PER_USER, beyond, common_edges
 
 Array = npt.NDArray[np.float64]
 DAY = 86_400.0
@@ -247,7 +247,7 @@ class _Replay:
         self.rollout = rollout
         self.source = source
         self.terms = terms
-        self.case: Case | None = None
+        self.case: ArmedRollout | None = None
         self.first_armed: float | None = None
         self.percent = terms.percent
         self.stages: list[Stage] = []
@@ -258,7 +258,7 @@ class _Replay:
         self._flag: Flag | None = None
         self._arm_at = terms.armed_at
         self._why_not: dict[str, Unreadable] = {}
-        self.jury = Jury(interval=terms.interval, step=terms.step)
+        self.jury = Evaluator(interval=terms.interval, step=terms.step)
         self.wants: Sequence[Want] = ()
 
     def take(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
@@ -293,11 +293,13 @@ class _Replay:
             else tuple(f"{rule}: {why.reason}: {why.detail}" for rule, why in self._why_not.items()),
         )
 
-    def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
+    def _run(
+        self, case: ArmedRollout, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]
+    ) -> int:
         """Judge from ``ticks[position]`` on; the position after the last tick that was judged."""
         raise NotImplementedError
 
-    def _opened(self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+    def _opened(self, case: ArmedRollout, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
         """A generation begins; an hour of control's past is in ``readings`` or was remembered."""
 
     def _remember(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
@@ -330,7 +332,7 @@ class _Replay:
                 percent=self.percent,
                 stage=self._flag.trip.stage_before if self._flag.trip else "custom",
             )
-            self.case = Case(self.rollout, armed, self._arm_at)
+            self.case = ArmedRollout(self.rollout, armed, self._arm_at)
         self._flag = self.case.flag
         self.stages += [Stage(self._arm_at, self.percent)]
         self._go_on(stages[1:])
@@ -373,15 +375,15 @@ class _Replay:
                 return True
         return False
 
-    def _decided(self, case: Case, tick: float, findings: tuple[Finding, ...]) -> bool:
+    def _decided(self, case: ArmedRollout, tick: float, findings: tuple[Finding, ...]) -> bool:
         """Whether the switch acts at this tick; then the generation is over."""
         decision = decide(findings, case.flag, case.rollout)
-        if decision.action not in (Action.TRIP, Action.WOULD_TRIP):
+        if decision.action not in (DecisionKind.TRIP, DecisionKind.WOULD_TRIP):
             return False
         self._tripped(case, tick, decision, findings)
         return True
 
-    def _tripped(self, case: Case, tick: float, decision: Decision, findings: tuple[Finding, ...]) -> None:
+    def _tripped(self, case: ArmedRollout, tick: float, decision: Decision, findings: tuple[Finding, ...]) -> None:
         rules = tuple(finding.rule for finding in decision.tripping)
         name, flag = case.rollout.name, case.flag
         self.trips.append(ReplayedTrip(name, rules[0], rules, tick, decision.sentence, flag.generation, findings))
@@ -414,7 +416,7 @@ class _EvidenceReplay(_Replay):
         self.spacing = terms.step
         self._past: dict[float, Readings] = {}
         self._twins: set[str] = set()
-        self._unheard: dict[str, Unheard] = {}
+        self._unheard: dict[str, MissingEvents] = {}
         self._windows: dict[str, Windows] = {}
         self._arming = 0.0
         self._control_known: set[str] = set()
@@ -445,7 +447,7 @@ class _EvidenceReplay(_Replay):
         pairs = []
         for tick in ticks:
             sides = (
-                readings[tick].get((self.rollout.name, name, part)) for name in named for part in (STEP, STEP_TWIN)
+                readings[tick].get((self.rollout.name, name, part)) for name in named for part in (STEP, STEP_PER_USER)
             )
             usable = next((side for side in sides if side is not None and _problem(side) is None), None)
             pairs.append((_trials(usable.canary), _trials(usable.control)) if usable else (math.nan, math.nan))
@@ -454,7 +456,7 @@ class _EvidenceReplay(_Replay):
         # too few requests to tell: as good as any
         return [Stage(stage.at, _flag_percent(stage.percent)) for stage in stages] or [Stage(begins, 1.0)]
 
-    def _opened(self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
+    def _opened(self, case: ArmedRollout, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
         at = first_step(case.armed_at, self.spacing)
         known = {**self._past, **{tick: readings[tick] for tick in ticks}}
         past = {tick: each for tick, each in known.items() if at - warm_up_seconds(self.spacing) < tick <= at}
@@ -472,7 +474,9 @@ class _EvidenceReplay(_Replay):
         known = {**self._past, **{tick: readings[tick] for tick in ticks if tick > oldest}}
         self._past = {tick: each for tick, each in known.items() if tick > oldest}
 
-    def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
+    def _run(
+        self, case: ArmedRollout, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]
+    ) -> int:
         block = ticks[position:]
         before = copy.deepcopy(self.jury)
         trace = self.jury.dossier.take([case], block, readings)
@@ -498,7 +502,7 @@ class _EvidenceReplay(_Replay):
                 return position + at + 1
         return len(ticks)
 
-    def _acts(self, case: Case, step: float) -> bool:
+    def _acts(self, case: ArmedRollout, step: float) -> bool:
         """The daemon's tick at or after an evidence tick, judged as there."""
         tick = math.ceil(step / self.terms.interval - 1e-9) * self.terms.interval
         wants = self.jury.wants([case], tick)
@@ -553,21 +557,21 @@ class _EvidenceReplay(_Replay):
         return any(0 < tick - stage.at <= longest for stage in self.stages)
 
     def _has_histogram_of_control(self, rule: str, readings: Readings) -> bool:
-        found = (readings.get((self.rollout.name, rule, part)) for part in (STEP, STEP_TWIN, PAST))
+        found = (readings.get((self.rollout.name, rule, part)) for part in (STEP, STEP_PER_USER, PAST))
         return any(
             each is not None and isinstance(each.control, Buckets) and _trials(each.control) > 0 for each in found
         )
 
     def _judged(self, rule: Rule, readings: Readings) -> Reading:
         plain = readings[self.rollout.name, rule.name, STEP]
-        twin = readings.get((self.rollout.name, rule.name, STEP_TWIN))
+        twin = readings.get((self.rollout.name, rule.name, STEP_PER_USER))
         if twin is not None and not any(isinstance(side, Unreadable) for side in (twin.canary, twin.control)):
             self._twins.add(rule.name)
         return twin if twin is not None and rule.name in self._twins else plain
 
     def _unheard_of(self, rule: Rule, readings: Readings, tick: float) -> Unreadable | None:
         """Why a tick that moved a rule says nothing all the same."""
-        unheard = self._unheard.setdefault(rule.name, Unheard())
+        unheard = self._unheard.setdefault(rule.name, MissingEvents())
         return unheard.after(rule, self._judged(rule, readings), tick - self._arming)
 
     def _why_silent(self, rule: Rule, readings: Readings, *, paused: bool, numeric: bool) -> Unreadable:
@@ -602,7 +606,7 @@ class _BareReplay(_Replay):
         self._counted_until = -math.inf
 
     def judged(
-        self, case: Case, ticks: Sequence[float], readings: Mapping[float, Readings]
+        self, case: ArmedRollout, ticks: Sequence[float], readings: Mapping[float, Readings]
     ) -> Iterator[tuple[float, tuple[Finding, ...]]]:
         for tick in ticks:
             at = readings[tick]
@@ -611,7 +615,9 @@ class _BareReplay(_Replay):
                 at = _read(self.source, wants, [tick], self.terms)[tick] if wants else {}
             yield tick, self.jury.judge([case], tick, at)[case.rollout.name]
 
-    def _run(self, case: Case, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]) -> int:
+    def _run(
+        self, case: ArmedRollout, ticks: Sequence[float], position: int, readings: Mapping[float, Readings]
+    ) -> int:
         for offset, (tick, findings) in enumerate(self.judged(case, ticks[position:], readings)):
             self.ticks += 1
             self._count(tick, readings)
@@ -683,7 +689,7 @@ def read_windows(
         ticks += block
         for tick in block:
             for rule in rollout.rules:
-                twin = readings[tick].get((rollout.name, rule.name, TWIN))
+                twin = readings[tick].get((rollout.name, rule.name, PER_USER))
                 if twin is not None and not isinstance(twin.canary, Unreadable):
                     twins.add(rule.name)
                 plain = readings[tick][rollout.name, rule.name, WINDOW]
@@ -693,7 +699,7 @@ def read_windows(
 
 def step_readings(source: Source, rollout: Rollout, terms: Terms) -> list[Readings]:
     """Every evidence step of the history, as the dossier would take it; for those that want control's past alone."""
-    wants = Jury(interval=terms.interval, step=terms.step).dossier.wants(
+    wants = Evaluator(interval=terms.interval, step=terms.step).dossier.wants(
         _case(replace(rollout, decide=Decide.EVIDENCE), terms.since, 1.0)
     )
     if not wants:
@@ -716,7 +722,7 @@ def _read(source: Source, wants: Sequence[Want], ticks: Sequence[float], terms: 
     return readings
 
 
-def _case(rollout: Rollout, armed_at: float, percent: float) -> Case:
+def _case(rollout: Rollout, armed_at: float, percent: float) -> ArmedRollout:
     armed = flags.arm(
         None,
         rollout=rollout.name,
@@ -727,7 +733,7 @@ def _case(rollout: Rollout, armed_at: float, percent: float) -> Case:
         now=armed_at,
         by=_BY,
     )
-    return Case(rollout, armed, armed_at)
+    return ArmedRollout(rollout, armed, armed_at)
 
 
 def _problem(reading: Reading) -> Unreadable | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from killswitch.errors import BadSettings
 from killswitch.private_file import make_private
-from killswitch.sources.samples import Series
+from killswitch.sources.samples import SampleSeries
 
 KEEP: Final = 25 * 3600.0  # seconds: a day of read-back, and an hour before it to warm up
 _MOST_IDS: Final = 100_000
@@ -88,7 +88,7 @@ class SampleHistory:
             self._ids[key] = number
         return number
 
-    def load(self, metric: str, start: int, end: int) -> Iterator[Series]:
+    def load(self, metric: str, start: int, end: int) -> Iterator[SampleSeries]:
         """The metric's series with their samples from ``start`` to ``end``, milliseconds, both included."""
         with self._lock:
             rows = self._db.execute(
@@ -99,7 +99,7 @@ class SampleHistory:
         for labels, members in groupby(rows, key=lambda row: row[0]):
             # sqlite stores NaN as NULL
             pairs = [(stamp, float("nan") if value is None else value) for _, stamp, value in members]
-            yield Series(
+            yield SampleSeries(
                 json.loads(labels),
                 np.array([stamp for stamp, _ in pairs], dtype=np.int64),
                 np.array([value for _, value in pairs], dtype=np.float64),

@@ -17,7 +17,7 @@ from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavai
 from killswitch.stores import Lease
 from killswitch.stores.etcd import wire
 from killswitch.stores.etcd.connection import Gateway, Quiet, Stream
-from killswitch.stores.reader import READ_TIMEOUT, Access, Connected, Disconnected, Resync, View, WatchEvent
+from killswitch.stores.reader import READ_TIMEOUT, Access, Connected, Disconnected, ReadView, Resync, WatchEvent
 from killswitch.stores.url import Endpoint
 
 SILENCE = 60.0  # seconds without a line after which a watch is set up again
@@ -54,7 +54,7 @@ class EtcdReader:
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
         timeout: float | None = None,
-    ) -> View:
+    ) -> ReadView:
         """See `Reader.read`; one transaction of reads, hence one revision, hence linearizable."""
         question = wire.read_question(names, prefixes, counted)
         return self._gateway.call(

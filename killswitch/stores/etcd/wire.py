@@ -16,7 +16,7 @@ from typing import Any
 
 from killswitch.errors import AccessDenied, BadDocument, BadTransaction, KillswitchError, Unavailable
 from killswitch.stores import Item
-from killswitch.stores.reader import Change, View
+from killswitch.stores.reader import Change, ReadView
 
 _MAX_INT64 = 2**63 - 1
 _EXCERPT = 120  # characters of a stranger's text that an error repeats
@@ -156,7 +156,9 @@ def revision_of(document: dict[str, Any]) -> int:
     return revision
 
 
-def parse_view(document: dict[str, Any], names: Sequence[str], prefixes: Sequence[str], counted: Sequence[str]) -> View:
+def parse_view(
+    document: dict[str, Any], names: Sequence[str], prefixes: Sequence[str], counted: Sequence[str]
+) -> ReadView:
     """The answer to `read_question`. An answer with parts missing is no answer: absence means "no flag"."""
     responses = members(document, "responses")
     if document.get("succeeded") is not True or len(responses) != len(names) + len(prefixes) + len(counted):
@@ -177,7 +179,7 @@ def parse_view(document: dict[str, Any], names: Sequence[str], prefixes: Sequenc
                 raise BadDocument(f"etcd: key {item.key!r:.60} in the answer about {asked!r:.60}")
             items[item.key] = item
     counts = {prefix: integer(found, "count") for prefix, found in zip(counted, ranges[read:], strict=True)}
-    return View(items, revision_of(document), counts)
+    return ReadView(items, revision_of(document), counts)
 
 
 def refusal(status: int, body: bytes) -> KillswitchError:

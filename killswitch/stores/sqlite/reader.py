@@ -16,7 +16,7 @@ from urllib.parse import quote
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.stores import Item
 from killswitch.stores.polling import PollingWatch, file_stamp
-from killswitch.stores.reader import READ_TIMEOUT, View
+from killswitch.stores.reader import READ_TIMEOUT, ReadView
 from killswitch.stores.sqlite import store as sqlite
 
 _POLL = 0.25  # seconds
@@ -49,7 +49,7 @@ class SqliteReader:
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
         timeout: float | None = None,
-    ) -> View:
+    ) -> ReadView:
         """See `Reader.read`. A file that was never made cannot be read: Unavailable."""
         with self._reading(self._timeout if timeout is None else timeout) as connection:
             items: dict[str, Item] = {}
@@ -67,7 +67,7 @@ class SqliteReader:
                 for prefix in counted
             }
             revision = int(connection.execute("SELECT revision FROM store").fetchone()[0])
-        return View(items, revision, counts)
+        return ReadView(items, revision, counts)
 
     def watch(self, name: str, *, after: int) -> PollingWatch:
         log = self._path.with_name(self._path.name + "-wal")

@@ -66,7 +66,7 @@ _LARGEST_LOG = 690.0
 
 
 @dataclass(frozen=True, slots=True)
-class RuleSpec:
+class DetectorSpec:
     """A rule as evidence sees it. ``key`` is the caller's (rollout and rule, say); ``alpha`` is per day.
 
     ``stands``: a breach goes on for as long as the data say so (the traffic split, which trips nothing).
@@ -108,7 +108,7 @@ class Evidence:
     excursion's start (Page's CUSUM), never below 0; ``since`` (R, J): the tick it last was 0.
     """
 
-    specs: tuple[RuleSpec, ...]
+    specs: tuple[DetectorSpec, ...]
     planes: HalfPlanes
     first_bound: npt.NDArray[np.intp]
     needed: Array
@@ -128,7 +128,7 @@ class Evidence:
         return _any_bound(self.past.control.ticks < dispersion.WARM_TICKS, self.first_bound)
 
 
-def start(specs: Sequence[RuleSpec]) -> Evidence:
+def start(specs: Sequence[DetectorSpec]) -> Evidence:
     """No evidence and no past for these rules. Raises ValueError for a rule without bounds or a bad alpha."""
     specs = tuple(specs)
     for spec in specs:
@@ -182,9 +182,9 @@ def select(evidence: Evidence, keys: Iterable[Hashable]) -> Evidence:
 
 def warm_up(evidence: Evidence, control_events: Array, control_trials: Array) -> Evidence:
     """Let the evidence see control's past, (T, B), without judging anything."""
-    control = dispersion.Series(control_events, control_trials, _usable(control_events, control_trials))
+    control = dispersion.CohortSteps(control_events, control_trials, _usable(control_events, control_trials))
     nothing = np.zeros(control_events.shape)
-    canary = dispersion.Series(nothing, nothing, nothing > 0)
+    canary = dispersion.CohortSteps(nothing, nothing, nothing > 0)
     _, past = dispersion.look_ahead(evidence.past, control, canary, _kinds(evidence))
     return replace(evidence, past=past)
 
@@ -216,8 +216,8 @@ def advance(
     canary = _usable(counts.canary_events, counts.canary_trials)
     outlook, past = dispersion.look_ahead(
         evidence.past,
-        dispersion.Series(counts.control_events, counts.control_trials, control),
-        dispersion.Series(counts.canary_events, counts.canary_trials, canary),
+        dispersion.CohortSteps(counts.control_events, counts.control_trials, control),
+        dispersion.CohortSteps(counts.canary_events, counts.canary_trials, canary),
         _kinds(evidence, first_requests),
     )
     control &= ~outlook.crowded_control

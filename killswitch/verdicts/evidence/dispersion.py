@@ -153,7 +153,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class CohortSteps:
     """One cohort's counts of T ticks, (T, B). ``seen`` marks those that are data; the others change nothing."""
 
     events: Array
@@ -200,11 +200,11 @@ def concatenate(pasts: list[Past]) -> Past:
     return Past(*(whole([getattr(past, field.name) for past in pasts]) for field in fields(Past)))
 
 
-def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tuple[Outlook, Past]:
+def look_ahead(past: Past, control: CohortSteps, canary: CohortSteps, kinds: Kinds) -> tuple[Outlook, Past]:
     """Walk over T ticks of both cohorts: what was known before each, and the past afterwards."""
     shares, crowded, past = _walk_totals(past, _stacked([_cleaned(control), _cleaned(canary)]))
     control, canary = (
-        Series(side.events, side.trials, side.seen & ~crowded[at]) for at, side in enumerate((control, canary))
+        CohortSteps(side.events, side.trials, side.seen & ~crowded[at]) for at, side in enumerate((control, canary))
     )
     control, canary = _cleaned(control), _cleaned(canary)
     warming_up = _ticks_before(past.control, control) < WARM_TICKS
@@ -229,7 +229,7 @@ def look_ahead(past: Past, control: Series, canary: Series, kinds: Kinds) -> tup
     return Outlook(shares[0], phi, warming_up, canary_ticks, canary_clumps, crowded[0], crowded[1]), past
 
 
-def _ticks_before(history: History, series: Series) -> Array:
+def _ticks_before(history: History, series: CohortSteps) -> Array:
     return np.asarray(history.ticks + np.cumsum(series.seen, axis=0) - series.seen)
 
 
@@ -276,31 +276,31 @@ def _clumps(sums: _Sums) -> Array:
     return np.asarray(sums.late_expected**2 / np.maximum(np.maximum(sums.late_squares, sums.late_expected), _NOTHING))
 
 
-def _split(control: Series, canary: Series) -> Series:
+def _split(control: CohortSteps, canary: CohortSteps) -> CohortSteps:
     """The canary's events among both cohorts' events, at the ticks both were seen."""
     both = control.seen & canary.seen
     events = np.where(both, canary.events, 0.0)
     whole = events + np.where(both, control.events, 0.0)
-    return Series(events, whole, both & (whole > 0))
+    return CohortSteps(events, whole, both & (whole > 0))
 
 
-def _cleaned(series: Series) -> Series:
+def _cleaned(series: CohortSteps) -> CohortSteps:
     with np.errstate(invalid="ignore"):
         seen = series.seen & (series.trials > _NOTHING)
         some = seen & (series.events > _NOTHING)
-    return Series(np.where(some, series.events, 0.0), np.where(seen, series.trials, 0.0), seen)
+    return CohortSteps(np.where(some, series.events, 0.0), np.where(seen, series.trials, 0.0), seen)
 
 
-def _stacked(series: list[Series]) -> Series:
+def _stacked(series: list[CohortSteps]) -> CohortSteps:
     """Several series as one, (series, T, B): one walk serves all."""
-    return Series(
+    return CohortSteps(
         np.stack([each.events for each in series]),
         np.stack([each.trials for each in series]),
         np.stack([each.seen for each in series]),
     )
 
 
-def _walk_totals(past: Past, series: Series) -> tuple[Array, Mask, Past]:
+def _walk_totals(past: Past, series: CohortSteps) -> tuple[Array, Mask, Past]:
     """p_b* = (x + 1/2) / (n + 1) over the past, discounted 0.98 a tick: never 0 or 1, so never infinite evidence.
 
     Of control and canary, (2, T, B), beside which ticks are crowded with events. A tick that is out of all proportion
@@ -352,7 +352,7 @@ class _Sums:
         return np.divide(self.squares, self.expected, out=np.ones_like(self.squares), where=self.expected > 0)
 
 
-def _walk_blocks(past: Past, column: int, series: Series, binomial: Mask) -> tuple[_Sums, Past]:
+def _walk_blocks(past: Past, column: int, series: CohortSteps, binomial: Mask) -> tuple[_Sums, Past]:
     """D and M for one size of blocks, of control, canary and split together."""
     kept = {
         field.name: np.stack([getattr(getattr(past, side.name), field.name)[:, column] for side in fields(Past)])
@@ -412,7 +412,7 @@ def _with_columns(past: Past, column: int, kept: dict[str, Array]) -> Past:
     return Past(*histories)
 
 
-def _gather(kept: dict[str, Array], size: int, series: Series) -> Series:
+def _gather(kept: dict[str, Array], size: int, series: CohortSteps) -> CohortSteps:
     """Sums of each block at the tick that completes it; ``seen`` of the result marks those ticks."""
     if size == 1:
         return series
@@ -426,10 +426,10 @@ def _gather(kept: dict[str, Array], size: int, series: Series) -> Series:
             sums[0, :, tick], sums[1, :, tick], complete[:, tick] = x, n, done
             x, n, filled = (np.where(done, 0.0, value) for value in (x, n, filled))
     kept.update(block_events=x, block_trials=n, filled=filled)
-    return Series(np.where(complete, sums[0], 0.0), np.where(complete, sums[1], 0.0), complete)
+    return CohortSteps(np.where(complete, sums[0], 0.0), np.where(complete, sums[1], 0.0), complete)
 
 
-def _block_before(kept: dict[str, Array], blocks: Series) -> tuple[Array, Array]:
+def _block_before(kept: dict[str, Array], blocks: CohortSteps) -> tuple[Array, Array]:
     """Events and trials of the complete block before each tick, (series, T, B)."""
     ticks = blocks.seen.shape[1]
     rows = np.arange(ticks, dtype=np.intp)[:, None]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from killswitch.errors import BadDocument
-from killswitch.verdicts.evidence.detector import ALTERNATIVES, Evidence, RuleSpec, start
+from killswitch.verdicts.evidence.detector import ALTERNATIVES, DetectorSpec, Evidence, start
 from killswitch.verdicts.evidence.dispersion import History, Past
 from killswitch.verdicts.evidence.evariables import Array
 
@@ -34,7 +34,7 @@ def to_document(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def from_document(document: Mapping[str, Any], specs: Sequence[RuleSpec]) -> Evidence:
+def from_document(document: Mapping[str, Any], specs: Sequence[DetectorSpec]) -> Evidence:
     """The inverse of `to_document`, for the same specs. Raises BadDocument for anything else."""
     fresh = start(specs)
     expected = {"format": FORMAT, "alternatives": list(ALTERNATIVES), "rules": [str(spec.key) for spec in specs]}

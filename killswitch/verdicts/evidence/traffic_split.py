@@ -12,13 +12,13 @@ from collections.abc import Hashable
 import numpy as np
 
 from killswitch.verdicts.evidence.bounds import Bound, half_plane
-from killswitch.verdicts.evidence.detector import RuleSpec
+from killswitch.verdicts.evidence.detector import DetectorSpec
 from killswitch.verdicts.evidence.evariables import Array, TickCounts
 
 LEAST, MOST = 0.3, 3.0
 
 
-def split_rules(key: Hashable, canary_percent: float, alpha: float) -> tuple[RuleSpec, RuleSpec]:
+def split_rules(key: Hashable, canary_percent: float, alpha: float) -> tuple[DetectorSpec, DetectorSpec]:
     """Two rules, (key, "too_little") and (key, "too_much"), that share ``alpha``; start them anew with each stage.
 
     Their counts are `split_counts`. At a third and above, "too much" can never breach.
@@ -27,8 +27,8 @@ def split_rules(key: Hashable, canary_percent: float, alpha: float) -> tuple[Rul
     too_little = Bound("too_little", half_plane(0.0, 1.0 - LEAST * share))
     too_much = Bound("too_much", half_plane(0.0, min(MOST * share, 1.0)))
     return (
-        RuleSpec((key, "too_little"), (too_little,), alpha / 2, stands=True),
-        RuleSpec((key, "too_much"), (too_much,), alpha / 2, stands=True),
+        DetectorSpec((key, "too_little"), (too_little,), alpha / 2, stands=True),
+        DetectorSpec((key, "too_much"), (too_much,), alpha / 2, stands=True),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.net.credentials import TLS
-from killswitch.router.failsafe import Policy, Standing
+from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
@@ -61,7 +61,7 @@ def reader(
 
 @contextlib.contextmanager
 def following(
-    source: EtcdReader, *, policy: Policy | None = None, reread_every: float = NEVER, reports: bool = False
+    source: EtcdReader, *, policy: StalePolicy | None = None, reread_every: float = NEVER, reports: bool = False
 ) -> Iterator[Follower]:
     follower = Follower(ROLLOUT, source, policy=policy, reread_every=reread_every, reports=source if reports else None)
     follower.start()
@@ -71,7 +71,7 @@ def following(
         follower.close()
 
 
-def until(follower: Follower, standing: Standing, **fields: object) -> None:
+def until(follower: Follower, standing: RouterState, **fields: object) -> None:
     """Wait until the follower stands so, and its snapshot's ``fields`` have these values."""
 
     def stands() -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from killswitch.router import presence
-from killswitch.router.failsafe import Policy, Standing
+from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import REREAD_EVERY, follow
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
@@ -43,14 +43,14 @@ from tests.servers.tcp_proxy import TcpProxy
 def test_a_change_is_brought_by_the_watch_alone(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
         member = etcd.members[0]
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         until_watching(follower)
         first = store(member, armed())
-        until(follower, Standing.ARMED, canary_percent=50.0, revision=first)
+        until(follower, RouterState.ARMED, canary_percent=50.0, revision=first)
         second = store(member, tripped())
-        until(follower, Standing.TRIPPED, canary_percent=0.0, revision=second)
+        until(follower, RouterState.TRIPPED, canary_percent=0.0, revision=second)
         delete(member)
-        until(follower, Standing.NO_FLAG, generation=1)
+        until(follower, RouterState.NO_FLAG, generation=1)
         until_counted(follower, Happening.CHANGE, 3)
         assert follower.health().counts[Happening.WATCH_MISSED] == 0
 
@@ -61,10 +61,10 @@ def test_the_watch_brings_nothing_that_was_read_already(tmp_path: Path) -> None:
         store(member, armed(percent=10.0))
         store(member, armed(percent=20.0))
         with following(reader(etcd.url)) as follower:
-            until(follower, Standing.ARMED, canary_percent=20.0)
+            until(follower, RouterState.ARMED, canary_percent=20.0)
             until_watching(follower)
             store(member, tripped())
-            until(follower, Standing.TRIPPED)
+            until(follower, RouterState.TRIPPED)
             until_counted(follower, Happening.CHANGE, 1)
 
 
@@ -73,11 +73,11 @@ def test_the_factory_follows_what_the_url_names(tmp_path: Path) -> None:
         store(etcd.members[0], armed())
         follower = follow(ROLLOUT, etcd.url, control="model-old")
         try:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             assert follower.health().ok
         finally:
             follower.close()
-        assert follower.current.standing is Standing.CLOSED
+        assert follower.current.standing is RouterState.CLOSED
         assert follower.current.canary_percent == 0.0
 
 
@@ -101,12 +101,12 @@ def test_a_restart_of_etcd_under_a_watch_loses_no_change(tmp_path: Path) -> None
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
         member = etcd.members[0]
         store(member, armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         until_watching(follower)
         member.restart()
         store(member, tripped())
         written = time.monotonic()
-        until(follower, Standing.TRIPPED)
+        until(follower, RouterState.TRIPPED)
         took = time.monotonic() - written
         figure(f"row 10: after a restart of etcd a change is seen {took:.2f} s after it")
 
@@ -136,7 +136,7 @@ def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> Non
         member = etcd.members[0]
         store(member, armed())
         with following(reader(f"etcd://{proxy.endpoint}")) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             until_watching(follower)
             proxy.strand()
             for percent in (10.0, 20.0, 30.0):
@@ -144,11 +144,11 @@ def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> Non
             compact(member, last)
             proxy.cut()
             cut = time.monotonic()
-            until(follower, Standing.ARMED, canary_percent=30.0)
+            until(follower, RouterState.ARMED, canary_percent=30.0)
             took = time.monotonic() - cut
             figure(f"row 10: after a compaction the view is right {took:.2f} s after the watch ended")
             store(member, tripped())
-            until(follower, Standing.TRIPPED)
+            until(follower, RouterState.TRIPPED)
 
 
 def test_after_a_compaction_of_others_changes_the_watch_goes_on_from_the_read(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_after_a_compaction_of_others_changes_the_watch_goes_on_from_the_read(tm
         member = etcd.members[0]
         store(member, armed())
         with following(reader(f"etcd://{proxy.endpoint}")) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             until_watching(follower)
             proxy.strand()
             for number in range(3):
@@ -167,7 +167,7 @@ def test_after_a_compaction_of_others_changes_the_watch_goes_on_from_the_read(tm
             wait_until(lambda: follower.health().counts[Happening.READ] == 2, "the read that was ordered")
             until_watching(follower)
             store(member, tripped())
-            until(follower, Standing.TRIPPED)
+            until(follower, RouterState.TRIPPED)
             until_counted(follower, Happening.CHANGE, 1)  # the watch has brought it
             assert follower.health().counts[Happening.READ] == 2
 
@@ -198,11 +198,11 @@ def test_a_read_that_contradicts_the_watch_restarts_it(tmp_path: Path) -> None:
         store(member, armed())
         source = Restarts(f"etcd://{proxy.endpoint}")
         with following(source, reread_every=1.0) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             until_watching(follower)
             assert proxy.strand() >= 1
             revision = store(member, armed(percent=20.0))
-            until(follower, Standing.ARMED, canary_percent=20.0)
+            until(follower, RouterState.ARMED, canary_percent=20.0)
             wait_until(lambda: source.after == [revision], "the watch begins after what was read")
             assert follower.health().counts[Happening.WATCH_MISSED] == 1
 
@@ -217,7 +217,7 @@ def test_a_store_that_was_set_back_restarts_the_watch_too(tmp_path: Path) -> Non
         with following(source, reread_every=0.5) as follower:
             for number in range(5):
                 member.call("/v3/kv/put", {"key": b64("other"), "value": b64(str(number))})
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             until_watching(follower)
             wait_until(lambda: follower._memory.revision == written + 5, "a read after the other writes")
             etcd.restore(tmp_path / "backup.db")
@@ -229,16 +229,16 @@ def test_a_watch_that_finds_the_store_set_back_has_it_read(tmp_path: Path) -> No
     """No read has failed, and the next one is not due for an hour."""
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
         member = etcd.members[0]
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         until_watching(follower)
         store(member, armed(percent=20.0))
-        until(follower, Standing.ARMED, canary_percent=20.0)
+        until(follower, RouterState.ARMED, canary_percent=20.0)
         etcd.back_up(tmp_path / "backup.db")
         store(member, armed(percent=30.0))
-        until(follower, Standing.ARMED, canary_percent=30.0)
+        until(follower, RouterState.ARMED, canary_percent=30.0)
         reads = follower.health().counts[Happening.READ]
         etcd.restore(tmp_path / "backup.db")
-        until(follower, Standing.ARMED, canary_percent=20.0)
+        until(follower, RouterState.ARMED, canary_percent=20.0)
         # the watch may bring the flag before the read does
         wait_until(lambda: follower.health().counts[Happening.READ] > reads, "a read")
 
@@ -247,7 +247,7 @@ def test_a_store_that_answers_the_watch_again_is_read_soon(tmp_path: Path) -> No
     """After a long outage the next attempt to read is far away."""
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
         member = etcd.members[0]
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         until_watching(follower)
         member.kill()
         follower._retries = 12  # of a half second that doubles: half an hour
@@ -263,11 +263,11 @@ def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_
         member = etcd.members[0]
         store(member, armed())
         with following(reader(f"etcd://{proxy.endpoint}", timeout=1.0), reread_every=1.0) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             until_watching(follower)
             assert proxy.strand() >= 1
             store(member, armed(percent=20.0))
-            until(follower, Standing.ARMED, canary_percent=20.0)
+            until(follower, RouterState.ARMED, canary_percent=20.0)
             wait_until(lambda: follower.health().counts[Happening.WATCH_MISSED] >= 1, "the missed change is counted")
             brought = follower.health().counts[Happening.CHANGE]
             until_watching(follower)
@@ -298,7 +298,7 @@ def test_a_watch_without_news_is_set_up_again_and_is_no_fault(
         until_watching(follower)
         assert follower.health().counts[Happening.WATCH_BROKE] == 0
         store(etcd.members[0], armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
     assert "watch broke" not in caplog.text
 
 
@@ -307,37 +307,37 @@ def test_with_default_patience_a_watch_that_died_silently_is_found_by_the_next_r
         member = etcd.members[0]
         store(member, armed())
         with following(reader(f"etcd://{proxy.endpoint}"), reread_every=REREAD_EVERY) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             until_watching(follower)
             assert proxy.strand() >= 1
             store(member, tripped())
             written, reads = time.monotonic(), follower.health().counts[Happening.READ]
-            until(follower, Standing.TRIPPED)
+            until(follower, RouterState.TRIPPED)
             took = time.monotonic() - written
             figure(f"row 10: a change under a dead watch is seen {took:.1f} s after it")
             assert follower.health().counts[Happening.READ] <= reads + 2  # they are at most 12 s apart
 
 
 def test_a_stopped_etcd_is_obeyed_for_the_grace_and_again_when_it_goes_on(tmp_path: Path) -> None:
-    policy = Policy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
+    policy = StalePolicy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
     with (
         EtcdCluster(tmp_path) as etcd,
         following(reader(etcd.url, timeout=0.5), policy=policy, reread_every=0.5) as follower,
     ):
         member = etcd.members[0]
         store(member, armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         member.pause()
-        until(follower, Standing.HELD, canary_percent=50.0)
-        until(follower, Standing.CUT_OFF, canary_percent=0.0)
+        until(follower, RouterState.HELD, canary_percent=50.0)
+        until(follower, RouterState.CUT_OFF, canary_percent=0.0)
         assert follower.health().error is not None
         member.resume()
-        until(follower, Standing.ARMED, canary_percent=50.0)
+        until(follower, RouterState.ARMED, canary_percent=50.0)
         store(member, tripped())
-        until(follower, Standing.TRIPPED)
+        until(follower, RouterState.TRIPPED)
         member.pause()
         wait_until(lambda: (follower.health().read_age or 0.0) > 5.0, "being cut off for longer than the grace")
-        assert follower.current.standing is Standing.TRIPPED
+        assert follower.current.standing is RouterState.TRIPPED
 
 
 def test_one_stopped_member_of_three_is_left_by_reads_and_watches(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_one_stopped_member_of_three_is_left_by_reads_and_watches(tmp_path: Path
         following(reader(etcd.url, timeout=3.0), reread_every=1.0) as follower,
     ):
         store(etcd.members[0], armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         until_watching(follower)
         for member in etcd.members:
             other = next(m for m in etcd.members if m is not member)
@@ -361,7 +361,7 @@ def test_one_stopped_member_of_three_is_left_by_reads_and_watches(tmp_path: Path
                 return True
 
             wait_until(written, "a quorum without the stopped member")
-            until(follower, Standing.ARMED, canary_percent=percent)
+            until(follower, RouterState.ARMED, canary_percent=percent)
             member.resume()
             member.wait_until_healthy()
             wait_until(lambda: follower.health().error is None, "reads")
@@ -369,61 +369,61 @@ def test_one_stopped_member_of_three_is_left_by_reads_and_watches(tmp_path: Path
 
 def test_a_member_cut_off_from_its_cluster_is_not_believed(tmp_path: Path) -> None:
     """It still remembers "armed", and a serializable read of it would say so for ever."""
-    policy = Policy(stale_grace=4.0, stale_jitter=0.0)
+    policy = StalePolicy(stale_grace=4.0, stale_jitter=0.0)
     with EtcdCluster(tmp_path, size=3) as etcd:
         store(etcd.members[0], armed())
         isolated = etcd.members[2]
         with following(reader(f"etcd://{isolated.endpoint}", timeout=1.0), policy=policy, reread_every=0.5) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             for member in etcd.members[:2]:
                 member.kill()
-            until(follower, Standing.CUT_OFF, canary_percent=0.0)
+            until(follower, RouterState.CUT_OFF, canary_percent=0.0)
 
 
 def test_after_a_trip_a_restored_backup_is_not_obeyed_and_a_later_generation_is(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reread_every=0.5) as follower:
         member = etcd.members[0]
         store(member, armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         etcd.back_up(tmp_path / "backup.db")
         for percent in (10.0, 20.0, 30.0):
             store(member, armed(percent=percent))
         trip_revision = store(member, tripped())
-        until(follower, Standing.TRIPPED)
+        until(follower, RouterState.TRIPPED)
 
         etcd.restore(tmp_path / "backup.db")
-        until(follower, Standing.OUTDATED, canary_percent=0.0)
+        until(follower, RouterState.OUTDATED, canary_percent=0.0)
         assert follower.current.revision < trip_revision
         assert follower.current.canary_route is follower.current.control_route
 
         store(member, armed(generation=2))
-        until(follower, Standing.ARMED, generation=2)
+        until(follower, RouterState.ARMED, generation=2)
 
 
 def test_a_document_that_is_corrupted_in_the_store_means_control_until_it_is_whole(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
         member = etcd.members[0]
         store(member, armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         until_watching(follower)
         store(member, b'{"format": 1, "rollout": "suppo')
-        until(follower, Standing.CORRUPT, canary_percent=0.0)
+        until(follower, RouterState.CORRUPT, canary_percent=0.0)
         until_counted(follower, Happening.BAD_DOCUMENT, 1)
         store(member, armed(percent=7.0))
-        until(follower, Standing.ARMED, canary_percent=7.0)
+        until(follower, RouterState.ARMED, canary_percent=7.0)
 
 
 def test_without_heartbeats_an_armed_flag_is_dropped_and_with_one_obeyed_again(tmp_path: Path) -> None:
-    policy = Policy(control_after=2.0, stale_jitter=0.0)
+    policy = StalePolicy(control_after=2.0, stale_jitter=0.0)
     with (
         EtcdCluster(tmp_path) as etcd,
         following(reader(etcd.url), policy=policy, reread_every=0.3) as follower,
     ):
         member = etcd.members[0]
         store(member, armed())
-        until(follower, Standing.UNWATCHED, canary_percent=0.0)
+        until(follower, RouterState.UNWATCHED, canary_percent=0.0)
         member.call("/v3/kv/put", {"key": b64(keys.controller("c1")), "value": b64("{}")})
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         assert follower.health().controllers == 1
 
 
@@ -450,7 +450,7 @@ def test_a_report_whose_lease_ended_is_written_anew(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reports=True, reread_every=0.5) as follower:
         member = etcd.members[0]
         store(member, armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         wait_until(lambda: under(member, keys.routers(ROLLOUT)), "the first report")
         lease = under(member, keys.routers(ROLLOUT))[0]["lease"]
         member.call("/v3/lease/revoke", {"ID": lease})
@@ -467,13 +467,13 @@ def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(tmp_path: Path)
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reports=True, reread_every=1.0) as follower:
         member = etcd.members[0]
         store(member, armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         until_watching(follower)
         from_child, to_parent = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                until(follower, Standing.TRIPPED)
+                until(follower, RouterState.TRIPPED)
                 health = follower.health()
                 os.write(to_parent, json.dumps([health.router_id, health.following, health.watching]).encode())
             finally:
@@ -481,7 +481,7 @@ def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(tmp_path: Path)
         try:
             wait_until(lambda: len(under(member, keys.routers(ROLLOUT))) == 2, "a report of each process")
             store(member, tripped())
-            until(follower, Standing.TRIPPED)
+            until(follower, RouterState.TRIPPED)
             assert select.select([from_child], [], [], 60.0)[0], "the child never saw the trip"
             router_id, alive, watching = json.loads(os.read(from_child, 1000))
             assert (alive, watching) == (True, True)
@@ -491,7 +491,7 @@ def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(tmp_path: Path)
             os.close(from_child)
             os.close(to_parent)
         store(member, armed(generation=2))
-        until(follower, Standing.ARMED, generation=2)
+        until(follower, RouterState.ARMED, generation=2)
 
 
 def test_a_child_forked_before_the_store_could_be_read_follows_when_it_can(tmp_path: Path) -> None:
@@ -500,15 +500,15 @@ def test_a_child_forked_before_the_store_could_be_read_follows_when_it_can(tmp_p
         store(member, tripped())
         member.kill()
         with following(reader(etcd.url, timeout=1.0), reread_every=1.0) as follower:
-            assert follower.current.standing is Standing.UNREAD
+            assert follower.current.standing is RouterState.UNREAD
             child = os.fork()
             if child == 0:
                 status = 1
                 try:
-                    until(follower, Standing.TRIPPED)
+                    until(follower, RouterState.TRIPPED)
                     status = 0
                 finally:
                     os._exit(status)
             member.start()
-            until(follower, Standing.TRIPPED)
+            until(follower, RouterState.TRIPPED)
             assert os.waitpid(child, 0)[1] == 0

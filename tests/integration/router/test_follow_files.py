@@ -14,7 +14,7 @@ import pytest
 from killswitch.errors import BadDocument, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
-from killswitch.router.failsafe import Policy, Standing
+from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
 from killswitch.stores import Committed, Delete, Put, keys
@@ -31,7 +31,7 @@ NAME = keys.flag(ROLLOUT)
 
 
 @contextlib.contextmanager
-def following(reader: Reader, *, policy: Policy | None = None, reread_every: float = 3600.0) -> Iterator[Follower]:
+def following(reader: Reader, *, policy: StalePolicy | None = None, reread_every: float = 3600.0) -> Iterator[Follower]:
     follower = Follower(ROLLOUT, reader, policy=policy, reread_every=reread_every, control_model="model-old")
     follower.start()
     try:
@@ -71,15 +71,15 @@ def test_a_mounted_file_is_followed_across_the_swap_of_its_link(tmp_path: Path) 
     mounted = ConfigMap(tmp_path)
     mounted.write(text(armed()))
     with following(open_reader(f"file://{mounted.path}")) as follower:
-        until(follower, Standing.ARMED, canary_percent=50.0)
+        until(follower, RouterState.ARMED, canary_percent=50.0)
         mounted.write(text(armed(percent=5.0)))
-        until(follower, Standing.ARMED, canary_percent=5.0)
+        until(follower, RouterState.ARMED, canary_percent=5.0)
         mounted.write(text(tripped()))
-        until(follower, Standing.TRIPPED)
+        until(follower, RouterState.TRIPPED)
         mounted.write(text(armed()))
-        until(follower, Standing.OUTDATED)
+        until(follower, RouterState.OUTDATED)
         mounted.write(text(armed(generation=2)))
-        until(follower, Standing.ARMED, generation=2)
+        until(follower, RouterState.ARMED, generation=2)
         assert follower.health().controllers is None, "nobody leaves heartbeats in a file"
 
 
@@ -88,19 +88,19 @@ def test_a_list_holds_the_flags_of_several_rollouts(tmp_path: Path) -> None:
     other = json.loads(text(armed())) | {"rollout": "another", "canary_percent": 99.0}
     path.write_text(json.dumps([other, json.loads(text(armed()))]))
     with following(FileReader(path)) as follower:
-        until(follower, Standing.ARMED, canary_percent=50.0)
+        until(follower, RouterState.ARMED, canary_percent=50.0)
         path.write_text(json.dumps([other]))
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
 
 
 def test_a_file_that_is_missing_or_removed_means_control(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     with following(FileReader(path)) as follower:
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         path.write_text(text(armed()))
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         path.unlink()
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
 
 
 def test_a_restarted_watch_of_a_file_looks_again_even_if_the_file_is_as_it_was(tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_a_file_edited_in_place_to_the_same_length_is_noticed(tmp_path: Path) ->
     path = tmp_path / "flags.json"
     path.write_text(text(armed(percent=50.0)))
     with following(FileReader(path)) as follower:
-        until(follower, Standing.ARMED, canary_percent=50.0)
+        until(follower, RouterState.ARMED, canary_percent=50.0)
         for percent in (10.0, 20.0, 30.0, 40.0):
             path.write_text(text(armed(percent=percent)))
-            until(follower, Standing.ARMED, canary_percent=percent)
+            until(follower, RouterState.ARMED, canary_percent=percent)
 
 
 @pytest.mark.parametrize(
@@ -147,15 +147,15 @@ def test_a_corrupt_file_never_reaches_the_canary_and_a_good_one_does_again(tmp_p
     path = tmp_path / "flags.json"
     path.write_text(text(armed()))
     with following(FileReader(path)) as follower:
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         path.write_bytes(content)
         wait_until(lambda: follower.current.canary_percent == 0.0, "control")
         # a list in which this rollout is not named is no error: it has no flag
-        expected = Standing.NO_FLAG if content == b'["x"]' else Standing.CORRUPT
+        expected = RouterState.NO_FLAG if content == b'["x"]' else RouterState.CORRUPT
         # a file that is being written is empty for a moment
         wait_until(lambda: follower.current.standing is expected, "its standing")
         path.write_text(text(armed()))
-        until(follower, Standing.ARMED, canary_percent=50.0)
+        until(follower, RouterState.ARMED, canary_percent=50.0)
 
 
 def test_a_huge_file_is_refused_without_being_read_whole(tmp_path: Path) -> None:
@@ -184,11 +184,11 @@ def test_the_embedded_store_is_followed_without_writing_to_it(tmp_path: Path) ->
     store = SqliteStore(path)
     first = commit(store, Put(NAME, flags.to_document(armed())))
     with following(reader) as follower:
-        until(follower, Standing.ARMED, revision=first)
+        until(follower, RouterState.ARMED, revision=first)
         second = commit(store, Put(NAME, flags.to_document(tripped())))
-        until(follower, Standing.TRIPPED, revision=second)
+        until(follower, RouterState.TRIPPED, revision=second)
         commit(store, Delete(NAME))
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
     store.close()
 
 
@@ -196,10 +196,10 @@ def test_many_changes_in_a_row_end_in_the_last_one(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "flags.db")
     commit(store, Put(NAME, flags.to_document(armed())))
     with following(SqliteReader(tmp_path / "flags.db")) as follower:
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         for percent in range(1, 40):
             last = commit(store, Put(NAME, flags.to_document(armed(percent=float(percent)))))
-        until(follower, Standing.ARMED, canary_percent=39.0, revision=last)
+        until(follower, RouterState.ARMED, canary_percent=39.0, revision=last)
     store.close()
 
 
@@ -225,12 +225,12 @@ def test_a_file_that_is_no_flag_store_means_control(tmp_path: Path) -> None:
     commit(store, Put(NAME, flags.to_document(armed())))
     store.close()
     with following(SqliteReader(path), reread_every=0.5) as follower:
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         foreign = tmp_path / "foreign.db"
         with contextlib.closing(sqlite3.connect(foreign)) as connection:
             connection.execute("CREATE TABLE t (x)")
         foreign.replace(path)
-        until(follower, Standing.CORRUPT)
+        until(follower, RouterState.CORRUPT)
         path.write_bytes(b"no database at all" * 100)
         wait_until(lambda: follower.health().counts[Happening.READ_FAILED] > 2, "further reads")
         assert follower.current.canary_percent == 0.0
@@ -253,9 +253,9 @@ def test_a_store_that_begins_to_answer_garbage_means_control_and_one_line(
     with HttpDouble(respond) as double:
         port = double.url.rpartition(":")[2].strip("/")
         with following(open_reader(f"etcd://127.0.0.1:{port}"), reread_every=0.2) as follower:
-            until(follower, Standing.ARMED, canary_percent=50.0)
+            until(follower, RouterState.ARMED, canary_percent=50.0)
             answers[0] = b"<html>It works!</html>"
-            until(follower, Standing.CORRUPT, canary_percent=0.0)
+            until(follower, RouterState.CORRUPT, canary_percent=0.0)
             for number in range(5):
                 answers[0] = b"babble %d" % number
                 heard = len(double.received)
@@ -263,7 +263,7 @@ def test_a_store_that_begins_to_answer_garbage_means_control_and_one_line(
             said = [r.getMessage() for r in caplog.records if "cannot be understood" in r.getMessage()]
             assert len(said) == 1
             answers[0] = json.dumps(whole).encode()
-            until(follower, Standing.ARMED, canary_percent=50.0)
+            until(follower, RouterState.ARMED, canary_percent=50.0)
 
 
 def _range(**fields: object) -> dict[str, object]:

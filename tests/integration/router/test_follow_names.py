@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import Unavailable
-from killswitch.router.failsafe import Policy, Standing
+from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.stores import keys
 from killswitch.stores.etcd.reader import EtcdReader
 from killswitch.stores.url import Endpoint
@@ -31,16 +31,16 @@ def test_a_resolver_that_hangs_does_not_keep_an_armed_flag_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = NameServer(monkeypatch, {HOST: ["127.0.0.1"]})
-    policy = Policy(stale_grace=2.0, stale_jitter=0.0, doubt_after=1.0)
+    policy = StalePolicy(stale_grace=2.0, stale_jitter=0.0, doubt_after=1.0)
     with EtcdCluster(tmp_path) as etcd:
         member = etcd.members[0]
         store(member, armed())
         source = reader(Endpoint(HOST, member.client_port))
         with following(source, policy=policy, reread_every=0.3) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             names.hang()
             member.kill()
-            until(follower, Standing.CUT_OFF, canary_percent=0.0)
+            until(follower, RouterState.CUT_OFF, canary_percent=0.0)
             failures = follower.health().counts["read_failed"]
             wait_until(lambda: follower.health().counts["read_failed"] > failures + 1, "two more reads that ended")
             assert "name server" in (follower.health().error or "")
@@ -49,9 +49,9 @@ def test_a_resolver_that_hangs_does_not_keep_an_armed_flag_alive(
             member.start()
             member.wait_until_healthy()
             names.go_on()
-            until(follower, Standing.ARMED, canary_percent=50.0)
+            until(follower, RouterState.ARMED, canary_percent=50.0)
             store(member, tripped())
-            until(follower, Standing.TRIPPED)
+            until(follower, RouterState.TRIPPED)
 
 
 def test_a_name_that_hangs_leaves_time_for_the_next_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from killswitch.errors import Unavailable
-from killswitch.router.failsafe import Policy, Standing
+from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower, _followers, elapsed
-from killswitch.router.snapshot import Snapshot
+from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.telling import Happening, Observer
 from killswitch.stores import Lease
 from killswitch.stores.etcd.reader import EtcdReader
-from killswitch.stores.reader import Access, View
+from killswitch.stores.reader import Access, ReadView
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.integration.router.following import NEVER, reader, store, until
@@ -31,7 +31,7 @@ from tests.servers.etcd import EtcdCluster, wait_until
 
 @contextmanager
 def observed(
-    etcd: EtcdCluster, *observers: Observer, policy: Policy | None = None, reread_every: float = 0.3
+    etcd: EtcdCluster, *observers: Observer, policy: StalePolicy | None = None, reread_every: float = 0.3
 ) -> Iterator[Follower]:
     source = reader(etcd.url, timeout=0.5)
     follower = Follower(ROLLOUT, source, policy=policy, reread_every=reread_every, observers=observers)
@@ -45,12 +45,12 @@ def observed(
 class Hanging:
     """Does not come back once the router stands so."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: RouterState) -> None:
         self._standing = standing
         self.hangs = threading.Event()
         self.go_on = threading.Event()
 
-    def settled(self, snapshot: Snapshot) -> None:
+    def settled(self, snapshot: ObeyedFlag) -> None:
         if snapshot.standing is self._standing:
             self.hangs.set()
             self.go_on.wait(120)
@@ -61,15 +61,15 @@ class Hanging:
 
 def test_an_observer_or_a_log_that_hangs_does_not_keep_an_armed_flag_alive(tmp_path: Path) -> None:
     """The clock itself told observers once: when the first of two changes hung, the second never came."""
-    observer = Hanging(Standing.HELD)
-    policy = Policy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
+    observer = Hanging(RouterState.HELD)
+    policy = StalePolicy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
     with EtcdCluster(tmp_path) as etcd:
         store(etcd.members[0], armed())
         with observed(etcd, observer, policy=policy) as follower:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             etcd.members[0].kill()
             wait_until(observer.hangs.is_set, "the observer hangs")
-            until(follower, Standing.CUT_OFF, canary_percent=0.0)
+            until(follower, RouterState.CUT_OFF, canary_percent=0.0)
             observer.go_on.set()
 
 
@@ -91,10 +91,10 @@ class Remembering:
     """Writes down what it is told."""
 
     def __init__(self) -> None:
-        self.settled_as: list[Standing] = []
+        self.settled_as: list[RouterState] = []
         self.counts: Counter[Happening] = Counter()
 
-    def settled(self, snapshot: Snapshot) -> None:
+    def settled(self, snapshot: ObeyedFlag) -> None:
         self.settled_as.append(snapshot.standing)
 
     def happened(self, what: Happening) -> None:
@@ -118,28 +118,28 @@ def test_the_watch_brings_a_trip_while_an_observer_or_the_log_hangs(
     tmp_path: Path, hanging_log: HangingLog, what: str
 ) -> None:
     """No re-read comes to help: a re-read every 0.3 s hid for long that the watch hung and a trip took up to 10 s."""
-    observer, other = Hanging(Standing.ARMED), Remembering()
+    observer, other = Hanging(RouterState.ARMED), Remembering()
     hanging = hanging_log if what == "log" else observer
     (hanging_log if what == "observer" else observer).go_on.set()
     with EtcdCluster(tmp_path) as etcd, observed(etcd, observer, other, reread_every=NEVER) as follower:
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         wait_until(lambda: follower.health().watching, "the watch")
         store(etcd.members[0], armed())
         wait_until(hanging.hangs.is_set, f"the {what} hangs")
         store(etcd.members[0], tripped())
-        until(follower, Standing.TRIPPED)
+        until(follower, RouterState.TRIPPED)
         assert follower.health().counts[Happening.READ] == 1
-        wait_until(lambda: other.settled_as[-1] is Standing.TRIPPED, "the other observer is told")
+        wait_until(lambda: other.settled_as[-1] is RouterState.TRIPPED, "the other observer is told")
         assert not hanging.go_on.is_set()
         hanging.go_on.set()
 
 
 def test_an_observer_that_comes_back_is_told_the_newest_and_every_count(tmp_path: Path) -> None:
     """What waits for it is bounded: one snapshot, and a number for each happening."""
-    hanging, slow = Hanging(Standing.ARMED), Remembering()
+    hanging, slow = Hanging(RouterState.ARMED), Remembering()
 
     class Both:
-        def settled(self, snapshot: Snapshot) -> None:
+        def settled(self, snapshot: ObeyedFlag) -> None:
             slow.settled(snapshot)
             hanging.settled(snapshot)
 
@@ -147,17 +147,17 @@ def test_an_observer_that_comes_back_is_told_the_newest_and_every_count(tmp_path
             slow.happened(what)
 
     with EtcdCluster(tmp_path) as etcd, observed(etcd, Both(), reread_every=NEVER) as follower:
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         wait_until(lambda: follower.health().watching, "the watch")
         store(etcd.members[0], armed(percent=1.0))
         wait_until(hanging.hangs.is_set, "the observer hangs")
         for percent in range(2, 42):
             store(etcd.members[0], armed(percent=float(percent)))
         store(etcd.members[0], tripped())
-        until(follower, Standing.TRIPPED)
+        until(follower, RouterState.TRIPPED)
         hanging.go_on.set()
-        wait_until(lambda: slow.settled_as[-1] is Standing.TRIPPED, "the observer is told")
-        assert slow.settled_as == [Standing.NO_FLAG, Standing.ARMED, Standing.TRIPPED]
+        wait_until(lambda: slow.settled_as[-1] is RouterState.TRIPPED, "the observer is told")
+        assert slow.settled_as == [RouterState.NO_FLAG, RouterState.ARMED, RouterState.TRIPPED]
         wait_until(lambda: slow.counts[Happening.CHANGE] == 42, "it counts every change")
 
 
@@ -168,15 +168,15 @@ def test_closing_does_not_wait_long_for_an_observer_that_hangs(tmp_path: Path) -
         follower: Follower
 
         class Closing(Remembering):
-            def settled(self, snapshot: Snapshot) -> None:
-                if snapshot.standing is Standing.NO_FLAG:
+            def settled(self, snapshot: ObeyedFlag) -> None:
+                if snapshot.standing is RouterState.NO_FLAG:
                     follower.close()
                     closed.set()
 
-        follower = Follower(ROLLOUT, reader(etcd.url), observers=(Closing(), Hanging(Standing.NO_FLAG)))
+        follower = Follower(ROLLOUT, reader(etcd.url), observers=(Closing(), Hanging(RouterState.NO_FLAG)))
         follower.start()
         assert closed.wait(60)
-        assert follower.current.standing is Standing.CLOSED
+        assert follower.current.standing is RouterState.CLOSED
 
 
 class Locking:
@@ -187,7 +187,7 @@ class Locking:
         self.inside = threading.Event()
         self.count = 0
 
-    def settled(self, snapshot: Snapshot) -> None:
+    def settled(self, snapshot: ObeyedFlag) -> None:
         """Nothing to do."""
 
     def happened(self, what: Happening) -> None:
@@ -203,7 +203,7 @@ def test_a_child_forked_while_its_parents_observer_held_a_lock_finds_the_lock_fr
     observer = Locking()
     with EtcdCluster(tmp_path) as etcd, observed(etcd, observer) as follower:
         store(etcd.members[0], armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         assert observer.inside.wait(60)
         child = os.fork()
         if child == 0:
@@ -211,13 +211,13 @@ def test_a_child_forked_while_its_parents_observer_held_a_lock_finds_the_lock_fr
             try:
                 told = observer.count
                 store(etcd.members[0], tripped())
-                until(follower, Standing.TRIPPED)
+                until(follower, RouterState.TRIPPED)
                 wait_until(lambda: observer.count > told, "the child's observer")
                 status = 0
             finally:
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
-        until(follower, Standing.TRIPPED)
+        until(follower, RouterState.TRIPPED)
 
 
 def test_after_an_internal_error_in_a_read_there_is_another_read(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_after_an_internal_error_in_a_read_there_is_another_read(tmp_path: Path)
         source.read = failing_once  # type: ignore[method-assign]
         follower = Follower(ROLLOUT, source, reread_every=0.3)
         follower.start()
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         assert follower.health().counts[Happening.INTERNAL_ERROR] == 1
         follower.close()
 
@@ -245,7 +245,7 @@ class FailingAtFirst(EtcdReader):
 
     failures = 3
 
-    def read(self, names: Sequence[str], **asked: Any) -> View:
+    def read(self, names: Sequence[str], **asked: Any) -> ReadView:
         if self.failures:
             self.failures -= 1
             raise Unavailable("no route to host")
@@ -262,7 +262,7 @@ def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(
         follower = Follower(ROLLOUT, source, reread_every=NEVER, reports=source)
         follower.start()
         try:
-            until(follower, Standing.ARMED)
+            until(follower, RouterState.ARMED)
             wait_until(lambda: follower.health().error is None, "what went wrong is over")
             wait_until(lambda: follower.health().reporting, "a report, to a store that answers again")
             assert sum("trying again" in message for message in caplog.messages) == 1  # of three failures
@@ -275,7 +275,7 @@ class AskedMeanwhile(EtcdReader):
 
     follower: Follower | None = None
 
-    def read(self, names: Sequence[str], **asked: Any) -> View:
+    def read(self, names: Sequence[str], **asked: Any) -> ReadView:
         if self.follower is not None:
             self.follower._read_soon(0.0)
             self.follower = None
@@ -333,7 +333,7 @@ def test_a_forked_child_lets_go_of_its_parents_connections(tmp_path: Path) -> No
         where = StoreUrl.parse(etcd.url)
         follower = Follower(ROLLOUT, Forgetting(where.endpoints, Access(), use_tls=where.tls), reread_every=NEVER)
         follower.start()
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         child = os.fork()
         if child == 0:
             os._exit(0)
@@ -350,7 +350,7 @@ def test_where_no_thread_can_be_started_everyone_goes_to_control(
         store(etcd.members[0], armed())
         follower = Follower(ROLLOUT, reader(etcd.url), reread_every=NEVER)
         follower.start()
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
 
         def refused(_thread: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
@@ -358,7 +358,7 @@ def test_where_no_thread_can_be_started_everyone_goes_to_control(
         with monkeypatch.context() as no_threads:
             no_threads.setattr(threading.Thread, "start", refused)
             follower._start_threads()
-        assert follower.current.standing is Standing.CLOSED
+        assert follower.current.standing is RouterState.CLOSED
         assert "not followed: can't start new thread" in follower.current.sentence
         assert not follower.health().ok
         follower.close()
@@ -366,9 +366,9 @@ def test_where_no_thread_can_be_started_everyone_goes_to_control(
 
 def test_the_clock_looks_again_within_ten_seconds_whatever_is_announced(tmp_path: Path) -> None:
     """The machine may have slept: what it waits for may be over."""
-    patient = Policy(stale_grace=3600.0, doubt_after=3600.0, control_after=None)
+    patient = StalePolicy(stale_grace=3600.0, doubt_after=3600.0, control_after=None)
     with EtcdCluster(tmp_path) as etcd, observed(etcd, policy=patient, reread_every=NEVER) as follower:
-        until(follower, Standing.NO_FLAG)
+        until(follower, RouterState.NO_FLAG)
         wait_until(lambda: 0.0 < follower._tick_at <= elapsed() + 10.0, "the clock's next look")
 
 
@@ -425,7 +425,7 @@ def test_a_report_waits_its_lot_after_a_change() -> None:
 def test_a_follower_of_which_a_thread_has_died_is_not_well(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, observed(etcd, reread_every=NEVER) as follower:
         store(etcd.members[0], armed())
-        until(follower, Standing.ARMED)
+        until(follower, RouterState.ARMED)
         assert follower.health().ok
         follower._threads = (*follower._threads, threading.Thread())
         assert not follower.health().following

@@ -13,17 +13,17 @@ from killswitch.flags.flag import Actor
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.fleet.heartbeat import Heartbeat
 from killswitch.fleet.heartbeat import to_document as heartbeat_document
-from killswitch.fleet.outages import MAX_PAGES_AT_ONCE, Blind, Book, OutageBook, Target, next_outages
+from killswitch.fleet.outages import MAX_PAGES_AT_ONCE, Blind, Book, StoredOutages, Target, next_outages
 from killswitch.model import PageSettings
 from killswitch.pages import outbox
 from killswitch.pages import page as message
-from killswitch.pages.ledger import Outcome, Result, StoreLedger
+from killswitch.pages.ledger import DeliveryOutcome, Result, StoreLedger
 from killswitch.pages.notices import Notice, Notices
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
 from killswitch.stores.limits import MAX_COMMIT_BYTES, MAX_OPERATIONS, Part, check_commit, portions
 from killswitch.stores.opening import open_store
-from killswitch.trips.switch import Standing, Switch, TripOutcome, TripRequest, TripResult
+from killswitch.trips.switch import StoredFlag, Switch, TripOutcome, TripRequest, TripResult
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.doubles.pages import AT, armed, incident
@@ -82,10 +82,10 @@ def blind_all(tick: float) -> dict[str, Blind]:
 
 def test_each_team_is_paged_once_for_an_outage_and_once_for_its_end(fleet_store: Metered) -> None:
     """Two replicas look by turns, and lose comparisons to each other."""
-    books = [OutageBook(fleet_store, wall=lambda: AT) for _ in range(2)]  # type: ignore[arg-type]
+    books = [StoredOutages(fleet_store, wall=lambda: AT) for _ in range(2)]  # type: ignore[arg-type]
     everybody = frozenset(NAMES)
 
-    def look(book: OutageBook, tick: float, blind: dict[str, Blind], good: dict[str, float]) -> bool:
+    def look(book: StoredOutages, tick: float, blind: dict[str, Blind], good: dict[str, float]) -> bool:
         before = book.read()
         change = next_outages(before.outages, blind=blind, good_at=good, watched=everybody, tick=tick, interval=30.0)
         pages = {
@@ -128,11 +128,11 @@ def test_a_thousand_notices_are_told_once_each(fleet_store: Metered) -> None:
 
 
 def test_a_thousand_flips_stand_with_their_incidents_and_pages(fleet_store: Metered) -> None:
-    standings: dict[str, Standing] = {}
+    standings: dict[str, StoredFlag] = {}
     for portion in portions(Part(n, writes=(Put(keys.flag(n), flags.to_document(armed(n))),)) for n in NAMES):
         committed = fleet_store.commit([], [write for part in portion for write in part.writes])
         assert isinstance(committed, Committed)
-        standings |= {part.subject: Standing(armed(part.subject), committed.revision) for part in portion}
+        standings |= {part.subject: StoredFlag(armed(part.subject), committed.revision) for part in portion}
     fleet_store.commits.clear()
     stale = NAMES[7]
     fleet_store.commit([], [Put(keys.flag(stale), flags.to_document(replace(armed(stale), canary_percent=1.0)))])
@@ -184,7 +184,7 @@ def test_hundreds_of_pages_are_claimed_sent_and_marked(fleet_store: Metered) -> 
     ledger.scan()
     started = ledger.begin(ledger.held(), "slack")
     assert len(started) == 300
-    ledger.finish(started, "slack", Outcome(Result.TAKEN, AT, reference="#c/1"))
+    ledger.finish(started, "slack", DeliveryOutcome(Result.TAKEN, AT, reference="#c/1"))
     ledger.scan()
     assert (ledger.unsettled, ledger.held()) == (0, [])
     noted = [item.value for item in fleet_store.list(keys.INCIDENTS).items]  # type: ignore[operator]
@@ -218,7 +218,7 @@ def test_no_document_of_one_key_outgrows_a_transaction() -> None:
 
 def test_a_team_whose_outages_all_end_at_once_is_told_of_each_in_several_transactions() -> None:
     server = MemoryServer(VirtualClock())
-    book = OutageBook(MemoryStore(server), wall=lambda: AT)
+    book = StoredOutages(MemoryStore(server), wall=lambda: AT)
     blind = {f"r{number}": Blind(AT - 60, "down", Target("#one"), f"way {number}") for number in range(200)}
     for _ in range(10):
         before = book.read()
@@ -246,4 +246,4 @@ def test_a_part_too_large_for_any_store_is_refused_alone() -> None:
 
 
 def test_an_outage_book_read_before_anything_is_empty() -> None:
-    assert OutageBook(MemoryStore(MemoryServer(VirtualClock())), wall=lambda: AT).read() == Book()
+    assert StoredOutages(MemoryStore(MemoryServer(VirtualClock())), wall=lambda: AT).read() == Book()

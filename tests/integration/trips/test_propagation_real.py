@@ -15,7 +15,7 @@ from killswitch.pages.page import Page, PageKind
 from killswitch.router import Router
 from killswitch.stores import Store, keys
 from killswitch.stores.opening import open_store
-from killswitch.trips.propagation import FollowUp
+from killswitch.trips.propagation import Propagation
 from killswitch.trips.router_progress import routers_followed
 from killswitch.trips.switch import Switch, TripRequest
 from tests.doubles import pages
@@ -65,7 +65,7 @@ def test_three_routers_follow_a_trip_and_a_fourth_that_is_cut_off_is_waited_for_
         wait_until(lambda: routers_followed(store, NAME, revision) == {"followed": 4, "known": 4}, "four reports")
 
         proxy.black_hole()
-        follow_up = FollowUp(
+        follow_up = Propagation(
             store,
             switch,
             settings=lambda _: pages.SETTINGS,

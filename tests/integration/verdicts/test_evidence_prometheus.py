@@ -16,8 +16,8 @@ from killswitch.flags.flag import arm
 from killswitch.model import Counts, Matcher, Rollout
 from killswitch.sources import Source
 from killswitch.sources.opening import open_source
-from killswitch.verdicts.accumulator import Dossier, View
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.accumulator import EvidenceAccumulator, EvidenceView
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
 from tests.doubles.scripted_source import ALL_RULES, BOUNDS, COHORTS, rollout
 from tests.servers.prometheus import PrometheusServer, openmetrics
@@ -75,8 +75,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
         opened.close()
 
 
-def cases() -> list[Case]:
-    found: list[Case] = []
+def cases() -> list[ArmedRollout]:
+    found: list[ArmedRollout] = []
     for name in [*BAD, *HEALTHY]:
         flag = arm(
             None,
@@ -92,19 +92,21 @@ def cases() -> list[Case]:
         cohorts = {cohort: (*mine, *matchers) for cohort, matchers in COHORTS.items()}
         usual = rollout(name, ALL_RULES)
         rules = Rollout(name, usual.control, usual.canary, cohorts, usual.rules)
-        found.append(Case(rules, flag, flag.armed_at))
+        found.append(ArmedRollout(rules, flag, flag.armed_at))
     return found
 
 
-def judged(source: Source, *, restart_every: int | None) -> tuple[dict[str, tuple[float, str]], dict[str, View]]:
+def judged(
+    source: Source, *, restart_every: int | None
+) -> tuple[dict[str, tuple[float, str]], dict[str, EvidenceView]]:
     """When each rollout first had a breach and of which rule; and what is known at the end."""
     everybody = cases()
-    dossier = Dossier(step=30.0)
+    dossier = EvidenceAccumulator(step=30.0)
     first: dict[str, tuple[float, str]] = {}
     for number in range(1, int(LIVE / 30.0)):
         tick = ARMED + 30.0 * number
         if restart_every is not None and number % restart_every == 0:
-            dossier = Dossier(step=30.0)
+            dossier = EvidenceAccumulator(step=30.0)
         catch_up(source, dossier, everybody, tick, Deadline(30.0))
         for case in everybody:
             for rule in case.rollout.rules:
@@ -140,7 +142,7 @@ def test_a_replica_restarted_every_ten_minutes_sees_what_one_that_never_stopped_
 def test_what_was_counted_is_what_was_made(source: Source) -> None:
     """Disjoint steps lose nothing and count nothing twice: an hour of them is the counter's own difference."""
     case = next(case for case in cases() if case.rollout.name == "calm")
-    wants = Dossier(step=30.0).wants(case)
+    wants = EvidenceAccumulator(step=30.0).wants(case)
     want = next(want for want in wants if want.rule == "error_rate")
     ticks = [ARMED + 60.0 + 30.0 * number for number in range(100)]
     readings = source.read_back([want], ticks, Deadline(30.0))

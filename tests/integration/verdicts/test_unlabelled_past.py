@@ -10,8 +10,8 @@ from killswitch.deadline import Deadline
 from killswitch.flags.flag import arm
 from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording
-from killswitch.verdicts.accumulator import Dossier
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.accumulator import EvidenceAccumulator
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
 from tests.servers.prometheus import openmetrics
 
@@ -45,8 +45,8 @@ def test_controls_unlabelled_hour_warms_up_by_the_models_name(tmp_path: Path, mo
     rollout = load_text(RULES).rollouts[0]
     flag = arm(None, rollout="copilot", control="model-old", canary="model-new", percent=50.0, stage="half",
                now=START, by="ann")  # fmt: skip
-    dossier = Dossier(step=30.0)
-    catch_up(_recording(tmp_path, model), dossier, [Case(rollout, flag, START)], START + 240.0, Deadline(60.0))
+    dossier = EvidenceAccumulator(step=30.0)
+    catch_up(_recording(tmp_path, model), dossier, [ArmedRollout(rollout, flag, START)], START + 240.0, Deadline(60.0))
     view = dossier.view("copilot", "error_rate")
     assert view is not None
     assert view.until == START + 240.0

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from killswitch.demo.pace import Pace
 from killswitch.demo.service import live
-from killswitch.demo.simulation import SimulatedClock, Simulation, State, cohort_metrics
+from killswitch.demo.simulation import SimulatedClock, Simulation, SimulationState, cohort_metrics
 from killswitch.demo.traffic import Regression, World
 from killswitch.model import Cohort
 from killswitch.router import Route, bucket
@@ -150,7 +150,7 @@ def test_latencies_are_recorded_and_not_slept() -> None:
 def test_the_world_advances_by_whole_slots() -> None:
     scene = _Scene()
     scene.simulation.advance(0.4)
-    assert scene.simulation.state == State()
+    assert scene.simulation.state == SimulationState()
     scene.simulation.advance(1.2)
     assert scene.simulation.state.at == 1.0
 

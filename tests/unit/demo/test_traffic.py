@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from killswitch.demo.traffic import DAY, HEALTHY, REGRESSED, SLOT, Answer, Behaviour, Regression, World, day_factor
+from killswitch.demo.traffic import DAY, HEALTHY, REGRESSED, SLOT, Behaviour, ModelAnswer, Regression, World, day_factor
 from killswitch.router import Outcome
 
 # 200 requests a simulated second for 100 of them
@@ -18,12 +18,12 @@ def _world(seed: int = 7) -> World:
     return World(seed=seed, rate=200.0, users=5_000)
 
 
-def _answers(behaviour: Behaviour) -> list[Answer]:
+def _answers(behaviour: Behaviour) -> list[ModelAnswer]:
     world = _world()
     return [world.answer(request, behaviour) for slot in _SLOTS for request in world.arrivals(slot)]
 
 
-def _share(answers: list[Answer], outcome: Outcome) -> float:
+def _share(answers: list[ModelAnswer], outcome: Outcome) -> float:
     return fmean(answer.outcome is outcome for answer in answers)
 
 
@@ -79,10 +79,10 @@ def test_a_healthy_model_answers_as_the_story_says() -> None:
 def test_a_regression_breaks_its_own_rule_and_no_other(kind: Regression) -> None:
     before, after = _answers(HEALTHY), _answers(REGRESSED[kind])
 
-    def p95(answers: list[Answer]) -> float:
+    def p95(answers: list[ModelAnswer]) -> float:
         return sorted(answer.latency_ms for answer in answers)[int(0.95 * len(answers))]
 
-    def thumbs(answers: list[Answer]) -> float:
+    def thumbs(answers: list[ModelAnswer]) -> float:
         return fmean(answer.thumbs_down_after is not None for answer in answers)
 
     broken = {

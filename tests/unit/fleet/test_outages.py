@@ -16,12 +16,12 @@ from killswitch.fleet.heartbeat import from_document as heartbeat_from
 from killswitch.fleet.heartbeat import to_document as heartbeat_to
 from killswitch.fleet.outages import (
     Blind,
+    BlindRollout,
     Book,
-    Change,
     Clocks,
-    Member,
     Outage,
-    OutageBook,
+    OutageChange,
+    StoredOutages,
     Target,
     fleet_good_at,
     from_document,
@@ -38,7 +38,7 @@ names = st.sampled_from(["a", "b", "c", "d"])
 OTHER_TEAM = Target("#other")
 NOBODY = Target()
 INTERVAL = 30.0
-OPEN = Outage("blind.1", NOW - 600, NOW - 540, {"a": Member(NOW - 600), "b": Member(NOW - 600)})
+OPEN = Outage("blind.1", NOW - 600, NOW - 540, {"a": BlindRollout(NOW - 600), "b": BlindRollout(NOW - 600)})
 
 
 def change(
@@ -50,16 +50,16 @@ def change(
     tick: float = NOW,
     target: Target = NOBODY,
     family: str = "",
-) -> Change:
+) -> OutageChange:
     return next_outages(
         outages, blind=dict.fromkeys(blind, Blind(tick - 60, "down", target, family)), good_at=good or {},
         watched=frozenset(watched), tick=tick, interval=INTERVAL,
     )  # fmt: skip
 
 
-def after_ticks(outages: tuple[Outage, ...], good: str, *, first: float) -> list[Change]:
+def after_ticks(outages: tuple[Outage, ...], good: str, *, first: float) -> list[OutageChange]:
     """Three names each seen (``.``) or not (``x``), tick after tick; all see the same."""
-    found: list[Change] = []
+    found: list[OutageChange] = []
     last = 0.0
     for number, seen in enumerate(good):
         tick = first + number * INTERVAL
@@ -75,7 +75,7 @@ def test_the_first_blind_rollouts_open_one_outage() -> None:
     (started,) = found.started
     assert started.id.startswith("blind.2026-04-19T14:22:00Z.")
     assert (started.since, started.opened) == (NOW - 60, NOW)
-    assert started.members == {"a": Member(NOW - 60), "b": Member(NOW - 60)}
+    assert started.members == {"a": BlindRollout(NOW - 60), "b": BlindRollout(NOW - 60)}
     assert found.open == found.started
 
 
@@ -103,7 +103,7 @@ def test_an_outage_whose_return_was_not_paged_is_left_in_silence() -> None:
 def test_whoever_goes_blind_during_an_old_outage_starts_one_and_all_of_that_tick_share_it() -> None:
     found = change((OPEN,), "abcd")
     (started,) = found.started
-    assert started.members == {"c": Member(NOW - 60), "d": Member(NOW - 60)}
+    assert started.members == {"c": BlindRollout(NOW - 60), "d": BlindRollout(NOW - 60)}
 
 
 def test_whoever_joins_just_after_the_start_belongs_to_it_unless_other_people_or_another_cause_are_concerned() -> None:
@@ -111,7 +111,7 @@ def test_whoever_joins_just_after_the_start_belongs_to_it_unless_other_people_or
     joined = change((young,), "abc")
     assert not joined.started
     assert joined.open[0].members.keys() == {"a", "b", "c"}
-    assert joined.open[0].members["c"] == Member(NOW - 60)  # its own time
+    assert joined.open[0].members["c"] == BlindRollout(NOW - 60)  # its own time
     assert len(change((young,), "abc", target=OTHER_TEAM).started) == 1
     assert len(change((young,), "abc", family="no data").started) == 1
     assert len(change((replace(young, opened=NOW - 120),), "abc").started) == 1
@@ -170,7 +170,7 @@ def test_a_rollout_seen_for_long_leaves_those_that_stay_blind() -> None:
 
 
 def test_a_time_that_was_never_does_not_hold_an_outage_open_for_ever() -> None:
-    spoiled = replace(OPEN, members={"a": Member(NOW + 1e9, NOW + 1e9)})
+    spoiled = replace(OPEN, members={"a": BlindRollout(NOW + 1e9, NOW + 1e9)})
     assert any(one.ended for one in after_ticks((spoiled,), "......", first=NOW))
 
 
@@ -200,7 +200,7 @@ def test_no_rollout_is_ever_in_two_outages_and_a_blind_one_always_in_one(
 def test_outages_come_back_from_their_document(
     rollouts: dict[str, float | None], slack: str | None, ended: float | None, reopened: int
 ) -> None:
-    members = {name: Member(NOW, seen) for name, seen in rollouts.items()}
+    members = {name: BlindRollout(NOW, seen) for name, seen in rollouts.items()}
     outages = (Outage("blind.x", NOW, NOW, members, Target(slack, "<!here>"), "unread", ended, reopened, ended),)
     assert from_document(to_document(outages)) == outages
 
@@ -213,7 +213,7 @@ def test_a_spoiled_document_of_outages_is_refused_and_counts_as_none(value: byte
         from_document(value)
     clock = VirtualClock()
     server = MemoryServer(clock)
-    book = OutageBook(MemoryStore(server), wall=clock.wall)
+    book = StoredOutages(MemoryStore(server), wall=clock.wall)
     server.commit("x", (), (Put(keys.outages("team"), value),))
     read = book.read()
     assert read.outages == ()
@@ -224,7 +224,7 @@ def test_a_spoiled_document_of_outages_is_refused_and_counts_as_none(value: byte
 def test_the_page_of_an_outage_stands_in_its_transaction_and_the_second_writer_loses() -> None:
     clock = VirtualClock()
     server = MemoryServer(clock)
-    first, second = (OutageBook(MemoryStore(server, name), wall=clock.wall) for name in "ab")
+    first, second = (StoredOutages(MemoryStore(server, name), wall=clock.wall) for name in "ab")
     found = change(blind="a")
     page = {found.started[0].id: trip_page()}
     assert first.write(found, Book(), page)
@@ -237,7 +237,7 @@ def test_an_unknown_outcome_is_no_success() -> None:
     store = MemoryStore(MemoryServer(clock))
     store.fault = lambda call: Fault.LOSE_ANSWER if call.name == "commit" else None
     with pytest.raises(OutcomeUnknown):
-        OutageBook(store, wall=clock.wall).write(change(blind="a"), Book(), {})
+        StoredOutages(store, wall=clock.wall).write(change(blind="a"), Book(), {})
 
 
 # --- heartbeats ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from killswitch.flags import incident as incidents
 from killswitch.pages import outbox
 from killswitch.pages.delivery import PageDelivery
-from killswitch.pages.outbox import Standing
+from killswitch.pages.outbox import DeliveryState
 from killswitch.stores import Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Crash, Fault, MemoryServer, MemoryStore
@@ -37,7 +37,7 @@ class Story:
     unmarked_repeats: int
     delivered_after: float
     crashes: int
-    standing: Standing
+    standing: DeliveryState
     incident_pages: int
 
 
@@ -107,7 +107,7 @@ def check(story: Story, *, lost_answers: int = 0) -> None:
     assert story.copies <= 1 + min(lost_answers, 1) + story.crashes
     assert story.unmarked_repeats == 0
     assert story.delivered_after <= TAKEOVER * max(story.crashes, 1)
-    assert story.standing is Standing.DELIVERED
+    assert story.standing is DeliveryState.DELIVERED
     assert story.incident_pages >= 1
 
 
@@ -170,7 +170,7 @@ def test_a_process_stopped_at_any_call_while_another_goes_on_commits_nothing_sta
         if call.number == number:
             value = server.value(keys.outbox(PAGE.id))
             assert value is not None
-            under_way = outbox.from_document(value, page=PAGE.id).delivery("receiver").standing is Standing.SENDING
+            under_way = outbox.from_document(value, page=PAGE.id).delivery("receiver").standing is DeliveryState.SENDING
             going.run_once()
             clock.advance(pause)
             for _ in range(5):
@@ -232,4 +232,4 @@ def test_any_three_misfortunes_together_lose_no_page_and_bound_the_copies(seed: 
     story = tell(faults, ways, late_after=chance.choice([None, 2.0, 12.0]), second=second)
     assert 1 <= story.copies <= 1 + min(ways.count(Way.LOST_ANSWER), 1) + story.crashes, (faults, ways, second)
     assert story.unmarked_repeats == 0
-    assert story.standing in (Standing.DELIVERED, Standing.UNCERTAIN)
+    assert story.standing in (DeliveryState.DELIVERED, DeliveryState.UNCERTAIN)

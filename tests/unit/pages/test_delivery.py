@@ -13,8 +13,8 @@ from killswitch.deadline import Deadline
 from killswitch.flags import flag as flags
 from killswitch.flags import incident as incidents
 from killswitch.pages import outbox
-from killswitch.pages.delivery import PageDelivery, Policy
-from killswitch.pages.outbox import OutboxEntry, Standing
+from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
+from killswitch.pages.outbox import DeliveryState, OutboxEntry
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers import Pager
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, keys
@@ -43,7 +43,7 @@ class World:
         pagers: Sequence[Pager],
         *,
         fallback: Pager | None = None,
-        policy: Policy | None = None,
+        policy: DeliveryPolicy | None = None,
         store: MemoryStore | None = None,
         name: str = "replica",
     ) -> PageDelivery:
@@ -107,7 +107,7 @@ def test_a_page_goes_to_every_receiver_once_and_its_incident_says_who_was_paged(
 
 def test_the_attempt_is_committed_before_it_is_made(world: World) -> None:
     page = trip_page()
-    seen: list[tuple[Standing, int]] = []
+    seen: list[tuple[DeliveryState, int]] = []
 
     class Looking(Receiver):
         def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
@@ -119,7 +119,7 @@ def test_the_attempt_is_committed_before_it_is_made(world: World) -> None:
     receiver.script.extend([Way.UNAVAILABLE, Way.TAKE])
     world.write(page)
     world.run(world.process([receiver]), seconds=20)
-    assert seen == [(Standing.SENDING, 1), (Standing.SENDING, 2)]
+    assert seen == [(DeliveryState.SENDING, 1), (DeliveryState.SENDING, 2)]
 
 
 def test_three_replicas_send_one_copy(world: World) -> None:
@@ -136,7 +136,7 @@ def test_a_lost_answer_is_repeated_once_and_the_copy_says_so(world: World) -> No
     world.write(page)
     world.run(world.process([receiver]), seconds=600)
     assert [copy.possible_repeat for copy in receiver.copies] == [False, True]
-    assert world.entry(page).delivery("receiver").standing is Standing.UNCERTAIN
+    assert world.entry(page).delivery("receiver").standing is DeliveryState.UNCERTAIN
 
 
 def test_no_second_copy_is_risked_before_the_receiver_answers_again(world: World) -> None:
@@ -260,7 +260,7 @@ def test_a_thousand_pages_at_once_are_a_few_messages_at_most_one_a_second_and_no
     assert len(receiver.copies) <= 10
     gaps = [b - a for a, b in zip(receiver.attempts, receiver.attempts[1:], strict=False)]
     assert min(gaps) >= 1.0
-    assert {world.entry(page).delivery("receiver").standing for page in pages} == {Standing.DELIVERED}
+    assert {world.entry(page).delivery("receiver").standing for page in pages} == {DeliveryState.DELIVERED}
     assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 1000
 
 
@@ -379,7 +379,7 @@ def test_an_incident_that_cannot_be_understood_does_not_hold_up_the_mark(world: 
     world.server.commit("x", (), [Put(keys.incident(page.rollout, page.generation), b"garbage")])
     world.run(world.process([receiver]), seconds=60)
     assert len(receiver.copies) == 1
-    assert world.entry(page).delivery("receiver").standing is Standing.DELIVERED
+    assert world.entry(page).delivery("receiver").standing is DeliveryState.DELIVERED
 
 
 def test_a_direct_page_needs_no_store_is_retried_falls_back_and_is_sent_once_however_often_handed_in(
@@ -472,7 +472,7 @@ def test_a_receiver_that_is_added_is_not_told_of_generations_that_ended_long_ago
     world.run(both, seconds=30)
     assert [copy.page.id for copy in slack.copies] == [current.id]
     assert len(console.copies) == 2
-    assert world.entry(ended).delivery("slack").standing is Standing.EXPIRED
+    assert world.entry(ended).delivery("slack").standing is DeliveryState.EXPIRED
     assert both.status().unsettled == 0
 
 
@@ -486,7 +486,7 @@ def test_a_page_that_was_tried_before_goes_out_however_late(world: World) -> Non
     world.clock.advance(7200.0)
     world.run(world.process([slack], name="later"), seconds=60)
     assert [copy.page.id for copy in slack.copies if copy.page] == [page.id] * len(slack.copies)
-    assert world.entry(page).delivery("slack").standing is Standing.DELIVERED
+    assert world.entry(page).delivery("slack").standing is DeliveryState.DELIVERED
 
 
 def test_a_page_about_the_fleet_that_nobody_took_goes_to_every_receiver_however_late(world: World) -> None:
@@ -520,7 +520,7 @@ def test_old_pages_for_a_new_receiver_do_not_hold_its_lane_up_in_a_store_that_ha
     hanging.fault = hangs
     began = world.clock.monotonic()
     world.process([console, slack], store=hanging).run_once()
-    assert world.clock.monotonic() - began <= 2 * Policy().claim_ttl
+    assert world.clock.monotonic() - began <= 2 * DeliveryPolicy().claim_ttl
 
 
 def test_good_news_does_not_come_before_the_page_it_is_about(world: World) -> None:
@@ -528,7 +528,7 @@ def test_good_news_does_not_come_before_the_page_it_is_about(world: World) -> No
     receiver, first = Receiver(world.clock), trip_page()
     end = replace(first, id=f"{first.id}.recovered", kind=PageKind.RECOVERED, follows=first.id)
     receiver.way = lambda: Way.UNAVAILABLE
-    delivery = world.process([receiver], policy=Policy(single_pages_per_minute=100))
+    delivery = world.process([receiver], policy=DeliveryPolicy(single_pages_per_minute=100))
     delivery.send_directly(first)
     world.run(delivery, seconds=60)
     delivery.send_directly(end)
@@ -559,7 +559,7 @@ def test_nothing_is_sent_once_the_claims_lease_has_ended(world: World) -> None:
         def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
             outcome = super().commit(compares, writes)
             if any(write.key.startswith(keys.OUTBOX) for write in writes):
-                world.clock.advance(Policy().claim_ttl + 1.0)
+                world.clock.advance(DeliveryPolicy().claim_ttl + 1.0)
             return outcome
 
     delivery = world.process([receiver], store=Slow(world.server, "slow"))

@@ -19,12 +19,12 @@ from killswitch.pages.ledger import (
     KEEP_SETTLED_AT_MOST,
     NEWS,
     ORPHAN_GRACE,
+    DeliveryOutcome,
     MemoryLedger,
-    Outcome,
     Result,
     StoreLedger,
 )
-from killswitch.pages.outbox import Delivery, OutboxEntry, Standing
+from killswitch.pages.outbox import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.page import Page, PageKind
 from killswitch.stores import Delete, Item, Put, keys
 from tests.doubles.clock import VirtualClock
@@ -33,7 +33,7 @@ from tests.doubles.pages import armed, incident, trip_page
 
 TTL = 9.0
 RECEIVERS = ("slack", "webhook")
-TAKEN = Outcome(Result.TAKEN, 1_776_608_540.0, "ref/1")
+TAKEN = DeliveryOutcome(Result.TAKEN, 1_776_608_540.0, "ref/1")
 
 
 class World:
@@ -257,7 +257,7 @@ def test_more_entries_than_one_transaction_takes_are_claimed_in_several(world: W
     assert world.calls().count("commit") == 3
     world.ledger.finish(started, "slack", TAKEN)
     assert world.calls().count("commit") == 3
-    assert all(world.stored(page).delivery("slack").standing is Standing.DELIVERED for page in pages)
+    assert all(world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED for page in pages)
 
 
 def test_closing_gives_the_claims_back(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -409,7 +409,7 @@ def test_an_attempt_is_in_the_store_before_it_is_returned(world: World) -> None:
     [started] = world.begun(A)
     assert started == world.ledger.entry(A.id)
     delivery = world.stored(A).delivery("slack")
-    assert (delivery.standing, delivery.attempts, delivery.by) == (Standing.SENDING, 1, "a")
+    assert (delivery.standing, delivery.attempts, delivery.by) == (DeliveryState.SENDING, 1, "a")
     assert delivery.at == pytest.approx(world.clock.wall(), abs=0.001)
     assert not world.ledger.ready(started, "slack")
     assert world.ledger.ready(started, "webhook")
@@ -444,7 +444,7 @@ def test_an_attempt_whose_answer_was_lost_is_looked_for(world: World) -> None:
     started = world.ledger.begin(entries, "slack")
     assert [entry.id for entry in started] == [A.id, B.id]
     world.calls()
-    world.ledger.finish(started, "slack", Outcome(Result.NOT_TAKEN, 0.0, error="refused"))
+    world.ledger.finish(started, "slack", DeliveryOutcome(Result.NOT_TAKEN, 0.0, error="refused"))
     assert world.calls() == ["commit"]  # on the revision that was found
     world.store.fault = only("commit", Fault.APPLY_LATER, times=1)
     assert world.ledger.begin(entries, "webhook") == []
@@ -492,7 +492,7 @@ def test_an_attempt_of_a_vanished_sender_is_left_alone_for_the_grace(world: Worl
     assert world.ledger.ready(entry, "slack")
     [again] = world.ledger.begin([entry], "slack")
     at = again.delivery("slack").at
-    assert again.delivery("slack") == Delivery(Standing.SENDING, attempts=2, orphaned=1, by="a", at=at)
+    assert again.delivery("slack") == Delivery(DeliveryState.SENDING, attempts=2, orphaned=1, by="a", at=at)
     assert at == world.clock.wall()
 
 
@@ -502,16 +502,16 @@ def test_an_attempt_of_a_vanished_sender_is_left_alone_for_the_grace(world: Worl
 @pytest.mark.parametrize(
     ("outcome", "standing"),
     [
-        (TAKEN, Standing.DELIVERED),
-        (Outcome(Result.NOT_TAKEN, 1_776_608_540.0, error="refused"), Standing.PENDING),
-        (Outcome(Result.ANSWER_LOST, 1_776_608_540.0, error="refused"), Standing.UNKNOWN),
+        (TAKEN, DeliveryState.DELIVERED),
+        (DeliveryOutcome(Result.NOT_TAKEN, 1_776_608_540.0, error="refused"), DeliveryState.PENDING),
+        (DeliveryOutcome(Result.ANSWER_LOST, 1_776_608_540.0, error="refused"), DeliveryState.UNKNOWN),
     ],
 )
-def test_what_became_of_an_attempt_is_marked(world: World, outcome: Outcome, standing: Standing) -> None:
+def test_what_became_of_an_attempt_is_marked(world: World, outcome: DeliveryOutcome, standing: DeliveryState) -> None:
     started = world.begun(A)
     world.ledger.finish(started, "slack", outcome)
     delivery = world.stored(A).delivery("slack")
-    unknown = 1 if standing is Standing.UNKNOWN else 0
+    unknown = 1 if standing is DeliveryState.UNKNOWN else 0
     assert delivery == Delivery(
         standing, attempts=1, unknown=unknown, by="a", at=outcome.at, reference=outcome.reference, error=outcome.error
     )
@@ -528,7 +528,7 @@ def test_a_failure_is_not_marked_over_a_later_attempt(world: World, result: Resu
     world.put(replace(started[0], deliveries={"slack": later}))
     world.ledger.scan()
     before = world.stored(A)
-    world.ledger.finish(started, "slack", Outcome(result, 0.0, error="refused"))
+    world.ledger.finish(started, "slack", DeliveryOutcome(result, 0.0, error="refused"))
     assert world.stored(A) == before
 
 
@@ -537,7 +537,7 @@ def test_that_a_page_was_taken_is_marked_whoever_has_gone_on(world: World) -> No
     world.put(replace(started[0], deliveries={"slack": replace(started[0].delivery("slack"), by="b", attempts=2)}))
     world.ledger.scan()
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.stored(A).delivery("slack").standing is Standing.DELIVERED
+    assert world.stored(A).delivery("slack").standing is DeliveryState.DELIVERED
     delivered = world.stored(A)
     world.ledger.finish(started, "slack", replace(TAKEN, reference="later"))
     assert world.stored(A) == delivered  # the first to say so stands
@@ -559,7 +559,7 @@ def test_a_delivery_stands_in_its_incident_once(world: World) -> None:
 @pytest.mark.parametrize("result", [Result.NOT_TAKEN, Result.ANSWER_LOST])
 def test_only_what_was_taken_stands_in_an_incident(world: World, result: Result) -> None:
     world.record(A)
-    world.ledger.finish(world.begun(A), "slack", Outcome(result, 0.0, error="refused"))
+    world.ledger.finish(world.begun(A), "slack", DeliveryOutcome(result, 0.0, error="refused"))
     assert world.paged(A) == ()
 
 
@@ -567,7 +567,7 @@ def test_a_page_that_is_of_no_incident_is_written_into_none(world: World) -> Non
     page = replace(A, payload={})
     world.record(A)
     world.ledger.finish(world.begun(page), "slack", TAKEN)
-    assert world.stored(page).delivery("slack").standing is Standing.DELIVERED
+    assert world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED
     assert world.paged(A) == ()
 
 
@@ -577,7 +577,7 @@ def test_an_incident_that_is_not_understood_is_said_and_the_mark_made(
     started = world.begun(A)
     world.server.commit("x", (), (Put(keys.incident("a", 1), b"["),))
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.stored(A).delivery("slack").standing is Standing.DELIVERED
+    assert world.stored(A).delivery("slack").standing is DeliveryState.DELIVERED
     [said] = caplog.messages
     assert said.startswith("the incident of page a.1 is not understood: incident")
 
@@ -597,7 +597,7 @@ def test_marks_that_the_store_did_not_take_wait_and_nothing_is_sent_meanwhile(
     world.store.fault = lambda _: None
     world.ledger.scan()
     for page in (A, B):
-        assert world.stored(page).delivery("slack").standing is Standing.DELIVERED
+        assert world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED
         assert world.ledger.ready(world.stored(page), "slack")
 
 
@@ -621,7 +621,7 @@ def test_a_mark_that_loses_to_another_change_is_made_on_what_stands(world: World
     world.calls()
     world.ledger.finish(started, "slack", TAKEN)
     entry = world.stored(A)
-    assert entry.delivery("slack").standing is Standing.DELIVERED
+    assert entry.delivery("slack").standing is DeliveryState.DELIVERED
     assert entry.delivery("webhook").by == "b"
     assert world.calls() == ["get", "commit", "get", "get", "commit"]  # the entry is read for the second try only
     assert [each.delivery("webhook").attempts for each in world.ledger.held()] == [1]
@@ -654,7 +654,7 @@ def test_marks_of_one_entry_go_one_after_the_other(world: World) -> None:
     world.calls()
     world.ledger.scan()
     assert world.calls().count("commit") == 2
-    assert {world.stored(A).delivery(name).standing for name in RECEIVERS} == {Standing.DELIVERED}
+    assert {world.stored(A).delivery(name).standing for name in RECEIVERS} == {DeliveryState.DELIVERED}
 
 
 def test_pages_of_one_incident_go_one_after_the_other(world: World) -> None:
@@ -665,7 +665,7 @@ def test_pages_of_one_incident_go_one_after_the_other(world: World) -> None:
     world.ledger.finish(started, "slack", TAKEN)
     assert world.calls().count("commit") == 2
     assert len(world.paged(A)) == 1  # of one receiver, kind and reference
-    assert {world.stored(page).delivery("slack").standing for page in (A, other)} == {Standing.DELIVERED}
+    assert {world.stored(page).delivery("slack").standing for page in (A, other)} == {DeliveryState.DELIVERED}
 
 
 def test_marks_that_are_too_large_together_go_one_after_the_other(world: World) -> None:
@@ -675,7 +675,7 @@ def test_marks_that_are_too_large_together_go_one_after_the_other(world: World) 
     world.calls()
     world.ledger.finish(started, "slack", TAKEN)
     assert world.calls().count("commit") == 3  # three fit
-    assert all(world.stored(page).delivery("slack").standing is Standing.DELIVERED for page in pages)
+    assert all(world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED for page in pages)
 
 
 @pytest.mark.parametrize("value", [None, b"["])
@@ -687,7 +687,7 @@ def test_a_mark_of_an_entry_that_is_gone_or_spoiled_holds_up_no_other(
     world.server.commit("x", (), (gone,))
     world.ledger.scan()
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.stored(B).delivery("slack").standing is Standing.DELIVERED
+    assert world.stored(B).delivery("slack").standing is DeliveryState.DELIVERED
     assert world.ledger._marks == []
     said = [each for each in caplog.messages if each.startswith("a delivery cannot be marked: outbox entry a.1: ")]
     assert len(said) == (0 if value is None else 1)
@@ -716,7 +716,7 @@ def test_a_mark_that_waits_behind_one_of_an_entry_that_is_gone_is_made(world: Wo
         world.ledger.finish([entry], receiver, TAKEN)
     world.store.fault = lambda _: None
     world.ledger.scan()
-    assert {world.stored(B).delivery(name).standing for name in RECEIVERS} == {Standing.DELIVERED}
+    assert {world.stored(B).delivery(name).standing for name in RECEIVERS} == {DeliveryState.DELIVERED}
 
 
 def test_a_send_that_takes_longer_than_the_grace_is_not_begun_again(world: World) -> None:
@@ -733,9 +733,9 @@ def test_an_entry_that_stays_as_it_is_keeps_its_revision(world: World) -> None:
     later = replace(started[0].delivery("slack"), by="b", attempts=2)
     world.put(replace(started[0], deliveries={"slack": later}))
     world.ledger.scan()
-    world.ledger.finish(started, "slack", Outcome(Result.NOT_TAKEN, 0.0, error="refused"))
+    world.ledger.finish(started, "slack", DeliveryOutcome(Result.NOT_TAKEN, 0.0, error="refused"))
     both = [world.stored(A), world.stored(B)]
-    assert [entry.delivery("slack").standing for entry in both] == [Standing.SENDING, Standing.PENDING]
+    assert [entry.delivery("slack").standing for entry in both] == [DeliveryState.SENDING, DeliveryState.PENDING]
     assert len(world.ledger.begin(both, "webhook")) == 2
 
 
@@ -747,7 +747,7 @@ def test_a_page_that_is_given_up_is_sent_no_more(world: World) -> None:
     world.ledger.scan()
     world.ledger.give_up(world.stored(A), "slack")
     delivery = world.stored(A).delivery("slack")
-    assert delivery.standing is Standing.EXPIRED
+    assert delivery.standing is DeliveryState.EXPIRED
     assert delivery.at == pytest.approx(world.clock.wall(), abs=0.001)
     world.ledger.give_up(world.stored(A), "webhook")  # on what the first has left
     assert world.stored(A).settled(RECEIVERS)
@@ -812,12 +812,12 @@ def test_an_attempt_in_memory_is_under_way_until_it_is_marked() -> None:
     [started] = memory.ledger.begin([memory.entry(A)], "slack")
     now = memory.clock.wall()
     assert started == memory.entry(A)
-    assert started.delivery("slack") == Delivery(Standing.SENDING, attempts=1, at=now)
+    assert started.delivery("slack") == Delivery(DeliveryState.SENDING, attempts=1, at=now)
     assert not memory.ledger.ready(started, "slack")
     assert memory.ledger.ready(started, "webhook")
-    memory.ledger.finish([started], "slack", Outcome(Result.NOT_TAKEN, 5.0, error="refused"))
+    memory.ledger.finish([started], "slack", DeliveryOutcome(Result.NOT_TAKEN, 5.0, error="refused"))
     assert memory.ledger.ready(started, "slack")
-    assert memory.entry(A).delivery("slack") == Delivery(Standing.PENDING, attempts=1, at=5.0, error="refused")
+    assert memory.entry(A).delivery("slack") == Delivery(DeliveryState.PENDING, attempts=1, at=5.0, error="refused")
     memory.ledger.finish(memory.ledger.begin([started], "slack"), "slack", TAKEN)
     assert memory.entry(A).delivery("slack").attempts == 2
     assert memory.ledger.reference(A.id, "slack") == "ref/1"
@@ -829,7 +829,7 @@ def test_a_page_in_memory_can_be_given_up() -> None:
     memory = Memory()
     memory.ledger.add(A)
     memory.ledger.give_up(memory.entry(A), "slack")
-    assert memory.entry(A).delivery("slack") == Delivery(Standing.EXPIRED, at=memory.clock.wall())
+    assert memory.entry(A).delivery("slack") == Delivery(DeliveryState.EXPIRED, at=memory.clock.wall())
 
 
 def test_memory_keeps_what_is_unsettled_and_the_newest_of_the_rest() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument, IllegalTransition
 from killswitch.pages import outbox
-from killswitch.pages.outbox import FINAL, MAX_UNKNOWN_OUTCOMES, TRANSITIONS, Event, OutboxEntry, Standing
+from killswitch.pages.outbox import FINAL, MAX_UNKNOWN_OUTCOMES, TRANSITIONS, DeliveryState, Event, OutboxEntry
 from tests.doubles.pages import AT, trip_page
 
 Step = Callable[[OutboxEntry], OutboxEntry]
@@ -58,7 +58,7 @@ def test_no_path_leads_to_more_copies_than_two_and_one_for_each_orphan(path: lis
     entry = outbox.new_entry(trip_page(), at=AT)
     possible = 0
     for event in path:
-        sending = entry.delivery("slack").standing is Standing.SENDING
+        sending = entry.delivery("slack").standing is DeliveryState.SENDING
         try:
             entry = STEPS[event](entry)
         except IllegalTransition:
@@ -75,13 +75,13 @@ def test_what_is_delivered_stays_delivered(path: list[Event]) -> None:
     for step in STEPS.values():
         with suppress(IllegalTransition):
             entry = step(entry)
-    assert entry.delivery("slack").standing is Standing.DELIVERED
+    assert entry.delivery("slack").standing is DeliveryState.DELIVERED
     assert entry.delivery("slack").reference == "C1/2"
 
 
 def test_a_certain_failure_after_a_doubtful_attempt_leaves_the_doubt() -> None:
     entry = walk([Event.BEGIN, Event.ANSWER_LOST, Event.BEGIN, Event.NOT_TAKEN])
-    assert entry.delivery("slack").standing is Standing.UNKNOWN
+    assert entry.delivery("slack").standing is DeliveryState.UNKNOWN
     assert entry.delivery("slack").may_have_arrived
 
 

@@ -20,7 +20,7 @@ from killswitch.pages.receivers import Pager
 from killswitch.pages.receivers.pagerduty import PagerDutyPager
 from killswitch.pages.receivers.routing_keys import RoutingKeys
 from killswitch.preflight.backtest.backtest import Terms
-from killswitch.preflight.doctor import Check, Patient, Status, dispersion, examine, examine_pages, real_ratios
+from killswitch.preflight.doctor import Check, Setup, Status, dispersion, examine, examine_pages, real_ratios
 from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording
 from killswitch.sources.scrape_interval import consequence
@@ -40,7 +40,7 @@ def _examined(
     lines = [line for line in openmetrics(history).splitlines() if without not in line]
     (folder / "x.om").write_text("\n".join(lines) + "\n")
     source = Recording(folder / "x.om", scrape_interval=scrape_interval)
-    patient = Patient(source, [rollout], Terms(*source.span), scrape_interval, measure=source.measure_scrape_interval)
+    patient = Setup(source, [rollout], Terms(*source.span), scrape_interval, measure=source.measure_scrape_interval)
     return list(examine(patient))
 
 
@@ -198,7 +198,7 @@ def _no_flags() -> tuple[dict[str, Flag], dict[str, str]]:
 
 
 def test_a_store_or_source_that_does_not_answer_is_wrong(rollout: Rollout) -> None:
-    checks = list(examine(Patient(_Down(), [rollout], Terms(0, 3600), 15.0, wall=0.0, flags=_no_flags)))
+    checks = list(examine(Setup(_Down(), [rollout], Terms(0, 3600), 15.0, wall=0.0, flags=_no_flags)))
     assert [check.about for check in _wrong(checks)] == ["flag store", "metric source"]
 
 
@@ -210,14 +210,14 @@ class _Ahead(Recording):
 @pytest.mark.parametrize(("wall", "status"), [(999.0, Status.OK), (980.0, Status.WARNING), (800.0, Status.WRONG)])
 def test_clocks_that_differ_are_told_by_how_much(tmp_path: Path, wall: float, status: Status) -> None:
     (tmp_path / "x.om").write_text("a 1 1\n# EOF\n")
-    (check,) = examine(Patient(_Ahead(tmp_path / "x.om"), [], Terms(0, 1), 15.0, wall=wall))
+    (check,) = examine(Setup(_Ahead(tmp_path / "x.om"), [], Terms(0, 1), 15.0, wall=wall))
     assert check.status is status
 
 
 def _counters(folder: Path, rollout: Rollout, lines: list[str]) -> list[Check]:
     (folder / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
     source = Recording(folder / "x.om")
-    patient = Patient(source, [rollout], Terms(*source.span), 15.0, counters=source.counter_health)
+    patient = Setup(source, [rollout], Terms(*source.span), 15.0, counters=source.counter_health)
     return [check for check in examine(patient) if "fell" in check.found or "first samples" in check.found]
 
 
@@ -269,7 +269,7 @@ def test_litellm_failures_under_a_group_or_no_name_are_a_warning(tmp_path: Path,
     ]
     (tmp_path / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
     source = Recording(tmp_path / "x.om")
-    checks = list(examine(Patient(source, load_text(rules).rollouts, Terms(*source.span), 15.0)))
+    checks = list(examine(Setup(source, load_text(rules).rollouts, Terms(*source.span), 15.0)))
     (warned,) = [check for check in checks if check.status is Status.WARNING and "neither cohort" in check.found]
     assert words in warned.found
     assert "requested_model" in warned.fix
@@ -287,7 +287,7 @@ def test_an_absent_canary_is_expected_only_where_the_flag_was_read(
     lines = [line for line in openmetrics(HEALTHY).splitlines() if 'cohort="canary"' not in line]
     (tmp_path / "x.om").write_text("\n".join(lines) + "\n")
     source = Recording(tmp_path / "x.om", scrape_interval=15.0)
-    patient = Patient(source, [rollout], Terms(*source.span), 15.0, flags=ask)
+    patient = Setup(source, [rollout], Terms(*source.span), 15.0, flags=ask)
     absent = [check for check in examine(patient) if check.found.startswith("canary: NO_DATA")]
     assert absent
     assert all(words in check.found and check.status is Status.NOTE for check in absent)
@@ -299,7 +299,7 @@ def test_an_armed_flag_that_no_rule_file_names_is_told(rollout: Rollout, *, all_
     flag = flags.arm(None, rollout="copiloot", control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann")
     tripped = replace(flag, rollout="old", state=flags.State.TRIPPED)
     ask = {"copiloot": flag, "old": tripped, rollout.name: replace(flag, rollout=rollout.name)}
-    patient = Patient(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), all_rules=all_rules)
+    patient = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), all_rules=all_rules)
     found = {check.about: check for check in examine(patient) if check.status is Status.WARNING}
     assert list(found) == (["copiloot"] if all_rules else [])
     if all_rules:
@@ -317,7 +317,7 @@ def test_an_armed_flag_that_no_controller_watches_is_told(
         None, rollout=rollout.name, control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann"
     )
     ask = {rollout.name: replace(flag, state=state)}
-    patient = Patient(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), controllers=lambda: alive)
+    patient = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), controllers=lambda: alive)
     found = [check.found for check in examine(patient) if check.about == "controllers"]
     assert found == (["none is alive, and 1 flag armed: no one notices a bad canary"] if told else [])
 
@@ -329,7 +329,7 @@ def test_a_store_that_takes_no_change_is_wrong(rollout: Rollout) -> None:
         asked.append(name)
         raise AccessDenied("etcd: permission denied")
 
-    patient = Patient(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: ({}, {}), try_writing=refuse)
+    patient = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: ({}, {}), try_writing=refuse)
     wrong = [check for check in examine(patient) if check.status is Status.WRONG]
     assert [check.about for check in wrong] == ["flag store", "metric source"]
     assert "no trip can be made" in wrong[0].found

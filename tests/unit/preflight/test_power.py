@@ -11,8 +11,8 @@ from bench.histories import History, openmetrics
 from killswitch.model import Limits, Rollout, Rule
 from killswitch.preflight.backtest.backtest import Terms, step_readings
 from killswitch.preflight.power import (
-    Baseline,
-    World,
+    AssumedTraffic,
+    TrafficLevel,
     assumed,
     bare_cost,
     delay,
@@ -29,7 +29,7 @@ from killswitch.sources.recording import Recording
 from killswitch.verdicts.step_counts import STEP
 from tests.unit.preflight.backtest.test_backtest import RULES
 
-WORLD = World(50.0, 5.0)
+WORLD = TrafficLevel(50.0, 5.0)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_larger_regressions_are_seen_sooner(rollout: Rollout) -> None:
 
 def test_what_is_not_seen_within_the_horizon_is_said_and_not_guessed(rollout: Rollout) -> None:
     rule = _rule(rollout, "thumbs_down_rate")
-    found = delay(rollout, rule, assumed(rule), World(1.0, 1.0), 0.012, horizon=3600.0, runs=40)
+    found = delay(rollout, rule, assumed(rule), TrafficLevel(1.0, 1.0), 0.012, horizon=3600.0, runs=40)
     assert found.later is None
     assert found.seen < 0.5
 
@@ -80,16 +80,16 @@ def test_a_canary_within_its_limit_has_no_bound_and_is_not_seen(rollout: Rollout
 
 
 def test_the_limit_follows_from_control_as_the_rule_says(rollout: Rollout) -> None:
-    baseline = Baseline(0.011)
+    baseline = AssumedTraffic(0.011)
     assert limit_of(_rule(rollout, "refusal_rate"), baseline) == pytest.approx(0.061)
-    assert limit_of(_rule(rollout, "error_rate"), Baseline(0.03)) == pytest.approx(0.03)
+    assert limit_of(_rule(rollout, "error_rate"), AssumedTraffic(0.03)) == pytest.approx(0.03)
     latency = _rule(rollout, "latency_p95")
     assert limit_of(latency, assumed(latency)) == pytest.approx(1.5 * value_of(latency, assumed(latency)))
 
 
 def test_the_bare_rule_costs_trips_where_control_is_near_its_limit_and_none_where_it_is_far(rollout: Rollout) -> None:
-    near = bare_cost(rollout, _rule(rollout, "thumbs_down_rate"), Baseline(0.005), WORLD, runs=20)
-    far = bare_cost(rollout, _rule(rollout, "refusal_rate"), Baseline(0.011), WORLD, runs=20)
+    near = bare_cost(rollout, _rule(rollout, "thumbs_down_rate"), AssumedTraffic(0.005), WORLD, runs=20)
+    far = bare_cost(rollout, _rule(rollout, "refusal_rate"), AssumedTraffic(0.011), WORLD, runs=20)
     assert near.days_with_trip > 0.9
     assert near.trips_a_day > 5
     assert far.days_with_trip == 0.0
@@ -97,17 +97,17 @@ def test_the_bare_rule_costs_trips_where_control_is_near_its_limit_and_none_wher
 
 def test_three_ticks_in_a_row_cost_fewer_trips_than_one(rollout: Rollout) -> None:
     rule = _rule(rollout, "error_rate")
-    once = bare_cost(rollout, rule, Baseline(0.01), WORLD, runs=20)
-    thrice = bare_cost(rollout, replace(rule, for_ticks=3), Baseline(0.01), WORLD, runs=20)
+    once = bare_cost(rollout, rule, AssumedTraffic(0.01), WORLD, runs=20)
+    thrice = bare_cost(rollout, replace(rule, for_ticks=3), AssumedTraffic(0.01), WORLD, runs=20)
     assert thrice.trips_a_day < once.trips_a_day
 
 
 def test_the_smallest_percent_is_the_first_at_which_nine_of_ten_runs_see_it(rollout: Rollout) -> None:
     rule = _rule(rollout, "refusal_rate")
-    percent, tried = smallest_percent(rollout, rule, Baseline(0.011), WORLD, 0.087, runs=60)
+    percent, tried = smallest_percent(rollout, rule, AssumedTraffic(0.011), WORLD, 0.087, runs=60)
     assert percent == 5.0
     assert [each for each, _ in tried] == [0.5, 1.0, 2.0, 5.0]
-    assert smallest_percent(rollout, rule, Baseline(0.011), World(0.01, 5.0), 0.087, runs=20)[0] is None
+    assert smallest_percent(rollout, rule, AssumedTraffic(0.011), TrafficLevel(0.01, 5.0), 0.087, runs=20)[0] is None
 
 
 def test_baselines_come_from_controls_own_history(tmp_path: Path, rollout: Rollout) -> None:
@@ -123,7 +123,7 @@ def test_baselines_come_from_controls_own_history(tmp_path: Path, rollout: Rollo
 
 def test_rules_with_several_bounds_are_simulated_as_one(rollout: Rollout) -> None:
     rule = replace(_rule(rollout, "error_rate"), limits=Limits(maximum=0.02, max_ratio=3.0, floor=0.015))
-    found = delay(rollout, rule, Baseline(0.01), WORLD, 0.1, runs=30)
+    found = delay(rollout, rule, AssumedTraffic(0.01), WORLD, 0.1, runs=30)
     assert found.later is not None
     assert found.later <= 300
 
@@ -131,6 +131,6 @@ def test_rules_with_several_bounds_are_simulated_as_one(rollout: Rollout) -> Non
 def test_few_users_are_worth_fewer_still_and_more_of_them_are_luckier(rollout: Rollout) -> None:
     rule = _rule(rollout, "error_rate")
     assert effective_users(2000, 5) == pytest.approx(100 / 4.22, rel=0.01)
-    few, many = (unlucky_cohorts(rule, Baseline(0.01), users, 1.0) for users in (500, 50_000))
+    few, many = (unlucky_cohorts(rule, AssumedTraffic(0.01), users, 1.0) for users in (500, 50_000))
     assert few > 0.05
     assert many < few

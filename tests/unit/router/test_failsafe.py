@@ -13,13 +13,13 @@ from killswitch.errors import BadSettings
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.router import failsafe
-from killswitch.router.failsafe import Memory, Policy, Read, Standing
-from killswitch.router.snapshot import Snapshot, build
+from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy
+from killswitch.router.snapshot import ObeyedFlag, build
 from killswitch.stores import Item, keys
 from killswitch.stores.reader import Change
 from tests.doubles.flags import ROLLOUT, armed, tripped
 
-POLICY = Policy(spread=0.5)  # of a jitter of 30 s: 15 s
+POLICY = StalePolicy(spread=0.5)  # of a jitter of 30 s: 15 s
 
 
 def item(flag: Flag, revision: int) -> Item:
@@ -39,7 +39,7 @@ def read(
         revision = max(memory.revision, found.mod_revision if found is not None else 1)
     return failsafe.after_read(
         memory,
-        Read(at, memory.revision if known is None else known, found, revision, controllers),
+        LinearizableRead(at, memory.revision if known is None else known, found, revision, controllers),
     )
 
 
@@ -47,7 +47,7 @@ def change(memory: Memory, found: Item | None, revision: int) -> Memory:
     return failsafe.after_change(memory, Change(keys.flag(ROLLOUT), found, revision))
 
 
-def at(memory: Memory, now: float, policy: Policy = POLICY) -> Snapshot:
+def at(memory: Memory, now: float, policy: StalePolicy = POLICY) -> ObeyedFlag:
     return build(memory, policy, now)
 
 
@@ -59,14 +59,14 @@ NEW = Memory(ROLLOUT, "model-old")
 
 def test_before_the_store_was_read_everyone_goes_to_control() -> None:
     snapshot = at(NEW, 0.0)
-    assert (snapshot.standing, snapshot.canary_percent) == (Standing.UNREAD, 0.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (RouterState.UNREAD, 0.0)
     assert snapshot.canary_route is snapshot.control_route
     assert snapshot.control_route == ("control", "model-old", "DEFAULT", 0, 0)
 
 
 def test_an_armed_flag_is_obeyed() -> None:
     snapshot = at(read(NEW, item(armed(), 7)), 0.0)
-    assert (snapshot.standing, snapshot.canary_percent) == (Standing.ARMED, 50.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (RouterState.ARMED, 50.0)
     assert snapshot.canary_route == ("canary", "model-new", "SPLIT", 1, 7)
     assert snapshot.control_route == ("control", "model-old", "SPLIT", 1, 7)
 
@@ -79,7 +79,7 @@ def test_in_stage_aa_the_canary_cohort_is_served_by_the_control_model() -> None:
 
 def test_in_a_shadow_stage_nobody_is_served_by_the_canary_whatever_the_percent_says() -> None:
     snapshot = at(read(NEW, item(armed(stage="shadow", percent=5.0), 7)), 0.0)
-    assert (snapshot.standing, snapshot.canary_percent) == (Standing.ARMED, 0.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (RouterState.ARMED, 0.0)
     assert snapshot.canary_route is snapshot.control_route
 
 
@@ -91,30 +91,30 @@ def test_at_zero_percent_the_canary_stays_within_reach_of_testers() -> None:
 
 def test_a_tripped_flag_is_obeyed_for_ever_even_when_cut_off_and_unwatched() -> None:
     snapshot = at(read(NEW, item(tripped(), 8), controllers=0), 1e9)
-    assert snapshot.standing is Standing.TRIPPED
+    assert snapshot.standing is RouterState.TRIPPED
     assert snapshot.control_route.reason == "DISABLED"
 
 
 def test_an_armed_flag_is_held_for_the_grace_and_the_routers_own_jitter_and_then_dropped() -> None:
     memory = read(NEW, item(armed(), 7), at=100.0)
-    assert at(memory, 124.9).standing is Standing.ARMED
-    assert at(memory, 125.0).standing is Standing.HELD
+    assert at(memory, 124.9).standing is RouterState.ARMED
+    assert at(memory, 125.0).standing is RouterState.HELD
     assert at(memory, 174.9).canary_percent == 50.0
     dropped = at(memory, 175.0)
-    assert (dropped.standing, dropped.canary_percent) == (Standing.CUT_OFF, 0.0)
+    assert (dropped.standing, dropped.canary_percent) == (RouterState.CUT_OFF, 0.0)
     assert dropped.control_route.reason == "STALE"
 
 
 def test_routers_drop_an_armed_flag_spread_over_the_jitter() -> None:
     memory = read(NEW, item(armed(), 7), at=0.0)
-    dropped_at = [failsafe._limits(memory, Policy(spread=n / 10))[0] for n in range(11)]
+    dropped_at = [failsafe._limits(memory, StalePolicy(spread=n / 10))[0] for n in range(11)]
     assert dropped_at == [60.0 + 3.0 * n for n in range(11)]
 
 
 def test_a_change_that_was_watched_does_not_prove_that_the_store_can_be_read() -> None:
     memory = change(read(NEW, item(armed(), 7), at=0.0), item(armed(percent=9.0), 8), 8)
     assert at(memory, 1.0).canary_percent == 9.0
-    assert at(memory, 75.0).standing is Standing.CUT_OFF
+    assert at(memory, 75.0).standing is RouterState.CUT_OFF
 
 
 def test_a_slow_read_does_not_take_back_a_later_ones_proof() -> None:
@@ -125,44 +125,44 @@ def test_a_slow_read_does_not_take_back_a_later_ones_proof() -> None:
 
 def test_a_cut_off_router_that_reads_again_obeys_again() -> None:
     memory = read(read(NEW, item(armed(), 7), at=0.0), item(armed(), 7), at=500.0)
-    assert at(memory, 501.0).standing is Standing.ARMED
+    assert at(memory, 501.0).standing is RouterState.ARMED
 
 
 def test_without_a_living_controller_an_armed_flag_is_dropped_after_five_minutes() -> None:
     memory = read(NEW, item(armed(), 7), at=0.0, controllers=2)
     for moment in range(10, 320, 10):
         memory = read(memory, item(armed(), 7), at=float(moment), controllers=0)
-    assert at(memory, 314.9).standing is Standing.ARMED
-    assert at(memory, 315.0).standing is Standing.UNWATCHED
+    assert at(memory, 314.9).standing is RouterState.ARMED
+    assert at(memory, 315.0).standing is RouterState.UNWATCHED
     memory = read(memory, item(armed(), 7), at=330.0, controllers=1)
-    assert at(memory, 331.0).standing is Standing.ARMED
+    assert at(memory, 331.0).standing is RouterState.ARMED
 
 
 def test_a_router_that_never_saw_a_controller_counts_from_its_first_read() -> None:
     memory = read(NEW, item(armed(), 7), at=50.0, controllers=0)
     memory = read(memory, item(armed(), 7), at=340.0, controllers=0)
-    assert at(memory, 364.9).standing is Standing.ARMED
-    assert at(memory, 365.0).standing is Standing.UNWATCHED
+    assert at(memory, 364.9).standing is RouterState.ARMED
+    assert at(memory, 365.0).standing is RouterState.UNWATCHED
 
 
 def test_when_unwatched_may_be_hold() -> None:
     policy = replace(POLICY, control_after=failsafe.patience("hold"))
     memory = read(NEW, item(armed(), 7), at=1e6, controllers=0)
-    assert at(replace(memory, watched_at=0.0), 1e6, policy).standing is Standing.ARMED
+    assert at(replace(memory, watched_at=0.0), 1e6, policy).standing is RouterState.ARMED
 
 
 def test_a_store_without_controllers_is_not_judged_by_them() -> None:
     memory = read(NEW, item(armed(), 7), at=1e6, controllers=None)
     assert memory.watched_at is None
-    assert at(memory, 1e6).standing is Standing.ARMED
+    assert at(memory, 1e6).standing is RouterState.ARMED
 
 
 def test_a_missing_or_deleted_flag_means_control() -> None:
-    assert at(read(NEW, None, revision=3), 0.0).standing is Standing.NO_FLAG
+    assert at(read(NEW, None, revision=3), 0.0).standing is RouterState.NO_FLAG
     memory = read(NEW, item(armed(), 7))
     for deleted in (change(memory, None, 9), read(memory, None, revision=9)):
         snapshot = at(deleted, 0.0)
-        assert (snapshot.standing, snapshot.canary_percent, snapshot.revision) == (Standing.NO_FLAG, 0.0, 9)
+        assert (snapshot.standing, snapshot.canary_percent, snapshot.revision) == (RouterState.NO_FLAG, 0.0, 9)
         assert snapshot.control_route == ("control", "model-old", "DEFAULT", 0, 9)
 
 
@@ -173,16 +173,16 @@ def test_an_armed_document_of_a_tripped_generation_is_never_obeyed_at_whatever_r
     watched = change(memory, item(armed(6), 101), 101)
     for later in (restored, overtaking, watched):
         snapshot = at(later, 0.0)
-        assert (snapshot.standing, snapshot.canary_percent) == (Standing.OUTDATED, 0.0)
+        assert (snapshot.standing, snapshot.canary_percent) == (RouterState.OUTDATED, 0.0)
         assert snapshot.canary_route is snapshot.control_route
         assert snapshot.control_route.reason == "DISABLED"
-    assert at(read(restored, item(armed(8), 42), revision=42), 0.0).standing is Standing.ARMED
+    assert at(read(restored, item(armed(8), 42), revision=42), 0.0).standing is RouterState.ARMED
 
 
 def test_a_trip_is_remembered_across_deletion_and_corruption() -> None:
     memory = change(read(NEW, item(tripped(7), 10)), None, 11)
     memory = change(memory, Item(keys.flag(ROLLOUT), b"{", 12), 12)
-    assert at(change(memory, item(armed(7), 13), 13), 0.0).standing is Standing.OUTDATED
+    assert at(change(memory, item(armed(7), 13), 13), 0.0).standing is RouterState.OUTDATED
 
 
 def test_a_store_that_was_set_back_is_believed_where_it_tells_of_no_tripped_generation() -> None:
@@ -194,7 +194,7 @@ def test_a_read_that_a_watched_change_has_overtaken_changes_nothing_but_proves_l
     memory = read(NEW, item(armed(), 7), revision=7, at=0.0)
     later = change(memory, item(tripped(), 9), 9)
     overtaken = read(later, item(armed(), 7), revision=8, known=7, at=10.0)
-    assert at(overtaken, 10.0).standing is Standing.TRIPPED
+    assert at(overtaken, 10.0).standing is RouterState.TRIPPED
     assert (overtaken.revision, overtaken.fresh_at) == (9, 10.0)
 
 
@@ -207,14 +207,14 @@ def test_a_read_of_exactly_what_was_known_when_it_was_sent_does_not_undo_a_chang
 def test_a_trip_in_an_overtaken_read_is_still_remembered() -> None:
     memory = change(read(NEW, item(armed(1), 7), revision=7), item(armed(2), 9), 9)
     overtaken = read(memory, item(tripped(1), 8), revision=8, known=7)
-    assert (overtaken.tripped_generation, at(overtaken, 0.0).standing) == (1, Standing.ARMED)
+    assert (overtaken.tripped_generation, at(overtaken, 0.0).standing) == (1, RouterState.ARMED)
 
 
 def test_a_trip_in_a_change_that_arrives_late_is_still_remembered() -> None:
     memory = read(NEW, item(armed(2), 9), revision=12)
     late = change(memory, item(tripped(1), 8), 8)
-    assert (late.tripped_generation, at(late, 0.0).standing) == (1, Standing.ARMED)
-    assert at(read(late, item(armed(1), 13), revision=13), 0.0).standing is Standing.OUTDATED
+    assert (late.tripped_generation, at(late, 0.0).standing) == (1, RouterState.ARMED)
+    assert at(read(late, item(armed(1), 13), revision=13), 0.0).standing is RouterState.OUTDATED
 
 
 def test_without_a_flag_the_control_model_and_the_tripped_generation_are_the_last_ones_known() -> None:
@@ -234,12 +234,12 @@ def test_a_corrupt_document_that_is_deleted_is_a_change() -> None:
     memory = read(NEW, Item(keys.flag(ROLLOUT), b"{", 8), revision=8)
     gone = read(memory, None, revision=9)
     assert at(gone, 0.0).revision == 9
-    assert at(gone, 0.0).standing is Standing.NO_FLAG
+    assert at(gone, 0.0).standing is RouterState.NO_FLAG
 
 
 def test_after_a_deletion_an_older_change_that_arrives_late_brings_nothing_back() -> None:
     gone = change(read(NEW, item(armed(), 7), revision=7), None, 9)
-    assert at(change(gone, item(armed(), 8), 8), 0.0).standing is Standing.NO_FLAG
+    assert at(change(gone, item(armed(), 8), 8), 0.0).standing is RouterState.NO_FLAG
 
 
 def test_a_flag_that_never_was_has_no_revision_and_one_that_is_deleted_has_that_of_its_deletion() -> None:
@@ -335,7 +335,7 @@ def test_a_document_that_cannot_be_understood_means_control_and_a_sentence(value
         change(memory, Item(keys.flag(ROLLOUT), value, 8), 8),
     ):
         snapshot = at(later, 0.0)
-        assert (snapshot.standing, snapshot.canary_percent) == (Standing.CORRUPT, 0.0)
+        assert (snapshot.standing, snapshot.canary_percent) == (RouterState.CORRUPT, 0.0)
         assert snapshot.control_route == ("control", "model-old", "ERROR", 0, 8)
         assert "cannot be understood" in snapshot.sentence
         assert len(snapshot.sentence) < 600
@@ -343,18 +343,18 @@ def test_a_document_that_cannot_be_understood_means_control_and_a_sentence(value
 
 def test_a_store_that_answers_garbage_means_control_until_it_can_be_read_again() -> None:
     memory = failsafe.after_garbage(read(NEW, item(armed(), 7)), "the answer is not JSON")
-    assert at(memory, 0.0).standing is Standing.CORRUPT
+    assert at(memory, 0.0).standing is RouterState.CORRUPT
     assert failsafe.after_garbage(memory, "other babble") == memory
-    assert at(read(memory, item(armed(), 7), at=1.0), 1.0).standing is Standing.ARMED
+    assert at(read(memory, item(armed(), 7), at=1.0), 1.0).standing is RouterState.ARMED
 
 
 def test_a_tripped_flag_stays_tripped_while_the_store_answers_garbage() -> None:
-    assert at(failsafe.after_garbage(read(NEW, item(tripped(), 7)), "x"), 0.0).standing is Standing.TRIPPED
+    assert at(failsafe.after_garbage(read(NEW, item(tripped(), 7)), "x"), 0.0).standing is RouterState.TRIPPED
 
 
 def test_when_nobody_follows_any_more_everyone_goes_to_control() -> None:
     snapshot = at(failsafe.after_close(read(NEW, item(armed(), 7)), "closed"), 0.0)
-    assert (snapshot.standing, snapshot.canary_percent) == (Standing.CLOSED, 0.0)
+    assert (snapshot.standing, snapshot.canary_percent) == (RouterState.CLOSED, 0.0)
 
 
 def test_a_snapshot_cannot_be_changed() -> None:
@@ -387,7 +387,7 @@ def test_when_unwatched_is_refused_with_what_to_write(given_as: str | dict[str, 
 
 def test_a_policy_out_of_bounds_is_refused_with_every_problem() -> None:
     with pytest.raises(BadSettings) as refused:
-        Policy(stale_grace=float("nan"), stale_jitter=-1.0, control_after=0.0)
+        StalePolicy(stale_grace=float("nan"), stale_jitter=-1.0, control_after=0.0)
     assert len(refused.value.problems) == 3
 
 
@@ -400,10 +400,10 @@ def test_a_policy_out_of_bounds_is_refused_with_every_problem() -> None:
 )  # fmt: skip
 def test_each_setting_of_the_policy_has_its_bounds_and_is_named(name: str, low: float, high: float) -> None:
     for inside in (low, high):
-        replace(Policy(), **{name: inside})
+        replace(StalePolicy(), **{name: inside})
     for outside in (low - 0.01, high + 0.01):
         with pytest.raises(BadSettings, match=rf"\b{name} must be from {low:g} to {high:g}"):
-            replace(Policy(), **{name: outside})
+            replace(StalePolicy(), **{name: outside})
 
 
 # --- any history --------------------------------------------------------------------------------
@@ -452,7 +452,9 @@ def test_after_a_trip_was_seen_nothing_but_a_higher_generation_reaches_the_canar
         now += step.seconds
         found = document(step)
         if step.kind == "read":
-            memory = failsafe.after_read(memory, Read(now, step.known, found, step.revision, step.controllers))
+            memory = failsafe.after_read(
+                memory, LinearizableRead(now, step.known, found, step.revision, step.controllers)
+            )
         elif step.kind == "change":
             memory = change(memory, found, step.revision)
         elif step.kind == "garbage":
@@ -477,7 +479,9 @@ def test_time_alone_changes_the_standing_only_when_it_was_announced(history: lis
     for step in history:
         now += step.seconds
         if step.kind == "read":
-            memory = failsafe.after_read(memory, Read(now, step.known, document(step), step.revision, step.controllers))
+            memory = failsafe.after_read(
+                memory, LinearizableRead(now, step.known, document(step), step.revision, step.controllers)
+            )
         due = failsafe.next_change(memory, POLICY, now)
         until = now + 2000.0 if due is None else due
         before = failsafe.standing(memory, POLICY, now)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from killswitch.router.failsafe import Standing
-from killswitch.router.snapshot import Snapshot
+from killswitch.router.failsafe import RouterState
+from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.standing_metrics import StandingMetrics
 from killswitch.router.telling import Happening
 from tests.doubles.held_split import armed
 
 
-def snapshot(standing: Standing, percent: float = 5.0) -> Snapshot:
+def snapshot(standing: RouterState, percent: float = 5.0) -> ObeyedFlag:
     split = armed(percent, generation=7, revision=4711)
-    return Snapshot(percent, "", split.control_route, split.canary_route, standing, "why", None, 7, 4711)
+    return ObeyedFlag(percent, "", split.control_route, split.canary_route, standing, "why", None, 7, 4711)
 
 
 def standings(registry: CollectorRegistry, rollout: str) -> set[str]:
     name = "killswitch_router_standing"
-    return {s for s in Standing if registry.get_sample_value(name, {"rollout": rollout, "standing": s.value}) == 1.0}
+    return {s for s in RouterState if registry.get_sample_value(name, {"rollout": rollout, "standing": s.value}) == 1.0}
 
 
 def test_what_is_obeyed_is_exported_and_one_standing_holds() -> None:
     registry = CollectorRegistry()
     metrics = StandingMetrics("copilot", registry)
     assert standings(registry, "copilot") == set()
-    metrics.settled(snapshot(Standing.ARMED))
-    assert standings(registry, "copilot") == {Standing.ARMED}
-    metrics.settled(snapshot(Standing.TRIPPED, 0.0))
-    assert standings(registry, "copilot") == {Standing.TRIPPED}
+    metrics.settled(snapshot(RouterState.ARMED))
+    assert standings(registry, "copilot") == {RouterState.ARMED}
+    metrics.settled(snapshot(RouterState.TRIPPED, 0.0))
+    assert standings(registry, "copilot") == {RouterState.TRIPPED}
     for name, value in (("canary_percent", 0.0), ("generation", 7.0), ("revision", 4711.0)):
         assert registry.get_sample_value(f"killswitch_router_{name}", {"rollout": "copilot"}) == value
 
@@ -46,7 +46,7 @@ def test_what_happens_is_counted_from_0() -> None:
 def test_two_rollouts_share_a_registry_and_not_their_values() -> None:
     registry = CollectorRegistry()
     one, other = StandingMetrics("one", registry), StandingMetrics("other", registry)
-    one.settled(snapshot(Standing.ARMED))
-    other.settled(snapshot(Standing.CUT_OFF, 0.0))
-    assert standings(registry, "one") == {Standing.ARMED}
-    assert standings(registry, "other") == {Standing.CUT_OFF}
+    one.settled(snapshot(RouterState.ARMED))
+    other.settled(snapshot(RouterState.CUT_OFF, 0.0))
+    assert standings(registry, "one") == {RouterState.ARMED}
+    assert standings(registry, "other") == {RouterState.CUT_OFF}

@@ -43,8 +43,8 @@ from killswitch.model import (
 from killswitch.net.bounded_http import NoAnswer
 from killswitch.sources import Want
 from killswitch.sources.prometheus.source import Prometheus, PrometheusSession
-from killswitch.verdicts.armed_rollout import Case
-from killswitch.verdicts.evaluator import Jury
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.evaluator import Evaluator
 from tests.doubles.scripted_source import rollout
 
 TICK = 1_770_000_000.0
@@ -468,9 +468,9 @@ def test_no_garbage_in_ten_thousand_answers_about_a_healthy_canary_is_judged_a_b
     verdicts: Counter[Verdict] = Counter()
     flag = arm(None, rollout="r", control="a", canary="b", percent=5.0, stage="x", now=TICK - 7200.0, by="ann")
     rule = Rule("error_rate", ERRORS.signal, Limits(maximum=0.02), Unit.FRACTION)
-    case = Case(rollout("r", (rule,), decide=Decide.THRESHOLD), flag, flag.armed_at)
+    case = ArmedRollout(rollout("r", (rule,), decide=Decide.THRESHOLD), flag, flag.armed_at)
     while asked < 1_000:
-        jury = Jury(interval=30.0, step=30.0)
+        jury = Evaluator(interval=30.0, step=30.0)
         readings = source.read(jury.wants([case], TICK), TICK, Deadline(10))
         verdicts.update(finding.verdict for finding in jury.judge([case], TICK, readings)["r"])
     assert verdicts[Verdict.BREACH] == 0

@@ -11,7 +11,7 @@ from killswitch.flags.flag import Actor, Flag, trip
 from killswitch.flags.incident import to_document
 from killswitch.stores import Put, Snapshot, Store, keys
 from killswitch.stores.opening import open_store
-from killswitch.trips.incidents import TrippedOn, incident_called, incident_of_trip, incidents_of, split_id
+from killswitch.trips.incidents import StoredIncidents, incident_called, incident_of_trip, incidents_of, split_id
 from tests.doubles.pages import AT, armed, incident
 
 
@@ -76,7 +76,7 @@ class Counting:
 
 def test_each_trip_is_read_once_and_a_store_that_is_down_is_asked_again_after_a_rest(store: Store) -> None:
     counting, now = Counting(store), [0.0]
-    kept = TrippedOn(counting, monotonic=lambda: now[0])  # type: ignore[arg-type]  # it only lists
+    kept = StoredIncidents(counting, monotonic=lambda: now[0])  # type: ignore[arg-type]  # it only lists
     for name in ("a1", "b2"):
         keep(store, name, 1)
     counting.down = True
@@ -95,7 +95,7 @@ def test_a_fleet_that_was_tripped_at_once_is_read_bit_by_bit(store: Store) -> No
     names = [f"r{number}" for number in range(45)]
     for name in names:
         keep(store, name, 1)
-    kept = TrippedOn(store, monotonic=lambda: 0.0)
+    kept = StoredIncidents(store, monotonic=lambda: 0.0)
     assert [len(kept.of([tripped(name) for name in names])) for _ in range(3)] == [20, 40, 45]
 
 
@@ -109,7 +109,7 @@ def test_a_slow_store_holds_a_page_up_for_a_moment_and_then_has_a_rest(store: St
 
     for name in names:
         keep(store, name, 1)
-    kept = TrippedOn(Slow(store), monotonic=lambda: now[0])  # type: ignore[arg-type]  # it only lists
+    kept = StoredIncidents(Slow(store), monotonic=lambda: now[0])  # type: ignore[arg-type]  # it only lists
     flags = [tripped(name) for name in names]
     assert [len(kept.of(flags)) for _ in range(3)] == [1, 1, 1]
     assert now[0] < 3.0

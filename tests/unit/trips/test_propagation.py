@@ -12,7 +12,7 @@ from killswitch.pages import page as message
 from killswitch.pages.page import Page, PageKind
 from killswitch.router.presence import Report, to_document
 from killswitch.stores import Put, keys
-from killswitch.trips.propagation import HEIRS_AFTER, FollowUp
+from killswitch.trips.propagation import HEIRS_AFTER, Propagation
 from killswitch.trips.switch import Switch, TripOutcome, TripRequest
 from tests.doubles import pages
 from tests.doubles.clock import VirtualClock
@@ -32,11 +32,11 @@ class World:
         self.person = Switch(MemoryStore(self.server, "person"), wall=self.clock.wall, by="ann")
         self.person.arm(NAME, control="model-old", canary="model-new", percent=5.0, stage="ramp_5", salt="")
 
-    def replica(self, name: str) -> tuple[MemoryStore, FollowUp]:
+    def replica(self, name: str) -> tuple[MemoryStore, Propagation]:
         store = MemoryStore(self.server, name)
         switch = Switch(store, wall=self.clock.wall, by=name)
         clock = self.clock
-        return store, FollowUp(
+        return store, Propagation(
             store,
             switch,
             settings=lambda _: pages.SETTINGS,
@@ -45,7 +45,7 @@ class World:
             patience=PATIENCE,
         )
 
-    def trip(self, *replicas: FollowUp) -> int:
+    def trip(self, *replicas: Propagation) -> int:
         """The flip, told to the replicas named (one is); its revision."""
 
         def documents(flag: Flag, _: str) -> tuple[Incident, Page]:

@@ -24,7 +24,7 @@ from killswitch.model import PageSettings
 from killswitch.pages import page as message
 from killswitch.pages.page import Page
 from killswitch.stores import Compare, Delete, Put, keys
-from killswitch.trips.switch import ATTEMPTS, Alone, Standing, Switch, TripOutcome, TripRequest, TripResult
+from killswitch.trips.switch import ATTEMPTS, Alone, StoredFlag, Switch, TripOutcome, TripRequest, TripResult
 from killswitch.verdicts.baseline import Baseline
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
@@ -614,7 +614,7 @@ class Many(World):
         standings = self.person.everything()[0]
         return [self.request(name, standings[name]) for name in self.names]
 
-    def request(self, name: str, standing: Standing | None) -> TripRequest:
+    def request(self, name: str, standing: StoredFlag | None) -> TripRequest:
         def documents(flag: Flag, _id: str) -> tuple[object, Page]:
             record = incident(name, flag.generation, by="a")
             return record, message.tripped(record, PageSettings())
@@ -668,7 +668,7 @@ def test_what_cannot_go_with_the_others_is_left_out_and_they_go() -> None:
     """One was not read, one is of another arming, one is too old, one names no flag at all."""
     many = Many("a", "b", "c", "d", "e")
     a, b, c, d, e = many.requests()
-    person = replace(e, generation=None, standing=Standing(None, 0))
+    person = replace(e, generation=None, standing=StoredFlag(None, 0))
     unread = replace(a, standing=None)
 
     def unreadable() -> None:

@@ -13,8 +13,8 @@ from killswitch.deadline import Deadline
 from killswitch.flags.flag import Actor, Flag, arm, set_stage
 from killswitch.model import Buckets, Cohort, Counts, Decide, Measurement, Reason, Rollout, Unreadable
 from killswitch.sources import Want
-from killswitch.verdicts.accumulator import Dossier, View
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.accumulator import EvidenceAccumulator, EvidenceView
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up, first_step, last_step, steps
 from tests.doubles.clock import VirtualClock
 from tests.doubles.scripted_source import (
@@ -47,10 +47,10 @@ def staged(flag: Flag, percent: float, at: float) -> Flag:
     )  # fmt: skip
 
 
-def case_of(name: str = "copilot", flag: Flag | None = None, **changes: object) -> Case:
+def case_of(name: str = "copilot", flag: Flag | None = None, **changes: object) -> ArmedRollout:
     flag = flag or flag_of(name)
     rules: Rollout = rollout(name, **changes)  # type: ignore[arg-type]  # fields of Rollout
-    return Case(rules, flag, flag.armed_at)
+    return ArmedRollout(rules, flag, flag.armed_at)
 
 
 class Replica:
@@ -59,18 +59,18 @@ class Replica:
     def __init__(self, script: Callable[[Want, Cohort, float], Measurement], now: float = START) -> None:
         self.clock = VirtualClock(wall=now + 6.0)
         self.source = ScriptedSource(self.clock, script)
-        self.dossier = Dossier(step=STEP)
+        self.dossier = EvidenceAccumulator(step=STEP)
 
-    def at(self, tick: float, *cases: Case) -> None:
+    def at(self, tick: float, *cases: ArmedRollout) -> None:
         self.clock.advance(tick + 6.0 - self.clock.wall())
         self.dossier.keep([case.rollout.name for case in cases])
         catch_up(self.source, self.dossier, cases, tick, Deadline(10.0, self.clock.monotonic))
 
-    def through(self, ticks: Sequence[float], *cases: Case) -> None:
+    def through(self, ticks: Sequence[float], *cases: ArmedRollout) -> None:
         for tick in ticks:
             self.at(tick, *cases)
 
-    def views(self, *cases: Case) -> list[View]:
+    def views(self, *cases: ArmedRollout) -> list[EvidenceView]:
         found = [self.dossier.view_for(case, rule) for case in cases for rule in case.rollout.rules]
         return [view for view in found if view is not None]
 
@@ -79,7 +79,7 @@ def ticks(count: int, after: float = START) -> list[float]:
     return [after + STEP * n for n in range(1, count + 1)]
 
 
-def assert_same(left: Sequence[View], right: Sequence[View]) -> None:
+def assert_same(left: Sequence[EvidenceView], right: Sequence[EvidenceView]) -> None:
     assert len(left) == len(right)
     for one, other in zip(left, right, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-6, abs=1e-12)

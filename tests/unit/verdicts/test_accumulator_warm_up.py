@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from killswitch.deadline import Deadline
 from killswitch.flags.flag import arm
-from killswitch.verdicts.accumulator import Dossier
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.accumulator import EvidenceAccumulator
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
 from tests.doubles.clock import VirtualClock
 from tests.doubles.scripted_source import ERRORS, LATENCY, STEP, ScriptedSource, Traffic, rollout
@@ -18,9 +18,9 @@ SOON = START + 5 * STEP
 def test_controls_past_warms_every_rule_up_though_no_canary_was_there() -> None:
     """The first canary of a model: its metric store has weeks of control, and nothing of the canary."""
     flag = arm(None, rollout="r", control="old", canary="new", percent=5.0, stage="ramp", now=START, by="ann")
-    case = Case(rollout("r", rules=(ERRORS, LATENCY)), flag, START)
+    case = ArmedRollout(rollout("r", rules=(ERRORS, LATENCY)), flag, START)
     clock = VirtualClock(wall=SOON + 6.0)
-    dossier = Dossier(step=STEP)
+    dossier = EvidenceAccumulator(step=STEP)
     source = ScriptedSource(clock, Traffic(since=START))
     catch_up(source, dossier, [case], SOON, Deadline(10.0, clock.monotonic))
     for rule in (ERRORS, LATENCY):

@@ -10,8 +10,8 @@ import pytest
 from killswitch.flags.flag import arm
 from killswitch.model import Counts, Decide, Finding, Measurement, Reading, Reason, Rule, Unreadable, Verdict
 from killswitch.sources import Readings, Want
-from killswitch.verdicts.armed_rollout import Case
-from killswitch.verdicts.evaluator import TWIN, WINDOW, Jury, answer_all
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.evaluator import PER_USER, WINDOW, Evaluator, answer_all
 from tests.doubles.scripted_source import ALL_RULES, ERRORS, REFUSALS, rollout
 
 NOW = 1_776_600_000.0
@@ -19,20 +19,20 @@ Pair = tuple[Measurement, Measurement]
 OVER, WITHIN = (Counts(30.0, 100.0), Counts(10.0, 1000.0)), (Counts(1.0, 100.0), Counts(10.0, 1000.0))
 
 
-def case_of(rules: Sequence[Rule] = (ERRORS,), armed_at: float = NOW, **changes: object) -> Case:
+def case_of(rules: Sequence[Rule] = (ERRORS,), armed_at: float = NOW, **changes: object) -> ArmedRollout:
     flag = arm(None, rollout="copilot", control="a", canary="b", percent=5.0, stage="x", now=armed_at, by="ann")
-    return Case(rollout("copilot", rules, decide=Decide.THRESHOLD, **changes), flag, armed_at)
+    return ArmedRollout(rollout("copilot", rules, decide=Decide.THRESHOLD, **changes), flag, armed_at)
 
 
 def answers(wants: Sequence[Want], plain: Pair, twin: Pair | None = None) -> Readings:
     found: dict[tuple[str, str, str], Reading] = {}
     for want in wants:
-        canary, control = twin if want.part == TWIN and twin is not None else plain
+        canary, control = twin if want.part == PER_USER and twin is not None else plain
         found[want.key] = Reading(canary, control, want.seconds, (want.part,))
     return found
 
 
-def judged(jury: Jury, case: Case, tick: float, plain: Pair, twin: Pair | None = None) -> Finding:
+def judged(jury: Evaluator, case: ArmedRollout, tick: float, plain: Pair, twin: Pair | None = None) -> Finding:
     return jury.judge([case], tick, answers(jury.wants([case], tick), plain, twin))["copilot"][0]
 
 
@@ -40,7 +40,7 @@ def judged(jury: Jury, case: Case, tick: float, plain: Pair, twin: Pair | None =
     ("age", "seconds"), [(0.0, None), (29.9, None), (30.0, 30.0), (89.0, 60.0), (300.0, 300.0), (4000.0, 300.0)]
 )
 def test_no_window_reaches_back_before_arming(age: float, seconds: float | None) -> None:
-    jury, tick = Jury(interval=30.0, step=30.0), NOW
+    jury, tick = Evaluator(interval=30.0, step=30.0), NOW
     case = case_of(armed_at=tick - age)
     assert [want.seconds for want in jury.wants([case], tick)] == ([] if seconds is None else [seconds])
     finding = judged(jury, case, tick, OVER)
@@ -48,7 +48,7 @@ def test_no_window_reaches_back_before_arming(age: float, seconds: float | None)
 
 
 def test_every_rule_is_asked_for_and_answered_in_order() -> None:
-    jury, case = Jury(interval=30.0, step=30.0), case_of(ALL_RULES)
+    jury, case = Evaluator(interval=30.0, step=30.0), case_of(ALL_RULES)
     wants = jury.wants([case], NOW + 600)
     assert [want.rule for want in wants] == [rule.name for rule in ALL_RULES]
     down = Unreadable(Reason.SOURCE_DOWN, "gone")
@@ -58,13 +58,13 @@ def test_every_rule_is_asked_for_and_answered_in_order() -> None:
 
 
 def test_a_want_the_source_forgot_is_a_bug_and_not_health() -> None:
-    jury, case = Jury(interval=30.0, step=30.0), case_of()
+    jury, case = Evaluator(interval=30.0, step=30.0), case_of()
     finding = jury.judge([case], NOW + 600, {})["copilot"][0]
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 
 
 def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand_beside_it() -> None:
-    jury = Jury(interval=30.0, step=30.0)
+    jury = Evaluator(interval=30.0, step=30.0)
     case = case_of((replace(ERRORS, twin=REFUSALS.signal),))
     missing = Unreadable(Reason.NO_DATA, "no series")
     none = (missing, missing)
@@ -73,7 +73,7 @@ def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand
     half = judged(jury, case, NOW + 330, OVER, (WITHIN[0], none[1]))
     assert half.queries == (WINDOW,)
     both = judged(jury, case, NOW + 360, OVER, WITHIN)
-    assert (both.verdict, both.queries) == (Verdict.HEALTHY, (TWIN,))
+    assert (both.verdict, both.queries) == (Verdict.HEALTHY, (PER_USER,))
     assert both.raw_canary == pytest.approx(0.3)
     gone = judged(jury, case, NOW + 390, OVER, none)
     assert (gone.verdict, gone.reason) == (Verdict.UNKNOWN, Reason.NO_DATA)
@@ -90,28 +90,28 @@ def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand
 )
 def test_no_streak_is_inherited(changed: object) -> None:
     assert callable(changed)
-    jury, case = Jury(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
+    jury, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
     assert judged(jury, case, NOW + 600, OVER).verdict is Verdict.SUSPECT
     assert judged(jury, changed(case), NOW + 630, OVER).verdict is Verdict.SUSPECT
     assert judged(jury, changed(case), NOW + 660, OVER).verdict is Verdict.BREACH
 
 
 def test_a_rollout_that_is_forgotten_leaves_no_streak() -> None:
-    jury, case = Jury(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
+    jury, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
     judged(jury, case, NOW + 600, OVER)
     jury.forget([])
     assert judged(jury, case, NOW + 630, OVER).verdict is Verdict.SUSPECT
 
 
 def test_lookback_is_what_the_longest_streak_needs_and_evidence_needs_none() -> None:
-    jury = Jury(interval=30.0, step=30.0)
+    jury = Evaluator(interval=30.0, step=30.0)
     assert jury.lookback(case_of((ERRORS, replace(REFUSALS, for_ticks=4)))) == 3
     case = case_of((ERRORS,))
     assert jury.lookback(replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))) == 0
 
 
 def test_evidence_that_was_not_gathered_is_no_licence_for_the_bare_comparison() -> None:
-    jury, case = Jury(interval=30.0, step=30.0), case_of()
+    jury, case = Evaluator(interval=30.0, step=30.0), case_of()
     case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))
     finding = judged(jury, case, NOW + 600, OVER)
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
@@ -119,6 +119,6 @@ def test_evidence_that_was_not_gathered_is_no_licence_for_the_bare_comparison() 
 
 @pytest.mark.parametrize(("window", "shown"), [(1.0, 60.0), (90.0, 60.0), (150.0, 120.0), (300.0, 300.0)])
 def test_a_window_of_steps_is_as_long_as_whole_steps_are_and_says_so(window: float, shown: float) -> None:
-    jury, case = Jury(interval=30.0, step=60.0), case_of()
+    jury, case = Evaluator(interval=30.0, step=60.0), case_of()
     case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE, window=window))
     assert jury.window_seconds(case, case.armed_at + 3600.0) == shown

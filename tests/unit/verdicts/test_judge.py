@@ -29,7 +29,7 @@ from killswitch.model import (
     Verdict,
 )
 from killswitch.verdicts import judge
-from killswitch.verdicts.judge import Action, Streak, compare, decide, judge_evidence, judge_threshold
+from killswitch.verdicts.judge import DecisionKind, Streak, compare, decide, judge_evidence, judge_threshold
 from tests.doubles.scripted_source import ERRORS, LATENCY, REFUSALS, THUMBS, rollout
 
 TICK = 1_776_608_520.0  # 14:22:00
@@ -419,46 +419,46 @@ QUIET = (Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.WARMING_UP)
 @pytest.mark.parametrize(
     ("findings", "action"),
     [
-        ([HEALTHY, HEALTHY], Action.HOLD),
-        ([HEALTHY, BREACH], Action.TRIP),
-        ([BREACH, UNKNOWNS[Reason.SOURCE_DOWN]], Action.TRIP),
-        ([HEALTHY, UNKNOWNS[Reason.SOURCE_DOWN]], Action.HOLD),
-        ([UNKNOWNS[Reason.SOURCE_DOWN]] * 2, Action.BLIND),
-        ([UNKNOWNS[Reason.NO_DATA], UNKNOWNS[Reason.GARBAGE]], Action.BLIND),
-        ([UNKNOWNS[Reason.NEVER_SEEN], UNKNOWNS[Reason.TOO_FEW_REQUESTS]], Action.HOLD),
-        *(([UNKNOWNS[reason]] * 2, Action.HOLD) for reason in QUIET),
-        ([finding(Verdict.HEALTHY, Reason.CONTROL_TOO)], Action.HOLD),
+        ([HEALTHY, HEALTHY], DecisionKind.HOLD),
+        ([HEALTHY, BREACH], DecisionKind.TRIP),
+        ([BREACH, UNKNOWNS[Reason.SOURCE_DOWN]], DecisionKind.TRIP),
+        ([HEALTHY, UNKNOWNS[Reason.SOURCE_DOWN]], DecisionKind.HOLD),
+        ([UNKNOWNS[Reason.SOURCE_DOWN]] * 2, DecisionKind.BLIND),
+        ([UNKNOWNS[Reason.NO_DATA], UNKNOWNS[Reason.GARBAGE]], DecisionKind.BLIND),
+        ([UNKNOWNS[Reason.NEVER_SEEN], UNKNOWNS[Reason.TOO_FEW_REQUESTS]], DecisionKind.HOLD),
+        *(([UNKNOWNS[reason]] * 2, DecisionKind.HOLD) for reason in QUIET),
+        ([finding(Verdict.HEALTHY, Reason.CONTROL_TOO)], DecisionKind.HOLD),
     ],
 )
-def test_the_table_of_decisions(findings: list[Finding], action: Action) -> None:
+def test_the_table_of_decisions(findings: list[Finding], action: DecisionKind) -> None:
     decision = decide(findings, flag(), ROLLOUT)
     assert decision.action is action
-    assert decision.tripping == ((BREACH,) if action is Action.TRIP else ())
+    assert decision.tripping == ((BREACH,) if action is DecisionKind.TRIP else ())
 
 
 def test_a_wrong_split_is_blindness_only_where_a_cohort_is_absent() -> None:
     measured = replace(UNKNOWNS[Reason.TRAFFIC_SPLIT], canary=0.01, control=0.01)
-    assert decide([measured] * 2, flag(), ROLLOUT).action is Action.HOLD
+    assert decide([measured] * 2, flag(), ROLLOUT).action is DecisionKind.HOLD
     for absent in (replace(measured, canary=None), replace(measured, control=None)):
-        assert decide([absent] * 2, flag(), ROLLOUT).action is Action.BLIND
+        assert decide([absent] * 2, flag(), ROLLOUT).action is DecisionKind.BLIND
     asleep = replace(measured, canary=None, samples_canary=0.0, samples_control=500.0)
-    assert decide([asleep] * 2, flag(), ROLLOUT).action is Action.HOLD
+    assert decide([asleep] * 2, flag(), ROLLOUT).action is DecisionKind.HOLD
 
 
 def test_no_unknown_of_any_reason_trips_anything() -> None:
     for one in UNKNOWNS.values():
-        assert decide([one, one], flag(), ROLLOUT).action in (Action.HOLD, Action.BLIND)
+        assert decide([one, one], flag(), ROLLOUT).action in (DecisionKind.HOLD, DecisionKind.BLIND)
 
 
 def test_a_dry_run_only_would_trip() -> None:
     decision = decide([BREACH], flag(), replace(ROLLOUT, mode=Mode.DRY_RUN))
-    assert decision.action is Action.WOULD_TRIP
+    assert decision.action is DecisionKind.WOULD_TRIP
     assert decision.sentence.startswith("would trip (dry run): bad BREACH")
 
 
 def test_in_stage_aa_a_breach_is_about_the_users() -> None:
     decision = decide([BREACH], flag(stage=AA), ROLLOUT)
-    assert decision.action is Action.HOLD
+    assert decision.action is DecisionKind.HOLD
     assert "choose another salt or more users" in decision.sentence
 
 
@@ -498,8 +498,8 @@ def test_what_stage_aa_measures_stays_out_of_the_cycles_sentence() -> None:
 
 def test_silence_of_a_canary_with_no_users_is_expected() -> None:
     silent = [UNKNOWNS[Reason.NO_DATA]] * 4
-    assert decide(silent, flag(0.0, "shadow"), ROLLOUT).action is Action.HOLD
-    assert decide(silent, flag(), ROLLOUT).action is Action.BLIND
+    assert decide(silent, flag(0.0, "shadow"), ROLLOUT).action is DecisionKind.HOLD
+    assert decide(silent, flag(), ROLLOUT).action is DecisionKind.BLIND
 
 
 def test_a_trip_by_two_rules_names_both_in_one_sentence() -> None:

@@ -12,8 +12,8 @@ from killswitch.deadline import Deadline
 from killswitch.flags import incident as incidents
 from killswitch.net.credentials import Secret
 from killswitch.pages import outbox
-from killswitch.pages.delivery import PageDelivery, Policy
-from killswitch.pages.outbox import Standing
+from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
+from killswitch.pages.outbox import DeliveryState
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
 from killswitch.pages.receivers.slack import SlackPager
@@ -25,7 +25,7 @@ from tests.doubles.slack import TOKEN, SlackDouble, bad_gateway
 from tests.doubles.webhook import WebhookDouble
 from tests.servers.etcd import EtcdCluster
 
-QUICK = Policy(claim_ttl=2.0, send_timeout=1.0, first_pause=0.1, longest_pause=0.5)
+QUICK = DeliveryPolicy(claim_ttl=2.0, send_timeout=1.0, first_pause=0.1, longest_pause=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def until(what: Callable[[], bool], *running: PageDelivery, seconds: float = 30.
 
 def delivered(store: Store, page: Page) -> bool:
     deliveries = entry(store, page).deliveries
-    return len(deliveries) == 2 and all(d.standing is Standing.DELIVERED for d in deliveries.values())
+    return len(deliveries) == 2 and all(d.standing is DeliveryState.DELIVERED for d in deliveries.values())
 
 
 def test_a_page_reaches_slack_and_the_webhook_and_its_incident_keeps_the_references(
@@ -146,7 +146,7 @@ def test_a_slack_that_hangs_holds_up_neither_the_webhook_nor_the_caller_and_gets
     write(store, page)
     delivery.wake()
     until(lambda: hook.keys == [page.id], delivery)
-    until(lambda: entry(store, page).delivery("slack").standing is Standing.UNKNOWN, delivery)
+    until(lambda: entry(store, page).delivery("slack").standing is DeliveryState.UNKNOWN, delivery)
     slack.release()
     until(lambda: delivered(store, page), delivery)
     # what was read while it hung is posted as well, and the repeat says so

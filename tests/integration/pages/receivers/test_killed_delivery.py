@@ -11,7 +11,7 @@ import pytest
 
 from killswitch.deadline import Deadline
 from killswitch.pages import outbox
-from killswitch.pages.outbox import Standing
+from killswitch.pages.outbox import DeliveryState
 from killswitch.stores import Item, Put, keys
 from killswitch.stores.opening import open_store
 from tests.doubles.pages import trip_page
@@ -62,7 +62,7 @@ def test_the_page_of_a_killed_process_is_delivered_by_another_and_a_second_copy_
         slack.release()
         heir = page_delivery.start(url, slack.base_url, token, CLAIM_TTL)
         try:
-            _until(lambda: _standing(store.get(key), page.id) is Standing.DELIVERED)
+            _until(lambda: _standing(store.get(key), page.id) is DeliveryState.DELIVERED)
         finally:
             heir.kill()
             heir.wait(10)
@@ -71,7 +71,7 @@ def test_the_page_of_a_killed_process_is_delivered_by_another_and_a_second_copy_
         assert all("(possible repeat)" in message.text for message in slack.messages[1:])
 
 
-def _standing(item: Item | None, page_id: str) -> Standing | None:
+def _standing(item: Item | None, page_id: str) -> DeliveryState | None:
     return None if item is None else outbox.from_document(item.value, page=page_id).delivery("slack").standing
 
 

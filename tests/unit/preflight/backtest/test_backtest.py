@@ -19,10 +19,10 @@ from killswitch.preflight.backtest.backtest import RolloutHistory, Terms, backte
 from killswitch.rules.loading import load_text
 from killswitch.sources import Readings, Source, Want
 from killswitch.sources.recording import Recording
-from killswitch.verdicts.armed_rollout import Case
+from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
-from killswitch.verdicts.evaluator import Jury, answer_all
-from killswitch.verdicts.judge import Action, decide
+from killswitch.verdicts.evaluator import Evaluator, answer_all
+from killswitch.verdicts.judge import DecisionKind, decide
 
 HOUR = 3600.0
 RULES = b"""\
@@ -61,17 +61,17 @@ def _run(folder: Path, rollout: Rollout, history: History, **more: float) -> Rol
 
 def _as_the_daemon(source: Source, rollout: Rollout, terms: Terms, armed_at: float) -> float | None:
     """The first tick at which a daemon that never stopped would trip."""
-    jury = Jury(interval=terms.interval, step=terms.step)
+    jury = Evaluator(interval=terms.interval, step=terms.step)
     flag = flags.arm(
         None, rollout=rollout.name, control="a", canary="b", percent=5, stage="ramp_5", now=armed_at, by="test"
     )
-    case = Case(rollout, flag, armed_at)
+    case = ArmedRollout(rollout, flag, armed_at)
     for number in range(math.ceil(armed_at / terms.interval), int(terms.until // terms.interval) + 1):
         tick = number * terms.interval
         catch_up(source, jury.dossier, [case], tick, Deadline(60))
         wants = jury.wants([case], tick)
         readings = source.read(wants, tick, Deadline(60)) if wants else {}
-        if decide(jury.judge([case], tick, readings)[rollout.name], flag, rollout).action is Action.TRIP:
+        if decide(jury.judge([case], tick, readings)[rollout.name], flag, rollout).action is DecisionKind.TRIP:
             return tick
     return None
 
@@ -247,8 +247,8 @@ def test_a_control_that_was_there_for_hours_is_warm_from_the_first_step_at_any_s
     flag = flags.arm(
         None, rollout="copilot", control="a", canary="b", percent=5, stage="ramp_5", now=armed_at, by="test"
     )
-    jury = Jury(interval=30.0, step=terms.step)
-    case = Case(rollout, flag, armed_at)
+    jury = Evaluator(interval=30.0, step=terms.step)
+    case = ArmedRollout(rollout, flag, armed_at)
     catch_up(source, jury.dossier, [case], armed_at + terms.step, Deadline(60))
     for rule in rollout.rules:
         view = jury.dossier.view("copilot", rule.name)

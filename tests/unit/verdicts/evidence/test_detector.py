@@ -18,8 +18,8 @@ from bench import scenarios
 from killswitch.errors import BadDocument
 from killswitch.model import Bursts
 from killswitch.verdicts.evidence import (
+    DetectorSpec,
     Evidence,
-    RuleSpec,
     TickCounts,
     Trace,
     advance,
@@ -39,9 +39,9 @@ Array = npt.NDArray[np.float64]
 STEP = 30.0
 NAMES = tuple(field.name for field in fields(TickCounts))
 
-MAX = RuleSpec("max", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
-INCREASE = RuleSpec("increase", (Bound("max_increase", half_plane(1.0, 0.05)),), 0.0025)
-RATIO = RuleSpec("ratio", (Bound("max_ratio", half_plane(2.0, 0.0)),), 0.0025)
+MAX = DetectorSpec("max", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
+INCREASE = DetectorSpec("increase", (Bound("max_increase", half_plane(1.0, 0.05)),), 0.0025)
+RATIO = DetectorSpec("ratio", (Bound("max_ratio", half_plane(2.0, 0.0)),), 0.0025)
 ALL = (MAX, INCREASE, RATIO)
 WIDTH = 4
 
@@ -75,7 +75,7 @@ def with_row(counts: TickCounts, row: int, **values: float) -> TickCounts:
     return TickCounts(**changed)
 
 
-def warm(specs: tuple[RuleSpec, ...] = ALL, control: float = 0.01) -> Evidence:
+def warm(specs: tuple[DetectorSpec, ...] = ALL, control: float = 0.01) -> Evidence:
     rng = np.random.default_rng(3)
     trials = np.full((200, WIDTH), 1425.0)
     return warm_up(start(specs), rng.binomial(1425, control, trials.shape).astype(np.float64), trials)
@@ -95,7 +95,7 @@ def same(a: Evidence, b: Evidence) -> bool:
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(1, 59), max_size=5))
 @settings(max_examples=25, deadline=None)
 def test_a_replay_in_blocks_equals_single_ticks(seed: int, cuts: list[int]) -> None:
-    specs = (MAX, RuleSpec("long", RATIO.bounds, 0.0025, bursts="long"), RATIO)
+    specs = (MAX, DetectorSpec("long", RATIO.bounds, 0.0025, bursts="long"), RATIO)
     counts = drawn(60, np.random.default_rng(seed), canary=0.03)
     counts = with_row(counts, 20, **dict.fromkeys(NAMES, np.nan))
     whole, trace = advance(start(specs), counts, ticks(60), step=STEP)
@@ -153,7 +153,7 @@ def test_a_cohort_without_any_numbers_is_a_gap_and_not_an_alarm(cohort: str) -> 
 
 
 def test_an_absolute_limit_alone_goes_on_when_control_has_no_numbers() -> None:
-    spec = RuleSpec("even if control is bad", (Bound("max", half_plane(0.0, 0.02)),), 0.0025)
+    spec = DetectorSpec("even if control is bad", (Bound("max", half_plane(0.0, 0.02)),), 0.0025)
     gone = {"control_events": np.nan, "control_trials": np.nan}
     counts = steady(30, canary=0.5, control=0.0, width=1)
     for row in range(30):
@@ -205,7 +205,7 @@ def test_one_cohort_gone_moves_no_rule_that_compares(n_c: float, n_b: float) -> 
 
 
 def test_an_absolute_limit_alone_needs_no_control() -> None:
-    spec = RuleSpec("even if control is bad", (Bound("max", half_plane(0.0, 0.02)),), 0.0025)
+    spec = DetectorSpec("even if control is bad", (Bound("max", half_plane(0.0, 0.02)),), 0.0025)
     _, trace = run(start([spec]), steady(30, canary=0.5, control=0.0, n_b=0.0, width=1))
     assert trace.breach.any(axis=0).all()
 
@@ -223,14 +223,14 @@ def test_limits_of_zero_and_one_have_finite_evidence(limit: float, share: float)
         (Bound("max", half_plane(0.0, limit)), Bound("worse", WORSE_THAN_CONTROL)),
         (Bound("max_increase", half_plane(1.0, limit)),),
     ]
-    specs = [RuleSpec(str(len(pair)), pair, 0.0025) for pair in bounds]
+    specs = [DetectorSpec(str(len(pair)), pair, 0.0025) for pair in bounds]
     _, trace = run(start(specs), steady(300, canary=share, control=share, width=3))
     assert np.isfinite(trace.evidence).all()
     assert not trace.breach.any()
 
 
 def test_a_limit_of_zero_trips_on_a_canary_that_errs_alone() -> None:
-    spec = RuleSpec("none", (Bound("max", half_plane(0.0, 0.0)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
+    spec = DetectorSpec("none", (Bound("max", half_plane(0.0, 0.0)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
     _, trace = run(start([spec]), steady(60, canary=0.1, control=0.0, width=2))
     assert trace.breach.any(axis=0).all()
 
@@ -246,7 +246,7 @@ def test_a_tiny_canary_that_fails_every_request_is_tripped_after_about_ten() -> 
 @given(order=st.permutations(range(6)))
 @settings(max_examples=20, deadline=None)
 def test_permuting_rollouts_permutes_the_results(order: list[int]) -> None:
-    rules = [RuleSpec((i, spec.key), spec.bounds, spec.alpha) for i in range(2) for spec in ALL]
+    rules = [DetectorSpec((i, spec.key), spec.bounds, spec.alpha) for i in range(2) for spec in ALL]
     many = [drawn(40, np.random.default_rng(i), canary=0.02) for i in range(2)]
     counts = {name: np.concatenate([getattr(m, name) for m in many], axis=1) for name in NAMES}
     widths = [len(rule.bounds) for rule in rules]
@@ -313,7 +313,7 @@ def test_the_number_of_false_alarms_is_bounded_too() -> None:
     """Each stretch between two alarms is a test of its own, and all of them share the starts that were paid."""
     bounds = (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL))
     days, width, alpha = 1, 150, 0.3
-    specs = [RuleSpec(number, bounds, alpha) for number in range(width)]
+    specs = [DetectorSpec(number, bounds, alpha) for number in range(width)]
     count = round(days * 86_400 / STEP)
     rng = np.random.default_rng(5)
     shape = (count, 2 * width)
@@ -376,7 +376,7 @@ def test_no_evidence_of_one_tick_is_above_its_cap() -> None:
     after, _ = run(state, steady(1, canary=1.0, control=0.01))
     failing, nothing = steady(1, canary=1.0, control=0.01), np.zeros(WIDTH, dtype=np.bool_)
     control, canary = (
-        dispersion.Series(events, trials, trials > 0)
+        dispersion.CohortSteps(events, trials, trials > 0)
         for events, trials in (
             (failing.control_events, failing.control_trials),
             (failing.canary_events, failing.canary_trials),
@@ -453,8 +453,8 @@ def test_stored_state_of_other_rules_or_shapes_is_refused(change: dict[str, obje
         from_document(to_document(start(ALL)) | change, ALL)
 
 
-@pytest.mark.parametrize("spec", [RuleSpec("x", (), 0.01), RuleSpec("x", MAX.bounds, 0.0)])
-def test_a_rule_that_evidence_cannot_judge_is_refused(spec: RuleSpec) -> None:
+@pytest.mark.parametrize("spec", [DetectorSpec("x", (), 0.01), DetectorSpec("x", MAX.bounds, 0.0)])
+def test_a_rule_that_evidence_cannot_judge_is_refused(spec: DetectorSpec) -> None:
     with pytest.raises(ValueError, match="rule 'x'"):
         start([spec])
 
@@ -590,13 +590,13 @@ def test_every_array_has_to_fit() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        (RuleSpec("x", (), 0.01), "rule 'x' has no bounds: evidence cannot judge it"),
-        (RuleSpec("x", MAX.bounds, 0.0), "rule 'x': alpha must be between 0 and 1, got 0.0"),
-        (RuleSpec("x", MAX.bounds, 1.0), "rule 'x': alpha must be between 0 and 1, got 1.0"),
-        (RuleSpec("x", MAX.bounds, math.nan), "rule 'x': alpha must be between 0 and 1, got nan"),
+        (DetectorSpec("x", (), 0.01), "rule 'x' has no bounds: evidence cannot judge it"),
+        (DetectorSpec("x", MAX.bounds, 0.0), "rule 'x': alpha must be between 0 and 1, got 0.0"),
+        (DetectorSpec("x", MAX.bounds, 1.0), "rule 'x': alpha must be between 0 and 1, got 1.0"),
+        (DetectorSpec("x", MAX.bounds, math.nan), "rule 'x': alpha must be between 0 and 1, got nan"),
     ],
 )
-def test_why_evidence_cannot_judge_a_rule_is_said(spec: RuleSpec, says: str) -> None:
+def test_why_evidence_cannot_judge_a_rule_is_said(spec: DetectorSpec, says: str) -> None:
     with pytest.raises(ValueError, match="rule 'x'") as refused:
         start([spec])
     assert str(refused.value) == says

@@ -10,13 +10,13 @@ import pytest
 
 from bench.scenarios import clumped
 from killswitch.verdicts.evidence import dispersion
-from killswitch.verdicts.evidence.dispersion import COLD_PHI, Kinds, Past, Series
+from killswitch.verdicts.evidence.dispersion import COLD_PHI, CohortSteps, Kinds, Past
 
 Array = npt.NDArray[np.float64]
 
 
-def series(events: Array, trials: float) -> Series:
-    return Series(events, np.full(events.shape, trials), np.ones(events.shape, dtype=np.bool_))
+def series(events: Array, trials: float) -> CohortSteps:
+    return CohortSteps(events, np.full(events.shape, trials), np.ones(events.shape, dtype=np.bool_))
 
 
 def kinds_of(width: int, *, binomial: bool = False, long: bool = False, auto: bool = False) -> Kinds:
@@ -245,7 +245,7 @@ def test_counts_too_small_to_be_counts_leave_no_trace_in_the_past(tiny: float) -
     events, trials = rng.poisson(14.0, (300, 2)).astype(np.float64), np.full((300, 2), 1425.0)
     events[100:110, 0] = trials[100:105, 1] = tiny
     seen = np.ones(events.shape, dtype=np.bool_)
-    both = Series(events, trials, seen)
+    both = CohortSteps(events, trials, seen)
     outlook, _ = dispersion.look_ahead(dispersion.empty_past(2), both, both, kinds_of(2, binomial=True))
     assert np.all(np.isfinite(outlook.phi))
     assert np.all(outlook.phi[-1] < COLD_PHI)

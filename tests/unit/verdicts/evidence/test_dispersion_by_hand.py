@@ -13,10 +13,10 @@ from killswitch.verdicts.evidence.dispersion import (
     COLD_PHI,
     LEVEL,
     OWN_LAG,
+    CohortSteps,
     Kinds,
     Outlook,
     Past,
-    Series,
     _lasting,
     _Sums,
 )
@@ -156,7 +156,7 @@ def by_hand(
 BOUNDS = [(binomial, bursts) for binomial in (False, True) for bursts in ("short", "long", "auto") for _ in range(2)]
 
 
-def traffic(rng: np.random.Generator, trials: float, share: Array) -> Series:
+def traffic(rng: np.random.Generator, trials: float, share: Array) -> CohortSteps:
     """With ticks that are missing, storms of minutes, incidents, a change of level, and garbage."""
     shape = share.shape
     n = rng.poisson(
@@ -166,10 +166,10 @@ def traffic(rng: np.random.Generator, trials: float, share: Array) -> Series:
     x = rng.poisson(n * share).astype(np.float64)
     x = np.where(rng.random(shape) < 0.01, 40 * n + 30, x)
     tiny = rng.random(shape) < 0.01
-    return Series(np.where(tiny, 1e-10, x), np.where(tiny & (x > 3), 1e-10, n), rng.random(shape) < 0.95)
+    return CohortSteps(np.where(tiny, 1e-10, x), np.where(tiny & (x > 3), 1e-10, n), rng.random(shape) < 0.95)
 
 
-def drawn(rng: np.random.Generator, count: int) -> tuple[Series, Series, dispersion.Mask]:
+def drawn(rng: np.random.Generator, count: int) -> tuple[CohortSteps, CohortSteps, dispersion.Mask]:
     shape = (count, len(BOUNDS))
     level = rng.choice([0.0005, 0.01, 0.1, 0.6], shape[1])
     storms = 1 + rng.choice([0, 3], shape[1]) * np.repeat(rng.poisson(0.4, (count // 20, shape[1])), 20, axis=0)
@@ -180,16 +180,16 @@ def drawn(rng: np.random.Generator, count: int) -> tuple[Series, Series, dispers
     return control, traffic(rng, float(rng.choice([15, 75, 1425])), own), rng.random(shape) < 0.3
 
 
-def part(side: Series, rows: slice) -> Series:
-    return Series(side.events[rows], side.trials[rows], side.seen[rows])
+def part(side: CohortSteps, rows: slice) -> CohortSteps:
+    return CohortSteps(side.events[rows], side.trials[rows], side.seen[rows])
 
 
-def ticks_of(side: Series, bound: int) -> list[Tick]:
+def ticks_of(side: CohortSteps, bound: int) -> list[Tick]:
     columns = (each[:, bound].tolist() for each in (side.events, side.trials, side.seen))
     return list(zip(*columns, strict=True))
 
 
-def outlook_of(control: Series, canary: Series, first: dispersion.Mask, past: Past) -> tuple[Outlook, Past]:
+def outlook_of(control: CohortSteps, canary: CohortSteps, first: dispersion.Mask, past: Past) -> tuple[Outlook, Past]:
     binomial, bursts = (np.array(each) for each in zip(*BOUNDS, strict=True))
     return dispersion.look_ahead(past, control, canary, Kinds(binomial, bursts == "long", bursts == "auto", first))
 
@@ -244,10 +244,10 @@ def test_nothing_or_one_clump_long_ago_is_a_phi_too(clump: float, phi: float) ->
     shape = (400, 1)
     events, trials, seen = np.zeros(shape), np.full(shape, 1425.0), np.ones(shape, dtype=np.bool_)
     events[5] = clump
-    nobody = Series(np.zeros(shape), np.zeros(shape), ~seen)
+    nobody = CohortSteps(np.zeros(shape), np.zeros(shape), ~seen)
     no = np.zeros(1, dtype=np.bool_)
     outlook, past = dispersion.look_ahead(
-        dispersion.empty_past(1), Series(events, trials, seen), nobody, Kinds(no, no, no)
+        dispersion.empty_past(1), CohortSteps(events, trials, seen), nobody, Kinds(no, no, no)
     )
     assert past.control.expected[0, 0] < 1.0
     np.testing.assert_allclose(outlook.phi[120:], phi, rtol=1e-9)
@@ -259,7 +259,10 @@ def test_one_clump_of_the_canary_tops_up_a_control_without_any() -> None:
     events[5] = 2.0
     no = np.zeros(1, dtype=np.bool_)
     outlook, past = dispersion.look_ahead(
-        dispersion.empty_past(1), Series(0 * events, trials, seen), Series(events, trials, seen), Kinds(no, no, no)
+        dispersion.empty_past(1),
+        CohortSteps(0 * events, trials, seen),
+        CohortSteps(events, trials, seen),
+        Kinds(no, no, no),
     )
     assert past.canary.expected[0, 0] < 1.0
     np.testing.assert_allclose(outlook.phi[120:], 2.5, rtol=1e-9)
@@ -271,9 +274,9 @@ def test_clumps_after_an_hour_of_nothing_are_the_ones_in_the_text() -> None:
     events, trials, seen = np.zeros(shape), np.full(shape, 1000.0), np.ones(shape, dtype=np.bool_)
     events[5], trials[5, 1] = (2.0, 0.5), 10.0
     events[300], events[400] = (40.0, 3.0), 3.0
-    nobody = Series(np.zeros(shape), np.zeros(shape), ~seen)
+    nobody = CohortSteps(np.zeros(shape), np.zeros(shape), ~seen)
     no = np.zeros(2, dtype=np.bool_)
-    control = Series(events, trials, seen)
+    control = CohortSteps(events, trials, seen)
     outlook, _ = dispersion.look_ahead(dispersion.empty_past(2), control, nobody, Kinds(no, no, no))
     for bound in range(2):
         told = by_hand(ticks_of(control, bound), ticks_of(nobody, bound), [False] * 500, binomial=False, bursts="short")
@@ -285,9 +288,9 @@ def test_clumps_after_an_hour_of_nothing_are_the_ones_in_the_text() -> None:
 def test_blocks_are_far_apart_beyond_what_chance_shows_once_in_twenty(events: float, far: float) -> None:
     """The square is events^2 / 2, and 3.84 times the expected events / 2 is less from 3.84 events on."""
     one, no = np.ones((2, 1)), np.zeros(1, dtype=np.bool_)
-    control = Series(np.array([[events], [0.0]]), 100.0 * one, one > 0)
+    control = CohortSteps(np.array([[events], [0.0]]), 100.0 * one, one > 0)
     _, past = dispersion.look_ahead(
-        dispersion.empty_past(1), control, Series(0 * one, 0 * one, one < 0), Kinds(no, no, no)
+        dispersion.empty_past(1), control, CohortSteps(0 * one, 0 * one, one < 0), Kinds(no, no, no)
     )
     assert past.control.far[0, 0] == far
 

@@ -11,7 +11,7 @@ import pytest
 
 from killswitch.flags.flag import StageEntry
 from killswitch.verdicts.evidence import (
-    RuleSpec,
+    DetectorSpec,
     TickCounts,
     advance,
     head_starts_at,
@@ -27,7 +27,7 @@ from killswitch.verdicts.evidence.starts import Latencies
 
 STEP, RUNS, RATE = 30.0, 24, 20.0
 BUCKETS = np.array([0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, np.inf])
-ERRORS = RuleSpec("errors", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
+ERRORS = DetectorSpec("errors", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)
 Draw = Callable[[np.random.Generator, int], Array]
 
 RAMP = (

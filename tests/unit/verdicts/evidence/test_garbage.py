@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from killswitch.verdicts.evidence import (
+    DetectorSpec,
     Evidence,
-    RuleSpec,
     TickCounts,
     advance,
     slow_counts,
@@ -28,9 +28,9 @@ Array = npt.NDArray[np.float64]
 STEP = 30.0
 NAMES = tuple(field.name for field in fields(TickCounts))
 RULES = (
-    RuleSpec("max", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025),
-    RuleSpec("increase", (Bound("max_increase", half_plane(1.0, 0.05)),), 0.0025),
-    RuleSpec("ratio", (Bound("max_ratio", half_plane(2.0, 0.0)),), 0.0025),
+    DetectorSpec("max", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025),
+    DetectorSpec("increase", (Bound("max_increase", half_plane(1.0, 0.05)),), 0.0025),
+    DetectorSpec("ratio", (Bound("max_ratio", half_plane(2.0, 0.0)),), 0.0025),
 )
 BOUNDS = 4
 HOUR, GARBAGE, LATE = 120, 10, 2
@@ -137,7 +137,7 @@ def test_one_huge_tick_below_the_bound_does_not_move_the_share() -> None:
 EDGES = np.array([0.5, 1.0, 2.0, 5.0, np.inf])
 CALM = np.array([10.0, 60.0, 95.0, 100.0, 100.0])
 SLOW = Bound("max_ratio", WORSE_THAN_CONTROL, Edge(1.5, 0.0), Edge(1.0, 0.0))
-P95 = (RuleSpec("p95", (SLOW,), 0.0025),)
+P95 = (DetectorSpec("p95", (SLOW,), 0.0025),)
 histograms = hnp.arrays(np.float64, (2, GARBAGE, EDGES.size), elements=anything, fill=st.nothing())
 
 

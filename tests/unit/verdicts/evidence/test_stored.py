@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from killswitch.errors import BadDocument
-from killswitch.verdicts.evidence import Evidence, RuleSpec, TickCounts, advance, from_document, start, to_document
+from killswitch.verdicts.evidence import DetectorSpec, Evidence, TickCounts, advance, from_document, start, to_document
 from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound
 from killswitch.verdicts.evidence.detector import ALTERNATIVES
 
-SPECS = [RuleSpec(("r", number), (Bound("worse_than_control", WORSE_THAN_CONTROL),), 0.01) for number in (1, 2)]
+SPECS = [DetectorSpec(("r", number), (Bound("worse_than_control", WORSE_THAN_CONTROL),), 0.01) for number in (1, 2)]
 
 
 def seen() -> Evidence:
