@@ -106,7 +106,8 @@ def to_document(incident: Incident) -> bytes:
     The trip must not fail because its record is long: the texts of queries, then sentences, are cut
     where they are too many.
     """
-    for findings in (incident.findings, _with_cut_queries(incident.findings), _bare(incident.findings)):
+    for shorter in (tuple, _with_cut_queries, _bare):
+        findings = shorter(incident.findings)
         value = json.dumps(_to_json(replace(incident, findings=findings)), ensure_ascii=False).encode(errors="replace")
         if len(value) <= MAX_DOCUMENT_BYTES:
             return value
@@ -212,7 +213,7 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
         "since": _iso(finding.since),
         "evidence": finite(finding.evidence),
         "needed": finite(finding.needed),
-        "excursion": _excursion_to_json(finding.excursion),
+        "excursion": excursion_to_json(finding.excursion),
         "proven_in_seconds": finite(finding.proven_in),
         "raw_canary": finite(finding.raw_canary),
         "raw_control": finite(finding.raw_control),
@@ -244,7 +245,7 @@ def _finding(fields: Fields) -> Finding:
     )
 
 
-def _excursion_to_json(excursion: Excursion | None) -> dict[str, Any] | None:
+def excursion_to_json(excursion: Excursion | None) -> dict[str, Any] | None:
     if excursion is None:
         return None
     return {
