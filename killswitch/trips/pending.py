@@ -104,6 +104,8 @@ class Trips:
     def retry(self) -> None:
         """Start an attempt for every pending trip that has none running. To be called every second."""
         with self._lock:
+            # here and not at each start: a thousand flips at once would look through a thousand jobs each
+            self._jobs = [job for job in self._jobs if not job.done()]
             for rollout in self._pending:
                 self._start(rollout)
 
@@ -111,7 +113,6 @@ class Trips:
         if rollout in self._running or rollout in self._waiting:
             return
         self._waiting[rollout] = None
-        self._jobs = [job for job in self._jobs if not job.done()]
         self._jobs.append(self._pool.submit(self._work))
 
     def wait(self, seconds: float) -> None:
