@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,4 +26,9 @@ def write_between_markers(page: Path, name: str, text: str) -> None:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise ValueError(f"{page} has no markers {begin} … {end}; add them where the table belongs")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n{_wrapped(text)}\n{end}{after}", encoding="utf-8")
+
+
+def _wrapped(text: str) -> str:
+    """Prose in lines of at most 120 characters, as all docs; rows of tables stay whole."""
+    return "\n".join(line if line.startswith("|") else textwrap.fill(line, 120) for line in text.splitlines())
