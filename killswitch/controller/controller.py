@@ -23,6 +23,7 @@ from killswitch.model import Finding, Mode, PageSettings, Reason, Rollout, Unrea
 from killswitch.pages import page as message
 from killswitch.pages.notices import Notice, Notices, Unprotected
 from killswitch.pages.page import Page
+from killswitch.rules.loading import Rules
 from killswitch.sources import Readings, Source, Want
 from killswitch.status import reports
 from killswitch.status.reports import CycleReport, FlagsRead, RolloutReport
@@ -62,14 +63,6 @@ class Timing:
     max_evidence_age: float = 60.0
     session_ttl: float = 15.0
     store_patience: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The rule files in force, all or nothing; ``digest`` identifies the set."""
-
-    rollouts: Mapping[str, Rollout]
-    digest: str
 
 
 @dataclass(slots=True)

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from killswitch.controller.controller import Rules
 from killswitch.errors import BadRules
-from killswitch.rules.loading import load_folder
+from killswitch.rules.loading import Rules, load_folder
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.wording import counted
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,14 @@ class Loaded:
 
     rollouts: tuple[Rollout, ...]
     warnings: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rule files in force, all or nothing; ``digest`` identifies the set."""
+
+    rollouts: Mapping[str, Rollout]
     digest: str
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from killswitch.controller.controller import Controller, Rules, Timing
+from killswitch.controller.controller import Controller, Timing
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.fleet.session import Session
@@ -24,6 +24,7 @@ from killswitch.model import PageSettings, Rollout
 from killswitch.pages import page as message
 from killswitch.pages.outbox import from_document as outbox_entry
 from killswitch.pages.page import Page, PageKind
+from killswitch.rules.loading import Rules
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import keys

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from killswitch.cli.trip import _request as by_hand
-from killswitch.controller.controller import Rules, Timing
+from killswitch.controller.controller import Timing
 from killswitch.deadline import Deadline
 from killswitch.flags.flag import Flag, State
 from killswitch.model import (
@@ -34,6 +34,7 @@ from killswitch.model import (
     Unreadable,
 )
 from killswitch.pages.page import PageKind
+from killswitch.rules.loading import Rules
 from killswitch.sources import Readings, Want
 from killswitch.stores import Delete, Put, keys
 from killswitch.trips.switch import TripRequest

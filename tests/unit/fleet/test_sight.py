@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from killswitch.controller.controller import Rules
 from killswitch.model import Mode, PageSettings, Reason, Unreadable
 from killswitch.pages.page import Page, PageKind
+from killswitch.rules.loading import Rules
 from killswitch.sources import Want
 from killswitch.stores import keys
 from tests.doubles.fleet import INTERVAL, START, Fleet, no_fault

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from killswitch.controller.controller import Rules
 from killswitch.model import PageSettings, Reason, Unreadable
 from killswitch.pages.notices import BLIND_TICKS, UNWATCHED_TICKS, InARow
 from killswitch.pages.page import PageKind
+from killswitch.rules.loading import Rules
 from killswitch.sources import Want
 from killswitch.stores import Put, keys
 from tests.doubles.fleet import START, Fleet

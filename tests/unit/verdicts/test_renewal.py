@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch.controller.controller import Rules
 from killswitch.model import (
     Buckets,
     Cohort,
@@ -20,6 +19,7 @@ from killswitch.model import (
     Selector,
     Verdict,
 )
+from killswitch.rules.loading import Rules
 from killswitch.sources import Want
 from killswitch.stores import Put, keys
 from tests.doubles.fleet import INTERVAL, START, Fleet
