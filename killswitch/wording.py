@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from datetime import UTC, datetime
 
 from killswitch.model import Reason, Unit
+from killswitch.timestamps import to_iso
+
+MAX_LINE = 1000  # characters
 
 _NAMES = "|".join(Reason)
 # only where a judge puts one: a model or label may have such a name
@@ -95,3 +99,21 @@ def untagged(sentence: str) -> str:
 def labelled(label: str, problem: str) -> str:
     """``flag store: no quorum``; a problem that begins with the label already is left as it is."""
     return problem if problem.startswith(label) else f"{label}: {problem}"
+
+
+def plain(text: str, limit: int = MAX_LINE) -> str:
+    """One line of at most ``limit`` characters, without control, format or surrogate characters."""
+    kept = text[: limit * 4]
+    if not kept.isprintable():
+        kept = "".join(
+            " " if character.isspace() else character
+            for character in kept
+            if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+        )
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def date_and_time(at: float) -> str:
+    """Unix seconds as ``2026-04-19 14:22:11 UTC``."""
+    return f"{to_iso(math.floor(at))[:19].replace('T', ' ')} UTC"

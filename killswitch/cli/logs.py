@@ -11,8 +11,8 @@ from collections import OrderedDict
 from typing import Literal
 
 from killswitch.cli.terminal import json_text
-from killswitch.pages.page import plain
 from killswitch.timestamps import to_iso
+from killswitch.wording import plain
 
 QUIET_FOR = 600.0  # seconds
 _MOST_KEPT = 1_000

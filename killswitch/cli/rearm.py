@@ -14,7 +14,7 @@ from killswitch.cli.invocation import (
 from killswitch.cli.trip import deliver_if_alone
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.page import Page
 
 
@@ -33,7 +33,7 @@ def command(
     page_as = page_settings(hand.settings, rollout)
 
     def page(flag: Flag) -> Page:
-        return message.re_armed(flag, reason=reason, by=person(), settings=page_as)
+        return events.re_armed(flag, reason=reason, by=person(), settings=page_as)
 
     def agree(_: Flag | None, after: Flag) -> None:
         hand.warn_if_unwatched()

@@ -14,7 +14,7 @@ from killswitch.errors import AccessDenied, BadSettings, KillswitchError, NoFlag
 from killswitch.flags.flag import Actor, Flag
 from killswitch.flags.incident import Incident
 from killswitch.model import PageSettings
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.page import Page
 from killswitch.stores import Store, keys
 from killswitch.stores.url import StoreUrl
@@ -115,7 +115,7 @@ def _request(rollout: str, reason: str, page_as: PageSettings) -> TripRequest:
             stage_before=flag.stage,
             version=__version__,
         )
-        return incident, message.tripped(incident, page_as)
+        return incident, events.tripped(incident, page_as)
 
     return TripRequest(
         rollout=rollout,

@@ -20,7 +20,7 @@ from killswitch.fleet.session import Session
 from killswitch.fleet.sight import FleetSight, Known, LongBlind
 from killswitch.fleet.store_outage import StoreOutage
 from killswitch.model import Finding, Mode, PageSettings, Reason, Rollout, Unreadable
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.notices import Notice, Notices, Unprotected
 from killswitch.pages.page import Page
 from killswitch.rules.loading import Rules
@@ -45,10 +45,10 @@ Findings = Mapping[str, tuple[Finding, ...]]
 
 # what is said once a generation, beside the verdicts: the notice's kind, the reasons it is about, its page
 _NOTICES: tuple[tuple[str, Reason, Callable[..., Page]], ...] = (
-    ("control_too", Reason.CONTROL_TOO, message.control_too),
-    ("traffic_split", Reason.TRAFFIC_SPLIT, message.traffic_split),
-    ("never_seen", Reason.NEVER_SEEN, message.never_seen),
-    ("internal_error", Reason.INTERNAL_ERROR, message.internal_error),
+    ("control_too", Reason.CONTROL_TOO, events.control_too),
+    ("traffic_split", Reason.TRAFFIC_SPLIT, events.traffic_split),
+    ("never_seen", Reason.NEVER_SEEN, events.never_seen),
+    ("internal_error", Reason.INTERNAL_ERROR, events.internal_error),
 )
 
 
@@ -387,14 +387,14 @@ class Controller:
         if decision.action is DecisionKind.TRIP:
             self._trip(case, decision.sentence, tripping, findings, tick)
             if self._expired.get(case.rollout.name, 0) >= EXPIRED_IN_A_ROW:
-                page = partial(message.too_late, case.flag, decision.sentence, at=tick, settings=settings)
+                page = partial(events.too_late, case.flag, decision.sentence, at=tick, settings=settings)
                 self._notice(_of(case.flag, "expired"), page)
         else:
             self._expired.pop(case.rollout.name, None)
         if decision.action is DecisionKind.WOULD_TRIP:
             why = "; ".join(finding.sentence for finding in decision.tripping)  # the page's headline says "dry run"
             incident = self._incident(case, why, tripping, findings, tick)
-            self._notice(_of(case.flag, "would_trip"), lambda: message.would_trip(incident, settings), incident)
+            self._notice(_of(case.flag, "would_trip"), lambda: events.would_trip(incident, settings), incident)
         for kind, reason, build in _NOTICES:
             concerned = [finding for finding in findings if finding.reason is reason]
             if concerned:
@@ -407,7 +407,7 @@ class Controller:
         for blind in self._unprotected.blind_rules(cases, decisions, findings):
             flag, settings = blind.case.flag, blind.case.rollout.page
             lasted = blind.ticks * self._timing.interval
-            page = partial(message.rule_blind, flag, blind.finding, lasted=lasted, at=tick, settings=settings)
+            page = partial(events.rule_blind, flag, blind.finding, lasted=lasted, at=tick, settings=settings)
             self._notice(_of(flag, f"rule_blind.{blind.finding.rule}"), page)
 
     def _note_flags(self, rules: Rules, cases: Sequence[ArmedRollout], tick: float) -> None:
@@ -415,7 +415,7 @@ class Controller:
         flags = [standing.flag for standing in self._flags.values() if standing.flag is not None]
         watched = self._sight.watched(cases) | rules.rollouts.keys()
         for flag in self._unprotected.unwatched(flags, watched):
-            page = partial(message.unwatched, flag, at=tick, settings=self._page_settings(flag.rollout))
+            page = partial(events.unwatched, flag, at=tick, settings=self._page_settings(flag.rollout))
             self._notice(_of(flag, "unwatched"), page)
         for rollout, problem in self._unreadable.items():
             if rollout not in rules.rollouts:
@@ -423,7 +423,7 @@ class Controller:
             revision = self._revision(rollout, problem)
             if revision:
                 settings = self._page_settings(rollout)
-                page = partial(message.flag_unreadable, rollout, problem, at=tick, revision=revision, settings=settings)
+                page = partial(events.flag_unreadable, rollout, problem, at=tick, revision=revision, settings=settings)
                 self._notice(keys.notice(rollout, 0, f"flag_unreadable.{revision}"), page)
 
     def _revision(self, rollout: str, problem: str) -> int:
@@ -450,7 +450,7 @@ class Controller:
     ) -> None:
         def documents(flag: Flag, _incident: str) -> tuple[Incident, Page]:
             incident = self._incident(replace(case, flag=flag), reason, rules, findings, tick)
-            return incident, message.tripped(incident, case.rollout.page)
+            return incident, events.tripped(incident, case.rollout.page)
 
         request = TripRequest(
             rollout=case.rollout.name,
@@ -584,7 +584,7 @@ class Controller:
         )
         if case.rollout.mode is Mode.DRY_RUN:
             incident = self._incident(case, f"would trip (dry run): {reason}", (), findings, tick)
-            page = partial(message.would_trip, incident, case.rollout.page)
+            page = partial(events.would_trip, incident, case.rollout.page)
             self._notice(_of(case.flag, "would_trip_blind"), page, incident)
             return
         self._trip(case, reason, (), findings, tick, guards=lambda: self._sight.nobody_sees(blind))
@@ -592,10 +592,10 @@ class Controller:
     def _store_failed(self, error: Exception, *, writing: bool = False, rollout: str = "") -> None:
         """Say what it was: a store that is down, a transaction that no store takes, a name that is somebody else's."""
         if isinstance(error, BadTransaction):
-            self._tell_at_once(message.transaction_refused, str(error), rollout)
+            self._tell_at_once(events.transaction_refused, str(error), rollout)
         elif isinstance(error, NameTaken):
             if self._session.taken:
-                self._tell_at_once(message.name_taken, str(error))
+                self._tell_at_once(events.name_taken, str(error))
             log.error("%s", error)
         else:
             self._metrics.store_up.set(0)

@@ -35,12 +35,12 @@ from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
 from killswitch.model import PageSettings, Rollout
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox import new_entry
 from killswitch.pages.outbox import to_document as outbox_document
-from killswitch.pages.page import Page
+from killswitch.pages.page import FLEET, Page
 from killswitch.sources import Source
 from killswitch.sources.scrape_interval import consequence, measured_now
 from killswitch.status.reports import CycleReport
@@ -329,8 +329,8 @@ class Daemon:
         digest = hashlib.sha256("\n".join(problems).encode()).hexdigest()[:12]
         settings = next(iter(self._rules.current().rollouts.values())).page
         mistake = f"{digest}.{to_iso(self._wall())[:10]}"
-        page = message.rules_refused(problems, at=self._wall(), digest=mistake, settings=settings)
-        notice = keys.notice(message.FLEET, 0, f"rules_refused.{mistake}")
+        page = events.rules_refused(problems, at=self._wall(), digest=mistake, settings=settings)
+        notice = keys.notice(FLEET, 0, f"rules_refused.{mistake}")
         try:
             self._store.commit(
                 (Compare(notice, 0),),

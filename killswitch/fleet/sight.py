@@ -14,8 +14,8 @@ from killswitch.fleet.heartbeat import Heartbeat, alive, to_document
 from killswitch.fleet.outages import Blind, Clocks, Outage, OutageChange, StoredOutages, Target
 from killswitch.fleet.session import Session
 from killswitch.model import Finding, Mode, PageSettings, Reason
-from killswitch.pages import page as message
-from killswitch.pages.page import Page, PageKind
+from killswitch.pages import events
+from killswitch.pages.page import Page, PageKind, identified
 from killswitch.stores import Committed, Compare, Item, Put, Store, keys
 from killswitch.timestamps import to_iso
 from killswitch.verdicts.armed_rollout import ArmedRollout
@@ -232,7 +232,7 @@ def _blind_page(
         if by_name[name].rollout.mode is not Mode.DRY_RUN and (after := _policy(by_name[name])) is not None
     }
     came_back = f" (it came back {outage.reopened} times before)" if outage.reopened else ""
-    page = message.blind(
+    page = events.blind(
         [by_name[name].flag for name in names],
         why="; ".join(sorted({blind[name].why for name in names})) + came_back,
         since=outage.since,
@@ -240,14 +240,14 @@ def _blind_page(
         settings=by_name[names[0]].rollout.page,
         trips=trips,
     )
-    return message.identified(page, outage.id)
+    return identified(page, outage.id)
 
 
 def _recovered_page(outage: Outage, known: Known, tick: float) -> Page | None:
     flags, settings = _concerned(outage, known)
     if not flags:
         return None
-    page = message.recovered(
+    page = events.recovered(
         PageKind.BLIND,
         flags,
         follows=outage.id,
@@ -263,13 +263,13 @@ def _left_page(outage: Outage, known: Known, tick: float) -> Page | None:
     flags, settings = _concerned(outage, known)
     if not flags:
         return None
-    page = message.no_longer_watched(flags, follows=outage.id, since=outage.since, at=tick, settings=settings)
+    page = events.no_longer_watched(flags, follows=outage.id, since=outage.since, at=tick, settings=settings)
     return _each_return(page, outage)
 
 
 def _each_return(page: Page, outage: Outage) -> Page:
     """Each return of one outage has an end of its own."""
-    return message.identified(page, f"{page.id}.{outage.reopened}") if outage.reopened else page
+    return identified(page, f"{page.id}.{outage.reopened}") if outage.reopened else page
 
 
 def _concerned(outage: Outage, known: Known) -> tuple[list[Flag], PageSettings]:

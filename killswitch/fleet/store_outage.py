@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
-from killswitch.pages import page as message
-from killswitch.pages.page import Page, PageKind
+from killswitch.pages import events
+from killswitch.pages.page import Page, PageKind, identified
 
 
 @dataclass(slots=True)
@@ -82,9 +82,7 @@ class StoreOutage:
             self._outage = None
             at = self._wall()
             self._to_tell.extend(
-                message.recovered(
-                    PageKind.CANNOT_ACT, flags, follows=page, since=outage.began, at=at, settings=settings
-                )
+                events.recovered(PageKind.CANNOT_ACT, flags, follows=page, since=outage.began, at=at, settings=settings)
                 for page, settings in outage.pages.items()
             )
         self._tell_in_order()
@@ -112,7 +110,7 @@ class StoreOutage:
             outage.told = True
             outage.told_breaches |= breached
             for settings in {(one.slack, one.mention): one for one in reversed(whom)}.values():
-                page = message.cannot_act(
+                page = events.cannot_act(
                     rollouts,
                     controller=self._id,
                     why=outage.why,
@@ -122,7 +120,7 @@ class StoreOutage:
                     breaches=waiting,
                 )
                 if page.id in outage.pages:
-                    page = message.identified(page, f"{page.id}.{len(outage.pages)}")
+                    page = identified(page, f"{page.id}.{len(outage.pages)}")
                 outage.pages[page.id] = settings
                 self._to_tell.append(page)
         self._tell_in_order()

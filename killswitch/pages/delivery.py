@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
-from killswitch.pages import page as message
+from killswitch.pages import digest
 from killswitch.pages.lane import DeliveryPolicy, Lane
 from killswitch.pages.ledger import MemoryLedger, StoreLedger
 from killswitch.pages.outbox import Delivery, DeliveryState, OutboxEntry
@@ -247,7 +247,7 @@ class PageDelivery:
         missed = self._missed(entry)
         if not missed:
             return entry.page
-        return message.for_fallback(entry.page, " and ".join(missed), entry.delivery(missed[0]).error)
+        return digest.for_fallback(entry.page, " and ".join(missed), entry.delivery(missed[0]).error)
 
     def _note_ages(self) -> None:
         """When this process first saw each page, on the monotonic clock: a wall clock may jump.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
-from killswitch.pages import page as message
+from killswitch.pages import digest
 from killswitch.pages.ledger import DeliveryOutcome, PageLedger, Result
 from killswitch.pages.outbox import DeliveryState, OutboxEntry
 from killswitch.pages.page import Page, PageKind
@@ -213,7 +213,7 @@ class Lane:
     def _send(self, ledger: PageLedger, started: Sequence[OutboxEntry]) -> DeliveryOutcome:
         repeat = any(entry.delivery(self.name).may_have_arrived for entry in started)
         pages = [self._adapt(entry) for entry in started]
-        page = pages[0] if len(pages) == 1 else message.digest(pages)
+        page = pages[0] if len(pages) == 1 else digest.digest_of(pages)
         what = page.id if len(pages) == 1 else f"{len(pages)} pages in one message"
         deadline = Deadline(self._policy.send_timeout, self._monotonic)
         try:

@@ -18,7 +18,7 @@ from killswitch.flags.incident import RoutersFollowed
 from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.model import PageSettings
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.outbox import new_entry
 from killswitch.pages.outbox import to_document as outbox_document
 from killswitch.stores import Committed, Compare, Put, Store, keys
@@ -133,7 +133,7 @@ class Propagation:
             incident = None
         if item is None or incident is None or incident.routers is not None:
             return True
-        page = message.followed(
+        page = events.followed(
             flag, routers=routers.followed, known=routers.known, at=routers.at, settings=self._settings(trip.rollout)
         )
         entry = Put(keys.outbox(page.id), outbox_document(new_entry(page, at=routers.at)))

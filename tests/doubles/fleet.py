@@ -21,7 +21,7 @@ from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.fleet.session import Session
 from killswitch.model import PageSettings, Rollout
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.outbox import from_document as outbox_entry
 from killswitch.pages.page import Page, PageKind
 from killswitch.rules.loading import Rules
@@ -134,7 +134,7 @@ class Fleet:
 
     def rearm(self, rollout: str = "copilot", percent: float = 5.0) -> Flag:
         def page(flag: Flag) -> Page:
-            return message.re_armed(flag, reason="fixed", by="ann", settings=PageSettings())
+            return events.re_armed(flag, reason="fixed", by="ann", settings=PageSettings())
 
         return self.person.rearm(rollout, reason="fixed", percent=percent, stage="again", page=page)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from killswitch.flags.flag import Flag, arm
 from killswitch.flags.incident import Incident
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.page import Page
 
 AT = 1_776_608_531.0  # 2026-04-19T14:22:11Z
@@ -108,4 +108,4 @@ def proven_incident(**changes: object) -> Incident:
 
 
 def trip_page(rollout: str = "support-copilot", generation: int = 7, settings: PageSettings = SETTINGS) -> Page:
-    return message.tripped(incident(rollout, generation), settings)
+    return events.tripped(incident(rollout, generation), settings)

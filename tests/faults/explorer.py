@@ -27,8 +27,7 @@ from killswitch.flags import incident as incident_documents
 from killswitch.flags.flag import Actor, Flag
 from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
-from killswitch.pages import outbox
-from killswitch.pages import page as message
+from killswitch.pages import events, outbox
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, keys
@@ -303,7 +302,7 @@ class _AtOnce:
 def _documents(tick: float) -> Callable[[Flag, str], tuple[Incident, Page]]:
     def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
         record = incident(flag.rollout, flag.generation, tick=tick, findings=incident().findings[:1])
-        return record, message.tripped(record, SETTINGS)
+        return record, events.tripped(record, SETTINGS)
 
     return documents
 
@@ -363,7 +362,7 @@ def rearm(seen: Surroundings) -> None:
     person = Switch(seen, wall=seen.wall, by="ann")
     person.rearm(
         ROLLOUT, reason="mended", percent=1.0, stage="ramp_1",
-        page=lambda armed: message.re_armed(armed, reason="mended", by="ann", settings=SETTINGS),
+        page=lambda armed: events.re_armed(armed, reason="mended", by="ann", settings=SETTINGS),
     )  # fmt: skip
 
 

@@ -25,7 +25,8 @@ from typing import Any, Self
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Actor, Flag
 from killswitch.model import PageSettings
-from killswitch.pages import page as message
+from killswitch.pages import events
+from killswitch.pages.page import Page
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.trips.switch import Switch, TripRequest
@@ -362,8 +363,8 @@ class Fleet:
         return self.person.arm(rollout, control="model-old", canary="model-new", percent=50.0, stage="half", salt="")
 
     def rearm(self, rollout: str = ROLLOUT) -> Flag:
-        def page(armed: Flag) -> message.Page:
-            return message.re_armed(armed, reason="mended", by="ann@laptop", settings=PageSettings(slack=CHANNEL))
+        def page(armed: Flag) -> Page:
+            return events.re_armed(armed, reason="mended", by="ann@laptop", settings=PageSettings(slack=CHANNEL))
 
         return self.person.rearm(rollout, reason="mended", percent=50.0, stage="half", page=page)
 
@@ -494,7 +495,7 @@ def tripped_by_hand(rollout: str, at: float) -> TripRequest:
         rollout=rollout, generation=None, reason="by hand", rules=(), actor=Actor.PERSON, by="ann@laptop", at=at,
         documents=lambda flag, _: (
             incident(rollout, flag.generation, automatic=False),
-            message.tripped(incident(rollout, flag.generation, automatic=False), PageSettings(slack=CHANNEL)),
+            events.tripped(incident(rollout, flag.generation, automatic=False), PageSettings(slack=CHANNEL)),
         ),
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ from killswitch.flags.flag import Actor, Flag
 from killswitch.flags.incident import Incident
 from killswitch.fleet.session import Session
 from killswitch.net.credentials import Secret
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
 from killswitch.pages.page import Page
 from killswitch.pages.receivers.slack import SlackPager
@@ -127,7 +127,7 @@ class _Striking:
 def documents_of(rollout: str, tick: float) -> Callable[[Flag, str], tuple[Incident, Page]]:
     def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
         record = incident(rollout, flag.generation, tick=tick)
-        return record, message.tripped(record, SETTINGS)
+        return record, events.tripped(record, SETTINGS)
 
     return documents
 

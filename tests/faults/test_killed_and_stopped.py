@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.net.credentials import Secret
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.receivers.slack import SlackPager
 from killswitch.stores import Store, keys
 from killswitch.stores.opening import open_store
@@ -141,7 +141,7 @@ def test_stopped_for_longer_than_its_lease_a_replica_commits_nothing_stale(scene
 def _rearm(scene: Scene, rollout: str) -> None:
     scene.person.rearm(
         rollout, reason="mended", percent=1.0, stage="ramp_1",
-        page=lambda armed: message.re_armed(armed, reason="mended", by="ann", settings=SETTINGS),
+        page=lambda armed: events.re_armed(armed, reason="mended", by="ann", settings=SETTINGS),
     )  # fmt: skip
 
 

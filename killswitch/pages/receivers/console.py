@@ -7,8 +7,10 @@ from typing import TextIO
 
 from killswitch.deadline import Deadline
 from killswitch.errors import Unavailable
-from killswitch.pages.page import Page, plain, plain_text
+from killswitch.pages.page import Page
+from killswitch.pages.text import plain_text
 from killswitch.timestamps import to_iso
+from killswitch.wording import plain
 
 
 class ConsolePager:

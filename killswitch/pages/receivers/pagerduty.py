@@ -12,9 +12,11 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused
 from killswitch.net.bounded_http import BoundedSession, excerpt, hiding, refusal
 from killswitch.net.credentials import TLS, Secret
-from killswitch.pages.page import Page, PageKind, plain, plain_text
+from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers.posting import posting_errors
 from killswitch.pages.receivers.routing_keys import RoutingKeys
+from killswitch.pages.text import plain_text
+from killswitch.wording import plain
 
 _log = logging.getLogger(__name__)
 

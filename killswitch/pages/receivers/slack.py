@@ -22,9 +22,10 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.net.bounded_http import BoundedSession, excerpt, hiding, killswitch_errors
 from killswitch.net.credentials import TLS, Secret
-from killswitch.pages.page import Page, PageKind, table_lines, when_and_whom
+from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers.posting import posting_errors
 from killswitch.pages.receivers.slack_markup import cut, escape, mention_markup, message_text, shortest_text
+from killswitch.pages.text import table_lines, when_and_whom
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from killswitch.pages.page import Page, mentions_that_fit, plain_text
+from killswitch.pages.digest import mentions_that_fit
+from killswitch.pages.page import Page
+from killswitch.pages.text import plain_text
 
 MAX_TEXT = 4000  # characters; Slack cuts far later, people stop reading earlier
 # A user, a user group, or everybody there; anything else is text.

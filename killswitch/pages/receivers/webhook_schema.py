@@ -16,8 +16,8 @@ from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 from killswitch.flags.incident import Incident
 from killswitch.generated_files import write_or_check
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
-from killswitch.pages import page as message
-from killswitch.pages.page import SEVERITIES, PageKind
+from killswitch.pages import events
+from killswitch.pages.page import SEVERITIES, Page, PageKind
 from killswitch.pages.payload import ExcursionPayload, ExposurePayload, PagePayload, RulePayload
 from killswitch.pages.receivers.webhook import short_document
 
@@ -180,7 +180,7 @@ _EXAMPLE = Finding(
 )
 
 
-def example() -> message.Page:
+def example() -> Page:
     """A trip by evidence: what the documentation shows."""
     incident = Incident(
         rollout="support-copilot", generation=7, automatic=True, by="killswitch-0", reason=_EXAMPLE.sentence,
@@ -193,7 +193,7 @@ def example() -> message.Page:
         runbook="https://wiki.example.org/llm-canary",
         public_url="https://killswitch.example.org",
     )
-    return message.tripped(incident, settings)
+    return events.tripped(incident, settings)
 
 
 def reference() -> str:

@@ -15,11 +15,10 @@ from killswitch.fleet.heartbeat import Heartbeat
 from killswitch.fleet.heartbeat import to_document as heartbeat_document
 from killswitch.fleet.outages import MAX_PAGES_AT_ONCE, Blind, Book, StoredOutages, Target, next_outages
 from killswitch.model import PageSettings
-from killswitch.pages import outbox
-from killswitch.pages import page as message
+from killswitch.pages import events, outbox
 from killswitch.pages.ledger import DeliveryOutcome, Result, StoreLedger
 from killswitch.pages.notices import Notice, Notices
-from killswitch.pages.page import Page
+from killswitch.pages.page import Page, identified
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
 from killswitch.stores.limits import MAX_COMMIT_BYTES, MAX_OPERATIONS, Part, check_commit, portions
 from killswitch.stores.opening import open_store
@@ -89,8 +88,8 @@ def test_each_team_is_paged_once_for_an_outage_and_once_for_its_end(fleet_store:
         before = book.read()
         change = next_outages(before.outages, blind=blind, good_at=good, watched=everybody, tick=tick, interval=30.0)
         pages = {
-            one.id: message.identified(
-                message.blind([armed(next(iter(one.members)))], why="down", since=one.since, at=tick,
+            one.id: identified(
+                events.blind([armed(next(iter(one.members)))], why="down", since=one.since, at=tick,
                               settings=PageSettings(one.target.slack)), f"{one.id}{suffix}")
             for some, suffix in ((change.started, ""), (change.ended, ".over")) for one in some
         }  # fmt: skip
@@ -114,7 +113,7 @@ def test_a_thousand_notices_are_told_once_each(fleet_store: Metered) -> None:
     notices = [
         Notice(
             keys.notice(name, 1, "control_too"),
-            message.control_too(armed(name), incident().findings, at=AT, settings=team),
+            events.control_too(armed(name), incident().findings, at=AT, settings=team),
             incident(name, 1),
         )
         for name, team in zip(NAMES, TEAMS, strict=True)
@@ -140,7 +139,7 @@ def test_a_thousand_flips_stand_with_their_incidents_and_pages(fleet_store: Mete
         TripRequest(
             rollout=name, generation=1, reason="errors", rules=("refusal_rate",), actor=Actor.CONTROLLER, by="a",
             at=AT, documents=lambda flag, _, team=team: (  # type: ignore[misc]
-                incident(flag.rollout, 1), message.tripped(incident(flag.rollout, 1), team)
+                incident(flag.rollout, 1), events.tripped(incident(flag.rollout, 1), team)
             ),
             standing=standings[name],
         )
@@ -165,7 +164,7 @@ def test_a_thousand_flips_stand_with_their_incidents_and_pages(fleet_store: Mete
 def test_hundreds_of_pages_are_claimed_sent_and_marked(fleet_store: Metered) -> None:
     """In digests, as to one address; each mark notes it in the page's incident as well, which is read for it."""
     records = [incident(name, 1) for name in NAMES[:300]]
-    pages = [message.tripped(record, team) for record, team in zip(records, TEAMS[:300], strict=True)]
+    pages = [events.tripped(record, team) for record, team in zip(records, TEAMS[:300], strict=True)]
     parts = (
         Part(page.id, writes=(Put(keys.outbox(page.id), outbox.to_document(outbox.new_entry(page, at=AT))),
                               Put(keys.incident(page.rollout, 1), incident_document(incident(page.rollout, 1)))))
@@ -206,7 +205,7 @@ def test_no_document_of_one_key_outgrows_a_transaction() -> None:
     beat = Heartbeat("a", "1", AT, AT, "d", frozenset(names), dict.fromkeys(names, AT - 60))
     assert len(heartbeat_document(beat)) <= MAX_COMMIT_BYTES
     entry = outbox.new_entry(
-        message.cannot_act(names, controller="a", why="w", since=AT, at=AT, settings=TEAMS[0]), at=AT
+        events.cannot_act(names, controller="a", why="w", since=AT, at=AT, settings=TEAMS[0]), at=AT
     )
     for number in range(1000):
         entry = outbox.begin(entry, f"receiver-{number:04d}", by="controller-a#0123456789ab", at=AT)
@@ -223,7 +222,7 @@ def test_a_team_whose_outages_all_end_at_once_is_told_of_each_in_several_transac
     for _ in range(10):
         before = book.read()
         change = next_outages(before.outages, blind=blind, good_at={}, watched=frozenset(blind), tick=AT, interval=30.0)
-        pages = {one.id: message.identified(message.blind([], why="w", since=AT, at=AT, settings=TEAMS[0]), one.id)
+        pages = {one.id: identified(events.blind([], why="w", since=AT, at=AT, settings=TEAMS[0]), one.id)
                  for one in change.started}  # fmt: skip
         if book.write(change, before, pages):
             break
@@ -236,7 +235,7 @@ def test_a_team_whose_outages_all_end_at_once_is_told_of_each_in_several_transac
 def test_a_part_too_large_for_any_store_is_refused_alone() -> None:
     server = MemoryServer(VirtualClock())
     store = MemoryStore(server)
-    huge = message.control_too(armed("huge"), incident().findings, at=AT, settings=TEAMS[0])
+    huge = events.control_too(armed("huge"), incident().findings, at=AT, settings=TEAMS[0])
     huge = replace(huge, payload={"text": "x" * (MAX_COMMIT_BYTES + 1)})
     notices = [Notice(keys.notice(name, 1, "k"), replace(huge, id=name, payload={}), None) for name in NAMES[:50]]
     notices.insert(10, Notice(keys.notice("huge", 1, "k"), huge, None))

@@ -9,8 +9,7 @@ from pathlib import Path
 from killswitch.flags import incident as incidents
 from killswitch.flags.flag import Actor, Flag
 from killswitch.flags.incident import Incident, RoutersFollowed
-from killswitch.pages import outbox
-from killswitch.pages import page as message
+from killswitch.pages import events, outbox
 from killswitch.pages.page import Page, PageKind
 from killswitch.router import Router
 from killswitch.stores import Store, keys
@@ -29,7 +28,7 @@ PATIENCE = 15.0
 def trip(switch: Switch) -> int:
     def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
         record = pages.incident(NAME, flag.generation)
-        return record, message.tripped(record, pages.SETTINGS)
+        return record, events.tripped(record, pages.SETTINGS)
 
     request = TripRequest(NAME, None, "refusals", ("refusal_rate",), Actor.CONTROLLER, "a", time.time(), documents)
     return switch.trip(request).revision

@@ -24,7 +24,7 @@ from killswitch.daemon.settings import Settings, load_settings
 from killswitch.daemon.wiring import unreadable_secrets
 from killswitch.errors import BadSettings, Refused, Unavailable
 from killswitch.model import PageSettings
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.rules.loading import located
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
@@ -147,7 +147,7 @@ def test_time_spent_thinking_it_over_takes_no_part_in_the_change(shell: Shell) -
 
     armed = switch.rearm(
         "copilot", reason="r", percent=1.0, stage="ramp_1", agree=thinks_it_over,
-        page=lambda flag: message.re_armed(flag, reason="r", by="me", settings=PageSettings()),
+        page=lambda flag: events.re_armed(flag, reason="r", by="me", settings=PageSettings()),
     )  # fmt: skip
     assert armed.armed_at == clock[0]
     store.close()

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from killswitch.errors import BadDocument
 from killswitch.flags import flag
 from killswitch.model import Excursion, PageSettings, Reason, Unit
-from killswitch.pages import page as message
-from killswitch.pages.page import Page, PageKind, page_from_json, page_to_json, plain, plain_text, table_lines
+from killswitch.pages import digest, events
+from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
+from killswitch.pages.text import plain_text, table_lines
+from killswitch.wording import plain
 from tests.doubles.pages import (
     AT,
     BREACH,
@@ -33,31 +35,31 @@ SEVEN = ("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_a
 def one_of_each() -> list[Page]:
     standing = armed()
     return [
-        message.tripped(incident(), SETTINGS),
-        message.would_trip(incident(), SETTINGS),
-        message.blind([standing], why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS),
-        message.cannot_act(
+        events.tripped(incident(), SETTINGS),
+        events.would_trip(incident(), SETTINGS),
+        events.blind([standing], why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS),
+        events.cannot_act(
             ["support-copilot"], controller="a", why="etcd: no quorum", since=AT, at=AT, settings=SETTINGS
         ),
-        message.control_too(standing, [replace(BREACH, reason=Reason.CONTROL_TOO)], at=AT, settings=SETTINGS),
-        message.traffic_split(standing, [UNKNOWN], at=AT, settings=SETTINGS),
-        message.never_seen(standing, [UNKNOWN], at=AT, settings=SETTINGS),
-        message.rule_blind(standing, UNKNOWN, lasted=150.0, at=AT, settings=SETTINGS),
-        message.unwatched(standing, at=AT, settings=SETTINGS),
-        message.flag_unreadable("support-copilot", "not JSON", at=AT, revision=7, settings=SETTINGS),
-        message.recovered(PageKind.BLIND, [standing], follows="x.blind", since=AT - 90, at=AT, settings=SETTINGS),
-        message.re_armed(standing, reason="fixed the prompt", by="ann", settings=SETTINGS),
-        message.followed(standing, routers=58, known=60, at=AT, settings=SETTINGS),
-        message.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
-        message.internal_error(standing, [UNKNOWN], at=AT, settings=SETTINGS),
-        message.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
-        message.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
-        message.digest([trip_page(), trip_page("other")]),
+        events.control_too(standing, [replace(BREACH, reason=Reason.CONTROL_TOO)], at=AT, settings=SETTINGS),
+        events.traffic_split(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        events.never_seen(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        events.rule_blind(standing, UNKNOWN, lasted=150.0, at=AT, settings=SETTINGS),
+        events.unwatched(standing, at=AT, settings=SETTINGS),
+        events.flag_unreadable("support-copilot", "not JSON", at=AT, revision=7, settings=SETTINGS),
+        events.recovered(PageKind.BLIND, [standing], follows="x.blind", since=AT - 90, at=AT, settings=SETTINGS),
+        events.re_armed(standing, reason="fixed the prompt", by="ann", settings=SETTINGS),
+        events.followed(standing, routers=58, known=60, at=AT, settings=SETTINGS),
+        events.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
+        events.internal_error(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        events.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
+        events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
+        digest.digest_of([trip_page(), trip_page("other")]),
     ]
 
 
 def test_the_payload_of_a_trip_is_exactly_what_receivers_rely_on() -> None:
-    payload = message.tripped(incident(), SETTINGS).payload
+    payload = events.tripped(incident(), SETTINGS).payload
     assert {name: payload[name] for name in SEVEN} == {
         "alert": "canary kill-switch tripped",
         "reason": "refusal_rate=0.087 vs baseline 0.011",
@@ -98,7 +100,7 @@ def test_the_rules_stand_side_by_side_with_values_limit_and_samples() -> None:
 
 
 def test_a_dry_run_says_that_nothing_was_done() -> None:
-    page = message.would_trip(incident(), SETTINGS)
+    page = events.would_trip(incident(), SETTINGS)
     assert page.payload["auto_action"].startswith("none")
     assert "nothing was done" in page.headline
     assert page.id != trip_page().id
@@ -106,7 +108,7 @@ def test_a_dry_run_says_that_nothing_was_done() -> None:
 
 def test_a_trip_by_hand_names_the_person_and_has_no_invented_samples() -> None:
     by_hand = incident(automatic=False, by="ann", rules=(), findings=(), reason="users complain", tick=None)
-    page = message.tripped(by_hand, SETTINGS)
+    page = events.tripped(by_hand, SETTINGS)
     assert "tripped by ann" in page.headline
     assert page.payload["reason"] == "users complain"
     assert page.payload["samples_new"] is None
@@ -114,7 +116,7 @@ def test_a_trip_by_hand_names_the_person_and_has_no_invented_samples() -> None:
 
 def test_one_outage_of_many_rollouts_is_one_page_that_counts_them() -> None:
     flags = [armed(f"rollout-{number}") for number in range(7)]
-    page = message.blind(flags, why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS)
+    page = events.blind(flags, why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS)
     assert page.headline.startswith("7 rollouts (rollout-0, rollout-1, rollout-2, …): blind for 1m30s")
     assert len(page.payload["rollouts"]) == 7
 
@@ -131,7 +133,7 @@ def test_good_news_calls_nobody_and_continues_the_page_it_belongs_to() -> None:
         now=AT, by="a", actor=flag.Actor.CONTROLLER,
     )  # fmt: skip
     again = flag.rearm(tripped, rollout="support-copilot", reason="fixed", now=AT + 60, by="ann")
-    page = message.re_armed(again, reason="fixed", by="ann", settings=SETTINGS)
+    page = events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS)
     assert page.follows == "support-copilot.1"
     assert page.mention is None
     assert page.severity == "info"
@@ -140,26 +142,26 @@ def test_good_news_calls_nobody_and_continues_the_page_it_belongs_to() -> None:
 def test_a_digest_mentions_every_team_that_shares_the_channel() -> None:
     """Only the first one's phones rang, though each page by itself would have rung its own team's."""
     one, other = trip_page("one"), replace(trip_page("other"), mention="<!subteam^S7654321> <@U0000001>")
-    many = message.digest([one, other, trip_page("third")])
+    many = digest.digest_of([one, other, trip_page("third")])
     assert many.mention == f"{SETTINGS.mention} <!subteam^S7654321> <@U0000001>"
-    crowd = message.digest([replace(one, mention=f"<!subteam^S{number:07}>") for number in range(100)])
+    crowd = digest.digest_of([replace(one, mention=f"<!subteam^S{number:07}>") for number in range(100)])
     assert crowd.mention is not None
     assert set(crowd.mention.split()) <= {f"<!subteam^S{number:07}>" for number in range(100)}  # none is cut
-    assert len(crowd.mention) <= message.MAX_MENTION
+    assert len(crowd.mention) <= digest.MAX_MENTION
 
 
 def test_a_digest_is_as_grave_as_its_gravest_page_and_keeps_every_payload() -> None:
     calm = replace(trip_page("calm"), severity="info", mention=None)
-    page = message.digest([calm, trip_page("grave")])
+    page = digest.digest_of([calm, trip_page("grave")])
     assert page.severity == "critical"
     assert page.mention == SETTINGS.mention
     assert {p["rollout"] for p in page.payload["pages"]} == {"calm", "grave"}
-    assert len(message.digest([trip_page(f"r{number}") for number in range(1000)]).payload["pages"]) == 100
+    assert len(digest.digest_of([trip_page(f"r{number}") for number in range(1000)]).payload["pages"]) == 100
 
 
 def test_a_breach_that_waits_for_the_store_is_a_page_of_its_own() -> None:
     def page(*breaches: str) -> Page:
-        return message.cannot_act(
+        return events.cannot_act(
             ["a"], controller="c", why="no quorum", since=AT, at=AT, settings=SETTINGS, breaches=breaches
         )
 
@@ -168,7 +170,7 @@ def test_a_breach_that_waits_for_the_store_is_a_page_of_its_own() -> None:
 
 
 def test_the_fallback_reads_who_could_not_be_reached_and_why() -> None:
-    page = message.for_fallback(trip_page(), "slack", "503 <html>")
+    page = digest.for_fallback(trip_page(), "slack", "503 <html>")
     assert page.next_steps[-1] == "slack could not be reached: 503 <html>"
 
 
@@ -183,13 +185,13 @@ def test_the_fallback_reads_who_could_not_be_reached_and_why() -> None:
 )
 def test_numbers_in_the_reason_are_plain(value: float, unit: str, words: str) -> None:
     finding = replace(BREACH, canary=value, unit=type(BREACH.unit)(unit))
-    page = message.tripped(incident(findings=(finding,)), SETTINGS)
+    page = events.tripped(incident(findings=(finding,)), SETTINGS)
     assert page.payload["reason"].startswith(f"refusal_rate={words} vs baseline ")
 
 
 def test_a_breach_whose_window_could_not_be_read_gives_what_was_gathered_as_its_reason() -> None:
     finding = replace(BREACH, canary=None, control=None)
-    page = message.tripped(incident(findings=(finding,)), SETTINGS)
+    page = events.tripped(incident(findings=(finding,)), SETTINGS)
     assert page.payload["reason"] == finding.sentence
 
 
@@ -211,14 +213,14 @@ def test_whatever_stands_in_names_and_sentences_the_page_stays_a_bounded_documen
     rule: str, sentence: str, model: str
 ) -> None:
     bad = replace(BREACH, rule=rule, sentence=sentence)
-    page = message.tripped(
+    page = events.tripped(
         incident(findings=(bad, HEALTHY) * 60, rules=(rule,), reason=sentence, canary=model or "m"), SETTINGS
     )
     document = json.dumps(page_to_json(page)).encode()
     assert len(document) < 150_000
     assert "\n" not in page.headline + page.why + "".join(page.next_steps)
     assert "\x1b" not in plain_text(page)
-    assert len(page.rows) <= message.MAX_ROWS
+    assert len(page.rows) <= MAX_ROWS
 
 
 @pytest.mark.parametrize("spoil", [
@@ -234,13 +236,13 @@ def test_a_spoiled_page_document_is_refused(spoil: Callable[[dict[str, object]],
 
 
 def test_settings_without_links_give_a_page_without_them() -> None:
-    page = message.tripped(incident(), PageSettings())
+    page = events.tripped(incident(), PageSettings())
     assert not any(step.startswith(("Runbook", "Dashboard")) for step in page.next_steps)
 
 
 def test_the_row_of_what_tripped_shows_what_tripped_and_the_window_stands_below() -> None:
     """The window holds minutes from before: "5.4 %, limit 6.2 %, BREACH" contradicted the sentence above it."""
-    lines = table_lines(message.tripped(proven_incident(), SETTINGS).rows)
+    lines = table_lines(events.tripped(proven_incident(), SETTINGS).rows)
     assert lines[0].split() == ["rule", "canary", "control", "limit", "requests", "counted", "verdict"]
     assert re.split(r"  +", lines[1]) == [
         ">", "refusal_rate", "28.0%", "1.2%", "6.2%", "53 of 189", "since 14:20:30 (1m41s)", "BREACH",
@@ -254,14 +256,14 @@ def test_a_latency_rules_row_counts_slow_requests() -> None:
         PROVEN, rule="latency_p95", unit=Unit.SECONDS, canary=2.9, control=2.2, limit=3.3,
         excursion=Excursion(AT - 60, 73.0, 189.0, 167.0, 3410.0),
     )  # fmt: skip
-    page = message.tripped(proven_incident(findings=(slow,), rules=("latency_p95",)), SETTINGS)
+    page = events.tripped(proven_incident(findings=(slow,), rules=("latency_p95",)), SETTINGS)
     assert (page.rows[0].canary, page.rows[0].control, page.rows[0].limit) == ("38.6% slow", "4.9% slow", "-")
     assert (page.rows[1].canary, page.rows[1].limit) == ("2.90 s", "3.30 s")
     assert page.payload["reason"] == "share of requests over the limit of latency_p95=0.386 vs baseline 0.049"
 
 
 def test_reason_and_samples_of_a_proven_breach_are_what_was_counted() -> None:
-    payload = message.tripped(proven_incident(), SETTINGS).payload
+    payload = events.tripped(proven_incident(), SETTINGS).payload
     assert payload["reason"] == "refusal_rate=0.280 vs baseline 0.012"
     assert (payload["samples_new"], payload["samples_old"]) == (189, 3410)
     assert payload["rules"][0]["excursion"]["events_canary"] == 53.0
@@ -269,7 +271,7 @@ def test_reason_and_samples_of_a_proven_breach_are_what_was_counted() -> None:
 
 
 def test_a_page_says_when_and_how_many_users_and_requests_were_exposed() -> None:
-    page = message.tripped(proven_incident(), SETTINGS)
+    page = events.tripped(proven_incident(), SETTINGS)
     assert plain_text(page).splitlines()[2] == (
         "At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since 14:20:30 UTC (1m41s): "
         "53 of 189 canary requests were bad (refusal_rate)."
@@ -284,32 +286,32 @@ def test_a_page_says_when_and_how_many_users_and_requests_were_exposed() -> None
 
 def test_users_are_numbered_where_each_users_first_requests_are_judged() -> None:
     judged = replace(PROVEN, raw_canary=0.05, raw_control=0.01)
-    page = message.tripped(proven_incident(findings=(judged,)), SETTINGS)
+    page = events.tripped(proven_incident(findings=(judged,)), SETTINGS)
     assert page.exposed.endswith("53 of 189 canary requests were bad (refusal_rate) of about 189 users")
     long_ago = replace(judged, since=AT - 3600, excursion=Excursion(AT - 3600, 53.0, 189.0, 41.0, 3410.0, 0.062))
-    page = message.tripped(proven_incident(findings=(long_ago,)), SETTINGS)
+    page = events.tripped(proven_incident(findings=(long_ago,)), SETTINGS)
     assert page.payload["exposed"]["users"] is None
     assert page.exposed.endswith("(refusal_rate), each user's first in five minutes")
 
 
 def test_a_trip_by_hand_says_the_share_and_invents_no_numbers() -> None:
-    page = message.tripped(incident(automatic=False, findings=(), rules=(), window=None), SETTINGS)
+    page = events.tripped(incident(automatic=False, findings=(), rules=(), window=None), SETTINGS)
     assert (page.rows, page.exposed) == ((), "5% of users")
 
 
 def test_pages_link_to_their_incident_where_a_public_address_is_set() -> None:
     settings = replace(SETTINGS, public_url="https://ks.example/canary/")
-    page = message.tripped(incident(), settings)
+    page = events.tripped(incident(), settings)
     assert page.link == page.payload["link"] == "https://ks.example/canary/incidents/support-copilot.7"
     assert page.next_steps[0] == f"Incident: {page.link}"
-    again = message.re_armed(replace(armed(), generation=8), reason="fixed", by="ann", settings=settings)
+    again = events.re_armed(replace(armed(), generation=8), reason="fixed", by="ann", settings=settings)
     assert again.link == page.link
-    assert message.unwatched(armed(), at=AT, settings=settings).link == "https://ks.example/canary/#support-copilot"
-    assert message.rules_refused(["x"], at=AT, digest="d", settings=settings).link == "https://ks.example/canary/"
-    assert message.tripped(incident(), SETTINGS).link is None
+    assert events.unwatched(armed(), at=AT, settings=settings).link == "https://ks.example/canary/#support-copilot"
+    assert events.rules_refused(["x"], at=AT, digest="d", settings=settings).link == "https://ks.example/canary/"
+    assert events.tripped(incident(), SETTINGS).link is None
 
 
 def test_routers_that_have_not_followed_are_no_good_news() -> None:
-    late = message.followed(armed(), routers=58, known=60, at=AT, settings=SETTINGS)
+    late = events.followed(armed(), routers=58, known=60, at=AT, settings=SETTINGS)
     assert (late.good_news, late.severity, late.mention) == (False, "warning", None)
-    assert message.followed(armed(), routers=60, known=60, at=AT, settings=SETTINGS).good_news
+    assert events.followed(armed(), routers=60, known=60, at=AT, settings=SETTINGS).good_news

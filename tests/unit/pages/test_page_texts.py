@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.pages import page as message
-from killswitch.pages.page import Page, PageKind, plain_text
+from killswitch.pages import events
+from killswitch.pages.page import Page, PageKind
+from killswitch.pages.text import plain_text
 from tests.doubles.pages import AT, SETTINGS, armed, incident, proven_incident
 from tests.unit.pages.test_page import one_of_each
 
@@ -26,31 +27,31 @@ def pages() -> list[tuple[str, Page]]:
     by_hand = incident(automatic=False, by="ann", reason="users complain", rules=(), findings=(), window=None)
     flag = armed()
     more = [
-        ("TRIPPED by evidence, with a public address", message.tripped(proven_incident(), public)),
-        ("TRIPPED by hand", message.tripped(by_hand, public)),
+        ("TRIPPED by evidence, with a public address", events.tripped(proven_incident(), public)),
+        ("TRIPPED by hand", events.tripped(by_hand, public)),
         (
             "BLIND with a policy",
-            message.blind(
+            events.blind(
                 [flag], why="no data", since=AT - 90, at=AT, settings=SETTINGS, trips={flag.rollout: AT + 600}
             ),
         ),
         (
             "CANNOT_ACT with a breach waiting",
-            message.cannot_act(
+            events.cannot_act(
                 ["support-copilot"], controller="a", why="etcd: no quorum", since=AT, at=AT, settings=SETTINGS,
                 breaches=["support-copilot: refusal_rate 28.0% over control 1.2% + 5.0 pp"],
             ),
         ),
-        ("CANNOT_ACT: trips expire", message.too_late(flag, "refusal_rate 28.0%", at=AT, settings=SETTINGS)),
+        ("CANNOT_ACT: trips expire", events.too_late(flag, "refusal_rate 28.0%", at=AT, settings=SETTINGS)),
         (
             "RECOVERED from CANNOT_ACT",
-            message.recovered(PageKind.CANNOT_ACT, [], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
+            events.recovered(PageKind.CANNOT_ACT, [], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
         ),
         (
             "RECOVERED where nobody watches any more",
-            message.no_longer_watched([flag], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
+            events.no_longer_watched([flag], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
         ),
-        ("FOLLOWED by all", message.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS)),
+        ("FOLLOWED by all", events.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS)),
     ]  # fmt: skip
     return [*((page.kind.value, page) for page in one_of_each()), *more]
 

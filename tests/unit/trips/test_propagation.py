@@ -7,8 +7,7 @@ import pytest
 from killswitch.flags import incident as incidents
 from killswitch.flags.flag import Actor, Flag
 from killswitch.flags.incident import Incident, RoutersFollowed, with_page
-from killswitch.pages import outbox
-from killswitch.pages import page as message
+from killswitch.pages import events, outbox
 from killswitch.pages.page import Page, PageKind
 from killswitch.router.presence import Report, to_document
 from killswitch.stores import Put, keys
@@ -50,7 +49,7 @@ class World:
 
         def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
             record = pages.incident(NAME, flag.generation)
-            return record, message.tripped(record, pages.SETTINGS)
+            return record, events.tripped(record, pages.SETTINGS)
 
         switch = Switch(MemoryStore(self.server, "tripping"), wall=self.clock.wall, by="a")
         result = switch.trip(
@@ -63,7 +62,7 @@ class World:
 
     def rearm(self) -> None:
         def page(flag: Flag) -> Page:
-            return message.re_armed(flag, reason="mended", by="ann", settings=pages.SETTINGS)
+            return events.re_armed(flag, reason="mended", by="ann", settings=pages.SETTINGS)
 
         self.person.rearm(NAME, reason="mended", percent=1.0, stage="ramp_1", page=page)
 
@@ -259,7 +258,7 @@ def by_hand(world: World) -> None:
 
     def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
         record = pages.incident(NAME, flag.generation, automatic=False, by="ann", rules=(), findings=())
-        return record, message.tripped(record, pages.SETTINGS)
+        return record, events.tripped(record, pages.SETTINGS)
 
     request = TripRequest(NAME, None, "it swears", (), Actor.PERSON, "ann", world.clock.wall(), documents)
     assert world.person.trip(request).outcome is TripOutcome.TRIPPED

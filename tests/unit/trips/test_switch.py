@@ -21,7 +21,7 @@ from killswitch.errors import (
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Actor, Flag, State
 from killswitch.model import PageSettings
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.page import Page
 from killswitch.stores import Compare, Delete, Put, keys
 from killswitch.trips.switch import ATTEMPTS, Alone, StoredFlag, Switch, TripOutcome, TripRequest, TripResult
@@ -65,7 +65,7 @@ def world() -> World:
 def automatic(at: float = 1_776_608_520.0, generation: int | None = 1, by: str = "a") -> TripRequest:
     def documents(flag: Flag, _id: str) -> tuple[object, Page]:
         record = incident("copilot", flag.generation, by=by)
-        return record, message.tripped(record, PageSettings())
+        return record, events.tripped(record, PageSettings())
 
     return TripRequest(
         rollout="copilot", generation=generation, reason="refusals", rules=("refusal_rate",), actor=Actor.CONTROLLER,
@@ -74,7 +74,7 @@ def automatic(at: float = 1_776_608_520.0, generation: int | None = 1, by: str =
 
 
 def page(flag: Flag) -> Page:
-    return message.re_armed(flag, reason="fixed", by="ann", settings=PageSettings())
+    return events.re_armed(flag, reason="fixed", by="ann", settings=PageSettings())
 
 
 def once(name: str, fault: Fault) -> Callable[[Call], Fault | None]:
@@ -617,7 +617,7 @@ class Many(World):
     def request(self, name: str, standing: StoredFlag | None) -> TripRequest:
         def documents(flag: Flag, _id: str) -> tuple[object, Page]:
             record = incident(name, flag.generation, by="a")
-            return record, message.tripped(record, PageSettings())
+            return record, events.tripped(record, PageSettings())
 
         return replace(
             automatic(), rollout=name, standing=standing, guards=lambda: (self.guard,),

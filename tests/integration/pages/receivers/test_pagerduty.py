@@ -13,7 +13,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.net.credentials import Secret
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers.pagerduty import MAX_EVENT, PagerDutyPager
 from killswitch.pages.receivers.routing_keys import RoutingKeys
@@ -51,7 +51,7 @@ def test_a_trip_opens_an_alert_and_its_re_arm_resolves_it(api: PagerDutyDouble, 
     assert send(pager, page) == page.id
     assert api.open[KEY] == {page.id}
     again = replace(armed(), generation=8)
-    send(pager, message.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
+    send(pager, events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
     first, second = api.events
     assert (first["event_action"], second["event_action"]) == ("trigger", "resolve")
     assert api.open[KEY] == set()
@@ -66,7 +66,7 @@ def test_a_repeated_copy_opens_no_second_alert(api: PagerDutyDouble, pager: Page
 
 
 def test_news_that_opens_and_resolves_nothing_is_not_for_pagerduty(pager: PagerDutyPager) -> None:
-    followed = message.followed(armed(), routers=60, known=60, at=AT, settings=SETTINGS)
+    followed = events.followed(armed(), routers=60, known=60, at=AT, settings=SETTINGS)
     assert pager.address(followed) is None
     assert pager.address(trip_page()) == ""
 
@@ -130,7 +130,7 @@ def test_a_pagerduty_that_takes_no_details_gets_trip_and_re_arm(api: PagerDutyDo
     api.refuses_details = True
     send(pager, trip_page())
     assert api.open[KEY] == {trip_page().id}
-    send(pager, message.re_armed(replace(armed(), generation=8), reason="fixed", by="ann", settings=SETTINGS))
+    send(pager, events.re_armed(replace(armed(), generation=8), reason="fixed", by="ann", settings=SETTINGS))
     assert api.open[KEY] == set()
 
 
@@ -187,5 +187,5 @@ def test_the_re_arm_of_a_real_flag_bears_the_key_of_its_trip(api: PagerDutyDoubl
     )  # fmt: skip
     send(pager, trip_page(generation=1))
     again = flags.rearm(tripped, rollout="support-copilot", reason="fixed", now=AT + 60, by="ann")
-    send(pager, message.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
+    send(pager, events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
     assert api.open[KEY] == set()

@@ -15,7 +15,7 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.net.credentials import Secret
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.page import PageKind
 from killswitch.pages.receivers.slack import SlackPager
 from tests.doubles.http_double import Answer
@@ -188,9 +188,9 @@ def test_good_news_stays_in_its_thread(slack: SlackDouble, pager: SlackPager) ->
     """A recovery, a re-arm and routers that have followed call nobody to the channel, and carry no warning sign."""
     flag = armed()
     for page in (
-        message.recovered(PageKind.BLIND, [flag], follows="x", since=AT - 90, at=AT, settings=SETTINGS),
-        message.re_armed(flag, reason="fixed", by="ann", settings=SETTINGS),
-        message.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS),
+        events.recovered(PageKind.BLIND, [flag], follows="x", since=AT - 90, at=AT, settings=SETTINGS),
+        events.re_armed(flag, reason="fixed", by="ann", settings=SETTINGS),
+        events.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS),
     ):
         pager.follow_up(page, "C00000001/1.2", possible_repeat=False, deadline=Deadline(5))
         said = slack.messages[-1]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.pages import page as message
+from killswitch.pages import digest, events
 from killswitch.pages.page import Page
 from killswitch.pages.receivers.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, render
 from killswitch.pages.receivers.slack_markup import MAX_TEXT, escape, mention_markup
@@ -92,7 +92,7 @@ def test_no_hostile_name_or_sentence_becomes_a_mention_a_link_or_a_block_slack_r
     hostile_incident = incident(
         findings=(bad, HEALTHY) * 30, rules=(rule,), reason=reason, canary=model or "m", by=model
     )
-    page = replace(message.tripped(hostile_incident, SETTINGS), mention=None, runbook=None)
+    page = replace(events.tripped(hostile_incident, SETTINGS), mention=None, runbook=None)
     body = render(page)
     assert problem_of(body) is None
     assert len(body["blocks"]) <= MAX_BLOCKS
@@ -124,13 +124,13 @@ def test_escaped_text_reads_as_it_was(text: str) -> None:
 
 def test_a_rule_files_link_that_is_no_plain_address_is_shown_as_text() -> None:
     settings = replace(SETTINGS, runbook="https://x.example/|<!channel>", dashboard="javascript:alert(1)")
-    whole = "\n".join(texts(render(replace(message.tripped(incident(), settings), mention=None))))
+    whole = "\n".join(texts(render(replace(events.tripped(incident(), settings), mention=None))))
     assert "<" not in whole
 
 
 def test_a_digest_of_a_thousand_fits_one_message() -> None:
     pages: list[Page] = [trip_page(f"rollout-{number}") for number in range(1000)]
-    body = render(message.digest(pages))
+    body = render(digest.digest_of(pages))
     assert problem_of(body) is None
     assert "975 more" in "\n".join(texts(body))
 

@@ -10,7 +10,7 @@ from typing import get_type_hints
 import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 
-from killswitch.pages import page as message
+from killswitch.pages import events
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.payload import PagePayload
 from killswitch.pages.receivers.webhook_schema import MEANINGS, json_schema, main
@@ -34,8 +34,8 @@ def closed(schema: dict[str, object]) -> dict[str, object]:
 CLOSED = jsonschema.Draft202012Validator(closed(json_schema()))
 PAGES = [
     *one_of_each(),
-    message.tripped(proven_incident(), replace(SETTINGS, public_url="https://ks.example")),
-    message.tripped(incident(automatic=False, by="ann", rules=(), findings=(), window=None), SETTINGS),
+    events.tripped(proven_incident(), replace(SETTINGS, public_url="https://ks.example")),
+    events.tripped(incident(automatic=False, by="ann", rules=(), findings=(), window=None), SETTINGS),
 ]
 
 

@@ -1,0 +1,55 @@
+"""A page as plain text: its table in columns, the time and the exposure, and the whole page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from killswitch.pages.page import Page, RuleRow
+from killswitch.wording import date_and_time
+
+
+def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
+    """The rules side by side, in columns for a fixed-width font; ``>`` marks what tripped."""
+    if not rows:
+        return ()
+    head: tuple[str, ...] = ("", "rule", "canary", "control", "limit", "requests", "counted", "verdict")
+    body: list[tuple[str, ...]] = [
+        (
+            ">" if row.tripping else "",
+            *(row.rule, row.canary, row.control, row.limit, row.samples, row.counted, row.verdict),
+        )
+        for row in rows
+    ]
+    if not any(row.counted for row in rows):
+        head, body = _without_counted(head), [_without_counted(line) for line in body]
+    widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
+    return tuple(
+        "  ".join(
+            cell.rjust(width) if 2 <= column <= 5 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *body)
+    )
+
+
+def when_and_whom(page: Page) -> str:
+    """``At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since …``."""
+    exposed = f" Exposed: {page.exposed}." if page.exposed else ""
+    return f"At {date_and_time(page.at)}.{exposed}"
+
+
+def _without_counted(line: tuple[str, ...]) -> tuple[str, ...]:
+    return line[:6] + line[7:]
+
+
+def plain_text(page: Page, *, possible_repeat: bool = False) -> str:
+    """The whole page as lines of text, for consoles and as the fallback of richer receivers."""
+    repeat = "(possible repeat) " if possible_repeat else ""
+    lines = [
+        f"{repeat}{page.headline}",
+        page.why,
+        when_and_whom(page),
+        *table_lines(page.rows),
+        *(f"- {step}" for step in page.next_steps),
+    ]
+    return "\n".join(line for line in lines if line)
