@@ -1,0 +1,148 @@
+"""The house rules of the code: small files and functions, one sentence for each module, one name for each thing."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+MODULES = sorted((REPOSITORY / "killswitch").rglob("*.py"))
+LINES_OF_A_FILE = 450
+LINES_OF_A_FUNCTION = 50
+CHARACTERS_OF_A_SENTENCE = 150
+
+# What is over a limit today, with its figure. Nothing may be added, and no figure may grow.
+PENDING: dict[str, int] = {
+    "killswitch/controller/controller.py": 698,
+    "killswitch/flags/flag.py": 502,
+    "killswitch/pages/ledger.py": 639,
+    "killswitch/pages/page.py": 1014,
+    "killswitch/preflight/backtest/backtest.py": 776,
+    "killswitch/preflight/doctor.py": 652,
+    "killswitch/preflight/power.py": 503,
+    "killswitch/router/follow.py": 484,
+    "killswitch/router/integrations/litellm.py": 521,
+    "killswitch/sources/readings.py": 528,
+    "killswitch/trips/switch.py": 540,
+    "killswitch/verdicts/accumulator.py": 692,
+    "killswitch/verdicts/judge.py": 674,
+    "killswitch/verdicts/step_counts.py": 474,
+    "killswitch/cli/backtest.py:command": 70,
+    "killswitch/cli/doctor.py:command": 68,
+    "killswitch/cli/power.py:command": 65,
+    "killswitch/controller/controller.py:__init__": 62,
+    "killswitch/daemon/daemon.py:__init__": 91,
+    "killswitch/daemon/settings.py:_consistent": 71,
+    "killswitch/flags/flag.py:from_document": 52,
+    "killswitch/fleet/sight.py:look_for_outages": 53,
+    "killswitch/status/self_metrics.py:__init__": 91,
+    "killswitch/verdicts/evidence/detector.py:advance": 58,
+    "killswitch/web/app.py:application": 59,
+}
+
+# A class name has one meaning in the package: a name here is defined in several files, for the reason beside it.
+SEVERAL_MEANINGS: dict[str, str] = {}
+
+OLD_CLASSES = re.compile(r"\b(?:Jury|Dossier|OfCase|TwinWatch|Unheard|TrippedOn|OutageBook|FollowUp)\b")
+# modules that stood flat in killswitch/ or were renamed inside a folder; a path of a machine (/run/killswitch/) is none
+_FLAT = (
+    "assembly|baseline|blindness|bounded_http|case|clock_guard|credentials|dead_man|doctor|"
+    "dossier|evidence|findings_table|flag|flag_endpoints|flagd|fleet_sight|follow_up|heartbeat|"
+    "histogram|history|http_server|incident|incidents_kept|judge|jury|message|name_lookup|"
+    "notices|ofrep|outbox|pager|pagers|plot|power|ramp|reports|routers_followed|rule_tests|"
+    "rules_in_force|scrape_interval|self_metrics|session|settings|split|status_page|step_counts|"
+    "store_outage|switch|tick_clock|twins|unheard"
+)
+OLD_MODULES = re.compile(
+    rf"(?<![/\w])killswitch[./](?:{_FLAT})(?![\w-])"
+    rf"|\bfrom killswitch import (?:[\w, ]+, )?(?:{_FLAT})\b"
+    r"|(?<![/\w])killswitch/(?:backtest|controller|daemon|status|trips|web)\.py"
+    r"|\bsources[./](?:plan|url|answers|promql|exposition|sample_history)\b"
+    r"|\bstores[./](?:etcd_\w+|sqlite_\w+)"
+)
+
+
+def texts() -> list[Path]:
+    """Everything that people read or run, but this file, which must name what is gone."""
+    folders = ("killswitch", "tests", "bench", "examples", "docs", "deploy", "rules")
+    found = [path for folder in folders for path in (REPOSITORY / folder).rglob("*") if path.suffix in KINDS]
+    return [
+        path for path in (*found, *REPOSITORY.glob("*.md"), REPOSITORY / "pyproject.toml") if path != Path(__file__)
+    ]
+
+
+KINDS = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".js", ".json"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+@cache
+def parsed(path: Path) -> tuple[ast.Module, tuple[str, ...]]:
+    text = path.read_text(encoding="utf-8")
+    return ast.parse(text), tuple(text.splitlines())
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length of each function, but those with `# long: <reason>` on the `def` line or above it."""
+    tree, lines = parsed(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            reasoned = any(re.search(r"# long: \w", line) for line in lines[max(node.lineno - 2, 0) : node.lineno])
+            if not reasoned:
+                yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def problem_of(docstring: str | None) -> str | None:
+    if not docstring:
+        return "write a docstring: what is this file?"
+    sentence = re.match(r"(.+?)[.:](?=\s|$)", " ".join(docstring.split("\n\n")[0].split()))
+    if not sentence:
+        return "the docstring's first sentence ends with a full stop or a colon"
+    if len(sentence[0]) >= CHARACTERS_OF_A_SENTENCE:
+        return f"the docstring's first sentence is too long: {sentence[0]}"
+    return None
+
+
+def test_a_module_begins_with_one_sentence_that_says_what_it_is() -> None:
+    problems = {name_of(path): problem_of(ast.get_docstring(parsed(path)[0])) for path in MODULES}
+    assert not {name: problem for name, problem in problems.items() if problem}
+
+
+def test_a_file_is_short() -> None:
+    """One idea a file: a longer one is split."""
+    lengths = {name_of(path): len(parsed(path)[1]) for path in MODULES}
+    allowed = {name: max(LINES_OF_A_FILE, PENDING.get(name, 0)) for name in lengths}
+    assert not {name: lines for name, lines in lengths.items() if lines > allowed[name]}
+
+
+def test_a_function_is_short_or_says_why_not() -> None:
+    """Over 50 lines it is split, or has a comment `# long: <reason>`."""
+    lengths = [(f"{name_of(path)}:{name}", lines) for path in MODULES for name, lines in functions(path)]
+    assert not [one for one in lengths if one[1] > max(LINES_OF_A_FUNCTION, PENDING.get(one[0], 0))]
+
+
+def test_no_old_name_is_left() -> None:
+    """A reader who meets an old name looks for it in vain."""
+    found = [
+        f"{name_of(path)}:{number}: {hit[0]}"
+        for path in texts()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if (hit := OLD_CLASSES.search(line) or OLD_MODULES.search(line))
+    ]
+    assert not found
+
+
+def test_a_class_name_means_one_thing() -> None:
+    defined = defaultdict(list)
+    for path in MODULES:
+        for node in parsed(path)[0].body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined[node.name].append(name_of(path))
+    several = {name: places for name, places in defined.items() if len(places) > 1}
+    assert several.keys() == SEVERAL_MEANINGS.keys(), several
