@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from killswitch.controller.tick_clock import TickClock
+from killswitch.controller.unprotected import Unprotected
 from killswitch.deadline import Deadline
 from killswitch.errors import BadTransaction, KillswitchError, NameTaken
 from killswitch.flags.flag import STAGES, Actor, Flag
@@ -21,7 +22,7 @@ from killswitch.fleet.sight import FleetSight, Known, LongBlind
 from killswitch.fleet.store_outage import StoreOutage
 from killswitch.model import Finding, Mode, PageSettings, Reason, Rollout, Unreadable
 from killswitch.pages import events
-from killswitch.pages.notices import Notice, Notices, Unprotected
+from killswitch.pages.notices import Notice, Notices
 from killswitch.pages.page import Page
 from killswitch.rules.loading import Rules
 from killswitch.sources import Readings, Source, Want

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from killswitch.controller.unprotected import BLIND_TICKS, UNWATCHED_TICKS, InARow
 from killswitch.model import PageSettings, Reason, Unreadable
-from killswitch.pages.notices import BLIND_TICKS, UNWATCHED_TICKS, InARow
 from killswitch.pages.page import PageKind
 from killswitch.rules.loading import Rules
 from killswitch.sources import Want
