@@ -22,10 +22,11 @@ from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.pages import digest
 from killswitch.pages.lane import DeliveryPolicy, Lane
-from killswitch.pages.ledger import MemoryLedger, StoreLedger
+from killswitch.pages.memory_ledger import MemoryLedger
 from killswitch.pages.outbox import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
+from killswitch.pages.store_ledger import StoreLedger
 from killswitch.stores import Store
 
 __all__ = ["Delivered", "DeliveryPolicy", "PageDelivery", "PagerStatus"]

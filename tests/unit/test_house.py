@@ -19,8 +19,6 @@ CHARACTERS_OF_A_SENTENCE = 150
 PENDING: dict[str, int] = {
     "killswitch/controller/controller.py": 698,
     "killswitch/flags/flag.py": 502,
-    "killswitch/pages/ledger.py": 639,
-    "killswitch/pages/page.py": 1014,
     "killswitch/preflight/backtest/backtest.py": 776,
     "killswitch/preflight/doctor.py": 652,
     "killswitch/preflight/power.py": 503,

@@ -16,9 +16,10 @@ from killswitch.fleet.heartbeat import to_document as heartbeat_document
 from killswitch.fleet.outages import MAX_PAGES_AT_ONCE, Blind, Book, StoredOutages, Target, next_outages
 from killswitch.model import PageSettings
 from killswitch.pages import events, outbox
-from killswitch.pages.ledger import DeliveryOutcome, Result, StoreLedger
+from killswitch.pages.ledger import DeliveryOutcome, Result
 from killswitch.pages.notices import Notice, Notices
 from killswitch.pages.page import Page, identified
+from killswitch.pages.store_ledger import StoreLedger
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
 from killswitch.stores.limits import MAX_COMMIT_BYTES, MAX_OPERATIONS, Part, check_commit, portions
 from killswitch.stores.opening import open_store
