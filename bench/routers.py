@@ -32,7 +32,8 @@ from killswitch.router.follow import Follower
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
-from killswitch.stores.reader import LeaseWriter, open_reader
+from killswitch.stores.reader import LeaseWriter
+from killswitch.stores.reader_opening import open_reader
 from tests.servers.etcd import EtcdCluster, EtcdMember
 
 ROLLOUT = "bench"

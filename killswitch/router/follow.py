@@ -17,35 +17,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import random
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.flags.flag import check_rollout_name
-from killswitch.router import failsafe
+from killswitch.router import failsafe, forks
 from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy, patience
+from killswitch.router.health import Health
 from killswitch.router.presence import Reporter, new_id
 from killswitch.router.snapshot import ObeyedFlag, build
 from killswitch.router.telling import Happening, Observer, Telling
 from killswitch.stores import keys
-from killswitch.stores.reader import (
-    Access,
-    Change,
-    Connected,
-    Disconnected,
-    LeaseWriter,
-    Reader,
-    Resync,
-    Watch,
-    open_reader,
-)
+from killswitch.stores.access import Access
+from killswitch.stores.reader import Change, Connected, Disconnected, LeaseWriter, Reader, Resync, Watch
+from killswitch.stores.reader_opening import open_reader
 
 REREAD_EVERY = 10.0  # seconds, jittered by a fifth; less where an armed flag is trusted for less than three times that
 # seconds between attempts while the store does not answer. Later ones are no denser than re-reads: a thousand
@@ -57,38 +48,7 @@ _REPORT_AFTER = (0.5, 2.5)  # seconds from a change to its report, drawn by lot
 _LOOK_FOR_REPORTS = 2.0  # seconds between looks whether there is something to report
 _REPORT_RETRY = 30.0  # seconds until a failed report is tried again
 _FIVE_MINUTES: Final[Mapping[str, object]] = {"control_after": "5m"}
-_FORK_PATIENCE = 5.0  # seconds that a fork waits for observers
 _CLOCK_STEP = 10.0  # seconds; an armed flag is re-judged at least this often (the machine may have slept)
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What a follower knows. ``read_age``: seconds since the last read that succeeded was sent, None before
-    the first. ``controllers``: heartbeats alive then, None where the store has none. ``error``: what last went wrong,
-    None while all is well. ``counts``: how often each `Happening` happened.
-    """
-
-    rollout: str
-    standing: RouterState
-    sentence: str
-    canary_percent: float
-    generation: int
-    revision: int
-    stale: bool
-    read_age: float | None
-    controllers: int | None
-    watching: bool
-    reporting: bool
-    router_id: str
-    store: str
-    error: str | None
-    following: bool
-    counts: Mapping[str, int]
-
-    @property
-    def ok(self) -> bool:
-        """Whether the flag is followed as it should be; a tripped flag is as well as an armed one."""
-        return self.following and self.standing in (RouterState.ARMED, RouterState.TRIPPED, RouterState.NO_FLAG)
 
 
 def follow(
@@ -178,12 +138,12 @@ class Follower:
         """Begin to follow, in the background; returns at once. Once is enough, before a fork or after."""
         if not self._running:
             self._running = True
-            _followers.add(self)
+            forks.started.add(self)
             self._start_threads()
 
     def close(self) -> None:
         """End the threads and take the report back. Everyone goes to control from here on: no trip would be seen."""
-        _followers.discard(self)
+        forks.started.discard(self)
         self._running = False
         self._closed.set()
         self._apply(lambda memory: failsafe.after_close(memory, "closed"))
@@ -264,7 +224,7 @@ class Follower:
             why = str(error)
             self._apply(lambda memory: failsafe.after_close(memory, why))
 
-    def _after_fork_in_child(self) -> None:
+    def begin_in_child(self) -> None:
         self._reader.forget()
         self._of_parents.append(self._watch)  # never finalised: its locks may be held by a thread that is no more
         self._begin()
@@ -451,34 +411,3 @@ class Follower:
             self._report_at = now + _REPORT_RETRY
         else:
             self._reported = True
-
-
-_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
-_held_for_fork: list[Any] = []
-
-
-def _hold_observers() -> None:
-    """Before a fork: whatever locks observers take (prometheus_client's) must be free in the child."""
-    patience = Deadline(_FORK_PATIENCE)
-    # an observer that hangs may delay a fork, and not prevent it
-    _held_for_fork[:] = [
-        lane.telling
-        for follower in tuple(_followers)
-        for lane in follower.telling.lanes
-        if lane.telling.acquire(timeout=patience.remaining())
-    ]
-
-
-def _release_observers() -> None:
-    while _held_for_fork:
-        _held_for_fork.pop().release()
-
-
-def _restart_in_child() -> None:
-    _held_for_fork.clear()  # the parent's
-    for follower in tuple(_followers):
-        follower._after_fork_in_child()  # noqa: SLF001  # not for users, and only this module forks
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_observers, after_in_parent=_release_observers, after_in_child=_restart_in_child)

@@ -19,7 +19,7 @@ from killswitch.router.follow import follow
 from killswitch.router.routing import UNROUTABLE, Route, RouteReason, Split, bucket
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.telling import Happening, Observer
-from killswitch.stores.reader import Access
+from killswitch.stores.access import Access
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -148,7 +148,7 @@ class Router:
         self._listeners.add(listener)
 
     def health(self) -> Any:
-        """What is obeyed and why, how old the last read is, what goes wrong: `killswitch.router.follow.Health`."""
+        """What is obeyed and why, how old the last read is, what goes wrong: `killswitch.router.health.Health`."""
         return self._following.health()
 
     def wait_ready(self, timeout: float) -> bool:

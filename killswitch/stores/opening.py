@@ -1,4 +1,4 @@
-"""Opens the store that a URL names."""
+"""Opens the store that a URL names. An adapter is imported only when its store is opened."""
 
 from __future__ import annotations
 

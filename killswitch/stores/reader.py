@@ -6,16 +6,12 @@ standard library alone, because they run inside somebody else's service.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from killswitch.errors import BadSettings, KillswitchError
-from killswitch.net.credentials import TLS, Secret
+from killswitch.errors import KillswitchError
 from killswitch.stores import Item, Lease
-from killswitch.stores.url import StoreUrl
 
 READ_TIMEOUT = 5.0  # seconds, all endpoints together
 
@@ -131,53 +127,3 @@ class LeaseWriter(Protocol):
     def put(self, name: str, value: bytes, lease: Lease) -> int: ...
 
     def revoke(self, lease: Lease) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How to be let in by etcd: a user with password, our own certificate, and whose certificates we trust."""
-
-    user: str | None = None
-    password: Secret | None = None
-    tls: TLS = field(default_factory=TLS)
-
-    def __post_init__(self) -> None:
-        if (self.user is None) != (self.password is None):
-            raise BadSettings(["give the store's user and its password together, or neither"])
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Access:
-        """From KILLSWITCH_STORE_USER, _PASSWORD_FILE, _CA_FILE, _CERT_FILE and _KEY_FILE, as the daemon's settings."""
-        found = os.environ if environment is None else environment
-
-        def path(name: str) -> Path | None:
-            value = found.get(f"KILLSWITCH_STORE_{name}")
-            return Path(value) if value else None
-
-        password = path("PASSWORD_FILE")
-        return cls(
-            user=found.get("KILLSWITCH_STORE_USER") or None,
-            password=Secret.from_file(password) if password is not None else None,
-            tls=TLS(path("CA_FILE"), path("CERT_FILE"), path("KEY_FILE")),
-        )
-
-
-def open_reader(url: str, access: Access | None = None, *, timeout: float = READ_TIMEOUT) -> Reader:
-    """The reader for a store's URL (see `killswitch.stores.url`). Nothing is connected yet.
-
-    ``access`` is for etcd and defaults to the environment's. Raises BadSettings for a URL that names no store.
-    """
-    where = StoreUrl.parse(url)
-    if where.kind == "etcd":
-        # only who uses etcd pays for the import of http.client and ssl
-        from killswitch.stores.etcd.reader import EtcdReader  # noqa: PLC0415
-
-        allowed = access if access is not None else Access.from_environment()
-        return EtcdReader(where.endpoints, allowed, use_tls=where.tls, timeout=timeout)
-    if where.kind == "file":
-        from killswitch.stores.file import FileReader  # noqa: PLC0415  # likewise
-
-        return FileReader(Path(where.path))
-    from killswitch.stores.sqlite.reader import SqliteReader  # noqa: PLC0415  # likewise
-
-    return SqliteReader(Path(where.path), timeout=timeout)

@@ -23,67 +23,35 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
 from typing import Any, NoReturn
 
-from killswitch.errors import Refused
 from killswitch.model import Cohort
 from killswitch.router.integrations import needs
+from killswitch.router.integrations.litellm_calls import (
+    ENDPOINTS,
+    GUARD_MARK,
+    PLAIN_METADATA,
+    SELECTORS,
+    Call,
+    CanaryRefused,
+    add_alias,
+    keep_fallbacks,
+    overridable,
+    user_of,
+)
+from killswitch.router.integrations.litellm_counting import AttemptCounter
 from killswitch.router.integrations.litellm_proof import CANARY, CANARY_ID, CONTROL, Attempt, GuardNotReached, prove
 from killswitch.router.metrics import CohortMetrics
-from killswitch.router.outcomes import Outcome, outcome_of
-from killswitch.router.refusals import completion_tokens, failure_signal, refused
 from killswitch.router.router import Router
 from killswitch.router.routing import Route
 
 with needs("LiteLLM", "litellm>=1.80,<2"):
     from litellm.integrations.custom_logger import CustomLogger
 
-# The router's endpoints that take a model's name, and where that stands among their positional arguments.
-_ENDPOINTS: Mapping[str, int] = {
-    **dict.fromkeys(
-        (
-            "completion",
-            "acompletion",
-            "text_completion",
-            "atext_completion",
-            "embedding",
-            "aembedding",
-            "aanthropic_messages",
-            "anthropic_messages",
-            "agenerate_content",
-            "generate_content",
-            "agenerate_content_stream",
-            "generate_content_stream",
-            "aadapter_completion",
-            "schedule_acompletion",
-            "allm_passthrough_route",
-            "aspeech",
-            "arerank",
-        ),
-        0,
-    ),
-    **dict.fromkeys(("responses", "aresponses", "image_generation", "aimage_generation", "amoderation"), 1),
-    "atranscription": 1,
-}
-# Endpoints of OpenAI's older form keep what we noted under `metadata`; elsewhere that name is the provider's own.
-_PLAIN_METADATA = frozenset(
-    {"completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding"}
-    | {"schedule_acompletion", "image_generation", "aimage_generation", "aspeech", "arerank", "atranscription"}
-)
-_FALLBACKS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
-_SELECTORS = ("get_available_deployment", "async_get_available_deployment")
 _INSTALLED = "_killswitch_switches"
-_OURS = "_killswitch_guard"
-
-
-class CanaryRefused(Refused):
-    """LiteLLM was about to send a control user to the canary."""
-
-    status_code = 400  # what LiteLLM neither tries again nor takes for a sick deployment
 
 
 class _Request:
@@ -96,83 +64,6 @@ class _Request:
         self.proof = proof
         self.refused = False
         self.control_tried = False
-
-
-class _Call:
-    """One call of an endpoint, whose model can be changed and which can be made again."""
-
-    __slots__ = ("_endpoint", "_position", "_positional", "named")
-
-    def __init__(
-        self, endpoint: Callable[..., Any], position: int, positional: tuple[Any, ...], named: dict[str, Any]
-    ) -> None:
-        self._endpoint = endpoint
-        self._position = position
-        self._positional = list(positional)
-        self.named = named
-
-    def __call__(self) -> Any:
-        return self._endpoint(*self._positional, **self.named)
-
-    @property
-    def model(self) -> object:
-        return self._positional[self._position] if self._position < len(self._positional) else self.named.get("model")
-
-    @model.setter
-    def model(self, name: object) -> None:
-        if self._position < len(self._positional):
-            self._positional[self._position] = name
-        else:
-            self.named["model"] = name
-
-
-def _keep_fallbacks(litellm_router: Any, named: dict[str, Any], asked: object, group: object) -> None:
-    """Lists of fallbacks name what clients ask for; the request goes to ``group`` and keeps the list of ``asked``."""
-    settings = litellm_router.settings() if hasattr(litellm_router, "settings") else litellm_router
-    for kind in _FALLBACKS:
-        lists = named[kind] if kind in named else getattr(settings, kind, None)
-        if not isinstance(lists, Sequence) or isinstance(lists, str):
-            continue
-        of = {name: targets for entry in lists if isinstance(entry, Mapping) for name, targets in entry.items()}
-        targets = [target for target in of.get(asked) or () if target != group]
-        if targets and group not in of:
-            named[kind] = [*lists, {group: targets}]
-
-
-def _add_alias(litellm_router: Any, alias: str, group: str) -> None:
-    registry = getattr(litellm_router, "registry", None)
-    if registry is None:  # routers before the compiled core
-        litellm_router.model_group_alias = {alias: group} | (litellm_router.model_group_alias or {})
-        return
-    from litellm.router_api import ChangeSet  # noqa: PLC0415  # the compiled core's alone
-
-    litellm_router.apply(ChangeSet(assign={"model_group_alias": {alias: group} | dict(registry().aliases() or {})}))
-
-
-def _overridable(selector: Any, name: str) -> bool:
-    """Whether ``selector`` is a method of a class, so that LiteLLM calls what is set on the object instead.
-
-    A router of the compiled core makes some of its members anew when they are read: one of those would call itself.
-    """
-    if getattr(selector, _OURS, False):  # another rollout's guard
-        return True
-    owner = getattr(selector, "__self__", None)
-    return inspect.ismethod(selector) and inspect.getattr_static(type(owner), name, None) is selector.__func__
-
-
-def user_of(request: Mapping[str, Any]) -> object:
-    """The routing key of a LiteLLM request (its keyword arguments, or the proxy's body)."""
-    for name in ("metadata", "litellm_metadata"):
-        metadata = request.get(name)
-        if isinstance(metadata, Mapping) and metadata.get("routing_key"):
-            return metadata["routing_key"]
-    if request.get("user"):
-        return request["user"]
-    for name in ("metadata", "litellm_metadata"):
-        metadata = request.get(name)
-        if isinstance(metadata, Mapping) and metadata.get("user_api_key_end_user_id"):
-            return metadata["user_api_key_end_user_id"]
-    return None
 
 
 class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped here
@@ -195,15 +86,14 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         super().__init__()
         # LiteLLM takes two loggers of one class with equal public attributes for the same, and drops the second
         self.rollout = router.rollout
-        self._note_name = f"killswitch {router.rollout}"  # in a request's metadata: what was decided before its outcome
         self._router = router
-        self._metrics = metrics
         self._canary = frozenset([canary] if isinstance(canary, str) else canary) | {CANARY, CANARY_ID}
         self._alias = alias if alias is not None else router.rollout
         self._routing_key = routing_key
+        self._counter = AttemptCounter(router, metrics, self._canary, self._user)
         self._installing = threading.Lock()
         # The request of this task or thread; None where LiteLLM picks outside of one.
-        self._current: ContextVar[_Request | None] = ContextVar(self._note_name, default=None)
+        self._current: ContextVar[_Request | None] = ContextVar(f"killswitch {router.rollout}", default=None)
 
     # --- steering
 
@@ -230,7 +120,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
                 self.guard_picks(litellm_router)
                 self.guard_entries(litellm_router)
                 # the alias is a group LiteLLM knows, so that a switch that failed to load means control
-                _add_alias(litellm_router, self._alias, self._router.routes()[0].model)
+                add_alias(litellm_router, self._alias, self._router.routes()[0].model)
                 setattr(litellm_router, _INSTALLED, (*installed, self))
         return litellm_router
 
@@ -246,14 +136,14 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
     # 1. where a request comes in: it asks for the group of its user's route
 
     def guard_entries(self, litellm_router: Any) -> None:
-        for name in _ENDPOINTS:
+        for name in ENDPOINTS:
             self._guard_entry(litellm_router, name)
 
     def _guard_entry(self, litellm_router: Any, name: str) -> None:
         endpoint = getattr(litellm_router, name, None)
         if not callable(endpoint):
             return
-        position = _ENDPOINTS[name]
+        position = ENDPOINTS[name]
         try:
             named = list(inspect.signature(endpoint).parameters)
             position = named.index("model") if "model" in named else position
@@ -263,14 +153,14 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
             @functools.wraps(endpoint)
             async def entered(*positional: Any, **named: Any) -> Any:
-                call = _Call(endpoint, position, positional, named)
+                call = Call(endpoint, position, positional, named)
                 return await self._await(call, self._steer(litellm_router, call, name))
 
         else:
 
             @functools.wraps(endpoint)
             def entered(*positional: Any, **named: Any) -> Any:
-                call = _Call(endpoint, position, positional, named)
+                call = Call(endpoint, position, positional, named)
                 request = self._steer(litellm_router, call, name)
                 answer = self._call(call, request)
                 return self._await(call, request, answer) if inspect.isawaitable(answer) else answer
@@ -279,21 +169,21 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         if getattr(litellm_router, name) is not entered:
             raise GuardNotReached(f"LiteLLM's router keeps its own {name}(): its requests cannot be steered")
 
-    def _steer(self, litellm_router: Any, call: _Call, endpoint: str) -> _Request:
+    def _steer(self, litellm_router: Any, call: Call, endpoint: str) -> _Request:
         outer = self._current.get()
         request = _Request(self._user(call.named), None if outer is None else outer.proof)
         asked = call.model
         if asked == self._alias or self._names_canary(asked) or self._identifies_canary(litellm_router, asked):
             route = self._router.route(request.user)
             call.model = route.model or asked
-            _keep_fallbacks(litellm_router, call.named, asked, call.model)
+            keep_fallbacks(litellm_router, call.named, asked, call.model)
             if request.proof is not None:
                 call.model, request.proof.refused = CONTROL, True
             call.named.pop("specific_deployment", None)
-            self._note(call.named, route, "metadata" if endpoint in _PLAIN_METADATA else "litellm_metadata")
+            self._counter.note(call.named, route, "metadata" if endpoint in PLAIN_METADATA else "litellm_metadata")
         return request
 
-    def _call(self, call: _Call, request: _Request) -> Any:
+    def _call(self, call: Call, request: _Request) -> Any:
         token = self._current.set(request)
         try:
             return call()
@@ -307,7 +197,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         finally:
             self._current.reset(token)
 
-    async def _await(self, call: _Call, request: _Request, started: Any = None) -> Any:
+    async def _await(self, call: Call, request: _Request, started: Any = None) -> Any:
         token = self._current.set(request)
         try:
             return await (call() if started is None else started)
@@ -321,7 +211,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         finally:
             self._current.reset(token)
 
-    def _may_ask_control(self, call: _Call, request: _Request) -> bool:
+    def _may_ask_control(self, call: Call, request: _Request) -> bool:
         """Where the guard kept a request from the canary and control was not asked yet, ``call`` becomes control's."""
         if not request.refused or request.control_tried:
             return False
@@ -372,9 +262,9 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
     def guard_picks(self, litellm_router: Any) -> None:
         """Calls that reach none of these hooks, such as sync text completions, pick by a method: it is checked."""
-        for name in _SELECTORS:
+        for name in SELECTORS:
             selector = getattr(litellm_router, name, None)
-            if selector is not None and _overridable(selector, name):
+            if selector is not None and overridable(selector, name):
                 setattr(litellm_router, name, self._checked(selector))
 
     def _checked(self, selector: Callable[..., Any]) -> Callable[..., Any]:
@@ -384,14 +274,14 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
             async def select_async(*positional: Any, **named: Any) -> Any:
                 return self._checked_pick(await selector(*positional, **named))
 
-            setattr(select_async, _OURS, True)
+            setattr(select_async, GUARD_MARK, True)
             return select_async
 
         @functools.wraps(selector)
         def select(*positional: Any, **named: Any) -> Any:
             return self._checked_pick(selector(*positional, **named))
 
-        setattr(select, _OURS, True)
+        setattr(select, GUARD_MARK, True)
         return select
 
     def _checked_pick(self, deployment: Any) -> Any:
@@ -460,62 +350,14 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
     # --- counting
 
-    def _note(self, named: dict[str, Any], route: Route, field: str) -> None:
-        """Decide before the outcome whether this request is judged; its retries and fallbacks keep the decision."""
-        metadata = named.get(field)
-        if self._metrics is None or not isinstance(metadata, Mapping | None) or self._note_name in (metadata or {}):
-            return
-        user = self._user(named)
-        judged = self._metrics.request(route, user=None if user is None else str(user)).judged
-        named[field] = {**(metadata or {}), self._note_name: {"judged": judged, "cohort": route.cohort.value}}
-
-    def _count(self, event: Mapping[str, Any], answer: object, start: datetime, end: datetime) -> None:
-        """Count one attempt on the cohort the request was routed to; an attempt of a fallback elsewhere is not ours."""
-        parameters = event.get("litellm_params") or {}
-        buckets = [parameters.get("metadata"), parameters.get("litellm_metadata")]
-        metadata = next((one for one in buckets if isinstance(one, Mapping) and self._note_name in one), {})
-        note = metadata.get(self._note_name)
-        if self._metrics is None or not isinstance(note, dict):
-            return
-        group = metadata.get("deployment_model_name") or metadata.get("model_group")
-        # by both: in stage `aa` the cohorts have one model
-        served = (group, note.get("cohort"))
-        route = next((one for one in self._known_routes() if (one.model, one.cohort.value) == served), None)
-        if route is None:
-            return
-        error = event.get("exception")
-        if isinstance(error, CanaryRefused):  # no model was asked
-            return
-        refusal = refused(answer, self._metrics.phrases) is not None
-        outcome = Outcome.ERROR if failure_signal(answer) else Outcome.REFUSED if refusal else Outcome.OK
-        if isinstance(error, BaseException):
-            outcome = outcome_of(error)
-        judged, note["judged"] = bool(note.get("judged")), False  # the first attempt alone is judged
-        self._metrics.count_request(
-            route,
-            outcome,
-            (end - start).total_seconds(),
-            judged=judged,
-            refused=outcome is Outcome.REFUSED or refusal,
-            tokens=completion_tokens(answer) or 0,
-        )
-
-    def _known_routes(self) -> tuple[Route, ...]:
-        """Today's routes, and the canary's when it was tripped while this attempt ran."""
-        routes = self._router.routes()
-        if len(routes) > 1:
-            return routes
-        control = routes[0]
-        return (control, *(control._replace(cohort=Cohort.CANARY, model=name) for name in self._canary))
-
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._count(kwargs, response_obj, start_time, end_time)
+        self._counter.count(kwargs, response_obj, start_time, end_time)
 
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._count(kwargs, response_obj, start_time, end_time)
+        self._counter.count(kwargs, response_obj, start_time, end_time)
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._count(kwargs, response_obj, start_time, end_time)
+        self._counter.count(kwargs, response_obj, start_time, end_time)
 
     def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._count(kwargs, response_obj, start_time, end_time)
+        self._counter.count(kwargs, response_obj, start_time, end_time)

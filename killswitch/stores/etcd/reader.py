@@ -15,9 +15,11 @@ from typing import Any
 
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.stores import Lease
+from killswitch.stores.access import Access
 from killswitch.stores.etcd import wire
-from killswitch.stores.etcd.connection import Gateway, Quiet, Stream
-from killswitch.stores.reader import READ_TIMEOUT, Access, Connected, Disconnected, ReadView, Resync, WatchEvent
+from killswitch.stores.etcd.gateway import Gateway
+from killswitch.stores.etcd.stream import Quiet, Stream
+from killswitch.stores.reader import READ_TIMEOUT, Connected, Disconnected, ReadView, Resync, WatchEvent
 from killswitch.stores.url import Endpoint
 
 SILENCE = 60.0  # seconds without a line after which a watch is set up again

@@ -1,6 +1,6 @@
 """Reading flags from the embedded store's file, without ever writing to it.
 
-The layout is that of `killswitch.stores.sqlite.store`. Every read opens the file anew and read-only, so nothing
+What the file holds is in `killswitch.stores.sqlite.layout`. Every read opens the file anew and read-only, so nothing
 is held across a fork, and a file that was replaced is noticed.
 """
 
@@ -17,7 +17,7 @@ from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavai
 from killswitch.stores import Item
 from killswitch.stores.polling import PollingWatch, file_stamp
 from killswitch.stores.reader import READ_TIMEOUT, ReadView
-from killswitch.stores.sqlite import store as sqlite
+from killswitch.stores.sqlite import layout
 
 _POLL = 0.25  # seconds
 _ROWS = """
@@ -36,8 +36,7 @@ class SqliteReader:
     ) -> None:
         self._path = path.absolute()
         self._timeout = timeout
-        # only to judge leases by; it opens nothing before it is asked for something
-        self._layout = sqlite.SqliteStore(path, clock=clock)
+        self._clock = layout.LeaseClock(clock)
 
     def describe(self) -> str:
         return f"sqlite file {self._path}"
@@ -102,11 +101,11 @@ class SqliteReader:
         # NULL where the lease is no more
         if not isinstance(boot, str) or not isinstance(ttl, float) or not isinstance(expires, float):
             return False
-        return self._layout._alive(boot, ttl, expires)  # noqa: SLF001  # one layout, read here, written there
+        return self._clock.alive(boot, ttl, expires)
 
     def _recognise(self, connection: sqlite3.Connection) -> None:
         found = tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        wanted = (sqlite._APPLICATION_ID, sqlite._FORMAT)  # noqa: SLF001  # likewise
+        wanted = (layout.APPLICATION_ID, layout.FORMAT)
         if found != wanted:
             raise BadDocument(f"flag store {self._path}: this is no flag store of format {wanted[1]}")
 

@@ -26,25 +26,9 @@ from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Una
 from killswitch.private_file import make_private
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
 from killswitch.stores.limits import check_commit
+from killswitch.stores.sqlite import layout
 
-# "kill", so that another program's database is not taken for ours
-_APPLICATION_ID: Final = 0x6B696C6C
-_FORMAT: Final = 1
-_SCHEMA: Final = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS store (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
-INSERT OR IGNORE INTO store VALUES (1, 1);
-CREATE TABLE IF NOT EXISTS leases (
-    id INTEGER PRIMARY KEY, ttl REAL NOT NULL, boot TEXT NOT NULL, expires REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS items (
-    key TEXT PRIMARY KEY, value BLOB NOT NULL, mod_revision INTEGER NOT NULL, lease INTEGER
-) WITHOUT ROWID;
-PRAGMA application_id = 0x6B696C6C;
-PRAGMA user_version = 1;
-COMMIT;
-"""
-# `alive` is `SqliteStore._alive`. Not LIKE for prefixes: that takes % and _ in them for wildcards.
+# `alive` is `LeaseClock.alive`. Not LIKE for prefixes: that takes % and _ in them for wildcards.
 _GET: Final = """
 SELECT key, value, mod_revision FROM items
 WHERE key = ? AND (lease IS NULL OR lease IN (SELECT id FROM leases WHERE alive(boot, ttl, expires)))
@@ -55,8 +39,6 @@ WHERE key >= :prefix AND substr(key, 1, length(:prefix)) = :prefix
 AND (lease IS NULL OR lease IN (SELECT id FROM leases WHERE alive(boot, ttl, expires)))
 ORDER BY key
 """
-# where the boot has no name: how far two processes' readings of one clock may lie apart
-_SLACK: Final = 60.0  # seconds
 
 
 class SqliteStore:
@@ -71,8 +53,7 @@ class SqliteStore:
     ) -> None:
         self._path = Path(path).absolute()
         self._timeout = timeout
-        self._clock = clock
-        self._boot = _boot()
+        self._clock = layout.LeaseClock(clock)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._passing = False  # whether the connection is good for one transaction only
@@ -109,23 +90,23 @@ class SqliteStore:
             return Committed(revision)
 
     def grant(self, ttl: float) -> Lease:
-        before = self._clock()
+        before = self._clock.now()
         with self._writing() as connection:
             # etcd's leases are 63-bit numbers, never 0
             lease = Lease(secrets.randbits(62) + 1, ttl, before + ttl)
             connection.execute(
                 "INSERT INTO leases (id, ttl, boot, expires) VALUES (?, ?, ?, ?)",
-                (lease.id, ttl, self._boot, self._clock() + ttl),
+                (lease.id, ttl, self._clock.boot, self._clock.now() + ttl),
             )
         return lease
 
     def keep_alive(self, lease: Lease) -> Lease | None:
-        before = self._clock()
+        before = self._clock.now()
         try:
             with self._writing() as connection:
                 if not _is_granted(connection, lease.id):
                     return None
-                connection.execute("UPDATE leases SET expires = ? + ttl WHERE id = ?", (self._clock(), lease.id))
+                connection.execute("UPDATE leases SET expires = ? + ttl WHERE id = ?", (self._clock.now(), lease.id))
         except OutcomeUnknown as error:
             # whoever asked counts on the old end; a later one does no harm
             raise Unavailable(str(error)) from error
@@ -144,13 +125,6 @@ class SqliteStore:
                 self._connection = None
 
     # --- how
-
-    def _alive(self, boot: str, ttl: float, expires: float) -> bool:
-        now = self._clock()
-        if boot != self._boot or expires <= now:
-            return False
-        # a clock that began again shows in an end further ahead than a lease reaches
-        return bool(boot) or expires <= now + ttl + _SLACK
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -219,7 +193,7 @@ class SqliteStore:
                 address, uri=True, timeout=deadline.remaining(), isolation_level=None, check_same_thread=False
             )
             self._connection = connection
-            connection.create_function("alive", 3, self._alive)
+            connection.create_function("alive", 3, self._clock.alive)
             self._prepare(connection, deadline)
             self._file = _identity(self._path)
         connection.execute(f"PRAGMA busy_timeout = {int(deadline.remaining() * 1000)}")
@@ -233,14 +207,14 @@ class SqliteStore:
         form = connection.execute("PRAGMA user_version").fetchone()[0]
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         connection.execute("COMMIT")
-        if (application, form) != (_APPLICATION_ID, _FORMAT):
+        if (application, form) != (layout.APPLICATION_ID, layout.FORMAT):
             if not empty:
                 self._abandon()
                 raise AccessDenied(
-                    f"flag store {self._path}: this is no flag store of format {_FORMAT}; name another file"
+                    f"flag store {self._path}: this is no flag store of format {layout.FORMAT}; name another file"
                 )
             _use_write_ahead_log(connection, deadline)
-            connection.executescript(_SCHEMA)
+            connection.executescript(layout.SCHEMA)
         # a trip must outlive a power cut
         connection.execute("PRAGMA synchronous = FULL")
 
@@ -312,14 +286,6 @@ def _go_on_in_child() -> None:
 
 
 os.register_at_fork(before=_let_go, after_in_parent=_go_on_in_parent, after_in_child=_go_on_in_child)
-
-
-def _boot() -> str:
-    """What names this run of the machine's clock; empty where the system does not say (see `SqliteStore._alive`)."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _address(path: Path) -> tuple[str, bool]:

@@ -15,8 +15,8 @@ from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
+from killswitch.stores.access import Access
 from killswitch.stores.etcd.reader import SILENCE, EtcdReader
-from killswitch.stores.reader import Access
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT
 from tests.servers.etcd import EtcdMember, wait_until

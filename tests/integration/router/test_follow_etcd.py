@@ -19,8 +19,9 @@ from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import REREAD_EVERY, follow
 from killswitch.router.telling import Happening
 from killswitch.stores import keys
+from killswitch.stores.access import Access
 from killswitch.stores.etcd.reader import EtcdReader, EtcdWatch
-from killswitch.stores.reader import Access, Connected, Resync, WatchEvent
+from killswitch.stores.reader import Connected, Resync, WatchEvent
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.faults.figures import figure

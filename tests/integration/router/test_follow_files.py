@@ -19,7 +19,8 @@ from killswitch.router.follow import Follower
 from killswitch.router.telling import Happening
 from killswitch.stores import Committed, Delete, Put, keys
 from killswitch.stores.file import FileReader
-from killswitch.stores.reader import Change, Connected, Reader, open_reader
+from killswitch.stores.reader import Change, Connected, Reader
+from killswitch.stores.reader_opening import open_reader
 from killswitch.stores.sqlite.reader import SqliteReader
 from killswitch.stores.sqlite.store import SqliteStore
 from tests.doubles.flags import ROLLOUT, armed, tripped

@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 
 from killswitch.errors import Unavailable
+from killswitch.router import forks
 from killswitch.router.failsafe import RouterState, StalePolicy
-from killswitch.router.follow import Follower, _followers, elapsed
+from killswitch.router.follow import Follower, elapsed
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.telling import Happening, Observer
 from killswitch.stores import Lease
+from killswitch.stores.access import Access
 from killswitch.stores.etcd.reader import EtcdReader
-from killswitch.stores.reader import Access, ReadView
+from killswitch.stores.reader import ReadView
 from killswitch.stores.url import StoreUrl
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.integration.router.following import NEVER, reader, store, until
@@ -435,6 +437,6 @@ def test_a_follower_of_which_a_thread_has_died_is_not_well(tmp_path: Path) -> No
 def test_a_closed_follower_is_none_that_a_fork_would_start_again() -> None:
     follower = unstarted()
     follower.start()
-    assert follower in _followers
+    assert follower in forks.started
     follower.close()
-    assert follower not in _followers
+    assert follower not in forks.started

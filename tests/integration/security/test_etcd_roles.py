@@ -18,8 +18,8 @@ from killswitch.errors import AccessDenied
 from killswitch.net.credentials import Secret
 from killswitch.router import Router
 from killswitch.stores import Delete, Put, Store, keys
+from killswitch.stores.access import Access
 from killswitch.stores.opening import open_store
-from killswitch.stores.reader import Access
 from tests.faults.service import FAILING, Service
 from tests.integration.security.secured import ROOT, RULES, SETTINGS, running
 from tests.servers.etcd import EtcdCluster, wait_until

@@ -19,8 +19,8 @@ from killswitch.router import Router
 from killswitch.sources import Want
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.scrape.source import Scrape
+from killswitch.stores.access import Access
 from killswitch.stores.opening import open_store
-from killswitch.stores.reader import Access
 from tests.doubles.http_double import Answer, HttpDouble, Received
 from tests.servers.etcd import wait_until
 

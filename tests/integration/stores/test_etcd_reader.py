@@ -18,8 +18,10 @@ import pytest
 
 from killswitch.errors import AccessDenied, BadDocument, BadSettings, KillswitchError, Unavailable
 from killswitch.net.credentials import TLS, Secret
+from killswitch.stores.access import Access
 from killswitch.stores.etcd.reader import EtcdReader, EtcdWatch
-from killswitch.stores.reader import Access, Change, Connected, Disconnected, WatchEvent, open_reader
+from killswitch.stores.reader import Change, Connected, Disconnected, WatchEvent
+from killswitch.stores.reader_opening import open_reader
 from killswitch.stores.url import StoreUrl
 from tests.servers.certificates import Authority
 from tests.servers.etcd import EtcdCluster, EtcdMember, wait_until

@@ -63,7 +63,7 @@ def revision_of(committed: Committed | Lost) -> int:
 _COUNT = """
 import sys
 from killswitch.stores import Committed, Compare, Put
-from killswitch.stores.sqlite import SqliteStore
+from killswitch.stores.sqlite.store import SqliteStore
 
 store = SqliteStore(sys.argv[1], timeout=60)
 done = 0
@@ -130,7 +130,7 @@ def test_a_process_killed_in_the_middle_of_writing_leaves_whole_commits_only(pat
     endless = """
         import itertools, sys
         from killswitch.stores import Put
-        from killswitch.stores.sqlite import SqliteStore
+        from killswitch.stores.sqlite.store import SqliteStore
         store = SqliteStore(sys.argv[1], timeout=60)
         for number in itertools.count():
             value = b"%d" % number
@@ -194,11 +194,11 @@ def test_a_restart_of_the_machine_ends_every_lease(path: Path, named: bool, monk
     clock = Clock()
     clock.now = 1_000_000.0
     store = SqliteStore(path, clock=clock)
-    store._boot = "one" if named else ""
+    store._clock.boot = "one" if named else ""
     store.commit([], [Put("claim", b"1", store.grant(15)), Put("flag", b"1")])
     store.close()
     clock.now = 30.0  # the clock began again
-    store._boot = "two" if named else ""
+    store._clock.boot = "two" if named else ""
     assert [item.key for item in store.list("").items] == ["flag"]
     assert isinstance(store.commit([Compare("claim", 0)], [Put("claim", b"2")]), Committed)
 
@@ -318,7 +318,7 @@ _FULL_DISK = """
 import resource, signal, sys
 from killswitch.errors import OutcomeUnknown, Unavailable
 from killswitch.stores import Put
-from killswitch.stores.sqlite import SqliteStore
+from killswitch.stores.sqlite.store import SqliteStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = SqliteStore(sys.argv[1])
 store.commit([], [Put("a", b"1")])
