@@ -22,8 +22,6 @@ PENDING: dict[str, int] = {
     "killswitch/preflight/backtest/backtest.py": 776,
     "killswitch/preflight/doctor.py": 652,
     "killswitch/preflight/power.py": 503,
-    "killswitch/router/follow.py": 484,
-    "killswitch/router/integrations/litellm.py": 521,
     "killswitch/sources/readings.py": 528,
     "killswitch/trips/switch.py": 540,
     "killswitch/verdicts/accumulator.py": 692,

@@ -35,8 +35,8 @@ from killswitch.router.integrations.litellm_calls import (
     GUARD_MARK,
     PLAIN_METADATA,
     SELECTORS,
-    Call,
     CanaryRefused,
+    EndpointCall,
     add_alias,
     keep_fallbacks,
     overridable,
@@ -153,14 +153,14 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
             @functools.wraps(endpoint)
             async def entered(*positional: Any, **named: Any) -> Any:
-                call = Call(endpoint, position, positional, named)
+                call = EndpointCall(endpoint, position, positional, named)
                 return await self._await(call, self._steer(litellm_router, call, name))
 
         else:
 
             @functools.wraps(endpoint)
             def entered(*positional: Any, **named: Any) -> Any:
-                call = Call(endpoint, position, positional, named)
+                call = EndpointCall(endpoint, position, positional, named)
                 request = self._steer(litellm_router, call, name)
                 answer = self._call(call, request)
                 return self._await(call, request, answer) if inspect.isawaitable(answer) else answer
@@ -169,7 +169,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         if getattr(litellm_router, name) is not entered:
             raise GuardNotReached(f"LiteLLM's router keeps its own {name}(): its requests cannot be steered")
 
-    def _steer(self, litellm_router: Any, call: Call, endpoint: str) -> _Request:
+    def _steer(self, litellm_router: Any, call: EndpointCall, endpoint: str) -> _Request:
         outer = self._current.get()
         request = _Request(self._user(call.named), None if outer is None else outer.proof)
         asked = call.model
@@ -183,7 +183,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
             self._counter.note(call.named, route, "metadata" if endpoint in PLAIN_METADATA else "litellm_metadata")
         return request
 
-    def _call(self, call: Call, request: _Request) -> Any:
+    def _call(self, call: EndpointCall, request: _Request) -> Any:
         token = self._current.set(request)
         try:
             return call()
@@ -197,7 +197,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         finally:
             self._current.reset(token)
 
-    async def _await(self, call: Call, request: _Request, started: Any = None) -> Any:
+    async def _await(self, call: EndpointCall, request: _Request, started: Any = None) -> Any:
         token = self._current.set(request)
         try:
             return await (call() if started is None else started)
@@ -211,7 +211,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         finally:
             self._current.reset(token)
 
-    def _may_ask_control(self, call: Call, request: _Request) -> bool:
+    def _may_ask_control(self, call: EndpointCall, request: _Request) -> bool:
         """Where the guard kept a request from the canary and control was not asked yet, ``call`` becomes control's."""
         if not request.refused or request.control_tried:
             return False

@@ -51,7 +51,7 @@ class CanaryRefused(Refused):
     status_code = 400  # what LiteLLM neither tries again nor takes for a sick deployment
 
 
-class Call:
+class EndpointCall:
     """One call of an endpoint, whose model can be changed and which can be made again."""
 
     __slots__ = ("_endpoint", "_position", "_positional", "named")
