@@ -1,112 +1,98 @@
-"""What the controller says of itself, for Prometheus: every name begins with ``killswitch_``."""
+"""The metrics of the daemon itself, for Prometheus: every name begins with ``killswitch_``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from killswitch.model import Finding
 from killswitch.status.rule_metrics import RuleMetrics
 
+_TRIP_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 30, 60)
+_CYCLE_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+
 
 class SelfMetrics:
-    """One registry a daemon; labels are rollout and rule names, which come from rule files only."""
+    """One registry for each daemon. Labels are the names of rollouts and rules, which come from rule files only."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
         self._rules = RuleMetrics()
         self.registry.register(self._rules)
-        self.build_info = Gauge("killswitch_build_info", "Always 1.", ["version"], registry=self.registry)
+        self.build_info = self._gauge("killswitch_build_info", "Always 1.", "version")
         self.build_info.labels(version).set(1)
-        self.last_good_evaluation = Gauge(
+        self._add_rollouts()
+        self._add_cycles_and_trips()
+        self._add_surroundings()
+
+    def _add_rollouts(self) -> None:
+        self.last_good_evaluation = self._gauge(
             "killswitch_last_good_evaluation_timestamp_seconds",
             "Newest tick at which this replica had a usable verdict for the rollout.",
-            ["rollout"],
-            registry=self.registry,
+            "rollout",
         )
-        self.armed = Gauge(
-            "killswitch_rollout_armed",
-            "1 armed, 0 tripped or without flag, NaN while flags cannot be read.",
-            ["rollout"],
-            registry=self.registry,
+        self.armed = self._gauge(
+            "killswitch_rollout_armed", "1 armed, 0 tripped or without flag, NaN while flags cannot be read.", "rollout"
         )
-        self.canary_percent = Gauge(
-            "killswitch_canary_percent",
-            "The flag's percent, 0 to 100; NaN while flags cannot be read.",
-            ["rollout"],
-            registry=self.registry,
+        self.canary_percent = self._gauge(
+            "killswitch_canary_percent", "The flag's percent, 0 to 100; NaN while flags cannot be read.", "rollout"
         )
-        self.trips = Counter(
-            "killswitch_trips",
-            "Trips this replica decided, by what became of them.",
-            ["rollout", "outcome"],
-            registry=self.registry,
-        )
-        self.trip_seconds = Histogram(
-            "killswitch_trip_seconds",
-            "From the tick to the answered commit of the flip.",
-            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 30, 60),
-            registry=self.registry,
-        )
-        self.trip_failures = Counter(
-            "killswitch_trip_failures", "Attempts to trip that the flag store did not take.", registry=self.registry
-        )
-        self.trips_under_way = Gauge(
-            "killswitch_trips_under_way", "Trips decided and not yet committed.", registry=self.registry
-        )
-        self.cycle_seconds = Histogram(
-            "killswitch_cycle_seconds",
-            "One cycle, from its start to its sentences.",
-            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
-            registry=self.registry,
-        )
-        self.cycles = Counter("killswitch_cycles", "Cycles finished.", registry=self.registry)
-        self.missed_ticks = Counter(
-            "killswitch_missed_ticks",
-            "Ticks of the grid that no cycle of this replica began on.",
-            registry=self.registry,
-        )
-        self.counter_falls = Counter(
+        self.counter_falls = self._counter(
             "killswitch_counter_falls",
             "Readings that were not used, since a counter fell while its process went on.",
-            ["rollout", "rule"],
-            registry=self.registry,
+            "rollout",
+            "rule",
         )
-        self.store_up = Gauge(
-            "killswitch_store_up", "1 when the flag store answered last time.", registry=self.registry
-        )
-        self._flags_read_at = Gauge(
-            "killswitch_flags_read_timestamp_seconds",
-            "When all flags were last read; 0 for never.",
-            registry=self.registry,
-        )
-        self.source_up = Gauge(
-            "killswitch_source_up", "1 when the metric source answered last time.", registry=self.registry
-        )
-        self.rules_reload_ok = Gauge(
-            "killswitch_rules_reload_ok", "1 when the newest rule files are in force.", registry=self.registry
-        )
-        self.rules_reloaded_at = Gauge(
-            "killswitch_rules_reload_timestamp_seconds", "When rules were last taken over.", registry=self.registry
-        )
-        self.rollouts_without_rules = Gauge(
+        self.rollouts_without_rules = self._gauge(
             "killswitch_rollouts_without_rules",
             "Armed flags that no rule file watches; NaN while flags cannot be read.",
-            registry=self.registry,
-        )
-        self.pages = Counter(
-            "killswitch_pages", "Pages by receiver and outcome.", ["receiver", "outcome"], registry=self.registry
-        )
-        self.clock_jumps = Counter(
-            "killswitch_clock_jumps", "Steps of the wall clock that were noticed.", registry=self.registry
-        )
-        self.heartbeat_calls = Counter(
-            "killswitch_heartbeat_calls", "Calls of the dead man's switch.", ["outcome"], registry=self.registry
         )
 
+    def _add_cycles_and_trips(self) -> None:
+        self.cycle_seconds = self._histogram(
+            "killswitch_cycle_seconds", "One cycle, from its start to its sentences.", _CYCLE_SECONDS
+        )
+        self.cycles = self._counter("killswitch_cycles", "Cycles finished.")
+        self.missed_ticks = self._counter(
+            "killswitch_missed_ticks", "Ticks of the grid that no cycle of this replica began on."
+        )
+        self.trips = self._counter(
+            "killswitch_trips", "Trips this replica decided, by what became of them.", "rollout", "outcome"
+        )
+        self.trip_seconds = self._histogram(
+            "killswitch_trip_seconds", "From the tick to the answered commit of the flip.", _TRIP_SECONDS
+        )
+        self.trip_failures = self._counter(
+            "killswitch_trip_failures", "Attempts to trip that the flag store did not take."
+        )
+        self.trips_under_way = self._gauge("killswitch_trips_under_way", "Trips decided and not yet committed.")
+
+    def _add_surroundings(self) -> None:
+        self.store_up = self._gauge("killswitch_store_up", "1 when the flag store answered last time.")
+        self._flags_read_at = self._gauge(
+            "killswitch_flags_read_timestamp_seconds", "When all flags were last read; 0 for never."
+        )
+        self.source_up = self._gauge("killswitch_source_up", "1 when the metric source answered last time.")
+        self.rules_reload_ok = self._gauge("killswitch_rules_reload_ok", "1 when the newest rule files are in force.")
+        self.rules_reloaded_at = self._gauge(
+            "killswitch_rules_reload_timestamp_seconds", "When rules were last taken over."
+        )
+        self.pages = self._counter("killswitch_pages", "Pages by receiver and outcome.", "receiver", "outcome")
+        self.clock_jumps = self._counter("killswitch_clock_jumps", "Steps of the wall clock that were noticed.")
+        self.heartbeat_calls = self._counter("killswitch_heartbeat_calls", "Calls of the dead man's switch.", "outcome")
+
+    def _gauge(self, name: str, said: str, *labels: str) -> Gauge:
+        return Gauge(name, said, labels, registry=self.registry)
+
+    def _counter(self, name: str, said: str, *labels: str) -> Counter:
+        return Counter(name, said, labels, registry=self.registry)
+
+    def _histogram(self, name: str, said: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, said, buckets=buckets, registry=self.registry)
+
     def findings(self, rollout: str, findings: Iterable[Finding]) -> None:
-        """What the rollout's rules say now; a rule that is not judged any more has no series."""
+        """Take over the newest findings. A rule that is no longer judged has no series."""
         self._rules.set(rollout, findings)
 
     def flags_read(self, at: float | None) -> None:
