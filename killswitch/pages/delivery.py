@@ -63,7 +63,7 @@ class Delivered:
     @property
     def reached(self) -> tuple[str, ...]:
         """The receivers that took it."""
-        taken = (name for name, delivery in self.deliveries.items() if delivery.standing is DeliveryState.DELIVERED)
+        taken = (name for name, delivery in self.deliveries.items() if delivery.state is DeliveryState.DELIVERED)
         return tuple(sorted(taken))
 
 
@@ -165,9 +165,9 @@ class PageDelivery:
         """
         while True:
             self.run_once()
-            standing = {page_id: self.delivered(page_id) for page_id in page_ids}
-            if deadline.expired or all(d is not None and d.settled for d in standing.values()):
-                return {page_id: d or Delivered(False, {}) for page_id, d in standing.items()}
+            known = {page_id: self.delivered(page_id) for page_id in page_ids}
+            if deadline.expired or all(d is not None and d.settled for d in known.values()):
+                return {page_id: d or Delivered(False, {}) for page_id, d in known.items()}
             sleep(min(0.05, deadline.remaining()))
 
     def delivered(self, page_id: str) -> Delivered | None:
@@ -235,7 +235,7 @@ class PageDelivery:
 
     def _missed(self, entry: OutboxEntry) -> list[str]:
         wanting = self._wanting(entry.page)
-        return [name for name in wanting if entry.delivery(name).standing is not DeliveryState.DELIVERED]
+        return [name for name in wanting if entry.delivery(name).state is not DeliveryState.DELIVERED]
 
     def _needs_fallback(self, entry: OutboxEntry) -> bool:
         missed = self._missed(entry)

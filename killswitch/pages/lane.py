@@ -144,7 +144,7 @@ class Lane:
             if self._comes_too_early(ledger, entry):
                 continue
             untold = self.name not in entry.deliveries and ledger.is_history(entry)
-            old = self._age(entry) > self._policy.useful_life and delivery.standing is not DeliveryState.SENDING
+            old = self._age(entry) > self._policy.useful_life and delivery.state is not DeliveryState.SENDING
             if old or untold:
                 _log.warning("page %s to %s is given up: %s", entry.id, self.name, delivery.error or "never sent")
                 self._count(self.name, "given up")
@@ -247,7 +247,7 @@ class Lane:
         if page.follows is not None and self._following is not None:
             reference = ledger.reference(page.follows, self.name)
             if reference:
-                return self._following.follow_up(page, reference, possible_repeat=repeat, deadline=deadline)
+                return self._following.reply(page, reference, possible_repeat=repeat, deadline=deadline)
         return self.pager.send(page, possible_repeat=repeat, deadline=deadline)
 
     # --- pauses ---------------------------------------------------------------------------------

@@ -84,9 +84,9 @@ def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome:
     Unchanged where somebody has gone on since; but that a page was taken is true whoever learned it.
     """
     delivery = entry.delivery(receiver)
-    ours = delivery.standing is DeliveryState.SENDING and delivery.attempts == attempt and delivery.by == owner
+    ours = delivery.state is DeliveryState.SENDING and delivery.attempts == attempt and delivery.by == owner
     match outcome.result:
-        case Result.TAKEN if delivery.standing is not DeliveryState.DELIVERED:
+        case Result.TAKEN if delivery.state is not DeliveryState.DELIVERED:
             return outbox.taken(entry, receiver, reference=outcome.reference, at=outcome.at)
         case Result.NOT_TAKEN if ours:
             return outbox.not_taken(entry, receiver, error=outcome.error, at=outcome.at)
@@ -97,6 +97,6 @@ def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome:
 
 def begun(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:
     """The entry with one more attempt; an attempt whose sender is gone is written off first."""
-    if entry.delivery(receiver).standing is DeliveryState.SENDING:
+    if entry.delivery(receiver).state is DeliveryState.SENDING:
         entry = outbox.orphaned(entry, receiver, at=at)
     return outbox.begin(entry, receiver, by=by, at=at)

@@ -78,7 +78,7 @@ class Delivery:
     time of the last change (Unix seconds), ``reference`` the receiver's own, ``error`` the last one.
     """
 
-    standing: DeliveryState = DeliveryState.PENDING
+    state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
     unknown: int = 0
     orphaned: int = 0
@@ -89,7 +89,7 @@ class Delivery:
 
     @property
     def final(self) -> bool:
-        return self.standing in FINAL
+        return self.state in FINAL
 
     @property
     def may_have_arrived(self) -> bool:
@@ -119,7 +119,7 @@ class OutboxEntry:
         if fallback is None:
             return True
         begun = fallback in self.deliveries
-        missed = not receivers or any(self.delivery(name).standing is not DeliveryState.DELIVERED for name in receivers)
+        missed = not receivers or any(self.delivery(name).state is not DeliveryState.DELIVERED for name in receivers)
         return self.delivery(fallback).final if begun or missed else True
 
 
@@ -130,57 +130,57 @@ def new_entry(page: Page, *, at: float) -> OutboxEntry:
 def begin(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:
     """The entry with one more attempt under way; to be committed before anything is sent."""
     before = entry.delivery(receiver)
-    standing = _next(before, Event.BEGIN, entry, receiver)
-    return _with(entry, receiver, replace(before, standing=standing, attempts=before.attempts + 1, by=by, at=at))
+    state = _next(before, Event.BEGIN, entry, receiver)
+    return _with(entry, receiver, replace(before, state=state, attempts=before.attempts + 1, by=by, at=at))
 
 
 def taken(entry: OutboxEntry, receiver: str, *, reference: str, at: float) -> OutboxEntry:
     before = entry.delivery(receiver)
-    standing = _next(before, Event.TAKEN, entry, receiver)
+    state = _next(before, Event.TAKEN, entry, receiver)
     return _with(
         entry,
         receiver,
-        replace(before, standing=standing, at=at, reference=reference or before.reference, error=""),
+        replace(before, state=state, at=at, reference=reference or before.reference, error=""),
     )
 
 
 def not_taken(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> OutboxEntry:
     """The attempt surely left nothing with the receiver; a copy of an earlier one may still be there."""
     before = entry.delivery(receiver)
-    standing = _next(before, Event.NOT_TAKEN, entry, receiver)
+    state = _next(before, Event.NOT_TAKEN, entry, receiver)
     if before.unknown:
-        standing = DeliveryState.UNKNOWN
-    return _with(entry, receiver, replace(before, standing=standing, at=at, error=error[:_MAX_ERROR]))
+        state = DeliveryState.UNKNOWN
+    return _with(entry, receiver, replace(before, state=state, at=at, error=error[:_MAX_ERROR]))
 
 
 def answer_lost(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> OutboxEntry:
     """A copy may have arrived; after the second such outcome there is no further attempt."""
     before = entry.delivery(receiver)
-    standing = _next(before, Event.ANSWER_LOST, entry, receiver)
+    state = _next(before, Event.ANSWER_LOST, entry, receiver)
     lost = before.unknown + 1
     if lost >= MAX_UNKNOWN_OUTCOMES:
-        standing = DeliveryState.UNCERTAIN
-    return _with(entry, receiver, replace(before, standing=standing, unknown=lost, at=at, error=error[:_MAX_ERROR]))
+        state = DeliveryState.UNCERTAIN
+    return _with(entry, receiver, replace(before, state=state, unknown=lost, at=at, error=error[:_MAX_ERROR]))
 
 
 def orphaned(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
     """The sender of the attempt under way is gone; what it did is not known."""
     before = entry.delivery(receiver)
-    standing = _next(before, Event.ORPHANED, entry, receiver)
+    state = _next(before, Event.ORPHANED, entry, receiver)
     if before.unknown:
-        standing = DeliveryState.UNKNOWN
-    return _with(entry, receiver, replace(before, standing=standing, orphaned=before.orphaned + 1, at=at))
+        state = DeliveryState.UNKNOWN
+    return _with(entry, receiver, replace(before, state=state, orphaned=before.orphaned + 1, at=at))
 
 
 def give_up(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
     before = entry.delivery(receiver)
-    return _with(entry, receiver, replace(before, standing=_next(before, Event.GIVE_UP, entry, receiver), at=at))
+    return _with(entry, receiver, replace(before, state=_next(before, Event.GIVE_UP, entry, receiver), at=at))
 
 
 def _next(before: Delivery, event: Event, entry: OutboxEntry, receiver: str) -> DeliveryState:
-    after = TRANSITIONS.get((before.standing, event))
+    after = TRANSITIONS.get((before.state, event))
     if after is None:
-        raise IllegalTransition(f"page {entry.id} to {receiver}: {event} while {before.standing} is not in the table")
+        raise IllegalTransition(f"page {entry.id} to {receiver}: {event} while {before.state} is not in the table")
     return after
 
 
@@ -207,7 +207,7 @@ def _to_json(entry: OutboxEntry, longest_error: int) -> dict[str, Any]:
         "page": page_to_json(entry.page),
         "deliveries": {
             receiver: {
-                "standing": delivery.standing.value,
+                "standing": delivery.state.value,
                 "attempts": delivery.attempts,
                 "unknown": delivery.unknown,
                 "orphaned": delivery.orphaned,
@@ -243,11 +243,11 @@ def from_document(value: bytes, *, page: str) -> OutboxEntry:
 def _delivery(fields: Fields) -> Delivery:
     text = fields.text("standing")
     try:
-        standing = DeliveryState(text)
+        state = DeliveryState(text)
     except ValueError as error:
         raise BadDocument(f"{fields.where}: standing {text!r:.80} is unknown") from error
     return Delivery(
-        standing=standing,
+        state=state,
         attempts=fields.integer("attempts"),
         unknown=fields.integer("unknown"),
         orphaned=fields.integer("orphaned"),

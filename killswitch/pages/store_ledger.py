@@ -200,14 +200,14 @@ class StoreLedger:
         self._deleted(old)
 
     def _forget_old_sendings(self) -> None:
-        standing = {
+        sending = {
             (page_id, receiver, delivery.attempts)
             for page_id, held in self._held.items()
             for receiver, delivery in held.entry.deliveries.items()
-            if delivery.standing is DeliveryState.SENDING
+            if delivery.state is DeliveryState.SENDING
         }
         now = self._monotonic()
-        self._sending_since = {key: self._sending_since.get(key, now) for key in standing}
+        self._sending_since = {key: self._sending_since.get(key, now) for key in sending}
 
     # --- what lanes ask -------------------------------------------------------------------------
 
@@ -246,7 +246,7 @@ class StoreLedger:
             if (entry.id, receiver) in self._in_flight:
                 return False
             delivery = entry.delivery(receiver)
-            if delivery.standing is not DeliveryState.SENDING:
+            if delivery.state is not DeliveryState.SENDING:
                 return True
             since = self._sending_since.get((entry.id, receiver, delivery.attempts))
             return since is not None and self._monotonic() - since >= ORPHAN_GRACE
@@ -398,5 +398,5 @@ class StoreLedger:
 
 def _is_old(entry: OutboxEntry, now: float) -> bool:
     """Older than `NEWS`; and, about the fleet, taken by somebody already: no generation says that it has ended."""
-    taken = any(delivery.standing is DeliveryState.DELIVERED for delivery in entry.deliveries.values())
+    taken = any(delivery.state is DeliveryState.DELIVERED for delivery in entry.deliveries.values())
     return now - entry.created_at > NEWS and (bool(entry.page.rollout) or taken)

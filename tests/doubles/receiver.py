@@ -103,6 +103,6 @@ class AddressedReceiver(Receiver):
     def address(self, page: Page) -> str | None:
         return page.slack
 
-    def follow_up(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
+    def reply(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
         self.followed.append((page.id, reference))
         return self.send(page, possible_repeat=possible_repeat, deadline=deadline)

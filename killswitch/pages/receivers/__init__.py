@@ -47,7 +47,7 @@ class Answering(Protocol):
 class ThreadingPager(Protocol):
     """A pager that can put a page beside an earlier one (a reply in its thread, a resolved alert)."""
 
-    def follow_up(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
+    def reply(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
         """As `Pager.send`; ``reference`` is what the earlier page's `send` returned."""
         ...
 

@@ -130,7 +130,7 @@ class SlackPager:
         """``channel/ts`` as Slack names them. Raises as `killswitch.pages.receivers.Pager.send`."""
         return self._post(page, self._channel(page), None, possible_repeat=possible_repeat, deadline=deadline)
 
-    def follow_up(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
+    def reply(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
         """A reply in the thread of the earlier page; shown in the channel as well, unless it is good news."""
         channel, slash, ts = reference.rpartition("/")
         thread = ts if slash and channel else None

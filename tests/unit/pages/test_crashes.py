@@ -37,7 +37,7 @@ class Story:
     unmarked_repeats: int
     delivered_after: float
     crashes: int
-    standing: DeliveryState
+    state: DeliveryState
     incident_pages: int
 
 
@@ -97,7 +97,7 @@ def tell(
         unmarked_repeats=sum(not copy.possible_repeat for copy in receiver.copies[1:]),
         delivered_after=receiver.copies[0].at - start if receiver.copies else float("inf"),
         crashes=crashes,
-        standing=outbox.from_document(value, page=PAGE.id).delivery("receiver").standing,
+        state=outbox.from_document(value, page=PAGE.id).delivery("receiver").state,
         incident_pages=len(incidents.from_document(record, rollout=PAGE.rollout).pages),
     )
 
@@ -107,7 +107,7 @@ def check(story: Story, *, lost_answers: int = 0) -> None:
     assert story.copies <= 1 + min(lost_answers, 1) + story.crashes
     assert story.unmarked_repeats == 0
     assert story.delivered_after <= TAKEOVER * max(story.crashes, 1)
-    assert story.standing is DeliveryState.DELIVERED
+    assert story.state is DeliveryState.DELIVERED
     assert story.incident_pages >= 1
 
 
@@ -170,7 +170,7 @@ def test_a_process_stopped_at_any_call_while_another_goes_on_commits_nothing_sta
         if call.number == number:
             value = server.value(keys.outbox(PAGE.id))
             assert value is not None
-            under_way = outbox.from_document(value, page=PAGE.id).delivery("receiver").standing is DeliveryState.SENDING
+            under_way = outbox.from_document(value, page=PAGE.id).delivery("receiver").state is DeliveryState.SENDING
             going.run_once()
             clock.advance(pause)
             for _ in range(5):
@@ -232,4 +232,4 @@ def test_any_three_misfortunes_together_lose_no_page_and_bound_the_copies(seed: 
     story = tell(faults, ways, late_after=chance.choice([None, 2.0, 12.0]), second=second)
     assert 1 <= story.copies <= 1 + min(ways.count(Way.LOST_ANSWER), 1) + story.crashes, (faults, ways, second)
     assert story.unmarked_repeats == 0
-    assert story.standing in (DeliveryState.DELIVERED, DeliveryState.UNCERTAIN)
+    assert story.state in (DeliveryState.DELIVERED, DeliveryState.UNCERTAIN)

@@ -111,8 +111,8 @@ def test_the_attempt_is_committed_before_it_is_made(world: World) -> None:
 
     class Looking(Receiver):
         def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
-            standing = world.entry(page).delivery(self.name)
-            seen.append((standing.standing, standing.attempts))
+            delivery = world.entry(page).delivery(self.name)
+            seen.append((delivery.state, delivery.attempts))
             return super().send(page, possible_repeat=possible_repeat, deadline=deadline)
 
     receiver = Looking(world.clock)
@@ -136,7 +136,7 @@ def test_a_lost_answer_is_repeated_once_and_the_copy_says_so(world: World) -> No
     world.write(page)
     world.run(world.process([receiver]), seconds=600)
     assert [copy.possible_repeat for copy in receiver.copies] == [False, True]
-    assert world.entry(page).delivery("receiver").standing is DeliveryState.UNCERTAIN
+    assert world.entry(page).delivery("receiver").state is DeliveryState.UNCERTAIN
 
 
 def test_no_second_copy_is_risked_before_the_receiver_answers_again(world: World) -> None:
@@ -260,7 +260,7 @@ def test_a_thousand_pages_at_once_are_a_few_messages_at_most_one_a_second_and_no
     assert len(receiver.copies) <= 10
     gaps = [b - a for a, b in zip(receiver.attempts, receiver.attempts[1:], strict=False)]
     assert min(gaps) >= 1.0
-    assert {world.entry(page).delivery("receiver").standing for page in pages} == {DeliveryState.DELIVERED}
+    assert {world.entry(page).delivery("receiver").state for page in pages} == {DeliveryState.DELIVERED}
     assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 1000
 
 
@@ -379,7 +379,7 @@ def test_an_incident_that_cannot_be_understood_does_not_hold_up_the_mark(world: 
     world.server.commit("x", (), [Put(keys.incident(page.rollout, page.generation), b"garbage")])
     world.run(world.process([receiver]), seconds=60)
     assert len(receiver.copies) == 1
-    assert world.entry(page).delivery("receiver").standing is DeliveryState.DELIVERED
+    assert world.entry(page).delivery("receiver").state is DeliveryState.DELIVERED
 
 
 def test_a_direct_page_needs_no_store_is_retried_falls_back_and_is_sent_once_however_often_handed_in(
@@ -457,8 +457,8 @@ def test_a_process_asleep_for_longer_than_its_lease_does_not_begin_another_attem
 
 
 def flag_of(page: Page, generation: int) -> Put:
-    standing = replace(armed(page.rollout), generation=generation)
-    return Put(keys.flag(page.rollout), flags.to_document(standing))
+    flag = replace(armed(page.rollout), generation=generation)
+    return Put(keys.flag(page.rollout), flags.to_document(flag))
 
 
 def test_a_receiver_that_is_added_is_not_told_of_generations_that_ended_long_ago(world: World) -> None:
@@ -472,7 +472,7 @@ def test_a_receiver_that_is_added_is_not_told_of_generations_that_ended_long_ago
     world.run(both, seconds=30)
     assert [copy.page.id for copy in slack.copies] == [current.id]
     assert len(console.copies) == 2
-    assert world.entry(ended).delivery("slack").standing is DeliveryState.EXPIRED
+    assert world.entry(ended).delivery("slack").state is DeliveryState.EXPIRED
     assert both.status().unsettled == 0
 
 
@@ -486,7 +486,7 @@ def test_a_page_that_was_tried_before_goes_out_however_late(world: World) -> Non
     world.clock.advance(7200.0)
     world.run(world.process([slack], name="later"), seconds=60)
     assert [copy.page.id for copy in slack.copies if copy.page] == [page.id] * len(slack.copies)
-    assert world.entry(page).delivery("slack").standing is DeliveryState.DELIVERED
+    assert world.entry(page).delivery("slack").state is DeliveryState.DELIVERED
 
 
 def test_a_page_about_the_fleet_that_nobody_took_goes_to_every_receiver_however_late(world: World) -> None:

@@ -38,7 +38,7 @@ def walk(path: list[Event]) -> OutboxEntry:
 def test_an_illegal_step_raises_and_changes_nothing(path: list[Event], event: Event) -> None:
     entry = walk(path)
     before = outbox.to_document(entry)
-    if (entry.delivery("slack").standing, event) in TRANSITIONS:
+    if (entry.delivery("slack").state, event) in TRANSITIONS:
         STEPS[event](entry)
     else:
         with pytest.raises(IllegalTransition):
@@ -58,7 +58,7 @@ def test_no_path_leads_to_more_copies_than_two_and_one_for_each_orphan(path: lis
     entry = outbox.new_entry(trip_page(), at=AT)
     possible = 0
     for event in path:
-        sending = entry.delivery("slack").standing is DeliveryState.SENDING
+        sending = entry.delivery("slack").state is DeliveryState.SENDING
         try:
             entry = STEPS[event](entry)
         except IllegalTransition:
@@ -75,13 +75,13 @@ def test_what_is_delivered_stays_delivered(path: list[Event]) -> None:
     for step in STEPS.values():
         with suppress(IllegalTransition):
             entry = step(entry)
-    assert entry.delivery("slack").standing is DeliveryState.DELIVERED
+    assert entry.delivery("slack").state is DeliveryState.DELIVERED
     assert entry.delivery("slack").reference == "C1/2"
 
 
 def test_a_certain_failure_after_a_doubtful_attempt_leaves_the_doubt() -> None:
     entry = walk([Event.BEGIN, Event.ANSWER_LOST, Event.BEGIN, Event.NOT_TAKEN])
-    assert entry.delivery("slack").standing is DeliveryState.UNKNOWN
+    assert entry.delivery("slack").state is DeliveryState.UNKNOWN
     assert entry.delivery("slack").may_have_arrived
 
 
@@ -93,7 +93,7 @@ def test_an_entry_is_settled_when_every_receiver_has_come_to_an_end_and_the_fall
     assert expired.settled(["slack"])
     assert not expired.settled(["slack"], "phone")
     assert not outbox.begin(delivered, "phone", by="a", at=AT).settled(["slack"], "phone")
-    assert delivered.delivery("slack").standing in FINAL
+    assert delivered.delivery("slack").state in FINAL
 
 
 def test_a_page_that_nobody_wants_is_for_the_fallback() -> None:

@@ -33,25 +33,25 @@ SEVEN = ("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_a
 
 
 def one_of_each() -> list[Page]:
-    standing = armed()
+    flag = armed()
     return [
         events.tripped(incident(), SETTINGS),
         events.would_trip(incident(), SETTINGS),
-        events.blind([standing], why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS),
+        events.blind([flag], why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS),
         events.cannot_act(
             ["support-copilot"], controller="a", why="etcd: no quorum", since=AT, at=AT, settings=SETTINGS
         ),
-        events.control_too(standing, [replace(BREACH, reason=Reason.CONTROL_TOO)], at=AT, settings=SETTINGS),
-        events.traffic_split(standing, [UNKNOWN], at=AT, settings=SETTINGS),
-        events.never_seen(standing, [UNKNOWN], at=AT, settings=SETTINGS),
-        events.rule_blind(standing, UNKNOWN, lasted=150.0, at=AT, settings=SETTINGS),
-        events.unwatched(standing, at=AT, settings=SETTINGS),
+        events.control_too(flag, [replace(BREACH, reason=Reason.CONTROL_TOO)], at=AT, settings=SETTINGS),
+        events.traffic_split(flag, [UNKNOWN], at=AT, settings=SETTINGS),
+        events.never_seen(flag, [UNKNOWN], at=AT, settings=SETTINGS),
+        events.rule_blind(flag, UNKNOWN, lasted=150.0, at=AT, settings=SETTINGS),
+        events.unwatched(flag, at=AT, settings=SETTINGS),
         events.flag_unreadable("support-copilot", "not JSON", at=AT, revision=7, settings=SETTINGS),
-        events.recovered(PageKind.BLIND, [standing], follows="x.blind", since=AT - 90, at=AT, settings=SETTINGS),
-        events.re_armed(standing, reason="fixed the prompt", by="ann", settings=SETTINGS),
-        events.followed(standing, routers=58, known=60, at=AT, settings=SETTINGS),
+        events.recovered(PageKind.BLIND, [flag], follows="x.blind", since=AT - 90, at=AT, settings=SETTINGS),
+        events.re_armed(flag, reason="fixed the prompt", by="ann", settings=SETTINGS),
+        events.followed(flag, routers=58, known=60, at=AT, settings=SETTINGS),
         events.rules_refused(["rules/a.yaml:3: unknown key"], at=AT, digest="abc", settings=SETTINGS),
-        events.internal_error(standing, [UNKNOWN], at=AT, settings=SETTINGS),
+        events.internal_error(flag, [UNKNOWN], at=AT, settings=SETTINGS),
         events.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
         events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
         digest.digest_of([trip_page(), trip_page("other")]),

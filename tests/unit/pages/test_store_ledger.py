@@ -248,7 +248,7 @@ def test_more_entries_than_one_transaction_takes_are_claimed_in_several(world: W
     assert world.calls().count("commit") == 3
     world.ledger.finish(started, "slack", TAKEN)
     assert world.calls().count("commit") == 3
-    assert all(world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED for page in pages)
+    assert all(world.stored(page).delivery("slack").state is DeliveryState.DELIVERED for page in pages)
 
 
 def test_closing_gives_the_claims_back(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -400,7 +400,7 @@ def test_an_attempt_is_in_the_store_before_it_is_returned(world: World) -> None:
     [started] = world.begun(A)
     assert started == world.ledger.entry(A.id)
     delivery = world.stored(A).delivery("slack")
-    assert (delivery.standing, delivery.attempts, delivery.by) == (DeliveryState.SENDING, 1, "a")
+    assert (delivery.state, delivery.attempts, delivery.by) == (DeliveryState.SENDING, 1, "a")
     assert delivery.at == pytest.approx(world.clock.wall(), abs=0.001)
     assert not world.ledger.ready(started, "slack")
     assert world.ledger.ready(started, "webhook")
@@ -491,20 +491,20 @@ def test_an_attempt_of_a_vanished_sender_is_left_alone_for_the_grace(world: Worl
 
 
 @pytest.mark.parametrize(
-    ("outcome", "standing"),
+    ("outcome", "state"),
     [
         (TAKEN, DeliveryState.DELIVERED),
         (DeliveryOutcome(Result.NOT_TAKEN, 1_776_608_540.0, error="refused"), DeliveryState.PENDING),
         (DeliveryOutcome(Result.ANSWER_LOST, 1_776_608_540.0, error="refused"), DeliveryState.UNKNOWN),
     ],
 )
-def test_what_became_of_an_attempt_is_marked(world: World, outcome: DeliveryOutcome, standing: DeliveryState) -> None:
+def test_what_became_of_an_attempt_is_marked(world: World, outcome: DeliveryOutcome, state: DeliveryState) -> None:
     started = world.begun(A)
     world.ledger.finish(started, "slack", outcome)
     delivery = world.stored(A).delivery("slack")
-    unknown = 1 if standing is DeliveryState.UNKNOWN else 0
+    unknown = 1 if state is DeliveryState.UNKNOWN else 0
     assert delivery == Delivery(
-        standing, attempts=1, unknown=unknown, by="a", at=outcome.at, reference=outcome.reference, error=outcome.error
+        state, attempts=1, unknown=unknown, by="a", at=outcome.at, reference=outcome.reference, error=outcome.error
     )
     assert world.ledger.entry(A.id) == world.stored(A)
     assert world.ledger.ready(world.stored(A), "slack")
@@ -528,7 +528,7 @@ def test_that_a_page_was_taken_is_marked_whoever_has_gone_on(world: World) -> No
     world.put(replace(started[0], deliveries={"slack": replace(started[0].delivery("slack"), by="b", attempts=2)}))
     world.ledger.scan()
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.stored(A).delivery("slack").standing is DeliveryState.DELIVERED
+    assert world.stored(A).delivery("slack").state is DeliveryState.DELIVERED
     delivered = world.stored(A)
     world.ledger.finish(started, "slack", replace(TAKEN, reference="later"))
     assert world.stored(A) == delivered  # the first to say so stands
@@ -558,7 +558,7 @@ def test_a_page_that_is_of_no_incident_is_written_into_none(world: World) -> Non
     page = replace(A, payload={})
     world.record(A)
     world.ledger.finish(world.begun(page), "slack", TAKEN)
-    assert world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED
+    assert world.stored(page).delivery("slack").state is DeliveryState.DELIVERED
     assert world.paged(A) == ()
 
 
@@ -568,7 +568,7 @@ def test_an_incident_that_is_not_understood_is_said_and_the_mark_made(
     started = world.begun(A)
     world.server.commit("x", (), (Put(keys.incident("a", 1), b"["),))
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.stored(A).delivery("slack").standing is DeliveryState.DELIVERED
+    assert world.stored(A).delivery("slack").state is DeliveryState.DELIVERED
     [said] = caplog.messages
     assert said.startswith("the incident of page a.1 is not understood: incident")
 
@@ -588,7 +588,7 @@ def test_marks_that_the_store_did_not_take_wait_and_nothing_is_sent_meanwhile(
     world.store.fault = lambda _: None
     world.ledger.scan()
     for page in (A, B):
-        assert world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED
+        assert world.stored(page).delivery("slack").state is DeliveryState.DELIVERED
         assert world.ledger.ready(world.stored(page), "slack")
 
 
@@ -612,7 +612,7 @@ def test_a_mark_that_loses_to_another_change_is_made_on_what_stands(world: World
     world.calls()
     world.ledger.finish(started, "slack", TAKEN)
     entry = world.stored(A)
-    assert entry.delivery("slack").standing is DeliveryState.DELIVERED
+    assert entry.delivery("slack").state is DeliveryState.DELIVERED
     assert entry.delivery("webhook").by == "b"
     assert world.calls() == ["get", "commit", "get", "get", "commit"]  # the entry is read for the second try only
     assert [each.delivery("webhook").attempts for each in world.ledger.held()] == [1]
@@ -645,7 +645,7 @@ def test_marks_of_one_entry_go_one_after_the_other(world: World) -> None:
     world.calls()
     world.ledger.scan()
     assert world.calls().count("commit") == 2
-    assert {world.stored(A).delivery(name).standing for name in RECEIVERS} == {DeliveryState.DELIVERED}
+    assert {world.stored(A).delivery(name).state for name in RECEIVERS} == {DeliveryState.DELIVERED}
 
 
 def test_pages_of_one_incident_go_one_after_the_other(world: World) -> None:
@@ -656,7 +656,7 @@ def test_pages_of_one_incident_go_one_after_the_other(world: World) -> None:
     world.ledger.finish(started, "slack", TAKEN)
     assert world.calls().count("commit") == 2
     assert len(world.paged(A)) == 1  # of one receiver, kind and reference
-    assert {world.stored(page).delivery("slack").standing for page in (A, other)} == {DeliveryState.DELIVERED}
+    assert {world.stored(page).delivery("slack").state for page in (A, other)} == {DeliveryState.DELIVERED}
 
 
 def test_marks_that_are_too_large_together_go_one_after_the_other(world: World) -> None:
@@ -666,7 +666,7 @@ def test_marks_that_are_too_large_together_go_one_after_the_other(world: World) 
     world.calls()
     world.ledger.finish(started, "slack", TAKEN)
     assert world.calls().count("commit") == 3  # three fit
-    assert all(world.stored(page).delivery("slack").standing is DeliveryState.DELIVERED for page in pages)
+    assert all(world.stored(page).delivery("slack").state is DeliveryState.DELIVERED for page in pages)
 
 
 @pytest.mark.parametrize("value", [None, b"["])
@@ -678,7 +678,7 @@ def test_a_mark_of_an_entry_that_is_gone_or_spoiled_holds_up_no_other(
     world.server.commit("x", (), (gone,))
     world.ledger.scan()
     world.ledger.finish(started, "slack", TAKEN)
-    assert world.stored(B).delivery("slack").standing is DeliveryState.DELIVERED
+    assert world.stored(B).delivery("slack").state is DeliveryState.DELIVERED
     assert world.ledger._marks == []
     said = [each for each in caplog.messages if each.startswith("a delivery cannot be marked: outbox entry a.1: ")]
     assert len(said) == (0 if value is None else 1)
@@ -707,7 +707,7 @@ def test_a_mark_that_waits_behind_one_of_an_entry_that_is_gone_is_made(world: Wo
         world.ledger.finish([entry], receiver, TAKEN)
     world.store.fault = lambda _: None
     world.ledger.scan()
-    assert {world.stored(B).delivery(name).standing for name in RECEIVERS} == {DeliveryState.DELIVERED}
+    assert {world.stored(B).delivery(name).state for name in RECEIVERS} == {DeliveryState.DELIVERED}
 
 
 def test_a_send_that_takes_longer_than_the_grace_is_not_begun_again(world: World) -> None:
@@ -726,7 +726,7 @@ def test_an_entry_that_stays_as_it_is_keeps_its_revision(world: World) -> None:
     world.ledger.scan()
     world.ledger.finish(started, "slack", DeliveryOutcome(Result.NOT_TAKEN, 0.0, error="refused"))
     both = [world.stored(A), world.stored(B)]
-    assert [entry.delivery("slack").standing for entry in both] == [DeliveryState.SENDING, DeliveryState.PENDING]
+    assert [entry.delivery("slack").state for entry in both] == [DeliveryState.SENDING, DeliveryState.PENDING]
     assert len(world.ledger.begin(both, "webhook")) == 2
 
 
@@ -738,7 +738,7 @@ def test_a_page_that_is_given_up_is_sent_no_more(world: World) -> None:
     world.ledger.scan()
     world.ledger.give_up(world.stored(A), "slack")
     delivery = world.stored(A).delivery("slack")
-    assert delivery.standing is DeliveryState.EXPIRED
+    assert delivery.state is DeliveryState.EXPIRED
     assert delivery.at == pytest.approx(world.clock.wall(), abs=0.001)
     world.ledger.give_up(world.stored(A), "webhook")  # on what the first has left
     assert world.stored(A).settled(RECEIVERS)

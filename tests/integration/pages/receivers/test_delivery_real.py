@@ -104,7 +104,7 @@ def until(what: Callable[[], bool], *running: PageDelivery, seconds: float = 30.
 
 def delivered(store: Store, page: Page) -> bool:
     deliveries = entry(store, page).deliveries
-    return len(deliveries) == 2 and all(d.standing is DeliveryState.DELIVERED for d in deliveries.values())
+    return len(deliveries) == 2 and all(d.state is DeliveryState.DELIVERED for d in deliveries.values())
 
 
 def test_a_page_reaches_slack_and_the_webhook_and_its_incident_keeps_the_references(
@@ -146,7 +146,7 @@ def test_a_slack_that_hangs_holds_up_neither_the_webhook_nor_the_caller_and_gets
     write(store, page)
     delivery.wake()
     until(lambda: hook.keys == [page.id], delivery)
-    until(lambda: entry(store, page).delivery("slack").standing is DeliveryState.UNKNOWN, delivery)
+    until(lambda: entry(store, page).delivery("slack").state is DeliveryState.UNKNOWN, delivery)
     slack.release()
     until(lambda: delivered(store, page), delivery)
     # what was read while it hung is posted as well, and the repeat says so

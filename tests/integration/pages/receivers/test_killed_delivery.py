@@ -72,7 +72,7 @@ def test_the_page_of_a_killed_process_is_delivered_by_another_and_a_second_copy_
 
 
 def _standing(item: Item | None, page_id: str) -> DeliveryState | None:
-    return None if item is None else outbox.from_document(item.value, page=page_id).delivery("slack").standing
+    return None if item is None else outbox.from_document(item.value, page=page_id).delivery("slack").state
 
 
 def _until(what: Callable[[], bool], seconds: float = 30.0) -> None:

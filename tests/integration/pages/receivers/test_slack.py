@@ -178,7 +178,7 @@ def test_asking_whether_slack_answers_posts_nothing(slack: SlackDouble, pager: S
 
 def test_a_later_page_is_a_reply_in_the_thread_shown_in_the_channel_too(slack: SlackDouble, pager: SlackPager) -> None:
     reference = send(pager)
-    pager.follow_up(replace(PAGE, headline="re-armed"), reference, possible_repeat=False, deadline=Deadline(5))
+    pager.reply(replace(PAGE, headline="re-armed"), reference, possible_repeat=False, deadline=Deadline(5))
     first, reply = slack.messages
     assert reply.thread_ts == first.ts
     assert reply.body["reply_broadcast"] is True
@@ -192,7 +192,7 @@ def test_good_news_stays_in_its_thread(slack: SlackDouble, pager: SlackPager) ->
         events.re_armed(flag, reason="fixed", by="ann", settings=SETTINGS),
         events.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS),
     ):
-        pager.follow_up(page, "C00000001/1.2", possible_repeat=False, deadline=Deadline(5))
+        pager.reply(page, "C00000001/1.2", possible_repeat=False, deadline=Deadline(5))
         said = slack.messages[-1]
         assert said.thread_ts == "1.2"
         assert said.body["reply_broadcast"] is False
@@ -263,7 +263,7 @@ def test_the_plain_texts_own_answer_counts(
 
 def test_a_reply_that_slack_refuses_is_posted_outside_the_thread(slack: SlackDouble, pager: SlackPager) -> None:
     slack.no_threads = True
-    pager.follow_up(PAGE, "C00000001/1.2", possible_repeat=False, deadline=Deadline(5))
+    pager.reply(PAGE, "C00000001/1.2", possible_repeat=False, deadline=Deadline(5))
     (said,) = slack.messages
     assert said.thread_ts is None
     assert said.blocks
