@@ -41,7 +41,7 @@ class InARow(Generic[Key]):
 class BlindRule:
     """A rule without a verdict for ``ticks`` ticks in a row, though its rollout was not blind."""
 
-    case: ArmedRollout
+    armed: ArmedRollout
     finding: Finding
     ticks: int
 
@@ -55,21 +55,21 @@ class Unprotected:
 
     def blind_rules(
         self,
-        cases: Sequence[ArmedRollout],
+        all_armed: Sequence[ArmedRollout],
         decisions: Mapping[str, Decision],
         findings: Mapping[str, tuple[Finding, ...]],
     ) -> list[BlindRule]:
         """Rules that have had no verdict for long enough to say so; to be asked once a tick."""
-        seeing = [case for case in cases if decisions[case.rollout.name].action is not DecisionKind.BLIND]
+        seeing = [armed for armed in all_armed if decisions[armed.rollout.name].action is not DecisionKind.BLIND]
         blind = {
-            (case.rollout.name, case.flag.generation, finding.rule): (case, finding)
-            for case in seeing
-            for finding in findings[case.rollout.name]
-            if blinding(finding, case.flag) and finding.reason not in _TOLD_OTHERWISE
+            (armed.rollout.name, armed.flag.generation, finding.rule): (armed, finding)
+            for armed in seeing
+            for finding in findings[armed.rollout.name]
+            if blinding(finding, armed.flag) and finding.reason not in _TOLD_OTHERWISE
         }
         # A rollout that is blind as a whole has a page of its own, and must not hide which rule was blind before.
-        dark = {(case.rollout.name, case.flag.generation) for case in cases} - {
-            (case.rollout.name, case.flag.generation) for case in seeing
+        dark = {(armed.rollout.name, armed.flag.generation) for armed in all_armed} - {
+            (armed.rollout.name, armed.flag.generation) for armed in seeing
         }
         counts = self._rules.look(blind, unknown=lambda key: key[:2] in dark)
         return [BlindRule(*blind[key], count) for key, count in counts.items() if count >= BLIND_TICKS]

@@ -60,7 +60,7 @@ class Replica:
         if self.asleep or self.controller.seconds_until_due() > 0:
             return None
         report = self.controller.run_cycle()
-        self.controller._trips.wait(10)
+        self.controller._acting.trips.wait(10)
         return report
 
     def pulse(self) -> None:
@@ -68,7 +68,7 @@ class Replica:
         if not self.asleep:
             self.controller.renew()
             self.controller.retry()
-            self.controller._trips.wait(10)
+            self.controller._acting.trips.wait(10)
 
     def fail_store(self, fault: Faults) -> None:
         self.store.fault = fault

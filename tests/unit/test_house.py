@@ -17,7 +17,6 @@ CHARACTERS_OF_A_SENTENCE = 150
 
 # What is over a limit today, with its figure. Nothing may be added, and no figure may grow.
 PENDING: dict[str, int] = {
-    "killswitch/controller/controller.py": 698,
     "killswitch/flags/flag.py": 502,
     "killswitch/preflight/backtest/backtest.py": 776,
     "killswitch/preflight/doctor.py": 652,
@@ -30,7 +29,6 @@ PENDING: dict[str, int] = {
     "killswitch/cli/backtest.py:command": 70,
     "killswitch/cli/doctor.py:command": 68,
     "killswitch/cli/power.py:command": 65,
-    "killswitch/controller/controller.py:__init__": 62,
     "killswitch/daemon/daemon.py:__init__": 91,
     "killswitch/daemon/settings.py:_consistent": 71,
     "killswitch/flags/flag.py:from_document": 52,

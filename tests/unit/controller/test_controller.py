@@ -278,12 +278,12 @@ def test_a_verdict_reached_before_a_re_arm_does_not_trip_the_new_generation() ->
     fleet = fleet_of("a")
     a = fleet.replicas[0]
     a.fail_store(lambda call: Fault.FAIL_BEFORE if _flips(call) else None)
-    fleet.run(60, until=lambda: "copilot" in a.controller._trips.under_way)
+    fleet.run(60, until=lambda: "copilot" in a.controller._acting.trips.under_way)
     fleet.person.trip(_by_hand())
     fleet.rearm()
     a.fail_store(no_fault)
     a.controller.retry()
-    a.controller._trips.wait(10)
+    a.controller._acting.trips.wait(10)
     flag = fleet.flag()
     assert flag is not None
     assert (flag.generation, flag.state) == (2, State.ARMED)
@@ -318,13 +318,13 @@ def test_a_verdict_on_an_ended_life_does_not_commit_on_the_next() -> None:
     fleet = fleet_of("a", script=BAD_SOON)
     a = fleet.replicas[0]
     a.fail_store(lambda call: Fault.FAIL_BEFORE if _flips(call) else None)
-    fleet.run(60, until=lambda: "copilot" in a.controller._trips.under_way)
+    fleet.run(60, until=lambda: "copilot" in a.controller._acting.trips.under_way)
     _begin_again(fleet)
     a.fail_store(no_fault)
     a.controller.retry()
-    a.controller._trips.wait(10)
+    a.controller._acting.trips.wait(10)
     assert not fleet.tripped()
-    assert a.controller._trips.under_way == {}
+    assert a.controller._acting.trips.under_way == {}
 
 
 def test_what_was_said_of_an_ended_life_is_said_again_of_the_next() -> None:
@@ -343,14 +343,14 @@ def test_a_watch_is_about_one_arming_whatever_its_generation_is_called() -> None
     """A flag put there without counting, by an older release or by hand, is not judged by the old one's windows."""
     fleet = fleet_of("a", script=GOOD)
     fleet.run(20)
-    watch = fleet.replicas[0].controller._watches["copilot"]
+    watch = fleet.replicas[0].controller._watches.armings["copilot"]
     before = fleet.flag()
     assert before is not None
     fleet.server.commit("x", (), (Delete(keys.flag("copilot")), Delete(keys.generation("copilot"))))
     again = fleet.arm()
     assert again.generation == before.generation
     fleet.run(1)
-    renewed = fleet.replicas[0].controller._watches["copilot"]
+    renewed = fleet.replicas[0].controller._watches.armings["copilot"]
     assert renewed is not watch
     assert renewed.armed_at >= again.armed_at - 0.001
 
@@ -416,7 +416,7 @@ def test_evidence_older_than_allowed_is_never_cited() -> None:
     a = fleet.replicas[0]
     a.fail_store(lambda call: Fault.FAIL_BEFORE if START + 620 < fleet.clock.wall() < START + 1200 else None)
     committed: list[float] = []
-    a.controller._flipped = lambda *_: committed.append(fleet.clock.wall())
+    a.controller._acting._flipped = lambda *_: committed.append(fleet.clock.wall())
     fleet.run(60, until=fleet.tripped)
     trip = fleet.flips()[0].trip
     assert trip is not None
@@ -438,12 +438,12 @@ def test_evidence_that_stopped_before_the_tick_counts_as_old_as_it_is() -> None:
 
     a.source.spoil = gone
     a.fail_store(lambda call: Fault.FAIL_BEFORE if _flips(call) else None)
-    fleet.run(60, until=lambda: bool(a.controller._trips.under_way))
+    fleet.run(60, until=lambda: bool(a.controller._acting.trips.under_way))
     report = a.controller.latest
     assert report is not None
     wanted.append(report.tick)  # no evidence step after this one
     committed: list[float] = []
-    a.controller._flipped = lambda *_: committed.append(fleet.clock.wall())
+    a.controller._acting._flipped = lambda *_: committed.append(fleet.clock.wall())
     fleet.run(1)
     fleet.run(1)
     a.fail_store(no_fault)
@@ -792,7 +792,7 @@ def test_missed_ticks_are_counted_and_read_back() -> None:
     assert a.sample("killswitch_missed_ticks_total") == 0
     fleet.run(1)
     assert a.sample("killswitch_missed_ticks_total") == 6.0
-    view = a.controller._jury.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
     assert view is not None
     assert view.updated_at == a.controller.latest.tick  # type: ignore[union-attr]  # it ran
 
@@ -879,7 +879,7 @@ def test_a_step_of_the_sources_clock_that_was_believed_and_taken_back_does_not_b
     a.source.offset -= step
     fleet.run(4)
     assert "BEHIND" not in fleet.sentences()[0]
-    view = a.controller._jury.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
     assert view is not None
     assert fleet.clock.wall() - 2 * INTERVAL <= view.until <= fleet.clock.wall()
     while fleet.clock.wall() < ONSET_LATE + 180:
@@ -1047,7 +1047,7 @@ def test_a_source_that_fails_while_a_rollout_is_opened_does_not_cost_its_warm_up
     fleet.run(3)
     a.source.fails = lambda _: False
     fleet.run(3)
-    view = a.controller._jury.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
     assert view is not None
     assert not view.warming_up
 
@@ -1092,7 +1092,7 @@ def test_rules_edited_in_mid_flight_judge_by_what_comes_after() -> None:
     a.rules = Rules({"copilot": rollout(rules=(tight,), digest="sha256:2")}, "digest-2")
     fleet.run(1)
     assert not fleet.tripped()
-    view = a.controller._jury.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
     assert view is not None
     assert view.trials_canary <= 200  # a step or two, not the half hour before
 

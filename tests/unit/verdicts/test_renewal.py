@@ -81,7 +81,7 @@ def test_a_replica_restarted_after_aa_has_the_evidence_of_one_that_never_stopped
     fleet.run(20)
     new = fleet.replica("b")
     fleet.run(2)
-    views = [each.controller._jury.dossier.view("copilot", "error_rate") for each in (old, new)]
+    views = [each.controller._evaluator.dossier.view("copilot", "error_rate") for each in (old, new)]
     assert views[0] is not None
     assert views[1] is not None
     assert views[0].value == pytest.approx(views[1].value, rel=1e-9)
@@ -119,7 +119,7 @@ def test_a_breach_that_could_not_be_written_stands_while_the_window_is_over(mend
     replica.fail_store(lambda call: Fault.FAIL_BEFORE if _flips(call) else None)
     fleet.run(120)
     assert not fleet.tripped()
-    alarms = replica.controller._jury._memory["copilot"].alarms
+    alarms = replica.controller._evaluator._memory["copilot"].alarms
     if mended:  # its window has been within the limit since: no one is tripped for what is over
         assert not alarms
         replica.fail_store(lambda _: None)
@@ -209,7 +209,7 @@ def test_the_split_is_counted_on_all_requests_not_on_first_ones() -> None:
     fleet.arm()
 
     def wrong() -> bool:
-        return replica.controller._jury.dossier.split_is_wrong("copilot")
+        return replica.controller._evaluator.dossier.split_is_wrong("copilot")
 
     fleet.run(60, until=wrong)
     assert not wrong()
