@@ -18,9 +18,8 @@ import numpy as np
 from bench import scenarios
 from killswitch.deadline import Deadline
 from killswitch.flags import flag
-from killswitch.model import Buckets, Cohort, Counts, Measurement, QuantileSignal, Reading
+from killswitch.model import Buckets, Cohort, Counts, Measurement, QuantileSignal, Reading, Readings, Want
 from killswitch.rules.loading import load_text
-from killswitch.sources import Readings, Want
 from killswitch.verdicts import evidence
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up

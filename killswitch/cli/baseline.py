@@ -9,8 +9,8 @@ from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, SourceOption, opened_source, rollout_of
 from killswitch.deadline import Deadline
 from killswitch.errors import NoFlag, Refused
-from killswitch.model import Rollout
-from killswitch.sources import Source, Want
+from killswitch.model import Rollout, Want
+from killswitch.sources import Source
 from killswitch.verdicts import judge
 from killswitch.verdicts.baseline import Baseline, to_document
 from killswitch.verdicts.per_user_signal import PerUserSignal

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from killswitch.controller.watches import Watches
 from killswitch.deadline import Deadline
-from killswitch.model import Finding, Reason, Unreadable
-from killswitch.sources import Readings, Source, Want
+from killswitch.model import Finding, Readings, Reason, Unreadable, Want
+from killswitch.sources import Source
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up, last_step, note_falls

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from killswitch.model import Buckets, Counts, Limits, QuantileSignal, RatioSignal, Reading, Rollout, Rule
-from killswitch.sources import Readings
+from killswitch.model import Buckets, Counts, Limits, QuantileSignal, RatioSignal, Reading, Readings, Rollout, Rule
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.accumulator import WARM_UP_TICKS
 from killswitch.verdicts.evidence.dispersion import WARM_TICKS

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeVar, cast
 
-from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
-from killswitch.sources import Range, Want, counter_resets
+from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, Range, RatioSignal, Selector, Want
+from killswitch.sources import counter_resets
 from killswitch.sources.prometheus import promql
 
 _Part = TypeVar("_Part")

@@ -19,13 +19,14 @@ from killswitch.model import (
     Measurement,
     QuantileSignal,
     QuerySignal,
+    Range,
     RatioSignal,
     Reading,
     Reason,
     Scalar,
     Unreadable,
+    Want,
 )
-from killswitch.sources import Range, Want
 from killswitch.sources.asks import Ask, Needs, Ranges, Same, Shape, Sum, as_text, needs
 from killswitch.sources.counter_resets import FEW_FALLS
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
-from killswitch.model import Reason, Selector, Unreadable
-from killswitch.sources import Readings, Want
+from killswitch.model import Readings, Reason, Selector, Unreadable, Want
 from killswitch.sources.counter_resets import Counter
 from killswitch.sources.prometheus.counter_health import CounterHealth, of_samples
 from killswitch.sources.samples import SampleReader, SampleSeries, selected

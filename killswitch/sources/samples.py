@@ -13,8 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from killswitch.model import Buckets, Matcher, Reason, Selector, Unreadable
-from killswitch.sources import Readings, Want
+from killswitch.model import Buckets, Matcher, Readings, Reason, Selector, Unreadable, Want
 from killswitch.sources.asks import LOOKBACK, Ask, Free, Ranges, Shape, Sum, shared_labels
 from killswitch.sources.counter_resets import (
     PROCESS_LABELS,

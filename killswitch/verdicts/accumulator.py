@@ -17,8 +17,19 @@ from typing import NamedTuple
 import numpy as np
 
 from killswitch.flags.flag import StageEntry
-from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, Reading, Reason, Rule, Unreadable
-from killswitch.sources import Range, Readings, Want
+from killswitch.model import (
+    Cohort,
+    CohortMatchers,
+    Decide,
+    Matcher,
+    Range,
+    Reading,
+    Readings,
+    Reason,
+    Rule,
+    Unreadable,
+    Want,
+)
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
 from killswitch.verdicts.evidence.dispersion import WARM_TICKS, Mask

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from killswitch.deadline import Deadline
-from killswitch.model import Decide, Reason, Unreadable
-from killswitch.sources import Readings, Source, Want
+from killswitch.model import Decide, Readings, Reason, Unreadable, Want
+from killswitch.sources import Source
 from killswitch.sources.readings import FELL, is_falling
 from killswitch.verdicts.accumulator import EvidenceAccumulator, warm_up_seconds
 from killswitch.verdicts.armed_rollout import ArmedRollout

@@ -20,13 +20,14 @@ from killswitch.model import (
     PageSettings,
     RatioSignal,
     Reading,
+    Readings,
     Reason,
     Rollout,
     Rule,
     Unreadable,
     Verdict,
+    Want,
 )
-from killswitch.sources import Readings, Want
 from killswitch.verdicts import judge
 from killswitch.verdicts.accumulator import EvidenceAccumulator, EvidenceView, judged_by_evidence, keeps_windows
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout

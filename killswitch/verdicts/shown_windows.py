@@ -13,8 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from killswitch.model import Buckets, Counts, Measurement, Reading, Reason, Unreadable
-from killswitch.sources import Readings
+from killswitch.model import Buckets, Counts, Measurement, Reading, Readings, Reason, Unreadable
 
 LONGEST: Final = 3600.0  # seconds: longer windows would be kept at a price in memory, and are asked for instead
 Key = tuple[str, str, str]

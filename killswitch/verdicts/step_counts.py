@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from killswitch.flags.flag import StageEntry
-from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Reading, Reason, Rule, Unreadable
-from killswitch.sources import Readings
+from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Reading, Readings, Reason, Rule, Unreadable
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.baseline import without_control

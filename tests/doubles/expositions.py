@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from killswitch.deadline import Deadline
-from killswitch.model import Counts, Reading, Rollout
-from killswitch.sources import Range, Want
+from killswitch.model import Counts, Range, Reading, Rollout, Want
 from killswitch.sources.recording import SampledHistory
 from killswitch.sources.scrape.exposition import samples_of, series_of
 from killswitch.sources.scrape.sample_history import SampleHistory

@@ -25,16 +25,18 @@ from killswitch.model import (
     Matcher,
     Measurement,
     QuantileSignal,
+    Range,
     RatioSignal,
     Reading,
+    Readings,
     Reason,
     Rollout,
     Rule,
     Selector,
     Unit,
     Unreadable,
+    Want,
 )
-from killswitch.sources import Range, Readings, Want
 from tests.doubles.clock import VirtualClock
 
 STEP = 30.0

@@ -29,15 +29,17 @@ from killswitch.model import (
     Measurement,
     QuantileSignal,
     Reading,
+    Readings,
     Reason,
     Rollout,
     Rule,
     Scalar,
     Unreadable,
     Verdict,
+    Want,
 )
 from killswitch.preflight.backtest.ramp_detection import SIDE, Stage, ramp_of
-from killswitch.sources import Readings, Source, Want
+from killswitch.sources import Source
 from killswitch.verdicts.accumulator import warm_up_seconds
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import PASSING, first_step, last_step

@@ -23,10 +23,9 @@ from prometheus_api_client import PrometheusConnect
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
-from killswitch.model import Reason, Selector, Unreadable
+from killswitch.model import Readings, Reason, Selector, Unreadable, Want
 from killswitch.net.bounded_http import BoundedSession, Credentials, NoAnswer, find_no_answer, refusal
 from killswitch.net.credentials import TLS
-from killswitch.sources import Readings, Want
 from killswitch.sources.asks import Ask, Free, Query, Ranges, Sum, most_ticks, plan
 from killswitch.sources.falls import Falls
 from killswitch.sources.prometheus import answers, counter_health, promql

@@ -24,10 +24,9 @@ import requests
 
 from killswitch.deadline import Deadline
 from killswitch.errors import BadSettings
-from killswitch.model import QuantileSignal, RatioSignal, Reading, Reason, Unreadable
+from killswitch.model import QuantileSignal, RatioSignal, Reading, Readings, Reason, Unreadable, Want
 from killswitch.net.bounded_http import BoundedSession, Credentials, refusal
 from killswitch.net.credentials import TLS
-from killswitch.sources import Readings, Want
 from killswitch.sources.counter_resets import created_metric
 from killswitch.sources.samples import SampleReader
 from killswitch.sources.scrape.exposition import samples_of, series_of

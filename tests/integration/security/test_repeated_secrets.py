@@ -12,11 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, Unavailable
-from killswitch.model import QuerySignal, Scalar, Unreadable
+from killswitch.model import QuerySignal, Scalar, Unreadable, Want
 from killswitch.net.bounded_http import BoundedSession, refusal
 from killswitch.net.credentials import HttpCredentials, Secret
 from killswitch.router import Router
-from killswitch.sources import Want
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.scrape.source import Scrape
 from killswitch.stores.access import Access

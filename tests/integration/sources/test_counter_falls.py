@@ -16,12 +16,14 @@ from killswitch.model import (
     Matcher,
     Measurement,
     QuantileSignal,
+    Range,
     RatioSignal,
     Reason,
     Selector,
     Unreadable,
+    Want,
 )
-from killswitch.sources import Range, Source, Want
+from killswitch.sources import Source
 from killswitch.sources.opening import open_source
 from killswitch.sources.prometheus.counter_health import CounterHealth
 from killswitch.sources.prometheus.source import Prometheus

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from killswitch.deadline import Deadline
-from killswitch.model import Cohort, Counts, Matcher, RatioSignal, Selector
-from killswitch.sources import Range, Want
+from killswitch.model import Cohort, Counts, Matcher, Range, RatioSignal, Selector, Want
 from killswitch.sources.recording import Recording
 
 START, HOURS, SCRAPE, LIFE, PODS, RATE, REGRESSION = 1_790_000_000.0, 4, 15, 300, 10, 0.4, 0.056

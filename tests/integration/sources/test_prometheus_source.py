@@ -22,15 +22,16 @@ from killswitch.model import (
     Measurement,
     QuantileSignal,
     QuerySignal,
+    Range,
     RatioSignal,
     Reading,
     Reason,
     Scalar,
     Selector,
     Unreadable,
+    Want,
 )
 from killswitch.net.credentials import HttpCredentials, Secret
-from killswitch.sources import Range, Want
 from killswitch.sources.prometheus import promql
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.verdicts import histogram

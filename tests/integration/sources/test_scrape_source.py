@@ -10,8 +10,18 @@ from prometheus_client import CollectorRegistry, Counter, start_http_server
 
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument, BadSettings
-from killswitch.model import Cohort, Counts, Matcher, Measurement, RatioSignal, Reason, Selector, Unreadable
-from killswitch.sources import Range, Want
+from killswitch.model import (
+    Cohort,
+    Counts,
+    Matcher,
+    Measurement,
+    Range,
+    RatioSignal,
+    Reason,
+    Selector,
+    Unreadable,
+    Want,
+)
 from killswitch.sources.opening import open_source
 from killswitch.sources.scrape.exposition import sample_of, series_of
 from killswitch.sources.scrape.source import AgedClock, Scrape

@@ -17,12 +17,14 @@ from killswitch.model import (
     Matcher,
     Measurement,
     QuantileSignal,
+    Range,
     RatioSignal,
     Reason,
     Selector,
     Unreadable,
+    Want,
 )
-from killswitch.sources import Range, Source, Want
+from killswitch.sources import Source
 from killswitch.sources.asks import evidence_step
 from killswitch.sources.opening import open_source
 from tests.servers.prometheus import PrometheusServer, keep_as_scraped, openmetrics

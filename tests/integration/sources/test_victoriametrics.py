@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.deadline import Deadline
-from killswitch.model import Buckets, Cohort, Counts, Matcher, QuantileSignal, RatioSignal, Selector
-from killswitch.sources import Range, Want
+from killswitch.model import Buckets, Cohort, Counts, Matcher, QuantileSignal, Range, RatioSignal, Selector, Want
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import Recording
 from tests.servers.etcd import free_ports, wait_until

@@ -27,15 +27,16 @@ from killswitch.model import (
     PageSettings,
     QuerySignal,
     Reading,
+    Readings,
     Reason,
     Rule,
     Scalar,
     Unit,
     Unreadable,
+    Want,
 )
 from killswitch.pages.page import PageKind
 from killswitch.rules.loading import Rules
-from killswitch.sources import Readings, Want
 from killswitch.stores import Delete, Put, keys
 from killswitch.trips.switch import TripRequest
 from killswitch.verdicts import judge

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from killswitch.controller.unprotected import BLIND_TICKS, UNWATCHED_TICKS, InARow
-from killswitch.model import PageSettings, Reason, Unreadable
+from killswitch.model import PageSettings, Reason, Unreadable, Want
 from killswitch.pages.page import PageKind
 from killswitch.rules.loading import Rules
-from killswitch.sources import Want
 from killswitch.stores import Put, keys
 from tests.doubles.fleet import START, Fleet
 from tests.doubles.scripted_source import ERRORS, REFUSALS, Traffic, rollout

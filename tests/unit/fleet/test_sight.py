@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from killswitch.model import Mode, PageSettings, Reason, Unreadable
+from killswitch.model import Mode, PageSettings, Reason, Unreadable, Want
 from killswitch.pages.page import Page, PageKind
 from killswitch.rules.loading import Rules
-from killswitch.sources import Want
 from killswitch.stores import keys
 from tests.doubles.fleet import INTERVAL, START, Fleet, no_fault
 from tests.doubles.memory_store import Call, Crash, Fault

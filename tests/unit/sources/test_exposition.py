@@ -13,8 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
-from killswitch.model import Cohort, Counts, Matcher, RatioSignal, Selector
-from killswitch.sources import Range, Want
+from killswitch.model import Cohort, Counts, Matcher, Range, RatioSignal, Selector, Want
 from killswitch.sources.recording import Recording
 from killswitch.sources.scrape.exposition import sample_of, samples_of, series_of, value_of
 

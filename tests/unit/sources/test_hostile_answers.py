@@ -39,9 +39,9 @@ from killswitch.model import (
     Unit,
     Unreadable,
     Verdict,
+    Want,
 )
 from killswitch.net.bounded_http import NoAnswer
-from killswitch.sources import Want
 from killswitch.sources.prometheus.source import Prometheus, PrometheusSession
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import Evaluator

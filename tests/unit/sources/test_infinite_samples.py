@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.deadline import Deadline
-from killswitch.model import Cohort, Counts, Matcher, RatioSignal, Reason, Selector, Unreadable
-from killswitch.sources import Range, Want
+from killswitch.model import Cohort, Counts, Matcher, Range, RatioSignal, Reason, Selector, Unreadable, Want
 from killswitch.sources.recording import Recording
 
 

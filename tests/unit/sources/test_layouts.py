@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from killswitch.model import Buckets, Cohort, Matcher, QuantileSignal, Reason, Selector, Unreadable
-from killswitch.sources import Range, Want
+from killswitch.model import Buckets, Cohort, Matcher, QuantileSignal, Range, Reason, Selector, Unreadable, Want
 from killswitch.sources.asks import Needs, Same, needs
 from killswitch.sources.prometheus.layouts import EVERY, Layouts
 from killswitch.sources.readings import Answers, Point

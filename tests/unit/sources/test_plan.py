@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, RatioSignal, Selector
-from killswitch.sources import Range, Want
+from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, Range, RatioSignal, Selector, Want
 from killswitch.sources.asks import Query, Ranges, Same, Shape, Sum, as_text, evidence_step, needs, plan
 from killswitch.sources.prometheus import promql
 

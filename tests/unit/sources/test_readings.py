@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from killswitch.model import Cohort, Counts, Matcher, Measurement, RatioSignal, Reason, Selector, Unreadable
-from killswitch.sources import Range, Want
+from killswitch.model import (
+    Cohort,
+    Counts,
+    Matcher,
+    Measurement,
+    Range,
+    RatioSignal,
+    Reason,
+    Selector,
+    Unreadable,
+    Want,
+)
 from killswitch.sources.asks import Ask, Ranges, Shape, Sum
 from killswitch.sources.readings import Assemblies, Assembly, Column, Point
 

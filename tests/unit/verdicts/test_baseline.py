@@ -11,9 +11,8 @@ import pytest
 from killswitch.cli.baseline import _measure
 from killswitch.deadline import Deadline
 from killswitch.errors import Refused
-from killswitch.model import Buckets, Counts, Reading
+from killswitch.model import Buckets, Counts, Reading, Readings, Want
 from killswitch.pages.page import PageKind
-from killswitch.sources import Readings, Want
 from killswitch.stores import Put, keys
 from killswitch.verdicts.baseline import Baseline, to_document
 from tests.doubles.fleet import START, Fleet

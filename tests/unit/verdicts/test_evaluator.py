@@ -8,8 +8,19 @@ from dataclasses import replace
 import pytest
 
 from killswitch.flags.flag import arm
-from killswitch.model import Counts, Decide, Finding, Measurement, Reading, Reason, Rule, Unreadable, Verdict
-from killswitch.sources import Readings, Want
+from killswitch.model import (
+    Counts,
+    Decide,
+    Finding,
+    Measurement,
+    Reading,
+    Readings,
+    Reason,
+    Rule,
+    Unreadable,
+    Verdict,
+    Want,
+)
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import PER_USER, WINDOW, Evaluator, answer_all
 from tests.doubles.scripted_source import ALL_RULES, ERRORS, REFUSALS, rollout

@@ -18,9 +18,9 @@ from killswitch.model import (
     Reason,
     Selector,
     Verdict,
+    Want,
 )
 from killswitch.rules.loading import Rules
-from killswitch.sources import Want
 from killswitch.stores import Put, keys
 from tests.doubles.fleet import INTERVAL, START, Fleet
 from tests.doubles.memory_store import Call, Fault

@@ -14,10 +14,10 @@ from bench.histories import MONDAY, Behaviour, History, openmetrics
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.flags import flag as flags
-from killswitch.model import Decide, Mode, Reason, Rollout, Unreadable
+from killswitch.model import Decide, Mode, Readings, Reason, Rollout, Unreadable, Want
 from killswitch.preflight.backtest.backtest import RolloutHistory, Terms, backtest, bare_comparison
 from killswitch.rules.loading import load_text
-from killswitch.sources import Readings, Source, Want
+from killswitch.sources import Source
 from killswitch.sources.recording import Recording
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
