@@ -64,5 +64,5 @@ def counter_advice() -> Iterator[str]:
     yield "`killswitch doctor --rollout ROLLOUT` names counters that fall, and says how many events are lost because"
     yield "their series are born late. `killswitch_counter_falls_total` counts falls that are no restart. The `scrape`"
     yield "source and recordings read counters in the same way. The exact rules are in"
-    yield "[the architecture](architecture.md#what-a-source-counts-sources)."
+    yield "[what a source counts](counting.md)."
     yield ""

@@ -87,7 +87,7 @@ class Store(Protocol):
     def list(self, prefix: str) -> Snapshot: ...
 
     def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Committed | Lost:
-        """Apply all writes at one revision if every comparison holds; else apply none."""
+        """Apply all writes at one revision if every comparison holds and each lease they name lives; else none."""
         ...
 
     def grant(self, ttl: float) -> Lease:

@@ -1,0 +1,1 @@
+"""What makes pages of the documentation: references from the code, the drawing of the rooms, the site."""

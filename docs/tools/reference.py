@@ -1,0 +1,254 @@
+"""Writes the reference pages of settings, commands, metrics and kinds of pages from the code.
+
+``python -m docs.tools.reference`` in the repository's root writes them. With ``--check`` it says whether they are
+current (exit 1 if not), which a unit test asks, too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from killswitch.cli.app import COMMANDS, imported
+from killswitch.daemon.settings import Settings
+from killswitch.generated_files import write_or_check
+from killswitch.pages.page import PageKind
+from killswitch.status.rule_metrics import MAX_RULES, RuleMetrics
+from killswitch.status.self_metrics import SelfMetrics
+
+COMMAND = "python -m docs.tools.reference"
+WIDTH = 120
+RUNBOOK = Path("docs/runbook.md")
+
+EXIT_CODES = {
+    0: "done",
+    1: "you said no, or what was asked did not come true (`test`, `doctor`, `backtest`)",
+    2: "something must be fixed first; the message says what",
+    3: "a server did not answer; try again",
+}
+
+# The settings by subject; a test holds that each is in one of them.
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "What it watches": ("rules", "source", "store", "controller_id"),
+    "Timing": (
+        "interval", "lag", "scrape_interval", "cycle_deadline", "store_timeout", "trip_timeout", "max_evidence_age",
+        "session_ttl", "claim_ttl", "fallback_after",
+    ),
+    "Access to the metric store": (
+        "source_user", "source_password_file", "source_bearer_file", "source_headers_file", "source_ca_file",
+        "source_cert_file", "source_key_file", "scrape_file",
+    ),
+    "Access to the flag store": (
+        "store_user", "store_password_file", "store_ca_file", "store_cert_file", "store_key_file",
+    ),
+    "Receivers of pages": (
+        "slack_token_file", "slack_base_url", "webhook_url_file", "pagerduty_key_file", "pagerduty_team_keys_file",
+        "pagerduty_url", "console_pages", "fallback", "public_url", "heartbeat_url_file",
+    ),
+    "The HTTP port and the log": ("listen", "host_names", "api_token_file", "log_format"),
+}  # fmt: skip
+
+
+SECRETS = tuple(
+    f"KILLSWITCH_{name}"
+    for name in (
+        "SLACK_TOKEN", "PAGERDUTY_KEY", "WEBHOOK_URL", "STORE_PASSWORD", "SOURCE_PASSWORD", "SOURCE_BEARER",
+        "API_TOKEN", "HEARTBEAT_URL",
+    )
+)  # fmt: skip
+
+
+def note() -> list[str]:
+    return [f"<!-- Generated: `{COMMAND}`. Change the code's descriptions, not this file. -->", ""]
+
+
+def wrapped(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |"
+    yield ""
+
+
+def settings_page() -> Iterator[str]:
+    yield from ("# Settings", "", *note())
+    yield from wrapped(
+        "A setting comes from, in rising order: a YAML file (`killswitch run --settings FILE`, or "
+        "`KILLSWITCH_SETTINGS`), the environment variable `KILLSWITCH_<NAME>`, a flag of `killswitch run`. In the YAML "
+        "file the name is written in small letters, as here. Timing that cannot work, a misspelled variable and an "
+        "unknown key are refused at start, with every problem at once."
+    )
+    yield ""
+    yield from wrapped(
+        "A secret is never a setting: the setting names the file that holds it, which is read again when it changes. "
+        f"Instead of the file, these variables may hold the secret itself: {', '.join(f'`{one}`' for one in SECRETS)}. "
+        "A duration has a unit: `30s`, `5m`."
+    )
+    yield ""
+    for title, names in SETTINGS.items():
+        yield from (f"## {title}", "")
+        rows = []
+        for name in names:
+            field = Settings.model_fields[name]
+            rows.append((f"`{name}`", _default(field.default), field.description or ""))
+        yield from table(("setting", "default", "what it is"), rows)
+    yield from ("## What must fit together", "")
+    yield from (f"- {text}" for text in TOGETHER)
+
+
+TOGETHER = (
+    "`lag` is shorter than `interval`, and `cycle_deadline + lag` is at most `interval`.",
+    "`scrape_interval` is at most two intervals.",
+    "`trip_timeout` is at most `store_timeout`, and `session_ttl` at least three `trip_timeout`.",
+    "`max_evidence_age` is more than `session_ttl + cycle_deadline + lag`.",
+    "A user and its password, and a certificate and its key, are given together.",
+    "`source_user` and `source_bearer_file` exclude each other.",
+    "`fallback` names a receiver that is switched on.",
+)
+
+
+def _default(value: Any) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}s`"
+    return f"`{value}`"
+
+
+def commands_page() -> Iterator[str]:
+    yield from ("# Commands", "", *note())
+    yield from wrapped(
+        "`killswitch COMMAND --help` says the same. Commands that change traffic say what will change and ask; `--yes` "
+        "answers for scripts. `--json` prints one JSON document."
+    )
+    yield from ("", "## Exit codes", "")
+    yield from table(("exit code", "means"), [(str(code), text) for code, text in EXIT_CODES.items()])
+    for name, short in COMMANDS.items():
+        command = imported(name)
+        yield from (f"## `{name}`", "")
+        paragraphs = inspect.cleandoc(command.help or short).replace("\b", "").split("\n\n")
+        for paragraph in paragraphs:
+            yield from (*wrapped(paragraph), "")
+        rows = [_parameter(one) for one in command.params if not one.hidden and one.name != "help"]
+        if rows:
+            yield from table(("option", "what it is"), rows)
+
+
+def _parameter(one: Any) -> tuple[str, str]:
+    if one.param_type_name == "argument":
+        said = one.help or ""
+        return f"`{one.name.upper()}`", said if one.required else f"{said} May be left out.".strip()
+    names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
+    default = one.show_default if isinstance(one.show_default, str) else ""
+    if not default and not isinstance(one.default, bool) and one.default is not None and not callable(one.default):
+        default = str(one.default)
+    return names, f"{one.help or ''}{f' Default: {default}.' if default else ''}"
+
+
+def metrics_page() -> Iterator[str]:
+    yield from ("# Metrics", "", *note())
+    yield from wrapped(
+        "What the daemon exposes at `/metrics`, for dashboards and alerts. Alerts for it are in "
+        "[deploy/kustomize/components/monitoring](../deploy/kustomize/components/monitoring/prometheusrule.yaml). "
+        "Metrics that the router SDK exposes in your own service are in [the router](router.md#what-is-counted)."
+    )
+    yield ""
+    yield from METRICS_NOTES
+    yield from ("", "## Rules", "")
+    yield from ("One series for each rollout and rule; `cohort` is `canary` or `control`.", "")
+    header = ("name", "labels", "what it is")
+    rules = [(one.name, one._labelnames, one.type, one.documentation) for one in RuleMetrics().describe()]  # noqa: SLF001
+    yield from table(header, map(_metric, rules))
+    yield from PROMQL
+    yield from ("## Everything else", "")
+    own = [one for one in vars(SelfMetrics("1")).values() if isinstance(one, MetricWrapperBase)]
+    yield from table(
+        header,
+        (_metric((one._name, one._labelnames, one._type, one._documentation)) for one in own),  # noqa: SLF001
+    )
+
+
+def _metric(one: tuple[str, Sequence[str], str, str]) -> tuple[str, str, str]:
+    name, labels, kind, said = one
+    said_of_labels = ", ".join(labels).replace("verdict", "verdict (HEALTHY, SUSPECT, BREACH, UNKNOWN)")
+    return f"`{name}{'_total' if kind == 'counter' else ''}`", said_of_labels, f"{kind}. {said}"
+
+
+METRICS_NOTES = f"""\
+- The page is made at most every half second, however many ask, and takes at most a fifth of one processor. With 1,000
+  rollouts a scrape may therefore be a few seconds old.
+- What is not known has no series: a rule that is UNKNOWN has a verdict and no value. While flags cannot be read, the
+  gauges of flags are NaN (the table says which); no other sample is NaN, and none is infinite.
+- `killswitch_rule_…` has at most 11 series a rule, for at most {MAX_RULES:,} rules. Of more, the later rollouts by name
+  have none, and `killswitch_rules_not_exported` counts their rules.
+- Every replica exposes its own view. Ask `max by (rollout, rule, …)`, or one replica.
+""".splitlines()
+
+PROMQL = """\
+Evidence in percent of what a trip needs, on a logarithmic scale as the status page shows it:
+
+```promql
+100 * ln(max by (rollout, rule) (killswitch_rule_evidence))
+  / ln(max by (rollout, rule) (killswitch_rule_evidence_needed))
+```
+
+Rules that are over their limit and not proven yet:
+
+```promql
+max by (rollout, rule) (killswitch_rule_verdict{verdict="SUSPECT"}) == 1
+```
+""".splitlines()
+
+
+def kinds_page(runbook: str) -> Iterator[str]:
+    """Each kind of page with the first sentence of its section of the runbook; that is where it is written."""
+    yield from ("# Kinds of pages", "", *note())
+    yield from wrapped(
+        "The last line of a page names its kind; in JSON it is `kind`. The link goes to its section of the runbook: "
+        "what it means, what to check, what to do."
+    )
+    yield ""
+    yield from table(
+        ("kind", "means"),
+        [(f"[{kind.value}](runbook.md#{kind.value.lower()})", _meaning(runbook, kind)) for kind in PageKind],
+    )
+
+
+def _meaning(runbook: str, kind: PageKind) -> str:
+    found = re.search(rf"^### {kind.value}\n\n\*\*Means:\*\* (.+?)\.(?=\s)", runbook, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError(f"{RUNBOOK} has no section '### {kind.value}' that begins with **Means:**")
+    text = " ".join(found[1].split())
+    return text[0].upper() + text[1:] + "."
+
+
+def pages() -> dict[Path, str]:
+    made = {
+        Path("docs/settings.md"): settings_page(),
+        Path("docs/commands.md"): commands_page(),
+        Path("docs/metrics.md"): metrics_page(),
+        Path("docs/page-kinds.md"): kinds_page(RUNBOOK.read_text("utf-8")),
+    }
+    return {path: "\n".join(lines).rstrip() + "\n" for path, lines in made.items()}
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with ``--check`` compare; the exit code."""
+    return write_or_check(pages(), command=COMMAND, check="--check" in arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
