@@ -159,8 +159,8 @@ class Unit(StrEnum):
 class Rule:
     """A signal and its limit.
 
-    ``twin`` is the judged twin of the signal (a user's first request in each five minutes): where
-    its trials exist it is what is judged, and the plain signal is shown beside it.
+    ``per_user`` counts only a user's first request in each five minutes (the ``llm_judged_…`` metrics). Where it has
+    trials, the rule is judged on it, and the plain signal is shown next to it.
     ``delay`` is how long feedback may trail its request, in seconds. ``cohorts`` replaces the rollout's
     cohort matchers where this rule's metrics name the model by another label (`Rollout.cohorts_of`).
     """
@@ -169,7 +169,7 @@ class Rule:
     signal: Signal
     limits: Limits
     unit: Unit
-    twin: Signal | None = None
+    per_user: Signal | None = None
     delay: float = 0.0
     absent_is_zero: bool = False
     for_ticks: int = 1

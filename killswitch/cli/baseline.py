@@ -60,7 +60,7 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baselin
     wants = [
         Want(rollout.name, rule.name, part, signal, rollout.cohorts_of(rule), DAY, absent_is_zero=rule.absent_is_zero)
         for rule in rollout.rules
-        for part, signal in (("window", rule.signal), ("twin", rule.twin))
+        for part, signal in (("window", rule.signal), ("twin", rule.per_user))
         if signal is not None
     ]
     readings = source.read(wants, now, deadline)

@@ -309,7 +309,7 @@ def _rollout(patient: Setup, rollout: Rollout, served: _Served) -> Iterator[Chec
         counted_plainly = any(
             not isinstance(side, Unreadable) for one in readings for side in (one.canary, one.control)
         )
-        if rule.twin is not None and not judged and counted_plainly:
+        if rule.per_user is not None and not judged and counted_plainly:
             plain.append(rule.name)
         if isinstance(rule.signal, QuantileSignal):
             yield from _buckets(about, rule, readings)

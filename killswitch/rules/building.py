@@ -284,7 +284,7 @@ class _Builder:
             signal=read.signal,
             limits=limits,
             unit=read.unit,
-            twin=read.twin,
+            per_user=read.twin,
             delay=rule.delay if rule.delay is not None else FEEDBACK_DELAY if RATES.get(name) == "thumbs_down" else 0.0,
             absent_is_zero=rule.absent_is_zero,
             for_ticks=rule.for_ or spec.for_ or 1,
@@ -307,7 +307,7 @@ class _Builder:
                     )
 
     def _hints(self, spec: RuleFile, rules: tuple[Rule, ...]) -> None:
-        plain = [rule.name for rule in rules if rule.twin is None and not isinstance(rule.signal, QuerySignal)]
+        plain = [rule.name for rule in rules if rule.per_user is None and not isinstance(rule.signal, QuerySignal)]
         if plain and spec.decide is Decide.EVIDENCE and spec.bursts != "long":
             self._warning(
                 ("decide",),

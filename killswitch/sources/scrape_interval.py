@@ -58,7 +58,7 @@ def rounded(seconds: float) -> float:
 def trial_selectors(rollout: Rollout) -> Iterator[Selector]:
     """The counters of requests that rules divide by, those that are judged first."""
     for rule in rollout.rules:
-        for signal in (rule.twin, rule.signal):
+        for signal in (rule.per_user, rule.signal):
             match signal:
                 case None | QuerySignal():
                     continue

@@ -225,8 +225,8 @@ class EvidenceAccumulator:
                 shown=case.rollout.window,
             )
             wants.append(want)
-            if rule.twin is not None:
-                wants.append(replace(want, part=STEP_PER_USER, signal=rule.twin))
+            if rule.per_user is not None:
+                wants.append(replace(want, part=STEP_PER_USER, signal=rule.per_user))
         return tuple(wants)
 
     def past_wants(self, case: ArmedRollout) -> list[Want]:

@@ -188,13 +188,13 @@ class Evaluator:
             )
             if not shows_steps(case, rule):
                 wants.append(want)
-                if rule.twin is not None:
-                    wants.append(replace(want, part=PER_USER, signal=rule.twin))
+                if rule.per_user is not None:
+                    wants.append(replace(want, part=PER_USER, signal=rule.per_user))
             if case.flag.stage == AA and isinstance(rule.signal, RatioSignal):
                 since_aa = replace(want, seconds=self._aa_seconds(case, tick))
                 wants.append(replace(since_aa, part=AA_STAGE))
-                if rule.twin is not None:
-                    wants.append(replace(since_aa, part=AA_STAGE_PER_USER, signal=rule.twin))
+                if rule.per_user is not None:
+                    wants.append(replace(since_aa, part=AA_STAGE_PER_USER, signal=rule.per_user))
         return wants
 
     def _aa_seconds(self, case: ArmedRollout, tick: float) -> float:
@@ -350,7 +350,7 @@ def _briefs(case: ArmedRollout) -> tuple[_RuleInputs, ...]:
         _RuleInputs(
             rule,
             window=(name, rule.name, WINDOW),
-            twin=(name, rule.name, PER_USER) if rule.twin is not None else None,
+            twin=(name, rule.name, PER_USER) if rule.per_user is not None else None,
             by_evidence=judged_by_evidence(case, rule),
             of_steps=shows_steps(case, rule),
         )

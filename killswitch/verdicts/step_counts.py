@@ -161,7 +161,7 @@ class _Counting:
 
     def _chosen(self, entry: Entry, rule: Rule, readings: Readings) -> Reading | None:
         plain = readings.get((entry.rollout, rule.name, STEP))
-        twin = readings.get((entry.rollout, rule.name, STEP_PER_USER)) if rule.twin is not None else None
+        twin = readings.get((entry.rollout, rule.name, STEP_PER_USER)) if rule.per_user is not None else None
         if not self._settle:
             past = readings.get((entry.rollout, rule.name, PAST))
             known = (each for each in (twin, plain, past) if each is not None)

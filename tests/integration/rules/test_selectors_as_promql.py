@@ -83,7 +83,7 @@ def test_every_preset_reads_series_prometheus_can_name(preset: str, tmp_path: Pa
     (rollout,) = load_text(text.encode()).rollouts
     selectors: list[Selector] = []
     for rule in rollout.rules:
-        for signal in (rule.signal, rule.twin):
+        for signal in (rule.signal, rule.per_user):
             if isinstance(signal, QuantileSignal):
                 selectors.append(signal.buckets)
             elif signal is not None and not isinstance(signal, QuerySignal):

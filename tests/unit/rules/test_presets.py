@@ -33,7 +33,7 @@ def test_cohort_labels_judges_the_twins_and_shows_the_plain_counters() -> None:
     not_errors = Matcher("outcome", "!~", "ok|success|refused|refusal|cancelled")
     for prefix, signals in (
         ("llm_", {name: rule.signal for name, rule in found.items()}),
-        ("llm_judged_", {name: rule.twin for name, rule in found.items()}),
+        ("llm_judged_", {name: rule.per_user for name, rule in found.items()}),
     ):
         trials = (Selector(f"{prefix}requests_total"),)
         assert signals == {
@@ -57,7 +57,7 @@ def test_what_counts_as_an_error_can_be_overridden_for_the_twin_as_well() -> Non
     found = rules("metrics: {preset: cohort-labels, errors: '{outcome=~\"error|timeout\"}'}\n")["error_rate"]
     matchers = (Matcher("outcome", "=~", "error|timeout"),)
     assert found.signal == RatioSignal((Selector("llm_requests_total", matchers),), (Selector("llm_requests_total"),))
-    assert found.twin == RatioSignal(
+    assert found.per_user == RatioSignal(
         (Selector("llm_judged_requests_total", matchers),), (Selector("llm_judged_requests_total"),)
     )
 
@@ -65,14 +65,14 @@ def test_what_counts_as_an_error_can_be_overridden_for_the_twin_as_well() -> Non
 def test_a_counter_of_ones_own_has_no_twin() -> None:
     found = rules("metrics: {preset: cohort-labels, errors: my_errors_total}\n")
     assert found["error_rate"].signal == RatioSignal((Selector("my_errors_total"),), (Selector("llm_requests_total"),))
-    assert found["error_rate"].twin is None
-    assert found["refusal_rate"].twin is not None
+    assert found["error_rate"].per_user is None
+    assert found["refusal_rate"].per_user is not None
 
 
 def test_match_stands_in_every_selector() -> None:
     service = Matcher("service", "=", "copilot")
     for rule in rollout("match: {service: copilot}\n").rules:
-        for signal in (rule.signal, rule.twin):
+        for signal in (rule.signal, rule.per_user):
             assert isinstance(signal, RatioSignal | QuantileSignal)
             used = (signal.buckets,) if isinstance(signal, QuantileSignal) else (*signal.events, *signal.trials)
             assert all(selector.matchers[0] == service for selector in used)

@@ -467,7 +467,7 @@ def test_counts_that_are_no_counts_move_nothing_and_are_said_to_be_numeric(odd: 
 
 def test_a_twin_is_adopted_when_both_cohorts_have_it_and_then_stays() -> None:
     """Falling back to plain counters in the middle would mix two populations."""
-    twin = replace(REFUSALS, twin=ERRORS.signal)
+    twin = replace(REFUSALS, per_user=ERRORS.signal)
 
     def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
         if want.part.endswith("twin"):
@@ -498,7 +498,8 @@ def test_long_bursts_slow_a_rule_on_plain_counters_and_none_that_judges_first_re
             return Counts(20.0 if storm else 5.0, 400.0) if tick > START + 120 * STEP else _NOTHING
         return Counts(120.0 if storm else 30.0, 2400.0)
 
-    plain, judged = case_of("plain", rules=(ERRORS,)), case_of("judged", rules=(replace(ERRORS, twin=ERRORS.signal),))
+    plain = case_of("plain", rules=(ERRORS,))
+    judged = case_of("judged", rules=(replace(ERRORS, per_user=ERRORS.signal),))
     replica = Replica(script)
     for at in range(block, 241, block):
         replica.at(START + at * STEP, plain, judged)

@@ -111,7 +111,7 @@ class Measured:
 @pytest.mark.parametrize(("share", "stored_value"), [(0.02, 0.03), (0.3, 0.01)])
 def test_a_baseline_is_of_the_counters_that_will_be_judged(share: float, stored_value: float) -> None:
     """One pod of many with judged twins was all of the baseline, and plain counters were held against it at 100 %."""
-    rule = replace(ERRORS, twin=REFUSALS.signal)
+    rule = replace(ERRORS, per_user=REFUSALS.signal)
     plain, first = Counts(3e4, 1e6), Counts(1e4 * share, 1e6 * share)
     source = Measured({"window": Reading(plain, plain, 86_400.0), "twin": Reading(first, first, 86_400.0)})
     found, samples = _measure(source, rollout(rules=(rule,)), 1)

@@ -76,7 +76,7 @@ def test_a_want_the_source_forgot_is_a_bug_and_not_health() -> None:
 
 def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand_beside_it() -> None:
     jury = Evaluator(interval=30.0, step=30.0)
-    case = case_of((replace(ERRORS, twin=REFUSALS.signal),))
+    case = case_of((replace(ERRORS, per_user=REFUSALS.signal),))
     missing = Unreadable(Reason.NO_DATA, "no series")
     none = (missing, missing)
     first = judged(jury, case, NOW + 300, OVER, none)

@@ -194,7 +194,7 @@ def test_while_most_answers_are_still_to_come_a_rule_is_draining_and_not_healthy
 def test_the_split_is_counted_on_all_requests_not_on_first_ones() -> None:
     """Arming makes every user of the canary "first" at one moment, and silent for five minutes after it."""
     first_ones = RatioSignal((Selector("judged_errors_total"),), (Selector("judged_requests_total"),))
-    judged = replace(ERRORS, twin=first_ones)
+    judged = replace(ERRORS, per_user=first_ones)
     traffic = Traffic(since=START)
 
     def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
