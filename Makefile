@@ -16,7 +16,8 @@ LOCKS := $(wildcard deploy/requirements*.txt)
 # which releases `make test` runs on: everything (as locked), or newest (`make latest`)
 PACKAGES ?= everything
 
-.PHONY: mutants soak audit compat latest lock help demo test check fmt lint types layers unit integration faults e2e servers install clean
+.PHONY: help install servers demo check lint fmt types layers unit integration faults e2e test docs reference compat soak audit lock latest \
+  mutants clean
 help:
 	@grep -E '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
@@ -51,6 +52,15 @@ unit: $(STAMP) ## the fast tests
 	$(BIN)/pytest -q -n $(WORKERS) -m "not slow" tests/unit
 integration faults e2e: $(STAMP) servers ## the tests of that folder
 	$(BIN)/pytest -n $(WORKERS) tests/$@
+docs: $(STAMP) ## the site of the documents, in build/site; a link that leads nowhere fails
+	$(BIN)/python -m docs.tools.site build/site-source
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+reference: $(STAMP) ## write what is generated again: reference pages, schemas, the drawing of the rooms
+	$(BIN)/python -m killswitch.rules.reference
+	$(BIN)/python -m killswitch.pages.receivers.webhook_schema
+	$(BIN)/python -m docs.tools.reference
+	$(BIN)/python -m docs.tools.rooms
 compat: $(STAMP) servers ## the tests of other LiteLLM releases, then the integration tests against etcd 3.5, 3.6, Prometheus 3 (needs Go)
 	bash compat/run.sh $(VENV)
 soak: $(STAMP) servers ## faults at random: make soak SEED=7 MINUTES=60, then the full counts of the fault tests
@@ -70,4 +80,4 @@ mutants: $(MUTANTS)/.installed ## mutation testing, by hand: make mutants MODULE
 	PATH="$(CURDIR)/$(MUTANTS)/bin:$$PATH" mutmut run --max-children $(CHILDREN) $(if $(MODULE),'$(MODULE).*')
 	@$(MUTANTS)/bin/mutmut results
 clean: ## remove .venv and the tools' caches
-	rm -rf $(VENV) .venv-latest $(MUTANTS) mutants .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest $(MUTANTS) mutants build .mypy_cache .ruff_cache .pytest_cache

@@ -177,7 +177,7 @@ def metrics_page() -> Iterator[str]:
     own = [one for one in vars(SelfMetrics("1")).values() if isinstance(one, MetricWrapperBase)]
     yield from table(
         header,
-        (_metric((one._name, one._labelnames, one._type, one._documentation)) for one in own),  # noqa: SLF001
+        (_metric((one._name, one._labelnames, one._type or "", one._documentation)) for one in own),  # noqa: SLF001
     )
 
 

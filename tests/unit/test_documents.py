@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
+
+from docs.tools import site
 
 REPOSITORY = Path(__file__).parents[2]
 # written for people who use or change the project; the records in tests/README.md and CHANGELOG.md are only linked
@@ -121,3 +124,23 @@ def test_a_page_begins_with_its_title_and_has_one() -> None:
         text = page.read_text(encoding="utf-8")
         assert text.startswith("# "), page.name
         assert len([line for _, line in prose(page) if line.startswith("# ")]) == 1, page.name
+
+
+def test_the_site_has_every_page_in_its_menu_and_every_file_that_a_page_links_to(tmp_path: Path) -> None:
+    site.build(REPOSITORY, tmp_path / "site")
+    menu = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]
+    named = [page for entry in menu for (found,) in (entry.values(),) for page in _pages_of(found)]
+    made = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*.md")}
+    assert sorted(named) == sorted(made)
+    for name in made:
+        page = tmp_path / "site" / name
+        for _, line in prose(page):
+            targets = [target for target in LINK.findall(line) if not re.match(r"[a-z]+:|#", target)]
+            assert all((page.parent / target.partition("#")[0]).is_file() for target in targets), f"{name}: {line}"
+
+
+def _pages_of(entry: object) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    assert isinstance(entry, list)
+    return [page for one in entry for found in one.values() for page in _pages_of(found)]

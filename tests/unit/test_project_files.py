@@ -6,6 +6,7 @@ import re
 import tomllib
 
 import pytest
+import yaml
 
 from killswitch.model import Reason
 from killswitch.pages.page import PageKind
@@ -25,17 +26,34 @@ def test_a_fork_can_fill_in_one_line_to_be_reachable() -> None:
     assert len([line for line in lines if line.startswith("**Contact: ")]) == 1
 
 
-@pytest.mark.parametrize("name", ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/kustomize/README.md"])
-def test_links_of_a_root_page_lead_somewhere(name: str) -> None:
-    page = REPOSITORY / name
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+def make_targets() -> dict[str, str]:
+    """Each target of the Makefile with what it needs."""
+    return dict(re.findall(r"^([a-z][a-z0-9 -]*):([^=#\n]*)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
 
 
-def test_the_runbook_has_a_section_for_each_kind_of_page() -> None:
+def test_the_hooks_before_a_commit_are_what_make_check_runs() -> None:
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    parts = set(make_targets()["check"].split()) - {"$(STAMP)"}
+    assert {hook["entry"] for hook in hooks} == {f"make {part}" for part in parts}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".pre-commit-config.yaml"])
+def test_every_make_target_that_a_page_names_exists(name: str) -> None:
+    known = {target for targets in make_targets() for target in targets.split()}
+    named = re.findall(r"(?:^|`|entry: )make ([a-z]+)", (REPOSITORY / name).read_text(), re.MULTILINE)
+    assert named
+    assert set(named) <= known
+
+
+GOOD_NEWS = {PageKind.RECOVERED, PageKind.RE_ARMED}  # there is nothing to check
+
+
+@pytest.mark.parametrize("kind", PageKind)
+def test_the_runbook_says_of_each_kind_of_page_what_it_means_and_what_to_do(kind: PageKind) -> None:
     text = (REPOSITORY / "docs" / "runbook.md").read_text()
-    headings = re.findall(r"^### ([A-Z_]+(?:, [A-Z_]+)*)$", text, re.MULTILINE)
-    assert sorted(name for heading in headings for name in heading.split(", ")) == sorted(PageKind)
+    (section,) = re.findall(rf"^### {kind.value}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    check = [] if kind in GOOD_NEWS else ["Check"]
+    assert re.findall(r"^\*\*(Means|Check|Do):\*\*", section, re.MULTILINE) == ["Means", *check, "Do"]
 
 
 def test_the_runbook_says_what_to_do_about_each_reason() -> None:
