@@ -23,6 +23,9 @@ _Part = TypeVar("_Part")
 LOOKBACK: Final = 300.0  # seconds: how far back a stale cohort is told from one that never was (as Prometheus does)
 SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a counter may have been seen and still count as known
 
+EACH: Final = 2**28
+"""What each series adds to `Shape.GROWN`: more than a cohort counts in a step. Sums of a million series are exact."""
+
 _RESTART: Final = 4  # scrapes that a service, or a Prometheus, may miss while it is started again
 
 # an answer of one query stays well under the 8 MB that are read at most
@@ -37,6 +40,7 @@ class Shape(StrEnum):
 
     INCREASE = "increase"  # increase(x[seconds]), extrapolated as a dashboard shows it
     STEP = "step"  # what was counted between the last samples of disjoint steps of `seconds`
+    GROWN = "grown"  # the same of counters that were quiet a step ago: see `prometheus.quiet`
     CLOSE_INCREASE = "close increase"  # the two where a counter fell or is new: see `counter_resets`
     CLOSE_STEP = "close step"
     FALLS = "falls"  # the most falls of one series within an hour
@@ -212,6 +216,8 @@ class Query:
     def text(self, ranges: Ranges) -> str:
         matchers = _matchers(self.fixed, self.labels, self.cells)
         question = PromQuery(self.shape, self.metric, matchers, self.seconds, self.by_le, self.labels)
+        if self.shape is Shape.GROWN:
+            return question.grown(ranges)
         if self.basis is None or self.shape is Shape.FALLS:
             return question.text(ranges)
         of_basis = {tuple(_split(ask.basis)[1].values()) for ask in self.cells.values() if ask.basis is not None}
@@ -285,8 +291,8 @@ class PromQuery:
                 return f"sum{by} ((({new} - {old}) unless resets({reach}) > 0) or {new} - Inf)"
             case Shape.FALLS:
                 return f"max{by} (resets({within}))"
-            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS:
-                raise ValueError("a closer look has a basis: see `closer`")
+            case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS | Shape.GROWN:
+                raise ValueError("a closer look has a basis: see `closer`; and quiet counters `grown`")
             case Shape.LAYOUT:
                 # an edge has as many samples as its histogram's +Inf unless it was missing, came, went, or was spelt
                 # anew ("1" is "1.0" since Prometheus 3); squared, its samples are fewer in two series than in one
@@ -295,6 +301,18 @@ class PromQuery:
                 all_of = f"sum{_clause('by', self.labels)} (count_over_time({whole}) ^ 2)"
                 on = f"on ({', '.join(map(promql.label_name, self.labels))})"
                 return f"sum{by} (count_over_time({within}) ^ 2) / {on} group_left () {all_of} < 1"
+
+    def grown(self, ranges: Ranges) -> str:
+        """See `prometheus.quiet`; of histograms the series expected are a row of their own, without an edge."""
+        series, step = promql.series(self.metric, self.matchers), self.seconds
+        by = _clause("by", (*self.labels, *(("le",) if self.by_le else ())))
+        # two points of each series: the last samples of this step and of the one before
+        pairs = f"last_over_time({series}{ranges.half_open(step)})"
+        pairs += f"[{promql.duration(1.5 * step)}:{promql.duration(step)}]"
+        counted = f"sum{by} (idelta({pairs}) + {EACH})"
+        both = series + ranges.half_open(2 * step)
+        expected = f"sum{_clause('by', self.labels)} (resets({both}) + 1)"
+        return f"{counted} or {expected}" if self.by_le else f"{counted} - {EACH} * {expected}"
 
     def before(self, ranges: Ranges) -> str:
         """The last sample before a step."""

@@ -238,7 +238,7 @@ class SampleReader:
                 return _counter(series).resets(ticks, round(ask.seconds * 1000)), present
             case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS:
                 raise ValueError("a closer look has a basis")
-            case Shape.STEP:
+            case Shape.STEP | Shape.GROWN:
                 return step(series, ticks, ask.seconds, self._ranges.before)
             case Shape.RECENT:
                 return _recent(series, ticks, ask.seconds)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from killswitch.model import Buckets, Reason, Unreadable
 from killswitch.net.bounded_http import excerpt
 from killswitch.sources.asks import Ask, Query, Shape
+from killswitch.sources.prometheus import quiet
 from killswitch.sources.readings import WHOLE, Column, Point, buckets_of
 
 _log = logging.getLogger(__name__)
@@ -191,8 +192,16 @@ def grouped(query: Query, rows: Sequence[Any], ticks: Sequence[float], step: flo
         if edge in table:
             raise Unusable(Reason.GARBAGE, "the answer holds the same series twice")
         table[edge] = _samples(row, ticks, step)
-    column = _layouts if query.shape is Shape.LAYOUT else _histograms if query.by_le else _sums
+    column = _columns_of(query)
     return {ask: column(tables[values], len(ticks)) for values, ask in query.cells.items()}
+
+
+def _columns_of(query: Query) -> Callable[[Mapping[str, Sequence[tuple[int, float]]], int], list[Point]]:
+    if query.shape is Shape.LAYOUT:
+        return _layouts
+    if query.shape is Shape.GROWN:
+        return _grown_histograms if query.by_le else _grown_sums
+    return _histograms if query.by_le else _sums
 
 
 def _sums(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:
@@ -204,6 +213,21 @@ def _sums(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[
 
 def _histograms(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:
     return [buckets_of(each) if each else None for each in _by_edge(table, ticks)]
+
+
+def _grown_sums(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:
+    return [quiet.grown(point) if isinstance(point, float) else None for point in _sums(table, ticks)]
+
+
+def _grown_histograms(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:
+    """The row without an edge says how many series there are."""
+    expected = _sums(table, ticks)
+    points: list[Point] = [None] * ticks
+    for at, sums in enumerate(_by_edge({edge: samples for edge, samples in table.items() if edge}, ticks)):
+        known = expected[at]
+        counted = quiet.grown_by_edge(sums, known) if isinstance(known, float) else None
+        points[at] = buckets_of(counted) if counted else None
+    return points
 
 
 def _layouts(table: Mapping[str, Sequence[tuple[int, float]]], ticks: int) -> list[Point]:

@@ -11,7 +11,8 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -26,12 +27,13 @@ from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
 from killswitch.model import Readings, Reason, Selector, Unreadable, Want
 from killswitch.net.bounded_http import BoundedSession, Credentials, NoAnswer, find_no_answer, refusal
 from killswitch.net.credentials import TLS
-from killswitch.sources.asks import Ask, Free, Query, Ranges, Sum, most_ticks, plan
+from killswitch.sources.asks import Ask, Free, Query, Ranges, Shape, Sum, most_ticks, plan
 from killswitch.sources.falls import Falls
-from killswitch.sources.prometheus import answers, counter_health, promql
+from killswitch.sources.prometheus import answers, counter_health, promql, quiet
 from killswitch.sources.prometheus.answers import Unusable
 from killswitch.sources.prometheus.counter_health import CounterHealth
 from killswitch.sources.prometheus.layouts import Layouts
+from killswitch.sources.prometheus.quiet import Quiet
 from killswitch.sources.readings import Answers, Assemblies, Assembly, Column, with_closer
 from killswitch.sources.seen import AbsentCache, SeenCache
 
@@ -131,6 +133,9 @@ class Prometheus:
         self._threads = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="prometheus")
         self._ranges = Ranges(scrape_interval)
         self._learn_at = 0.0
+        self._learnt_pairs_at = 0.0
+        self._quick = False
+        self._quiet = Quiet()
         self._seen = SeenCache()
         self._absent = AbsentCache()
         self._idle: frozenset[Ask] = frozenset()
@@ -140,6 +145,7 @@ class Prometheus:
         self._falls = Falls()
         self._layouts = Layouts()
         self._planned = lru_cache(maxsize=3)(self._plan)  # of steps, of histograms, and of windows
+        self._planned_quick = lru_cache(maxsize=1)(self._plan_quick)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -192,12 +198,26 @@ class Prometheus:
         """Trials and events of one tick; events that had no trials at the tick before are asked once there are some."""
         if not self._idle <= assembly.events:
             self._idle = frozenset()
-        found = self._answers([ask for ask in assembly.asks if ask not in self._idle], ticks, deadline)
+        found = self._steps_at([ask for ask in assembly.asks if ask not in self._idle], ticks, deadline)
         idle = assembly.idle(found)
         found |= self._answers([ask for ask in self._idle if ask not in idle], ticks, deadline, known=False)
         nothing: Column = [None]
         found |= dict.fromkeys((ask for ask in assembly.asks if ask not in found), nothing)
         self._idle = idle & assembly.events
+        return found
+
+    def _steps_at(self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
+        """Of one tick. Quiet counters are asked the cheap way, and once more where that tells nothing."""
+        known = self._quiet.known(asks, ticks[0]) if self._takes_pairs(ticks[0], deadline) else frozenset()
+        quick = self._submit(
+            self._planned_quick(tuple(ask for ask in asks if ask in known), self._ranges), ticks, deadline
+        )
+        found = self._answers([ask for ask in asks if ask not in known], ticks, deadline)
+        found |= {ask: column for ask, column in _collected(quick).items() if _is_number(column)}
+        again = [ask for ask in asks if ask not in found]
+        if again:
+            found |= self._answers(again, ticks, deadline, known=False)
+        self._quiet.keep(found, ticks[0])
         return found
 
     def _absent_at(self, asks: Mapping[Ask, float], tick: float, deadline: Deadline) -> Answers:
@@ -219,18 +239,26 @@ class Prometheus:
         at_most = min(_MOST_POINTS, most_ticks(by_le=any(isinstance(ask, Sum) and ask.by_le for ask in asks)))
         planned = self._planned if known else self._plan
         spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
-        jobs = [
-            self._threads.submit(self._answer, query, text, span, deadline)
-            for span in spans
-            for query, text in planned(tuple(asks), len(spans[0]), self._ranges)
-        ]
+        queries = planned(tuple(asks), len(spans[0]), self._ranges)
+        jobs = [job for span in spans for job in self._submit(queries, span, deadline)]
         if len(spans) == 1:
-            return {ask: column for job in jobs for ask, column in job.result().items()}
+            return _collected(jobs)
         columns: dict[Ask, list[Column]] = {ask: [] for ask in asks}
         for job in jobs:
             for ask, column in job.result().items():
                 columns[ask].append(column)
         return {ask: _joined(parts, spans) for ask, parts in columns.items()}
+
+    def _submit(
+        self, queries: Sequence[tuple[Query | Free, str]], ticks: Sequence[float], deadline: Deadline
+    ) -> list[Future[Mapping[Ask, Column]]]:
+        return [self._threads.submit(self._answer, query, text, ticks, deadline) for query, text in queries]
+
+    @staticmethod
+    def _plan_quick(asks: tuple[Ask, ...], ranges: Ranges) -> list[tuple[Query | Free, str]]:
+        """As `_plan`, of steps that are asked the cheap way."""
+        queries = (replace(query, shape=Shape.GROWN) for query in plan(ask for ask in asks if isinstance(ask, Sum)))
+        return [(query, query.text(ranges)) for query in queries]
 
     @staticmethod
     def _plan(asks: tuple[Ask, ...], ticks: int, ranges: Ranges) -> list[tuple[Query | Free, str]]:
@@ -330,6 +358,13 @@ class Prometheus:
                 self._learn_at = time.monotonic() + _LEARN_AGAIN
         return self._ranges
 
+    def _takes_pairs(self, tick: float, deadline: Deadline) -> bool:
+        """Whether `Shape.GROWN` means here what it says. Looked at again as often as how ranges are read."""
+        if time.monotonic() >= self._learnt_pairs_at:
+            self._quick = self._instant(quiet.PROBE, float(int(tick)), deadline) == 2.0
+            self._learnt_pairs_at = time.monotonic() + _LEARN_AGAIN
+        return self._quick
+
     def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Answers:
         known = {ask: self._seen.at(ask, tick) for ask in asks}
         found = self._answers([ask for ask, column in known.items() if column is None], [tick], deadline, known=False)
@@ -407,6 +442,14 @@ def _even_runs(ticks: Sequence[float]) -> Iterator[Sequence[float]]:
             start = at
     if start < len(ticks):
         yield ticks[start:]
+
+
+def _collected(jobs: Sequence[Future[Mapping[Ask, Column]]]) -> dict[Ask, Column]:
+    return {ask: column for job in jobs for ask, column in job.result().items()}
+
+
+def _is_number(column: Column) -> bool:
+    return not isinstance(column, Unreadable) and column[0] is not None and not isinstance(column[0], Unreadable)
 
 
 def _joined(parts: Sequence[Column], spans: Sequence[Sequence[float]]) -> Column:
