@@ -23,8 +23,8 @@ from killswitch.rules.loading import load_text
 from killswitch.verdicts import evidence
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
+from killswitch.verdicts.decide import decide
 from killswitch.verdicts.evaluator import Evaluator
-from killswitch.verdicts.judge import decide
 
 RULES = """\
 rollout: {name}

@@ -11,8 +11,8 @@ from killswitch.deadline import Deadline
 from killswitch.errors import NoFlag, Refused
 from killswitch.model import Rollout, Want
 from killswitch.sources import Source
-from killswitch.verdicts import judge
 from killswitch.verdicts.baseline import Baseline, to_document
+from killswitch.verdicts.compare import compare
 from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.wording import count_in_words, duration_in_words, value_in_words
 
@@ -72,7 +72,7 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baselin
         reading = readings[rollout.name, rule.name, "window"]
         served = twin is not None and PerUserSignal().serves(twin, reading, alone=False)
         judged = twin if twin is not None and served else reading
-        found = judge.compare(rule, judged)
+        found = compare(rule, judged)
         few = found.samples_control is not None and found.samples_control < 10 * rollout.min_requests
         if found.control is None or not math.isfinite(found.control) or few:
             detail = "too few requests" if found.problem is None else found.problem.detail

@@ -24,8 +24,8 @@ from killswitch.stores import Compare
 from killswitch.trips.pending import Settled, Trips
 from killswitch.trips.switch import Switch, TripOutcome, TripRequest
 from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.decide import Decision, DecisionKind
 from killswitch.verdicts.evaluator import Evaluator
-from killswitch.verdicts.judge import Decision, DecisionKind
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from killswitch.pages.page import Page
 from killswitch.stores import keys
 from killswitch.trips.switch import Switch
 from killswitch.verdicts.armed_rollout import ArmedRollout
-from killswitch.verdicts.judge import Decision
+from killswitch.verdicts.decide import Decision
 
 log = logging.getLogger(__name__)
 

@@ -34,8 +34,8 @@ from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Store
 from killswitch.trips.switch import Switch
 from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.decide import Decision, decide
 from killswitch.verdicts.evaluator import Evaluator
-from killswitch.verdicts.judge import Decision, decide
 
 
 @dataclass(frozen=True, slots=True)

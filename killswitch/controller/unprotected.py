@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from killswitch.flags.flag import Flag
 from killswitch.model import Finding, Reason
 from killswitch.verdicts.armed_rollout import ArmedRollout
-from killswitch.verdicts.judge import Decision, DecisionKind, blinding
+from killswitch.verdicts.decide import Decision, DecisionKind, blinding
 
 # Two or three may be a late scrape or a pod that has just started; at five somebody has to look.
 BLIND_TICKS = 5

@@ -11,7 +11,7 @@ from killswitch.flags.flag import Flag
 from killswitch.model import Rollout
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.baseline import against
-from killswitch.verdicts.judge import Decision, DecisionKind
+from killswitch.verdicts.decide import Decision, DecisionKind
 
 
 @dataclass(slots=True)

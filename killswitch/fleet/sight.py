@@ -19,7 +19,7 @@ from killswitch.pages.page import Page, PageKind, identified
 from killswitch.stores import Committed, Compare, Item, Put, Store, keys
 from killswitch.timestamps import to_iso
 from killswitch.verdicts.armed_rollout import ArmedRollout
-from killswitch.verdicts.judge import Decision, DecisionKind
+from killswitch.verdicts.decide import Decision, DecisionKind
 
 log = logging.getLogger(__name__)
 # of writing outages down; others write heartbeats meanwhile, and the next tick goes on

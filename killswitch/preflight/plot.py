@@ -25,7 +25,7 @@ from killswitch.errors import BadSettings
 from killswitch.model import Rule
 from killswitch.preflight.backtest.backtest import Array, RolloutHistory, RuleHistory, Terms, read_windows
 from killswitch.sources import Source
-from killswitch.verdicts.judge import compare
+from killswitch.verdicts.compare import compare
 from killswitch.wording import odds_in_words, value_in_words
 
 mpl.use("Agg")

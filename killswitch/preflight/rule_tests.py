@@ -1,7 +1,7 @@
 """Unit tests of rules: series in promtool's notation, and what is expected at which time.
 
 A test file names rules, series and expectations; each test is judged tick by tick on the daemon's own
-path (`history.catch_up`, the jury, `judge.decide`). Time begins at 0, so the times of day in sentences
+path (`catch_up`, the evaluator, `decide`). Time begins at 0, so the times of day in sentences
 are times since the test's start. A trip ends nothing here: later verdicts can still be asked for.
 """
 
@@ -28,8 +28,8 @@ from killswitch.sources.recording import SampledHistory
 from killswitch.sources.samples import SampleSeries
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
+from killswitch.verdicts.decide import Decision, DecisionKind, decide
 from killswitch.verdicts.evaluator import Evaluator
-from killswitch.verdicts.judge import Decision, DecisionKind, decide
 
 _Value = TypeVar("_Value")
 _MOST_SAMPLES: Final = 100_000  # of one series

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from killswitch.flags.flag import Flag, State
 from killswitch.model import Finding, Rollout
 from killswitch.status.self_metrics import SelfMetrics
-from killswitch.verdicts.judge import Decision, DecisionKind
+from killswitch.verdicts.decide import Decision, DecisionKind
 from killswitch.wording import time_of_day
 
 log = logging.getLogger(__name__)

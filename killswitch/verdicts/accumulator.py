@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +34,7 @@ from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
 from killswitch.verdicts.evidence.dispersion import WARM_TICKS, Mask
 from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.starts import LONGEST_DRAIN, PAUSE_DELAYS
+from killswitch.verdicts.evidence_view import EvidenceView
 from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.shown_windows import LONGEST, Windows
 from killswitch.verdicts.step_counts import PAST, SPLIT, STEP, STEP_PER_USER, TOO_LITTLE, TOO_MUCH, Entry, step_counts
@@ -44,27 +44,6 @@ WARM_UP_SECONDS = 3600.0
 WARM_UP_TICKS = round(1.1 * WARM_TICKS)
 # Traffic is judged against the flag's percent with a budget of its own: it trips nothing.
 SPLIT_ALPHA = 0.01
-
-
-class EvidenceView(NamedTuple):
-    """What is known of one rule after its last tick.
-
-    ``value``: 1 in ``value`` by luck; ``needed``: where it becomes a breach. ``events_*`` of ``trials_*``
-    since ``since`` (Unix seconds). ``updated_at``: the last tick that moved it, None before the first;
-    ``until``: the last tick that was taken in, whether it held anything or not.
-    """
-
-    value: float
-    needed: float
-    since: float | None
-    events_canary: float
-    trials_canary: float
-    events_control: float
-    trials_control: float
-    updated_at: float | None
-    until: float
-    warming_up: bool
-    problem: Unreadable | None
 
 
 @dataclass(slots=True)
@@ -356,7 +335,7 @@ class EvidenceAccumulator:
             return None
         entry = place[0].entries[place[1]]
         passed, entry.passed = entry.passed, None
-        return passed if isinstance(passed, EvidenceView) else None
+        return passed
 
     def dispersion(self, rollout: str, rule: str) -> float:
         """How much more a rule's events clump than independent ones would (1: not at all)."""

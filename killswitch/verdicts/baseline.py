@@ -53,7 +53,7 @@ def against(rollout: Rollout, baseline: Baseline) -> Rollout:
     Over every bound of a rule means over the largest of them. A rule the baseline knows nothing of, added or renamed
     since, stays as it is: `beside` and `without_control` say that it cannot be judged.
     """
-    from killswitch.verdicts.judge import limit_in_words  # noqa: PLC0415  a person's trip reads no baseline and judges nothing
+    from killswitch.verdicts.sentences import limit_in_words  # noqa: PLC0415  a person's trip reads no baseline and judges nothing
 
     rules = tuple(
         rule

@@ -29,13 +29,16 @@ from killswitch.model import (
     Want,
 )
 from killswitch.verdicts import judge
-from killswitch.verdicts.accumulator import EvidenceAccumulator, EvidenceView, judged_by_evidence, keeps_windows
+from killswitch.verdicts.accumulator import EvidenceAccumulator, judged_by_evidence, keeps_windows
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
 from killswitch.verdicts.baseline import beside
+from killswitch.verdicts.compare import Comparison, compare
 from killswitch.verdicts.evidence.starts import renewals
-from killswitch.verdicts.judge import Comparison, Streak
+from killswitch.verdicts.evidence_view import EvidenceView
+from killswitch.verdicts.judge import Streak
 from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.per_user_signal import PerUserSignal
+from killswitch.verdicts.sentences import AA_SAID, offset_in_words
 from killswitch.verdicts.shown_windows import LOST, span
 from killswitch.verdicts.step_counts import STEP, STEP_PER_USER
 
@@ -245,7 +248,7 @@ class Evaluator:
             return self._by_evidence(case, rule, memory, self._nothing_read(case), view, tick)
         if case.baseline is not None:
             reading = beside(rule, reading, case.baseline)
-        comparison = judge.compare(rule, reading, raw)
+        comparison = compare(rule, reading, raw)
         # where evidence is gathered, its steps say so: a window cannot tell what is usual for control
         if not brief.by_evidence and comparison.problem is None and case.baseline is None:
             age = tick - self._began_at(case, tick)
@@ -318,8 +321,8 @@ class Evaluator:
         name, rule = case.rollout.name, brief.rule.name
         part = AA_STAGE_PER_USER if self._on_twin(case, brief, memory) else AA_STAGE
         reading = readings.get((name, rule, part))
-        words = judge.offset_in_words(brief.rule, reading, self.dossier.dispersion(name, rule)) if reading else None
-        return finding if words is None else replace(finding, sentence=f"{finding.sentence}{judge.AA_SAID}{words}")
+        words = offset_in_words(brief.rule, reading, self.dossier.dispersion(name, rule)) if reading else None
+        return finding if words is None else replace(finding, sentence=f"{finding.sentence}{AA_SAID}{words}")
 
     def _judged(
         self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory, readings: Readings

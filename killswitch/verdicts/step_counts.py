@@ -24,7 +24,8 @@ from killswitch.verdicts.baseline import without_control
 from killswitch.verdicts.evidence.dispersion import Mask
 from killswitch.verdicts.evidence.evariables import Array, Indices
 from killswitch.verdicts.evidence.quantiles import TAU_SECONDS, possible, tau_before, tau_next
-from killswitch.verdicts.judge import Gathered, own_bug
+from killswitch.verdicts.evidence_view import EvidenceView
+from killswitch.verdicts.judge import own_bug
 from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.wording import duration_in_words
@@ -63,7 +64,7 @@ class Entry:
     # begin at nothing with the next tick, whatever the flag's times say
     renew: bool = False
     # a breach that later ticks of the same block have ended
-    passed: Gathered | None = None
+    passed: EvidenceView | None = None
     # by a stage's beginning: how long control's requests took in the hour before it
     latencies: dict[float, ev.Latencies] = field(default_factory=dict)
     rollout: str = field(init=False)

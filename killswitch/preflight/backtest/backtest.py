@@ -1,7 +1,7 @@
 """Back-testing: history replayed through the daemon's own jury, dossier and decision.
 
 Rules judged by evidence are taken through history in long blocks; where a block's trace shows a breach,
-the block is taken again up to that tick, the window is read, and `judge.decide` has the word, as it has
+the block is taken again up to that tick, the window is read, and `decide` has the word, as it has
 in the daemon. Rules judged by the bare comparison are looked at tick by tick. A rollout stops at its
 first trip, as the switch would have stopped it, unless it is to be re-armed.
 """
@@ -43,10 +43,11 @@ from killswitch.sources import Source
 from killswitch.verdicts.accumulator import warm_up_seconds
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import PASSING, first_step, last_step
+from killswitch.verdicts.compare import Comparison, compare, too_few_requests
+from killswitch.verdicts.decide import Decision, DecisionKind, decide
 from killswitch.verdicts.evaluator import PER_USER, WINDOW, Evaluator
 from killswitch.verdicts.evidence import Trace
 from killswitch.verdicts.evidence.starts import LONGEST_DRAIN
-from killswitch.verdicts.judge import Comparison, Decision, DecisionKind, compare, decide, too_few_requests
 from killswitch.verdicts.missing_events import MissingEvents, never_counted
 from killswitch.verdicts.shown_windows import Windows
 from killswitch.verdicts.step_counts import PAST, SPLIT_BY, STEP, STEP_PER_USER, beyond, common_edges

@@ -21,7 +21,7 @@ import apscheduler.triggers.interval
 from killswitch.cli.logs import set_up_logs
 from killswitch.daemon.daemon import Daemon
 from killswitch.daemon.settings import load_settings
-from killswitch.verdicts import judge
+from killswitch.verdicts import evaluator
 
 FAULT = os.environ.get("KILLSWITCH_TEST_FAULT", "")
 FILE = Path(FAULT)  # in the process's own folder
@@ -41,14 +41,14 @@ class JumpingDatetime(dt.datetime):
 
 
 def break_a_rule() -> None:
-    sound = judge.compare
+    sound = vars(evaluator)["compare"]
 
     def compare(rule: Any, *readings: Any) -> Any:
         if rule.name == "refusal_rate" and FILE.exists():
             raise ZeroDivisionError("a bug in one rule")
         return sound(rule, *readings)
 
-    vars(judge)["compare"] = compare
+    vars(evaluator)["compare"] = compare
 
 
 def hang(daemon: Daemon) -> None:

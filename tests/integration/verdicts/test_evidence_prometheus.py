@@ -16,9 +16,10 @@ from killswitch.flags.flag import arm
 from killswitch.model import Counts, Matcher, Rollout
 from killswitch.sources import Source
 from killswitch.sources.opening import open_source
-from killswitch.verdicts.accumulator import EvidenceAccumulator, EvidenceView
+from killswitch.verdicts.accumulator import EvidenceAccumulator
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
+from killswitch.verdicts.evidence_view import EvidenceView
 from tests.doubles.scripted_source import ALL_RULES, BOUNDS, COHORTS, rollout
 from tests.servers.prometheus import PrometheusServer, openmetrics
 

@@ -19,8 +19,8 @@ import pytest
 
 from killswitch.deadline import Deadline
 from killswitch.errors import Unavailable
-from killswitch.model import Cohort, Matcher, RatioSignal, Reading, Reason, Selector, Unreadable
-from killswitch.sources import Range, Readings, Source, Want
+from killswitch.model import Cohort, Matcher, Range, RatioSignal, Reading, Readings, Reason, Selector, Unreadable, Want
+from killswitch.sources import Source
 from killswitch.sources.samples import SampleReader, SampleSeries
 from killswitch.sources.scrape.exposition import series_of
 from tests.integration.sources import test_sources_contract as contract

@@ -39,8 +39,8 @@ from killswitch.pages.page import PageKind
 from killswitch.rules.loading import Rules
 from killswitch.stores import Delete, Put, keys
 from killswitch.trips.switch import TripRequest
-from killswitch.verdicts import judge
-from killswitch.verdicts.judge import Comparison
+from killswitch.verdicts import evaluator
+from killswitch.verdicts.compare import Comparison, compare
 from killswitch.wording import duration_in_words
 from tests.doubles.fleet import INTERVAL, START, Faults, Fleet, no_fault
 from tests.doubles.memory_store import Call, Crash, Fault
@@ -751,14 +751,14 @@ def test_a_notice_is_sent_once_a_generation_and_again_in_the_next() -> None:
 def test_an_exception_in_one_rule_makes_that_rule_unknown_and_the_others_still_trip(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    honest = judge.compare
+    honest = compare
 
     def broken(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comparison:
         if rule.name == THUMBS.name:
             raise ZeroDivisionError("a bug")
         return honest(rule, reading, beside)
 
-    monkeypatch.setattr(judge, "compare", broken)
+    monkeypatch.setattr(evaluator, "compare", broken)
     fleet = fleet_of("a")
     fleet.run(40)
     assert_one_trip(fleet)

@@ -12,9 +12,10 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.flags.flag import Actor, Flag, arm, set_stage
 from killswitch.model import Buckets, Cohort, Counts, Decide, Measurement, Reason, Rollout, Unreadable, Want
-from killswitch.verdicts.accumulator import EvidenceAccumulator, EvidenceView
+from killswitch.verdicts.accumulator import EvidenceAccumulator
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up, first_step, last_step, steps
+from killswitch.verdicts.evidence_view import EvidenceView
 from tests.doubles.clock import VirtualClock
 from tests.doubles.scripted_source import (
     ALL_RULES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,11 @@ from killswitch.model import (
     Verdict,
 )
 from killswitch.verdicts import judge
-from killswitch.verdicts.judge import DecisionKind, Streak, compare, decide, judge_evidence, judge_threshold
+from killswitch.verdicts.compare import compare
+from killswitch.verdicts.decide import DecisionKind, decide
+from killswitch.verdicts.evidence_view import EvidenceView
+from killswitch.verdicts.judge import Streak, judge_evidence, judge_threshold
+from killswitch.verdicts.sentences import AA_SAID, offset_in_words
 from tests.doubles.scripted_source import ERRORS, LATENCY, REFUSALS, THUMBS, rollout
 
 TICK = 1_776_608_520.0  # 14:22:00
@@ -265,22 +269,13 @@ def test_a_median_rule_reads_its_own_quantile() -> None:
 # --- evidence -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Known:
-    value: float = 0.5
-    needed: float = 400.0
-    since: float | None = TICK - 829
-    events_canary: float = 160.0
-    trials_canary: float = 1842.0
-    events_control: float = 387.0
-    trials_control: float = 35160.0
-    updated_at: float | None = TICK
-    until: float = TICK
-    warming_up: bool = False
-    problem: Unreadable | None = None
+KNOWN = EvidenceView(
+    value=0.5, needed=400.0, since=TICK - 829, events_canary=160.0, trials_canary=1842.0, events_control=387.0,
+    trials_control=35160.0, updated_at=TICK, until=TICK, warming_up=False, problem=None,
+)  # fmt: skip
 
 
-def by_evidence(rule: Rule, view: Known, one: Reading) -> Finding:
+def by_evidence(rule: Rule, view: EvidenceView, one: Reading) -> Finding:
     return judge_evidence(rule, compare(rule, one), view, rollout=ROLLOUT, tick=TICK, fresh=60.0)
 
 
@@ -288,7 +283,7 @@ FINE = rates(11, 1000, 110, 10000)
 
 
 def test_a_breach_by_evidence_says_since_when_at_what_rate_and_how_likely_by_luck() -> None:
-    finding = by_evidence(REFUSALS, Known(value=43_210.0), rates(60, 700, 110, 10000))
+    finding = by_evidence(REFUSALS, KNOWN._replace(value=43_210.0), rates(60, 700, 110, 10000))
     assert finding.verdict is Verdict.BREACH
     assert finding.sentence == (
         "refusal_rate 8.7% (canary, 160 of 1,842 since 14:08:11) over control 1.1% + 5.0 pp; "
@@ -299,14 +294,14 @@ def test_a_breach_by_evidence_says_since_when_at_what_rate_and_how_likely_by_luc
 
 def test_evidence_trips_at_any_number_of_requests_and_whatever_the_window_says() -> None:
     for one in (rates(1, 3, 1, 3), reading(DOWN, DOWN), FINE):
-        assert by_evidence(ERRORS, Known(value=401.0), one).verdict is Verdict.BREACH
+        assert by_evidence(ERRORS, KNOWN._replace(value=401.0), one).verdict is Verdict.BREACH
 
 
 def test_a_latency_breach_does_not_call_a_window_over_that_is_not() -> None:
     """Half of the window may be from before: "1.39 s over 1.5 x control 950 ms" was no sentence to wake up to."""
     control = histogram(0, 10000, 10000, 10000, 10000)
     for canary, over in ((histogram(0, 990, 1000, 1000, 1000), False), (histogram(0, 0, 500, 1000, 1000), True)):
-        view = Known(value=500.0, events_canary=172, trials_canary=332)
+        view = KNOWN._replace(value=500.0, events_canary=172, trials_canary=332)
         finding = by_evidence(LATENCY, view, reading(canary, control))
         assert finding.verdict is Verdict.BREACH
         assert finding.over is over
@@ -316,23 +311,23 @@ def test_a_latency_breach_does_not_call_a_window_over_that_is_not() -> None:
 
 
 def test_stale_evidence_is_no_breach_and_no_health() -> None:
-    stale = by_evidence(ERRORS, Known(value=401.0, updated_at=TICK - 61, until=TICK - 61), FINE)
+    stale = by_evidence(ERRORS, KNOWN._replace(value=401.0, updated_at=TICK - 61, until=TICK - 61), FINE)
     assert (stale.verdict, stale.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
 
 
 @pytest.mark.parametrize("value", [0.5, 401.0])
 def test_evidence_of_a_time_still_to_come_is_no_breach_and_no_health(value: float) -> None:
     """The metric store's clock was ahead, and has been set right."""
-    ahead = by_evidence(ERRORS, Known(value=value, updated_at=TICK + 3600, until=TICK + 3600), FINE)
+    ahead = by_evidence(ERRORS, KNOWN._replace(value=value, updated_at=TICK + 3600, until=TICK + 3600), FINE)
     assert (ahead.verdict, ahead.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
     assert "a time still to come" in ahead.sentence
-    assert by_evidence(ERRORS, Known(until=TICK + 30), FINE).verdict is Verdict.HEALTHY
-    assert by_evidence(ERRORS, Known(until=TICK + 31), FINE).reason is Reason.BEHIND
+    assert by_evidence(ERRORS, KNOWN._replace(until=TICK + 30), FINE).verdict is Verdict.HEALTHY
+    assert by_evidence(ERRORS, KNOWN._replace(until=TICK + 31), FINE).reason is Reason.BEHIND
 
 
 def test_over_in_the_window_and_not_proven_is_suspect() -> None:
     """Not healthy: it said so in green for minutes. It says how far the evidence is and how long it may take."""
-    finding = by_evidence(ERRORS, Known(value=20.0), rates(30, 1000, 100, 10000))
+    finding = by_evidence(ERRORS, KNOWN._replace(value=20.0), rates(30, 1000, 100, 10000))
     assert (finding.verdict, finding.reason, finding.over) == (Verdict.SUSPECT, None, True)
     assert finding.sentence.endswith(
         "not proven: evidence 1 in 20 (trips at 1 in 400), enough in about 14m at the pace since 14:08:11"
@@ -345,12 +340,12 @@ def test_over_in_the_window_and_not_proven_is_suspect() -> None:
 @pytest.mark.parametrize(
     ("view", "words"),
     [
-        (Known(value=0.4), "evidence none yet (trips at 1 in 400), too early to say when it would be enough"),
-        (Known(value=20.0, since=None), "too early to say"),
-        (Known(value=1.02), "at the pace since 14:08:11 takes hours more"),
+        (KNOWN._replace(value=0.4), "evidence none yet (trips at 1 in 400), too early to say when it would be enough"),
+        (KNOWN._replace(value=20.0, since=None), "too early to say"),
+        (KNOWN._replace(value=1.02), "at the pace since 14:08:11 takes hours more"),
     ],
 )
-def test_no_time_is_promised_where_evidence_has_no_pace(view: Known, words: str) -> None:
+def test_no_time_is_promised_where_evidence_has_no_pace(view: EvidenceView, words: str) -> None:
     finding = by_evidence(ERRORS, view, rates(30, 1000, 100, 10000))
     assert finding.verdict is Verdict.SUSPECT
     assert words in finding.sentence
@@ -358,7 +353,7 @@ def test_no_time_is_promised_where_evidence_has_no_pace(view: Known, words: str)
 
 def test_a_finding_carries_what_was_counted_since_its_excursion_began() -> None:
     """The row of a page said 5.4 % of the window where the sentence said 28 % since 20:10."""
-    view = Known(value=500.0, events_canary=140, trials_canary=500, events_control=100, trials_control=10_000)
+    view = KNOWN._replace(value=500.0, events_canary=140, trials_canary=500, events_control=100, trials_control=10_000)
     finding = by_evidence(REFUSALS, view, rates(54, 1000, 110, 10000))
     assert finding.canary == pytest.approx(0.054)
     counted = finding.excursion
@@ -368,26 +363,27 @@ def test_a_finding_carries_what_was_counted_since_its_excursion_began() -> None:
     slow = by_evidence(LATENCY, view, reading(histogram(0, 0, 500, 1000, 1000), histogram(0, 9000, 9999, 9999, 9999)))
     assert slow.excursion is not None
     assert (slow.excursion.canary, slow.excursion.limit) == (0.28, None)
-    assert by_evidence(ERRORS, Known(trials_canary=0.0), FINE).excursion is None
+    assert by_evidence(ERRORS, KNOWN._replace(trials_canary=0.0), FINE).excursion is None
 
 
 @pytest.mark.parametrize(
     ("view", "one", "reason"),
     [
-        (Known(warming_up=True), FINE, Reason.WARMING_UP),
-        (Known(problem=Unreadable(Reason.GAP, "a scrape is missing")), FINE, Reason.GAP),
-        (Known(), rates(1, 99, 110, 10000), Reason.TOO_FEW_REQUESTS),
-        (Known(), reading(DOWN, DOWN), Reason.SOURCE_DOWN),
+        (KNOWN._replace(warming_up=True), FINE, Reason.WARMING_UP),
+        (KNOWN._replace(problem=Unreadable(Reason.GAP, "a scrape is missing")), FINE, Reason.GAP),
+        (KNOWN, rates(1, 99, 110, 10000), Reason.TOO_FEW_REQUESTS),
+        (KNOWN, reading(DOWN, DOWN), Reason.SOURCE_DOWN),
     ],
 )
-def test_evidence_short_of_a_breach_needs_eyesight_to_be_healthy(view: Known, one: Reading, reason: Reason) -> None:
+def test_healthy_by_evidence_needs_eyesight(view: EvidenceView, one: Reading, reason: Reason) -> None:
+    """Evidence short of a breach is HEALTHY only where the window and the steps can be seen."""
     finding = by_evidence(ERRORS, view, one)
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, reason)
 
 
 def test_a_rule_over_its_limit_while_control_warms_up_is_named_with_its_numbers_and_its_evidence() -> None:
-    over = by_evidence(ERRORS, Known(value=30.4, warming_up=True), rates(160, 1000, 100, 10000))
-    fine = [by_evidence(replace(ERRORS, name=name), Known(warming_up=True), FINE) for name in ("a", "b", "c")]
+    over = by_evidence(ERRORS, KNOWN._replace(value=30.4, warming_up=True), rates(160, 1000, 100, 10000))
+    fine = [by_evidence(replace(ERRORS, name=name), KNOWN._replace(warming_up=True), FINE) for name in ("a", "b", "c")]
     assert (over.verdict, over.reason) == (Verdict.UNKNOWN, Reason.WARMING_UP)
     said = decide([over, *fine], flag(), ROLLOUT).sentence
     assert "error_rate unknown (WARMING_UP): 16.0% (canary, n=1000) over 2.0%" in said
@@ -473,7 +469,7 @@ def test_in_stage_aa_a_breach_is_about_the_users() -> None:
 )
 def test_stage_aa_advises_only_what_is_certain(events: float, trials: float, words: str) -> None:
     reading = Reading(Counts(events, trials), Counts(10_000, 1_000_000), 3600.0)
-    said = judge.offset_in_words(ERRORS, reading, 1.0)
+    said = offset_in_words(ERRORS, reading, 1.0)
     assert said is not None
     assert words in said
     assert ("another salt" in said) == (trials > 1000)
@@ -482,7 +478,7 @@ def test_stage_aa_advises_only_what_is_certain(events: float, trials: float, wor
 def test_what_stage_aa_measures_stays_out_of_the_cycles_sentence() -> None:
     """Four rules that wait for one reason are one clause, and only advice is repeated beside it."""
     waiting = [
-        replace(one, sentence=f"{one.rule} unknown (WARMING_UP): wait{judge.AA_SAID}these users have 0.{number}%{more}")
+        replace(one, sentence=f"{one.rule} unknown (WARMING_UP): wait{AA_SAID}these users have 0.{number}%{more}")
         for number, (one, more) in enumerate(
             [
                 (finding(Verdict.UNKNOWN, Reason.WARMING_UP, "a"), ""),
@@ -515,17 +511,17 @@ def test_a_trip_by_two_rules_names_both_in_one_sentence() -> None:
 def test_well_more_events_than_trials_are_numeric_and_never_a_breach() -> None:
     """ "thumbs_down_rate 194.4 % (35 of 18)" tripped a healthy canary: those thumbs were of other requests."""
     assert THUMBS.delay > 0
-    counted = Known(value=1e6, events_canary=35, trials_canary=18, events_control=3, trials_control=9000)
+    counted = KNOWN._replace(value=1e6, events_canary=35, trials_canary=18, events_control=3, trials_control=9000)
     finding = by_evidence(THUMBS, counted, FINE)
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.NUMERIC)
     assert "canary has 35 events of 18 since 14:08:11: the events are not of these requests" in finding.sentence
     (bare,) = walk(ERRORS, rates(300, 200, 1, 10000))
     assert (bare.verdict, bare.reason) == (Verdict.UNKNOWN, Reason.NUMERIC)
-    window = by_evidence(ERRORS, Known(value=1e6), rates(300, 200, 1, 10000))
+    window = by_evidence(ERRORS, KNOWN._replace(value=1e6), rates(300, 200, 1, 10000))
     assert (window.verdict, window.reason) == (Verdict.UNKNOWN, Reason.NUMERIC)
 
 
 def test_a_total_failure_with_some_late_events_is_a_breach_all_the_same() -> None:
-    failed = Known(value=1e6, events_canary=110, trials_canary=100, events_control=3, trials_control=9000)
+    failed = KNOWN._replace(value=1e6, events_canary=110, trials_canary=100, events_control=3, trials_control=9000)
     assert by_evidence(ERRORS, failed, rates(110, 100, 110, 10000)).verdict is Verdict.BREACH
     assert walk(ERRORS, rates(110, 100, 110, 10000))[0].verdict is Verdict.BREACH

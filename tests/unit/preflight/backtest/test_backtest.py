@@ -21,8 +21,8 @@ from killswitch.sources import Source
 from killswitch.sources.recording import Recording
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import catch_up
+from killswitch.verdicts.decide import DecisionKind, decide
 from killswitch.verdicts.evaluator import Evaluator, answer_all
-from killswitch.verdicts.judge import DecisionKind, decide
 
 HOUR = 3600.0
 RULES = b"""\
