@@ -23,7 +23,7 @@ from killswitch.wording import counted, date_and_time, duration_in_words, plain
 
 
 def tripped(incident: Incident, settings: PageSettings) -> Page:
-    """All traffic was taken back to control, by a controller or by a person."""
+    """All users get control again: a controller or a person has tripped the canary."""
     done = f"all traffic routed to {plain(incident.control, MAX_NAME)}"
     canary = plain(incident.canary, MAX_NAME)
     if incident.automatic:
@@ -43,14 +43,14 @@ def tripped(incident: Incident, settings: PageSettings) -> Page:
 
 
 def would_trip(incident: Incident, settings: PageSettings) -> Page:
-    """A dry run: the verdict is in, and nothing was done. ``incident`` is what would have been written."""
+    """In dry run, a rule would trip the canary. ``incident`` is what the trip would have written."""
     kept = f"{plain(incident.canary, MAX_NAME)} keeps {incident.percent_before:g}% of traffic"
-    headline = f"{incident.rollout}: would trip (dry run), nothing was done; {kept}"
+    headline = f"{incident.rollout}: would trip (dry run). Nothing was changed: {kept}"
     page_id = f"{incident.id}.would-trip.{incident.tick or incident.decided_at:.0f}"
     page = page_of_incident(incident, settings, PageKind.WOULD_TRIP, page_id, headline)
     steps = (
         f'To act by hand: `killswitch trip {incident.rollout} --reason "why"`',
-        "To let it act by itself: `mode: enforce` in its rule file",
+        "To let the kill switch trip by itself: set `mode: enforce` in the rule file",
     )
     payload = incident_payload(
         incident,
@@ -70,20 +70,20 @@ def blind(
     settings: PageSettings,
     trips: Mapping[str, float] | None = None,
 ) -> Page:
-    """No usable verdict for these rollouts since ``since``; one page however many they are.
+    """No rule of these rollouts has had a usable verdict since ``since``. One page covers all of them.
 
-    ``trips``: when an explicit policy will trip which of them; the others hold. Times are Unix seconds.
+    ``trips``: when `when_blind` will trip which rollout; the traffic of the others stays. Times are Unix seconds.
     """
-    kept = "nothing was changed, the canary keeps its traffic"
-    step = "No automatic action follows: traffic stays as it is"
+    step = "No automatic action. Traffic stays as it is"
     if trips:
         soonest = sorted(trips.items(), key=lambda one: (one[1], one[0]))
         listed = ", ".join(f"{name} at {date_and_time(at)}" for name, at in soonest[:3])
         more = f", and {len(trips) - 3} more" if len(trips) > 3 else ""
-        step = f"`when_blind` trips {listed}{more}, unless they are seen before"
+        step = f"`when_blind` trips {listed}{more}, unless usable data arrive before"
         if len(trips) < len(flags):
             step += "; the others keep their traffic"
-    headline = f"{names_in_words(flags)}: blind for {duration_in_words(max(at - since, 1.0))}; {kept}"
+    lasted = duration_in_words(max(at - since, 1.0))
+    headline = f"{names_in_words(flags)}: blind for {lasted}. Nothing was changed: the canary keeps its traffic"
     steps = (
         "Check the metric store, its scrape targets and the network between them: `killswitch doctor`",
         step,
@@ -91,7 +91,8 @@ def blind(
     )
     return page_of_event(
         PageKind.BLIND, flags, headline, why, settings,
-        at=at, identity=f"{since:.0f}", alert="canary kill-switch is blind", auto_action=f"none: {kept}", steps=steps,
+        at=at, identity=f"{since:.0f}", alert="canary kill-switch is blind",
+        auto_action="none: nothing was changed, the canary keeps its traffic", steps=steps,
     )  # fmt: skip
 
 
@@ -105,19 +106,19 @@ def cannot_act(
     settings: PageSettings,
     breaches: Sequence[str] = (),
 ) -> Page:
-    """The flag store cannot be written. ``breaches`` are the sentences of breaches that wait for it.
+    """The flag store cannot be written. ``breaches``: the sentences of rules whose trips wait for the store.
 
-    The page with breaches has an id of its own: it must go out though the one without has gone before.
+    The page with breaches has its own id, because it must be sent even if the page without them was sent before.
     """
     names = ", ".join(rollouts[:5]) + (f" and {len(rollouts) - 5} more" if len(rollouts) > 5 else "")
     waiting = "; ".join(breaches)
     danger = f". A breach is waiting: {waiting}" if breaches else ""
-    headline = f"cannot act: the flag store does not answer; no flag can be changed ({names or 'no rollout'})"
+    headline = f"cannot act: the flag store does not answer, so no flag can be changed ({names or 'no rollout'})"
     page = page_of_event(
         PageKind.CANNOT_ACT, (), headline, f"{why}{danger}", settings,
         at=at, identity=f"{plain(controller, 60)}.{since:.0f}{'.breach' if breaches else ''}",
         alert="canary kill-switch cannot act",
-        auto_action="none: the flag store does not answer; it is tried again until it does",
+        auto_action="none: the flag store does not answer; every write is retried until it does",
         steps=(
             "Check the flag store (etcd: quorum, disk, network)",
             "To stop the canary without the store: set its share to 0 in your routers",
@@ -133,22 +134,22 @@ def cannot_act(
 
 
 def too_late(flag: Flag, reason: str, *, at: float, settings: PageSettings) -> Page:
-    """A rule is in breach, and every trip expired: its evidence was too old by the time it could be committed."""
-    headline = f"{flag.rollout}: cannot act: a rule is in breach, and every trip expires before it is committed"
+    """A rule is in breach, and every trip expired: its evidence was too old when it could be committed."""
+    headline = f"{flag.rollout}: cannot act: a rule is in breach, but every trip expires before it is committed"
     return page_of_event(
         PageKind.CANNOT_ACT, (flag,), headline, f"a breach is waiting: {reason}", settings,
         at=at, identity="expired", alert="canary kill-switch cannot act",
         auto_action="none so far: the evidence was too old each time; every cycle tries again",
         steps=(
-            f"Stop the canary by hand: `killswitch trip {flag.rollout} --reason ...`",
+            f'Stop the canary by hand: `killswitch trip {flag.rollout} --reason "trips expire"`',
             "Then compare the metric servers' clocks, and check the flag store's latency: `killswitch doctor`",
         ),
     )  # fmt: skip
 
 
 def control_too(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
-    """Both cohorts are bad: switching models would not help."""
-    headline = f"{flag.rollout}: control is bad too; nothing was changed, switching models would not help"
+    """Both cohorts are over a limit: switching models would not help."""
+    headline = f"{flag.rollout}: control is over its limit too. Nothing was changed: switching models would not help"
     steps = ("Check what both models share: the provider, the network, retrieval, the prompt",)
     return page_of_findings(
         PageKind.CONTROL_TOO, flag, findings, headline, settings,
@@ -157,12 +158,15 @@ def control_too(flag: Flag, findings: Sequence[Finding], *, at: float, settings:
 
 
 def traffic_split(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
-    """The cohorts' shares of traffic are not what the flag says, so they cannot be compared."""
-    headline = f"{flag.rollout}: traffic is not split as its flag says ({flag.canary_percent:g}% canary); not judging"
+    """The cohorts' shares of traffic are not what the flag says, so the cohorts cannot be compared."""
+    headline = (
+        f"{flag.rollout}: traffic is not split as the flag says ({flag.canary_percent:g}% canary), "
+        "so the cohorts cannot be compared"
+    )
     steps = (
         "Check that every router follows the flag and labels its metrics with the cohort it served",
-        "Check that the canary answers: requests that hang are counted when they end",
-        f"See who follows: `killswitch status {flag.rollout}`",
+        "Check that the canary answers: a request that hangs is counted only when it ends",
+        f"See which routers follow the flag: `killswitch status {flag.rollout}`",
     )
     return page_of_findings(
         PageKind.TRAFFIC_SPLIT, flag, findings, headline, settings,
@@ -173,10 +177,10 @@ def traffic_split(flag: Flag, findings: Sequence[Finding], *, at: float, setting
 def never_seen(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
     """A rule's metric has not been seen in any cohort: probably a misspelled name."""
     rules = ", ".join(plain(finding.rule, 60) for finding in findings if finding.verdict is Verdict.UNKNOWN)
-    headline = f"{flag.rollout}: no value has ever been seen for {rules or 'a rule'}: that rule protects nothing"
+    headline = f"{flag.rollout}: the metric of {rules or 'a rule'} is missing, so that rule protects no one"
     steps = (
         "Check the metric's name and labels: `killswitch doctor`",
-        "If it is rightly absent until its first event: `absent_is_zero: true`",
+        "If the metric is absent until its first event: set `absent_is_zero: true` for the rule",
     )
     return page_of_findings(
         PageKind.NEVER_SEEN, flag, findings, headline, settings,
@@ -188,13 +192,13 @@ def rule_blind(flag: Flag, finding: Finding, *, lasted: float, at: float, settin
     """One rule has had no verdict for ``lasted`` seconds, while others of its rollout have."""
     rule = plain(finding.rule, 60)
     headline = (
-        f"{flag.rollout}: rule {rule} has had no verdict for {duration_in_words(lasted)}: that rule protects nothing; "
-        "the others still judge"
+        f"{flag.rollout}: rule {rule} has had no verdict for {duration_in_words(lasted)}, so it protects no one. "
+        "The other rules are still judged"
     )
     steps = (
-        f"See its query and why: `killswitch explain {flag.rollout}`",
+        f"See its query and the reason: `killswitch explain {flag.rollout}`",
         "Check its metric and the metric store: `killswitch doctor`",
-        f'If it was the rule that mattered: `killswitch trip {flag.rollout} --reason "{rule} is blind"`',
+        f'If you cannot do without this rule: `killswitch trip {flag.rollout} --reason "{rule} is blind"`',
     )
     return page_of_findings(
         PageKind.RULE_BLIND, flag, [finding], headline, settings,
@@ -210,24 +214,25 @@ def unwatched(flag: Flag, *, at: float, settings: PageSettings) -> Page:
         f"Its canary gets {flag.canary_percent:g}% of traffic"
     )
     steps = (
-        "Put its rule file back, or give the renamed one this rollout's name",
+        "Put the rule file back. If the rollout was renamed in it, restore the name",
         f"If the rollout is over: `killswitch end {flag.rollout}`",
         f'To stop the canary until then: `killswitch trip {flag.rollout} --reason "unwatched"`',
     )
+    why = "no rule is judged, so no one would notice a bad canary"
     return page_of_event(
-        PageKind.UNWATCHED, (flag,), headline, "no rule judges it: no one would notice a bad canary", settings, at=at,
+        PageKind.UNWATCHED, (flag,), headline, why, settings, at=at,
         identity=f"{at:.0f}", alert="canary kill-switch does not watch an armed rollout",
         auto_action="none: without rules there are no verdicts", steps=steps,
     )  # fmt: skip
 
 
 def flag_unreadable(rollout: str, problem: str, *, at: float, revision: int, settings: PageSettings) -> Page:
-    """A flag document that nobody understands; ``revision`` is the store's for it."""
+    """A flag document cannot be read as a flag. ``revision``: the flag store's, of the document."""
     name = plain(rollout, MAX_NAME)
-    headline = f"{name}: its flag cannot be understood; routers send everything to control, and nothing is judged"
+    headline = f"{name}: the flag document is broken. Routers send all users to control, and no rule is judged"
     steps = (
-        f"See it: `killswitch status {name}`. Find out who writes flags without the kill switch",
-        f"Remove it, then arm again: `killswitch end {name}`",
+        f"See what is wrong: `killswitch status {name}`. Find out what else writes to the flag store",
+        f"Remove the flag, then arm the rollout again: `killswitch end {name}`",
     )
     page = page_of_event(
         PageKind.FLAG_UNREADABLE, (), headline, problem, settings,
@@ -239,9 +244,9 @@ def flag_unreadable(rollout: str, problem: str, *, at: float, revision: int, set
 
 
 def internal_error(flag: Flag, findings: Sequence[Finding], *, at: float, settings: PageSettings) -> Page:
-    """A rule could not be judged because of a fault of ours; the others go on."""
+    """A rule could not be judged because of a bug in the kill switch. The other rules are judged."""
     headline = f"{flag.rollout}: a rule could not be judged because of a bug in the kill switch"
-    steps = (f"Report it with the log and `killswitch explain {flag.rollout} --json`",)
+    steps = (f"Report the bug, with the log and the output of `killswitch explain {flag.rollout} --json`",)
     return page_of_findings(
         PageKind.INTERNAL_ERROR, flag, findings, headline, settings,
         at=at, alert="canary kill-switch internal error", auto_action="none: the other rules still judge", steps=steps,
@@ -249,32 +254,33 @@ def internal_error(flag: Flag, findings: Sequence[Finding], *, at: float, settin
 
 
 def transaction_refused(why: str, *, rollout: str, controller: str, at: float, settings: PageSettings) -> Page:
-    """The flag store is well and takes no transaction of this form. ``rollout``: whose flip it was, "" for none."""
+    """The flag store works, but refuses a transaction for its form. ``rollout``: whose flip it was, "" for none."""
     name, day = plain(rollout, MAX_NAME), to_iso(at)[:10]
-    what = f"{name}: its flip was refused by the flag store" if name else "the flag store refused a write"
+    what = f"{name}: the flag store refused the flip" if name else "the flag store refused a write"
+    headline = f"{what} for its form. This is a bug in the kill switch; the store works"
     page = page_of_event(
-        PageKind.INTERNAL_ERROR, (), f"{what} for its form; this is a bug, the store is well", why, settings,
+        PageKind.INTERNAL_ERROR, (), headline, why, settings,
         at=at, identity=f"transaction.{plain(controller, 60)}.{name}.{day}",
-        alert="canary kill-switch internal error", auto_action="none: it is tried again, and may be refused again",
+        alert="canary kill-switch internal error", auto_action="none: the write is retried, and may be refused again",
         steps=(
             *((f'Stop the canary by hand: `killswitch trip {name} --reason "flip refused"`',) if name else ()),
             "If you lowered etcd's --max-txn-ops or --max-request-bytes, raise them to its defaults (128, 1.5 MiB)",
-            "Report it with the log",
+            "Report the bug, with the log",
         ),
     )  # fmt: skip
     return replace(page, rollout=name, payload={**page.payload, "rollout": name})
 
 
 def name_taken(why: str, *, rollout: str, controller: str, at: float, settings: PageSettings) -> Page:  # noqa: ARG001  as its sibling
-    """Another process runs under this one's controller id, and holds the session: this one cannot trip."""
+    """Another process runs under this controller id and holds its session, so this process cannot trip."""
     name, day = plain(controller, 60), to_iso(at)[:10]
     return page_of_event(
         PageKind.NAME_TAKEN, (), f"two replicas run as controller {name}: one of them cannot trip", why, settings,
         at=at, identity=f"{name}.{day}", alert="two canary kill-switch replicas share one id",
         auto_action="none: the replica without the session neither trips nor reports what it sees",
         steps=(
-            "Give each replica a KILLSWITCH_CONTROLLER_ID of its own, or unset it: each then makes up its own",
-            "Kubernetes: take it from metadata.name; look for an old pod on a node that cannot be reached",
+            "Give each replica its own KILLSWITCH_CONTROLLER_ID, or unset it: each replica then generates one",
+            "In Kubernetes: set it from metadata.name, and look for an old pod on a node that cannot be reached",
         ),
     )  # fmt: skip
 
@@ -289,13 +295,14 @@ def recovered(
     settings: PageSettings,
     why: str = "",
 ) -> Page:
-    """The end of what the page ``follows`` told of. ``since`` is when that began (Unix seconds)."""
+    """The problem that page ``follows`` reported has ended. ``since``: when it began, in Unix seconds."""
     trouble = was.value.lower().replace("_", " ")
     length = duration_in_words(max(round(at - since), 1))
     now = {PageKind.BLIND: "can judge again", PageKind.CANNOT_ACT: "can act again"}.get(was, f"no longer {trouble}")
     headline = f"{names_in_words(flags)}: recovered: {now} after {length}"
+    why = why or f"the problem began at {date_and_time(since)} and has ended"
     page = page_of_event(
-        PageKind.RECOVERED, flags, headline, why or f"it began at {date_and_time(since)} and is over", settings,
+        PageKind.RECOVERED, flags, headline, why, settings,
         at=at, identity=f"{was.value.lower()}.{since:.0f}", alert=f"canary kill-switch recovered: {trouble}",
         auto_action="none: judging goes on", steps=(),
     )  # fmt: skip
@@ -303,24 +310,22 @@ def recovered(
 
 
 def no_longer_watched(flags: Sequence[Flag], *, follows: str, since: float, at: float, settings: PageSettings) -> Page:
-    """Nobody will learn whether the blindness ``follows`` told of is over. ``since``: its beginning, Unix seconds."""
-    headline = (
-        f"{names_in_words(flags)}: blindness closed: nobody watches {'it' if len(flags) == 1 else 'them'} any more"
-    )
+    """The rollouts that page ``follows`` called blind are no longer monitored. ``since``: blind since, Unix seconds."""
+    headline = f"{names_in_words(flags)}: no longer monitored, so no longer reported as blind"
     why = (
-        f"blind since {date_and_time(since)}; since then a flag that is not armed, or no rule file: whether it "
-        "could be judged again is not known"
+        f"blind since {date_and_time(since)}. The flag is no longer armed or has no rule file, so it is "
+        "not known whether it could be judged again"
     )
     page = page_of_event(
         PageKind.RECOVERED, flags, headline, why, settings,
         at=at, identity=f"blind.{since:.0f}", alert="canary kill-switch: blindness closed, nobody watches any more",
-        auto_action="none", steps=(f"See what became of it: `killswitch status {flags[0].rollout}`",),
+        auto_action="none", steps=(f"See its flag: `killswitch status {flags[0].rollout}`",),
     )  # fmt: skip
     return as_good_news(identified(page, f"{follows}.recovered"), follows)
 
 
 def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Page:
-    """A person has let the canary back in; continues the page of the trip before."""
+    """A person has re-armed the canary. Continues the page of the trip before."""
     who = plain(by, MAX_NAME)
     share = f"{plain(flag.canary, MAX_NAME)} gets {flag.canary_percent:g}% ({flag.stage})"
     headline = f"{flag.rollout}: re-armed by {who}; {share}"
@@ -333,17 +338,17 @@ def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Pag
 
 
 def followed(flag: Flag, *, routers: int, known: int, at: float, settings: PageSettings) -> Page:
-    """How far the routers have got after a trip; continues its page."""
+    """How many routers follow a trip. Continues the trip's page."""
     all_of_them = routers == known
     headline = f"{flag.rollout}: {routers} of {known} routers send all users to {plain(flag.control, MAX_NAME)}"
     late = known - routers
     why = (
-        "every router has followed the trip"
+        "all routers follow the trip"
         if all_of_them
         else f"{counted(late, 'router')} {'has' if late == 1 else 'have'} not reported that they follow the trip: "
         "their users may still get the canary"
     )
-    steps = () if all_of_them else (f"See who follows: `killswitch status {flag.rollout}`",)
+    steps = () if all_of_them else (f"See which routers follow the flag: `killswitch status {flag.rollout}`",)
     page = page_of_event(
         PageKind.FOLLOWED, (flag,), headline, why, settings,
         at=at, identity="", alert="canary routers have followed", auto_action="none: the flag was flipped before",
@@ -354,7 +359,7 @@ def followed(flag: Flag, *, routers: int, known: int, at: float, settings: PageS
 
 
 def rules_refused(problems: Sequence[str], *, at: float, digest: str, settings: PageSettings) -> Page:
-    """New rule files were refused as a whole; the last good set stays. ``digest`` names the refused set."""
+    """New rule files were refused, all of them; the last good set stays in force. ``digest`` names the refused set."""
     headline = "new rule files refused; the last good set stays in force"
     shown = [plain(problem) for problem in problems[: MAX_STEPS - 2]]
     more = [f"and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []

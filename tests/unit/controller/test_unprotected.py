@@ -49,7 +49,7 @@ def test_one_blind_rule_among_healthy_ones_is_paged_once_a_generation(reason: Re
     pages = fleet.pages(PageKind.RULE_BLIND)
     assert [page.rows[0].rule for page in pages] == [ERRORS.name]
     assert pages[0].headline == (
-        "copilot: rule error_rate has had no verdict for 2m30s: that rule protects nothing; the others still judge"
+        "copilot: rule error_rate has had no verdict for 2m30s, so it protects no one. The other rules are still judged"
     )
     fleet.run(100)
     assert fleet.pages() == pages

@@ -71,7 +71,7 @@ def test_a_dry_run_is_not_tripped_for_blindness_either() -> None:
     (page,) = fleet.pages(PageKind.WOULD_TRIP)
     assert "blind for" in page.why
     (before,) = fleet.pages(PageKind.BLIND)
-    assert "No automatic action follows: traffic stays as it is" in before.next_steps
+    assert "No automatic action. Traffic stays as it is" in before.next_steps
 
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0])
@@ -130,7 +130,7 @@ def test_an_outage_of_rollouts_that_nobody_watches_any_more_is_closed_on_the_pag
     fleet.run(3)
     (closed,) = fleet.pages(PageKind.RECOVERED)
     assert (closed.follows, closed.slack, closed.payload["rollouts"]) == (page.id, "#a", ["beta"])
-    assert "nobody watches it any more" in closed.headline
+    assert "no longer monitored" in closed.headline
     fleet.run(30)
     assert len(fleet.pages(PageKind.RECOVERED)) == 1
 

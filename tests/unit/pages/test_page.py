@@ -102,7 +102,7 @@ def test_the_rules_stand_side_by_side_with_values_limit_and_samples() -> None:
 def test_a_dry_run_says_that_nothing_was_done() -> None:
     page = events.would_trip(incident(), SETTINGS)
     assert page.payload["auto_action"].startswith("none")
-    assert "nothing was done" in page.headline
+    assert "Nothing was changed" in page.headline
     assert page.id != trip_page().id
 
 
