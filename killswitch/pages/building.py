@@ -13,7 +13,7 @@ from killswitch.flags.incident import Incident, finding_to_json, incident_id
 from killswitch.model import Finding, PageSettings
 from killswitch.pages.exposure import exposure_in_words, exposure_of
 from killswitch.pages.finding_rows import finding_rows
-from killswitch.pages.page import FLEET, MAX_NAME, MAX_ROLLOUTS, MAX_STEPS, Page, PageKind, RuleRow
+from killswitch.pages.page import FLEET, MAX_NAME, MAX_ROLLOUTS, Page, PageKind, RuleRow, with_steps
 from killswitch.pages.rule_payloads import compared_in_words, most_important, rule_payloads, samples_of
 from killswitch.timestamps import to_iso
 from killswitch.wording import plain
@@ -94,7 +94,7 @@ def page_of_event(
         "control": one.control if one else None,
         "canary": one.rollout_canary if one else None,
     }
-    return replace(page, payload=payload, next_steps=_bounded_steps((*page.next_steps, *steps)))
+    return with_steps(replace(page, payload=payload), steps)
 
 
 def _base(
@@ -235,7 +235,3 @@ def names_in_words(flags: Sequence[Flag]) -> str:
         return "all rollouts"
     listed = ", ".join(flag.rollout for flag in flags[:3])
     return listed if len(flags) <= 3 else f"{len(flags)} rollouts ({listed}, …)"
-
-
-def _bounded_steps(steps: Sequence[str]) -> tuple[str, ...]:
-    return tuple(plain(step) for step in steps[:MAX_STEPS])

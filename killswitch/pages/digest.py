@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from killswitch.pages.page import SEVERITIES, Page, PageKind
+from killswitch.pages.page import SEVERITIES, Page, PageKind, about
 from killswitch.wording import plain
 
 MAX_MENTION = 300  # characters; of a message
@@ -41,7 +41,7 @@ def digest_of(pages: Sequence[Page]) -> Page:
         headline=f"{len(pages)} pages at once: {by_kind}",
         why=first.headline,
         rows=(),
-        next_steps=tuple(lines),
+        next_steps=(*lines, about(PageKind.DIGEST)),
         payload=payload,
         mention=_mentions(ordered),
         follows=None,

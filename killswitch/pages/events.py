@@ -17,7 +17,7 @@ from killswitch.pages.building import (
     page_of_findings,
     page_of_incident,
 )
-from killswitch.pages.page import MAX_NAME, MAX_ROLLOUTS, MAX_STEPS, Page, PageKind, identified
+from killswitch.pages.page import MAX_NAME, MAX_ROLLOUTS, MAX_STEPS, Page, PageKind, identified, with_steps
 from killswitch.timestamps import to_iso
 from killswitch.wording import counted, date_and_time, duration_in_words, plain
 
@@ -35,11 +35,8 @@ def tripped(incident: Incident, settings: PageSettings) -> Page:
         f"See every number and query: `killswitch explain {incident.id}`",
         f'When it is fixed, re-arm: `killswitch rearm {incident.rollout} --reason "what was fixed"`',
     )
-    return replace(
-        page,
-        next_steps=page.next_steps + steps,
-        payload=incident_payload(incident, page, alert="canary kill-switch tripped", auto_action=done),
-    )
+    payload = incident_payload(incident, page, alert="canary kill-switch tripped", auto_action=done)
+    return with_steps(replace(page, payload=payload), steps)
 
 
 def would_trip(incident: Incident, settings: PageSettings) -> Page:
@@ -58,7 +55,7 @@ def would_trip(incident: Incident, settings: PageSettings) -> Page:
         alert="canary kill-switch would trip (dry run)",
         auto_action=f"none (dry run): {kept}",
     )
-    return replace(page, next_steps=page.next_steps + steps, payload=payload)
+    return with_steps(replace(page, payload=payload), steps)
 
 
 def blind(

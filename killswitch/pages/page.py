@@ -11,6 +11,7 @@ no control characters, at most 1,000 characters. A receiver escapes them for its
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -102,6 +103,17 @@ class Page:
     def good_news(self) -> bool:
         """Nobody has to act on it: it warns nobody, calls nobody, and stays in the thread it belongs to."""
         return self.payload.get("good_news") is True
+
+
+def about(kind: PageKind) -> str:
+    """The last step of a page: which section of the runbook explains pages of this kind."""
+    return f"About {kind.value} pages: docs/runbook.md#{kind.value.lower()}"
+
+
+def with_steps(page: Page, steps: Sequence[str]) -> Page:
+    """The page with these next steps after its own, at most `MAX_STEPS` of them, and its section of the runbook."""
+    bounded = (plain(step) for step in (*page.next_steps, *steps)[:MAX_STEPS])
+    return replace(page, next_steps=(*bounded, about(page.kind)))
 
 
 def identified(page: Page, page_id: str) -> Page:

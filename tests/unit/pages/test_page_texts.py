@@ -7,6 +7,7 @@ diff aloud.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from killswitch.pages.text import plain_text
 from tests.doubles.pages import AT, SETTINGS, armed, incident, proven_incident
 from tests.unit.pages.test_page import one_of_each
 
+REPOSITORY = Path(__file__).parents[3]
 TEXTS = Path(__file__).with_name("page_texts.txt")
 WRITE = "KILLSWITCH_TEST_WRITE"
 
@@ -54,6 +56,14 @@ def pages() -> list[tuple[str, Page]]:
         ("FOLLOWED by all", events.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS)),
     ]  # fmt: skip
     return [*((page.kind.value, page) for page in one_of_each()), *more]
+
+
+@pytest.mark.parametrize(("title", "page"), pages(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_page_leads_to_the_section_of_its_kind(title: str, page: Page) -> None:
+    """The last step names the section of the runbook that explains pages of this kind, and the section exists."""
+    name, _, anchor = page.next_steps[-1].removeprefix(f"About {page.kind.value} pages: ").partition("#")
+    headings = re.findall(r"^### (.+)$", (REPOSITORY / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert [heading for heading in headings if heading.lower() == anchor] == [page.kind.value], title
 
 
 def texts() -> str:
