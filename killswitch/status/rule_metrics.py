@@ -1,8 +1,8 @@
-"""What each rule says, for Prometheus: made when somebody asks, from the newest findings.
+"""The metrics of each rule, made from the newest findings when Prometheus scrapes.
 
-Nothing is kept for each series, so that a cycle of thousands of rules costs nothing here. The number is bounded: of
-more than `MAX_RULES` rules the later ones by name are left out, and counted in ``killswitch_rules_not_exported``.
-What is not known has no series: a dashboard shows a gap, never a zero and never NaN.
+No series is kept between scrapes, so a cycle with thousands of rules costs nothing here. At most `MAX_RULES` rules are
+exported, the first by name; the others are counted in ``killswitch_rules_not_exported``. A value that is not known has
+no series: a dashboard shows a gap, never a zero and never NaN.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ _FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
         (*_RULE, "cohort", "unit"),
     ),
     "killswitch_rule_samples": ("The cohort's requests in the window.", (*_RULE, "cohort")),
-    "killswitch_rule_limit": ("What the canary must not exceed given control now, in the same unit.", (*_RULE, "unit")),
+    "killswitch_rule_limit": (
+        "What the canary must not exceed, given control's value now, in the rule's unit.",
+        (*_RULE, "unit"),
+    ),
     "killswitch_rule_evidence": (
-        "What was seen has a chance of 1 in this if the canary is within its limits.",
+        "If the canary is within its limits, the chance of what was seen is 1 in this.",
         _RULE,
     ),
     "killswitch_rule_evidence_needed": ("The evidence at which the rule becomes a breach.", _RULE),
@@ -36,7 +39,7 @@ _FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 class RuleMetrics(Collector):
-    """A collector of the newest findings of each rollout. Set by the cycle, read by whoever asks for metrics."""
+    """Collects the newest findings of each rollout: a cycle sets them, a scrape reads them."""
 
     def __init__(self, max_rules: int = MAX_RULES) -> None:
         self._max_rules = max_rules
@@ -54,7 +57,7 @@ class RuleMetrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         judged = [(name, one) for name, findings in sorted(self._findings.copy().items()) for one in findings]
-        # a family at a time: the samples of all families of a thousand rollouts take 20 MB
+        # one family at a time: the samples of all families of a thousand rollouts take 20 MB
         for name in _FAMILIES:
             family = _empty(name)
             for rollout, finding in islice(judged, self._max_rules):

@@ -40,13 +40,13 @@ class SelfMetrics:
         )
         self.counter_falls = self._counter(
             "killswitch_counter_falls",
-            "Readings that were not used, since a counter fell while its process went on.",
+            "Readings that were not used, because a counter fell although its process did not restart.",
             "rollout",
             "rule",
         )
         self.rollouts_without_rules = self._gauge(
             "killswitch_rollouts_without_rules",
-            "Armed flags that no rule file watches; NaN while flags cannot be read.",
+            "Armed flags that no rule file monitors; NaN while flags cannot be read.",
         )
 
     def _add_cycles_and_trips(self) -> None:
@@ -54,17 +54,15 @@ class SelfMetrics:
             "killswitch_cycle_seconds", "One cycle, from its start to its sentences.", _CYCLE_SECONDS
         )
         self.cycles = self._counter("killswitch_cycles", "Cycles finished.")
-        self.missed_ticks = self._counter(
-            "killswitch_missed_ticks", "Ticks of the grid that no cycle of this replica began on."
-        )
+        self.missed_ticks = self._counter("killswitch_missed_ticks", "Ticks at which this replica began no cycle.")
         self.trips = self._counter(
-            "killswitch_trips", "Trips this replica decided, by what became of them.", "rollout", "outcome"
+            "killswitch_trips", "Trips that this replica decided, by outcome.", "rollout", "outcome"
         )
         self.trip_seconds = self._histogram(
             "killswitch_trip_seconds", "From the tick to the answered commit of the flip.", _TRIP_SECONDS
         )
         self.trip_failures = self._counter(
-            "killswitch_trip_failures", "Attempts to trip that the flag store did not take."
+            "killswitch_trip_failures", "Attempts to trip that the flag store did not accept."
         )
         self.trips_under_way = self._gauge("killswitch_trips_under_way", "Trips decided and not yet committed.")
 
@@ -76,7 +74,7 @@ class SelfMetrics:
         self.source_up = self._gauge("killswitch_source_up", "1 when the metric source answered last time.")
         self.rules_reload_ok = self._gauge("killswitch_rules_reload_ok", "1 when the newest rule files are in force.")
         self.rules_reloaded_at = self._gauge(
-            "killswitch_rules_reload_timestamp_seconds", "When rules were last taken over."
+            "killswitch_rules_reload_timestamp_seconds", "When rules were last loaded."
         )
         self.pages = self._counter("killswitch_pages", "Pages by receiver and outcome.", "receiver", "outcome")
         self.clock_jumps = self._counter("killswitch_clock_jumps", "Steps of the wall clock that were noticed.")
