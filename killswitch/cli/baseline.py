@@ -25,7 +25,7 @@ def command(hand: Hand, rollout: RolloutArgument, source: SourceOption = None) -
     """Store control's values of the last day as the baseline, so that the rollout may go to 100 %."""
     file = rollout_of(hand.settings, rollout, required=True)
     assert file is not None
-    flag = hand.switch.standing(rollout).flag
+    flag = hand.switch.stored(rollout).flag
     if flag is None:
         raise NoFlag(rollout, hand.switch.everything()[0])
     if not flag.armed:

@@ -149,10 +149,10 @@ def _flags(settings: Settings) -> AskFlags:
     def ask() -> tuple[dict[str, Flag], dict[str, str]]:
         opened = build_store(settings)
         try:
-            standings, broken = Switch(opened, wall=time.time, by=person()).everything()
+            stored, broken = Switch(opened, wall=time.time, by=person()).everything()
         finally:
             opened.close()
-        flags = {name: standing.flag for name, standing in standings.items() if standing.flag is not None}
+        flags = {name: one.flag for name, one in stored.items() if one.flag is not None}
         return flags, dict(broken)
 
     return ask

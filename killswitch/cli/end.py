@@ -11,7 +11,7 @@ from killswitch.errors import BadDocument, NoFlag
 def command(hand: Hand, rollout: RolloutArgument) -> None:
     """End a rollout: its flag is removed, and routers send everybody to control."""
     try:
-        flag = hand.switch.standing(rollout).flag
+        flag = hand.switch.stored(rollout).flag
         if flag is None:
             raise NoFlag(rollout, hand.switch.everything()[0])
         now = f"{flag.state} at {flag.canary_percent:g}%"

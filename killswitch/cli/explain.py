@@ -38,7 +38,8 @@ from killswitch.trips.incidents import (
     latest_incident,
     split_id,
 )
-from killswitch.trips.switch import StoredFlag, Switch
+from killswitch.trips.stored_flags import StoredFlag
+from killswitch.trips.switch import Switch
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _LISTED = 10
@@ -74,16 +75,16 @@ def command(
         if incident is not None:
             _show_record(_chosen(records, rollout, incident), as_json=as_json)
             return
-        standing = switch.standing(rollout)
-        if standing.flag is None and not records:
+        stored = switch.stored(rollout)
+        if stored.flag is None and not records:
             meant = _by_id(opened_store, rollout)
             if meant is not None:
                 _show_record(meant, as_json=as_json)
                 return
-        document, problem = _now(rollout, standing, records, url)
-        if standing.flag is None and not records and document is None:
+        document, problem = _now(rollout, stored, records, url)
+        if stored.flag is None and not records and document is None:
             _unknown(rollout, switch, problem)
-        known = document or as_it_stands(unjudged(rollout), standing)
+        known = document or as_it_stands(unjudged(rollout), stored)
         with understood(url):  # an incident was understood when it was read
             show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
         if problem is not None:
@@ -94,10 +95,10 @@ def command(
 
 
 def _now(
-    rollout: str, standing: StoredFlag, records: Sequence[Record], url: str | None
+    rollout: str, stored: StoredFlag, records: Sequence[Record], url: str | None
 ) -> tuple[dict[str, Any] | None, str | None]:
     """How it stands now, None where nothing but the name is known; and what could not be asked."""
-    flag = standing.flag
+    flag = stored.flag
     tripped_on = None if flag is None else incident_of_trip(records, flag)
     this = None if tripped_on is None else tripped_on.id
     earlier = [_listed(record) for record in records if record.id != this]
@@ -114,7 +115,7 @@ def _now(
     if said is None and flag is None and not records:
         return None, problem
     with understood(url):
-        document = as_it_stands(said or unjudged(rollout), standing)
+        document = as_it_stands(said or unjudged(rollout), stored)
         document["earlier_incidents"] = earlier
     return document, problem if flag is not None else None
 

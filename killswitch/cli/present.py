@@ -11,7 +11,7 @@ from killswitch.flags.incident import Incident
 from killswitch.status.document import trip_document
 from killswitch.stores import Store
 from killswitch.trips.incidents import incident_of_trip, incidents_of
-from killswitch.trips.switch import StoredFlag
+from killswitch.trips.stored_flags import StoredFlag
 
 
 def unjudged(rollout: str) -> dict[str, Any]:
@@ -33,12 +33,12 @@ def unjudged(rollout: str) -> dict[str, Any]:
     }
 
 
-def as_it_stands(said: Mapping[str, Any], standing: StoredFlag, incident: Incident | None = None) -> dict[str, Any]:
+def as_it_stands(said: Mapping[str, Any], stored: StoredFlag, incident: Incident | None = None) -> dict[str, Any]:
     """What a controller said of a rollout, with the flag as it is; verdicts on another life or state are left out.
 
     ``incident``: that of the trip, where the flag is tripped and it could be read.
     """
-    name, flag = said["rollout"], standing.flag
+    name, flag = said["rollout"], stored.flag
     if flag is None:
         gone = said["state"] != "absent"
         unsaid = {"sentence": "it has no flag: routers send everything to control"}
@@ -56,7 +56,7 @@ def as_it_stands(said: Mapping[str, Any], standing: StoredFlag, incident: Incide
         "canary_percent": flag.canary_percent,
         "control": flag.control,
         "canary": flag.canary,
-        "revision": standing.revision,
+        "revision": stored.revision,
         "incident": flag.trip.incident if flag.trip is not None else None,
         "trip": trip_document(flag, incident),
     }

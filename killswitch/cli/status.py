@@ -18,7 +18,7 @@ from killswitch.status.table import findings_table
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso
 from killswitch.trips.router_progress import routers_followed
-from killswitch.trips.switch import StoredFlag
+from killswitch.trips.stored_flags import StoredFlag
 from killswitch.wording import duration_in_words, labelled, reasons_in_words, untagged
 
 _COLOURS = {"armed": "green", "tripped": "bold red", "unreadable": "bold red", "unknown": "bold red"}
@@ -68,9 +68,9 @@ def _merged(
     for name, problem in broken.items():
         sentence = f"{problem}; routers send everything to control; remove it with `killswitch end {name}`"
         rollouts[name] = {**unjudged(name), "state": "unreadable", "sentence": sentence}
-    for name, standing in flags.items():
+    for name, stored in flags.items():
         said = rollouts.get(name, unjudged(name))
-        rollouts[name] = as_it_stands(said, standing, tripped_on(store, standing.flag))
+        rollouts[name] = as_it_stands(said, stored, tripped_on(store, stored.flag))
     return {**report, "rollouts": [rollouts[name] for name in sorted(rollouts)]}
 
 

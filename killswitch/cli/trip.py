@@ -12,13 +12,11 @@ from killswitch.daemon.settings import Settings
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flags.flag import Actor, Flag
-from killswitch.flags.incident import Incident
+from killswitch.flags.incident import IncidentDraft
 from killswitch.model import PageSettings
-from killswitch.pages import events
-from killswitch.pages.page import Page
 from killswitch.stores import Store, keys
 from killswitch.stores.url import StoreUrl
-from killswitch.trips.switch import TripOutcome, TripRequest, TripResult
+from killswitch.trips.request import TripOutcome, TripRequest, TripResult
 from killswitch.wording import duration_in_words
 
 DELIVER_WITHIN = 30.0
@@ -39,14 +37,14 @@ def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
         said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
     document: Flag | dict[str, str]
     try:
-        document = hand.switch.standing(rollout).flag or {"rollout": rollout, "state": "absent"}
+        document = hand.switch.stored(rollout).flag or {"rollout": rollout, "state": "absent"}
     except KillswitchError:
         document = {"rollout": rollout, "state": "tripped"}
     hand.answer(document, f"{rollout}: {said}")
 
 
 def _tripped(hand: Hand, rollout: str, reason: str) -> TripResult:
-    flag = hand.switch.standing(rollout).flag
+    flag = hand.switch.stored(rollout).flag
     if flag is None:
         raise NoFlag(rollout, hand.switch.everything()[0])
     if flag.armed:
@@ -54,7 +52,7 @@ def _tripped(hand: Hand, rollout: str, reason: str) -> TripResult:
             f"{rollout}: all users get {flag.control} from now on (now {flag.canary_percent:g}% get {flag.canary}), "
             f"because: {reason}"
         )
-    return hand.switch.trip(_request(rollout, reason, page_settings(hand.settings, rollout)))
+    return hand.switch.trip(request_by_hand(rollout, reason, page_settings(hand.settings, rollout)))
 
 
 def without_the_store(settings: Settings, rollout: str) -> list[str]:
@@ -96,37 +94,20 @@ def without_the_store(settings: Settings, rollout: str) -> list[str]:
     return lines
 
 
-def _request(rollout: str, reason: str, page_as: PageSettings) -> TripRequest:
+def request_by_hand(rollout: str, reason: str, page_as: PageSettings) -> TripRequest:
+    """A trip of whatever generation is armed, by the person at this terminal."""
     now = time.time()
-
-    def documents(flag: Flag, _incident: str) -> tuple[Incident, Page]:
-        incident = Incident(
-            rollout=rollout,
-            generation=flag.generation,
-            automatic=False,
-            by=person(),
-            reason=reason,
-            rules=(),
-            findings=(),
-            decided_at=now,
-            control=flag.control,
-            canary=flag.rollout_canary,
-            percent_before=flag.canary_percent,
-            stage_before=flag.stage,
-            version=__version__,
-        )
-        return incident, events.tripped(incident, page_as)
-
-    return TripRequest(
+    draft = IncidentDraft(
         rollout=rollout,
-        generation=None,
+        automatic=False,
+        by=person(),
         reason=reason,
         rules=(),
-        actor=Actor.PERSON,
-        by=person(),
-        at=now,
-        documents=documents,
+        findings=(),
+        decided_at=now,
+        version=__version__,
     )
+    return TripRequest(draft, generation=None, actor=Actor.PERSON, at=now, page=page_as)
 
 
 def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from killswitch.controller.announcements import Announcements
@@ -12,17 +11,17 @@ from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
 from killswitch.errors import KillswitchError
-from killswitch.flags.flag import Actor, Flag
-from killswitch.flags.incident import Incident
+from killswitch.flags.flag import Actor
+from killswitch.flags.incident import IncidentDraft
 from killswitch.fleet.session import Session
 from killswitch.fleet.sight import LongBlind
 from killswitch.model import Finding, Mode
 from killswitch.pages import events
-from killswitch.pages.page import Page
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import Compare
 from killswitch.trips.pending import Settled, Trips
-from killswitch.trips.switch import Switch, TripOutcome, TripRequest
+from killswitch.trips.request import TripOutcome, TripRequest
+from killswitch.trips.switch import Switch
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.decide import Decision, DecisionKind
 from killswitch.verdicts.evaluator import Evaluator
@@ -91,7 +90,7 @@ class Acting:
             self._expired.pop(armed.rollout.name, None)
         if decision.action is DecisionKind.WOULD_TRIP:
             why = "; ".join(finding.sentence for finding in decision.tripping)  # the page's headline says "dry run"
-            self._would_trip(armed, "would_trip", self._incident(armed, why, tripping, findings, tick))
+            self._would_trip(armed, "would_trip", self._draft(armed, why, tripping, findings, tick))
 
     def trip_blind(
         self,
@@ -109,12 +108,13 @@ class Acting:
             f"says to trip after {policy}"
         )
         if armed.rollout.mode is Mode.DRY_RUN:
-            incident = self._incident(armed, f"would trip (dry run): {reason}", (), findings, tick)
-            self._would_trip(armed, "would_trip_blind", incident)
+            draft = self._draft(armed, f"would trip (dry run): {reason}", (), findings, tick)
+            self._would_trip(armed, "would_trip_blind", draft)
             return
         self._trip(armed, reason, (), findings, tick, guards=guards)
 
-    def _would_trip(self, armed: ArmedRollout, kind: str, incident: Incident) -> None:
+    def _would_trip(self, armed: ArmedRollout, kind: str, draft: IncidentDraft) -> None:
+        incident = draft.on(armed.flag)
         page = partial(events.would_trip, incident, armed.rollout.page)
         self._announcements.add(armed.flag, kind, page, incident)
 
@@ -128,21 +128,14 @@ class Acting:
         *,
         guards: Callable[[], tuple[Compare, ...] | None] = tuple,
     ) -> None:
-        def documents(flag: Flag, _incident: str) -> tuple[Incident, Page]:
-            incident = self._incident(replace(armed, flag=flag), reason, rules, findings, tick)
-            return incident, events.tripped(incident, armed.rollout.page)
-
         request = TripRequest(
-            rollout=armed.rollout.name,
+            draft=self._draft(armed, reason, rules, findings, tick),
             generation=armed.flag.generation,
-            reason=reason,
-            rules=rules,
             actor=Actor.CONTROLLER,
-            by=self._id,
             at=tick,
-            documents=documents,
+            page=armed.rollout.page,
             armed_at=armed.flag.armed_at,
-            standing=self._known.stored.get(armed.rollout.name),
+            stored=self._known.stored.get(armed.rollout.name),
             guards=guards,
         )
         self.trips.submit(request, decided_at=self._clock.monotonic_at(self._evidence_ends(armed, rules, tick)))
@@ -152,25 +145,20 @@ class Acting:
         views = [self._evaluator.evidence_of(armed, rule) for rule in armed.rollout.rules if rule.name in rules]
         return min((view.updated_at for view in views if view is not None and view.updated_at), default=tick)
 
-    def _incident(
+    def _draft(
         self, armed: ArmedRollout, reason: str, rules: tuple[str, ...], findings: tuple[Finding, ...], tick: float
-    ) -> Incident:
+    ) -> IncidentDraft:
         now = self._clock.now()
-        return Incident(
+        return IncidentDraft(
             rollout=armed.rollout.name,
-            generation=armed.flag.generation,
             automatic=True,
             by=self._id,
             reason=reason,
             rules=rules,
             findings=findings,
-            tick=tick,
             decided_at=now,
+            tick=tick,
             latency=now - tick,
-            control=armed.flag.control,
-            canary=armed.flag.rollout_canary,
-            percent_before=armed.flag.canary_percent,
-            stage_before=armed.flag.stage,
             decide=armed.rollout.decide,
             mode=armed.rollout.mode,
             window=self._evaluator.window_seconds(armed, tick),

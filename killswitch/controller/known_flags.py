@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import STAGES, Flag
-from killswitch.trips.switch import StoredFlag, Switch
+from killswitch.trips.stored_flags import StoredFlag
+from killswitch.trips.switch import Switch
 from killswitch.verdicts.baseline import Baseline
 
 log = logging.getLogger(__name__)

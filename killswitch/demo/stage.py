@@ -122,7 +122,7 @@ class DemoStage:
         """When the flag was tripped, in simulated seconds of the world, and why; None while it is armed."""
         assert self._switch is not None
         with contextlib.suppress(Unavailable):
-            flag = self._switch.standing(ROLLOUT).flag
+            flag = self._switch.stored(ROLLOUT).flag
             if flag is not None and flag.trip is not None:
                 return self.pace.simulated(flag.trip.at - self._world_began), flag.trip.reason
         return None

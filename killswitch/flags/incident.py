@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from killswitch.documents import Fields, finite, parse_object
 from killswitch.errors import BadDocument
+from killswitch.flags.flag import Flag
 from killswitch.model import Decide, Excursion, Finding, Mode, Reason, Unit, Verdict
 from killswitch.timestamps import to_iso
 
@@ -86,6 +87,61 @@ class Incident:
     def tripping(self) -> tuple[Finding, ...]:
         """The findings of the rules that tripped, in the order of `findings`."""
         return tuple(finding for finding in self.findings if finding.rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDraft:
+    """An incident but for what only the flag knows that is tripped; `on` adds it. The fields are the incident's."""
+
+    rollout: str
+    automatic: bool
+    by: str
+    reason: str
+    rules: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    decided_at: float
+    tick: float | None = None
+    latency: float | None = None
+    decide: Decide = Decide.THRESHOLD
+    mode: Mode = Mode.ENFORCE
+    window: float | None = None
+    min_requests: int | None = None
+    rules_file: str = ""
+    rules_digest: str = ""
+    controller: str = ""
+    version: str = ""
+
+    def on(self, flag: Flag) -> Incident:
+        """The incident of tripping this flag."""
+        return Incident(
+            rollout=self.rollout,
+            generation=flag.generation,
+            automatic=self.automatic,
+            by=self.by,
+            reason=self.reason,
+            rules=self.rules,
+            findings=self.findings,
+            decided_at=self.decided_at,
+            control=flag.control,
+            canary=flag.rollout_canary,
+            percent_before=flag.canary_percent,
+            stage_before=flag.stage,
+            tick=self.tick,
+            latency=self.latency,
+            decide=self.decide,
+            mode=self.mode,
+            window=self.window,
+            min_requests=self.min_requests,
+            rules_file=self.rules_file,
+            rules_digest=self.rules_digest,
+            controller=self.controller,
+            version=self.version,
+        )
+
+    def after(self, seconds: float) -> IncidentDraft:
+        """The same, flipped this much later: an incident tells when users were taken away, not when that was wanted."""
+        latency = None if self.latency is None else self.latency + seconds
+        return replace(self, decided_at=self.decided_at + seconds, latency=latency)
 
 
 def incident_id(rollout: str, generation: int) -> str:

@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 
 from killswitch.errors import KillswitchError
 from killswitch.stores import Compare
-from killswitch.trips.switch import Alone, Switch, TripOutcome, TripRequest, TripResult
+from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
+from killswitch.trips.switch import Switch
 
 log = logging.getLogger(__name__)
 # A flip waits for etcd's disk, which writes several at once.
 PARALLEL = 8
 # Flips in one transaction: about 400 kB, where a transaction may hold 1 MiB and 128 writes.
 TOGETHER = 20
-# so long, in seconds, may what follows a flip wait for flips that are still to come
+# Pages and the like wait for flips that are still to come, at most this many seconds.
 FLIPS_FIRST = 5.0
 
 
@@ -39,7 +40,8 @@ class Settled:
 class _Pending:
     request: TripRequest
     decided_at: float  # monotonic, of the tick the evidence ends at
-    began: float  # monotonic
+    drafted_at: float  # monotonic, of this request
+    began: float  # monotonic, of the first request about this trip
     alone: Alone | None = None  # not to be tried together with others
 
 
@@ -96,9 +98,10 @@ class Trips:
             if self._closed:  # a cycle that was on its way when we were told to stop: another replica trips
                 return
             before = self._pending.get(request.rollout)
-            began = self._monotonic() if before is None else before.began
+            now = self._monotonic()
+            began = now if before is None else before.began
             alone = None if before is None else before.alone
-            self._pending[request.rollout] = _Pending(bound, decided_at, began, alone)
+            self._pending[request.rollout] = _Pending(bound, decided_at, now, began, alone)
             self._start(request.rollout)
 
     def retry(self) -> None:
@@ -127,13 +130,13 @@ class Trips:
     def under_way(self) -> dict[str, str]:
         """The rollouts whose trip is not committed yet, each with its reason."""
         with self._lock:
-            return {rollout: pending.request.reason for rollout, pending in self._pending.items()}
+            return {rollout: pending.request.draft.reason for rollout, pending in self._pending.items()}
 
     @property
     def come_first(self) -> bool:
-        """Whether pages and the like should wait: a thousand flips at once need all there is of processor and store.
+        """Whether pages and the like should wait: a thousand flips at once can use all of the processor and the store.
 
-        Not for ever: where a flip cannot be made, what there is to tell must be told.
+        They wait at most `FLIPS_FIRST` seconds: where flips are stuck, people must still be paged.
         """
         with self._lock:
             first = min((pending.began for pending in self._pending.values()), default=-math.inf)
@@ -192,8 +195,8 @@ class Trips:
     def _results(self, batch: Sequence[_Pending]) -> Sequence[TripResult | Alone | Exception]:
         try:
             if len(batch) > 1:
-                return self._switch.trip_together([pending.request for pending in batch])
-            request, alone = batch[0].request, batch[0].alone
+                return self._switch.trip_together([self._as_of_now(pending) for pending in batch])
+            request, alone = self._as_of_now(batch[0]), batch[0].alone
             if alone is not None and alone.sent:
                 return [self._switch.trip(request, sent=True)]
             return [self._switch.trip(request)]
@@ -203,6 +206,11 @@ class Trips:
             names = ", ".join(pending.request.rollout for pending in batch)
             log.exception("tripping %s failed with an unexpected error; each is tried again alone", names)
             return [error] if len(batch) == 1 else [Alone()] * len(batch)
+
+    def _as_of_now(self, pending: _Pending) -> TripRequest:
+        """The request, its incident dated to this attempt: the store may have been silent since it was drafted."""
+        request = pending.request
+        return replace(request, draft=request.draft.after(self._monotonic() - pending.drafted_at))
 
     def _to_be_tried_alone(self, rollout: str, pending: _Pending, alone: Alone) -> None:
         with self._lock:

@@ -109,12 +109,12 @@ class Propagation:
                         del self._trips[trip.rollout]
 
     def _told(self, trip: _Trip) -> bool:
-        standing = self._switch.standing(trip.rollout)
-        flag = standing.flag
+        stored = self._switch.stored(trip.rollout)
+        flag = stored.flag
         if flag is None or flag.state is not State.TRIPPED or flag.generation != trip.generation:
             return True  # a person has gone on; where it is a later trip, its own replica tells
         waits = self._monotonic() < trip.until
-        revision = standing.revision if trip.revision is None else trip.revision
+        revision = stored.revision if trip.revision is None else trip.revision
         found = routers_followed(self._store, trip.rollout, revision, tripped=True)
         if found is None:
             return not waits

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from killswitch.flags.flag import Flag, arm
-from killswitch.flags.incident import Incident
+from killswitch.flags.incident import Incident, IncidentDraft
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
 from killswitch.pages import events
 from killswitch.pages.page import Page
@@ -99,6 +99,12 @@ def incident(rollout: str = "support-copilot", generation: int = 7, **changes: o
         **changes,
     }
     return Incident(**values)  # type: ignore[arg-type]  # the tests' own keywords
+
+
+def incident_draft(rollout: str = "support-copilot", **changes: object) -> IncidentDraft:
+    """What `incident` says, but for the flag's part of it."""
+    whole = incident(rollout, **changes)  # type: ignore[arg-type]  # the tests' own keywords
+    return IncidentDraft(**{field.name: getattr(whole, field.name) for field in fields(IncidentDraft)})
 
 
 def proven_incident(**changes: object) -> Incident:

@@ -24,17 +24,18 @@ from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags import incident as incident_documents
-from killswitch.flags.flag import Actor, Flag
-from killswitch.flags.incident import Incident
+from killswitch.flags.flag import Actor
+from killswitch.flags.incident import IncidentDraft
 from killswitch.fleet.session import Session
 from killswitch.pages import events, outbox
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, keys
 from killswitch.trips.pending import Trips
-from killswitch.trips.switch import Switch, TripRequest
+from killswitch.trips.request import TripRequest
+from killswitch.trips.switch import Switch
 from tests.doubles.memory_store import Change
-from tests.doubles.pages import AT, SETTINGS, armed, incident
+from tests.doubles.pages import AT, SETTINGS, armed, incident, incident_draft
 from tests.faults.safety import flips, violations
 
 ROLLOUT: Final = "support-copilot"
@@ -299,12 +300,9 @@ class _AtOnce:
         job()
 
 
-def _documents(tick: float) -> Callable[[Flag, str], tuple[Incident, Page]]:
-    def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
-        record = incident(flag.rollout, flag.generation, tick=tick, findings=incident().findings[:1])
-        return record, events.tripped(record, SETTINGS)
-
-    return documents
+def _draft(rollout: str, by: str, tick: float) -> IncidentDraft:
+    findings = incident().findings[:1]
+    return incident_draft(rollout, by=by, tick=tick, reason="refusal_rate 8.7%", findings=findings)
 
 
 def judged_breach(
@@ -321,9 +319,9 @@ def judged_breach(
     tick = seen.monotonic()
     switched = switch(seen, wall=seen.wall, by=name)
     try:
-        standings = switched.everything()[0]
+        stored = switched.everything()[0]
     except KillswitchError:
-        standings = {}
+        stored = {}
     session = Session(seen, name, monotonic=seen.monotonic, ttl=TTL, owner=name)
     pool = Later()
     trips = Trips(
@@ -334,8 +332,8 @@ def judged_breach(
     for rollout in rollouts:
         trips.submit(
             TripRequest(
-                rollout=rollout, generation=1, reason="refusal_rate 8.7%", rules=("refusal_rate",),
-                actor=Actor.CONTROLLER, by=name, at=tick, documents=_documents(tick), standing=standings.get(rollout),
+                _draft(rollout, name, tick), generation=1, actor=Actor.CONTROLLER, at=tick, page=SETTINGS,
+                stored=stored.get(rollout),
             ),
             decided_at=tick,
         )  # fmt: skip
@@ -585,7 +583,8 @@ def first_world(names: Sequence[str], *, tripped: bool = False, rollouts: Sequen
         armed(ROLLOUT), rollout=ROLLOUT, reason="refusal_rate 8.7%", rules=("refusal_rate",),
         incident=f"{ROLLOUT}.1", now=TICK, by="one", actor=Actor.CONTROLLER,
     )  # fmt: skip
-    record, page = _documents(TICK)(armed(ROLLOUT), "")
+    record = _draft(ROLLOUT, "one", TICK).on(armed(ROLLOUT))
+    page = events.tripped(record, SETTINGS)
     entry = outbox.to_document(outbox.new_entry(page, at=TICK))
     writes = [
         Put(keys.flag(ROLLOUT), flags.to_document(flag)),

@@ -29,7 +29,8 @@ from killswitch.pages import events
 from killswitch.pages.page import Page
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.opening import open_store
-from killswitch.trips.switch import Switch, TripRequest
+from killswitch.trips.request import TripRequest
+from killswitch.trips.switch import Switch
 from tests.doubles.lying_prometheus import LyingPrometheus
 from tests.doubles.slack import TOKEN, Message, SlackDouble
 from tests.doubles.webhook import WebhookDouble
@@ -386,7 +387,7 @@ class Fleet:
         raise OSError("no member of etcd has a quorum now")
 
     def flag(self, rollout: str = ROLLOUT) -> Flag:
-        flag = self.person.standing(rollout).flag
+        flag = self.person.stored(rollout).flag
         assert flag is not None
         return flag
 
@@ -489,15 +490,10 @@ def swap(file: Path, content: str) -> None:
 
 def tripped_by_hand(rollout: str, at: float) -> TripRequest:
     """A person's trip without a page, for tests that are about something else."""
-    from tests.doubles.pages import incident  # noqa: PLC0415  only where it is used
+    from tests.doubles.pages import incident_draft  # noqa: PLC0415  only where it is used
 
-    return TripRequest(
-        rollout=rollout, generation=None, reason="by hand", rules=(), actor=Actor.PERSON, by="ann@laptop", at=at,
-        documents=lambda flag, _: (
-            incident(rollout, flag.generation, automatic=False),
-            events.tripped(incident(rollout, flag.generation, automatic=False), PageSettings(slack=CHANNEL)),
-        ),
-    )  # fmt: skip
+    draft = incident_draft(rollout, automatic=False, by="ann@laptop", reason="by hand", rules=())
+    return TripRequest(draft, generation=None, actor=Actor.PERSON, at=at, page=PageSettings(slack=CHANNEL))
 
 
 def put_flag(store: Store, flag: Flag) -> None:

@@ -22,19 +22,18 @@ from typing import TypeVar
 
 from killswitch.deadline import Deadline
 from killswitch.errors import OutcomeUnknown
-from killswitch.flags.flag import Actor, Flag
-from killswitch.flags.incident import Incident
+from killswitch.flags.flag import Actor
 from killswitch.fleet.session import Session
 from killswitch.net.credentials import Secret
-from killswitch.pages import events
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
 from killswitch.pages.page import Page
 from killswitch.pages.receivers.slack import SlackPager
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, Store
 from killswitch.stores.opening import open_store
 from killswitch.trips.pending import Trips
-from killswitch.trips.switch import Switch, TripRequest
-from tests.doubles.pages import SETTINGS, incident
+from killswitch.trips.request import TripRequest
+from killswitch.trips.switch import Switch
+from tests.doubles.pages import SETTINGS, incident_draft
 
 TTL = 2.0  # the shortest lease etcd gives
 MAX_AGE = 6.0
@@ -124,18 +123,10 @@ class _Striking:
         return self._step(lambda: self._pager.send(page, possible_repeat=possible_repeat, deadline=deadline))
 
 
-def documents_of(rollout: str, tick: float) -> Callable[[Flag, str], tuple[Incident, Page]]:
-    def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
-        record = incident(rollout, flag.generation, tick=tick)
-        return record, events.tripped(record, SETTINGS)
-
-    return documents
-
-
 def trip_request(rollout: str, generation: int, tick: float, by: str) -> TripRequest:
     return TripRequest(
-        rollout=rollout, generation=generation, reason="refusal_rate 8.7%", rules=("refusal_rate",),
-        actor=Actor.CONTROLLER, by=by, at=tick, documents=documents_of(rollout, tick),
+        incident_draft(rollout, by=by, tick=tick, reason="refusal_rate 8.7%"), generation=generation,
+        actor=Actor.CONTROLLER, at=tick, page=SETTINGS,
     )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
-from killswitch.trips.switch import StoredFlag, Switch, TripRequest
+from killswitch.trips.request import TripRequest
+from killswitch.trips.stored_flags import StoredFlag
+from killswitch.trips.switch import Switch
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.faults.explorer import (
@@ -129,10 +131,10 @@ class Careless(Switch):
     """Compares neither the flag's revision nor the incident's absence."""
 
     def _commit_trip(
-        self, request: TripRequest, standing: StoredFlag, incident: str, key: str, guards: Sequence[Compare]
+        self, request: TripRequest, stored: StoredFlag, incident: str, key: str, guards: Sequence[Compare]
     ) -> object:
         outcome = _Writing()
-        Switch(outcome, wall=self._wall, by=self._by)._commit_trip(request, standing, incident, key, guards)
+        Switch(outcome, wall=self._wall, by=self._by)._commit_trip(request, stored, incident, key, guards)
         return self._store.commit(guards, outcome.writes)
 
 

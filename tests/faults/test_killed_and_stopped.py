@@ -20,7 +20,8 @@ from killswitch.pages import events
 from killswitch.pages.receivers.slack import SlackPager
 from killswitch.stores import Store, keys
 from killswitch.stores.opening import open_store
-from killswitch.trips.switch import Switch, TripOutcome
+from killswitch.trips.request import TripOutcome
+from killswitch.trips.switch import Switch
 from tests.doubles.pages import SETTINGS
 from tests.doubles.slack import TOKEN, SlackDouble
 from tests.faults import striking
@@ -131,7 +132,7 @@ def test_stopped_for_longer_than_its_lease_a_replica_commits_nothing_stale(scene
         for number, victim in zip(numbers, victims, strict=True):
             by_victim = [f for f in flips(scene.history.changes, victim.rollout) if f["trip"]["by"] == victim.name]
             stale += len(by_victim)
-            flag = scene.person.standing(victim.rollout).flag
+            flag = scene.person.stored(victim.rollout).flag
             assert flag is not None
             assert (flag.generation, flag.armed) == ((2, True) if number % 8 >= 4 else (1, True))
     figure(f"row 12: {runs} stops, {stale} stale commits")

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from killswitch.stores import Committed, Compare, Delete, Lost, Put
-from killswitch.trips.switch import StoredFlag, Switch, TripRequest
+from killswitch.trips.request import TripRequest
+from killswitch.trips.stored_flags import StoredFlag
+from killswitch.trips.switch import Switch
 from tests.doubles.fleet import START, Fleet
 from tests.doubles.scripted_source import Traffic, canary_from, rollout
 from tests.faults.safety import unsaid, violations
@@ -42,10 +44,10 @@ def test_safety_2_sees_a_late_commit(monkeypatch: pytest.MonkeyPatch, asleep: fl
             return self._store.commit(compares, writes)  # type: ignore[attr-defined, no-any-return]
 
     def without_session(
-        self: Switch, request: TripRequest, standing: StoredFlag, incident: str, key: str, _guards: Sequence[Compare]
+        self: Switch, request: TripRequest, stored: StoredFlag, incident: str, key: str, _guards: Sequence[Compare]
     ) -> object:
         late = Switch(Late(self._store), wall=self._wall, by=self._by)  # type: ignore[arg-type]
-        return real(late, request, standing, incident, key, ())
+        return real(late, request, stored, incident, key, ())
 
     monkeypatch.setattr(Switch, "_commit_trip", without_session)
     fleet.run(60, until=fleet.tripped)

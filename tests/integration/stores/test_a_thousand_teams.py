@@ -23,10 +23,12 @@ from killswitch.pages.store_ledger import StoreLedger
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, Store, keys
 from killswitch.stores.limits import MAX_COMMIT_BYTES, MAX_OPERATIONS, Part, check_commit, portions
 from killswitch.stores.opening import open_store
-from killswitch.trips.switch import StoredFlag, Switch, TripOutcome, TripRequest, TripResult
+from killswitch.trips.request import TripOutcome, TripRequest, TripResult
+from killswitch.trips.stored_flags import StoredFlag
+from killswitch.trips.switch import Switch
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
-from tests.doubles.pages import AT, armed, incident
+from tests.doubles.pages import AT, armed, incident, incident_draft
 from tests.servers.etcd import EtcdCluster
 
 MANY = 1000
@@ -128,21 +130,18 @@ def test_a_thousand_notices_are_told_once_each(fleet_store: Metered) -> None:
 
 
 def test_a_thousand_flips_stand_with_their_incidents_and_pages(fleet_store: Metered) -> None:
-    standings: dict[str, StoredFlag] = {}
+    stored: dict[str, StoredFlag] = {}
     for portion in portions(Part(n, writes=(Put(keys.flag(n), flags.to_document(armed(n))),)) for n in NAMES):
         committed = fleet_store.commit([], [write for part in portion for write in part.writes])
         assert isinstance(committed, Committed)
-        standings |= {part.subject: StoredFlag(armed(part.subject), committed.revision) for part in portion}
+        stored |= {part.subject: StoredFlag(armed(part.subject), committed.revision) for part in portion}
     fleet_store.commits.clear()
     stale = NAMES[7]
     fleet_store.commit([], [Put(keys.flag(stale), flags.to_document(replace(armed(stale), canary_percent=1.0)))])
     requests = [
         TripRequest(
-            rollout=name, generation=1, reason="errors", rules=("refusal_rate",), actor=Actor.CONTROLLER, by="a",
-            at=AT, documents=lambda flag, _, team=team: (  # type: ignore[misc]
-                incident(flag.rollout, 1), events.tripped(incident(flag.rollout, 1), team)
-            ),
-            standing=standings[name],
+            incident_draft(name, by="a", reason="errors"), generation=1, actor=Actor.CONTROLLER, at=AT, page=team,
+            stored=stored[name],
         )
         for name, team in zip(NAMES, TEAMS, strict=True)
     ]  # fmt: skip

@@ -7,16 +7,17 @@ import time
 from pathlib import Path
 
 from killswitch.flags import incident as incidents
-from killswitch.flags.flag import Actor, Flag
-from killswitch.flags.incident import Incident, RoutersFollowed
-from killswitch.pages import events, outbox
+from killswitch.flags.flag import Actor
+from killswitch.flags.incident import RoutersFollowed
+from killswitch.pages import outbox
 from killswitch.pages.page import Page, PageKind
 from killswitch.router import Router
 from killswitch.stores import Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.trips.propagation import Propagation
+from killswitch.trips.request import TripRequest
 from killswitch.trips.router_progress import routers_followed
-from killswitch.trips.switch import Switch, TripRequest
+from killswitch.trips.switch import Switch
 from tests.doubles import pages
 from tests.servers.etcd import EtcdCluster, EtcdMember, wait_until
 from tests.servers.tcp_proxy import TcpProxy
@@ -26,11 +27,8 @@ PATIENCE = 15.0
 
 
 def trip(switch: Switch) -> int:
-    def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
-        record = pages.incident(NAME, flag.generation)
-        return record, events.tripped(record, pages.SETTINGS)
-
-    request = TripRequest(NAME, None, "refusals", ("refusal_rate",), Actor.CONTROLLER, "a", time.time(), documents)
+    draft = pages.incident_draft(NAME, by="a", reason="refusals")
+    request = TripRequest(draft, generation=None, actor=Actor.CONTROLLER, at=time.time(), page=pages.SETTINGS)
     return switch.trip(request).revision
 
 
@@ -60,7 +58,7 @@ def test_three_routers_follow_a_trip_and_a_fourth_that_is_cut_off_is_waited_for_
         assert armed.generation == 1
         for url in (*[etcd.url] * 3, f"etcd://{proxy.endpoint}"):
             stack.enter_context(Router(NAME, url, registry=None))
-        revision = switch.standing(NAME).revision
+        revision = switch.stored(NAME).revision
         wait_until(lambda: routers_followed(store, NAME, revision) == {"followed": 4, "known": 4}, "four reports")
 
         proxy.black_hole()

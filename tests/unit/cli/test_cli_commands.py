@@ -29,7 +29,8 @@ from killswitch.rules.loading import located
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from killswitch.stores.sqlite.store import SqliteStore
-from killswitch.trips.switch import Switch, TripRequest, TripResult
+from killswitch.trips.request import TripRequest, TripResult
+from killswitch.trips.switch import Switch
 from tests.doubles.http_double import Answer, HttpDouble
 from tests.doubles.webhook import WebhookDouble
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch.cli.trip import _request as by_hand
+from killswitch.cli.trip import request_by_hand
 from killswitch.controller.controller import Timing
 from killswitch.deadline import Deadline
 from killswitch.flags.flag import Flag, State
@@ -38,7 +38,7 @@ from killswitch.model import (
 from killswitch.pages.page import PageKind
 from killswitch.rules.loading import Rules
 from killswitch.stores import Delete, Put, keys
-from killswitch.trips.switch import TripRequest
+from killswitch.trips.request import TripRequest
 from killswitch.verdicts import evaluator
 from killswitch.verdicts.compare import Comparison, compare
 from killswitch.wording import duration_in_words
@@ -366,7 +366,7 @@ def _flips(call: Call) -> bool:
 
 
 def _by_hand() -> TripRequest:
-    return by_hand("copilot", "by hand", PageSettings())
+    return request_by_hand("copilot", "by hand", PageSettings())
 
 
 def test_a_process_that_slept_longer_than_its_session_commits_nothing_it_had_prepared() -> None:
@@ -1173,7 +1173,7 @@ def test_what_is_asked_follows_rules_flag_and_arming_and_is_else_the_very_same(m
     fleet.person.set_stage("copilot", percent=25.0, stage="aa")
     fleet.run(1)
     assert {want.part for want in asked[-1]} == {"window", "aa"}
-    assert fleet.person.standing("copilot").flag is not None
+    assert fleet.person.stored("copilot").flag is not None
     fleet.person.end("copilot")
     fleet.arm()
     fleet.run(2)

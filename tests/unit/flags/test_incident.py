@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from killswitch.errors import BadDocument
 from killswitch.flags.incident import MAX_DOCUMENT_BYTES, Paged, RoutersFollowed, from_document, to_document, with_page
 from killswitch.model import Excursion, Finding, Reason, Unit, Verdict
-from tests.doubles.pages import AT, BREACH, incident
+from tests.doubles.pages import AT, BREACH, armed, incident, incident_draft
 
 whole = st.integers(min_value=0, max_value=2_000_000_000).map(float)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32).map(float)
@@ -113,3 +113,25 @@ def test_a_document_with_any_one_field_spoiled_is_refused_or_read_whole(data: st
 def test_a_document_of_another_rollout_is_refused() -> None:
     with pytest.raises(BadDocument, match="is of 'support-copilot'"):
         from_document(to_document(incident()), rollout="other")
+
+
+def test_a_draft_becomes_the_incident_of_the_flag_that_is_tripped() -> None:
+    """What the flag knows comes from the flag as it is at the flip; all else is the verdict's."""
+    flag = replace(armed("copilot"), generation=3, canary_percent=25.0, stage="ramp_25")
+    record = incident_draft("copilot", reason="refusals").on(flag)
+    assert record == incident(
+        "copilot",
+        3,
+        reason="refusals",
+        control=flag.control,
+        canary=flag.canary,
+        percent_before=25.0,
+        stage_before="ramp_25",
+    )
+
+
+def test_a_later_flip_moves_the_time_and_the_latency() -> None:
+    draft = incident_draft(decided_at=100.0, latency=5.0)
+    assert (draft.after(40.0).decided_at, draft.after(40.0).latency) == (140.0, 45.0)
+    by_hand = incident_draft(decided_at=100.0, latency=None)
+    assert (by_hand.after(40.0).decided_at, by_hand.after(40.0).latency) == (140.0, None)

@@ -9,10 +9,12 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import KillswitchError, Unavailable
+from killswitch.flags.incident import from_document
 from killswitch.fleet.session import Session
 from killswitch.stores import keys
 from killswitch.trips.pending import FLIPS_FIRST, PARALLEL, TOGETHER, Settled, Trips
-from killswitch.trips.switch import Alone, Switch, TripOutcome, TripRequest, TripResult
+from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
+from killswitch.trips.switch import Switch
 from tests.doubles.memory_store import Call, Fault, MemoryStore
 from tests.unit.trips.test_switch import World, automatic
 
@@ -51,6 +53,22 @@ class Under:
         self.world.clock.advance(after)
         self.trips.retry()
         self.trips.wait(10)
+
+
+def test_an_incident_is_dated_to_the_flip_not_to_the_verdict() -> None:
+    """A store that was silent for 20 s: users were in the canary for as long."""
+    under = Under()
+    under.store.fault = lambda _: Fault.FAIL_BEFORE
+    request = automatic()
+    under.submit(request)
+    under.store.fault = lambda _: None
+    under.retry(after=20.0)
+    written = under.world.server.value(keys.incident("copilot", 1))
+    assert written is not None
+    record = from_document(written, rollout="copilot")
+    assert record.decided_at == pytest.approx(request.draft.decided_at + 20.0, abs=0.01)
+    assert request.draft.latency is not None
+    assert record.latency == pytest.approx(request.draft.latency + 20.0, abs=0.01)
 
 
 def test_a_trip_is_retried_until_the_store_takes_it() -> None:
@@ -290,7 +308,7 @@ class Several(Under):
 
 
 def of(rollout: str, at: float = 1.0) -> TripRequest:
-    return replace(automatic(at=at), rollout=rollout)
+    return automatic(at=at, rollout=rollout)
 
 
 @pytest.mark.parametrize("rollouts", [("a", "b"), ("a", "b", "c")])

@@ -6,13 +6,14 @@ import pytest
 
 from killswitch.flags import incident as incidents
 from killswitch.flags.flag import Actor, Flag
-from killswitch.flags.incident import Incident, RoutersFollowed, with_page
+from killswitch.flags.incident import RoutersFollowed, with_page
 from killswitch.pages import events, outbox
 from killswitch.pages.page import Page, PageKind
 from killswitch.router.presence import Report, to_document
 from killswitch.stores import Put, keys
 from killswitch.trips.propagation import HEIRS_AFTER, Propagation
-from killswitch.trips.switch import Switch, TripOutcome, TripRequest
+from killswitch.trips.request import TripOutcome, TripRequest
+from killswitch.trips.switch import Switch
 from tests.doubles import pages
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
@@ -46,18 +47,12 @@ class World:
 
     def trip(self, *replicas: Propagation) -> int:
         """The flip, told to the replicas named (one is); its revision."""
-
-        def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
-            record = pages.incident(NAME, flag.generation)
-            return record, events.tripped(record, pages.SETTINGS)
-
         switch = Switch(MemoryStore(self.server, "tripping"), wall=self.clock.wall, by="a")
-        result = switch.trip(
-            TripRequest(NAME, None, "refusals", ("refusal_rate",), Actor.CONTROLLER, "a", self.clock.wall(), documents)
-        )
+        draft = pages.incident_draft(NAME, by="a", reason="refusals")
+        result = switch.trip(TripRequest(draft, None, Actor.CONTROLLER, self.clock.wall(), pages.SETTINGS))
         assert result.outcome is TripOutcome.TRIPPED
         for follow_up in replicas or (self.follow_up,):
-            follow_up.tripped(NAME, switch.standing(NAME).flag.generation, result.revision)  # type: ignore[union-attr]  # there is one
+            follow_up.tripped(NAME, switch.stored(NAME).flag.generation, result.revision)  # type: ignore[union-attr]  # there is one
         return result.revision
 
     def rearm(self) -> None:
@@ -255,17 +250,13 @@ def test_an_incident_that_is_gone_or_garbled_is_left_alone(world: World) -> None
 
 def by_hand(world: World) -> None:
     """`killswitch trip`: no controller of ours made the flip."""
-
-    def documents(flag: Flag, _: str) -> tuple[Incident, Page]:
-        record = pages.incident(NAME, flag.generation, automatic=False, by="ann", rules=(), findings=())
-        return record, events.tripped(record, pages.SETTINGS)
-
-    request = TripRequest(NAME, None, "it swears", (), Actor.PERSON, "ann", world.clock.wall(), documents)
+    draft = pages.incident_draft(NAME, automatic=False, by="ann", reason="it swears", rules=(), findings=())
+    request = TripRequest(draft, None, Actor.PERSON, world.clock.wall(), pages.SETTINGS)
     assert world.person.trip(request).outcome is TripOutcome.TRIPPED
 
 
 def seen(world: World) -> list[Flag]:
-    flag = world.person.standing(NAME).flag
+    flag = world.person.stored(NAME).flag
     return [] if flag is None else [flag]
 
 
@@ -274,7 +265,7 @@ def test_who_follows_a_trip_by_hand_is_told_once_whoever_notices(world: World) -
     for follow_up in (world.follow_up, other):
         follow_up.notice(seen(world))
     by_hand(world)
-    revision = world.person.standing(NAME).revision
+    revision = world.person.stored(NAME).revision
     world.report("r1", revision)
     world.report("r2", revision)
     for _ in range(3):
@@ -289,7 +280,7 @@ def test_who_follows_a_trip_by_hand_is_told_once_whoever_notices(world: World) -
 
 def test_a_replica_that_starts_tells_of_a_trip_just_made_and_of_no_old_one(world: World) -> None:
     by_hand(world)
-    world.report("r1", world.person.standing(NAME).revision)
+    world.report("r1", world.person.stored(NAME).revision)
     _, late = world.replica("b")
     world.clock.advance(3600.0)
     late.notice(seen(world))

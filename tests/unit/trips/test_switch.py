@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch.cli.trip import _request as by_hand
+from killswitch.cli.trip import request_by_hand
 from killswitch.errors import (
     BadDocument,
     IllegalTransition,
@@ -20,15 +20,19 @@ from killswitch.errors import (
 )
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Actor, Flag, State
+from killswitch.flags.incident import from_document
 from killswitch.model import PageSettings
 from killswitch.pages import events
 from killswitch.pages.page import Page
 from killswitch.stores import Compare, Delete, Put, keys
-from killswitch.trips.switch import ATTEMPTS, Alone, StoredFlag, Switch, TripOutcome, TripRequest, TripResult
+from killswitch.trips.flips import ATTEMPTS
+from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
+from killswitch.trips.stored_flags import StoredFlag
+from killswitch.trips.switch import Switch
 from killswitch.verdicts.baseline import Baseline
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
-from tests.doubles.pages import incident
+from tests.doubles.pages import incident_draft
 
 
 class World:
@@ -62,15 +66,11 @@ def world() -> World:
     return World()
 
 
-def automatic(at: float = 1_776_608_520.0, generation: int | None = 1, by: str = "a") -> TripRequest:
-    def documents(flag: Flag, _id: str) -> tuple[object, Page]:
-        record = incident("copilot", flag.generation, by=by)
-        return record, events.tripped(record, PageSettings())
-
-    return TripRequest(
-        rollout="copilot", generation=generation, reason="refusals", rules=("refusal_rate",), actor=Actor.CONTROLLER,
-        by=by, at=at, documents=documents,  # type: ignore[arg-type]  # an incident and its page
-    )  # fmt: skip
+def automatic(
+    at: float = 1_776_608_520.0, generation: int | None = 1, by: str = "a", rollout: str = "copilot"
+) -> TripRequest:
+    draft = incident_draft(rollout, by=by, reason="refusals")
+    return TripRequest(draft, generation=generation, actor=Actor.CONTROLLER, at=at, page=PageSettings())
 
 
 def page(flag: Flag) -> Page:
@@ -108,7 +108,7 @@ def test_the_second_trip_of_a_generation_is_a_no_op_that_names_the_first(world: 
     assert (world.flips(), world.incidents()) == (1, 1)
 
 
-@pytest.mark.parametrize("request_of", [automatic, lambda: by_hand("copilot", "by hand", PageSettings())])
+@pytest.mark.parametrize("request_of", [automatic, lambda: request_by_hand("copilot", "by hand", PageSettings())])
 @pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.APPLY_LATER])
 def test_a_trip_whose_answer_was_lost_is_reread_and_never_assumed(
     world: World, fault: Fault, request_of: Callable[[], TripRequest]
@@ -127,7 +127,7 @@ def test_a_trip_on_a_flag_just_read_asks_for_nothing_more(world: World) -> None:
     world.arm()
     calls: list[str] = []
     switch = world.switch("a", lambda call: calls.append(call.name))
-    request = replace(automatic(), standing=switch.everything()[0]["copilot"])
+    request = replace(automatic(), stored=switch.everything()[0]["copilot"])
     calls.clear()
     assert switch.trip(request).outcome is TripOutcome.TRIPPED
     assert calls == ["commit"]
@@ -136,7 +136,7 @@ def test_a_trip_on_a_flag_just_read_asks_for_nothing_more(world: World) -> None:
 @pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.APPLY_LATER])
 def test_a_trip_on_a_flag_just_read_whose_answer_was_lost_is_reread_as_any_other(world: World, fault: Fault) -> None:
     world.arm()
-    request = replace(automatic(), standing=world.person.standing("copilot"))
+    request = replace(automatic(), stored=world.person.stored("copilot"))
     result = world.switch("a", once("commit", fault)).trip(request)
     world.server.apply_late()
     assert result.outcome is TripOutcome.TRIPPED
@@ -145,16 +145,17 @@ def test_a_trip_on_a_flag_just_read_whose_answer_was_lost_is_reread_as_any_other
 
 def test_a_flag_that_changed_since_it_was_read_is_read_anew_and_decided_on(world: World) -> None:
     world.arm()
-    before = replace(automatic(), standing=world.person.standing("copilot"))
+    before = replace(automatic(), stored=world.person.stored("copilot"))
+    later = replace(before, draft=replace(before.draft, by="b"))
     world.person.set_stage("copilot", percent=1.0, stage="ramp_1")
     assert world.switch("a").trip(before).outcome is TripOutcome.TRIPPED
-    tripped = world.person.standing("copilot").flag
+    tripped = world.person.stored("copilot").flag
     assert tripped is not None
     assert tripped.trip is not None
     assert tripped.trip.percent_before == 1.0
-    assert world.switch("b").trip(replace(before, by="b")).outcome is TripOutcome.ALREADY_TRIPPED
+    assert world.switch("b").trip(later).outcome is TripOutcome.ALREADY_TRIPPED
     world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
-    assert world.switch("b").trip(replace(before, by="b")).outcome is TripOutcome.SUPERSEDED
+    assert world.switch("b").trip(later).outcome is TripOutcome.SUPERSEDED
     assert (world.flips(), world.incidents()) == (1, 1)
 
 
@@ -174,7 +175,7 @@ def test_a_trip_that_timed_out_and_is_applied_after_a_re_arm_changes_nothing(wor
     world.switch("b").trip(automatic(by="b"))
     world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
     world.server.apply_late()
-    flag = world.person.standing("copilot").flag
+    flag = world.person.stored("copilot").flag
     assert flag is not None
     assert (flag.generation, flag.state) == (2, State.ARMED)
     assert world.flips() == 1
@@ -301,7 +302,7 @@ def test_more_remains_than_one_transaction_takes_go_in_several(world: World) -> 
         numbers = range(100 * block, 100 * block + 100)
         world.server.commit("x", (), [Put(keys.notice("copilot", 1, f"kind{number}"), b"{}") for number in numbers])
     world.person.end("copilot")
-    assert world.person.standing("copilot").flag is None
+    assert world.person.stored("copilot").flag is None
     assert world.server.list(keys.NOTICES).items == ()
 
 
@@ -335,7 +336,7 @@ def test_two_people_at_once_do_not_overwrite_each_other(world: World) -> None:
 
     with pytest.raises(Refused, match=r"^copilot was changed by somebody else"):
         world.switch("bob", other).set_stage("copilot", percent=25.0, stage="ramp_25")
-    flag = world.person.standing("copilot").flag
+    flag = world.person.stored("copilot").flag
     assert flag is not None
     assert flag.canary_percent == 1.0
 
@@ -346,7 +347,7 @@ def test_a_rollout_without_a_flag_lists_those_with_one(world: World) -> None:
         lambda: world.person.set_stage("nobody", percent=1.0, stage="x"),
         lambda: world.person.rearm("nobody", reason="r", percent=1.0, stage="x", page=page),
         lambda: world.person.end("nobody"),
-        lambda: world.person.trip(by_hand("nobody", "r", PageSettings())),
+        lambda: world.person.trip(request_by_hand("nobody", "r", PageSettings())),
     ):
         with pytest.raises(NoFlag, match=r"nobody has no flag.*rollouts with a flag: copilot"):
             attempt()
@@ -362,7 +363,7 @@ def test_a_flag_nobody_understands_is_shown_ended_and_not_overwritten(world: Wor
     with pytest.raises(BadDocument):
         world.arm()
     world.person.end("copilot")
-    assert world.person.standing("copilot").flag is None
+    assert world.person.stored("copilot").flag is None
 
 
 def test_raising_to_100_percent_needs_a_stored_baseline(world: World) -> None:
@@ -391,7 +392,7 @@ def test_all_flags_are_read_as_they_stand_also_where_only_a_byte_has_changed(wor
     assert reader.everything()[0]["copilot"].flag is first.flag
     world.person.set_stage("copilot", percent=25.0, stage="ramp_25")
     changed = reader.everything()[0]["copilot"]
-    assert changed.flag == reader.standing("copilot").flag
+    assert changed.flag == reader.stored("copilot").flag
     assert changed.flag != first.flag
     world.server.commit("x", (), (Put(keys.flag("copilot"), b"{"),))
     good, bad = reader.everything()
@@ -416,15 +417,15 @@ def test_a_verdict_about_a_flag_that_ended_is_superseded(world: World) -> None:
 
 def test_the_incident_is_written_by_the_name_that_the_flag_has(world: World) -> None:
     world.arm()
-    asked: list[tuple[Flag, str]] = []
-    request = automatic()
-
-    def documents(flag: Flag, incident: str) -> object:
-        asked.append((flag, incident))
-        return request.documents(flag, incident)
-
-    world.switch("a").trip(replace(request, documents=documents))  # type: ignore[arg-type]  # passed through
-    assert [(flag.state, incident) for flag, incident in asked] == [(State.ARMED, "copilot.1")]
+    world.switch("a").trip(automatic())
+    flag = world.person.stored("copilot").flag
+    written = world.server.value(keys.incident("copilot", 1))
+    assert flag is not None
+    assert flag.trip is not None
+    assert written is not None
+    record = from_document(written, rollout="copilot")
+    assert (flag.trip.incident, record.id) == ("copilot.1", "copilot.1")
+    assert (record.percent_before, record.stage_before, record.canary) == (5.0, "ramp_5", "new")
 
 
 def test_a_flag_that_changes_at_every_attempt_is_left_for_later(world: World) -> None:
@@ -450,7 +451,7 @@ def test_an_armed_flag_is_not_armed_over(world: World) -> None:
     assert before.salt == "pepper"
     with pytest.raises(IllegalTransition, match="it is armed already"):
         world.arm(percent=50.0)
-    assert world.person.standing("copilot").flag == before_stored(before)
+    assert world.person.stored("copilot").flag == before_stored(before)
 
 
 def before_stored(flag: Flag) -> Flag:
@@ -520,7 +521,7 @@ def test_a_re_arm_compares_the_counter(world: World) -> None:
 def test_an_end_whose_answer_was_lost_is_recognised(world: World) -> None:
     world.arm()
     world.switch("ann", once("commit", Fault.LOSE_ANSWER)).end("copilot")
-    assert world.person.standing("copilot").flag is None
+    assert world.person.stored("copilot").flag is None
 
 
 @pytest.mark.parametrize(("name", "which"), [("list", 0), ("commit", 1)])
@@ -536,7 +537,7 @@ def test_an_end_does_not_fail_for_what_is_left_behind(world: World, name: str, w
         return Fault.FAIL_BEFORE if len(seen) == which + 1 else None
 
     world.switch("ann", fails).end("copilot")
-    assert world.person.standing("copilot").flag is None
+    assert world.person.stored("copilot").flag is None
     assert len(seen) > which
 
 
@@ -611,18 +612,11 @@ class Many(World):
         self.commits: list[tuple[Sequence[Compare], int]] = []
 
     def requests(self) -> list[TripRequest]:
-        standings = self.person.everything()[0]
-        return [self.request(name, standings[name]) for name in self.names]
+        stored = self.person.everything()[0]
+        return [self.request(name, stored[name]) for name in self.names]
 
-    def request(self, name: str, standing: StoredFlag | None) -> TripRequest:
-        def documents(flag: Flag, _id: str) -> tuple[object, Page]:
-            record = incident(name, flag.generation, by="a")
-            return record, events.tripped(record, PageSettings())
-
-        return replace(
-            automatic(), rollout=name, standing=standing, guards=lambda: (self.guard,),
-            documents=documents,  # type: ignore[arg-type]  # an incident and its page
-        )  # fmt: skip
+    def request(self, name: str, stored: StoredFlag | None) -> TripRequest:
+        return replace(automatic(rollout=name), stored=stored, guards=lambda: (self.guard,))
 
     def together(
         self, requests: Sequence[TripRequest], fault: Callable[[Call], Fault | None] = lambda _: None
@@ -638,8 +632,8 @@ class Many(World):
         return switch.trip_together(requests)
 
     def tripped(self) -> list[str]:
-        standings = self.person.everything()[0]
-        return [name for name in self.names if (flag := standings[name].flag) and flag.state is State.TRIPPED]
+        stored = self.person.everything()[0]
+        return [name for name in self.names if (flag := stored[name].flag) and flag.state is State.TRIPPED]
 
 
 def test_several_flips_are_one_transaction_with_each_comparison_once() -> None:
@@ -668,8 +662,8 @@ def test_what_cannot_go_with_the_others_is_left_out_and_they_go() -> None:
     """One was not read, one is of another arming, one is too old, one names no flag at all."""
     many = Many("a", "b", "c", "d", "e")
     a, b, c, d, e = many.requests()
-    person = replace(e, generation=None, standing=StoredFlag(None, 0))
-    unread = replace(a, standing=None)
+    person = replace(e, generation=None, stored=StoredFlag(None, 0))
+    unread = replace(a, stored=None)
 
     def unreadable() -> None:
         raise Unavailable("the session could not be opened")
@@ -720,24 +714,21 @@ def test_a_flip_that_was_made_already_is_not_claimed_again_together() -> None:
     many = Many("a", "b")
     first = many.requests()
     many.together(first[:1])
-    assert many.together([replace(first[0], standing=many.person.standing("a")), first[1]]) == [
+    assert many.together([replace(first[0], stored=many.person.stored("a")), first[1]]) == [
         TripResult(TripOutcome.ALREADY_TRIPPED, "a.1"),
         TripResult(TripOutcome.TRIPPED, "b.1", many.server.revision),
     ]
 
 
 def test_guards_count_among_what_a_transaction_holds() -> None:
-    """Each with one of its own and without a page: fifty have more comparisons than writes."""
+    """Each with two of its own: fifty have more comparisons than writes."""
     many = Many(*(f"r{number:02}" for number in range(50)))
-    many.server.commit("x", (), [Put(f"/guards/{name}", b"") for name in many.names])
+    many.server.commit("x", (), [Put(f"/{kind}/{name}", b"") for name in many.names for kind in ("guards", "more")])
     revision = many.server.revision
 
-    def without_page(request: TripRequest) -> TripRequest:
-        return replace(
-            request,
-            guards=lambda: (Compare(f"/guards/{request.rollout}", revision),),
-            documents=lambda flag, incident: (request.documents(flag, incident)[0], None),
-        )
+    def guarded(request: TripRequest) -> TripRequest:
+        names = (f"/guards/{request.rollout}", f"/more/{request.rollout}")
+        return replace(request, guards=lambda: [Compare(name, revision) for name in names])
 
-    many.together([without_page(request) for request in many.requests()])
+    many.together([guarded(request) for request in many.requests()])
     assert len(many.tripped()) == 50
