@@ -44,8 +44,9 @@ from killswitch.preflight.doctor import (
 )
 from killswitch.rules.loading import load_folder
 from killswitch.sources import Source
-from killswitch.sources.prometheus.source import Prometheus
+from killswitch.sources.counter_health import ExaminesCounters
 from killswitch.sources.recording import SampledHistory
+from killswitch.sources.scrape_interval import ScrapedElsewhere
 from killswitch.trips.switch import Switch
 
 _PROBLEMS = frozenset({Status.WRONG, Status.WARNING})
@@ -133,11 +134,11 @@ def _named(rollouts: Sequence[Rollout], name: str | None) -> Sequence[Rollout]:
 
 
 def _measure(source: Source) -> MeasureInterval | None:
-    return source.measure_scrape_interval if isinstance(source, SampledHistory | Prometheus) else None
+    return source.measure_scrape_interval if isinstance(source, ScrapedElsewhere) else None
 
 
 def _counters(source: Source) -> AskCounters | None:
-    return source.counter_health if isinstance(source, SampledHistory | Prometheus) else None
+    return source.counter_health if isinstance(source, ExaminesCounters) else None
 
 
 def _pages(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:

@@ -42,7 +42,7 @@ from killswitch.pages.receivers import Answering, KeyedByName, Pager
 from killswitch.preflight.backtest.backtest import Progress, Terms, step_readings
 from killswitch.preflight.power import bare_breaches
 from killswitch.sources import Source
-from killswitch.sources.prometheus.counter_health import CounterHealth
+from killswitch.sources.counter_health import CounterHealth
 from killswitch.sources.scrape_interval import consequence, rounded, trial_selectors
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts import histogram

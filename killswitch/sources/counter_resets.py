@@ -13,7 +13,8 @@ rule's trials ("basis") that agree in `PROCESS_LABELS`.
   least as much itself (plus `SLACK`) as all that is new in it; or where its ``_created`` series says that it was made
   now. A counter that merely reappears, or gets another label, is one or the other of neither.
 
-Everything here is written twice: as PromQL, and on arrays for the sources that have no PromQL. Pure.
+Everything here is written twice: on arrays, for the sources that have samples, and as PromQL in
+`killswitch.sources.prometheus.closer_look`. Pure.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from killswitch.sources.prometheus import promql
 
 PROCESS_LABELS: Final = (
     "cluster", "namespace", "job", "instance", "pod", "pod_name", "kubernetes_pod_name", "container", "host",
@@ -63,90 +62,6 @@ def created_metric(metric: str) -> str | None:
         if metric.endswith(suffix):
             return metric.removesuffix(suffix) + "_created"
     return None
-
-
-# --- as PromQL ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The parts of a closer look as PromQL. ``by`` groups the answer, ``process`` are the labels of a process.
-
-    ``series``, ``basis``: instant selectors; ``created`` that of the ``_created`` series. ``several``: more than one
-    bucket of a request is among the series.
-    """
-
-    series: str
-    basis: str
-    created: str | None
-    by: str
-    process: tuple[str, ...]
-    several: bool
-
-    def step(self, within: str, before: str, seen: str, offset: str, recent: float) -> str:
-        """``within``, ``before``, …: ranges in brackets; ``recent``: seconds since which a counter is newly made."""
-        on, group = self._on, self._by_process
-
-        def new(series: str) -> str:
-            return f"last_over_time({series}{within})"
-
-        def old(series: str) -> str:
-            return f"last_over_time({series}{before} offset {offset})"
-
-        def born(series: str) -> str:
-            return f"({new(series)} unless last_over_time({series}{seen} offset {offset}))"
-
-        s, b = self.series, self.basis
-        now, then = f"sum {group} ({new(b)} + 0 * {old(b)})", f"sum {group} ({old(b)} + 0 * {new(b)})"
-        restarted = f"({then} > {NEAR_ZERO} * {now})"
-        highest = f"max_over_time({s}{seen} offset {offset})"
-        back = f"(({new(s)} >= {highest}) and ({highest} > {old(s)}) unless {on} {self._restarted_in(seen)}) * -Inf"
-        grown = f"({new(s)} - {old(s)} >= 0)"
-        again = f"(({new(s)} < {old(s)}) and {on} {restarted})"
-        may = f"(({now} - {then} >= 0 or ({now} and {on} {restarted})) + {SLACK})"
-        allowed = f"({may} unless {on} (sum {group} ({born(b)}) > {on} {may}))"
-        if not self.several and s != b:
-            allowed = f"({allowed} unless {on} (sum {group} ({born(s)}) > {on} {may}))"
-        first = f"({born(s)} and {on} {allowed})"
-        made = ""
-        if self.created is not None:
-            since = f"last_over_time({self.created}{within}) > time() - {promql.number(recent)}"
-            made = f" or ({born(s)} and ignoring (le) ({since}))"
-        neither = f"({new(s)} - {old(s)}) * Inf"
-        within_it = f"((resets({s}{within}) > 0) unless {on} {restarted}) * -Inf"
-        return f"sum{self.by} ({within_it} or {back} or {grown} or {again} or {first}{made} or {neither})"
-
-    def increase(self, within: str) -> str:
-        s = self.series
-        fell = f"((resets({s}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
-        return f"sum{self.by} ((increase({s}{within}) unless {fell}) or {fell} * -Inf)"
-
-    def falls(self, hour: str, young: str) -> str:
-        """The most falls of one series within an hour that no restart explains."""
-
-        def unexplained(within: str) -> str:
-            return f"((resets({self.series}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
-
-        return f"max{self.by} ({unexplained(hour)} or {unexplained(young)})"
-
-    def _restarted_in(self, within: str) -> str:
-        """Processes of which most of what was counted has begun again, near zero."""
-        highest, lowest = f"max_over_time({self.basis}{within})", f"min_over_time({self.basis}{within})"
-        reset = f"sum {self._by_process} ((resets({self.basis}{within}) > bool 0) * {highest})"
-        most = f"{reset} * 2 > sum {self._by_process} ({highest})"
-        near_zero = f"sum {self._by_process} ({highest}) > {NEAR_ZERO} * sum {self._by_process} ({lowest})"
-        return f"(({most}) and {self._on} ({near_zero}))"
-
-    @property
-    def _by_process(self) -> str:
-        return f"by ({', '.join(map(promql.label_name, self.process))})"
-
-    @property
-    def _on(self) -> str:
-        return f"on ({', '.join(map(promql.label_name, self.process))})"
-
-
-# --- on arrays ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +148,7 @@ class Times:
 
 
 class _Restarts:
-    """Whether each process has begun again within ``reach`` milliseconds before each tick. As `Look._restarted_in`."""
+    """Whether each process began again within ``reach`` milliseconds before each tick, as `CloserLook` says it."""
 
     def __init__(self, basis: Sequence[Counter], labels: Sequence[str], ticks: Milliseconds, reach: int) -> None:
         self._reset, self._highest, self._lowest = (_Sums(len(ticks)) for _ in range(3))
@@ -296,7 +211,7 @@ def _is_born(counter: Counter, times: Times, has_new: Present) -> Present:
 
 
 def close_steps(counters: Sequence[Counter], processes: Processes, *, several: bool) -> list[tuple[Values, Present]]:
-    """What each counter counted in each step; -inf where it fell without a restart. As `Look.step`."""
+    """What each counter counted in each step; -inf where it fell without a restart. As `CloserLook.step`."""
     times = processes.times
     starts, length = times.ticks - times.step, len(times.ticks)
     born_in = _Sums(length)
@@ -329,7 +244,7 @@ def _newly_made(counter: Counter, times: Times) -> Present:
 
 def fell_in(counters: Sequence[Counter], basis: Sequence[Counter], labels: Sequence[str], ticks: Milliseconds,
             reach: int) -> list[Present]:  # fmt: skip
-    """Where each counter fell within a window, and its process did not restart. As `Look.increase`."""
+    """Where each counter fell within a window, and its process did not restart. As `CloserLook.increase`."""
     restarts = _Restarts(basis, labels, ticks, reach)
     return [(each.resets(ticks, reach) > 0) & ~restarts[each.process(labels)] for each in counters]
 
@@ -337,7 +252,7 @@ def fell_in(counters: Sequence[Counter], basis: Sequence[Counter], labels: Seque
 def unexplained_falls(
     counters: Sequence[Counter], basis: Sequence[Counter], labels: Sequence[str], ticks: Milliseconds
 ) -> list[tuple[Values, Present]]:
-    """As `Look.falls`, by series."""
+    """As `CloserLook.falls`, by series."""
     found = [(np.zeros(len(ticks)), np.zeros(len(ticks), dtype=np.bool_)) for _ in counters]
     for reach in (round(YOUNG * 1000), round(FALLS_WITHIN * 1000)):
         fell = fell_in(counters, basis, labels, ticks, reach)

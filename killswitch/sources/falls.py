@@ -14,7 +14,7 @@ from typing import Final
 
 from killswitch.model import Unreadable
 from killswitch.sources.asks import Ask, Shape, Sum
-from killswitch.sources.readings import Answers, Column, Point
+from killswitch.sources.columns import Answers, Column, Point
 
 EVERY: Final = 300.0  # seconds
 _TIMES_KEPT: Final = 2

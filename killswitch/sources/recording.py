@@ -11,8 +11,8 @@ import numpy as np
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument
 from killswitch.model import Readings, Reason, Selector, Unreadable, Want
+from killswitch.sources.counter_health import CounterHealth, of_samples
 from killswitch.sources.counter_resets import Counter
-from killswitch.sources.prometheus.counter_health import CounterHealth, of_samples
 from killswitch.sources.samples import SampleReader, SampleSeries, selected
 from killswitch.sources.scrape.exposition import is_number, sample_of, series_of
 

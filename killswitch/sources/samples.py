@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from killswitch.model import Buckets, Matcher, Readings, Reason, Selector, Unreadable, Want
-from killswitch.sources.asks import LOOKBACK, Ask, Free, Ranges, Shape, Sum, shared_labels
+from killswitch.sources.asks import LOOKBACK, Ask, Free, QueryLanguage, Shape, Sum, before_step, shared_labels
+from killswitch.sources.assembly import Assemblies
+from killswitch.sources.closer_looks import with_closer
+from killswitch.sources.columns import WHOLE, Answers, Column, Point, buckets_of
 from killswitch.sources.counter_resets import (
     PROCESS_LABELS,
     SEEN,
@@ -27,7 +30,7 @@ from killswitch.sources.counter_resets import (
     unexplained_falls,
 )
 from killswitch.sources.falls import Falls
-from killswitch.sources.readings import WHOLE, Answers, Assemblies, Column, Point, buckets_of, with_closer
+from killswitch.sources.prometheus.queries import Ranges
 from killswitch.sources.seen import SeenCache
 
 Milliseconds = NDArray[np.int64]
@@ -125,11 +128,17 @@ _NO_QUERIES: Final = Unreadable(
 
 
 class SampleReader:
-    """Answers wants from samples. ``load`` finds them; its errors pass through."""
+    """Answers wants from samples. ``load`` finds them; its errors pass through. ``interval``: of scrapes, in seconds.
 
-    def __init__(self, load: Load, interval: float) -> None:
+    ``language``: in which a person would ask for the same numbers; PromQL if none is given, since the samples are as
+    Prometheus has them.
+    """
+
+    def __init__(self, load: Load, interval: float, language: QueryLanguage | None = None) -> None:
         self._load = load
-        self._ranges = Ranges(interval)
+        self._interval = interval
+        self._before = before_step(interval)
+        self._language = language if language is not None else Ranges(interval)
         self._seen = SeenCache()
         self._falls = Falls()
         self._assemblies = Assemblies()
@@ -137,7 +146,7 @@ class SampleReader:
     def read_back(self, wants: Sequence[Want], ticks: Sequence[float]) -> Mapping[float, Readings]:
         if not ticks:
             return {}
-        assembly = self._assemblies.of(wants, self._ranges)
+        assembly = self._assemblies.of(wants, self._language)
         found: Answers = self._columns((*assembly.asks, *assembly.layouts), ticks)
         found = {**found, **self._columns(list(assembly.absent(found, len(ticks))), ticks)}
         falls = self._falls.at(assembly.falls, ticks, self._columns)
@@ -170,9 +179,9 @@ class SampleReader:
             return 0.0
         match ask.shape:
             case Shape.STEP:
-                return ask.seconds + self._ranges.before
+                return ask.seconds + self._before
             case Shape.CLOSE_STEP:
-                return ask.seconds + max(self._ranges.before, SEEN)
+                return ask.seconds + max(self._before, SEEN)
             case Shape.RECENT:
                 return max(LOOKBACK, 2 * ask.seconds)
             case _:
@@ -222,7 +231,7 @@ class SampleReader:
                 (np.where(down, -np.inf, values), there | down)
                 for (values, there), down in zip(parts, fell, strict=True)
             ]
-        times = Times(ticks, whole, round(self._ranges.before * 1000), round(self._ranges.interval * 1000))
+        times = Times(ticks, whole, round(self._before * 1000), round(self._interval * 1000))
         created = {_without_le(each.labels): each for each in loaded.get(created_metric(ask.selector.metric) or "", ())}
         counters = [_counter(each, created.get(_without_le(each.labels))) for each in chosen]
         return close_steps(counters, Processes(basis, labels, times), several=ask.by_le)
@@ -239,7 +248,7 @@ class SampleReader:
             case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS:
                 raise ValueError("a closer look has a basis")
             case Shape.STEP | Shape.GROWN:
-                return step(series, ticks, ask.seconds, self._ranges.before)
+                return step(series, ticks, ask.seconds, self._before)
             case Shape.RECENT:
                 return _recent(series, ticks, ask.seconds)
             case Shape.SEEN | Shape.LIVE:
@@ -247,7 +256,7 @@ class SampleReader:
                 return count if ask.shape is Shape.SEEN else np.ones(len(ticks)), present
             case Shape.LAYOUT:
                 count, present = _counted(series, ticks, ask.seconds)
-                return count**2, present  # as `Question.text` says
+                return count**2, present  # as `PromQuery.text` says
 
 
 def _metrics(ask: Ask) -> Iterator[str]:

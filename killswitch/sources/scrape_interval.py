@@ -7,14 +7,22 @@ long the steps of the evidence are. Measuring costs one query at start.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.model import QuantileSignal, QuerySignal, Rollout, Selector, Unreadable
 from killswitch.sources import Source
-from killswitch.sources.prometheus.source import Prometheus
-from killswitch.sources.recording import SampledHistory
 from killswitch.wording import duration_in_words
+
+
+@runtime_checkable
+class ScrapedElsewhere(Protocol):
+    """A source whose samples another system scrapes, so that how often it does must be measured."""
+
+    def measure_scrape_interval(self, selector: Selector, tick: float, deadline: Deadline) -> float | Unreadable:
+        """The median distance, in seconds, between samples of the selected series shortly before ``tick``."""
+        ...
 
 
 def measured(source: Source, rollouts: Sequence[Rollout], moments: Sequence[float], deadline: Deadline) -> float | None:
@@ -22,7 +30,7 @@ def measured(source: Source, rollouts: Sequence[Rollout], moments: Sequence[floa
 
     None where nothing is found, and for a source that scrapes by itself: it knows. Raises Unavailable, AccessDenied.
     """
-    if not isinstance(source, SampledHistory | Prometheus):
+    if not isinstance(source, ScrapedElsewhere):
         return None
     for selector in dict.fromkeys(each for rollout in rollouts for each in trial_selectors(rollout)):
         for at in moments:

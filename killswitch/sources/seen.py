@@ -10,7 +10,7 @@ from typing import Final
 
 from killswitch.model import Unreadable
 from killswitch.sources.asks import Ask
-from killswitch.sources.readings import Column
+from killswitch.sources.columns import Column
 
 _KEEP_SEEN: Final = 3600.0  # seconds
 _KEEP_UNSEEN: Final = 60.0

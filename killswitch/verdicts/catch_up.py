@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from killswitch.deadline import Deadline
 from killswitch.model import Decide, Readings, Reason, Unreadable, Want
 from killswitch.sources import Source
-from killswitch.sources.readings import FELL, is_falling
+from killswitch.sources.closer_looks import FELL, is_falling
 from killswitch.verdicts.accumulator import EvidenceAccumulator, warm_up_seconds
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import answer_all

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from killswitch.model import Buckets, Reason, Unreadable
 from killswitch.net.bounded_http import excerpt
-from killswitch.sources.asks import Ask, Query, Shape
+from killswitch.sources.asks import Ask, Shape
+from killswitch.sources.columns import WHOLE, Column, Point, buckets_of
 from killswitch.sources.prometheus import quiet
-from killswitch.sources.readings import WHOLE, Column, Point, buckets_of
+from killswitch.sources.prometheus.queries import Query
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()

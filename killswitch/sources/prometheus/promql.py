@@ -1,4 +1,4 @@
-"""PromQL as text: quoting that nothing can break out of, selectors, ranges.
+"""PromQL as text: matchers, selectors, numbers, ranges.
 
 Label values come from rule files and rollouts' names; a quote or a bar in one must stay a character.
 """
@@ -9,29 +9,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from killswitch.model import Matcher, Selector
+from killswitch.sources.labels import quote
 
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _KEYWORDS = frozenset({"and", "or", "unless", "by", "without", "on", "ignoring", "bool", "offset", "inf", "nan"})
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def quote(text: str) -> str:
-    """A PromQL string literal that is exactly ``text``.
-
-    Control characters are written as escapes; a lone surrogate, which no label value can hold, becomes
-    U+FFFD so that the query stays valid UTF-8.
-    """
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character < " " or character == "\x7f":
-        return f"\\x{ord(character):02x}"
-    return "\ufffd" if "\ud800" <= character <= "\udfff" else character
 
 
 def one_of(label: str, values: Iterable[str]) -> str:

@@ -20,8 +20,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from killswitch.model import Buckets, Unreadable
-from killswitch.sources.asks import EACH, Ask, Free, Shape
-from killswitch.sources.readings import Column
+from killswitch.sources.asks import Ask, Free, Shape
+from killswitch.sources.columns import Column
+
+EACH: Final = 2**28
+"""What each series adds to `Shape.GROWN`: more than a cohort counts in a step. Sums of a million series are exact."""
 
 PROBE: Final = "idelta(vector(1)[1ms:1s]) or vector(2)"
 """2 where `idelta` needs two samples. VictoriaMetrics takes a missing one for zero: it would count what is new."""

@@ -1,110 +1,41 @@
-"""Prometheus, and what speaks its query API (Thanos, Mimir, …), through `prometheus-api-client`.
-
-The client is given a session of ours, because its own retries turn a timeout of 3 s into 18 s, and it
-drops the warnings that tell a partial answer from a whole one.
-"""
+"""Prometheus as a metric source, and what speaks its query API (Thanos, Mimir, …)."""
 
 from __future__ import annotations
 
 import logging
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain, pairwise
-from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
-
-import requests
-from prometheus_api_client import PrometheusConnect
+from typing import Final
 
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
+from killswitch.errors import AccessDenied, Unavailable
 from killswitch.model import Readings, Reason, Selector, Unreadable, Want
-from killswitch.net.bounded_http import BoundedSession, Credentials, NoAnswer, find_no_answer, refusal
+from killswitch.net.bounded_http import Credentials
 from killswitch.net.credentials import TLS
-from killswitch.sources.asks import Ask, Free, Query, Ranges, Shape, Sum, most_ticks, plan
+from killswitch.sources.asks import Ask, Free, Shape, Sum
+from killswitch.sources.assembly import Assemblies, Assembly
+from killswitch.sources.closer_looks import with_closer
+from killswitch.sources.columns import Answers, Column
+from killswitch.sources.counter_health import CounterHealth, process_in_words
 from killswitch.sources.falls import Falls
-from killswitch.sources.prometheus import answers, counter_health, promql, quiet
+from killswitch.sources.layouts import Layouts
+from killswitch.sources.prometheus import answers, counter_queries, promql, quiet
 from killswitch.sources.prometheus.answers import Unusable
-from killswitch.sources.prometheus.counter_health import CounterHealth
-from killswitch.sources.prometheus.layouts import Layouts
+from killswitch.sources.prometheus.client import PrometheusClient
+from killswitch.sources.prometheus.queries import Query, Ranges, most_ticks, plan
 from killswitch.sources.prometheus.quiet import Quiet
-from killswitch.sources.readings import Answers, Assemblies, Assembly, Column, with_closer
+from killswitch.sources.prometheus.session import PrometheusSession
 from killswitch.sources.seen import AbsentCache, SeenCache
 
 _log = logging.getLogger(__name__)
-_Found = TypeVar("_Found")
 
 _MOST_POINTS: Final = 11_000  # Prometheus gives no more of one series
 _LEARN_AGAIN: Final = 600.0  # seconds after which the server's reading of ranges is looked at again: it may be upgraded
-# A store behind the server that is down must be an error, not a smaller number: asked for in the words of
-# VictoriaMetrics and of Thanos. Prometheus, Mimir and Cortex ignore both.
-_WHOLE: Final = {"deny_partial_response": "1", "partial_response": "false"}
-# VictoriaMetrics answers as of 30 s ago under the time that was asked (-search.latencyOffset): every trip would come
-# 30 s later, and its clock would seem to be slow. `lag` is what waits for late samples here.
-_NOW: Final = {"latency_offset": "1s"}
-_ASKED_BESIDES: Final = {**_WHOLE, **_NOW}
-_WHOLE_HEADER: Final = {"M3-Limit-Require-Exhaustive": "true"}
-_UNKNOWN_START: Final = datetime.fromtimestamp(0, tz=UTC)  # of a range; `params` says it to the millisecond
-
-
-class PrometheusSession(BoundedSession):
-    """A bounded session that sends queries as forms and lets no unusable answer through."""
-
-    def __init__(self, **bounds: Any) -> None:
-        super().__init__(**bounds)
-        self.hooks["response"] = [_checked]
-        # metric stores are near; packing megabytes each cycle costs them more than sending does
-        self.headers["Accept-Encoding"] = "identity"
-        self.headers.update(_WHOLE_HEADER)
-        self._asks_besides = True
-
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Queries of a thousand rollouts are longer than a URL may be: they go into the body.
-
-        A server that refuses parameters it does not know is asked without those that only some servers have.
-        """
-        if method != "POST" or "params" not in kwargs:
-            return super().request(method, url, *args, **kwargs)
-        form = kwargs.pop("params")
-        if self._asks_besides:
-            try:
-                return super().request(method, url, *args, **{**kwargs, "data": {**form, **_ASKED_BESIDES}})
-            except Unusable as unusable:
-                if not any(f'"{name}"' in unusable.unreadable.detail.replace("\\", "") for name in _ASKED_BESIDES):
-                    raise
-                self._asks_besides = False
-        return super().request(method, url, *args, **{**kwargs, "data": form})
-
-
-def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
-    """Stops refusals and other failures, which the client would drop; it hands the body on as it came."""
-    if response.is_redirect:
-        return response
-    failure = refusal(response)
-    if failure is not None:
-        raise _unusable(failure, response.content[:2000])
-    answers.whole_by_its_headers(response.headers)
-    if response.status_code != requests.codes.ok:
-        raise Unusable(Reason.GARBAGE, f"the answer has status {response.status_code}, which no query has")
-    body = response.content
-    response.json = lambda **_: {"data": {"result": body}}  # type: ignore[method-assign]
-    return response
-
-
-def _unusable(failure: Unavailable | Refused, said: bytes) -> Unusable:
-    """``said`` is how the server's own words begin."""
-    if b"partial response" in said.lower():  # refused, as it was asked to
-        return Unusable(Reason.PARTIAL_ANSWER, str(failure))
-    if isinstance(failure, Refused):
-        return Unusable(Reason.SOURCE_REFUSED, str(failure))
-    timed_out = b'"errorType":"timeout"' in said
-    return Unusable(Reason.SOURCE_TIMEOUT if timed_out else Reason.SOURCE_DOWN, str(failure))
 
 
 class Prometheus:
@@ -126,9 +57,8 @@ class Prometheus:
         parallel: int = 4,
         session: PrometheusSession | None = None,
     ) -> None:
-        _check_url(url)
-        self._session = session or PrometheusSession(credentials=credentials, tls=tls, proxy=proxy, timeout=timeout)
-        self._client = PrometheusConnect(url=url.rstrip("/"), session=self._session, method="POST")
+        session = session or PrometheusSession(credentials=credentials, tls=tls, proxy=proxy, timeout=timeout)
+        self._client = PrometheusClient(url, session)
         self._interval = scrape_interval
         self._threads = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="prometheus")
         self._ranges = Ranges(scrape_interval)
@@ -139,8 +69,6 @@ class Prometheus:
         self._seen = SeenCache()
         self._absent = AbsentCache()
         self._idle: frozenset[Ask] = frozenset()
-        # a parsed answer takes ten times its bytes
-        self._one_parsed = threading.Lock()
         self._assemblies = Assemblies()
         self._falls = Falls()
         self._layouts = Layouts()
@@ -155,7 +83,7 @@ class Prometheus:
 
     def now(self, deadline: Deadline) -> float:
         """The server's own clock; a little old by the time it arrives. Raises Unavailable or AccessDenied."""
-        point = self._instant("time()", None, deadline)
+        point = self._client.instant("time()", None, deadline)
         if isinstance(point, Unreadable):
             if point.reason is Reason.SOURCE_REFUSED:
                 raise AccessDenied(point.detail)
@@ -252,7 +180,7 @@ class Prometheus:
     def _submit(
         self, queries: Sequence[tuple[Query | Free, str]], ticks: Sequence[float], deadline: Deadline
     ) -> list[Future[Mapping[Ask, Column]]]:
-        return [self._threads.submit(self._answer, query, text, ticks, deadline) for query, text in queries]
+        return [self._threads.submit(self._client.columns, query, text, ticks, deadline) for query, text in queries]
 
     @staticmethod
     def _plan_quick(asks: tuple[Ask, ...], ranges: Ranges) -> list[tuple[Query | Free, str]]:
@@ -266,93 +194,12 @@ class Prometheus:
         free = [(ask, ask.query) for ask in asks if isinstance(ask, Free)]
         return [*((query, query.text(ranges)) for query in queries), *free]
 
-    def _answer(
-        self, query: Query | Free, text: str, ticks: Sequence[float], deadline: Deadline
-    ) -> Mapping[Ask, Column]:
-        asks: Sequence[Ask] = [query] if isinstance(query, Free) else list(query.cells.values())
-        step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-
-        def points() -> Mapping[Ask, Column]:
-            body = self._body(text, ticks, step, deadline)
-            with self._one_parsed:
-                return self._parsed(body, numbers)
-
-        def numbers(body: bytes) -> Mapping[Ask, Column]:
-            rows = answers.rows(body, self._session.showable)
-            if isinstance(query, Free):
-                return {query: answers.single(rows, ticks, step)}
-            return answers.grouped(query, rows, ticks, step)
-
-        found = self._guarded(points, deadline)
-        return dict.fromkeys(asks, found) if isinstance(found, Unreadable) else found
-
-    def _body(self, text: str, ticks: Sequence[float], step: float, deadline: Deadline) -> bytes:
-        params = {"timeout": f"{max(deadline.remaining(), 0.001):.3f}"}
-        with self._session.deadline(deadline):
-            if len(ticks) == 1:
-                body: bytes = self._client.custom_query(text, {**params, "time": f"{ticks[0]:.3f}"})
-            else:
-                params |= {"start": f"{ticks[0]:.3f}", "end": f"{ticks[-1]:.3f}", "step": f"{step:.3f}"}
-                body = self._client.custom_query_range(text, _UNKNOWN_START, _UNKNOWN_START, "", params)
-        return body
-
-    def _rows_at(self, text: str, at: float | None, deadline: Deadline) -> Sequence[Any]:
-        """At the server's own now if ``at`` is None."""
-        with self._session.deadline(deadline):
-            body = self._client.custom_query(text, {} if at is None else {"time": f"{at:.3f}"})
-        return self._parsed(body, lambda said: answers.rows(said, self._session.showable))
-
-    def _parsed(self, body: bytes, parse: Callable[[bytes], _Found]) -> _Found:
-        """Raises Unusable as ``parse`` does, of an answer that repeats no credential."""
-        try:
-            return parse(body)
-        except Unusable:
-            parse(self._session.showable(body))
-            raise Unusable(Reason.GARBAGE, "the answer is none, and repeats a credential") from None
-
-    def _instant(self, text: str, at: float | None, deadline: Deadline) -> float | Unreadable:
-        """One number of a query that always gives one and asks no store; at the server's own now if ``at`` is None."""
-
-        def value() -> float:
-            rows: Sequence[Any]
-            try:
-                rows = self._rows_at(text, at, deadline)
-            except Unusable as unusable:
-                if not unusable.partial:
-                    raise
-                rows = unusable.partial
-            try:
-                found = answers.number(rows[0]["value"][1])
-            except (LookupError, TypeError, Unusable):
-                raise Unusable(Reason.GARBAGE, f"the answer to {text} holds no number") from None
-            if not 0 < found < 1e11:
-                raise Unusable(Reason.GARBAGE, f"the answer to {text} is {found!r}")
-            return found
-
-        return self._guarded(value, deadline)
-
-    def _guarded(self, ask: Callable[[], _Found], deadline: Deadline) -> _Found | Unreadable:
-        """Whatever goes wrong is a reason; nothing is raised."""
-        try:
-            return ask()
-        except Unusable as unusable:
-            return unusable.unreadable
-        except Exception as error:  # noqa: BLE001  an error is not data, wherever it comes from
-            no_answer = find_no_answer(error)
-            if no_answer is None:
-                _log.exception("reading the metric store failed in a way it should not")
-                return Unreadable(Reason.INTERNAL_ERROR, f"reading failed ({type(error).__name__}); see the log")
-            if isinstance(no_answer.failure, AccessDenied):
-                return Unreadable(Reason.SOURCE_REFUSED, str(no_answer))
-            late = deadline.expired or _is_timeout(no_answer)
-            return Unreadable(Reason.SOURCE_TIMEOUT if late else Reason.SOURCE_DOWN, str(no_answer))
-
     # --- what the server knows ---
 
     def _known_ranges(self, tick: float, deadline: Deadline) -> Ranges:
         """How the server reads ranges: a subquery over one second holds two points where both ends count, else one."""
         if time.monotonic() >= self._learn_at:
-            points = self._instant("count_over_time(vector(1)[1s:1s])", float(int(tick)), deadline)
+            points = self._client.instant("count_over_time(vector(1)[1s:1s])", float(int(tick)), deadline)
             if points in {1.0, 2.0}:
                 self._ranges = Ranges(self._interval, left_open=points == 1.0)
                 self._learn_at = time.monotonic() + _LEARN_AGAIN
@@ -361,7 +208,7 @@ class Prometheus:
     def _takes_pairs(self, tick: float, deadline: Deadline) -> bool:
         """Whether `Shape.GROWN` means here what it says. Looked at again as often as how ranges are read."""
         if time.monotonic() >= self._learnt_pairs_at:
-            self._quick = self._instant(quiet.PROBE, float(int(tick)), deadline) == 2.0
+            self._quick = self._client.instant(quiet.PROBE, float(int(tick)), deadline) == 2.0
             self._learnt_pairs_at = time.monotonic() + _LEARN_AGAIN
         return self._quick
 
@@ -376,28 +223,25 @@ class Prometheus:
         self, events: Selector, trials: Selector, tick: float, deadline: Deadline
     ) -> CounterHealth | Unreadable:
         """Which counters fall without a restart, and how much is in series that are born late."""
-        falls, born, total = counter_health.queries(events, trials, self._known_ranges(tick, deadline))
+        falls, born, total = counter_queries.queries(events, trials, self._known_ranges(tick, deadline))
 
         def asked() -> CounterHealth:
-            rows = [self._rows_at(text, tick, deadline) for text in (falls, born, total)]
+            rows = [self._client.rows_at(text, tick, deadline) for text in (falls, born, total)]
             try:
-                named = [
-                    (counter_health.process_in_words(row["metric"]), int(answers.number(row["value"][1])))
-                    for row in rows[0]
-                ]
+                named = [(process_in_words(row["metric"]), int(answers.number(row["value"][1]))) for row in rows[0]]
                 first, every = (answers.number(some[0]["value"][1]) if some else 0.0 for some in rows[1:])
             except (LookupError, TypeError, Unusable):
                 raise Unusable(Reason.GARBAGE, "the answer about resets holds no number") from None
             return CounterHealth(tuple(named), first, every)
 
-        return self._guarded(asked, deadline)
+        return self._client.guarded(asked, deadline)
 
     def measure_scrape_interval(self, selector: Selector, tick: float, deadline: Deadline) -> float | Unreadable:
         """The median distance, in seconds, between samples of the selected series in the 10 minutes before ``tick``."""
         text = f"{promql.selector(selector)}[10m]"
 
         def interval() -> float:
-            rows = self._rows_at(text, tick, deadline)
+            rows = self._client.rows_at(text, tick, deadline)
             try:
                 stamps = [[float(sample[0]) for sample in row["values"]] for row in rows]
             except (LookupError, TypeError, ValueError):
@@ -407,25 +251,7 @@ class Prometheus:
                 raise Unusable(Reason.NO_DATA, f"fewer than two samples of {text}")
             return statistics.median(gaps)
 
-        return self._guarded(interval, deadline)
-
-
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        # nothing of it is repeated: what stands in the wrong place may be a secret
-        raise BadSettings(["a Prometheus server is given as http(s)://host:port/prefix, without query and fragment"])
-    if parts.username is not None:
-        raise BadSettings(["put no user or password into the Prometheus URL; give them as files or variables"])
-
-
-def _is_timeout(error: NoAnswer) -> bool:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, TimeoutError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+        return self._client.guarded(interval, deadline)
 
 
 # --- ticks --------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from killswitch.model import (
     Want,
 )
 from killswitch.sources import Source
+from killswitch.sources.counter_health import CounterHealth
 from killswitch.sources.opening import open_source
-from killswitch.sources.prometheus.counter_health import CounterHealth
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import Recording
 from tests.servers.prometheus import PrometheusServer, keep_as_scraped, openmetrics

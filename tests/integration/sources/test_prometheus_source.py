@@ -213,13 +213,13 @@ def test_events_are_asked_again_as_soon_as_they_have_trials(
     judged = RatioSignal((Selector("judged_failed_total"),), (Selector("judged_total"),))
     wanted = Want("r", "judged", "step", judged, COHORTS, 30.0, Range.STEP)
     asked: list[str] = []
-    body = source._body
+    body = source._client.body
 
     def note(text: str, ticks: Sequence[float], step: float, deadline: Deadline) -> bytes:
         asked.append(text)
         return body(text, ticks, step, deadline)
 
-    monkeypatch.setattr(source, "_body", note)
+    monkeypatch.setattr(source._client, "body", note)
 
     def read_at(at: int) -> tuple[Reading, int]:
         asked.clear()

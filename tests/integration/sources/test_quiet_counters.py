@@ -9,7 +9,7 @@ import pytest
 
 from killswitch.deadline import Deadline
 from killswitch.model import Cohort, Matcher, QuantileSignal, Range, RatioSignal, Reading, Selector, Want
-from killswitch.sources.asks import EACH
+from killswitch.sources.prometheus.quiet import EACH
 from killswitch.sources.prometheus.source import Prometheus
 from tests.servers.prometheus import PrometheusServer, openmetrics
 
@@ -78,14 +78,14 @@ def test_births_deaths_falls_and_gaps_are_read_as_by_a_fresh_replica(
 ) -> None:
     """At every tick of a history in which pods come, go, fall, restart and are not scraped."""
     wants, running, cheap = _wants(), Prometheus(server.url), 0
-    body = running._body
+    body = running._client.body
 
     def counted(text: str, *rest: object) -> bytes:
         nonlocal cheap
         cheap += f"+ {EACH}" in text
         return body(text, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running, "_body", counted)
+    monkeypatch.setattr(running._client, "body", counted)
     for at in range(4, 50):
         tick = START + 30.0 * at
         fresh = Prometheus(server.url)
@@ -104,13 +104,13 @@ def test_a_server_that_takes_one_sample_for_two_is_asked_as_ever(
         "killswitch.sources.prometheus.quiet.PROBE", "vector(1)"
     )  # what VictoriaMetrics would make of it
     texts: list[str] = []
-    body = source._body
+    body = source._client.body
 
     def noted(text: str, *rest: object) -> bytes:
         texts.append(text)
         return body(text, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(source, "_body", noted)
+    monkeypatch.setattr(source._client, "body", noted)
     for at in (10, 11, 12):
         source.read(_wants(), START + 30.0 * at, Deadline(30))
     assert texts

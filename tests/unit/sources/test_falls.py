@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from killswitch.model import Reason, Selector, Unreadable
 from killswitch.sources.asks import Ask, Shape, Sum
+from killswitch.sources.columns import Column, Point
 from killswitch.sources.falls import Falls
-from killswitch.sources.readings import Column, Point
 
 DOWN = Unreadable(Reason.SOURCE_DOWN, "down")
 STEADY, FELL = (Sum(Shape.FALLS, Selector(name), 3600.0) for name in ("steady_total", "fell_total"))

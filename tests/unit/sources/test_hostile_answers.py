@@ -42,7 +42,8 @@ from killswitch.model import (
     Want,
 )
 from killswitch.net.bounded_http import NoAnswer
-from killswitch.sources.prometheus.source import Prometheus, PrometheusSession
+from killswitch.sources.prometheus.session import PrometheusSession
+from killswitch.sources.prometheus.source import Prometheus
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import Evaluator
 from tests.doubles.scripted_source import rollout

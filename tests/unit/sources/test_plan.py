@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.model import Cohort, Matcher, QuantileSignal, QuerySignal, Range, RatioSignal, Selector, Want
-from killswitch.sources.asks import Query, Ranges, Same, Shape, Sum, as_text, evidence_step, needs, plan
+from killswitch.sources.asks import Same, Shape, Sum, evidence_step, needs
+from killswitch.sources.labels import quote
 from killswitch.sources.prometheus import promql
+from killswitch.sources.prometheus.queries import Query, Ranges, plan
 
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 RANGES = Ranges(15.0, left_open=True)
@@ -49,7 +51,7 @@ def asks(
 
 @given(st.text())
 def test_a_quoted_text_is_one_literal_that_means_exactly_that_text(text: str) -> None:
-    assert unquoted(promql.quote(text)) == re.sub("[\ud800-\udfff]", "\ufffd", text)
+    assert unquoted(quote(text)) == re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5), st.text())
@@ -66,7 +68,7 @@ def test_an_alternation_matches_its_values_and_nothing_else(values: list[str], o
 @pytest.mark.parametrize("name", ['x"} or vector(1) or {a="', "x total", "by", "", "größe"])
 def test_a_metric_name_that_is_none_stands_quoted(name: str) -> None:
     text = promql.selector(Selector(name, (Matcher("a", "=", "b"),)))
-    assert text == "{__name__=" + promql.quote(name) + ',a="b"}'
+    assert text == "{__name__=" + quote(name) + ',a="b"}'
 
 
 def test_a_label_name_that_is_none_stands_quoted() -> None:
@@ -137,7 +139,7 @@ def test_two_values_demanded_of_one_label_stay_a_contradiction() -> None:
 def test_no_labels_to_tell_apart_is_one_sum() -> None:
     (query,) = plan([Sum(Shape.INCREASE, Selector("x_total"), 60.0)])
     assert query.text(RANGES) == windowed("x_total", "", "60s")
-    assert as_text(asks("a")[0], RANGES) == 'sum (increase(x_total{service="a"}[300s]))'  # as a person would type it
+    assert RANGES.typed(asks("a")[0]) == 'sum (increase(x_total{service="a"}[300s]))'  # as a person would type it
 
 
 @given(st.sets(st.text(max_size=5), min_size=1, max_size=60), st.integers(1, 11_000), st.booleans())
@@ -158,7 +160,7 @@ def test_a_step_asks_for_what_lies_between_its_last_sample_and_the_last_one_befo
     ask = Sum(Shape.STEP, Selector("x_total"), 30.0)
     old = "last_over_time(x_total[300s] offset 30s)"
     new = "last_over_time(x_total[30s])"
-    assert as_text(ask, RANGES) == f"sum ({new} - {old})"
+    assert RANGES.typed(ask) == f"sum ({new} - {old})"
     (query,) = plan([ask])  # -Inf where a counter fell, or is new
     assert query.text(RANGES) == f"sum ((({new} - {old}) unless resets(x_total[330s]) > 0) or {new} - Inf)"
 
@@ -174,7 +176,7 @@ def test_a_server_whose_ranges_hold_their_first_instant_is_asked_for_a_milliseco
 
 
 def test_scrapes_that_are_far_apart_are_looked_for_over_at_least_four() -> None:
-    text = as_text(Sum(Shape.STEP, Selector("x_total"), 120.0), Ranges(120.0, left_open=True))
+    text = Ranges(120.0, left_open=True).typed(Sum(Shape.STEP, Selector("x_total"), 120.0))
     assert text.count("x_total[480s] offset 120s") == 1
 
 
@@ -198,7 +200,7 @@ def test_a_step_asks_whether_edges_are_those_of_the_sample_it_counts_from() -> N
 
 def test_a_free_query_is_asked_as_it_stands_for_each_cohort() -> None:
     want = Want("r", "q", "window", QuerySignal("canary_query", "control_query"), COHORTS, 300.0, Range.WINDOW)
-    assert [as_text(ask, RANGES) for cohort in Cohort for ask in needs(want, cohort, 15.0, Same()).at_once] == [
+    assert [RANGES.typed(ask) for cohort in Cohort for ask in needs(want, cohort, 15.0, Same()).at_once] == [
         "control_query",
         "canary_query",
     ]

@@ -7,9 +7,10 @@ import math
 import pytest
 
 from killswitch.model import Buckets, Reason, Selector, Unreadable
-from killswitch.sources.asks import EACH, Free, Ranges, Shape, Sum, plan
-from killswitch.sources.prometheus.quiet import Quiet, grown, grown_by_edge
-from killswitch.sources.readings import Point
+from killswitch.sources.asks import Free, Shape, Sum
+from killswitch.sources.columns import Point
+from killswitch.sources.prometheus.queries import Ranges, plan
+from killswitch.sources.prometheus.quiet import EACH, Quiet, grown, grown_by_edge
 
 STEP = Sum(Shape.STEP, Selector("x_total"), 30.0)
 BUCKETS = Sum(Shape.STEP, Selector("x_bucket"), 30.0, by_le=True)

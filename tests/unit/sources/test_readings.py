@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from killswitch.model import (
@@ -16,8 +18,10 @@ from killswitch.model import (
     Unreadable,
     Want,
 )
-from killswitch.sources.asks import Ask, Ranges, Shape, Sum
-from killswitch.sources.readings import Assemblies, Assembly, Column, Point
+from killswitch.sources.asks import Ask, Shape, Sum
+from killswitch.sources.assembly import Assemblies, Assembly
+from killswitch.sources.columns import Column, Point
+from killswitch.sources.prometheus.queries import Ranges
 
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 DOWN = Unreadable(Reason.SOURCE_DOWN, "down")
@@ -138,3 +142,24 @@ def test_what_is_asked_follows_the_wants(wants: list[Want], ranges: Ranges) -> N
     found, fresh = assemblies.of(wants, ranges), Assembly(wants, ranges)
     assert (found.wants, found.asks) == (fresh.wants, fresh.asks)
     assert found.asked == fresh.asked
+
+
+@dataclass(frozen=True)
+class InWords:
+    """A query language that is no PromQL."""
+
+    interval: float
+
+    def typed(self, ask: Ask) -> str:
+        assert isinstance(ask, Sum)
+        return f"{ask.shape} of {ask.selector.metric} in {ask.seconds:g} s"
+
+
+def test_a_source_shows_queries_in_its_own_language() -> None:
+    """A page's queries are what a person would type into that store, whatever it is asked in."""
+    signal = RatioSignal((Selector("errors"),), (Selector("requests"),))
+    want = Want("r", "e", "w", signal, COHORTS, 30.0, shown=300.0)
+    assembly = Assemblies().of([want], InWords(15.0))
+    answers: dict[Ask, Column] = {ask: [5.0] for ask in assembly.asks}
+    (readings,) = assembly.readings(answers, {}, {}, 1)
+    assert readings[want.key].queries == ("increase of errors in 300 s", "increase of requests in 300 s")

@@ -16,7 +16,7 @@ from typing import Final
 
 from killswitch.model import Buckets, Unreadable
 from killswitch.sources.asks import Needs, Sum
-from killswitch.sources.readings import Answers, Column, Point
+from killswitch.sources.columns import Answers, Column, Point
 
 EVERY: Final = 300.0  # seconds
 

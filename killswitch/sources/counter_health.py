@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from killswitch.model import Selector
-from killswitch.sources.asks import Ranges, shared_labels
+from killswitch.deadline import Deadline
+from killswitch.model import Selector, Unreadable
 from killswitch.sources.counter_resets import (
-    FALLS_WITHIN,
     FEW_FALLS,
     PROCESS_LABELS,
-    YOUNG,
     Counter,
-    Look,
     unexplained_falls,
 )
-from killswitch.sources.prometheus import promql
+from killswitch.sources.labels import quote
 
 BORN_WITHIN: Final = 6 * 3600.0  # seconds
 MOST_NAMED: Final = 3
@@ -38,24 +35,21 @@ class CounterHealth:
     events: float = 0.0
 
 
+@runtime_checkable
+class ExaminesCounters(Protocol):
+    """A source that can say whether counters are counters."""
+
+    def counter_health(
+        self, events: Selector, trials: Selector, tick: float, deadline: Deadline
+    ) -> CounterHealth | Unreadable:
+        """Which counters fall without a restart, and how much is in series that are born late."""
+        ...
+
+
 def process_in_words(labels: Mapping[str, str]) -> str:
     """``job="llm", instance="10.0.0.7:8000"``; what tells processes apart, as far as it is there."""
-    named = [f"{label}={promql.quote(labels[label])}" for label in PROCESS_LABELS if labels.get(label)]
+    named = [f"{label}={quote(labels[label])}" for label in PROCESS_LABELS if labels.get(label)]
     return ", ".join(named) or "series without labels of a process"
-
-
-def queries(events: Selector, trials: Selector, ranges: Ranges) -> tuple[str, str, str]:
-    """Falls by process; born events; all events."""
-    process = tuple(dict.fromkeys((*PROCESS_LABELS, *shared_labels(events, trials))))
-    e, t = promql.selector(events), promql.selector(trials)
-    by = f" by ({', '.join(map(promql.label_name, process))})"
-    look = Look(series=t, basis=t, created=None, by=by, process=process, several=False)
-    falls = f"topk({MOST_NAMED}, {look.falls(ranges.half_open(FALLS_WITHIN), ranges.half_open(YOUNG))} > {FEW_FALLS})"
-    day = ranges.half_open(BORN_WITHIN)
-    on = f"on ({', '.join(map(promql.label_name, process))})"
-    later = f"count_over_time({e}{day}) < {on} group_left () max{by} (count_over_time({t}{day}))"
-    born = f"sum(min_over_time({e}{day}) and ({later}))"
-    return falls, born, f"sum(increase({e}{day}))"
 
 
 def of_samples(events: Sequence[Counter], trials: Sequence[Counter], tick: float) -> CounterHealth:

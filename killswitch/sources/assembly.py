@@ -1,0 +1,157 @@
+"""What the wants of a call need asked, at first and then secondly, and their readings; kept from cycle to cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from killswitch.model import Buckets, Reading, Unreadable, Want
+from killswitch.sources.absence import is_doubtful, seen_asks
+from killswitch.sources.asked import Asked
+from killswitch.sources.asks import Ask, QueryLanguage, Same, Sum
+from killswitch.sources.closer_looks import CLOSER, Closer, fell_lately, is_odd
+from killswitch.sources.columns import Answers, points_of, summed
+from killswitch.sources.readings import readings_of
+
+
+class Assembly:
+    """What the wants of a call need asked, at first and, once that is known, secondly; and their readings.
+
+    Depends on the wants alone, so that it serves from cycle to cycle; ``before`` is one that may have had some of
+    them already.
+    """
+
+    def __init__(self, wants: Sequence[Want], language: QueryLanguage, before: Assembly | None = None) -> None:
+        self.wants = tuple(wants)
+        self.language = language
+        known = before.asked if before is not None and before.language == language else {}
+        self.asked: dict[tuple[str, str, str], Asked] = {}
+        # rules of a rollout ask much the same: equal asks are one object, or those of thousands of rules take 30 MB
+        same = Same()
+        for want in wants:
+            asked = known.get(want.key)
+            as_before = asked is not None and (asked.want is want or asked.want == want)
+            self.asked[want.key] = asked if asked is not None and as_before else Asked.of(want, language, same)
+        self.asks: tuple[Ask, ...] = tuple(
+            dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.at_once)
+        )
+        every = [need for asked in self.asked.values() for need in asked.needs.values()]
+        self._falls: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in every for ask in need.falls))
+        self.histograms = tuple(need for need in every if need.layout)
+        self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
+        self._ratios: dict[tuple[tuple[Ask, ...], ...], dict[Ask, None]] = {}
+        for asked in self.asked.values():
+            both = tuple(need.trials for need in asked.needs.values())
+            self._ratios.setdefault(both, {}).update(
+                (ask, None) for need in asked.needs.values() for ask in need.events
+            )
+        trials = {ask for need in every for ask in need.trials}
+        self.events: frozenset[Ask] = frozenset(ask for need in every for ask in need.events if ask not in trials)
+        # rules share their trials: what is looked at in each tick is worked out once
+        self._unknown = tuple(asked for asked in self.asked.values() if not asked.known)
+        self._steps: dict[tuple[tuple[Ask, ...], tuple[Ask, ...]], float] = {
+            (need.trials, need.recent): asked.want.seconds
+            for asked in self.asked.values()
+            for need in asked.needs.values()
+            if need.trials_are_recent
+        }
+
+    def idle(self, answers: Answers) -> frozenset[Ask]:
+        """The events that say nothing at one tick, since neither cohort has trials to count them by.
+
+        Of a service without judged counters those of all twins.
+        """
+        found: set[Ask] = set()
+        needed: set[Ask] = set()
+        for trials, events in self._ratios.items():
+            there = any(None not in summed(each, answers, 1) for each in trials)
+            (needed if there else found).update(events)
+        return frozenset(found - needed)
+
+    def lives(self, answers: Answers) -> list[Ask]:
+        """How many histograms there are, of one tick, where there are any."""
+        there = (need for need in self.histograms if isinstance(points_of(answers[need.trials[0]], 1)[0], Buckets))
+        return list(dict.fromkeys(ask for need in there for ask in need.live))
+
+    def absent(self, answers: Answers, ticks: int) -> dict[Ask, float]:
+        """What tells a cohort that is stale from one that is not there, where it has no trials.
+
+        By ask the seconds of the step without a number: in them there was no sample.
+        """
+        found: dict[Ask, float] = {}
+        for (trials, recent), seconds in self._steps.items():
+            if None in summed(trials, answers, ticks):
+                found.update(dict.fromkeys(recent, seconds))
+        return found
+
+    def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
+        """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
+        doubtful: dict[Ask, None] = {}
+        for asked in self._unknown:
+            if is_doubtful(asked, answers, ticks):
+                doubtful.update(dict.fromkeys(seen_asks(asked)))
+        return list(doubtful)
+
+    def closer(self, answers: Answers, falls: Answers, ticks: int) -> dict[Ask, Closer]:
+        """The closer looks that are needed, by the ask whose answer they replace.
+
+        Where a counter fell or is new the answer itself says so; for an hour after a fall that was no restart, the
+        counter may come back.
+        """
+        found: dict[Ask, Closer] = {}
+        odd = {
+            ask for ask, column in answers.items() if not isinstance(column, Unreadable) and any(map(is_odd, column))
+        }
+        if not odd and not falls:
+            return found
+        for asked in self.asked.values():
+            for need in asked.needs.values():
+                lately = fell_lately(need, falls, ticks)
+                for ask in (*need.trials, *need.events):
+                    if ask in found or not isinstance(ask, Sum) or need.basis is None:
+                        continue
+                    if not lately and ask not in odd:
+                        continue
+                    where = [is_odd(point) for point in points_of(answers[ask], ticks)]
+                    where = [one or other for one, other in zip(where, lately, strict=True)] if lately else where
+                    if any(where):
+                        found[ask] = Closer(replace(ask, shape=CLOSER[ask.shape], basis=need.basis), where)
+        return found
+
+    @property
+    def falls(self) -> Sequence[Sum]:
+        """What is asked every few minutes alone: how often counters fell within an hour."""
+        return self._falls
+
+    def readings(
+        self, answers: Answers, seen: Answers, falls: Answers, ticks: int
+    ) -> Iterator[dict[tuple[str, str, str], Reading]]:
+        """One mapping a tick. ``seen`` answers `doubts`, at the first tick."""
+        columns = [readings_of(asked, answers, seen, falls, ticks) for asked in self.asked.values()]
+        for row in zip(*columns, strict=True) if columns else ((),) * ticks:
+            yield dict(zip(self.asked, row, strict=True))
+
+
+class Assemblies:
+    """Those of the last few calls: each cycle asks for steps, then for windows, nearly always as the one before did."""
+
+    _REMEMBERED: Final = 3  # calls; for a thousand rollouts each takes tens of megabytes
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[int, Assembly]] = []  # with the call that used it last, the newest first
+        self._calls = 0
+
+    def of(self, wants: Sequence[Want], language: QueryLanguage) -> Assembly:
+        wants = tuple(wants)
+        same = (one for _, one in self._kept if one.language == language and one.wants == wants)
+        found = next(same, None) or Assembly(wants, language, before=self._nearest(wants))
+        self._calls += 1
+        others = [kept for kept in self._kept if kept[1] is not found and self._calls - kept[0] < self._REMEMBERED]
+        self._kept = [(self._calls, found), *others]
+        return found
+
+    def _nearest(self, wants: Sequence[Want]) -> Assembly | None:
+        """The newest one for the same kind of question: windows that grow, a rollout that came or went."""
+        parts = {want.part for want in wants}
+        return next((one for _, one in self._kept if parts == {want.part for want in one.wants}), None)

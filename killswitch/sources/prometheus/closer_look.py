@@ -1,0 +1,86 @@
+"""The closer look at counters that fell or are new, as PromQL; what it tells apart is in `counter_resets`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from killswitch.sources.counter_resets import NEAR_ZERO, SLACK
+from killswitch.sources.prometheus import promql
+
+
+@dataclass(frozen=True, slots=True)
+class CloserLook:
+    """The parts of a closer look as PromQL. ``by`` groups the answer, ``process`` are the labels of a process.
+
+    ``series``, ``basis``: instant selectors; ``created`` that of the ``_created`` series. ``several``: more than one
+    bucket of a request is among the series.
+    """
+
+    series: str
+    basis: str
+    created: str | None
+    by: str
+    process: tuple[str, ...]
+    several: bool
+
+    def step(self, within: str, before: str, seen: str, offset: str, recent: float) -> str:
+        """``within``, ``before``, …: ranges in brackets; ``recent``: seconds since which a counter is newly made."""
+        on, group = self._on, self._by_process
+
+        def new(series: str) -> str:
+            return f"last_over_time({series}{within})"
+
+        def old(series: str) -> str:
+            return f"last_over_time({series}{before} offset {offset})"
+
+        def born(series: str) -> str:
+            return f"({new(series)} unless last_over_time({series}{seen} offset {offset}))"
+
+        s, b = self.series, self.basis
+        now, then = f"sum {group} ({new(b)} + 0 * {old(b)})", f"sum {group} ({old(b)} + 0 * {new(b)})"
+        restarted = f"({then} > {NEAR_ZERO} * {now})"
+        highest = f"max_over_time({s}{seen} offset {offset})"
+        back = f"(({new(s)} >= {highest}) and ({highest} > {old(s)}) unless {on} {self._restarted_in(seen)}) * -Inf"
+        grown = f"({new(s)} - {old(s)} >= 0)"
+        again = f"(({new(s)} < {old(s)}) and {on} {restarted})"
+        may = f"(({now} - {then} >= 0 or ({now} and {on} {restarted})) + {SLACK})"
+        allowed = f"({may} unless {on} (sum {group} ({born(b)}) > {on} {may}))"
+        if not self.several and s != b:
+            allowed = f"({allowed} unless {on} (sum {group} ({born(s)}) > {on} {may}))"
+        first = f"({born(s)} and {on} {allowed})"
+        made = ""
+        if self.created is not None:
+            since = f"last_over_time({self.created}{within}) > time() - {promql.number(recent)}"
+            made = f" or ({born(s)} and ignoring (le) ({since}))"
+        neither = f"({new(s)} - {old(s)}) * Inf"
+        within_it = f"((resets({s}{within}) > 0) unless {on} {restarted}) * -Inf"
+        return f"sum{self.by} ({within_it} or {back} or {grown} or {again} or {first}{made} or {neither})"
+
+    def increase(self, within: str) -> str:
+        s = self.series
+        fell = f"((resets({s}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
+        return f"sum{self.by} ((increase({s}{within}) unless {fell}) or {fell} * -Inf)"
+
+    def falls(self, hour: str, young: str) -> str:
+        """The most falls of one series within an hour that no restart explains."""
+
+        def unexplained(within: str) -> str:
+            return f"((resets({self.series}{within}) > 0) unless {self._on} {self._restarted_in(within)})"
+
+        return f"max{self.by} ({unexplained(hour)} or {unexplained(young)})"
+
+    def _restarted_in(self, within: str) -> str:
+        """Processes of which most of what was counted has begun again, near zero."""
+        highest, lowest = f"max_over_time({self.basis}{within})", f"min_over_time({self.basis}{within})"
+        reset = f"sum {self._by_process} ((resets({self.basis}{within}) > bool 0) * {highest})"
+        most = f"{reset} * 2 > sum {self._by_process} ({highest})"
+        near_zero = f"sum {self._by_process} ({highest}) > {NEAR_ZERO} * sum {self._by_process} ({lowest})"
+        return f"(({most}) and {self._on} ({near_zero}))"
+
+    @property
+    def _by_process(self) -> str:
+        return f"by ({', '.join(map(promql.label_name, self.process))})"
+
+    @property
+    def _on(self) -> str:
+        return f"on ({', '.join(map(promql.label_name, self.process))})"
