@@ -21,7 +21,6 @@ PENDING: dict[str, int] = {
     "killswitch/preflight/backtest/backtest.py": 779,
     "killswitch/preflight/doctor.py": 654,
     "killswitch/preflight/power.py": 503,
-    "killswitch/sources/readings.py": 529,
     "killswitch/verdicts/accumulator.py": 692,
     "killswitch/verdicts/step_counts.py": 474,
     "killswitch/cli/backtest.py:command": 70,

@@ -18,7 +18,7 @@ from killswitch.stores import Lease
 from killswitch.stores.access import Access
 from killswitch.stores.etcd import wire
 from killswitch.stores.etcd.gateway import Gateway
-from killswitch.stores.etcd.stream import Quiet, Stream
+from killswitch.stores.etcd.stream import NoNews, Stream
 from killswitch.stores.reader import READ_TIMEOUT, Connected, Disconnected, ReadView, Resync, WatchEvent
 from killswitch.stores.url import Endpoint
 
@@ -133,7 +133,7 @@ class EtcdWatch:
             except (Unavailable, AccessDenied, BadDocument) as error:
                 if isinstance(error, wire.LoginNeeded):
                     self._gateway.log_out()
-                reason, quiet = str(error), isinstance(error, Quiet)
+                reason, quiet = str(error), isinstance(error, NoNews)
             if self._closed.is_set():
                 return
             yield Disconnected(reason, quiet=quiet)

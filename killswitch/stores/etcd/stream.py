@@ -14,7 +14,7 @@ MAX_LINE = 2 * 1024 * 1024
 _CHUNK = 64 * 1024
 
 
-class Quiet(Unavailable):
+class NoNews(Unavailable):
     """No line came for as long as was waited: the stream may be well and have no news, or be dead without a word."""
 
 
@@ -27,7 +27,7 @@ class Stream:
         self._response = response
 
     def lines(self, silence: float) -> Iterator[bytes]:
-        """Lines until the stream ends. Raises Quiet when a line takes longer than ``silence`` seconds, Unavailable
+        """Lines until the stream ends. Raises NoNews when a line takes longer than ``silence`` seconds, Unavailable
         when the stream breaks, LineTooLong over 2 MiB.
         """
         timed = self._connection.timed
@@ -39,7 +39,7 @@ class Stream:
                 chunk = self._response.read1(_CHUNK)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 if timed.deadline.expired:
-                    raise Quiet(f"{self.endpoint}: no news for {silence:g} s") from error
+                    raise NoNews(f"{self.endpoint}: no news for {silence:g} s") from error
                 raise Unavailable(f"{self.endpoint}: the watch broke ({describe(error)})") from error
             if not chunk:
                 return
