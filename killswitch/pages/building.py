@@ -18,7 +18,7 @@ from killswitch.pages.rule_payloads import compared_in_words, most_important, ru
 from killswitch.timestamps import to_iso
 from killswitch.wording import plain
 
-# These link to an incident: the one of their generation, and of the one before for a re-arm.
+# These link to an incident: the one of their generation. A re-arm links to the one of the generation before.
 _ABOUT_INCIDENTS = frozenset({PageKind.TRIPPED, PageKind.FOLLOWED, PageKind.RE_ARMED})
 
 
@@ -72,7 +72,7 @@ def page_of_event(
     auto_action: str,
     steps: Sequence[str],
 ) -> Page:
-    """A page about something that is no incident; ``identity`` keeps two events of one kind apart."""
+    """A page about an event that is no incident. ``identity`` keeps two events of one kind apart."""
     one = flags[0] if len(flags) == 1 else None
     owner = incident_id(one.rollout, one.generation) if one is not None else FLEET
     page_id = ".".join(part for part in (owner, kind.value.lower().replace("_", "-"), identity) if part)
@@ -134,7 +134,7 @@ def _base(
 
 
 def _link(settings: PageSettings, kind: PageKind, rollout: str, generation: int) -> str | None:
-    """The address on the daemon's own pages: of the incident, else of the rollout, else of the whole status."""
+    """The address on the daemon's own pages: of the incident, else of the rollout, else of the status page."""
     if settings.public_url is None:
         return None
     base = settings.public_url.rstrip("/")
@@ -146,18 +146,18 @@ def _link(settings: PageSettings, kind: PageKind, rollout: str, generation: int)
 
 
 def as_good_news(page: Page, follows: str) -> Page:
-    """Good news calls nobody: no mention, and it continues the page it belongs to."""
+    """The page as good news: it mentions no one, and continues the page ``follows``."""
     payload = {**page.payload, "severity": "info", "good_news": True}
     return replace(page, follows=follows, mention=None, severity="info", payload=payload)
 
 
 def as_warning(page: Page) -> Page:
-    """It still calls nobody, but who reads along must see it: some users may still get the canary."""
+    """The page as a warning: it still mentions no one, but is shown in the channel: users may still get the canary."""
     return replace(page, severity="warning", payload={**page.payload, "severity": "warning", "good_news": False})
 
 
 def incident_payload(incident: Incident, page: Page, *, alert: str, auto_action: str) -> dict[str, Any]:
-    """The machine-readable form; the first seven names and their meanings are fixed.
+    """The payload of an incident's page; the first seven names and their meanings are fixed.
 
     ``reason`` is ``rule=value vs baseline value`` for each tripping rule (else the sentence): of what was counted
     since the breach began where evidence tripped, of the window where the bare comparison did. ``stage``: the stage

@@ -1,8 +1,8 @@
-"""Delivery of pages: from the outbox to every receiver, at least once, by whichever replica lives.
+"""Delivery of pages: from the outbox to every receiver, at least once, by any live replica.
 
-Nothing here is on the way of a flip. The flip's transaction has written the outbox entry already; this
-part, on threads of its own, reads the outbox, claims entries under a lease, and hands each page to each
-receiver. How often a page may arrive is said in `killswitch.pages.outbox`.
+No flip waits for this. The flip's transaction has already written the outbox entry. This part runs on its own threads:
+it reads the outbox, claims entries under a lease, and hands each page to each receiver. How many copies of a page may
+arrive is said in `killswitch.pages.outbox`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ _log = logging.getLogger("killswitch.pages.delivery")
 
 
 class Executor(Protocol):
-    """Runs a job soon, on another thread; `concurrent.futures.Executor` is one."""
+    """Runs a job soon on another thread, as `concurrent.futures.Executor` does."""
 
     def submit(self, job: Callable[[], None], /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PagerStatus:
-    """What metrics and status pages show. ``events`` counts by receiver and name ("taken", "not taken",
-    "answer lost", "given up", "bug"); ``unsettled`` pages wait in the outbox; ``unreadable`` entries were
-    not understood; ``store_failures`` are looks at the outbox that failed.
+    """What metrics and status pages show about delivery.
+
+    ``events`` counts by receiver and name ("taken", "not taken", "answer lost", "given up", "bug"). ``unsettled`` pages
+    wait in the outbox, ``unreadable`` entries could not be parsed, ``store_failures`` reads of the outbox failed.
     """
 
     unsettled: int
@@ -55,7 +56,7 @@ class PagerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Where one page stands with each receiver, and whether there is nothing left to do."""
+    """How far one page has come with each receiver, and whether nothing is left to do (``settled``)."""
 
     settled: bool
     deliveries: Mapping[str, Delivery]
@@ -70,10 +71,10 @@ class Delivered:
 class PageDelivery:
     """Delivers the outbox's pages. `run_once` is called every second by a scheduler; `wake` after a flip.
 
-    ``pagers`` each get every page that is for them; ``fallback`` only those that one of them has not
+    Each of ``pagers`` gets every page that is addressed to it. ``fallback`` gets only pages that one of them has not
     taken within `DeliveryPolicy.fallback_after`. All methods may be called from any thread. ``owner`` names this
-    replica; a part that no other process has is added. ``executor`` runs the lanes; the default has a
-    thread for each.
+    replica; a part that no other process has is added to it. ``executor`` runs the lanes; the default has a thread for
+    each lane.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class PageDelivery:
     ) -> None:
         names = [pager.name for pager in (*pagers, *([fallback] if fallback else []))]
         if len(set(names)) != len(names):
-            raise ValueError(f"two receivers bear one name: {', '.join(names)}")
+            raise ValueError(f"two receivers have one name: {', '.join(names)}")
         self._policy = policy or DeliveryPolicy()
         self._wall = wall
         self._monotonic = monotonic
@@ -116,12 +117,12 @@ class PageDelivery:
         self._fallback = self._lane(fallback, self._needs_fallback, self._for_fallback, chance) if fallback else None
         self._lanes = [*self._primaries, *([self._fallback] if self._fallback else [])]
         self._own_executor = None if executor else ThreadPoolExecutor(len(self._lanes) + 1, "pager")
-        self._executor: Executor = executor or self._own_executor  # type: ignore[assignment]  # one of them is there
+        self._executor: Executor = executor or self._own_executor  # type: ignore[assignment]  # one of the two is set
 
     # --- the rhythm -----------------------------------------------------------------------------
 
     def run_once(self) -> None:
-        """Look at the outbox and set every idle lane to work. Never raises; returns before they are done."""
+        """Read the outbox and start every idle lane. Never raises; returns before the lanes are done."""
         if self._closed or not self._scanning.acquire(blocking=False):
             return
         try:
@@ -129,10 +130,10 @@ class PageDelivery:
             self._store_ledger.scan()
         except KillswitchError as error:
             self._store_failures += 1
-            _log.warning("the outbox cannot be read or claimed, tried again: %s", error)
+            _log.warning("the outbox cannot be read or claimed, trying again: %s", error)
         except Exception:  # noqa: BLE001  the scheduler must go on, whatever bug this is
             self._store_failures += 1
-            _log.exception("looking at the outbox failed in a way that is a bug")
+            _log.exception("reading the outbox failed because of a bug")
         finally:
             self._scanning.release()
         self._note_ages()
@@ -140,16 +141,16 @@ class PageDelivery:
             self._submit(lane.run)
 
     def wake(self) -> None:
-        """Look at the outbox now, on another thread; returns at once."""
+        """Read the outbox now, on another thread; returns at once."""
         if not self._woken.is_set():
             self._woken.set()
             self._submit(self.run_once)
 
     def send_directly(self, page: Page) -> None:
-        """Deliver a page that cannot stand in the store, because the store is down; returns at once.
+        """Deliver a page that cannot be written into the flag store, because the store is down; returns at once.
 
-        It is retried and falls back as any other, but is lost with this process. A page of the same id
-        is sent once, however often it is handed in.
+        The page is retried and falls back like any other, but is lost if this process ends. A page id is sent once,
+        however often it is handed in.
         """
         if self._memory_ledger.add(page):
             self._note_ages()
@@ -159,9 +160,9 @@ class PageDelivery:
     def deliver_now(
         self, page_ids: Sequence[str], deadline: Deadline, *, sleep: Callable[[float], None] = time.sleep
     ) -> Mapping[str, Delivered]:
-        """Deliver until these pages are settled or the deadline ends; for a command that has no daemon behind it.
+        """Deliver until these pages are settled or the deadline ends, for a command that runs without a daemon.
 
-        What is not settled by then stays in the outbox, for whichever controller comes.
+        A page that is not settled by then stays in the outbox for the next controller.
         """
         while True:
             self.run_once()
@@ -171,7 +172,7 @@ class PageDelivery:
             sleep(min(0.05, deadline.remaining()))
 
     def delivered(self, page_id: str) -> Delivered | None:
-        """Where a page stands, as far as this process knows; None for one it has never seen."""
+        """How far a page has come, as far as this process knows; None for a page it has never seen."""
         entry = self._memory_ledger.entry(page_id) or self._store_ledger.entry(page_id)
         return None if entry is None else Delivered(self._settled(entry), dict(entry.deliveries))
 
@@ -182,7 +183,7 @@ class PageDelivery:
         return PagerStatus(ledger.unsettled, ledger.unreadable, self._store_failures, events)
 
     def close(self) -> None:
-        """Stop sending and give the claims back; a send under way ends by its own deadline."""
+        """Stop sending and release the claims. A send under way ends by its own deadline."""
         self._closed = True
         if self._own_executor is not None:
             self._own_executor.shutdown(wait=True, cancel_futures=True)
@@ -191,7 +192,7 @@ class PageDelivery:
     def _submit(self, job: Callable[[], None]) -> Future[None] | None:
         try:
             future: Future[None] | None = self._executor.submit(job)
-        except RuntimeError:  # the executor is shut down: so are we
+        except RuntimeError:  # the executor is shut down, and so is this delivery
             return None
         return future
 
@@ -251,10 +252,10 @@ class PageDelivery:
         return digest.for_fallback(entry.page, " and ".join(missed), entry.delivery(missed[0]).error)
 
     def _note_ages(self) -> None:
-        """When this process first saw each page, on the monotonic clock: a wall clock may jump.
+        """Note when this process first saw each page, on the monotonic clock: a wall clock may jump.
 
-        The time it waited elsewhere before is taken from the wall clock, but only up to ten seconds short
-        of the fallback, so that two clocks that disagree cannot call the fallback for a page just written.
+        How long the page waited before that is taken from the wall clock, but only up to ten seconds less than
+        ``fallback_after``: two clocks that disagree must not send a new page to the fallback at once.
         """
         now, wall = self._monotonic(), self._wall()
         held = [*self._memory_ledger.held(), *self._store_ledger.held()]

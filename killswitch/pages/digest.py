@@ -14,10 +14,10 @@ _MAX_DIGEST_PAYLOADS = 100
 
 
 def digest_of(pages: Sequence[Page]) -> Page:
-    """Many pages in one message, for a receiver that had more than it should have to read.
+    """Many pages in one message, for a receiver that would get more messages than people can read.
 
-    Severity is that of the gravest; everybody is mentioned whom one of them mentions, for teams may share a channel;
-    every page's payload stands under ``pages``, up to 100.
+    The severity is that of the gravest page. It mentions everyone whom one of the pages mentions, because teams may
+    share a channel. ``pages`` in the payload has the payloads of up to 100 pages.
     """
     ordered = sorted(pages, key=lambda page: (SEVERITIES.index(page.severity), page.at))
     first = ordered[0]
@@ -50,12 +50,12 @@ def digest_of(pages: Sequence[Page]) -> Page:
 
 
 def _mentions(pages: Sequence[Page]) -> str | None:
-    """Whom the pages mention, each once, as many as a message takes."""
+    """Everyone whom the pages mention, each once, as many as fit into a message."""
     return mentions_that_fit(dict.fromkeys(word for page in pages for word in (page.mention or "").split())) or None
 
 
 def mentions_that_fit(mentions: Iterable[str]) -> str:
-    """As many as a message takes, none cut: half of one is text that swallows what follows."""
+    """As many mentions as fit into a message, none cut: half a mention would swallow the text after it."""
     kept = ""
     for mention in mentions:
         longer = f"{kept} {mention}".strip()
@@ -66,6 +66,6 @@ def mentions_that_fit(mentions: Iterable[str]) -> str:
 
 
 def for_fallback(page: Page, missed: str, error: str) -> Page:
-    """The page as the fallback receiver gets it: it says whom it could not reach, and why."""
+    """The page as the fallback receiver gets it: it says which receiver could not be reached, and why."""
     note = f"{missed} could not be reached: {plain(error, 200)}" if error else f"{missed} could not be reached"
     return replace(page, next_steps=(*page.next_steps, note))

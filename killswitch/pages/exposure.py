@@ -13,16 +13,16 @@ from killswitch.pages.rule_payloads import whole
 from killswitch.timestamps import to_iso
 from killswitch.wording import duration_in_words, plain
 
-_ONE_REQUEST_SECONDS = 300.0  # the judged twins count each user's first request in as long
+_ONE_REQUEST_SECONDS = 300.0  # a per-user signal counts each user's first request in this time
 
 
 def exposure_of(incident: Incident) -> dict[str, Any]:
     """How many users and requests the canary had since the breach began, as far as that was counted.
 
-    ``since``: when the first rule that tripped began to be over; None for a trip by hand, or where nothing was
-    counted. ``requests`` and ``bad_requests``: the canary's since then, of the rule with the most requests; null
-    where the bare comparison tripped, whose numbers are of the window. ``first_requests``: only each user's first
-    request in five minutes was counted. ``users``: how many those are while five minutes have not passed.
+    ``since``: when the first rule that tripped went over its limit; None for a trip by hand, or if nothing was
+    counted. ``requests`` and ``bad_requests``: the canary's since then, of the rule with the most requests; None if the
+    plain comparison tripped, whose numbers are of the window. ``first_requests``: only each user's first request in
+    five minutes was counted. ``users``: how many users that is, as long as five minutes have not passed.
     """
     tripping = incident.tripping
     begun = [one.since for one in tripping if finite(one.since) is not None and one.since is not None]

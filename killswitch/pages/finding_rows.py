@@ -1,7 +1,7 @@
-"""A finding as lines of a table, in words: for pages, the status page and the terminal alike.
+"""A finding as lines of a table, in words, for pages, the status page and the terminal.
 
-A breach by evidence has two lines. The first is what tripped: events of requests since the excursion began, in both
-cohorts. The second is the window beside it, which may hold minutes from before the excursion and so look well.
+A breach by evidence has two lines. The first is what tripped: events and requests since the excursion began, in both
+cohorts. The second is the window, which may hold minutes from before the excursion and so look healthy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from killswitch.wording import count_in_words, duration_in_words, time_of_day, v
 class FindingRow:
     """One line. ``requests``: ``53 of 189`` (events of the canary's) or ``1,842 / 35,160`` (both cohorts').
 
-    ``counted``: over which time, such as ``since 20:10:30 (1m41s)`` or ``last 5m``; "" where that is not known.
+    ``counted``: over which time, such as ``since 20:10:30 (1m41s)`` or ``last 5m``; "" if that is not known.
     """
 
     canary: str
@@ -41,12 +41,12 @@ def finding_rows(finding: Mapping[str, Any], *, window: float | None, at: float 
 
 
 def _since_it_began(finding: Mapping[str, Any], unit: Unit, at: float | None) -> FindingRow | None:
-    """What a breach by evidence rests on; None for every other finding."""
+    """The line of what a breach by evidence counted; None for every other finding."""
     excursion = finding.get("excursion")
     if finding["verdict"] != Verdict.BREACH or excursion is None:
         return None
     since = from_iso(excursion["since"])
-    # of a latency rule it counts requests, each slower than the limit allows or not
+    # for a latency rule it counts the requests that were slower than the limit
     slow = " slow" if unit is Unit.SECONDS else ""
     lasted = f" ({duration_in_words(round(at - since))})" if at is not None and round(at - since) > 0 else ""
     return FindingRow(

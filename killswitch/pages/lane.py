@@ -1,8 +1,7 @@
-"""One receiver's lane: which pages it should get now, as one message at a time.
+"""One receiver's lane: which pages the receiver should get now, one message at a time.
 
-A lane sends at most one message a second, gathers pages into a digest where there are too many to
-read, waits with growing pauses while its receiver fails, and knows nothing of other lanes: a receiver
-that hangs delays nobody else.
+A lane sends at most one message a second, gathers pages into a digest if there are too many to read, and waits with
+growing pauses while its receiver fails. Lanes do not know each other, so a receiver that hangs delays no other.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from killswitch.pages.receivers import Addressed, Answering, Gathering, Pager, T
 
 _log = logging.getLogger("killswitch.pages.delivery")
 
-# What concerns traffic goes before what concerns us.
+# Pages about traffic go before pages about the kill switch itself.
 _URGENCY = {
     PageKind.TRIPPED: 0,
     PageKind.CANNOT_ACT: 1,
@@ -40,10 +39,10 @@ _URGENCY = {
 class DeliveryPolicy:
     """The limits of delivery; seconds unless named otherwise.
 
-    ``claim_ttl``: how soon a dead replica's pages are taken over. ``send_timeout``: one attempt in total.
-    ``first_pause`` doubles with each failure up to ``longest_pause``; a receiver's own wish
-    (``Retry-After``) is granted up to ``longest_wish``. ``single_pages_per_minute``: beyond it pages are
-    gathered, and digests are ``digest_gap`` apart. ``useful_life``: after it a page is given up.
+    ``claim_ttl``: how soon a dead replica's pages are taken over. ``send_timeout``: the total time of one attempt.
+    ``first_pause`` doubles with each failure up to ``longest_pause``; a ``Retry-After`` of the receiver is obeyed up to
+    ``longest_wish``. Beyond ``single_pages_per_minute``, pages are gathered, and digests are ``digest_gap`` apart.
+    ``useful_life``: a page older than this is given up.
     """
 
     claim_ttl: float = 10.0
@@ -59,9 +58,10 @@ class DeliveryPolicy:
 
 
 class Lane:
-    """Delivers to one receiver. ``due`` says whether an entry concerns this lane now (a fallback waits).
+    """Delivers to one receiver. ``due`` says whether this lane should send an entry now (a fallback waits).
 
-    ``monotonic`` and ``wall`` are the clocks; ``count`` is told each event by name.
+    ``adapt`` makes the page that this receiver gets. ``age`` is in seconds. ``monotonic`` and ``wall`` are the clocks.
+    ``count`` is called with the receiver and the name of each event.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Lane:
         self._wall = wall
         self._chance = chance
         self._count = count
-        # asked once: a protocol's isinstance is slow, and a thousand pages ask it often
+        # asked once: isinstance of a protocol is slow, and a thousand pages would ask it often
         self._addressed = pager if isinstance(pager, Addressed) else None
         self._answering = pager if isinstance(pager, Answering) else None
         self._following = pager if isinstance(pager, ThreadingPager) else None
@@ -103,18 +103,18 @@ class Lane:
         self._page_pauses: dict[str, tuple[int, float]] = {}
 
     def address(self, page: Page) -> str | None:
-        """Where this receiver would put the page (a channel); None when it is not for this receiver."""
+        """Where this receiver would put the page (a channel); None if the page is not for this receiver."""
         return self._addressed.address(page) if self._addressed is not None else ""
 
     def run(self) -> None:
-        """Send at most one message. Never raises; returns at once if another thread is at it."""
+        """Send at most one message. Never raises; returns at once if another thread is sending."""
         if not self._running.acquire(blocking=False):
             return
         try:
             self._run()
-        except Exception:  # noqa: BLE001  the lane must go on, whatever bug this is
+        except Exception:  # noqa: BLE001  the lane must go on, whatever the bug
             self._count(self.name, "bug")
-            _log.exception("delivery to %s failed in a way that is a bug", self.name)
+            _log.exception("delivery to %s failed because of a bug", self.name)
             self._pause(None)
         finally:
             self._running.release()
@@ -146,26 +146,26 @@ class Lane:
             untold = self.name not in entry.deliveries and ledger.is_history(entry)
             old = self._age(entry) > self._policy.useful_life and delivery.state is not DeliveryState.SENDING
             if old or untold:
-                _log.warning("page %s to %s is given up: %s", entry.id, self.name, delivery.error or "never sent")
+                _log.warning("page %s is given up for %s: %s", entry.id, self.name, delivery.error or "never sent")
                 self._count(self.name, "given up")
                 ledger.give_up(entry, self.name)
                 continue
             waiting.append(entry)
-        # A page that failed before lets the others go first: it may be the page that is at fault.
+        # A page that failed before goes after the others: the page itself may be the cause.
         return sorted(
             waiting,
             key=lambda e: (e.delivery(self.name).attempts, _URGENCY.get(e.page.kind, 5), e.created_at, e.id),
         )
 
     def _comes_too_early(self, ledger: PageLedger, entry: OutboxEntry) -> bool:
-        """Whether this receiver has yet to get the page that this one continues: no RECOVERED before its CANNOT_ACT."""
+        """Whether this page continues one that this receiver does not have yet: no RECOVERED before its CANNOT_ACT."""
         before = ledger.entry(entry.page.follows) if entry.page.follows is not None else None
         if before is None or before.delivery(self.name).final or self.address(before.page) is None:
             return False
         return self._due(before)
 
     def _choose(self, waiting: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
-        """The pages of the next message: one, or all to one address where that had its share of single ones."""
+        """The pages of the next message: one, or all to one address that had its share of single messages."""
         now = self._monotonic()
         for first in waiting:
             address = self.address(first.page) or ""
@@ -176,14 +176,14 @@ class Lane:
         return ()
 
     def _had_its_share(self, address: str) -> bool:
-        """Whether as many messages as a person should read in a minute have gone there."""
+        """Whether a minute's worth of single messages has gone to this address (``single_pages_per_minute``)."""
         sent = self._sent.setdefault(address, deque(maxlen=self._policy.single_pages_per_minute))
         return sum(self._monotonic() - at < 60.0 for at in sent) >= self._policy.single_pages_per_minute
 
     # --- sending --------------------------------------------------------------------------------
 
     def _answers(self) -> bool:
-        """Whether the receiver answers a harmless question, asked before a copy is risked."""
+        """Whether the receiver answers a harmless request. Asked before a second copy may be sent."""
         if self._answering is None:
             return True
         try:
@@ -193,7 +193,7 @@ class Lane:
             _log.info("%s does not answer yet: %s", self.name, error)
             return False
         except KillswitchError:
-            return True  # it answers, whatever it says
+            return True  # it answers, even if with an error
         return True
 
     def _deliver(self, ledger: PageLedger, chosen: Sequence[OutboxEntry]) -> None:
@@ -224,16 +224,16 @@ class Lane:
             self._pause(None)
             return DeliveryOutcome(Result.ANSWER_LOST, self._wall(), error=str(error))
         except Unavailable as error:
-            _log.warning("%s to %s: not delivered, tried again: %s", what, self.name, error)
+            _log.warning("%s to %s: not delivered, trying again: %s", what, self.name, error)
             self._pause(error.retry_after)
             return DeliveryOutcome(Result.NOT_TAKEN, self._wall(), error=str(error))
         except KillswitchError as error:
             _log.error("%s to %s: refused: %s", what, self.name, error)
             self._pause_after_refusal(started, error)
             return DeliveryOutcome(Result.NOT_TAKEN, self._wall(), error=str(error))
-        except Exception as error:  # noqa: BLE001  a pager's bug must not stop the lane
-            # Whether it had been sent is anybody's guess, so it counts as sent: copies stay bounded.
-            _log.exception("%s to %s failed in a way that is a bug", what, self.name)
+        except Exception as error:  # noqa: BLE001  a bug in a pager must not stop the lane
+            # It is not known whether the page was sent. It counts as sent, so that copies stay bounded.
+            _log.exception("%s to %s failed because of a bug", what, self.name)
             self._pause(None)
             return DeliveryOutcome(Result.ANSWER_LOST, self._wall(), error=f"bug: {type(error).__name__}")
         _log.info("%s delivered to %s (%s)", what, self.name, reference or "no reference")
@@ -253,7 +253,7 @@ class Lane:
     # --- pauses ---------------------------------------------------------------------------------
 
     def _pause(self, wish: float | None) -> None:
-        """Wait before the next message: as long as the receiver wishes, within reason, else longer each time."""
+        """Wait before the next message: as long as the receiver asks (up to a limit), else longer each time."""
         policy = self._policy
         self._failures += 1
         if wish is not None:
@@ -264,7 +264,7 @@ class Lane:
         self._next_message_at = self._monotonic() + max(seconds, policy.message_gap)
 
     def _pause_after_refusal(self, refused: Sequence[OutboxEntry], error: KillswitchError) -> None:
-        """Credentials concern every page, so the lane waits; any other refusal concerns these pages alone."""
+        """Refused credentials concern every page, so the lane waits. Any other refusal concerns only these pages."""
         if isinstance(error, AccessDenied):
             self._pause(None)
             return

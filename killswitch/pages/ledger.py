@@ -1,8 +1,7 @@
-"""Who delivers what: entries held by this process, and what is known of each delivery.
+"""The ledger: which pages this process may deliver, and what is known about each delivery.
 
-`StoreLedger` keeps the outbox of the flag store: entries are claimed under a lease, so that one replica
-delivers each; an attempt is committed before it is made, and marked after. `MemoryLedger` keeps the
-pages that tell of the store itself being down. Lanes (`killswitch.pages.lane`) see no difference.
+There are two. `StoreLedger` has the outbox in the flag store. `MemoryLedger` has the pages that report that the flag
+store is down. Lanes (`killswitch.pages.lane`) use both in the same way.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from typing import Protocol
 from killswitch.pages import outbox
 from killswitch.pages.outbox import DeliveryState, OutboxEntry
 
-KEEP_SETTLED = 50  # entries; they hold the references that later pages continue, and stop late duplicates
-NEWS = 3600.0  # seconds; after them, a page about a generation that has ended is history
+KEEP_SETTLED = 50  # entries; later pages reply to them, and they stop late duplicates
+NEWS = 3600.0  # seconds; an older page about a generation that has ended is history
 
 
 class Result(StrEnum):
@@ -29,7 +28,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """``reference``: the receiver's own, where it took the page. ``at``: Unix seconds. ``error``: why not."""
+    """``reference``: what the receiver that took the page calls it. ``at``: Unix seconds. ``error``: why not taken."""
 
     result: Result
     at: float
@@ -39,49 +38,49 @@ class DeliveryOutcome:
 
 
 class PageLedger(Protocol):
-    """What a lane needs. Methods may be called from any thread and never raise store errors."""
+    """What a lane needs. The methods may be called from any thread, and never raise store errors."""
 
     def held(self) -> Sequence[OutboxEntry]:
         """The entries this process may deliver now."""
         ...
 
     def ready(self, entry: OutboxEntry, receiver: str) -> bool:
-        """No attempt of anybody is under way, as far as is known, and none waits for its mark."""
+        """As far as is known, no process has an attempt under way, and no attempt waits for its mark."""
         ...
 
     def begin(self, entries: Sequence[OutboxEntry], receiver: str) -> Sequence[OutboxEntry]:
-        """Commit one attempt each; those returned, as they now stand, may be sent, once."""
+        """Commit one attempt for each entry. The entries returned, as they are now, may be sent once."""
         ...
 
     def finish(self, entries: Sequence[OutboxEntry], receiver: str, outcome: DeliveryOutcome) -> None:
-        """Mark what became of the attempts that `begin` returned."""
+        """Mark the outcome of the attempts that `begin` returned."""
         ...
 
     def give_up(self, entry: OutboxEntry, receiver: str) -> None:
-        """No further attempt: the page is too old to be of use."""
+        """Make no further attempt: the page is too old to be of use."""
         ...
 
     def is_history(self, entry: OutboxEntry) -> bool:
-        """Of a generation that has ended, and older than `NEWS` when this process, with its receivers, first saw it.
+        """Of a generation that has ended, and older than `NEWS` when this process first saw it.
 
-        So it is nothing for a receiver that would hear of it now for the first time. What is about the fleet has ended
-        for those who were not told then, where anybody was.
+        A receiver that has not had such a page does not get it any more. A page about the fleet has no generation: it
+        is history once any receiver has taken it.
         """
         ...
 
     def reference(self, page_id: str, receiver: str) -> str:
-        """What the receiver called an earlier page, or ""."""
+        """What the receiver calls an earlier page, or ""."""
         ...
 
     def entry(self, page_id: str) -> OutboxEntry | None:
-        """A page's entry as last seen, settled or not; None where it is not known."""
+        """The page's entry as last seen, settled or not; None if the page is not known."""
         ...
 
 
 def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome: DeliveryOutcome) -> OutboxEntry:
     """The entry with the outcome of ``owner``'s ``attempt`` marked.
 
-    Unchanged where somebody has gone on since; but that a page was taken is true whoever learned it.
+    Unchanged if another process has begun a later attempt. But a page that was taken is marked in any case.
     """
     delivery = entry.delivery(receiver)
     ours = delivery.state is DeliveryState.SENDING and delivery.attempts == attempt and delivery.by == owner
@@ -96,7 +95,7 @@ def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome:
 
 
 def begun(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:
-    """The entry with one more attempt; an attempt whose sender is gone is written off first."""
+    """The entry with one more attempt. An attempt whose process is gone is marked as orphaned first."""
     if entry.delivery(receiver).state is DeliveryState.SENDING:
         entry = outbox.orphaned(entry, receiver, at=at)
     return outbox.begin(entry, receiver, by=by, at=at)

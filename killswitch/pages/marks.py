@@ -1,6 +1,6 @@
-"""The outcomes of deliveries, on their way into the store: which of them fit into one transaction.
+"""Marks: the outcomes of deliveries, on their way into the flag store.
 
-A page that was taken is also noted in its incident, in the same transaction.
+The same transaction notes in the incident that its page was taken.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Mark:
 
 @dataclass(slots=True)
 class Draft:
-    """A transaction in the making: ``marks`` of them stand in it; ``after``: entry, old revision, whether changed."""
+    """A transaction with ``marks`` marks. ``after``: by page id the entry, its old revision, whether it changed."""
 
     compares: list[Compare] = field(default_factory=list)
     writes: list[Put] = field(default_factory=list)
@@ -50,14 +50,14 @@ class Draft:
 
 
 def draft_of(store: Store, marks: Sequence[Mark], known: Entries, owner: str) -> Draft:
-    """The first few of ``owner``'s marks, as many as one transaction holds.
+    """A transaction with the first of ``owner``'s marks, as many as fit.
 
-    ``known`` are entries as last seen; the others are read from the store. Raises what the store raises.
+    ``known``: entries as last seen; the others are read from the store. Raises what the store raises.
     """
     draft = Draft()
     for mark in marks:
         if mark.page_id in draft.after:
-            break  # two marks of one entry go one after the other
+            break  # two marks of one entry need two transactions
         stored = known.get(mark.page_id) or _stored(store, mark.page_id)
         if stored is None:
             draft.marks += 1
@@ -75,7 +75,7 @@ def draft_of(store: Store, marks: Sequence[Mark], known: Entries, owner: str) ->
         if draft.writes and draft.size + size > PORTION_BYTES:
             break
         if any(put.key == written.key for _, put in added for written in draft.writes):
-            break  # two pages of one incident go one after the other
+            break  # two pages of one incident need two transactions
         draft.marks += 1
         draft.after[mark.page_id] = (after, revision, after != entry)
         for compare, put in added:
@@ -85,7 +85,7 @@ def draft_of(store: Store, marks: Sequence[Mark], known: Entries, owner: str) ->
 
 
 def _stored(store: Store, page_id: str) -> tuple[OutboxEntry, int] | None:
-    """The entry and its revision as the store has them; None when there is none to mark."""
+    """The entry and its revision in the store; None if there is none to mark."""
     item = store.get(keys.outbox(page_id))
     try:
         return None if item is None else (outbox.from_document(item.value, page=page_id), item.mod_revision)
@@ -95,7 +95,7 @@ def _stored(store: Store, page_id: str) -> tuple[OutboxEntry, int] | None:
 
 
 def _incident_write(store: Store, page: Page, mark: Mark) -> tuple[Compare, Put] | None:
-    """The incident with this delivery in its ``pages``, where the page is of one and it is not there yet."""
+    """The incident with this delivery in its ``pages``; None if the page is of no incident, or is noted already."""
     if mark.outcome.result is not Result.TAKEN or "incident" not in page.payload or not page.rollout:
         return None
     item = store.get(keys.incident(page.rollout, page.generation))
@@ -104,7 +104,7 @@ def _incident_write(store: Store, page: Page, mark: Mark) -> tuple[Compare, Put]
     try:
         incident = incidents.from_document(item.value, rollout=page.rollout)
     except BadDocument as error:
-        _log.warning("the incident of page %s is not understood: %s", page.id, error)
+        _log.warning("the incident of page %s cannot be read: %s", page.id, error)
         return None
     outcome = mark.outcome
     paged = Paged(mark.receiver, page.kind.value, outcome.at, outcome.reference, outcome.possible_repeat)

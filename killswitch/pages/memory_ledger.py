@@ -1,4 +1,4 @@
-"""Pages about the flag store being down: kept in this process's memory, for the store cannot hold them."""
+"""The ledger in memory: pages that report that the flag store is down, which the store cannot hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from killswitch.pages.page import Page
 
 
 class MemoryLedger:
-    """Pages that cannot stand in the store, because it is the store that is down. Lost with the process."""
+    """Pages that cannot be written into the flag store, because the store is down. Lost when the process ends."""
 
     def __init__(self, *, wall: Callable[[], float], settled: Callable[[OutboxEntry], bool]) -> None:
         self._wall = wall
@@ -22,7 +22,7 @@ class MemoryLedger:
         self._in_flight: set[tuple[str, str]] = set()
 
     def add(self, page: Page) -> bool:
-        """False when this page is known already."""
+        """False if this page is known already."""
         with self._lock:
             if page.id in self._entries:
                 return False

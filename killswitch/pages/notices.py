@@ -16,7 +16,7 @@ from killswitch.stores.limits import Part, portions
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """``key``: one of `keys.notice`; where it stands in the store, the page has been told."""
+    """``key``: one of `keys.notice`. If the store has this key, the page has been sent."""
 
     key: str
     page: Page
@@ -24,7 +24,7 @@ class Notice:
 
 
 class Notices:
-    """Remembers what it has told; what another replica told stands in the store."""
+    """Remembers which notices this replica has sent. The store knows what other replicas have sent."""
 
     def __init__(self, store: Store, *, wall: Callable[[], float]) -> None:
         self._store = store
@@ -32,13 +32,13 @@ class Notices:
         self._told: set[str] = set()
 
     def has_told(self, notice: str) -> bool:
-        """Whether there is nothing left to do, so that the page need not even be written."""
+        """Whether the notice has been sent, so that its page need not even be built."""
         return notice in self._told
 
     def tell(self, notices: Iterable[Notice]) -> None:
-        """Put the pages into the outbox, each with its record, unless that has been done. Raises as the store does.
+        """Put the pages into the outbox, each with its record, unless that has been done. Raises what the store raises.
 
-        As many in one transaction as fit: a thousand rollouts may all have something to say at one tick.
+        One transaction takes as many as fit: a thousand rollouts may all have a notice at one tick.
         """
         fresh = {notice.key: notice for notice in notices if notice.key not in self._told}
         refused: BadTransaction | None = None
@@ -63,21 +63,23 @@ class Notices:
                 [write for part in portion for write in part.writes],
             )
         except OutcomeUnknown:
-            return  # looked up again at the next tick
+            return  # the next tick looks again
         except BadTransaction:
             if len(portion) == 1:
                 raise
             outcome = Lost()
         if isinstance(outcome, Committed) or len(portion) == 1:
-            self._told.update(part.subject.key for part in portion)  # where it was lost, another replica told it
+            self._told.update(
+                part.subject.key for part in portion
+            )  # if the commit was lost, another replica has sent it
             return
-        for part in portion:  # some of them were told already, perhaps before we began
+        for part in portion:  # some were sent already, perhaps before this process started
             if self._store.get(part.subject.key) is None:
                 self._tell_portion((part,))
             else:
                 self._told.add(part.subject.key)
 
     def forget(self, rollouts: set[str]) -> None:
-        """Drop what concerns rollouts that nobody watches and that have no flag."""
+        """Keep only what is about these rollouts: the ones with rules or a flag."""
         kept = {notice for notice in self._told if notice.removeprefix(keys.NOTICES).partition("/")[0] in rollouts}
         self._told = kept

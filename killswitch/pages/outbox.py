@@ -1,13 +1,12 @@
 """The outbox entry: one page, and how far each receiver has got with it.
 
-An entry is written in the same transaction as the flip it tells of; whichever replica lives delivers
-it. This file says what one delivery may become (`TRANSITIONS`), and nothing about when or by whom:
-no I/O, no clock. Each function returns a new entry or raises IllegalTransition and changes nothing.
+An entry is written in the same transaction as the flip that it reports, and any live replica delivers it. This file
+says which states a delivery may go through (`TRANSITIONS`), not when or by whom: no I/O, no clock. Each function
+returns a new entry, or raises IllegalTransition and changes nothing.
 
-Copies. The number of an attempt is committed before its send, so a send without a mark is known to
-have been possible. A receiver that took a page and whose answer was lost (`UNKNOWN`) is sent it once
-more, marked as a possible repeat: at most two copies, plus one for each process that died between the
-send and the mark (`orphaned`).
+Copies: the number of an attempt is committed before the attempt is made, so a send that was never marked is known to be
+possible. Where a receiver's answer was lost (`UNKNOWN`), the page is sent once more, marked as a possible repeat. So a
+receiver gets at most two copies, plus one for each process that died between the send and the mark (`orphaned`).
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from killswitch.pages.page import Page, page_from_json, page_to_json
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
-# With an incident beside it, it fits into one transaction (see `stores.limits`); a thousand receivers fit into it.
+# An entry of this size and an incident fit into one transaction (see `stores.limits`). A thousand receivers fit in.
 MAX_DOCUMENT_BYTES = 384 * 1024
 MAX_UNKNOWN_OUTCOMES = 2
 _MAX_ERROR = 300
 
 
 class DeliveryState(StrEnum):
-    """Where one receiver stands with one page."""
+    """How far the delivery of one page to one receiver has come."""
 
-    PENDING = "pending"  # nothing was sent, or surely nothing arrived
+    PENDING = "pending"  # nothing was sent, or certainly nothing arrived
     SENDING = "sending"  # an attempt is committed; it may or may not have been sent yet
-    UNKNOWN = "unknown"  # sent, answer lost; to be repeated once
+    UNKNOWN = "unknown"  # sent, and the answer was lost; it is sent once more
     DELIVERED = "delivered"
     UNCERTAIN = "uncertain"  # sent twice, both answers lost; no third copy
-    EXPIRED = "expired"  # given up after the page's useful life
+    EXPIRED = "expired"  # given up: the page is older than its useful life
 
 
 class Event(StrEnum):
@@ -50,7 +49,7 @@ class Event(StrEnum):
     GIVE_UP = "give up"
 
 
-# Anything not listed is illegal. TAKEN is true whenever it is learned, even after somebody took over.
+# Anything not listed is illegal. TAKEN is always legal: a page that was taken was taken, whenever that is learned.
 TRANSITIONS: Mapping[tuple[DeliveryState, Event], DeliveryState] = {
     (DeliveryState.PENDING, Event.BEGIN): DeliveryState.SENDING,
     (DeliveryState.UNKNOWN, Event.BEGIN): DeliveryState.SENDING,
@@ -73,9 +72,9 @@ FINAL = frozenset({DeliveryState.DELIVERED, DeliveryState.UNCERTAIN, DeliverySta
 class Delivery:
     """One receiver's part of an entry.
 
-    ``attempts`` counts committed attempts; ``unknown`` those whose answer was lost; ``orphaned`` those
-    whose sender vanished before it could say. ``by`` is the process of the last attempt, ``at`` the
-    time of the last change (Unix seconds), ``reference`` the receiver's own, ``error`` the last one.
+    ``attempts`` counts committed attempts, ``unknown`` those whose answer was lost, ``orphaned`` those whose process
+    ended before it marked the outcome. ``by``: the process of the last attempt. ``at``: the last change, in Unix
+    seconds. ``reference``: what the receiver calls the page. ``error``: the last one.
     """
 
     state: DeliveryState = DeliveryState.PENDING
@@ -93,7 +92,7 @@ class Delivery:
 
     @property
     def may_have_arrived(self) -> bool:
-        """A copy may be there already, so the next one says that it may be a repeat."""
+        """The receiver may have a copy already, so the next copy says that it may be a repeat."""
         return self.unknown + self.orphaned > 0
 
 
@@ -113,7 +112,7 @@ class OutboxEntry:
         return self.deliveries.get(receiver, Delivery())
 
     def settled(self, receivers: Collection[str], fallback: str | None = None) -> bool:
-        """Nothing is left to do: every receiver has come to an end, and so has the fallback where it is needed."""
+        """Nothing is left to do: every receiver is in a final state, and so is the fallback if it is needed."""
         if not all(self.delivery(receiver).final for receiver in receivers):
             return False
         if fallback is None:
@@ -128,7 +127,7 @@ def new_entry(page: Page, *, at: float) -> OutboxEntry:
 
 
 def begin(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:
-    """The entry with one more attempt under way; to be committed before anything is sent."""
+    """The entry with one more attempt. Commit it before anything is sent."""
     before = entry.delivery(receiver)
     state = _next(before, Event.BEGIN, entry, receiver)
     return _with(entry, receiver, replace(before, state=state, attempts=before.attempts + 1, by=by, at=at))
@@ -145,7 +144,7 @@ def taken(entry: OutboxEntry, receiver: str, *, reference: str, at: float) -> Ou
 
 
 def not_taken(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> OutboxEntry:
-    """The attempt surely left nothing with the receiver; a copy of an earlier one may still be there."""
+    """The receiver certainly did not take this attempt. It may have taken an earlier one."""
     before = entry.delivery(receiver)
     state = _next(before, Event.NOT_TAKEN, entry, receiver)
     if before.unknown:
@@ -154,7 +153,7 @@ def not_taken(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> Ou
 
 
 def answer_lost(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> OutboxEntry:
-    """A copy may have arrived; after the second such outcome there is no further attempt."""
+    """A copy may have arrived. After the second such outcome there is no further attempt."""
     before = entry.delivery(receiver)
     state = _next(before, Event.ANSWER_LOST, entry, receiver)
     lost = before.unknown + 1
@@ -164,7 +163,7 @@ def answer_lost(entry: OutboxEntry, receiver: str, *, error: str, at: float) -> 
 
 
 def orphaned(entry: OutboxEntry, receiver: str, *, at: float) -> OutboxEntry:
-    """The sender of the attempt under way is gone; what it did is not known."""
+    """The process that began this attempt is gone, and it is not known whether it sent the page."""
     before = entry.delivery(receiver)
     state = _next(before, Event.ORPHANED, entry, receiver)
     if before.unknown:
@@ -192,7 +191,7 @@ def _with(entry: OutboxEntry, receiver: str, delivery: Delivery) -> OutboxEntry:
 
 
 def to_document(entry: OutboxEntry) -> bytes:
-    """The entry as stored: JSON, UTF-8. What receivers said is cut short where they are very many."""
+    """The entry as stored: JSON, UTF-8. With very many receivers their error texts are left out."""
     for most in (_MAX_ERROR, 0):
         value = json.dumps(_to_json(entry, most), ensure_ascii=False).encode(errors="replace")
         if len(value) <= MAX_DOCUMENT_BYTES:

@@ -25,7 +25,7 @@ MAX_NAME = 120
 MAX_ROWS = 40
 MAX_STEPS = 12
 MAX_ROLLOUTS = 1000  # named in a payload; ``rollouts_count`` says how many there are
-FLEET = "_fleet"  # no rollout can be called so: names begin with a letter or digit
+FLEET = "_fleet"  # no rollout can have this name: names begin with a letter or digit
 
 
 class PageKind(StrEnum):
@@ -50,9 +50,9 @@ class PageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """One line of the side-by-side table, already in words ("8.7%"), and whether it is what tripped.
+    """One line of the table of rules, already in words ("8.7%"), and whether this rule tripped.
 
-    A rule that tripped by evidence has a second line about its window, whose ``rule`` and ``verdict`` are empty.
+    A rule that tripped by evidence has a second line about its window, with an empty ``rule`` and ``verdict``.
     ``samples``: ``53 of 189`` events of requests, or both cohorts' requests; ``counted``: over which time.
     """
 
@@ -71,7 +71,7 @@ class Page:
     """One page. ``id`` is the incident's id for TRIPPED, unique for every other event.
 
     ``headline``: what was done. ``why``: one sentence. ``next_steps``: what the reader does now.
-    ``payload``: the machine-readable form (seven fixed names, ours beside them; see `_payload`).
+    ``payload``: the machine-readable form (seven fixed names, and others; see `killswitch.pages.payload`).
     ``at`` is Unix seconds. ``slack``, ``mention``, ``severity``, ``runbook``, ``dashboard`` are the
     rule file's page settings at the time of the event. ``follows`` is the id of the page that this one
     continues (a re-arm continues its trip), so that a receiver can show both together. ``exposed`` says how many
@@ -101,7 +101,7 @@ class Page:
 
     @property
     def good_news(self) -> bool:
-        """Nobody has to act on it: it warns nobody, calls nobody, and stays in the thread it belongs to."""
+        """No one has to act on it: it mentions no one, and stays in the thread of the page that it continues."""
         return self.payload.get("good_news") is True
 
 
@@ -117,7 +117,7 @@ def with_steps(page: Page, steps: Sequence[str]) -> Page:
 
 
 def identified(page: Page, page_id: str) -> Page:
-    """The same page under another id: one that all replicas agree on, so that it is sent once."""
+    """The page under another id, one that all replicas agree on, so that it is sent once."""
     return replace(page, id=page_id, payload={**page.payload, "page": page_id})
 
 
@@ -137,7 +137,7 @@ def page_to_json(page: Page) -> dict[str, Any]:
 def page_from_json(document: object) -> Page:
     """The inverse of `page_to_json`. Raises BadDocument.
 
-    Whoever may write to the outbox wrote it, so its texts are made plain again, as they were when we built it.
+    Anyone with access to the outbox may have written it, so its texts are made plain again, as when a page is built.
     """
     fields = Fields(document, "page")
     if fields.raw.get("format") != FORMAT:

@@ -36,14 +36,14 @@ def rule_payloads(findings: Sequence[Finding], tripping: Sequence[str]) -> list[
 
 
 def most_important(findings: Sequence[Finding], tripping: Sequence[str]) -> Sequence[Finding]:
-    """All of them in their order; of too many, the tripping ones first."""
+    """All findings in their order; of more than `MAX_ROWS`, the tripping ones first."""
     if len(findings) <= MAX_ROWS:
         return findings
     return sorted(findings, key=lambda finding: finding.rule not in tripping)[:MAX_ROWS]
 
 
 def samples_of(findings: Sequence[Finding]) -> tuple[int | None, int | None]:
-    """Requests per cohort behind what is said, of the first finding that knows both."""
+    """The requests of canary and control, of the first finding that knows both."""
     for finding in findings:
         excursion = finding.excursion if _is_proven(finding) else None
         pair = (
@@ -58,7 +58,7 @@ def samples_of(findings: Sequence[Finding]) -> tuple[int | None, int | None]:
 
 
 def _is_proven(finding: Finding) -> bool:
-    """A breach by evidence, whose numbers are those counted since it began, whatever the window looks like."""
+    """A breach by evidence: its numbers are counted since it began, not in the window."""
     return finding.verdict is Verdict.BREACH and finding.excursion is not None
 
 
@@ -72,12 +72,12 @@ def compared_in_words(finding: Finding) -> str:
     if _is_proven(finding) and excursion is not None:
         share = "" if finding.unit is Unit.FRACTION else "share of requests over the limit of "
         rule = f"{share}{plain(finding.rule, MAX_NAME)}"
-        beside = _plain_number(excursion.control, Unit.FRACTION)
-        return f"{rule}={_plain_number(excursion.canary, Unit.FRACTION)} vs baseline {beside}"
-    if finding.canary is None:  # evidence breaches by what it gathered, whether or not this window could be read
+        control = _plain_number(excursion.control, Unit.FRACTION)
+        return f"{rule}={_plain_number(excursion.canary, Unit.FRACTION)} vs baseline {control}"
+    if finding.canary is None:  # a breach by evidence does not need this window's value
         return plain(finding.sentence)
-    canary, control = _plain_number(finding.canary, finding.unit), _plain_number(finding.control, finding.unit)
-    return f"{plain(finding.rule, MAX_NAME)}={canary} vs baseline {control}"
+    control = _plain_number(finding.control, finding.unit)
+    return f"{plain(finding.rule, MAX_NAME)}={_plain_number(finding.canary, finding.unit)} vs baseline {control}"
 
 
 def _plain_number(value: float | None, unit: Unit) -> str:

@@ -22,7 +22,7 @@ from killswitch.stores.limits import Part, portions
 
 _log = logging.getLogger("killswitch.pages.delivery")
 
-ORPHAN_GRACE = 2.0  # seconds; lets a sender that was cut off from the store come back and mark its send
+ORPHAN_GRACE = 2.0  # seconds in which a sender that was cut off from the store may come back and mark its send
 KEEP_SETTLED_AT_LEAST = 120.0  # seconds
 KEEP_SETTLED_AT_MOST = 7 * 86400.0  # seconds
 _RETRIES = 5
@@ -31,7 +31,7 @@ _AT_ONCE = 40  # entries in one transaction, with two comparisons and two writes
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One claimed entry as last seen: its revision and its claim's."""
+    """One claimed entry as last seen, with its revision and its claim's revision."""
 
     entry: OutboxEntry
     revision: int
@@ -39,9 +39,9 @@ class _Held:
 
 
 class StoreLedger:
-    """The outbox in the flag store. ``owner`` must be of this process and this run of it alone.
+    """The outbox in the flag store. ``owner`` must differ for each process and each run.
 
-    ``settled`` says whether nothing is left to do for an entry; ``ttl`` is the claims' lease in seconds.
+    ``settled`` says whether nothing is left to do for an entry. ``ttl``: the lease of the claims, in seconds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class StoreLedger:
         self._monotonic = monotonic
         self._is_settled = settled
         self._ttl = ttl
-        # Held while the store is written, so that the lanes of this process do not spoil each other's compares.
+        # Held while the store is written, so that the lanes of this process do not break each other's compares.
         self._lock = threading.RLock()
         self._lease: Lease | None = None
         self._held: dict[str, _Held] = {}
@@ -69,16 +69,16 @@ class StoreLedger:
         self._sending_since: dict[tuple[str, str, int], float] = {}
         self._seen: Entries = {}
         self._read_as: dict[str, bytes] = {}
-        self._met_as_old: dict[str, bool] = {}  # once, by the wall clock: it may jump later
+        self._met_as_old: dict[str, bool] = {}  # decided once, by the wall clock: it may jump later
         self.unsettled = 0
         self.unreadable = 0
 
     # --- the regular look at the store ----------------------------------------------------------
 
     def scan(self) -> None:
-        """Read the outbox, claim what nobody has, mark what waits for its mark, drop what is old.
+        """Read the outbox, claim entries that no process holds, write waiting marks, and drop old entries.
 
-        Raises what the store raises; what was held stays held as long as its lease lasts.
+        Raises what the store raises. Entries that were held stay held for as long as the lease lasts.
         """
         items = {item.key: item for item in self._store.list(keys.OUTBOX).items}
         entries = self._read(items.values())
@@ -98,13 +98,13 @@ class StoreLedger:
         self._drop_old(entries, unsettled)
 
     def _read(self, items: Collection[Item]) -> Entries:
-        """Every entry that can be understood, by page id; those unchanged since the last scan are not parsed again."""
+        """Every entry that can be parsed, by page id. Entries unchanged since the last scan are not parsed again."""
         entries: dict[str, tuple[OutboxEntry, int]] = {}
         unreadable = 0
         for item in items:
             page_id = item.key.removeprefix(keys.OUTBOX)
             known = self._seen.get(page_id)
-            # the value too: a store restored from a backup gives a revision out a second time
+            # compare the value too: a store that was restored from a backup gives out a revision twice
             if known is not None and known[1] == item.mod_revision and self._read_as.get(page_id) == item.value:
                 entries[page_id] = known
                 continue
@@ -113,7 +113,7 @@ class StoreLedger:
             except BadDocument as error:
                 unreadable += 1
                 if unreadable > self.unreadable:
-                    _log.warning("a page cannot be delivered, its outbox entry is not understood: %s", error)
+                    _log.warning("a page cannot be delivered: its outbox entry cannot be read: %s", error)
         self.unreadable = unreadable
         self._seen = entries
         self._read_as = {item.key.removeprefix(keys.OUTBOX): item.value for item in items}
@@ -164,7 +164,7 @@ class StoreLedger:
         for portion in portions(parts, most=_AT_ONCE):
             outcome = self._committed(portion)
             if isinstance(outcome, Lost):
-                return  # another replica claims just now; the next scan sees what is left
+                return  # another replica is claiming; the next scan sees what is left
             for part in portion:
                 entry, revision = entries[part.subject]
                 self._held[part.subject] = _Held(entry, revision, outcome.revision)
@@ -174,7 +174,7 @@ class StoreLedger:
         return self._store.commit(compares, [write for part in portion for write in part.writes])
 
     def _deleted(self, keys_and_revisions: Iterable[tuple[str, int]]) -> None:
-        """Delete what has not been changed since; what has been stays."""
+        """Delete the keys that were not changed since; the others stay."""
         parts = (Part(key, (Compare(key, revision),), (Delete(key),)) for key, revision in keys_and_revisions)
         for portion in portions(parts):
             if isinstance(self._committed(portion), Lost):
@@ -228,7 +228,7 @@ class StoreLedger:
 
     def is_history(self, entry: OutboxEntry) -> bool:
         with self._lock:
-            # without a lease nothing is given up, and a store that hangs must not be asked about page after page
+            # without a lease no page is given up, and a store that hangs must not be asked for page after page
             if not self._met_as_old.get(entry.id, False) or not self._lease_lives():
                 return False
         page = entry.page
@@ -262,7 +262,7 @@ class StoreLedger:
         return started
 
     def _attempt(self, page_id: str, receiver: str) -> Part[tuple[str, OutboxEntry]] | None:
-        """The page's entry with one more attempt, compared with what it and our claim are; None where none may be."""
+        """The write of one more attempt, compared with the entry and our claim; None if no attempt may begin."""
         held = self._held[page_id]
         try:
             entry = begun(held.entry, receiver, by=self._owner, at=self._wall())
@@ -292,7 +292,7 @@ class StoreLedger:
                 self._reread(after)
                 return ()
             committed = dict.fromkeys(after, outcome.revision)
-        # The answer may have taken long: without a living claim somebody else may be sending by now.
+        # The answer may have taken long. If the claim has ended, another process may be sending by now.
         alive = self._lease_lives()
         started = []
         for page_id, revision in committed.items():
@@ -303,7 +303,7 @@ class StoreLedger:
         return started
 
     def _reread(self, expected: dict[str, OutboxEntry]) -> dict[str, int]:
-        """The revisions of those entries that stand in the store as expected; the others are seen anew."""
+        """The revisions of the entries that are in the store as expected; the others are read again."""
         found: dict[str, int] = {}
         for page_id, entry in expected.items():
             try:
@@ -346,7 +346,7 @@ class StoreLedger:
         return entry.delivery(receiver).reference if entry is not None else ""
 
     def close(self) -> None:
-        """Give the claims back, so that another replica need not wait for them to end."""
+        """Release the claims, so that another replica need not wait for them to end."""
         with self._lock:
             lease, self._lease = self._lease, None
             self._held.clear()
@@ -354,7 +354,7 @@ class StoreLedger:
             try:
                 self._store.revoke(lease)
             except KillswitchError as error:
-                _log.info("the claims end by themselves: %s", error)
+                _log.info("the claims could not be released and end with their lease: %s", error)
 
     def _lease_lives(self) -> bool:
         return self._lease is not None and self._monotonic() < self._lease.expires_at
@@ -362,7 +362,7 @@ class StoreLedger:
     # --- marks ----------------------------------------------------------------------------------
 
     def _write_marks(self) -> None:
-        """Commit every waiting mark; what fails stays for the next time, and its page is not sent again meanwhile."""
+        """Commit every waiting mark. One that fails stays for the next scan; its page is not sent again meanwhile."""
         while self._marks:
             chunk = self._marks[:_AT_ONCE]
             try:
@@ -378,7 +378,7 @@ class StoreLedger:
             del self._marks[:written]
 
     def _write_chunk(self, marks: Sequence[Mark]) -> int:
-        """Mark the first few in one transaction, as many as it holds; how many that were."""
+        """Write the first marks in one transaction, as many as fit. Returns how many."""
         for attempt in range(_RETRIES):
             draft = draft_of(self._store, marks, {} if attempt > 0 else self._known(marks), self._owner)
             outcome = self._store.commit(draft.compares, draft.writes) if draft.writes else None
@@ -389,7 +389,7 @@ class StoreLedger:
                     now = outcome.revision if outcome is not None and changed else revision
                     self._held[page_id] = replace(self._held[page_id], entry=entry, revision=now)
             return draft.marks
-        raise Unavailable("somebody else keeps changing the same outbox entries; tried again shortly")
+        raise Unavailable("another process keeps changing the same outbox entries; trying again shortly")
 
     def _known(self, marks: Sequence[Mark]) -> Entries:
         held = {mark.page_id: self._held.get(mark.page_id) for mark in marks}
@@ -397,6 +397,6 @@ class StoreLedger:
 
 
 def _is_old(entry: OutboxEntry, now: float) -> bool:
-    """Older than `NEWS`; and, about the fleet, taken by somebody already: no generation says that it has ended."""
+    """Older than `NEWS`. A page about the fleet must also have been taken, because it has no generation that ends."""
     taken = any(delivery.state is DeliveryState.DELIVERED for delivery in entry.deliveries.values())
     return now - entry.created_at > NEWS and (bool(entry.page.rollout) or taken)

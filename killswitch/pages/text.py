@@ -9,7 +9,7 @@ from killswitch.wording import date_and_time
 
 
 def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
-    """The rules side by side, in columns for a fixed-width font; ``>`` marks what tripped."""
+    """The rules as a table for a fixed-width font; ``>`` marks the rules that tripped."""
     if not rows:
         return ()
     head: tuple[str, ...] = ("", "rule", "canary", "control", "limit", "requests", "counted", "verdict")
@@ -43,7 +43,7 @@ def _without_counted(line: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def plain_text(page: Page, *, possible_repeat: bool = False) -> str:
-    """The whole page as lines of text, for consoles and as the fallback of richer receivers."""
+    """The whole page as lines of text, for consoles, and for receivers that refuse a richer form."""
     repeat = "(possible repeat) " if possible_repeat else ""
     lines = [
         f"{repeat}{page.headline}",

@@ -262,7 +262,9 @@ def test_closing_gives_the_claims_back(world: World, caplog: pytest.LogCaptureFi
     world.store.fault = only("revoke", Fault.FAIL_BEFORE)
     caplog.set_level(logging.INFO)
     world.ledger.close()
-    assert caplog.messages == ["the claims end by themselves: revoke: the store does not answer"]
+    assert caplog.messages == [
+        "the claims could not be released and end with their lease: revoke: the store does not answer"
+    ]
 
 
 # --- what is read -------------------------------------------------------------------------------
@@ -284,7 +286,7 @@ def test_what_is_not_understood_is_counted_and_said_once(world: World, caplog: p
     assert world.ledger.unreadable == 1
     assert world.held() == [A.id]
     [said] = caplog.messages
-    assert said.startswith("a page cannot be delivered, its outbox entry is not understood: outbox entry bad: not JSON")
+    assert said.startswith("a page cannot be delivered: its outbox entry cannot be read: outbox entry bad: not JSON")
     world.server.commit("x", (), (Put(keys.outbox("worse"), b"{}"),))
     world.ledger.scan()
     assert world.ledger.unreadable == 2
@@ -570,7 +572,7 @@ def test_an_incident_that_is_not_understood_is_said_and_the_mark_made(
     world.ledger.finish(started, "slack", TAKEN)
     assert world.stored(A).delivery("slack").state is DeliveryState.DELIVERED
     [said] = caplog.messages
-    assert said.startswith("the incident of page a.1 is not understood: incident")
+    assert said.startswith("the incident of page a.1 cannot be read: incident")
 
 
 def test_marks_that_the_store_did_not_take_wait_and_nothing_is_sent_meanwhile(
@@ -630,7 +632,7 @@ def test_a_mark_that_always_loses_is_left_for_the_next_look(world: World, caplog
     world.ledger.finish(started, "slack", TAKEN)
     assert world.calls().count("commit") == 5
     assert caplog.messages == [
-        "1 deliveries are not marked yet: somebody else keeps changing the same outbox entries; tried again shortly"
+        "1 deliveries are not marked yet: another process keeps changing the same outbox entries; trying again shortly"
     ]
     assert not world.ledger.ready(started[0], "slack")
 
