@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.histories import History, openmetrics
-from killswitch.preflight.backtest.backtest import Terms, backtest, bare_comparison
+from killswitch.preflight.backtest.backtest import backtest, bare_comparison
+from killswitch.preflight.backtest.results import Terms
 from killswitch.rules.loading import load_folder
 from killswitch.sources.recording import Recording
 

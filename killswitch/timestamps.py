@@ -6,6 +6,9 @@ from datetime import MAXYEAR, MINYEAR, UTC, datetime
 
 from killswitch.errors import BadDocument
 
+HOUR = 3_600.0
+DAY = 86_400.0
+
 
 def to_iso(seconds: float) -> str:
     """``1776608531.0`` -> ``2026-04-19T14:22:11Z``; milliseconds only where there are some."""

@@ -1,4 +1,4 @@
-"""``killswitch backtest``: what the switch would have done on a history."""
+"""``killswitch backtest``: what the kill switch would have done on a history."""
 
 from __future__ import annotations
 
@@ -39,20 +39,37 @@ from killswitch.cli.invocation import (
     say,
 )
 from killswitch.daemon.settings import load_settings
-from killswitch.model import Decide
-from killswitch.preflight.backtest.backtest import (
-    BareRule,
-    ReplayedTrip,
-    RolloutHistory,
-    Terms,
-    backtest,
-    bare_comparison,
-)
+from killswitch.model import Decide, Rollout
+from killswitch.preflight.backtest.backtest import backtest, bare_comparison
+from killswitch.preflight.backtest.results import BareRule, ReplayedTrip, RolloutHistory, Terms
 from killswitch.rules.loading import load_folder
 from killswitch.timestamps import to_iso
 from killswitch.wording import count_in_words, counted, duration_in_words, odds_in_words, time_of_day
 
 _Bare = Mapping[str, tuple[BareRule, ...]]
+
+
+PercentOption = Annotated[
+    float | None, typer.Option(help="The canary's share of users.", show_default="its share of requests")
+]
+ArmedAtOption = Annotated[
+    str | None, typer.Option("--armed-at", help="When it was armed.", show_default="when both cohorts have requests")
+]
+RearmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rearm-after",
+        help="After a trip, re-arm and continue after this long, for example 1h.",
+        show_default="the first trip is the last",
+    ),
+]
+CompareOption = Annotated[
+    Literal["threshold"] | None, typer.Option(help="Also show what a plain threshold rule would have done.")
+]
+PlotOption = Annotated[Path | None, typer.Option(help="Draw the history into this file (.png, .svg, .pdf).")]
+LinesOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON lines: one object for each trip, then a summary.")
+]
 
 
 def command(
@@ -62,37 +79,20 @@ def command(
     since: FromOption = None,
     until: ToOption = None,
     rollout: ChosenOption = None,
-    percent: Annotated[
-        float | None, typer.Option(help="The canary's share of users.", show_default="its share of requests")
-    ] = None,
-    armed_at: Annotated[
-        str | None,
-        typer.Option("--armed-at", help="When it was armed.", show_default="when both cohorts have requests"),
-    ] = None,
-    rearm_after: Annotated[
-        str | None,
-        typer.Option(
-            "--rearm-after",
-            help="After a trip, re-arm and continue after this long, for example 1h.",
-            show_default="the first trip is the last",
-        ),
-    ] = None,
-    compare: Annotated[
-        Literal["threshold"] | None, typer.Option(help="Also show what a plain threshold rule would have done.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the history into this file (.png, .svg, .pdf).")] = None,
+    percent: PercentOption = None,
+    armed_at: ArmedAtOption = None,
+    rearm_after: RearmOption = None,
+    compare: CompareOption = None,
+    plot: PlotOption = None,
     interval: IntervalOption = None,
     scrape_interval: ScrapeOption = None,
     settings: SettingsOption = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a trip, and one summary, a line each.")
-    ] = False,
+    as_json: LinesOption = False,
 ) -> None:
-    """Replay history through the daemon's own judgement: one line for each trip it would have made.
+    """Replay history as the daemon would have judged it: one line for each trip it would have made.
 
-    Ends with 0 whether or not there were trips, with 1 when a rollout or a rule could not be judged at all (its
-    silence is no pass), with 2 for options, rules or a recording that must be
-    fixed, with 3 when the metric store does not answer.
+    Exits with 0 whether or not there were trips; with 1 if a rollout or a rule could not be judged at all; with 2 if
+    options, rules or a recording must be fixed; with 3 if the metric store does not answer.
     """
     with errors_as_messages():
         folder = rules if rules is not None else load_settings(settings).rules
@@ -110,21 +110,28 @@ def command(
             terms = replace(
                 history.terms,
                 percent=percent,
-                armed_at=moment(armed_at, now=history.until) if armed_at is not None else None,
-                rearm_after=seconds_of("--rearm-after", rearm_after) if rearm_after is not None else None,
+                armed_at=None if armed_at is None else moment(armed_at, now=history.until),
+                rearm_after=None if rearm_after is None else seconds_of("--rearm-after", rearm_after),
                 tracks=plot is not None,
             )
-            with progress_bar("replaying") as progress:
-                found = backtest(history.source, rollouts, terms, progress)
-            bare: _Bare = {}
-            if compare is not None:
-                with progress_bar("the bare rule") as progress:
-                    bare = bare_comparison(history.source, found, terms, progress)
+            found, bare = _replayed(history, rollouts, terms, compare=compare is not None)
             if plot is not None:
                 _draw(history, found, terms, plot)
             (_print_json if as_json else _print)(history, terms, found, bare)
             if any(one.problem is not None or (one.ticks and one.never_judged) for one in found):
                 raise typer.Exit(EXIT_UNWANTED)
+
+
+def _replayed(
+    history: OpenHistory, rollouts: Sequence[Rollout], terms: Terms, *, compare: bool
+) -> tuple[Sequence[RolloutHistory], _Bare]:
+    """What the daemon would have done, and with ``compare`` what the bare comparison would have done."""
+    with progress_bar("replaying") as progress:
+        found = backtest(history.source, rollouts, terms, progress)
+    if not compare:
+        return found, {}
+    with progress_bar("the bare comparison") as progress:
+        return found, bare_comparison(history.source, found, terms, progress)
 
 
 def _draw(history: OpenHistory, found: Sequence[RolloutHistory], terms: Terms, target: Path) -> None:
@@ -264,7 +271,7 @@ def _print_doubts(one: RolloutHistory) -> None:
     for doubt in one.doubts:
         err.print(f"{name} {doubt}", style="yellow", markup=False)
     if one.split_is_wrong:
-        print_problems([f"{name}: the canary's share of requests is nowhere near {one.percent:g}%"])
+        print_problems([f"{name}: the canary's share of requests is far from {one.percent:g}%"])
 
 
 def _compared(one: RolloutHistory, bare: Sequence[BareRule]) -> Table:

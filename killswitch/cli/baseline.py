@@ -11,12 +11,12 @@ from killswitch.deadline import Deadline
 from killswitch.errors import NoFlag, Refused
 from killswitch.model import Rollout, Want
 from killswitch.sources import Source
+from killswitch.timestamps import DAY
 from killswitch.verdicts.baseline import Baseline, to_document
 from killswitch.verdicts.compare import compare
 from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.wording import count_in_words, duration_in_words, value_in_words
 
-DAY = 86_400.0
 READ_WITHIN = 60.0
 
 

@@ -1,4 +1,4 @@
-"""``killswitch doctor``: would it see what it is meant to see?"""
+"""``killswitch doctor``: would the kill switch see a bad canary, and page someone?"""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from rich.text import Text
 
 from killswitch.cli.by_hand import living_controllers
 from killswitch.cli.console import out
-from killswitch.cli.histories import DataOption, FromOption, ScrapeOption, open_history, progress_bar
+from killswitch.cli.histories import DataOption, FromOption, OpenHistory, ScrapeOption, open_history, progress_bar
 from killswitch.cli.invocation import (
+    EXIT_UNWANTED,
     JsonOption,
     RulesOption,
     SettingsOption,
@@ -27,7 +28,7 @@ from killswitch.daemon.wiring import build_pagers, build_store
 from killswitch.errors import AccessDenied, Unavailable, UnknownRollout
 from killswitch.flags.flag import Flag
 from killswitch.model import Rollout
-from killswitch.preflight.doctor import (
+from killswitch.preflight.checks import (
     AskControllers,
     AskCounters,
     AskFlags,
@@ -36,12 +37,11 @@ from killswitch.preflight.doctor import (
     Setup,
     Status,
     TryWriting,
-    examine,
-    examine_pages,
-    examine_store,
-    examine_writing,
-    no_source,
 )
+from killswitch.preflight.doctor import examine
+from killswitch.preflight.page_checks import examine_pages
+from killswitch.preflight.source_checks import no_source
+from killswitch.preflight.store_checks import examine_store, examine_writing
 from killswitch.rules.loading import load_folder
 from killswitch.sources import Source
 from killswitch.sources.counter_health import ExaminesCounters
@@ -60,16 +60,18 @@ def command(
     source: SourceOption = None,
     since: FromOption = None,
     scrape_interval: ScrapeOption = None,
-    rollout: Annotated[str | None, typer.Option("--rollout", help="Only the rules of this rollout.")] = None,
-    problems_only: Annotated[bool, typer.Option("--problems-only", help="Only what is wrong, and warnings.")] = False,
+    rollout: Annotated[str | None, typer.Option("--rollout", help="Examine only this rollout.")] = None,
+    problems_only: Annotated[
+        bool, typer.Option("--problems-only", help="Print only what is wrong and warnings.")
+    ] = False,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine source, store, receivers of pages and rules on their last day of history, and say what to fix.
+    """Examine source, store, receivers of pages and rules, on a day of history, and say what to fix.
 
-    What is wrong comes first, then warnings, notes and what is well.
+    What is wrong is printed first, then warnings, then notes, then what is in order.
 
-    Ends with 1 when something is wrong; warnings alone end with 0. A recording (--data) needs no store.
+    Exits with 1 if something is wrong, with 0 if there are only warnings. A recording (--data) needs no store.
     """
     with errors_as_messages():
         configured = load_settings(settings, rules=rules, store=store, scrape_interval=scrape_interval)
@@ -81,35 +83,15 @@ def command(
                 source=source,
                 since=since or ("1d" if data is None else None),
                 until=None,
-                # what nobody has set is measured, as the daemon does
-                scrape_interval=f"{configured.scrape_interval * 1000:.0f}ms"
-                if "scrape_interval" in configured.model_fields_set
-                else None,
+                scrape_interval=_stated_interval(configured),
                 settings_file=settings,
             ) as history:
-                recorded = isinstance(history.source, SampledHistory)
-                patient = Setup(
-                    source=history.source,
-                    rollouts=rollouts,
-                    terms=history.terms,
-                    scrape_interval=history.settings.scrape_interval,
-                    wall=None if recorded else time.time(),
-                    measure=_measure(history.source),
-                    counters=_counters(history.source),
-                    flags=None if recorded and store is None else _flags(configured),
-                    try_writing=None if recorded and store is None else _try_writing(configured),
-                    controllers=None if recorded and store is None else _controllers(configured),
-                    all_rules=rollout is None,
-                )
-                pages = [] if recorded and store is None else _pages(configured, rollouts)
-                with progress_bar("examining") as progress:
-                    checks = [*pages, *examine(patient, progress)]
+                named, every = store is not None, rollout is None
+                checks = _examined(history, configured, rollouts, store_named=named, all_rules=every)
         except (Unavailable, AccessDenied) as error:
-            flags, store_checks = examine_store(_flags(configured))
-            writing = examine_writing(flags, rollouts, _try_writing(configured))
-            checks = [*_pages(configured, rollouts), *store_checks, *writing, no_source(error)]
+            checks = _without_source(configured, rollouts, error)
         checks.sort(key=lambda check: list(Status).index(check.status), reverse=True)
-        wrong = [check for check in checks if check.status is Status.WRONG]
+        wrong = any(check.status is Status.WRONG for check in checks)
         if problems_only:
             checks = [check for check in checks if check.status in _PROBLEMS]
         document = {
@@ -120,11 +102,49 @@ def command(
         }
         show(document, as_json=as_json, otherwise=lambda: _print(checks))
         if wrong:
-            raise typer.Exit(1)
+            raise typer.Exit(EXIT_UNWANTED)
+
+
+def _stated_interval(settings: Settings) -> str | None:
+    """The scrape interval as an option, if one is set. Otherwise it is measured, as the daemon does."""
+    if "scrape_interval" not in settings.model_fields_set:
+        return None
+    return f"{settings.scrape_interval * 1000:.0f}ms"
+
+
+def _examined(
+    history: OpenHistory, settings: Settings, rollouts: Sequence[Rollout], *, store_named: bool, all_rules: bool
+) -> list[Check]:
+    """All checks. A recording is examined without the store and the receivers, unless a store is named."""
+    recorded = isinstance(history.source, SampledHistory)
+    alone = recorded and not store_named
+    setup = Setup(
+        source=history.source,
+        rollouts=rollouts,
+        terms=history.terms,
+        scrape_interval=history.settings.scrape_interval,
+        wall=None if recorded else time.time(),
+        measure=_measure(history.source),
+        counters=_counters(history.source),
+        flags=None if alone else _flags(settings),
+        try_writing=None if alone else _try_writing(settings),
+        controllers=None if alone else _controllers(settings),
+        all_rules=all_rules,
+    )
+    pages = [] if alone else _pages(settings, rollouts)
+    with progress_bar("examining") as progress:
+        return [*pages, *examine(setup, progress)]
+
+
+def _without_source(settings: Settings, rollouts: Sequence[Rollout], error: Unavailable | AccessDenied) -> list[Check]:
+    """What can be examined if the metric source does not answer."""
+    flags, store_checks = examine_store(_flags(settings))
+    writing = examine_writing(flags, rollouts, _try_writing(settings))
+    return [*_pages(settings, rollouts), *store_checks, *writing, no_source(error)]
 
 
 def _named(rollouts: Sequence[Rollout], name: str | None) -> Sequence[Rollout]:
-    """The one rollout of that name, or all. Raises UnknownRollout."""
+    """The rollout of that name, or all without a name. Raises UnknownRollout."""
     if name is None:
         return rollouts
     found = [rollout for rollout in rollouts if rollout.name == name]
@@ -153,7 +173,7 @@ def _flags(settings: Settings) -> AskFlags:
             stored, broken = Switch(opened, wall=time.time, by=person()).everything()
         finally:
             opened.close()
-        flags = {name: one.flag for name, one in stored.items() if one.flag is not None}
+        flags = {name: each.flag for name, each in stored.items() if each.flag is not None}
         return flags, dict(broken)
 
     return ask
@@ -193,12 +213,12 @@ def _print(checks: Sequence[Check]) -> None:
         out.print("No problems.")
     else:
         out.print(
-            "\nNothing to do. To see whether there are enough users: `killswitch power --users N`.", soft_wrap=True
+            "\nNothing to do. To see if there are enough users, run `killswitch power --users N`.", soft_wrap=True
         )
 
 
 def _alike(said: Iterable[tuple[Status, str, str]]) -> Iterator[tuple[tuple[Status, str], str]]:
-    """Each line once, with all it is about: ``copilot error_rate, latency_p95``."""
+    """Each line once, with everything it is about: ``copilot error_rate, latency_p95``."""
     about: dict[tuple[Status, str], dict[str, list[str]]] = {}
     for status, words, name in said:
         rollout, _, rule = name.partition(" ")

@@ -21,8 +21,8 @@ from killswitch.daemon.wiring import build_source
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, BadSettings, Unavailable, UnknownRollout
 from killswitch.model import Rollout
-from killswitch.preflight.backtest.backtest import Progress as Report
-from killswitch.preflight.backtest.backtest import Terms
+from killswitch.preflight.backtest.results import Terms
+from killswitch.preflight.progress import Progress as Report
 from killswitch.rules.units import UnitError, parse_duration
 from killswitch.sources import Source
 from killswitch.sources.recording import Recording, SampledHistory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from killswitch.cli.histories import (
     ChosenOption,
     DataOption,
     FromOption,
+    OpenHistory,
     ScrapeOption,
     ToOption,
     chosen,
@@ -35,50 +36,45 @@ from killswitch.cli.invocation import (
 from killswitch.daemon.settings import load_settings
 from killswitch.errors import BadSettings
 from killswitch.model import QuantileSignal, Rollout, Rule, Unit
-from killswitch.preflight.backtest.backtest import step_readings
-from killswitch.preflight.power import (
-    HOUR,
-    AssumedTraffic,
-    Delay,
-    RulePower,
-    TrafficLevel,
-    assumed,
-    effective_users,
-    limit_of,
-    measured,
-    power,
-    smallest_percent,
-    unlucky_cohorts,
-    value_of,
-)
+from killswitch.preflight.assumptions import AssumedTraffic, TrafficLevel, assumed, limit_of, measured, value_of
+from killswitch.preflight.backtest.window_readings import step_readings
+from killswitch.preflight.power import Delay, RulePower, power, smallest_percent
+from killswitch.preflight.users import effective_users, unlucky_cohorts
 from killswitch.rules.loading import load_folder
 from killswitch.rules.units import Kind, UnitError, parse_quantity
+from killswitch.timestamps import HOUR
 from killswitch.verdicts.step_counts import STEP, STEP_PER_USER
 from killswitch.wording import duration_in_words, value_in_words
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?/ ?(s|m|h)\Z", re.ASCII)
 _PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
-# below so many equally active users one cohort's habits pass for a model's
+# with fewer equally active users, their own habits can look like the model's
 _FEW_USERS = 500.0
+
+
+RateOption = Annotated[
+    str | None,
+    typer.Option(help="Requests of both cohorts together: 50/s, 300/m.", show_default="measured, or 50/s"),
+]
+ShareOption = Annotated[float, typer.Option(help="The canary's share of users, in percent.")]
+RegressionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Find the smallest percent that sees this within an hour: refusal_rate=8.7%, latency_p95=4s. "
+        "May be repeated."
+    ),
+]
+BaselineOption = Annotated[list[str] | None, typer.Option(help="Control's own rate: error_rate=1%. May be repeated.")]
+UsersOption = Annotated[int | None, typer.Option(help="How many users there are, to see if they are enough.")]
 
 
 def command(
     rules: RulesOption = None,
-    rate: Annotated[
-        str | None,
-        typer.Option(help="Requests of both cohorts together: 50/s, 300/m.", show_default="measured, or 50/s"),
-    ] = None,
-    percent: Annotated[float, typer.Option(help="The canary's share of users.")] = 5.0,
-    regression: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Which percent sees this within an hour: refusal_rate=8.7%, latency_p95=4s. May be repeated."
-        ),
-    ] = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="Control's own rate: error_rate=1%. May be repeated.")
-    ] = None,
-    users: Annotated[int | None, typer.Option(help="How many users there are: are they enough?")] = None,
+    rate: RateOption = None,
+    percent: ShareOption = 5.0,
+    regression: RegressionOption = None,
+    baseline: BaselineOption = None,
+    users: UsersOption = None,
     rollout: ChosenOption = None,
     data: DataOption = None,
     source: SourceOption = None,
@@ -88,9 +84,10 @@ def command(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Simulate regressions of many sizes with the real engine: the delay until each is seen, and what would be missed.
+    """Simulate regressions of many sizes: how long each takes to be seen, and which would be missed.
 
-    Control's rates come from --data, --source or KILLSWITCH_SOURCE, or --baseline, or are assumed, and that is said.
+    Control's rates come from --data, --source or KILLSWITCH_SOURCE, or from --baseline. Without them they are assumed,
+    and the output says so.
     """
     with errors_as_messages():
         if not 0.0 < percent < 100.0:
@@ -98,8 +95,7 @@ def command(
         loaded = load_settings(settings)
         rollouts = chosen(load_folder(rules if rules is not None else loaded.rules).rollouts, rollout)
         asked = {one.name: _asked(one, regression or ()) for one in rollouts}
-        step = loaded.step
-        found: dict[str, tuple[dict[str, AssumedTraffic], float]] = {one.name: ({}, 0.0) for one in rollouts}
+        measurements = _Measurements(loaded.step, {one.name: ({}, 0.0) for one in rollouts})
         if data is not None or source is not None or "source" in loaded.model_fields_set:
             with open_history(
                 rollouts,
@@ -110,29 +106,40 @@ def command(
                 scrape_interval=scrape_interval,
                 settings_file=settings,
             ) as history:
-                step = history.settings.step
-                for one in rollouts:
-                    readings = step_readings(history.source, one, history.terms)
-                    found[one.name] = measured(one, readings, (STEP_PER_USER, STEP))
+                measurements = _measured(history, rollouts)
         answers: list[_Answer] = []
         for one in rollouts:
-            baselines, control = found[one.name]
-            baselines |= _given(one, baseline or ())
-            seen = control / step / (1 - percent / 100.0) if control else 50.0
-            world = TrafficLevel(_per_second(rate) if rate is not None else seen, percent, step)
-            answers.append(_answered(one, baselines, world, asked[one.name], users))
+            controls, level = measurements.of(one, percent, rate)
+            answers.append(_answered(one, controls | _given(one, baseline or ()), level, asked[one.name], users))
+        document = {"rollouts": [_document(answer) for answer in answers]}
+        show(document, as_json=as_json, otherwise=lambda: _print(answers))
 
-        def words() -> None:
-            for answer in answers:
-                _print_answer(answer)
 
-        show({"rollouts": [_document(answer) for answer in answers]}, as_json=as_json, otherwise=words)
+class _Measurements(NamedTuple):
+    """By rollout, control's values by rule and its requests a ``step`` of seconds, 0 where nothing was measured."""
+
+    step: float
+    control: Mapping[str, tuple[dict[str, AssumedTraffic], float]]
+
+    def of(self, rollout: Rollout, percent: float, rate: str | None) -> tuple[dict[str, AssumedTraffic], TrafficLevel]:
+        """Control's values, and the traffic: ``rate`` if it is given, else as measured, else 50 requests a second."""
+        values, requests = self.control[rollout.name]
+        seen = requests / self.step / (1 - percent / 100.0) if requests else 50.0
+        return values, TrafficLevel(_per_second(rate) if rate is not None else seen, percent, self.step)
+
+
+def _measured(history: OpenHistory, rollouts: Sequence[Rollout]) -> _Measurements:
+    found = {}
+    for one in rollouts:
+        readings = step_readings(history.source, one, history.terms)
+        found[one.name] = measured(one, readings, (STEP_PER_USER, STEP))
+    return _Measurements(history.settings.step, found)
 
 
 def _per_second(text: str) -> float:
     found = _RATE.match(text)
     if found is None or float(found[1]) <= 0:
-        raise BadSettings([f"--rate {text!r}: write requests with their unit of time, as in 50/s or 300/m"])
+        raise BadSettings([f"--rate {text!r}: write requests and a unit of time, such as 50/s or 300/m"])
     return float(found[1]) / _PER[found[2]]
 
 
@@ -164,7 +171,7 @@ def _assignment(rollout: Rollout, text: str, option: str) -> tuple[Rule, float]:
     wanted = {Unit.FRACTION: Kind.PERCENT, Unit.SECONDS: Kind.DURATION}.get(rule.unit, Kind.RATIO)
     if quantity.kind is not wanted or (wanted is Kind.PERCENT and not quantity.value <= 1):
         example = "8.7%" if wanted is Kind.PERCENT else "4s"
-        raise BadSettings([f"{option} {text}: {rule.name} is measured as in {rule.name}={example}"])
+        raise BadSettings([f"{option} {text}: {rule.name} is written as in {rule.name}={example}"])
     return rule, quantity.value
 
 
@@ -178,10 +185,10 @@ class _Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """All that was found out about one rollout. ``smallest``: per regression, the percent and what was tried."""
+    """The results for one rollout. ``smallest``: for each regression, the percent and what was tried."""
 
     rollout: str
-    world: TrafficLevel
+    level: TrafficLevel
     powers: tuple[RulePower, ...]
     smallest: tuple[tuple[str, float | None, tuple[tuple[float, Delay], ...]], ...]
     users: dict[str, Any] | None
@@ -190,34 +197,34 @@ class _Answer:
 def _answered(
     rollout: Rollout,
     baselines: dict[str, AssumedTraffic],
-    world: TrafficLevel,
+    level: TrafficLevel,
     asked: Sequence[_Asked],
     users: int | None,
 ) -> _Answer:
-    # simulating takes many seconds, so what cannot be answered is refused before it
+    # simulating takes many seconds, so refuse first what has no answer
     for text, rule, value in asked:
         limit = limit_of(rule, baselines.get(rule.name) or assumed(rule))
         if value <= limit:
             words = value_in_words(limit, rule.unit)
-            fail(f"--regression {text}: that is within the limit ({words}), so nothing should be seen")
+            fail(f"--regression {text}: that is within the limit ({words}), so no rule should trip")
     with progress_bar(f"simulating {rollout.name}") as progress:
-        powers = power(rollout, baselines, world, progress=progress)
+        powers = power(rollout, baselines, level, progress=progress)
     smallest = []
     for text, rule, value in asked:
         own = baselines.get(rule.name) or assumed(rule)
         with progress_bar(f"percents for {text}") as progress:
-            percent, tried = smallest_percent(rollout, rule, own, world, value, progress=progress)
+            percent, tried = smallest_percent(rollout, rule, own, level, value, progress=progress)
         smallest.append((text, percent, tried))
-    found = _users_document(powers, users, world.percent) if users is not None else None
-    return _Answer(rollout.name, world, powers, tuple(smallest), found)
+    found = _users_document(powers, users, level.percent) if users is not None else None
+    return _Answer(rollout.name, level, powers, tuple(smallest), found)
 
 
 def _document(answer: _Answer) -> dict[str, Any]:
     return {
         "rollout": answer.rollout,
-        "rate_per_second": answer.world.rate,
-        "percent": answer.world.percent,
-        "step_seconds": answer.world.step,
+        "rate_per_second": answer.level.rate,
+        "percent": answer.level.percent,
+        "step_seconds": answer.level.step,
         "rules": [_rule_document(one) for one in answer.powers],
         "regressions": [
             {
@@ -231,16 +238,21 @@ def _document(answer: _Answer) -> dict[str, Any]:
     }
 
 
+def _print(answers: Sequence[_Answer]) -> None:
+    for answer in answers:
+        _print_answer(answer)
+
+
 def _print_answer(answer: _Answer) -> None:
-    world = answer.world
-    canary = world.rate * world.percent / 100
-    say(f"{answer.rollout}: {world.rate:.4g} requests a second, {canary:.3g} of them the canary's ({world.percent:g}%)")
+    level = answer.level
+    canary = level.rate * level.percent / 100
+    say(f"{answer.rollout}: {level.rate:.4g} requests a second, {canary:.3g} of them the canary's ({level.percent:g}%)")
     for one in answer.powers:
         _print_rule(one)
     for text, percent, tried in answer.smallest:
         _print_smallest(text, percent, tried)
     if answer.users is not None:
-        _print_users(answer.users, world.percent)
+        _print_users(answer.users, level.percent)
 
 
 def _rule_document(one: RulePower) -> dict[str, Any]:
@@ -316,11 +328,11 @@ def _users_document(powers: Sequence[RulePower], users: int, percent: float) -> 
 
 def _print_users(document: dict[str, Any], percent: float) -> None:
     say(
-        f"\n{document['users']:,} users at {percent:g}%: the canary's are worth"
+        f"\n{document['users']:,} users at {percent:g}%: the canary's users count like"
         f" {document['effective_canary_users']:,.0f} equally active ones (activity log-normal, sd 1.2)"
     )
     for rule, share in document["unlucky"].items():
         if share:
             say(f"  {rule}: in {share:.1%} of draws these users alone are over the limit, with the same model")
     if document["few"]:
-        say("  few: begin with stage `aa`, which measures how far they differ, or choose a larger percent")
+        say("  too few: begin with stage `aa`, which measures how much they differ, or choose a larger percent")

@@ -10,7 +10,8 @@ import typer
 
 from killswitch.cli.histories import progress_bar
 from killswitch.cli.invocation import JsonOption, errors_as_messages, print_problems, say, show
-from killswitch.preflight.rule_tests import Mismatch, RuleTestResult, load_tests, run_test
+from killswitch.preflight.rule_test_files import load_tests
+from killswitch.preflight.rule_tests import Mismatch, RuleTestResult, run_test
 from killswitch.wording import counted
 
 

@@ -23,9 +23,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from killswitch.errors import BadSettings
 from killswitch.model import Rule
-from killswitch.preflight.backtest.backtest import Array, RolloutHistory, RuleHistory, Terms, read_windows
+from killswitch.preflight.backtest.results import RolloutHistory, RuleHistory, Terms
+from killswitch.preflight.backtest.window_readings import read_windows
 from killswitch.sources import Source
 from killswitch.verdicts.compare import compare
+from killswitch.verdicts.evidence.evariables import Array
 from killswitch.wording import odds_in_words, value_in_words
 
 mpl.use("Agg")

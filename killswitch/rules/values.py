@@ -36,8 +36,8 @@ from killswitch.rules.units import (
     parse_quantity,
     shown,
 )
+from killswitch.timestamps import DAY
 
-DAY = 86400.0
 CHANNEL_PATTERN = r"#[^\s#@<>,]{1,80}|[CGD][A-Z0-9]{2,20}"
 KEY_NAME_PATTERN = r"^(?![A-Za-z0-9]{32}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MENTION_PATTERN = r"<(@[^<>|\s]+|!subteam\^[^<>|\s]+(\|[^<>|]+)?|!here|!channel|!everyone)>"

@@ -1,8 +1,7 @@
-"""A ramp found in a history that nobody kept the flag of: at which steps the canary's share of requests changed.
+"""Finds a canary's ramp in its traffic, where the flag's history was not kept.
 
-Only what matters to a replay is looked for: changes of the odds by a factor of two or more that last for
-minutes. Uneven users, bursts and gaps move the share by less, and it is read off requests alone, whatever
-became of them.
+It looks for changes of the odds by a factor of two or more that last for minutes, since only those matter
+to a replay. Uneven users, bursts and gaps move the share by less. All requests count, failed ones too.
 """
 
 from __future__ import annotations
@@ -13,31 +12,32 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-# steps on either side of a change that are compared, and the fewest at a history's ends
+from killswitch.verdicts.evidence.evariables import Array
+
+# how many steps before and after a change are compared, and the fewest at a history's ends
 SIDE = 10
 _FEWEST = 2
 _FEWEST_REQUESTS = 10.0
 _MUCH = 20.0
 _FACTOR = 2.0
-# standard errors, with requests taken for three times as uneven as independent ones
+# standard errors; requests are taken to be three times as uneven as independent ones
 _CERTAIN = 5.0
 _UNEVEN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """From ``at`` (Unix seconds) on ``percent`` of the requests were the canary's."""
+    """From ``at`` (Unix seconds) on, ``percent`` of the requests were the canary's."""
 
     at: float
     percent: float
 
 
 def ramp_of(ticks: Array, canary: Array, control: Array, *, begins: float, step: float) -> tuple[Stage, ...]:
-    """The stages of a history; the first begins at ``begins``. Empty without a request.
+    """The stages of a history, the first from ``begins`` on. Empty without a request.
 
     ``canary`` and ``control`` (T,) are requests in the ``step`` seconds up to each of ``ticks`` (T,), NaN
-    where they are not known. A change is dated to the beginning of the last step before it.
+    where they are not known. A change is dated to the start of the last step before it.
     """
     known = np.isfinite(canary) & np.isfinite(control) & (canary + control > 0)
     ticks, canary, control = ticks[known], canary[known], control[known]
@@ -55,17 +55,17 @@ def ramp_of(ticks: Array, canary: Array, control: Array, *, begins: float, step:
 
 
 def _gone(requests: Array) -> npt.NDArray[np.bool_]:
-    """Where a cohort has nothing beside steps in which it had much: it has vanished, and that is no stage."""
+    """Where a cohort has no requests next to steps with many: it vanished, which is not a stage."""
     gone = np.zeros(len(requests), dtype=np.bool_)
     some = np.flatnonzero(requests > 0)
     for first, last in itertools.pairwise([-1, *some.tolist(), len(requests)]):
-        beside = [requests[at] for at in (first, last) if 0 <= at < len(requests)]
-        gone[first + 1 : last] = max(beside, default=0.0) > _MUCH
+        neighbours = [requests[at] for at in (first, last) if 0 <= at < len(requests)]
+        gone[first + 1 : last] = max(neighbours, default=0.0) > _MUCH
     return gone
 
 
 def _calmed(requests: Array) -> Array:
-    """Without what a single step holds: a counter that dips once counts its whole life anew."""
+    """Requests with single peaks cut off: a counter that dips once counts its whole life again."""
     if not len(requests):
         return requests
     around = np.lib.stride_tricks.sliding_window_view(np.pad(requests, 2, mode="edge"), 5)
@@ -73,7 +73,7 @@ def _calmed(requests: Array) -> Array:
 
 
 def _changes(canary: Array, control: Array) -> list[int]:
-    """Before which steps the share changed, ascending: the clearest first, and no second one close to it."""
+    """Before which steps the share changed, ascending. Of changes close together, the clearest alone."""
     size = len(canary)
     at = np.arange(_FEWEST, size - _FEWEST + 1)
     if not len(at):
@@ -91,6 +91,6 @@ def _changes(canary: Array, control: Array) -> list[int]:
     while errors.max(initial=0.0) > 0:
         best = int(np.argmax(errors))
         found.append(int(at[best]))
-        # so far both windows may hold a part of the same change
+        # this close, both windows may hold part of the same change
         errors[max(best - SIDE - 1, 0) : best + SIDE + 2] = 0.0
     return sorted(found)

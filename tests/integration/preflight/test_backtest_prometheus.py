@@ -10,7 +10,8 @@ import pytest
 
 from bench.histories import MONDAY, Behaviour, History, openmetrics
 from killswitch.errors import Unavailable
-from killswitch.preflight.backtest.backtest import RolloutHistory, Terms, backtest
+from killswitch.preflight.backtest.backtest import backtest
+from killswitch.preflight.backtest.results import RolloutHistory, Terms
 from killswitch.rules.loading import load_folder
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import Recording

@@ -16,7 +16,8 @@ import pytest
 
 from killswitch.errors import AccessDenied, OutcomeUnknown, Unavailable
 from killswitch.net.credentials import TLS, Secret
-from killswitch.preflight.doctor import Status, examine_store, examine_writing
+from killswitch.preflight.checks import Status
+from killswitch.preflight.store_checks import examine_store, examine_writing
 from killswitch.rules.loading import load_text
 from killswitch.stores import Committed, Compare, Item, Lease, Put, Store
 from killswitch.stores.opening import open_store

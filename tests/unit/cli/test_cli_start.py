@@ -20,7 +20,7 @@ HEAVY = (
     "numpy", "scipy", "matplotlib", "apscheduler", "uvicorn", "starlette", "anyio", "asyncio", "slack_sdk",
     "prometheus_api_client", "prometheus_client", "pydantic_settings", "dotenv", "typer.rich_utils", "rich.markdown",
     "killswitch.demo", "killswitch.daemon.daemon", "killswitch.verdicts.judge",
-    "killswitch.verdicts.evidence", "killswitch.preflight.backtest.backtest", "killswitch.preflight.doctor",
+    "killswitch.verdicts.evidence", "killswitch.preflight",
     "killswitch.sources.prometheus.source", "killswitch.pages.receivers.slack", "killswitch.web.app",
 )  # fmt: skip
 

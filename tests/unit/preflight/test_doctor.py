@@ -19,8 +19,12 @@ from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
 from killswitch.pages.receivers.pagerduty import PagerDutyPager
 from killswitch.pages.receivers.routing_keys import RoutingKeys
-from killswitch.preflight.backtest.backtest import Terms
-from killswitch.preflight.doctor import Check, Setup, Status, dispersion, examine, examine_pages, real_ratios
+from killswitch.preflight.backtest.results import Terms
+from killswitch.preflight.bucket_checks import real_ratios
+from killswitch.preflight.checks import Check, Setup, Status
+from killswitch.preflight.doctor import examine
+from killswitch.preflight.history_checks import dispersion
+from killswitch.preflight.page_checks import examine_pages
 from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording
 from killswitch.sources.scrape_interval import consequence
@@ -40,15 +44,15 @@ def _examined(
     lines = [line for line in openmetrics(history).splitlines() if without not in line]
     (folder / "x.om").write_text("\n".join(lines) + "\n")
     source = Recording(folder / "x.om", scrape_interval=scrape_interval)
-    patient = Setup(source, [rollout], Terms(*source.span), scrape_interval, measure=source.measure_scrape_interval)
-    return list(examine(patient))
+    setup = Setup(source, [rollout], Terms(*source.span), scrape_interval, measure=source.measure_scrape_interval)
+    return list(examine(setup))
 
 
 def _wrong(checks: list[Check]) -> list[Check]:
     return [check for check in checks if check.status is Status.WRONG]
 
 
-def test_a_healthy_installation_has_nothing_to_mend(tmp_path: Path, rollout: Rollout) -> None:
+def test_a_healthy_installation_has_nothing_to_fix(tmp_path: Path, rollout: Rollout) -> None:
     checks = _examined(tmp_path, rollout, HEALTHY)
     assert not [check for check in checks if check.fix], checks
     assert any("scraped every 15 s" in check.found for check in checks)
@@ -217,8 +221,8 @@ def test_clocks_that_differ_are_told_by_how_much(tmp_path: Path, wall: float, st
 def _counters(folder: Path, rollout: Rollout, lines: list[str]) -> list[Check]:
     (folder / "x.om").write_text("\n".join([*lines, "# EOF", ""]))
     source = Recording(folder / "x.om")
-    patient = Setup(source, [rollout], Terms(*source.span), 15.0, counters=source.counter_health)
-    return [check for check in examine(patient) if "fell" in check.found or "first samples" in check.found]
+    setup = Setup(source, [rollout], Terms(*source.span), 15.0, counters=source.counter_health)
+    return [check for check in examine(setup) if "fell" in check.found or "first samples" in check.found]
 
 
 def test_counters_of_workers_are_named_with_their_process(tmp_path: Path, rollout: Rollout) -> None:
@@ -287,8 +291,8 @@ def test_an_absent_canary_is_expected_only_where_the_flag_was_read(
     lines = [line for line in openmetrics(HEALTHY).splitlines() if 'cohort="canary"' not in line]
     (tmp_path / "x.om").write_text("\n".join(lines) + "\n")
     source = Recording(tmp_path / "x.om", scrape_interval=15.0)
-    patient = Setup(source, [rollout], Terms(*source.span), 15.0, flags=ask)
-    absent = [check for check in examine(patient) if check.found.startswith("canary: NO_DATA")]
+    setup = Setup(source, [rollout], Terms(*source.span), 15.0, flags=ask)
+    absent = [check for check in examine(setup) if check.found.startswith("canary: NO_DATA")]
     assert absent
     assert all(words in check.found and check.status is Status.NOTE for check in absent)
 
@@ -299,11 +303,11 @@ def test_an_armed_flag_that_no_rule_file_names_is_told(rollout: Rollout, *, all_
     flag = flags.arm(None, rollout="copiloot", control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann")
     tripped = replace(flag, rollout="old", state=flags.State.TRIPPED)
     ask = {"copiloot": flag, "old": tripped, rollout.name: replace(flag, rollout=rollout.name)}
-    patient = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), all_rules=all_rules)
-    found = {check.about: check for check in examine(patient) if check.status is Status.WARNING}
+    setup = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), all_rules=all_rules)
+    found = {check.about: check for check in examine(setup) if check.status is Status.WARNING}
     assert list(found) == (["copiloot"] if all_rules else [])
     if all_rules:
-        assert "armed at 5%, and no rule file here names it" in found["copiloot"].found
+        assert "armed at 5%, but no rule file here names it" in found["copiloot"].found
 
 
 @pytest.mark.parametrize(("alive", "state", "told"), [
@@ -317,9 +321,9 @@ def test_an_armed_flag_that_no_controller_watches_is_told(
         None, rollout=rollout.name, control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann"
     )
     ask = {rollout.name: replace(flag, state=state)}
-    patient = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), controllers=lambda: alive)
-    found = [check.found for check in examine(patient) if check.about == "controllers"]
-    assert found == (["none is alive, and 1 flag armed: no one notices a bad canary"] if told else [])
+    setup = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), controllers=lambda: alive)
+    found = [check.found for check in examine(setup) if check.about == "controllers"]
+    assert found == (["none is alive, and 1 flag is armed: no one notices a bad canary"] if told else [])
 
 
 def test_a_store_that_takes_no_change_is_wrong(rollout: Rollout) -> None:
@@ -329,8 +333,8 @@ def test_a_store_that_takes_no_change_is_wrong(rollout: Rollout) -> None:
         asked.append(name)
         raise AccessDenied("etcd: permission denied")
 
-    patient = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: ({}, {}), try_writing=refuse)
-    wrong = [check for check in examine(patient) if check.status is Status.WRONG]
+    setup = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: ({}, {}), try_writing=refuse)
+    wrong = [check for check in examine(setup) if check.status is Status.WRONG]
     assert [check.about for check in wrong] == ["flag store", "metric source"]
     assert "no trip can be made" in wrong[0].found
     assert asked == [rollout.name]

@@ -11,7 +11,8 @@ import pytest
 from bench.histories import History, openmetrics
 from killswitch.errors import BadSettings
 from killswitch.model import Decide
-from killswitch.preflight.backtest.backtest import ReplayedTrip, RolloutHistory, RuleHistory, Terms, backtest
+from killswitch.preflight.backtest.backtest import backtest
+from killswitch.preflight.backtest.results import ReplayedTrip, RolloutHistory, RuleHistory, Terms
 from killswitch.preflight.plot import Rates, draw, judged_spans, suspect_at
 from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording

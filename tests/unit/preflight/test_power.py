@@ -9,27 +9,18 @@ import pytest
 
 from bench.histories import History, openmetrics
 from killswitch.model import Limits, Rollout, Rule
-from killswitch.preflight.backtest.backtest import Terms, step_readings
-from killswitch.preflight.power import (
-    AssumedTraffic,
-    TrafficLevel,
-    assumed,
-    bare_cost,
-    delay,
-    effective_users,
-    limit_of,
-    measured,
-    sizes,
-    smallest_percent,
-    unlucky_cohorts,
-    value_of,
-)
+from killswitch.preflight.assumptions import AssumedTraffic, TrafficLevel, assumed, limit_of, measured, sizes, value_of
+from killswitch.preflight.backtest.results import Terms
+from killswitch.preflight.backtest.window_readings import step_readings
+from killswitch.preflight.bare_cost import bare_cost
+from killswitch.preflight.power import delay, smallest_percent
+from killswitch.preflight.users import effective_users, unlucky_cohorts
 from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording
 from killswitch.verdicts.step_counts import STEP
 from tests.unit.preflight.backtest.test_backtest import RULES
 
-WORLD = TrafficLevel(50.0, 5.0)
+LEVEL = TrafficLevel(50.0, 5.0)
 
 
 @pytest.fixture
@@ -45,7 +36,7 @@ def test_errors_of_ten_percent_are_seen_in_a_few_ticks_and_never_before_the_info
     rollout: Rollout,
 ) -> None:
     rule = _rule(rollout, "error_rate")
-    found = delay(rollout, rule, assumed(rule), WORLD, 0.05, runs=60)
+    found = delay(rollout, rule, assumed(rule), LEVEL, 0.05, runs=60)
     assert found.at_start is not None
     assert found.later is not None
     assert found.bound is not None
@@ -58,7 +49,7 @@ def test_larger_regressions_are_seen_sooner(rollout: Rollout) -> None:
     for name in ("error_rate", "latency_p95"):
         rule = _rule(rollout, name)
         found = [
-            delay(rollout, rule, assumed(rule), WORLD, value, runs=40).later for value in sizes(rule, assumed(rule))[2:]
+            delay(rollout, rule, assumed(rule), LEVEL, value, runs=40).later for value in sizes(rule, assumed(rule))[2:]
         ]
         known = [each for each in found if each is not None]
         assert len(known) == len(found)
@@ -74,7 +65,7 @@ def test_what_is_not_seen_within_the_horizon_is_said_and_not_guessed(rollout: Ro
 
 def test_a_canary_within_its_limit_has_no_bound_and_is_not_seen(rollout: Rollout) -> None:
     rule = _rule(rollout, "refusal_rate")
-    found = delay(rollout, rule, assumed(rule), WORLD, 0.03, horizon=7200.0, runs=40)
+    found = delay(rollout, rule, assumed(rule), LEVEL, 0.03, horizon=7200.0, runs=40)
     assert found.bound is None
     assert found.seen == 0.0
 
@@ -88,8 +79,8 @@ def test_the_limit_follows_from_control_as_the_rule_says(rollout: Rollout) -> No
 
 
 def test_the_bare_rule_costs_trips_where_control_is_near_its_limit_and_none_where_it_is_far(rollout: Rollout) -> None:
-    near = bare_cost(rollout, _rule(rollout, "thumbs_down_rate"), AssumedTraffic(0.005), WORLD, runs=20)
-    far = bare_cost(rollout, _rule(rollout, "refusal_rate"), AssumedTraffic(0.011), WORLD, runs=20)
+    near = bare_cost(rollout, _rule(rollout, "thumbs_down_rate"), AssumedTraffic(0.005), LEVEL, runs=20)
+    far = bare_cost(rollout, _rule(rollout, "refusal_rate"), AssumedTraffic(0.011), LEVEL, runs=20)
     assert near.days_with_trip > 0.9
     assert near.trips_a_day > 5
     assert far.days_with_trip == 0.0
@@ -97,14 +88,14 @@ def test_the_bare_rule_costs_trips_where_control_is_near_its_limit_and_none_wher
 
 def test_three_ticks_in_a_row_cost_fewer_trips_than_one(rollout: Rollout) -> None:
     rule = _rule(rollout, "error_rate")
-    once = bare_cost(rollout, rule, AssumedTraffic(0.01), WORLD, runs=20)
-    thrice = bare_cost(rollout, replace(rule, for_ticks=3), AssumedTraffic(0.01), WORLD, runs=20)
+    once = bare_cost(rollout, rule, AssumedTraffic(0.01), LEVEL, runs=20)
+    thrice = bare_cost(rollout, replace(rule, for_ticks=3), AssumedTraffic(0.01), LEVEL, runs=20)
     assert thrice.trips_a_day < once.trips_a_day
 
 
 def test_the_smallest_percent_is_the_first_at_which_nine_of_ten_runs_see_it(rollout: Rollout) -> None:
     rule = _rule(rollout, "refusal_rate")
-    percent, tried = smallest_percent(rollout, rule, AssumedTraffic(0.011), WORLD, 0.087, runs=60)
+    percent, tried = smallest_percent(rollout, rule, AssumedTraffic(0.011), LEVEL, 0.087, runs=60)
     assert percent == 5.0
     assert [each for each, _ in tried] == [0.5, 1.0, 2.0, 5.0]
     assert smallest_percent(rollout, rule, AssumedTraffic(0.011), TrafficLevel(0.01, 5.0), 0.087, runs=20)[0] is None
@@ -123,7 +114,7 @@ def test_baselines_come_from_controls_own_history(tmp_path: Path, rollout: Rollo
 
 def test_rules_with_several_bounds_are_simulated_as_one(rollout: Rollout) -> None:
     rule = replace(_rule(rollout, "error_rate"), limits=Limits(maximum=0.02, max_ratio=3.0, floor=0.015))
-    found = delay(rollout, rule, AssumedTraffic(0.01), WORLD, 0.1, runs=30)
+    found = delay(rollout, rule, AssumedTraffic(0.01), LEVEL, 0.1, runs=30)
     assert found.later is not None
     assert found.later <= 300
 

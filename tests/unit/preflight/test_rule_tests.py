@@ -8,7 +8,8 @@ import pytest
 
 from killswitch.errors import BadRules
 from killswitch.model import Verdict
-from killswitch.preflight.rule_tests import RuleTest, expanded, load_tests, run_test
+from killswitch.preflight.rule_test_files import expanded, load_tests
+from killswitch.preflight.rule_tests import RuleTest, run_test
 from tests.unit.preflight.backtest.test_backtest import RULES
 
 HEAD = """\
@@ -103,7 +104,7 @@ def test_values_are_written_as_promtool_writes_them(text: str, samples: list[tup
 
 @pytest.mark.parametrize("text", ["", "_", "a+1x2", "1+x2", "0+1x", "0+1x99999999", "1,2"])
 def test_values_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no value|no sample|samples in one series"):
+    with pytest.raises(ValueError, match=r"not a value|no samples|samples in one series"):
         expanded(text)
 
 

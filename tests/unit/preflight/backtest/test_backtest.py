@@ -15,7 +15,8 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.model import Decide, Mode, Readings, Reason, Rollout, Unreadable, Want
-from killswitch.preflight.backtest.backtest import RolloutHistory, Terms, backtest, bare_comparison
+from killswitch.preflight.backtest.backtest import backtest, bare_comparison
+from killswitch.preflight.backtest.results import RolloutHistory, Terms
 from killswitch.rules.loading import load_text
 from killswitch.sources import Source
 from killswitch.sources.recording import Recording
@@ -61,17 +62,17 @@ def _run(folder: Path, rollout: Rollout, history: History, **more: float) -> Rol
 
 def _as_the_daemon(source: Source, rollout: Rollout, terms: Terms, armed_at: float) -> float | None:
     """The first tick at which a daemon that never stopped would trip."""
-    jury = Evaluator(interval=terms.interval, step=terms.step)
+    evaluator = Evaluator(interval=terms.interval, step=terms.step)
     flag = flags.arm(
         None, rollout=rollout.name, control="a", canary="b", percent=5, stage="ramp_5", now=armed_at, by="test"
     )
-    case = ArmedRollout(rollout, flag, armed_at)
+    armed = ArmedRollout(rollout, flag, armed_at)
     for number in range(math.ceil(armed_at / terms.interval), int(terms.until // terms.interval) + 1):
         tick = number * terms.interval
-        catch_up(source, jury.dossier, [case], tick, Deadline(60))
-        wants = jury.wants([case], tick)
+        catch_up(source, evaluator.dossier, [armed], tick, Deadline(60))
+        wants = evaluator.wants([armed], tick)
         readings = source.read(wants, tick, Deadline(60)) if wants else {}
-        if decide(jury.judge([case], tick, readings)[rollout.name], flag, rollout).action is DecisionKind.TRIP:
+        if decide(evaluator.judge([armed], tick, readings)[rollout.name], flag, rollout).action is DecisionKind.TRIP:
             return tick
     return None
 
@@ -91,9 +92,9 @@ def test_a_back_test_trips_at_the_very_tick_at_which_the_daemon_would(
 
 def test_where_blocks_end_changes_nothing(tmp_path: Path, rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _run(tmp_path, rollout, REFUSING)
-    monkeypatch.setattr("killswitch.preflight.backtest.backtest.BLOCK_SECONDS", 120 * 30.0 + 30.0)
-    monkeypatch.setattr("killswitch.preflight.backtest.backtest._FEWEST_TICKS", 7)
-    monkeypatch.setattr("killswitch.preflight.backtest.backtest._MOST_READINGS", 7 * 8)
+    monkeypatch.setattr("killswitch.preflight.backtest.reading.BLOCK_SECONDS", 120 * 30.0 + 30.0)
+    monkeypatch.setattr("killswitch.preflight.backtest.reading._FEWEST_TICKS", 7)
+    monkeypatch.setattr("killswitch.preflight.backtest.reading._MOST_READINGS", 7 * 8)
     pieces = _run(tmp_path, rollout, REFUSING)
     assert [(t.rule, t.at, t.sentence) for t in pieces.trips] == [(t.rule, t.at, t.sentence) for t in whole.trips]
     assert [rule.peak for rule in pieces.rules] == pytest.approx([rule.peak for rule in whole.rules], rel=1e-4)
@@ -247,11 +248,11 @@ def test_a_control_that_was_there_for_hours_is_warm_from_the_first_step_at_any_s
     flag = flags.arm(
         None, rollout="copilot", control="a", canary="b", percent=5, stage="ramp_5", now=armed_at, by="test"
     )
-    jury = Evaluator(interval=30.0, step=terms.step)
-    case = ArmedRollout(rollout, flag, armed_at)
-    catch_up(source, jury.dossier, [case], armed_at + terms.step, Deadline(60))
+    evaluator = Evaluator(interval=30.0, step=terms.step)
+    armed = ArmedRollout(rollout, flag, armed_at)
+    catch_up(source, evaluator.dossier, [armed], armed_at + terms.step, Deadline(60))
     for rule in rollout.rules:
-        view = jury.dossier.view("copilot", rule.name)
+        view = evaluator.dossier.view("copilot", rule.name)
         assert view is not None
         assert not view.warming_up, rule.name
 
@@ -276,8 +277,8 @@ def test_a_ramp_is_read_off_the_same_wherever_blocks_end(
 ) -> None:
     history = History(seconds=4 * HOUR, percent=1, ramp=((2.2 * HOUR, 25.0), (3 * HOUR, 5.0)), scrape_interval=30)
     whole = _run(tmp_path, rollout, history)
-    monkeypatch.setattr("killswitch.preflight.backtest.backtest.BLOCK_SECONDS", 97 * 30.0)
-    monkeypatch.setattr("killswitch.preflight.backtest.backtest._FEWEST_TICKS", 97)
+    monkeypatch.setattr("killswitch.preflight.backtest.reading.BLOCK_SECONDS", 97 * 30.0)
+    monkeypatch.setattr("killswitch.preflight.backtest.reading._FEWEST_TICKS", 97)
     pieces = _run(tmp_path, rollout, history)
     assert [stage.at for stage in pieces.stages] == pytest.approx([stage.at for stage in whole.stages], abs=61)
     assert [stage.percent for stage in pieces.stages] == pytest.approx([1, 25, 5], rel=0.1)

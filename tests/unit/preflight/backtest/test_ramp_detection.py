@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from killswitch.preflight.backtest.ramp_detection import Array, Stage, ramp_of
+from killswitch.preflight.backtest.ramp_detection import Stage, ramp_of
+from killswitch.verdicts.evidence.evariables import Array
 
 STEP = 30.0
 START = 1_776_600_000.0

@@ -1,0 +1,65 @@
+"""A check of the doctor: what is looked at, what was found, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from killswitch.deadline import Deadline
+from killswitch.flags.flag import Flag
+from killswitch.model import Rollout, Selector, Unreadable
+from killswitch.preflight.backtest.results import Terms
+from killswitch.sources import Source
+from killswitch.sources.counter_health import CounterHealth
+
+PATIENCE = 120.0
+"""Seconds that one read of the metric source may take."""
+
+
+class Status(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was examined. ``about``: the rollout and rule, or the source or store. ``fix``: "" if none."""
+
+    about: str
+    status: Status
+    found: str
+    fix: str = ""
+
+
+AskFlags = Callable[[], tuple[dict[str, Flag], dict[str, str]]]
+AskCounters = Callable[[Selector, Selector, float, Deadline], CounterHealth | Unreadable]
+TryWriting = Callable[[str], None]
+AskControllers = Callable[[], int | None]
+MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is examined. ``wall``: this machine's time in Unix seconds, None if the source is a recording.
+
+    ``flags`` reads the flags of the store and raises what the store raises; None without a store. ``measure``
+    measures scrape intervals and ``counters`` looks at each series; None if the source cannot.
+    ``scrape_interval``: as configured, in seconds. ``try_writing`` raises if the store would not take a trip of
+    the rollout. ``controllers``: how many are alive, None if that is unknown. ``all_rules``: whether
+    ``rollouts`` are all that have rule files.
+    """
+
+    source: Source
+    rollouts: Sequence[Rollout]
+    terms: Terms
+    scrape_interval: float
+    wall: float | None = None
+    measure: MeasureInterval | None = None
+    counters: AskCounters | None = None
+    flags: AskFlags | None = None
+    try_writing: TryWriting | None = None
+    controllers: AskControllers | None = None
+    all_rules: bool = True
