@@ -1,7 +1,7 @@
-"""From what a rule file says to a `Rollout`: the checks that need several keys at once.
+"""Builds a `Rollout` from a rule file, with the checks that need several keys at once.
 
-Everything wrong with a file is collected: what pydantic refused is set aside, and the rest is still
-built and checked, so that a person mends a file in one go.
+All problems of a file are collected: what pydantic refused is set aside, and the rest is still built and
+checked, so that a person can fix the file in one go.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ from killswitch.rules.schema import (
     MetricsSpec,
     RuleFile,
     RuleSpec,
-    in_words,
-    problems_of,
 )
+from killswitch.rules.schema_errors import in_words, problems_of
 from killswitch.rules.signals import read_signal
 from killswitch.rules.units import shown
 
-# stand-ins for required keys that were refused, so that the rest of the file can still be checked
 SHORTEST_BLINDNESS = 90.0  # seconds; three of the daemon's default intervals
+# stand-ins for required keys that were refused, so that the rest of the file can still be checked
 _STAND_INS = {"rollout": "unnamed", "control": "refused control", "canary": "refused canary"}
 
 
 @dataclass(slots=True)
 class Built:
-    """One file's rollout, None if anything is wrong with it. ``name``: what ``rollout:`` says, if it may."""
+    """One file's rollout, None if anything is wrong with it. ``name``: the value of ``rollout:``, if it is valid."""
 
     rollout: Rollout | None = None
     name: str | None = None
@@ -53,7 +52,7 @@ def build(document: Document, *, file: str, digest: str) -> Built:
     built = Built(problems=list(document.problems), name_line=document.line_of(("rollout",)))
     if document.value is None:
         if not built.problems:
-            built.problems.append(Problem(1, "the file says nothing", "see docs/rules.md for the smallest rule file"))
+            built.problems.append(Problem(1, "the file is empty", "see docs/rules.md for the smallest rule file"))
         return built
     if not isinstance(document.value, dict):
         built.problems.append(Problem(1, "the file is not a mapping", "begin with `rollout: …`; see docs/rules.md"))
@@ -69,7 +68,7 @@ def build(document: Document, *, file: str, digest: str) -> Built:
 
 
 class _Builder:
-    """Collects problems and warnings of one document while building its rollout."""
+    """Builds the rollout of one document and collects its problems and warnings."""
 
     def __init__(self, document: Document, built: Built) -> None:
         self._document = document
@@ -110,8 +109,8 @@ class _Builder:
             if value is None:
                 self._problem(
                     here,
-                    f"{in_words(here)} says nothing",
-                    "give it a value or remove it (outside of quotes # begins a comment)",
+                    f"{in_words(here)} has no value",
+                    "give it a value or remove it (without quotes # begins a comment)",
                 )
                 self._note_refused(here)
                 if len(here) == 1 and key in _STAND_INS:
@@ -202,7 +201,7 @@ class _Builder:
             self._problem(
                 ("match", found.tells_apart),
                 f"match narrows {found.tells_apart}, the label that tells the cohorts apart",
-                "remove it from match, or say `cohorts:`",
+                "remove it from match, or write `cohorts:`",
             )
         return cohorts
 
@@ -212,14 +211,14 @@ class _Builder:
                 self._problem(
                     (*path, cohort),
                     f"{in_words((*path, cohort))} matches every series",
-                    "name a label that only it has",
+                    "name a label that only this cohort has",
                 )
             for matcher in matchers:
                 if any(_exclude(matcher, other) for other in match):
                     self._problem(
                         (*path, cohort),
                         f"{in_words((*path, cohort))}.{matcher.label} contradicts match.{matcher.label}",
-                        "nothing can satisfy both; remove one",
+                        "no series matches both; remove one",
                     )
         if spec.control and set(spec.control) == set(spec.canary):
             self._problem(path, "both cohorts select the same series", "give them different values of a label")
@@ -234,7 +233,7 @@ class _Builder:
         elif not specs and "rules" not in self._refused:
             self._problem(("rules",), "rules is empty: nothing would be watched", "name a rule, or remove `rules`")
         if len(specs) > MAX_RULES:
-            self._problem(("rules",), f"{len(specs)} rules", f"use at most {MAX_RULES}; each takes part of false_trips")
+            self._problem(("rules",), f"{len(specs)} rules", f"use at most {MAX_RULES}; all rules share false_trips")
         rules = [self._rule(name, rule, spec, found, cohorts) for name, rule in specs.items()]
         return tuple(rule for rule in rules if rule is not None)
 
@@ -243,13 +242,15 @@ class _Builder:
         missing = [name for name in DEFAULT_RULES if name not in known]
         if not known:
             self._problem(
-                ("metrics",), "these metrics answer none of the default rules", "name `rules` with signals of their own"
+                ("metrics",),
+                "these metrics have no signal of the default rules",
+                "write `rules` with signals of your own",
             )
         elif missing:
             self._warning(
                 ("metrics",),
-                f"not watched, for want of metrics: {', '.join(missing)}",
-                f"name their counters under `metrics:`, or list only {', '.join(known)} under `rules:`",
+                f"not watched, because their metrics are missing: {', '.join(missing)}",
+                f"name their counters under `metrics:`, or write only {', '.join(known)} under `rules:`",
             )
         return {name: RuleSpec.model_validate(limits) for name, limits in known.items()}
 
@@ -258,7 +259,9 @@ class _Builder:
     ) -> Rule | None:
         path: Path = ("rules", name)
         if not re.fullmatch(NAME_PATTERN, name, re.ASCII):
-            self._problem(path, f"{shown(name)} cannot name a rule", "use a-z, digits and _, beginning with a letter")
+            self._problem(
+                path, f"{shown(name)} is not a valid rule name", "use a-z, digits and _, beginning with a letter"
+            )
             return None
         own_cohorts = (
             None if rule.cohorts is None else self._stated_cohorts(rule.cohorts, (*path, "cohorts"), spec.match)
@@ -273,7 +276,7 @@ class _Builder:
         )
         refused = self._refused_of_rule.get(name, set())
         limits, complaints = read_limits(name, rule, read.unit)
-        # what a refused key would have said is unknown, so nothing is said about its absence
+        # the value of a refused key is unknown, so its absence is no problem
         self._complain(() if refused & _SIGNAL_KEYS else read.complaints)
         self._complain(complaint for complaint in complaints if not (refused and complaint.path == path))
         self._check_for(rule, spec, path, free_query=rule.query is not None)
@@ -284,7 +287,7 @@ class _Builder:
             signal=read.signal,
             limits=limits,
             unit=read.unit,
-            per_user=read.twin,
+            per_user=read.per_user,
             delay=rule.delay if rule.delay is not None else FEEDBACK_DELAY if RATES.get(name) == "thumbs_down" else 0.0,
             absent_is_zero=rule.absent_is_zero,
             for_ticks=rule.for_ or spec.for_ or 1,
@@ -316,7 +319,7 @@ class _Builder:
                 "write the llm_judged_… metrics (our router library does), or use `bursts: long`",
             )
         if spec.window < 60.0:
-            self._warning(("window",), "window is shorter than a minute", "use 5m: few scrapes fall into less")
+            self._warning(("window",), "window is shorter than a minute", "use 5m; a shorter window holds few scrapes")
         if spec.when_blind is not None and spec.when_blind < SHORTEST_BLINDNESS:
             self._warning(
                 ("when_blind",),
@@ -327,7 +330,7 @@ class _Builder:
         if spec.page.severity == "critical" and not rings and "page" not in self._refused:
             self._warning(
                 ("page",),
-                "a trip is critical and the page mentions nobody: no phone may ring",
+                "the page is critical but mentions no one: no phone may ring",
                 "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`",
             )
 

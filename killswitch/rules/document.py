@@ -1,8 +1,8 @@
 """A YAML file as plain values, with the line of everything in it.
 
-Rule files come from people and from whoever can write the rule folder, so little of YAML is read: one
-document of mappings, lists and scalars. Anchors, aliases and tags are refused (they make bombs and
-objects), nesting and size are bounded, scalars follow YAML 1.2 (``no`` is a text, ``1:30`` is no number).
+Anyone who can write to the rule folder can hand us a file, so only a small part of YAML is read: one
+document of mappings, lists and scalars. Anchors, aliases and tags are refused, because they make bombs and
+objects. Nesting and size are bounded. Scalars follow YAML 1.2 (``no`` is a text, ``1:30`` is not a number).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+\Z", re.ASCII)
-# no key of ours has a space or a colon in it
+# no key of a rule file has a space or a colon in it
 _KEY_WITHOUT_COLON = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(?:\s+|:)(\S.*)\Z", re.ASCII)
-_MAX_NUMBER = 25  # characters; longer ones stay texts, and are refused where a number is needed
+_MAX_NUMBER = 25  # characters; longer numbers stay texts, which are refused where a number is needed
 _SCALARS: dict[str, bool | None] = {
     "true": True,
     "True": True,
@@ -56,7 +56,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Document:
-    """``value``: the plain values. ``lines``: where each key or list item stands, by its path."""
+    """``value``: the plain values. ``lines``: the line of each key or list item, by its path."""
 
     value: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class _Stop(Exception):
 
 
 def read_document(content: bytes) -> Document:
-    """The file's document; all that is wrong stands in ``problems``, and nothing is raised."""
+    """The file's document. Everything wrong with it is in ``problems``; nothing is raised."""
     document = Document()
     text = _decode(content, document)
     if text is None:
@@ -99,7 +99,11 @@ def read_document(content: bytes) -> Document:
 def _decode(content: bytes, document: Document) -> str | None:
     if len(content) > MAX_BYTES:
         document.problems.append(
-            Problem(1, f"the file has over {MAX_BYTES // 1024} kB", "write one file a rollout; none needs so much")
+            Problem(
+                1,
+                f"the file is larger than {MAX_BYTES // 1024} kB",
+                "write one file for each rollout; none needs this much",
+            )
         )
         return None
     try:
@@ -113,16 +117,18 @@ def _decode(content: bytes, document: Document) -> str | None:
     bad = re.search(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     if bad:
         line = text.count("\n", 0, bad.start()) + 1
-        what = f"the control character U+{ord(bad[0]):04X}"
-        if bad[0] in "\x85\u2028\u2029":  # to YAML 1.1 what follows in a comment is a key; editors show one line
-            what = f"the character U+{ord(bad[0]):04X}, which ends a line for YAML and not for an editor"
+        what = f"it contains the control character U+{ord(bad[0]):04X}"
+        if (
+            bad[0] in "\x85\u2028\u2029"
+        ):  # YAML 1.1 reads what follows it in a comment as a key, while editors show one line
+            what = f"it contains the character U+{ord(bad[0]):04X}, which ends a line in YAML but not in an editor"
         document.problems.append(Problem(line, what, "remove it; a rule file is plain text"))
         return None
     return text
 
 
 class _Reader:
-    """Builds plain values from the parser's events, refusing what a rule file has no use for."""
+    """Builds plain values from the parser's events, and refuses what no rule file needs."""
 
     def __init__(self, text: str, document: Document) -> None:
         self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=LOADER))
@@ -141,7 +147,7 @@ class _Reader:
         event = self._next()
         while not isinstance(event, yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
-                raise self._stop(event, "a second document begins with ---", "write one file a rollout")
+                raise self._stop(event, "a second document begins with ---", "write one file for each rollout")
             event = self._next()
         return value
 
@@ -151,9 +157,9 @@ class _Reader:
     def _value(self, event: yaml.Event, path: Path) -> Any:
         self._values += 1
         if self._values > MAX_VALUES:
-            raise self._stop(event, f"over {MAX_VALUES:,} values", "write one file a rollout")
+            raise self._stop(event, f"over {MAX_VALUES:,} values", "write one file for each rollout")
         if len(path) > MAX_DEPTH:
-            raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels", "no key of a rule file goes so deep")
+            raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels", "no key of a rule file is this deep")
         self._document.lines.setdefault(path, _line(event))
         self._refuse_extras(event)
         if isinstance(event, yaml.MappingStartEvent):
@@ -179,13 +185,13 @@ class _Reader:
             if meant is not None:
                 self._document.problems.append(_no_colon(_line(event), meant[1], meant[2]))
                 said = self._value(self._next(), (*path, key))
-                if said is None:  # `max 2%`: understood, so that nothing else is found missing
+                if said is None:  # read `max 2%` as meant, so that no other problem follows from it
                     values.setdefault(meant[1], scalar(meant[2]))
                 continue
             first = lines.setdefault(key, _line(event))
             if key in values:
                 self._document.problems.append(
-                    Problem(_line(event), f"{shown(key)} stands here twice (first in line {first})", "keep one of them")
+                    Problem(_line(event), f"{shown(key)} is here twice (first in line {first})", "keep one of them")
                 )
                 self._value(self._next(), (*path, f"{key} again"))
                 continue
@@ -196,21 +202,23 @@ class _Reader:
     def _key(self, event: yaml.Event) -> str:
         self._refuse_extras(event)
         if not isinstance(event, yaml.ScalarEvent):
-            raise self._stop(event, "a mapping or list stands as a key", "keys are names")
+            raise self._stop(event, "a mapping or list is used as a key", "keys are names")
         if not event.style and not isinstance(scalar(event.value), str):
             raise self._stop(
-                event, f"{shown(event.value)} stands as a key", "keys are names; put it in quotes if it is"
+                event, f"{shown(event.value)} is used as a key", "keys are names; put it in quotes if it is one"
             )
         return str(event.value)
 
     def _refuse_extras(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.AliasEvent):
-            raise self._stop(event, f"the alias *{shown(event.anchor)}", "write the value out")
+            raise self._stop(event, f"the alias *{shown(event.anchor)} is not allowed", "write the value out")
         if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             if event.anchor is not None:
-                raise self._stop(event, f"the anchor &{shown(event.anchor)}", "remove it; write values out")
+                raise self._stop(
+                    event, f"the anchor &{shown(event.anchor)} is not allowed", "remove it; write values out"
+                )
             if event.tag is not None:
-                raise self._stop(event, f"the tag {shown(event.tag)}", "remove it; tags are not read")
+                raise self._stop(event, f"the tag {shown(event.tag)} is not allowed", "remove it")
 
     def _stop(self, event: yaml.Event, what: str, fix: str) -> _Stop:
         self._document.problems.append(Problem(_line(event), what, fix))
@@ -234,7 +242,7 @@ def _line(event: yaml.Event) -> int:
 
 
 def _in_words(error: yaml.MarkedYAMLError, lines: list[str], line: int) -> Problem:
-    """The problem at the line where somebody made it; the parser stumbles only later."""
+    """The problem, at the line where it was made: the parser notices it only later."""
     said = str(error.problem or error.context)
     if line <= len(lines) and re.match(r" *\t", lines[line - 1]):
         return Problem(line, "not YAML (a tab in the indentation)", "indent with spaces")
@@ -247,7 +255,7 @@ def _in_words(error: yaml.MarkedYAMLError, lines: list[str], line: int) -> Probl
 
 
 def _swallowed(lines: list[str], line: int) -> Problem | None:
-    """``{slack: #oncall, mention: …}``: within brackets, a # without quotes took the rest of its line along."""
+    """``{slack: #oncall, mention: …}``: a # that is not in quotes makes the rest of its line a comment."""
     for number in range(min(line, len(lines)), 0, -1):
         text = lines[number - 1]
         start = _comment(text)

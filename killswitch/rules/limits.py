@@ -1,4 +1,4 @@
-"""A rule's bounds in the unit its signal asks for, and in words."""
+"""A rule's bounds: read in the unit of its signal, and written in words."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from killswitch.rules.units import (
     format_ratio,
     require,
 )
+from killswitch.timestamps import DAY
 
 MAX_RATIO = 1000.0
-LONGEST = 86400.0  # seconds; no request takes a day
 
 # the unit each bound is written in, by the unit of the signal's values
 _KINDS: dict[Unit, dict[str, Kind]] = {
@@ -36,7 +36,7 @@ _EXAMPLES: dict[Unit, str] = {
 
 
 def read_limits(name: str, rule: RuleSpec, unit: Unit | None) -> tuple[Limits | None, list[Complaint]]:
-    """The bounds of a rule whose signal has this unit (None: unknown, so units are not checked)."""
+    """The bounds of a rule, and what is wrong with them. ``unit``: the signal's; None: unknown, so not checked."""
     path: Path = ("rules", name)
     complaints: list[Complaint] = []
     values: dict[str, float | None] = {"max_ratio": None}
@@ -57,7 +57,7 @@ def read_limits(name: str, rule: RuleSpec, unit: Unit | None) -> tuple[Limits | 
             Complaint(
                 (*path, "max"),
                 f"rules.{name}.max: 0% trips on a single event",
-                "raise it if one may happen",
+                "raise it if single events are normal",
                 warning=True,
             )
         )
@@ -77,7 +77,7 @@ def _bounded(key: str, quantity: Quantity, unit: Unit) -> float:
     value = quantity.value
     if unit is Unit.FRACTION and value >= 1.0:
         raise UnitError(f"{quantity.text} can never be exceeded", "use less than 100")
-    if unit is Unit.SECONDS and value > LONGEST:
+    if unit is Unit.SECONDS and value > DAY:
         raise UnitError(f"{quantity.text} is longer than a day", "use the duration of one request")
     if value == 0.0 and not (key == "max" and unit is not Unit.SECONDS):
         raise UnitError(f"{quantity.text} leaves no room for noise", "use more than zero, or remove it")
@@ -101,9 +101,9 @@ def _combination(name: str, rule: RuleSpec, unit: Unit | None) -> list[Complaint
     complaints = []
     relative = rule.max_increase is not None or rule.max_ratio is not None
     if rule.max is None and not relative:
-        only = " (floor alone is none)" if rule.floor is not None else ""
+        only = " (floor alone is not one)" if rule.floor is not None else ""
         complaints.append(
-            Complaint(path, f"rules.{name} states no bound{only}", f"add {_EXAMPLES[unit or Unit.FRACTION]}")
+            Complaint(path, f"rules.{name} has no bound{only}", f"add {_EXAMPLES[unit or Unit.FRACTION]}")
         )
     if rule.max is not None and rule.floor is not None:
         complaints.append(
@@ -125,7 +125,7 @@ def _combination(name: str, rule: RuleSpec, unit: Unit | None) -> list[Complaint
 
 
 def limits_in_words(rule: Rule) -> str:
-    """``over 2% and worse than control``: when the rule breaks, as its file states it."""
+    """``over 2% and worse than control``: when the rule trips, in the units of its file."""
     limits, absolute = rule.limits, _absolute(rule.unit)
     bounds = []
     if limits.maximum is not None:
@@ -143,7 +143,7 @@ def limits_in_words(rule: Rule) -> str:
 
 
 def rollout_in_words(rollout: Rollout) -> tuple[str, ...]:
-    """What a rule file asks for, one line a rule, for `check` and the reference."""
+    """A rollout and its rules, one line each, for `check` and the reference."""
     ticks = {rule.name: f", {rule.for_ticks} ticks in a row" if rule.for_ticks > 1 else "" for rule in rollout.rules}
     head = (
         f"{rollout.name}: {rollout.canary} against {rollout.control}, window {format_duration(rollout.window)}, "

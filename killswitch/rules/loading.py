@@ -1,7 +1,8 @@
-"""Rule files and folders from disk: all rollouts, or every error of every file at once.
+"""Reads rule files and folders: all rollouts, or every error of every file at once.
 
-A folder is read as Kubernetes mounts a ConfigMap: names with a leading dot are left out, symbolic links
-are followed, and a swap of ``..data`` while reading starts over, so that the set is one version's.
+A folder is read as Kubernetes mounts a ConfigMap: names with a leading dot are left out and symbolic links
+are followed. If ``..data`` is swapped during the reading, the folder is read again, so that all files are of
+one version.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _MAX_PROBLEMS = 500
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A whole, good rule set.
+    """A complete and valid rule set.
 
     ``warnings``: printable lines, ``file:line: what; fix: …``. ``digest``: identifies the set by its
-    contents, wherever it lies and whatever its files are called (SHA-256, hexadecimal).
+    contents, whatever its folder and files are called (SHA-256, hexadecimal).
     """
 
     rollouts: tuple[Rollout, ...]
@@ -48,7 +49,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A rule file as read: its ``content``, or the ``problem`` that kept it from being read."""
+    """A rule file as read: its ``content``, or the ``problem`` in reading it."""
 
     name: str
     content: bytes = b""
@@ -59,7 +60,7 @@ def load_folder(path: str | Path) -> Loaded:
     """Every ``.yaml`` and ``.yml`` file of a folder (or the one file that ``path`` names).
 
     Raises BadRules with every problem of every file, each as ``file:line: what is wrong; fix: …``, and
-    nothing else, whatever the folder holds. A folder without rule files is refused, too.
+    nothing else, whatever is in the folder. A folder without rule files is also refused.
     """
     shown_path = str(path)
     if not shown_path.isprintable():
@@ -118,7 +119,7 @@ def _line(file: _File, problem: Problem) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A problem or warning in its parts. ``line`` and ``file`` are None where it is of no line, as in "and 7 more"."""
+    """A problem or warning in its parts. ``file`` and ``line`` are None if it has none, as in "and 7 more"."""
 
     file: str | None
     line: int | None
@@ -131,7 +132,7 @@ def located(text: str) -> Located:
     match = re.fullmatch(r"(.+?):([0-9]+): (.*); fix: (.*)", text)
     if match is not None:
         return Located(match[1], int(match[2]), match[3], match[4])
-    match = re.fullmatch(r"(.+?): (.*); fix: (.*)", text)  # of a whole folder
+    match = re.fullmatch(r"(.+?): (.*); fix: (.*)", text)  # a problem of a whole folder
     return Located(match[1], None, match[2], match[3]) if match is not None else Located(None, None, text, None)
 
 
@@ -139,19 +140,19 @@ def located(text: str) -> Located:
 
 
 def _twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
-    """Two files with one rollout."""
+    """Problems of rollouts that are in two files."""
     first: dict[str, str] = {}
     for file, result in zip(files, built, strict=True):
         if result.name is None:
             continue
         where = f"{file.name}:{result.name_line}"
         if result.name in first:
-            yield f"{where}: rollout {result.name!r} stands in {first[result.name]}, too; fix: keep one, or rename it"
+            yield f"{where}: rollout {result.name!r} is also in {first[result.name]}; fix: keep one, or rename it"
         first.setdefault(result.name, where)
 
 
 def _same_series(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
-    """Two canaries of which each would be judged by the mixture of both."""
+    """Warnings of two canaries that read the same series, so each would be judged by both."""
     first: dict[object, tuple[str, Rollout]] = {}
     for file, result in zip(files, built, strict=True):
         rollout = result.rollout
@@ -183,7 +184,7 @@ def _folder(folder: Path) -> tuple[list[_File], list[str]]:
 
 
 def _version(folder: Path) -> str:
-    """What a ConfigMap's ``..data`` points to; Kubernetes swaps it in one step."""
+    """What the ``..data`` of a ConfigMap points to; Kubernetes swaps it in one step."""
     try:
         return str((folder / "..data").readlink())
     except OSError:
@@ -209,7 +210,7 @@ def _read_all(folder: Path) -> tuple[list[_File], list[str]]:
 
 def _read(path: Path, label: str) -> _File:
     try:
-        # a pipe or device would otherwise block for ever
+        # without O_NONBLOCK a pipe or device would block for ever
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):

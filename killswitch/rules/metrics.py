@@ -1,4 +1,4 @@
-"""What `metrics:` stands for: a preset, metrics of the user's own, or a preset with changes."""
+"""The metrics that `metrics:` names: a preset, the user's own, or a preset with changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from killswitch.rules.values import PartialSelector
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Something wrong (or, as a warning, doubtful) at a path of the file."""
+    """A problem (or a warning) at a path of the file."""
 
     path: Path
     what: str
@@ -25,8 +25,9 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """The metrics a file can be judged by. ``name`` is the preset's, "" for metrics of the user's own;
-    ``own``: the measures the file names itself, to which the preset's traps do not apply.
+    """The metrics that a file's rules can use. ``name``: the preset's, "" for the user's own metrics.
+
+    ``own``: the measures that the file names itself, so the preset's traps do not apply to them.
     """
 
     name: str
@@ -37,28 +38,32 @@ class Available:
 
 
 def available(spec: MetricsSpec) -> tuple[Available, list[Complaint]]:
-    """What `metrics:` stands for."""
+    """The metrics that `metrics:` names, and what is wrong with it."""
     complaints: list[Complaint] = []
     preset = PRESETS[spec.preset] if spec.preset is not None else None
     if spec.metric is not None:
         if preset is None or preset.metric is None:
             usable = ", ".join(name for name, known in PRESETS.items() if known.metric is not None)
-            complaints.append(Complaint(("metrics", "metric"), f"metrics.metric belongs to {usable} only", "remove it"))
+            complaints.append(
+                Complaint(("metrics", "metric"), f"metrics.metric can only be used with {usable}", "remove it")
+            )
         else:
             preset = with_metric(preset, re.sub(r"_(bucket|count|sum)\Z", "", spec.metric))
     metrics = preset.metrics if preset is not None else Metrics()
     if spec.requests is not None:
-        metrics = replace(metrics, requests=whole(spec.requests, None, ("metrics", "requests"), complaints), twin=None)
+        metrics = replace(
+            metrics, requests=whole(spec.requests, None, ("metrics", "requests"), complaints), per_user=None
+        )
     metrics = _with_events(metrics, spec, complaints)
     if spec.latency is not None:
         unit = bucket_unit(spec.latency, spec.latency_unit, ("metrics", "latency"), "latency_unit", complaints)
         buckets = buckets_of(spec.latency, ("metrics", "latency"), complaints)
-        twin = replace(metrics.twin, latency=None) if metrics.twin else None
-        metrics = replace(metrics, latency=buckets, latency_unit=unit or 1.0, twin=twin)
+        per_user = replace(metrics.per_user, latency=None) if metrics.per_user else None
+        metrics = replace(metrics, latency=buckets, latency_unit=unit or 1.0, per_user=per_user)
     elif spec.latency_unit is not None:
         complaints.append(
             Complaint(
-                ("metrics", "latency_unit"), "metrics.latency_unit without metrics.latency", "name the histogram, too"
+                ("metrics", "latency_unit"), "metrics.latency_unit without metrics.latency", "also name the histogram"
             )
         )
     stated = {name for name in ("errors", "refusals", "thumbs_down", "latency") if getattr(spec, name) is not None}
@@ -67,21 +72,23 @@ def available(spec: MetricsSpec) -> tuple[Available, list[Complaint]]:
 
 
 def _with_events(metrics: Metrics, spec: MetricsSpec, complaints: list[Complaint]) -> Metrics:
-    """The user's own counters in place of the preset's; judged twins remain where they can be narrowed alike."""
+    """The preset's counters replaced by the user's own. Per-user counters stay if they can be narrowed alike."""
     stated: dict[Measure, tuple[PartialSelector, ...] | None] = {
         "errors": spec.errors,
         "refusals": spec.refusals,
         "thumbs_down": spec.thumbs_down,
     }
-    events, judged = dict(metrics.events), dict(metrics.twin.events) if metrics.twin else {}
+    events, judged = dict(metrics.events), dict(metrics.per_user.events) if metrics.per_user else {}
     for measure, partials in stated.items():
         if partials is None:
             continue
         events[measure] = whole(partials, metrics.requests, ("metrics", measure), complaints) or ()
-        narrowed = metrics.twin is not None and all(metric is None for metric, _ in partials)
-        judged[measure] = (whole(partials, metrics.twin.requests, (), []) if metrics.twin and narrowed else None) or ()
-    twin = replace(metrics.twin, events=judged) if metrics.twin else None
-    return replace(metrics, events=events, twin=twin)
+        narrowed = metrics.per_user is not None and all(metric is None for metric, _ in partials)
+        judged[measure] = (
+            whole(partials, metrics.per_user.requests, (), []) if metrics.per_user and narrowed else None
+        ) or ()
+    per_user = replace(metrics.per_user, events=judged) if metrics.per_user else None
+    return replace(metrics, events=events, per_user=per_user)
 
 
 # --- selectors ----------------------------------------------------------------------------------
@@ -136,7 +143,7 @@ def bucket_unit(
     if stated not in ("seconds", "milliseconds"):
         where = ".".join((*map(str, path[:-1]), key))
         complaints.append(
-            Complaint((*path[:-1], key), f"{where}: a histogram is in seconds or milliseconds", "use one of them")
+            Complaint((*path[:-1], key), f"{where}: a histogram is in seconds or milliseconds", "use one of these")
         )
         return None
     return 1.0 if stated == "seconds" else MILLISECONDS

@@ -1,7 +1,7 @@
-"""Regular expressions for the editor's JSON Schema: what ``check`` accepts, as far as one expression can say it.
+"""Regular expressions for the editor's JSON Schema: what ``check`` accepts, as far as one expression can say.
 
-They hold in Python and in ECMAScript. What no expression can say is left to ``check``: the sum of a duration of several
-parts, and a fraction of a minute or more that is shorter than the shortest duration.
+They mean the same in Python and in ECMAScript. ``check`` alone knows the rest: the sum of a duration of several parts,
+and a fraction of a minute or more that is shorter than the shortest duration.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _class(most: int, *, first: bool) -> str:
 
 
 def whole(pattern: str, *, zero: bool = True) -> str:
-    """The whole of a value, white space around it aside. ``zero``: whether nothing but zeros is allowed."""
+    """A whole value, with white space around it. ``zero``: whether a value of zero is allowed."""
     return rf"^\s*{'' if zero else _NOT_ZERO}(?:{pattern})\s*$"
 
 

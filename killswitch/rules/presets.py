@@ -1,7 +1,7 @@
-"""The metrics people already have, by the name of who writes them: ``metrics: litellm``.
+"""Presets: the metrics that people already have, by the name of their writer: ``metrics: litellm``.
 
 A preset says which counters are requests, errors, refusals and thumbs-down, which histogram is latency,
-and which label tells the two cohorts apart. Each carries the trap that makes its metrics lie.
+and which label tells the two cohorts apart. Each preset also says how its metrics can mislead.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ FEEDBACK_DELAY = 300.0  # seconds a thumbs-down may trail its request
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Which selectors each measure is read from; None, or no entry, where there is no such metric.
+    """The selectors that each measure is read from; None, or no entry, if there is no such metric.
 
     ``events`` of a rate (errors, refusals, thumbs-down) are divided by ``requests``. ``latency`` selects
-    ``…_bucket`` counters whose ``le`` times ``latency_unit`` is seconds. ``twin`` is the same for judged requests only.
+    ``…_bucket`` counters whose ``le`` times ``latency_unit`` is seconds.
+    ``per_user``: the same for users' first requests alone.
     """
 
     requests: tuple[Selector, ...] | None = None
     events: Mapping[Measure, tuple[Selector, ...]] = field(default_factory=dict)
     latency: Selector | None = None
     latency_unit: float = 1.0
-    twin: Metrics | None = None
+    per_user: Metrics | None = None
 
     def signal(self, name: str) -> Signal | None:
-        """The standard signal of this name; None where a metric for it is missing."""
+        """The standard signal of this name; None if a metric for it is missing."""
         if name in RATES:
             events = self.events.get(RATES[name])
             return RatioSignal(events, self.requests) if events and self.requests else None
@@ -55,13 +56,13 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Somebody's metrics.
+    """The metrics of one writer.
 
-    ``tells_apart``: the label that names the cohort; ``cohort`` holds ``control`` or ``canary``, any
-    other label holds the model's name, and None means that the rule file must say. ``truthful``: the only labels
-    that tell cohorts of *failed* requests apart, None where all do; ``unsafe``: a pattern of labels that no matcher
-    may use; ``missing_on_errors``: labels failed requests do not have. ``metric``: the duration histogram's base
-    name, where a file may replace it. ``unseen``: failures of users that these metrics do not hold.
+    ``trap``: how the metrics can mislead. ``unseen``: failures for users that these metrics do not count.
+    ``tells_apart``: the label that names the cohort: ``cohort`` holds ``control`` or ``canary``, any other label
+    the model's name, and with None the rule file must say. ``truthful``: the only labels that are right on *failed*
+    requests, None if all are. ``unsafe``: a pattern of labels that no matcher may use. ``missing_on_errors``:
+    labels that failed requests do not have. ``metric``: the duration histogram's base name, if a file may replace it.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Preset:
 
 
 def standard(name: str) -> bool:
-    """Whether ``name`` is a signal presets know."""
+    """Whether ``name`` is a standard signal."""
     return name in RATES or quantile_of(name) is not None
 
 
@@ -127,12 +128,12 @@ _COHORT_LABELS = Preset(
     name="cohort-labels",
     about="Counters with a `cohort` label that is `control` or `canary`; our router library writes them.",
     trap=(
-        "Where the `llm_judged_…` twins exist (a user's first request in each five minutes), they are judged, "
-        "and the plain counters are shown beside them: one user's retries must not trip a healthy canary. "
-        "The `model` label is not used to tell the cohorts apart: in stage `aa` both cohorts have one model."
+        "If the `llm_judged_…` counters exist (a user's first request in each five minutes), they are judged and "
+        "the plain counters are only shown, so that one user's retries cannot trip a healthy canary. "
+        "The `model` label does not tell the cohorts apart, because in stage `aa` both cohorts have the same model."
     ),
-    unseen="Whatever your service does not report: wrap the whole request, streams until their last word.",
-    metrics=replace(_cohort_schema("llm_"), twin=_cohort_schema("llm_judged_")),
+    unseen="Whatever your service does not report: wrap the whole request, and streams until their end.",
+    metrics=replace(_cohort_schema("llm_"), per_user=_cohort_schema("llm_judged_")),
     tells_apart="cohort",
 )
 # Each situation was measured on the real proxy, with one and two deployments in the canary's group, and is again by
@@ -141,16 +142,17 @@ _LITELLM = Preset(
     name="litellm",
     about="The LiteLLM proxy. `control` and `canary` are model groups (`model_name` in `model_list`).",
     trap=(
-        "Requests are told apart by the group that was asked for. A failure for which the proxy picked no deployment "
-        "(all cooling down) has no `litellm_model_name`, and one that fell back succeeds under control's name; custom "
-        "metadata labels read `None` on failures. So such labels are refused for `error_rate`, and a request that "
-        "fell back counts as an error of the group it was asked for; if its stream then breaks, as two. `4xx` and "
-        "limits on a client's key count as errors in both cohorts. Latency counts successes only, under the group that "
-        "served them. `/metrics` asks for a key unless `require_auth_for_metrics_endpoint: false`."
+        "Cohorts are told apart by the group that the client asked for. Other labels are wrong on failures: if the "
+        "proxy picked no deployment (all are cooling down), there is no `litellm_model_name`; a request that fell back "
+        "succeeds under control's name; custom metadata labels are `None`. So such labels are refused for "
+        "`error_rate`. A request that fell back counts as an error of the group that was asked for, and as two errors "
+        "if its stream then breaks. `4xx` and limits on a client's key count as errors in both cohorts. Latency counts "
+        "successes only, under the group that served them. `/metrics` needs a key unless "
+        "`require_auth_for_metrics_endpoint: false`."
     ),
     unseen=(
-        "Attempts that a retry in the same group made good; a hang that no `timeout` of the proxy ends; requests for "
-        "an alias, where clients ask for that instead of the group."
+        "Attempts that succeeded on a retry in the same group; requests that hang without a `timeout` of the proxy; "
+        "requests for an alias instead of the group."
     ),
     metrics=Metrics(
         requests=_counter("litellm_proxy_total_requests_metric_total"),
@@ -173,15 +175,14 @@ _INFERENCE = Matcher("handler", "=~", "/v1/(chat/completions|completions|respons
 # What each of the following presets counts is read from pages of its server: tests/unit/rules/expositions.
 _VLLM = Preset(
     name="vllm",
-    about="vLLM's OpenAI-compatible server, one job (or pod) a model.",
+    about="vLLM's OpenAI-compatible server, with a job (or pod) for each model.",
     trap=(
         "`http_requests_total` has no model label, so `cohorts` must say which job or pod is which. Errors are "
-        "`5xx` answers of the inference endpoints: `vllm:request_success_total` counts finished requests only, "
-        "and probes of `/health` would dilute every rate. Latency counts what the engine finished, aborted requests "
-        "included."
+        "`5xx` answers of the inference endpoints. (`vllm:request_success_total` counts only finished requests, and "
+        "probes of `/health` would dilute every rate.) Latency includes aborted requests."
     ),
     unseen=(
-        "A stream that fails after its first words, and a client that gave up waiting: both count as `2xx`. A pod that "
+        "A stream that fails after its first words, and a client that stopped waiting: both count as `2xx`. A pod that "
         "is gone or refuses connections counts nothing."
     ),
     metrics=Metrics(
@@ -197,14 +198,14 @@ _VLLM_ROUTER = Preset(
     name="vllm-router",
     about="The router of vLLM's production stack, in front of both models.",
     trap=(
-        "Requests and errors are attempts at a pod, counted in the router's latency histogram. An error is an answer "
-        "of `4xx` or `5xx`, a connection that failed, or a stream that was cut; so a request that failed over counts "
-        "as an error of the model that failed. `vllm:request_errors_total` is not used, because it misses a pod's "
-        "`5xx`. Latency includes failed attempts."
+        "Requests and errors are attempts at a pod, counted in the router's latency histogram. An error is a `4xx` or "
+        "`5xx` answer, a failed connection, or a cut stream, so a request that failed over counts as an error of the "
+        "model that failed. `vllm:request_errors_total` is not used, because it misses a pod's `5xx`. Latency includes "
+        "failed attempts."
     ),
     unseen=(
-        "Requests for which no pod was left; models of external providers. An error inside a stream and a client that "
-        "gave up count as a success."
+        "Requests for which there was no pod; models of external providers. An error inside a stream and a client that "
+        "stopped waiting count as a success."
     ),
     metrics=Metrics(
         requests=_counter("vllm:request_latency_seconds_count"),
@@ -219,11 +220,11 @@ _OPENTELEMETRY = Preset(
     about="OpenTelemetry's semantic conventions for generative AI, as Prometheus names them.",
     trap=(
         "The histogram was renamed in 2026 (`gen_ai.client.inference.duration`) and exporters differ in the "
-        "`_seconds` suffix: say `metric:` if yours differs. Failed requests have no `gen_ai_response_model`, so "
+        "`_seconds` suffix: set `metric:` if yours differs. Failed requests have no `gen_ai_response_model`, so "
         "cohorts are told apart by `gen_ai_request_model`. Agents, tools and embeddings record in the same histogram: "
         "add `match: {gen_ai_operation_name: chat}` where they share the model's name. Latency includes failures."
     ),
-    unseen="Failures before the client is called, and what a retry inside the client made good.",
+    unseen="Failures before the client is called, and attempts that succeeded on a retry inside the client.",
     metrics=_duration("gen_ai_client_operation_duration_seconds"),
     tells_apart="gen_ai_request_model",
     missing_on_errors=frozenset({"gen_ai_response_model"}),
@@ -239,8 +240,8 @@ _ENVOY = Preset(
         "Latency includes failed attempts."
     ),
     unseen=(
-        "A request is counted when its answer ends. A backend that refuses connections, a timeout, a stream that is "
-        "cut and a client that gives up count nowhere. An error inside a stream counts as a success."
+        "A request is counted when its answer ends. Not counted are refused connections, timeouts, cut streams and "
+        "clients that stop waiting. An error inside a stream counts as a success."
     ),
     metrics=_duration("gen_ai_server_request_duration_seconds"),
     tells_apart="gen_ai_request_model",

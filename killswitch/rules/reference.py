@@ -1,7 +1,7 @@
-"""Writes what is derived from the schema: ``docs/rules.md`` and ``rules/killswitch.schema.json``.
+"""Writes what is generated from the schema: ``docs/rules.md`` and ``rules/killswitch.schema.json``.
 
-``python -m killswitch.rules.reference`` in the repository's root writes both; ``--check`` says whether
-they are current (exit 1 if not), which CI asks, too.
+``python -m killswitch.rules.reference`` in the repository's root writes both. With ``--check`` it compares
+them instead and exits with 1 if they are not current; CI runs that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from killswitch.generated_files import write_or_check
 from killswitch.model import Selector
 from killswitch.rules.counter_advice import counter_advice
+from killswitch.rules.editor_schema import json_schema_text
 from killswitch.rules.limits import limits_in_words
 from killswitch.rules.loading import load_text
 from killswitch.rules.presets import PRESETS, Preset
@@ -29,7 +30,6 @@ from killswitch.rules.schema import (
     PageSpec,
     RuleFile,
     RuleSpec,
-    json_schema_text,
 )
 from killswitch.rules.selectors import selector_in_words
 
@@ -56,7 +56,7 @@ rules:
     events: 'answers_total{kind="empty"}'
     trials: answers_total
     max_increase: 2pp
-    floor: 0.5%              # below this nobody minds, whatever control has
+    floor: 0.5%              # up to this rate it is fine, whatever control has
 """,
     "A quantile of your own histogram": """\
 rollout: first-token
@@ -134,8 +134,8 @@ def _introduction() -> Iterator[str]:
     yield ""
     yield "<!-- Generated: `python -m killswitch.rules.reference`. Change the schema's descriptions, not this file. -->"
     yield ""
-    yield "One YAML file a rollout, in a folder (a ConfigMap). `killswitch check rules/` prints every error of every"
-    yield "file, each with file, line and a fix, and exits with 2. Everything but three names has a default:"
+    yield "Each rollout has one YAML file, in a folder (a ConfigMap). `killswitch check rules/` prints every error of"
+    yield "every file, with file, line and fix, and exits with 2. Everything but three names has a default:"
     yield ""
     yield from _fenced(SMALLEST)
     yield "`rules/support-copilot.yaml` is the same with every default written out. The first line gives editors"
@@ -174,19 +174,19 @@ def _rules() -> Iterator[str]:
     for rule in rollout.rules:
         yield f"| `{rule.name}` | {limits_in_words(rule)} |"
     yield ""
-    yield "Bounds compose: the canary is over a rule when it is over *every* bound the rule states. `max` alone implies"
-    yield '"and worse than control", because routing back to an equally bad control helps nobody;'
-    yield "`even_if_control_is_bad: true` drops that. `latency_p50`, `latency_p99` and so on name other quantiles."
+    yield 'The canary is over a rule if it is over *every* bound of the rule. `max` alone also means "and worse than'
+    yield 'control", because routing back to an equally bad control helps no one; `even_if_control_is_bad: true` drops'
+    yield "that. `latency_p50`, `latency_p99` and so on name other quantiles."
     yield ""
-    yield f"`decide` is `{DEFAULT_DECIDE.value}` when a file does not say. `for` belongs to `threshold` and is refused"
-    yield "beside `evidence`, which needs no waiting rule."
+    yield f"`decide` is `{DEFAULT_DECIDE.value}` if a file does not say. `for` can only be used with `threshold`:"
+    yield "`evidence` needs no waiting time."
     yield ""
 
 
 def _units() -> Iterator[str]:
     yield "## Units"
     yield ""
-    yield "| what | written | not |"
+    yield "| what | written as | not as |"
     yield "|---|---|---|"
     yield "| a percent (`max` and `floor` of rates) | `2%` | `0.02`, `2` |"
     yield "| percentage points (`max_increase` of rates) | `5pp` | `5%`, which could mean 5 % of control's rate |"
@@ -214,11 +214,11 @@ def _presets() -> Iterator[str]:
         yield f"| latency | {_selectors((metrics.latency,) if metrics.latency else None)} ({unit}) |"
         yield f"| cohorts | {_cohorts(preset)} |"
         yield ""
-        for text in (f"**Mind:** {preset.trap}", f"**Not seen:** {preset.unseen}"):
+        for text in (f"**Note:** {preset.trap}", f"**Not seen:** {preset.unseen}"):
             yield from textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
             yield ""
-    yield "A rule that needs a metric its preset lacks is refused, with the key that would name one. The default rules"
-    yield "leave it out, and `check` says so."
+    yield "A rule that needs a metric which its preset does not have is refused, and the error names the key to add. A"
+    yield "default rule is left out instead, and `check` reports that."
     yield ""
 
 
@@ -242,11 +242,13 @@ def _examples() -> Iterator[str]:
 def _refusals() -> Iterator[str]:
     yield "## What is refused"
     yield ""
-    yield "Unknown keys, keys that stand twice, two files with one rollout, a folder without rule files, files over"
-    yield "256 kB, anything but UTF-8, YAML anchors, aliases and tags, nesting deeper than any key goes, and regular"
-    yield "expressions that Prometheus would refuse. Label names, metric names and matchers are read by a strict"
-    yield "grammar and quoted again when a query is made, so that they cannot change its shape; what `query:` says is"
-    yield "asked as it stands, alone. Plain scalars follow YAML 1.2: `no` is a text, `1:30` is not a number."
+    yield "Unknown keys, keys that are there twice, two files with one rollout, a folder without rule files, files over"
+    yield "256 kB, anything but UTF-8, YAML anchors, aliases and tags, nesting deeper than any key, and regular"
+    yield "expressions that Prometheus would refuse."
+    yield ""
+    yield "Label names, metric names and matchers are read by a strict grammar and quoted again in queries, so that"
+    yield "they cannot change a query. A free `query:` is sent unchanged, as a query of its own. Plain scalars follow"
+    yield "YAML 1.2: `no` is a text, `1:30` is not a number."
 
 
 def _fenced(text: str) -> Iterator[str]:

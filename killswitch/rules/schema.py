@@ -1,25 +1,18 @@
-"""What may stand in a rule file: pydantic models, their error texts, and the JSON Schema for editors.
+"""The keys of a rule file, as pydantic models whose descriptions are also the documentation.
 
-Every value is read by a reader of ``values``; pydantic supplies the structure (unknown and missing keys,
-mappings) and the schema. What depends on several keys at once, such as the unit a limit needs, is checked
-in ``building``.
+Each value is read by a reader of ``values``; pydantic checks the structure (unknown and missing keys,
+mappings). What depends on several keys, such as the unit that a limit needs, is checked in ``building``.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from killswitch.model import Decide, Mode
-from killswitch.rules import patterns
-from killswitch.rules.document import Path
-from killswitch.rules.presets import DEFAULT_PRESET, LATENCY_PATTERN, PRESETS, RATES
-from killswitch.rules.selectors import SelectorError
-from killswitch.rules.units import UnitError, shown
+from killswitch.rules.presets import DEFAULT_PRESET
 from killswitch.rules.values import (
     BucketUnit,
     Budget,
@@ -49,10 +42,9 @@ from killswitch.rules.values import (
     Ticks,
     WhenBlind,
     Window,
-    Wrong,
 )
 
-# how a rollout is judged when its file does not say
+# how a rollout is judged if its file does not say
 DEFAULT_DECIDE = Decide.EVIDENCE
 DEFAULT_RULES: Mapping[str, Mapping[str, str | float]] = {
     "error_rate": {"max": "2%"},
@@ -74,21 +66,21 @@ class _Strict(BaseModel):
 
 
 class CohortQueries(_Strict):
-    """A free PromQL query per cohort, each of which yields one number."""
+    """A free PromQL query for each cohort, which yields one number."""
 
     control: Query = Field(description="PromQL for control")
     canary: Query = Field(description="PromQL for the canary")
 
 
 class CohortsSpec(_Strict):
-    """What tells the two cohorts' series apart."""
+    """The labels that tell the two cohorts' series apart."""
 
     control: Matchers = Field(description="matchers of control's series", examples=[{"model": "a"}])
     canary: Matchers = Field(description="matchers of the canary's series", examples=[{"model": "b"}])
 
 
 class RuleSpec(_Strict):
-    """A signal and its limit. The canary is over it when it is over every bound stated."""
+    """A signal and its limit. The canary is over the limit if it is over every bound of the rule."""
 
     max: Limit = Field(
         None,
@@ -102,22 +94,24 @@ class RuleSpec(_Strict):
     )
     max_ratio: Ratio = Field(None, description="over control's value times this; more than 1", examples=[1.5])
     floor: Limit = Field(
-        None, description="and above this, beside max_increase or max_ratio; units as for max", examples=["0.5%"]
+        None,
+        description="and above this; only with max_increase or max_ratio; units as for max",
+        examples=["0.5%"],
     )
     even_if_control_is_bad: Switch = Field(
-        False, description='drops `max`\'s "and worse than control": trips although switching models may not help'
+        False, description="`max` alone decides, even if control is as bad: trips although control may not help"
     )
     for_: Ticks = Field(
         None, alias="for", description="ticks in a row the canary must be over (`decide: threshold` only)", examples=[2]
     )
     delay: Duration = Field(
         None,
-        description="how long feedback may trail its request; 5m for thumbs_down_rate, else 0s",
+        description="how long after its request feedback may come; default 5m for thumbs_down_rate, else 0s",
         examples=["5m"],
     )
     absent_is_zero: Switch = Field(
         False,
-        description="an absent events counter means zero however long it is absent, never UNKNOWN(NEVER_SEEN)",
+        description="a missing events counter counts as zero, not as UNKNOWN(NEVER_SEEN)",
     )
     events: Selectors = Field(
         None, description="counters of what is bad, for a signal of your own", examples=['my_errors_total{code=~"5.."}']
@@ -143,7 +137,7 @@ class RuleSpec(_Strict):
 class MetricsSpec(_Strict):
     """Where the standard signals come from: a preset, metrics of your own, or a preset with changes."""
 
-    preset: PresetName = Field(None, description="whose metrics these are; without it, only what is named here exists")
+    preset: PresetName = Field(None, description="the preset; without it, only the metrics named here are used")
     requests: Selectors = Field(None, description="counters of all requests", examples=["my_requests_total"])
     errors: Selectors = Field(
         None,
@@ -164,7 +158,7 @@ class MetricsSpec(_Strict):
 
 
 class PageSpec(_Strict):
-    """Who is told, and what the message links to."""
+    """Who is paged, and what the page links to."""
 
     slack: Channel = Field(
         None, description="a Slack channel, in quotes (else # begins a comment)", examples=["#llm-oncall"]
@@ -177,12 +171,12 @@ class PageSpec(_Strict):
     )
     mention: Mention = Field(
         None,
-        description="stands in the message's top-level text, so that a phone rings: a user, a group, or <!here>",
+        description="mentioned in the page's first line, so that a phone rings: a user, a group, or <!here>",
         examples=["<!subteam^S012AB3CD>"],
     )
-    severity: Severity = Field("critical", description="how loud the page is")
-    runbook: Link = Field(None, description="what to do", examples=["https://wiki.example.org/canary"])
-    dashboard: Link = Field(None, description="where to look", examples=["https://grafana.example.org/d/llm"])
+    severity: Severity = Field("critical", description="the severity of the page")
+    runbook: Link = Field(None, description="a link to what to do", examples=["https://wiki.example.org/canary"])
+    dashboard: Link = Field(None, description="a link to where to look", examples=["https://grafana.example.org/d/llm"])
 
 
 class RuleFile(_Strict):
@@ -190,7 +184,7 @@ class RuleFile(_Strict):
 
     rollout: RolloutName = Field(description="the rollout's name, as in its flag", examples=["support-copilot"])
     control: Text = Field(description="the model that serves today", examples=["model-old"])
-    canary: Text = Field(description="the model that is being tried", examples=["model-new"])
+    canary: Text = Field(description="the model on trial", examples=["model-new"])
     metrics: Annotated[MetricsSpec, BeforeValidator(_preset_by_name)] = Field(
         default_factory=lambda: MetricsSpec(preset=DEFAULT_PRESET),
         description=f"where the signals come from: a preset's name (default {DEFAULT_PRESET}) or a mapping",
@@ -200,19 +194,21 @@ class RuleFile(_Strict):
         (), description="label matchers added to every query of this rollout", examples=[{"service": "copilot"}]
     )
     cohorts: CohortsSpec | None = Field(
-        None, description="what tells the cohorts' series apart; default as the preset says"
+        None, description="the labels that tell the cohorts' series apart; default: the preset's"
     )
     rules: dict[str, RuleSpec] | None = Field(
-        None, description="the rules; default: the four of the table below that the metrics can answer"
+        None, description="the rules; default: those of the four below whose metrics exist"
     )
     window: Window = Field(
         "5m",
         validate_default=True,
-        description="what pages and status show, and the window of `decide: threshold`; 1s to 1d",
+        description="the window of values on pages and in status, and of `decide: threshold`; 1s to 1d",
         examples=["5m"],
     )
     min_requests: Requests = Field(
-        100, description="per cohort and window; below it UNKNOWN(TOO_FEW_REQUESTS)", examples=[100]
+        100,
+        description="that each cohort needs in a window; below it UNKNOWN(TOO_FEW_REQUESTS)",
+        examples=[100],
     )
     decide: Deciding = Field(
         DEFAULT_DECIDE.value,
@@ -230,196 +226,18 @@ class RuleFile(_Strict):
     )
     bursts: Bursts = Field(
         "auto",
-        description="`long` is slower and forgives bursts that last minutes, `short` never does, and `auto` is long "
-        "where control's past shows such bursts (`decide: evidence`)",
+        description="`long` is slower and allows for bursts that last minutes; `short` never does; `auto` is long "
+        "if control's past shows such bursts (`decide: evidence`)",
     )
     when_blind: WhenBlind = Field(
         "hold",
         validate_default=True,
-        description="without usable metrics: `hold` where it is, or `{trip_after: 10m}`",
+        description="without usable metrics: `hold` traffic as it is, or trip with `{trip_after: 10m}`",
         examples=["hold", {"trip_after": "10m"}],
     )
     mode: Running = Field(
         Mode.ENFORCE.value,
         validate_default=True,
-        description="`dry_run` judges, records, and says what it would have tripped",
+        description="`enforce` trips; `dry_run` only reports what it would have tripped",
     )
-    page: PageSpec = Field(default_factory=PageSpec, description="who is told")
-
-
-# --- errors in words ----------------------------------------------------------------------------
-
-
-def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
-    """Each error of a `RuleFile` as (path, what is wrong, fix)."""
-    for detail in error.errors(include_url=False):
-        path = tuple(part for part in detail["loc"] if part != "[key]")
-        cause = detail.get("ctx", {}).get("error")
-        where = in_words(path)
-        if isinstance(cause, Wrong | UnitError | SelectorError):
-            yield path, f"{where}: {cause.what}", cause.fix
-        elif detail["type"] == "missing":
-            yield path, f"{where} is missing", f"add `{path[-1]}: …`"
-        elif detail["type"] == "extra_forbidden":
-            fix = (_belongs_under(str(path[0])) if len(path) == 1 else None) or did_you_mean(
-                str(path[-1]), keys_at(path[:-1])
-            )
-            yield path, f"unknown key {where}", fix
-        elif detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
-            yield path, f"{where}: must be a mapping", f"write its keys indented under it: {_some(keys_at(path))}"
-        else:
-            yield path, f"{where}: {detail['msg']}", "see docs/rules.md"
-
-
-def in_words(path: Path) -> str:
-    """``rules.error_rate.max``: where in the file, on one printable line."""
-    return ".".join(
-        part if str(part).isprintable() and len(str(part)) <= 60 else shown(part) for part in map(str, path)
-    )
-
-
-def keys_at(path: Path) -> tuple[str, ...]:
-    """The keys that may stand under a path."""
-    if path == ("rules",):
-        return tuple(DEFAULT_RULES)
-    nested: Mapping[str, type[BaseModel]] = {
-        "metrics": MetricsSpec,
-        "page": PageSpec,
-        "cohorts": CohortsSpec,
-        "query": CohortQueries,
-    }
-    model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
-    return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()
-
-
-def _belongs_under(key: str) -> str | None:
-    """A fix for a key of a section that stands at the top of the file."""
-    sections = {"rules": keys_at(("rules",)), "page": keys_at(("page",)), "metrics": keys_at(("metrics",))}
-    found = next((section for section, known in sections.items() if key in known), None)
-    return f"indent it under `{found}:`" if found is not None else None
-
-
-def did_you_mean(word: str, known: tuple[str, ...]) -> str:
-    """A fix for a misspelled word."""
-    close = difflib.get_close_matches(word[:80].lower().replace("-", "_"), known, 1, 0.6)
-    return f"did you mean {close[0]}?" if close else f"remove it; known here: {_some(known)}"
-
-
-def _some(words: tuple[str, ...]) -> str:
-    return ", ".join(words) if words else "nothing"
-
-
-# --- the JSON Schema ----------------------------------------------------------------------------
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a rule file, for editors."""
-    schema = RuleFile.model_json_schema(by_alias=True, mode="validation")
-    _tidy(schema)
-    properties = schema["properties"]
-    metrics = properties["metrics"]
-    properties["metrics"] = {
-        "anyOf": [{"type": "string", "enum": list(PRESETS)}, {"$ref": "#/$defs/MetricsSpec"}],
-        "default": DEFAULT_PRESET,
-        **{key: metrics[key] for key in ("description", "examples")},
-    }
-    schema["$defs"] |= _kinds_of_rules()
-    schema["$defs"]["RuleSpec"] |= _what_rules_combine()
-    properties["rules"] = {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": MAX_RULES,
-        "properties": {name: {"$ref": "#/$defs/RateRule"} for name in RATES},
-        "patternProperties": {f"^{LATENCY_PATTERN}$": {"$ref": "#/$defs/LatencyRule"}},
-        "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
-        "additionalProperties": {"$ref": "#/$defs/OwnRule"},
-        "default": DEFAULT_RULES,
-        "description": properties["rules"]["description"],
-    }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Kill switch rule file"}
-
-
-_WAYS = (("events", "trials"), ("histogram", "quantile"), ("query",))
-
-
-def _limits_in(maximum: str, increase: str, floor: str) -> dict[str, Any]:
-    patterns_of = {"max": maximum, "max_increase": increase, "floor": floor}
-    return {"properties": {key: {"type": "string", "pattern": pattern} for key, pattern in patterns_of.items()}}
-
-
-def _kinds_of_rules() -> dict[str, Any]:
-    """Which unit a rule's limits have: by where its numbers come from, else by its name."""
-    plain: dict[str, Any] = {
-        "properties": {
-            "max": _number(zero=True),
-            "max_increase": _number(zero=False),
-            "floor": _number(zero=False),
-        }
-    }
-    fraction = _limits_in(patterns.percent(zero=True), patterns.POINTS, patterns.percent(zero=False))
-    seconds = _limits_in(*[patterns.duration(zero=False)] * 3)
-    own = {"anyOf": [{"required": [key]} for way in _WAYS for key in way]}
-
-    def when(condition: Mapping[str, Any], then: object, otherwise: object = None) -> dict[str, Any]:
-        return {"if": condition, "then": then, **({} if otherwise is None else {"else": otherwise})}
-
-    by_source = [
-        when({"anyOf": [{"required": [key]} for key in _WAYS[0]]}, {"$ref": "#/$defs/FractionLimits"}),
-        when({"anyOf": [{"required": [key]} for key in _WAYS[1]]}, {"$ref": "#/$defs/SecondsLimits"}),
-        when(
-            {"required": ["query"]},
-            when(
-                {"required": ["unit"], "properties": {"unit": {"const": "percent"}}},
-                {"$ref": "#/$defs/FractionLimits"},
-                when(
-                    {"required": ["unit"], "properties": {"unit": {"enum": ["seconds", "milliseconds"]}}},
-                    {"$ref": "#/$defs/SecondsLimits"},
-                    {"$ref": "#/$defs/NumberLimits"},
-                ),
-            ),
-        ),
-    ]
-    spec = {"$ref": "#/$defs/RuleSpec"}
-    return {
-        "FractionLimits": fraction,
-        "SecondsLimits": seconds,
-        "NumberLimits": plain,
-        "OwnRule": {"allOf": [spec, own, *by_source]},
-        "RateRule": {"allOf": [spec, when(own, {"allOf": by_source}, {"$ref": "#/$defs/FractionLimits"})]},
-        "LatencyRule": {"allOf": [spec, when(own, {"allOf": by_source}, {"$ref": "#/$defs/SecondsLimits"})]},
-    }
-
-
-def _number(*, zero: bool) -> dict[str, Any]:
-    least = {"minimum": 0} if zero else {"exclusiveMinimum": 0}
-    return {"anyOf": [{"type": "number", **least}, {"type": "string", "pattern": patterns.number(zero=zero)}]}
-
-
-def _what_rules_combine() -> dict[str, Any]:
-    """A rule needs a bound, and some bounds exclude each other."""
-    relative = [{"required": ["max_increase"]}, {"required": ["max_ratio"]}]
-    return {
-        "anyOf": [{"required": ["max"]}, *relative],
-        "not": {"required": ["max", "floor"]},
-        "if": {"required": ["even_if_control_is_bad"], "properties": {"even_if_control_is_bad": {"const": True}}},
-        "then": {"required": ["max"], "not": {"anyOf": relative}},
-    }
-
-
-def json_schema_text() -> str:
-    """The schema as it is committed beside the rule files."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def _tidy(node: Any) -> None:
-    """Drop what pydantic adds and an editor would only show: titles, and defaults that say "nothing"."""
-    if isinstance(node, dict):
-        if isinstance(node.get("title"), str):
-            del node["title"]
-        if "default" in node and node["default"] in (None, ()):
-            del node["default"]
-        for child in node.values():
-            _tidy(child)
-    elif isinstance(node, list):
-        for child in node:
-            _tidy(child)
+    page: PageSpec = Field(default_factory=PageSpec, description="who is paged")

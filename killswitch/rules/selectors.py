@@ -1,8 +1,8 @@
-"""PromQL selectors and matchers as people write them, read strictly: ``errors_total{code=~"5.."}``.
+"""Reads PromQL selectors and matchers strictly: ``errors_total{code=~"5.."}``.
 
-What is accepted here is later joined into grouped queries over all rollouts, where one bad regular
-expression would blind every rollout of the query. So names are held to Prometheus' own grammar, and
-regular expressions to the part of RE2 that this file can vouch for.
+Selectors of many rollouts are later joined into one query, where one bad regular expression would blind
+every rollout of the query. So names must follow Prometheus' own grammar, and regular expressions are held to
+a part of RE2 that this file can check.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class SelectorError(ValueError):
 
 
 def parse_selector(text: str) -> tuple[str | None, tuple[Matcher, ...]]:
-    """A metric name, or None where only ``{matchers}`` stand, and its matchers. Raises SelectorError."""
+    """A metric name (None if there are only ``{matchers}``) and its matchers. Raises SelectorError."""
     match = _SELECTOR.match(text)
     if match is None or not text.strip():
         raise SelectorError(
             f"{shown(text)} is not a selector",
             """write a counter's name with matchers at most: 'my_errors_total{code=~"5.."}' """
-            "(no functions, ranges or arithmetic; those belong into `query:`)",
+            "(no functions, ranges or arithmetic; those belong in `query:`)",
         )
     metric, inside = match[1], match[2]
     if metric is not None and len(metric) > MAX_NAME:
@@ -114,8 +114,8 @@ def checked(matcher: Matcher) -> Matcher:
     _check_label(label)
     if len(value) > MAX_VALUE or not value.isprintable():
         raise SelectorError(
-            f"label {label}: its value {shown(value)} is refused",
-            f"use printable characters on one line, {MAX_VALUE} at most",
+            f"label {label}: its value {shown(value)} is not allowed",
+            f"use at most {MAX_VALUE} printable characters on one line",
         )
     if matcher.operator in ("=~", "!~"):
         check_regex(value)
@@ -180,7 +180,7 @@ def check_regex(pattern: str) -> None:
     if len(repeats) > 1:
         raise SelectorError(f"regular expression {shown(pattern)}: a parenthesis is not closed", "close it with )")
     try:
-        with warnings.catch_warnings():  # Python announces set operations that RE2 does not have either
+        with warnings.catch_warnings():  # Python warns of set operations, which RE2 does not have either
             warnings.simplefilter("ignore", FutureWarning)
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
@@ -189,14 +189,14 @@ def check_regex(pattern: str) -> None:
 
 def _refused(pattern: str, position: int) -> SelectorError:
     return SelectorError(
-        f"regular expression {shown(pattern)}: refused from {shown(pattern[position:])} on",
-        "use plain RE2: no look-around, no back-references, no doubled repetition, repeat at most "
-        f"{MAX_REPEAT} times, escape punctuation with a backslash",
+        f"regular expression {shown(pattern)}: not accepted from {shown(pattern[position:])} on",
+        "use plain RE2: no look-around, no back-references, no repetition of a repetition, at most "
+        f"{MAX_REPEAT} repetitions; escape punctuation with a backslash",
     )
 
 
 def selector_in_words(selector: Selector) -> str:
-    """The selector as PromQL, for documentation and messages (the source planner does its own quoting)."""
+    """The selector as PromQL, for documentation and messages. Queries are quoted elsewhere, by the source."""
     inside = ",".join(matcher_in_words(matcher) for matcher in selector.matchers)
     return f"{selector.metric}{{{inside}}}" if inside else selector.metric
 

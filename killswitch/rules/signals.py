@@ -1,4 +1,4 @@
-"""From a rule's name and keys to the signal a source can read: a preset's, or the user's own."""
+"""Builds a rule's signal from its name and keys: a preset's signal, or the user's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from killswitch.model import (
 from killswitch.rules.document import Path
 from killswitch.rules.metrics import Available, Complaint, bucket_unit, buckets_of, whole
 from killswitch.rules.presets import RATES, Preset, measure_of, quantile_of, standard
-from killswitch.rules.schema import RuleSpec, did_you_mean
+from killswitch.rules.schema import RuleSpec
+from killswitch.rules.schema_errors import did_you_mean
 from killswitch.rules.units import shown
 
 _QUERY_UNITS: Mapping[str, Unit] = {"number": Unit.NUMBER, "percent": Unit.FRACTION, "seconds": Unit.SECONDS}
@@ -32,7 +33,7 @@ class ReadSignal:
 
     signal: Signal | None = None
     unit: Unit | None = None
-    twin: Signal | None = None
+    per_user: Signal | None = None
     complaints: list[Complaint] = field(default_factory=list)
 
 
@@ -50,9 +51,7 @@ def read_signal(
     path: Path = ("rules", name)
     ways = [way for way, keys in _WAYS.items() if any(getattr(rule, key) is not None for key in keys)]
     if len(ways) > 1:
-        read.complaints.append(
-            Complaint(path, f"rules.{name} says {' and '.join(ways)}", "keep one way to get its number")
-        )
+        read.complaints.append(Complaint(path, f"rules.{name} has {' and '.join(ways)}", "keep one of them"))
     elif not ways:
         _standard_signal(name, rule, found, read, cohorts=cohorts, match=match, known=metrics_known)
     elif ways == ["events"]:
@@ -69,11 +68,11 @@ def read_signal(
         )
     if read.signal is not None:
         read.signal = _matching(read.signal, match)
-        read.twin = _matching(read.twin, match) if read.twin is not None else None
+        read.per_user = _matching(read.per_user, match) if read.per_user is not None else None
     return read
 
 
-# the ways to say where a number comes from, and the keys of each
+# the ways to name where a number comes from, and the keys of each
 _WAYS: Mapping[str, tuple[str, ...]] = {
     "events": ("events", "trials"),
     "histogram": ("histogram", "quantile"),
@@ -95,12 +94,12 @@ def _standard_signal(
     if not standard(name):
         hint = did_you_mean(name, _STANDARD)
         fix = hint if hint.startswith("did") else f"known are {', '.join(_STANDARD)}."
-        own = "A signal of your own says events and trials, or histogram and quantile, or query"
+        own = "A signal of your own needs events and trials, or histogram and quantile, or query"
         read.complaints.append(Complaint(path, f"no signal is called {shown(name)}", f"{fix} {own}"))
         return
     read.unit = Unit.FRACTION if name in RATES else Unit.SECONDS
     if rule.unit is not None:
-        read.complaints.append(Complaint((*path, "unit"), f"rules.{name} has its unit already", "remove unit"))
+        read.complaints.append(Complaint((*path, "unit"), f"rules.{name} already has its unit", "remove unit"))
     if not known:
         return
     read.signal = found.metrics.signal(name)
@@ -116,7 +115,7 @@ def _standard_signal(
             )
         )
         return
-    read.twin = found.metrics.twin.signal(name) if found.metrics.twin is not None else None
+    read.per_user = found.metrics.per_user.signal(name) if found.metrics.per_user is not None else None
     preset = found.preset
     if preset is None or measure in found.own or cohorts is None:
         return
@@ -125,7 +124,7 @@ def _standard_signal(
 
 
 def _untruthful(preset: Preset, cohorts: CohortMatchers, match: tuple[Matcher, ...]) -> list[Complaint]:
-    """Labels that failed requests do not carry, or carry wrongly: errors would be missed, not counted."""
+    """Complaints about labels that are missing or wrong on failed requests, so that errors would be missed."""
     telling = {matcher.label for side in cohorts.values() for matcher in side}
     narrowing = {matcher.label for matcher in match}
     wrong = [("cohorts", label) for label in telling if preset.truthful is not None and label not in preset.truthful]
@@ -135,7 +134,7 @@ def _untruthful(preset: Preset, cohorts: CohortMatchers, match: tuple[Matcher, .
     return [
         Complaint(
             (key,),
-            f"{key}: failed requests of {preset.name} do not carry {label} truthfully, so their errors would be missed",
+            f"{key}: on failed requests of {preset.name}, {label} is missing or wrong, so errors would be missed",
             f"use {preset.tells_apart} or labels of the scrape itself (job, instance, …)",
         )
         for key, label in sorted(wrong)
@@ -149,7 +148,7 @@ def _own_ratio(name: str, rule: RuleSpec, found: Available, read: ReadSignal) ->
         read.complaints.append(Complaint((*path, "unit"), f"rules.{name} is a rate: it has no unit", "remove unit"))
     if rule.events is None:
         read.complaints.append(
-            Complaint(path, f"rules.{name} says trials and no events", "add events: the counters of what is bad")
+            Complaint(path, f"rules.{name} has trials but no events", "add events: the counters of what is bad")
         )
         return
     trials = found.metrics.requests
@@ -158,7 +157,7 @@ def _own_ratio(name: str, rule: RuleSpec, found: Available, read: ReadSignal) ->
     if trials is None:
         if rule.trials is None:
             read.complaints.append(
-                Complaint(path, f"rules.{name} says events and no trials", "add trials: the counters of all requests")
+                Complaint(path, f"rules.{name} has events but no trials", "add trials: the counters of all requests")
             )
         return
     events = whole(rule.events, trials, (*path, "events"), read.complaints)
@@ -172,11 +171,11 @@ def _own_quantile(name: str, rule: RuleSpec, read: ReadSignal) -> None:
     quantile = rule.quantile or quantile_of(name)
     if rule.histogram is None:
         read.complaints.append(
-            Complaint(path, f"rules.{name} says quantile and no histogram", "add histogram: its name")
+            Complaint(path, f"rules.{name} has quantile but no histogram", "add histogram: its name")
         )
         return
     if quantile is None:
-        read.complaints.append(Complaint(path, f"rules.{name} says histogram and no quantile", "add quantile: 0.95"))
+        read.complaints.append(Complaint(path, f"rules.{name} has histogram but no quantile", "add quantile: 0.95"))
     unit = bucket_unit(rule.histogram, rule.unit, (*path, "histogram"), "unit", read.complaints)
     buckets = buckets_of(rule.histogram, (*path, "histogram"), read.complaints)
     if buckets is not None and quantile is not None and unit is not None:
@@ -190,7 +189,7 @@ def _own_query(name: str, rule: RuleSpec, match: tuple[Matcher, ...], read: Read
     if unit not in _QUERY_UNITS:
         read.complaints.append(
             Complaint(
-                (*path, "unit"), f"rules.{name}.unit: a query yields number, percent or seconds", "use one of them"
+                (*path, "unit"), f"rules.{name}.unit: a query yields number, percent or seconds", "use one of these"
             )
         )
         return

@@ -1,7 +1,7 @@
 """Numbers with their units: ``2%``, ``5pp``, ``1.5``, ``5m``, ``1% per day``.
 
-A bare number is a ratio and nothing else; where a percent, points or a duration is meant, the unit must
-be said. Parsing is decimal, so that reading and writing a value round-trips exactly.
+A bare number is always a ratio: a percent, points or a duration must be written with a unit. Parsing is
+decimal, so that a value that is read and written again is exactly the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class UnitError(ValueError):
-    """A text is no quantity. ``what`` is wrong, ``fix`` says what to write instead."""
+    """A text is not a quantity. ``what`` is wrong, ``fix`` says what to write instead."""
 
     def __init__(self, what: str, fix: str) -> None:
         self.what = what
@@ -28,7 +28,7 @@ class Kind(StrEnum):
     DURATION = "duration"
 
 
-# what each kind is called in a sentence, and how it is written
+# the name of each kind in a sentence, and an example
 KINDS: dict[Kind, tuple[str, str]] = {
     Kind.PERCENT: ("a percent", "2%"),
     Kind.POINTS: ("a number of percentage points", "5pp"),
@@ -82,7 +82,7 @@ _DAYS = {"day": 1, "week": 7}
 
 
 def parse_quantity(value: object) -> Quantity:
-    """Any quantity. Raises UnitError for what is none: signs, exponents, commas, unknown units."""
+    """A quantity of any kind. Raises UnitError for anything else: signs, exponents, commas, unknown units."""
     text = _as_text(value)
     if match := _QUANTITY.match(text):
         number, unit = Decimal(match[1]), match[2]
@@ -91,7 +91,7 @@ def parse_quantity(value: object) -> Quantity:
         return Quantity(Kind.PERCENT if unit == "%" else Kind.POINTS, float(number / 100), text)
     if _DURATION.match(text):
         return Quantity(Kind.DURATION, _seconds(text), text)
-    raise UnitError(f"{shown(text)} is no quantity", _advice(text))
+    raise UnitError(f"{shown(text)} is not a quantity", _advice(text))
 
 
 def parse_duration(value: object) -> float:
@@ -104,7 +104,7 @@ def parse_as(kind: Kind, value: object) -> Quantity:
     try:
         quantity = parse_quantity(value)
     except UnitError as error:
-        raise UnitError(f"{error.what.removesuffix('no quantity')}not {KINDS[kind][0]}", error.fix) from None
+        raise UnitError(f"{error.what.removesuffix('not a quantity')}not {KINDS[kind][0]}", error.fix) from None
     return require(kind, quantity)
 
 
@@ -134,7 +134,7 @@ def parse_budget(value: object) -> float:
     text = _as_text(value)
     match = _BUDGET.match(text)
     if match is None:
-        raise UnitError(f"{shown(text)} is not a share of days", "write it as in `1% per day` (or `per week`)")
+        raise UnitError(f"{shown(text)} is not a budget", "write it as in `1% per day` (or `per week`)")
     return float(Decimal(match[1]) / 100 / _DAYS[match[2]])
 
 
@@ -189,7 +189,7 @@ def _as_text(value: object) -> str:
         kind = {type(None): "nothing", bool: "true or false", list: "a list", dict: "a mapping"}.get(
             type(value), "that"
         )
-        raise UnitError(f"{kind} is no quantity", "write a number with its unit: 2%, 5pp, 1.5, 5m")
+        raise UnitError(f"{kind} is not a quantity", "write a number with its unit: 2%, 5pp, 1.5, 5m")
     return value.strip() if isinstance(value, str) else format(Decimal(repr(value)), "f")
 
 

@@ -1,6 +1,6 @@
 """The kinds of value a rule file holds: one reader each, with the JSON Schema an editor checks it by.
 
-A reader takes what YAML gave and returns the parsed value, or raises with *what* is wrong and a *fix*.
+A reader takes a value of the YAML document and returns it parsed, or raises with *what* is wrong and a *fix*.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MENTION_PATTERN = r"<(@[^<>|\s]+|!subteam\^[^<>|\s]+(\|[^<>|]+)?|!here|!channel|
 
 
 class Wrong(ValueError):
-    """A value is refused: ``what`` is wrong, and the ``fix``."""
+    """A value is refused. ``what`` is wrong, ``fix`` says what to write."""
 
     def __init__(self, what: str, fix: str) -> None:
         self.what = what
@@ -61,7 +61,7 @@ def _name(value: object) -> str:
         return check_rollout_name(text)
     except BadDocument:
         raise Wrong(
-            f"{shown(text)} cannot name a rollout",
+            f"{shown(text)} is not a valid rollout name",
             "use 1 to 63 of a-z 0-9 . _ - and begin and end with a letter or digit",
         ) from None
 
@@ -71,7 +71,7 @@ def _text(value: object, longest: int = 200) -> str:
         said = "a list or mapping" if isinstance(value, list | dict) else json.dumps(value)
         raise Wrong(f"{said} is not a text", "put it in quotes")
     if not value.strip() or not value.isprintable() or len(value) > longest:
-        raise Wrong(f"{shown(value)} is refused", f"use 1 to {longest} printable characters on one line")
+        raise Wrong(f"{shown(value)} is not allowed", f"use 1 to {longest} printable characters on one line")
     return value
 
 
@@ -81,7 +81,7 @@ def _query(value: object) -> str:
     if any(opened.count(left) != opened.count(right) for left, right in ("()", "[]", "{}")) or set(opened) & set(
         "\"'`#"
     ):
-        raise Wrong(f"{shown(text)} is not whole PromQL", "close its brackets and quotes, and leave comments out")
+        raise Wrong(f"{shown(text)} is not complete PromQL", "close its brackets and quotes, and leave comments out")
     return text
 
 
@@ -138,7 +138,10 @@ def _when_blind(value: object) -> float | None:
         return None
     if isinstance(value, dict) and list(value) == ["trip_after"]:
         return _duration(1.0, DAY)(value["trip_after"])
-    raise Wrong("neither hold nor {trip_after: …}", "write `hold`, or `{trip_after: 10m}` to trip when blind so long")
+    raise Wrong(
+        "neither hold nor {trip_after: …}",
+        "write `hold`, or `{trip_after: 10m}` to trip after 10 minutes without usable metrics",
+    )
 
 
 def _quantile(value: object) -> float:
@@ -163,7 +166,7 @@ def _mention(value: object) -> str:
     text = _text(value)
     if not re.fullmatch(rf"{MENTION_PATTERN}(\s+{MENTION_PATTERN})*", text):
         raise Wrong(
-            f"{shown(text)} rings nobody's phone",
+            f"{shown(text)} mentions no one",
             "write Slack's own form: '<!here>', '<@U012AB3CD>' (a user) or '<!subteam^S012AB3CD>' (a group)",
         )
     return text
@@ -181,7 +184,7 @@ def _key_name(value: object) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text) or re.fullmatch(r"[A-Za-z0-9]{32}", text):
         raise Wrong(
             "not the name of a PagerDuty key",
-            "write a name such as `search`; the key itself stands in the file of KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
+            "write a name such as `search`; the key itself belongs in the file of KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
         )
     return text
 
@@ -210,7 +213,7 @@ def _pattern(pattern: str, what: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         text = _text(value)
         if not re.fullmatch(pattern, text, re.ASCII):
-            raise Wrong(f"{shown(text)} is not {what}", f"use what matches {pattern}")
+            raise Wrong(f"{shown(text)} is not {what}", f"write a text that matches {pattern}")
         return text
 
     return read
@@ -236,7 +239,7 @@ _SELECTOR_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 4000}
 _SELECTORS_SCHEMA = {
     "anyOf": [_SELECTOR_SCHEMA, {"type": "array", "items": _SELECTOR_SCHEMA, "minItems": 1, "maxItems": 20}]
 }
-# the form alone: which unit belongs to which rule stands in `schema.json_schema`
+# the form alone: `editor_schema` says which unit belongs to which rule
 _LIMIT_SCHEMA = {"type": ["string", "number"], "minimum": 0}
 
 

@@ -465,8 +465,8 @@ def test_check_prints_every_problem_with_file_and_line(shell: Shell) -> None:
     ("text", "parts"),
     [
         (
-            "a.yaml:3: 'x; fix: y' is no quantity; fix: write 2%",
-            ("a.yaml", 3, "'x; fix: y' is no quantity", "write 2%"),
+            "a.yaml:3: 'x; fix: y' is not a quantity; fix: write 2%",
+            ("a.yaml", 3, "'x; fix: y' is not a quantity", "write 2%"),
         ),
         ("rules: not a path; fix: name one", ("rules", None, "not a path", "name one")),
         ("… and 7 more", (None, None, "… and 7 more", None)),

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadRules
 from killswitch.rules.document import read_document
+from killswitch.rules.editor_schema import json_schema
 from killswitch.rules.loading import load_text
 from killswitch.rules.patterns import at_most
-from killswitch.rules.schema import json_schema
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 BASE = {"rollout": "copilot", "control": "a", "canary": "b", "metrics": "cohort-labels"}

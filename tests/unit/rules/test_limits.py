@@ -81,7 +81,7 @@ def test_a_rollout_in_words_has_a_line_a_rule() -> None:
         ),
         (
             "error_rate: {delay: 1m}",
-            "rules.error_rate states no bound; fix: add max: 2%, max_increase: 5pp or max_ratio: 2",
+            "rules.error_rate has no bound; fix: add max: 2%, max_increase: 5pp or max_ratio: 2",
         ),
     ],
 )

@@ -100,7 +100,7 @@ def test_evidence_takes_its_budget_and_bursts() -> None:
 # --- what is refused ----------------------------------------------------------------------------
 
 TABLE = [
-    ("", ["f.yaml:1: the file says nothing; fix: see docs/rules.md for the smallest rule file"]),
+    ("", ["f.yaml:1: the file is empty; fix: see docs/rules.md for the smallest rule file"]),
     ("- a\n", ["f.yaml:1: the file is not a mapping; fix: begin with `rollout: …`; see docs/rules.md"]),
     (
         "rollout: r\n",
@@ -145,7 +145,7 @@ TABLE = [
         HEAD + "rules:\n  error_rate: {floor: 1%}\n",
         [
             (
-                "f.yaml:5: rules.error_rate states no bound (floor alone is none); "
+                "f.yaml:5: rules.error_rate has no bound (floor alone is not one); "
                 "fix: add max: 2%, max_increase: 5pp or max_ratio: 2"
             )
         ],
@@ -193,17 +193,17 @@ TABLE = [
     ),
     (
         HEAD + "rules:\n",
-        ["f.yaml:4: rules says nothing; fix: give it a value or remove it (outside of quotes # begins a comment)"],
+        ["f.yaml:4: rules has no value; fix: give it a value or remove it (without quotes # begins a comment)"],
     ),
     (
         HEAD + "page:\n  slack: #llm-oncall\n",
-        ["f.yaml:5: page.slack says nothing; fix: give it a value or remove it (outside of quotes # begins a comment)"],
+        ["f.yaml:5: page.slack has no value; fix: give it a value or remove it (without quotes # begins a comment)"],
     ),
     (
         HEAD + "page: {mention: '@here'}\n",
         [
             (
-                "f.yaml:4: page.mention: '@here' rings nobody's phone; fix: write Slack's own form: '<!here>', "
+                "f.yaml:4: page.mention: '@here' mentions no one; fix: write Slack's own form: '<!here>', "
                 "'<@U012AB3CD>' (a user) or '<!subteam^S012AB3CD>' (a group)"
             )
         ],
@@ -212,7 +212,7 @@ TABLE = [
         HEAD + "rules:\n  eror_rate: {max: 2%}\n",
         [
             (
-                "f.yaml:5: no signal is called 'eror_rate'; fix: did you mean error_rate? A signal of your own says "
+                "f.yaml:5: no signal is called 'eror_rate'; fix: did you mean error_rate? A signal of your own needs "
                 "events and trials, or histogram and quantile, or query"
             )
         ],
@@ -253,7 +253,7 @@ TABLE = [
         "rollout: Support\ncontrol: 4.10\ncanary: b\n",
         [
             (
-                "f.yaml:1: rollout: 'Support' cannot name a rollout; fix: use 1 to 63 of a-z 0-9 . _ - and "
+                "f.yaml:1: rollout: 'Support' is not a valid rollout name; fix: use 1 to 63 of a-z 0-9 . _ - and "
                 "begin and end "
                 "with a letter or digit"
             ),
@@ -264,8 +264,8 @@ TABLE = [
         HEAD + "match: {service: 'x\\ny', no-label: z}\n".replace("'", '"'),
         [
             (
-                "f.yaml:4: match: label service: its value 'x\\ny' is refused; "
-                "fix: use printable characters on one line, 512 at most"
+                "f.yaml:4: match: label service: its value 'x\\ny' is not allowed; "
+                "fix: use at most 512 printable characters on one line"
             )
         ],
     ),
@@ -278,26 +278,26 @@ TABLE = [
         [
             (
                 "f.yaml:4: match narrows cohort, the label that tells the cohorts apart; "
-                "fix: remove it from match, or say `cohorts:`"
+                "fix: remove it from match, or write `cohorts:`"
             )
         ],
     ),
     (
         HEAD + "match: {arm: x}\ncohorts: {control: {arm: c}, canary: {arm: x, n: y}}\n",
-        ["f.yaml:5: cohorts.control.arm contradicts match.arm; fix: nothing can satisfy both; remove one"],
+        ["f.yaml:5: cohorts.control.arm contradicts match.arm; fix: no series matches both; remove one"],
     ),
     (
         HEAD + "when_blind: trip\n",
         [
             (
                 "f.yaml:4: when_blind: neither hold nor {trip_after: …}; "
-                "fix: write `hold`, or `{trip_after: 10m}` to trip when blind so long"
+                "fix: write `hold`, or `{trip_after: 10m}` to trip after 10 minutes without usable metrics"
             )
         ],
     ),
     (
         HEAD + "false_trips: 1%\n",
-        ["f.yaml:4: false_trips: '1%' is not a share of days; fix: write it as in `1% per day` (or `per week`)"],
+        ["f.yaml:4: false_trips: '1%' is not a budget; fix: write it as in `1% per day` (or `per week`)"],
     ),
     (
         HEAD + "min_requests: " + "9" * 400 + "\n",
@@ -305,7 +305,7 @@ TABLE = [
     ),
     (
         HEAD + "rules:\n  x: {events: 'a_total', histogram: b_seconds, max: 2%}\n",
-        ["f.yaml:5: rules.x says events and histogram; fix: keep one way to get its number"],
+        ["f.yaml:5: rules.x has events and histogram; fix: keep one of them"],
     ),
     (
         HEAD + "rules:\n  x: {histogram: b, quantile: 0.9, max: 2s}\n",
@@ -323,14 +323,14 @@ TABLE = [
         HEAD + "rules:\n  x: {query: {control: 'sum(a', canary: b}, max: 3}\n",
         [
             (
-                "f.yaml:5: rules.x.query.control: 'sum(a' is not whole PromQL; "
+                "f.yaml:5: rules.x.query.control: 'sum(a' is not complete PromQL; "
                 "fix: close its brackets and quotes, and leave comments out"
             )
         ],
     ),
     (
         HEAD + "rules:\n  Bad: {max: 2%}\n",
-        ["f.yaml:5: 'Bad' cannot name a rule; fix: use a-z, digits and _, beginning with a letter"],
+        ["f.yaml:5: 'Bad' is not a valid rule name; fix: use a-z, digits and _, beginning with a letter"],
     ),
     (
         HEAD + "rules:\n  error_rate: 2%\n",
@@ -402,13 +402,13 @@ def test_a_refused_key_is_not_reported_as_missing() -> None:
         (
             "",
             (
-                "f.yaml:1: a trip is critical and the page mentions nobody: no phone may ring; "
+                "f.yaml:1: the page is critical but mentions no one: no phone may ring; "
                 "fix: add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`"
             ),
         ),
         (
             "page: {severity: info}\nwindow: 30s\n",
-            "f.yaml:5: window is shorter than a minute; fix: use 5m: few scrapes fall into less",
+            "f.yaml:5: window is shorter than a minute; fix: use 5m; a shorter window holds few scrapes",
         ),
         (
             "page: {severity: info}\nwhen_blind: {trip_after: 60s}\n",
@@ -420,8 +420,8 @@ def test_a_refused_key_is_not_reported_as_missing() -> None:
         (
             "page: {severity: info}\nmetrics: litellm\ndecide: threshold\n",
             (
-                "f.yaml:5: not watched, for want of metrics: refusal_rate, thumbs_down_rate; "
-                "fix: name their counters under `metrics:`, or list only error_rate, latency_p95 under `rules:`"
+                "f.yaml:5: not watched, because their metrics are missing: refusal_rate, thumbs_down_rate; "
+                "fix: name their counters under `metrics:`, or write only error_rate, latency_p95 under `rules:`"
             ),
         ),
         (
@@ -441,7 +441,7 @@ def test_a_refused_key_is_not_reported_as_missing() -> None:
         ),
         (
             "page: {severity: info}\nrules:\n  error_rate: {max: 0%}\n",
-            "f.yaml:6: rules.error_rate.max: 0% trips on a single event; fix: raise it if one may happen",
+            "f.yaml:6: rules.error_rate.max: 0% trips on a single event; fix: raise it if single events are normal",
         ),
         (
             "page: {severity: info}\nmatch: {a: b}\nrules:\n  q: {query: {control: a, canary: b}, max: 3}\n",
@@ -492,7 +492,7 @@ def test_two_files_with_one_rollout_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml", "same")
     write(tmp_path, "b.yaml", "same")
     assert refused(tmp_path) == [
-        f"F/b.yaml:1: rollout 'same' stands in {tmp_path}/a.yaml:1, too; fix: keep one, or rename it".replace(
+        f"F/b.yaml:1: rollout 'same' is also in {tmp_path}/a.yaml:1; fix: keep one, or rename it".replace(
             str(tmp_path), "F"
         )
     ]
@@ -552,7 +552,7 @@ def test_what_is_not_a_readable_file_is_refused_and_never_waited_for(tmp_path: P
     (tmp_path / "huge.yaml").write_bytes(b"a: " + b"x" * (10 * MAX_BYTES))
     assert refused(tmp_path) == [
         "F/gone.yaml:1: cannot be read (No such file or directory); fix: make the file readable, or remove it",
-        "F/huge.yaml:1: the file has over 256 kB; fix: write one file a rollout; none needs so much",
+        "F/huge.yaml:1: the file is larger than 256 kB; fix: write one file for each rollout; none needs this much",
         "F/loop.yaml:1: cannot be read (Too many levels of symbolic links); fix: make the file readable, or remove it",
         "F/pipe.yaml:1: not a file; fix: name a YAML file or a folder of them",
     ]

@@ -100,16 +100,14 @@ def test_litellm_counts_what_was_asked_for_and_a_fallback_as_an_error_of_it() ->
         (
             "metrics: litellm\ncohorts: {control: {cohort: control}, canary: {cohort: canary}}\n",
             (
-                "f.yaml:5: cohorts: failed requests of litellm do not carry cohort truthfully, so their errors "
-                "would be "
+                "f.yaml:5: cohorts: on failed requests of litellm, cohort is missing or wrong, so errors would be "
                 "missed; fix: use requested_model or labels of the scrape itself (job, instance, …)"
             ),
         ),
         (
             "metrics: litellm\nmatch: {metadata_team: x}\n",
             (
-                "f.yaml:5: match: failed requests of litellm do not carry metadata_team truthfully, so their "
-                "errors would "
+                "f.yaml:5: match: on failed requests of litellm, metadata_team is missing or wrong, so errors would "
                 "be missed; fix: use requested_model or labels of the scrape itself (job, instance, …)"
             ),
         ),
@@ -119,9 +117,8 @@ def test_litellm_counts_what_was_asked_for_and_a_fallback_as_an_error_of_it() ->
                 "cohorts: {control: {gen_ai_response_model: a}, canary: {gen_ai_response_model: b}}\n"
             ),
             (
-                "f.yaml:5: cohorts: failed requests of opentelemetry-genai do not carry gen_ai_response_model "
-                "truthfully, "
-                "so their errors would be missed; "
+                "f.yaml:5: cohorts: on failed requests of opentelemetry-genai, gen_ai_response_model is missing or "
+                "wrong, so errors would be missed; "
                 "fix: use gen_ai_request_model or labels of the scrape itself (job, instance, …)"
             ),
         ),
@@ -157,7 +154,7 @@ def test_the_duration_histogram_of_opentelemetry_is_a_variable() -> None:
 
 def test_metric_belongs_to_presets_that_have_one() -> None:
     assert problems("metrics: {preset: litellm, metric: x_seconds}\n") == [
-        "f.yaml:4: metrics.metric belongs to opentelemetry-genai, envoy-ai-gateway only; fix: remove it"
+        "f.yaml:4: metrics.metric can only be used with opentelemetry-genai, envoy-ai-gateway; fix: remove it"
     ]
 
 
@@ -222,10 +219,10 @@ def test_own_histograms_know_their_unit_by_name_or_are_told(histogram: str, sign
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [
-        ("trials: a_total, max: 2%", "rules.q says trials and no events; fix: add events: the counters of what is bad"),
+        ("trials: a_total, max: 2%", "rules.q has trials but no events; fix: add events: the counters of what is bad"),
         ("events: a_bucket, max: 2%", "rules.q.events: 'a_bucket' counts each request several times; fix: use a_count"),
-        ("histogram: a_seconds, max: 2s", "rules.q says histogram and no quantile; fix: add quantile: 0.95"),
-        ("quantile: 0.9, max: 2s", "rules.q says quantile and no histogram; fix: add histogram: its name"),
+        ("histogram: a_seconds, max: 2s", "rules.q has histogram but no quantile; fix: add quantile: 0.95"),
+        ("quantile: 0.9, max: 2s", "rules.q has quantile but no histogram; fix: add histogram: its name"),
         (
             "histogram: a_count, quantile: 0.9, unit: seconds, max: 2s",
             "rules.q.histogram: no histogram is named; fix: write its name, with or without _bucket at the end",
@@ -233,7 +230,7 @@ def test_own_histograms_know_their_unit_by_name_or_are_told(histogram: str, sign
         ("events: a_total, unit: percent, max: 2%", "rules.q is a rate: it has no unit; fix: remove unit"),
         (
             "query: {control: a, canary: b}, unit: milliseconds, max: 2",
-            "rules.q.unit: a query yields number, percent or seconds; fix: use one of them",
+            "rules.q.unit: a query yields number, percent or seconds; fix: use one of these",
         ),
         (
             "histogram: a_seconds, quantile: 0.9, absent_is_zero: true, max: 2s",

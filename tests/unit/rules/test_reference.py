@@ -9,9 +9,9 @@ import pytest
 
 from killswitch.rules.counter_advice import CASES, counter_advice
 from killswitch.rules.document import read_document
+from killswitch.rules.editor_schema import json_schema, json_schema_text
 from killswitch.rules.loading import load_text
 from killswitch.rules.reference import DOCS, EXAMPLES, SCHEMA, SMALLEST, main, reference
-from killswitch.rules.schema import json_schema, json_schema_text
 from killswitch.sources.counter_resets import FEW_FALLS, NEAR_ZERO
 
 ROOT = Path(__file__).parents[3]

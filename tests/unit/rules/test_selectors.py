@@ -118,8 +118,8 @@ def test_what_is_no_plain_selector_is_refused(text: str) -> None:
         ({"a": 7}, 'put the value in quotes: a: "…"'),
         ({"a": "=~x"}, """write the matcher in PromQL, in quotes: 'a=~"…"'"""),
         ({"a": []}, "name at least one value"),
-        ({"a": "x\x00"}, "use printable characters on one line, 512 at most"),
-        ({"a": "x\ny"}, "use printable characters on one line, 512 at most"),
+        ({"a": "x\x00"}, "use at most 512 printable characters on one line"),
+        ({"a": "x\ny"}, "use at most 512 printable characters on one line"),
     ],
 )
 def test_a_mapping_of_matchers_is_refused_with_a_fix(values: dict[str, object], fix: str) -> None:

@@ -1,0 +1,81 @@
+"""What pydantic refuses in a rule file, in words: where, what is wrong, and a fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel, ValidationError
+
+from killswitch.rules.document import Path
+from killswitch.rules.schema import (
+    DEFAULT_RULES,
+    CohortQueries,
+    CohortsSpec,
+    MetricsSpec,
+    PageSpec,
+    RuleFile,
+    RuleSpec,
+)
+from killswitch.rules.selectors import SelectorError
+from killswitch.rules.units import UnitError, shown
+from killswitch.rules.values import Wrong
+
+
+def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
+    """Each error of a `RuleFile` as (path, what is wrong, fix)."""
+    for detail in error.errors(include_url=False):
+        path = tuple(part for part in detail["loc"] if part != "[key]")
+        cause = detail.get("ctx", {}).get("error")
+        where = in_words(path)
+        if isinstance(cause, Wrong | UnitError | SelectorError):
+            yield path, f"{where}: {cause.what}", cause.fix
+        elif detail["type"] == "missing":
+            yield path, f"{where} is missing", f"add `{path[-1]}: …`"
+        elif detail["type"] == "extra_forbidden":
+            fix = (_belongs_under(str(path[0])) if len(path) == 1 else None) or did_you_mean(
+                str(path[-1]), keys_at(path[:-1])
+            )
+            yield path, f"unknown key {where}", fix
+        elif detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+            yield path, f"{where}: must be a mapping", f"write its keys indented under it: {_some(keys_at(path))}"
+        else:
+            yield path, f"{where}: {detail['msg']}", "see docs/rules.md"
+
+
+def in_words(path: Path) -> str:
+    """``rules.error_rate.max``: where in the file, on one printable line."""
+    return ".".join(
+        part if str(part).isprintable() and len(str(part)) <= 60 else shown(part) for part in map(str, path)
+    )
+
+
+def keys_at(path: Path) -> tuple[str, ...]:
+    """The keys that may stand under a path."""
+    if path == ("rules",):
+        return tuple(DEFAULT_RULES)
+    nested: Mapping[str, type[BaseModel]] = {
+        "metrics": MetricsSpec,
+        "page": PageSpec,
+        "cohorts": CohortsSpec,
+        "query": CohortQueries,
+    }
+    model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
+    return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()
+
+
+def _belongs_under(key: str) -> str | None:
+    """A fix for a key of a section that stands at the top of the file."""
+    sections = {"rules": keys_at(("rules",)), "page": keys_at(("page",)), "metrics": keys_at(("metrics",))}
+    found = next((section for section, known in sections.items() if key in known), None)
+    return f"indent it under `{found}:`" if found is not None else None
+
+
+def did_you_mean(word: str, known: tuple[str, ...]) -> str:
+    """A fix for a misspelled word."""
+    close = difflib.get_close_matches(word[:80].lower().replace("-", "_"), known, 1, 0.6)
+    return f"did you mean {close[0]}?" if close else f"remove it; known here: {_some(known)}"
+
+
+def _some(words: tuple[str, ...]) -> str:
+    return ", ".join(words) if words else "nothing"
