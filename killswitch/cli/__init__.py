@@ -1,7 +1,7 @@
 """The command line; `main` is the entry point of the ``killswitch`` command.
 
-The base install is the router SDK and has none of the daemon's libraries: then `main` says what to
-install instead of showing a traceback.
+The base install is the router SDK, without the daemon's libraries. There `main` says what to install
+instead of showing a traceback.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def main() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
-            "The base install is the router SDK alone; the command line comes with the daemon:\n\n"
+            "The base install is only the router SDK. The command line comes with the daemon:\n\n"
             "    pip install '.[daemon]'\n\n"
-            "in a clone of the repository, or from a wheel of it (README, Install)\n"
+            "in a clone of the repository, or from its wheel (README, Install)\n"
             f"(missing: {', '.join(missing)})\n"
         )
-        sys.exit(2)  # as for all that must be fixed first
-    from killswitch.cli.app import app  # noqa: PLC0415  only where its libraries are there
+        sys.exit(2)  # the exit code for what must be fixed first
+    from killswitch.cli.app import app  # noqa: PLC0415  its libraries may be missing
 
     app()

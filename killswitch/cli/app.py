@@ -1,7 +1,7 @@
-"""All commands, one file each, put together.
+"""The ``killswitch`` command with all its subcommands, one file each.
 
-A command's module is imported when the command is run: `killswitch trip` must not load numpy, the demo and the web
-server before it begins.
+A subcommand's module is imported only when it runs: `killswitch trip` must not load numpy, the demo and the web server
+before it begins.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typer.main import get_command
 
 from killswitch import __version__
 
-# what `--help` shows without importing the command, one line each
+# what `killswitch --help` shows, one line each, without importing the commands
 COMMANDS = {
     "demo": "Watch a simulated canary go bad and the kill switch trip.",
-    "check": "Check rule files: every error at once, with file, line and fix.",
-    "doctor": "Examine source, store, receivers of pages and rules.",
-    "test": "Run rule tests: series, and the verdicts expected of them.",
-    "backtest": "Replay history: each trip the daemon would have made.",
-    "power": "Simulate regressions: how soon each would be seen.",
-    "run": "Watch all rollouts until told to stop: the daemon.",
-    "status": "Every rollout's flag, and each rule's values and verdict.",
-    "explain": "How a rollout stands and why; its incidents.",
-    "arm": "Arm a rollout: the canary gets its share of users.",
+    "check": "Check rule files: all errors at once, with file, line and fix.",
+    "doctor": "Examine metric source, flag store, pages and rules.",
+    "test": "Run rule tests: given series, the expected verdicts.",
+    "backtest": "Replay history: show each trip the daemon would have made.",
+    "power": "Simulate regressions: show how soon each would be seen.",
+    "run": "Run the daemon: watch all rollouts until stopped.",
+    "status": "Show every rollout's flag, and each rule's values and verdict.",
+    "explain": "Show the state of a rollout, the reason, and its incidents.",
+    "arm": "Arm a rollout: give the canary its share of users.",
     "stage": "Raise or lower the canary's share of an armed rollout.",
-    "baseline": "Store control's last day, so that a rollout may go to 100 %.",
-    "trip": "Send everybody back to the control model, now, and page.",
-    "rearm": "Let a tripped canary back in, with a reason.",
-    "end": "End a rollout: routers send everybody to control.",
+    "baseline": "Store control's last day, so that a rollout can go to 100 %.",
+    "trip": "Send everyone back to the control model now, and page.",
+    "rearm": "Arm a tripped rollout again, with a reason.",
+    "end": "End a rollout: remove its flag, so everyone gets control.",
 }
 
 
 class _OnDemand(TyperGroup):
-    """The commands by name; the one that is run is imported, and no other."""
+    """The commands by name. Only the one that runs is imported."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  as the group's own
         return list(COMMANDS)
@@ -62,7 +62,7 @@ app = typer.Typer(
     cls=_OnDemand,
     help="Takes a bad canary of a large language model out of traffic by itself, at once, and only when it should.",
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: its panels take twice as long to load as `trip` may
+    rich_markup_mode=None,  # plain help: loading its panels takes twice as long as `trip` may
     pretty_exceptions_show_locals=False,  # locals may hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -76,6 +76,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show it and exit."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
 ) -> None:
     pass

@@ -1,4 +1,4 @@
-"""``killswitch arm``: let a canary in."""
+"""``killswitch arm``: give a canary its share of users."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def command(
     stage: StageOption = None,
     control: Annotated[str | None, typer.Option(help="Control model.", show_default=_FROM_FILE)] = None,
     canary: Annotated[str | None, typer.Option(help="Canary model.", show_default=_FROM_FILE)] = None,
-    salt: Annotated[str, typer.Option(help="Any text. Another salt changes which users are in the canary.")] = "",
+    salt: Annotated[str, typer.Option(help="Any text. Another salt puts other users in the canary.")] = "",
 ) -> None:
-    """Arm a rollout: the canary gets its share of users, and the kill switch watches it."""
+    """Arm a rollout: give the canary its share of users, and let the kill switch watch it."""
     stage, percent = flags.resolve_stage(stage, percent)
     file = rollout_of(hand.settings, rollout, required=control is None or canary is None)
     control = control or (file.control if file else "")

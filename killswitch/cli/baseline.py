@@ -1,4 +1,4 @@
-"""``killswitch baseline``: keep control's last day, before it goes."""
+"""``killswitch baseline``: store control's values of the last day, before control gets no more traffic."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ READ_WITHIN = 60.0
 
 @by_hand(rules=True)
 def command(hand: Hand, rollout: RolloutArgument, source: SourceOption = None) -> None:
-    """Store control's values of the last day as the baseline, so that the rollout may go to 100 %."""
+    """Store control's values of the last day as the baseline, so that the rollout can go to 100 %."""
     file = rollout_of(hand.settings, rollout, required=True)
     assert file is not None
     flag = hand.switch.stored(rollout).flag
     if flag is None:
         raise NoFlag(rollout, hand.switch.everything()[0])
     if not flag.armed:
-        raise Refused(f"{rollout} is {flag.state}; a baseline is kept for an armed one")
+        raise Refused(f"{rollout} is {flag.state}; a baseline can only be stored for an armed rollout")
     with opened_source(hand.settings, source) as reader:
         baseline, samples = _measure(reader, file, flag.generation)
     words = ", ".join(
-        f"{rule.name} {value_in_words(baseline.values[rule.name], rule.unit)}{_resting_on(samples[rule.name])}"
+        f"{rule.name} {value_in_words(baseline.values[rule.name], rule.unit)}{_requests_behind(samples[rule.name])}"
         for rule in file.rules
     )
     length = duration_in_words(baseline.seconds)
     hand.confirm(
-        f"{rollout}: control of the last {length}, as far as the metric store reaches back, becomes the baseline of "
-        f"generation {flag.generation}: {words}"
+        f"{rollout}: control's values of the last {length} (or as far back as the metric store has them) become the "
+        f"baseline of generation {flag.generation}: {words}"
     )
     hand.switch.keep_baseline(baseline)
-    possible = f"`killswitch stage {rollout} --percent 100` is possible now"
-    hand.answer(json.loads(to_document(baseline)), f"{rollout}: stored; {possible}")
+    next_step = f"`killswitch stage {rollout} --percent 100` is now possible"
+    hand.answer(json.loads(to_document(baseline)), f"{rollout}: baseline stored; {next_step}")
 
 
-def _resting_on(samples: float | None) -> str:
+def _requests_behind(samples: float | None) -> str:
     return "" if samples is None else f" ({count_in_words(samples)} requests)"
 
 
 def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baseline, dict[str, float | None]]:
-    """Control's values over the last day, and how many requests each rests on, by rule.
+    """Control's values over the last day, and the number of requests behind each, by rule.
 
-    Raises Refused where a rule could not be read or has too few requests.
+    Raises Refused if a rule could not be read or has too few requests.
     """
     deadline = Deadline(READ_WITHIN)
     now = source.now(deadline)
@@ -68,10 +68,10 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baselin
     samples: dict[str, float | None] = {}
     problems: list[str] = []
     for rule in rollout.rules:
-        twin = readings.get((rollout.name, rule.name, "twin"))
+        per_user = readings.get((rollout.name, rule.name, "twin"))
         reading = readings[rollout.name, rule.name, "window"]
-        served = twin is not None and PerUserSignal().serves(twin, reading, alone=False)
-        judged = twin if twin is not None and served else reading
+        served = per_user is not None and PerUserSignal().serves(per_user, reading, alone=False)
+        judged = per_user if per_user is not None and served else reading
         found = compare(rule, judged)
         few = found.samples_control is not None and found.samples_control < 10 * rollout.min_requests
         if found.control is None or not math.isfinite(found.control) or few:
@@ -80,5 +80,5 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baselin
         else:
             values[rule.name], samples[rule.name] = found.control, found.samples_control
     if problems:
-        raise Refused("control's last day cannot serve as a baseline: " + "; ".join(problems))
+        raise Refused("control's last day cannot be the baseline: " + "; ".join(problems))
     return Baseline(rollout.name, generation, now, DAY, values), samples

@@ -1,6 +1,6 @@
-"""What the commands share with which a person changes a flag: their options, the store, the question, the answer.
+"""What all commands that change a flag share: options, the store, the question and the answer.
 
-Each finds out first whether the change is allowed, then says what will change and asks, then changes it.
+Each command first checks that the change is allowed, then says what will change and asks, then changes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate
 
-from killswitch.cli import console  # noqa: F401  loaded before a flip, so that nothing is loaded during it
+from killswitch.cli import console  # noqa: F401  loaded before the flip, not during it
 from killswitch.cli.invocation import (
     JsonOption,
     RulesOption,
@@ -35,7 +35,7 @@ from killswitch.trips.switch import Switch
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """A person's hand on the switch: what the shared options opened, and how this person wants to be spoken to."""
+    """A person's hand on the switch: what the shared options opened, and how to answer."""
 
     settings: Settings
     store: Store
@@ -48,21 +48,21 @@ class Hand:
         confirm(what, yes=self.yes)
 
     def warn_if_unwatched(self) -> None:
-        """Before the question: a canary that no controller watches is let in with open eyes, or not at all."""
+        """Before the question, warn that no controller watches the canary, or that this is unknown."""
         alive = living_controllers(self.store)
         if alive:
             return
         known = "no controller is alive" if alive == 0 else "whether a controller is alive is UNKNOWN"
-        print_problems([f"{known}: without `killswitch run` no one notices a bad canary"], style="yellow")
+        print_problems([f"{known}: without `killswitch run`, no one notices a bad canary"], style="yellow")
 
     def answer(self, document: Flag | dict[str, Any], words: str) -> None:
-        """What has become of it: the document with ``--json``, else one line."""
+        """Print the result: the document with ``--json``, else one line."""
         shown = json.loads(flags.to_document(document)) if isinstance(document, Flag) else document
         show(shown, as_json=self.as_json, otherwise=lambda: say(words))
 
 
 def living_controllers(store: Store) -> int | None:
-    """How many controllers have a heartbeat in the store; None where heartbeats could not be read."""
+    """How many controllers have a heartbeat in the store; None if heartbeats could not be read."""
     try:
         return len(store.list(keys.CONTROLLERS).items)
     except KillswitchError:
@@ -70,7 +70,7 @@ def living_controllers(store: Store) -> int | None:
 
 
 def by_hand(*, rules: bool) -> Callable[[Callable[Concatenate[Hand, ...], None]], Callable[..., None]]:
-    """Makes a command of a function of a `Hand` and its own options; ``rules``: whether it reads rule files."""
+    """Make a command from a function of a `Hand` and its own options. ``rules``: whether it reads rule files."""
     shared: dict[str, tuple[object, object]] = {
         "store": (StoreOption, None),
         **({"rules": (RulesOption, None)} if rules else {}),

@@ -1,4 +1,4 @@
-"""``killswitch check``: every problem of the rule files, with file, line and fix."""
+"""``killswitch check``: all problems of the rule files, with file, line and fix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def command(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Check rule files: prints all errors at once and exits 2 if there is one.
+    """Check rule files: print all errors at once, and exit with 2 if there are any.
 
     With --json, each problem and warning has the fields file, line (1 is the first), what, fix and text.
     """

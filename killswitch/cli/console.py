@@ -1,6 +1,6 @@
 """The two consoles that commands print to, with styles and tables.
 
-Apart from `killswitch.cli.terminal`, because the daemon logs and prints nothing: without `rich` it needs 1.6 MB less.
+They are not in `killswitch.cli.terminal`, because the daemon prints nothing and needs 1.6 MB less without `rich`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from killswitch.cli.terminal import visible
 
 
 class Terminal(Console):
-    """A console whose own styling is the only one: text that is printed cannot bring escape sequences along."""
+    """A console that allows only its own styling: escape sequences in printed text are made visible."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

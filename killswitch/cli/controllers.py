@@ -1,4 +1,4 @@
-"""Asking a controller over HTTP what it thinks; the flag store alone knows no verdicts."""
+"""Asks a controller for its verdicts over HTTP, because the flag store has none."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ TIMEOUT = 5.0
 
 
 class Misunderstood(Unavailable):
-    """What answers is no controller, or one of another version."""
+    """The server that answers is not a controller, or has another version."""
 
 
 @contextmanager
 def understood(url: str | None) -> Iterator[None]:
-    """Reading an answer of another shape than ours raises Misunderstood: anything may listen on a port."""
+    """Raises Misunderstood if an answer has another shape than ours: anything may listen on a port."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
         raise Misunderstood(
-            f"what answers at {shown(url)} is not a controller of this version "
-            f"({type(error).__name__}); give its address with --url"
+            f"the server at {shown(url)} is not a controller of this version "
+            f"({type(error).__name__}); give the controller's address with --url"
         ) from error
 
 
 def shown(url: str | None) -> str:
-    """The controller's address as messages may repeat it."""
+    """The controller's address without secrets, for messages."""
     return without_secrets(url or DEFAULT_URL).rstrip("/")
 
 
 def ask(url: str | None, path: str) -> dict[str, Any] | None:
-    """The controller's JSON answer, None where it knows no such rollout. Raises Unavailable, AccessDenied."""
-    from killswitch.net.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  commands that ask nobody
+    """The controller's JSON answer, None if it does not know the rollout. Raises Unavailable, AccessDenied."""
+    from killswitch.net.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  not every command asks
 
     base = (url or DEFAULT_URL).rstrip("/")
     session = BoundedSession(timeout=TIMEOUT)
@@ -46,21 +46,23 @@ def ask(url: str | None, path: str) -> dict[str, Any] | None:
     if response.status_code == 404 and _names_the_known(response.text):
         return None
     if response.status_code == 404:
-        raise Unavailable(f"what answers at {shown(url)} is not a controller; give its address with --url")
+        raise Unavailable(f"the server at {shown(url)} is not a controller; give the controller's address with --url")
     if not response.ok:
         why = response.text if response.status_code in (421, 503) else ""
         raise Unavailable(f"the controller at {shown(url)} answered {response.status_code} {why:.300}".rstrip())
     try:
         document = response.json()
     except ValueError as error:
-        raise Unavailable(f"what answers at {shown(url)} is not a controller; give its address with --url") from error
+        raise Unavailable(
+            f"the server at {shown(url)} is not a controller; give the controller's address with --url"
+        ) from error
     if not isinstance(document, dict):
-        raise Unavailable(f"what answers at {shown(url)} is not a controller; give its address with --url")
+        raise Unavailable(f"the server at {shown(url)} is not a controller; give the controller's address with --url")
     return document
 
 
 def _names_the_known(body: str) -> bool:
-    """Whether a 404 is a controller's: any server has one for a path that it does not serve."""
+    """Whether a 404 is from a controller: any server answers 404 for an unknown path."""
     try:
         return "known" in json.loads(body)
     except (ValueError, TypeError):

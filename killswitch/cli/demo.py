@@ -1,4 +1,4 @@
-"""``killswitch demo``: watch a bad canary being caught."""
+"""``killswitch demo``: a simulated bad canary, and the kill switch that catches it."""
 
 from __future__ import annotations
 
@@ -28,32 +28,37 @@ from killswitch.errors import Refused
 
 FRAME = 0.25
 GIVE_UP_AFTER = 1200.0  # simulated seconds after the regression
-HOLD_FOR = 300.0  # simulated seconds: how long a canary that stays healthy is watched beyond ``after``
-SETTLE_SECONDS = 15.0  # real seconds: what page and routers may take after the flip
+HOLD_FOR = 300.0  # simulated seconds that a healthy canary is watched for beyond ``after``
+SETTLE_SECONDS = 15.0  # real seconds that the page and the routers may take after the flip
 PICTURE_WIDTH = 100
 
 
 def command(
     regression: Annotated[Regression, typer.Option(help="What gets worse in the canary.")] = Regression.REFUSALS,
-    speed: Annotated[float, typer.Option(min=1, max=FASTEST, help="Simulated seconds a second.")] = 10.0,
-    after: Annotated[float, typer.Option(min=60, help="Healthy simulated seconds before it gets worse.")] = 420.0,
-    real: Annotated[bool, typer.Option("--real", help="Use a real etcd and Prometheus (must be installed).")] = False,
-    rate: Annotated[float, typer.Option(min=1, help="Requests a simulated second.")] = 100.0,
-    seed: Annotated[int, typer.Option(help="Another seed, other users.")] = 1,
-    picture: Annotated[Path | None, typer.Option(help="Keep the last frame as an SVG.", show_default=False)] = None,
+    speed: Annotated[float, typer.Option(min=1, max=FASTEST, help="Simulated seconds per second.")] = 10.0,
+    after: Annotated[float, typer.Option(min=60, help="Simulated seconds before the canary gets worse.")] = 420.0,
+    real: Annotated[
+        bool, typer.Option("--real", help="Use a real etcd and Prometheus, which must be installed.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=1, help="Requests per simulated second.")] = 100.0,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers: another seed, other users.")] = 1,
+    picture: Annotated[Path | None, typer.Option(help="Save the last frame as an SVG.", show_default=False)] = None,
 ) -> None:
-    """Watch a simulated canary go bad, the kill switch trip, and the page arrive. Cleans up after itself."""
+    """Watch a simulated canary go bad, the kill switch trip, and the page arrive.
+
+    Everything that the demo starts is removed at its end.
+    """
     with errors_as_messages():
         story = Story(regression, Pace(speed))
         servers = "a real etcd and Prometheus" if real else "the embedded store and source"
-        say(f"a simulated LLM service, and the daemon on {servers}; Ctrl-C ends all")
+        say(f"a simulated LLM service, and the daemon with {servers}; Ctrl-C ends both")
         try:
             with _terminated_as_interrupted():
                 stage = DemoStage(pace=story.pace, real=real, rate=rate, seed=seed, tell=lambda line: say(f"  {line}"))
                 with stage:
                     _watch(stage, story, after, picture)
         except KeyboardInterrupt:
-            say("\nended early; everything it started is gone")
+            say("\nended early; everything that was started is removed")
             raise typer.Exit(130) from None
     out.print()
     for line in story.lines():
@@ -64,7 +69,7 @@ def command(
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM and SIGHUP (a closed terminal) end the demo as Ctrl-C does: with everything cleaned up."""
+    """SIGTERM and SIGHUP (a closed terminal) end the demo like Ctrl-C, with everything removed."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -84,7 +89,7 @@ def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -
         stage.regress(story.regression, after)
     until = after + (HOLD_FOR if story.regression is Regression.NONE else GIVE_UP_AFTER)
     tripped: float | None = None
-    told = 0
+    printed = 0
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         while True:
             stage.check_running()
@@ -94,7 +99,7 @@ def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -
             if out.is_terminal:
                 live.update(frame, refresh=True)
             else:
-                told = _tell(story, told)
+                printed = _print_events(story, printed)
             if story.tripped_at is not None and tripped is None:
                 tripped = time.monotonic()
             settled = tripped is not None and time.monotonic() - tripped > SETTLE_SECONDS
@@ -102,22 +107,22 @@ def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -
                 break
             time.sleep(FRAME)
     if picture is not None:
-        _keep(Group(frame, Text("\n".join(["", *story.lines()]))), picture)
+        _save(Group(frame, Text("\n".join(["", *story.lines()]))), picture)
 
 
-def _keep(frame: RenderableType, picture: Path) -> None:
+def _save(frame: RenderableType, picture: Path) -> None:
     canvas = Console(record=True, file=io.StringIO(), width=PICTURE_WIDTH, force_terminal=True)
     canvas.print(frame)
-    # a picture in a README asks nobody else for its fonts
+    # a picture in a README must not load fonts from another server
     drawing = re.sub(r"@font-face\s*\{[^}]*\}\s*", "", canvas.export_svg(title="killswitch demo"))
     try:
         picture.write_text(drawing, encoding="utf-8")
     except OSError as error:
-        raise Refused(f"the picture cannot be kept in {picture}: {error.strerror}") from error
+        raise Refused(f"the picture cannot be saved in {picture}: {error.strerror}") from error
 
 
-def _tell(story: Story, told: int) -> int:
-    """Without a terminal: a line for whatever has happened. Returns how many have been told."""
-    for event in story.events[told:]:
+def _print_events(story: Story, printed: int) -> int:
+    """Without a terminal, print a line for each new event. Returns how many have been printed."""
+    for event in story.events[printed:]:
         say(f"{clock_words(event.at):>7}  {event.text}")
     return len(story.events)

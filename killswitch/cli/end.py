@@ -1,4 +1,4 @@
-"""``killswitch end``: a rollout is over."""
+"""``killswitch end``: remove a rollout's flag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from killswitch.errors import BadDocument, NoFlag
 
 @by_hand(rules=False)
 def command(hand: Hand, rollout: RolloutArgument) -> None:
-    """End a rollout: its flag is removed, and routers send everybody to control."""
+    """End a rollout: remove its flag, so that routers send everyone to control."""
     try:
         flag = hand.switch.stored(rollout).flag
         if flag is None:
@@ -17,6 +17,6 @@ def command(hand: Hand, rollout: RolloutArgument) -> None:
         now = f"{flag.state} at {flag.canary_percent:g}%"
     except BadDocument:
         now = "unreadable"
-    hand.confirm(f"{rollout}: its flag ({now}) is removed; everybody gets the control model. Nobody is paged.")
+    hand.confirm(f"{rollout}: its flag ({now}) will be removed, and everyone gets the control model. No one is paged.")
     hand.switch.end(rollout)
     hand.answer({"rollout": rollout, "state": "absent"}, f"{rollout}: ended")

@@ -1,4 +1,4 @@
-"""``killswitch explain``: why it tripped, or why it did not, with every number and query; now and then."""
+"""``killswitch explain``: why a rollout tripped, or why it did not, with every number and query."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
-from killswitch.cli.present import as_it_stands, unjudged
+from killswitch.cli.present import as_stored, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, NoFlag
 from killswitch.flags.incident import to_document as incident_document
@@ -43,13 +43,13 @@ from killswitch.trips.switch import Switch
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _LISTED = 10
-_DIGEST = 12  # characters; --json has them all
+_DIGEST = 12  # characters; --json has all of them
 
 OptionalRollout = Annotated[
     str | None, typer.Argument(help="The rollout's name; without it, the latest incident of all.", show_default=False)
 ]
 IncidentOption = Annotated[
-    str | None, typer.Option("--incident", help="An earlier incident, such as support-copilot.3 or 3.")
+    str | None, typer.Option("--incident", help="An older incident, such as support-copilot.3 or 3.")
 ]
 
 
@@ -61,11 +61,13 @@ def command(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How a rollout stands and why: its incident if it is tripped, else the last decision; then its earlier incidents.
+    """Show the state of a rollout and why: its incident if it is tripped, else the last decision; then older incidents.
 
-    Without a name, the latest incident of all rollouts is shown.
-    An earlier incident is shown by --incident, or by its id in the rollout's place. Flags and incidents come from the
-    flag store, the decision on an armed rollout from a controller (--url): without one, it ends with 3.
+    Without a name, it shows the latest incident of all rollouts. To see an older incident, give --incident, or its id
+    instead of the rollout's name.
+
+    Flags and incidents come from the flag store, the decision on an armed rollout from a controller (--url). Exits with
+    3 if no controller answers.
     """
     with opened(store, settings) as (_, opened_store, switch):
         if rollout is None:
@@ -84,8 +86,8 @@ def command(
         document, problem = _now(rollout, stored, records, url)
         if stored.flag is None and not records and document is None:
             _unknown(rollout, switch, problem)
-        known = document or as_it_stands(unjudged(rollout), stored)
-        with understood(url):  # an incident was understood when it was read
+        known = document or as_stored(unjudged(rollout), stored)
+        with understood(url):  # an incident has been checked when it was read
             show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
         if problem is not None:
             fail(problem, EXIT_UNAVAILABLE)
@@ -97,7 +99,7 @@ def command(
 def _now(
     rollout: str, stored: StoredFlag, records: Sequence[Record], url: str | None
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """How it stands now, None where nothing but the name is known; and what could not be asked."""
+    """The rollout's state, None if only its name is known; and the problem, if the controller could not be asked."""
     flag = stored.flag
     tripped_on = None if flag is None else incident_of_trip(records, flag)
     this = None if tripped_on is None else tripped_on.id
@@ -115,7 +117,7 @@ def _now(
     if said is None and flag is None and not records:
         return None, problem
     with understood(url):
-        document = as_it_stands(said or unjudged(rollout), stored)
+        document = as_stored(said or unjudged(rollout), stored)
         document["earlier_incidents"] = earlier
     return document, problem if flag is not None else None
 
@@ -124,7 +126,7 @@ def _chosen(records: Sequence[Record], rollout: str, name: str) -> Record:
     record = incident_called(records, rollout, name)
     if record is None:
         known = ", ".join(each.id for each in records[:_LISTED])
-        fail(f"{rollout} has no incident {name!r}; " + (f"it has {known}" if known else "it has none at all"))
+        fail(f"{rollout} has no incident {name!r}; " + (f"it has {known}" if known else "it has none"))
     return record
 
 
@@ -133,16 +135,16 @@ def _latest(store: Store, name: str | None) -> Record:
     if name is not None:
         meant = _by_id(store, name)
         if meant is None:
-            fail(f"there is no incident {name!r}; write its whole id, such as support-copilot.7")
+            fail(f"there is no incident {name!r}; write the whole id, such as support-copilot.7")
         return meant
     latest = latest_incident(store)
     if latest is None:
-        fail("there has been no incident; name a rollout to see its last decision: `killswitch status` lists them")
+        fail("there is no incident yet; name a rollout to see its last decision (`killswitch status` lists rollouts)")
     return latest
 
 
 def _by_id(store: Store, name: str) -> Record | None:
-    """The record that an incident's id in the rollout's place means."""
+    """The record of the incident whose id was given instead of a rollout."""
     parts = split_id(name)
     return None if parts is None else incident_called(incidents_of(store, parts[0]), *parts)
 
@@ -177,7 +179,7 @@ def _listed(record: Record) -> dict[str, Any]:
 
 def _show_record(record: Record, *, as_json: bool) -> None:
     if record.incident is None:
-        fail(f"{record.id} cannot be understood: {record.problem}")
+        fail(f"incident {record.id} cannot be read: {record.problem}")
     document = _incident(record.incident) | {"id": record.id}
     show(document, as_json=as_json, otherwise=lambda: _print(one_line(document)))
 
@@ -193,7 +195,7 @@ def _print(document: Mapping[str, Any]) -> None:
         at = _time(document.get("decided_at") or document.get("tick"))
         out.print(findings_table(document["findings"], window=_window(document), at=at))
     if any(finding["queries"] for finding in document["findings"]):
-        when = f"Each query below was evaluated at {document['tick']}; ask it for that time to see the table's numbers."
+        when = f"Each query below was evaluated at {document['tick']}. Run it for that time to get the table's numbers."
         out.print(Text(f"\n{when}", style="dim"), soft_wrap=True)
     for finding in document["findings"]:
         out.print(Text(f"\n{finding['sentence']}"), soft_wrap=True)
@@ -203,7 +205,7 @@ def _print(document: Mapping[str, Any]) -> None:
 
 
 def _window(document: Mapping[str, Any]) -> float | None:
-    """Seconds that the findings' values span, where that is known."""
+    """The window of the findings' values in seconds, if known."""
     window = document.get("window_seconds") or document.get("judged", {}).get("window_seconds")
     return None if window is None else float(window)
 

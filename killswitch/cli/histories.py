@@ -1,4 +1,4 @@
-"""Where history comes from on the command line: a recording, a Prometheus, or the configured source."""
+"""Opens the history that a command is given: a recording, a Prometheus, or the configured source."""
 
 from __future__ import annotations
 
@@ -32,18 +32,24 @@ from killswitch.wording import duration_in_words
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="A recording: OpenMetrics text with times, as promtool reads it.", show_default=False),
+    typer.Option(
+        "--data", help="A recording: OpenMetrics text with timestamps, as promtool reads it.", show_default=False
+    ),
 ]
 FromOption = Annotated[
     str | None,
-    typer.Option("--from", help="Begin: ISO 8601, Unix seconds, or an age such as 7d.", show_default="all, or 1d"),
+    typer.Option(
+        "--from", help="Start of the history: ISO 8601, Unix seconds, or an age such as 7d.", show_default="all, or 1d"
+    ),
 ]
-ToOption = Annotated[str | None, typer.Option("--to", help="End, likewise.", show_default="the newest")]
+ToOption = Annotated[
+    str | None, typer.Option("--to", help="End of the history, in the same forms.", show_default="the newest")
+]
 ChosenOption = Annotated[
-    list[str] | None, typer.Option("--rollout", help="Only this one; may be repeated.", show_default=False)
+    list[str] | None, typer.Option("--rollout", help="Only this rollout. May be repeated.", show_default=False)
 ]
 IntervalOption = Annotated[
-    str | None, typer.Option("--interval", help="How often the daemon compares.", show_default="30s")
+    str | None, typer.Option("--interval", help="How often the daemon judges.", show_default="30s")
 ]
 ScrapeOption = Annotated[
     str | None,
@@ -58,7 +64,7 @@ _LOOKED_AT = (1.0, 0.5, 0.75, 0.25, 0.05)  # shares of the span at which scrapes
 
 @dataclass(frozen=True, slots=True)
 class OpenHistory:
-    """A source with a past, and the span of it that is asked for (Unix seconds)."""
+    """A source with a past, and the requested span of it (Unix seconds). ``notes``: what to tell the person."""
 
     source: Source
     settings: Settings
@@ -68,7 +74,7 @@ class OpenHistory:
 
     @property
     def terms(self) -> Terms:
-        """To replay all of it as the daemon would with these settings."""
+        """The terms to replay the whole span as the daemon would with these settings."""
         settings = self.settings
         return Terms(self.since, self.until, interval=settings.interval, step=settings.step, patience=_PATIENCE)
 
@@ -85,7 +91,7 @@ def open_history(
     scrape_interval: str | None = None,
     settings_file: Path | None = None,
 ) -> Iterator[OpenHistory]:
-    """Opens what the options name; the scrape interval is measured unless it is given.
+    """Open what the options name. The scrape interval is measured unless it is given.
 
     Raises BadSettings, BadDocument, Unavailable, AccessDenied.
     """
@@ -94,7 +100,7 @@ def open_history(
     url = source_url(source)
     settings = load_settings(settings_file, source=url, interval=interval, scrape_interval=scrape_interval)
     if data is None and settings.source.startswith("scrape+") and settings.scrape_file is None:
-        problem = "it has no past but what a daemon has kept: name the daemon's scrape_file (KILLSWITCH_SCRAPE_FILE)"
+        problem = "this source has no past of its own: set the daemon's scrape_file (KILLSWITCH_SCRAPE_FILE)"
         raise BadSettings([f"{without_secrets(settings.source)}: {problem}"])
     reader: Source = Recording(data) if data is not None else build_source(settings, timeout=_PATIENCE)
     try:
@@ -121,7 +127,7 @@ def open_history(
 
 
 def chosen(rollouts: Sequence[Rollout], names: Sequence[str] | None) -> Sequence[Rollout]:
-    """Those that ``--rollout`` names, all without any. Raises UnknownRollout."""
+    """The rollouts that ``--rollout`` names, or all without that option. Raises UnknownRollout."""
     known = {rollout.name: rollout for rollout in rollouts}
     for name in names or ():
         if name not in known:
@@ -143,7 +149,7 @@ def moment(text: str, *, now: float) -> float:
                 [f"time {text!r}: write 2026-04-19T14:22:11Z, Unix seconds, or an age such as 7d"]
             ) from error
     if not 0 <= seconds < 1e11:
-        raise BadSettings([f"time {text!r}: Unix seconds lie between 0 and 1e11"])
+        raise BadSettings([f"time {text!r}: Unix seconds must be between 0 and 1e11"])
     return seconds
 
 
@@ -165,13 +171,13 @@ def _span(source: Source, since: str | None, until: str | None) -> tuple[float, 
     first = moment(since, now=now) if since is not None else start
     last = moment(until, now=now) if until is not None else end
     if not first < last:
-        raise BadSettings([f"the history from {first:.0f} to {last:.0f} is empty; --from must lie before --to"])
+        raise BadSettings([f"the history from {first:.0f} to {last:.0f} is empty; --from must be before --to"])
     return first, last
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Report]:
-    """A bar on standard error, where that is a terminal; it is told the share that is done."""
+    """A progress bar on standard error, if that is a terminal. Gives the function to report progress to."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=1.0)

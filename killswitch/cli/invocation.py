@@ -1,4 +1,4 @@
-"""What every command shares: options, settings, the store, the person, errors and confirmation."""
+"""What commands share: options, settings, the store, the person, errors and confirmation."""
 
 from __future__ import annotations
 
@@ -50,17 +50,19 @@ SettingsOption = Annotated[
     Path | None, typer.Option("--settings", envvar="KILLSWITCH_SETTINGS", help="A YAML file of settings.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 PercentOption = Annotated[float | None, typer.Option(help="Share of users in the canary, 0 to 100.")]
 _STAGES = ", ".join(f"{name} ({share:g}%)" for name, share in flags.STAGES.items())
 StageOption = Annotated[
     str | None,
     typer.Option(
-        help=f"{_STAGES}; with --percent also aa (the canary cohort keeps the control model), or your own name."
+        help=f"{_STAGES}. With --percent also aa (the canary cohort keeps the control model) or a name of your own."
     ),
 ]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the flag, the incident and the page.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="The reason, shown in the flag, the incident and the page.")
+]
 UrlOption = Annotated[
     str | None,
     typer.Option(
@@ -74,7 +76,7 @@ EXIT_UNAVAILABLE = 3
 
 
 def say(text: str) -> None:
-    """One line to standard output: no markup, no wrapping, nothing that a terminal would act upon."""
+    """Print one line to standard output, without markup, wrapping or control characters."""
     from killswitch.cli.console import out  # noqa: PLC0415  the daemon prints nothing: 1.6 MB less
 
     out.print(text, markup=False, soft_wrap=True)
@@ -98,7 +100,7 @@ def person() -> str:
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """An error of ours becomes a message and an exit code: 2 for what must be fixed, 3 for what may pass."""
+    """Turn an error of ours into a message and an exit code: 2 for what must be fixed, 3 for what may pass."""
     try:
         yield
     except (BadRules, BadSettings) as error:
@@ -110,13 +112,13 @@ def errors_as_messages() -> Iterator[None]:
 
 
 def source_url(given: str | None) -> str | None:
-    """A source as settings spell it: a bare address is a Prometheus'."""
+    """A source as in the settings. A bare http address means a Prometheus."""
     return f"prometheus+{given}" if given is not None and given.startswith(("http://", "https://")) else given
 
 
 @contextmanager
 def opened_source(settings: Settings, given: str | None) -> Iterator[Source]:
-    """The metric source of the settings, or the one that ``--source`` names. Raises BadSettings."""
+    """The metric source of the settings, or the one given with ``--source``. Raises BadSettings."""
     url = source_url(given)
     source = build_source(settings if url is None else settings.model_copy(update={"source": url}))
     try:
@@ -129,7 +131,7 @@ def opened_source(settings: Settings, given: str | None) -> Iterator[Source]:
 def opened(
     store: str | None, settings_file: Path | None, rules: Path | None = None
 ) -> Iterator[tuple[Settings, Store, Switch]]:
-    """Settings, the flag store and the switch in a person's hand; errors become messages."""
+    """Settings, the flag store, and a switch that acts for this person. Errors become messages."""
     with errors_as_messages():
         settings = load_settings(settings_file, store=store, rules=rules)
         opened_store = build_store(settings)
@@ -152,7 +154,7 @@ def which(settings: Settings, name: str, *, given: str | None) -> str:
 
 
 def rollout_of(settings: Settings, name: str, *, required: bool) -> Rollout | None:
-    """The rollout's rule file. Raises UnknownRollout or BadRules where one is required."""
+    """The rollout of a rule file, None if there is none. Raises UnknownRollout or BadRules if it is ``required``."""
     from killswitch.rules.loading import load_folder  # noqa: PLC0415  most commands read no rules
 
     try:
@@ -182,7 +184,7 @@ def confirm(what: str, *, yes: bool) -> None:
     try:
         agreed = typer.confirm("Go on?", err=True)
     except typer.Abort:
-        alone = "" if sys.stdin.isatty() else "nobody is here to answer; say --yes to go on without being asked: "
+        alone = "" if sys.stdin.isatty() else "no terminal to answer; use --yes to go on without the question: "
         fail(f"\n{alone}nothing was changed", EXIT_UNWANTED)
     if not agreed:
         fail("nothing was changed", EXIT_UNWANTED)

@@ -1,4 +1,4 @@
-"""Log lines for people, or one JSON object a line for machines; standard error, one line an event."""
+"""Formats log lines on standard error: text for people, or one JSON object a line for machines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Human(logging.Formatter):
         super().__init__("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        # a label from a metric must not be able to begin a line of its own
+        # a label from a metric must not be able to start a new line
         return "\n    ".join(plain(line, _MAX_LINE) for line in super().format(record).splitlines())
 
 
@@ -43,15 +43,17 @@ class _Json(logging.Formatter):
         }
         line |= {name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)[-_MAX_EXCEPTION:]  # its end says what happened
+            line["exception"] = self.formatException(record.exc_info)[
+                -_MAX_EXCEPTION:
+            ]  # the last lines say what happened
         return json_text(line)
 
 
 class Once(logging.Filter):
-    """Lets the same warning through once in `QUIET_FOR` seconds; the next one says how many there were in between.
+    """Lets the same warning through once in `QUIET_FOR` seconds. The next one says how many were left out.
 
-    The same: of one logger, with one text, seconds in it aside. A rollout's own sentence is said each cycle all the
-    same: it is the record of what was decided. Bounded in memory.
+    Two warnings are the same if logger, level and text are equal, apart from numbers of seconds. A rollout's sentence
+    (a record with ``tick``) always passes, because it is the record of what was decided. Memory is bounded.
     """
 
     def __init__(self) -> None:
@@ -74,12 +76,12 @@ class Once(logging.Filter):
 
 
 def set_up_logs(kind: Literal["human", "json"], level: int = logging.INFO) -> None:
-    """Send every logger's lines to standard error in this format."""
+    """Send the lines of all loggers to standard error in this format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Once())
     handler.setFormatter(_Json() if kind == "json" else _Human())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # a pulse that finds the cycle still running is no news; the daemon counts them
+    # apscheduler warns if a cycle is still running; the daemon counts that itself
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     for noisy in ("urllib3", "uvicorn", "slack_sdk", "prometheus_api_client", "etcd3gw"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

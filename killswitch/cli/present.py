@@ -1,4 +1,4 @@
-"""What a controller said, brought up to the flags as they stand in the store now: those are newer, and true."""
+"""Combines what a controller said with the flags in the store, which are newer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from killswitch.trips.stored_flags import StoredFlag
 
 
 def unjudged(rollout: str) -> dict[str, Any]:
-    """The document of a rollout that no controller has said anything about."""
+    """The document of a rollout that no controller has judged."""
     return {
         "rollout": rollout,
         "state": "absent",
@@ -33,10 +33,10 @@ def unjudged(rollout: str) -> dict[str, Any]:
     }
 
 
-def as_it_stands(said: Mapping[str, Any], stored: StoredFlag, incident: Incident | None = None) -> dict[str, Any]:
-    """What a controller said of a rollout, with the flag as it is; verdicts on another life or state are left out.
+def as_stored(said: Mapping[str, Any], stored: StoredFlag, incident: Incident | None = None) -> dict[str, Any]:
+    """What a controller said of a rollout, with the stored flag. Verdicts on another generation or state are left out.
 
-    ``incident``: that of the trip, where the flag is tripped and it could be read.
+    ``incident``: the trip's, if the flag is tripped and the incident could be read.
     """
     name, flag = said["rollout"], stored.flag
     if flag is None:
@@ -63,7 +63,7 @@ def as_it_stands(said: Mapping[str, Any], stored: StoredFlag, incident: Incident
 
 
 def tripped_on(store: Store, flag: Flag | None) -> Incident | None:
-    """The incident of a tripped flag, None where there is none to read; a flag can be shown without it."""
+    """The incident of a tripped flag, None if it cannot be read: the flag can be shown without it."""
     if flag is None or flag.trip is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""``killswitch rearm``: the one way out of tripped."""
+"""``killswitch rearm``: arm a tripped rollout again, the only way out of `tripped`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def command(
     percent: PercentOption = None,
     stage: StageOption = None,
 ) -> None:
-    """Let a tripped canary back in, with a reason; to ramp_1 unless told otherwise."""
+    """Arm a tripped rollout again, with a reason. The stage is ramp_1 unless another is given."""
     if stage is None and percent is None:
         stage = "ramp_1"
     stage, percent = flags.resolve_stage(stage, percent)

@@ -30,12 +30,12 @@ def command(
     rules: RulesOption = None,
     source: SourceOption = None,
     store: StoreOption = None,
-    listen: Annotated[str | None, typer.Option(help="host:port of health, metrics and API.")] = None,
-    interval: Annotated[str | None, typer.Option(help="How often to compare, such as 30s.")] = None,
+    listen: Annotated[str | None, typer.Option(help="Address (host:port) of health checks, metrics and API.")] = None,
+    interval: Annotated[str | None, typer.Option(help="How often to judge, such as 30s.")] = None,
     log_format: Annotated[Literal["human", "json"] | None, typer.Option("--log-format", help="human or json.")] = None,
     settings: SettingsOption = None,
 ) -> None:
-    """Watch all rollouts until told to stop. Every setting is also an environment variable KILLSWITCH_…."""
+    """Run the daemon: watch all rollouts until stopped. Every setting is also an environment variable KILLSWITCH_…."""
     with errors_as_messages():
         loaded = load_settings(
             settings,
@@ -53,10 +53,10 @@ def command(
 
 
 def look_for_garbage_less_often() -> None:
-    """A cycle of thousands of rules makes hundreds of thousands of objects, nearly none of them in a circle.
+    """Run Python's garbage collector less often, and never over what exists at the start.
 
-    With Python's own 700, looking through them was a third of such a cycle's processor time. What the start has made
-    stays for good, and is not looked through again.
+    A cycle of thousands of rules makes hundreds of thousands of objects, with almost no reference cycles. With
+    Python's default threshold of 700, the collector took a third of such a cycle's processor time.
     """
     gc.collect()
     gc.freeze()
@@ -64,11 +64,11 @@ def look_for_garbage_less_often() -> None:
 
 
 def _end(code: int) -> None:
-    """Exit, without the interpreter's own wait for pool threads that wait for a silent server themselves."""
+    """Exit at once. The interpreter would wait for pool threads, which may be waiting for a silent server."""
     if threading.active_count() == 1:
         raise typer.Exit(code)
     logging.shutdown()
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: no reason to stay
+    with contextlib.suppress(OSError, ValueError):  # no one reads it any more
         sys.stdout.flush()
     os._exit(code)
 
@@ -80,7 +80,7 @@ def _line(name: str) -> str:
 
 
 def default_in_words(name: str) -> str:
-    """A setting's default as one would write it: a duration with its unit, true or false."""
+    """A setting's default as a person writes it: a duration with its unit, true or false."""
     default = Settings.model_fields[name].default
     if isinstance(default, bool):
         return str(default).lower()

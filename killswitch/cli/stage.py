@@ -1,4 +1,4 @@
-"""``killswitch stage``: move an armed rollout's share."""
+"""``killswitch stage``: change the canary's share in an armed rollout."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from killswitch.flags.flag import Flag
 def command(
     hand: Hand,
     rollout: RolloutArgument,
-    to: Annotated[str | None, typer.Argument(metavar="[STAGE]", help="As --stage.", show_default=False)] = None,
+    to: Annotated[
+        str | None, typer.Argument(metavar="[STAGE]", help="The same as --stage.", show_default=False)
+    ] = None,
     percent: PercentOption = None,
     stage: StageOption = None,
 ) -> None:
-    """Raise or lower the canary's share of an armed rollout: `stage support-copilot ramp_25`."""
+    """Raise or lower the canary's share of an armed rollout, for example `killswitch stage support-copilot ramp_25`."""
     if to is not None and stage not in (None, to):
         fail(f"two stages are given, {to} and {stage}; name one")
     stage = stage if to is None else to

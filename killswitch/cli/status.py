@@ -1,4 +1,4 @@
-"""``killswitch status``: all rollouts at a glance."""
+"""``killswitch status``: the flags and verdicts of all rollouts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from killswitch.cli.console import err, out
 from killswitch.cli.controllers import ask, shown, understood
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, show
-from killswitch.cli.present import as_it_stands, tripped_on, unjudged
+from killswitch.cli.present import as_stored, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.status.table import findings_table
@@ -25,13 +25,13 @@ _COLOURS = {"armed": "green", "tripped": "bold red", "unreadable": "bold red", "
 
 
 def command(
-    rollout: Annotated[str | None, typer.Argument(help="Only this rollout.", show_default=False)] = None,
+    rollout: Annotated[str | None, typer.Argument(help="Show only this rollout.", show_default=False)] = None,
     store: StoreOption = None,
     url: UrlOption = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Every rollout's flag, and each rule's two values against its limit, with verdict and age.
+    """Show each rollout's flag, and each rule's values for both cohorts, limit, verdict and age.
 
     Flags come from the flag store, verdicts from a controller (--url).
     """
@@ -44,7 +44,7 @@ def command(
         try:
             with understood(url):
                 document = _checked(_merged(opened_store, flags, broken, report))
-        except KillswitchError as error:  # the flags are true all the same
+        except KillswitchError as error:  # the flags are right without the verdicts
             document = _merged(opened_store, flags, broken, {"problem": f"no verdicts are shown: {error}"})
         for one in document["rollouts"]:
             one["routers"] = routers_followed(
@@ -61,21 +61,21 @@ def command(
 def _merged(
     store: Store, flags: Mapping[str, StoredFlag], broken: Mapping[str, str], report: dict[str, Any]
 ) -> dict[str, Any]:
-    """The controller's report with the flags as they stand now: those are newer, and true."""
+    """The controller's report with the flags of the store, which are newer."""
     rollouts = {one["rollout"]: one for one in ([] if "problem" in report else report["rollouts"])}
     for name in rollouts.keys() - flags.keys() - broken.keys():
-        rollouts[name] = as_it_stands(rollouts[name], StoredFlag(None, 0))
+        rollouts[name] = as_stored(rollouts[name], StoredFlag(None, 0))
     for name, problem in broken.items():
-        sentence = f"{problem}; routers send everything to control; remove it with `killswitch end {name}`"
+        sentence = f"{problem}; routers send everything to control; remove the flag with `killswitch end {name}`"
         rollouts[name] = {**unjudged(name), "state": "unreadable", "sentence": sentence}
     for name, stored in flags.items():
         said = rollouts.get(name, unjudged(name))
-        rollouts[name] = as_it_stands(said, stored, tripped_on(store, stored.flag))
+        rollouts[name] = as_stored(said, stored, tripped_on(store, stored.flag))
     return {**report, "rollouts": [rollouts[name] for name in sorted(rollouts)]}
 
 
 def _checked(document: dict[str, Any]) -> dict[str, Any]:
-    """The document itself, when everything that will be printed of it can be; else what reading it raises."""
+    """The document itself, if all of it can be printed; otherwise this raises what printing it would."""
     age = document.get("age_seconds")
     for one in document["rollouts"]:
         _heading(one, age)
@@ -91,7 +91,7 @@ def _print(document: Mapping[str, Any]) -> None:
         if document.get(key):
             err.print(labelled(label, str(document[key])), style="red", markup=False, soft_wrap=True)
     if not document["rollouts"]:
-        out.print("no rollout has a flag; `killswitch arm` makes one")
+        out.print("no rollout has a flag; create one with `killswitch arm`")
     age = document.get("age_seconds")
     for one in document["rollouts"]:
         out.print(_heading(one, age), soft_wrap=True)  # a wrapped name would begin a line
@@ -118,7 +118,7 @@ def _print_trip(rollout: str, trip: Mapping[str, Any]) -> None:
 
 
 def _sentence(one: Mapping[str, Any]) -> str:
-    """Without the flag's tag: the heading says it."""
+    """The sentence without the flag's state, which the heading shows."""
     return reasons_in_words(untagged(str(one["sentence"])))
 
 

@@ -1,4 +1,4 @@
-"""``killswitch test``: unit tests of rules, in promtool's notation."""
+"""``killswitch test``: runs unit tests of rules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def command(
     files: Annotated[list[Path], typer.Argument(help="Files of rule tests.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Run rule tests: series in promtool's notation, and the verdicts and trips expected of them.
+    """Run rule tests: files with series in promtool's notation, and the verdicts and trips that they should lead to.
 
-    Ends with 1 when an expectation is not met, with 2 when a file must be fixed.
+    Exits with 1 if an expectation is not met, with 2 if a file must be fixed.
     """
     with errors_as_messages():
         loaded = [(file, test) for file in files for test in load_tests(file)]

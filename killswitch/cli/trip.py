@@ -1,4 +1,4 @@
-"""``killswitch trip``: a person pulls the switch. Works with the daemon down, page included."""
+"""``killswitch trip``: a person trips a rollout. It works without the daemon, and pages too."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DELIVER_WITHIN = 30.0
 
 @by_hand(rules=True)
 def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
-    """Send everybody back to the control model, now, and page."""
+    """Send everyone back to the control model now, and page."""
     try:
         result = _tripped(hand, rollout, reason)
     except (Unavailable, AccessDenied, OutcomeUnknown):
         print_problems(without_the_store(hand.settings, rollout), style="yellow")
         raise
-    # the flip is in the store: whatever fails from here on must not read as if it were not
+    # the flip is in the store: no later failure may look as if it were not
     if result.outcome is TripOutcome.TRIPPED:
         said = f"tripped, all traffic to control; {deliver_if_alone(hand.settings, hand.store, result.incident)}"
     else:
@@ -49,20 +49,20 @@ def _tripped(hand: Hand, rollout: str, reason: str) -> TripResult:
         raise NoFlag(rollout, hand.switch.everything()[0])
     if flag.armed:
         hand.confirm(
-            f"{rollout}: all users get {flag.control} from now on (now {flag.canary_percent:g}% get {flag.canary}), "
+            f"{rollout}: all users will get {flag.control} (now {flag.canary_percent:g}% get {flag.canary}), "
             f"because: {reason}"
         )
     return hand.switch.trip(request_by_hand(rollout, reason, page_settings(hand.settings, rollout)))
 
 
 def without_the_store(settings: Settings, rollout: str) -> list[str]:
-    """What a person can do when the flag store does not take the trip: the exact commands, the surest first."""
-    from killswitch.router.failsafe import StalePolicy  # noqa: PLC0415  only where the store is down
+    """What to do by hand if the flag store does not take the trip: the exact commands, the surest first."""
+    from killswitch.router.failsafe import StalePolicy  # noqa: PLC0415  needed only if the store is down
 
     where = StoreUrl.parse(settings.store)
     key = keys.flag(rollout)
     grace = StalePolicy()
-    lines = ["The trip may not be in the flag store. By hand, in this order:"]
+    lines = ["The trip may not be in the flag store. Do this by hand, in this order:"]
     if where.kind == "etcd":
         scheme = "https" if where.tls else "http"
         endpoints = ",".join(f"{scheme}://{endpoint}" for endpoint in where.endpoints)
@@ -88,8 +88,8 @@ def without_the_store(settings: Settings, rollout: str) -> list[str]:
     by_then = duration_in_words(grace.stale_grace + grace.stale_jitter)
     lines += [
         f"  2. wait {by_then}: routers that cannot read the store go to control by then, or after their `stale_grace`",
-        "  3. start the service with the control model alone, without the router",
-        f"  then look: killswitch status {rollout}",
+        "  3. start the service with only the control model, without the router",
+        f"  then check: killswitch status {rollout}",
     ]
     return lines
 
@@ -111,12 +111,12 @@ def request_by_hand(rollout: str, reason: str, page_as: PageSettings) -> TripReq
 
 
 def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
-    """Deliver a page that stands in the outbox if no controller is alive to do it; says who does."""
+    """Deliver a page of the outbox if no controller is alive to do so. Returns who delivers it, in words."""
     alive = living_controllers(store)
     if alive:
         return "a controller delivers the page"
     known = "no controller is alive" if alive == 0 else "whether a controller is alive is UNKNOWN"
-    from killswitch.daemon.wiring import build_pagers  # noqa: PLC0415  after the flip, and only where nobody else pages
+    from killswitch.daemon.wiring import build_pagers  # noqa: PLC0415  after the flip, if no controller pages
     from killswitch.pages.delivery import PageDelivery  # noqa: PLC0415
 
     try:

@@ -1,8 +1,8 @@
-"""A back-test as a picture: what each cohort did, the limit, how far the evidence came, and the trip.
+"""Draws a back-test: the values of both cohorts, the limit, the evidence, and the trip.
 
-One row a rule and one column a rollout: above, both cohorts over the window and the limit that follows
-from control, in amber where the rule is SUSPECT; below, the evidence against the line where it becomes a breach.
-Needs the extra `plot`.
+Each rule has a row, each rollout a column. The upper picture shows both cohorts over the window and the limit
+that follows from control, in amber where the rule is SUSPECT. The lower one shows the evidence and the line
+where it becomes a breach. Needs the extra `plot`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,9 @@ class Rates:
 
 
 def draw(source: Source, histories: Sequence[RolloutHistory], terms: Terms, target: Path) -> None:
-    """Write the picture; rollouts without data are left out, and no more than six are drawn.
+    """Write the picture. Rollouts without data are left out, and at most six are drawn.
 
-    Raises BadSettings for a file name of another kind or one that cannot be written, Unavailable when the
-    source fails.
+    Raises BadSettings if the file has another suffix or cannot be written, Unavailable if the source fails.
     """
     if target.suffix.lower() not in _SUFFIXES:
         raise BadSettings([f"--plot {target}: the name must end in one of {', '.join(_SUFFIXES)}"])
@@ -101,7 +100,7 @@ def _outcome(history: RolloutHistory) -> str:
 
 
 def _rates(source: Source, history: RolloutHistory, terms: Terms) -> Mapping[str, Rates]:
-    """What a dashboard would show, at so many points as a picture can."""
+    """The values that a dashboard would show, at no more points than a picture can."""
     ticks, windows = read_windows(source, history.rollout, terms, most=_MOST_POINTS)
     found: dict[str, Rates] = {}
     for rule in history.rollout.rules:
@@ -129,7 +128,7 @@ def judged_spans(history: RolloutHistory, terms: Terms) -> Sequence[tuple[float,
 
 
 def suspect_at(rates: Rates, kept: RuleHistory, spans: Sequence[tuple[float, float]]) -> Bools:
-    """At which windows the rule is SUSPECT: armed, over its limit, and its evidence is no breach."""
+    """At which windows the rule is SUSPECT: armed and over its limit, but its evidence is not a breach."""
     found: Bools = np.zeros(len(rates.times), dtype=np.bool_)
     for begins, ends in spans:
         found |= (rates.times > begins) & (rates.times < ends)
@@ -165,7 +164,7 @@ def _draw_rates(axes: Any, rule: Rule, rates: Rates, suspect: Bools, title: str 
 
 
 def _ceiling(rates: Rates) -> float:
-    """Room for the limit and for nearly all of the canary: one wild window must not flatten the rest."""
+    """The top of the axis: one extreme window must not flatten the rest."""
     values = np.concatenate([rates.canary, rates.control, rates.limit])
     values = values[np.isfinite(values)]
     return 1.15 * float(np.quantile(values, 0.998)) or 1.0 if values.size else 1.0
@@ -199,7 +198,7 @@ def _draw_evidence(axes: Any, kept: RuleHistory) -> None:
 
 
 def _thinned(times: Array, values: Array) -> tuple[Array, Array]:
-    """At most as many points as can be seen; of each portion the largest evidence, so that no peak is lost."""
+    """No more points than can be seen: the largest evidence of each portion, so that no peak is lost."""
     portion = math.ceil(len(times) / _MOST_POINTS)
     if portion <= 1:
         return times, values
@@ -224,7 +223,7 @@ def _mark_trips(above: Any, below: Any, history: RolloutHistory, rule: str) -> N
 
 
 def _rearmed(history: RolloutHistory) -> bool:
-    """Whether it went on after its last trip."""
+    """Whether the replay went on after its last trip."""
     return any(times[-1] > history.trips[-1].at for rule in history.rules for times, _ in rule.track if len(times))
 
 

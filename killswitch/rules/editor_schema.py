@@ -105,7 +105,7 @@ def _what_rules_combine() -> dict[str, Any]:
 
 
 def json_schema_text() -> str:
-    """The schema as it is committed beside the rule files."""
+    """The schema as it is committed next to the rule files."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -94,7 +94,7 @@ def test_a_canary_that_stays_healthy_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
-        ("Ctrl-C ends all", signal.SIGINT),  # nothing, or half a service, has been started
+        ("Ctrl-C ends both", signal.SIGINT),  # nothing, or half a service, has been started
         ("counts at", signal.SIGINT),
         ("past: 90 minutes", signal.SIGTERM),  # the daemon is starting
         ("gets 5% of the users", signal.SIGINT),
@@ -107,7 +107,7 @@ def test_ctrl_c_at_any_moment_leaves_no_process_and_no_file(
     demo.says(moment)
     demo.process.send_signal(number)
     assert demo.ends() == 130, demo.output
-    assert "ended early; everything it started is gone" in demo.output
+    assert "ended early; everything that was started is removed" in demo.output
     assert "Traceback" not in demo.output
     assert demo.left_behind() == []
 

@@ -157,7 +157,7 @@ def test_time_spent_thinking_it_over_takes_no_part_in_the_change(shell: Shell) -
 def test_nobody_to_ask_is_said_with_the_way_round(shell: Shell) -> None:
     done = shell("arm", "copilot", "--percent", "5", answer="")
     assert done.exit_code == 1
-    assert "nobody is here to answer; say --yes" in done.stderr
+    assert "no terminal to answer; use --yes" in done.stderr
     assert "nothing was changed" in shell("arm", "copilot", "--percent", "5", answer="n\n").stderr
 
 
@@ -344,7 +344,7 @@ def test_an_old_incident_can_be_asked_for_by_its_id_with_no_controller_alive(
 
 def test_explain_alone_shows_the_latest_incident_of_all(shell: Shell) -> None:
     done = shell("explain")
-    assert (done.exit_code, "there has been no incident" in done.stderr) == (2, True)
+    assert (done.exit_code, "there is no incident yet" in done.stderr) == (2, True)
     shell.armed()
     for reason in ("first", "second"):
         shell("trip", "copilot", "--reason", reason, "--yes")
@@ -574,7 +574,7 @@ def test_receivers_whose_secret_cannot_be_read_are_named(shell: Shell) -> None:
 def test_letting_users_into_a_canary_that_nobody_watches_is_warned_of_before_the_question(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warning = "no controller is alive: without `killswitch run` no one notices a bad canary"
+    warning = "no controller is alive: without `killswitch run`, no one notices a bad canary"
     done = shell("arm", "copilot", "--percent", "5", answer="n\n")
     assert 0 <= done.stderr.find(warning) < done.stderr.find("Go on?")
     shell.armed()
