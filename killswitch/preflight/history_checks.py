@@ -88,7 +88,7 @@ def _costs(
     bare = bare_breaches(rollout, rule, (events, trials), (x[:, None], n[:, None]), terms.step)
     evident = _evident(rollout, rule, (events, trials), control, terms.step)
     words = (
-        f"on control's own last {duration_in_words(days * DAY)}, as a canary of {percent:g}%: the bare rule trips in "
+        f"with control's own last {duration_in_words(days * DAY)} as a canary of {percent:g}%, the bare rule trips in "
         f"{bare.any(axis=0).mean():.0%} of draws, evidence in {evident:.0%}"
     )
     if rollout.decide is Decide.THRESHOLD and bare.any(axis=0).mean() > 0.05:

@@ -99,7 +99,8 @@ class RuleSpec(_Strict):
         examples=["0.5%"],
     )
     even_if_control_is_bad: Switch = Field(
-        False, description="`max` alone decides, even if control is as bad: trips although control may not help"
+        False,
+        description="`max` alone decides, even if control is as bad: trips though routing to control may not help",
     )
     for_: Ticks = Field(
         None, alias="for", description="ticks in a row the canary must be over (`decide: threshold` only)", examples=[2]
@@ -171,7 +172,7 @@ class PageSpec(_Strict):
     )
     mention: Mention = Field(
         None,
-        description="mentioned in the page's first line, so that a phone rings: a user, a group, or <!here>",
+        description="mentioned in the Slack message itself, so that a phone rings: a user, a group, or <!here>",
         examples=["<!subteam^S012AB3CD>"],
     )
     severity: Severity = Field("critical", description="the severity of the page")
@@ -238,6 +239,6 @@ class RuleFile(_Strict):
     mode: Running = Field(
         Mode.ENFORCE.value,
         validate_default=True,
-        description="`enforce` trips; `dry_run` only reports what it would have tripped",
+        description="`enforce` trips; `dry_run` judges and records, and reports what it would have tripped",
     )
     page: PageSpec = Field(default_factory=PageSpec, description="who is paged")

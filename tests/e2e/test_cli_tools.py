@@ -47,7 +47,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_backtest_prints_a_line_a_trip_and_as_json_an_object_a_trip_and_a_summary(folder: Path) -> None:
+def test_backtest_prints_a_line_a_trip(folder: Path) -> None:
+    """A line for each trip; with --json an object for each trip, and a summary."""
     spoken = _killswitch("backtest", "--rules", "rules", "--data", "bad.om", cwd=folder)
     assert spoken.returncode == 0, spoken.stderr
     trip, summary = _lines(_killswitch("backtest", "--rules", "rules", "--data", "bad.om", "--json", cwd=folder))
@@ -61,7 +62,8 @@ def test_backtest_prints_a_line_a_trip_and_as_json_an_object_a_trip_and_a_summar
     assert from_iso(summary["summary"]["span"]["from"]) >= MONDAY
 
 
-def test_backtest_on_a_healthy_history_ends_with_0_and_says_no_trip(folder: Path) -> None:
+def test_backtest_on_a_healthy_history_says_no_trip(folder: Path) -> None:
+    """A healthy history exits with 0, and the back-test says that there was no trip."""
     (folder / "good.om").write_text(openmetrics(History(seconds=HOUR, scrape_interval=30)))
     done = _killswitch("backtest", "--rules", "rules", "--data", "good.om", cwd=folder)
     assert done.returncode == 0
@@ -205,7 +207,8 @@ def test_rule_tests_pass_fail_and_are_refused_with_0_1_and_2(folder: Path) -> No
     assert _killswitch("test", "t.yaml", cwd=folder).returncode == 2
 
 
-def test_doctor_ends_with_1_when_something_is_wrong_and_with_0_when_nothing_is(folder: Path) -> None:
+def test_doctor_exits_with_1_if_something_is_wrong(folder: Path) -> None:
+    """It exits with 1 if something is wrong, and with 0 if nothing is."""
     (folder / "good.om").write_text(openmetrics(History(seconds=2 * HOUR, judged=True, rate=30)))
     good = _killswitch("doctor", "--rules", "rules", "--data", "good.om", "--json", cwd=folder)
     assert good.returncode == 0, good.stdout
@@ -266,7 +269,8 @@ def test_doctor_takes_one_rollout_and_its_problems_alone(folder: Path) -> None:
     assert problems == [check for check in both if check["status"] in ("wrong", "warning")]
 
 
-def test_doctor_without_a_problem_says_so_and_refuses_an_unknown_rollout(folder: Path) -> None:
+def test_doctor_says_so_if_there_is_no_problem(folder: Path) -> None:
+    """Without a problem the doctor says so; it refuses an unknown rollout."""
     (folder / "good.om").write_text(openmetrics(History(seconds=2 * HOUR, judged=True, rate=30)))
     asked = ("doctor", "--rules", "rules", "--data", "good.om")
     found = json.loads(_killswitch(*asked, "--json", "--problems-only", cwd=folder).stdout)["checks"]

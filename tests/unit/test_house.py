@@ -18,9 +18,7 @@ CHARACTERS_OF_A_SENTENCE = 150
 # What is over a limit today, with its figure. Nothing may be added, and no figure may grow.
 PENDING: dict[str, int] = {
     "killswitch/flags/flag.py": 502,
-    "killswitch/sources/readings.py": 528,
-    "killswitch/trips/switch.py": 540,
-    "killswitch/verdicts/accumulator.py": 692,
+    "killswitch/verdicts/accumulator.py": 682,
     "killswitch/verdicts/step_counts.py": 474,
     "killswitch/daemon/daemon.py:__init__": 91,
     "killswitch/daemon/settings.py:_consistent": 71,

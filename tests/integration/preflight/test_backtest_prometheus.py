@@ -82,9 +82,8 @@ def _trips(histories: tuple[RolloutHistory, ...]) -> dict[str, list[tuple[str, f
 
 
 @pytest.mark.parametrize("interval", [10.0, 15.0, 20.0, 30.0, 60.0])
-def test_prometheus_and_the_recording_it_was_made_of_give_the_same_trips_and_only_those_due(
-    tmp_path: Path, interval: float
-) -> None:
+def test_prometheus_and_its_recording_give_the_same_trips(tmp_path: Path, interval: float) -> None:
+    """Prometheus and the recording it was made of give the same trips, and only those that are due."""
     scenarios = _scenarios(interval)
     text = openmetrics(*(replace(each.history, labels={"service": name}) for name, each in scenarios.items()))
     (tmp_path / "history.om").write_text(text)
@@ -105,7 +104,7 @@ def test_prometheus_and_the_recording_it_was_made_of_give_the_same_trips_and_onl
             assert 0 < delay <= expected.within, (one.rollout.name, delay)
 
 
-def test_the_bare_rule_is_replayed_by_prometheus_as_by_the_recording(tmp_path: Path) -> None:
+def test_the_bare_rule_is_the_same_by_prometheus_and_recording(tmp_path: Path) -> None:
     history = History(
         seconds=1.5 * HOUR, onset=HOUR, canary=Behaviour(refusals=0.2), labels={"service": "bare"}, rate=20, seed=3
     )
@@ -121,7 +120,8 @@ def test_the_bare_rule_is_replayed_by_prometheus_as_by_the_recording(tmp_path: P
     assert any(trip.rule == "refusal_rate" and trip.at > MONDAY + HOUR for trip in asked[0].trips)
 
 
-def test_a_prometheus_that_is_down_is_an_error_and_not_a_history_without_trips(tmp_path: Path) -> None:
+def test_a_prometheus_that_is_down_is_an_error(tmp_path: Path) -> None:
+    """A Prometheus that is down is an error, not a history without trips."""
     rollouts = load_folder(_rules(tmp_path / "rules", ["gone"])).rollouts
     source = Prometheus(f"http://127.0.0.1:{free_ports(1)[0]}", timeout=5)
     with pytest.raises(Unavailable, match="no answer"):

@@ -84,7 +84,8 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     return Shell(tmp_path)
 
 
-def test_arm_takes_the_models_from_the_rule_file_and_says_what_will_change(shell: Shell) -> None:
+def test_arm_takes_the_models_from_the_rule_file(shell: Shell) -> None:
+    """Arm takes the models from the rule file, and says what will change."""
     done = shell("arm", "copilot", "--percent", "5", answer="y\n")
     assert done.exit_code == 0
     assert "copilot: 5% of users will get model-new instead of model-old (stage ramp_5)." in done.stderr
@@ -123,7 +124,8 @@ def test_nothing_is_announced_that_is_not_allowed(shell: Shell) -> None:
     assert (done.exit_code, "nothing was changed" in done.stdout) == (0, True)
 
 
-def test_what_was_agreed_to_is_not_done_to_a_flag_that_has_changed_meanwhile(shell: Shell) -> None:
+def test_a_flag_that_changed_during_the_question_is_left_alone(shell: Shell) -> None:
+    """What was agreed to is not done to a flag that has changed meanwhile."""
     shell.armed()
     store = open_store(shell.store)
     switch = Switch(store, wall=time.time, by="me")
@@ -161,7 +163,8 @@ def test_nobody_to_ask_is_said_with_the_way_round(shell: Shell) -> None:
     assert "nothing was changed" in shell("arm", "copilot", "--percent", "5", answer="n\n").stderr
 
 
-def test_a_store_or_source_that_does_not_answer_is_named_with_what_names_another(shell: Shell) -> None:
+def test_a_store_or_source_that_does_not_answer_is_named(shell: Shell) -> None:
+    """It is named, together with the option and the variable that name another."""
     done = shell("status", "--store", "etcd://127.0.0.1:9")
     assert "flag store etcd://127.0.0.1:9; name another with --store or KILLSWITCH_STORE" in done.stderr
     for command in (["power"], ["backtest"], ["doctor"]):
@@ -174,7 +177,7 @@ def test_a_store_or_source_that_does_not_answer_is_named_with_what_names_another
         assert "--source" in shell(*command, "--help").stdout
 
 
-def test_a_source_that_scrapes_by_itself_is_asked_for_its_past_only_where_it_has_one(shell: Shell) -> None:
+def test_a_scrape_source_has_a_past_only_with_its_file(shell: Shell) -> None:
     """Without the daemon's samples every metric would look misspelled."""
     for command in ("doctor", "backtest", "power"):
         done = shell(command, "--source", "scrape+http://127.0.0.1:9/metrics")
@@ -295,7 +298,7 @@ def test_rearm_is_the_one_way_out_and_needs_a_reason(shell: Shell) -> None:
     assert "copilot: armed again, generation 2, 1% canary" in done.stdout
 
 
-def test_explain_shows_the_incident_of_a_tripped_rollout_without_any_controller(shell: Shell) -> None:
+def test_explain_shows_an_incident_without_any_controller(shell: Shell) -> None:
     shell.armed()
     shell("trip", "copilot", "--reason", "it swears", "--yes")
     document = shell.json("explain", "copilot")
@@ -305,7 +308,7 @@ def test_explain_shows_the_incident_of_a_tripped_rollout_without_any_controller(
     assert "5% model-new, stage ramp_5" in done.stdout
 
 
-def test_explain_shows_how_it_stands_now_and_lists_what_was_before(shell: Shell) -> None:
+def test_explain_shows_the_state_and_older_incidents(shell: Shell) -> None:
     """A controller that still tells of the time before the re-arm or the end must not be believed."""
     shell.armed()
     shell("trip", "copilot", "--reason", "it swears", "--yes")
@@ -328,9 +331,8 @@ def test_explain_shows_how_it_stands_now_and_lists_what_was_before(shell: Shell)
 @pytest.mark.parametrize(
     "named", [("copilot", "--incident", "copilot.1"), ("copilot", "--incident", "1"), ("copilot.1",)]
 )
-def test_an_old_incident_can_be_asked_for_by_its_id_with_no_controller_alive(
-    shell: Shell, named: tuple[str, ...]
-) -> None:
+def test_an_old_incident_is_shown_by_its_id(shell: Shell, named: tuple[str, ...]) -> None:
+    """An old incident is shown by its id, with no controller alive."""
     shell.armed()
     for reason in ("first", "second"):
         shell("trip", "copilot", "--reason", reason, "--yes")
@@ -368,7 +370,7 @@ def test_an_incident_that_is_not_there_or_not_understood_is_named(shell: Shell) 
     assert shell("explain", "nobody.3").exit_code == 2
 
 
-def test_status_of_a_tripped_rollout_names_its_incident_and_the_next_command(shell: Shell) -> None:
+def test_status_names_the_incident_and_the_next_command(shell: Shell) -> None:
     shell.armed()
     shell("trip", "copilot", "--reason", "it swears", "--yes")
     words = shell("status").stdout
@@ -377,7 +379,8 @@ def test_status_of_a_tripped_rollout_names_its_incident_and_the_next_command(she
     assert "[tripped" not in words
 
 
-def test_what_only_a_controller_knows_is_asked_of_it_and_its_absence_may_pass(shell: Shell) -> None:
+def test_an_absent_controller_may_pass(shell: Shell) -> None:
+    """What only a controller knows is asked of it; that none answers may pass (exit code 3)."""
     shell.armed()
     done = shell("explain", "copilot", "--url", "http://127.0.0.1:9")
     assert done.exit_code == 3
@@ -388,7 +391,7 @@ def test_what_only_a_controller_knows_is_asked_of_it_and_its_absence_may_pass(sh
     assert "5% model-new, rest model-old; stage ramp_5, generation 1" in done.stdout
 
 
-def test_something_else_on_the_controllers_port_is_said_to_be_none(shell: Shell) -> None:
+def test_another_answer_on_the_controllers_port_is_refused(shell: Shell) -> None:
     shell.armed()
     with WebhookDouble() as other:
         done = shell("status", "--json", "--url", other.url)
@@ -399,7 +402,7 @@ def test_something_else_on_the_controllers_port_is_said_to_be_none(shell: Shell)
 @pytest.mark.parametrize(
     "answer", [Answer(404, b"404 page not found"), Answer(404, b'{"error": "x"}'), Answer(200, b'{"ok": true}')]
 )
-def test_any_other_server_on_the_controllers_port_is_named_as_such(shell: Shell, answer: Answer) -> None:
+def test_another_server_on_the_controllers_port_is_named(shell: Shell, answer: Answer) -> None:
     """A Prometheus answers 404, and its rollouts were "not judged yet"."""
     shell.armed()
     with HttpDouble(lambda _: answer) as other:
@@ -422,7 +425,8 @@ def test_status_of_one_of_none_and_of_a_broken_flag(shell: Shell) -> None:
     assert "routers send everything to control" in broken["sentence"]
 
 
-def test_end_removes_the_flag_and_an_unknown_rollout_lists_the_known(shell: Shell) -> None:
+def test_end_removes_the_flag_and_lists_the_known_rollouts(shell: Shell) -> None:
+    """End removes the flag; for an unknown rollout it lists the known ones."""
     shell.armed()
     for command in (["end", "nobody"], ["trip", "nobody", "--reason", "r"], ["stage", "nobody", "--percent", "1"]):
         done = shell(*command, "--yes")
@@ -431,7 +435,8 @@ def test_end_removes_the_flag_and_an_unknown_rollout_lists_the_known(shell: Shel
     assert shell.json("status")["rollouts"] == []
 
 
-def test_a_store_that_does_not_answer_may_be_tried_later_and_one_that_is_none_is_to_be_mended(shell: Shell) -> None:
+def test_exit_codes_tell_a_silent_store_from_a_wrong_one(shell: Shell) -> None:
+    """A store that does not answer may be tried later (3); an address that is not a store must be fixed (2)."""
     done = shell("status", "--store", "etcd://127.0.0.1:9")
     assert done.exit_code == 3, done.output
     assert "Traceback" not in done.output
@@ -549,7 +554,7 @@ def test_a_base_install_says_what_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_flag_every_command_says_where_traffic_goes_and_how_to_arm(shell: Shell) -> None:
+def test_without_a_flag_commands_say_how_to_arm(shell: Shell) -> None:
     """A rule file alone makes no flag: "no rollout is called copilot" was wrong."""
     for command in (
         ["trip", "copilot", "--reason", "r", "--yes"],
@@ -571,9 +576,8 @@ def test_receivers_whose_secret_cannot_be_read_are_named(shell: Shell) -> None:
     assert problem.startswith("webhook_url: cannot read the secret in ")
 
 
-def test_letting_users_into_a_canary_that_nobody_watches_is_warned_of_before_the_question(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwatched_canary_is_warned_of_before_the_question(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before users get a canary that no controller watches, the command warns, and then asks."""
     warning = "no controller is alive: without `killswitch run`, no one notices a bad canary"
     done = shell("arm", "copilot", "--percent", "5", answer="n\n")
     assert 0 <= done.stderr.find(warning) < done.stderr.find("Go on?")

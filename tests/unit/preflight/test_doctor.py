@@ -122,7 +122,8 @@ def test_pagerduty_keys_are_looked_up_for_each_rollout(tmp_path: Path, rollout: 
     assert found(Receiver("webhook")) == [("pages", "ok"), ("team", "warning"), ("typo", "warning")]
 
 
-def test_a_metric_that_was_never_seen_is_wrong_and_its_rule_is_named(tmp_path: Path, rollout: Rollout) -> None:
+def test_a_metric_that_was_never_seen_is_wrong(tmp_path: Path, rollout: Rollout) -> None:
+    """A metric that was never seen is wrong, and its rule is named."""
     wrong = _wrong(_examined(tmp_path, rollout, HEALTHY, without="refusals_total"))
     assert [check.about for check in wrong] == ["copilot refusal_rate"]
     assert "NEVER_SEEN" in wrong[0].found
@@ -136,9 +137,8 @@ def test_a_rule_that_never_had_an_event_may_count_none(tmp_path: Path, rollout: 
     assert "metrics page" in doubt.fix
 
 
-def test_control_that_is_not_there_is_wrong_and_a_canary_before_its_arming_is_not(
-    tmp_path: Path, rollout: Rollout
-) -> None:
+def test_an_absent_control_is_wrong_an_unarmed_canary_is_not(tmp_path: Path, rollout: Rollout) -> None:
+    """A control that is not there is wrong; a canary that is not there before its arming is not."""
     no_canary = _examined(tmp_path, rollout, HEALTHY, without='cohort="canary"')
     assert not _wrong(no_canary)
     assert any("whether it is armed is UNKNOWN" in check.found for check in no_canary)  # no store was asked
@@ -280,9 +280,11 @@ def test_litellm_failures_under_a_group_or_no_name_are_a_warning(tmp_path: Path,
 
 
 @pytest.mark.parametrize(("answers", "words"), [(True, "it is not armed"), (False, "whether it is armed is UNKNOWN")])
-def test_an_absent_canary_is_expected_only_where_the_flag_was_read(
+def test_an_absent_canary_is_expected_only_with_its_flag_read(
     tmp_path: Path, rollout: Rollout, *, answers: bool, words: str
 ) -> None:
+    """An absent canary is expected only if its flag was read and is not armed."""
+
     def ask() -> tuple[dict[str, Flag], dict[str, str]]:
         if not answers:
             raise Unavailable("flag store: no quorum")

@@ -32,9 +32,10 @@ def _rule(rollout: Rollout, name: str) -> Rule:
     return next(rule for rule in rollout.rules if rule.name == name)
 
 
-def test_errors_of_ten_percent_are_seen_in_a_few_ticks_and_never_before_the_information_allows(
+def test_ten_percent_of_errors_are_seen_in_a_few_ticks(
     rollout: Rollout,
 ) -> None:
+    """They are seen in a few ticks, and never before the information allows it."""
     rule = _rule(rollout, "error_rate")
     found = delay(rollout, rule, assumed(rule), LEVEL, 0.05, runs=60)
     assert found.at_start is not None
@@ -56,7 +57,8 @@ def test_larger_regressions_are_seen_sooner(rollout: Rollout) -> None:
         assert known == sorted(known, reverse=True)
 
 
-def test_what_is_not_seen_within_the_horizon_is_said_and_not_guessed(rollout: Rollout) -> None:
+def test_what_is_not_seen_within_the_horizon_has_no_delay(rollout: Rollout) -> None:
+    """A regression that is not seen within the horizon is reported as such, and no delay is guessed."""
     rule = _rule(rollout, "thumbs_down_rate")
     found = delay(rollout, rule, assumed(rule), TrafficLevel(1.0, 1.0), 0.012, horizon=3600.0, runs=40)
     assert found.later is None
@@ -78,7 +80,8 @@ def test_the_limit_follows_from_control_as_the_rule_says(rollout: Rollout) -> No
     assert limit_of(latency, assumed(latency)) == pytest.approx(1.5 * value_of(latency, assumed(latency)))
 
 
-def test_the_bare_rule_costs_trips_where_control_is_near_its_limit_and_none_where_it_is_far(rollout: Rollout) -> None:
+def test_the_bare_rule_costs_trips_only_near_the_limit(rollout: Rollout) -> None:
+    """The bare rule costs trips if control is near its limit, and none if control is far from it."""
     near = bare_cost(rollout, _rule(rollout, "thumbs_down_rate"), AssumedTraffic(0.005), LEVEL, runs=20)
     far = bare_cost(rollout, _rule(rollout, "refusal_rate"), AssumedTraffic(0.011), LEVEL, runs=20)
     assert near.days_with_trip > 0.9
@@ -93,7 +96,8 @@ def test_three_ticks_in_a_row_cost_fewer_trips_than_one(rollout: Rollout) -> Non
     assert thrice.trips_a_day < once.trips_a_day
 
 
-def test_the_smallest_percent_is_the_first_at_which_nine_of_ten_runs_see_it(rollout: Rollout) -> None:
+def test_the_smallest_percent_is_seen_in_nine_of_ten_runs(rollout: Rollout) -> None:
+    """The smallest percent is the first at which nine of ten runs see the regression."""
     rule = _rule(rollout, "refusal_rate")
     percent, tried = smallest_percent(rollout, rule, AssumedTraffic(0.011), LEVEL, 0.087, runs=60)
     assert percent == 5.0
@@ -119,7 +123,8 @@ def test_rules_with_several_bounds_are_simulated_as_one(rollout: Rollout) -> Non
     assert found.later <= 300
 
 
-def test_few_users_are_worth_fewer_still_and_more_of_them_are_luckier(rollout: Rollout) -> None:
+def test_few_users_count_like_fewer_still(rollout: Rollout) -> None:
+    """Users of uneven activity count like fewer, and with more users unlucky cohorts are rarer."""
     rule = _rule(rollout, "error_rate")
     assert effective_users(2000, 5) == pytest.approx(100 / 4.22, rel=0.01)
     few, many = (unlucky_cohorts(rule, AssumedTraffic(0.01), users, 1.0) for users in (500, 50_000))

@@ -108,7 +108,8 @@ def test_values_that_are_none_are_refused(text: str) -> None:
         expanded(text)
 
 
-def test_all_problems_of_a_file_are_said_at_once_each_with_its_line(tmp_path: Path) -> None:
+def test_all_problems_of_a_file_are_said_at_once(tmp_path: Path) -> None:
+    """Every problem of a file is reported at once, each with its line."""
     text = """\
 rules: rules.yaml
 surprise: 1

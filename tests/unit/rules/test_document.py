@@ -125,7 +125,7 @@ def test_broken_syntax_is_refused_near_its_line(content: bytes, line: int) -> No
         b"%YAML 1.1\n---\na: 1\n",
     ],
 )
-def test_a_byte_order_mark_a_document_mark_and_dos_lines_are_harmless(content: bytes) -> None:
+def test_byte_order_mark_document_mark_and_dos_lines_are_read(content: bytes) -> None:
     found = read_document(content)
     assert (found.value, found.problems) == ({"a": 1}, [])
 
@@ -191,14 +191,17 @@ def test_a_quarter_megabyte_of_anything_ends_soon(unit: bytes) -> None:
         ("rules:\n  error_rate {max: 2%}\n  b: 1\n", 2, "write 'error_rate: …'"),
     ],
 )
-def test_a_swallowed_channel_and_a_missing_colon_are_found_in_their_own_line(text: str, line: int, fix: str) -> None:
+def test_a_mistake_is_found_in_its_own_line(text: str, line: int, fix: str) -> None:
+    """A channel that became a comment and a missing colon are reported in their own line."""
     assert [(problem.line, problem.fix) for problem in read_document(text.encode()).problems] == [(line, fix)]
 
 
-def test_an_ordinary_comment_within_brackets_is_not_blamed_for_another_mistake() -> None:
+def test_an_ordinary_comment_is_not_blamed() -> None:
+    """A comment within brackets is not blamed for another mistake."""
     problem = read_document(b"a: {b: 1, # the first\n  c: 2\nd: 3\n").problems[0]
     assert "with the quotes" not in problem.fix
 
 
-def test_what_a_missing_colon_meant_is_read_so_that_nothing_else_is_found_missing() -> None:
+def test_a_missing_colon_leads_to_one_problem_only() -> None:
+    """What a missing colon meant is read, so that nothing else is found missing."""
     assert read_document(b"rules:\n  a: {max 2%}\n").value == {"rules": {"a": {"max": "2%"}}}

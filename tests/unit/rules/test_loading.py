@@ -48,7 +48,8 @@ def test_three_names_are_enough() -> None:
     assert rollout.file == "f.yaml"
 
 
-def test_the_shipped_file_has_no_warning_and_says_what_the_defaults_say() -> None:
+def test_the_shipped_file_says_what_the_defaults_say() -> None:
+    """The shipped file has no warning, and says what the defaults say."""
     shipped = load_folder(SHIPPED)
     (rollout,) = shipped.rollouts
     (bare,) = loaded("rollout: support-copilot\ncontrol: model-old\ncanary: model-new\n").rollouts
@@ -351,7 +352,7 @@ def test_a_bad_file_is_refused_with_line_and_fix(text: str, expected: list[str])
     assert problems(text) == expected
 
 
-def test_all_errors_of_a_file_come_at_once_in_the_order_of_its_lines() -> None:
+def test_all_errors_come_at_once_in_the_order_of_lines() -> None:
     found = problems(
         """\
 rollout: Bad Name
@@ -545,7 +546,8 @@ def test_a_swap_of_the_configmap_while_reading_starts_over(tmp_path: Path, monke
     assert [rollout.name for rollout in load_folder(tmp_path).rollouts] == ["new", "new-b"]
 
 
-def test_what_is_not_a_readable_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+def test_what_is_not_a_readable_file_is_refused_at_once(tmp_path: Path) -> None:
+    """What is not a readable file is refused, and never waited for."""
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     (tmp_path / "gone.yaml").symlink_to("nowhere")
@@ -569,7 +571,8 @@ def test_one_file_can_be_loaded_by_its_name(tmp_path: Path) -> None:
     assert load_folder(write(tmp_path, "a.yaml", "one")).rollouts[0].name == "one"
 
 
-def test_different_canaries_that_read_the_same_series_are_warned_of(tmp_path: Path) -> None:
+def test_canaries_that_read_the_same_series_are_warned_of(tmp_path: Path) -> None:
+    """Different canaries that read the same series are a warning."""
     write(tmp_path, "a.yaml", "one")
     write(tmp_path, "b.yaml", "two")  # the same canary, judged twice: no warning
     (tmp_path / "c.yaml").write_text("rollout: three\ncontrol: x\ncanary: y\npage: {severity: info}\n")
@@ -624,7 +627,8 @@ values = st.recursive(
 @settings(max_examples=400, deadline=None)
 @example({"rollout": [], "match": {"\x1f": 0}})  # and so did a label name
 @example({"rules": {"rollout": None, "\ud7c7": {}}})  # an unprintable rule name once reached the error text
-def test_any_yaml_is_loaded_or_refused_and_every_problem_is_one_printable_line(value: dict[str, object]) -> None:
+def test_any_yaml_is_loaded_or_refused_in_printable_lines(value: dict[str, object]) -> None:
+    """Any YAML is loaded or refused, and every problem is one printable line."""
     _loads_or_is_refused(yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 

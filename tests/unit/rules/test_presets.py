@@ -28,7 +28,8 @@ def problems(text: str) -> list[str]:
     return list(refused.value.problems)
 
 
-def test_cohort_labels_judges_the_twins_and_shows_the_plain_counters() -> None:
+def test_cohort_labels_judges_first_requests() -> None:
+    """The preset cohort-labels judges users' first requests, and shows the plain counters."""
     found = rules("")
     not_errors = Matcher("outcome", "!~", "ok|success|refused|refusal|cancelled")
     for prefix, signals in (
@@ -46,14 +47,16 @@ def test_cohort_labels_judges_the_twins_and_shows_the_plain_counters() -> None:
     assert found["error_rate"].delay == 0.0
 
 
-def test_cohort_labels_tells_the_cohorts_apart_by_the_cohort_label_alone() -> None:
+def test_cohort_labels_uses_the_cohort_label_alone() -> None:
+    """The preset cohort-labels tells the cohorts apart by the label `cohort` alone."""
     assert rollout("").cohorts == {
         Cohort.CONTROL: (Matcher("cohort", "=", "control"),),
         Cohort.CANARY: (Matcher("cohort", "=", "canary"),),
     }
 
 
-def test_what_counts_as_an_error_can_be_overridden_for_the_twin_as_well() -> None:
+def test_own_errors_apply_to_first_requests_as_well() -> None:
+    """What counts as an error can be changed, for users' first requests as well."""
     found = rules("metrics: {preset: cohort-labels, errors: '{outcome=~\"error|timeout\"}'}\n")["error_rate"]
     matchers = (Matcher("outcome", "=~", "error|timeout"),)
     assert found.signal == RatioSignal((Selector("llm_requests_total", matchers),), (Selector("llm_requests_total"),))
@@ -62,7 +65,7 @@ def test_what_counts_as_an_error_can_be_overridden_for_the_twin_as_well() -> Non
     )
 
 
-def test_a_counter_of_ones_own_has_no_twin() -> None:
+def test_a_counter_of_ones_own_has_no_per_user_signal() -> None:
     found = rules("metrics: {preset: cohort-labels, errors: my_errors_total}\n")
     assert found["error_rate"].signal == RatioSignal((Selector("my_errors_total"),), (Selector("llm_requests_total"),))
     assert found["error_rate"].per_user is None
@@ -78,7 +81,7 @@ def test_match_stands_in_every_selector() -> None:
             assert all(selector.matchers[0] == service for selector in used)
 
 
-def test_litellm_counts_what_was_asked_for_and_a_fallback_as_an_error_of_it() -> None:
+def test_litellm_counts_a_fallback_as_an_error() -> None:
     """As measured on the proxy: by deployment, cooldowns have no name and a fallback succeeds as control's."""
     found = rollout("metrics: litellm\n")
     errors, latency = found.rules
@@ -188,7 +191,8 @@ def test_other_names_have_no_quantile(name: str) -> None:
     assert quantile_of(name) is None
 
 
-def test_own_counters_are_divided_by_the_presets_requests_unless_stated() -> None:
+def test_own_counters_are_divided_by_the_presets_requests() -> None:
+    """Counters of one's own are divided by the preset's requests unless `trials` says otherwise."""
     found = rules(
         "rules:\n"
         "  a: {events: 'x_total{k=\"v\"}', max: 2%}\n"

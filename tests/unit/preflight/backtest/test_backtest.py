@@ -79,9 +79,8 @@ def _as_the_daemon(source: Source, rollout: Rollout, terms: Terms, armed_at: flo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("interval", [15.0, 20.0, 60.0])
-def test_a_back_test_trips_at_the_very_tick_at_which_the_daemon_would(
-    tmp_path: Path, rollout: Rollout, interval: float
-) -> None:
+def test_it_trips_at_the_same_tick_as_the_daemon(tmp_path: Path, rollout: Rollout, interval: float) -> None:
+    """A back-test trips at the very tick at which the daemon would."""
     history = replace(REFUSING, seconds=2 * HOUR, onset=HOUR, scrape_interval=interval, rate=20)
     source = _recording(tmp_path, history)
     terms = _terms(source, history)
@@ -100,9 +99,8 @@ def test_where_blocks_end_changes_nothing(tmp_path: Path, rollout: Rollout, monk
     assert [rule.peak for rule in pieces.rules] == pytest.approx([rule.peak for rule in whole.rules], rel=1e-4)
 
 
-def test_a_bad_canary_trips_soon_after_its_onset_by_its_rule_and_the_sentence_says_why(
-    tmp_path: Path, rollout: Rollout
-) -> None:
+def test_a_bad_canary_trips_soon_by_its_rule(tmp_path: Path, rollout: Rollout) -> None:
+    """It trips soon after its onset, by the rule that it breaks, and the sentence says why."""
     (trip,) = _run(tmp_path, rollout, REFUSING).trips
     assert trip.rule == "refusal_rate"
     assert 0 < trip.at - REFUSING.onset_at <= 600
@@ -110,7 +108,7 @@ def test_a_bad_canary_trips_soon_after_its_onset_by_its_rule_and_the_sentence_sa
     assert "over control" in trip.sentence
 
 
-def test_a_healthy_canary_and_one_better_than_control_are_left_alone(tmp_path: Path, rollout: Rollout) -> None:
+def test_a_healthy_or_better_canary_is_left_alone(tmp_path: Path, rollout: Rollout) -> None:
     healthy = History(seconds=3 * HOUR, scrape_interval=30)
     better = replace(
         healthy, control=Behaviour(errors=0.1, refusals=0.1, thumbs_down=0.05, median=2.0), canary=Behaviour()
@@ -119,9 +117,8 @@ def test_a_healthy_canary_and_one_better_than_control_are_left_alone(tmp_path: P
     assert _run(tmp_path, rollout, better).trips == ()
 
 
-def test_a_rollout_stops_at_its_first_trip_and_goes_on_only_when_it_is_to_be_re_armed(
-    tmp_path: Path, rollout: Rollout
-) -> None:
+def test_a_rollout_stops_at_its_first_trip_unless_re_armed(tmp_path: Path, rollout: Rollout) -> None:
+    """A rollout stops at its first trip, and goes on only if it is to be re-armed."""
     once = _run(tmp_path, rollout, REFUSING)
     again = _run(tmp_path, rollout, REFUSING, rearm_after=900.0)
     assert len(once.trips) == 1
@@ -165,7 +162,8 @@ def test_a_rule_without_a_metric_is_named_as_never_judged(tmp_path: Path, rollou
     assert set(found.never_judged[0].unknown) == {Reason.NO_DATA.value}
 
 
-def test_gaps_and_missed_scrapes_are_counted_by_reason_and_trip_nothing(tmp_path: Path, rollout: Rollout) -> None:
+def test_gaps_and_missed_scrapes_trip_nothing(tmp_path: Path, rollout: Rollout) -> None:
+    """Gaps and missed scrapes are counted by reason, and trip nothing."""
     history = History(seconds=3 * HOUR, gaps=((HOUR, 1.5 * HOUR),), missed=0.03, restarts=(2 * HOUR,))
     found = _run(tmp_path, rollout, history)
     assert found.trips == ()
@@ -179,7 +177,7 @@ def test_a_dry_run_shows_the_trip_it_would_make(tmp_path: Path, rollout: Rollout
     assert len(_run(tmp_path, replace(rollout, mode=Mode.DRY_RUN), REFUSING).trips) == 1
 
 
-def test_rollouts_replayed_together_have_the_trips_they_have_alone(tmp_path: Path, rollout: Rollout) -> None:
+def test_rollouts_replayed_together_trip_as_they_do_alone(tmp_path: Path, rollout: Rollout) -> None:
     bare = replace(rollout, name="bare", decide=Decide.THRESHOLD)
     source = _recording(tmp_path, REFUSING)
     terms = _terms(source, REFUSING)
@@ -237,9 +235,7 @@ def test_progress_runs_from_nothing_to_all(tmp_path: Path, rollout: Rollout) -> 
 
 
 @pytest.mark.parametrize("interval", [15.0, 20.0, 60.0])
-def test_a_control_that_was_there_for_hours_is_warm_from_the_first_step_at_any_scrape_interval(
-    tmp_path: Path, rollout: Rollout, interval: float
-) -> None:
+def test_a_control_of_hours_is_warm_from_the_first_step(tmp_path: Path, rollout: Rollout, interval: float) -> None:
     """An hour is 120 steps of 30 s, but 60 of 60 s: such rollouts began cold, and took three times as long."""
     history = History(seconds=3.2 * HOUR, arrival=3 * HOUR, scrape_interval=interval, rate=20)
     source = _recording(tmp_path, history)
@@ -257,9 +253,7 @@ def test_a_control_that_was_there_for_hours_is_warm_from_the_first_step_at_any_s
         assert not view.warming_up, rule.name
 
 
-def test_a_ramp_is_read_off_the_traffic_and_late_feedback_is_left_out_after_a_lowering(
-    tmp_path: Path, rollout: Rollout
-) -> None:
+def test_a_ramp_is_found_and_late_feedback_left_out(tmp_path: Path, rollout: Rollout) -> None:
     """Without it, what the users of 50 % said late was held against the few of 5 %."""
     ramp = ((1.5 * HOUR, 50.0), (2 * HOUR, 5.0))
     history = History(seconds=2.5 * HOUR, percent=5, ramp=ramp, arrival=HOUR, scrape_interval=30)
@@ -290,7 +284,7 @@ def test_a_percent_that_was_given_has_no_ramp(tmp_path: Path, rollout: Rollout) 
     assert [stage.percent for stage in found.stages] == [5.0]
 
 
-def test_a_canary_that_fails_at_once_is_judged_from_its_first_step(tmp_path: Path, rollout: Rollout) -> None:
+def test_a_canary_that_fails_at_once_is_judged_at_once(tmp_path: Path, rollout: Rollout) -> None:
     """Its first two scrapes are a step; arming only after that step cost 30 s of every early trip.
 
     One step alone is capped below what a trip needs, and the second is enough.
@@ -333,7 +327,7 @@ def _before_labels(line: str, until: float, model: str) -> str:
     return line.replace('cohort="control",', "").replace('model="model-old"', f'model="{model}"')
 
 
-def test_events_counted_without_the_canarys_label_are_said_and_are_not_health(tmp_path: Path, rollout: Rollout) -> None:
+def test_events_without_the_canarys_label_are_not_health(tmp_path: Path, rollout: Rollout) -> None:
     """Twenty events in one step were never due at 1.5 requests/s: a canary that refused 40 % was healthy for ever."""
     history = replace(REFUSING, canary=Behaviour(refusals=0.4))
     _recording(tmp_path, history)
