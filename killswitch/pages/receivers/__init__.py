@@ -1,4 +1,4 @@
-"""Pagers: receivers of pages. An adapter is one file that speaks to one outside service."""
+"""Pagers: the receivers of pages. Each file here speaks to one outside service."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from killswitch.pages.page import Page
 
 
 class Pager(Protocol):
-    """Delivers one page to one receiver. ``name`` stands in outbox records and metrics."""
+    """Delivers one page to one receiver. ``name`` identifies it in outbox entries and metrics."""
 
     name: str
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
         """Deliver and return the receiver's own reference (Slack: ``channel/ts``; else an id or "").
 
-        Raises Unavailable (surely not delivered; worth a retry, with ``retry_after``), OutcomeUnknown
-        (sent, answer lost), AccessDenied or Refused (never will succeed as it stands).
+        Raises Unavailable (certainly not delivered; retry it, after ``retry_after``), OutcomeUnknown (sent, but the
+        answer was lost), AccessDenied or Refused (a retry of the same page will not succeed).
         """
         ...
 
 
-# What a pager may be able to do beside; each is asked for only where it is offered.
+# What some pagers can do besides. Each is used only if the pager has it.
 
 
 @runtime_checkable
 class Addressed(Protocol):
-    """A pager with several addresses (Slack: channels), which are counted and gathered apart."""
+    """A pager with several addresses (Slack: channels). Messages are counted and gathered for each address."""
 
     def address(self, page: Page) -> str | None:
-        """Where this page goes; None when it is not for this receiver at all."""
+        """Where this page goes; None if it is not for this receiver."""
         ...
 
 
 @runtime_checkable
 class Answering(Protocol):
-    """A pager that can ask its receiver a harmless question before a second copy is risked."""
+    """A pager that can send its receiver a harmless request before a second copy may be sent."""
 
     def answers(self, deadline: Deadline) -> None:
-        """Return when the receiver answers. Raises Unavailable or OutcomeUnknown when it does not."""
+        """Return if the receiver answers. Raises Unavailable or OutcomeUnknown if it does not."""
         ...
 
 
 @runtime_checkable
 class ThreadingPager(Protocol):
-    """A pager that can put a page beside an earlier one (a reply in its thread, a resolved alert)."""
+    """A pager that can send a page as a reply to an earlier one (in its thread)."""
 
     def reply(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
         """As `Pager.send`; ``reference`` is what the earlier page's `send` returned."""
@@ -54,7 +54,7 @@ class ThreadingPager(Protocol):
 
 @runtime_checkable
 class Gathering(Protocol):
-    """A pager that says whether its pages may be gathered into one digest; one that does not say gathers."""
+    """A pager that says whether its pages may be gathered into a digest. Without this they may."""
 
     gathers: bool
 
@@ -64,5 +64,5 @@ class KeyedByName(Protocol):
     """A pager with a key for each team (PagerDuty: integration keys), named in rule files."""
 
     def problem_of(self, name: str | None) -> str | None:
-        """What is wrong with the key of this name (None: the default one), or None. Nothing is sent."""
+        """What is wrong with the key of this name (None: the default key); None if it is usable. Sends nothing."""
         ...

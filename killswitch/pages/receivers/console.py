@@ -1,4 +1,4 @@
-"""Pages on a text stream: for a first look, for tests of one's rules, and as the last resort."""
+"""Pages printed to a text stream: for a first look, for trying rules, and as the last resort."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ConsolePager:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
 
-    def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:  # noqa: ARG002  a stream has none
-        """Raises Unavailable when the stream cannot be written."""
+    def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:  # noqa: ARG002  a stream has no deadline
+        """Raises Unavailable if the stream cannot be written."""
         head = f"--- PAGE {page.kind.value} {page.severity} {to_iso(page.at)} {plain(page.id)}"
         text = f"{head}\n{plain_text(page, possible_repeat=possible_repeat)}\n---\n"
         stream = self._stream or sys.stdout

@@ -30,12 +30,11 @@ _MAX_COMPLAINTS = 300  # characters of what PagerDuty says is wrong with an even
 
 
 class PagerDutyPager:
-    """Sends events to the PagerDuty services whose integration keys ``keys`` holds; a secret alone is the default key.
+    """Sends events to the PagerDuty services whose integration keys ``keys`` has; a single secret is the default key.
 
-    The dedup key is the page's id, so that a repeated copy opens no second alert; a re-arm or recovery bears
-    the key of the page that it continues, and resolves it. Each page is an event of its own, never part of a
-    digest: PagerDuty groups alerts itself, takes 120 events a minute, and can only resolve what was opened
-    under its own key.
+    The dedup key is the page's id, so a repeated copy opens no second alert. A re-arm or a recovery has the key of the
+    page that it continues, and resolves that alert. Each page is one event, never part of a digest: PagerDuty groups
+    alerts itself, takes 120 events a minute, and resolves only the alert that has the same key.
     """
 
     name = "pagerduty"
@@ -49,13 +48,13 @@ class PagerDutyPager:
         self._session = BoundedSession(tls=tls, proxy=proxy, max_body=256 * 1024)
 
     def address(self, page: Page) -> str | None:
-        """The name of the integration key, "" for the default one; None for what opens and resolves nothing."""
+        """The name of the integration key, "" for the default key; None for a page that opens and resolves no alert."""
         if page.good_news and page.kind not in _RESOLVING:
             return None  # an event would open an alert about good news
         return page.pagerduty if page.pagerduty is not None else "" if self._keys.has_default else None
 
     def problem_of(self, name: str | None) -> str | None:
-        """What is wrong with the key of this name (None: the default) as it stands, or None. Nothing is sent."""
+        """What is wrong with the key of this name (None: the default key); None if it is usable. Sends nothing."""
         try:
             self._keys.key(None) if name is None else self._keys.team_key(name)
         except KillswitchError as error:
@@ -65,8 +64,8 @@ class PagerDutyPager:
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
         """The alert's dedup key. Raises as `killswitch.pages.receivers.Pager.send`.
 
-        An event that PagerDuty refuses for its form is followed at once by the bare one: a summary, without
-        details and links. The dedup key is the same, so that at most one alert is open.
+        If PagerDuty refuses the form of an event, the bare event follows at once: a summary, without details and
+        links. The dedup key is the same, so at most one alert is open.
         """
         event = self._event(page, possible_repeat=possible_repeat)
         refused = self._post(event, deadline)
@@ -78,7 +77,7 @@ class PagerDutyPager:
         return str(event["dedup_key"])
 
     def _post(self, event: dict[str, Any], deadline: Deadline) -> Refused | None:
-        """What PagerDuty says is wrong with the event itself; None when it was taken. Raises anything else."""
+        """What PagerDuty says is wrong with the event itself; None if it was taken. Raises any other problem."""
         body = json.dumps(event, allow_nan=False).encode()
         if len(body) > MAX_EVENT:
             return Refused(f"the event has {len(body)} bytes, over PagerDuty's {MAX_EVENT}")
@@ -125,13 +124,13 @@ class PagerDutyPager:
 
 
 def _bare(event: dict[str, Any]) -> dict[str, Any]:
-    """What an event must have, and nothing else."""
+    """The event with its required fields only."""
     kept = {name: event[name] for name in ("routing_key", "event_action", "dedup_key")}
     return {**kept, "payload": {name: event["payload"][name] for name in ("summary", "source", "severity")}}
 
 
 def _complaints(response: requests.Response, event: dict[str, Any]) -> str:
-    """PagerDuty's list of errors, or the beginning of what it said; bounded, without the integration key."""
+    """PagerDuty's list of errors, or the beginning of its answer; bounded, without the integration key."""
     try:
         said = response.json()
     except ValueError:

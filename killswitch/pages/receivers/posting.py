@@ -11,7 +11,7 @@ from killswitch.net.bounded_http import find_no_answer, killswitch_errors
 
 @contextmanager
 def posting_errors() -> Iterator[None]:
-    """As `killswitch_errors` for a change; but who redirects us elsewhere or denies us has taken nothing."""
+    """As `killswitch_errors` for a change, but a redirect or a denied access means that nothing was taken."""
     try:
         with killswitch_errors(change=True):
             yield

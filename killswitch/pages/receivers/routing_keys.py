@@ -1,6 +1,6 @@
-"""PagerDuty's integration keys: a default one, and one for each team, by name.
+"""PagerDuty's integration keys: a default key, and one for each team, by name.
 
-The names stand in rule files (``page: {pagerduty: search}``), the keys only in files or environment variables.
+Rule files have the names (``page: {pagerduty: search}``). The keys are only in files or environment variables.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _LINE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62})\s*:\s*(?P<key>[!-
 class RoutingKeys:
     """``default`` serves pages that name no key; ``teams`` is a file with one ``name: key`` a line.
 
-    Both are read again for every page, so that rotated keys are taken up; while the file cannot be read, its last
-    good content serves on. A team whose key is missing is paged with the default key: a page to the wrong team is
-    better than none.
+    Both are read again for every page, so that rotated keys are used. While the file cannot be read, its last good
+    content is used. A team whose key is missing is paged with the default key: a page to the wrong team is better than
+    no page.
     """
 
     def __init__(self, default: Secret | None, teams: Path | None = None) -> None:
@@ -35,7 +35,7 @@ class RoutingKeys:
         return self._default is not None
 
     def key(self, name: str | None) -> str:
-        """The key of this name, of None the default. Raises AccessDenied or Refused, with what to write where."""
+        """The key of this name; of None the default key. Raises AccessDenied or Refused, which say what to set."""
         if name is None:
             return self._default_key()
         try:
@@ -47,7 +47,7 @@ class RoutingKeys:
             return self._default_key()
 
     def team_key(self, name: str) -> str:
-        """The key of this team, not the default one. Raises Refused: it concerns this team's pages alone."""
+        """The key of this team, never the default key. Raises Refused: it concerns only this team's pages."""
         if self._teams is None:
             raise Refused(
                 f"no file of PagerDuty keys: set KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE to a file with `{name}: key` in it"
@@ -70,12 +70,12 @@ class RoutingKeys:
         except Refused as error:
             if self._last_good is None:
                 raise
-            _log.warning("%s; its last good content serves on", error)
+            _log.warning("%s; using its last good content", error)
         return self._last_good
 
 
 def _keys_in(file: Path) -> dict[str, str]:
-    """Names and keys. Raises Refused, naming the line and never its text: it may be a key."""
+    """Names and keys. Raises Refused, which names the line but never its text, because that may be a key."""
     try:
         with file.open("rb") as opened:
             text = opened.read(MAX_SECRET_BYTES + 1).decode()
@@ -93,6 +93,6 @@ def _keys_in(file: Path) -> dict[str, str]:
         if match is None:
             raise Refused(f"{file}, line {number}: write `name: key`")
         if match["name"] in keys:
-            raise Refused(f"{file}, line {number}: {match['name']} stands there twice; keep one")
+            raise Refused(f"{file}, line {number}: {match['name']} is there twice; keep one")
         keys[match["name"]] = match["key"]
     return keys

@@ -1,8 +1,8 @@
-"""Pages in Slack: `chat.postMessage` through slack-sdk, over our own bounded session.
+"""Pages in Slack: `chat.postMessage` through slack-sdk, over `BoundedSession`.
 
-slack-sdk composes requests and judges answers; the wire below it is `BoundedSession`, because urllib,
-which it uses by itself, follows redirects with the token, takes bodies of any size, and has no total
-deadline. Retries are the lane's business, so slack-sdk has none.
+slack-sdk builds requests and checks answers. It would send them with urllib, which follows redirects with the token,
+accepts bodies of any size, and has no total deadline; so `BoundedSession` sends them instead. slack-sdk does not retry,
+because the lane does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_BLOCKS = 50
 _SIGNS = {
     PageKind.TRIPPED: ":rotating_light:",
     PageKind.CANNOT_ACT: ":rotating_light:",
-    PageKind.FOLLOWED: ":hourglass_flowing_sand:",  # as long as not all have; it is good news then
+    PageKind.FOLLOWED: ":hourglass_flowing_sand:",  # while routers are missing; otherwise it is good news
 }
 _DENIED = frozenset({
     "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "no_permission",
@@ -43,9 +43,9 @@ _DENIED = frozenset({
     "team_access_not_granted", "two_factor_setup_required", "enterprise_is_restricted", "accesslimited",
 })  # fmt: skip
 _LATER = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded", "service_unavailable", "request_timeout"})
-# Slack says of these that some part of the call may have succeeded.
+# Slack documents that a part of the call may have succeeded.
 _MAYBE = frozenset({"internal_error", "fatal_error"})
-# These concern the place or the method, so no other form of the message would be taken either.
+# These are about the channel or the method, so a plainer message would be refused too.
 _PLACE = frozenset({
     "channel_not_found", "not_in_channel", "is_archived", "is_inactive", "channel_type_not_supported",
     "restricted_action", "restricted_action_read_only_channel", "restricted_action_thread_only_channel",
@@ -53,19 +53,19 @@ _PLACE = frozenset({
     "message_not_found", "cant_update_message", "edit_window_closed", "unknown_method", "method_deprecated",
     "deprecated_endpoint", "as_user_not_supported",
 })  # fmt: skip
-# The message cannot be a reply there; outside the thread it can be posted.
+# The message cannot be a reply in this thread, but can be posted outside it.
 _NO_THREAD = frozenset({
     "cannot_reply_to_message", "thread_not_found", "invalid_thread_ts", "restricted_action_thread_locked",
     "restricted_action_non_threadable_channel",
 })  # fmt: skip
-# What a proxy in front of Slack says of a body that it does not let through.
+# The status of a proxy in front of Slack that does not let a body through.
 _BODY_REFUSED = frozenset({400, 413, 422})
 _MAX_SAID = 300  # characters of what Slack says is wrong with a message
 _CODE = re.compile(r"[a-z0-9_]{1,60}\Z")
 
 
 class _WrongForm(Refused):
-    """Slack refuses what the message looks like, not where it goes: a plainer one may be taken."""
+    """Slack refuses the form of the message, not its channel: a plainer message may be taken."""
 
 
 class _NoThread(Refused):
@@ -73,7 +73,7 @@ class _NoThread(Refused):
 
 
 class _BoundedClient(WebClient):
-    """slack-sdk's client with its wire replaced; `test_slack.py` notices if a new release goes around it."""
+    """slack-sdk's client, sending over `BoundedSession`; `test_slack.py` fails if a new release bypasses it."""
 
     def __init__(self, session: BoundedSession, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -84,14 +84,14 @@ class _BoundedClient(WebClient):
         sent = dict(req.header_items())
         response = self._session.post(url, data=body, headers=sent, allow_redirects=False)
         headers = {name.lower(): value for name, value in response.headers.items()}
-        # a proxy, or whatever else answers at a wrong address, may repeat what it was sent
+        # a proxy, or any other server at a wrong address, may repeat the token
         token = sent.get("Authorization", "").removeprefix("Bearer ")
         said = hiding(response.content.decode(errors="replace"), [token])
         return {"status": response.status_code, "headers": headers, "body": _json_object(said)}
 
 
 def _json_object(text: str) -> str:
-    """The body where it is a JSON object; slack-sdk raises AttributeError for any other JSON."""
+    """The body if it is a JSON object, else a text: slack-sdk raises AttributeError for any other JSON."""
     try:
         return text if isinstance(json.loads(text), dict) else f"no JSON object: {excerpt(text, 80)}"
     except (ValueError, RecursionError):
@@ -101,8 +101,8 @@ def _json_object(text: str) -> str:
 class SlackPager:
     """Posts pages to the channel their rule file names, else to ``default_channel``.
 
-    ``token`` is read again for every message, so that a rotated one is taken up. ``base_url`` is Slack's
-    Web API. A page that continues an earlier one is posted in its thread.
+    ``token`` is read again for every message, so that a rotated token is used. ``base_url`` is Slack's Web API. A page
+    that continues an earlier one is posted in the thread of that page.
     """
 
     name = "slack"
@@ -119,7 +119,7 @@ class SlackPager:
         self._token = token
         self._default_channel = default_channel
         quiet = logging.getLogger("killswitch.pages.receivers.slack.sdk")
-        quiet.setLevel(logging.CRITICAL)  # it would log bodies, and every failure that is raised as well
+        quiet.setLevel(logging.CRITICAL)  # it would log bodies, and would log each failure that it raises
         self._session = BoundedSession(tls=tls, proxy=proxy, max_body=1024 * 1024)
         self._client = _BoundedClient(self._session, base_url=base_url, retry_handlers=[], logger=quiet)
 
@@ -131,7 +131,7 @@ class SlackPager:
         return self._post(page, self._channel(page), None, possible_repeat=possible_repeat, deadline=deadline)
 
     def reply(self, page: Page, reference: str, *, possible_repeat: bool, deadline: Deadline) -> str:
-        """A reply in the thread of the earlier page; shown in the channel as well, unless it is good news."""
+        """Reply in the thread of the earlier page; also shown in the channel, unless it is good news."""
         channel, slash, ts = reference.rpartition("/")
         thread = ts if slash and channel else None
         return self._post(
@@ -142,7 +142,7 @@ class SlackPager:
         self._call("auth.test", {}, deadline, change=False)
 
     def update(self, page: Page, reference: str, *, deadline: Deadline) -> None:
-        """Replace the message ``reference`` by ``page`` as it is now. Raises as `send`."""
+        """Replace the message ``reference`` with ``page``. Raises as `send`."""
         channel, _, ts = reference.rpartition("/")
         self._call("chat.update", {"channel": channel, "ts": ts, **render(page)}, deadline, change=True)
 
@@ -155,9 +155,9 @@ class SlackPager:
         return channel
 
     def _post(self, page: Page, channel: str, thread: str | None, *, possible_repeat: bool, deadline: Deadline) -> str:
-        """Post the page; a form that Slack refuses for good is followed at once by a plainer one.
+        """Post the page. If Slack refuses its form, a plainer form follows at once.
 
-        A refusal says that nothing was posted, so this adds no copies. Raises what the last form was answered.
+        After a refusal nothing was posted, so this makes no copies. Raises the answer to the last form.
         """
         forms = [
             render(page, possible_repeat=possible_repeat),
@@ -167,7 +167,7 @@ class SlackPager:
         while True:
             body = {"channel": channel, **forms[0]}
             if thread is not None:
-                # Good news belongs to the thread; anything else must be seen by who reads the channel only.
+                # Good news stays in the thread. Anything else is shown in the channel too.
                 body |= {"thread_ts": thread, "reply_broadcast": not page.good_news}
             try:
                 answer = self._call("chat.postMessage", body, deadline, change=True)
@@ -190,7 +190,7 @@ class SlackPager:
             with posting_errors() if change else killswitch_errors(), self._session.deadline(deadline):
                 answer = self._client.api_call(method, json=dict(body), headers=headers)
         except SlackApiError as error:
-            raise _meaning(method, error, change=change) from None  # its text holds the whole answer
+            raise _meaning(method, error, change=change) from None  # its text has the whole answer
         except SlackClientError as error:
             raise Refused(f"Slack {method}: {type(error).__name__}") from None
         except requests.RequestException as error:
@@ -199,7 +199,7 @@ class SlackPager:
 
 
 def _meaning(method: str, error: SlackApiError, *, change: bool) -> KillswitchError:
-    """What an answer other than "ok" says about the message and about trying again."""
+    """The error that an answer other than "ok" means: retry it, fix it, or outcome unknown."""
     response = error.response
     status: int = response.status_code
     given = str(response.data.get("error") if isinstance(response.data, dict) else None)
@@ -219,7 +219,7 @@ def _meaning(method: str, error: SlackApiError, *, change: bool) -> KillswitchEr
 
 
 def _final(said: str, code: str | None, status: int, answer: object) -> Refused:
-    """Which part of the message is refused for good: the reply, the place, or the form."""
+    """The error of a message that is refused for good: because of the reply, the channel, or the form."""
     if code in _NO_THREAD:
         return _NoThread(said)
     if code in _PLACE or (code is None and status not in _BODY_REFUSED):
@@ -246,10 +246,10 @@ def _seconds(text: object) -> float | None:
 
 
 def render(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
-    """``text`` and ``blocks`` of the page. The mention stands in ``text``: only there does it ring a phone.
+    """``text`` and ``blocks`` of the page. The mention is in ``text``, because only there it rings a phone.
 
-    Nothing in the page can become markup, a mention or a link of its own: markup is escaped and
-    ``verbatim``, the table is literal text.
+    No text of the page can become markup, a mention or a link: texts are escaped and ``verbatim``, and the table is
+    literal text.
     """
     headline = ("(possible repeat) " if possible_repeat else "") + page.headline
     blocks: list[dict[str, Any]] = [
@@ -276,7 +276,7 @@ def words(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
 
 
 def _header(page: Page, headline: str) -> str:
-    # Not escaped but replaced: a header is no markup, and would show the escapes.
+    # Replaced, not escaped: a header is no markup and would show the escapes.
     calm = headline.replace("<", "(").replace(">", ")").replace("&", "+")
     good = ":arrow_forward:" if page.kind is PageKind.RE_ARMED else ":white_check_mark:"
     sign = good if page.good_news else _SIGNS.get(page.kind, ":warning:")
@@ -284,7 +284,7 @@ def _header(page: Page, headline: str) -> str:
 
 
 def _step(step: str) -> str:
-    """A step; an address of http(s) after its colon becomes a link, since ``verbatim`` makes none by itself."""
+    """A step. An http(s) address after its colon becomes a link, because ``verbatim`` makes no links."""
     name, colon, link = step.partition(": ")
     if colon and re.fullmatch(r"https?://[^\s<>|`]{1,1500}", link):
         return f"{escape(name)}: <{escape(link)}>"

@@ -1,4 +1,4 @@
-"""Slack's text markup: what is ours stays text, a mention stays a mention, nothing is cut through its middle."""
+"""Slack's text markup: texts are escaped, mentions stay mentions, and no escape or link is cut in two."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from killswitch.pages.page import Page
 from killswitch.pages.text import plain_text
 
 MAX_TEXT = 4000  # characters; Slack cuts far later, people stop reading earlier
-# A user, a user group, or everybody there; anything else is text.
+# A user, a user group, or everyone in the channel; anything else is text.
 _MENTION = re.compile(
     r"<(?:@[UW][A-Z0-9]{2,20}|!subteam\^S[A-Z0-9]{2,20}(?:\|[^<>|&]{0,80})?|!(?:here|channel|everyone))>"
 )
 
 
 def escape(text: str) -> str:
-    """The text with the three characters that open mentions, links and entities made harmless."""
+    """The text with the three characters escaped that begin mentions, links and entities."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def mention_markup(mention: str) -> str:
-    """The mention as Slack understands it where it is one; anything else as plain text."""
+    """Each word of ``mention`` as Slack's markup if it is a mention, else as plain text."""
     words = mention.split()
     return mentions_that_fit(word if _MENTION.fullmatch(word) else escape(word) for word in words)
 
 
 def message_text(page: Page, *, possible_repeat: bool) -> str:
-    """The whole page as a message's ``text``; the mention comes first, so that it is never cut."""
+    """The whole page as a message's ``text``. The mention comes first, so that it is never cut."""
     return cut(_mention(page) + escape(plain_text(page, possible_repeat=possible_repeat)), MAX_TEXT)
 
 
 def shortest_text(page: Page, *, possible_repeat: bool) -> str:
-    """The mention and the headline: what must arrive even if nothing else does."""
+    """The mention and the headline only: what must arrive even if nothing else does."""
     repeat = "(possible repeat) " if possible_repeat else ""
     return cut(_mention(page) + escape(repeat + page.headline), MAX_TEXT)
 

@@ -1,4 +1,4 @@
-"""Pages as JSON, posted to a URL: for anything that can take an HTTP request."""
+"""Pages as JSON, posted to a URL, for any receiver that takes HTTP requests."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _GATEWAY_TIMEOUT = 504
 class WebhookPager:
     """Posts each page's payload to the URL that ``url`` holds (a secret: such URLs often carry a token).
 
-    ``Idempotency-Key`` is the page's id, the same for every copy; ``X-Killswitch-Possible-Repeat`` says
-    that an earlier copy may have arrived. Only an answer of 2xx counts as taken. A receiver that refuses the
-    document (400, 413, 415, 422) is sent `short_document` at once, under the same key.
+    ``Idempotency-Key`` is the page's id, the same for every copy. ``X-Killswitch-Possible-Repeat`` says that an earlier
+    copy may have arrived. Only an answer of 2xx counts as taken. A receiver that refuses the document (400, 413, 415,
+    422) gets `short_document` at once, under the same key.
     """
 
     name = "webhook"
@@ -69,13 +69,13 @@ class WebhookPager:
             _log.warning("page %s: %s; sending the short document instead", page.id, problem)
             response = self._post(url, short_document(page, possible_repeat=possible_repeat), headers, deadline)
         if response.status_code == _GATEWAY_TIMEOUT:
-            raise OutcomeUnknown("the webhook's gateway gave up waiting (504): it may have been taken all the same")
+            raise OutcomeUnknown("the webhook's gateway gave up waiting (504): the page may have been taken")
         problem = refusal(response, secrets=_secret_parts(url))
         if problem is not None:
             raise problem
         if not response.ok or response.is_redirect or response.status_code >= requests.codes.multiple_choices:
             raise Refused(f"the webhook answered {response.status_code}, not 2xx; give its final address")
-        # logged, and kept in the outbox and the incident; a short word of the path is no secret, and may be in it
+        # The reference is logged and stored. A short word of the path is no secret, and may be part of it.
         long = [part for part in _secret_parts(url) if len(part) >= _LONG]
         return _header_text(hiding(self._session.showable(_reference(response).encode()).decode(), long))
 
@@ -88,7 +88,7 @@ class WebhookPager:
             return self._session.post(url, data=body, headers=headers, allow_redirects=False)
 
     def answers(self, deadline: Deadline) -> None:
-        """Whether anything answers there; asks OPTIONS, which changes nothing."""
+        """Ask whether the receiver answers, with OPTIONS, which changes nothing."""
         url = self._checked_url()
         with _unspoken(self._url), killswitch_errors(), self._session.deadline(deadline):
             response = self._session.options(url, allow_redirects=False)
@@ -104,10 +104,10 @@ class WebhookPager:
 
 
 def short_document(page: Page, *, possible_repeat: bool) -> dict[str, Any]:
-    """What is sent to a receiver that refuses the whole document: flat, small, and with ``text``.
+    """The document for a receiver that refuses the whole one: flat, small, and with ``text``.
 
-    ``text`` is the page in words with Slack's escapes, its mention first, so that the address of a Slack
-    incoming webhook serves as well: it asks for ``text`` and ignores the rest.
+    ``text`` is the page in words with Slack's escapes, its mention first. So the URL of a Slack incoming webhook works
+    as well: it needs ``text`` and ignores the other names.
     """
     kept = {name: page.payload.get(name) for name in SHORT_NAMES}
     return {
@@ -119,17 +119,17 @@ def short_document(page: Page, *, possible_repeat: bool) -> dict[str, Any]:
 
 @contextmanager
 def _unspoken(secret: Secret) -> Iterator[None]:
-    """No error keeps the URL, neither in its words nor in what it was raised from."""
+    """No error shows the URL, neither in its text nor in its cause."""
     try:
         yield
     except KillswitchError as error:
         raise error from None
     except (requests.RequestException, ValueError):
-        raise AccessDenied(f"the webhook's URL in {secret} is no URL; write https://host/path there") from None
+        raise AccessDenied(f"{secret} has no valid URL; write https://host/path there") from None
 
 
 def _secret_parts(url: str) -> list[str]:
-    """What must not be repeated of a URL: path, query, each longer piece of them, and user info as it is sent."""
+    """The parts of a URL that must not be shown: path, query, each longer piece of them, and the user info as sent."""
     parts = urlsplit(url)
     user, password = get_auth_from_url(url)
     sent = base64.b64encode(f"{user}:{password}".encode("latin-1", "replace")).decode() if user or password else ""

@@ -25,7 +25,7 @@ SCHEMA = Path("docs/webhook.schema.json")
 DOCS = Path("docs/webhook.md")
 _PRIMITIVES: Mapping[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
-# What each name means; a test sees to it that none is missing.
+# What each name means. A test fails if one is missing.
 MEANINGS: Mapping[type, Mapping[str, str]] = {
     PagePayload: {
         "alert": "what happened, in a few words that are the same for every page of this kind",
