@@ -1,1 +1,1 @@
-"""What the newest cycle says: as a sentence, JSON, HTML, a table, and metrics."""
+"""The status of the newest cycle: as sentences, JSON, HTML, a table, and metrics."""

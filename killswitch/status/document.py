@@ -1,4 +1,4 @@
-"""What the newest cycle says, as one JSON document: for the API, the page and the command line."""
+"""The status as one JSON document, for the API, the status page and the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident, finding_to_json
 from killswitch.timestamps import to_iso
 
-if TYPE_CHECKING:  # `killswitch status` shows trips, and need not load the judge for it
+if TYPE_CHECKING:  # `killswitch status` shows trips, and must not load the judge for that
     from killswitch.status.reports import CycleReport, RolloutReport
 
 NO_TRIPS: Mapping[str, Incident] = {}
@@ -19,9 +19,9 @@ NO_TRIPS: Mapping[str, Incident] = {}
 def status_document(
     controller_id: str, report: CycleReport | None, age: float | None, tripped_on: Mapping[str, Incident] = NO_TRIPS
 ) -> dict[str, Any]:
-    """All rollouts, each with its flag, its sentence and its rules' findings. ``age_seconds`` of the cycle.
+    """All rollouts, each with its flag, its sentence and the findings of its rules. ``age``: of the cycle, in seconds.
 
-    ``tripped_on``: the incidents of tripped rollouts, as far as they are known.
+    ``tripped_on``: the incidents of tripped rollouts, if they are known.
     """
     reports = report.reports if report is not None else {}
     rollouts = [_rollout(reports[name], tripped_on.get(name)) for name in sorted(reports)]
@@ -31,7 +31,7 @@ def status_document(
 def status_json(
     controller_id: str, report: CycleReport | None, age: float | None, tripped_on: Mapping[str, Incident] = NO_TRIPS
 ) -> bytes:
-    """The same as JSON, written a rollout at a time: the whole document of a thousand rollouts takes 30 MB."""
+    """`status_document` as JSON, written rollout by rollout: the whole document of a thousand rollouts takes 30 MB."""
     reports = report.reports if report is not None else {}
     rollouts = b",".join(_json(_rollout(reports[name], tripped_on.get(name))) for name in sorted(reports))
     head = _json({**_head(controller_id, report, age), "rollouts": []})
@@ -76,13 +76,13 @@ def explain_document(
 
 
 def trip_document(flag: Flag | None, incident: Incident | None) -> dict[str, Any] | None:
-    """What a tripped flag was tripped on, frozen as of the trip; None for any other. Without incident, no findings."""
+    """What a tripped flag was tripped on, as of the trip; None for any other flag. Without incident, no findings."""
     if flag is None or flag.trip is None:
         return None
     trip = flag.trip
     return {
         "incident": trip.incident,
-        # the page and the incident say when it was decided; the flag itself has the tick, some seconds before
+        # the time of the decision, as on the page and in the incident; the flag has the tick, some seconds earlier
         "at": to_iso(trip.at if incident is None else incident.decided_at),
         "by": trip.by,
         "automatic": None if incident is None else incident.automatic,

@@ -1,4 +1,4 @@
-"""What a cycle has to say: one sentence a rollout, which is the log line, the status line, and what tests compare."""
+"""The report of a cycle: one sentence for each rollout, as the log line, as the status line, and for tests to compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOUD = frozenset({DecisionKind.TRIP.value, DecisionKind.WOULD_TRIP.value, Decis
 class FlagsRead:
     """When all flags were last read (Unix seconds, None: never), and whether this cycle could read them.
 
-    What could not be read is not known: a rollout may have been armed, tripped or ended since.
+    If it could not, the state of a flag is not known: it may have been armed, tripped or ended since.
     """
 
     at: float | None
@@ -37,10 +37,10 @@ FRESH = FlagsRead(0.0, fresh=True)
 
 @dataclass(frozen=True, slots=True)
 class RolloutReport:
-    """What one cycle has to say about one rollout. ``last_good`` is the newest tick with a usable verdict.
+    """The report of one rollout. ``last_good``: the newest tick with a usable verdict, in Unix seconds.
 
-    ``window``: seconds that the findings' values span, None where nothing was judged.
-    ``unreadable``: what is wrong with a flag document that cannot be understood.
+    ``window``: the seconds that the findings' values cover; None if nothing was judged.
+    ``unreadable``: what is wrong with a flag document that cannot be read.
     """
 
     rollout: str
@@ -56,10 +56,10 @@ class RolloutReport:
 
     @property
     def state(self) -> str:
-        """``armed``, ``tripped``, ``absent``, ``unreadable``; ``unknown`` where the flag could not be read.
+        """``armed``, ``tripped``, ``absent`` or ``unreadable``; ``unknown`` if the flag could not be read.
 
-        Without a fresh reading it is the last one's, and ``read`` says of when; that there was none then says nothing
-        of now.
+        Without a fresh reading this is the state as last read, and ``read`` says when. If the last reading found no
+        flag, there may be one now, so the state is ``unknown``.
         """
         if self.unreadable is not None:
             return "unreadable"
@@ -75,7 +75,7 @@ class RolloutReport:
 
 @dataclass(frozen=True, slots=True)
 class CycleReport:
-    """``tick`` on the metric store's clock; ``finished`` on the monotonic clock; problems in words or None."""
+    """One cycle. ``tick``: on the metric store's clock. ``finished``: on the monotonic clock. Problems: text or None."""
 
     tick: float
     finished: float
@@ -106,7 +106,7 @@ def judged(
 def idle(
     name: str, flag: Flag | None, rules: Rollout | None, unreadable: str | None = None, *, read: FlagsRead = FRESH
 ) -> RolloutReport:
-    """The report of a rollout that there is nothing to judge about. ``unreadable``: what is wrong with its flag."""
+    """The report of a rollout that was not judged. ``unreadable``: what is wrong with its flag."""
     if unreadable is not None:
         advice = f"routers send everything to control; remove it with `killswitch end {name}`"
         sentence = (
@@ -133,7 +133,7 @@ def idle(
 
 
 def publish(report: CycleReport, previous: CycleReport | None, metrics: SelfMetrics) -> None:
-    """Log every sentence and set the gauges; rollouts that are gone lose theirs."""
+    """Log every sentence and set the gauges. Drop the gauges of rollouts that are gone."""
     metrics.cycle_seconds.observe(report.seconds)
     metrics.cycles.inc()
     known = report.store_problem is None

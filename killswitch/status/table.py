@@ -1,4 +1,4 @@
-"""Findings side by side in a terminal; four rules of a usual fleet fit into 80 columns."""
+"""Findings as a table in a terminal; four rules of a usual fleet fit into 80 columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS = {
     Verdict.HEALTHY: "green",
     Verdict.UNKNOWN: "cyan",
 }
-_MOST_SHOWN = 999.0  # evidence beyond this, and beyond what is needed, is beyond all doubt
+_MOST_SHOWN = 999.0  # more evidence than this, and than what is needed, is shown as ``>999``
 
 
 def findings_table(
@@ -29,11 +29,11 @@ def findings_table(
     at: float | None = None,
     since_below: bool = True,
 ) -> Table:
-    """One row a rule, from the JSON form of findings; a breach by evidence has its window in a row below.
+    """One row for each rule, from the JSON form of findings. A breach by evidence has a second row for its window.
 
-    ``requests`` are the canary's and control's in the window, or events of the canary's since the breach began;
-    ``evidence`` of 30/400 says that luck alone does this once in 30 days, and that at 400 it is a breach. Reasons and
-    since when a breach was counted (``since_below``), stand below. ``window`` in seconds, ``at`` in Unix seconds.
+    ``requests``: of canary and control in the window, or the canary's events and requests since the breach began.
+    ``evidence`` of 30/400: chance alone would show this once in 30 days, and 400 is a breach. Below the table: the
+    reasons, and with ``since_below`` since when a breach was counted. ``window`` in seconds, ``at`` in Unix seconds.
     """
     rows = {str(finding["rule"]): finding_rows(finding, window=window, at=at) for finding in findings}
     since = [
@@ -58,7 +58,7 @@ def findings_table(
             table.add_row(
                 Text(finding["rule"] if first else f"  {row.counted}"),
                 Text(verdict.value if first else "", style=COLOURS[verdict]),
-                # a latency rule's "50.5% slow" beside control's: said once, or 80 columns cut the evidence
+                # a latency rule's "50.5% slow": said for the canary only, or 80 columns would cut the evidence
                 *(row.canary, row.control.removesuffix(" slow"), row.limit),
                 samples if row.of_window else row.requests,
                 *(evidence if first else [Text("")] * len(evidence)),
@@ -68,7 +68,7 @@ def findings_table(
 
 
 def _reasons(findings: Sequence[Mapping[str, Any]]) -> str:
-    """``too few requests: error_rate, refusal_rate``, a line a reason."""
+    """``too few requests: error_rate, refusal_rate``, one line for each reason."""
     rules: dict[str, list[str]] = {}
     for finding in findings:
         if finding["reason"] is not None:
@@ -77,14 +77,14 @@ def _reasons(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _count(count: float | None) -> str:
-    """As everywhere, but ``135k`` and ``11.8k`` for what would need a wide terminal."""
+    """As `count_in_words`, but ``135k`` and ``11.8k`` for numbers that would need a wide terminal."""
     if count is None or not 10_000 <= count < 1e9:
         return count_in_words(count)
     return f"{count / 1000:.1f}k" if count < 100_000 else f"{count / 1000:,.0f}k"
 
 
 def _evidence(evidence: float | None, needed: float | None) -> Text:
-    """``30/400``, warmer the nearer it comes: half the way is the square root."""
+    """``30/400``, in yellow from the square root of what is needed, in red from all of it."""
     if needed is None:
         return Text("")
     value = max(evidence or 1.0, 1.0)

@@ -1,7 +1,7 @@
 """The status as one HTML page: no script, no outside resource, refreshed by the browser itself.
 
-What is tripped stands first, with its rules as of the trip and the command to type next. Nothing is said twice: a
-rule's sentence stands in its row, or in the rollout's sentence above, and a healthy rule's numbers are its reason.
+Rollouts that need a person come first; a tripped one shows its rules as of the trip and the command to type next. A
+rule's sentence is shown once: below its row, or in the rollout's sentence above. A healthy rule shows its numbers only.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def _document(title: str, body: Sequence[str], *, refresh: bool) -> str:
 
 
 def _with_commands(sentence: str) -> str:
-    """The sentence escaped, and what it has in backticks as code."""
+    """The sentence, escaped; what it has in backticks becomes code."""
     parts = escape(sentence).split("`")
-    if len(parts) % 2 == 0:  # a backtick without its pair, from a name or a server
+    if len(parts) % 2 == 0:  # a backtick without its pair, from a name or from a server's text
         return "`".join(parts)
     return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
@@ -168,7 +168,7 @@ def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
 
 
 def _sentence(one: Mapping[str, Any]) -> str:
-    """A rollout's sentence without what stands beside it anyway: the flag's tag; while it holds, its rules' own."""
+    """A rollout's sentence without what is shown next to it: the flag's tag, and if it holds, its rules' sentences."""
     said = untagged(str(one["sentence"]))
     if one["action"] == "hold":
         for finding in one["findings"]:
@@ -190,7 +190,7 @@ def _table(
 
 
 def _whys(findings: Sequence[Mapping[str, Any]], said: str) -> str:
-    """Below the table, a line for each reason: several rules may wait for the same one."""
+    """One line below the table for each reason: several rules may have the same one."""
     rules: dict[str, list[str]] = {}
     for finding in findings:
         rules.setdefault(_why(finding, said), []).append(str(finding["rule"]))
@@ -202,7 +202,7 @@ def _whys(findings: Sequence[Mapping[str, Any]], said: str) -> str:
 
 
 def _rows(finding: Mapping[str, Any], *, with_evidence: bool, window: float | None, at: float | None) -> str:
-    """One line, and for a breach by evidence a second one about its window."""
+    """One row, and for a breach by evidence a second row for its window."""
     evidence = "" if finding["needed"] is None else evidence_in_words(finding["evidence"], finding["needed"])
     verdict = escape(str(finding["verdict"]))
     reason = "" if finding["reason"] is None else f", {escape(reasons_in_words(str(finding['reason'])))}"
@@ -226,7 +226,7 @@ def _time(text: object) -> float | None:
 
 
 def _why(finding: Mapping[str, Any], said: str) -> str:
-    """What the row's numbers and the sentence above do not say already."""
+    """The rule's sentence, unless the row's numbers or the sentence above say it already."""
     if finding["verdict"] == Verdict.HEALTHY and finding["reason"] is None:
         return ""
     why = str(finding["sentence"]).removeprefix(f"{finding['rule']} unknown ({finding['reason']}): ")
