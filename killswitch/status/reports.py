@@ -1,4 +1,4 @@
-"""The report of a cycle: one sentence for each rollout, as the log line, as the status line, and for tests to compare."""
+"""The report of a cycle: one sentence for each rollout, for the log, the status line and the tests."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RolloutReport:
 
 @dataclass(frozen=True, slots=True)
 class CycleReport:
-    """One cycle. ``tick``: on the metric store's clock. ``finished``: on the monotonic clock. Problems: text or None."""
+    """One cycle. ``tick``: on the metric store's clock. ``finished``: on the monotonic clock. Problems: in words."""
 
     tick: float
     finished: float
