@@ -5,7 +5,7 @@
     KILLSWITCH_STORE=etcd://etcd:2379 uvicorn --app-dir examples fastapi_service:app
     curl -d '{"prompt": "hello"}' -H 'content-type: application/json' -H 'x-user-id: alice' localhost:8000/v1/chat
 
-Without KILLSWITCH_STORE it reads flag.json beside this file: edit ``canary_percent``, or trip it, and watch.
+Without KILLSWITCH_STORE it reads flag.json next to this file: edit ``canary_percent``, or trip it, and watch.
 """
 
 from __future__ import annotations
