@@ -43,9 +43,8 @@ class _Json(logging.Formatter):
         }
         line |= {name: getattr(record, name) for name in _EXTRAS if hasattr(record, name)}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)[
-                -_MAX_EXCEPTION:
-            ]  # the last lines say what happened
+            # the last lines say what happened
+            line["exception"] = self.formatException(record.exc_info)[-_MAX_EXCEPTION:]
         return json_text(line)
 
 

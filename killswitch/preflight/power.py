@@ -1,8 +1,8 @@
 """Power: how soon a regression of a given size would be seen, before any user is exposed to it.
 
 Traffic is drawn from what control does today (measured, or assumed), the canary is made worse by known
-amounts, and the daemon's own detector judges it, many runs at once. Next to each delay stands the
-information bound, ln(needed) / KL, which no valid test beats by much, and the false trips that the bare
+amounts, and the daemon's own detector judges it, many runs at once. Each delay is shown with the
+information bound, ln(needed) / KL, which no valid test beats by much, and with the false trips that the bare
 comparison would cost. Random numbers are seeded: the same question gets the same answer.
 
 Shapes: ``T`` ticks, ``N`` runs.

@@ -91,7 +91,7 @@ class SimulatedTraffic:
 def scaled(edges: Array, shares: Array, slower: float) -> Array:
     """The cumulative shares of latencies ``slower`` times as long, spread evenly within buckets.
 
-    What is in the last bucket stays there, when latencies shrink too (where in it they lie is unknown).
+    Latencies of the last bucket stay in it, also when they shrink, because their values are unknown.
     """
     finite = edges[:-1]
     at = np.interp(finite / slower, np.concatenate([[0.0], finite]), np.concatenate([[0.0], shares[:-1]]))

@@ -118,9 +118,8 @@ def _decode(content: bytes, document: Document) -> str | None:
     if bad:
         line = text.count("\n", 0, bad.start()) + 1
         what = f"it contains the control character U+{ord(bad[0]):04X}"
-        if (
-            bad[0] in "\x85\u2028\u2029"
-        ):  # YAML 1.1 reads what follows it in a comment as a key, while editors show one line
+        # in a comment, YAML 1.1 reads what follows these as a key, while editors show one line
+        if bad[0] in "\x85\u2028\u2029":
             what = f"it contains the character U+{ord(bad[0]):04X}, which ends a line in YAML but not in an editor"
         document.problems.append(Problem(line, what, "remove it; a rule file is plain text"))
         return None

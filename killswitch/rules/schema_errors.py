@@ -51,7 +51,7 @@ def in_words(path: Path) -> str:
 
 
 def keys_at(path: Path) -> tuple[str, ...]:
-    """The keys that may stand under a path."""
+    """The known keys under a path."""
     if path == ("rules",):
         return tuple(DEFAULT_RULES)
     nested: Mapping[str, type[BaseModel]] = {
@@ -65,7 +65,7 @@ def keys_at(path: Path) -> tuple[str, ...]:
 
 
 def _belongs_under(key: str) -> str | None:
-    """A fix for a key of a section that stands at the top of the file."""
+    """A fix for a key at the top of the file that belongs in a section."""
     sections = {"rules": keys_at(("rules",)), "page": keys_at(("page",)), "metrics": keys_at(("metrics",))}
     found = next((section for section, known in sections.items() if key in known), None)
     return f"indent it under `{found}:`" if found is not None else None

@@ -71,7 +71,7 @@ class Replay:
     def history(self) -> RolloutHistory:
         problem = None
         if self.first_armed is None:
-            problem = "it never had requests in both cohorts" if self._why_not else "no tick lies after its arming"
+            problem = "it never had requests in both cohorts" if self._why_not else "it was armed after the last tick"
             if any(why.detail.startswith("control: no requests") for why in self._why_not.values()):
                 problem += "; at 100% the daemon compares with a stored baseline, which a back-test does not replay"
         rules = tuple(self.rules.values())

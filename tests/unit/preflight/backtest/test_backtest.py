@@ -352,7 +352,7 @@ def test_no_control_at_100_percent_is_named(tmp_path: Path, rollout: Rollout) ->
 
 def test_an_arming_after_the_histories_end_is_named(tmp_path: Path, rollout: Rollout) -> None:
     found = _run(tmp_path, rollout, REFUSING, armed_at=MONDAY + 1000 * HOUR)
-    assert (found.armed_at, found.problem) == (None, "no tick lies after its arming")
+    assert (found.armed_at, found.problem) == (None, "it was armed after the last tick")
 
 
 @pytest.mark.parametrize("decide", list(Decide))
