@@ -119,6 +119,15 @@ def test_links_lead_somewhere(page: Path) -> None:
                 assert site_anchor(hit[0]) == anchor, f"{where}: the site names it {site_anchor(hit[0])}"
 
 
+@every_linked
+def test_a_path_that_a_page_names_is_there(page: Path) -> None:
+    """A path of the repository in code, such as `tests/vectors/routing.json`."""
+    folders = "bench|compat|deploy|docs|examples|killswitch|rules|tests"
+    for number, line in prose(page):
+        for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", line):
+            assert (REPOSITORY / path).exists(), f"{page.name}:{number}: {path}"
+
+
 def test_a_page_begins_with_its_title_and_has_one() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
