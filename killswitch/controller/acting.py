@@ -101,7 +101,7 @@ class Acting:
         guards: Callable[[], tuple[Compare, ...] | None],
     ) -> None:
         """The explicit policy `when_blind`. ``guards``: what the store compares, so that no other replica sees."""
-        armed = blind.case
+        armed = blind.armed
         policy = duration_in_words(armed.rollout.trip_when_blind_after or 0.0)
         reason = (
             f"blind for {duration_in_words(tick - blind.since)}: no replica had a usable verdict, and the rule file "

@@ -20,8 +20,9 @@ from killswitch.controller.tick_clock import TickClock
 from killswitch.controller.watches import Watches
 from killswitch.deadline import Deadline
 from killswitch.errors import BadTransaction, KillswitchError
+from killswitch.fleet.outage_pages import Concerned
 from killswitch.fleet.session import Session
-from killswitch.fleet.sight import FleetSight, Known
+from killswitch.fleet.sight import FleetSight
 from killswitch.fleet.store_outage import StoreOutage
 from killswitch.model import Rollout
 from killswitch.pages.notices import Notices
@@ -253,8 +254,8 @@ class Controller:
             self._sight.beat(all_armed, last_good, tick=tick, digest=rules.digest)
             # a trip that waits says that flags cannot be written, whatever becomes of heartbeats
             self._health.answered(writing=not self._acting.trips.under_way)
-            known = Known(self._known.flags, self._recipients.of)
-            long_blind = self._sight.look_for_outages(all_armed, decisions, findings, last_good, since, tick, known)
+            concerned = Concerned(self._known.flags, self._recipients.of)
+            long_blind = self._sight.look_for_outages(all_armed, decisions, findings, last_good, since, tick, concerned)
         except KillswitchError as error:
             if not isinstance(error, BadTransaction):
                 self._session.doubt()
@@ -262,7 +263,7 @@ class Controller:
             return
         for blind in long_blind:
             guards = partial(self._sight.nobody_sees, blind)
-            self._acting.trip_blind(blind, findings[blind.case.rollout.name], tick, guards=guards)
+            self._acting.trip_blind(blind, findings[blind.armed.rollout.name], tick, guards=guards)
 
     def _reports(
         self,

@@ -10,7 +10,7 @@ Every transaction of this package either is of a fixed size, or is divided with 
 | several trips at once | 2 a trip + guards | 3 a trip | `portions` |
 | a baseline | 1 | 1 | fixed |
 | a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `heartbeat.MAX_DOCUMENT_BYTES` at most |
-| outages and their pages (`blindness.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
+| outages and their pages (`stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
 | notices (`notices.py`) | 1 a notice | 2 a notice | `portions` |
 | claims, releases, attempts, marks, old entries (`pager/ledger.py`) | 2 an entry | 2 an entry | `portions` |
 | how far routers have followed (`follow_up.py`), refused rules (`daemon.py`) | 1 | 2 | fixed |

@@ -23,7 +23,6 @@ PENDING: dict[str, int] = {
     "killswitch/daemon/daemon.py:__init__": 91,
     "killswitch/daemon/settings.py:_consistent": 71,
     "killswitch/flags/flag.py:from_document": 52,
-    "killswitch/fleet/sight.py:look_for_outages": 53,
     "killswitch/verdicts/evidence/detector.py:advance": 58,
     "killswitch/web/app.py:application": 59,
 }

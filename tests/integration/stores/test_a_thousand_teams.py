@@ -13,7 +13,8 @@ from killswitch.flags.flag import Actor
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.fleet.heartbeat import Heartbeat
 from killswitch.fleet.heartbeat import to_document as heartbeat_document
-from killswitch.fleet.outages import MAX_PAGES_AT_ONCE, Blind, Book, StoredOutages, Target, next_outages
+from killswitch.fleet.outages import Blind, Target, next_outages
+from killswitch.fleet.stored_outages import MAX_PAGES_AT_ONCE, OutagesRead, StoredOutages
 from killswitch.model import PageSettings
 from killswitch.pages import events, outbox
 from killswitch.pages.ledger import DeliveryOutcome, Result
@@ -245,4 +246,4 @@ def test_a_part_too_large_for_any_store_is_refused_alone() -> None:
 
 
 def test_an_outage_book_read_before_anything_is_empty() -> None:
-    assert StoredOutages(MemoryStore(MemoryServer(VirtualClock())), wall=lambda: AT).read() == Book()
+    assert StoredOutages(MemoryStore(MemoryServer(VirtualClock())), wall=lambda: AT).read() == OutagesRead()

@@ -14,20 +14,9 @@ from killswitch.errors import BadDocument, OutcomeUnknown
 from killswitch.fleet.heartbeat import Heartbeat, alive
 from killswitch.fleet.heartbeat import from_document as heartbeat_from
 from killswitch.fleet.heartbeat import to_document as heartbeat_to
-from killswitch.fleet.outages import (
-    Blind,
-    BlindRollout,
-    Book,
-    Clocks,
-    Outage,
-    OutageChange,
-    StoredOutages,
-    Target,
-    fleet_good_at,
-    from_document,
-    next_outages,
-    to_document,
-)
+from killswitch.fleet.outages import Blind, BlindRollout, Outage, OutageChange, Target, next_outages
+from killswitch.fleet.replica_clocks import ReplicaClocks, fleet_good_at
+from killswitch.fleet.stored_outages import OutagesRead, StoredOutages, from_document, to_document
 from killswitch.stores import Item, Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Fault, MemoryServer, MemoryStore
@@ -66,7 +55,7 @@ def after_ticks(outages: tuple[Outage, ...], good: str, *, first: float) -> list
         last = tick if seen == "." else last
         blind = "ab" if tick - last >= 60 else ""
         found.append(change(outages, blind, {"a": last, "b": last}, tick=tick))
-        outages = found[-1].book
+        outages = found[-1].outages
     return found
 
 
@@ -143,7 +132,7 @@ def test_blind_again_soon_after_is_the_same_outage_without_a_page_and_needs_long
     changes = after_ticks((OPEN,), "...xx...xx.......", first=NOW)
     assert [index for index, one in enumerate(changes) if one.ended] == [2, 15]
     assert not any(one.started for one in changes)
-    assert {outage.id for one in changes for outage in one.book} == {OPEN.id}
+    assert {outage.id for one in changes for outage in one.outages} == {OPEN.id}
     assert changes[15].ended[0].reopened == 1
 
 
@@ -158,14 +147,14 @@ def test_a_return_that_lasts_is_paged_after_all() -> None:
 def test_blind_long_after_is_a_new_outage() -> None:
     changes = after_ticks((OPEN,), "." * 25 + "xx", first=NOW)
     assert [index for index, one in enumerate(changes) if one.started] == [26]
-    assert OPEN.id not in {outage.id for outage in changes[-1].book}
+    assert OPEN.id not in {outage.id for outage in changes[-1].outages}
 
 
 def test_a_rollout_seen_for_long_leaves_those_that_stay_blind() -> None:
     outages: tuple[Outage, ...] = (OPEN,)
     for number in range(25):
         tick = NOW + number * INTERVAL
-        outages = change(outages, "b", {"a": tick}, tick=tick).book
+        outages = change(outages, "b", {"a": tick}, tick=tick).outages
     assert outages[0].members.keys() == {"b"}
 
 
@@ -189,8 +178,8 @@ def test_no_rollout_is_ever_in_two_outages_and_a_blind_one_always_in_one(
         inside = [name for outage in found.open for name in outage.members]
         assert len(inside) == len(set(inside))
         assert blind <= set(inside)
-        assert from_document(to_document(found.book)) == found.book
-        outages = found.book
+        assert from_document(to_document(found.outages)) == found.outages
+        outages = found.outages
 
 
 @given(
@@ -227,8 +216,8 @@ def test_the_page_of_an_outage_stands_in_its_transaction_and_the_second_writer_l
     first, second = (StoredOutages(MemoryStore(server, name), wall=clock.wall) for name in "ab")
     found = change(blind="a")
     page = {found.started[0].id: trip_page()}
-    assert first.write(found, Book(), page)
-    assert not second.write(found, Book(), page)
+    assert first.write(found, OutagesRead(), page)
+    assert not second.write(found, OutagesRead(), page)
     assert len([c for c in server.history if c.key.startswith(keys.OUTBOX)]) == 1
 
 
@@ -237,7 +226,7 @@ def test_an_unknown_outcome_is_no_success() -> None:
     store = MemoryStore(MemoryServer(clock))
     store.fault = lambda call: Fault.LOSE_ANSWER if call.name == "commit" else None
     with pytest.raises(OutcomeUnknown):
-        StoredOutages(store, wall=clock.wall).write(change(blind="a"), Book(), {})
+        StoredOutages(store, wall=clock.wall).write(change(blind="a"), OutagesRead(), {})
 
 
 # --- heartbeats ---------------------------------------------------------------------------------
@@ -261,7 +250,7 @@ def test_the_fleet_sees_what_any_replica_sees() -> None:
 
 @pytest.mark.parametrize("apart", [3600.0, -3600.0])
 def test_sight_by_another_clock_is_as_old_as_its_own_ticks_say(apart: float) -> None:
-    clocks = Clocks(interval=30.0)
+    clocks = ReplicaClocks(interval=30.0)
     for at in (NOW, NOW + 30):
         clocks.note({"k": replace(beat(), tick=at + apart)}, at)
     told = replace(beat(copilot=NOW - 60 + apart), tick=NOW + 30 + apart)
@@ -274,7 +263,7 @@ def test_sight_by_another_clock_is_as_old_as_its_own_ticks_say(apart: float) -> 
 
 
 def test_a_heartbeat_met_for_the_first_time_may_be_of_long_ago() -> None:
-    clocks, old = Clocks(interval=30.0), replace(beat(), tick=NOW - 900)
+    clocks, old = ReplicaClocks(interval=30.0), replace(beat(), tick=NOW - 900)
     clocks.note({"k": old}, NOW)
     assert clocks.good_at("k", old, "copilot", NOW) == NOW - 900
 

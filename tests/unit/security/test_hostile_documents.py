@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument
 from killswitch.flags import flag, incident
-from killswitch.fleet import heartbeat
-from killswitch.fleet import outages as blindness
+from killswitch.fleet import heartbeat, stored_outages
 from killswitch.pages import outbox
 from killswitch.router.presence import Report, to_document
 from killswitch.stores import Item, Put, keys
@@ -42,7 +41,7 @@ READERS: list[Callable[[bytes], object]] = [
     lambda value: incident.from_document(value, rollout="copilot"),
     lambda value: outbox.from_document(value, page="copilot.1"),
     heartbeat.from_document,
-    blindness.from_document,
+    stored_outages.from_document,
 ]
 
 
@@ -70,7 +69,9 @@ GOOD = {
 }  # fmt: skip
 
 
-@given(st.sampled_from(sorted(GOOD)), json_values, st.sampled_from([heartbeat.from_document, blindness.from_document]))
+@given(
+    st.sampled_from(sorted(GOOD)), json_values, st.sampled_from([heartbeat.from_document, stored_outages.from_document])
+)
 def test_a_field_of_any_kind_is_read_or_refused(field: str, value: object, reader: Callable[[bytes], object]) -> None:
     document = json.dumps({**GOOD, field: value}).encode()
     try:
