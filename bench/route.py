@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from killswitch.flags import flag
+from killswitch.flags.document import to_document as flag_document
 from killswitch.router import CohortMetrics, Router, bucket
 
 CALLS = 2_000
@@ -47,7 +48,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flag.json"
-        path.write_bytes(flag.to_document(armed))
+        path.write_bytes(flag_document(armed))
         with Router("bench", f"file://{path}", control="old", registry=None) as router:
             if not router.wait_ready(10.0):
                 raise SystemExit("the flag file was not read within 10 s")

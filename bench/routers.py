@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor, Flag
 from killswitch.router.follow import Follower
 from killswitch.router.snapshot import ObeyedFlag
@@ -78,7 +79,7 @@ def host(url: str, count: int, pipe: multiprocessing.connection.Connection) -> N
 
 
 def put(member: EtcdMember, flag: Flag) -> int:
-    key, value = keys.flag(ROLLOUT).encode(), flags.to_document(flag)
+    key, value = keys.flag(ROLLOUT).encode(), flag_document(flag)
     body = {"key": base64.b64encode(key).decode(), "value": base64.b64encode(value).decode()}
     return int(member.call("/v3/kv/put", body)["header"]["revision"])
 

@@ -27,7 +27,7 @@ from killswitch.cli.invocation import (
 )
 from killswitch.daemon.settings import Settings
 from killswitch.errors import KillswitchError
-from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.stores import Store, keys
 from killswitch.trips.switch import Switch
@@ -57,7 +57,7 @@ class Hand:
 
     def answer(self, document: Flag | dict[str, Any], words: str) -> None:
         """Print the result: the document with ``--json``, else one line."""
-        shown = json.loads(flags.to_document(document)) if isinstance(document, Flag) else document
+        shown = json.loads(flag_document(document)) if isinstance(document, Flag) else document
         show(shown, as_json=self.as_json, otherwise=lambda: say(words))
 
 

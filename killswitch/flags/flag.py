@@ -9,20 +9,14 @@ Asymmetry: lowering exposure is always allowed; raising it needs a person or a s
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
-from killswitch.documents import Fields
 from killswitch.errors import BadDocument, IllegalTransition
-from killswitch.timestamps import from_iso, to_iso
 
-FORMAT = 1
-MAX_DOCUMENT_BYTES = 64 * 1024
 MAX_GENERATION = 2**53  # what every reader of JSON can hold exactly
 HOLD_BACK_PERCENT = 1.0
 STAGES: Mapping[str, float] = {
@@ -374,129 +368,3 @@ def set_stage(
 def end(flag: Flag | None, *, rollout: str, actor: Actor) -> None:
     """Armed or tripped -> absent, by a person; returns nothing because nothing is left."""
     _require(flag, Action.END, actor, rollout)
-
-
-# --- the document -------------------------------------------------------------------------------
-
-
-def to_document(flag: Flag) -> bytes:
-    """The flag as stored: JSON, UTF-8, keys in a fixed order."""
-    trip_document: dict[str, Any] | None = None
-    if flag.trip is not None:
-        trip_document = {
-            "at": to_iso(flag.trip.at),
-            "by": flag.trip.by,
-            "reason": flag.trip.reason,
-            "incident": flag.trip.incident,
-            "rules": list(flag.trip.rules),
-            "percent_before": flag.trip.percent_before,
-            "stage_before": flag.trip.stage_before,
-        }
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "rollout": flag.rollout,
-        "generation": flag.generation,
-        "state": flag.state.value,
-        "stage": flag.stage,
-        "canary_percent": flag.canary_percent,
-        "control": flag.control,
-        "canary": flag.canary,
-        "salt": flag.salt,
-        "armed_at": to_iso(flag.armed_at),
-        "stages": [{"stage": s.stage, "percent": s.percent, "at": to_iso(s.at)} for s in flag.stages],
-        "trip": trip_document,
-        "updated_at": to_iso(flag.updated_at),
-        "updated_by": flag.updated_by,
-    }
-    if flag.canary_after_aa is not None:
-        document["canary_after_aa"] = flag.canary_after_aa
-    # what a shell hands over as an argument may hold half a character; a trip does not fail for that
-    return json.dumps(document, ensure_ascii=False).encode(errors="replace")
-
-
-def from_document(value: bytes, *, rollout: str) -> Flag:
-    """The inverse of `to_document`, for a document that claims to be of ``rollout``.
-
-    Raises BadDocument, naming the field, for anything that is not a whole and sane flag of this
-    format and rollout. Unknown fields are ignored, so that a newer writer may add some.
-    """
-    if len(value) > MAX_DOCUMENT_BYTES:
-        raise BadDocument(f"flag of {rollout}: {len(value)} bytes, over {MAX_DOCUMENT_BYTES}")
-    try:
-        document = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise BadDocument(f"flag of {rollout}: not JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise BadDocument(f"flag of {rollout}: not a JSON object")
-    fields = _Fields(document, f"flag of {rollout}")
-    if fields.integer("format") != FORMAT:
-        raise BadDocument(f"flag of {rollout}: format {document['format']}; this version reads {FORMAT}")
-    if fields.text("rollout") != rollout:
-        raise BadDocument(f"flag of {rollout}: the document is of {document['rollout']!r}")
-    state_text = fields.text("state")
-    if state_text not in (State.ARMED.value, State.TRIPPED.value):
-        raise BadDocument(f"flag of {rollout}: state {state_text!r}")
-    state = State(state_text)
-    generation = fields.integer("generation")
-    if not 1 <= generation <= MAX_GENERATION:
-        raise BadDocument(f"flag of {rollout}: generation {generation!r:.80}")
-    stages_document = document.get("stages")
-    if not isinstance(stages_document, list) or not stages_document:
-        raise BadDocument(f"flag of {rollout}: stages must be a list of at least one entry")
-    trip_document = document.get("trip")
-    if state is State.TRIPPED and not isinstance(trip_document, dict):
-        raise BadDocument(f"flag of {rollout}: tripped, but trip says nothing")
-    percent = fields.percent("canary_percent")
-    if state is State.TRIPPED and percent != 0.0:
-        raise BadDocument(f"flag of {rollout}: tripped, but canary_percent is {percent:g}")
-    after_aa = document.get("canary_after_aa")
-    return Flag(
-        rollout=rollout,
-        generation=generation,
-        state=state,
-        stage=fields.text("stage"),
-        canary_percent=percent,
-        control=fields.text("control"),
-        canary=fields.text("canary"),
-        salt=fields.text("salt", empty=True),
-        armed_at=from_iso(fields.text("armed_at")),
-        stages=tuple(_stage_entry(entry, rollout) for entry in stages_document),
-        updated_at=from_iso(fields.text("updated_at")),
-        updated_by=fields.text("updated_by", empty=True),
-        trip=_trip(trip_document, rollout) if isinstance(trip_document, dict) else None,
-        canary_after_aa=after_aa if isinstance(after_aa, str) else None,
-    )
-
-
-def _stage_entry(entry: object, rollout: str) -> StageEntry:
-    fields = _Fields(entry, f"flag of {rollout}, stages")
-    return StageEntry(fields.text("stage"), fields.percent("percent"), from_iso(fields.text("at")))
-
-
-def _trip(document: dict[str, Any], rollout: str) -> Trip:
-    fields = _Fields(document, f"flag of {rollout}, trip")
-    rules = document.get("rules")
-    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
-        raise BadDocument(f"flag of {rollout}, trip: rules must be a list of names")
-    return Trip(
-        at=from_iso(fields.text("at")),
-        by=fields.text("by", empty=True),
-        reason=fields.text("reason", empty=True),
-        incident=fields.text("incident", empty=True),
-        rules=tuple(rules),
-        percent_before=fields.percent("percent_before"),
-        stage_before=fields.text("stage_before"),
-    )
-
-
-class _Fields(Fields):
-    """A flag's fields: the usual ones, and percents."""
-
-    def percent(self, name: str) -> float:
-        """0 to 100."""
-        value = self.raw.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise BadDocument(f"{self.where}: {name} must be a number, got {value!r:.80}")
-        if not 0.0 <= value <= 100.0:  # NaN fails this too
-            raise BadDocument(f"{self.where}: {name} must be from 0 to 100, got {value!r:.80}")
-        return float(value)

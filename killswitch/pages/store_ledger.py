@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, OutcomeUnknown, Unavailable
-from killswitch.flags import flag as flags
+from killswitch.flags.document import from_document as flag_from_document
 from killswitch.pages import outbox
 from killswitch.pages.ledger import KEEP_SETTLED, NEWS, DeliveryOutcome, begun
 from killswitch.pages.marks import Entries, Mark, draft_of
@@ -236,7 +236,7 @@ class StoreLedger:
             return True
         try:
             item = self._store.get(keys.flag(page.rollout))
-            flag = None if item is None else flags.from_document(item.value, rollout=page.rollout)
+            flag = None if item is None else flag_from_document(item.value, rollout=page.rollout)
         except KillswitchError:
             return False
         return flag is None or flag.generation != page.generation

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from killswitch.errors import BadDocument, BadSettings
-from killswitch.flags.flag import Flag, State, from_document
+from killswitch.flags.document import from_document
+from killswitch.flags.flag import Flag, State
 from killswitch.stores import Item
 from killswitch.stores.reader import Change
 

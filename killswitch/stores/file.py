@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from killswitch.errors import BadDocument, Unavailable
-from killswitch.flags.flag import MAX_DOCUMENT_BYTES
+from killswitch.flags.document import MAX_DOCUMENT_BYTES
 from killswitch.stores import Item, keys
 from killswitch.stores.polling import PollingWatch, file_stamp
 from killswitch.stores.reader import READ_TIMEOUT, ReadView

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from killswitch.errors import BadTransaction, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import State
 from killswitch.flags.incident import incident_id
 from killswitch.flags.incident import to_document as incident_document
@@ -195,7 +196,7 @@ class Flips(StoredFlags):
         record = request.draft.on(stored.flag)
         flag_key = keys.flag(request.rollout)
         writes = [
-            Put(flag_key, flags.to_document(tripped)),
+            Put(flag_key, flag_document(tripped)),
             Put(key, incident_document(record)),
             self._outbox(events.tripped(record, request.page)),
         ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from killswitch.errors import BadDocument, NoFlag
-from killswitch.flags import flag as flags
+from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.flag import Flag
 from killswitch.stores import Store, keys
 from killswitch.trips.generations import GENERATION
@@ -34,7 +34,7 @@ class StoredFlags:
         item = self._store.get(keys.flag(rollout))
         if item is None:
             return StoredFlag(None, 0)
-        return StoredFlag(flags.from_document(item.value, rollout=rollout), item.mod_revision)
+        return StoredFlag(flag_from_document(item.value, rollout=rollout), item.mod_revision)
 
     def everything(self) -> tuple[Mapping[str, StoredFlag], Mapping[str, str]]:
         """All flags by rollout; and, by rollout, what is wrong with those that cannot be understood."""
@@ -58,7 +58,7 @@ class StoredFlags:
         known = self._understood.get(rollout)
         if known is not None and known[0] == value:
             return known[1]
-        return flags.from_document(value, rollout=rollout)
+        return flag_from_document(value, rollout=rollout)
 
     def revision(self, rollout: str) -> int:
         """The store's revision of the flag, whatever stands in it; 0 for none."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 from killswitch.errors import BadDocument, KillswitchError, NoFlag, OutcomeUnknown, Refused
 from killswitch.flags import flag as flags
+from killswitch.flags.document import from_document as flag_from_document
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor, Flag
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
@@ -128,7 +130,7 @@ class Switch(Flips):
             raise NoFlag(rollout, self.names())
         last, counted_at = last_generation(self._store, rollout)
         with contextlib.suppress(BadDocument):
-            ending = flags.from_document(item.value, rollout=rollout)
+            ending = flag_from_document(item.value, rollout=rollout)
             flags.end(ending, rollout=rollout, actor=Actor.PERSON)
             last = max(last, ending.generation)
         writes: list[Put | Delete] = [Delete(item.key)]
@@ -173,7 +175,7 @@ class Switch(Flips):
     ) -> Flag:
         key = keys.flag(rollout)
         compares = (Compare(key, stored.revision), *also)
-        self._commit(rollout, compares, (Put(key, flags.to_document(new)), *more), new)
+        self._commit(rollout, compares, (Put(key, flag_document(new)), *more), new)
         return new
 
     def _commit(
@@ -194,7 +196,7 @@ class Switch(Flips):
 
 def _as_stored(flag: Flag | None) -> Flag | None:
     """The flag as it comes back from its document, whose times are in milliseconds."""
-    return None if flag is None else flags.from_document(flags.to_document(flag), rollout=flag.rollout)
+    return None if flag is None else flag_from_document(flag_document(flag), rollout=flag.rollout)
 
 
 def _remains(store: Store, rollout: str) -> list[Delete]:

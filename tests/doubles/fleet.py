@@ -18,6 +18,7 @@ from typing import Any
 
 from killswitch.controller.controller import Controller, Timing
 from killswitch.flags import flag as flags
+from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.flag import Flag
 from killswitch.fleet.session import Session
 from killswitch.model import PageSettings, Rollout
@@ -154,7 +155,7 @@ class Fleet:
 
     def flag(self, rollout: str = "copilot") -> Flag | None:
         value = self.server.value(keys.flag(rollout))
-        return None if value is None else flags.from_document(value, rollout=rollout)
+        return None if value is None else flag_from_document(value, rollout=rollout)
 
     def tripped(self, rollout: str = "copilot") -> bool:
         flag = self.flag(rollout)
@@ -163,7 +164,7 @@ class Fleet:
     def flips(self, rollout: str = "copilot") -> list[Flag]:
         """Every tripped flag that was ever written, in order."""
         written = [change for change in self.server.history if change.key == keys.flag(rollout) and change.value]
-        found = [flags.from_document(change.value or b"", rollout=rollout) for change in written]
+        found = [flag_from_document(change.value or b"", rollout=rollout) for change in written]
         return [flag for flag in found if not flag.armed]
 
     def incidents(self, rollout: str = "copilot") -> list[dict[str, Any]]:

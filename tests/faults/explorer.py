@@ -24,6 +24,8 @@ from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags import incident as incident_documents
+from killswitch.flags.document import from_document as flag_from_document
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor
 from killswitch.flags.incident import IncidentDraft
 from killswitch.fleet.session import Session
@@ -187,7 +189,7 @@ def _commit(
         broken = violations(done.history, max_age=MAX_AGE)
         if broken:
             raise Violation(broken)
-        flag = flags.from_document(after[flag_key].value, rollout=ROLLOUT)
+        flag = flag_from_document(after[flag_key].value, rollout=ROLLOUT)
         if not flag.armed:
             done = replace(done, flipped=(*done.flipped, flag.generation))
     return done, Committed(revision)
@@ -575,7 +577,7 @@ def _with_process(world: World, index: int, past: Past | None) -> World:
 def first_world(names: Sequence[str], *, tripped: bool = False, rollouts: Sequence[str] = (ROLLOUT,)) -> World:
     """Generation 1 armed, all processes about to begin; or tripped already, its page in the outbox."""
     world = World(kept={}, leases={}, revision=1, clock=TICK, processes=tuple(Past(name) for name in names))
-    writes = [Put(keys.flag(rollout), flags.to_document(armed(rollout))) for rollout in rollouts]
+    writes = [Put(keys.flag(rollout), flag_document(armed(rollout))) for rollout in rollouts]
     world, _ = _commit(world, (), writes)
     if not tripped:
         return world
@@ -587,7 +589,7 @@ def first_world(names: Sequence[str], *, tripped: bool = False, rollouts: Sequen
     page = events.tripped(record, SETTINGS)
     entry = outbox.to_document(outbox.new_entry(page, at=TICK))
     writes = [
-        Put(keys.flag(ROLLOUT), flags.to_document(flag)),
+        Put(keys.flag(ROLLOUT), flag_document(flag)),
         Put(keys.incident(ROLLOUT, 1), incident_documents.to_document(record)),
         Put(keys.outbox(page.id), entry),
     ]

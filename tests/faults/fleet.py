@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor, Flag
 from killswitch.model import PageSettings
 from killswitch.pages import events
@@ -498,7 +498,7 @@ def tripped_by_hand(rollout: str, at: float) -> TripRequest:
 
 def put_flag(store: Store, flag: Flag) -> None:
     """Write a flag past the switch, as a restored backup would."""
-    store.commit((), (Put(keys.flag(flag.rollout), flags.to_document(flag)),))
+    store.commit((), (Put(keys.flag(flag.rollout), flag_document(flag)),))
 
 
 def delete_flag(store: Store, rollout: str) -> None:

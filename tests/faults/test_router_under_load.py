@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.stores import keys
 from tests.doubles.flags import armed, tripped
@@ -326,7 +327,7 @@ def test_a_trip_is_obeyed_by_every_worker_and_outlives_etcd_a_corrupt_key_and_a_
 
 def test_a_corrupt_key_a_deleted_one_and_foreign_documents_end_the_canary_until_they_are_mended(world: World) -> None:
     load = world.load
-    good = flags.to_document(armed(1, percent=50.0))
+    good = flag_document(armed(1, percent=50.0))
     world.put(armed(1, percent=50.0))
     load.until_split(1)
     for bad in (

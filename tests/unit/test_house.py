@@ -17,12 +17,10 @@ CHARACTERS_OF_A_SENTENCE = 150
 
 # What is over a limit today, with its figure. Nothing may be added, and no figure may grow.
 PENDING: dict[str, int] = {
-    "killswitch/flags/flag.py": 502,
     "killswitch/verdicts/accumulator.py": 682,
     "killswitch/verdicts/step_counts.py": 474,
     "killswitch/daemon/daemon.py:__init__": 91,
     "killswitch/daemon/settings.py:_consistent": 71,
-    "killswitch/flags/flag.py:from_document": 52,
     "killswitch/verdicts/evidence/detector.py:advance": 58,
     "killswitch/web/app.py:application": 59,
 }

@@ -24,6 +24,7 @@ from killswitch.demo.simulation import Tally
 from killswitch.demo.traffic import Regression
 from killswitch.errors import Refused, Unavailable
 from killswitch.flags import flag
+from killswitch.flags.document import to_document as flag_document
 from killswitch.stores import Committed, Put, keys
 from killswitch.stores.opening import open_store
 from tests.servers.etcd import wait_until
@@ -41,7 +42,7 @@ def _arm(store_url: str) -> flag.Flag:
 
 def _write(store_url: str, document: flag.Flag) -> None:
     store = open_store(store_url)
-    assert isinstance(store.commit([], [Put(keys.flag("demo"), flag.to_document(document))]), Committed)
+    assert isinstance(store.commit([], [Put(keys.flag("demo"), flag_document(document))]), Committed)
     store.close()
 
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from killswitch.flags import flag
+from killswitch.flags.document import to_document as flag_document
 from tests.doubles.llm_server import LLMServer
 from tests.servers.etcd import wait_until
 from tests.servers.litellm import LiteLLMProxy, needs_proxy
@@ -31,7 +32,7 @@ class Bench:
         self.armed = flag.arm(
             None, rollout=ROLLOUT, control="model-old", canary="model-new", percent=99, stage="full", now=1e9, by="me"
         )
-        self.flag_file.write_bytes(flag.to_document(self.armed))
+        self.flag_file.write_bytes(flag_document(self.armed))
         shutil.copytree(EXAMPLE, folder / "proxy")
         # the worst lists an operator could write
         config = folder / "proxy" / "config.yaml"
@@ -55,7 +56,7 @@ class Bench:
         tripped = flag.trip(
             self.armed, rollout=ROLLOUT, reason="x", rules=(), incident="i", now=1e9, by="me", actor=person
         )
-        self.flag_file.write_bytes(flag.to_document(tripped))
+        self.flag_file.write_bytes(flag_document(tripped))
 
     def ask(self, model: str, **more: Any) -> httpx.Response:
         body = {"model": model, "user": "u", "messages": [{"role": "user", "content": "ok"}], **more}

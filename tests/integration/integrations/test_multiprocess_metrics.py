@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.flags import flag
+from killswitch.flags.document import to_document as flag_document
 
 REPOSITORY = Path(__file__).parents[3]
 MASTER = textwrap.dedent("""
@@ -70,7 +71,7 @@ def test_forked_workers_route_alike_obey_a_trip_each_and_their_counts_add_up(tmp
         None, rollout="support-copilot", control="model-old", canary="model-new", percent=50, stage="half",
         now=time.time(), by="test",
     )  # fmt: skip
-    path.write_bytes(flag.to_document(armed))
+    path.write_bytes(flag_document(armed))
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder), "PYTHONPATH": str(REPOSITORY)}
     workers = 3
     with subprocess.Popen(
@@ -89,7 +90,7 @@ def test_forked_workers_route_alike_obey_a_trip_each_and_their_counts_add_up(tmp
             by="test",
             actor=person,
         )
-        path.write_bytes(flag.to_document(tripped))
+        path.write_bytes(flag_document(tripped))
         result = json.loads(master.stdout.readline())
     assert master.returncode == 0
     assert [answer["after"] for answer in result["answers"]] == ["control"] * workers

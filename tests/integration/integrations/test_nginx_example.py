@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from killswitch.flags import flag
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.router import bucket
 
@@ -101,7 +102,7 @@ CANARY = next(f"user-{n}" for n in range(1000) if bucket("соль", f"user-{n}"
 def test_the_edge_splits_every_user_as_the_sdk_does_at_many_percents(edge: Edge) -> None:
     users = [*(f"user-{n}" for n in range(150)), "王小明", "müller", "😀", "a b", "x" * 1000]
     for percent in (0.0, 0.01, 5.0, 37.5, 99.0):
-        edge.write(flag.to_document(armed(percent)))
+        edge.write(flag_document(armed(percent)))
         until(
             lambda percent=percent: (
                 edge.upstream(CANARY) == ("model_new" if bucket("соль", CANARY) < percent else "model_old")
@@ -117,9 +118,9 @@ def test_a_trip_a_missing_file_garbage_and_an_old_file_are_control(edge: Edge) -
     def serves(upstream: str) -> None:
         until(lambda: edge.upstream(CANARY) == upstream)
 
-    good, person = flag.to_document(armed(99.0)), flag.Actor.PERSON
+    good, person = flag_document(armed(99.0)), flag.Actor.PERSON
     tripped = flag.trip(armed(99.0), rollout=NAME, reason="x", rules=(), incident="i", now=1e9, by="me", actor=person)
-    for bad in (flag.to_document(tripped), b"{", b"[]", b"null", good.replace(b'"format": 1', b'"format": 2')):
+    for bad in (flag_document(tripped), b"{", b"[]", b"null", good.replace(b'"format": 1', b'"format": 2')):
         edge.write(good)
         serves("model_new")
         edge.write(bad)
@@ -137,14 +138,14 @@ def test_a_trip_a_missing_file_garbage_and_an_old_file_are_control(edge: Edge) -
 
 def test_in_aa_the_canarys_cohort_gets_the_control_model(edge: Edge) -> None:
     """Nothing trips in `aa`: a canary that was served there would have no kill switch."""
-    edge.write(flag.to_document(armed(99.0)))
+    edge.write(flag_document(armed(99.0)))
     until(lambda: edge.upstream(CANARY) == "model_new")
-    edge.write(flag.to_document(armed(99.0, stage="aa")))
+    edge.write(flag_document(armed(99.0, stage="aa")))
     until(lambda: edge.upstream(CANARY) == "model_old")
     assert edge.client.get("/", headers={"x-user-id": CANARY}).headers["x-llm-cohort"] == "canary"
 
 
 def test_a_request_without_a_user_is_control(edge: Edge) -> None:
-    edge.write(flag.to_document(armed(99.0)))
+    edge.write(flag_document(armed(99.0)))
     until(lambda: edge.upstream(CANARY) == "model_new")
     assert edge.upstream(None) == "model_old"

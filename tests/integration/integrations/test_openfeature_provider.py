@@ -17,6 +17,7 @@ from openfeature.exception import ErrorCode, GeneralError
 from openfeature.provider import ProviderStatus
 
 from killswitch.flags import flag
+from killswitch.flags.document import to_document as flag_document
 from killswitch.router import Router
 from killswitch.router.integrations.openfeature import KillswitchProvider
 from killswitch.router.routing import RouteReason
@@ -197,7 +198,7 @@ def test_over_a_real_store_it_becomes_ready_changes_breaks_and_recovers(tmp_path
         by="me",
         salt="s",
     )
-    path.write_bytes(flag.to_document(document))
+    path.write_bytes(flag_document(document))
     router = Router(NAME, f"file://{path}", control="model-old", registry=None)
     api.set_provider_and_wait(KillswitchProvider(router, start_timeout=10.0))
     client = api.get_client()
@@ -209,7 +210,7 @@ def test_over_a_real_store_it_becomes_ready_changes_breaks_and_recovers(tmp_path
     trip = flag.trip(
         document, rollout=NAME, reason="x", rules=(), incident="i", now=now, by="me", actor=flag.Actor.PERSON
     )
-    path.write_bytes(flag.to_document(trip))
+    path.write_bytes(flag_document(trip))
     until(lambda: client.get_provider_status() is ProviderStatus.READY)
     assert str(client.get_string_details(NAME, "default", USER).reason) == "DISABLED"
     until(lambda: {"READY", "ERROR", "CONFIGURATION_CHANGED"} <= set(events.names()))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.net.credentials import TLS
 from killswitch.router.failsafe import RouterState, StalePolicy
@@ -30,7 +30,7 @@ def b64(value: str | bytes) -> str:
 
 def store(member: EtcdMember, value: Flag | bytes, *, token: str | None = None) -> int:
     """Write the flag; the revision."""
-    document = value if isinstance(value, bytes) else flags.to_document(value)
+    document = value if isinstance(value, bytes) else flag_document(value)
     answer = member.call("/v3/kv/put", {"key": b64(keys.flag(ROLLOUT)), "value": b64(document)}, token=token)
     return int(answer["header"]["revision"])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import BadDocument, Unavailable
-from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower
@@ -65,7 +65,7 @@ class ConfigMap:
 
 
 def text(flag: Flag) -> str:
-    return flags.to_document(flag).decode()
+    return flag_document(flag).decode()
 
 
 def test_a_mounted_file_is_followed_across_the_swap_of_its_link(tmp_path: Path) -> None:
@@ -183,10 +183,10 @@ def test_the_embedded_store_is_followed_without_writing_to_it(tmp_path: Path) ->
         reader.read([NAME])
     assert not path.exists()
     store = SqliteStore(path)
-    first = commit(store, Put(NAME, flags.to_document(armed())))
+    first = commit(store, Put(NAME, flag_document(armed())))
     with following(reader) as follower:
         until(follower, RouterState.ARMED, revision=first)
-        second = commit(store, Put(NAME, flags.to_document(tripped())))
+        second = commit(store, Put(NAME, flag_document(tripped())))
         until(follower, RouterState.TRIPPED, revision=second)
         commit(store, Delete(NAME))
         until(follower, RouterState.NO_FLAG)
@@ -195,11 +195,11 @@ def test_the_embedded_store_is_followed_without_writing_to_it(tmp_path: Path) ->
 
 def test_many_changes_in_a_row_end_in_the_last_one(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "flags.db")
-    commit(store, Put(NAME, flags.to_document(armed())))
+    commit(store, Put(NAME, flag_document(armed())))
     with following(SqliteReader(tmp_path / "flags.db")) as follower:
         until(follower, RouterState.ARMED)
         for percent in range(1, 40):
-            last = commit(store, Put(NAME, flags.to_document(armed(percent=float(percent)))))
+            last = commit(store, Put(NAME, flag_document(armed(percent=float(percent)))))
         until(follower, RouterState.ARMED, canary_percent=39.0, revision=last)
     store.close()
 
@@ -223,7 +223,7 @@ def test_a_controllers_heartbeat_counts_while_its_lease_lives(tmp_path: Path) ->
 def test_a_file_that_is_no_flag_store_means_control(tmp_path: Path) -> None:
     path = tmp_path / "flags.db"
     store = SqliteStore(path)
-    commit(store, Put(NAME, flags.to_document(armed())))
+    commit(store, Put(NAME, flag_document(armed())))
     store.close()
     with following(SqliteReader(path), reread_every=0.5) as follower:
         until(follower, RouterState.ARMED)

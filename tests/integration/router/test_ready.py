@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.router import Router
 from killswitch.stores import Put, keys
 from killswitch.stores.sqlite.store import SqliteStore
@@ -29,11 +29,11 @@ def holding_a_flag(kind: str, folder: Path, *, empty: bool = False) -> Iterator[
     if kind == "file":
         path = folder / "flag.json"
         if not empty:
-            path.write_bytes(flags.to_document(armed()))
+            path.write_bytes(flag_document(armed()))
         yield f"file://{path}"
     elif kind == "sqlite":
         made = SqliteStore(str(folder / "s.db"))
-        made.commit((), (Put(keys.controller("c") if empty else keys.flag(ROLLOUT), flags.to_document(armed())),))
+        made.commit((), (Put(keys.controller("c") if empty else keys.flag(ROLLOUT), flag_document(armed())),))
         yield f"sqlite://{folder / 's.db'}"
     else:
         with EtcdCluster(folder) as etcd:
@@ -86,7 +86,7 @@ def test_waiting_in_a_coroutine_lets_other_tasks_run(tmp_path: Path) -> None:
             waiting = asyncio.create_task(router.await_ready(60.0))
             await asyncio.sleep(0.1)
             assert not waiting.done()
-            SqliteStore(str(path)).commit((), (Put(keys.flag(ROLLOUT), flags.to_document(armed())),))
+            SqliteStore(str(path)).commit((), (Put(keys.flag(ROLLOUT), flag_document(armed())),))
             return await waiting
 
     assert asyncio.run(main())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import BadTransaction
-from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.fleet.heartbeat import Heartbeat
@@ -132,13 +132,13 @@ def test_a_thousand_notices_are_told_once_each(fleet_store: Metered) -> None:
 
 def test_a_thousand_flips_stand_with_their_incidents_and_pages(fleet_store: Metered) -> None:
     stored: dict[str, StoredFlag] = {}
-    for portion in portions(Part(n, writes=(Put(keys.flag(n), flags.to_document(armed(n))),)) for n in NAMES):
+    for portion in portions(Part(n, writes=(Put(keys.flag(n), flag_document(armed(n))),)) for n in NAMES):
         committed = fleet_store.commit([], [write for part in portion for write in part.writes])
         assert isinstance(committed, Committed)
         stored |= {part.subject: StoredFlag(armed(part.subject), committed.revision) for part in portion}
     fleet_store.commits.clear()
     stale = NAMES[7]
-    fleet_store.commit([], [Put(keys.flag(stale), flags.to_document(replace(armed(stale), canary_percent=1.0)))])
+    fleet_store.commit([], [Put(keys.flag(stale), flag_document(replace(armed(stale), canary_percent=1.0)))])
     requests = [
         TripRequest(
             incident_draft(name, by="a", reason="errors"), generation=1, actor=Actor.CONTROLLER, at=AT, page=team,
@@ -195,7 +195,7 @@ def test_hundreds_of_pages_are_claimed_sent_and_marked(fleet_store: Metered) -> 
 def test_a_flags_end_takes_all_its_life_left(fleet_store: Metered) -> None:
     for portion in portions(Part(n, writes=(Put(keys.notice("old", n, "kind"), b"{}"),)) for n in range(300)):
         fleet_store.commit([], [write for part in portion for write in part.writes])
-    fleet_store.commit([], [Put(keys.flag("old"), flags.to_document(armed("old")))])
+    fleet_store.commit([], [Put(keys.flag("old"), flag_document(armed("old")))])
     Switch(fleet_store, wall=lambda: AT, by="ann").end("old")  # type: ignore[arg-type]
     assert fleet_store.list(keys.notices("old")).items == ()  # type: ignore[operator]
 

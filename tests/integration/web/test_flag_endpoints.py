@@ -15,6 +15,7 @@ from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 
 from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.router import bucket
 from killswitch.stores import Delete, Lease, Put, Snapshot, Store, keys
@@ -195,7 +196,7 @@ def store_tripped(site: Site) -> None:
         site.armed, rollout=NAME, reason="x", rules=(), incident=f"{NAME}.1", now=1.7e9, by="me",
         actor=flags.Actor.PERSON,
     )  # fmt: skip
-    site.store.commit((), (Put(keys.flag(NAME), flags.to_document(tripped)),))
+    site.store.commit((), (Put(keys.flag(NAME), flag_document(tripped)),))
 
 
 def put(site: Site, value: bytes) -> None:
@@ -210,7 +211,7 @@ def test_an_armed_document_of_a_tripped_generation_is_not_obeyed(site: Site) -> 
     store_tripped(site)
     site.later()
     site.one("u1")
-    put(site, flags.to_document(site.armed))
+    put(site, flag_document(site.armed))
     assert {site.one(f"u{n}").document["value"] for n in range(30)} == {"model-old"}
     assert "canary" not in site.ask("GET", "/flagd/flags.json").document["flags"][NAME]["variants"]
 

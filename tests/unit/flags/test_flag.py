@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument, IllegalTransition
+from killswitch.flags.document import MAX_DOCUMENT_BYTES, from_document, to_document
 from killswitch.flags.flag import (
     AA,
-    MAX_DOCUMENT_BYTES,
     MAX_GENERATION,
     STAGES,
     TRANSITIONS,
@@ -28,11 +28,9 @@ from killswitch.flags.flag import (
     arm,
     check_rollout_name,
     end,
-    from_document,
     rearm,
     resolve_stage,
     set_stage,
-    to_document,
     trip,
 )
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from killswitch.deadline import Deadline
-from killswitch.flags import flag as flags
 from killswitch.flags import incident as incidents
+from killswitch.flags.document import to_document as flag_document
 from killswitch.pages import outbox
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
 from killswitch.pages.outbox import DeliveryState, OutboxEntry
@@ -458,7 +458,7 @@ def test_a_process_asleep_for_longer_than_its_lease_does_not_begin_another_attem
 
 def flag_of(page: Page, generation: int) -> Put:
     flag = replace(armed(page.rollout), generation=generation)
-    return Put(keys.flag(page.rollout), flags.to_document(flag))
+    return Put(keys.flag(page.rollout), flag_document(flag))
 
 
 def test_a_receiver_that_is_added_is_not_told_of_generations_that_ended_long_ago(world: World) -> None:

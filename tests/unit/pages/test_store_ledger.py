@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import BadTransaction
-from killswitch.flags import flag as flags
 from killswitch.flags import incident as incidents
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.incident import Paged
 from killswitch.pages import outbox
 from killswitch.pages.ledger import KEEP_SETTLED, NEWS, DeliveryOutcome, Result
@@ -342,7 +342,7 @@ def test_an_entry_that_was_changed_meanwhile_is_not_dropped_with_the_others(worl
 
 
 def flag_of(page: Page, generation: int) -> Put:
-    return Put(keys.flag(page.rollout), flags.to_document(replace(armed(page.rollout), generation=generation)))
+    return Put(keys.flag(page.rollout), flag_document(replace(armed(page.rollout), generation=generation)))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.errors import BadSettings
-from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.router import failsafe
 from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy
@@ -23,7 +23,7 @@ POLICY = StalePolicy(spread=0.5)  # of a jitter of 30 s: 15 s
 
 
 def item(flag: Flag, revision: int) -> Item:
-    return Item(keys.flag(ROLLOUT), flags.to_document(flag), revision)
+    return Item(keys.flag(ROLLOUT), flag_document(flag), revision)
 
 
 def read(
@@ -301,7 +301,7 @@ def test_an_old_change_that_arrives_late_changes_nothing() -> None:
     assert change(memory, None, 8) == memory
 
 
-DOCUMENT = json.loads(flags.to_document(armed()))
+DOCUMENT = json.loads(flag_document(armed()))
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ DOCUMENT = json.loads(flags.to_document(armed()))
         b"[]",
         b"\xff\xfe",
         b"[" * 20_000,
-        flags.to_document(armed())[:-20],
+        flag_document(armed())[:-20],
         json.dumps({**DOCUMENT, "format": 2}).encode(),
         json.dumps({**DOCUMENT, "rollout": "another"}).encode(),
         json.dumps({**DOCUMENT, "canary_percent": -1}).encode(),

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument
-from killswitch.flags import flag, incident
+from killswitch.flags import incident
+from killswitch.flags.document import from_document as flag_from_document
+from killswitch.flags.document import to_document as flag_document
 from killswitch.fleet import heartbeat, stored_outages
 from killswitch.pages import outbox
 from killswitch.router.presence import Report, to_document
@@ -37,7 +39,7 @@ HOSTILE = [
     b"9" * 5000,
 ]
 READERS: list[Callable[[bytes], object]] = [
-    lambda value: flag.from_document(value, rollout="copilot"),
+    lambda value: flag_from_document(value, rollout="copilot"),
     lambda value: incident.from_document(value, rollout="copilot"),
     lambda value: outbox.from_document(value, page="copilot.1"),
     heartbeat.from_document,
@@ -141,6 +143,6 @@ def test_a_generation_no_counter_reaches_is_refused() -> None:
     store = MemoryStore(MemoryServer(VirtualClock()))
     switch = Switch(store, wall=lambda: 1e9, by="me")
     armed = switch.arm("search", control="old", canary="new", percent=5, stage="ramp_5", salt="")
-    document = json.loads(flag.to_document(armed))
+    document = json.loads(flag_document(armed))
     with pytest.raises(BadDocument, match="generation"):
-        flag.from_document(json.dumps({**document, "generation": 10**400}).encode(), rollout="search")
+        flag_from_document(json.dumps({**document, "generation": 10**400}).encode(), rollout="search")

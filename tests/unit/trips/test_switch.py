@@ -18,7 +18,8 @@ from killswitch.errors import (
     Refused,
     Unavailable,
 )
-from killswitch.flags import flag as flags
+from killswitch.flags.document import from_document as flag_from_document
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor, Flag, State
 from killswitch.flags.incident import from_document
 from killswitch.model import PageSettings
@@ -455,7 +456,7 @@ def test_an_armed_flag_is_not_armed_over(world: World) -> None:
 
 
 def before_stored(flag: Flag) -> Flag:
-    return flags.from_document(flags.to_document(flag), rollout=flag.rollout)
+    return flag_from_document(flag_document(flag), rollout=flag.rollout)
 
 
 def test_a_person_is_asked_about_the_flag_as_it_is_and_as_it_is_to_be(world: World) -> None:
