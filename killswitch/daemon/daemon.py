@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 from killswitch import __version__
 from killswitch.controller.controller import Controller, Timing
 from killswitch.daemon.clock_guard import ClockGuard
-from killswitch.daemon.dead_mans_switch import DeadMan
+from killswitch.daemon.dead_mans_switch import DeadMansSwitch
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.wiring import build_pagers, build_source, build_store, secret, unreadable_secrets
@@ -41,6 +41,7 @@ from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox import new_entry
 from killswitch.pages.outbox import to_document as outbox_document
 from killswitch.pages.page import FLEET, Page
+from killswitch.pages.receivers import Pager
 from killswitch.sources import Source
 from killswitch.sources.scrape_interval import consequence, measured_now
 from killswitch.status.reports import CycleReport
@@ -93,20 +94,7 @@ class Daemon:
         self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
         settings = self._settings
         pagers, fallback = build_pagers(settings)
-        for rollout in self._rules.current().rollouts.values():
-            if rollout.page.slack and secret(settings, "slack_token") is None:
-                log.warning(
-                    "%s: pages for Slack %s go elsewhere, there is no Slack token: set KILLSWITCH_SLACK_TOKEN_FILE",
-                    rollout.name, rollout.page.slack,
-                )  # fmt: skip
-            if rollout.page.pagerduty and not any(pager.name == "pagerduty" for pager in (*pagers, fallback) if pager):
-                log.warning(
-                    "%s: pages for PagerDuty key %s go elsewhere, there are no keys: set "
-                    "KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
-                    rollout.name, rollout.page.pagerduty,
-                )  # fmt: skip
-        for problem in unreadable_secrets(settings):
-            log.warning("%s: nothing reaches its receiver until the file is there", problem)
+        _warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
         self._delivery = PageDelivery(
             self._store,
             pagers,
@@ -116,39 +104,16 @@ class Daemon:
             wall=wall,
             monotonic=monotonic,
         )
-        session = Session(self._trip_store, self.controller_id, monotonic=monotonic, ttl=settings.session_ttl)
-        self._controller = Controller(
-            controller_id=self.controller_id,
-            version=__version__,
-            source=self._source,
-            store=self._store,
-            switch=Switch(self._trip_store, wall=wall, by=self.controller_id),
-            session=session,
-            rules=self._rules.current,
-            tell=self._delivery.send_directly,
-            flipped=self._flipped,
-            timing=Timing(
-                interval=settings.interval,
-                step=settings.step,
-                lag=settings.lag,
-                cycle_deadline=settings.cycle_deadline,
-                max_evidence_age=settings.max_evidence_age,
-                session_ttl=settings.session_ttl,
-                store_patience=min(15.0, settings.interval),
-            ),
-            metrics=self._metrics,
-            monotonic=monotonic,
-            wall=wall,
-        )
-        self._follow_up = Propagation(
+        self._controller = self._build_controller()
+        self._propagation = Propagation(
             self._store,
             Switch(self._store, wall=wall, by=self.controller_id),
             settings=self._page_settings,
             monotonic=monotonic,
             wall=wall,
         )
-        self._tripped_on = StoredIncidents(self._trip_store, monotonic=monotonic)
-        self._dead_man = DeadMan(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
+        self._incidents = StoredIncidents(self._trip_store, monotonic=monotonic)
+        self._dead_mans_switch = DeadMansSwitch(secret(settings, "heartbeat_url"), self.controller_id, self._metrics)
         self._api_token = secret(settings, "api_token")
         self._stopping = False
         self._cycling = threading.Lock()
@@ -157,6 +122,26 @@ class Daemon:
         self._scheduler = self._build_scheduler()
         self._guard = ClockGuard(self._clock_jumped, monotonic=monotonic, wall=wall)
         self._server = self._build_server()
+
+    def _build_controller(self) -> Controller:
+        session = Session(
+            self._trip_store, self.controller_id, monotonic=self._monotonic, ttl=self._settings.session_ttl
+        )
+        return Controller(
+            controller_id=self.controller_id,
+            version=__version__,
+            source=self._source,
+            store=self._store,
+            switch=Switch(self._trip_store, wall=self._wall, by=self.controller_id),
+            session=session,
+            rules=self._rules.current,
+            tell=self._delivery.send_directly,
+            flipped=self._flipped,
+            timing=_timing(self._settings),
+            metrics=self._metrics,
+            monotonic=self._monotonic,
+            wall=self._wall,
+        )
 
     # --- running --------------------------------------------------------------------------------
 
@@ -229,8 +214,8 @@ class Daemon:
             ("retry", self._controller.retry, min(1.0, pulse * 2)),
             ("pages", self._deliver, min(1.0, pulse * 2)),
             ("rules", self._rules.look, min(5.0, self._settings.interval)),
-            ("follow_up", self._look_who_follows, min(1.0, pulse * 2)),
-            ("dead_man", self._dead_man.call, pulse),
+            ("propagation", self._look_who_follows, min(1.0, pulse * 2)),
+            ("dead_mans_switch", self._dead_mans_switch.call, pulse),
         )
         scheduler = BackgroundScheduler(
             timezone="UTC",
@@ -249,14 +234,14 @@ class Daemon:
             if self._controller.seconds_until_due() == 0.0:
                 report = self._controller.run_cycle()
                 if report is not None:
-                    self._follow_up.notice([one.flag for one in report.reports.values() if one.flag is not None])
-                    self._dead_man.cycle_finished(report)
+                    self._propagation.notice([one.flag for one in report.reports.values() if one.flag is not None])
+                    self._dead_mans_switch.cycle_finished(report)
                     self._on_cycle(report)
         self._alive_at = self._monotonic()
 
     def _look_who_follows(self) -> None:
         if not self._controller.flips_come_first:
-            self._follow_up.look()
+            self._propagation.look()
 
     def _deliver(self) -> None:
         if self._stopping or self._controller.flips_come_first:
@@ -297,7 +282,7 @@ class Daemon:
         return "the first cycle has not finished" if self._controller.latest is None else None
 
     def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
-        return self._tripped_on.of(flags)
+        return self._incidents.of(flags)
 
     def reload(self) -> list[str]:
         return self._rules.reload()
@@ -316,7 +301,7 @@ class Daemon:
     def _flipped(self, rollout: str, generation: int, revision: int) -> None:
         if not self._controller.flips_come_first:
             self._delivery.wake()
-        self._follow_up.tripped(rollout, generation, revision)
+        self._propagation.tripped(rollout, generation, revision)
 
     def _page_settings(self, rollout: str) -> PageSettings:
         rules = self._rules.current().rollouts.get(rollout)
@@ -343,11 +328,22 @@ class Daemon:
         self._delivery.send_directly(page)
 
 
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        interval=settings.interval,
+        step=settings.step,
+        lag=settings.lag,
+        cycle_deadline=settings.cycle_deadline,
+        max_evidence_age=settings.max_evidence_age,
+        session_ttl=settings.session_ttl,
+        store_patience=min(15.0, settings.interval),
+    )
+
+
 def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tuple[Source, Settings]:
     """The metric source, and the settings with the scrape interval it really has.
 
-    What was set stands, with a warning where it is wrong. Nothing is waited for: without an answer the
-    default serves.
+    A scrape interval that was set is kept, with a warning where it is wrong. Without an answer the default is used.
     """
     source = build_source(settings)
     measured = measured_now(source, rollouts, Deadline(MEASURE_WITHIN))
@@ -367,6 +363,25 @@ def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tupl
     log.info("scrapes are %g s apart; evidence is gathered every %g s", measured, actual.step)
     source.close()
     return build_source(actual), actual
+
+
+def _warn_of_missing_receivers(settings: Settings, rollouts: Sequence[Rollout], pagers: Sequence[Pager | None]) -> None:
+    """Pages that a rule file asks for and that cannot be delivered as asked."""
+    names = {pager.name for pager in pagers if pager is not None}
+    for rollout in rollouts:
+        if rollout.page.slack and secret(settings, "slack_token") is None:
+            log.warning(
+                "%s: pages for Slack %s go elsewhere, there is no Slack token: set KILLSWITCH_SLACK_TOKEN_FILE",
+                rollout.name, rollout.page.slack,
+            )  # fmt: skip
+        if rollout.page.pagerduty and "pagerduty" not in names:
+            log.warning(
+                "%s: pages for PagerDuty key %s go elsewhere, there are no keys: set "
+                "KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
+                rollout.name, rollout.page.pagerduty,
+            )  # fmt: skip
+    for problem in unreadable_secrets(settings):
+        log.warning("%s: nothing reaches its receiver until the file is there", problem)
 
 
 def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:

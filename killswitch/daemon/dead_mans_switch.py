@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 TIMEOUT = 5.0
 
 
-class DeadMan:
+class DeadMansSwitch:
     """``url`` is a secret: whoever knows it can keep the monitor quiet. None: nobody is called."""
 
     def __init__(self, url: Secret | None, controller_id: str, metrics: SelfMetrics) -> None:

@@ -128,76 +128,90 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        problems = [
-            text
-            for holds, text in (
-                (self.lag < self.interval, "lag must be shorter than interval"),
-                (
-                    self.cycle_deadline + self.lag <= self.interval,
-                    "cycle_deadline + lag must not exceed interval, or a slow source eats the next tick",
-                ),
-                (self.scrape_interval <= 2 * self.interval, "scrape_interval must be at most two intervals"),
-                (self.trip_timeout <= self.store_timeout, "trip_timeout must not exceed store_timeout"),
-                (self.session_ttl >= 3 * self.trip_timeout, "session_ttl must be at least three trip_timeouts"),
-                (
-                    self.max_evidence_age > self.session_ttl + self.cycle_deadline + self.lag,
-                    "max_evidence_age must exceed session_ttl + cycle_deadline + lag, or no trip is ever young enough",
-                ),
-                (bool(_LISTEN.match(self.listen)), f"listen {self.listen!r}: write host:port"),
-                (
-                    all(map(_HOST_NAME.match, self.names)),
-                    f"host_names {self.host_names!r}: write host names without scheme and port, comma-separated",
-                ),
-                (
-                    _pair(self.source_user, self.source_password_file, "source_password"),
-                    "source_user and source_password_file (or KILLSWITCH_SOURCE_PASSWORD) go together",
-                ),
-                (
-                    self.source_bearer_file is None or self.source_user is None,
-                    "source_bearer_file and source_user exclude each other",
-                ),
-                (
-                    _pair(self.store_user, self.store_password_file, "store_password"),
-                    "store_user and store_password_file (or KILLSWITCH_STORE_PASSWORD) go together",
-                ),
-                (
-                    (self.source_cert_file is None) == (self.source_key_file is None),
-                    "source_cert_file and source_key_file go together",
-                ),
-                (
-                    (self.store_cert_file is None) == (self.store_key_file is None),
-                    "store_cert_file and store_key_file go together",
-                ),
-                (
-                    self.fallback != "slack" or _given(self.slack_token_file, "slack_token"),
-                    "fallback slack needs slack_token_file (or KILLSWITCH_SLACK_TOKEN)",
-                ),
-                (
-                    self.fallback != "pagerduty" or _given(self.pagerduty_key_file, "pagerduty_key"),
-                    "fallback pagerduty needs pagerduty_key_file (or KILLSWITCH_PAGERDUTY_KEY)",
-                ),
-                (
-                    _is_plain_address(self.slack_base_url),
-                    "slack_base_url: write http(s)://host/path/, without user, query and fragment",
-                ),
-                (
-                    _is_plain_address(self.pagerduty_url),
-                    "pagerduty_url: write http(s)://host/path, without user, query and fragment",
-                ),
-                (
-                    self.public_url is None or _is_plain_address(self.public_url),
-                    "public_url: write http(s)://host or http(s)://host/path, without user, query and fragment",
-                ),
-                (
-                    self.fallback != "webhook" or _given(self.webhook_url_file, "webhook_url"),
-                    "fallback webhook needs webhook_url_file (or KILLSWITCH_WEBHOOK_URL)",
-                ),
-            )
-            if not holds
-        ]
+        rows = (*_timing(self), *_connections(self), *_paging(self))
+        problems = [text for holds, text in rows if not holds]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _timing(one: Settings) -> tuple[tuple[bool, str], ...]:
+    """What must hold of the durations, each with what to say where it does not."""
+    return (
+        (one.lag < one.interval, "lag must be shorter than interval"),
+        (
+            one.cycle_deadline + one.lag <= one.interval,
+            "cycle_deadline + lag must not exceed interval, or a slow source eats the next tick",
+        ),
+        (one.scrape_interval <= 2 * one.interval, "scrape_interval must be at most two intervals"),
+        (one.trip_timeout <= one.store_timeout, "trip_timeout must not exceed store_timeout"),
+        (one.session_ttl >= 3 * one.trip_timeout, "session_ttl must be at least three trip_timeouts"),
+        (
+            one.max_evidence_age > one.session_ttl + one.cycle_deadline + one.lag,
+            "max_evidence_age must exceed session_ttl + cycle_deadline + lag, or no trip is ever young enough",
+        ),
+    )
+
+
+def _connections(one: Settings) -> tuple[tuple[bool, str], ...]:
+    """What must hold of the web server's address, and of users, passwords and certificates."""
+    return (
+        (bool(_LISTEN.match(one.listen)), f"listen {one.listen!r}: write host:port"),
+        (
+            all(map(_HOST_NAME.match, one.names)),
+            f"host_names {one.host_names!r}: write host names without scheme and port, comma-separated",
+        ),
+        (
+            _pair(one.source_user, one.source_password_file, "source_password"),
+            "source_user and source_password_file (or KILLSWITCH_SOURCE_PASSWORD) go together",
+        ),
+        (
+            one.source_bearer_file is None or one.source_user is None,
+            "source_bearer_file and source_user exclude each other",
+        ),
+        (
+            _pair(one.store_user, one.store_password_file, "store_password"),
+            "store_user and store_password_file (or KILLSWITCH_STORE_PASSWORD) go together",
+        ),
+        (
+            (one.source_cert_file is None) == (one.source_key_file is None),
+            "source_cert_file and source_key_file go together",
+        ),
+        (
+            (one.store_cert_file is None) == (one.store_key_file is None),
+            "store_cert_file and store_key_file go together",
+        ),
+    )
+
+
+def _paging(one: Settings) -> tuple[tuple[bool, str], ...]:
+    """What must hold of the receivers of pages, and of the addresses that pages go to and link to."""
+    return (
+        (
+            one.fallback != "slack" or _given(one.slack_token_file, "slack_token"),
+            "fallback slack needs slack_token_file (or KILLSWITCH_SLACK_TOKEN)",
+        ),
+        (
+            one.fallback != "pagerduty" or _given(one.pagerduty_key_file, "pagerduty_key"),
+            "fallback pagerduty needs pagerduty_key_file (or KILLSWITCH_PAGERDUTY_KEY)",
+        ),
+        (
+            _is_plain_address(one.slack_base_url),
+            "slack_base_url: write http(s)://host/path/, without user, query and fragment",
+        ),
+        (
+            _is_plain_address(one.pagerduty_url),
+            "pagerduty_url: write http(s)://host/path, without user, query and fragment",
+        ),
+        (
+            one.public_url is None or _is_plain_address(one.public_url),
+            "public_url: write http(s)://host or http(s)://host/path, without user, query and fragment",
+        ),
+        (
+            one.fallback != "webhook" or _given(one.webhook_url_file, "webhook_url"),
+            "fallback webhook needs webhook_url_file (or KILLSWITCH_WEBHOOK_URL)",
+        ),
+    )
 
 
 def _given(file: Path | None, name: str) -> bool:

@@ -22,6 +22,7 @@ from killswitch.net.credentials import Secret
 from killswitch.status.document import status_document, status_json
 from killswitch.status.reports import CycleReport, RolloutReport
 from killswitch.web import app as web
+from killswitch.web import bounded, rendered
 from killswitch.web import server as http_server
 from killswitch.web.server import MAX_HEADER_BYTES, Rate
 from tests.doubles.clock import VirtualClock
@@ -230,7 +231,7 @@ def _answered(port: int, source: str) -> bool:
 def test_who_asks_too_often_is_told_to_wait_and_the_probes_are_always_answered(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "REQUESTS_PER_SECOND", 2.0)
+    monkeypatch.setattr(bounded, "REQUESTS_PER_SECOND", 2.0)
     with listening(Served()) as slow:
         answers = [ask(slow, "GET", "/api/v1/status") for _ in range(30)]
         refused = [headers for status, headers, _ in answers if status == 429]
@@ -246,7 +247,7 @@ def test_who_asks_too_often_is_told_to_wait_and_the_probes_are_always_answered(
 def test_a_status_is_written_once_for_everybody_and_anew_for_the_next_report(
     port: int, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "RENDERED_FOR", 60.0)
+    monkeypatch.setattr(rendered, "RENDERED_FOR", 60.0)
     written: list[object] = []
 
     def counted(how: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,8 +25,7 @@ from starlette.routing import Route
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
 from killswitch.status.reports import CycleReport, RolloutReport
-from killswitch.web import acceptor
-from killswitch.web import app as web
+from killswitch.web import acceptor, rendered
 from killswitch.web import server as http_server
 from killswitch.web.acceptor import Acceptor
 from killswitch.web.server import MAX_HEADER_BYTES
@@ -115,7 +114,7 @@ class StuckMetrics(Collector):
 def test_metrics_that_take_for_ever_are_made_once_for_everyone(
     stuck: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "RENDERED_FOR", 60.0)  # on a busy machine the last may ask long after the first
+    monkeypatch.setattr(rendered, "RENDERED_FOR", 60.0)  # on a busy machine the last may ask long after the first
     served, collector = Served(), StuckMetrics(stuck)
     served.registry.register(collector)
     flood = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"

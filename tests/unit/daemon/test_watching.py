@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.daemon.clock_guard import ClockGuard
-from killswitch.daemon.dead_mans_switch import DeadMan
+from killswitch.daemon.dead_mans_switch import DeadMansSwitch
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.errors import BadRules
 from killswitch.net.credentials import Secret
@@ -134,7 +134,7 @@ def test_it_is_called_once_a_cycle_and_its_address_is_never_logged(
 
     with WebhookDouble() as hook:
         monkeypatch.setenv("KILLSWITCH_TEST_HEARTBEAT", f"{hook.url}/s3cret")
-        dead_man = DeadMan(Secret.from_environment("KILLSWITCH_TEST_HEARTBEAT"), "a", metrics)
+        dead_man = DeadMansSwitch(Secret.from_environment("KILLSWITCH_TEST_HEARTBEAT"), "a", metrics)
         dead_man.call()
         assert hook.pages == []
         dead_man.cycle_finished(report(1_776_608_520.0))
@@ -145,7 +145,7 @@ def test_it_is_called_once_a_cycle_and_its_address_is_never_logged(
         dead_man.cycle_finished(report(1_776_608_550.0))
         dead_man.call()
     monkeypatch.setenv("KILLSWITCH_TEST_NOBODY", "http://127.0.0.1:9/s3cret")
-    unheard = DeadMan(Secret.from_environment("KILLSWITCH_TEST_NOBODY"), "a", metrics)
+    unheard = DeadMansSwitch(Secret.from_environment("KILLSWITCH_TEST_NOBODY"), "a", metrics)
     unheard.cycle_finished(report(1_776_608_580.0))
     unheard.call()
     assert (calls("ok"), calls("failed")) == (1, 2)
@@ -153,7 +153,7 @@ def test_it_is_called_once_a_cycle_and_its_address_is_never_logged(
 
 
 @pytest.mark.parametrize("told", [lambda one: one.cycle_finished(report(1.0)), lambda _one: None])
-def test_without_an_address_nobody_is_called(told: Callable[[DeadMan], None]) -> None:
-    dead_man = DeadMan(None, "a", SelfMetrics("1"))
+def test_without_an_address_nobody_is_called(told: Callable[[DeadMansSwitch], None]) -> None:
+    dead_man = DeadMansSwitch(None, "a", SelfMetrics("1"))
     told(dead_man)
     dead_man.call()
