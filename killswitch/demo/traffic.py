@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from killswitch.router import Outcome
+from killswitch.timestamps import DAY
 
 SLOT = 0.5  # simulated seconds that are drawn together
-DAY = 86_400.0
 START_HOUR = 10.0  # late morning: traffic rises while one looks
 DAY_SWING = 0.6
 WANDER_PERIODS = (620.0, 1_700.0, 5_200.0)  # simulated seconds; no common divisor, so it never repeats in a demo

@@ -14,12 +14,12 @@ from killswitch.deadline import Deadline
 from killswitch.model import Decide, Readings, Reason, Unreadable, Want
 from killswitch.sources import Source
 from killswitch.sources.closer_looks import FELL, is_falling
+from killswitch.timestamps import DAY
 from killswitch.verdicts.accumulator import EvidenceAccumulator, warm_up_seconds
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import answer_all
 from killswitch.verdicts.judge import behind
 
-DAY = 86_400.0
 # a start must not outlast a cycle: so many (rollout, tick) pairs are read back at once, shared by all rollouts
 MOST_PAIRS = 120_000
 FEWEST_TICKS = 120

@@ -28,6 +28,7 @@ from killswitch.model import (
     Verdict,
     Want,
 )
+from killswitch.timestamps import DAY
 from killswitch.verdicts import judge
 from killswitch.verdicts.accumulator import EvidenceAccumulator, judged_by_evidence, keeps_windows
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
@@ -47,7 +48,6 @@ WINDOW = "window"
 PER_USER = "twin"
 AA_STAGE = "aa"
 AA_STAGE_PER_USER = "aa_twin"
-DAY = 86_400.0
 # so long may a breach wait for the flag store
 LONGEST_ALARM = 3600.0
 

@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from killswitch.model import Bursts
+from killswitch.timestamps import DAY
 from killswitch.verdicts.evidence import dispersion
 from killswitch.verdicts.evidence.bounds import Bound
 from killswitch.verdicts.evidence.dispersion import Mask, Past
@@ -50,7 +51,6 @@ from killswitch.verdicts.evidence.evariables import (
 ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 WEIGHTS = tuple(weight / 17 for weight in (1, 3, 4, 4, 3, 2))
 STARTS_PER_DAY = 0.5
-DAY = 86_400.0
 # One tick is worth at most this many times ln(1 / alpha): a clump (26 failures of 44, one user's) is no independent
 # failures, and would read as 1 in a million million. A smaller e-variable is one all the same. At a canary's first two
 # ticks, which its head start is for; then, while its own clumps are not known yet, less; and in the long run.

@@ -18,7 +18,8 @@ import numpy as np
 
 from killswitch.flags.bucketing import SHADOW
 from killswitch.flags.flag import AA, STAGES, StageEntry
-from killswitch.verdicts.evidence.detector import ALTERNATIVES, DAY
+from killswitch.timestamps import DAY
+from killswitch.verdicts.evidence.detector import ALTERNATIVES
 from killswitch.verdicts.evidence.dispersion import Mask
 from killswitch.verdicts.evidence.evariables import Array, TickCounts
 

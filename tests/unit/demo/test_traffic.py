@@ -7,8 +7,9 @@ from statistics import fmean
 
 import pytest
 
-from killswitch.demo.traffic import DAY, HEALTHY, REGRESSED, SLOT, Behaviour, ModelAnswer, Regression, World, day_factor
+from killswitch.demo.traffic import HEALTHY, REGRESSED, SLOT, Behaviour, ModelAnswer, Regression, World, day_factor
 from killswitch.router import Outcome
+from killswitch.timestamps import DAY
 
 # 200 requests a simulated second for 100 of them
 _SLOTS = range(round(100 / SLOT))

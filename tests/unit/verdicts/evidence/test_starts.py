@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.flags.flag import AA, StageEntry
-from killswitch.verdicts.evidence.detector import DAY
+from killswitch.timestamps import DAY
 from killswitch.verdicts.evidence.evariables import TickCounts
 from killswitch.verdicts.evidence.starts import (
     UNKNOWN_LATENCIES,
