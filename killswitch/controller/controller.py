@@ -55,7 +55,7 @@ class Timing:
 class Controller:
     """Runs cycles; one thread calls `run_cycle`, others may call `renew`, `retry` and read `latest`.
 
-    ``rules`` gives the rules in force. ``tell`` delivers a page without the flag store; ``flipped`` gets
+    ``rules`` gives the rules in force. ``send`` delivers a page without the flag store; ``flipped`` gets
     rollout, generation and store revision of every flip of ours, once it is committed. ``monotonic`` and
     ``wall`` are clocks in seconds; verdicts depend on neither.
     """
@@ -70,7 +70,7 @@ class Controller:
         switch: Switch,
         session: Session,
         rules: Callable[[], Rules],
-        tell: Callable[[Page], None],
+        send: Callable[[Page], None],
         flipped: Callable[[str, int, int], None],
         timing: Timing,
         metrics: SelfMetrics,
@@ -93,14 +93,14 @@ class Controller:
         self._recipients = Recipients(rollouts, self._known)
         self._health = StoreHealth(
             StoreOutage(
-                controller_id=controller_id, patience=timing.store_patience, tell=tell, monotonic=monotonic, wall=wall
+                controller_id=controller_id, patience=timing.store_patience, send=send, monotonic=monotonic, wall=wall
             ),
             session,
             controller_id=controller_id,
             known=self._known,
             recipients=self._recipients,
             rollouts=rollouts,
-            send=tell,
+            send=send,
             metrics=metrics,
             wall=wall,
         )
@@ -165,7 +165,7 @@ class Controller:
             self._announcements.note_flags(rules.rollouts.keys(), self._sight.watched(all_armed), tick)
         self._announcements.send()
         if store_problem is None:
-            self._tell_the_fleet(rules, all_armed, decisions, findings, tick)
+            self._share(rules, all_armed, decisions, findings, tick)
         self._health.check(self._acting.trips.under_way)
         report = CycleReport(
             tick=tick,
@@ -197,7 +197,7 @@ class Controller:
 
     @property
     def flips_come_first(self) -> bool:
-        """Whether flips are under way that nothing else should hold up: no page, no look at who has followed."""
+        """Whether flips are under way that nothing else may delay, neither pages nor the look at routers' progress."""
         return self._acting.trips.come_first
 
     @property
@@ -238,7 +238,7 @@ class Controller:
         self._announcements.forget(watched)
         return all_armed
 
-    def _tell_the_fleet(
+    def _share(
         self,
         rules: Rules,
         all_armed: Sequence[ArmedRollout],
@@ -262,7 +262,7 @@ class Controller:
             self._health.failed(error, writing=True)
             return
         for blind in long_blind:
-            guards = partial(self._sight.nobody_sees, blind)
+            guards = partial(self._sight.no_replica_sees, blind)
             self._acting.trip_blind(blind, findings[blind.armed.rollout.name], tick, guards=guards)
 
     def _reports(

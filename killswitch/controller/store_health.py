@@ -76,7 +76,7 @@ class StoreHealth:
 
     def check(self, trips: Mapping[str, str]) -> None:
         """Page the outage if it is time to. ``trips``: by rollout, why it is to trip and has not yet."""
-        if not self._outage.is_to_be_told(waiting=trips):
+        if not self._outage.is_due(waiting=trips):
             return
         self._outage.check(
             sorted(self._known.stored) or sorted(self._rollouts()),

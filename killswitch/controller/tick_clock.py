@@ -1,12 +1,12 @@
 """The grid of ticks on the metric store's clock, aged by the monotonic clock between readings.
 
-Slots are fixed, so all replicas evaluate the same ticks; a late cycle skips to the newest one and counts
-those it missed. The wall clock is asked only while the metric store has never answered, and as a witness
-where the store contradicts itself.
+Ticks are fixed points, so all replicas evaluate the same ones. A late cycle skips to the newest tick and counts
+the ticks it missed. The wall clock is used while the metric store has never answered, and to decide when the store
+contradicts itself.
 
-A single answer moves nothing far: behind one name may stand two servers, and clocks are stepped. What
-disagrees with the monotonic clock by more than an interval has to be said three times in a row, or to
-agree with the wall clock where what was said before did not. So of two clocks by turns one is followed.
+One answer cannot move the grid far: one name may lead to two servers, and clocks are stepped. An answer that differs
+from the monotonic clock by more than an interval must come three times in a row, or agree with the wall clock where
+the earlier answers did not. If two servers with different clocks answer in turn, we keep following one of them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from killswitch.sources import Source
 from killswitch.wording import duration_in_words
 
 log = logging.getLogger(__name__)
-# The store's clock may jitter around a slot's edge by so many slots without being taken for a step back.
+# The store's clock may jitter around a tick by this many ticks before it counts as a step back.
 JITTER_SLOTS = 2
-# So many readings in a row have to agree on a step of the store's clock.
+# This many readings in a row must agree on a step of the store's clock.
 BELIEVED_AFTER = 3
 
 

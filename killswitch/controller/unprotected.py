@@ -14,12 +14,12 @@ from killswitch.model import Finding, Reason
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.decide import Decision, DecisionKind, blinding
 
-# Two or three may be a late scrape or a pod that has just started; at five somebody has to look.
+# Two or three may be a late scrape or a pod that has just started; at five someone has to look.
 BLIND_TICKS = 5
 # Rule files and flags are changed by different hands: a moment without one is no mistake yet.
 UNWATCHED_TICKS = 3
-# These are told as soon as they are seen, with advice of their own.
-_TOLD_OTHERWISE = frozenset({Reason.NEVER_SEEN, Reason.INTERNAL_ERROR})
+# These have pages of their own, sent as soon as they are seen.
+_PAGED_AT_ONCE = frozenset({Reason.NEVER_SEEN, Reason.INTERNAL_ERROR})
 Key = TypeVar("Key")
 
 
@@ -30,7 +30,7 @@ class InARow(Generic[Key]):
         self._counts: Mapping[Key, int] = {}
 
     def look(self, holding: Iterable[Key], *, unknown: Callable[[Key], bool] = lambda _key: False) -> Mapping[Key, int]:
-        """Counts of what holds now. What is ``unknown`` keeps its count; all else begins anew."""
+        """Counts of what holds now. What is ``unknown`` keeps its count; all else starts again."""
         counts = {key: self._counts.get(key, 0) + 1 for key in holding}
         kept = {key: count for key, count in self._counts.items() if key not in counts and unknown(key)}
         self._counts = {**kept, **counts}
@@ -47,7 +47,7 @@ class BlindRule:
 
 
 class Unprotected:
-    """One replica's count, begun anew when it starts."""
+    """One replica's count; it starts again with the process."""
 
     def __init__(self) -> None:
         self._rules: InARow[tuple[str, int, str]] = InARow()
@@ -65,7 +65,7 @@ class Unprotected:
             (armed.rollout.name, armed.flag.generation, finding.rule): (armed, finding)
             for armed in seeing
             for finding in findings[armed.rollout.name]
-            if blinding(finding, armed.flag) and finding.reason not in _TOLD_OTHERWISE
+            if blinding(finding, armed.flag) and finding.reason not in _PAGED_AT_ONCE
         }
         # A rollout that is blind as a whole has a page of its own, and must not hide which rule was blind before.
         dark = {(armed.rollout.name, armed.flag.generation) for armed in all_armed} - {

@@ -40,7 +40,7 @@ from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox import new_entry
 from killswitch.pages.outbox import to_document as outbox_document
-from killswitch.pages.page import FLEET, Page
+from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
 from killswitch.sources import Source
 from killswitch.sources.scrape_interval import consequence, measured_now
@@ -95,15 +95,7 @@ class Daemon:
         settings = self._settings
         pagers, fallback = build_pagers(settings)
         _warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
-        self._delivery = PageDelivery(
-            self._store,
-            pagers,
-            owner=self.controller_id,
-            fallback=fallback,
-            policy=DeliveryPolicy(claim_ttl=settings.claim_ttl, fallback_after=settings.fallback_after),
-            wall=wall,
-            monotonic=monotonic,
-        )
+        self._delivery = self._build_delivery(pagers, fallback)
         self._controller = self._build_controller()
         self._propagation = Propagation(
             self._store,
@@ -123,6 +115,17 @@ class Daemon:
         self._guard = ClockGuard(self._clock_jumped, monotonic=monotonic, wall=wall)
         self._server = self._build_server()
 
+    def _build_delivery(self, pagers: Sequence[Pager], fallback: Pager | None) -> PageDelivery:
+        return PageDelivery(
+            self._store,
+            pagers,
+            owner=self.controller_id,
+            fallback=fallback,
+            policy=DeliveryPolicy(claim_ttl=self._settings.claim_ttl, fallback_after=self._settings.fallback_after),
+            wall=self._wall,
+            monotonic=self._monotonic,
+        )
+
     def _build_controller(self) -> Controller:
         session = Session(
             self._trip_store, self.controller_id, monotonic=self._monotonic, ttl=self._settings.session_ttl
@@ -135,7 +138,7 @@ class Daemon:
             switch=Switch(self._trip_store, wall=self._wall, by=self.controller_id),
             session=session,
             rules=self._rules.current,
-            tell=self._delivery.send_directly,
+            send=self._delivery.send_directly,
             flipped=self._flipped,
             timing=_timing(self._settings),
             metrics=self._metrics,
@@ -307,7 +310,7 @@ class Daemon:
         rules = self._rules.current().rollouts.get(rollout)
         return rules.page if rules is not None else PageSettings(public_url=self._settings.public_url)
 
-    # --- pages that are nobody's verdict ----------------------------------------------------------
+    # --- pages that are no verdict ----------------------------------------------------------------
 
     def _rules_refused(self, problems: list[str]) -> None:
         """One page a day for one refused set, whichever replica saw it first: the same mistake may be made again."""
@@ -322,10 +325,7 @@ class Daemon:
                 (Put(notice, b"{}"), Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))),
             )
         except KillswitchError:
-            self._tell(page)
-
-    def _tell(self, page: Page) -> None:
-        self._delivery.send_directly(page)
+            self._delivery.send_directly(page)
 
 
 def _timing(settings: Settings) -> Timing:

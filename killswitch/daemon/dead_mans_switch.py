@@ -1,4 +1,4 @@
-"""The dead man's switch: a call after every cycle, so that *our* silence pages somebody.
+"""The dead man's switch: a call after every cycle, so that *our* silence pages someone.
 
 Any heartbeat monitor or Alertmanager's watchdog pattern can receive it. It never delays a cycle.
 """
@@ -22,7 +22,7 @@ TIMEOUT = 5.0
 
 
 class DeadMansSwitch:
-    """``url`` is a secret: whoever knows it can keep the monitor quiet. None: nobody is called."""
+    """``url`` is a secret: whoever knows it can keep the monitor quiet. None: no call is made."""
 
     def __init__(self, url: Secret | None, controller_id: str, metrics: SelfMetrics) -> None:
         self._url = url
@@ -32,7 +32,7 @@ class DeadMansSwitch:
         self._report: CycleReport | None = None
 
     def cycle_finished(self, report: CycleReport) -> None:
-        """To be told by the loop; the call itself is made by `call`, from another thread."""
+        """Called by the loop; the request itself is made by `call`, from another thread."""
         self._report = report
 
     def call(self) -> None:

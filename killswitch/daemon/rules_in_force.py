@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class RulesInForce:
-    """Thread-safe. ``on_refused`` is told the problems of a refused set. Pages link to ``public_url``."""
+    """Thread-safe. ``on_refused`` gets the problems of a refused set. Pages link to ``public_url``."""
 
     def __init__(
         self,

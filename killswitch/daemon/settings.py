@@ -225,7 +225,7 @@ def _pair(user: str | None, file: Path | None, name: str) -> bool:
 
 
 def _is_plain_address(url: str) -> bool:
-    """An address that may stand in pages: no white space or markup in it, and no place for a secret."""
+    """An address that pages may show: no white space or markup in it, and no place for a secret."""
     return (
         re.fullmatch(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?", url)
         is not None
@@ -233,7 +233,7 @@ def _is_plain_address(url: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """The URL without user info, query and fragment, should somebody have put a secret there against all advice."""
+    """The URL without user info, query and fragment, where someone may have put a secret."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "", url

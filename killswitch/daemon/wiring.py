@@ -21,7 +21,7 @@ from killswitch.stores.opening import open_store
 def secret(settings: Settings, name: str) -> Secret | None:
     """The secret called ``name``: in the file of setting ``<name>_file``, or in ``KILLSWITCH_<NAME>`` itself.
 
-    Raises BadSettings when both are given: nobody could say which one counts.
+    Raises BadSettings when both are given: it would not be clear which one counts.
     """
     file: Path | None = getattr(settings, f"{name}_file")
     variable = f"KILLSWITCH_{name.upper()}"

@@ -22,7 +22,7 @@ def serves_canary(flag: Flag) -> bool:
 
 
 def obeyed_percent(flag: Flag) -> float:
-    """Percent of users, 0 to 100, whom ``flag`` sends to the canary."""
+    """Percent of users, 0 to 100, that ``flag`` sends to the canary."""
     return flag.canary_percent if serves_canary(flag) else 0.0
 
 

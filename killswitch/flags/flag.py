@@ -143,7 +143,7 @@ class Flag:
 
 
 def check_rollout_name(name: str) -> str:
-    """The name itself. Raises BadDocument for what could not stand in a key, a label or a file name."""
+    """The name itself. Raises BadDocument for what no key, label or file name can hold."""
     if not _NAME.match(name):
         raise BadDocument(
             f"rollout name {name!r}: use 1 to 63 of a-z 0-9 . _ - and begin and end with a letter or digit"

@@ -3,7 +3,7 @@
 One document a team in the store lists its outages. A replica that cannot see adds to it only when no replica's
 heartbeat reports a good evaluation; the compare makes the page one page.
 
-Rollouts that go blind at about the same time, in the same way and with the same people to tell share an
+Rollouts that go blind at about the same time, in the same way and with the same people to page share an
 outage. Each of them keeps the time of its own last good evaluation, from which its policy counts. An outage
 is over after some good ticks in a row; what goes blind again soon after reopens it without another page.
 """
@@ -22,12 +22,13 @@ from killswitch.timestamps import to_iso
 MISSED_TICKS = 2
 # A metric store that comes and goes is not back.
 GOOD_TICKS = 3
-# Whoever goes blind within so many ticks of an outage's start belongs to it.
+# A rollout that goes blind within this many ticks of an outage's start belongs to it.
 JOINING_TICKS = 3
-# Blind again so soon after RECOVERED is the same outage, told anew only if it lasts a tick longer than a hiccup.
+# Blind again within this many seconds of RECOVERED is the same outage, paged again only if it lasts this many ticks
+# longer than a hiccup.
 REOPEN_WITHIN = 600.0
 STAYED_TICKS = 1
-# After so many returns no longer stretch of good ticks is asked for.
+# After this many returns the required stretch of good ticks no longer grows.
 _PATIENCE = 2
 # Heartbeats of replicas differ by a tick or two; a good evaluation this far ahead (seconds) was never made.
 _AHEAD = 600.0
@@ -35,7 +36,7 @@ _AHEAD = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who is told: one page an outage for each of them."""
+    """Who is paged: one page an outage for each target."""
 
     slack: str | None = None
     mention: str | None = None
@@ -64,9 +65,9 @@ class BlindRollout:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Times in Unix seconds. ``since``: the first member's last good evaluation; ``opened``: the tick it was told of.
+    """Times in Unix seconds. ``since``: the first member's last good evaluation; ``opened``: the tick of its page.
 
-    ``ended``: the tick it was over; it is kept for a while, lest it comes back. ``reopened``: how often it did.
+    ``ended``: the tick it was over; it is kept for a while, because it may come back. ``reopened``: how often it did.
     ``untold_since``: the tick of a return that has not been paged.
     """
 
@@ -123,10 +124,10 @@ class _Step:
             return
         members = {name: self._looked_at(one) for name, one in self._watched(outage, self.good_at)}
         if not members:
-            if outage.untold_since is None:  # else RECOVERED was the last that was told
+            if outage.untold_since is None:  # else RECOVERED was the last page
                 self.left.append(outage)
             return
-        # the oftener it has come back, the longer it must hold
+        # the more often it has come back, the longer it must hold
         enough = GOOD_TICKS * 2 ** min(outage.reopened, _PATIENCE) - 1
         if all(self._in_a_row(one) >= enough * self.interval for one in members.values()):
             over = replace(outage, members=members, ended=self.tick, untold_since=None)
@@ -138,7 +139,7 @@ class _Step:
         self.kept.append(replace(outage, members=members))
 
     def take_in(self, blind: Mapping[str, Blind]) -> None:
-        """Whoever is blind and in no outage yet reopens one, joins one, or starts one."""
+        """A blind rollout that is in no outage yet reopens one, joins one, or starts one."""
         covered = {name for outage in self.kept if outage.ended is None for name in outage.members}
         fresh = {name: one for name, one in blind.items() if name not in covered}
         for index, outage in enumerate(self.kept):
@@ -166,7 +167,7 @@ class _Step:
             self.started.append(started)
 
     def page_what_stayed_away(self, blind: Mapping[str, Blind]) -> None:
-        """A return that was to be a short one and is not: whoever was told RECOVERED must know."""
+        """A return that lasts longer than a hiccup: the people who were paged RECOVERED must know."""
         for index, outage in enumerate(self.kept):
             away = [self.good_at.get(name, blind[name].since) for name in outage.members.keys() & blind.keys()]
             if outage.untold_since is None or not away:
@@ -207,8 +208,8 @@ class _Step:
         return -1.0 if member.seen_from is None else member.since - member.seen_from
 
     def _id(self, target: Target, family: str) -> str:
-        whom = hashlib.sha256(json.dumps([target.slack, target.mention, family]).encode()).hexdigest()[:8]
-        identity = f"blind.{to_iso(self.tick)}.{whom}"
+        digest = hashlib.sha256(json.dumps([target.slack, target.mention, family]).encode()).hexdigest()[:8]
+        identity = f"blind.{to_iso(self.tick)}.{digest}"
         if not self.ids:
             self.ids = {outage.id for outage in self.kept}
         number = next(n for n in itertools.count(1) if self._numbered(identity, n) not in self.ids)
@@ -233,7 +234,8 @@ def next_outages(
     """Pure. ``blind``: rollouts no replica sees; ``good_at``: the fleet's last good evaluation of each; ``watched``:
     rollouts that any replica watches.
 
-    A rollout leaves its outage when nobody watches it any more, or has been seen for long while others are blind.
+    A rollout leaves its outage when no replica watches it any more, or when it has been seen for long while others are
+    blind.
     """
     step = _Step(tick, interval, good_at, watched)
     for outage in outages:

@@ -20,7 +20,7 @@ def fleet_good_at(own: float, others: Iterable[float]) -> float:
 class ReplicaClocks:
     """When others saw, on our clock: a replica may ask another metric store, hours ahead of ours or behind.
 
-    ``met``: by store key, the newest tick a replica has told, and our own tick when we first read it. So a replica
+    ``met``: by store key, the newest tick a replica has reported, and our own tick when we first read it. So a replica
     that hangs grows old, whatever its clock says.
     """
 
@@ -39,7 +39,7 @@ class ReplicaClocks:
         return self._at(key, beat, tick) - (beat.tick - good)
 
     def _at(self, key: str, beat: Heartbeat, tick: float) -> float:
-        """Our tick at which its newest one was told; met for the first time, it may have been told long ago."""
+        """Our tick at which its newest one was reported; at a first reading, that may have been long ago."""
         known = self.met.get(key)
         if known is None:
             return min(beat.tick, tick)

@@ -2,9 +2,9 @@
 
 One key under a lease, written once and kept alive. Every automatic trip compares that key's revision,
 so a transaction prepared before a long pause (SIGSTOP, a frozen machine) is refused by the store itself:
-the lease has ended and the key is gone, or was written anew.
+the lease has ended and the key is gone, or was written again.
 
-The key is also what makes a controller id one process's: heartbeats stand under it, and a replica that takes
+The key is also what makes a controller id one process's: heartbeats are stored under it, and a replica that takes
 another's heartbeat for its own would call itself blind alone.
 """
 
@@ -72,7 +72,7 @@ class Session:
             return Compare(self._key, self._revision)
 
     def lease(self) -> Lease:
-        """The lease under which this controller's other keys stand."""
+        """The lease of this controller's other keys."""
         with self._lock:
             return self._ensure()
 

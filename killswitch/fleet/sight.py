@@ -30,7 +30,7 @@ _UNREAD = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class LongBlind:
-    """A rollout its rule file says to trip by now: nobody has seen it since ``since``, as of tick ``at``."""
+    """A rollout its rule file says to trip by now: no replica has seen it since ``since``, as of tick ``at``."""
 
     armed: ArmedRollout
     since: float
@@ -64,7 +64,7 @@ class FleetSight:
         """The other replicas' heartbeats."""
         self._others = alive(self._items())
 
-    def nobody_sees(self, blind: LongBlind) -> tuple[Compare, ...] | None:
+    def no_replica_sees(self, blind: LongBlind) -> tuple[Compare, ...] | None:
         """Comparisons that hold until another replica reports again; None when one has reported sight already.
 
         Read again for each attempt: every replica writes a heartbeat each cycle, seeing or not.
@@ -119,11 +119,7 @@ class FleetSight:
         """
         self._clocks.note(self._others, tick)
         horizon = self._horizon(tick)
-        maybe = {
-            name: decision
-            for name, decision in decisions.items()
-            if decision.action is DecisionKind.BLIND and max(last_good[name], watched_since[name]) <= horizon
-        }
+        maybe = self._perhaps_blind(decisions, last_good, watched_since, tick)
         armed = {one.rollout.name: one for one in all_armed}
         for _ in range(_ATTEMPTS):
             before = self._outages.read()
@@ -154,13 +150,28 @@ class FleetSight:
                 break  # the next tick reads what became of it
         return _long_blind(change.open, armed, blind, tick)
 
+    def _perhaps_blind(
+        self,
+        decisions: Mapping[str, Decision],
+        last_good: Mapping[str, float],
+        watched_since: Mapping[str, float],
+        tick: float,
+    ) -> dict[str, Decision]:
+        """The rollouts that this replica has not seen for long enough; another may have seen them."""
+        horizon = self._horizon(tick)
+        return {
+            name: decision
+            for name, decision in decisions.items()
+            if decision.action is DecisionKind.BLIND and max(last_good[name], watched_since[name]) <= horizon
+        }
+
     def watched(self, all_armed: Sequence[ArmedRollout]) -> frozenset[str]:
         """By any replica: while rule files are being rolled out, one may not have another's rollouts yet."""
         theirs = (beat.judged for beat in self._others.values())
         return frozenset(armed.rollout.name for armed in all_armed).union(*theirs)
 
     def _horizon(self, tick: float) -> float:
-        """A rollout is blind at ``tick`` if nobody has seen it since."""
+        """A rollout is blind at ``tick`` if no replica has seen it since."""
         return tick - MISSED_TICKS * self._interval
 
 

@@ -1,6 +1,6 @@
 """The flag store does not answer: nothing can be changed, and a person must know.
 
-This page cannot stand in the outbox, so every replica tells its own, directly, once per outage: after a
+This page cannot go through the outbox, so every replica sends its own, directly, once an outage: after a
 little patience, or at once when a breach is waiting for the store.
 """
 
@@ -23,44 +23,44 @@ class _Outage:
     began: float  # Unix seconds
     why: str
     writing: bool = False  # a write failed: only a write ends it
-    told: bool = False
-    told_breaches: set[str] = field(default_factory=set)  # rollouts
-    pages: dict[str, PageSettings] = field(default_factory=dict)  # whom each page went to, by its id
+    paged: bool = False
+    paged_breaches: set[str] = field(default_factory=set)  # rollouts
+    pages: dict[str, PageSettings] = field(default_factory=dict)  # by page id, whom it went to
 
 
 class StoreOutage:
-    """Thread-safe. ``patience`` in seconds; ``tell`` delivers a page without the store."""
+    """Thread-safe. ``patience`` in seconds; ``send`` delivers a page without the store."""
 
     def __init__(
         self,
         *,
         controller_id: str,
         patience: float,
-        tell: Callable[[Page], None],
+        send: Callable[[Page], None],
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self._id = controller_id
         self._patience = patience
-        self._tell = tell
+        self._send = send
         self._monotonic = monotonic
         self._wall = wall
         self._lock = threading.Lock()
         self._outage: _Outage | None = None
-        self._to_tell: deque[Page] = deque()
-        self._telling = False
+        self._to_send: deque[Page] = deque()
+        self._sending = False
 
     @property
     def under_way(self) -> bool:
         return self._outage is not None
 
-    def is_to_be_told(self, *, waiting: Collection[str]) -> bool:
+    def is_due(self, *, waiting: Collection[str]) -> bool:
         """Whether `check` has anything to say. ``waiting``: rollouts with a breach that is not acted upon."""
         outage = self._outage
         if outage is None:
             return False
         late = self._monotonic() - outage.since >= self._patience
-        return (late and not outage.told) or not outage.told_breaches.issuperset(waiting)
+        return (late and not outage.paged) or not outage.paged_breaches.issuperset(waiting)
 
     def failed(self, why: str, *, writing: bool = False) -> None:
         """A call to the store failed; ``writing``: one that was to change something."""
@@ -71,7 +71,7 @@ class StoreOutage:
             self._outage.writing = self._outage.writing or writing
 
     def answered(self, flags: Sequence[Flag], *, writing: bool = False) -> None:
-        """A call to the store succeeded; whoever was told of an outage is told of its end.
+        """A call to the store succeeded; everyone who was paged about the outage is paged about its end.
 
         A store out of space answers reads and keep-alives and refuses every write: it cannot act all the same.
         """
@@ -81,11 +81,11 @@ class StoreOutage:
                 return
             self._outage = None
             at = self._wall()
-            self._to_tell.extend(
+            self._to_send.extend(
                 events.recovered(PageKind.CANNOT_ACT, flags, follows=page, since=outage.began, at=at, settings=settings)
                 for page, settings in outage.pages.items()
             )
-        self._tell_in_order()
+        self._send_in_order()
 
     def check(
         self,
@@ -95,20 +95,20 @@ class StoreOutage:
         concerned: Sequence[PageSettings],
         in_danger: Sequence[PageSettings],
     ) -> None:
-        """Tell if it is time to, each channel and mention once.
+        """Page if it is time to, each channel and mention once.
 
         ``waiting``: sentences of breaches not acted upon, each beginning with its rollout's name and a colon.
 
-        ``concerned``: whom to tell of the outage; ``in_danger``: whom to tell of a breach, once the others know.
+        ``concerned``: whom to page about the outage; ``in_danger``: whom to page about a breach, once the others know.
         """
         breached = {sentence.partition(": ")[0] for sentence in waiting}
         with self._lock:
             outage = self._outage
-            if outage is None or not self.is_to_be_told(waiting=breached):
+            if outage is None or not self.is_due(waiting=breached):
                 return
-            whom = in_danger if outage.told else [*in_danger, *concerned]
-            outage.told = True
-            outage.told_breaches |= breached
+            whom = in_danger if outage.paged else [*in_danger, *concerned]
+            outage.paged = True
+            outage.paged_breaches |= breached
             for settings in {(one.slack, one.mention): one for one in reversed(whom)}.values():
                 page = events.cannot_act(
                     rollouts,
@@ -122,23 +122,23 @@ class StoreOutage:
                 if page.id in outage.pages:
                     page = identified(page, f"{page.id}.{len(outage.pages)}")
                 outage.pages[page.id] = settings
-                self._to_tell.append(page)
-        self._tell_in_order()
+                self._to_send.append(page)
+        self._send_in_order()
 
-    def _tell_in_order(self) -> None:
+    def _send_in_order(self) -> None:
         """Hand over what waits, oldest first, on one thread at a time.
 
-        The store may answer again, on another thread, while an outage is being told of: whoever is told CANNOT_ACT is
-        told RECOVERED after it. The lock is not held meanwhile.
+        The store may answer again, on another thread, while CANNOT_ACT is being sent: RECOVERED goes out after it.
+        The lock is not held meanwhile.
         """
         while True:
             with self._lock:
-                if self._telling or not self._to_tell:
+                if self._sending or not self._to_send:
                     return
-                self._telling = True
-                page = self._to_tell.popleft()
+                self._sending = True
+                page = self._to_send.popleft()
             try:
-                self._tell(page)
+                self._send(page)
             finally:
                 with self._lock:
-                    self._telling = False
+                    self._sending = False

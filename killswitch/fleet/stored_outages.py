@@ -1,4 +1,4 @@
-"""The outages in the store: a document a team, changed together with the pages that tell of them."""
+"""The outages in the store: a document a team, changed in the same transaction as their pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_PAGES_AT_ONCE = 40
 
 @dataclass(frozen=True, slots=True)
 class OutagesRead:
-    """The outages as stored. ``teams``: by store key, what stands in a team's document and its revision."""
+    """The outages as stored. ``teams``: by store key, a team's document and its revision."""
 
     outages: tuple[Outage, ...] = ()
     teams: Mapping[str, tuple[tuple[Outage, ...], int]] = field(default_factory=dict)
@@ -94,8 +94,8 @@ class StoredOutages:
         held = frozenset(paged[MAX_PAGES_AT_ONCE:])
         waiting = held | {renamed[new] for new in held if new in renamed}
         document = [one for one in after if one.id not in held] + [one for one in stored if one.id in waiting]
-        told = [pages[page] for page in paged[:MAX_PAGES_AT_ONCE]]
-        entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in told]
+        built = [pages[page] for page in paged[:MAX_PAGES_AT_ONCE]]
+        entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in built]
         put = Put(key, to_document(document)) if document else Delete(key)
         return _TeamDraft(Part(key, (Compare(key, revision),), (put, *entries)), held_back=bool(held))
 
@@ -107,7 +107,7 @@ class _TeamDraft:
 
 
 def _team(target: Target) -> str:
-    """The store key of the outages that these people are told of."""
+    """The store key of the outages that these people are paged for."""
     return keys.outages(hashlib.sha256(json.dumps([target.slack, target.mention]).encode()).hexdigest()[:16])
 
 

@@ -54,8 +54,8 @@ class Flips(StoredFlags):
     def trip_together(self, requests: Sequence[TripRequest]) -> list[TripResult | KillswitchError | Alone]:
         """As `trip`, as many in one transaction as fit; what became of each, in their order.
 
-        Each keeps its own comparisons. Where one of a transaction fails nobody can say whose it was, so each of them is
-        to be tried alone: it must not hold the others up.
+        Each keeps its own comparisons. Where one of a transaction fails, the store does not say whose it was. Then each
+        is to be tried alone, so that one stale rollout does not hold up the others.
         """
         found: dict[int, TripResult | KillswitchError | Alone] = {}
         parts: list[Part[int]] = []
@@ -137,7 +137,7 @@ class Flips(StoredFlags):
                 continue  # the flag itself has changed, most likely another replica's flip: the guards may well hold
             request.lost()
             if self._store.get(key) is not None:
-                # An incident of this generation exists though the flag is armed: somebody wrote the flag by
+                # An incident of this generation exists though the flag is armed: someone wrote the flag by
                 # hand or restored it. Its record is kept; refusing to trip would be a missed kill.
                 incident_key = f"{keys.incident(request.rollout, stored.flag.generation)}.{stored.revision}"
         raise Unavailable(f"{request.rollout} changed {ATTEMPTS} times while it was being tripped; will try again")

@@ -23,7 +23,7 @@ def last_generation(store: Store, rollout: str) -> tuple[int, int]:
         fields = parse_object(item.value, f"generation of {rollout}", max_bytes=_MAX_COUNTER_BYTES)
         last = fields.integer("generation")
     except BadDocument:
-        last = 0  # incidents count as well, and a verdict names its arming beside its generation
+        last = 0  # incidents count as well, and a verdict names its arming besides its generation
     return (last if 0 < last < MAX_GENERATION else 0), item.mod_revision
 
 

@@ -25,7 +25,7 @@ _REST = 10.0  # seconds in which a store that did not answer, or slowly, is not 
 class Record:
     """One incident in the store, called ``id`` there. ``incident`` is None where it is not understood (``problem``).
 
-    A generation has a second record (``rollout.7.4711``) where somebody put an armed flag back by hand.
+    A generation has a second record (``rollout.7.4711``) where someone put an armed flag back by hand.
     """
 
     id: str
@@ -77,7 +77,7 @@ def split_id(name: str) -> tuple[str, str] | None:
 
 
 def incident_of_trip(records: Iterable[Record], flag: Flag) -> Incident | None:
-    """What stands in the newest record of a tripped flag's generation; None where there is none to read."""
+    """The newest record of a tripped flag's generation; None where there is none to read."""
     if flag.state is not State.TRIPPED:
         return None
     record = next((record for record in records if record.generation == flag.generation), None)

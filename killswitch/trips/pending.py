@@ -95,7 +95,7 @@ class Trips:
 
         bound = replace(request, still_valid=still_valid, guards=guards, lost=lost)
         with self._lock:
-            if self._closed:  # a cycle that was on its way when we were told to stop: another replica trips
+            if self._closed:  # a cycle was still running when we had to stop: another replica trips
                 return
             before = self._pending.get(request.rollout)
             now = self._monotonic()
@@ -163,7 +163,7 @@ class Trips:
                 for rollout in batch:
                     pending = self._pending.get(rollout)
                     if pending is not None and pending.alone is not None and batch[rollout].alone is None:
-                        self._start(rollout)  # at once: what went together has failed for one of them
+                        self._start(rollout)  # at once: the common transaction failed because of one of them
 
     def _taken(self) -> dict[str, _Pending]:
         batch: dict[str, _Pending] = {}
@@ -227,5 +227,5 @@ class Trips:
                 self._pending.pop(rollout, None)
         try:
             self._on_settled(Settled(rollout, result, self._monotonic() - pending.decided_at))
-        except Exception:  # the flip stands; a bug in what follows must not vanish with this thread's future
+        except Exception:  # the flip is made; a bug in what follows must not vanish with this thread's future
             log.exception("after the trip of %s: unexpected error", rollout)

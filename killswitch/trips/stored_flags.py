@@ -61,12 +61,12 @@ class StoredFlags:
         return flag_from_document(value, rollout=rollout)
 
     def revision(self, rollout: str) -> int:
-        """The store's revision of the flag, whatever stands in it; 0 for none."""
+        """The store's revision of the flag, whatever its document says; 0 for none."""
         item = self._store.get(keys.flag(rollout))
         return 0 if item is None else item.mod_revision
 
     def baselines(self) -> tuple[Mapping[tuple[str, int], Baseline], Mapping[tuple[str, int], str]]:
-        """What stands in for control at 100 %, by rollout and generation; and what is wrong with unreadable ones."""
+        """What replaces control at 100 %, by rollout and generation; and what is wrong with unreadable ones."""
         good: dict[tuple[str, int], Baseline] = {}
         bad: dict[tuple[str, int], str] = {}
         for item in self._store.list(keys.BASELINES).items:

@@ -28,7 +28,7 @@ Agree = Callable[[Flag | None, Flag], None]
 
 
 def _unasked(_before: Flag | None, _after: Flag) -> None:
-    """For a change that nobody has to agree to."""
+    """For a change that no one has to agree to."""
 
 
 class Switch(Flips):
@@ -53,7 +53,7 @@ class Switch(Flips):
     ) -> Flag:
         """Absent -> armed; the generation follows all there have been, tripped or not.
 
-        So no old trip outranks it, and nothing that was said or measured of an ended life is about this one.
+        So no old trip outranks it, and no notice or baseline of an ended life is about this one.
         """
         stored = self.stored(rollout)
         last, counted_at = last_generation(self._store, rollout)
@@ -121,7 +121,7 @@ class Switch(Flips):
         return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, counted_at),))
 
     def end(self, rollout: str) -> None:
-        """Armed or tripped -> absent, and what was measured and told of this life goes with it.
+        """Armed or tripped -> absent, and the life's baselines and notices with it.
 
         A flag that cannot be understood may be ended too: routers ignore it. Its generation stays counted.
         """
@@ -159,9 +159,10 @@ class Switch(Flips):
     # --- shared ---------------------------------------------------------------------------------
 
     def _agreed(self, stored: StoredFlag, agree: Agree, change: Callable[[float], Flag]) -> Flag:
-        """The flag as it is to be: nobody is asked about what is not allowed, and thinking it over takes no part in it.
+        """The flag as it is to be. ``change`` gives the flag changed at a time, and raises what is not allowed.
 
-        ``change`` gives the flag changed at a time; the flag's revision is compared with the one that was agreed upon.
+        It runs before ``agree``, so no one is asked about a change that is not allowed, and again after it, so that
+        the time is not when the question was asked. The commit compares the revision that was agreed upon.
         """
         agree(stored.flag, change(self._wall()))
         return change(self._wall())
@@ -191,7 +192,7 @@ class Switch(Flips):
                 "be still: look at `killswitch status` in a few seconds, then repeat it if needed"
             ) from error
         if not isinstance(outcome, Committed):
-            raise Refused(f"{rollout} was changed by somebody else meanwhile; look at `killswitch status`, then repeat")
+            raise Refused(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
 
 
 def _as_stored(flag: Flag | None) -> Flag | None:

@@ -1,6 +1,6 @@
 """The daemon's listening sockets: probes are answered here, and every other whole request is handed on.
 
-A liveness probe that fails ends the daemon, so it may wait for nobody. It is answered on a thread that does nothing
+A liveness probe that fails ends the daemon, so it may wait for no one. It is answered on a thread that does nothing
 else: no page, no metric and no flag is made here, and no other request has a place that a probe could need.
 
 * A connection waits here until the head of its request is whole. Only then may it take one of the web server's places,
@@ -98,7 +98,7 @@ class Acceptor:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening and drop whoever waits; from any thread, within a second."""
+        """Stop listening and drop all that wait; from any thread, within a second."""
         self._closing = True
         with contextlib.suppress(OSError):
             self._wake_sender.send(b"x")

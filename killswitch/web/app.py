@@ -65,11 +65,11 @@ class WebContent(Protocol):
         ...
 
     def api_token(self) -> str | None:
-        """The bearer token that may change state; None: nobody may over HTTP. Raises AccessDenied."""
+        """The bearer token that may change state; None: no one may over HTTP. Raises AccessDenied."""
         ...
 
 
-_Told = TypeVar("_Told")
+_Shown = TypeVar("_Shown")
 
 
 def application(
@@ -87,13 +87,13 @@ def application(
         reports = report.reports.values() if report is not None else ()
         return served.tripped_on([one.flag for one in reports if one.flag is not None])
 
-    def told(how: Callable[[str, CycleReport | None, float | None, Mapping[str, Incident]], _Told]) -> _Told:
+    def shown(how: Callable[[str, CycleReport | None, float | None, Mapping[str, Incident]], _Shown]) -> _Shown:
         report = served.latest
         return how(served.controller_id, report, served.age(), tripped_on(report))
 
     renderer = ThreadPoolExecutor(1, thread_name_prefix="pages")  # one: pages together take one processor at most
-    as_json = Rendered(lambda: told(status_json), renderer)
-    as_page = Rendered(lambda: status_page(told(status_document)).encode(errors="replace"), renderer)
+    as_json = Rendered(lambda: shown(status_json), renderer)
+    as_page = Rendered(lambda: status_page(shown(status_document)).encode(errors="replace"), renderer)
     as_metrics = Rendered(lambda: generate_latest(served.registry), renderer)
 
     async def metrics(_: Request) -> Response:

@@ -2,7 +2,7 @@
 
 The daemon obeys here what every router obeys, by the very same rules (`killswitch.router.failsafe`): a trip is
 obeyed for ever, an armed document of a tripped generation never, and an armed flag only while the store can be read and
-a controller lives. Where it is not obeyed, everybody is sent to control. No request waits for more than one read of
+a controller lives. Where it is not obeyed, all users are sent to control. No request waits for more than one read of
 the store, and of all requests at a time only one waits.
 """
 
@@ -34,7 +34,7 @@ from killswitch.web import flagd, ofrep
 from killswitch.web.ofrep import OfrepAnswer
 
 log = logging.getLogger(__name__)
-FRESH_FOR = 1.0  # seconds one read of the store serves everybody
+FRESH_FOR = 1.0  # seconds that one read of the store serves everyone
 _EXPIRED = frozenset({RouterState.CUT_OFF, RouterState.UNWATCHED})
 
 
@@ -126,7 +126,7 @@ class FlagView:
 
 
 def flag_routes(view: FlagView) -> list[Route]:
-    """The endpoints, to be mounted beside the others."""
+    """The endpoints, to be mounted next to the others."""
 
     async def one(request: Request) -> Response:
         body = await _body(request)

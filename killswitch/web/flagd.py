@@ -71,6 +71,6 @@ def _targeting(flag: Flag, percent: float) -> dict[str, Any]:
     else:
         by_flagd = fractional
     exactly = {"if": [{"<": [{"var": BUCKET}, percent]}, "canary", "control"]}
-    # a user without a key is nobody's canary
+    # a user without a key never gets the canary
     otherwise = {"if": [{"!!": [user]}, by_flagd, "control"]}
     return {"if": [{"===": [{"var": BUCKET}, None]}, otherwise, exactly]}

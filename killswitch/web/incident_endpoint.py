@@ -1,7 +1,7 @@
 """One incident as a page of its own, at the address that pages link to: ``/incidents/support-copilot.7``.
 
-It is read from the flag store, which keeps incidents after their rollout was re-armed or ended. Whoever asks for many
-must not keep the store busy: one is read at a time, each at most once in `FRESH_FOR` seconds.
+It is read from the flag store, which keeps incidents after their rollout was re-armed or ended. A client that asks for
+many must not keep the store busy: one is read at a time, each at most once in `FRESH_FOR` seconds.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Rendered:
     """What a report looks like, made once for everyone who asks: while it is made, all wait for the one result.
 
     It serves for `RENDERED_FOR` seconds, and longer where it took long to make: metrics of 1,000 rollouts take a
-    second, and whoever asks for them all the time must not slow the cycle. A new report is shown at once.
+    second, and a client that asks for them all the time must not slow the cycle. A new report is shown at once.
     """
 
     def __init__(self, render: Callable[[], bytes], renderer: ThreadPoolExecutor) -> None:
@@ -37,7 +37,7 @@ class Rendered:
         if self._making is None or self._making.get_loop() is not loop:
             self._making = loop.run_in_executor(self._renderer, self._make, report)
             self._making.add_done_callback(self._finished)
-        return await asyncio.shield(self._making)  # who hangs up takes it from nobody else
+        return await asyncio.shield(self._making)  # a client that hangs up does not cancel it for the others
 
     def _make(self, report: CycleReport | None) -> bytes:
         began = time.monotonic()

@@ -2,7 +2,7 @@
 
 Probes come through the same port as everyone else, but not as far as here: `killswitch.web.acceptor` answers them and
 hands on requests whose head is whole. Among those, connections are counted per peer, a body that drips and an answer
-that nobody reads are cut, and when all places are taken the peer with the most gives one up.
+that no one reads are cut, and when all places are taken the peer with the most gives one up.
 """
 
 from __future__ import annotations

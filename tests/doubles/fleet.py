@@ -107,7 +107,7 @@ class Fleet:
             switch=Switch(store, wall=self.clock.wall, by=name),
             session=session,
             rules=lambda: replica.rules,
-            tell=told.append,
+            send=told.append,
             flipped=lambda *_: None,
             timing=self.timing,
             metrics=metrics,

@@ -139,7 +139,7 @@ def test_each_of_two_teams_with_a_breach_is_told_that_it_waits() -> None:
     told: list[tuple[str, str | None]] = []
     now = [100.0]
     outage = StoreOutage(
-        controller_id="a", patience=15, tell=lambda page: told.append((page.why, page.slack)),
+        controller_id="a", patience=15, send=lambda page: told.append((page.why, page.slack)),
         monotonic=lambda: now[0], wall=lambda: 1.7e9 + now[0],
     )  # fmt: skip
     outage.failed("down", writing=True)

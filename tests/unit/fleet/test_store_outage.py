@@ -22,7 +22,7 @@ class Told:
         self.now = 100.0
         self.meanwhile: Callable[[], None] = lambda: None
         self.outage = StoreOutage(
-            controller_id="a", patience=15, tell=self._tell, monotonic=lambda: self.now, wall=lambda: 1.7e9 + self.now
+            controller_id="a", patience=15, send=self._tell, monotonic=lambda: self.now, wall=lambda: 1.7e9 + self.now
         )
 
     def _tell(self, page: Page) -> None:

@@ -254,7 +254,7 @@ def test_two_people_who_arm_and_end_at_once_do_not_share_a_generation(world: Wor
             world.person.end("copilot")
         return None
 
-    with pytest.raises(Refused, match="changed by somebody else"):
+    with pytest.raises(Refused, match="changed by someone else"):
         world.switch("bob", other).arm("copilot", control="old", canary="new", percent=5.0, stage="s", salt="")
     assert world.arm().generation == 3
 
@@ -335,7 +335,7 @@ def test_two_people_at_once_do_not_overwrite_each_other(world: World) -> None:
             world.person.set_stage("copilot", percent=1.0, stage="ramp_1")
         return None
 
-    with pytest.raises(Refused, match=r"^copilot was changed by somebody else"):
+    with pytest.raises(Refused, match=r"^copilot was changed by someone else"):
         world.switch("bob", other).set_stage("copilot", percent=25.0, stage="ramp_25")
     flag = world.person.stored("copilot").flag
     assert flag is not None
@@ -515,7 +515,7 @@ def test_a_re_arm_compares_the_counter(world: World) -> None:
             world.server.commit("x", (), (Put(keys.generation("copilot"), b'{"generation": 7}'),))
         return None
 
-    with pytest.raises(Refused, match="changed by somebody else"):
+    with pytest.raises(Refused, match="changed by someone else"):
         world.switch("bob", other).rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
 
 
@@ -586,7 +586,7 @@ def test_a_baseline_is_not_kept_for_a_flag_that_changes_meanwhile(world: World) 
             world.switch("b").trip(automatic(by="b"))
         return None
 
-    with pytest.raises(Refused, match=r"^copilot was changed by somebody else"):
+    with pytest.raises(Refused, match=r"^copilot was changed by someone else"):
         world.switch("ann", other).keep_baseline(STORED)
     assert world.person.baselines() == ({}, {})
 
