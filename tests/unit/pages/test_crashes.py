@@ -131,7 +131,8 @@ def test_a_crash_in_the_middle_of_a_send_costs_at_most_one_copy(way: Way, second
 
 @pytest.mark.parametrize("fault", [Fault.FAIL_BEFORE, Fault.LOSE_ANSWER])
 @pytest.mark.parametrize("number", range(FIRST_CALLS))
-def test_a_store_that_fails_or_loses_its_answer_at_any_call_costs_no_copy(number: int, fault: Fault) -> None:
+def test_a_store_that_fails_at_any_call_costs_no_copy(number: int, fault: Fault) -> None:
+    """A store that fails or loses its answer at any call costs no copy."""
     check(tell({number: fault}))
 
 
@@ -143,7 +144,8 @@ def test_a_timed_out_transaction_is_reread_and_never_assumed(number: int, late_a
 
 
 @pytest.mark.parametrize("number", range(FIRST_CALLS))
-def test_a_lost_answer_of_the_receiver_and_a_crash_cost_at_most_a_copy_each(number: int) -> None:
+def test_a_lost_answer_and_a_crash_cost_at_most_a_copy_each(number: int) -> None:
+    """A lost answer of the receiver and a crash cost at most a copy each."""
     for fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_ANSWER):
         story = tell({number: fault}, (Way.LOST_ANSWER,))
         check(story, lost_answers=1)
@@ -151,7 +153,8 @@ def test_a_lost_answer_of_the_receiver_and_a_crash_cost_at_most_a_copy_each(numb
 
 @pytest.mark.parametrize("pause", [0.0, 9.0, 11.0, 40.0])
 @pytest.mark.parametrize("number", range(FIRST_CALLS))
-def test_a_process_stopped_at_any_call_while_another_goes_on_commits_nothing_stale(number: int, pause: float) -> None:
+def test_a_process_stopped_at_any_call_commits_nothing_stale(number: int, pause: float) -> None:
+    """A process stopped at any call while another goes on commits nothing stale."""
     clock = VirtualClock()
     server = MemoryServer(clock)
     receiver = Receiver(clock)
@@ -193,7 +196,8 @@ def test_a_process_stopped_at_any_call_while_another_goes_on_commits_nothing_sta
     assert numbers == sorted(numbers), "an attempt's number went back: a stale write was committed"
 
 
-def test_a_store_that_is_away_for_longer_than_the_claims_after_a_send_costs_no_copy() -> None:
+def test_a_store_away_for_longer_than_the_claims_costs_no_copy() -> None:
+    """A store that is away for longer than the claims after a send costs no copy."""
     clock = VirtualClock()
     server = MemoryServer(clock)
     receiver = Receiver(clock)
@@ -224,7 +228,8 @@ def test_a_store_that_is_away_for_longer_than_the_claims_after_a_send_costs_no_c
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_any_three_misfortunes_together_lose_no_page_and_bound_the_copies(seed: int) -> None:
+def test_any_three_misfortunes_lose_no_page(seed: int) -> None:
+    """Any three misfortunes together lose no page, and the copies stay bounded."""
     chance = random.Random(seed)
     faults = {chance.randrange(2 * FIRST_CALLS): chance.choice(list(Fault)) for _ in range(3)}
     ways = tuple(chance.choice([Way.TAKE, Way.UNAVAILABLE, Way.LOST_ANSWER, Way.CRASH_AFTER]) for _ in range(2))

@@ -87,7 +87,8 @@ def world() -> World:
     return World()
 
 
-def test_a_page_goes_to_every_receiver_once_and_its_incident_says_who_was_paged(world: World) -> None:
+def test_a_page_goes_to_every_receiver_once(world: World) -> None:
+    """A page goes to every receiver once, and its incident says who was paged."""
     slack, hook, page = Receiver(world.clock, "slack"), Receiver(world.clock, "webhook"), trip_page()
     delivery = world.process([slack, hook])
     world.write(page)
@@ -139,7 +140,8 @@ def test_a_lost_answer_is_repeated_once_and_the_copy_says_so(world: World) -> No
     assert world.entry(page).delivery("receiver").state is DeliveryState.UNCERTAIN
 
 
-def test_no_second_copy_is_risked_before_the_receiver_answers_again(world: World) -> None:
+def test_no_copy_is_risked_before_the_receiver_answers_again(world: World) -> None:
+    """No second copy is risked before the receiver answers again."""
     receiver, page = AskableReceiver(world.clock), trip_page()
     receiver.way = lambda: Way.TAKE if receiver.up else Way.SWALLOWED
     receiver.up = False
@@ -156,9 +158,8 @@ def test_no_second_copy_is_risked_before_the_receiver_answers_again(world: World
 
 
 @pytest.mark.parametrize("way", [Way.UNAVAILABLE, Way.DENIED, Way.REFUSED])
-def test_a_failing_receiver_is_tried_with_growing_pauses_and_gets_its_page_soon_after_it_recovers(
-    world: World, way: Way
-) -> None:
+def test_a_failing_receiver_is_tried_with_growing_pauses(world: World, way: Way) -> None:
+    """A failing receiver is tried with growing pauses, and gets its page soon after it recovers."""
     receiver, page = Receiver(world.clock), trip_page()
     receiver.way = lambda: way
     delivery = world.process([receiver])
@@ -185,9 +186,10 @@ def test_the_receivers_own_wish_to_wait_is_granted_within_reason(world: World, w
     assert receiver.attempts[1] - receiver.attempts[0] == pause
 
 
-def test_the_fallback_is_asked_after_two_minutes_and_told_why_and_the_first_receiver_still_gets_its_page(
+def test_the_fallback_is_asked_after_two_minutes_and_told_why(
     world: World,
 ) -> None:
+    """The fallback gets the page after two minutes, with the reason; the first receiver still gets its page later."""
     slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
     slack.way = lambda: Way.UNAVAILABLE
     start = world.clock.monotonic()
@@ -220,7 +222,8 @@ def test_what_stays_uncertain_goes_to_the_fallback_at_once(world: World) -> None
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
-def test_a_jump_of_the_wall_clock_neither_hastens_nor_delays_the_fallback(world: World, jump: float) -> None:
+def test_a_jump_of_the_clock_does_not_move_the_fallback(world: World, jump: float) -> None:
+    """A jump of the wall clock neither hastens nor delays the fallback."""
     slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
     slack.way = lambda: Way.UNAVAILABLE
     start = world.clock.monotonic()
@@ -241,7 +244,8 @@ def test_a_failing_receiver_delays_no_other(world: World) -> None:
     assert hook.copies[0].at == start
 
 
-def test_a_bug_in_a_pager_counts_as_possibly_sent_and_is_survived(world: World) -> None:
+def test_a_bug_in_a_pager_counts_as_possibly_sent(world: World) -> None:
+    """A bug in a pager counts as possibly sent and is survived."""
     receiver, page = Receiver(world.clock), trip_page()
     receiver.script.append(Way.BUG)
     delivery = world.process([receiver])
@@ -251,7 +255,8 @@ def test_a_bug_in_a_pager_counts_as_possibly_sent_and_is_survived(world: World) 
 
 
 @pytest.mark.slow
-def test_a_thousand_pages_at_once_are_a_few_messages_at_most_one_a_second_and_none_is_lost(world: World) -> None:
+def test_a_thousand_pages_at_once_are_a_few_messages(world: World) -> None:
+    """A thousand pages at once are a few messages, at most one a second, and no page is lost."""
     receiver = Receiver(world.clock)
     pages = [trip_page(f"rollout-{number}") for number in range(1000)]
     delivery = world.process([receiver])
@@ -264,7 +269,8 @@ def test_a_thousand_pages_at_once_are_a_few_messages_at_most_one_a_second_and_no
     assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 1000
 
 
-def test_up_to_five_pages_a_minute_each_have_a_message_of_their_own(world: World) -> None:
+def test_up_to_five_pages_a_minute_have_their_own_messages(world: World) -> None:
+    """Up to five pages a minute each have a message of their own."""
     receiver = Receiver(world.clock)
     pages = [trip_page(f"rollout-{number}") for number in range(5)]
     world.write(*pages)
@@ -284,7 +290,7 @@ def test_a_stream_of_pages_is_gathered_too(world: World) -> None:
     assert len(receiver.copies) <= 2 * 5 + 16
 
 
-def test_a_receiver_that_takes_no_digests_gets_each_page_by_itself(world: World) -> None:
+def test_a_receiver_without_digests_gets_each_page_by_itself(world: World) -> None:
     """PagerDuty can resolve only what was opened under its own key; it takes 120 events a minute."""
     receiver = Receiver(world.clock)
     receiver.gathers = False  # type: ignore[attr-defined]  # `Gathering` is offered, not required
@@ -331,7 +337,8 @@ def test_a_page_that_continues_another_goes_into_its_thread(world: World) -> Non
     assert receiver.followed == [(later.id, "receiver/1")]
 
 
-def test_settled_entries_are_dropped_in_time_and_the_newest_stay_for_their_references(world: World) -> None:
+def test_settled_entries_are_dropped_but_the_newest_stay(world: World) -> None:
+    """Settled entries are dropped in time and the newest stay for their references."""
     receiver = Receiver(world.clock)
     delivery = world.process([receiver])
     for number in range(80):
@@ -344,7 +351,7 @@ def test_settled_entries_are_dropped_in_time_and_the_newest_stay_for_their_refer
     assert world.server.list(keys.CLAIMS).items == ()
 
 
-def test_a_page_of_a_restored_store_is_sent_though_its_entry_has_the_revision_of_one_that_was_sent(
+def test_a_restored_store_that_repeats_a_revision_hides_no_page(
     world: World,
 ) -> None:
     """A backup from before the trip is restored between two looks, and the next trip is numbered as the last was."""
@@ -363,7 +370,8 @@ def test_a_page_of_a_restored_store_is_sent_though_its_entry_has_the_revision_of
     assert [copy.page for copy in slack.copies] == [page, page]
 
 
-def test_an_entry_that_cannot_be_understood_stops_nothing_and_is_counted(world: World) -> None:
+def test_an_unreadable_entry_stops_nothing_and_is_counted(world: World) -> None:
+    """An entry that cannot be understood stops nothing and is counted."""
     receiver, page = Receiver(world.clock), trip_page()
     delivery = world.process([receiver])
     world.server.commit("x", (), [Put(keys.outbox("a.1"), b"\xff{"), Put(keys.outbox("b.1"), b'{"format": 99}')])
@@ -373,7 +381,8 @@ def test_an_entry_that_cannot_be_understood_stops_nothing_and_is_counted(world: 
     assert delivery.status().unreadable == 2
 
 
-def test_an_incident_that_cannot_be_understood_does_not_hold_up_the_mark(world: World) -> None:
+def test_an_unreadable_incident_does_not_hold_up_the_mark(world: World) -> None:
+    """An incident that cannot be understood does not hold up the mark."""
     receiver, page = Receiver(world.clock), trip_page()
     world.write(page)
     world.server.commit("x", (), [Put(keys.incident(page.rollout, page.generation), b"garbage")])
@@ -382,9 +391,10 @@ def test_an_incident_that_cannot_be_understood_does_not_hold_up_the_mark(world: 
     assert world.entry(page).delivery("receiver").state is DeliveryState.DELIVERED
 
 
-def test_a_direct_page_needs_no_store_is_retried_falls_back_and_is_sent_once_however_often_handed_in(
+def test_a_direct_page_needs_no_store_and_is_sent_once(
     world: World,
 ) -> None:
+    """A direct page needs no store, is retried, falls back, and is sent once however often it is handed in."""
     store = MemoryStore(world.server)
     store.fault = lambda _: Fault.FAIL_BEFORE
     slack, phone = Receiver(world.clock, "slack"), Receiver(world.clock, "phone")
@@ -404,7 +414,8 @@ def test_a_direct_page_needs_no_store_is_retried_falls_back_and_is_sent_once_how
     assert delivery.status().store_failures > 0
 
 
-def test_a_command_without_a_daemon_delivers_its_page_and_says_who_took_it(world: World) -> None:
+def test_a_command_without_a_daemon_delivers_its_page(world: World) -> None:
+    """A command without a daemon delivers its page, and says who took it."""
     slack, hook, page = Receiver(world.clock, "slack"), Receiver(world.clock, "webhook"), trip_page()
     hook.way = lambda: Way.UNAVAILABLE
     delivery = world.process([slack, hook])
@@ -421,7 +432,8 @@ def test_a_command_without_a_daemon_delivers_its_page_and_says_who_took_it(world
     assert (slack.copies_of(page.id), hook.copies_of(page.id)) == (1, 1)
 
 
-def test_a_store_that_fails_half_of_its_calls_loses_and_doubles_nothing(world: World) -> None:
+def test_a_store_that_fails_half_of_its_calls_loses_nothing(world: World) -> None:
+    """A store that fails half of its calls loses and doubles nothing."""
     store = MemoryStore(world.server)
     receiver, page = Receiver(world.clock), trip_page()
     chance = random.Random(3)
@@ -436,7 +448,8 @@ def test_two_receivers_of_one_name_are_refused(world: World) -> None:
         world.process([Receiver(world.clock), Receiver(world.clock)])
 
 
-def test_a_process_asleep_for_longer_than_its_lease_does_not_begin_another_attempt(world: World) -> None:
+def test_a_process_asleep_past_its_lease_begins_no_attempt(world: World) -> None:
+    """A process asleep for longer than its lease does not begin another attempt."""
     receiver, page = Receiver(world.clock), trip_page()
     store = MemoryStore(world.server, "sleeper")
 
@@ -461,7 +474,8 @@ def flag_of(page: Page, generation: int) -> Put:
     return Put(keys.flag(page.rollout), flag_document(flag))
 
 
-def test_a_receiver_that_is_added_is_not_told_of_generations_that_ended_long_ago(world: World) -> None:
+def test_a_new_receiver_gets_no_pages_of_ended_generations(world: World) -> None:
+    """A receiver that is added is not told of generations that ended long ago."""
     console, slack = Receiver(world.clock, "console"), Receiver(world.clock, "slack")
     ended, current = trip_page("ended", 1), trip_page("current", 3)
     world.write(ended, current)
@@ -489,7 +503,7 @@ def test_a_page_that_was_tried_before_goes_out_however_late(world: World) -> Non
     assert world.entry(page).delivery("slack").state is DeliveryState.DELIVERED
 
 
-def test_a_page_about_the_fleet_that_nobody_took_goes_to_every_receiver_however_late(world: World) -> None:
+def test_a_late_page_about_the_fleet_that_no_one_took_is_sent(world: World) -> None:
     """That the first receiver has just taken it makes it no old news for the second."""
     hook, slack = Receiver(world.clock, "webhook"), Receiver(world.clock, "slack")
     page = replace(trip_page(), kind=PageKind.BLIND, rollout="", id="blind.1")
@@ -503,7 +517,7 @@ def test_a_page_about_the_fleet_that_nobody_took_goes_to_every_receiver_however_
     assert (slack.copies_of(page.id), added.copies_of(page.id)) == (1, 0)
 
 
-def test_old_pages_for_a_new_receiver_do_not_hold_its_lane_up_in_a_store_that_hangs(world: World) -> None:
+def test_old_pages_do_not_hold_up_a_lane_in_a_store_that_hangs(world: World) -> None:
     """A page that says the store is down would wait behind all of them."""
     console, slack, store = Receiver(world.clock, "console"), Receiver(world.clock, "slack"), world.server
     world.write(*(trip_page(f"ended{number}", 1) for number in range(40)))

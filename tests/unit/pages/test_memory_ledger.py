@@ -60,7 +60,8 @@ def test_a_page_in_memory_can_be_given_up() -> None:
     assert memory.entry(A).delivery("slack") == Delivery(DeliveryState.EXPIRED, at=memory.clock.wall())
 
 
-def test_memory_keeps_what_is_unsettled_and_the_newest_of_the_rest() -> None:
+def test_memory_keeps_unsettled_pages_and_the_newest_others() -> None:
+    """Memory keeps what is unsettled and the newest of the rest."""
     memory = Memory()
     pages = [trip_page(f"r{number:03}", 1) for number in range(3 * KEEP_SETTLED)]
     for page in pages[:60]:

@@ -53,7 +53,7 @@ def test_every_entry_comes_back_from_its_document_as_it_was(path: list[Event]) -
 
 
 @given(paths)
-def test_no_path_leads_to_more_copies_than_two_and_one_for_each_orphan(path: list[Event]) -> None:
+def test_copies_are_at_most_two_and_one_for_each_orphan(path: list[Event]) -> None:
     """A copy may exist for each attempt that ended as taken, doubtful, or orphaned."""
     entry = outbox.new_entry(trip_page(), at=AT)
     possible = 0
@@ -79,13 +79,15 @@ def test_what_is_delivered_stays_delivered(path: list[Event]) -> None:
     assert entry.delivery("slack").reference == "C1/2"
 
 
-def test_a_certain_failure_after_a_doubtful_attempt_leaves_the_doubt() -> None:
+def test_a_certain_failure_does_not_end_an_earlier_doubt() -> None:
+    """A certain failure after a doubtful attempt leaves the doubt."""
     entry = walk([Event.BEGIN, Event.ANSWER_LOST, Event.BEGIN, Event.NOT_TAKEN])
     assert entry.delivery("slack").state is DeliveryState.UNKNOWN
     assert entry.delivery("slack").may_have_arrived
 
 
-def test_an_entry_is_settled_when_every_receiver_has_come_to_an_end_and_the_fallback_where_it_is_needed() -> None:
+def test_an_entry_is_settled_when_every_receiver_is() -> None:
+    """An entry is settled when every receiver has come to an end and the fallback where it is needed."""
     delivered = walk([Event.BEGIN, Event.TAKEN])
     expired = walk([Event.GIVE_UP])
     assert delivered.settled(["slack"], "phone")

@@ -72,7 +72,8 @@ def test_the_payload_of_a_trip_is_exactly_what_receivers_rely_on() -> None:
     assert list(payload)[:7] == list(SEVEN)
 
 
-def test_there_is_a_page_for_every_kind_with_the_seven_names_and_a_document() -> None:
+def test_every_kind_has_a_page_with_the_seven_names() -> None:
+    """There is a page for every kind with the seven names and a document."""
     pages = one_of_each()
     assert {page.kind for page in pages} == set(PageKind)
     for page in pages:
@@ -81,7 +82,8 @@ def test_there_is_a_page_for_every_kind_with_the_seven_names_and_a_document() ->
         assert page_from_json(json.loads(json.dumps(page_to_json(page), allow_nan=False))) == page
 
 
-def test_a_page_tells_what_was_done_then_why_then_the_rules_then_the_next_steps() -> None:
+def test_a_page_has_its_parts_in_order() -> None:
+    """A page says what was done, then why, then the rules, then the next steps."""
     text = plain_text(trip_page())
     order = ["all traffic routed to model-old", BREACH.sentence, "8.7%", "Runbook: https://", "killswitch rearm"]
     places = [text.index(part) for part in order]
@@ -89,7 +91,8 @@ def test_a_page_tells_what_was_done_then_why_then_the_rules_then_the_next_steps(
     assert '`killswitch rearm support-copilot --reason "what was fixed"`' in text
 
 
-def test_the_rules_stand_side_by_side_with_values_limit_and_samples() -> None:
+def test_the_table_shows_values_limit_and_samples() -> None:
+    """The rules are shown side by side with values, limit and requests."""
     lines = table_lines(trip_page().rows)
     assert lines[0].split() == ["rule", "canary", "control", "limit", "requests", "counted", "verdict"]
     assert lines[1].split() == [
@@ -106,7 +109,8 @@ def test_a_dry_run_says_that_nothing_was_done() -> None:
     assert page.id != trip_page().id
 
 
-def test_a_trip_by_hand_names_the_person_and_has_no_invented_samples() -> None:
+def test_a_trip_by_hand_names_the_person() -> None:
+    """A trip by hand names the person and has no invented samples."""
     by_hand = incident(automatic=False, by="ann", rules=(), findings=(), reason="users complain", tick=None)
     page = events.tripped(by_hand, SETTINGS)
     assert "tripped by ann" in page.headline
@@ -114,7 +118,8 @@ def test_a_trip_by_hand_names_the_person_and_has_no_invented_samples() -> None:
     assert page.payload["samples_new"] is None
 
 
-def test_one_outage_of_many_rollouts_is_one_page_that_counts_them() -> None:
+def test_one_outage_of_many_rollouts_is_one_page() -> None:
+    """One outage of many rollouts is one page that counts them."""
     flags = [armed(f"rollout-{number}") for number in range(7)]
     page = events.blind(flags, why="Prometheus is down", since=AT - 90, at=AT, settings=SETTINGS)
     assert page.headline.startswith("7 rollouts (rollout-0, rollout-1, rollout-2, …): blind for 1m30s")
@@ -127,7 +132,8 @@ def test_pages_of_one_event_have_one_id_on_every_replica() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_good_news_calls_nobody_and_continues_the_page_it_belongs_to() -> None:
+def test_good_news_mentions_no_one_and_continues_its_page() -> None:
+    """Good news mentions no one, and continues the page it belongs to."""
     tripped = flag.trip(
         armed(), rollout="support-copilot", reason="r", rules=(), incident="support-copilot.1",
         now=AT, by="a", actor=flag.Actor.CONTROLLER,
@@ -150,7 +156,8 @@ def test_a_digest_mentions_every_team_that_shares_the_channel() -> None:
     assert len(crowd.mention) <= digest.MAX_MENTION
 
 
-def test_a_digest_is_as_grave_as_its_gravest_page_and_keeps_every_payload() -> None:
+def test_a_digest_is_as_grave_as_its_gravest_page() -> None:
+    """A digest is as grave as its gravest page and keeps every payload."""
     calm = replace(trip_page("calm"), severity="info", mention=None)
     page = digest.digest_of([calm, trip_page("grave")])
     assert page.severity == "critical"
@@ -189,7 +196,8 @@ def test_numbers_in_the_reason_are_plain(value: float, unit: str, words: str) ->
     assert page.payload["reason"].startswith(f"refusal_rate={words} vs baseline ")
 
 
-def test_a_breach_whose_window_could_not_be_read_gives_what_was_gathered_as_its_reason() -> None:
+def test_a_breach_without_a_window_gives_its_sentence_as_reason() -> None:
+    """A breach whose window could not be read gives what was gathered as its reason."""
     finding = replace(BREACH, canary=None, control=None)
     page = events.tripped(incident(findings=(finding,)), SETTINGS)
     assert page.payload["reason"] == finding.sentence
@@ -209,9 +217,8 @@ hostile = st.sampled_from(
 
 
 @given(hostile, hostile, hostile)
-def test_whatever_stands_in_names_and_sentences_the_page_stays_a_bounded_document(
-    rule: str, sentence: str, model: str
-) -> None:
+def test_hostile_names_and_sentences_leave_a_bounded_page(rule: str, sentence: str, model: str) -> None:
+    """Whatever is in names and sentences, the page stays a bounded document."""
     bad = replace(BREACH, rule=rule, sentence=sentence)
     page = events.tripped(
         incident(findings=(bad, HEALTHY) * 60, rules=(rule,), reason=sentence, canary=model or "m"), SETTINGS
@@ -240,7 +247,7 @@ def test_settings_without_links_give_a_page_without_them() -> None:
     assert not any(step.startswith(("Runbook", "Dashboard")) for step in page.next_steps)
 
 
-def test_the_row_of_what_tripped_shows_what_tripped_and_the_window_stands_below() -> None:
+def test_the_first_row_shows_what_tripped_the_second_the_window() -> None:
     """The window holds minutes from before: "5.4 %, limit 6.2 %, BREACH" contradicted the sentence above it."""
     lines = table_lines(events.tripped(proven_incident(), SETTINGS).rows)
     assert lines[0].split() == ["rule", "canary", "control", "limit", "requests", "counted", "verdict"]
@@ -262,7 +269,8 @@ def test_a_latency_rules_row_counts_slow_requests() -> None:
     assert page.payload["reason"] == "share of requests over the limit of latency_p95=0.386 vs baseline 0.049"
 
 
-def test_reason_and_samples_of_a_proven_breach_are_what_was_counted() -> None:
+def test_a_breach_by_evidence_gives_the_counted_numbers() -> None:
+    """Reason and samples of a proven breach are what was counted."""
     payload = events.tripped(proven_incident(), SETTINGS).payload
     assert payload["reason"] == "refusal_rate=0.280 vs baseline 0.012"
     assert (payload["samples_new"], payload["samples_old"]) == (189, 3410)
@@ -270,7 +278,8 @@ def test_reason_and_samples_of_a_proven_breach_are_what_was_counted() -> None:
     assert payload["rules"][0]["canary"] == 0.054
 
 
-def test_a_page_says_when_and_how_many_users_and_requests_were_exposed() -> None:
+def test_a_page_says_how_many_users_were_exposed() -> None:
+    """A page says when and how many users and requests were exposed."""
     page = events.tripped(proven_incident(), SETTINGS)
     assert plain_text(page).splitlines()[2] == (
         "At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since 14:20:30 UTC (1m41s): "
@@ -284,7 +293,8 @@ def test_a_page_says_when_and_how_many_users_and_requests_were_exposed() -> None
     assert page_from_json(document) == page
 
 
-def test_users_are_numbered_where_each_users_first_requests_are_judged() -> None:
+def test_users_are_counted_where_first_requests_are_judged() -> None:
+    """Users are counted where each user's first requests are judged."""
     judged = replace(PROVEN, raw_canary=0.05, raw_control=0.01)
     page = events.tripped(proven_incident(findings=(judged,)), SETTINGS)
     assert page.exposed.endswith("53 of 189 canary requests were bad (refusal_rate) of about 189 users")
@@ -299,7 +309,8 @@ def test_a_trip_by_hand_says_the_share_and_invents_no_numbers() -> None:
     assert (page.rows, page.exposed) == ((), "5% of users")
 
 
-def test_pages_link_to_their_incident_where_a_public_address_is_set() -> None:
+def test_pages_link_to_their_incident() -> None:
+    """Pages link to their incident where a public address is set."""
     settings = replace(SETTINGS, public_url="https://ks.example/canary/")
     page = events.tripped(incident(), settings)
     assert page.link == page.payload["link"] == "https://ks.example/canary/incidents/support-copilot.7"

@@ -190,7 +190,8 @@ def test_an_entry_that_another_has_changed_is_held_as_it_is_now(world: World) ->
     assert [entry.delivery("webhook").attempts for entry in world.ledger.begin([changed], "webhook")] == [1]
 
 
-def test_what_is_settled_is_released_and_another_process_may_look(world: World) -> None:
+def test_a_settled_entry_is_released(world: World) -> None:
+    """What is settled is released and another process may look."""
     world.write(A, B)
     world.ledger.scan()
     entry = world.stored(A)
@@ -219,7 +220,8 @@ def test_a_lease_is_kept_alive_from_a_third_of_its_life_on(world: World) -> None
 
 
 @pytest.mark.parametrize("ended", ["by our clock", "by the store alone"])
-def test_a_lease_that_ended_is_replaced_and_everything_claimed_again(world: World, ended: str) -> None:
+def test_after_a_lease_ended_everything_is_claimed_again(world: World, ended: str) -> None:
+    """A lease that ended is replaced and everything claimed again."""
     world.write(A)
     world.ledger.scan()
     first = world.claim(A)
@@ -237,7 +239,8 @@ def test_a_lease_that_ended_is_replaced_and_everything_claimed_again(world: Worl
     assert world.held() == [A.id]
 
 
-def test_more_entries_than_one_transaction_takes_are_claimed_in_several(world: World) -> None:
+def test_many_entries_are_claimed_in_several_transactions(world: World) -> None:
+    """More entries than one transaction takes are claimed in several."""
     pages = [trip_page(f"r{number:02}", 1) for number in range(85)]
     world.write(*pages)
     world.ledger.scan()
@@ -293,7 +296,9 @@ def test_what_is_not_understood_is_counted_and_said_once(world: World, caplog: p
     assert len(caplog.messages) == 2
 
 
-def test_settled_entries_stay_for_two_minutes_and_the_newest_for_a_week(world: World) -> None:
+def test_settled_entries_stay_two_minutes_the_newest_a_week(world: World) -> None:
+    """Settled entries stay for two minutes and the newest for a week."""
+
     def done(number: int, age: float) -> str:
         page = trip_page(f"r{number:02}", 1)
         entry = outbox.new_entry(page, at=world.clock.wall() - age)
@@ -320,7 +325,8 @@ def test_settled_entries_stay_for_two_minutes_and_the_newest_for_a_week(world: W
     assert old not in kept()
 
 
-def test_an_entry_that_was_changed_meanwhile_is_not_dropped_with_the_others(world: World) -> None:
+def test_an_entry_that_was_changed_meanwhile_is_not_dropped(world: World) -> None:
+    """An entry that was changed meanwhile is not dropped with the others."""
     for page in (A, B):
         entry = outbox.new_entry(page, at=world.clock.wall() - KEEP_SETTLED_AT_MOST - 1)
         for receiver in RECEIVERS:
@@ -368,7 +374,8 @@ def test_what_was_news_when_it_was_met_stays_news(world: World) -> None:
 
 
 @pytest.mark.parametrize(("taken", "history"), [(False, False), (True, True)])
-def test_an_old_page_about_the_fleet_is_history_once_anybody_took_it(world: World, taken: bool, history: bool) -> None:
+def test_an_old_page_about_the_fleet_is_history_once_taken(world: World, taken: bool, history: bool) -> None:
+    """An old page about the fleet is history once anybody took it."""
     page = replace(A, kind=PageKind.BLIND, rollout="", id="blind.1")
     entry = outbox.new_entry(page, at=world.clock.wall() - NEWS - 1)
     if taken:
@@ -446,7 +453,7 @@ def test_an_attempt_whose_answer_was_lost_is_looked_for(world: World) -> None:
     assert [entry.delivery("webhook").attempts for entry in again] == [1, 1]
 
 
-def test_an_attempt_that_lost_to_another_change_sees_what_changed(world: World) -> None:
+def test_an_attempt_that_lost_sees_what_changed(world: World) -> None:
     """One entry was changed, one deleted, one cannot be understood: nothing is sent, and the next time one is."""
     third, fourth = trip_page("c", 1), trip_page("d", 1)
     world.write(A, B, third, fourth)
@@ -472,7 +479,7 @@ def test_a_store_that_fails_begins_nothing_and_says_so(world: World, caplog: pyt
     assert world.ledger.ready(world.stored(A), "slack")
 
 
-def test_an_attempt_of_a_vanished_sender_is_left_alone_for_the_grace(world: World) -> None:
+def test_a_vanished_sender_has_a_grace(world: World) -> None:
     """From when this process first saw it; then it is written off, and begun again."""
     world.put(outbox.begin(outbox.new_entry(A, at=world.clock.wall()), "slack", by="gone", at=0.0))
     entry = world.stored(A)
@@ -564,9 +571,8 @@ def test_a_page_that_is_of_no_incident_is_written_into_none(world: World) -> Non
     assert world.paged(A) == ()
 
 
-def test_an_incident_that_is_not_understood_is_said_and_the_mark_made(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unreadable_incident_is_said_and_the_mark_made(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """An incident that is not understood is said and the mark made."""
     started = world.begun(A)
     world.server.commit("x", (), (Put(keys.incident("a", 1), b"["),))
     world.ledger.finish(started, "slack", TAKEN)
@@ -575,9 +581,8 @@ def test_an_incident_that_is_not_understood_is_said_and_the_mark_made(
     assert said.startswith("the incident of page a.1 cannot be read: incident")
 
 
-def test_marks_that_the_store_did_not_take_wait_and_nothing_is_sent_meanwhile(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_marks_that_the_store_did_not_take_wait(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Marks that the store did not take wait and nothing is sent meanwhile."""
     started = world.begun(A, B)
     world.store.fault = only("commit", Fault.FAIL_BEFORE)
     for entry in started:
@@ -608,7 +613,8 @@ def test_a_transaction_that_the_store_refuses_is_an_error(world: World, caplog: 
     ]
 
 
-def test_a_mark_that_loses_to_another_change_is_made_on_what_stands(world: World) -> None:
+def test_a_mark_that_loses_is_made_on_the_newer_entry(world: World) -> None:
+    """A mark that loses to another change is made on what stands."""
     started = world.begun(A)
     world.put(outbox.begin(world.stored(A), "webhook", by="b", at=5.0))
     world.calls()
@@ -661,7 +667,8 @@ def test_pages_of_one_incident_go_one_after_the_other(world: World) -> None:
     assert {world.stored(page).delivery("slack").state for page in (A, other)} == {DeliveryState.DELIVERED}
 
 
-def test_marks_that_are_too_large_together_go_one_after_the_other(world: World) -> None:
+def test_marks_too_large_together_go_one_after_the_other(world: World) -> None:
+    """Marks that are too large together go one after the other."""
     pages = [replace(trip_page(f"r{number}", 1), payload={"more": "x" * 150_000}) for number in range(7)]
     started = world.begun(*pages)
     assert len(started) == 7
@@ -672,9 +679,10 @@ def test_marks_that_are_too_large_together_go_one_after_the_other(world: World) 
 
 
 @pytest.mark.parametrize("value", [None, b"["])
-def test_a_mark_of_an_entry_that_is_gone_or_spoiled_holds_up_no_other(
+def test_a_mark_of_a_lost_entry_holds_up_no_other(
     world: World, value: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A mark of an entry that is gone or spoiled holds up no other."""
     started = world.begun(A, B)
     gone = Delete(keys.outbox(A.id)) if value is None else Put(keys.outbox(A.id), value)
     world.server.commit("x", (), (gone,))
@@ -699,7 +707,8 @@ def test_marks_of_entries_that_are_gone_cost_one_look_each(world: World) -> None
     assert world.calls() == ["get"]
 
 
-def test_a_mark_that_waits_behind_one_of_an_entry_that_is_gone_is_made(world: World) -> None:
+def test_a_mark_behind_one_of_a_lost_entry_is_made(world: World) -> None:
+    """A mark that waits behind one of an entry that is gone is made."""
     gone, first = sorted(world.begun(A, B), key=lambda entry: entry.id)
     [second] = world.ledger.begin([first], "webhook")
     world.server.commit("x", (), (Delete(keys.outbox(A.id)),))
@@ -712,7 +721,8 @@ def test_a_mark_that_waits_behind_one_of_an_entry_that_is_gone_is_made(world: Wo
     assert {world.stored(B).delivery(name).state for name in RECEIVERS} == {DeliveryState.DELIVERED}
 
 
-def test_a_send_that_takes_longer_than_the_grace_is_not_begun_again(world: World) -> None:
+def test_a_send_longer_than_the_grace_is_not_begun_again(world: World) -> None:
+    """A send that takes longer than the grace is not begun again."""
     [started] = world.begun(A)
     for _ in range(4):
         world.ledger.scan()

@@ -87,7 +87,8 @@ def test_a_thousand_rollouts_of_four_rules_fit() -> None:
     assert len(found) < 50_000
 
 
-def test_a_rule_that_is_judged_no_more_and_a_rollout_that_is_gone_have_no_series() -> None:
+def test_what_is_gone_has_no_series() -> None:
+    """A rule that is judged no more and a rollout that is gone have no series."""
     metrics = SelfMetrics("1")
     metrics.findings("a", (SUSPECT, UNKNOWN))
     metrics.findings("a", (UNKNOWN,))

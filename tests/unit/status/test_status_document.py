@@ -41,7 +41,8 @@ def test_the_json_is_the_document() -> None:
         assert json.loads(status_json("a", one, age)) == json.loads(json.dumps(status_document("a", one, age)))
 
 
-def test_the_document_holds_every_rollout_with_flag_sentence_and_findings() -> None:
+def test_the_document_has_every_rollout() -> None:
+    """The document holds every rollout with flag sentence and findings."""
     document = json.loads(json.dumps(status_document("a", report(), 4.04), allow_nan=False))
     assert (document["controller"], document["age_seconds"], document["cycle_seconds"]) == ("a", 4.0, 0.123)
     idle_one, one = document["rollouts"]
@@ -57,7 +58,8 @@ def test_explain_adds_how_it_was_judged_and_the_queries() -> None:
     assert "judged" in explain_document(report(), "idle")
 
 
-def test_the_page_shows_values_limits_and_evidence_and_escapes_everything() -> None:
+def test_the_page_shows_the_rules_and_escapes_everything() -> None:
+    """The page shows values limits and evidence and escapes everything."""
     document = status_document(HOSTILE, replace(report(HOSTILE), store_problem=HOSTILE, source_problem=HOSTILE), 1.0)
     document["rollouts"][1]["findings"][0] |= {"rule": HOSTILE, "sentence": HOSTILE}
     document["rollouts"][1] |= {"rollout": HOSTILE, "canary": HOSTILE, "stage": HOSTILE}
@@ -77,7 +79,8 @@ def tripped_report() -> CycleReport:
     return CycleReport(AT, 1000.0, 0.1, {was.rollout: one, "idle": idle("idle", None, rollout("idle"))})
 
 
-def test_a_tripped_rollout_shows_its_rules_as_of_the_trip_its_incident_and_what_to_type_next() -> None:
+def test_a_tripped_rollout_shows_its_rules_as_of_the_trip() -> None:
+    """A tripped rollout shows its rules as of the trip its incident and what to type next."""
     page = status_page(status_document("a", tripped_report(), 1.0, {"support-copilot": incident(generation=1)}))
     for words in (
         "the rules as of the trip", "last 5m", "8.7%", "1,842 / 35,160", "2.41 s", "support-copilot.1",
@@ -96,7 +99,8 @@ def test_a_trip_is_at_the_time_that_its_page_and_incident_say() -> None:
     assert [one["trip"]["at"] for one in said if one["trip"]] == [to_iso(AT + 5)]
 
 
-def test_a_trip_whose_incident_cannot_be_read_is_shown_without_its_numbers() -> None:
+def test_a_trip_without_its_incident_is_shown_without_numbers() -> None:
+    """A trip whose incident cannot be read is shown without its numbers."""
     page = status_page(status_document("a", tripped_report(), 1.0))
     assert "refusal_rate 8.7%" in page
     assert "killswitch rearm support-copilot" in page
@@ -124,7 +128,8 @@ def test_the_page_says_nothing_twice_and_reasons_in_words() -> None:
     assert "the last 5m" in page
 
 
-def test_a_reason_that_several_rules_share_stands_once_below_the_table() -> None:
+def test_a_shared_reason_is_shown_once_below_the_table() -> None:
+    """A reason that several rules share stands once below the table."""
     waiting = [
         replace(UNKNOWN, rule=name, reason=Reason.WARMING_UP, sentence=f"{name} unknown (WARMING_UP): wait an hour")
         for name in ("a", "b")
@@ -141,7 +146,8 @@ def test_a_reason_in_words_leaves_a_model_of_that_name_alone() -> None:
     )
 
 
-def test_the_table_shows_the_same_in_a_terminal_and_takes_no_markup_from_data() -> None:
+def test_the_table_takes_no_markup_from_data() -> None:
+    """The table shows the same in a terminal and takes no markup from data."""
     findings = [finding_to_json(replace(BREACH, rule="[red]x[/red]")), finding_to_json(UNKNOWN)]
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123  the console's own
     console.print(findings_table(findings))

@@ -39,7 +39,8 @@ def drawn(*findings: dict[str, Any], width: int = 80) -> str:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_no_reason_for_unknown_cuts_anything_in_a_panel_of_80_columns(reason: Reason) -> None:
+def test_no_reason_cuts_anything_in_80_columns(reason: Reason) -> None:
+    """No reason for unknown cuts anything in a panel of 80 columns."""
     latency = finding("latency_p95", unit="seconds", canary=0.82, control=0.81, limit=1.2)
     text = drawn(finding(verdict="UNKNOWN", reason=reason.value), latency, width=76)
     assert "…" not in text
@@ -67,7 +68,8 @@ def test_rules_without_evidence_have_no_such_column() -> None:
     assert "evidence" not in drawn(finding(evidence=None, needed=None))
 
 
-def test_four_unknown_rules_stay_four_lines_and_their_reason_stands_once_below() -> None:
+def test_four_unknown_rules_stay_four_lines() -> None:
+    """Four unknown rules stay four lines and their reason stands once below."""
     names = ("error_rate", "latency_p95", "refusal_rate", "thumbs_down_rate")
     lines = drawn(*(finding(name, verdict="UNKNOWN", reason="TOO_FEW_REQUESTS") for name in names)).splitlines()
     assert [line.split()[:2] for line in lines[1:5]] == [[name, "UNKNOWN"] for name in names]

@@ -107,9 +107,10 @@ def delivered(store: Store, page: Page) -> bool:
     return len(deliveries) == 2 and all(d.state is DeliveryState.DELIVERED for d in deliveries.values())
 
 
-def test_a_page_reaches_slack_and_the_webhook_and_its_incident_keeps_the_references(
+def test_a_page_reaches_slack_and_the_webhook(
     store: Store, slack: SlackDouble, hook: WebhookDouble, process: Deliver
 ) -> None:
+    """A page reaches Slack and the webhook, and its incident keeps the references."""
     page = trip_page()
     delivery = process("a")
     write(store, page)
@@ -124,9 +125,10 @@ def test_a_page_reaches_slack_and_the_webhook_and_its_incident_keeps_the_referen
     assert {p.receiver for p in paged} == {"slack", "webhook"}
 
 
-def test_three_replicas_that_look_at_the_same_time_send_one_copy_of_each_page(
+def test_three_replicas_send_one_copy_of_each_page(
     store: Store, slack: SlackDouble, hook: WebhookDouble, process: Deliver
 ) -> None:
+    """Three replicas that look at the same time send one copy of each page."""
     pages = [trip_page(f"rollout-{number}") for number in range(4)]
     replicas = [process(name) for name in "abc"]
     write(store, *pages)
@@ -137,9 +139,10 @@ def test_three_replicas_that_look_at_the_same_time_send_one_copy_of_each_page(
     assert len(slack.messages) == 4
 
 
-def test_a_slack_that_hangs_holds_up_neither_the_webhook_nor_the_caller_and_gets_its_page_when_it_wakes(
+def test_a_slack_that_hangs_holds_up_nothing_else(
     store: Store, slack: SlackDouble, hook: WebhookDouble, process: Deliver
 ) -> None:
+    """A Slack that hangs holds up neither the webhook nor the caller, and gets its page when it answers again."""
     page = trip_page()
     delivery = process("a")
     slack.hang()

@@ -37,9 +37,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("moment", ["in mid send", "early", "later"])
-def test_the_page_of_a_killed_process_is_delivered_by_another_and_a_second_copy_says_so(
-    url: str, moment: str, tmp_path: Path
-) -> None:
+def test_the_page_of_a_killed_process_is_delivered_by_another(url: str, moment: str, tmp_path: Path) -> None:
+    """The page of a killed process is delivered by another, and a second copy says that it may be a repeat."""
     token = tmp_path / "token"
     token.write_text(TOKEN)
     store = open_store(url)

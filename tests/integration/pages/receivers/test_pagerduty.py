@@ -65,7 +65,8 @@ def test_a_repeated_copy_opens_no_second_alert(api: PagerDutyDouble, pager: Page
     assert api.open[KEY] == {trip_page().id}
 
 
-def test_news_that_opens_and_resolves_nothing_is_not_for_pagerduty(pager: PagerDutyPager) -> None:
+def test_other_good_news_is_not_for_pagerduty(pager: PagerDutyPager) -> None:
+    """Good news that neither opens nor resolves an alert is not sent to PagerDuty."""
     followed = events.followed(armed(), routers=60, known=60, at=AT, settings=SETTINGS)
     assert pager.address(followed) is None
     assert pager.address(trip_page()) == ""
@@ -100,9 +101,8 @@ def test_a_spoiled_file_of_keys_is_refused_without_its_text(tmp_path: Path, text
     assert TEAM_KEY not in str(raised.value)
 
 
-def test_rotated_keys_are_taken_up_and_a_file_gone_for_a_moment_costs_no_page(
-    keys: RoutingKeys, tmp_path: Path
-) -> None:
+def test_rotated_keys_are_used_and_a_lost_file_costs_no_page(keys: RoutingKeys, tmp_path: Path) -> None:
+    """Rotated keys are used, and a file that is gone for a moment costs no page."""
     assert keys.key("search") == TEAM_KEY
     (tmp_path / "teams").unlink()
     assert keys.key("search") == TEAM_KEY

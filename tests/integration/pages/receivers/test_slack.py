@@ -47,7 +47,8 @@ def send(pager: SlackPager, seconds: float = 5.0) -> str:
     return pager.send(PAGE, possible_repeat=False, deadline=Deadline(seconds))
 
 
-def test_a_page_is_posted_to_its_channel_and_answered_by_channel_and_ts(slack: SlackDouble, pager: SlackPager) -> None:
+def test_a_page_is_posted_to_its_channel(slack: SlackDouble, pager: SlackPager) -> None:
+    """A page is posted to its channel, and the reference is ``channel/ts``."""
     reference = send(pager)
     (message,) = slack.messages
     assert reference == f"{message.channel}/{message.ts}"
@@ -116,9 +117,8 @@ def test_the_wait_slack_asks_for_is_passed_on(slack: SlackDouble, pager: SlackPa
     assert raised.value.retry_after == 30.0
 
 
-def test_a_hanging_slack_is_left_at_the_deadline_and_the_outcome_is_doubtful(
-    slack: SlackDouble, pager: SlackPager
-) -> None:
+def test_a_hanging_slack_is_left_at_the_deadline(slack: SlackDouble, pager: SlackPager) -> None:
+    """A hanging Slack is given up at the deadline, and the outcome is unknown."""
     slack.hang()
     with pytest.raises(OutcomeUnknown):
         send(pager, seconds=0.3)
@@ -132,7 +132,8 @@ def test_a_refused_connection_surely_delivered_nothing(token: Path) -> None:
             send(pager)
 
 
-def test_a_slack_that_drips_a_byte_now_and_then_is_left_at_the_deadline(token: Path) -> None:
+def test_a_dripping_slack_is_left_at_the_deadline(token: Path) -> None:
+    """A Slack that sends a byte now and then is given up at the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         stop = threading.Event()
 
@@ -176,7 +177,8 @@ def test_asking_whether_slack_answers_posts_nothing(slack: SlackDouble, pager: S
         pager.answers(Deadline(5))
 
 
-def test_a_later_page_is_a_reply_in_the_thread_shown_in_the_channel_too(slack: SlackDouble, pager: SlackPager) -> None:
+def test_a_later_page_is_a_reply_shown_in_the_channel_too(slack: SlackDouble, pager: SlackPager) -> None:
+    """A later page is a reply in the thread, and is shown in the channel too."""
     reference = send(pager)
     pager.reply(replace(PAGE, headline="re-armed"), reference, possible_repeat=False, deadline=Deadline(5))
     first, reply = slack.messages
@@ -291,7 +293,8 @@ def test_a_message_can_be_replaced(slack: SlackDouble, pager: SlackPager) -> Non
     assert "58 of 60" in slack.updates[0]["text"]
 
 
-def test_a_page_without_a_channel_is_not_for_slack_unless_there_is_a_default(token: Path) -> None:
+def test_a_page_without_a_channel_is_not_for_slack(token: Path) -> None:
+    """A page without a channel is not for Slack, unless there is a default channel."""
     page = replace(PAGE, slack=None)
     assert SlackPager(Secret.from_file(token)).address(page) is None
     assert SlackPager(Secret.from_file(token), default_channel="#all").address(page) == "#all"

@@ -110,7 +110,8 @@ def test_a_receiver_that_refuses_both_documents_is_asked_twice(hook: WebhookDoub
     assert len(hook.received) == 2
 
 
-def test_the_short_document_mentions_nobody_that_no_rule_file_names(hook: WebhookDouble, pager: WebhookPager) -> None:
+def test_the_short_document_mentions_only_whom_a_rule_names(hook: WebhookDouble, pager: WebhookPager) -> None:
+    """The short document mentions no one whom no rule file names."""
     hook.fail_next(Answer(400, b"no_text"))
     pager.send(replace(PAGE, why="<!channel> & <@U1>", mention=None), possible_repeat=False, deadline=Deadline(5))
     assert "<" not in hook.pages[0]["text"]
@@ -145,9 +146,8 @@ def test_a_url_that_is_none_is_refused_without_being_repeated(tmp_path: Path) ->
     assert "passwd" not in str(raised.value)
 
 
-def test_asking_whether_it_answers_posts_nothing_and_takes_any_answer_but_5xx(
-    hook: WebhookDouble, pager: WebhookPager
-) -> None:
+def test_asking_whether_it_answers_posts_nothing(hook: WebhookDouble, pager: WebhookPager) -> None:
+    """Asking whether it answers posts nothing and takes any answer but 5xx."""
     for status in (204, 404, 405, 501):
         hook.fail_always(Answer(status, b""))
         pager.answers(Deadline(5))

@@ -33,11 +33,13 @@ def texts(body: dict[str, object]) -> list[str]:
     return found
 
 
-def test_the_mention_stands_first_in_the_top_level_text_so_that_a_phone_rings() -> None:
+def test_the_mention_comes_first_in_the_text() -> None:
+    """The mention comes first in the top-level text, so that a phone rings."""
     assert render(trip_page())["text"].startswith("<!subteam^S0123456> support-copilot: canary model-new tripped")
 
 
-def test_the_blocks_tell_what_was_done_why_the_rules_and_the_next_steps_in_this_order() -> None:
+def test_the_blocks_come_in_order() -> None:
+    """The blocks say what was done, why, the rules and the next steps, in this order."""
     body = render(trip_page())
     whole = json.dumps(body["blocks"], ensure_ascii=False)
     order = ["all traffic routed to model-old", "over control 1.1%", "1,842 / 35,160", "killswitch rearm"]
@@ -85,9 +87,8 @@ hostile = st.sampled_from([
 
 
 @given(hostile, hostile, hostile, hostile)
-def test_no_hostile_name_or_sentence_becomes_a_mention_a_link_or_a_block_slack_refuses(
-    rule: str, sentence: str, model: str, reason: str
-) -> None:
+def test_no_hostile_text_becomes_markup_or_a_refused_block(rule: str, sentence: str, model: str, reason: str) -> None:
+    """No hostile name or sentence becomes a mention, a link, or a block that Slack refuses."""
     bad = replace(BREACH, rule=rule, sentence=sentence)
     hostile_incident = incident(
         findings=(bad, HEALTHY) * 30, rules=(rule,), reason=reason, canary=model or "m", by=model
@@ -122,7 +123,8 @@ def test_escaped_text_reads_as_it_was(text: str) -> None:
     assert escaped.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
 
 
-def test_a_rule_files_link_that_is_no_plain_address_is_shown_as_text() -> None:
+def test_a_link_that_is_no_plain_address_is_shown_as_text() -> None:
+    """A link of a rule file that is no plain address is shown as text."""
     settings = replace(SETTINGS, runbook="https://x.example/|<!channel>", dashboard="javascript:alert(1)")
     whole = "\n".join(texts(render(replace(events.tripped(incident(), settings), mention=None))))
     assert "<" not in whole
