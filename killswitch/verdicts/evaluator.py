@@ -30,18 +30,19 @@ from killswitch.model import (
 )
 from killswitch.timestamps import DAY
 from killswitch.verdicts import judge
-from killswitch.verdicts.accumulator import EvidenceAccumulator, judged_by_evidence, keeps_windows
+from killswitch.verdicts.accumulator import EvidenceAccumulator
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
 from killswitch.verdicts.baseline import beside
 from killswitch.verdicts.compare import Comparison, compare
+from killswitch.verdicts.entry import STEP, STEP_PER_USER
 from killswitch.verdicts.evidence.starts import renewals
 from killswitch.verdicts.evidence_view import EvidenceView
 from killswitch.verdicts.judge import Streak
+from killswitch.verdicts.judged_rules import judged_by_evidence, keeps_windows
 from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.verdicts.sentences import AA_SAID, offset_in_words
 from killswitch.verdicts.shown_windows import LOST, span
-from killswitch.verdicts.step_counts import STEP, STEP_PER_USER
 
 log = logging.getLogger(__name__)
 WINDOW = "window"

@@ -17,8 +17,6 @@ CHARACTERS_OF_A_SENTENCE = 150
 
 # What is over a limit today, with its figure. Nothing may be added, and no figure may grow.
 PENDING: dict[str, int] = {
-    "killswitch/verdicts/accumulator.py": 682,
-    "killswitch/verdicts/step_counts.py": 474,
     "killswitch/verdicts/evidence/detector.py:advance": 58,
 }
 

@@ -1,0 +1,173 @@
+"""Groups of entries whose evidence stands at the same tick, in one set of arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from killswitch.verdicts import evidence as ev
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.entry import SPLIT, Entry
+from killswitch.verdicts.evidence.evariables import Array
+from killswitch.verdicts.evidence_view import EvidenceView
+
+# Traffic is judged against the flag's percent with a budget of its own: it trips nothing.
+SPLIT_ALPHA = 0.01
+
+
+@dataclass(slots=True)
+class EvidenceGroup:
+    """Entries that have been taken as far as the same tick. ``tally`` (R, J, 4): sums since each excursion's start.
+
+    ``updated_at`` (R,): the tick that moved each last, NaN before the first. ``rows``: where each rollout's rules,
+    and the sides of its split, stand. ``views``: what is told of each row, until something changes.
+    """
+
+    until: float
+    entries: list[Entry]
+    evidence: ev.Evidence
+    tally: Array
+    since: Array
+    warming: Array
+    values: Array
+    phi: Array
+    updated_at: Array
+    rows: dict[str, dict[str, int]] = field(init=False)
+    views: list[EvidenceView] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.rows = {}
+        for row, entry in enumerate(self.entries):
+            self.rows.setdefault(entry.rollout, {})[entry.name] = row
+
+    def of(self, rollout: str) -> list[Entry]:
+        return [self.entries[row] for row in self.rows[rollout].values()]
+
+    def view(self, row: int) -> EvidenceView:
+        """Thousands are looked at after each tick, so all are worked out together."""
+        if self.views is None:
+            best = np.argmax(self.evidence.log_sums, axis=1)
+            sums = self.tally[np.arange(len(best)), best]
+            columns = (self.values, self.evidence.needed, self.since, *sums.T, self.updated_at)
+            rows = zip(*(column.tolist() for column in columns), self.warming.tolist(), self.entries, strict=True)
+            self.views = [
+                EvidenceView(
+                    value, needed, known_time(since), events_canary, trials_canary, events_control, trials_control,
+                    known_time(updated_at), self.until, warming, entry.problem,
+                )
+                for value, needed, since, events_canary, trials_canary, events_control, trials_control, updated_at,
+                    warming, entry in rows
+            ]  # fmt: skip
+        return self.views[row]
+
+
+def known_time(time: float) -> float | None:
+    return time if math.isfinite(time) else None
+
+
+def new_group(until: float, entries: list[Entry]) -> EvidenceGroup:
+    fresh = ev.start([entry.spec for entry in entries])
+    return EvidenceGroup(
+        until,
+        entries,
+        fresh,
+        np.zeros((*fresh.log_sums.shape, 4)),
+        np.full(len(entries), np.nan),
+        np.ones(len(entries), dtype=np.bool_),
+        np.zeros(len(entries)),
+        np.ones(len(entries)),
+        np.full(len(entries), np.nan),
+    )
+
+
+def without(group: EvidenceGroup, rollouts: AbstractSet[str]) -> EvidenceGroup | None:
+    if group.rows.keys().isdisjoint(rollouts):
+        return group
+    return filtered(group, lambda entry: entry.rollout not in rollouts)
+
+
+def filtered(group: EvidenceGroup, wanted: Callable[[Entry], bool]) -> EvidenceGroup | None:
+    rows = [row for row, entry in enumerate(group.entries) if wanted(entry)]
+    if not rows:
+        return None
+    if len(rows) == len(group.entries):
+        return group
+    entries = [group.entries[row] for row in rows]
+    return EvidenceGroup(
+        group.until,
+        entries,
+        ev.select(group.evidence, [entry.spec.key for entry in entries]),
+        group.tally[rows],
+        group.since[rows],
+        group.warming[rows],
+        group.values[rows],
+        group.phi[rows],
+        group.updated_at[rows],
+    )
+
+
+def joined(groups: Sequence[EvidenceGroup]) -> EvidenceGroup:
+    if len(groups) == 1:
+        return groups[0]
+    return EvidenceGroup(
+        groups[0].until,
+        [entry for group in groups for entry in group.entries],
+        ev.combine([group.evidence for group in groups]),
+        np.concatenate([group.tally for group in groups]),
+        np.concatenate([group.since for group in groups]),
+        np.concatenate([group.warming for group in groups]),
+        np.concatenate([group.values for group in groups]),
+        np.concatenate([group.phi for group in groups]),
+        np.concatenate([group.updated_at for group in groups]),
+    )
+
+
+def become(group: EvidenceGroup, other: EvidenceGroup) -> None:
+    for name in ("entries", "evidence", "tally", "since", "warming", "values", "phi", "updated_at", "rows", "views"):
+        setattr(group, name, getattr(other, name))
+
+
+def renew_splits(group: EvidenceGroup) -> None:
+    """A changed percent is another hypothesis about the split: begin that one anew."""
+    cases = {rollout: group.of(rollout)[0].case for rollout in group.rows}
+    kept = {entry.rollout: entry.percent for entry in group.entries if entry.rule is None}
+    changed = {name for name, case in cases.items() if kept.get(name, 0.0) != splittable(case.flag.canary_percent)}
+    if not changed:
+        return
+    rest = filtered(group, lambda entry: entry.rule is not None or entry.rollout not in changed)
+    assert rest is not None
+    sides = [side for name in sorted(changed) for side in split_entries(cases[name])]
+    become(group, joined([rest, new_group(group.until, sides)]) if sides else rest)
+
+
+def begin_anew(group: EvidenceGroup) -> None:
+    """Rules that went back to their plain counters: what was gathered on the twin says nothing about those."""
+    rows = [row for row, entry in enumerate(group.entries) if entry.twins.changed and entry.twins.take_change()]
+    if not rows:
+        return
+    fresh = ev.start([entry.spec for entry in group.entries])
+    for row in rows:
+        group.entries[row].passed = None
+    kept = {name: getattr(group.evidence, name).copy() for name in ("log_sums", "excursions", "since")}
+    for name, array in kept.items():
+        array[rows] = getattr(fresh, name)[rows]
+    group.evidence = replace(group.evidence, **kept)
+    group.tally[rows] = 0.0
+
+
+def split_entries(case: ArmedRollout) -> list[Entry]:
+    """The two sides of the rollout's traffic split; none where there is nothing to split or to count."""
+    percent = splittable(case.flag.canary_percent)
+    if not percent:
+        return []
+    specs = ev.split_rules((case.rollout.name, SPLIT), percent, SPLIT_ALPHA)
+    return [Entry(case, None, spec, percent=percent) for spec in specs]
+
+
+def splittable(percent: float) -> float:
+    """The percent, or 0 where everybody is in one cohort."""
+    return percent if 0.0 < percent < 100.0 else 0.0

@@ -1,0 +1,40 @@
+"""Which rules of a rollout evidence judges, each with its share of the budget, and whose requests they count."""
+
+from __future__ import annotations
+
+from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, Rule
+from killswitch.verdicts import evidence as ev
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.shown_windows import LONGEST
+
+
+def judged_by_evidence(case: ArmedRollout, rule: Rule) -> bool:
+    """Whether evidence decides about this rule, gathered already or not; never so for free queries."""
+    return case.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
+
+
+def keeps_windows(case: ArmedRollout) -> bool:
+    """Whether the windows of the rules that evidence judges are sums of its steps; very long ones are not kept."""
+    return case.rollout.window <= LONGEST
+
+
+def detector_specs(case: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
+    """The rules evidence can judge, each with its share of the rollout's budget."""
+    if case.rollout.decide is not Decide.EVIDENCE:
+        return []
+    rollout = case.rollout
+    alpha = rollout.false_trips_per_day / len(rollout.rules)
+    found = [(rule, ev.bounds_of(rule)) for rule in rollout.rules]
+    return [
+        (rule, ev.DetectorSpec((rollout.name, rule.name), bounds, alpha, bursts=rollout.bursts))
+        for rule, bounds in found
+        if bounds
+    ]
+
+
+def unlabelled_control(case: ArmedRollout, cohorts: CohortMatchers) -> CohortMatchers | None:
+    """Control before cohorts had labels; None where they are told apart by something that is always there."""
+    if cohorts[Cohort.CONTROL] != (Matcher("cohort", "=", "control"),):
+        return None
+    control = (Matcher("cohort", "!=", "canary"), Matcher("model", "=", case.rollout.control))
+    return {**cohorts, Cohort.CONTROL: control}
