@@ -11,16 +11,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from rich.progress import track
 
 from bench import scenarios
-from bench.false_trips import Cell, judge
+from bench.cells import Cell, judge
 from bench.scenarios import ERROR, LATENCY, REFUSAL, STEP, THUMBS, Canary, Scenario, World
 from bench.tables import markdown, write_between_markers
 from killswitch.verdicts.evidence import HalfPlane, information
+from killswitch.verdicts.evidence.evariables import Array
 
-Array = npt.NDArray[np.float64]
 QUICK_RUNS, FULL_RUNS = 100, 1000
 _HOUR = 120
 _WANDER = "rates that wander by 15 %"

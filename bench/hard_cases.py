@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import convolve
 
 from bench import scenarios
-from bench.scenarios import DAY_TICKS, ERROR, STEP, THUMBS, WARM_UP_TICKS, Array, Canary, Scenario, World
+from bench.cells import Blocks, Cell, first_breaches, judge
+from bench.scenarios import DAY_TICKS, ERROR, STEP, THUMBS, WARM_UP_TICKS, Canary, Scenario, World
 from bench.tables import upper_bound
 from killswitch.flags.flag import StageEntry
 from killswitch.model import Bursts
 from killswitch.verdicts.evidence import DetectorSpec, TickCounts, paused_at
+from killswitch.verdicts.evidence.evariables import Array
 
-Blocks = Iterator[tuple[npt.NDArray[np.intp], TickCounts]]
 HEADER = ("hard case", "runs that trip", "95 % upper bound")
 ALPHA = scenarios.FALSE_TRIPS / len(scenarios.RULES)
 
@@ -150,8 +149,6 @@ def measure(name: str, runs: int) -> list[str]:
 
 
 def trips_of(name: str, runs: int) -> int:
-    from bench.false_trips import Cell, first_breaches, judge  # noqa: PLC0415  (it prints this table)
-
     rng = np.random.default_rng(list(name.encode()))
     if name in _STORMS:
         judged, bursts = _STORMS[name]

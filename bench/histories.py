@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from killswitch.verdicts.evidence.evariables import Array
+
 MONDAY = 1_776_600_000.0  # Unix seconds, a multiple of every scrape interval in use
 EDGES_MS = (250, 500, 1000, 1500, 2000, 3000, 4500, 7000, 12000)
 

@@ -26,8 +26,8 @@ from killswitch.verdicts.evidence import (
     slower_than,
     tau_before,
 )
+from killswitch.verdicts.evidence.evariables import Array
 
-Array = npt.NDArray[np.float64]
 STEP = 30.0
 DAY_TICKS = 2880
 WARM_UP_TICKS = 120

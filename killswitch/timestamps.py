@@ -1,4 +1,4 @@
-"""Points in time: Unix seconds (float) inside, ISO 8601 with ``Z`` in every document."""
+"""Points in time, and the lengths of an hour and a day: seconds (float) inside, ISO 8601 with ``Z`` in documents."""
 
 from __future__ import annotations
 

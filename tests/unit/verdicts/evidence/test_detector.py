@@ -33,9 +33,8 @@ from killswitch.verdicts.evidence import (
 )
 from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
 from killswitch.verdicts.evidence.detector import ALTERNATIVES, WEIGHTS, _accumulate, _Walk, cap
-from killswitch.verdicts.evidence.evariables import LARGEST_COUNT, log_evidence
+from killswitch.verdicts.evidence.evariables import LARGEST_COUNT, Array, log_evidence
 
-Array = npt.NDArray[np.float64]
 STEP = 30.0
 NAMES = tuple(field.name for field in fields(TickCounts))
 

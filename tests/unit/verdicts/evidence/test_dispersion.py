@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bench.scenarios import clumped
 from killswitch.verdicts.evidence import dispersion
 from killswitch.verdicts.evidence.dispersion import COLD_PHI, CohortSteps, Kinds, Past
-
-Array = npt.NDArray[np.float64]
+from killswitch.verdicts.evidence.evariables import Array
 
 
 def series(events: Array, trials: float) -> CohortSteps:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from killswitch.verdicts.evidence import dispersion
@@ -20,8 +19,8 @@ from killswitch.verdicts.evidence.dispersion import (
     _lasting,
     _Sums,
 )
+from killswitch.verdicts.evidence.evariables import Array
 
-Array = npt.NDArray[np.float64]
 Tick = tuple[float, float, bool]  # events, trials, and whether it is data
 
 

@@ -6,7 +6,6 @@ import itertools
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -15,9 +14,8 @@ from scipy.special import xlogy
 
 from killswitch.verdicts.evidence.bounds import HalfPlane
 from killswitch.verdicts.evidence.detector import ALTERNATIVES
-from killswitch.verdicts.evidence.evariables import TickCounts, half_planes, information, log_evidence, project
+from killswitch.verdicts.evidence.evariables import Array, TickCounts, half_planes, information, log_evidence, project
 
-Array = npt.NDArray[np.float64]
 GRID = np.array(ALTERNATIVES)
 
 

@@ -23,8 +23,8 @@ from killswitch.verdicts.evidence import (
     warm_up,
 )
 from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound, Edge, half_plane
+from killswitch.verdicts.evidence.evariables import Array
 
-Array = npt.NDArray[np.float64]
 STEP = 30.0
 NAMES = tuple(field.name for field in fields(TickCounts))
 RULES = (

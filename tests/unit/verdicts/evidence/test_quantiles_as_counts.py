@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +13,9 @@ from hypothesis import strategies as st
 from killswitch.model import Buckets, Limits, QuantileSignal, Rule, Selector, Unit
 from killswitch.verdicts import histogram
 from killswitch.verdicts.evidence import bounds_of, push, quantile_of, slow_counts, slower_than, tau_before, tau_next
-from killswitch.verdicts.evidence.evariables import LARGEST_COUNT
+from killswitch.verdicts.evidence.evariables import LARGEST_COUNT, Array
 from killswitch.verdicts.evidence.quantiles import possible
 
-Array = npt.NDArray[np.float64]
 EDGES = np.array([0.25, 0.5, 1.0, 2.0, 4.0, np.inf])
 P95 = QuantileSignal(Selector("latency"), 0.95)
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 
 from bench import hard_cases, scenarios
-from bench.false_trips import Cell, judge
+from bench.cells import Cell, judge
 from bench.scenarios import AT_THE_LIMIT, ERROR, HEALTHY, LATENCY, REFUSAL, THUMBS, Canary, Scenario, Weather, World
 from bench.tables import upper_bound
+from killswitch.verdicts.evidence.evariables import Array
 
-Array = npt.NDArray[np.float64]
 RUNS = 12
 TICKS = 1000
 BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
