@@ -107,15 +107,21 @@ def settings_page() -> Iterator[str]:
     yield from (f"- {text}" for text in TOGETHER)
 
 
-TOGETHER = (
-    "`lag` is shorter than `interval`, and `cycle_deadline + lag` is at most `interval`.",
-    "`scrape_interval` is at most two intervals.",
-    "`trip_timeout` is at most `store_timeout`, and `session_ttl` at least three `trip_timeout`.",
-    "`max_evidence_age` is more than `session_ttl + cycle_deadline + lag`.",
-    "A user and its password, and a certificate and its key, are given together.",
-    "`source_user` and `source_bearer_file` exclude each other.",
-    "`fallback` names a receiver that is switched on.",
-)
+# What is refused, each with settings that break it; a test tries them.
+TOGETHER: dict[str, dict[str, str]] = {
+    "`lag` is shorter than `interval`.": {"lag": "30s"},
+    "`cycle_deadline + lag` is at most `interval`.": {"cycle_deadline": "26s"},
+    "`scrape_interval` is at most two intervals.": {"scrape_interval": "61s"},
+    "`trip_timeout` is at most `store_timeout`.": {"trip_timeout": "5001ms", "session_ttl": "20s"},
+    "`session_ttl` is at least three `trip_timeout`.": {"session_ttl": "5s"},
+    "`max_evidence_age` is more than `session_ttl + cycle_deadline + lag`.": {"max_evidence_age": "30s"},
+    "A user and a password are given together.": {"store_user": "canary"},
+    "A certificate and its key are given together.": {"source_cert_file": "cert.pem"},
+    "`source_user` and `source_bearer_file` exclude each other.": {
+        "source_user": "canary", "source_password_file": "password", "source_bearer_file": "bearer",
+    },
+    "`fallback` names a receiver that is switched on.": {"fallback": "slack"},
+}  # fmt: skip
 
 
 def _default(value: Any) -> str:

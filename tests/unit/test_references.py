@@ -14,6 +14,7 @@ from docs.tools import reference, rooms
 from killswitch.cli import invocation
 from killswitch.cli.app import COMMANDS, imported
 from killswitch.daemon.settings import Settings, load_settings
+from killswitch.errors import BadSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy" / "kustomize" / "README.md"]
@@ -38,6 +39,14 @@ def test_a_variable_that_may_hold_a_secret_is_not_refused(variable: str, monkeyp
     monkeypatch.setenv(variable, "a secret")
     assert load_settings()
     assert f"{variable.removeprefix('KILLSWITCH_').lower()}_file" in Settings.model_fields
+
+
+@pytest.mark.parametrize("said", reference.TOGETHER)
+def test_what_is_said_to_fit_together_is_refused_otherwise(said: str) -> None:
+    with pytest.raises(BadSettings) as refused:
+        load_settings(**reference.TOGETHER[said])
+    broken = next(iter(reference.TOGETHER[said]))
+    assert any(broken in problem for problem in refused.value.problems)
 
 
 def test_the_exit_codes_are_those_of_the_commands() -> None:
