@@ -44,7 +44,7 @@ def test_a_variable_that_may_hold_a_secret_is_not_refused(variable: str, monkeyp
 @pytest.mark.parametrize("said", reference.TOGETHER)
 def test_what_is_said_to_fit_together_is_refused_otherwise(said: str) -> None:
     with pytest.raises(BadSettings) as refused:
-        load_settings(**reference.TOGETHER[said])
+        load_settings(None, **reference.TOGETHER[said])
     broken = next(iter(reference.TOGETHER[said]))
     assert any(broken in problem for problem in refused.value.problems)
 
