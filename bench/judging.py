@@ -1,7 +1,7 @@
 """How long judging takes: one tick of 1,000 rollouts, and a back-test of seven days.
 
 A tick twice: the evidence alone (counts in, evidence out), and everything between readings and decisions as the
-daemon does it: the dossier takes a step in, the jury words four findings a rollout, and all is decided upon.
+daemon does it: the accumulator takes a step in, the evaluator words four findings a rollout, and all is decided upon.
 
 Processor time: judging is arithmetic on one core, and the figure should not depend on who else is busy.
 """
@@ -127,23 +127,23 @@ def _cases(rollouts: int) -> list[ArmedRollout]:
 
 
 class Court:
-    """So many rollouts, judged tick by tick by the daemon's own dossier and jury."""
+    """So many rollouts, judged tick by tick by the daemon's own accumulator and evaluator."""
 
     def __init__(self, rollouts: int) -> None:
         self.cases = _cases(rollouts)
         self.source = Healthy()
-        self.jury = Evaluator(interval=scenarios.STEP, step=scenarios.STEP)
+        self.evaluator = Evaluator(interval=scenarios.STEP, step=scenarios.STEP)
         self.tick = ARMED_AT + 1800.0  # every window has grown to its full length
-        self.jury.dossier.open(self.cases, self.tick, {}, from_arming=False)
+        self.evaluator.accumulator.open(self.cases, self.tick, {}, from_arming=False)
 
     def next_tick(self) -> float:
         """Processor milliseconds between readings and decisions; what the source takes is left out."""
         self.tick += scenarios.STEP
         deadline = Deadline(600.0)
         began, spent = time.process_time(), self.source.seconds
-        catch_up(self.source, self.jury.dossier, self.cases, self.tick, deadline)
-        readings = self.source.read(self.jury.wants(self.cases, self.tick), self.tick, deadline)
-        findings = self.jury.judge(self.cases, self.tick, readings)
+        catch_up(self.source, self.evaluator.accumulator, self.cases, self.tick, deadline)
+        readings = self.source.read(self.evaluator.wants(self.cases, self.tick), self.tick, deadline)
+        findings = self.evaluator.judge(self.cases, self.tick, readings)
         for case in self.cases:
             decide(findings[case.rollout.name], case.flag, case.rollout)
         return 1e3 * (time.process_time() - began - (self.source.seconds - spent))

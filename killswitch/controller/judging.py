@@ -50,7 +50,7 @@ class Judging:
         return findings
 
     def _catch_up(self, all_armed: Sequence[ArmedRollout], tick: float, deadline: Deadline) -> None:
-        evidence = self._evaluator.dossier
+        evidence = self._evaluator.accumulator
         try:
             catch_up(self._source, evidence, all_armed, tick, deadline, self._fell)
         except Exception as error:

@@ -109,7 +109,7 @@ def _judged(test: RuleTest) -> Iterator[tuple[float, tuple[tuple[Finding, ...], 
     last = max(each.at for each in test.expectations)
     for number in range(math.ceil(test.armed_at / test.every - 1e-9), math.floor(last / test.every + 1e-9) + 1):
         tick = number * test.every
-        catch_up(source, evaluator.dossier, [armed], tick, Deadline(_FOR_EVER))
+        catch_up(source, evaluator.accumulator, [armed], tick, Deadline(_FOR_EVER))
         wants = evaluator.wants([armed], tick)
         readings = source.read(wants, tick, Deadline(_FOR_EVER)) if wants else {}
         findings = evaluator.judge([armed], tick, readings)[test.rollout.name]

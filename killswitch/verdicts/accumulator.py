@@ -1,4 +1,4 @@
-"""The dossier: the evidence gathered on every rule of every watched rollout. No I/O, no clock.
+"""The accumulator: the evidence gathered on every rule of every watched rollout. No I/O, no clock.
 
 It turns readings of disjoint steps into counts, keeps what the evidence needs of the past (control's
 histogram of the last hour, sums since the excursion began), and advances all rules that stand at the
@@ -183,7 +183,7 @@ class EvidenceAccumulator:
             now = entry.case.flag.stages[-1]
             entry.renew = now.at > ticks[-1] and ev.renews(before, now)
             if ev.renews(before, now):
-                entry.unheard, entry.passed = MissingEvents(), None
+                entry.missing_events, entry.passed = MissingEvents(), None
         renew_splits(group)
         counts, first_requests = step_counts(
             group.entries, group.evidence.first_bound, ticks, readings, step=self.step, settle=True
@@ -287,10 +287,10 @@ class EvidenceAccumulator:
         place = self._place(rollout, rule)
         return 1.0 if place is None else float(place[0].phi[place[1]])
 
-    def judges_twin(self, rollout: str, rule: str) -> bool:
-        """Whether the judged twin is what evidence is gathered on."""
+    def judges_per_user(self, rollout: str, rule: str) -> bool:
+        """Whether the per-user signal is what evidence is gathered on."""
         place = self._place(rollout, rule)
-        return place is not None and place[0].entries[place[1]].twins.adopted
+        return place is not None and place[0].entries[place[1]].per_user.adopted
 
     def split_is_wrong(self, rollout: str) -> bool:
         """Whether the canary's share of requests is nowhere near the flag's percent."""

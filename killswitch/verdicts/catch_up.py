@@ -39,29 +39,31 @@ Fell = Callable[[str, str], None]
 
 def catch_up(
     source: Source,
-    dossier: EvidenceAccumulator,
+    accumulator: EvidenceAccumulator,
     cases: Sequence[ArmedRollout],
     tick: float,
     deadline: Deadline,
     fell: Fell = lambda _rollout, _rule: None,
 ) -> None:
     """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
-    judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and dossier.wants(case)]
-    newest = last_step(tick, dossier.step)
-    dossier.read_again()
+    judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and accumulator.wants(case)]
+    newest = last_step(tick, accumulator.step)
+    accumulator.read_again()
     # taken in while the metric store's clock was ahead: nothing more could be added until that time has come
-    dossier.drop([case.rollout.name for case in judged if (dossier.until(case.rollout.name) or newest) > newest])
-    unopened = _open_fresh(source, dossier, judged, newest, deadline)
+    accumulator.drop(
+        [case.rollout.name for case in judged if (accumulator.until(case.rollout.name) or newest) > newest]
+    )
+    unopened = _open_fresh(source, accumulator, judged, newest, deadline)
     judged = [case for case in judged if case.rollout.name not in unopened]
     while not deadline.expired:
         behind: dict[float, list[ArmedRollout]] = {}
         for case in judged:
-            until = dossier.until(case.rollout.name)
+            until = accumulator.until(case.rollout.name)
             if until is not None and until < newest:
                 behind.setdefault(until, []).append(case)
-        if not behind or not _advance(source, dossier, behind, newest, deadline, fell):
+        if not behind or not _advance(source, accumulator, behind, newest, deadline, fell):
             break
-    _note_behind(dossier, judged, newest)
+    _note_behind(accumulator, judged, newest)
 
 
 def last_step(tick: float, step: float) -> float:
@@ -75,50 +77,50 @@ def first_step(armed_at: float, step: float) -> float:
 
 
 def _open_fresh(
-    source: Source, dossier: EvidenceAccumulator, cases: Sequence[ArmedRollout], newest: float, deadline: Deadline
+    source: Source, accumulator: EvidenceAccumulator, cases: Sequence[ArmedRollout], newest: float, deadline: Deadline
 ) -> frozenset[str]:
-    """Open what is not in the dossier as it stands now; the rollouts of which this could not be done.
+    """Open what is not in the accumulator as it stands now; the rollouts of which this could not be done.
 
     What is kept of such a one is about another generation, or other rules: nothing may be added to it.
     """
-    missing = [case for case in cases if not dossier.fits(case)]
+    missing = [case for case in cases if not accumulator.fits(case)]
     unopened = {case.rollout.name for case in missing}
     # a generation that begins at a step still to come is opened then
-    fresh = [case for case in missing if first_step(case.armed_at, dossier.step) <= newest]
+    fresh = [case for case in missing if first_step(case.armed_at, accumulator.step) <= newest]
     if not fresh:
         return frozenset(unopened)
-    ticks = max(FEWEST_TICKS, min(round(DAY / dossier.step), MOST_PAIRS // len(fresh)))
+    ticks = max(FEWEST_TICKS, min(round(DAY / accumulator.step), MOST_PAIRS // len(fresh)))
     opening: dict[tuple[float, bool], list[ArmedRollout]] = {}
     for case in fresh:
-        arming = first_step(case.armed_at, dossier.step)
-        reaches = arming >= newest - ticks * dossier.step
+        arming = first_step(case.armed_at, accumulator.step)
+        reaches = arming >= newest - ticks * accumulator.step
         # Rules edited in mid-flight begin now: data seen under the old ones do not judge by the new ones.
-        edited = dossier.until(case.rollout.name) is not None and dossier.same_generation(case)
-        at = newest if edited else max(arming, newest - ticks * dossier.step)
+        edited = accumulator.until(case.rollout.name) is not None and accumulator.same_generation(case)
+        at = newest if edited else max(arming, newest - ticks * accumulator.step)
         opening.setdefault((at, reaches and not edited), []).append(case)
     for (at, from_arming), some in opening.items():
-        block = steps(at - warm_up_seconds(dossier.step), at, dossier.step)
-        for portion in _portions(dossier, some, block):
-            wants = [want for case in portion for want in dossier.past_wants(case)]
+        block = steps(at - warm_up_seconds(accumulator.step), at, accumulator.step)
+        for portion in _portions(accumulator, some, block):
+            wants = [want for case in portion for want in accumulator.past_wants(case)]
             past = _read_back(source, wants, block, deadline)
             if past is None:
                 return frozenset(unopened)
             # a failure of the source is no history: opened without it, control's bursts would never be known
-            read = [case for case in portion if any(_answered(dossier.wants(case), past[tick]) for tick in block)]
-            dossier.open(read, at, past, from_arming=from_arming)
+            read = [case for case in portion if any(_answered(accumulator.wants(case), past[tick]) for tick in block)]
+            accumulator.open(read, at, past, from_arming=from_arming)
             unopened -= {case.rollout.name for case in read}
-            _note_unread(dossier, portion, read, past[block[-1]])
+            _note_unread(accumulator, portion, read, past[block[-1]])
     return frozenset(unopened)
 
 
 def _portions(
-    dossier: EvidenceAccumulator, cases: Sequence[ArmedRollout], ticks: Sequence[float]
+    accumulator: EvidenceAccumulator, cases: Sequence[ArmedRollout], ticks: Sequence[float]
 ) -> Iterator[list[ArmedRollout]]:
     """Cases whose readings of all ``ticks`` may be held at once."""
     portion: list[ArmedRollout] = []
     held = 0
     for case in cases:
-        more = len(dossier.wants(case)) * len(ticks)
+        more = len(accumulator.wants(case)) * len(ticks)
         if portion and held + more > MOST_READINGS:
             yield portion
             portion, held = [], 0
@@ -136,7 +138,7 @@ def steps(after: float, until: float, step: float) -> list[float]:
 
 def _advance(
     source: Source,
-    dossier: EvidenceAccumulator,
+    accumulator: EvidenceAccumulator,
     behind: Mapping[float, Sequence[ArmedRollout]],
     newest: float,
     deadline: Deadline,
@@ -145,36 +147,40 @@ def _advance(
     """One block for every group that is behind; False when nobody got further: the next cycle tries again."""
     moved = False
     for until, some in behind.items():
-        block = steps(until, min(newest, until + CHUNK_TICKS * dossier.step), dossier.step)
-        for portion in _portions(dossier, some, block):
-            readings = _read_back(source, [want for case in portion for want in dossier.wants(case)], block, deadline)
+        block = steps(until, min(newest, until + CHUNK_TICKS * accumulator.step), accumulator.step)
+        for portion in _portions(accumulator, some, block):
+            readings = _read_back(
+                source, [want for case in portion for want in accumulator.wants(case)], block, deadline
+            )
             if readings is None:
                 return moved
-            read = [case for case in portion if _answered(dossier.wants(case), readings[block[-1]])]
+            read = [case for case in portion if _answered(accumulator.wants(case), readings[block[-1]])]
             if read:
                 note_falls(readings.values(), fell)
-                dossier.take(read, block, readings)
+                accumulator.take(read, block, readings)
                 moved = True
-            _note_unread(dossier, portion, read, readings[block[-1]])
+            _note_unread(accumulator, portion, read, readings[block[-1]])
     return moved
 
 
-def _note_behind(dossier: EvidenceAccumulator, cases: Iterable[ArmedRollout], newest: float) -> None:
+def _note_behind(accumulator: EvidenceAccumulator, cases: Iterable[ArmedRollout], newest: float) -> None:
     """Time was over, or the source failed, before these could be brought to the newest step."""
     for case in cases:
-        until = dossier.until(case.rollout.name)
-        if until is not None and until < newest and not dossier.is_unread(case.rollout.name):
-            dossier.note_unread(case.rollout.name, answer_all(dossier.wants(case), behind(until)))
+        until = accumulator.until(case.rollout.name)
+        if until is not None and until < newest and not accumulator.is_unread(case.rollout.name):
+            accumulator.note_unread(case.rollout.name, answer_all(accumulator.wants(case), behind(until)))
 
 
 def _note_unread(
-    dossier: EvidenceAccumulator, asked: Sequence[ArmedRollout], read: Sequence[ArmedRollout], answers: Readings
+    accumulator: EvidenceAccumulator, asked: Sequence[ArmedRollout], read: Sequence[ArmedRollout], answers: Readings
 ) -> None:
     """Why nothing could be taken in of those that were asked about in vain."""
     names = {case.rollout.name for case in read}
     for case in asked:
         if case.rollout.name not in names:
-            dossier.note_unread(case.rollout.name, {want.key: answers[want.key] for want in dossier.wants(case)})
+            accumulator.note_unread(
+                case.rollout.name, {want.key: answers[want.key] for want in accumulator.wants(case)}
+            )
 
 
 def note_falls(readings: Iterable[Readings], fell: Fell) -> None:

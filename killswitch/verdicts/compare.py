@@ -62,7 +62,7 @@ class LimitKind(Enum):
 def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comparison:
     """The rule's limits against one window. Never raises; a missing value is a ``problem``.
 
-    ``beside`` is the plain signal's reading where ``reading`` is that of its judged twin.
+    ``beside`` is the plain signal's reading where ``reading`` is that of its per-user signal.
     """
     canary, control = _value(rule, reading.canary), _value(rule, reading.control)
     limit: float | None = None

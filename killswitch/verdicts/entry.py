@@ -32,8 +32,8 @@ class Entry:
     rule: Rule | None
     spec: ev.DetectorSpec
     percent: float = 0.0
-    twins: PerUserSignal = field(default_factory=PerUserSignal)
-    unheard: MissingEvents = field(default_factory=MissingEvents)
+    per_user: PerUserSignal = field(default_factory=PerUserSignal)
+    missing_events: MissingEvents = field(default_factory=MissingEvents)
     edges: tuple[float, ...] = ()
     control_past: ControlPast | None = None
     problem: Unreadable | None = None

@@ -1,4 +1,4 @@
-"""The jury: what the judge remembers between ticks, for all rollouts. No I/O, no clock.
+"""The evaluator: what is remembered of verdicts between ticks, for all rollouts. No I/O, no clock.
 
 The controller asks it what to read and hands it the readings; the replay of history does exactly the
 same, so a back-test is the daemon's own verdicts and not a second opinion.
@@ -61,7 +61,7 @@ class _Memory:
     began: float
     streaks: dict[str, Streak] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
-    twins: dict[str, PerUserSignal] = field(default_factory=dict)
+    per_user: dict[str, PerUserSignal] = field(default_factory=dict)
 
 
 class Alarm(NamedTuple):
@@ -80,7 +80,7 @@ class _RuleInputs:
 
     rule: Rule
     window: tuple[str, str, str]
-    twin: tuple[str, str, str] | None
+    per_user: tuple[str, str, str] | None
     by_evidence: bool
     of_steps: bool
 
@@ -89,14 +89,14 @@ class Evaluator:
     """Judges all rules of all rollouts at one tick after another.
 
     ``interval``: seconds between ticks; ``step``: seconds between evidence ticks. The evidence itself is in
-    ``dossier``, which whoever reads (the controller, a replay) keeps up to date.
+    ``accumulator``, which whoever reads (the controller, a replay) keeps up to date.
     """
 
     def __init__(self, *, interval: float, step: float) -> None:
         self._interval = interval
         self._memory: dict[str, _Memory] = {}
-        self.dossier = EvidenceAccumulator(step=step)
-        self._briefs = PerArmedRollout(_briefs)
+        self.accumulator = EvidenceAccumulator(step=step)
+        self._rule_inputs = PerArmedRollout(_rule_inputs)
         self._renewals = PerArmedRollout(_renewals)
         self._judged_as = PerArmedRollout(_judged_as)
         # by rollout: the newest renewal and the first tick at which it was seen
@@ -113,14 +113,14 @@ class Evaluator:
     def cannot_read(self, cases: Iterable[ArmedRollout], problem: Unreadable) -> None:
         """The source could not be asked for these cases' steps at this tick."""
         for case in cases:
-            self.dossier.note_unread(case.rollout.name, answer_all(self.dossier.wants(case), problem))
+            self.accumulator.note_unread(case.rollout.name, answer_all(self.accumulator.wants(case), problem))
 
     def judge(self, cases: Sequence[ArmedRollout], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
         """Findings by rollout, one a rule, in the order of the rule file."""
         return {case.rollout.name: self._judge_case(case, tick, readings) for case in cases}
 
     def lookback(self, case: ArmedRollout) -> int:
-        """How many earlier ticks must be judged first, so that a fresh jury says what an old one would."""
+        """How many earlier ticks must be judged first, so that a fresh evaluator says what an old one would."""
         if case.rollout.decide is Decide.EVIDENCE:
             return 0
         return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
@@ -128,27 +128,27 @@ class Evaluator:
     def evidence_of(self, case: ArmedRollout, rule: Rule) -> EvidenceView | None:
         """What a rule is judged by; None where evidence does not decide, or has not been gathered yet.
 
-        The dossier may still hold what was gathered before the rules were edited. That decides nothing, and says
+        The accumulator may still hold what was gathered before the rules were edited. That decides nothing, and says
         nothing about how old a verdict is.
         """
-        return self.dossier.view_for(case, rule) if judged_by_evidence(case, rule) else None
+        return self.accumulator.view_for(case, rule) if judged_by_evidence(case, rule) else None
 
     def forget(self, keep: Iterable[str]) -> None:
         """Drop every rollout not named: it is tripped, ended, or no longer has a rule file."""
         kept = set(keep)
         self._memory = {name: memory for name, memory in self._memory.items() if name in kept}
         self._asked = {name: asked for name, asked in self._asked.items() if name in kept}
-        self._briefs.keep(kept)
+        self._rule_inputs.keep(kept)
         self._renewals.keep(kept)
         self._judged_as.keep(kept)
         self._seen = {name: seen for name, seen in self._seen.items() if name in kept}
-        self.dossier.keep(kept)
+        self.accumulator.keep(kept)
 
     def window_seconds(self, case: ArmedRollout, tick: float) -> float:
         """How far the windows of a case reach back at ``tick``: not before it was armed, nor to another model."""
         age = tick - self._began_at(case, tick)
         if case.rollout.decide is Decide.EVIDENCE and keeps_windows(case):  # whole steps
-            step = self.dossier.step
+            step = self.accumulator.step
             return min(span(case.rollout.window, step), math.floor(age / step + 1e-9) * step)
         return min(case.rollout.window, math.floor(age / self._interval + 1e-9) * self._interval)
 
@@ -222,26 +222,28 @@ class Evaluator:
             since = "the stage began" if self._renewals(case) else "it was armed"
             early = Unreadable(Reason.JUST_ARMED, f"no whole interval has passed since {since}")
             return tuple(judge.unknown(rule, early) for rule in case.rollout.rules)
-        wrong_split = self.dossier.split_is_wrong(case.rollout.name)
+        wrong_split = self.accumulator.split_is_wrong(case.rollout.name)
         found: list[Finding] = []
-        for brief in self._briefs(case):
+        for inputs in self._rule_inputs(case):
             try:
-                finding = self._judge_rule(case, brief, memory, tick, readings)
-                if wrong_split and brief.by_evidence and _rests_on_the_split(finding):
+                finding = self._judge_rule(case, inputs, memory, tick, readings)
+                if wrong_split and inputs.by_evidence and _rests_on_the_split(finding):
                     finding = judge.mistrusted(finding, case.flag)
-                found.append(self._remarked(case, brief, memory, finding, readings))
+                found.append(self._remarked(case, inputs, memory, finding, readings))
             except Exception as error:  # one rule's bug must not disarm the others
-                log.exception("judging %s %s failed", case.rollout.name, brief.rule.name)
-                found.append(judge.unknown(brief.rule, judge.own_bug(error)))
+                log.exception("judging %s %s failed", case.rollout.name, inputs.rule.name)
+                found.append(judge.unknown(inputs.rule, judge.own_bug(error)))
         return tuple(found)
 
     def _judge_rule(
-        self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory, tick: float, readings: Readings
+        self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, tick: float, readings: Readings
     ) -> Finding:
-        rule = brief.rule
-        view = self.dossier.view_for(case, rule) if brief.by_evidence else None
+        rule = inputs.rule
+        view = self.accumulator.view_for(case, rule) if inputs.by_evidence else None
         reading, raw = (
-            self._of_steps(case, brief, tick, view) if brief.of_steps else self._judged(case, brief, memory, readings)
+            self._of_steps(case, inputs, tick, view)
+            if inputs.of_steps
+            else self._judged(case, inputs, memory, readings)
         )
         if reading is None:
             if view is None:
@@ -251,12 +253,12 @@ class Evaluator:
             reading = beside(rule, reading, case.baseline)
         comparison = compare(rule, reading, raw)
         # where evidence is gathered, its steps say so: a window cannot tell what is usual for control
-        if not brief.by_evidence and comparison.problem is None and case.baseline is None:
+        if not inputs.by_evidence and comparison.problem is None and case.baseline is None:
             age = tick - self._began_at(case, tick)
             comparison = comparison._replace(problem=MissingEvents().after(rule, reading, age))
         if view is not None:
             return self._by_evidence(case, rule, memory, comparison, view, tick)
-        if brief.by_evidence:
+        if inputs.by_evidence:
             # not opened yet: the bare comparison, looked at every tick, would trip on noise
             return judge.not_gathered(rule, comparison)
         streak = memory.streaks.get(rule.name, Streak())
@@ -266,17 +268,17 @@ class Evaluator:
         return finding
 
     def _of_steps(
-        self, case: ArmedRollout, brief: _RuleInputs, tick: float, view: EvidenceView | None
+        self, case: ArmedRollout, inputs: _RuleInputs, tick: float, view: EvidenceView | None
     ) -> tuple[Reading | None, Reading | None]:
-        """The window of what evidence is gathered on, and the plain one beside it where that is the twin."""
+        """The window of what evidence is gathered on, and the plain one beside it where that is the per-user signal."""
         since, seconds = self._began_at(case, tick), case.rollout.window
-        name, rule = case.rollout.name, brief.rule.name
+        name, rule = case.rollout.name, inputs.rule.name
         if view is None:
-            return self.dossier.unread(name, rule, STEP), None
-        plain = self.dossier.window(name, rule, STEP, since, seconds)
-        if brief.twin is None or not self.dossier.judges_twin(name, rule):
+            return self.accumulator.unread(name, rule, STEP), None
+        plain = self.accumulator.window(name, rule, STEP, since, seconds)
+        if inputs.per_user is None or not self.accumulator.judges_per_user(name, rule):
             return plain, None
-        return self.dossier.window(name, rule, STEP_PER_USER, since, seconds), plain
+        return self.accumulator.window(name, rule, STEP_PER_USER, since, seconds), plain
 
     def _nothing_read(self, case: ArmedRollout) -> Comparison:
         """Why there is no step to show yet; evidence may say a breach all the same."""
@@ -293,7 +295,7 @@ class Evaluator:
         """
         fresh = 2 * self._interval
         finding = judge.judge_evidence(rule, comparison, view, rollout=case.rollout, tick=tick, fresh=fresh)
-        passed = self.dossier.passed_breach(case.rollout.name, rule.name)
+        passed = self.accumulator.passed_breach(case.rollout.name, rule.name)
         if case.rollout.mode is Mode.DRY_RUN or case.flag.stage == AA:
             return finding
         if finding.verdict is Verdict.BREACH:
@@ -312,49 +314,49 @@ class Evaluator:
         return judge.judge_evidence(rule, comparison, standing, rollout=case.rollout, tick=tick, fresh=fresh)
 
     def _remarked(
-        self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory, finding: Finding, readings: Readings
+        self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, finding: Finding, readings: Readings
     ) -> Finding:
         """Every message says against what was judged, and in stage `aa` how far these users differ by themselves."""
         if case.baseline is not None:
             return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
         if case.flag.stage != AA:
             return finding
-        name, rule = case.rollout.name, brief.rule.name
-        part = AA_STAGE_PER_USER if self._on_twin(case, brief, memory) else AA_STAGE
+        name, rule = case.rollout.name, inputs.rule.name
+        part = AA_STAGE_PER_USER if self._on_per_user(case, inputs, memory) else AA_STAGE
         reading = readings.get((name, rule, part))
-        words = offset_in_words(brief.rule, reading, self.dossier.dispersion(name, rule)) if reading else None
+        words = offset_in_words(inputs.rule, reading, self.accumulator.dispersion(name, rule)) if reading else None
         return finding if words is None else replace(finding, sentence=f"{finding.sentence}{AA_SAID}{words}")
 
     def _judged(
-        self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory, readings: Readings
+        self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, readings: Readings
     ) -> tuple[Reading, Reading | None]:
-        """What is judged, and the plain reading beside it where that is the twin.
+        """What is judged, and the plain reading beside it where that is the per-user signal.
 
         The window shows the population that evidence is gathered on.
         """
-        plain = readings.get(brief.window, _MISSING)
-        twin = readings.get(brief.twin) if brief.twin is not None else None
-        if twin is None:
+        plain = readings.get(inputs.window, _MISSING)
+        per_user = readings.get(inputs.per_user) if inputs.per_user is not None else None
+        if per_user is None:
             return plain, None
-        if not brief.by_evidence:
-            watch = memory.twins.setdefault(brief.rule.name, PerUserSignal())
-            watch.serves(twin, plain, alone=case.baseline is not None)
-        return (twin, plain) if self._on_twin(case, brief, memory) else (plain, None)
+        if not inputs.by_evidence:
+            watch = memory.per_user.setdefault(inputs.rule.name, PerUserSignal())
+            watch.serves(per_user, plain, alone=case.baseline is not None)
+        return (per_user, plain) if self._on_per_user(case, inputs, memory) else (plain, None)
 
-    def _on_twin(self, case: ArmedRollout, brief: _RuleInputs, memory: _Memory) -> bool:
-        if brief.by_evidence:
-            return self.dossier.judges_twin(case.rollout.name, brief.rule.name)
-        watch = memory.twins.get(brief.rule.name)
+    def _on_per_user(self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory) -> bool:
+        if inputs.by_evidence:
+            return self.accumulator.judges_per_user(case.rollout.name, inputs.rule.name)
+        watch = memory.per_user.get(inputs.rule.name)
         return watch is not None and watch.adopted
 
 
-def _briefs(case: ArmedRollout) -> tuple[_RuleInputs, ...]:
+def _rule_inputs(case: ArmedRollout) -> tuple[_RuleInputs, ...]:
     name = case.rollout.name
     return tuple(
         _RuleInputs(
             rule,
             window=(name, rule.name, WINDOW),
-            twin=(name, rule.name, PER_USER) if rule.per_user is not None else None,
+            per_user=(name, rule.name, PER_USER) if rule.per_user is not None else None,
             by_evidence=judged_by_evidence(case, rule),
             of_steps=shows_steps(case, rule),
         )

@@ -145,8 +145,8 @@ def renew_splits(group: EvidenceGroup) -> None:
 
 
 def begin_anew(group: EvidenceGroup) -> None:
-    """Rules that went back to their plain counters: what was gathered on the twin says nothing about those."""
-    rows = [row for row, entry in enumerate(group.entries) if entry.twins.changed and entry.twins.take_change()]
+    """Rules that went back to their plain counters: evidence on the per-user signal says nothing about those."""
+    rows = [row for row, entry in enumerate(group.entries) if entry.per_user.changed and entry.per_user.take_change()]
     if not rows:
         return
     fresh = ev.start([entry.spec for entry in group.entries])

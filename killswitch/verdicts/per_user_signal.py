@@ -1,7 +1,7 @@
-"""When a rule is judged on its judged twin: a user's first request in each five minutes.
+"""When a rule is judged on its per-user signal: a user's first request in each five minutes.
 
 One pod of thirty with the new library must not become the whole picture, and one that is rolled back must
-not leave a rule with nothing: the twin serves while it stands for a fair part of both cohorts' requests.
+not leave a rule with nothing: the per-user signal serves while it stands for a fair part of both cohorts' requests.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class _Sums:
     """One cohort's fading sums of trials."""
 
     plain: float = 0.0
-    twin: float = 0.0
+    per_user: float = 0.0
 
-    def add(self, plain: Measurement, twin: Measurement) -> None:
+    def add(self, plain: Measurement, per_user: Measurement) -> None:
         self.plain = FADING * self.plain + _trials(plain)
-        self.twin = FADING * self.twin + _trials(twin)
+        self.per_user = FADING * self.per_user + _trials(per_user)
 
     @property
     def share(self) -> float:
-        # without plain counters the twin is all there is
-        return self.twin / self.plain if self.plain > 0 else math.inf
+        # without plain counters the per-user signal is all there is
+        return self.per_user / self.plain if self.plain > 0 else math.inf
 
     @property
     def given_up(self) -> bool:
@@ -49,21 +49,21 @@ class PerUserSignal:
     canary: _Sums = field(default_factory=_Sums)
     control: _Sums = field(default_factory=_Sums)
 
-    def serves(self, twin: Reading, plain: Reading, *, alone: bool) -> bool:
-        """Take one tick in, and say whether the twin is what is judged. ``alone``: there is no control cohort."""
+    def serves(self, per_user: Reading, plain: Reading, *, alone: bool) -> bool:
+        """Take one tick in; whether the per-user signal is what is judged. ``alone``: there is no control cohort."""
         canary, control = self.canary, self.control
-        canary.add(plain.canary, twin.canary)
+        canary.add(plain.canary, per_user.canary)
         if not alone:
-            control.add(plain.control, twin.control)
+            control.add(plain.control, per_user.control)
         if self.adopted:
             if canary.given_up or (not alone and control.given_up):
                 self.adopted, self.changed = False, True
-        elif not isinstance(twin.canary, Unreadable) and (alone or not isinstance(twin.control, Unreadable)):
+        elif not isinstance(per_user.canary, Unreadable) and (alone or not isinstance(per_user.control, Unreadable)):
             self.adopted = canary.share >= ADOPTED_AT and (alone or control.share >= ADOPTED_AT)
         return self.adopted
 
     def take_change(self) -> bool:
-        """Whether the twin was given up since the last call: what was gathered on it has ended."""
+        """Whether the per-user signal was given up since the last call: what was gathered on it has ended."""
         changed, self.changed = self.changed, False
         return changed
 

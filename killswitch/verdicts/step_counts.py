@@ -45,7 +45,7 @@ def step_counts(
 ) -> StepCounts:
     """What the readings of ``ticks``, ``step`` seconds apart, hold; ``first_bound`` (R,) is each entry's first column.
 
-    ``settle``: this is judged, so twins are adopted, and problems noted in the entries.
+    ``settle``: this is judged, so per-user signals are adopted, and problems noted in the entries.
     """
     counting = _Counting(entries, first_bound, ticks, readings, step, settle=settle)
     return StepCounts(ev.TickCounts(*counting.values), counting.first_requests)
@@ -93,12 +93,12 @@ class _Counting:
         self._place_sides(np.array(ticks, dtype=np.float64))
 
     def _take(self, entry: Entry, rule: Rule, column: int) -> list[bool]:
-        """Place one rule's counts; at which ticks they are its twin's."""
+        """Place one rule's counts; at which ticks they are its per-user signal's."""
         chosen: list[Reading | None] = []
-        of_twin: list[bool] = []
+        of_per_user: list[bool] = []
         for at in self._series:
             chosen.append(self._chosen(entry, rule, at))
-            of_twin.append(entry.twins.adopted)
+            of_per_user.append(entry.per_user.adopted)
         if rule.name == SPLIT_BY or entry.rollout not in self._requests:
             # all requests: where users are judged by their first ones, an arming makes all of them first at once
             self._requests[entry.rollout] = [at.get((entry.rollout, rule.name, STEP)) for at in self._series]
@@ -109,32 +109,36 @@ class _Counting:
             else:
                 rows = [_row(reading) for reading in chosen]
                 self._rates += [(column + bound, rows) for bound in range(len(entry.spec.bounds))]
-            entry.problem = _problem(chosen[-1]) or self._unheard(entry, rule, chosen)
+            entry.problem = _problem(chosen[-1]) or self._missing_events(entry, rule, chosen)
         except Exception as error:  # one rule's bug must not disarm the others
             log.exception("counting %s %s failed", entry.rollout, entry.name)
             entry.problem = own_bug(error)
-        return of_twin
+        return of_per_user
 
     def _chosen(self, entry: Entry, rule: Rule, readings: Readings) -> Reading | None:
         plain = readings.get((entry.rollout, rule.name, STEP))
-        twin = readings.get((entry.rollout, rule.name, STEP_PER_USER)) if rule.per_user is not None else None
+        per_user = readings.get((entry.rollout, rule.name, STEP_PER_USER)) if rule.per_user is not None else None
         if not self._settle:
             past = readings.get((entry.rollout, rule.name, PAST))
-            known = (each for each in (twin, plain, past) if each is not None)
+            known = (each for each in (per_user, plain, past) if each is not None)
             return next((each for each in known if not isinstance(each.control, Unreadable)), plain)
         baseline = entry.case.baseline
-        served = twin is not None and plain is not None and entry.twins.serves(twin, plain, alone=baseline is not None)
-        reading = twin if served else plain
+        served = (
+            per_user is not None
+            and plain is not None
+            and entry.per_user.serves(per_user, plain, alone=baseline is not None)
+        )
+        reading = per_user if served else plain
         return reading if baseline is None or reading is None else without_control(rule, reading, baseline)
 
-    def _unheard(self, entry: Entry, rule: Rule, chosen: Sequence[Reading | None]) -> Unreadable | None:
+    def _missing_events(self, entry: Entry, rule: Rule, chosen: Sequence[Reading | None]) -> Unreadable | None:
         """Why the canary's absent events can no longer be none, after these ticks."""
         if not self._settle or entry.case.baseline is not None:
             return None
         problem = None
         for reading, tick in zip(chosen, self._ticks, strict=True):
             if reading is not None:
-                problem = entry.unheard.after(rule, reading, tick - entry.case.armed_at)
+                problem = entry.missing_events.after(rule, reading, tick - entry.case.armed_at)
         return problem
 
     def _runs(

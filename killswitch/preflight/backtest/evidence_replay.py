@@ -55,7 +55,7 @@ class EvidenceReplay(Replay):
         self._control_known: set[str] = set()
         self._unarmed = armed_rollout(rollout, terms.since, 1.0)
         # before the arming, also read what control did before cohorts had labels
-        self.wants = self.evaluator.dossier.past_wants(self._unarmed)
+        self.wants = self.evaluator.accumulator.past_wants(self._unarmed)
 
     def take(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
         if self.armed is not None and self.terms.percent is None:
@@ -71,7 +71,7 @@ class EvidenceReplay(Replay):
                     self._go_on([stage])
         super().take(ticks, readings)
         if self.armed is not None:
-            self.wants = self.evaluator.dossier.wants(self._unarmed)
+            self.wants = self.evaluator.accumulator.wants(self._unarmed)
 
     def _ramp(self, begins: float, ticks: Sequence[float], readings: Mapping[float, Readings]) -> Sequence[Stage]:
         named = [rule.name for rule in self.rollout.rules if rule.name == SPLIT_BY] or [
@@ -100,7 +100,7 @@ class EvidenceReplay(Replay):
         self._control_known = {
             name for name in self.rules for each in past.values() if self._has_histogram_of_control(name, each)
         }
-        self.evaluator.dossier.open([armed], at, past, from_arming=True)
+        self.evaluator.accumulator.open([armed], at, past, from_arming=True)
 
     def _remember(self, ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
         oldest = ticks[-1] - warm_up_seconds(self.spacing)
@@ -112,23 +112,23 @@ class EvidenceReplay(Replay):
     ) -> int:
         block = ticks[position:]
         before = copy.deepcopy(self.evaluator)
-        trace = self.evaluator.dossier.take([armed], block, readings)
+        trace = self.evaluator.accumulator.take([armed], block, readings)
         assert trace is not None
-        columns = self.evaluator.dossier.columns(armed.rollout.name)
+        columns = self.evaluator.accumulator.columns(armed.rollout.name)
         breaches = np.flatnonzero(trace.breach[:, list(columns.values())].any(axis=1))
         if not breaches.size:
             self._note(trace, columns, block, readings)
             return len(ticks)
         self.evaluator = before
         upto = int(breaches[0]) + 1
-        trace = self.evaluator.dossier.take([armed], block[:upto], readings)
+        trace = self.evaluator.accumulator.take([armed], block[:upto], readings)
         assert trace is not None
         self._note(trace, columns, block[:upto], readings)
         if self._acts(armed, block[upto - 1]):
             return position + upto
         # the switch does not act on the first tick of a generation: look at each tick until the breach ends
         for at in range(upto, len(block)):
-            trace = self.evaluator.dossier.take([armed], block[at : at + 1], readings)
+            trace = self.evaluator.accumulator.take([armed], block[at : at + 1], readings)
             assert trace is not None
             self._note(trace, columns, block[at : at + 1], readings)
             if not trace.breach[-1, list(columns.values())].any() or self._acts(armed, block[at]):
@@ -155,7 +155,7 @@ class EvidenceReplay(Replay):
             best = int(np.argmax(values))
             if kept.peak is None or values[best] > kept.peak:
                 kept.peak, kept.peak_at = float(values[best]), float(times[best])
-            view = self.evaluator.dossier.view(self.rollout.name, rule.name)
+            view = self.evaluator.accumulator.view(self.rollout.name, rule.name)
             kept.needed = view.needed if view is not None else None
             for at, moved in enumerate(trace.updated[:, row].tolist()):
                 reading = self._judged(rule, readings[ticks[at]])

@@ -83,7 +83,7 @@ class Replay:
             tuple(self.trips),
             rules,
             problem,
-            self.terms.percent is not None and self.evaluator.dossier.split_is_wrong(self.rollout.name),
+            self.terms.percent is not None and self.evaluator.accumulator.split_is_wrong(self.rollout.name),
             tuple(self.stages),
             ()
             if problem is None

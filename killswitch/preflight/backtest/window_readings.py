@@ -40,7 +40,7 @@ def read_windows(
 
 def step_readings(source: Source, rollout: Rollout, terms: Terms) -> list[Readings]:
     """Every evidence step of the history, as the daemon would read it. The rollout's own `decide` does not matter."""
-    wants = Evaluator(interval=terms.interval, step=terms.step).dossier.wants(
+    wants = Evaluator(interval=terms.interval, step=terms.step).accumulator.wants(
         armed_rollout(replace(rollout, decide=Decide.EVIDENCE), terms.since, 1.0)
     )
     if not wants:

@@ -1,7 +1,7 @@
 """Evidence from a real Prometheus: a restarted replica judges as one that never stopped, bad canaries and healthy ones.
 
 The history is made by promtool: six rollouts of two hours, counters scraped every 15 s with a phase of their own.
-Replicas are dossiers on a virtual clock over the real source, restarted every ten minutes or never.
+Replicas are accumulators on a virtual clock over the real source, restarted every ten minutes or never.
 """
 
 from __future__ import annotations
@@ -102,23 +102,23 @@ def judged(
 ) -> tuple[dict[str, tuple[float, str]], dict[str, EvidenceView]]:
     """When each rollout first had a breach and of which rule; and what is known at the end."""
     everybody = cases()
-    dossier = EvidenceAccumulator(step=30.0)
+    accumulator = EvidenceAccumulator(step=30.0)
     first: dict[str, tuple[float, str]] = {}
     for number in range(1, int(LIVE / 30.0)):
         tick = ARMED + 30.0 * number
         if restart_every is not None and number % restart_every == 0:
-            dossier = EvidenceAccumulator(step=30.0)
-        catch_up(source, dossier, everybody, tick, Deadline(30.0))
+            accumulator = EvidenceAccumulator(step=30.0)
+        catch_up(source, accumulator, everybody, tick, Deadline(30.0))
         for case in everybody:
             for rule in case.rollout.rules:
-                view = dossier.view_for(case, rule)
+                view = accumulator.view_for(case, rule)
                 if view is not None and view.value >= view.needed:
                     first.setdefault(case.rollout.name, (tick, rule.name))
     views = {
         f"{case.rollout.name} {rule.name}": view
         for case in everybody
         for rule in case.rollout.rules
-        if (view := dossier.view_for(case, rule)) is not None
+        if (view := accumulator.view_for(case, rule)) is not None
     }
     return first, views
 

@@ -45,9 +45,11 @@ def test_controls_unlabelled_hour_warms_up_by_the_models_name(tmp_path: Path, mo
     rollout = load_text(RULES).rollouts[0]
     flag = arm(None, rollout="copilot", control="model-old", canary="model-new", percent=50.0, stage="half",
                now=START, by="ann")  # fmt: skip
-    dossier = EvidenceAccumulator(step=30.0)
-    catch_up(_recording(tmp_path, model), dossier, [ArmedRollout(rollout, flag, START)], START + 240.0, Deadline(60.0))
-    view = dossier.view("copilot", "error_rate")
+    accumulator = EvidenceAccumulator(step=30.0)
+    catch_up(
+        _recording(tmp_path, model), accumulator, [ArmedRollout(rollout, flag, START)], START + 240.0, Deadline(60.0)
+    )
+    view = accumulator.view("copilot", "error_rate")
     assert view is not None
     assert view.until == START + 240.0
     assert view.warming_up is not warm

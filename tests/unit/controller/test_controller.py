@@ -793,7 +793,7 @@ def test_missed_ticks_are_counted_and_read_back() -> None:
     assert a.sample("killswitch_missed_ticks_total") == 0
     fleet.run(1)
     assert a.sample("killswitch_missed_ticks_total") == 6.0
-    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.accumulator.view("copilot", ERRORS.name)
     assert view is not None
     assert view.updated_at == a.controller.latest.tick  # type: ignore[union-attr]  # it ran
 
@@ -880,7 +880,7 @@ def test_a_step_of_the_sources_clock_that_was_believed_and_taken_back_does_not_b
     a.source.offset -= step
     fleet.run(4)
     assert "BEHIND" not in fleet.sentences()[0]
-    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.accumulator.view("copilot", ERRORS.name)
     assert view is not None
     assert fleet.clock.wall() - 2 * INTERVAL <= view.until <= fleet.clock.wall()
     while fleet.clock.wall() < ONSET_LATE + 180:
@@ -1048,7 +1048,7 @@ def test_a_source_that_fails_while_a_rollout_is_opened_does_not_cost_its_warm_up
     fleet.run(3)
     a.source.fails = lambda _: False
     fleet.run(3)
-    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.accumulator.view("copilot", ERRORS.name)
     assert view is not None
     assert not view.warming_up
 
@@ -1093,7 +1093,7 @@ def test_rules_edited_in_mid_flight_judge_by_what_comes_after() -> None:
     a.rules = Rules({"copilot": rollout(rules=(tight,), digest="sha256:2")}, "digest-2")
     fleet.run(1)
     assert not fleet.tripped()
-    view = a.controller._evaluator.dossier.view("copilot", ERRORS.name)
+    view = a.controller._evaluator.accumulator.view("copilot", ERRORS.name)
     assert view is not None
     assert view.trials_canary <= 200  # a step or two, not the half hour before
 

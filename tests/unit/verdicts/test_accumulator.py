@@ -54,24 +54,24 @@ def case_of(name: str = "copilot", flag: Flag | None = None, **changes: object) 
 
 
 class Replica:
-    """A dossier that reads as the controller does, in virtual time."""
+    """A accumulator that reads as the controller does, in virtual time."""
 
     def __init__(self, script: Callable[[Want, Cohort, float], Measurement], now: float = START) -> None:
         self.clock = VirtualClock(wall=now + 6.0)
         self.source = ScriptedSource(self.clock, script)
-        self.dossier = EvidenceAccumulator(step=STEP)
+        self.accumulator = EvidenceAccumulator(step=STEP)
 
     def at(self, tick: float, *cases: ArmedRollout) -> None:
         self.clock.advance(tick + 6.0 - self.clock.wall())
-        self.dossier.keep([case.rollout.name for case in cases])
-        catch_up(self.source, self.dossier, cases, tick, Deadline(10.0, self.clock.monotonic))
+        self.accumulator.keep([case.rollout.name for case in cases])
+        catch_up(self.source, self.accumulator, cases, tick, Deadline(10.0, self.clock.monotonic))
 
     def through(self, ticks: Sequence[float], *cases: ArmedRollout) -> None:
         for tick in ticks:
             self.at(tick, *cases)
 
     def views(self, *cases: ArmedRollout) -> list[EvidenceView]:
-        found = [self.dossier.view_for(case, rule) for case in cases for rule in case.rollout.rules]
+        found = [self.accumulator.view_for(case, rule) for case in cases for rule in case.rollout.rules]
         return [view for view in found if view is not None]
 
 
@@ -110,7 +110,7 @@ def test_a_breach_in_the_first_block_of_all_is_counted_from_its_first_tick() -> 
     late, usual = (Replica(Traffic(rate=rate, since=START - 4000.0)) for _ in range(2))
     late.at(START, case)
     late.at(START + 60 * STEP, case)
-    found = late.dossier.passed_breach("copilot", ERRORS.name)
+    found = late.accumulator.passed_breach("copilot", ERRORS.name)
     assert found is not None
     usual.through([START, *(tick for tick in ticks(10) if tick <= found.until)], case)
     (view,) = usual.views(case)
@@ -218,7 +218,9 @@ def test_what_was_taken_in_of_a_time_still_to_come_is_read_anew() -> None:
     calm, stepped = Replica(WOBBLY), Replica(WOBBLY)
     calm.through(ticks(60), case)
     stepped.through(ticks(40), case)
-    catch_up(stepped.source, stepped.dossier, [case], START + 3600 + 40 * STEP, Deadline(10.0, stepped.clock.monotonic))
+    catch_up(
+        stepped.source, stepped.accumulator, [case], START + 3600 + 40 * STEP, Deadline(10.0, stepped.clock.monotonic)
+    )
     stepped.through(ticks(20, START + 40 * STEP), case)
     assert stepped.views(case) == calm.views(case)
 
@@ -228,7 +230,7 @@ def test_a_failure_while_a_rollout_is_opened_is_asked_again() -> None:
     replica = Replica(WOBBLY)
     replica.source.fails = lambda call: call == "read_back"
     replica.at(START + STEP, case)
-    assert replica.dossier.until("copilot") is None
+    assert replica.accumulator.until("copilot") is None
     replica.source.fails = lambda _: False
     replica.at(START + 2 * STEP, case)
     assert not any(view.warming_up for view in replica.views(case))
@@ -238,8 +240,8 @@ def test_no_time_left_is_no_reason_to_open_without_history() -> None:
     case = case_of()
     replica = Replica(WOBBLY)
     replica.clock.advance(60.0)
-    catch_up(replica.source, replica.dossier, [case], START + STEP, Deadline(0.0, replica.clock.monotonic))
-    assert replica.dossier.until("copilot") is None
+    catch_up(replica.source, replica.accumulator, [case], START + STEP, Deadline(0.0, replica.clock.monotonic))
+    assert replica.accumulator.until("copilot") is None
 
 
 def test_rules_edited_in_mid_flight_start_without_the_evidence_of_the_old_ones() -> None:
@@ -260,8 +262,8 @@ def test_another_generations_evidence_is_nobodys() -> None:
     replica.through(ticks(20), case)
     assert replica.views(case)[0].value > 1
     again = replace(case, flag=replace(case.flag, generation=2), armed_at=START + 20 * STEP)
-    assert replica.dossier.view_for(again, ERRORS) is None
-    assert replica.dossier.view_for(case, replace(ERRORS, delay=1.0)) is None
+    assert replica.accumulator.view_for(again, ERRORS) is None
+    assert replica.accumulator.view_for(case, replace(ERRORS, delay=1.0)) is None
 
 
 def test_evidence_of_one_generation_is_not_carried_into_the_next_that_could_not_be_opened() -> None:
@@ -273,15 +275,15 @@ def test_evidence_of_one_generation_is_not_carried_into_the_next_that_could_not_
     again = replace(case, flag=replace(case.flag, generation=2, armed_at=at), armed_at=at)
     replica.source.fails = lambda call: call == "read_back"
     replica.through(ticks(3, at), again)
-    assert replica.dossier.view_for(again, ERRORS) is None
+    assert replica.accumulator.view_for(again, ERRORS) is None
     soon = replace(again, armed_at=at + 3 * STEP + 1.0)
     replica.source.fails = lambda _: False
     replica.at(at + 3 * STEP, soon)  # its first step is still to come
-    assert replica.dossier.view_for(soon, ERRORS) is None
+    assert replica.accumulator.view_for(soon, ERRORS) is None
     replica.source.fails = lambda call: call == "read_back"
     edited = case_of(rules=(replace(ERRORS, limits=replace(ERRORS.limits, maximum=0.6)),))
     replica.through(ticks(3, at + 3 * STEP), edited)
-    assert replica.dossier.view_for(edited, edited.rollout.rules[0]) is None
+    assert replica.accumulator.view_for(edited, edited.rollout.rules[0]) is None
 
 
 def test_feedback_of_a_larger_canary_is_not_held_against_a_smaller_one() -> None:
@@ -298,7 +300,7 @@ def test_feedback_of_a_larger_canary_is_not_held_against_a_smaller_one() -> None
     early = Replica(WOBBLY)
     early.through(ticks(20), case_of(flag=flag))
     early.through(ticks(30, START + 600.0), case_of(flag=lowered))
-    assert early.dossier.view("copilot", THUMBS.name).updated_at == START + 600.0  # type: ignore[union-attr]  # opened
+    assert early.accumulator.view("copilot", THUMBS.name).updated_at == START + 600.0  # type: ignore[union-attr]  # opened
 
 
 # --- the traffic's split ------------------------------------------------------------------------
@@ -323,23 +325,23 @@ def test_traffic_that_ignores_the_flag_is_noticed() -> None:
     case = case_of(flag=flag_of(percent=25.0))
     replica = Replica(Traffic(mean=split(1.0)))
     replica.through(ticks(10), case)
-    assert replica.dossier.split_is_wrong("copilot")
+    assert replica.accumulator.split_is_wrong("copilot")
 
 
 def test_traffic_that_follows_the_flag_is_trusted_through_every_stage() -> None:
     flag = flag_of(percent=1.0)
     replica = Replica(Ramp((START, 1.0), (START + 1800.0, 25.0)))
     replica.through(ticks(60), case_of(flag=flag))
-    assert not replica.dossier.split_is_wrong("copilot")
+    assert not replica.accumulator.split_is_wrong("copilot")
     replica.through(ticks(60, START + 1800.0), case_of(flag=staged(flag, 25.0, START + 1800.0)))
-    assert not replica.dossier.split_is_wrong("copilot")
+    assert not replica.accumulator.split_is_wrong("copilot")
 
 
 def test_a_restarted_replica_does_not_hold_the_earlier_stages_traffic_against_the_percent_of_now() -> None:
     flag = staged(flag_of(percent=1.0), 25.0, START + 1800.0)
     replica = Replica(Ramp((START, 1.0), (START + 1800.0, 25.0)), START + 120 * STEP)
     replica.at(START + 121 * STEP, case_of(flag=flag))
-    assert not replica.dossier.split_is_wrong("copilot")
+    assert not replica.accumulator.split_is_wrong("copilot")
 
 
 # --- measurements -------------------------------------------------------------------------------
@@ -479,10 +481,10 @@ def test_a_twin_is_adopted_when_both_cohorts_have_it_and_then_stays() -> None:
     case = case_of(rules=(twin,))
     replica, restarted = Replica(script), Replica(script, START + 39 * STEP)
     replica.through(ticks(10), case)
-    assert not replica.dossier._groups[0].entries[0].twins.adopted
+    assert not replica.accumulator._groups[0].entries[0].per_user.adopted
     replica.through(ticks(30, START + 10 * STEP), case)
     view = replica.views(case)[0]
-    assert replica.dossier._groups[0].entries[0].twins.adopted
+    assert replica.accumulator._groups[0].entries[0].per_user.adopted
     assert view.updated_at == START + 20 * STEP
     assert view.problem is not None
     restarted.at(START + 40 * STEP, case)
@@ -504,7 +506,9 @@ def test_long_bursts_slow_a_rule_on_plain_counters_and_none_that_judges_first_re
     replica = Replica(script)
     for at in range(block, 241, block):
         replica.at(START + at * STEP, plain, judged)
-    assert replica.dossier.dispersion("plain", ERRORS.name) > 3 * replica.dossier.dispersion("judged", ERRORS.name)
+    assert replica.accumulator.dispersion("plain", ERRORS.name) > 3 * replica.accumulator.dispersion(
+        "judged", ERRORS.name
+    )
 
 
 _NOTHING = Unreadable(Reason.NO_DATA, "no series")
@@ -528,7 +532,7 @@ def test_the_sums_since_the_excursion_are_what_was_counted_since_then(rate: floa
     view = replica.views(case)[0]
     assert view.since is not None
     assert view.since >= START + began * STEP
-    want = replica.dossier.wants(case)[0]
+    want = replica.accumulator.wants(case)[0]
     counted = [
         reading.canary
         for tick in steps(view.since, START + last * STEP, STEP)
@@ -544,7 +548,7 @@ def test_what_is_kept_does_not_grow_with_time() -> None:
     replica = Replica(WOBBLY)
 
     def size() -> int:
-        group = replica.dossier._groups[0]
+        group = replica.accumulator._groups[0]
         pasts = [e.control_past._counts.nbytes for e in group.entries if e.control_past is not None]
         return sum(pasts) + group.tally.nbytes + group.evidence.log_sums.nbytes
 
@@ -552,7 +556,7 @@ def test_what_is_kept_does_not_grow_with_time() -> None:
     before = size()
     replica.through(ticks(200, START + 130 * STEP), case)
     assert size() == before
-    assert len(replica.dossier._groups) == 1
+    assert len(replica.accumulator._groups) == 1
 
 
 def test_steps_are_the_grid_between_two_moments() -> None:
@@ -566,7 +570,7 @@ def test_twice_the_rollouts_are_twice_the_work_and_not_four_times() -> None:
     def calls(rollouts: int) -> int:
         cases = [case_of(f"r{number}") for number in range(rollouts)]
         replica = Replica(WOBBLY)
-        replica.dossier.open(cases, START, {}, from_arming=True)
+        replica.accumulator.open(cases, START, {}, from_arming=True)
         replica.at(START + STEP, *cases)
         counted = 0
 

@@ -20,11 +20,11 @@ def test_controls_past_warms_every_rule_up_though_no_canary_was_there() -> None:
     flag = arm(None, rollout="r", control="old", canary="new", percent=5.0, stage="ramp", now=START, by="ann")
     case = ArmedRollout(rollout("r", rules=(ERRORS, LATENCY)), flag, START)
     clock = VirtualClock(wall=SOON + 6.0)
-    dossier = EvidenceAccumulator(step=STEP)
+    accumulator = EvidenceAccumulator(step=STEP)
     source = ScriptedSource(clock, Traffic(since=START))
-    catch_up(source, dossier, [case], SOON, Deadline(10.0, clock.monotonic))
+    catch_up(source, accumulator, [case], SOON, Deadline(10.0, clock.monotonic))
     for rule in (ERRORS, LATENCY):
-        view = dossier.view("r", rule.name)
+        view = accumulator.view("r", rule.name)
         assert view is not None
         assert view.updated_at == SOON
         assert not view.warming_up, rule.name

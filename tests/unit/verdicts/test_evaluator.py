@@ -43,50 +43,50 @@ def answers(wants: Sequence[Want], plain: Pair, twin: Pair | None = None) -> Rea
     return found
 
 
-def judged(jury: Evaluator, case: ArmedRollout, tick: float, plain: Pair, twin: Pair | None = None) -> Finding:
-    return jury.judge([case], tick, answers(jury.wants([case], tick), plain, twin))["copilot"][0]
+def judged(evaluator: Evaluator, case: ArmedRollout, tick: float, plain: Pair, twin: Pair | None = None) -> Finding:
+    return evaluator.judge([case], tick, answers(evaluator.wants([case], tick), plain, twin))["copilot"][0]
 
 
 @pytest.mark.parametrize(
     ("age", "seconds"), [(0.0, None), (29.9, None), (30.0, 30.0), (89.0, 60.0), (300.0, 300.0), (4000.0, 300.0)]
 )
 def test_no_window_reaches_back_before_arming(age: float, seconds: float | None) -> None:
-    jury, tick = Evaluator(interval=30.0, step=30.0), NOW
+    evaluator, tick = Evaluator(interval=30.0, step=30.0), NOW
     case = case_of(armed_at=tick - age)
-    assert [want.seconds for want in jury.wants([case], tick)] == ([] if seconds is None else [seconds])
-    finding = judged(jury, case, tick, OVER)
+    assert [want.seconds for want in evaluator.wants([case], tick)] == ([] if seconds is None else [seconds])
+    finding = judged(evaluator, case, tick, OVER)
     assert (finding.reason is Reason.JUST_ARMED) is (seconds is None)
 
 
 def test_every_rule_is_asked_for_and_answered_in_order() -> None:
-    jury, case = Evaluator(interval=30.0, step=30.0), case_of(ALL_RULES)
-    wants = jury.wants([case], NOW + 600)
+    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of(ALL_RULES)
+    wants = evaluator.wants([case], NOW + 600)
     assert [want.rule for want in wants] == [rule.name for rule in ALL_RULES]
     down = Unreadable(Reason.SOURCE_DOWN, "gone")
-    findings = jury.judge([case], NOW + 600, answer_all(wants, down))["copilot"]
+    findings = evaluator.judge([case], NOW + 600, answer_all(wants, down))["copilot"]
     assert [f.rule for f in findings] == [rule.name for rule in ALL_RULES]
     assert {(f.verdict, f.reason) for f in findings} == {(Verdict.UNKNOWN, Reason.SOURCE_DOWN)}
 
 
 def test_a_want_the_source_forgot_is_a_bug_and_not_health() -> None:
-    jury, case = Evaluator(interval=30.0, step=30.0), case_of()
-    finding = jury.judge([case], NOW + 600, {})["copilot"][0]
+    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of()
+    finding = evaluator.judge([case], NOW + 600, {})["copilot"][0]
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 
 
 def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand_beside_it() -> None:
-    jury = Evaluator(interval=30.0, step=30.0)
+    evaluator = Evaluator(interval=30.0, step=30.0)
     case = case_of((replace(ERRORS, per_user=REFUSALS.signal),))
     missing = Unreadable(Reason.NO_DATA, "no series")
     none = (missing, missing)
-    first = judged(jury, case, NOW + 300, OVER, none)
+    first = judged(evaluator, case, NOW + 300, OVER, none)
     assert (first.verdict, first.queries, first.raw_canary) == (Verdict.BREACH, (WINDOW,), None)
-    half = judged(jury, case, NOW + 330, OVER, (WITHIN[0], none[1]))
+    half = judged(evaluator, case, NOW + 330, OVER, (WITHIN[0], none[1]))
     assert half.queries == (WINDOW,)
-    both = judged(jury, case, NOW + 360, OVER, WITHIN)
+    both = judged(evaluator, case, NOW + 360, OVER, WITHIN)
     assert (both.verdict, both.queries) == (Verdict.HEALTHY, (PER_USER,))
     assert both.raw_canary == pytest.approx(0.3)
-    gone = judged(jury, case, NOW + 390, OVER, none)
+    gone = judged(evaluator, case, NOW + 390, OVER, none)
     assert (gone.verdict, gone.reason) == (Verdict.UNKNOWN, Reason.NO_DATA)
 
 
@@ -101,35 +101,35 @@ def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand
 )
 def test_no_streak_is_inherited(changed: object) -> None:
     assert callable(changed)
-    jury, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
-    assert judged(jury, case, NOW + 600, OVER).verdict is Verdict.SUSPECT
-    assert judged(jury, changed(case), NOW + 630, OVER).verdict is Verdict.SUSPECT
-    assert judged(jury, changed(case), NOW + 660, OVER).verdict is Verdict.BREACH
+    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
+    assert judged(evaluator, case, NOW + 600, OVER).verdict is Verdict.SUSPECT
+    assert judged(evaluator, changed(case), NOW + 630, OVER).verdict is Verdict.SUSPECT
+    assert judged(evaluator, changed(case), NOW + 660, OVER).verdict is Verdict.BREACH
 
 
 def test_a_rollout_that_is_forgotten_leaves_no_streak() -> None:
-    jury, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
-    judged(jury, case, NOW + 600, OVER)
-    jury.forget([])
-    assert judged(jury, case, NOW + 630, OVER).verdict is Verdict.SUSPECT
+    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
+    judged(evaluator, case, NOW + 600, OVER)
+    evaluator.forget([])
+    assert judged(evaluator, case, NOW + 630, OVER).verdict is Verdict.SUSPECT
 
 
 def test_lookback_is_what_the_longest_streak_needs_and_evidence_needs_none() -> None:
-    jury = Evaluator(interval=30.0, step=30.0)
-    assert jury.lookback(case_of((ERRORS, replace(REFUSALS, for_ticks=4)))) == 3
+    evaluator = Evaluator(interval=30.0, step=30.0)
+    assert evaluator.lookback(case_of((ERRORS, replace(REFUSALS, for_ticks=4)))) == 3
     case = case_of((ERRORS,))
-    assert jury.lookback(replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))) == 0
+    assert evaluator.lookback(replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))) == 0
 
 
 def test_evidence_that_was_not_gathered_is_no_licence_for_the_bare_comparison() -> None:
-    jury, case = Evaluator(interval=30.0, step=30.0), case_of()
+    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of()
     case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))
-    finding = judged(jury, case, NOW + 600, OVER)
+    finding = judged(evaluator, case, NOW + 600, OVER)
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
 
 
 @pytest.mark.parametrize(("window", "shown"), [(1.0, 60.0), (90.0, 60.0), (150.0, 120.0), (300.0, 300.0)])
 def test_a_window_of_steps_is_as_long_as_whole_steps_are_and_says_so(window: float, shown: float) -> None:
-    jury, case = Evaluator(interval=30.0, step=60.0), case_of()
+    evaluator, case = Evaluator(interval=30.0, step=60.0), case_of()
     case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE, window=window))
-    assert jury.window_seconds(case, case.armed_at + 3600.0) == shown
+    assert evaluator.window_seconds(case, case.armed_at + 3600.0) == shown

@@ -81,7 +81,7 @@ def test_a_replica_restarted_after_aa_has_the_evidence_of_one_that_never_stopped
     fleet.run(20)
     new = fleet.replica("b")
     fleet.run(2)
-    views = [each.controller._evaluator.dossier.view("copilot", "error_rate") for each in (old, new)]
+    views = [each.controller._evaluator.accumulator.view("copilot", "error_rate") for each in (old, new)]
     assert views[0] is not None
     assert views[1] is not None
     assert views[0].value == pytest.approx(views[1].value, rel=1e-9)
@@ -209,7 +209,7 @@ def test_the_split_is_counted_on_all_requests_not_on_first_ones() -> None:
     fleet.arm()
 
     def wrong() -> bool:
-        return replica.controller._evaluator.dossier.split_is_wrong("copilot")
+        return replica.controller._evaluator.accumulator.split_is_wrong("copilot")
 
     fleet.run(60, until=wrong)
     assert not wrong()

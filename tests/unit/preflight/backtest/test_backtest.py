@@ -69,7 +69,7 @@ def _as_the_daemon(source: Source, rollout: Rollout, terms: Terms, armed_at: flo
     armed = ArmedRollout(rollout, flag, armed_at)
     for number in range(math.ceil(armed_at / terms.interval), int(terms.until // terms.interval) + 1):
         tick = number * terms.interval
-        catch_up(source, evaluator.dossier, [armed], tick, Deadline(60))
+        catch_up(source, evaluator.accumulator, [armed], tick, Deadline(60))
         wants = evaluator.wants([armed], tick)
         readings = source.read(wants, tick, Deadline(60)) if wants else {}
         if decide(evaluator.judge([armed], tick, readings)[rollout.name], flag, rollout).action is DecisionKind.TRIP:
@@ -246,9 +246,9 @@ def test_a_control_of_hours_is_warm_from_the_first_step(tmp_path: Path, rollout:
     )
     evaluator = Evaluator(interval=30.0, step=terms.step)
     armed = ArmedRollout(rollout, flag, armed_at)
-    catch_up(source, evaluator.dossier, [armed], armed_at + terms.step, Deadline(60))
+    catch_up(source, evaluator.accumulator, [armed], armed_at + terms.step, Deadline(60))
     for rule in rollout.rules:
-        view = evaluator.dossier.view("copilot", rule.name)
+        view = evaluator.accumulator.view("copilot", rule.name)
         assert view is not None
         assert not view.warming_up, rule.name
 
