@@ -6,7 +6,7 @@ Every transaction of this package either is of a fixed size, or is divided with 
 |---|---|---|---|
 | a change of a flag by a person (`switch.py`) | 2 | 3 | fixed |
 | a flag's end: what its life left behind | 1 a portion | the rest | `portions` |
-| a trip (`switch.py`) | 2 + guards | 3 | guards: the session and `fleet_sight.MOST_GUARDED` heartbeats |
+| a trip (`flips.py`) | 2 + guards | 3 | guards: the session and `sight.MOST_GUARDED` heartbeats |
 | several trips at once | 2 a trip + guards | 3 a trip | `portions` |
 | a baseline | 1 | 1 | fixed |
 | a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `heartbeat.MAX_DOCUMENT_BYTES` at most |

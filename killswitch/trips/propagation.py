@@ -1,8 +1,7 @@
 """After a trip: how far have the routers followed? The answer goes into the incident and the page's thread.
 
-The flip is what counts and is long done; this only tells. It asks until every router that reports has
-acted on the trip, or patience ends, and then says what it knows, once. A store that does not take it then is
-asked again for as long once more.
+The flip is long done; this only reports. Each trip is looked at until every router that reports has acted on it, or
+patience ends. Then what is known is written once. If the store fails then, writing is retried for as long again.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from killswitch.trips.switch import Switch
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0
-HEIRS_AFTER = 10.0  # seconds after patience has ended; by then the replica that tripped has told, or is no more
+HEIRS_AFTER = 10.0  # seconds after patience has ended: the replica that tripped has reported by then, or has died
 RECENT = 600.0  # seconds after which a replica that has just started leaves a trip alone
 
 
@@ -36,7 +35,7 @@ class _Trip:
     rollout: str
     generation: int
     revision: int | None  # of the flip; None: as the store has it, for a tripped flag changes no more
-    until: float  # monotonic; then it is told as it stands
+    until: float  # monotonic; then it is reported, however many have followed
     look_from: float = 0.0  # monotonic
 
 
@@ -69,11 +68,11 @@ class Propagation:
             self._trips[rollout] = _Trip(rollout, generation, revision, self._monotonic() + self._patience)
 
     def notice(self, flags: Iterable[Flag]) -> None:
-        """All flags as a cycle has read them: who follows what a person has tripped is to be told as well.
+        """Take in all flags as a cycle has read them, so that a person's trip is reported as well.
 
-        Any number of replicas may notice the same trip; one of them gets to tell. The first time, only trips of the
-        last `RECENT` seconds are new. A controller's own trip names rules, and its own replica tells; the others look
-        once, after it should have, for it may have died.
+        Any number of replicas may notice the same trip; the store lets one of them report it. At the first call, only
+        trips of the last `RECENT` seconds are new. A trip that names rules is a controller's, and that replica reports
+        it; the others look once, after it should have, because it may have died.
         """
         tripped = {
             (flag.rollout, flag.generation): flag.trip
@@ -86,8 +85,8 @@ class Propagation:
             until = self._monotonic() + self._patience
             for (rollout, generation), trip in tripped.items():
                 known = self._trips.get(rollout)
-                told = known is not None and known.generation == generation
-                if (rollout, generation) in before or told or (first and abs(self._wall() - trip.at) > RECENT):
+                ours = known is not None and known.generation == generation
+                if (rollout, generation) in before or ours or (first and abs(self._wall() - trip.at) > RECENT):
                     continue
                 look_from = until + HEIRS_AFTER if trip.rules else 0.0
                 self._trips[rollout] = _Trip(rollout, generation, None, until, look_from)
@@ -99,7 +98,7 @@ class Propagation:
             trips = [trip for trip in self._trips.values() if now >= trip.look_from]
         for trip in trips:
             try:
-                done = self._told(trip)
+                done = self._done(trip)
             except KillswitchError as error:
                 log.info("%s: cannot see yet how far its routers have followed: %s", trip.rollout, error)
                 done = False
@@ -108,11 +107,12 @@ class Propagation:
                     if self._trips.get(trip.rollout) is trip:
                         del self._trips[trip.rollout]
 
-    def _told(self, trip: _Trip) -> bool:
+    def _done(self, trip: _Trip) -> bool:
+        """Whether there is nothing more to look at: reported, or about a trip that is over."""
         stored = self._switch.stored(trip.rollout)
         flag = stored.flag
         if flag is None or flag.state is not State.TRIPPED or flag.generation != trip.generation:
-            return True  # a person has gone on; where it is a later trip, its own replica tells
+            return True  # re-armed or ended; a later trip is another entry
         waits = self._monotonic() < trip.until
         revision = stored.revision if trip.revision is None else trip.revision
         found = routers_followed(self._store, trip.rollout, revision, tripped=True)
@@ -121,9 +121,9 @@ class Propagation:
         followed, known = found["followed"], found["known"]
         if followed < known and waits:
             return False
-        return self._tell(trip, flag, RoutersFollowed(followed, known, self._wall()))
+        return self._report(trip, flag, RoutersFollowed(followed, known, self._wall()))
 
-    def _tell(self, trip: _Trip, flag: Flag, routers: RoutersFollowed) -> bool:
+    def _report(self, trip: _Trip, flag: Flag, routers: RoutersFollowed) -> bool:
         """Note it in the incident, and page, in one transaction; whether that, or another replica's, is done."""
         key = keys.incident(trip.rollout, trip.generation)
         item = self._store.get(key)
@@ -138,5 +138,5 @@ class Propagation:
         )
         entry = Put(keys.outbox(page.id), outbox_document(new_entry(page, at=routers.at)))
         noted = Put(key, incident_document(replace(incident, routers=routers)))
-        # a lost comparison (somebody noted a page meanwhile) is tried again at the next look
+        # a lost comparison (a page was noted in the incident meanwhile) is tried again at the next look
         return isinstance(self._store.commit((Compare(key, item.mod_revision),), (noted, entry)), Committed)

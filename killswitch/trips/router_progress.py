@@ -17,10 +17,10 @@ class Followed(TypedDict):
 def routers_followed(store: Store, rollout: str, revision: int | None, *, tripped: bool = False) -> Followed | None:
     """Routers that report at least ``revision``, of all that report; None where none does.
 
-    A router that is gone has no report: it ends with the router's lease. How old a report is says nothing, for it is
-    written only when there is news. What cannot be read, or speaks of another rollout, is known and has not followed;
-    and where the flag is ``tripped``, neither has who still lets anybody into the canary. Raises what
-    `Store.list` does.
+    A router that is gone has no report: the report ends with the router's lease. The age of a report says nothing,
+    because it is written only when there is news. A report that cannot be read, or is about another rollout, counts
+    as known and not as followed. Where the flag is ``tripped``, so does a router that still lets users into the
+    canary. Raises what `Store.list` does.
     """
     if not revision:
         return None
