@@ -13,7 +13,7 @@ Every transaction of this package either is of a fixed size, or is divided with 
 | outages and their pages (`stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
 | notices (`notices.py`) | 1 a notice | 2 a notice | `portions` |
 | claims, releases, attempts, marks, old entries (`pager/ledger.py`) | 2 an entry | 2 an entry | `portions` |
-| how far routers have followed (`follow_up.py`), refused rules (`daemon.py`) | 1 | 2 | fixed |
+| how far routers have followed (`propagation.py`), refused rules (`daemon.py`) | 1 | 2 | fixed |
 | a router's presence (`router/presence.py`) | 0 | 1 | fixed |
 """
 

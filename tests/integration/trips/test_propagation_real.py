@@ -38,7 +38,7 @@ def told(store: Store) -> RoutersFollowed | None:
     return incidents.from_document(item.value, rollout=NAME).routers
 
 
-def follow_up_pages(store: Store) -> list[Page]:
+def progress_pages(store: Store) -> list[Page]:
     entries = [
         outbox.from_document(item.value, page=item.key.removeprefix(keys.OUTBOX))
         for item in store.list(keys.OUTBOX).items
@@ -62,7 +62,7 @@ def test_three_routers_follow_a_trip_and_a_fourth_that_is_cut_off_is_waited_for_
         wait_until(lambda: routers_followed(store, NAME, revision) == {"followed": 4, "known": 4}, "four reports")
 
         proxy.black_hole()
-        follow_up = Propagation(
+        propagation = Propagation(
             store,
             switch,
             settings=lambda _: pages.SETTINGS,
@@ -71,23 +71,23 @@ def test_three_routers_follow_a_trip_and_a_fourth_that_is_cut_off_is_waited_for_
             patience=PATIENCE,
         )
         revision = trip(switch)
-        follow_up.tripped(NAME, 1, revision)
+        propagation.tripped(NAME, 1, revision)
         wait_until(
             lambda: routers_followed(store, NAME, revision, tripped=True) == {"followed": 3, "known": 4}, "three"
         )
 
         def is_told() -> bool:
-            follow_up.look()
+            propagation.look()
             return told(store) is not None
 
         wait_until(is_told, "the end of patience")
         noted = told(store)
         assert noted is not None
         assert (noted.followed, noted.known) == (3, 4)
-        (page,) = follow_up_pages(store)
+        (page,) = progress_pages(store)
         assert "3 of 4 routers send all users to model-old" in page.headline
 
         proxy.heal()
         wait_until(lambda: routers_followed(store, NAME, revision, tripped=True) == {"followed": 4, "known": 4}, "all")
-        follow_up.look()
-        assert len(follow_up_pages(store)) == 1
+        propagation.look()
+        assert len(progress_pages(store)) == 1

@@ -28,7 +28,7 @@ class World:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.server = MemoryServer(self.clock)
-        self.store, self.follow_up = self.replica("a")
+        self.store, self.propagation = self.replica("a")
         self.person = Switch(MemoryStore(self.server, "person"), wall=self.clock.wall, by="ann")
         self.person.arm(NAME, control="model-old", canary="model-new", percent=5.0, stage="ramp_5", salt="")
 
@@ -51,8 +51,8 @@ class World:
         draft = pages.incident_draft(NAME, by="a", reason="refusals")
         result = switch.trip(TripRequest(draft, None, Actor.CONTROLLER, self.clock.wall(), pages.SETTINGS))
         assert result.outcome is TripOutcome.TRIPPED
-        for follow_up in replicas or (self.follow_up,):
-            follow_up.tripped(NAME, switch.stored(NAME).flag.generation, result.revision)  # type: ignore[union-attr]  # there is one
+        for propagation in replicas or (self.propagation,):
+            propagation.tripped(NAME, switch.stored(NAME).flag.generation, result.revision)  # type: ignore[union-attr]  # there is one
         return result.revision
 
     def rearm(self) -> None:
@@ -91,12 +91,12 @@ def test_when_every_router_that_reports_has_followed_it_is_told_at_once(world: W
     world.report("r1", 2, percent=5.0)
     world.report("r2", 2, percent=5.0)
     revision = world.trip()
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() is None
     world.report("r1", revision)
     world.report("r2", revision)
     world.clock.advance(1.0)
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() == RoutersFollowed(2, 2, world.clock.wall())
     (page,) = world.pages()
     assert "2 of 2 routers send all users to model-old" in page.headline
@@ -106,12 +106,12 @@ def test_when_patience_ends_it_is_told_as_it_stands(world: World) -> None:
     revision = world.trip()
     world.report("r1", revision)
     world.report("slow", revision - 1, percent=5.0)
-    world.follow_up.look()
+    world.propagation.look()
     world.clock.advance(PATIENCE - 1.0)
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() is None
     world.clock.advance(1.0)
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() == RoutersFollowed(1, 2, world.clock.wall())
     assert "1 of 2 routers" in world.pages()[0].headline
 
@@ -119,7 +119,7 @@ def test_when_patience_ends_it_is_told_as_it_stands(world: World) -> None:
 def test_it_is_told_once_whatever_happens_later(world: World) -> None:
     world.report("r1", world.trip())
     for _ in range(5):
-        world.follow_up.look()
+        world.propagation.look()
         world.clock.advance(PATIENCE)
     assert len(world.pages()) == 1
 
@@ -127,29 +127,29 @@ def test_it_is_told_once_whatever_happens_later(world: World) -> None:
 def test_a_router_that_disobeys_the_trip_it_has_seen_has_not_followed(world: World) -> None:
     revision = world.trip()
     world.report("port", revision, percent=5.0)
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() is None
     world.clock.advance(PATIENCE)
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() == RoutersFollowed(0, 1, world.clock.wall())
 
 
 def test_where_no_router_reports_nothing_is_told_and_nothing_is_asked_for_ever(world: World) -> None:
     world.trip()
-    world.follow_up.look()
+    world.propagation.look()
     world.clock.advance(PATIENCE)
-    world.follow_up.look()
+    world.propagation.look()
     calls = len(world.store.calls)
-    world.follow_up.look()
+    world.propagation.look()
     assert (world.told(), world.pages(), len(world.store.calls)) == (None, [], calls)
 
 
 def test_of_two_replicas_that_both_flipped_one_tells(world: World) -> None:
     _, other = world.replica("b")
-    revision = world.trip(world.follow_up, other)
+    revision = world.trip(world.propagation, other)
     world.report("r1", revision)
     for _ in range(3):
-        world.follow_up.look()
+        world.propagation.look()
         other.look()
         world.clock.advance(1.0)
     assert len(world.pages()) == 1
@@ -160,7 +160,7 @@ def test_a_flag_that_a_person_has_rearmed_is_told_nothing_of(world: World) -> No
     world.trip()
     world.rearm()
     world.clock.advance(PATIENCE)
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() is None
     assert world.pages() == []
 
@@ -171,7 +171,7 @@ def test_a_later_generations_trip_is_not_taken_for_the_one_that_was_asked_about(
     world.rearm()
     _, other = world.replica("b")
     world.report("r1", world.trip(other))
-    world.follow_up.look()
+    world.propagation.look()
     assert (world.told(1), world.told(2), world.pages()) == (None, None, [])
     other.look()
     assert (world.told(1), world.told(2)) == (None, RoutersFollowed(1, 1, world.clock.wall()))
@@ -192,7 +192,7 @@ def test_a_store_that_fails_is_asked_again_and_it_is_told_once(world: World, cal
 
     world.store.fault = strike
     for _ in range(8):
-        world.follow_up.look()
+        world.propagation.look()
         world.clock.advance(1.0)
     assert world.told() is not None
     assert len(world.pages()) == 1
@@ -216,11 +216,11 @@ def test_a_pages_note_that_comes_in_between_when_patience_ends_does_not_silence_
             world.server.commit("pager", (), (Put(key, document),))
 
     world.store.fault = note_a_page
-    world.follow_up.look()
+    world.propagation.look()
     assert fired
     assert world.told() is None
     world.clock.advance(1.0)
-    world.follow_up.look()
+    world.propagation.look()
     assert world.told() == RoutersFollowed(0, 1, world.clock.wall())
     assert len(world.pages()) == 1
 
@@ -228,19 +228,19 @@ def test_a_pages_note_that_comes_in_between_when_patience_ends_does_not_silence_
 def test_a_store_that_stays_away_is_given_up_at_last(world: World) -> None:
     world.report("r1", world.trip())
     world.store.fault = lambda _: Fault.FAIL_BEFORE
-    world.follow_up.look()
+    world.propagation.look()
     world.clock.advance(2 * PATIENCE)
-    world.follow_up.look()
+    world.propagation.look()
     calls = len(world.store.calls)
-    world.follow_up.look()
+    world.propagation.look()
     assert len(world.store.calls) == calls
 
 
 def test_an_incident_that_is_gone_or_garbled_is_left_alone(world: World) -> None:
     world.report("r1", world.trip())
     world.server.commit("anybody", (), (Put(keys.incident(NAME, 1), b"{"),))
-    world.follow_up.look()
-    world.follow_up.look()
+    world.propagation.look()
+    world.propagation.look()
     assert world.server.value(keys.incident(NAME, 1)) == b"{"
     assert world.pages() == []
 
@@ -262,16 +262,16 @@ def seen(world: World) -> list[Flag]:
 
 def test_who_follows_a_trip_by_hand_is_told_once_whoever_notices(world: World) -> None:
     _, other = world.replica("b")
-    for follow_up in (world.follow_up, other):
-        follow_up.notice(seen(world))
+    for propagation in (world.propagation, other):
+        propagation.notice(seen(world))
     by_hand(world)
     revision = world.person.stored(NAME).revision
     world.report("r1", revision)
     world.report("r2", revision)
     for _ in range(3):
-        for follow_up in (world.follow_up, other):
-            follow_up.notice(seen(world))
-            follow_up.look()
+        for propagation in (world.propagation, other):
+            propagation.notice(seen(world))
+            propagation.look()
         world.clock.advance(1.0)
     assert world.told() is not None
     (page,) = world.pages()
@@ -338,8 +338,8 @@ def test_others_add_nothing_to_what_the_replica_that_tripped_has_told(world: Wor
     other.notice(seen(world))
     world.report("r1", world.trip())
     for _ in range(300):
-        for follow_up in (world.follow_up, other):
-            follow_up.notice(seen(world))
-            follow_up.look()
+        for propagation in (world.propagation, other):
+            propagation.notice(seen(world))
+            propagation.look()
         world.clock.advance(1.0)
     assert len(world.pages()) == 1
