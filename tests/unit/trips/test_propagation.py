@@ -303,11 +303,11 @@ def test_what_a_controller_has_tripped_is_looked_after_by_that_one(
     other.notice(seen(world))
     looked: list[float] = []
 
-    def told(_: object) -> bool:
+    def done(_: object) -> bool:
         looked.append(world.clock.monotonic())
         return True
 
-    monkeypatch.setattr(other, "_told", told)
+    monkeypatch.setattr(other, "_done", done)
     began = world.clock.monotonic()
     for _ in range(300):
         world.clock.advance(1.0)
