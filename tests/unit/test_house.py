@@ -16,9 +16,7 @@ LINES_OF_A_FUNCTION = 50
 CHARACTERS_OF_A_SENTENCE = 150
 
 # What is over a limit today, with its figure. Nothing may be added, and no figure may grow.
-PENDING: dict[str, int] = {
-    "killswitch/verdicts/evidence/detector.py:advance": 58,
-}
+PENDING: dict[str, int] = {}
 
 # A class name has one meaning in the package: a name here is defined in several files, for the reason beside it.
 SEVERAL_MEANINGS: dict[str, str] = {}

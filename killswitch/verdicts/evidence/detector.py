@@ -189,7 +189,7 @@ def warm_up(evidence: Evidence, control_events: Array, control_trials: Array) ->
     return replace(evidence, past=past)
 
 
-def advance(
+def advance(  # long: a third is the docstring, which gives the shape and meaning of every array
     evidence: Evidence,
     counts: TickCounts,
     ticks: Array,
