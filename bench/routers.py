@@ -30,8 +30,8 @@ from killswitch.flags import flag as flags
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor, Flag
 from killswitch.router.follow import Follower
+from killswitch.router.observers import Happening
 from killswitch.router.snapshot import ObeyedFlag
-from killswitch.router.telling import Happening
 from killswitch.stores import keys
 from killswitch.stores.reader import LeaseWriter
 from killswitch.stores.reader_opening import open_reader

@@ -96,7 +96,7 @@ class Child:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now; somebody may before you do, so be ready to ask again."""
+    """A free loopback port. Another process may take it before you do, so be ready to ask again."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -2,11 +2,11 @@
 
 Users of `killswitch.demo.traffic` are routed by the SDK's router under the real flag, the model that serves
 them answers as it would, and what happened is counted by the SDK's metrics. After a while, or when told to,
-the canary's model gets worse. How time passes is told in `killswitch.demo.pace`.
+the canary's model gets worse. `killswitch.demo.pace` says how time passes.
 
 HTTP, on loopback only:
 
-- ``GET /metrics``: the cohort schema with its judged twins.
+- ``GET /metrics``: the cohort schema with its judged counters.
 - ``GET /state``: the service's own account as JSON (`killswitch.demo.simulation.State`).
 - ``POST /regression`` with ``{"kind": "refusals"}`` as ``application/json``: it begins now, or at the simulated
   second ``"at"``.

@@ -61,7 +61,7 @@ class SimulationState:
 
 
 class SimulatedClock:
-    """Simulated seconds since the world began; whoever lives through them sets ``now``."""
+    """Simulated seconds since the world began; the caller sets ``now``."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""What happened in the demo so far, told from what the processes themselves say."""
+"""What happened in the demo so far, as the processes themselves report it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from killswitch.demo.traffic import REGRESSED, Regression
 from killswitch.model import Verdict
 from killswitch.wording import duration_in_words
 
-PATIENCE = 180.0  # simulated seconds without a first verdict, after which that is worth a line
+NO_VERDICT_AFTER = 180.0  # simulated seconds without a first verdict, after which a line says so
 _WORDS: Mapping[Regression, str] = {
     Regression.REFUSALS: "refuses {0.refusal_rate:.0%} of its requests instead of {1.refusal_rate:.1%}",
     Regression.ERRORS: "fails {0.error_rate:.0%} of its requests instead of {1.error_rate:.0%}",
@@ -44,7 +44,7 @@ class StoryEvent:
 class Story:
     """Times are simulated seconds since the canary was armed, which was the world's second ``began``.
 
-    None stands for what has not happened. ``events`` are in the order they were noticed; ``findings`` are
+    None means that it has not happened. ``events`` are in the order they were noticed; ``findings`` are
     the last ones there were, of a tripped rollout those of its trip; ``window`` the simulated seconds that they span.
     """
 
@@ -113,7 +113,7 @@ class Story:
         if self.judged_at is None and any(finding["verdict"] != Verdict.UNKNOWN for finding in self.findings):
             self.judged_at = self.now
             self._note(f"first look: {_without_flag(rollout['sentence'])}", Mood.GOOD)
-        if self.judged_at is None and self.tripped_at is None and self.now > PATIENCE and len(self.events) == 1:
+        if self.judged_at is None and self.tripped_at is None and self.now > NO_VERDICT_AFTER and len(self.events) == 1:
             self._note(f"no verdict yet: {_without_flag(rollout['sentence'])}", Mood.WARNING)
 
     def _take(self, findings: Sequence[Mapping[str, Any]], window: float | None) -> None:
@@ -136,7 +136,7 @@ class Story:
 
     @property
     def ended_well(self) -> bool:
-        """A bad canary was taken out, told of and is silent; or a good one was left alone."""
+        """A bad canary was taken out and paged, and gets no traffic; or a good one was left alone."""
         if self.regression is Regression.NONE:
             return self.tripped_at is None and self.judged_at is not None
         return self.over
@@ -171,7 +171,7 @@ class Story:
         return [
             f"2. Nothing was wrong with it, for {watched} and {self.canary_requests:,} canary requests.",
             f"3. The kill switch looked every 30 s {looks}",
-            "4. Nobody was paged." if self.page is None else "4. Somebody was paged.",
+            "4. No one was paged." if self.page is None else "4. The person on call was paged.",
             f"5. The canary still has its {PERCENT:g}%." if quiet else "5. The canary has no traffic.",
         ]
 

@@ -1,7 +1,7 @@
 """The demo's world: users, the requests they make, and how each model answers them.
 
 Pure: everything is a function of the seed and of simulated time (seconds since the world began), so one
-seed tells one story whatever the speed, and a request is the same request whichever cohort serves it.
+seed gives one story at any speed, and a request is the same request whichever cohort serves it.
 Only who serves it depends on the flag.
 """
 
@@ -141,7 +141,7 @@ class World:
         if request.error < behaviour.error_rate * wander:
             return ModelAnswer(Outcome.ERROR, latency, 0)
         if request.refusal < behaviour.refusal_rate * wander:
-            # nobody likes a refusal either; but then two rules fire at once, and the demo shows one at a time
+            # users dislike refusals, too; but then two rules would fire at once, and the demo shows one at a time
             return ModelAnswer(Outcome.REFUSED, latency, min(request.completion_tokens, REFUSAL_TOKENS))
         return ModelAnswer(
             Outcome.OK, latency, request.completion_tokens, _thumbs_down_after(request, behaviour, wander)

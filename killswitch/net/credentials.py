@@ -1,10 +1,10 @@
-"""Secrets and TLS material: named in settings, read from files or the environment at each use.
+"""Secrets and TLS files: named in settings, read from files or the environment at each use.
 
-Settings hold only *where* a secret is. It is read again at every use, so a rotated file is taken up
-without a restart; while a rotation is under way and the file cannot be read, the last good value
-serves on. Nothing here ever puts a secret's value into a repr, a message or a log line.
+Settings hold only *where* a secret is. It is read again at every use, so a rotated file needs no restart.
+If the file cannot be read during a rotation, the last good value is used. Nothing here puts a secret's
+value into a repr, a message or a log line.
 
-Standard library only: the router SDK uses these, too.
+Standard library only, because the router SDK uses it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from killswitch.errors import AccessDenied, BadSettings
 
 if TYPE_CHECKING:
-    import ssl  # imported where it is used: a service that goes without TLS need not load OpenSSL's half of it
+    import ssl  # imported where it is used: a service without TLS need not load OpenSSL
 
 MAX_SECRET_BYTES: Final = 64 * 1024
 SHORTEST_HIDDEN: Final = 6  # characters
@@ -66,15 +66,15 @@ class Secret:
         place, colon, name = text.partition(":")
         if not colon or place not in {"file", "env"} or not name or name.startswith("//"):
             raise BadSettings(
-                ["a secret must not stand in the settings themselves: write file:/path/of/it or env:NAME_OF_VARIABLE"]
+                ["settings must not hold a secret itself: write file:/path/of/it or env:NAME_OF_VARIABLE"]
             )
         return cls(place, name)
 
     def reveal(self) -> str:
         """The value, stripped of white space around it, at most 64 KiB.
 
-        Raises AccessDenied when it cannot be read now and never could, is empty, or holds control
-        characters (it could not stand in a header).
+        Raises AccessDenied if it is empty, holds control characters (a header cannot), or cannot be read and
+        never could.
         """
         try:
             value = self._checked(self._read())
@@ -82,7 +82,7 @@ class Secret:
             if self._last_good is None:
                 # `from None`: a UnicodeDecodeError holds the bytes it could not decode
                 raise AccessDenied(f"cannot read the secret in {self}: {_why(error)}") from None
-            _log.warning("cannot read the secret in %s (%s); its last value serves on", self, _why(error))
+            _log.warning("cannot read the secret in %s (%s); using its last value", self, _why(error))
             return self._last_good
         self._last_good = value
         return value
@@ -135,7 +135,7 @@ def _why(error: Exception) -> str:
 
 
 def known(*secrets: Secret | str | None) -> tuple[str, ...]:
-    """Those of the secrets that can be read now: one that cannot was not sent."""
+    """The values that can be read now; a secret that cannot be read was not sent."""
     found: list[str] = []
     for secret in secrets:
         with contextlib.suppress(AccessDenied):
@@ -144,9 +144,9 @@ def known(*secrets: Secret | str | None) -> tuple[str, ...]:
 
 
 def without(body: bytes, secrets: Iterable[str]) -> bytes:
-    """An answer without the secrets that were sent to get it: some servers repeat what they were asked.
+    """The answer without the secrets that were sent: some servers repeat what they were sent.
 
-    Secrets shorter than `SHORTEST_HIDDEN` stay, or nothing of the answer could be read any more.
+    Secrets shorter than `SHORTEST_HIDDEN` stay, or the answer would become unreadable.
     """
     for secret in secrets:
         if len(secret) >= SHORTEST_HIDDEN:
@@ -157,9 +157,9 @@ def without(body: bytes, secrets: Iterable[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class HttpCredentials:
-    """What a request carries to be let in: a bearer token, a user with password, further headers.
+    """What a request carries to be accepted: a bearer token, a user with password, further headers.
 
-    ``headers`` values are `Secret`, or plain text where it is none (``X-Scope-OrgID: team-a``).
+    ``headers`` values are `Secret`, or plain text if it is not secret (``X-Scope-OrgID: team-a``).
     Raises BadSettings for both schemes at once, or a literal in a header that carries secrets.
     """
 
@@ -179,7 +179,7 @@ class HttpCredentials:
             if isinstance(value, str) and name.lower() in _SECRET_HEADERS:
                 problems.append(f"header {name}: its value is a secret; write file:/path or env:NAME")
             elif isinstance(value, str) and not (value.isprintable() and value.isascii()):
-                problems.append(f"header {name}: its value holds characters that no header may hold")
+                problems.append(f"header {name}: its value holds characters that HTTP headers must not")
         if problems:
             raise BadSettings(problems)
 
@@ -198,7 +198,7 @@ class HttpCredentials:
         return headers
 
     def secrets(self) -> tuple[str, ...]:
-        """What of these headers no message may repeat, read now."""
+        """The secrets in these headers, which no message may repeat; read now."""
         held = [value for value in self.extra.values() if isinstance(value, Secret)]
         found = [secret.reveal() for secret in (self.bearer, *held) if secret is not None]
         if self.basic is not None:
@@ -209,7 +209,7 @@ class HttpCredentials:
 
 def _ascii(value: str, secret: Secret) -> str:
     if not value.isascii():
-        raise AccessDenied(f"the secret in {secret} holds characters other than ASCII; no header can carry it")
+        raise AccessDenied(f"the secret in {secret} is not ASCII; HTTP headers must be ASCII")
     return value
 
 
@@ -227,7 +227,7 @@ class TLS:
 
     def __post_init__(self) -> None:
         if self.key_file is not None and self.cert_file is None:
-            raise BadSettings(["a TLS key file needs its certificate file, too"])
+            raise BadSettings(["a TLS key file also needs its certificate file"])
 
     def context(self) -> ssl.SSLContext:
         """A fresh context from the files as they are now. Raises AccessDenied naming the bad file."""
@@ -240,7 +240,7 @@ class TLS:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert_file is not None:
             try:
-                # an encrypted key must not make OpenSSL ask on a terminal: that would hang the daemon
+                # else OpenSSL asks for an encrypted key's passphrase on the terminal, and the daemon hangs
                 context.load_cert_chain(self.cert_file, self.key_file, password=_no_passphrase)
             except (OSError, ssl.SSLError, ValueError) as error:
                 raise AccessDenied(
@@ -250,7 +250,7 @@ class TLS:
         return context
 
     def stamps(self) -> tuple[tuple[int, ...] | None, ...]:
-        """What changes when one of the files does."""
+        """A value that changes when one of the files does."""
         return tuple(_stamp(path) for path in (self.ca_file, self.cert_file, self.key_file))
 
 
@@ -261,7 +261,7 @@ def _no_passphrase() -> str:
 def _tls_reason(error: Exception) -> str:
     import ssl  # noqa: PLC0415
 
-    if isinstance(error, ssl.SSLError):  # before OSError, its base
+    if isinstance(error, ssl.SSLError):  # checked first: it is an OSError, too
         if error.reason == "KEY_VALUES_MISMATCH":
             return "the key does not belong to the certificate"
         return f"not PEM as expected ({error.reason or error})"
@@ -279,13 +279,13 @@ def _stamp(path: Path | None) -> tuple[int, ...] | None:
 
 
 def _fallback_authorities() -> str | None:
-    """The bundle of certifi, where this Python finds no authorities of the system (some builds do not)."""
+    """Certifi's bundle if this Python finds no authorities of the system (some builds do not)."""
     import ssl  # noqa: PLC0415
 
     paths = ssl.get_default_verify_paths()
     if paths.cafile or paths.capath or importlib.util.find_spec("certifi") is None:
         return None
-    import certifi  # noqa: PLC0415  the base install does without
+    import certifi  # noqa: PLC0415  not part of the base install
 
     return certifi.where()
 
@@ -293,7 +293,7 @@ def _fallback_authorities() -> str | None:
 class RotatingContext:
     """The TLS context of `TLS`, built again when one of its files changes. Safe from any thread.
 
-    While the changed files do not fit together (a rotation half done) the last good context serves on.
+    While the changed files do not match (in the middle of a rotation), the last good context is used.
     """
 
     def __init__(self, tls: TLS) -> None:
@@ -303,7 +303,7 @@ class RotatingContext:
         self._context: ssl.SSLContext | None = None
 
     def current(self) -> ssl.SSLContext:
-        """Raises AccessDenied when there never was a usable one."""
+        """Raises AccessDenied if there never was a usable one."""
         with self._lock:
             stamps = self._tls.stamps()
             if self._context is None or stamps != self._stamps:
@@ -312,7 +312,7 @@ class RotatingContext:
                 except AccessDenied as error:
                     if self._context is None:
                         raise
-                    _log.warning("%s; the TLS files as last read serve on", error)
+                    _log.warning("%s; using the TLS files as last read", error)
                 else:
                     self._stamps = stamps
             return self._context

@@ -1,9 +1,9 @@
-"""Name look-ups that end: the system's resolver knows no timeout, and may hang for minutes, or for ever.
+"""Name look-ups that end in time: the system's resolver has no timeout, and may hang for minutes or for ever.
 
-Each runs in a thread of its own, which cannot be cut off, only left. So whoever asks for a name that is being looked
-up waits for the answer under way, and a resolver that hangs for an hour holds one thread a name.
+Each look-up runs in a thread of its own. Such a thread cannot be stopped, only left behind. So callers that ask for the
+same name share one look-up, and a resolver that hangs holds one thread for each name.
 
-Standard library only: the router SDK uses this, too.
+Standard library only, because the router SDK uses it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-# now, and not at the first look-up, in a thread: a process forked in the middle of that would never know the codec
+# loaded now, not in a look-up's thread: a process forked during that would never have the codec
 codecs.lookup("idna")
 
 Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
 
 
 class _LookUp:
-    """One question to the resolver, and whoever waits for its answer."""
+    """One request to the resolver, and the event that its callers wait for."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
@@ -47,9 +47,9 @@ _under_way: dict[tuple[str, int], _LookUp] = {}
 
 
 def look_up(host: str, port: int, seconds: float) -> Addresses:
-    """`socket.getaddrinfo` for streams, within ``seconds``. An address is no name and is looked up nowhere.
+    """`socket.getaddrinfo` for streams, within ``seconds``. An address needs no look-up.
 
-    Raises OSError: gaierror when the name is not known, or nobody says so in time.
+    Raises OSError; it is gaierror if the name is unknown or there is no answer in time.
     """
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
@@ -59,7 +59,7 @@ def look_up(host: str, port: int, seconds: float) -> Addresses:
     if not asked.answered.wait(seconds):
         raise socket.gaierror(socket.EAI_AGAIN, f"no answer from the name server in {seconds:.1f} s")
     if isinstance(asked.answer, OSError):
-        raise asked.answer.with_traceback(None)  # several may wait for it
+        raise asked.answer.with_traceback(None)  # several callers may share it
     return asked.answer
 
 
@@ -78,8 +78,8 @@ def _asked(host: str, port: int) -> _LookUp:
 
 
 def _forget_in_child() -> None:
-    """After a fork: the threads that would answer are the parent's, and so may be who holds the lock."""
-    global _lock  # noqa: PLW0603  # it is the process's own
+    """After a fork: the threads that would answer, and may hold the lock, exist in the parent only."""
+    global _lock  # noqa: PLW0603  # each process needs its own
     _lock = threading.Lock()
     _under_way.clear()
 

@@ -1,7 +1,7 @@
 """Whether a thumbs-down that came without a token is about a judged request.
 
-The service says who disliked an answer, and not which. A thumb may enter the judged twin only where the request it
-is about was judged; otherwise ten thumbs of a user with ten requests are held against the one that was judged.
+The service says who disliked an answer, but not which answer. A thumb may enter the judged counter only if the request
+it is about was judged. Otherwise ten thumbs of a user with ten requests would count against the one that was judged.
 So the process remembers when the user's recent requests to that model were, and asks how probable it is that the
 thumb is about a judged one: with independent dislikes that come after a delay of density f, the chance that a
 thumb is about a request of age a is in proportion to f(a). One draw with that chance decides, so that the expected
@@ -72,7 +72,7 @@ class Attribution:
             younger[hash((served, user))] = (*known, self._clock(), judged)
 
     def is_judged(self, served: Served, user: str | None) -> bool:
-        """Whether one thumbs-down, that came now, counts in the judged twin. Each call is another thumb."""
+        """Whether one thumbs-down, that came now, enters the judged counter. Each call is another thumb."""
         requests = self._of(served)
         if user is None:
             return requests.take(requests.share_of_unnamed(self._naming), self._draw())
@@ -81,7 +81,7 @@ class Attribution:
         thumbs, taken, before, judged_before, _ = known[:_HEAD]
         number = before + (len(known) - _HEAD) / 2
         if thumbs >= max(number + requests.unnamed, 1.0):
-            return False  # more dislikes than answers that may be meant
+            return False  # more dislikes than answers they can be about
         if number == 0.0:
             judged = requests.take(requests.share, self._draw())
         else:
@@ -93,12 +93,12 @@ class Attribution:
         return judged
 
     def _draw(self) -> float:
-        """From 0 to 1, evenly (multiples of the golden ratio, Weyl 1916): one run is like the other, without a seed."""
+        """From 0 to 1, evenly (multiples of the golden ratio, Weyl 1916): every run is alike, without a seed."""
         self._drawn = (self._drawn + _GOLDEN) % 1.0
         return self._drawn
 
     def token(self) -> None:
-        """A thumb came with a token, so none without a user is to be expected about that request."""
+        """A thumb came with a token, so no thumb without a user is expected about that request."""
         self._naming.named_thumb()
 
     def _of(self, served: Served) -> _Requests:
@@ -165,7 +165,7 @@ class _Requests:
         return (self.unnamed + self.judged_named * hidden) / number
 
     def take(self, chance: float, draw: float) -> bool:
-        """Whether a thumb enters the judged twin, where a judged request is left that it may be about."""
+        """Whether a thumb enters the judged counter, if a judged request is left that it may be about."""
         if self.taken + 1.0 > self._judged or draw >= chance:
             return False
         self.taken += 1.0
@@ -174,7 +174,7 @@ class _Requests:
 
 @dataclass(slots=True)
 class _Naming:
-    """How often a thumb about a request with a user comes without him; some services always name him, some never."""
+    """How often a thumb about a request with a user comes without a user: never in some services, always in others."""
 
     named: float = 0.0
     hidden: float = 1.0
@@ -193,7 +193,7 @@ class _Naming:
         self.hidden += chance
 
     def _forget(self) -> None:
-        if self.named + self.hidden >= _FORGET_AT / 4.0:  # what was guessed before it was known is soon forgotten
+        if self.named + self.hidden >= _FORGET_AT / 4.0:  # the first guesses are soon forgotten
             self.named, self.hidden = self.named / 2, self.hidden / 2
 
 

@@ -1,11 +1,15 @@
-"""What a router obeys: a pure state machine over what it has read, seen and not heard of for too long.
+"""What a router obeys: a pure state machine over what it has read and how long ago.
 
-Everything it remembers is a `Memory`; the functions named ``after_…`` make the next one, and `standing` says what
+Everything it remembers is a `Memory`. The functions named ``after_…`` make the next one; `state_at` says which state
 follows from it at a time. Times are seconds on one clock that never goes back, given by the caller.
 
-The rules, strictest first: a tripped flag is obeyed for ever; an armed document of a generation that was seen tripped
-is never obeyed, at whatever revision (the store may have been restored from a backup); what is missing or cannot
-be understood means control; an armed flag is obeyed only while the store can be read and a controller lives.
+The rules, strictest first:
+
+1. A tripped flag is obeyed for ever.
+2. An armed document of a generation that was seen tripped is never obeyed, at any revision: the store may have been
+   restored from a backup.
+3. A flag that is missing or cannot be understood means control.
+4. An armed flag is obeyed only while the store can be read and a controller is alive.
 """
 
 from __future__ import annotations
@@ -23,10 +27,10 @@ from killswitch.stores.reader import Change
 
 
 class RouterState(StrEnum):
-    """Where a router stands. Only ARMED and HELD let users into the canary."""
+    """A router's state. Only ARMED and HELD let users into the canary."""
 
     ARMED = "armed"
-    HELD = "held"  # armed; the store has not answered for a while, and the grace has not run out
+    HELD = "held"  # armed; the store has not answered for a while, but the grace lasts
     TRIPPED = "tripped"
     OUTDATED = "outdated"  # an armed document of a generation that was tripped: a restored backup
     NO_FLAG = "no_flag"  # deleted, ended, or never armed
@@ -34,7 +38,7 @@ class RouterState(StrEnum):
     CUT_OFF = "cut_off"  # armed when last read, too long ago
     UNWATCHED = "unwatched"  # armed, and no controller has been alive for too long
     UNREAD = "unread"  # the store has never been read
-    CLOSED = "closed"  # nobody follows the flag: closed, or no thread could be started
+    CLOSED = "closed"  # the flag is not followed: closed, or no thread could be started
 
 
 OBEYS_ARMED = frozenset({RouterState.ARMED, RouterState.HELD})
@@ -45,8 +49,8 @@ class StalePolicy:
     """How long an armed flag is trusted, in seconds.
 
     ``stale_grace``: since the last linearizable read. ``control_after``: since a controller was last alive, None to
-    hold. ``spread``, 0 to 1, is this router's own place in ``stale_jitter``, so that a fleet does not move its load to
-    control in one instant. ``doubt_after``: when an armed flag counts as HELD.
+    hold. ``spread``, 0 to 1, is this router's own share of ``stale_jitter``, so that a fleet does not move its load to
+    control all at once. ``doubt_after``: when an armed flag counts as HELD.
     """
 
     stale_grace: float = 60.0
@@ -76,11 +80,11 @@ class StalePolicy:
         return self.stale_jitter * self.spread
 
 
-_PATIENCE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h)\Z")
+_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h)\Z")
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def patience(when_unwatched: str | Mapping[str, object]) -> float | None:
+def control_after_of(when_unwatched: str | Mapping[str, object]) -> float | None:
     """`StalePolicy.control_after` from ``"hold"`` or ``{"control_after": "5m"}`` (a number is seconds).
 
     Raises BadSettings for anything else.
@@ -91,7 +95,7 @@ def patience(when_unwatched: str | Mapping[str, object]) -> float | None:
         value = when_unwatched["control_after"]
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        found = _PATIENCE.match(value) if isinstance(value, str) else None
+        found = _DURATION.match(value) if isinstance(value, str) else None
         if found is not None:
             return float(found[1]) * _UNIT_SECONDS[found[2]]
     raise BadSettings([f"when_unwatched {when_unwatched!r:.80}: write 'hold' or {{'control_after': '5m'}}"])
@@ -102,7 +106,7 @@ class LinearizableRead:
     """What one linearizable read brought.
 
     ``sent_at``: before it was sent. ``known_revision``: the newest revision known then: an answer below it comes
-    from a store that has been set back. ``controllers``: how many heartbeats stand there, None when the store has none.
+    from a restored store. ``controllers``: the number of heartbeats, None if the store keeps none.
     """
 
     sent_at: float
@@ -114,11 +118,11 @@ class LinearizableRead:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Everything the decision depends on besides policy and time.
+    """Everything the decision depends on, besides policy and time.
 
-    ``problem``: why the newest document is no flag; ``garbled``: why the store's answer was none; ``closed``: why
-    nobody follows any more. ``changed_at`` is the revision of the newest document, or of its deletion; ``revision`` the
-    newest of the store that was heard of. ``control_model``: the newest one known, for when there is no flag.
+    ``problem``: why the newest document is not a flag. ``garbled``: why the store's answer was not one. ``closed``: why
+    the flag is no longer followed. ``changed_at``: the revision of the newest document, or of its deletion.
+    ``revision``: the newest known of the store. ``control_model``: the newest one known, for when there is no flag.
     ``fresh_at``: when the last read that succeeded was sent; ``watched_at``: when a controller was last known alive.
     """
 
@@ -148,7 +152,7 @@ def after_read(memory: Memory, read: LinearizableRead) -> Memory:
     elif read.controllers > 0:
         watched_at = read.sent_at
     elif watched_at is None:
-        watched_at = read.sent_at  # the patience of a router that has just started begins now
+        watched_at = read.sent_at  # for a router that has just started, the time limit begins now
     fresh_at = read.sent_at if memory.fresh_at is None else max(memory.fresh_at, read.sent_at)
     return replace(memory, garbled=None, fresh_at=fresh_at, watched_at=watched_at)
 
@@ -161,13 +165,13 @@ def after_change(memory: Memory, change: Change) -> Memory:
 
 
 def after_garbage(memory: Memory, problem: str) -> Memory:
-    """The store answers, and not as a store does: control, until it can be read again."""
-    # the first words stand: a store that babbles would otherwise fill the log
+    """The store's answer is not understood: control, until the store can be read again."""
+    # the first problem is kept, or a store that always answers garbage would fill the log
     return memory if memory.garbled is not None else replace(memory, garbled=problem)
 
 
 def after_close(memory: Memory, why: str) -> Memory:
-    """Nobody will learn of a trip any more: control, for good."""
+    """The flag is not followed any more, so no trip would be seen: control, for good."""
     return replace(memory, closed=why)
 
 
@@ -199,10 +203,10 @@ def _tripped(memory: Memory, flag: Flag | None) -> int:
 
 
 def _understand(rollout: str, item: Item) -> tuple[Flag | None, str | None]:
-    """The flag, or why it is none."""
+    """The flag, or why the document is not one."""
     try:
         flag = from_document(item.value, rollout=rollout)
-        # JSON can spell half a surrogate pair, which neither a hash nor a header can carry
+        # JSON can hold half a surrogate pair, which cannot be hashed or put into a header
         (flag.salt + flag.control + flag.canary).encode()
     except BadDocument as error:
         return None, str(error)
@@ -211,10 +215,10 @@ def _understand(rollout: str, item: Item) -> tuple[Flag | None, str | None]:
     return flag, None
 
 
-# --- what follows -------------------------------------------------------------------------------
+# --- the state at a time -------------------------------------------------------------------------------
 
 
-def standing(memory: Memory, policy: StalePolicy, now: float) -> RouterState:
+def state_at(memory: Memory, policy: StalePolicy, now: float) -> RouterState:
     """What to obey at ``now``."""
     flag = memory.flag
     if flag is not None and flag.state is State.TRIPPED:
@@ -223,7 +227,7 @@ def standing(memory: Memory, policy: StalePolicy, now: float) -> RouterState:
 
 
 def _distrusted(memory: Memory) -> RouterState | None:
-    """Why no flag is obeyed, whatever the time; None when there is an armed one to be obeyed for a while."""
+    """Why no armed flag is obeyed at any time; None if there is one that may be obeyed."""
     if memory.closed is not None:
         return RouterState.CLOSED
     if memory.problem is not None or memory.garbled is not None:
@@ -245,7 +249,7 @@ def _while_armed(memory: Memory, policy: StalePolicy, now: float) -> RouterState
 
 
 def next_change(memory: Memory, policy: StalePolicy, now: float) -> float | None:
-    """The earliest time after ``now`` at which the mere passing of time may change the standing."""
+    """The earliest time after ``now`` at which the mere passing of time may change the state."""
     return min((at for at in _limits(memory, policy) if at is not None and at > now), default=None)
 
 
@@ -260,14 +264,14 @@ def _limits(memory: Memory, policy: StalePolicy) -> tuple[float | None, float | 
     return cut_off_at, unwatched_at, doubted_at
 
 
-def sentence(memory: Memory, policy: StalePolicy, stands: RouterState) -> str:
-    """The one line for logs, `health` and reports; the same as long as nothing happens. No times, no secrets."""
+def sentence(memory: Memory, policy: StalePolicy, state: RouterState) -> str:
+    """The one line for logs, `health` and reports. It is equal while nothing changes, and holds no times or secrets."""
     flag, name = memory.flag, memory.rollout
     everyone = f"everyone to control {memory.control_model!r}"
-    if stands in OBEYS_ARMED:
+    if state in OBEYS_ARMED:
         assert flag is not None
         split = f"{flag.canary_percent:g} % to canary {flag.canary!r}, the others to control {flag.control!r}"
-        held = "; the store does not answer" if stands is RouterState.HELD else ""
+        held = "; the store does not answer" if state is RouterState.HELD else ""
         return f"{name}: armed, generation {flag.generation}, stage {flag.stage!r}: {split}{held}"
     why = {
         RouterState.TRIPPED: f"tripped, generation {flag.generation if flag is not None else 0}",
@@ -281,5 +285,5 @@ def sentence(memory: Memory, policy: StalePolicy, stands: RouterState) -> str:
         RouterState.UNWATCHED: f"no controller has been alive for over {policy.control_after or 0.0:g} s",
         RouterState.UNREAD: "the store has not been read yet",
         RouterState.CLOSED: f"not followed: {memory.closed}",
-    }[stands]
+    }[state]
     return f"{name}: {why}: {everyone}"

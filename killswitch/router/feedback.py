@@ -4,7 +4,7 @@ The service hands the token to its front end with the answer and gets it back wi
 ``<payload>.<signature>``, both base64url: a JSON list of cohort, model, generation, whether the request
 was judged, when the token expires and a random number; signed with HMAC-SHA256 (RFC 2104) for one rollout: the
 rollout's name is signed and not carried, so a token of another rollout is a forged one, under the same key too.
-It carries no user data. It is signed, not encrypted: whoever holds it can read the model's name.
+It carries no user data. It is signed, not encrypted: everyone who holds it can read the model's name.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """Keeps the newest snapshot: three threads that drive the pure state machine of `killswitch.router.failsafe`.
 
-- *watch* learns of a change within milliseconds, and proves nothing;
-- *re-read* asks again every ten seconds, linearizably: it is what proves that the store answers, finds out about a
-  watch that died silently, and reports what this router has acted on;
-- *clock* does no I/O at all, so that nothing that hangs can postpone the moment at which an armed flag is no longer
-  trusted.
+- *watch* learns of a change within milliseconds, but proves nothing about the store.
+- *re-read* reads every ten seconds, linearizably. It proves that the store answers, finds a watch that died without a
+  sign, and reports what this router has acted on.
+- *clock* does no I/O, so nothing that hangs can postpone the moment at which an armed flag is no longer trusted.
 
-None of them calls an observer or writes to the log: `killswitch.router.telling` does, on other threads.
+None of them calls an observer or writes to the log: `killswitch.router.observers` does, on other threads.
 
-After a fork (gunicorn's prefork) the child begins with its parent's memory and starts threads of its own. No fork
-happens while observers are being told: the child would find their locks taken, for ever, by a thread it does not have.
+After a fork (gunicorn's prefork) the child begins with its parent's memory and starts its own threads. No fork happens
+while observers are called: in the child, their locks would be held for ever by a thread that does not exist there.
 """
 
 from __future__ import annotations
@@ -28,24 +27,24 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.flags.flag import check_rollout_name
 from killswitch.router import failsafe, forks
-from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy, patience
+from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy, control_after_of
 from killswitch.router.health import Health
+from killswitch.router.observers import Happening, Observer, Observers
 from killswitch.router.presence import Reporter, new_id
 from killswitch.router.snapshot import ObeyedFlag, build
-from killswitch.router.telling import Happening, Observer, Telling
 from killswitch.stores import keys
 from killswitch.stores.access import Access
 from killswitch.stores.reader import Change, Connected, Disconnected, LeaseWriter, Reader, Resync, Watch
 from killswitch.stores.reader_opening import open_reader
 
-REREAD_EVERY = 10.0  # seconds, jittered by a fifth; less where an armed flag is trusted for less than three times that
-# seconds between attempts while the store does not answer. Later ones are no denser than re-reads: a thousand
-# routers must not hold a store down that is overloaded; that it answers again, the watch finds out
+REREAD_EVERY = 10.0  # seconds, with a jitter of a fifth; less if an armed flag is trusted for a short time
+# Seconds between attempts while the store does not answer. Later ones are no more frequent than re-reads: a thousand
+# routers must not keep an overloaded store down. The watch finds out when it answers again.
 _FIRST_RETRY = 0.5
 _LAST_RETRY_UNREAD = 5.0  # there is no watch before the first read
 _READ_SPREAD = 1.0  # seconds over which routers read when the store is back
-_REPORT_AFTER = (0.5, 2.5)  # seconds from a change to its report, drawn by lot
-_LOOK_FOR_REPORTS = 2.0  # seconds between looks whether there is something to report
+_REPORT_AFTER = (0.5, 2.5)  # seconds from a change to its report, drawn at random
+_LOOK_FOR_REPORTS = 2.0  # seconds between checks for something to report
 _REPORT_RETRY = 30.0  # seconds until a failed report is tried again
 _FIVE_MINUTES: Final[Mapping[str, object]] = {"control_after": "5m"}
 _CLOCK_STEP = 10.0  # seconds; an armed flag is re-judged at least this often (the machine may have slept)
@@ -70,7 +69,9 @@ def follow(
     default from the environment (`Access.from_environment`). ``report``: whether to report the revision acted on, where
     the store takes reports. Raises BadSettings, or BadDocument for a name that is no rollout's.
     """
-    policy = StalePolicy(stale_grace=stale_grace, stale_jitter=stale_jitter, control_after=patience(when_unwatched))
+    policy = StalePolicy(
+        stale_grace=stale_grace, stale_jitter=stale_jitter, control_after=control_after_of(when_unwatched)
+    )
     reader = open_reader(store, access)
     follower = Follower(
         rollout,
@@ -86,7 +87,7 @@ def follow(
 
 
 def _reread_every(policy: StalePolicy) -> float:
-    """Often enough that one lost read, or two, do not end a short patience while all is well."""
+    """Often enough that one or two lost reads do not end a short grace while all is well."""
     return min(REREAD_EVERY, policy.stale_grace / 3, (policy.control_after or math.inf) / 3)
 
 
@@ -101,7 +102,7 @@ class Follower:
     """Follows one rollout's flag. `current` may be read from any thread, without a lock, at any time.
 
     ``control_model`` is the name to route to before the flag was ever read. ``reports``: where the store takes
-    them, this router's reports. ``policy.spread`` is drawn by lot in every process.
+    them, this router's reports. ``policy.spread`` is drawn at random in every process.
     """
 
     def __init__(
@@ -135,14 +136,14 @@ class Follower:
     # --- what a service calls
 
     def start(self) -> None:
-        """Begin to follow, in the background; returns at once. Once is enough, before a fork or after."""
+        """Begin to follow in the background; returns at once. Call it once, before a fork or after."""
         if not self._running:
             self._running = True
             forks.started.add(self)
             self._start_threads()
 
     def close(self) -> None:
-        """End the threads and take the report back. Everyone goes to control from here on: no trip would be seen."""
+        """End the threads and withdraw the report. Then everyone goes to control, because no trip would be seen."""
         forks.started.discard(self)
         self._running = False
         self._closed.set()
@@ -159,7 +160,7 @@ class Follower:
             if self._reporter is not None:
                 self._reporter.close()
             self._reader.close()
-            self.telling.close(Deadline(1.0))
+            self.observers.close(Deadline(1.0))
 
     def wait_until_read(self, timeout: float) -> bool:
         """Whether the store is read within ``timeout`` seconds, here or before the fork; False once closed."""
@@ -191,11 +192,11 @@ class Follower:
     # --- processes and threads
 
     def _begin(self) -> None:
-        """Everything that belongs to this process alone."""
+        """Set everything that belongs to this process alone."""
         self.router_id = new_id()
         self._policy = replace(self._policy, spread=random.random())  # noqa: S311  # no secret
         self._lock = threading.Lock()
-        self.telling = Telling(self.rollout, self._observers)  # whoever forks holds it meanwhile
+        self.observers = Observers(self.rollout, self._observers)  # held during a fork
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._tick = threading.Event()
@@ -226,19 +227,21 @@ class Follower:
 
     def begin_in_child(self) -> None:
         self._reader.forget()
-        self._of_parents.append(self._watch)  # never finalised: its locks may be held by a thread that is no more
+        self._of_parents.append(self._watch)  # never finalised: a thread that does not exist here may hold its locks
         self._begin()
         self._start_threads()
 
     def _duty(self, duty: Callable[[], None]) -> None:
-        """One thread's life. An unexpected error is a bug of ours; it must not end the following."""
+        """Runs one thread. An unexpected error is a bug of ours; it must not end the following."""
         while not self._closed.is_set():
             try:
                 duty()
             except Exception as error:  # noqa: BLE001  # logged with its traceback
                 self._note(Happening.INTERNAL_ERROR)
                 self._error = f"{type(error).__name__}: {error}"
-                self.telling.log(logging.ERROR, "%s: an internal error; going on", self.rollout, error=error)
+                self.observers.log(
+                    logging.ERROR, "%s: unexpected error; the flag is still followed", self.rollout, error=error
+                )
                 self._closed.wait(1.0)
 
     # --- the clock
@@ -255,7 +258,7 @@ class Follower:
         return math.inf if due is None else due
 
     def _apply(self, learn: Callable[[Memory], Memory]) -> Memory:
-        """Replace memory and snapshot, and have told what follows; the memory as it was before."""
+        """Replace memory and snapshot, and inform observers; returns the memory before."""
         with self._lock:
             before = self._memory
             self._memory = learn(before)
@@ -266,8 +269,8 @@ class Follower:
             if snapshot == previous:
                 return before
             self.current = snapshot
-            self.telling.settled(previous, snapshot)
-        # nobody is woken for it: a thousand routers first act, then report
+            self.observers.settled(previous, snapshot)
+        # no thread is woken for the report: a thousand routers act first, then report
         self._report_at = self._clock() + random.uniform(*_REPORT_AFTER)  # noqa: S311  # no secret
         if snapshot.standing is RouterState.CORRUPT:
             self._note(Happening.BAD_DOCUMENT)
@@ -275,7 +278,7 @@ class Follower:
 
     def _note(self, what: Happening) -> None:
         self._counts[what] += 1
-        self.telling.happened(what)
+        self.observers.happened(what)
 
     def _distrust(self, problem: str) -> None:
         self._error = problem
@@ -287,7 +290,7 @@ class Follower:
         while not self._closed.is_set():
             now = self._clock()
             if now >= self._read_at:
-                self._read_at = math.inf  # whoever wants a read meanwhile says so here
+                self._read_at = math.inf  # a read wanted meanwhile is noted here
                 pause = self._reread_every  # after an internal error too
                 try:
                     pause = self._next_read_in(succeeded=self._read())
@@ -315,7 +318,7 @@ class Follower:
         self._wake.set()
 
     def _read(self) -> bool:
-        """One linearizable read of the flag and of who is watching over it; whether it succeeded."""
+        """One linearizable read of the flag and of the controllers' number; whether it succeeded."""
         name = keys.flag(self.rollout)
         sees_controllers = self._reader.sees_controllers
         known_revision, sent_at = self._memory.revision, self._clock()
@@ -328,7 +331,9 @@ class Follower:
         except KillswitchError as error:
             self._note(Happening.READ_FAILED)
             if self._error is None:
-                self.telling.log(logging.WARNING, "%s: the flag cannot be read; trying again: %s", self.rollout, error)
+                self.observers.log(
+                    logging.WARNING, "%s: the flag cannot be read, trying again: %s", self.rollout, error
+                )
             self._error = str(error)
             return False
         item = view.items.get(name)
@@ -337,14 +342,14 @@ class Follower:
         before = self._apply(lambda memory: failsafe.after_read(memory, read))
         self._note(Happening.READ)
         if self._error is not None:
-            self.telling.log(logging.INFO, "%s: the flag can be read again", self.rollout)
+            self.observers.log(logging.INFO, "%s: the flag can be read again", self.rollout)
         self._error = None
         self._check_watch(before)
         self._first_read.set()
         return True
 
     def _check_watch(self, before: Memory) -> None:
-        """A watch that has not brought what a read found may be dead: set it up anew from the read."""
+        """A watch that has not delivered what a read found may be dead: set it up again from the read."""
         after = self._memory
         if self._watch is not None and (after.changed_at != before.changed_at or after.revision < before.revision):
             self._note(Happening.WATCH_MISSED)
@@ -364,7 +369,7 @@ class Follower:
             except Resync as error:
                 self._watching = False
                 self._note(Happening.WATCH_BROKE)
-                self.telling.log(logging.INFO, "%s: %s", self.rollout, error)
+                self.observers.log(logging.INFO, "%s: %s", self.rollout, error)
                 while not self._closed.is_set() and not self._read():
                     self._closed.wait(random.uniform(0.5, 1.5))  # noqa: S311  # no secret
                 watch.restart(self._memory.revision)
@@ -374,16 +379,16 @@ class Follower:
             self._apply(lambda memory: failsafe.after_change(memory, event))
             self._note(Happening.CHANGE)
         elif isinstance(event, Connected):
-            # a store that did not answer answers again; one that is behind what is known lags, or was set back
+            # the store answers again; if its revision is older than ours, it lags or was restored
             if self._retries > 0 or event.revision < self._memory.revision:
                 self._read_soon(_READ_SPREAD)
             self._watching = True
         elif event.quiet:
-            self._watching = False  # until it is set up again, at once: no fault, where nobody changes the flag
+            self._watching = False  # until it is set up again, at once; no fault if the flag has not changed
         else:
             if self._watching:
-                self.telling.log(
-                    logging.INFO, "%s: the watch broke; setting it up again: %s", self.rollout, event.reason
+                self.observers.log(
+                    logging.INFO, "%s: the watch broke, setting it up again: %s", self.rollout, event.reason
                 )
             self._watching = False
             self._note(Happening.WATCH_BROKE)
@@ -391,7 +396,7 @@ class Follower:
     # --- reporting
 
     def _report_due_at(self) -> float:
-        # nothing is reported before the first read, nor to a store that does not answer
+        # no report before the first read, or to a store that does not answer
         if self._reporter is None or self._retries > 0 or self._memory.fresh_at is None:
             return math.inf
         return self._reporter.due_at(self.current, self._report_at)
@@ -404,7 +409,7 @@ class Follower:
         except (Unavailable, AccessDenied, BadDocument) as error:
             self._note(Happening.REPORT_FAILED)
             if self._reported or self._counts[Happening.REPORT_FAILED] == 1:
-                self.telling.log(
+                self.observers.log(
                     logging.WARNING, "%s: this router cannot report what it obeys: %s", self.rollout, error
                 )
             self._reported = False

@@ -1,4 +1,4 @@
-"""Followers across a fork (gunicorn's prefork): the child follows again, and finds no lock of an observer taken."""
+"""Followers across a fork (gunicorn's prefork): the child follows again, and no observer's lock is held in it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import weakref
 from typing import Any, Protocol
 
 from killswitch.deadline import Deadline
-from killswitch.router.telling import Telling
+from killswitch.router.observers import Observers
 
-_FORK_PATIENCE = 5.0  # seconds that a fork waits for observers
+_LONGEST_DELAY = 5.0  # seconds that a fork waits for observers
 
 
 class Forkable(Protocol):
     """A follower, as a fork sees it."""
 
-    telling: Telling
+    observers: Observers
 
     def begin_in_child(self) -> None:
         """Start again in the child, which has the memory of its parent and none of its threads."""
@@ -26,14 +26,14 @@ _held: list[Any] = []
 
 
 def _hold_observers() -> None:
-    """Before a fork: whatever locks observers take (prometheus_client's) must be free in the child."""
-    patience = Deadline(_FORK_PATIENCE)
-    # an observer that hangs may delay a fork, and not prevent it
+    """Before a fork: the locks that observers take (prometheus_client's) must be free in the child."""
+    deadline = Deadline(_LONGEST_DELAY)
+    # an observer that hangs may delay a fork but not prevent it
     _held[:] = [
-        lane.telling
+        lane.calling
         for follower in tuple(started)
-        for lane in follower.telling.lanes
-        if lane.telling.acquire(timeout=patience.remaining())
+        for lane in follower.observers.lanes
+        if lane.calling.acquire(timeout=deadline.remaining())
     ]
 
 
@@ -43,7 +43,7 @@ def _release_observers() -> None:
 
 
 def _restart_in_child() -> None:
-    _held.clear()  # the parent's
+    _held.clear()  # these are the parent's
     for follower in tuple(started):
         follower.begin_in_child()
 

@@ -10,7 +10,7 @@ from killswitch.router.failsafe import RouterState
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a follower knows. ``read_age``: seconds since the last read that succeeded was sent, None before
+    """A follower's health. ``read_age``: seconds since the last read that succeeded was sent, None before
     the first. ``controllers``: heartbeats alive then, None where the store has none. ``error``: what last went wrong,
     None while all is well. ``counts``: how often each `Happening` happened.
     """
@@ -34,5 +34,5 @@ class Health:
 
     @property
     def ok(self) -> bool:
-        """Whether the flag is followed as it should be; a tripped flag is as well as an armed one."""
+        """Whether the flag is followed as it should be; a tripped flag is as healthy as an armed one."""
         return self.following and self.standing in (RouterState.ARMED, RouterState.TRIPPED, RouterState.NO_FLAG)

@@ -10,7 +10,7 @@ llm_refusals_total, llm_judged_refusals_total        counter    model, cohort
 llm_thumbs_down_total, llm_judged_thumbs_down_total  counter    model, cohort
 ===================================================  =========  ==================================
 
-The judged twins count a user's first request in each five minutes (see `killswitch.router.judged`).
+The judged counters count a user's first request in each five minutes (see `killswitch.router.judged`).
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Instruments(Protocol):
 
 
 class PrometheusInstruments:
-    """The schema in a `prometheus_client` registry; one a registry, however many rollouts use it.
+    """The schema in a `prometheus_client` registry; one for each registry, for any number of rollouts.
 
     In prometheus-client's multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it needs nothing else. Several workers
-    without that mode are warned of (`killswitch.router.workers`).
+    without that mode are warned about (`killswitch.router.workers`).
     """
 
     _of_registry: ClassVar[weakref.WeakKeyDictionary[CollectorRegistry, PrometheusInstruments]] = (

@@ -23,19 +23,19 @@ PERIOD = 300.0  # seconds
 
 def period_of(user: str, now: float) -> int:
     """The number of the user's five minutes at ``now``, in seconds on a clock that all processes share."""
-    # crc32, for the same user must have the same phase in every process; `hash` is salted
+    # crc32, because a user must have the same phase in every process, and `hash` is salted
     phase = zlib.crc32(user.encode("utf-8", "surrogatepass")) / 2**32
     return int(now / PERIOD + phase)
 
 
 def shared_key(rollout: str, user: str, period: int) -> str:
-    """What a shared `FirstSeen` is asked about: one user's five minutes in one rollout, without the user's name."""
+    """The key for a shared `FirstSeen`: one user's five minutes in one rollout, without the user's name."""
     digest = sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return f"{rollout}:{period}:{digest}"
 
 
 class FirstSeen(Protocol):
-    """Says whether a key is met for the first time.
+    """Says whether a key is seen for the first time.
 
     `RecentlySeen` knows one process. A fleet whose load balancer spreads one user over many processes
     may give its own, shared one (for instance ``SET key 1 NX EX 600`` in Redis). It is asked for texts of under

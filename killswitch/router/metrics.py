@@ -1,4 +1,4 @@
-"""`CohortMetrics`: the service's side of the comparison: who served each request, and how it went.
+"""`CohortMetrics`, the service's side of the comparison: who served each request, and how it went.
 
 ::
 
@@ -9,8 +9,8 @@
     …
     metrics.thumbs_down(token)            # an hour later, from `request.token`
 
-Nothing here raises into the service and nothing swallows the service's exceptions. How a request's end
-is named stands in `killswitch.router.outcomes`; what is counted in `killswitch.router.instruments`.
+Nothing here raises into the service and nothing swallows the service's exceptions. `killswitch.router.outcomes`
+names how requests end; `killswitch.router.instruments` lists what is counted.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ REPLAYS_REMEMBERED = 100_000  # feedback tokens; twice as many at most, about 24
 
 
 class Routes(Protocol):
-    """What tells which models serve now; a `killswitch.router.Router` is one.
+    """The source of which models serve now; a `killswitch.router.Router` is one.
 
-    Where it has a ``rollout``, feedback tokens are bound to that name.
+    If it has a ``rollout``, feedback tokens are bound to that name.
     """
 
     def routes(self) -> tuple[Route, ...]: ...
@@ -50,13 +50,13 @@ class Routes(Protocol):
 
 
 class CohortMetrics:
-    """Counts requests, refusals, tokens and thumbs-down by model and cohort, and their judged twins.
+    """Counts requests, refusals, tokens and thumbs-down by model and cohort, and their judged counters.
 
     ``router``: its models' series exist at 0 from the start, and a new model's before its first request.
     ``instruments``: Prometheus' default registry unless given. ``tokens``: signs and reads feedback
     tokens; by default from ``KILLSWITCH_FEEDBACK_KEY_FILE`` or ``KILLSWITCH_FEEDBACK_KEY``.
-    ``phrases``: also take an answer's opening words for a refusal. ``first_requests``: who is met for
-    the first time in his five minutes; give a shared one where one user's requests spread over processes.
+    ``phrases``: also read refusals from an answer's opening words. ``first_requests``: which users come for
+    the first time in their five minutes; give a shared one if one user's requests spread over processes.
     ``used_tokens``: which feedback tokens were used; give a shared one (that remembers for a day) so that a token
     counts once in the whole service and not once a process. ``clock``: seconds, monotonic; a user's five minutes are
     counted on Unix time unless another clock is given. Raises BadSettings for a bad feedback key, and nothing later.
@@ -74,7 +74,7 @@ class CohortMetrics:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
-        # without its name nothing says whose answers these are: tokens then hold for this object and its forked copies
+        # without a rollout's name, tokens are valid for this object and its forked copies only
         self._rollout = str(getattr(router, "rollout", "")) or f"?{secrets.token_hex(8)}"
         self._generation = 0
         self._instruments = instruments if instruments is not None else _default_instruments()
@@ -126,8 +126,8 @@ class CohortMetrics:
     def thumbs_down(self, what: Route | str, user: Hashable = None) -> bool:
         """Count a dislike on the cohort that served the answer; True when it was counted.
 
-        ``what``: a feedback token (`ServedRequest.token`) counts once, and in the judged twin when its
-        request was judged. A `Route` counts at once, and in the judged twin with the chance that it is about a
+        ``what``: a feedback token (`ServedRequest.token`) counts once, and in the judged counter if its
+        request was judged. A `Route` counts at once, and in the judged counter with the chance that it is about a
         judged request (`killswitch.router.attribution`). A token that is forged, expired or repeated, or of
         another rollout or generation, counts for nothing.
         """
@@ -135,7 +135,7 @@ class CohortMetrics:
             self._guard(lambda: self._count_thumb(what, self._attribution.is_judged(what[:2], _name(user))))
             return True
         if self._tokens is None:
-            self._warn("feedback came without a feedback key; set KILLSWITCH_FEEDBACK_KEY_FILE in every process")
+            self._warn("feedback came, but there is no feedback key; set KILLSWITCH_FEEDBACK_KEY_FILE in every process")
             return False
         try:
             served = self._tokens.read(what, rollout=self._rollout)
@@ -159,20 +159,20 @@ class CohortMetrics:
         self.series(route.cohort, route.model).thumbs_down(judged=judged)
 
     def _known_generation(self) -> int:
-        """The flag's generation; while it cannot be understood, or is deleted, the last one that was known."""
+        """The flag's generation, or the last known one while the flag is deleted or cannot be understood."""
         if self._router is not None:
             self._generation = self._router.routes()[0].generation or self._generation
         return self._generation
 
     def _used_first(self, nonce: str) -> bool:
-        """Whether a token is used for the first time; a repeated one costs the shared memory nothing."""
+        """Whether a token is used for the first time; the shared memory is not asked about a repeated one."""
         if not self._used_tokens.first(nonce):
             return False
         if self._shared_used_tokens is None:
             return True
         try:
             return bool(self._shared_used_tokens.first(f"{self._rollout}:token:{nonce}"))
-        except Exception as error:  # noqa: BLE001  # somebody else's code, or a network
+        except Exception as error:  # noqa: BLE001  # foreign code, or a network
             self._warn(f"feedback tokens are counted once in this process alone: {type(error).__name__}: {error}")
             return True
 
@@ -213,7 +213,7 @@ class CohortMetrics:
         """Count one request that is over; `ServedRequest` calls this once."""
         if route.revision != self._declared_revision:
             self._declared_revision = route.revision
-            self.declare()  # the other cohort's model may be new, too, and its first request yet to come
+            self.declare()  # the other cohort's model may be new, too, before its first request
 
         def count() -> None:
             series = self.series(route.cohort, route.model)
@@ -230,13 +230,13 @@ class CohortMetrics:
         self._guard(lambda: self.series(route.cohort, route.model).thumbs_down(judged=judged))
 
     def _is_first(self, user: str) -> bool:
-        """Whether this is the user's first request in his five minutes."""
+        """Whether this is the user's first request in these five minutes."""
         period = period_of(user, self._calendar())
         if self._shared_first_requests is not None:
             try:
                 # a Redis client answers None, not False
                 return bool(self._shared_first_requests.first(shared_key(self._rollout, user, period)))
-            except Exception as error:  # noqa: BLE001  # somebody else's code, or a network
+            except Exception as error:  # noqa: BLE001  # foreign code, or a network
                 self._warn(f"who is met first is decided in this process alone: {type(error).__name__}: {error}")
         return self._first_requests.first((user, period))
 
@@ -247,19 +247,19 @@ class CohortMetrics:
             self._warn(f"metrics are not counted: {type(error).__name__}: {error}")
 
     def _warn(self, text: str) -> None:
-        """Once a text and object: a request path must not flood the log."""
+        """Warn once for each text: a request path must not flood the log."""
         if text not in self._warned and len(self._warned) < 100:
             self._warned.add(text)
             _LOG.warning(text)
 
 
 def _name(user: object) -> str | None:
-    """The user as text, as any process has it; None for nobody."""
+    """The user as text, equal in every process; None for no user."""
     if user is None or isinstance(user, str):
         return user
     try:
         return str(user)
-    except Exception:  # noqa: BLE001  # somebody else's __str__
+    except Exception:  # noqa: BLE001  # a foreign __str__
         return None
 
 

@@ -66,7 +66,7 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 def outcome_of_status(status: int) -> Outcome:
-    """The outcome an HTTP status stands for, where a status is all there is.
+    """The outcome that an HTTP status means, if nothing else is known.
 
     4xx are the caller's mistakes and count as ``ok``: both cohorts get them alike. 408 and 504 are
     timeouts, 499 (a proxy's word for a client that left) is cancelled, 429 and 5xx are errors.
@@ -83,5 +83,5 @@ def outcome_of_status(status: int) -> Outcome:
 def _attribute(error: BaseException, name: str) -> str:
     try:
         return str(getattr(error, name, ""))
-    except Exception:  # noqa: BLE001  # a property of somebody else's exception
+    except Exception:  # noqa: BLE001  # a property of a foreign exception
         return ""

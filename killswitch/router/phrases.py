@@ -26,7 +26,7 @@ def _join(*parts: Iterable[str]) -> tuple[str, ...]:
     return tuple(" ".join(word for word in words if word) for words in product(*parts))
 
 
-# What may stand before a refusal; dropped, one after the other, before the opening is compared.
+# What may come before a refusal; dropped, one after the other, before the opening is compared.
 _PREFACES = (
     *_join(("i'm", "i am", "we're", "we are"), ("", "very", "so", "really", "truly", "deeply"), ("sorry",)),
     *("sorry", "my apologies", "apologies", "i apologize", "i apologise", "we apologize", "unfortunately"),

@@ -1,7 +1,7 @@
 """A router's report of itself: which revision it has acted on, so that people see how far a trip has got.
 
-It stands under ``routers/<rollout>/<id>`` in the router's own lease and vanishes with it. Reports are news, never
-a command: nothing a router does depends on whether one could be written.
+It is stored under ``routers/<rollout>/<id>`` in the router's own lease and vanishes with it. Nothing that a router does
+depends on whether a report could be written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One router's words. ``revision`` and ``generation`` are of the flag it has acted on; ``canary_percent`` (0 to
+    """One router's report. ``revision`` and ``generation`` are of the flag it has acted on; ``canary_percent`` (0 to
     100) is what it obeys, 0 when everyone goes to control; ``at`` is its own clock, Unix seconds.
     """
 
@@ -76,7 +76,7 @@ def from_document(value: bytes) -> Report:
 
 
 def new_id() -> str:
-    """``<host>-<pid>-<chance>``: another one in every process, fit for a key."""
+    """``<host>-<pid>-<random>``: unique to each process, fit for a key."""
     host = re.sub(r"[^a-zA-Z0-9.-]", "-", socket.gethostname())[:48]
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
 
@@ -118,18 +118,18 @@ class Reporter:
         try:
             self._writer.put(keys.router(self._rollout, self.id), to_document(report), self._lease)
         except KillswitchError:
-            self._lease = None  # it may be what was refused: begin with another one
+            self._lease = None  # the lease may be the cause: get a new one
             raise
         self._written = _news(snapshot)
 
     def close(self) -> None:
-        """Take the report back, if the store answers."""
+        """Withdraw the report, if the store answers."""
         lease, self._lease = self._lease, None
         if lease is not None:
             try:
                 self._writer.revoke(lease)
             except KillswitchError:
-                return  # it ends by itself
+                return  # the lease ends by itself
 
 
 def _news(snapshot: ObeyedFlag) -> tuple[object, ...]:

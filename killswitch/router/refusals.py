@@ -17,7 +17,7 @@ Bedrock             ``stopReason: guardrail_intervened`` or ``content_filtered``
                     stream), ``amazon-bedrock-guardrailAction: INTERVENED``
 ==================  =====================================================================================
 
-An ordinary stop at a token limit, or Gemini's RECITATION (a copyright matter), is no refusal.
+An ordinary stop at a token limit, or Gemini's RECITATION (a copyright matter), is not a refusal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BEDROCK = frozenset({"guardrail_intervened", "content_filtered"})
 
 
 def refusal_signal(payload: object) -> Refusal | None:
-    """The provider's own word that this answer (or chunk) is a refusal; None where it says no such thing."""
+    """The provider's own signal that this answer (or chunk) is a refusal; None without one."""
     try:
         return next(_signals(payload), None)
     except Exception:  # noqa: BLE001  # a payload may be anything, with any properties

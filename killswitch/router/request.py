@@ -1,4 +1,4 @@
-"""`ServedRequest`: one request while it is being served, and what it turns out to have been."""
+"""`ServedRequest`: one request while it is served, and how it ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_TOKENS = 10_000_000  # of one answer; more is a caller's mistake
 
 
 class RequestRecorder(Protocol):
-    """Where a request that is over is written down; `killswitch.router.metrics.CohortMetrics` is one."""
+    """Where a finished request is recorded; `killswitch.router.metrics.CohortMetrics` is one."""
 
     @property
     def clock(self) -> Callable[[], float]: ...
@@ -30,7 +30,7 @@ class RequestRecorder(Protocol):
 
 
 class ServedRequest:
-    """One request being served. Use it as a block; what is said inside is counted once, at its end.
+    """One request being served. Use it as a block; what is noted inside is counted once, at its end.
 
     ``route`` serves it; ``judged`` was decided before it began.
     """
@@ -81,11 +81,11 @@ class ServedRequest:
             self._tokens = min(self._tokens + count, _MAX_TOKENS)
 
     def ends_as(self, outcome: Outcome) -> None:
-        """Name the outcome yourself; it holds unless an exception ends the block."""
+        """Name the outcome yourself; an exception that ends the block overrides it."""
         self._outcome = outcome
 
     def ends_as_unless_said(self, outcome: Outcome) -> None:
-        """What a status line says: below what the service said, below a refusal unless it is a failure."""
+        """The outcome that a status line means; what the service named goes first."""
         if self._outcome is None and outcome is not Outcome.OK:
             self._outcome = outcome
 
@@ -137,11 +137,11 @@ class ServedRequest:
         if self._ledger.phrases is not None and len(self._opening) < MAX_OPENING_CHARACTERS:
             self._opening += text_of(chunk)
         mark = finish_mark(chunk)
-        self._finished = bool(finished) or bool(mark)  # written before each chunk goes out: nobody may come back
+        self._finished = bool(finished) or bool(mark)  # set before the yield: the reader may not come back
         return finished if mark is None else self._finished
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the request without a block; the second end counts for nothing."""
+        """End the request without a block; a second call does nothing."""
         if self._done:
             return
         self._done = True
@@ -168,7 +168,7 @@ class ServedRequest:
         return Outcome.REFUSED if self._refused else Outcome.OK
 
     def _left(self) -> Outcome:
-        """Nobody waits for the rest: what is known of the answer by now."""
+        """The reader left: the outcome as far as the answer is known."""
         if self._failed:
             return Outcome.ERROR
         if self._refused:

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from killswitch.router.follow import follow
+from killswitch.router.observers import Happening, Observer
 from killswitch.router.routing import UNROUTABLE, Route, RouteReason, Split, bucket
 from killswitch.router.snapshot import ObeyedFlag
-from killswitch.router.telling import Happening, Observer
 from killswitch.stores.access import Access
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ class Router:
                 if _first_four_bytes(digest)[0] % 10000 / 100 < split.canary_percent:
                     return split.canary_route
                 return split.control_route
-        except Exception:  # noqa: BLE001, S110  # whatever came in as a key, the request must be served
+        except Exception:  # noqa: BLE001, S110  # the request must be served, whatever the key is
             pass
         return self._route_unusual(split, routing_key, cohort)
 
     def _route_unusual(self, split: Split, routing_key: object, cohort: object) -> Route:
         """Pins, testers, and keys that are no plain text."""
-        if split.canary_route is split.control_route:  # nobody may reach the canary: no pin, no override
+        if split.canary_route is split.control_route:  # no user may reach the canary: no pin, no override
             return split.control_route
         pin = "canary" if self._is_tester(routing_key) else cohort
         try:
@@ -143,12 +143,12 @@ class Router:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` (a bound method, held weakly) when what is obeyed changes.
 
-        It is called on a thread of its own kind: one that hangs delays other listeners, and neither routing nor a trip.
+        It is called on a thread of its own. If it hangs, it delays other listeners, but not routing or a trip.
         """
         self._listeners.add(listener)
 
     def health(self) -> Any:
-        """What is obeyed and why, how old the last read is, what goes wrong: `killswitch.router.health.Health`."""
+        """What is obeyed and why, the age of the last read, and problems: `killswitch.router.health.Health`."""
         return self._following.health()
 
     def wait_ready(self, timeout: float) -> bool:
@@ -162,7 +162,7 @@ class Router:
     wait_until_read = wait_ready  # what `SplitHolder` calls it
 
     async def await_ready(self, timeout: float) -> bool:  # noqa: ASYNC109  # a timeout here is an answer, not an error
-        """`wait_ready` for asyncio: other tasks go on meanwhile."""
+        """`wait_ready` for asyncio: other tasks run meanwhile."""
         import asyncio  # noqa: PLC0415  # a service without coroutines need not load it
 
         until = time.monotonic() + timeout
@@ -174,7 +174,7 @@ class Router:
         return True
 
     def close(self) -> None:
-        """End the background threads. Everyone goes to control from here on, for no trip would be seen any more."""
+        """End the background threads. From here on everyone goes to control, because no trip would be seen."""
         self._following.close()
 
     def __enter__(self) -> Self:
@@ -189,7 +189,7 @@ class Router:
 def _exporters(rollout: str, registry: CollectorRegistry | Literal["default"] | None) -> tuple[Observer, ...]:
     if registry is None:
         return ()
-    # prometheus_client costs as much to import as all the rest: whoever only imports this module need not pay
+    # prometheus_client costs as much to import as all the rest; it is imported only if metrics are made
     from prometheus_client import REGISTRY  # noqa: PLC0415
 
     from killswitch.router.standing_metrics import StandingMetrics  # noqa: PLC0415
@@ -198,7 +198,7 @@ def _exporters(rollout: str, registry: CollectorRegistry | Literal["default"] | 
 
 
 class _Listeners:
-    """Passes the follower's changes on to whoever asked later."""
+    """Passes the follower's changes on to listeners that are added later."""
 
     def __init__(self) -> None:
         self._references: tuple[weakref.WeakMethod[Callable[[], None]], ...] = ()

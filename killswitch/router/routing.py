@@ -1,5 +1,6 @@
-"""What a routing decision is: the route, its reason, and the immutable split it reads. Pure; the hash is
-`killswitch.flags.bucketing.bucket`.
+"""A routing decision: the route, its reason, and the immutable split it reads.
+
+Pure; the hash is `killswitch.flags.bucketing.bucket`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ class RouteReason(StrEnum):
 
     SPLIT = "SPLIT"  # the hash decided, under an armed flag
     TARGETING_MATCH = "TARGETING_MATCH"  # a pin or an override decided, under an armed flag
-    DISABLED = "DISABLED"  # the flag is tripped: control, whoever asks
+    DISABLED = "DISABLED"  # the flag is tripped: control, for everyone
     DEFAULT = "DEFAULT"  # there is no flag (never read yet, deleted, or none was armed): control
-    STALE = "STALE"  # the store or every controller has been out of reach for too long: control
+    STALE = "STALE"  # the store or every controller has been unreachable for too long: control
     ERROR = "ERROR"  # the document or the routing key cannot be understood: control
 
 
@@ -41,7 +42,7 @@ class Route(NamedTuple):
 class Split(Protocol):
     """What a routing decision reads: one immutable object, replaced as a whole.
 
-    ``canary_route`` **is** ``control_route`` (the same object) whenever nobody may reach the canary:
+    ``canary_route`` **is** ``control_route`` (the same object) whenever no user may reach the canary:
     tripped, absent, stale, unwatched, or a document that cannot be understood. Then ``canary_percent``
     is 0, pins and overrides are refused, and no code path can return the canary's model.
     """

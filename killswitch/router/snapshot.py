@@ -28,7 +28,7 @@ class ObeyedFlag:
     """Satisfies `killswitch.router.routing.Split`.
 
     ``canary_percent`` (0 to 100) is what is obeyed, not what the document says. ``canary_route`` *is*
-    ``control_route`` whenever nobody may reach the canary. ``flag`` is the newest document understood, or None;
+    ``control_route`` whenever no user may reach the canary. ``flag`` is the newest document understood, or None;
     ``generation`` and ``revision`` are its own (a deletion has a revision, too). ``sentence`` says why.
     """
 
@@ -44,18 +44,18 @@ class ObeyedFlag:
 
     @property
     def state(self) -> str:
-        """The standing as text."""
+        """The router's state as text."""
         return self.standing.value
 
     @property
     def stale(self) -> bool:
-        """Whether the store, or every controller, has been out of reach for some time."""
+        """Whether the store, or every controller, has been unreachable for some time."""
         return self.standing in (RouterState.HELD, RouterState.CUT_OFF, RouterState.UNWATCHED, RouterState.CLOSED)
 
 
 def build(memory: Memory, policy: StalePolicy, now: float) -> ObeyedFlag:
-    """What `memory` means at ``now``; equal as long as nothing changes."""
-    standing = failsafe.standing(memory, policy, now)
+    """What ``memory`` means at ``now``; equal while nothing changes."""
+    standing = failsafe.state_at(memory, policy, now)
     flag = memory.flag
     generation = flag.generation if flag is not None else memory.tripped_generation
     reason = _CONTROL_REASON.get(standing, RouteReason.SPLIT)

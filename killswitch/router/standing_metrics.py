@@ -1,10 +1,10 @@
-"""What a router obeys, as metrics, so that a fleet's routers can be watched like anything else.
+"""What a router obeys, as metrics: percent, state, generation, revision, events.
 
 ==========================================  =======  ==================================================
 metric                                      type     labels and meaning
 ==========================================  =======  ==================================================
 killswitch_router_canary_percent            gauge    rollout; what is obeyed now (0: everyone to control)
-killswitch_router_standing                  gauge    rollout, standing; 1 for the one that holds
+killswitch_router_standing                  gauge    rollout, standing; 1 for the router's state
 killswitch_router_generation                gauge    rollout; of the flag that is obeyed
 killswitch_router_revision                  gauge    rollout; the store's, of the flag that is obeyed
 killswitch_router_events_total              counter  rollout, what; reads, failures, bad documents, …
@@ -22,8 +22,8 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from killswitch.router.failsafe import RouterState
+from killswitch.router.observers import Happening
 from killswitch.router.snapshot import ObeyedFlag
-from killswitch.router.telling import Happening
 
 
 class _Gauges:
@@ -38,7 +38,7 @@ class _Gauges:
             )
 
         self.percent = gauge("canary_percent", "Percent of users whom this router sends to the canary")
-        self.standing = gauge("standing", "1 for what this router goes by", "standing")
+        self.standing = gauge("standing", "1 for this router's state", "standing")
         self.generation = gauge("generation", "Generation of the flag that this router obeys")
         self.revision = gauge("revision", "Revision of the store at the flag that this router obeys")
         self.events = Counter(
@@ -47,7 +47,7 @@ class _Gauges:
 
 
 class StandingMetrics:
-    """A `killswitch.router.telling.Observer` that exports what it is told; all its series exist from the start."""
+    """A `killswitch.router.observers.Observer` that exports as metrics; all its series exist from the start."""
 
     def __init__(self, rollout: str, registry: CollectorRegistry) -> None:
         gauges = _Gauges.of_registry.get(registry)

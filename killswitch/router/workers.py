@@ -1,9 +1,9 @@
-"""Whether this process is one of several workers whose Prometheus counters nobody adds up.
+"""Warns if this process is one of several workers whose Prometheus counters are not added up.
 
-Four workers behind one port answer ``/metrics`` by turns, each with its own counters. What is scraped then rises and
-falls, a fall is read as a restart, and healthy canaries are tripped. prometheus-client's multiprocess mode adds
-the workers up; without it there is a warning, at start where the server says how many workers it has, or when
-a process that is one of several forked ones is scraped.
+Four workers behind one port answer ``/metrics`` in turn, each with its own counters. So scraped values rise and fall, a
+fall is read as a restart, and healthy canaries are tripped. prometheus-client's multiprocess mode adds the workers up.
+Without it there is a warning: at start if the server says how many workers it has, else when one of several forked
+processes is scraped.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from prometheus_client import values
 _LOG = logging.getLogger(__name__)
 
 _REMEDY = (
-    "each has counters of its own, and a scrape of /metrics sees one of them by turns: counters seem to fall, and a "
+    "each has its own counters, and each scrape of /metrics sees another one: counters seem to fall, and a "
     "healthy canary may be tripped. Set PROMETHEUS_MULTIPROC_DIR to an empty folder before the service starts and "
     "serve /metrics from prometheus_client.multiprocess.MultiProcessCollector, or scrape each process by itself"
 )
 
 
 class _Forks:
-    """How often this process has forked since this module was loaded, and which of its parent's forks it is itself."""
+    """How often this process has forked since the import, and its own number among its parent's forks."""
 
     made = 0
     place = 0
@@ -51,9 +51,10 @@ def _counts_alone() -> bool:
 
 
 def _server() -> tuple[str, int]:
-    """The server's name and its number of workers; ("", 0) where it is none that we know.
+    """The server's name and its number of workers; ("", 0) for an unknown server.
 
-    Neither gunicorn nor uvicorn tells its application. Both serve from the main thread, below a frame that knows.
+    Neither gunicorn nor uvicorn tells its application. Both serve from the main thread, below a frame that
+    knows the number.
     """
     frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001
     while frame is not None:

@@ -1,7 +1,7 @@
 """Metric sources: both cohorts' numbers at exact points in time.
 
-An adapter is one file that speaks to one metric store and satisfies `Source`. It never raises for a
-failed read: every want is answered, if need be with `Unreadable` and its reason.
+An adapter speaks to one metric store and satisfies `Source`. It never raises for a failed read: every want is
+answered, if necessary with `Unreadable` and its reason.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from killswitch.sources.columns import Answers, points_of
 
 
 def is_doubtful(asked: Asked, answers: Answers, ticks: int) -> bool:
+    """Whether an event counter is absent while there are trials, so that its existence must be looked up."""
     first = _first_seen(asked, answers, ticks)
     if first == 0:
         return False

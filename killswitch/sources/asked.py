@@ -35,7 +35,7 @@ class Asked:
 
 
 def _shown(ask: Ask, want: Want) -> Ask:
-    """The query that a person would ask for what is shown of a want."""
+    """The ask whose query shows a person the number of a want."""
     if want.shown is None or not isinstance(ask, Sum):
         return ask
     return replace(ask, shape=Shape.INCREASE, seconds=want.shown)
@@ -53,7 +53,7 @@ def _problem(want: Want) -> Unreadable | None:
 
 
 def _is_known(want: Want) -> bool:
-    """Whether the event counter needs no look-up: its name is told by its trials, or its absence is said to be zero."""
+    """Whether the event counter needs no look-up: its trials have its name, or the rule takes absence for zero."""
     signal = want.signal
     if want.absent_is_zero or not isinstance(signal, RatioSignal):
         return True

@@ -18,10 +18,10 @@ from killswitch.sources import counter_resets
 
 _Part = TypeVar("_Part")
 
-LOOKBACK: Final = 300.0  # seconds: how far back a stale cohort is told from one that never was (as Prometheus does)
-SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a counter may have been seen and still count as known
+LOOKBACK: Final = 300.0  # seconds of the past in which a stale cohort still counts as existing (as in Prometheus)
+SEEN_WITHIN: Final = 86_400.0  # seconds: how long ago a known counter may have been seen
 
-_RESTART: Final = 4  # scrapes that a service, or a Prometheus, may miss while it is started again
+_RESTART: Final = 4  # scrapes that a service or a Prometheus may miss during a restart
 
 
 class Shape(StrEnum):
@@ -42,9 +42,9 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """The counters of one cohort and selector (cohort matchers included), summed; per ``le`` if so wished.
+    """The counters of one cohort and selector (cohort matchers included), summed; for each ``le`` if ``by_le``.
 
-    ``basis``: the counters by which a closer look knows the processes.
+    ``basis``: the counters by which a closer look tells processes apart.
     """
 
     shape: Shape
@@ -58,7 +58,7 @@ class Sum:
         object.__setattr__(self, "_hash", hash((self.shape, self.selector, self.seconds, self.by_le, self.basis)))
 
     def __hash__(self) -> int:
-        return self._hash  # asks are keys of every table, thousands of times a cycle
+        return self._hash  # asks are dictionary keys, thousands of times a cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ def evidence_step(scrape_interval: float) -> float:
 class Needs:
     """The asks of one cohort of a want. ``seen`` is asked only where events are absent, ``falls`` every few minutes.
 
-    ``layout`` of a step may be left out for as long as the histograms and their edges stay the same, which ``live``
-    helps to tell. ``trials_are_recent``: a number of trials proves a sample that ``recent`` would count, so that is
-    asked only where there is none. ``basis``: by which counters a closer look at trials and events knows the processes.
+    ``layout`` of a step may be left out while the histograms and their edges stay the same; ``live`` shows whether
+    they do. ``trials_are_recent``: a number of trials proves a sample that ``recent`` would count, so ``recent``
+    is asked only without trials. ``basis``: the counters by which a closer look tells processes apart.
     """
 
     trials: tuple[Ask, ...]
@@ -125,7 +125,7 @@ class Needs:
 
 
 class Same:
-    """Gives one object for all that are equal."""
+    """Returns one object for all equal ones."""
 
     def __init__(self) -> None:
         self._known: dict[object, object] = {}
@@ -139,9 +139,9 @@ def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
     of_step = want.range is Range.STEP
     shape = Shape.STEP if of_step else Shape.INCREASE
     matchers = want.cohorts.get(cohort, ())
-    # what a step counted is in no later step: a sample within it is always recent
+    # a step is never read again later, so a sample within it is always recent
     fresh = max(2 * interval, want.seconds) if of_step else 2 * interval
-    # a step counts from a sample before it: edges that only one of the two has are not comparable
+    # a step counts from a sample before it, so edges that only one of the two has are not comparable
     alike = want.seconds + (_RESTART * interval if of_step else 0.0)
 
     def whole(selector: Selector) -> Selector:
@@ -180,11 +180,11 @@ def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
             return Needs(trials=(Free(canary if cohort is Cohort.CANARY else control),))
 
 
-# --- what tells asks apart -----------------------------------------------------------------------
+# --- what distinguishes asks -----------------------------------------------------------------------
 
 
 def shared_labels(selector: Selector, basis: Selector) -> tuple[str, ...]:
-    """Labels of which both demand one value: they tell rollouts and cohorts apart, and so their processes."""
+    """Labels for which both require one value: they distinguish rollouts and cohorts, and so their processes."""
     return labels_of_both(tuple(split_matchers(selector)[1]), tuple(split_matchers(basis)[1]))
 
 
@@ -193,11 +193,11 @@ def labels_of_both(labels: Sequence[str], of_basis: Sequence[str]) -> tuple[str,
 
 
 def split_matchers(selector: Selector, *, by_le: bool = False) -> tuple[tuple[Matcher, ...], dict[str, str]]:
-    """Matchers that stay as they are, and by label the value that tells this ask from its neighbours."""
+    """Matchers that stay as they are, and by label the value that distinguishes this ask from others."""
     fixed: list[Matcher] = []
     equal: dict[str, str] = {}
     for each in sorted(selector.matchers):
-        # a second equality on a label contradicts the first; both must stand
+        # a second equality on a label contradicts the first; both must be kept
         if each.operator != "=" or each.label in equal or (by_le and each.label == "le"):
             fixed.append(each)
         else:

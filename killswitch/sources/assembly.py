@@ -18,8 +18,8 @@ from killswitch.sources.readings import readings_of
 class Assembly:
     """What the wants of a call need asked, at first and, once that is known, secondly; and their readings.
 
-    Depends on the wants alone, so that it serves from cycle to cycle; ``before`` is one that may have had some of
-    them already.
+    It depends on the wants alone, so it is kept from cycle to cycle. ``before`` is an earlier one that may share
+    some of them.
     """
 
     def __init__(self, wants: Sequence[Want], language: QueryLanguage, before: Assembly | None = None) -> None:
@@ -27,7 +27,7 @@ class Assembly:
         self.language = language
         known = before.asked if before is not None and before.language == language else {}
         self.asked: dict[tuple[str, str, str], Asked] = {}
-        # rules of a rollout ask much the same: equal asks are one object, or those of thousands of rules take 30 MB
+        # a rollout's rules share most asks: equal asks are one object, or those of thousands of rules would take 30 MB
         same = Same()
         for want in wants:
             asked = known.get(want.key)
@@ -48,7 +48,7 @@ class Assembly:
             )
         trials = {ask for need in every for ask in need.trials}
         self.events: frozenset[Ask] = frozenset(ask for need in every for ask in need.events if ask not in trials)
-        # rules share their trials: what is looked at in each tick is worked out once
+        # rules share their trials: what is looked at in each tick is computed once
         self._unknown = tuple(asked for asked in self.asked.values() if not asked.known)
         self._steps: dict[tuple[tuple[Ask, ...], tuple[Ask, ...]], float] = {
             (need.trials, need.recent): asked.want.seconds
@@ -58,9 +58,9 @@ class Assembly:
         }
 
     def idle(self, answers: Answers) -> frozenset[Ask]:
-        """The events that say nothing at one tick, since neither cohort has trials to count them by.
+        """The events that say nothing at one tick, because neither cohort has trials.
 
-        Of a service without judged counters those of all twins.
+        In a service without judged counters, these are the events of all judged signals.
         """
         found: set[Ask] = set()
         needed: set[Ask] = set()
@@ -75,9 +75,9 @@ class Assembly:
         return list(dict.fromkeys(ask for need in there for ask in need.live))
 
     def absent(self, answers: Answers, ticks: int) -> dict[Ask, float]:
-        """What tells a cohort that is stale from one that is not there, where it has no trials.
+        """The asks that distinguish a stale cohort from an absent one, if it has no trials.
 
-        By ask the seconds of the step without a number: in them there was no sample.
+        For each ask, the seconds of the step without a number: there was no sample in them.
         """
         found: dict[Ask, float] = {}
         for (trials, recent), seconds in self._steps.items():
@@ -86,7 +86,7 @@ class Assembly:
         return found
 
     def doubts(self, answers: Answers, ticks: int) -> list[Ask]:
-        """Which counters' existence must be looked up: absent where there are trials, and never seen before."""
+        """The counters whose existence must be looked up: absent while there are trials, and never seen before."""
         doubtful: dict[Ask, None] = {}
         for asked in self._unknown:
             if is_doubtful(asked, answers, ticks):
@@ -96,7 +96,7 @@ class Assembly:
     def closer(self, answers: Answers, falls: Answers, ticks: int) -> dict[Ask, Closer]:
         """The closer looks that are needed, by the ask whose answer they replace.
 
-        Where a counter fell or is new the answer itself says so; for an hour after a fall that was no restart, the
+        If a counter fell or is new, the answer itself says so. For an hour after a fall that was no restart, the
         counter may come back.
         """
         found: dict[Ask, Closer] = {}
@@ -121,7 +121,7 @@ class Assembly:
 
     @property
     def falls(self) -> Sequence[Sum]:
-        """What is asked every few minutes alone: how often counters fell within an hour."""
+        """How often counters fell within an hour; asked every few minutes only."""
         return self._falls
 
     def readings(
@@ -134,12 +134,12 @@ class Assembly:
 
 
 class Assemblies:
-    """Those of the last few calls: each cycle asks for steps, then for windows, nearly always as the one before did."""
+    """The assemblies of the last few calls: each cycle asks for steps, then for windows, nearly always as before."""
 
     _REMEMBERED: Final = 3  # calls; for a thousand rollouts each takes tens of megabytes
 
     def __init__(self) -> None:
-        self._kept: list[tuple[int, Assembly]] = []  # with the call that used it last, the newest first
+        self._kept: list[tuple[int, Assembly]] = []  # with the number of the call that used it last, newest first
         self._calls = 0
 
     def of(self, wants: Sequence[Want], language: QueryLanguage) -> Assembly:
@@ -152,6 +152,6 @@ class Assemblies:
         return found
 
     def _nearest(self, wants: Sequence[Want]) -> Assembly | None:
-        """The newest one for the same kind of question: windows that grow, a rollout that came or went."""
+        """The newest one with the same parts: windows may have grown, or a rollout may have come or gone."""
         parts = {want.part for want in wants}
         return next((one for _, one in self._kept if parts == {want.part for want in one.wants}), None)

@@ -23,14 +23,14 @@ FELL = Unreadable(
 
 @dataclass(frozen=True, slots=True)
 class Closer:
-    """A closer look, and at which ticks it says what the first one does not."""
+    """A closer look, and the ticks at which its answer replaces the first one."""
 
     ask: Sum
     where: Sequence[bool]
 
 
 def with_closer(answers: Answers, closer: Mapping[Ask, Closer], looks: Answers, ticks: int) -> Answers:
-    """The answers with those of the closer looks where one was needed; a fall that was no restart is a gap."""
+    """The answers, replaced by those of closer looks where needed; a fall that was no restart is a gap."""
     if not closer:
         return answers
     found = dict(answers)
@@ -61,7 +61,7 @@ def fell_lately(need: Needs, falls: Answers, ticks: int) -> list[bool]:
 def unless_falling(
     measurements: Sequence[Measurement], need: Needs, falls: Answers, ticks: int
 ) -> Sequence[Measurement]:
-    """Nothing is made of counters that fell again and again within the hour: they are none."""
+    """The measurements, but none from series that fell again and again within the hour: they are not counters."""
     columns = [points_of(falls[ask], ticks) for ask in need.falls if ask in falls] if falls else []
     if not columns:
         return measurements
@@ -80,14 +80,14 @@ def unless_falling(
 
 
 def is_falling(measurement: Measurement) -> bool:
-    """Whether the samples are no counter's: asking again would change nothing."""
+    """Whether the samples are not a counter's, so that asking again changes nothing."""
     return isinstance(measurement, Unreadable) and measurement.detail.startswith(_NOT_A_COUNTER)
 
 
 def falling(times: float) -> Unreadable:
-    """Why a counter that fell this often within an hour is none."""
+    """The reason for a counter that fell this often within an hour."""
     return Unreadable(
         Reason.GARBAGE,
         f"{_NOT_A_COUNTER}: a series fell {times:.0f} times within an hour, and not to zero. Usual causes: several "
-        "worker processes answer /metrics by turns (use multiprocess mode), or two servers send the same series",
+        "worker processes answer /metrics in turn (use multiprocess mode), or two servers send the same series",
     )

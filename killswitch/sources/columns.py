@@ -18,7 +18,7 @@ Column = Sequence[Point] | Unreadable
 Answers = Mapping[Ask, Column]
 
 WHOLE: Final = 1 - 1e-9
-"""A share from here on is all: that of an edge in two spellings ("1" and "1.0") is a sum of two."""
+"""A share from here on counts as all: the share of an edge in two spellings ("1" and "1.0") is a sum of two."""
 
 
 def points_of(column: Column, length: int) -> Sequence[Point]:

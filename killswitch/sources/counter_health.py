@@ -47,7 +47,7 @@ class ExaminesCounters(Protocol):
 
 
 def process_in_words(labels: Mapping[str, str]) -> str:
-    """``job="llm", instance="10.0.0.7:8000"``; what tells processes apart, as far as it is there."""
+    """``job="llm", instance="10.0.0.7:8000"``; the labels that distinguish processes, as far as present."""
     named = [f"{label}={quote(labels[label])}" for label in PROCESS_LABELS if labels.get(label)]
     return ", ".join(named) or "series without labels of a process"
 

@@ -1,4 +1,4 @@
-"""A closer look at counters that fell or have just appeared: what is a restart, what is new, what is neither.
+"""A closer look at counters that fell or have just appeared: a restart, a new series, or neither.
 
 A step is normally a difference of last samples. Where a counter fell within reach of the step, or has no sample before
 it, `Shape.STEP` answers with -Inf, and `Shape.CLOSE_STEP` is asked. It looks at whole processes: the series of the
@@ -6,12 +6,12 @@ rule's trials ("basis") that agree in `PROCESS_LABELS`.
 
 - A process restarted when the sum of its counters fell to less than a quarter (`NEAR_ZERO`). Then a series that fell
   counts from zero.
-- Any other fall is none of a counter: the answer is -Inf, which becomes UNKNOWN(GAP).
+- No counter falls otherwise: the answer is -Inf, which becomes UNKNOWN(GAP).
 - After such a fall a series may come back to where it was. The step in which it passes its highest value of the hour
   is a gap, too: most of that way has been counted before.
 - A series without a sample for an hour (`SEEN`) is new. It counts from zero where its process went on, and counted at
   least as much itself (plus `SLACK`) as all that is new in it; or where its ``_created`` series says that it was made
-  now. A counter that merely reappears, or gets another label, is one or the other of neither.
+  now. A counter that only reappears, or gets another label, meets neither condition.
 
 Everything here is written twice: on arrays, for the sources that have samples, and as PromQL in
 `killswitch.sources.prometheus.closer_look`. Pure.
@@ -30,7 +30,7 @@ PROCESS_LABELS: Final = (
     "cluster", "namespace", "job", "instance", "pod", "pod_name", "kubernetes_pod_name", "container", "host",
     "hostname", "node", "server", "replica", "worker", "pid", "task", "exported_instance", "service_instance_id",
 )  # fmt: skip
-"""Labels that tell one process from another; those that a series lacks are empty, as in PromQL."""
+"""Labels that distinguish processes; a label that a series lacks is empty, as in PromQL."""
 
 NEAR_ZERO: Final = 4
 """A process that restarted shows less than one in this many of what it had counted."""
@@ -46,10 +46,10 @@ CREATED_SCRAPES: Final = 4
 
 FALLS_WITHIN: Final = 3600.0
 FEW_FALLS: Final = 3
-"""More falls of one series than this within an hour, which no restart explains, are no counter's."""
+"""More falls of one series than this within an hour, which no restart explains, show that it is not a counter."""
 
 YOUNG: Final = 600.0
-"""Seconds that are looked at for themselves: within an hour a young process has been near zero without a restart."""
+"""Seconds that are looked at besides the hour: within an hour a young process was near zero without a restart."""
 
 Milliseconds = NDArray[np.int64]
 Values = NDArray[np.float64]

@@ -24,9 +24,9 @@ AskColumns = Callable[[Sequence[Ask], Sequence[float]], Mapping[Ask, Column]]
 
 
 class Falls:
-    """Keeps what was found at the two newest of these times: rollouts that lag behind ask for the older. Thread-safe.
+    """Keeps what was found at the two newest of these times: rollouts that lag ask for the older one. Thread-safe.
 
-    Of thousands of counters hardly any fell, so those are told and the others left out.
+    Hardly any of thousands of counters fell, so only those that fell are returned.
     """
 
     def __init__(self) -> None:
@@ -60,15 +60,15 @@ class Falls:
         answered: dict[Sum, Point] = {
             ask: points.get(ask) for ask in fresh if not isinstance(points.get(ask), Unreadable)
         }
-        told = points | {ask: known[ask] for ask in asks if known.get(ask) is not None}
+        fell = points | {ask: known[ask] for ask in asks if known.get(ask) is not None}
         with self._lock:
             self._kept.setdefault(time, {}).update(answered)
             self._kept.move_to_end(time)
             while len(self._kept) > _TIMES_KEPT:
                 self._kept.popitem(last=False)
             if not failed:
-                self._newest = (asks, time, told)
-        return told
+                self._newest = (asks, time, fell)
+        return fell
 
 
 def _found(asks: Sequence[Sum], times: Sequence[float], ask_columns: AskColumns) -> dict[Ask, Column]:

@@ -1,7 +1,7 @@
 """Which edges some histograms lack: asked again when the histograms have changed, and every five minutes.
 
-The question costs a metric store more than the counts themselves, and the answer nearly always is that all histograms
-have the same edges. What is cheap to know tells when it may have changed: how many histograms there are, the edges
+This costs a metric store more than the counts themselves, and nearly always all histograms have the same edges. Cheap
+facts show when that may have changed: how many histograms there are, the edges
 that the newest counts have, whether a counter fell or is new (its process may have come back with other edges), and
 the time.
 """
@@ -25,7 +25,7 @@ Signature = tuple[float, tuple[float, ...], int]
 
 
 class Layouts:
-    """Keeps of which histograms it is known that all have every edge. Thread-safe."""
+    """Keeps which histograms are known to have every edge. Thread-safe."""
 
     def __init__(self, most: int = 50_000) -> None:
         self._most = most
@@ -45,7 +45,7 @@ class Layouts:
             )
 
     def forget(self, asks: Iterable[Sum]) -> None:
-        """Ticks were read without looking whether anything changed in them."""
+        """Call it after ticks were read together: what changed between them was not looked at."""
         with self._lock:
             for ask in asks:
                 self._whole.pop(ask, None)
@@ -77,8 +77,8 @@ def _changed(now: Signature | None, before: Signature | None) -> bool:
 
 
 def _signature(need: Needs, found: Answers, tick: float) -> Signature | None:
-    """None where nothing tells whether they changed: no answer, or a counter that fell or is new."""
-    if not need.live:  # of a window: an edge that came in the middle of it shows in none of these
+    """None if nothing shows whether they changed: no answer, or a counter that fell or is new."""
+    if not need.live:  # for a window: an edge that came in the middle of it shows in none of these
         return None
     live, counts = _point(found.get(need.live[0], ())), _point(found[need.trials[0]])
     if not isinstance(live, float) or not isinstance(counts, Buckets) or not math.isfinite(sum(counts.counts)):

@@ -53,11 +53,11 @@ def _measurements(
     trials = summed(need.trials, answers, ticks)
     if isinstance(want.signal, QuerySignal):
         return [_scalar(point) for point in trials]
-    # not asked where every tick has trials: they prove a sample
+    # not asked if every tick has trials, which prove a sample
     asked = all(ask in answers for ask in need.recent)
     recent = summed(need.recent, answers, ticks) if asked else [1.0] * ticks
     if trials[0] is None and all(point is None for point in chain(trials, recent)):
-        return [_NO_DATA] * ticks  # a twin that is not there, all history long
+        return [_NO_DATA] * ticks  # counters that were never there in this time
     present = [_present(*pair, want.range) for pair in zip(trials, recent, strict=True)]
     if isinstance(want.signal, QuantileSignal):
         unit = want.signal.unit_seconds
@@ -93,7 +93,7 @@ _NEVER_SEEN = Unreadable(
 
 
 def _present(point: Point, recent: Point, kind: Range) -> float | Buckets | Unreadable:
-    """A sum that may be used: it is there, and it is fresh."""
+    """A sum that may be used: present and fresh."""
     for each in (point, recent):
         if isinstance(each, Unreadable):
             return each
@@ -128,9 +128,9 @@ def _absent(at: int, known_from: int | Unreadable) -> float | Unreadable:
 
 
 def _comparable(point: float | Buckets | Unreadable, layout: Point) -> float | Buckets | Unreadable:
-    """Of a sum of histograms, the edges every one of them has: below any other only some of the requests count.
+    """The edges that every summed histogram has; at any other edge only some of the requests are counted.
 
-    ``layout`` names the edges that some lack.
+    ``layout`` holds the edges that some lack.
     """
     if isinstance(layout, Unreadable) and not isinstance(point, Unreadable):
         return layout
@@ -153,7 +153,7 @@ def _histogram(point: float | Buckets | Unreadable, unit_seconds: float) -> Meas
             return Unreadable(
                 Reason.NUMERIC, f"a bucket's increase is {count!r}; increases are finite and not negative"
             )
-    # cumulative by definition; sums of floats, or instances with different buckets, may dip
+    # cumulative by definition, but sums of floats or of instances with different buckets may dip
     return Buckets(_in_seconds(point.bounds, unit_seconds), tuple(accumulate(point.counts, max)))
 
 
@@ -167,7 +167,7 @@ def _scalar(point: Point) -> Measurement:
         case Unreadable():
             return point
         case None:
-            return Unreadable(Reason.NO_DATA, "the query gives no series; ask it yourself, and see what it matches")
+            return Unreadable(Reason.NO_DATA, "the query gives no series; run it yourself and see what it matches")
         case Buckets():
             return Unreadable(Reason.GARBAGE, "buckets came where one number was asked for")
         case _ if not math.isfinite(point):

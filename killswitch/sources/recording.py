@@ -16,7 +16,7 @@ from killswitch.sources.counter_resets import Counter
 from killswitch.sources.samples import SampleReader, SampleSeries, selected
 from killswitch.sources.scrape.exposition import is_number, sample_of, series_of
 
-_TURN_INTO_NUMBERS: Final = 500_000  # samples; text takes ten times the room of a number
+_TURN_INTO_NUMBERS: Final = 500_000  # samples; text takes ten times the memory of numbers
 _MEASURED: Final = 3_600_000  # milliseconds in which the scrape interval is measured
 
 
@@ -125,7 +125,7 @@ class Recording(SampledHistory):
 
 
 class _Table:
-    """The samples of one series while they come in. Its labels may be written in another order, or with empty ones."""
+    """The samples of one series during reading. Lines may spell its labels in different orders, or with empty ones."""
 
     __slots__ = ("_parts", "times", "values")
 
@@ -149,13 +149,13 @@ class _Table:
     def series(self, labels: Mapping[str, str]) -> SampleSeries:
         stamps = np.concatenate([stamps for stamps, _ in self._parts])
         values = np.concatenate([values for _, values in self._parts])
-        # of samples at one time the first is kept, as a scrape would
+        # of samples at one time the first is kept, as a scrape does
         unique, first = np.unique(stamps, return_index=True)
         return SampleSeries(labels, unique, values[first])
 
 
 def _tables(lines: Iterable[str]) -> dict[str, _Table]:
-    """Samples by series, as it stands in the file. Raises ValueError with the line's number."""
+    """Samples by series, spelt as in the file. Raises ValueError with the line's number."""
     tables: dict[str, _Table] = {}
     ended = False
     for number, (series, value, time) in _samples(lines):
@@ -183,8 +183,8 @@ def _samples(lines: Iterable[str]) -> Iterator[tuple[int, tuple[str, str, str | 
             if line.rstrip(" \t\r\n") == "# EOF":
                 yield number, ("", "EOF", None)
             continue
-        # Most lines are labels, one blank, a value, one blank, a time: cut at those blanks a line takes a third of the
-        # time. Where neither number holds a quote, no label's value can reach beyond the brace.
+        # Most lines are labels, one blank, a value, one blank, a time. Cutting there takes a third of the time.
+        # If neither number holds a quote, no label's value reaches beyond the brace.
         parts = line.removesuffix("\n").removesuffix("\r").rsplit(" ", 2)
         if len(parts) == 3 and parts[0].endswith('"}') and "#" not in line:
             found: tuple[str, str, str | None] = (parts[0], parts[1], parts[2])

@@ -1,7 +1,7 @@
-"""How often the metric store really scrapes the services, measured where nobody has said.
+"""Measures how often the metric store scrapes the services, if the setting does not say it.
 
-What a scrape counted is counted once whatever the setting; but the setting says from when on data is stale, and how
-long the steps of the evidence are. Measuring costs one query at start.
+Each scrape is counted once for any setting. But the setting decides when data is stale, and how long evidence steps
+are. Measuring costs one query at start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ScrapedElsewhere(Protocol):
 def measured(source: Source, rollouts: Sequence[Rollout], moments: Sequence[float], deadline: Deadline) -> float | None:
     """Seconds between scrapes of the first rule's requests that can be found at one of ``moments`` (Unix seconds).
 
-    None where nothing is found, and for a source that scrapes by itself: it knows. Raises Unavailable, AccessDenied.
+    None if nothing is found, and for a source that scrapes by itself. Raises Unavailable, AccessDenied.
     """
     if not isinstance(source, ScrapedElsewhere):
         return None
@@ -51,20 +51,20 @@ def measured_now(source: Source, rollouts: Sequence[Rollout], deadline: Deadline
 
 
 def consequence(real: float, configured: float) -> str:
-    """What follows from a ``scrape_interval`` that is not the real one (both in seconds)."""
+    """The consequence of a ``scrape_interval`` that is not the real one (both in seconds)."""
     if real > configured:
         return f"data counts as stale after {duration_in_words(2 * configured)} without a scrape, so rules go blind"
     return "evidence is gathered less often than it could be, and services that fall silent are noticed late"
 
 
 def rounded(seconds: float) -> float:
-    """Scrapes jitter, configurations do not: 14.998 s is 15 s."""
+    """Scrapes have jitter, settings do not: 14.998 s means 15 s."""
     whole = round(seconds)
     return float(whole) if whole and abs(seconds - whole) < 0.05 * whole else float(f"{seconds:.2g}")
 
 
 def trial_selectors(rollout: Rollout) -> Iterator[Selector]:
-    """The counters of requests that rules divide by, those that are judged first."""
+    """The counters of requests that rules divide by, judged ones first."""
     for rule in rollout.rules:
         for signal in (rule.per_user, rule.signal):
             match signal:

@@ -17,9 +17,9 @@ _KEEP_UNSEEN: Final = 60.0
 
 
 class AbsentCache:
-    """Series that had no sample at all when they were asked for, for as long as none of their steps has one.
+    """Series that had no sample at all when they were asked for, kept while none of their steps has one.
 
-    A service without judged counters would else be asked for them at every tick. Thread-safe.
+    Without it, a service without judged counters would be asked for them at every tick. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class AbsentCache:
         self._absent: dict[Ask, float] = {}
 
     def known(self, asks: Mapping[Ask, float], tick: float) -> dict[Ask, Column]:
-        """Those of ``asks`` that are absent still; by ask the seconds before ``tick`` in which there was no sample."""
+        """Those of ``asks`` that are still absent; ``asks`` gives the seconds before ``tick`` without a sample."""
         with self._lock:
             return {ask: [None] for ask, quiet in asks.items() if 0 <= tick - self._absent.get(ask, -math.inf) <= quiet}
 

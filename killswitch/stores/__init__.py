@@ -1,7 +1,7 @@
 """Flag stores: a small key-value store with revisions, compare-and-commit, and leases.
 
-An adapter is one file that speaks to one outside system and satisfies `Store`. What the keys and
-documents mean is not its business (see `killswitch.stores.keys` and `killswitch.flags.flag`).
+An adapter speaks to one outside system and satisfies `Store`. It does not know what keys and documents
+mean (see `killswitch.stores.keys` and `killswitch.flags.flag`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A promise to be alive.
+    """A promise to be alive: keys put under a lease vanish when it ends.
 
     ``expires_at`` is on the adapter's monotonic clock, seconds, counted from *before* the request was
     sent, so it never outlives the store's own view.
@@ -70,7 +70,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A comparison did not hold; nothing was written. Re-read, think again."""
+    """A comparison did not hold, and nothing was written. Read again, then decide."""
 
 
 class Store(Protocol):

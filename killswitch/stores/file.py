@@ -1,8 +1,8 @@
-"""Flags in a JSON file that somebody else writes: one flag document, or a list of them. Read only.
+"""Flags in a JSON file that another program writes: one flag document, or a list of them. Read only.
 
-Made for a mounted ConfigMap: the path may be a link whose target is swapped, so the file is opened anew by name
-every time. A file has no revisions; this reader counts the changes it has seen, so its revisions mean
-something in this process only.
+Made for a mounted ConfigMap: the path may be a link whose target is swapped, so the file is opened by name for each
+read. A file has no revisions. This reader counts the changes it has seen, so its revisions are valid in this process
+only.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FileReader:
         *,
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
-        timeout: float = READ_TIMEOUT,  # noqa: ARG002  # a file answers at once or not at all
+        timeout: float = READ_TIMEOUT,  # noqa: ARG002  # a local file needs no deadline
     ) -> ReadView:
         """See `Reader.read`. A file that is not there holds no flags; one that is not JSON raises BadDocument."""
         with self._lock:
@@ -73,7 +73,7 @@ class FileReader:
             self._revision += 1
         documents = {} if content is None else dict(_documents(content, names, self._path))
         before = self._changed_at
-        # what was gone for a while has changed, even if it comes back the same
+        # a flag that was gone and came back has changed, even if its content is equal
         self._changed_at = {
             name: before[name] if name in before and before[name][0] == value else (value, self._revision)
             for name, value in documents.items()
@@ -100,17 +100,17 @@ def _documents(content: bytes, names: Sequence[str], path: Path) -> Iterator[tup
     except (ValueError, RecursionError) as error:
         raise BadDocument(f"file {path}: not JSON ({error})") from error
     if isinstance(parsed, dict):
-        # one document: whoever asks is shown it, so that a document of another rollout is refused by name
+        # one document is given under every name asked for, so that the follower refuses another rollout's by its name
         for name in dict.fromkeys((*(n for n in names if n.startswith(keys.FLAGS)), _key(parsed))):
             yield name, _bounded(parsed, path)
         return
     if not isinstance(parsed, list):
-        raise BadDocument(f"file {path}: neither a flag document nor a list of them")
+        raise BadDocument(f"file {path}: not a flag document and not a list of flag documents")
     seen: set[str] = set()
     for document in parsed:
         name = _key(document)
         if name in seen:
-            raise BadDocument(f"file {path}: {name.removeprefix(keys.FLAGS)!r} stands there twice")
+            raise BadDocument(f"file {path}: {name.removeprefix(keys.FLAGS)!r} is in it twice")
         seen.add(name)
         yield name, _bounded(document, path)
 

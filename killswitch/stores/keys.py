@@ -1,4 +1,4 @@
-"""Where each document stands in the store; the only place that spells a key."""
+"""The key of each document in the store; the only place that spells a key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def incident(rollout: str, generation: int) -> str:
 
 
 def incidents(rollout: str) -> str:
-    """The prefix under which all incidents of one rollout stand."""
+    """The prefix of all incidents of one rollout."""
     return f"{INCIDENTS}{rollout}/"
 
 
@@ -57,17 +57,17 @@ def baselines(rollout: str) -> str:
 
 
 def outages(team: str) -> str:
-    """The outages of which one team is told; ``team`` names whom its pages go to."""
+    """The outages that one team is paged about; ``team`` names the receivers of its pages."""
     return OUTAGES + team
 
 
 def generation(rollout: str) -> str:
-    """The newest generation this rollout has had; it outlives the flag, so that no generation comes twice."""
+    """The newest generation of this rollout. It outlives the flag, so that no generation is used twice."""
     return GENERATIONS + rollout
 
 
 def notice(rollout: str, generation: int, kind: str) -> str:
-    """Stands where a page of this kind has been sent for this generation."""
+    """Exists once a page of this kind has been sent for this generation."""
     return f"{notices(rollout)}{generation}/{kind}"
 
 

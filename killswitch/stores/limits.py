@@ -1,19 +1,19 @@
 """What one commit may hold, in every store alike, so that what works embedded works in etcd.
 
-Every transaction of this package either is of a fixed size, or is divided with `portions`. Which is which:
+Every transaction of this package has a fixed size or is divided with `portions`:
 
 | transaction | comparisons | writes | bound |
 |---|---|---|---|
-| a change of a flag by a person (`switch.py`) | 2 | 3 | fixed |
+| a change of a flag by a person (`trips/switch.py`) | 2 | 3 | fixed |
 | a flag's end: what its life left behind | 1 a portion | the rest | `portions` |
-| a trip (`flips.py`) | 2 + guards | 3 | guards: the session and `sight.MOST_GUARDED` heartbeats |
+| a trip (`trips/flips.py`) | 2 + guards | 3 | guards: the session and `fleet/sight.py`'s `MOST_GUARDED` heartbeats |
 | several trips at once | 2 a trip + guards | 3 a trip | `portions` |
 | a baseline | 1 | 1 | fixed |
-| a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `heartbeat.MAX_DOCUMENT_BYTES` at most |
-| outages and their pages (`stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
-| notices (`notices.py`) | 1 a notice | 2 a notice | `portions` |
-| claims, releases, attempts, marks, old entries (`pager/ledger.py`) | 2 an entry | 2 an entry | `portions` |
-| how far routers have followed (`propagation.py`), refused rules (`daemon.py`) | 1 | 2 | fixed |
+| a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `MAX_DOCUMENT_BYTES` at most |
+| outages and their pages (`fleet/stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
+| notices (`pages/notices.py`) | 1 a notice | 2 a notice | `portions` |
+| claims, releases, attempts, marks, old entries (`pages/store_ledger.py`) | 2 an entry | 2 an entry | `portions` |
+| how far routers have followed (`trips/propagation.py`), refused rules (`daemon/daemon.py`) | 1 | 2 | fixed |
 | a router's presence (`router/presence.py`) | 0 | 1 | fixed |
 """
 
@@ -29,7 +29,7 @@ from killswitch.stores import Compare, Delete, Put
 # etcd's own defaults are 128 operations and 1.5 MiB for the request, base64 included
 MAX_OPERATIONS: Final = 128
 MAX_COMMIT_BYTES: Final = 1024 * 1024
-# A portion stops short of the limits: other readers share the store, and a lost comparison repeats less.
+# A portion stays below the limits: others share the store, and a lost comparison repeats less.
 PORTION_BYTES: Final = 600_000
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
-    """What belongs to ``subject`` and must be committed together, or not at all."""
+    """What concerns ``subject`` and is committed together or not at all."""
 
     subject: T
     compares: Sequence[Compare] = ()
@@ -52,10 +52,10 @@ def commit_bytes(writes: Iterable[Put | Delete]) -> int:
 def portions(
     parts: Iterable[Part[T]], *, guards: Sequence[Compare] = (), most: int = MAX_OPERATIONS
 ) -> Iterator[list[Part[T]]]:
-    """The parts in their order, in runs of which each fits into one commit together with ``guards``.
+    """The parts in their order, in runs that each fit into one commit together with ``guards``.
 
-    At most ``most`` parts a run. A part that is too large for any commit stands alone: the store refuses it, and it
-    alone.
+    At most ``most`` parts a run. A part that is too large for any commit gets a run of its own, so that the store
+    refuses only that part.
     """
     run: list[Part[T]] = []
     compares, writes, size = len(guards), 0, 0
@@ -79,7 +79,7 @@ def portions(
 
 
 def check_commit(compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> None:
-    """Raises BadTransaction, before anything is sent, for a commit that no store would take."""
+    """Raises BadTransaction, before anything is sent, for a commit that no store accepts."""
     keys = [write.key for write in writes]
     if len(set(keys)) < len(keys):
         raise BadTransaction("a commit writes one key twice; write each key once")

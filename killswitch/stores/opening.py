@@ -28,19 +28,19 @@ def open_store(
     where = StoreUrl.parse(url)
     if where.kind == "etcd":
         _check_access(where, tls, user, password)
-        # each adapter is imported where it is wanted: the embedded store needs no HTTP
+        # each adapter is imported only when it is opened: the embedded store needs no HTTP
         from killswitch.stores.etcd.store import EtcdStore  # noqa: PLC0415
 
         return EtcdStore(
             where.endpoints, use_tls=where.tls, tls=tls or TLS(), user=user, password=password, timeout=timeout
         )
     if tls is not None or user is not None or password is not None:
-        raise BadSettings([f"{where} is a file: it takes no TLS files, user or password; remove them"])
+        raise BadSettings([f"{where} is a file; remove TLS files, user and password"])
     if where.kind == "file":
         raise BadSettings([f"{where} is read only: routers can follow it, but a trip needs etcd:// or sqlite://"])
     folder = Path(where.path).absolute().parent
     if not folder.is_dir():
-        raise BadSettings([f"{where}: there is no folder {folder}; make it first"])
+        raise BadSettings([f"{where}: there is no folder {folder}; create it first"])
     from killswitch.stores.sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(where.path, timeout=timeout)

@@ -1,4 +1,4 @@
-"""Watching a store that tells nobody when it changes: a cheap look now and then, and a read when it differs."""
+"""Watches a store that does not report changes: a cheap look at short intervals, and a read when it differs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from killswitch.errors import AccessDenied, BadDocument, Unavailable
 from killswitch.stores.reader import Change, Connected, Disconnected, Reader, Resync, WatchEvent
 
-_RACY = 0.1  # seconds; file systems stamp changes no finer than a tick of the kernel's
+_RACY = 0.1  # seconds; file systems stamp changes only to a tick of the kernel's clock
 
 
 def file_stamp(*paths: Path) -> object:
-    """What differs when one of the files does; always another one while the last change is too young to tell."""
+    """A value that differs when one of the files does. It always differs after a very recent change."""
     stamps: list[tuple[int, ...] | None] = []
     for path in paths:
         try:
@@ -42,8 +42,8 @@ class PollingWatch:
         self._interval = interval
         self._closed = threading.Event()
         self._after = after
-        self._present: bool | None = None  # not known: the first look tells
-        self._look = threading.Event()  # whatever the stamp says
+        self._present: bool | None = None  # unknown before the first look
+        self._look = threading.Event()  # read at the next look, even if the stamp is equal
         self._look.set()
 
     def __iter__(self) -> Iterator[WatchEvent]:
@@ -56,7 +56,7 @@ class PollingWatch:
                 if broken or self._look.is_set() or stamp != seen:
                     self._look.clear()
                     yield from self._changes()
-                    seen = stamp  # taken before the read: a change in between is looked at again
+                    seen = stamp  # taken before the read, so a change in between is read at the next look
                 if broken:
                     yield Connected(self._after)
                 broken = False
@@ -65,13 +65,13 @@ class PollingWatch:
                     yield Disconnected(str(error))
                 broken = True
             except BadDocument as error:
-                raise Resync(str(error)) from error  # the follower's own read tells it what is wrong
+                raise Resync(str(error)) from error  # the follower's own read finds out what is wrong
             self._closed.wait(self._interval)
 
     def restart(self, after: int) -> None:
         self._after = after
         self._present = None
-        self._look.set()  # what it had seen may have gone and come back since
+        self._look.set()  # the key may have been deleted and written again since
 
     def close(self) -> None:
         self._closed.set()
@@ -80,7 +80,7 @@ class PollingWatch:
         view = self._reader.read((self._name,))
         item = view.items.get(self._name)
         after, was_present = self._after, self._present
-        # before handing anything on: `restart` may be called meanwhile, and must not be undone
+        # set before yielding: `restart` may be called meanwhile and must not be undone
         self._after, self._present = max(after, view.revision), item is not None
         if item is None and was_present is not False and view.revision > after:
             yield Change(self._name, None, view.revision)

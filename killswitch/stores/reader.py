@@ -1,7 +1,7 @@
-"""Reading flags from whichever store a URL names: what the router SDK and the daemon share.
+"""The protocol by which routers read flags and watch them: `Reader`, `Watch`, `LeaseWriter`.
 
-A reader reads a few keys at one revision and watches one of them; it never changes a flag. Readers use the
-standard library alone, because they run inside somebody else's service.
+A reader reads a few keys at one revision and watches one of them. It never changes a flag. Readers use the standard
+library alone, because they run inside users' services.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ReadView:
     """What one read saw, all of it at ``revision``.
 
     ``items`` by key: those of the keys asked for that exist, and everything under the prefixes asked for.
-    ``counts`` by prefix: how many keys stand under each prefix that was only to be counted.
+    ``counts`` by prefix: how many keys are under each prefix that was only to be counted.
     """
 
     items: Mapping[str, Item]
@@ -40,14 +40,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The watch stands; the store it stands on says it is at ``revision``."""
+    """The watch is set up; its store is at ``revision``."""
 
     revision: int
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The watch ended; it is being set up again from where it was. ``quiet``: for want of news, and it may be well."""
+    """The watch ended and is being set up again from where it was. ``quiet``: it had no news, which may be no fault."""
 
     reason: str
     quiet: bool = False
@@ -57,7 +57,7 @@ WatchEvent = Change | Connected | Disconnected
 
 
 class Resync(KillswitchError):
-    """The watch cannot go on from where it was (compacted away, or too much at once): read, then watch from there."""
+    """The watch cannot continue (its history was compacted, or a line is too long): read, then watch from there."""
 
 
 class Watch(Protocol):
@@ -68,7 +68,7 @@ class Watch(Protocol):
         ...
 
     def restart(self, after: int) -> None:
-        """Cut the present stream, which may be dead, and go on with what changed after revision ``after``."""
+        """Cut the current stream, which may be dead, and continue with the changes after revision ``after``."""
         ...
 
     def close(self) -> None: ...
@@ -96,17 +96,17 @@ class Reader(Protocol):
     ) -> ReadView:
         """A linearizable read of everything asked for at one revision, within ``timeout`` seconds in total.
 
-        Raises Unavailable (could not be read now), AccessDenied (it knows us and says no), BadDocument
-        (whatever answers there, it is not understood).
+        Raises Unavailable (could not be read now), AccessDenied (the store refuses us), BadDocument (the answer is
+        not understood).
         """
         ...
 
     def watch(self, name: str, *, after: int) -> Watch:
-        """What happens to the key ``name`` after revision ``after``."""
+        """Watches what happens to the key ``name`` after revision ``after``."""
         ...
 
     def forget(self) -> None:
-        """Let go of every connection without a word; for the child of a fork, whose parent goes on using them."""
+        """Drop every connection without closing it: for the child of a fork, whose parent still uses them."""
         ...
 
     def close(self) -> None: ...
@@ -114,10 +114,10 @@ class Reader(Protocol):
 
 @runtime_checkable
 class LeaseWriter(Protocol):
-    """The little writing a router does: its own report, under its own lease.
+    """What a router writes: its own report, under its own lease.
 
     Every method ends within the reader's timeout and raises Unavailable or AccessDenied. All of them may be
-    repeated safely: a lease too many expires by itself.
+    repeated safely: an extra lease expires by itself.
     """
 
     def grant(self, ttl: float) -> Lease: ...

@@ -22,9 +22,9 @@ def open_reader(url: str, access: Access | None = None, *, timeout: float = READ
         allowed = access if access is not None else Access.from_environment()
         return EtcdReader(where.endpoints, allowed, use_tls=where.tls, timeout=timeout)
     if where.kind == "file":
-        from killswitch.stores.file import FileReader  # noqa: PLC0415  # likewise
+        from killswitch.stores.file import FileReader  # noqa: PLC0415  # as above
 
         return FileReader(Path(where.path))
-    from killswitch.stores.sqlite.reader import SqliteReader  # noqa: PLC0415  # likewise
+    from killswitch.stores.sqlite.reader import SqliteReader  # noqa: PLC0415  # as above
 
     return SqliteReader(Path(where.path), timeout=timeout)

@@ -1,10 +1,10 @@
-"""A store is named by a URL everywhere: settings, command line, SDK. This reads one; it opens nothing.
+"""Parses the URL that names a store in settings, on the command line and in the SDK. It opens nothing.
 
 ==============================================  ==================================================
 ``etcd://host:2379,host2:2379``                 etcd's HTTP gateway, endpoints tried in turn
 ``etcds://host:2379``                           the same over TLS
 ``sqlite:///absolute/path``, ``sqlite:path``    one file, for one machine
-``file:///absolute/path.json``                  flags somebody else writes; read only
+``file:///absolute/path.json``                  flags that another program writes; read only
 ==============================================  ==================================================
 """
 
@@ -36,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """What a URL says: ``endpoints`` for etcd, ``path`` for the two that are files."""
+    """A parsed URL: ``endpoints`` for etcd, ``path`` for sqlite and file."""
 
     kind: Literal["etcd", "sqlite", "file"]
     endpoints: tuple[Endpoint, ...] = ()
@@ -73,9 +73,7 @@ def _endpoints(rest: str) -> tuple[Endpoint, ...]:
         raise BadSettings([f"the etcd store URL names no host; {_EXAMPLES}"])
     hosts = rest[2:].removesuffix("/")
     if "@" in hosts:
-        raise BadSettings(
-            ["user and password do not belong in the store URL (it is logged); give the user, the password as a secret"]
-        )
+        raise BadSettings(["put no user or password into the store URL, which is logged; give both as settings"])
     if re.search(r"[/?#]", hosts):
         raise BadSettings([f"an etcd store URL has only hosts and ports, no path or query; {_EXAMPLES}"])
     endpoints = tuple(_endpoint(part.strip()) for part in hosts.split(","))
@@ -87,7 +85,7 @@ def _endpoints(rest: str) -> tuple[Endpoint, ...]:
 def _endpoint(text: str) -> Endpoint:
     match = re.fullmatch(r"(?:\[(?P<six>[^\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<port>\d{1,5}))?", text, re.ASCII)
     if match is None:
-        raise BadSettings([f"{text!r} is not host:port (an IPv6 address stands in brackets: [::1]:2379)"])
+        raise BadSettings([f"{text!r} is not host:port (write an IPv6 address in brackets: [::1]:2379)"])
     host = match["six"] if match["six"] is not None else match["name"]
     port = int(match["port"] or DEFAULT_ETCD_PORT)
     if not 1 <= port <= 65535:
@@ -96,17 +94,17 @@ def _endpoint(text: str) -> Endpoint:
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise BadSettings([f"{text!r}: no IPv6 address stands in the brackets"]) from None
+            raise BadSettings([f"{text!r}: the brackets hold no IPv6 address"]) from None
     elif not _HOST.match(host):
         raise BadSettings([f"{text!r} is not host:port"])
     return Endpoint(host, port)
 
 
 def _path(scheme: str, rest: str) -> str:
-    # one slash more than the path has, as file URLs are written; without slashes, relative
+    # As in file URLs, two slashes come before an absolute path; without slashes the path is relative.
     if rest.startswith("//") and not rest.startswith("///"):
         raise BadSettings([f"write {scheme}:///absolute/path (three slashes) or {scheme}:relative/path"])
-    # four slashes are SQLAlchemy's habit; POSIX gives a path of two leading slashes no meaning of its own
+    # SQLAlchemy writes four slashes; POSIX gives a path with two leading slashes no portable meaning.
     path = unquote("/" + rest.lstrip("/") if rest.startswith("///") else rest)
     if re.search(r"[?#]", rest):
         raise BadSettings([f"the {scheme} store URL takes no query; write {scheme}:///path/of/the/file"])

@@ -27,7 +27,7 @@ from killswitch.router.failsafe import (
     RouterState,
     StalePolicy,
     after_read,
-    standing,
+    state_at,
 )
 from killswitch.stores import Store, keys
 from killswitch.web import flagd, ofrep
@@ -114,12 +114,12 @@ class FlagView:
         flags: dict[str, Flag] = {}
         expired = self._read_at is not None and now >= self._read_at + self._policy.stale_grace
         for name, memory in self._memories.items():
-            stands = standing(memory, self._policy, now)
-            if stands is RouterState.NO_FLAG or name not in self._last_flags:
+            state = state_at(memory, self._policy, now)
+            if state is RouterState.NO_FLAG or name not in self._last_flags:
                 continue
             flag = self._last_flags[name]
-            expired = expired or stands in _EXPIRED
-            obeyed = stands in OBEYS_ARMED or stands is RouterState.TRIPPED or stands in _EXPIRED
+            expired = expired or state in _EXPIRED
+            obeyed = state in OBEYS_ARMED or state is RouterState.TRIPPED or state in _EXPIRED
             # restored from a backup, or unreadable now: shown as the tripped flag it is to be taken for
             flags[name] = flag if obeyed else replace(flag, state=State.TRIPPED, canary_percent=0.0)
         return FlagSnapshot(flags, expired)

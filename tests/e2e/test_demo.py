@@ -86,7 +86,7 @@ def test_a_canary_that_stays_healthy_is_left_alone(tmp_path: Path) -> None:
     assert demo.ends() == 0, demo.output
     lines = story(demo.output)
     assert lines[2] == "3. The kill switch looked every 30 s and held."
-    assert lines[3] == "4. Nobody was paged."
+    assert lines[3] == "4. No one was paged."
     assert "TRIPPED" not in demo.output
     assert demo.left_behind() == []
 

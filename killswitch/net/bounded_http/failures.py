@@ -1,4 +1,4 @@
-"""What went wrong, said in a sentence, and what the caller may do about it."""
+"""Failures of HTTP calls: one sentence for each, and what the caller may do about it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import requests
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.net.bounded_http.sockets import Call
 
-_MAX_REPEATED: Final = 64 * 1024  # bytes of an answer that are looked through for what it must not repeat
+_MAX_REPEATED: Final = 64 * 1024  # bytes of an answer that are searched for secrets
 
 
 class NoAnswer(requests.RequestException):
     """A call ended without a usable response.
 
-    ``failure`` is what to raise outside (Unavailable, or AccessDenied where waiting will not help).
+    ``failure`` is what to raise outside (Unavailable, or AccessDenied if waiting does not help).
     ``sent`` says that bytes of the request may have reached the server; when false, surely nothing
     was changed there.
     """
@@ -38,12 +38,12 @@ class NoAnswer(requests.RequestException):
 _CERTIFICATE: Final[Mapping[int, str]] = {
     9: "its certificate is not valid yet (check both clocks)",
     10: "its certificate has expired; renew it on the server",
-    18: "its certificate is signed by itself; give its CA as the TLS CA file",
+    18: "its certificate is self-signed; give its CA as the TLS CA file",
     19: "its certificate comes from a CA we do not trust; give that CA as the TLS CA file",
     20: "its certificate comes from a CA we do not trust; give that CA as the TLS CA file",
     21: "its certificate comes from a CA we do not trust; give that CA as the TLS CA file",
-    62: "its certificate is for another name; use a name that stands in it",
-    64: "its certificate is for another address; use a name or address that stands in it",
+    62: "its certificate is for another name; use a name that is in it",
+    64: "its certificate is for another address; use a name or address that is in it",
 }
 
 
@@ -91,13 +91,13 @@ def _unavailable_because(chain: list[BaseException], call: Call) -> str:
     if call.deadline.expired:
         return "did not answer in time"
     if any(isinstance(cause, http.client.BadStatusLine) for cause in chain):
-        return "answered, and not in HTTP/1.1"
+        return "gave an answer that is not in HTTP/1.1"
     names = " / ".join(dict.fromkeys(type(cause).__name__ for cause in chain))
     return f"gave no usable HTTP answer ({names})" if call.sent else f"cannot be reached ({names})"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything beneath it; the libraries nest in ``__cause__``, ``reason`` and ``args``."""
+    """The error and all its causes; the libraries nest in ``__cause__``, ``reason`` and ``args``."""
     seen: set[int] = set()
     stack: list[object] = [error]
     while stack:
@@ -122,7 +122,7 @@ def origin_of(url: str) -> str:
 
 @contextmanager
 def killswitch_errors(*, change: bool = False) -> Iterator[None]:
-    """Turns `NoAnswer`, from whatever depth of a client library, into the errors of `killswitch.errors`.
+    """Turns `NoAnswer`, however deep a client library has wrapped it, into the errors of `killswitch.errors`.
 
     With ``change`` a request that had been sent and got no answer raises OutcomeUnknown; else, and
     for anything surely not sent, Unavailable or AccessDenied.
@@ -169,8 +169,8 @@ def refusal(response: requests.Response, *, secrets: Iterable[str] = ()) -> Unav
 
 
 def hiding(text: str, secrets: Iterable[str]) -> str:
-    """The text without any of ``secrets``, however they are spelt in addresses."""
-    # the longest first, or its beginning would be gone and its end still there
+    """The text without any of ``secrets``, in each spelling that addresses use."""
+    # the longest first: a shorter one that it contains must not leave its end readable
     for secret in sorted(secrets, key=len, reverse=True):
         for spelling in {secret, unquote(secret), quote(secret, safe="")}:
             text = text.replace(spelling, "[hidden]") if spelling else text
@@ -178,7 +178,7 @@ def hiding(text: str, secrets: Iterable[str]) -> str:
 
 
 def retry_after(response: requests.Response) -> float | None:
-    """The wait in seconds that ``Retry-After`` asks for (a number or a date); None where it is absent or nonsense."""
+    """The wait in seconds that ``Retry-After`` asks for (a number or a date); None if it is absent or no such value."""
     text = response.headers.get("Retry-After", "").strip()[:64]
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
         return float(text)
@@ -189,7 +189,7 @@ def retry_after(response: requests.Response) -> float | None:
 
 
 def excerpt(text: str | bytes, length: int = 200) -> str:
-    """The beginning of what a server said, fit for a log line."""
+    """The beginning of a server's text, on one printable line."""
     if isinstance(text, bytes):
         text = text[: 4 * length].decode(errors="replace")
     flat = " ".join(text.split())

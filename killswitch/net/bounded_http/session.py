@@ -1,4 +1,4 @@
-"""The session, and the adapter beneath it that sends one request and reads its whole answer."""
+"""The bounded session, and its adapter, which sends one request and reads its whole answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Credentials(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     def secrets(self) -> Sequence[str]:
-        """What of these headers no message may repeat."""
+        """The secrets in these headers, which no message may repeat."""
         ...
 
 
@@ -59,7 +59,7 @@ class _BoundedAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self,
         request: requests.PreparedRequest,
-        verify: Any,  # noqa: ARG002  not for a library to switch off
+        verify: Any,  # noqa: ARG002  no library may switch it off
         cert: Any = None,  # noqa: ARG002
     ) -> tuple[Any, Any]:
         host: Mapping[str, Any]
@@ -68,7 +68,7 @@ class _BoundedAdapter(HTTPAdapter):
             return host, {}
         context = self._tls.current()
         if context is not self._context:
-            # connections made under the old files are not used again
+            # connections made with the old files are not used again
             context.sslsocket_class = BoundedTLSSocket
             self._context = context
             self.poolmanager.clear()
@@ -82,7 +82,7 @@ class _BoundedAdapter(HTTPAdapter):
         assert call is not None, "a bounded adapter is used by its session alone"
         target = origin_of(request.url or "")
         try:
-            kwargs["timeout"] = None  # the sockets know better
+            kwargs["timeout"] = None  # the sockets know the deadline
             kwargs["stream"] = True
             response = super().send(request, *args, **kwargs)
             try:
@@ -97,7 +97,7 @@ class _BoundedAdapter(HTTPAdapter):
             raise self._too_large(target) from None
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise no_answer(error, target, call) from error
-        # what `Response.content` itself does once it has read everything
+        # as `Response.content` does after it has read everything
         if response.status_code != requests.codes.ok:
             # an answer with data is not changed: a password can be a word that also occurs in labels
             body = without(body, call.secrets)
@@ -168,9 +168,9 @@ class BoundedSession(requests.Session):
 
     @contextmanager
     def deadline(self, deadline: Deadline, *, connect_within: float | None = None) -> Iterator[None]:
-        """Within the block every call of this thread ends by ``deadline``.
+        """In the block, every call of this thread ends at ``deadline``.
 
-        ``connect_within`` limits, in seconds, the time until a connection stands, so that another
+        ``connect_within`` limits, in seconds, the time until a connection is made, so that another
         server can be tried while there is time.
         """
         before = getattr(self._limits, "now", None)
@@ -181,18 +181,18 @@ class BoundedSession(requests.Session):
             self._limits.now = before
 
     def showable(self, body: bytes) -> bytes:
-        """An answer as a message may repeat it: without what was sent to get it. Raises AccessDenied (see `Secret`)."""
+        """The answer without the secrets that were sent, for messages. Raises AccessDenied (see `Secret`)."""
         return body if self._credentials is None else without(body, self._credentials.secrets())
 
     def get_adapter(self, url: str | bytes) -> HTTPAdapter:
-        """Always our own: prometheus-api-client mounts one with retries over whatever it is given."""
+        """Keeps our own adapter: prometheus-api-client would mount one with retries."""
         scheme = urlsplit(url if isinstance(url, str) else url.decode()).scheme
         if scheme not in {"http", "https"}:
             raise requests.exceptions.InvalidSchema(f"only http and https, not {scheme!r}")
         return self._adapter
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """The next URL on the same origin. Raises NoAnswer for one elsewhere: our secrets stay here."""
+        """The next URL, on the same origin. Raises NoAnswer for another origin, which must not get our secrets."""
         target = super().get_redirect_target(resp)
         if target is None:
             return None

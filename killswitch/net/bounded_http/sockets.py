@@ -24,29 +24,29 @@ from killswitch.net.name_lookup import look_up
 
 
 class BodyTooLargeError(Exception):
-    """More bytes came than the cap allows. Not an OSError: urllib3 must not take it for a lost line."""
+    """More bytes came than the cap allows. Not an OSError, which urllib3 would take for a lost connection."""
 
 
 class Call:
-    """What the sockets of one call need to know. A call lives in one thread."""
+    """What the sockets of one call share. A call belongs to one thread."""
 
     def __init__(self, deadline: Deadline, connect_within: float | None, max_body: int) -> None:
         self.deadline = deadline
         self._connect_by = deadline if connect_within is None else Deadline(min(connect_within, deadline.remaining()))
         self.sent = False
-        self.secrets: tuple[str, ...] = ()  # what was sent to be let in; no message repeats it
-        # framing and headers cost something beside the body; nothing honest needs twice as much
+        self.secrets: tuple[str, ...] = ()  # the credentials that were sent; no message repeats them
+        # framing and headers add to the body; no honest answer needs twice as much
         self.bytes_left = 2 * max_body + 1024 * 1024
 
     def remaining(self) -> float:
-        """Seconds left; raises TimeoutError rather than return 0, which sockets take for "do not wait"."""
+        """Seconds left; raises TimeoutError instead of returning 0, which means "do not wait" to a socket."""
         left = self.deadline.remaining()
         if left <= 0:
             raise TimeoutError("the call's deadline has passed")
         return left
 
     def remaining_to_connect(self) -> float:
-        """The same for the time until a connection stands, TLS included."""
+        """The same for the time until a connection is made, TLS included."""
         left = min(self._connect_by.remaining(), self.remaining())
         if left <= 0:
             raise TimeoutError("no connection in the time set for it")
@@ -62,7 +62,7 @@ _current = threading.local()
 
 
 def current_call() -> Call | None:
-    """The call that this thread is in."""
+    """This thread's current call."""
     call: Call | None = getattr(_current, "call", None)
     return call
 
@@ -78,7 +78,7 @@ def serving(call: Call) -> Iterator[Call]:
 
 
 class _BoundedSocket(socket.socket):
-    """A TCP socket whose every wait is cut at the current call's deadline."""
+    """A TCP socket whose every wait ends at the current call's deadline."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         call = current_call()
@@ -122,7 +122,7 @@ class BoundedTLSSocket(ssl.SSLSocket):
 
 
 def _connect(host: str, port: int, call: Call, socket_options: Any) -> socket.socket:
-    """A connected socket; the addresses of a name are tried in turn and share the time there is."""
+    """A connected socket; the addresses of a name are tried in turn and share the time left."""
     addresses = look_up(host, port, call.remaining_to_connect())
     last: OSError = TimeoutError("no time left to connect")
     for position, (family, kind, protocol, _, address) in enumerate(addresses):

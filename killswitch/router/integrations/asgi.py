@@ -82,7 +82,7 @@ class KillswitchMiddleware:
     time. ``applies``: which requests go to a model. Without it all count that have a routing key: probes and
     ``/metrics`` have none, and would be quick successes of control alone. ``pin_cookie``: where given, a session
     keeps its cohort by this cookie for as long as the flag's generation lasts; a user who forges it moves only
-    himself, and never past a trip. ``cohort_header``: tells the client its cohort; None for silence.
+    himself, and never past a trip. ``cohort_header``: tells the client its cohort; None sends no header.
     """
 
     def __init__(

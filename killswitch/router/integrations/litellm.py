@@ -69,9 +69,9 @@ class _Request:
 class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped here
     """Steers and counts one rollout.
 
-    ``canary``: every name under which LiteLLM can reach the canary: its model groups, and where deployments of
-    it stand in mixed groups, their ``litellm_params.model`` or ``model_info.id``. ``alias``: what clients
-    ask for, by default the rollout's name. ``routing_key``: the user of a request.
+    ``canary``: every name under which LiteLLM can reach the canary: its model groups, and, for its
+    deployments in mixed groups, their ``litellm_params.model`` or ``model_info.id``. ``alias``: what clients ask for,
+    by default the rollout's name. ``routing_key``: the user of a request.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         self._routing_key = routing_key
         self._counter = AttemptCounter(router, metrics, self._canary, self._user)
         self._installing = threading.Lock()
-        # The request of this task or thread; None where LiteLLM picks outside of one.
+        # The request of this task or thread; None if LiteLLM picks outside of one.
         self._current: ContextVar[_Request | None] = ContextVar(f"killswitch {router.rollout}", default=None)
 
     # --- steering
@@ -323,7 +323,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
     def _user(self, request: Mapping[str, Any]) -> object:
         try:
             return self._routing_key(request)
-        except Exception:  # noqa: BLE001  # a request of an unforeseen shape
+        except Exception:  # noqa: BLE001  # a request of an unknown shape
             return None
 
     def _group(self, asked: str, route: Route) -> str:

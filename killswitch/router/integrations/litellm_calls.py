@@ -8,7 +8,7 @@ from typing import Any
 
 from killswitch.errors import Refused
 
-# The router's endpoints that take a model's name, and where that stands among their positional arguments.
+# The router's endpoints that take a model's name, and its position among their positional arguments.
 ENDPOINTS: Mapping[str, int] = {
     **dict.fromkeys(
         (
@@ -48,7 +48,7 @@ GUARD_MARK = "_killswitch_guard"
 class CanaryRefused(Refused):
     """LiteLLM was about to send a control user to the canary."""
 
-    status_code = 400  # what LiteLLM neither tries again nor takes for a sick deployment
+    status_code = 400  # a status that LiteLLM neither retries nor counts against the deployment
 
 
 class EndpointCall:
@@ -105,7 +105,7 @@ def add_alias(litellm_router: Any, alias: str, group: str) -> None:
 def overridable(selector: Any, name: str) -> bool:
     """Whether ``selector`` is a method of a class, so that LiteLLM calls what is set on the object instead.
 
-    A router of the compiled core makes some of its members anew when they are read: one of those would call itself.
+    A router of the compiled core makes some of its members again when they are read: one of those would call itself.
     """
     if getattr(selector, GUARD_MARK, False):  # another rollout's guard
         return True

@@ -7,7 +7,7 @@
     model = client.get_string_value("support-copilot", "model-old", EvaluationContext(targeting_key=user_id))
 
 The flag's key is the rollout's name. As a string its value is the model's name, as a boolean whether the canary's
-model serves the user (in stage ``aa`` it serves nobody), as an object ``{"cohort", "model", "generation"}``; numbers
+model serves the user (in stage ``aa`` it serves no user), as an object ``{"cohort", "model", "generation"}``; numbers
 are a TYPE_MISMATCH. Variants are ``control`` and ``canary``. Reasons are those of `RouteReason`. Nothing throws: an
 unknown flag or a number is the caller's default with an error code, as is every flag before a provider is set; so let
 the default name control. A context without a ``targeting_key`` is control, with the reason ERROR. A context attribute

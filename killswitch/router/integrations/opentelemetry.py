@@ -6,7 +6,7 @@
 
 The names are such that a Prometheus exporter, or a collector's, arrives at exactly the names the rules read:
 ``llm_requests`` becomes ``llm_requests_total``; ``llm_latency_ms`` carries its unit in its name and no
-unit beside it, because an exporter would append that to the name. Counters exist at 0 from the start; a
+unit besides, because an exporter would append that to the name. Counters exist at 0 from the start; a
 histogram of OpenTelemetry cannot be, so the latency of a new model appears with its first request. A delta
 temporality would lose the zeros: use cumulative, the default. `CohortMetrics` declares new models when
 the flag changes.

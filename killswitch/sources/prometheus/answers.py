@@ -39,7 +39,7 @@ class Unusable(Exception):
 
 
 Showable = Callable[[bytes], bytes]
-"""What of an answer may stand in the log."""
+"""The part of an answer that may be logged."""
 
 
 def document(body: bytes, showable: Showable = bytes) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _heed(warnings: Any, infos: Any, showable: Showable) -> None:
             raise Unusable(Reason.GARBAGE, "the answer's warnings are no list of sentences")
     partial: list[str] = []
     for text in warnings or ():
-        # what newer servers send as infos, 2.48 to 2.53 sent as warnings
+        # 2.48 to 2.53 sent as warnings what newer servers send as infos
         if text.startswith("PromQL info:"):
             _log_once(text, showable)
         else:
@@ -92,7 +92,7 @@ def _heed(warnings: Any, infos: Any, showable: Showable) -> None:
 def _whole(fields: Mapping[str, Any], result: Sequence[Any]) -> None:
     """Raises Unusable where a field of the envelope says that the answer is not whole.
 
-    VictoriaMetrics' vmselect says ``"isPartial": true`` beside a 200 while one of its stores is down; others have
+    VictoriaMetrics' vmselect says ``"isPartial": true`` with status 200 while one of its stores is down; others have
     other spellings, so any field with "partial" in its name counts, unless it plainly says no.
     """
     for name, value in fields.items():
@@ -170,7 +170,7 @@ def _labels(row: Any) -> Mapping[str, str]:
         raise Unusable(Reason.GARBAGE, "a series of the answer has no labels")
     for value in labels.values():
         if type(value) is not str:
-            raise Unusable(Reason.GARBAGE, "a label of the answer is no text")
+            raise Unusable(Reason.GARBAGE, "a label of the answer is not text")
     return labels
 
 

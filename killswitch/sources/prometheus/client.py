@@ -1,7 +1,7 @@
 """One query, one answer: asks Prometheus' API through `prometheus-api-client`; whatever goes wrong is a reason.
 
 The library is given a session of ours, because its own retries turn a timeout of 3 s into 18 s, and it drops the
-warnings that tell a partial answer from a whole one.
+warnings that mark a partial answer.
 """
 
 from __future__ import annotations
@@ -111,15 +111,15 @@ class PrometheusClient:
         return self.guarded(value, deadline)
 
     def guarded(self, ask: Callable[[], _Found], deadline: Deadline) -> _Found | Unreadable:
-        """Whatever goes wrong is a reason; nothing is raised."""
+        """The answer, or the reason why there is none; raises nothing."""
         try:
             return ask()
         except Unusable as unusable:
             return unusable.unreadable
-        except Exception as error:  # noqa: BLE001  an error is not data, wherever it comes from
+        except Exception as error:  # noqa: BLE001  an error is not data
             no_answer = find_no_answer(error)
             if no_answer is None:
-                _log.exception("reading the metric store failed in a way it should not")
+                _log.exception("unexpected error while reading the metric store")
                 return Unreadable(Reason.INTERNAL_ERROR, f"reading failed ({type(error).__name__}); see the log")
             if isinstance(no_answer.failure, AccessDenied):
                 return Unreadable(Reason.SOURCE_REFUSED, str(no_answer))
@@ -130,7 +130,7 @@ class PrometheusClient:
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        # nothing of it is repeated: what stands in the wrong place may be a secret
+        # the URL is not repeated, because a part in the wrong place may be a secret
         raise BadSettings(["a Prometheus server is given as http(s)://host:port/prefix, without query and fragment"])
     if parts.username is not None:
         raise BadSettings(["put no user or password into the Prometheus URL; give them as files or variables"])

@@ -1,4 +1,4 @@
-"""The closer look at counters that fell or are new, as PromQL; what it tells apart is in `counter_resets`. Pure."""
+"""The closer look at counters that fell or are new, as PromQL; `counter_resets` says what it distinguishes. Pure."""
 
 from __future__ import annotations
 

@@ -55,6 +55,6 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``300s``; milliseconds, which is all Prometheus can tell apart, where there are some."""
+    """``300s``; in milliseconds, Prometheus' resolution, if not whole seconds."""
     milliseconds = round(seconds * 1000)
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"

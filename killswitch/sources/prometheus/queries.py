@@ -49,7 +49,7 @@ class Ranges:
         return before_step(self.interval)
 
     def typed(self, ask: Ask) -> str:
-        """See `QueryLanguage`; what tells falls and births from growth is left out."""
+        """See `QueryLanguage`; the parts that detect falls and new series are left out."""
         return _typed(ask, self)
 
 
@@ -57,7 +57,7 @@ class Ranges:
 class Query:
     """One query for many asks: ``cells`` maps the values of ``labels`` to the ask they answer.
 
-    ``basis``: of a closer look, whose processes are told apart by those labels that the basis has, too.
+    ``basis``: of a closer look, whose processes are distinguished by the labels that the basis has, too.
     """
 
     shape: Shape
@@ -92,7 +92,7 @@ def _matchers(fixed: Iterable[Matcher], labels: Sequence[str], cells: Iterable[t
 
 @dataclass(frozen=True, slots=True)
 class PromQuery:
-    """One query's parts: ``matchers`` are printed; the answer is grouped by ``labels``, and by ``le`` if so wished."""
+    """One query's parts: ``matchers`` are printed; the answer is grouped by ``labels``, and by ``le`` if ``by_le``."""
 
     shape: Shape
     metric: str
@@ -107,7 +107,7 @@ class PromQuery:
         within = series + ranges.half_open(self.seconds)
         match self.shape:
             case Shape.INCREASE:
-                # -Inf where a counter fell: then a closer look is needed
+                # -Inf if a counter fell: then a closer look is needed
                 return f"sum{by} (increase({within})) + ln(max{by} (resets({within})) < bool 1)"
             case Shape.SEEN | Shape.LIVE:
                 return f"{'sum' if self.shape is Shape.SEEN else 'count'}{by} (count_over_time({within}))"
@@ -119,15 +119,15 @@ class PromQuery:
                 new = f"last_over_time({within})"
                 old = self.before(ranges)
                 reach = series + ranges.half_open(self.seconds + ranges.before)
-                # -Inf where a counter fell or is new: then a closer look is needed
+                # -Inf if a counter fell or is new: then a closer look is needed
                 return f"sum{by} ((({new} - {old}) unless resets({reach}) > 0) or {new} - Inf)"
             case Shape.FALLS:
                 return f"max{by} (resets({within}))"
             case Shape.CLOSE_STEP | Shape.CLOSE_INCREASE | Shape.CLOSE_FALLS | Shape.GROWN:
                 raise ValueError("a closer look has a basis: see `closer`; and quiet counters `grown`")
             case Shape.LAYOUT:
-                # an edge has as many samples as its histogram's +Inf unless it was missing, came, went, or was spelt
-                # anew ("1" is "1.0" since Prometheus 3); squared, its samples are fewer in two series than in one
+                # An edge has as many samples as its histogram's +Inf, unless it was missing, came, went, or changed its
+                # spelling ("1" is "1.0" since Prometheus 3). Squares make the samples of two series fewer than of one.
                 whole = promql.series(self.metric, tuple(sorted((*self.matchers, 'le="+Inf"'))))
                 whole += ranges.half_open(self.seconds)
                 all_of = f"sum{_clause('by', self.labels)} (count_over_time({whole}) ^ 2)"
@@ -183,7 +183,7 @@ def _clause(word: str, labels: Sequence[str]) -> str:
 def plan(asks: Iterable[Sum], ticks: int = 1) -> list[Query]:
     """As few queries as answer every ask at ``ticks`` points, each with an answer of a few megabytes at most.
 
-    Matchers other than equality stand as they are in their query; asks that share them share it.
+    Matchers other than equality stay as they are; asks that share them share a query.
     """
     groups: dict[_Group, dict[tuple[str, ...], Sum]] = defaultdict(dict)
     for ask in dict.fromkeys(asks):
@@ -226,7 +226,7 @@ class _Group:
 def _portions(
     members: Mapping[tuple[str, ...], Sum], ticks: int, *, by_le: bool
 ) -> Iterator[dict[tuple[str, ...], Sum]]:
-    # by the most varied label first, so that a part asks for few combinations that nobody wants
+    # by the most varied label first, so that a portion asks for few unneeded combinations
     variety = [len(set(column)) for column in zip(*members, strict=True)]
     order = sorted(range(len(variety)), key=lambda position: -variety[position])
     rows = sorted(members.items(), key=lambda row: [row[0][position] for position in order])
@@ -243,7 +243,7 @@ def most_ticks(*, by_le: bool) -> int:
 
 
 def _typed(ask: Ask, ranges: Ranges) -> str:
-    """The query a person would type for one ask alone; what tells falls and births from growth is left out."""
+    """The query a person would type for one ask alone; the parts that detect falls and new series are left out."""
     if isinstance(ask, Free):
         return ask.query
     matchers = tuple(map(promql.matcher, ask.selector.matchers))

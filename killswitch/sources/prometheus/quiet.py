@@ -33,7 +33,7 @@ PROBE: Final = "idelta(vector(1)[1ms:1s]) or vector(2)"
 def grown(value: float) -> float | None:
     """What was counted, out of an answer from which the series expected are subtracted; None where they differ.
 
-    Counters with fractions are left to `Shape.STEP`: beside `EACH` they lose digits.
+    Counters with fractions are left to `Shape.STEP`: added to `EACH` they lose digits.
     """
     return value if 0 <= value < EACH and value.is_integer() else None
 

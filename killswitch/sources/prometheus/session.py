@@ -16,7 +16,7 @@ from killswitch.sources.prometheus.answers import Unusable
 # VictoriaMetrics and of Thanos. Prometheus, Mimir and Cortex ignore both.
 _WHOLE: Final = {"deny_partial_response": "1", "partial_response": "false"}
 # VictoriaMetrics answers as of 30 s ago under the time that was asked (-search.latencyOffset): every trip would come
-# 30 s later, and its clock would seem to be slow. `lag` is what waits for late samples here.
+# 30 s later, and its clock would seem slow. The setting `lag` waits for late samples.
 _NOW: Final = {"latency_offset": "1s"}
 _ASKED_BESIDES: Final = {**_WHOLE, **_NOW}
 _WHOLE_HEADER: Final = {"M3-Limit-Require-Exhaustive": "true"}
@@ -28,7 +28,7 @@ class PrometheusSession(BoundedSession):
     def __init__(self, **bounds: Any) -> None:
         super().__init__(**bounds)
         self.hooks["response"] = [_checked]
-        # metric stores are near; packing megabytes each cycle costs them more than sending does
+        # metric stores are near: compressing megabytes in each cycle costs them more than sending
         self.headers["Accept-Encoding"] = "identity"
         self.headers.update(_WHOLE_HEADER)
         self._asks_besides = True
@@ -36,7 +36,7 @@ class PrometheusSession(BoundedSession):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Queries of a thousand rollouts are longer than a URL may be: they go into the body.
 
-        A server that refuses parameters it does not know is asked without those that only some servers have.
+        A server that refuses unknown parameters is asked without the ones that only some servers have.
         """
         if method != "POST" or "params" not in kwargs:
             return super().request(method, url, *args, **kwargs)
@@ -52,7 +52,7 @@ class PrometheusSession(BoundedSession):
 
 
 def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
-    """Stops refusals and other failures, which the client would drop; it hands the body on as it came."""
+    """Raises for refusals and other failures, which the library would drop; leaves the body as it came."""
     if response.is_redirect:
         return response
     failure = refusal(response)
@@ -67,7 +67,7 @@ def _checked(response: requests.Response, *_: Any, **__: Any) -> requests.Respon
 
 
 def _unusable(failure: Unavailable | Refused, said: bytes) -> Unusable:
-    """``said`` is how the server's own words begin."""
+    """``said``: the beginning of the server's own words."""
     if b"partial response" in said.lower():  # refused, as it was asked to
         return Unusable(Reason.PARTIAL_ANSWER, str(failure))
     if isinstance(failure, Refused):

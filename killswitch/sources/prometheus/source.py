@@ -35,7 +35,7 @@ from killswitch.sources.seen import AbsentCache, SeenCache
 _log = logging.getLogger(__name__)
 
 _MOST_POINTS: Final = 11_000  # Prometheus gives no more of one series
-_LEARN_AGAIN: Final = 600.0  # seconds after which the server's reading of ranges is looked at again: it may be upgraded
+_LEARN_AGAIN: Final = 600.0  # seconds after which it is checked again how the server reads ranges: it may be upgraded
 
 
 class Prometheus:
@@ -106,7 +106,7 @@ class Prometheus:
         return dict(zip(ticks, assembly.readings(found, seen, falls, len(ticks)), strict=True))
 
     def _numbers(self, assembly: Assembly, ticks: Sequence[float], deadline: Deadline) -> Answers:
-        """What the wants need at first; not asked that every histogram has every edge, for as long as that is known."""
+        """What the wants need at first; whether histograms have every edge is asked only while that is unknown."""
         if len(ticks) > 1:
             self._layouts.forget(assembly.layouts)
             found = self._answers((*assembly.asks, *assembly.layouts), ticks, deadline)
@@ -135,7 +135,7 @@ class Prometheus:
         return found
 
     def _steps_at(self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
-        """Of one tick. Quiet counters are asked the cheap way, and once more where that tells nothing."""
+        """The numbers of one tick. Quiet counters are asked the cheap way, and in full if that gives no number."""
         known = self._quiet.known(asks, ticks[0]) if self._takes_pairs(ticks[0], deadline) else frozenset()
         quick = self._submit(
             self._planned_quick(tuple(ask for ask in asks if ask in known), self._ranges), ticks, deadline
@@ -206,7 +206,7 @@ class Prometheus:
         return self._ranges
 
     def _takes_pairs(self, tick: float, deadline: Deadline) -> bool:
-        """Whether `Shape.GROWN` means here what it says. Looked at again as often as how ranges are read."""
+        """Whether this server answers `Shape.GROWN` correctly; checked as often as how it reads ranges."""
         if time.monotonic() >= self._learnt_pairs_at:
             self._quick = self._client.instant(quiet.PROBE, float(int(tick)), deadline) == 2.0
             self._learnt_pairs_at = time.monotonic() + _LEARN_AGAIN
@@ -258,7 +258,7 @@ class Prometheus:
 
 
 def _even_runs(ticks: Sequence[float]) -> Iterator[Sequence[float]]:
-    """Ticks in stretches of one spacing, since a range query knows but one."""
+    """Ticks in runs of one spacing, because a range query has only one."""
     start = 0
     for at in range(2, len(ticks) + 1):
         if at == len(ticks) or abs((ticks[at] - ticks[at - 1]) - (ticks[start + 1] - ticks[start])) > 0.0005:

@@ -1,9 +1,9 @@
 """The embedded source: reads the services' own ``/metrics``, and needs no Prometheus.
 
-A thread of its own asks every target once a scrape interval and keeps the counters that rules need
-(`SampleHistory`); wants are answered from those as Prometheus would. Scrapes are made in the middle
-of each interval of the clock's grid: ticks fall between them, and a scrape that comes a little late
-still counts into its own step.
+A thread scrapes every target once in each scrape interval and keeps the counters that rules need
+(`SampleHistory`). Wants are answered from these as Prometheus would. A scrape is made in the middle of
+each interval of the clock's grid. So ticks fall between scrapes, and a scrape that is a little late still
+counts in its own step.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TIDY_EVERY: Final = 600.0  # seconds
 
 
 class AgedClock:
-    """The wall clock as it was at the start, aged by the monotonic one: a clock set later changes nothing.
+    """The wall clock as it was at the start, aged by the monotonic one: setting the clock later changes nothing.
 
     Never before ``not_before``: a restart must not write samples among those it finds.
     """
@@ -134,7 +134,8 @@ class Scrape:
             due = (slot + 0.5) * self._interval
             if self._stop.wait(max(0.0, due - self._clock.now())):
                 return
-            if self._clock.now() < due + self._interval / 2:  # else it is the next slot's turn: a gap, not a lie
+            # later, the sample would belong to the next slot: leave a gap
+            if self._clock.now() < due + self._interval / 2:
                 self._scrape_all()
             slot = max(slot + 1, math.floor(self._clock.now() / self._interval))
 

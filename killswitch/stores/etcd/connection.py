@@ -17,12 +17,12 @@ from killswitch.net.name_lookup import look_up
 from killswitch.stores.etcd import wire
 from killswitch.stores.url import Endpoint
 
-# a dead host or a forgotten NAT entry is noticed after 5 + 3 x 3 s, whoever is silent
+# a dead host or a lost NAT entry is noticed after 5 + 3 x 3 s
 _KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 3), ("TCP_KEEPCNT", 3))
 
 
 class _Receiver(io.RawIOBase):
-    """Receives until a deadline, however slowly the bytes drip in."""
+    """Receives until a deadline, however slowly bytes arrive."""
 
     def __init__(self, connected: _Timed) -> None:
         self._connected = connected
@@ -41,7 +41,7 @@ class _Receiver(io.RawIOBase):
 
 
 class _Timed:
-    """What http.client needs of a socket, with every wait bounded by ``deadline``, which may be replaced."""
+    """The socket methods that http.client needs; each wait ends at ``deadline``, which may be replaced."""
 
     def __init__(self, plain: socket.socket, deadline: Deadline) -> None:
         self.plain = plain
@@ -65,9 +65,9 @@ class _Timed:
 
 
 class Connection(http.client.HTTPConnection):
-    """One connection to one endpoint; in ``alive`` for as long as it holds a socket."""
+    """One connection to one endpoint. It is in ``alive`` while it holds a socket."""
 
-    auto_open = 0  # http.client would connect by itself, without TLS and without a deadline
+    auto_open = 0  # else http.client connects by itself, without TLS and without a deadline
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None, alive: set[Connection]) -> None:
         super().__init__(endpoint.host, endpoint.port)
@@ -101,7 +101,7 @@ class Connection(http.client.HTTPConnection):
         for position, (family, kind, protocol, _, address) in enumerate(addresses):
             plain = socket.socket(family, kind, protocol)
             try:
-                # an address that is silent leaves its share of the time to the others
+                # each address gets a share of the time, so that a silent one leaves time for the others
                 plain.settimeout(max(0.001, deadline.remaining() / (len(addresses) - position)))
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -117,7 +117,7 @@ class Connection(http.client.HTTPConnection):
         raise failure if failure is not None else OSError(f"{self.endpoint.host} has no address")
 
     def post(self, path: str, body: bytes, token: str | None) -> http.client.HTTPResponse:
-        # a member without a leader says so at once instead of answering from what it remembers
+        # a member without a leader then refuses at once, instead of answering with old data
         headers = {"Content-Type": "application/json", "Grpc-Metadata-hasleader": "true"}
         if token is not None:
             headers["Authorization"] = token  # no "Bearer": etcd takes the bare token
@@ -129,22 +129,22 @@ class Connection(http.client.HTTPConnection):
         self._alive.discard(self)
 
     def drop(self) -> None:
-        """Let go of the socket alone. After a fork the buffers' locks may be held by a thread that is no more."""
+        """Close the socket only. After a fork, a thread that no longer exists may hold the buffers' locks."""
         if self.timed is not None:
             with contextlib.suppress(OSError):
                 os.close(self.timed.plain.detach())
 
     def abort(self) -> None:
-        """Wake whoever waits on this connection; callable from any thread."""
+        """Wake the thread that waits on this connection; callable from any thread."""
         if self.timed is not None:
             with contextlib.suppress(OSError):
-                # the plain method: SSLSocket's own would take the TLS state away from under the reading thread
+                # SSLSocket's own shutdown would drop the TLS state while another thread reads
                 socket.socket.shutdown(self.timed.plain, socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
 def translated(endpoint: Endpoint) -> Iterator[None]:
-    """What the socket and http.client raise, in this project's words."""
+    """Turns what the socket and http.client raise into this project's errors."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -158,8 +158,10 @@ def translated(endpoint: Endpoint) -> Iterator[None]:
             f"{endpoint}: TLS failed ({error.reason or describe(error)}); check both certificates"
         ) from error
     except (http.client.BadStatusLine, http.client.UnknownProtocol, http.client.LineTooLong) as error:
-        if isinstance(error, ConnectionError):  # closed before a single byte
-            raise Unavailable(f"{endpoint}: hung up without an answer (TLS on one side only?)") from error
+        if isinstance(error, ConnectionError):  # closed before the first byte
+            raise Unavailable(
+                f"{endpoint}: closed the connection without an answer; is TLS on at one side only?"
+            ) from error
         raise BadDocument(f"{endpoint}: the answer is not HTTP/1.1; {wire.NO_GATEWAY}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         # ValueError: http.client on a garbled chunk size or header

@@ -1,6 +1,6 @@
 """POSTs to etcd's gateway: endpoints in turn, total deadlines, bounded bodies, logins. Standard library only.
 
-`Gateway.call` asks one question and has one answer; `Gateway.stream` opens an endless one.
+`Gateway.call` sends one request and returns its answer. `Gateway.stream` opens an endless answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Gateway:
         self._token: str | None = None
         self._idle: dict[Endpoint, Connection] = {}
         self._alive: set[Connection] = set()
-        # the parent's, kept in a child so that their buffers are never finalised
+        # the parent's connections, kept in a forked child so that their buffers are never finalised
         self._dropped: tuple[Connection, ...] = ()
         self._preferred = 0
         self._lock = threading.Lock()
@@ -50,7 +50,7 @@ class Gateway:
     def call(self, path: str, body: bytes, timeout: float, parse: Callable[[dict[str, Any]], _T]) -> _T:
         """What ``parse`` makes of the first answer it does not refuse, within ``timeout`` seconds over all endpoints.
 
-        Only for what may be asked twice. Raises BadDocument, AccessDenied or Unavailable, in this order of
+        Only for requests that may be repeated. Raises BadDocument, AccessDenied or Unavailable, in this order of
         precedence where endpoints fail differently.
         """
         deadline = Deadline(timeout)
@@ -71,7 +71,7 @@ class Gateway:
         raise _gravest(list(failures.values()))
 
     def _leave(self, failed: Container[Endpoint]) -> None:
-        """Cut the streams that stand on endpoints which fail while another answers: they may be dead silently."""
+        """Cut the streams of endpoints that fail while another answers: they may be dead without a sign."""
         for connection in tuple(self._alive):
             if connection.streaming and connection.endpoint in failed:
                 connection.abort()
@@ -98,7 +98,7 @@ class Gateway:
         raise refusal
 
     def log_out(self) -> None:
-        """Forget the token: the next question logs in again."""
+        """Forget the token: the next request logs in again."""
         self._token = None
 
     def forget(self) -> None:
@@ -141,10 +141,10 @@ class Gateway:
         try:
             answer = self._ask(endpoint, deadline, "/v3/auth/authenticate", question, None)
         except wire.AuthNotEnabled:
-            return  # as etcd's own clients: authentication may be turned on later
+            return  # as etcd's own clients do: authentication may be turned on later
         token = answer.get("token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise BadDocument("etcd: the login was answered without a token")
+            raise BadDocument("etcd: the answer to the login has no token")
         self._token = token
 
     # --- one request --------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Gateway:
                 except (ConnectionError, http.client.BadStatusLine):
                     if not connection.used:
                         raise
-                    # the server closed an idle connection; whatever is asked here may be asked twice
+                    # the server closed an idle connection; requests made here may be repeated
                     connection.end()
                     connection = self._new(endpoint)
                     status, answer, reusable = self._exchange(connection, deadline, path, body, token)
@@ -178,7 +178,7 @@ class Gateway:
         return wire.parse_object(answer)
 
     def _secrets(self, token: str | None) -> tuple[str, ...]:
-        """What no failure may repeat."""
+        """The secrets that no error may repeat."""
         return known(token, self._access.password)
 
     def _exchange(
@@ -209,8 +209,8 @@ class Gateway:
 def _bounded(response: http.client.HTTPResponse) -> bytes:
     body = response.read(MAX_BODY + 1)
     if len(body) > MAX_BODY:
-        raise BadDocument(f"etcd: an answer over {MAX_BODY} bytes")
-    if response.length:  # read(n) keeps silent about a body that ends too soon
+        raise BadDocument(f"etcd: the answer is over {MAX_BODY} bytes")
+    if response.length:  # read(n) does not report a body that ends too soon
         raise http.client.IncompleteRead(body, response.length)
     return body
 

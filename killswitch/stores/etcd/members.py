@@ -1,16 +1,16 @@
 """The members of an etcd cluster, asked in turn through `etcd3gw`: failover, logins, and what a failure means.
 
-What the gateway and the library do that one would not expect, and where it is met:
+Surprises of the gateway and of the library, and what is done about each:
 
-- A request that timed out may still be applied: a change is never asked of a second member once the
-  first may have heard it (`Repeat.NEVER`). Where surely nothing was heard or applied (no connection,
-  "no leader", an expired token) the next one is asked.
+- A request that timed out may still be applied. So a change is never sent to a second member once the
+  first may have received it (`Repeat.NEVER`). If surely nothing was received or applied (no connection,
+  "no leader", an expired token), the next member is asked.
 - `etcd3gw` sorts failures by HTTP status and drops what etcd said; `Member.post` reads the answer
   itself. It asks ``/version`` before its first call; here the path is given.
-- The gateway's token stands in ``Authorization`` without ``Bearer``; it expires, and a member that
-  restarts forgets it.
+- The gateway takes its token in ``Authorization`` without ``Bearer``. The token expires, and a member
+  that restarts forgets it.
 - "database space exceeded" can come after the change was applied (etcd's quota is checked again when
-  it applies), so it is no proof that nothing was done.
+  it applies), so it does not prove that nothing was done.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from killswitch.net.credentials import TLS, Secret, known
 from killswitch.stores.etcd import wire
 from killswitch.stores.url import Endpoint
 
-# a page of full-sized documents, in base64, stays below it
+# a list page of full-sized documents in base64 is smaller
 _MAX_BODY: Final = 16 * 1024 * 1024
 _MAX_TOKEN: Final = 4096
 _CONTENT_TOO_LARGE: Final = 413
@@ -46,18 +46,18 @@ _T = TypeVar("_T")
 
 # gRPC's codes, as the gateway passes them on
 NOT_FOUND: Final = 5
-# these mean that etcd looked at the request and did not do it
+# with these codes etcd has refused the request and applied nothing
 _NOT_DONE: Final = frozenset({3, NOT_FOUND, 7, 8, 9, 11, 16})
-# and these say so in words, under codes that also mean "perhaps"
+# these texts say the same, under codes that may also mean that it was applied
 _NOT_DONE_WORDS: Final = ("etcdserver: no leader", "raft proposal dropped", "etcdserver: too many requests")
 _NO_SPACE: Final = "database space exceeded"
 
 
 class Repeat(Enum):
-    """What may be done when an endpoint was asked and gave no answer."""
+    """Whether a request may be repeated when an endpoint gave no answer."""
 
     FREELY = auto()  # it reads
-    IDEMPOTENT = auto()  # it changes something, and twice is as good as once
+    IDEMPOTENT = auto()  # it changes something; doing it twice has the same effect
     NEVER = auto()
 
 
@@ -72,14 +72,14 @@ class EtcdRefusal(Exception):
 
     @property
     def done(self) -> bool:
-        """Whether what was asked may have been done all the same."""
+        """Whether the request may have been applied in spite of the error."""
         if _NO_SPACE in self.message:
             return True
         return self.code not in _NOT_DONE and not any(words in self.message for words in _NOT_DONE_WORDS)
 
     @property
     def final(self) -> bool:
-        """Whether every member would say the same."""
+        """Whether every member would refuse in the same way."""
         return self.code in _NOT_DONE and not self.done and not isinstance(self.failure, wire.LoginNeeded)
 
 
@@ -108,13 +108,13 @@ def _refusal(response: Any, document: Mapping[str, Any]) -> EtcdRefusal:
     said = described.get("grpc_code", described.get("code"))
     code = said if isinstance(said, int) else None
     message = str(described.get("message") or described.get("error") or "")
-    if code is None or not message:  # not from etcd, but from something in between
+    if code is None or not message:  # not from etcd but from a proxy before it
         failure: KillswitchError | None = http_refusal(response)
         if not isinstance(failure, AccessDenied):
             failure = wire.refusal(response.status_code, response.content)
         if response.status_code == _CONTENT_TOO_LARGE:
-            failure = BadTransaction("something before etcd refuses a request for its size; let it pass 2 MiB")
-        # what stands in between and says 4xx has not passed it on
+            failure = BadTransaction("a proxy before etcd refuses a request because of its size; let it pass 2 MiB")
+        # a proxy that answers 4xx has not passed the request on
         in_between = 400 <= response.status_code < 500 and response.status_code not in {408, 499}
         return EtcdRefusal(failure, code=3 if in_between else None, message=str(failure))
     failure = wire.error_of(dict(described), f"HTTP {response.status_code}")
@@ -138,7 +138,7 @@ class _Token:
 
 
 class Members:
-    """Asks them; see `ask`. Safe from any thread, not across a fork."""
+    """The members, asked in turn by `ask`. Safe from any thread, not across a fork."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Members:
             )
             for endpoint in endpoints
         ]
-        self._preferred = 0  # the member that answered last; a race between threads does no harm
+        self._preferred = 0  # the member that answered last; races between threads are harmless
         self._user = user
         self._password = password
         self._login_lock = threading.Lock()
@@ -175,7 +175,7 @@ class Members:
     def ask(self, ask: Callable[[Member], _T], repeat: Repeat, deadline: Deadline | None = None) -> _T:
         """Ask the members in turn, the one that answered last first.
 
-        Raises `EtcdRefusal` for an error of etcd's that no other member would change, else Unavailable,
+        Raises `EtcdRefusal` for an error that every member would give, else Unavailable,
         AccessDenied (if every member refuses us), or OutcomeUnknown.
         """
         deadline = deadline or Deadline(self._timeout)
@@ -214,7 +214,7 @@ class Members:
             yield (first + turn) % count, left if turn == count - 1 else left / 2
 
     def _ask(self, member: Member, ask: Callable[[Member], _T], turn: Deadline) -> _T:
-        """Ask, and once more after a login where etcd wants one: what it refuses so, it has not done."""
+        """Ask; if etcd wants a login, log in and ask once more, since it applied nothing."""
         token = self._token.value
         try:
             return ask(member)
@@ -225,13 +225,13 @@ class Members:
         return ask(member)
 
     def _log_in(self, member: Member, stale: str | None, turn: Deadline) -> None:
-        """A fresh token; no failure here means that the question itself was heard.
+        """Get a new token. A failure here never means that the request itself was received.
 
         Raises Unavailable or AccessDenied.
         """
-        # threads that meet the same stale token log in once
+        # of several threads with the same stale token, one logs in
         if not self._login_lock.acquire(timeout=turn.remaining()):
-            raise Unavailable("etcd: another thread's login takes too long")
+            raise Unavailable("etcd: the login of another thread takes too long")
         try:
             if self._token.value == stale:
                 self._token.value = None
@@ -256,25 +256,25 @@ class Members:
             or not token.isascii()
             or not 0 < len(token) <= _MAX_TOKEN
         ):
-            raise BadDocument("etcd: a login without a token")
+            raise BadDocument("etcd: the answer to the login has no token")
         return token
 
 
 def _verdict(failures: Sequence[KillswitchError], *, outcome_unknown: bool) -> KillswitchError:
-    said = "; ".join(dict.fromkeys(str(failure) for failure in failures)) or "no time left to ask"
+    said = "; ".join(dict.fromkeys(str(failure) for failure in failures)) or "no time left"
     if outcome_unknown:
-        return OutcomeUnknown(f"flag store: {said}; what was sent may or may not be done: read again, then decide")
+        return OutcomeUnknown(f"flag store: {said}; the change may have been made: read again, then decide")
     if failures and all(isinstance(failure, Refused) for failure in failures):
         return AccessDenied(f"flag store: {said}")
     return Unavailable(f"flag store: {said}")
 
 
 def _failure(error: NoAnswer | KillswitchError) -> tuple[KillswitchError, bool]:
-    """What to tell, and whether the member may have heard the question."""
+    """The error to report, and whether the member may have received the request."""
     if isinstance(error, NoAnswer):
         other_protocol = isinstance(error.failure, Unavailable) and "not in HTTP/1.1" in str(error)
         failure = Unavailable(f"{error}; {wire.NO_GATEWAY}") if other_protocol else error.failure
         return failure, error.sent
-    if isinstance(error, BadDocument):  # garbage is the server's failure, not the caller's mistake
+    if isinstance(error, BadDocument):  # an answer that is not understood is the server's failure, not the caller's
         return Unavailable(str(error)), True
     return error, False

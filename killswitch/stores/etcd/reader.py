@@ -1,8 +1,8 @@
-"""Reading and watching etcd through its JSON gateway, with the standard library alone.
+"""Reads and watches etcd through its JSON gateway, with the standard library alone.
 
-The watch is read line by line, because a network chunk is not a document; it asks for a leader, because an isolated
-member would otherwise stay silent for ever; and it goes on after its last revision on whichever endpoint
-answers. It is still only a hint: a follower reads again now and then (see `killswitch.router.follow`).
+The watch is read line by line, because a network chunk is not a document. It asks for a leader, because an isolated
+member would otherwise stay silent for ever. After a break it continues after its last revision on any endpoint that
+answers. A watch is only a hint: a follower also reads again at intervals (see `killswitch.router.follow`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class EtcdReader:
         silence: float = SILENCE,
     ) -> None:
         self._gateway = Gateway(tuple(endpoints), access if access is not None else Access(), use_tls=use_tls)
-        # a thousand routers with one list of endpoints should not all begin with the first
+        # a thousand routers with the same list of endpoints should not all begin with the first
         self._gateway.prefer(random.randrange(len(endpoints)))  # noqa: S311  # no secret
         self._timeout = timeout
         self._silence = silence
@@ -57,13 +57,13 @@ class EtcdReader:
         counted: Sequence[str] = (),
         timeout: float | None = None,
     ) -> ReadView:
-        """See `Reader.read`; one transaction of reads, hence one revision, hence linearizable."""
+        """See `Reader.read`; one transaction of reads, so one revision, linearizable."""
         question = wire.read_question(names, prefixes, counted)
         return self._gateway.call(
             "/v3/kv/txn",
             question,
             self._timeout if timeout is None else timeout,
-            # an endpoint whose answer is not understood is left as one that gives none
+            # an answer that is not understood counts as none: the next endpoint is asked
             lambda answer: wire.parse_view(answer, names, prefixes, counted),
         )
 
@@ -71,7 +71,7 @@ class EtcdReader:
         return EtcdWatch(self._gateway, name, after, timeout=self._timeout, silence=self._silence)
 
     def grant(self, ttl: float) -> Lease:
-        """A lease of ``ttl`` seconds, counted from before it was asked for."""
+        """A lease of ``ttl`` seconds, counted from before the request."""
         asked_at = time.monotonic()
 
         def granted(answer: dict[str, Any]) -> Lease:
@@ -83,7 +83,7 @@ class EtcdReader:
         return self._gateway.call("/v3/lease/grant", wire.encode({"TTL": str(round(ttl))}), self._timeout, granted)
 
     def keep_alive(self, lease: Lease) -> Lease | None:
-        """The renewed lease, or None when it has ended (a 200 without a TTL)."""
+        """The renewed lease, or None if it has ended (etcd then answers 200 without a TTL)."""
         asked_at = time.monotonic()
         left = self._gateway.call(
             "/v3/lease/keepalive",
@@ -94,7 +94,7 @@ class EtcdReader:
         return Lease(lease.id, float(left), asked_at + left) if left > 0 else None
 
     def put(self, name: str, value: bytes, lease: Lease) -> int:
-        """Write one key under a lease; the revision it was written at. Repeated where the answer was lost."""
+        """Write one key under a lease; the revision it was written at. Repeated if the answer was lost."""
         question = wire.put_question(name, value, lease.id)
         return self._gateway.call("/v3/kv/put", question, self._timeout, wire.revision_of)
 
@@ -157,14 +157,14 @@ class EtcdWatch:
             stream.abort()
 
     def _next_turn(self) -> int:
-        """The endpoint that answers reads, unless it is the one that has just failed."""
+        """The endpoint that answers reads, unless it has just failed."""
         endpoints = self._gateway.endpoints
         preferred = endpoints.index(self._gateway.preferred)
         failed = self._turn % len(endpoints)
         return preferred if preferred != failed else failed + 1
 
     def _pause(self) -> float:
-        """Seconds before the next attempt: doubling, and jittered, so that routers do not come back as one."""
+        """Seconds before the next attempt: doubling, with jitter, so that routers do not all return at once."""
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._attempts, 10))
         self._attempts += 1
         return random.uniform(longest / 2, longest)  # noqa: S311  # no secret
@@ -176,7 +176,7 @@ class EtcdWatch:
         try:
             with self._lock:
                 if epoch != self._epoch or self._closed.is_set():
-                    return  # asked for with a revision that has been overtaken
+                    return  # `restart` has named a newer revision meanwhile
                 self._stream = stream
             yield from self._events(stream, epoch)
         finally:
@@ -205,7 +205,7 @@ class EtcdWatch:
             raise Resync(str(error)) from error
 
     def _advance(self, revision: int, epoch: int) -> bool:
-        """Note that everything up to ``revision`` has been handed on; False when `restart` has come between."""
+        """Note that everything up to ``revision`` was yielded. False if `restart` was called meanwhile."""
         with self._lock:
             if epoch != self._epoch or self._closed.is_set():
                 return False

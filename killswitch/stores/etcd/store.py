@@ -1,8 +1,8 @@
 """The flag store on etcd 3.4 or later, through its HTTP gateway.
 
-The gateway writes int64 as text, leaves out 0, false and empty values, and answers a keep-alive of a dead
-lease with a 200 without a TTL. Keys are UTF-8 here (`etcd3gw` alone would write them as Latin-1). How
-members are asked, and what their failures mean, is `killswitch.stores.etcd.members`.
+The gateway writes int64 as text, and leaves out 0, false and empty values. It answers a keep-alive of an ended lease
+with a 200 without a TTL. Keys are UTF-8 here; `etcd3gw` alone would write Latin-1. `killswitch.stores.etcd.members`
+asks the members in turn and says what their failures mean.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class EtcdStore:
         def ask(member: Member) -> Item | None:
             items, _, _ = _range(member, {"key": wire.key64(key)})
             if len(items) > 1 or any(item.key != key for item in items):
-                raise BadDocument(f"etcd: other keys in the answer about {key!r}")
+                raise BadDocument(f"etcd: the answer about {key!r} holds other keys")
             return items[0] if items else None
 
         return self._run_or_raise(ask, Repeat.FREELY)
@@ -66,7 +66,7 @@ class EtcdStore:
             try:
                 return self._list(prefix, deadline)
             except EtcdRefusal as refused:
-                # compacted, or restored from a backup, between two pages: begin again
+                # the store was compacted or restored between two pages: begin again
                 if deadline.expired or not any(words in refused.message for words in _REVISION_GONE):
                     raise refused.failure from refused
 
@@ -91,7 +91,7 @@ class EtcdStore:
             revision = wire.revision_of(document)
             succeeded = document.get("succeeded", False)
             if not isinstance(succeeded, bool):
-                raise BadDocument("etcd: `succeeded` is no boolean")
+                raise BadDocument("etcd: `succeeded` is not a boolean")
             return Committed(revision) if succeeded else Lost()
 
         try:
@@ -102,7 +102,7 @@ class EtcdStore:
             raise refused.failure from refused
 
     def grant(self, ttl: float) -> Lease:
-        """Raises OutcomeUnknown when a lease may have been made; nobody holds it, and it ends by itself."""
+        """Raises OutcomeUnknown if a lease may have been made; it ends by itself."""
 
         def ask(member: Member) -> Lease:
             before = self._clock()
@@ -117,13 +117,13 @@ class EtcdStore:
             document = member.post(member.get_url("/lease/keepalive"), json={"ID": str(lease.id)})
             result = wire.member(document, "result")
             if wire.integer(result, "ID") != lease.id:
-                raise BadDocument("etcd: a keep-alive of another lease")
+                raise BadDocument("etcd: the answer is about another lease")
             return _lease(result, before) if wire.integer(result, "TTL") > 0 else None
 
         return self._run_or_raise(ask, Repeat.FREELY)
 
     def revoke(self, lease: Lease) -> None:
-        """End the lease and delete its keys; nothing when it had ended."""
+        """End the lease and delete its keys; does nothing if it had ended."""
 
         def ask(member: Member) -> None:
             member.post(member.get_url("/lease/revoke"), json={"ID": str(lease.id)})
@@ -137,12 +137,12 @@ class EtcdStore:
     def close(self) -> None:
         self._members.close()
 
-    # --- how
+    # --- inner workings
 
     def _list(self, prefix: str, deadline: Deadline) -> Snapshot:
         start, end = prefix.encode() or b"\0", _after(prefix.encode())
         items: list[Item] = []
-        revision = 0  # of the first page; all others are read at the same
+        revision = 0  # of the first page; the others are read at it, too
 
         while True:
             question = {
@@ -153,7 +153,7 @@ class EtcdStore:
             }
             page, more, at = self._members.ask(lambda member: _range(member, question), Repeat.FREELY, deadline)  # noqa: B023  called at once
             if any(not item.key.startswith(prefix) for item in page):
-                raise Unavailable(f"etcd: other keys in the answer about {prefix!r}")
+                raise Unavailable(f"etcd: the answer about {prefix!r} holds other keys")
             items += page
             revision = revision or at
             if not more or not page:
@@ -187,7 +187,7 @@ def _operation(write: Put | Delete) -> dict[str, Any]:
 def _lease(document: dict[str, Any], before: float) -> Lease:
     ttl, number = wire.integer(document, "TTL"), wire.integer(document, "ID")
     if ttl <= 0 or number == 0:
-        raise BadDocument("etcd: a lease without a TTL or an ID")
+        raise BadDocument("etcd: the lease has no TTL or no ID")
     return Lease(number, float(ttl), before + ttl)
 
 

@@ -15,7 +15,7 @@ _CHUNK = 64 * 1024
 
 
 class NoNews(Unavailable):
-    """No line came for as long as was waited: the stream may be well and have no news, or be dead without a word."""
+    """No line came in the time allowed: the stream has no news, or is dead without a sign."""
 
 
 class Stream:

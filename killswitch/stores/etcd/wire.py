@@ -1,8 +1,8 @@
-"""etcd's JSON gateway on the wire: questions as bytes, answers and watch lines as values. Pure.
+"""etcd's JSON gateway on the wire: requests as bytes, answers and watch lines as values. Pure.
 
 The gateway (etcd 3.4 and later, ``/v3``) writes int64 as text, omits false and 0, and writes keys and values in
-base64. A watch is an endless body of one JSON document a line; lines and network chunks have nothing to
-do with each other. Everything read here may be hostile: whatever is not understood raises BadDocument.
+base64. A watch is an endless body of one JSON document a line; network chunks end
+anywhere. Everything read here may be hostile: what is not understood raises BadDocument.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from killswitch.stores import Item
 from killswitch.stores.reader import Change, ReadView
 
 _MAX_INT64 = 2**63 - 1
-_EXCERPT = 120  # characters of a stranger's text that an error repeats
+_EXCERPT = 120  # characters of a foreign text that an error repeats
 
-# what to look at where something answers and it is not etcd's JSON gateway
+# the fix when something answers that is not etcd's JSON gateway
 NO_GATEWAY = (
     "is this etcd's client port, and its JSON gateway on? See --enable-grpc-gateway (must not be false) and,"
     " where it is set, give the port of --listen-client-http-urls"
@@ -31,7 +31,7 @@ _INVALID_ARGUMENT, _PERMISSION_DENIED, _FAILED_PRECONDITION, _UNAUTHENTICATED = 
 # etcd reports these as InvalidArgument
 _LOGIN_NEEDED = ("user name is empty", "revision of auth store is old")
 _LOGIN_FAILED = "authentication failed"
-# a transaction that this etcd does not take, however well it is
+# a transaction that this etcd refuses for its form
 _BAD_FORM = ("too many operations in txn", "request is too large", "duplicate key given in txn", "larger than max")
 
 
@@ -40,7 +40,7 @@ class LoginNeeded(AccessDenied):
 
 
 class AuthNotEnabled(AccessDenied):
-    """This etcd knows no users; one may go on without a token."""
+    """This etcd has no users; no token is needed."""
 
 
 # --- questions ----------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def excerpt(body: bytes) -> str:
-    """The beginning of a stranger's text, printable and on one line."""
+    """The beginning of a foreign text, printable and on one line."""
     return repr(body[:_EXCERPT].decode("utf-8", "replace"))
 
 
@@ -106,32 +106,32 @@ def integer(document: dict[str, Any], name: str) -> int:
     if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.removeprefix("-").isdigit():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not -_MAX_INT64 <= value <= _MAX_INT64:
-        raise BadDocument(f"etcd: {name} is no int64: {value!r:.60}")
+        raise BadDocument(f"etcd: {name} is not an int64: {value!r:.60}")
     return value
 
 
 def member(document: dict[str, Any], name: str) -> dict[str, Any]:
     value = document.get(name, {})
     if not isinstance(value, dict):
-        raise BadDocument(f"etcd: {name} is no object: {value!r:.60}")
+        raise BadDocument(f"etcd: {name} is not an object: {value!r:.60}")
     return value
 
 
 def members(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
     value = document.get(name, [])
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise BadDocument(f"etcd: {name} is no list of objects: {value!r:.60}")
+        raise BadDocument(f"etcd: {name} is not a list of objects: {value!r:.60}")
     return value
 
 
 def _bytes(document: dict[str, Any], name: str) -> bytes:
     value = document.get(name, "")
     if not isinstance(value, str):
-        raise BadDocument(f"etcd: {name} is no text: {value!r:.60}")
+        raise BadDocument(f"etcd: {name} is not text: {value!r:.60}")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadDocument(f"etcd: {name} is no base64: {value!r:.60}") from error
+        raise BadDocument(f"etcd: {name} is not base64: {value!r:.60}") from error
 
 
 def _key(document: dict[str, Any]) -> str:
@@ -144,29 +144,29 @@ def _key(document: dict[str, Any]) -> str:
 def item_of(document: dict[str, Any]) -> Item:
     revision = integer(document, "mod_revision")
     if revision < 1:
-        raise BadDocument("etcd: a key without a mod_revision")
+        raise BadDocument("etcd: a key has no mod_revision")
     return Item(_key(document), _bytes(document, "value"), revision)
 
 
 def revision_of(document: dict[str, Any]) -> int:
-    """The store's revision; every whole answer has one."""
+    """The store's revision; every complete answer has one."""
     revision = integer(member(document, "header"), "revision")
     if revision < 1:
-        raise BadDocument("etcd: an answer without a revision")
+        raise BadDocument("etcd: the answer has no revision")
     return revision
 
 
 def parse_view(
     document: dict[str, Any], names: Sequence[str], prefixes: Sequence[str], counted: Sequence[str]
 ) -> ReadView:
-    """The answer to `read_question`. An answer with parts missing is no answer: absence means "no flag"."""
+    """The answer to `read_question`. An answer with parts missing is refused, because absence means "no flag"."""
     responses = members(document, "responses")
     if document.get("succeeded") is not True or len(responses) != len(names) + len(prefixes) + len(counted):
         raise BadDocument(f"etcd: {len(responses)} answers to {len(names) + len(prefixes) + len(counted)} questions")
     ranges = []
     for response in responses:
         if not isinstance(response.get("response_range"), dict):
-            raise BadDocument("etcd: an answer to a question that was not asked")
+            raise BadDocument("etcd: unexpected response type")
         ranges.append(response["response_range"])
     items: dict[str, Item] = {}
     read = len(names) + len(prefixes)
@@ -183,11 +183,11 @@ def parse_view(
 
 
 def refusal(status: int, body: bytes) -> KillswitchError:
-    """What an HTTP answer other than 200 means: who may do what about it."""
+    """The error that an HTTP answer other than 200 means."""
     try:
         document = parse_object(body)
     except BadDocument:
-        return Unavailable(f"etcd: HTTP {status} and no etcd error ({excerpt(body)}); {NO_GATEWAY}")
+        return Unavailable(f"etcd: HTTP {status} without an etcd error ({excerpt(body)}); {NO_GATEWAY}")
     return error_of(document, f"HTTP {status}")
 
 
@@ -234,18 +234,18 @@ def parse_watch_line(line: bytes) -> WatchLine:
         error = document["error"]
         return WatchLine(0, cancelled=True, error=error_of(error if isinstance(error, dict) else document, "error"))
     if not isinstance(document.get("result"), dict):
-        raise BadDocument(f"etcd: a watch line without a result ({excerpt(line)})")
+        raise BadDocument(f"etcd: a watch line has no result ({excerpt(line)})")
     result = document["result"]
     created, cancelled = (result.get(name, False) for name in ("created", "canceled"))
     if not isinstance(created, bool) or not isinstance(cancelled, bool):
-        raise BadDocument(f"etcd: a watch line whose created or canceled is no boolean ({excerpt(line)})")
+        raise BadDocument(f"etcd: a watch line whose created or canceled is not a boolean ({excerpt(line)})")
     revision = integer(member(result, "header"), "revision")
     if cancelled:
-        # no revision here: etcd leaves it out when it cancels
+        # etcd leaves the revision out when it cancels
         compacted = integer(result, "compact_revision")
         return WatchLine(revision, created, cancelled, compacted, _cancelled(result.get("cancel_reason"), compacted))
     if revision < 1:
-        raise BadDocument("etcd: a watch line without a revision")
+        raise BadDocument("etcd: a watch line has no revision")
     return WatchLine(revision, created, changes=tuple(map(_change, members(result, "events"))))
 
 
@@ -267,13 +267,13 @@ def _change(event: dict[str, Any]) -> Change:
     if kind == "DELETE":
         revision = integer(kv, "mod_revision")
         if revision < 1:
-            raise BadDocument("etcd: a deletion without a revision")
+            raise BadDocument("etcd: a deletion has no revision")
         return Change(_key(kv), None, revision)
     raise BadDocument(f"etcd: event of type {kind!r:.60}")
 
 
 class LineTooLong(BadDocument):
-    """More bytes without an end of line than one watch line may have."""
+    """A watch line is longer than allowed."""
 
 
 class Lines:

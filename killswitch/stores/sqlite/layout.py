@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-# "kill", so that another program's database is not taken for ours
+# "kill": tells our file from another program's database
 APPLICATION_ID: Final = 0x6B696C6C
 FORMAT: Final = 1
 SCHEMA: Final = """
@@ -38,7 +38,7 @@ class LeaseClock:
         now = self.now()
         if boot != self.boot or expires <= now:
             return False
-        # a clock that began again shows in an end further ahead than a lease reaches
+        # after a restart of the clock, an old lease ends further ahead than any lease can
         return bool(boot) or expires <= now + ttl + _SLACK
 
 

@@ -1,7 +1,7 @@
-"""Reading flags from the embedded store's file, without ever writing to it.
+"""Reads flags from the embedded store's file, and never writes to it.
 
-What the file holds is in `killswitch.stores.sqlite.layout`. Every read opens the file anew and read-only, so nothing
-is held across a fork, and a file that was replaced is noticed.
+What the file holds is in `killswitch.stores.sqlite.layout`. Every read opens the file again, read-only, so nothing
+is held across a fork, and a replaced file is noticed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SqliteReader:
         counted: Sequence[str] = (),
         timeout: float | None = None,
     ) -> ReadView:
-        """See `Reader.read`. A file that was never made cannot be read: Unavailable."""
+        """See `Reader.read`. Raises Unavailable if the file does not exist yet."""
         with self._reading(self._timeout if timeout is None else timeout) as connection:
             items: dict[str, Item] = {}
             for name in names:
@@ -91,14 +91,14 @@ class SqliteReader:
             yield connection
         except sqlite3.Error as error:
             raise self._failure(error) from error
-        except (TypeError, ValueError, IndexError) as error:  # a row missing, a text where a number should be
+        except (TypeError, ValueError, IndexError) as error:  # a missing row, or text instead of a number
             raise BadDocument(f"flag store {self._path}: its rows are not as expected ({error})") from error
         finally:
             if connection is not None:
                 connection.close()
 
     def _alive(self, boot: object, ttl: object, expires: object) -> bool:
-        # NULL where the lease is no more
+        # NULL if the lease has ended
         if not isinstance(boot, str) or not isinstance(ttl, float) or not isinstance(expires, float):
             return False
         return self._clock.alive(boot, ttl, expires)
@@ -107,11 +107,11 @@ class SqliteReader:
         found = tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         wanted = (layout.APPLICATION_ID, layout.FORMAT)
         if found != wanted:
-            raise BadDocument(f"flag store {self._path}: this is no flag store of format {wanted[1]}")
+            raise BadDocument(f"flag store {self._path}: this is not a flag store of format {wanted[1]}")
 
     def _failure(self, error: sqlite3.Error) -> KillswitchError:
         if not self._path.exists():
-            return Unavailable(f"flag store {self._path}: there is no such file yet; the daemon makes it")
+            return Unavailable(f"flag store {self._path}: there is no such file yet; the daemon creates it")
         kind = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").partition("_")[0]
         if kind in ("PERM", "CANTOPEN", "READONLY", "AUTH"):
             return AccessDenied(f"flag store {self._path}: it may not be read; check the permissions ({error})")
@@ -120,12 +120,12 @@ class SqliteReader:
         return Unavailable(f"flag store {self._path}: {error}")
 
 
-# not LIKE: that takes % and _ in the prefix for wildcards
+# not LIKE, which would read % and _ in the prefix as wildcards
 _BEGINS = "items.key >= :prefix AND substr(items.key, 1, length(:prefix)) = :prefix"
 
 
 def _add(items: dict[str, Item], rows: sqlite3.Cursor) -> None:
     for key, value, revision in rows:
         if not isinstance(value, bytes):
-            raise TypeError(f"{key}: a value that is no blob")
+            raise TypeError(f"{key}: the value is not a blob")
         items[str(key)] = Item(str(key), value, int(revision))

@@ -1,11 +1,11 @@
 """The embedded flag store: one SQLite file, for the processes of one machine.
 
-Several processes may use the file at once; SQLite's write-ahead log lets readers go on while one
-writes. History is not kept: a revision numbers the last change of each key and no more.
+Several processes may use the file at once; SQLite's write-ahead log lets readers continue while one
+writes. No history is kept: a revision only numbers the last change of each key.
 
-Leases are points on the machine's monotonic clock, which all its processes share and nobody sets. A
-restart of the machine begins a new clock, and ends every lease. What stands under an ended lease is
-gone for every reader at once; the next writer takes it out of the file.
+Leases are points on the machine's monotonic clock, which all its processes share and no one can set.
+A restart of the machine begins a new clock and ends every lease. Keys under an ended lease are gone for
+every reader at once; the next writer deletes them from the file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ORDER BY key
 class SqliteStore:
     """`killswitch.stores.Store` in one file. Safe from any thread, in several processes, across a fork.
 
-    ``timeout``: seconds a call waits at most for others to let go of the file. ``clock``: monotonic
+    ``timeout``: seconds that a call waits at most for others to release the file. ``clock``: monotonic
     seconds, the same for all processes of the machine. The file is made at the first call.
     """
 
@@ -56,7 +56,7 @@ class SqliteStore:
         self._clock = layout.LeaseClock(clock)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._passing = False  # whether the connection is good for one transaction only
+        self._passing = False  # whether the connection serves one transaction only
         self._file: tuple[int, int] | None = None
         _stores.add(self)
 
@@ -108,12 +108,12 @@ class SqliteStore:
                     return None
                 connection.execute("UPDATE leases SET expires = ? + ttl WHERE id = ?", (self._clock.now(), lease.id))
         except OutcomeUnknown as error:
-            # whoever asked counts on the old end; a later one does no harm
+            # the caller counts on the old end of the lease; a later one is harmless
             raise Unavailable(str(error)) from error
         return Lease(lease.id, lease.ttl, before + lease.ttl)
 
     def revoke(self, lease: Lease) -> None:
-        """End the lease and delete its keys; nothing when it had ended."""
+        """End the lease and delete its keys; does nothing if it had ended."""
         with self._writing() as connection:
             connection.execute("DELETE FROM leases WHERE id = ?", (lease.id,))
             _sweep(connection)
@@ -124,7 +124,7 @@ class SqliteStore:
                 self._connection.close()
                 self._connection = None
 
-    # --- how
+    # --- inner workings
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -133,7 +133,7 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        # IMMEDIATE: a read lock cannot be made a write lock once another has written
+        # IMMEDIATE: a read lock cannot become a write lock once another process has written
         with self._transaction("BEGIN IMMEDIATE") as connection:
             ended = connection.execute("DELETE FROM leases WHERE NOT alive(boot, ttl, expires)").rowcount
             if ended:
@@ -163,7 +163,7 @@ class SqliteStore:
             except sqlite3.Error as error:
                 self._abandon()
                 if begin != "BEGIN" and error.sqlite_errorname.startswith("SQLITE_IOERR"):
-                    # what reached the disk before it failed may be found there after a crash
+                    # what reached the disk before the failure may be there after a crash
                     raise OutcomeUnknown(
                         f"{self._failure(error)}; the change may have been made: read again"
                     ) from error
@@ -175,7 +175,7 @@ class SqliteStore:
     def _holding(self, deadline: Deadline) -> Iterator[None]:
         lock = self._lock
         if not lock.acquire(timeout=deadline.remaining()):
-            raise Unavailable(f"flag store {self._path}: other threads keep it busy")
+            raise Unavailable(f"flag store {self._path}: other threads hold it too long")
         try:
             yield
         finally:
@@ -200,8 +200,8 @@ class SqliteStore:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection, deadline: Deadline) -> None:
-        """Make or recognise the file. Raises AccessDenied when it is something else."""
-        # one look at it all: another process may be making the file just now
+        """Create the file, or recognise it. Raises AccessDenied if it is another kind of file."""
+        # one transaction for all of it: another process may be creating the file now
         connection.execute("BEGIN")
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         form = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -211,15 +211,15 @@ class SqliteStore:
             if not empty:
                 self._abandon()
                 raise AccessDenied(
-                    f"flag store {self._path}: this is no flag store of format {layout.FORMAT}; name another file"
+                    f"flag store {self._path}: this is not a flag store of format {layout.FORMAT}; name another file"
                 )
             _use_write_ahead_log(connection, deadline)
             connection.executescript(layout.SCHEMA)
-        # a trip must outlive a power cut
+        # a trip must survive a power cut
         connection.execute("PRAGMA synchronous = FULL")
 
     def _replaced(self) -> bool:
-        """Whether the file was deleted or replaced beneath us; SQLite would write on into the void."""
+        """Whether the file was deleted or replaced; SQLite would write on into the deleted one."""
         return _identity(self._path) != self._file
 
     def _abandon(self) -> None:
@@ -232,15 +232,15 @@ class SqliteStore:
     def _failure(self, error: sqlite3.Error) -> KillswitchError:
         kind = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").partition("_")[0]
         if kind == "CANTOPEN" and not self._path.parent.is_dir():
-            return Unavailable(f"flag store {self._path}: its folder does not exist; make it")
+            return Unavailable(f"flag store {self._path}: its folder does not exist; create it")
         failure, why = _FAILURES.get(kind, (Unavailable, str(error)))
         return failure(f"flag store {self._path}: {why}")
 
-    # --- a connection must not be there while the process forks: SQLite's locks would be in the parent
-    # alone, and the child would believe that it has them
+    # --- No connection may be open while the process forks: the parent alone has SQLite's locks, and the
+    # child would believe that it has them.
 
     def _before_fork(self) -> bool:
-        """Let go of the file, and keep others from taking it up; whether that went well in time."""
+        """Close the file and keep others from opening it; whether that succeeded in time."""
         if not self._lock.acquire(timeout=self._timeout):
             return False
         self._abandon()
@@ -250,7 +250,7 @@ class SqliteStore:
         self._lock.release()
 
     def _after_fork_in_child(self) -> None:
-        # a thread that does not exist on this side may have held it
+        # a thread that does not exist in the child may have held it
         self._lock = threading.Lock()
 
 
@@ -258,10 +258,10 @@ _FAILURES: Final[Mapping[str, tuple[type[KillswitchError], str]]] = {
     "BUSY": (Unavailable, "another process keeps it locked"),
     "LOCKED": (Unavailable, "another process keeps it locked"),
     "FULL": (Unavailable, "the disk is full; make room"),
-    "READONLY": (AccessDenied, "it may not be written; check the permissions of the file and its folder"),
+    "READONLY": (AccessDenied, "it is read only; check the permissions of the file and its folder"),
     "PERM": (AccessDenied, "it may not be opened; check the permissions of the file and its folder"),
     "CANTOPEN": (AccessDenied, "it cannot be opened; check the permissions of the file and its folder"),
-    "NOTADB": (AccessDenied, "this is no SQLite file; name another file"),
+    "NOTADB": (AccessDenied, "this is not an SQLite file; name another file"),
     "CORRUPT": (Unavailable, "the file is damaged; restore it, or move it away and arm again"),
 }
 
@@ -289,10 +289,10 @@ os.register_at_fork(before=_let_go, after_in_parent=_go_on_in_parent, after_in_c
 
 
 def _address(path: Path) -> tuple[str, bool]:
-    """How to open the file, and whether what is then read may be out of date soon.
+    """How to open the file, and whether what is read may soon be out of date.
 
-    Who may not write needs the log's index of somebody who may. Where there is no log, nobody has the file
-    open: it is read as it lies there, once.
+    A process that may not write needs the log's index from one that may. Without a log no process has the file
+    open; then it is read once, as it is.
     """
     if not path.exists() or os.access(path, os.W_OK):
         return path.as_uri(), False
@@ -313,7 +313,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection, deadline: Deadline) -> 
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            # SQLite does not wait here when another process makes the file at the same moment
+            # SQLite does not wait here while another process creates the file
             if error.sqlite_errorname != "SQLITE_BUSY" or deadline.expired:
                 raise
             time.sleep(0.01)
@@ -322,7 +322,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection, deadline: Deadline) -> 
 
 
 def _is_granted(connection: sqlite3.Connection, lease: int) -> bool:
-    """Whether the lease lives; for writers, who have removed the others."""
+    """Whether the lease is alive; for writers, which have deleted ended leases."""
     return connection.execute("SELECT 1 FROM leases WHERE id = ?", (lease,)).fetchone() is not None
 
 
@@ -350,7 +350,7 @@ def _write(connection: sqlite3.Connection, write: Put | Delete, revision: int) -
 
 
 def _sweep(connection: sqlite3.Connection) -> None:
-    """Delete what stands under leases that are no more; like any change, that takes a revision."""
+    """Delete the keys of leases that have ended; like any change, this takes a revision."""
     gone = connection.execute(
         "DELETE FROM items WHERE lease IS NOT NULL AND lease NOT IN (SELECT id FROM leases)"
     ).rowcount

@@ -69,7 +69,7 @@ def test_workers_that_count_alone_are_warned_of(
 ) -> None:
     """Once a process that loads the application; not where there is one worker."""
     printed = served(tmp_path, command, processes, **environment)
-    assert printed.count(f"4 workers of {command[0]}: each has counters of its own") == warnings
+    assert printed.count(f"4 workers of {command[0]}: each has its own counters") == warnings
     assert printed.count("PROMETHEUS_MULTIPROC_DIR") == warnings
 
 

@@ -13,7 +13,7 @@ from killswitch.flags.flag import Flag
 from killswitch.net.credentials import TLS
 from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower
-from killswitch.router.telling import Happening
+from killswitch.router.observers import Happening
 from killswitch.stores import keys
 from killswitch.stores.access import Access
 from killswitch.stores.etcd.reader import SILENCE, EtcdReader

@@ -17,7 +17,7 @@ import pytest
 from killswitch.router import presence
 from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import REREAD_EVERY, follow
-from killswitch.router.telling import Happening
+from killswitch.router.observers import Happening
 from killswitch.stores import keys
 from killswitch.stores.access import Access
 from killswitch.stores.etcd.reader import EtcdReader, EtcdWatch

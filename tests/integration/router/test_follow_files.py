@@ -16,7 +16,7 @@ from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower
-from killswitch.router.telling import Happening
+from killswitch.router.observers import Happening
 from killswitch.stores import Committed, Delete, Put, keys
 from killswitch.stores.file import FileReader
 from killswitch.stores.reader import Change, Connected, Reader

@@ -19,8 +19,8 @@ from killswitch.errors import Unavailable
 from killswitch.router import forks
 from killswitch.router.failsafe import RouterState, StalePolicy
 from killswitch.router.follow import Follower, elapsed
+from killswitch.router.observers import Happening, Observer
 from killswitch.router.snapshot import ObeyedFlag
-from killswitch.router.telling import Happening, Observer
 from killswitch.stores import Lease
 from killswitch.stores.access import Access
 from killswitch.stores.etcd.reader import EtcdReader

@@ -21,7 +21,7 @@ BAD: dict[str, tuple[Bad, str]] = {
     ),
     "misnamed": (
         lambda site: site.authority.issue("misnamed", hosts=("prometheus.elsewhere",)),
-        "use a name or address that stands in it",
+        "use a name or address that is in it",
     ),
     "foreign": (
         lambda site: Authority(site.folder / "foreign", "another authority").issue("server"),

@@ -240,9 +240,12 @@ def test_a_deleted_file_is_begun_anew_and_a_restored_one_is_read(path: Path, sto
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: path.write_bytes(b"this is no database, " * 100), "no SQLite file"),
-        (lambda path: sqlite3.connect(path).executescript("CREATE TABLE t (x)"), "no flag store"),
-        (lambda path: sqlite3.connect(path).executescript("PRAGMA application_id=7; CREATE TABLE t (x)"), "no flag"),
+        (lambda path: path.write_bytes(b"this is no database, " * 100), "not an SQLite file"),
+        (lambda path: sqlite3.connect(path).executescript("CREATE TABLE t (x)"), "not a flag store"),
+        (
+            lambda path: sqlite3.connect(path).executescript("PRAGMA application_id=7; CREATE TABLE t (x)"),
+            "not a flag store",
+        ),
         (lambda path: path.mkdir(), "cannot be opened"),
     ],
     ids=["garbage", "another-program", "another-id", "folder"],
@@ -310,7 +313,7 @@ def test_a_file_that_may_only_be_read_is_read_and_a_change_says_why_not(open_fol
     open_folder.chmod(0o755)
     assert process.exitcode == 0
     assert here.recv() == b"1"
-    assert "it may not be written; check the permissions" in here.recv()
+    assert "it is read only; check the permissions" in here.recv()
     store.close()
 
 
@@ -362,7 +365,7 @@ def test_a_store_is_opened_by_its_url_and_what_does_not_belong_to_it_is_refused(
     store = open_store(f"sqlite://{tmp_path}/flags.db")
     assert isinstance(store, SqliteStore)
     assert not list(tmp_path.iterdir())  # nothing is made before it is used
-    with pytest.raises(BadSettings, match="takes no TLS files"):
+    with pytest.raises(BadSettings, match="remove TLS files"):
         open_store(f"sqlite://{tmp_path}/flags.db", tls=TLS())
     with pytest.raises(BadSettings, match="there is no folder"):
         open_store(f"sqlite://{tmp_path}/missing/flags.db")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from killswitch.demo.pace import Pace
-from killswitch.demo.story import PATIENCE, Story, clock_words
+from killswitch.demo.story import NO_VERDICT_AFTER, Story, clock_words
 from killswitch.demo.traffic import Regression
 from killswitch.demo.view import view
 
@@ -109,7 +109,7 @@ def test_a_healthy_canary_ends_well_only_if_it_was_judged_and_left_alone() -> No
     assert story.ended_well
     assert story.lines()[2:] == [
         "3. The kill switch looked every 30 s and held.",
-        "4. Nobody was paged.",
+        "4. No one was paged.",
         "5. The canary still has its 5%.",
     ]
     story.observe(state(920.0, regression=Regression.NONE), status(), [(0.0, PAGE)], (BEGAN + 915.0, REASON))
@@ -134,10 +134,10 @@ def test_a_canary_that_was_not_caught_is_no_success() -> None:
 @pytest.mark.parametrize("found", [None, "UNKNOWN"])
 def test_the_first_unknown_verdicts_are_not_worth_a_line_but_lasting_ones_are(found: str | None) -> None:
     story = told()
-    for now in (5.0, 30.0, PATIENCE - 1):
+    for now in (5.0, 30.0, NO_VERDICT_AFTER - 1):
         story.observe(state(now), status(found, "blind: 4 rules NO_DATA"), [])
     assert len(story.events) == 1
-    for now in (PATIENCE + 1, PATIENCE + 5):
+    for now in (NO_VERDICT_AFTER + 1, NO_VERDICT_AFTER + 5):
         story.observe(state(now), status(found, "blind: 4 rules NO_DATA"), [])
     assert [event.text for event in story.events[1:]] == ["no verdict yet: blind: 4 rules NO_DATA"]
 

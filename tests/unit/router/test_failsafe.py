@@ -146,7 +146,7 @@ def test_a_router_that_never_saw_a_controller_counts_from_its_first_read() -> No
 
 
 def test_when_unwatched_may_be_hold() -> None:
-    policy = replace(POLICY, control_after=failsafe.patience("hold"))
+    policy = replace(POLICY, control_after=failsafe.control_after_of("hold"))
     memory = read(NEW, item(armed(), 7), at=1e6, controllers=0)
     assert at(replace(memory, watched_at=0.0), 1e6, policy).standing is RouterState.ARMED
 
@@ -374,7 +374,7 @@ def test_a_snapshot_cannot_be_changed() -> None:
     ],
 )
 def test_when_unwatched_is_a_word_or_a_duration(given_as: str | dict[str, object], seconds: float | None) -> None:
-    assert failsafe.patience(given_as) == seconds
+    assert failsafe.control_after_of(given_as) == seconds
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_when_unwatched_is_a_word_or_a_duration(given_as: str | dict[str, object
 )
 def test_when_unwatched_is_refused_with_what_to_write(given_as: str | dict[str, object]) -> None:
     with pytest.raises(BadSettings, match="write 'hold' or"):
-        failsafe.patience(given_as)
+        failsafe.control_after_of(given_as)
 
 
 def test_a_policy_out_of_bounds_is_refused_with_every_problem() -> None:
@@ -484,6 +484,6 @@ def test_time_alone_changes_the_standing_only_when_it_was_announced(history: lis
             )
         due = failsafe.next_change(memory, POLICY, now)
         until = now + 2000.0 if due is None else due
-        before = failsafe.standing(memory, POLICY, now)
+        before = failsafe.state_at(memory, POLICY, now)
         for share in (0.1, 0.5, 0.9, 0.999):
-            assert failsafe.standing(memory, POLICY, now + share * (until - now)) is before
+            assert failsafe.state_at(memory, POLICY, now + share * (until - now)) is before

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from killswitch.router.failsafe import RouterState
+from killswitch.router.observers import Happening
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.router.standing_metrics import StandingMetrics
-from killswitch.router.telling import Happening
 from tests.doubles.held_split import armed
 
 

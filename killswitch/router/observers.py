@@ -1,9 +1,9 @@
-"""Telling of observers and the log, on threads of their own: what hangs there delays nothing that routes.
+"""Calls observers and the log on threads of their own, so that one that hangs does not delay routing.
 
-A log handler waits for a full pipe, a listener for a lock, a metric for a disk. So the follower's threads only leave
-a note, and each listener has a lane: a thread that starts when there is a note and ends when there is none, so one
-listener that hangs holds up neither the follower nor the other listeners. What waits in a lane is bounded: the
-newest snapshot, one number for each `Happening`, and a hundred log lines.
+A log handler may wait for a full pipe, a listener for a lock, a metric for a disk. So the follower's threads only
+leave a note. Each listener has a lane: a thread that starts when there is a note and ends when there is none.
+A listener that hangs delays neither the follower nor other listeners. A lane is bounded: the newest snapshot, one
+number for each `Happening`, and a hundred log lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from killswitch.router.snapshot import ObeyedFlag
 
 _log = logging.getLogger("killswitch.router")
 
-_MOST_LINES = 100  # log lines kept for a handler that hangs; the newest
+_MOST_LINES = 100  # newest log lines, kept for a handler that hangs
 
 
 class Happening(StrEnum):
@@ -31,9 +31,9 @@ class Happening(StrEnum):
     READ = "read"
     READ_FAILED = "read_failed"
     BAD_DOCUMENT = "bad_document"  # the flag, or the store's answer, could not be understood
-    CHANGE = "change"  # brought by the watch
+    CHANGE = "change"  # delivered by the watch
     WATCH_BROKE = "watch_broke"
-    WATCH_MISSED = "watch_missed"  # a re-read found what the watch should have brought
+    WATCH_MISSED = "watch_missed"  # a re-read found what the watch should have delivered
     REPORT_FAILED = "report_failed"
     INTERNAL_ERROR = "internal_error"
 
@@ -41,21 +41,21 @@ class Happening(StrEnum):
 class Observer(Protocol):
     """For metrics and events. Each is called from one thread at a time; what it raises is logged and dropped.
 
-    Snapshots that follow each other faster than an observer takes them are left out, but for the newest.
+    If snapshots come faster than an observer takes them, only the newest is kept.
     """
 
     def settled(self, snapshot: ObeyedFlag) -> None: ...
     def happened(self, what: Happening) -> None: ...
 
 
-class Telling:
-    """Everybody who is told what happens to one follower, in one process. No method waits for a listener."""
+class Observers:
+    """The observers and the log of one follower, in one process. No method waits for them."""
 
     def __init__(self, rollout: str, observers: tuple[Observer, ...]) -> None:
         self._rollout = rollout
         self._lines = _Lines(f"killswitch-log-{rollout}")
         self._observed = tuple(
-            _Observed(f"killswitch-tell-{rollout}", observer, self._failed_observer) for observer in observers
+            _Observed(f"killswitch-observer-{rollout}", observer, self._failed_observer) for observer in observers
         )
 
     def settled(self, previous: ObeyedFlag, snapshot: ObeyedFlag) -> None:
@@ -80,37 +80,37 @@ class Telling:
     def lanes(self) -> tuple[_Lane, ...]:
         return (self._lines, *self._observed)
 
-    def close(self, patience: Deadline) -> None:
-        """Wait until everything is told, for as long as ``patience`` allows."""
+    def close(self, deadline: Deadline) -> None:
+        """Wait until every note is delivered, until ``deadline`` at most."""
         for lane in self.lanes:
-            lane.wait(patience)
+            lane.wait(deadline)
 
 
 class _Lane:
-    """Notes for one listener, and the thread that hands them over."""
+    """Notes for one listener, and the thread that delivers them."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()  # for a moment only, never while somebody is told
+        self._lock = threading.Lock()  # held for a moment only, never while a listener is called
         self._thread: threading.Thread | None = None
-        # held while the listener is told: no process forks meanwhile, for the child would find the listener's own
-        # locks taken by a thread that it does not have. The listener itself may fork
-        self.telling = threading.RLock()
+        # Held while the listener is called, so that no other thread forks meanwhile: in the child, the listener's own
+        # locks would be held by a thread that does not exist there. The listener itself may fork.
+        self.calling = threading.RLock()
 
     def _take(self) -> list[Callable[[], object]]:
-        """The notes, as calls; none are left."""
+        """Take all notes, as calls."""
         raise NotImplementedError
 
     def _failed(self, error: Exception) -> None:
         """The listener has failed."""
 
     def _wake(self) -> None:
-        """Have the notes handed over. With the lock held."""
+        """Start delivering the notes; the lock is held."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._hand_over, name=self._name, daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError:  # no more threads: with the next note
+            except RuntimeError:  # no more threads: try again with the next note
                 self._thread = None
 
     def _hand_over(self) -> None:
@@ -120,17 +120,17 @@ class _Lane:
                 if not calls:
                     self._thread = None
                     return
-            with self.telling:
+            with self.calling:
                 for call in calls:
                     try:
                         call()
-                    except Exception as error:  # noqa: BLE001  # somebody else's code
+                    except Exception as error:  # noqa: BLE001  # foreign code
                         self._failed(error)
 
-    def wait(self, patience: Deadline) -> None:
+    def wait(self, deadline: Deadline) -> None:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout=patience.remaining())
+            thread.join(timeout=deadline.remaining())
 
 
 class _Lines(_Lane):
@@ -152,7 +152,7 @@ class _Lines(_Lane):
 
 
 class _Observed(_Lane):
-    """One observer: the newest snapshot, and how often each thing happened since it was last told."""
+    """One observer: the newest snapshot, and how often each thing happened since the last call."""
 
     def __init__(self, name: str, observer: Observer, failed: Callable[[Exception], None]) -> None:
         super().__init__(name)
