@@ -12,7 +12,6 @@ from killswitch.net.credentials import TLS
 from killswitch.sources import Source
 from killswitch.sources.prometheus.source import Prometheus
 from killswitch.sources.recording import Recording
-from killswitch.sources.scrape.source import Scrape
 
 _FORMS = (
     "prometheus+http://host:9090/prefix, prometheus+https://…, scrape+http://host:8000/metrics,host2:8000/metrics, "
@@ -48,6 +47,9 @@ def open_source(
             timeout=timeout,
         )
     if scheme in {"scrape+http", "scrape+https"}:
+        # its history is kept in SQLite, which costs a daemon on Prometheus 1 MB for nothing
+        from killswitch.sources.scrape.source import Scrape  # noqa: PLC0415
+
         return Scrape(
             _targets(scheme.removeprefix("scrape+"), rest),
             scrape_interval=scrape_interval,
