@@ -99,7 +99,7 @@ def test_one_tick_at_a_time_equals_one_block() -> None:
     assert_same(slow.views(case), quick.views(case))
 
 
-def test_a_breach_in_the_first_block_of_all_is_counted_from_its_first_tick() -> None:
+def test_a_breach_in_the_first_block_counts_from_its_first_tick() -> None:
     """No excursion was under way before it: looking for one ended in a ValueError, and no evidence at all."""
 
     def rate(_rollout: str, rule: str, cohort: Cohort, tick: float) -> float:
@@ -117,7 +117,7 @@ def test_a_breach_in_the_first_block_of_all_is_counted_from_its_first_tick() -> 
     assert found._replace(warming_up=view.warming_up) == view
 
 
-def test_many_rollouts_are_read_back_a_portion_at_a_time_to_the_same_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_back_by_the_portion_gives_the_same_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [case_of(f"r{number}") for number in range(7)]
     whole, portions, slow = (Replica(WOBBLY, START + back * STEP) for back in (39, 39, 33))
     whole.at(START + 40 * STEP, *cases)
@@ -139,7 +139,7 @@ def test_many_rollouts_are_read_back_a_portion_at_a_time_to_the_same_evidence(mo
 
 
 @pytest.mark.parametrize("gone", [(), (150, 151, 152), (120,)])
-def test_a_restarted_replica_arrives_at_what_one_that_never_stopped_has(gone: Sequence[int]) -> None:
+def test_a_restarted_replica_reaches_the_same_evidence(gone: Sequence[int]) -> None:
     """Bursts, an excursion, gaps in the data: all of it is read back."""
     script = Traffic(rate=canary_from(START + 100 * STEP, error_rate=0.045, refusal_rate=0.03), since=START)
     missing = {START + n * STEP for n in gone}
@@ -155,7 +155,7 @@ def test_a_restarted_replica_arrives_at_what_one_that_never_stopped_has(gone: Se
 
 
 @pytest.mark.slow
-def test_a_replica_restarted_every_ten_minutes_has_the_evidence_of_one_that_never_stopped() -> None:
+def test_repeated_restarts_reach_the_same_evidence() -> None:
     """And so no head start is paid twice, in either direction."""
     case = case_of()
     steady = Replica(WOBBLY)
@@ -244,7 +244,7 @@ def test_no_time_left_is_no_reason_to_open_without_history() -> None:
     assert replica.accumulator.until("copilot") is None
 
 
-def test_rules_edited_in_mid_flight_start_without_the_evidence_of_the_old_ones() -> None:
+def test_rules_edited_in_flight_start_without_old_evidence() -> None:
     bad = Traffic(rate=lambda _r, rule, cohort, _t: 0.05 if cohort is Cohort.CANARY else 0.01)
     loose = replace(ERRORS, limits=replace(ERRORS.limits, maximum=0.2))
     before, after = case_of(rules=(loose,)), case_of(rules=(ERRORS,))
@@ -266,7 +266,7 @@ def test_another_generations_evidence_is_nobodys() -> None:
     assert replica.accumulator.view_for(case, replace(ERRORS, delay=1.0)) is None
 
 
-def test_evidence_of_one_generation_is_not_carried_into_the_next_that_could_not_be_opened() -> None:
+def test_evidence_is_not_carried_into_an_unopened_generation() -> None:
     """Re-armed between two cycles, and the hour before cannot be read: ticks can, and must not land in the old file."""
     case = case_of(rules=(ERRORS,))
     replica = Replica(Traffic(rate=canary_from(START, error_rate=0.5)))
@@ -286,7 +286,7 @@ def test_evidence_of_one_generation_is_not_carried_into_the_next_that_could_not_
     assert replica.accumulator.view_for(edited, edited.rollout.rules[0]) is None
 
 
-def test_feedback_of_a_larger_canary_is_not_held_against_a_smaller_one() -> None:
+def test_feedback_of_a_larger_canary_does_not_hurt_a_smaller_one() -> None:
     """For three delays after the percent was lowered only rules without delay move."""
     flag = flag_of(percent=50.0)
     lowered = staged(flag, 5.0, START + 600.0)
@@ -328,7 +328,7 @@ def test_traffic_that_ignores_the_flag_is_noticed() -> None:
     assert replica.accumulator.split_is_wrong("copilot")
 
 
-def test_traffic_that_follows_the_flag_is_trusted_through_every_stage() -> None:
+def test_traffic_that_follows_the_flag_is_trusted_in_every_stage() -> None:
     flag = flag_of(percent=1.0)
     replica = Replica(Ramp((START, 1.0), (START + 1800.0, 25.0)))
     replica.through(ticks(60), case_of(flag=flag))
@@ -337,7 +337,7 @@ def test_traffic_that_follows_the_flag_is_trusted_through_every_stage() -> None:
     assert not replica.accumulator.split_is_wrong("copilot")
 
 
-def test_a_restarted_replica_does_not_hold_the_earlier_stages_traffic_against_the_percent_of_now() -> None:
+def test_a_restart_tolerates_the_traffic_of_earlier_stages() -> None:
     flag = staged(flag_of(percent=1.0), 25.0, START + 1800.0)
     replica = Replica(Ramp((START, 1.0), (START + 1800.0, 25.0)), START + 120 * STEP)
     replica.at(START + 121 * STEP, case_of(flag=flag))
@@ -347,7 +347,7 @@ def test_a_restarted_replica_does_not_hold_the_earlier_stages_traffic_against_th
 # --- measurements -------------------------------------------------------------------------------
 
 
-def test_changed_buckets_begin_the_tails_history_anew_and_raise_nothing() -> None:
+def test_changed_buckets_restart_the_tail_history_without_error() -> None:
     """A deployment changes the bucket layout: the rule goes on with the edges there are now."""
 
     def relaid(want: Want, cohort: Cohort, tick: float) -> Measurement:
@@ -375,7 +375,7 @@ def canary_pods_with_fewer_buckets(want: Want, cohort: Cohort, tick: float) -> M
     return Buckets(found.bounds[::-2][::-1], found.counts[::-2][::-1])
 
 
-def test_a_block_in_which_bucket_layouts_change_is_judged_as_its_ticks_alone_are() -> None:
+def test_a_block_with_changing_bucket_layouts_equals_its_ticks() -> None:
     case = case_of(rules=(LATENCY,))
     slow, quick = Replica(canary_pods_with_fewer_buckets), Replica(canary_pods_with_fewer_buckets)
     slow.through(ticks(200), case)
@@ -384,7 +384,7 @@ def test_a_block_in_which_bucket_layouts_change_is_judged_as_its_ticks_alone_are
     assert_same(slow.views(case), quick.views(case))
 
 
-def test_a_canary_with_fewer_buckets_for_a_while_does_not_cost_what_is_known_of_control() -> None:
+def test_fewer_buckets_for_a_while_keep_the_history_of_control() -> None:
     case = case_of(rules=(LATENCY,))
     replica = Replica(canary_pods_with_fewer_buckets)
     replica.through(ticks(150), case)
@@ -427,7 +427,7 @@ def test_a_canary_whose_buckets_are_not_controls_is_no_warm_up(kept: tuple[float
     assert block.views(case)[0].problem == problem
 
 
-def test_a_counter_that_stays_away_while_control_has_events_is_doubted_and_its_zeros_still_count() -> None:
+def test_zeros_of_a_counter_that_stays_away_count_with_doubt() -> None:
     case = case_of(rules=(REFUSALS,))
 
     def unlabelled(want: Want, cohort: Cohort, tick: float) -> Measurement:
@@ -451,7 +451,7 @@ def test_a_counter_that_stays_away_while_control_has_events_is_doubted_and_its_z
 
 
 @pytest.mark.parametrize("odd", [Counts(math.nan, 10.0), Counts(-5.0, 10.0), Counts(1.0, math.inf)])
-def test_counts_that_are_no_counts_move_nothing_and_are_said_to_be_numeric(odd: Counts) -> None:
+def test_impossible_counts_move_nothing_and_are_numeric(odd: Counts) -> None:
     case = case_of(rules=(ERRORS,))
 
     def sometimes(want: Want, cohort: Cohort, tick: float) -> Measurement:
@@ -468,7 +468,7 @@ def test_counts_that_are_no_counts_move_nothing_and_are_said_to_be_numeric(odd: 
     assert after.problem.reason is Reason.NUMERIC
 
 
-def test_a_twin_is_adopted_when_both_cohorts_have_it_and_then_stays() -> None:
+def test_a_per_user_signal_is_adopted_once_both_have_it() -> None:
     """Falling back to plain counters in the middle would mix two populations."""
     twin = replace(REFUSALS, per_user=ERRORS.signal)
 
@@ -492,7 +492,7 @@ def test_a_twin_is_adopted_when_both_cohorts_have_it_and_then_stays() -> None:
 
 
 @pytest.mark.parametrize("block", [1, 60])
-def test_long_bursts_slow_a_rule_on_plain_counters_and_none_that_judges_first_requests(block: int) -> None:
+def test_long_bursts_slow_plain_counters_not_first_requests(block: int) -> None:
     """The twin comes with the canary in the middle of it all, whether it is read tick by tick or a block at a time."""
 
     def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
@@ -523,7 +523,7 @@ def test_a_threshold_rollout_has_no_dossier() -> None:
 
 
 @pytest.mark.parametrize(("rate", "last", "began"), [(0.05, 55, 45), (0.2, 60, 52)])
-def test_the_sums_since_the_excursion_are_what_was_counted_since_then(rate: float, last: int, began: int) -> None:
+def test_sums_since_the_excursion_equal_what_was_counted(rate: float, last: int, began: int) -> None:
     """Also after an alarm that nobody acted on: at 20 % one was raised, and everything began anew."""
     script = Traffic(rate=canary_from(START + 50 * STEP, error_rate=rate))
     case = case_of(rules=(ERRORS,))

@@ -15,7 +15,7 @@ START = 1_776_600_000.0
 SOON = START + 5 * STEP
 
 
-def test_controls_past_warms_every_rule_up_though_no_canary_was_there() -> None:
+def test_controls_past_warms_up_every_rule_without_a_canary() -> None:
     """The first canary of a model: its metric store has weeks of control, and nothing of the canary."""
     flag = arm(None, rollout="r", control="old", canary="new", percent=5.0, stage="ramp", now=START, by="ann")
     case = ArmedRollout(rollout("r", rules=(ERRORS, LATENCY)), flag, START)

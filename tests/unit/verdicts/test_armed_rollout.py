@@ -23,7 +23,7 @@ def test_the_same_case_is_worked_out_once() -> None:
     assert asked == [CASE]
 
 
-def test_other_rules_another_flag_and_another_arming_are_worked_out_anew() -> None:
+def test_other_rules_flag_or_arming_are_worked_out_again() -> None:
     others = [
         replace(CASE, rollout=rollout(rules=(replace(ERRORS, limits=Limits(maximum=0.5)),))),
         replace(CASE, flag=replace(FLAG, canary_percent=25.0)),

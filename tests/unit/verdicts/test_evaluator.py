@@ -74,7 +74,7 @@ def test_a_want_the_source_forgot_is_a_bug_and_not_health() -> None:
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 
 
-def test_the_twin_is_judged_once_both_cohorts_have_it_and_the_plain_values_stand_beside_it() -> None:
+def test_the_per_user_signal_is_judged_once_both_have_it() -> None:
     evaluator = Evaluator(interval=30.0, step=30.0)
     case = case_of((replace(ERRORS, per_user=REFUSALS.signal),))
     missing = Unreadable(Reason.NO_DATA, "no series")
@@ -114,14 +114,14 @@ def test_a_rollout_that_is_forgotten_leaves_no_streak() -> None:
     assert judged(evaluator, case, NOW + 630, OVER).verdict is Verdict.SUSPECT
 
 
-def test_lookback_is_what_the_longest_streak_needs_and_evidence_needs_none() -> None:
+def test_lookback_fits_the_longest_streak_and_none_for_evidence() -> None:
     evaluator = Evaluator(interval=30.0, step=30.0)
     assert evaluator.lookback(case_of((ERRORS, replace(REFUSALS, for_ticks=4)))) == 3
     case = case_of((ERRORS,))
     assert evaluator.lookback(replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))) == 0
 
 
-def test_evidence_that_was_not_gathered_is_no_licence_for_the_bare_comparison() -> None:
+def test_missing_evidence_is_no_licence_for_the_bare_comparison() -> None:
     evaluator, case = Evaluator(interval=30.0, step=30.0), case_of()
     case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))
     finding = judged(evaluator, case, NOW + 600, OVER)
@@ -129,7 +129,7 @@ def test_evidence_that_was_not_gathered_is_no_licence_for_the_bare_comparison() 
 
 
 @pytest.mark.parametrize(("window", "shown"), [(1.0, 60.0), (90.0, 60.0), (150.0, 120.0), (300.0, 300.0)])
-def test_a_window_of_steps_is_as_long_as_whole_steps_are_and_says_so(window: float, shown: float) -> None:
+def test_a_window_of_steps_covers_whole_steps_and_says_so(window: float, shown: float) -> None:
     evaluator, case = Evaluator(interval=30.0, step=60.0), case_of()
     case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE, window=window))
     assert evaluator.window_seconds(case, case.armed_at + 3600.0) == shown

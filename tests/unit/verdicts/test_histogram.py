@@ -40,12 +40,12 @@ def test_a_share_outside_0_to_1_is_infinite_as_in_promql(share: float, value: fl
     "buckets",
     [Buckets((1.0, INF), (0.0, 0.0)), Buckets((INF,), (9.0,)), Buckets((), ()), Buckets((1.0, INF), (1, INF))],
 )
-def test_no_observations_or_no_finite_bucket_is_nan_or_clamped_and_never_an_error(buckets: Buckets) -> None:
+def test_an_empty_or_infinite_histogram_is_never_an_error(buckets: Buckets) -> None:
     value = histogram.quantile(buckets, 0.95)
     assert math.isnan(value) or value == 1.0
 
 
-def test_a_quantile_beyond_the_last_finite_bound_is_clamped_and_said_to_be() -> None:
+def test_a_quantile_beyond_the_last_bound_is_marked_as_clamped() -> None:
     assert histogram.quantile(TEN_EACH, 0.95) == 1.0
     assert histogram.is_saturated(TEN_EACH, 0.95)
     assert not histogram.is_saturated(TEN_EACH, 0.75)

@@ -89,7 +89,7 @@ def test_limits_compose_as_the_book_says(one: Limits, x: int, y: int, n: int, m:
 
 
 @given(limits, counts, counts)
-def test_canary_and_control_alike_are_never_over_unless_the_rule_says_so(one: Limits, x: int, n: int) -> None:
+def test_equal_cohorts_are_never_over_unless_the_rule_says_so(one: Limits, x: int, n: int) -> None:
     n = max(n, x, 1)
     found = compare(replace(ERRORS, limits=one), rates(x, n, x, n))
     asked = one.even_if_control_is_bad or (one.maximum is None and one.max_increase is None and one.max_ratio is None)
@@ -240,13 +240,13 @@ def test_a_control_in_the_last_bucket_hides_the_comparison() -> None:
     assert "control lies above the histogram's last bucket (4 s)" in finding.sentence
 
 
-def test_a_canary_in_the_last_bucket_is_over_where_the_limit_lies_below_it() -> None:
+def test_a_canary_in_the_last_bucket_is_over_a_lower_limit() -> None:
     (finding,) = walk(LATENCY, reading(histogram(0, 0, 0, 100, 1000), histogram(0, 10000, 10000, 10000, 10000)))
     assert finding.verdict is Verdict.BREACH
     assert finding.sentence.startswith("latency_p95 above the last bucket (canary, n=1000) over 1.5 x control 975 ms")
 
 
-def test_a_canary_in_the_last_bucket_is_saturated_where_the_limit_lies_there_too() -> None:
+def test_a_canary_and_limit_in_the_last_bucket_are_saturated() -> None:
     (finding,) = walk(LATENCY, reading(histogram(0, 0, 0, 100, 1000), histogram(0, 0, 0, 10000, 10000)))
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.SATURATED)
 
@@ -282,7 +282,7 @@ def by_evidence(rule: Rule, view: EvidenceView, one: Reading) -> Finding:
 FINE = rates(11, 1000, 110, 10000)
 
 
-def test_a_breach_by_evidence_says_since_when_at_what_rate_and_how_likely_by_luck() -> None:
+def test_a_breach_by_evidence_says_since_when_its_rate_and_odds() -> None:
     finding = by_evidence(REFUSALS, KNOWN._replace(value=43_210.0), rates(60, 700, 110, 10000))
     assert finding.verdict is Verdict.BREACH
     assert finding.sentence == (
@@ -292,7 +292,7 @@ def test_a_breach_by_evidence_says_since_when_at_what_rate_and_how_likely_by_luc
     assert (finding.evidence, finding.needed, finding.since) == (43_210.0, 400.0, TICK - 829)
 
 
-def test_evidence_trips_at_any_number_of_requests_and_whatever_the_window_says() -> None:
+def test_evidence_trips_at_any_number_of_requests_and_any_window() -> None:
     for one in (rates(1, 3, 1, 3), reading(DOWN, DOWN), FINE):
         assert by_evidence(ERRORS, KNOWN._replace(value=401.0), one).verdict is Verdict.BREACH
 
@@ -316,7 +316,7 @@ def test_stale_evidence_is_no_breach_and_no_health() -> None:
 
 
 @pytest.mark.parametrize("value", [0.5, 401.0])
-def test_evidence_of_a_time_still_to_come_is_no_breach_and_no_health(value: float) -> None:
+def test_evidence_of_a_time_still_to_come_is_no_verdict(value: float) -> None:
     """The metric store's clock was ahead, and has been set right."""
     ahead = by_evidence(ERRORS, KNOWN._replace(value=value, updated_at=TICK + 3600, until=TICK + 3600), FINE)
     assert (ahead.verdict, ahead.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
@@ -351,7 +351,7 @@ def test_no_time_is_promised_where_evidence_has_no_pace(view: EvidenceView, word
     assert words in finding.sentence
 
 
-def test_a_finding_carries_what_was_counted_since_its_excursion_began() -> None:
+def test_a_finding_carries_the_counts_since_its_excursion_began() -> None:
     """The row of a page said 5.4 % of the window where the sentence said 28 % since 20:10."""
     view = KNOWN._replace(value=500.0, events_canary=140, trials_canary=500, events_control=100, trials_control=10_000)
     finding = by_evidence(REFUSALS, view, rates(54, 1000, 110, 10000))
@@ -381,7 +381,7 @@ def test_healthy_by_evidence_needs_eyesight(view: EvidenceView, one: Reading, re
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, reason)
 
 
-def test_a_rule_over_its_limit_while_control_warms_up_is_named_with_its_numbers_and_its_evidence() -> None:
+def test_an_over_limit_rule_is_named_while_control_warms_up() -> None:
     over = by_evidence(ERRORS, KNOWN._replace(value=30.4, warming_up=True), rates(160, 1000, 100, 10000))
     fine = [by_evidence(replace(ERRORS, name=name), KNOWN._replace(warming_up=True), FINE) for name in ("a", "b", "c")]
     assert (over.verdict, over.reason) == (Verdict.UNKNOWN, Reason.WARMING_UP)
@@ -391,7 +391,7 @@ def test_a_rule_over_its_limit_while_control_warms_up_is_named_with_its_numbers_
     assert said.count("3 rules WARMING_UP: control's past is known for less than an hour") == 1
 
 
-def test_a_rule_whose_evidence_was_not_read_back_yet_is_behind_however_its_window_looks() -> None:
+def test_a_rule_with_evidence_not_read_back_is_behind() -> None:
     finding = judge.not_gathered(ERRORS, compare(ERRORS, OVER))
     assert (finding.verdict, finding.reason, finding.over) == (Verdict.UNKNOWN, Reason.BEHIND, True)
 
@@ -508,7 +508,7 @@ def test_a_trip_by_two_rules_names_both_in_one_sentence() -> None:
 # --- counts that no service can have ------------------------------------------------------------
 
 
-def test_well_more_events_than_trials_are_numeric_and_never_a_breach() -> None:
+def test_well_more_events_than_trials_are_numeric_not_a_breach() -> None:
     """ "thumbs_down_rate 194.4 % (35 of 18)" tripped a healthy canary: those thumbs were of other requests."""
     assert THUMBS.delay > 0
     counted = KNOWN._replace(value=1e6, events_canary=35, trials_canary=18, events_control=3, trials_control=9000)
@@ -521,7 +521,7 @@ def test_well_more_events_than_trials_are_numeric_and_never_a_breach() -> None:
     assert (window.verdict, window.reason) == (Verdict.UNKNOWN, Reason.NUMERIC)
 
 
-def test_a_total_failure_with_some_late_events_is_a_breach_all_the_same() -> None:
+def test_a_total_failure_with_some_late_events_is_a_breach() -> None:
     failed = KNOWN._replace(value=1e6, events_canary=110, trials_canary=100, events_control=3, trials_control=9000)
     assert by_evidence(ERRORS, failed, rates(110, 100, 110, 10000)).verdict is Verdict.BREACH
     assert walk(ERRORS, rates(110, 100, 110, 10000))[0].verdict is Verdict.BREACH

@@ -39,7 +39,7 @@ def test_the_first_event_ends_the_doubt() -> None:
     assert after(unheard, ABSENT) is None
 
 
-def test_a_step_that_could_not_be_read_adds_nothing_and_ends_nothing() -> None:
+def test_an_unreadable_step_adds_nothing_and_ends_nothing() -> None:
     unheard = MissingEvents(MOST_DUE + 1)
     assert after(unheard, Unreadable(Reason.GAP, "a scrape is missing")) is not None
     assert unheard.due == MOST_DUE + 1
@@ -70,7 +70,7 @@ def test_a_share_that_stays_higher_becomes_usual() -> None:
     assert said[-1] is not None
 
 
-def test_no_event_at_all_is_remarkable_once_a_tenth_of_the_limit_would_show() -> None:
+def test_no_event_is_suspicious_once_a_tenth_of_the_limit_shows() -> None:
     """At a limit of 2 %, a service ten times better has an event in 1,500 requests with a probability of 95 %."""
     assert never_counted(ERRORS, 0.0, 1_400.0) is None
     doubt = never_counted(ERRORS, 0.0, 1_600.0)

@@ -15,7 +15,7 @@ def _reading(canary: float | None, control: float | None) -> Reading:
     return Reading(side(canary), side(control), 30.0)
 
 
-def test_one_pod_of_thirty_with_the_new_library_does_not_capture_the_judge() -> None:
+def test_one_pod_of_thirty_does_not_select_the_per_user_signal() -> None:
     watch = PerUserSignal()
     served = [watch.serves(_reading(2.0, 40.0), _reading(100.0, 2000.0), alone=False) for _ in range(50)]
     assert not any(served)
@@ -26,7 +26,7 @@ def test_a_twin_in_one_cohort_only_is_not_adopted() -> None:
     assert not any(watch.serves(_reading(None, 1500.0), _reading(100.0, 2000.0), alone=False) for _ in range(50))
 
 
-def test_chatty_users_of_one_library_everywhere_are_judged_on_the_twin() -> None:
+def test_chatty_users_are_judged_on_the_per_user_signal() -> None:
     watch = PerUserSignal()
     assert watch.serves(_reading(10.0, 200.0), _reading(100.0, 2000.0), alone=False)
 

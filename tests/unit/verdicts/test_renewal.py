@@ -72,7 +72,7 @@ def test_a_canary_that_fails_after_aa_is_tripped_at_once(ahead: float) -> None:
     assert fleet.run(20, until=fleet.tripped) <= 5
 
 
-def test_a_replica_restarted_after_aa_has_the_evidence_of_one_that_never_stopped() -> None:
+def test_a_replica_restarted_after_aa_reaches_the_same_evidence() -> None:
     fleet = Fleet(bad_between(START + 600, START + 1500), rollout(rules=(ERRORS,)))
     old = fleet.replica("a")
     fleet.arm(stage="aa")
@@ -89,7 +89,7 @@ def test_a_replica_restarted_after_aa_has_the_evidence_of_one_that_never_stopped
     assert (views[0].since or 0.0) >= START + 50 * INTERVAL
 
 
-def test_a_dry_run_says_a_breach_while_there_is_one_and_enforce_kills_nobody_for_it_later() -> None:
+def test_a_dry_run_breach_does_not_trip_a_later_enforce() -> None:
     fleet = Fleet(bad_between(START + 600, START + 1500), rollout(mode=Mode.DRY_RUN))
     replica = fleet.replica("a")
     fleet.arm()
@@ -110,7 +110,7 @@ def test_a_dry_run_says_a_breach_while_there_is_one_and_enforce_kills_nobody_for
 
 
 @pytest.mark.parametrize("mended", [False, True])
-def test_a_breach_that_could_not_be_written_stands_while_the_window_is_over(mended: bool) -> None:
+def test_an_unwritten_breach_holds_while_the_window_is_over(mended: bool) -> None:
     """Evidence of a slow regression takes long to gather: a store that fails at that moment must not cost it all."""
     slow, end = 0.05, START + 2400 if mended else START + 1e6
     fleet = Fleet(bad_between(START + 600, end, slow), rollout(rules=(ERRORS,)))
@@ -150,7 +150,7 @@ def with_latencies(traffic: Traffic, *shares: float) -> Script:
 
 @pytest.mark.parametrize("again", [0, 15])
 @pytest.mark.parametrize("tail", [0.0, 0.002, 0.01])
-def test_a_canary_that_fails_everything_after_a_raise_is_tripped_in_two_ticks(tail: float, again: int) -> None:
+def test_a_fully_failing_canary_trips_in_two_ticks_after_a_raise(tail: float, again: int) -> None:
     """Two in a thousand answers that take 500 s held evidence up for ten minutes, and each raise began them anew."""
     raised = START + 3600
     traffic = Traffic(rate=canary_from(raised, error_rate=1.0), since=START - 8000)
@@ -169,7 +169,7 @@ def test_a_canary_that_fails_everything_after_a_raise_is_tripped_in_two_ticks(ta
     assert ticks <= 3
 
 
-def test_while_most_answers_are_still_to_come_a_rule_is_draining_and_not_healthy() -> None:
+def test_a_rule_is_draining_while_most_answers_are_still_to_come() -> None:
     slow = with_latencies(Traffic(since=BEFORE), 0.0, 0.0, 0.0, 0.0, 0.5, 0.95, 1.0, 1.0)
     fleet = Fleet(slow, rollout(rules=(ERRORS, *(each for each in rollout().rules if each.name == "latency_p95"))))
     replica = fleet.replica("a")

@@ -46,7 +46,7 @@ def test_a_window_shorter_than_a_step_is_the_last_step() -> None:
     assert (found.canary, found.seconds) == (Counts(2.0, 100.0), STEP)
 
 
-def test_gaps_are_left_out_but_a_problem_of_the_last_step_is_the_windows() -> None:
+def test_gaps_are_skipped_but_a_last_step_problem_is_the_windows() -> None:
     before = of(Counts(1.0, 100.0), GAP, Counts(2.0, 50.0)).sum(KEY, START, 300.0)
     now = of(Counts(1.0, 100.0), Counts(2.0, 50.0), GAP).sum(KEY, START, 300.0)
     assert before is not None
@@ -79,7 +79,7 @@ def test_histograms_are_added_bucket_by_bucket() -> None:
     assert found.canary == Buckets(EDGES, (2.0, 7.0, 12.0))
 
 
-def test_where_buckets_have_changed_only_edges_that_all_steps_have_count_and_in_time_all_do() -> None:
+def test_after_a_bucket_change_only_edges_of_all_steps_count() -> None:
     finer = (0.1, 0.5, 1.0, math.inf)
     old, new = Buckets(EDGES, (1.0, 2.0, 3.0)), Buckets(finer, (1.0, 1.0, 2.0, 3.0))
     mixed = of(old, new, seconds=60.0).sum(KEY, START, 60.0)

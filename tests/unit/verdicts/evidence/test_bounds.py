@@ -126,7 +126,7 @@ def test_a_rule_without_limits_is_told_what_to_add() -> None:
     assert str(refused.value) == "rule r has no limit: add max, max_increase, max_ratio or floor"
 
 
-def test_against_a_baseline_no_bound_is_above_all_requests_and_edges_stay() -> None:
+def test_baseline_bounds_are_at_most_all_requests_and_edges_stay() -> None:
     bound = Bound("max_ratio", HalfPlane(2.0, 0.3), Edge(1.5, 0.0), Edge(1.0, 0.0))
     assert against_baseline(bound, 0.6) == replace(bound, half_plane=HalfPlane(0.0, 1.0))
     assert against_baseline(bound, 0.1) == replace(bound, half_plane=HalfPlane(0.0, 0.5))

@@ -151,7 +151,7 @@ def test_a_cohort_without_any_numbers_is_a_gap_and_not_an_alarm(cohort: str) -> 
     assert np.array_equal(state.log_sums, after.log_sums)
 
 
-def test_an_absolute_limit_alone_goes_on_when_control_has_no_numbers() -> None:
+def test_an_absolute_limit_works_without_numbers_of_control() -> None:
     spec = DetectorSpec("even if control is bad", (Bound("max", half_plane(0.0, 0.02)),), 0.0025)
     gone = {"control_events": np.nan, "control_trials": np.nan}
     counts = steady(30, canary=0.5, control=0.0, width=1)
@@ -187,7 +187,7 @@ def test_fractional_counts_are_evidence_like_any_other() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_shares_of_exactly_zero_or_one_for_a_day_leave_the_rules_able_to_see(share: float) -> None:
+def test_a_day_of_shares_of_zero_or_one_leaves_the_rules_able(share: float) -> None:
     state, trace = run(warm(), steady(2880, canary=share, control=share))
     assert not trace.breach.any()
     assert np.isfinite(trace.evidence).all()
@@ -234,7 +234,7 @@ def test_a_limit_of_zero_trips_on_a_canary_that_errs_alone() -> None:
     assert trace.breach.any(axis=0).all()
 
 
-def test_a_tiny_canary_that_fails_every_request_is_tripped_after_about_ten() -> None:
+def test_a_tiny_failing_canary_trips_after_about_ten_requests() -> None:
     counts = steady(30, canary=1.0, control=0.01, n_c=1.0, n_b=99.0)
     _, trace = run(warm(), counts, head_starts=np.where(np.arange(30)[:, None] == 0, 0.25, 0.0) * np.ones(3))
     first = trace.breach.argmax(axis=0) + 1
@@ -283,7 +283,7 @@ def test_a_regression_is_dated_to_its_onset() -> None:
     assert np.all(trace.since[first, np.arange(len(first))] == onset)
 
 
-def test_an_alarm_nobody_acts_on_is_followed_by_evidence_that_begins_at_nothing() -> None:
+def test_after_an_unused_alarm_evidence_restarts_from_nothing() -> None:
     """`dry_run` called it a BREACH for hours after the canary was well again, and `enforce` killed it then."""
     state, trace = run(warm(), steady(400, canary=0.1, control=0.01))
     at = trace.breach.argmax(axis=0)
@@ -324,7 +324,7 @@ def test_the_number_of_false_alarms_is_bounded_too() -> None:
     assert 0 < alarms <= alpha * 0.5 * days * width
 
 
-def test_before_any_healthy_tick_the_excursion_began_with_the_first_step() -> None:
+def test_without_a_healthy_tick_the_excursion_starts_at_step_one() -> None:
     _, trace = advance(warm(), steady(3, canary=0.3, control=0.01), ticks(3, 900.0), step=STEP)
     assert np.all(trace.since[0] == 900.0)
 
@@ -347,7 +347,7 @@ def test_one_tick_alone_trips_nothing(before: int) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 2, 10, 25, 120])
-def test_a_canary_that_fails_everything_is_tripped_within_three_ticks(before: int) -> None:
+def test_a_fully_failing_canary_trips_within_three_ticks(before: int) -> None:
     calm, failing = steady(before, canary=0.01, control=0.01), steady(3, canary=1.0, control=0.01)
     whole = TickCounts(*(np.concatenate([getattr(calm, name), getattr(failing, name)]) for name in NAMES))
     _, trace = run(warm(), whole, head_starts=heads(before + 3))
@@ -355,7 +355,7 @@ def test_a_canary_that_fails_everything_is_tripped_within_three_ticks(before: in
     assert not trace.breach[:before].any()
 
 
-def test_the_cap_of_one_tick_grows_as_the_canarys_own_clumps_become_known() -> None:
+def test_the_cap_of_a_tick_grows_with_the_known_canary_clumps() -> None:
     ticks_seen = np.array([0.0, 1.0, 30.0, 90.0, 1e9])
     caps = cap(ticks_seen, np.full(5, 1e9))
     assert caps[0] == 1.0
@@ -427,7 +427,7 @@ def test_it_is_warming_up_until_control_has_been_seen_for_an_hour() -> None:
     assert not after.warming_up.any()
 
 
-def test_an_excursion_over_one_bound_and_then_over_the_other_is_no_breach() -> None:
+def test_crossing_one_bound_after_the_other_is_no_breach() -> None:
     # canary 1.5 %, control 1 %: worse than control but under 2 %; then both 40 %: over 2 % but not worse
     for order in (1, -1):
         halves = [steady(300, canary=0.015, control=0.01), steady(300, canary=0.4, control=0.4)][::order]
@@ -463,7 +463,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         run(start(ALL), steady(2, canary=0.1, control=0.1, width=5))
 
 
-def test_a_restart_that_replays_from_arming_continues_as_if_never_stopped() -> None:
+def test_a_restart_replays_from_arming_to_the_same_evidence() -> None:
     specs = scenarios.specs(1)
     blocks = list(
         scenarios.simulate(

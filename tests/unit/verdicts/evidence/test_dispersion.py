@@ -59,7 +59,7 @@ def test_phi_never_knows_the_tick_it_is_used_in() -> None:
     assert not np.array_equal(plain[151], moved[151])
 
 
-def test_until_an_hour_has_been_seen_phi_stays_above_a_prior_that_fades_with_events() -> None:
+def test_in_the_first_hour_phi_stays_above_a_fading_prior() -> None:
     phi, _ = look(np.random.default_rng(5).poisson(14.0, (130, 20)).astype(np.float64))
     assert np.all(phi[0] == COLD_PHI)
     assert np.all(np.diff(phi[:120], axis=0) <= 0)
@@ -92,7 +92,7 @@ def test_auto_is_long_where_controls_clumps_last_minutes() -> None:
 
 
 @pytest.mark.parametrize("incident", [False, True])
-def test_auto_is_short_for_independent_events_and_after_one_incident(*, incident: bool) -> None:
+def test_auto_is_short_for_independent_events_or_one_incident(*, incident: bool) -> None:
     rng = np.random.default_rng(14)
     events = rng.poisson(14.0, (900, 40)).astype(np.float64)
     if incident:
@@ -100,7 +100,7 @@ def test_auto_is_short_for_independent_events_and_after_one_incident(*, incident
     assert np.mean(phi_of(events, auto=True)[640:] == phi_of(events)[640:]) > 0.95
 
 
-def test_auto_is_short_where_a_busy_services_rate_wanders_by_15_percent() -> None:
+def test_auto_is_short_when_a_busy_rate_wanders_by_15_percent() -> None:
     rng = np.random.default_rng(16)
     seconds = 30.0 * np.arange(600)[:, None]
     waves = [np.sin(2 * np.pi * seconds / period + rng.uniform(0, 6.3, 40)) for period in (420.0, 1100.0, 2900.0)]
@@ -125,7 +125,7 @@ def test_where_only_first_requests_are_counted_auto_is_short() -> None:
     assert np.array_equal(outlook.phi[1000:], short[1000:])
 
 
-def test_long_blocks_are_counted_while_first_requests_are_judged_so_the_past_is_the_same() -> None:
+def test_long_blocks_count_also_while_first_requests_are_judged() -> None:
     events = np.random.default_rng(17).poisson(14.0, (200, 4)).astype(np.float64)
     control, no_canary = series(events, 1425.0), series(np.zeros(events.shape), 0.0)
     kinds = kinds_of(4, auto=True)
@@ -137,7 +137,7 @@ def test_long_blocks_are_counted_while_first_requests_are_judged_so_the_past_is_
     assert np.all(pasts[0].control.squares[:, 1] > 0)
 
 
-def test_a_regressions_own_jump_does_not_raise_phi_while_it_is_seen() -> None:
+def test_the_jump_of_a_regression_does_not_raise_phi() -> None:
     rng = np.random.default_rng(15)
     control = series(rng.poisson(14.0, (300, 40)).astype(np.float64), 1425.0)
     events = rng.poisson(0.75, (300, 40)).astype(np.float64)
@@ -159,7 +159,7 @@ def test_blocks_that_straddle_calls_are_counted_once() -> None:
     np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-12)
 
 
-def test_the_share_of_a_silent_or_saturated_control_stays_inside_the_unit_interval() -> None:
+def test_the_share_of_any_control_stays_in_the_unit_interval() -> None:
     for level in (0.0, 1425.0, 4000.0):
         events = np.full((500, 1), level)
         kinds = kinds_of(1, binomial=True)
@@ -169,7 +169,7 @@ def test_the_share_of_a_silent_or_saturated_control_stays_inside_the_unit_interv
         assert np.all(np.isfinite(outlook.phi))
 
 
-def test_a_control_too_small_to_show_its_bursts_borrows_the_canarys() -> None:
+def test_a_control_too_small_to_show_bursts_uses_the_canarys() -> None:
     rng = np.random.default_rng(8)
     control = series(rng.poisson(0.05, (800, 40)).astype(np.float64), 15.0)
     canary = series(clumped(np.full((800, 40), 7.5), 8.0, rng), 1485.0)
@@ -178,7 +178,7 @@ def test_a_control_too_small_to_show_its_bursts_borrows_the_canarys() -> None:
     assert np.median(outlook.phi[-1]) > 10
 
 
-def test_clumps_in_the_canary_alone_raise_phi_beside_a_control_without_them() -> None:
+def test_clumps_in_the_canary_alone_raise_phi() -> None:
     rng = np.random.default_rng(9)
     control = series(rng.poisson(14.0, (800, 40)).astype(np.float64), 1425.0)
     canary = series(clumped(np.full((800, 40), 7.5), 8.0, rng), 75.0)
@@ -197,7 +197,7 @@ def test_a_canary_of_independent_events_earns_no_doubt() -> None:
 
 
 @pytest.mark.parametrize(("clump", "jitter"), [(1.0, 0.5), (4.0, 0.0)])
-def test_what_moves_both_cohorts_alike_is_no_doubt_for_a_ratio_but_clumps_are(clump: float, jitter: float) -> None:
+def test_clumps_but_no_common_moves_raise_the_doubt_on_a_ratio(clump: float, jitter: float) -> None:
     rng = np.random.default_rng(10)
     common = np.exp(jitter * rng.normal(size=(1500, 40)) - jitter**2 / 2)
     draw = rng.poisson if clump == 1.0 else lambda mean: clumped(mean, clump, rng)
@@ -214,7 +214,7 @@ def test_what_moves_both_cohorts_alike_is_no_doubt_for_a_ratio_but_clumps_are(cl
         assert phi[False] > 0.7 * (1 + 1.5 * (2 * clump - 2))
 
 
-def test_few_clumps_of_many_events_do_not_tell_a_small_controls_dispersion() -> None:
+def test_few_clumps_do_not_show_a_small_controls_dispersion() -> None:
     rng = np.random.default_rng(11)
     control = series(clumped(np.full((800, 200), 0.75), 8.0, rng), 15.0)
     canary = series(clumped(np.full((800, 200), 74.0), 8.0, rng), 1485.0)
@@ -223,7 +223,7 @@ def test_few_clumps_of_many_events_do_not_tell_a_small_controls_dispersion() -> 
     assert np.quantile(outlook.phi[400:], 0.01) > 0.6 * np.median(outlook.phi[400:])
 
 
-def test_a_canary_busier_than_control_at_its_limit_shows_its_jitter_itself() -> None:
+def test_a_canary_busier_than_control_shows_its_own_jitter() -> None:
     # what moves rates shows in proportion to a cohort's events: control's few show less of it
     rng = np.random.default_rng(12)
     jitter = np.exp(0.5 * rng.normal(size=(1500, 40)) - 0.125)

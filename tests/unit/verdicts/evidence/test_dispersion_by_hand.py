@@ -284,7 +284,7 @@ def test_clumps_after_an_hour_of_nothing_are_the_ones_in_the_text() -> None:
 
 
 @pytest.mark.parametrize(("events", "far"), [(1.9, 0.0), (3.8, 0.0), (3.9, 1.0), (9.0, 1.0)])
-def test_blocks_are_far_apart_beyond_what_chance_shows_once_in_twenty(events: float, far: float) -> None:
+def test_blocks_are_far_apart_beyond_a_chance_of_one_in_twenty(events: float, far: float) -> None:
     """The square is events^2 / 2, and 3.84 times the expected events / 2 is less from 3.84 events on."""
     one, no = np.ones((2, 1)), np.zeros(1, dtype=np.bool_)
     control = CohortSteps(np.array([[events], [0.0]]), 100.0 * one, one > 0)

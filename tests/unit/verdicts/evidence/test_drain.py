@@ -116,7 +116,7 @@ def test_no_healthy_canary_is_tripped_while_requests_come_home(ok: Draw, failed:
 
 @pytest.mark.parametrize(("ok", "failed"), [(streams, at_once), (agents, at_once), (answers, at_once)])
 @pytest.mark.parametrize("stage", range(len(RAMP)))
-def test_a_canary_that_fails_everything_is_tripped_in_the_midst_of_it(ok: Draw, failed: Draw, stage: int) -> None:
+def test_a_fully_failing_canary_trips_in_the_middle_of_a_drain(ok: Draw, failed: Draw, stage: int) -> None:
     """Also 7 minutes before the slowest of control's requests are done, and raised again meanwhile."""
     began = RAMP[stage].at
     lowered = stage and RAMP[stage].percent < RAMP[stage - 1].percent

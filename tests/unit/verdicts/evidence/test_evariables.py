@@ -120,7 +120,7 @@ def test_the_mean_reaches_one_on_the_boundary_it_was_projected_to() -> None:
     assert mean == pytest.approx(np.ones(GRID.size))
 
 
-def test_a_boundary_beyond_every_share_leaves_no_alternative_and_no_evidence() -> None:
+def test_a_boundary_beyond_every_share_gives_no_evidence() -> None:
     counts = TickCounts(one(100), one(100), one(95), one(100))
     assert np.all(log_evidence(half_planes((HalfPlane(1.0, 0.05),)), counts, one(0.96), GRID) == 0)
     assert np.all(log_evidence(half_planes((HalfPlane(0.0, 1.0),)), counts, one(0.96), GRID) == 0)

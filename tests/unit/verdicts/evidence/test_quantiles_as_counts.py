@@ -29,7 +29,7 @@ increments = st.lists(st.integers(0, 500), min_size=6, max_size=6)
 
 @given(counts=increments, seconds=st.floats(0, 4))
 @settings(deadline=None)
-def test_requests_slower_than_an_edge_agree_with_the_histogram_arithmetic(counts: list[int], seconds: float) -> None:
+def test_slow_requests_agree_with_the_histogram_arithmetic(counts: list[int], seconds: float) -> None:
     cumulative = np.cumsum(counts).astype(np.float64)
     expected = histogram.count_above(Buckets(tuple(EDGES), tuple(cumulative)), seconds)
     assert slower_than(EDGES, cumulative, seconds) == pytest.approx(expected, abs=1e-9)
@@ -59,7 +59,7 @@ def drawn(ticks: int, rng: np.random.Generator, requests: int) -> Array:
 
 @given(seed=st.integers(0, 1000), requests=st.sampled_from([0, 5, 300, 5000]))
 @settings(deadline=None, max_examples=30)
-def test_tau_uses_the_fewest_past_ticks_that_hold_two_thousand_requests_or_an_hour(seed: int, requests: int) -> None:
+def test_tau_uses_the_fewest_ticks_of_2000_requests_or_an_hour(seed: int, requests: int) -> None:
     control = drawn(140, np.random.default_rng(seed), requests)
     tau = tau_before(EDGES, control, 0.95, step=30.0)
     for tick in (0, 1, 3, 50, 139):
@@ -92,7 +92,7 @@ def test_tick_by_tick_and_in_one_replay_tau_is_the_same(seed: int, requests: int
     assert past.shape[1] == 120
 
 
-def test_a_ratio_compares_the_canarys_scaled_tail_with_controls_tail() -> None:
+def test_a_ratio_compares_the_scaled_canary_tail_with_controls() -> None:
     (bound,) = bounds_of(rule(Limits(max_ratio=1.5)))
     control, canary = np.array([[0.0, 50, 90, 95, 99, 100]]), np.array([[0.0, 10, 50, 80, 90, 100]])
     x_c, x_b = slow_counts(bound, EDGES, canary, control, np.array([2.0]))
@@ -236,7 +236,7 @@ def without(control: Array, tick: int) -> Array:
     return less
 
 
-def test_a_histogram_that_is_none_has_infinite_events_and_a_missing_one_unknown() -> None:
+def test_a_bad_histogram_has_infinite_events_missing_is_unknown() -> None:
     (bound,) = bounds_of(rule(Limits(max_ratio=1.5)))
     good = np.array([0.0, 50, 90, 95, 99, 100])
     rows = np.stack([good, np.full(6, np.nan), good, good, good])

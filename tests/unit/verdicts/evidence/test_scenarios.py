@@ -39,9 +39,7 @@ def test_a_canary_within_its_limits_is_not_tripped(scenario: Scenario, canary: C
     [(MISSED[0], HEALTHY, 1), (MISSED[0], AT_THE_LIMIT, 23), (MISSED[1], HEALTHY, 3), (MISSED[1], AT_THE_LIMIT, 26)],
     ids=lambda value: getattr(value, "name", str(value)),
 )
-def test_known_limit_clumps_in_the_canary_alone_trip_more_than_promised(
-    name: str, canary: Canary, measured: int
-) -> None:
+def test_known_limit_clumps_in_the_canary_alone_trip_too_often(name: str, canary: Canary, measured: int) -> None:
     """These miss the promise: the table in docs/statistics.md, "False trips", says by how much and why.
 
     ``measured``: of 100 runs of six hours, any of the four rules; held to its upper bound of 95 %.
@@ -56,12 +54,12 @@ def test_a_large_canary_beside_a_small_control_is_not_tripped(percent: float) ->
         assert not np.isfinite(tripped(World(50.0, percent), scenario, AT_THE_LIMIT)).any()
 
 
-def test_a_canary_thirty_percent_slower_in_a_common_slow_down_is_not_tripped() -> None:
+def test_a_canary_30_percent_slower_in_a_common_slowdown_runs_on() -> None:
     slower = Canary("1.3 x", {}, lambda slow: np.full(slow.shape, 1.3))
     assert not np.isfinite(tripped(World(), BY_NAME["a slow-down of 3x"], slower)).any()
 
 
-def test_after_a_common_outage_a_canary_that_fails_alone_is_tripped_within_minutes() -> None:
+def test_after_a_common_outage_a_failing_canary_trips_in_minutes() -> None:
     def outage(ticks: npt.NDArray[np.intp], _runs: int, _rng: np.random.Generator) -> Weather:
         fair = scenarios.fair(len(ticks))
         level = np.where((ticks >= 100) & (ticks < 400), 0.95, np.nan)[:, None]
@@ -82,14 +80,14 @@ def test_after_a_common_outage_a_canary_that_fails_alone_is_tripped_within_minut
     ],
     ids=["errors", "latency", "refusals", "thumbs-down"],
 )
-def test_a_regression_an_hour_in_is_tripped_by_its_own_rule_within_ten_minutes(rule: int, canary: Canary) -> None:
+def test_a_later_regression_trips_its_own_rule_in_ten_minutes(rule: int, canary: Canary) -> None:
     first = tripped(World(), CALM, canary, 160)
     assert np.all((first[:, rule] >= 120) & (first[:, rule] < 140))
     others = np.delete(first, rule, axis=1)
     assert not np.isfinite(others).any()
 
 
-def test_one_users_retry_storms_do_not_trip_where_first_requests_are_judged() -> None:
+def test_retry_storms_do_not_trip_when_first_requests_are_judged() -> None:
     assert hard_cases.trips_of("retry storms, judged requests", RUNS) == 0
 
 
@@ -98,7 +96,7 @@ def test_most_days_of_retry_storms_on_plain_counters_do_not_trip() -> None:
     assert hard_cases.trips_of("retry storms, plain counters", RUNS) <= RUNS // 3
 
 
-def test_retry_storms_do_trip_with_short_bursts_and_the_docs_say_so() -> None:
+def test_retry_storms_trip_with_short_bursts_as_documented() -> None:
     assert hard_cases.trips_of("retry storms, plain counters, `bursts: short`", RUNS) > RUNS // 2
 
 

@@ -77,7 +77,7 @@ def test_ticks_one_at_a_time_pay_each_head_start_once(length: int) -> None:
     assert np.array_equal(whole, np.array(single))
 
 
-def test_a_delayed_signal_pauses_for_three_delays_after_the_percent_was_lowered() -> None:
+def test_a_delayed_signal_pauses_after_the_percent_is_lowered() -> None:
     stages = (StageEntry("custom", 50.0, 0.0), StageEntry("ramp_5", 5.0, 1000.0))
     paused = paused_at(stages, [0.0, 300.0], np.array([1000.0, 1001.0, 1900.0, 1901.0]))
     assert paused[:, 0].tolist() == [False] * 4
@@ -232,7 +232,7 @@ def test_a_change_within_a_step_counts_for_its_part_of_it() -> None:
     assert shares(before, after)[0] == pytest.approx([0.0, late / (served - late), 0.0])
 
 
-def test_where_nearly_all_are_under_way_a_twentieth_is_taken_to_be_counted() -> None:
+def test_if_nearly_all_are_under_way_a_twentieth_counts() -> None:
     slow = Latencies(np.array([np.inf]), np.array([1.0]))
     assert shares(StageEntry("ramp", 10.0, 0.0), latencies=slow)[0] == pytest.approx([0.0, 20.0, 20.0])
 
@@ -290,7 +290,7 @@ def test_a_share_of_very_few_is_a_share() -> None:
     assert shares(StageEntry("shadow", 0.0, 0.0))[:2] == [[0.0] * 3, [0.0] * 3]
 
 
-def test_each_lowering_pauses_for_itself_and_the_same_percent_does_not() -> None:
+def test_each_lowering_pauses_but_not_the_same_percent_again() -> None:
     stages = [
         StageEntry("custom", percent, at) for percent, at in ((50.0, 0.0), (20.0, 100.0), (20.0, 300.0), (5.0, 500.0))
     ]
