@@ -56,7 +56,8 @@ def answer(replica: Replica, path: str, method: str = "GET", **headers: str) -> 
 # --- what it refuses at start -------------------------------------------------------------------
 
 
-def test_bad_rule_files_are_all_named_and_it_exits_2_without_ever_being_ready(tmp_path: Path) -> None:
+def test_bad_rule_files_are_all_named_and_the_exit_code_is_2(tmp_path: Path) -> None:
+    """If rule files are bad, all are named, and the daemon exits with 2 without ever being ready."""
     rules = tmp_path / "rules"
     rules.mkdir()
     head = "control: x\ncanary: y\nmetrics: cohort-labels\n"
@@ -100,7 +101,8 @@ def test_a_taken_port_ends_it_with_a_message(fleet: Fleet, tmp_path: Path) -> No
 # --- its HTTP -----------------------------------------------------------------------------------
 
 
-def test_it_says_that_it_is_healthy_and_ready_and_counts_its_cycles(fleet: Fleet) -> None:
+def test_it_reports_healthy_and_ready_and_counts_its_cycles(fleet: Fleet) -> None:
+    """The daemon reports that it is healthy and ready, and counts its cycles."""
     replica = fleet.replicas[0]
     assert answer(replica, "/-/healthy")[:2] == (200, "the loop runs\n")
     assert answer(replica, "/-/ready")[:2] == (200, "ready\n")
@@ -109,7 +111,8 @@ def test_it_says_that_it_is_healthy_and_ready_and_counts_its_cycles(fleet: Fleet
     assert replica.metric("killswitch_rules_reload_ok") == 1
 
 
-def test_reload_needs_the_token_and_every_answer_carries_the_safe_headers(fleet: Fleet) -> None:
+def test_reload_needs_the_token_and_answers_have_safe_headers(fleet: Fleet) -> None:
+    """A reload needs the token, and every answer has the security headers."""
     replica = fleet.replicas[0]
     assert answer(replica, "/-/reload", "POST")[0] == 401
     assert answer(replica, "/-/reload", "POST", Authorization="Bearer wrong")[0] == 401
@@ -129,7 +132,8 @@ def test_the_status_page_shows_every_rule_and_runs_no_script(fleet: Fleet) -> No
     assert "<script" not in page
 
 
-def test_a_large_body_and_a_large_header_are_refused_and_it_lives_on(fleet: Fleet) -> None:
+def test_a_large_body_or_header_is_refused_and_the_daemon_lives(fleet: Fleet) -> None:
+    """A large body and a large header are refused, and the daemon keeps running."""
     replica = fleet.replicas[0]
     assert answer(replica, "/-/reload", "POST", **{"Content-Length": "100000000"})[0] == 413
     request_line = b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n"
@@ -172,7 +176,8 @@ def limit(replica: Replica) -> float:
     return float(replica.status()["rollouts"][0]["findings"][0]["limit"])
 
 
-def test_sighup_takes_over_good_rules_and_keeps_the_last_good_set_on_bad_ones(fleet: Fleet) -> None:
+def test_sighup_loads_good_rules_and_on_bad_ones_keeps_the_last(fleet: Fleet) -> None:
+    """SIGHUP loads good rules. If the rules are bad, the last good set stays in force."""
     replica = fleet.replicas[0]
     file = fleet.rules / "copilot.yaml"
     good = file.read_text()
@@ -217,7 +222,8 @@ def test_a_configmap_arrives_by_its_symlink_swap(fleet: Fleet) -> None:
 # --- its end ------------------------------------------------------------------------------------
 
 
-def test_sigterm_ends_it_within_ten_seconds_with_exit_0_and_gives_everything_back(fleet: Fleet) -> None:
+def test_sigterm_ends_it_in_10_s_with_exit_0_and_frees_claims(fleet: Fleet) -> None:
+    """SIGTERM ends the daemon within ten seconds with exit code 0. It gives back its heartbeat and claims."""
     replica = fleet.add_replica("leaves")
     replica.start()
     assert fleet.store.get("/killswitch/v1/controllers/leaves") is not None
@@ -265,7 +271,7 @@ def test_it_starts_and_judges_readiness_without_a_flag_store(tmp_path: Path) -> 
     assert process.returncode == 0
 
 
-def test_an_output_that_nobody_reads_any_more_does_not_keep_it_from_ending() -> None:
+def test_an_output_that_nobody_reads_does_not_stop_its_exit() -> None:
     """It would raise, and the interpreter's own exit would then wait for the threads that wait for a silent server."""
     script = (
         "import os, sys, time; from concurrent.futures import ThreadPoolExecutor; from killswitch.cli.run import _end\n"

@@ -50,7 +50,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.mark.parametrize("rule", REGRESSIONS)
-def test_each_rule_trips_its_own_rollout_once_and_names_itself_alone(fleet: Fleet, rule: str) -> None:
+def test_each_rule_trips_its_rollout_once_and_names_only_itself(fleet: Fleet, rule: str) -> None:
+    """Each rule trips its own rollout once, and the trip names only this rule."""
     name = rule.replace("_", "-")
     flips = fleet.flips(name)
     assert len(flips) == len(fleet.incidents(name)) == 1
@@ -63,9 +64,8 @@ def test_a_healthy_canary_beside_four_bad_ones_keeps_its_traffic(fleet: Fleet) -
 
 
 @pytest.mark.parametrize("rule", ["error_rate", "refusal_rate", "thumbs_down_rate", "latency_p95"])
-def test_it_trips_at_the_first_tick_at_which_prometheus_shows_its_window_over_the_limit(
-    fleet: Fleet, rule: str
-) -> None:
+def test_it_trips_at_the_first_tick_with_a_window_over_the_limit(fleet: Fleet, rule: str) -> None:
+    """The daemon trips at the first tick at which Prometheus shows the window over the limit."""
     name = rule.replace("_", "-")
     tripped_at = from_iso(fleet.flips(name)[0]["trip"]["at"])
     assert over(fleet, name, rule, tripped_at)

@@ -68,7 +68,8 @@ def story(output: str) -> list[str]:
 
 
 @pytest.mark.parametrize("servers", ["embedded", "real"])
-def test_a_bad_canary_is_taken_out_and_the_story_told_in_five_lines(servers: str, tmp_path: Path) -> None:
+def test_a_bad_canary_is_removed_and_the_story_has_five_lines(servers: str, tmp_path: Path) -> None:
+    """A bad canary gets no more traffic, and the demo tells the story in five lines."""
     demo = Demo(tmp_path, *QUICK, "--regression", "errors", *(["--real"] if servers == "real" else []))
     code = demo.ends()
     lines = story(demo.output)

@@ -90,7 +90,8 @@ def _run(image: Stage, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_image_says_its_version_as_nobody_on_a_read_only_root_without_a_network(image: Stage) -> None:
+def test_the_image_prints_its_version_without_rights_or_network(image: Stage) -> None:
+    """The image prints its version as an unprivileged user, on a read-only root, without a network."""
     finished = _run(image, *image.entrypoint, "--version")
     assert finished.returncode == 0, finished.stderr
     assert killswitch.__version__ in finished.stdout
@@ -190,7 +191,8 @@ def test_it_runs_as_a_number_that_is_not_root() -> None:
     assert user == ["65532:65532"]
 
 
-def test_a_container_begins_the_daemon_and_is_told_to_end_by_sigterm() -> None:
+def test_a_container_starts_the_daemon_and_stops_by_sigterm() -> None:
+    """A container starts the daemon, and SIGTERM is the signal that stops it."""
     found = {step.keyword: step for step in _last_stage()}
     assert found["ENTRYPOINT"].words == ["killswitch"]
     assert found["CMD"].words == ["run"]

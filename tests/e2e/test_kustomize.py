@@ -226,7 +226,7 @@ def _addresses(settings: dict[str, str]) -> set[tuple[str, str, int]]:
     return found
 
 
-def test_the_policy_lets_the_daemon_reach_every_address_in_its_settings(objects: list[dict[str, Any]]) -> None:
+def test_the_policy_lets_the_daemon_reach_all_its_addresses(objects: list[dict[str, Any]]) -> None:
     """The example's etcd was in the namespace `platform`, and the policy let it reach `etcd`."""
     egress = _one(objects, "NetworkPolicy")["spec"]["egress"]
     allowed = {

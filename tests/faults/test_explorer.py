@@ -67,9 +67,8 @@ def deliverers(looks: int) -> dict[str, Program]:
     ("attempts", "faults", "sleeps"),
     [(2, 1, 0), (1, 0, 1), *([(1, 1, 1), (1, 2, 0)] if THOROUGH else [])],
 )
-def test_two_controllers_and_a_person_flip_each_generation_once_whatever_times_out_or_dies(
-    attempts: int, faults: int, sleeps: int
-) -> None:
+def test_two_controllers_and_a_person_flip_each_generation_once(attempts: int, faults: int, sleeps: int) -> None:
+    """Two controllers and a person flip each generation once, whatever times out or dies."""
     explorer = Explorer(controllers_and_a_person(attempts), faults=faults, sleeps=sleeps, heir=heir, waiting=["ann"])
     figure(f"flip, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(ALL)))
     assert explorer.seen.ends > 100
@@ -85,7 +84,8 @@ def test_flips_that_share_a_transaction_are_made_once_each(attempts: int, faults
     assert explorer.seen.ends > 50
 
 
-def test_a_hundred_histories_of_flips_together_with_five_misfortunes_each() -> None:
+def test_a_hundred_histories_of_flips_with_five_faults_each() -> None:
+    """A hundred seeded histories of concurrent flips, with five faults in each."""
     explorer = Explorer(both_breaches(2), faults=5, sleeps=2, heir=heir_of_both, waiting=["ann"], rollouts=BOTH)
     ended = sum(explorer.walk(first_world(ALL, rollouts=BOTH), seed=seed) for seed in range(100))
     assert ended >= 30
@@ -105,15 +105,14 @@ def test_a_controller_without_its_sessions_comparison_is_found_out(rollouts: tup
 @pytest.mark.parametrize(
     ("looks", "faults", "sleeps"), [(3, 0, 0), (2, 1, 0), *([(3, 0, 1), (2, 1, 1)] if THOROUGH else [])]
 )
-def test_two_replicas_with_one_page_lose_it_in_no_interleaving_and_bound_its_copies(
-    looks: int, faults: int, sleeps: int
-) -> None:
+def test_two_replicas_lose_no_page_and_bound_its_copies(looks: int, faults: int, sleeps: int) -> None:
+    """Two replicas that deliver one page lose it in no interleaving, and the number of its copies is bounded."""
     explorer = Explorer(deliverers(looks), faults=faults, sleeps=sleeps, heir=heir)
     figure(f"page, {faults} faults, {sleeps} sleeps:", explorer.explore(first_world(["one", "two"], tripped=True)))
     assert explorer.seen.ends > 100
 
 
-def test_a_thousand_histories_of_trip_and_page_with_five_misfortunes_each_hold_one_flip_and_one_incident() -> None:
+def test_a_thousand_histories_with_five_faults_flip_once_each() -> None:
     """Rows 9 and 11, seeded: trips, deliveries and a person together, deeper than can be searched through."""
     programs: dict[str, Program] = {name: partial(_trip_and_deliver, name) for name in ("one", "two")}
     explorer = Explorer({**programs, "ann": rearm}, faults=5, sleeps=2, heir=heir, waiting=["ann"])

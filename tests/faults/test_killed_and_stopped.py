@@ -74,7 +74,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         made.store.close()
 
 
-def test_killed_at_any_step_between_verdict_and_page_the_page_is_sent_by_whoever_lives(scene: Scene) -> None:
+def test_a_kill_at_any_step_from_verdict_to_page_loses_no_page(scene: Scene) -> None:
     """Row 11."""
     points = [(strike, at) for at in range(STEPS) for strike in (Strike.KILL_BEFORE, Strike.KILL_AFTER)]
     chosen = [points[index % len(points)] for index in range(500 if THOROUGH else len(points))]
@@ -105,7 +105,7 @@ def _all_settled(scene: Scene) -> bool:
     return scene.delivery.status().unsettled == 0 and not scene.store.list(keys.claim("outbox/")).items
 
 
-def test_stopped_for_longer_than_its_lease_a_replica_commits_nothing_stale(scene: Scene) -> None:
+def test_a_replica_stopped_past_its_lease_commits_nothing_stale(scene: Scene) -> None:
     """Rows 12 and 13: stopped before each step of a trip; meanwhile nothing happens, or a person trips and re-arms."""
     runs = 200 if THOROUGH else 24
     stale = 0
@@ -146,7 +146,7 @@ def _rearm(scene: Scene, rollout: str) -> None:
     )  # fmt: skip
 
 
-def test_a_trip_whose_answer_is_lost_at_any_step_is_one_flip_and_one_incident(scene: Scene) -> None:
+def test_a_trip_with_lost_answers_is_one_flip_and_one_incident(scene: Scene) -> None:
     """Row 9 with processes whose every answer may be lost; the thousand seeded runs are in the explorer's test."""
     victims = [scene.victim(f"rollout-{at:04d}", Strike.LOSE_ANSWER, at) for at in range(STEPS)]
     for process in [striking.start(victim) for victim in victims]:

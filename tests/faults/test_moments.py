@@ -15,7 +15,7 @@ from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
 
 
-def test_a_breach_that_begins_while_etcd_has_no_leader_flips_once_when_there_is_one(tmp_path: Path) -> None:
+def test_a_breach_while_etcd_has_no_leader_flips_once_it_has_one(tmp_path: Path) -> None:
     """Row 8: not a quorum that is lost during a breach, but one that is not there when it begins."""
     with started(tmp_path, replicas=3, members=3) as fleet:
         leader = fleet.etcd.leader()
@@ -33,7 +33,7 @@ def test_a_breach_that_begins_while_etcd_has_no_leader_flips_once_when_there_is_
         wait_until(lambda: len(fleet.pages("tripped, ")) == 1, "the page of the flip")
 
 
-def test_an_etcd_that_runs_out_of_space_as_a_canary_breaches_is_paged_and_flips_once_there_is_room(
+def test_an_etcd_without_space_is_paged_and_flips_once_freed(
     tmp_path: Path,
 ) -> None:
     """Reads and leases go on, every write is refused: the NOSPACE alarm."""
@@ -56,7 +56,7 @@ def test_an_etcd_that_runs_out_of_space_as_a_canary_breaches_is_paged_and_flips_
         wait_until(lambda: len(fleet.pages("tripped, ")) == 1, "the page of the flip")
 
 
-def test_a_page_whose_sender_is_stopped_as_it_sends_is_sent_by_another_and_marked_where_it_is_a_copy(
+def test_a_stopped_senders_page_is_sent_and_copies_are_marked(
     tmp_path: Path,
 ) -> None:
     """Rows 11 and 12: the attempt is committed, not a byte has gone out, and the sender sleeps past its claim."""
@@ -81,7 +81,7 @@ def test_a_page_whose_sender_is_stopped_as_it_sends_is_sent_by_another_and_marke
         assert len(fleet.flips()) == len(fleet.incidents()) == 1
 
 
-def test_a_person_who_re_arms_while_the_page_is_taken_over_loses_no_page_and_gets_no_second_flip(
+def test_a_re_arm_during_a_page_takeover_loses_no_page(
     tmp_path: Path,
 ) -> None:
     """Row 13 in the middle of row 11."""
@@ -105,7 +105,7 @@ def test_a_person_who_re_arms_while_the_page_is_taken_over_loses_no_page_and_get
         assert [flip["generation"] for flip in fleet.flips()] == [1, 2]
 
 
-def test_an_etcd_restored_from_before_the_trip_is_tripped_anew_and_paged_anew(tmp_path: Path) -> None:
+def test_an_etcd_restored_from_before_a_trip_trips_again(tmp_path: Path) -> None:
     """Row 20, from the controllers' side: the canary is as bad as it was, and the backup says that it is armed."""
     with started(tmp_path, replicas=3, members=3) as fleet:
         fleet.etcd.back_up(tmp_path / "backup.db")
@@ -122,9 +122,7 @@ def test_an_etcd_restored_from_before_the_trip_is_tripped_anew_and_paged_anew(tm
 
 
 @pytest.mark.parametrize("lies", [tuple(Lie)[:4], tuple(Lie)[4:7], tuple(Lie)[7:]], ids=["first", "second", "third"])
-def test_a_metric_store_that_lies_trips_nothing_and_remarks_keep_nothing_from_tripping(
-    tmp_path: Path, lies: tuple[Lie, ...]
-) -> None:
+def test_a_metric_store_that_lies_trips_nothing(tmp_path: Path, lies: tuple[Lie, ...]) -> None:
     """Row 4 with whole daemons: a canary that breaches as the answers are spoiled is tripped when they are whole."""
     with started(tmp_path, lying=True) as fleet:
         for generation, lie in enumerate(lies, 1):

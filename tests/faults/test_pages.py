@@ -17,7 +17,7 @@ from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
 
 
-def test_a_slack_that_hangs_or_refuses_delays_no_flip_and_the_fallback_is_called(tmp_path: Path) -> None:
+def test_a_failing_slack_delays_no_flip_and_the_fallback_is_used(tmp_path: Path) -> None:
     """Row 15: black-holed, 5xx, 429 with Retry-After, a revoked token, one after another, in one fleet."""
     with started(tmp_path, webhook=True, settings={"FALLBACK_AFTER": "8s"}) as fleet:
         _trip(fleet)  # with a healthy Slack, for comparison
@@ -74,7 +74,7 @@ def _latency(fleet: Fleet, index: int) -> float:
 
 
 @pytest.mark.timeout(900)
-def test_a_thousand_rollouts_that_breach_at_once_all_flip_before_the_pages_are_out(tmp_path: Path) -> None:
+def test_a_thousand_breaches_at_once_all_flip_before_their_pages(tmp_path: Path) -> None:
     """Row 16, at the default interval: all flips within one cycle, at most a message a second, flips before pages."""
     names = [f"r{number:04d}" for number in range(1000)]
     settings = {

@@ -59,9 +59,7 @@ def island() -> Iterator[Island]:
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-def test_a_replica_whose_link_is_cut_neither_pages_nor_trips_and_takes_part_again_when_it_is_back(
-    tmp_path: Path, island: Island
-) -> None:
+def test_a_partitioned_replica_does_not_act_until_it_is_back(tmp_path: Path, island: Island) -> None:
     """Safety 5 and row 8 with lost packets instead of a proxy."""
     with Fleet(tmp_path, replicas=2, members=3) as fleet:
         lonely, other = fleet.replicas

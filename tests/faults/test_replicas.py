@@ -9,7 +9,8 @@ from tests.faults.fleet import PATIENCE, started
 from tests.servers.etcd import wait_until
 
 
-def test_two_replicas_that_see_the_same_breach_flip_once_with_one_incident_and_one_page(tmp_path: Path) -> None:
+def test_two_replicas_flip_a_breach_once_with_one_page(tmp_path: Path) -> None:
+    """Two replicas that see the same breach make one flip, one incident and one page."""
     with started(tmp_path) as fleet:
         fleet.fail()
         flip = fleet.until_tripped()
@@ -35,7 +36,7 @@ def test_a_second_replica_of_one_name_is_refused_at_start(tmp_path: Path) -> Non
         fleet.check()
 
 
-def test_a_running_replica_whose_name_is_taken_pages_and_cannot_trip(tmp_path: Path) -> None:
+def test_a_replica_whose_name_is_taken_pages_and_cannot_trip(tmp_path: Path) -> None:
     """Asleep for longer than its session, it wakes up beside another of its name; once that ends, it acts again."""
     with started(tmp_path, replicas=1) as fleet:
         (first,) = fleet.replicas

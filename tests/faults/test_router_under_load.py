@@ -294,7 +294,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def test_a_trip_is_obeyed_by_every_worker_and_outlives_etcd_a_corrupt_key_and_a_deleted_one(world: World) -> None:
+def test_every_worker_obeys_a_trip_and_it_outlives_etcd(world: World) -> None:
+    """Every worker obeys a trip. The trip outlives etcd, a corrupt key and a deleted key."""
     load = world.load
     world.put(armed(1, percent=50.0))
     load.until_split(1)
@@ -325,7 +326,8 @@ def test_a_trip_is_obeyed_by_every_worker_and_outlives_etcd_a_corrupt_key_and_a_
     load.judge()
 
 
-def test_a_corrupt_key_a_deleted_one_and_foreign_documents_end_the_canary_until_they_are_mended(world: World) -> None:
+def test_a_corrupt_deleted_or_foreign_key_ends_the_canary(world: World) -> None:
+    """A corrupt key, a deleted key or a foreign document ends the canary until the key is fixed."""
     load = world.load
     good = flag_document(armed(1, percent=50.0))
     world.put(armed(1, percent=50.0))
@@ -354,7 +356,8 @@ def test_a_corrupt_key_a_deleted_one_and_foreign_documents_end_the_canary_until_
     load.judge()
 
 
-def test_a_partition_and_a_killed_etcd_end_the_canary_within_the_grace_and_hide_no_trip(world: World) -> None:
+def test_a_partition_or_a_dead_etcd_ends_the_canary_in_the_grace(world: World) -> None:
+    """A partition or a killed etcd ends the canary within the grace, and hides no trip."""
     load = world.load
     world.put(armed(1, percent=50.0))
     load.until_split(1)
@@ -375,9 +378,8 @@ def test_a_partition_and_a_killed_etcd_end_the_canary_within_the_grace_and_hide_
     load.judge()
 
 
-def test_an_old_backup_brings_no_tripped_canary_back_and_a_persons_next_generation_does(
-    world: World, tmp_path: Path
-) -> None:
+def test_an_old_backup_does_not_bring_back_a_tripped_canary(world: World, tmp_path: Path) -> None:
+    """An old backup does not bring back a tripped canary. A person's next generation does."""
     load = world.load
     world.put(armed(1, percent=50.0))
     load.until_split(1)
@@ -398,7 +400,8 @@ def test_an_old_backup_brings_no_tripped_canary_back_and_a_persons_next_generati
     load.judge()
 
 
-def test_without_a_controller_alive_the_canary_ends_and_comes_back_with_one(world: World) -> None:
+def test_the_canary_ends_while_no_controller_is_alive(world: World) -> None:
+    """If no controller is alive, the canary ends. It comes back once a controller is alive."""
     load = world.load
     world.put(armed(1, percent=50.0))
     load.until_split(1)

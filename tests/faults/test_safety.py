@@ -71,7 +71,8 @@ def test_a_digest_speaks_for_its_own_pages_alone() -> None:
     assert unsaid(["r.1"], crowded, [digest, one]) == ["r.1"]  # more are said to be in it than it says it holds
 
 
-def test_a_page_whose_answers_were_lost_needs_a_message_that_may_have_been_it() -> None:
+def test_a_page_with_lost_answers_needs_a_matching_message() -> None:
+    """A page whose answers were lost counts as sent only if some message may have been this page."""
     outbox = [entry("r.1", "", "uncertain")]
     assert unsaid(["r.1"], outbox, [("#c/1", "incident r.2")]) == ["r.1"]
     assert unsaid(["r.1"], outbox, [("#c/1", "9 pages at once")]) == []

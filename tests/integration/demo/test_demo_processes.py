@@ -218,7 +218,8 @@ def _targets(prometheus: str) -> list[dict[str, str]]:
         return targets
 
 
-def test_a_missing_server_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_server_is_reported_with_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a server is not installed, the error names it and the command that installs it."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(Refused, match="apt-get install etcd-server prometheus"):
         servers.require_installed()
@@ -270,7 +271,8 @@ def test_a_child_that_ignores_sigterm_is_killed_after_a_while(tmp_path: Path) ->
     assert _gone(pid)
 
 
-def test_a_command_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
+def test_a_command_that_exits_at_once_is_shown_with_its_output(tmp_path: Path) -> None:
+    """If a command exits at once, the error has its exit code and its last output."""
     with (
         Child("the mayfly", ["sh", "-c", "echo out of wine; exit 3"], log=tmp_path / "log") as child,
         pytest.raises(Unavailable, match="the mayfly ended at once, exit code 3; its last words: out of wine"),

@@ -200,7 +200,7 @@ def test_a_request_without_a_routing_key_goes_to_control(service: Service, clien
     assert client.get("/v1/model", headers={"x-user-id": ""}).json() == {"model": "model-old"}
 
 
-def test_what_no_model_was_asked_for_does_not_make_control_look_better() -> None:
+def test_requests_that_no_model_was_asked_do_not_help_control() -> None:
     """Preflights and refused logins carry no user: they would all be quick successes of control."""
     service = Service()
     service.app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
@@ -235,7 +235,8 @@ def test_a_routing_key_function_that_raises_fails_no_request() -> None:
         assert client.get("/v1/model").json() == {"model": "model-old"}
 
 
-def test_a_session_keeps_its_cohort_by_cookie_within_a_generation_and_never_past_a_trip() -> None:
+def test_a_cookie_pins_a_session_for_one_generation_until_a_trip() -> None:
+    """A cookie keeps a session in its cohort within one generation. A trip ends the pin."""
     service = Service(routing_key=cookie("user"), pin_cookie="llm-cohort")
     with running(service.app) as client:
         client.cookies.set("user", "u")
@@ -260,7 +261,7 @@ def test_a_forged_or_broken_pin_is_no_pin(value: str) -> None:
     assert answer.json() == {"model": "model-old"}
 
 
-def test_where_nobody_says_which_requests_go_to_a_model_those_without_a_user_do_not() -> None:
+def test_where_nobody_says_requests_without_a_user_do_not_count() -> None:
     """Probes and scrapes counted as quick successes of control, so a healthy canary looked worse than it."""
     service = Service(applies=None)
     with running(service.app) as client:

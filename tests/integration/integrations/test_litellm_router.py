@@ -110,7 +110,8 @@ FALLBACKS: list[dict[str, Any]] = [
 
 
 @WAYS
-def test_clients_ask_for_the_rollout_and_get_the_model_of_their_route(setting: Setting, way: Any) -> None:
+def test_clients_that_ask_for_the_rollout_get_their_routes_model(setting: Setting, way: Any) -> None:
+    """A client asks for the rollout by name and gets the model of its route."""
     router = setting.litellm_router()
     assert way(router).choices[0].message.content == "answered by model-new"
     setting.held.current = tripped()
@@ -163,9 +164,8 @@ def test_fallbacks_named_in_the_request_do_not_reach_it_either(setting: Setting,
 
 @WAYS
 @pytest.mark.parametrize("name", ["model-new", "new-1"])
-def test_a_direct_request_for_the_canary_is_served_by_control_after_a_trip(
-    setting: Setting, name: str, way: Any
-) -> None:
+def test_direct_canary_requests_go_to_control_after_a_trip(setting: Setting, name: str, way: Any) -> None:
+    """After a trip, a request that names the canary directly is served by control."""
     setting.held.current = tripped()
     router = setting.litellm_router()
     assert way(router, model=name).choices[0].message.content == "answered by model-old"
@@ -173,7 +173,8 @@ def test_a_direct_request_for_the_canary_is_served_by_control_after_a_trip(
 
 
 @WAYS
-def test_a_specific_deployment_of_the_canary_is_not_reached_after_a_trip(setting: Setting, way: Any) -> None:
+def test_a_specific_canary_deployment_gets_nothing_after_a_trip(setting: Setting, way: Any) -> None:
+    """After a trip, a request for a specific deployment of the canary does not reach it."""
     setting.held.current = tripped()
     router = setting.litellm_router()
     assert way(router, model="openai/model-new", specific_deployment=True).model == "model-old"
@@ -181,7 +182,8 @@ def test_a_specific_deployment_of_the_canary_is_not_reached_after_a_trip(setting
 
 
 @WAYS
-def test_a_canary_deployment_in_a_mixed_group_is_not_picked_after_a_trip(setting: Setting, way: Any) -> None:
+def test_a_canary_in_a_mixed_group_is_not_picked_after_a_trip(setting: Setting, way: Any) -> None:
+    """After a trip, LiteLLM does not pick a canary deployment from a group that also holds control."""
     setting.held.current = tripped()
     upstreams = {"model-old": setting.old, "model-new": setting.new}
     router = setting.litellm_router([setting.deployment("mixed", name, at) for name, at in upstreams.items()])
@@ -192,7 +194,8 @@ def test_a_canary_deployment_in_a_mixed_group_is_not_picked_after_a_trip(setting
 
 
 @WAYS
-def test_a_control_group_that_holds_only_the_canary_is_refused_with_what_to_do(setting: Setting, way: Any) -> None:
+def test_a_control_group_of_only_the_canary_is_refused(setting: Setting, way: Any) -> None:
+    """If control's model group holds only the canary, the request is refused and the error says what to fix."""
     setting.held.current = tripped()
     models = [setting.deployment("model-old", "model-new", setting.new)]
     router = setting.switch.install(litellm.Router(model_list=models, num_retries=0))
@@ -220,7 +223,8 @@ def test_without_a_user_it_is_control(setting: Setting, way: Any) -> None:
     assert way(setting.litellm_router(), user=None).choices[0].message.content == "answered by model-old"
 
 
-def test_a_trip_between_two_attempts_of_one_request_sends_the_second_to_control(setting: Setting) -> None:
+def test_a_trip_between_attempts_sends_the_retry_to_control(setting: Setting) -> None:
+    """If a trip comes between two attempts of one request, the second attempt goes to control."""
     router = setting.litellm_router(num_retries=2)
     setting.new.failing = True
     setting.new.asked = lambda: setattr(setting.held, "current", tripped())
@@ -228,7 +232,8 @@ def test_a_trip_between_two_attempts_of_one_request_sends_the_second_to_control(
     assert setting.new.models == ["model-new"]
 
 
-def test_each_attempt_is_counted_on_its_cohort_and_the_first_is_judged(setting: Setting) -> None:
+def test_attempts_count_on_their_cohort_and_the_first_is_judged(setting: Setting) -> None:
+    """Each attempt is counted on its own cohort, and only the first attempt is judged."""
     router = setting.litellm_router(num_retries=2, retry_after=0)
     setting.new.failing = True
     with pytest.raises(litellm.exceptions.InternalServerError):
@@ -252,7 +257,8 @@ def test_in_aa_each_cohort_is_counted_though_both_have_one_model(setting: Settin
 
 
 @WAYS
-def test_a_fallback_to_control_counts_the_canarys_failure_and_nothing_on_control(setting: Setting, way: Any) -> None:
+def test_a_fallback_to_control_counts_only_the_canarys_failure(setting: Setting, way: Any) -> None:
+    """A fallback to control counts the failure of the canary and counts nothing on control."""
     setting.new.failing = True
     way(setting.litellm_router(fallbacks=[{"support-copilot": ["model-old"]}]))
     until(lambda: setting.outcomes("canary", "model-new") == {"error": 1.0})
@@ -272,7 +278,8 @@ def test_a_stream_is_counted_once_at_its_end(setting: Setting) -> None:
     until(lambda: setting.outcomes("canary", "model-new") == {"ok": 1.0})
 
 
-def test_two_rollouts_of_one_process_share_a_router_and_are_both_counted(setting: Setting) -> None:
+def test_two_rollouts_share_a_router_and_are_both_counted(setting: Setting) -> None:
+    """Two rollouts of one process share a LiteLLM router, and both are counted."""
     other_router, _ = router_over(armed(100.0).between("other-old", "other-new"), rollout="other")
     other = LiteLLMSwitch(other_router, setting.metrics, canary="other-new")
     router = setting.litellm_router(
@@ -296,9 +303,8 @@ ENDPOINTS = pytest.mark.parametrize("endpoint", sorted(PROVED))
 
 @ENDPOINTS
 @pytest.mark.parametrize("model", ["support-copilot", "model-new", "new-1", "sneaky", "mixed"])
-def test_after_a_trip_no_endpoint_serves_the_canary_whatever_is_asked_for(
-    setting: Setting, endpoint: str, model: str
-) -> None:
+def test_no_endpoint_serves_a_tripped_canary_whatever_is_asked(setting: Setting, endpoint: str, model: str) -> None:
+    """After a trip, no endpoint of LiteLLM serves the canary, whatever model the request names."""
     setting.held.current = tripped()
     mixed = [
         setting.deployment("mixed", name, at) for name, at in (("model-old", setting.old), ("model-new", setting.new))
@@ -325,7 +331,8 @@ class Deaf(LiteLLMSwitch):
         pass
 
 
-def test_a_release_that_does_not_ask_the_guard_is_refused_and_left_as_it_was(setting: Setting) -> None:
+def test_a_release_that_skips_the_guard_is_refused_and_unchanged(setting: Setting) -> None:
+    """A LiteLLM release that does not ask the guard is refused, and its router is left unchanged."""
     switch = Deaf(setting.router, setting.metrics, canary="model-new")
     router = litellm.Router(model_list=[setting.deployment("model-old", "model-old", setting.old)])
     with pytest.raises(GuardNotReached, match=r"serves .*acompletion.*aresponses.*completion.* past the kill switch's"):
@@ -334,7 +341,7 @@ def test_a_release_that_does_not_ask_the_guard_is_refused_and_left_as_it_was(set
     assert ask(router, model="model-old").choices[0].message.content == "answered by model-old"
 
 
-def test_a_group_of_its_own_fallbacks_is_kept_when_the_rollouts_list_is_taken_over(setting: Setting) -> None:
+def test_a_groups_own_fallbacks_survive_the_rollouts_list(setting: Setting) -> None:
     """Lists name what clients ask for; the request goes to the route's group."""
     setting.new.failing = True
     router = setting.litellm_router(fallbacks=[{"model-new": ["model-old"]}, {"support-copilot": ["nothing-there"]}])

@@ -64,7 +64,8 @@ MASTER = textwrap.dedent("""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_forked_workers_route_alike_obey_a_trip_each_and_their_counts_add_up(tmp_path: Path) -> None:
+def test_forked_workers_route_alike_obey_a_trip_and_add_up(tmp_path: Path) -> None:
+    """Forked workers route users alike, each obeys a trip, and their counts add up."""
     path, folder = tmp_path / "flag.json", tmp_path / "metrics"
     folder.mkdir()
     armed = flag.arm(

@@ -99,7 +99,8 @@ def edge(tmp_path: Path) -> Iterator[Edge]:
 CANARY = next(f"user-{n}" for n in range(1000) if bucket("соль", f"user-{n}") < 1.0)
 
 
-def test_the_edge_splits_every_user_as_the_sdk_does_at_many_percents(edge: Edge) -> None:
+def test_the_edge_splits_users_as_the_sdk_does_at_many_percents(edge: Edge) -> None:
+    """The edge sends every user to the same cohort as the SDK does, at many percents."""
     users = [*(f"user-{n}" for n in range(150)), "王小明", "müller", "😀", "a b", "x" * 1000]
     for percent in (0.0, 0.01, 5.0, 37.5, 99.0):
         edge.write(flag_document(armed(percent)))

@@ -55,7 +55,8 @@ def client() -> Iterator[OpenFeatureClient]:
         thread.join()
 
 
-def test_the_official_client_gets_the_split_its_reasons_and_its_variants(client: OpenFeatureClient) -> None:
+def test_the_official_client_gets_values_reasons_and_variants(client: OpenFeatureClient) -> None:
+    """The official OFREP client gets the split with its values, reasons and variants."""
     for number in range(20):
         details = client.get_string_details(NAME, "default", EvaluationContext(f"u{number}"))
         canary = bucket("", f"u{number}") < 50.0

@@ -50,7 +50,8 @@ def setting() -> Iterator[Setting]:
         yield Setting(server)
 
 
-def test_the_route_names_the_model_and_a_model_of_the_callers_own_is_replaced(setting: Setting) -> None:
+def test_the_routes_model_replaces_one_that_the_caller_names(setting: Setting) -> None:
+    """The route names the model. A model that the caller names is replaced."""
     assert setting.ask("ok").choices[0].message.content == "answered by model-new"
     setting.held.current = tripped()
     assert setting.ask("ok", model="model-new").choices[0].message.content == "answered by model-old"

@@ -105,7 +105,8 @@ def test_a_rollout_is_a_string_a_boolean_and_an_object() -> None:
         *((control_only(RouteReason(reason)), reason) for reason in ("DEFAULT", "STALE", "ERROR")),
     ],
 )
-def test_the_reason_is_openfeatures_word_for_it_and_the_value_control_unless_armed(split: Any, reason: str) -> None:
+def test_the_reason_is_openfeatures_and_control_unless_armed(split: Any, reason: str) -> None:
+    """The reason is OpenFeature's term for the state, and the value is control unless the flag is armed."""
     held = Held()
     held.change(split)
     details = held.client.get_string_details(NAME, "default", USER)
@@ -116,7 +117,8 @@ def test_the_reason_is_openfeatures_word_for_it_and_the_value_control_unless_arm
     assert details.flag_metadata == {"model": details.value, "generation": 1, "revision": split.control_route.revision}
 
 
-def test_a_pin_in_the_context_wins_while_armed_and_not_after_a_trip() -> None:
+def test_a_pin_in_the_context_wins_only_while_armed() -> None:
+    """A pin in the context wins while the flag is armed, but not after a trip."""
     held = Held(armed(0.0))
     pinned = EvaluationContext("u", {"cohort": "canary"})
     details = held.client.get_string_details(NAME, "default", pinned)
@@ -135,7 +137,8 @@ def test_a_number_is_a_type_mismatch_and_the_default(method: str, default: float
 
 
 @pytest.mark.parametrize("method", ["string", "boolean", "integer", "float", "object"])
-def test_an_unknown_flag_is_the_default_and_the_message_lists_the_known_ones(method: str) -> None:
+def test_an_unknown_flag_gives_the_callers_default(method: str) -> None:
+    """An unknown flag gives the caller's default with FLAG_NOT_FOUND."""
     defaults: dict[str, Any] = {"string": "d", "boolean": True, "integer": 1, "float": 1.0, "object": {"a": 1}}
     details = getattr(Held().client, f"get_{method}_details")("nobody", defaults[method], USER)
     assert (details.value, details.error_code) == (defaults[method], ErrorCode.FLAG_NOT_FOUND)
@@ -170,7 +173,9 @@ def test_a_change_of_what_is_obeyed_is_one_configuration_change(events: Events) 
     assert events.names() == ["CONFIGURATION_CHANGED"]
 
 
-def test_a_store_never_reached_is_an_error_at_start_and_control_all_the_same() -> None:
+def test_an_unreached_store_is_a_start_error_and_means_control() -> None:
+    """If the store was never reached, the provider reports an error at start and serves control."""
+
     class Unread(HeldSplit):
         def wait_until_read(self, timeout: float) -> bool:
             del timeout
@@ -184,7 +189,8 @@ def test_a_store_never_reached_is_an_error_at_start_and_control_all_the_same() -
     assert client.get_string_value(NAME, "default", USER) == "model-old"
 
 
-def test_over_a_real_store_it_becomes_ready_changes_breaks_and_recovers(tmp_path: Path, events: Events) -> None:
+def test_with_a_real_store_it_gets_ready_changes_and_recovers(tmp_path: Path, events: Events) -> None:
+    """With a real store, the provider becomes ready, changes, fails on a corrupt flag and recovers."""
     path = tmp_path / "flag.json"
     now = time.time()
     document = flag.arm(

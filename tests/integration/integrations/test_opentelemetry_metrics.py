@@ -47,7 +47,8 @@ def test_every_counter_stands_at_0_before_the_first_request() -> None:
         assert counter(reader, f"llm_{twin}refusals") == counter(reader, f"llm_{twin}thumbs_down") == 0
 
 
-def test_requests_refusals_tokens_thumbs_and_latency_are_counted_with_their_judged_twins() -> None:
+def test_every_kind_of_event_is_counted_with_its_judged_twin() -> None:
+    """Requests, refusals, tokens, thumbs-down and latency are counted, each with its judged twin."""
     metrics, reader = bench()
     for _ in range(2):
         with metrics.request(armed().canary_route, user="u") as request:

@@ -97,7 +97,7 @@ generate_latest()
 """
 
 
-def test_forked_processes_of_an_unknown_server_are_warned_of_when_scraped(tmp_path: Path) -> None:
+def test_forks_of_an_unknown_server_are_warned_of_when_scraped(tmp_path: Path) -> None:
     """From the second on: the first may be the only one."""
     printed = subprocess.run(
         [sys.executable, "-c", FORKING], check=True, capture_output=True, text=True, timeout=120

@@ -102,7 +102,8 @@ def test_a_server_that_drips_is_cut_at_the_total_deadline(
         session.get(server.url)
 
 
-def test_a_tls_handshake_that_hangs_is_cut_and_surely_nothing_was_sent() -> None:
+def test_a_hanging_tls_handshake_is_cut_with_nothing_sent() -> None:
+    """A TLS handshake that hangs is cut at the deadline, and the error says that nothing was sent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with failing(sent=False, match="cannot be reached in time"):
@@ -238,9 +239,10 @@ def test_the_cap_is_exact(serve: Callable[..., ScriptedServer]) -> None:
 # --- where it goes
 
 
-def test_a_redirect_within_the_server_is_followed_and_one_elsewhere_is_refused(
+def test_a_redirect_is_followed_only_within_the_same_server(
     serve: Callable[..., ScriptedServer], tmp_path: Path
 ) -> None:
+    """A redirect within the server is followed. A redirect to another server is refused."""
     (tmp_path / "token").write_text("s3cret")
     session = BoundedSession(timeout=PATIENT, credentials=HttpCredentials(bearer=Secret.from_file(tmp_path / "token")))
     other = serve(answer(b"other"))
@@ -276,9 +278,10 @@ def test_a_redirect_to_nonsense_is_no_answer(serve: Callable[..., ScriptedServer
     assert caught.value.sent
 
 
-def test_an_answer_that_is_no_json_is_an_error_of_ours_whichever_library_reads_it(
+def test_an_answer_that_is_not_json_raises_our_own_error(
     serve: Callable[..., ScriptedServer],
 ) -> None:
+    """An answer that is not JSON raises our own error, whichever library reads it."""
     for body in (b"<html>", b"[" * 1_000_000):
         url = serve(answer(body)).url
         with pytest.raises(Unavailable, match="not JSON"), killswitch_errors():
@@ -391,9 +394,10 @@ def test_what_surely_was_not_sent_is_unavailable_even_for_a_change() -> None:
         BoundedSession(timeout=PATIENT).post("http://127.0.0.1:1")
 
 
-def test_a_change_without_an_answer_is_outcome_unknown_and_a_read_unavailable(
+def test_no_answer_is_outcome_unknown_or_for_a_read_unavailable(
     serve: Callable[..., ScriptedServer],
 ) -> None:
+    """A change without an answer is OutcomeUnknown. A read without an answer is Unavailable."""
     session, url = BoundedSession(timeout=SHORT), serve(hang).url
     with pytest.raises(OutcomeUnknown, match="read again"), killswitch_errors(change=True):
         session.post(url)

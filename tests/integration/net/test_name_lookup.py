@@ -40,9 +40,10 @@ def test_a_name_that_nobody_knows_is_an_error_of_the_system(names: NameServer, n
         look_up(name, 80, 5.0)
 
 
-def test_a_resolver_that_hangs_is_left_at_the_deadline_and_holds_one_thread_however_often_it_is_asked(
+def test_a_hung_resolver_is_left_at_the_deadline(
     names: NameServer,
 ) -> None:
+    """A look-up that hangs ends at its deadline. It holds one thread, however often it is repeated."""
     names.hang()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(look_up, HOST, 80, 0.05) for _ in range(24)]
@@ -83,9 +84,9 @@ def test_a_child_forked_during_a_look_up_asks_for_itself(names: NameServer) -> N
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_where_no_thread_can_be_started_it_is_an_error_and_the_next_look_up_succeeds(
-    names: NameServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_cannot_start_fails_only_this_look_up(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no thread can be started, the look-up is an error, and the next look-up succeeds."""
+
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -152,7 +152,7 @@ def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> Non
             until(follower, RouterState.TRIPPED)
 
 
-def test_after_a_compaction_of_others_changes_the_watch_goes_on_from_the_read(tmp_path: Path) -> None:
+def test_after_a_compaction_the_watch_continues_from_the_read(tmp_path: Path) -> None:
     """The flag is as it was, so what was read contradicts nothing."""
     with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
         member = etcd.members[0]
@@ -259,7 +259,8 @@ def test_a_store_that_answers_the_watch_again_is_read_soon(tmp_path: Path) -> No
         wait_until(lambda: follower.health().counts[Happening.READ] == reads + 1, "the read")
 
 
-def test_a_watch_that_died_silently_is_found_by_the_re_read_and_set_up_anew(tmp_path: Path) -> None:
+def test_a_re_read_finds_a_silently_dead_watch_and_renews_it(tmp_path: Path) -> None:
+    """A re-read finds a watch that died silently and starts it again."""
     with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
         member = etcd.members[0]
         store(member, armed())
@@ -303,7 +304,8 @@ def test_a_watch_without_news_is_set_up_again_and_is_no_fault(
     assert "watch broke" not in caplog.text
 
 
-def test_with_default_patience_a_watch_that_died_silently_is_found_by_the_next_re_read(tmp_path: Path) -> None:
+def test_by_default_the_next_re_read_finds_a_silently_dead_watch(tmp_path: Path) -> None:
+    """With the default settings, the next re-read finds a watch that died silently."""
     with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
         member = etcd.members[0]
         store(member, armed())
@@ -319,7 +321,8 @@ def test_with_default_patience_a_watch_that_died_silently_is_found_by_the_next_r
             assert follower.health().counts[Happening.READ] <= reads + 2  # they are at most 12 s apart
 
 
-def test_a_stopped_etcd_is_obeyed_for_the_grace_and_again_when_it_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_etcd_is_obeyed_for_the_grace_and_on_resume(tmp_path: Path) -> None:
+    """The flag of a stopped etcd is obeyed for the grace, and again when etcd continues."""
     policy = StalePolicy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
     with (
         EtcdCluster(tmp_path) as etcd,
@@ -381,7 +384,8 @@ def test_a_member_cut_off_from_its_cluster_is_not_believed(tmp_path: Path) -> No
             until(follower, RouterState.CUT_OFF, canary_percent=0.0)
 
 
-def test_after_a_trip_a_restored_backup_is_not_obeyed_and_a_later_generation_is(tmp_path: Path) -> None:
+def test_a_backup_from_before_a_trip_is_not_obeyed(tmp_path: Path) -> None:
+    """After a trip, a restored backup is not obeyed. A later generation is."""
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reread_every=0.5) as follower:
         member = etcd.members[0]
         store(member, armed())
@@ -401,7 +405,8 @@ def test_after_a_trip_a_restored_backup_is_not_obeyed_and_a_later_generation_is(
         until(follower, RouterState.ARMED, generation=2)
 
 
-def test_a_document_that_is_corrupted_in_the_store_means_control_until_it_is_whole(tmp_path: Path) -> None:
+def test_a_corrupt_document_means_control_until_it_is_fixed(tmp_path: Path) -> None:
+    """A document that is corrupt in the store means control until it is fixed."""
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url)) as follower:
         member = etcd.members[0]
         store(member, armed())
@@ -414,7 +419,8 @@ def test_a_document_that_is_corrupted_in_the_store_means_control_until_it_is_who
         until(follower, RouterState.ARMED, canary_percent=7.0)
 
 
-def test_without_heartbeats_an_armed_flag_is_dropped_and_with_one_obeyed_again(tmp_path: Path) -> None:
+def test_an_armed_flag_is_obeyed_only_while_heartbeats_come(tmp_path: Path) -> None:
+    """Without heartbeats an armed flag is dropped. With a heartbeat it is obeyed again."""
     policy = StalePolicy(control_after=2.0, stale_jitter=0.0)
     with (
         EtcdCluster(tmp_path) as etcd,
@@ -428,7 +434,8 @@ def test_without_heartbeats_an_armed_flag_is_dropped_and_with_one_obeyed_again(t
         assert follower.health().controllers == 1
 
 
-def test_a_router_reports_what_it_has_acted_on_and_takes_the_report_back(tmp_path: Path) -> None:
+def test_a_router_reports_what_it_obeys_and_removes_its_report(tmp_path: Path) -> None:
+    """A router reports what it has acted on, and removes its report when it stops."""
     with EtcdCluster(tmp_path) as etcd:
         member = etcd.members[0]
         store(member, armed())
@@ -495,7 +502,8 @@ def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(tmp_path: Path)
         until(follower, RouterState.ARMED, generation=2)
 
 
-def test_a_child_forked_before_the_store_could_be_read_follows_when_it_can(tmp_path: Path) -> None:
+def test_a_child_forked_before_the_first_read_follows_later(tmp_path: Path) -> None:
+    """A child that was forked before the store could be read follows the flag as soon as it can be."""
     with EtcdCluster(tmp_path) as etcd:
         member = etcd.members[0]
         store(member, tripped())

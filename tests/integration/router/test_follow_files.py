@@ -104,7 +104,7 @@ def test_a_file_that_is_missing_or_removed_means_control(tmp_path: Path) -> None
         until(follower, RouterState.NO_FLAG)
 
 
-def test_a_restarted_watch_of_a_file_looks_again_even_if_the_file_is_as_it_was(tmp_path: Path) -> None:
+def test_a_restarted_watch_reads_an_unchanged_file_again(tmp_path: Path) -> None:
     """Missing, there, missing: what a re-read saw in between must not be obeyed for ever."""
     path = tmp_path / "flags.json"
     reader = FileReader(path)
@@ -144,7 +144,8 @@ def test_a_file_edited_in_place_to_the_same_length_is_noticed(tmp_path: Path) ->
         text(armed()).replace("50.0", "NaN").encode(),
     ],
 )
-def test_a_corrupt_file_never_reaches_the_canary_and_a_good_one_does_again(tmp_path: Path, content: bytes) -> None:
+def test_a_corrupt_file_means_control_until_a_good_one_comes(tmp_path: Path, content: bytes) -> None:
+    """With a corrupt file no request reaches the canary. With a good file requests reach it again."""
     path = tmp_path / "flags.json"
     path.write_text(text(armed()))
     with following(FileReader(path)) as follower:
@@ -240,9 +241,10 @@ def test_a_file_that_is_no_flag_store_means_control(tmp_path: Path) -> None:
 # --- what answers garbage -----------------------------------------------------------------------
 
 
-def test_a_store_that_begins_to_answer_garbage_means_control_and_one_line(
+def test_garbage_from_the_store_means_control_and_one_log_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """If the store begins to answer garbage, all traffic goes to control and one line is logged."""
     view = {"header": {"revision": "7"}, "succeeded": True}
     kv = {"key": _b64(NAME), "mod_revision": "7", "value": _b64(text(armed()))}
     whole = {**view, "responses": [_range(kvs=[kv], count="1"), _range(count="1")]}

@@ -80,9 +80,7 @@ def silent_port() -> Iterator[tuple[str, int]]:
         yield full.getsockname()
 
 
-def test_an_address_that_is_silent_leaves_time_for_the_names_other_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_address_leaves_time_for_the_names_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an IPv6 address that leads nowhere before an IPv4 address that answers."""
     with EtcdCluster(tmp_path) as etcd, silent_port() as silent:
         good = ("127.0.0.1", etcd.members[0].client_port)

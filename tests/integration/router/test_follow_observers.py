@@ -61,7 +61,7 @@ class Hanging:
         """Nothing to do."""
 
 
-def test_an_observer_or_a_log_that_hangs_does_not_keep_an_armed_flag_alive(tmp_path: Path) -> None:
+def test_a_hung_observer_or_log_does_not_keep_an_armed_flag(tmp_path: Path) -> None:
     """The clock itself told observers once: when the first of two changes hung, the second never came."""
     observer = Hanging(RouterState.HELD)
     policy = StalePolicy(stale_grace=3.0, stale_jitter=0.0, doubt_after=1.5)
@@ -116,7 +116,7 @@ def hanging_log() -> Iterator[HangingLog]:
 
 
 @pytest.mark.parametrize("what", ["observer", "log"])
-def test_the_watch_brings_a_trip_while_an_observer_or_the_log_hangs(
+def test_the_watch_brings_a_trip_while_an_observer_or_log_hangs(
     tmp_path: Path, hanging_log: HangingLog, what: str
 ) -> None:
     """No re-read comes to help: a re-read every 0.3 s hid for long that the watch hung and a trip took up to 10 s."""
@@ -136,7 +136,7 @@ def test_the_watch_brings_a_trip_while_an_observer_or_the_log_hangs(
         hanging.go_on.set()
 
 
-def test_an_observer_that_comes_back_is_told_the_newest_and_every_count(tmp_path: Path) -> None:
+def test_a_recovered_observer_gets_the_newest_and_every_count(tmp_path: Path) -> None:
     """What waits for it is bounded: one snapshot, and a number for each happening."""
     hanging, slow = Hanging(RouterState.ARMED), Remembering()
 
@@ -200,7 +200,7 @@ class Locking:
             self.count += 1
 
 
-def test_a_child_forked_while_its_parents_observer_held_a_lock_finds_the_lock_free(tmp_path: Path) -> None:
+def test_a_child_forked_while_an_observer_locks_finds_it_free(tmp_path: Path) -> None:
     """Forked workers were deaf once: prometheus_client's lock was taken, for ever, by a thread of the parent."""
     observer = Locking()
     with EtcdCluster(tmp_path) as etcd, observed(etcd, observer) as follower:
@@ -254,9 +254,10 @@ class FailingAtFirst(EtcdReader):
         return super().read(names, **asked)
 
 
-def test_a_read_that_failed_is_tried_again_long_before_the_next_one_is_due(
+def test_a_failed_read_is_tried_again_long_before_the_next_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A read that failed is tried again long before the next read is due."""
     with EtcdCluster(tmp_path) as etcd:
         store(etcd.members[0], armed())
         where = StoreUrl.parse(etcd.url)
@@ -304,7 +305,7 @@ class Unwritable(EtcdReader):
         raise Unavailable("read only")
 
 
-def test_a_report_waits_for_a_store_that_can_be_read_and_after_a_failure(tmp_path: Path) -> None:
+def test_a_report_waits_for_a_readable_store_and_after_a_failure(tmp_path: Path) -> None:
     """A report that is due is sent again and again: what puts it off keeps a thousand routers from a busy store."""
     with EtcdCluster(tmp_path) as etcd:
         where = StoreUrl.parse(etcd.url)
@@ -366,7 +367,7 @@ def test_where_no_thread_can_be_started_everyone_goes_to_control(
         follower.close()
 
 
-def test_the_clock_looks_again_within_ten_seconds_whatever_is_announced(tmp_path: Path) -> None:
+def test_the_clock_looks_again_within_ten_seconds_in_any_case(tmp_path: Path) -> None:
     """The machine may have slept: what it waits for may be over."""
     patient = StalePolicy(stale_grace=3600.0, doubt_after=3600.0, control_after=None)
     with EtcdCluster(tmp_path) as etcd, observed(etcd, policy=patient, reread_every=NEVER) as follower:
@@ -374,7 +375,7 @@ def test_the_clock_looks_again_within_ten_seconds_whatever_is_announced(tmp_path
         wait_until(lambda: 0.0 < follower._tick_at <= elapsed() + 10.0, "the clock's next look")
 
 
-def test_before_the_first_read_attempts_are_five_seconds_apart_at_most() -> None:
+def test_before_the_first_read_attempts_are_at_most_5_s_apart() -> None:
     """There is no watch yet that would find out that the store answers."""
     where = StoreUrl.parse("etcd://127.0.0.1:1")
     follower = Follower(ROLLOUT, EtcdReader(where.endpoints, Access(), use_tls=where.tls), reread_every=NEVER)

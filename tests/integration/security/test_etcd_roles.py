@@ -83,7 +83,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         yield Guarded(etcd, folder)
 
 
-def test_people_and_a_controller_do_all_their_work_with_their_roles(guarded: Guarded) -> None:
+def test_people_and_a_controller_do_all_work_with_their_roles(guarded: Guarded) -> None:
     """Arm, judge, trip by itself, page, explain, re-arm, stage, trip by hand, end: each with its own user."""
     with Service([NAME]) as service:
         assert "armed" in guarded.person("arm", NAME, "--stage", "ramp_5", "--yes")

@@ -30,7 +30,8 @@ ANSWERS: list[object] = [
 
 
 @pytest.mark.parametrize("document", ANSWERS, ids=lambda document: json.dumps(document)[:40])
-def test_an_answer_of_another_shape_hides_no_flag_and_is_no_traceback(document: object, tmp_path: Path) -> None:
+def test_an_unexpected_response_hides_no_flag_and_never_crashes(document: object, tmp_path: Path) -> None:
+    """If a controller's response has an unexpected shape, every flag is shown and no traceback appears."""
     url = f"sqlite:///{tmp_path}/flags.db"
     store = open_store(url)
     Switch(store, wall=lambda: 1.7e9, by="ann").arm(

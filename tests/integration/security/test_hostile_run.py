@@ -88,9 +88,8 @@ def assert_text(shown: str) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["human", "json"])
-def test_garbage_under_every_prefix_stops_neither_judging_nor_tripping_nor_paging_the_others(
-    site: Site, log_format: str
-) -> None:
+def test_garbage_under_every_prefix_does_not_stop_other_rollouts(site: Site, log_format: str) -> None:
+    """Garbage under every prefix does not stop judging, tripping or paging for the other rollouts."""
     with site.daemon(LOG_FORMAT=log_format) as daemon:
         daemon.until_healthy()
         for number, value in enumerate(GARBAGE):
@@ -138,7 +137,8 @@ def _of_the_trip(slack: SlackDouble) -> list[Message]:
     return [each for each in slack.messages if "tripped" in each.text.split("\n")[0]]
 
 
-def test_a_flag_with_hostile_fields_is_text_in_terminals_logs_pages_and_markup(site: Site) -> None:
+def test_hostile_fields_of_a_flag_are_plain_text_everywhere(site: Site) -> None:
+    """Hostile fields of a flag are plain text in terminals, logs, pages and markup."""
     item = site.store.get(keys.flag("copilot"))
     assert item is not None
     document = json.loads(item.value)
@@ -165,7 +165,7 @@ def test_a_flag_with_hostile_fields_is_text_in_terminals_logs_pages_and_markup(s
         assert "&lt;!channel&gt;" in _of_the_trip(slack)[0].text
 
 
-def test_hostile_series_in_a_real_prometheus_are_text_everywhere_and_hide_nobody(site: Site, tmp_path: Path) -> None:
+def test_hostile_series_are_text_everywhere_and_hide_no_rollout(site: Site, tmp_path: Path) -> None:
     """A scrape target that says what it likes: labels with escapes, values that are no counts, one rule's only."""
     label = ANSI.encode("unicode_escape").decode().replace("\\r", "").replace("\\x", "x").replace('"', "'")
     hostile = f'llm_refusals_total{{rollout="copilot",model="{label}",cohort="canary"}} NaN\n'
@@ -214,7 +214,8 @@ HOSTILE_RULES = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_RULES)
-def test_a_hostile_rule_file_is_refused_by_check_with_file_line_and_fix(kind: str, tmp_path: Path) -> None:
+def test_check_refuses_a_hostile_rule_file_with_line_and_fix(kind: str, tmp_path: Path) -> None:
+    """`check` refuses a hostile rule file and names the file, the line and the fix."""
     (tmp_path / "rule.yaml").write_text(HOSTILE_RULES[kind])
     for arguments in (("check", str(tmp_path)), ("check", str(tmp_path), "--json")):
         done = subprocess.run(
@@ -231,7 +232,8 @@ def test_a_hostile_rule_file_is_refused_by_check_with_file_line_and_fix(kind: st
     assert not (tmp_path / "owned").exists()
 
 
-def test_hostile_rule_files_on_reload_leave_the_last_good_set_in_force(site: Site) -> None:
+def test_hostile_rule_files_on_reload_keep_the_last_good_rules(site: Site) -> None:
+    """If a reload finds hostile rule files, the last good set of rules stays in force."""
     with site.daemon() as daemon:
         daemon.until_healthy()
         for kind, text in HOSTILE_RULES.items():

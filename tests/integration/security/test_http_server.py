@@ -88,9 +88,8 @@ def test_nothing_is_changed_without_the_token(port: int, served: Served, headers
     assert TOKEN.encode() not in body
 
 
-def test_with_the_token_rules_are_reloaded_and_a_rotated_one_counts_at_once(
-    port: int, served: Served, tmp_path: Path
-) -> None:
+def test_the_token_allows_a_reload_and_may_be_rotated(port: int, served: Served, tmp_path: Path) -> None:
+    """The token allows a reload of the rules. A rotated token is taken up at once."""
     assert ask(port, "POST", "/-/reload", bearer(TOKEN))[0] == 200
     (tmp_path / "token").write_text("another-0123456789")
     assert ask(port, "POST", "/-/reload", bearer(TOKEN))[0] == 401
@@ -105,9 +104,10 @@ def test_without_a_token_set_nobody_may_change_anything(port: int, served: Serve
     assert served.reloads == 0
 
 
-def test_a_token_file_that_cannot_be_read_lets_nobody_in_and_says_so_in_the_log(
+def test_a_token_file_that_cannot_be_read_lets_no_one_in(
     port: int, served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """If the token file cannot be read, no one is let in and the log says why."""
     served.token = Secret.from_file(tmp_path / "gone")
     with caplog.at_level(logging.ERROR):
         status, _, body = ask(port, "POST", "/-/reload", bearer(TOKEN))
@@ -152,9 +152,10 @@ HALF_A_BODY = b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /-/healthy HTT", HALF_A_BODY])
-def test_a_request_that_drips_is_cut_and_each_byte_does_not_begin_the_wait_anew(
+def test_a_request_that_drips_is_cut_at_one_deadline(
     port: int, begun: bytes, monkeypatch: pytest.MonkeyPatch, served: Served
 ) -> None:
+    """A request that drips is cut at its deadline. A further byte does not start the deadline again."""
     monkeypatch.setattr(http_server, "REQUEST_WITHIN", 1.0)
     monkeypatch.setattr(http_server, "ANSWER_WITHIN", 60.0)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -196,9 +197,8 @@ def test_one_peer_cannot_take_every_connection(port: int, monkeypatch: pytest.Mo
         assert _answered(port, "127.0.0.3")
 
 
-def test_when_all_places_are_taken_the_peer_with_the_most_gives_one_up(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_server_drops_a_connection_of_the_busiest_peer(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If all places are taken, the peer with the most connections loses one."""
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 8)
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(_holding(port, source)) for source in ["127.0.0.2"] * 5 + ["127.0.0.3"] * 3]
@@ -228,9 +228,8 @@ def _answered(port: int, source: str) -> bool:
         return False
 
 
-def test_who_asks_too_often_is_told_to_wait_and_the_probes_are_always_answered(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frequent_requests_get_429_and_probes_always_succeed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks too often gets 429 with Retry-After. Probes are always answered."""
     monkeypatch.setattr(bounded, "REQUESTS_PER_SECOND", 2.0)
     with listening(Served()) as slow:
         answers = [ask(slow, "GET", "/api/v1/status") for _ in range(30)]
@@ -244,9 +243,10 @@ def test_who_asks_too_often_is_told_to_wait_and_the_probes_are_always_answered(
         source.close()
 
 
-def test_a_status_is_written_once_for_everybody_and_anew_for_the_next_report(
+def test_the_status_is_rendered_once_for_each_report(
     port: int, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The status is rendered once for all clients, and again for the next report."""
     monkeypatch.setattr(rendered, "RENDERED_FOR", 60.0)
     written: list[object] = []
 
@@ -311,7 +311,7 @@ def test_garbage_is_answered_or_cut_and_fills_no_log(
 @pytest.mark.parametrize(
     "host", ["attacker.example", "attacker.example:8080", "127.0.0.1.attacker.example", "x", "[x]"]
 )
-def test_a_page_elsewhere_whose_name_means_this_machine_reads_nothing(port: int, path: str, host: str) -> None:
+def test_a_page_elsewhere_that_resolves_to_us_reads_nothing(port: int, path: str, host: str) -> None:
     """DNS rebinding: the browser connects to 127.0.0.1 and still says the attacker's name in Host."""
     status, headers, body = ask(port, "GET", path, {"Host": host})
     assert status == 421
@@ -327,7 +327,8 @@ def test_loopback_names_and_addresses_are_this_machine(port: int, host: str) -> 
     assert ask(port, "GET", "/api/v1/status", {"Host": host})[0] == 200
 
 
-def test_names_from_the_settings_and_the_listen_address_are_answered() -> None:
+def test_host_names_of_the_settings_and_listen_are_answered() -> None:
+    """Requests for the host names in the settings and in the listen address are answered."""
     settings = Settings(host_names="killswitch, killswitch.platform.svc", listen="box.example:8080")
     assert settings.names == ("killswitch", "killswitch.platform.svc", "box.example")
     with listening(Served(), host_names=settings.names) as port:
@@ -394,7 +395,8 @@ def test_hostile_names_labels_and_sentences_are_text_on_the_page(port: int, serv
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/status", "/api/v1/explain/nobody", "/metrics", "/nothing", "/-/ready"])
-def test_every_answer_has_the_headers_that_keep_a_browser_from_acting_on_it(port: int, path: str) -> None:
+def test_every_answer_has_the_browser_security_headers(port: int, path: str) -> None:
+    """Every answer has the headers that keep a browser from acting on it."""
     _, headers, _ = ask(port, "GET", path)
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"

@@ -82,7 +82,8 @@ def test_half_sent_requests_of_any_number_of_addresses(
         assert both(port) == {200}
 
 
-def test_those_that_wait_longest_of_the_peer_with_the_most_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_connection_of_the_busiest_peer_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If too many connections wait, the oldest one of the peer with the most is dropped first."""
     monkeypatch.setattr(acceptor, "MAX_WAITING", 4)
     sources = ["127.0.0.3"] + ["127.0.0.4"] * 4
     with listening(Served()) as port, sending(port, b"GET", sources) as held:
@@ -90,7 +91,8 @@ def test_those_that_wait_longest_of_the_peer_with_the_most_go_first(monkeypatch:
         assert not any(has_ended(one) for one in (held[0], *held[2:]))
 
 
-def test_all_places_of_the_web_server_taken_by_bodies_that_never_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_answer_while_missing_bodies_hold_every_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes are answered while requests whose bodies never come hold all places of the web server."""
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 4)
     request = b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
     with listening(Served()) as port, sending(port, request, [f"127.0.1.{number}" for number in range(1, 30)]):
@@ -147,9 +149,10 @@ def test_pages_that_wait_for_a_store(path: str, stuck: threading.Event) -> None:
         stuck.set()
 
 
-def test_a_web_server_whose_loop_is_stuck_holds_no_probe_up_and_is_not_buried(
+def test_a_stuck_web_server_delays_no_probe_and_is_not_flooded(
     stuck: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A web server whose loop is stuck delays no probe and gets a bounded number of requests."""
     monkeypatch.setattr(http_server, "MAX_HANDED_OVER", 5)
 
     async def route(_: Request) -> Response:
@@ -204,9 +207,11 @@ def test_what_is_a_probe(request_line: bytes, status: bytes, body: bool) -> None
     assert b"x-content-type-options: nosniff" in answer.lower()
 
 
-def test_a_probe_says_503_and_why_when_the_loop_hangs_and_when_looking_fails(
+def test_a_probe_is_503_when_the_loop_hangs_or_the_check_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A probe answers 503 with the reason if the loop hangs, or if the check itself fails."""
+
     class Hung(Served):
         def unhealthy(self) -> str | None:
             return "the loop has not come round for 91 s"

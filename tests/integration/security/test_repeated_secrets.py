@@ -121,7 +121,9 @@ def test_an_etcd_that_repeats_a_login_or_a_token_to_a_router(
     assert "TOPSECRET" not in caplog.text + health
 
 
-def test_a_password_that_cannot_be_read_any_more_stops_no_one_who_has_a_token(secret: Secret, tmp_path: Path) -> None:
+def test_an_unreadable_password_does_not_stop_a_valid_token(secret: Secret, tmp_path: Path) -> None:
+    """If the password can no longer be read, a client that has a token still works."""
+
     def answer(request: Received) -> Answer:
         if "authenticate" in request.path:
             return Answer(200, b'{"token": "TOPSECRET-token"}')

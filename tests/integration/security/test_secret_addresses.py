@@ -66,9 +66,10 @@ def test_an_address_that_cannot_be_used_is_not_repeated(
         lambda path: path.replace("/", "%2F"),
     ],
 )
-def test_a_server_that_repeats_the_address_does_not_bring_it_into_the_error(
+def test_an_address_that_a_server_repeats_is_not_in_the_error(
     status: int, kind: type[KillswitchError], repeat: Callable[[str], str], tmp_path: Path
 ) -> None:
+    """If a server repeats a secret address in its answer, the address is not in the error."""
     with HttpDouble(lambda request: Answer(status, repeat(request.path).encode())) as server:
         (tmp_path / "url").write_text(f"{server.url}/services/{SECRET}/{SECRET}-b?token={SECRET}-c")
         pager = WebhookPager(Secret.from_file(tmp_path / "url"))
@@ -78,7 +79,9 @@ def test_a_server_that_repeats_the_address_does_not_bring_it_into_the_error(
     assert f"answered {status}" in str(caught.value)
 
 
-def test_a_receiver_that_names_a_page_by_its_address_does_not_bring_it_into_the_outbox(tmp_path: Path) -> None:
+def test_a_receiver_that_names_a_page_by_address_leaks_no_secret(tmp_path: Path) -> None:
+    """If a receiver names a page by its secret address, the address is not in the outbox."""
+
     def answer(request: Received) -> Answer:
         return Answer(200, json.dumps({"id": f"{request.path} {request.headers['authorization']}"}).encode())
 
@@ -93,9 +96,9 @@ def test_a_receiver_that_names_a_page_by_its_address_does_not_bring_it_into_the_
 
 
 @pytest.mark.parametrize("where", ["/services/{0}/{0}-b?token={0}-c", "user:{0}@"])
-def test_neither_its_reason_nor_the_header_it_repeats_brings_an_address_into_the_error(
-    where: str, tmp_path: Path
-) -> None:
+def test_a_repeated_reason_or_header_leaks_no_address(where: str, tmp_path: Path) -> None:
+    """If a server repeats the address in its reason or repeats a header, neither secret is in the error."""
+
     class Repeating(BaseHTTPRequestHandler):
         def do_OPTIONS(self) -> None:  # the name http.server asks for
             self.send_response(503, f"nothing at {self.path}")

@@ -54,9 +54,8 @@ def everything_http(daemon: Daemon) -> str:
 
 
 @pytest.mark.parametrize("log_format", ["human", "json"])
-def test_no_secret_is_written_anywhere_whatever_fails_and_rotated_ones_are_taken_up(
-    site: Secured, log_format: str
-) -> None:
+def test_no_failure_writes_a_secret_and_rotated_ones_are_used(site: Secured, log_format: str) -> None:
+    """No secret is written anywhere, whatever fails, and rotated secrets are taken up."""
     said: list[str] = []
     with site.daemon(LOG_FORMAT=log_format) as daemon:
         daemon.until_healthy()
@@ -128,9 +127,8 @@ def _hooks(site: Secured) -> list[str]:
         ("status", {"STORE": "etcds://127.0.0.1:1", "STORE_PASSWORD_FILE": "/nowhere/password"}),
     ],
 )
-def test_settings_that_are_refused_are_refused_without_repeating_a_secret(
-    command: str, settings: dict[str, str], tmp_path: Path
-) -> None:
+def test_refused_settings_do_not_repeat_a_secret(command: str, settings: dict[str, str], tmp_path: Path) -> None:
+    """The error about refused settings does not repeat a secret."""
     done = subprocess.run(
         [sys.executable, "-m", "killswitch", command],
         env={

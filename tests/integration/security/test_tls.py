@@ -58,9 +58,8 @@ def good(site: Secured, tmp_path: Path) -> Iterator[Certificate]:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_certificate_of_a_server_is_refused_and_said_and_a_good_one_is_taken_again(
-    kind: str, site: Secured, good: Certificate
-) -> None:
+def test_a_bad_server_certificate_is_refused_until_it_is_fixed(kind: str, site: Secured, good: Certificate) -> None:
+    """A server's bad certificate is refused and reported. A good certificate is accepted again."""
     issue, words = BAD[kind]
     with site.daemon() as daemon:
         daemon.until_healthy()
@@ -81,9 +80,8 @@ def test_a_bad_certificate_of_a_server_is_refused_and_said_and_a_good_one_is_tak
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_receivers_with_bad_certificates_delay_no_flip_and_get_the_page_when_they_are_mended(
-    kind: str, site: Secured, good: Certificate
-) -> None:
+def test_receivers_with_bad_certificates_delay_no_flip(kind: str, site: Secured, good: Certificate) -> None:
+    """Receivers with bad certificates delay no flip, and get the page once the certificates are fixed."""
     issue, words = BAD[kind]
     certificate = issue(site)
     site.context.load_cert_chain(certificate.cert, certificate.key)

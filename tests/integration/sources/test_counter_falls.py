@@ -200,7 +200,7 @@ def test_a_counter_one_lower_in_one_scrape_counts_nothing_twice(source: Source) 
     assert found == [USUAL, Reason.GAP, Reason.GAP, *[USUAL] * 4]
 
 
-def test_a_counter_that_fell_far_and_came_back_counts_nothing_twice(source: Source) -> None:
+def test_a_counter_that_fell_and_came_back_counts_nothing_twice(source: Source) -> None:
     """From 382 to 20 and back to 388, while its process went on: the way back is no event."""
     found = counts(canary(source, wanted("far-lower"), around(6)))
     assert found == [USUAL, Reason.GAP, Reason.GAP, *[USUAL] * 4]
@@ -256,7 +256,7 @@ def test_counters_that_get_another_label_are_not_new(source: Source) -> None:
 @pytest.mark.parametrize(
     ("case", "first"), [("new-instance", USUAL), ("made-long-ago", USUAL), ("made-now", (7.0, 347.0))]
 )
-def test_a_new_process_counts_from_zero_where_it_says_that_it_was_made_now(
+def test_a_new_process_with_a_created_series_counts_from_zero(
     case: str, first: tuple[float, float], source: Source
 ) -> None:
     """Without a ``_created`` series its first sample is where counting begins."""

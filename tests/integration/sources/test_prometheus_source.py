@@ -135,16 +135,15 @@ def test_no_label_value_breaks_out_of_its_query(source: Prometheus) -> None:
     assert all(isinstance(each, Unreadable) and each.reason is Reason.NO_DATA for each in found[len(HOSTILE) :])
 
 
-def test_how_this_server_reads_ranges_is_found_out_and_steps_are_exact(
-    source: Prometheus, server: PrometheusServer
-) -> None:
+def test_the_servers_range_semantics_are_found_and_steps_exact(source: Prometheus, server: PrometheusServer) -> None:
+    """The source finds out how this server reads ranges, so that steps are exact."""
     wanted = Want("r", "e", "step", RatioSignal((FAILED,), (REQUESTS,)), COHORTS, 30.0, Range.STEP)
     assert canary(source, wanted) == Counts(pytest.approx(24.0), pytest.approx(104.0))  # type: ignore[arg-type]
     asked = source.read([wanted], TICK, Deadline(10))[wanted.key].queries[0]
     assert asked.count("[30s]" if server.left_open else "[29999ms]") == 1
 
 
-def test_an_edge_is_the_number_it_means_however_the_server_spells_it(tmp_path: Path) -> None:
+def test_an_edge_is_the_same_number_in_every_spelling(tmp_path: Path) -> None:
     """Prometheus 3 keeps the edge ``1`` of a histogram as ``1.0``, where 2 keeps what the service wrote."""
     shares = {"0.5": 0.2, "1": 0.4, "10.0": 0.9, "1e+06": 1.0, "+Inf": 1.0}
     lines = [
@@ -290,7 +289,8 @@ def test_nobody_listening_is_source_down() -> None:
     source.close()
 
 
-def test_a_paused_server_is_a_timeout_and_answers_again_when_it_goes_on(tmp_path: Path) -> None:
+def test_a_paused_server_is_a_timeout_until_it_resumes(tmp_path: Path) -> None:
+    """A paused server is a timeout. It is read again when it resumes."""
     with PrometheusServer(tmp_path, history=history()) as server:
         source = Prometheus(server.url)
         server.pause()
@@ -351,13 +351,15 @@ def test_a_server_that_speaks_no_http_is_down() -> None:
 @pytest.mark.parametrize(
     "url", ["prometheus:9090", "ftp://host", "http://", "http://user:secret@host:9090", "http://h/?q=1"]
 )
-def test_a_url_that_is_none_or_holds_a_password_is_refused_without_repeating_it(url: str) -> None:
+def test_a_bad_or_secret_url_is_refused_without_repeating_it(url: str) -> None:
+    """A URL that is invalid or holds a password is refused, and the error does not repeat it."""
     with pytest.raises(BadSettings) as refused:
         Prometheus(url)
     assert "secret" not in str(refused.value)
 
 
-def test_the_quoted_form_of_a_hostile_label_is_read_by_a_real_lexer(server: PrometheusServer) -> None:
+def test_prometheus_parses_the_quoted_form_of_hostile_labels(server: PrometheusServer) -> None:
+    """A real Prometheus parses the quoted form of a hostile label."""
     for at, service in enumerate(HOSTILE, 1):
         query = f"sum(increase({promql.series('hostile_total', [promql.one_of('service', [service, 'other'])])}[5m]))"
         assert server.value(query, TICK) == pytest.approx(20.0 * at)

@@ -73,7 +73,7 @@ def _measured(readings: Mapping[tuple[str, str, str], Reading]) -> dict[tuple[st
     return {key: (reading.canary, reading.control) for key, reading in readings.items()}
 
 
-def test_births_deaths_falls_and_gaps_are_read_as_by_a_fresh_replica(
+def test_births_deaths_resets_and_gaps_read_as_by_a_new_replica(
     server: PrometheusServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every tick of a history in which pods come, go, fall, restart and are not scraped."""

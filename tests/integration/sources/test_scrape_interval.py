@@ -34,17 +34,19 @@ def test_the_interval_is_that_of_the_newest_samples(scraped_every_ten_seconds: P
     assert measured_now(source, RULES, Deadline(20.0)) == 10.0
 
 
-def test_a_daemon_that_was_told_nothing_takes_the_measured_interval(
+def test_without_a_setting_a_daemon_takes_the_measured_interval(
     scraped_every_ten_seconds: PrometheusServer,
 ) -> None:
+    """If `scrape_interval` is not set, the daemon takes the measured interval."""
     settings = load_settings(source=f"prometheus+{scraped_every_ten_seconds.url}")
     _, actual = _source_at_its_pace(settings, RULES)
     assert (actual.scrape_interval, actual.step) == (10.0, 30.0)
 
 
-def test_a_daemon_that_was_told_wrong_says_so_and_keeps_what_it_was_told(
+def test_a_wrong_scrape_interval_is_warned_of_and_kept(
     scraped_every_ten_seconds: PrometheusServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """If `scrape_interval` is wrong, the daemon logs a warning and keeps the setting."""
     settings = load_settings(source=f"prometheus+{scraped_every_ten_seconds.url}", scrape_interval="15s")
     with caplog.at_level(logging.WARNING):
         _, actual = _source_at_its_pace(settings, RULES)

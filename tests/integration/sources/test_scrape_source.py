@@ -80,9 +80,8 @@ def counted(source: Scrape, want: Want) -> bool:
     return isinstance(canary(source, want), Counts)
 
 
-def test_targets_are_summed_kept_over_a_restart_and_stale_when_down(
-    services: tuple[Service, Service], tmp_path: Path
-) -> None:
+def test_targets_are_summed_survive_a_restart_and_go_stale(services: tuple[Service, Service], tmp_path: Path) -> None:
+    """Targets are summed. Their samples survive a restart, and are stale if the targets are down."""
     source = opened(services, tmp_path / "samples.sqlite")
     wait_until(lambda: counted(source, WINDOW), "two scrapes")
     begin = source.now(Deadline(1))
@@ -111,7 +110,8 @@ def _reason(measurement: Measurement) -> Reason | None:
     return measurement.reason if isinstance(measurement, Unreadable) else None
 
 
-def test_a_clock_that_is_set_changes_nothing_and_never_goes_behind_what_is_kept() -> None:
+def test_setting_the_wall_clock_does_not_move_the_source_clock() -> None:
+    """Setting the wall clock changes nothing, and the source's clock never goes behind the samples it kept."""
     wall, monotonic = [1000.0], [5.0]
     clock = AgedClock(0.0, lambda: wall[0], lambda: monotonic[0])
     wall[0], monotonic[0] = 99_000.0, 15.0

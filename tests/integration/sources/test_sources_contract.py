@@ -246,9 +246,10 @@ def test_every_source_reads_what_prometheus_reads(
 @pytest.mark.parametrize(
     "case", ["aligned", "just-after", "just-before", "half-way", "burst", "late", "missing", "jitter", "from-zero"]
 )
-def test_every_count_falls_into_exactly_one_step_whatever_scrapes_are_late_or_missed(
+def test_each_count_is_in_one_step_whatever_scrapes_are_missed(
     case: str, name: str, interval: int, folder: Path, server: PrometheusServer
 ) -> None:
+    """Every count is in exactly one step, whichever scrapes are late or missed."""
     source = opened(name, interval, folder, server)
     points = cases(interval)[case]
     want = next(each for each in wants(interval, case) if each.rule == "alone" and each.range is Range.STEP)
@@ -322,9 +323,10 @@ def test_one_read_and_the_same_read_back_agree(name: str, folder: Path, server: 
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_misspelled_counter_is_never_seen_and_a_silent_one_is_zero(
+def test_a_misspelled_counter_is_never_seen_a_silent_one_zero(
     name: str, folder: Path, server: PrometheusServer
 ) -> None:
+    """A misspelled counter is NEVER_SEEN. A counter without events is zero."""
     source = opened(name, 15, folder, server)
     trials = (Selector("requests_15_total", (Matcher("case", "=", "half-way"),)),)
 
@@ -347,9 +349,10 @@ def test_a_misspelled_counter_is_never_seen_and_a_silent_one_is_zero(
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_of_pods_with_different_buckets_only_the_edges_they_share_count(
+def test_pods_with_different_buckets_count_by_shared_edges_only(
     name: str, folder: Path, server: PrometheusServer
 ) -> None:
+    """If pods have different buckets, only the edges that all pods share count."""
     source = opened(name, 15, folder, server)
     wanted = [
         Want(case, "p95", kind, QuantileSignal(selector, 0.95, 0.001), COHORTS, seconds, kind)
@@ -401,7 +404,7 @@ def test_what_is_read_tick_by_tick_is_what_is_read_back(
 @pytest.mark.parametrize(("first", "missed"), CHANGES)
 @pytest.mark.parametrize("case", ["respelt", "redeployed"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_an_edge_that_was_not_there_all_the_time_is_not_used_until_it_was(
+def test_an_edge_that_was_not_there_all_the_time_is_not_used(
     name: str, case: str, first: int, missed: int, folder: Path, server: PrometheusServer
 ) -> None:
     """No request may look slow because the bucket it was counted in has come, gone, or got another spelling."""
@@ -435,9 +438,10 @@ def test_an_edge_that_was_not_there_all_the_time_is_not_used_until_it_was(
 
 @pytest.mark.parametrize("kind", list(Range))
 @pytest.mark.parametrize("name", SOURCES)
-def test_events_counted_without_the_canarys_label_are_told_from_none(
+def test_events_without_the_canarys_label_are_not_zero_events(
     name: str, kind: Range, folder: Path, server: PrometheusServer
 ) -> None:
+    """Events that are counted without the canary's label are told apart from no events."""
     source = opened(name, 15, folder, server)
     matchers = (Matcher("case", "=", "half-way"),)
     # errors_15_total has series of one cohort alone: here it is control's

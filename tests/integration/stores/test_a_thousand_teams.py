@@ -83,7 +83,7 @@ def blind_all(tick: float) -> dict[str, Blind]:
     }
 
 
-def test_each_team_is_paged_once_for_an_outage_and_once_for_its_end(fleet_store: Metered) -> None:
+def test_each_team_is_paged_once_for_an_outage_and_for_its_end(fleet_store: Metered) -> None:
     """Two replicas look by turns, and lose comparisons to each other."""
     books = [StoredOutages(fleet_store, wall=lambda: AT) for _ in range(2)]  # type: ignore[arg-type]
     everybody = frozenset(NAMES)
@@ -216,7 +216,8 @@ def test_no_document_of_one_key_outgrows_a_transaction() -> None:
     assert entry.page.payload["rollouts_count"] == 5000
 
 
-def test_a_team_whose_outages_all_end_at_once_is_told_of_each_in_several_transactions() -> None:
+def test_outages_that_all_end_at_once_need_several_transactions() -> None:
+    """If all outages of a team end at once, the team is told of each, in several transactions."""
     server = MemoryServer(VirtualClock())
     book = StoredOutages(MemoryStore(server), wall=lambda: AT)
     blind = {f"r{number}": Blind(AT - 60, "down", Target("#one"), f"way {number}") for number in range(200)}

@@ -90,7 +90,8 @@ def test_a_gateway_that_is_off_is_named_with_its_setting(without_gateway: Endpoi
         assert "--enable-grpc-gateway" in said
 
 
-def test_a_port_for_grpc_alone_is_named_with_the_setting_of_the_other(grpc_port: Endpoint) -> None:
+def test_a_grpc_only_port_is_reported_with_the_http_setting(grpc_port: Endpoint) -> None:
+    """If the port serves gRPC only, the error names etcd's setting for the HTTP port."""
     for said in _said(grpc_port):
         assert "not in HTTP/1.1" in said or "not HTTP/1.1" in said
         assert "--listen-client-http-urls" in said

@@ -123,7 +123,8 @@ def test_a_key_put_under_a_lease_vanishes_with_it(plain: EtcdCluster) -> None:
             reader.put(PREFIX + "routers/r/1", b"report", lease)
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_replaced_unseen(plain: EtcdCluster) -> None:
+def test_a_connection_that_the_server_closed_is_replaced(plain: EtcdCluster) -> None:
+    """A connection that the server closed in the meantime is replaced without an error."""
     with TcpProxy(("127.0.0.1", plain.members[0].client_port)) as proxy, reading(f"etcd://{proxy.endpoint}") as reader:
         reader.read([NAME])
         reader.read([NAME])
@@ -157,7 +158,8 @@ def test_a_read_ends_by_its_deadline_whatever_the_network_does(plain: EtcdCluste
 # --- watches ------------------------------------------------------------------------------------
 
 
-def test_a_watch_goes_on_after_its_last_revision_and_brings_each_change_once(plain: EtcdCluster) -> None:
+def test_a_watch_resumes_and_brings_each_change_once(plain: EtcdCluster) -> None:
+    """A watch continues after its last revision and brings each change once."""
     member = plain.members[0]
     name = PREFIX + "flags/once"
     start = put(member, name, "0")
@@ -331,9 +333,10 @@ def test_over_tls_with_both_certificates_reads_and_watches_work(secured: EtcdClu
             watching.until(lambda _: watching.values == [b"over tls"], "the change")
 
 
-def test_a_server_of_an_unknown_authority_or_of_another_name_is_refused(
+def test_a_server_with_an_unknown_ca_or_another_name_is_refused(
     secured: EtcdCluster, authority: Authority, tmp_path: Path
 ) -> None:
+    """A server whose CA is unknown, or whose certificate has another name, is refused."""
     mine = authority.issue("reader-client-2")
     foreign = Authority(tmp_path / "foreign").ca_file
     port = secured.members[0].client_port
@@ -357,9 +360,8 @@ def test_an_expired_server_certificate_is_refused(authority: Authority, tmp_path
             reader.read([NAME])
 
 
-def test_without_a_certificate_of_our_own_the_server_hangs_up_and_it_is_said(
-    secured: EtcdCluster, authority: Authority
-) -> None:
+def test_without_a_client_certificate_the_error_is_reported(secured: EtcdCluster, authority: Authority) -> None:
+    """Without a client certificate the server hangs up, and the reader reports it."""
     url = f"etcds://localhost:{secured.members[0].client_port}"
     with reading(url, Access(tls=TLS(authority.ca_file))) as reader, pytest.raises((AccessDenied, Unavailable)):
         reader.read([NAME])
@@ -444,7 +446,8 @@ def test_a_watch_on_something_that_babbles_ends_and_is_tried_again(babble: bytes
             assert watching.values == []
 
 
-def test_garbage_at_one_endpoint_does_not_hide_the_truth_at_another(plain: EtcdCluster) -> None:
+def test_garbage_at_one_endpoint_does_not_hide_a_good_one(plain: EtcdCluster) -> None:
+    """If one endpoint answers garbage, the reader reads from another."""
     with impostor(http(b"{}")) as port, reading(f"etcd://127.0.0.1:{port},{plain.endpoints[0]}") as reader:
         for first in (0, 1):
             reader._gateway.prefer(first)

@@ -66,18 +66,18 @@ def value_of(item: Item | None) -> bytes | None:
     [Fault(cut=True), Fault(discard=True), Fault(drip=5.0)],
     ids=["cut", "lost", "dripping"],
 )
-def test_a_commit_whose_answer_is_lost_is_outcome_unknown_though_it_was_made(
+def test_a_commit_with_a_lost_answer_is_outcome_unknown(
     proxy: TcpProxy, direct: Store, prefix: str, fault: Fault
 ) -> None:
+    """A commit whose answer is lost is OutcomeUnknown, although etcd made it."""
     proxy.to_client = fault
     with opened(f"etcd://{proxy.endpoint}", timeout=1.0) as store, pytest.raises(OutcomeUnknown, match="read again"):
         store.commit([Compare(prefix + "a", 0)], [Put(prefix + "a", b"1")])
     wait_until(lambda: value_of(direct.get(prefix + "a")) == b"1", "the commit made")
 
 
-def test_a_commit_with_a_lost_answer_is_not_tried_on_a_second_endpoint(
-    proxy: TcpProxy, etcd: EtcdCluster, prefix: str
-) -> None:
+def test_a_commit_with_a_lost_answer_is_not_retried_elsewhere(proxy: TcpProxy, etcd: EtcdCluster, prefix: str) -> None:
+    """A commit whose answer is lost is not tried on a second endpoint."""
     proxy.to_client = Fault(cut=True)
     target = ("127.0.0.1", etcd.members[0].client_port)
     with TcpProxy(target) as second, opened(f"etcd://{proxy.endpoint},{second.endpoint}") as store:
@@ -89,9 +89,8 @@ def test_a_commit_with_a_lost_answer_is_not_tried_on_a_second_endpoint(
         assert (proxy.accepted, second.accepted) == (1, 1)
 
 
-def test_a_commit_held_on_its_way_is_outcome_unknown_and_may_be_made_later(
-    proxy: TcpProxy, direct: Store, prefix: str
-) -> None:
+def test_a_delayed_commit_is_outcome_unknown_and_may_come_later(proxy: TcpProxy, direct: Store, prefix: str) -> None:
+    """A commit that is held on its way is OutcomeUnknown, and etcd may make it later."""
     with opened(f"etcd://{proxy.endpoint}", timeout=1.0) as store:
         store.get(prefix)  # a connection stands
         proxy.to_server = Fault(hold=True)
@@ -103,7 +102,8 @@ def test_a_commit_held_on_its_way_is_outcome_unknown_and_may_be_made_later(
         wait_until(lambda: value_of(direct.get(prefix + "a")) == b"late", "the late commit made")
 
 
-def test_a_commit_on_a_connection_that_was_cut_while_idle_goes_through(proxy: TcpProxy, prefix: str) -> None:
+def test_a_commit_on_a_connection_cut_while_idle_succeeds(proxy: TcpProxy, prefix: str) -> None:
+    """A commit succeeds on a connection that was cut while it was idle."""
     with opened(f"etcd://{proxy.endpoint}", timeout=PATIENT) as store:
         store.get(prefix)
         proxy.cut()
@@ -120,9 +120,8 @@ def _committed_or_unknown(store: Store, prefix: str) -> bool:
     return False
 
 
-def test_a_commit_that_no_server_heard_goes_on_to_the_next_endpoint(
-    proxy: TcpProxy, etcd: EtcdCluster, prefix: str
-) -> None:
+def test_a_commit_that_no_server_got_goes_to_the_next_endpoint(proxy: TcpProxy, etcd: EtcdCluster, prefix: str) -> None:
+    """A commit that no server received goes to the next endpoint."""
     proxy.refuse()
     with opened(f"etcd://{proxy.endpoint},{etcd.endpoints[0]}", timeout=PATIENT) as store:
         assert isinstance(store.commit([Compare(prefix + "a", 0)], [Put(prefix + "a", b"1")]), Committed)
@@ -152,9 +151,8 @@ def test_a_read_that_nobody_answers_is_unavailable(proxy: TcpProxy, prefix: str)
             store.list(prefix)
 
 
-def test_a_grant_and_a_revoke_without_an_answer_are_outcome_unknown_and_a_keep_alive_unavailable(
-    proxy: TcpProxy, direct: Store
-) -> None:
+def test_lease_calls_without_an_answer_report_what_is_known(proxy: TcpProxy, direct: Store) -> None:
+    """Without an answer, a grant and a revoke are OutcomeUnknown, and a keep-alive is Unavailable."""
     lease = direct.grant(60)
     proxy.black_hole()
     with opened(f"etcd://{proxy.endpoint}", timeout=0.3) as store:
@@ -219,7 +217,8 @@ def test_a_cluster_goes_on_when_its_leader_is_killed(whole: EtcdCluster, prefix:
         committed_in_time(store, prefix + "a", b"2")
 
 
-def test_a_cluster_goes_on_when_its_leader_is_stopped_with_connections_open(whole: EtcdCluster, prefix: str) -> None:
+def test_a_cluster_goes_on_after_its_leader_is_paused(whole: EtcdCluster, prefix: str) -> None:
+    """Commits succeed after the leader is stopped while its connections stay open."""
     with opened(whole.url) as store:
         committed_in_time(store, prefix + "a", b"1")
         whole.leader().pause()
@@ -236,9 +235,8 @@ def test_a_lease_survives_a_change_of_leader(whole: EtcdCluster, prefix: str) ->
         store.revoke(lease)
 
 
-def test_without_a_quorum_nothing_is_read_or_written_and_afterwards_all_is_well(
-    whole: EtcdCluster, prefix: str
-) -> None:
+def test_without_a_quorum_nothing_is_read_or_written(whole: EtcdCluster, prefix: str) -> None:
+    """Without a quorum nothing is read or written. Once there is a quorum again, commits succeed."""
     with opened(whole.url, timeout=3.0) as store:
         committed_in_time(store, prefix + "a", b"1")
         for member in whole.followers():
@@ -302,9 +300,8 @@ def _expired(cluster: EtcdCluster, token: str) -> bool:
     return False
 
 
-def test_a_member_that_forgot_our_token_in_a_restart_is_logged_in_to_again(
-    guarded: EtcdCluster, password: Secret
-) -> None:
+def test_a_restarted_member_that_lost_our_token_gets_a_new_login(guarded: EtcdCluster, password: Secret) -> None:
+    """If a member lost our token in a restart, the store logs in again."""
     with opened(guarded.url, user="killswitch", password=password, timeout=PATIENT) as store:
         store.get("/killswitch/a")
         guarded.members[0].restart()
@@ -329,9 +326,10 @@ def test_many_threads_with_a_stale_token_all_get_through(guarded: EtcdCluster, p
     ],
     ids=["no-user", "wrong-password", "unknown-user", "other-keys"],
 )
-def test_who_is_not_let_in_is_told_what_to_check_and_no_secret_is_shown(
+def test_a_denied_login_says_what_to_check_and_shows_no_secret(
     guarded: EtcdCluster, password: Secret, key: str, user: str | None, written: str, said: str
 ) -> None:
+    """If access is denied, the error says what to check and shows no secret."""
     Path(password.name).write_text(written)
     how: dict[str, object] = {} if user is None else {"user": user, "password": password}
     with opened(guarded.url, timeout=PATIENT, **how) as store:
@@ -417,9 +415,10 @@ def test_a_client_without_a_good_certificate_is_refused(
         store.get(prefix)
 
 
-def test_a_certificate_that_is_renewed_on_disk_is_used_from_then_on(
+def test_a_certificate_renewed_on_disk_is_used_from_then_on(
     secured: EtcdCluster, authority: Authority, prefix: str
 ) -> None:
+    """A client certificate that is renewed on disk is used from then on."""
     mine = authority.issue("renewed", valid_for=_AGO)
     with tls_store(secured, TLS(authority.ca_file, mine.cert, mine.key)) as store:
         with pytest.raises((AccessDenied, Unavailable)):
@@ -443,9 +442,10 @@ def test_a_server_with_a_bad_certificate_is_not_talked_to(
                 store.commit([], [Put(prefix + "a", b"1")])
 
 
-def test_one_endpoint_with_a_bad_certificate_does_not_hide_a_good_one(
+def test_a_bad_certificate_at_one_endpoint_does_not_hide_another(
     tmp_path: Path, secured: EtcdCluster, authority: Authority, prefix: str
 ) -> None:
+    """If one endpoint has a bad certificate, the store uses another."""
     certificate, mine = authority.issue("bad-one", valid_for=_AGO), authority.issue("client")
     with EtcdCluster(tmp_path, certificate=certificate) as bad:
         url = f"etcds://{bad.endpoints[0]},{secured.endpoints[0]}"
@@ -489,9 +489,8 @@ def test_compaction_between_two_pages_of_a_list_begins_it_again(
     assert snapshot.revision >= committed.revision
 
 
-def test_a_full_database_says_so_and_is_read_again_for_etcd_may_have_done_it_all_the_same(
-    tmp_path: Path, prefix: str
-) -> None:
+def test_a_full_database_is_reported_as_an_unknown_outcome(tmp_path: Path, prefix: str) -> None:
+    """A full database is reported as OutcomeUnknown, because etcd may have made the change."""
     quota = ["--quota-backend-bytes=1000000"]
     with EtcdCluster(tmp_path, arguments=quota) as cluster, opened(cluster.url, timeout=PATIENT) as store:
 
@@ -508,7 +507,8 @@ def test_a_full_database_says_so_and_is_read_again_for_etcd_may_have_done_it_all
         assert (check.status, "no trip can be made" in check.found) == (Status.WRONG, True)
 
 
-def test_the_doctor_finds_a_user_who_may_read_only_and_changes_nothing(guarded: EtcdCluster, password: Secret) -> None:
+def test_the_doctor_finds_a_read_only_user_and_changes_nothing(guarded: EtcdCluster, password: Secret) -> None:
+    """The doctor finds a user who may only read, and changes nothing in the store."""
     ours = [base64.b64encode(key).decode() for key in (b"/killswitch/", b"/killswitch0")]
     allow = {"name": "reading", "perm": {"permType": "READ", "key": ours[0], "range_end": ours[1]}}
     guarded.call_as("root", "root-secret", "/v3/auth/role/add", {"name": "reading"})
@@ -579,9 +579,8 @@ def serve() -> Iterator[Callable[[Script], str]]:
 
 
 @pytest.mark.parametrize("script", _NONSENSE)
-def test_nonsense_in_place_of_an_answer_is_no_data_and_for_a_change_an_unknown_outcome(
-    serve: Callable[[Script], str], script: Script
-) -> None:
+def test_a_nonsense_answer_is_unavailable_or_an_unknown_outcome(serve: Callable[[Script], str], script: Script) -> None:
+    """If an answer is nonsense, a read is Unavailable and a change is OutcomeUnknown."""
     with opened(serve(script), timeout=PATIENT) as store:
         for read in (lambda: store.get("b"), lambda: store.list("b"), lambda: store.keep_alive(Lease(1, 5.0, 0.0))):
             with pytest.raises(Unavailable):
@@ -603,16 +602,18 @@ def test_nonsense_in_place_of_an_answer_is_no_data_and_for_a_change_an_unknown_o
     ],
     ids=["401", "403", "404", "no-leader", "dropped", "too-many"],
 )
-def test_a_change_that_was_surely_turned_away_is_not_an_unknown_outcome(
+def test_a_change_that_was_surely_refused_is_no_unknown_outcome(
     serve: Callable[[Script], str], script: Script, kind: type[Exception]
 ) -> None:
+    """A change that etcd certainly refused is not OutcomeUnknown."""
     with opened(serve(script), timeout=PATIENT) as store, pytest.raises(kind):
         store.commit([], [Put("b", b"1")])
 
 
-def test_an_answer_without_a_leader_sends_the_commit_on_to_the_next_member(
+def test_a_member_without_a_leader_sends_a_commit_to_the_next(
     serve: Callable[[Script], str], etcd: EtcdCluster, prefix: str
 ) -> None:
+    """If a member answers that there is no leader, the commit goes to the next member."""
     leaderless = serve(answer(b'{"message": "etcdserver: no leader", "code": 14}', "503 Service Unavailable"))
     with opened(f"{leaderless},{etcd.endpoints[0]}", timeout=PATIENT) as store:
         assert isinstance(store.commit([], [Put(prefix + "a", b"1")]), Committed)

@@ -90,7 +90,8 @@ def finished(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def test_processes_that_begin_with_no_file_and_count_together_count_right(path: Path, store: SqliteStore) -> None:
+def test_processes_that_start_without_a_file_count_correctly(path: Path, store: SqliteStore) -> None:
+    """Processes that start without a file and count together lose no count."""
     for process in [python(_COUNT, path) for _ in range(4)]:
         finished(process)
     item = store.get("counter")
@@ -99,9 +100,10 @@ def test_processes_that_begin_with_no_file_and_count_together_count_right(path: 
 
 
 @pytest.mark.parametrize("statement", range(8))
-def test_a_file_that_another_makes_while_it_is_being_recognised_is_known_for_what_it_is(
+def test_a_file_made_while_it_is_being_recognised_is_recognised(
     path: Path, monkeypatch: pytest.MonkeyPatch, statement: int
 ) -> None:
+    """A file that another process makes while ours examines it is recognised correctly."""
     connect = sqlite3.connect
     statements = itertools.count()
 
@@ -126,7 +128,8 @@ def test_a_file_that_another_makes_while_it_is_being_recognised_is_known_for_wha
     store.close()
 
 
-def test_a_process_killed_in_the_middle_of_writing_leaves_whole_commits_only(path: Path, store: SqliteStore) -> None:
+def test_a_process_killed_while_writing_leaves_whole_commits(path: Path, store: SqliteStore) -> None:
+    """A process that is killed while it writes leaves only whole commits."""
     endless = """
         import itertools, sys
         from killswitch.stores import Put
@@ -206,7 +209,8 @@ def test_a_restart_of_the_machine_ends_every_lease(path: Path, named: bool, monk
 # --- trouble with the file
 
 
-def test_a_file_that_another_keeps_locked_is_unavailable_and_works_afterwards(path: Path) -> None:
+def test_a_file_that_is_locked_is_unavailable_until_released(path: Path) -> None:
+    """A file that another process keeps locked is Unavailable for changes, and works once it is released."""
     store = SqliteStore(path, timeout=0.2)
     store.commit([], [Put("a", b"1")])
     other = sqlite3.connect(path, isolation_level=None)
@@ -294,7 +298,8 @@ def as_somebody_else(path: Path, line: Connection) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["beside-a-writer", "alone"])
-def test_a_file_that_may_only_be_read_is_read_and_a_change_says_why_not(open_folder: Path, running: bool) -> None:
+def test_a_read_only_file_is_read_and_a_change_says_why_it_fails(open_folder: Path, running: bool) -> None:
+    """A read-only file is read. A change fails and says why."""
     path = open_folder / "flags.db"
     store = SqliteStore(path, timeout=PATIENT)
     store.commit([], [Put("a", b"1")])
@@ -339,7 +344,8 @@ print(store.get("a").value.decode())
 """
 
 
-def test_a_file_that_can_grow_no_more_refuses_whole_commits_and_recovers(path: Path) -> None:
+def test_a_file_that_cannot_grow_refuses_commits_and_recovers(path: Path) -> None:
+    """A file that cannot grow refuses whole commits, and accepts them again once there is space."""
     kind, value = finished(python(_FULL_DISK, path)).splitlines()
     assert kind in {OutcomeUnknown.__name__, Unavailable.__name__}
     assert value == "2"
@@ -361,7 +367,8 @@ def test_a_full_disk_says_so(path: Path, store: SqliteStore) -> None:
 # --- opening
 
 
-def test_a_store_is_opened_by_its_url_and_what_does_not_belong_to_it_is_refused(tmp_path: Path) -> None:
+def test_a_url_opens_the_store_and_foreign_settings_are_refused(tmp_path: Path) -> None:
+    """A URL opens the store. Settings that do not belong to this kind of store are refused."""
     store = open_store(f"sqlite://{tmp_path}/flags.db")
     assert isinstance(store, SqliteStore)
     assert not list(tmp_path.iterdir())  # nothing is made before it is used

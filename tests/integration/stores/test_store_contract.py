@@ -58,7 +58,8 @@ def test_a_comparison_that_does_not_hold_loses_and_writes_nothing(store: Store, 
     assert store.list(prefix).items == before.items
 
 
-def test_a_deleted_key_compares_as_absent_and_its_old_revision_never_holds_again(store: Store, prefix: str) -> None:
+def test_a_deleted_key_is_absent_and_its_revision_never_holds(store: Store, prefix: str) -> None:
+    """A deleted key compares as absent, and its old revision never holds again."""
     old = put(store, prefix + "a", b"1")
     assert isinstance(store.commit([Compare(prefix + "a", old)], [Delete(prefix + "a")]), Committed)
     assert store.get(prefix + "a") is None
@@ -89,7 +90,8 @@ def test_a_list_holds_exactly_the_keys_that_begin_with_the_prefix(store: Store, 
     assert found == sorted(inside, key=str.encode)
 
 
-def test_a_list_of_a_thousand_documents_is_whole_and_of_one_revision(store: Store, prefix: str) -> None:
+def test_a_list_of_1000_documents_is_whole_and_of_one_revision(store: Store, prefix: str) -> None:
+    """A list of a thousand documents is complete and of one revision."""
     value = b"x" * 9000  # 9 MB in all, 12 MB on the wire
     for start in range(0, 1000, 50):
         store.commit([], [Put(f"{prefix}{number:04}", value) for number in range(start, start + 50)])
@@ -108,9 +110,8 @@ def test_what_one_has_committed_another_reads(open_again: Callable[[], Store], p
         assert item.value == b"%d" % number
 
 
-def test_of_many_that_compare_the_same_revision_exactly_one_commits(
-    open_again: Callable[[], Store], prefix: str
-) -> None:
+def test_of_many_compares_of_one_revision_exactly_one_commits(open_again: Callable[[], Store], prefix: str) -> None:
+    """Of many commits that compare the same revision, exactly one succeeds."""
     key = prefix + "counter"
     put(open_again(), key, b"0")
 
@@ -156,7 +157,8 @@ def test_the_largest_commit_that_is_allowed_is_taken(store: Store, prefix: str) 
 # --- leases
 
 
-def test_a_key_under_a_lease_stays_as_long_as_the_lease_promises_and_then_goes(store: Store, prefix: str) -> None:
+def test_a_key_under_a_lease_lasts_its_lease_and_is_deleted(store: Store, prefix: str) -> None:
+    """A key under a lease stays at least until the lease expires, and then it is deleted."""
     lease = store.grant(2)
     assert lease.ttl >= 2
     store.commit([], [Put(prefix + "a", b"1", lease)])
@@ -185,7 +187,8 @@ def test_a_lease_kept_alive_lives_longer_and_says_until_when(store: Store, prefi
         time.sleep(0.1)  # between renewals; nothing is waited for
 
 
-def test_a_revoked_lease_takes_its_keys_along_and_may_be_revoked_again(store: Store, prefix: str) -> None:
+def test_revoking_a_lease_deletes_its_keys_and_may_be_repeated(store: Store, prefix: str) -> None:
+    """Revoking a lease deletes its keys. It may be revoked again."""
     lease, other = store.grant(60), store.grant(60)
     store.commit([], [Put(prefix + "a", b"1", lease), Put(prefix + "b", b"1", other), Put(prefix + "c", b"1")])
     for _ in range(2):

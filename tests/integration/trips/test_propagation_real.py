@@ -46,7 +46,8 @@ def progress_pages(store: Store) -> list[Page]:
     return [entry.page for entry in entries if entry.page.kind is PageKind.FOLLOWED]
 
 
-def test_three_routers_follow_a_trip_and_a_fourth_that_is_cut_off_is_waited_for_and_counted(tmp_path: Path) -> None:
+def test_a_trip_counts_three_routers_and_one_that_is_cut_off(tmp_path: Path) -> None:
+    """Three routers follow a trip. A fourth that is cut off is waited for and counted."""
     with contextlib.ExitStack() as stack:
         etcd = stack.enter_context(EtcdCluster(tmp_path))
         member: EtcdMember = etcd.members[0]

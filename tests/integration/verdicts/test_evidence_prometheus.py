@@ -123,7 +123,8 @@ def judged(
     return first, views
 
 
-def test_a_replica_restarted_every_ten_minutes_sees_what_one_that_never_stopped_sees_and_when(source: Source) -> None:
+def test_restarts_change_neither_what_a_replica_sees_nor_when(source: Source) -> None:
+    """A replica that restarts every ten minutes sees the same, at the same time, as one that never stopped."""
     steady, steady_views = judged(source, restart_every=None)
     restarted, restarted_views = judged(source, restart_every=20)
     assert steady == restarted

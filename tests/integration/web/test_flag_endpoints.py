@@ -136,7 +136,8 @@ def test_what_has_not_changed_is_not_sent_again(site: Site) -> None:
         assert first.headers["content-type"] == "application/json"
 
 
-def test_a_rollouts_own_file_holds_it_alone_and_an_unknown_one_is_not_found(site: Site) -> None:
+def test_a_rollouts_file_holds_only_it_and_an_unknown_one_is_404(site: Site) -> None:
+    """A rollout's own file holds this rollout only. The file of an unknown rollout is not found."""
     site.switch.arm("search", control="a", canary="b", percent=5.0, stage="ramp_5", salt="")
     site.later()
     assert list(site.ask("GET", f"/flagd/rollouts/{NAME}.json").document["flags"]) == [NAME]
@@ -217,7 +218,8 @@ def test_an_armed_document_of_a_tripped_generation_is_not_obeyed(site: Site) -> 
 
 
 @pytest.mark.parametrize("value", [b"{", b"[" * 60_000, b"null", b"x" * 100_000])
-def test_a_corrupt_flag_sends_everybody_to_control_and_hurts_no_other(site: Site, value: bytes) -> None:
+def test_a_corrupt_flag_means_control_and_hurts_no_other_flag(site: Site, value: bytes) -> None:
+    """A corrupt flag sends everyone to control and affects no other flag."""
     site.switch.arm("search", control="a", canary="b", percent=5.0, stage="ramp_5", salt="")
     site.one("u1")
     put(site, value)
@@ -233,7 +235,8 @@ def test_a_deleted_flag_is_not_found(site: Site) -> None:
     assert site.ask("GET", "/flagd/flags.json").document["flags"] == {}
 
 
-def test_without_a_live_controller_everybody_goes_to_control_in_the_end(site: Site) -> None:
+def test_without_a_live_controller_everyone_gets_control_in_time(site: Site) -> None:
+    """If no controller is alive for long enough, everyone goes to control."""
     site.one("u1")
     assert site.lease is not None
     site.store.revoke(site.lease)
@@ -270,7 +273,8 @@ def raise_unavailable() -> None:
     raise Unavailable("the store is away")
 
 
-def test_a_store_that_was_never_read_is_no_answer_and_says_when_to_ask_again(silent: tuple[Site, Silent]) -> None:
+def test_a_store_that_was_never_read_is_503_with_retry_after(silent: tuple[Site, Silent]) -> None:
+    """If the store was never read, the answer is 503 and says when to ask again."""
     site, store = silent
     store.fail = raise_unavailable
     everything = site.ask("POST", "/ofrep/v1/evaluate/flags", context("u"))
@@ -282,9 +286,10 @@ def test_a_store_that_was_never_read_is_no_answer_and_says_when_to_ask_again(sil
     assert site.one("u1").status == 200
 
 
-def test_an_armed_flag_outlives_the_stores_silence_by_the_routers_grace_and_no_longer(
+def test_an_armed_flag_outlives_a_silent_store_by_the_grace_only(
     silent: tuple[Site, Silent],
 ) -> None:
+    """While the store is silent, an armed flag is served for the routers' grace and no longer."""
     site, store = silent
     assert site.one("u1").document["reason"] == "SPLIT"
     store.fail = raise_unavailable
@@ -335,7 +340,8 @@ def test_a_store_that_hangs_holds_up_one_request_and_no_other(silent: tuple[Site
     assert held[0].status == 200
 
 
-def test_the_store_is_read_once_a_second_however_often_flags_are_asked_for(silent: tuple[Site, Silent]) -> None:
+def test_many_flag_requests_read_the_store_once_a_second(silent: tuple[Site, Silent]) -> None:
+    """The store is read once a second, however often flags are asked for."""
     site, store = silent
     reads: list[int] = []
     store.fail = lambda: reads.append(1)
