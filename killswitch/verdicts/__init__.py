@@ -1,1 +1,1 @@
-"""From readings to a finding for each rule and a decision for each rollout."""
+"""Turns readings into a finding for each rule and a decision for each rollout."""

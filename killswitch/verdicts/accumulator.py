@@ -1,9 +1,9 @@
-"""The accumulator: the evidence gathered on every rule of every watched rollout. No I/O, no clock.
+"""The accumulator gathers the evidence on every rule of every watched rollout. No I/O, no clock.
 
-It turns readings of disjoint steps into counts, keeps what the evidence needs of the past (control's
-histogram of the last hour, sums since the excursion began), and advances all rules that stand at the
-same tick in one set of arrays. A fresh rollout is opened at an earlier tick and catches up through the
-same `take` as everybody else, so a restarted replica arrives at what a running one has.
+It turns readings of disjoint steps into counts and keeps what the evidence needs of the past: control's histograms
+of the last hour, and sums since the excursion began. It advances all rules that have reached the same tick in one
+set of arrays. A fresh rollout is opened at an earlier tick and catches up through the same `take` as all others, so
+a restarted replica gets the same evidence as a running one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from killswitch.verdicts.step_counts import step_counts
 from killswitch.verdicts.tally import tally
 
 WARM_UP_SECONDS = 3600.0
-# more than control needs not to be cold: a latency rule's first tick has no tau, and scrapes are missed
+# More ticks than control needs for its warm-up: a latency rule's first tick has no tau, and scrapes can fail.
 WARM_UP_TICKS = round(1.1 * WARM_TICKS)
 
 
@@ -47,7 +47,7 @@ def warm_up_seconds(step: float) -> float:
 
 
 class EvidenceAccumulator:
-    """``step`` is the seconds between evidence ticks (a multiple of the scrape interval)."""
+    """The evidence of all rollouts. ``step``: seconds between evidence ticks, a multiple of the scrape interval."""
 
     def __init__(self, *, step: float) -> None:
         self.step = step
@@ -56,18 +56,18 @@ class EvidenceAccumulator:
         self._specs = PerArmedRollout(detector_specs)
         self._wants = PerArmedRollout(self._wanted)
         self._windows: dict[str, Windows] = {}
-        # by rollout: the answers from which nothing could be taken in at the newest tick
+        # by rollout: the answers at the newest tick, if no counts could be taken from them
         self._unread: dict[str, Readings] = {}
 
     # --- who is in it ---------------------------------------------------------------------------
 
     def until(self, rollout: str) -> float | None:
-        """The tick up to which this rollout has been taken in; None when it has not been opened."""
+        """The last tick taken in for this rollout; None if it has not been opened."""
         group = self._where.get(rollout)
         return None if group is None else group.until
 
     def fits(self, case: ArmedRollout) -> bool:
-        """Whether what is kept is about this very case: generation, arming, and rules."""
+        """Whether the kept evidence is of this armed rollout: the same generation, arming, rules and cohorts."""
         group = self._where.get(case.rollout.name)
         if group is None or not self.same_generation(case):
             return False
@@ -76,7 +76,7 @@ class EvidenceAccumulator:
         return kept == self._specs(case) and _of_the_same(entries[0].case, case)
 
     def same_generation(self, case: ArmedRollout) -> bool:
-        """Whether what is kept is about this arming, whatever its rules were then."""
+        """Whether the kept evidence is of this generation and arming, whatever its rules were."""
         group = self._where.get(case.rollout.name)
         if group is None:
             return False
@@ -86,9 +86,9 @@ class EvidenceAccumulator:
     def open(
         self, cases: Sequence[ArmedRollout], at: float, past: Mapping[float, Readings], *, from_arming: bool
     ) -> None:
-        """Begin at tick ``at`` with no evidence; ``past`` are the readings of the hour before, for warming up.
+        """Begin at tick ``at`` with no evidence; ``past``: the readings of the hour before, for warming up.
 
-        ``from_arming``: ``at`` is where the generations began, so their head starts are still to come.
+        ``from_arming``: the generations began at ``at``, so their head starts are not paid yet.
         """
         self.drop([case.rollout.name for case in cases])
         paid_until = -math.inf if from_arming else at
@@ -121,7 +121,7 @@ class EvidenceAccumulator:
             del self._windows[rollout]
 
     def keep(self, rollouts: Collection[str]) -> None:
-        """Forget all others."""
+        """Forget all rollouts but these."""
         wanted = set(rollouts)
         self.drop(self._where.keys() - wanted)
         self._specs.keep(wanted)
@@ -131,7 +131,7 @@ class EvidenceAccumulator:
     # --- taking data in -------------------------------------------------------------------------
 
     def wants(self, case: ArmedRollout) -> Sequence[Want]:
-        """What has to be read at each evidence tick."""
+        """The wants to read at each evidence tick."""
         return self._wants(case)
 
     def _wanted(self, case: ArmedRollout) -> tuple[Want, ...]:
@@ -154,10 +154,11 @@ class EvidenceAccumulator:
         return tuple(wants)
 
     def past_wants(self, case: ArmedRollout) -> list[Want]:
-        """The same for the hour before: cohort labels often ship *with* the canary, and control's past has none yet.
+        """The wants for the hour before arming.
 
-        So control is also read as whatever the control model served, labelled or not, the canary's cohort left out;
-        that serves where the labelled one has nothing.
+        Cohort labels often ship *with* the canary, so control's past may have no labels yet. Control is therefore
+        also read by its model, whatever its cohort label, but without the canary's cohort. That reading is used where
+        the labelled one has nothing.
         """
         wants = self.wants(case)
         unlabelled = [
@@ -170,7 +171,7 @@ class EvidenceAccumulator:
     def take(
         self, cases: Sequence[ArmedRollout], ticks: Sequence[float], readings: Mapping[float, Readings]
     ) -> ev.Trace | None:
-        """Advance these cases, which all stand at the same tick, through later ``ticks`` (ascending).
+        """Advance these armed rollouts, all of which have reached the same tick, through later ``ticks`` (ascending).
 
         Returns the trace of the block, for replays; its columns are in the order of `columns`.
         """
@@ -216,32 +217,32 @@ class EvidenceAccumulator:
         return [want.key for want in self.wants(case)]
 
     def columns(self, rollout: str) -> dict[str, int]:
-        """Where each rule of a rollout that is alone in its group stands in a trace's columns."""
+        """The column of each rule in a trace, for a rollout that is alone in its group."""
         group = self._where[rollout]
         return {name: row for name, row in group.rows[rollout].items() if group.entries[row].rule is not None}
 
     def note_unread(self, rollout: str, answers: Readings) -> None:
-        """Nothing could be taken in at the newest tick, since these were the answers; until something is."""
+        """Note that no counts could be taken from these answers at the newest tick. `take` clears the note."""
         self._unread[rollout] = answers
 
     def is_unread(self, rollout: str) -> bool:
-        """Whether it is known why nothing could be taken in at the newest tick."""
+        """Whether `note_unread` has noted this rollout for the newest tick."""
         return rollout in self._unread
 
     def read_again(self) -> None:
-        """What could not be read at an earlier tick says nothing about the next one."""
+        """Clear all notes of `note_unread`: a failed read says nothing about the next tick."""
         self._unread = {}
 
     # --- looking --------------------------------------------------------------------------------
 
     def unread(self, rollout: str, rule: str, part: str) -> Reading | None:
-        """Why nothing could be taken in at the newest tick, if so. ``part``: STEP or STEP_PER_USER."""
+        """The answer noted by `note_unread` for a rule, or None. ``part``: `STEP` or `STEP_PER_USER`."""
         return self._unread.get(rollout, {}).get((rollout, rule, part))
 
     def window(self, rollout: str, rule: str, part: str, since: float, seconds: float) -> Reading | None:
-        """What evidence has read of the last ``seconds``, and not before ``since``; or why it could not be read.
+        """What evidence has read of the last ``seconds``, but of nothing before ``since``; or why the read failed.
 
-        ``part`` is `STEP` or `STEP_PER_USER`. None where nothing has been read yet.
+        ``part``: `STEP` or `STEP_PER_USER`. None if nothing has been read yet.
         """
         key = (rollout, rule, part)
         unread = self.unread(rollout, rule, part)
@@ -251,7 +252,7 @@ class EvidenceAccumulator:
         return None if windows is None else windows.sum(key, since, seconds)
 
     def view(self, rollout: str, rule: str) -> EvidenceView | None:
-        """One rule's evidence; None where none is gathered (a free query, or not opened yet)."""
+        """One rule's evidence; None if none is gathered (a free query, or not opened yet)."""
         place = self._place(rollout, rule)
         if place is None:
             return None
@@ -259,7 +260,7 @@ class EvidenceAccumulator:
         return group.view(row)
 
     def view_for(self, case: ArmedRollout, rule: Rule) -> EvidenceView | None:
-        """The same, if it is about this arming and this very rule: nobody is judged by what another one did."""
+        """The evidence of this arming and exactly this rule; None if the kept evidence is of another."""
         place = self._place(case.rollout.name, rule.name)
         if place is None:
             return None
@@ -271,9 +272,10 @@ class EvidenceAccumulator:
         return group.view(row)
 
     def passed_breach(self, rollout: str, rule: str) -> EvidenceView | None:
-        """The newest breach at a tick that was only read together with later ones, told once.
+        """The newest breach at a tick that was read together with later ticks. Returned once, then None.
 
-        Evidence began at nothing after it, so what is known after the last of them shows none of it.
+        Evidence started again from zero after the breach, so the evidence after the last of these ticks does not show
+        it.
         """
         place = self._place(rollout, rule)
         if place is None:
@@ -283,17 +285,17 @@ class EvidenceAccumulator:
         return passed
 
     def dispersion(self, rollout: str, rule: str) -> float:
-        """How much more a rule's events clump than independent ones would (1: not at all)."""
+        """The dispersion phi of a rule's events: how much more they clump than independent ones (1: no more)."""
         place = self._place(rollout, rule)
         return 1.0 if place is None else float(place[0].phi[place[1]])
 
     def judges_per_user(self, rollout: str, rule: str) -> bool:
-        """Whether the per-user signal is what evidence is gathered on."""
+        """Whether evidence is gathered on the per-user signal."""
         place = self._place(rollout, rule)
         return place is not None and place[0].entries[place[1]].per_user.adopted
 
     def split_is_wrong(self, rollout: str) -> bool:
-        """Whether the canary's share of requests is nowhere near the flag's percent."""
+        """Whether the evidence says that the canary's share of requests is nowhere near the flag's percent."""
         for side in (TOO_LITTLE, TOO_MUCH):
             place = self._place(rollout, side)
             if place is not None and place[0].values[place[1]] >= place[0].evidence.needed[place[1]]:
@@ -308,7 +310,7 @@ class EvidenceAccumulator:
         return None if group is None or row is None else (group, row)
 
     def _gather(self, names: Mapping[str, ArmedRollout]) -> EvidenceGroup | None:
-        """One group of exactly these rollouts; others that shared it are split off."""
+        """One group of exactly these rollouts; other rollouts in their groups are split off."""
         chosen: list[EvidenceGroup] = []
         rest: list[EvidenceGroup] = []
         for group in self._groups:
@@ -334,7 +336,7 @@ class EvidenceAccumulator:
 
 
 def _of_the_same(kept: ArmedRollout, case: ArmedRollout) -> bool:
-    """Whether both ask about the same users' requests."""
+    """Whether both count the requests of the same cohorts."""
     if kept.rollout is case.rollout:
         return True
     return all(kept.rollout.cohorts_of(rule) == case.rollout.cohorts_of(rule) for rule in case.rollout.rules)

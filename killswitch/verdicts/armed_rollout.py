@@ -1,4 +1,4 @@
-"""A case: one armed rollout as it stands, with its rules, its flag and the moment it was armed."""
+"""One armed rollout: its rules, its flag, and the time it was armed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ Told = TypeVar("Told")
 
 @dataclass(frozen=True, slots=True)
 class ArmedRollout:
-    """``armed_at`` (Unix seconds) bounds every window from below: no older data may trip this generation.
+    """A rollout as it is judged at one tick; it never changes.
 
-    It is the flag's own, or, where a person's clock ran ahead of the metric store's, the tick at which the
-    generation was first seen. With a ``baseline`` (no control cohort at 100 %) ``rollout`` has its limits as
-    plain numbers.
+    No window reaches back before ``armed_at`` (Unix seconds): older data must not trip this generation. It is the
+    flag's own time. If the clock that dated the flag was ahead of the metric store's, it is the tick at which the
+    generation was first seen. With a ``baseline`` (no control cohort at 100 %) the limits of ``rollout`` are plain
+    numbers.
     """
 
     rollout: Rollout
@@ -30,10 +31,10 @@ class ArmedRollout:
 
 
 class PerArmedRollout(Generic[Told]):
-    """What follows from a case alone, worked out once for each: thousands of cases stay the same from tick to tick.
+    """A cache of what follows from an armed rollout alone: thousands of them stay the same from tick to tick.
 
-    A case never changes: other rules, another flag, arming or baseline are another case, and only the very same
-    object is known again. One case a rollout is kept.
+    Other rules, another flag, another arming or baseline make another `ArmedRollout`. The cache compares by identity
+    and keeps one result per rollout.
     """
 
     def __init__(self, work_out: Callable[[ArmedRollout], Told]) -> None:
@@ -47,6 +48,6 @@ class PerArmedRollout(Generic[Told]):
         return known[1]
 
     def keep(self, rollouts: AbstractSet[str]) -> None:
-        """Forget all others."""
+        """Forget all rollouts but these."""
         for gone in self._known.keys() - rollouts:
             del self._known[gone]

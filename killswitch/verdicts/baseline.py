@@ -1,7 +1,7 @@
-"""The baseline: what control was like on its last day, for judging a canary that has nobody beside it.
+"""The baseline: control's values on its last day, for judging a canary that has no control cohort.
 
-At 100 % there is no control cohort left. A stored baseline stands in for it: every limit becomes a plain
-number (control's stored value, scaled or raised as the rule says), and every message says so.
+At 100 % there is no control cohort. A stored baseline replaces it: every limit becomes a plain number (control's
+stored value, scaled or raised as the rule says), and every message says so.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class Baseline:
 
     @property
     def words(self) -> str:
-        """How a sentence names it."""
+        """The clause that names the baseline in a sentence."""
         return f"control is the baseline stored at {to_iso(self.until)}, for at 100% there is no control cohort"
 
 
 def against(rollout: Rollout, baseline: Baseline) -> Rollout:
     """The rollout with every rule's bounds as one number, from the baseline's value of that rule.
 
-    Over every bound of a rule means over the largest of them. A rule the baseline knows nothing of, added or renamed
-    since, stays as it is: `beside` and `without_control` say that it cannot be judged.
+    A value over every bound of a rule is over the largest of them. A rule without a value in the baseline (added or
+    renamed since) is not changed: `beside` and `without_control` say that it cannot be judged.
     """
     from killswitch.verdicts.sentences import limit_in_words  # noqa: PLC0415  a person's trip reads no baseline and judges nothing
 
@@ -65,18 +65,18 @@ def against(rollout: Rollout, baseline: Baseline) -> Rollout:
 
 
 def beside(rule: Rule, reading: Reading, baseline: Baseline) -> Reading:
-    """A window's reading with the baseline's value where control's was."""
+    """A window's reading with the baseline's value in place of control's."""
     value = _stored(rule, baseline)
     return replace(reading, control=_NOT_STORED if value is None else Scalar(value))
 
 
 def without_control(rule: Rule, reading: Reading, baseline: Baseline) -> Reading:
-    """A step's reading with an empty control: the bounds of `against` do not ask for one."""
+    """A step's reading with an empty control: the bounds of `against` need no control."""
     return replace(reading, control=_NOT_STORED if _stored(rule, baseline) is None else _empty(reading.canary))
 
 
 def _stored(rule: Rule, baseline: Baseline) -> float | None:
-    """The baseline's value of this rule, if it has one that a service can have; a free query may give any number."""
+    """The baseline's value of this rule, if it has one from 0 to 1e9; for a free query, any number. Otherwise None."""
     value = baseline.values.get(rule.name)
     possible = value is not None and (isinstance(rule.signal, QuerySignal) or 0.0 <= value <= _LARGEST)
     return value if possible else None

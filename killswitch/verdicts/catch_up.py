@@ -1,8 +1,8 @@
-"""Reading history back: what a fresh or late replica needs before it can judge the newest tick.
+"""Reads the history that a new or late replica needs before it can judge the newest tick.
 
-Evidence is a function of the metric history and of the flag's own, so a restarted replica reads at most
-24 h back, and an hour before that to learn how bursty control is. Ticks that a failure hid are read
-again as soon as the source answers: nothing is lost, and nothing is guessed.
+Evidence is a function of the metric history and of the flag's history. A restarted replica therefore reads at most
+24 h back, and an hour before that to learn how bursty control is. Ticks missed because of a failure are read as
+soon as the source answers: nothing is lost, and nothing is guessed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import answer_all
 from killswitch.verdicts.judge import behind
 
-# a start must not outlast a cycle: so many (rollout, tick) pairs are read back at once, shared by all rollouts
+# (rollout, tick) pairs read back at once, shared by all rollouts: a start must not take longer than a cycle
 MOST_PAIRS = 120_000
 FEWEST_TICKS = 120
 CHUNK_TICKS = 480
-# held at once: half a kilobyte each, more for a histogram
+# readings held at once: half a kilobyte each, more for a histogram
 MOST_READINGS = 30_000
-# reasons that say nothing about the data: the same question may be answered later
+# reasons that say nothing about the data: the source may answer the same question later
 PASSING = frozenset({
     Reason.SOURCE_DOWN, Reason.SOURCE_TIMEOUT, Reason.SOURCE_REFUSED, Reason.GARBAGE, Reason.PARTIAL_ANSWER,
     Reason.INTERNAL_ERROR,
@@ -34,7 +34,7 @@ PASSING = frozenset({
 
 
 Fell = Callable[[str, str], None]
-"""Told the rollout and the rule of each step of which nothing is counted, since a counter fell without a restart."""
+"""Called with rollout and rule for each step that is not counted because a counter fell without a restart."""
 
 
 def catch_up(
@@ -45,11 +45,12 @@ def catch_up(
     deadline: Deadline,
     fell: Fell = lambda _rollout, _rule: None,
 ) -> None:
-    """Bring every case judged by evidence to the newest evidence tick at or before ``tick``, as far as time allows."""
+    """Bring all that evidence judges to the newest evidence tick at or before ``tick``, as far as time allows."""
     judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and accumulator.wants(case)]
     newest = last_step(tick, accumulator.step)
     accumulator.read_again()
-    # taken in while the metric store's clock was ahead: nothing more could be added until that time has come
+    # Evidence dated in the future was read while the metric store's clock was ahead. Without this drop nothing could
+    # be added until that time has come.
     accumulator.drop(
         [case.rollout.name for case in judged if (accumulator.until(case.rollout.name) or newest) > newest]
     )
@@ -79,13 +80,13 @@ def first_step(armed_at: float, step: float) -> float:
 def _open_fresh(
     source: Source, accumulator: EvidenceAccumulator, cases: Sequence[ArmedRollout], newest: float, deadline: Deadline
 ) -> frozenset[str]:
-    """Open what is not in the accumulator as it stands now; the rollouts of which this could not be done.
+    """Open every rollout for which the accumulator has no evidence that fits; returns those it could not open.
 
-    What is kept of such a one is about another generation, or other rules: nothing may be added to it.
+    Kept evidence of such a rollout is about another generation or other rules: nothing may be added to it.
     """
     missing = [case for case in cases if not accumulator.fits(case)]
     unopened = {case.rollout.name for case in missing}
-    # a generation that begins at a step still to come is opened then
+    # A generation whose first step is in the future is opened at that step.
     fresh = [case for case in missing if first_step(case.armed_at, accumulator.step) <= newest]
     if not fresh:
         return frozenset(unopened)
@@ -94,7 +95,7 @@ def _open_fresh(
     for case in fresh:
         arming = first_step(case.armed_at, accumulator.step)
         reaches = arming >= newest - ticks * accumulator.step
-        # Rules edited in mid-flight begin now: data seen under the old ones do not judge by the new ones.
+        # Rules edited while armed start now: data seen under the old rules must not be judged by the new ones.
         edited = accumulator.until(case.rollout.name) is not None and accumulator.same_generation(case)
         at = newest if edited else max(arming, newest - ticks * accumulator.step)
         opening.setdefault((at, reaches and not edited), []).append(case)
@@ -105,7 +106,7 @@ def _open_fresh(
             past = _read_back(source, wants, block, deadline)
             if past is None:
                 return frozenset(unopened)
-            # a failure of the source is no history: opened without it, control's bursts would never be known
+            # A failed read is not history. A rollout opened without its history would never know control's bursts.
             read = [case for case in portion if any(_answered(accumulator.wants(case), past[tick]) for tick in block)]
             accumulator.open(read, at, past, from_arming=from_arming)
             unopened -= {case.rollout.name for case in read}
@@ -116,7 +117,7 @@ def _open_fresh(
 def _portions(
     accumulator: EvidenceAccumulator, cases: Sequence[ArmedRollout], ticks: Sequence[float]
 ) -> Iterator[list[ArmedRollout]]:
-    """Cases whose readings of all ``ticks`` may be held at once."""
+    """Armed rollouts in portions whose readings of all ``ticks`` may be held at once."""
     portion: list[ArmedRollout] = []
     held = 0
     for case in cases:
@@ -144,7 +145,7 @@ def _advance(
     deadline: Deadline,
     fell: Fell,
 ) -> bool:
-    """One block for every group that is behind; False when nobody got further: the next cycle tries again."""
+    """Read one block for every group that is behind; False if none advanced: the next cycle tries again."""
     moved = False
     for until, some in behind.items():
         block = steps(until, min(newest, until + CHUNK_TICKS * accumulator.step), accumulator.step)
@@ -164,7 +165,7 @@ def _advance(
 
 
 def _note_behind(accumulator: EvidenceAccumulator, cases: Iterable[ArmedRollout], newest: float) -> None:
-    """Time was over, or the source failed, before these could be brought to the newest step."""
+    """Note those that are still behind the newest step: time ran out, or the source failed."""
     for case in cases:
         until = accumulator.until(case.rollout.name)
         if until is not None and until < newest and not accumulator.is_unread(case.rollout.name):
@@ -174,7 +175,7 @@ def _note_behind(accumulator: EvidenceAccumulator, cases: Iterable[ArmedRollout]
 def _note_unread(
     accumulator: EvidenceAccumulator, asked: Sequence[ArmedRollout], read: Sequence[ArmedRollout], answers: Readings
 ) -> None:
-    """Why nothing could be taken in of those that were asked about in vain."""
+    """Note the answers for those that were asked about but not read: why nothing could be added."""
     names = {case.rollout.name for case in read}
     for case in asked:
         if case.rollout.name not in names:
@@ -184,7 +185,7 @@ def _note_unread(
 
 
 def note_falls(readings: Iterable[Readings], fell: Fell) -> None:
-    """Report every reading in which a counter fell while its process went on."""
+    """Report every reading in which a counter fell although its process did not restart."""
     for of_tick in readings:
         for (rollout, rule, _), reading in of_tick.items():
             if reading.canary is FELL or reading.control is FELL:
@@ -192,7 +193,7 @@ def note_falls(readings: Iterable[Readings], fell: Fell) -> None:
 
 
 def _answered(wants: Iterable[Want], readings: Readings) -> bool:
-    """Whether the source said anything about this case: a failure of its own is asked again, not taken for a gap."""
+    """Whether the source answered any of the wants. If the source itself failed it is asked again; that is no gap."""
     for want in wants:
         reading = readings.get(want.key)
         sides = (reading.canary, reading.control) if reading is not None else ()

@@ -1,4 +1,4 @@
-"""A rule's limits held against one window's values."""
+"""Compares one window's values with a rule's limits."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from killswitch.model import (
 from killswitch.verdicts import histogram
 from killswitch.wording import count_in_words, duration_in_words
 
-# A counter that stands still is seen well enough: nobody asked anything, which is no blindness.
+# A counter that does not move is readable: there were no requests, so this does not count as blind.
 _NO_REQUESTS = Unreadable(Reason.TOO_FEW_REQUESTS, "no requests in the window")
 
 
 class Comparison(NamedTuple):
-    """A window's values held against a rule's limits.
+    """A window's values compared with a rule's limits.
 
-    ``limit`` is what the canary must not exceed, given control now. ``over``: over every bound stated.
-    ``control_too``: over the absolute bounds, yet not worse than control, so switching models would not help.
-    ``problem``: why nothing can be said; ``impossible``: because no service can have such counts.
-    ``raw_*``: the values over all requests, where only a user's first
-    requests are judged.
+    ``limit``: what the canary must not exceed, given control now. ``over``: the canary is over every bound stated.
+    ``control_too``: over the absolute bounds, but not worse than control, so switching models would not help.
+    ``problem``: why nothing can be said; ``impossible``: the reason is counts that no service can have.
+    ``raw_*``: the values over all requests, if only users' first requests are judged.
     """
 
     canary: float | None = None
@@ -50,7 +49,7 @@ class Comparison(NamedTuple):
 
 
 class LimitKind(Enum):
-    """The bounds a rule may state, or imply."""
+    """The bounds that a rule may state or imply."""
 
     MAXIMUM = auto()
     CONTROL = auto()
@@ -60,9 +59,9 @@ class LimitKind(Enum):
 
 
 def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comparison:
-    """The rule's limits against one window. Never raises; a missing value is a ``problem``.
+    """Compare one window with the rule's limits. Never raises; a missing value is a ``problem``.
 
-    ``beside`` is the plain signal's reading where ``reading`` is that of its per-user signal.
+    ``beside``: the plain signal's reading, if ``reading`` is of the per-user signal.
     """
     canary, control = _value(rule, reading.canary), _value(rule, reading.control)
     limit: float | None = None
@@ -74,7 +73,7 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
         assert isinstance(control, float)
         limit = max((bound for bound, _ in limits_given(rule, control)), default=math.inf)
         if math.isinf(canary) and limit >= _last_edge(reading.canary):
-            # Above the last finite bucket is "over" only where the limit itself lies below that bucket.
+            # A value above the last finite bucket is over the limit only if the limit is below that bucket.
             problem = _saturated("canary", reading.canary)
         else:
             over = canary > limit
@@ -105,9 +104,10 @@ def _problem(canary: float | Unreadable, control: float | Unreadable, reading: R
 
 
 def more_events_than_trials(rule: Rule, events: float, trials: float) -> bool:
-    """Whether there are well more events than trials, which no service can have: they are not of these trials.
+    """Whether there are well over as many events as trials: then the events do not belong to these trials.
 
-    A quarter and a few may be of requests before the window: series scraped a moment later, and late feedback.
+    A quarter more and a few (3, or 10 with delayed feedback) are allowed. They may belong to requests before the
+    window: series scraped a moment later, and late feedback.
     """
     few = 10.0 if rule.delay > 0 else 3.0
     return events > 1.25 * max(trials, 0.0) + few
@@ -134,7 +134,7 @@ def _known(rule: Rule, measurement: Measurement) -> float | None:
 
 
 def too_few_requests(comparison: Comparison, rollout: Rollout) -> Unreadable | None:
-    """Why the window holds too little to be called HEALTHY, or None. Free queries have no counts."""
+    """Why the window has too few requests to be called HEALTHY, or None. Free queries have no counts."""
     pairs = (("canary", comparison.samples_canary), ("control", comparison.samples_control))
     for cohort, samples in pairs:
         if samples is not None and samples < rollout.min_requests:
@@ -186,7 +186,7 @@ def _saturated(cohort: str, measurement: Measurement) -> Unreadable:
 
 
 def limits_given(rule: Rule, control: float) -> Iterator[tuple[float, LimitKind]]:
-    """Each bound given control's value."""
+    """Each bound of the rule and its kind, given control's value."""
     limits = rule.limits
     if limits.maximum is not None:
         yield limits.maximum, LimitKind.MAXIMUM

@@ -16,7 +16,7 @@ from killswitch.verdicts.evidence.quantiles import possible
 class ControlPast:
     """Control's cumulative histograms of the last ticks, oldest first, (P, K), with every edge they had.
 
-    Canaries with fewer edges come and go; what is known of control stays. NaN where an edge was not there.
+    A canary with fewer edges does not shorten them. NaN where a histogram did not have an edge.
     """
 
     __slots__ = ("_counts", "_edges")
@@ -26,7 +26,7 @@ class ControlPast:
         self._counts = np.empty((ticks, 0))
 
     def at(self, edges: tuple[float, ...]) -> Array:
-        """The same at these edges alone; a tick that lacks one of them holds a NaN, and counts for nothing."""
+        """The histograms at these edges only. A tick that lacks one of the edges holds a NaN, and is not counted."""
         self._widen(edges)
         if edges == self._edges:
             return self._counts
@@ -47,19 +47,19 @@ class ControlPast:
             self._widen(bounds)
         rows = np.array([cumulative_at(side, self._edges) for side in measurements])
         self._counts = np.concatenate([self._counts, rows])[-reach:]
-        if known and known != {self._edges}:  # edges that nobody had for an hour are gone
+        if known and known != {self._edges}:  # drop edges that no histogram of the last hour had
             kept = np.flatnonzero(~np.isnan(self._counts).all(axis=0))
             self._edges = tuple(self._edges[at] for at in kept)
             self._counts = self._counts[:, kept]
 
     def copy(self) -> ControlPast:
-        """The same; what is added to one is not added to the other."""
+        """An independent copy."""
         other = ControlPast(0)
         other._edges, other._counts = self._edges, self._counts
         return other
 
     def latencies(self) -> ev.Latencies:
-        """How long control's requests took; as where nobody knows where there were none."""
+        """How long control's requests took; `UNKNOWN_LATENCIES` without requests."""
         whole = self._counts[possible(self._counts)]
         total = np.maximum.accumulate(np.maximum(whole, 0.0).sum(axis=0))
         if len(self._edges) < 2 or not total[-1] > 0:

@@ -1,4 +1,4 @@
-"""What follows from all findings of one rollout at one tick: hold, trip, or blind."""
+"""Decides from all findings of one rollout at one tick: hold, trip, or blind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from killswitch.flags.flag import AA, Flag
 from killswitch.model import Finding, Mode, Reason, Rollout, Verdict
 from killswitch.verdicts.sentences import AA_SAID, OTHER_USERS
 
-# An UNKNOWN for one of these says nothing against our eyesight: the source answered, there is little to see.
+# These reasons mean that the source answered but there is little data. They do not count as blind.
 SIGHTED = frozenset(
     {Reason.TOO_FEW_REQUESTS, Reason.JUST_ARMED, Reason.DRAINING, Reason.WARMING_UP, Reason.TRAFFIC_SPLIT}
 )
@@ -25,7 +25,7 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done about one rollout at one tick, and the sentence that says why."""
+    """What to do about one rollout at one tick, and the sentence that says why."""
 
     action: DecisionKind
     sentence: str
@@ -34,7 +34,7 @@ class Decision:
 
 
 def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decision:
-    """Trip on any breach, hold otherwise; blind when nothing at all can be seen of any rule.
+    """Trip on any breach; blind if no rule at all can be seen; otherwise hold.
 
     In stage ``aa`` both cohorts get the control model: a breach there is about the users, and trips nothing.
     """
@@ -56,27 +56,29 @@ def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decisio
 
 
 def blinding(finding: Finding, flag: Flag) -> bool:
-    """Whether this rule has no verdict for a reason that says something against our eyesight."""
+    """Whether this rule has no verdict for a reason that counts as blind."""
     if finding.verdict is not Verdict.UNKNOWN:
         return False
-    if finding.reason is Reason.TRAFFIC_SPLIT:  # a breach is seen all the same, but only where there are both cohorts
+    if finding.reason is Reason.TRAFFIC_SPLIT:  # a breach would still be seen, but only with both cohorts there
         return lacks_a_cohort(finding)
     return finding.reason not in SIGHTED and not _expected_silence(finding, flag)
 
 
 def lacks_a_cohort(finding: Finding) -> bool:
-    """Counters that stand still are there: at night a small canary's users sleep, and control is busy."""
+    """Whether a cohort has no counters at all. Counters that do not move are there: a small canary may have a quiet
+    night.
+    """
     canary, control = (finding.canary, finding.samples_canary), (finding.control, finding.samples_control)
     return canary == (None, None) or control == (None, None)
 
 
 def _expected_silence(finding: Finding, flag: Flag) -> bool:
-    # Nobody is routed to the canary, so its absence is what the flag asks for.
+    # At 0 % no one is routed to the canary, so its absence is expected.
     return flag.canary_percent == 0.0 and finding.reason is Reason.NO_DATA
 
 
 def _one_reason(findings: Sequence[Finding]) -> str:
-    """Rules that have the same to say say it once."""
+    """The findings' reasons in words; rules with the same reason share one sentence."""
     alike: dict[tuple[Reason | None, str], list[Finding]] = {}
     for finding in findings:
         alike.setdefault((finding.reason, _without_aa(finding).partition(": ")[2]), []).append(finding)

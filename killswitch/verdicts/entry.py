@@ -1,4 +1,4 @@
-"""One line of the evidence: a rule of an armed rollout, or one side of its traffic split."""
+"""One entry of the evidence: a rule of an armed rollout, or one side of its traffic split."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TOO_LITTLE, TOO_MUCH = (f"{SPLIT} {side}" for side in ("too_little", "too_much")
 class Entry:
     """What evidence is gathered on: a rule, or (``rule`` None) one side of a rollout's traffic split.
 
-    ``percent`` is the flag's when the split was begun. ``control_past``: control's histograms of the
-    last hour; ``edges``: those that both cohorts' histograms had at the last tick.
+    ``percent``: the flag's percent when the split's evidence began. ``control_past``: control's histograms of the
+    last hour. ``edges``: the bucket edges that both cohorts' histograms had at the last tick.
     """
 
     case: ArmedRollout
@@ -37,13 +37,13 @@ class Entry:
     edges: tuple[float, ...] = ()
     control_past: ControlPast | None = None
     problem: Unreadable | None = None
-    # head starts up to here have been paid or were dropped for good
+    # head starts up to this tick have been paid, or dropped for good
     paid_until: float = -math.inf
-    # begin at nothing with the next tick, whatever the flag's times say
+    # start again from zero at the next tick, whatever the flag's times say
     renew: bool = False
     # a breach that later ticks of the same block have ended
     passed: EvidenceView | None = None
-    # by a stage's beginning: how long control's requests took in the hour before it
+    # by the time a stage began: how long control's requests took in the hour before
     latencies: dict[float, ev.Latencies] = field(default_factory=dict)
     rollout: str = field(init=False)
     name: str = field(init=False)

@@ -1,7 +1,7 @@
-"""The evaluator: what is remembered of verdicts between ticks, for all rollouts. No I/O, no clock.
+"""The evaluator judges all rules of all rollouts and keeps what verdicts need from tick to tick. No I/O, no clock.
 
-The controller asks it what to read and hands it the readings; the replay of history does exactly the
-same, so a back-test is the daemon's own verdicts and not a second opinion.
+The controller asks the evaluator what to read and passes it the readings. A replay of history does exactly the
+same, so a back-test gives the verdicts that the daemon would have given.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ WINDOW = "window"
 PER_USER = "twin"
 AA_STAGE = "aa"
 AA_STAGE_PER_USER = "aa_twin"
-# so long may a breach wait for the flag store
+# seconds; how long a breach may wait for the flag store
 LONGEST_ALARM = 3600.0
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What is remembered of one generation of one rollout. ``began``: the first tick it was judged at."""
+    """What the evaluator remembers of one generation of one rollout. ``began``: the first tick it was judged at."""
 
     generation: tuple[int, float, tuple[float, ...], Rollout]
     began: float
@@ -65,7 +65,7 @@ class _Memory:
 
 
 class Alarm(NamedTuple):
-    """What a rule's evidence was when it became a breach, at ``tick``, in a rollout whose breaches are acted on."""
+    """A rule's evidence at ``tick``, when it became a breach, in a rollout whose breaches trip it."""
 
     view: EvidenceView
     tick: float
@@ -73,7 +73,7 @@ class Alarm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _RuleInputs:
-    """What is known of one rule of a case before anything is read: its readings' keys, and how it is judged.
+    """One rule of an armed rollout before anything is read: the keys of its readings, and how it is judged.
 
     ``of_steps``: its windows are sums of the steps that evidence has read.
     """
@@ -86,10 +86,10 @@ class _RuleInputs:
 
 
 class Evaluator:
-    """Judges all rules of all rollouts at one tick after another.
+    """Judges all rules of all rollouts, tick by tick.
 
     ``interval``: seconds between ticks; ``step``: seconds between evidence ticks. The evidence itself is in
-    ``accumulator``, which whoever reads (the controller, a replay) keeps up to date.
+    ``accumulator``. The caller (the controller or a replay) keeps it up to date.
     """
 
     def __init__(self, *, interval: float, step: float) -> None:
@@ -104,37 +104,37 @@ class Evaluator:
         self._asked: dict[str, tuple[ArmedRollout, float, list[Want]]] = {}
 
     def wants(self, cases: Iterable[ArmedRollout], tick: float) -> list[Want]:
-        """The windows that have to be read to judge these cases at ``tick``.
+        """The windows that must be read to judge these armed rollouts at ``tick``.
 
-        The very same wants as long as nothing changes: sources know them again.
+        While nothing changes these are the same objects each time, so that sources recognise them.
         """
         return [want for case in cases for want in self._known_windows(case, tick)]
 
     def cannot_read(self, cases: Iterable[ArmedRollout], problem: Unreadable) -> None:
-        """The source could not be asked for these cases' steps at this tick."""
+        """Note that the source could not be asked for the steps of these armed rollouts at this tick."""
         for case in cases:
             self.accumulator.note_unread(case.rollout.name, answer_all(self.accumulator.wants(case), problem))
 
     def judge(self, cases: Sequence[ArmedRollout], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
-        """Findings by rollout, one a rule, in the order of the rule file."""
+        """Findings by rollout, one per rule, in the order of the rule file."""
         return {case.rollout.name: self._judge_case(case, tick, readings) for case in cases}
 
     def lookback(self, case: ArmedRollout) -> int:
-        """How many earlier ticks must be judged first, so that a fresh evaluator says what an old one would."""
+        """How many earlier ticks a fresh evaluator must judge to give the verdicts of one that ran all the time."""
         if case.rollout.decide is Decide.EVIDENCE:
             return 0
         return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
 
     def evidence_of(self, case: ArmedRollout, rule: Rule) -> EvidenceView | None:
-        """What a rule is judged by; None where evidence does not decide, or has not been gathered yet.
+        """The evidence a rule is judged by; None if evidence does not decide, or has not been gathered yet.
 
-        The accumulator may still hold what was gathered before the rules were edited. That decides nothing, and says
-        nothing about how old a verdict is.
+        The accumulator may still hold evidence from before the rules were edited. That evidence decides nothing, and
+        its age is not the age of a verdict.
         """
         return self.accumulator.view_for(case, rule) if judged_by_evidence(case, rule) else None
 
     def forget(self, keep: Iterable[str]) -> None:
-        """Drop every rollout not named: it is tripped, ended, or no longer has a rule file."""
+        """Drop every rollout not in ``keep``: it has tripped or ended, or has no rule file any more."""
         kept = set(keep)
         self._memory = {name: memory for name, memory in self._memory.items() if name in kept}
         self._asked = {name: asked for name, asked in self._asked.items() if name in kept}
@@ -145,7 +145,7 @@ class Evaluator:
         self.accumulator.keep(kept)
 
     def window_seconds(self, case: ArmedRollout, tick: float) -> float:
-        """How far the windows of a case reach back at ``tick``: not before it was armed, nor to another model."""
+        """Seconds the windows reach back at ``tick``: not to before arming, nor to before the latest renewal."""
         age = tick - self._began_at(case, tick)
         if case.rollout.decide is Decide.EVIDENCE and keeps_windows(case):  # whole steps
             step = self.accumulator.step
@@ -153,9 +153,10 @@ class Evaluator:
         return min(case.rollout.window, math.floor(age / self._interval + 1e-9) * self._interval)
 
     def _began_at(self, case: ArmedRollout, tick: float) -> float:
-        """Since when the same model serves the canary's users.
+        """Since when (Unix seconds) the same model has served the canary's users.
 
-        A person's clock may be ahead of the metric store's: then it is the tick before the one that first saw it.
+        The clock that dated the flag's stage may be ahead of the metric store's. Then it is the tick before the one
+        that first saw the stage.
         """
         renewals = self._renewals(case)
         if not renewals:
@@ -169,7 +170,7 @@ class Evaluator:
 
     def _known_windows(self, case: ArmedRollout, tick: float) -> list[Want]:
         name, seconds = case.rollout.name, self.window_seconds(case, tick)
-        if case.flag.stage == AA:  # what is asked since the stage began grows with every tick
+        if case.flag.stage == AA:  # the window since the stage began grows with every tick
             return self._windows(case, tick, seconds)
         asked = self._asked.get(name)
         if asked is None or asked[0] is not case or asked[1] != seconds:
@@ -202,13 +203,13 @@ class Evaluator:
         return wants
 
     def _aa_seconds(self, case: ArmedRollout, tick: float) -> float:
-        """How long stage `aa` has lasted, in whole intervals, a day at most."""
+        """How many seconds stage `aa` has lasted, in whole intervals, at most a day."""
         began = max(case.armed_at, min(case.flag.stages[-1].at, tick))
         slots = math.floor((tick - began) / self._interval + 1e-9)
         return min(DAY, max(slots, 1) * self._interval)
 
     def _memory_of(self, case: ArmedRollout, tick: float) -> _Memory:
-        # The rules are part of it: a changed limit must not inherit the streak of the old one.
+        # The rules are part of the generation: a changed limit must not inherit the streak of the old one.
         renewed = self._renewals(case)[-1:]
         generation = (case.flag.generation, case.armed_at, renewed, self._judged_as(case))
         memory = self._memory.get(case.rollout.name)
@@ -252,14 +253,14 @@ class Evaluator:
         if case.baseline is not None:
             reading = beside(rule, reading, case.baseline)
         comparison = compare(rule, reading, raw)
-        # where evidence is gathered, its steps say so: a window cannot tell what is usual for control
+        # With evidence, the steps detect missing events: one window does not show control's usual share.
         if not inputs.by_evidence and comparison.problem is None and case.baseline is None:
             age = tick - self._began_at(case, tick)
             comparison = comparison._replace(problem=MissingEvents().after(rule, reading, age))
         if view is not None:
             return self._by_evidence(case, rule, memory, comparison, view, tick)
         if inputs.by_evidence:
-            # not opened yet: the bare comparison, looked at every tick, would trip on noise
+            # Evidence is not opened yet. The bare comparison, repeated every tick, would trip on noise.
             return judge.not_gathered(rule, comparison)
         streak = memory.streaks.get(rule.name, Streak())
         finding, memory.streaks[rule.name] = judge.judge_threshold(
@@ -270,7 +271,7 @@ class Evaluator:
     def _of_steps(
         self, case: ArmedRollout, inputs: _RuleInputs, tick: float, view: EvidenceView | None
     ) -> tuple[Reading | None, Reading | None]:
-        """The window of what evidence is gathered on, and the plain one beside it where that is the per-user signal."""
+        """The window of the signal that evidence uses; with the per-user signal, also the plain signal's window."""
         since, seconds = self._began_at(case, tick), case.rollout.window
         name, rule = case.rollout.name, inputs.rule.name
         if view is None:
@@ -281,17 +282,18 @@ class Evaluator:
         return self.accumulator.window(name, rule, STEP_PER_USER, since, seconds), plain
 
     def _nothing_read(self, case: ArmedRollout) -> Comparison:
-        """Why there is no step to show yet; evidence may say a breach all the same."""
+        """Why there is no step to show yet; evidence may still say BREACH."""
         since = "the stage began" if self._renewals(case) else "it was armed"
         return Comparison(problem=Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
 
     def _by_evidence(
         self, case: ArmedRollout, rule: Rule, memory: _Memory, comparison: Comparison, view: EvidenceView, tick: float
     ) -> Finding:
-        """Evidence begins at nothing after a breach; one that could not be acted on at once stands nevertheless.
+        """The finding by evidence; a breach that could not trip at once remains a breach.
 
-        It does where a breach is acted on, for as long as the window has stayed over its limit since, an hour at most.
-        So does one at a tick of the present window that was read late, together with later ones, while we watched.
+        Evidence starts again from zero after a breach. Where breaches trip, a breach remains one while the window has
+        stayed over its limit since, at most an hour. The same holds for a breach at a tick that was read late,
+        together with later ticks, if that tick is in the present window and after this evaluator began to watch.
         """
         fresh = 2 * self._interval
         finding = judge.judge_evidence(rule, comparison, view, rollout=case.rollout, tick=tick, fresh=fresh)
@@ -301,7 +303,7 @@ class Evaluator:
         if finding.verdict is Verdict.BREACH:
             memory.alarms[rule.name] = Alarm(view, tick)
             return finding
-        # the window that holds it, and all since, tells whether it stands
+        # The window that contains the passed breach, and the windows since, show whether it is still a breach.
         if passed is not None and passed.until > max(memory.began, tick - case.rollout.window):
             memory.alarms[rule.name] = Alarm(passed, passed.until)
         alarm = memory.alarms.get(rule.name)
@@ -316,7 +318,7 @@ class Evaluator:
     def _remarked(
         self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, finding: Finding, readings: Readings
     ) -> Finding:
-        """Every message says against what was judged, and in stage `aa` how far these users differ by themselves."""
+        """The finding with a remark: the baseline it was judged against, or how far the users differ in stage `aa`."""
         if case.baseline is not None:
             return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
         if case.flag.stage != AA:
@@ -330,7 +332,7 @@ class Evaluator:
     def _judged(
         self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, readings: Readings
     ) -> tuple[Reading, Reading | None]:
-        """What is judged, and the plain reading beside it where that is the per-user signal.
+        """The reading to judge; if it is of the per-user signal, also the plain reading.
 
         The window shows the population that evidence is gathered on.
         """
@@ -365,12 +367,12 @@ def _rule_inputs(case: ArmedRollout) -> tuple[_RuleInputs, ...]:
 
 
 def shows_steps(case: ArmedRollout, rule: Rule) -> bool:
-    """Whether a rule's windows are sums of the steps that evidence has read; they are not asked for then."""
+    """Whether a rule's windows are sums of the steps that evidence has read. Then the source is not asked for them."""
     return judged_by_evidence(case, rule) and keeps_windows(case)
 
 
 def _judged_as(case: ArmedRollout) -> Rollout:
-    """All that a rule file says of judging: who is paged, or a comment, changes no verdict."""
+    """The part of a rule file that decides verdicts: not who is paged, and not its comments."""
     return replace(case.rollout, page=PageSettings(), trip_when_blind_after=None, file="", digest="")
 
 
@@ -379,7 +381,7 @@ def _renewals(case: ArmedRollout) -> tuple[float, ...]:
 
 
 def _rests_on_the_split(finding: Finding) -> bool:
-    """Verdicts that a wrong split explains or spoils; a breach stands whatever the split."""
+    """Whether a wrong traffic split would explain or spoil this verdict. A breach is a breach whatever the split."""
     return finding.verdict in (Verdict.HEALTHY, Verdict.SUSPECT) or finding.reason in (
         Reason.TOO_FEW_REQUESTS,
         Reason.NO_DATA,
@@ -391,5 +393,5 @@ _MISSING = Reading(LOST, LOST, 0.0)
 
 
 def answer_all(wants: Iterable[Want], problem: Unreadable) -> Mapping[tuple[str, str, str], Reading]:
-    """Every want answered with the same problem: the source could not be asked at all."""
+    """The same problem as the answer to every want, for when the source could not be asked at all."""
     return {want.key: Reading(problem, problem, want.seconds) for want in wants}

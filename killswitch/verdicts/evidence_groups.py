@@ -1,4 +1,4 @@
-"""Groups of entries whose evidence stands at the same tick, in one set of arrays."""
+"""Groups of entries whose evidence has reached the same tick, in one set of arrays."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from killswitch.verdicts.entry import SPLIT, Entry
 from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence_view import EvidenceView
 
-# Traffic is judged against the flag's percent with a budget of its own: it trips nothing.
+# The traffic split has its own budget, because it trips nothing.
 SPLIT_ALPHA = 0.01
 
 
 @dataclass(slots=True)
 class EvidenceGroup:
-    """Entries that have been taken as far as the same tick. ``tally`` (R, J, 4): sums since each excursion's start.
+    """Entries whose evidence has reached the same tick, ``until``.
 
-    ``updated_at`` (R,): the tick that moved each last, NaN before the first. ``rows``: where each rollout's rules,
-    and the sides of its split, stand. ``views``: what is told of each row, until something changes.
+    ``tally`` (R, J, 4): sums since each excursion's start. ``updated_at`` (R,): the last tick that moved each entry,
+    NaN before the first. ``rows``: the row of each rule, and of each side of the split, by rollout. ``views``: the
+    cached view of each row; None after a change.
     """
 
     until: float
@@ -48,7 +49,7 @@ class EvidenceGroup:
         return [self.entries[row] for row in self.rows[rollout].values()]
 
     def view(self, row: int) -> EvidenceView:
-        """Thousands are looked at after each tick, so all are worked out together."""
+        """The view of one row. All rows are computed together, because thousands are needed after each tick."""
         if self.views is None:
             best = np.argmax(self.evidence.log_sums, axis=1)
             sums = self.tally[np.arange(len(best)), best]
@@ -132,7 +133,7 @@ def become(group: EvidenceGroup, other: EvidenceGroup) -> None:
 
 
 def renew_splits(group: EvidenceGroup) -> None:
-    """A changed percent is another hypothesis about the split: begin that one anew."""
+    """Start the split's evidence again where the percent has changed: that is another hypothesis."""
     cases = {rollout: group.of(rollout)[0].case for rollout in group.rows}
     kept = {entry.rollout: entry.percent for entry in group.entries if entry.rule is None}
     changed = {name for name, case in cases.items() if kept.get(name, 0.0) != splittable(case.flag.canary_percent)}
@@ -145,7 +146,7 @@ def renew_splits(group: EvidenceGroup) -> None:
 
 
 def begin_anew(group: EvidenceGroup) -> None:
-    """Rules that went back to their plain counters: evidence on the per-user signal says nothing about those."""
+    """Start again the evidence of rules that went back to plain counters: it was gathered on the per-user signal."""
     rows = [row for row, entry in enumerate(group.entries) if entry.per_user.changed and entry.per_user.take_change()]
     if not rows:
         return
@@ -160,7 +161,7 @@ def begin_anew(group: EvidenceGroup) -> None:
 
 
 def split_entries(case: ArmedRollout) -> list[Entry]:
-    """The two sides of the rollout's traffic split; none where there is nothing to split or to count."""
+    """The two sides of the rollout's traffic split; empty if all traffic is in one cohort."""
     percent = splittable(case.flag.canary_percent)
     if not percent:
         return []
@@ -169,5 +170,5 @@ def split_entries(case: ArmedRollout) -> list[Entry]:
 
 
 def splittable(percent: float) -> float:
-    """The percent, or 0 where everybody is in one cohort."""
+    """The percent, or 0 if everyone is in one cohort."""
     return percent if 0.0 < percent < 100.0 else 0.0

@@ -1,4 +1,4 @@
-"""What is known of one rule's evidence after its last tick."""
+"""One rule's evidence after its last tick, as the judge and the pages see it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from killswitch.model import Unreadable
 
 
 class EvidenceView(NamedTuple):
-    """What is known of one rule after its last tick.
+    """One rule's evidence after its last tick.
 
-    ``value``: 1 in ``value`` by luck; ``needed``: where it becomes a breach. ``events_*`` of ``trials_*``
-    since ``since`` (Unix seconds). ``updated_at``: the last tick that moved it, None before the first;
-    ``until``: the last tick that was taken in, whether it held anything or not.
+    ``value``: the chance of this by luck is at most 1 in ``value``. ``needed``: from this value on it is a breach.
+    ``events_*`` and ``trials_*``: the counts since ``since`` (Unix seconds). ``updated_at``: the last tick that moved
+    the evidence, None before the first. ``until``: the last tick taken in, with or without data.
     """
 
     value: float

@@ -1,7 +1,7 @@
 """Arithmetic on a classic histogram's increments: quantiles, tails, sums.
 
-Everything interpolates as PromQL's ``histogram_quantile`` does (observations spread evenly inside a
-bucket, the first bucket starts at 0), so that a limit here is the limit a dashboard would draw.
+All of it interpolates as PromQL's ``histogram_quantile`` does (observations are spread evenly inside a bucket, and
+the first bucket starts at 0), so that a limit here is the limit that a dashboard shows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def quantile(buckets: Buckets, share: float) -> float:
     """The value, in seconds, below which ``share`` (0 to 1) of the observations lie.
 
     Prometheus, promql/quantile.go, ``bucketQuantile``: NaN without observations or without a finite
-    bucket; the highest finite bound where the rank lies beyond it (see `is_saturated`).
+    bucket; the highest finite bound if the rank lies beyond it (see `is_saturated`).
     """
     if not 0 <= share <= 1:
         return math.nan if math.isnan(share) else math.copysign(math.inf, share)
@@ -32,12 +32,12 @@ def quantile(buckets: Buckets, share: float) -> float:
         return bounds[0]
     lower, below = (bounds[at - 1], counts[at - 1]) if at else (0.0, 0.0)
     inside = counts[at] - below
-    # an empty first bucket is reached only by rank 0; Prometheus divides 0 by 0 there and answers NaN
+    # Only rank 0 reaches an empty first bucket. Prometheus divides 0 by 0 there and answers NaN.
     return lower + (bounds[at] - lower) * (rank - below) / inside if inside > 0 else math.nan
 
 
 def is_saturated(buckets: Buckets, share: float) -> bool:
-    """Whether the quantile lies beyond the highest finite bound, where every histogram looks alike."""
+    """Whether the quantile lies beyond the highest finite bound, where its value cannot be known."""
     counts = _never_falling(buckets.counts)
     if not counts or not counts[-1] > 0:
         return False
@@ -52,8 +52,7 @@ def last_finite_bound(buckets: Buckets) -> float:
 def count_below(buckets: Buckets, value: float) -> float:
     """How many observations are at most ``value`` seconds; the inverse of `quantile`.
 
-    Beyond `last_finite_bound` nothing is known: observations of the last bucket are then taken to lie
-    above ``value``.
+    Beyond `last_finite_bound` nothing is known: observations in the last bucket then count as above ``value``.
     """
     bounds, counts = buckets.bounds, _never_falling(buckets.counts)
     if math.isnan(value):
@@ -79,7 +78,7 @@ def count_above(buckets: Buckets, value: float) -> float:
 def merge(first: Buckets, *others: Buckets) -> Buckets:
     """All the observations in one histogram.
 
-    Where the bounds differ only the common ones are kept: at those the sum is still exact.
+    If the bounds differ, only the common ones are kept: at those the sum is still exact.
     """
     shared = set(first.bounds).intersection(*(other.bounds for other in others))
     bounds = tuple(bound for bound in first.bounds if bound in shared)
@@ -88,5 +87,5 @@ def merge(first: Buckets, *others: Buckets) -> Buckets:
 
 
 def _never_falling(counts: tuple[float, ...]) -> tuple[float, ...]:
-    """Cumulative counts as histogram_quantile sees them: rates of single buckets may dip by a rounding."""
+    """Cumulative counts made ascending, as ``histogram_quantile`` does: rounding can make one bucket dip."""
     return tuple(accumulate(counts, max))

@@ -1,7 +1,7 @@
-"""The verdict on one rule at one tick. Pure: a comparison and its evidence in, a finding out.
+"""Judges one rule at one tick: a comparison and its evidence in, a finding out. Pure.
 
-`judge_threshold` looks at the comparison alone, `judge_evidence` at the evidence first. A verdict is never a bool,
-and an error is never data: it moves nothing in either direction.
+`judge_threshold` uses the comparison alone, `judge_evidence` the evidence first. A verdict is never a bool, and an
+error is never data: it moves nothing in either direction.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from killswitch.wording import duration_in_words, evidence_in_words, time_of_day
 
 @dataclass(frozen=True, slots=True)
 class Streak:
-    """Ticks in a row at which the window was over its limit (`decide: threshold`), and their span."""
+    """How many ticks in a row the window was over its limit (`decide: threshold`), and the first and last of them."""
 
     ticks: int = 0
     first: float = 0.0
@@ -42,8 +42,8 @@ def judge_threshold(
 
     ``interval``: seconds between ticks.
 
-    A tick that says nothing (UNKNOWN) leaves the streak as it is, but a streak whose last tick lies
-    further back than the window is forgotten: its data are no longer in sight.
+    An UNKNOWN tick leaves the streak unchanged. A streak whose last tick is further back than the window is dropped,
+    because its data have left the window.
     """
     if streak.ticks and tick - streak.last > rollout.window:
         streak = Streak()
@@ -70,9 +70,10 @@ def judge_threshold(
 def judge_evidence(
     rule: Rule, comparison: Comparison, view: EvidenceView, *, rollout: Rollout, tick: float, fresh: float
 ) -> Finding:
-    """BREACH when the evidence says so and is at most ``fresh`` seconds old, at any number of requests.
+    """BREACH when the evidence is enough and at most ``fresh`` seconds old, at any number of requests.
 
-    The window decides nothing here: it is what a person sees, and what HEALTHY needs enough of.
+    The window cannot make a BREACH. It is what people see, HEALTHY needs enough requests in it, and SUSPECT means
+    that it is over its limit without enough evidence.
     """
     young = view.updated_at is not None and abs(tick - view.updated_at) <= fresh
     absurd = _absurd(rule, view) or (comparison.problem if comparison.impossible else None)
@@ -109,7 +110,7 @@ def _absurd(rule: Rule, view: EvidenceView) -> Unreadable | None:
 
 
 def _behind(view: EvidenceView, tick: float, fresh: float) -> Unreadable | None:
-    """Evidence not taken as far as the tick, or of a time to come, says nothing, however well the window looks."""
+    """Why evidence that has not reached the tick, or is dated after it, decides nothing, whatever the window shows."""
     if view.until - tick > fresh / 2:
         return Unreadable(Reason.BEHIND, f"evidence was gathered up to {time_of_day(view.until)}, a time still to come")
     if tick - view.until <= fresh:
@@ -118,17 +119,17 @@ def _behind(view: EvidenceView, tick: float, fresh: float) -> Unreadable | None:
 
 
 def behind(until: float) -> Unreadable:
-    """Why evidence that was taken as far as ``until`` says nothing about now."""
+    """Why evidence gathered up to ``until`` (Unix seconds) says nothing about now."""
     return Unreadable(Reason.BEHIND, f"evidence has been gathered up to {time_of_day(until)} only; catching up")
 
 
 def _step_problem(view: EvidenceView) -> Unreadable | None:
-    # a step without a single request is no trouble: the window says whether there are enough
+    # A step without requests is not a problem: the window shows whether there are enough.
     return None if view.problem is None or view.problem.reason is Reason.NO_DATA else view.problem
 
 
 def _cold(rule: Rule, comparison: Comparison, view: EvidenceView) -> Unreadable | None:
-    """Too little of control's past to call anything healthy; what is over its limit is named all the same."""
+    """Why nothing is called HEALTHY while too little of control's past is known; still names a value over its limit."""
     if not view.warming_up:
         return None
     why = "control's past is known for less than an hour, so evidence is weighed more carefully and trips later"
@@ -139,7 +140,7 @@ def _cold(rule: Rule, comparison: Comparison, view: EvidenceView) -> Unreadable 
 
 
 def mistrusted(finding: Finding, flag: Flag) -> Finding:
-    """A healthy finding where the traffic is not split as the flag says: nobody knows who was measured."""
+    """The finding as UNKNOWN, because traffic is not split as the flag says: it is unclear who was measured."""
     split = f"the canary's share of requests is nowhere near the flag's {flag.canary_percent:g}%"
     detail = f"{split}: a router ignores the flag, labels are wrong, or requests hang"
     if lacks_a_cohort(finding):
@@ -149,10 +150,10 @@ def mistrusted(finding: Finding, flag: Flag) -> Finding:
 
 
 def proven_in(view: EvidenceView) -> float | None:
-    """Seconds until evidence is enough if it goes on growing as it has since the excursion began; None if unknown.
+    """Seconds until evidence is enough, if it keeps growing as it has since the excursion began; None if unknown.
 
-    Evidence grows exponentially while a canary is over its limit, so the estimate is a straight line of its
-    logarithm, from 1 at ``since``. It is an estimate of the mean course, not a promise.
+    Evidence grows exponentially while a canary is over its limit, so the estimate is a straight line through its
+    logarithm, from 1 at ``since``. This is an average course, not a promise.
     """
     if view.since is None or not 1.0 < view.value < view.needed or view.until <= view.since:
         return None
@@ -160,18 +161,18 @@ def proven_in(view: EvidenceView) -> float | None:
 
 
 def own_bug(error: Exception) -> Unreadable:
-    """What a rule says when judging it failed: the other rules go on."""
+    """The problem of a rule that could not be judged because of a bug here. The other rules are judged as usual."""
     return Unreadable(Reason.INTERNAL_ERROR, f"a bug of the kill switch itself: {error!r}; please report it")
 
 
 def not_gathered(rule: Rule, comparison: Comparison) -> Finding:
-    """The finding of a rule whose evidence has not been read back yet, whatever its window looks like."""
+    """The finding of a rule whose evidence has not been read back yet, whatever its window shows."""
     behind = Unreadable(Reason.BEHIND, "its evidence has not been read back yet; catching up")
     return _unknown(rule, comparison, comparison.problem or behind)
 
 
 def unknown(rule: Rule, problem: Unreadable) -> Finding:
-    """The finding of a rule of which nothing at all is known."""
+    """The finding of a rule of which nothing is known."""
     return _unknown(rule, Comparison(), problem)
 
 
@@ -225,7 +226,7 @@ def _finding(
 
 
 def _excursion(rule: Rule, view: EvidenceView) -> Excursion | None:
-    """What was counted since the excursion began; None before anything was."""
+    """The counts since the excursion began; None if there are none yet."""
     if view.since is None or not view.trials_canary > 0:
         return None
     counted = Excursion(view.since, view.events_canary, view.trials_canary, view.events_control, view.trials_control)

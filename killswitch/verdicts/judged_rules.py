@@ -1,4 +1,4 @@
-"""Which rules of a rollout evidence judges, each with its share of the budget, and whose requests they count."""
+"""Says which rules of a rollout evidence judges, with their shares of the budget, and whose requests they count."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from killswitch.verdicts.shown_windows import LONGEST
 
 
 def judged_by_evidence(case: ArmedRollout, rule: Rule) -> bool:
-    """Whether evidence decides about this rule, gathered already or not; never so for free queries."""
+    """Whether evidence decides about this rule, even if none is gathered yet; never for free queries."""
     return case.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
 
 
 def keeps_windows(case: ArmedRollout) -> bool:
-    """Whether the windows of the rules that evidence judges are sums of its steps; very long ones are not kept."""
+    """Whether the windows of rules judged by evidence are sums of its steps: not if longer than `LONGEST` (an hour)."""
     return case.rollout.window <= LONGEST
 
 
 def detector_specs(case: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
-    """The rules evidence can judge, each with its share of the rollout's budget."""
+    """The rules that evidence can judge, each with its share of the rollout's budget of false trips."""
     if case.rollout.decide is not Decide.EVIDENCE:
         return []
     rollout = case.rollout
@@ -33,7 +33,7 @@ def detector_specs(case: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
 
 
 def unlabelled_control(case: ArmedRollout, cohorts: CohortMatchers) -> CohortMatchers | None:
-    """Control before cohorts had labels; None where they are told apart by something that is always there."""
+    """Matchers that find control before cohorts had labels; None if the cohorts are not told apart by that label."""
     if cohorts[Cohort.CONTROL] != (Matcher("cohort", "=", "control"),):
         return None
     control = (Matcher("cohort", "!=", "canary"), Matcher("model", "=", case.rollout.control))

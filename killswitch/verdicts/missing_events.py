@@ -1,7 +1,7 @@
-"""An absent counter of events: none so far, or counted where nobody looks?
+"""Tells an event counter that is absent because there was no event from one that lacks the canary's labels.
 
-Clients write a counter at its first event, so an absent one is zero at first. The longer it stays away while
-control has events, the less can that be luck: then the canary's events are counted without its labels.
+Clients create a counter at its first event, so an absent counter means zero at first. The longer it is absent while
+control has events, the less likely this is luck. Then the canary's events are probably counted without its labels.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ from dataclasses import dataclass
 from killswitch.model import Counts, Measurement, Reading, Reason, Rule, Unreadable
 from killswitch.wording import count_in_words
 
-# A canary that fails as often as control has none of so many once in 1e13, a ten times better one once in twenty.
+# Expected events after which an absent counter is reported. A canary that fails as often as control has none of 30
+# expected events once in 1e13 (exp(-30)); a canary ten times better has none once in twenty.
 MOST_DUE = 30.0
-# feedback of the first requests is still to come
+# After arming, wait this many feedback delays: the feedback on the first requests has not arrived yet.
 _DELAYS = 3.0
-# An incident of control's own is none of the canary's: a step counts at so many times control's usual share at most.
+# An incident in control alone says nothing about the canary: a step counts with at most this many times control's
+# usual share.
 _MOST_AT_ONCE = 3.0
-_FADING = 0.95  # of what is usual, a step
-# a share taken for the limit of rules that compare with control alone
+_FADING = 0.95  # factor on the old usual share, per step
+# the share assumed as limit for rules that only compare with control
 _UNKNOWN_LIMIT = 0.01
 
 
 @dataclass(slots=True)
 class MissingEvents:
-    """One rule's. ``due``: events that the canary would have had at control's share while its counter was absent.
+    """One rule's count of missing events.
 
+    ``due``: how many events the canary would have had at control's share while its counter was absent.
     ``usual``: control's share so far, negative before the first step.
     """
 
@@ -33,9 +36,9 @@ class MissingEvents:
     usual: float = -1.0
 
     def after(self, rule: Rule, reading: Reading, age: float) -> Unreadable | None:
-        """Take in what was read ``age`` seconds after arming; why nothing can be said, once too much was due.
+        """Add the reading made ``age`` seconds after arming; the problem once more than `MOST_DUE` events are due.
 
-        The zero is evidence all the same: no tick is ever left out for its outcome.
+        The zero still counts as evidence: a tick is never left out because of its outcome.
         """
         canary, control = reading.canary, reading.control
         share = self._share_of(control)
@@ -54,24 +57,24 @@ class MissingEvents:
         )
 
     def _share_of(self, control: Measurement) -> float:
-        """Control's share in this step, without most of a sudden rise; 0 without requests."""
+        """Control's share in this step, limited to 3 times the usual share; 0 without requests."""
         if not isinstance(control, Counts) or not control.trials > 0:
             return 0.0
         share = min(control.events / control.trials, 1.0)
         if self.usual >= 0:
             share = min(share, _MOST_AT_ONCE * self.usual)
-        # never nothing: half an event more, or what was not seen at first could not become usual
+        # Half an event is added so that the share is never 0: 3 times a usual share of 0 would stay 0 forever.
         seen = (share * control.trials + 0.5) / (control.trials + 1.0)
         self.usual = seen if self.usual < 0 else _FADING * self.usual + (1.0 - _FADING) * seen
         return share
 
 
 def never_counted(rule: Rule, events: float, trials: float) -> str | None:
-    """Why a rule that never had an event may be counting none; None where it had one, or had few requests.
+    """Why a rule that never had an event may not count its events at all; None if it had one, or had few requests.
 
-    ``events`` of ``trials`` are both cohorts' together. An instrumentation that times successes alone looks like a
-    service without failures, and its rule protects nobody. Zero is remarkable where a tenth of the limit would have
-    given an event with a probability of 95 % (the rule of three: trials x share >= 3).
+    ``events`` and ``trials`` are the sums of both cohorts. Instrumentation that records only successes looks like a
+    service without failures, and its rule protects no one. Zero events are suspicious if a tenth of the limit would
+    have given an event with a probability of 95 % (the rule of three: trials x share >= 3).
     """
     limits = rule.limits
     share = min(

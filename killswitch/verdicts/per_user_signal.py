@@ -1,7 +1,8 @@
-"""When a rule is judged on its per-user signal: a user's first request in each five minutes.
+"""Decides when a rule is judged on its per-user signal: a user's first request in each five minutes.
 
-One pod of thirty with the new library must not become the whole picture, and one that is rolled back must
-not leave a rule with nothing: the per-user signal serves while it stands for a fair part of both cohorts' requests.
+If one pod of thirty has the new library, its users must not stand for all. If the library is rolled back, the rule
+must not be left without data. So the per-user signal is used only while it covers a fair part of the requests of
+both cohorts.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass, field
 
 from killswitch.model import Buckets, Counts, Measurement, Reading, Unreadable
 
-# Chatty users make few first requests, so the shares are small; a single pod of many has less.
+# Shares of all requests. Users who send many requests have few first ones, so the shares are small; one pod of many
+# has a smaller share still.
 ADOPTED_AT = 0.05
 GIVEN_UP_AT = 0.02
-# of the sums, a tick: they remember some twenty ticks
+# factor on the sums, per tick: they remember about twenty ticks
 FADING = 0.95
 ENOUGH_TRIALS = 200.0
 
@@ -32,7 +34,7 @@ class _Sums:
 
     @property
     def share(self) -> float:
-        # without plain counters the per-user signal is all there is
+        # without plain counters the per-user signal is the only data
         return self.per_user / self.plain if self.plain > 0 else math.inf
 
     @property
@@ -42,7 +44,10 @@ class _Sums:
 
 @dataclass(slots=True)
 class PerUserSignal:
-    """One rule's."""
+    """One rule's choice between its per-user signal and its plain one.
+
+    ``changed``: the per-user signal was given up, and `take_change` has not reported it yet.
+    """
 
     adopted: bool = False
     changed: bool = False
@@ -50,7 +55,7 @@ class PerUserSignal:
     control: _Sums = field(default_factory=_Sums)
 
     def serves(self, per_user: Reading, plain: Reading, *, alone: bool) -> bool:
-        """Take one tick in; whether the per-user signal is what is judged. ``alone``: there is no control cohort."""
+        """Add one tick; whether the per-user signal is judged now. ``alone``: there is no control cohort."""
         canary, control = self.canary, self.control
         canary.add(plain.canary, per_user.canary)
         if not alone:
@@ -63,7 +68,7 @@ class PerUserSignal:
         return self.adopted
 
     def take_change(self) -> bool:
-        """Whether the per-user signal was given up since the last call: what was gathered on it has ended."""
+        """Whether the per-user signal was given up since the last call. Evidence gathered on it is then void."""
         changed, self.changed = self.changed, False
         return changed
 

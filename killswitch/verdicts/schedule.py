@@ -1,4 +1,4 @@
-"""What the flags' own histories mean for the ticks of a block: head starts, pauses, renewals, counts under way."""
+"""Works out head starts, pauses, renewals and unsettled counts for a block of ticks from the flags' histories."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _SHARES = ("canary_missing", "canary_leftover", "control_missing", "control_left
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Head starts (T, R); ticks that move nothing, begin anew, stake little; and the counts to judge by."""
+    """Head starts (T, R); the ticks that are paused, renewed or hedged (T, R); and the counts to judge by.
+
+    A paused tick moves no evidence, a renewed one starts it again from zero, a hedged one stakes little of it.
+    """
 
     head_starts: Array
     paused: Mask
@@ -37,7 +40,7 @@ class Schedule:
 
 
 def schedule(group: EvidenceGroup, counts: ev.TickCounts, times: Array, step: float) -> Schedule:
-    """What the flags' own histories mean for the ticks of a block."""
+    """The schedule of a block: what the flags' histories mean for the ticks ``times`` (T,), ``step`` seconds apart."""
     shape = (len(times), len(group.entries))
     head_starts = np.zeros(shape)
     paused, renewed, hedged = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
@@ -49,9 +52,9 @@ def schedule(group: EvidenceGroup, counts: ev.TickCounts, times: Array, step: fl
         delays = [entry.rule.delay if entry.rule is not None else 0.0 for entry in entries]
         newest = max(stage.at for stage in stages)
         if newest < after and newest + max(LONGEST_DRAIN, PAUSE_DELAYS * max(delays)) + step < times[0]:
-            continue  # what changed has long been paid for and come home
+            continue  # the newest change is old: its head start is paid, and its requests have ended
         first, mixed = ev.renewed_at(stages, times, step, after=after)
-        if entries[0].renew:  # the flag's time is still to come by the metric store's clock
+        if entries[0].renew:  # by the metric store's clock the flag's time is in the future
             first[0] = True
         unsettled = ev.unsettled_at(stages, _latencies(entries, stages), times, step)
         material = unsettled.material
@@ -72,9 +75,9 @@ def schedule(group: EvidenceGroup, counts: ev.TickCounts, times: Array, step: fl
 def _settled(
     group: EvidenceGroup, counts: ev.TickCounts, changing: Sequence[tuple[Sequence[int], ev.Unsettled]]
 ) -> ev.TickCounts:
-    """The counts with these rules' columns as they stand once what is under way has come home.
+    """The counts, with the columns of these rules corrected for requests still under way.
 
-    Of all rollouts together: by themselves a thousand of them took a tenth of a cycle's processor time.
+    All rollouts are done together: one by one, a thousand of them took a tenth of a cycle's processor time.
     """
     if not changing:
         return counts
@@ -95,7 +98,7 @@ def _settled(
 
 
 def _latencies(entries: Sequence[Entry], stages: Sequence[StageEntry]) -> list[ev.Latencies]:
-    """How long control's requests took before each stage began; of several rules' the one that knows most of it."""
+    """How long control's requests took before each stage began, from the first rule that knows it."""
     found: list[ev.Latencies] = []
     for stage in stages:
         known = [entry.latencies[stage.at] for entry in entries if stage.at in entry.latencies]

@@ -1,4 +1,4 @@
-"""The sentences of findings: values, limits, and evidence in words."""
+"""Writes the sentences of findings: values, limits, and evidence in words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_ESTIMATE = 3.0 * 3600.0
 
 
 def limit_in_words(rule: Rule, control: float) -> tuple[float, str]:
-    """The largest of the bounds given control's value, and how it comes about: ``control 1.1% + 5.0 pp``."""
+    """The largest bound given control's value, and how it is made up: ``control 1.1% + 5.0 pp``."""
     limits, unit = rule.limits, rule.unit
     limit, bound = max(limits_given(rule, control), key=lambda one: one[0], default=(math.inf, None))
     control_words = f"control {value_in_words(control, unit)}"
@@ -72,7 +72,7 @@ def over_words(rule: Rule, comparison: Comparison) -> str:
 
 
 def _in_the_window(rule: Rule, comparison: Comparison) -> str:
-    """What a quantile is in the window, which may hold minutes from before the excursion: then it is not over yet."""
+    """The quantile in the window. It may not be over yet, if the window holds minutes from before the excursion."""
     if comparison.limit is None:
         return rule.name
     if comparison.over:
@@ -106,9 +106,9 @@ def pace_in_words(view: EvidenceView, estimate: float | None) -> str:
 
 
 def offset_in_words(rule: Rule, reading: Reading, phi: float) -> str | None:
-    """What stage `aa` has measured: how far the canary's users differ under the same model; None without data.
+    """What stage `aa` measured: how far the canary's users differ under the same model; None without data.
 
-    ``phi`` is the dispersion of the rule's events: clumps make the interval wider.
+    ``phi``: the dispersion of the rule's events. Clumps make the interval wider.
     """
     if not isinstance(reading.canary, Counts) or not isinstance(reading.control, Counts):
         return None

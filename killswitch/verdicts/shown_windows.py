@@ -1,7 +1,7 @@
-"""The windows that people see, as sums of the steps that evidence has read already. No I/O, no clock.
+"""The windows that people see, as sums of the steps that evidence has already read. No I/O, no clock.
 
-Asking the metric store for windows beside the steps would double what a cycle costs it. The last steps of every
-rule are kept as plain numbers: thousands of rules have ten steps each.
+Asking the metric store for windows as well as steps would double what a cycle costs it. The last steps of every
+rule are kept as plain numbers, because thousands of rules have ten steps each.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 from killswitch.model import Buckets, Counts, Measurement, Reading, Readings, Reason, Unreadable
 
-LONGEST: Final = 3600.0  # seconds: longer windows would be kept at a price in memory, and are asked for instead
+LONGEST: Final = 3600.0  # seconds; longer windows would cost memory, so the metric store is asked for them
 Key = tuple[str, str, str]
 LOST = Unreadable(Reason.INTERNAL_ERROR, "the source gave no answer to this question; please report it")
 
 
 class Windows:
-    """The last steps of one rollout's rules, ``step`` seconds each, enough of them for windows of ``seconds``."""
+    """The last steps of one rollout's rules, ``step`` seconds each, enough for windows of ``seconds``."""
 
     def __init__(self, step: float, seconds: float) -> None:
         self._step = step
@@ -31,7 +31,7 @@ class Windows:
         self._filled = 0
 
     def reach(self, seconds: float) -> None:
-        """Another length from now on; what is kept of a shorter one grows with the steps to come."""
+        """Set another window length; a longer window fills up with the next steps."""
         most = _whole_steps(seconds, self._step)
         if most != self._most:
             self._most, self._filled = most, min(self._filled, most)
@@ -39,9 +39,9 @@ class Windows:
                 kept.reach(most)
 
     def take(self, keys: Iterable[Key], ticks: Sequence[float], readings: Mapping[float, Readings]) -> None:
-        """Take later steps in, by the tick at which each ended, ascending.
+        """Add later steps, by the tick at which each ended, ascending.
 
-        If steps are missing between the last ones and these, the last ones are dropped.
+        If steps are missing between the kept ones and these, the kept ones are dropped.
         """
         ticks = ticks[-self._most :]
         if not ticks:
@@ -59,10 +59,10 @@ class Windows:
         self._filled = min(self._filled + len(ticks), self._most)
 
     def sum(self, key: Key, since: float, seconds: float) -> Reading | None:
-        """What was counted in the ``seconds`` before the last step's end, and not before ``since``.
+        """The counts of the ``seconds`` before the last step's end, but of nothing before ``since``.
 
-        At least the last step's, however short the window. None where no whole step lies after ``since``, or the
-        steps of ``key`` are not kept. A cohort's problem is that of the last step: gaps before it are left out.
+        Contains at least the last step, however short the window is. None if no whole step lies after ``since``, or
+        if the steps of ``key`` are not kept. A cohort's problem is that of the last step; earlier gaps are left out.
         """
         kept = self._kept.get(key)
         if kept is None or self._until is None:
@@ -73,7 +73,7 @@ class Windows:
 
 
 def span(seconds: float, step: float) -> float:
-    """How many seconds of whole steps a window of ``seconds`` holds; at least one step."""
+    """The length in seconds of the whole steps in a window of ``seconds``; at least one step."""
     return _whole_steps(seconds, step) * step
 
 
@@ -107,7 +107,7 @@ class _Steps:
 class _Side:
     """One cohort's last steps, as rows of numbers: events and trials, or the cumulative counts of buckets.
 
-    ``_rows`` holds at most ``_most`` rows of ``_width`` numbers; NaN where a step says nothing, or lacks an edge.
+    ``_rows`` has at most ``_most`` rows of ``_width`` numbers; NaN where a step has no data, or lacks an edge.
     """
 
     __slots__ = ("_edges", "_last", "_most", "_rows", "_width")
@@ -139,14 +139,14 @@ class _Side:
         del self._rows[: -self._most * self._width]
 
     def _shape(self, width: int, edges: tuple[float, ...]) -> None:
-        """Rows of another shape say nothing any more, but that there were steps."""
+        """Change the shape of the rows; rows of another shape become NaN, so that only their number remains."""
         if (width, edges) != (self._width, self._edges):
             before = len(self._rows) // self._width if self._width else 0
             self._rows = array("d", [math.nan]) * (before * width)
             self._width, self._edges = width, edges
 
     def _fitted(self, bounds: tuple[float, ...], counts: tuple[float, ...]) -> tuple[float, ...]:
-        """The counts at all edges known by now; the rows before get the new ones."""
+        """The counts at all edges known so far; earlier rows get columns for the new edges."""
         if not self._edges:
             self._shape(len(bounds), bounds)
             return counts

@@ -1,4 +1,4 @@
-"""Histograms of steps as counts of requests that were slower than an edge."""
+"""Turns the histograms of steps into counts of requests slower than an edge."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from killswitch.wording import duration_in_words
 
 @dataclass(frozen=True, slots=True)
 class SlowRun:
-    """A quantile rule's run of ticks, from the block's ``start`` on: cumulative counts, a row a tick.
+    """A quantile rule's run of ticks with the same edges, from the block's ``start`` on.
 
-    ``past`` are control's of the hour before, (P, K).
+    ``canary`` and ``control`` are cumulative counts, one row per tick; ``past`` (P, K) are control's of the hour
+    before.
     """
 
     entry: Entry
@@ -33,12 +34,12 @@ class SlowRun:
 
     @property
     def alike(self) -> tuple[object, ...]:
-        """What runs that are counted together have in common."""
+        """The key that runs must share to be counted together."""
         return (self.edges, self.start, len(self.canary), self.quantile, self.entry.spec.bounds)
 
     @property
     def end(self) -> int:
-        """The tick after it, counted from the block's first."""
+        """The tick after the run, counted from the block's first tick."""
         return self.start + len(self.canary)
 
     def known_before_the_last(self) -> bool:
@@ -52,7 +53,10 @@ class SlowRun:
 
 
 def count_slow(alike: Sequence[SlowRun], values: Array, step: float) -> None:
-    """Histograms as events "slower than an edge", for all rules of one bucket layout, quantile and set of bounds."""
+    """Count requests slower than an edge, for all rules of one bucket layout, quantile and set of bounds.
+
+    Writes the counts into ``values`` (4, T, B), and why a bound cannot be judged into the runs' entries.
+    """
     first = alike[0]
     if len(first.edges) < 2:
         if first.edges and first.end == values.shape[1]:
@@ -69,7 +73,7 @@ def count_slow(alike: Sequence[SlowRun], values: Array, step: float) -> None:
     for number, bound in enumerate(first.entry.spec.bounds):
         slow_canary, slow_control = ev.slow_counts(bound, edges, canary, control, tau)
         placed = ~(np.isnan(slow_canary) | np.isnan(slow_control))
-        # each side for itself: control's past is learnt from where there was no canary yet
+        # Each cohort by itself: control's past is also learnt from ticks without a canary.
         sides = np.stack([
             np.where(np.isnan(slow), np.nan, side).reshape(len(alike), ticks)
             for slow, whole in ((slow_canary, canary[:, -1]), (slow_control, control[:, -1]))
@@ -82,7 +86,7 @@ def count_slow(alike: Sequence[SlowRun], values: Array, step: float) -> None:
         expected = counted & ~placed
         for index in np.flatnonzero(expected[ticks - 1 :: ticks]).tolist():
             one = alike[index]
-            # where control's past is known and has no such quantile, that lies above the last edge
+            # If control's past is known and still has no such quantile, the quantile is above the last edge.
             if not bound.needs_tau or one.known_before_the_last():
                 one.entry.problem = one.entry.problem or beyond(first.edges)
 
@@ -98,7 +102,7 @@ def _control(run: SlowRun) -> Sequence[tuple[float, ...]]:
 def stretches(
     chosen: Sequence[Reading | None], edges: tuple[float, ...]
 ) -> Iterator[tuple[int, int, tuple[float, ...]]]:
-    """Stretches of ticks, begin and end, with the edges in common; ``edges`` are those of the tick before."""
+    """Stretches of ticks with the same common edges: (start, stop, edges). ``edges`` are those of the tick before."""
     start = 0
     for at, reading in enumerate(chosen):
         found = common_edges(reading) or edges
@@ -110,7 +114,7 @@ def stretches(
 
 
 def common_edges(reading: Reading | None) -> tuple[float, ...]:
-    """The edges that both cohorts' histograms have, or the one that is there; empty where there is none."""
+    """The edges that both cohorts' histograms have, or those of the only one; empty without a histogram."""
     sides = (reading.canary, reading.control) if reading is not None else ()
     bounds = [side.bounds for side in sides if isinstance(side, Buckets)]
     if len(bounds) < 2 or bounds[0] == bounds[1]:

@@ -1,8 +1,8 @@
-"""Readings of disjoint steps as counts: what the evidence of each rule is made of. No I/O, no clock.
+"""Turns readings of disjoint steps into the counts that evidence is made of. No I/O, no clock.
 
-A rate's events and trials are read as they are. A quantile rule's histograms become events "slower than an
-edge", which needs control's past; and every rollout's requests, by cohort, are the counts of its traffic
-split. All rules of a tick are turned into arrays together: a daemon does this for thousands of them.
+A rate's events and trials are used as they were read. A quantile rule's histograms become events "slower than an
+edge", which needs control's past. Each rollout's requests, by cohort, are the counts of its traffic split. All rules
+of a tick are turned into arrays together, because a daemon does this for thousands of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from killswitch.verdicts.judge import own_bug
 from killswitch.verdicts.slow_requests import SlowRun, count_slow, stretches
 
 log = logging.getLogger(__name__)
-# whose trials are counted for the split: requests, where the rule file has the usual names; else the first rule's
+# The rule whose trials are counted for the split: all requests, if the rule file uses the usual name. Otherwise the
+# first rule's trials are counted.
 SPLIT_BY = "error_rate"
 Row = tuple[float, float, float, float]  # events and trials, of canary and of control
 _NOTHING: Row = (math.nan,) * 4
@@ -43,16 +44,17 @@ def step_counts(
     step: float,
     settle: bool,
 ) -> StepCounts:
-    """What the readings of ``ticks``, ``step`` seconds apart, hold; ``first_bound`` (R,) is each entry's first column.
+    """The counts in the readings of ``ticks``, ``step`` seconds apart.
 
-    ``settle``: this is judged, so per-user signals are adopted, and problems noted in the entries.
+    ``first_bound`` (R,): each entry's first column. ``settle``: these counts are judged, so per-user signals are
+    adopted, and problems are noted in the entries.
     """
     counting = _Counting(entries, first_bound, ticks, readings, step, settle=settle)
     return StepCounts(ev.TickCounts(*counting.values), counting.first_requests)
 
 
 class StepCounts(NamedTuple):
-    """Counts (T, B), and where they are of users' first requests alone, (T, R)."""
+    """Counts (T, B), and where they are of users' first requests only, (T, R)."""
 
     counts: ev.TickCounts
     first_requests: Mask
@@ -93,14 +95,14 @@ class _Counting:
         self._place_sides(np.array(ticks, dtype=np.float64))
 
     def _take(self, entry: Entry, rule: Rule, column: int) -> list[bool]:
-        """Place one rule's counts; at which ticks they are its per-user signal's."""
+        """Place one rule's counts; returns for each tick whether they are of its per-user signal."""
         chosen: list[Reading | None] = []
         of_per_user: list[bool] = []
         for at in self._series:
             chosen.append(self._chosen(entry, rule, at))
             of_per_user.append(entry.per_user.adopted)
         if rule.name == SPLIT_BY or entry.rollout not in self._requests:
-            # all requests: where users are judged by their first ones, an arming makes all of them first at once
+            # All requests: an arming makes every user's next request a first one, which would distort the split.
             self._requests[entry.rollout] = [at.get((entry.rollout, rule.name, STEP)) for at in self._series]
         try:
             if isinstance(rule.signal, QuantileSignal):
@@ -132,7 +134,7 @@ class _Counting:
         return reading if baseline is None or reading is None else without_control(rule, reading, baseline)
 
     def _missing_events(self, entry: Entry, rule: Rule, chosen: Sequence[Reading | None]) -> Unreadable | None:
-        """Why the canary's absent events can no longer be none, after these ticks."""
+        """Why, after these ticks, the canary's absent counter can no longer be taken for zero."""
         if not self._settle or entry.case.baseline is not None:
             return None
         problem = None
@@ -144,9 +146,10 @@ class _Counting:
     def _runs(
         self, entry: Entry, quantile: float, chosen: Sequence[Reading | None], first_column: int
     ) -> Iterator[SlowRun]:
-        """Both cohorts' histograms of a block, and control's past from which each tick's tau comes.
+        """Both cohorts' histograms of a block, with the past of control that gives each tick's tau.
 
-        Cut into runs of ticks with the same edges in common: a block of a replay is judged as its ticks alone are.
+        The block is cut into runs of ticks with the same common edges, so that a block of a replay is judged exactly
+        as its single ticks would be.
         """
         past = entry.control_past
         if past is None:
@@ -162,9 +165,9 @@ class _Counting:
             past.add(controls)
 
     def _learn_latencies(self, entry: Entry, past: ControlPast, chosen: Sequence[Reading | None]) -> None:
-        """How long control's requests took before each stage that begins within these ticks.
+        """Note how long control's requests took before each stage that begins within these ticks.
 
-        As it was known then: a restarted replica must arrive at what a running one has.
+        Only what was known then counts: a restarted replica must get the same result as a running one.
         """
         stages = entry.case.flag.stages
         if len(entry.latencies) >= len(stages):
@@ -194,10 +197,10 @@ class _Counting:
                 one.entry.problem = own_bug(error)
 
     def _place_sides(self, ticks: Array) -> None:
-        """Both sides of every split: absent canary traffic is traffic of zero.
+        """Place the counts of both sides of every split. Absent canary traffic counts as zero traffic.
 
-        Only steps that lie entirely under the present percent count; a replay must not hold the earlier stages'
-        traffic against it.
+        Only steps entirely under the present percent count: a replay must not compare the traffic of earlier stages
+        with it.
         """
         if not self._sides:
             return
@@ -232,7 +235,7 @@ def _pair(measurement: Measurement) -> tuple[float, float]:
 
 
 def _trials(reading: Reading | None) -> tuple[float, float]:
-    """Of canary and control, for the traffic split."""
+    """The trials of canary and control, for the traffic split."""
     if reading is None or isinstance(reading.control, Unreadable):
         return math.nan, math.nan
     absent = isinstance(reading.canary, Unreadable) and reading.canary.reason is Reason.NO_DATA
@@ -249,7 +252,7 @@ def _problem(reading: Reading | None) -> Unreadable | None:
 
 
 def _changed_at(stages: Sequence[StageEntry]) -> float:
-    """Since when the percent has been what it is."""
+    """Since when (Unix seconds) the flag has had its present percent."""
     newest = len(stages) - 1
     while newest and stages[newest - 1].percent == stages[newest].percent:
         newest -= 1

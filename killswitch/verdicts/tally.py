@@ -1,4 +1,4 @@
-"""What was counted since each excursion began, and breaches that later ticks of a block have ended."""
+"""Sums the counts since each excursion began, and notes breaches that later ticks of a block have ended."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def tally(
 ) -> None:
     """Bring the sums of every excursion, and what is shown of each row, to the block's last tick.
 
-    ``times`` (T,) are the block's ticks, ``step`` seconds apart. ``began_before`` (R, J): when the excursions began as
-    of the tick before; ``renewed`` (T, R): where rules began at nothing.
+    ``times`` (T,) are the block's ticks, ``step`` seconds apart. ``began_before`` (R, J): when the excursions began,
+    as of the tick before the block. ``renewed`` (T, R): where rules started again from zero.
     """
     first = group.evidence.first_bound
     block = np.stack(
@@ -41,7 +41,7 @@ def tally(
     began = np.searchsorted(times, since, side="right")
     older = since < times[0] - step * 0.5
     within = sums[-1][:, None, :] - np.take_along_axis(sums[:, :, None, :], began[None, :, :, None], axis=0)[0]
-    # begun anew with this block's first tick: what was counted before it belongs to an excursion that is over
+    # If the excursion started with this block's first tick, the kept sums belong to an excursion that is over.
     kept = np.where((since == began_before)[:, :, None], group.tally, 0.0)
     group.tally = np.where(older[:, :, None], kept + sums[-1][:, None, :], within)
     group.since, group.warming, group.values = trace.since[-1], trace.warming_up[-1], trace.evidence[-1]
@@ -56,7 +56,10 @@ def tally(
 def _note_passed(
     group: EvidenceGroup, times: Array, trace: ev.Trace, sums: Array, began_before: Array, renewed: Mask
 ) -> None:
-    """Breaches before the block's last tick; ``sums`` (T + 1, R, 4) of the counts, the tally being as it was."""
+    """Note breaches that ended before the block's last tick.
+
+    ``sums`` (T + 1, R, 4): the counts summed over the block. ``group.tally`` must still be that of before the block.
+    """
     for row in np.flatnonzero(trace.breach[:-1].any(axis=0) & ~trace.breach[-1]).tolist():
         entry, at = group.entries[row], int(np.flatnonzero(trace.breach[:, row])[-1])
         if entry.rule is None or renewed[at + 1 :, row].any():

@@ -1,9 +1,9 @@
 """Evidence: anytime-valid judgement of counts, for every bound of every rule.
 
 Read in this order: `bounds` (every rule is a set of half planes), `evariables` (one tick's evidence),
-`dispersion` (bursts), `detector` (over time), `starts` (what the flag's history means for it),
-`quantiles` (histograms as counts), `split` (is the traffic where the flag says), `offset` (stage `aa`),
-`stored` (JSON).
+`dispersion` (bursts), `detector` (evidence over time), `starts` (what the flag's history means for evidence),
+`quantiles` (histograms as counts), `traffic_split` (does traffic follow the flag), `offset` (stage `aa`),
+`stored` (evidence as JSON).
 
 Nothing here reads a clock or keeps state between calls.
 """

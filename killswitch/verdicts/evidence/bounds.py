@@ -1,8 +1,8 @@
 """Half planes: every bound of every rule is ``p_c <= ratio * p_b + shift``.
 
-``p_c`` and ``p_b`` are the cohorts' true shares of trials that are events. For rates the events are
-the signal's own; for a quantile the event is "slower than an edge", and the edge may hang on tau, the
-control's own quantile a moment ago (`killswitch.verdicts.evidence.quantiles`).
+``p_c`` and ``p_b`` are the true shares of canary's and control's trials that are events. For rates the events are
+the signal's own. For a quantile the event is "slower than an edge", and the edge may depend on tau, control's own
+quantile a moment ago (`killswitch.verdicts.evidence.quantiles`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 from killswitch.model import Limits, QuantileSignal, RatioSignal, Rule
 
-# A limit of exactly 0 would make one event infinite evidence. One in a million is a larger null, so
-# testing it instead is valid and only costs delay nobody can measure.
+# With a limit of exactly 0 one event would be infinite evidence. One in a million is a larger null, so testing it
+# instead is valid, and the delay it costs is too small to measure.
 SMALLEST_SHIFT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class HalfPlane:
-    """The null ``p_c <= ratio * p_b + shift``; exactly one of the two may be 0."""
+    """The null ``p_c <= ratio * p_b + shift``; at most one of ratio and shift may be 0."""
 
     ratio: float
     shift: float
@@ -35,10 +35,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A half plane and the events it speaks of.
+    """A half plane and the events it is about.
 
-    ``name`` is the limit's name in the rule file, or ``worse_than_control`` for the implied bound.
-    The edges are None for rates, whose events the signal itself defines.
+    ``name``: the limit's name in the rule file, or ``worse_than_control`` for the implied bound. The edges are None
+    for rates, whose events the signal itself defines.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Bound:
 
 
 def half_plane(ratio: float, shift: float) -> HalfPlane:
-    """A half plane whose evidence is finite. Raises ValueError for what no rule file may say."""
+    """A half plane whose evidence is finite. Raises ValueError unless both numbers are finite and at least 0."""
     if not (math.isfinite(ratio) and math.isfinite(shift)) or ratio < 0 or shift < 0:
         raise ValueError(f"a bound needs finite numbers of at least 0, got ratio {ratio!r} and shift {shift!r}")
     if ratio == 0:
@@ -66,8 +66,8 @@ WORSE_THAN_CONTROL = HalfPlane(1.0, 0.0)
 def bounds_of(rule: Rule) -> tuple[Bound, ...]:
     """Every bound of a rule; the canary is over the rule when it is over all of them.
 
-    Empty for a free query: it says nothing about counts, so evidence has nothing to work on. Raises
-    ValueError for a rule without a limit or with a limit that is not a finite number of at least 0.
+    Empty for a free query: it gives no counts, so there is no evidence. Raises ValueError for a rule without a limit
+    or with a limit that is not a finite number of at least 0.
     """
     if isinstance(rule.signal, QuantileSignal):
         bounds = _quantile_bounds(rule.limits, 1.0 - rule.signal.quantile)
@@ -81,11 +81,11 @@ def bounds_of(rule: Rule) -> tuple[Bound, ...]:
 
 
 def against_baseline(bound: Bound, share: float) -> Bound:
-    """The same bound when control is a stored share instead of a cohort (a canary of 100 %).
+    """The bound when control is a stored share instead of a cohort (a canary of 100 %).
 
-    ``share``: control's share of events on the baseline's day, best the upper end of its interval, so that
-    the bound holds for every baseline the day is compatible with. Quantiles keep the canary's edge, with
-    the baseline's own quantile as tau.
+    ``share``: control's share of events on the baseline's day. Use the upper end of its interval, so that the bound
+    holds for every baseline the day is compatible with. Quantiles keep the canary's edge, with the baseline's own
+    quantile as tau.
     """
     plane = bound.half_plane
     return replace(bound, half_plane=half_plane(0.0, min(plane.ratio * share + plane.shift, 1.0)))

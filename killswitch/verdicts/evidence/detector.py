@@ -1,24 +1,24 @@
 """The e-detector: evidence over time, for all rules of all rollouts in one set of arrays.
 
-A regression may be there from the first request of a stage or begin at any tick. Per rule and
-alternative j, over the rule's bounds i, at each tick that holds data (Shin, Ramdas, Rinaldo,
-"E-detectors: a nonparametric framework for sequential change detection", 2022)::
+A regression may be there from the first request of a stage, or begin at any tick. For each rule and alternative j,
+over the rule's bounds i, at each tick with data (Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for
+sequential change detection", 2022)::
 
     S_j <- exp(min over i of L_ij / phi_i) * (S_j + w)
     evidence = weighted mean over j of S_j;  a breach when evidence >= 1 / alpha_rule
 
-``w`` is half a start a day; head starts (`killswitch.verdicts.evidence.starts`) are added at a stage's start.
-The minimum of e-variables is one for "at this tick at least one bound holds", so which bound holds may
-change from tick to tick. ``S - starts`` is a supermartingale, so by optional stopping and Markov a
-canary within its limits is tripped with probability at most alpha_rule times the starts paid, which is
-one a day: evidence of N means a chance of at most 1 in N, a day and rule, of this by luck.
+``w`` is half a start a day; head starts (`killswitch.verdicts.evidence.starts`) are added when a stage starts.
+The minimum of e-variables is an e-variable for "at this tick at least one bound holds", so which bound holds may
+change from tick to tick. ``S - starts`` is a supermartingale. By optional stopping and Markov's inequality a canary
+within its limits is tripped with probability at most alpha_rule times the starts paid, which is one a day. So
+evidence of N means that the chance of this by luck is at most 1 in N, per day and rule.
 
-At the first tick with data after a breach, S is 0 again. The same argument holds for each stretch between
-two breaches, so the expected *number* of false alarms is at most alpha_rule times the starts paid, too:
-an alarm that nobody acts on costs nothing but the way back.
+At the first tick with data after a breach, S is 0 again. The same argument holds for each stretch between two
+breaches, so the expected *number* of false alarms is also at most alpha_rule times the starts paid. If no one acts
+on an alarm, the only cost is that evidence must grow again.
 
-Everything here is a value: `advance` returns new evidence and changes nothing. The daemon advances all
-rules by one tick; a replay advances one rollout by thousands; both run the same lines.
+Everything here is a value: `advance` returns new evidence and changes nothing. The daemon advances all rules by one
+tick, and a replay advances one rollout by thousands. Both run the same lines.
 
 Shapes: ``T`` ticks, ``R`` rules, ``B`` bounds (grouped by rule), ``J`` alternatives.
 """
@@ -46,30 +46,32 @@ from killswitch.verdicts.evidence.evariables import (
     log_evidence,
 )
 
-# How far beyond the limit a canary may be, and how likely each is taken to be. Any fixed weights that
-# sum to 1 are valid; these were the fastest on the whole (docs/statistics.md, "What was tried").
+# How far beyond the limit a canary may be, and the weight of each. Any fixed weights that sum to 1 are valid; these
+# were the fastest on the whole (docs/statistics.md, "What was tried").
 ALTERNATIVES = (1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 WEIGHTS = tuple(weight / 17 for weight in (1, 3, 4, 4, 3, 2))
 STARTS_PER_DAY = 0.5
-# One tick is worth at most this many times ln(1 / alpha): a clump (26 failures of 44, one user's) is no independent
-# failures, and would read as 1 in a million million. A smaller e-variable is one all the same. At a canary's first two
-# ticks, which its head start is for; then, while its own clumps are not known yet, less; and in the long run.
+# One tick is worth at most this many times ln(1 / alpha). The failures in a clump are not independent: 26 failures of
+# 44, all one user's, would count as 1 in a million million. An e-variable made smaller is still an e-variable. HEAD_CAP
+# is for a canary's first two ticks, which have its head start. FIRST_CAP and QUIET_CAP are for the time in which its
+# own clumps are not known yet, LONG_CAP is for the long run.
 HEAD_CAP, FIRST_CAP, QUIET_CAP, LONG_CAP = 1.0, 0.55, 0.95, 2.2
-# Half way from the first to the quiet one after so many of the canary's ticks (discounted), and from the quiet to the
-# long one after so many clumps of its events: a rule with few events has seen many ticks, and no clump.
+# The cap by ticks is half way from FIRST_CAP to LONG_CAP after _CAP_TICKS of the canary's ticks (discounted). The cap
+# by clumps is half way from QUIET_CAP to LONG_CAP after _CAP_CLUMPS clumps of its events. The smaller of the two is
+# used: a rule with few events may have seen many ticks, and no clump.
 _CAP_TICKS, _CAP_CLUMPS = 30.0, 20.0
-# of the evidence, where a tick's counts may be of other users than they are counted with
+# the part of the evidence that is staked on a tick whose counts may be of users of the other cohort
 STAKE = 0.1
-# A breach that stands grows no further than to so many times what is needed: it must end when its cause does.
+# A standing breach grows to at most this many times the evidence needed, so that it ends soon after its cause.
 _STANDING = 20.0
 _LARGEST_LOG = 690.0
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """A rule as evidence sees it. ``key`` is the caller's (rollout and rule, say); ``alpha`` is per day.
+    """A rule as evidence sees it. ``key``: the caller's, such as (rollout, rule). ``alpha``: per day.
 
-    ``stands``: a breach goes on for as long as the data say so (the traffic split, which trips nothing).
+    ``stands``: a breach lasts as long as the data show it (the traffic split, which trips nothing).
     """
 
     key: Hashable
@@ -81,13 +83,13 @@ class DetectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What each tick did. (T, R), but ``phi`` and ``control_share`` (T, B).
+    """What each tick did; all (T, R) except ``phi`` and ``control_share`` (T, B).
 
-    ``evidence`` is the weighted mean over alternatives of S after the tick; ``breach``: evidence >= needed.
-    ``since`` is the tick after which the current excursion began (the change-point the best
-    alternative finds most likely), NaN before the first update. ``updated``: the tick moved the evidence;
-    ``numeric``: it held impossible numbers (not finite, negative, beyond `LARGEST_COUNT`, or events well above what
-    their requests can have had); ``warming_up``: control's past is shorter than 120 ticks.
+    ``evidence``: the weighted mean over alternatives of S after the tick. ``breach``: evidence >= needed.
+    ``since``: the tick after which the current excursion began (the change-point that the best alternative finds most
+    likely), NaN before the first update. ``updated``: the tick moved the evidence. ``numeric``: the tick held
+    impossible numbers (not finite, negative, beyond `LARGEST_COUNT`, or many more events than its requests can
+    have). ``warming_up``: control's past is shorter than 120 ticks.
     """
 
     evidence: Array
@@ -105,7 +107,7 @@ class Evidence:
     """The evidence of R rules after some tick.
 
     ``log_sums`` (R, J): ln S_j, -inf for S = 0. ``excursions`` (R, J): the sum of log evidence since the
-    excursion's start (Page's CUSUM), never below 0; ``since`` (R, J): the tick it last was 0.
+    excursion's start (Page's CUSUM), never below 0. ``since`` (R, J): the last tick at which that sum was 0.
     """
 
     specs: tuple[DetectorSpec, ...]
@@ -124,12 +126,12 @@ class Evidence:
 
     @property
     def warming_up(self) -> Mask:
-        """Which rules have seen too little of control, (R,)."""
+        """Which rules have seen fewer than 120 ticks of control, (R,)."""
         return _any_bound(self.past.control.ticks < dispersion.WARM_TICKS, self.first_bound)
 
 
 def start(specs: Sequence[DetectorSpec]) -> Evidence:
-    """No evidence and no past for these rules. Raises ValueError for a rule without bounds or a bad alpha."""
+    """Evidence of these rules before any tick. Raises ValueError for a rule without bounds or a bad alpha."""
     specs = tuple(specs)
     for spec in specs:
         if not spec.bounds:
@@ -181,7 +183,7 @@ def select(evidence: Evidence, keys: Iterable[Hashable]) -> Evidence:
 
 
 def warm_up(evidence: Evidence, control_events: Array, control_trials: Array) -> Evidence:
-    """Let the evidence see control's past, (T, B), without judging anything."""
+    """The evidence after learning control's past, (T, B), without judging anything."""
     control = dispersion.CohortSteps(control_events, control_trials, _usable(control_events, control_trials))
     nothing = np.zeros(control_events.shape)
     canary = dispersion.CohortSteps(nothing, nothing, nothing > 0)
@@ -202,13 +204,13 @@ def advance(  # long: a third is the docstring, which gives the shape and meanin
     judged: TickCounts | None = None,
     first_requests: Mask | None = None,
 ) -> tuple[Evidence, Trace]:
-    """Take T ticks of counts in: the new evidence, and what each tick did.
+    """Take in T ticks of counts: the new evidence, and what each tick did.
 
-    ``ticks`` (T,) are Unix seconds, ``step`` the seconds between evidence ticks. ``head_starts`` (T, R)
-    are added before the tick they stand at; ``paused`` (T, R) marks ticks that must not move a rule
-    (late feedback after the percent was lowered). At ``renewed`` ticks (T, R) a rule begins at nothing first;
-    at ``hedged`` ones a tenth of its evidence is staked. ``judged``: counts to judge by where they are not those
-    that control's past is learnt from. ``first_requests`` (T, R): where only users' first requests are counted.
+    ``ticks`` (T,): Unix seconds; ``step``: seconds between evidence ticks. ``head_starts`` (T, R): added before
+    the tick of their row. ``paused`` (T, R): ticks that must not move a rule (late feedback after the percent was
+    lowered). ``renewed`` (T, R): ticks at which a rule first starts again from zero. ``hedged`` (T, R): ticks on
+    which only a tenth of a rule's evidence is staked. ``judged``: the counts to judge by, if other than ``counts``,
+    from which control's past is learnt. ``first_requests`` (T, R): where only users' first requests are counted.
     Raises ValueError when shapes do not fit.
     """
     _check_shapes(evidence, counts, ticks, (head_starts, paused, renewed, hedged, first_requests))
@@ -265,7 +267,7 @@ def _check_shapes(
 
 
 def _usable(events: Array, trials: Array) -> Mask:
-    """Which counts are counts at all: finite, not negative, and no more than a service can have."""
+    """Which counts are possible: finite, not negative (but for rounding), and at most `LARGEST_COUNT`."""
     with np.errstate(invalid="ignore"):
         usable: Mask = (events >= ROUNDING) & (trials >= ROUNDING)
         usable &= (events <= LARGEST_COUNT) & (trials <= LARGEST_COUNT)
@@ -273,7 +275,7 @@ def _usable(events: Array, trials: Array) -> Mask:
 
 
 def _missing(events: Array, trials: Array) -> Mask:
-    """Where a cohort has nothing at all, which is a gap and not an impossible number."""
+    """Where a cohort has neither events nor trials: a gap, not an impossible number."""
     missing: Mask = np.isnan(events) & np.isnan(trials)
     return missing
 
@@ -323,20 +325,20 @@ def _tick_evidence(
     log_e = np.where(finite[..., None], log_e, 0.0)
     if log_e.shape[1]:
         log_e = np.minimum.reduceat(log_e, evidence.first_bound, axis=1)
-        if hedged is not None and hedged.any():  # before the cap, which is where no chance explains a tick anyway
+        if hedged is not None and hedged.any():  # before the cap, so that the cap limits hedged ticks as well
             log_e = np.where(hedged[..., None], np.logaddexp(np.log1p(-STAKE), np.log(STAKE) + log_e), log_e)
         ticks, clumps = (
             np.minimum.reduceat(each, evidence.first_bound, axis=-1)
             for each in (outlook.canary_ticks, outlook.canary_clumps)
         )
         log_e = np.minimum(log_e, (cap(ticks, clumps) * np.log(evidence.needed))[..., None])
-    # a bound that compares with nothing does without a control; impossible numbers spoil it all the same
+    # A bound that does not compare with control needs no control trials, but impossible numbers still spoil the tick.
     spared = ~evidence.planes.needs_control & (control | _missing(counts.control_events, counts.control_trials))
     return log_e, finite & (cleaned.canary_trials > 0) & ((cleaned.control_trials > 0) | spared)
 
 
 def cap(canary_ticks: Array, canary_clumps: Array) -> Array:
-    """How many times ln(1 / alpha) one tick may be worth, the canary having been seen with so many clumps before."""
+    """How many times ln(1 / alpha) one tick may be worth, given the canary's ticks and clumps seen before it."""
     seen = canary_ticks / (canary_ticks + _CAP_TICKS)
     known = canary_clumps / (canary_clumps + _CAP_CLUMPS)
     later = np.minimum(FIRST_CAP + (LONG_CAP - FIRST_CAP) * seen, QUIET_CAP + (LONG_CAP - QUIET_CAP) * known)
@@ -345,7 +347,7 @@ def cap(canary_ticks: Array, canary_clumps: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """When the recursion steps: ticks (T,), seconds between them, and (T, R) of updates, head starts, renewals."""
+    """When the recursion moves: ticks (T,), seconds between them, and (T, R) of updates, head starts, renewals."""
 
     ticks: Array
     step: float
@@ -355,7 +357,7 @@ class _Walk:
 
 
 def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence, Array, Array]:
-    """The recursion itself: evidence after the last tick, and (T, R) of its value and of since."""
+    """The recursion itself: the evidence after the last tick, and (T, R) of its value and of ``since``."""
     log_w = np.log(STARTS_PER_DAY * walk.step / DAY)
     sums, excursions, since = evidence.log_sums, evidence.excursions, evidence.since
     all_sums, all_since = np.empty(log_e.shape), np.empty(log_e.shape)
@@ -367,7 +369,7 @@ def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence
     most = np.log(evidence.needed * _STANDING)
     over = _mean(sums) >= evidence.needed
     for row, tick in enumerate(walk.ticks):
-        # an alarm that nobody acted on: what it rested on counts no more
+        # After a breach that tripped nothing, evidence starts again from zero.
         afresh = walk.renewed[row] | (over & ~stands & walk.updates[row])
         if afresh.any():
             sums = np.where(afresh[:, None], -np.inf, sums)
@@ -392,6 +394,6 @@ def _accumulate(evidence: Evidence, log_e: Array, walk: _Walk) -> tuple[Evidence
 
 
 def _mean(log_sums: Array) -> Array:
-    """The weighted mean over alternatives, kept below the largest float (JSON has no infinity)."""
+    """The weighted mean over alternatives, limited to about exp(690), because JSON has no infinity."""
     mean: Array = np.exp(np.minimum(log_sums, _LARGEST_LOG)) @ np.array(WEIGHTS)
     return mean

@@ -1,41 +1,41 @@
-"""What control's past says: its share p_b*, and by how much its counts vary more than chance.
+"""Learns from the past: control's share p_b*, and the dispersion phi, by how much counts vary more than chance.
 
-Errors come in clumps (retries, one broken tenant), and then an e-variable made for independent trials
-overstates. Dividing its logarithm by a dispersion phi >= 1.05 keeps it an e-variable for independent
-trials (Jensen) and makes it a measured approximation, not a theorem, for clumps.
+Errors come in clumps (retries, one broken tenant). An e-variable made for independent trials then overstates the
+evidence. Its logarithm is divided by a dispersion phi >= 1.05. For independent trials the result is still an
+e-variable (Jensen's inequality); for clumps it is a measured approximation, not a theorem.
 
-phi looks only at ticks before the one it is used in::
+phi depends only on ticks before the one it is used in::
 
     D/M  = discounted sum of squared differences / the same expected of independent trials
     phi  = clip(1 + 1.5 (D/M - 1), 1.05, 30)
 
 With x events of n trials in one block of ticks and x', n' in the block before, a block adds
-``(x n' - x' n)^2 / (2 n n')`` to D and ``(x + x') / 2`` to M, times 1 - pooled share where the bound's
-own formula has the binomial's variance. A term of D is capped at 9 max(D/M, 1) max(its expectation, 1):
-without the cap one incident common to both cohorts would blind the rule for an hour.
+``(x n' - x' n)^2 / (2 n n')`` to D and ``(x + x') / 2`` to M, times 1 - pooled share where the bound's own formula
+has the binomial's variance. A term of D is capped at 9 max(D/M, 1) max(its expectation, 1). Without the cap, one
+incident common to both cohorts would blind the rule for an hour.
 
-Blocks are single ticks. `bursts: long` adds blocks of 10 and 60 ticks and takes the largest phi: it sees what lasts
-minutes, at a price in delay. `bursts: auto` does so where control's past shows clumps that last minutes, unless only
-users' first requests are counted: one user's retries are no clump then, and what lasts minutes is the service's own
-wander, in both cohorts.
+Blocks are single ticks. `bursts: long` adds blocks of 10 and 60 ticks and uses the largest phi. It sees clumps that
+last minutes, but trips later. `bursts: auto` does the same where control's past shows clumps that last minutes,
+unless only users' first requests are counted. Then one user's retries are not a clump, and what lasts minutes is the
+drift of the service itself, in both cohorts.
 
-No tick outweighs the past: it is taken in at four times the past's mean at most, and a past of more than four times
-the newest tick, for each of its ticks, is lowered. Ten ticks of garbage are outweighed by an hour of sane traffic.
+No tick outweighs the past. A tick counts with at most four times the past's mean. A past whose mean per tick is more
+than four times the newest tick is scaled down. So an hour of sane traffic outweighs ten ticks of garbage.
 
-A small control (a 99 % canary, or little traffic) has too few events to know its dispersion from. Where M
-is under 50 clumps (events over D/M of the cohort with more of them) the canary's own past makes up the
-difference: still only ticks before this one, and differences from tick to tick hardly notice a step.
+A small control (a 99 % canary, or little traffic) has too few events to estimate its dispersion. If M is under 50
+clumps (M is divided by D/M of the cohort with more events), the canary's own past makes up the difference. It is
+still only from ticks before this one, and differences from tick to tick hardly change at a step in the rate.
 
-Clumps may come in the canary alone, and rates that jitter show in proportion to a cohort's events, so a busy
-canary shows more of it than control. So phi is at least that of the canary's own past, drawn to 1 with the weight
-of 50 events, and known three pairs of blocks later: a regression's own jump is one clump, and must not slow its trip.
+Clumps may come in the canary alone. The effect of jittering rates also grows with a cohort's events, so a busy canary
+shows more of it than control. So phi is at least that of the canary's own past, drawn towards 1 with the weight of 50
+events, and used three pairs of blocks later. The delay is there because a regression's own jump is one clump, and
+must not slow its trip.
 
-Bounds of the form ``p_c <= r p_b`` hold however both rates move together, so what moves both cohorts
-alike (a jittering service) is no reason for doubt there, though control's counts cannot tell it from
-clumps. How events *split* between the cohorts can: the same D/M of the canary's events among both
-cohorts' events, drawn towards control's D/M with the weight of 50 events. These bounds use the smaller
-of the two, where control has more events than the canary: a small control shows too few clumps to be
-split. For bounds with a shift a smaller phi would not be valid.
+Bounds of the form ``p_c <= r p_b`` hold however both rates move together. For them, what moves both cohorts alike (a
+jittering service) is no reason for doubt, but control's counts cannot tell it from clumps. How events *split*
+between the cohorts can tell: the same D/M of the canary's events among both cohorts' events, drawn towards control's
+D/M with the weight of 50 events. Where control has more events than the canary, these bounds use the smaller of the
+two D/M. A smaller control shows too few clumps in its split. For bounds with a shift a smaller phi would not be valid.
 """
 
 from __future__ import annotations
@@ -55,38 +55,38 @@ BLOCKS = (1, 10, 60)
 SMALLEST_PHI = 1.05
 LARGEST_PHI = 30.0
 WARM_TICKS = 120
-# Until 120 ticks of control have been seen phi is at least 1 + (this - 1) * 300 / (300 + M), M being the
-# events expected so far: found by simulation (docs/statistics.md, "Cold start").
+# Until 120 ticks of control have been seen, phi is at least 1 + (COLD_PHI - 1) * 300 / (300 + M), where M is the
+# number of events expected so far. Found by simulation (docs/statistics.md, "Cold start").
 COLD_PHI = 12.0
 _COLD_EVENTS = 300.0
 _SLOPE = 1.5
-# Below it a count is rounding; the square of a smaller one vanishes, and nothing over nothing spoils the past for good.
+# A count below this is rounding. The square of a smaller one underflows, and 0 / 0 would spoil the past permanently.
 _NOTHING = 1e-9
 _CAP = 9.0
 _SMALLEST_SPREAD = 0.02
-# So many clumps of events tell a dispersion; below them control's is topped up with the canary's.
+# This many clumps of events are enough to estimate a dispersion; with fewer, control's is topped up with the canary's.
 ENOUGH_CLUMPS = 50.0
 # The weight, in events, with which a split's dispersion is drawn towards control's.
 _DRAWN = 50.0
 # The weight, in events, with which the canary's own dispersion is drawn towards 1.
 OWN_DRAWN = 50.0
-# It is known only this many pairs of blocks later: a regression's own jump is one clump, and must not slow its trip.
+# The canary's own dispersion is used this many pairs of blocks later: a regression's jump must not slow its trip.
 OWN_LAG = 3
-# D/M beyond which phi does not grow: a larger one would only take longer to be forgotten.
+# D/M beyond which phi does not grow: a larger D/M would only take longer to fade.
 _LARGEST_RATIO = 1.0 + (LARGEST_PHI - 1.0) / _SLOPE
-# One tick weighs at most this many times the mean of the past, and the past at most this many times a tick like
-# the newest for each of its ticks: whatever a source once said, an hour of sane traffic outweighs it.
+# One tick weighs at most this many times the mean of the past. The past weighs at most this many times what it would
+# if all its ticks were like the newest. So an hour of sane traffic outweighs any earlier garbage.
 LEVEL = 4.0
-# below so many trials, or events, ticks differ by chance
+# below this many trials, or events, ticks differ by chance
 _FEW_TRIALS, _FEW_EVENTS = 10.0, 4.0
-# Each event belongs to a trial, but feedback may come later than its request: events of the past and the tick
-# beyond 1.25 times their trials and ten more are no events of these requests.
+# Each event belongs to a trial, but feedback may come later than its request. If the events of the past and the tick
+# are more than 1.25 times their trials plus ten, they are not events of these requests.
 EVENTS_PER_TRIAL, SPARE_EVENTS = 1.25, 10.0
-# `bursts: auto` takes long blocks in where control's blocks of 10 ticks vary over 3 times as much as chance and over
-# twice as much as its ticks do, and at least one pair in five is far apart: one incident is not a habit.
+# `bursts: auto` uses long blocks if control's blocks of 10 ticks vary over 3 times as much as chance and over twice as
+# much as its ticks, and if at least one pair in five is far apart: one incident does not make clumps frequent.
 _AUTO_RATIO, _AUTO_TIMES, _AUTO_FAR, _AUTO_PAIRS = 3.0, 2.0, 0.2, 5.0
-# Beyond chance they must vary by more than this share of their mean: a rate wanders by as much, in both cohorts alike,
-# and in a busy control that is many times what chance would show.
+# Besides chance, the blocks must vary by more than this share of their mean: a rate drifts by as much in both cohorts
+# alike, and in a busy control this drift is many times the variation by chance.
 _AUTO_WANDER = 0.16
 _FAR = 3.84  # the 95 % point of the square of a standard normal
 
@@ -95,9 +95,9 @@ _FAR = 3.84  # the 95 % point of the square of a standard normal
 class History:
     """The past of one series (a cohort's, or the split's), as far as evidence needs it; arrays of (B,) or (B, blocks).
 
-    ``ticks`` counts the ticks seen, at most `WARM_TICKS` of which matter; ``weight`` is their discounted number,
-    ``pairs`` that of the pairs of blocks, and ``far`` that of the pairs that are far apart; ``late_squares`` and
-    ``late_expected`` (B, blocks, OWN_LAG) are what D and M were some pairs ago, oldest first.
+    ``ticks``: the number of ticks seen, counted up to `WARM_TICKS`. ``weight``: the discounted number of ticks;
+    ``pairs``: that of the pairs of blocks; ``far``: that of the pairs that are far apart. ``late_squares`` and
+    ``late_expected`` (B, blocks, OWN_LAG): D and M before each of the last pairs, oldest first.
     """
 
     events: Array
@@ -123,7 +123,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Both cohorts' histories, and that of how events split between them; one row a bound."""
+    """Both cohorts' histories, and the history of how events split between them; one row per bound."""
 
     control: History
     canary: History
@@ -138,9 +138,9 @@ class Past:
 class Outlook:
     """What was known before each tick, each (T, B): the share p_b*, phi, and whether the past was too short.
 
-    ``canary_ticks``: the discounted number of ticks in which the canary's own clumps could have shown;
-    ``canary_clumps``: how many clumps it had in them, as far as `OWN_LAG` ticks before.
-    ``crowded_control`` and ``crowded_canary``: the tick holds more events than the cohort's requests can have had.
+    ``canary_ticks``: the discounted number of ticks in which the canary's own clumps could have shown.
+    ``canary_clumps``: how many clumps it had in them, up to `OWN_LAG` ticks before this one.
+    ``crowded_control`` and ``crowded_canary``: the tick holds more events than the cohort's requests can have.
     """
 
     share: Array
@@ -154,7 +154,7 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class CohortSteps:
-    """One cohort's counts of T ticks, (T, B). ``seen`` marks those that are data; the others change nothing."""
+    """One cohort's counts of T ticks, (T, B). ``seen`` marks the counts that are data; the others change nothing."""
 
     events: Array
     trials: Array
@@ -163,10 +163,11 @@ class CohortSteps:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """What phi must know of the bounds, each (B,) but for the last.
+    """What phi must know of the bounds, each (B,) except the last.
 
-    ``binomial``: which have a shift, and scale with the binomial's 1 - share; ``long``: which judge long bursts too,
-    ``auto``: which do so where control's past shows them, but not where ``first_requests`` (T, B) alone are counted.
+    ``binomial``: bounds with a shift, whose variance has the binomial's 1 - share. ``long``: bounds that also judge
+    long bursts. ``auto``: bounds that do so if control's past shows long bursts, except where only users' first
+    requests are counted (``first_requests``, (T, B)).
     """
 
     binomial: Mask
@@ -201,7 +202,7 @@ def concatenate(pasts: list[Past]) -> Past:
 
 
 def look_ahead(past: Past, control: CohortSteps, canary: CohortSteps, kinds: Kinds) -> tuple[Outlook, Past]:
-    """Walk over T ticks of both cohorts: what was known before each, and the past afterwards."""
+    """What was known before each of T ticks of both cohorts, and the past after them."""
     shares, crowded, past = _walk_totals(past, _stacked([_cleaned(control), _cleaned(canary)]))
     control, canary = (
         CohortSteps(side.events, side.trials, side.seen & ~crowded[at]) for at, side in enumerate((control, canary))
@@ -244,7 +245,7 @@ def _of_blocks(sums: _Sums, kinds: Kinds) -> Array:
 
 
 def _lasting(ticks: _Sums, minutes: _Sums) -> Mask:
-    """Whether control's events come in clumps that last minutes: from its ticks, and from its blocks of ten."""
+    """Whether control's events come in clumps that last minutes, from its single ticks and its blocks of ten."""
     ratio = minutes.quotient
     lasting: Mask = (ratio > _AUTO_RATIO) & (ratio > _AUTO_TIMES * ticks.quotient)
     lasting &= (minutes.pairs >= _AUTO_PAIRS) & (minutes.far >= _AUTO_FAR * minutes.pairs)
@@ -253,7 +254,7 @@ def _lasting(ticks: _Sums, minutes: _Sums) -> Mask:
 
 
 def _ratio(control: _Sums, canary: _Sums) -> Array:
-    """D/M of control, topped up with the canary's where control has too few events."""
+    """D/M of control, topped up with the canary's if control has too few events."""
     larger = np.where(canary.expected > control.expected, canary.quotient, control.quotient)
     enough = ENOUGH_CLUMPS * np.maximum(larger, 1.0)
     missing = np.maximum(enough - control.expected, 0.0)
@@ -272,12 +273,12 @@ def _late(sums: _Sums) -> Array:
 
 
 def _clumps(sums: _Sums) -> Array:
-    """M over D/M: of how many clumps so many events are, each clump being of one event or more."""
+    """M over D/M: how many clumps the events come in, each clump being one event or more."""
     return np.asarray(sums.late_expected**2 / np.maximum(np.maximum(sums.late_squares, sums.late_expected), _NOTHING))
 
 
 def _split(control: CohortSteps, canary: CohortSteps) -> CohortSteps:
-    """The canary's events among both cohorts' events, at the ticks both were seen."""
+    """The canary's events among both cohorts' events, at the ticks where both were seen."""
     both = control.seen & canary.seen
     events = np.where(both, canary.events, 0.0)
     whole = events + np.where(both, control.events, 0.0)
@@ -303,8 +304,8 @@ def _stacked(series: list[CohortSteps]) -> CohortSteps:
 def _walk_totals(past: Past, series: CohortSteps) -> tuple[Array, Mask, Past]:
     """p_b* = (x + 1/2) / (n + 1) over the past, discounted 0.98 a tick: never 0 or 1, so never infinite evidence.
 
-    Of control and canary, (2, T, B), beside which ticks are crowded with events. A tick that is out of all proportion
-    to the past is taken in at a smaller weight, and a past out of all proportion to the tick is lowered to it.
+    For control and canary, (2, T, B); also which ticks hold too many events, and the past after them. A tick far
+    larger than the past's mean counts with a smaller weight; a past far larger than the tick is scaled down.
     """
     sides = (past.control, past.canary)
     x, n, w = (np.stack([getattr(side, name) for side in sides]) for name in ("events", "trials", "weight"))
@@ -332,9 +333,7 @@ def _at_most(most: Array, value: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """D and M before each tick, the discounted numbers of pairs and of those far apart, and D and M `OWN_LAG` pairs
-    earlier, each (series, T, B).
-    """
+    """Before each tick: D, M, discounted numbers of (far) pairs, D and M `OWN_LAG` pairs ago; each (series, T, B)."""
 
     squares: Array
     expected: Array
@@ -353,7 +352,7 @@ class _Sums:
 
 
 def _walk_blocks(past: Past, column: int, series: CohortSteps, binomial: Mask) -> tuple[_Sums, Past]:
-    """D and M for one size of blocks, of control, canary and split together."""
+    """D and M for one size of blocks, for control, canary and split together; and the past after them."""
     kept = {
         field.name: np.stack([getattr(getattr(past, side.name), field.name)[:, column] for side in fields(Past)])
         for field in fields(History)
@@ -373,7 +372,7 @@ def _walk_blocks(past: Past, column: int, series: CohortSteps, binomial: Mask) -
 
 
 def _walk_pairs(kept: dict[str, Array], pair: Mask, square: Array, expected: Array, discount: float) -> _Sums:
-    """The recursion over pairs of blocks; ``kept`` (series, B) is moved on to its end."""
+    """The recursion over pairs of blocks; ``kept`` (series, B) is updated to its end."""
     ceiling = _CAP * np.maximum(expected, 1.0)
     far = (square > _FAR * np.maximum(expected, 1.0)).astype(np.float64)
     d, m, w, f, late_d, late_m = (kept[field.name] for field in fields(_Sums))
@@ -392,7 +391,7 @@ def _walk_pairs(kept: dict[str, Array], pair: Mask, square: Array, expected: Arr
         taken = np.where(w > 0, _at_most(LEVEL * np.maximum(m, _FEW_EVENTS * w), new * w), 1.0)
         d = d * kept_part + np.minimum(square[:, tick], ceiling[:, tick] * now) * taken
         m = m * kept_part + new * taken
-        # nothing in m: no event at all yet, and d is no ratio
+        # with m = 0 there has been no event yet, and D/M has no value
         d = np.where(m > 0, np.minimum(d, _LARGEST_RATIO * m), d)
         w = np.where(moved, w * discount + 1.0, w)
         f = np.where(moved, f * discount + far[:, tick], f)
@@ -434,7 +433,7 @@ def _block_before(kept: dict[str, Array], blocks: CohortSteps) -> tuple[Array, A
     ticks = blocks.seen.shape[1]
     rows = np.arange(ticks, dtype=np.intp)[:, None]
     newest = np.maximum.accumulate(np.where(blocks.seen, rows, -1), axis=1)
-    # row t: the newest complete block at or before t - 1; one row more than there are ticks
+    # row t: the newest complete block at or before t - 1; the last row is for the tick after these
     none = np.full_like(kept["last_events"], -1, dtype=np.intp)[:, None]
     index = np.concatenate([none, newest], axis=1)
 

@@ -1,8 +1,8 @@
 """One tick's evidence: log e-variables against a half plane, in arrays.
 
-An e-variable is a non-negative number whose mean is at most 1 while the canary is within the bound,
-whatever the true rates are. Its logarithm is what `log_evidence` returns; sums of logs over ticks
-are evidence that may be looked at as often as one likes.
+An e-variable is a non-negative number whose mean is at most 1 while the canary is within the bound, whatever the
+true rates are. `log_evidence` returns its logarithm. Sums of these logarithms over ticks are evidence that may be
+looked at any number of times.
 
 Shapes: ``B`` bounds, ``J`` alternatives, any leading axes (ticks, runs). Counts are events and trials
 of one tick; fractions are allowed.
@@ -27,11 +27,11 @@ from killswitch.verdicts.evidence.bounds import HalfPlane
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
-# No service counts more in one step: the largest networks of the world serve 1e8 requests a second, 4e11 an hour.
+# No service counts more in one step: the largest networks in the world serve 1e8 requests a second, 4e11 an hour.
 LARGEST_COUNT = 1e12
-# Rounding of a source's arithmetic; anything below is no count.
+# Rounding in a source's arithmetic; anything below this is not a count.
 ROUNDING = -1e-6
-# Beyond this share there is no room for an alternative, and 1 - share has lost its digits.
+# Beyond this share there is no room for an alternative, and 1 - share has too few digits left.
 _NEARLY_ALL = 1.0 - 1e-9
 _PROJECTION_STEPS = 100
 _PROJECTION_TOLERANCE = 1e-13
@@ -39,7 +39,7 @@ _PROJECTION_TOLERANCE = 1e-13
 
 @dataclass(frozen=True, slots=True)
 class HalfPlanes:
-    """``B`` half planes sorted into the three kinds that have formulas of their own."""
+    """``B`` half planes, sorted into the three kinds that have their own formulas."""
 
     ratio: Array
     shift: Array
@@ -49,7 +49,7 @@ class HalfPlanes:
 
     @property
     def needs_control(self) -> npt.NDArray[np.bool_]:
-        """Which bounds compare with control at all, (B,)."""
+        """Which bounds compare with control, (B,)."""
         return self.ratio > 0
 
 
@@ -67,10 +67,10 @@ def half_planes(bounds: tuple[HalfPlane, ...]) -> HalfPlanes:
 
 @dataclass(frozen=True, slots=True)
 class TickCounts:
-    """Counts of one tick each, (..., B): in the daemon and in replays (T, B), T ticks.
+    """The counts of single ticks, (..., B): in the daemon and in replays (T, B) for T ticks.
 
-    Both numbers of a cohort are NaN where a tick holds nothing for it. Any other NaN, infinity or negative
-    number is not data either, but is reported (`killswitch.verdicts.evidence.detector.Trace.numeric`).
+    Both numbers of a cohort are NaN where a tick has no data for it. Any other NaN, infinity or negative number is
+    not data either, but is reported (`killswitch.verdicts.evidence.detector.Trace.numeric`).
     """
 
     canary_events: Array
@@ -94,11 +94,11 @@ class _Tests:
 
 
 def log_evidence(planes: HalfPlanes, counts: TickCounts, control_share: Array, alternatives: Array) -> Array:
-    """Logarithms of the e-variables, (..., B, J), for counts that are all finite and not negative.
+    """The logarithms of the e-variables, (..., B, J), for counts that are all finite and not negative.
 
-    ``control_share`` (..., B) is p_b*, strictly between 0 and 1, known before the tick. ``alternatives``
-    (J,) are factors above 1: on the odds of the boundary, or on the ratio where ``shift == 0``. A bound
-    without trials in a cohort it needs gives 0.
+    ``control_share`` (..., B): p_b*, strictly between 0 and 1, known before the tick. ``alternatives`` (J,): factors
+    above 1 on the odds of the boundary, or on the ratio where ``shift == 0``. A bound gives 0 if a cohort it needs
+    has no trials.
     """
     result = np.zeros((*counts.canary_events.shape, alternatives.size))
     for kind, formula in (
@@ -125,9 +125,9 @@ def log_evidence(planes: HalfPlanes, counts: TickCounts, control_share: Array, a
 def _proportional(t: _Tests) -> Array:
     """``L = x_c ln(q1/q0) + x_b ln((1-q1)/(1-q0))`` with q0 = r n_c / (r n_c + n_b), q1 = m r n_c / (m r n_c + n_b).
 
-    With g = ln(1 + (m-1) q0) this is ``x_c (ln m - g) - x_b g``. Its mean is at most 1 for every
-    p_c <= r p_b: ln E <= p_b [r n_c (q1/q0 - 1) + n_b ((1-q1)/(1-q0) - 1)] = 0. It never uses n - x, so
-    events may outnumber trials (feedback that arrives after its request's tick).
+    With g = ln(1 + (m-1) q0) this is ``x_c (ln m - g) - x_b g``. The mean of exp(L) is at most 1 for every
+    p_c <= r p_b: ln E <= p_b [r n_c (q1/q0 - 1) + n_b ((1-q1)/(1-q0) - 1)] = 0. The formula never uses n - x, so
+    there may be more events than trials (feedback that arrives after its request's tick).
     """
     weighted = t.ratio * t.n_c
     total = weighted + t.n_b
@@ -143,9 +143,9 @@ def _absolute(t: _Tests) -> Array:
 
 
 def _sloped(t: _Tests) -> Array:
-    """The likelihood ratio of ``(p_c*, p_b*)`` to its projection ``(c0, b0)`` on the half plane.
+    """The likelihood ratio of ``(p_c*, p_b*)`` to its projection ``(c0, b0)`` on the half plane, as a logarithm.
 
-    Where the boundary at p_b* leaves no room for an alternative, 0.
+    0 where the boundary at p_b* leaves no room for an alternative.
     """
     on_boundary = t.ratio * t.share + t.shift
     usable = ((on_boundary < _NEARLY_ALL) & (t.n_c > 0) & (t.n_b > 0))[..., 0]
@@ -181,15 +181,15 @@ def project(
 ) -> Array:
     """b0: the control share at which ``n_c KL(p_c* || r b + d) + n_b KL(p_b* || b)`` is smallest.
 
-    For points outside the half plane (``p_c* > r p_b* + d``), trials and r above 0; all arguments
-    broadcast. The function is convex in b and its derivative changes sign between p_b* and
-    (p_c* - d) / r, so Newton's method, guarded by bisection, finds the zero to the last digits.
+    For points outside the half plane (``p_c* > r p_b* + d``), with trials and r above 0; all arguments broadcast. The
+    function is convex in b, and its derivative changes sign between p_b* and (p_c* - d) / r. So Newton's method, with
+    bisection as a guard, finds the zero of the derivative to the last digits.
     """
     r, d, n_c, n_b, p_c, p_b = np.broadcast_arrays(
         ratio, shift, canary_trials, control_trials, canary_share, control_share
     )
     low, high = p_b, np.minimum((p_c - d) / r, 1.0)
-    # first guess: both divergences as parabolas with the curvature at the point itself
+    # first guess: both divergences approximated by parabolas with the curvature at the point itself
     pull_c = r * n_c / (p_c * (1.0 - p_c))
     pull_b = n_b / (p_b * (1.0 - p_b))
     b = low + pull_c * (p_c - r * p_b - d) / (r * pull_c + pull_b)
@@ -220,9 +220,9 @@ def information(
     canary_share: float,
     control_share: float,
 ) -> float:
-    """Nats a tick is worth at best: the divergence of the true rates from the half plane, 0 inside it.
+    """The most nats that a tick is worth: the divergence of the true rates from the half plane, 0 inside it.
 
-    ``ln(1/alpha) / information`` ticks is the bound no valid test beats on average by much.
+    On average no valid test needs far fewer than ``ln(1/alpha) / information`` ticks.
     """
     if canary_share <= plane.ratio * control_share + plane.shift or canary_trials <= 0:
         return 0.0

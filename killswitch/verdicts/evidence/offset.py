@@ -1,7 +1,7 @@
 """What stage `aa` measures: how far the canary's *users* differ while both cohorts get the control model.
 
-Routing is sticky, so whole users fall into a cohort, and cohorts of few or uneven users differ for good.
-No test on requests can tell that from a bad model; an hour of control against control can.
+Routing is sticky, so each user stays in one cohort, and cohorts of few or uneven users differ permanently. No test
+on requests can tell such a difference from a bad model. An hour of control against control can.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from killswitch.model import Counts
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Canary's rate minus control's under the same model, and its interval; fractions of trials."""
+    """The canary's rate minus control's under the same model, and its interval, as fractions of trials."""
 
     canary: float
     control: float
@@ -25,15 +25,15 @@ class Offset:
 
     @property
     def certain(self) -> bool:
-        """Zero is not in the interval: these users differ."""
+        """Whether these users differ: zero is not in the interval."""
         return self.low > 0 or self.high < 0
 
 
 def measure_offset(canary: Counts, control: Counts, *, phi: float = 1.0, confidence: float = 0.99) -> Offset | None:
-    """The offset of a rule over a stage's counts, None without trials in a cohort.
+    """The offset of a rule over a stage's counts; None if a cohort has no trials.
 
     Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10) with trials divided by the
-    dispersion ``phi``. It is read once, at the stage's end: for the page, not for repeated looks.
+    dispersion ``phi``. It is valid for one look at the stage's end, not for repeated looks.
     """
     if not (canary.trials > 0 and control.trials > 0):
         return None
@@ -51,7 +51,7 @@ def measure_offset(canary: Counts, control: Counts, *, phi: float = 1.0, confide
 
 
 def _wilson(counts: Counts, phi: float, z: float) -> tuple[float, float, float]:
-    """Rate and Wilson's interval for trials that count 1 / phi each."""
+    """The rate and Wilson's interval, with each trial counted as 1 / phi."""
     n = counts.trials / phi
     p = min(max(counts.events / counts.trials, 0.0), 1.0)
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)

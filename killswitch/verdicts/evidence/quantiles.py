@@ -1,14 +1,14 @@
-"""From histograms to events: how many requests were slower than an edge.
+"""Turns histograms into events: how many requests were slower than an edge.
 
-A quantile rule compares tails. tau is control's own quantile over the window *before* the tick,
-extended back until it holds 2,000 requests or an hour; the canary's events are "slower than
-``scale * tau + offset``", control's "slower than tau". Whatever tau is, as long as it was known before
-the tick, a canary whose tail near its quantile is no heavier than control's, scaled, has no more events
-per trial than control: tau's noise and slow-downs common to both cohorts cancel.
+A quantile rule compares tails. tau is control's own quantile over the window *before* the tick, extended back until
+it holds 2,000 requests or an hour. The canary's events are "slower than ``scale * tau + offset``", control's are
+"slower than tau". Take any tau that was known before the tick. If the canary's tail near its quantile is no heavier
+than control's, scaled, the canary has no more events per trial than control. So tau's noise, and slow-downs common
+to both cohorts, cancel.
 
-Counts and quantiles use the linear interpolation of PromQL's ``histogram_quantile``, so "the limit" is
-the limit as a dashboard shows it. Beyond the last finite edge nothing is known: NaN, and the caller's
-reason is SATURATED.
+Counts and quantiles use the linear interpolation of PromQL's ``histogram_quantile``, so the limit is the limit that
+a dashboard shows. Beyond the last finite edge nothing is known: the result is NaN, and the caller's reason is
+SATURATED.
 
 Shapes: ``K`` bucket edges (ascending, the last infinite) and cumulative counts (..., K).
 """
@@ -26,9 +26,9 @@ TAU_SECONDS = 3_600.0
 
 
 def slower_than(edges: Array, cumulative: Array, seconds: Array | float) -> Array:
-    """Requests slower than ``seconds`` (...), fractions included; NaN beyond the last finite edge.
+    """The number of requests slower than ``seconds`` (...), with fractions; NaN beyond the last finite edge.
 
-    Within a bucket requests are spread evenly; the first bucket begins at 0, as PromQL has it.
+    Within a bucket requests are spread evenly, and the first bucket begins at 0, as in PromQL.
     """
     finite = edges[:-1]
     seconds = np.asarray(seconds, dtype=np.float64)
@@ -62,17 +62,17 @@ def quantile_of(edges: Array, cumulative: Array, quantile: float) -> Array:
 def tau_before(edges: Array, control: Array, quantile: float, *, step: float, minimum: float = TAU_REQUESTS) -> Array:
     """The tau before each tick, (T,), from control's disjoint increments (T, K) of ticks ``step`` seconds apart.
 
-    Row t uses rows before t only: the fewest that hold ``minimum`` requests, at most an hour of them. NaN
-    rows (ticks without data) add nothing. NaN where the past is empty or its quantile saturated.
+    Row t uses only rows before t: the fewest that hold ``minimum`` requests, at most an hour of them. NaN rows
+    (ticks without data) add nothing. The result is NaN where the past is empty or its quantile saturated.
     """
     clean = _counted(control)
     sums = np.concatenate([np.zeros((1, clean.shape[-1])), np.cumsum(clean, axis=0)])
     totals = sums[:, -1]
     rows = np.arange(len(control))
-    # the newest row from which on `minimum` requests lie before the tick
+    # the newest row such that the rows from it to the tick hold `minimum` requests
     start = np.searchsorted(totals, totals[:-1] - minimum, side="right") - 1
     start = np.clip(start, np.maximum(rows - int(TAU_SECONDS / step), 0), rows)
-    # an exact difference of cumulative sums may be a rounding below zero or out of order
+    # rounding can put a difference of cumulative sums slightly below zero or out of order
     window = np.maximum.accumulate(np.maximum(sums[rows] - sums[start], 0.0), axis=-1)
     return quantile_of(edges, window, quantile)
 
@@ -81,10 +81,10 @@ def tau_next(edges: Array, past: Array, quantile: float, *, minimum: float = TAU
     """The tau before the next tick, (N,), of N rules whose histograms have the same edges.
 
     ``past`` (N, P, K): control's increments of the last P ticks, oldest first, at most an hour of them
-    (`push`). The same number as `tau_before` gives a replay.
+    (`push`). Gives the same number as `tau_before` does in a replay.
     """
     clean = _counted(past)
-    # requests from each tick to the newest, and the ticks without which there are too few
+    # `since`: requests from each tick to the newest; `newer`: requests after each tick
     since = np.cumsum(clean[:, ::-1, -1], axis=1)[:, ::-1]
     newer = np.concatenate([since[:, 1:], np.zeros((len(since), 1))], axis=1)[:, : since.shape[1]]
     window = np.einsum("np,npk->nk", newer < minimum, clean)
@@ -92,27 +92,27 @@ def tau_next(edges: Array, past: Array, quantile: float, *, minimum: float = TAU
 
 
 def push(past: Array, control: Array, *, step: float) -> Array:
-    """``past`` (N, P, K) with the newest tick's histograms (N, K) at its end, an hour at most."""
+    """``past`` (N, P, K) with the newest tick's histograms (N, K) at its end, at most an hour of ticks."""
     return np.concatenate([past, control[:, None]], axis=1)[:, -int(TAU_SECONDS / step) :]
 
 
 def possible(cumulative: Array) -> npt.NDArray[np.bool_]:
-    """Which cumulative histograms (..., K) hold counts that a service can have, (...); an unread one does not."""
+    """Which cumulative histograms (..., K) hold counts that a service can have, (...). An unread one (NaN) does not."""
     with np.errstate(invalid="ignore"):
         return np.asarray(((cumulative >= ROUNDING) & (cumulative <= LARGEST_COUNT)).all(axis=-1))
 
 
 def _counted(cumulative: Array) -> Array:
-    """The same, nothing where it is no histogram: tau remembers an hour, and must not remember that."""
+    """The histograms, with zeros for impossible ones: tau would remember those for an hour."""
     return np.where(possible(cumulative)[..., None], np.maximum(cumulative, 0.0), 0.0)
 
 
 def slow_counts(bound: Bound, edges: Array, canary: Array, control: Array, tau: Array) -> tuple[Array, Array]:
-    """Events of canary and control, each (T,), for one bound of a quantile rule.
+    """The events of canary and control, each (T,), for one bound of a quantile rule.
 
-    Histograms (T, K) of the tick itself, ``tau`` (T,) from before it. Trials are the histograms' last column.
-    NaN where the edge lies beyond the last finite bucket edge or tau is unknown, infinite where the histogram
-    is none (`possible`). Raises ValueError for a bound of a rate.
+    ``canary`` and ``control``: the histograms (T, K) of the tick itself; ``tau`` (T,): from before it. The trials are
+    the histograms' last column. NaN where the edge lies beyond the last finite bucket edge or tau is unknown;
+    infinite where the counts are impossible (`possible`). Raises ValueError for a bound of a rate.
     """
     if bound.canary_edge is None or bound.control_edge is None:
         raise ValueError(f"bound {bound.name} is not of a quantile rule: its events are counters")
@@ -120,11 +120,11 @@ def slow_counts(bound: Bound, edges: Array, canary: Array, control: Array, tau: 
 
 
 def _slow(edge: Edge, edges: Array, cumulative: Array, tau: Array) -> Array:
-    # 0 * NaN is NaN: an absolute edge does not need tau
+    # An absolute edge needs no tau, and 0 * NaN would be NaN.
     relative = edge.scale * tau if edge.scale > 0 else np.zeros(np.shape(tau))
     with np.errstate(invalid="ignore", over="ignore"):
         slower = slower_than(edges, cumulative, relative + edge.offset)
-    # a tick without a histogram is a gap; one whose numbers are no counts is said
+    # A tick without a histogram is a gap (NaN). A histogram with impossible counts is reported (infinite).
     garbage = ~possible(cumulative) & ~np.isnan(cumulative).all(axis=-1)
     return np.where(garbage, np.inf, slower)
 

@@ -1,10 +1,10 @@
-"""Head starts, renewals, unsettled counts: what the flag's own history means for evidence.
+"""Head starts, renewals and unsettled counts: what the flag's own history means for evidence.
 
-Evidence may begin with part of its budget already spent (a head start), because regressions are
-likeliest when a stage begins. The purse they come from holds half a start on the first day and gains
-half a start every further day, never more than a half at once; each arming or raise takes half of what
-is in it. With the half start a day of `killswitch.verdicts.evidence.detector` that is at most max(1, days)
-starts, hence at most alpha_rule x max(1, days) false trips.
+Evidence may begin with part of its budget already spent (a head start), because regressions are most likely when a
+stage begins. Head starts are paid from a purse. It holds half a start on the first day and gains half a start every
+further day, but never holds more than a half at once. Each arming or raise takes half of what is in it. With the
+half start a day of `killswitch.verdicts.evidence.detector` this is at most max(1, days) starts, hence at most
+alpha_rule x max(1, days) false trips.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LONGEST_DRAIN = 600.0
 STRETCH = 1.5
 # (m - 1) / ln m of the largest alternative
 _LIKE_A_RATE = (ALTERNATIVES[-1] - 1.0) / math.log(ALTERNATIVES[-1])
-# shares of a tick's requests: above them a rule is DRAINING
+# shares of a tick's requests, above which a rule is DRAINING
 _MATERIAL_REQUESTS = 0.2
 _MATERIAL_EVENTS = 0.002
-# where nearly all of a cohort's requests are under way, what was counted is multiplied by no more than 20
+# If nearly all of a cohort's requests are under way, the counts are multiplied by at most 20.
 _LEAST_COUNTED = 0.05
 
 
@@ -46,7 +46,7 @@ class HeadStart:
 
 
 def head_starts(stages: Sequence[StageEntry]) -> tuple[HeadStart, ...]:
-    """The head starts of one generation, from its whole ramp (ascending, from arming on)."""
+    """The head starts of one generation, from all its stages (ascending, from arming on)."""
     paid = 0.0
     starts: list[HeadStart] = []
     for index, entry in enumerate(stages):
@@ -60,11 +60,10 @@ def head_starts(stages: Sequence[StageEntry]) -> tuple[HeadStart, ...]:
 
 
 def head_starts_at(stages: Sequence[StageEntry], ticks: Array, rules: int, *, after: float) -> Array:
-    """The same as the array `advance` takes, (T, R), for ascending ticks.
+    """The head starts as the array that `advance` takes, (T, R), for ascending ticks.
 
-    A head start falls on the first tick later than it. ``after``: the last tick that was taken in before
-    these, or ``armed_at`` when a replay reaches back to it; starts older than that are dropped, so that no
-    restart pays one twice.
+    A head start belongs to the first tick after its time. ``after``: the last tick taken in before these, or
+    ``armed_at`` when a replay reaches back to it. Older head starts are dropped, so that a restart pays none twice.
     """
     amounts = np.zeros((len(ticks), rules))
     for head_start in head_starts(stages):
@@ -75,10 +74,10 @@ def head_starts_at(stages: Sequence[StageEntry], ticks: Array, rules: int, *, af
 
 
 def paused_at(stages: Sequence[StageEntry], delays: Sequence[float], ticks: Array) -> Mask:
-    """Which rules must not be updated at which ticks, (T, R); ``delays`` are each rule's feedback delay, seconds.
+    """Which rules must not be updated at which ticks, (T, R); ``delays``: each rule's feedback delay in seconds.
 
-    For three delays after the percent was lowered, late feedback of the larger cohort falls on the
-    requests of the smaller one.
+    For three delays after the percent was lowered, late feedback of the larger cohort is counted with the requests
+    of the smaller one.
     """
     lowered = [after.at for before, after in itertools.pairwise(stages) if after.percent < before.percent]
     length = PAUSE_DELAYS * np.array(delays, dtype=np.float64)
@@ -90,16 +89,16 @@ def paused_at(stages: Sequence[StageEntry], delays: Sequence[float], ticks: Arra
 
 
 def renewals(stages: Sequence[StageEntry]) -> tuple[float, ...]:
-    """When evidence begins at nothing again (ascending): what came before was another model's, or against a baseline.
+    """When evidence starts again from zero (ascending): before, it was of another model, or against a baseline.
 
     Another model serves the canary's users when stage `aa` or `shadow` begins or ends. Below `full` a live control
-    stands in the place of the stored baseline.
+    replaces the stored baseline.
     """
     return tuple(after.at for before, after in itertools.pairwise(stages) if renews(before, after))
 
 
 def renews(before: StageEntry, after: StageEntry) -> bool:
-    """Whether what was gathered in one stage says nothing about the next."""
+    """Whether evidence gathered in one stage says nothing about the next."""
     apart = (AA, SHADOW)
     other_model = before.stage != after.stage and (before.stage in apart or after.stage in apart)
     return other_model or before.percent > STAGES["full"] >= after.percent
@@ -108,7 +107,7 @@ def renews(before: StageEntry, after: StageEntry) -> bool:
 def renewed_at(stages: Sequence[StageEntry], ticks: Array, step: float, *, after: float) -> tuple[Mask, Mask]:
     """Which of ascending ticks are the first after a renewal, and which steps reach back before one; each (T,).
 
-    ``after``: the last tick that was taken in before these.
+    ``after``: the last tick taken in before these.
     """
     first, mixed = np.zeros(len(ticks), dtype=np.bool_), np.zeros(len(ticks), dtype=np.bool_)
     for at in renewals(stages):
@@ -122,9 +121,9 @@ def renewed_at(stages: Sequence[StageEntry], ticks: Array, step: float, *, after
 class Latencies:
     """How long requests take, from a histogram: ``edges`` (K,) ascending seconds, cumulative ``counts`` (K,).
 
-    Within a bucket they are spread evenly. Nobody knows how long those beyond the last finite edge take:
-    `LONGEST_DRAIN` is assumed. Every time is taken ``STRETCH`` times as long, since a canary within its limits may
-    be slower than control.
+    Within a bucket requests are spread evenly. For requests beyond the last finite edge `LONGEST_DRAIN` is assumed,
+    because their duration is not known. Every duration is multiplied by ``STRETCH``, since a canary within its limits
+    may be slower than control.
     """
 
     __slots__ = ("_areas", "_knots", "_left")
@@ -136,13 +135,13 @@ class Latencies:
         if counts[-1] > 0:
             left[1:-1] = 1.0 - np.minimum(np.maximum.accumulate(counts[: finite.size]) / counts[-1], 1.0)
         self._knots, self._left = knots, left
-        # beyond the last finite edge none comes home before the end
+        # beyond the last finite edge no request ends before the last knot
         self._left[-1] = left[-2]
         trapezes = 0.5 * (self._left[1:] + self._left[:-1]) * np.diff(knots)
         self._areas = np.concatenate([[0.0], np.cumsum(trapezes)])
 
     def under_way(self, seconds: Array) -> Array:
-        """The integral from 0 to ``seconds`` of the share of requests that take longer; what ends later counts none."""
+        """The integral from 0 to ``seconds`` of the share of requests that take longer; constant past the last knot."""
         at = np.minimum(np.maximum(seconds, 0.0), self._knots[-1])
         index = np.minimum(np.searchsorted(self._knots, at, side="right") - 1, len(self._knots) - 2)
         there = np.interp(at, self._knots, self._left)
@@ -150,18 +149,18 @@ class Latencies:
         return area
 
 
-# without a latency rule nobody knows how long requests take: evenly spread up to ten seconds
+# Without a latency rule the duration of requests is not known: assumed to be evenly spread up to ten seconds.
 UNKNOWN_LATENCIES = Latencies(np.array([10.0 / STRETCH, np.inf]), np.array([1.0, 1.0]))
 
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """How far a tick's counts are not of the users they are counted with, as shares of the requests counted.
+    """How much of a tick's counts is missing or belongs to users of the other cohort, as shares of counted requests.
 
     Each (T,) for one rollout, or (T, B) with its own shares for each column of counts.
 
     ``*_missing``: requests of users who joined the cohort, still under way. ``*_leftover``: requests of users who
-    left it, begun before and counted now.
+    left the cohort, begun before and counted now.
     """
 
     canary_missing: Array
@@ -171,7 +170,7 @@ class Unsettled:
 
     @property
     def material(self) -> Mask:
-        """Where that could be taken for a rate, or hide one: too much to call anything healthy, (T,)."""
+        """Where these shares could look like a rate, or hide one: too much to call anything healthy, (T,)."""
         requests = np.maximum(self.canary_missing, self.control_leftover)
         events = np.maximum(_LIKE_A_RATE * self.canary_leftover, self.control_missing)
         material: Mask = (requests > _MATERIAL_REQUESTS) | (events > _MATERIAL_EVENTS)
@@ -179,15 +178,15 @@ class Unsettled:
 
 
 def unsettled_at(stages: Sequence[StageEntry], latencies: Sequence[Latencies], ticks: Array, step: float) -> Unsettled:
-    """What each change of percent, and of the model behind it, does to the steps after it.
+    """How each change of percent, or of the model behind it, unsettles the steps after it.
 
-    A failure is counted at once, an answer when it is complete. ``latencies``: one a stage, as known when it began.
-    Requests are taken to come evenly, so of those begun since a change at age ``a`` the share under way is an
-    integral of the latencies' distribution (Little's law).
+    A failure is counted at once, an answer when it is complete. ``latencies``: one per stage, as known when it began.
+    Requests are assumed to arrive evenly, so of the requests begun since a change at age ``a`` the share under way is
+    an integral of the latencies' distribution (Little's law).
     """
     shares = [(0.0, 100.0), *((entry.percent, 100.0 - entry.percent) for entry in stages)]
     began = [-np.inf, *(entry.at for entry in stages), np.inf]
-    # a thousand rollouts are looked at one by one in each tick: what both cohorts need is worked out once
+    # This runs for each of a thousand rollouts in each tick, so what both cohorts need is computed once.
     lasted = [
         np.minimum(np.maximum(np.minimum(ticks, end) - np.maximum(ticks - step, start), 0.0), step)
         for start, end in itertools.pairwise(began)
@@ -216,12 +215,12 @@ def unsettled_at(stages: Sequence[StageEntry], latencies: Sequence[Latencies], t
 
 
 def settled(counts: TickCounts, unsettled: Unsettled) -> TickCounts:
-    """The counts (T, B) as they would stand against the canary's guilt at most: a lower bound of the excess.
+    """The counts (T, B) corrected as far as possible in the canary's favour: a lower bound of the excess.
 
-    The canary's requests under way are taken to end well, control's to fail. What users who left leave behind is
-    taken to fail in the canary, and to be well in control. ``_LIKE_A_RATE`` more events than those left over are
-    taken away, so that their chance is no evidence either: exp(L) has a mean of at most 1 for each alternative m if
-    (m - 1) / ln m times their mean is.
+    The canary's requests under way are assumed to end well, and control's to fail. Requests of users who left are
+    assumed to fail in the canary, and to end well in control. ``_LIKE_A_RATE`` times the leftover requests are
+    subtracted from the canary's events, so that their chance variation is no evidence either: exp(L) has a mean of at
+    most 1 for each alternative m if (m - 1) / ln m times their mean is subtracted.
     """
     canary_missing, canary_leftover, control_missing, control_leftover = (
         share.reshape(len(share), -1)
@@ -230,7 +229,7 @@ def settled(counts: TickCounts, unsettled: Unsettled) -> TickCounts:
         )
     )  # fmt: skip
     n_c, n_b = counts.canary_trials, counts.control_trials
-    with np.errstate(invalid="ignore", over="ignore"):  # what is no count stays none
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity stay what they are
         control_events = counts.control_events + control_missing * n_b
         return TickCounts(
             np.maximum(counts.canary_events - _LIKE_A_RATE * canary_leftover * n_c, 0.0),
@@ -241,5 +240,5 @@ def settled(counts: TickCounts, unsettled: Unsettled) -> TickCounts:
 
 
 def _raises(before: StageEntry, after: StageEntry) -> bool:
-    """More users see the new model: a higher percent, or the end of a stage that served control to all."""
+    """Whether more users see the new model: at a higher percent, or when stage `aa` (all get control) ends."""
     return after.percent > before.percent or (before.stage == AA != after.stage)

@@ -1,4 +1,4 @@
-"""Evidence as plain JSON values, for whoever would rather keep it than replay it."""
+"""Evidence as plain JSON values, for storing it instead of replaying history."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from killswitch.verdicts.evidence.evariables import Array
 
 FORMAT = 1
 _HISTORIES = tuple(field.name for field in fields(Past))
-# the state beside the past, and what null stands for
+# the state besides the past, and the value that null means
 _STATE = {"log_sums": -np.inf, "excursions": 0.0, "since": np.nan}
 
 
 def to_document(evidence: Evidence) -> dict[str, Any]:
-    """The state as plain JSON values; what is not finite becomes null. Of the specs it holds the keys, as texts."""
+    """The state as plain JSON values. Numbers that are not finite become null; specs become their keys, as texts."""
     past = {
         name: {field.name: _plain(getattr(getattr(evidence.past, name), field.name)) for field in fields(History)}
         for name in _HISTORIES

@@ -1,8 +1,8 @@
-"""Is the traffic where the flag says? The same sequential test, on the canary's share of requests.
+"""Tests whether traffic follows the flag: the same sequential test, on the canary's share of requests.
 
-The flag's percent is what routers should send to the canary. When the share is outside 0.3x to 3x of
-it (none at all, for one), a router ignores the flag or the labels are wrong. Uneven users alone move
-the share by tens of percent, so smaller deviations are no more than a note.
+Routers should send the flag's percent of requests to the canary. If the share is outside 0.3 to 3 times that (for
+example no requests at all), a router ignores the flag or the labels are wrong. Uneven users alone move the share by
+tens of percent, so smaller deviations are not tested.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LEAST, MOST = 0.3, 3.0
 
 
 def split_rules(key: Hashable, canary_percent: float, alpha: float) -> tuple[DetectorSpec, DetectorSpec]:
-    """Two rules, (key, "too_little") and (key, "too_much"), that share ``alpha``; start them anew with each stage.
+    """Two rules, (key, "too_little") and (key, "too_much"), that share ``alpha``. Start them again with each stage.
 
-    Their counts are `split_counts`. At a third and above, "too much" can never breach.
+    Their counts come from `split_counts`. At a third and above, "too much" can never breach.
     """
     share = canary_percent / 100.0
     too_little = Bound("too_little", half_plane(0.0, 1.0 - LEAST * share))
@@ -33,10 +33,10 @@ def split_rules(key: Hashable, canary_percent: float, alpha: float) -> tuple[Det
 
 
 def split_counts(canary_trials: Array, control_trials: Array) -> TickCounts:
-    """(T,) trials of both cohorts as counts (T, 2) for the two rules.
+    """The trials (T,) of both cohorts as counts (T, 2) for the two rules.
 
-    "Too little" counts control's requests as events, "too much" the canary's. The series is its own past:
-    its dispersion is what uneven users and jittering traffic do to it.
+    "Too little" counts control's requests as events, "too much" the canary's. The series is also its own past: its
+    dispersion measures the effect of uneven users and jittering traffic.
     """
     total = canary_trials + control_trials
     events = np.stack([control_trials, canary_trials], axis=-1)
