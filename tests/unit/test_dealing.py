@@ -54,7 +54,8 @@ def test_each_worker_begins_with_its_share_of_faults(workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", range(2, 7))
-def test_the_tests_of_a_file_that_shares_servers_stay_together_and_in_order(workers: int) -> None:
+def test_tests_of_a_file_with_shared_servers_stay_in_order(workers: int) -> None:
+    """The tests of a file that shares servers stay together and in order."""
     found = order(E2E + FAULTS + INTEGRATION + UNIT, workers)
     for file in {name.partition("::")[0] for name in E2E + INTEGRATION}:
         at = [found.index(name) for name in E2E + INTEGRATION if name.startswith(f"{file}::")]

@@ -135,7 +135,8 @@ def test_a_page_begins_with_its_title_and_has_one() -> None:
         assert len([line for _, line in prose(page) if line.startswith("# ")]) == 1, page.name
 
 
-def test_the_site_has_every_page_in_its_menu_and_every_file_that_a_page_links_to(tmp_path: Path) -> None:
+def test_the_site_has_every_page_in_its_menu_and_every_link(tmp_path: Path) -> None:
+    """The site has every page in its menu, and every file that a page links to."""
     site.build(REPOSITORY, tmp_path / "site")
     menu = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]
     named = [page for entry in menu for (found,) in (entry.values(),) for page in _pages_of(found)]

@@ -49,7 +49,8 @@ GOOD_NEWS = {PageKind.RECOVERED, PageKind.RE_ARMED}  # there is nothing to check
 
 
 @pytest.mark.parametrize("kind", PageKind)
-def test_the_runbook_says_of_each_kind_of_page_what_it_means_and_what_to_do(kind: PageKind) -> None:
+def test_the_runbook_has_a_section_for_each_kind_of_page(kind: PageKind) -> None:
+    """The runbook says for each kind of page what it means and what to do."""
     text = (REPOSITORY / "docs" / "runbook.md").read_text()
     (section,) = re.findall(rf"^### {kind.value}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
     check = [] if kind in GOOD_NEWS else ["Check"]

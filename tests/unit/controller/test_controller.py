@@ -85,7 +85,8 @@ def assert_one_trip(fleet: Fleet, name: str = "copilot") -> None:
 # --- the trip -----------------------------------------------------------------------------------
 
 
-def test_a_bad_canary_is_tripped_once_with_flag_incident_and_page_in_one_revision() -> None:
+def test_a_bad_canary_is_tripped_once_in_one_revision() -> None:
+    """A bad canary is tripped once: flag, incident and page are written in one revision of the store."""
     fleet = fleet_of("a")
     fleet.run(40)
     assert_one_trip(fleet)
@@ -107,7 +108,8 @@ def test_a_bad_canary_is_tripped_once_with_flag_incident_and_page_in_one_revisio
     [(ERRORS, 0.3), (REFUSALS, 0.4), (THUMBS, 0.2), (LATENCY, 4.0)],
     ids=lambda v: getattr(v, "name", ""),
 )
-def test_each_rule_trips_on_its_own_regression_and_names_itself_alone(rule: object, rate: float) -> None:
+def test_each_rule_trips_on_its_own_regression_only(rule: object, rate: float) -> None:
+    """Each rule trips on its own regression, and the incident names only that rule."""
     name = getattr(rule, "name", "")
     fleet = fleet_of("a", script=Traffic(rate=canary_from(ONSET, **{name: rate}), since=START))
     assert fleet.run(60, until=fleet.tripped) < 60
@@ -117,7 +119,7 @@ def test_each_rule_trips_on_its_own_regression_and_names_itself_alone(rule: obje
     assert trip.at > ONSET
 
 
-def test_numbers_are_said_to_be_of_as_long_as_has_passed_since_arming() -> None:
+def test_a_page_names_the_time_since_arming_for_its_numbers() -> None:
     """A page of a trip after 90 s said "Last 5m" over counts of 90 s."""
     spoilt = Traffic(rate=canary_from(START, error_rate=0.9), since=START)
     fleet = fleet_of("a", script=spoilt, decide=Decide.THRESHOLD, rules=(replace(ERRORS, for_ticks=3),))
@@ -157,7 +159,7 @@ def test_a_canary_that_vanishes_is_blind_though_its_share_is_wrong() -> None:
     assert "no series match" in fleet.sentences()[0]
 
 
-def test_a_small_canary_whose_users_sleep_is_not_blind_beside_a_busy_control() -> None:
+def test_a_small_idle_canary_next_to_a_busy_control_is_not_blind() -> None:
     """Its counters stand still, and its share is wrong: that is paged once, and trips nothing."""
 
     def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
@@ -172,7 +174,7 @@ def test_a_small_canary_whose_users_sleep_is_not_blind_beside_a_busy_control() -
 
 
 @pytest.mark.parametrize("decide", list(Decide))
-def test_an_edit_of_whom_to_page_keeps_a_breach_that_waits_for_the_store(decide: Decide) -> None:
+def test_an_edit_of_whom_to_page_keeps_a_waiting_breach(decide: Decide) -> None:
     """The digest of the file was part of what a breach and a streak are about."""
     rules = (replace(ERRORS, for_ticks=6),)
     script = Traffic(rate=canary_from(ONSET, error_rate=0.04), since=START - 4000)
@@ -205,7 +207,8 @@ def test_a_breach_read_late_together_with_later_ticks_trips(before: int, ticks: 
     assert counted == as_usual
 
 
-def test_a_breach_read_late_of_a_canary_that_is_well_again_does_not_trip() -> None:
+def test_a_breach_read_late_of_a_healthy_canary_does_not_trip() -> None:
+    """A breach that is read late, when the canary is healthy again, does not trip."""
     script = Traffic(since=START - 4000, rate=lambda *of: 0.3 if _spoilt(*of) else HEALTHY_RATES.get(of[1], 1.0))
     fleet = fleet_of("a", script=script)
     fleet.run(20)
@@ -248,7 +251,7 @@ def strike(number: int, fault: Fault, onset_calls: list[int]) -> Faults:
 
 
 @pytest.mark.parametrize("fault", list(Fault))
-def test_whatever_happens_to_any_call_of_the_tripping_cycle_there_is_one_flip_and_one_incident(fault: Fault) -> None:
+def test_any_failed_call_leaves_one_flip_and_one_incident(fault: Fault) -> None:
     """A clean run counts the calls from the last healthy cycle on; then each of them is struck."""
     clean = fleet_of("a", script=BAD_SOON, rules=(ERRORS, REFUSALS))
     before = len(clean.replicas[0].store.calls)
@@ -275,7 +278,8 @@ def test_whatever_happens_to_any_call_of_the_tripping_cycle_there_is_one_flip_an
         assert_one_trip(fleet)
 
 
-def test_a_verdict_reached_before_a_re_arm_does_not_trip_the_new_generation() -> None:
+def test_a_verdict_before_a_re_arm_does_not_trip_after_it() -> None:
+    """A verdict that was reached before a re-arm does not trip the new generation."""
     fleet = fleet_of("a")
     a = fleet.replicas[0]
     a.fail_store(lambda call: Fault.FAIL_BEFORE if _flips(call) else None)
@@ -340,7 +344,7 @@ def test_what_was_said_of_an_ended_life_is_said_again_of_the_next() -> None:
     assert all("dry run" in page.headline and "dry run" not in page.why for page in pages)
 
 
-def test_a_watch_is_about_one_arming_whatever_its_generation_is_called() -> None:
+def test_a_watch_is_about_one_arming_not_one_generation() -> None:
     """A flag put there without counting, by an older release or by hand, is not judged by the old one's windows."""
     fleet = fleet_of("a", script=GOOD)
     fleet.run(20)
@@ -369,7 +373,7 @@ def _by_hand() -> TripRequest:
     return request_by_hand("copilot", "by hand", PageSettings())
 
 
-def test_a_process_that_slept_longer_than_its_session_commits_nothing_it_had_prepared() -> None:
+def test_a_process_that_slept_past_its_session_commits_nothing() -> None:
     """The transaction stands ready, the process is frozen for 20 s, a person trips and re-arms nothing: it is lost."""
     fleet = fleet_of("a")
     a = fleet.replicas[0]
@@ -391,7 +395,7 @@ def test_a_process_that_slept_longer_than_its_session_commits_nothing_it_had_pre
     assert_one_trip(fleet)
 
 
-def test_a_breach_whose_trips_expire_is_an_error_in_the_log_and_is_paged_once(
+def test_a_breach_whose_trips_expire_is_logged_and_paged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Allowed to be five seconds old: it never is. Something is wrong with a clock or a setting, and users suffer."""
@@ -427,7 +431,7 @@ def test_evidence_older_than_allowed_is_never_cited() -> None:
     assert_one_trip(fleet)
 
 
-def test_evidence_that_stopped_before_the_tick_counts_as_old_as_it_is() -> None:
+def test_evidence_that_stopped_before_the_tick_has_its_true_age() -> None:
     """Steps end at their last update: a breach whose data stopped a step ago may not be sent 45 s after the tick."""
     fleet = fleet_of("a")
     a = fleet.replicas[0]
@@ -492,7 +496,8 @@ def test_a_short_outage_of_the_store_pages_nobody() -> None:
     assert a.told == []
 
 
-def test_a_breach_during_an_outage_is_paged_at_once_and_flips_when_the_store_is_back() -> None:
+def test_a_breach_in_an_outage_pages_now_and_flips_afterwards() -> None:
+    """A breach during an outage of the store is paged at once. The flag is flipped when the store is back."""
     fleet = fleet_of("a")
     a = fleet.replicas[0]
     a.fail_store(lambda _: Fault.FAIL_BEFORE if START + 630 < fleet.clock.wall() < START + 1500 else None)
@@ -506,7 +511,7 @@ def test_a_breach_during_an_outage_is_paged_at_once_and_flips_when_the_store_is_
     assert a.told[-1].kind is PageKind.RECOVERED
 
 
-def test_a_store_that_can_be_read_and_not_written_is_an_outage_and_is_paged_once() -> None:
+def test_a_store_read_and_not_written_is_an_outage_paged_once() -> None:
     """etcd over its space quota answers reads and keep-alives, and refuses every write."""
     fleet = fleet_of("a", script=GOOD)
     a = fleet.replicas[0]
@@ -519,7 +524,8 @@ def test_a_store_that_can_be_read_and_not_written_is_an_outage_and_is_paged_once
     assert [page.kind for page in a.told] == [PageKind.CANNOT_ACT, PageKind.RECOVERED]
 
 
-def test_a_breach_on_a_store_that_cannot_be_written_is_paged_once_and_not_every_few_seconds() -> None:
+def test_a_breach_that_cannot_be_written_is_paged_once() -> None:
+    """A breach on a store that cannot be written is paged once, not every few seconds."""
     fleet = fleet_of("a")
     a = fleet.replicas[0]
     a.fail_store(lambda call: Fault.FAIL_BEFORE if call.name == "commit" and fleet.clock.wall() > ONSET else None)
@@ -559,7 +565,8 @@ def blind(fleet: Fleet, *, down: bool = True) -> None:
         one.source.down = down
 
 
-def test_blind_is_paged_once_for_a_whole_fleet_at_the_second_missed_tick() -> None:
+def test_blindness_of_a_fleet_is_paged_once_at_the_second_tick() -> None:
+    """BLIND is paged once for the whole fleet, at the second missed tick."""
     rollouts = [rollout(f"r{n}") for n in range(5)]
     fleet = Fleet(GOOD, *rollouts)
     for name in "abc":
@@ -607,7 +614,8 @@ def test_a_replica_that_starts_in_an_outage_does_not_call_it_over() -> None:
     assert fleet.pages(PageKind.RECOVERED) == []
 
 
-def test_a_replica_with_older_rules_does_not_call_an_outage_of_a_new_rollout_over() -> None:
+def test_older_rules_do_not_end_the_outage_of_a_new_rollout() -> None:
+    """A replica with older rules does not end an outage of a rollout that it does not know."""
     fleet = Fleet(GOOD, rollout("old"), rollout("new"))
     a = fleet.replica("a")
     fleet.replica("b", rules=Rules({"old": fleet.rollouts["old"]}, "digest-0"))
@@ -620,7 +628,7 @@ def test_a_replica_with_older_rules_does_not_call_an_outage_of_a_new_rollout_ove
     assert fleet.pages(PageKind.RECOVERED) == []
 
 
-def test_a_blind_trip_is_not_held_up_by_replicas_that_report_their_own_blindness() -> None:
+def test_a_blind_trip_is_not_held_up_by_replicas_also_blind() -> None:
     """All replicas evaluate the same ticks, so each writes its heartbeat between another's look and its trip."""
     fleet = fleet_of("a", "b", script=GOOD, trip_when_blind_after=300.0)
     a, b = fleet.replicas
@@ -639,7 +647,8 @@ def test_a_blind_trip_is_not_held_up_by_replicas_that_report_their_own_blindness
 
 
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
-def test_when_blind_trip_after_trips_once_however_many_replicas_report_their_blindness(names: str) -> None:
+def test_trip_after_trips_once_for_any_number_of_blind_replicas(names: str) -> None:
+    """`when_blind: trip_after` trips once, whatever the number of replicas that report their blindness."""
     fleet = fleet_of(*names, script=GOOD, trip_when_blind_after=600.0)
     fleet.run(10)
     blind(fleet)
@@ -654,7 +663,8 @@ def test_when_blind_trip_after_trips_once_however_many_replicas_report_their_bli
     assert fleet.told(PageKind.CANNOT_ACT) == []
 
 
-def test_a_blind_trip_is_refused_by_the_store_when_a_replica_reports_sight_meanwhile() -> None:
+def test_the_store_refuses_a_blind_trip_once_a_replica_sees() -> None:
+    """The store refuses a blind trip if a replica has reported sight in the meantime."""
     fleet = fleet_of("a", "b", script=GOOD, trip_when_blind_after=300.0)
     a, b = fleet.replicas
     fleet.run(5)
@@ -695,7 +705,7 @@ def test_a_quiet_canary_is_no_blindness() -> None:
     assert "TOO_FEW_REQUESTS" in fleet.sentences()[0]
 
 
-def test_a_canary_without_a_single_failure_is_not_taken_for_blindness_when_control_has_an_incident() -> None:
+def test_a_canary_without_a_single_failure_is_not_blind() -> None:
     """Its counter is absent for good reason, and the policy for blindness would send everybody to the bad model."""
 
     def rate(_rollout: str, _rule: str, cohort: Cohort, tick: float) -> float:
@@ -748,9 +758,10 @@ def test_a_notice_is_sent_once_a_generation_and_again_in_the_next() -> None:
     assert len(fleet.pages(PageKind.NEVER_SEEN)) == 2
 
 
-def test_an_exception_in_one_rule_makes_that_rule_unknown_and_the_others_still_trip(
+def test_an_exception_in_one_rule_lets_the_others_trip(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """An exception in one rule makes that rule UNKNOWN. The other rules still trip."""
     honest = compare
 
     def broken(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comparison:
@@ -810,7 +821,8 @@ def test_a_jump_of_the_wall_clock_changes_no_verdict_and_no_trip(jump: float) ->
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
-def test_a_person_whose_clock_is_an_hour_off_arms_a_rollout_that_is_watched_at_once(ahead: float) -> None:
+def test_arming_with_a_clock_an_hour_off_is_watched_at_once(ahead: float) -> None:
+    """If a person's clock is an hour off, the rollout that they arm is watched at once."""
     fleet = Fleet(BAD, rollout())
     fleet.replica("a")
     fleet.clock.jump_wall(ahead)
@@ -826,7 +838,7 @@ def test_a_person_whose_clock_is_an_hour_off_arms_a_rollout_that_is_watched_at_o
 
 
 @pytest.mark.parametrize("behind", [0.0, 3600.0])
-def test_a_re_armed_rollout_is_not_tripped_by_the_data_that_tripped_it(behind: float) -> None:
+def test_a_re_armed_rollout_is_not_tripped_by_its_old_data(behind: float) -> None:
     """Not even where the person's clock runs an hour behind: routers took a while to follow the trip."""
 
     def rate(name: str, rule: str, cohort: Cohort, tick: float) -> float:
@@ -869,7 +881,7 @@ def test_one_wrong_answer_of_the_sources_clock_costs_nothing(step: float) -> Non
 
 
 @pytest.mark.parametrize("step", [600.0, 3600.0, 30 * 86_400.0])
-def test_a_step_of_the_sources_clock_that_was_believed_and_taken_back_does_not_blind_for_as_long(step: float) -> None:
+def test_a_clock_step_taken_back_does_not_blind_for_as_long(step: float) -> None:
     """For ten minutes its clock is ahead; then it is set right, and what lay in the future is read anew."""
     fleet = Fleet(BAD_LATE, rollout())
     a = fleet.replica("a")
@@ -903,9 +915,10 @@ class TwoClocks(ScriptedSource):
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("ahead", [40.0, 3600.0])
-def test_two_clocks_behind_one_name_are_told_of_in_words_and_delay_no_trip(
+def test_two_clocks_behind_one_name_do_not_delay_a_trip(
     first: int, ahead: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two clocks behind one name are reported in words, and delay no trip."""
     for name, value in (("turns", 0), ("first", first), ("ahead", ahead)):
         monkeypatch.setattr(TwoClocks, name, value)
     fleet = Fleet(BAD_LATE, rollout())
@@ -939,7 +952,7 @@ def test_a_tick_is_judged_once_even_if_the_source_clock_jitters() -> None:
 # --- starting, evidence, memory -----------------------------------------------------------------
 
 
-def test_a_replica_that_could_not_read_its_history_yet_does_not_fall_back_to_the_bare_comparison() -> None:
+def test_without_history_a_replica_does_not_fall_back() -> None:
     """Window over its limit by luck, history unreadable: the bare comparison would trip, evidence must not."""
 
     def noisy(want: Want, cohort: Cohort, tick: float) -> Measurement:
@@ -954,7 +967,8 @@ def test_a_replica_that_could_not_read_its_history_yet_does_not_fall_back_to_the
     assert "SOURCE_DOWN" in fleet.sentences()[0]
 
 
-def test_where_evidence_decides_no_window_is_asked_for_beside_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_window_is_asked_for_if_evidence_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where evidence decides, only its steps are asked for, and no window."""
     fleet = fleet_of("a", script=GOOD)
     asked: list[Want] = []
     read = ScriptedSource.read
@@ -985,7 +999,8 @@ def edited(fleet: Fleet, **changes: object) -> None:
 
 @pytest.mark.parametrize("window", [60.0, 1800.0, 7200.0])
 @pytest.mark.parametrize("before", [300.0, 7200.0])
-def test_whatever_the_window_is_changed_to_a_canary_that_fails_is_tripped(before: float, window: float) -> None:
+def test_a_failing_canary_trips_on_any_window_it_is_changed_to(before: float, window: float) -> None:
+    """A canary that fails is tripped, whatever its window is changed to meanwhile."""
     fleet = fleet_of("a", script=Traffic(rate=canary_from(START + 1500.0, error_rate=0.5), since=START), window=before)
     fleet.run(20)
     edited(fleet, window=window)
@@ -993,7 +1008,8 @@ def test_whatever_the_window_is_changed_to_a_canary_that_fails_is_tripped(before
     assert_one_trip(fleet)
 
 
-def test_a_window_that_was_changed_shows_its_own_steps_in_time_and_at_once_no_longer_ones() -> None:
+def test_a_changed_window_shows_its_own_steps() -> None:
+    """A changed window shows its own steps in time. It stops at once to show longer ones."""
     fleet = fleet_of("a", script=GOOD)
     fleet.run(40)
     (a,) = fleet.replicas
@@ -1011,7 +1027,8 @@ def test_a_window_that_was_changed_shows_its_own_steps_in_time_and_at_once_no_lo
     assert samples() == pytest.approx([2] * len(ALL_RULES), abs=1)
 
 
-def test_a_rule_file_that_goes_from_evidence_to_the_bare_comparison_is_judged_by_that() -> None:
+def test_a_file_that_goes_from_evidence_to_threshold_is_obeyed() -> None:
+    """A rule file that goes from evidence to the bare comparison is judged by the bare comparison."""
     fleet = fleet_of("a", script=Traffic(rate=canary_from(START + 900.0, error_rate=0.5), since=START))
     fleet.run(20)
     edited(fleet, decide=Decide.THRESHOLD)
@@ -1041,7 +1058,8 @@ def test_other_cohorts_begin_at_nothing() -> None:
     assert [finding.canary for finding in report.findings] == [pytest.approx(0.005)]
 
 
-def test_a_source_that_fails_while_a_rollout_is_opened_does_not_cost_its_warm_up() -> None:
+def test_a_source_failure_at_opening_does_not_cost_the_warm_up() -> None:
+    """A source that fails while a rollout is opened does not cost the rollout its warm-up."""
     fleet = fleet_of(script=GOOD)
     a = fleet.replica("a")
     a.source.fails = lambda call: call == "read_back"
@@ -1149,7 +1167,8 @@ def test_closing_gives_the_session_and_the_heartbeat_back() -> None:
     assert fleet.server.value(keys.claim("sessions/a")) is None
 
 
-def test_what_is_asked_follows_rules_flag_and_arming_and_is_else_the_very_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_follows_rules_flag_and_arming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked follows rules, flag and arming. If none of them changes, it is the same object."""
     fleet = fleet_of("a", script=GOOD, decide=Decide.THRESHOLD, mode=Mode.DRY_RUN)
     (a,) = fleet.replicas
     asked: list[list[Want]] = []

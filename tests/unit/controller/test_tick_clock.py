@@ -39,9 +39,8 @@ class Watched:
 
 
 @pytest.mark.parametrize("step", [-86_400.0, -31.0, 31.0, 600.0, 30 * 86_400.0])
-def test_a_step_is_believed_when_it_has_been_said_three_times_in_a_row(
-    step: float, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_clock_step_is_believed_after_three_answers_in_a_row(step: float, caplog: pytest.LogCaptureFixture) -> None:
+    """A step of the clock is believed when three answers in a row have said it."""
     watched = Watched()
     watched.read()
     for _ in range(BELIEVED_AFTER - 1):
@@ -84,7 +83,8 @@ def test_a_clock_that_drifts_is_followed_at_once() -> None:
         assert watched.clock.problem is None
 
 
-def test_the_first_answer_replaces_a_guess_by_the_wall_clock_at_once() -> None:
+def test_the_first_answer_replaces_the_wall_clock_at_once() -> None:
+    """The first answer of the source replaces the guess by the wall clock at once."""
     watched = Watched()
     watched.source.down = True
     assert watched.read() == str(Unavailable("the metric store does not answer"))
@@ -94,7 +94,8 @@ def test_the_first_answer_replaces_a_guess_by_the_wall_clock_at_once() -> None:
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, -40.0, 40.0, 3600.0])
-def test_of_two_clocks_by_turns_the_one_that_agrees_with_our_own_is_followed(ahead: float) -> None:
+def test_of_two_clocks_the_one_that_agrees_with_ours_is_followed(ahead: float) -> None:
+    """If two clocks answer in turn, the one that agrees with our own is followed."""
     watched = Watched()
     watched.read(ahead)  # the wrong one answers first
     for wrong in [0.0, ahead] * 10:
@@ -114,7 +115,7 @@ def test_a_wall_clock_that_is_wrong_by_itself_moves_nothing(behind: float) -> No
 
 
 @pytest.mark.parametrize("ahead", [600.0, 40.0])
-def test_evidence_is_never_thought_younger_than_the_doubted_reading_says(ahead: float) -> None:
+def test_evidence_is_at_least_as_old_as_a_doubted_reading_says(ahead: float) -> None:
     """A machine that was suspended: its monotonic clock stood still, and the metric store is right."""
     watched = Watched()
     watched.read()

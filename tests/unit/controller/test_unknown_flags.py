@@ -48,7 +48,8 @@ def test_a_replica_that_never_read_the_store_does_not_say_no_flag() -> None:
     assert replica.sample("killswitch_flags_read_timestamp_seconds") == 0.0
 
 
-def test_a_rollout_armed_just_before_the_store_froze_is_not_said_to_have_no_flag() -> None:
+def test_a_store_freeze_after_arming_does_not_report_no_flag() -> None:
+    """A rollout that was armed just before the store froze is not reported to have no flag."""
     fleet, replica = fleet_of_one()
     fleet.run(2)
     assert said(replica)["state"] == "absent"
@@ -81,7 +82,8 @@ def test_a_flag_known_from_before_is_said_to_be_so() -> None:
 # --- what is no outage of the store ---------------------------------------------------------------
 
 
-def test_a_transaction_refused_for_its_form_is_paged_as_that_and_is_no_outage() -> None:
+def test_a_transaction_refused_for_its_form_is_not_an_outage() -> None:
+    """A transaction that the store refuses for its form is paged as that. It is not an outage."""
     fleet, replica = fleet_of_one()
     fleet.arm()
     fleet.run(3)
@@ -100,7 +102,8 @@ def test_a_transaction_refused_for_its_form_is_paged_as_that_and_is_no_outage() 
     assert replica.sample("killswitch_store_up") == 1.0
 
 
-def test_two_living_replicas_of_one_name_are_paged_and_not_called_an_outage() -> None:
+def test_two_replicas_of_one_name_are_paged_but_not_an_outage() -> None:
+    """Two living replicas with one name are paged as that, and not as an outage."""
     fleet, replica = fleet_of_one()
     fleet.arm()
     fleet.run(3)
@@ -119,7 +122,7 @@ def test_two_living_replicas_of_one_name_are_paged_and_not_called_an_outage() ->
     assert "KILLSWITCH_CONTROLLER_ID" in page.why
 
 
-def test_a_replica_without_its_session_puts_no_heartbeat_under_its_name() -> None:
+def test_no_heartbeat_under_its_name_without_a_session() -> None:
     """Its lease lives on where the key alone was taken: the comparison keeps the heartbeat back, not the lease."""
     fleet, replica = fleet_of_one()
     fleet.arm()

@@ -40,7 +40,8 @@ def spoil(fleet: Fleet, *rules: str, reason: Reason = Reason.NO_DATA) -> None:
 
 
 @pytest.mark.parametrize("reason", NOT_SEEN)
-def test_one_blind_rule_among_healthy_ones_is_paged_once_a_generation(reason: Reason) -> None:
+def test_one_blind_rule_of_several_is_paged_once_a_generation(reason: Reason) -> None:
+    """One blind rule among healthy ones is paged once in each generation."""
     fleet = fleet_of("a", "b")
     spoil(fleet, ERRORS.name, reason=reason)
     fleet.run(BLIND_TICKS - 1)
@@ -74,7 +75,8 @@ def test_a_rule_with_a_verdict_now_and_then_is_not_called_blind() -> None:
     assert fleet.pages() == []
 
 
-def test_a_rollout_that_is_blind_as_a_whole_does_not_hide_the_rule_that_was_blind_before() -> None:
+def test_a_rollout_blind_as_a_whole_does_not_hide_a_blind_rule() -> None:
+    """A rollout that goes blind as a whole does not hide the rule that was blind before."""
     fleet = fleet_of("a")
     for _ in range(BLIND_TICKS):
         spoil(fleet, ERRORS.name)
@@ -109,7 +111,7 @@ def test_an_armed_rollout_whose_rule_file_is_gone_is_paged_once() -> None:
     assert pages[0].slack == "#copilot"  # where its last rule file said
 
 
-def test_whom_no_rule_file_names_is_told_of_where_some_file_has_a_channel() -> None:
+def test_an_unwatched_rollout_is_paged_to_any_channel_of_a_file() -> None:
     """The first file by name had none, and an armed rollout without rules was told to standard output alone."""
     named = rollout("z", page=PageSettings(slack="#oncall"))
     fleet = Fleet(GOOD, rollout("copilot"), rollout("a"), named)
@@ -130,7 +132,8 @@ def test_a_rollout_that_another_replica_has_rules_for_is_watched() -> None:
 
 
 @pytest.mark.parametrize(("name", "paged"), [("copilot", True), ("unknown", False)])
-def test_a_flag_nobody_understands_is_shown_as_such_and_paged_once_if_it_has_rules(name: str, *, paged: bool) -> None:
+def test_a_flag_nobody_understands_is_shown_and_paged_once(name: str, *, paged: bool) -> None:
+    """A flag that cannot be read is shown as such. If it has rules, it is paged once."""
     fleet = fleet_of("a", "b")
     fleet.server.commit("x", (), (Put(keys.flag(name), b"{"),))
     fleet.run(30)
@@ -142,7 +145,8 @@ def test_a_flag_nobody_understands_is_shown_as_such_and_paged_once_if_it_has_rul
         assert f"`killswitch end {name}`" in sentence
 
 
-def test_the_same_unreadable_flag_written_again_later_is_paged_again() -> None:
+def test_an_unreadable_flag_written_again_later_is_paged_again() -> None:
+    """The same unreadable flag, written again later, is paged again."""
     fleet = fleet_of("a")
     for _ in range(2):
         fleet.server.commit("x", (), (Put(keys.flag("copilot"), b"{"),))
@@ -152,7 +156,8 @@ def test_the_same_unreadable_flag_written_again_later_is_paged_again() -> None:
     assert len(fleet.pages(PageKind.FLAG_UNREADABLE)) == 2
 
 
-def test_what_is_unknown_keeps_its_count_and_what_does_not_hold_begins_anew() -> None:
+def test_an_unknown_keeps_its_count_and_a_miss_restarts_it() -> None:
+    """What is unknown keeps its count. What does not hold starts to count again from one."""
     row: InARow[str] = InARow()
     assert row.look("ab") == {"a": 1, "b": 1}
     assert row.look("", unknown=lambda key: key == "a") == {}

@@ -16,7 +16,8 @@ canary: new
 """
 
 
-def test_the_same_refused_rules_are_paged_once_and_again_a_month_later(tmp_path: Path) -> None:
+def test_refused_rules_are_paged_once_and_again_after_a_month(tmp_path: Path) -> None:
+    """The same refused rules are paged once, and a second time a month later."""
     rules = tmp_path / "rules"
     rules.mkdir()
     (rules / "copilot.yaml").write_text(RULES)

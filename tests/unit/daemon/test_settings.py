@@ -83,9 +83,8 @@ def test_a_bare_number_in_the_file_is_refused_too(tmp_path: Path, value: str) ->
     assert any("interval" in problem for problem in problems_of(file=file))
 
 
-def test_flags_win_over_the_environment_and_the_environment_over_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flags_override_environment_and_environment_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command-line flags override the environment, and the environment overrides the file."""
     file = tmp_path / "settings.yaml"
     file.write_text("interval: 40s\nlag: 4s\nstore_timeout: 6s\n")
     monkeypatch.setenv("KILLSWITCH_LAG", "3s")
@@ -128,9 +127,8 @@ def test_a_misspelled_variable_is_refused(name: str, monkeypatch: pytest.MonkeyP
         "KILLSWITCH_URL",
     ],
 )
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_service_variables_of_kubernetes_are_not_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that Kubernetes sets for a Service with our name are not settings."""
     monkeypatch.setenv(name, "tcp://10.0.0.1:8080")
     load_settings()
 
@@ -143,9 +141,8 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 # --- secrets ------------------------------------------------------------------------------------
 
 
-def test_a_secret_stands_in_a_file_or_in_its_variable_and_never_in_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_secret_is_in_a_file_or_a_variable_but_not_in_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret is in a file or in its variable. Both at once are refused."""
     file = tmp_path / "token"
     file.write_text("from-file\n")
     assert secret(load_settings(), "slack_token") is None
@@ -182,9 +179,8 @@ def test_a_fallback_alone_is_no_receiver(tmp_path: Path) -> None:
     assert fallback.name == "webhook"
 
 
-def test_pagerduty_is_switched_on_by_a_key_or_by_a_file_of_teams_keys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pagerduty_is_enabled_by_a_key_or_a_file_of_team_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PagerDuty is enabled by one key, or by a file with the keys of the teams."""
     teams = tmp_path / "teams"
     teams.write_text("search: " + "s" * 32)
     assert [pager.name for pager in build_pagers(load_settings())[0]] == ["console"]

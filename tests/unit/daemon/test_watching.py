@@ -57,7 +57,8 @@ def test_changed_files_are_taken_over_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["rollout: [", "rollout: copilot\n", GOOD.format(name="copilot", limit="2")])
-def test_one_bad_file_keeps_the_whole_last_good_set_and_is_told_once(tmp_path: Path, text: str) -> None:
+def test_a_bad_file_keeps_the_last_good_set_and_is_reported_once(tmp_path: Path, text: str) -> None:
+    """One bad file keeps the whole last good set of rules, and is reported once."""
     folder = Folder(tmp_path)
     rules = folder.open()
     before = rules.current()

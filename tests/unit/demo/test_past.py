@@ -31,7 +31,8 @@ def total(scrape: PastScrape, metric: str, **labels: str) -> float:
     return sum(value for name, own, value in scrape.samples if name == metric and labels.items() <= dict(own).items())
 
 
-def test_it_ends_before_the_world_begins_and_is_scraped_in_the_middle_of_slots() -> None:
+def test_the_past_ends_before_the_world_begins() -> None:
+    """The past ends before the world begins, and is scraped in the middle of its slots."""
     interval = PACE.real(SCRAPE_INTERVAL)
     stamps = [scrape.stamp for scrape in past()]
     assert BEGAN - interval <= stamps[-1] < BEGAN

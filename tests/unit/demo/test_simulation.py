@@ -103,7 +103,8 @@ def test_thumbs_down_on_the_canary_come_even_after_the_trip() -> None:
     assert scene.simulation.state.canary.thumbs_down > before
 
 
-def test_only_the_canarys_model_regresses_and_only_from_its_moment_on() -> None:
+def test_only_the_canary_model_regresses_from_its_moment_on() -> None:
+    """Only the canary's model regresses, and only from the configured moment on."""
     well, ill = _Scene(at=100.0), _Scene(regression=Regression.ERRORS, at=100.0)
     for scene in (well, ill):
         scene.simulation.advance(100.0)
@@ -128,7 +129,7 @@ def test_a_regression_can_begin_and_end_by_hand() -> None:
     assert scene.simulation.state.canary.refused - before < 0.05 * 0.2 * 100 * 30
 
 
-def test_a_judged_request_is_a_users_first_in_five_simulated_minutes() -> None:
+def test_a_judged_request_is_a_users_first_in_five_minutes() -> None:
     """4,000 users make 30,000 requests in five minutes. Two of a user's periods meet 299 s."""
     scene = _Scene()
     scene.simulation.advance(299.0)
@@ -155,7 +156,8 @@ def test_the_world_advances_by_whole_slots() -> None:
     assert scene.simulation.state.at == 1.0
 
 
-def test_a_real_second_holds_as_many_simulated_ones_as_the_speed_says() -> None:
+def test_a_real_second_has_as_many_simulated_ones_as_speed() -> None:
+    """A real second holds as many simulated seconds as `speed` says."""
     scene = _Scene()
     now = 100.0
 

@@ -100,7 +100,8 @@ def test_a_page_of_another_kind_is_not_the_trips() -> None:
     assert story.page is None
 
 
-def test_a_healthy_canary_ends_well_only_if_it_was_judged_and_left_alone() -> None:
+def test_a_healthy_canary_ends_well_if_judged_and_not_tripped() -> None:
+    """The demo of a healthy canary ends well only if the canary was judged and not tripped."""
     story = told(Regression.NONE)
     story.observe(state(900.0, regression=Regression.NONE), status(None), [])
     assert not story.ended_well
@@ -132,7 +133,8 @@ def test_a_canary_that_was_not_caught_is_no_success() -> None:
 
 
 @pytest.mark.parametrize("found", [None, "UNKNOWN"])
-def test_the_first_unknown_verdicts_are_not_worth_a_line_but_lasting_ones_are(found: str | None) -> None:
+def test_only_lasting_unknown_verdicts_get_a_line(found: str | None) -> None:
+    """The first UNKNOWN verdicts get no line. Lasting ones do."""
     story = told()
     for now in (5.0, 30.0, NO_VERDICT_AFTER - 1):
         story.observe(state(now), status(found, "blind: 4 rules NO_DATA"), [])
@@ -165,7 +167,8 @@ def drawn(story: Story, now: dict[str, Any] | None, width: int = 80) -> list[str
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_the_last_frame_fits_into_a_terminal_of_24_lines_with_every_rule_named(width: int) -> None:
+def test_the_last_frame_with_every_rule_fits_into_24_lines(width: int) -> None:
+    """The last frame fits into a terminal of 24 lines, and names every rule."""
     story = whole()
     lines = drawn(story, state(710.0, share=0.0), width)
     assert len(lines) <= 24

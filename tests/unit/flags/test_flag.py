@@ -72,9 +72,8 @@ FLAGS = {State.ABSENT: None, State.ARMED: armed(), State.TRIPPED: tripped()}
 
 
 @pytest.mark.parametrize(("state", "action", "actor"), list(itertools.product(State, Action, Actor)))
-def test_only_what_stands_in_the_table_happens_and_everything_else_raises_and_changes_nothing(
-    state: State, action: Action, actor: Actor
-) -> None:
+def test_only_transitions_of_the_table_happen(state: State, action: Action, actor: Actor) -> None:
+    """Only the transitions in the table happen. Every other one raises and changes nothing."""
     flag = FLAGS[state]
     before = None if flag is None else to_document(flag)
     row = TRANSITIONS.get((state, action))
@@ -90,7 +89,8 @@ def test_only_what_stands_in_the_table_happens_and_everything_else_raises_and_ch
     assert (None if flag is None else to_document(flag)) == before
 
 
-def test_the_table_lets_nothing_automatic_move_traffic_towards_the_canary() -> None:
+def test_nothing_automatic_moves_traffic_towards_the_canary() -> None:
+    """The table has no automatic transition that moves traffic towards the canary."""
     towards = {Action.ARM, Action.REARM, Action.RAISE}
     for (_, action), (_, actors) in TRANSITIONS.items():
         if action in towards:
@@ -108,7 +108,8 @@ def test_a_refusal_says_what_to_do_instead() -> None:
         ACTIONS[Action.RAISE](armed(), Actor.CONTROLLER)
 
 
-def test_a_trip_takes_all_traffic_and_remembers_where_the_ramp_stood() -> None:
+def test_a_trip_takes_all_traffic_and_remembers_the_ramp() -> None:
+    """A trip takes all traffic from the canary and remembers the step of the ramp."""
     flag = tripped(armed(25.0, "ramp_25"))
     assert flag.canary_percent == 0.0
     assert flag.trip is not None
@@ -116,7 +117,8 @@ def test_a_trip_takes_all_traffic_and_remembers_where_the_ramp_stood() -> None:
     assert flag.generation == 1
 
 
-def test_a_re_arm_raises_the_generation_begins_at_ramp_1_and_needs_a_reason() -> None:
+def test_a_re_arm_raises_the_generation_and_restarts_the_ramp() -> None:
+    """A re-arm raises the generation, starts at step 1 of the ramp, and needs a reason."""
     again = rearm(tripped(), rollout="copilot", reason="fixed", now=NOW + 600, by="ann")
     assert (again.generation, again.stage, again.canary_percent, again.trip) == (2, "ramp_1", 1.0, None)
     assert again.stages == (StageEntry("ramp_1", 1.0, NOW + 600),)
@@ -125,7 +127,8 @@ def test_a_re_arm_raises_the_generation_begins_at_ramp_1_and_needs_a_reason() ->
 
 
 @given(st.floats(min_value=0, max_value=4e9), st.floats(min_value=0, max_value=4e9))
-def test_armed_at_is_never_before_the_trip_however_the_persons_clock_runs(tripped_at: float, now: float) -> None:
+def test_armed_at_is_never_before_the_trip(tripped_at: float, now: float) -> None:
+    """`armed_at` is never before the trip, whatever the person's clock says."""
     flag = tripped(at=tripped_at)
     assert rearm(flag, rollout="copilot", reason="fixed", now=now, by="ann").armed_at >= tripped_at
 
@@ -165,7 +168,8 @@ def test_a_stage_has_a_percent_and_a_percent_a_stage() -> None:
         resolve_stage("mine", None)
 
 
-def test_stage_aa_gives_the_canary_cohort_the_control_model_and_keeps_the_canarys_name() -> None:
+def test_stage_aa_gives_the_canary_cohort_the_control_model() -> None:
+    """Stage `aa` gives the canary cohort the control model, and keeps the name of the canary's model."""
     flag = armed(5.0, AA)
     assert (flag.canary, flag.rollout_canary) == ("old", "new")
     again = from_document(to_document(flag), rollout="copilot")
@@ -223,9 +227,10 @@ json_values = st.recursive(
 
 
 @given(st.data())
-def test_a_document_with_any_field_spoiled_is_a_flag_or_a_bad_document_and_never_anything_else(
+def test_a_spoiled_document_is_a_flag_or_a_bad_document(
     data: st.DataObject,
 ) -> None:
+    """A document with any field spoiled is a flag or a bad document, and never another error."""
     document = json.loads(to_document(tripped()))
     where = data.draw(st.sampled_from([document, document["trip"], document["stages"][0]]))
     where[data.draw(st.sampled_from(sorted(where)))] = data.draw(json_values)

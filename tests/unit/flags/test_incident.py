@@ -56,7 +56,8 @@ def test_every_finding_comes_back_as_it_was(some: tuple[Finding, ...]) -> None:
     assert from_document(to_document(written), rollout="support-copilot") == written
 
 
-def test_times_stand_in_the_document_as_iso_8601_and_the_id_names_rollout_and_generation() -> None:
+def test_times_are_iso_8601_and_the_id_has_the_generation() -> None:
+    """Times are ISO 8601 in the document. The id names the rollout and the generation."""
     document = json.loads(to_document(incident()))
     assert document["id"] == "support-copilot.7"
     assert document["decided_at"] == "2026-04-19T14:22:11Z"
@@ -76,7 +77,8 @@ def test_a_lone_surrogate_in_a_sentence_does_not_stop_the_record() -> None:
 
 
 @pytest.mark.parametrize("length", [1000, 30_000, 200_000])
-def test_a_record_of_any_length_fits_the_store_and_keeps_its_tripping_rule(length: int) -> None:
+def test_a_record_of_any_length_fits_and_keeps_its_tripping_rule(length: int) -> None:
+    """A record of any length fits into the store and keeps the rule that tripped."""
     long = replace(BREACH, queries=("q" * length,) * 4, sentence="s" * length)
     many = tuple(replace(long, rule=f"rule_{number}") for number in range(40))
     written = to_document(incident(findings=(long, *many), reason="r" * length))
@@ -101,7 +103,8 @@ def test_garbage_is_refused_and_nothing_else_is_raised(value: bytes) -> None:
 
 
 @given(st.data())
-def test_a_document_with_any_one_field_spoiled_is_refused_or_read_whole(data: st.DataObject) -> None:
+def test_a_document_with_a_spoiled_field_is_refused_or_read(data: st.DataObject) -> None:
+    """A document with any one field spoiled is refused or read as a whole."""
     document = json.loads(to_document(incident()))
     name = data.draw(st.sampled_from(sorted(document)))
     document[name] = data.draw(st.sampled_from([None, 3, -1.5, "x", [], [1], {}, True, 1e400]))

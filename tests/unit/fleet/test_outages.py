@@ -89,13 +89,15 @@ def test_an_outage_whose_return_was_not_paged_is_left_in_silence() -> None:
     assert change((replace(OPEN, untold_since=NOW - 60),), watched="cd").left == ()
 
 
-def test_whoever_goes_blind_during_an_old_outage_starts_one_and_all_of_that_tick_share_it() -> None:
+def test_going_blind_in_an_old_outage_starts_a_new_one() -> None:
+    """A rollout that goes blind during an old outage starts a new one. All rollouts of that tick share it."""
     found = change((OPEN,), "abcd")
     (started,) = found.started
     assert started.members == {"c": BlindRollout(NOW - 60), "d": BlindRollout(NOW - 60)}
 
 
-def test_whoever_joins_just_after_the_start_belongs_to_it_unless_other_people_or_another_cause_are_concerned() -> None:
+def test_a_late_joiner_shares_the_outage_of_its_team_and_cause() -> None:
+    """A rollout that goes blind just after the start joins the outage, if team and cause are the same."""
     young = replace(OPEN, opened=NOW - 90)
     joined = change((young,), "abc")
     assert not joined.started
@@ -116,19 +118,22 @@ def test_each_team_has_an_outage_of_its_own() -> None:
     assert len({outage.id for outage in found.started}) == 3
 
 
-def test_an_outage_is_over_after_three_good_ticks_in_a_row_and_not_before() -> None:
+def test_an_outage_is_over_after_three_good_ticks_in_a_row() -> None:
+    """An outage is over after three good ticks in a row, and not before."""
     changes = after_ticks((OPEN,), "..x...", first=NOW)
     assert [len(one.ended) for one in changes] == [0, 0, 0, 0, 0, 1]
     assert changes[-1].open == ()
 
 
-def test_a_good_tick_in_an_outage_starts_the_time_of_its_policy_anew() -> None:
+def test_a_good_tick_in_an_outage_restarts_its_policy_time() -> None:
+    """A good tick during an outage restarts the time that its policy counts."""
     last = after_ticks((OPEN,), "xxx.xxx", first=NOW)[-1]
     assert {one.since for one in last.open[0].members.values()} == {NOW + 3 * INTERVAL}
     assert last.open[0].since == OPEN.since
 
 
-def test_blind_again_soon_after_is_the_same_outage_without_a_page_and_needs_longer_to_be_over() -> None:
+def test_blind_again_soon_after_is_the_same_outage() -> None:
+    """Blind again soon after is the same outage: there is no new page, and it takes longer to be over."""
     changes = after_ticks((OPEN,), "...xx...xx.......", first=NOW)
     assert [index for index, one in enumerate(changes) if one.ended] == [2, 15]
     assert not any(one.started for one in changes)
@@ -158,7 +163,8 @@ def test_a_rollout_seen_for_long_leaves_those_that_stay_blind() -> None:
     assert outages[0].members.keys() == {"b"}
 
 
-def test_a_time_that_was_never_does_not_hold_an_outage_open_for_ever() -> None:
+def test_an_impossible_time_does_not_keep_an_outage_open() -> None:
+    """A time that never was does not keep an outage open for ever."""
     spoiled = replace(OPEN, members={"a": BlindRollout(NOW + 1e9, NOW + 1e9)})
     assert any(one.ended for one in after_ticks((spoiled,), "......", first=NOW))
 
@@ -166,9 +172,10 @@ def test_a_time_that_was_never_does_not_hold_an_outage_open_for_ever() -> None:
 @given(
     st.lists(st.tuples(st.sets(names), st.sets(names), st.sampled_from(["", "x"])), max_size=30),
 )
-def test_no_rollout_is_ever_in_two_outages_and_a_blind_one_always_in_one(
+def test_a_blind_rollout_is_in_exactly_one_outage(
     ticks: list[tuple[set[str], set[str], str]],
 ) -> None:
+    """No rollout is ever in two outages, and a blind one is always in one."""
     outages: tuple[Outage, ...] = ()
     good: dict[str, float] = {}
     for number, (blind, watched, family) in enumerate(ticks):
@@ -197,7 +204,8 @@ def test_outages_come_back_from_their_document(
 @pytest.mark.parametrize(
     "value", [b"", b"[]", b"{}", b'{"outages": [1]}', b"[" * 50_000, b"\xff", b'{"outages": {"a": 1}}']
 )
-def test_a_spoiled_document_of_outages_is_refused_and_counts_as_none(value: bytes) -> None:
+def test_a_spoiled_document_of_outages_counts_as_none(value: bytes) -> None:
+    """A spoiled document of outages is refused and counts as none."""
     with pytest.raises(BadDocument):
         from_document(value)
     clock = VirtualClock()
@@ -210,7 +218,8 @@ def test_a_spoiled_document_of_outages_is_refused_and_counts_as_none(value: byte
     assert [one.members.keys() for one in book.read().outages] == [{"a"}]
 
 
-def test_the_page_of_an_outage_stands_in_its_transaction_and_the_second_writer_loses() -> None:
+def test_the_second_writer_of_an_outage_and_its_page_loses() -> None:
+    """The page of an outage is written in the outage's transaction, and the second writer loses."""
     clock = VirtualClock()
     server = MemoryServer(clock)
     first, second = (StoredOutages(MemoryStore(server, name), wall=clock.wall) for name in "ab")
@@ -236,7 +245,8 @@ def beat(name: str = "a", **last_good: float) -> Heartbeat:
     return Heartbeat(name, "1", NOW, NOW, "digest", frozenset({"copilot", "other"}), last_good)
 
 
-def test_a_heartbeat_comes_back_and_names_only_what_could_not_be_judged() -> None:
+def test_a_heartbeat_names_only_what_could_not_be_judged() -> None:
+    """A heartbeat can be read back. It names only the rollouts that could not be judged."""
     one = beat(other=NOW - 90)
     assert heartbeat_from(heartbeat_to(one)) == one
     assert json.loads(heartbeat_to(one))["last_good"] == {"other": "2026-04-19T14:20:30Z"}

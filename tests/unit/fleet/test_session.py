@@ -29,7 +29,8 @@ class Asleep:
         return item is not None and item.mod_revision == guard.mod_revision
 
 
-def test_a_guard_holds_while_the_session_is_kept_alive_and_not_after() -> None:
+def test_a_guard_holds_only_while_the_session_is_kept_alive() -> None:
+    """A guard holds while the session is kept alive, and not after."""
     world = Asleep()
     guard = world.session.guard()
     for _ in range(10):
@@ -42,7 +43,8 @@ def test_a_guard_holds_while_the_session_is_kept_alive_and_not_after() -> None:
     assert world.session.guard() != guard
 
 
-def test_a_session_that_ended_in_our_sleep_is_opened_anew_and_the_old_guard_never_holds_again() -> None:
+def test_a_session_that_ended_in_our_sleep_is_opened_again() -> None:
+    """A session that ended while we slept is opened again. The old guard never holds again."""
     world = Asleep()
     guard = world.session.guard()
     world.clock.advance(TTL + 1)
@@ -72,7 +74,8 @@ def test_a_session_that_could_not_be_opened_is_no_session(call: str, fault: Faul
     assert world.holds(world.session.guard())
 
 
-def test_closing_gives_the_lease_back_and_a_dead_store_does_not_hold_up_the_end() -> None:
+def test_closing_returns_the_lease_and_never_hangs() -> None:
+    """Closing returns the lease. A dead store does not delay the end."""
     world = Asleep()
     world.session.guard()
     world.session.close()
@@ -215,7 +218,8 @@ def test_a_session_that_names_no_owner_is_another_processs(document: bytes) -> N
     assert world.server.value(keys.claim("sessions/a")) == document
 
 
-def test_a_session_whose_key_changes_under_both_tries_is_tried_again() -> None:
+def test_a_session_whose_key_changes_twice_is_tried_again() -> None:
+    """A session whose key changes during both tries is tried again."""
     world = Asleep()
 
     def spoiled(call: Call) -> None:

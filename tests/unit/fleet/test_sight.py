@@ -47,7 +47,8 @@ def told(pages: list[Page]) -> list[tuple[str, str | None, list[str]]]:
     return [(page.kind.value, page.slack, page.payload["rollouts"]) for page in pages]
 
 
-def test_the_policy_of_a_rollout_counts_from_its_own_blindness_and_not_from_an_older_outages() -> None:
+def test_the_policy_counts_from_the_rollouts_own_blindness() -> None:
+    """The policy of a rollout counts from its own blindness, and not from an older outage's."""
     fleet = fleet_of({"alpha": PageSettings(), "beta": PageSettings()}, trip_after=600.0)
     blind(fleet, "alpha")
     fleet.run(60)
@@ -75,7 +76,7 @@ def test_a_dry_run_is_not_tripped_for_blindness_either() -> None:
 
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0])
-def test_a_replica_with_another_clock_neither_hides_nor_makes_blindness(ahead: float) -> None:
+def test_another_clock_of_a_replica_does_not_change_blindness(ahead: float) -> None:
     """Ahead, its last sight hid an outage of all for an hour; behind, it counted for none: one blind alone tripped."""
     fleet = Fleet(Traffic(since=START - 9000), rollout("alpha", rules=(ERRORS,), trip_when_blind_after=600.0))
     fleet.replica("a")
@@ -112,7 +113,7 @@ def test_a_page_of_blindness_names_those_that_will_be_tripped() -> None:
     assert step.endswith("the others keep their traffic")
 
 
-def test_an_outage_of_rollouts_that_nobody_watches_any_more_is_closed_on_the_page_that_told_of_it() -> None:
+def test_an_outage_that_nobody_watches_now_is_closed_on_its_page() -> None:
     """An alert stayed open for ever: blind, then tripped, ended or without a rule file."""
 
     def keep(*names: str) -> None:
@@ -135,7 +136,8 @@ def test_an_outage_of_rollouts_that_nobody_watches_any_more_is_closed_on_the_pag
     assert len(fleet.pages(PageKind.RECOVERED)) == 1
 
 
-def test_a_rollout_that_goes_blind_during_anothers_outage_is_paged_once() -> None:
+def test_blindness_during_anothers_outage_is_paged_once() -> None:
+    """A rollout that goes blind during another's outage is paged once."""
     fleet = fleet_of({"alpha": PageSettings(), "beta": PageSettings(), "gamma": PageSettings()})
     blind(fleet, "alpha")
     fleet.run(20)
@@ -147,7 +149,8 @@ def test_a_rollout_that_goes_blind_during_anothers_outage_is_paged_once() -> Non
     assert len(fleet.pages(PageKind.RECOVERED)) == 2
 
 
-def test_every_team_is_told_of_an_outage_that_blinds_it_and_of_its_end() -> None:
+def test_every_team_is_paged_for_its_outage_and_its_end() -> None:
+    """Every team is paged for an outage that blinds its rollouts, and for its end."""
     fleet = fleet_of({"alpha": PageSettings(slack="#a"), "beta": PageSettings(slack="#b"), "gamma": PageSettings("#a")})
     blind(fleet, "alpha", "beta", "gamma")
     fleet.run(10)
@@ -214,7 +217,8 @@ def test_while_a_source_hangs_another_replicas_report_still_counts() -> None:
     assert fleet.pages() == []
 
 
-def test_a_report_that_comes_between_the_look_and_the_page_keeps_the_page_back() -> None:
+def test_a_report_between_the_look_and_the_page_stops_the_page() -> None:
+    """A report of sight between the look and the page keeps the page back."""
     fleet = fleet_of({"alpha": PageSettings()})
     lonely, late = fleet.replicas
     overtaken = 0
@@ -236,7 +240,8 @@ def test_a_report_that_comes_between_the_look_and_the_page_keeps_the_page_back()
     assert fleet.pages() == []
 
 
-def test_every_team_is_told_that_its_flags_cannot_be_changed_and_of_the_end_of_that() -> None:
+def test_every_team_is_paged_when_its_flags_cannot_be_changed() -> None:
+    """Every team is paged when its flags cannot be changed, and when they can be changed again."""
     fleet = fleet_of({"alpha": PageSettings(slack="#a"), "beta": PageSettings(slack="#b"), "gamma": PageSettings("#a")})
     a, b = fleet.replicas
     fleet.kill(b)
@@ -272,7 +277,8 @@ def test_a_trip_for_blindness_asks_the_other_replicas_once_more() -> None:
 
 
 @pytest.mark.parametrize("dies_after", [1, 2, 3])
-def test_a_replica_that_dies_between_two_portions_leaves_no_team_unpaged_and_none_paged_twice(dies_after: int) -> None:
+def test_a_death_between_portions_pages_each_team_once(dies_after: int) -> None:
+    """A replica that dies between two portions leaves no team unpaged, and none is paged twice."""
     teams = {f"r{number:03d}": PageSettings(slack=f"#team-{number}") for number in range(150)}
     fleet = fleet_of(teams)
     first, second = fleet.replicas

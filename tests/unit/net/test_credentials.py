@@ -31,7 +31,8 @@ def test_a_secret_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert secret.reveal() == "s3cret"
 
 
-def test_a_rotated_secret_is_taken_up_and_the_last_good_one_serves_while_it_is_away(file: Path) -> None:
+def test_a_rotated_secret_is_used_and_the_last_one_until_then(file: Path) -> None:
+    """A rotated secret is used once it is there. The last good one is used while the file is missing."""
     secret = Secret.from_file(file)
     file.write_text("one")
     assert secret.reveal() == "one"
@@ -56,7 +57,8 @@ def test_a_rotated_secret_is_taken_up_and_the_last_good_one_serves_while_it_is_a
         (b"s3cret" * MAX_SECRET_BYTES, "longer than"),
     ],
 )
-def test_a_secret_that_could_not_be_used_is_refused_without_being_shown(file: Path, content: bytes, said: str) -> None:
+def test_an_unusable_secret_is_refused_without_being_shown(file: Path, content: bytes, said: str) -> None:
+    """A secret that cannot be used is refused, and the error does not show it."""
     file.write_bytes(content)
     with pytest.raises(AccessDenied, match=said) as caught:
         Secret.from_file(file).reveal()
@@ -122,7 +124,8 @@ def test_headers_carry_the_token_the_user_or_the_tenant(file: Path) -> None:
     }
 
 
-def test_credentials_that_contradict_or_expose_themselves_are_refused_all_at_once() -> None:
+def test_contradictory_or_exposed_credentials_are_all_refused() -> None:
+    """Credentials that contradict each other, or are exposed, are refused, with all problems in one error."""
     token = Secret("env", "TOKEN")
     with pytest.raises(BadSettings) as caught:
         HttpCredentials(

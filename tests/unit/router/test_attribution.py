@@ -38,7 +38,8 @@ def test_a_user_dislikes_no_more_answers_than_he_got() -> None:
     assert sum(memory.is_judged(NEW, "u") for _ in range(50)) <= 1
 
 
-def test_a_user_who_is_not_known_here_has_one_thumb_where_all_users_are_named() -> None:
+def test_an_unknown_user_has_one_thumb_if_all_users_are_named() -> None:
+    """A user who is not known here has one judged thumb, if all users of this process are named."""
     memory = Attribution(Clock())
     for number in range(200):
         memory.request(NEW, f"user-{number}", judged=True)

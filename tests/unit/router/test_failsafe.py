@@ -71,13 +71,15 @@ def test_an_armed_flag_is_obeyed() -> None:
     assert snapshot.control_route == ("control", "model-old", "SPLIT", 1, 7)
 
 
-def test_in_stage_aa_the_canary_cohort_is_served_by_the_control_model() -> None:
+def test_in_stage_aa_the_control_model_serves_the_canary_cohort() -> None:
+    """In stage `aa`, the control model serves the canary cohort."""
     snapshot = at(read(NEW, item(armed(stage="aa"), 7)), 0.0)
     assert snapshot.canary_percent == 50.0
     assert snapshot.canary_route[:2] == ("canary", "model-old")
 
 
-def test_in_a_shadow_stage_nobody_is_served_by_the_canary_whatever_the_percent_says() -> None:
+def test_in_a_shadow_stage_the_canary_serves_nobody() -> None:
+    """In a shadow stage the canary serves nobody, whatever the percent says."""
     snapshot = at(read(NEW, item(armed(stage="shadow", percent=5.0), 7)), 0.0)
     assert (snapshot.standing, snapshot.canary_percent) == (RouterState.ARMED, 0.0)
     assert snapshot.canary_route is snapshot.control_route
@@ -89,13 +91,15 @@ def test_at_zero_percent_the_canary_stays_within_reach_of_testers() -> None:
     assert snapshot.canary_route.model == "model-new"
 
 
-def test_a_tripped_flag_is_obeyed_for_ever_even_when_cut_off_and_unwatched() -> None:
+def test_a_tripped_flag_is_obeyed_for_ever() -> None:
+    """A tripped flag is obeyed for ever, even when the router is cut off and no controller lives."""
     snapshot = at(read(NEW, item(tripped(), 8), controllers=0), 1e9)
     assert snapshot.standing is RouterState.TRIPPED
     assert snapshot.control_route.reason == "DISABLED"
 
 
-def test_an_armed_flag_is_held_for_the_grace_and_the_routers_own_jitter_and_then_dropped() -> None:
+def test_an_armed_flag_is_dropped_after_the_grace_and_the_jitter() -> None:
+    """An armed flag is held for the grace and the router's own jitter, and then dropped."""
     memory = read(NEW, item(armed(), 7), at=100.0)
     assert at(memory, 124.9).standing is RouterState.ARMED
     assert at(memory, 125.0).standing is RouterState.HELD
@@ -111,7 +115,8 @@ def test_routers_drop_an_armed_flag_spread_over_the_jitter() -> None:
     assert dropped_at == [60.0 + 3.0 * n for n in range(11)]
 
 
-def test_a_change_that_was_watched_does_not_prove_that_the_store_can_be_read() -> None:
+def test_a_watched_change_does_not_prove_a_readable_store() -> None:
+    """A change that came by the watch does not prove that the store can be read."""
     memory = change(read(NEW, item(armed(), 7), at=0.0), item(armed(percent=9.0), 8), 8)
     assert at(memory, 1.0).canary_percent == 9.0
     assert at(memory, 75.0).standing is RouterState.CUT_OFF
@@ -128,7 +133,8 @@ def test_a_cut_off_router_that_reads_again_obeys_again() -> None:
     assert at(memory, 501.0).standing is RouterState.ARMED
 
 
-def test_without_a_living_controller_an_armed_flag_is_dropped_after_five_minutes() -> None:
+def test_without_a_controller_an_armed_flag_drops_in_5_minutes() -> None:
+    """Without a living controller, an armed flag is dropped after five minutes."""
     memory = read(NEW, item(armed(), 7), at=0.0, controllers=2)
     for moment in range(10, 320, 10):
         memory = read(memory, item(armed(), 7), at=float(moment), controllers=0)
@@ -138,7 +144,8 @@ def test_without_a_living_controller_an_armed_flag_is_dropped_after_five_minutes
     assert at(memory, 331.0).standing is RouterState.ARMED
 
 
-def test_a_router_that_never_saw_a_controller_counts_from_its_first_read() -> None:
+def test_without_any_controller_time_counts_from_the_first_read() -> None:
+    """A router that never saw a controller counts the five minutes from its first read."""
     memory = read(NEW, item(armed(), 7), at=50.0, controllers=0)
     memory = read(memory, item(armed(), 7), at=340.0, controllers=0)
     assert at(memory, 364.9).standing is RouterState.ARMED
@@ -166,7 +173,8 @@ def test_a_missing_or_deleted_flag_means_control() -> None:
         assert snapshot.control_route == ("control", "model-old", "DEFAULT", 0, 9)
 
 
-def test_an_armed_document_of_a_tripped_generation_is_never_obeyed_at_whatever_revision() -> None:
+def test_a_tripped_generation_is_never_obeyed_as_armed() -> None:
+    """An armed document of a tripped generation is never obeyed, at any revision."""
     memory = read(NEW, item(tripped(7), 100), revision=100)
     restored = read(memory, item(armed(7), 40), revision=41)  # a backup: revisions went back
     overtaking = read(memory, item(armed(7), 4000), revision=4001)  # the same, and busy since
@@ -185,12 +193,14 @@ def test_a_trip_is_remembered_across_deletion_and_corruption() -> None:
     assert at(change(memory, item(armed(7), 13), 13), 0.0).standing is RouterState.OUTDATED
 
 
-def test_a_store_that_was_set_back_is_believed_where_it_tells_of_no_tripped_generation() -> None:
+def test_a_restored_store_is_believed_without_a_tripped_life() -> None:
+    """A restored store is believed, unless its flag is of a generation that has tripped."""
     memory = read(NEW, item(armed(percent=25.0), 100), revision=100)
     assert at(read(memory, item(armed(percent=1.0), 40), revision=41), 0.0).canary_percent == 1.0
 
 
-def test_a_read_that_a_watched_change_has_overtaken_changes_nothing_but_proves_life() -> None:
+def test_an_overtaken_read_changes_nothing_but_proves_life() -> None:
+    """A read that a watched change has overtaken changes no flag. It proves that the store can be read."""
     memory = read(NEW, item(armed(), 7), revision=7, at=0.0)
     later = change(memory, item(tripped(), 9), 9)
     overtaken = read(later, item(armed(), 7), revision=8, known=7, at=10.0)
@@ -198,7 +208,7 @@ def test_a_read_that_a_watched_change_has_overtaken_changes_nothing_but_proves_l
     assert (overtaken.revision, overtaken.fresh_at) == (9, 10.0)
 
 
-def test_a_read_of_exactly_what_was_known_when_it_was_sent_does_not_undo_a_change_that_overtook_it() -> None:
+def test_a_late_read_does_not_undo_a_change_that_overtook_it() -> None:
     """Its revision is no lower than the one known then, so it is late and no sign of a store that was set back."""
     later = change(read(NEW, item(armed(percent=1.0), 7), revision=7), item(armed(percent=25.0), 9), 9)
     assert at(read(later, item(armed(percent=1.0), 7), revision=7, known=7), 0.0).canary_percent == 25.0
@@ -217,7 +227,7 @@ def test_a_trip_in_a_change_that_arrives_late_is_still_remembered() -> None:
     assert at(read(late, item(armed(1), 13), revision=13), 0.0).standing is RouterState.OUTDATED
 
 
-def test_without_a_flag_the_control_model_and_the_tripped_generation_are_the_last_ones_known() -> None:
+def test_without_a_flag_the_last_known_control_model_serves() -> None:
     """A deleted flag sends everyone to the model that was control, and not to the one named at the start."""
     other = replace(tripped(7), control="model-older")
     snapshot = at(change(read(NEW, item(other, 10)), None, 11), 0.0)
@@ -237,12 +247,14 @@ def test_a_corrupt_document_that_is_deleted_is_a_change() -> None:
     assert at(gone, 0.0).standing is RouterState.NO_FLAG
 
 
-def test_after_a_deletion_an_older_change_that_arrives_late_brings_nothing_back() -> None:
+def test_after_a_deletion_a_late_older_change_restores_nothing() -> None:
+    """After a deletion, an older change that arrives late brings no flag back."""
     gone = change(read(NEW, item(armed(), 7), revision=7), None, 9)
     assert at(change(gone, item(armed(), 8), 8), 0.0).standing is RouterState.NO_FLAG
 
 
-def test_a_flag_that_never_was_has_no_revision_and_one_that_is_deleted_has_that_of_its_deletion() -> None:
+def test_a_deleted_flag_has_the_revision_of_its_deletion() -> None:
+    """A flag that never was has no revision. A deleted flag has the revision of its deletion."""
     assert read(NEW, None, revision=9).changed_at == 0
     assert change(read(NEW, None, revision=9), None, 12).changed_at == 12
     assert change(change(read(NEW, item(armed(), 7)), None, 12), None, 14).changed_at == 14
@@ -328,7 +340,8 @@ DOCUMENT = json.loads(flag_document(armed()))
         json.dumps({**DOCUMENT, "salt": "x" * 100_000}).encode(),
     ],
 )
-def test_a_document_that_cannot_be_understood_means_control_and_a_sentence(value: bytes) -> None:
+def test_an_unreadable_document_means_control_and_a_sentence(value: bytes) -> None:
+    """A document that cannot be read means control, and a sentence for people."""
     memory = read(NEW, item(armed(), 7))
     for later in (
         read(memory, Item(keys.flag(ROLLOUT), value, 8), revision=8),
@@ -341,14 +354,16 @@ def test_a_document_that_cannot_be_understood_means_control_and_a_sentence(value
         assert len(snapshot.sentence) < 600
 
 
-def test_a_store_that_answers_garbage_means_control_until_it_can_be_read_again() -> None:
+def test_a_store_with_garbage_means_control_until_it_is_readable() -> None:
+    """A store that answers garbage means control, until the store can be read again."""
     memory = failsafe.after_garbage(read(NEW, item(armed(), 7)), "the answer is not JSON")
     assert at(memory, 0.0).standing is RouterState.CORRUPT
     assert failsafe.after_garbage(memory, "other babble") == memory
     assert at(read(memory, item(armed(), 7), at=1.0), 1.0).standing is RouterState.ARMED
 
 
-def test_a_tripped_flag_stays_tripped_while_the_store_answers_garbage() -> None:
+def test_a_tripped_flag_stays_tripped_on_garbage_of_the_store() -> None:
+    """A tripped flag stays tripped while the store answers garbage."""
     assert at(failsafe.after_garbage(read(NEW, item(tripped(), 7)), "x"), 0.0).standing is RouterState.TRIPPED
 
 
@@ -445,7 +460,7 @@ def document(step: Step) -> Item | None:
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(steps, max_size=25))
-def test_after_a_trip_was_seen_nothing_but_a_higher_generation_reaches_the_canary(history: list[Step]) -> None:
+def test_after_a_trip_only_a_higher_generation_serves_the_canary(history: list[Step]) -> None:
     """However reads, changes, restored backups, deletions, garbage and time follow each other."""
     memory, now, seen_tripped = NEW, 0.0, 0
     for step in history:
@@ -473,7 +488,7 @@ def test_after_a_trip_was_seen_nothing_but_a_higher_generation_reaches_the_canar
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=15))
-def test_time_alone_changes_the_standing_only_when_it_was_announced(history: list[Step]) -> None:
+def test_time_alone_changes_the_state_only_when_announced(history: list[Step]) -> None:
     """The clock thread sleeps until `next_change`; nothing may become due in between."""
     memory, now = NEW, 0.0
     for step in history:

@@ -62,7 +62,8 @@ def test_a_token_signed_with_another_key_is_forged() -> None:
     assert caught.value.problem == "forged"
 
 
-def test_changing_any_character_of_a_token_breaks_it_or_changes_nothing() -> None:
+def test_changing_a_character_of_a_token_never_forges_it() -> None:
+    """A change of any character of a token breaks the token or changes nothing."""
     tokens = FeedbackTokens([KEY])
     token = signed(tokens)
     genuine = tokens.read(token, rollout=ROLLOUT)
@@ -76,7 +77,8 @@ def test_changing_any_character_of_a_token_breaks_it_or_changes_nothing() -> Non
                 assert tokens.read(changed, rollout=ROLLOUT) == genuine
 
 
-def test_a_payload_that_names_the_other_cohort_needs_a_new_signature() -> None:
+def test_a_payload_of_the_other_cohort_needs_a_new_signature() -> None:
+    """A payload that names the other cohort needs a new signature."""
     tokens = FeedbackTokens([KEY])
     payload, signature = signed(tokens).split(".")
     fields = json.loads(base64.urlsafe_b64decode(payload + "=="))
@@ -105,7 +107,8 @@ def test_a_token_carries_no_user_and_is_short_enough_for_a_header() -> None:
     assert json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))[:5] == [2, "canary", "model-new", 7, 1]
 
 
-def test_after_a_rotation_the_old_key_still_verifies_and_the_new_one_signs() -> None:
+def test_after_a_rotation_the_old_key_verifies_and_the_new_signs() -> None:
+    """After a rotation the old key still verifies tokens, and the new key signs them."""
     old, new = FeedbackTokens([b"old-key-" * 4]), FeedbackTokens([b"new-key-" * 4, b"old-key-" * 4])
     new.read(signed(old), rollout=ROLLOUT)
     with pytest.raises(BadToken):
@@ -128,7 +131,8 @@ def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("keys", [[], [b""], [b"short"], [KEY, b"short"]])
-def test_a_short_key_is_refused_at_start_and_the_message_says_how_to_make_one(keys: list[bytes]) -> None:
+def test_a_short_key_is_refused_with_how_to_make_one(keys: list[bytes]) -> None:
+    """A short key is refused at the start, and the message says how to make a longer one."""
     with pytest.raises(BadSettings, match="openssl rand -hex 32"):
         FeedbackTokens(keys)
 

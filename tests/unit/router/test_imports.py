@@ -37,7 +37,8 @@ def loaded_by(statements: str) -> set[str]:
     return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
 
 
-def test_importing_the_sdk_loads_no_metrics_library_no_database_and_no_network_client() -> None:
+def test_importing_the_sdk_loads_no_heavy_library() -> None:
+    """Importing the SDK loads no metrics library, no database and no network client."""
     loaded = loaded_by(IMPORT)
     assert loaded & HEAVY == set()
     own = {name for name in loaded if name.partition(".")[0] == "killswitch"}
@@ -56,7 +57,8 @@ def test_importing_the_sdk_loads_no_metrics_library_no_database_and_no_network_c
         ("etcd://127.0.0.1:1", {"http", "http.client", "ssl", "email"}),
     ],
 )
-def test_a_router_loads_what_its_own_store_needs_and_nothing_of_the_others(store: str, needed: set[str]) -> None:
+def test_a_router_loads_only_what_its_own_store_needs(store: str, needed: set[str]) -> None:
+    """A router loads what its own store needs, and nothing that only the others need."""
     assert loaded_by(MADE.format(store=store)) & HEAVY == needed
 
 
@@ -73,9 +75,8 @@ def test_the_metrics_library_is_loaded_when_metrics_are_made() -> None:
         ("opentelemetry", "opentelemetry", "pip install 'opentelemetry-sdk>=1.29,<2'"),
     ],
 )
-def test_an_integration_whose_library_is_not_there_says_what_to_install(
-    integration: str, hidden: str, install: str
-) -> None:
+def test_an_integration_without_its_library_says_what_to_install(integration: str, hidden: str, install: str) -> None:
+    """An integration whose library is not installed says what to install."""
     code = (
         f"import sys\nsys.modules[{hidden!r}] = None\n"
         f"try:\n    import killswitch.router.integrations.{integration}\n"

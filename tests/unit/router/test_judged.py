@@ -29,9 +29,10 @@ def test_a_storm_of_one_user_is_judged_once_in_each_five_minutes() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 400)), max_size=200))
-def test_any_two_first_sights_of_a_key_are_at_least_a_period_apart_and_none_is_missed(
+def test_first_sights_of_a_key_are_at_least_a_period_apart(
     visits: list[tuple[int, float]],
 ) -> None:
+    """Two first sights of a key are at least a period apart, and none is missed."""
     clock = Clock()
     seen = RecentlySeen(clock=clock)
     last: dict[int, float] = {}
@@ -50,7 +51,8 @@ def test_memory_is_bounded_however_many_users_come() -> None:
         assert len(seen) <= 2000
 
 
-def test_above_its_capacity_it_still_knows_the_users_of_the_last_moments() -> None:
+def test_above_its_capacity_it_still_knows_the_latest_users() -> None:
+    """Above its capacity, the memory still knows the users of the last moments."""
     seen = RecentlySeen(capacity=100, clock=Clock())
     for number in range(10_000):
         assert seen.first(number)

@@ -60,7 +60,8 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_every_label_combination_stands_at_0_before_the_first_request(bench: Bench) -> None:
+def test_every_label_combination_is_0_before_the_first_request(bench: Bench) -> None:
+    """Every combination of labels is exposed as 0 before the first request."""
     for route in (CONTROL, CANARY):
         for prefix in ("llm_", "llm_judged_"):
             for outcome in Outcome:
@@ -94,7 +95,8 @@ def test_the_names_and_labels_are_exactly_the_schema(bench: Bench) -> None:
     }
 
 
-def test_a_new_model_stands_at_0_at_the_next_scrape_before_its_first_request(bench: Bench) -> None:
+def test_a_new_model_is_0_at_the_next_scrape(bench: Bench) -> None:
+    """A new model is exposed as 0 at the next scrape, before its first request."""
     bench.held.current = tripped()
     newer = armed().between("model-older", "model-newest")
     bench.held.current = newer
@@ -103,7 +105,8 @@ def test_a_new_model_stands_at_0_at_the_next_scrape_before_its_first_request(ben
     assert 'llm_judged_refusals_total{cohort="control",model="model-older"} 0.0' in text
 
 
-def test_a_request_of_the_one_cohort_declares_the_other_cohorts_new_model(bench: Bench) -> None:
+def test_a_request_of_one_cohort_declares_the_others_new_model(bench: Bench) -> None:
+    """A request of one cohort declares the new model of the other cohort."""
     bench.held.current = armed(revision=99).between("model-old", "model-newest")
     with bench.metrics.request(bench.held.current.control_route, user="u"):
         pass
@@ -181,9 +184,10 @@ ENDINGS: list[tuple[BaseException, Outcome]] = [
 
 
 @pytest.mark.parametrize(("error", "outcome"), ENDINGS, ids=lambda value: type(value).__name__)
-def test_each_exception_has_its_outcome_and_passes_through_untouched(
+def test_each_exception_has_its_outcome_and_passes_unchanged(
     bench: Bench, error: BaseException, outcome: Outcome
 ) -> None:
+    """Each exception has its outcome, and is raised to the caller unchanged."""
     assert outcome_of(error) is outcome
     with pytest.raises(type(error)) as caught, bench.metrics.request(CANARY, user="u"):
         raise error
@@ -205,7 +209,8 @@ def test_each_http_status_has_its_outcome(status: int, outcome: str) -> None:
     assert outcome_of_status(status) == outcome
 
 
-def test_a_request_that_ends_normally_is_ok_and_its_latency_is_in_milliseconds(bench: Bench) -> None:
+def test_a_normal_end_is_ok_with_latency_in_milliseconds(bench: Bench) -> None:
+    """A request that ends normally is `ok`, and its latency is in milliseconds."""
     with bench.metrics.request(CANARY, user="u") as request:
         bench.clock.now += 1.5
         request.tokens(3)
@@ -230,9 +235,10 @@ def test_a_refusal_counts_once_as_outcome_and_once_as_refusal(bench: Bench) -> N
 @pytest.mark.parametrize(
     ("error", "outcome"), [(GeneratorExit(), "refused"), (ValueError(), "error"), (TimeoutError(), "timeout")]
 )
-def test_a_refusal_survives_the_client_leaving_and_not_the_provider_breaking(
+def test_a_refusal_survives_a_lost_client_but_no_broken_stream(
     bench: Bench, error: BaseException, outcome: str
 ) -> None:
+    """A refusal still counts when the client leaves, and not when the provider breaks."""
     with pytest.raises(type(error)), bench.metrics.request(CANARY) as request:  # noqa: PT012
         request.refused()
         raise error
@@ -240,7 +246,8 @@ def test_a_refusal_survives_the_client_leaving_and_not_the_provider_breaking(
     assert bench.value("llm_refusals_total") == 1.0
 
 
-def test_an_outcome_named_by_the_service_holds_unless_an_exception_ends_the_block(bench: Bench) -> None:
+def test_a_named_outcome_holds_unless_an_exception_ends_it(bench: Bench) -> None:
+    """An outcome that the service names holds, unless an exception ends the block."""
     with bench.metrics.request(CANARY) as request:
         request.ends_as(Outcome.TIMEOUT)
     assert bench.outcomes() == {"timeout": 1.0}
@@ -260,7 +267,9 @@ def test_a_request_ended_twice_counts_once(bench: Bench) -> None:
     assert bench.outcomes() == {"ok": 1.0}
 
 
-def test_the_block_is_asynchronous_too_and_a_cancelled_task_counts_as_cancelled(bench: Bench) -> None:
+def test_a_cancelled_task_in_an_async_block_is_cancelled(bench: Bench) -> None:
+    """The block can be used with `async with`. A cancelled task counts as cancelled."""
+
     async def serve(started: asyncio.Event) -> None:
         async with bench.metrics.request(CANARY):
             started.set()
@@ -335,7 +344,9 @@ def test_usage_in_a_streams_last_chunk_is_its_token_count(bench: Bench) -> None:
     assert bench.value("llm_completion_tokens_sum") == 17.0
 
 
-def test_a_stream_that_breaks_half_way_is_an_error_and_the_exception_passes(bench: Bench) -> None:
+def test_a_stream_that_breaks_half_way_is_an_error(bench: Bench) -> None:
+    """A stream that breaks half-way is an error, and the exception is raised to the caller."""
+
     def breaks() -> Iterator[Any]:
         yield chunk()
         raise ConnectionResetError
@@ -429,7 +440,8 @@ def test_the_phrases_see_the_opening_of_a_stream() -> None:
 # --- judged twins -------------------------------------------------------------------------------
 
 
-def test_a_retry_storm_of_one_user_is_judged_once_and_chosen_before_its_outcome(bench: Bench) -> None:
+def test_a_retry_storm_is_judged_once_before_its_outcome(bench: Bench) -> None:
+    """A retry storm of one user is judged once. Which request is judged is chosen before its outcome."""
     for number in range(50):
         request = bench.metrics.request(CANARY, user="stormy")
         assert request.judged is (number == 0)
@@ -459,7 +471,8 @@ def test_without_a_user_every_request_is_judged(bench: Bench) -> None:
     assert all(bench.metrics.request(CANARY).judged for _ in range(3))
 
 
-def test_a_user_moved_to_the_canary_is_judged_there_in_his_next_five_minutes(bench: Bench) -> None:
+def test_a_moved_user_is_judged_in_the_next_five_minutes(bench: Bench) -> None:
+    """A user who was moved to the canary is judged there from their next five minutes on."""
     assert bench.metrics.request(CONTROL, user="u").judged
     assert not bench.metrics.request(CANARY, user="u").judged
     bench.clock.now += 300.0
@@ -478,7 +491,7 @@ class Shared:
         return self.keys.count(key) == 1
 
 
-def test_a_shared_memory_is_asked_for_the_same_text_by_every_process() -> None:
+def test_every_process_asks_a_shared_memory_for_the_same_text() -> None:
     """A text without the user's name: Python's `hash` is another one in each process."""
     shared = Shared()
     processes = [Bench(first_requests=shared) for _ in range(3)]
@@ -522,7 +535,8 @@ class Unreachable:
         raise ConnectionError("shared memory is down")
 
 
-def test_a_shared_memory_out_of_reach_or_an_unhashable_user_fails_no_request() -> None:
+def test_an_unreachable_memory_or_unhashable_user_fails_nothing() -> None:
+    """A shared memory that is out of reach, or an unhashable user, fails no request."""
     bench = Bench(first_requests=Unreachable())
     assert bench.metrics.request(CANARY, user="u").judged
     assert not bench.metrics.request(CANARY, user="u").judged
@@ -542,7 +556,8 @@ def thumbs(bench: Bench, route: Route = CANARY) -> tuple[float | None, float | N
     return bench.value("llm_thumbs_down_total", route), bench.value("llm_judged_thumbs_down_total", route)
 
 
-def test_a_thumb_an_hour_later_lands_on_the_cohort_that_served_even_after_a_trip(bench: Bench) -> None:
+def test_a_thumb_an_hour_later_counts_for_the_cohort_that_served(bench: Bench) -> None:
+    """A thumb an hour later counts for the cohort that served the request, even after a trip."""
     with bench.metrics.request(CANARY, user="u") as request:
         token = request.token
     bench.held.current = tripped()
@@ -580,7 +595,8 @@ def test_an_expired_token_counts_for_nothing(bench: Bench) -> None:
     assert not bench.metrics.thumbs_down(token)
 
 
-def test_without_a_key_tokens_are_empty_and_feedback_by_token_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_there_is_no_feedback_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key, tokens are empty and feedback by token is not counted."""
     monkeypatch.delenv("KILLSWITCH_FEEDBACK_KEY", raising=False)
     monkeypatch.delenv("KILLSWITCH_FEEDBACK_KEY_FILE", raising=False)
     bench = Bench(tokens=None)
@@ -588,7 +604,7 @@ def test_without_a_key_tokens_are_empty_and_feedback_by_token_is_left_out(monkey
     assert not bench.metrics.thumbs_down("a.b")
 
 
-def test_a_thumb_whose_request_is_not_known_here_is_counted_and_not_judged(bench: Bench) -> None:
+def test_a_thumb_on_an_unknown_request_is_counted_not_judged(bench: Bench) -> None:
     """Another process served it. Judged thumbs without judged requests made a rate of 194 % of a healthy canary."""
     for user in ("u", "u", None):
         assert bench.metrics.thumbs_down(CANARY, user=user)
@@ -605,7 +621,7 @@ def test_a_thumb_on_a_route_is_judged_where_its_only_request_was(bench: Bench) -
     assert thumbs(bench, CONTROL) == (3.0, 0.0)
 
 
-def test_a_token_of_another_rollout_or_generation_counts_for_nothing(bench: Bench) -> None:
+def test_a_token_of_another_rollout_or_generation_is_ignored(bench: Bench) -> None:
     """With one key for all. After a re-arm the canary was charged with thumbs about the generation before."""
     other = CohortMetrics(
         router_over(armed(), rollout="search-copilot")[0],
@@ -625,14 +641,17 @@ def test_a_token_of_another_rollout_or_generation_counts_for_nothing(bench: Benc
     assert bench.metrics.thumbs_down(token)
 
 
-def test_while_the_flag_cannot_be_understood_its_last_generation_counts(bench: Bench) -> None:
+def test_an_unreadable_flag_keeps_its_last_generation(bench: Bench) -> None:
+    """While the flag cannot be read, tokens of its last known generation count."""
     token = bench.metrics.request(CANARY, user="u").token
     assert bench.metrics.thumbs_down(bench.metrics.request(CANARY, user="u").token)
     bench.held.current = control_only(RouteReason.ERROR, generation=0)
     assert bench.metrics.thumbs_down(token)
 
 
-def test_a_token_without_a_router_is_good_for_the_metrics_that_signed_it(bench: Bench) -> None:
+def test_a_token_without_a_router_is_good_for_its_own_metrics(bench: Bench) -> None:
+    """A token made without a router is good for the metrics that signed it."""
+
     def alone() -> CohortMetrics:
         return CohortMetrics(
             None,
@@ -648,7 +667,8 @@ def test_a_token_without_a_router_is_good_for_the_metrics_that_signed_it(bench: 
     assert not one.thumbs_down(first)
 
 
-def test_with_a_shared_memory_a_token_counts_once_in_the_whole_service() -> None:
+def test_with_a_shared_memory_a_token_counts_once_in_the_service() -> None:
+    """With a shared memory, a token counts once in the whole service."""
     shared = Shared()
     processes = [Bench(used_tokens=shared) for _ in range(4)]
     token = processes[0].metrics.request(CANARY, user="u").token
@@ -657,13 +677,15 @@ def test_with_a_shared_memory_a_token_counts_once_in_the_whole_service() -> None
     assert str(shared.keys[0]).startswith("support-copilot:token:")
 
 
-def test_while_the_shared_memory_is_out_of_reach_a_token_counts_once_a_process() -> None:
+def test_without_the_shared_memory_a_token_counts_once_a_process() -> None:
+    """While the shared memory is out of reach, a token counts once in each process."""
     processes = [Bench(used_tokens=Unreachable()) for _ in range(2)]
     token = processes[0].metrics.request(CANARY, user="u").token
     assert [bench.metrics.thumbs_down(token) for bench in (*processes, *processes)] == [True, True, False, False]
 
 
-def test_a_thumb_while_the_request_is_served_counts_as_the_request_does(bench: Bench) -> None:
+def test_a_thumb_while_the_request_is_served_is_judged_as_it(bench: Bench) -> None:
+    """A thumb that comes while the request is served is judged if the request is."""
     for _ in range(2):
         with bench.metrics.request(CANARY, user="u") as request:
             request.thumbs_down()

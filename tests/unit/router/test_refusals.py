@@ -67,11 +67,13 @@ def test_an_answer_that_says_it_failed_is_told_from_others(payload: object, fail
 
 
 @pytest.mark.parametrize("example", SIGNALS, ids=lambda example: example["kind"])
-def test_every_provider_payload_of_the_labelled_set_is_told_rightly(example: dict[str, Any]) -> None:
+def test_every_labelled_provider_payload_is_classified_right(example: dict[str, Any]) -> None:
+    """Every provider payload of the labelled set is classified correctly."""
     assert (refusal_signal(example["payload"]) is not None) is example["refusal"]
 
 
-def test_the_phrases_keep_their_precision_and_recall_on_the_labelled_set() -> None:
+def test_the_phrases_keep_their_precision_and_recall() -> None:
+    """The phrases keep their precision and recall on the labelled set."""
     result = score(TEXTS, PHRASES)
     assert result.precision >= 0.95
     assert result.recall >= 0.90

@@ -16,7 +16,8 @@ from tests.unit.router.test_routing import HOSTILE, VECTORS
 
 
 @pytest.mark.parametrize("key", ["", "user-1", "😀", "z" * 10_240])
-def test_at_every_hundredth_of_a_percent_the_canary_is_bucket_below_percent(key: str) -> None:
+def test_at_every_percent_the_canary_is_bucket_below_percent(key: str) -> None:
+    """At every hundredth of a percent, the canary is exactly the buckets below the percent."""
     place = bucket("salt", key)
     router, held = router_over(armed(0.0))
     for hundredths in range(10_001):
@@ -59,7 +60,8 @@ def test_no_key_and_no_pin_of_any_type_makes_route_raise(key: object, pin: objec
 
 
 @pytest.mark.parametrize("key", HOSTILE, ids=lambda key: type(key).__name__)
-def test_what_is_no_routing_key_goes_to_control_even_at_100_percent(key: object) -> None:
+def test_an_invalid_routing_key_goes_to_control_at_100_percent(key: object) -> None:
+    """A value that is no routing key goes to control, even at 100 percent."""
     router, _ = router_over(armed(100.0))
     route = router.route(key)
     assert (route.cohort, route.model, route.reason) == (Cohort.CONTROL, CONTROL_MODEL, RouteReason.ERROR)
@@ -79,19 +81,22 @@ def test_a_pin_that_names_no_cohort_is_no_pin(pin: str) -> None:
 
 
 @pytest.mark.parametrize("reason", [RouteReason.DISABLED, RouteReason.DEFAULT, RouteReason.STALE, RouteReason.ERROR])
-def test_neither_a_pin_nor_a_tester_reaches_a_canary_that_is_not_armed(reason: RouteReason) -> None:
+def test_no_pin_and_no_tester_reaches_an_unarmed_canary(reason: RouteReason) -> None:
+    """Neither a pin nor a tester reaches a canary that is not armed."""
     router, _ = router_over(control_only(reason), always_canary=("tester",))
     for route in (router.route("tester"), router.route("user", "canary"), router.route("tester", "canary")):
         assert (route.cohort, route.model, route.reason) == (Cohort.CONTROL, CONTROL_MODEL, reason)
 
 
-def test_a_tester_gets_the_canary_at_0_percent_and_nobody_else_does() -> None:
+def test_only_a_tester_gets_the_canary_at_0_percent() -> None:
+    """A tester gets the canary at 0 percent, and no one else does."""
     router, _ = router_over(armed(0.0), always_canary=("tester",))
     assert router.route("tester")[:3] == (Cohort.CANARY, CANARY_MODEL, "TARGETING_MATCH")
     assert router.route("user").cohort is Cohort.CONTROL
 
 
-def test_after_a_trip_not_one_request_of_many_threads_reaches_the_canary() -> None:
+def test_after_a_trip_no_request_of_any_thread_reaches_canary() -> None:
+    """After a trip, no request of any of many threads reaches the canary."""
     router, held = router_over(armed(100.0))
     stop, late = threading.Event(), []
     started = threading.Barrier(5)

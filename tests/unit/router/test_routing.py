@@ -28,7 +28,8 @@ def test_every_published_vector_gets_its_bucket(number: int) -> None:
     assert bucket(vector["salt"], key) == vector["bucket"]
 
 
-def test_the_published_vectors_reach_from_the_empty_key_to_emoji_and_ten_kilobytes() -> None:
+def test_the_published_vectors_cover_empty_emoji_and_long_keys() -> None:
+    """The published vectors cover the empty key, emoji and ten kilobytes."""
     keys = [vector.get("key", "") for vector in VECTORS["vectors"]]
     assert "" in keys
     assert "😀" in keys
@@ -37,7 +38,8 @@ def test_the_published_vectors_reach_from_the_empty_key_to_emoji_and_ten_kilobyt
 
 
 @pytest.mark.parametrize("decision", VECTORS["decisions"], ids=lambda decision: str(decision["percent"]))
-def test_every_published_decision_follows_from_bucket_below_percent(decision: dict[str, Any]) -> None:
+def test_every_published_decision_is_bucket_below_percent(decision: dict[str, Any]) -> None:
+    """Every published decision follows from "bucket below percent"."""
     assert (bucket(decision["salt"], decision["key"]) < decision["percent"]) is decision["canary"]
 
 
@@ -47,13 +49,15 @@ def test_a_bucket_is_the_formula_over_utf_8(salt: str, key: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_a_bucket_is_a_hundredth_from_0_to_99_99_for_any_text_with_surrogates_too(salt: str, key: str) -> None:
+def test_a_bucket_is_a_hundredth_from_0_to_99_99_for_any_text(salt: str, key: str) -> None:
+    """A bucket is a hundredth from 0 to 99.99 for any text, also with surrogates."""
     place = bucket(salt, key)
     assert 0.0 <= place <= 99.99
     assert place == round(place, 2)
 
 
-def test_a_lone_surrogate_counts_as_the_replacement_character_and_a_split_pair_as_its_character() -> None:
+def test_a_lone_surrogate_counts_as_the_replacement_character() -> None:
+    """A lone surrogate counts as the replacement character, and a split pair as its character."""
     assert bucket("", "a\ud800b") == bucket("", "a\ufffdb")
     assert bucket("", "\ud83d\ude00") == bucket("", "😀")
     assert bucket("\ud83d", "\ude00") == bucket("", "😀")
@@ -103,11 +107,13 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("key", HOSTILE, ids=lambda key: type(key).__name__)
-def test_what_is_no_routing_key_is_below_no_percent_and_never_raises(key: object) -> None:
+def test_an_invalid_routing_key_is_below_no_percent(key: object) -> None:
+    """A value that is no routing key is below no percent, and never raises."""
     assert bucket("salt", key) == UNROUTABLE
 
 
-def test_a_released_memoryview_and_a_text_that_fights_back_do_not_raise() -> None:
+def test_a_released_memoryview_or_a_hostile_text_does_not_raise() -> None:
+    """A released memoryview, or a text whose methods raise, does not raise."""
     view = memoryview(b"x")
     view.release()
     assert bucket("", view) == UNROUTABLE

@@ -17,7 +17,8 @@ def test_an_armed_flag_past_its_shadow_stage_lets_its_percent_in() -> None:
     assert obeyed_percent(ARMED) == 5.0
 
 
-def test_a_shadowed_or_tripped_flag_lets_nobody_in_whatever_its_percent_says() -> None:
+def test_a_shadowed_or_tripped_flag_lets_nobody_in() -> None:
+    """A shadowed or tripped flag lets nobody into the canary, whatever its percent says."""
     for closed in (replace(ARMED, stage="shadow"), replace(ARMED, state=flag.State.TRIPPED)):
         assert not serves_canary(closed)
         assert obeyed_percent(closed) == 0.0

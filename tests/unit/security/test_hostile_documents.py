@@ -82,7 +82,8 @@ def test_a_field_of_any_kind_is_read_or_refused(field: str, value: object, reade
         return
 
 
-def test_a_heartbeat_that_cannot_be_read_is_no_sight_and_hides_nobody_elses() -> None:
+def test_an_unreadable_heartbeat_is_no_sight_and_hides_no_other() -> None:
+    """A heartbeat that cannot be read is no sight, and hides no other replica's sight."""
     good = json.dumps(GOOD).encode()
     items = [Item(f"{keys.CONTROLLERS}{n}", value, n + 1) for n, value in enumerate([*HOSTILE, good])]
     assert list(heartbeat.alive(items)) == [f"{keys.CONTROLLERS}{len(HOSTILE)}"]
@@ -131,7 +132,8 @@ def test_one_corrupt_flag_hides_no_other() -> None:
 
 
 @pytest.mark.parametrize("tail", ["9" * 5000, "9" * 30, "x", "1.2.3", "-1", "²"])
-def test_an_incident_key_that_is_no_number_does_not_set_the_generation(tail: str) -> None:
+def test_a_non_numeric_incident_key_does_not_set_the_generation(tail: str) -> None:
+    """An incident key that is no number does not set the generation."""
     store = MemoryStore(MemoryServer(VirtualClock()))
     store.commit((), (Put(keys.incidents("search") + tail, b"{}"),))
     switch = Switch(store, wall=lambda: 1e9, by="me")

@@ -64,7 +64,8 @@ def test_printable_text_of_any_script_is_left_as_it_is(text: str) -> None:
 
 
 @given(st.dictionaries(texts, st.lists(texts) | texts))
-def test_a_document_shown_line_by_line_has_no_text_that_begins_a_line_of_its_own(document: dict[str, object]) -> None:
+def test_no_text_of_a_shown_document_begins_its_own_line(document: dict[str, object]) -> None:
+    """No text of a document that is shown line by line can begin a line of its own."""
     shown = one_line(document)
     leaves = [leaf for value in shown.values() for leaf in (value if isinstance(value, list) else [value])]
     assert all(leaf.isprintable() for leaf in leaves)
@@ -87,7 +88,8 @@ def record(text: str, *, failed: bool = False) -> logging.LogRecord:
 
 
 @given(texts, st.booleans())
-def test_a_log_line_for_machines_is_one_line_of_json_whatever_a_label_says(text: str, failed: bool) -> None:
+def test_a_json_log_line_is_one_line_whatever_a_label_says(text: str, failed: bool) -> None:
+    """A log line for machines is one line of JSON, whatever a label says."""
     line = _Json().format(record(text, failed=failed))
     assert acted_upon(line) == []
     assert "\n" not in line
@@ -95,7 +97,8 @@ def test_a_log_line_for_machines_is_one_line_of_json_whatever_a_label_says(text:
 
 
 @given(texts, st.booleans())
-def test_a_log_line_for_people_begins_with_its_time_and_every_other_line_is_indented(text: str, failed: bool) -> None:
+def test_a_log_line_for_people_begins_with_its_time(text: str, failed: bool) -> None:
+    """A log line for people begins with its time. Every other line of it is indented."""
     first, *others = _Human().format(record(text, failed=failed)).split("\n")
     assert acted_upon(first) == []
     assert first[:2] == "20"

@@ -117,6 +117,7 @@ def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_folder_that_is_not_writable_is_said_by_who_opens_the_file(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_by_the_file_opener(tmp_path: Path) -> None:
+    """The code that opens the file reports a folder that is not writable."""
     with pytest.raises(KillswitchError):
         open_store(f"sqlite://{tmp_path}/gone/flags.db")

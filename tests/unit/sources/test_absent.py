@@ -22,7 +22,8 @@ def after(column: Column) -> AbsentCache:
 @pytest.mark.parametrize(
     ("tick", "known"), [(TICK, True), (TICK + STEP, True), (TICK + 2 * STEP, False), (TICK - 1, False)]
 )
-def test_what_was_absent_is_so_while_the_step_after_it_holds_no_sample(tick: float, known: bool) -> None:
+def test_absent_stays_absent_until_a_later_step_has_a_sample(tick: float, known: bool) -> None:
+    """A counter that was absent stays so while the step after it holds no sample."""
     assert (after([None]).known({ASK: STEP}, tick) == {ASK: [None]}) is known
 
 

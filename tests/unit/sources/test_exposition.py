@@ -150,7 +150,8 @@ def test_a_recording_that_breaks_the_grammar_is_refused_whole(tmp_path: Path, ba
         recorded(tmp_path, 'a_total{u="b"} 1 9', bad)
 
 
-def test_a_brace_and_two_numbers_inside_a_value_are_not_the_lines_own(tmp_path: Path) -> None:
+def test_a_brace_and_numbers_inside_a_label_value_are_text(tmp_path: Path) -> None:
+    """A brace and two numbers inside a label's value do not end the labels of the line."""
     recording = recorded(tmp_path, 'a_total{u="} 3 4"} 1 7')
     assert recording.metrics == {"a_total"}
     assert recording.span == (7.0, 7.0)

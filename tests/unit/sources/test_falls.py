@@ -60,7 +60,8 @@ def test_a_failure_is_told_and_asked_again() -> None:
     assert falls.at(BOTH, [310.0], store) == {FELL: [5.0]}
 
 
-def test_rollouts_that_lag_behind_do_not_have_the_newest_asked_again() -> None:
+def test_lagging_rollouts_do_not_repeat_the_newest_query() -> None:
+    """Rollouts that lag behind do not make the newest five minutes be asked again."""
     falls, store = Falls(), Store()
     for tick in (610.0, 310.0, 640.0, 340.0):
         assert falls.at(BOTH, [tick], store) == {FELL: [2.0]}

@@ -228,12 +228,13 @@ def test_every_query_asks_for_a_whole_answer_or_none() -> None:
     assert session.headers["M3-Limit-Require-Exhaustive"] == "true"
 
 
-def test_a_store_that_is_refused_rather_than_left_out_is_a_partial_answer() -> None:
+def test_a_denied_partial_response_is_a_partial_answer() -> None:
+    """A 503 because a partial response is denied counts as a partial answer."""
     said = b'{"status":"error","errorType":"503","error":"cannot fetch results: partial response is denied"}'
     assert reasons(lambda _: (503, said)) == {Reason.PARTIAL_ANSWER}
 
 
-def test_a_server_that_refuses_parameters_it_does_not_know_is_asked_without_them() -> None:
+def test_parameters_that_a_server_refuses_are_left_out() -> None:
     """As Google's front ends do."""
     session = InProcessSession(lambda query: (200, envelope(good_rows(query))))
     good = session.transport.answer
@@ -253,7 +254,8 @@ def test_a_server_that_refuses_parameters_it_does_not_know_is_asked_without_them
     assert not any("partial_response" in form for form in session.transport.asked[before:])
 
 
-def test_remarks_and_what_old_servers_call_warnings_are_no_partial_answer() -> None:
+def test_infos_and_old_style_warnings_are_no_partial_answer() -> None:
+    """Infos, and what old servers call warnings, are no partial answer."""
     found = reasons(
         lambda query: (
             200,
@@ -421,9 +423,10 @@ def hostile() -> Iterator[tuple[Prometheus, InProcessSession]]:
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.tuples(bodies, bodies, bodies, bodies), st.sampled_from([200, 200, 200, 200, 204, 302, 400, 503]))
-def test_bodies_of_any_shape_give_no_exception_and_only_possible_numbers(
+def test_any_body_gives_no_exception_and_possible_numbers(
     hostile: tuple[Prometheus, InProcessSession], answers: tuple[bytes, ...], status: int
 ) -> None:
+    """A body of any shape gives no exception, and only numbers that are possible."""
     source, session = hostile
     turn = iter(range(1_000_000))
     session.transport.answer = lambda _: (status, answers[next(turn) % len(answers)])
@@ -431,9 +434,10 @@ def test_bodies_of_any_shape_give_no_exception_and_only_possible_numbers(
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_ten_thousand_spoiled_good_answers_give_no_exception_and_only_possible_numbers(
+def test_10000_spoiled_answers_give_only_possible_numbers(
     seed: int, hostile: tuple[Prometheus, InProcessSession]
 ) -> None:
+    """Ten thousand good answers, spoiled, give no exception and only numbers that are possible."""
     luck = random.Random(seed)
     source, session = hostile
     asked = 0
@@ -449,7 +453,7 @@ def test_ten_thousand_spoiled_good_answers_give_no_exception_and_only_possible_n
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_no_garbage_in_ten_thousand_answers_about_a_healthy_canary_is_judged_a_breach(
+def test_no_garbage_in_10000_answers_is_judged_a_breach(
     seed: int, hostile: tuple[Prometheus, InProcessSession]
 ) -> None:
     """Of numbers that are none, of wrong types, of HTML and of half an answer: whatever can still be judged is well."""

@@ -43,7 +43,8 @@ def test_what_was_never_asked_is_asked() -> None:
     assert Layouts().doubtful([NEED], answers(asked=False), TICK) == [*NEED.layout]
 
 
-def test_as_long_as_the_histograms_stay_the_same_they_are_not_asked_again() -> None:
+def test_unchanged_histograms_are_not_asked_for_again() -> None:
+    """Layouts are not asked for again while the histograms stay the same."""
     assert known().doubtful([NEED], answers(asked=False), TICK + 30.0) == []
 
 
@@ -57,11 +58,13 @@ def test_as_long_as_the_histograms_stay_the_same_they_are_not_asked_again() -> N
         answers(count=-math.inf, asked=False),
     ],
 )
-def test_another_histogram_another_edge_a_fall_or_no_answer_ask_again(changed: Answers) -> None:
+def test_any_change_or_no_answer_asks_for_the_layout_again(changed: Answers) -> None:
+    """Another histogram, another edge, a fall or no answer: the layouts are asked for again."""
     assert known().doubtful([NEED], changed, TICK + 30.0) == [*NEED.layout]
 
 
-def test_after_a_fall_they_are_asked_until_all_have_every_edge_again() -> None:
+def test_after_a_fall_layouts_are_asked_until_edges_are_complete() -> None:
+    """After a fall, layouts are asked for until all histograms have every edge again."""
     layouts = known()
     layouts.keep([NEED], answers(count=-math.inf, layout=Buckets((0.1,), (0.5,))), TICK + 30.0)
     assert layouts.doubtful([NEED], answers(asked=False), TICK + 60.0) == [*NEED.layout]
@@ -79,7 +82,8 @@ def test_every_five_minutes_they_are_asked_again() -> None:
 
 
 @pytest.mark.parametrize("layout", [Buckets((0.1,), (0.5,)), Unreadable(Reason.SOURCE_TIMEOUT, "late")])
-def test_while_some_lack_an_edge_or_it_is_not_known_they_are_asked_each_time(layout: Point) -> None:
+def test_layouts_are_asked_each_time_while_an_edge_is_missing(layout: Point) -> None:
+    """Layouts are asked for each time while some histograms lack an edge, or while that is not known."""
     assert known(layout).doubtful([NEED], answers(asked=False), TICK + 30.0) == [*NEED.layout]
 
 

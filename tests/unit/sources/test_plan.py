@@ -143,20 +143,21 @@ def test_no_labels_to_tell_apart_is_one_sum() -> None:
 
 
 @given(st.sets(st.text(max_size=5), min_size=1, max_size=60), st.integers(1, 11_000), st.booleans())
-def test_however_it_is_cut_every_ask_is_answered_by_exactly_one_query(
-    values: set[str], ticks: int, by_le: bool
-) -> None:
+def test_every_ask_is_answered_by_exactly_one_query(values: set[str], ticks: int, by_le: bool) -> None:
+    """However the plan is cut, every ask is answered by exactly one query."""
     wanted = asks(*values, by_le=by_le)
     answered = [ask for query in plan(wanted, ticks) for ask in query.cells.values()]
     assert sorted(answered, key=repr) == sorted(wanted, key=repr)
 
 
 @pytest.mark.parametrize(("interval", "step"), [(10, 30), (15, 30), (20, 40), (30, 30), (60, 60), (7, 35), (0.1, 30.0)])
-def test_the_evidence_step_is_the_first_multiple_of_the_interval_from_30_s(interval: float, step: float) -> None:
+def test_the_evidence_step_is_a_multiple_of_the_interval(interval: float, step: float) -> None:
+    """The evidence step is the first multiple of the scrape interval from 30 s on."""
     assert evidence_step(interval) == pytest.approx(step)
 
 
-def test_a_step_asks_for_what_lies_between_its_last_sample_and_the_last_one_before_it() -> None:
+def test_a_step_asks_from_the_last_sample_before_it_to_its_last() -> None:
+    """A step asks for what lies between its last sample and the last one before it."""
     ask = Sum(Shape.STEP, Selector("x_total"), 30.0)
     old = "last_over_time(x_total[300s] offset 30s)"
     new = "last_over_time(x_total[30s])"
@@ -166,7 +167,8 @@ def test_a_step_asks_for_what_lies_between_its_last_sample_and_the_last_one_befo
 
 
 @pytest.mark.parametrize("shape", list(Shape))
-def test_a_server_whose_ranges_hold_their_first_instant_is_asked_for_a_millisecond_less(shape: Shape) -> None:
+def test_closed_ranges_are_asked_for_a_millisecond_less(shape: Shape) -> None:
+    """A server whose ranges hold their first instant is asked for a millisecond less."""
     close = shape in {Shape.CLOSE_STEP, Shape.CLOSE_INCREASE, Shape.CLOSE_FALLS}
     (query,) = plan([Sum(shape, Selector("x_total"), 30.0, basis=Selector("all_total") if close else None)])
     ranges = re.findall(r"\[(\d+)s\]", query.text(RANGES))
@@ -175,12 +177,14 @@ def test_a_server_whose_ranges_hold_their_first_instant_is_asked_for_a_milliseco
     assert [int(seconds) * 1000 - 1 for seconds in ranges] == list(map(int, closed))
 
 
-def test_scrapes_that_are_far_apart_are_looked_for_over_at_least_four() -> None:
+def test_rare_scrapes_are_looked_for_over_at_least_four() -> None:
+    """Scrapes that are far apart are looked for over at least four scrape intervals."""
     text = Ranges(120.0, left_open=True).typed(Sum(Shape.STEP, Selector("x_total"), 120.0))
     assert text.count("x_total[480s] offset 120s") == 1
 
 
-def test_the_edges_that_some_histograms_lacked_are_asked_for_by_group() -> None:
+def test_edges_that_some_histograms_lacked_are_asked_by_group() -> None:
+    """The edges that some histograms lacked are asked for by group."""
     (query,) = plan(asks("a", "b", shape=Shape.LAYOUT, by_le=True))
     assert query.text(RANGES) == (
         'sum by (service, le) (count_over_time(x_total{service=~"a|b"}[300s]) ^ 2) / on (service) group_left () '
@@ -188,7 +192,9 @@ def test_the_edges_that_some_histograms_lacked_are_asked_for_by_group() -> None:
     )
 
 
-def test_a_step_asks_whether_edges_are_those_of_the_sample_it_counts_from() -> None:
+def test_a_step_asks_if_its_first_sample_has_the_same_edges() -> None:
+    """A step asks whether the edges are those of the sample that it counts from."""
+
     def layout(kind: Range) -> float:
         signal = QuantileSignal(Selector("x_bucket"), 0.95)
         (ask,) = needs(Want("r", "p95", "p", signal, COHORTS, 30.0, kind), Cohort.CANARY, 15.0, Same()).layout

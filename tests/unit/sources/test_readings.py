@@ -82,12 +82,14 @@ def test_a_number_counts_when_it_is_there_fresh_and_possible(
     assert reason(read([event], [trial], [recent])[0]) is expected
 
 
-def test_series_of_which_none_was_counted_on_are_a_gap_in_a_step_alone() -> None:
+def test_series_without_a_counted_one_are_a_gap_only_in_a_step() -> None:
+    """Series of which none was counted are a GAP in a step, and NO_DATA in a window."""
     assert reason(read([None], [None], [2.0], kind=Range.STEP)[0]) is Reason.GAP
     assert reason(read([None], [None], [2.0])[0]) is Reason.NO_DATA
 
 
-def test_an_absent_event_counter_is_zero_once_it_was_seen_and_not_before() -> None:
+def test_an_absent_event_counter_is_zero_once_it_was_seen() -> None:
+    """An absent event counter is zero once it has been seen, and not before."""
     trials: list[Point] = [100.0] * 4
     found = read([None, None, 3.0, None], trials, [2.0] * 4)
     assert [reason(each) for each in found[:2]] == [Reason.NEVER_SEEN] * 2
@@ -95,7 +97,8 @@ def test_an_absent_event_counter_is_zero_once_it_was_seen_and_not_before() -> No
     assert read([None] * 4, trials, [2.0] * 4, seen=7.0) == [Counts(0.0, 100.0)] * 4
 
 
-def test_a_counter_known_by_its_trials_or_said_to_be_zero_needs_no_look_up() -> None:
+def test_a_counter_known_otherwise_needs_no_look_up() -> None:
+    """A counter that shares its trials' metric, or is declared zero when absent, needs no look-up."""
     assert read([None], [100.0], [2.0], same_metric=True) == [Counts(0.0, 100.0)]
     assert read([None], [100.0], [2.0], absent_is_zero=True) == [Counts(0.0, 100.0)]
 
@@ -104,7 +107,8 @@ def test_a_look_up_that_failed_is_its_own_reason() -> None:
     assert reason(read([None], [100.0], [2.0], seen=DOWN)[0]) is Reason.SOURCE_DOWN
 
 
-def test_an_absent_counter_is_a_zero_that_can_be_told_from_a_counted_one() -> None:
+def test_an_absent_counters_zero_differs_from_a_counted_one() -> None:
+    """An absent counter is a zero that can be distinguished from a counted zero."""
     for event, absent in ((None, True), (0.0, False)):
         found = read([event], [100.0], [2.0], same_metric=True)[0]
         assert isinstance(found, Counts)

@@ -69,7 +69,8 @@ def test_lines_are_the_same_however_the_stream_is_cut_into_chunks(documents: lis
 # --- watch lines --------------------------------------------------------------------------------
 
 
-def test_the_first_line_says_that_the_watch_stands_and_where_the_store_is() -> None:
+def test_the_first_line_says_the_watch_is_open_and_the_revision() -> None:
+    """The first line says that the watch is open, and at which revision the store is."""
     assert wire.parse_watch_line(line(created=True)) == wire.WatchLine(9, created=True)
 
 
@@ -98,7 +99,8 @@ def test_a_compacted_watch_says_from_where_it_could_go_on() -> None:
         ("", Unavailable),
     ],
 )
-def test_a_cancelled_watch_says_whether_to_log_in_to_fix_or_to_retry(reason: str, kind: type[Exception]) -> None:
+def test_a_cancelled_watch_says_to_log_in_fix_or_retry(reason: str, kind: type[Exception]) -> None:
+    """A cancelled watch says whether to log in again, to fix the setting or to retry."""
     found = wire.parse_watch_line(line(created=True, canceled=True, cancel_reason=reason))
     assert found.cancelled
     assert type(found.error) is kind
@@ -238,6 +240,7 @@ def test_a_refusal_says_what_may_be_done_about_it(status: int, body: bytes, kind
     assert type(wire.refusal(status, body)) is kind
 
 
-def test_a_prefix_ends_before_the_next_key_that_does_not_begin_with_it() -> None:
+def test_a_prefix_ends_before_the_next_key_without_it() -> None:
+    """A prefix ends before the next key that does not begin with it."""
     question = json.loads(wire.read_question([], ["a/"], []))
     assert question["success"][0]["request_range"] == {"key": b64("a/"), "range_end": b64("a0")}

@@ -32,7 +32,8 @@ def keep(store: Store, rollout: str, generation: int, again: str = "", **changes
     store.commit((), (Put(keys.incident(rollout, generation) + again, record),))
 
 
-def test_incidents_come_newest_first_whatever_their_number_and_those_of_other_names_stay_out(store: Store) -> None:
+def test_incidents_come_newest_first_for_one_name_only(store: Store) -> None:
+    """Incidents come newest first, whatever their number. Those of other names are left out."""
     for generation in (2, 10, 1):
         keep(store, "copilot", generation)
     keep(store, "copilot.10", 3)
@@ -46,7 +47,8 @@ def test_incidents_come_newest_first_whatever_their_number_and_those_of_other_na
     assert incident_called(records, "copilot", "3") is None
 
 
-def test_the_incident_of_a_trip_is_the_newest_record_of_its_generation(store: Store) -> None:
+def test_the_incident_of_a_trip_is_its_generations_newest(store: Store) -> None:
+    """The incident of a trip is the newest record of its generation."""
     keep(store, "copilot", 1)
     keep(store, "copilot", 1, ".99", reason="again")
     found = incident_of_trip(incidents_of(store, "copilot"), tripped("copilot"))
@@ -74,7 +76,8 @@ class Counting:
         return self.real.list(prefix)
 
 
-def test_each_trip_is_read_once_and_a_store_that_is_down_is_asked_again_after_a_rest(store: Store) -> None:
+def test_each_trip_is_read_once_and_again_if_the_store_is_down(store: Store) -> None:
+    """Each trip is read once. A store that is down is asked again after a pause."""
     counting, now = Counting(store), [0.0]
     kept = StoredIncidents(counting, monotonic=lambda: now[0])  # type: ignore[arg-type]  # it only lists
     for name in ("a1", "b2"):
@@ -99,7 +102,8 @@ def test_a_fleet_that_was_tripped_at_once_is_read_bit_by_bit(store: Store) -> No
     assert [len(kept.of([tripped(name) for name in names])) for _ in range(3)] == [20, 40, 45]
 
 
-def test_a_slow_store_holds_a_page_up_for_a_moment_and_then_has_a_rest(store: Store) -> None:
+def test_a_slow_store_delays_a_page_for_a_moment_only(store: Store) -> None:
+    """A slow store delays a page for a moment. Then it is not asked for a while."""
     names, now = [f"r{number}" for number in range(20)], [0.0]
 
     class Slow(Counting):

@@ -140,7 +140,7 @@ def test_the_end_of_an_old_attempt_does_not_drop_newer_evidence(outcome: TripOut
 
 
 @pytest.mark.parametrize("outcome", [TripOutcome.TRIPPED, TripOutcome.ALREADY_TRIPPED])
-def test_the_end_of_one_generation_does_not_drop_the_trip_of_the_next(outcome: TripOutcome) -> None:
+def test_the_end_of_one_generation_keeps_the_trip_of_the_next(outcome: TripOutcome) -> None:
     """The answer about the old one came so late that it was armed again, and breached again."""
     under, _ = overtaken(TripResult(outcome, "copilot.1", 7))
     under.retry()
@@ -181,7 +181,8 @@ def test_a_guard_that_cannot_hold_any_more_sends_nothing() -> None:
     assert under.world.flips() == 0
 
 
-def test_a_sleep_before_the_session_was_opened_is_no_way_round_the_age_of_evidence() -> None:
+def test_a_sleep_before_the_session_was_opened_ages_evidence() -> None:
+    """A sleep before the session was opened is no way round the age limit of evidence."""
     under = Under()
     awake = under.store.fault
 
@@ -212,7 +213,8 @@ def test_another_replicas_flip_casts_no_doubt_on_our_session() -> None:
     assert under.session.guard() == guard
 
 
-def test_a_session_that_the_store_has_ended_is_doubted_and_the_trip_made_with_a_new_one() -> None:
+def test_a_session_that_the_store_ended_is_replaced_for_the_trip() -> None:
+    """A session that the store has ended is doubted, and the trip is made with a new one."""
     under, told = Under(), list[str]()
     guard = under.session.guard()
     under.store.revoke(under.session.lease())
@@ -231,7 +233,8 @@ def test_closing_abandons_what_was_not_sent() -> None:
     assert under.world.flips() == 0
 
 
-def test_a_cycle_that_outlives_the_order_to_stop_opens_no_session_and_sends_no_trip() -> None:
+def test_a_cycle_that_outlives_the_order_to_stop_sends_no_trip() -> None:
+    """A cycle that outlives the order to stop opens no session and sends no trip."""
     under = Under()
     under.session.close()
     with pytest.raises(Unavailable, match=r"^the session is closed: this controller is stopping$"):
@@ -243,7 +246,8 @@ def test_a_cycle_that_outlives_the_order_to_stop_opens_no_session_and_sends_no_t
     assert under.world.flips() == 0
 
 
-def test_what_follows_a_flip_waits_for_flips_to_come_but_not_for_ever() -> None:
+def test_what_follows_a_flip_waits_for_flips_but_not_for_ever() -> None:
+    """What follows a flip waits for the flips that are still to come, but not for ever."""
     under = Under()
     assert not under.trips.come_first
     under.store.fault = lambda _: Fault.FAIL_BEFORE

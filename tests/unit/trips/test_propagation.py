@@ -87,7 +87,8 @@ def world() -> World:
     return World()
 
 
-def test_when_every_router_that_reports_has_followed_it_is_told_at_once(world: World) -> None:
+def test_all_reporting_routers_followed_is_reported_at_once(world: World) -> None:
+    """When every router that reports has followed the trip, that is reported at once."""
     world.report("r1", 2, percent=5.0)
     world.report("r2", 2, percent=5.0)
     revision = world.trip()
@@ -124,7 +125,8 @@ def test_it_is_told_once_whatever_happens_later(world: World) -> None:
     assert len(world.pages()) == 1
 
 
-def test_a_router_that_disobeys_the_trip_it_has_seen_has_not_followed(world: World) -> None:
+def test_a_router_that_disobeys_a_trip_has_not_followed(world: World) -> None:
+    """A router that disobeys the trip that it has seen has not followed."""
     revision = world.trip()
     world.report("port", revision, percent=5.0)
     world.propagation.look()
@@ -134,7 +136,8 @@ def test_a_router_that_disobeys_the_trip_it_has_seen_has_not_followed(world: Wor
     assert world.told() == RoutersFollowed(0, 1, world.clock.wall())
 
 
-def test_where_no_router_reports_nothing_is_told_and_nothing_is_asked_for_ever(world: World) -> None:
+def test_without_reporting_routers_nothing_is_reported(world: World) -> None:
+    """If no router reports, nothing is reported, and the store is not asked for ever."""
     world.trip()
     world.propagation.look()
     world.clock.advance(PATIENCE)
@@ -165,7 +168,7 @@ def test_a_flag_that_a_person_has_rearmed_is_told_nothing_of(world: World) -> No
     assert world.pages() == []
 
 
-def test_a_later_generations_trip_is_not_taken_for_the_one_that_was_asked_about(world: World) -> None:
+def test_a_later_generations_trip_is_not_taken_for_the_asked_one(world: World) -> None:
     """Replica a flipped generation 1, b generation 2; a must not tell of b's trip in generation 1's incident."""
     world.trip()
     world.rearm()
@@ -198,7 +201,7 @@ def test_a_store_that_fails_is_asked_again_and_it_is_told_once(world: World, cal
     assert len(world.pages()) == 1
 
 
-def test_a_pages_note_that_comes_in_between_when_patience_ends_does_not_silence_it(world: World) -> None:
+def test_a_pages_note_when_patience_ends_does_not_silence_it(world: World) -> None:
     """The pager writes into the incident too; the lost comparison was once taken for the end of patience."""
     world.trip()
     world.report("late", 2, percent=5.0)
@@ -278,7 +281,8 @@ def test_who_follows_a_trip_by_hand_is_told_once_whoever_notices(world: World) -
     assert page.headline == "copilot: 2 of 2 routers send all users to model-old"
 
 
-def test_a_replica_that_starts_tells_of_a_trip_just_made_and_of_no_old_one(world: World) -> None:
+def test_a_starting_replica_reports_a_new_trip_and_no_old_one(world: World) -> None:
+    """A replica that starts reports a trip that was just made, and no old one."""
     by_hand(world)
     world.report("r1", world.person.stored(NAME).revision)
     _, late = world.replica("b")
@@ -317,7 +321,7 @@ def test_what_a_controller_has_tripped_is_looked_after_by_that_one(
 
 
 @pytest.mark.parametrize("survivor", ["another replica", "its successor"])
-def test_a_replica_killed_after_its_flip_leaves_the_telling_to_others(world: World, survivor: str) -> None:
+def test_a_replica_killed_after_its_flip_leaves_the_telling(world: World, survivor: str) -> None:
     """That a router still lets users into the canary must not be lost with the process that flipped."""
     _, other = world.replica("b")
     if survivor == "another replica":
@@ -333,7 +337,8 @@ def test_a_replica_killed_after_its_flip_leaves_the_telling_to_others(world: Wor
     assert "0 of 1 routers" in page.headline
 
 
-def test_others_add_nothing_to_what_the_replica_that_tripped_has_told(world: World) -> None:
+def test_others_add_nothing_to_the_tripping_replicas_report(world: World) -> None:
+    """Other replicas add nothing to what the replica that tripped has reported."""
     _, other = world.replica("b")
     other.notice(seen(world))
     world.report("r1", world.trip())

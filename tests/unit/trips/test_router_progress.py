@@ -27,7 +27,8 @@ def store_of(*reports: Report | tuple[str, bytes]) -> MemoryStore:
     return store
 
 
-def test_routers_at_the_revision_or_a_later_one_have_followed_and_earlier_ones_have_not() -> None:
+def test_routers_at_the_revision_or_later_have_followed() -> None:
+    """Routers at the trip's revision or a later one have followed. Earlier ones have not."""
     store = store_of(report("a"), report("b", revision=TRIP + 1), report("late", revision=TRIP - 1))
     assert routers_followed(store, "copilot", TRIP) == {"followed": 2, "known": 3}
 
@@ -38,7 +39,8 @@ def test_without_a_report_or_a_revision_there_is_nothing_to_say() -> None:
     assert routers_followed(store_of(report()), "another", TRIP) is None
 
 
-def test_the_age_of_a_report_says_nothing_since_only_news_are_written() -> None:
+def test_the_age_of_a_report_says_nothing() -> None:
+    """The age of a report says nothing, because routers write only changes."""
     assert routers_followed(store_of(report(at=1.0)), "copilot", TRIP) == {"followed": 1, "known": 1}
 
 
@@ -52,7 +54,8 @@ def test_a_report_ends_with_its_routers_lease() -> None:
     assert routers_followed(store, "copilot", TRIP) is None
 
 
-def test_a_report_of_another_rollout_or_another_router_under_this_key_has_not_followed() -> None:
+def test_a_report_of_another_rollout_or_router_does_not_count() -> None:
+    """A report of another rollout or another router under this key has not followed."""
     strange = to_document(report("r1", rollout="another"))
     copied = to_document(report("r1"))
     store = store_of(("r1", strange), ("r2", copied), report("r3"))
@@ -65,13 +68,15 @@ def test_a_rollout_whose_name_begins_like_this_one_is_not_counted() -> None:
     assert routers_followed(store, "copilot", TRIP) == {"followed": 1, "known": 1}
 
 
-def test_a_report_of_a_later_format_or_of_garbage_is_known_and_has_not_followed() -> None:
+def test_an_unreadable_report_is_known_and_has_not_followed() -> None:
+    """A report of a later format, or of garbage, is known and has not followed."""
     later = json.loads(to_document(report("r1"))) | {"format": 2}
     store = store_of(("r1", json.dumps(later).encode()), ("r2", b"\xff{"), ("r3", b"x" * 100_000), report("r4"))
     assert routers_followed(store, "copilot", TRIP) == {"followed": 1, "known": 4}
 
 
-def test_who_still_lets_users_into_a_tripped_canary_has_not_followed_whatever_revision_it_names() -> None:
+def test_a_router_that_still_serves_the_canary_has_not_followed() -> None:
+    """A router that still lets users into a tripped canary has not followed, at any revision."""
     store = store_of(report("good"), report("disobedient", standing="armed", canary_percent=5.0))
     assert routers_followed(store, "copilot", TRIP, tripped=True) == {"followed": 1, "known": 2}
     assert routers_followed(store, "copilot", TRIP) == {"followed": 2, "known": 2}

@@ -101,7 +101,8 @@ def test_a_trip_writes_flag_incident_and_outbox_at_one_revision(world: World) ->
     )
 
 
-def test_the_second_trip_of_a_generation_is_a_no_op_that_names_the_first(world: World) -> None:
+def test_a_second_trip_is_a_no_op_that_names_the_first(world: World) -> None:
+    """The second trip of a generation is a no-op that names the first."""
     world.arm()
     world.switch("a").trip(automatic())
     again = world.switch("b").trip(automatic(by="b"))
@@ -135,7 +136,8 @@ def test_a_trip_on_a_flag_just_read_asks_for_nothing_more(world: World) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.APPLY_LATER])
-def test_a_trip_on_a_flag_just_read_whose_answer_was_lost_is_reread_as_any_other(world: World, fault: Fault) -> None:
+def test_a_trip_on_a_flag_just_read_is_reread_if_answer_was_lost(world: World, fault: Fault) -> None:
+    """A trip on a flag just read, whose answer was lost, is read again like any other."""
     world.arm()
     request = replace(automatic(), stored=world.person.stored("copilot"))
     result = world.switch("a", once("commit", fault)).trip(request)
@@ -144,7 +146,8 @@ def test_a_trip_on_a_flag_just_read_whose_answer_was_lost_is_reread_as_any_other
     assert (world.flips(), world.incidents()) == (1, 1)
 
 
-def test_a_flag_that_changed_since_it_was_read_is_read_anew_and_decided_on(world: World) -> None:
+def test_a_flag_that_changed_since_its_read_is_read_again(world: World) -> None:
+    """A flag that changed since it was read is read again, and that decides."""
     world.arm()
     before = replace(automatic(), stored=world.person.stored("copilot"))
     later = replace(before, draft=replace(before.draft, by="b"))
@@ -168,7 +171,8 @@ def test_a_verdict_about_an_older_generation_is_superseded(world: World) -> None
     assert world.switch("a").trip(automatic(generation=2)).outcome is TripOutcome.TRIPPED
 
 
-def test_a_trip_that_timed_out_and_is_applied_after_a_re_arm_changes_nothing(world: World) -> None:
+def test_a_late_trip_applied_after_a_re_arm_changes_nothing(world: World) -> None:
+    """A trip that timed out and is applied after a re-arm changes nothing."""
     world.arm()
     lost = world.switch("a", lambda call: Fault.APPLY_LATER if call.name == "commit" else None)
     with pytest.raises(KillswitchError):
@@ -182,7 +186,8 @@ def test_a_trip_that_timed_out_and_is_applied_after_a_re_arm_changes_nothing(wor
     assert world.flips() == 1
 
 
-def test_an_expired_request_and_a_guard_that_cannot_hold_send_nothing(world: World) -> None:
+def test_an_expired_request_or_a_lost_guard_sends_nothing(world: World) -> None:
+    """An expired request, or a guard that cannot hold, sends nothing."""
     world.arm()
     for request, outcome in (
         (replace(automatic(), still_valid=lambda: False), TripOutcome.EXPIRED),
@@ -209,7 +214,7 @@ def test_a_guard_is_made_anew_for_every_attempt(world: World) -> None:
     assert len(set(guards)) == 3
 
 
-def test_an_armed_flag_with_an_incident_of_its_generation_can_still_be_tripped(world: World) -> None:
+def test_an_armed_flag_with_an_old_incident_can_still_be_tripped(world: World) -> None:
     """Somebody restored the flag from a backup: the old record is kept, and the new one stands beside it."""
     world.arm()
     armed = world.server.value(keys.flag("copilot"))
@@ -233,7 +238,8 @@ def test_arming_after_an_end_continues_the_generations(world: World) -> None:
     assert world.arm().generation == 2
 
 
-def test_a_generation_that_ended_without_a_trip_does_not_come_twice(world: World) -> None:
+def test_a_generation_ended_without_a_trip_does_not_come_twice(world: World) -> None:
+    """A generation that ended without a trip does not come twice."""
     assert world.arm().generation == 1
     world.person.end("copilot")
     assert world.arm().generation == 2
@@ -243,7 +249,7 @@ def test_a_generation_that_ended_without_a_trip_does_not_come_twice(world: World
     assert world.arm().generation == 4
 
 
-def test_two_people_who_arm_and_end_at_once_do_not_share_a_generation(world: World) -> None:
+def test_two_who_arm_and_end_at_once_never_share_a_generation(world: World) -> None:
     """The flag is absent before and after, so only the counter tells the second that a life has been between."""
     world.arm()
     world.person.end("copilot")
@@ -271,7 +277,7 @@ def test_a_counter_nobody_understands_counts_as_none(world: World, nonsense: byt
     assert world.arm().generation == 2
 
 
-def test_a_verdict_is_about_one_arming_whatever_its_generation_is_called(world: World) -> None:
+def test_a_verdict_is_about_one_arming_not_one_generation(world: World) -> None:
     """An older release, or a person with etcdctl, may have ended the flag without counting."""
     armed = world.arm()
     request = replace(automatic(), armed_at=armed.armed_at)
@@ -317,7 +323,8 @@ def test_a_persons_change_whose_answer_was_lost_is_recognised(world: World, faul
     assert careless.set_stage("copilot", percent=1.0, stage="ramp_1").canary_percent == 1.0
 
 
-def test_a_persons_change_that_may_come_later_is_said_to_be_unknown(world: World) -> None:
+def test_a_persons_change_that_may_still_come_is_unknown(world: World) -> None:
+    """A person's change that may still be applied later is reported as unknown."""
     world.arm()
     with pytest.raises(OutcomeUnknown) as unknown:
         world.switch("ann", once("commit", Fault.APPLY_LATER)).set_stage("copilot", percent=1.0, stage="ramp_1")
@@ -354,7 +361,8 @@ def test_a_rollout_without_a_flag_lists_those_with_one(world: World) -> None:
             attempt()
 
 
-def test_a_flag_nobody_understands_is_shown_ended_and_not_overwritten(world: World) -> None:
+def test_an_unreadable_flag_is_shown_and_ended_not_overwritten(world: World) -> None:
+    """A flag that cannot be read is shown, can be ended, and is not overwritten."""
     world.arm()
     world.server.commit("x", (), (Put(keys.flag("copilot"), b"{"), Put(keys.flag("other"), b"[]")))
     good, bad = world.person.everything()
@@ -385,7 +393,7 @@ def test_a_re_arm_puts_its_page_into_the_same_transaction(world: World) -> None:
     assert max(revisions) == world.server.revision
 
 
-def test_all_flags_are_read_as_they_stand_also_where_only_a_byte_has_changed(world: World) -> None:
+def test_all_flags_are_read_also_if_only_a_byte_has_changed(world: World) -> None:
     """Documents that stay the same are understood once; a restored backup may bring other bytes at any revision."""
     world.arm()
     reader = world.switch("a")
@@ -459,7 +467,8 @@ def before_stored(flag: Flag) -> Flag:
     return flag_from_document(flag_document(flag), rollout=flag.rollout)
 
 
-def test_a_person_is_asked_about_the_flag_as_it_is_and_as_it_is_to_be(world: World) -> None:
+def test_a_person_confirms_the_flag_as_it_is_and_as_it_will_be(world: World) -> None:
+    """A person is asked about the flag as it is and as it will be."""
     world.arm()
     asked: list[tuple[Flag | None, Flag]] = []
     world.person.set_stage("copilot", percent=1.0, stage="ramp_1", agree=lambda *pair: asked.append(pair))
@@ -482,7 +491,7 @@ def test_refusals_name_the_rollout(world: World) -> None:
         world.person.rearm("copilot", reason=" ", percent=1.0, stage="ramp_1", page=page)
 
 
-def test_generations_are_counted_when_a_flag_is_armed_and_when_it_ends(world: World) -> None:
+def test_generations_are_counted_at_arming_and_at_the_end(world: World) -> None:
     """So that they go on where the flag, the counter or neither of them is left."""
     world.arm()
     world.server.commit("x", (), (Delete(keys.flag("copilot")),))
@@ -553,7 +562,8 @@ def test_the_revision_of_a_flag_is_the_stores(world: World) -> None:
 STORED = Baseline("copilot", 1, 1_776_608_400.0, 86_400.0, {"error_rate": 0.01})
 
 
-def test_a_baseline_comes_back_as_it_was_kept_and_a_bad_one_is_named(world: World) -> None:
+def test_a_baseline_is_read_back_and_a_bad_one_is_named(world: World) -> None:
+    """A baseline is read back as it was kept, and a bad one is named."""
     world.arm()
     world.person.keep_baseline(STORED)
     newer = replace(STORED, values={"error_rate": 0.02})
@@ -566,7 +576,8 @@ def test_a_baseline_comes_back_as_it_was_kept_and_a_bad_one_is_named(world: Worl
     assert "not a JSON object" in wrong["copilot", 2]
 
 
-def test_a_baseline_of_another_generation_or_of_a_tripped_flag_is_refused(world: World) -> None:
+def test_a_baseline_of_another_life_or_tripped_flag_is_refused(world: World) -> None:
+    """A baseline of another generation, or of a tripped flag, is refused."""
     world.arm()
     with pytest.raises(Refused, match=r"^copilot is not armed in generation 2 any more$"):
         world.person.keep_baseline(replace(STORED, generation=2))
@@ -637,7 +648,8 @@ class Many(World):
         return [name for name in self.names if (flag := stored[name].flag) and flag.state is State.TRIPPED]
 
 
-def test_several_flips_are_one_transaction_with_each_comparison_once() -> None:
+def test_several_flips_are_one_transaction() -> None:
+    """Several flips are one transaction, which has each comparison once."""
     many = Many("a", "b", "c")
     results = many.together(many.requests())
     revision = many.server.revision
@@ -695,7 +707,8 @@ def test_a_store_that_does_not_answer_says_so_of_each() -> None:
     assert many.tripped() == []
 
 
-def test_a_transaction_that_no_store_would_take_is_tried_one_by_one() -> None:
+def test_a_refused_transaction_is_tried_one_by_one() -> None:
+    """A transaction that no store would take is tried one flip at a time."""
     many = Many("a")
     again = many.requests() * 2  # the same key twice
     assert many.together(again) == [Alone(), Alone()]
@@ -711,7 +724,8 @@ def test_more_than_a_transaction_holds_go_in_several() -> None:
     assert all(many.guard in compares for compares, _ in many.commits)
 
 
-def test_a_flip_that_was_made_already_is_not_claimed_again_together() -> None:
+def test_a_flip_already_made_is_not_claimed_again_together() -> None:
+    """A flip that was already made is not claimed again when several are sent together."""
     many = Many("a", "b")
     first = many.requests()
     many.together(first[:1])

@@ -49,14 +49,16 @@ def definition(held: Any, *, stale: bool = False) -> dict[str, Any]:
 
 
 @given(st.integers(0, 9999), st.integers(1, 9900))
-def test_a_context_with_our_bucket_is_split_exactly_as_by_every_other_router(place: int, percent: int) -> None:
+def test_a_context_with_our_bucket_is_split_as_by_every_router(place: int, percent: int) -> None:
+    """A context with our bucket is split exactly as by every other router."""
     held = definition(armed(percent / 100))
     variant = rule(held, {"targetingKey": "u", flagd.BUCKET: place / 100})
     assert variant == ("canary" if place / 100 < percent / 100 else "control")
 
 
 @given(st.floats(0, 0.999999), st.integers(1, 9900), st.integers(1, 9900))
-def test_flagds_own_split_has_the_percent_and_raising_it_moves_nobody_out(share: float, one: int, other: int) -> None:
+def test_flagds_split_has_the_percent_and_a_raise_is_monotone(share: float, one: int, other: int) -> None:
+    """The split that flagd makes has the percent, and raising the percent moves nobody out."""
     low, high = definition(armed(min(one, other) / 100)), definition(armed(max(one, other) / 100))
     context = {"targetingKey": "u"}
     if rule(low, context, share) == "canary":
@@ -73,7 +75,8 @@ def test_a_user_without_a_key_is_nobodys_canary(context: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("held", "stale"), [(tripped(), False), (armed(99.0), True), (armed(0.0), False), (armed(5.0, "shadow"), False)]
 )
-def test_a_flag_that_sends_nobody_to_the_canary_has_no_rule_and_no_canary_variant(held: Any, stale: bool) -> None:
+def test_a_flag_without_canary_users_has_no_canary_variant(held: Any, stale: bool) -> None:
+    """A flag that sends nobody to the canary has no rule and no canary variant."""
     found = definition(held, stale=stale)
     assert found["variants"] == {"control": "model-old"}
     assert found["defaultVariant"] == "control"

@@ -63,7 +63,8 @@ def test_texts_of_an_incident_are_no_markup(base: str, server: MemoryServer) -> 
     assert "<script" not in answer.text
 
 
-def test_a_store_that_does_not_answer_is_said_and_nothing_is_claimed() -> None:
+def test_a_silent_store_is_reported_and_nothing_is_claimed() -> None:
+    """A store that does not answer is reported, and nothing else is claimed."""
     view = IncidentView(_Silent(), monotonic=VirtualClock().monotonic)  # type: ignore[arg-type]  # only `get` is asked
     with pytest.raises(Unavailable):
         view.document("support-copilot.7")

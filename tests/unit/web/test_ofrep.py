@@ -106,7 +106,8 @@ def test_no_body_makes_it_raise(garbage: bytes) -> None:
     assert ofrep.evaluate({NAME: armed()}, NAME, garbage).status in (200, 400)
 
 
-def test_all_flags_are_answered_with_an_entity_tag_and_304_while_nothing_changes() -> None:
+def test_all_flags_have_an_entity_tag_and_304_while_unchanged() -> None:
+    """All flags are answered with an entity tag, and with 304 while nothing changes."""
     flags = {NAME: armed()}
     first = ofrep.evaluate_all(flags, body())
     assert first.status == 200
@@ -120,7 +121,8 @@ def test_all_flags_are_answered_with_an_entity_tag_and_304_while_nothing_changes
     assert ofrep.evaluate_all({NAME: tripped()}, body(), if_none_match=first.etag).status == 200
 
 
-def test_the_entity_tag_is_of_the_answer_so_that_another_users_answer_has_another() -> None:
+def test_the_entity_tag_differs_for_another_users_answer() -> None:
+    """The entity tag is of the answer: the answer for another user has another tag."""
     flags = {NAME: armed(50.0)}
     users = {bucket("s", f"u{n}") < 50.0: f"u{n}" for n in range(50)}
     tags = {ofrep.evaluate_all(flags, body(user)).etag for user in users.values()}
