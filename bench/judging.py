@@ -114,38 +114,38 @@ class Healthy:
                 yield Counts(float(events), float(number))
 
 
-def _cases(rollouts: int) -> list[ArmedRollout]:
-    def case(name: str) -> ArmedRollout:
+def _all_armed(rollouts: int) -> list[ArmedRollout]:
+    def armed_rollout(name: str) -> ArmedRollout:
         (rollout,) = load_text(RULES.format(name=name).encode()).rollouts
-        armed = flag.arm(
+        armed_flag = flag.arm(
             None, rollout=name, control=rollout.control, canary=rollout.canary, percent=5.0, stage="ramp_5",
             now=ARMED_AT, by="bench", generation=1, salt="",
         )  # fmt: skip
-        return ArmedRollout(rollout, armed, ARMED_AT)
+        return ArmedRollout(rollout, armed_flag, ARMED_AT)
 
-    return [case(f"r{number:04d}") for number in range(rollouts)]
+    return [armed_rollout(f"r{number:04d}") for number in range(rollouts)]
 
 
 class Court:
     """So many rollouts, judged tick by tick by the daemon's own accumulator and evaluator."""
 
     def __init__(self, rollouts: int) -> None:
-        self.cases = _cases(rollouts)
+        self.all_armed = _all_armed(rollouts)
         self.source = Healthy()
         self.evaluator = Evaluator(interval=scenarios.STEP, step=scenarios.STEP)
         self.tick = ARMED_AT + 1800.0  # every window has grown to its full length
-        self.evaluator.accumulator.open(self.cases, self.tick, {}, from_arming=False)
+        self.evaluator.accumulator.open(self.all_armed, self.tick, {}, from_arming=False)
 
     def next_tick(self) -> float:
         """Processor milliseconds between readings and decisions; what the source takes is left out."""
         self.tick += scenarios.STEP
         deadline = Deadline(600.0)
         began, spent = time.process_time(), self.source.seconds
-        catch_up(self.source, self.evaluator.accumulator, self.cases, self.tick, deadline)
-        readings = self.source.read(self.evaluator.wants(self.cases, self.tick), self.tick, deadline)
-        findings = self.evaluator.judge(self.cases, self.tick, readings)
-        for case in self.cases:
-            decide(findings[case.rollout.name], case.flag, case.rollout)
+        catch_up(self.source, self.evaluator.accumulator, self.all_armed, self.tick, deadline)
+        readings = self.source.read(self.evaluator.wants(self.all_armed, self.tick), self.tick, deadline)
+        findings = self.evaluator.judge(self.all_armed, self.tick, readings)
+        for armed in self.all_armed:
+            decide(findings[armed.rollout.name], armed.flag, armed.rollout)
         return 1e3 * (time.process_time() - began - (self.source.seconds - spent))
 
 

@@ -66,34 +66,34 @@ class EvidenceAccumulator:
         group = self._where.get(rollout)
         return None if group is None else group.until
 
-    def fits(self, case: ArmedRollout) -> bool:
+    def fits(self, armed: ArmedRollout) -> bool:
         """Whether the kept evidence is of this armed rollout: the same generation, arming, rules and cohorts."""
-        group = self._where.get(case.rollout.name)
-        if group is None or not self.same_generation(case):
+        group = self._where.get(armed.rollout.name)
+        if group is None or not self.same_generation(armed):
             return False
-        entries = group.of(case.rollout.name)
+        entries = group.of(armed.rollout.name)
         kept = [(entry.rule, entry.spec) for entry in entries if entry.rule is not None]
-        return kept == self._specs(case) and _of_the_same(entries[0].case, case)
+        return kept == self._specs(armed) and _of_the_same(entries[0].armed, armed)
 
-    def same_generation(self, case: ArmedRollout) -> bool:
+    def same_generation(self, armed: ArmedRollout) -> bool:
         """Whether the kept evidence is of this generation and arming, whatever its rules were."""
-        group = self._where.get(case.rollout.name)
+        group = self._where.get(armed.rollout.name)
         if group is None:
             return False
-        kept = group.of(case.rollout.name)[0].case
-        return (kept.flag.generation, kept.armed_at) == (case.flag.generation, case.armed_at)
+        kept = group.of(armed.rollout.name)[0].armed
+        return (kept.flag.generation, kept.armed_at) == (armed.flag.generation, armed.armed_at)
 
     def open(
-        self, cases: Sequence[ArmedRollout], at: float, past: Mapping[float, Readings], *, from_arming: bool
+        self, all_armed: Sequence[ArmedRollout], at: float, past: Mapping[float, Readings], *, from_arming: bool
     ) -> None:
         """Begin at tick ``at`` with no evidence; ``past``: the readings of the hour before, for warming up.
 
         ``from_arming``: the generations began at ``at``, so their head starts are not paid yet.
         """
-        self.drop([case.rollout.name for case in cases])
+        self.drop([armed.rollout.name for armed in all_armed])
         paid_until = -math.inf if from_arming else at
-        rules = [(case, rule, spec) for case in cases for rule, spec in self._specs(case)]
-        entries = [Entry(case, rule, spec, paid_until=paid_until) for case, rule, spec in rules]
+        rules = [(armed, rule, spec) for armed in all_armed for rule, spec in self._specs(armed)]
+        entries = [Entry(armed, rule, spec, paid_until=paid_until) for armed, rule, spec in rules]
         if not entries:
             return
         group = new_group(at, entries)
@@ -103,11 +103,11 @@ class EvidenceAccumulator:
             group.evidence = ev.warm_up(group.evidence, counts.control_events, counts.control_trials)
             for entry in entries:
                 entry.problem = None
-        for case in cases:
-            if keeps_windows(case):
-                kept = self._windows[case.rollout.name] = Windows(self.step, case.rollout.window)
-                kept.take(self._keys(case), ticks, past)
-        sides = [side for case in cases for side in split_entries(case)]
+        for armed in all_armed:
+            if keeps_windows(armed):
+                kept = self._windows[armed.rollout.name] = Windows(self.step, armed.rollout.window)
+                kept.take(self._keys(armed), ticks, past)
+        sides = [side for armed in all_armed for side in split_entries(armed)]
         self._groups.append(joined([group, new_group(at, sides)]) if sides else group)
         self._index()
 
@@ -130,58 +130,58 @@ class EvidenceAccumulator:
 
     # --- taking data in -------------------------------------------------------------------------
 
-    def wants(self, case: ArmedRollout) -> Sequence[Want]:
+    def wants(self, armed: ArmedRollout) -> Sequence[Want]:
         """The wants to read at each evidence tick."""
-        return self._wants(case)
+        return self._wants(armed)
 
-    def _wanted(self, case: ArmedRollout) -> tuple[Want, ...]:
+    def _wanted(self, armed: ArmedRollout) -> tuple[Want, ...]:
         wants: list[Want] = []
-        for rule, _ in self._specs(case):
+        for rule, _ in self._specs(armed):
             want = Want(
-                rollout=case.rollout.name,
+                rollout=armed.rollout.name,
                 rule=rule.name,
                 part=STEP,
                 signal=rule.signal,
-                cohorts=case.rollout.cohorts_of(rule),
+                cohorts=armed.rollout.cohorts_of(rule),
                 seconds=self.step,
                 range=Range.STEP,
                 absent_is_zero=rule.absent_is_zero,
-                shown=case.rollout.window,
+                shown=armed.rollout.window,
             )
             wants.append(want)
             if rule.per_user is not None:
                 wants.append(replace(want, part=STEP_PER_USER, signal=rule.per_user))
         return tuple(wants)
 
-    def past_wants(self, case: ArmedRollout) -> list[Want]:
+    def past_wants(self, armed: ArmedRollout) -> list[Want]:
         """The wants for the hour before arming.
 
         Cohort labels often ship *with* the canary, so control's past may have no labels yet. Control is therefore
         also read by its model, whatever its cohort label, but without the canary's cohort. That reading is used where
         the labelled one has nothing.
         """
-        wants = self.wants(case)
+        wants = self.wants(armed)
         unlabelled = [
             replace(want, part=PAST, cohorts=cohorts)
             for want in wants
-            if want.part == STEP and (cohorts := unlabelled_control(case, want.cohorts)) is not None
+            if want.part == STEP and (cohorts := unlabelled_control(armed, want.cohorts)) is not None
         ]
         return [*wants, *unlabelled]
 
     def take(
-        self, cases: Sequence[ArmedRollout], ticks: Sequence[float], readings: Mapping[float, Readings]
+        self, all_armed: Sequence[ArmedRollout], ticks: Sequence[float], readings: Mapping[float, Readings]
     ) -> ev.Trace | None:
         """Advance these armed rollouts, all of which have reached the same tick, through later ``ticks`` (ascending).
 
         Returns the trace of the block, for replays; its columns are in the order of `columns`.
         """
-        names = {case.rollout.name: case for case in cases}
+        names = {armed.rollout.name: armed for armed in all_armed}
         group = self._gather(names)
         if group is None or not ticks:
             return None
         for entry in group.entries:
-            before, entry.case = entry.case.flag.stages[-1], names[entry.rollout]
-            now = entry.case.flag.stages[-1]
+            before, entry.armed = entry.armed.flag.stages[-1], names[entry.rollout]
+            now = entry.armed.flag.stages[-1]
             entry.renew = now.at > ticks[-1] and ev.renews(before, now)
             if ev.renews(before, now):
                 entry.missing_events, entry.passed = MissingEvents(), None
@@ -202,19 +202,19 @@ class EvidenceAccumulator:
         group.until, group.views = ticks[-1], None
         for entry in group.entries:
             entry.paid_until, entry.renew = ticks[-1], False
-        for name, case in names.items():
-            if keeps_windows(case):
-                windows = self._windows.setdefault(name, Windows(self.step, case.rollout.window))
-                windows.reach(case.rollout.window)
-                windows.take(self._keys(case), ticks, readings)
+        for name, armed in names.items():
+            if keeps_windows(armed):
+                windows = self._windows.setdefault(name, Windows(self.step, armed.rollout.window))
+                windows.reach(armed.rollout.window)
+                windows.take(self._keys(armed), ticks, readings)
             else:
                 self._windows.pop(name, None)
             self._unread.pop(name, None)
         self._merge()
         return trace
 
-    def _keys(self, case: ArmedRollout) -> list[tuple[str, str, str]]:
-        return [want.key for want in self.wants(case)]
+    def _keys(self, armed: ArmedRollout) -> list[tuple[str, str, str]]:
+        return [want.key for want in self.wants(armed)]
 
     def columns(self, rollout: str) -> dict[str, int]:
         """The column of each rule in a trace, for a rollout that is alone in its group."""
@@ -259,15 +259,15 @@ class EvidenceAccumulator:
         group, row = place
         return group.view(row)
 
-    def view_for(self, case: ArmedRollout, rule: Rule) -> EvidenceView | None:
+    def view_for(self, armed: ArmedRollout, rule: Rule) -> EvidenceView | None:
         """The evidence of this arming and exactly this rule; None if the kept evidence is of another."""
-        place = self._place(case.rollout.name, rule.name)
+        place = self._place(armed.rollout.name, rule.name)
         if place is None:
             return None
         group, row = place
         entry = group.entries[row]
-        kept = (entry.case.flag.generation, entry.case.armed_at)
-        if kept != (case.flag.generation, case.armed_at) or (entry.rule is not rule and entry.rule != rule):
+        kept = (entry.armed.flag.generation, entry.armed.armed_at)
+        if kept != (armed.flag.generation, armed.armed_at) or (entry.rule is not rule and entry.rule != rule):
             return None
         return group.view(row)
 
@@ -335,8 +335,8 @@ class EvidenceAccumulator:
         self._where = {rollout: group for group in self._groups for rollout in group.rows}
 
 
-def _of_the_same(kept: ArmedRollout, case: ArmedRollout) -> bool:
+def _of_the_same(kept: ArmedRollout, armed: ArmedRollout) -> bool:
     """Whether both count the requests of the same cohorts."""
-    if kept.rollout is case.rollout:
+    if kept.rollout is armed.rollout:
         return True
-    return all(kept.rollout.cohorts_of(rule) == case.rollout.cohorts_of(rule) for rule in case.rollout.rules)
+    return all(kept.rollout.cohorts_of(rule) == armed.rollout.cohorts_of(rule) for rule in armed.rollout.rules)

@@ -41,10 +41,10 @@ class PerArmedRollout(Generic[Told]):
         self._work_out = work_out
         self._known: dict[str, tuple[ArmedRollout, Told]] = {}
 
-    def __call__(self, case: ArmedRollout) -> Told:
-        known = self._known.get(case.rollout.name)
-        if known is None or known[0] is not case:
-            known = self._known[case.rollout.name] = (case, self._work_out(case))
+    def __call__(self, armed: ArmedRollout) -> Told:
+        known = self._known.get(armed.rollout.name)
+        if known is None or known[0] is not armed:
+            known = self._known[armed.rollout.name] = (armed, self._work_out(armed))
         return known[1]
 
     def keep(self, rollouts: AbstractSet[str]) -> None:

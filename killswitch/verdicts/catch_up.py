@@ -40,28 +40,28 @@ Fell = Callable[[str, str], None]
 def catch_up(
     source: Source,
     accumulator: EvidenceAccumulator,
-    cases: Sequence[ArmedRollout],
+    all_armed: Sequence[ArmedRollout],
     tick: float,
     deadline: Deadline,
     fell: Fell = lambda _rollout, _rule: None,
 ) -> None:
     """Bring all that evidence judges to the newest evidence tick at or before ``tick``, as far as time allows."""
-    judged = [case for case in cases if case.rollout.decide is Decide.EVIDENCE and accumulator.wants(case)]
+    judged = [armed for armed in all_armed if armed.rollout.decide is Decide.EVIDENCE and accumulator.wants(armed)]
     newest = last_step(tick, accumulator.step)
     accumulator.read_again()
     # Evidence dated in the future was read while the metric store's clock was ahead. Without this drop nothing could
     # be added until that time has come.
     accumulator.drop(
-        [case.rollout.name for case in judged if (accumulator.until(case.rollout.name) or newest) > newest]
+        [armed.rollout.name for armed in judged if (accumulator.until(armed.rollout.name) or newest) > newest]
     )
     unopened = _open_fresh(source, accumulator, judged, newest, deadline)
-    judged = [case for case in judged if case.rollout.name not in unopened]
+    judged = [armed for armed in judged if armed.rollout.name not in unopened]
     while not deadline.expired:
         behind: dict[float, list[ArmedRollout]] = {}
-        for case in judged:
-            until = accumulator.until(case.rollout.name)
+        for armed in judged:
+            until = accumulator.until(armed.rollout.name)
             if until is not None and until < newest:
-                behind.setdefault(until, []).append(case)
+                behind.setdefault(until, []).append(armed)
         if not behind or not _advance(source, accumulator, behind, newest, deadline, fell):
             break
     _note_behind(accumulator, judged, newest)
@@ -78,54 +78,60 @@ def first_step(armed_at: float, step: float) -> float:
 
 
 def _open_fresh(
-    source: Source, accumulator: EvidenceAccumulator, cases: Sequence[ArmedRollout], newest: float, deadline: Deadline
+    source: Source,
+    accumulator: EvidenceAccumulator,
+    all_armed: Sequence[ArmedRollout],
+    newest: float,
+    deadline: Deadline,
 ) -> frozenset[str]:
     """Open every rollout for which the accumulator has no evidence that fits; returns those it could not open.
 
     Kept evidence of such a rollout is about another generation or other rules: nothing may be added to it.
     """
-    missing = [case for case in cases if not accumulator.fits(case)]
-    unopened = {case.rollout.name for case in missing}
+    missing = [armed for armed in all_armed if not accumulator.fits(armed)]
+    unopened = {armed.rollout.name for armed in missing}
     # A generation whose first step is in the future is opened at that step.
-    fresh = [case for case in missing if first_step(case.armed_at, accumulator.step) <= newest]
+    fresh = [armed for armed in missing if first_step(armed.armed_at, accumulator.step) <= newest]
     if not fresh:
         return frozenset(unopened)
     ticks = max(FEWEST_TICKS, min(round(DAY / accumulator.step), MOST_PAIRS // len(fresh)))
     opening: dict[tuple[float, bool], list[ArmedRollout]] = {}
-    for case in fresh:
-        arming = first_step(case.armed_at, accumulator.step)
+    for armed in fresh:
+        arming = first_step(armed.armed_at, accumulator.step)
         reaches = arming >= newest - ticks * accumulator.step
         # Rules edited while armed start now: data seen under the old rules must not be judged by the new ones.
-        edited = accumulator.until(case.rollout.name) is not None and accumulator.same_generation(case)
+        edited = accumulator.until(armed.rollout.name) is not None and accumulator.same_generation(armed)
         at = newest if edited else max(arming, newest - ticks * accumulator.step)
-        opening.setdefault((at, reaches and not edited), []).append(case)
+        opening.setdefault((at, reaches and not edited), []).append(armed)
     for (at, from_arming), some in opening.items():
         block = steps(at - warm_up_seconds(accumulator.step), at, accumulator.step)
         for portion in _portions(accumulator, some, block):
-            wants = [want for case in portion for want in accumulator.past_wants(case)]
+            wants = [want for armed in portion for want in accumulator.past_wants(armed)]
             past = _read_back(source, wants, block, deadline)
             if past is None:
                 return frozenset(unopened)
             # A failed read is not history. A rollout opened without its history would never know control's bursts.
-            read = [case for case in portion if any(_answered(accumulator.wants(case), past[tick]) for tick in block)]
+            read = [
+                armed for armed in portion if any(_answered(accumulator.wants(armed), past[tick]) for tick in block)
+            ]
             accumulator.open(read, at, past, from_arming=from_arming)
-            unopened -= {case.rollout.name for case in read}
+            unopened -= {armed.rollout.name for armed in read}
             _note_unread(accumulator, portion, read, past[block[-1]])
     return frozenset(unopened)
 
 
 def _portions(
-    accumulator: EvidenceAccumulator, cases: Sequence[ArmedRollout], ticks: Sequence[float]
+    accumulator: EvidenceAccumulator, all_armed: Sequence[ArmedRollout], ticks: Sequence[float]
 ) -> Iterator[list[ArmedRollout]]:
     """Armed rollouts in portions whose readings of all ``ticks`` may be held at once."""
     portion: list[ArmedRollout] = []
     held = 0
-    for case in cases:
-        more = len(accumulator.wants(case)) * len(ticks)
+    for armed in all_armed:
+        more = len(accumulator.wants(armed)) * len(ticks)
         if portion and held + more > MOST_READINGS:
             yield portion
             portion, held = [], 0
-        portion.append(case)
+        portion.append(armed)
         held += more
     if portion:
         yield portion
@@ -151,11 +157,11 @@ def _advance(
         block = steps(until, min(newest, until + CHUNK_TICKS * accumulator.step), accumulator.step)
         for portion in _portions(accumulator, some, block):
             readings = _read_back(
-                source, [want for case in portion for want in accumulator.wants(case)], block, deadline
+                source, [want for armed in portion for want in accumulator.wants(armed)], block, deadline
             )
             if readings is None:
                 return moved
-            read = [case for case in portion if _answered(accumulator.wants(case), readings[block[-1]])]
+            read = [armed for armed in portion if _answered(accumulator.wants(armed), readings[block[-1]])]
             if read:
                 note_falls(readings.values(), fell)
                 accumulator.take(read, block, readings)
@@ -164,23 +170,23 @@ def _advance(
     return moved
 
 
-def _note_behind(accumulator: EvidenceAccumulator, cases: Iterable[ArmedRollout], newest: float) -> None:
+def _note_behind(accumulator: EvidenceAccumulator, all_armed: Iterable[ArmedRollout], newest: float) -> None:
     """Note those that are still behind the newest step: time ran out, or the source failed."""
-    for case in cases:
-        until = accumulator.until(case.rollout.name)
-        if until is not None and until < newest and not accumulator.is_unread(case.rollout.name):
-            accumulator.note_unread(case.rollout.name, answer_all(accumulator.wants(case), behind(until)))
+    for armed in all_armed:
+        until = accumulator.until(armed.rollout.name)
+        if until is not None and until < newest and not accumulator.is_unread(armed.rollout.name):
+            accumulator.note_unread(armed.rollout.name, answer_all(accumulator.wants(armed), behind(until)))
 
 
 def _note_unread(
     accumulator: EvidenceAccumulator, asked: Sequence[ArmedRollout], read: Sequence[ArmedRollout], answers: Readings
 ) -> None:
     """Note the answers for those that were asked about but not read: why nothing could be added."""
-    names = {case.rollout.name for case in read}
-    for case in asked:
-        if case.rollout.name not in names:
+    names = {armed.rollout.name for armed in read}
+    for armed in asked:
+        if armed.rollout.name not in names:
             accumulator.note_unread(
-                case.rollout.name, {want.key: answers[want.key] for want in accumulator.wants(case)}
+                armed.rollout.name, {want.key: answers[want.key] for want in accumulator.wants(armed)}
             )
 
 

@@ -28,7 +28,7 @@ class Entry:
     last hour. ``edges``: the bucket edges that both cohorts' histograms had at the last tick.
     """
 
-    case: ArmedRollout
+    armed: ArmedRollout
     rule: Rule | None
     spec: ev.DetectorSpec
     percent: float = 0.0
@@ -49,7 +49,7 @@ class Entry:
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rollout = self.case.rollout.name
+        self.rollout = self.armed.rollout.name
         self.name = self.rule.name if self.rule is not None else f"{SPLIT} {_side(self.spec.key)}"
 
 

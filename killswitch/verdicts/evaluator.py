@@ -103,35 +103,37 @@ class Evaluator:
         self._seen: dict[str, tuple[float, float]] = {}
         self._asked: dict[str, tuple[ArmedRollout, float, list[Want]]] = {}
 
-    def wants(self, cases: Iterable[ArmedRollout], tick: float) -> list[Want]:
+    def wants(self, all_armed: Iterable[ArmedRollout], tick: float) -> list[Want]:
         """The windows that must be read to judge these armed rollouts at ``tick``.
 
         While nothing changes these are the same objects each time, so that sources recognise them.
         """
-        return [want for case in cases for want in self._known_windows(case, tick)]
+        return [want for armed in all_armed for want in self._known_windows(armed, tick)]
 
-    def cannot_read(self, cases: Iterable[ArmedRollout], problem: Unreadable) -> None:
+    def cannot_read(self, all_armed: Iterable[ArmedRollout], problem: Unreadable) -> None:
         """Note that the source could not be asked for the steps of these armed rollouts at this tick."""
-        for case in cases:
-            self.accumulator.note_unread(case.rollout.name, answer_all(self.accumulator.wants(case), problem))
+        for armed in all_armed:
+            self.accumulator.note_unread(armed.rollout.name, answer_all(self.accumulator.wants(armed), problem))
 
-    def judge(self, cases: Sequence[ArmedRollout], tick: float, readings: Readings) -> dict[str, tuple[Finding, ...]]:
+    def judge(
+        self, all_armed: Sequence[ArmedRollout], tick: float, readings: Readings
+    ) -> dict[str, tuple[Finding, ...]]:
         """Findings by rollout, one per rule, in the order of the rule file."""
-        return {case.rollout.name: self._judge_case(case, tick, readings) for case in cases}
+        return {armed.rollout.name: self._judge_rollout(armed, tick, readings) for armed in all_armed}
 
-    def lookback(self, case: ArmedRollout) -> int:
+    def lookback(self, armed: ArmedRollout) -> int:
         """How many earlier ticks a fresh evaluator must judge to give the verdicts of one that ran all the time."""
-        if case.rollout.decide is Decide.EVIDENCE:
+        if armed.rollout.decide is Decide.EVIDENCE:
             return 0
-        return max((rule.for_ticks for rule in case.rollout.rules), default=1) - 1
+        return max((rule.for_ticks for rule in armed.rollout.rules), default=1) - 1
 
-    def evidence_of(self, case: ArmedRollout, rule: Rule) -> EvidenceView | None:
+    def evidence_of(self, armed: ArmedRollout, rule: Rule) -> EvidenceView | None:
         """The evidence a rule is judged by; None if evidence does not decide, or has not been gathered yet.
 
         The accumulator may still hold evidence from before the rules were edited. That evidence decides nothing, and
         its age is not the age of a verdict.
         """
-        return self.accumulator.view_for(case, rule) if judged_by_evidence(case, rule) else None
+        return self.accumulator.view_for(armed, rule) if judged_by_evidence(armed, rule) else None
 
     def forget(self, keep: Iterable[str]) -> None:
         """Drop every rollout not in ``keep``: it has tripped or ended, or has no rule file any more."""
@@ -144,136 +146,136 @@ class Evaluator:
         self._seen = {name: seen for name, seen in self._seen.items() if name in kept}
         self.accumulator.keep(kept)
 
-    def window_seconds(self, case: ArmedRollout, tick: float) -> float:
+    def window_seconds(self, armed: ArmedRollout, tick: float) -> float:
         """Seconds the windows reach back at ``tick``: not to before arming, nor to before the latest renewal."""
-        age = tick - self._began_at(case, tick)
-        if case.rollout.decide is Decide.EVIDENCE and keeps_windows(case):  # whole steps
+        age = tick - self._began_at(armed, tick)
+        if armed.rollout.decide is Decide.EVIDENCE and keeps_windows(armed):  # whole steps
             step = self.accumulator.step
-            return min(span(case.rollout.window, step), math.floor(age / step + 1e-9) * step)
-        return min(case.rollout.window, math.floor(age / self._interval + 1e-9) * self._interval)
+            return min(span(armed.rollout.window, step), math.floor(age / step + 1e-9) * step)
+        return min(armed.rollout.window, math.floor(age / self._interval + 1e-9) * self._interval)
 
-    def _began_at(self, case: ArmedRollout, tick: float) -> float:
+    def _began_at(self, armed: ArmedRollout, tick: float) -> float:
         """Since when (Unix seconds) the same model has served the canary's users.
 
         The clock that dated the flag's stage may be ahead of the metric store's. Then it is the tick before the one
         that first saw the stage.
         """
-        renewals = self._renewals(case)
+        renewals = self._renewals(armed)
         if not renewals:
-            return case.armed_at
+            return armed.armed_at
         newest = renewals[-1]
-        known, first = self._seen.get(case.rollout.name, (-math.inf, tick))
+        known, first = self._seen.get(armed.rollout.name, (-math.inf, tick))
         if known != newest or tick < first:
-            self._seen[case.rollout.name] = (newest, tick)
+            self._seen[armed.rollout.name] = (newest, tick)
             first = tick
-        return max(case.armed_at, min(newest, first - self._interval))
+        return max(armed.armed_at, min(newest, first - self._interval))
 
-    def _known_windows(self, case: ArmedRollout, tick: float) -> list[Want]:
-        name, seconds = case.rollout.name, self.window_seconds(case, tick)
-        if case.flag.stage == AA:  # the window since the stage began grows with every tick
-            return self._windows(case, tick, seconds)
+    def _known_windows(self, armed: ArmedRollout, tick: float) -> list[Want]:
+        name, seconds = armed.rollout.name, self.window_seconds(armed, tick)
+        if armed.flag.stage == AA:  # the window since the stage began grows with every tick
+            return self._windows(armed, tick, seconds)
         asked = self._asked.get(name)
-        if asked is None or asked[0] is not case or asked[1] != seconds:
-            asked = self._asked[name] = (case, seconds, self._windows(case, tick, seconds))
+        if asked is None or asked[0] is not armed or asked[1] != seconds:
+            asked = self._asked[name] = (armed, seconds, self._windows(armed, tick, seconds))
         return asked[2]
 
-    def _windows(self, case: ArmedRollout, tick: float, seconds: float) -> list[Want]:
+    def _windows(self, armed: ArmedRollout, tick: float, seconds: float) -> list[Want]:
         if seconds <= 0:
             return []
         wants: list[Want] = []
-        for rule in case.rollout.rules:
+        for rule in armed.rollout.rules:
             want = Want(
-                rollout=case.rollout.name,
+                rollout=armed.rollout.name,
                 rule=rule.name,
                 part=WINDOW,
                 signal=rule.signal,
-                cohorts=case.rollout.cohorts_of(rule),
+                cohorts=armed.rollout.cohorts_of(rule),
                 seconds=seconds,
                 absent_is_zero=rule.absent_is_zero,
             )
-            if not shows_steps(case, rule):
+            if not shows_steps(armed, rule):
                 wants.append(want)
                 if rule.per_user is not None:
                     wants.append(replace(want, part=PER_USER, signal=rule.per_user))
-            if case.flag.stage == AA and isinstance(rule.signal, RatioSignal):
-                since_aa = replace(want, seconds=self._aa_seconds(case, tick))
+            if armed.flag.stage == AA and isinstance(rule.signal, RatioSignal):
+                since_aa = replace(want, seconds=self._aa_seconds(armed, tick))
                 wants.append(replace(since_aa, part=AA_STAGE))
                 if rule.per_user is not None:
                     wants.append(replace(since_aa, part=AA_STAGE_PER_USER, signal=rule.per_user))
         return wants
 
-    def _aa_seconds(self, case: ArmedRollout, tick: float) -> float:
+    def _aa_seconds(self, armed: ArmedRollout, tick: float) -> float:
         """How many seconds stage `aa` has lasted, in whole intervals, at most a day."""
-        began = max(case.armed_at, min(case.flag.stages[-1].at, tick))
+        began = max(armed.armed_at, min(armed.flag.stages[-1].at, tick))
         slots = math.floor((tick - began) / self._interval + 1e-9)
         return min(DAY, max(slots, 1) * self._interval)
 
-    def _memory_of(self, case: ArmedRollout, tick: float) -> _Memory:
+    def _memory_of(self, armed: ArmedRollout, tick: float) -> _Memory:
         # The rules are part of the generation: a changed limit must not inherit the streak of the old one.
-        renewed = self._renewals(case)[-1:]
-        generation = (case.flag.generation, case.armed_at, renewed, self._judged_as(case))
-        memory = self._memory.get(case.rollout.name)
+        renewed = self._renewals(armed)[-1:]
+        generation = (armed.flag.generation, armed.armed_at, renewed, self._judged_as(armed))
+        memory = self._memory.get(armed.rollout.name)
         if memory is None or memory.generation != generation:
-            memory = self._memory[case.rollout.name] = _Memory(generation, tick)
+            memory = self._memory[armed.rollout.name] = _Memory(generation, tick)
         return memory
 
-    def _judge_case(self, case: ArmedRollout, tick: float, readings: Readings) -> tuple[Finding, ...]:
-        memory = self._memory_of(case, tick)
-        if self.window_seconds(case, tick) <= 0:
-            since = "the stage began" if self._renewals(case) else "it was armed"
+    def _judge_rollout(self, armed: ArmedRollout, tick: float, readings: Readings) -> tuple[Finding, ...]:
+        memory = self._memory_of(armed, tick)
+        if self.window_seconds(armed, tick) <= 0:
+            since = "the stage began" if self._renewals(armed) else "it was armed"
             early = Unreadable(Reason.JUST_ARMED, f"no whole interval has passed since {since}")
-            return tuple(judge.unknown(rule, early) for rule in case.rollout.rules)
-        wrong_split = self.accumulator.split_is_wrong(case.rollout.name)
+            return tuple(judge.unknown(rule, early) for rule in armed.rollout.rules)
+        wrong_split = self.accumulator.split_is_wrong(armed.rollout.name)
         found: list[Finding] = []
-        for inputs in self._rule_inputs(case):
+        for inputs in self._rule_inputs(armed):
             try:
-                finding = self._judge_rule(case, inputs, memory, tick, readings)
+                finding = self._judge_rule(armed, inputs, memory, tick, readings)
                 if wrong_split and inputs.by_evidence and _rests_on_the_split(finding):
-                    finding = judge.mistrusted(finding, case.flag)
-                found.append(self._remarked(case, inputs, memory, finding, readings))
+                    finding = judge.mistrusted(finding, armed.flag)
+                found.append(self._remarked(armed, inputs, memory, finding, readings))
             except Exception as error:  # one rule's bug must not disarm the others
-                log.exception("judging %s %s failed", case.rollout.name, inputs.rule.name)
+                log.exception("judging %s %s failed", armed.rollout.name, inputs.rule.name)
                 found.append(judge.unknown(inputs.rule, judge.own_bug(error)))
         return tuple(found)
 
     def _judge_rule(
-        self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, tick: float, readings: Readings
+        self, armed: ArmedRollout, inputs: _RuleInputs, memory: _Memory, tick: float, readings: Readings
     ) -> Finding:
         rule = inputs.rule
-        view = self.accumulator.view_for(case, rule) if inputs.by_evidence else None
+        view = self.accumulator.view_for(armed, rule) if inputs.by_evidence else None
         reading, raw = (
-            self._of_steps(case, inputs, tick, view)
+            self._of_steps(armed, inputs, tick, view)
             if inputs.of_steps
-            else self._judged(case, inputs, memory, readings)
+            else self._judged(armed, inputs, memory, readings)
         )
         if reading is None:
             if view is None:
                 return judge.not_gathered(rule, Comparison())
-            return self._by_evidence(case, rule, memory, self._nothing_read(case), view, tick)
-        if case.baseline is not None:
-            reading = beside(rule, reading, case.baseline)
+            return self._by_evidence(armed, rule, memory, self._nothing_read(armed), view, tick)
+        if armed.baseline is not None:
+            reading = beside(rule, reading, armed.baseline)
         comparison = compare(rule, reading, raw)
         # With evidence, the steps detect missing events: one window does not show control's usual share.
-        if not inputs.by_evidence and comparison.problem is None and case.baseline is None:
-            age = tick - self._began_at(case, tick)
+        if not inputs.by_evidence and comparison.problem is None and armed.baseline is None:
+            age = tick - self._began_at(armed, tick)
             comparison = comparison._replace(problem=MissingEvents().after(rule, reading, age))
         if view is not None:
-            return self._by_evidence(case, rule, memory, comparison, view, tick)
+            return self._by_evidence(armed, rule, memory, comparison, view, tick)
         if inputs.by_evidence:
             # Evidence is not opened yet. The bare comparison, repeated every tick, would trip on noise.
             return judge.not_gathered(rule, comparison)
         streak = memory.streaks.get(rule.name, Streak())
         finding, memory.streaks[rule.name] = judge.judge_threshold(
-            rule, comparison, streak, rollout=case.rollout, tick=tick, interval=self._interval
+            rule, comparison, streak, rollout=armed.rollout, tick=tick, interval=self._interval
         )
         return finding
 
     def _of_steps(
-        self, case: ArmedRollout, inputs: _RuleInputs, tick: float, view: EvidenceView | None
+        self, armed: ArmedRollout, inputs: _RuleInputs, tick: float, view: EvidenceView | None
     ) -> tuple[Reading | None, Reading | None]:
         """The window of the signal that evidence uses; with the per-user signal, also the plain signal's window."""
-        since, seconds = self._began_at(case, tick), case.rollout.window
-        name, rule = case.rollout.name, inputs.rule.name
+        since, seconds = self._began_at(armed, tick), armed.rollout.window
+        name, rule = armed.rollout.name, inputs.rule.name
         if view is None:
             return self.accumulator.unread(name, rule, STEP), None
         plain = self.accumulator.window(name, rule, STEP, since, seconds)
@@ -281,13 +283,13 @@ class Evaluator:
             return plain, None
         return self.accumulator.window(name, rule, STEP_PER_USER, since, seconds), plain
 
-    def _nothing_read(self, case: ArmedRollout) -> Comparison:
+    def _nothing_read(self, armed: ArmedRollout) -> Comparison:
         """Why there is no step to show yet; evidence may still say BREACH."""
-        since = "the stage began" if self._renewals(case) else "it was armed"
+        since = "the stage began" if self._renewals(armed) else "it was armed"
         return Comparison(problem=Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
 
     def _by_evidence(
-        self, case: ArmedRollout, rule: Rule, memory: _Memory, comparison: Comparison, view: EvidenceView, tick: float
+        self, armed: ArmedRollout, rule: Rule, memory: _Memory, comparison: Comparison, view: EvidenceView, tick: float
     ) -> Finding:
         """The finding by evidence; a breach that could not trip at once remains a breach.
 
@@ -296,15 +298,15 @@ class Evaluator:
         together with later ticks, if that tick is in the present window and after this evaluator began to watch.
         """
         fresh = 2 * self._interval
-        finding = judge.judge_evidence(rule, comparison, view, rollout=case.rollout, tick=tick, fresh=fresh)
-        passed = self.accumulator.passed_breach(case.rollout.name, rule.name)
-        if case.rollout.mode is Mode.DRY_RUN or case.flag.stage == AA:
+        finding = judge.judge_evidence(rule, comparison, view, rollout=armed.rollout, tick=tick, fresh=fresh)
+        passed = self.accumulator.passed_breach(armed.rollout.name, rule.name)
+        if armed.rollout.mode is Mode.DRY_RUN or armed.flag.stage == AA:
             return finding
         if finding.verdict is Verdict.BREACH:
             memory.alarms[rule.name] = Alarm(view, tick)
             return finding
         # The window that contains the passed breach, and the windows since, show whether it is still a breach.
-        if passed is not None and passed.until > max(memory.began, tick - case.rollout.window):
+        if passed is not None and passed.until > max(memory.began, tick - armed.rollout.window):
             memory.alarms[rule.name] = Alarm(passed, passed.until)
         alarm = memory.alarms.get(rule.name)
         if alarm is None or comparison.problem is not None:
@@ -313,24 +315,24 @@ class Evaluator:
             del memory.alarms[rule.name]
             return finding
         standing = alarm.view._replace(updated_at=view.updated_at, until=view.until)
-        return judge.judge_evidence(rule, comparison, standing, rollout=case.rollout, tick=tick, fresh=fresh)
+        return judge.judge_evidence(rule, comparison, standing, rollout=armed.rollout, tick=tick, fresh=fresh)
 
     def _remarked(
-        self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, finding: Finding, readings: Readings
+        self, armed: ArmedRollout, inputs: _RuleInputs, memory: _Memory, finding: Finding, readings: Readings
     ) -> Finding:
         """The finding with a remark: the baseline it was judged against, or how far the users differ in stage `aa`."""
-        if case.baseline is not None:
-            return replace(finding, sentence=f"{finding.sentence}; {case.baseline.words}")
-        if case.flag.stage != AA:
+        if armed.baseline is not None:
+            return replace(finding, sentence=f"{finding.sentence}; {armed.baseline.words}")
+        if armed.flag.stage != AA:
             return finding
-        name, rule = case.rollout.name, inputs.rule.name
-        part = AA_STAGE_PER_USER if self._on_per_user(case, inputs, memory) else AA_STAGE
+        name, rule = armed.rollout.name, inputs.rule.name
+        part = AA_STAGE_PER_USER if self._on_per_user(armed, inputs, memory) else AA_STAGE
         reading = readings.get((name, rule, part))
         words = offset_in_words(inputs.rule, reading, self.accumulator.dispersion(name, rule)) if reading else None
         return finding if words is None else replace(finding, sentence=f"{finding.sentence}{AA_SAID}{words}")
 
     def _judged(
-        self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory, readings: Readings
+        self, armed: ArmedRollout, inputs: _RuleInputs, memory: _Memory, readings: Readings
     ) -> tuple[Reading, Reading | None]:
         """The reading to judge; if it is of the per-user signal, also the plain reading.
 
@@ -342,42 +344,42 @@ class Evaluator:
             return plain, None
         if not inputs.by_evidence:
             watch = memory.per_user.setdefault(inputs.rule.name, PerUserSignal())
-            watch.serves(per_user, plain, alone=case.baseline is not None)
-        return (per_user, plain) if self._on_per_user(case, inputs, memory) else (plain, None)
+            watch.serves(per_user, plain, alone=armed.baseline is not None)
+        return (per_user, plain) if self._on_per_user(armed, inputs, memory) else (plain, None)
 
-    def _on_per_user(self, case: ArmedRollout, inputs: _RuleInputs, memory: _Memory) -> bool:
+    def _on_per_user(self, armed: ArmedRollout, inputs: _RuleInputs, memory: _Memory) -> bool:
         if inputs.by_evidence:
-            return self.accumulator.judges_per_user(case.rollout.name, inputs.rule.name)
+            return self.accumulator.judges_per_user(armed.rollout.name, inputs.rule.name)
         watch = memory.per_user.get(inputs.rule.name)
         return watch is not None and watch.adopted
 
 
-def _rule_inputs(case: ArmedRollout) -> tuple[_RuleInputs, ...]:
-    name = case.rollout.name
+def _rule_inputs(armed: ArmedRollout) -> tuple[_RuleInputs, ...]:
+    name = armed.rollout.name
     return tuple(
         _RuleInputs(
             rule,
             window=(name, rule.name, WINDOW),
             per_user=(name, rule.name, PER_USER) if rule.per_user is not None else None,
-            by_evidence=judged_by_evidence(case, rule),
-            of_steps=shows_steps(case, rule),
+            by_evidence=judged_by_evidence(armed, rule),
+            of_steps=shows_steps(armed, rule),
         )
-        for rule in case.rollout.rules
+        for rule in armed.rollout.rules
     )
 
 
-def shows_steps(case: ArmedRollout, rule: Rule) -> bool:
+def shows_steps(armed: ArmedRollout, rule: Rule) -> bool:
     """Whether a rule's windows are sums of the steps that evidence has read. Then the source is not asked for them."""
-    return judged_by_evidence(case, rule) and keeps_windows(case)
+    return judged_by_evidence(armed, rule) and keeps_windows(armed)
 
 
-def _judged_as(case: ArmedRollout) -> Rollout:
+def _judged_as(armed: ArmedRollout) -> Rollout:
     """The part of a rule file that decides verdicts: not who is paged, and not its comments."""
-    return replace(case.rollout, page=PageSettings(), trip_when_blind_after=None, file="", digest="")
+    return replace(armed.rollout, page=PageSettings(), trip_when_blind_after=None, file="", digest="")
 
 
-def _renewals(case: ArmedRollout) -> tuple[float, ...]:
-    return renewals(case.flag.stages)
+def _renewals(armed: ArmedRollout) -> tuple[float, ...]:
+    return renewals(armed.flag.stages)
 
 
 def _rests_on_the_split(finding: Finding) -> bool:

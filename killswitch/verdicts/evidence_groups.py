@@ -134,14 +134,16 @@ def become(group: EvidenceGroup, other: EvidenceGroup) -> None:
 
 def renew_splits(group: EvidenceGroup) -> None:
     """Start the split's evidence again where the percent has changed: that is another hypothesis."""
-    cases = {rollout: group.of(rollout)[0].case for rollout in group.rows}
+    all_armed = {rollout: group.of(rollout)[0].armed for rollout in group.rows}
     kept = {entry.rollout: entry.percent for entry in group.entries if entry.rule is None}
-    changed = {name for name, case in cases.items() if kept.get(name, 0.0) != splittable(case.flag.canary_percent)}
+    changed = {
+        name for name, armed in all_armed.items() if kept.get(name, 0.0) != splittable(armed.flag.canary_percent)
+    }
     if not changed:
         return
     rest = filtered(group, lambda entry: entry.rule is not None or entry.rollout not in changed)
     assert rest is not None
-    sides = [side for name in sorted(changed) for side in split_entries(cases[name])]
+    sides = [side for name in sorted(changed) for side in split_entries(all_armed[name])]
     become(group, joined([rest, new_group(group.until, sides)]) if sides else rest)
 
 
@@ -160,13 +162,13 @@ def begin_anew(group: EvidenceGroup) -> None:
     group.tally[rows] = 0.0
 
 
-def split_entries(case: ArmedRollout) -> list[Entry]:
+def split_entries(armed: ArmedRollout) -> list[Entry]:
     """The two sides of the rollout's traffic split; empty if all traffic is in one cohort."""
-    percent = splittable(case.flag.canary_percent)
+    percent = splittable(armed.flag.canary_percent)
     if not percent:
         return []
-    specs = ev.split_rules((case.rollout.name, SPLIT), percent, SPLIT_ALPHA)
-    return [Entry(case, None, spec, percent=percent) for spec in specs]
+    specs = ev.split_rules((armed.rollout.name, SPLIT), percent, SPLIT_ALPHA)
+    return [Entry(armed, None, spec, percent=percent) for spec in specs]
 
 
 def splittable(percent: float) -> float:

@@ -8,21 +8,21 @@ from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.shown_windows import LONGEST
 
 
-def judged_by_evidence(case: ArmedRollout, rule: Rule) -> bool:
+def judged_by_evidence(armed: ArmedRollout, rule: Rule) -> bool:
     """Whether evidence decides about this rule, even if none is gathered yet; never for free queries."""
-    return case.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
+    return armed.rollout.decide is Decide.EVIDENCE and bool(ev.bounds_of(rule))
 
 
-def keeps_windows(case: ArmedRollout) -> bool:
+def keeps_windows(armed: ArmedRollout) -> bool:
     """Whether the windows of rules judged by evidence are sums of its steps: not if longer than `LONGEST` (an hour)."""
-    return case.rollout.window <= LONGEST
+    return armed.rollout.window <= LONGEST
 
 
-def detector_specs(case: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
+def detector_specs(armed: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
     """The rules that evidence can judge, each with its share of the rollout's budget of false trips."""
-    if case.rollout.decide is not Decide.EVIDENCE:
+    if armed.rollout.decide is not Decide.EVIDENCE:
         return []
-    rollout = case.rollout
+    rollout = armed.rollout
     alpha = rollout.false_trips_per_day / len(rollout.rules)
     found = [(rule, ev.bounds_of(rule)) for rule in rollout.rules]
     return [
@@ -32,9 +32,9 @@ def detector_specs(case: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
     ]
 
 
-def unlabelled_control(case: ArmedRollout, cohorts: CohortMatchers) -> CohortMatchers | None:
+def unlabelled_control(armed: ArmedRollout, cohorts: CohortMatchers) -> CohortMatchers | None:
     """Matchers that find control before cohorts had labels; None if the cohorts are not told apart by that label."""
     if cohorts[Cohort.CONTROL] != (Matcher("cohort", "=", "control"),):
         return None
-    control = (Matcher("cohort", "!=", "canary"), Matcher("model", "=", case.rollout.control))
+    control = (Matcher("cohort", "!=", "canary"), Matcher("model", "=", armed.rollout.control))
     return {**cohorts, Cohort.CONTROL: control}

@@ -48,7 +48,7 @@ def schedule(group: EvidenceGroup, counts: ev.TickCounts, times: Array, step: fl
     for named in group.rows.values():
         rows = list(named.values())
         entries = [group.entries[row] for row in rows]
-        stages, after = entries[0].case.flag.stages, entries[0].paid_until
+        stages, after = entries[0].armed.flag.stages, entries[0].paid_until
         delays = [entry.rule.delay if entry.rule is not None else 0.0 for entry in entries]
         newest = max(stage.at for stage in stages)
         if newest < after and newest + max(LONGEST_DRAIN, PAUSE_DELAYS * max(delays)) + step < times[0]:

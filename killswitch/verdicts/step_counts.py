@@ -124,7 +124,7 @@ class _Counting:
             past = readings.get((entry.rollout, rule.name, PAST))
             known = (each for each in (per_user, plain, past) if each is not None)
             return next((each for each in known if not isinstance(each.control, Unreadable)), plain)
-        baseline = entry.case.baseline
+        baseline = entry.armed.baseline
         served = (
             per_user is not None
             and plain is not None
@@ -135,12 +135,12 @@ class _Counting:
 
     def _missing_events(self, entry: Entry, rule: Rule, chosen: Sequence[Reading | None]) -> Unreadable | None:
         """Why, after these ticks, the canary's absent counter can no longer be taken for zero."""
-        if not self._settle or entry.case.baseline is not None:
+        if not self._settle or entry.armed.baseline is not None:
             return None
         problem = None
         for reading, tick in zip(chosen, self._ticks, strict=True):
             if reading is not None:
-                problem = entry.missing_events.after(rule, reading, tick - entry.case.armed_at)
+                problem = entry.missing_events.after(rule, reading, tick - entry.armed.armed_at)
         return problem
 
     def _runs(
@@ -169,7 +169,7 @@ class _Counting:
 
         Only what was known then counts: a restarted replica must get the same result as a running one.
         """
-        stages = entry.case.flag.stages
+        stages = entry.armed.flag.stages
         if len(entry.latencies) >= len(stages):
             return
         for stage in stages:
@@ -205,7 +205,7 @@ class _Counting:
         if not self._sides:
             return
         names = list(dict.fromkeys(entry.rollout for _, entry in self._sides))
-        since = {entry.rollout: _changed_at(entry.case.flag.stages) for _, entry in self._sides}
+        since = {entry.rollout: _changed_at(entry.armed.flag.stages) for _, entry in self._sides}
         unknown = [(math.nan, math.nan)] * len(ticks)
         rows = [[_trials(reading) for reading in self._requests.get(name, ())] or unknown for name in names]
         trials = np.array(rows, dtype=np.float64).transpose(1, 0, 2)  # (T, rollouts, 2)

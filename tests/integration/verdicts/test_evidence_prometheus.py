@@ -76,7 +76,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
         opened.close()
 
 
-def cases() -> list[ArmedRollout]:
+def all_armed() -> list[ArmedRollout]:
     found: list[ArmedRollout] = []
     for name in [*BAD, *HEALTHY]:
         flag = arm(
@@ -101,7 +101,7 @@ def judged(
     source: Source, *, restart_every: int | None
 ) -> tuple[dict[str, tuple[float, str]], dict[str, EvidenceView]]:
     """When each rollout first had a breach and of which rule; and what is known at the end."""
-    everybody = cases()
+    everybody = all_armed()
     accumulator = EvidenceAccumulator(step=30.0)
     first: dict[str, tuple[float, str]] = {}
     for number in range(1, int(LIVE / 30.0)):
@@ -109,16 +109,16 @@ def judged(
         if restart_every is not None and number % restart_every == 0:
             accumulator = EvidenceAccumulator(step=30.0)
         catch_up(source, accumulator, everybody, tick, Deadline(30.0))
-        for case in everybody:
-            for rule in case.rollout.rules:
-                view = accumulator.view_for(case, rule)
+        for armed in everybody:
+            for rule in armed.rollout.rules:
+                view = accumulator.view_for(armed, rule)
                 if view is not None and view.value >= view.needed:
-                    first.setdefault(case.rollout.name, (tick, rule.name))
+                    first.setdefault(armed.rollout.name, (tick, rule.name))
     views = {
-        f"{case.rollout.name} {rule.name}": view
-        for case in everybody
-        for rule in case.rollout.rules
-        if (view := accumulator.view_for(case, rule)) is not None
+        f"{armed.rollout.name} {rule.name}": view
+        for armed in everybody
+        for rule in armed.rollout.rules
+        if (view := accumulator.view_for(armed, rule)) is not None
     }
     return first, views
 
@@ -143,8 +143,8 @@ def test_restarts_change_neither_what_a_replica_sees_nor_when(source: Source) ->
 
 def test_what_was_counted_is_what_was_made(source: Source) -> None:
     """Disjoint steps lose nothing and count nothing twice: an hour of them is the counter's own difference."""
-    case = next(case for case in cases() if case.rollout.name == "calm")
-    wants = EvidenceAccumulator(step=30.0).wants(case)
+    armed = next(armed for armed in all_armed() if armed.rollout.name == "calm")
+    wants = EvidenceAccumulator(step=30.0).wants(armed)
     want = next(want for want in wants if want.rule == "error_rate")
     ticks = [ARMED + 60.0 + 30.0 * number for number in range(100)]
     readings = source.read_back([want], ticks, Deadline(30.0))

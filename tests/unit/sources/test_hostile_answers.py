@@ -473,11 +473,11 @@ def test_no_garbage_in_10000_answers_is_judged_a_breach(
     verdicts: Counter[Verdict] = Counter()
     flag = arm(None, rollout="r", control="a", canary="b", percent=5.0, stage="x", now=TICK - 7200.0, by="ann")
     rule = Rule("error_rate", ERRORS.signal, Limits(maximum=0.02), Unit.FRACTION)
-    case = ArmedRollout(rollout("r", (rule,), decide=Decide.THRESHOLD), flag, flag.armed_at)
+    armed = ArmedRollout(rollout("r", (rule,), decide=Decide.THRESHOLD), flag, flag.armed_at)
     while asked < 1_000:
-        jury = Evaluator(interval=30.0, step=30.0)
-        readings = source.read(jury.wants([case], TICK), TICK, Deadline(10))
-        verdicts.update(finding.verdict for finding in jury.judge([case], TICK, readings)["r"])
+        evaluator = Evaluator(interval=30.0, step=30.0)
+        readings = source.read(evaluator.wants([armed], TICK), TICK, Deadline(10))
+        verdicts.update(finding.verdict for finding in evaluator.judge([armed], TICK, readings)["r"])
     assert verdicts[Verdict.BREACH] == 0
     assert verdicts[Verdict.HEALTHY]
     assert verdicts[Verdict.UNKNOWN]

@@ -47,7 +47,7 @@ def staged(flag: Flag, percent: float, at: float) -> Flag:
     )  # fmt: skip
 
 
-def case_of(name: str = "copilot", flag: Flag | None = None, **changes: object) -> ArmedRollout:
+def armed_rollout(name: str = "copilot", flag: Flag | None = None, **changes: object) -> ArmedRollout:
     flag = flag or flag_of(name)
     rules: Rollout = rollout(name, **changes)  # type: ignore[arg-type]  # fields of Rollout
     return ArmedRollout(rules, flag, flag.armed_at)
@@ -61,17 +61,17 @@ class Replica:
         self.source = ScriptedSource(self.clock, script)
         self.accumulator = EvidenceAccumulator(step=STEP)
 
-    def at(self, tick: float, *cases: ArmedRollout) -> None:
+    def at(self, tick: float, *all_armed: ArmedRollout) -> None:
         self.clock.advance(tick + 6.0 - self.clock.wall())
-        self.accumulator.keep([case.rollout.name for case in cases])
-        catch_up(self.source, self.accumulator, cases, tick, Deadline(10.0, self.clock.monotonic))
+        self.accumulator.keep([armed.rollout.name for armed in all_armed])
+        catch_up(self.source, self.accumulator, all_armed, tick, Deadline(10.0, self.clock.monotonic))
 
-    def through(self, ticks: Sequence[float], *cases: ArmedRollout) -> None:
+    def through(self, ticks: Sequence[float], *all_armed: ArmedRollout) -> None:
         for tick in ticks:
-            self.at(tick, *cases)
+            self.at(tick, *all_armed)
 
-    def views(self, *cases: ArmedRollout) -> list[EvidenceView]:
-        found = [self.accumulator.view_for(case, rule) for case in cases for rule in case.rollout.rules]
+    def views(self, *all_armed: ArmedRollout) -> list[EvidenceView]:
+        found = [self.accumulator.view_for(armed, rule) for armed in all_armed for rule in armed.rollout.rules]
         return [view for view in found if view is not None]
 
 
@@ -91,12 +91,12 @@ def assert_same(left: Sequence[EvidenceView], right: Sequence[EvidenceView]) -> 
 
 
 def test_one_tick_at_a_time_equals_one_block() -> None:
-    case = case_of()
+    armed = armed_rollout()
     slow, quick = Replica(WOBBLY), Replica(WOBBLY)
-    slow.through(ticks(200), case)
-    quick.at(START, case)
-    quick.at(START + 200 * STEP, case)
-    assert_same(slow.views(case), quick.views(case))
+    slow.through(ticks(200), armed)
+    quick.at(START, armed)
+    quick.at(START + 200 * STEP, armed)
+    assert_same(slow.views(armed), quick.views(armed))
 
 
 def test_a_breach_in_the_first_block_counts_from_its_first_tick() -> None:
@@ -106,36 +106,36 @@ def test_a_breach_in_the_first_block_counts_from_its_first_tick() -> None:
         failing = rule == ERRORS.name and cohort is Cohort.CANARY and START < tick <= START + 5 * STEP
         return 0.5 if failing else HEALTHY_RATES.get(rule, 1.0)
 
-    case = case_of(rules=(ERRORS,))
+    armed = armed_rollout(rules=(ERRORS,))
     late, usual = (Replica(Traffic(rate=rate, since=START - 4000.0)) for _ in range(2))
-    late.at(START, case)
-    late.at(START + 60 * STEP, case)
+    late.at(START, armed)
+    late.at(START + 60 * STEP, armed)
     found = late.accumulator.passed_breach("copilot", ERRORS.name)
     assert found is not None
-    usual.through([START, *(tick for tick in ticks(10) if tick <= found.until)], case)
-    (view,) = usual.views(case)
+    usual.through([START, *(tick for tick in ticks(10) if tick <= found.until)], armed)
+    (view,) = usual.views(armed)
     assert found._replace(warming_up=view.warming_up) == view
 
 
 def test_reading_back_by_the_portion_gives_the_same_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = [case_of(f"r{number}") for number in range(7)]
+    all_armed = [armed_rollout(f"r{number}") for number in range(7)]
     whole, portions, slow = (Replica(WOBBLY, START + back * STEP) for back in (39, 39, 33))
-    whole.at(START + 40 * STEP, *cases)
-    most = 2 * 4 * 120  # what two cases have of the hour before
+    whole.at(START + 40 * STEP, *all_armed)
+    most = 2 * 4 * 120  # what two armed rollouts have of the hour before
     monkeypatch.setattr("killswitch.verdicts.catch_up.MOST_READINGS", most)
-    portions.at(START + 40 * STEP, *cases)
+    portions.at(START + 40 * STEP, *all_armed)
     slow.source.seconds = 3.0  # a call: a cycle's deadline passes in the midst of it
-    slow.at(START + 34 * STEP, *cases)
-    assert 0 < len(slow.views(*cases)) < len(cases) * len(ALL_RULES)
-    slow.through([START + number * STEP for number in range(35, 40)], *cases)
+    slow.at(START + 34 * STEP, *all_armed)
+    assert 0 < len(slow.views(*all_armed)) < len(all_armed) * len(ALL_RULES)
+    slow.through([START + number * STEP for number in range(35, 40)], *all_armed)
     slow.source.seconds = 0.0
-    slow.at(START + 40 * STEP, *cases)
+    slow.at(START + 40 * STEP, *all_armed)
     assert max(wants * ticks for _, wants, ticks in whole.source.asked) > 2 * most
     # control's unlabelled past is asked beside
     assert max(wants * ticks for _, wants, ticks in portions.source.asked) <= 2 * most
-    assert len(whole.views(*cases)) == len(cases) * len(ALL_RULES)
-    assert_same(whole.views(*cases), portions.views(*cases))
-    assert_same(whole.views(*cases), slow.views(*cases))
+    assert len(whole.views(*all_armed)) == len(all_armed) * len(ALL_RULES)
+    assert_same(whole.views(*all_armed), portions.views(*all_armed))
+    assert_same(whole.views(*all_armed), slow.views(*all_armed))
 
 
 @pytest.mark.parametrize("gone", [(), (150, 151, 152), (120,)])
@@ -144,110 +144,110 @@ def test_a_restarted_replica_reaches_the_same_evidence(gone: Sequence[int]) -> N
     script = Traffic(rate=canary_from(START + 100 * STEP, error_rate=0.045, refusal_rate=0.03), since=START)
     missing = {START + n * STEP for n in gone}
     lost = Unreadable(Reason.GAP, "a scrape is missing")
-    case = case_of()
+    armed = armed_rollout()
     old, new = Replica(script), Replica(script, START + 199 * STEP)
     for one in (old, new):
         one.source.spoil = lambda _want, tick: lost if tick in missing else None
-    old.through(ticks(200), case)
-    new.at(START + 200 * STEP, case)
-    assert_same(old.views(case), new.views(case))
-    assert any(view.value > 1e-3 for view in new.views(case))
+    old.through(ticks(200), armed)
+    new.at(START + 200 * STEP, armed)
+    assert_same(old.views(armed), new.views(armed))
+    assert any(view.value > 1e-3 for view in new.views(armed))
 
 
 @pytest.mark.slow
 def test_repeated_restarts_reach_the_same_evidence() -> None:
     """And so no head start is paid twice, in either direction."""
-    case = case_of()
+    armed = armed_rollout()
     steady = Replica(WOBBLY)
-    steady.through(ticks(240), case)
+    steady.through(ticks(240), armed)
     restarted = Replica(WOBBLY)
     for tick in ticks(240):
         if (tick - START) % 600 == 0:
             restarted = Replica(WOBBLY, tick - STEP)
-        restarted.at(tick, case)
-    assert_same(steady.views(case), restarted.views(case))
+        restarted.at(tick, armed)
+    assert_same(steady.views(armed), restarted.views(armed))
 
 
 def test_after_a_day_old_starts_are_dropped_and_none_is_paid_again() -> None:
     """A replay of 24 h that does not reach back to arming begins at nothing: less evidence, never more."""
     flat = Traffic(rate=lambda _r, rule, _c, _t: HEALTHY_RATES.get(rule, 1.0))
-    case = case_of(rules=(ERRORS,))
+    armed = armed_rollout(rules=(ERRORS,))
     late = START + 25 * 3600
     replica = Replica(flat, late)
-    replica.at(late, case)
-    view = replica.views(case)[0]
+    replica.at(late, armed)
+    view = replica.views(armed)[0]
     assert view.updated_at == late
     assert view.value < 0.5  # w alone, half a start spread over the day
 
 
 def test_permuting_rollouts_permutes_results() -> None:
-    cases = [case_of(name, rules=(ERRORS, LATENCY)) for name in ("a", "b", "c", "d")]
+    all_armed = [armed_rollout(name, rules=(ERRORS, LATENCY)) for name in ("a", "b", "c", "d")]
     order = [2, 0, 3, 1]
     straight, mixed = Replica(WOBBLY), Replica(WOBBLY)
     for tick in ticks(40):
-        straight.at(tick, *cases)
-        mixed.at(tick, *(cases[n] for n in order))
-    assert_same(straight.views(*cases), mixed.views(*cases))
+        straight.at(tick, *all_armed)
+        mixed.at(tick, *(all_armed[n] for n in order))
+    assert_same(straight.views(*all_armed), mixed.views(*all_armed))
 
 
 @pytest.mark.slow
 def test_rollouts_that_come_and_go_do_not_disturb_the_others() -> None:
-    stays, leaves = case_of("stays"), case_of("leaves")
+    stays, leaves = armed_rollout("stays"), armed_rollout("leaves")
     alone, busy = Replica(WOBBLY), Replica(WOBBLY)
     for number, tick in enumerate(ticks(60)):
         alone.at(tick, stays)
-        late = case_of("late", flag_of("late", at=tick - 90.0)) if number >= 30 else None
+        late = armed_rollout("late", flag_of("late", at=tick - 90.0)) if number >= 30 else None
         here = [stays, *([leaves] if number < 20 or number >= 40 else []), *([late] if late else [])]
         busy.at(tick, *here)
     assert_same(alone.views(stays), busy.views(stays))
 
 
 def test_a_source_that_fails_for_a_while_loses_nothing() -> None:
-    case = case_of()
+    armed = armed_rollout()
     whole, holed = Replica(WOBBLY), Replica(WOBBLY)
     for number, tick in enumerate(ticks(90)):
-        whole.at(tick, case)
+        whole.at(tick, armed)
         holed.source.down = 30 <= number < 60
-        holed.at(tick, case)
-    assert_same(whole.views(case), holed.views(case))
+        holed.at(tick, armed)
+    assert_same(whole.views(armed), holed.views(armed))
 
 
 def test_what_was_taken_in_of_a_time_still_to_come_is_read_anew() -> None:
     """The metric store's clock was an hour ahead: an hour of nothing on file, and no room for what comes."""
-    case = case_of()
+    armed = armed_rollout()
     calm, stepped = Replica(WOBBLY), Replica(WOBBLY)
-    calm.through(ticks(60), case)
-    stepped.through(ticks(40), case)
+    calm.through(ticks(60), armed)
+    stepped.through(ticks(40), armed)
     catch_up(
-        stepped.source, stepped.accumulator, [case], START + 3600 + 40 * STEP, Deadline(10.0, stepped.clock.monotonic)
+        stepped.source, stepped.accumulator, [armed], START + 3600 + 40 * STEP, Deadline(10.0, stepped.clock.monotonic)
     )
-    stepped.through(ticks(20, START + 40 * STEP), case)
-    assert stepped.views(case) == calm.views(case)
+    stepped.through(ticks(20, START + 40 * STEP), armed)
+    assert stepped.views(armed) == calm.views(armed)
 
 
 def test_a_failure_while_a_rollout_is_opened_is_asked_again() -> None:
-    case = case_of()
+    armed = armed_rollout()
     replica = Replica(WOBBLY)
     replica.source.fails = lambda call: call == "read_back"
-    replica.at(START + STEP, case)
+    replica.at(START + STEP, armed)
     assert replica.accumulator.until("copilot") is None
     replica.source.fails = lambda _: False
-    replica.at(START + 2 * STEP, case)
-    assert not any(view.warming_up for view in replica.views(case))
+    replica.at(START + 2 * STEP, armed)
+    assert not any(view.warming_up for view in replica.views(armed))
 
 
 def test_no_time_left_is_no_reason_to_open_without_history() -> None:
-    case = case_of()
+    armed = armed_rollout()
     replica = Replica(WOBBLY)
     replica.clock.advance(60.0)
-    catch_up(replica.source, replica.accumulator, [case], START + STEP, Deadline(0.0, replica.clock.monotonic))
+    catch_up(replica.source, replica.accumulator, [armed], START + STEP, Deadline(0.0, replica.clock.monotonic))
     assert replica.accumulator.until("copilot") is None
 
 
 def test_rules_edited_in_flight_start_without_old_evidence() -> None:
     bad = Traffic(rate=lambda _r, rule, cohort, _t: 0.05 if cohort is Cohort.CANARY else 0.01)
     loose = replace(ERRORS, limits=replace(ERRORS.limits, maximum=0.2))
-    before, after = case_of(rules=(loose,)), case_of(rules=(ERRORS,))
+    before, after = armed_rollout(rules=(loose,)), armed_rollout(rules=(ERRORS,))
     replica = Replica(bad)
     replica.through(ticks(60), before)
     replica.at(START + 61 * STEP, after)
@@ -257,22 +257,22 @@ def test_rules_edited_in_flight_start_without_old_evidence() -> None:
 
 
 def test_another_generations_evidence_is_nobodys() -> None:
-    case = case_of(rules=(ERRORS,))
+    armed = armed_rollout(rules=(ERRORS,))
     replica = Replica(Traffic(rate=canary_from(START, error_rate=0.5)))
-    replica.through(ticks(20), case)
-    assert replica.views(case)[0].value > 1
-    again = replace(case, flag=replace(case.flag, generation=2), armed_at=START + 20 * STEP)
+    replica.through(ticks(20), armed)
+    assert replica.views(armed)[0].value > 1
+    again = replace(armed, flag=replace(armed.flag, generation=2), armed_at=START + 20 * STEP)
     assert replica.accumulator.view_for(again, ERRORS) is None
-    assert replica.accumulator.view_for(case, replace(ERRORS, delay=1.0)) is None
+    assert replica.accumulator.view_for(armed, replace(ERRORS, delay=1.0)) is None
 
 
 def test_evidence_is_not_carried_into_an_unopened_generation() -> None:
     """Re-armed between two cycles, and the hour before cannot be read: ticks can, and must not land in the old file."""
-    case = case_of(rules=(ERRORS,))
+    armed = armed_rollout(rules=(ERRORS,))
     replica = Replica(Traffic(rate=canary_from(START, error_rate=0.5)))
-    replica.through(ticks(20), case)
+    replica.through(ticks(20), armed)
     at = START + 20 * STEP
-    again = replace(case, flag=replace(case.flag, generation=2, armed_at=at), armed_at=at)
+    again = replace(armed, flag=replace(armed.flag, generation=2, armed_at=at), armed_at=at)
     replica.source.fails = lambda call: call == "read_back"
     replica.through(ticks(3, at), again)
     assert replica.accumulator.view_for(again, ERRORS) is None
@@ -281,7 +281,7 @@ def test_evidence_is_not_carried_into_an_unopened_generation() -> None:
     replica.at(at + 3 * STEP, soon)  # its first step is still to come
     assert replica.accumulator.view_for(soon, ERRORS) is None
     replica.source.fails = lambda call: call == "read_back"
-    edited = case_of(rules=(replace(ERRORS, limits=replace(ERRORS.limits, maximum=0.6)),))
+    edited = armed_rollout(rules=(replace(ERRORS, limits=replace(ERRORS.limits, maximum=0.6)),))
     replica.through(ticks(3, at + 3 * STEP), edited)
     assert replica.accumulator.view_for(edited, edited.rollout.rules[0]) is None
 
@@ -291,15 +291,15 @@ def test_feedback_of_a_larger_canary_does_not_hurt_a_smaller_one() -> None:
     flag = flag_of(percent=50.0)
     lowered = staged(flag, 5.0, START + 600.0)
     replica = Replica(WOBBLY)
-    replica.through(ticks(20), case_of(flag=flag))
-    replica.through(ticks(31, START + 600.0), case_of(flag=lowered))
-    by_rule = dict(zip((rule.name for rule in ALL_RULES), replica.views(case_of(flag=lowered)), strict=True))
+    replica.through(ticks(20), armed_rollout(flag=flag))
+    replica.through(ticks(31, START + 600.0), armed_rollout(flag=lowered))
+    by_rule = dict(zip((rule.name for rule in ALL_RULES), replica.views(armed_rollout(flag=lowered)), strict=True))
     assert by_rule[ERRORS.name].updated_at == START + 600.0 + 31 * STEP
     assert by_rule[THUMBS.name].updated_at == START + 600.0 + 31 * STEP
     assert THUMBS.delay * 3 == 900.0
     early = Replica(WOBBLY)
-    early.through(ticks(20), case_of(flag=flag))
-    early.through(ticks(30, START + 600.0), case_of(flag=lowered))
+    early.through(ticks(20), armed_rollout(flag=flag))
+    early.through(ticks(30, START + 600.0), armed_rollout(flag=lowered))
     assert early.accumulator.view("copilot", THUMBS.name).updated_at == START + 600.0  # type: ignore[union-attr]  # opened
 
 
@@ -322,25 +322,25 @@ class Ramp:
 
 
 def test_traffic_that_ignores_the_flag_is_noticed() -> None:
-    case = case_of(flag=flag_of(percent=25.0))
+    armed = armed_rollout(flag=flag_of(percent=25.0))
     replica = Replica(Traffic(mean=split(1.0)))
-    replica.through(ticks(10), case)
+    replica.through(ticks(10), armed)
     assert replica.accumulator.split_is_wrong("copilot")
 
 
 def test_traffic_that_follows_the_flag_is_trusted_in_every_stage() -> None:
     flag = flag_of(percent=1.0)
     replica = Replica(Ramp((START, 1.0), (START + 1800.0, 25.0)))
-    replica.through(ticks(60), case_of(flag=flag))
+    replica.through(ticks(60), armed_rollout(flag=flag))
     assert not replica.accumulator.split_is_wrong("copilot")
-    replica.through(ticks(60, START + 1800.0), case_of(flag=staged(flag, 25.0, START + 1800.0)))
+    replica.through(ticks(60, START + 1800.0), armed_rollout(flag=staged(flag, 25.0, START + 1800.0)))
     assert not replica.accumulator.split_is_wrong("copilot")
 
 
 def test_a_restart_tolerates_the_traffic_of_earlier_stages() -> None:
     flag = staged(flag_of(percent=1.0), 25.0, START + 1800.0)
     replica = Replica(Ramp((START, 1.0), (START + 1800.0, 25.0)), START + 120 * STEP)
-    replica.at(START + 121 * STEP, case_of(flag=flag))
+    replica.at(START + 121 * STEP, armed_rollout(flag=flag))
     assert not replica.accumulator.split_is_wrong("copilot")
 
 
@@ -356,15 +356,15 @@ def test_changed_buckets_restart_the_tail_history_without_error() -> None:
             return found
         return Buckets(found.bounds[::2], found.counts[::2])  # every other edge, the infinite one among them
 
-    case = case_of(rules=(LATENCY,))
+    armed = armed_rollout(rules=(LATENCY,))
     replica = Replica(relaid)
-    replica.through(ticks(120), case)
-    view = replica.views(case)[0]
+    replica.through(ticks(120), armed)
+    view = replica.views(armed)[0]
     assert view.updated_at == START + 120 * STEP
     assert math.isfinite(view.value)
     block = Replica(relaid, START + 119 * STEP)
-    block.at(START + 120 * STEP, case)
-    assert block.views(case)[0].updated_at == START + 120 * STEP
+    block.at(START + 120 * STEP, armed)
+    assert block.views(armed)[0].updated_at == START + 120 * STEP
 
 
 def canary_pods_with_fewer_buckets(want: Want, cohort: Cohort, tick: float) -> Measurement:
@@ -376,29 +376,29 @@ def canary_pods_with_fewer_buckets(want: Want, cohort: Cohort, tick: float) -> M
 
 
 def test_a_block_with_changing_bucket_layouts_equals_its_ticks() -> None:
-    case = case_of(rules=(LATENCY,))
+    armed = armed_rollout(rules=(LATENCY,))
     slow, quick = Replica(canary_pods_with_fewer_buckets), Replica(canary_pods_with_fewer_buckets)
-    slow.through(ticks(200), case)
-    quick.at(START, case)
-    quick.at(START + 200 * STEP, case)
-    assert_same(slow.views(case), quick.views(case))
+    slow.through(ticks(200), armed)
+    quick.at(START, armed)
+    quick.at(START + 200 * STEP, armed)
+    assert_same(slow.views(armed), quick.views(armed))
 
 
 def test_fewer_buckets_for_a_while_keep_the_history_of_control() -> None:
-    case = case_of(rules=(LATENCY,))
+    armed = armed_rollout(rules=(LATENCY,))
     replica = Replica(canary_pods_with_fewer_buckets)
-    replica.through(ticks(150), case)
-    (view,) = replica.views(case)
+    replica.through(ticks(150), armed)
+    (view,) = replica.views(armed)
     assert not view.warming_up
     assert view.updated_at == START + 150 * STEP
 
 
 def test_a_limit_above_the_last_bucket_is_said_to_be_saturated() -> None:
     slow = Traffic(rate=lambda _r, _rule, _c, _t: 5.0)
-    case = case_of(rules=(LATENCY,))
+    armed = armed_rollout(rules=(LATENCY,))
     replica = Replica(slow)
-    replica.through(ticks(10), case)
-    problem = replica.views(case)[0].problem
+    replica.through(ticks(10), armed)
+    problem = replica.views(armed)[0].problem
     assert problem is not None
     assert problem.reason is Reason.SATURATED
 
@@ -415,20 +415,20 @@ def test_a_canary_whose_buckets_are_not_controls_is_no_warm_up(kept: tuple[float
         assert set(kept) <= set(known)
         return Buckets(kept, tuple(known[edge] for edge in kept))
 
-    case = case_of(rules=(LATENCY,))
+    armed = armed_rollout(rules=(LATENCY,))
     for number in (20, 150):
         replica = Replica(other)
-        replica.through(ticks(number), case)
-        problem = replica.views(case)[0].problem
+        replica.through(ticks(number), armed)
+        problem = replica.views(armed)[0].problem
         assert problem is not None
         assert problem.reason is reason
     block = Replica(other, START + 149 * STEP)
-    block.at(START + 150 * STEP, case)
-    assert block.views(case)[0].problem == problem
+    block.at(START + 150 * STEP, armed)
+    assert block.views(armed)[0].problem == problem
 
 
 def test_zeros_of_a_counter_that_stays_away_count_with_doubt() -> None:
-    case = case_of(rules=(REFUSALS,))
+    armed = armed_rollout(rules=(REFUSALS,))
 
     def unlabelled(want: Want, cohort: Cohort, tick: float) -> Measurement:
         found = WOBBLY(want, cohort, tick)
@@ -437,14 +437,14 @@ def test_zeros_of_a_counter_that_stays_away_count_with_doubt() -> None:
         )
 
     replica = Replica(unlabelled)
-    replica.through(ticks(10), case)
-    assert replica.views(case)[0].problem is None
-    replica.through(ticks(290, START + 10 * STEP), case)
-    (view,) = replica.views(case)
+    replica.through(ticks(10), armed)
+    assert replica.views(armed)[0].problem is None
+    replica.through(ticks(290, START + 10 * STEP), armed)
+    (view,) = replica.views(armed)
     assert view.problem is not None
     assert view.problem.reason is Reason.NEVER_SEEN
     assert view.updated_at == START + 300 * STEP
-    rightly = case_of(rules=(replace(REFUSALS, absent_is_zero=True),))
+    rightly = armed_rollout(rules=(replace(REFUSALS, absent_is_zero=True),))
     other = Replica(unlabelled)
     other.through(ticks(300), rightly)
     assert other.views(rightly)[0].problem is None
@@ -452,16 +452,16 @@ def test_zeros_of_a_counter_that_stays_away_count_with_doubt() -> None:
 
 @pytest.mark.parametrize("odd", [Counts(math.nan, 10.0), Counts(-5.0, 10.0), Counts(1.0, math.inf)])
 def test_impossible_counts_move_nothing_and_are_numeric(odd: Counts) -> None:
-    case = case_of(rules=(ERRORS,))
+    armed = armed_rollout(rules=(ERRORS,))
 
     def sometimes(want: Want, cohort: Cohort, tick: float) -> Measurement:
         return odd if tick > START + 20 * STEP and cohort is Cohort.CANARY else WOBBLY(want, cohort, tick)
 
     replica = Replica(sometimes)
-    replica.through(ticks(20), case)
-    before = replica.views(case)[0]
-    replica.through(ticks(5, START + 20 * STEP), case)
-    after = replica.views(case)[0]
+    replica.through(ticks(20), armed)
+    before = replica.views(armed)[0]
+    replica.through(ticks(5, START + 20 * STEP), armed)
+    after = replica.views(armed)[0]
     assert after.value == before.value
     assert after.updated_at == before.updated_at
     assert after.problem is not None
@@ -478,17 +478,17 @@ def test_a_per_user_signal_is_adopted_once_both_have_it() -> None:
             return Counts(1.0, 40.0) if here else Unreadable(Reason.NO_DATA, "no series")
         return Counts(5.0, 200.0)
 
-    case = case_of(rules=(twin,))
+    armed = armed_rollout(rules=(twin,))
     replica, restarted = Replica(script), Replica(script, START + 39 * STEP)
-    replica.through(ticks(10), case)
+    replica.through(ticks(10), armed)
     assert not replica.accumulator._groups[0].entries[0].per_user.adopted
-    replica.through(ticks(30, START + 10 * STEP), case)
-    view = replica.views(case)[0]
+    replica.through(ticks(30, START + 10 * STEP), armed)
+    view = replica.views(armed)[0]
     assert replica.accumulator._groups[0].entries[0].per_user.adopted
     assert view.updated_at == START + 20 * STEP
     assert view.problem is not None
-    restarted.at(START + 40 * STEP, case)
-    assert_same([view], restarted.views(case))
+    restarted.at(START + 40 * STEP, armed)
+    assert_same([view], restarted.views(armed))
 
 
 @pytest.mark.parametrize("block", [1, 60])
@@ -501,8 +501,8 @@ def test_long_bursts_slow_plain_counters_not_first_requests(block: int) -> None:
             return Counts(20.0 if storm else 5.0, 400.0) if tick > START + 120 * STEP else _NOTHING
         return Counts(120.0 if storm else 30.0, 2400.0)
 
-    plain = case_of("plain", rules=(ERRORS,))
-    judged = case_of("judged", rules=(replace(ERRORS, per_user=ERRORS.signal),))
+    plain = armed_rollout("plain", rules=(ERRORS,))
+    judged = armed_rollout("judged", rules=(replace(ERRORS, per_user=ERRORS.signal),))
     replica = Replica(script)
     for at in range(block, 241, block):
         replica.at(START + at * STEP, plain, judged)
@@ -515,10 +515,10 @@ _NOTHING = Unreadable(Reason.NO_DATA, "no series")
 
 
 def test_a_threshold_rollout_has_no_dossier() -> None:
-    case = case_of(decide=Decide.THRESHOLD)
+    armed = armed_rollout(decide=Decide.THRESHOLD)
     replica = Replica(WOBBLY)
-    replica.through(ticks(3), case)
-    assert replica.views(case) == []
+    replica.through(ticks(3), armed)
+    assert replica.views(armed) == []
     assert replica.source.asked == []
 
 
@@ -526,13 +526,13 @@ def test_a_threshold_rollout_has_no_dossier() -> None:
 def test_sums_since_the_excursion_equal_what_was_counted(rate: float, last: int, began: int) -> None:
     """Also after an alarm that nobody acted on: at 20 % one was raised, and everything began anew."""
     script = Traffic(rate=canary_from(START + 50 * STEP, error_rate=rate))
-    case = case_of(rules=(ERRORS,))
+    armed = armed_rollout(rules=(ERRORS,))
     replica = Replica(script)
-    replica.through(ticks(last), case)
-    view = replica.views(case)[0]
+    replica.through(ticks(last), armed)
+    view = replica.views(armed)[0]
     assert view.since is not None
     assert view.since >= START + began * STEP
-    want = replica.accumulator.wants(case)[0]
+    want = replica.accumulator.wants(armed)[0]
     counted = [
         reading.canary
         for tick in steps(view.since, START + last * STEP, STEP)
@@ -544,7 +544,7 @@ def test_sums_since_the_excursion_equal_what_was_counted(rate: float, last: int,
 
 @pytest.mark.slow
 def test_what_is_kept_does_not_grow_with_time() -> None:
-    case = case_of()
+    armed = armed_rollout()
     replica = Replica(WOBBLY)
 
     def size() -> int:
@@ -552,9 +552,9 @@ def test_what_is_kept_does_not_grow_with_time() -> None:
         pasts = [e.control_past._counts.nbytes for e in group.entries if e.control_past is not None]
         return sum(pasts) + group.tally.nbytes + group.evidence.log_sums.nbytes
 
-    replica.through(ticks(130), case)
+    replica.through(ticks(130), armed)
     before = size()
-    replica.through(ticks(200, START + 130 * STEP), case)
+    replica.through(ticks(200, START + 130 * STEP), armed)
     assert size() == before
     assert len(replica.accumulator._groups) == 1
 
@@ -568,10 +568,10 @@ def test_steps_are_the_grid_between_two_moments() -> None:
 
 def test_twice_the_rollouts_are_twice_the_work_and_not_four_times() -> None:
     def calls(rollouts: int) -> int:
-        cases = [case_of(f"r{number}") for number in range(rollouts)]
+        all_armed = [armed_rollout(f"r{number}") for number in range(rollouts)]
         replica = Replica(WOBBLY)
-        replica.accumulator.open(cases, START, {}, from_arming=True)
-        replica.at(START + STEP, *cases)
+        replica.accumulator.open(all_armed, START, {}, from_arming=True)
+        replica.at(START + STEP, *all_armed)
         counted = 0
 
         def count(_frame: object, event: str, _argument: object) -> None:
@@ -581,7 +581,7 @@ def test_twice_the_rollouts_are_twice_the_work_and_not_four_times() -> None:
         before = sys.getprofile()
         sys.setprofile(count)
         try:
-            replica.at(START + 2 * STEP, *cases)
+            replica.at(START + 2 * STEP, *all_armed)
         finally:
             sys.setprofile(before)
         return counted

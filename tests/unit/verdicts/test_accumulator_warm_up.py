@@ -18,11 +18,11 @@ SOON = START + 5 * STEP
 def test_controls_past_warms_up_every_rule_without_a_canary() -> None:
     """The first canary of a model: its metric store has weeks of control, and nothing of the canary."""
     flag = arm(None, rollout="r", control="old", canary="new", percent=5.0, stage="ramp", now=START, by="ann")
-    case = ArmedRollout(rollout("r", rules=(ERRORS, LATENCY)), flag, START)
+    armed = ArmedRollout(rollout("r", rules=(ERRORS, LATENCY)), flag, START)
     clock = VirtualClock(wall=SOON + 6.0)
     accumulator = EvidenceAccumulator(step=STEP)
     source = ScriptedSource(clock, Traffic(since=START))
-    catch_up(source, accumulator, [case], SOON, Deadline(10.0, clock.monotonic))
+    catch_up(source, accumulator, [armed], SOON, Deadline(10.0, clock.monotonic))
     for rule in (ERRORS, LATENCY):
         view = accumulator.view("r", rule.name)
         assert view is not None

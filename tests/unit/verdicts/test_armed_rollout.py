@@ -1,4 +1,4 @@
-"""What follows from a case is worked out once, and anew for every other case."""
+"""What follows from an armed rollout is worked out once, and again for every other one."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from tests.doubles.scripted_source import ERRORS, rollout
 FLAG = arm(
     None, rollout="copilot", control="old", canary="new", percent=5.0, stage="ramp_5", now=1_776_600_000.0, by="ann"
 )
-CASE = ArmedRollout(rollout(), FLAG, FLAG.armed_at)
+ARMED = ArmedRollout(rollout(), FLAG, FLAG.armed_at)
 
 
-def test_the_same_case_is_worked_out_once() -> None:
+def test_the_same_armed_rollout_is_worked_out_once() -> None:
     asked: list[ArmedRollout] = []
-    of_case = PerArmedRollout(asked.append)
+    per_armed = PerArmedRollout(asked.append)
     for _ in range(3):
-        of_case(CASE)
-    assert asked == [CASE]
+        per_armed(ARMED)
+    assert asked == [ARMED]
 
 
 def test_other_rules_flag_or_arming_are_worked_out_again() -> None:
     others = [
-        replace(CASE, rollout=rollout(rules=(replace(ERRORS, limits=Limits(maximum=0.5)),))),
-        replace(CASE, flag=replace(FLAG, canary_percent=25.0)),
-        replace(CASE, armed_at=CASE.armed_at + 30.0),
+        replace(ARMED, rollout=rollout(rules=(replace(ERRORS, limits=Limits(maximum=0.5)),))),
+        replace(ARMED, flag=replace(FLAG, canary_percent=25.0)),
+        replace(ARMED, armed_at=ARMED.armed_at + 30.0),
     ]
-    of_case = PerArmedRollout(lambda case: case)
-    for case in (CASE, *others, CASE):
-        assert of_case(case) is case
+    per_armed = PerArmedRollout(lambda armed: armed)
+    for armed in (ARMED, *others, ARMED):
+        assert per_armed(armed) is armed
 
 
 def test_what_nobody_watches_is_forgotten() -> None:
     asked: list[ArmedRollout] = []
-    of_case = PerArmedRollout(asked.append)
-    of_case(CASE)
-    of_case.keep(set())
-    of_case(CASE)
+    per_armed = PerArmedRollout(asked.append)
+    per_armed(ARMED)
+    per_armed.keep(set())
+    per_armed(ARMED)
     assert len(asked) == 2

@@ -30,7 +30,7 @@ Pair = tuple[Measurement, Measurement]
 OVER, WITHIN = (Counts(30.0, 100.0), Counts(10.0, 1000.0)), (Counts(1.0, 100.0), Counts(10.0, 1000.0))
 
 
-def case_of(rules: Sequence[Rule] = (ERRORS,), armed_at: float = NOW, **changes: object) -> ArmedRollout:
+def armed_rollout(rules: Sequence[Rule] = (ERRORS,), armed_at: float = NOW, **changes: object) -> ArmedRollout:
     flag = arm(None, rollout="copilot", control="a", canary="b", percent=5.0, stage="x", now=armed_at, by="ann")
     return ArmedRollout(rollout("copilot", rules, decide=Decide.THRESHOLD, **changes), flag, armed_at)
 
@@ -43,8 +43,8 @@ def answers(wants: Sequence[Want], plain: Pair, twin: Pair | None = None) -> Rea
     return found
 
 
-def judged(evaluator: Evaluator, case: ArmedRollout, tick: float, plain: Pair, twin: Pair | None = None) -> Finding:
-    return evaluator.judge([case], tick, answers(evaluator.wants([case], tick), plain, twin))["copilot"][0]
+def judged(evaluator: Evaluator, armed: ArmedRollout, tick: float, plain: Pair, twin: Pair | None = None) -> Finding:
+    return evaluator.judge([armed], tick, answers(evaluator.wants([armed], tick), plain, twin))["copilot"][0]
 
 
 @pytest.mark.parametrize(
@@ -52,84 +52,84 @@ def judged(evaluator: Evaluator, case: ArmedRollout, tick: float, plain: Pair, t
 )
 def test_no_window_reaches_back_before_arming(age: float, seconds: float | None) -> None:
     evaluator, tick = Evaluator(interval=30.0, step=30.0), NOW
-    case = case_of(armed_at=tick - age)
-    assert [want.seconds for want in evaluator.wants([case], tick)] == ([] if seconds is None else [seconds])
-    finding = judged(evaluator, case, tick, OVER)
+    armed = armed_rollout(armed_at=tick - age)
+    assert [want.seconds for want in evaluator.wants([armed], tick)] == ([] if seconds is None else [seconds])
+    finding = judged(evaluator, armed, tick, OVER)
     assert (finding.reason is Reason.JUST_ARMED) is (seconds is None)
 
 
 def test_every_rule_is_asked_for_and_answered_in_order() -> None:
-    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of(ALL_RULES)
-    wants = evaluator.wants([case], NOW + 600)
+    evaluator, armed = Evaluator(interval=30.0, step=30.0), armed_rollout(ALL_RULES)
+    wants = evaluator.wants([armed], NOW + 600)
     assert [want.rule for want in wants] == [rule.name for rule in ALL_RULES]
     down = Unreadable(Reason.SOURCE_DOWN, "gone")
-    findings = evaluator.judge([case], NOW + 600, answer_all(wants, down))["copilot"]
+    findings = evaluator.judge([armed], NOW + 600, answer_all(wants, down))["copilot"]
     assert [f.rule for f in findings] == [rule.name for rule in ALL_RULES]
     assert {(f.verdict, f.reason) for f in findings} == {(Verdict.UNKNOWN, Reason.SOURCE_DOWN)}
 
 
 def test_a_want_the_source_forgot_is_a_bug_and_not_health() -> None:
-    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of()
-    finding = evaluator.judge([case], NOW + 600, {})["copilot"][0]
+    evaluator, armed = Evaluator(interval=30.0, step=30.0), armed_rollout()
+    finding = evaluator.judge([armed], NOW + 600, {})["copilot"][0]
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 
 
 def test_the_per_user_signal_is_judged_once_both_have_it() -> None:
     evaluator = Evaluator(interval=30.0, step=30.0)
-    case = case_of((replace(ERRORS, per_user=REFUSALS.signal),))
+    armed = armed_rollout((replace(ERRORS, per_user=REFUSALS.signal),))
     missing = Unreadable(Reason.NO_DATA, "no series")
     none = (missing, missing)
-    first = judged(evaluator, case, NOW + 300, OVER, none)
+    first = judged(evaluator, armed, NOW + 300, OVER, none)
     assert (first.verdict, first.queries, first.raw_canary) == (Verdict.BREACH, (WINDOW,), None)
-    half = judged(evaluator, case, NOW + 330, OVER, (WITHIN[0], none[1]))
+    half = judged(evaluator, armed, NOW + 330, OVER, (WITHIN[0], none[1]))
     assert half.queries == (WINDOW,)
-    both = judged(evaluator, case, NOW + 360, OVER, WITHIN)
+    both = judged(evaluator, armed, NOW + 360, OVER, WITHIN)
     assert (both.verdict, both.queries) == (Verdict.HEALTHY, (PER_USER,))
     assert both.raw_canary == pytest.approx(0.3)
-    gone = judged(evaluator, case, NOW + 390, OVER, none)
+    gone = judged(evaluator, armed, NOW + 390, OVER, none)
     assert (gone.verdict, gone.reason) == (Verdict.UNKNOWN, Reason.NO_DATA)
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        lambda case: replace(case, flag=replace(case.flag, generation=2)),
-        lambda case: replace(case, rollout=replace(case.rollout, min_requests=49)),
-        lambda case: replace(case, armed_at=case.armed_at + 1),
+        lambda armed: replace(armed, flag=replace(armed.flag, generation=2)),
+        lambda armed: replace(armed, rollout=replace(armed.rollout, min_requests=49)),
+        lambda armed: replace(armed, armed_at=armed.armed_at + 1),
     ],
     ids=["generation", "rules", "arming"],
 )
 def test_no_streak_is_inherited(changed: object) -> None:
     assert callable(changed)
-    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
-    assert judged(evaluator, case, NOW + 600, OVER).verdict is Verdict.SUSPECT
-    assert judged(evaluator, changed(case), NOW + 630, OVER).verdict is Verdict.SUSPECT
-    assert judged(evaluator, changed(case), NOW + 660, OVER).verdict is Verdict.BREACH
+    evaluator, armed = Evaluator(interval=30.0, step=30.0), armed_rollout((replace(ERRORS, for_ticks=2),))
+    assert judged(evaluator, armed, NOW + 600, OVER).verdict is Verdict.SUSPECT
+    assert judged(evaluator, changed(armed), NOW + 630, OVER).verdict is Verdict.SUSPECT
+    assert judged(evaluator, changed(armed), NOW + 660, OVER).verdict is Verdict.BREACH
 
 
 def test_a_rollout_that_is_forgotten_leaves_no_streak() -> None:
-    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of((replace(ERRORS, for_ticks=2),))
-    judged(evaluator, case, NOW + 600, OVER)
+    evaluator, armed = Evaluator(interval=30.0, step=30.0), armed_rollout((replace(ERRORS, for_ticks=2),))
+    judged(evaluator, armed, NOW + 600, OVER)
     evaluator.forget([])
-    assert judged(evaluator, case, NOW + 630, OVER).verdict is Verdict.SUSPECT
+    assert judged(evaluator, armed, NOW + 630, OVER).verdict is Verdict.SUSPECT
 
 
 def test_lookback_fits_the_longest_streak_and_none_for_evidence() -> None:
     evaluator = Evaluator(interval=30.0, step=30.0)
-    assert evaluator.lookback(case_of((ERRORS, replace(REFUSALS, for_ticks=4)))) == 3
-    case = case_of((ERRORS,))
-    assert evaluator.lookback(replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))) == 0
+    assert evaluator.lookback(armed_rollout((ERRORS, replace(REFUSALS, for_ticks=4)))) == 3
+    armed = armed_rollout((ERRORS,))
+    assert evaluator.lookback(replace(armed, rollout=replace(armed.rollout, decide=Decide.EVIDENCE))) == 0
 
 
 def test_missing_evidence_is_no_licence_for_the_bare_comparison() -> None:
-    evaluator, case = Evaluator(interval=30.0, step=30.0), case_of()
-    case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE))
-    finding = judged(evaluator, case, NOW + 600, OVER)
+    evaluator, armed = Evaluator(interval=30.0, step=30.0), armed_rollout()
+    armed = replace(armed, rollout=replace(armed.rollout, decide=Decide.EVIDENCE))
+    finding = judged(evaluator, armed, NOW + 600, OVER)
     assert (finding.verdict, finding.reason) == (Verdict.UNKNOWN, Reason.BEHIND)
 
 
 @pytest.mark.parametrize(("window", "shown"), [(1.0, 60.0), (90.0, 60.0), (150.0, 120.0), (300.0, 300.0)])
 def test_a_window_of_steps_covers_whole_steps_and_says_so(window: float, shown: float) -> None:
-    evaluator, case = Evaluator(interval=30.0, step=60.0), case_of()
-    case = replace(case, rollout=replace(case.rollout, decide=Decide.EVIDENCE, window=window))
-    assert evaluator.window_seconds(case, case.armed_at + 3600.0) == shown
+    evaluator, armed = Evaluator(interval=30.0, step=60.0), armed_rollout()
+    armed = replace(armed, rollout=replace(armed.rollout, decide=Decide.EVIDENCE, window=window))
+    assert evaluator.window_seconds(armed, armed.armed_at + 3600.0) == shown
