@@ -368,7 +368,8 @@ def test_without_a_client_certificate_the_error_is_reported(secured: EtcdCluster
 
 
 def test_plain_http_to_a_tls_port_is_unavailable_in_words(secured: EtcdCluster) -> None:
-    with reading(f"etcd://{secured.endpoints[0]}") as reader, pytest.raises(Unavailable, match="is TLS on at one side only"):
+    plainly = f"etcd://{secured.endpoints[0]}"
+    with reading(plainly) as reader, pytest.raises(Unavailable, match="is TLS on at one side only"):
         reader.read([NAME])
 
 
