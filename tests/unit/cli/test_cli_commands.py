@@ -133,7 +133,7 @@ def test_a_flag_that_changed_during_the_question_is_left_alone(shell: Shell) -> 
     def meanwhile(*_: object) -> None:
         Switch(store, wall=time.time, by="she").set_stage("copilot", percent=1.0, stage="ramp_1")
 
-    with pytest.raises(Refused, match="somebody else"):
+    with pytest.raises(Refused, match="someone else"):
         switch.set_stage("copilot", percent=25.0, stage="ramp_25", agree=meanwhile)
     store.close()
 
@@ -255,7 +255,7 @@ def test_a_store_lost_after_the_flip_is_no_doubt_of_it(
     monkeypatch.setattr(trip, "DELIVER_WITHIN", 0.1)
     done = shell("trip", "copilot", "--reason", "bad", "--yes", *(["--json"] if as_json else []))
     assert done.exit_code == 0
-    assert "By hand" not in done.stderr
+    assert "by hand" not in done.stderr
     said = "copilot: tripped, all traffic to control; whether a controller is alive is UNKNOWN"
     assert json.loads(done.stdout)["state"] == "tripped" if as_json else done.stdout.startswith(said)
 
