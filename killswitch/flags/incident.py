@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from dataclasses import fields as fields_of
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -44,28 +45,23 @@ class RoutersFollowed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """One trip of one generation.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What is known of a trip before its flag is read.
 
     ``by`` is the controller's id or the person's name; ``rules`` are those that tripped (none for a
     trip by hand or by blindness). ``tick`` and ``decided_at`` are Unix seconds; ``latency`` is seconds
     from the tick to the answered commit, None until the controller has noted it. ``window`` is in
-    seconds. ``percent_before`` (0 to 100) and ``stage_before`` say where the ramp stood.
+    seconds.
     """
 
     rollout: str
-    generation: int
     automatic: bool
     by: str
     reason: str
     rules: tuple[str, ...]
     findings: tuple[Finding, ...]
     decided_at: float
-    control: str
-    canary: str
-    percent_before: float
-    stage_before: str
     tick: float | None = None
     latency: float | None = None
     decide: Decide = Decide.THRESHOLD
@@ -76,6 +72,17 @@ class Incident:
     rules_digest: str = ""
     controller: str = ""
     version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident(_Decided):
+    """One trip of one generation. ``percent_before`` (0 to 100) and ``stage_before`` say where the ramp was."""
+
+    generation: int
+    control: str
+    canary: str
+    percent_before: float
+    stage_before: str
     pages: tuple[Paged, ...] = ()
     routers: RoutersFollowed | None = None
 
@@ -89,53 +96,19 @@ class Incident:
         return tuple(finding for finding in self.findings if finding.rule in self.rules)
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentDraft:
-    """An incident but for what only the flag knows that is tripped; `on` adds it. The fields are the incident's."""
-
-    rollout: str
-    automatic: bool
-    by: str
-    reason: str
-    rules: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    decided_at: float
-    tick: float | None = None
-    latency: float | None = None
-    decide: Decide = Decide.THRESHOLD
-    mode: Mode = Mode.ENFORCE
-    window: float | None = None
-    min_requests: int | None = None
-    rules_file: str = ""
-    rules_digest: str = ""
-    controller: str = ""
-    version: str = ""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentDraft(_Decided):
+    """An incident without what only the tripped flag knows; `on` adds that."""
 
     def on(self, flag: Flag) -> Incident:
         """The incident of tripping this flag."""
         return Incident(
-            rollout=self.rollout,
+            **{field.name: getattr(self, field.name) for field in fields_of(self)},
             generation=flag.generation,
-            automatic=self.automatic,
-            by=self.by,
-            reason=self.reason,
-            rules=self.rules,
-            findings=self.findings,
-            decided_at=self.decided_at,
             control=flag.control,
             canary=flag.rollout_canary,
             percent_before=flag.canary_percent,
             stage_before=flag.stage,
-            tick=self.tick,
-            latency=self.latency,
-            decide=self.decide,
-            mode=self.mode,
-            window=self.window,
-            min_requests=self.min_requests,
-            rules_file=self.rules_file,
-            rules_digest=self.rules_digest,
-            controller=self.controller,
-            version=self.version,
         )
 
     def after(self, seconds: float) -> IncidentDraft:
