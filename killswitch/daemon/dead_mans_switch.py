@@ -22,7 +22,7 @@ TIMEOUT = 5.0
 
 
 class DeadMansSwitch:
-    """``url`` is a secret: whoever knows it can keep the monitor quiet. None: no call is made."""
+    """``url`` is a secret: anyone who knows it can keep the monitor quiet. None: no call is made."""
 
     def __init__(self, url: Secret | None, controller_id: str, metrics: SelfMetrics) -> None:
         self._url = url

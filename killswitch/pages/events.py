@@ -315,7 +315,7 @@ def no_longer_watched(flags: Sequence[Flag], *, follows: str, since: float, at: 
     )
     page = page_of_event(
         PageKind.RECOVERED, flags, headline, why, settings,
-        at=at, identity=f"blind.{since:.0f}", alert="canary kill-switch: blindness closed, nobody watches any more",
+        at=at, identity=f"blind.{since:.0f}", alert="canary kill-switch: blindness closed, no longer watched",
         auto_action="none", steps=(f"See its flag: `killswitch status {flags[0].rollout}`",),
     )  # fmt: skip
     return as_good_news(identified(page, f"{follows}.recovered"), follows)
