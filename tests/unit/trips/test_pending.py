@@ -16,7 +16,7 @@ from killswitch.trips.pending import FLIPS_FIRST, PARALLEL, TOGETHER, Settled, T
 from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
 from killswitch.trips.switch import Switch
 from tests.doubles.memory_store import Call, Fault, MemoryStore
-from tests.unit.trips.test_switch import World, automatic
+from tests.unit.trips.switches import World, automatic
 
 MAX_AGE, TTL = 60.0, 15.0
 
