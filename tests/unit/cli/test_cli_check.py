@@ -1,0 +1,58 @@
+"""`killswitch check`: every problem of the rule files with file and line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from killswitch.rules.loading import located
+from tests.unit.cli.shell import Shell
+
+
+def test_check_prints_every_problem_with_file_and_line(shell: Shell) -> None:
+    assert shell.json("check", str(shell.rules))["rollouts"][0]["rollout"] == "copilot"
+    (shell.rules / "bad.yaml").write_text(
+        "rollout: x\ncontrol: a\ncanary: a\nmetrics: cohort-labels\nwindw: 1m\nwindow: 5\n"
+    )
+    done = shell("check", str(shell.rules))
+    assert done.exit_code == 2
+    assert "bad.yaml:5" in done.stderr
+    assert "bad.yaml:6" in done.stderr
+    as_json = shell("check", str(shell.rules), "--json")
+    assert as_json.exit_code == 2
+    document = json.loads(as_json.stdout)
+    assert document["ok"] is False
+    assert len(document["problems"]) >= 2
+    unknown = next(one for one in document["problems"] if one["line"] == 5)
+    assert unknown["file"] == str(shell.rules / "bad.yaml")
+    assert (unknown["what"], unknown["fix"]) == ("unknown key windw", "did you mean window?")
+    assert unknown["text"] == f"{unknown['file']}:5: unknown key windw; fix: did you mean window?"
+    assert unknown["text"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            "a.yaml:3: 'x; fix: y' is not a quantity; fix: write 2%",
+            ("a.yaml", 3, "'x; fix: y' is not a quantity", "write 2%"),
+        ),
+        ("rules: not a path; fix: name one", ("rules", None, "not a path", "name one")),
+        ("… and 7 more", (None, None, "… and 7 more", None)),
+    ],
+)
+def test_a_problem_has_its_parts(text: str, parts: tuple[object, ...]) -> None:
+    one = located(text)
+    assert (one.file, one.line, one.what, one.fix) == parts
+
+
+def test_check_without_a_folder_checks_the_daemons(shell: Shell) -> None:
+    """The page of refused rules says `killswitch check`, whatever folder one stands in."""
+    assert shell("check", KILLSWITCH_RULES=str(shell.rules)).exit_code == 0
+    assert "elsewhere" in shell("check", KILLSWITCH_RULES="elsewhere").stderr
+
+
+def test_check_of_a_folder_that_is_not_there_says_so(shell: Shell) -> None:
+    done = shell("check", "nowhere")
+    assert (done.exit_code, "nowhere" in done.stderr) == (2, True)

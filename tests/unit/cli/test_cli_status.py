@@ -1,0 +1,68 @@
+"""`killswitch status`: what it names, and what else may answer on the controller's port."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from killswitch.stores import Put, keys
+from killswitch.stores.opening import open_store
+from tests.doubles.http_double import Answer, HttpDouble
+from tests.doubles.webhook import WebhookDouble
+from tests.unit.cli.shell import Shell
+
+
+def test_status_names_the_incident_and_the_next_command(shell: Shell) -> None:
+    shell.armed()
+    shell("trip", "copilot", "--reason", "it swears", "--yes")
+    words = shell("status").stdout
+    assert "incident copilot.1 of" in words
+    assert "killswitch rearm copilot --reason" in words
+    assert "[tripped" not in words
+
+
+def test_an_absent_controller_may_pass(shell: Shell) -> None:
+    """What only a controller knows is asked of it; that none answers may pass (exit code 3)."""
+    shell.armed()
+    done = shell("explain", "copilot", "--url", "http://127.0.0.1:9")
+    assert done.exit_code == 3
+    assert "no controller answers at http://127.0.0.1:9" in done.stderr
+    done = shell("status", "--url", "http://127.0.0.1:9")
+    assert done.exit_code == 0
+    assert "no verdicts are shown" in done.stderr
+    assert "5% model-new, rest model-old; stage ramp_5, generation 1" in done.stdout
+
+
+def test_another_answer_on_the_controllers_port_is_refused(shell: Shell) -> None:
+    shell.armed()
+    with WebhookDouble() as other:
+        done = shell("status", "--json", "--url", other.url)
+    assert done.exit_code == 0
+    assert "is not a controller" in json.loads(done.stdout)["problem"]
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(404, b"404 page not found"), Answer(404, b'{"error": "x"}'), Answer(200, b'{"ok": true}')]
+)
+def test_another_server_on_the_controllers_port_is_named(shell: Shell, answer: Answer) -> None:
+    """A Prometheus answers 404, and its rollouts were "not judged yet"."""
+    shell.armed()
+    with HttpDouble(lambda _: answer) as other:
+        assert "is not a controller" in json.loads(shell("status", "--json", "--url", other.url).stdout)["problem"]
+        explained = shell("explain", "copilot", "--url", other.url)
+    assert explained.exit_code == 3
+    assert "is not a controller" in explained.stderr
+
+
+def test_status_of_one_of_none_and_of_a_broken_flag(shell: Shell) -> None:
+    assert "no rollout has a flag" in shell("status", "--url", "http://127.0.0.1:9").stdout
+    shell.armed()
+    done = shell("status", "nobody", "--url", "http://127.0.0.1:9")
+    assert (done.exit_code, "known rollouts: copilot" in done.stderr) == (2, True)
+    store = open_store(shell.store)
+    store.commit((), (Put(keys.flag("broken"), b"{"),))
+    store.close()
+    broken = next(one for one in shell.json("status")["rollouts"] if one["rollout"] == "broken")
+    assert "not JSON" in broken["sentence"]
+    assert "routers send everything to control" in broken["sentence"]
