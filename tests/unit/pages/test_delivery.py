@@ -1,85 +1,23 @@
-"""Delivery on virtual time: rhythm, failures, repeats, the fallback, digests."""
+"""Delivery on virtual time: rhythm, failures, repeats, and stores that fail."""
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from killswitch.deadline import Deadline
 from killswitch.flags import incident as incidents
-from killswitch.flags.document import to_document as flag_document
-from killswitch.pages import outbox
-from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
-from killswitch.pages.outbox import DeliveryState, OutboxEntry
+from killswitch.pages.delivery import DeliveryPolicy
+from killswitch.pages.outbox import DeliveryState
 from killswitch.pages.page import Page, PageKind
-from killswitch.pages.receivers import Pager
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, keys
-from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
-from tests.doubles.pages import armed, incident, trip_page
+from tests.doubles.pages import trip_page
 from tests.doubles.receiver import AddressedReceiver, AskableReceiver, Receiver, Way
-
-
-class AtOnce:
-    """An executor for virtual time: the job is done when `submit` returns."""
-
-    def submit(self, job: Callable[[], None], /) -> None:
-        job()
-
-
-class World:
-    """A store, its clock, and processes that deliver from it."""
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.server = MemoryServer(self.clock)
-
-    def process(
-        self,
-        pagers: Sequence[Pager],
-        *,
-        fallback: Pager | None = None,
-        policy: DeliveryPolicy | None = None,
-        store: MemoryStore | None = None,
-        name: str = "replica",
-    ) -> PageDelivery:
-        return PageDelivery(
-            store or MemoryStore(self.server, name),
-            pagers,
-            owner=name,
-            fallback=fallback,
-            policy=policy,
-            wall=self.clock.wall,
-            monotonic=self.clock.monotonic,
-            chance=random.Random(7),
-            executor=AtOnce(),
-        )
-
-    def write(self, *pages: Page) -> None:
-        """What a trip's transaction writes, with its incident."""
-        for page in pages:
-            entry = outbox.new_entry(page, at=self.clock.wall())
-            writes = [Put(keys.outbox(page.id), outbox.to_document(entry))]
-            if page.kind is PageKind.TRIPPED:
-                record = incidents.to_document(incident(page.rollout, page.generation))
-                writes.append(Put(keys.incident(page.rollout, page.generation), record))
-            self.server.commit("controller", (), writes)
-
-    def entry(self, page: Page) -> OutboxEntry:
-        value = self.server.value(keys.outbox(page.id))
-        assert value is not None
-        return outbox.from_document(value, page=page.id)
-
-    def run(self, *processes: PageDelivery, seconds: float, step: float = 1.0) -> None:
-        end = self.clock.monotonic() + seconds
-        while self.clock.monotonic() < end:
-            for process in processes:
-                process.run_once()
-            self.clock.advance(step)
+from tests.unit.pages.deliveries import World
 
 
 @pytest.fixture
@@ -141,7 +79,6 @@ def test_a_lost_answer_is_repeated_once_and_the_copy_says_so(world: World) -> No
 
 
 def test_no_copy_is_risked_before_the_receiver_answers_again(world: World) -> None:
-    """No second copy is risked before the receiver answers again."""
     receiver, page = AskableReceiver(world.clock), trip_page()
     receiver.way = lambda: Way.TAKE if receiver.up else Way.SWALLOWED
     receiver.up = False
@@ -186,55 +123,6 @@ def test_the_receivers_own_wish_to_wait_is_granted_within_reason(world: World, w
     assert receiver.attempts[1] - receiver.attempts[0] == pause
 
 
-def test_the_fallback_is_asked_after_two_minutes_and_told_why(
-    world: World,
-) -> None:
-    """The fallback gets the page after two minutes, with the reason; the first receiver still gets its page later."""
-    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
-    slack.way = lambda: Way.UNAVAILABLE
-    start = world.clock.monotonic()
-    delivery = world.process([slack], fallback=phone)
-    world.write(page)
-    world.run(delivery, seconds=300)
-    assert len(phone.copies) == 1
-    assert 120 <= phone.copies[0].at - start <= 123
-    assert "slack could not be reached" in phone.copies[0].page.next_steps[-1]
-    slack.way = lambda: Way.TAKE
-    world.run(delivery, seconds=90)
-    assert slack.copies_of(page.id) == 1
-    assert len(phone.copies) == 1
-    assert delivery.status().unsettled == 0
-
-
-def test_a_page_that_was_delivered_never_reaches_the_fallback(world: World) -> None:
-    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
-    world.write(page)
-    world.run(world.process([slack], fallback=phone), seconds=400)
-    assert phone.copies == []
-
-
-def test_what_stays_uncertain_goes_to_the_fallback_at_once(world: World) -> None:
-    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
-    slack.way = lambda: Way.SWALLOWED
-    world.write(page)
-    world.run(world.process([slack], fallback=phone), seconds=60)
-    assert phone.copies_of(page.id) == 1
-
-
-@pytest.mark.parametrize("jump", [3600.0, -3600.0])
-def test_a_jump_of_the_clock_does_not_move_the_fallback(world: World, jump: float) -> None:
-    """A jump of the wall clock neither hastens nor delays the fallback."""
-    slack, phone, page = Receiver(world.clock, "slack"), Receiver(world.clock, "phone"), trip_page()
-    slack.way = lambda: Way.UNAVAILABLE
-    start = world.clock.monotonic()
-    delivery = world.process([slack], fallback=phone)
-    world.write(page)
-    world.run(delivery, seconds=5)
-    world.clock.jump_wall(jump)
-    world.run(delivery, seconds=200)
-    assert 120 <= phone.copies[0].at - start <= 123
-
-
 def test_a_failing_receiver_delays_no_other(world: World) -> None:
     slack, hook, page = Receiver(world.clock, "slack"), Receiver(world.clock, "webhook"), trip_page()
     slack.way = lambda: Way.UNAVAILABLE
@@ -245,74 +133,12 @@ def test_a_failing_receiver_delays_no_other(world: World) -> None:
 
 
 def test_a_bug_in_a_pager_counts_as_possibly_sent(world: World) -> None:
-    """A bug in a pager counts as possibly sent and is survived."""
     receiver, page = Receiver(world.clock), trip_page()
     receiver.script.append(Way.BUG)
     delivery = world.process([receiver])
     world.write(page)
     world.run(delivery, seconds=30)
     assert [copy.possible_repeat for copy in receiver.copies] == [True]
-
-
-@pytest.mark.slow
-def test_a_thousand_pages_at_once_are_a_few_messages(world: World) -> None:
-    """A thousand pages at once are a few messages, at most one a second, and no page is lost."""
-    receiver = Receiver(world.clock)
-    pages = [trip_page(f"rollout-{number}") for number in range(1000)]
-    delivery = world.process([receiver])
-    world.write(*pages)
-    world.run(delivery, seconds=20, step=0.5)
-    assert len(receiver.copies) <= 10
-    gaps = [b - a for a, b in zip(receiver.attempts, receiver.attempts[1:], strict=False)]
-    assert min(gaps) >= 1.0
-    assert {world.entry(page).delivery("receiver").state for page in pages} == {DeliveryState.DELIVERED}
-    assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 1000
-
-
-def test_up_to_five_pages_a_minute_have_their_own_messages(world: World) -> None:
-    """Up to five pages a minute each have a message of their own."""
-    receiver = Receiver(world.clock)
-    pages = [trip_page(f"rollout-{number}") for number in range(5)]
-    world.write(*pages)
-    world.run(world.process([receiver]), seconds=30)
-    assert [copy.page.kind for copy in receiver.copies] == [PageKind.TRIPPED] * 5
-
-
-def test_a_stream_of_pages_is_gathered_too(world: World) -> None:
-    receiver = Receiver(world.clock)
-    delivery = world.process([receiver])
-    for number in range(120):
-        world.write(trip_page(f"rollout-{number}"))
-        world.run(delivery, seconds=1)
-    world.run(delivery, seconds=30)
-    assert sum(copy.page.payload.get("count", 1) for copy in receiver.copies) == 120
-    # two minutes: five single ones each, and a digest each ten seconds
-    assert len(receiver.copies) <= 2 * 5 + 16
-
-
-def test_a_receiver_without_digests_gets_each_page_by_itself(world: World) -> None:
-    """PagerDuty can resolve only what was opened under its own key; it takes 120 events a minute."""
-    receiver = Receiver(world.clock)
-    receiver.gathers = False  # type: ignore[attr-defined]  # `Gathering` is offered, not required
-    pages = [trip_page(f"rollout-{number}") for number in range(100)]
-    world.write(*pages)
-    world.run(world.process([receiver]), seconds=110)
-    assert sorted(copy.page.id for copy in receiver.copies) == sorted(page.id for page in pages)
-    assert {copy.page.kind for copy in receiver.copies} == {PageKind.TRIPPED}
-    gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(receiver.copies)]
-    assert min(gaps) >= 0.5, "more than 120 a minute"
-
-
-def test_digests_are_for_one_channel_each(world: World) -> None:
-    receiver = AddressedReceiver(world.clock)
-    pages = [replace(trip_page(f"rollout-{n}"), slack=f"#team-{n % 2}") for n in range(40)]
-    world.write(*pages)
-    world.run(world.process([receiver]), seconds=60)
-    for copy in receiver.copies:
-        if copy.page.kind is PageKind.DIGEST:
-            told = {int(page["rollout"].removeprefix("rollout-")) % 2 for page in copy.page.payload["pages"]}
-            assert told == {int(str(copy.page.slack)[-1])}
-    assert {receiver.copies_of(page.id) for page in pages} == {1}
 
 
 def test_a_page_for_no_address_is_not_for_that_receiver(world: World) -> None:
@@ -371,7 +197,6 @@ def test_a_restored_store_that_repeats_a_revision_hides_no_page(
 
 
 def test_an_unreadable_entry_stops_nothing_and_is_counted(world: World) -> None:
-    """An entry that cannot be understood stops nothing and is counted."""
     receiver, page = Receiver(world.clock), trip_page()
     delivery = world.process([receiver])
     world.server.commit("x", (), [Put(keys.outbox("a.1"), b"\xff{"), Put(keys.outbox("b.1"), b'{"format": 99}')])
@@ -382,7 +207,6 @@ def test_an_unreadable_entry_stops_nothing_and_is_counted(world: World) -> None:
 
 
 def test_an_unreadable_incident_does_not_hold_up_the_mark(world: World) -> None:
-    """An incident that cannot be understood does not hold up the mark."""
     receiver, page = Receiver(world.clock), trip_page()
     world.write(page)
     world.server.commit("x", (), [Put(keys.incident(page.rollout, page.generation), b"garbage")])
@@ -467,88 +291,6 @@ def test_a_process_asleep_past_its_lease_begins_no_attempt(world: World) -> None
     world.write(page)
     world.run(sleeper, seconds=60)
     assert receiver.copies_of(page.id) == 1
-
-
-def flag_of(page: Page, generation: int) -> Put:
-    flag = replace(armed(page.rollout), generation=generation)
-    return Put(keys.flag(page.rollout), flag_document(flag))
-
-
-def test_a_new_receiver_gets_no_pages_of_ended_generations(world: World) -> None:
-    """A receiver that is added is not told of generations that ended long ago."""
-    console, slack = Receiver(world.clock, "console"), Receiver(world.clock, "slack")
-    ended, current = trip_page("ended", 1), trip_page("current", 3)
-    world.write(ended, current)
-    world.server.commit("a person", (), [flag_of(ended, 2), flag_of(current, 3)])
-    world.run(world.process([console]), seconds=30)
-    world.clock.advance(7200.0)
-    both = world.process([console, slack], name="with a token")
-    world.run(both, seconds=30)
-    assert [copy.page.id for copy in slack.copies] == [current.id]
-    assert len(console.copies) == 2
-    assert world.entry(ended).delivery("slack").state is DeliveryState.EXPIRED
-    assert both.status().unsettled == 0
-
-
-def test_a_page_that_was_tried_before_goes_out_however_late(world: World) -> None:
-    """A receiver that was down when the generation ended is no new one."""
-    slack, page = Receiver(world.clock, "slack"), trip_page()
-    slack.script.extend([Way.UNAVAILABLE])
-    world.write(page)
-    world.run(world.process([slack]), seconds=0.5)
-    world.server.commit("a person", (), [flag_of(page, page.generation + 1)])
-    world.clock.advance(7200.0)
-    world.run(world.process([slack], name="later"), seconds=60)
-    assert [copy.page.id for copy in slack.copies if copy.page] == [page.id] * len(slack.copies)
-    assert world.entry(page).delivery("slack").state is DeliveryState.DELIVERED
-
-
-def test_a_late_page_about_the_fleet_that_no_one_took_is_sent(world: World) -> None:
-    """That the first receiver has just taken it makes it no old news for the second."""
-    hook, slack = Receiver(world.clock, "webhook"), Receiver(world.clock, "slack")
-    page = replace(trip_page(), kind=PageKind.BLIND, rollout="", id="blind.1")
-    world.write(page)
-    world.clock.advance(7200.0)
-    both = world.process([hook, slack])
-    world.run(both, seconds=30)
-    assert (hook.copies_of(page.id), slack.copies_of(page.id)) == (1, 1)
-    added = Receiver(world.clock, "added")
-    world.run(world.process([hook, slack, added], name="later"), seconds=30)
-    assert (slack.copies_of(page.id), added.copies_of(page.id)) == (1, 0)
-
-
-def test_old_pages_do_not_hold_up_a_lane_in_a_store_that_hangs(world: World) -> None:
-    """A page that says the store is down would wait behind all of them."""
-    console, slack, store = Receiver(world.clock, "console"), Receiver(world.clock, "slack"), world.server
-    world.write(*(trip_page(f"ended{number}", 1) for number in range(40)))
-    world.run(world.process([console]), seconds=200)
-    world.clock.advance(7200.0)
-    hanging = MemoryStore(store, "with a token")
-
-    def hangs(call: Call) -> Fault | None:
-        if call.name != "get":
-            return None
-        world.clock.advance(5.0)
-        return Fault.FAIL_BEFORE
-
-    hanging.fault = hangs
-    began = world.clock.monotonic()
-    world.process([console, slack], store=hanging).run_once()
-    assert world.clock.monotonic() - began <= 2 * DeliveryPolicy().claim_ttl
-
-
-def test_good_news_does_not_come_before_the_page_it_is_about(world: World) -> None:
-    """The receiver was ill during the outage: what failed is tried after what is new, but not after its own end."""
-    receiver, first = Receiver(world.clock), trip_page()
-    end = replace(first, id=f"{first.id}.recovered", kind=PageKind.RECOVERED, follows=first.id)
-    receiver.way = lambda: Way.UNAVAILABLE
-    delivery = world.process([receiver], policy=DeliveryPolicy(single_pages_per_minute=100))
-    delivery.send_directly(first)
-    world.run(delivery, seconds=60)
-    delivery.send_directly(end)
-    receiver.way = lambda: Way.TAKE
-    world.run(delivery, seconds=120)
-    assert [copy.page.id for copy in receiver.copies] == [first.id, end.id]
 
 
 def test_an_attempt_compares_its_claim(world: World) -> None:
