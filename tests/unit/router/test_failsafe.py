@@ -1,29 +1,18 @@
-"""The fail-safe in virtual time: every sentence of what routers obey, and that no history undoes a trip."""
+"""The fail-safe in virtual time: every sentence of what routers obey."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from killswitch.errors import BadSettings
 from killswitch.flags.document import to_document as flag_document
-from killswitch.flags.flag import Flag
 from killswitch.router import failsafe
 from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy
-from killswitch.router.snapshot import ObeyedFlag, build
 from killswitch.stores import Item, keys
-from killswitch.stores.reader import Change
 from tests.doubles.flags import ROLLOUT, armed, tripped
-
-POLICY = StalePolicy(spread=0.5)  # of a jitter of 30 s: 15 s
-
-
-def item(flag: Flag, revision: int) -> Item:
-    return Item(keys.flag(ROLLOUT), flag_document(flag), revision)
+from tests.unit.router.read_states import NEW, POLICY, at, change, item
 
 
 def read(
@@ -43,20 +32,6 @@ def read(
     )
 
 
-def change(memory: Memory, found: Item | None, revision: int) -> Memory:
-    return failsafe.after_change(memory, Change(keys.flag(ROLLOUT), found, revision))
-
-
-def at(memory: Memory, now: float, policy: StalePolicy = POLICY) -> ObeyedFlag:
-    return build(memory, policy, now)
-
-
-NEW = Memory(ROLLOUT, "model-old")
-
-
-# --- one rule each ------------------------------------------------------------------------------
-
-
 def test_before_the_store_was_read_everyone_goes_to_control() -> None:
     snapshot = at(NEW, 0.0)
     assert (snapshot.standing, snapshot.canary_percent) == (RouterState.UNREAD, 0.0)
@@ -72,7 +47,6 @@ def test_an_armed_flag_is_obeyed() -> None:
 
 
 def test_in_stage_aa_the_control_model_serves_the_canary_cohort() -> None:
-    """In stage `aa`, the control model serves the canary cohort."""
     snapshot = at(read(NEW, item(armed(stage="aa"), 7)), 0.0)
     assert snapshot.canary_percent == 50.0
     assert snapshot.canary_route[:2] == ("canary", "model-old")
@@ -99,7 +73,6 @@ def test_a_tripped_flag_is_obeyed_for_ever() -> None:
 
 
 def test_an_armed_flag_is_dropped_after_the_grace_and_the_jitter() -> None:
-    """An armed flag is held for the grace and the router's own jitter, and then dropped."""
     memory = read(NEW, item(armed(), 7), at=100.0)
     assert at(memory, 124.9).standing is RouterState.ARMED
     assert at(memory, 125.0).standing is RouterState.HELD
@@ -116,7 +89,6 @@ def test_routers_drop_an_armed_flag_spread_over_the_jitter() -> None:
 
 
 def test_a_watched_change_does_not_prove_a_readable_store() -> None:
-    """A change that came by the watch does not prove that the store can be read."""
     memory = change(read(NEW, item(armed(), 7), at=0.0), item(armed(percent=9.0), 8), 8)
     assert at(memory, 1.0).canary_percent == 9.0
     assert at(memory, 75.0).standing is RouterState.CUT_OFF
@@ -134,7 +106,6 @@ def test_a_cut_off_router_that_reads_again_obeys_again() -> None:
 
 
 def test_without_a_controller_an_armed_flag_drops_in_5_minutes() -> None:
-    """Without a living controller, an armed flag is dropped after five minutes."""
     memory = read(NEW, item(armed(), 7), at=0.0, controllers=2)
     for moment in range(10, 320, 10):
         memory = read(memory, item(armed(), 7), at=float(moment), controllers=0)
@@ -376,129 +347,3 @@ def test_a_snapshot_cannot_be_changed() -> None:
     snapshot = at(NEW, 0.0)
     with pytest.raises(AttributeError):
         snapshot.canary_percent = 100.0  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(
-    ("given_as", "seconds"),
-    [
-        ("hold", None),
-        ({"control_after": "5m"}, 300.0),
-        ({"control_after": "90s"}, 90.0),
-        ({"control_after": "1.5h"}, 5400.0),
-        ({"control_after": 45}, 45.0),
-    ],
-)
-def test_when_unwatched_is_a_word_or_a_duration(given_as: str | dict[str, object], seconds: float | None) -> None:
-    assert failsafe.control_after_of(given_as) == seconds
-
-
-@pytest.mark.parametrize(
-    "given_as", ["", "never", {}, {"control_after": "5"}, {"control_after": True}, {"after": "5m"}]
-)
-def test_when_unwatched_is_refused_with_what_to_write(given_as: str | dict[str, object]) -> None:
-    with pytest.raises(BadSettings, match="write 'hold' or"):
-        failsafe.control_after_of(given_as)
-
-
-def test_a_policy_out_of_bounds_is_refused_with_every_problem() -> None:
-    with pytest.raises(BadSettings) as refused:
-        StalePolicy(stale_grace=float("nan"), stale_jitter=-1.0, control_after=0.0)
-    assert len(refused.value.problems) == 3
-
-
-@pytest.mark.parametrize(
-    ("name", "low", "high"),
-    [
-        ("stale_grace", 1.0, 3600.0), ("stale_jitter", 0.0, 3600.0), ("control_after", 1.0, 86400.0),
-        ("doubt_after", 0.0, 3600.0), ("spread", 0.0, 1.0),
-    ],
-)  # fmt: skip
-def test_each_setting_of_the_policy_has_its_bounds_and_is_named(name: str, low: float, high: float) -> None:
-    for inside in (low, high):
-        replace(StalePolicy(), **{name: inside})
-    for outside in (low - 0.01, high + 0.01):
-        with pytest.raises(BadSettings, match=rf"\b{name} must be from {low:g} to {high:g}"):
-            replace(StalePolicy(), **{name: outside})
-
-
-# --- any history --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that may happen to a router."""
-
-    kind: str
-    generation: int
-    document: str
-    revision: int
-    known: int
-    seconds: float
-    controllers: int | None
-
-
-steps = st.builds(
-    Step,
-    kind=st.sampled_from(["read", "change", "garbage", "wait"]),
-    generation=st.integers(1, 4),
-    document=st.sampled_from(["armed", "armed", "tripped", "missing", "corrupt"]),
-    revision=st.integers(1, 30),
-    known=st.integers(0, 30),
-    seconds=st.floats(0.0, 400.0),
-    controllers=st.sampled_from([None, 0, 1]),
-)
-
-
-def document(step: Step) -> Item | None:
-    if step.document == "missing":
-        return None
-    if step.document == "corrupt":
-        return Item(keys.flag(ROLLOUT), b"{", step.revision)
-    made = armed(step.generation) if step.document == "armed" else tripped(step.generation)
-    return item(made, step.revision)
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.lists(steps, max_size=25))
-def test_after_a_trip_only_a_higher_generation_serves_the_canary(history: list[Step]) -> None:
-    """However reads, changes, restored backups, deletions, garbage and time follow each other."""
-    memory, now, seen_tripped = NEW, 0.0, 0
-    for step in history:
-        now += step.seconds
-        found = document(step)
-        if step.kind == "read":
-            memory = failsafe.after_read(
-                memory, LinearizableRead(now, step.known, found, step.revision, step.controllers)
-            )
-        elif step.kind == "change":
-            memory = change(memory, found, step.revision)
-        elif step.kind == "garbage":
-            memory = failsafe.after_garbage(memory, "babble")
-        if step.kind in ("read", "change") and step.document == "tripped":
-            seen_tripped = max(seen_tripped, step.generation)
-        for moment in (now, now + 30.0, now + 61.0, now + 1000.0):
-            snapshot = at(memory, moment)
-            assert (snapshot.canary_route is snapshot.control_route) or snapshot.generation > seen_tripped
-            if snapshot.canary_route is snapshot.control_route:
-                assert snapshot.canary_percent == 0.0
-            else:
-                assert memory.fresh_at is not None
-                assert moment < memory.fresh_at + POLICY.stale_grace + POLICY.stale_jitter
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(steps, max_size=15))
-def test_time_alone_changes_the_state_only_when_announced(history: list[Step]) -> None:
-    """The clock thread sleeps until `next_change`; nothing may become due in between."""
-    memory, now = NEW, 0.0
-    for step in history:
-        now += step.seconds
-        if step.kind == "read":
-            memory = failsafe.after_read(
-                memory, LinearizableRead(now, step.known, document(step), step.revision, step.controllers)
-            )
-        due = failsafe.next_change(memory, POLICY, now)
-        until = now + 2000.0 if due is None else due
-        before = failsafe.state_at(memory, POLICY, now)
-        for share in (0.1, 0.5, 0.9, 0.999):
-            assert failsafe.state_at(memory, POLICY, now + share * (until - now)) is before
