@@ -1,40 +1,28 @@
-"""The session against servers that hang, drip, flood, bomb, redirect and lie."""
+"""The session against servers that hang, drip, flood, bomb, redirect and babble."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from prometheus_api_client import PrometheusConnect
 
 from killswitch.deadline import Deadline
-from killswitch.errors import AccessDenied, OutcomeUnknown, Refused, Unavailable
-from killswitch.net.bounded_http import (
-    BoundedSession,
-    NoAnswer,
-    excerpt,
-    find_no_answer,
-    killswitch_errors,
-    refusal,
-    retry_after,
-)
+from killswitch.errors import AccessDenied, Unavailable
+from killswitch.net.bounded_http import BoundedSession, NoAnswer, killswitch_errors
 from killswitch.net.credentials import TLS, HttpCredentials, Secret
+from tests.integration.net.raw_servers import PATIENT, SHORT, failing, hang, server_context
 from tests.servers.certificates import Authority
 from tests.servers.scripted import Script, ScriptedServer, answer
-
-PATIENT = 30.0
-SHORT = 0.5
 
 
 @pytest.fixture
@@ -62,19 +50,7 @@ def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Script:
     return script
 
 
-def hang(connection: socket.socket, request: bytes) -> None:
-    connection.recv(1)
-
-
 HEAD = b"HTTP/1.1 200 OK\r\n"
-
-
-@contextmanager
-def failing(*, sent: bool, match: str, kind: type[Exception] = Unavailable) -> Iterator[None]:
-    with pytest.raises(NoAnswer, match=match) as caught:
-        yield
-    assert type(caught.value.failure) is kind
-    assert caught.value.sent is sent
 
 
 # --- time
@@ -318,162 +294,6 @@ def test_cookies_are_not_kept(serve: Callable[..., ScriptedServer]) -> None:
 # --- who we are, and who they are
 
 
-def server_context(authority: Authority, **how: object) -> ssl.SSLContext:
-    certificate = authority.issue(f"server-{os.urandom(4).hex()}", **how)  # type: ignore[arg-type]  # its keywords
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.cert, certificate.key)
-    return context
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
-
-
-def test_a_secret_that_is_rotated_on_disk_is_sent_from_then_on(
-    serve: Callable[..., ScriptedServer], tmp_path: Path
-) -> None:
-    server, file = serve(answer(b"ok")), tmp_path / "token"
-    session = BoundedSession(timeout=PATIENT, credentials=HttpCredentials(bearer=Secret.from_file(file)))
-    with failing(sent=False, match="cannot read the secret", kind=AccessDenied):
-        session.get(server.url)
-    for value in ("first", "other"):
-        file.write_text(value)
-        session.get(server.url)
-    file.unlink()
-    session.get(server.url)
-    assert [b"Bearer first" in r for r in server.requests] == [True, False, False]
-    assert [b"Bearer other" in r for r in server.requests] == [False, True, True]
-
-
-def test_a_library_cannot_switch_verification_off(serve: Callable[..., ScriptedServer], authority: Authority) -> None:
-    server = serve(answer(b"ok"), server_context(authority))
-    session = BoundedSession(timeout=PATIENT)
-    session.verify = False
-    with failing(sent=False, match="a CA we do not trust", kind=AccessDenied):
-        session.get(server.url, verify=False)
-    assert BoundedSession(timeout=PATIENT, tls=TLS(authority.ca_file)).get(server.url).text == "ok"
-
-
-def test_only_our_own_authority_is_trusted_when_one_is_given(authority: Authority) -> None:
-    session = BoundedSession(tls=TLS(authority.ca_file))
-    request = session.prepare_request(requests.Request("GET", "https://127.0.0.1/"))
-    adapter: Any = session.get_adapter("https://127.0.0.1/")
-    pool: Any = adapter.get_connection_with_tls_context(request, verify=True)
-    adapter.cert_verify(pool, request.url, verify=True, cert=None)
-    assert pool.conn_kw["ssl_context"].cert_store_stats()["x509_ca"] == 1
-    assert getattr(pool, "ca_certs", None) is None
-
-
-def test_a_trust_file_that_is_replaced_is_used_from_then_on(
-    serve: Callable[..., ScriptedServer], authority: Authority, tmp_path: Path
-) -> None:
-    server, ca = serve(answer(b"ok"), server_context(authority)), tmp_path / "ca.pem"
-    ca.write_bytes(Authority(tmp_path / "old", "old").ca_file.read_bytes())
-    session = BoundedSession(timeout=PATIENT, tls=TLS(ca))
-    with failing(sent=False, match="a CA we do not trust", kind=AccessDenied):
-        session.get(server.url)
-    ca.write_bytes(authority.ca_file.read_bytes())
-    assert session.get(server.url).text == "ok"
-    ca.write_text("half a file")
-    assert session.get(server.url).text == "ok"
-
-
-@pytest.mark.parametrize("file", ["missing", "garbage"])
-def test_tls_files_that_cannot_be_used_are_named(file: str, tmp_path: Path) -> None:
-    (tmp_path / "garbage").write_text("-----BEGIN nonsense")
-    with failing(sent=False, match=f"CA file {tmp_path / file}", kind=AccessDenied):
-        BoundedSession(tls=TLS(tmp_path / file)).get("https://127.0.0.1:1")
-
-
-# --- errors for adapters
-
-
-def test_what_surely_was_not_sent_is_unavailable_even_for_a_change() -> None:
-    with pytest.raises(Unavailable, match="refuses the connection"), killswitch_errors(change=True):
-        BoundedSession(timeout=PATIENT).post("http://127.0.0.1:1")
-
-
-def test_no_answer_is_outcome_unknown_or_for_a_read_unavailable(
-    serve: Callable[..., ScriptedServer],
-) -> None:
-    """A change without an answer is OutcomeUnknown. A read without an answer is Unavailable."""
-    session, url = BoundedSession(timeout=SHORT), serve(hang).url
-    with pytest.raises(OutcomeUnknown, match="read again"), killswitch_errors(change=True):
-        session.post(url)
-    with pytest.raises(Unavailable), killswitch_errors():
-        session.get(url)
-
-
-def test_a_cause_is_found_beneath_what_a_library_makes_of_it() -> None:
-    no_answer = NoAnswer(Unavailable("x"), sent=True)
-
-    def library() -> None:
-        try:
-            raise no_answer
-        except NoAnswer:
-            raise RuntimeError("library") from None
-
-    with pytest.raises(RuntimeError) as caught:
-        library()
-    assert find_no_answer(caught.value) is no_answer
-    with pytest.raises(ZeroDivisionError), killswitch_errors():
-        raise ZeroDivisionError
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (200, None),
-        (304, None),
-        (400, Refused),
-        (401, AccessDenied),
-        (403, AccessDenied),
-        (404, Refused),
-        (408, Unavailable),
-        (429, Unavailable),
-        (500, Unavailable),
-        (503, Unavailable),
-    ],
-)
-def test_a_status_says_what_the_caller_may_do(status: int, kind: type[Exception] | None) -> None:
-    response = requests.Response()
-    response.status_code, response.url = status, "http://user:pw@host/path?token=1"
-    response._content = b"line\none\x1b[31m" + b"x" * 1000
-    response.headers["Retry-After"] = "7"
-    error = refusal(response)
-    if kind is None:
-        assert error is None
-        return
-    assert type(error) is kind
-    assert "line one?[31m" in str(error)
-    assert "pw" not in str(error)
-    assert "token" not in str(error)
-    assert len(str(error)) < 400
-    if isinstance(error, Unavailable):
-        assert error.retry_after == 7.0
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("3", 3.0),
-        ("1.5", 1.5),
-        ("", None),
-        ("-1", None),
-        ("soon", None),
-        ("٣", None),
-        ("9" * 500, None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
-        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
-    ],
-)
-def test_the_wait_a_server_asks_for_is_read_or_ignored(text: str, seconds: float | None) -> None:
-    response = requests.Response()
-    response.headers["Retry-After"] = text
-    assert retry_after(response) == seconds
-
-
-def test_an_excerpt_is_short_printable_and_of_one_line() -> None:
-    assert excerpt(b"a\r\n\tb\xff\x00c") == "a b\ufffd?c"
-    assert excerpt("x" * 300) == "x" * 200 + "…"
