@@ -15,358 +15,37 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
-from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags import incident as incident_documents
-from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor
-from killswitch.flags.incident import IncidentDraft
-from killswitch.fleet.session import Session
 from killswitch.pages import events, outbox
-from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
-from killswitch.pages.page import Page
-from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, keys
-from killswitch.trips.pending import Trips
-from killswitch.trips.request import TripRequest
-from killswitch.trips.switch import Switch
-from tests.doubles.memory_store import Change
-from tests.doubles.pages import AT, SETTINGS, armed, incident, incident_draft
+from killswitch.stores import Put, keys
+from tests.doubles.pages import AT, SETTINGS, armed
+from tests.faults.explored_programs import TTL, Asks, Program, Surroundings, Undisturbed, _draft
+from tests.faults.explored_world import (
+    MAX_AGE,
+    ROLLOUT,
+    Answer,
+    Call,
+    Past,
+    Violation,
+    World,
+    _commit,
+    carry_out,
+    expired,
+)
 from tests.faults.safety import flips, violations
 
-ROLLOUT: Final = "support-copilot"
 BOTH: Final = (ROLLOUT, "search")  # flips that share a transaction
-TTL: Final = 10.0
-MAX_AGE: Final = 12.0  # so that who slept through a lease has nothing left to say
 SLEEP: Final = TTL + 3.0  # past every lease, and past the grace of an attempt whose sender is gone
 TICK: Final = AT + 10.0  # after arming
 CONTROLLERS: Final = ("one", "two")
-POLICY: Final = DeliveryPolicy(claim_ttl=TTL, message_gap=0.0, first_pause=0.01, longest_pause=0.01)
-
-
-# --- the world ----------------------------------------------------------------------------------
-
-
-class Past:
-    """The answers a process has had, oldest first; the same answers are the same object, so that comparing is cheap."""
-
-    __slots__ = ("_after", "answers", "name", "question")
-
-    def __init__(self, name: str, answers: tuple[Answer, ...] = ()) -> None:
-        self.name = name
-        self.answers = answers
-        self.question: Call | bool | None = True  # True: not looked for yet; None: it has ended
-        self._after: dict[Answer, Past] = {}
-
-    def after(self, answer: Answer) -> Past:
-        if answer not in self._after:
-            self._after[answer] = Past(self.name, (*self.answers, answer))
-        return self._after[answer]
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    value: bytes
-    mod_revision: int
-    lease: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A question: ``name`` is the store's method, or ``send``."""
-
-    name: str
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """``value``, or an error in its place, and the clock when it arrived."""
-
-    value: object
-    clock: float
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """All there is. ``processes``: each one's `Past`, None where it has ended. ``late``: transactions still under way.
-
-    ``sent``: copies the receiver has, by page. ``history`` is for the checks; what has happened to each
-    generation, which matters to them, is ``flipped``.
-    """
-
-    kept: Mapping[str, Kept]
-    leases: Mapping[int, float]
-    revision: int
-    clock: float
-    processes: tuple[Past | None, ...]
-    late: tuple[Call, ...] = ()
-    sent: tuple[str, ...] = ()
-    faults: int = 0
-    crashes: int = 0
-    sleeps: int = 0
-    flipped: tuple[int, ...] = ()
-    history: tuple[Change, ...] = field(default=(), compare=False)
-
-    def key(self) -> object:
-        """Equal for worlds with the same future."""
-        return (
-            frozenset(self.kept.items()), frozenset(self.leases.items()), self.revision, self.clock,
-            self.processes, self.late, self.sent, self.faults, self.crashes, self.sleeps, self.flipped,
-        )  # fmt: skip
-
-
-def _expired(world: World) -> World:
-    ended = [lease for lease, ends_at in world.leases.items() if ends_at <= world.clock]
-    if not ended:
-        return world
-    gone = sorted(key for key, kept in world.kept.items() if kept.lease in ended)
-    return replace(
-        world,
-        leases={lease: ends_at for lease, ends_at in world.leases.items() if lease not in ended},
-        kept={key: kept for key, kept in world.kept.items() if key not in gone},
-        revision=world.revision + bool(gone),
-        history=(*world.history, *(Change(world.revision + 1, key, None, "lease ended") for key in gone)),
-    )
-
-
-def carry_out(world: World, call: Call) -> tuple[World, object]:  # noqa: PLR0911  one return a method
-    """The store's (or the receiver's) side of a question: the world afterwards, and the answer."""
-    match call.name:
-        case "get":
-            kept = world.kept.get(call.arguments[0])
-            return world, None if kept is None else Item(call.arguments[0], kept.value, kept.mod_revision)
-        case "list":
-            prefix = call.arguments[0]
-            found = sorted((key, kept) for key, kept in world.kept.items() if key.startswith(prefix))
-            return world, Snapshot(tuple(Item(key, k.value, k.mod_revision) for key, k in found), world.revision)
-        case "grant":
-            lease = max(world.leases, default=0) + world.revision * 100 + 1
-            ttl = call.arguments[0]
-            leases = {**world.leases, lease: world.clock + ttl}
-            return replace(world, leases=leases), Lease(lease, ttl, world.clock + ttl)
-        case "keep_alive":
-            lease = call.arguments[0]
-            if lease.id not in world.leases:
-                return world, None
-            leases = {**world.leases, lease.id: world.clock + lease.ttl}
-            return replace(world, leases=leases), replace(lease, expires_at=world.clock + lease.ttl)
-        case "send":
-            return replace(world, sent=(*world.sent, call.arguments[0])), "reference"
-        case "commit":
-            return _commit(world, *call.arguments)
-        case _:
-            raise AssertionError(call.name)
-
-
-def _commit(
-    world: World, compares: Sequence[Compare], writes: Sequence[Put | Delete]
-) -> tuple[World, Committed | Lost]:
-    for compare in compares:
-        kept = world.kept.get(compare.key)
-        if (kept.mod_revision if kept is not None else 0) != compare.mod_revision:
-            return world, Lost()
-    if any(isinstance(w, Put) and w.lease is not None and w.lease.id not in world.leases for w in writes):
-        return world, Lost()
-    revision = world.revision + 1
-    after = dict(world.kept)
-    changes = []
-    for write in writes:
-        if isinstance(write, Put):
-            after[write.key] = Kept(write.value, revision, write.lease.id if write.lease else None)
-            changes.append(Change(revision, write.key, write.value, "", world.clock))
-        elif after.pop(write.key, None) is not None:
-            changes.append(Change(revision, write.key, None, ""))
-    done = replace(world, kept=after, revision=revision, history=(*world.history, *changes))
-    flag_key = keys.flag(ROLLOUT)
-    if any(change.key == flag_key for change in changes):
-        broken = violations(done.history, max_age=MAX_AGE)
-        if broken:
-            raise Violation(broken)
-        flag = flag_from_document(after[flag_key].value, rollout=ROLLOUT)
-        if not flag.armed:
-            done = replace(done, flipped=(*done.flipped, flag.generation))
-    return done, Committed(revision)
-
-
-class Violation(AssertionError):
-    """A history that breaks a property."""
-
-
-# --- a process, run again and again ---------------------------------------------------------------
-
-
-class Asks(BaseException):
-    """The process has come to a question without an answer. No `except Exception` of its own may hold it."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-
-
-class Surroundings:
-    """What a process sees: a store, a receiver and clocks, all out of the answers it has had."""
-
-    name = "slack"
-
-    def __init__(self, answers: Sequence[Answer], start: float) -> None:
-        self._answers = answers
-        self._next = 0
-        self._now = start
-
-    def ask(self, name: str, *arguments: Any) -> Any:
-        if self._next == len(self._answers):
-            raise Asks(Call(name, arguments))
-        answer = self._answers[self._next]
-        self._next += 1
-        self._now = answer.clock
-        if isinstance(answer.value, Exception):
-            raise answer.value
-        return answer.value
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def wall(self) -> float:
-        return self._now
-
-    # the store
-    def get(self, key: str) -> Any:
-        return self.ask("get", key)
-
-    def list(self, prefix: str) -> Any:
-        return self.ask("list", prefix)
-
-    def commit(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Any:
-        return self.ask("commit", tuple(compares), tuple(writes))
-
-    def grant(self, ttl: float) -> Any:
-        return self.ask("grant", ttl)
-
-    def keep_alive(self, lease: Lease) -> Any:
-        return self.ask("keep_alive", lease)
-
-    def revoke(self, lease: Lease) -> None:
-        raise AssertionError("no process of these ends in order")
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-    # the receiver
-    def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
-        return str(self.ask("send", page.id))
-
-
-class Undisturbed(Surroundings):
-    """Every question is answered at once; ``world`` is what has become of it."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__((), world.clock)
-        self.world = world
-
-    def ask(self, name: str, *arguments: Any) -> Any:
-        # time goes on between looks: a claim of one who died ends while the heir waits for it
-        pause = 3.0 if arguments[0] == keys.OUTBOX else 0.0
-        self.world, value = carry_out(
-            _expired(replace(self.world, clock=self.world.clock + pause)), Call(name, arguments)
-        )
-        self._now = self.world.clock
-        return value
-
-
-class Later:
-    """An executor whose jobs wait until they are called, on the caller's thread."""
-
-    def __init__(self) -> None:
-        self._jobs: list[tuple[Future[None], Callable[[], None]]] = []
-
-    def submit(self, job: Callable[..., None], *arguments: Any) -> Future[None]:
-        future: Future[None] = Future()
-        self._jobs.append((future, lambda: job(*arguments)))
-        return future
-
-    def run(self) -> None:
-        while self._jobs:
-            future, job = self._jobs.pop(0)
-            job()
-            future.set_result(None)
-
-
-class _AtOnce:
-    def submit(self, job: Callable[[], None], /) -> None:
-        job()
-
-
-def _draft(rollout: str, by: str, tick: float) -> IncidentDraft:
-    findings = incident().findings[:1]
-    return incident_draft(rollout, by=by, tick=tick, reason="refusal_rate 8.7%", findings=findings)
-
-
-def judged_breach(
-    name: str,
-    seen: Surroundings,
-    switch: type[Switch] = Switch,
-    attempts: int = 2,
-    rollouts: Sequence[str] = (ROLLOUT,),
-) -> None:
-    """A controller whose verdict about generation 1 is in: it has read the flags, opens its session, and trips.
-
-    Of several rollouts, in one transaction; alone each, where that has failed.
-    """
-    tick = seen.monotonic()
-    switched = switch(seen, wall=seen.wall, by=name)
-    try:
-        stored = switched.everything()[0]
-    except KillswitchError:
-        stored = {}
-    session = Session(seen, name, monotonic=seen.monotonic, ttl=TTL, owner=name)
-    pool = Later()
-    trips = Trips(
-        switched, guard=session.guard, doubt=session.doubt, monotonic=seen.monotonic,
-        max_age=MAX_AGE, session_ttl=TTL, on_settled=lambda _: None, on_failure=lambda *_: None,
-    )  # fmt: skip
-    trips._pool = pool  # type: ignore[assignment]
-    for rollout in rollouts:
-        trips.submit(
-            TripRequest(
-                _draft(rollout, name, tick), generation=1, actor=Actor.CONTROLLER, at=tick, page=SETTINGS,
-                stored=stored.get(rollout),
-            ),
-            decided_at=tick,
-        )  # fmt: skip
-    for _ in range(attempts):
-        pool.run()
-        trips.retry()
-
-
-def deliver(name: str, seen: Surroundings, looks: int, *, until_settled: bool = False) -> None:
-    """A replica that looks at the outbox so many times, or until nothing is left to do."""
-    delivery = PageDelivery(
-        seen, [seen], owner=name, policy=POLICY, wall=seen.wall, monotonic=seen.monotonic,
-        chance=random.Random(1), executor=_AtOnce(),
-    )  # fmt: skip
-    delivery._store_ledger._owner = name  # not drawn by chance: the process is run many times
-    for _ in range(looks):
-        delivery.run_once()
-        if delivery.status().unsettled == 0 and until_settled:
-            return
-
-
-def rearm(seen: Surroundings) -> None:
-    """A person who has understood what it was."""
-    person = Switch(seen, wall=seen.wall, by="ann")
-    person.rearm(
-        ROLLOUT, reason="mended", percent=1.0, stage="ramp_1",
-        page=lambda armed: events.re_armed(armed, reason="mended", by="ann", settings=SETTINGS),
-    )  # fmt: skip
-
-
-Program = Callable[[Surroundings], None]
 _FAILS = Unavailable("no answer")
 _UNKNOWN = OutcomeUnknown("no answer in time")
 
@@ -473,7 +152,7 @@ class Explorer:
 
     @staticmethod
     def _slept(world: World) -> World:
-        return _expired(replace(world, clock=world.clock + SLEEP, sleeps=world.sleeps + 1))
+        return expired(replace(world, clock=world.clock + SLEEP, sleeps=world.sleeps + 1))
 
     def _question(self, past: Past | None) -> Call | None:
         """What the process asks next; None when it has ended."""
@@ -520,7 +199,7 @@ class Explorer:
         if key in self._inherited:
             return
         self._inherited.add(key)
-        world = _expired(replace(world, clock=world.clock + SLEEP))
+        world = expired(replace(world, clock=world.clock + SLEEP))
         undisturbed = Undisturbed(world)
         self._heir(undisturbed)
         world = undisturbed.world

@@ -15,18 +15,9 @@ from killswitch.trips.stored_flags import StoredFlag
 from killswitch.trips.switch import Switch
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
-from tests.faults.explorer import (
-    BOTH,
-    ROLLOUT,
-    Explorer,
-    Program,
-    Surroundings,
-    Violation,
-    deliver,
-    first_world,
-    judged_breach,
-    rearm,
-)
+from tests.faults.explored_programs import Program, Surroundings, deliver, judged_breach, rearm
+from tests.faults.explored_world import ROLLOUT, Violation
+from tests.faults.explorer import BOTH, Explorer, first_world
 from tests.faults.figures import figure
 
 THOROUGH = "KILLSWITCH_TEST_THOROUGH" in os.environ  # `make soak`
