@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.flip import fleet_of
 from killswitch.stores import keys
-from tests.faults.fleet import ROOT, Fleet, Replica
+from tests.faults.fleet import Fleet
+from tests.faults.replica import ROOT, Replica
 from tests.servers.etcd import wait_until
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.fleet import ROOT, Fleet, Replica, rules_of, swap
+from tests.faults.fleet import Fleet, rules_of, swap
+from tests.faults.replica import ROOT, Replica
 from tests.servers.etcd import free_ports, wait_until
 
 TOKEN = "s3cret-api-token"

@@ -22,7 +22,8 @@ from killswitch.timestamps import from_iso
 from tests.doubles.lying_prometheus import Lie
 from tests.doubles.slack import TOKEN, bad_gateway, rate_limited
 from tests.faults.figures import figure
-from tests.faults.fleet import INTERVAL, PATIENCE, ROLLOUT, Fleet, quietly
+from tests.faults.fleet import INTERVAL, ROLLOUT, Fleet, quietly
+from tests.faults.replica import PATIENCE
 from tests.faults.safety import flips, unsaid
 from tests.faults.service import FAILING, HEALTHY
 from tests.servers.etcd import wait_until

@@ -11,7 +11,8 @@ import pytest
 from killswitch.stores import keys
 from killswitch.timestamps import from_iso
 from tests.faults.figures import figure
-from tests.faults.fleet import INTERVAL, Fleet, Replica, started, swap
+from tests.faults.fleet import INTERVAL, Fleet, started, swap
+from tests.faults.replica import Replica
 from tests.faults.service import HEALTHY
 from tests.servers.etcd import wait_until
 

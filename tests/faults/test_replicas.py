@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from killswitch.stores import keys
-from tests.faults.fleet import PATIENCE, started
+from tests.faults.fleet import started
+from tests.faults.replica import PATIENCE
 from tests.servers.etcd import wait_until
 
 

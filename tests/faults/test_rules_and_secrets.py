@@ -8,7 +8,8 @@ from pathlib import Path
 
 from killswitch.stores import keys
 from tests.faults.figures import figure
-from tests.faults.fleet import ROLLOUT, Fleet, Replica, rules_of, started, swap
+from tests.faults.fleet import ROLLOUT, Fleet, rules_of, started, swap
+from tests.faults.replica import Replica
 from tests.servers.etcd import wait_until
 
 
