@@ -127,7 +127,7 @@ class _AtOnce:
         job()
 
 
-def _draft(rollout: str, by: str, tick: float) -> IncidentDraft:
+def drafted(rollout: str, by: str, tick: float) -> IncidentDraft:
     findings = incident().findings[:1]
     return incident_draft(rollout, by=by, tick=tick, reason="refusal_rate 8.7%", findings=findings)
 
@@ -159,7 +159,7 @@ def judged_breach(
     for rollout in rollouts:
         trips.submit(
             TripRequest(
-                _draft(rollout, name, tick), generation=1, actor=Actor.CONTROLLER, at=tick, page=SETTINGS,
+                drafted(rollout, name, tick), generation=1, actor=Actor.CONTROLLER, at=tick, page=SETTINGS,
                 stored=stored.get(rollout),
             ),
             decided_at=tick,

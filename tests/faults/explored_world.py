@@ -1,4 +1,4 @@
-"""The world that is explored, as a value: the store, its leases, a receiver, and what each process has been answered."""
+"""The world that is explored, as a value: the store, its leases, a receiver, and the answers of each process."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def carry_out(world: World, call: Call) -> tuple[World, object]:  # noqa: PLR091
         case "send":
             return replace(world, sent=(*world.sent, call.arguments[0])), "reference"
         case "commit":
-            return _commit(world, *call.arguments)
+            return transact(world, *call.arguments)
         case _:
             raise AssertionError(call.name)
 
 
-def _commit(
+def transact(
     world: World, compares: Sequence[Compare], writes: Sequence[Put | Delete]
 ) -> tuple[World, Committed | Lost]:
     for compare in compares:

@@ -27,7 +27,7 @@ from killswitch.flags.flag import Actor
 from killswitch.pages import events, outbox
 from killswitch.stores import Put, keys
 from tests.doubles.pages import AT, SETTINGS, armed
-from tests.faults.explored_programs import TTL, Asks, Program, Surroundings, Undisturbed, _draft
+from tests.faults.explored_programs import TTL, Asks, Program, Surroundings, Undisturbed, drafted
 from tests.faults.explored_world import (
     MAX_AGE,
     ROLLOUT,
@@ -36,9 +36,9 @@ from tests.faults.explored_world import (
     Past,
     Violation,
     World,
-    _commit,
     carry_out,
     expired,
+    transact,
 )
 from tests.faults.safety import flips, violations
 
@@ -257,14 +257,14 @@ def first_world(names: Sequence[str], *, tripped: bool = False, rollouts: Sequen
     """Generation 1 armed, all processes about to begin; or tripped already, its page in the outbox."""
     world = World(kept={}, leases={}, revision=1, clock=TICK, processes=tuple(Past(name) for name in names))
     writes = [Put(keys.flag(rollout), flag_document(armed(rollout))) for rollout in rollouts]
-    world, _ = _commit(world, (), writes)
+    world, _ = transact(world, (), writes)
     if not tripped:
         return world
     flag = flags.trip(
         armed(ROLLOUT), rollout=ROLLOUT, reason="refusal_rate 8.7%", rules=("refusal_rate",),
         incident=f"{ROLLOUT}.1", now=TICK, by="one", actor=Actor.CONTROLLER,
     )  # fmt: skip
-    record = _draft(ROLLOUT, "one", TICK).on(armed(ROLLOUT))
+    record = drafted(ROLLOUT, "one", TICK).on(armed(ROLLOUT))
     page = events.tripped(record, SETTINGS)
     entry = outbox.to_document(outbox.new_entry(page, at=TICK))
     writes = [
@@ -272,4 +272,4 @@ def first_world(names: Sequence[str], *, tripped: bool = False, rollouts: Sequen
         Put(keys.incident(ROLLOUT, 1), incident_documents.to_document(record)),
         Put(keys.outbox(page.id), entry),
     ]
-    return _commit(world, (), writes)[0]
+    return transact(world, (), writes)[0]

@@ -24,6 +24,7 @@ from killswitch.sources import Source
 from killswitch.sources.samples import SampleReader, SampleSeries
 from killswitch.sources.scrape.exposition import series_of
 from tests.integration.sources import test_sources_contract as contract
+from tests.integration.sources.contract_series import Points, cases
 
 
 class JsonLines:
@@ -71,7 +72,7 @@ class JsonLines:
             yield SampleSeries(json.loads(labels), np.array(stamps, dtype=np.int64), np.array(values, dtype=float))
 
 
-def lines(series: Mapping[str, contract.Points]) -> str:
+def lines(series: Mapping[str, Points]) -> str:
     """The contract's series as this store keeps them."""
     samples: list[dict[str, Any]] = []
     for name, points in series.items():
@@ -84,7 +85,7 @@ def lines(series: Mapping[str, contract.Points]) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one scrape interval alone, which is enough for an example."""
     series = {}
-    for case, points in contract.cases(15).items():
+    for case, points in cases(15).items():
         labels = f'case="{case}",cohort="canary",instance="a"'
         series[f"alone_15_total{{{labels}}}"] = points
         series[f'requests_15_total{{case="{case}",cohort="control",instance="a"}}'] = points
