@@ -5,11 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +21,6 @@ from killswitch.net.credentials import TLS, HttpCredentials, Secret
 from tests.integration.net.raw_servers import PATIENT, SHORT, failing, hang, server_context
 from tests.servers.certificates import Authority
 from tests.servers.scripted import Script, ScriptedServer, answer
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., ScriptedServer]]:
-    with ExitStack() as stack:
-
-        def start(script: Script, context: ssl.SSLContext | None = None) -> ScriptedServer:
-            server = ScriptedServer(script, context)
-            stack.callback(server.close)
-            return server
-
-        yield start
 
 
 def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Script:
@@ -289,11 +275,3 @@ def test_cookies_are_not_kept(serve: Callable[..., ScriptedServer]) -> None:
     session.get(server.url)
     session.get(server.url)
     assert b"Cookie" not in server.requests[1]
-
-
-# --- who we are, and who they are
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))

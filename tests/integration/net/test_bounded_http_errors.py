@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
 import requests
@@ -20,19 +18,7 @@ from killswitch.net.bounded_http import (
     retry_after,
 )
 from tests.integration.net.raw_servers import PATIENT, SHORT, hang
-from tests.servers.scripted import Script, ScriptedServer
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., ScriptedServer]]:
-    with ExitStack() as stack:
-
-        def start(script: Script, context: ssl.SSLContext | None = None) -> ScriptedServer:
-            server = ScriptedServer(script, context)
-            stack.callback(server.close)
-            return server
-
-        yield start
+from tests.servers.scripted import ScriptedServer
 
 
 def test_what_surely_was_not_sent_is_unavailable_even_for_a_change() -> None:

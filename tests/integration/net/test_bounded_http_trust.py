@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +14,7 @@ from killswitch.net.bounded_http import BoundedSession
 from killswitch.net.credentials import TLS, HttpCredentials, Secret
 from tests.integration.net.raw_servers import PATIENT, failing, server_context
 from tests.servers.certificates import Authority
-from tests.servers.scripted import Script, ScriptedServer, answer
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., ScriptedServer]]:
-    with ExitStack() as stack:
-
-        def start(script: Script, context: ssl.SSLContext | None = None) -> ScriptedServer:
-            server = ScriptedServer(script, context)
-            stack.callback(server.close)
-            return server
-
-        yield start
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
+from tests.servers.scripted import ScriptedServer, answer
 
 
 def test_a_secret_that_is_rotated_on_disk_is_sent_from_then_on(
