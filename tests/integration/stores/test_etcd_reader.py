@@ -93,7 +93,6 @@ def test_a_read_ends_by_its_deadline_whatever_the_network_does(plain: EtcdCluste
 
 
 def test_a_watch_resumes_and_brings_each_change_once(plain: EtcdCluster) -> None:
-    """A watch continues after its last revision and brings each change once."""
     member = plain.members[0]
     name = PREFIX + "flags/once"
     start = put(member, name, "0")

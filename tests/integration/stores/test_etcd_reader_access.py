@@ -150,7 +150,6 @@ def test_over_tls_with_both_certificates_reads_and_watches_work(secured: EtcdClu
 def test_a_server_with_an_unknown_ca_or_another_name_is_refused(
     secured: EtcdCluster, authority: Authority, tmp_path: Path
 ) -> None:
-    """A server whose CA is unknown, or whose certificate has another name, is refused."""
     mine = authority.issue("reader-client-2")
     foreign = Authority(tmp_path / "foreign").ca_file
     port = secured.members[0].client_port

@@ -268,7 +268,6 @@ def test_a_nonsense_answer_is_unavailable_or_an_unknown_outcome(serve: Callable[
 def test_a_change_that_was_surely_refused_is_no_unknown_outcome(
     serve: Callable[[Script], str], script: Script, kind: type[Exception]
 ) -> None:
-    """A change that etcd certainly refused is not OutcomeUnknown."""
     with opened(serve(script), timeout=PATIENT) as store, pytest.raises(kind):
         store.commit([], [Put("b", b"1")])
 
@@ -276,7 +275,6 @@ def test_a_change_that_was_surely_refused_is_no_unknown_outcome(
 def test_a_member_without_a_leader_sends_a_commit_to_the_next(
     serve: Callable[[Script], str], etcd: EtcdCluster, prefix: str
 ) -> None:
-    """If a member answers that there is no leader, the commit goes to the next member."""
     leaderless = serve(answer(b'{"message": "etcdserver: no leader", "code": 14}', "503 Service Unavailable"))
     with opened(f"{leaderless},{etcd.endpoints[0]}", timeout=PATIENT) as store:
         assert isinstance(store.commit([], [Put(prefix + "a", b"1")]), Committed)

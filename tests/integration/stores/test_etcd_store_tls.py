@@ -104,7 +104,6 @@ def test_a_server_with_a_bad_certificate_is_not_talked_to(
 def test_a_bad_certificate_at_one_endpoint_does_not_hide_another(
     tmp_path: Path, secured: EtcdCluster, authority: Authority, prefix: str
 ) -> None:
-    """If one endpoint has a bad certificate, the store uses another."""
     certificate, mine = authority.issue("bad-one", valid_for=_AGO), authority.issue("client")
     with EtcdCluster(tmp_path, certificate=certificate) as bad:
         url = f"etcds://{bad.endpoints[0]},{secured.endpoints[0]}"

@@ -70,7 +70,6 @@ def _expired(cluster: EtcdCluster, token: str) -> bool:
 
 
 def test_a_restarted_member_that_lost_our_token_gets_a_new_login(guarded: EtcdCluster, password: Secret) -> None:
-    """If a member lost our token in a restart, the store logs in again."""
     with opened(guarded.url, user="killswitch", password=password, timeout=PATIENT) as store:
         store.get("/killswitch/a")
         guarded.members[0].restart()
@@ -98,7 +97,6 @@ def test_many_threads_with_a_stale_token_all_get_through(guarded: EtcdCluster, p
 def test_a_denied_login_says_what_to_check_and_shows_no_secret(
     guarded: EtcdCluster, password: Secret, key: str, user: str | None, written: str, said: str
 ) -> None:
-    """If access is denied, the error says what to check and shows no secret."""
     Path(password.name).write_text(written)
     how: dict[str, object] = {} if user is None else {"user": user, "password": password}
     with opened(guarded.url, timeout=PATIENT, **how) as store:
@@ -126,7 +124,6 @@ def test_a_user_is_no_hindrance_where_etcd_knows_no_users(etcd: EtcdCluster, pas
 
 
 def test_the_doctor_finds_a_read_only_user_and_changes_nothing(guarded: EtcdCluster, password: Secret) -> None:
-    """The doctor finds a user who may only read, and changes nothing in the store."""
     ours = [base64.b64encode(key).decode() for key in (b"/killswitch/", b"/killswitch0")]
     allow = {"name": "reading", "perm": {"permType": "READ", "key": ours[0], "range_end": ours[1]}}
     guarded.call_as("root", "root-secret", "/v3/auth/role/add", {"name": "reading"})

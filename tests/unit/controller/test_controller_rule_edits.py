@@ -81,7 +81,6 @@ def test_a_changed_window_shows_its_own_steps() -> None:
 
 
 def test_a_file_that_goes_from_evidence_to_threshold_is_obeyed() -> None:
-    """A rule file that goes from evidence to the bare comparison is judged by the bare comparison."""
     fleet = fleet_of("a", script=Traffic(rate=canary_from(START + 900.0, error_rate=0.5), since=START))
     fleet.run(20)
     edited(fleet, decide=Decide.THRESHOLD)

@@ -273,7 +273,6 @@ def test_two_receivers_of_one_name_are_refused(world: World) -> None:
 
 
 def test_a_process_asleep_past_its_lease_begins_no_attempt(world: World) -> None:
-    """A process asleep for longer than its lease does not begin another attempt."""
     receiver, page = Receiver(world.clock), trip_page()
     store = MemoryStore(world.server, "sleeper")
 

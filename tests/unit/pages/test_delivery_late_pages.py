@@ -28,7 +28,6 @@ def flag_of(page: Page, generation: int) -> Put:
 
 
 def test_a_new_receiver_gets_no_pages_of_ended_generations(world: World) -> None:
-    """A receiver that is added is not told of generations that ended long ago."""
     console, slack = Receiver(world.clock, "console"), Receiver(world.clock, "slack")
     ended, current = trip_page("ended", 1), trip_page("current", 3)
     world.write(ended, current)

@@ -138,7 +138,6 @@ def test_a_transaction_that_the_store_refuses_is_an_error(world: World, caplog: 
 
 
 def test_a_mark_that_loses_is_made_on_the_newer_entry(world: World) -> None:
-    """A mark that loses to another change is made on what stands."""
     started = world.begun(A)
     world.put(outbox.begin(world.stored(A), "webhook", by="b", at=5.0))
     world.calls()

@@ -145,7 +145,6 @@ def test_a_missing_or_deleted_flag_means_control() -> None:
 
 
 def test_a_tripped_generation_is_never_obeyed_as_armed() -> None:
-    """An armed document of a tripped generation is never obeyed, at any revision."""
     memory = read(NEW, item(tripped(7), 100), revision=100)
     restored = read(memory, item(armed(7), 40), revision=41)  # a backup: revisions went back
     overtaking = read(memory, item(armed(7), 4000), revision=4001)  # the same, and busy since
@@ -219,7 +218,6 @@ def test_a_corrupt_document_that_is_deleted_is_a_change() -> None:
 
 
 def test_after_a_deletion_a_late_older_change_restores_nothing() -> None:
-    """After a deletion, an older change that arrives late brings no flag back."""
     gone = change(read(NEW, item(armed(), 7), revision=7), None, 9)
     assert at(change(gone, item(armed(), 8), 8), 0.0).standing is RouterState.NO_FLAG
 
@@ -312,7 +310,6 @@ DOCUMENT = json.loads(flag_document(armed()))
     ],
 )
 def test_an_unreadable_document_means_control_and_a_sentence(value: bytes) -> None:
-    """A document that cannot be read means control, and a sentence for people."""
     memory = read(NEW, item(armed(), 7))
     for later in (
         read(memory, Item(keys.flag(ROLLOUT), value, 8), revision=8),
@@ -326,7 +323,6 @@ def test_an_unreadable_document_means_control_and_a_sentence(value: bytes) -> No
 
 
 def test_a_store_with_garbage_means_control_until_it_is_readable() -> None:
-    """A store that answers garbage means control, until the store can be read again."""
     memory = failsafe.after_garbage(read(NEW, item(armed(), 7)), "the answer is not JSON")
     assert at(memory, 0.0).standing is RouterState.CORRUPT
     assert failsafe.after_garbage(memory, "other babble") == memory
@@ -334,7 +330,6 @@ def test_a_store_with_garbage_means_control_until_it_is_readable() -> None:
 
 
 def test_a_tripped_flag_stays_tripped_on_garbage_of_the_store() -> None:
-    """A tripped flag stays tripped while the store answers garbage."""
     assert at(failsafe.after_garbage(read(NEW, item(tripped(), 7)), "x"), 0.0).standing is RouterState.TRIPPED
 
 

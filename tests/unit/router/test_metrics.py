@@ -21,7 +21,6 @@ def bench() -> Bench:
 
 
 def test_every_label_combination_is_0_before_the_first_request(bench: Bench) -> None:
-    """Every combination of labels is exposed as 0 before the first request."""
     for route in (CONTROL, CANARY):
         for prefix in ("llm_", "llm_judged_"):
             for outcome in Outcome:
@@ -56,7 +55,6 @@ def test_a_new_model_is_0_at_the_next_scrape(bench: Bench) -> None:
 
 
 def test_a_request_of_one_cohort_declares_the_others_new_model(bench: Bench) -> None:
-    """A request of one cohort declares the new model of the other cohort."""
     bench.held.current = armed(revision=99).between("model-old", "model-newest")
     with bench.metrics.request(bench.held.current.control_route, user="u"):
         pass

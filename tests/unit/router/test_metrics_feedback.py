@@ -109,7 +109,6 @@ def test_a_token_of_another_rollout_or_generation_is_ignored(bench: Bench) -> No
 
 
 def test_an_unreadable_flag_keeps_its_last_generation(bench: Bench) -> None:
-    """While the flag cannot be read, tokens of its last known generation count."""
     token = bench.metrics.request(CANARY, user="u").token
     assert bench.metrics.thumbs_down(bench.metrics.request(CANARY, user="u").token)
     bench.held.current = control_only(RouteReason.ERROR, generation=0)
@@ -135,7 +134,6 @@ def test_a_token_without_a_router_is_good_for_its_own_metrics(bench: Bench) -> N
 
 
 def test_with_a_shared_memory_a_token_counts_once_in_the_service() -> None:
-    """With a shared memory, a token counts once in the whole service."""
     shared = Shared()
     processes = [Bench(used_tokens=shared) for _ in range(4)]
     token = processes[0].metrics.request(CANARY, user="u").token

@@ -99,7 +99,6 @@ def test_a_shared_memory_that_answers_none_fails_no_request() -> None:
 
 
 def test_an_unreachable_memory_or_unhashable_user_fails_nothing() -> None:
-    """A shared memory that is out of reach, or an unhashable user, fails no request."""
     bench = Bench(first_requests=Unreachable())
     assert bench.metrics.request(CANARY, user="u").judged
     assert not bench.metrics.request(CANARY, user="u").judged

@@ -101,7 +101,6 @@ ENDINGS: list[tuple[BaseException, Outcome]] = [
 def test_each_exception_has_its_outcome_and_passes_unchanged(
     bench: Bench, error: BaseException, outcome: Outcome
 ) -> None:
-    """Each exception has its outcome, and is raised to the caller unchanged."""
     assert outcome_of(error) is outcome
     with pytest.raises(type(error)) as caught, bench.metrics.request(CANARY, user="u"):
         raise error
@@ -161,7 +160,6 @@ def test_a_refusal_survives_a_lost_client_but_no_broken_stream(
 
 
 def test_a_named_outcome_holds_unless_an_exception_ends_it(bench: Bench) -> None:
-    """An outcome that the service names holds, unless an exception ends the block."""
     with bench.metrics.request(CANARY) as request:
         request.ends_as(Outcome.TIMEOUT)
     assert bench.outcomes() == {"timeout": 1.0}

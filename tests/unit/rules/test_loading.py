@@ -197,7 +197,6 @@ values = st.recursive(
 @example({"rollout": [], "match": {"\x1f": 0}})  # and so did a label name
 @example({"rules": {"rollout": None, "\ud7c7": {}}})  # an unprintable rule name once reached the error text
 def test_any_yaml_is_loaded_or_refused_in_printable_lines(value: dict[str, object]) -> None:
-    """Any YAML is loaded or refused, and every problem is one printable line."""
     _loads_or_is_refused(yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 

@@ -117,7 +117,6 @@ def test_one_file_can_be_loaded_by_its_name(tmp_path: Path) -> None:
 
 
 def test_canaries_that_read_the_same_series_are_warned_of(tmp_path: Path) -> None:
-    """Different canaries that read the same series are a warning."""
     write(tmp_path, "a.yaml", "one")
     write(tmp_path, "b.yaml", "two")  # the same canary, judged twice: no warning
     (tmp_path / "c.yaml").write_text("rollout: three\ncontrol: x\ncanary: y\npage: {severity: info}\n")
