@@ -14,6 +14,7 @@ from killswitch.sources import Source
 from killswitch.timestamps import DAY
 from killswitch.verdicts.baseline import Baseline, to_document
 from killswitch.verdicts.compare import compare
+from killswitch.verdicts.evaluator import PER_USER, WINDOW
 from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.wording import count_in_words, duration_in_words, value_in_words
 
@@ -60,7 +61,7 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baselin
     wants = [
         Want(rollout.name, rule.name, part, signal, rollout.cohorts_of(rule), DAY, absent_is_zero=rule.absent_is_zero)
         for rule in rollout.rules
-        for part, signal in (("window", rule.signal), ("twin", rule.per_user))
+        for part, signal in ((WINDOW, rule.signal), (PER_USER, rule.per_user))
         if signal is not None
     ]
     readings = source.read(wants, now, deadline)
@@ -68,8 +69,8 @@ def _measure(source: Source, rollout: Rollout, generation: int) -> tuple[Baselin
     samples: dict[str, float | None] = {}
     problems: list[str] = []
     for rule in rollout.rules:
-        per_user = readings.get((rollout.name, rule.name, "twin"))
-        reading = readings[rollout.name, rule.name, "window"]
+        per_user = readings.get((rollout.name, rule.name, PER_USER))
+        reading = readings[rollout.name, rule.name, WINDOW]
         served = per_user is not None and PerUserSignal().serves(per_user, reading, alone=False)
         judged = per_user if per_user is not None and served else reading
         found = compare(rule, judged)

@@ -20,7 +20,7 @@ from rich.text import Text
 from killswitch.cli.console import out
 from killswitch.cli.invocation import errors_as_messages, say
 from killswitch.demo.pace import FASTEST, Pace
-from killswitch.demo.stage import DemoStage
+from killswitch.demo.processes import DemoProcesses
 from killswitch.demo.story import Story, clock_words
 from killswitch.demo.traffic import Regression
 from killswitch.demo.view import view
@@ -54,9 +54,11 @@ def command(
         say(f"a simulated LLM service, and the daemon with {servers}; Ctrl-C ends both")
         try:
             with _terminated_as_interrupted():
-                stage = DemoStage(pace=story.pace, real=real, rate=rate, seed=seed, tell=lambda line: say(f"  {line}"))
-                with stage:
-                    _watch(stage, story, after, picture)
+                processes = DemoProcesses(
+                    pace=story.pace, real=real, rate=rate, seed=seed, tell=lambda line: say(f"  {line}")
+                )
+                with processes:
+                    _watch(processes, story, after, picture)
         except KeyboardInterrupt:
             say("\nended early; everything that was started is removed")
             raise typer.Exit(130) from None
@@ -82,19 +84,19 @@ def _terminated_as_interrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _watch(stage: DemoStage, story: Story, after: float, picture: Path | None) -> None:
-    stage.arm()
-    story.began = stage.began
+def _watch(processes: DemoProcesses, story: Story, after: float, picture: Path | None) -> None:
+    processes.arm()
+    story.began = processes.began
     if story.regression is not Regression.NONE:
-        stage.regress(story.regression, after)
+        processes.regress(story.regression, after)
     until = after + (HOLD_FOR if story.regression is Regression.NONE else GIVE_UP_AFTER)
     tripped: float | None = None
     printed = 0
     with Live(console=out, auto_refresh=False, transient=not out.is_terminal) as live:
         while True:
-            stage.check_running()
-            state, status = stage.service_state(), stage.status()
-            story.observe(state, status, stage.pages, stage.tripped())
+            processes.check_running()
+            state, status = processes.service_state(), processes.status()
+            story.observe(state, status, processes.pages, processes.tripped())
             frame = view(story, state)
             if out.is_terminal:
                 live.update(frame, refresh=True)

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from killswitch.cli.ask_controller import ask, shown, understood
 from killswitch.cli.console import err, out
-from killswitch.cli.controllers import ask, shown, understood
 from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
     JsonOption,
@@ -23,7 +23,7 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
-from killswitch.cli.present import as_stored, unjudged
+from killswitch.cli.newest_status import as_stored, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, NoFlag
 from killswitch.flags.incident import to_document as incident_document

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from killswitch.cli.controllers import Misunderstood
+from killswitch.cli.ask_controller import Misunderstood
 from killswitch.cli.terminal import json_text, one_line
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.wiring import build_source, build_store

@@ -43,7 +43,7 @@ from killswitch.preflight.users import effective_users, unlucky_cohorts
 from killswitch.rules.loading import load_folder
 from killswitch.rules.units import Kind, UnitError, parse_quantity
 from killswitch.timestamps import HOUR
-from killswitch.verdicts.entry import STEP, STEP_PER_USER
+from killswitch.verdicts.evidence_entry import STEP, STEP_PER_USER
 from killswitch.wording import duration_in_words, value_in_words
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?/ ?(s|m|h)\Z", re.ASCII)

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from killswitch.cli.ask_controller import ask, shown, understood
 from killswitch.cli.console import err, out
-from killswitch.cli.controllers import ask, shown, understood
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, show
-from killswitch.cli.present import as_stored, tripped_on, unjudged
+from killswitch.cli.newest_status import as_stored, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.status.table import findings_table

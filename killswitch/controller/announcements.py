@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
-from killswitch.controller.judging import Findings
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.recipients import Recipients
 from killswitch.controller.store_health import StoreHealth
+from killswitch.controller.tick_reader import Findings
 from killswitch.controller.unprotected import Unprotected
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag

@@ -12,12 +12,12 @@ from functools import partial
 
 from killswitch.controller.acting import Acting
 from killswitch.controller.announcements import Announcements
-from killswitch.controller.judging import Findings, Judging
+from killswitch.controller.armings import Armings
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.recipients import Recipients
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
-from killswitch.controller.watches import Watches
+from killswitch.controller.tick_reader import Findings, TickReader
 from killswitch.deadline import Deadline
 from killswitch.errors import BadTransaction, KillswitchError
 from killswitch.fleet.outage_pages import Concerned
@@ -88,8 +88,10 @@ class Controller:
             store, session, controller_id=controller_id, version=version, interval=timing.interval, wall=wall
         )
         self._known = KnownFlags(switch, wall=wall)
-        self._watches = Watches(self._known, self._clock, interval=timing.interval)
-        self._judging = Judging(source, self._evaluator, self._watches, interval=timing.interval, metrics=metrics)
+        self._armings = Armings(self._known, self._clock, interval=timing.interval)
+        self._tick_reader = TickReader(
+            source, self._evaluator, self._armings, interval=timing.interval, metrics=metrics
+        )
         self._recipients = Recipients(rollouts, self._known)
         self._health = StoreHealth(
             StoreOutage(
@@ -151,11 +153,11 @@ class Controller:
         if previous_tick is not None and tick < previous_tick:
             self._step_back(tick)
         all_armed = self._all_armed(rules, tick, fresh=store_problem is None)
-        findings = self._judging.judge(all_armed, tick, deadline, source_problem)
+        findings = self._tick_reader.read_and_judge(all_armed, tick, deadline, source_problem)
         decisions = {
             armed.rollout.name: decide(findings[armed.rollout.name], armed.flag, armed.rollout) for armed in all_armed
         }
-        self._watches.note_decisions(decisions, tick)
+        self._armings.note_decisions(decisions, tick)
         for armed in all_armed:
             name = armed.rollout.name
             self._acting.act(armed, decisions[name], findings[name], tick)
@@ -228,11 +230,11 @@ class Controller:
     def _step_back(self, tick: float) -> None:
         """The metric store's clock was ahead of ``tick``: what was gathered since is read again."""
         self._evaluator.forget(())
-        self._watches.step_back(tick)
+        self._armings.step_back(tick)
 
     def _all_armed(self, rules: Rules, tick: float, *, fresh: bool) -> list[ArmedRollout]:
         """The armed rollouts that have rules. All others are forgotten."""
-        all_armed = self._watches.armed_rollouts(rules.rollouts, tick, fresh=fresh)
+        all_armed = self._armings.armed_rollouts(rules.rollouts, tick, fresh=fresh)
         watched = {armed.rollout.name for armed in all_armed}
         self._evaluator.forget(watched)
         self._announcements.forget(watched)
@@ -247,7 +249,7 @@ class Controller:
         tick: float,
     ) -> None:
         """Our heartbeat, the outages that all replicas agree on, and the trips that these ask for."""
-        armings = self._watches.armings
+        armings = self._armings.by_rollout
         last_good = {armed.rollout.name: armings[armed.rollout.name].last_good for armed in all_armed}
         since = {armed.rollout.name: armings[armed.rollout.name].since for armed in all_armed}
         try:
@@ -282,7 +284,7 @@ class Controller:
                 armed.rollout,
                 decisions[armed.rollout.name],
                 findings[armed.rollout.name],
-                last_good=self._watches.armings[armed.rollout.name].last_good,
+                last_good=self._armings.by_rollout[armed.rollout.name].last_good,
                 window=self._evaluator.window_seconds(armed, tick),
                 read=read,
             )

@@ -38,8 +38,8 @@ from killswitch.model import PageSettings, Rollout
 from killswitch.pages import events
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.lane import DeliveryPolicy
-from killswitch.pages.outbox import new_entry
-from killswitch.pages.outbox import to_document as outbox_document
+from killswitch.pages.outbox_entry import new_entry
+from killswitch.pages.outbox_entry import to_document as outbox_document
 from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
 from killswitch.sources import Source

@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 from killswitch.demo.traffic import HEALTHY, REGRESSED, SLOT, ModelAnswer, Regression, Request, World
 from killswitch.model import Cohort
 from killswitch.router import CohortMetrics, Outcome, Route, ServedRequest
+from killswitch.router.counting import Routes
 from killswitch.router.instruments import PrometheusInstruments
 from killswitch.router.judged import PERIOD, RecentlySeen
-from killswitch.router.metrics import Routes
 
 MOST_USERS = 1_000_000  # whose last judged request is remembered
 RECENT = 30.0  # simulated seconds over which the canary's share is taken

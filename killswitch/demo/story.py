@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from killswitch.demo.pace import Pace
-from killswitch.demo.stage import CANARY, CONTROL, PERCENT, ROLLOUT
+from killswitch.demo.processes import CANARY, CONTROL, PERCENT, ROLLOUT
 from killswitch.demo.traffic import REGRESSED, Regression
 from killswitch.model import Verdict
 from killswitch.wording import duration_in_words

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.demo.stage import CANARY, CONTROL, PERCENT, ROLLOUT
+from killswitch.demo.processes import CANARY, CONTROL, PERCENT, ROLLOUT
 from killswitch.demo.story import Mood, Story, clock_words
 from killswitch.status.table import findings_table
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from killswitch.errors import BadDocument, BadTransaction
 from killswitch.fleet.outages import BlindRollout, Outage, OutageChange, Target
-from killswitch.pages.outbox import new_entry
-from killswitch.pages.outbox import to_document as outbox_document
+from killswitch.pages.outbox_entry import new_entry
+from killswitch.pages.outbox_entry import to_document as outbox_document
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions

@@ -2,7 +2,7 @@
 
 No flip waits for this. The flip's transaction has already written the outbox entry. This part runs on its own threads:
 it reads the outbox, claims entries under a lease, and hands each page to each receiver. How many copies of a page may
-arrive is said in `killswitch.pages.outbox`.
+arrive is said in `killswitch.pages.outbox_entry`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from killswitch.errors import KillswitchError
 from killswitch.pages import digest
 from killswitch.pages.lane import DeliveryPolicy, Lane
 from killswitch.pages.memory_ledger import MemoryLedger
-from killswitch.pages.outbox import Delivery, DeliveryState, OutboxEntry
+from killswitch.pages.outbox_entry import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
 from killswitch.pages.store_ledger import StoreLedger
@@ -31,7 +31,7 @@ from killswitch.stores import Store
 
 __all__ = ["Delivered", "DeliveryPolicy", "PageDelivery", "PagerStatus"]
 
-_log = logging.getLogger("killswitch.pages.delivery")
+_log = logging.getLogger(__name__)
 
 
 class Executor(Protocol):

@@ -17,11 +17,11 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.pages import digest
 from killswitch.pages.ledger import DeliveryOutcome, PageLedger, Result
-from killswitch.pages.outbox import DeliveryState, OutboxEntry
+from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers import Addressed, Answering, Gathering, Pager, ThreadingPager
 
-_log = logging.getLogger("killswitch.pages.delivery")
+_log = logging.getLogger(__name__)
 
 # Pages about traffic go before pages about the kill switch itself.
 _URGENCY = {

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from killswitch.pages import outbox
-from killswitch.pages.outbox import DeliveryState, OutboxEntry
+from killswitch.pages import outbox_entry
+from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
 
 KEEP_SETTLED = 50  # entries; later pages reply to them, and they stop late duplicates
 NEWS = 3600.0  # seconds; an older page about a generation that has ended is history
@@ -86,16 +86,16 @@ def marked(entry: OutboxEntry, receiver: str, attempt: int, owner: str, outcome:
     ours = delivery.state is DeliveryState.SENDING and delivery.attempts == attempt and delivery.by == owner
     match outcome.result:
         case Result.TAKEN if delivery.state is not DeliveryState.DELIVERED:
-            return outbox.taken(entry, receiver, reference=outcome.reference, at=outcome.at)
+            return outbox_entry.taken(entry, receiver, reference=outcome.reference, at=outcome.at)
         case Result.NOT_TAKEN if ours:
-            return outbox.not_taken(entry, receiver, error=outcome.error, at=outcome.at)
+            return outbox_entry.not_taken(entry, receiver, error=outcome.error, at=outcome.at)
         case Result.ANSWER_LOST if ours:
-            return outbox.answer_lost(entry, receiver, error=outcome.error, at=outcome.at)
+            return outbox_entry.answer_lost(entry, receiver, error=outcome.error, at=outcome.at)
     return entry
 
 
 def begun(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:
     """The entry with one more attempt. An attempt whose process is gone is marked as orphaned first."""
     if entry.delivery(receiver).state is DeliveryState.SENDING:
-        entry = outbox.orphaned(entry, receiver, at=at)
-    return outbox.begin(entry, receiver, by=by, at=at)
+        entry = outbox_entry.orphaned(entry, receiver, at=at)
+    return outbox_entry.begin(entry, receiver, by=by, at=at)

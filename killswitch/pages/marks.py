@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from killswitch.errors import BadDocument
 from killswitch.flags import incident as incidents
 from killswitch.flags.incident import Paged
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import DeliveryOutcome, Result, marked
-from killswitch.pages.outbox import OutboxEntry
+from killswitch.pages.outbox_entry import OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.stores import Compare, Put, Store, keys
 from killswitch.stores.limits import PORTION_BYTES, commit_bytes
 
-_log = logging.getLogger("killswitch.pages.delivery")
+_log = logging.getLogger(__name__)
 # entries with the revision of their last change, by page id
 Entries = Mapping[str, tuple[OutboxEntry, int]]
 
@@ -67,7 +67,7 @@ def draft_of(store: Store, marks: Sequence[Mark], known: Entries, owner: str) ->
         added: list[tuple[Compare, Put]] = []
         if after != entry:
             key = keys.outbox(mark.page_id)
-            added.append((Compare(key, revision), Put(key, outbox.to_document(after))))
+            added.append((Compare(key, revision), Put(key, outbox_entry.to_document(after))))
         incident = _incident_write(store, entry.page, mark)
         if incident is not None:
             added.append(incident)
@@ -88,7 +88,7 @@ def _stored(store: Store, page_id: str) -> tuple[OutboxEntry, int] | None:
     """The entry and its revision in the store; None if there is none to mark."""
     item = store.get(keys.outbox(page_id))
     try:
-        return None if item is None else (outbox.from_document(item.value, page=page_id), item.mod_revision)
+        return None if item is None else (outbox_entry.from_document(item.value, page=page_id), item.mod_revision)
     except BadDocument as error:
         _log.warning("a delivery cannot be marked: %s", error)
         return None

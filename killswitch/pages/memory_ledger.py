@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import KEEP_SETTLED, DeliveryOutcome, begun, marked
-from killswitch.pages.outbox import OutboxEntry
+from killswitch.pages.outbox_entry import OutboxEntry
 from killswitch.pages.page import Page
 
 
@@ -26,7 +26,7 @@ class MemoryLedger:
         with self._lock:
             if page.id in self._entries:
                 return False
-            self._entries[page.id] = outbox.new_entry(page, at=self._wall())
+            self._entries[page.id] = outbox_entry.new_entry(page, at=self._wall())
             if len(self._entries) % KEEP_SETTLED == 0:  # not at each of a thousand pages of one outage
                 done = [entry.id for entry in self._entries.values() if self._settled(entry)]
                 for page_id in done[:-KEEP_SETTLED]:
@@ -62,7 +62,7 @@ class MemoryLedger:
 
     def give_up(self, entry: OutboxEntry, receiver: str) -> None:
         with self._lock:
-            self._entries[entry.id] = outbox.give_up(self._entries[entry.id], receiver, at=self._wall())
+            self._entries[entry.id] = outbox_entry.give_up(self._entries[entry.id], receiver, at=self._wall())
 
     def is_history(self, entry: OutboxEntry) -> bool:  # noqa: ARG002  as the protocol has it
         return False  # what it holds is of this process, and so are its receivers

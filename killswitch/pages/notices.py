@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from killswitch.errors import BadTransaction, OutcomeUnknown
 from killswitch.flags.incident import Incident, to_document
-from killswitch.pages.outbox import new_entry
-from killswitch.pages.outbox import to_document as outbox_document
+from killswitch.pages.outbox_entry import new_entry
+from killswitch.pages.outbox_entry import to_document as outbox_document
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Lost, Put, Store, keys
 from killswitch.stores.limits import Part, portions

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 from killswitch.errors import BadDocument, IllegalTransition, KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.flags.document import from_document as flag_from_document
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import KEEP_SETTLED, NEWS, DeliveryOutcome, begun
 from killswitch.pages.marks import Entries, Mark, draft_of
-from killswitch.pages.outbox import DeliveryState, OutboxEntry
+from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 
-_log = logging.getLogger("killswitch.pages.delivery")
+_log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 2.0  # seconds in which a sender that was cut off from the store may come back and mark its send
 KEEP_SETTLED_AT_LEAST = 120.0  # seconds
@@ -109,7 +109,7 @@ class StoreLedger:
                 entries[page_id] = known
                 continue
             try:
-                entries[page_id] = (outbox.from_document(item.value, page=page_id), item.mod_revision)
+                entries[page_id] = (outbox_entry.from_document(item.value, page=page_id), item.mod_revision)
             except BadDocument as error:
                 unreadable += 1
                 if unreadable > self.unreadable:
@@ -271,7 +271,7 @@ class StoreLedger:
             return None
         key = keys.outbox(page_id)
         compares = (Compare(key, held.revision), Compare(keys.claim(f"outbox/{page_id}"), held.claim_revision))
-        return Part((page_id, entry), compares, (Put(key, outbox.to_document(entry)),))
+        return Part((page_id, entry), compares, (Put(key, outbox_entry.to_document(entry)),))
 
     def _begin(self, page_ids: Sequence[str], receiver: str) -> Sequence[OutboxEntry]:
         before = {page_id: self._held[page_id] for page_id in page_ids if page_id in self._held}
@@ -311,10 +311,10 @@ class StoreLedger:
                 if item is None:
                     del self._held[page_id]
                     continue
-                stored = outbox.from_document(item.value, page=page_id)
+                stored = outbox_entry.from_document(item.value, page=page_id)
             except KillswitchError:
                 continue
-            if item.value == outbox.to_document(entry):
+            if item.value == outbox_entry.to_document(entry):
                 found[page_id] = item.mod_revision
             else:
                 self._held[page_id] = replace(self._held[page_id], entry=stored, revision=item.mod_revision)
@@ -331,10 +331,10 @@ class StoreLedger:
             if held is None:
                 return
             try:
-                given_up = outbox.give_up(held.entry, receiver, at=self._wall())
+                given_up = outbox_entry.give_up(held.entry, receiver, at=self._wall())
                 key = keys.outbox(entry.id)
                 compares = (Compare(key, held.revision), Compare(keys.claim(f"outbox/{entry.id}"), held.claim_revision))
-                outcome = self._store.commit(compares, (Put(key, outbox.to_document(given_up)),))
+                outcome = self._store.commit(compares, (Put(key, outbox_entry.to_document(given_up)),))
             except KillswitchError as error:
                 _log.warning("cannot give up page %s: %s", entry.id, error)
                 return

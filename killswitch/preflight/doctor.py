@@ -26,7 +26,7 @@ from killswitch.preflight.store_checks import (
     examine_store,
     examine_writing,
 )
-from killswitch.verdicts.entry import STEP, STEP_PER_USER
+from killswitch.verdicts.evidence_entry import STEP, STEP_PER_USER
 
 
 def examine(setup: Setup, progress: Progress = lambda _: None) -> Iterator[Check]:

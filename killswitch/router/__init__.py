@@ -14,15 +14,16 @@
 Standard library and prometheus-client only. `docs/router.md` is the guide.
 """
 
+from killswitch.flags.bucketing import bucket
 from killswitch.model import Cohort
-from killswitch.router.feedback import BadToken, FeedbackTokens
-from killswitch.router.metrics import CohortMetrics
+from killswitch.router.counting import CohortMetrics
+from killswitch.router.feedback_tokens import BadToken, FeedbackTokens
 from killswitch.router.outcomes import Outcome
 from killswitch.router.phrases import Phrases, Refusal
 from killswitch.router.refusals import refusal_signal, refused
 from killswitch.router.request import ServedRequest
+from killswitch.router.route_types import Route, RouteReason
 from killswitch.router.router import Router
-from killswitch.router.routing import Route, RouteReason, bucket
 
 __all__ = [
     "BadToken",

@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from killswitch.model import Cohort
-from killswitch.router import workers
+from killswitch.router import worker_warnings
 from killswitch.router.outcomes import Outcome
 
 # The R10 series of preferred numbers (ISO 3): each bucket a quarter wider than the last, so that a
@@ -65,7 +65,7 @@ class PrometheusInstruments:
     """The schema in a `prometheus_client` registry; one for each registry, for any number of rollouts.
 
     In prometheus-client's multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) it needs nothing else. Several workers
-    without that mode are warned about (`killswitch.router.workers`).
+    without that mode are warned about (`killswitch.router.worker_warnings`).
     """
 
     _of_registry: ClassVar[weakref.WeakKeyDictionary[CollectorRegistry, PrometheusInstruments]] = (
@@ -81,7 +81,7 @@ class PrometheusInstruments:
         return known
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        workers.warn_at_start()
+        worker_warnings.warn_at_start()
         self._declarations = _Declarations()
         registry.register(self._declarations)  # first: collectors are asked in the order of registration
         labels = ("model", "cohort")
@@ -162,7 +162,7 @@ class _Declarations(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        workers.warn_when_scraped()
+        worker_warnings.warn_when_scraped()
         for reference in self._declare:
             declare = reference()
             if declare is not None:

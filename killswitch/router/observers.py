@@ -20,7 +20,7 @@ from killswitch.deadline import Deadline
 from killswitch.router.failsafe import RouterState
 from killswitch.router.snapshot import ObeyedFlag
 
-_log = logging.getLogger("killswitch.router")
+_log = logging.getLogger(__name__)
 
 _MOST_LINES = 100  # newest log lines, kept for a handler that hangs
 

@@ -9,14 +9,14 @@ from typing import Protocol, Self, TypeVar
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.phrases import MAX_OPENING_CHARACTERS, Phrases
 from killswitch.router.refusals import completion_tokens, failure_signal, finish_mark, refusal_signal, text_of
-from killswitch.router.routing import Route
+from killswitch.router.route_types import Route
 
 Chunk = TypeVar("Chunk")
 _MAX_TOKENS = 10_000_000  # of one answer; more is a caller's mistake
 
 
 class RequestRecorder(Protocol):
-    """Where a finished request is recorded; `killswitch.router.metrics.CohortMetrics` is one."""
+    """Where a finished request is recorded; `killswitch.router.counting.CohortMetrics` is one."""
 
     @property
     def clock(self) -> Callable[[], float]: ...
@@ -41,9 +41,9 @@ class ServedRequest:
         "_done",
         "_failed",
         "_finished",
-        "_ledger",
         "_opening",
         "_outcome",
+        "_recorder",
         "_refused",
         "_started",
         "_tokens",
@@ -51,11 +51,11 @@ class ServedRequest:
         "route",
     )
 
-    def __init__(self, ledger: RequestRecorder, route: Route, *, judged: bool) -> None:
-        self._ledger = ledger
+    def __init__(self, recorder: RequestRecorder, route: Route, *, judged: bool) -> None:
+        self._recorder = recorder
         self.route = route
         self.judged = judged
-        self._started = ledger.clock()
+        self._started = recorder.clock()
         self._outcome: Outcome | None = None
         self._refused = False
         self._broken = False
@@ -68,8 +68,8 @@ class ServedRequest:
 
     @property
     def token(self) -> str:
-        """A feedback token for the front end (see `killswitch.router.feedback`); "" without a feedback key."""
-        return self._ledger.sign(self.route, judged=self.judged)
+        """A feedback token for the front end (see `killswitch.router.feedback_tokens`); "" without a feedback key."""
+        return self._recorder.sign(self.route, judged=self.judged)
 
     def refused(self) -> None:
         """The model refused."""
@@ -94,7 +94,7 @@ class ServedRequest:
         self._failed = self._failed or failure_signal(payload)
         if refusal_signal(payload) is not None:
             self._refused = True
-        if self._ledger.phrases is not None and not self._opening:
+        if self._recorder.phrases is not None and not self._opening:
             self._opening = text_of(payload)[:MAX_OPENING_CHARACTERS]
         count = completion_tokens(payload)
         if count:
@@ -105,7 +105,7 @@ class ServedRequest:
         if self._disliked:
             return
         self._disliked = True
-        self._ledger.count_thumbs_down(self.route, judged=self.judged)
+        self._recorder.count_thumbs_down(self.route, judged=self.judged)
 
     def stream(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         """The same chunks, looked at in passing. A stream of a known provider that ends early is an error."""
@@ -134,7 +134,7 @@ class ServedRequest:
         count = completion_tokens(chunk)
         if count:
             self._tokens = min(count, _MAX_TOKENS)  # usage in a stream is a running total
-        if self._ledger.phrases is not None and len(self._opening) < MAX_OPENING_CHARACTERS:
+        if self._recorder.phrases is not None and len(self._opening) < MAX_OPENING_CHARACTERS:
             self._opening += text_of(chunk)
         mark = finish_mark(chunk)
         self._finished = bool(finished) or bool(mark)  # set before the yield: the reader may not come back
@@ -145,13 +145,13 @@ class ServedRequest:
         if self._done:
             return
         self._done = True
-        if self._opening and self._ledger.phrases is not None and self._ledger.phrases.find(self._opening):
+        if self._opening and self._recorder.phrases is not None and self._recorder.phrases.find(self._opening):
             self._refused = True
         outcome = self._how_it_ended(error)
-        self._ledger.count_request(
+        self._recorder.count_request(
             self.route,
             outcome,
-            max(0.0, self._ledger.clock() - self._started),
+            max(0.0, self._recorder.clock() - self._started),
             judged=self.judged,
             refused=self._refused or outcome is Outcome.REFUSED,
             tokens=self._tokens,
@@ -180,7 +180,7 @@ class ServedRequest:
         self._done = True
 
     def __enter__(self) -> Self:
-        self._started = self._ledger.clock()
+        self._started = self._recorder.clock()
         return self
 
     def __exit__(

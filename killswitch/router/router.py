@@ -15,9 +15,10 @@ from struct import Struct
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+from killswitch.flags.bucketing import UNROUTABLE, bucket
 from killswitch.router.follow import follow
 from killswitch.router.observers import Happening, Observer
-from killswitch.router.routing import UNROUTABLE, Route, RouteReason, Split, bucket
+from killswitch.router.route_types import Route, RouteReason, Split
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.stores.access import Access
 
@@ -92,7 +93,7 @@ class Router:
         """Who serves this user now. Never raises, never blocks, at most a microsecond (median).
 
         ``routing_key``: what identifies the user for as long as the rollout lasts (see
-        `killswitch.router.routing.bucket` for what is taken); what is no key is routed to control.
+        `killswitch.flags.bucketing.bucket` for what is taken); what is no key is routed to control.
         ``cohort``: a pin from a cookie or a session (``"control"``, ``"canary"``, anything else is no
         pin): it wins over the hash while the flag is armed, and never over a trip.
         """

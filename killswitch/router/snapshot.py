@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from killswitch.flags.bucketing import SHADOW
-from killswitch.flags.flag import Flag, State
+from killswitch.flags.bucketing import serves_canary
+from killswitch.flags.flag import Flag
 from killswitch.model import Cohort
 from killswitch.router import failsafe
 from killswitch.router.failsafe import OBEYS_ARMED, Memory, RouterState, StalePolicy
-from killswitch.router.routing import Route, RouteReason
+from killswitch.router.route_types import Route, RouteReason
 
 _CONTROL_REASON = {
     RouterState.TRIPPED: RouteReason.DISABLED,
@@ -25,7 +25,7 @@ _CONTROL_REASON = {
 
 @dataclass(frozen=True, slots=True)
 class ObeyedFlag:
-    """Satisfies `killswitch.router.routing.Split`.
+    """Satisfies `killswitch.router.route_types.Split`.
 
     ``canary_percent`` (0 to 100) is what is obeyed, not what the document says. ``canary_route`` *is*
     ``control_route`` whenever no user may reach the canary. ``flag`` is the newest document understood, or None;
@@ -61,7 +61,7 @@ def build(memory: Memory, policy: StalePolicy, now: float) -> ObeyedFlag:
     reason = _CONTROL_REASON.get(standing, RouteReason.SPLIT)
     control_route = Route(Cohort.CONTROL, memory.control_model, reason, generation, memory.changed_at)
     canary_route, percent = control_route, 0.0
-    if flag is not None and flag.state is State.ARMED and standing in OBEYS_ARMED and flag.stage != SHADOW:
+    if flag is not None and standing in OBEYS_ARMED and serves_canary(flag):
         percent = flag.canary_percent
         canary_route = Route(Cohort.CANARY, flag.canary, reason, generation, memory.changed_at)
     return ObeyedFlag(

@@ -18,6 +18,7 @@ from killswitch.sources.asks import LOOKBACK, Ask, Free, QueryLanguage, Shape, S
 from killswitch.sources.assembly import Assemblies
 from killswitch.sources.closer_looks import with_closer
 from killswitch.sources.columns import WHOLE, Answers, Column, Point, buckets_of
+from killswitch.sources.counter_lookups import SeenCache
 from killswitch.sources.counter_resets import (
     PROCESS_LABELS,
     SEEN,
@@ -31,7 +32,6 @@ from killswitch.sources.counter_resets import (
 )
 from killswitch.sources.falls import Falls
 from killswitch.sources.prometheus.queries import Ranges
-from killswitch.sources.seen import SeenCache
 
 Milliseconds = NDArray[np.int64]
 Values = NDArray[np.float64]

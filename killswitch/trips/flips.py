@@ -16,8 +16,8 @@ from killswitch.flags.flag import State
 from killswitch.flags.incident import incident_id
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.pages import events
-from killswitch.pages.outbox import new_entry
-from killswitch.pages.outbox import to_document as outbox_document
+from killswitch.pages.outbox_entry import new_entry
+from killswitch.pages.outbox_entry import to_document as outbox_document
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions

@@ -18,8 +18,8 @@ from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.model import PageSettings
 from killswitch.pages import events
-from killswitch.pages.outbox import new_entry
-from killswitch.pages.outbox import to_document as outbox_document
+from killswitch.pages.outbox_entry import new_entry
+from killswitch.pages.outbox_entry import to_document as outbox_document
 from killswitch.stores import Committed, Compare, Put, Store, keys
 from killswitch.trips.router_progress import routers_followed
 from killswitch.trips.switch import Switch

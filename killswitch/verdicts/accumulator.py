@@ -17,8 +17,8 @@ import numpy as np
 from killswitch.model import Range, Reading, Readings, Rule, Want
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
-from killswitch.verdicts.entry import PAST, STEP, STEP_PER_USER, TOO_LITTLE, TOO_MUCH, Entry
 from killswitch.verdicts.evidence.dispersion import WARM_TICKS
+from killswitch.verdicts.evidence_entry import PAST, STEP, STEP_PER_USER, TOO_LITTLE, TOO_MUCH, Entry
 from killswitch.verdicts.evidence_groups import (
     EvidenceGroup,
     begin_anew,

@@ -34,8 +34,8 @@ from killswitch.verdicts.accumulator import EvidenceAccumulator
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
 from killswitch.verdicts.baseline import beside
 from killswitch.verdicts.compare import Comparison, compare
-from killswitch.verdicts.entry import STEP, STEP_PER_USER
 from killswitch.verdicts.evidence.starts import renewals
+from killswitch.verdicts.evidence_entry import STEP, STEP_PER_USER
 from killswitch.verdicts.evidence_view import EvidenceView
 from killswitch.verdicts.judge import Streak
 from killswitch.verdicts.judged_rules import judged_by_evidence, keeps_windows
@@ -46,9 +46,9 @@ from killswitch.verdicts.shown_windows import LOST, span
 
 log = logging.getLogger(__name__)
 WINDOW = "window"
-PER_USER = "twin"
+PER_USER = "per_user"
 AA_STAGE = "aa"
-AA_STAGE_PER_USER = "aa_twin"
+AA_STAGE_PER_USER = "aa_per_user"
 # seconds; how long a breach may wait for the flag store
 LONGEST_ALARM = 3600.0
 

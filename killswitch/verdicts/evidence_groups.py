@@ -11,8 +11,8 @@ import numpy as np
 
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.armed_rollout import ArmedRollout
-from killswitch.verdicts.entry import SPLIT, Entry
 from killswitch.verdicts.evidence.evariables import Array
+from killswitch.verdicts.evidence_entry import SPLIT, Entry
 from killswitch.verdicts.evidence_view import EvidenceView
 
 # The traffic split has its own budget, because it trips nothing.

@@ -10,10 +10,10 @@ import numpy as np
 from killswitch.flags.flag import StageEntry
 from killswitch.model import Reason, Unreadable
 from killswitch.verdicts import evidence as ev
-from killswitch.verdicts.entry import Entry
 from killswitch.verdicts.evidence.dispersion import Mask
 from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.starts import LONGEST_DRAIN, PAUSE_DELAYS
+from killswitch.verdicts.evidence_entry import Entry
 from killswitch.verdicts.evidence_groups import EvidenceGroup
 
 _DRAINING = Unreadable(

@@ -9,9 +9,9 @@ import numpy as np
 
 from killswitch.model import Buckets, Reading, Reason, Unreadable
 from killswitch.verdicts import evidence as ev
-from killswitch.verdicts.entry import Entry
 from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.quantiles import tau_before, tau_next
+from killswitch.verdicts.evidence_entry import Entry
 from killswitch.wording import duration_in_words
 
 

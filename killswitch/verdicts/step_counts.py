@@ -20,10 +20,10 @@ from killswitch.model import Buckets, Counts, Measurement, QuantileSignal, Readi
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.baseline import without_control
 from killswitch.verdicts.control_past import ControlPast, cumulative_at
-from killswitch.verdicts.entry import PAST, STEP, STEP_PER_USER, TOO_LITTLE, TOO_MUCH, Entry
 from killswitch.verdicts.evidence.dispersion import Mask
 from killswitch.verdicts.evidence.evariables import Array, Indices
 from killswitch.verdicts.evidence.quantiles import TAU_SECONDS
+from killswitch.verdicts.evidence_entry import PAST, STEP, STEP_PER_USER, TOO_LITTLE, TOO_MUCH, Entry
 from killswitch.verdicts.judge import own_bug
 from killswitch.verdicts.slow_requests import SlowRun, count_slow, stretches
 

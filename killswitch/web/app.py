@@ -27,8 +27,8 @@ from killswitch.flags.incident import Incident
 from killswitch.status.document import explain_document, status_document, status_json
 from killswitch.status.reports import CycleReport
 from killswitch.status.web_page import status_page
-from killswitch.web.bounded import Bounded, peer_of
 from killswitch.web.rendered import InPieces, Rendered
+from killswitch.web.request_limits import Bounded, peer_of
 from killswitch.web.server import PROBES, Rate
 
 log = logging.getLogger(__name__)

@@ -44,7 +44,7 @@ SAFE_HEADERS = {
 _MAX_PEERS = 4096
 
 # one line for each malformed request would let anybody fill the log; what the application raises is an ERROR
-_log = logging.getLogger("killswitch.web.server")
+_log = logging.getLogger(__name__)
 _log.setLevel(logging.ERROR)
 
 

@@ -23,7 +23,7 @@ from killswitch.flags.flag import Flag
 from killswitch.fleet.session import Session
 from killswitch.model import PageSettings, Rollout
 from killswitch.pages import events
-from killswitch.pages.outbox import from_document as outbox_entry
+from killswitch.pages.outbox_entry import from_document as outbox_entry
 from killswitch.pages.page import Page, PageKind
 from killswitch.rules.loading import Rules
 from killswitch.status.reports import CycleReport

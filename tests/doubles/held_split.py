@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from killswitch.model import Cohort
+from killswitch.router.route_types import Route, RouteReason
 from killswitch.router.router import Router
-from killswitch.router.routing import Route, RouteReason
 
 CONTROL_MODEL = "model-old"
 CANARY_MODEL = "model-new"

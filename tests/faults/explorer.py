@@ -24,7 +24,7 @@ from killswitch.flags import flag as flags
 from killswitch.flags import incident as incident_documents
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor
-from killswitch.pages import events, outbox
+from killswitch.pages import events, outbox_entry
 from killswitch.stores import Put, keys
 from tests.doubles.pages import AT, SETTINGS, armed
 from tests.faults.explored_programs import TTL, Asks, Program, Surroundings, Undisturbed, drafted
@@ -266,7 +266,7 @@ def first_world(names: Sequence[str], *, tripped: bool = False, rollouts: Sequen
     )  # fmt: skip
     record = drafted(ROLLOUT, "one", TICK).on(armed(ROLLOUT))
     page = events.tripped(record, SETTINGS)
-    entry = outbox.to_document(outbox.new_entry(page, at=TICK))
+    entry = outbox_entry.to_document(outbox_entry.new_entry(page, at=TICK))
     writes = [
         Put(keys.flag(ROLLOUT), flag_document(flag)),
         Put(keys.incident(ROLLOUT, 1), incident_documents.to_document(record)),

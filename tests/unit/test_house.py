@@ -22,7 +22,7 @@ PENDING: dict[str, int] = {}
 # A class name has one meaning in the package: a name here is defined in several files, for the reason beside it.
 SEVERAL_MEANINGS: dict[str, str] = {}
 
-OLD_CLASSES = re.compile(r"\b(?:Jury|Dossier|OfCase|TwinWatch|Unheard|TrippedOn|OutageBook|FollowUp)\b")
+OLD_CLASSES = re.compile(r"\b(?:Jury|DemoStage|Dossier|OfCase|TwinWatch|Unheard|TrippedOn|OutageBook|FollowUp)\b")
 # modules that stood flat in killswitch/ or were renamed inside a folder; a path of a machine (/run/killswitch/) is none
 _FLAT = (
     "assembly|baseline|blindness|bounded_http|case|clock_guard|credentials|dead_man|doctor|"
@@ -38,6 +38,9 @@ OLD_MODULES = re.compile(
     r"|(?<![/\w])killswitch/(?:backtest|controller|daemon|status|trips|web)\.py"
     r"|\bsources[./](?:plan|url|answers|promql|exposition|sample_history)\b"
     r"|\bstores[./](?:etcd_\w+|sqlite_\w+)"
+    r"|\brouter[./](?:feedback|metrics|routing|workers)\b|\bpages[./]outbox\b|\bevidence[./]bounds\b"
+    r"|\bcontroller[./](?:judging|watches)\b|\bkillswitch[./]private_file\b|\bdemo[./]stage\b"
+    r"|\bcli[./](?:present|controllers)\b|\bverdicts[./]entry\b|\bweb[./]bounded\b|\bsources[./](?:layouts|seen)\b"
 )
 
 

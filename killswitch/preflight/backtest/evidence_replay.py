@@ -30,9 +30,9 @@ from killswitch.verdicts.accumulator import warm_up_seconds
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import first_step
 from killswitch.verdicts.compare import Comparison, compare, too_few_requests
-from killswitch.verdicts.entry import PAST, STEP, STEP_PER_USER
 from killswitch.verdicts.evidence import Trace
 from killswitch.verdicts.evidence.starts import LONGEST_DRAIN
+from killswitch.verdicts.evidence_entry import PAST, STEP, STEP_PER_USER
 from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.shown_windows import Windows
 from killswitch.verdicts.slow_requests import beyond, common_edges

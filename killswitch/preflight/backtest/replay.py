@@ -28,8 +28,8 @@ from killswitch.sources import Source
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import first_step
 from killswitch.verdicts.decide import Decision, DecisionKind, decide
-from killswitch.verdicts.entry import PAST, STEP
 from killswitch.verdicts.evaluator import WINDOW, Evaluator
+from killswitch.verdicts.evidence_entry import PAST, STEP
 
 _LARGEST_PERCENT = flags.STAGES["full"]
 _BY = "back-test"

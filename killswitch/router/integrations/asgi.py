@@ -25,11 +25,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from killswitch.router.metrics import CohortMetrics
+from killswitch.router.counting import CohortMetrics
 from killswitch.router.outcomes import Outcome, outcome_of_status
 from killswitch.router.request import ServedRequest
+from killswitch.router.route_types import Route
 from killswitch.router.router import Router
-from killswitch.router.routing import Route
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -29,6 +29,7 @@ from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from killswitch.model import Cohort
+from killswitch.router.counting import CohortMetrics
 from killswitch.router.integrations import needs
 from killswitch.router.integrations.litellm_calls import (
     ENDPOINTS,
@@ -44,9 +45,8 @@ from killswitch.router.integrations.litellm_calls import (
 )
 from killswitch.router.integrations.litellm_counting import AttemptCounter
 from killswitch.router.integrations.litellm_proof import CANARY, CANARY_ID, CONTROL, Attempt, GuardNotReached, prove
-from killswitch.router.metrics import CohortMetrics
+from killswitch.router.route_types import Route
 from killswitch.router.router import Router
-from killswitch.router.routing import Route
 
 with needs("LiteLLM", "litellm>=1.80,<2"):
     from litellm.integrations.custom_logger import CustomLogger

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from killswitch.model import Cohort
+from killswitch.router.counting import CohortMetrics
 from killswitch.router.integrations.litellm_calls import CanaryRefused
-from killswitch.router.metrics import CohortMetrics
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.refusals import completion_tokens, failure_signal, refused
+from killswitch.router.route_types import Route
 from killswitch.router.router import Router
-from killswitch.router.routing import Route
 
 
 class AttemptCounter:

@@ -22,10 +22,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from killswitch.model import Cohort
-from killswitch.router.metrics import CohortMetrics
+from killswitch.router.counting import CohortMetrics
 from killswitch.router.request import ServedRequest
+from killswitch.router.route_types import Route
 from killswitch.router.router import Router
-from killswitch.router.routing import Route
 
 _NAME_MODELS = frozenset({"model", "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"})
 

@@ -25,8 +25,8 @@ from typing import NamedTuple, TypeVar
 
 from killswitch.model import Cohort
 from killswitch.router.integrations import needs
+from killswitch.router.route_types import Route, RouteReason
 from killswitch.router.router import Router
-from killswitch.router.routing import Route, RouteReason
 
 with needs("OpenFeature", "openfeature-sdk>=0.8,<1"):
     from openfeature.evaluation_context import EvaluationContext

@@ -22,15 +22,15 @@ from killswitch.sources.assembly import Assemblies, Assembly
 from killswitch.sources.closer_looks import with_closer
 from killswitch.sources.columns import Answers, Column
 from killswitch.sources.counter_health import CounterHealth, process_in_words
+from killswitch.sources.counter_lookups import AbsentCache, SeenCache
 from killswitch.sources.falls import Falls
-from killswitch.sources.layouts import Layouts
+from killswitch.sources.histogram_edges import Layouts
 from killswitch.sources.prometheus import answers, counter_queries, promql, quiet
 from killswitch.sources.prometheus.answers import Unusable
 from killswitch.sources.prometheus.client import PrometheusClient
 from killswitch.sources.prometheus.queries import Query, Ranges, most_ticks, plan
 from killswitch.sources.prometheus.quiet import Quiet
 from killswitch.sources.prometheus.session import PrometheusSession
-from killswitch.sources.seen import AbsentCache, SeenCache
 
 _log = logging.getLogger(__name__)
 

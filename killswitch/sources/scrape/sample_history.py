@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from killswitch.errors import BadSettings
-from killswitch.private_file import make_private
+from killswitch.make_private_file import make_private_file
 from killswitch.sources.samples import SampleSeries
 
 KEEP: Final = 25 * 3600.0  # seconds: a day of read-back, and an hour before it to warm up
@@ -38,7 +38,7 @@ class SampleHistory:
         self._lock = threading.Lock()
         try:
             if path is not None:
-                make_private(path)
+                make_private_file(path)
             self._db = sqlite3.connect(path or ":memory:", timeout=5.0, check_same_thread=False)
             if path is not None:
                 self._db.execute("PRAGMA journal_mode=WAL")

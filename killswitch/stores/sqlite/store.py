@@ -23,7 +23,7 @@ from typing import Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
-from killswitch.private_file import make_private
+from killswitch.make_private_file import make_private_file
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
 from killswitch.stores.limits import check_commit
 from killswitch.stores.sqlite import layout
@@ -187,7 +187,7 @@ class SqliteStore:
             self._abandon()
             connection = None
         if connection is None:
-            make_private(self._path)
+            make_private_file(self._path)
             address, self._passing = _address(self._path)
             connection = sqlite3.connect(
                 address, uri=True, timeout=deadline.remaining(), isolation_level=None, check_same_thread=False

@@ -10,7 +10,6 @@ Nothing here reads a clock or keeps state between calls.
 
 from __future__ import annotations
 
-from killswitch.verdicts.evidence.bounds import Bound, Edge, HalfPlane, against_baseline, bounds_of
 from killswitch.verdicts.evidence.detector import (
     ALTERNATIVES,
     DetectorSpec,
@@ -39,6 +38,7 @@ from killswitch.verdicts.evidence.starts import (
     unsettled_at,
 )
 from killswitch.verdicts.evidence.stored import from_document, to_document
+from killswitch.verdicts.evidence.tested_limits import Bound, Edge, HalfPlane, against_baseline, bounds_of
 from killswitch.verdicts.evidence.traffic_split import split_counts, split_rules
 
 __all__ = [

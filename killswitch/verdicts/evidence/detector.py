@@ -34,7 +34,6 @@ import numpy.typing as npt
 from killswitch.model import Bursts
 from killswitch.timestamps import DAY
 from killswitch.verdicts.evidence import dispersion
-from killswitch.verdicts.evidence.bounds import Bound
 from killswitch.verdicts.evidence.dispersion import Mask, Past
 from killswitch.verdicts.evidence.evariables import (
     LARGEST_COUNT,
@@ -45,6 +44,7 @@ from killswitch.verdicts.evidence.evariables import (
     half_planes,
     log_evidence,
 )
+from killswitch.verdicts.evidence.tested_limits import Bound
 
 # How far beyond the limit a canary may be, and the weight of each. Any fixed weights that sum to 1 are valid; these
 # were the fastest on the whole (docs/statistics.md, "What was tried").

@@ -22,7 +22,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from killswitch.verdicts.evidence.bounds import HalfPlane
+from killswitch.verdicts.evidence.tested_limits import HalfPlane
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

@@ -18,8 +18,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from killswitch.verdicts.evidence.bounds import Bound, Edge
 from killswitch.verdicts.evidence.evariables import LARGEST_COUNT, ROUNDING, Array
+from killswitch.verdicts.evidence.tested_limits import Bound, Edge
 
 TAU_REQUESTS = 2_000.0
 TAU_SECONDS = 3_600.0

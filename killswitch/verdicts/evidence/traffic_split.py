@@ -11,9 +11,9 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from killswitch.verdicts.evidence.bounds import Bound, half_plane
 from killswitch.verdicts.evidence.detector import DetectorSpec
 from killswitch.verdicts.evidence.evariables import Array, TickCounts
+from killswitch.verdicts.evidence.tested_limits import Bound, half_plane
 
 LEAST, MOST = 0.3, 3.0
 

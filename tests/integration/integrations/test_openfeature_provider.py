@@ -20,7 +20,7 @@ from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
 from killswitch.router import Router
 from killswitch.router.integrations.openfeature import KillswitchProvider
-from killswitch.router.routing import RouteReason
+from killswitch.router.route_types import RouteReason
 from tests.doubles.held_split import HeldSplit, armed, control_only, router_over, tripped
 
 NAME = "support-copilot"

@@ -22,7 +22,7 @@ from killswitch.net.credentials import Secret
 from killswitch.status.document import status_document, status_json
 from killswitch.status.reports import CycleReport, RolloutReport
 from killswitch.web import app as web
-from killswitch.web import bounded, rendered
+from killswitch.web import rendered, request_limits
 from killswitch.web import server as http_server
 from killswitch.web.server import MAX_HEADER_BYTES, Rate
 from tests.doubles.clock import VirtualClock
@@ -230,7 +230,7 @@ def _answered(port: int, source: str) -> bool:
 
 def test_frequent_requests_get_429_and_probes_always_succeed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks too often gets 429 with Retry-After. Probes are always answered."""
-    monkeypatch.setattr(bounded, "REQUESTS_PER_SECOND", 2.0)
+    monkeypatch.setattr(request_limits, "REQUESTS_PER_SECOND", 2.0)
     with listening(Served()) as slow:
         answers = [ask(slow, "GET", "/api/v1/status") for _ in range(30)]
         refused = [headers for status, headers, _ in answers if status == 429]

@@ -16,7 +16,7 @@ from killswitch.fleet.heartbeat import to_document as heartbeat_document
 from killswitch.fleet.outages import Blind, Target, next_outages
 from killswitch.fleet.stored_outages import MAX_PAGES_AT_ONCE, OutagesRead, StoredOutages
 from killswitch.model import PageSettings
-from killswitch.pages import events, outbox
+from killswitch.pages import events, outbox_entry
 from killswitch.pages.ledger import DeliveryOutcome, Result
 from killswitch.pages.notices import Notice, Notices
 from killswitch.pages.page import Page, identified
@@ -73,7 +73,7 @@ def fleet_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 def pages_in(store: Store) -> list[Page]:
     items = store.list(keys.OUTBOX).items
-    return [outbox.from_document(item.value, page=item.key.removeprefix(keys.OUTBOX)).page for item in items]
+    return [outbox_entry.from_document(item.value, page=item.key.removeprefix(keys.OUTBOX)).page for item in items]
 
 
 def blind_all(tick: float) -> dict[str, Blind]:
@@ -167,7 +167,7 @@ def test_hundreds_of_pages_are_claimed_sent_and_marked(fleet_store: Metered) -> 
     records = [incident(name, 1) for name in NAMES[:300]]
     pages = [events.tripped(record, team) for record, team in zip(records, TEAMS[:300], strict=True)]
     parts = (
-        Part(page.id, writes=(Put(keys.outbox(page.id), outbox.to_document(outbox.new_entry(page, at=AT))),
+        Part(page.id, writes=(Put(keys.outbox(page.id), outbox_entry.to_document(outbox_entry.new_entry(page, at=AT))),
                               Put(keys.incident(page.rollout, 1), incident_document(incident(page.rollout, 1)))))
         for page in pages
     )  # fmt: skip
@@ -205,14 +205,14 @@ def test_no_document_of_one_key_outgrows_a_transaction() -> None:
     names = [f"{number:04d}{'n' * 59}" for number in range(5000)]
     beat = Heartbeat("a", "1", AT, AT, "d", frozenset(names), dict.fromkeys(names, AT - 60))
     assert len(heartbeat_document(beat)) <= MAX_COMMIT_BYTES
-    entry = outbox.new_entry(
+    entry = outbox_entry.new_entry(
         events.cannot_act(names, controller="a", why="w", since=AT, at=AT, settings=TEAMS[0]), at=AT
     )
     for number in range(1000):
-        entry = outbox.begin(entry, f"receiver-{number:04d}", by="controller-a#0123456789ab", at=AT)
-        entry = outbox.not_taken(entry, f"receiver-{number:04d}", error="x" * 300, at=AT)
-    value = outbox.to_document(entry)
-    assert outbox.from_document(value, page=entry.id).page == entry.page
+        entry = outbox_entry.begin(entry, f"receiver-{number:04d}", by="controller-a#0123456789ab", at=AT)
+        entry = outbox_entry.not_taken(entry, f"receiver-{number:04d}", error="x" * 300, at=AT)
+    value = outbox_entry.to_document(entry)
+    assert outbox_entry.from_document(value, page=entry.id).page == entry.page
     assert entry.page.payload["rollouts_count"] == 5000
 
 

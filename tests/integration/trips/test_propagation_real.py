@@ -9,7 +9,7 @@ from pathlib import Path
 from killswitch.flags import incident as incidents
 from killswitch.flags.flag import Actor
 from killswitch.flags.incident import RoutersFollowed
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.page import Page, PageKind
 from killswitch.router import Router
 from killswitch.stores import Store, keys
@@ -40,7 +40,7 @@ def told(store: Store) -> RoutersFollowed | None:
 
 def progress_pages(store: Store) -> list[Page]:
     entries = [
-        outbox.from_document(item.value, page=item.key.removeprefix(keys.OUTBOX))
+        outbox_entry.from_document(item.value, page=item.key.removeprefix(keys.OUTBOX))
         for item in store.list(keys.OUTBOX).items
     ]
     return [entry.page for entry in entries if entry.page.kind is PageKind.FOLLOWED]

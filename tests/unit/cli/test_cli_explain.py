@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from killswitch.cli.present import unjudged
+from killswitch.cli.newest_status import unjudged
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from tests.doubles.http_double import Answer, HttpDouble

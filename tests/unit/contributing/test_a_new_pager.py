@@ -11,7 +11,7 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.errors import Unavailable
 from killswitch.flags import incident as incidents
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
@@ -57,9 +57,9 @@ class World:
         self.server = MemoryServer(self.clock)
         self.page = trip_page()
         record = incidents.to_document(incident(self.page.rollout, self.page.generation))
-        entry = outbox.new_entry(self.page, at=self.clock.wall())
+        entry = outbox_entry.new_entry(self.page, at=self.clock.wall())
         writes = [
-            Put(keys.outbox(self.page.id), outbox.to_document(entry)),
+            Put(keys.outbox(self.page.id), outbox_entry.to_document(entry)),
             Put(keys.incident(self.page.rollout, self.page.generation), record),
         ]
         self.server.commit("controller", (), writes)

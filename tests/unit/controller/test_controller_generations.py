@@ -83,14 +83,14 @@ def test_a_watch_is_about_one_arming_not_one_generation() -> None:
     """A flag put there without counting, by an older release or by hand, is not judged by the old one's windows."""
     fleet = fleet_of("a", script=GOOD)
     fleet.run(20)
-    watch = fleet.replicas[0].controller._watches.armings["copilot"]
+    watch = fleet.replicas[0].controller._armings.by_rollout["copilot"]
     before = fleet.flag()
     assert before is not None
     fleet.server.commit("x", (), (Delete(keys.flag("copilot")), Delete(keys.generation("copilot"))))
     again = fleet.arm()
     assert again.generation == before.generation
     fleet.run(1)
-    renewed = fleet.replicas[0].controller._watches.armings["copilot"]
+    renewed = fleet.replicas[0].controller._armings.by_rollout["copilot"]
     assert renewed is not watch
     assert renewed.armed_at >= again.armed_at - 0.001
 

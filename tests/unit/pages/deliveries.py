@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 
 from killswitch.flags import incident as incidents
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
-from killswitch.pages.outbox import OutboxEntry
+from killswitch.pages.outbox_entry import OutboxEntry
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers import Pager
 from killswitch.stores import Put, keys
@@ -55,8 +55,8 @@ class World:
     def write(self, *pages: Page) -> None:
         """What a trip's transaction writes, with its incident."""
         for page in pages:
-            entry = outbox.new_entry(page, at=self.clock.wall())
-            writes = [Put(keys.outbox(page.id), outbox.to_document(entry))]
+            entry = outbox_entry.new_entry(page, at=self.clock.wall())
+            writes = [Put(keys.outbox(page.id), outbox_entry.to_document(entry))]
             if page.kind is PageKind.TRIPPED:
                 record = incidents.to_document(incident(page.rollout, page.generation))
                 writes.append(Put(keys.incident(page.rollout, page.generation), record))
@@ -65,7 +65,7 @@ class World:
     def entry(self, page: Page) -> OutboxEntry:
         value = self.server.value(keys.outbox(page.id))
         assert value is not None
-        return outbox.from_document(value, page=page.id)
+        return outbox_entry.from_document(value, page=page.id)
 
     def run(self, *processes: PageDelivery, seconds: float, step: float = 1.0) -> None:
         end = self.clock.monotonic() + seconds

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from killswitch.flags import incident as incidents
 from killswitch.flags.incident import Paged
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import DeliveryOutcome, Result
-from killswitch.pages.outbox import OutboxEntry
+from killswitch.pages.outbox_entry import OutboxEntry
 from killswitch.pages.page import Page
 from killswitch.pages.store_ledger import StoreLedger
 from killswitch.stores import Item, Put, keys
@@ -36,10 +36,10 @@ class World:
 
     def write(self, *pages: Page, age: float = 0.0) -> None:
         for page in pages:
-            self.put(outbox.new_entry(page, at=self.clock.wall() - age))
+            self.put(outbox_entry.new_entry(page, at=self.clock.wall() - age))
 
     def put(self, entry: OutboxEntry) -> None:
-        self.server.commit("x", (), (Put(keys.outbox(entry.id), outbox.to_document(entry)),))
+        self.server.commit("x", (), (Put(keys.outbox(entry.id), outbox_entry.to_document(entry)),))
 
     def record(self, page: Page) -> None:
         value = incidents.to_document(incident(page.rollout, page.generation))
@@ -53,7 +53,7 @@ class World:
     def stored(self, page: Page) -> OutboxEntry:
         value = self.server.value(keys.outbox(page.id))
         assert value is not None
-        return outbox.from_document(value, page=page.id)
+        return outbox_entry.from_document(value, page=page.id)
 
     def claim(self, page: Page) -> Item | None:
         return self.server.get(keys.claim(f"outbox/{page.id}"))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from killswitch.flags import incident as incidents
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.delivery import PageDelivery
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.stores import Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, Crash, Fault, MemoryServer, MemoryStore
@@ -73,7 +73,7 @@ def tell(
         "controller",
         (),
         [
-            Put(keys.outbox(PAGE.id), outbox.to_document(outbox.new_entry(PAGE, at=clock.wall()))),
+            Put(keys.outbox(PAGE.id), outbox_entry.to_document(outbox_entry.new_entry(PAGE, at=clock.wall()))),
             Put(keys.incident(PAGE.rollout, PAGE.generation), incidents.to_document(incident())),
         ],
     )
@@ -97,7 +97,7 @@ def tell(
         unmarked_repeats=sum(not copy.possible_repeat for copy in receiver.copies[1:]),
         delivered_after=receiver.copies[0].at - start if receiver.copies else float("inf"),
         crashes=crashes,
-        state=outbox.from_document(value, page=PAGE.id).delivery("receiver").state,
+        state=outbox_entry.from_document(value, page=PAGE.id).delivery("receiver").state,
         incident_pages=len(incidents.from_document(record, rollout=PAGE.rollout).pages),
     )
 
@@ -173,7 +173,9 @@ def test_a_process_stopped_at_any_call_commits_nothing_stale(number: int, pause:
         if call.number == number:
             value = server.value(keys.outbox(PAGE.id))
             assert value is not None
-            under_way = outbox.from_document(value, page=PAGE.id).delivery("receiver").state is DeliveryState.SENDING
+            under_way = (
+                outbox_entry.from_document(value, page=PAGE.id).delivery("receiver").state is DeliveryState.SENDING
+            )
             going.run_once()
             clock.advance(pause)
             for _ in range(5):
@@ -183,7 +185,9 @@ def test_a_process_stopped_at_any_call_commits_nothing_stale(number: int, pause:
 
     first.fault = stop
     server.commit(
-        "controller", (), [Put(keys.outbox(PAGE.id), outbox.to_document(outbox.new_entry(PAGE, at=clock.wall())))]
+        "controller",
+        (),
+        [Put(keys.outbox(PAGE.id), outbox_entry.to_document(outbox_entry.new_entry(PAGE, at=clock.wall())))],
     )
     for _ in range(40):
         stopped.run_once()
@@ -192,7 +196,7 @@ def test_a_process_stopped_at_any_call_commits_nothing_stale(number: int, pause:
     # Only an attempt that was committed and not yet marked when it stopped may have been repeated.
     assert 1 <= receiver.copies_of(PAGE.id) <= (2 if under_way and pause else 1)
     attempts = [change.value for change in server.history if change.key == keys.outbox(PAGE.id) and change.value]
-    numbers = [outbox.from_document(value, page=PAGE.id).delivery("receiver").attempts for value in attempts]
+    numbers = [outbox_entry.from_document(value, page=PAGE.id).delivery("receiver").attempts for value in attempts]
     assert numbers == sorted(numbers), "an attempt's number went back: a stale write was committed"
 
 
@@ -217,7 +221,9 @@ def test_a_store_away_for_longer_than_the_claims_costs_no_copy() -> None:
     for store in stores:
         store.fault = away_once_sent
     server.commit(
-        "controller", (), [Put(keys.outbox(PAGE.id), outbox.to_document(outbox.new_entry(PAGE, at=clock.wall())))]
+        "controller",
+        (),
+        [Put(keys.outbox(PAGE.id), outbox_entry.to_document(outbox_entry.new_entry(PAGE, at=clock.wall())))],
     )
     sender.run_once()
     for _ in range(60):

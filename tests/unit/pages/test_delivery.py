@@ -11,7 +11,7 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.flags import incident as incidents
 from killswitch.pages.delivery import DeliveryPolicy
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.pages.page import Page, PageKind
 from killswitch.stores import Committed, Compare, Delete, Lost, Put, keys
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.pages.page import PageKind
 from tests.doubles.pages import trip_page
 from tests.doubles.receiver import AddressedReceiver, Receiver

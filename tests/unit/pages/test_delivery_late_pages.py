@@ -8,7 +8,7 @@ import pytest
 
 from killswitch.flags.document import to_document as flag_document
 from killswitch.pages.delivery import DeliveryPolicy
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.pages.page import Page, PageKind
 from killswitch.stores import Put, keys
 from tests.doubles.memory_store import Call, Fault, MemoryStore

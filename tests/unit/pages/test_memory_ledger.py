@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import KEEP_SETTLED, DeliveryOutcome, Result
 from killswitch.pages.memory_ledger import MemoryLedger
-from killswitch.pages.outbox import Delivery, DeliveryState, OutboxEntry
+from killswitch.pages.outbox_entry import Delivery, DeliveryState, OutboxEntry
 from killswitch.pages.page import Page
 from tests.doubles.clock import VirtualClock
 from tests.doubles.pages import trip_page
@@ -30,7 +30,7 @@ def test_a_page_in_memory_is_known_once() -> None:
     assert memory.ledger.add(A)
     assert not memory.ledger.add(A)
     assert [entry.id for entry in memory.ledger.held()] == [A.id]
-    assert memory.entry(A) == outbox.new_entry(A, at=memory.clock.wall())
+    assert memory.entry(A) == outbox_entry.new_entry(A, at=memory.clock.wall())
     assert not memory.ledger.is_history(memory.entry(A))
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from killswitch.flags.document import to_document as flag_document
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import KEEP_SETTLED, NEWS
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.store_ledger import KEEP_SETTLED_AT_LEAST, KEEP_SETTLED_AT_MOST
 from killswitch.stores import Delete, Put, keys
@@ -49,9 +49,11 @@ def test_what_is_not_understood_is_counted_and_said_once(world: World, caplog: p
 def test_settled_entries_stay_two_minutes_the_newest_a_week(world: World) -> None:
     def done(number: int, age: float) -> str:
         page = trip_page(f"r{number:02}", 1)
-        entry = outbox.new_entry(page, at=world.clock.wall() - age)
+        entry = outbox_entry.new_entry(page, at=world.clock.wall() - age)
         for receiver in RECEIVERS:
-            entry = outbox.taken(outbox.begin(entry, receiver, by="b", at=0.0), receiver, reference="r", at=0.0)
+            entry = outbox_entry.taken(
+                outbox_entry.begin(entry, receiver, by="b", at=0.0), receiver, reference="r", at=0.0
+            )
         world.put(entry)
         return page.id
 
@@ -75,9 +77,11 @@ def test_settled_entries_stay_two_minutes_the_newest_a_week(world: World) -> Non
 
 def test_an_entry_that_was_changed_meanwhile_is_not_dropped(world: World) -> None:
     for page in (A, B):
-        entry = outbox.new_entry(page, at=world.clock.wall() - KEEP_SETTLED_AT_MOST - 1)
+        entry = outbox_entry.new_entry(page, at=world.clock.wall() - KEEP_SETTLED_AT_MOST - 1)
         for receiver in RECEIVERS:
-            entry = outbox.taken(outbox.begin(entry, receiver, by="b", at=0.0), receiver, reference="r", at=0.0)
+            entry = outbox_entry.taken(
+                outbox_entry.begin(entry, receiver, by="b", at=0.0), receiver, reference="r", at=0.0
+            )
         world.put(entry)
     again = world.stored(A)
 
@@ -120,9 +124,9 @@ def test_what_was_news_when_it_was_met_stays_news(world: World) -> None:
 @pytest.mark.parametrize(("taken", "history"), [(False, False), (True, True)])
 def test_an_old_page_about_the_fleet_is_history_once_taken(world: World, taken: bool, history: bool) -> None:
     page = replace(A, kind=PageKind.BLIND, rollout="", id="blind.1")
-    entry = outbox.new_entry(page, at=world.clock.wall() - NEWS - 1)
+    entry = outbox_entry.new_entry(page, at=world.clock.wall() - NEWS - 1)
     if taken:
-        entry = outbox.taken(outbox.begin(entry, "slack", by="b", at=0.0), "slack", reference="r", at=0.0)
+        entry = outbox_entry.taken(outbox_entry.begin(entry, "slack", by="b", at=0.0), "slack", reference="r", at=0.0)
     world.put(entry)
     world.ledger.scan()
     world.calls()
@@ -140,7 +144,7 @@ def test_a_store_that_cannot_say_makes_nothing_history(world: World) -> None:
     assert not world.ledger.is_history(world.stored(A))
     world.store.fault = lambda _: None
     assert world.ledger.is_history(world.stored(A))
-    assert not world.ledger.is_history(outbox.new_entry(B, at=0.0))  # never met
+    assert not world.ledger.is_history(outbox_entry.new_entry(B, at=0.0))  # never met
     world.clock.advance(TTL)
     assert not world.ledger.is_history(world.stored(A))  # without a lease nothing is given up
 
@@ -166,7 +170,7 @@ def test_giving_up_compares_the_entry_and_the_claim(world: World) -> None:
     for entry in before:
         world.ledger.give_up(entry, "slack")
     assert [world.stored(A), world.stored(B)] == before
-    world.ledger.give_up(outbox.new_entry(trip_page("c", 1), at=0.0), "slack")  # not held
+    world.ledger.give_up(outbox_entry.new_entry(trip_page("c", 1), at=0.0), "slack")  # not held
 
 
 def test_what_cannot_be_given_up_is_said(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import DeliveryOutcome, Result
-from killswitch.pages.outbox import Delivery, DeliveryState
+from killswitch.pages.outbox_entry import Delivery, DeliveryState
 from killswitch.pages.store_ledger import ORPHAN_GRACE
 from killswitch.stores import Delete, Put, keys
 from tests.doubles.memory_store import Fault
@@ -31,7 +31,7 @@ def test_an_attempt_is_in_the_store_before_it_is_returned(world: World) -> None:
 
 def test_what_is_not_held_is_not_begun(world: World) -> None:
     world.begun(A)
-    assert world.ledger.begin([outbox.new_entry(B, at=0.0)], "slack") == []
+    assert world.ledger.begin([outbox_entry.new_entry(B, at=0.0)], "slack") == []
     world.clock.advance(TTL)
     world.calls()
     assert world.ledger.begin([world.stored(A)], "webhook") == []
@@ -39,8 +39,11 @@ def test_what_is_not_held_is_not_begun(world: World) -> None:
 
 
 def test_what_may_not_begin_is_left_out_with_a_word(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    entry = outbox.taken(
-        outbox.begin(outbox.new_entry(A, at=world.clock.wall()), "slack", by="b", at=0.0), "slack", reference="", at=0.0
+    entry = outbox_entry.taken(
+        outbox_entry.begin(outbox_entry.new_entry(A, at=world.clock.wall()), "slack", by="b", at=0.0),
+        "slack",
+        reference="",
+        at=0.0,
     )
     world.put(entry)
     world.write(B)
@@ -73,7 +76,7 @@ def test_an_attempt_that_lost_sees_what_changed(world: World) -> None:
     world.write(A, B, third, fourth)
     world.ledger.scan()
     entries = [world.stored(page) for page in (third, B, A, fourth)]
-    world.put(outbox.begin(world.stored(A), "webhook", by="b", at=5.0))
+    world.put(outbox_entry.begin(world.stored(A), "webhook", by="b", at=5.0))
     world.server.commit("x", (), (Delete(keys.outbox(B.id)), Put(keys.outbox(third.id), b"[")))
     assert world.ledger.begin(entries, "slack") == []
     assert sorted(world.held()) == [A.id, third.id, fourth.id]
@@ -95,7 +98,7 @@ def test_a_store_that_fails_begins_nothing_and_says_so(world: World, caplog: pyt
 
 def test_a_vanished_sender_has_a_grace(world: World) -> None:
     """From when this process first saw it; then it is written off, and begun again."""
-    world.put(outbox.begin(outbox.new_entry(A, at=world.clock.wall()), "slack", by="gone", at=0.0))
+    world.put(outbox_entry.begin(outbox_entry.new_entry(A, at=world.clock.wall()), "slack", by="gone", at=0.0))
     entry = world.stored(A)
     assert not world.ledger.ready(entry, "slack")  # never seen
     world.ledger.scan()

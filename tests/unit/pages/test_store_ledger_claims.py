@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from killswitch.pages import outbox
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages import outbox_entry
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.stores import Delete, Put, keys
 from tests.doubles.memory_store import Call, Fault
 from tests.doubles.pages import trip_page
@@ -99,7 +99,7 @@ def test_an_entry_that_is_gone_is_not_held(world: World) -> None:
 def test_an_entry_that_another_has_changed_is_held_as_it_is_now(world: World) -> None:
     world.write(A)
     world.ledger.scan()
-    changed = outbox.begin(world.stored(A), "slack", by="b", at=world.clock.wall())
+    changed = outbox_entry.begin(world.stored(A), "slack", by="b", at=world.clock.wall())
     world.put(changed)
     world.ledger.scan()
     assert world.ledger.held() == [world.stored(A)]
@@ -112,7 +112,7 @@ def test_a_settled_entry_is_released(world: World) -> None:
     world.ledger.scan()
     entry = world.stored(A)
     for receiver in RECEIVERS:
-        entry = outbox.taken(outbox.begin(entry, receiver, by="b", at=0.0), receiver, reference="r", at=0.0)
+        entry = outbox_entry.taken(outbox_entry.begin(entry, receiver, by="b", at=0.0), receiver, reference="r", at=0.0)
     world.put(entry)
     world.ledger.scan()
     assert world.claim(A) is None

@@ -9,9 +9,9 @@ import pytest
 
 from killswitch.errors import BadTransaction
 from killswitch.flags.incident import Paged
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import DeliveryOutcome, Result
-from killswitch.pages.outbox import Delivery, DeliveryState
+from killswitch.pages.outbox_entry import Delivery, DeliveryState
 from killswitch.pages.store_ledger import ORPHAN_GRACE
 from killswitch.stores import Delete, Put, keys
 from tests.doubles.memory_store import Call, Fault
@@ -133,13 +133,13 @@ def test_a_transaction_that_the_store_refuses_is_an_error(world: World, caplog: 
     world.store.fault = refused
     world.ledger.finish(started, "slack", TAKEN)
     assert caplog.record_tuples == [
-        ("killswitch.pages.delivery", logging.ERROR, "1 deliveries cannot be marked: too many writes")
+        ("killswitch.pages.store_ledger", logging.ERROR, "1 deliveries cannot be marked: too many writes")
     ]
 
 
 def test_a_mark_that_loses_is_made_on_the_newer_entry(world: World) -> None:
     started = world.begun(A)
-    world.put(outbox.begin(world.stored(A), "webhook", by="b", at=5.0))
+    world.put(outbox_entry.begin(world.stored(A), "webhook", by="b", at=5.0))
     world.calls()
     world.ledger.finish(started, "slack", TAKEN)
     entry = world.stored(A)

@@ -17,7 +17,7 @@ from killswitch.preflight.power import delay, smallest_percent
 from killswitch.preflight.users import effective_users, unlucky_cohorts
 from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording
-from killswitch.verdicts.entry import STEP
+from killswitch.verdicts.evidence_entry import STEP
 from tests.unit.preflight.backtest.test_backtest import RULES
 
 LEVEL = TrafficLevel(50.0, 5.0)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from killswitch.flags.bucketing import bucket
 from killswitch.model import Cohort
-from killswitch.router.routing import Route, RouteReason, bucket
+from killswitch.router.route_types import Route, RouteReason
 from tests.doubles.held_split import CANARY_MODEL, CONTROL_MODEL, armed, control_only, router_over, tripped
-from tests.unit.router.test_routing import HOSTILE, VECTORS
+from tests.unit.flags.test_bucketing import HOSTILE, VECTORS
 
 
 @pytest.mark.parametrize("key", ["", "user-1", "😀", "z" * 10_240])

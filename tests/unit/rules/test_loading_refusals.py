@@ -37,7 +37,7 @@ TABLE = [
     ),
     (
         HEAD + "rules:\n  latency_p95: {max: 2%}\n",
-        ["f.yaml:5: rules.latency_p95.max: '2%' is a percent, but a duration belongs here; fix: write it as in 90s"],
+        ["f.yaml:5: rules.latency_p95.max: '2%' is a percent, but a duration belongs here; fix: write it like 90s"],
     ),
     (
         HEAD + "rules:\n  latency_p95: {max_ratio: 0.5}\n",
@@ -214,7 +214,7 @@ TABLE = [
     ),
     (
         HEAD + "false_trips: 1%\n",
-        ["f.yaml:4: false_trips: '1%' is not a budget; fix: write it as in `1% per day` (or `per week`)"],
+        ["f.yaml:4: false_trips: '1%' is not a budget; fix: write it like `1% per day` (or `per week`)"],
     ),
     (
         HEAD + "min_requests: " + "9" * 400 + "\n",
@@ -230,7 +230,7 @@ TABLE = [
     ),
     (
         HEAD + "rules:\n  x: {histogram: b_seconds, quantile: 95, max: 2s}\n",
-        ["f.yaml:5: rules.x.quantile: 95 is not a quantile; fix: write it as in 0.95, between 0 and 1"],
+        ["f.yaml:5: rules.x.quantile: 95 is not a quantile; fix: write a number between 0 and 1, such as 0.95"],
     ),
     (
         HEAD + "rules:\n  x: {query: {control: q, canary: q}, max: 3}\n",

@@ -14,7 +14,7 @@ from killswitch.flags import incident
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.document import to_document as flag_document
 from killswitch.fleet import heartbeat, stored_outages
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.router.presence import Report, to_document
 from killswitch.stores import Item, Put, keys
 from killswitch.timestamps import from_iso, to_iso
@@ -41,7 +41,7 @@ HOSTILE = [
 READERS: list[Callable[[bytes], object]] = [
     lambda value: flag_from_document(value, rollout="copilot"),
     lambda value: incident.from_document(value, rollout="copilot"),
-    lambda value: outbox.from_document(value, page="copilot.1"),
+    lambda value: outbox_entry.from_document(value, page="copilot.1"),
     heartbeat.from_document,
     stored_outages.from_document,
 ]

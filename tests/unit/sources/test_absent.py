@@ -7,7 +7,7 @@ import pytest
 from killswitch.model import Matcher, Reason, Selector, Unreadable
 from killswitch.sources.asks import Ask, Shape, Sum
 from killswitch.sources.columns import Column
-from killswitch.sources.seen import AbsentCache
+from killswitch.sources.counter_lookups import AbsentCache
 
 TICK, STEP = 1_776_600_000.0, 30.0
 ASK: Ask = Sum(Shape.RECENT, Selector("judged_total", (Matcher("cohort", "=", "canary"),)), STEP)

@@ -7,7 +7,7 @@ import pytest
 from killswitch.flags import incident as incidents
 from killswitch.flags.flag import Actor, Flag
 from killswitch.flags.incident import RoutersFollowed, with_page
-from killswitch.pages import events, outbox
+from killswitch.pages import events, outbox_entry
 from killswitch.pages.page import Page, PageKind
 from killswitch.router.presence import Report, to_document
 from killswitch.stores import Put, keys
@@ -75,7 +75,7 @@ class World:
         """What went into the outbox about followers, each commit once."""
         written = [change for change in self.server.history if change.key.startswith(keys.OUTBOX) and change.value]
         entries = [
-            outbox.from_document(change.value, page=change.key.removeprefix(keys.OUTBOX))
+            outbox_entry.from_document(change.value, page=change.key.removeprefix(keys.OUTBOX))
             for change in written
             if change.value is not None
         ]

@@ -138,7 +138,7 @@ def test_a_per_user_signal_is_adopted_once_both_have_it() -> None:
     twin = replace(REFUSALS, per_user=ERRORS.signal)
 
     def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
-        if want.part.endswith("twin"):
+        if want.part.endswith("per_user"):
             here = START + 10 * STEP < tick <= START + 20 * STEP
             return Counts(1.0, 40.0) if here else Unreadable(Reason.NO_DATA, "no series")
         return Counts(5.0, 200.0)
@@ -162,7 +162,7 @@ def test_long_bursts_slow_plain_counters_not_first_requests(block: int) -> None:
 
     def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
         storm = tick % 1800 < 600
-        if want.part.endswith("twin"):
+        if want.part.endswith("per_user"):
             return Counts(20.0 if storm else 5.0, 400.0) if tick > START + 120 * STEP else _NOTHING
         return Counts(120.0 if storm else 30.0, 2400.0)
 

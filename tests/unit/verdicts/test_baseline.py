@@ -113,7 +113,7 @@ def test_a_baseline_is_of_the_counters_that_will_be_judged(share: float, stored_
     """One pod of many with judged twins was all of the baseline, and plain counters were held against it at 100 %."""
     rule = replace(ERRORS, per_user=REFUSALS.signal)
     plain, first = Counts(3e4, 1e6), Counts(1e4 * share, 1e6 * share)
-    source = Measured({"window": Reading(plain, plain, 86_400.0), "twin": Reading(first, first, 86_400.0)})
+    source = Measured({"window": Reading(plain, plain, 86_400.0), "per_user": Reading(first, first, 86_400.0)})
     found, samples = _measure(source, rollout(rules=(rule,)), 1)
     assert found.values["error_rate"] == pytest.approx(stored_value)
     assert samples["error_rate"] == (1e6 if stored_value == 0.03 else 1e6 * share)

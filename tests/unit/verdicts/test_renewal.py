@@ -199,7 +199,7 @@ def test_the_split_is_counted_on_all_requests_not_on_first_ones() -> None:
 
     def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
         found = traffic(want, cohort, tick)
-        if not want.part.endswith("twin") or not isinstance(found, Counts):
+        if not want.part.endswith("per_user") or not isinstance(found, Counts):
             return found
         few = 0.002 if cohort is Cohort.CANARY and (tick - START) % 300 > 30 else 0.5
         return Counts(round(found.events * few), round(found.trials * few))

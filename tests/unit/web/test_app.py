@@ -16,7 +16,7 @@ from killswitch.status import reports
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.web.app import application
-from killswitch.web.bounded import MAX_BODY
+from killswitch.web.request_limits import MAX_BODY
 from tests.doubles.pages import armed, incident
 from tests.unit.status.test_status_document import HOSTILE, report
 

@@ -11,9 +11,9 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.flags import incident as incidents
 from killswitch.net.credentials import Secret
-from killswitch.pages import outbox
+from killswitch.pages import outbox_entry
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.pages.page import Page
 from killswitch.pages.receivers import Pager
 from killswitch.pages.receivers.slack import SlackPager
@@ -83,14 +83,14 @@ def process(store: Store, slack: SlackDouble, hook: WebhookDouble, tmp_path: Pat
 def write(store: Store, *pages: Page) -> None:
     for page in pages:
         record = incidents.to_document(incident(page.rollout, page.generation))
-        entry = outbox.to_document(outbox.new_entry(page, at=time.time()))
+        entry = outbox_entry.to_document(outbox_entry.new_entry(page, at=time.time()))
         store.commit((), [Put(keys.incident(page.rollout, page.generation), record), Put(keys.outbox(page.id), entry)])
 
 
-def entry(store: Store, page: Page) -> outbox.OutboxEntry:
+def entry(store: Store, page: Page) -> outbox_entry.OutboxEntry:
     item = store.get(keys.outbox(page.id))
     assert item is not None
-    return outbox.from_document(item.value, page=page.id)
+    return outbox_entry.from_document(item.value, page=page.id)
 
 
 def until(what: Callable[[], bool], *running: PageDelivery, seconds: float = 30.0) -> None:

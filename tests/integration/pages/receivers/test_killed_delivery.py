@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from killswitch.deadline import Deadline
-from killswitch.pages import outbox
-from killswitch.pages.outbox import DeliveryState
+from killswitch.pages import outbox_entry
+from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.stores import Item, Put, keys
 from killswitch.stores.opening import open_store
 from tests.doubles.pages import trip_page
@@ -49,7 +49,7 @@ def test_the_page_of_a_killed_process_is_delivered_by_another(url: str, moment: 
             slack.hang()
         child = page_delivery.start(url, slack.base_url, token, CLAIM_TTL)
         try:
-            store.commit((), [Put(key, outbox.to_document(outbox.new_entry(page, at=time.time())))])
+            store.commit((), [Put(key, outbox_entry.to_document(outbox_entry.new_entry(page, at=time.time())))])
             if moment == "in mid send":
                 _until(lambda: bool(slack.calls("chat.postMessage")))
             else:
@@ -71,7 +71,7 @@ def test_the_page_of_a_killed_process_is_delivered_by_another(url: str, moment: 
 
 
 def _standing(item: Item | None, page_id: str) -> DeliveryState | None:
-    return None if item is None else outbox.from_document(item.value, page=page_id).delivery("slack").state
+    return None if item is None else outbox_entry.from_document(item.value, page=page_id).delivery("slack").state
 
 
 def _until(what: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from killswitch.verdicts.evidence import DetectorSpec, Evidence, TickCounts, Trace, advance, start, warm_up
-from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
 from killswitch.verdicts.evidence.evariables import Array
+from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, half_plane
 
 STEP = 30.0
 NAMES = tuple(field.name for field in fields(TickCounts))

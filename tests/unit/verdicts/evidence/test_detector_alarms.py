@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from killswitch.verdicts.evidence import DetectorSpec, TickCounts, advance, dispersion, start
-from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
 from killswitch.verdicts.evidence.detector import cap
 from killswitch.verdicts.evidence.evariables import Array
+from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, half_plane
 from tests.unit.verdicts.evidence.counted_ticks import NAMES, STEP, WIDTH, run, steady, ticks, warm
 
 

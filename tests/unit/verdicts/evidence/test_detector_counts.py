@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from killswitch.verdicts.evidence import DetectorSpec, start
-from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
+from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, half_plane
 from tests.unit.verdicts.evidence.counted_ticks import NAMES, run, steady, warm, with_row
 
 

@@ -20,10 +20,10 @@ from killswitch.verdicts.evidence import (
     unsettled_at,
     warm_up,
 )
-from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound, half_plane
 from killswitch.verdicts.evidence.detector import Evidence, Trace
 from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.starts import Latencies
+from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, half_plane
 
 STEP, RUNS, RATE = 30.0, 24, 20.0
 BUCKETS = np.array([0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, np.inf])

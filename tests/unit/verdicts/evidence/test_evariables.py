@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import xlogy
 
-from killswitch.verdicts.evidence.bounds import HalfPlane
 from killswitch.verdicts.evidence.detector import ALTERNATIVES
 from killswitch.verdicts.evidence.evariables import Array, TickCounts, half_planes, information, log_evidence, project
+from killswitch.verdicts.evidence.tested_limits import HalfPlane
 
 GRID = np.array(ALTERNATIVES)
 

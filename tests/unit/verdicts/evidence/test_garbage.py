@@ -22,8 +22,8 @@ from killswitch.verdicts.evidence import (
     tau_next,
     warm_up,
 )
-from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound, Edge, half_plane
 from killswitch.verdicts.evidence.evariables import Array
+from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, Edge, half_plane
 
 STEP = 30.0
 NAMES = tuple(field.name for field in fields(TickCounts))

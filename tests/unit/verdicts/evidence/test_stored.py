@@ -11,8 +11,8 @@ import pytest
 
 from killswitch.errors import BadDocument
 from killswitch.verdicts.evidence import DetectorSpec, Evidence, TickCounts, advance, from_document, start, to_document
-from killswitch.verdicts.evidence.bounds import WORSE_THAN_CONTROL, Bound
 from killswitch.verdicts.evidence.detector import ALTERNATIVES
+from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound
 
 SPECS = [DetectorSpec(("r", number), (Bound("worse_than_control", WORSE_THAN_CONTROL),), 0.01) for number in (1, 2)]
 

@@ -1,6 +1,7 @@
-"""A routing decision: the route, its reason, and the immutable split it reads.
+"""The types of a routing decision: the route, its reason, and the immutable split that it reads.
 
-Pure; the hash is `killswitch.flags.bucketing.bucket`.
+The decision itself is `killswitch.router.router.Router.route`; the formula of the hash is in
+`killswitch.flags.bucketing`.
 """
 
 from __future__ import annotations
@@ -8,10 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from killswitch.flags.bucketing import UNROUTABLE, bucket
 from killswitch.model import Cohort
-
-__all__ = ["UNROUTABLE", "Route", "RouteReason", "Split", "bucket"]
 
 
 class RouteReason(StrEnum):

@@ -1,4 +1,4 @@
-"""Half planes: every bound of every rule is ``p_c <= ratio * p_b + shift``.
+"""A rule's limits in the form that evidence tests: each is a half plane ``p_c <= ratio * p_b + shift``.
 
 ``p_c`` and ``p_b`` are the true shares of canary's and control's trials that are events. For rates the events are
 the signal's own. For a quantile the event is "slower than an edge", and the edge may depend on tau, control's own

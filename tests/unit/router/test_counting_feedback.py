@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from killswitch.router import CohortMetrics, FeedbackTokens, Route
 from killswitch.router.instruments import PrometheusInstruments
-from killswitch.router.routing import RouteReason
+from killswitch.router.route_types import RouteReason
 from tests.doubles.held_split import armed, control_only, router_over, tripped
-from tests.unit.router.metrics_bench import CANARY, CONTROL, KEY, Bench, Shared, Unreachable
+from tests.unit.router.counting_bench import CANARY, CONTROL, KEY, Bench, Shared, Unreachable
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from killswitch.model import Buckets, Cohort, Matcher, QuantileSignal, Range, Reason, Selector, Unreadable, Want
 from killswitch.sources.asks import Needs, Same, needs
 from killswitch.sources.columns import Answers, Point
-from killswitch.sources.layouts import EVERY, Layouts
+from killswitch.sources.histogram_edges import EVERY, Layouts
 
 TICK = 1_776_600_000.0
 COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}

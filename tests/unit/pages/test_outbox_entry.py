@@ -9,25 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument, IllegalTransition
-from killswitch.pages import outbox
-from killswitch.pages.outbox import FINAL, MAX_UNKNOWN_OUTCOMES, TRANSITIONS, DeliveryState, Event, OutboxEntry
+from killswitch.pages import outbox_entry
+from killswitch.pages.outbox_entry import FINAL, MAX_UNKNOWN_OUTCOMES, TRANSITIONS, DeliveryState, Event, OutboxEntry
 from tests.doubles.pages import AT, trip_page
 
 Step = Callable[[OutboxEntry], OutboxEntry]
 STEPS: dict[Event, Step] = {
-    Event.BEGIN: lambda e: outbox.begin(e, "slack", by="a", at=AT),
-    Event.TAKEN: lambda e: outbox.taken(e, "slack", reference="C1/2", at=AT),
-    Event.NOT_TAKEN: lambda e: outbox.not_taken(e, "slack", error="503", at=AT),
-    Event.ANSWER_LOST: lambda e: outbox.answer_lost(e, "slack", error="timeout", at=AT),
-    Event.ORPHANED: lambda e: outbox.orphaned(e, "slack", at=AT),
-    Event.GIVE_UP: lambda e: outbox.give_up(e, "slack", at=AT),
+    Event.BEGIN: lambda e: outbox_entry.begin(e, "slack", by="a", at=AT),
+    Event.TAKEN: lambda e: outbox_entry.taken(e, "slack", reference="C1/2", at=AT),
+    Event.NOT_TAKEN: lambda e: outbox_entry.not_taken(e, "slack", error="503", at=AT),
+    Event.ANSWER_LOST: lambda e: outbox_entry.answer_lost(e, "slack", error="timeout", at=AT),
+    Event.ORPHANED: lambda e: outbox_entry.orphaned(e, "slack", at=AT),
+    Event.GIVE_UP: lambda e: outbox_entry.give_up(e, "slack", at=AT),
 }
 paths = st.lists(st.sampled_from(Event), max_size=25)
 
 
 def walk(path: list[Event]) -> OutboxEntry:
     """The entry after every legal step of the path."""
-    entry = outbox.new_entry(trip_page(), at=AT)
+    entry = outbox_entry.new_entry(trip_page(), at=AT)
     for event in path:
         with suppress(IllegalTransition):
             entry = STEPS[event](entry)
@@ -37,25 +37,25 @@ def walk(path: list[Event]) -> OutboxEntry:
 @given(paths, st.sampled_from(Event))
 def test_an_illegal_step_raises_and_changes_nothing(path: list[Event], event: Event) -> None:
     entry = walk(path)
-    before = outbox.to_document(entry)
+    before = outbox_entry.to_document(entry)
     if (entry.delivery("slack").state, event) in TRANSITIONS:
         STEPS[event](entry)
     else:
         with pytest.raises(IllegalTransition):
             STEPS[event](entry)
-    assert outbox.to_document(entry) == before
+    assert outbox_entry.to_document(entry) == before
 
 
 @given(paths)
 def test_every_entry_comes_back_from_its_document_as_it_was(path: list[Event]) -> None:
     entry = walk(path)
-    assert outbox.from_document(outbox.to_document(entry), page=entry.id) == entry
+    assert outbox_entry.from_document(outbox_entry.to_document(entry), page=entry.id) == entry
 
 
 @given(paths)
 def test_copies_are_at_most_two_and_one_for_each_orphan(path: list[Event]) -> None:
     """A copy may exist for each attempt that ended as taken, doubtful, or orphaned."""
-    entry = outbox.new_entry(trip_page(), at=AT)
+    entry = outbox_entry.new_entry(trip_page(), at=AT)
     possible = 0
     for event in path:
         sending = entry.delivery("slack").state is DeliveryState.SENDING
@@ -71,7 +71,7 @@ def test_copies_are_at_most_two_and_one_for_each_orphan(path: list[Event]) -> No
 
 @given(paths)
 def test_what_is_delivered_stays_delivered(path: list[Event]) -> None:
-    entry = outbox.taken(walk(path), "slack", reference="C1/2", at=AT)
+    entry = outbox_entry.taken(walk(path), "slack", reference="C1/2", at=AT)
     for step in STEPS.values():
         with suppress(IllegalTransition):
             entry = step(entry)
@@ -94,26 +94,26 @@ def test_an_entry_is_settled_when_every_receiver_is() -> None:
     assert not delivered.settled(["slack", "webhook"], "phone")
     assert expired.settled(["slack"])
     assert not expired.settled(["slack"], "phone")
-    assert not outbox.begin(delivered, "phone", by="a", at=AT).settled(["slack"], "phone")
+    assert not outbox_entry.begin(delivered, "phone", by="a", at=AT).settled(["slack"], "phone")
     assert delivered.delivery("slack").state in FINAL
 
 
 def test_a_page_that_nobody_wants_is_for_the_fallback() -> None:
-    entry = outbox.new_entry(trip_page(), at=AT)
+    entry = outbox_entry.new_entry(trip_page(), at=AT)
     assert entry.settled([])
     assert not entry.settled([], "phone")
 
 
 @given(st.data())
 def test_a_spoiled_document_is_refused_or_read_whole(data: st.DataObject) -> None:
-    document = json.loads(outbox.to_document(walk([Event.BEGIN, Event.ANSWER_LOST])))
+    document = json.loads(outbox_entry.to_document(walk([Event.BEGIN, Event.ANSWER_LOST])))
     target = data.draw(st.sampled_from([document, document["page"], document["deliveries"]["slack"]]))
     name = data.draw(st.sampled_from(sorted(target)))
     target[name] = data.draw(st.sampled_from([None, 3, -1.5, "x", [], [1], {}, True, 1e400]))
     with suppress(BadDocument):  # any other exception fails the test
-        outbox.from_document(json.dumps(document).encode(), page="support-copilot.7")
+        outbox_entry.from_document(json.dumps(document).encode(), page="support-copilot.7")
 
 
 def test_an_entry_under_another_pages_key_is_refused() -> None:
     with pytest.raises(BadDocument, match="holds page"):
-        outbox.from_document(outbox.to_document(walk([])), page="other.1")
+        outbox_entry.from_document(outbox_entry.to_document(walk([])), page="other.1")

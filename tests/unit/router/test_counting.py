@@ -12,7 +12,7 @@ from killswitch.model import Cohort
 from killswitch.router import CohortMetrics, FeedbackTokens, Outcome
 from killswitch.router.instruments import PrometheusInstruments
 from tests.doubles.held_split import armed, router_over, tripped
-from tests.unit.router.metrics_bench import CANARY, CONTROL, KEY, Bench
+from tests.unit.router.counting_bench import CANARY, CONTROL, KEY, Bench
 
 
 @pytest.fixture

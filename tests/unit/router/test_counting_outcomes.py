@@ -14,7 +14,7 @@ import pytest
 
 from killswitch.router import Outcome
 from killswitch.router.outcomes import outcome_of, outcome_of_status
-from tests.unit.router.metrics_bench import CANARY, CONTROL, Bench
+from tests.unit.router.counting_bench import CANARY, CONTROL, Bench
 
 
 @pytest.fixture

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from killswitch.model import Cohort
 from killswitch.router.attribution import Attribution
-from killswitch.router.feedback import BadToken, FeedbackTokens
+from killswitch.router.feedback_tokens import BadToken, FeedbackTokens
 from killswitch.router.judged import FirstSeen, RecentlySeen, period_of, shared_key
 from killswitch.router.outcomes import Outcome
 from killswitch.router.phrases import Phrases
 from killswitch.router.request import Chunk, ServedRequest
-from killswitch.router.routing import Route
+from killswitch.router.route_types import Route
 
 if TYPE_CHECKING:
     from killswitch.router.instruments import CohortSeries, Instruments

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from killswitch.model import Limits, QuantileSignal, QuerySignal, RatioSignal, Rule, Selector, Signal, Unit
-from killswitch.verdicts.evidence.bounds import (
+from killswitch.verdicts.evidence.tested_limits import (
     SMALLEST_SHIFT,
     Bound,
     Edge,

@@ -14,7 +14,7 @@ from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.per_user_signal import PerUserSignal
 
 STEP = "step"
-STEP_PER_USER = "step_twin"
+STEP_PER_USER = "step_per_user"
 PAST = "past"
 SPLIT = "(traffic split)"
 TOO_LITTLE, TOO_MUCH = (f"{SPLIT} {side}" for side in ("too_little", "too_much"))
@@ -43,7 +43,7 @@ class Entry:
     renew: bool = False
     # a breach that later ticks of the same block have ended
     passed: EvidenceView | None = None
-    # by the time a stage began: how long control's requests took in the hour before
+    # Key: when a stage began. Value: the latencies of control in the hour before.
     latencies: dict[float, ev.Latencies] = field(default_factory=dict)
     rollout: str = field(init=False)
     name: str = field(init=False)

@@ -54,7 +54,7 @@ page: {{slack: "#llm-oncall", mention: "<!here>"}}
 """
 
 
-class DemoStage:
+class DemoProcesses:
     """Everything the demo starts, between ``with`` and its end; then all of it has ended and no file is left.
 
     ``rate``: requests a simulated second. ``tell`` is called with a line for each step of the start.

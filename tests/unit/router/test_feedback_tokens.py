@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadSettings
 from killswitch.model import Cohort
-from killswitch.router.feedback import BadToken, FeedbackTokens
+from killswitch.router.feedback_tokens import BadToken, FeedbackTokens
 
 KEY = b"k" * 32
 ROLLOUT = "support-copilot"
@@ -122,7 +122,7 @@ def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path, monkeypatch: p
     early = signed(tokens)
     path.write_text("second-key-of-32-bytes-or-more-ok\nfirst-key-of-32-bytes-at-least-ok\n")
     os.utime(path, ns=(1, 1))
-    monkeypatch.setattr("killswitch.router.feedback._KEY_FILE_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("killswitch.router.feedback_tokens._KEY_FILE_CHECK_SECONDS", 0.0)
     tokens._keys._look_again_at = 0.0  # type: ignore[attr-defined]
     FeedbackTokens([b"second-key-of-32-bytes-or-more-ok"]).read(signed(tokens), rollout=ROLLOUT)
     tokens.read(early, rollout=ROLLOUT)

@@ -31,7 +31,7 @@ class Arming:
     armed: ArmedRollout | None = None
 
 
-class Watches:
+class Armings:
     """The armings that this replica judges. ``interval`` between ticks, in seconds."""
 
     def __init__(self, known: KnownFlags, clock: TickClock, *, interval: float) -> None:
@@ -39,7 +39,7 @@ class Watches:
         self._clock = clock
         self._interval = interval
         self._looked_at: dict[str, float] = {}
-        self.armings: dict[str, Arming] = {}
+        self.by_rollout: dict[str, Arming] = {}
 
     def armed_rollouts(self, rollouts: Mapping[str, Rollout], tick: float, *, fresh: bool) -> list[ArmedRollout]:
         """Armed rollouts that have rules, each with the moment before which no window may reach.
@@ -54,37 +54,37 @@ class Watches:
             flag = self._known.flag(name)
             if flag is None or not flag.armed:
                 continue
-            arming = self.armings.get(name)
+            arming = self.by_rollout.get(name)
             identity = (flag.generation, flag.armed_at)
             if arming is None or arming.identity != identity:
                 armed_at = self._armed_at(flag, tick, looked_at.get(name))
-                arming = self.armings[name] = Arming(identity, armed_at, since=tick)
+                arming = self.by_rollout[name] = Arming(identity, armed_at, since=tick)
             found.append(self._armed_rollout(rollout, flag, arming))
         watched = {armed.rollout.name for armed in found}
-        self.armings = {name: arming for name, arming in self.armings.items() if name in watched}
+        self.by_rollout = {name: arming for name, arming in self.by_rollout.items() if name in watched}
         return found
 
     def step_back(self, tick: float) -> None:
         """The metric store's clock was ahead: what was remembered of later ticks is read again, as after a start."""
         self._looked_at = {name: at for name, at in self._looked_at.items() if at <= tick}
-        self.armings = {name: arming for name, arming in self.armings.items() if arming.armed_at <= tick}
-        for arming in self.armings.values():
+        self.by_rollout = {name: arming for name, arming in self.by_rollout.items() if arming.armed_at <= tick}
+        for arming in self.by_rollout.values():
             arming.since, arming.last_good = min(arming.since, tick), min(arming.last_good, tick)
             arming.judged_until = None
 
     def judged_until(self, armed: ArmedRollout) -> float:
         """The newest tick this arming was judged at, else when it was armed."""
-        return self.armings[armed.rollout.name].judged_until or armed.armed_at
+        return self.by_rollout[armed.rollout.name].judged_until or armed.armed_at
 
     def note_judged(self, all_armed: Sequence[ArmedRollout], tick: float) -> None:
         for armed in all_armed:
-            self.armings[armed.rollout.name].judged_until = tick
+            self.by_rollout[armed.rollout.name].judged_until = tick
 
     def note_decisions(self, decisions: Mapping[str, Decision], tick: float) -> None:
         """Remember which rollouts had a usable verdict at ``tick``."""
         for name, decision in decisions.items():
             if decision.action is not DecisionKind.BLIND:
-                self.armings[name].last_good = tick
+                self.by_rollout[name].last_good = tick
 
     def _armed_at(self, flag: Flag, tick: float, before: float | None) -> float:
         """The bound of all windows, whatever the clock of the person who armed it says.

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from killswitch.router import Phrases
-from tests.unit.router.metrics_bench import CANARY, CONTROL, Bench
+from tests.unit.router.counting_bench import CANARY, CONTROL, Bench
 
 
 @pytest.fixture

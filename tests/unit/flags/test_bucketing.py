@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.router.routing import UNROUTABLE, bucket
+from killswitch.flags.bucketing import UNROUTABLE, bucket
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "routing.json").read_text())
 

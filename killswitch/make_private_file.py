@@ -1,4 +1,4 @@
-"""Files that only their owner may read."""
+"""Makes a file that only its owner may read: what SQLite is about to write is not for everyone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def make_private(path: Path) -> None:
+def make_private_file(path: Path) -> None:
     """Make an empty file of mode 0600 where there is none yet: SQLite alone would ask the umask.
 
     SQLite gives its ``-wal`` and ``-shm`` files the mode of the file itself. A file that is there keeps its mode: who

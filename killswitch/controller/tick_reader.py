@@ -1,11 +1,11 @@
-"""What is read of the metric source to judge one tick, and the ticks before it that were missed."""
+"""Reads what one tick needs from the metric source, and what missed ticks still need; then has it judged."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from killswitch.controller.watches import Watches
+from killswitch.controller.armings import Armings
 from killswitch.deadline import Deadline
 from killswitch.model import Finding, Readings, Reason, Unreadable, Want
 from killswitch.sources import Source
@@ -18,22 +18,22 @@ log = logging.getLogger(__name__)
 Findings = Mapping[str, tuple[Finding, ...]]  # by rollout, one a rule
 
 
-class Judging:
+class TickReader:
     """Asks ``source`` what ``evaluator`` wants, and lets it judge. ``interval`` between ticks, in seconds.
 
     A bug of a source adapter becomes UNKNOWN: it must not stop the loop, and must not look like health.
     """
 
     def __init__(
-        self, source: Source, evaluator: Evaluator, watches: Watches, *, interval: float, metrics: SelfMetrics
+        self, source: Source, evaluator: Evaluator, armings: Armings, *, interval: float, metrics: SelfMetrics
     ) -> None:
         self._source = source
         self._evaluator = evaluator
-        self._watches = watches
+        self._armings = armings
         self._interval = interval
         self._metrics = metrics
 
-    def judge(
+    def read_and_judge(
         self, all_armed: Sequence[ArmedRollout], tick: float, deadline: Deadline, source_problem: str | None
     ) -> Findings:
         """The findings of ``tick``. ``source_problem``: why the source cannot be read at all, or None."""
@@ -46,7 +46,7 @@ class Judging:
         for earlier, some in self._earlier_ticks(all_armed, tick):
             evaluator.judge(some, earlier, self._read(evaluator.wants(some, earlier), earlier, deadline))
         findings = evaluator.judge(all_armed, tick, self._read(evaluator.wants(all_armed, tick), tick, deadline))
-        self._watches.note_judged(all_armed, tick)
+        self._armings.note_judged(all_armed, tick)
         return findings
 
     def _catch_up(self, all_armed: Sequence[ArmedRollout], tick: float, deadline: Deadline) -> None:
@@ -81,7 +81,7 @@ class Judging:
         for back in range(max((lookback(armed) for armed in all_armed), default=0), 0, -1):
             earlier = tick - back * self._interval
             some = [
-                armed for armed in all_armed if back <= lookback(armed) and earlier > self._watches.judged_until(armed)
+                armed for armed in all_armed if back <= lookback(armed) and earlier > self._armings.judged_until(armed)
             ]
             if some:
                 yield earlier, some

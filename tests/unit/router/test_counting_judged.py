@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from killswitch.router import CohortMetrics
 from killswitch.router.instruments import PrometheusInstruments
 from killswitch.router.judged import period_of
-from tests.unit.router.metrics_bench import CANARY, CONTROL, Bench, Shared, Unreachable
+from tests.unit.router.counting_bench import CANARY, CONTROL, Bench, Shared, Unreachable
 
 
 @pytest.fixture
