@@ -97,7 +97,7 @@ def untagged(sentence: str) -> str:
 
 
 def labelled(label: str, problem: str) -> str:
-    """``flag store: no quorum``; a problem that begins with the label already is left as it is."""
+    """``flag store: no quorum``; a problem that already begins with the label is not changed."""
     return problem if problem.startswith(label) else f"{label}: {problem}"
 
 

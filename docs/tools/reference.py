@@ -198,8 +198,8 @@ METRICS_NOTES = f"""\
   rollouts a scrape may therefore be a few seconds old.
 - What is not known has no series: a rule that is UNKNOWN has a verdict and no value. While flags cannot be read, the
   gauges of flags are NaN (the table says which); no other sample is NaN, and none is infinite.
-- `killswitch_rule_…` has at most 11 series a rule, for at most {MAX_RULES:,} rules. Of more, the later rollouts by name
-  have none, and `killswitch_rules_not_exported` counts their rules.
+- `killswitch_rule_…` has at most 11 series a rule, for at most {MAX_RULES:,} rules. With more, the rollouts last by
+  name have none, and `killswitch_rules_not_exported` counts their rules.
 - Every replica exposes its own view. Ask `max by (rollout, rule, …)`, or one replica.
 """.splitlines()
 

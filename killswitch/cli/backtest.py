@@ -53,7 +53,8 @@ PercentOption = Annotated[
     float | None, typer.Option(help="The canary's share of users.", show_default="its share of requests")
 ]
 ArmedAtOption = Annotated[
-    str | None, typer.Option("--armed-at", help="When it was armed.", show_default="when both cohorts have requests")
+    str | None,
+    typer.Option("--armed-at", help="When it was armed.", show_default="the first time both cohorts have requests"),
 ]
 RearmOption = Annotated[
     str | None,

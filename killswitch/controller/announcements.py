@@ -88,7 +88,7 @@ class Announcements:
             self.add(flag, "unwatched", page)
         for rollout, problem in self._known.unreadable.items():
             if rollout not in rollouts:
-                continue  # no rule file: it is logged and shown, but garbage keys must not delay the pages that matter
+                continue  # only logged and shown: garbage without a rule file must not delay the pages that matter
             revision = self._revision(rollout, problem)
             if revision:
                 settings = self._recipients.of(rollout)

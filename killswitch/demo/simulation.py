@@ -1,8 +1,8 @@
 """The simulated service itself: who serves which request, and what came of it.
 
 It uses the SDK as any service does, a router and `CohortMetrics`, but no real time passes while a request is
-served: the metrics' clock is `SimulatedClock`, which is set to a request's begin and then to its end. So a
-latency is recorded without being slept, and "a user's first request in five minutes" means simulated minutes.
+served: the metrics' clock is `SimulatedClock`, which is set to a request's begin and then to its end. So
+latency is recorded without waiting, and "a user's first request in five minutes" means simulated minutes.
 
 No I/O, clock or thread of its own; `killswitch.demo.service` makes a process of it.
 """

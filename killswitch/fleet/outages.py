@@ -127,7 +127,7 @@ class _Step:
             if outage.untold_since is None:  # else RECOVERED was the last page
                 self.left.append(outage)
             return
-        # the more often it has come back, the longer it must hold
+        # the more often an outage has returned, the more good ticks in a row end it
         enough = GOOD_TICKS * 2 ** min(outage.reopened, _PATIENCE) - 1
         if all(self._in_a_row(one) >= enough * self.interval for one in members.values()):
             over = replace(outage, members=members, ended=self.tick, untold_since=None)

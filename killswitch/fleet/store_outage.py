@@ -22,7 +22,7 @@ class _Outage:
     since: float  # monotonic
     began: float  # Unix seconds
     why: str
-    writing: bool = False  # a write failed: only a write ends it
+    writing: bool = False  # a write failed, so only a successful write ends the outage
     paged: bool = False
     paged_breaches: set[str] = field(default_factory=set)  # rollouts
     pages: dict[str, PageSettings] = field(default_factory=dict)  # by page id, whom it went to

@@ -195,7 +195,7 @@ def rule_blind(flag: Flag, finding: Finding, *, lasted: float, at: float, settin
     steps = (
         f"See its query and the reason: `killswitch explain {flag.rollout}`",
         "Check its metric and the metric store: `killswitch doctor`",
-        f'If you cannot do without this rule: `killswitch trip {flag.rollout} --reason "{rule} is blind"`',
+        f'To stop the canary until this rule works again: `killswitch trip {flag.rollout} --reason "{rule} is blind"`',
     )
     return page_of_findings(
         PageKind.RULE_BLIND, flag, [finding], headline, settings,

@@ -147,7 +147,7 @@ def _checked(keys: Sequence[bytes], where: str) -> tuple[bytes, ...]:
 
 
 def _signature(key: bytes, rollout: str, payload: str) -> bytes:
-    # a payload has no newline, so no two pairs are the same text
+    # a payload has no newline, so two different pairs never give the same text
     return hmac.digest(key, f"killswitch feedback 2:{rollout}\n{payload}".encode(), "sha256")
 
 

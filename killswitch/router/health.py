@@ -11,8 +11,8 @@ from killswitch.router.failsafe import RouterState
 @dataclass(frozen=True, slots=True)
 class Health:
     """A follower's health. ``read_age``: seconds since the last read that succeeded was sent, None before
-    the first. ``controllers``: heartbeats alive then, None where the store has none. ``error``: what last went wrong,
-    None while all is well. ``counts``: how often each `Happening` happened.
+    the first. ``controllers``: how many were alive at that read, None if the store keeps no heartbeats. ``error``: what
+    last went wrong, None while all is well. ``counts``: how often each `Happening` happened.
     """
 
     rollout: str

@@ -39,8 +39,8 @@ class FirstSeen(Protocol):
 
     `RecentlySeen` knows one process. A fleet whose load balancer spreads one user over many processes
     may give its own, shared one (for instance ``SET key 1 NX EX 600`` in Redis). It is asked for texts of under
-    200 characters. The text names the user's five minutes, so their phase needs nothing from the shared memory:
-    it only has to remember a key for five minutes or longer (a feedback token's key: for a day).
+    200 characters. The text names the user's five minutes. So the shared memory need not know when they begin; it only
+    has to remember a key for five minutes or longer (a feedback token's key: for a day).
     """
 
     def first(self, key: Hashable) -> bool: ...

@@ -125,7 +125,7 @@ def require(kind: Kind, quantity: Quantity) -> Quantity:
     elif kind is Kind.RATIO and quantity.kind is Kind.PERCENT:
         fix = f"write {format_ratio(quantity.value)}"
     else:
-        fix = f"write it as in {example}"
+        fix = f"write it like {example}"
     raise UnitError(f"{shown(quantity.text)} is {KINDS[quantity.kind][0]}, but {wanted} belongs here", fix)
 
 
@@ -134,7 +134,7 @@ def parse_budget(value: object) -> float:
     text = _as_text(value)
     match = _BUDGET.match(text)
     if match is None:
-        raise UnitError(f"{shown(text)} is not a budget", "write it as in `1% per day` (or `per week`)")
+        raise UnitError(f"{shown(text)} is not a budget", "write it like `1% per day` (or `per week`)")
     return float(Decimal(match[1]) / 100 / _DAYS[match[2]])
 
 

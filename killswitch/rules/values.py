@@ -147,7 +147,7 @@ def _when_blind(value: object) -> float | None:
 def _quantile(value: object) -> float:
     quantity = parse_quantity(value)
     if quantity.kind not in (Kind.RATIO, Kind.PERCENT) or not 0.0 < quantity.value < 1.0:
-        raise Wrong(f"{shown(value)} is not a quantile", "write it as in 0.95, between 0 and 1")
+        raise Wrong(f"{shown(value)} is not a quantile", "write a number between 0 and 1, such as 0.95")
     return quantity.value
 
 
@@ -158,7 +158,7 @@ def _url(value: object) -> str:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s<>|\"`]", text):
-        raise Wrong(f"{shown(text)} is not a link", "write it as in https://wiki.example.org/runbook")
+        raise Wrong(f"{shown(text)} is not a link", "write a link such as https://wiki.example.org/runbook")
     return text
 
 

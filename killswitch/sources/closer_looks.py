@@ -1,4 +1,4 @@
-"""Which answers need a closer look, since a counter fell or is new, and what the look makes of them. Pure."""
+"""Which answers need a closer look, because a counter fell or is new, and what the look changes in them. Pure."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Counter:
         return _last(self.stamps, self.values, until, reach)
 
     def resets(self, until: Milliseconds, reach: int) -> Values:
-        """Falls between two samples of each range."""
+        """How often the counter fell from one sample to the next within each range."""
         first, last = _between(self.stamps, until, reach)
         with np.errstate(invalid="ignore"):
             fell = np.concatenate(([0], np.cumsum(self.values[1:] < self.values[:-1])))

@@ -34,7 +34,7 @@ RECENT = 600.0  # seconds after which a replica that has just started leaves a t
 class _Trip:
     rollout: str
     generation: int
-    revision: int | None  # of the flip; None: as the store has it, for a tripped flag changes no more
+    revision: int | None  # of the flip; None: as the store has it, because a tripped flag no longer changes
     until: float  # monotonic; then it is reported, however many have followed
     look_from: float = 0.0  # monotonic
 

@@ -44,7 +44,7 @@ class Baseline:
     @property
     def words(self) -> str:
         """The clause that names the baseline in a sentence."""
-        return f"control is the baseline stored at {to_iso(self.until)}, for at 100% there is no control cohort"
+        return f"control is the baseline stored at {to_iso(self.until)}, because at 100% there is no control cohort"
 
 
 def against(rollout: Rollout, baseline: Baseline) -> Rollout:

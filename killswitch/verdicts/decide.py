@@ -59,7 +59,7 @@ def blinding(finding: Finding, flag: Flag) -> bool:
     """Whether this rule has no verdict for a reason that counts as blind."""
     if finding.verdict is not Verdict.UNKNOWN:
         return False
-    if finding.reason is Reason.TRAFFIC_SPLIT:  # a breach would still be seen, but only with both cohorts there
+    if finding.reason is Reason.TRAFFIC_SPLIT:  # not blind while both cohorts are there: a breach would still be seen
         return lacks_a_cohort(finding)
     return finding.reason not in SIGHTED and not _expected_silence(finding, flag)
 

@@ -1,8 +1,8 @@
 """The HTTP server of the daemon: uvicorn, with every connection, request and answer bounded.
 
-Probes come through the same port as everyone else, but not as far as here: `killswitch.web.acceptor` answers them and
-hands on requests whose head is whole. Among those, connections are counted per peer, a body that drips and an answer
-that no one reads are cut, and when all places are taken the peer with the most gives one up.
+Probes use the same port but do not reach this file: `killswitch.web.acceptor` answers them, and hands on requests
+whose head is whole. Here connections are counted per peer. A body that arrives too slowly, or an answer that no one
+reads, ends its connection. When all places are taken, the peer with the most connections loses one.
 """
 
 from __future__ import annotations

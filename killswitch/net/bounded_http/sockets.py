@@ -97,7 +97,7 @@ class _BoundedSocket(socket.socket):
 
 
 class BoundedTLSSocket(ssl.SSLSocket):
-    """The same over TLS; OpenSSL's own loop ends at the socket's timeout, counted in total."""
+    """The same over TLS. OpenSSL reads in its own loop, which ends when the socket's timeout has passed in total."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  signature of the base class
         call = current_call()

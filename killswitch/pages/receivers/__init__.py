@@ -64,5 +64,8 @@ class KeyedByName(Protocol):
     """A pager with a key for each team (PagerDuty: integration keys), named in rule files."""
 
     def problem_of(self, name: str | None) -> str | None:
-        """What is wrong with the key of this name (None: the default key); None if it is usable. Sends nothing."""
+        """Returns what is wrong with this key, or None if it is usable. Sends nothing.
+
+        ``name=None`` means the default key.
+        """
         ...

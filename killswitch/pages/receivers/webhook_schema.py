@@ -56,7 +56,7 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "exposed": "how many users and requests the canary had",
         "automatic": "whether a controller tripped; false for a person",
         "by": "the controller or the person",
-        "window_seconds": "what the values under `rules` span; null where nothing was judged",
+        "window_seconds": "how many seconds the values under `rules` cover; null where nothing was judged",
         "rules": "the rules, up to 40, those that tripped first where there are more",
         "controller": "the replica that cannot act",
         "count": "of a digest: how many pages it stands for",
@@ -233,9 +233,9 @@ def _lines() -> Iterator[str]:
         yield ""
     yield "## A receiver that refuses the document"
     yield ""
-    yield "After an answer of 400, 413, 415 or 422 a short document follows at once, under the same key. It is flat:"
-    yield "some of the names above, and `text`, which is the page in words with Slack's escapes and the mention first."
-    yield "The address of a Slack incoming webhook therefore works as well."
+    yield "After an answer of 400, 413, 415 or 422 a short document follows at once, under the same key. It has no"
+    yield "nested objects. It has some of the fields above. `text` holds the page in words, escaped for Slack, the"
+    yield "mention first. So the address of a Slack incoming webhook works as well."
     yield ""
     yield from _fenced(short_document(page, possible_repeat=False))
 

@@ -206,7 +206,7 @@ def _unguarded_sync(routers: _Routers, guard: Guard, upstream: _Upstream) -> set
         if question.endpoint.startswith("a"):
             continue
         before, attempt = upstream.canary_requests, Attempt()
-        # how a refusal surfaces is LiteLLM's; that nothing arrived is what counts
+        # LiteLLM decides what a refusal raises; all that counts is that no request arrived
         with guard.proving(attempt), contextlib.suppress(Exception):
             answer = question.method(**question.arguments)
             if "stream" in question.arguments:

@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 class Unusable(Exception):
     """An answer that holds no number for anyone who asked; ``unreadable`` says why.
 
-    ``partial`` is what a partial answer held, for questions that no store takes part in.
+    ``partial``: the rows of an answer that lacks some stores, for questions (the time) that need no store.
     """
 
     def __init__(self, reason: Reason, detail: str, *, partial: Sequence[Any] = ()) -> None:

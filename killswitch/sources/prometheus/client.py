@@ -87,7 +87,7 @@ class PrometheusClient:
             return parse(body)
         except Unusable:
             parse(self._session.showable(body))
-            raise Unusable(Reason.GARBAGE, "the answer is none, and repeats a credential") from None
+            raise Unusable(Reason.GARBAGE, "the answer cannot be read, and it repeats a credential") from None
 
     def instant(self, text: str, at: float | None, deadline: Deadline) -> float | Unreadable:
         """One number of a query that always gives one and asks no store; at the server's own now if ``at`` is None."""

@@ -55,6 +55,6 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``300s``; in milliseconds, Prometheus' resolution, if not whole seconds."""
+    """A duration such as ``300s``. If it is not in whole seconds, it is in milliseconds, which Prometheus resolves."""
     milliseconds = round(seconds * 1000)
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"

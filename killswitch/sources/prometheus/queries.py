@@ -30,7 +30,7 @@ class Ranges:
     """How far ranges must reach: ``interval`` is the scrape interval in seconds.
 
     ``left_open`` is how the server reads ``[30s]``: Prometheus 3 leaves its first instant out, 2 does not.
-    Ranges here always do, so that both servers, and the sources that are none, count the same samples.
+    Our ranges always leave it out, so that both releases, and the sources without a server, count the same samples.
     """
 
     interval: float
