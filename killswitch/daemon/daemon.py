@@ -38,8 +38,7 @@ from killswitch.model import PageSettings, Rollout
 from killswitch.pages import events
 from killswitch.pages.delivery import PageDelivery
 from killswitch.pages.lane import DeliveryPolicy
-from killswitch.pages.outbox_entry import new_entry
-from killswitch.pages.outbox_entry import to_document as outbox_document
+from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
 from killswitch.sources import Source
@@ -322,7 +321,7 @@ class Daemon:
         try:
             self._store.commit(
                 (Compare(notice, 0),),
-                (Put(notice, b"{}"), Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))),
+                (Put(notice, b"{}"), into_outbox(page, at=self._wall())),
             )
         except KillswitchError:
             self._delivery.send_directly(page)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from killswitch.errors import BadDocument, BadTransaction
 from killswitch.fleet.outages import BlindRollout, Outage, OutageChange, Target
-from killswitch.pages.outbox_entry import new_entry
-from killswitch.pages.outbox_entry import to_document as outbox_document
+from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
@@ -95,7 +94,7 @@ class StoredOutages:
         waiting = held | {renamed[new] for new in held if new in renamed}
         document = [one for one in after if one.id not in held] + [one for one in stored if one.id in waiting]
         built = [pages[page] for page in paged[:MAX_PAGES_AT_ONCE]]
-        entries = [Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall()))) for page in built]
+        entries = [into_outbox(page, at=self._wall()) for page in built]
         put = Put(key, to_document(document)) if document else Delete(key)
         return _TeamDraft(Part(key, (Compare(key, revision),), (put, *entries)), held_back=bool(held))
 

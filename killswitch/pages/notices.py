@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from killswitch.errors import BadTransaction, OutcomeUnknown
 from killswitch.flags.incident import Incident, to_document
-from killswitch.pages.outbox_entry import new_entry
-from killswitch.pages.outbox_entry import to_document as outbox_document
+from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Lost, Put, Store, keys
 from killswitch.stores.limits import Part, portions
@@ -52,8 +51,7 @@ class Notices:
 
     def _part(self, notice: Notice) -> Part[Notice]:
         body = to_document(notice.record) if notice.record is not None else b"{}"
-        entry = outbox_document(new_entry(notice.page, at=self._wall()))
-        puts = (Put(notice.key, body), Put(keys.outbox(notice.page.id), entry))
+        puts = (Put(notice.key, body), into_outbox(notice.page, at=self._wall()))
         return Part(notice, (Compare(notice.key, 0),), puts)
 
     def _tell_portion(self, portion: Sequence[Part[Notice]]) -> None:

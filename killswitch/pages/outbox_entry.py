@@ -20,6 +20,7 @@ from typing import Any
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument, IllegalTransition
 from killswitch.pages.page import Page, page_from_json, page_to_json
+from killswitch.stores import Put, keys
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
@@ -124,6 +125,14 @@ class OutboxEntry:
 
 def new_entry(page: Page, *, at: float) -> OutboxEntry:
     return OutboxEntry(page, at)
+
+
+def into_outbox(page: Page, *, at: float) -> Put:
+    """The write that puts a new page into the outbox: a part of the transaction that makes the page true.
+
+    Every writer of the outbox calls this. ``at`` is Unix seconds.
+    """
+    return Put(keys.outbox(page.id), to_document(new_entry(page, at=at)))
 
 
 def begin(entry: OutboxEntry, receiver: str, *, by: str, at: float) -> OutboxEntry:

@@ -16,9 +16,7 @@ from killswitch.flags.flag import State
 from killswitch.flags.incident import incident_id
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.pages import events
-from killswitch.pages.outbox_entry import new_entry
-from killswitch.pages.outbox_entry import to_document as outbox_document
-from killswitch.pages.page import Page
+from killswitch.pages.outbox_entry import into_outbox
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
@@ -198,9 +196,6 @@ class Flips(StoredFlags):
         writes = [
             Put(flag_key, flag_document(tripped)),
             Put(key, incident_document(record)),
-            self._outbox(events.tripped(record, request.page)),
+            into_outbox(events.tripped(record, request.page), at=self._wall()),
         ]
         return Part(request.rollout, (Compare(flag_key, stored.revision), Compare(key, 0)), writes)
-
-    def _outbox(self, page: Page) -> Put:
-        return Put(keys.outbox(page.id), outbox_document(new_entry(page, at=self._wall())))

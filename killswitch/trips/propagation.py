@@ -18,8 +18,7 @@ from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.model import PageSettings
 from killswitch.pages import events
-from killswitch.pages.outbox_entry import new_entry
-from killswitch.pages.outbox_entry import to_document as outbox_document
+from killswitch.pages.outbox_entry import into_outbox
 from killswitch.stores import Committed, Compare, Put, Store, keys
 from killswitch.trips.router_progress import routers_followed
 from killswitch.trips.switch import Switch
@@ -136,7 +135,7 @@ class Propagation:
         page = events.followed(
             flag, routers=routers.followed, known=routers.known, at=routers.at, settings=self._settings(trip.rollout)
         )
-        entry = Put(keys.outbox(page.id), outbox_document(new_entry(page, at=routers.at)))
+        entry = into_outbox(page, at=routers.at)
         noted = Put(key, incident_document(replace(incident, routers=routers)))
         # a lost comparison (a page was noted in the incident meanwhile) is tried again at the next look
         return isinstance(self._store.commit((Compare(key, item.mod_revision),), (noted, entry)), Committed)

@@ -14,6 +14,7 @@ from killswitch.flags import flag as flags
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor, Flag
+from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
@@ -117,7 +118,7 @@ class Switch(Flips):
         )
         last, counted_at = last_generation(self._store, rollout)
         counted = counter(rollout, max(last, armed.generation))
-        writes = (counted, self._outbox(page(armed)))
+        writes = (counted, into_outbox(page(armed), at=self._wall()))
         return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, counted_at),))
 
     def end(self, rollout: str) -> None:
