@@ -21,6 +21,13 @@ from tests.faults.replica import ROOT, Replica
 from tests.servers.etcd import wait_until
 
 
+SETTLING = 6
+"""Cycles that are not measured: the first ones after a start plan every query, and learn which counters exist.
+
+Evidence takes an hour to be ready, but its work is the same from the first steps on.
+"""
+
+
 def as_in_the_image() -> dict[str, str]:
     """How the image's Dockerfile sets malloc and OpenBLAS."""
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -73,7 +80,7 @@ def measured(rollouts: int, cycles: int) -> tuple[float, float, float, float]:
     with fleet_of(rollouts, interval=30.0, decide="evidence") as fleet:
         (replica,) = fleet.replicas
         until_caught_up(fleet)
-        pass_cycles(fleet, 2)  # evidence takes an hour to be ready, its work is the same from the first steps on
+        pass_cycles(fleet, SETTLING)
         count, total = (replica.metric(f"killswitch_cycle_seconds_{part}") for part in ("count", "sum"))
         used = [processor_seconds(pid) for pid in (replica.pid, fleet.prometheus.pid)]
         pass_cycles(fleet, cycles)

@@ -48,6 +48,11 @@ def grown_by_edge(sums: Mapping[float, float], expected: float) -> dict[float, f
     return {edge: growth for edge, (_, growth) in parts.items()}
 
 
+def is_step(ask: Ask) -> bool:
+    """Whether it asks what one step counted: only of these can a counter be quiet."""
+    return not isinstance(ask, Free) and ask.shape is Shape.STEP
+
+
 class Quiet:
     """Keeps at which step each counter was last known to be quiet. Thread-safe."""
 
@@ -65,7 +70,7 @@ class Quiet:
         """What was found at ``tick``: a number that no series spoils proves a quiet step."""
         with self._lock:
             kept = {ask: at for ask, at in self._until.items() if ask not in columns and _may_serve(at, tick, ask)}
-            kept.update((ask, tick) for ask, column in columns.items() if _is_step(ask) and _is_quiet(column))
+            kept.update((ask, tick) for ask, column in columns.items() if is_step(ask) and _is_quiet(column))
             self._until = kept
 
 
@@ -75,10 +80,6 @@ def _begins_at(until: float, tick: float, ask: Ask) -> bool:
         return False
     step = round(ask.seconds * 1000)
     return round(tick * 1000) - round(until * 1000) == step and round(tick * 1000) % step == 0
-
-
-def _is_step(ask: Ask) -> bool:
-    return not isinstance(ask, Free) and ask.shape is Shape.STEP
 
 
 def _may_serve(until: float, tick: float, ask: Ask) -> bool:

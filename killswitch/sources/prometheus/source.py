@@ -63,8 +63,7 @@ class Prometheus:
         self._threads = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="prometheus")
         self._ranges = Ranges(scrape_interval)
         self._learn_at = 0.0
-        self._learnt_pairs_at = 0.0
-        self._quick = False
+        self._takes_pairs = False
         self._quiet = Quiet()
         self._seen = SeenCache()
         self._absent = AbsentCache()
@@ -72,7 +71,7 @@ class Prometheus:
         self._assemblies = Assemblies()
         self._falls = Falls()
         self._layouts = Layouts()
-        self._planned = lru_cache(maxsize=3)(self._plan)  # of steps, of histograms, and of windows
+        self._planned = lru_cache(maxsize=4)(self._plan)  # of steps, what is asked beside them, histograms, windows
         self._planned_quick = lru_cache(maxsize=1)(self._plan_quick)
 
     def close(self) -> None:
@@ -135,13 +134,21 @@ class Prometheus:
         return found
 
     def _steps_at(self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
-        """The numbers of one tick. Quiet counters are asked the cheap way, and in full if that gives no number."""
-        known = self._quiet.known(asks, ticks[0]) if self._takes_pairs(ticks[0], deadline) else frozenset()
-        quick = self._submit(
-            self._planned_quick(tuple(ask for ask in asks if ask in known), self._ranges), ticks, deadline
-        )
-        found = self._answers([ask for ask in asks if ask not in known], ticks, deadline)
-        found |= {ask: column for ask, column in _collected(quick).items() if _is_number(column)}
+        """The numbers of one tick. Quiet counters are asked the cheap way, and in full if that gives no number.
+
+        Which counters are quiet changes with each tick, and planning takes longer than asking: so the plan of the
+        cheap way is of all, and the answers of those that are not quiet are left out.
+        """
+        steps = tuple(ask for ask in asks if quiet.is_step(ask))
+        known = self._quiet.known(steps, ticks[0]) if self._takes_pairs else frozenset()
+        planned = self._planned_quick(steps, self._ranges) if known else []
+        quick = [(query, text) for query, text in planned if not known.isdisjoint(query.cells.values())]
+        rest = tuple(ask for ask in steps if ask not in known)
+        full = (self._plan if known else self._planned)(rest, 1, self._ranges)
+        others = self._planned(tuple(ask for ask in asks if not quiet.is_step(ask)), 1, self._ranges)
+        of_quick, of_others = self._submit(quick, ticks, deadline), self._submit([*full, *others], ticks, deadline)
+        found = {ask: column for ask, column in _collected(of_quick).items() if ask in known and _is_number(column)}
+        found |= _collected(of_others)
         again = [ask for ask in asks if ask not in found]
         if again:
             found |= self._answers(again, ticks, deadline, known=False)
@@ -183,7 +190,7 @@ class Prometheus:
         return [self._threads.submit(self._client.columns, query, text, ticks, deadline) for query, text in queries]
 
     @staticmethod
-    def _plan_quick(asks: tuple[Ask, ...], ranges: Ranges) -> list[tuple[Query | Free, str]]:
+    def _plan_quick(asks: tuple[Ask, ...], ranges: Ranges) -> list[tuple[Query, str]]:
         """As `_plan`, of steps that are asked the cheap way."""
         queries = (replace(query, shape=Shape.GROWN) for query in plan(ask for ask in asks if isinstance(ask, Sum)))
         return [(query, query.text(ranges)) for query in queries]
@@ -197,20 +204,18 @@ class Prometheus:
     # --- what the server knows ---
 
     def _known_ranges(self, tick: float, deadline: Deadline) -> Ranges:
-        """How the server reads ranges: a subquery over one second holds two points where both ends count, else one."""
+        """How the server reads ranges: a subquery over one second holds two points where both ends count, else one.
+
+        Whether it answers `Shape.GROWN` correctly is asked at the same times.
+        """
         if time.monotonic() >= self._learn_at:
-            points = self._client.instant("count_over_time(vector(1)[1s:1s])", float(int(tick)), deadline)
+            at = float(int(tick))
+            points = self._client.instant("count_over_time(vector(1)[1s:1s])", at, deadline)
             if points in {1.0, 2.0}:
                 self._ranges = Ranges(self._interval, left_open=points == 1.0)
+                self._takes_pairs = self._client.instant(quiet.PROBE, at, deadline) == 2.0
                 self._learn_at = time.monotonic() + _LEARN_AGAIN
         return self._ranges
-
-    def _takes_pairs(self, tick: float, deadline: Deadline) -> bool:
-        """Whether this server answers `Shape.GROWN` correctly; checked as often as how it reads ranges."""
-        if time.monotonic() >= self._learnt_pairs_at:
-            self._quick = self._client.instant(quiet.PROBE, float(int(tick)), deadline) == 2.0
-            self._learnt_pairs_at = time.monotonic() + _LEARN_AGAIN
-        return self._quick
 
     def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Answers:
         known = {ask: self._seen.at(ask, tick) for ask in asks}
