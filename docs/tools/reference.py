@@ -145,9 +145,10 @@ def commands_page() -> Iterator[str]:
     for name, short in COMMANDS.items():
         command = imported(name)
         yield from (f"## `{name}`", "")
-        paragraphs = inspect.cleandoc(command.help or short).replace("\b", "").split("\n\n")
-        for paragraph in paragraphs:
-            yield from (*wrapped(paragraph), "")
+        for paragraph in inspect.cleandoc(command.help or short).split("\n\n"):
+            # a list line by line, which only `run` has: its settings
+            listed = paragraph.startswith("\b")
+            yield from ("All of them: [Settings](settings.md).", "") if listed else (*wrapped(paragraph), "")
         rows = [_parameter(one) for one in command.params if not one.hidden and one.name != "help"]
         if rows:
             yield from table(("option", "what it is"), rows)

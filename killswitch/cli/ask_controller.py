@@ -35,6 +35,11 @@ def shown(url: str | None) -> str:
     return without_secrets(url or DEFAULT_URL).rstrip("/")
 
 
+def no_answer(url: str | None) -> str:
+    """That the controller does not answer, and how to name another."""
+    return f"no controller answers at {shown(url)} (name another with --url or KILLSWITCH_URL)"
+
+
 def ask(url: str | None, path: str) -> dict[str, Any] | None:
     """The controller's JSON answer, None if it does not know the rollout. Raises Unavailable, AccessDenied."""
     from killswitch.net.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  not every command asks

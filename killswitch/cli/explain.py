@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -10,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.cli.ask_controller import ask, shown, understood
+from killswitch.cli.ask_controller import ask, no_answer, understood
 from killswitch.cli.console import err, out
 from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
@@ -43,6 +45,7 @@ from killswitch.trips.switch import Switch
 from killswitch.wording import duration_in_words, reasons_in_words, untagged
 
 _LISTED = 10
+_RANGE = re.compile(r"\[([0-9]+)ms\]", re.ASCII)  # of a query, in milliseconds
 _DIGEST = 12  # characters; --json has all of them
 
 OptionalRollout = Annotated[
@@ -83,10 +86,11 @@ def command(
             if meant is not None:
                 _show_record(meant, as_json=as_json)
                 return
+            _no_such_incident(opened_store, rollout)
         document, problem = _now(rollout, stored, records, url)
         if stored.flag is None and not records and document is None:
             _unknown(rollout, switch, problem)
-        known = document or as_stored(unjudged(rollout), stored)
+        known = document or as_stored(unjudged(rollout), stored, reached=problem is None)
         with understood(url):  # an incident has been checked when it was read
             show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
         if problem is not None:
@@ -113,11 +117,11 @@ def _now(
         said = ask(url, f"/api/v1/explain/{rollout}")
     except KillswitchError as error:
         if flag is None or flag.armed:
-            problem = f"no controller answers at {shown(url)}, so no decision can be shown: {error}"
+            problem = f"{no_answer(url)}, so no decision can be shown: {error}"
     if said is None and flag is None and not records:
         return None, problem
     with understood(url):
-        document = as_stored(said or unjudged(rollout), stored)
+        document = as_stored(said or unjudged(rollout), stored, reached=problem is None)
         document["earlier_incidents"] = earlier
     return document, problem if flag is not None else None
 
@@ -147,6 +151,14 @@ def _by_id(store: Store, name: str) -> Record | None:
     """The record of the incident whose id was given instead of a rollout."""
     parts = split_id(name)
     return None if parts is None else incident_called(incidents_of(store, parts[0]), *parts)
+
+
+def _no_such_incident(store: Store, name: str) -> None:
+    """Fail if ``name`` is an id of an incident that a rollout might have but does not."""
+    parts = split_id(name)
+    records = incidents_of(store, parts[0]) if parts is not None else []
+    if parts is not None and records:
+        _chosen(records, parts[0], name)
 
 
 def _unknown(rollout: str, switch: Switch, problem: str | None) -> None:
@@ -196,12 +208,24 @@ def _print(document: Mapping[str, Any]) -> None:
         out.print(findings_table(document["findings"], window=_window(document), at=at))
     if any(finding["queries"] for finding in document["findings"]):
         when = f"Each query below was evaluated at {document['tick']}. Run it for that time to get the table's numbers."
-        out.print(Text(f"\n{when}", style="dim"), soft_wrap=True)
+        out.print(Text(f"\n{when}{_shorter_table(document)}", style="dim"), soft_wrap=True)
     for finding in document["findings"]:
         out.print(Text(f"\n{finding['sentence']}"), soft_wrap=True)
         for query in finding["queries"]:
             out.print(Text(f"  {query}", style="dim"), soft_wrap=True)
     _print_earlier(document["rollout"], document.get("earlier_incidents", ()))
+
+
+def _shorter_table(document: Mapping[str, Any]) -> str:
+    """Until a stage is a window old, the table counts from its beginning, and the queries reach back further."""
+    window = _window(document)
+    ranges = {int(one) for finding in document["findings"] for one in _RANGE.findall(" ".join(finding["queries"]))}
+    if window is None or not ranges or window * 1000 >= max(ranges):
+        return ""
+    return (
+        f" But the table counts only the last {duration_in_words(window)}, since the stage began, and the queries "
+        f"reach back {duration_in_words(math.ceil(max(ranges) / 1000))}."
+    )
 
 
 def _window(document: Mapping[str, Any]) -> float | None:

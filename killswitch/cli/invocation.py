@@ -66,7 +66,10 @@ ReasonOption = Annotated[
 UrlOption = Annotated[
     str | None,
     typer.Option(
-        "--url", envvar="KILLSWITCH_URL", help="A controller's address.", show_default="http://127.0.0.1:8080"
+        "--url",
+        envvar="KILLSWITCH_URL",
+        help="A controller's address.",
+        show_default="KILLSWITCH_URL or http://127.0.0.1:8080",
     ),
 ]
 

@@ -33,10 +33,13 @@ def unjudged(rollout: str) -> dict[str, Any]:
     }
 
 
-def as_stored(said: Mapping[str, Any], stored: StoredFlag, incident: Incident | None = None) -> dict[str, Any]:
+def as_stored(
+    said: Mapping[str, Any], stored: StoredFlag, incident: Incident | None = None, *, reached: bool = True
+) -> dict[str, Any]:
     """What a controller said of a rollout, with the stored flag. Verdicts on another generation or state are left out.
 
-    ``incident``: the trip's, if the flag is tripped and the incident could be read.
+    ``incident``: the trip's, if the flag is tripped and the incident could be read. ``reached``: whether a controller
+    could be asked; if not, the rollout may well have been judged.
     """
     name, flag = said["rollout"], stored.flag
     if flag is None:
@@ -46,7 +49,8 @@ def as_stored(said: Mapping[str, Any], stored: StoredFlag, incident: Incident | 
     one = dict(said)
     if one["state"] != flag.state or one["generation"] != flag.generation:
         trip = flag.trip
-        one["sentence"] = f"tripped by {trip.by}: {trip.reason}" if trip is not None else "not judged yet"
+        unjudged_as = "not judged yet" if reached else "verdicts UNKNOWN: no controller was reached"
+        one["sentence"] = f"tripped by {trip.by}: {trip.reason}" if trip is not None else unjudged_as
         one |= {"findings": [], "action": "none"}
     return one | {
         "state": flag.state.value,

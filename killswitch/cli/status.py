@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from killswitch.cli.ask_controller import ask, shown, understood
+from killswitch.cli.ask_controller import ask, no_answer, understood
 from killswitch.cli.console import err, out
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, show
 from killswitch.cli.newest_status import as_stored, tripped_on, unjudged
@@ -40,7 +40,7 @@ def command(
         try:
             report = ask(url, "/api/v1/status") or {}
         except KillswitchError as error:
-            report = {"problem": f"no controller answers at {shown(url)}, so no verdicts are shown: {error}"}
+            report = {"problem": f"{no_answer(url)}, so no verdicts are shown: {error}"}
         try:
             with understood(url):
                 document = _checked(_merged(opened_store, flags, broken, report))
@@ -70,7 +70,7 @@ def _merged(
         rollouts[name] = {**unjudged(name), "state": "unreadable", "sentence": sentence}
     for name, stored in flags.items():
         said = rollouts.get(name, unjudged(name))
-        rollouts[name] = as_stored(said, stored, tripped_on(store, stored.flag))
+        rollouts[name] = as_stored(said, stored, tripped_on(store, stored.flag), reached="problem" not in report)
     return {**report, "rollouts": [rollouts[name] for name in sorted(rollouts)]}
 
 

@@ -71,6 +71,9 @@ def test_explain_alone_shows_the_latest_incident_of_all(shell: Shell) -> None:
     assert (document["id"], document["reason"]) == ("copilot.2", "second")
     assert shell.json("explain", "--incident", "copilot.1")["reason"] == "first"
     assert shell("explain", "--incident", "copilot.9").exit_code == 2
+    missing = shell("explain", "copilot.9")
+    assert (missing.exit_code, "has no incident 'copilot.9'; it has copilot.2" in missing.stderr) == (2, True)
+    assert "no flag" not in missing.stderr
 
 
 def test_an_incident_that_is_not_there_or_not_understood_is_named(shell: Shell) -> None:

@@ -31,6 +31,8 @@ def test_an_absent_controller_may_pass(shell: Shell) -> None:
     done = shell("status", "--url", "http://127.0.0.1:9")
     assert done.exit_code == 0
     assert "no verdicts are shown" in done.stderr
+    assert "--url or KILLSWITCH_URL" in done.stderr
+    assert "verdicts UNKNOWN: no controller was reached" in done.stdout
     assert "5% model-new, rest model-old; stage ramp_5, generation 1" in done.stdout
 
 
