@@ -6,6 +6,7 @@ before it begins.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import Any
 
@@ -46,6 +47,9 @@ class _OnDemand(TyperGroup):
         return TyperCommand(cmd_name, short_help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        close = difflib.get_close_matches(args[0], COMMANDS, 1) if args[0] not in COMMANDS else []
+        if close and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean {close[0]}?")
         name, command, rest = super().resolve_command(ctx, args)
         return name, None if command is None else imported(str(name)), rest
 

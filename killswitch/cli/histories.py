@@ -59,6 +59,7 @@ ScrapeOption = Annotated[
 _AGE = re.compile(r"[0-9.]+ ?(?:ms|s|m|h|d)", re.ASCII)
 _PATIENCE = 120.0
 _DEFAULT_AGE = "1d"
+_FIRST_SECOND = 946_684_800.0  # the year 2000: `--from 7` is meant as an age, and would be replayed from 1970 on
 _LOOKED_AT = (1.0, 0.5, 0.75, 0.25, 0.05)  # shares of the span at which scrapes are looked for
 
 
@@ -170,6 +171,8 @@ def _span(source: Source, since: str | None, until: str | None) -> tuple[float, 
         start = moment(since or _DEFAULT_AGE, now=now)
     first = moment(since, now=now) if since is not None else start
     last = moment(until, now=now) if until is not None else end
+    if first < _FIRST_SECOND and not isinstance(source, SampledHistory):
+        raise BadSettings([f"time {since!r} is before the year 2000; an age has a unit, such as 7d"])
     if not first < last:
         raise BadSettings([f"the history from {first:.0f} to {last:.0f} is empty; --from must be before --to"])
     return first, last

@@ -62,6 +62,10 @@ def open_source(
     if scheme == "recording" and rest.startswith("/"):
         return Recording(Path(unquote(urlsplit(url).path)), scrape_interval=scrape_interval)
     named = f"no source is called {scheme!r}" if re.fullmatch(r"[a-z+]{1,40}", scheme) else "the source has no scheme"
+    if scheme in {"http", "https"}:
+        raise BadSettings(
+            [f"{named}; write prometheus+{scheme}://… for a Prometheus, scrape+{scheme}://… for services"]
+        )
     raise BadSettings([f"{named}; a source is one of: {_FORMS}"])
 
 

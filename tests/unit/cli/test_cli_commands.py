@@ -58,6 +58,24 @@ def test_bad_settings_end_every_command_with_all_their_problems(shell: Shell) ->
     assert "KILLSWITCH_LISTN is not a setting" in done.stderr
 
 
+def test_a_misspelled_command_is_answered_with_the_one_meant(shell: Shell) -> None:
+    done = shell("chek", "rules")
+    assert (done.exit_code, "No such command 'chek'. Did you mean check?" in done.stderr) == (2, True)
+    assert "No such command 'xyzzy'" in shell("xyzzy").stderr
+
+
+def test_a_source_written_as_a_bare_url_is_told_its_forms(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--source takes a bare http:// URL, KILLSWITCH_SOURCE does not."""
+    monkeypatch.setenv("KILLSWITCH_SOURCE", "http://127.0.0.1:9090")
+    assert "write prometheus+http://… for a Prometheus" in shell("run").stderr
+
+
+def test_an_age_without_a_unit_is_not_replayed_from_1970(shell: Shell) -> None:
+    """`--from 7` ran for hours."""
+    done = shell("backtest", "--prometheus", NOBODY, "--from", "7", "--to", "1m")
+    assert (done.exit_code, "an age has a unit, such as 7d" in done.stderr) == (2, True)
+
+
 def test_help_and_version(shell: Shell) -> None:
     assert shell("--version").stdout.strip() == __version__
     for command in ("run", "check", "status", "explain", "arm", "stage", "trip", "rearm", "end", "demo"):
