@@ -296,10 +296,14 @@ def _print_rule(one: RulePower) -> None:
     if bare.days_with_trip > 0:
         say(
             f"  `decide: threshold` would trip a healthy canary on {bare.days_with_trip:.0%} of days,"
-            f" {bare.trips_a_day:.2g} times a day"
+            f" {_rounded(bare.trips_a_day)} times a day"
         )
     else:
         say("  `decide: threshold` tripped a healthy canary on no simulated day")
+
+
+def _rounded(count: float) -> str:
+    return f"{count:.2g}" if count < 100 else f"{count:.0f}"
 
 
 def _time(value: float | None, one: Delay) -> str:

@@ -8,7 +8,7 @@ import time
 from killswitch import __version__
 from killswitch.cli.by_hand import Hand, by_hand, living_controllers
 from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settings, person, print_problems
-from killswitch.daemon.settings import Settings
+from killswitch.daemon.settings import Settings, without_secrets
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flags.flag import Actor, Flag
@@ -62,7 +62,10 @@ def without_the_store(settings: Settings, rollout: str) -> list[str]:
     where = StoreUrl.parse(settings.store)
     key = keys.flag(rollout)
     grace = StalePolicy()
-    lines = ["The trip may not be in the flag store. Do this by hand, in this order:"]
+    lines = [
+        f"The trip may not be in the flag store. If {without_secrets(settings.store)} is the wrong one, use --store.",
+        "Otherwise do this by hand, in this order:",
+    ]
     if where.kind == "etcd":
         scheme = "https" if where.tls else "http"
         endpoints = ",".join(f"{scheme}://{endpoint}" for endpoint in where.endpoints)

@@ -167,7 +167,7 @@ class Daemon:
         while not self._stopping:
             time.sleep(0.5)
             if not web.is_alive():
-                log.error("the web server has ended: is %s taken?", self._settings.listen)
+                log.error("the web server has ended: is %s taken? set KILLSWITCH_LISTEN", self._settings.listen)
                 self._shut_down(web)
                 return 1
             if self._controller.name_refused:

@@ -40,7 +40,7 @@ def unreadable_secrets(settings: Settings) -> Iterator[str]:
             try:
                 found.reveal()
             except AccessDenied as error:
-                yield f"{name}: {error}"
+                yield f"KILLSWITCH_{name.upper()}{'_FILE' if found.place == 'file' else ''}: {error}"
 
 
 def build_store(settings: Settings, *, timeout: float | None = None) -> Store:

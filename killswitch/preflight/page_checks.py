@@ -67,6 +67,6 @@ def _silent(receiver: Pager) -> Check | None:
             about,
             Status.WRONG,
             str(error),
-            "correct its settings (KILLSWITCH_…) or the files they name, or check that the receiver is up",
+            f"correct KILLSWITCH_{receiver.name.upper()}_… or the file that it names, or check that the receiver is up",
         )
     return None

@@ -50,6 +50,13 @@ def load_tests(path: Path) -> tuple[RuleTest, ...]:
     return tests
 
 
+def _verdict(text: Any) -> Verdict:
+    try:
+        return Verdict(text)
+    except ValueError:
+        raise UnitError(f"{shown(text)} is not a verdict", f"write one of {', '.join(Verdict)}") from None
+
+
 @dataclass(slots=True)
 class _Reader:
     """Reads the tests out of a document and notes every problem with its line."""
@@ -173,7 +180,7 @@ class _Reader:
             at=self._value(values, at, "at", parse_duration, 0.0),
             line=self.document.line_of(at),
             rule=values.get("rule"),
-            verdict=self._value(values, at, "verdict", Verdict, None),
+            verdict=self._value(values, at, "verdict", _verdict, None),
             reason=self._value(values, at, "reason", _reason, None),
             trip=values.get("trip"),
             after=self._value(values, at, "after", parse_duration, None),

@@ -17,7 +17,7 @@ def examine_store(ask: AskFlags) -> tuple[dict[str, Flag] | None, list[Check]]:
         flags, broken = ask()
     except KillswitchError as error:
         fix = "start the store, or correct --store (KILLSWITCH_STORE) and its credentials"
-        return None, [Check("flag store", Status.WRONG, str(error), fix)]
+        return None, [Check("flag store", Status.WRONG, str(error).removeprefix("flag store: "), fix)]
     checks = [Check("flag store", Status.OK, f"answers; {counted(len(flags), 'flag')}")]
     checks += [
         Check(name, Status.WRONG, problem, f"`killswitch end {name}`, then arm it again")

@@ -33,10 +33,7 @@ def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
         elif detail["type"] == "missing":
             yield path, f"{where} is missing", f"add `{path[-1]}: …`"
         elif detail["type"] == "extra_forbidden":
-            fix = (_belongs_under(str(path[0])) if len(path) == 1 else None) or did_you_mean(
-                str(path[-1]), keys_at(path[:-1])
-            )
-            yield path, f"unknown key {where}", fix
+            yield path, f"unknown key {where}", _fix_of_unknown(path)
         elif detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
             yield path, f"{where}: must be a mapping", f"write its keys indented under it: {_some(keys_at(path))}"
         else:
@@ -62,6 +59,15 @@ def keys_at(path: Path) -> tuple[str, ...]:
     }
     model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
     return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()
+
+
+def _fix_of_unknown(path: Path) -> str:
+    known, word = keys_at(path[:-1]), str(path[-1])
+    section = _belongs_under(word) if len(path) == 1 else None
+    if section is None:
+        return did_you_mean(word, known)
+    # `metric` is a key of `metrics:`, and more often a misspelling of it
+    return f"did you mean {word}s? Or {section}" if f"{word}s" in known else section
 
 
 def _belongs_under(key: str) -> str | None:

@@ -252,7 +252,7 @@ def test_receivers_whose_secret_cannot_be_read_are_named(shell: Shell) -> None:
     (shell.folder / "token").write_text("xoxb-1")
     settings = load_settings(slack_token_file=shell.folder / "token", webhook_url_file=shell.folder / "nowhere")
     (problem,) = unreadable_secrets(settings)
-    assert problem.startswith("webhook_url: cannot read the secret in ")
+    assert problem.startswith("KILLSWITCH_WEBHOOK_URL_FILE: cannot read the secret in ")
 
 
 def test_an_unwatched_canary_is_warned_of_before_the_question(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

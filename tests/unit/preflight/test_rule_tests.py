@@ -135,6 +135,11 @@ tests:
     assert all("; fix: " in problem for problem in caught.value.problems)
 
 
+def test_a_misspelled_verdict_is_told_the_verdicts(tmp_path: Path) -> None:
+    with pytest.raises(BadRules, match=r"'HEALTY' is not a verdict; fix: write one of .*HEALTHY.*SUSPECT.*BREACH"):
+        _one(tmp_path, "at: 18m, rule: refusal_rate, verdict: HEALTY")
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "tests: 1", "rules: gone\ntests: [{}]", "rules: rules.yaml\ntests: [1]", "\x00", "a: &a [*a]"]
 )

@@ -25,6 +25,10 @@ TABLE = [
     ),
     (HEAD + "error_rate: {max: 2%}\n", ["f.yaml:4: unknown key error_rate; fix: indent it under `rules:`"]),
     (HEAD + 'slack: "#oncall"\n', ["f.yaml:4: unknown key slack; fix: indent it under `page:`"]),
+    (
+        HEAD + "metric: cohort-labels\n",
+        ["f.yaml:4: unknown key metric; fix: did you mean metrics? Or indent it under `metrics:`"],
+    ),
     (HEAD + "windw: 5m\n", ["f.yaml:4: unknown key windw; fix: did you mean window?"]),
     (
         HEAD + "rules:\n  error_rate:\n    max: 2\n",
