@@ -87,7 +87,8 @@ def settings_page() -> Iterator[str]:
         "A setting comes from, in rising order: a YAML file (`killswitch run --settings FILE`, or "
         "`KILLSWITCH_SETTINGS`), the environment variable `KILLSWITCH_<NAME>`, a flag of `killswitch run`. In the YAML "
         "file the name is written in small letters, as here. Timing that cannot work, a misspelled variable and an "
-        "unknown key are refused at start, with every problem at once."
+        "unknown key are refused at start, with every problem at once. `KILLSWITCH_URL` is of `status` and `explain` "
+        "alone: the address of a controller, if it is not `http://127.0.0.1:8080`."
     )
     yield ""
     yield from wrapped(
