@@ -31,8 +31,9 @@ def tripped(incident: Incident, settings: PageSettings) -> Page:
     else:
         headline = f"{incident.rollout}: canary {canary} tripped by {plain(incident.by, MAX_NAME)}, {done}"
     page = page_of_incident(incident, settings, PageKind.TRIPPED, incident.id, headline)
+    shown = "every number and query" if incident.findings else "the incident"  # a trip by hand judges nothing
     steps = (
-        f"See every number and query: `killswitch explain {incident.id}`",
+        f"See {shown}: `killswitch explain {incident.id}`",
         f'When it is fixed, re-arm: `killswitch rearm {incident.rollout} --reason "what was fixed"`',
     )
     payload = incident_payload(incident, page, alert="canary kill-switch tripped", auto_action=done)
