@@ -121,12 +121,16 @@ class Load:
     def _client(self, port: int, chance: random.Random) -> None:
         while not self._stop.is_set():
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            asked = 0
             with contextlib.closing(connection):
                 try:
-                    for _ in range(_A_CONNECTION):
+                    for asked in range(_A_CONNECTION):  # noqa: B007  # read where it ends
                         self._ask(connection, chance)
                         self._stop.wait(_PAUSE)
                 except (OSError, http.client.HTTPException, ValueError) as error:
+                    # A server may close a kept connection between two requests (RFC 9112, 9.3.1): ask on a new one.
+                    if asked and isinstance(error, ConnectionError):
+                        continue
                     if not self._stop.is_set():
                         self.failures.append(f"port {port}: {type(error).__name__}: {error}")
                         self._stop.wait(0.1)
