@@ -20,7 +20,6 @@ from tests.faults.fleet import Fleet
 from tests.faults.replica import ROOT, Replica
 from tests.servers.etcd import wait_until
 
-
 SETTLING = 6
 """Cycles that are not measured: the first ones after a start plan every query, and learn which counters exist.
 
