@@ -137,14 +137,15 @@ class PromQuery:
     def grown(self, ranges: Ranges) -> str:
         """See `prometheus.quiet`; of histograms the series expected are a row of their own, without an edge."""
         series, step = promql.series(self.metric, self.matchers), self.seconds
-        by = _clause("by", (*self.labels, *(("le",) if self.by_le else ())))
+        by, of_all = _clause("by", (*self.labels, *(("le",) if self.by_le else ()))), _clause("by", self.labels)
+        each = f"{EACH:.17g}"
         # two points of each series: the last samples of this step and of the one before
         pairs = f"last_over_time({series}{ranges.half_open(step)})"
         pairs += f"[{promql.duration(1.5 * step)}:{promql.duration(step)}]"
-        counted = f"sum{by} (idelta({pairs}) + {EACH})"
-        both = series + ranges.half_open(2 * step)
-        expected = f"sum{_clause('by', self.labels)} (resets({both}) + 1)"
-        return f"{counted} or {expected}" if self.by_le else f"{counted} - {EACH} * {expected}"
+        counted = f"sum{by} (idelta({pairs}) + {each})"
+        # one for each series, and infinite where one fell
+        expected = f"sum{of_all} (Inf ^ resets({series}{ranges.half_open(step + ranges.before)}))"
+        return f"{counted} or {expected}" if self.by_le else f"{counted} - {each} * {expected}"
 
     def before(self, ranges: Ranges) -> str:
         """The last sample before a step."""

@@ -64,7 +64,7 @@ class Prometheus:
         self._ranges = Ranges(scrape_interval)
         self._learn_at = 0.0
         self._takes_pairs = False
-        self._quiet = Quiet()
+        self._quiet = Quiet(self._ranges.before)
         self._seen = SeenCache()
         self._absent = AbsentCache()
         self._idle: frozenset[Ask] = frozenset()
@@ -137,22 +137,25 @@ class Prometheus:
         """The numbers of one tick. Quiet counters are asked the cheap way, and in full if that gives no number.
 
         Which counters are quiet changes with each tick, and planning takes longer than asking: so the plan of the
-        cheap way is of all, and the answers of those that are not quiet are left out.
+        cheap way is of all, and the answers of those that are not quiet are left out. A query of which fewer than half
+        are quiet would cost more than it saves.
         """
         steps = tuple(ask for ask in asks if quiet.is_step(ask))
         known = self._quiet.known(steps, ticks[0]) if self._takes_pairs else frozenset()
         planned = self._planned_quick(steps, self._ranges) if known else []
-        quick = [(query, text) for query, text in planned if not known.isdisjoint(query.cells.values())]
+        quick = [one for one in planned if 2 * len(known.intersection(one[0].cells.values())) >= len(one[0].cells)]
+        known = known.intersection(chain.from_iterable(query.cells.values() for query, _ in quick))
         rest = tuple(ask for ask in steps if ask not in known)
         full = (self._plan if known else self._planned)(rest, 1, self._ranges)
         others = self._planned(tuple(ask for ask in asks if not quiet.is_step(ask)), 1, self._ranges)
         of_quick, of_others = self._submit(quick, ticks, deadline), self._submit([*full, *others], ticks, deadline)
         found = {ask: column for ask, column in _collected(of_quick).items() if ask in known and _is_number(column)}
+        spoilt = known - found.keys()
         found |= _collected(of_others)
         again = [ask for ask in asks if ask not in found]
         if again:
             found |= self._answers(again, ticks, deadline, known=False)
-        self._quiet.keep(found, ticks[0])
+        self._quiet.keep(found, ticks[0], spoilt)
         return found
 
     def _absent_at(self, asks: Mapping[Ask, float], tick: float, deadline: Deadline) -> Answers:

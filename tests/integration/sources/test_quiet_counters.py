@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from killswitch.deadline import Deadline
 from killswitch.model import Cohort, Matcher, QuantileSignal, Range, RatioSignal, Reading, Selector, Want
-from killswitch.sources.prometheus.quiet import EACH
+from killswitch.sources.asks import Ask
 from killswitch.sources.prometheus.source import Prometheus
 from tests.servers.prometheus import PrometheusServer, openmetrics
 
@@ -82,7 +82,7 @@ def test_births_deaths_resets_and_gaps_read_as_by_a_new_replica(
 
     def counted(text: str, *rest: object) -> bytes:
         nonlocal cheap
-        cheap += f"+ {EACH}" in text
+        cheap += "idelta(last" in text
         return body(text, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(running._client, "body", counted)
@@ -114,5 +114,32 @@ def test_a_server_that_takes_one_sample_for_two_is_asked_as_ever(
     for at in (10, 11, 12):
         source.read(_wants(), START + 30.0 * at, Deadline(30))
     assert texts
-    assert not any(f"+ {EACH}" in text for text in texts)
+    assert not any("idelta(last" in text for text in texts)
+    source.close()
+
+
+def test_a_query_of_mostly_restless_counters_is_asked_in_full(
+    server: PrometheusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cheap question is about all of them, and costs half of the full one: it must serve more than a few."""
+    source = Prometheus(server.url)
+    texts: list[str] = []
+    body, known = source._client.body, source._quiet.known
+
+    def noted(text: str, *rest: object) -> bytes:
+        texts.append(text)
+        return body(text, *rest)  # type: ignore[arg-type]
+
+    def few(asks: Iterable[Ask], tick: float) -> frozenset[Ask]:
+        return frozenset(sorted(known(asks, tick), key=repr)[:2])
+
+    monkeypatch.setattr(source._client, "body", noted)
+    for at in (10, 11, 12):
+        source.read(_wants(), START + 30.0 * at, Deadline(30))
+    assert any("idelta(last" in text for text in texts)
+    texts.clear()
+    monkeypatch.setattr(source._quiet, "known", few)
+    source.read(_wants(), START + 30.0 * 13, Deadline(30))
+    assert texts
+    assert not any("idelta" in text for text in texts)
     source.close()
