@@ -49,7 +49,7 @@ types: $(STAMP) ## mypy --strict
 layers: $(STAMP) ## imports run one way
 	$(BIN)/lint-imports
 unit: $(STAMP) ## the fast tests
-	$(BIN)/pytest -q -n $(WORKERS) -m "not slow" tests/unit
+	$(BIN)/pytest -q -n $(WORKERS) -m "not slow and not simulation" tests/unit
 integration faults e2e: $(STAMP) servers ## the tests of that folder
 	$(BIN)/pytest -n $(WORKERS) tests/$@
 docs: $(STAMP) ## the site of the documents, in build/site; a link that leads nowhere fails

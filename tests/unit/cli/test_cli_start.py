@@ -15,6 +15,8 @@ import pytest
 
 from killswitch.cli.app import COMMANDS, imported
 
+pytestmark = pytest.mark.simulation
+
 # each of these takes from 50 ms to a second to import
 HEAVY = (
     "numpy", "scipy", "matplotlib", "apscheduler", "uvicorn", "starlette", "anyio", "asyncio", "slack_sdk",

@@ -16,6 +16,8 @@ from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put
 from killswitch.stores.limits import check_commit
 from tests.integration.stores.test_store_contract import *  # noqa: F403  the contract itself
 
+pytestmark = pytest.mark.simulation
+
 
 class Server:
     """What all clients share. ``revision`` goes up by one with each commit and each lease that ends with keys."""

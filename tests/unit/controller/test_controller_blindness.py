@@ -15,6 +15,8 @@ from tests.doubles.memory_store import Call, Fault
 from tests.doubles.scripted_source import ERRORS, REFUSALS, Traffic, rollout
 from tests.unit.controller.fleets import GOOD, assert_one_trip, blind, fleet_of, flips, writes
 
+pytestmark = pytest.mark.simulation
+
 DOWN = Unreadable(Reason.SOURCE_DOWN, "gone")
 
 

@@ -13,6 +13,8 @@ from tests.doubles.fleet import INTERVAL, Fleet
 from tests.doubles.scripted_source import ERRORS, ScriptedSource, rollout
 from tests.unit.controller.fleets import BAD, BAD_LATE, GOOD, ONSET, ONSET_LATE, assert_one_trip, fleet_of
 
+pytestmark = pytest.mark.simulation
+
 
 def test_missed_ticks_are_counted_and_read_back() -> None:
     fleet = fleet_of("a")

@@ -13,6 +13,8 @@ from tests.doubles.memory_store import Fault
 from tests.doubles.scripted_source import ERRORS, HEALTHY_RATES, Traffic, canary_from, rollout
 from tests.unit.controller.fleets import BAD_SOON, GOOD, ONSET, by_hand, fleet_of, flips
 
+pytestmark = pytest.mark.simulation
+
 
 def test_a_verdict_before_a_re_arm_does_not_trip_after_it() -> None:
     fleet = fleet_of("a")

@@ -15,6 +15,8 @@ from tests.doubles.memory_store import Fault
 from tests.doubles.scripted_source import ALL_RULES, COHORTS, ERRORS, ScriptedSource, Traffic, canary_from, rollout
 from tests.unit.controller.fleets import BAD_LATE, GOOD, ONSET, assert_one_trip, fleet_of, flips
 
+pytestmark = pytest.mark.simulation
+
 
 def test_rules_edited_to_threshold_trip_by_windows_of_now() -> None:
     """The age of evidence gathered before the edit was taken for the verdict's: every trip expired, for ever."""

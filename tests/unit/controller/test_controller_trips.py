@@ -26,6 +26,8 @@ from tests.doubles.scripted_source import (
 )
 from tests.unit.controller.fleets import BAD, BAD_SOON, GOOD, ONSET, assert_one_trip, fleet_of, flips
 
+pytestmark = pytest.mark.simulation
+
 
 def test_a_bad_canary_is_tripped_once_in_one_revision() -> None:
     """A bad canary is tripped once: flag, incident and page are written in one revision of the store."""

@@ -12,6 +12,8 @@ from killswitch.stores import Put, keys
 from tests.doubles.fleet import START, Fleet
 from tests.doubles.scripted_source import ERRORS, REFUSALS, Traffic, rollout
 
+pytestmark = pytest.mark.simulation
+
 GOOD = Traffic(since=START)
 NOT_SEEN = [
     reason

@@ -18,6 +18,8 @@ from killswitch.sources.recording import Recording
 from killswitch.sources.scrape.exposition import sample_of, series_of
 from killswitch.sources.scrape.sample_history import SampleHistory
 
+pytestmark = pytest.mark.simulation
+
 BEGAN = 1_776_600_007.3
 PACE = Pace(10.0)
 WORLD = World(seed=4, rate=20.0, users=2_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from killswitch.demo.pace import Pace
@@ -13,6 +14,8 @@ from killswitch.demo.simulation import SimulatedClock, Simulation, SimulationSta
 from killswitch.demo.traffic import Regression, World
 from killswitch.model import Cohort
 from killswitch.router import Route, bucket
+
+pytestmark = pytest.mark.simulation
 
 _CONTROL = Route(Cohort.CONTROL, "old", "SPLIT", 3, 30)
 _CANARY = Route(Cohort.CANARY, "new", "SPLIT", 3, 30)

@@ -11,6 +11,8 @@ from killswitch.demo.traffic import HEALTHY, REGRESSED, SLOT, Behaviour, ModelAn
 from killswitch.router import Outcome
 from killswitch.timestamps import DAY
 
+pytestmark = pytest.mark.simulation
+
 # 200 requests a simulated second for 100 of them
 _SLOTS = range(round(100 / SLOT))
 

@@ -14,6 +14,8 @@ from killswitch.flags.incident import MAX_DOCUMENT_BYTES, Paged, RoutersFollowed
 from killswitch.model import Excursion, Finding, Reason, Unit, Verdict
 from tests.doubles.pages import AT, BREACH, armed, incident, incident_draft
 
+pytestmark = pytest.mark.simulation
+
 whole = st.integers(min_value=0, max_value=2_000_000_000).map(float)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32).map(float)
 counts = st.floats(min_value=0, allow_nan=False, allow_infinity=False, width=32).map(float)

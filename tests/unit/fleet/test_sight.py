@@ -14,6 +14,8 @@ from tests.doubles.fleet import INTERVAL, START, Fleet, no_fault
 from tests.doubles.memory_store import Call, Crash, Fault
 from tests.doubles.scripted_source import ERRORS, Traffic, rollout
 
+pytestmark = pytest.mark.simulation
+
 GOOD = Traffic(since=START)
 
 

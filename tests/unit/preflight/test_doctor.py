@@ -30,6 +30,8 @@ from killswitch.sources.recording import Recording
 from killswitch.sources.scrape_interval import consequence
 from tests.unit.preflight.backtest.test_backtest import RULES
 
+pytestmark = pytest.mark.simulation
+
 HEALTHY = History(seconds=7200.0, judged=True)
 
 

@@ -18,6 +18,8 @@ from killswitch.rules.loading import load_text
 from killswitch.sources.recording import Recording
 from tests.unit.preflight.backtest.test_backtest import REFUSING, RULES
 
+pytestmark = pytest.mark.simulation
+
 
 def _drawn(folder: Path, history: History, name: str, decide: Decide = Decide.EVIDENCE) -> Path:
     (folder / "x.om").write_text(openmetrics(history))

@@ -20,6 +20,8 @@ from killswitch.sources.recording import Recording
 from killswitch.verdicts.evidence_entry import STEP
 from tests.unit.preflight.backtest.test_backtest import RULES
 
+pytestmark = pytest.mark.simulation
+
 LEVEL = TrafficLevel(50.0, 5.0)
 
 

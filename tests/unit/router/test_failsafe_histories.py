@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from killswitch.router.failsafe import LinearizableRead
 from killswitch.stores import Item, keys
 from tests.doubles.flags import ROLLOUT, armed, tripped
 from tests.unit.router.read_states import NEW, POLICY, at, change, item
+
+pytestmark = pytest.mark.simulation
 
 
 @dataclass(frozen=True)

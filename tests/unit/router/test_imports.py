@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.simulation
+
 # each of these costs milliseconds or megabytes, and a service may never need it
 HEAVY = frozenset(
     (

@@ -13,6 +13,8 @@ import pytest
 from killswitch.model import Cohort
 from tests.unit.router.simulated_service import Life, Service
 
+pytestmark = pytest.mark.simulation
+
 STAGES = [  # seconds: before arming, just armed to 25 %, later, just raised to 60 %, later
     (300.0, 1800.0),
     (1800.0, 2100.0),

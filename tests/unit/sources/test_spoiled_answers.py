@@ -23,6 +23,8 @@ from killswitch.verdicts.evaluator import Evaluator
 from tests.doubles.scripted_source import rollout
 from tests.unit.sources.in_process import ERRORS, TICK, WANTS, InProcessSession, envelope, good_rows
 
+pytestmark = pytest.mark.simulation
+
 scalars = st.one_of(
     st.none(),
     st.booleans(),

@@ -17,6 +17,8 @@ from killswitch.status.rule_metrics import MAX_RULES, MOST, RuleMetrics
 from killswitch.status.self_metrics import SelfMetrics
 from tests.servers.image import REPOSITORY
 
+pytestmark = pytest.mark.simulation
+
 SUSPECT = Finding(
     "p95", Verdict.SUSPECT, None, "over", Unit.SECONDS, canary=4.36, control=2.1, limit=3.4,
     samples_canary=180.0, samples_control=3500.0, evidence=30.0, needed=400.0,

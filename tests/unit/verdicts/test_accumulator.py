@@ -14,6 +14,8 @@ from killswitch.verdicts.catch_up import catch_up, first_step, last_step, steps
 from tests.doubles.scripted_source import ALL_RULES, ERRORS, HEALTHY_RATES, LATENCY, STEP, THUMBS, Traffic, canary_from
 from tests.unit.verdicts.read_replica import START, WOBBLY, Replica, armed_rollout, assert_same, flag_of, staged, ticks
 
+pytestmark = pytest.mark.simulation
+
 
 def test_one_tick_at_a_time_equals_one_block() -> None:
     armed = armed_rollout()

@@ -11,6 +11,8 @@ from killswitch.model import Buckets, Cohort, Counts, Measurement, Reason, Unrea
 from tests.doubles.scripted_source import ERRORS, LATENCY, REFUSALS, STEP, Traffic
 from tests.unit.verdicts.read_replica import START, WOBBLY, Replica, armed_rollout, assert_same, ticks
 
+pytestmark = pytest.mark.simulation
+
 
 def test_changed_buckets_restart_the_tail_history_without_error() -> None:
     """A deployment changes the bucket layout: the rule goes on with the edges there are now."""

@@ -26,6 +26,8 @@ from tests.doubles.fleet import INTERVAL, START, Fleet
 from tests.doubles.memory_store import Call, Fault
 from tests.doubles.scripted_source import ERRORS, HEALTHY_RATES, Script, Traffic, canary_from, rollout
 
+pytestmark = pytest.mark.simulation
+
 BEFORE = START - 4000
 
 

@@ -25,6 +25,8 @@ from killswitch.verdicts.catch_up import catch_up
 from killswitch.verdicts.decide import DecisionKind, decide
 from killswitch.verdicts.evaluator import Evaluator, answer_all
 
+pytestmark = pytest.mark.simulation
+
 HOUR = 3600.0
 RULES = b"""\
 rollout: copilot

@@ -41,6 +41,8 @@ from tests.unit.verdicts.evidence.counted_ticks import (
     with_row,
 )
 
+pytestmark = pytest.mark.simulation
+
 
 def drawn(count: int, rng: np.random.Generator, *, canary: float = 0.01, control: float = 0.01) -> TickCounts:
     n_c, n_b = rng.poisson(75, (count, WIDTH)), rng.poisson(1425, (count, WIDTH))

@@ -13,6 +13,8 @@ from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, half_plane
 from tests.unit.verdicts.evidence.counted_ticks import NAMES, STEP, WIDTH, run, steady, ticks, warm
 
+pytestmark = pytest.mark.simulation
+
 
 def test_a_regression_is_dated_to_its_onset() -> None:
     healthy, bad = steady(200, canary=0.01, control=0.01), steady(20, canary=0.3, control=0.01)

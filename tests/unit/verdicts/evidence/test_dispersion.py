@@ -12,6 +12,8 @@ from killswitch.verdicts.evidence import dispersion
 from killswitch.verdicts.evidence.dispersion import COLD_PHI, CohortSteps, Kinds, Past
 from killswitch.verdicts.evidence.evariables import Array
 
+pytestmark = pytest.mark.simulation
+
 
 def series(events: Array, trials: float) -> CohortSteps:
     return CohortSteps(events, np.full(events.shape, trials), np.ones(events.shape, dtype=np.bool_))

@@ -25,6 +25,8 @@ from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.starts import Latencies
 from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, half_plane
 
+pytestmark = pytest.mark.simulation
+
 STEP, RUNS, RATE = 30.0, 24, 20.0
 BUCKETS = np.array([0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, np.inf])
 ERRORS = DetectorSpec("errors", (Bound("max", half_plane(0.0, 0.02)), Bound("worse", WORSE_THAN_CONTROL)), 0.0025)

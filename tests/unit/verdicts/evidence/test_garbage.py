@@ -25,6 +25,8 @@ from killswitch.verdicts.evidence import (
 from killswitch.verdicts.evidence.evariables import Array
 from killswitch.verdicts.evidence.tested_limits import WORSE_THAN_CONTROL, Bound, Edge, half_plane
 
+pytestmark = pytest.mark.simulation
+
 STEP = 30.0
 NAMES = tuple(field.name for field in fields(TickCounts))
 RULES = (

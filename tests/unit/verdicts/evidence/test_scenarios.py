@@ -15,6 +15,8 @@ from bench.scenarios import AT_THE_LIMIT, ERROR, HEALTHY, LATENCY, REFUSAL, THUM
 from bench.tables import upper_bound
 from killswitch.verdicts.evidence.evariables import Array
 
+pytestmark = pytest.mark.simulation
+
 RUNS = 12
 TICKS = 1000
 BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
