@@ -82,11 +82,10 @@ def command(
             return
         stored = switch.stored(rollout)
         if stored.flag is None and not records:
-            meant = _by_id(opened_store, rollout)
+            meant = _by_id_alone(opened_store, rollout)
             if meant is not None:
                 _show_record(meant, as_json=as_json)
                 return
-            _no_such_incident(opened_store, rollout)
         document, problem = _now(rollout, stored, records, url)
         if stored.flag is None and not records and document is None:
             _unknown(rollout, switch, problem)
@@ -153,12 +152,11 @@ def _by_id(store: Store, name: str) -> Record | None:
     return None if parts is None else incident_called(incidents_of(store, parts[0]), *parts)
 
 
-def _no_such_incident(store: Store, name: str) -> None:
-    """Fail if ``name`` is an id of an incident that a rollout might have but does not."""
+def _by_id_alone(store: Store, name: str) -> Record | None:
+    """`_by_id` where nothing but ``name`` was given: fails if its rollout has other incidents only."""
     parts = split_id(name)
-    records = incidents_of(store, parts[0]) if parts is not None else []
-    if parts is not None and records:
-        _chosen(records, parts[0], name)
+    records = () if parts is None else incidents_of(store, parts[0])
+    return _chosen(records, parts[0], name) if parts is not None and records else None
 
 
 def _unknown(rollout: str, switch: Switch, problem: str | None) -> None:
