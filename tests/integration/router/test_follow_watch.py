@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from killswitch.router.failsafe import RouterState
-from killswitch.router.follow import REREAD_EVERY
+from killswitch.router.follow import REREAD_EVERY, Follower
 from killswitch.router.observers import Happening
 from killswitch.stores import keys
 from killswitch.stores.access import Access
@@ -29,7 +30,7 @@ from tests.integration.router.following import (
     until_counted,
     until_watching,
 )
-from tests.servers.etcd import EtcdCluster, wait_until
+from tests.servers.etcd import EtcdCluster, EtcdMember, wait_until
 from tests.servers.tcp_proxy import TcpProxy
 
 
@@ -67,45 +68,46 @@ def test_a_compaction_under_a_watch_ends_it_with_the_order_to_read(tmp_path: Pat
         watch.close()
 
 
-def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> None:
-    with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
+@contextlib.contextmanager
+def stranded(folder: Path) -> Iterator[tuple[EtcdMember, Follower, TcpProxy]]:
+    """A follower of an armed flag, whose watch stands but brings nothing until ``proxy`` cuts it."""
+    with EtcdCluster(folder) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
         member = etcd.members[0]
         store(member, armed())
         with following(reader(f"etcd://{proxy.endpoint}")) as follower:
             until(follower, RouterState.ARMED)
             until_watching(follower)
             proxy.strand()
-            for percent in (10.0, 20.0, 30.0):
-                last = store(member, armed(percent=percent))
-            compact(member, last)
-            proxy.cut()
-            cut = time.monotonic()
-            until(follower, RouterState.ARMED, canary_percent=30.0)
-            took = time.monotonic() - cut
-            figure(f"row 10: after a compaction the view is right {took:.2f} s after the watch ended")
-            store(member, tripped())
-            until(follower, RouterState.TRIPPED)
+            yield member, follower, proxy
+
+
+def test_a_follower_survives_a_compaction_under_its_watch(tmp_path: Path) -> None:
+    with stranded(tmp_path) as (member, follower, proxy):
+        for percent in (10.0, 20.0, 30.0):
+            last = store(member, armed(percent=percent))
+        compact(member, last)
+        proxy.cut()
+        cut = time.monotonic()
+        until(follower, RouterState.ARMED, canary_percent=30.0)
+        took = time.monotonic() - cut
+        figure(f"row 10: after a compaction the view is right {took:.2f} s after the watch ended")
+        store(member, tripped())
+        until(follower, RouterState.TRIPPED)
 
 
 def test_after_a_compaction_the_watch_continues_from_the_read(tmp_path: Path) -> None:
     """The flag is as it was, so what was read contradicts nothing."""
-    with EtcdCluster(tmp_path) as etcd, TcpProxy(("127.0.0.1", etcd.members[0].client_port)) as proxy:
-        member = etcd.members[0]
-        store(member, armed())
-        with following(reader(f"etcd://{proxy.endpoint}")) as follower:
-            until(follower, RouterState.ARMED)
-            until_watching(follower)
-            proxy.strand()
-            for number in range(3):
-                answer = member.call("/v3/kv/put", {"key": b64("other"), "value": b64(str(number))})
-            compact(member, int(answer["header"]["revision"]))
-            proxy.cut()
-            wait_until(lambda: follower.health().counts[Happening.READ] == 2, "the read that was ordered")
-            until_watching(follower)
-            store(member, tripped())
-            until(follower, RouterState.TRIPPED)
-            until_counted(follower, Happening.CHANGE, 1)  # the watch has brought it
-            assert follower.health().counts[Happening.READ] == 2
+    with stranded(tmp_path) as (member, follower, proxy):
+        for number in range(3):
+            answer = member.call("/v3/kv/put", {"key": b64("other"), "value": b64(str(number))})
+        compact(member, int(answer["header"]["revision"]))
+        proxy.cut()
+        wait_until(lambda: follower.health().counts[Happening.READ] == 2, "the read that was ordered")
+        until_watching(follower)
+        store(member, tripped())
+        until(follower, RouterState.TRIPPED)
+        until_counted(follower, Happening.CHANGE, 1)  # the watch has brought it
+        assert follower.health().counts[Happening.READ] == 2
 
 
 class Restarts(EtcdReader):
