@@ -121,8 +121,12 @@ class Connection(http.client.HTTPConnection):
         headers = {"Content-Type": "application/json", "Grpc-Metadata-hasleader": "true"}
         if token is not None:
             headers["Authorization"] = token  # no "Bearer": etcd takes the bare token
-        self.request("POST", path, body, headers)
-        return self.getresponse()
+        try:
+            self.request("POST", path, body, headers)
+            return self.getresponse()
+        except ConnectionError as error:
+            # whether a server that hangs up on unread bytes closes or resets the connection is a race
+            raise http.client.RemoteDisconnected(str(error)) from error
 
     def end(self) -> None:
         self.close()

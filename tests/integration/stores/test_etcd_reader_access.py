@@ -15,7 +15,7 @@ from killswitch.errors import AccessDenied, BadSettings, Unavailable
 from killswitch.net.credentials import TLS, Secret
 from killswitch.stores.access import Access
 from killswitch.stores.reader import Connected, Disconnected
-from tests.integration.stores.watching import NAME, PREFIX, Watching, b64, impostor, put, reading
+from tests.integration.stores.watching import NAME, PREFIX, Watching, b64, hanging_up, impostor, put, reading
 from tests.servers.certificates import Authority
 from tests.servers.etcd import EtcdCluster, wait_until
 
@@ -183,6 +183,13 @@ def test_plain_http_to_a_tls_port_is_unavailable_in_words(secured: EtcdCluster) 
     plainly = f"etcd://{secured.endpoints[0]}"
     with reading(plainly) as reader, pytest.raises(Unavailable, match="is TLS on at one side only"):
         reader.read([NAME])
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_a_server_that_hangs_up_is_named_however_it_does(reset: bool) -> None:
+    with hanging_up(reset=reset) as port, reading(f"etcd://127.0.0.1:{port}") as reader:
+        with pytest.raises(Unavailable, match="closed the connection without an answer; is TLS on at one side only"):
+            reader.read([NAME])
 
 
 # --- settings -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
@@ -68,6 +69,27 @@ class Watching:
     @property
     def values(self) -> list[bytes | None]:
         return [e.item.value if e.item is not None else None for e in self.events if isinstance(e, Change)]
+
+
+@contextlib.contextmanager
+def hanging_up(*, reset: bool) -> Iterator[int]:
+    """Reads each request and ends the connection without a word: by closing it in order, or by a reset."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                client.recv(65536)
+                if reset:  # closing with no time to linger sends RST in place of FIN
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.close()
 
 
 @contextlib.contextmanager
