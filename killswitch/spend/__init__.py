@@ -1,0 +1,5 @@
+"""Spend: prices, one ledger for everything that asks a model on our account, and caps.
+
+Money is a whole number of micro-dollars everywhere. An amount is reserved before a model is asked, settled on its real
+usage, and released if it was not spent. A price that is not known is unknown, never 0.
+"""
