@@ -1,0 +1,119 @@
+"""The recorded pairs of a rollout as one DuckDB view, `pairs`, over Parquet and JSON lines and both formats of them.
+
+Needs the extra `shadow`. The view has the columns of `COLUMNS`, whatever the files have: a column that a file's format
+lacks is NULL, and one that this version does not know is left out.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from killswitch.errors import BadSettings
+from killswitch.shadow.record import PairRecord, Side
+
+MEMORY = "160MB"
+THREADS = 2
+_TYPES = {"str": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "tuple[str, ...]": "VARCHAR[]"}
+_SIDES = ("control", "other")
+
+
+def _columns() -> Iterator[tuple[str, str]]:
+    for field in fields(PairRecord):
+        if field.name in _SIDES:
+            for inner in fields(Side):
+                yield f"{field.name}_{inner.name}", _TYPES[str(inner.type).removesuffix(" | None")]
+        else:
+            yield field.name, _TYPES[str(field.type).removesuffix(" | None")]
+
+
+COLUMNS: Mapping[str, str] = dict(_columns())
+"""Each column of a stored record with its DuckDB type, in the record's order."""
+
+
+def duckdb_module() -> Any:
+    """The library. Raises BadSettings that names the extra if it is not installed."""
+    try:
+        import duckdb  # noqa: PLC0415  of the extra `shadow`
+    except ImportError as error:
+        raise BadSettings(
+            ["recorded pairs are read with DuckDB; install it: pip install 'llm-canary-killswitch[daemon,shadow]'"]
+        ) from error
+    return duckdb
+
+
+def files_of(source: Path, rollout: str) -> tuple[Path, ...]:
+    """The record files of a rollout: ``source`` is one file, or a folder with ``<rollout>/<day>/<file>``. Sorted.
+
+    Raises BadSettings if there are none.
+    """
+    if source.is_file():
+        return (source,)
+    folder = source / rollout
+    inside = rollout not in ("", ".", "..") and folder.parent == source
+    found = sorted(path for kind in ("parquet", "jsonl") for path in folder.glob(f"*/*.{kind}")) if inside else []
+    found = [path for path in found if not path.name.startswith((".", "dropped"))]
+    if not found:
+        raise BadSettings([f"{source} has no recorded pairs of {rollout}; expected {source}/{rollout}/<day>/*.parquet"])
+    return tuple(found)
+
+
+@contextmanager
+def open_pairs(
+    source: Path, rollout: str, *, since: float | None = None, until: float | None = None, memory: str = MEMORY
+) -> Iterator[Any]:
+    """A connection with the view `pairs` of this rollout's records, ``since <= at < until`` in Unix seconds.
+
+    Raises BadSettings if there are no records, if a file cannot be read, or if DuckDB is not installed.
+    """
+    duckdb = duckdb_module()
+    with tempfile.TemporaryDirectory(prefix="killswitch-pairs-") as folder:  # mode 0700: what does not fit in memory
+        settings = {
+            "memory_limit": memory, "threads": THREADS, "temp_directory": folder, "autoinstall_known_extensions": False,
+        }  # fmt: skip
+        connection = duckdb.connect(config=settings)
+        try:
+            connection.execute("SET preserve_insertion_order = false")
+            _make_view(duckdb, connection, files_of(source, rollout), rollout, since, until, Path(folder))
+            yield connection
+        except duckdb.IOException as error:
+            raise BadSettings([f"{source}: a file of recorded pairs cannot be read: {error}"]) from error
+        finally:
+            connection.close()
+
+
+def _make_view(
+    duckdb: Any,
+    connection: Any,
+    files: Sequence[Path],
+    rollout: str,
+    since: float | None,
+    until: float | None,
+    folder: Path,
+) -> None:
+    """The view over all files. JSON lines are converted once: every query would parse them again."""
+    parquet = [str(path) for path in files if path.suffix == ".parquet"]
+    lines = [str(path) for path in files if path.suffix != ".parquet"]
+    if lines:
+        converted = folder / "lines.parquet"
+        connection.read_json(
+            lines, columns=dict(COLUMNS), format="newline_delimited", maximum_object_size=64 << 20
+        ).write_parquet(str(converted))
+        parquet.append(str(converted))
+    column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
+    stored = connection.read_parquet(parquet, union_by_name=True)
+    known = set(stored.columns)
+    wanted = [
+        (column(name) if name in known else constant(None)).cast(connection.type(kind)).alias(name)
+        for name, kind in COLUMNS.items()
+    ]
+    kept = column("rollout") == constant(rollout)
+    if since is not None:
+        kept &= column("at") >= constant(since)
+    if until is not None:
+        kept &= column("at") < constant(until)
+    stored.select(*wanted).filter(kept).create_view("pairs")
