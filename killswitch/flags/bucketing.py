@@ -10,10 +10,9 @@ from __future__ import annotations
 import uuid
 from hashlib import sha256
 
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import SHADOW, Flag
 
 UNROUTABLE = 100.0  # the bucket of what is no routing key: not below any percent, so never canary
-SHADOW = "shadow"  # the stage in which users never see a canary's answer, whatever the percent says
 
 
 def serves_canary(flag: Flag) -> bool:

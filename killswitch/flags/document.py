@@ -7,7 +7,8 @@ from typing import Any
 
 from killswitch.documents import Fields
 from killswitch.errors import BadDocument
-from killswitch.flags.flag import MAX_GENERATION, Flag, StageEntry, State, Trip
+from killswitch.flags.flag import MAX_GENERATION, Flag, StageEntry, State, Trip, shadow_problem
+from killswitch.flags.shadow_share import ShadowShare, shadow_share
 from killswitch.timestamps import from_iso, to_iso
 
 FORMAT = 1
@@ -45,6 +46,9 @@ def to_document(flag: Flag) -> bytes:
     }
     if flag.canary_after_aa is not None:
         document["canary_after_aa"] = flag.canary_after_aa
+    if not flag.shadow_share.nothing:
+        document["shadow_percent"] = flag.shadow_percent
+        document["shadow_classes"] = dict(flag.shadow_classes)
     # what a shell hands over as an argument may hold half a character; a trip does not fail for that
     return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
@@ -73,12 +77,14 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
     percent = fields.percent("canary_percent")
     if state is State.TRIPPED and percent != 0.0:
         raise BadDocument(f"flag of {rollout}: tripped, but canary_percent is {percent:g}")
+    stage = fields.text("stage")
+    share = _shadow_share(document, rollout, state=state, stage=stage, percent=percent)
     after_aa = document.get("canary_after_aa")
     return Flag(
         rollout=rollout,
         generation=generation,
         state=state,
-        stage=fields.text("stage"),
+        stage=stage,
         canary_percent=percent,
         control=fields.text("control"),
         canary=fields.text("canary"),
@@ -89,7 +95,23 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
         updated_by=fields.text("updated_by", empty=True),
         trip=_trip(trip_document, rollout) if isinstance(trip_document, dict) else None,
         canary_after_aa=after_aa if isinstance(after_aa, str) else None,
+        shadow_percent=share.percent,
+        shadow_classes=share.classes,
     )
+
+
+def _shadow_share(document: dict[str, Any], rollout: str, *, state: State, stage: str, percent: float) -> ShadowShare:
+    """What is shadowed: nothing where the document does not say. Raises BadDocument."""
+    try:
+        share = shadow_share(document.get("shadow_percent", 0.0), document.get("shadow_classes", {}))
+    except ValueError as error:
+        raise BadDocument(f"flag of {rollout}: {error}") from error
+    if state is State.TRIPPED and not share.nothing:
+        raise BadDocument(f"flag of {rollout}: tripped, but shadow_percent is {share}")
+    problem = shadow_problem(share, stage=stage, canary_percent=percent)
+    if problem is not None:
+        raise BadDocument(f"flag of {rollout}: {problem}")
+    return share
 
 
 def _parse(value: bytes, rollout: str) -> dict[str, Any]:

@@ -12,15 +12,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from killswitch.errors import BadDocument, IllegalTransition
+from killswitch.flags.shadow_share import NO_SHADOW, ShadowShare
 
 MAX_GENERATION = 2**53  # what every reader of JSON can hold exactly
 HOLD_BACK_PERCENT = 1.0
+SHADOW = "shadow"  # the stage in which users never see a canary's answer, whatever the percent says
 STAGES: Mapping[str, float] = {
-    "shadow": 0.0,
+    SHADOW: 0.0,
     "ramp_1": 1.0,
     "ramp_5": 5.0,
     "ramp_25": 25.0,
@@ -115,6 +117,9 @@ class Flag:
     In stage ``aa`` the canary cohort is served by the control model: then ``canary`` *is* the control
     model, so that a reader that knows nothing of stages does the right thing, and ``canary_after_aa``
     keeps the name of the model the rollout is about.
+
+    ``shadow_percent`` (0 to 100) of requests are also sent to the canary, unseen; ``shadow_classes`` has other percents
+    by prompt class, sorted by name. Only an armed flag in stage ``shadow`` at 0 % canary has either.
     """
 
     rollout: str
@@ -131,10 +136,17 @@ class Flag:
     updated_by: str
     trip: Trip | None = None
     canary_after_aa: str | None = None
+    shadow_percent: float = 0.0
+    shadow_classes: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def armed(self) -> bool:
         return self.state is State.ARMED
+
+    @property
+    def shadow_share(self) -> ShadowShare:
+        """How much of the traffic is shadowed; nothing unless armed in stage ``shadow``."""
+        return ShadowShare(self.shadow_percent, self.shadow_classes)
 
     @property
     def rollout_canary(self) -> str:
@@ -184,6 +196,24 @@ def _check_stage(stage: str) -> str:
     return stage
 
 
+def shadow_problem(share: ShadowShare, *, stage: str, canary_percent: float) -> str | None:
+    """Why an armed flag in ``stage`` may not shadow ``share``; None where it may."""
+    if share.nothing:
+        return None
+    if stage != SHADOW:
+        return f"shadow_percent is {share}, but only stage {SHADOW} shadows requests, and the stage is {stage}"
+    if canary_percent != 0.0:
+        return f"shadow_percent is {share}, but canary_percent is {canary_percent:g}; it must be 0 in stage {SHADOW}"
+    return None
+
+
+def _check_shadow(share: ShadowShare, stage: str, percent: float, name: str) -> ShadowShare:
+    problem = shadow_problem(share, stage=stage, canary_percent=percent)
+    if problem is not None:
+        raise IllegalTransition(f"cannot shadow {name}: {problem}")
+    return share
+
+
 def resolve_stage(stage: str | None, percent: float | None) -> tuple[str, float]:
     """Fill in whichever of the two was left out: a known stage has a percent; a bare percent is ``custom``.
 
@@ -229,12 +259,14 @@ def arm(
     salt: str = "",
     actor: Actor = Actor.PERSON,
     has_baseline: bool = False,
+    shadow: ShadowShare = NO_SHADOW,
 ) -> Flag:
     """Absent -> armed. ``generation`` is 1, or one more than the newest of all earlier lives."""
     _require(flag, Action.ARM, actor, rollout)
     check_rollout_name(rollout)
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
+    _check_shadow(shadow, stage, percent, rollout)
     if not control or not canary or control == canary:
         raise IllegalTransition(
             f"cannot arm {rollout}: control and canary must be two different models, got {control!r} and {canary!r}"
@@ -257,6 +289,8 @@ def arm(
         stages=(StageEntry(stage, percent, now),),
         updated_at=now,
         updated_by=by,
+        shadow_percent=shadow.percent,
+        shadow_classes=shadow.classes,
     )
 
 
@@ -271,7 +305,7 @@ def trip(
     by: str,
     actor: Actor,
 ) -> Flag:
-    """Armed -> tripped: percent 0 from here on, until a person re-arms."""
+    """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms."""
     _require(flag, Action.TRIP, actor, rollout)
     assert flag is not None
     return replace(
@@ -289,6 +323,8 @@ def trip(
         ),
         updated_at=now,
         updated_by=by[:_MAX_NAME],
+        shadow_percent=0.0,
+        shadow_classes={},
     )
 
 
@@ -303,6 +339,7 @@ def rearm(
     stage: str = "ramp_1",
     actor: Actor = Actor.PERSON,
     has_baseline: bool = False,
+    shadow: ShadowShare = NO_SHADOW,
 ) -> Flag:
     """Tripped -> armed by a person, with a reason; generation + 1.
 
@@ -316,6 +353,7 @@ def rearm(
         raise IllegalTransition(f"cannot rearm {rollout}: say why with --reason")
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
+    _check_shadow(shadow, stage, percent, rollout)
     armed_at = max(now, flag.trip.at)
     served, after_aa = _models(flag.control, flag.rollout_canary, stage)
     return replace(
@@ -331,6 +369,8 @@ def rearm(
         trip=None,
         updated_at=armed_at,
         updated_by=by,
+        shadow_percent=shadow.percent,
+        shadow_classes=shadow.classes,
     )
 
 
@@ -344,24 +384,36 @@ def set_stage(
     by: str,
     actor: Actor,
     has_baseline: bool = False,
+    shadow: ShadowShare | None = None,
 ) -> Flag:
-    """Change percent and stage while armed; raising it is not for controllers."""
-    raises = flag is None or percent > flag.canary_percent or (flag.stage == AA != stage)
+    """Change percent, stage and what is shadowed while armed; raising any of it is not for controllers.
+
+    ``shadow`` None: as it is while the stage stays ``shadow``, else nothing. A change of what is shadowed alone begins
+    no stage, so it adds nothing to ``stages``.
+    """
+    before = NO_SHADOW if flag is None else flag.shadow_share
+    if shadow is None:
+        shadow = before if flag is not None and flag.stage == SHADOW == stage else NO_SHADOW
+    raises = flag is None or percent > flag.canary_percent or (flag.stage == AA != stage) or shadow.exceeds(before)
     _require(flag, Action.RAISE if raises else Action.LOWER, actor, rollout)
     assert flag is not None
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
+    _check_shadow(shadow, stage, percent, rollout)
     at = max(now, flag.updated_at)
     served, after_aa = _models(flag.control, flag.rollout_canary, stage)
+    same_stage = shadow != before and (stage, percent) == (flag.stage, flag.canary_percent)
     return replace(
         flag,
         stage=stage,
         canary_percent=percent,
         canary=served,
         canary_after_aa=after_aa,
-        stages=_bounded((*flag.stages, StageEntry(stage, percent, at))),
+        stages=flag.stages if same_stage else _bounded((*flag.stages, StageEntry(stage, percent, at))),
         updated_at=at,
         updated_by=by,
+        shadow_percent=shadow.percent,
+        shadow_classes=shadow.classes,
     )
 
 

@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from killswitch.errors import BadDocument, BadSettings
 from killswitch.flags.document import from_document
-from killswitch.flags.flag import Flag, State
+from killswitch.flags.flag import SHADOW, Flag, State
 from killswitch.stores import Item
 from killswitch.stores.reader import Change
 
@@ -271,6 +271,8 @@ def sentence(memory: Memory, policy: StalePolicy, state: RouterState) -> str:
     if state in OBEYS_ARMED:
         assert flag is not None
         split = f"{flag.canary_percent:g} % to canary {flag.canary!r}, the others to control {flag.control!r}"
+        if flag.stage == SHADOW:
+            split = f"{everyone}, {flag.shadow_share} of requests shadowed to {flag.canary!r}"
         held = "; the store does not answer" if state is RouterState.HELD else ""
         return f"{name}: armed, generation {flag.generation}, stage {flag.stage!r}: {split}{held}"
     why = {

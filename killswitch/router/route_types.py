@@ -6,6 +6,7 @@ The decision itself is `killswitch.router.router.Router.route`; the formula of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -37,12 +38,32 @@ class Route(NamedTuple):
     revision: int
 
 
+class ShadowSplit(NamedTuple):
+    """Which finished requests are also sent to the canary, unseen, and to which model.
+
+    ``percent`` (0 to 100) of requests, by a hash of ``salt`` and the request's id; ``classes`` are percents by prompt
+    class instead of ``percent``. ``salt`` is not the one that the users' buckets are made with. The canary's model is
+    named here and in no route; it is "" where nothing is shadowed. ``generation`` is the flag's.
+    """
+
+    percent: float
+    classes: Mapping[str, float]
+    salt: str
+    control: str
+    canary: str
+    generation: int
+
+
+NOTHING_SHADOWED = ShadowSplit(0.0, {}, "", "", "", 0)
+
+
 class Split(Protocol):
     """What a routing decision reads: one immutable object, replaced as a whole.
 
     ``canary_route`` **is** ``control_route`` (the same object) whenever no user may reach the canary:
     tripped, absent, stale, unwatched, or a document that cannot be understood. Then ``canary_percent``
     is 0, pins and overrides are refused, and no code path can return the canary's model.
+    ``shadow`` has percents only where an armed flag in stage ``shadow`` is obeyed.
     """
 
     @property
@@ -53,3 +74,5 @@ class Split(Protocol):
     def control_route(self) -> Route: ...
     @property
     def canary_route(self) -> Route: ...
+    @property
+    def shadow(self) -> ShadowSplit: ...

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 from killswitch.flags.bucketing import UNROUTABLE, bucket
 from killswitch.router.follow import follow
 from killswitch.router.observers import Happening, Observer
-from killswitch.router.route_types import Route, RouteReason, Split
+from killswitch.router.route_types import Route, RouteReason, ShadowSplit, Split
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.stores.access import Access
 
@@ -133,6 +133,14 @@ class Router:
             return routing_key in self._testers
         except Exception:  # noqa: BLE001  # unhashable
             return False
+
+    def shadow_split(self) -> ShadowSplit:
+        """Which finished requests are also sent to the canary, unseen. Never raises, never blocks.
+
+        Its percents are 0 unless an armed flag in stage ``shadow`` is obeyed: ask again before each request that is
+        sent, and a trip ends them.
+        """
+        return self._following.current.shadow
 
     def routes(self) -> tuple[Route, ...]:
         """Every route that can be given now (control, and the canary while it may be reached)."""

@@ -9,7 +9,7 @@ from killswitch.flags.flag import Flag
 from killswitch.model import Cohort
 from killswitch.router import failsafe
 from killswitch.router.failsafe import OBEYS_ARMED, Memory, RouterState, StalePolicy
-from killswitch.router.route_types import Route, RouteReason
+from killswitch.router.route_types import NOTHING_SHADOWED, Route, RouteReason, ShadowSplit
 
 _CONTROL_REASON = {
     RouterState.TRIPPED: RouteReason.DISABLED,
@@ -29,7 +29,8 @@ class ObeyedFlag:
 
     ``canary_percent`` (0 to 100) is what is obeyed, not what the document says. ``canary_route`` *is*
     ``control_route`` whenever no user may reach the canary. ``flag`` is the newest document understood, or None;
-    ``generation`` and ``revision`` are its own (a deletion has a revision, too). ``sentence`` says why.
+    ``generation`` and ``revision`` are its own (a deletion has a revision, too). ``sentence`` says why. ``shadow``
+    names the canary's model only while an armed flag that shadows requests is obeyed.
     """
 
     canary_percent: float
@@ -41,6 +42,7 @@ class ObeyedFlag:
     flag: Flag | None
     generation: int
     revision: int
+    shadow: ShadowSplit = NOTHING_SHADOWED
 
     @property
     def state(self) -> str:
@@ -61,9 +63,10 @@ def build(memory: Memory, policy: StalePolicy, now: float) -> ObeyedFlag:
     reason = _CONTROL_REASON.get(standing, RouteReason.SPLIT)
     control_route = Route(Cohort.CONTROL, memory.control_model, reason, generation, memory.changed_at)
     canary_route, percent = control_route, 0.0
-    if flag is not None and standing in OBEYS_ARMED and serves_canary(flag):
-        percent = flag.canary_percent
-        canary_route = Route(Cohort.CANARY, flag.canary, reason, generation, memory.changed_at)
+    obeyed = flag if standing in OBEYS_ARMED else None
+    if obeyed is not None and serves_canary(obeyed):
+        percent = obeyed.canary_percent
+        canary_route = Route(Cohort.CANARY, obeyed.canary, reason, generation, memory.changed_at)
     return ObeyedFlag(
         canary_percent=percent,
         salt=flag.salt if flag is not None else "",
@@ -74,4 +77,18 @@ def build(memory: Memory, policy: StalePolicy, now: float) -> ObeyedFlag:
         flag=flag,
         generation=generation,
         revision=memory.changed_at,
+        shadow=NOTHING_SHADOWED if obeyed is None or obeyed.shadow_share.nothing else _shadow_split(obeyed),
+    )
+
+
+def _shadow_split(flag: Flag) -> ShadowSplit:
+    """What ``flag`` shadows, while it is obeyed as armed."""
+    return ShadowSplit(
+        percent=flag.shadow_percent,
+        classes=flag.shadow_classes,
+        # a request's id may be its user's: the same hash would shadow only users of low buckets
+        salt=f"shadow/{flag.salt}",
+        control=flag.control,
+        canary=flag.canary,
+        generation=flag.generation,
     )

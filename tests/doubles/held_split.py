@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from killswitch.model import Cohort
-from killswitch.router.route_types import Route, RouteReason
+from killswitch.router.route_types import NOTHING_SHADOWED, Route, RouteReason, ShadowSplit
 from killswitch.router.router import Router
 
 CONTROL_MODEL = "model-old"
@@ -18,6 +18,7 @@ class FixedSplit:
     salt: str
     control_route: Route
     canary_route: Route
+    shadow: ShadowSplit = NOTHING_SHADOWED
 
     def between(self, control: str, canary: str) -> FixedSplit:
         """The same split between two other models."""
@@ -40,6 +41,12 @@ def armed(percent: float = 5.0, *, salt: str = "", generation: int = 1, revision
 def control_only(reason: RouteReason, *, generation: int = 1, revision: int = 11) -> FixedSplit:
     route = Route(Cohort.CONTROL, CONTROL_MODEL, reason, generation, revision)
     return FixedSplit(0.0, "", route, route)
+
+
+def shadowed(percent: float = 20.0, *, generation: int = 1, **classes: float) -> FixedSplit:
+    """Stage ``shadow``: everyone to control, ``percent`` of requests also to the canary."""
+    shadow = ShadowSplit(percent, classes, "shadow/", CONTROL_MODEL, CANARY_MODEL, generation)
+    return replace(control_only(RouteReason.SPLIT, generation=generation, revision=10), shadow=shadow)
 
 
 def tripped(generation: int = 1, revision: int = 11) -> FixedSplit:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from killswitch.flags.bucketing import SHADOW
-from killswitch.flags.flag import AA, STAGES, StageEntry
+from killswitch.flags.flag import AA, SHADOW, STAGES, StageEntry
 from killswitch.timestamps import DAY
 from killswitch.verdicts.evidence.detector import ALTERNATIVES
 from killswitch.verdicts.evidence.dispersion import Mask
