@@ -6,6 +6,7 @@ lacks is NULL, and one that this version does not know is left out.
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,12 +39,11 @@ COLUMNS: Mapping[str, str] = dict(_columns())
 def duckdb_module() -> Any:
     """The library. Raises BadSettings that names the extra if it is not installed."""
     try:
-        import duckdb  # noqa: PLC0415  of the extra `shadow`
+        return importlib.import_module("duckdb")
     except ImportError as error:
         raise BadSettings(
             ["recorded pairs are read with DuckDB; install it: pip install 'llm-canary-killswitch[daemon,shadow]'"]
         ) from error
-    return duckdb
 
 
 def files_of(source: Path, rollout: str) -> tuple[Path, ...]:
