@@ -120,8 +120,8 @@ class PairColumns:
         found: Flags = (self.differences & np.uint16(bits_of(kinds))) != 0
         return found
 
-    def where(self, rows: Flags | npt.NDArray[np.intp]) -> Self:
-        """The pairs of a mask, or of row numbers in ascending order. Tables and drops stay as they are."""
+    def where(self, rows: Flags | npt.NDArray[np.intp] | slice) -> Self:
+        """The pairs of a mask, of row numbers, or of a slice, which copies nothing. Tables and drops stay."""
         chosen: dict[str, Any] = {}
         for one in fields(self):
             value = getattr(self, one.name)
