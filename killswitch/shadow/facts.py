@@ -1,0 +1,180 @@
+"""The facts that a text states, and how two texts differ in them.
+
+Similarity passes lies: a denied answer, "fifty days" for "five days", another town. This is a plain list of what can
+be read without a model: numbers, dates, money, percents, addresses, identifiers, names, negation, language. The same
+texts give the same differences on every machine.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+
+from killswitch.shadow.language import language_of
+from killswitch.shadow.negation import Negations, denies_otherwise, negations_of
+from killswitch.shadow.number_words import with_digits
+from killswitch.shadow.quantities import Quantities, quantities_of
+
+MOST_CHARACTERS: Final = 64_000
+"""Of a longer text the beginning is read, and `Facts.cut` is set: no difference there is then no proof of none."""
+
+_URL: Final = re.compile(
+    r"(?<![\w@.-])(?:(?:https?|ftp)://[^\s<>\"'`|\\^{}\u3000-\u30ff\uff00-\uffef\u4e00-\u9fff]{1,2000}"
+    r"|www\.[^\s<>\"'`]{1,2000}"
+    r"|(?:[a-z0-9-]{1,63}\.){1,4}(?:com|org|net|io|dev|ai|app|gov|edu|de|fr|jp|co|uk|eu)\b(?:/[^\s<>\"'`]{0,2000})?)",
+    re.IGNORECASE,
+)
+_EMAIL: Final = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,5}[\w-]{2,24}")
+# with a digit and a letter, or a version of three parts and more
+_CODE: Final = re.compile(
+    r"(?<![\w.@/#-])#?(?=[\w./-]{0,80}\d)(?=[\w./-]{0,80}[A-Za-z_])[A-Za-z0-9_]{1,60}(?:[-_/.]{1,2}[A-Za-z0-9_]{1,60}){0,12}(?![\w])"
+    r"|(?<![\w.])\d{1,6}(?:\.\d{1,6}){2,5}(?![\w])"
+)
+_NO_CODE: Final = re.compile(
+    r"\d{1,12}(?:st|nd|rd|th|k|m|bn|x|h|s|ms|min|kg|g|mg|km|cm|mm|ml|l|kb|mb|gb|tb|hz|mhz|ghz|hrs?|mins?|secs?|am|pm|th|er|usd|eur|gbp|jpy|day|days|percent|w|v|ft|lbs?)"
+    r"|\d{1,6}-[a-z]{2,20}(?:-[a-z]{2,20})?",
+    re.IGNORECASE | re.ASCII,
+)  # 5th, 20k, 14-day: numbers
+_VERSION: Final = re.compile(r"v(\d{1,6}(?:\.\d{1,6}){0,5})", re.IGNORECASE)
+_NUMBERING: Final = re.compile(
+    r"(?m)^[ \t]{0,12}(?:\d{1,3}[.)]|#{1,6})[ \t]|\[\^?\d{1,3}\](?::)?"
+)  # of lists and footnotes
+_WORDS: Final = re.compile(r"\w[\w']*")
+_SENTENCE_ENDS: Final = frozenset('.!?:;"“”()[]*_#>|\n-\u2013\u2014•/')
+_NO_NAMES: Final = frozenset({"de", "ja", "zh", "ko", "th", "ar", "he", "hi"})  # every noun is capital, or no letter is
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a text states, each thing in one spelling. ``words``: all its words in lower case."""
+
+    language: str
+    quantities: Quantities
+    urls: frozenset[str]
+    identifiers: frozenset[str]
+    names: frozenset[str]
+    words: frozenset[str]
+    negations: Negations
+    cut: bool
+
+
+def facts_of(text: str) -> Facts:
+    """The facts of any text, in time in proportion to its length, up to `MOST_CHARACTERS`."""
+    cut = len(text) > MOST_CHARACTERS
+    read = unicodedata.normalize("NFKC", text[:MOST_CHARACTERS])[: 2 * MOST_CHARACTERS]
+    read = read.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("\N{MINUS SIGN}", "-")
+    language = language_of(read)
+    urls: set[str] = set()
+    identifiers: set[str] = set()
+    if "@" in read:
+        read = _EMAIL.sub(lambda found: _put(identifiers, found[0].lower().rstrip(".")), read)
+    if "." in read:
+        read = _URL.sub(lambda found: _put(urls, _plain_url(found[0])), read)
+    read = _NUMBERING.sub(" \n", read)
+    words = [word.rstrip("'") for word in _WORDS.findall(read)]
+    lower = frozenset(word.lower() for word in words)
+    identifiers |= {word for word in words if _is_name_in_code(word)}
+    read = with_digits(read, language)
+    if any(character.isdigit() for character in read):
+        read = _CODE.sub(lambda found: _code(found[0], identifiers), read)
+    return Facts(
+        language=language,
+        quantities=quantities_of(read, lower, language),
+        urls=frozenset(urls),
+        identifiers=frozenset(identifiers),
+        names=frozenset() if language in _NO_NAMES else _names(read),
+        words=lower,
+        negations=negations_of(read.lower(), language),
+        cut=cut,
+    )
+
+
+def differences(one: Facts, other: Facts) -> tuple[str, ...]:
+    """The kinds of fact in which two texts differ, sorted; the words of `killswitch.shadow.record.PairRecord`."""
+    mine, theirs = one.quantities, other.quantities
+    different = {
+        "number": _numbers_differ(mine.numbers, theirs.numbers),
+        "date": _dates_differ(mine.dates, theirs.dates),
+        "money": mine.money != theirs.money,
+        "percent": mine.percents != theirs.percents,
+        "url": one.urls != other.urls,
+        "identifier": one.identifiers != other.identifiers,
+        # a name may be left out; another one in its place is another fact
+        "name": bool(one.names - other.words) and bool(other.names - one.words),
+        "language": bool(one.language and other.language and one.language != other.language),
+    }
+    if not different["language"]:  # of two languages the counts say nothing
+        different["negation"] = denies_otherwise(one.negations, other.negations)
+    return tuple(sorted(kind for kind, differs in different.items() if differs))
+
+
+def _put(where: set[str], value: str) -> str:
+    where.add(value)
+    return " "
+
+
+def _plain_url(url: str) -> str:
+    """Without the scheme, ``www.`` and the marks that a sentence or Markdown put behind it."""
+    url = url.rstrip(".,;:!?*_>")
+    while url.endswith((")", "]")) and url.count("(") + url.count("[") < url.count(")") + url.count("]"):
+        url = url[:-1].rstrip(".,;:!?*_>")
+    url = url.partition("://")[2] or url
+    host, slash, path = url.partition("/")
+    host = host.lower().removeprefix("www.")
+    return f"{host}{slash}{path}".rstrip("/")
+
+
+def _is_name_in_code(word: str) -> bool:
+    """snake_case, CONSTANT_CASE, camelCase: what a person would not write in a sentence."""
+    if "_" in word.strip("_"):
+        return True
+    rest = word[1:]
+    return rest != rest.lower() and word != word.upper() and "'" not in word
+
+
+def _code(text: str, identifiers: set[str]) -> str:
+    version = _VERSION.fullmatch(text)
+    if version is not None and version[1].count(".") <= 1:
+        return version[1]  # "v2.0" is "version 2.0"
+    if _NO_CODE.fullmatch(text):
+        return text
+    identifiers.add((version[1] if version else text.lstrip("#")).lower())
+    return " "
+
+
+def _names(text: str) -> frozenset[str]:
+    """Words with a capital letter inside a sentence, in lower case."""
+    found = set()
+    for match in _WORDS.finditer(text):
+        word = match[0].rstrip("'")
+        if len(word) < 3 or not word[0].isupper():
+            continue
+        before = text[max(match.start() - 2, 0) : match.start()]
+        # the first word of a sentence, a line, a heading or a label is capital whatever it is
+        if len(before) == 2 and before[1] == " " and before[0] not in _SENTENCE_ENDS and not before[0].isspace():
+            found.add(word.lower().removesuffix("'s"))
+    return frozenset(found)
+
+
+def _numbers_differ(one: dict[str, set[str]], other: dict[str, set[str]]) -> bool:
+    if one.keys() != other.keys():
+        return True
+    for value, units in one.items():
+        mine, theirs = units - {""}, other[value] - {""}
+        if mine and theirs and not mine & theirs:  # five days, five weeks
+            return True
+    return False
+
+
+def _dates_differ(one: set[str], other: set[str]) -> bool:
+    """A date without its year, or a month alone, is the date that has the rest."""
+    return any(
+        not any(
+            mine in theirs or theirs in mine or mine.lstrip("-") in theirs or theirs.lstrip("-") in mine
+            for theirs in others
+        )
+        for dates, others in ((one - other, other), (other - one, one))
+        for mine in dates
+    )

@@ -1,0 +1,194 @@
+"""Dates, times, money, percents and numbers in a text, each in one spelling whatever way it was written.
+
+``1,000``, ``1 000`` and ``1.000`` (in German) are one number. All patterns are linear: each begins where a run of its
+characters begins, and no repetition is unbounded inside another.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from killswitch.shadow.measures import (
+    AFTER_A_SUM,
+    BEFORE_A_SUM,
+    CURRENCIES,
+    MONTH,
+    MONTHS,
+    MONTHS_ALONE,
+    PERCENT,
+    SCALE,
+    SCALES,
+    UNIT,
+    UNITS,
+    WEEKDAYS,
+)
+
+_COMMA_DECIMALS: Final = frozenset(
+    {"de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "fi", "pl", "tr", "id", "ru", "uk"}
+)
+_DIGITS: Final = re.compile(r"\d+")
+_AROUND: Final = 26  # characters: "29th of September, 2026" has its digits at both ends
+_MOST_DIGITS: Final = 60  # of a number's key: what is longer is compared by its beginning and its length
+
+_DATES: Final = re.compile(
+    rf"""
+    (?<![\w.,-])(?:
+        (?P<y1>\d{{4}})-(?P<m1>\d{{1,2}})-(?P<d1>\d{{1,2}})(?!\d)
+      | (?P<y2>\d{{4}})[/.](?P<m2>\d{{1,2}})[/.](?P<d2>\d{{1,2}})(?!\d)
+      | (?P<y3>\d{{4}})\ ?年\ ?(?P<m3>\d{{1,2}})\ ?月(?:\ ?(?P<d3>\d{{1,2}})\ ?日)?
+      | (?P<m9>\d{{1,2}})\ ?月\ ?(?P<d9>\d{{1,2}})\ ?日
+      | (?P<d4>\d{{1,2}})\.\ ?(?P<m4>\d{{1,2}})\.\ ?(?P<y4>\d{{4}})(?!\d)
+      | (?P<a5>\d{{1,2}})[/-](?P<b5>\d{{1,2}})[/-](?P<y5>\d{{4}}|\d{{2}})(?!\d)
+      | (?P<d6>\d{{1,2}})(?:st|nd|rd|th|er|\.|º)?\ (?:of\ |de\ )?(?P<m6>{MONTH})
+        (?:,?\ (?:de\ |of\ )?(?P<y6>\d{{4}})(?!\d))?
+    )
+  | (?<![\w])(?P<m7>{MONTH})\ (?P<d7>\d{{1,2}})(?:st|nd|rd|th)?(?![\d.,]\d|\d)(?:,?\ (?P<y7>\d{{4}})(?!\d))?
+  | (?<![\w])(?P<m8>{MONTH})(?:,?\ |\ de\ )(?P<y8>\d{{4}})(?!\d)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_TIMES: Final = re.compile(
+    r"(?<![\d:.,])(?P<h>\d{1,2})(?::(?P<m>\d{2})(?::\d{2})?)?(?::\d{2})?\s?(?P<half>[ap]\.?m\b\.?)"
+    r"|(?<![\d:.,])(?P<h2>\d{1,2}):(?P<m2>\d{2})(?::\d{2})?(?![\d:])",
+    re.IGNORECASE,
+)
+
+_NUMBER: Final = (
+    r"\d{1,3}(?:[,'_ ]\d{3}){1,8}(?!\d)(?:\.\d{1,30}(?!\d))?"
+    r"|\d{1,3}(?:\.\d{3}){1,8}(?!\d)(?:,\d{1,30}(?!\d))?"
+    r"|\d{1,60}(?:[.,]\d{1,60})?"
+)
+_QUANTITIES: Final = re.compile(
+    rf"""
+    (?P<before>{BEFORE_A_SUM})\ ?(?P<sum1>{_NUMBER})(?:\ ?(?P<scale1>{SCALE}))?
+  | (?<![\w.])(?P<sign>(?<!\d\ )-)?(?P<number>{_NUMBER})(?:\ ?(?P<scale2>{SCALE}))?
+    (?:\ ?(?:(?P<percent>{PERCENT})|(?P<after>{AFTER_A_SUM}))
+      |[ -]?(?:(?:business|working|calendar|full|more|additional|営業)[ -]?)?(?P<unit>{UNIT}))?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Quantities:
+    """What a text says in numbers. ``numbers``: each value with the units it was said with, "" without one.
+
+    A date is ``2026-05-03``, ``--05-03`` without its year, ``2026-05`` without its day, ``a/b/2026`` where day and
+    month cannot be told apart, ``T14:30`` for a time of day, ``W0`` for a Monday. Money is ``USD 5``.
+    """
+
+    numbers: dict[str, set[str]] = field(default_factory=dict)
+    dates: set[str] = field(default_factory=set)
+    money: set[str] = field(default_factory=set)
+    percents: set[str] = field(default_factory=set)
+
+
+def quantities_of(text: str, words: frozenset[str], language: str) -> Quantities:
+    """``text`` with number words as digits already, ``words`` its words in lower case."""
+    found = Quantities()
+    found.dates |= {f"W{WEEKDAYS[word]}" for word in words & WEEKDAYS.keys()}
+    text = _near_digits(text)
+    if text:
+        text = _DATES.sub(lambda match: _date(match, found.dates), text)
+        text = _TIMES.sub(lambda match: _time(match, found.dates), text)
+        for match in _QUANTITIES.finditer(text):
+            _quantity(match, found, language)
+    found.dates |= {
+        f"-{MONTHS[word]:02}"
+        for word in words & MONTHS_ALONE
+        if not any(f"-{MONTHS[word]:02}" in date for date in found.dates)
+    }
+    return found
+
+
+def _near_digits(text: str) -> str:
+    """The parts of the text around its digits, one a line: the patterns are slow, and most of a text is words."""
+    parts = []
+    begin = end = 0
+    for found in _DIGITS.finditer(text):
+        if found.start() - _AROUND > end:
+            parts.append(text[begin:end])
+            # from a word's beginning, if there is one near
+            begin = text.rfind(" ", max(found.start() - 2 * _AROUND, end), found.start() - _AROUND) + 1
+            begin = begin or found.start() - _AROUND
+        end = found.end() + _AROUND
+    parts.append(text[begin:end])
+    return "\n".join(part for part in parts if part)
+
+
+def _date(match: re.Match[str], dates: set[str]) -> str:
+    parts = {name[0]: value for name, value in match.groupdict().items() if value is not None}
+    year = parts.get("y", "")
+    if len(year) == 2:
+        year = f"20{year}"
+    if "a" in parts:
+        first, second = int(parts["a"]), int(parts["b"])
+        if first > 12 and 1 <= second <= 12:
+            day, month = first, second
+        elif second > 12 and 1 <= first <= 12:
+            day, month = second, first
+        elif first == second:
+            day = month = first
+        else:  # 03/05/2026 is in March or in May
+            dates.add(f"{first}/{second}/{year}")
+            return " "
+    else:
+        named = parts["m"].lower().rstrip(".")
+        month = MONTHS.get(named) or (int(named) if named.isdecimal() else 0)
+        day = int(parts.get("d", "0"))
+    if not 1 <= month <= 12 or day > 31:
+        return match[0]  # a number in another sense
+    dates.add(f"{year or '-'}-{month:02}" + (f"-{day:02}" if day else ""))
+    return " "
+
+
+def _time(match: re.Match[str], dates: set[str]) -> str:
+    hour, minute = int(match["h"] or match["h2"]), match["m"] or match["m2"] or "00"
+    half = (match["half"] or "").lower()
+    if half:
+        hour = hour % 12 + (12 if half[0] == "p" else 0)
+    if hour > 24 or int(minute) > 59:
+        return match[0]
+    dates.add(f"T{hour:02}:{minute}")
+    return " "
+
+
+def _quantity(match: re.Match[str], found: Quantities, language: str) -> None:
+    groups = match.groupdict()
+    if groups["before"]:
+        value = plain_number(groups["sum1"], language, groups["scale1"])
+        found.money.add(f"{CURRENCIES[groups['before'].lower()]} {value}")
+        return
+    value = ("-" if groups["sign"] else "") + plain_number(groups["number"], language, groups["scale2"])
+    if groups["percent"]:
+        found.percents.add(value)
+    elif groups["after"]:
+        found.money.add(f"{CURRENCIES[groups['after'].lower()]} {value}")
+    else:
+        found.numbers.setdefault(value, set()).add(UNITS.get((groups["unit"] or "").lower(), ""))
+
+
+def plain_number(text: str, language: str = "", scale: str | None = None) -> str:
+    """``1,000.50`` -> ``1000.5``, ``5.00`` -> ``5``, ``007`` -> ``7``; ``1.5`` with ``million`` -> ``1500000``."""
+    digits = text.replace(" ", "").replace("'", "").replace("_", "")
+    commas, dots = digits.count(","), digits.count(".")
+    if commas and dots:  # the last of the two is the decimal one
+        point = max(digits.rfind(","), digits.rfind("."))
+        digits = digits[:point].replace(",", "").replace(".", "") + "." + digits[point + 1 :]
+    elif commas or dots:
+        mark = "," if commas else "."
+        grouped = all(len(part) == 3 for part in digits.split(mark)[1:]) and len(digits.split(mark)[0]) <= 3
+        thousands = commas + dots > 1 or (grouped and (mark == ".") == (language in _COMMA_DECIMALS))
+        digits = digits.replace(mark, "" if thousands else ".")
+    if scale:
+        try:
+            digits = format(Decimal(digits) * SCALES[scale.lower()], "f")
+        except InvalidOperation:
+            return digits[:_MOST_DIGITS]
+    whole, point_, fraction = digits.partition(".")
+    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
+    plain = f"{whole}.{fraction}" if point_ and fraction else whole
+    return plain if len(plain) <= _MOST_DIGITS else f"{plain[:_MOST_DIGITS]}…{len(plain)}"
