@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from killswitch.shadow.measures import (
+from killswitch.shadow.fact_words import (
     AFTER_A_SUM,
     BEFORE_A_SUM,
     CURRENCIES,

@@ -40,8 +40,9 @@ DIFFERENCES = (
     "refusal",
     "tool_call",
     "length",
+    "name",
 )
-FACTS = ("number", "date", "money", "percent", "url", "identifier", "negation")
+FACTS = ("number", "date", "money", "percent", "url", "identifier", "negation", "name")
 UNKNOWN = -1  # the code of what is not known or not in a table
 
 
