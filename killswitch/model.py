@@ -19,6 +19,10 @@ class Cohort(StrEnum):
     CANARY = "canary"
 
 
+SHADOW_COHORT: Literal["shadow"] = "shadow"  # a label of metrics: requests that no user sees, so no user's side
+CohortLabel = Cohort | Literal["shadow"]
+
+
 class Verdict(StrEnum):
     """What a rule says at one tick. Never a bool: UNKNOWN is not False.
 

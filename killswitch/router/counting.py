@@ -22,7 +22,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, It
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from killswitch.model import Cohort
+from killswitch.model import SHADOW_COHORT, CohortLabel
 from killswitch.router.attribution import Attribution
 from killswitch.router.feedback_tokens import BadToken, FeedbackTokens
 from killswitch.router.judged import FirstSeen, RecentlySeen, period_of, shared_key
@@ -32,7 +32,7 @@ from killswitch.router.request import Chunk, ServedRequest
 from killswitch.router.route_types import Route
 
 if TYPE_CHECKING:
-    from killswitch.router.instruments import CohortSeries, Instruments
+    from killswitch.router.instruments import CohortSeries, Instruments, PairCounter
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class CohortMetrics:
         self._used_tokens = RecentlySeen(
             self._tokens.expires_after if self._tokens else 0.0, capacity=REPLAYS_REMEMBERED, clock=clock
         )
-        self._series: dict[tuple[Cohort, str], CohortSeries] = {}
+        self._series: dict[tuple[CohortLabel, str], CohortSeries] = {}
         self._declared_revision = -1
         self._warned: set[str] = set()
         self.declare()
@@ -193,7 +193,7 @@ class CohortMetrics:
 
     # --- series
 
-    def series(self, cohort: Cohort, model: str) -> CohortSeries:
+    def series(self, cohort: CohortLabel, model: str) -> CohortSeries:
         series = self._series.get((cohort, model))
         if series is None:
             series = self._series[cohort, model] = self._instruments.series(cohort, model)
@@ -228,6 +228,30 @@ class CohortMetrics:
     def count_thumbs_down(self, route: Route, *, judged: bool) -> None:
         """Count one dislike of an answer of ``route``."""
         self._guard(lambda: self.series(route.cohort, route.model).thumbs_down(judged=judged))
+
+    # --- the shadow (`killswitch.router.shadow`)
+
+    def declare_shadow(self, model: str) -> None:
+        """Make the series of ``model`` in the cohort ``shadow`` exist, at 0."""
+        self._guard(lambda: self.series(SHADOW_COHORT, model))
+
+    def shadow_pairs(self, rollout: str) -> PairCounter:
+        return self._instruments.shadow_pairs(rollout)
+
+    def count_shadow(
+        self, model: str, outcome: Outcome, seconds: float | None, *, judged: bool, refused: bool, tokens: int
+    ) -> None:
+        """Count one request that no user sees; ``seconds``: None where they are not comparable with control's."""
+
+        def count() -> None:
+            series = self.series(SHADOW_COHORT, model)
+            series.ended(outcome, None if seconds is None else seconds * 1000.0, judged=judged)
+            if refused:
+                series.refused(judged=judged)
+            if tokens:
+                series.tokens(tokens)
+
+        self._guard(count)
 
     def _is_first(self, user: str) -> bool:
         """Whether this is the user's first request in these five minutes."""

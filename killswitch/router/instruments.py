@@ -8,7 +8,11 @@ llm_latency_ms, llm_judged_latency_ms                histogram  model, cohort (m
 llm_completion_tokens                                histogram  model, cohort
 llm_refusals_total, llm_judged_refusals_total        counter    model, cohort
 llm_thumbs_down_total, llm_judged_thumbs_down_total  counter    model, cohort
+llm_shadow_pairs_total                               counter    rollout, kind, outcome
+llm_shadow_dropped_total                             counter    rollout, reason
 ===================================================  =========  ==================================
+
+``cohort`` is ``control`` or ``canary``, and ``shadow`` for requests that were asked of the canary unseen.
 
 The judged counters count a user's first request in each five minutes (see `killswitch.router.judged`).
 """
@@ -23,7 +27,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from killswitch.model import Cohort
+from killswitch.model import CohortLabel
 from killswitch.router import worker_warnings
 from killswitch.router.outcomes import Outcome
 
@@ -43,7 +47,10 @@ TOKEN_BUCKETS = (
 class CohortSeries(Protocol):
     """All series of one model in one cohort; a ``judged`` event counts in the plain series too."""
 
-    def ended(self, outcome: Outcome, milliseconds: float, *, judged: bool) -> None: ...
+    def ended(self, outcome: Outcome, milliseconds: float | None, *, judged: bool) -> None:
+        """``milliseconds``: None where its latency is not comparable with control's."""
+        ...
+
     def refused(self, *, judged: bool) -> None: ...
     def tokens(self, count: int) -> None: ...
     def thumbs_down(self, *, judged: bool) -> None: ...
@@ -52,13 +59,24 @@ class CohortSeries(Protocol):
 class Instruments(Protocol):
     """Where the numbers go: Prometheus, or OpenTelemetry (`killswitch.router.integrations.opentelemetry`)."""
 
-    def series(self, cohort: Cohort, model: str) -> CohortSeries:
+    def series(self, cohort: CohortLabel, model: str) -> CohortSeries:
         """The series of one model in one cohort; from this call on they exist, at 0."""
         ...
 
     def before_scrape(self, declare: Callable[[], None]) -> None:
         """Call ``declare`` (a bound method, held weakly) before each export, where that is possible."""
         ...
+
+    def shadow_pairs(self, rollout: str) -> PairCounter:
+        """The shadow's own counters of one rollout."""
+        ...
+
+
+class PairCounter(Protocol):
+    """Pairs that the shadow has recorded, and sampled requests without one."""
+
+    def pair(self, kind: str, outcome: str) -> None: ...
+    def dropped(self, reason: str, number: int) -> None: ...
 
 
 class PrometheusInstruments:
@@ -108,8 +126,23 @@ class PrometheusInstruments:
         self.completion_tokens = Histogram(
             "llm_completion_tokens", "Tokens that the model wrote", labels, buckets=TOKEN_BUCKETS, registry=registry
         )
+        self.pairs = Counter(
+            "llm_shadow_pairs",
+            "Requests that were asked again unseen, by how that ended",
+            ("rollout", "kind", "outcome"),
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "llm_shadow_dropped",
+            "Sampled requests that were not asked again or not recorded, by reason",
+            ("rollout", "reason"),
+            registry=registry,
+        )
 
-    def series(self, cohort: Cohort, model: str) -> _PrometheusSeries:
+    def shadow_pairs(self, rollout: str) -> _PrometheusPairs:
+        return _PrometheusPairs(self, rollout)
+
+    def series(self, cohort: CohortLabel, model: str) -> _PrometheusSeries:
         return _PrometheusSeries(self, cohort, model)
 
     def before_scrape(self, declare: Callable[[], None]) -> None:
@@ -121,8 +154,8 @@ class _PrometheusSeries:
 
     __slots__ = ("_latency", "_refusals", "_requests", "_thumbs_down", "_tokens")
 
-    def __init__(self, instruments: PrometheusInstruments, cohort: Cohort, model: str) -> None:
-        labels = (model, cohort.value)
+    def __init__(self, instruments: PrometheusInstruments, cohort: CohortLabel, model: str) -> None:
+        labels = (model, str(cohort))
         self._requests = tuple(
             {outcome: counter.labels(*labels, outcome.value) for outcome in Outcome} for counter in instruments.requests
         )
@@ -131,11 +164,12 @@ class _PrometheusSeries:
         self._latency = tuple(histogram.labels(*labels) for histogram in instruments.latency)
         self._tokens = instruments.completion_tokens.labels(*labels)
 
-    def ended(self, outcome: Outcome, milliseconds: float, *, judged: bool) -> None:
+    def ended(self, outcome: Outcome, milliseconds: float | None, *, judged: bool) -> None:
         for requests in self._requests[: 1 + judged]:
             requests[outcome].inc()
-        for latency in self._latency[: 1 + judged]:
-            latency.observe(milliseconds)
+        if milliseconds is not None:
+            for latency in self._latency[: 1 + judged]:
+                latency.observe(milliseconds)
 
     def refused(self, *, judged: bool) -> None:
         for refusals in self._refusals[: 1 + judged]:
@@ -147,6 +181,20 @@ class _PrometheusSeries:
     def thumbs_down(self, *, judged: bool) -> None:
         for thumbs in self._thumbs_down[: 1 + judged]:
             thumbs.inc()
+
+
+class _PrometheusPairs:
+    """Satisfies `PairCounter`."""
+
+    def __init__(self, instruments: PrometheusInstruments, rollout: str) -> None:
+        self._instruments = instruments
+        self._rollout = rollout
+
+    def pair(self, kind: str, outcome: str) -> None:
+        self._instruments.pairs.labels(self._rollout, kind, outcome).inc()
+
+    def dropped(self, reason: str, number: int) -> None:
+        self._instruments.dropped.labels(self._rollout, reason).inc(number)
 
 
 class _Declarations(Collector):

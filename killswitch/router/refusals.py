@@ -22,9 +22,13 @@ An ordinary stop at a token limit, or Gemini's RECITATION (a copyright matter), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from killswitch.router.payload_fields import either as _either
+from killswitch.router.payload_fields import entries as _list
+from killswitch.router.payload_fields import field as _field
+from killswitch.router.payload_fields import text as _text
+from killswitch.router.payload_fields import word as _word
 from killswitch.router.phrases import Phrases, Refusal
 
 _GEMINI = frozenset({"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"})
@@ -200,37 +204,3 @@ def finish_mark(payload: object) -> bool | None:
     except Exception:  # noqa: BLE001  # a payload may be anything, with any properties
         return None
     return None
-
-
-# --- reading objects of any kind ----------------------------------------------------------------
-
-
-def _field(holder: object, name: str) -> Any:
-    if isinstance(holder, Mapping):
-        return holder.get(name)
-    if holder is None or isinstance(holder, str | bytes | int | float | list | tuple):
-        return None
-    return getattr(holder, name, None)
-
-
-def _either(holder: object, name: str, other: str) -> Any:
-    found = _field(holder, name)
-    return _field(holder, other) if found is None else found
-
-
-def _list(value: object) -> list[Any] | tuple[Any, ...]:
-    return value if isinstance(value, list | tuple) else []
-
-
-def _text(holder: object, name: str) -> str:
-    value = _field(holder, name)
-    return value if isinstance(value, str) else ""
-
-
-def _word(holder: object, name: str) -> str:
-    """A text field, or an enum's name or value as SDKs of typed languages give it; else empty."""
-    value = _field(holder, name)
-    if isinstance(value, str):
-        return str(getattr(value, "value", value))
-    label = getattr(value, "name", None)
-    return label if isinstance(label, str) else ""

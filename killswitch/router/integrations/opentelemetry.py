@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from killswitch.model import Cohort
+from killswitch.model import CohortLabel
 from killswitch.router.instruments import LATENCY_BUCKETS_MS, TOKEN_BUCKETS
 from killswitch.router.integrations import needs
 from killswitch.router.outcomes import Outcome
@@ -46,20 +46,43 @@ class OpenTelemetryInstruments:
             histogram("llm_judged_latency_ms", f"{text}, judged ones only", LATENCY_BUCKETS_MS),
         )
         self.completion_tokens = histogram("llm_completion_tokens", "Tokens that the model wrote", TOKEN_BUCKETS)
+        self.pairs = meter.create_counter(
+            "llm_shadow_pairs", description="Requests that were asked again unseen, by how that ended"
+        )
+        self.dropped = meter.create_counter(
+            "llm_shadow_dropped", description="Sampled requests that were not asked again or not recorded, by reason"
+        )
 
-    def series(self, cohort: Cohort, model: str) -> _OpenTelemetrySeries:
+    def series(self, cohort: CohortLabel, model: str) -> _OpenTelemetrySeries:
         return _OpenTelemetrySeries(self, cohort, model)
 
     def before_scrape(self, declare: Callable[[], None]) -> None:
         """Nothing: an exporter does not say when it reads."""
 
+    def shadow_pairs(self, rollout: str) -> _OpenTelemetryPairs:
+        return _OpenTelemetryPairs(self, rollout)
+
+
+class _OpenTelemetryPairs:
+    """Satisfies `killswitch.router.instruments.PairCounter`."""
+
+    def __init__(self, instruments: OpenTelemetryInstruments, rollout: str) -> None:
+        self._instruments = instruments
+        self._rollout = rollout
+
+    def pair(self, kind: str, outcome: str) -> None:
+        self._instruments.pairs.add(1, {"rollout": self._rollout, "kind": kind, "outcome": outcome})
+
+    def dropped(self, reason: str, number: int) -> None:
+        self._instruments.dropped.add(number, {"rollout": self._rollout, "reason": reason})
+
 
 class _OpenTelemetrySeries:
     __slots__ = ("_by_outcome", "_instruments", "_labels")
 
-    def __init__(self, instruments: OpenTelemetryInstruments, cohort: Cohort, model: str) -> None:
+    def __init__(self, instruments: OpenTelemetryInstruments, cohort: CohortLabel, model: str) -> None:
         self._instruments = instruments
-        self._labels = {"model": model, "cohort": cohort.value}
+        self._labels = {"model": model, "cohort": str(cohort)}
         self._by_outcome = {outcome: {**self._labels, "outcome": outcome.value} for outcome in Outcome}
         for requests in instruments.requests:
             for labels in self._by_outcome.values():
@@ -67,11 +90,12 @@ class _OpenTelemetrySeries:
         for counter in (*instruments.refusals, *instruments.thumbs_down):
             counter.add(0, self._labels)
 
-    def ended(self, outcome: Outcome, milliseconds: float, *, judged: bool) -> None:
+    def ended(self, outcome: Outcome, milliseconds: float | None, *, judged: bool) -> None:
         for requests in self._instruments.requests[: 1 + judged]:
             requests.add(1, self._by_outcome[outcome])
-        for latency in self._instruments.latency[: 1 + judged]:
-            latency.record(milliseconds, self._labels)
+        if milliseconds is not None:
+            for latency in self._instruments.latency[: 1 + judged]:
+                latency.record(milliseconds, self._labels)
 
     def refused(self, *, judged: bool) -> None:
         for refusals in self._instruments.refusals[: 1 + judged]:

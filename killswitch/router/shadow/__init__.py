@@ -4,3 +4,10 @@ The request path appends one reference to a bounded queue (`Shadow.offer`). Ever
 mirror: the canary is asked, and both answers are written to a folder that `killswitch shadow worker` reads. Nothing is
 compared in the service's process.
 """
+
+from killswitch.router.shadow.asking import Ask, Asking, Finished
+from killswitch.router.shadow.drops import Drop
+from killswitch.router.shadow.ledger import SpendLedger, SpendRefusal, SpendReservation
+from killswitch.router.shadow.mirror import Shadow
+
+__all__ = ["Ask", "Asking", "Drop", "Finished", "Shadow", "SpendLedger", "SpendRefusal", "SpendReservation"]

@@ -56,7 +56,8 @@ class RawPair:
 
     ``at``: Unix seconds when control was asked. ``user``: a keyed hash, never the user's name, "" without a user.
     ``request``: what was asked, as plain JSON (messages, tools, response format …), without credentials.
-    ``turn``: which user turn this is, from 1. ``concurrent``: both answers ran at the same time.
+    ``turn``: which user turn this is, from 1. ``concurrent``: ``other`` was asked at most a second after
+    control's answer had ended, in the same streaming mode, so both met the same load.
     ``reservation_micros``: what the ledger had reserved for ``other``, in micro-dollars; None without a ledger.
     """
 

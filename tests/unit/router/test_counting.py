@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from killswitch.model import Cohort
+from killswitch.model import CohortLabel
 from killswitch.router import CohortMetrics, FeedbackTokens, Outcome
 from killswitch.router.instruments import PrometheusInstruments
 from tests.doubles.held_split import armed, router_over, tripped
@@ -64,7 +64,10 @@ def test_a_request_of_one_cohort_declares_the_others_new_model(bench: Bench) -> 
 
 
 class Broken:
-    def series(self, cohort: Cohort, model: str) -> Any:
+    def series(self, cohort: CohortLabel, model: str) -> Any:
+        raise OSError("disk full")
+
+    def shadow_pairs(self, rollout: str) -> Any:
         raise OSError("disk full")
 
     def before_scrape(self, declare: Callable[[], None]) -> None:

@@ -1,0 +1,60 @@
+"""What passes between a service and its shadow: a finished request comes in, a request to ask goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from killswitch.router.route_types import Route
+
+Kind = Literal["candidate", "noise"]
+
+
+class Finished(NamedTuple):
+    """One request that control has answered: references only, nothing is copied to make it.
+
+    ``request_id``: decides whether it is sampled. A bucket of one user's requests is not wanted, so never the user.
+    ``api``: ``chat``, ``responses``, ``messages``, ``completions`` or ``asgi``. ``arguments``: the caller's own, or
+    the body's bytes as JSON. ``messages``: how many there were when control was asked, and ``last_message`` the last
+    of them: callers append to their list afterwards. ``answer``: the whole answer, or the list of a stream's chunks.
+    ``started``: Unix seconds when control was asked. ``seconds``: until its answer's end. ``served_outcome``: a word
+    of `killswitch.router.outcomes`. ``side_effects``: whether asking it acts on the world; None where the service
+    does not say. ``control_headers`` and ``control_status``: of control's HTTP answer, where known.
+    """
+
+    request_id: str
+    user: str | None
+    prompt_class: str
+    api: str
+    arguments: Mapping[str, Any] | bytes
+    messages: int | None
+    answer: object
+    route: Route
+    started: float
+    seconds: float
+    served_outcome: str
+    first_token_seconds: float | None = None
+    side_effects: bool | None = None
+    control_headers: Any = None
+    control_status: int | None = None
+    last_message: object = None
+
+
+class Asking(NamedTuple):
+    """One request for `Ask` to send, with a client and a key of the shadow's own.
+
+    ``request``: the arguments of control's call with the model replaced, as a copy without credentials. ``kind``:
+    ``candidate`` asks the canary, ``noise`` asks control a second time. ``timeout``: seconds that are left.
+    """
+
+    request: Mapping[str, Any]
+    model: str
+    kind: Kind
+    api: str
+    streamed: bool
+    timeout: float
+
+
+# Returns the provider's answer: an object, or chunks where streamed. A coroutine function is run on the shadow's own
+# event loop, anything else on its threads.
+Ask = Callable[[Asking], Any]

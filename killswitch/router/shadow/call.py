@@ -1,0 +1,296 @@
+"""One call of the shadow: a copy of a finished request, sent to the canary or once more to control, and recorded.
+
+Whoever is first to claim a call records it: the thread that has its answer, or the one that watches the time. So a call
+that comes back after its timeout changes nothing, and each is recorded once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from killswitch.router.outcomes import Outcome, outcome_of
+from killswitch.router.route_types import ShadowSplit
+from killswitch.router.shadow import ledger as bounds
+from killswitch.router.shadow.answers import Answered, read
+from killswitch.router.shadow.asking import Asking, Finished, Kind
+from killswitch.router.shadow.capture import Captured, capture, copy_of
+from killswitch.router.shadow.drops import Drop
+from killswitch.router.shadow.ledger import SpendLedger
+from killswitch.router.shadow.quota import codes_of, is_budget, is_spent, retry_after_of, status_of, was_never_sent
+from killswitch.router.shadow.raw_pair import Outcome as RawOutcome
+from killswitch.router.shadow.raw_pair import RawAnswer, RawPair
+
+CONCURRENT_WITHIN = 1.0  # seconds between control's end and the other's start: the same load on the provider
+PREPARING = 5.0  # seconds for the copy and the ledger, before the call's own timeout begins
+_MOST_ID = 200  # characters
+
+log = logging.getLogger(__name__)
+
+
+class Came(NamedTuple):
+    """How a call ended: ``answer``, or ``error``. Seconds count from the call's start."""
+
+    answer: Answered | None
+    error: BaseException | None
+    seconds: float
+    first_token_seconds: float | None = None
+
+
+class Counted(NamedTuple):
+    """What is counted of a recorded call. ``rest``: seconds that the provider wants to be left alone, or None."""
+
+    kind: Kind
+    model: str
+    outcome: RawOutcome
+    seconds: float | None  # None where it is not comparable with control's
+    refused: bool
+    usage: dict[str, Any] | None
+    user: str | None
+    rest: float | None
+
+
+class Settings(NamedTuple):
+    """What all calls of one `Shadow` share."""
+
+    rollout: str
+    timeout: float
+    max_request_bytes: int
+    tools_act: bool
+    ledger: SpendLedger | None
+    hash_user: Callable[[object], str]
+    current: Callable[[], ShadowSplit]
+    clock: Callable[[], float]
+    drop: Callable[[Drop], None]
+    put: Callable[[RawPair], None]
+    counted: Callable[[Counted], None]
+
+
+class Sampled:
+    """A finished request that was sampled. Its copy and control's answer are read once, by the first call.
+
+    ``offered``: seconds on the shadow's clock when it was offered.
+    """
+
+    def __init__(self, finished: Finished, split: ShadowSplit, offered: float, settings: Settings) -> None:
+        self.finished = finished
+        self.split = split
+        self.offered = offered
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._captured: Captured | Drop | None = None
+        self._control: RawAnswer | None = None
+
+    def captured(self) -> Captured | Drop:
+        with self._lock:
+            if self._captured is None:
+                self._captured = capture(
+                    self.finished,
+                    most_bytes=self._settings.max_request_bytes,
+                    tools_act=self._settings.tools_act,
+                )
+            return self._captured
+
+    def control(self, *, streamed: bool) -> RawAnswer:
+        with self._lock:
+            if self._control is None:
+                self._control = self._read_control(streamed=streamed)
+            return self._control
+
+    def _read_control(self, *, streamed: bool) -> RawAnswer:
+        finished = self.finished
+        answer = read(finished.answer)
+        return RawAnswer(
+            model=finished.route.model,
+            outcome="refused" if finished.served_outcome == Outcome.REFUSED else "ok",
+            seconds=max(0.0, finished.seconds),
+            text=answer.text,
+            tool_calls=answer.tool_calls,
+            refused=answer.refused or finished.served_outcome == Outcome.REFUSED,
+            finish_reason=answer.finish_reason,
+            streamed=streamed,
+            first_token_seconds=finished.first_token_seconds,
+            usage=answer.usage,
+            status=finished.control_status,
+        )
+
+
+class Call:
+    """``kind`` of one `Sampled`. ``deadline``: on the shadow's clock; whoever watches it gives the call up then."""
+
+    def __init__(self, sampled: Sampled, kind: Kind, settings: Settings) -> None:
+        self.kind: Kind = kind
+        self.sampled = sampled
+        self.model = sampled.split.canary if kind == "candidate" else sampled.split.control
+        self.deadline = settings.clock() + PREPARING
+        self._settings = settings
+        self._started: float | None = None
+        self._reservation: Any = None
+        self._captured: Captured | None = None
+        self._unclaimed = [True]
+
+    def prepare(self) -> Asking | None:
+        """Copy the request and reserve its price; None where it is not asked, which is counted."""
+        try:
+            captured = self.sampled.captured()
+            asking = captured if isinstance(captured, Drop) else self._reserved(captured)
+        except Exception:
+            log.exception("shadow: a request could not be copied")
+            asking = Drop.FAILED
+        if isinstance(asking, Drop):
+            self.give_back(asking)
+            return None
+        now = self._settings.clock()
+        self.deadline = now + self._settings.timeout
+        self._started = now
+        return asking
+
+    def _reserved(self, captured: Captured) -> Asking | Drop:
+        current = self._settings.current()
+        if not current.canary or current.generation != self.sampled.split.generation:
+            return Drop.TURNED_OFF
+        request = copy_of(captured.request)
+        request["model"] = self.model
+        finished = self.sampled.finished
+        if self._settings.ledger is not None:
+            input_tokens = bounds.input_tokens_at_most(captured.record)
+            if input_tokens is None:
+                return Drop.UNBOUNDED
+            answer = self._settings.ledger.reserve(self.model, input_tokens, bounds.bound_output(request, finished.api))
+            if not hasattr(answer, "settle"):
+                return Drop.BUDGET
+            self._reservation = answer
+        self._captured = captured
+        return Asking(request, self.model, self.kind, finished.api, captured.streamed, self._settings.timeout)
+
+    def give_back(self, reason: Drop) -> None:
+        """It is not asked. A drop of the candidate's call is a sampled request without a pair."""
+        if self._claim():
+            self._give_reservation_back()
+            if self.kind == "candidate":
+                self._settings.drop(reason)
+
+    def record(self, came: Came) -> None:
+        """It was asked, and this is what came; the first caller's counts."""
+        if not self._claim():
+            return
+        try:
+            pair, counted = self._pair(came)
+            self._settle(came, pair.other)
+            self._settings.put(pair)
+            self._settings.counted(counted)
+        except Exception:
+            log.exception("shadow: a pair could not be recorded")
+            self._settings.drop(Drop.FAILED)
+
+    def give_up(self, now: float) -> bool:
+        """It is over its deadline. Whether this was the first to say so."""
+        if self._started is None:
+            first = bool(self._unclaimed)
+            self.give_back(Drop.STUCK)
+            return first
+        if not self._unclaimed:
+            return False
+        self.record(Came(None, TimeoutError("the shadow's own timeout"), now - self._started))
+        return True
+
+    def _claim(self) -> bool:
+        try:
+            return self._unclaimed.pop()  # one step: of two threads, one gets it
+        except IndexError:
+            return False
+
+    def _pair(self, came: Came) -> tuple[RawPair, Counted]:
+        captured, finished, split = self._captured, self.sampled.finished, self.sampled.split
+        assert captured is not None
+        assert self._started is not None
+        other = answer_of(came, self.model, streamed=captured.streamed)
+        concurrent = self._started - self.sampled.offered <= CONCURRENT_WITHIN
+        pair = RawPair(
+            id=whole_characters(str(finished.request_id))[:_MOST_ID],
+            rollout=self._settings.rollout,
+            generation=split.generation,
+            at=float(finished.started),
+            kind=self.kind,
+            request=captured.record,
+            control=self.sampled.control(streamed=captured.streamed),
+            other=other,
+            prompt_class=whole_characters(str(finished.prompt_class or ""))[:_MOST_ID],
+            user=self._settings.hash_user(finished.user),
+            turn=captured.turn,
+            concurrent=concurrent,
+            reservation_micros=_micros(self._reservation),
+        )
+        rest = None
+        if other.outcome == "budget":
+            failure: object = came.error
+            rest = retry_after_of(failure) or (60.0 if is_spent(failure) else 5.0)
+        user = None if finished.user is None else str(finished.user)
+        seconds = other.seconds if concurrent else None
+        usage = None if came.answer is None else came.answer.usage
+        return pair, Counted(self.kind, self.model, other.outcome, seconds, other.refused, usage, user, rest)
+
+    def _settle(self, came: Came, other: RawAnswer) -> None:
+        """What is surely not billed is given back; what nobody knows counts as the whole reservation."""
+        if self._reservation is None:
+            return
+        try:
+            unbilled = other.usage is None and (other.outcome == "budget" or (other.status or 0) >= 400)
+            if unbilled or (came.error is not None and was_never_sent(came.error)):
+                self._reservation.release()
+            else:
+                self._reservation.settle(other.usage)
+        except Exception:
+            log.exception("shadow: the ledger could not settle")
+
+    def _give_reservation_back(self) -> None:
+        """Unless the request was sent: then it is billed, and nobody knows how much."""
+        if self._reservation is None:
+            return
+        try:
+            if self._started is None:
+                self._reservation.release()
+            else:
+                self._reservation.settle(None)
+        except Exception:
+            log.exception("shadow: the ledger could not take a reservation back")
+
+
+def answer_of(came: Came, model: str, *, streamed: bool) -> RawAnswer:
+    """The record of an answer or of a failure. An exception's own text may hold a key or a prompt: it is left out."""
+    answer, error = came.answer, came.error
+    outcome: RawOutcome
+    if error is not None:
+        outcome = "budget" if is_budget(error) else outcome_of(error).value
+        named = " ".join([type(error).__name__, *sorted(codes_of(error))])
+    else:
+        assert answer is not None
+        nothing = not (answer.text or answer.tool_calls or answer.finish_reason or answer.usage or answer.refused)
+        failed: RawOutcome = "budget" if answer.budget else "error"
+        outcome = failed if answer.failed or nothing else "refused" if answer.refused else "ok"
+        named = "no answer" if nothing else "the answer says that it failed, or broke off" if answer.failed else ""
+    return RawAnswer(
+        model=model,
+        outcome=outcome,
+        seconds=max(0.0, came.seconds),
+        text=answer.text if answer else "",
+        tool_calls=answer.tool_calls if answer else (),
+        refused=outcome == "refused" or bool(answer and answer.refused),
+        finish_reason=answer.finish_reason if answer else None,
+        streamed=streamed,
+        first_token_seconds=came.first_token_seconds,
+        usage=answer.usage if answer else None,
+        status=status_of(error) if error is not None else None,
+        error=whole_characters(named)[:500],
+    )
+
+
+def whole_characters(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _micros(reservation: object) -> int | None:
+    micros = getattr(reservation, "micros", None)
+    return micros if isinstance(micros, int) else None

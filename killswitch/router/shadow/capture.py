@@ -1,0 +1,200 @@
+"""Copies a finished request before it is asked again: on the shadow's thread, never on the request's path.
+
+What comes out is a copy that nobody else holds, without credentials, and the same as plain JSON for the record. What
+the caller has appended since control was asked is left out. Another change is noticed where the last message is no
+longer where it was, or where the request changes while it is copied: then the pair is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from killswitch.router.shadow.asking import Finished
+from killswitch.router.shadow.drops import Drop
+
+_DEEPEST = 60
+# Of control's call alone: its keys, its connection, its routing and its bookkeeping. A shadow that inherits them would
+# spend control's quota, be answered by another model, or be logged as control.
+_LEFT_OUT = frozenset(
+    {
+        *("model", "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "silent_model"),
+        *("api_key", "api_base", "base_url", "api_version", "organization", "authorization", "azure_ad_token"),
+        *("headers", "extra_headers", "default_headers", "extra_query", "client", "http_client", "timeout"),
+        *("metadata", "litellm_metadata", "litellm_params", "litellm_call_id", "litellm_logging_obj", "tags"),
+        *("proxy_server_request", "mock_response", "idempotency_key", "num_retries", "max_retries", "secret_fields"),
+        *("user", "safety_identifier", "prompt_cache_key"),
+    }
+)
+_SECRET_ENDINGS = ("_api_key", "_secret", "_password", "_access_key", "_session_token", "_ad_token", "_access_token")
+# here a name is the users' own word and not a setting
+_OWN_WORDS = frozenset(
+    {"messages", "input", "system", "prompt", "instructions", "parameters", "input_schema", "schema"}
+)
+# with one of these the provider, or who reads the answer, may act
+_ACTING = ("tools", "functions", "mcp_servers", "container", "web_search_options", "plugins", "background")
+
+
+class Captured(NamedTuple):
+    """``request``: to be asked, each time by a copy of it. ``record``: the same as plain JSON. ``turn``: from 1."""
+
+    request: dict[str, Any]
+    record: dict[str, Any]
+    streamed: bool
+    turn: int
+
+
+def capture(finished: Finished, *, most_bytes: int, tools_act: bool) -> Captured | Drop:
+    """A copy of the request of ``finished``, or why there is none.
+
+    ``tools_act``: requests that have tools act on the world, unless the service says that this one does not.
+    """
+    try:
+        arguments = finished.arguments
+        if isinstance(arguments, bytes | bytearray):
+            if len(arguments) > most_bytes:
+                return Drop.TOO_LARGE
+            arguments = json.loads(arguments)
+        if not isinstance(arguments, Mapping):
+            return Drop.FAILED
+        request = _Copy(most_bytes).of_arguments(arguments, finished.messages, finished.last_message)
+    except _TooLargeError:
+        return Drop.TOO_LARGE
+    except (_ChangedError, RuntimeError):  # RuntimeError: "dictionary changed size during iteration"
+        return Drop.CHANGED
+    if acts(request, finished, tools_act=tools_act):
+        return Drop.SIDE_EFFECTS
+    if finished.api == "responses" or "store" in request:
+        request["store"] = False  # a shadow's answers are not kept among the service's
+    streamed = bool(request.get("stream")) or isinstance(finished.answer, list)
+    return Captured(request, plain(request), streamed, turn_of(request))
+
+
+def acts(request: Mapping[str, Any], finished: Finished, *, tools_act: bool) -> bool:
+    """Whether asking ``request`` again would act on the world."""
+    if request.get("conversation"):
+        return True  # the provider appends to it: control's own next turn would see the shadow's
+    if finished.side_effects is not None:
+        return bool(finished.side_effects)
+    return tools_act and any(request.get(name) for name in _ACTING)
+
+
+def turn_of(request: Mapping[str, Any]) -> int:
+    """Which user turn is answered, from 1. From the second on, the conversation so far is control's."""
+    for name in ("messages", "input"):
+        messages = request.get(name)
+        if isinstance(messages, list):
+            spoken = len([one for one in messages if isinstance(one, dict) and _speaks(one)])
+            return max(1, spoken + bool(request.get("previous_response_id")))
+    return 2 if request.get("previous_response_id") else 1
+
+
+def _speaks(message: Mapping[str, Any]) -> bool:
+    """Whether it is a message of the user, and more than the results of tools."""
+    if message.get("role") != "user":
+        return False
+    parts = message.get("content")
+    if not isinstance(parts, list) or not parts:
+        return True
+    return any(not (isinstance(part, dict) and part.get("type") == "tool_result") for part in parts)
+
+
+def copy_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """One more copy of what `capture` has made, for one call: what the call changes, no other call sees."""
+    copied = _copied(request, lambda foreign: foreign)
+    assert isinstance(copied, dict)
+    return copied
+
+
+def plain(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The request as plain JSON; what JSON cannot hold is named by its type."""
+    copied = _copied(request, lambda foreign: f"<{getattr(foreign, '__name__', type(foreign).__name__)}>")
+    assert isinstance(copied, dict)
+    return copied
+
+
+def _copied(value: object, foreign: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _copied(each, foreign) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_copied(each, foreign) for each in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return foreign(value)
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class _ChangedError(Exception):
+    pass
+
+
+class _Copy:
+    """One pass over the caller's own objects, which stops at ``most_bytes``."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+
+    def of_arguments(self, arguments: Mapping[str, Any], count: int | None, last: object) -> dict[str, Any]:
+        copied = {}
+        for name, value in list(arguments.items()):
+            if self._is_left_out(name, value):
+                continue
+            listed = value
+            if name in ("messages", "input") and isinstance(value, list | tuple):
+                listed = self._as_asked(value, count, last)
+            copied[str(name)] = self._copy(listed, 0, own_words=name in _OWN_WORDS)
+        return copied
+
+    def _as_asked(self, messages: list[Any] | tuple[Any, ...], count: int | None, last: object) -> list[Any]:
+        asked = list(messages if count is None else messages[:count])
+        if count is not None and (len(asked) < count or (last is not None and asked and asked[-1] is not last)):
+            raise _ChangedError
+        return asked
+
+    def _copy(self, value: Any, depth: int, *, own_words: bool) -> Any:
+        self._spend(8)
+        if depth > _DEEPEST:
+            raise _TooLargeError
+        if isinstance(value, str):
+            # a subclass of str may do anything; and what is sent must be whole characters
+            self._spend(len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass")))
+            return str.__str__(value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, Mapping):
+            return self._copy_fields(value, depth, own_words=own_words)
+        if isinstance(value, list | tuple):
+            return [self._copy(each, depth + 1, own_words=own_words) for each in list(value)]
+        return self._copy_object(value, depth, own_words=own_words)
+
+    def _copy_object(self, value: Any, depth: int, *, own_words: bool) -> Any:
+        if isinstance(value, bytes | bytearray):
+            self._spend(len(value))
+            return bytes(value)
+        dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
+        if callable(dump):  # a message that is an object of an SDK
+            return self._copy(dump(exclude_none=True), depth + 1, own_words=own_words)
+        return value  # an SDK's mark such as NOT_GIVEN, or the class of a response format: nothing to copy
+
+    def _copy_fields(self, value: Mapping[Any, Any], depth: int, *, own_words: bool) -> dict[str, Any]:
+        copied = {}
+        for name, each in list(value.items()):
+            if own_words or not self._is_left_out(name, each):
+                self._spend(len(str(name)))
+                copied[str(name)] = self._copy(each, depth + 1, own_words=own_words or name in _OWN_WORDS)
+        return copied
+
+    def _is_left_out(self, name: object, value: object) -> bool:
+        known = str(name).lower()
+        callback = callable(value) and not isinstance(value, type)
+        return known in _LEFT_OUT or known.endswith(_SECRET_ENDINGS) or callback
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _TooLargeError

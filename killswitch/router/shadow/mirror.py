@@ -1,0 +1,306 @@
+"""`Shadow`: control's finished requests, a sample of them, asked of the canary as well, unseen by any user.
+
+::
+
+    shadow = Shadow(router, ask=ask_with_its_own_key, spool="/var/lib/copilot/shadow", metrics=metrics)
+    …
+    shadow.offer(Finished(request_id, user, prompt_class, "chat", arguments, len(messages), answer, route, …))
+
+`Shadow.offer` hashes, compares and appends one reference. It does no I/O, takes no lock, copies nothing, starts no
+thread and never raises. Everything else happens on threads of the shadow's own, and nothing of its answers comes back:
+they go to files that `killswitch shadow worker` reads. `docs/shadow.md` is the guide.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from killswitch.errors import BadSettings
+from killswitch.router.counting import CohortMetrics
+from killswitch.router.route_types import ShadowSplit
+from killswitch.router.shadow.asking import Ask, Finished
+from killswitch.router.shadow.call import Settings
+from killswitch.router.shadow.dispatcher import Dispatcher, Offered
+from killswitch.router.shadow.drops import Drops, LockFreeCount
+from killswitch.router.shadow.lanes import lane_for
+from killswitch.router.shadow.ledger import SpendLedger
+from killswitch.router.shadow.pressure import Pressure
+from killswitch.router.shadow.sampling import first_four_bytes
+from killswitch.router.shadow.shadow_metrics import ShadowMetrics
+from killswitch.router.shadow.spool import Spool
+from killswitch.router.shadow.user_hash import UserHash
+
+_BUSY_LOOK = 0.02  # seconds between turns while something is asked
+_IDLE_LOOK = 0.05
+_OFF_LOOK = 0.25  # while the flag asks for no shadow
+_AT_EXIT = 5.0  # seconds that a process's end waits for the shadow
+
+log = logging.getLogger(__name__)
+
+
+class ShadowSource(Protocol):
+    """Says which requests are shadowed now; a `killswitch.router.Router` is one."""
+
+    @property
+    def rollout(self) -> str: ...
+    def shadow_split(self) -> ShadowSplit: ...
+
+
+class Shadow:
+    """One object a process. ``router``'s flag says how many requests are shadowed; 0 costs nothing.
+
+    ``ask`` sends one request, with a client and a key of its own: a coroutine function (on an event loop of the
+    shadow's own, so give it a client that no other loop uses) or a function (on ``workers`` threads). ``spool``: a
+    folder for the raw pairs, up to ``spool_bytes``. ``queue``: sampled requests that may wait. ``timeout``: seconds of
+    one call. ``noise``: the part of the sampled (0 to 1) that asks control a second time. ``ledger``: holds the
+    price of each call; None spends without a limit of ours. ``user_key_file``: the key of the users' hashes, by default
+    from ``KILLSWITCH_SHADOW_KEY_FILE``. ``side_effects``: whether requests with tools act on the world where the
+    service does not say. ``pressure_share``: the shadow rests when less than this part of control's rate limit is left.
+    Raises BadSettings.
+    """
+
+    def __init__(
+        self,
+        router: ShadowSource,
+        *,
+        ask: Ask,
+        spool: str | Path,
+        metrics: CohortMetrics | None = None,
+        workers: int = 4,
+        queue: int = 1000,
+        timeout: float = 30.0,
+        noise: float = 0.10,
+        ledger: SpendLedger | None = None,
+        max_request_bytes: int = 1_000_000,
+        spool_bytes: int = 1_000_000_000,
+        user_key_file: str | Path | None = None,
+        side_effects: bool = True,
+        pressure_share: float = 0.2,
+        clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
+    ) -> None:
+        _check(ask, workers=workers, queue=queue, timeout=timeout, noise=noise)
+        self._router = router
+        self._split = router.shadow_split
+        self._clock = clock
+        self._calendar = calendar
+        self._room = queue
+        self._most_waiting = queue
+        self._queue: deque[Offered] = deque()
+        self._drops = Drops()
+        self._refused = self._drops.queue_full
+        self._limited = LockFreeCount()
+        self._limited_once = self._limited.add
+        self._spool = Spool(spool, most_bytes=spool_bytes, dropped=self._drops.add, calendar=calendar)
+        self._results: deque[Any] = deque()
+        self._settings = Settings(
+            rollout=router.rollout,
+            timeout=timeout,
+            max_request_bytes=max_request_bytes,
+            tools_act=side_effects,
+            ledger=ledger,
+            hash_user=UserHash(user_key_file),
+            current=router.shadow_split,
+            clock=clock,
+            drop=self._drops.add,
+            put=self._spool.put,
+            counted=self._take_result,
+        )
+        self._ask = ask
+        self._workers = workers
+        self._noise = noise
+        self._pressure_share = pressure_share
+        self._counting = ShadowMetrics(metrics, router.rollout, calendar=calendar)
+        self.counting = threading.Lock()  # held while metrics count: a fork waits for it
+        self._closing = False
+        self._begin()
+        _started.add(self)
+
+    # --- the request's path
+
+    def offer(self, finished: Finished) -> None:
+        """Give one finished request to the shadow: one hash, one look at the queue's length, one append.
+
+        No I/O, no lock, no await, no copy, no log line, no exception; under 2 microseconds.
+        """
+        try:
+            split = self._split()
+            percent = split.percent
+            if split.classes:
+                percent = split.classes.get(finished.prompt_class, percent)
+            if percent <= 0.0:
+                return
+            if finished.control_status == 429:
+                self._limited_once()
+            digest = sha256((split.salt + finished.request_id).encode()).digest()
+            if first_four_bytes(digest)[0] % 10000 / 100 >= percent:
+                return
+            if len(self._queue) >= self._room:
+                self._refused()
+                return
+            self._queue.append((finished, split, digest, self._clock()))
+        except Exception:  # noqa: BLE001  # a request id may be anything, with any operator
+            self._drops.unidentified()
+
+    def samples(self, request_id: str, prompt_class: str = "") -> bool:
+        """Whether `offer` would take this request: a stream of one that it would not take need not be kept."""
+        try:
+            split = self._split()
+            percent = split.classes.get(prompt_class, split.percent)
+            if percent <= 0.0:
+                return False
+            digest = sha256((split.salt + request_id).encode()).digest()
+            return bool(first_four_bytes(digest)[0] % 10000 / 100 < percent)
+        except Exception:  # noqa: BLE001  # as in `offer`
+            return False
+
+    # --- the shadow's own threads
+
+    def _begin(self) -> None:
+        self._results.clear()
+        self._wake = threading.Event()
+        self._spool.start()
+        self._dispatcher = Dispatcher(
+            self._queue,
+            settings=self._settings,
+            lane=lane_for(self._ask, self._workers, self._clock, self._wake.set),
+            drops=self._drops,
+            limited=self._limited,
+            pressure=Pressure(self._pressure_share),
+            counting=self._counting,
+            noise=self._noise,
+            most_hung=max(4, 2 * self._workers),
+            write_drops=self._spool.put,
+            calendar=self._calendar,
+        )
+        self._dispatcher.results = self._results
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="killswitch-shadow", daemon=True)
+        self._thread.start()
+
+    def begin_in_child(self) -> None:
+        """After a fork the child has the parent's memory and none of its threads: what waits is the parent's."""
+        self.counting = threading.Lock()
+        if self._closing:
+            return
+        self._queue.clear()
+        self._spool.start_again()
+        self._drops.take()
+        self._begin()
+
+    def _take_result(self, counted: Any) -> None:
+        self._results.append(counted)
+        self._wake.set()
+
+    def _run(self) -> None:
+        dispatcher, ended = self._dispatcher, self._ended
+        canary = ""
+        while not ended.is_set():
+            try:
+                with self.counting:
+                    split = self._split()
+                    if split.canary and split.canary != canary:
+                        canary = split.canary
+                        self._counting.declare(canary)
+                    dispatcher.turn()
+            except Exception:
+                log.exception("shadow: unexpected error")
+            idle = dispatcher.idle()
+            self._wake.wait(_BUSY_LOOK if not idle else _IDLE_LOOK if canary and split.canary else _OFF_LOOK)
+            self._wake.clear()
+
+    # --- the end
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Ask what waits, and write it, within ``timeout`` seconds; what is lost is counted and logged once.
+
+        From here on `offer` counts ``shutting_down``. A second call does nothing. At a process's end it is called with
+        5 s. A service with a SIGTERM handler of its own calls it there.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self._refused = self._drops.shutting_down
+        self._room = 0
+        until = time.monotonic() + timeout
+        while time.monotonic() < until - 0.2 and not self._dispatcher.idle():
+            self._wake.set()
+            time.sleep(min(0.02, max(0.0, until - time.monotonic())))
+        self._ended.set()
+        self._wake.set()
+        self._thread.join(max(0.1, until - time.monotonic()))
+        # a metric that hangs holds this lock for good; then nothing is counted, and the process still ends
+        counting = self.counting.acquire(timeout=0.5)
+        self._dispatcher.give_up_all()
+        self._dispatcher.lane.close()
+        self._spool.close(max(0.5, until - time.monotonic()))
+        lost = self._dispatcher.lost
+        if counting:
+            self.counting.release()
+        if lost:
+            log.warning("shadow of %s: %d sampled requests were lost in shutting down", self._router.rollout, lost)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check(ask: object, *, workers: int, queue: int, timeout: float, noise: float) -> None:
+    problems = []
+    if not callable(ask):
+        problems.append("ask must be a function that sends one request")
+    if workers < 1:
+        problems.append(f"workers must be 1 or more, got {workers}")
+    if queue < 1:
+        problems.append(f"queue must be 1 or more, got {queue}")
+    if not timeout > 0:
+        problems.append(f"timeout must be over 0 seconds, got {timeout}")
+    if not 0 <= noise <= 1:
+        problems.append(f"noise must be from 0 to 1, got {noise}")
+    if problems:
+        raise BadSettings(problems)
+
+
+_started: weakref.WeakSet[Shadow] = weakref.WeakSet()
+_held: list[threading.Lock] = []
+
+
+def _hold_counting() -> None:
+    """Before a fork: the locks of metrics must be free in the child."""
+    _held[:] = [shadow.counting for shadow in tuple(_started) if shadow.counting.acquire(timeout=5.0)]
+
+
+def _release_counting() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _begin_in_child() -> None:
+    _held.clear()  # these are the parent's
+    for shadow in tuple(_started):
+        shadow.begin_in_child()
+
+
+def _close_all() -> None:
+    for shadow in tuple(_started):
+        shadow.close(_AT_EXIT)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_counting, after_in_parent=_release_counting, after_in_child=_begin_in_child)
+atexit.register(_close_all)

@@ -1,0 +1,206 @@
+"""The folder of raw pairs: one background thread writes them in batches, each file whole or absent.
+
+A file is ``<unix-ms>-<pid>-<n>.raw``, 0600, in a folder of 0700. It is written under a temporary name, synced and then
+renamed, so a reader and a crash see all of it or nothing. A folder that is full, gone or read-only costs pairs, which
+are counted, and is written to again as soon as it can be. No caller ever waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from killswitch.router.shadow.drops import Drop
+from killswitch.router.shadow.raw_pair import Dropped, RawPair, to_line
+
+SUFFIX = ".raw"
+_TEMPORARY = ".tmp-"
+_BATCH_BYTES = 8_000_000
+_BATCH_SECONDS = 1.0
+_MOST_WAITING = 2000  # pairs in memory while the disk does not take them
+_MOST_WAITING_BYTES = 64_000_000
+_LEFTOVER_SECONDS = 3600.0  # after that a temporary file has no writer
+
+log = logging.getLogger(__name__)
+
+
+class Spool:
+    """Writes raw pairs to ``folder``. ``most_bytes``: of all its files together, of all processes that write there.
+
+    ``dropped`` is called for each pair that is not written. Over the limit new pairs are dropped, old ones stay.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        most_bytes: int = 1_000_000_000,
+        dropped: Callable[[Drop], None] = lambda reason: None,  # noqa: ARG005
+        calendar: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = Path(folder)
+        self._most_bytes = most_bytes
+        self._dropped = dropped
+        self._calendar = calendar
+        self._number = 0
+        self._trouble = ""
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Forget what waits: in a forked child it is the parent's to write."""
+        self._waiting: deque[tuple[bytes, bool]] = deque()
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()  # for a moment only, never while a file is written
+        self._writing = threading.Lock()
+        self._ending = threading.Event()
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="killswitch-shadow-spool", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: RawPair | Dropped) -> None:
+        """Hand over one entry; called on the shadow's threads. Never waits for the disk."""
+        try:
+            line = to_line(entry)
+        except Exception:
+            log.exception("shadow: a pair cannot be written as JSON")
+            self._dropped(Drop.FAILED)
+            return
+        is_pair = isinstance(entry, RawPair)
+        with self._lock:
+            full = len(self._waiting) >= _MOST_WAITING or self._waiting_bytes + len(line) > _MOST_WAITING_BYTES
+            if full and is_pair:
+                self._dropped(Drop.DISK)
+                return
+            self._waiting.append((line, is_pair))
+            self._waiting_bytes += len(line)
+        if self._waiting_bytes >= _BATCH_BYTES:
+            self._wanted.set()
+
+    def write(self) -> int:
+        """Write what waits; how many entries are still waiting because the disk does not take them."""
+        with self._writing:
+            while batch := self._take():
+                try:
+                    self._write(batch)
+                except OSError as error:
+                    self._put_back(batch)
+                    self._say(f"cannot write to {self._folder}: {error}")
+                    return len(self._waiting)
+            return 0
+
+    def close(self, timeout: float) -> None:
+        """Write what waits within ``timeout`` seconds; what is left is counted as dropped."""
+        self._ending.set()
+        self._wanted.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        else:
+            self.write()
+        with self._lock:
+            for _, is_pair in self._waiting:
+                if is_pair:
+                    self._dropped(Drop.DISK)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            self._wanted.wait(_BATCH_SECONDS)
+            self._wanted.clear()
+            try:
+                self.write()
+            except Exception:
+                log.exception("shadow: unexpected error in the spool")
+        with contextlib.suppress(Exception):
+            self.write()
+
+    def _take(self) -> list[tuple[bytes, bool]]:
+        batch: list[tuple[bytes, bool]] = []
+        size = 0
+        with self._lock:
+            while self._waiting and size < _BATCH_BYTES:
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1][0])
+            self._waiting_bytes -= size
+        return batch
+
+    def _put_back(self, batch: list[tuple[bytes, bool]]) -> None:
+        with self._lock:
+            self._waiting.extendleft(reversed(batch))
+            self._waiting_bytes += sum(len(line) for line, _ in batch)
+
+    def _write(self, batch: list[tuple[bytes, bool]]) -> None:
+        """Raises OSError, and then nothing of the batch is in the folder."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        size = sum(len(line) for line, _ in batch)
+        if self._used() + size > self._most_bytes:
+            self._say(f"{self._folder} is at its limit of {self._most_bytes} bytes: is `killswitch shadow worker` up?")
+            for _, is_pair in batch:
+                if is_pair:
+                    self._dropped(Drop.DISK)
+            rest = [one for one in batch if not one[1]]
+            if not rest or self._used() > 2 * self._most_bytes:
+                return
+            batch = rest  # counts of drops are small, and without them the report would be of survivors
+        else:
+            self._say("")
+        self._number += 1
+        name = f"{int(self._calendar() * 1000):013d}-{os.getpid()}-{self._number:06d}{SUFFIX}"
+        temporary = self._folder / f"{_TEMPORARY}{name}"
+        try:
+            self._write_whole(temporary, b"".join(line for line, _ in batch))
+            temporary.rename(self._folder / name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        self._sync_folder()
+
+    def _write_whole(self, path: Path, content: bytes) -> None:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(file, view) :]
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def _sync_folder(self) -> None:
+        with contextlib.suppress(OSError):  # some file systems take no sync of a folder
+            folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _used(self) -> int:
+        """Bytes of all files in the folder; leftovers of writers that were killed are removed."""
+        used = 0
+        with os.scandir(self._folder) as files:
+            for file in files:
+                with contextlib.suppress(OSError):  # the worker deletes files meanwhile
+                    stat = file.stat(follow_symlinks=False)
+                    if file.name.startswith(_TEMPORARY) and self._calendar() - stat.st_mtime > _LEFTOVER_SECONDS:
+                        os.unlink(file.path)  # noqa: PTH108  # no object for each file of a large folder
+                    else:
+                        used += stat.st_size
+        return used
+
+    def _say(self, trouble: str) -> None:
+        """Log a trouble once, and its end."""
+        if trouble and not self._trouble:
+            log.warning("shadow: %s; pairs wait in memory, and what finds no room is counted", trouble)
+        elif self._trouble and not trouble:
+            log.info("shadow: %s takes pairs again", self._folder)
+        self._trouble = trouble
