@@ -117,3 +117,10 @@ def plain(text: str, limit: int = MAX_LINE) -> str:
 def date_and_time(at: float) -> str:
     """Unix seconds as ``2026-04-19 14:22:11 UTC``."""
     return f"{to_iso(math.floor(at))[:19].replace('T', ' ')} UTC"
+
+
+def money_in_words(micros: int) -> str:
+    """Micro-dollars in dollars: ``41_200_000`` -> ``$41.20``, ``-1_500`` -> ``-$0.0015``; no digit is lost."""
+    dollars, rest = divmod(abs(micros), 1_000_000)
+    digits = f"{rest:06d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if micros < 0 else ''}${dollars:,}.{digits}"

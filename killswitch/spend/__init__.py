@@ -3,3 +3,22 @@
 Money is a whole number of micro-dollars everywhere. An amount is reserved before a model is asked, settled on its real
 usage, and released if it was not spent. A price that is not known is unknown, never 0.
 """
+
+from killswitch.spend.caps import Cap, Period
+from killswitch.spend.ledger import Ledger
+from killswitch.spend.prices import Price, PriceList
+from killswitch.spend.reservations import Reservation, ScopedLedger, SpendReason, SpendRefusal
+from killswitch.spend.usage import Usage
+
+__all__ = [
+    "Cap",
+    "Ledger",
+    "Period",
+    "Price",
+    "PriceList",
+    "Reservation",
+    "ScopedLedger",
+    "SpendReason",
+    "SpendRefusal",
+    "Usage",
+]

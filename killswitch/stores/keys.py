@@ -13,6 +13,8 @@ BASELINES = ROOT + "baselines/"
 NOTICES = ROOT + "notices/"
 OUTAGES = ROOT + "outages/"
 GENERATIONS = ROOT + "generations/"
+LEDGER = ROOT + "ledger/"
+LEDGER_OWNERS = ROOT + "ledger-owners/"
 
 
 def flag(rollout: str) -> str:
@@ -73,3 +75,13 @@ def notice(rollout: str, generation: int, kind: str) -> str:
 
 def notices(rollout: str) -> str:
     return f"{NOTICES}{rollout}/"
+
+
+def account(scope: str, period: str) -> str:
+    """What one scope has spent in the newest hour, day or month; ``period`` is one of these words."""
+    return f"{LEDGER}{scope}/{period}"
+
+
+def ledger_owner(owner: str) -> str:
+    """Exists, under its lease, while the process that leases blocks of accounts is alive."""
+    return LEDGER_OWNERS + owner
