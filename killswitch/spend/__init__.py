@@ -7,18 +7,18 @@ usage, and released if it was not spent. A price that is not known is unknown, n
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.prices import Price, PriceList
-from killswitch.spend.reservations import Reservation, ScopedLedger, SpendReason, SpendRefusal
+from killswitch.spend.reservations import NotReserved, Reservation, ScopedLedger, SpendReason
 from killswitch.spend.usage import Usage
 
 __all__ = [
     "Cap",
     "Ledger",
+    "NotReserved",
     "Period",
     "Price",
     "PriceList",
     "Reservation",
     "ScopedLedger",
     "SpendReason",
-    "SpendRefusal",
     "Usage",
 ]

@@ -27,7 +27,7 @@ class SpendReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SpendRefusal:
+class NotReserved:
     """Nothing was reserved: do not ask the model. ``until``: Unix seconds when to try again, None if unknown."""
 
     reason: SpendReason
@@ -123,7 +123,7 @@ class ScopedLedger:
         self._begin = begin
         self._most_asked = 0
 
-    def reserve(self, model: str, input_tokens_at_most: int, output_tokens_at_most: int) -> Reservation | SpendRefusal:
+    def reserve(self, model: str, input_tokens_at_most: int, output_tokens_at_most: int) -> Reservation | NotReserved:
         """Reserve what an answer can cost at most. Raises ValueError for negative numbers of tokens.
 
         ``output_tokens_at_most``: of text and reasoning together, as the request limits them.
@@ -134,7 +134,7 @@ class ScopedLedger:
         now = desk.wall()
         price = desk.prices.price(model, now)
         if price is None:
-            return SpendRefusal(
+            return NotReserved(
                 SpendReason.UNKNOWN_PRICE, f"no price of {model!r:.100} is known; add it to the file of prices"
             )
         amount = price.at_most(input_tokens_at_most, output_tokens_at_most)
@@ -174,7 +174,7 @@ class ScopedLedger:
         for account in self.accounts:
             account.most_asked = max(account.most_asked, amount)
 
-    def _reserve_waiting(self, price: Price, amount: int) -> Reservation | SpendRefusal:
+    def _reserve_waiting(self, price: Price, amount: int) -> Reservation | NotReserved:
         """The slow path: ask for a block, and wait for it."""
         desk = self._desk
         deadline = desk.monotonic() + self._wait
@@ -183,7 +183,7 @@ class ScopedLedger:
         with desk.guard:
             while True:
                 if desk.closing:
-                    return SpendRefusal(SpendReason.SHUTTING_DOWN, "the ledger is closed: the process is stopping")
+                    return NotReserved(SpendReason.SHUTTING_DOWN, "the ledger is closed: the process is stopping")
                 now = desk.wall()
                 if self._take(amount, now):
                     return Reservation(desk, self.accounts, price, amount)
@@ -195,7 +195,7 @@ class ScopedLedger:
                 problem = desk.problem_of(self.keys)
                 if problem is not None or left <= 0.0 or not in_time:
                     why = problem or "the block is used up, and no other was leased in time; try again"
-                    return SpendRefusal(SpendReason.STORE, why, now + SOON)
+                    return NotReserved(SpendReason.STORE, why, now + SOON)
                 desk.waiters += 1
                 try:
                     in_time = desk.guard.wait(left)
@@ -208,14 +208,14 @@ class ScopedLedger:
             account.waiting = max(account.waiting, amount)
         self._desk.wake.set()
 
-    def _cap(self, amount: int) -> SpendRefusal | None:
+    def _cap(self, amount: int) -> NotReserved | None:
         """The refusal of a cap that has no room for this amount, as the store said a moment ago."""
         now = self._desk.monotonic()
         full = [account for account in self.accounts if account.room < amount and account.is_dry(amount, now)]
         if not full:
             return None
         last = max(full, key=lambda account: account.end)
-        return SpendRefusal(
+        return NotReserved(
             SpendReason.CAP,
             f"the cap of {last.cap.scope} per {last.cap.period.value} has no room for {money_in_words(amount)}",
             last.end,
