@@ -6,7 +6,6 @@ that comes back after its timeout changes nothing, and each is recorded once.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,8 +26,6 @@ CONCURRENT_WITHIN = 1.0  # seconds between control's end and the other's start: 
 PREPARING = 5.0  # seconds for the copy and the ledger, before the call's own timeout begins
 _MOST_ID = 200  # characters
 
-log = logging.getLogger(__name__)
-
 
 class Came(NamedTuple):
     """How a call ended: ``answer``, or ``error``. Seconds count from the call's start."""
@@ -37,6 +34,7 @@ class Came(NamedTuple):
     error: BaseException | None
     seconds: float
     first_token_seconds: float | None = None
+    streamed: bool = False
 
 
 class Counted(NamedTuple):
@@ -52,7 +50,7 @@ class Counted(NamedTuple):
     rest: float | None
 
 
-class Settings(NamedTuple):
+class CallSettings(NamedTuple):
     """What all calls of one `Shadow` share."""
 
     rollout: str
@@ -66,6 +64,7 @@ class Settings(NamedTuple):
     drop: Callable[[Drop], None]
     put: Callable[[RawPair], None]
     counted: Callable[[Counted], None]
+    complain: Callable[[str], None]
 
 
 class Sampled:
@@ -74,7 +73,7 @@ class Sampled:
     ``offered``: seconds on the shadow's clock when it was offered.
     """
 
-    def __init__(self, finished: Finished, split: ShadowSplit, offered: float, settings: Settings) -> None:
+    def __init__(self, finished: Finished, split: ShadowSplit, offered: float, settings: CallSettings) -> None:
         self.finished = finished
         self.split = split
         self.offered = offered
@@ -120,7 +119,7 @@ class Sampled:
 class Call:
     """``kind`` of one `Sampled`. ``deadline``: on the shadow's clock; whoever watches it gives the call up then."""
 
-    def __init__(self, sampled: Sampled, kind: Kind, settings: Settings) -> None:
+    def __init__(self, sampled: Sampled, kind: Kind, settings: CallSettings) -> None:
         self.kind: Kind = kind
         self.sampled = sampled
         self.model = sampled.split.canary if kind == "candidate" else sampled.split.control
@@ -136,8 +135,8 @@ class Call:
         try:
             captured = self.sampled.captured()
             asking = captured if isinstance(captured, Drop) else self._reserved(captured)
-        except Exception:
-            log.exception("shadow: a request could not be copied")
+        except Exception:  # noqa: BLE001  # logged by `complain`
+            self._settings.complain("a request could not be copied")
             asking = Drop.FAILED
         if isinstance(asking, Drop):
             self.give_back(asking)
@@ -181,8 +180,8 @@ class Call:
             self._settle(came, pair.other)
             self._settings.put(pair)
             self._settings.counted(counted)
-        except Exception:
-            log.exception("shadow: a pair could not be recorded")
+        except Exception:  # noqa: BLE001  # logged by `complain`
+            self._settings.complain("a pair could not be recorded")
             self._settings.drop(Drop.FAILED)
 
     def give_up(self, now: float) -> bool:
@@ -193,7 +192,8 @@ class Call:
             return first
         if not self._unclaimed:
             return False
-        self.record(Came(None, TimeoutError("the shadow's own timeout"), now - self._started))
+        streamed = self._captured is not None and self._captured.streamed
+        self.record(Came(None, TimeoutError("the shadow's own timeout"), now - self._started, None, streamed))
         return True
 
     def _claim(self) -> bool:
@@ -206,8 +206,8 @@ class Call:
         captured, finished, split = self._captured, self.sampled.finished, self.sampled.split
         assert captured is not None
         assert self._started is not None
-        other = answer_of(came, self.model, streamed=captured.streamed)
-        concurrent = self._started - self.sampled.offered <= CONCURRENT_WITHIN
+        other = answer_of(came, self.model)
+        concurrent = self._started - self.sampled.offered <= CONCURRENT_WITHIN and came.streamed == captured.streamed
         pair = RawPair(
             id=whole_characters(str(finished.request_id))[:_MOST_ID],
             rollout=self._settings.rollout,
@@ -242,8 +242,8 @@ class Call:
                 self._reservation.release()
             else:
                 self._reservation.settle(other.usage)
-        except Exception:
-            log.exception("shadow: the ledger could not settle")
+        except Exception:  # noqa: BLE001  # logged by `complain`
+            self._settings.complain("the ledger could not settle")
 
     def _give_reservation_back(self) -> None:
         """Unless the request was sent: then it is billed, and nobody knows how much."""
@@ -254,11 +254,11 @@ class Call:
                 self._reservation.release()
             else:
                 self._reservation.settle(None)
-        except Exception:
-            log.exception("shadow: the ledger could not take a reservation back")
+        except Exception:  # noqa: BLE001  # logged by `complain`
+            self._settings.complain("the ledger could not take a reservation back")
 
 
-def answer_of(came: Came, model: str, *, streamed: bool) -> RawAnswer:
+def answer_of(came: Came, model: str) -> RawAnswer:
     """The record of an answer or of a failure. An exception's own text may hold a key or a prompt: it is left out."""
     answer, error = came.answer, came.error
     outcome: RawOutcome
@@ -279,7 +279,7 @@ def answer_of(came: Came, model: str, *, streamed: bool) -> RawAnswer:
         tool_calls=answer.tool_calls if answer else (),
         refused=outcome == "refused" or bool(answer and answer.refused),
         finish_reason=answer.finish_reason if answer else None,
-        streamed=streamed,
+        streamed=came.streamed,
         first_token_seconds=came.first_token_seconds,
         usage=answer.usage if answer else None,
         status=status_of(error) if error is not None else None,

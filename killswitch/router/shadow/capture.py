@@ -52,24 +52,30 @@ def capture(finished: Finished, *, most_bytes: int, tools_act: bool) -> Captured
     ``tools_act``: requests that have tools act on the world, unless the service says that this one does not.
     """
     try:
-        arguments = finished.arguments
-        if isinstance(arguments, bytes | bytearray):
-            if len(arguments) > most_bytes:
-                return Drop.TOO_LARGE
-            arguments = json.loads(arguments)
-        if not isinstance(arguments, Mapping):
-            return Drop.FAILED
-        request = _Copy(most_bytes).of_arguments(arguments, finished.messages, finished.last_message)
-    except _TooLargeError:
+        request = _copy_of_arguments(finished, most_bytes)
+    except (_TooLargeError, RecursionError):
         return Drop.TOO_LARGE
     except (_ChangedError, RuntimeError):  # RuntimeError: "dictionary changed size during iteration"
         return Drop.CHANGED
+    except ValueError:
+        return Drop.UNREADABLE
     if acts(request, finished, tools_act=tools_act):
         return Drop.SIDE_EFFECTS
     if finished.api == "responses" or "store" in request:
         request["store"] = False  # a shadow's answers are not kept among the service's
     streamed = bool(request.get("stream")) or isinstance(finished.answer, list)
     return Captured(request, plain(request), streamed, turn_of(request))
+
+
+def _copy_of_arguments(finished: Finished, most_bytes: int) -> dict[str, Any]:
+    arguments = finished.arguments
+    if isinstance(arguments, bytes | bytearray):
+        if len(arguments) > most_bytes:
+            raise _TooLargeError
+        arguments = json.loads(arguments)
+    if not isinstance(arguments, Mapping):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # the same answer as for what is no JSON
+    return _Copy(most_bytes).of_arguments(arguments, finished.messages, finished.last_message)
 
 
 def acts(request: Mapping[str, Any], finished: Finished, *, tools_act: bool) -> bool:

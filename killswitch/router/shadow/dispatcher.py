@@ -14,7 +14,7 @@ from killswitch.model import Cohort
 from killswitch.router.outcomes import Outcome
 from killswitch.router.route_types import ShadowSplit
 from killswitch.router.shadow.asking import Finished, Kind
-from killswitch.router.shadow.call import PREPARING, Call, Counted, Sampled, Settings
+from killswitch.router.shadow.call import PREPARING, Call, Counted, Sampled, CallSettings
 from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
 from killswitch.router.shadow.lanes import Lane
 from killswitch.router.shadow.pressure import Pressure
@@ -47,7 +47,7 @@ class Dispatcher:
         self,
         queue: deque[Offered],
         *,
-        settings: Settings,
+        settings: CallSettings,
         lane: Lane,
         drops: Drops,
         limited: LockFreeCount,
@@ -121,7 +121,7 @@ class Dispatcher:
         while self._waiting and self.lane.free() > 0:
             self._start_call(self._waiting.popleft(), now)
         while self._queue:
-            why = self._rest(now)
+            why = self._rest(now) or self._turned_off()
             if why is None and self.lane.free() <= 0:
                 break
             try:
@@ -129,7 +129,7 @@ class Dispatcher:
             except IndexError:
                 break
             self._pressure.read(offered[0].control_headers, now)
-            why = self._refusal(offered, now) or self._rest(now)
+            why = self._turned_off() or self._refusal(offered, now) or self._rest(now)
             if why is None:
                 self._start(offered, now)
             else:
@@ -144,6 +144,9 @@ class Dispatcher:
             return Drop.PRESSURE
         return Drop.BUDGET if now < self._rests_until else None
 
+    def _turned_off(self) -> Drop | None:
+        return None if self._settings.current().canary else Drop.TURNED_OFF
+
     def _refusal(self, offered: Offered, now: float) -> Drop | None:
         """Why this one is not asked."""
         finished, split, _, at = offered
@@ -151,8 +154,7 @@ class Dispatcher:
             return Drop.NOT_COMPARABLE
         if finished.side_effects:
             return Drop.SIDE_EFFECTS
-        current = self._settings.current()
-        if not current.canary or current.generation != split.generation:
+        if self._settings.current().generation != split.generation:
             return Drop.TURNED_OFF
         return Drop.LATE if now - at > LATE else None
 

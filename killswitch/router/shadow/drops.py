@@ -21,7 +21,8 @@ class Drop(StrEnum):
     BUDGET = "budget"  # the ledger, or the provider's spend limit, says no
     UNBOUNDED = "unbounded"  # nothing bounds what it would cost
     STUCK = "stuck"  # too many calls hang and do not come back
-    UNIDENTIFIED = "unidentified"  # the request id is no text
+    UNIDENTIFIED = "unidentified"  # the request id is nothing that can be hashed
+    UNREADABLE = "unreadable"  # the body is no JSON object
     SHUTTING_DOWN = "shutting_down"
     DISK = "disk"
     FAILED = "failed"  # a mistake of ours; it is logged

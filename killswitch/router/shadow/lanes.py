@@ -247,7 +247,8 @@ class _Watch:
         self._clock = clock
         self._started = clock()
         self._timeout = asking.timeout
-        self.streamed = asking.streamed
+        self.asked_streamed = asking.streamed
+        self._streamed = asking.streamed  # a failed call is of the mode that was asked for
         self.reader = AnswerReader()
         self._first: float | None = None
 
@@ -261,15 +262,20 @@ class _Watch:
             raise TimeoutError("the shadow's own timeout")
 
     def came(self) -> Came:
-        return Came(self.reader.result(), None, self._clock() - self._started, self._first)
+        return Came(self.reader.result(), None, self._clock() - self._started, self._first, self._streamed)
 
     def failed(self, error: BaseException) -> Came:
-        return Came(None, error, self._clock() - self._started, self._first)
+        return Came(None, error, self._clock() - self._started, self._first, self._streamed)
+
+    def whole(self, answer: object) -> None:
+        """Take the whole answer, which did not come in chunks, whatever was asked for."""
+        self._streamed = False
+        self.reader.add(answer)
 
 
 def _take(answer: Any, watch: _Watch) -> None:
     if not _is_stream(answer, watch):
-        watch.reader.add(answer)
+        watch.whole(answer)
         return
     chunks: Iterator[Any] = iter(answer)
     try:
@@ -310,4 +316,4 @@ def _is_stream(answer: object, watch: _Watch) -> bool:
         return False
     if isinstance(answer, list | tuple) or hasattr(answer, "__next__"):
         return True
-    return watch.streamed and hasattr(answer, "__iter__") and not hasattr(answer, "model_dump")
+    return watch.asked_streamed and hasattr(answer, "__iter__") and not hasattr(answer, "model_dump")

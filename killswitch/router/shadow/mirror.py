@@ -30,13 +30,14 @@ from killswitch.errors import BadSettings
 from killswitch.router.counting import CohortMetrics
 from killswitch.router.route_types import ShadowSplit
 from killswitch.router.shadow.asking import Ask, Finished
-from killswitch.router.shadow.call import Settings
+from killswitch.router.shadow.call import CallSettings
+from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.dispatcher import Dispatcher, Offered
 from killswitch.router.shadow.drops import Drops, LockFreeCount
 from killswitch.router.shadow.lanes import lane_for
 from killswitch.router.shadow.ledger import SpendLedger
 from killswitch.router.shadow.pressure import Pressure
-from killswitch.router.shadow.sampling import first_four_bytes
+from killswitch.router.shadow.sampling import first_four_bytes, text_of_id
 from killswitch.router.shadow.shadow_metrics import ShadowMetrics
 from killswitch.router.shadow.spool import Spool
 from killswitch.router.shadow.user_hash import UserHash
@@ -104,7 +105,8 @@ class Shadow:
         self._limited_once = self._limited.add
         self._spool = Spool(spool, most_bytes=spool_bytes, dropped=self._drops.add, calendar=calendar)
         self._results: deque[Any] = deque()
-        self._settings = Settings(
+        complain = Complaints()
+        self._settings = CallSettings(
             rollout=router.rollout,
             timeout=timeout,
             max_request_bytes=max_request_bytes,
@@ -116,12 +118,13 @@ class Shadow:
             drop=self._drops.add,
             put=self._spool.put,
             counted=self._take_result,
+            complain=complain,
         )
         self._ask = ask
         self._workers = workers
         self._noise = noise
         self._pressure_share = pressure_share
-        self._counting = ShadowMetrics(metrics, router.rollout, calendar=calendar)
+        self._counting = ShadowMetrics(metrics, router.rollout, complain=complain, calendar=calendar)
         self.counting = threading.Lock()  # held while metrics count: a fork waits for it
         self._closing = False
         self._begin()
@@ -151,7 +154,18 @@ class Shadow:
                 return
             self._queue.append((finished, split, digest, self._clock()))
         except Exception:  # noqa: BLE001  # a request id may be anything, with any operator
-            self._drops.unidentified()
+            self._offer_unusual(finished)
+
+    def _offer_unusual(self, finished: Finished) -> None:
+        """Request ids that are no plain text: a number, a UUID and a text with half a character are taken as text."""
+        try:
+            plain = _plain(finished.request_id, finished.prompt_class)
+            if plain is not None:
+                self.offer(finished._replace(request_id=plain[0], prompt_class=plain[1]))
+                return
+        except Exception:  # noqa: BLE001, S110  # no `Finished` at all, or a hostile class
+            pass
+        self._drops.unidentified()
 
     def samples(self, request_id: str, prompt_class: str = "") -> bool:
         """Whether `offer` would take this request: a stream of one that it would not take need not be kept."""
@@ -163,7 +177,8 @@ class Shadow:
             digest = sha256((split.salt + request_id).encode()).digest()
             return bool(first_four_bytes(digest)[0] % 10000 / 100 < percent)
         except Exception:  # noqa: BLE001  # as in `offer`
-            return False
+            plain = _plain(request_id, prompt_class)
+            return plain is not None and self.samples(*plain)
 
     # --- the shadow's own threads
 
@@ -214,8 +229,8 @@ class Shadow:
                         canary = split.canary
                         self._counting.declare(canary)
                     dispatcher.turn()
-            except Exception:
-                log.exception("shadow: unexpected error")
+            except Exception:  # noqa: BLE001  # logged by `complain`
+                self._settings.complain("unexpected error in the dispatcher")
             idle = dispatcher.idle()
             self._wake.wait(_BUSY_LOOK if not idle else _IDLE_LOOK if canary and split.canary else _OFF_LOOK)
             self._wake.clear()
@@ -258,6 +273,17 @@ class Shadow:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _plain(request_id: object, prompt_class: object) -> tuple[str, str] | None:
+    """Both as plain texts; None where the id is nothing that can be hashed, or both were plain and failed anyway."""
+    text = text_of_id(request_id)
+    if text is None or (type(request_id) is str and text == request_id and type(prompt_class) is str):
+        return None
+    try:
+        return text, str.__str__(str(prompt_class))
+    except Exception:  # noqa: BLE001  # a foreign __str__
+        return text, ""
 
 
 def _check(ask: object, *, workers: int, queue: int, timeout: float, noise: float) -> None:

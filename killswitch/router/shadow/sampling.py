@@ -8,6 +8,7 @@ whatever is sampled.
 
 from __future__ import annotations
 
+import uuid
 from hashlib import sha256
 from struct import Struct
 
@@ -27,3 +28,18 @@ def place(digest: bytes) -> float:
 def asks_control_again(digest: bytes, share: float) -> bool:
     """Whether a sampled request belongs to the noise floor; ``share`` is 0 to 1."""
     return bool(first_four_bytes(digest, 4)[0] % 10000 / 10000 < share)
+
+
+def text_of_id(request_id: object) -> str | None:
+    """A request id that is no plain text as one; None for what identifies no request. Never raises."""
+    try:
+        if isinstance(request_id, str):
+            exact = str.__str__(request_id)
+            return exact.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        if isinstance(request_id, bytes):
+            return request_id.decode("utf-8", "replace")
+        if isinstance(request_id, int | uuid.UUID) and not isinstance(request_id, bool):
+            return str(request_id)
+    except Exception:  # noqa: BLE001  # a hostile subclass, or a number of 5,000 digits
+        return None
+    return None

@@ -6,7 +6,6 @@ request to the model, and a latency that is not comparable with control's is not
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,8 +20,6 @@ from killswitch.router.shadow.drops import Drop
 if TYPE_CHECKING:  # prometheus_client is loaded only where metrics are made
     from killswitch.router.instruments import PairCounter
 
-log = logging.getLogger(__name__)
-
 
 class ShadowMetrics:
     """Satisfies `killswitch.router.shadow.dispatcher.Counting`. ``metrics``: None counts nothing.
@@ -32,9 +29,15 @@ class ShadowMetrics:
     """
 
     def __init__(
-        self, metrics: CohortMetrics | None, rollout: str, *, calendar: Callable[[], float] = time.time
+        self,
+        metrics: CohortMetrics | None,
+        rollout: str,
+        *,
+        complain: Callable[[str], None],
+        calendar: Callable[[], float] = time.time,
     ) -> None:
         self._metrics = metrics
+        self._complain = complain
         self._calendar = calendar
         self._first = RecentlySeen()
         self._pairs: PairCounter | None = None
@@ -72,5 +75,5 @@ class ShadowMetrics:
         try:
             if self._pairs is not None:
                 count(self._pairs)
-        except Exception:
-            log.exception("shadow: a pair could not be counted")
+        except Exception:  # noqa: BLE001  # logged by `complain`
+            self._complain("a pair could not be counted")

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.raw_pair import Dropped, RawPair, to_line
 
@@ -47,6 +48,7 @@ class Spool:
         self._folder = Path(folder)
         self._most_bytes = most_bytes
         self._dropped = dropped
+        self._complain = Complaints()
         self._calendar = calendar
         self._number = 0
         self._trouble = ""
@@ -70,8 +72,8 @@ class Spool:
         """Hand over one entry; called on the shadow's threads. Never waits for the disk."""
         try:
             line = to_line(entry)
-        except Exception:
-            log.exception("shadow: a pair cannot be written as JSON")
+        except Exception:  # noqa: BLE001  # logged by `complain`
+            self._complain("a pair cannot be written as JSON")
             self._dropped(Drop.FAILED)
             return
         is_pair = isinstance(entry, RawPair)
@@ -119,8 +121,8 @@ class Spool:
             self._wanted.clear()
             try:
                 self.write()
-            except Exception:
-                log.exception("shadow: unexpected error in the spool")
+            except Exception:  # noqa: BLE001  # logged by `complain`
+                self._complain("unexpected error in the spool")
         with contextlib.suppress(Exception):
             self.write()
 
