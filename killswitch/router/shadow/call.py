@@ -116,7 +116,7 @@ class Sampled:
         )
 
 
-class Call:
+class ShadowCall:
     """``kind`` of one `Sampled`. ``deadline``: on the shadow's clock; whoever watches it gives the call up then."""
 
     def __init__(self, sampled: Sampled, kind: Kind, settings: CallSettings) -> None:

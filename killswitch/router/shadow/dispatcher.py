@@ -14,9 +14,9 @@ from killswitch.model import Cohort
 from killswitch.router.outcomes import Outcome
 from killswitch.router.route_types import ShadowSplit
 from killswitch.router.shadow.asking import Finished, Kind
-from killswitch.router.shadow.call import PREPARING, Call, Counted, Sampled, CallSettings
+from killswitch.router.shadow.call import PREPARING, CallSettings, Counted, Sampled, ShadowCall
 from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
-from killswitch.router.shadow.lanes import Lane
+from killswitch.router.shadow.lanes import CallLane
 from killswitch.router.shadow.pressure import Pressure
 from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.router.shadow.sampling import asks_control_again
@@ -48,7 +48,7 @@ class Dispatcher:
         queue: deque[Offered],
         *,
         settings: CallSettings,
-        lane: Lane,
+        lane: CallLane,
         drops: Drops,
         limited: LockFreeCount,
         pressure: Pressure,
@@ -70,7 +70,7 @@ class Dispatcher:
         self._write_drops = write_drops
         self._calendar = calendar
         self.results: deque[Counted] = deque()
-        self._waiting: deque[Call] = deque()  # second calls of requests whose first has begun
+        self._waiting: deque[ShadowCall] = deque()  # second calls of requests whose first has begun
         self._rests_until = float("-inf")  # the candidate's quota is used up
         self._unwritten: Counter[Drop] = Counter()
         self._minute = calendar()
@@ -165,13 +165,13 @@ class Dispatcher:
         if asks_control_again(digest, self._noise):
             kinds = ("candidate", "noise")
         for kind in kinds:
-            call = Call(sampled, kind, self._settings)
+            call = ShadowCall(sampled, kind, self._settings)
             if self.lane.free() > 0:
                 self._start_call(call, now)
             else:
                 self._waiting.append(call)
 
-    def _start_call(self, call: Call, now: float) -> None:
+    def _start_call(self, call: ShadowCall, now: float) -> None:
         call.deadline = now + PREPARING
         self.lane.start(call)
 

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 from killswitch.router.shadow.answers import AnswerReader
 from killswitch.router.shadow.asking import Ask, Asking
-from killswitch.router.shadow.call import Call, Came
+from killswitch.router.shadow.call import Came, ShadowCall
 
 
-class Lane(Protocol):
+class CallLane(Protocol):
     """Runs at most a fixed number of calls at a time."""
 
     def free(self) -> int:
@@ -30,15 +30,15 @@ class Lane(Protocol):
         """How many calls were given up and have not come back."""
         ...
 
-    def running(self) -> tuple[Call, ...]: ...
-    def start(self, call: Call) -> None: ...
-    def abandon(self, call: Call) -> None: ...
+    def running(self) -> tuple[ShadowCall, ...]: ...
+    def start(self, call: ShadowCall) -> None: ...
+    def abandon(self, call: ShadowCall) -> None: ...
     def close(self) -> None:
         """No more calls are started; threads that wait for work end."""
         ...
 
 
-def lane_for(ask: Ask, workers: int, clock: Callable[[], float], wake: Callable[[], None]) -> Lane:
+def lane_for(ask: Ask, workers: int, clock: Callable[[], float], wake: Callable[[], None]) -> CallLane:
     """The event loop for a coroutine function (or an object whose ``__call__`` is one), else threads."""
     if inspect.iscoroutinefunction(ask) or inspect.iscoroutinefunction(getattr(ask, "__call__", None)):  # noqa: B004
         return LoopLane(ask, workers, clock, wake)
@@ -51,8 +51,8 @@ class _Places:
     def __init__(self, number: int) -> None:
         self._number = number
         self._lock = threading.Lock()
-        self._running: set[Call] = set()
-        self._given_up: set[Call] = set()
+        self._running: set[ShadowCall] = set()
+        self._given_up: set[ShadowCall] = set()
 
     def free(self) -> int:
         return self._number - len(self._running)
@@ -60,15 +60,15 @@ class _Places:
     def hung(self) -> int:
         return len(self._given_up)
 
-    def running(self) -> tuple[Call, ...]:
+    def running(self) -> tuple[ShadowCall, ...]:
         with self._lock:
             return tuple(self._running)
 
-    def enter(self, call: Call) -> None:
+    def enter(self, call: ShadowCall) -> None:
         with self._lock:
             self._running.add(call)
 
-    def leave(self, call: Call) -> bool:
+    def leave(self, call: ShadowCall) -> bool:
         """Whether it had been given up: its place is another's."""
         with self._lock:
             self._running.discard(call)
@@ -76,7 +76,7 @@ class _Places:
             self._given_up.discard(call)
             return given_up
 
-    def give_up(self, call: Call) -> bool:
+    def give_up(self, call: ShadowCall) -> bool:
         """Whether it was still running."""
         with self._lock:
             if call not in self._running:
@@ -87,14 +87,14 @@ class _Places:
 
 
 class ThreadLane:
-    """``workers`` threads, each with one call at a time. Satisfies `Lane`."""
+    """``workers`` threads, each with one call at a time. Satisfies `CallLane`."""
 
     def __init__(self, ask: Ask, workers: int, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         self._ask = ask
         self._clock = clock
         self._wake = wake
         self._places = _Places(workers)
-        self._work: SimpleQueue[Call | None] = SimpleQueue()
+        self._work: SimpleQueue[ShadowCall | None] = SimpleQueue()
         self._loop: LoopThread | None = None  # for a plain function that returns something to await
         self._lock = threading.Lock()
         self._threads = 0
@@ -102,11 +102,11 @@ class ThreadLane:
             self._add_thread()
         self.free, self.hung, self.running = self._places.free, self._places.hung, self._places.running
 
-    def start(self, call: Call) -> None:
+    def start(self, call: ShadowCall) -> None:
         self._places.enter(call)
         self._work.put(call)
 
-    def abandon(self, call: Call) -> None:
+    def abandon(self, call: ShadowCall) -> None:
         if self._places.give_up(call):
             self._threads -= 1
             self._add_thread()
@@ -151,25 +151,25 @@ class ThreadLane:
 
 
 class LoopLane:
-    """One event loop with at most ``workers`` calls at a time, and a thread that prepares them. Satisfies `Lane`."""
+    """An event loop with at most ``workers`` calls at a time, and a thread that prepares them. Satisfies `CallLane`."""
 
     def __init__(self, ask: Ask, workers: int, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         self._ask = ask
         self._clock = clock
         self._wake = wake
         self._places = _Places(workers)
-        self._work: SimpleQueue[Call | None] = SimpleQueue()
+        self._work: SimpleQueue[ShadowCall | None] = SimpleQueue()
         self._loop = LoopThread()
-        self._tasks: dict[Call, asyncio.Task[None]] = {}  # the loop itself keeps weak references only
+        self._tasks: dict[ShadowCall, asyncio.Task[None]] = {}  # the loop itself keeps weak references only
         self._preparing = threading.Thread(target=self._prepare, name="killswitch-shadow-prepare", daemon=True)
         self._preparing.start()
         self.free, self.hung, self.running = self._places.free, self._places.hung, self._places.running
 
-    def start(self, call: Call) -> None:
+    def start(self, call: ShadowCall) -> None:
         self._places.enter(call)
         self._work.put(call)
 
-    def abandon(self, call: Call) -> None:
+    def abandon(self, call: ShadowCall) -> None:
         if self._places.give_up(call):
             self._loop.soon(lambda: self._cancel(call))
 
@@ -185,17 +185,17 @@ class LoopLane:
             else:
                 self._loop.soon(lambda call=call, asking=asking: self._spawn(call, asking))  # type: ignore[misc]
 
-    def _spawn(self, call: Call, asking: Asking) -> None:
+    def _spawn(self, call: ShadowCall, asking: Asking) -> None:
         self._tasks[call] = asyncio.get_running_loop().create_task(self._run(call, asking))
 
-    def _cancel(self, call: Call) -> None:
+    def _cancel(self, call: ShadowCall) -> None:
         task = self._tasks.get(call)
         if task is not None:
             task.cancel()
         else:
             self._leave(call)
 
-    async def _run(self, call: Call, asking: Asking) -> None:
+    async def _run(self, call: ShadowCall, asking: Asking) -> None:
         watch = _Watch(self._clock, asking)
         try:
             try:
@@ -209,7 +209,7 @@ class LoopLane:
             self._tasks.pop(call, None)
             self._leave(call)
 
-    def _leave(self, call: Call) -> None:
+    def _leave(self, call: ShadowCall) -> None:
         self._places.leave(call)
         self._wake()
 
