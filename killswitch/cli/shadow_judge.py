@@ -1,0 +1,152 @@
+"""``killswitch shadow judge``: another model says which of two answers is better."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from killswitch.cli.invocation import (
+    EXIT_UNWANTED,
+    JsonOption,
+    RolloutArgument,
+    errors_as_messages,
+    print_problems,
+    say,
+    show,
+)
+from killswitch.shadow.judge.judging import JudgeRun
+from killswitch.shadow.judge.opening import OpenJudge, open_judge
+from killswitch.shadow.judge.settings import load_judge_settings
+from killswitch.shadow.judge.summary import document_of, sentences
+from killswitch.shadow.judge.verdicts import read_findings
+from killswitch.wording import counted
+
+RecordsOption = Annotated[Path, typer.Option("--records", help="The folder of recorded pairs.", show_default=False)]
+JudgeFileOption = Annotated[
+    Path | None,
+    typer.Option("--judge", help="A YAML or JSON file of the judge's settings (`judge:`).", show_default=False),
+]
+ModelOption = Annotated[str | None, typer.Option(help="The judge's model, of another family than the candidate's.")]
+EndpointOption = Annotated[str | None, typer.Option("--url", help="The API's base: https://host/v1.")]
+ProtocolOption = Annotated[str | None, typer.Option(help="openai (chat completions) or anthropic (messages).")]
+KeyFileOption = Annotated[Path | None, typer.Option(help="A file with the judge's own API key.")]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(help="People's verdicts, JSON lines, to measure the judge's agreement with.", show_default=False),
+]
+ShareOption = Annotated[float | None, typer.Option(help="Share of the pairs that is judged, 0 to 1.")]
+MostOption = Annotated[int | None, typer.Option("--max-pairs-a-day", help="Pairs judged in a day (UTC), at most.")]
+InsistOption = Annotated[bool, typer.Option("--insist", help="Judge a candidate of the judge's own family.")]
+KeptOption = Annotated[bool, typer.Option("--kept", help="Also judge recorded pairs whose texts were kept.")]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with pairs that come, until stopped.")]
+
+LOOK_EVERY = 10.0  # seconds
+
+
+def command(
+    rollout: RolloutArgument,
+    records: RecordsOption,
+    judge: JudgeFileOption = None,
+    model: ModelOption = None,
+    url: EndpointOption = None,
+    protocol: ProtocolOption = None,
+    key_file: KeyFileOption = None,
+    labels: LabelsOption = None,
+    share: ShareOption = None,
+    max_pairs_a_day: MostOption = None,
+    insist: InsistOption = False,
+    kept: KeptOption = False,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let another model say which answer is better: each pair in both orders, a verdict that flips is a tie.
+
+    Judges the pairs that wait for it. Verdicts are kept, so no pair is paid for twice. The win rate decides nothing
+    until the judge agrees with people's labels. Exits with 1 if the judge was refused or kept failing.
+    """
+    with errors_as_messages(), _stopping() as stop:
+        settings = load_judge_settings(
+            judge,
+            model=model,
+            url=url,
+            protocol=protocol,
+            key_file=key_file,
+            share=share,
+            max_pairs_a_day=max_pairs_a_day,
+            insist=insist or None,
+        )
+        with open_judge(settings, records, rollout, pause=stop.wait, stop=lambda: stop.asked) as opened:
+            runs = [] if labels is None else [opened.judge_labels(labels)]
+            runs += _judge(opened, kept=kept, stop=stop, follow=follow)
+        _answer(records, rollout, opened, runs, as_json=as_json)
+    if any(run.stopped_by in {"refused", "failing", "family"} for run in runs):
+        raise typer.Exit(EXIT_UNWANTED)
+
+
+def _judge(opened: OpenJudge, *, kept: bool, stop: _StopSignal, follow: bool) -> list[JudgeRun]:
+    """The first look at each source, and with ``follow`` the newest one, too."""
+    runs = [opened.judge_waiting()]
+    if kept:
+        runs.append(opened.judge_kept())
+    newest = runs[0]
+    while follow and newest.stopped_by not in {"refused", "family"} and not stop.wait(LOOK_EVERY):
+        newest = opened.judge_waiting()
+    return runs if newest is runs[0] else [*runs, newest]
+
+
+def _answer(records: Path, rollout: str, opened: OpenJudge, runs: list[JudgeRun], *, as_json: bool) -> None:
+    warnings = [warning for run in runs for warning in run.warnings]
+    expired = sum(run.expired for run in runs)
+    if expired:
+        warnings.append(f"{counted(expired, 'pair')} waited over `wait_hours` and were deleted unjudged")
+    print_problems(dict.fromkeys(warnings), style="yellow")
+    findings = read_findings(records, rollout, by=opened.settings.by)
+    document: dict[str, Any] = {"rollout": rollout, "findings": None if findings is None else document_of(findings)}
+
+    def in_words() -> None:
+        if findings is None:
+            say(f"{rollout}: no pair waits for the judge; `killswitch shadow worker` hands them over")
+            return
+        for sentence in sentences(findings):
+            say(f"{rollout}: {sentence}")
+
+    show(document, as_json=as_json, otherwise=in_words)
+
+
+class _StopSignal:
+    """Whether SIGTERM or Ctrl-C asked for an end, so that the call under way is stored: it is paid for.
+
+    A pipe wakes who waits. An Event must not be set in a handler: the main thread may hold its lock.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._read, self._write = os.pipe()
+
+    def __call__(self, number: int, _: object) -> None:
+        self.asked = True
+        os.write(self._write, b".")
+        signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C ends at once
+
+    def wait(self, seconds: float) -> bool:
+        """At most so many seconds; whether to stop."""
+        select.select([self._read], [], [], seconds)
+        return self.asked
+
+
+@contextmanager
+def _stopping() -> Iterator[_StopSignal]:
+    stop = _StopSignal()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
