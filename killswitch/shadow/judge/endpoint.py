@@ -17,7 +17,7 @@ from killswitch.net.bounded_http import BoundedSession, find_no_answer, refusal
 from killswitch.net.credentials import TLS, HttpCredentials, Secret
 from killswitch.shadow.judge.prompt import Question
 
-Protocol = Literal["openai", "anthropic"]
+Api = Literal["openai", "anthropic"]
 TokensField = Literal["max_tokens", "max_completion_tokens"]
 
 MAX_BODY: Final = 1024 * 1024  # bytes of an answer
@@ -63,7 +63,7 @@ class JudgeEndpoint:
         url: str,
         model: str,
         *,
-        protocol: Protocol = "openai",
+        protocol: Api = "openai",
         key: Secret | None = None,
         timeout: float = 60.0,
         max_output_tokens: int = 400,
@@ -115,10 +115,10 @@ class JudgeEndpoint:
         self._session.close()
 
 
-_PATHS: Final[Mapping[Protocol, str]] = {"openai": "/chat/completions", "anthropic": "/messages"}
+_PATHS: Final[Mapping[Api, str]] = {"openai": "/chat/completions", "anthropic": "/messages"}
 
 
-def endpoint_url(url: str, protocol: Protocol) -> str:
+def endpoint_url(url: str, protocol: Api) -> str:
     """``https://host`` and ``https://host/v1`` -> the endpoint of the protocol. Raises BadSettings."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -131,7 +131,7 @@ def endpoint_url(url: str, protocol: Protocol) -> str:
     return parts._replace(path=path, fragment="").geturl()
 
 
-def _credentials(key: Secret | None, protocol: Protocol) -> HttpCredentials | None:
+def _credentials(key: Secret | None, protocol: Api) -> HttpCredentials | None:
     if key is None:
         return None
     return HttpCredentials(extra={"x-api-key": key}) if protocol == "anthropic" else HttpCredentials(bearer=key)
@@ -189,7 +189,7 @@ def _failure(response: requests.Response) -> AskFailed | None:
     return None
 
 
-def _reply(response: requests.Response, protocol: Protocol, asked: str) -> Reply | AskFailed:
+def _reply(response: requests.Response, protocol: Api, asked: str) -> Reply | AskFailed:
     try:
         document = json.loads(response.content)
         usage, model = document.get("usage"), document.get("model")
@@ -201,7 +201,7 @@ def _reply(response: requests.Response, protocol: Protocol, asked: str) -> Reply
     return Reply(text, model if isinstance(model, str) else asked, usage if isinstance(usage, dict) else None)
 
 
-def _text_of(document: Mapping[str, Any], protocol: Protocol) -> str:
+def _text_of(document: Mapping[str, Any], protocol: Api) -> str:
     """The reply's text; "" for a refusal, which is no verdict. Raises KeyError, TypeError … for any other form."""
     if protocol == "anthropic":
         blocks = document["content"]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from killswitch.errors import BadSettings
 from killswitch.rules.document import read_document
-from killswitch.shadow.judge.endpoint import Protocol, TokensField, endpoint_url
+from killswitch.shadow.judge.endpoint import Api, TokensField, endpoint_url
 from killswitch.shadow.judge.opinions import JudgedBy
 from killswitch.shadow.judge.prompt import DEFAULT_RUBRIC, RUBRIC_BYTES, VERSION, rubric_hash
 from killswitch.wording import plain
@@ -24,7 +24,7 @@ class JudgeSettings(BaseModel):
 
     model: str = Field(min_length=1, description="The judge's model, of another family than the candidate's.")
     url: str = Field(description="The API's base, such as https://api.openai.com/v1.")
-    protocol: Protocol = Field("openai", description="openai (chat completions) or anthropic (messages).")
+    protocol: Api = Field("openai", description="openai (chat completions) or anthropic (messages).")
     key_file: Path | None = Field(None, description="A file with the judge's own API key, read again with each call.")
     ca_file: Path | None = Field(None, description="PEM file of the authorities that sign the endpoint's certificate.")
     proxy: str | None = Field(None, description="URL of an HTTP proxy; the environment's is not used.")
