@@ -110,19 +110,25 @@ def _one_of(names: list[str]) -> str:
     return "(?:" + "|".join(sorted(map(re.escape, names), key=len, reverse=True)) + ")"
 
 
+def _ended(names: list[str]) -> str:
+    """Any of them; one in Latin letters ends where its letters end, while Japanese goes on without a space."""
+    latin = [name for name in names if "a" <= name[-1] <= "z"]
+    return f"(?:{_one_of(latin)}{_NO_LETTER}|{_one_of([name for name in names if name not in latin])})"
+
+
 MONTHS: Final = {name: number for number, names in enumerate(_MONTH_NAMES, 1) for name in names.split()}
 MONTH: Final = _one_of(list(MONTHS)) + r"\.?" + _NO_LETTER
 # "may" and "march" are other words, too
 MONTHS_ALONE: Final = frozenset(names.split()[0] for names in _MONTH_NAMES) - {"march", "may"}
 WEEKDAYS: Final = {name: number for number, names in enumerate(_WEEKDAY_NAMES) for name in names.split()}
 UNITS: Final = {name: names.split()[0] for names in _UNIT_NAMES for name in names.split()}
-UNIT: Final = _one_of(list(UNITS)) + r"(?![^\W\d_a-z]|[a-z])"
+UNIT: Final = _ended(list(UNITS))
 CURRENCIES: Final = {name: currency for currency, names in _MONEY_NAMES.items() for name in names.split("|")}
 _SIGNS: Final = [name for name in CURRENCIES if not name[-1].isalpha()]
 _CODES: Final = [name for name in CURRENCIES if len(name) == 3 and name.isascii() and name.isalpha()]
 BEFORE_A_SUM: Final = rf"{_one_of(_SIGNS)}|\b{_one_of(_CODES)}"
-_LETTERS: Final = [name for name in CURRENCIES if name[-1].isalpha() and name.isascii()]
-_OTHERS: Final = [name for name in CURRENCIES if name not in _LETTERS]
-AFTER_A_SUM: Final = rf"{_one_of(_OTHERS)}|{_one_of(_LETTERS)}{_NO_LETTER}"
+AFTER_A_SUM: Final = _ended(list(CURRENCIES))
 PERCENT: Final = rf"%|パーセント|{_one_of(list(_PERCENT_NAMES))}{_NO_LETTER}"
-SCALE: Final = _one_of(list(SCALES)) + _NO_LETTER
+SCALE: Final = _ended(list(SCALES))
+# capital letters that are no name
+NO_NAMES: Final = MONTHS.keys() | WEEKDAYS.keys() | CURRENCIES.keys()

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from killswitch.shadow.fact_words import NO_NAMES
 from killswitch.shadow.language import language_of
 from killswitch.shadow.negation import Negations, denies_otherwise, negations_of
 from killswitch.shadow.number_words import with_digits
@@ -20,17 +21,20 @@ from killswitch.shadow.quantities import Quantities, quantities_of
 MOST_CHARACTERS: Final = 64_000
 """Of a longer text the beginning is read, and `Facts.cut` is set: no difference there is then no proof of none."""
 
+# Patterns of what is written in ASCII name ASCII: in Japanese a letter of the sentence is next to it.
 _URL: Final = re.compile(
-    r"(?<![\w@.-])(?:(?:https?|ftp)://[^\s<>\"'`|\\^{}\u3000-\u30ff\uff00-\uffef\u4e00-\u9fff]{1,2000}"
-    r"|www\.[^\s<>\"'`]{1,2000}"
-    r"|(?:[a-z0-9-]{1,63}\.){1,4}(?:com|org|net|io|dev|ai|app|gov|edu|de|fr|jp|co|uk|eu)\b(?:/[^\s<>\"'`]{0,2000})?)",
+    r"(?<![0-9A-Za-z_@.-])(?:(?:https?|ftp)://[^\s<>\"'`|\\^{}\u3000-\u30ff\uff00-\uffef\u4e00-\u9fff]{1,2000}"
+    r"|www\.[^\s<>\"'`\u3000-\u30ff\uff00-\uffef\u4e00-\u9fff]{1,2000}"
+    r"|(?:[a-z0-9-]{1,63}\.){1,4}(?:com|org|net|io|dev|ai|app|gov|edu|de|fr|jp|co|uk|eu)(?![a-z0-9-])"
+    r"(?:/[^\s<>\"'`\u3000-\u30ff\uff00-\uffef\u4e00-\u9fff]{0,2000})?)",
     re.IGNORECASE,
 )
-_EMAIL: Final = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,5}[\w-]{2,24}")
+_EMAIL: Final = re.compile(r"(?<![0-9A-Za-z_.+-])[0-9A-Za-z_.+-]{1,64}@(?:[0-9A-Za-z-]{1,63}\.){1,5}[0-9A-Za-z-]{2,24}")
 # with a digit and a letter, or a version of three parts and more
 _CODE: Final = re.compile(
-    r"(?<![\w.@/#-])#?(?=[\w./-]{0,80}\d)(?=[\w./-]{0,80}[A-Za-z_])[A-Za-z0-9_]{1,60}(?:[-_/.]{1,2}[A-Za-z0-9_]{1,60}){0,12}(?![\w])"
-    r"|(?<![\w.])\d{1,6}(?:\.\d{1,6}){2,5}(?![\w])"
+    r"(?<![0-9A-Za-z_.@/#-])#?(?=[0-9A-Za-z_./-]{0,80}\d)(?=[0-9_./-]{0,80}[A-Za-z])"
+    r"[0-9A-Za-z_]{1,60}(?:[-_/.]{1,2}[0-9A-Za-z_]{1,60}){0,12}(?![0-9A-Za-z_])"
+    r"|(?<![0-9A-Za-z_.])\d{1,6}(?:\.\d{1,6}){2,5}(?![0-9A-Za-z_])"
 )
 _NO_CODE: Final = re.compile(
     r"\d{1,12}(?:st|nd|rd|th|k|m|bn|x|h|s|ms|min|kg|g|mg|km|cm|mm|ml|l|kb|mb|gb|tb|hz|mhz|ghz|hrs?|mins?|secs?|am|pm|th|er|usd|eur|gbp|jpy|day|days|percent|w|v|ft|lbs?)"
@@ -152,6 +156,8 @@ def _names(text: str) -> frozenset[str]:
         if len(word) < 3 or not word[0].isupper():
             continue
         before = text[max(match.start() - 2, 0) : match.start()]
+        if word.lower() in NO_NAMES:
+            continue
         # the first word of a sentence, a line, a heading or a label is capital whatever it is
         if len(before) == 2 and before[1] == " " and before[0] not in _SENTENCE_ENDS and not before[0].isspace():
             found.add(word.lower().removesuffix("'s"))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from killswitch.router.shadow.raw_pair import RawAnswer
 from killswitch.shadow.answer_json import parsed, state_of
 from killswitch.shadow.language import language_of
 from killswitch.shadow.record import Side
+from killswitch.spend import PriceList, Usage
 
 LONGEST_OPENING: Final = 60
 """Characters of the opening words."""
@@ -20,8 +21,6 @@ MOST_READ: Final = 256_000
 """Characters of an answer whose format is looked at. Lengths count the whole."""
 
 Redact = Callable[[str], str]
-Costs = Callable[[str, Mapping[str, Any] | None, float], int | None]
-"""Model, the provider's own usage object and Unix seconds -> micro-dollars, None if a price or the usage is unknown."""
 
 _LIST_ITEM: Final = re.compile(r"(?:[-*+•]|\d{1,3}[.)])\s")
 _HEADING: Final = re.compile(r"#{1,6}\s")
@@ -43,7 +42,7 @@ def side_of(
     *,
     at: float,
     response_format: object = None,
-    costs: Costs | None = None,
+    prices: PriceList | None = None,
     redact: Redact | None = None,
 ) -> Side:
     """The features of an answer that was asked for at ``at`` (Unix seconds).
@@ -52,8 +51,8 @@ def side_of(
     """
     text = answer.text
     form = form_of(text)
-    usage = tokens_of(answer.usage)
-    cost = costs(answer.model, answer.usage, at) if costs is not None else None
+    usage = Usage.of(answer.usage)
+    price = prices.price(answer.model, at) if prices is not None else None
     return Side(
         model=answer.model,
         outcome=answer.outcome,
@@ -63,11 +62,11 @@ def side_of(
         finish_reason=answer.finish_reason or "",
         error=answer.error,
         status=answer.status,
-        input_tokens=usage.input,
-        cached_tokens=usage.cached,
-        output_tokens=usage.output,
-        reasoning_tokens=usage.reasoning,
-        cost_micros=cost,
+        input_tokens=None if usage is None else usage.input + usage.cached_input + usage.cache_write,
+        cached_tokens=None if usage is None else usage.cached_input,
+        output_tokens=None if usage is None else usage.output + usage.reasoning,
+        reasoning_tokens=None if usage is None else usage.reasoning,
+        cost_micros=None if usage is None or price is None else price.cost(usage),
         characters=len(text),
         words=words_in(text),
         opening=opening_of(text, redact),
@@ -142,40 +141,3 @@ def opening_of(text: str, redact: Redact | None = None) -> str:
         return flat
     cut = flat[: LONGEST_OPENING + 1]
     return (cut.rpartition(" ")[0] if " " in cut[20:] else cut)[:LONGEST_OPENING].rstrip()
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokens that a provider counted; None where it named none. ``input`` includes ``cached``."""
-
-    input: int | None = None
-    cached: int | None = None
-    output: int | None = None
-    reasoning: int | None = None
-
-
-def tokens_of(usage: Mapping[str, Any] | None) -> Tokens:
-    """Tokens of a usage object of chat completions, Responses or Messages."""
-    if not isinstance(usage, Mapping):
-        return Tokens()
-    read = usage.get("prompt_tokens", usage.get("input_tokens"))
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    made = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
-    cached = _count(details.get("cached_tokens") if isinstance(details, Mapping) else None)
-    count = _count(read)
-    if "cache_read_input_tokens" in usage:  # Messages counts what it read from the cache next to the input
-        cached = _count(usage["cache_read_input_tokens"])
-        parts = (count, cached, _count(usage.get("cache_creation_input_tokens")) or 0)
-        count = None if None in parts[:2] else sum(part or 0 for part in parts)
-    return Tokens(
-        input=count,
-        cached=cached,
-        output=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
-        reasoning=_count(made.get("reasoning_tokens") if isinstance(made, Mapping) else None),
-    )
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
-        return None
-    return value

@@ -33,9 +33,12 @@ _DIGITS: Final = re.compile(r"\d+")
 _AROUND: Final = 26  # characters: "29th of September, 2026" has its digits at both ends
 _MOST_DIGITS: Final = 60  # of a number's key: what is longer is compared by its beginning and its length
 
+# no Latin letter or digit before it; Japanese has no space there
+_ALONE: Final = r"(?<![0-9A-Za-z_.\u00c0-\u024f\u0370-\u052f])"
+
 _DATES: Final = re.compile(
     rf"""
-    (?<![\w.,-])(?:
+    {_ALONE}(?<![,-])(?:
         (?P<y1>\d{{4}})-(?P<m1>\d{{1,2}})-(?P<d1>\d{{1,2}})(?!\d)
       | (?P<y2>\d{{4}})[/.](?P<m2>\d{{1,2}})[/.](?P<d2>\d{{1,2}})(?!\d)
       | (?P<y3>\d{{4}})\ ?年\ ?(?P<m3>\d{{1,2}})\ ?月(?:\ ?(?P<d3>\d{{1,2}})\ ?日)?
@@ -64,7 +67,7 @@ _NUMBER: Final = (
 _QUANTITIES: Final = re.compile(
     rf"""
     (?P<before>{BEFORE_A_SUM})\ ?(?P<sum1>{_NUMBER})(?:\ ?(?P<scale1>{SCALE}))?
-  | (?<![\w.])(?P<sign>(?<!\d\ )-)?(?P<number>{_NUMBER})(?:\ ?(?P<scale2>{SCALE}))?
+  | {_ALONE}(?P<sign>(?<!\d\ )-)?(?P<number>{_NUMBER})(?:\ ?(?P<scale2>{SCALE}))?
     (?:\ ?(?:(?P<percent>{PERCENT})|(?P<after>{AFTER_A_SUM}))
       |[ -]?(?:(?:business|working|calendar|full|more|additional|営業)[ -]?)?(?P<unit>{UNIT}))?
     """,

@@ -52,7 +52,7 @@ class CharacterGrams:
 
     name = "cosine of character 3-5-grams"
 
-    def __init__(self, threshold: float = 0.40) -> None:
+    def __init__(self, threshold: float = 0.35) -> None:
         self.threshold = threshold
 
     def between(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
