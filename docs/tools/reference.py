@@ -29,9 +29,9 @@ RUNBOOK = Path("docs/runbook.md")
 
 EXIT_CODES = {
     0: "done",
-    1: "you said no, or what was asked did not come true (`test`, `doctor`, `backtest`)",
+    1: "you said no, or what was asked did not come true (`test`, `doctor`, `backtest`; `shadow report`: NO_GO)",
     2: "something must be fixed first; the message says what",
-    3: "a server did not answer; try again",
+    3: "not yet, try again: a server did not answer, or `shadow report` needs more pairs",
 }
 
 # The settings by subject; a test holds that each is in one of them.

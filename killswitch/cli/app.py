@@ -33,6 +33,11 @@ COMMANDS = {
     "trip": "Send everyone back to the control model now, and page.",
     "rearm": "Arm a tripped rollout again, with a reason.",
     "end": "End a rollout: remove its flag, so everyone gets control.",
+    "shadow report": "Report what recorded pairs prove: GO, NO_GO or NOT_YET.",
+}
+# the first words of commands of two words, and what the list shows for them
+GROUPS = {
+    "shadow": "Shadow mode: compare a new model on real traffic, unseen.",
 }
 
 
@@ -40,24 +45,44 @@ class _OnDemand(TyperGroup):
     """The commands by name. Only the one that runs is imported."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  as the group's own
-        return list(COMMANDS)
+        return list(_listed(self._prefix))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """What the list of commands shows."""
-        return TyperCommand(cmd_name, short_help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+        listed = _listed(self._prefix)
+        return TyperCommand(cmd_name, short_help=listed[cmd_name]) if cmd_name in listed else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        close = difflib.get_close_matches(args[0], COMMANDS, 1) if args[0] not in COMMANDS else []
+        listed = _listed(self._prefix)
+        close = difflib.get_close_matches(args[0], listed, 1) if args[0] not in listed else []
         if close and not ctx.resilient_parsing:
             ctx.fail(f"No such command '{args[0]}'. Did you mean {close[0]}?")
         name, command, rest = super().resolve_command(ctx, args)
-        return name, None if command is None else imported(str(name)), rest
+        return name, None if command is None else imported(f"{self._prefix}{name}"), rest
+
+    @property
+    def _prefix(self) -> str:
+        """``shadow `` in the group `shadow`."""
+        return f"{self.name} " if self.name in GROUPS else ""
+
+
+def _listed(prefix: str) -> dict[str, str]:
+    """The next words after the prefix, each with its line of help."""
+    found: dict[str, str] = {}
+    for name, said in COMMANDS.items():
+        if name.startswith(prefix):
+            word, _, more = name.removeprefix(prefix).partition(" ")
+            found[word] = GROUPS[word] if more else said
+    return found
 
 
 def imported(name: str) -> Any:
-    """The command itself, with its options."""
+    """The command itself, with its options; for the first word of some commands, their group."""
+    if name in GROUPS:
+        return _OnDemand(name=name, help=GROUPS[name], no_args_is_help=True, rich_markup_mode=None)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name=name)(importlib.import_module(f"killswitch.cli.{name}").command)
+    module = importlib.import_module(f"killswitch.cli.{name.replace(' ', '.')}")
+    alone.command(name=name.rpartition(" ")[2])(module.command)
     return get_command(alone)
 
 

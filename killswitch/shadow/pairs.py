@@ -64,10 +64,17 @@ def files_of(source: Path, rollout: str) -> tuple[Path, ...]:
 
 @contextmanager
 def open_pairs(
-    source: Path, rollout: str, *, since: float | None = None, until: float | None = None, memory: str = MEMORY
+    source: Path,
+    rollout: str,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    last: float | None = None,
+    memory: str = MEMORY,
 ) -> Iterator[Any]:
     """A connection with the view `pairs` of this rollout's records, ``since <= at < until`` in Unix seconds.
 
+    ``last``: only records of this many seconds before the newest of them.
     Raises BadSettings if there are no records, if a file cannot be read, or if DuckDB is not installed.
     """
     duckdb = duckdb_module()
@@ -78,7 +85,17 @@ def open_pairs(
         connection = duckdb.connect(config=settings)
         try:
             connection.execute("SET preserve_insertion_order = false")
-            _make_view(duckdb, connection, files_of(source, rollout), rollout, since, until, Path(folder))
+            records = _records(duckdb, connection, files_of(source, rollout), Path(folder))
+            column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
+            records = records.filter(column("rollout") == constant(rollout))
+            if until is not None:
+                records = records.filter(column("at") < constant(until))
+            if last is not None:
+                ((newest,),) = records.max("at").fetchall()
+                since = max(since or 0.0, (newest or 0.0) - last)
+            if since is not None:
+                records = records.filter(column("at") >= constant(since))
+            records.create_view("pairs")
             yield connection
         except duckdb.IOException as error:
             raise BadSettings([f"{source}: a file of recorded pairs cannot be read: {error}"]) from error
@@ -86,16 +103,8 @@ def open_pairs(
             connection.close()
 
 
-def _make_view(
-    duckdb: Any,
-    connection: Any,
-    files: Sequence[Path],
-    rollout: str,
-    since: float | None,
-    until: float | None,
-    folder: Path,
-) -> None:
-    """The view over all files. JSON lines are converted once: every query would parse them again."""
+def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) -> Any:
+    """All files as one relation. JSON lines are converted once: every query would parse them again."""
     parquet = [str(path) for path in files if path.suffix == ".parquet"]
     lines = [str(path) for path in files if path.suffix != ".parquet"]
     if lines:
@@ -104,16 +113,12 @@ def _make_view(
             lines, columns=dict(COLUMNS), format="newline_delimited", maximum_object_size=64 << 20
         ).write_parquet(str(converted))
         parquet.append(str(converted))
-    column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
     stored = connection.read_parquet(parquet, union_by_name=True)
     known = set(stored.columns)
     wanted = [
-        (column(name) if name in known else constant(None)).cast(connection.type(kind)).alias(name)
+        (duckdb.ColumnExpression(name) if name in known else duckdb.ConstantExpression(None))
+        .cast(connection.type(kind))
+        .alias(name)
         for name, kind in COLUMNS.items()
     ]
-    kept = column("rollout") == constant(rollout)
-    if since is not None:
-        kept &= column("at") >= constant(since)
-    if until is not None:
-        kept &= column("at") < constant(until)
-    stored.select(*wanted).filter(kept).create_view("pairs")
+    return stored.select(*wanted)

@@ -74,7 +74,7 @@ def test_every_documented_command_and_option_exists() -> None:
     wrong = []
     for place, text in documented():
         words = shlex.split(text.replace("…", "").rstrip("."), comments=True)
-        command = known.get(words[0])
+        command = known.get(" ".join(words[:2])) or known.get(words[0])
         options = (
             {option for one in command.params for option in (*one.opts, *one.secondary_opts)} if command else set()
         )

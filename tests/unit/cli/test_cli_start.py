@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.cli.app import COMMANDS, imported
+from killswitch.cli.app import COMMANDS, GROUPS, imported
 
 pytestmark = pytest.mark.simulation
 
@@ -68,7 +68,7 @@ def test_help_imports_no_command() -> None:
     assert "killswitch.cli.app" in modules
     assert not heavy(modules)
     assert not any(module.split(".")[0] in ("pydantic", "yaml", "requests", "rich") for module in modules)
-    assert not any(f"killswitch.cli.{name}" in modules for name in COMMANDS)
+    assert not any(f"killswitch.cli.{name.replace(' ', '.')}" in modules for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", ["trip", "status", "arm", "stage", "end", "rearm", "check"])
@@ -97,15 +97,16 @@ def test_status_imports_what_it_needs_and_no_more(store: str) -> None:
 def test_every_command_is_in_the_list_with_one_line() -> None:
     folder = Path(sys.modules["killswitch.cli.app"].__file__ or "").parent
     files = {
-        file.stem
-        for file in folder.glob("*.py")
+        " ".join(file.relative_to(folder).with_suffix("").parts)
+        for file in folder.rglob("*.py")
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name == "command"
     }
     assert files == set(COMMANDS)
     for name, said in COMMANDS.items():
         assert len(said) <= 68, f"{name}: more than a line of --help"
-        assert imported(name).name == name
+        assert imported(name).name == name.rpartition(" ")[2]
+    assert {name.split(" ")[0] for name in COMMANDS if " " in name} == set(GROUPS)
 
 
 def test_the_daemon_seldom_looks_for_garbage() -> None:

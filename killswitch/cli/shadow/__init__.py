@@ -1,0 +1,1 @@
+"""The commands of shadow mode, ``killswitch shadow …``, one file each."""

@@ -1,0 +1,151 @@
+"""``killswitch shadow report``: what the recorded pairs prove, for a person, a browser, a pipeline."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from killswitch.cli.histories import moment, seconds_of
+from killswitch.cli.invocation import (
+    EXIT_UNAVAILABLE,
+    EXIT_UNWANTED,
+    JsonOption,
+    RolloutArgument,
+    errors_as_messages,
+    show,
+)
+from killswitch.errors import BadRules, BadSettings
+from killswitch.shadow.criteria import Criteria, criteria_from
+from killswitch.shadow.decision import GoNoGo
+from killswitch.shadow.report.document import to_document
+from killswitch.shadow.report.html import page
+from killswitch.shadow.report.reading import Question, read_report
+from killswitch.shadow.report.terminal import screen
+
+# Of the newest pairs only the quick answers are recorded: a canary that times out would look well among them.
+SETTLING = 60.0
+_EXIT_CODES = {GoNoGo.GO: 0, GoNoGo.NO_GO: EXIT_UNWANTED, GoNoGo.NOT_YET: EXIT_UNAVAILABLE}
+
+
+def command(  # long: one argument an option
+    rollout: RolloutArgument,
+    pairs: Annotated[
+        Path,
+        typer.Option(
+            "--pairs", help="The folder of recorded pairs, or one file of them (.parquet, .jsonl).", show_default=False
+        ),
+    ],
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Only pairs from then on: ISO 8601, Unix seconds, or an age before the newest pair, such as 24h.",
+            show_default="all",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="Only pairs before: ISO 8601 or Unix seconds.", show_default="a minute ago"),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write the report as one HTML file.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", help="A YAML file of criteria, such as `errors: 1pp`.", show_default="the defaults"),
+    ] = None,
+    as_points: Annotated[
+        bool,
+        typer.Option(
+            "--as-points",
+            help="Compare bare points, without margins and evidence. For a canary as good as control that is a coin"
+            " flip.",
+        ),
+    ] = False,
+    percent: Annotated[
+        float | None,
+        typer.Option(help="Share of requests that is sampled, 0 to 100; says what 100 % would cost a month."),
+    ] = None,
+    requests_per_month: Annotated[
+        float | None, typer.Option("--requests-per-month", help="Control's requests in a month, for the same.")
+    ] = None,
+) -> None:
+    """Report what recorded pairs prove: GO, NO_GO or NOT_YET, and everything that it rests on.
+
+    Read from the records alone: the same records give the same report. Pairs of the last minute are left out unless
+    --until asks for them, because slow answers are not recorded yet. Exit code 0 is GO, 1 is NO_GO, 3 is NOT_YET.
+    """
+    with errors_as_messages():
+        question = Question(
+            source=pairs,
+            rollout=rollout,
+            criteria=_criteria(rules, as_points=as_points),
+            percent=_between("--percent", percent, 100.0),
+            requests_per_month=_between("--requests-per-month", requests_per_month, math.inf),
+            until=None if until is None else _moment("--until", until),
+            settled=time.time() - SETTLING if until is None else None,
+            **_since(since),
+        )
+        report = read_report(question)
+        if html is not None:
+            _write(html, page(report))
+    show(to_document(report), as_json=as_json, otherwise=lambda: typer.echo(screen(report), nl=False))
+    raise typer.Exit(_EXIT_CODES[GoNoGo(report.decided.verdict)])
+
+
+def _since(text: str | None) -> dict[str, Any]:
+    """An age counts back from the newest pair: the same records give the same report."""
+    if text is None:
+        return {}
+    age = text[-1:].isalpha() and "T" not in text
+    return {"last": seconds_of("--since", text)} if age else {"since": _moment("--since", text)}
+
+
+def _moment(option: str, text: str) -> float:
+    if text[-1:].isalpha() and "T" not in text:
+        raise BadSettings([f"{option} {text}: write 2026-04-19T14:22:11Z or Unix seconds"])
+    return moment(text, now=0.0)
+
+
+def _between(option: str, value: float | None, most: float) -> float | None:
+    if value is not None and not 0.0 < value <= most:
+        raise BadSettings(
+            [f"{option} {value:g}: must be over 0" + (f" and at most {most:g}" if most < math.inf else "")]
+        )
+    return value
+
+
+def _criteria(path: Path | None, *, as_points: bool) -> Criteria:
+    """The criteria of the file, or the defaults. Raises BadSettings or BadRules."""
+    criteria = Criteria()
+    if path is not None:
+        try:
+            document = yaml.safe_load(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSettings([f"--rules {path}: {error}"]) from error
+        except yaml.YAMLError as error:
+            raise BadRules([f"{path}: not YAML: {error}"]) from error
+        if not isinstance(document, dict):
+            raise BadRules([f"{path}: not a mapping of criteria; write for example `errors: 1pp`"])
+        criteria = criteria_from({str(key): value for key, value in document.items()})
+    return replace(criteria, as_points=True) if as_points else criteria
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the page for its owner alone, because it may hold answers. Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BadSettings([f"--html {path}: {error.strerror or error}"]) from error

@@ -1,0 +1,75 @@
+"""Numbers of the report in words, the same on the page and in a terminal."""
+
+from __future__ import annotations
+
+import re
+
+from killswitch.model import Unit
+from killswitch.shadow.report.document import CriterionRow, RecordedPeriod, ShadowReport
+from killswitch.wording import date_and_time, duration_in_words, odds_in_words, value_in_words
+
+_A_MILLION = 1e6
+_NAMED = re.compile(r'"[^"]*" ')  # the opening that differs most
+_COUNTS = frozenset({"tokens", "pairs"})
+
+
+def reasons(report: ShadowReport) -> list[str]:
+    """The decision's sentence as one line a reason: what failed, or what is still open."""
+    decided = report.decided
+    left = decided.sentence.removeprefix(f"{decided.verdict}: ")
+    found = []
+    sentences = [row.sentence for row in decided.criteria] + [row.sentence for row in report.classes if row.sentence]
+    for sentence in sentences:
+        if sentence and sentence in left:
+            found.append(sentence)
+            left = left.replace(sentence, "", 1)
+    rest = left.strip("; ").replace("; ; ", "; ")
+    return [*([rest] if rest else []), *found]
+
+
+def criterion_numbers(row: CriterionRow) -> tuple[str, str]:
+    """The canary's number and the one that it is compared with, in the measure's unit."""
+    return _value(row.measure, row.candidate), _value(row.measure, row.reference)
+
+
+def _value(measure: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if measure == "latency_p95":
+        return duration_in_words(value)
+    if measure == "cost":
+        return f"${value / 1e6:.3g}"
+    if measure in _COUNTS:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if measure == "similarity" else value_in_words(value, Unit.FRACTION)
+
+
+def evidence_of(row: CriterionRow) -> str:
+    """``1 in 30 for it``: the side for which there is more of the evidence that it needs; "" for none."""
+    sides = ((row.odds_within, row.odds_to_pass, "for"), (row.odds_worse, row.odds_to_fail, "against"))
+    known = [(odds, needed, side) for odds, needed, side in sides if odds is not None and needed is not None]
+    if not known:
+        return "-"
+    odds, _, side = max(known, key=lambda one: one[0] / one[1])
+    return f"{chance(odds)} {side} it" if odds > 1.0 else "none yet"
+
+
+def chance(odds: float) -> str:
+    """``1 in 30``; from a million on the exact number says nothing more."""
+    return "over 1 in a million" if odds >= _A_MILLION else odds_in_words(odds)
+
+
+def outcome_of(row: CriterionRow) -> str:
+    """The sentence without the numbers that are shown next to it: ``worse by more than 1.0 pp``."""
+    said = row.sentence.removeprefix(f"{row.title}: ")
+    numbers, separator, proven = said.partition("): ")
+    named = _NAMED.match(said)
+    return f"{named[0] if named else ''}{proven}" if separator and " (n = " in numbers else said
+
+
+def period_in_words(period: RecordedPeriod) -> str:
+    """``2026-04-19 14:22:11 UTC to … (1h)``."""
+    if period.since is None or period.until is None:
+        return "no records"
+    length = duration_in_words(max(period.until - period.since, 0.0))
+    return f"{date_and_time(period.since)} to {date_and_time(period.until)} ({length})"

@@ -1,0 +1,151 @@
+"""The report as plain text for one screen of a terminal: verdict, criteria, worst classes, what else stands out.
+
+Every line is at most `WIDTH` characters, if names allow it. Texts of models and users are made visible and one line.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from killswitch.shadow.report.document import OverFloor, ShadowReport, Spread
+from killswitch.shadow.report.hostile_text import in_terminal
+from killswitch.shadow.report.html_parts import dollars, number, percent, points, signed
+from killswitch.shadow.report.in_words import chance, criterion_numbers, evidence_of, period_in_words, reasons
+
+WIDTH = 100
+_MOST_CLASSES = 5
+_MOST_REASONS = 4
+_MOST_DIFFERENCES = 4
+_LONGEST_NAME = 28
+_ORDER = ("FAIL", "NOT_YET", "PASS", "NOT_GATED")
+
+
+def screen(report: ShadowReport) -> str:
+    """The lines, each with its line end."""
+    return "".join(f"{line}\n" for line in _lines(report))
+
+
+def _lines(report: ShadowReport) -> Iterator[str]:
+    decided = report.decided
+    models = f"{_listed(report.period.canary_models)} against {_listed(report.period.control_models)}"
+    verdict = decided.verdict.replace("_", " ")
+    more = f", about {decided.more_pairs:,} more pairs needed" if decided.more_pairs is not None else ""
+    yield f"{verdict}{more}: {in_terminal(report.rollout)}, {models}"
+    yield f"{period_in_words(report.period)}; {_counts(report)}"
+    said = reasons(report)
+    for reason in said[:_MOST_REASONS]:
+        yield from textwrap.wrap(in_terminal(reason), WIDTH, initial_indent="  ", subsequent_indent="    ")
+    if len(said) > _MOST_REASONS:
+        yield f"  and {len(said) - _MOST_REASONS} more, see the table"
+    yield ""
+    yield from _criteria(report)
+    if len(report.classes) > 1:
+        yield ""
+        yield from _classes(report)
+    yield ""
+    yield from _else(report)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return in_terminal(", ".join(names)) or "an unknown model"
+
+
+def _counts(report: ShadowReport) -> str:
+    counts = report.counts
+    dropped = "" if counts.dropped is None else f", {sum(counts.dropped.values()):,} dropped"
+    return f"{counts.asked:,} asked, {counts.compared:,} compared, {counts.noise_asked:,} noise pairs{dropped}"
+
+
+def _criteria(report: ShadowReport) -> Iterator[str]:
+    rows = sorted(report.decided.criteria, key=lambda row: _ORDER.index(row.standing) if row.standing in _ORDER else 9)
+    yield from _table(
+        ("criterion", "standing", "canary", "control", "limit", "evidence", "more pairs"),
+        [
+            (
+                row.title, row.standing, *criterion_numbers(row), row.limit, evidence_of(row),
+                "-" if row.more_pairs is None else f"{row.more_pairs:,}",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _classes(report: ShadowReport) -> Iterator[str]:
+    yield from _table(
+        ("class, worst first", "standing", "pairs", "different", "floor", "at least over", "mostly in"),
+        [
+            (
+                _short(row.name or "no class"), row.standing or "-", f"{row.different.candidate.trials:,}",
+                percent(row.different.candidate.share), percent(row.different.noise.share),
+                points(row.worst_case), row.main_difference or "-",
+            )
+            for row in report.classes[:_MOST_CLASSES]
+        ],
+    )  # fmt: skip
+    hidden = len(report.classes) + report.classes_left_out - _MOST_CLASSES
+    if hidden > 0:
+        yield f"and {hidden:,} more"
+
+
+def _else(report: ShadowReport) -> Iterator[str]:
+    """One line each: agreement, differences, tone, refusals, lengths, time, cost."""
+    shares = {row.name: row for row in report.agreement}
+    yield _row("answers", "; ".join(_over(name, row) for name, row in shares.items()))
+    differences = [_over(row.name, row) for row in report.differences[:_MOST_DIFFERENCES]]
+    if differences:
+        yield _row("differences", "; ".join(differences))
+    grown = next((row for row in report.tone.by_candidate if row.name == report.tone.grown), None)
+    if grown is not None:
+        odds = "" if report.tone.e_value is None else f"; openings differ: {chance(report.tone.e_value)} by chance"
+        shares_of = f"{percent(grown.candidate.share)} against {percent(grown.control.share)}"
+        yield _row("tone", f"“{_short(grown.name)}” opens {shares_of} of answers{odds}")
+    refusals = report.refusals
+    yield _row(
+        "refusals",
+        f"only the canary {refusals.candidate_only:,}, only control {refusals.control_only:,}, both {refusals.both:,}",
+    )
+    for spread in report.spreads:
+        if spread.name == "output tokens":
+            yield _row("output tokens", _shift(spread))
+    for timing in report.timings[:1]:
+        yield _row(
+            "seconds",
+            f"p50 {number(timing.candidate.p50, 's')} against {number(timing.control.p50, 's')},"
+            f" p95 {number(timing.candidate.p95, 's')} against {number(timing.control.p95, 's')}, {timing.name}",
+        )
+    cost = report.cost
+    month = f"; 100 % for a month {dollars(cost.month_candidate_micros)}"
+    yield _row("cost a call", f"{dollars(cost.candidate_micros)} against {dollars(cost.control_micros)}{month}")
+
+
+def _over(name: str, row: OverFloor) -> str:
+    return f"{name} {percent(row.candidate.share)} (floor {percent(row.noise.share)})"
+
+
+def _shift(spread: Spread) -> str:
+    return (
+        f"median {signed(spread.shift_p50, spread.unit)} to {number(spread.candidate.p50, spread.unit)},"
+        f" p95 {signed(spread.shift_p95, spread.unit)} to {number(spread.candidate.p95, spread.unit)}"
+    )
+
+
+def _row(label: str, text: str) -> str:
+    return f"{label:14}{in_terminal(text)}"
+
+
+def _short(name: str) -> str:
+    shown = in_terminal(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as they must be; the first two to the left, numbers to the right."""
+    lines = [tuple(head), *(tuple(row) for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    for line in lines:
+        cells = [
+            f"{cell:<{width}}" if place < 2 else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
