@@ -33,6 +33,7 @@ COMMANDS = {
     "trip": "Send everyone back to the control model now, and page.",
     "rearm": "Arm a tripped rollout again, with a reason.",
     "end": "End a rollout: remove its flag, so everyone gets control.",
+    "shadow judge": "Ask another model which of two answers is better.",
     "shadow report": "Report what recorded pairs prove: GO, NO_GO or NOT_YET.",
 }
 # the first words of commands of two words, and what the list shows for them

@@ -26,7 +26,7 @@ from killswitch.shadow.criteria import Criteria, criteria_from
 from killswitch.shadow.decision import GoNoGo
 from killswitch.shadow.report.document import to_document
 from killswitch.shadow.report.html import page
-from killswitch.shadow.report.reading import Question, read_report
+from killswitch.shadow.report.reading import ReportQuestion, read_report
 from killswitch.shadow.report.terminal import screen
 
 # Of the newest pairs only the quick answers are recorded: a canary that times out would look well among them.
@@ -83,7 +83,7 @@ def command(  # long: one argument an option
     --until asks for them, because slow answers are not recorded yet. Exit code 0 is GO, 1 is NO_GO, 3 is NOT_YET.
     """
     with errors_as_messages():
-        question = Question(
+        question = ReportQuestion(
             source=pairs,
             rollout=rollout,
             criteria=_criteria(rules, as_points=as_points),

@@ -20,7 +20,7 @@ from killswitch.shadow.report.document import CriterionRow, Decided, ShadowRepor
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ReportQuestion:
     """What is asked of which records.
 
     ``source``: the folder of records, or one file. ``since``, ``until``: Unix seconds, None for all there is; ``last``:
@@ -42,7 +42,7 @@ class Question:
     wins: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_report(question: Question) -> ShadowReport:
+def read_report(question: ReportQuestion) -> ShadowReport:
     """The report. Raises BadSettings if there are no records, if they cannot be read, or if DuckDB is missing."""
     ends = [end for end in (question.until, question.settled) if end is not None]
     with open_pairs(
