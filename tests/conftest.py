@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ class FolderTimes:
             for folder, seconds in self._seconds.most_common()
         ]
         self._file.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    from tests.log_settings import restored  # noqa: PLC0415  the root is on the path only now
+
+    with restored():
+        yield
 
 
 @pytest.hookimpl(trylast=True)  # after `-k` and `-m` have taken theirs away
