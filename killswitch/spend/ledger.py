@@ -75,7 +75,6 @@ class Ledger:
         self._scoped: list[ScopedLedger] = []
         self._reset()
         _ledgers.add(self)
-        atexit.register(self.close)
 
     def __enter__(self) -> Self:
         return self
@@ -187,6 +186,7 @@ class Ledger:
         with self._desk.guard:
             if self._thread is not None or self._desk.closing:
                 return
+            atexit.register(self.close)
             self._thread = threading.Thread(target=self._run, name="killswitch-ledger", daemon=True)
             self._thread.start()
 

@@ -116,7 +116,7 @@ def _checked(document: object, where: str) -> tuple[PriceEntry, ...]:
 def _named(one: object) -> str:
     """`` (gpt-5)``, where the entry has a model."""
     model = dict(one).get("model") if isinstance(one, _Pairs) else None
-    return f" ({plain(model, 80)})" if isinstance(model, str) and model else ""
+    return f" ({plain(model, 80)})" if isinstance(model, str) and model.strip() else ""
 
 
 def _mapping(value: object, where: str, problems: list[str], known: Sequence[str]) -> dict[str, Any] | None:
