@@ -13,8 +13,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.drops import Drop
@@ -23,12 +24,19 @@ from killswitch.router.shadow.raw_pair import Dropped, RawPair, to_line
 SUFFIX = ".raw"
 _TEMPORARY = ".tmp-"
 _BATCH_BYTES = 8_000_000
+_BATCH_ENTRIES = 256
 _BATCH_SECONDS = 1.0
 _MOST_WAITING = 2000  # pairs in memory while the disk does not take them
 _MOST_WAITING_BYTES = 64_000_000
 _LEFTOVER_SECONDS = 3600.0  # after that a temporary file has no writer
 
 log = logging.getLogger(__name__)
+
+
+class _Line(NamedTuple):
+    line: bytes
+    is_pair: bool
+    counts: bool  # as a sampled request without a pair, where it is lost
 
 
 class Spool:
@@ -56,7 +64,7 @@ class Spool:
 
     def start_again(self) -> None:
         """Forget what waits: in a forked child it is the parent's to write."""
-        self._waiting: deque[tuple[bytes, bool]] = deque()
+        self._waiting: deque[_Line] = deque()
         self._waiting_bytes = 0
         self._lock = threading.Lock()  # for a moment only, never while a file is written
         self._writing = threading.Lock()
@@ -76,15 +84,17 @@ class Spool:
             self._complain("a pair cannot be written as JSON")
             self._dropped(Drop.FAILED)
             return
-        is_pair = isinstance(entry, RawPair)
+        # a second answer of control that is lost leaves its request a pair
+        counts = isinstance(entry, RawPair) and entry.kind == "candidate"
         with self._lock:
             full = len(self._waiting) >= _MOST_WAITING or self._waiting_bytes + len(line) > _MOST_WAITING_BYTES
-            if full and is_pair:
-                self._dropped(Drop.DISK)
+            if full and isinstance(entry, RawPair):
+                if counts:
+                    self._dropped(Drop.DISK)
                 return
-            self._waiting.append((line, is_pair))
+            self._waiting.append(_Line(line, isinstance(entry, RawPair), counts))
             self._waiting_bytes += len(line)
-        if self._waiting_bytes >= _BATCH_BYTES:
+        if self._waiting_bytes >= _BATCH_BYTES or len(self._waiting) >= _BATCH_ENTRIES:
             self._wanted.set()
 
     def write(self) -> int:
@@ -109,9 +119,7 @@ class Spool:
         else:
             self.write()
         with self._lock:
-            for _, is_pair in self._waiting:
-                if is_pair:
-                    self._dropped(Drop.DISK)
+            self._count(self._waiting)
             self._waiting.clear()
             self._waiting_bytes = 0
 
@@ -126,47 +134,46 @@ class Spool:
         with contextlib.suppress(Exception):
             self.write()
 
-    def _take(self) -> list[tuple[bytes, bool]]:
-        batch: list[tuple[bytes, bool]] = []
+    def _take(self) -> list[_Line]:
+        batch: list[_Line] = []
         size = 0
         with self._lock:
             while self._waiting and size < _BATCH_BYTES:
                 batch.append(self._waiting.popleft())
-                size += len(batch[-1][0])
+                size += len(batch[-1].line)
             self._waiting_bytes -= size
         return batch
 
-    def _put_back(self, batch: list[tuple[bytes, bool]]) -> None:
+    def _put_back(self, batch: list[_Line]) -> None:
         with self._lock:
             self._waiting.extendleft(reversed(batch))
-            self._waiting_bytes += sum(len(line) for line, _ in batch)
+            self._waiting_bytes += sum(len(one.line) for one in batch)
 
-    def _write(self, batch: list[tuple[bytes, bool]]) -> None:
+    def _write(self, batch: list[_Line]) -> None:
         """Raises OSError, and then nothing of the batch is in the folder."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        size = sum(len(line) for line, _ in batch)
-        if self._used() + size > self._most_bytes:
+        size = sum(len(one.line) for one in batch)
+        over = self._used() + size > self._most_bytes
+        if over:
             self._say(f"{self._folder} is at its limit of {self._most_bytes} bytes: is `killswitch shadow worker` up?")
-            for _, is_pair in batch:
-                if is_pair:
-                    self._dropped(Drop.DISK)
-            rest = [one for one in batch if not one[1]]
+            self._count(batch)
+            rest = [line for line in batch if not line.is_pair]
             if not rest or self._used() > 2 * self._most_bytes:
                 return
             batch = rest  # counts of drops are small, and without them the report would be of survivors
-        else:
-            self._say("")
         self._number += 1
         name = f"{int(self._calendar() * 1000):013d}-{os.getpid()}-{self._number:06d}{SUFFIX}"
         temporary = self._folder / f"{_TEMPORARY}{name}"
         try:
-            self._write_whole(temporary, b"".join(line for line, _ in batch))
+            self._write_whole(temporary, b"".join(one.line for one in batch))
             temporary.rename(self._folder / name)
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
         self._sync_folder()
+        if not over:
+            self._say("")
 
     def _write_whole(self, path: Path, content: bytes) -> None:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -198,6 +205,11 @@ class Spool:
                     else:
                         used += stat.st_size
         return used
+
+    def _count(self, lost: Iterable[_Line]) -> None:
+        for line in lost:
+            if line.counts:
+                self._dropped(Drop.DISK)
 
     def _say(self, trouble: str) -> None:
         """Log a trouble once, and its end."""

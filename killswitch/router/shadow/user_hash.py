@@ -40,7 +40,7 @@ class UserHash:
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
         self._key: bytes | None = None
-        self._look_at = clock()
+        self._look_at = clock() + _LOOK_AGAIN
         if self._path is None:
             log.warning(
                 "shadow: no user is recorded, so evidence counts requests and nobody can be forgotten by name; "
