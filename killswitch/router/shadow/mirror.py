@@ -71,7 +71,7 @@ class Shadow:
     Raises BadSettings.
     """
 
-    def __init__(
+    def __init__(  # long: one line for each setting
         self,
         router: ShadowSource,
         *,

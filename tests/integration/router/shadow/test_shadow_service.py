@@ -223,7 +223,7 @@ def test_a_call_that_raises_is_recorded_and_ends_nothing(tmp_path: Path, ask: Ca
 def test_a_client_that_changes_its_request_changes_no_one_elses(tmp_path: Path) -> None:
     def changes(asking: Asking) -> Any:
         said = answers(asking)
-        asking.request["messages"].append({"role": "assistant", "content": "mine"})  # type: ignore[attr-defined]
+        asking.request["messages"].append({"role": "assistant", "content": "mine"})
         asking.request["messages"][0]["content"] = "spoilt"
         return said
 

@@ -51,18 +51,18 @@ WHOLE: dict[str, tuple[dict[str, Any], str]] = {
     "messages with tools": (_message(USE), "end_turn"),
 }
 
-_TEXT_EVENTS = [
+_TEXT_EVENTS: list[dict[str, Any]] = [
     {"type": "response.created", "response": {"object": "response", "status": "in_progress", "output": []}},
     {"type": "response.output_text.delta", "delta": "Hello "},
     {"type": "response.output_text.delta", "delta": "there"},
 ]
-_BLOCKS = [
+_BLOCKS: list[dict[str, Any]] = [
     {"type": "message_start", "message": {"type": "message", "content": [], "usage": {"input_tokens": 3}}},
     {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
     {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello "}},
     {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "there"}},
 ]
-_BLOCK_END = [
+_BLOCK_END: list[dict[str, Any]] = [
     {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}},
     {"type": "message_stop"},
 ]

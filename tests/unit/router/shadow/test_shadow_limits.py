@@ -124,9 +124,9 @@ def test_a_long_wait_is_bounded_and_a_short_one_shortens_nothing() -> None:
 
 def test_bytes_bound_the_tokens_of_a_request() -> None:
     text = {"messages": [{"role": "user", "content": "日本" * 100}]}
-    assert input_tokens_at_most(text) >= 600
+    assert (input_tokens_at_most(text) or 0) >= 600
     image = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]}
-    assert input_tokens_at_most(image) >= TOKENS_OF_AN_IMAGE
+    assert (input_tokens_at_most(image) or 0) >= TOKENS_OF_AN_IMAGE
 
 
 @pytest.mark.parametrize(
