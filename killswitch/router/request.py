@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.phrases import MAX_OPENING_CHARACTERS, Phrases
@@ -29,6 +29,33 @@ class RequestRecorder(Protocol):
     ) -> None: ...
 
 
+class Shadowed(Protocol):
+    """Where a request of control that is to be shadowed is noted; `killswitch.router.shadow` has it."""
+
+    answer: object
+
+    def chunk(self, chunk: object) -> None: ...
+    def ended(self, outcome: Outcome, seconds: float, error: BaseException | None) -> None: ...
+
+
+class Shadows(Protocol):
+    """What decides whether a request is shadowed; `killswitch.router.shadow.mirror.Shadow` is one."""
+
+    def begin(
+        self,
+        route: Route,
+        arguments: Mapping[str, Any] | list[bytes],
+        *,
+        api: str,
+        user: object,
+        request_id: str,
+        prompt_class: str,
+        side_effects: bool | None,
+    ) -> Shadowed | None: ...
+
+    def control_failed(self, error: BaseException) -> None: ...
+
+
 class ServedRequest:
     """One request being served. Use it as a block; what is noted inside is counted once, at its end.
 
@@ -45,6 +72,8 @@ class ServedRequest:
         "_outcome",
         "_recorder",
         "_refused",
+        "_shadow",
+        "_shadowed",
         "_started",
         "_tokens",
         "judged",
@@ -65,6 +94,8 @@ class ServedRequest:
         self._done = False
         self._tokens = 0
         self._opening = ""
+        self._shadow: Shadows | None = None
+        self._shadowed: Shadowed | None = None
 
     @property
     def token(self) -> str:
@@ -99,6 +130,39 @@ class ServedRequest:
         count = completion_tokens(payload)
         if count:
             self._tokens = min(count, _MAX_TOKENS)
+        if self._shadowed is not None:
+            self._shadowed.answer = payload
+
+    def shadow(
+        self,
+        shadow: Shadows,
+        arguments: Mapping[str, Any] | list[bytes],
+        *,
+        api: str = "chat",
+        user: object = None,
+        request_id: str = "",
+        prompt_class: str = "",
+        side_effects: bool | None = None,
+    ) -> Any:
+        """Offer this request to ``shadow`` when it has ended. Call it just before the model is asked.
+
+        ``arguments``: those of the model's call; they are kept, not copied, and their messages counted now. ``api``:
+        ``chat``, ``responses``, ``messages`` or ``completions``. ``request_id``: what the sample is drawn by, a new one
+        unless given. ``side_effects``: whether the answer makes the service act; None: if the request has tools.
+        What `answer`, `stream` and `astream` see is control's answer. Returns what notes it, None where the request is
+        not in the sample.
+        """
+        self._shadow = shadow
+        self._shadowed = shadow.begin(
+            self.route,
+            arguments,
+            api=api,
+            user=user,
+            request_id=request_id,
+            prompt_class=prompt_class,
+            side_effects=side_effects,
+        )
+        return self._shadowed
 
     def thumbs_down(self) -> None:
         """The user disliked this answer, at once; counted once."""
@@ -128,6 +192,8 @@ class ServedRequest:
         self._finished = False
 
     def _look_at(self, chunk: object, finished: bool | None) -> bool | None:  # noqa: FBT001  # what was known so far
+        if self._shadowed is not None:
+            self._shadowed.chunk(chunk)
         self._failed = self._failed or failure_signal(chunk)
         if refusal_signal(chunk) is not None:
             self._refused = True
@@ -148,14 +214,20 @@ class ServedRequest:
         if self._opening and self._recorder.phrases is not None and self._recorder.phrases.find(self._opening):
             self._refused = True
         outcome = self._how_it_ended(error)
+        seconds = max(0.0, self._recorder.clock() - self._started)
         self._recorder.count_request(
             self.route,
             outcome,
-            max(0.0, self._recorder.clock() - self._started),
+            seconds,
             judged=self.judged,
             refused=self._refused or outcome is Outcome.REFUSED,
             tokens=self._tokens,
         )
+        if self._shadow is not None:
+            if error is not None:
+                self._shadow.control_failed(error)
+            if self._shadowed is not None:
+                self._shadowed.ended(outcome, seconds, error)
 
     def _how_it_ended(self, error: BaseException | None) -> Outcome:
         if error is not None:
@@ -178,6 +250,7 @@ class ServedRequest:
     def forget(self) -> None:
         """Count nothing of this request: no model was asked."""
         self._done = True
+        self._shadowed = None
 
     def __enter__(self) -> Self:
         self._started = self._recorder.clock()

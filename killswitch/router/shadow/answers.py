@@ -8,7 +8,7 @@ are recorded and never executed. Nothing here raises on a payload of any shape, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from killswitch.router.payload_fields import entries, field, text, word
@@ -39,6 +39,16 @@ def read(answer: object) -> Answered:
     for one in answer if isinstance(answer, list | tuple) else [answer]:
         reader.add(one)
     return reader.result()
+
+
+def first_token(chunks: object, seconds: Sequence[float]) -> float | None:
+    """When the first chunk with anything that a user sees came; ``seconds`` are those of each chunk."""
+    reader = AnswerReader()
+    for chunk, at in zip(chunks if isinstance(chunks, list) else (), seconds, strict=False):
+        reader.add(chunk)
+        if reader.begun:
+            return at
+    return None
 
 
 class AnswerReader:

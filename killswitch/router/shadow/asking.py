@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from killswitch.router.route_types import Route
@@ -14,19 +14,21 @@ class Finished(NamedTuple):
     """One request that control has answered: references only, nothing is copied to make it.
 
     ``request_id``: decides whether it is sampled. A bucket of one user's requests is not wanted, so never the user.
-    ``api``: ``chat``, ``responses``, ``messages``, ``completions`` or ``asgi``. ``arguments``: the caller's own, or
-    the body's bytes as JSON. ``messages``: how many there were when control was asked, and ``last_message`` the last
-    of them: callers append to their list afterwards. ``answer``: the whole answer, or the list of a stream's chunks.
-    ``started``: Unix seconds when control was asked. ``seconds``: until its answer's end. ``served_outcome``: a word
-    of `killswitch.router.outcomes`. ``side_effects``: whether asking it acts on the world; None where the service
-    does not say. ``control_headers`` and ``control_status``: of control's HTTP answer, where known.
+    ``api``: ``chat``, ``responses``, ``messages``, ``completions`` or ``asgi``. ``arguments``: the caller's own, or the
+    body's bytes as JSON, whole or in parts. ``messages``: how many there were when control was asked, and
+    ``last_message`` the last of them: callers append to their list afterwards. ``answer``: the whole answer, or the
+    list of a stream's chunks. ``started``: Unix seconds when control was asked. ``seconds``: until its answer's end.
+    ``served_outcome``: a word of `killswitch.router.outcomes`. ``side_effects``: whether asking it acts on the world;
+    None where the service does not say. ``control_headers`` and ``control_status``: of control's HTTP answer, where
+    known. ``chunk_seconds``: when each chunk came, in seconds after the start; the worker reads
+    ``first_token_seconds`` from it.
     """
 
     request_id: str
     user: str | None
     prompt_class: str
     api: str
-    arguments: Mapping[str, Any] | bytes
+    arguments: Mapping[str, Any] | bytes | list[bytes]
     messages: int | None
     answer: object
     route: Route
@@ -38,6 +40,7 @@ class Finished(NamedTuple):
     control_headers: Any = None
     control_status: int | None = None
     last_message: object = None
+    chunk_seconds: Sequence[float] | None = None
 
 
 class Asking(NamedTuple):

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.route_types import ShadowSplit
 from killswitch.router.shadow import ledger as bounds
-from killswitch.router.shadow.answers import Answered, read
+from killswitch.router.shadow.answers import Answered, first_token, read
 from killswitch.router.shadow.asking import Asking, Finished, Kind
 from killswitch.router.shadow.capture import Captured, capture, copy_of
+from killswitch.router.shadow.comparable import NotComparable
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.ledger import SpendLedger
 from killswitch.router.shadow.quota import codes_of, is_budget, is_spent, retry_after_of, status_of, was_never_sent
@@ -101,6 +102,9 @@ class Sampled:
     def _read_control(self, *, streamed: bool) -> RawAnswer:
         finished = self.finished
         answer = read(finished.answer)
+        first = finished.first_token_seconds
+        if first is None and finished.chunk_seconds:
+            first = first_token(finished.answer, finished.chunk_seconds)
         return RawAnswer(
             model=finished.route.model,
             outcome="refused" if finished.served_outcome == Outcome.REFUSED else "ok",
@@ -110,7 +114,7 @@ class Sampled:
             refused=answer.refused or finished.served_outcome == Outcome.REFUSED,
             finish_reason=answer.finish_reason,
             streamed=streamed,
-            first_token_seconds=finished.first_token_seconds,
+            first_token_seconds=first,
             usage=answer.usage,
             status=finished.control_status,
         )
@@ -172,7 +176,11 @@ class ShadowCall:
                 self._settings.drop(reason)
 
     def record(self, came: Came) -> None:
-        """It was asked, and this is what came; the first caller's counts."""
+        """It was asked, and this is what came; the first caller's counts. What `ask` cannot ask is no failure."""
+        if isinstance(came.error, NotComparable):
+            self._started = None  # nothing was sent
+            self.give_back(Drop.NOT_COMPARABLE)
+            return
         if not self._claim():
             return
         try:

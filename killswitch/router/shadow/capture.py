@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from killswitch.router.shadow.asking import Finished
+from killswitch.router.shadow.comparable import NotComparable, comparable
 from killswitch.router.shadow.drops import Drop
 
 _DEEPEST = 60
@@ -53,22 +54,25 @@ def capture(finished: Finished, *, most_bytes: int, tools_act: bool) -> Captured
     """
     try:
         request = _copy_of_arguments(finished, most_bytes)
+        if acts(request, finished, tools_act=tools_act):
+            return Drop.SIDE_EFFECTS
+        request = comparable(finished.api, request)
     except (_TooLargeError, RecursionError):
         return Drop.TOO_LARGE
+    except NotComparable:
+        return Drop.NOT_COMPARABLE
     except (_ChangedError, RuntimeError):  # RuntimeError: "dictionary changed size during iteration"
         return Drop.CHANGED
     except ValueError:
         return Drop.UNREADABLE
-    if acts(request, finished, tools_act=tools_act):
-        return Drop.SIDE_EFFECTS
-    if finished.api == "responses" or "store" in request:
-        request["store"] = False  # a shadow's answers are not kept among the service's
     streamed = bool(request.get("stream")) or isinstance(finished.answer, list)
     return Captured(request, plain(request), streamed, turn_of(request))
 
 
 def _copy_of_arguments(finished: Finished, most_bytes: int) -> dict[str, Any]:
     arguments = finished.arguments
+    if isinstance(arguments, list):
+        arguments = b"".join(arguments)
     if isinstance(arguments, bytes | bytearray):
         if len(arguments) > most_bytes:
             raise _TooLargeError

@@ -20,25 +20,28 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from killswitch.errors import BadSettings
+from killswitch.model import Cohort
 from killswitch.router.counting import CohortMetrics
-from killswitch.router.route_types import ShadowSplit
+from killswitch.router.route_types import Route, ShadowSplit
 from killswitch.router.shadow.asking import Ask, Finished
 from killswitch.router.shadow.call import CallSettings
 from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.dispatcher import Dispatcher, Offered
-from killswitch.router.shadow.drops import Drops, LockFreeCount
+from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
 from killswitch.router.shadow.lanes import lane_for
 from killswitch.router.shadow.ledger import SpendLedger
 from killswitch.router.shadow.pressure import Pressure
+from killswitch.router.shadow.request_ids import new_request_id
 from killswitch.router.shadow.sampling import first_four_bytes, text_of_id
 from killswitch.router.shadow.shadow_metrics import ShadowMetrics
+from killswitch.router.shadow.shadowed_request import ShadowedRequest
 from killswitch.router.shadow.spool import Spool
 from killswitch.router.shadow.user_hash import UserHash
 
@@ -120,7 +123,7 @@ class Shadow:
             counted=self._take_result,
             complain=complain,
         )
-        self._ask = ask
+        self.ask = ask
         self._workers = workers
         self._noise = noise
         self._pressure_share = pressure_share
@@ -180,6 +183,55 @@ class Shadow:
             plain = _plain(request_id, prompt_class)
             return plain is not None and self.samples(*plain)
 
+    def begin(
+        self,
+        route: Route,
+        arguments: Mapping[str, Any] | list[bytes],
+        *,
+        api: str,
+        user: object = None,
+        request_id: str = "",
+        prompt_class: str = "",
+        side_effects: bool | None = None,
+    ) -> ShadowedRequest | None:
+        """Note a request that is about to be made, if it is in the sample: it offers itself when it has ended.
+
+        ``arguments``: those of the call, or the list that its body's parts are put into. ``request_id``: a new one
+        unless given. Never raises.
+        """
+        try:
+            if route.cohort is not Cohort.CONTROL:
+                return None
+            if not self._split().canary:  # before an id is made: nothing is shadowed
+                return None
+            request_id = request_id or new_request_id()
+            if not self.samples(request_id, prompt_class):
+                return None
+            return ShadowedRequest(
+                self,
+                route,
+                arguments,
+                api=api,
+                user=user,
+                request_id=request_id,
+                prompt_class=prompt_class,
+                side_effects=side_effects,
+                clock=self._clock,
+                calendar=self._calendar,
+            )
+        except Exception:  # noqa: BLE001  # arguments may be anything
+            self._drops.add(Drop.FAILED)
+            return None
+
+    def drop(self, reason: Drop) -> None:
+        """Count one request of the sample that will not be offered."""
+        self._drops.add(reason)
+
+    def control_failed(self, error: BaseException) -> None:
+        """Control's call raised ``error``; where it is 429 the shadow rests, whether the request was sampled or not."""
+        if getattr(error, "status_code", None) == 429:
+            self._limited_once()
+
     # --- the shadow's own threads
 
     def _begin(self) -> None:
@@ -189,7 +241,7 @@ class Shadow:
         self._dispatcher = Dispatcher(
             self._queue,
             settings=self._settings,
-            lane=lane_for(self._ask, self._workers, self._clock, self._wake.set),
+            lane=lane_for(self.ask, self._workers, self._clock, self._wake.set),
             drops=self._drops,
             limited=self._limited,
             pressure=Pressure(self._pressure_share),

@@ -1,0 +1,119 @@
+"""One sampled request while control serves it: what passes is kept by reference, and offered when it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from killswitch.router.outcomes import Outcome
+from killswitch.router.route_types import Route
+from killswitch.router.shadow.asking import Finished
+from killswitch.router.shadow.drops import Drop
+
+MAX_CHUNKS = 10_000  # of one streamed answer; as objects of the OpenAI client about 20 MB
+
+
+class Offered(Protocol):
+    """Where a finished request goes; `killswitch.router.shadow.mirror.Shadow` is one."""
+
+    def offer(self, finished: Finished) -> None: ...
+    def drop(self, reason: Drop) -> None: ...
+
+
+class ShadowedRequest:
+    """References to a request of control and to its answer. Nothing of it is copied.
+
+    ``answer``: the whole answer, where it is no stream whose chunks came by `chunk`. ``headers`` and ``status``: those
+    of control's response, where the client gives them.
+    """
+
+    __slots__ = (
+        *("_api", "_arguments", "_began", "_chunks", "_clock", "_last", "_messages", "_prompt_class", "_request_id"),
+        *("_route", "_seconds", "_shadow", "_side_effects", "_started", "_user"),
+        *("answer", "first_token_seconds", "headers", "status"),
+    )
+
+    def __init__(
+        self,
+        shadow: Offered,
+        route: Route,
+        arguments: Any,
+        *,
+        api: str,
+        user: Any,
+        request_id: str,
+        prompt_class: str,
+        side_effects: bool | None,
+        clock: Callable[[], float] = time.monotonic,
+        calendar: Callable[[], float] = time.time,
+    ) -> None:
+        self._shadow: Offered | None = shadow
+        self._route = route
+        self._arguments = arguments
+        self._api = api
+        self._user = user
+        self._request_id = request_id
+        self._prompt_class = prompt_class
+        self._side_effects = side_effects
+        said = None if isinstance(arguments, list) else arguments.get("messages") or arguments.get("input")
+        listed = said if isinstance(said, list | tuple) and said else None
+        self._messages = None if listed is None else len(listed)
+        self._last = None if listed is None else listed[-1]
+        self._chunks: list[object] | None = None
+        self._seconds: list[float] = []
+        self.answer: object = None
+        self.headers: object = None
+        self.status: int | None = None
+        self.first_token_seconds: float | None = None
+        self._clock = clock
+        self._started = calendar()
+        self._began = clock()
+
+    def chunk(self, chunk: object) -> None:
+        """One more part of a streamed answer."""
+        if self._shadow is None:
+            return
+        if self._chunks is None:
+            self._chunks = []
+        if len(self._chunks) < MAX_CHUNKS:
+            self._chunks.append(chunk)
+            self._seconds.append(self._clock() - self._began)
+        else:
+            self.leave(Drop.TOO_LARGE)
+
+    def leave(self, reason: str) -> None:
+        """Keep and offer nothing of this request; ``reason`` is a word of `killswitch.router.shadow.drops`."""
+        if self._shadow is not None:
+            self._shadow.drop(Drop(reason))
+        self._shadow = self._chunks = self.answer = None
+        self._seconds.clear()
+
+    def ended(self, outcome: Outcome, seconds: float, error: BaseException | None) -> None:
+        """Control has answered, or failed with ``error``: the request is offered. A second call does nothing."""
+        shadow, self._shadow = self._shadow, None
+        if shadow is None:
+            return
+        answer = self._chunks if self.answer is None else self.answer
+        response = getattr(error, "response", None)
+        shadow.offer(
+            Finished(
+                request_id=self._request_id,
+                user=self._user,
+                prompt_class=self._prompt_class,
+                api=self._api,
+                arguments=self._arguments,
+                messages=self._messages,
+                answer=error if answer is None else answer,
+                route=self._route,
+                started=self._started,
+                seconds=seconds,
+                served_outcome=outcome,
+                first_token_seconds=self.first_token_seconds,
+                side_effects=self._side_effects,
+                control_headers=self.headers if response is None else getattr(response, "headers", None),
+                control_status=self.status if error is None else getattr(error, "status_code", None),
+                last_message=self._last,
+                chunk_seconds=self._seconds,
+            )
+        )
