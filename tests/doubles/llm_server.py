@@ -1,7 +1,8 @@
 """A loopback HTTP server that speaks the OpenAI API as far as clients need it, and remembers who asked for what.
 
-The prompt's last message says how to answer: ``ok``, ``refuse``, ``filter``, ``error``, ``limit`` (429), ``slow``
-(hang until closed). Streams also know ``half`` (breaks off without its finish mark), ``cut`` (the connection is reset),
+The prompt's last message says how to answer: ``ok``, ``refuse``, ``filter``, ``error``, ``limit`` (429), ``spend`` (429
+with a spend code), ``japanese``, ``slow`` (hang until closed). Paths that end in ``/messages`` answer in Anthropic's
+form. Streams also know ``half`` (breaks off without its finish mark), ``cut`` (the connection is reset),
 ``in-band`` (an error as an event) and ``stall`` (silent after the first words). ``error@new`` holds for models that
 begin with ``new``; the others answer ``ok``.
 """
@@ -23,6 +24,7 @@ class LLMServer:
     def __init__(self, *, failing: bool = False) -> None:
         self.models: list[str] = []
         self.bodies: list[dict[str, Any]] = []
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []  # path, headers (in lower case), body
         self.failing = failing
         self.asked: Callable[[], None] = lambda: None  # called with each request
         self.closing = threading.Event()
@@ -33,7 +35,7 @@ class LLMServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def url(self) -> str:
@@ -57,7 +59,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw)
+        self.server_double.requests.append(
+            (self.path, {name.lower(): value for name, value in self.headers.items()}, raw)
+        )
         self.server_double.models.append(body["model"])
         self.server_double.bodies.append(body)
         self.server_double.asked()
@@ -67,14 +73,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(500, {"error": {"message": "the model is broken", "type": "server_error"}})
         elif prompt == "limit":
             self._json(429, {"error": {"message": "too many requests", "type": "rate_limit_error"}})
+        elif prompt == "spend":
+            error = {"message": "out of money", "type": "insufficient_quota", "code": "project_spend_limit_exceeded"}
+            self._json(429, {"error": error})
         elif prompt == "slow":
             self.server_double.closing.wait(30)
         elif prompt == "filter":
             self._json(400, {"error": {"message": "filtered", "code": "content_filter", "type": "invalid"}})
+        elif self.path.endswith("/messages"):
+            self._message(body, prompt)
         elif "input" in body:
             self._json(200, _response(body["model"], prompt))
         elif body.get("stream"):
             self._stream(body["model"], prompt)
+        elif "prompt" in body:
+            self._json(200, _text_completion(body["model"], prompt))
         else:
             self._json(200, _completion(body["model"], prompt))
 
@@ -85,6 +98,29 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _message(self, body: dict[str, Any], prompt: str) -> None:
+        """Anthropic's Messages API, whole or as a stream."""
+        words = [{"type": "text", "text": _words(body["model"], prompt)}]
+        message = {"id": "m", "type": "message", "role": "assistant", "model": body["model"], "content": words}
+        message |= {"stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 7}}
+        if not body.get("stream"):
+            self._json(200, message)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for event in (
+            {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": words[0]["text"]}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}},
+            {"type": "message_stop"},
+        ):
+            self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+        self.close_connection = True
 
     def _stream(self, model: str, prompt: str) -> None:
         self.send_response(200)
@@ -114,9 +150,13 @@ def _parts(said: str) -> list[tuple[str, str, str]]:
     return [part.partition("@") for part in said.split(",")]
 
 
+def _words(model: str, prompt: str) -> str:
+    return f"{model}がお答えします。" if prompt == "japanese" else f"answered by {model}"
+
+
 def _completion(model: str, prompt: str) -> dict[str, Any]:
     refusal = "I can't help with that." if prompt == "refuse" else None
-    message = {"role": "assistant", "content": None if refusal else f"answered by {model}", "refusal": refusal}
+    message = {"role": "assistant", "content": None if refusal else _words(model, prompt), "refusal": refusal}
     return {
         "id": "c",
         "object": "chat.completion",
@@ -127,9 +167,15 @@ def _completion(model: str, prompt: str) -> dict[str, Any]:
     }
 
 
+def _text_completion(model: str, prompt: str) -> dict[str, Any]:
+    answer = _completion(model, prompt)
+    choices = [{"index": 0, "text": _words(model, prompt), "logprobs": None, "finish_reason": "stop"}]
+    return {**answer, "object": "text_completion", "choices": choices}
+
+
 def _response(model: str, prompt: str) -> dict[str, Any]:
     refusal: dict[str, Any] = {"type": "refusal", "refusal": "no"}
-    part = refusal if prompt == "refuse" else {"type": "output_text", "text": "hello", "annotations": []}
+    part = refusal if prompt == "refuse" else {"type": "output_text", "text": _words(model, prompt), "annotations": []}
     return {
         "id": "r",
         "object": "response",

@@ -11,57 +11,120 @@ next call. Any OpenAI-compatible server will do (vLLM, LiteLLM proxy, Azure). A 
 replaced, and names of models in ``extra_body`` (``model``, ``models``, ``fallbacks``) are left out: nothing routes
 around the switch. What a gateway does behind one name is the gateway's: guard it there. The client's own objects and
 exceptions come back unchanged.
+
+In stage ``shadow``, control's finished requests are asked of the canary as well, by a client with a key of its own::
+
+    shadow = Shadow(router, ask=shadow_ask(OpenAI(api_key=key_of_the_shadow)), spool="/var/spool/killswitch")
+    llm = RoutedOpenAI(OpenAI(), router=router, metrics=metrics, shadow=shadow)
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from inspect import isawaitable
+from itertools import count
 from operator import attrgetter
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from killswitch.model import Cohort
 from killswitch.router.counting import CohortMetrics
-from killswitch.router.request import ServedRequest
+from killswitch.router.model_fields import MODEL_FIELDS
+from killswitch.router.request import ServedRequest, Shadows
 from killswitch.router.route_types import Route
 from killswitch.router.router import Router
 
-_NAME_MODELS = frozenset({"model", "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"})
+if TYPE_CHECKING:
+    from killswitch.router.shadow.client_ask import ClientAsk
+
+
+def shadow_ask(client: Any, *, control_client: Any = None) -> ClientAsk:
+    """What `Shadow` asks by: ``client`` (sync or async, OpenAI's, Anthropic's or one of their form) with its own key.
+
+    ``control_client``: asked for the control model's second answer, where the two models have different providers.
+    """
+    from killswitch.router.shadow.client_ask import ClientAsk  # noqa: PLC0415  # a service without shadow loads none
+
+    return ClientAsk(client, control_client)
 
 
 class RoutedOpenAI:
-    """``client`` serves both cohorts, or control alone where the canary has a ``canary_client`` of its own."""
+    """``client`` serves both cohorts, or control alone where the canary has a ``canary_client`` of its own.
 
-    def __init__(self, client: Any, *, router: Router, metrics: CohortMetrics, canary_client: Any = None) -> None:
+    ``shadow``: a `killswitch.router.shadow.mirror.Shadow`, or None. Raises BadSettings if it asks by one of these very
+    clients: it would use up production's quota.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        router: Router,
+        metrics: CohortMetrics,
+        canary_client: Any = None,
+        shadow: Shadows | None = None,
+    ) -> None:
         self._clients = {Cohort.CONTROL: client, Cohort.CANARY: client if canary_client is None else canary_client}
         self._router = router
         self._metrics = metrics
+        self._shadow = shadow
+        apart = getattr(getattr(shadow, "ask", None), "keep_apart", None)
+        if apart is not None:
+            apart(*self._clients.values())
 
-    def for_user(self, routing_key: str, cohort: object = None) -> UserClient:
-        """The endpoints for one user; ``cohort`` pins as in `Router.route`."""
+    def for_user(
+        self,
+        routing_key: str,
+        cohort: object = None,
+        *,
+        prompt_class: str = "",
+        request_id: str = "",
+        side_effects: bool | None = None,
+    ) -> UserClient:
+        """The endpoints for one user; ``cohort`` pins as in `Router.route`.
 
-        def begin() -> tuple[Any, ServedRequest]:
+        The rest is for a shadow. ``prompt_class``: what kind of question it is, by which the report is split.
+        ``request_id``: by which the sample is drawn, a new one a call unless given; the second call of one object has
+        ``-2`` after it. ``side_effects``: whether an answer makes the service act; None: if the call has tools.
+        """
+        numbers = count(1)
+
+        def begin(api: str, arguments: dict[str, Any]) -> tuple[Any, ServedRequest, Any]:
             route = self._router.route(routing_key, cohort)
             # in stage `aa` the canary's cohort gets the control model, which the canary's provider need not know
             controls = route.model == self._router.routes()[0].model
             client = self._clients[Cohort.CONTROL if controls else route.cohort]
-            return client, self._metrics.request(route, user=routing_key)
+            served = self._metrics.request(route, user=routing_key)
+            if self._shadow is None:
+                return client, served, None
+            number = next(numbers)
+            shadowed = served.shadow(
+                self._shadow,
+                arguments,
+                api=api,
+                user=routing_key,
+                request_id=request_id if number == 1 or not request_id else f"{request_id}-{number}",
+                prompt_class=prompt_class,
+                side_effects=side_effects,
+            )
+            return client, served, shadowed
 
         return UserClient(lambda: self._router.route(routing_key, cohort), begin)
 
 
-Begin = Callable[[], tuple[Any, ServedRequest]]  # the client that serves one more request, and the request
+# The client that serves one more request of an API with these arguments, the request, and where its shadow is noted.
+Begin = Callable[[str, dict[str, Any]], tuple[Any, ServedRequest, Any]]
 
 
 class UserClient:
-    """``chat.completions``, ``responses``, ``completions`` of whichever client serves this user at each call."""
+    """The endpoints of whichever client serves this user at each call; ``messages`` are those of Anthropic's client."""
 
     def __init__(self, route: Callable[[], Route], begin: Begin) -> None:
         self._route = route
-        self.chat = _Chat(_Endpoint(attrgetter("chat.completions"), begin))
-        self.responses = _Endpoint(attrgetter("responses"), begin)
-        self.completions = _Endpoint(attrgetter("completions"), begin)
+        self.chat = _Chat(_Endpoint("chat", attrgetter("chat.completions"), begin))
+        self.responses = _Endpoint("responses", attrgetter("responses"), begin)
+        self.completions = _Endpoint("completions", attrgetter("completions"), begin)
+        self.messages = _Endpoint("messages", attrgetter("messages"), begin)
 
     @property
     def route(self) -> Route:
@@ -77,7 +140,8 @@ class _Chat:
 class _Endpoint:
     """One resource of the client. ``create`` and ``parse`` take what the client's own take, ``model`` aside."""
 
-    def __init__(self, resource: Callable[[Any], Any], begin: Begin) -> None:
+    def __init__(self, api: str, resource: Callable[[Any], Any], begin: Begin) -> None:
+        self._api = api
         self._resource = resource
         self._begin = begin
 
@@ -88,12 +152,12 @@ class _Endpoint:
         return self._call("parse", arguments)
 
     def _call(self, name: str, arguments: dict[str, Any]) -> Any:
-        client, served = self._begin()
-        method = getattr(self._resource(client), name)
-        arguments["model"] = served.route.model
         extra = arguments.get("extra_body")
         if isinstance(extra, Mapping):  # the client merges it over the body, and gateways read more names from it
-            arguments["extra_body"] = {name: value for name, value in extra.items() if name not in _NAME_MODELS}
+            arguments["extra_body"] = {name: value for name, value in extra.items() if name not in MODEL_FIELDS}
+        client, served, shadowed = self._begin(self._api, arguments)
+        method = getattr(self._resource(client), name)
+        arguments["model"] = served.route.model
         streamed = bool(arguments.get("stream"))
         try:
             answer = method(**arguments)
@@ -101,24 +165,34 @@ class _Endpoint:
             served.end(error)
             raise
         if isawaitable(answer):
-            return self._finish_async(answer, served, streamed=streamed)
+            return self._finish_async(answer, served, shadowed, streamed=streamed)
         if streamed:
+            _note_headers(shadowed, answer)
             return CountedStream(answer, served)
         served.answer(answer)
         served.end()
         return answer
 
-    async def _finish_async(self, coming: Awaitable[Any], served: ServedRequest, *, streamed: bool) -> Any:
+    async def _finish_async(
+        self, coming: Awaitable[Any], served: ServedRequest, shadowed: Any, *, streamed: bool
+    ) -> Any:
         try:
             answer = await coming
         except BaseException as error:
             served.end(error)
             raise
         if streamed:
+            _note_headers(shadowed, answer)
             return CountedAsyncStream(answer, served)
         served.answer(answer)
         served.end()
         return answer
+
+
+def _note_headers(shadowed: Any, stream: Any) -> None:
+    """A stream has its response's headers, which say how much of the rate limit is left; a parsed answer has none."""
+    if shadowed is not None:
+        shadowed.headers = getattr(getattr(stream, "response", None), "headers", None)
 
 
 class CountedStream:
