@@ -17,6 +17,10 @@ A request is over with the last byte of its response: a background task is not p
 
 Not counted, because the canary never gets them and control would look better than it is: preflights (``OPTIONS``,
 which carry no user), and answers of 4xx to requests without a routing key (a login that has ended, a scanner).
+
+A service that is itself an endpoint of OpenAI's or Anthropic's form gives ``shadow=``: the bodies of sampled requests
+and answers are kept by reference as they pass. Any other service calls ``request.state.killswitch.shadow(…)`` where it
+asks the model.
 """
 
 from __future__ import annotations
@@ -26,8 +30,9 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from killswitch.router.counting import CohortMetrics
+from killswitch.router.integrations.asgi_bodies import Bodies
 from killswitch.router.outcomes import Outcome, outcome_of_status
-from killswitch.router.request import ServedRequest
+from killswitch.router.request import ServedRequest, Shadows
 from killswitch.router.route_types import Route
 from killswitch.router.router import Router
 
@@ -38,6 +43,13 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_KEY_CHARACTERS = 1024  # of a routing key out of a request
+# The ends of the paths of known endpoints; `chat/completions` comes before `completions`.
+_APIS = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/responses": "responses",
+    "/messages": "messages",
+}
 
 
 class ClientDisconnect(Exception):  # the name that `outcomes` and starlette know it by
@@ -83,6 +95,12 @@ class KillswitchMiddleware:
     ``/metrics`` have none, and would be quick successes of control alone. ``pin_cookie``: where given, a session
     keeps its cohort by this cookie for as long as the flag's generation lasts; a user who forges it moves only
     himself, and never past a trip. ``cohort_header``: tells the client its cohort; None sends no header.
+
+    ``shadow``: a `killswitch.router.shadow.mirror.Shadow`, or None. It is offered requests to known endpoints, and
+    where ``applies`` is given all to which it applies. Its sample is drawn by ``request_id``, from the scope, by
+    default the header ``x-request-id``; a request without one gets a new one. ``prompt_class``: what kind of question
+    it is, from the scope. ``side_effects``: whether an answer makes the service or its client act; None: if the request
+    has tools.
     """
 
     def __init__(
@@ -95,6 +113,10 @@ class KillswitchMiddleware:
         applies: Callable[[Scope], bool] | None = None,
         pin_cookie: str | None = None,
         cohort_header: str | None = "x-llm-cohort",
+        shadow: Shadows | None = None,
+        request_id: Callable[[Scope], object] | None = None,
+        prompt_class: Callable[[Scope], object] | None = None,
+        side_effects: bool | None = None,
     ) -> None:
         self._app = app
         self._router = router
@@ -104,6 +126,10 @@ class KillswitchMiddleware:
         self._counts_keyless = applies is not None
         self._pin_cookie = pin_cookie
         self._cohort_header = None if cohort_header is None else cohort_header.lower().encode("latin-1")
+        self._shadow = shadow
+        self._request_id = request_id if request_id is not None else header("x-request-id")
+        self._prompt_class = prompt_class
+        self._side_effects = side_effects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope.get("method") == "OPTIONS" or not self._applies(scope):
@@ -116,6 +142,8 @@ class KillswitchMiddleware:
         if user is None and not self._counts_keyless:
             served.forget()
         response = _Response(served, receive, send, self._headers(route, pinned=pinned), nobodys=user is None)
+        if self._shadow is not None and scope.get("method") == "POST":
+            response.bodies = self._bodies(self._shadow, scope, served, user)
         try:
             await self._app(scope, response.receive, response.send)
         except BaseException as error:
@@ -124,11 +152,24 @@ class KillswitchMiddleware:
         response.over()
 
     def _user(self, scope: Scope) -> str | None:
-        try:
-            key = self._routing_key(scope)
-        except Exception:  # noqa: BLE001  # a request without what the service's own function expects
+        return _text(self._routing_key, scope) or None
+
+    def _bodies(self, shadow: Shadows, scope: Scope, served: ServedRequest, user: str | None) -> Bodies | None:
+        """Where the bodies of this request are kept, if it is in the shadow's sample."""
+        api = next((api for end, api in _APIS.items() if str(scope["path"]).endswith(end)), "")
+        if not api and not self._counts_keyless:  # nobody says that it goes to a model: it may be a login
             return None
-        return key if isinstance(key, str) and key else None if key is None or key == "" else str(key)
+        asked: list[bytes] = []
+        shadowed = served.shadow(
+            shadow,
+            asked,
+            api=api or "asgi",
+            user=user,
+            request_id=_text(self._request_id, scope)[:MAX_KEY_CHARACTERS],
+            prompt_class=_text(self._prompt_class, scope),
+            side_effects=self._side_effects,
+        )
+        return None if shadowed is None else Bodies(shadowed, asked)
 
     def _route(self, scope: Scope, user: str | None) -> tuple[Route, bool]:
         """The route, and whether the session's pin says the same already."""
@@ -171,11 +212,14 @@ class _Response:
         self._status: int | None = None
         self._complete = False
         self.client_left = False
+        self.bodies: Bodies | None = None
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect" and not self._complete:
             self.client_left = True
+        elif self.bodies is not None:
+            self.bodies.received(message)
         return message
 
     async def send(self, message: Message) -> None:
@@ -184,6 +228,8 @@ class _Response:
             message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._complete = True
+        if self.bodies is not None:
+            self.bodies.sent(message)
         try:
             await self._send(message)
         except OSError:
@@ -200,12 +246,23 @@ class _Response:
             if self._nobodys and outcome is Outcome.OK and self._status >= 400:
                 self._served.forget()
             self._served.ends_as_unless_said(outcome)
+            if self.bodies is not None:
+                self.bodies.complete()
             self._served.end()
         elif self.client_left:
             self._served.end(ClientDisconnect())
         else:  # no response, or half of one
             self._served.ends_as_unless_said(Outcome.ERROR)
             self._served.end()
+
+
+def _text(function: Callable[[Scope], object] | None, scope: Scope) -> str:
+    """What the service's own function says of a request, as text; "" where it says or knows nothing."""
+    try:
+        found = None if function is None else function(scope)
+        return "" if found is None else str(found)
+    except Exception:  # noqa: BLE001  # a request without what the service's own function expects
+        return ""
 
 
 def _pin(route: Route) -> str:
