@@ -40,18 +40,19 @@ def agreement(rated: Iterable[tuple[Preferred, Preferred]]) -> Agreement:
     items = sum(table.values())
     if items == 0:
         return Agreement(0, None, None, None, None, None, None)
-    joint = {cell: count / items for cell, count in table.items()}
-    words = sorted({word for cell in joint for word in cell})
-    first = {word: sum(part for cell, part in joint.items() if cell[0] == word) for word in words}
-    second = {word: sum(part for cell, part in joint.items() if cell[1] == word) for word in words}
-    share = sum(part for (one, other), part in joint.items() if one == other)
-    low, high = wilson(round(share * items), items)
+    words = sorted({word for cell in table for word in cell})
+    first = {word: sum(count for cell, count in table.items() if cell[0] == word) / items for word in words}
+    second = {word: sum(count for cell, count in table.items() if cell[1] == word) / items for word in words}
+    same = sum(count for (one, other), count in table.items() if one == other)
+    share = same / items
+    low, high = wilson(same, items)
     chance = sum(first[word] * second[word] for word in words)
-    if chance >= 1.0:
+    if len(words) == 1:
         return Agreement(items, share, low, high, None, None, None)
     kappa = (share - chance) / (1.0 - chance)
     if share >= 1.0:
         return Agreement(items, share, low, high, kappa, (low - chance) / (1.0 - chance), 1.0)
+    joint = {cell: count / items for cell, count in table.items()}
     error = math.sqrt(max(0.0, _variance(joint, first, second, share, chance)) / items)
     return Agreement(items, share, low, high, kappa, max(-1.0, kappa - Z * error), min(1.0, kappa + Z * error))
 
@@ -80,7 +81,7 @@ def wilson(hits: int, items: int) -> tuple[float, float]:
     share, spread = hits / items, Z * Z / items
     middle = (share + spread / 2.0) / (1.0 + spread)
     half = Z * math.sqrt(share * (1.0 - share) / items + spread / (4.0 * items)) / (1.0 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""A judge's settings: read from a file, every problem at once, and nothing spent without a limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from killswitch.errors import BadSettings
+from killswitch.shadow.judge.endpoint import endpoint_url
+from killswitch.shadow.judge.opening import open_judge
+from killswitch.shadow.judge.settings import load_judge_settings
+
+
+def test_a_section_of_a_file_is_read_and_options_go_first(tmp_path: Path) -> None:
+    path = tmp_path / "judge.yaml"
+    path.write_text("judge:\n  model: claude-4\n  url: https://api.example/v1\n  share: 0.2\n  temperature: null\n")
+    settings = load_judge_settings(path, share=0.5, model=None)
+    assert (settings.model, settings.share, settings.temperature) == ("claude-4", 0.5, None)
+    path.write_text('{"model": "claude-4", "url": "https://api.example"}')
+    assert load_judge_settings(path).by.judge == "claude-4"
+
+
+def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "judge.yaml"
+    path.write_text("judge:\n  url: https://x/v1\n  shares: 0.2\n  protocol: soap\n  max_pairs_a_day: 0\n")
+    with pytest.raises(BadSettings) as refused:
+        load_judge_settings(path)
+    text = str(refused.value)
+    assert "did you mean share?" in text
+    assert all(name in text for name in ("model: it is missing", "protocol", "max_pairs_a_day"))
+
+
+@pytest.mark.parametrize("content", ["- a\n", "judge: 3\n", "judge: [\n", "\xff"])
+def test_a_file_of_another_form_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "judge.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(BadSettings):
+        load_judge_settings(path)
+    with pytest.raises(BadSettings, match="cannot be read"):
+        load_judge_settings(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "endpoint"),
+    [
+        ("https://api.openai.com/v1", "openai", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.anthropic.com", "anthropic", "https://api.anthropic.com/v1/messages"),
+        ("http://localhost:8000/", "openai", "http://localhost:8000/v1/chat/completions"),
+        (
+            "https://generativelanguage.googleapis.com/v1beta/openai/",
+            "openai",
+            "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+        ),
+        ("https://x/d/chat/completions?api-version=1", "openai", "https://x/d/chat/completions?api-version=1"),
+    ],
+)
+def test_a_base_becomes_the_endpoint(url: str, protocol: str, endpoint: str) -> None:
+    assert endpoint_url(url, protocol) == endpoint  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["", "api.openai.com", "ftp://x", "https://user:secret@x/v1"])
+def test_an_address_that_cannot_be_used_is_refused_without_its_secret(url: str) -> None:
+    with pytest.raises(BadSettings) as refused:
+        load_judge_settings(None, model="claude-4", url=url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_judge_without_any_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "judge.json"
+    path.write_text('{"model": "claude-4", "url": "https://x/v1", "max_pairs_a_day": null}')
+    with (
+        pytest.raises(BadSettings, match="nothing limits what it spends"),
+        open_judge(load_judge_settings(path), tmp_path, "support"),
+    ):
+        pass
