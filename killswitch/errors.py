@@ -9,6 +9,7 @@
     |   +-- BadRules            rule files refused; carries every problem (rules/loading.py)
     |   +-- BadSettings         settings refused; carries every problem
     |   +-- UnknownRollout      nobody knows that name; the message lists the known ones
+    |   +-- UnknownScope        the ledger has no account of that scope; the message lists those it has
     |   +-- NoFlag              the flag store holds no flag of that name; the message lists those it holds
     |   +-- AccessDenied        the other side knows us and says no: credentials, TLS, permissions
     |   +-- BadTransaction      the flag store is well, but takes no transaction of this form: a bug of ours
@@ -73,6 +74,14 @@ class NoFlag(Refused):
         self.name = name
         listed = ", ".join(sorted(flags)) or f"none; `killswitch arm {name} --stage ramp_1` makes one"
         super().__init__(f"{name} has no flag, so routers send everyone to control; rollouts with a flag: {listed}")
+
+
+class UnknownScope(Refused):
+    """The ledger has no account of this scope."""
+
+    def __init__(self, scope: str, known: Iterable[str]) -> None:
+        listed = ", ".join(sorted(known)) or "none yet; an account begins once a process has opened its ledger"
+        super().__init__(f"the ledger has no account of {scope!r:.120}; known scopes: {listed}")
 
 
 class AccessDenied(Refused):

@@ -26,6 +26,7 @@ COMMANDS = {
     "power": "Simulate regressions: show how soon each would be seen.",
     "run": "Run the daemon: watch all rollouts until stopped.",
     "status": "Show every rollout's flag, and each rule's values and verdict.",
+    "spend": "Show what each scope has spent, its caps, and the forecast.",
     "explain": "Show the state of a rollout, the reason, and its incidents.",
     "arm": "Arm a rollout: give the canary its share of users.",
     "stage": "Raise or lower the canary's share of an armed rollout.",

@@ -1,0 +1,119 @@
+"""``killswitch spend``: what each scope has spent, its caps, and when they are reached."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from killswitch.cli.console import out
+from killswitch.cli.invocation import (
+    EXIT_UNWANTED,
+    JsonOption,
+    SettingsOption,
+    StoreOption,
+    opened,
+    print_problems,
+    say,
+    show,
+)
+from killswitch.cli.terminal import one_line
+from killswitch.errors import UnknownScope
+from killswitch.spend.prices import MILLION, PriceList
+from killswitch.spend.standing import Standing, standings
+from killswitch.stores import keys
+from killswitch.wording import counted, money_in_words
+
+
+def command(
+    scope: Annotated[str | None, typer.Argument(help="Show only this scope.", show_default=False)] = None,
+    prices: Annotated[
+        Path | None, typer.Option("--prices", help="Check this file of prices, and show what is valid now.")
+    ] = None,
+    store: StoreOption = None,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each scope has spent this hour, day and month (UTC), its caps, and when they are reached.
+
+    Used is what is spent or may have been by now; leased is what processes hold beyond that. Amounts in the JSON
+    document are in micro-dollars. Exits with 1 if a stored account cannot be read.
+    """
+    with opened(store, settings) as (_, opened_store, _switch):
+        known = None if prices is None else PriceList.from_file(prices)
+        now = time.time()
+        found, problems = standings(opened_store.list(keys.LEDGER), now)
+        if scope is not None:
+            if scope not in {one.book.scope for one in found}:
+                raise UnknownScope(scope, {one.book.scope for one in found})
+            found = tuple(one for one in found if one.book.scope == scope)
+        document = {
+            "scopes": [one.document() for one in found],
+            "problems": list(problems.values()),
+            **({} if known is None else {"prices": _prices(known, now)}),
+        }
+        show(document, as_json=as_json, otherwise=lambda: _print(found, known, now))
+        if problems:
+            print_problems(problems.values())
+            raise typer.Exit(EXIT_UNWANTED)
+
+
+def _print(found: tuple[Standing, ...], prices: PriceList | None, now: float) -> None:
+    if found:
+        out.print(_table(found), soft_wrap=True)
+    else:
+        say("nothing was spent through the ledger yet; caps appear here once a process has opened it")
+    if prices is not None:
+        valid = _prices(prices, now)
+        say(f"prices of {counted(len(valid), 'model')} are valid now, in dollars per million tokens:")
+        for model, price in valid.items():
+            kinds = ", ".join(f"{kind} {money_in_words(micros)}" for kind, micros in price.items())
+            say(f"  {one_line(model)}: {kinds}")
+
+
+def _prices(prices: PriceList, now: float) -> dict[str, dict[str, int]]:
+    """Micro-dollars per million tokens of each kind, of the models that have a price now."""
+    kinds = ("input", "cached_input", "cache_write", "output", "reasoning")
+    found = {model: prices.price(model, now) for model in prices.models}
+    return {
+        model: {kind: getattr(price, kind) for kind in kinds} for model, price in found.items() if price is not None
+    }
+
+
+def _table(found: tuple[Standing, ...]) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("scope", no_wrap=True)
+    table.add_column("per", no_wrap=True)
+    for name in ("used", "leased", "soft", "hard"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("forecast")
+    for one in found:
+        hard, soft = one.hard, one.soft
+        full = hard is not None and hard.reached
+        style = "bold red" if full else "yellow" if soft is not None and soft.reached else ""
+        sentence = one.sentence
+        account = one.book.current
+        if account.beyond:
+            sentence += f"; {money_in_words(account.beyond)} beyond the cap"
+        table.add_row(
+            Text(one.book.scope),
+            one.book.period.value,
+            _money(one.used),
+            _money(one.leased),
+            _money(one.book.soft),
+            _money(one.book.hard),
+            Text(sentence),
+            style=style,
+        )
+    return table
+
+
+def _money(micros: int | None) -> str:
+    """In dollars and whole cents, rounded up; no limit is ``-``."""
+    if micros is None:
+        return "-"
+    return money_in_words(-(-micros // 10_000) * (MILLION // 100))
