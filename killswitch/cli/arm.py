@@ -7,9 +7,21 @@ from typing import Annotated
 import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import PercentOption, RolloutArgument, StageOption, rollout_of
+from killswitch.cli.invocation import (
+    PercentOption,
+    RolloutArgument,
+    ShadowClassOption,
+    ShadowOption,
+    StageOption,
+    rollout_of,
+    served_in_words,
+    shadow_asked,
+    shadowed_in_words,
+    stage_asked,
+)
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
+from killswitch.flags.shadow_share import NO_SHADOW
 
 _FROM_FILE = "from the rule file"
 
@@ -23,23 +35,35 @@ def command(
     control: Annotated[str | None, typer.Option(help="Control model.", show_default=_FROM_FILE)] = None,
     canary: Annotated[str | None, typer.Option(help="Canary model.", show_default=_FROM_FILE)] = None,
     salt: Annotated[str, typer.Option(help="Any text. Another salt puts other users in the canary.")] = "",
+    shadow: ShadowOption = None,
+    shadow_class: ShadowClassOption = None,
 ) -> None:
-    """Arm a rollout: give the canary its share of users, and let the kill switch watch it."""
-    stage, percent = flags.resolve_stage(stage, percent)
+    """Arm a rollout: give the canary its share of users, or with --shadow none but a share of requests, unseen."""
+    share = shadow_asked(shadow, shadow_class)
+    stage, percent = stage_asked(stage, percent, share)
     file = rollout_of(hand.settings, rollout, required=control is None or canary is None)
     control = control or (file.control if file else "")
     canary = canary or (file.canary if file else "")
 
     def agree(_: Flag | None, after: Flag) -> None:
         hand.warn_if_unwatched()
-        share = f"{after.canary_percent:g}% of users"
         if stage == flags.AA:
-            change = f"{share} become the canary cohort, and still get {control}"
+            change = f"{after.canary_percent:g}% of users become the canary cohort, and still get {control}"
         else:
-            change = f"{share} will get {canary} instead of {control}"
+            change = served_in_words(after, control, canary)
         hand.confirm(f"{rollout}: {change} (stage {stage}).")
 
     armed = hand.switch.arm(
-        rollout, control=control, canary=canary, percent=percent, stage=stage, salt=salt, agree=agree
+        rollout,
+        control=control,
+        canary=canary,
+        percent=percent,
+        stage=stage,
+        salt=salt,
+        shadow=share or NO_SHADOW,
+        agree=agree,
     )
-    hand.answer(armed, f"{rollout}: armed, generation {armed.generation}, {armed.canary_percent:g}% canary")
+    hand.answer(
+        armed,
+        f"{rollout}: armed, generation {armed.generation}, {armed.canary_percent:g}% canary{shadowed_in_words(armed)}",
+    )

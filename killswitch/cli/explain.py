@@ -29,6 +29,7 @@ from killswitch.cli.newest_status import as_stored, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, NoFlag
 from killswitch.flags.incident import to_document as incident_document
+from killswitch.flags.shadow_share import shadowed_of
 from killswitch.status.table import findings_table
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso, to_iso
@@ -261,8 +262,9 @@ def _print_decision(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
         said.append(
             f", generation {document['generation']}, stage {document['stage']}:"
             f" {document['canary_percent']:g}% {document['canary']}, rest {document['control']}"
+            + (f"; {shadowed}" if (shadowed := shadowed_of(document)) else "")
         )
-    out.print(said)
+    out.print(said, soft_wrap=True)  # names of classes are as long as they are
     judged = document.get("judged", {})
     window = judged.get("window_seconds")
     return [

@@ -20,6 +20,8 @@ from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.wiring import build_source, build_store
 from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchError, Refused, Unavailable, UnknownRollout
 from killswitch.flags import flag as flags
+from killswitch.flags.flag import Flag
+from killswitch.flags.shadow_share import ShadowShare, shadow_share
 from killswitch.model import PageSettings, Rollout
 from killswitch.sources import Source
 from killswitch.stores import Store
@@ -57,6 +59,21 @@ StageOption = Annotated[
     str | None,
     typer.Option(
         help=f"{_STAGES}. With --percent also aa (the canary cohort keeps the control model) or a name of your own."
+    ),
+]
+ShadowOption = Annotated[
+    float | None,
+    typer.Option(
+        "--shadow",
+        help="Percent of finished requests, 0 to 100, that are also sent to the canary, unseen. Implies stage shadow.",
+    ),
+]
+ShadowClassOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shadow-class",
+        metavar="CLASS=PERCENT",
+        help="Another percent for one prompt class, for example billing=100. Repeatable; needs --shadow.",
     ),
 ]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
@@ -175,6 +192,49 @@ def page_settings(settings: Settings, name: str) -> PageSettings:
     rollout = rollout_of(settings, name, required=False)
     page = rollout.page if rollout is not None else PageSettings()
     return replace(page, public_url=settings.public_url)
+
+
+def shadow_asked(shadow: float | None, classes: list[str] | None) -> ShadowShare | None:
+    """What ``--shadow`` and ``--shadow-class`` ask for; None if neither is given. They replace what was shadowed."""
+    if shadow is None:
+        if classes:
+            fail("--shadow-class needs --shadow, the percent of all other classes: add --shadow 0 to shadow these only")
+        return None
+    percents: dict[str, float] = {}
+    for one in classes or ():
+        name, separator, percent = one.rpartition("=")
+        try:
+            percents[name] = float(percent)
+        except ValueError:
+            separator = ""
+        if not separator:
+            fail(f"--shadow-class {one!r}: write CLASS=PERCENT, for example billing=100")
+    try:
+        return shadow_share(shadow, percents)
+    except ValueError as error:
+        fail(str(error))
+
+
+def stage_asked(stage: str | None, percent: float | None, shadow: ShadowShare | None) -> tuple[str, float]:
+    """Stage and percent as `killswitch.flags.flag.resolve_stage` fills them in; ``--shadow`` alone is stage shadow."""
+    if shadow is not None and stage is None and percent is None:
+        stage = flags.SHADOW
+    return flags.resolve_stage(stage, percent)
+
+
+def served_in_words(flag: Flag, control: str, canary: str) -> str:
+    """``5% of users will get model-new instead of model-old``, or what is shadowed in stage ``shadow``."""
+    if flag.stage == flags.SHADOW:
+        shadowed = "nothing is shadowed"
+        if not flag.shadow_share.nothing:
+            shadowed = f"{flag.shadow_share} of requests are also sent to {canary}, unseen"
+        return f"every user gets {control}; {shadowed}"
+    return f"{flag.canary_percent:g}% of users will get {canary} instead of {control}"
+
+
+def shadowed_in_words(flag: Flag) -> str:
+    """``, 20% of requests shadowed``; empty where nothing is."""
+    return "" if flag.shadow_share.nothing else f", {flag.shadow_share} of requests shadowed"
 
 
 def confirm(what: str, *, yes: bool) -> None:

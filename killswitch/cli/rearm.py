@@ -7,13 +7,19 @@ from killswitch.cli.invocation import (
     PercentOption,
     ReasonOption,
     RolloutArgument,
+    ShadowClassOption,
+    ShadowOption,
     StageOption,
     page_settings,
     person,
+    served_in_words,
+    shadow_asked,
+    shadowed_in_words,
+    stage_asked,
 )
 from killswitch.cli.trip import deliver_if_alone
-from killswitch.flags import flag as flags
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import SHADOW, Flag
+from killswitch.flags.shadow_share import NO_SHADOW
 from killswitch.pages import events
 from killswitch.pages.page import Page
 
@@ -25,11 +31,14 @@ def command(
     reason: ReasonOption,
     percent: PercentOption = None,
     stage: StageOption = None,
+    shadow: ShadowOption = None,
+    shadow_class: ShadowClassOption = None,
 ) -> None:
-    """Arm a tripped rollout again, with a reason. The stage is ramp_1 unless another is given."""
-    if stage is None and percent is None:
+    """Arm a tripped rollout again, with a reason. The stage is ramp_1 unless another is given, or --shadow."""
+    share = shadow_asked(shadow, shadow_class)
+    if stage is None and percent is None and share is None:
         stage = "ramp_1"
-    stage, percent = flags.resolve_stage(stage, percent)
+    stage, percent = stage_asked(stage, percent, share)
     page_as = page_settings(hand.settings, rollout)
 
     def page(flag: Flag) -> Page:
@@ -37,11 +46,17 @@ def command(
 
     def agree(_: Flag | None, after: Flag) -> None:
         hand.warn_if_unwatched()
-        share = f"{after.canary_percent:g}% of users will get the canary again (stage {stage})"
-        hand.confirm(f"{rollout}: {share}, because: {reason}")
+        served = f"{after.canary_percent:g}% of users will get the canary again"
+        if stage == SHADOW:
+            served = served_in_words(after, after.control, after.canary)
+        hand.confirm(f"{rollout}: {served} (stage {stage}), because: {reason}")
 
-    armed = hand.switch.rearm(rollout, reason=reason, percent=percent, stage=stage, page=page, agree=agree)
+    armed = hand.switch.rearm(
+        rollout, reason=reason, percent=percent, stage=stage, shadow=share or NO_SHADOW, page=page, agree=agree
+    )
     said = deliver_if_alone(hand.settings, hand.store, page(armed).id)
     hand.answer(
-        armed, f"{rollout}: armed again, generation {armed.generation}, {armed.canary_percent:g}% canary; {said}"
+        armed,
+        f"{rollout}: armed again, generation {armed.generation}, {armed.canary_percent:g}% canary"
+        f"{shadowed_in_words(armed)}; {said}",
     )

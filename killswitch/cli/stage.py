@@ -7,9 +7,18 @@ from typing import Annotated
 import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import PercentOption, RolloutArgument, StageOption, fail
-from killswitch.flags import flag as flags
-from killswitch.flags.flag import Flag
+from killswitch.cli.invocation import (
+    PercentOption,
+    RolloutArgument,
+    ShadowClassOption,
+    ShadowOption,
+    StageOption,
+    fail,
+    shadow_asked,
+    shadowed_in_words,
+    stage_asked,
+)
+from killswitch.flags.flag import SHADOW, Flag
 
 
 @by_hand(rules=False)
@@ -21,18 +30,41 @@ def command(
     ] = None,
     percent: PercentOption = None,
     stage: StageOption = None,
+    shadow: ShadowOption = None,
+    shadow_class: ShadowClassOption = None,
 ) -> None:
-    """Raise or lower the canary's share of an armed rollout, for example `killswitch stage support-copilot ramp_25`."""
+    """Raise or lower the canary's share of an armed rollout, for example `killswitch stage support-copilot ramp_25`.
+
+    With --shadow, change what is shadowed, for example `killswitch stage support-copilot --shadow 25`.
+    """
     if to is not None and stage not in (None, to):
         fail(f"two stages are given, {to} and {stage}; name one")
     stage = stage if to is None else to
-    stage, percent = flags.resolve_stage(stage, percent)
+    share = shadow_asked(shadow, shadow_class)
+    only_shadow = share is not None and stage is None and percent is None
+    stage, percent = stage_asked(stage, percent, share)
 
     def agree(before: Flag | None, after: Flag) -> None:
-        if before is None or after.canary_percent > before.canary_percent:
+        if only_shadow and before is not None and before.stage != SHADOW and after.shadow_share.nothing:
+            fail(f"{rollout} is in stage {before.stage}, so nothing is shadowed; for no users write --stage {SHADOW}")
+        if before is None or _raises(before, after):
             hand.warn_if_unwatched()
         now = f"{before.canary_percent:g}%" if before is not None else "nothing"
-        hand.confirm(f"{rollout}: the canary's share goes from {now} to {after.canary_percent:g}% (stage {stage}).")
+        shadowed = "" if before is None else _shadow_change(before, after)
+        hand.confirm(
+            f"{rollout}: the canary's share goes from {now} to {after.canary_percent:g}%{shadowed} (stage {stage})."
+        )
 
-    changed = hand.switch.set_stage(rollout, percent=percent, stage=stage, agree=agree)
-    hand.answer(changed, f"{rollout}: stage {stage}, {changed.canary_percent:g}% canary")
+    changed = hand.switch.set_stage(rollout, percent=percent, stage=stage, shadow=share, agree=agree)
+    hand.answer(changed, f"{rollout}: stage {stage}, {changed.canary_percent:g}% canary{shadowed_in_words(changed)}")
+
+
+def _raises(before: Flag, after: Flag) -> bool:
+    return after.canary_percent > before.canary_percent or after.shadow_share.exceeds(before.shadow_share)
+
+
+def _shadow_change(before: Flag, after: Flag) -> str:
+    """``, and the shadow's from 5% to 25% of requests``; empty where it stays nothing."""
+    if before.shadow_share.nothing and after.shadow_share.nothing:
+        return ""
+    return f", and the shadow's from {before.shadow_share} to {after.shadow_share} of requests"

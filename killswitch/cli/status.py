@@ -14,6 +14,7 @@ from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, U
 from killswitch.cli.newest_status import as_stored, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
+from killswitch.flags.shadow_share import shadowed_of
 from killswitch.status.table import findings_table
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso
@@ -126,9 +127,10 @@ def _heading(one: Mapping[str, Any], age: float | None) -> Text:
     text = Text(one["rollout"], style="bold")
     text.append(f"  {one['state']}", style=_COLOURS.get(one["state"], "dim"))
     if one["state"] not in {"absent", "unreadable"}:
+        shadowed = shadowed_of(one)
         text.append(
             f"  {one['canary_percent']:g}% {one['canary']}, rest {one['control']};"
-            f" stage {one['stage']}, generation {one['generation']}",
+            f" stage {one['stage']}, {shadowed + ', ' if shadowed else ''}generation {one['generation']}",
             style="not bold",
         )
     if one.get("routers"):

@@ -11,7 +11,7 @@ from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settin
 from killswitch.daemon.settings import Settings, without_secrets
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import SHADOW, Actor, Flag
 from killswitch.flags.incident import IncidentDraft
 from killswitch.model import PageSettings
 from killswitch.stores import Store, keys
@@ -48,10 +48,10 @@ def _tripped(hand: Hand, rollout: str, reason: str) -> TripResult:
     if flag is None:
         raise NoFlag(rollout, hand.switch.everything()[0])
     if flag.armed:
-        hand.confirm(
-            f"{rollout}: all users will get {flag.control} (now {flag.canary_percent:g}% get {flag.canary}), "
-            f"because: {reason}"
-        )
+        change = f"all users will get {flag.control} (now {flag.canary_percent:g}% get {flag.canary})"
+        if flag.stage == SHADOW:
+            change = f"no more requests will be shadowed (now {flag.shadow_share}); all users keep {flag.control}"
+        hand.confirm(f"{rollout}: {change}, because: {reason}")
     return hand.switch.trip(request_by_hand(rollout, reason, page_settings(hand.settings, rollout)))
 
 

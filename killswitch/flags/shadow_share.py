@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_CLASSES = 50
 MAX_CLASS_NAME = 64
@@ -71,3 +72,9 @@ def _percent(name: str, value: object) -> float:
     if not 0.0 <= value <= 100.0 or not math.isfinite(value):
         raise ValueError(f"{name} must be from 0 to 100, got {value!r:.80}")
     return float(value)
+
+
+def shadowed_of(status: Mapping[str, Any]) -> str:
+    """``20% (billing 100%) of requests shadowed`` from a rollout's status document; empty where nothing is."""
+    share = ShadowShare(status.get("shadow_percent") or 0.0, status.get("shadow_classes") or {})
+    return "" if share.nothing else f"{share} of requests shadowed"

@@ -104,6 +104,8 @@ def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
         "generation": flag.generation if flag else None,
         "stage": flag.stage if flag else None,
         "canary_percent": flag.canary_percent if flag else None if one.state == "unknown" else 0.0,
+        "shadow_percent": flag.shadow_percent if flag else None if one.state == "unknown" else 0.0,
+        "shadow_classes": dict(flag.shadow_classes) if flag else {},
         "control": flag.control if flag else (one.rules.control if one.rules else None),
         "canary": flag.canary if flag else (one.rules.canary if one.rules else None),
         "action": one.action,

@@ -158,4 +158,7 @@ def publish(report: CycleReport, previous: CycleReport | None, metrics: SelfMetr
 
 def _flag_words(flag: Flag, read: FlagsRead) -> str:
     when = "" if read.fresh else f", {read.words}"
-    return f"[{flag.state.value} g{flag.generation} {flag.stage} {flag.canary_percent:g}%{when}]"
+    # a class may have any name: the tag has their number only, so that it can be told from the sentence
+    classes = f" (other in {len(flag.shadow_classes)} classes)" if flag.shadow_classes else ""
+    shadow = "" if flag.shadow_share.nothing else f", {flag.shadow_percent:g}%{classes} shadowed"
+    return f"[{flag.state.value} g{flag.generation} {flag.stage} {flag.canary_percent:g}%{shadow}{when}]"

@@ -12,6 +12,8 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from killswitch.flags.flag import SHADOW
+from killswitch.flags.shadow_share import shadowed_of
 from killswitch.model import Verdict
 from killswitch.pages.finding_rows import finding_rows
 from killswitch.timestamps import from_iso
@@ -61,11 +63,11 @@ def incident_page(incident: Mapping[str, Any]) -> str:
     window = incident["window_seconds"]
     who = "by itself" if incident["automatic"] else f"by {escape(str(incident['by']))}"
     name = escape(str(incident["rollout"]))
-    before = (
-        f"<p class=dim>{who} at {_utc(incident['decided_at'])}; before, {incident['percent_before']:g}% of users had"
-        f" {escape(str(incident['canary']))} (stage {escape(str(incident['stage_before']))}), the others"
-        f" {escape(str(incident['control']))}</p>"
-    )
+    control, canary, stage = (escape(str(incident[key])) for key in ("control", "canary", "stage_before"))
+    users = f"{incident['percent_before']:g}% of users had {canary} (stage {stage}), the others {control}"
+    if incident["stage_before"] == SHADOW:
+        users = f"every user had {control}, and requests were shadowed to {canary}"
+    before = f"<p class=dim>{who} at {_utc(incident['decided_at'])}; before, {users}</p>"
     body = [
         f"<h1>{escape(str(incident['id']))} <span class=tripped>tripped</span></h1>",
         before,
@@ -135,9 +137,10 @@ def _untripped(one: Mapping[str, Any], at: float | None) -> str:
     models = f"{escape(str(one['canary']))} against {escape(str(one['control']))}"
     share = ""
     if one["state"] == "armed":
+        shadowed = shadowed_of(one)
         share = (
             f"; {one['canary_percent']:g}% canary, stage {escape(str(one['stage']))},"
-            f" generation {escape(str(one['generation']))}"
+            f"{f' {escape(shadowed)},' if shadowed else ''} generation {escape(str(one['generation']))}"
         )
     findings = one["findings"]
     said = _sentence(one)

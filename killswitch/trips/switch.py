@@ -14,6 +14,7 @@ from killswitch.flags import flag as flags
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.shadow_share import NO_SHADOW, ShadowShare
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
@@ -50,6 +51,7 @@ class Switch(Flips):
         percent: float,
         stage: str,
         salt: str,
+        shadow: ShadowShare = NO_SHADOW,
         agree: Agree = _unasked,
     ) -> Flag:
         """Absent -> armed; the generation follows all there have been, tripped or not.
@@ -73,12 +75,22 @@ class Switch(Flips):
                 by=self._by,
                 generation=generation,
                 salt=salt,
+                shadow=shadow,
             ),
         )
         counted = counter(rollout, generation)
         return self._replace(rollout, stored, armed, (counted,), also=(Compare(counted.key, counted_at),))
 
-    def set_stage(self, rollout: str, *, percent: float, stage: str, agree: Agree = _unasked) -> Flag:
+    def set_stage(
+        self,
+        rollout: str,
+        *,
+        percent: float,
+        stage: str,
+        shadow: ShadowShare | None = None,
+        agree: Agree = _unasked,
+    ) -> Flag:
+        """``shadow`` None: what is shadowed stays as it is while the stage stays ``shadow``, else nothing is."""
         stored = self.required(rollout)
         has_baseline = self._has_baseline(rollout, stored)
         changed = self._agreed(
@@ -93,6 +105,7 @@ class Switch(Flips):
                 by=self._by,
                 actor=Actor.PERSON,
                 has_baseline=has_baseline,
+                shadow=shadow,
             ),
         )
         return self._replace(rollout, stored, changed)
@@ -105,6 +118,7 @@ class Switch(Flips):
         percent: float,
         stage: str,
         page: Callable[[Flag], Page],
+        shadow: ShadowShare = NO_SHADOW,
         agree: Agree = _unasked,
     ) -> Flag:
         """Tripped -> armed, generation + 1, and the page that says so, in one transaction."""
@@ -113,7 +127,14 @@ class Switch(Flips):
             stored,
             agree,
             lambda now: flags.rearm(
-                stored.flag, rollout=rollout, reason=reason, now=now, by=self._by, percent=percent, stage=stage
+                stored.flag,
+                rollout=rollout,
+                reason=reason,
+                now=now,
+                by=self._by,
+                percent=percent,
+                stage=stage,
+                shadow=shadow,
             ),
         )
         last, counted_at = last_generation(self._store, rollout)

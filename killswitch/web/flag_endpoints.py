@@ -121,8 +121,12 @@ class FlagView:
             expired = expired or state in _EXPIRED
             obeyed = state in OBEYS_ARMED or state is RouterState.TRIPPED or state in _EXPIRED
             # restored from a backup, or unreadable now: shown as the tripped flag it is to be taken for
-            flags[name] = flag if obeyed else replace(flag, state=State.TRIPPED, canary_percent=0.0)
+            flags[name] = flag if obeyed else _taken_for_tripped(flag)
         return FlagSnapshot(flags, expired)
+
+
+def _taken_for_tripped(flag: Flag) -> Flag:
+    return replace(flag, state=State.TRIPPED, canary_percent=0.0, shadow_percent=0.0, shadow_classes={})
 
 
 def flag_routes(view: FlagView) -> list[Route]:

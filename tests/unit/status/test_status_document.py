@@ -174,3 +174,14 @@ def test_a_rule_that_is_gone_leaves_no_verdict_behind() -> None:
     metrics.findings("copilot", (HEALTHY,))
     labels = {"rollout": "copilot", "rule": "refusal_rate", "verdict": "BREACH"}
     assert metrics.registry.get_sample_value("killswitch_rule_verdict", labels) is None
+
+
+def test_what_is_shadowed_is_in_the_document_and_on_the_page() -> None:
+    """A class may have any name: it is escaped, and the tag of the sentence has no class's name."""
+    flag = replace(armed(), stage="shadow", canary_percent=0.0, shadow_percent=20.0, shadow_classes={"<b>]: x": 100.0})
+    one = idle("support-copilot", flag, rollout("support-copilot"))
+    document = status_document("a", CycleReport(AT, 1000.0, 0.1, {"support-copilot": one}), 1.0)
+    found = document["rollouts"][0]
+    assert (found["shadow_percent"], found["shadow_classes"]) == (20.0, {"<b>]: x": 100.0})
+    assert one.sentence.startswith("[armed g1 shadow 0%, 20% (other in 1 classes) shadowed]: not judged yet")
+    assert "stage shadow, 20% (&lt;b&gt;]: x 100%) of requests shadowed, generation 1" in status_page(document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from killswitch.flags import flag
 from killswitch.flags.bucketing import bucket
 from killswitch.flags.flag import Flag
-from killswitch.web import ofrep
+from killswitch.web import flagd, ofrep
 
 NAME = "support-copilot"
 
@@ -66,6 +67,15 @@ def test_a_pin_wins_while_armed_and_not_in_the_shadow_stage() -> None:
     answer = ofrep.evaluate({NAME: armed(0.0, "shadow")}, NAME, body(cohort="canary"))
     assert answer.document is not None
     assert answer.document["value"] == "model-old"
+
+
+def test_a_shadowed_canary_is_named_in_no_answer() -> None:
+    """In stage shadow all three endpoints know control only: the SDK alone asks the canary, unseen."""
+    flags = {NAME: replace(armed(0.0, "shadow"), shadow_percent=100.0, shadow_classes={"billing": 100.0})}
+    asked = body(cohort="canary")
+    for answer in (ofrep.evaluate(flags, NAME, asked), ofrep.evaluate_all(flags, asked), flagd.render(flags)):
+        assert "model-old" in answer.body.decode()
+        assert "model-new" not in answer.body.decode()
 
 
 def test_an_unknown_flag_is_404_and_names_the_known_ones() -> None:
