@@ -58,6 +58,7 @@ class Reason(StrEnum):
     DRAINING = "DRAINING"
     WARMING_UP = "WARMING_UP"
     TRAFFIC_SPLIT = "TRAFFIC_SPLIT"
+    NOT_IN_SHADOW = "NOT_IN_SHADOW"
     # judged, with something to add
     CONTROL_TOO = "CONTROL_TOO"
     INTERNAL_ERROR = "INTERNAL_ERROR"
@@ -198,6 +199,21 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowSettings:
+    """What a rule file says about stage ``shadow``.
+
+    ``cohort``: what the series of shadow requests have in common, () where the usual label says it. ``criteria``: as
+    the file has them; `killswitch.shadow.criteria` reads them. ``keep_text``: whether prompts and answers that differ
+    materially are kept, for ``keep_text_for`` seconds.
+    """
+
+    cohort: tuple[Matcher, ...] = ()
+    criteria: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    keep_text: Literal["never", "differences"] = "never"
+    keep_text_for: float = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """One rule file: a rollout's names, its rules and how they are judged.
 
@@ -218,6 +234,7 @@ class Rollout:
     trip_when_blind_after: float | None = None
     mode: Mode = Mode.ENFORCE
     page: PageSettings = field(default_factory=PageSettings)
+    shadow: ShadowSettings = field(default_factory=ShadowSettings)
     file: str = ""
     digest: str = ""
 

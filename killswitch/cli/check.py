@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,9 @@ import typer
 
 from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, say, show
 from killswitch.errors import BadRules
+from killswitch.model import Rollout
 from killswitch.rules.loading import load_folder, located
+from killswitch.shadow.criteria import criteria_from
 from killswitch.wording import counted
 
 
@@ -25,6 +28,7 @@ def command(
     """
     try:
         loaded = load_folder(rules)
+        _check_criteria(loaded.rollouts)
     except BadRules as error:
         problems = list(error.problems)
         refused = {"ok": False, "problems": [_parts(problem) for problem in problems], "warnings": [], "rollouts": []}
@@ -47,6 +51,18 @@ def command(
             say(f"{rollout.name}: {rules}, {rollout.decide.value}, {rollout.mode.value}")
 
     show(document, as_json=as_json, otherwise=words)
+
+
+def _check_criteria(rollouts: Iterable[Rollout]) -> None:
+    """Raises BadRules for criteria of stage shadow that the rule files' own reader does not know."""
+    problems: list[str] = []
+    for rollout in rollouts:
+        try:
+            criteria_from(rollout.shadow.criteria)
+        except BadRules as error:
+            problems += [f"{rollout.file}: shadow.criteria: {problem}" for problem in error.problems]
+    if problems:
+        raise BadRules(problems)
 
 
 def _parts(text: str) -> dict[str, str | int | None]:

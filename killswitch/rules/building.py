@@ -13,7 +13,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from killswitch.model import Cohort, CohortMatchers, Decide, Matcher, PageSettings, QuerySignal, Rollout, Rule
+from killswitch.model import (
+    Cohort,
+    CohortMatchers,
+    Decide,
+    Matcher,
+    PageSettings,
+    QuerySignal,
+    Rollout,
+    Rule,
+    ShadowSettings,
+)
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
 from killswitch.rules.metrics import Available, Complaint, available
@@ -171,9 +181,43 @@ class _Builder:
             trip_when_blind_after=spec.when_blind,
             mode=spec.mode,
             page=PageSettings(**spec.page.model_dump()),
+            shadow=self._shadow(spec, cohorts, rules),
             file=file,
             digest=digest,
         )
+
+    def _shadow(self, spec: RuleFile, cohorts: CohortMatchers, rules: tuple[Rule, ...]) -> ShadowSettings:
+        stated = self._document.value.get("shadow")
+        stated = stated if isinstance(stated, dict) else {}
+        path: Path = ("shadow", "cohort")
+        matchers = spec.shadow.cohort
+        if "cohort" in stated and "shadow" not in self._refused:
+            if not matchers:
+                self._problem(path, "shadow.cohort matches every series", "name a label that only shadow requests have")
+            elif set(matchers) == set(cohorts[Cohort.CONTROL]):
+                self._problem(
+                    path, "shadow.cohort selects control's series", "name a label that only shadow requests have"
+                )
+            for matcher in matchers:
+                if any(_exclude(matcher, other) for other in spec.match):
+                    self._problem(
+                        path,
+                        f"shadow.cohort.{matcher.label} contradicts match.{matcher.label}",
+                        "no series matches both; remove one",
+                    )
+        each = [cohorts, *(rule.cohorts for rule in rules if rule.cohorts is not None)]
+        if stated and not matchers and not any(_CANARY_LABEL in one[Cohort.CANARY] for one in each):
+            self._warning(
+                ("shadow",),
+                "no rule is judged in stage shadow: the file does not say how shadow requests are labelled",
+                "add `cohort: {…}` with a label that only they have, or compare the recorded pairs alone",
+            )
+        if "keep_text_for" in stated and spec.shadow.keep_text == "never":
+            self._warning(
+                ("shadow", "keep_text_for"), "keep_text_for has no effect without texts", "add `keep_text: differences`"
+            )
+        kept = spec.shadow
+        return ShadowSettings(matchers, kept.criteria, kept.keep_text, kept.keep_text_for)
 
     def _cohorts(self, spec: RuleFile, found: Available) -> CohortMatchers | None:
         if spec.cohorts is not None:
@@ -339,5 +383,6 @@ def _exclude(one: Matcher, other: Matcher) -> bool:
     return one.label == other.label and one.operator == other.operator == "=" and one.value != other.value
 
 
+_CANARY_LABEL = Matcher("cohort", "=", Cohort.CANARY.value)  # stage shadow asks for `cohort="shadow"` instead
 _SIGNAL_KEYS = frozenset({"events", "trials", "histogram", "quantile", "query", "unit"})
 _NO_FOR = "remove it (evidence accumulates by itself), or use `decide: threshold`"

@@ -114,7 +114,7 @@ def _tidy(node: Any) -> None:
     if isinstance(node, dict):
         if isinstance(node.get("title"), str):
             del node["title"]
-        if "default" in node and node["default"] in (None, ()):
+        if "default" in node and node["default"] in (None, (), {}):
             del node["default"]
         for child in node.values():
             _tidy(child)

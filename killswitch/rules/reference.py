@@ -30,6 +30,7 @@ from killswitch.rules.schema import (
     PageSpec,
     RuleFile,
     RuleSpec,
+    ShadowSpec,
 )
 from killswitch.rules.selectors import selector_in_words
 
@@ -150,6 +151,7 @@ def _keys() -> Iterator[str]:
         ("Keys of `metrics`", MetricsSpec, ""),
         ("Keys of `cohorts`", CohortsSpec, ""),
         ("Keys of `page`", PageSpec, ""),
+        ("Keys of `shadow`", ShadowSpec, ""),
     )
     for title, model, prefix in sections:
         yield f"## {title}"
@@ -267,7 +269,7 @@ def _default(name: str, known: FieldInfo) -> str:
         return "required"
     if known.default is PydanticUndefined:
         return "`cohort-labels`" if name == "metrics" else ""
-    return "" if known.default in (None, ()) else f"`{_yaml(known.default)}`"
+    return "" if known.default in (None, (), {}) else f"`{_yaml(known.default)}`"
 
 
 def _yaml(value: object) -> str:

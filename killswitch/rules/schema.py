@@ -18,8 +18,11 @@ from killswitch.rules.values import (
     Budget,
     Bursts,
     Channel,
+    CriteriaLimits,
     Deciding,
     Duration,
+    KeepFor,
+    KeptText,
     KeyName,
     Limit,
     Link,
@@ -180,6 +183,34 @@ class PageSpec(_Strict):
     dashboard: Link = Field(None, description="a link to where to look", examples=["https://grafana.example.org/d/llm"])
 
 
+class ShadowSpec(_Strict):
+    """In stage `shadow` the rules compare shadow requests, whose answers no user gets, with control's requests."""
+
+    cohort: Matchers = Field(
+        (),
+        description="matchers of the shadow requests' series; default: `cohort: shadow` where the canary's matchers "
+        "say `cohort: canary`",
+        examples=[{"deployment": "shadow"}],
+    )
+    criteria: CriteriaLimits = Field(
+        {},
+        description="what the candidate must show before any user sees it: limits by criterion, `false` for off; "
+        "what is not named keeps its default",
+        examples=[{"errors": "1pp", "win_rate": True}],
+    )
+    keep_text: KeptText = Field(
+        "never",
+        description="whether the record keeps prompts and answers: `never`, or `differences` (only of pairs that "
+        "differ materially)",
+    )
+    keep_text_for: KeepFor = Field(
+        "7d",
+        validate_default=True,
+        description="how long the record keeps such texts; 1s to 366d",
+        examples=["7d"],
+    )
+
+
 class RuleFile(_Strict):
     """One rollout: its names, its rules, and how they are judged."""
 
@@ -242,3 +273,4 @@ class RuleFile(_Strict):
         description="`enforce` trips; `dry_run` judges and records, and reports what it would have tripped",
     )
     page: PageSpec = Field(default_factory=PageSpec, description="who is paged")
+    shadow: ShadowSpec = Field(default_factory=ShadowSpec, description="stage `shadow`: what is judged and kept")

@@ -16,6 +16,7 @@ from killswitch.rules.schema import (
     PageSpec,
     RuleFile,
     RuleSpec,
+    ShadowSpec,
 )
 from killswitch.rules.selectors import SelectorError
 from killswitch.rules.units import UnitError, shown
@@ -56,6 +57,7 @@ def keys_at(path: Path) -> tuple[str, ...]:
         "page": PageSpec,
         "cohorts": CohortsSpec,
         "query": CohortQueries,
+        "shadow": ShadowSpec,
     }
     model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
     return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()

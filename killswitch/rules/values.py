@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -38,6 +38,11 @@ from killswitch.rules.units import (
 )
 from killswitch.timestamps import DAY
 
+CriterionValue = bool | int | float | str
+MAX_CRITERIA = 30
+_CRITERION = r"[a-z][a-z0-9_]{0,39}"
+_LONGEST_LIMIT = 40  # characters
+LONGEST_KEPT = 366 * 86_400  # seconds that texts of shadowed requests may be kept
 CHANNEL_PATTERN = r"#[^\s#@<>,]{1,80}|[CGD][A-Z0-9]{2,20}"
 KEY_NAME_PATTERN = r"^(?![A-Za-z0-9]{32}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MENTION_PATTERN = r"<(@[^<>|\s]+|!subteam\^[^<>|\s]+(\|[^<>|]+)?|!here|!channel|!everyone)>"
@@ -209,6 +214,20 @@ def _matchers(value: object) -> tuple[Matcher, ...]:
     return parse_matchers(_text(value, 8000))
 
 
+def _criteria(value: object) -> Mapping[str, CriterionValue]:
+    """The form alone: `killswitch check` knows the criteria and their units."""
+    if not isinstance(value, dict):
+        raise Wrong("must be a mapping of criteria", "write its keys indented under it, for example `errors: 1pp`")
+    if len(value) > MAX_CRITERIA:
+        raise Wrong(f"{len(value)} criteria", f"name at most {MAX_CRITERIA}")
+    for name, limit in value.items():
+        if not re.fullmatch(_CRITERION, str(name), re.ASCII):
+            raise Wrong(f"{shown(name)} is not the name of a criterion", "use a-z, digits and _")
+        if not isinstance(limit, bool | int | float | str) or len(str(limit)) > _LONGEST_LIMIT:
+            raise Wrong(f"{shown(str(name))} has no limit", "write a limit with its unit, or true or false")
+    return value
+
+
 def _pattern(pattern: str, what: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         text = _text(value)
@@ -270,6 +289,13 @@ Ticks = Annotated[
 ]
 Duration = Annotated[float | None, PlainValidator(_duration(0.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
 Window = Annotated[float, PlainValidator(_duration(1.0, DAY)), WithJsonSchema(_FROM_A_SECOND)]
+KeepFor = Annotated[
+    float,
+    PlainValidator(_duration(1.0, LONGEST_KEPT)),
+    WithJsonSchema(
+        {"type": "string", "pattern": patterns.duration(longest=LONGEST_KEPT, zero=False, from_a_second=True)}
+    ),
+]
 Selectors = Annotated[tuple[PartialSelector, ...] | None, PlainValidator(_selectors), WithJsonSchema(_SELECTORS_SCHEMA)]
 OneSelector = Annotated[PartialSelector | None, PlainValidator(_selector), WithJsonSchema(_SELECTOR_SCHEMA)]
 Matchers = Annotated[tuple[Matcher, ...], PlainValidator(_matchers), WithJsonSchema(_MATCHERS_SCHEMA)]
@@ -297,6 +323,23 @@ Severity = Annotated[
     Literal["critical", "error", "warning", "info"],
     PlainValidator(_one_of("critical", "error", "warning", "info")),
     _words_schema("critical", "error", "warning", "info"),
+]
+CriteriaLimits = Annotated[
+    Mapping[str, CriterionValue],
+    PlainValidator(_criteria),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MAX_CRITERIA,
+            "propertyNames": {"pattern": f"^{_CRITERION}$"},
+            "additionalProperties": {"type": ["boolean", "number", "string"], "maxLength": _LONGEST_LIMIT},
+        }
+    ),
+]
+KeptText = Annotated[
+    Literal["never", "differences"],
+    PlainValidator(_one_of("never", "differences")),
+    _words_schema("never", "differences"),
 ]
 Bursts = Annotated[
     Literal["auto", "short", "long"],

@@ -56,3 +56,16 @@ def test_check_without_a_folder_checks_the_daemons(shell: Shell) -> None:
 def test_check_of_a_folder_that_is_not_there_says_so(shell: Shell) -> None:
     done = shell("check", "nowhere")
     assert (done.exit_code, "nowhere" in done.stderr) == (2, True)
+
+
+def test_check_reads_the_criteria_of_stage_shadow(shell: Shell) -> None:
+    """The rule files' own reader knows their form alone."""
+    rules = shell.rules / "copilot.yaml"
+    whole = rules.read_text()
+    rules.write_text(whole + "shadow: {criteria: {errors: 1pp, win_rate: true}}\n")
+    assert shell("check").exit_code == 0
+    rules.write_text(whole + "shadow: {criteria: {errors: 1%, erorrs: 1pp}}\n")
+    done = shell("check")
+    assert done.exit_code == 2
+    assert "copilot.yaml: shadow.criteria: errors: " in done.stderr
+    assert "copilot.yaml: shadow.criteria: 'erorrs' is not a criterion; fix: write errors" in done.stderr

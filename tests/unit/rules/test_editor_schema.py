@@ -62,6 +62,9 @@ REFUSED: list[dict[str, Any]] = [
     {"when_blind": {"trip_after": "10"}}, {"when_blind": {"trip_after": "0s"}}, {"min_requests": "100"},
     {"page": {"slack": "llm-oncall"}}, {"page": {"mention": "@here"}}, {"page": {"runbook": "wiki"}},
     {"page": {"pagerduty": "a" * 32}}, {"control": "  "}, {"page": {"runbook": "ftp://x/y"}},
+    {"shadow": {"keep_text": "always"}}, {"shadow": {"keep_text_for": "367d"}}, {"shadow": {"keep_text_for": 7}},
+    {"shadow": {"criteria": {"Errors": "1pp"}}},
+    {"shadow": {"criteria": {"errors": []}}}, {"shadow": {"criteria": "errors"}}, {"shadow": {"percent": 5}},
 ]  # fmt: skip
 
 
@@ -82,6 +85,8 @@ ACCEPTED: list[dict[str, Any]] = [
     {"false_trips": "350% per week"}, {"false_trips": "0.5 % per day"}, {"when_blind": {"trip_after": "10m"}},
     {"page": {"slack": "#llm-oncall", "mention": "<!here> <@U1>", "runbook": "https://a/b?c=d", "pagerduty": "search"}},
     {"page": {"slack": "C012AB3CD"}},
+    {"shadow": {"cohort": {"deployment": "s"}, "keep_text": "differences", "keep_text_for": "366d"}},
+    {"shadow": {"criteria": {"errors": "1pp", "win_rate": True, "pairs": 500, "latency_p95": 1.2}}},
 ]  # fmt: skip
 
 

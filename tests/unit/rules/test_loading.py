@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from killswitch.errors import BadRules
-from killswitch.model import Cohort, Decide, Limits, Matcher, Mode, PageSettings, QuerySignal, Unit
+from killswitch.model import Cohort, Decide, Limits, Matcher, Mode, PageSettings, QuerySignal, ShadowSettings, Unit
 from killswitch.rules.loading import Loaded, load_folder, load_text
 
 HEAD = "rollout: r\ncontrol: a\ncanary: b\n"
@@ -85,6 +85,18 @@ page: {slack: "#x", pagerduty: search, mention: "<@U1>", severity: warning, runb
     )
 
 
+def test_the_shadow_section_arrives_in_the_rollout() -> None:
+    (rollout,) = loaded(HEAD).rollouts
+    assert rollout.shadow == ShadowSettings()
+    text = "shadow: {cohort: {deployment: s}, criteria: {errors: 1pp, win_rate: true}, keep_text: differences}\n"
+    (rollout,) = loaded(HEAD + text).rollouts
+    assert rollout.shadow == ShadowSettings(
+        (Matcher("deployment", "=", "s"),), {"errors": "1pp", "win_rate": True}, "differences", 7 * 86_400.0
+    )
+    (rollout,) = loaded(HEAD + "shadow: {keep_text: differences, keep_text_for: 30d}\n").rollouts
+    assert rollout.shadow.keep_text_for == 30 * 86_400.0
+
+
 def test_evidence_takes_its_budget_and_bursts() -> None:
     (rollout,) = loaded(HEAD + "decide: evidence\nfalse_trips: 7% per week\nbursts: long\n").rollouts
     assert (rollout.decide, rollout.false_trips_per_day, rollout.bursts) == (Decide.EVIDENCE, 0.01, "long")
@@ -106,6 +118,17 @@ def test_evidence_takes_its_budget_and_bursts() -> None:
         (
             "page: {severity: info}\nwindow: 30s\n",
             "f.yaml:5: window is shorter than a minute; fix: use 5m; a shorter window holds few scrapes",
+        ),
+        (
+            "page: {severity: info}\nshadow: {keep_text_for: 7d}\n",
+            "f.yaml:5: keep_text_for has no effect without texts; fix: add `keep_text: differences`",
+        ),
+        (
+            "page: {severity: info}\ncohorts: {control: {m: a}, canary: {m: b}}\nshadow: {keep_text: differences}\n",
+            (
+                "f.yaml:6: no rule is judged in stage shadow: the file does not say how shadow requests are labelled; "
+                "fix: add `cohort: {…}` with a label that only they have, or compare the recorded pairs alone"
+            ),
         ),
         (
             "page: {severity: info}\nwhen_blind: {trip_after: 60s}\n",

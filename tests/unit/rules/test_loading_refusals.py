@@ -29,6 +29,23 @@ TABLE = [
         HEAD + "metric: cohort-labels\n",
         ["f.yaml:4: unknown key metric; fix: did you mean metrics? Or indent it under `metrics:`"],
     ),
+    (
+        HEAD + "shadow: {cohort: {}}\n",
+        ["f.yaml:4: shadow.cohort matches every series; fix: name a label that only shadow requests have"],
+    ),
+    (
+        HEAD + "shadow: {cohort: {cohort: control}}\n",
+        ["f.yaml:4: shadow.cohort selects control's series; fix: name a label that only shadow requests have"],
+    ),
+    (
+        HEAD + "match: {job: a}\nshadow: {cohort: {job: b}}\n",
+        ["f.yaml:5: shadow.cohort.job contradicts match.job; fix: no series matches both; remove one"],
+    ),
+    (HEAD + "shadow: {keep_txt: never}\n", ["f.yaml:4: unknown key shadow.keep_txt; fix: did you mean keep_text?"]),
+    (
+        HEAD + "shadow: {keep_text_for: 400d}\n",
+        ["f.yaml:4: shadow.keep_text_for: '400d' is out of range; fix: use 1s to 366d"],
+    ),
     (HEAD + "windw: 5m\n", ["f.yaml:4: unknown key windw; fix: did you mean window?"]),
     (
         HEAD + "rules:\n  error_rate:\n    max: 2\n",
