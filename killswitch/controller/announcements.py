@@ -13,7 +13,7 @@ from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_reader import Findings
 from killswitch.controller.unprotected import Unprotected
 from killswitch.errors import KillswitchError
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.incident import Incident
 from killswitch.model import Finding, Reason
 from killswitch.pages import events
@@ -65,6 +65,9 @@ class Announcements:
     def note_findings(self, armed: ArmedRollout, findings: Sequence[Finding], tick: float) -> None:
         """What findings say besides their verdicts, such as that control got worse too."""
         for kind, reason, build in _OF_FINDINGS:
+            # paged once a generation: in stage shadow no user needs the rule, and the later stages may need the page
+            if armed.flag.stage == SHADOW and reason is Reason.NEVER_SEEN:
+                continue
             concerned = [finding for finding in findings if finding.reason is reason]
             if concerned:
                 self.add(armed.flag, kind, partial(build, armed.flag, concerned, at=tick, settings=armed.rollout.page))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.tick_clock import TickClock
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import SHADOW, Flag
 from killswitch.model import Rollout
 from killswitch.verdicts.armed_rollout import ArmedRollout
-from killswitch.verdicts.baseline import against
+from killswitch.verdicts.baseline import Baseline, against
 from killswitch.verdicts.decide import Decision, DecisionKind
+from killswitch.verdicts.shadow_stage import in_shadow
 
 
 @dataclass(slots=True)
@@ -104,7 +105,15 @@ class Armings:
             armed is not None and arming.rollout is rollout and armed.flag == flag and armed.baseline is baseline
         )
         if armed is None or not unchanged:
-            rules = rollout if baseline is None else against(rollout, baseline)
-            armed, arming.rollout = ArmedRollout(rules, flag, arming.armed_at, baseline), rollout
+            armed, arming.rollout = judged_as(rollout, flag, arming.armed_at, baseline), rollout
         arming.armed = armed
         return armed
+
+
+def judged_as(rollout: Rollout, flag: Flag, armed_at: float, baseline: Baseline | None) -> ArmedRollout:
+    """The armed rollout with its rules as they are judged in the flag's stage."""
+    if flag.stage == SHADOW:
+        shadow = in_shadow(rollout)
+        return ArmedRollout(shadow.rollout, flag, armed_at, unjudged=shadow.unjudged)
+    rules = rollout if baseline is None else against(rollout, baseline)
+    return ArmedRollout(rules, flag, armed_at, baseline)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from killswitch.flags.bucketing import obeyed_percent
 from killswitch.flags.flag import AA, Flag
 from killswitch.fleet.outages import Blind, Outage, OutageChange
 from killswitch.model import Mode, PageSettings
@@ -25,7 +26,7 @@ class Concerned:
 
 def trips_after(armed: ArmedRollout) -> float | None:
     """After how many seconds of blindness the rule file says to trip; None also where no user has the canary."""
-    without_canary = armed.flag.stage == AA or armed.flag.canary_percent == 0.0
+    without_canary = armed.flag.stage == AA or obeyed_percent(armed.flag) == 0.0
     return None if without_canary else armed.rollout.trip_when_blind_after
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from killswitch.documents import finite
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.incident import Incident, finding_to_json, incident_id
 from killswitch.model import Finding, PageSettings
 from killswitch.pages.exposure import exposure_in_words, exposure_of
@@ -28,7 +28,12 @@ def page_of_incident(incident: Incident, settings: PageSettings, kind: PageKind,
         rollout=incident.rollout, generation=incident.generation, at=incident.decided_at,
         rows=_rows(incident.findings, incident.rules, window=incident.window, at=incident.decided_at),
     )  # fmt: skip
-    return replace(page, exposed=exposure_in_words(exposure_of(incident)))
+    return replace(page, exposed=exposure_in_words(exposure_of(incident), shadow=of_shadow(incident)))
+
+
+def of_shadow(incident: Incident) -> bool:
+    """Whether it happened in stage ``shadow``, in which no user has the canary."""
+    return incident.stage_before == SHADOW
 
 
 def page_of_findings(

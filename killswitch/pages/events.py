@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.incident import Incident, incident_id
 from killswitch.model import Finding, PageSettings, Verdict
 from killswitch.pages.building import (
@@ -13,6 +13,7 @@ from killswitch.pages.building import (
     as_warning,
     incident_payload,
     names_in_words,
+    of_shadow,
     page_of_event,
     page_of_findings,
     page_of_incident,
@@ -23,19 +24,21 @@ from killswitch.wording import counted, date_and_time, duration_in_words, plain
 
 
 def tripped(incident: Incident, settings: PageSettings) -> Page:
-    """All users get control again: a controller or a person has tripped the canary."""
+    """A controller or a person has tripped the canary: all users get control again, or its shadow has ended."""
     done = f"all traffic routed to {plain(incident.control, MAX_NAME)}"
     canary = plain(incident.canary, MAX_NAME)
-    if incident.automatic:
-        headline = f"{incident.rollout}: canary {canary} tripped, {done}"
-    else:
-        headline = f"{incident.rollout}: canary {canary} tripped by {plain(incident.by, MAX_NAME)}, {done}"
+    by = "" if incident.automatic else f" by {plain(incident.by, MAX_NAME)}"
+    headline = f"{incident.rollout}: canary {canary} tripped{by}, {done}"
+    again = f'`killswitch rearm {incident.rollout} --reason "what was fixed"`'
+    if of_shadow(incident):
+        done = f"shadow requests stopped; every user had {plain(incident.control, MAX_NAME)} all the time"
+        headline = (
+            f"Shadow of {incident.rollout} stopped{by}: no more requests go to canary {canary}. No user was affected"
+        )
+        again = f'`killswitch rearm {incident.rollout} --shadow 5 --reason "what was fixed"`'
     page = page_of_incident(incident, settings, PageKind.TRIPPED, incident.id, headline)
     shown = "every number and query" if incident.findings else "the incident"  # a trip by hand judges nothing
-    steps = (
-        f"See {shown}: `killswitch explain {incident.id}`",
-        f'When it is fixed, re-arm: `killswitch rearm {incident.rollout} --reason "what was fixed"`',
-    )
+    steps = (f"See {shown}: `killswitch explain {incident.id}`", f"When it is fixed, re-arm: {again}")
     payload = incident_payload(incident, page, alert="canary kill-switch tripped", auto_action=done)
     return with_steps(replace(page, payload=payload), steps)
 
@@ -43,6 +46,8 @@ def tripped(incident: Incident, settings: PageSettings) -> Page:
 def would_trip(incident: Incident, settings: PageSettings) -> Page:
     """In dry run, a rule would trip the canary. ``incident`` is what the trip would have written."""
     kept = f"{plain(incident.canary, MAX_NAME)} keeps {incident.percent_before:g}% of traffic"
+    if of_shadow(incident):
+        kept = f"requests go on being shadowed to {plain(incident.canary, MAX_NAME)}. No user is affected"
     headline = f"{incident.rollout}: would trip (dry run). Nothing was changed: {kept}"
     page_id = f"{incident.id}.would-trip.{incident.tick or incident.decided_at:.0f}"
     page = page_of_incident(incident, settings, PageKind.WOULD_TRIP, page_id, headline)
@@ -207,10 +212,10 @@ def rule_blind(flag: Flag, finding: Finding, *, lasted: float, at: float, settin
 
 def unwatched(flag: Flag, *, at: float, settings: PageSettings) -> Page:
     """Armed, and no replica has a rule file for it."""
-    headline = (
-        f"{flag.rollout}: not monitored: no rule file has this rollout. "
-        f"Its canary gets {flag.canary_percent:g}% of traffic"
-    )
+    gets = f"Its canary gets {flag.canary_percent:g}% of traffic"
+    if flag.stage == SHADOW:
+        gets = f"No user gets its canary; {flag.shadow_share} of requests are shadowed to it"
+    headline = f"{flag.rollout}: not monitored: no rule file has this rollout. {gets}"
     steps = (
         "Put the rule file back. If the rollout was renamed in it, restore the name",
         f"If the rollout is over: `killswitch end {flag.rollout}`",
@@ -326,6 +331,8 @@ def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Pag
     """A person has re-armed the canary. Continues the page of the trip before."""
     who = plain(by, MAX_NAME)
     share = f"{plain(flag.canary, MAX_NAME)} gets {flag.canary_percent:g}% ({flag.stage})"
+    if flag.stage == SHADOW:
+        share = f"no user gets {plain(flag.canary, MAX_NAME)}, {flag.shadow_share} of requests are shadowed to it"
     headline = f"{flag.rollout}: re-armed by {who}; {share}"
     page = page_of_event(
         PageKind.RE_ARMED, (flag,), headline, reason, settings,
@@ -338,13 +345,19 @@ def re_armed(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Pag
 def followed(flag: Flag, *, routers: int, known: int, at: float, settings: PageSettings) -> Page:
     """How many routers follow a trip. Continues the trip's page."""
     all_of_them = routers == known
-    headline = f"{flag.rollout}: {routers} of {known} routers send all users to {plain(flag.control, MAX_NAME)}"
     late = known - routers
+    doing, risk = (
+        f"send all users to {plain(flag.control, MAX_NAME)}",
+        "their users may still get the canary",
+    )
+    if flag.trip is not None and flag.trip.stage_before == SHADOW:
+        doing, risk = "shadow no more requests", "they may still send shadow requests"
+    headline = f"{flag.rollout}: {routers} of {known} routers {doing}"
     why = (
         "all routers follow the trip"
         if all_of_them
         else f"{counted(late, 'router')} {'has' if late == 1 else 'have'} not reported that they follow the trip: "
-        "their users may still get the canary"
+        f"{risk}"
     )
     steps = () if all_of_them else (f"See which routers follow the flag: `killswitch status {flag.rollout}`",)
     page = page_of_event(

@@ -49,10 +49,13 @@ def exposure_of(incident: Incident) -> dict[str, Any]:
     }
 
 
-def exposure_in_words(exposure: Mapping[str, Any]) -> str:
-    """``5% of users, since 20:10:30 UTC (1m41s): 53 of 189 canary requests were bad (refusal_rate)``."""
-    words = f"{exposure['percent_of_users']:g}% of users"
-    if exposure["since"] is not None:
+def exposure_in_words(exposure: Mapping[str, Any], *, shadow: bool = False) -> str:
+    """``5% of users, since 20:10:30 UTC (1m41s): 53 of 189 canary requests were bad (refusal_rate)``.
+
+    ``shadow``: the requests were shadow requests, whose answers no user got.
+    """
+    words = "no user" if shadow else f"{exposure['percent_of_users']:g}% of users"
+    if exposure["since"] is not None and not shadow:
         lasted = f" ({duration_in_words(exposure['seconds'])})" if exposure["seconds"] else ""
         words += f", since {exposure['since'][11:19]} UTC{lasted}"
     if exposure["requests"] is None:
@@ -64,4 +67,5 @@ def exposure_in_words(exposure: Mapping[str, Any]) -> str:
         else ", each user's first in five minutes" * exposure["first_requests"]
     )
     bad, requests = exposure["bad_requests"], exposure["requests"]
-    return f"{words}: {bad:,} of {requests:,} canary requests were bad ({exposure['rule']}){whose}"
+    kind = "shadow" if shadow else "canary"
+    return f"{words}: {bad:,} of {requests:,} {kind} requests were bad ({exposure['rule']}){whose}"

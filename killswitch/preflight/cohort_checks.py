@@ -6,20 +6,29 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from killswitch.flags.flag import Flag
-from killswitch.model import Cohort, Counts, Reading, Reason, Rule, Unreadable
+from killswitch.flags.flag import SHADOW, Flag
+from killswitch.flags.shadow_share import ShadowShare
+from killswitch.model import SHADOW_COHORT, Cohort, Counts, Reading, Reason, Rule, Unreadable
 from killswitch.preflight.checks import Check, Status
 from killswitch.verdicts.missing_events import never_counted
 
 _MISSED = 0.05
+_NO_SHADOW = (
+    "let a service shadow requests (`Shadow(router, …)`) and scrape it; if it does, say in the rule file how they are "
+    "labelled (`shadow: {cohort: {…}}`)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Whether users get the canary: ``percent`` of them, None if not armed. ``known``: whether flags were read."""
+    """Whether users get the canary: ``percent`` of them, None if not armed. ``known``: whether flags were read.
+
+    ``shadow``: what is shadowed if it is armed in stage ``shadow``, else None.
+    """
 
     known: bool
     percent: float | None
+    shadow: ShadowShare | None = None
 
     @property
     def canary_may_be_absent(self) -> str:
@@ -28,12 +37,16 @@ class Served:
             return "whether it is armed is UNKNOWN, because no flag store was read"
         if self.percent is None:
             return "expected: it is not armed"
+        if self.shadow is not None:
+            return "expected: nothing is shadowed" if self.shadow.nothing else ""
         return "" if self.percent else "expected: its percent is 0"
 
 
 def served_by(flags: dict[str, Flag] | None, rollout: str) -> Served:
     flag = flags.get(rollout) if flags is not None else None
-    return Served(flags is not None, flag.canary_percent if flag is not None and flag.armed else None)
+    if flag is None or not flag.armed:
+        return Served(flags is not None, None)
+    return Served(known=True, percent=flag.canary_percent, shadow=flag.shadow_share if flag.stage == SHADOW else None)
 
 
 def examine_cohorts(about: str, rule: Rule, readings: Sequence[Reading], served: Served) -> Iterator[Check]:
@@ -49,8 +62,12 @@ def examine_cohorts(about: str, rule: Rule, readings: Sequence[Reading], served:
         absent = served.canary_may_be_absent if cohort is Cohort.CANARY and reason is Reason.NO_DATA else ""
         status = Status.NOTE if absent else Status.WRONG
         fix = "" if absent else _fix_of(reason, rule)
+        name = cohort.value
+        if served.shadow is not None and cohort is Cohort.CANARY:
+            name = SHADOW_COHORT
+            fix = _NO_SHADOW if fix and reason is Reason.NO_DATA else fix
         why = f" ({absent})" if absent else ""
-        yield Check(about, status, f"{cohort.value}: {reason}: {detail}{why}", fix)
+        yield Check(about, status, f"{name}: {reason}: {detail}{why}", fix)
         return
     gaps = sum(
         any(isinstance(s, Unreadable) and s.reason is Reason.GAP for s in (r.canary, r.control)) for r in readings

@@ -27,6 +27,7 @@ from killswitch.preflight.store_checks import (
     examine_writing,
 )
 from killswitch.verdicts.evidence_entry import STEP, STEP_PER_USER
+from killswitch.verdicts.shadow_stage import in_shadow
 
 
 def examine(setup: Setup, progress: Progress = lambda _: None) -> Iterator[Check]:
@@ -54,6 +55,14 @@ def examine(setup: Setup, progress: Progress = lambda _: None) -> Iterator[Check
 
 
 def _examine_rollout(setup: Setup, rollout: Rollout, served: Served) -> Iterator[Check]:
+    if served.shadow is not None:
+        rollout, unjudged = in_shadow(rollout)
+        for rule, why in unjudged:
+            status = Status.NOTE if rollout.rules else Status.WARNING
+            fix = "" if rollout.rules else "until then, compare the recorded pairs: no rule stops this shadow"
+            yield Check(f"{rollout.name} {rule.name}", status, f"not judged in stage shadow: {why.detail}", fix)
+        if not rollout.rules:
+            return
     yield from examine_scrape_interval(setup, rollout)
     yield from examine_counters(setup, rollout)
     steps = step_readings(setup.source, rollout, setup.terms)

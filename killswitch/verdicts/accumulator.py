@@ -69,7 +69,7 @@ class EvidenceAccumulator:
     def fits(self, armed: ArmedRollout) -> bool:
         """Whether the kept evidence is of this armed rollout: the same generation, arming, rules and cohorts."""
         group = self._where.get(armed.rollout.name)
-        if group is None or not self.same_generation(armed):
+        if group is None or not self.same_generation(armed) or not self.same_series(armed):
             return False
         entries = group.of(armed.rollout.name)
         kept = [(entry.rule, entry.spec) for entry in entries if entry.rule is not None]
@@ -83,6 +83,11 @@ class EvidenceAccumulator:
         kept = group.of(armed.rollout.name)[0].armed
         return (kept.flag.generation, kept.armed_at) == (armed.flag.generation, armed.armed_at)
 
+    def same_series(self, armed: ArmedRollout) -> bool:
+        """Whether the kept evidence is of the same side of stage ``shadow``: of its requests, or of users'."""
+        group = self._where.get(armed.rollout.name)
+        return group is not None and _same_series(group.of(armed.rollout.name)[0].armed, armed)
+
     def open(
         self, all_armed: Sequence[ArmedRollout], at: float, past: Mapping[float, Readings], *, from_arming: bool
     ) -> None:
@@ -91,9 +96,12 @@ class EvidenceAccumulator:
         ``from_arming``: the generations began at ``at``, so their head starts are not paid yet.
         """
         self.drop([armed.rollout.name for armed in all_armed])
-        paid_until = -math.inf if from_arming else at
-        rules = [(armed, rule, spec) for armed in all_armed for rule, spec in self._specs(armed)]
-        entries = [Entry(armed, rule, spec, paid_until=paid_until) for armed, rule, spec in rules]
+        rules = [
+            (armed, rule, spec, -math.inf if from_arming else self._paid_until(armed, at))
+            for armed in all_armed
+            for rule, spec in self._specs(armed)
+        ]
+        entries = [Entry(armed, rule, spec, paid_until=paid) for armed, rule, spec, paid in rules]
         if not entries:
             return
         group = new_group(at, entries)
@@ -110,6 +118,11 @@ class EvidenceAccumulator:
         sides = [side for armed in all_armed for side in split_entries(armed)]
         self._groups.append(joined([group, new_group(at, sides)]) if sides else group)
         self._index()
+
+    def _paid_until(self, armed: ArmedRollout, at: float) -> float:
+        """Since when head starts are paid: not those of stages before ``at``, but that of a stage that began there."""
+        turned = ev.shadow_turned_at(armed.flag.stages)
+        return turned if turned is not None and at - self.step < turned <= at else at
 
     def drop(self, rollouts: Collection[str]) -> None:
         """Forget these rollouts."""
@@ -269,6 +282,8 @@ class EvidenceAccumulator:
         kept = (entry.armed.flag.generation, entry.armed.armed_at)
         if kept != (armed.flag.generation, armed.armed_at) or (entry.rule is not rule and entry.rule != rule):
             return None
+        if not _same_series(entry.armed, armed):
+            return None
         return group.view(row)
 
     def passed_breach(self, rollout: str, rule: str) -> EvidenceView | None:
@@ -333,6 +348,10 @@ class EvidenceAccumulator:
 
     def _index(self) -> None:
         self._where = {rollout: group for group in self._groups for rollout in group.rows}
+
+
+def _same_series(kept: ArmedRollout, armed: ArmedRollout) -> bool:
+    return kept is armed or ev.shadow_turned_at(kept.flag.stages) == ev.shadow_turned_at(armed.flag.stages)
 
 
 def _of_the_same(kept: ArmedRollout, armed: ArmedRollout) -> bool:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from killswitch.flags.flag import Flag
 from killswitch.model import Rollout
 from killswitch.verdicts.baseline import Baseline
+from killswitch.verdicts.shadow_stage import Unjudged
 
 Told = TypeVar("Told")
 
@@ -21,13 +22,15 @@ class ArmedRollout:
     No window reaches back before ``armed_at`` (Unix seconds): older data must not trip this generation. It is the
     flag's own time. If the clock that dated the flag was ahead of the metric store's, it is the tick at which the
     generation was first seen. With a ``baseline`` (no control cohort at 100 %) the limits of ``rollout`` are plain
-    numbers.
+    numbers. In stage ``shadow`` ``rollout`` has the rules and cohorts that are judged there, and ``unjudged`` the other
+    rules.
     """
 
     rollout: Rollout
     flag: Flag
     armed_at: float
     baseline: Baseline | None = None
+    unjudged: tuple[Unjudged, ...] = ()
 
 
 class PerArmedRollout(Generic[Told]):

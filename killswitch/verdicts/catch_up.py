@@ -15,6 +15,7 @@ from killswitch.model import Decide, Readings, Reason, Unreadable, Want
 from killswitch.sources import Source
 from killswitch.sources.closer_looks import FELL, is_falling
 from killswitch.timestamps import DAY
+from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.accumulator import EvidenceAccumulator, warm_up_seconds
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import answer_all
@@ -101,8 +102,13 @@ def _open_fresh(
         reaches = arming >= newest - ticks * accumulator.step
         # Rules edited while armed start now: data seen under the old rules must not be judged by the new ones.
         edited = accumulator.until(armed.rollout.name) is not None and accumulator.same_generation(armed)
-        at = newest if edited else max(arming, newest - ticks * accumulator.step)
-        opening.setdefault((at, reaches and not edited), []).append(armed)
+        turned = ev.shadow_turned_at(armed.flag.stages)
+        at = max(arming, newest - ticks * accumulator.step)
+        if turned is not None and not (edited and accumulator.same_series(armed)):
+            at = min(max(at, first_step(turned, accumulator.step)), newest)
+        elif edited:
+            at = newest
+        opening.setdefault((at, reaches and not edited and turned is None), []).append(armed)
     for (at, from_arming), some in opening.items():
         block = steps(at - warm_up_seconds(accumulator.step), at, accumulator.step)
         for portion in _portions(accumulator, some, block):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from killswitch.flags.flag import AA, Flag
+from killswitch.flags.flag import AA, SHADOW, Flag
 from killswitch.model import Finding, Mode, Reason, Rollout, Verdict
 from killswitch.verdicts.sentences import AA_SAID, OTHER_USERS
 
@@ -36,7 +36,8 @@ class Decision:
 def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decision:
     """Trip on any breach; blind if no rule at all can be seen; otherwise hold.
 
-    In stage ``aa`` both cohorts get the control model: a breach there is about the users, and trips nothing.
+    In stage ``aa`` both cohorts get the control model: a breach there is about the users, and trips nothing. Stage
+    ``shadow`` is never blind: no user has the canary, so nothing unseen can happen to one.
     """
     control_too = tuple(f for f in findings if f.reason is Reason.CONTROL_TOO)
     breaches = tuple(f for f in findings if f.verdict is Verdict.BREACH)
@@ -56,8 +57,8 @@ def decide(findings: Sequence[Finding], flag: Flag, rollout: Rollout) -> Decisio
 
 
 def blinding(finding: Finding, flag: Flag) -> bool:
-    """Whether this rule has no verdict for a reason that counts as blind."""
-    if finding.verdict is not Verdict.UNKNOWN:
+    """Whether this rule has no verdict for a reason that counts as blind: not in stage ``shadow``."""
+    if finding.verdict is not Verdict.UNKNOWN or flag.stage == SHADOW:
         return False
     if finding.reason is Reason.TRAFFIC_SPLIT:  # not blind while both cohorts are there: a breach would still be seen
         return lacks_a_cohort(finding)

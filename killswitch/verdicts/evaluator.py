@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from killswitch.flags.flag import AA
+from killswitch.flags.flag import AA, SHADOW
 from killswitch.model import (
     Decide,
     Finding,
@@ -24,6 +24,7 @@ from killswitch.model import (
     Reason,
     Rollout,
     Rule,
+    ShadowSettings,
     Unreadable,
     Verdict,
     Want,
@@ -42,6 +43,7 @@ from killswitch.verdicts.judged_rules import judged_by_evidence, keeps_windows
 from killswitch.verdicts.missing_events import MissingEvents
 from killswitch.verdicts.per_user_signal import PerUserSignal
 from killswitch.verdicts.sentences import AA_SAID, offset_in_words
+from killswitch.verdicts.shadow_stage import nothing_counted
 from killswitch.verdicts.shown_windows import LOST, span
 
 log = logging.getLogger(__name__)
@@ -118,8 +120,14 @@ class Evaluator:
     def judge(
         self, all_armed: Sequence[ArmedRollout], tick: float, readings: Readings
     ) -> dict[str, tuple[Finding, ...]]:
-        """Findings by rollout, one per rule, in the order of the rule file."""
-        return {armed.rollout.name: self._judge_rollout(armed, tick, readings) for armed in all_armed}
+        """Findings by rollout, one per rule, in the order of the rule file; rules that stage shadow omits come last."""
+        return {
+            armed.rollout.name: (
+                *self._judge_rollout(armed, tick, readings),
+                *(judge.unknown(rule, why) for rule, why in armed.unjudged),
+            )
+            for armed in all_armed
+        }
 
     def lookback(self, armed: ArmedRollout) -> int:
         """How many earlier ticks a fresh evaluator must judge to give the verdicts of one that ran all the time."""
@@ -320,7 +328,11 @@ class Evaluator:
     def _remarked(
         self, armed: ArmedRollout, inputs: _RuleInputs, memory: _Memory, finding: Finding, readings: Readings
     ) -> Finding:
-        """The finding with a remark: the baseline it was judged against, or how far the users differ in stage `aa`."""
+        """The finding with a remark: what it was judged against, or what its stage means for it."""
+        if armed.flag.stage == SHADOW and finding.reason is Reason.NO_DATA and _only_the_canary_lacks(finding):
+            shadowing = not armed.flag.shadow_share.nothing
+            said = nothing_counted(inputs.rule, shadowing=shadowing, rollout=armed.rollout.name)
+            return replace(finding, sentence=said)
         if armed.baseline is not None:
             return replace(finding, sentence=f"{finding.sentence}; {armed.baseline.words}")
         if armed.flag.stage != AA:
@@ -375,7 +387,9 @@ def shows_steps(armed: ArmedRollout, rule: Rule) -> bool:
 
 def _judged_as(armed: ArmedRollout) -> Rollout:
     """The part of a rule file that decides verdicts: not who is paged, and not its comments."""
-    return replace(armed.rollout, page=PageSettings(), trip_when_blind_after=None, file="", digest="")
+    return replace(
+        armed.rollout, page=PageSettings(), shadow=ShadowSettings(), trip_when_blind_after=None, file="", digest=""
+    )
 
 
 def _renewals(armed: ArmedRollout) -> tuple[float, ...]:
@@ -389,6 +403,11 @@ def _rests_on_the_split(finding: Finding) -> bool:
         Reason.NO_DATA,
         Reason.WARMING_UP,
     )
+
+
+def _only_the_canary_lacks(finding: Finding) -> bool:
+    canary, control = (finding.canary, finding.samples_canary), (finding.control, finding.samples_control)
+    return canary == (None, None) != control
 
 
 _MISSING = Reading(LOST, LOST, 0.0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from killswitch.flags.bucketing import obeyed_percent
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evidence.evariables import Array
@@ -137,7 +138,7 @@ def renew_splits(group: EvidenceGroup) -> None:
     all_armed = {rollout: group.of(rollout)[0].armed for rollout in group.rows}
     kept = {entry.rollout: entry.percent for entry in group.entries if entry.rule is None}
     changed = {
-        name for name, armed in all_armed.items() if kept.get(name, 0.0) != splittable(armed.flag.canary_percent)
+        name for name, armed in all_armed.items() if kept.get(name, 0.0) != splittable(obeyed_percent(armed.flag))
     }
     if not changed:
         return
@@ -164,7 +165,7 @@ def begin_anew(group: EvidenceGroup) -> None:
 
 def split_entries(armed: ArmedRollout) -> list[Entry]:
     """The two sides of the rollout's traffic split; empty if all traffic is in one cohort."""
-    percent = splittable(armed.flag.canary_percent)
+    percent = splittable(obeyed_percent(armed.flag))
     if not percent:
         return []
     specs = ev.split_rules((armed.rollout.name, SPLIT), percent, SPLIT_ALPHA)

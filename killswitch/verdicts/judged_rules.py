@@ -20,9 +20,9 @@ def keeps_windows(armed: ArmedRollout) -> bool:
 
 def detector_specs(armed: ArmedRollout) -> list[tuple[Rule, ev.DetectorSpec]]:
     """The rules that evidence can judge, each with its share of the rollout's budget of false trips."""
-    if armed.rollout.decide is not Decide.EVIDENCE:
-        return []
     rollout = armed.rollout
+    if rollout.decide is not Decide.EVIDENCE or not rollout.rules:
+        return []
     alpha = rollout.false_trips_per_day / len(rollout.rules)
     found = [(rule, ev.bounds_of(rule)) for rule in rollout.rules]
     return [

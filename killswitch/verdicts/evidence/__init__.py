@@ -35,6 +35,7 @@ from killswitch.verdicts.evidence.starts import (
     renewed_at,
     renews,
     settled,
+    shadow_turned_at,
     unsettled_at,
 )
 from killswitch.verdicts.evidence.stored import from_document, to_document
@@ -71,6 +72,7 @@ __all__ = [
     "renews",
     "select",
     "settled",
+    "shadow_turned_at",
     "slow_counts",
     "slower_than",
     "split_counts",

@@ -103,6 +103,18 @@ def renews(before: StageEntry, after: StageEntry) -> bool:
     return other_model or before.percent > STAGES["full"] >= after.percent
 
 
+def shadow_turned_at(stages: Sequence[StageEntry]) -> float | None:
+    """When stage ``shadow`` last began or ended after arming (Unix seconds), None if it did neither.
+
+    Other series are read from there on: of shadow requests, or of users. So evidence is opened there, by a replica that
+    ran before and by one that starts later.
+    """
+    turns = (
+        after.at for before, after in itertools.pairwise(stages) if (before.stage == SHADOW) != (after.stage == SHADOW)
+    )
+    return max(turns, default=None)
+
+
 def renewed_at(stages: Sequence[StageEntry], ticks: Array, step: float, *, after: float) -> tuple[Mask, Mask]:
     """Which of ascending ticks are the first after a renewal, and which steps reach back before one; each (T,).
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from killswitch.flags.flag import Actor, trip
 from killswitch.pages import events
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.text import plain_text
@@ -28,6 +29,17 @@ def pages() -> list[tuple[str, Page]]:
     public = replace(SETTINGS, public_url="https://killswitch.example.org")
     by_hand = incident(automatic=False, by="ann", reason="users complain", rules=(), findings=(), window=None)
     flag = armed()
+    shadowed = replace(flag, stage="shadow", canary_percent=0.0, shadow_percent=20.0, shadow_classes={"billing": 100.0})
+    stopped = trip(
+        shadowed,
+        rollout=flag.rollout,
+        reason="refusals",
+        rules=(),
+        incident="i",
+        now=AT,
+        by="a",
+        actor=Actor.CONTROLLER,
+    )
     more = [
         ("TRIPPED by evidence, with a public address", events.tripped(proven_incident(), public)),
         ("TRIPPED by hand", events.tripped(by_hand, public)),
@@ -53,6 +65,18 @@ def pages() -> list[tuple[str, Page]]:
             "RECOVERED where nobody watches any more",
             events.no_longer_watched([flag], follows="x", since=AT - 59.07, at=AT, settings=SETTINGS),
         ),
+        (
+            "TRIPPED in stage shadow",
+            events.tripped(proven_incident(stage_before="shadow", percent_before=0.0), SETTINGS),
+        ),
+        ("TRIPPED by hand in stage shadow", events.tripped(replace(by_hand, stage_before="shadow"), SETTINGS)),
+        ("WOULD_TRIP in stage shadow", events.would_trip(incident(stage_before="shadow"), SETTINGS)),
+        ("UNWATCHED in stage shadow", events.unwatched(shadowed, at=AT, settings=SETTINGS)),
+        (
+            "RE_ARMED into stage shadow",
+            events.re_armed(replace(shadowed, generation=8), reason="fixed", by="ann", settings=SETTINGS),
+        ),
+        ("FOLLOWED in stage shadow", events.followed(stopped, routers=58, known=60, at=AT, settings=SETTINGS)),
         ("FOLLOWED by all", events.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS)),
     ]  # fmt: skip
     return [*((page.kind.value, page) for page in one_of_each()), *more]
