@@ -137,7 +137,7 @@ def compared_as_points(comparison: Comparison) -> CriterionFinding:
     elif measure is Measure.PAIRS and not passed:
         more = int(limit) + 1 - comparison.pairs
         standing, reason = Standing.NOT_YET, f"{counted(more, 'more pair')} needed"
-    elif math.isnan(comparison.candidate) or math.isnan(comparison.excess):
+    elif math.isnan(comparison.candidate if measure in _WITHOUT_REFERENCE else comparison.excess):
         standing, reason = Standing.NOT_YET, comparison.why_not or "no pairs"
     nan = math.nan
     return CriterionFinding(
@@ -161,6 +161,9 @@ def compared_as_points(comparison: Comparison) -> CriterionFinding:
         reason,
         _sentence(comparison, standing, reason, as_points=True),
     )
+
+
+_WITHOUT_REFERENCE = frozenset({Measure.SIMILARITY, Measure.EQUIVALENT, Measure.WIN_RATE, Measure.PAIRS})
 
 
 def _no_excess(comparison: Comparison) -> float | None:
@@ -234,11 +237,7 @@ def _proven(comparison: Comparison, standing: Standing) -> str:
         return f"not more than {points} below 50%" if passed else f"more than {points} below 50%"
     if criterion.measure is Measure.OPENINGS:
         return f"differ by {'less' if passed else 'more'} than {points}"
-    return (
-        f"worse by {'less' if passed else 'more'} than {points}, if at all"
-        if passed
-        else f"worse by more than {points}"
-    )
+    return f"not worse by {points}" if passed else f"worse by more than {points}"
 
 
 def _as_points(comparison: Comparison, standing: Standing) -> str:

@@ -36,7 +36,7 @@ _LOG_SHARES: Array = np.log(_SHARES / _SHARES.sum())
 
 # Numbers with more distinct values than this are rounded to so many steps, against whoever bets.
 STEPS = 8192
-_BISECTIONS = 40
+_BISECTIONS = 24  # halvings: a ten-millionth of the range
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,9 @@ class SideColumns:
 
     def has_outcome(self, *names: str) -> Flags:
         """Where the outcome is one of these, (N,)."""
-        return np.isin(self.outcome, [OUTCOMES.index(name) for name in names])
+        wanted = np.array([name in names for name in (*OUTCOMES, "")])
+        found: Flags = wanted[self.outcome]  # the code -1 is the last place
+        return found
 
 
 @dataclass(frozen=True, slots=True)
