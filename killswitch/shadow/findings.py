@@ -12,7 +12,7 @@ from killswitch.model import Unit
 from killswitch.rules.units import Kind
 from killswitch.shadow.criteria import KIND_OF_LIMIT, OF_THE_FLOOR, TITLES, Criterion, Measure
 from killswitch.shadow.evidence.betting import growth_needed
-from killswitch.shadow.evidence.measures import Comparison
+from killswitch.shadow.evidence.measures import Compared
 from killswitch.wording import count_in_words, counted, points_in_words, value_in_words
 
 # No one waits for more pairs than that.
@@ -74,7 +74,7 @@ class CriterionFinding:
 
 
 def judged(
-    comparison: Comparison, *, wrong_go: float, wrong_no_go: float, prompt_class: str | None = None
+    comparison: Compared, *, wrong_go: float, wrong_no_go: float, prompt_class: str | None = None
 ) -> CriterionFinding:
     """What the evidence proves; a PASS is wrong with probability ``wrong_go``, a FAIL with ``wrong_no_go``, ever."""
     evidence, limit = comparison.evidence, comparison.limit
@@ -121,7 +121,7 @@ def judged(
     )
 
 
-def compared_as_points(comparison: Comparison) -> CriterionFinding:
+def compared_as_points(comparison: Compared) -> CriterionFinding:
     """The bare comparison of the mission's table: no margin, no evidence, a coin flip for an equal candidate."""
     measure, limit = comparison.criterion.measure, comparison.criterion.limit
     passed = {
@@ -166,14 +166,14 @@ def compared_as_points(comparison: Comparison) -> CriterionFinding:
 _WITHOUT_REFERENCE = frozenset({Measure.SIMILARITY, Measure.EQUIVALENT, Measure.WIN_RATE, Measure.PAIRS})
 
 
-def _no_excess(comparison: Comparison) -> float | None:
+def _no_excess(comparison: Compared) -> float | None:
     """The excess of a candidate that is like control; None where the bets are on a share of the floor."""
     if comparison.criterion.measure in (Measure.SIMILARITY, Measure.EQUIVALENT):
         return None
     return 1.0 if KIND_OF_LIMIT[comparison.criterion.measure] is Kind.RATIO else 0.0
 
 
-def _more_pairs(comparison: Comparison, wrong_go: float, wrong_no_go: float) -> int | None:
+def _more_pairs(comparison: Compared, wrong_go: float, wrong_no_go: float) -> int | None:
     """How many more candidate pairs decide it if all are like those so far, by the side on which the estimate is."""
     if comparison.evidence is None or not comparison.pairs:
         return None
@@ -188,7 +188,7 @@ def _odds(log_evidence: float) -> float:
     return math.exp(min(log_evidence, _LARGEST_LOG)) if not math.isnan(log_evidence) else math.nan
 
 
-def _sentence(comparison: Comparison, standing: Standing, reason: str, *, as_points: bool = False) -> str:
+def _sentence(comparison: Compared, standing: Standing, reason: str, *, as_points: bool = False) -> str:
     """``refusals: 8.7% against 1.1% (n = 1,240 pairs): worse by more than 0.50 pp``."""
     measure = comparison.criterion.measure
     numbers = _numbers(comparison)
@@ -202,7 +202,7 @@ def _sentence(comparison: Comparison, standing: Standing, reason: str, *, as_poi
     return f"{TITLES[measure]}: {numbers} ({size}): {said}" if numbers else f"{TITLES[measure]}: {said}"
 
 
-def _numbers(comparison: Comparison) -> str:
+def _numbers(comparison: Compared) -> str:
     measure, shown = comparison.criterion.measure, (comparison.candidate, comparison.reference)
     if measure is Measure.PAIRS or math.isnan(comparison.candidate):
         return ""
@@ -226,7 +226,7 @@ def _value(measure: Measure, value: float) -> str:
     return value_in_words(value, Unit.FRACTION)
 
 
-def _proven(comparison: Comparison, standing: Standing) -> str:
+def _proven(comparison: Compared, standing: Standing) -> str:
     criterion, passed = comparison.criterion, standing is Standing.PASS
     if criterion.measure in (Measure.SIMILARITY, Measure.EQUIVALENT):
         return f"{'at least' if passed else 'less than'} {criterion.written} of that"
@@ -240,7 +240,7 @@ def _proven(comparison: Comparison, standing: Standing) -> str:
     return f"not worse by {points}" if passed else f"worse by more than {points}"
 
 
-def _as_points(comparison: Comparison, standing: Standing) -> str:
+def _as_points(comparison: Compared, standing: Standing) -> str:
     criterion = comparison.criterion
     wanted = {
         Measure.ERRORS: "not above",

@@ -112,7 +112,7 @@ def _log_wealth(gains: Array, counts: Array, room: float) -> Array:
     return total
 
 
-class Evidence(Protocol):
+class Bets(Protocol):
     """What the pairs say about one number of the candidate, ``m`` being a value that it might have."""
 
     def log_worse(self, m: float) -> float:
@@ -124,7 +124,7 @@ class Evidence(Protocol):
     def interval(self, alpha: float) -> tuple[float, float]:
         """The numbers that are not refused; wrong on either side with probability ``alpha``, ever."""
 
-    def grown(self, factor: float) -> Evidence:
+    def grown(self, factor: float) -> Bets:
         """The evidence as it will be with ``factor`` times as many pairs like these."""
 
 
@@ -156,7 +156,7 @@ class Excess:
         return Excess(self.sample.grown(factor), None if self.alone is None else self.alone.grown(factor))
 
 
-def not_refused(evidence: Evidence, alpha: float, low: float, high: float) -> tuple[float, float]:
+def not_refused(evidence: Bets, alpha: float, low: float, high: float) -> tuple[float, float]:
     """The interval of all m between ``low`` and ``high`` that the evidence refuses on neither side."""
     needed = math.log(1.0 / alpha)
     return (
@@ -165,7 +165,7 @@ def not_refused(evidence: Evidence, alpha: float, low: float, high: float) -> tu
     )
 
 
-def growth_needed(evidence: Evidence, m: float, *, log_needed: float, worse: bool, most: float) -> float | None:
+def growth_needed(evidence: Bets, m: float, *, log_needed: float, worse: bool, most: float) -> float | None:
     """How many times as many pairs like these prove it, from 1 to ``most``; None where ``most`` times do not."""
 
     def proven(factor: float) -> bool:

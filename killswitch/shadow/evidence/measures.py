@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from killswitch.shadow.criteria import OF_THE_FLOOR, Criterion, Measure
-from killswitch.shadow.evidence.betting import Array, Evidence, Excess, Sample
+from killswitch.shadow.evidence.betting import Array, Bets, Excess, Sample
 from killswitch.shadow.evidence.columns import FACTS, JSON_STATES, UNKNOWN, Flags, PairColumns
 from killswitch.shadow.evidence.floor import FEWEST_NOISE, matched
 from killswitch.shadow.evidence.openings import LEARNING, differing
@@ -29,7 +29,7 @@ NEVER_CONCURRENT = "reported, not gated: no pair ran at the same time as control
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Compared:
     """One measure of some pairs.
 
     ``candidate`` and ``reference``: the two numbers that a person reads (rates, means, p95 seconds, micro-dollars);
@@ -45,7 +45,7 @@ class Comparison:
     limit: float
     pairs: int
     noise_pairs: int = 0
-    evidence: Evidence | None = None
+    evidence: Bets | None = None
     why_not: str = ""
     never: bool = False
     detail: str = ""
@@ -57,7 +57,7 @@ def counted(columns: PairColumns) -> Flags:
     return ~(columns.other.has_outcome(*silent) | columns.control.has_outcome(*silent))
 
 
-def compare(columns: PairColumns, criterion: Criterion) -> Comparison:
+def compare(columns: PairColumns, criterion: Criterion) -> Compared:
     """One criterion over counted pairs. `killswitch.shadow.decision` says what follows from it."""
     result = _COMPARE[criterion.measure](columns, criterion)
     if not result.pairs and not result.noise_pairs and criterion.measure is not Measure.WIN_RATE:
@@ -70,19 +70,19 @@ def compare(columns: PairColumns, criterion: Criterion) -> Comparison:
     return result
 
 
-def _errors(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _errors(columns: PairColumns, criterion: Criterion) -> Compared:
     return _of_the_floor(columns, criterion, _failed(columns), np.ones(columns.size, dtype=np.bool_))
 
 
-def _of_differences(*kinds: str) -> Callable[[PairColumns, Criterion], Comparison]:
-    def compared(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _of_differences(*kinds: str) -> Callable[[PairColumns, Criterion], Compared]:
+    def compared(columns: PairColumns, criterion: Criterion) -> Compared:
         found = columns.has_difference(*kinds) & columns.comparable
         return _of_the_floor(columns, criterion, found, _comparable(columns))
 
     return compared
 
 
-def _of_the_floor(columns: PairColumns, criterion: Criterion, events: Flags, rows: Flags) -> Comparison:
+def _of_the_floor(columns: PairColumns, criterion: Criterion, events: Flags, rows: Flags) -> Compared:
     """A rate of events against the rate among control's second answers."""
     happened, noise = events[rows].astype(np.float64), columns.noise[rows]
     matching = matched(noise)
@@ -91,7 +91,7 @@ def _of_the_floor(columns: PairColumns, criterion: Criterion, events: Flags, row
         alone = Sample.of(happened[~noise], 0.0, 1.0)
         evidence = Excess(Sample.of(matching.excess(happened), -1.0, 1.0), alone)
     candidate, floor = _mean(happened[~noise]), _mean(happened[noise])
-    return Comparison(
+    return Compared(
         criterion,
         candidate,
         floor,
@@ -103,7 +103,7 @@ def _of_the_floor(columns: PairColumns, criterion: Criterion, events: Flags, row
     )
 
 
-def _likeness(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _likeness(columns: PairColumns, criterion: Criterion) -> Compared:
     """Similarity or equivalence: the candidate has at least ``limit`` times what control has against itself."""
     of_similarity = criterion.measure is Measure.SIMILARITY
     values = columns.similarity if of_similarity else columns.equivalent
@@ -119,7 +119,7 @@ def _likeness(columns: PairColumns, criterion: Criterion) -> Comparison:
         excess = matching.excess(alike, of_candidate=-1.0, of_noise=-criterion.limit)
         evidence = Excess(Sample.of(excess, -1.0, criterion.limit))
     candidate, floor = _mean(alike[~noise]), _mean(alike[noise])
-    return Comparison(
+    return Compared(
         criterion,
         candidate,
         floor,
@@ -132,18 +132,18 @@ def _likeness(columns: PairColumns, criterion: Criterion) -> Comparison:
     )
 
 
-def _refusals(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _refusals(columns: PairColumns, criterion: Criterion) -> Compared:
     control = columns.control.refused | columns.control.has_outcome("refused")
     other = columns.other.refused | columns.other.has_outcome("refused")
     return _paired(columns, criterion, control, other)
 
 
-def _format(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _format(columns: PairColumns, criterion: Criterion) -> Compared:
     broken = [JSON_STATES.index("broken"), JSON_STATES.index("invalid")]
     return _paired(columns, criterion, np.isin(columns.control.json, broken), np.isin(columns.other.json, broken))
 
 
-def _paired(columns: PairColumns, criterion: Criterion, control: Flags, other: Flags) -> Comparison:
+def _paired(columns: PairColumns, criterion: Criterion, control: Flags, other: Flags) -> Compared:
     """An event of the candidate against the same event of control, on the same requests."""
     rows = ~columns.noise
     both = _answered(columns) & rows
@@ -151,13 +151,13 @@ def _paired(columns: PairColumns, criterion: Criterion, control: Flags, other: F
     pairs = int(rows.sum())
     evidence = Excess(Sample.of_signs(better, pairs - worse - better, worse))
     candidate, reference = (_share(int((side & both).sum()), pairs) for side in (other, control))
-    return Comparison(criterion, candidate, reference, candidate - reference, criterion.limit, pairs, evidence=evidence)
+    return Compared(criterion, candidate, reference, candidate - reference, criterion.limit, pairs, evidence=evidence)
 
 
-def _openings(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _openings(columns: PairColumns, criterion: Criterion) -> Compared:
     rows = ~columns.noise & _answered(columns)
     sample, common = differing(columns.other.opening[rows], columns.control.opening[rows], columns.openings)
-    return Comparison(
+    return Compared(
         criterion,
         candidate=common.candidate if common else np.nan,
         reference=common.control if common else np.nan,
@@ -170,7 +170,7 @@ def _openings(columns: PairColumns, criterion: Criterion) -> Comparison:
     )
 
 
-def _latency(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
     """Pairs that ran at once in one mode; without any, both p95s are shown and nothing is gated."""
     everyone = ~columns.noise & columns.control.has_outcome("ok", "refused") & np.isfinite(columns.control.seconds)
     failed = _failed(columns)
@@ -182,7 +182,7 @@ def _latency(columns: PairColumns, criterion: Criterion) -> Comparison:
     control = columns.control.seconds[rows].astype(np.float64)
     pairs = int(rows.sum())
     slow = [float(np.quantile(side, TAIL, method="inverted_cdf")) if pairs else np.nan for side in (candidate, control)]
-    return Comparison(
+    return Compared(
         criterion,
         candidate=slow[0],
         reference=slow[1],
@@ -195,15 +195,15 @@ def _latency(columns: PairColumns, criterion: Criterion) -> Comparison:
     )
 
 
-def _spent(name: str) -> Callable[[PairColumns, Criterion], Comparison]:
-    def compared(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _spent(name: str) -> Callable[[PairColumns, Criterion], Compared]:
+    def compared(columns: PairColumns, criterion: Criterion) -> Compared:
         rows = ~columns.noise & _answered(columns)
         candidate, control = getattr(columns.other, name), getattr(columns.control, name)
         known = rows & np.isfinite(candidate) & np.isfinite(control) & (candidate >= 0) & (control >= 0)
         mine, theirs = candidate[known].astype(np.float64), control[known].astype(np.float64)
         pairs = int(known.sum())
         unknown = 1.0 - _share(pairs, int(rows.sum())) if rows.any() else 0.0
-        return Comparison(
+        return Compared(
             criterion,
             _mean(mine),
             _mean(theirs),
@@ -217,11 +217,11 @@ def _spent(name: str) -> Callable[[PairColumns, Criterion], Comparison]:
     return compared
 
 
-def _win_rate(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _win_rate(columns: PairColumns, criterion: Criterion) -> Compared:
     rows = ~columns.noise & np.isfinite(columns.win)
     wins = columns.win[rows].astype(np.float64).clip(0.0, 1.0)
     rate = _mean(wins)
-    return Comparison(
+    return Compared(
         criterion,
         candidate=rate,
         reference=0.5,
@@ -233,12 +233,12 @@ def _win_rate(columns: PairColumns, criterion: Criterion) -> Comparison:
     )
 
 
-def _pairs(columns: PairColumns, criterion: Criterion) -> Comparison:
+def _pairs(columns: PairColumns, criterion: Criterion) -> Compared:
     pairs = int((~columns.noise).sum())
-    return Comparison(criterion, float(pairs), np.nan, float(pairs), criterion.limit, pairs)
+    return Compared(criterion, float(pairs), np.nan, float(pairs), criterion.limit, pairs)
 
 
-_COMPARE: Mapping[Measure, Callable[[PairColumns, Criterion], Comparison]] = {
+_COMPARE: Mapping[Measure, Callable[[PairColumns, Criterion], Compared]] = {
     Measure.LATENCY_P95: _latency,
     Measure.ERRORS: _errors,
     Measure.WIN_RATE: _win_rate,

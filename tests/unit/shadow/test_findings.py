@@ -6,16 +6,16 @@ import pytest
 
 from killswitch.shadow.criteria import DEFAULTS, OPTIONAL, Measure
 from killswitch.shadow.evidence.betting import Excess, Sample
-from killswitch.shadow.evidence.measures import NEVER_CONCURRENT, Comparison
+from killswitch.shadow.evidence.measures import NEVER_CONCURRENT, Compared
 from killswitch.shadow.findings import CriterionFinding, Standing, compared_as_points, judged
 
 LIMITS = {one.measure: one for one in (*DEFAULTS, *OPTIONAL)}
 
 
-def signs(better: int, same: int, worse: int, measure: Measure = Measure.REFUSALS, reference: int = 14) -> Comparison:
+def signs(better: int, same: int, worse: int, measure: Measure = Measure.REFUSALS, reference: int = 14) -> Compared:
     """A paired comparison in which control had the event ``reference`` times."""
     pairs = better + same + worse
-    return Comparison(
+    return Compared(
         LIMITS[measure],
         (reference + worse - better) / pairs,
         reference / pairs,
@@ -26,7 +26,7 @@ def signs(better: int, same: int, worse: int, measure: Measure = Measure.REFUSAL
     )
 
 
-def of(comparison: Comparison) -> CriterionFinding:
+def of(comparison: Compared) -> CriterionFinding:
     return judged(comparison, wrong_go=0.01, wrong_no_go=0.001)
 
 
@@ -72,7 +72,7 @@ def test_a_candidate_at_the_margin_is_promised_no_number() -> None:
 
 
 def test_what_is_never_gated_says_why() -> None:
-    comparison = Comparison(LIMITS[Measure.LATENCY_P95], 2.1, 2.0, 1.05, 1.2, 900, why_not=NEVER_CONCURRENT, never=True)
+    comparison = Compared(LIMITS[Measure.LATENCY_P95], 2.1, 2.0, 1.05, 1.2, 900, why_not=NEVER_CONCURRENT, never=True)
     found = of(comparison)
     assert found.standing is Standing.NOT_GATED
     assert found.sentence == f"p95 latency: 2.10 s against 2 s (n = 900 pairs): {NEVER_CONCURRENT}"
@@ -81,7 +81,7 @@ def test_what_is_never_gated_says_why() -> None:
 def test_a_reason_against_proof_is_stronger_than_the_proof() -> None:
     """Where a feature is unknown in many pairs, nothing is proven with the rest."""
     comparison = signs(0, 5000, 0)
-    unknown = Comparison(comparison.criterion, 0.0, 0.0, 0.0, 0.005, 5000, evidence=comparison.evidence, why_not="why")
+    unknown = Compared(comparison.criterion, 0.0, 0.0, 0.0, 0.005, 5000, evidence=comparison.evidence, why_not="why")
     assert of(unknown).standing is Standing.NOT_YET
     assert of(unknown).reason == "why"
 
@@ -99,7 +99,7 @@ def test_a_reason_against_proof_is_stronger_than_the_proof() -> None:
     ],
 )
 def test_each_measure_is_said_in_its_own_unit(measure: Measure, numbers: tuple[float, float], said: str) -> None:
-    comparison = Comparison(LIMITS[measure], *numbers, 0.0, LIMITS[measure].limit, 12, why_not="no pairs")
+    comparison = Compared(LIMITS[measure], *numbers, 0.0, LIMITS[measure].limit, 12, why_not="no pairs")
     assert of(comparison).sentence.startswith(said)
 
 
@@ -126,12 +126,12 @@ def test_as_points_the_bare_numbers_are_compared(
     measure: Measure, candidate: float, excess: float, standing: Standing
 ) -> None:
     pairs = int(candidate) if measure is Measure.PAIRS else 100
-    comparison = Comparison(LIMITS[measure], candidate, math.nan, excess, LIMITS[measure].limit, pairs)
+    comparison = Compared(LIMITS[measure], candidate, math.nan, excess, LIMITS[measure].limit, pairs)
     assert compared_as_points(comparison).standing is standing
 
 
 def test_as_points_says_that_it_is_a_bare_point() -> None:
-    comparison = Comparison(LIMITS[Measure.ERRORS], 0.004, 0.003, 0.001, 0.005, 100, 10)
+    comparison = Compared(LIMITS[Measure.ERRORS], 0.004, 0.003, 0.001, 0.005, 100, 10)
     assert compared_as_points(comparison).sentence == (
         "errors: 0.40% against 0.30% of control against itself (n = 100 pairs and 10 noise pairs): "
         "not above: no, as a bare point"

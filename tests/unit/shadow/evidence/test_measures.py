@@ -9,7 +9,7 @@ import pytest
 from bench.shadow_traffic import ShadowTraffic, drawn
 from killswitch.shadow.criteria import DEFAULTS, OPTIONAL, Criterion, Measure
 from killswitch.shadow.evidence.columns import OUTCOMES, PairColumns
-from killswitch.shadow.evidence.measures import Comparison, compare, counted
+from killswitch.shadow.evidence.measures import Compared, compare, counted
 from killswitch.shadow.record import PairRecord
 from tests.doubles.shadow_records import pair, side
 
@@ -18,7 +18,7 @@ REFUSED = side(outcome="refused", refused=True, opening="I can't help with that"
 TIMED_OUT = side(outcome="timeout", seconds=30.0, opening="", cost_micros=None, output_tokens=None)
 
 
-def compared(records: list[PairRecord], measure: Measure) -> Comparison:
+def compared(records: list[PairRecord], measure: Measure) -> Compared:
     wins = {record.pair: 1.0 for record in records}
     columns = PairColumns.of(records, wins=wins if measure is Measure.WIN_RATE else None)
     return compare(columns.where(counted(columns)), LIMITS[measure])
@@ -122,11 +122,11 @@ def test_what_is_not_comparable_is_neither_alike_nor_different() -> None:
 
 
 def test_changed_facts_are_any_of_their_kinds() -> None:
-    kinds = ("number", "date", "money", "percent", "url", "identifier", "negation")
+    kinds = ("number", "date", "money", "percent", "url", "identifier", "negation", "name")
     records = alternating(
-        [pair(differences=(kind,)) for kind in kinds] + [pair(differences=("length",))] * 13, [pair(kind="noise")] * 20
+        [pair(differences=(kind,)) for kind in kinds] + [pair(differences=("length",))] * 12, [pair(kind="noise")] * 20
     )
-    assert compared(records, Measure.FACTS).candidate == pytest.approx(7 / 20)
+    assert compared(records, Measure.FACTS).candidate == pytest.approx(8 / 20)
 
 
 def test_broken_and_invalid_json_is_a_broken_format() -> None:
