@@ -35,7 +35,9 @@ COMMANDS = {
     "rearm": "Arm a tripped rollout again, with a reason.",
     "end": "End a rollout: remove its flag, so everyone gets control.",
     "shadow judge": "Ask another model which of two answers is better.",
+    "shadow worker": "Compare raw pairs from the spool, and keep the records.",
     "shadow report": "Report what recorded pairs prove: GO, NO_GO or NOT_YET.",
+    "shadow forget": "Remove all records and raw pairs of a user.",
 }
 # the first words of commands of two words, and what the list shows for them
 GROUPS = {

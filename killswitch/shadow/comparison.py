@@ -14,7 +14,7 @@ from killswitch.router.shadow.raw_pair import RawAnswer, RawPair
 from killswitch.shadow.answer_json import canonical
 from killswitch.shadow.equivalence import Texts, equivalent, identical, texts_of
 from killswitch.shadow.features import side_of
-from killswitch.shadow.prompt_classes import prompt_text
+from killswitch.shadow.judge.texts import last_user_turn
 from killswitch.shadow.record import PairRecord
 from killswitch.shadow.redaction import Redact, redact_forms
 from killswitch.shadow.similarity import Similarity
@@ -85,7 +85,7 @@ def _record(pair: RawPair, by: Comparing, texts: Texts | None, measured: float |
         if same is None:
             reason, similarity = "too_long_to_read", None
     wanted_format = pair.request.get("response_format") or pair.request.get("text") or pair.request.get("output_format")
-    prompt = prompt_text(pair.request)
+    prompt = last_user_turn(pair.request)
     keep = by.keep_texts and same is False
     sides = [
         side_of(answer, at=pair.at, response_format=wanted_format, prices=by.prices, redact=by.redact)

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,31 +135,6 @@ def words_of(prompt: str) -> Counter[str]:
     """The words of a prompt that say what it is about. Numbers, addresses and short words say nothing."""
     words = _WORD.findall(prompt[:_MOST_READ].lower())
     return Counter(word for word in words if word not in _STOPWORDS)
-
-
-def prompt_text(request: Mapping[str, Any]) -> str:
-    """What the user asked last, in a request of chat completions, Responses, Messages or completions. "" without."""
-    for name in ("messages", "input"):
-        listed = request.get(name)
-        if isinstance(listed, str):
-            return listed
-        if isinstance(listed, list):
-            for message in reversed(listed):
-                if isinstance(message, Mapping) and message.get("role") == "user":
-                    return _content(message.get("content"))
-    prompt = request.get("prompt")
-    return prompt if isinstance(prompt, str) else _content(prompt)
-
-
-def _content(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    parts = (
-        part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else "" for part in content
-    )
-    return "\n".join(part for part in parts if isinstance(part, str) and part)
 
 
 def _groups(vectors: NDArray[np.float64], most: int) -> list[list[int]]:

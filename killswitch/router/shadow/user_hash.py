@@ -27,6 +27,17 @@ def hash_user(key: bytes, user: str) -> str:
     return hmac.digest(key, user.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
 
 
+def read_key(path: Path) -> bytes:
+    """The key in a file, white space around it left out. Raises BadSettings if it cannot be read or is too short."""
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise BadSettings([f"shadow key file {path}: {error}"]) from error
+    if len(key) < MIN_KEY_BYTES:
+        raise BadSettings([f"shadow key file {path}: give {MIN_KEY_BYTES} bytes or more (openssl rand -hex 32)"])
+    return key
+
+
 class UserHash:
     """Hashes users by the key in a file, which is read again when it changes. A vanished file keeps the last key.
 
@@ -73,13 +84,11 @@ class UserHash:
     def _read(self, path: Path) -> bytes | None:
         try:
             stat = path.stat()
-            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            if stamp == self._stamp:
-                return self._key
-            key = path.read_bytes().strip()
         except OSError as error:
             raise BadSettings([f"shadow key file {path}: {error}"]) from error
-        if len(key) < MIN_KEY_BYTES:
-            raise BadSettings([f"shadow key file {path}: give {MIN_KEY_BYTES} bytes or more (openssl rand -hex 32)"])
+        stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        if stamp == self._stamp:
+            return self._key
+        key = read_key(path)
         self._stamp = stamp
         return key

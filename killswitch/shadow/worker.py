@@ -1,0 +1,258 @@
+"""The worker: takes raw pairs from the spool, compares them, and keeps the records, until it is stopped.
+
+It runs in a process of its own, because comparing in the service would make its users wait. While the sink or an
+embedding server fails, raw files wait in the spool, which the service keeps under its limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from killswitch.errors import BadDocument, KillswitchError, Unavailable
+from killswitch.flags.flag import check_rollout_name
+from killswitch.router.shadow.raw_pair import Dropped, RawPair, from_line
+from killswitch.shadow.comparison import Comparing, compare
+from killswitch.shadow.raw_files import RawBatch, RawFiles, made_at_ms
+from killswitch.shadow.record import PairRecord
+from killswitch.shadow.sinks import Batch, Sink
+from killswitch.timestamps import DAY, HOUR, from_iso, to_iso
+
+MOST_FILES: Final = 600
+"""Raw files of a batch: the service writes one a second."""
+
+MOST_BYTES: Final = 32_000_000
+"""Of the raw files of a batch."""
+
+_TOGETHER: Final = 32  # pairs compared at once: an embedding server is asked once for them
+_LONGEST_WAIT: Final = 60.0  # seconds between two tries of a sink that fails
+_SWEEP_EVERY: Final = HOUR
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the worker has done since it began. ``broken``: lines that could not be read or compared."""
+
+    pairs: int = 0
+    files: int = 0
+    broken: int = 0
+    expired: int = 0
+    texts_removed: int = 0
+    waiting_files: int = 0
+    waiting_bytes: int = 0
+    oldest_seconds: float = 0.0
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """``batch_seconds``: raw files are gathered this long, so that records are few files.
+
+    ``texts_for``: seconds that texts are kept, in records and in raw files.
+    """
+
+    spool: Path
+    batch_seconds: float = 60.0
+    texts_for: float = 7 * DAY
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The records of a batch by rollout and day."""
+
+    records: dict[tuple[str, str], list[PairRecord]] = field(default_factory=lambda: defaultdict(list))
+    drops: dict[tuple[str, str], list[Dropped]] = field(default_factory=lambda: defaultdict(list))
+    broken: list[bytes] = field(default_factory=list)
+
+
+class Worker:
+    """One worker of one spool. ``wall``: Unix seconds now. ``after_try`` is called after each batch and each try.
+
+    ``offer`` gets each pair while there are texts: a judge may want it. It must be safe to offer a pair twice.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        sink: Sink,
+        comparing: Comparing,
+        *,
+        wall: Callable[[], float],
+        after_try: Callable[[], None] = lambda: None,
+        offer: Callable[[RawPair], object] = lambda pair: None,  # noqa: ARG005
+    ) -> None:
+        self._settings = settings
+        self._raw = RawFiles(settings.spool)
+        self._sink = sink
+        self._comparing = comparing
+        self._wall = wall
+        self._after_try = after_try
+        self._offer = offer
+        self._swept_at: float | None = None
+        self._gathered: tuple[object, _Gathered] | None = None
+        self._expired: Counter[tuple[str, str]] = Counter()
+        self.progress = Progress()
+
+    def run(self, stopping: threading.Event, *, poll: float = 1.0) -> None:
+        """Work until ``stopping`` is set; the batch under way is finished first."""
+        wait = poll
+        while not stopping.is_set():
+            try:
+                self.expire()
+                while not stopping.is_set() and self.run_once():
+                    wait = poll
+                self.sweep()
+                self._say("")
+            except KillswitchError as error:
+                asked = error.retry_after if isinstance(error, Unavailable) else _LONGEST_WAIT
+                wait = min(max(2 * wait, asked or 0.0), _LONGEST_WAIT)
+                self._say(str(error))
+            self._after_try()
+            stopping.wait(wait)
+
+    def run_to_the_end(self) -> None:
+        """Work until the spool is empty. Raises as `run_once`."""
+        while self.run_once(at_once=True):
+            pass
+        self._swept_at = None
+        self.sweep()
+
+    def run_once(self, *, at_once: bool = False) -> bool:
+        """Compare and keep one batch; whether there was one. ``at_once``: do not wait for more raw files.
+
+        Raises Unavailable or Refused where the sink, the spool or an embedding server fails: then nothing is lost, and
+        the same batch is next.
+        """
+        with self._raw.lock():
+            waiting = self._raw.waiting()
+            self._measure(waiting.files, waiting.bytes, waiting.oldest_ms)
+            full = waiting.files >= MOST_FILES or waiting.bytes >= MOST_BYTES
+            due = waiting.files and self.progress.oldest_seconds >= self._settings.batch_seconds
+            # a clock that was set back makes the oldest file young for ever
+            ahead = waiting.files and self.progress.oldest_seconds < 0.0
+            if not (at_once or full or due or ahead):
+                return False
+            batch = self._raw.next_batch(most_files=MOST_FILES, most_bytes=MOST_BYTES)
+            if batch is None:
+                return False
+            # while a sink fails, nothing is compared again: an embedding server is paid for each time
+            key = (batch.name, self._raw.stamps(batch))
+            if self._gathered is None or self._gathered[0] != key:
+                self._gathered = (key, self._gather(batch))
+            self._keep(batch, self._gathered[1])
+            self._gathered = None
+        self._after_try()
+        return True
+
+    def expire(self) -> None:
+        """Remove raw files that waited longer than texts may be kept, also while the sink fails. They are counted."""
+        with self._raw.lock():
+            for name in self._raw.older_than(int((self._wall() - self._settings.texts_for) * 1000)):
+                lost = Counter(_place(entry.rollout, entry.at) for entry, _ in self._entries(name, _Gathered()))
+                self._expired.update(lost)
+                self._raw.remove(name)
+                self.progress.expired += lost.total()
+
+    def sweep(self) -> None:
+        """Once an hour: remove texts of records that are older than they may be."""
+        now = self._wall()
+        if self._swept_at is not None and 0.0 <= now - self._swept_at < _SWEEP_EVERY:
+            return
+        self.progress.texts_removed += self._sink.remove_texts(now - self._settings.texts_for)
+        self._swept_at = now
+
+    def _gather(self, batch: RawBatch) -> _Gathered:
+        gathered = _Gathered()
+        for name in batch.files:
+            fresh = self._is_fresh(name)
+            pairs: list[tuple[RawPair, bytes]] = []
+            for entry, line in self._entries(name, gathered):
+                if isinstance(entry, Dropped):
+                    gathered.drops[_place(entry.rollout, entry.at)].append(entry)
+                    continue
+                pairs.append((entry, line))
+                if len(pairs) >= _TOGETHER:
+                    self._compare(pairs, gathered, keep=fresh)
+                    pairs = []
+            self._compare(pairs, gathered, keep=fresh)
+        return gathered
+
+    def _entries(self, name: str, gathered: _Gathered) -> Iterator[tuple[RawPair | Dropped, bytes]]:
+        for line in self._raw.lines(name):
+            try:
+                entry = from_line(line)
+                _place(entry.rollout, entry.at)
+            except (BadDocument, OverflowError, ValueError, OSError):
+                gathered.broken.append(line)
+                continue
+            yield entry, line
+
+    def _compare(self, pairs: list[tuple[RawPair, bytes]], gathered: _Gathered, *, keep: bool) -> None:
+        """A pair that no comparison survives is set aside alone: it must not hold up those behind it."""
+        by = self._comparing if keep or not self._comparing.keep_texts else _without_texts(self._comparing)
+        try:
+            records = compare([pair for pair, _ in pairs], by)
+        except KillswitchError:
+            raise
+        except Exception:
+            if len(pairs) == 1:
+                log.exception("shadow: a pair cannot be compared; it is set aside")
+                gathered.broken.append(pairs[0][1])
+                return
+            for one in pairs:
+                self._compare([one], gathered, keep=keep)
+            return
+        for record in records:
+            gathered.records[_place(record.rollout, record.at)].append(record)
+        if keep:
+            for pair, _ in pairs:
+                self._offer(pair)
+
+    def _keep(self, batch: RawBatch, gathered: _Gathered) -> None:
+        for place in sorted(gathered.records.keys() | gathered.drops.keys()):
+            rollout, day = place
+            records, drops = gathered.records.get(place, ()), gathered.drops.get(place, ())
+            self._sink.write(Batch(batch.name, rollout, day, tuple(records), tuple(drops)))
+        for (rollout, day), lost in sorted(self._expired.items()):
+            drop = Dropped(rollout, from_iso(f"{day}T00:00:00Z"), {"expired": lost})
+            self._sink.write(Batch(f"{batch.name}-expired", rollout, day, (), (drop,)))
+        self._expired.clear()
+        if gathered.broken and not self._raw.set_aside(f"{batch.name}.lines", gathered.broken):
+            log.warning("shadow: %d lines cannot be read, and there is no room to set them aside", len(gathered.broken))
+        self._raw.finish(batch)
+        self.progress.pairs += sum(map(len, gathered.records.values()))
+        self.progress.files += len(batch.files)
+        self.progress.broken += len(gathered.broken)
+
+    def _is_fresh(self, name: str) -> bool:
+        """Whether the texts of a raw file may still be kept."""
+        made = made_at_ms(name)
+        return made is None or made / 1000.0 > self._wall() - self._settings.texts_for
+
+    def _measure(self, files: int, size: int, oldest_ms: int | None) -> None:
+        self.progress.waiting_files, self.progress.waiting_bytes = files, size
+        self.progress.oldest_seconds = 0.0 if oldest_ms is None else self._wall() - oldest_ms / 1000.0
+
+    def _say(self, trouble: str) -> None:
+        """Log a trouble once, and its end."""
+        if trouble and trouble != self.progress.trouble:
+            log.warning("shadow worker: %s; raw pairs wait in %s", trouble, self._settings.spool)
+        elif self.progress.trouble and not trouble:
+            log.info("shadow worker: works again")
+        self.progress.trouble = trouble
+
+
+def _place(rollout: str, at: float) -> tuple[str, str]:
+    """Rollout and day. Raises BadDocument for no rollout's name, else what `to_iso` raises for a time of no year."""
+    return check_rollout_name(rollout), to_iso(at)[:10]
+
+
+def _without_texts(by: Comparing) -> Comparing:
+    return Comparing(by.similarity, by.key, keep_texts=False, redact=by.redact, prices=by.prices, classify=by.classify)
