@@ -29,7 +29,7 @@ class LabelledPair:
 
 
 @dataclass(frozen=True, slots=True)
-class MeasureAgreement:
+class LabelledAgreement:
     """Of ``pairs`` labelled pairs, how many a measure judges as people do, by its threshold alone and with the facts.
 
     ``missed``: pairs that differ and pass as the same. ``false_alarms``: pairs that are the same and pass as different.
@@ -59,7 +59,7 @@ def labelled_pairs() -> tuple[LabelledPair, ...]:
     return tuple(LabelledPair(**pair) for pair in document["pairs"])
 
 
-def agreement_of(measure: Similarity, pairs: Sequence[LabelledPair] | None = None) -> MeasureAgreement:
+def agreement_of(measure: Similarity, pairs: Sequence[LabelledPair] | None = None) -> LabelledAgreement:
     """Judges the labelled pairs (by default those of the package). Raises what ``measure`` raises."""
     labelled = labelled_pairs() if pairs is None else pairs
     alone = with_facts = missed = false_alarms = 0
@@ -72,7 +72,7 @@ def agreement_of(measure: Similarity, pairs: Sequence[LabelledPair] | None = Non
         with_facts += judged is pair.same
         missed += judged and not pair.same
         false_alarms += pair.same and not judged
-    return MeasureAgreement(measure.name, measure.threshold, len(labelled), alone, with_facts, missed, false_alarms)
+    return LabelledAgreement(measure.name, measure.threshold, len(labelled), alone, with_facts, missed, false_alarms)
 
 
 def _answer(text: str) -> RawAnswer:

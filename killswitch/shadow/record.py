@@ -51,7 +51,8 @@ class PairRecord:
     """Control's answer and another: the canary's (``kind`` ``candidate``) or control's second one (``noise``).
 
     ``comparable``: both have an answer and it may be compared; else the reason is in ``not_comparable``.
-    ``similarity``: 0 to 1. ``equivalent``: similar, with no difference in facts. Both None where not comparable.
+    ``similarity``: 0 to 1, by the measure ``similarity_by``. ``equivalent``: similar, with no difference in facts.
+    Both None where not comparable.
     ``differences``: kinds of difference, of number, date, money, percent, url, identifier, name, negation, language,
     format, refusal, tool_call, length. ``prompt``: a keyed hash. ``concurrent``: both ran at once in the same mode.
     Texts are None unless they were to be kept.
@@ -79,4 +80,5 @@ class PairRecord:
     prompt_text: str | None = None
     control_text: str | None = None
     other_text: str | None = None
+    similarity_by: str = ""
     format: int = FORMAT

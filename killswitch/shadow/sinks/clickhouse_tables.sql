@@ -71,6 +71,7 @@ CREATE TABLE IF NOT EXISTS shadow_pairs
     prompt_text Nullable(String) TTL toDateTime(at) + INTERVAL 7 DAY,
     control_text Nullable(String) TTL toDateTime(at) + INTERVAL 7 DAY,
     other_text Nullable(String) TTL toDateTime(at) + INTERVAL 7 DAY,
+    similarity_by LowCardinality(String),
     format Int64
 )
 ENGINE = MergeTree
