@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -108,14 +108,14 @@ def _answer(records: Path, rollout: str, opened: OpenJudge, runs: list[JudgeRun]
         warnings.append(f"{counted(expired, 'pair')} waited over `wait_hours` and were deleted unjudged")
     print_problems(dict.fromkeys(warnings), style="yellow")
     findings = read_findings(records, rollout, by=opened.settings.by)
-    document: dict[str, Any] = {"rollout": rollout, "findings": None if findings is None else document_of(findings)}
+    assert findings is not None, "each run leaves its sweep"
+    document = {"rollout": rollout, "findings": document_of(findings)}
 
     def in_words() -> None:
-        if findings is None:
-            say(f"{rollout}: no pair waits for the judge; `killswitch shadow worker` hands them over")
-            return
         for sentence in sentences(findings):
             say(f"{rollout}: {sentence}")
+        if not any(run.pairs or run.skipped for run in runs):
+            say(f"{rollout}: no pair waits for the judge; `killswitch shadow worker` hands pairs over")
 
     show(document, as_json=as_json, otherwise=in_words)
 

@@ -17,7 +17,7 @@ select pair, identical, coalesce(control_text <> '' and other_text <> '', false)
 where kind = 'candidate' and comparable and control_tool_calls = 0 and other_tool_calls = 0
 """
 _TEXTS = """
-select pair, at, generation, other_model, prompt_text, control_text, other_text, prompt_class, "user" from pairs
+select pair, "at", generation, other_model, prompt_text, control_text, other_text, prompt_class, "user" from pairs
 where kind = 'candidate' and comparable and list_contains(?, pair)
 """
 

@@ -1,0 +1,140 @@
+"""``killswitch shadow judge`` as a person types it, with a judge behind real HTTP and pairs from each source."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from killswitch.cli.app import app
+from killswitch.shadow.judge.opening import waiting_pairs
+from killswitch.shadow.judge.texts import PairTexts
+from killswitch.shadow.judge.verdicts import read_findings
+from killswitch.shadow.record import PairRecord, Side
+from tests.doubles.http_double import Answer
+from tests.doubles.judge_server import JudgeServer
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with JudgeServer() as running:
+        yield running
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        app, ["shadow", "judge", "support", "--records", str(folder), *arguments], env={"COLUMNS": "250"}
+    )
+
+
+def judge(folder: Path, server: JudgeServer, *arguments: str, **more: Any) -> Result:
+    settings = {"model": "claude-judge", "url": server.url, "share": 1, "repeat_share": 0, **more}
+    (folder / "judge.json").write_text(json.dumps({"judge": settings}))
+    return run(folder, "--judge", str(folder / "judge.json"), *arguments)
+
+
+def put(folder: Path, number: int, *, candidate: str = "gpt-new") -> None:
+    waiting = waiting_pairs(folder, "support", share=1.0)
+    waiting.put(PairTexts(f"r{number}", time.time(), 1, candidate, "what?", "plain", "GOOD"))
+
+
+SIDE = Side(
+    model="gpt-new", outcome="ok", seconds=1.0, first_token_seconds=None, refused=False, finish_reason="stop", error="",
+    status=None, input_tokens=None, cached_tokens=None, output_tokens=None, reasoning_tokens=None, cost_micros=None,
+    characters=4, words=1, opening="", language="en", headings=0, tables=0, list_items=0, code_blocks=0,
+    citations="none", json="none", tool_calls=0,
+)  # fmt: skip
+
+
+def record(number: int, *, kind: str = "candidate", identical: bool = False, texts: bool = True) -> dict[str, Any]:
+    pair = PairRecord(
+        pair=f"k{number}", rollout="support", generation=1, at=time.time(), kind=kind, prompt_class="", user="",
+        prompt="", turn=1, concurrent=False, streamed=False, control=SIDE, other=SIDE, comparable=True,
+        not_comparable="", identical=identical, similarity=0.5, equivalent=False, differences=(),
+        prompt_text="what?" if texts else None, control_text="plain" if texts else None,
+        other_text="GOOD" if texts else None,
+    )  # fmt: skip
+    flat = asdict(pair)
+    sides = {f"{side}_{name}": value for side in ("control", "other") for name, value in flat.pop(side).items()}
+    return {**flat, **sides}
+
+
+def test_it_says_what_the_judge_found(server: JudgeServer, tmp_path: Path) -> None:
+    for number in range(3):
+        put(tmp_path, number)
+    done = judge(tmp_path, server)
+    assert done.exit_code == 0, done.output
+    assert "claude-judge judged 3 pairs: candidate 3, tie 0, control 0; win rate 100.0%" in done.stdout
+    assert "the win rate decides nothing: 0 pairs with people's labels, 50 are needed" in done.stdout
+    document = json.loads(judge(tmp_path, server, "--json").stdout)
+    assert document["findings"]["counts"]["wins"] == 3
+    assert document["findings"]["gates"] is False
+    assert len(server.asked) == 6
+
+
+def test_nothing_to_judge_is_said(server: JudgeServer, tmp_path: Path) -> None:
+    done = judge(tmp_path, server)
+    assert done.exit_code == 0
+    assert "judged 0 pairs" in done.stdout
+    assert "no pair waits for the judge" in done.stdout
+    assert server.asked == []
+
+
+def test_settings_that_are_wrong_are_named_and_nothing_is_asked(server: JudgeServer, tmp_path: Path) -> None:
+    done = judge(tmp_path, server, protocol="soap", rubrik="be nice")
+    assert done.exit_code == 2
+    assert "protocol" in done.stderr
+    assert "did you mean rubric?" in done.stderr
+    assert run(tmp_path).exit_code == 2
+
+
+def test_a_candidate_of_the_judges_family_exits_with_2(server: JudgeServer, tmp_path: Path) -> None:
+    put(tmp_path, 1, candidate="bedrock/anthropic.claude-haiku")
+    done = judge(tmp_path, server)
+    assert (done.exit_code, server.asked) == (2, [])
+    assert "both of the family anthropic" in done.stderr
+    insisted = judge(tmp_path, server, "--insist")
+    assert insisted.exit_code == 0
+    assert "expect it to prefer the candidate" in insisted.stderr
+
+
+def test_a_judge_without_money_exits_with_1_and_keeps_the_pairs(server: JudgeServer, tmp_path: Path) -> None:
+    put(tmp_path, 1)
+    server.answer_next(Answer(429, b'{"error": {"code": "insufficient_quota"}}'))
+    done = judge(tmp_path, server)
+    assert done.exit_code == 1
+    assert "the judge's account is out of money or quota" in done.stdout
+    assert judge(tmp_path, server).exit_code == 0
+    assert len(server.asked) == 3
+
+
+def test_pairs_that_waited_too_long_are_deleted_unjudged(server: JudgeServer, tmp_path: Path) -> None:
+    put(tmp_path, 1)
+    time_to_live = 1e-9
+    done = judge(tmp_path, server, wait_hours=time_to_live)
+    assert "1 pair waited over `wait_hours`" in done.stderr
+    assert server.asked == []
+
+
+def test_recorded_pairs_with_kept_texts_are_judged(server: JudgeServer, tmp_path: Path) -> None:
+    """An identical pair needs no texts. Those whose texts were not kept are counted, and keep it from gating."""
+    day = tmp_path / "support" / "2026-11-29"
+    day.mkdir(parents=True)
+    records = [record(1), record(2, identical=True, texts=False), record(3, texts=False), record(4, kind="noise")]
+    (day / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    done = judge(tmp_path, server, "--kept")
+    assert done.exit_code == 0, done.output
+    found = read_findings(tmp_path, "support")
+    assert found is not None
+    assert found.scores == {"k1": 1.0, "k2": 0.5}
+    assert found.counts.skipped == {"no_texts": 1}
+    assert (found.calibration.lost, found.calibration.finished) == (1, 3)
+    assert "because their texts were not kept" in done.stdout
+    judge(tmp_path, server, "--kept")
+    assert len(server.asked) == 2
