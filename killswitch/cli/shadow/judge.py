@@ -7,6 +7,7 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,16 +17,22 @@ from killswitch.cli.invocation import (
     EXIT_UNWANTED,
     JsonOption,
     RolloutArgument,
+    SettingsOption,
+    StoreOption,
     errors_as_messages,
     print_problems,
     say,
     show,
 )
+from killswitch.daemon.settings import load_settings
+from killswitch.daemon.wiring import build_store
 from killswitch.shadow.judge.judging import JudgeRun
 from killswitch.shadow.judge.opening import OpenJudge, open_judge
 from killswitch.shadow.judge.settings import load_judge_settings
+from killswitch.shadow.judge.spending import judge_ledger
 from killswitch.shadow.judge.summary import document_of, sentences
 from killswitch.shadow.judge.verdicts import read_findings
+from killswitch.stores import Store
 from killswitch.wording import counted
 
 RecordsOption = Annotated[Path, typer.Option("--records", help="The folder of recorded pairs.", show_default=False)]
@@ -64,6 +71,8 @@ def command(
     insist: InsistOption = False,
     kept: KeptOption = False,
     follow: FollowOption = False,
+    store: StoreOption = None,
+    daemon_settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let another model say which answer is better: each pair in both orders, a verdict that flips is a tie.
@@ -82,12 +91,19 @@ def command(
             max_pairs_a_day=max_pairs_a_day,
             insist=insist or None,
         )
-        with open_judge(settings, records, rollout, pause=stop.wait, stop=lambda: stop.asked) as opened:
+        with (
+            judge_ledger(settings, partial(_opened_store, store, daemon_settings), rollout) as ledger,
+            open_judge(settings, records, rollout, ledger=ledger, pause=stop.wait, stop=lambda: stop.asked) as opened,
+        ):
             runs = [] if labels is None else [opened.judge_labels(labels)]
             runs += _judge(opened, kept=kept, stop=stop, follow=follow)
         _answer(records, rollout, opened, runs, as_json=as_json)
     if any(run.stopped_by in {"refused", "failing", "family"} for run in runs):
         raise typer.Exit(EXIT_UNWANTED)
+
+
+def _opened_store(url: str | None, daemon_settings: Path | None) -> Store:
+    return build_store(load_settings(daemon_settings, store=url))
 
 
 def _judge(opened: OpenJudge, *, kept: bool, stop: _StopSignal, follow: bool) -> list[JudgeRun]:

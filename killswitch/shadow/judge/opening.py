@@ -23,13 +23,14 @@ from killswitch.shadow.judge.prompt import input_bytes_at_most
 from killswitch.shadow.judge.settings import JudgeSettings
 from killswitch.shadow.judge.verdict_file import VerdictFile, verdict_path
 from killswitch.shadow.judge.waiting import FOLDER, WaitingPairs
+from killswitch.shadow.redaction import Redact, redact_forms
 
 _log = logging.getLogger(__name__)
 
 
-def waiting_pairs(records: Path, rollout: str, *, share: float) -> WaitingPairs:
+def waiting_pairs(records: Path, rollout: str, *, share: float, redact: Redact = redact_forms) -> WaitingPairs:
     """The pairs of a rollout that wait for the judge: what the worker offers raw pairs to. Raises BadSettings."""
-    return WaitingPairs(verdict_path(records, rollout).with_name(FOLDER), share=share)
+    return WaitingPairs(verdict_path(records, rollout).with_name(FOLDER), share=share, redact=redact)
 
 
 @dataclass(slots=True)
@@ -83,7 +84,9 @@ def open_judge(
     Raises BadSettings, and Unavailable where another process judges this rollout.
     """
     if ledger is None and settings.max_pairs_a_day is None:
-        raise BadSettings(["judge: nothing limits what it spends; set `max_pairs_a_day`, or a spend cap of the judge"])
+        raise BadSettings(["judge: nothing limits what it spends; set `max_pairs_a_day` or `max_dollars_a_day`"])
+    if ledger is None and settings.max_dollars_a_day is not None:
+        raise BadSettings(["judge: `max_dollars_a_day` needs the spend ledger; see `judge_ledger`"])
     asked = endpoint if endpoint is not None else _endpoint(settings)
     calls = BudgetedCalls(
         asked,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class JudgeSettings(BaseModel):
     share: float = Field(0.05, ge=0, le=1, description="Share of the recorded pairs that is judged, 0 to 1.")
     repeat_share: float = Field(0.1, ge=0, le=1, description="Share of the judged pairs that is asked twice, 0 to 1.")
     max_pairs_a_day: int | None = Field(500, ge=1, description="Pairs judged in a day (UTC); null: as a cap allows.")
+    max_dollars_a_day: Decimal | None = Field(
+        None, gt=0, le=100_000, description="A hard cap in the spend ledger, for all processes; needs `prices_file`."
+    )
+    prices_file: Path | None = Field(None, description="The spend ledger's file of prices.")
     max_output_tokens: int = Field(400, ge=16, le=32_000, description="Tokens of a reply; reasoning models need more.")
     temperature: float | None = Field(0.0, ge=0, le=2, description="null: not sent, for models that refuse it.")
     tokens_field: TokensField = Field("max_tokens", description="What the API calls the limit of a reply.")
@@ -70,6 +75,8 @@ def judge_settings(section: Mapping[str, Any]) -> JudgeSettings:
     problems = []
     if len(settings.rubric.encode(errors="replace")) > RUBRIC_BYTES:
         problems.append(f"judge, rubric: it has more than {RUBRIC_BYTES:,} bytes; shorten it")
+    if settings.max_dollars_a_day is not None and settings.prices_file is None:
+        problems.append("judge, prices_file: it is missing; `max_dollars_a_day` needs the prices of the judge's model")
     try:
         endpoint_url(settings.url, settings.protocol)
     except BadSettings as error:

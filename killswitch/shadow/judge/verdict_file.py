@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from killswitch.errors import BadDocument, BadSettings, Unavailable
+from killswitch.flags.flag import check_rollout_name
 from killswitch.shadow.judge.opinions import MOST_FAILURES, Entry, JudgedBy, Opinion, from_line, to_line
 
 NAME = "judge.jsonl"
@@ -18,8 +19,10 @@ NAME = "judge.jsonl"
 
 def verdict_path(records: Path, rollout: str) -> Path:
     """``<records>/<rollout>/judge.jsonl``. Raises BadSettings for a name that is no folder's."""
-    if rollout in ("", ".", "..") or "/" in rollout or "\0" in rollout:
-        raise BadSettings([f"{rollout!r} is not a rollout's name"])
+    try:
+        check_rollout_name(rollout)
+    except BadDocument as error:
+        raise BadSettings([str(error)]) from error
     return records / rollout / NAME
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from killswitch.documents import parse_object
@@ -20,6 +21,9 @@ from killswitch.errors import BadDocument, Unavailable
 from killswitch.router.shadow.raw_pair import RawPair
 from killswitch.shadow.judge.sampling import is_sampled, place_of
 from killswitch.shadow.judge.texts import PairTexts, texts_of
+from killswitch.shadow.redaction import Redact, redact_forms
+
+_log = logging.getLogger(__name__)
 
 FOLDER = "judge-waiting"
 MOST_WAITING = 20_000
@@ -30,12 +34,14 @@ _END = ".pair"
 class WaitingPairs:
     """``folder``: ``<records>/<rollout>/judge-waiting``. ``share``: of the pairs, 0 to 1; 0 puts nothing there.
 
-    At most ``most`` pairs wait; more are not taken. Several processes may put, one judge takes.
+    ``redact`` takes personal data out of each text first, because a judge is often another provider's. At most
+    ``most`` pairs wait; more are not taken. Several processes may put, one judge takes.
     """
 
-    def __init__(self, folder: Path, *, share: float, most: int = MOST_WAITING) -> None:
+    def __init__(self, folder: Path, *, share: float, redact: Redact = redact_forms, most: int = MOST_WAITING) -> None:
         self.folder = folder
         self.share = share
+        self._redact = redact
         self._most = most
         self._counted: int | None = None
 
@@ -47,7 +53,19 @@ class WaitingPairs:
         if not is_sampled(pair.id, self.share):
             return False
         texts = texts_of(pair)
-        return texts is not None and self.put(texts)
+        if texts is None:
+            return False
+        try:
+            redacted = replace(
+                texts,
+                request=self._redact(texts.request),
+                control_answer=self._redact(texts.control_answer),
+                candidate_answer=self._redact(texts.candidate_answer),
+            )
+        except Exception:  # noqa: BLE001  # a hook of the user's
+            _log.exception("a text could not be redacted, so its pair does not wait for the judge; fix the hook")
+            return False
+        return self.put(redacted)
 
     def put(self, texts: PairTexts) -> bool:
         """Write the pair whole, mode 0600; False if `most` wait already. Raises Unavailable."""

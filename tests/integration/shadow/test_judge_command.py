@@ -138,3 +138,36 @@ def test_recorded_pairs_with_kept_texts_are_judged(server: JudgeServer, tmp_path
     assert "because their texts were not kept" in done.stdout
     judge(tmp_path, server, "--kept")
     assert len(server.asked) == 2
+
+
+PRICES = {"prices": [{"model": "claude-judge", "valid_from": "2020-01-01", "input": 3, "output": 15}]}
+
+
+def test_a_cap_in_dollars_ends_the_judging_and_is_held(server: JudgeServer, tmp_path: Path) -> None:
+    """A question is reserved with 14 cents and settled with 0.33: a cap of 16 cents has room for six or seven."""
+    (tmp_path / "prices.json").write_text(json.dumps(PRICES))
+    for number in range(10):
+        put(tmp_path, number)
+    money = {"max_dollars_a_day": 0.16, "prices_file": str(tmp_path / "prices.json")}
+    store = f"sqlite://{tmp_path}/store.sqlite"
+    done = judge(tmp_path, server, "--store", store, **money)
+    assert done.exit_code == 0, done.output
+    assert "because the spend cap was reached" in done.stdout
+    assert "the cap of judge:support per day has no room" in done.stdout
+    assert 4 <= len(server.asked) <= 8
+    asked = len(server.asked)
+    judge(tmp_path, server, "--store", store, **money)
+    assert len(server.asked) == asked
+    shown = CliRunner().invoke(app, ["spend", "--store", store, "--json"])
+    (scope,) = json.loads(shown.stdout)["scopes"]
+    assert (scope["scope"], scope["hard_micros"]) == ("judge:support", 160_000)
+    assert scope["used_micros"] == scope["spent_micros"] <= 160_000
+
+
+def test_a_price_that_nobody_knows_asks_no_one(server: JudgeServer, tmp_path: Path) -> None:
+    (tmp_path / "prices.json").write_text(json.dumps({"prices": [{**PRICES["prices"][0], "model": "another"}]}))
+    put(tmp_path, 1)
+    money = {"max_dollars_a_day": 5, "prices_file": str(tmp_path / "prices.json")}
+    done = judge(tmp_path, server, "--store", f"sqlite://{tmp_path}/store.sqlite", **money)
+    assert "no price of 'claude-judge' is known" in done.stdout
+    assert server.asked == []

@@ -152,6 +152,19 @@ def test_only_pairs_that_both_answer_in_words_are_judged(tmp_path: Path, changed
     assert not (tmp_path / "support").exists()
 
 
+def test_texts_wait_without_personal_data(tmp_path: Path) -> None:
+    """A judge is often another provider's. A hook that fails lets nothing wait."""
+    waiting = WaitingPairs(tmp_path, share=1.0)
+    waiting.offer(raw(other=RawAnswer("gpt-new", "ok", 1.0, "write to jane@example.com")))
+    assert [one.candidate_answer for one in waiting.take()] == ["write to [email]"]
+
+    def broken(text: str) -> str:
+        raise ZeroDivisionError(text)
+
+    assert not WaitingPairs(tmp_path, share=1.0, redact=broken).offer(raw(2))
+    assert len(list(waiting.take())) == 1
+
+
 def test_only_sampled_pairs_wait(tmp_path: Path) -> None:
     waiting = WaitingPairs(tmp_path, share=0.3)
     taken = [number for number in range(100) if waiting.offer(raw(number))]
