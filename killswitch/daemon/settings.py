@@ -19,9 +19,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from killswitch.errors import BadRules, BadSettings
 from killswitch.rules.units import parse_duration
 
-# Kubernetes' links to a Service called "killswitch", the command line's own variables, the tests', and secrets
+# Kubernetes' links to a Service called "killswitch", variables of the command line, of the SDK and of shadow mode (a
+# machine may have them all, and an emergency `trip` must run there), the tests', and secrets
 _NOT_OURS = re.compile(
     r"KILLSWITCH_(?:(?:.+_)?SERVICE_(?:HOST|PORT.*)|(?:.+_)?PORT(?:_\d+_(?:TCP|UDP).*)?|SETTINGS|URL|TEST_.*|"
+    r"FEEDBACK_KEY|FEEDBACK_KEY_FILE|SHADOW_KEY_FILE|SHADOW_SPOOL|SHADOW_RECORDS|"
     r"SLACK_TOKEN|PAGERDUTY_KEY|WEBHOOK_URL|STORE_PASSWORD|SOURCE_PASSWORD|SOURCE_BEARER|API_TOKEN|HEARTBEAT_URL)\Z"
 )
 _HOST_NAME = re.compile(r"[A-Za-z0-9._:-]{1,253}\Z")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+import killswitch
 from killswitch.cli import run
 from killswitch.daemon.settings import Settings, load_settings
 from killswitch.daemon.wiring import build_pagers, secret
@@ -102,6 +104,16 @@ def test_a_settings_file_that_is_none_is_refused_by_name(tmp_path: Path, text: s
 
 def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:
     assert "settings.yaml" in problems_of(file=tmp_path / "settings.yaml")[0]
+
+
+def test_each_variable_that_the_project_reads_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a service or a worker needs must not keep a command on the same machine from running."""
+    sources = Path(killswitch.__file__).parent.rglob("*.py")
+    named = {name for file in sources for name in re.findall(r"\"(KILLSWITCH_[A-Z_]+[A-Z])\"", file.read_text())}
+    assert {"KILLSWITCH_FEEDBACK_KEY_FILE", "KILLSWITCH_SHADOW_KEY_FILE", "KILLSWITCH_URL"} <= named
+    for name in named:
+        monkeypatch.setenv(name, "x")
+    assert not [problem for problem in problems_of() if "is not a setting" in problem]
 
 
 @pytest.mark.parametrize("name", ["KILLSWITCH_SLACK_TOKEN_FIEL", "KILLSWITCH_INTERVALL", "KILLSWITCH_"])
