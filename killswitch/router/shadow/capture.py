@@ -53,7 +53,7 @@ def capture(finished: Finished, *, most_bytes: int, tools_act: bool) -> Captured
     ``tools_act``: requests that have tools act on the world, unless the service says that this one does not.
     """
     try:
-        request = _copy_of_arguments(finished, most_bytes)
+        request, foreign = _copy_of_arguments(finished, most_bytes)
         if acts(request, finished, tools_act=tools_act):
             return Drop.SIDE_EFFECTS
         request = comparable(finished.api, request)
@@ -66,10 +66,13 @@ def capture(finished: Finished, *, most_bytes: int, tools_act: bool) -> Captured
     except ValueError:
         return Drop.UNREADABLE
     streamed = bool(request.get("stream")) or isinstance(finished.answer, list)
-    return Captured(request, plain(request), streamed, turn_of(request))
+    # both are only read from here on: what is asked is a copy of the request
+    record = plain(request) if foreign else request
+    return Captured(request, record, streamed, turn_of(request))
 
 
-def _copy_of_arguments(finished: Finished, most_bytes: int) -> dict[str, Any]:
+def _copy_of_arguments(finished: Finished, most_bytes: int) -> tuple[dict[str, Any], bool]:
+    """The copy, and whether anything in it is no JSON."""
     arguments = finished.arguments
     if isinstance(arguments, list):
         arguments = b"".join(arguments)
@@ -79,7 +82,8 @@ def _copy_of_arguments(finished: Finished, most_bytes: int) -> dict[str, Any]:
         arguments = json.loads(arguments)
     if not isinstance(arguments, Mapping):
         raise ValueError("not a JSON object")  # noqa: TRY004  # the same answer as for what is no JSON
-    return _Copy(most_bytes).of_arguments(arguments, finished.messages, finished.last_message)
+    copy = _Copy(most_bytes)
+    return copy.of_arguments(arguments, finished.messages, finished.last_message), copy.foreign
 
 
 def acts(request: Mapping[str, Any], finished: Finished, *, tools_act: bool) -> bool:
@@ -148,6 +152,7 @@ class _Copy:
 
     def __init__(self, most_bytes: int) -> None:
         self._left = most_bytes
+        self.foreign = False
 
     def of_arguments(self, arguments: Mapping[str, Any], count: int | None, last: object) -> dict[str, Any]:
         copied = {}
@@ -174,7 +179,7 @@ class _Copy:
             # a subclass of str may do anything; and what is sent must be whole characters
             self._spend(len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass")))
             return str.__str__(value)
-        if value is None or isinstance(value, bool | int | float):
+        if value is None or isinstance(value, bool | int):
             return value
         if isinstance(value, Mapping):
             return self._copy_fields(value, depth, own_words=own_words)
@@ -183,12 +188,16 @@ class _Copy:
         return self._copy_object(value, depth, own_words=own_words)
 
     def _copy_object(self, value: Any, depth: int, *, own_words: bool) -> Any:
+        if isinstance(value, float) and math.isfinite(value):
+            return value
         if isinstance(value, bytes | bytearray):
+            self.foreign = True
             self._spend(len(value))
             return bytes(value)
         dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
         if callable(dump):  # a message that is an object of an SDK
             return self._copy(dump(exclude_none=True), depth + 1, own_words=own_words)
+        self.foreign = True
         return value  # an SDK's mark such as NOT_GIVEN, or the class of a response format: nothing to copy
 
     def _copy_fields(self, value: Mapping[Any, Any], depth: int, *, own_words: bool) -> dict[str, Any]:

@@ -219,7 +219,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="killswitch-shadow-loop", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="killswitch-shadow-loop", daemon=True)
         self._thread.start()
 
     def soon(self, call: Callable[[], object]) -> None:
@@ -237,7 +237,17 @@ class LoopThread:
         return watch.came()
 
     def stop(self) -> None:
-        self.soon(self._loop.stop)
+        """End it: what still runs is cancelled, and has a moment to close its connections."""
+        self.soon(self._end)
+
+    def _end(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.call_later(0.2, self._loop.stop)
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
 
 class _Watch:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from killswitch.documents import Fields
@@ -90,25 +90,33 @@ class Dropped:
 
 def to_line(entry: RawPair | Dropped) -> bytes:
     """One line of JSON, with its line end. Half characters become "?": a line must always be readable."""
-    document = {"format": FORMAT, "type": "pair" if isinstance(entry, RawPair) else "dropped", **asdict(entry)}
+    document = {"format": FORMAT, "type": "pair" if isinstance(entry, RawPair) else "dropped", **_fields_of(entry)}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
 
 
+def _fields_of(entry: RawPair | Dropped) -> dict[str, Any]:
+    """As `dataclasses.asdict`, but for its copy of every message: a sixth of the time, in the service's process."""
+    document = {one.name: getattr(entry, one.name) for one in fields(entry)}
+    if isinstance(entry, RawPair):
+        document["control"], document["other"] = asdict(entry.control), asdict(entry.other)
+    return document
+
+
 def from_line(line: bytes) -> RawPair | Dropped:
-    """The inverse of `to_line`. Raises BadDocument, naming the field. Unknown fields are ignored."""
+    """The inverse of `to_line`. Raises BadDocument, naming the field. Unknown read are ignored."""
     try:
         document = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadDocument(f"raw pair: not JSON ({error})") from error
-    fields = Fields(document, "raw pair")
-    if fields.integer("format") != FORMAT:
+    read = Fields(document, "raw pair")
+    if read.integer("format") != FORMAT:
         raise BadDocument(f"raw pair: format {document['format']}; this version reads {FORMAT}")
     if document.get("type") == "dropped":
         reasons = document.get("reasons")
         if not isinstance(reasons, dict) or not all(isinstance(number, int) for number in reasons.values()):
             raise BadDocument("raw pair: reasons must map texts to whole numbers")
-        return Dropped(fields.text("rollout"), fields.number("at"), reasons)
-    kind = fields.text("kind")
+        return Dropped(read.text("rollout"), read.number("at"), reasons)
+    kind = read.text("kind")
     if kind not in ("candidate", "noise"):
         raise BadDocument(f"raw pair: kind {kind!r:.80}")
     request = document.get("request")
@@ -116,17 +124,17 @@ def from_line(line: bytes) -> RawPair | Dropped:
         raise BadDocument("raw pair: request must be an object")
     reserved = document.get("reservation_micros")
     return RawPair(
-        id=fields.text("id"),
-        rollout=fields.text("rollout"),
-        generation=fields.integer("generation"),
-        at=fields.number("at"),
+        id=read.text("id"),
+        rollout=read.text("rollout"),
+        generation=read.integer("generation"),
+        at=read.number("at"),
         kind=kind,  # type: ignore[arg-type]  # one of the two, as asked above
         request=request,
         control=_answer(document.get("control"), "raw pair, control"),
         other=_answer(document.get("other"), "raw pair, other"),
-        prompt_class=fields.text("prompt_class", empty=True),
-        user=fields.text("user", empty=True),
-        turn=fields.integer("turn"),
+        prompt_class=read.text("prompt_class", empty=True),
+        user=read.text("user", empty=True),
+        turn=read.integer("turn"),
         concurrent=document.get("concurrent") is True,
         reservation_micros=reserved if isinstance(reserved, int) else None,
     )
@@ -136,28 +144,28 @@ _OUTCOMES = frozenset({"ok", "refused", "error", "timeout", "cancelled", "budget
 
 
 def _answer(document: object, where: str) -> RawAnswer:
-    fields = Fields(document, where)
-    outcome = fields.text("outcome")
+    read = Fields(document, where)
+    outcome = read.text("outcome")
     if outcome not in _OUTCOMES:
         raise BadDocument(f"{where}: outcome {outcome!r:.80}")
-    calls = fields.raw.get("tool_calls") or []
+    calls = read.raw.get("tool_calls") or []
     if not isinstance(calls, list):
         raise BadDocument(f"{where}: tool_calls must be a list")
     each = [Fields(call, f"{where}, tool_calls") for call in calls]
-    first = fields.raw.get("first_token_seconds")
-    usage = fields.raw.get("usage")
-    status = fields.raw.get("status")
+    first = read.raw.get("first_token_seconds")
+    usage = read.raw.get("usage")
+    status = read.raw.get("status")
     return RawAnswer(
-        model=fields.text("model", empty=True),
+        model=read.text("model", empty=True),
         outcome=outcome,  # type: ignore[arg-type]  # one of `_OUTCOMES`
-        seconds=fields.number("seconds"),
-        text=fields.text("text", empty=True),
+        seconds=read.number("seconds"),
+        text=read.text("text", empty=True),
         tool_calls=tuple(ToolCall(call.text("name", empty=True), call.text("arguments", empty=True)) for call in each),
-        refused=fields.raw.get("refused") is True,
-        finish_reason=fields.optional_text("finish_reason"),
-        streamed=fields.raw.get("streamed") is True,
-        first_token_seconds=None if first is None else fields.number("first_token_seconds"),
+        refused=read.raw.get("refused") is True,
+        finish_reason=read.optional_text("finish_reason"),
+        streamed=read.raw.get("streamed") is True,
+        first_token_seconds=None if first is None else read.number("first_token_seconds"),
         usage=usage if isinstance(usage, dict) else None,
         status=status if isinstance(status, int) else None,
-        error=fields.text("error", empty=True),
+        error=read.text("error", empty=True),
     )
