@@ -101,8 +101,8 @@ def turn_of(request: Mapping[str, Any]) -> int:
         messages = request.get(name)
         if isinstance(messages, list):
             spoken = len([one for one in messages if isinstance(one, dict) and _speaks(one)])
-            return max(1, spoken + bool(request.get("previous_response_id")))
-    return 2 if request.get("previous_response_id") else 1
+            return max(1, spoken)
+    return 1
 
 
 def _speaks(message: Mapping[str, Any]) -> bool:

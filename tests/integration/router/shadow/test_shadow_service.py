@@ -144,7 +144,11 @@ async def drips_async(asking: Asking) -> AsyncIterator[Any]:
 @pytest.mark.parametrize("ask", [drips, drips_async])
 def test_a_stream_without_end_is_a_timeout(tmp_path: Path, ask: Callable[[Asking], Any]) -> None:
     shadow, _ = shadow_of(tmp_path, ask, timeout=0.2, noise=0.0)
-    shadow.offer(finished(arguments={"messages": [], "stream": True}, answer=[chunk("c", "stop")]))
+    shadow.offer(
+        finished(
+            arguments={"messages": [{"role": "user", "content": "hi"}], "stream": True}, answer=[chunk("c", "stop")]
+        )
+    )
     wait_until(lambda: bool(pairs(tmp_path)), "the pair")
     shadow.close()
     assert [pair.other.outcome for pair in pairs(tmp_path)] == ["timeout"]
@@ -240,7 +244,10 @@ def test_tool_calls_are_recorded_and_nothing_is_executed(tmp_path: Path) -> None
     call = {"id": "c", "type": "function", "function": {"name": "refund", "arguments": '{ "amount": 5 }'}}
     answer = {"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
     shadow, _ = shadow_of(tmp_path, lambda asking: answer, noise=0.0)
-    arguments = {"messages": [], "tools": [{"type": "function", "function": {"name": "refund"}}]}
+    arguments = {
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"type": "function", "function": {"name": "refund"}}],
+    }
     shadow.offer(finished("said", arguments=arguments, side_effects=False))
     shadow.offer(finished("not said", arguments=arguments))
     shadow.close()

@@ -181,8 +181,9 @@ def test_a_ledger_that_refuses_drops_and_sends_nothing() -> None:
     ledger.refuses = True
     shadowing = Shadowing(ledger=ledger)
     assert call_of(shadowing).prepare() is None
-    unbounded = {"input": "x", "previous_response_id": "r"}
-    assert call_of(shadowing, arguments=unbounded, api="responses").prepare() is None
+    file = {"type": "file", "file": {"file_data": "JVBERi0="}}  # any number of pages
+    unbounded = {"messages": [{"role": "user", "content": [file]}]}
+    assert call_of(shadowing, arguments=unbounded).prepare() is None
     assert shadowing.dropped == [Drop.BUDGET, Drop.UNBOUNDED]
     assert len(ledger.asked) == 1
 

@@ -121,10 +121,8 @@ def test_a_shadows_answer_is_not_stored_with_the_services() -> None:
         ({"messages": [HELLO, {"role": "assistant", "content": "a"}, HELLO]}, 2),
         ({"messages": [HELLO, {"role": "user", "content": [{"type": "tool_result", "content": "r"}]}]}, 1),
         ({"input": "x"}, 1),
-        ({"input": "x", "previous_response_id": "r"}, 2),
-        ({"input": [HELLO], "previous_response_id": "r"}, 2),
+        ({"input": [HELLO, {"type": "message", "role": "assistant", "content": "a"}, HELLO]}, 2),
         ({"prompt": "x"}, 1),
-        ({"messages": []}, 1),
     ],
 )
 def test_the_turn_is_the_number_of_user_turns(arguments: dict[str, Any], turn: int) -> None:
