@@ -17,8 +17,9 @@ from typing import Any
 from killswitch.errors import BadSettings
 from killswitch.shadow.record import PairRecord, Side
 
-MEMORY = "160MB"
+MEMORY = "100MB"
 THREADS = 2
+LONGEST_LINE = 16 << 20  # bytes of one record as JSON; each thread needs twice that
 _TYPES = {"str": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "tuple[str, ...]": "VARCHAR[]"}
 _SIDES = ("control", "other")
 
@@ -85,7 +86,10 @@ def open_pairs(
         connection = duckdb.connect(config=settings)
         try:
             connection.execute("SET preserve_insertion_order = false")
-            records = _records(duckdb, connection, files_of(source, rollout), Path(folder))
+            try:
+                records = _records(duckdb, connection, files_of(source, rollout), Path(folder))
+            except duckdb.Error as error:
+                raise BadSettings([f"{source}: these recorded pairs cannot be read: {error}"]) from error
             column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
             records = records.filter(column("rollout") == constant(rollout))
             if until is not None:
@@ -98,7 +102,7 @@ def open_pairs(
             records.create_view("pairs")
             yield connection
         except duckdb.IOException as error:
-            raise BadSettings([f"{source}: a file of recorded pairs cannot be read: {error}"]) from error
+            raise BadSettings([f"{source}: a file of recorded pairs can no longer be read: {error}"]) from error
         finally:
             connection.close()
 
@@ -110,7 +114,7 @@ def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) 
     if lines:
         converted = folder / "lines.parquet"
         connection.read_json(
-            lines, columns=dict(COLUMNS), format="newline_delimited", maximum_object_size=64 << 20
+            lines, columns=dict(COLUMNS), format="newline_delimited", maximum_object_size=LONGEST_LINE
         ).write_parquet(str(converted))
         parquet.append(str(converted))
     stored = connection.read_parquet(parquet, union_by_name=True)

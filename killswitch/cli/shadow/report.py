@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,7 +85,8 @@ def command(  # long: one argument an option
         question = ReportQuestion(
             source=pairs,
             rollout=rollout,
-            criteria=_criteria(rules, as_points=as_points),
+            criteria=_criteria(rules),
+            as_points=as_points,
             percent=_between("--percent", percent, 100.0),
             requests_per_month=_between("--requests-per-month", requests_per_month, math.inf),
             until=None if until is None else _moment("--until", until),
@@ -122,20 +122,19 @@ def _between(option: str, value: float | None, most: float) -> float | None:
     return value
 
 
-def _criteria(path: Path | None, *, as_points: bool) -> Criteria:
-    """The criteria of the file, or the defaults. Raises BadSettings or BadRules."""
-    criteria = Criteria()
-    if path is not None:
-        try:
-            document = yaml.safe_load(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadSettings([f"--rules {path}: {error}"]) from error
-        except yaml.YAMLError as error:
-            raise BadRules([f"{path}: not YAML: {error}"]) from error
-        if not isinstance(document, dict):
-            raise BadRules([f"{path}: not a mapping of criteria; write for example `errors: 1pp`"])
-        criteria = criteria_from({str(key): value for key, value in document.items()})
-    return replace(criteria, as_points=True) if as_points else criteria
+def _criteria(path: Path | None) -> Criteria | None:
+    """The criteria of the file, None without one. Raises BadSettings or BadRules."""
+    if path is None:
+        return None
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings([f"--rules {path}: {error}"]) from error
+    except yaml.YAMLError as error:
+        raise BadRules([f"{path}: not YAML: {error}"]) from error
+    if not isinstance(document, dict):
+        raise BadRules([f"{path}: not a mapping of criteria; write for example `errors: 1pp`"])
+    return criteria_from({str(key): value for key, value in document.items()})
 
 
 def _write(path: Path, text: str) -> None:

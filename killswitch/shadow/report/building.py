@@ -17,7 +17,7 @@ from killswitch.shadow.report.document import (
     Cost,
     Decided,
     Example,
-    MeasureAgreement,
+    JudgeSaid,
     OpeningExample,
     OverFloor,
     PairCounts,
@@ -85,7 +85,8 @@ class Context:
     measures: tuple[str, ...] = ()
     classes: Mapping[str, ClassStanding] = field(default_factory=dict)
     tone: ToneEvidence = field(default_factory=ToneEvidence)
-    measure_agreement: tuple[MeasureAgreement, ...] = ()
+    judge: JudgeSaid | None = None
+    measure_agreement: tuple[str, ...] = ()
 
 
 def report_of(connection: Any, columns: PairColumns, context: Context) -> ShadowReport:
@@ -115,6 +116,7 @@ def report_of(connection: Any, columns: PairColumns, context: Context) -> Shadow
         classes=rows,
         classes_left_out=left_out,
         examples=_examples(connection),
+        judge=context.judge,
         measure_agreement=context.measure_agreement,
     )
 

@@ -264,15 +264,18 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class MeasureAgreement:
-    """How often a measure of equivalence says what people said of the labelled pairs."""
+class JudgeSaid:
+    """What a judge said. ``gates``: its win rate may decide. ``sentences``: its counts and agreement, and why not."""
 
-    measure: str
-    sentence: str
+    win_rate: float | None
+    gates: bool
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowReport:
+    """``measures``: names of the measures of likeness; ``measure_agreement``: how each agrees with labelled pairs."""
+
     version: str
     rollout: str
     period: RecordedPeriod
@@ -292,7 +295,8 @@ class ShadowReport:
     classes: tuple[ClassRow, ...]
     classes_left_out: int
     examples: tuple[Example, ...]
-    measure_agreement: tuple[MeasureAgreement, ...]
+    judge: JudgeSaid | None
+    measure_agreement: tuple[str, ...]
 
 
 def to_document(report: ShadowReport) -> dict[str, Any]:

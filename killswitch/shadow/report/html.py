@@ -49,6 +49,7 @@ def page(report: ShadowReport) -> str:
         *_pairs(report),
         *_classes(report),
         *_tone(report),
+        *_judge(report),
         *_endings(report),
         *_lengths(report),
         *_features(report),
@@ -238,6 +239,13 @@ def _three_ways(title: str, rows: Sequence[ThreeWays]) -> str:
     )  # fmt: skip
 
 
+def _judge(report: ShadowReport) -> Iterator[str]:
+    if report.judge is None:
+        return
+    said = "".join(f"<li><bdi>{in_html(sentence)}</bdi></li>" for sentence in report.judge.sentences)
+    yield f"<h2>The judge</h2><p>Win rate of the canary: {percent(report.judge.win_rate)}</p><ul>{said}</ul>"
+
+
 def _endings(report: ShadowReport) -> Iterator[str]:
     refusals = report.refusals
     yield '<h2>Refusals and errors</h2><div class="grid"><div><h3>Refusals, both ways</h3>'
@@ -345,5 +353,5 @@ def _made_of(report: ShadowReport) -> Iterator[str]:
         ("record formats", ", ".join(map(str, period.record_formats)) or "-"),
         ("measures", ", ".join(report.measures) or "-"),
     ]
-    rows += [(f"agreement of {one.measure} with people", one.sentence) for one in report.measure_agreement]
+    rows += [("on labelled pairs", sentence) for sentence in report.measure_agreement]
     yield table((Column(""), Column("", "wide")), rows)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from killswitch.shadow.agreement import agreement_of
 from killswitch.shadow.criteria import DEFAULTS as DEFAULT_CRITERIA
-from killswitch.shadow.criteria import TITLES, Criteria, Measure
+from killswitch.shadow.criteria import OPTIONAL, TITLES, Criteria, Measure
 from killswitch.shadow.decision import ShadowDecision, assess
+from killswitch.shadow.dropped_requests import dropped_requests
 from killswitch.shadow.evidence.columns import PairColumns
 from killswitch.shadow.evidence.measures import compare
 from killswitch.shadow.findings import CriterionFinding, judged
+from killswitch.shadow.judge.summary import sentences
+from killswitch.shadow.judge.verdicts import JudgeFindings, read_findings
 from killswitch.shadow.pairs import open_pairs
 from killswitch.shadow.recorded_columns import columns_of
+from killswitch.shadow.report import queries
 from killswitch.shadow.report.building import ClassStanding, Context, ToneEvidence, report_of
-from killswitch.shadow.report.document import CriterionRow, Decided, ShadowReport
+from killswitch.shadow.report.document import CriterionRow, Decided, JudgeSaid, ShadowReport
+from killswitch.shadow.similarity import CharacterGrams
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,46 +33,69 @@ class ReportQuestion:
     only so many seconds before the newest record. ``settled``: records from then on are left out, and the report does
     not say so: it is the same whenever it is made, once its records are older. ``percent``: the share of control's
     requests that is sampled, 0 to 100. ``requests_per_month``: control's. Both only say what 100 % would cost.
-    ``wins``: a judge's view by pair.
+    ``criteria``: None for the defaults.
     """
 
     source: Path
     rollout: str
-    criteria: Criteria = field(default_factory=Criteria)
+    criteria: Criteria | None = None
+    as_points: bool = False
     since: float | None = None
     until: float | None = None
     last: float | None = None
     settled: float | None = None
     percent: float | None = None
     requests_per_month: float | None = None
-    wins: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_report(question: ReportQuestion) -> ShadowReport:
-    """The report. Raises BadSettings if there are no records, if they cannot be read, or if DuckDB is missing."""
-    ends = [end for end in (question.until, question.settled) if end is not None]
+    """The report. Raises BadSettings if there are no records, if they cannot be read, or if DuckDB is missing.
+
+    Raises Unavailable if the judge's verdicts cannot be read.
+    """
+    end = min((one for one in (question.until, question.settled) if one is not None), default=None)
+    judge = None if question.source.is_file() else read_findings(question.source, question.rollout)
+    criteria = _criteria(question, judge)
     with open_pairs(
-        question.source,
-        question.rollout,
-        since=question.since,
-        until=min(ends, default=None),
-        last=question.last,
+        question.source, question.rollout, since=question.since, until=end, last=question.last
     ) as connection:
-        columns = columns_of(connection, wins=question.wins)
-        decision = assess(columns, question.criteria)
+        begin = question.since if question.last is None else _oldest_minute(connection)
+        dropped = dropped_requests(question.source, question.rollout, since=begin, until=end)
+        wins = judge.scores if judge is not None and judge.gates else {}
+        columns = columns_of(connection, wins=wins, dropped=dropped)
+        decision = assess(columns, criteria)
+        measure = CharacterGrams()
         context = Context(
             rollout=question.rollout,
-            decided=_decided(decision, question.criteria),
+            decided=_decided(decision, criteria),
             since=question.since,
             until=question.until,
+            dropped=dropped,
             percent=question.percent,
             requests_per_month=question.requests_per_month,
+            measures=(measure.name,),
             classes={
                 one.name: ClassStanding(one.standing.value, one.must_pass, one.sentence) for one in decision.classes
             },
-            tone=_tone(columns, decision, question.criteria),
+            tone=_tone(columns, decision, criteria),
+            judge=None if judge is None else JudgeSaid(judge.win_rate, judge.gates, tuple(sentences(judge))),
+            measure_agreement=(agreement_of(measure).sentence(),),
         )
         return report_of(connection, columns, context)
+
+
+def _criteria(question: ReportQuestion, judge: JudgeFindings | None) -> Criteria:
+    """Those asked for; else the defaults, with the win rate from when the judge's agreement allows it to decide."""
+    criteria = question.criteria or Criteria()
+    if question.criteria is None and judge is not None and judge.gates:
+        win_rate = next(one for one in OPTIONAL if one.measure is Measure.WIN_RATE)
+        criteria = replace(criteria, each=(*criteria.each, win_rate))
+    return replace(criteria, as_points=True) if question.as_points else criteria
+
+
+def _oldest_minute(connection: Any) -> float | None:
+    oldest = queries.period(connection)["oldest"]
+    return None if oldest is None else float(oldest - oldest % 60.0)
 
 
 def _decided(decision: ShadowDecision, criteria: Criteria) -> Decided:

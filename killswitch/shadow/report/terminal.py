@@ -100,6 +100,9 @@ def _else(report: ShadowReport) -> Iterator[str]:
         odds = "" if report.tone.e_value is None else f"; openings differ: {chance(report.tone.e_value)} by chance"
         shares_of = f"{percent(grown.candidate.share)} against {percent(grown.control.share)}"
         yield _row("tone", f"“{_short(grown.name)}” opens {shares_of} of answers{odds}")
+    if report.judge is not None:
+        decides = "may decide" if report.judge.gates else "decides nothing yet, see --json or --html"
+        yield _row("judge", f"win rate {percent(report.judge.win_rate)}, {decides}")
     refusals = report.refusals
     yield _row(
         "refusals",
@@ -112,7 +115,8 @@ def _else(report: ShadowReport) -> Iterator[str]:
         yield _row(
             "seconds",
             f"p50 {number(timing.candidate.p50, 's')} against {number(timing.control.p50, 's')},"
-            f" p95 {number(timing.candidate.p95, 's')} against {number(timing.control.p95, 's')}, {timing.name}",
+            f" p95 {number(timing.candidate.p95, 's')} against {number(timing.control.p95, 's')},"
+            f" asked {timing.name.partition(', ')[2]}",
         )
     cost = report.cost
     month = f"; 100 % for a month {dollars(cost.month_candidate_micros)}"
