@@ -8,6 +8,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from rich.cells import cell_len
+
 from killswitch.shadow.report.document import OverFloor, ShadowReport, Spread
 from killswitch.shadow.report.hostile_text import in_terminal
 from killswitch.shadow.report.html_parts import dollars, number, percent, points, signed
@@ -145,11 +147,11 @@ def _short(name: str) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Columns as wide as they must be; the first two to the left, numbers to the right."""
-    lines = [tuple(head), *(tuple(row) for row in rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    lines = [tuple(in_terminal(cell) for cell in line) for line in (head, *rows)]
+    widths = [max(cell_len(line[place]) for line in lines) for place in range(len(head))]
     for line in lines:
-        cells = [
-            f"{cell:<{width}}" if place < 2 else f"{cell:>{width}}"
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
+        cells = []
+        for place, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            space = " " * (width - cell_len(cell))
+            cells.append(cell + space if place < 2 else space + cell)
         yield "  ".join(cells).rstrip()

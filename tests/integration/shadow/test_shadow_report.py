@@ -1,0 +1,232 @@
+"""The report from files of records, as a person asks for it: ``killswitch shadow report``."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from bench.shadow_report import make_pairs
+from killswitch.shadow.record import PairRecord
+from tests.doubles.pair_records import BEGAN, pair, write_lines
+
+ROLLOUT = "support"
+
+
+def report(source: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    command = [sys.executable, "-m", "killswitch", "shadow", "report", ROLLOUT, "--pairs", str(source), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def document(source: Path, *arguments: str) -> dict[str, Any]:
+    code, out, problems = report(source, "--json", *arguments)
+    assert code in (0, 1, 3), problems
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def as_parquet(lines: Path) -> Path:
+    """The same records as a Parquet file next to the file of lines, which goes."""
+    target = lines.with_suffix(".parquet")
+    connection = duckdb.connect()
+    connection.read_json(str(lines), format="newline_delimited").write_parquet(str(target))
+    lines.unlink()
+    return target
+
+
+def friendly(number: int) -> PairRecord:
+    """The canary opens with "I'd be happy" in 84 of 100 answers, control in 11."""
+    happy = "I'd be happy to help you with that"
+    usual = ("Your parcel is on its way", "The refund was sent", "You can change it here")[number % 3]
+    noise = number % 10 == 9
+    canary = happy if number * 37 % 100 < (11 if noise else 84) else usual
+    control = {"opening": happy if number * 53 % 100 < 11 else usual}
+    return pair(number, kind="noise" if noise else "candidate", control=control, other_opening=canary)
+
+
+def shown(lines: Sequence[str], word: str) -> str:
+    return next(line for line in lines if line.startswith(word))
+
+
+def test_the_tone_of_84_against_11_percent_is_no_go(tmp_path: Path) -> None:
+    """Within the pairs of minutes, and said with both shares in all three forms."""
+    write_lines(tmp_path, map(friendly, range(600)))
+    page = tmp_path / "report.html"
+    code, out, _ = report(tmp_path, "--html", str(page))
+    assert code == 1
+    assert out.startswith("NO GO: support, sol-5 against sol-4\n")
+    tone = shown(out.splitlines(), "tone")
+    assert re.search(r"“i'd be happy” opens 8[345]\.\d% against 1[0-2]\.\d% of answers", tone)
+    assert "over 1 in a million by chance" in tone
+    assert "I&#x27;d be happy to help you with that" in page.read_text("utf-8")
+    assert page.stat().st_mode & 0o777 == 0o600
+    grown = document(tmp_path)["tone"]
+    assert grown["grown"] == "i'd be happy"
+    assert len(grown["examples"]) == 5
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    """In whatever format and order they are: lines, Parquet, and one of each."""
+    records = [friendly(number) for number in range(300)]
+    write_lines(tmp_path / "lines", records)
+    as_parquet(write_lines(tmp_path / "parquet", reversed(records)))
+    write_lines(tmp_path / "mixed", records[:100], name="a.jsonl")
+    as_parquet(write_lines(tmp_path / "mixed", records[100:], day="2026-04-20", name="b.jsonl"))
+    printed = {report(tmp_path / kind, "--json")[1] for kind in ("lines", "parquet", "mixed", "lines")}
+    assert len(printed) == 1
+    assert json.loads(printed.pop())["counts"]["asked"] == 270
+
+
+def test_a_canary_like_control_is_not_yet_and_says_how_many_more(tmp_path: Path) -> None:
+    noise = (pair(1_000 + number, kind="noise") for number in range(20))
+    write_lines(tmp_path, [*(pair(number) for number in range(60)), *noise])
+    code, out, _ = report(tmp_path)
+    assert code == 3
+    assert re.match(r"NOT YET, about [\d,]+ more pairs needed: support", out)
+
+
+def test_a_proven_canary_is_go(tmp_path: Path) -> None:
+    """With criteria from a file, so that few pairs prove them."""
+    rules = tmp_path / "criteria.yaml"
+    off = ("similarity", "equivalent", "facts", "tool_calls", "language", "errors", "openings", "latency_p95")
+    rules.write_text("refusals: 20pp\nformat: 20pp\n" + "".join(f"{name}: false\n" for name in off))
+    noise = (pair(1_000 + number, kind="noise") for number in range(60))
+    write_lines(tmp_path, [*(pair(number) for number in range(600)), *noise])
+    code, out, problems = report(tmp_path, "--rules", str(rules))
+    assert (code, out[:3]) == (0, "GO:"), problems
+
+
+def test_pairs_that_differ_are_worst_first_by_class(tmp_path: Path) -> None:
+    """A class with one pair, however bad, does not lead the list."""
+
+    def made(number: int) -> PairRecord:
+        billing = number % 4 == 0
+        bad = billing and number % 8 == 0
+        return pair(
+            number,
+            kind="noise" if number % 10 == 9 else "candidate",
+            prompt_class="billing" if billing else "orders",
+            equivalent=not bad,
+            differences=("number",) if bad else (),
+        )
+
+    alone = pair(9_999, prompt_class="rare", equivalent=False, differences=("url",))
+    write_lines(tmp_path, [*map(made, range(800)), alone])
+    rows = document(tmp_path)["classes"]
+    assert [row["name"] for row in rows] == ["billing", "rare", "orders"]
+    assert rows[0]["main_difference"] == "number"
+    assert rows[0]["different"]["candidate"] == {"events": 100, "trials": 200, "share": 0.5}
+    assert rows[1]["worst_case"] < rows[0]["worst_case"]
+
+
+def test_what_was_dropped_is_in_the_denominator(tmp_path: Path) -> None:
+    lines = write_lines(tmp_path, (pair(number) for number in range(100)))
+    drops = [
+        {"format": 1, "rollout": ROLLOUT, "at": BEGAN, "reasons": {"queue_full": 30, "timeout": 20}},
+        {"format": 1, "rollout": ROLLOUT, "at": BEGAN - 7_200, "reasons": {"queue_full": 1_000}},
+        {"format": 1, "rollout": "other", "at": BEGAN, "reasons": {"queue_full": 1_000}},
+    ]
+    (lines.parent / "dropped-1.jsonl").write_text("".join(json.dumps(drop) + "\n" for drop in drops))
+    found = document(tmp_path, "--since", "1h")
+    assert found["counts"]["dropped"] == {"queue_full": 30, "timeout": 20}
+    assert found["counts"]["sampled"] == 150
+    assert "left no pair" in found["decided"]["sentence"]
+
+
+def test_an_age_counts_back_from_the_newest_pair(tmp_path: Path) -> None:
+    write_lines(tmp_path, (pair(number) for number in range(0, 7_200, 10)))
+    assert document(tmp_path, "--since", "1h")["counts"]["asked"] == 361
+    assert document(tmp_path, "--until", str(BEGAN + 100))["counts"]["asked"] == 10
+
+
+def test_a_file_of_an_older_format_is_read_next_to_a_newer_one(tmp_path: Path) -> None:
+    """A column that it lacks is unknown, one that nobody knows is left out, and a whole number stays one."""
+    old = json.loads(write_lines(tmp_path, [pair(1)], name="a.jsonl").read_text())
+    for name in ("other_cost_micros", "concurrent", "other_words"):
+        del old[name]
+    older = tmp_path / ROLLOUT / "2026-04-18" / "old.jsonl"
+    older.parent.mkdir()
+    older.write_text("".join(json.dumps(old | {"pair": f"o{number}", "novel": [1]}) + "\n" for number in range(3)))
+    as_parquet(older)
+    found = document(tmp_path)
+    assert found["counts"]["asked"] == 4
+    assert (found["cost"]["pairs"], found["cost"]["unknown_pairs"]) == (1, 3)
+
+
+def test_a_month_costs_what_the_requests_are(tmp_path: Path) -> None:
+    write_lines(tmp_path, (pair(number, other_cost_micros=700) for number in range(0, 3_601, 36)))
+    assert document(tmp_path)["cost"]["month_candidate_micros"] is None
+    assert document(tmp_path, "--requests-per-month", "1000000")["cost"]["month_candidate_micros"] == 7e8
+    by_share = document(tmp_path, "--percent", "10")["cost"]
+    assert by_share["requests_per_month"] == pytest.approx(101 / 0.10 * 720, rel=1e-3)
+
+
+def test_without_noise_pairs_nothing_is_said_of_the_floor(tmp_path: Path) -> None:
+    write_lines(tmp_path, (pair(number, equivalent=number % 2 == 0) for number in range(50)))
+    found = document(tmp_path)
+    different = found["agreement"][2]
+    assert different["candidate"]["share"] == 0.5
+    assert different["noise"]["share"] is None
+    assert different["excess"] is None
+
+
+def test_a_folder_without_pairs_says_what_was_expected(tmp_path: Path) -> None:
+    code, _, problems = report(tmp_path)
+    assert code == 2
+    assert "has no recorded pairs of support; expected" in " ".join(problems.split())
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    bad = write_lines(tmp_path, [pair(1)])
+    bad.write_text("{broken")
+    code, _, problems = report(tmp_path)
+    assert code == 2
+    assert "cannot be read" in problems
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--percent", "0"), "--percent 0: must be over 0 and at most 100"),
+        (("--until", "24h"), "--until 24h: write 2026-04-19T14:22:11Z or Unix seconds"),
+        (("--since", "yesterday"), "--since yesterday"),
+        (("--rules", "missing.yaml"), "--rules missing.yaml"),
+        (("--html", "missing/report.html"), "--html missing/report.html: No such file"),
+    ],
+)
+def test_a_wrong_option_says_what_to_write(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    write_lines(tmp_path, [pair(1)])
+    code, _, problems = report(tmp_path, *arguments)
+    assert code == 2
+    assert said in problems.replace("\n", " ")
+
+
+def test_without_duckdb_the_extra_is_named(tmp_path: Path) -> None:
+    write_lines(tmp_path, [pair(1)])
+    program = (
+        "import sys; sys.modules['duckdb'] = None; sys.argv[0] = 'killswitch'; from killswitch.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "shadow", "report", ROLLOUT, "--pairs", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "llm-canary-killswitch[daemon,shadow]" in done.stderr.replace("\n", "")
+
+
+def test_twenty_thousand_pairs_of_a_bad_canary_are_no_go(tmp_path: Path) -> None:
+    """The canary changes numbers in one class and opens friendlier: both are found, and nothing else fails."""
+    make_pairs(tmp_path, 20_000)
+    found = document(tmp_path)
+    failed = [row["measure"] for row in found["decided"]["criteria"] if row["standing"] == "FAIL"]
+    assert set(failed) == {"facts", "openings"}
+    assert found["classes"][0]["name"] == "billing"
+    assert found["counts"]["asked"] + found["counts"]["noise_asked"] == 20_000
+    assert sum(found["spreads"][0]["control_bins"]) == found["spreads"][0]["control"]["known"]
