@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from killswitch.cli.histories import moment, seconds_of
 from killswitch.cli.invocation import (
@@ -20,7 +19,8 @@ from killswitch.cli.invocation import (
     errors_as_messages,
     show,
 )
-from killswitch.errors import BadRules, BadSettings
+from killswitch.errors import BadRules, BadSettings, UnknownRollout
+from killswitch.rules.loading import load_folder
 from killswitch.shadow.criteria import Criteria, criteria_from
 from killswitch.shadow.decision import GoNoGo
 from killswitch.shadow.report.document import to_document
@@ -58,7 +58,11 @@ def command(  # long: one argument an option
     as_json: JsonOption = False,
     rules: Annotated[
         Path | None,
-        typer.Option("--rules", help="A YAML file of criteria, such as `errors: 1pp`.", show_default="the defaults"),
+        typer.Option(
+            "--rules",
+            help="Take `shadow.criteria` from this rule file, or this folder of them.",
+            show_default="the default criteria",
+        ),
     ] = None,
     as_points: Annotated[
         bool,
@@ -85,7 +89,7 @@ def command(  # long: one argument an option
         question = ReportQuestion(
             source=pairs,
             rollout=rollout,
-            criteria=_criteria(rules),
+            criteria=_criteria(rules, rollout),
             as_points=as_points,
             percent=_between("--percent", percent, 100.0),
             requests_per_month=_between("--requests-per-month", requests_per_month, math.inf),
@@ -122,19 +126,21 @@ def _between(option: str, value: float | None, most: float) -> float | None:
     return value
 
 
-def _criteria(path: Path | None) -> Criteria | None:
-    """The criteria of the file, None without one. Raises BadSettings or BadRules."""
-    if path is None:
+def _criteria(rules: Path | None, name: str) -> Criteria | None:
+    """``shadow.criteria`` of the rollout's rule file; None without one, or where it names none.
+
+    Raises BadRules or UnknownRollout.
+    """
+    if rules is None:
         return None
+    rollouts = {one.name: one for one in load_folder(rules).rollouts}
+    if name not in rollouts:
+        raise UnknownRollout(name, rollouts)
+    rollout = rollouts[name]
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings([f"--rules {path}: {error}"]) from error
-    except yaml.YAMLError as error:
-        raise BadRules([f"{path}: not YAML: {error}"]) from error
-    if not isinstance(document, dict):
-        raise BadRules([f"{path}: not a mapping of criteria; write for example `errors: 1pp`"])
-    return criteria_from({str(key): value for key, value in document.items()})
+        return criteria_from(rollout.shadow.criteria) if rollout.shadow.criteria else None
+    except BadRules as error:
+        raise BadRules([f"{rollout.file}: shadow.criteria: {problem}" for problem in error.problems]) from error
 
 
 def _write(path: Path, text: str) -> None:

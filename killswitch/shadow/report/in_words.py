@@ -16,15 +16,10 @@ _COUNTS = frozenset({"tokens", "pairs"})
 def reasons(report: ShadowReport) -> list[str]:
     """The decision's sentence as one line a reason: what failed, or what is still open."""
     decided = report.decided
-    left = decided.sentence.removeprefix(f"{decided.verdict}: ")
-    found = []
-    sentences = [row.sentence for row in decided.criteria] + [row.sentence for row in report.classes if row.sentence]
-    for sentence in sentences:
-        if sentence and sentence in left:
-            found.append(sentence)
-            left = left.replace(sentence, "", 1)
-    rest = left.strip("; ").replace("; ; ", "; ")
-    return [*([rest] if rest else []), *found]
+    said = decided.sentence.removeprefix(f"{decided.verdict}: ")
+    begins = {row.title for row in decided.criteria} | {row.name or "no class" for row in report.classes}
+    names = "|".join(re.escape(name) for name in sorted(begins, key=len, reverse=True))
+    return re.split(rf"; (?=(?:{names}): )", said) if names else [said]
 
 
 def criterion_numbers(row: CriterionRow) -> tuple[str, str]:

@@ -12,19 +12,21 @@ from typing import Any
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from bench.shadow_report import make_pairs
+from killswitch.cli.app import app
 from killswitch.shadow.record import PairRecord
 from tests.doubles.pair_records import BEGAN, pair, write_lines
 
 ROLLOUT = "support"
+RULES = "rollout: support\ncontrol: sol-4\ncanary: sol-5\nmetrics: cohort-labels\npage: {slack: '#oncall'}\n"
 
 
 def report(source: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
-    command = [sys.executable, "-m", "killswitch", "shadow", "report", ROLLOUT, "--pairs", str(source), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, done.stdout, done.stderr
+    done = CliRunner().invoke(app, ["shadow", "report", ROLLOUT, "--pairs", str(source), *arguments])
+    return done.exit_code, done.stdout, done.stderr
 
 
 def document(source: Path, *arguments: str) -> dict[str, Any]:
@@ -81,24 +83,27 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     as_parquet(write_lines(tmp_path / "parquet", reversed(records)))
     write_lines(tmp_path / "mixed", records[:100], name="a.jsonl")
     as_parquet(write_lines(tmp_path / "mixed", records[100:], day="2026-04-20", name="b.jsonl"))
-    printed = {report(tmp_path / kind, "--json")[1] for kind in ("lines", "parquet", "mixed", "lines")}
+    printed = {report(tmp_path / kind, "--json")[1] for kind in ("lines", "parquet", "mixed")}
     assert len(printed) == 1
     assert json.loads(printed.pop())["counts"]["asked"] == 270
 
 
 def test_a_canary_like_control_is_not_yet_and_says_how_many_more(tmp_path: Path) -> None:
-    noise = (pair(1_000 + number, kind="noise") for number in range(20))
-    write_lines(tmp_path, [*(pair(number) for number in range(60)), *noise])
-    code, out, _ = report(tmp_path)
+    noise = (pair(1_000 + number, kind="noise") for number in range(60))
+    write_lines(tmp_path, [*(pair(number) for number in range(400)), *noise])
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES + "shadow: {criteria: {latency_p95: false}}\n")
+    code, out, _ = report(tmp_path, "--rules", str(rules))
     assert code == 3
     assert re.match(r"NOT YET, about [\d,]+ more pairs needed: support", out)
 
 
 def test_a_proven_canary_is_go(tmp_path: Path) -> None:
     """With criteria from a file, so that few pairs prove them."""
-    rules = tmp_path / "criteria.yaml"
+    rules = tmp_path / "rules.yaml"
     off = ("similarity", "equivalent", "facts", "tool_calls", "language", "errors", "openings", "latency_p95")
-    rules.write_text("refusals: 20pp\nformat: 20pp\n" + "".join(f"{name}: false\n" for name in off))
+    criteria = {"refusals": "20pp", "format": "20pp", **dict.fromkeys(off, False)}
+    rules.write_text(RULES + f"shadow: {json.dumps({'criteria': criteria})}\n")
     noise = (pair(1_000 + number, kind="noise") for number in range(60))
     write_lines(tmp_path, [*(pair(number) for number in range(600)), *noise])
     code, out, problems = report(tmp_path, "--rules", str(rules))
@@ -199,7 +204,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         (("--percent", "0"), "--percent 0: must be over 0 and at most 100"),
         (("--until", "24h"), "--until 24h: write 2026-04-19T14:22:11Z or Unix seconds"),
         (("--since", "yesterday"), "--since yesterday"),
-        (("--rules", "missing.yaml"), "--rules missing.yaml"),
+        (("--rules", "missing.yaml"), "missing.yaml"),
         (("--html", "missing/report.html"), "--html missing/report.html: No such file"),
     ],
 )
