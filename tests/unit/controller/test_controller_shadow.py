@@ -8,7 +8,18 @@ import pytest
 
 from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.shadow_share import NO_SHADOW, ShadowShare
-from killswitch.model import Cohort, Matcher, Measurement, Reason, Rollout, ShadowSettings, Unreadable, Verdict, Want
+from killswitch.model import (
+    Cohort,
+    Finding,
+    Matcher,
+    Measurement,
+    Reason,
+    Rollout,
+    ShadowSettings,
+    Unreadable,
+    Verdict,
+    Want,
+)
 from killswitch.pages.page import PageKind
 from killswitch.pages.text import plain_text
 from tests.doubles.fleet import INTERVAL, START, Fleet, Replica
@@ -103,6 +114,13 @@ def view_of(replica: Replica) -> tuple[float, ...]:
     return tuple(part if part is not None else -1.0 for part in view[:7])
 
 
+def finding_of(fleet: Fleet) -> Finding:
+    report = fleet.replicas[0].controller.latest
+    assert report is not None
+    (finding,) = report.reports["copilot"].findings
+    return finding
+
+
 def shadow_until_suspect(users: Traffic) -> Fleet:
     """Shadow requests get worse, and somebody goes on to users just before that is proven."""
     fleet = shadowing(service(bad(START + 600, refusal_rate=0.075), users), rules=(REFUSALS,))
@@ -129,6 +147,54 @@ def test_a_canary_that_fails_after_the_shadow_is_tripped_at_once() -> None:
     fleet.run(40)
     fleet.person.set_stage("copilot", percent=5.0, stage="ramp_5")
     assert fleet.run(20, until=fleet.tripped) <= 5
+
+
+def test_the_stage_after_a_shadow_begins_like_an_arming() -> None:
+    """Its head start is paid, and nothing of the shadow is left: the evidence is that of a rollout armed there."""
+    users = Traffic(rate=canary_from(START, refusal_rate=0.05), since=START)
+    views = []
+    for shadow_first in (True, False):
+        fleet = Fleet(service(bad(refusal_rate=0.05), users), rollout(rules=(REFUSALS,)))
+        fleet.replica("a")
+        if shadow_first:
+            arm(fleet)
+        fleet.run(40)
+        if shadow_first:
+            fleet.person.set_stage("copilot", percent=5.0, stage="ramp_5")
+        else:
+            fleet.arm()
+        fleet.run(4)
+        views.append(view_of(fleet.replicas[0]))
+    assert views[0] == pytest.approx(views[1], rel=1e-9)
+    assert views[0][0] > 1e-3
+
+
+def test_evidence_of_the_shadow_decides_nothing_while_the_source_is_away() -> None:
+    """The next stage's evidence cannot be opened then. What was gathered is about other requests."""
+    fleet = shadow_until_suspect(Traffic(since=START))
+    fleet.replicas[0].source.fails = lambda call: call == "read_back"
+    fleet.run(1)
+    finding = finding_of(fleet)
+    assert (finding.verdict, finding.evidence) == (Verdict.UNKNOWN, None)
+
+
+def test_windows_hold_no_shadow_requests_after_the_stage() -> None:
+    """Also where both are counted under one label, as a proxy does that knows models only."""
+    same = (Matcher("model", "=", "model-new"),)
+    left: list[float] = []
+
+    def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        return (Traffic(since=START) if left and tick > left[0] else GOOD)(want, cohort, tick)
+
+    fleet = Fleet(script, by_model(rules=(REFUSALS,), shadow=ShadowSettings(cohort=same)))
+    fleet.replica("a")
+    arm(fleet)
+    fleet.run(20)
+    assert (finding_of(fleet).samples_canary or 0.0) > 5 * SHARES[Cohort.CANARY]
+    left.append(fleet.clock.wall())
+    fleet.person.set_stage("copilot", percent=5.0, stage="ramp_5")
+    fleet.run(3)
+    assert 0.0 < (finding_of(fleet).samples_canary or 0.0) < 3 * 100.0  # 75 a step, where 285 were shadowed
 
 
 @pytest.mark.parametrize("after", [2, 20])

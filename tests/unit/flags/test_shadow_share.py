@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -14,7 +15,18 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument, IllegalTransition
 from killswitch.flags.document import MAX_DOCUMENT_BYTES, from_document, to_document
-from killswitch.flags.flag import SHADOW, Actor, Flag, StageEntry, arm, rearm, set_stage
+from killswitch.flags.flag import (
+    SHADOW,
+    TRANSITIONS,
+    Action,
+    Actor,
+    Flag,
+    StageEntry,
+    State,
+    arm,
+    rearm,
+    set_stage,
+)
 from killswitch.flags.shadow_share import MAX_CLASSES, NO_SHADOW, ShadowShare, shadow_share
 from tests.unit.flags.changed_flags import NOW, armed, tripped
 
@@ -85,6 +97,26 @@ def test_a_senseless_share_is_refused_by_its_field(percent: object, classes: obj
 
 
 # --- what may become of it ----------------------------------------------------------------------
+
+
+TURNS = {Action.RAISE: ShadowShare(50.0), Action.LOWER: ShadowShare(1.0)}
+
+
+@pytest.mark.parametrize(("state", "action", "actor"), list(itertools.product(State, TURNS, Actor)))
+def test_the_state_table_rules_the_shadow_too(state: State, action: Action, actor: Actor) -> None:
+    """What is not in the table raises and changes nothing, in every state and for everybody."""
+    flag = {State.ABSENT: None, State.ARMED: shadowed(), State.TRIPPED: tripped(shadowed())}[state]
+    before = None if flag is None else to_document(flag)
+    row = TRANSITIONS.get((state, action))
+    share = TURNS[action]
+    change = {"rollout": "copilot", "percent": 0.0, "stage": SHADOW, "now": NOW, "by": "b", "actor": actor}
+    if row is None or actor not in row[1]:
+        with pytest.raises(IllegalTransition, match="copilot"):
+            set_stage(flag, shadow=share, **change)  # type: ignore[arg-type]  # the same for both
+    else:
+        after = set_stage(flag, shadow=share, **change)  # type: ignore[arg-type]  # the same for both
+        assert (after.state, after.shadow_share) == (row[0], share)
+    assert (None if flag is None else to_document(flag)) == before
 
 
 @given(SHARES, SHARES, st.sampled_from(Actor))
