@@ -151,7 +151,7 @@ def _one_of(value: object, known: Iterable[object], name: str) -> None:
         raise BadDocument(f"judge's verdict: {name} {value!r:.80}")
 
 
-Standing = Literal["decided", "flipped", "addressed", "identical", "invalid", "failed", "open"]
+VerdictKind = Literal["decided", "flipped", "addressed", "identical", "invalid", "failed", "open"]
 MOST_FAILURES = 3
 """A question that failed this often is not asked again."""
 
@@ -167,7 +167,7 @@ class PairVerdict:
     """
 
     preferred: Preferred | None
-    standing: Standing
+    standing: VerdictKind
 
     @property
     def score(self) -> float | None:

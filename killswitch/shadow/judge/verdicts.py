@@ -18,7 +18,7 @@ from killswitch.shadow.judge.opinions import (
     PairVerdict,
     Preferred,
     Source,
-    Standing,
+    VerdictKind,
     Sweep,
     pair_verdict,
 )
@@ -37,7 +37,7 @@ class JudgedPair:
     generation: int
     candidate: str
     prompt_class: str
-    standing: Standing
+    standing: VerdictKind
     score: float | None
     reasons: tuple[str, ...] = ()
 
