@@ -55,6 +55,7 @@ KeptOption = Annotated[bool, typer.Option("--kept", help="Also judge recorded pa
 FollowOption = Annotated[bool, typer.Option("--follow", help="Go on with pairs that come, until stopped.")]
 
 LOOK_EVERY = 10.0  # seconds
+LOOK_AGAIN = 300.0  # after a cap or failures ended a look
 
 
 def command(
@@ -112,7 +113,9 @@ def _judge(opened: OpenJudge, *, kept: bool, stop: _StopSignal, follow: bool) ->
     if kept:
         runs.append(opened.judge_kept())
     newest = runs[0]
-    while follow and newest.stopped_by not in {"refused", "family"} and not stop.wait(LOOK_EVERY):
+    while follow and newest.stopped_by not in {"refused", "family"}:
+        if stop.wait(LOOK_AGAIN if newest.stopped else LOOK_EVERY):
+            break
         newest = opened.judge_waiting()
     return runs if newest is runs[0] else [*runs, newest]
 

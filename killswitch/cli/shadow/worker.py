@@ -25,7 +25,7 @@ from killswitch.shadow.comparison import Comparing
 from killswitch.shadow.judge.opening import waiting_pairs
 from killswitch.shadow.judge.waiting import WaitingPairs
 from killswitch.shadow.prompt_class_file import PromptClassFile
-from killswitch.shadow.redaction import hook, redact_forms
+from killswitch.shadow.redaction import Redact, hook, redact_forms
 from killswitch.shadow.similarity import CharacterGrams, Similarity
 from killswitch.shadow.sinks.opening import open_sink
 from killswitch.shadow.worker import Worker, WorkerSettings
@@ -58,7 +58,8 @@ TextsForOption = Annotated[str, typer.Option(help="How long texts are kept, raw 
 RedactOption = Annotated[
     str | None,
     typer.Option(
-        help="module:function that takes personal data out of a text.", show_default="e-mail, card and phone numbers"
+        help="module:function that takes personal data out of texts, kept ones and the judge's.",
+        show_default="e-mail, card and phone numbers",
     ),
 ]
 PricesOption = Annotated[Path | None, typer.Option(help="A file of prices, for the cost of each answer.")]
@@ -119,7 +120,7 @@ def command(
             classify=PromptClassFile(spool / ".prompt-classes.json").classify,
         )
         settings = WorkerSettings(spool, texts_for=seconds_of(texts_for))
-        offer = _offering(records, judge_share)
+        offer = _offering(records, judge_share, comparing.redact)
         report = _Report(metrics_port)
         with closing(open_sink(records, kind, user=clickhouse_user, password_file=clickhouse_password_file)) as sink:
             worker = Worker(settings, sink, comparing, wall=time.time, after_try=lambda: report.of(worker), offer=offer)
@@ -163,7 +164,7 @@ def measure_of(name: str, threshold: float | None, model: str, key_file: Path | 
     return measure
 
 
-def _offering(records: str, share: float) -> Callable[[RawPair], object]:
+def _offering(records: str, share: float, redact: Redact) -> Callable[[RawPair], object]:
     """Lets a share of the pairs wait for the judge. Raises BadSettings if there is no folder for them."""
     if not share:
         return lambda pair: None  # noqa: ARG005
@@ -175,7 +176,7 @@ def _offering(records: str, share: float) -> Callable[[RawPair], object]:
         if pair.kind != "candidate":
             return False
         if pair.rollout not in waiting:
-            waiting[pair.rollout] = waiting_pairs(Path(records), pair.rollout, share=share)
+            waiting[pair.rollout] = waiting_pairs(Path(records), pair.rollout, share=share, redact=redact)
         return waiting[pair.rollout].offer(pair)
 
     return offer

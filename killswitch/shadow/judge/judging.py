@@ -103,6 +103,7 @@ class Judge:
         self._stop = stop
         self._candidates: set[str] = set()
         self._failed_in_a_row = 0
+        self._swept: dict[Source, tuple[dict[str, int], str]] = {}  # as written: looks that find nothing add no line
 
     def judge(
         self,
@@ -136,8 +137,10 @@ class Judge:
         if missing:
             run.skipped[NO_TEXTS] += missing
             seen += missing
-        if source != "labels":
-            self._verdicts.append(Sweep(self._terms.by, source, self._wall(), seen, dict(run.skipped), run.stopped))
+        found = (dict(run.skipped), run.stopped)
+        if source != "labels" and (seen or self._swept.get(source) != found):
+            self._verdicts.append(Sweep(self._terms.by, source, self._wall(), seen, *found))
+            self._swept[source] = found
         return run
 
     def _check_candidate(self, candidate: str, run: JudgeRun) -> None:

@@ -48,6 +48,7 @@ def sentences(findings: JudgeFindings) -> Iterator[str]:
         yield f"not judged: {counted(number, 'sampled pair')}, because {SKIPPED.get(reason, plain(reason, 60))}"
     if findings.stopped:
         yield f"the last run ended early: {plain(findings.stopped, 400)}"
+    yield from findings.warnings
     if findings.gates:
         yield "the win rate may decide"
     for problem in findings.why_not:
@@ -76,6 +77,7 @@ def document_of(findings: JudgeFindings) -> dict[str, Any]:
         "counts": asdict(findings.counts),
         "calibration": asdict(findings.calibration),
         "stopped": findings.stopped,
+        "warnings": list(findings.warnings),
         "gates": findings.gates,
         "why_not": list(findings.why_not),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from killswitch.errors import BadDocument
 from killswitch.shadow.judge.calibration import Bar, Calibration, agreement, calibration
+from killswitch.shadow.judge.family import check_families
 from killswitch.shadow.judge.opinions import (
     NO_TEXTS,
     Entry,
@@ -18,8 +19,8 @@ from killswitch.shadow.judge.opinions import (
     PairVerdict,
     Preferred,
     Source,
-    VerdictKind,
     Sweep,
+    VerdictKind,
     pair_verdict,
 )
 from killswitch.shadow.judge.verdict_file import read_entries, verdict_path
@@ -69,7 +70,8 @@ class JudgeCounts:
 class JudgeFindings:
     """All that one judge said of a rollout. ``pairs``: in the order in which their verdicts were complete.
 
-    ``stopped``: why the newest run ended early, "" if it did not. ``gates``: the win rate may decide anything; if not,
+    ``stopped``: why the newest run ended early, "" if it did not. ``warnings``: families that are unknown or shared.
+    ``gates``: the win rate may decide anything; if not,
     ``why_not`` says why, a sentence each.
     """
 
@@ -78,6 +80,7 @@ class JudgeFindings:
     counts: JudgeCounts
     calibration: Calibration
     stopped: str
+    warnings: tuple[str, ...]
 
     @property
     def gates(self) -> bool:
@@ -164,7 +167,15 @@ def findings(
         _counts(pairs, skipped, unreadable),
         held,
         next((sweep.stopped for sweep in reversed(mine.sweeps.values()) if sweep.stopped), ""),
+        _warnings(chosen.judge, pairs),
     )
+
+
+def _warnings(judge: str, pairs: Iterable[JudgedPair]) -> tuple[str, ...]:
+    """What is to be said of the families of the judge and of each candidate that it judged."""
+    candidates = dict.fromkeys(pair.candidate for pair in pairs)
+    found = (check_families(judge, candidate, insist=True) for candidate in candidates)
+    return tuple(warning for warning in found if warning is not None)
 
 
 @dataclass(slots=True)

@@ -204,6 +204,21 @@ def test_an_unknown_family_is_warned_of_once(tmp_path: Path) -> None:
         run = judge_of(file, ScriptedJudge()).judge([pair(1, by="support-v2"), pair(2, by="support-v2")])
     assert len(run.warnings) == 1
     assert "support-v2" in run.warnings[0]
+    found = findings(read_entries(tmp_path / "judge.jsonl"))
+    assert found is not None
+    assert found.warnings == tuple(run.warnings)
+
+
+def test_looks_that_find_nothing_add_no_line(tmp_path: Path) -> None:
+    """Who follows looks every ten seconds for months."""
+    path = tmp_path / "judge.jsonl"
+    with VerdictFile(path, BY) as file:
+        judge = judge_of(file, ScriptedJudge())
+        judge.judge([])
+        size = path.stat().st_size
+        for _ in range(3):
+            judge.judge([])
+        assert path.stat().st_size == size
 
 
 def test_a_part_of_the_pairs_is_asked_twice(tmp_path: Path) -> None:
