@@ -41,13 +41,13 @@ _ASKED: Final = (
 class Comparing:
     """How pairs are compared. ``key``: of the prompts' hashes; None keeps no hash of a prompt.
 
-    ``keep_texts``: keep the texts of pairs that differ, after ``redact``. ``classify``: the class of a prompt whose
-    service gave none.
+    ``keep_texts``: whether the texts of a pair are kept if it differs, after ``redact``. ``classify``: the class of a
+    prompt whose service gave none.
     """
 
     similarity: Similarity
     key: bytes | None = None
-    keep_texts: bool = False
+    keep_texts: Callable[[RawPair], bool] = lambda pair: False  # noqa: ARG005
     redact: Redact = redact_forms
     prices: PriceList | None = None
     classify: Callable[[str], str] = lambda prompt: ""  # noqa: ARG005  the value of a field
@@ -86,7 +86,7 @@ def _record(pair: RawPair, by: Comparing, texts: Texts | None, measured: float |
             reason, similarity = "too_long_to_read", None
     wanted_format = pair.request.get("response_format") or pair.request.get("text") or pair.request.get("output_format")
     prompt = last_user_turn(pair.request)
-    keep = by.keep_texts and same is False
+    keep = same is False and by.keep_texts(pair)
     sides = [
         side_of(answer, at=pair.at, response_format=wanted_format, prices=by.prices, redact=by.redact)
         for answer in (pair.control, pair.other)

@@ -78,7 +78,7 @@ def facts_of(text: str) -> Facts:
         read = _URL.sub(lambda found: _put(urls, _plain_url(found[0])), read)
     read = _NUMBERING.sub(" \n", read)
     words = [word.rstrip("'") for word in _WORDS.findall(read)]
-    lower = frozenset(word.lower() for word in words)
+    lower = frozenset(word.lower().removesuffix("'s") for word in words)
     identifiers |= {word for word in words if _is_name_in_code(word)}
     read = with_digits(read, language)
     if any(character.isdigit() for character in read):
@@ -88,7 +88,8 @@ def facts_of(text: str) -> Facts:
         quantities=quantities_of(read, lower, language),
         urls=frozenset(urls),
         identifiers=frozenset(identifiers),
-        names=frozenset() if language in _NO_NAMES else _names(read),
+        # of what is left of the text without codes; at a cut a part of a word may be left that is none
+        names=frozenset() if language in _NO_NAMES else _names(read) & lower,
         words=lower,
         negations=negations_of(read.lower(), language),
         cut=cut,

@@ -33,7 +33,7 @@ _RANGES: Final = (
     (0x1100, 0x11FF, "ko"),
 )
 # a sign of these scripts is worth several Latin letters: a Japanese answer names products in Latin script
-_WEIGHT: Final = {"kana": 3, "han": 3, "ko": 3, "th": 2, "hi": 2}
+_WEIGHT: Final = {"kana": 6, "han": 4, "ko": 4, "th": 3, "hi": 3}
 
 # Commonest words that few other languages share; where two do, both count and the others decide.
 _COMMON: Final[dict[str, frozenset[str]]] = {
@@ -96,10 +96,16 @@ def language_of(text: str) -> str:
     script, weight = max(scripts.items(), key=lambda item: item[1], default=("", 0))
     if weight < _FEWEST_OF_A_SCRIPT:
         return ""
+    lower = read.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if script in _CANDIDATES:
+        return _of_words(lower, script)
+    if scripts["latin"] * _WEIGHT.get(script, 1) > weight:
+        # more Latin letters than its own: a Japanese text about products, or an English one that quotes Japanese
+        quoting = _of_words(lower, "latin")
+        if quoting:
+            return quoting
     if script in ("kana", "han"):
         return "ja" if scripts["kana"] * 10 >= scripts["han"] else "zh"
-    if script in _CANDIDATES:
-        return _of_words(read.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"), script)
     return script
 
 
@@ -124,8 +130,8 @@ def _of_words(text: str, script: str) -> str:
     words = Counter(_WORD.findall(text))
     scores: dict[str, float] = {}
     for language, common in _CANDIDATES[script]:
-        # a word said ten times is not ten proofs
-        scores[language] = 2.0 * sum(min(words[word], 3) for word in common & words.keys())
+        # a word said ten times is not ten proofs, and one letter may be a formula's
+        scores[language] = sum(min(words[word], 3) * min(len(word), 2) for word in common & words.keys())
     if not text.isascii():
         for language, letters in _LETTERS:
             if language in scores:

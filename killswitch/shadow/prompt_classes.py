@@ -167,11 +167,11 @@ def _groups(vectors: NDArray[np.float64], most: int) -> list[list[int]]:
 
 
 def _rarity(sample: Sequence[Counter[str]]) -> _Vector:
-    """Inverse document frequency of each bucket."""
+    """Inverse document frequency of each bucket, never 0: a service whose prompts are all alike has one class."""
     seen = np.zeros(_BUCKETS)
     for words in sample:
         seen[list({_bucket(word) for word in words})] += 1.0
-    weights: _Vector = np.log((1.0 + len(sample)) / (1.0 + seen))
+    weights: _Vector = np.log(1.0 + len(sample) / np.maximum(seen, 1.0))
     return weights
 
 

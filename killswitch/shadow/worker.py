@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from killswitch.shadow.comparison import Comparing, compare
 from killswitch.shadow.raw_files import RawBatch, RawFiles, made_at_ms
 from killswitch.shadow.record import PairRecord
 from killswitch.shadow.sinks import Batch, Sink
+from killswitch.shadow.text_keeping import TextKeeping
 from killswitch.timestamps import DAY, HOUR, from_iso, to_iso
 
 MOST_FILES: Final = 600
@@ -55,12 +56,12 @@ class Progress:
 class WorkerSettings:
     """``batch_seconds``: raw files are gathered this long, so that records are few files.
 
-    ``texts_for``: seconds that texts are kept, in records and in raw files.
+    ``raw_for``: seconds that raw files may wait; they are all texts.
     """
 
     spool: Path
     batch_seconds: float = 60.0
-    texts_for: float = 7 * DAY
+    raw_for: float = 7 * DAY
 
 
 @dataclass(slots=True)
@@ -75,7 +76,8 @@ class _Gathered:
 class Worker:
     """One worker of one spool. ``wall``: Unix seconds now. ``after_try`` is called after each batch and each try.
 
-    ``offer`` gets each pair while there are texts: a judge may want it. It must be safe to offer a pair twice.
+    ``keeping`` says how long the texts of a rollout are kept. ``offer`` gets each pair while there are texts: a judge
+    may want it. It must be safe to offer a pair twice.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Worker:
         comparing: Comparing,
         *,
         wall: Callable[[], float],
+        keeping: TextKeeping,
         after_try: Callable[[], None] = lambda: None,
         offer: Callable[[RawPair], object] = lambda pair: None,  # noqa: ARG005
     ) -> None:
@@ -95,6 +98,7 @@ class Worker:
         self._wall = wall
         self._after_try = after_try
         self._offer = offer
+        self._keeping = keeping
         self._swept_at: float | None = None
         self._gathered: tuple[object, _Gathered] | None = None
         self._expired: Counter[tuple[str, str]] = Counter()
@@ -152,9 +156,9 @@ class Worker:
         return True
 
     def expire(self) -> None:
-        """Remove raw files that waited longer than texts may be kept, also while the sink fails. They are counted."""
+        """Remove raw files that have waited too long, also while the sink fails. Their pairs are counted."""
         with self._raw.lock():
-            for name in self._raw.older_than(int((self._wall() - self._settings.texts_for) * 1000)):
+            for name in self._raw.older_than(int((self._wall() - self._settings.raw_for) * 1000)):
                 lost = Counter(_place(entry.rollout, entry.at) for entry, _ in self._entries(name, _Gathered()))
                 self._expired.update(lost)
                 self._raw.remove(name)
@@ -165,13 +169,14 @@ class Worker:
         now = self._wall()
         if self._swept_at is not None and 0.0 <= now - self._swept_at < _SWEEP_EVERY:
             return
-        self.progress.texts_removed += self._sink.remove_texts(now - self._settings.texts_for)
+        self._keeping.read_again()
+        self.progress.texts_removed += self._sink.remove_texts(lambda rollout: now - self._keeping.seconds_for(rollout))
         self._swept_at = now
 
     def _gather(self, batch: RawBatch) -> _Gathered:
         gathered = _Gathered()
         for name in batch.files:
-            fresh = self._is_fresh(name)
+            by = self._comparing_of(name)
             pairs: list[tuple[RawPair, bytes]] = []
             for entry, line in self._entries(name, gathered):
                 if isinstance(entry, Dropped):
@@ -179,9 +184,9 @@ class Worker:
                     continue
                 pairs.append((entry, line))
                 if len(pairs) >= _TOGETHER:
-                    self._compare(pairs, gathered, keep=fresh)
+                    self._compare(pairs, gathered, by)
                     pairs = []
-            self._compare(pairs, gathered, keep=fresh)
+            self._compare(pairs, gathered, by)
         return gathered
 
     def _entries(self, name: str, gathered: _Gathered) -> Iterator[tuple[RawPair | Dropped, bytes]]:
@@ -194,9 +199,8 @@ class Worker:
                 continue
             yield entry, line
 
-    def _compare(self, pairs: list[tuple[RawPair, bytes]], gathered: _Gathered, *, keep: bool) -> None:
+    def _compare(self, pairs: list[tuple[RawPair, bytes]], gathered: _Gathered, by: Comparing) -> None:
         """A pair that no comparison survives is set aside alone: it must not hold up those behind it."""
-        by = self._comparing if keep or not self._comparing.keep_texts else _without_texts(self._comparing)
         try:
             records = compare([pair for pair, _ in pairs], by)
         except KillswitchError:
@@ -207,13 +211,12 @@ class Worker:
                 gathered.broken.append(pairs[0][1])
                 return
             for one in pairs:
-                self._compare([one], gathered, keep=keep)
+                self._compare([one], gathered, by)
             return
         for record in records:
             gathered.records[_place(record.rollout, record.at)].append(record)
-        if keep:
-            for pair, _ in pairs:
-                self._offer(pair)
+        for pair, _ in pairs:
+            self._offer(pair)
 
     def _keep(self, batch: RawBatch, gathered: _Gathered) -> None:
         for place in sorted(gathered.records.keys() | gathered.drops.keys()):
@@ -231,10 +234,11 @@ class Worker:
         self.progress.files += len(batch.files)
         self.progress.broken += len(gathered.broken)
 
-    def _is_fresh(self, name: str) -> bool:
-        """Whether the texts of a raw file may still be kept."""
+    def _comparing_of(self, name: str) -> Comparing:
+        """Texts of a raw file that is older than they may be kept are not kept at all."""
         made = made_at_ms(name)
-        return made is None or made / 1000.0 > self._wall() - self._settings.texts_for
+        age = 0.0 if made is None else self._wall() - made / 1000.0
+        return replace(self._comparing, keep_texts=lambda pair: self._keeping.seconds_for(pair.rollout) > max(age, 0.0))
 
     def _measure(self, files: int, size: int, oldest_ms: int | None) -> None:
         self.progress.waiting_files, self.progress.waiting_bytes = files, size
@@ -252,7 +256,3 @@ class Worker:
 def _place(rollout: str, at: float) -> tuple[str, str]:
     """Rollout and day. Raises BadDocument for no rollout's name, else what `to_iso` raises for a time of no year."""
     return check_rollout_name(rollout), to_iso(at)[:10]
-
-
-def _without_texts(by: Comparing) -> Comparing:
-    return Comparing(by.similarity, by.key, keep_texts=False, redact=by.redact, prices=by.prices, classify=by.classify)

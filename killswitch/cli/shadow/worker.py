@@ -28,6 +28,7 @@ from killswitch.shadow.prompt_class_file import PromptClassFile
 from killswitch.shadow.redaction import Redact, hook, redact_forms
 from killswitch.shadow.similarity import CharacterGrams, Similarity
 from killswitch.shadow.sinks.opening import open_sink
+from killswitch.shadow.text_keeping import TextKeeping
 from killswitch.shadow.worker import Worker, WorkerSettings
 from killswitch.spend import PriceList
 
@@ -50,11 +51,21 @@ KeyFileOption = Annotated[
     Path | None,
     typer.Option("--key-file", envvar="KILLSWITCH_SHADOW_KEY_FILE", help="The key of the hashes, the service's own."),
 ]
+RulesFolderOption = Annotated[
+    Path | None,
+    typer.Option("--rules", envvar="KILLSWITCH_RULES", help="Folder of rule files.", show_default="none is read"),
+]
 FormatOption = Annotated[
     Literal["parquet", "jsonl"], typer.Option("--format", help="parquet or jsonl, in a folder or at a URL.")
 ]
-KeepTextsOption = Annotated[bool, typer.Option("--keep-texts", help="Keep the texts of pairs that differ.")]
-TextsForOption = Annotated[str, typer.Option(help="How long texts are kept, raw ones too, such as 7d.")]
+KeepTextsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How long the texts of pairs that differ are kept, of every rollout, such as 7d.",
+        show_default="`shadow: keep_text` of the rule files, else never",
+    ),
+]
+RawForOption = Annotated[str, typer.Option(help="How long raw pairs may wait, such as 7d; then they are deleted.")]
 RedactOption = Annotated[
     str | None,
     typer.Option(
@@ -89,8 +100,9 @@ def command(
     records: RecordsOption,
     kind: FormatOption = "parquet",
     key_file: KeyFileOption = None,
-    keep_texts: KeepTextsOption = False,
-    texts_for: TextsForOption = "7d",
+    rules: RulesFolderOption = None,
+    keep_texts: KeepTextsOption = None,
+    raw_for: RawForOption = "7d",
     redact: RedactOption = None,
     prices: PricesOption = None,
     similarity: SimilarityOption = "characters",
@@ -114,16 +126,30 @@ def command(
         comparing = Comparing(
             similarity=measure,
             key=read_key(key_file) if key_file is not None else None,
-            keep_texts=keep_texts,
             redact=hook(redact) if redact is not None else redact_forms,
             prices=PriceList.from_file(prices) if prices is not None else None,
             classify=PromptClassFile(spool / ".prompt-classes.json").classify,
         )
+<<<<<<< HEAD
         settings = WorkerSettings(spool, texts_for=seconds_of(texts_for))
         offer = _offering(records, judge_share, comparing.redact)
+=======
+        settings = WorkerSettings(spool, raw_for=seconds_of(raw_for, "--raw-for"))
+        kept = seconds_of(keep_texts, "--keep-texts") if keep_texts is not None else None
+        keeping = TextKeeping(rules=rules, seconds=kept)
+        offer = _offering(records, judge_share)
+>>>>>>> 3222a08d (Facts, language, likeness, JSON, classes and records have tests; a service of one topic has one class)
         report = _Report(metrics_port)
         with closing(open_sink(records, kind, user=clickhouse_user, password_file=clickhouse_password_file)) as sink:
-            worker = Worker(settings, sink, comparing, wall=time.time, after_try=lambda: report.of(worker), offer=offer)
+            worker = Worker(
+                settings,
+                sink,
+                comparing,
+                wall=time.time,
+                keeping=keeping,
+                after_try=lambda: report.of(worker),
+                offer=offer,
+            )
             log.info("%s -> %s: %s, alike from %g", spool, without_secrets(records), measure.name, measure.threshold)
             if once:
                 worker.run_to_the_end()
@@ -132,12 +158,12 @@ def command(
                 worker.run(_stopped_by_signals())
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, option: str) -> float:
     """Raises BadSettings."""
     try:
         return parse_duration(text)
     except UnitError as error:
-        raise BadSettings([f"--texts-for: {error.what}; {error.fix}"]) from error
+        raise BadSettings([f"{option}: {error.what}; {error.fix}"]) from error
 
 
 def measure_of(name: str, threshold: float | None, model: str, key_file: Path | None) -> Similarity:

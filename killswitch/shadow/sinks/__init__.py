@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,8 +36,11 @@ class Sink(Protocol):
         """Remove all records of a user (the keyed hash). How many there were."""
         ...
 
-    def remove_texts(self, before: float) -> int:
-        """Remove the texts of records of before this time (Unix seconds), and keep the records. How many had some."""
+    def remove_texts(self, before: Callable[[str], float]) -> int:
+        """Remove the texts of old records, and keep the records. How many had some.
+
+        ``before``: of a rollout, Unix seconds; older texts go.
+        """
         ...
 
     def close(self) -> None: ...

@@ -5,6 +5,7 @@ The tables are those of `clickhouse_tables.sql`; a person makes them once. Click
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -58,7 +59,7 @@ class ClickHouse:
             self._post(f"ALTER TABLE {PAIRS} DELETE WHERE user = {{user:String}}", removal)
         return rows
 
-    def remove_texts(self, before: float) -> int:  # noqa: ARG002  the table's own TTL does it
+    def remove_texts(self, before: Callable[[str], float]) -> int:  # noqa: ARG002  the table's own TTL does it
         return 0
 
     def close(self) -> None:

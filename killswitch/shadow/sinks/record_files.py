@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -46,7 +46,7 @@ class RecordFiles:
         if kind == "parquet":
             self._formats["parquet"] = Parquet()
         self._kind = kind
-        self._texts_removed_before = 0.0
+        self._texts_removed: dict[str, float] = {}  # by rollout: files made before this have none
 
     def write(self, batch: Batch) -> None:
         where = f"{batch.rollout}/{batch.day}"
@@ -76,15 +76,18 @@ class RecordFiles:
             raise BadDocument(f"{total} records removed; {len(unreadable)} files were not read: {unreadable[0]}")
         return total
 
-    def remove_texts(self, before: float) -> int:
+    def remove_texts(self, before: Callable[[str], float]) -> int:
         total = 0
+        limits: dict[str, float] = {}
         for name, form in self._records():
+            rollout = name.partition("/")[0]
+            limit = limits.setdefault(rollout, before(rollout))
             made_at = _made_at(name)
             # a file is looked at once: what is written later into the past has no texts by then
-            if made_at is not None and not self._texts_removed_before <= made_at < before:
+            if made_at is not None and not self._texts_removed.get(rollout, 0.0) <= made_at < limit:
                 continue
             # a pair is older than the file it is in, whatever the service's clock said of it
-            older_than = before if made_at is None else math.inf
+            older_than = limit if made_at is None else math.inf
             with self._fetched(name) as (source, target):
                 try:
                     had = form.without_texts(source, target, older_than)
@@ -93,7 +96,7 @@ class RecordFiles:
                 if had:
                     self.folder.put(name, target)
                 total += had
-        self._texts_removed_before = before
+        self._texts_removed |= limits
         return total
 
     def close(self) -> None:
