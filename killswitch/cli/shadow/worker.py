@@ -95,7 +95,7 @@ LOG_EVERY = 300.0  # seconds
 log = logging.getLogger(__name__)
 
 
-def command(
+def command(  # long: an option is a line
     spool: SpoolOption,
     records: RecordsOption,
     kind: FormatOption = "parquet",
@@ -130,15 +130,10 @@ def command(
             prices=PriceList.from_file(prices) if prices is not None else None,
             classify=PromptClassFile(spool / ".prompt-classes.json").classify,
         )
-<<<<<<< HEAD
-        settings = WorkerSettings(spool, texts_for=seconds_of(texts_for))
-        offer = _offering(records, judge_share, comparing.redact)
-=======
         settings = WorkerSettings(spool, raw_for=seconds_of(raw_for, "--raw-for"))
         kept = seconds_of(keep_texts, "--keep-texts") if keep_texts is not None else None
         keeping = TextKeeping(rules=rules, seconds=kept)
-        offer = _offering(records, judge_share)
->>>>>>> 3222a08d (Facts, language, likeness, JSON, classes and records have tests; a service of one topic has one class)
+        offer = _offering(records, judge_share, comparing.redact)
         report = _Report(metrics_port)
         with closing(open_sink(records, kind, user=clickhouse_user, password_file=clickhouse_password_file)) as sink:
             worker = Worker(
