@@ -29,7 +29,7 @@ def between(one: str, other: str) -> tuple[str, ...]:
         (REFUND.replace("$25.00", "€25.00"), ("money",)),
         (REFUND.replace("3 May", "8 May"), ("date",)),
         (
-            "Ihre Rückerstattung von 25 $ wurde am 3. Mai 2026 veranlasst und ist nach bis zu fünf Tagen auf dem Konto.",
+            "Ihre Rückerstattung von 25 $ wurde am 3. Mai 2026 veranlasst und ist nach fünf Tagen auf dem Konto.",
             ("language",),
         ),
         ("I'm sorry, but I can't help with that.", ("date", "money", "negation", "number")),

@@ -15,7 +15,8 @@ from tests.doubles.two_answers import AT, answer
 
 
 def test_a_side_has_the_answer_s_features() -> None:
-    text = "Certainly! Here it is:\n\n# Steps\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```py\n# no heading\n```\n"
+    table, code = "| a | b |\n|---|---|\n| 1 | 2 |", "```py\n# no heading\n```"
+    text = f"Certainly! Here it is:\n\n# Steps\n- one\n- two\n\n{table}\n\n{code}\n"
     side = side_of(answer(text, finish_reason="stop", first_token_seconds=0.25), at=AT)
     assert (side.characters, side.words, side.opening, side.language) == (len(text), 26, "certainly!", "en")
     assert (side.headings, side.list_items, side.tables, side.code_blocks) == (1, 2, 1, 1)

@@ -1,5 +1,7 @@
 """The language of an answer, from a sentence."""
 
+# ruff: noqa: RUF001  letters of Turkish, Ukrainian and Greek
+
 from __future__ import annotations
 
 import pytest
