@@ -48,7 +48,7 @@ LabelsOption = Annotated[
     Path | None,
     typer.Option(help="People's verdicts, JSON lines, to measure the judge's agreement with.", show_default=False),
 ]
-ShareOption = Annotated[float | None, typer.Option(help="Share of the pairs that is judged, 0 to 1.")]
+ShareOption = Annotated[float | None, typer.Option(help="Share of the recorded pairs that --kept judges, 0 to 1.")]
 MostOption = Annotated[int | None, typer.Option("--max-pairs-a-day", help="Pairs judged in a day (UTC), at most.")]
 InsistOption = Annotated[bool, typer.Option("--insist", help="Judge a candidate of the judge's own family.")]
 KeptOption = Annotated[bool, typer.Option("--kept", help="Also judge recorded pairs whose texts were kept.")]

@@ -30,7 +30,7 @@ class JudgeSettings(BaseModel):
     ca_file: Path | None = Field(None, description="PEM file of the authorities that sign the endpoint's certificate.")
     proxy: str | None = Field(None, description="URL of an HTTP proxy; the environment's is not used.")
     rubric: str = Field(DEFAULT_RUBRIC, min_length=1, description="What makes an answer the better one.")
-    share: float = Field(0.05, ge=0, le=1, description="Share of the recorded pairs that is judged, 0 to 1.")
+    share: float = Field(0.05, ge=0, le=1, description="Share of the recorded pairs that `--kept` judges, 0 to 1.")
     repeat_share: float = Field(0.1, ge=0, le=1, description="Share of the judged pairs that is asked twice, 0 to 1.")
     max_pairs_a_day: int | None = Field(500, ge=1, description="Pairs judged in a day (UTC); null: as a cap allows.")
     max_dollars_a_day: Decimal | None = Field(

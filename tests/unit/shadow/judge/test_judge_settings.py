@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from killswitch.errors import BadSettings
 from killswitch.shadow.judge.endpoint import endpoint_url
+from killswitch.shadow.judge.labels import read_labels
 from killswitch.shadow.judge.opening import open_judge
 from killswitch.shadow.judge.settings import load_judge_settings
 
@@ -19,6 +21,18 @@ def test_a_section_of_a_file_is_read_and_options_go_first(tmp_path: Path) -> Non
     assert (settings.model, settings.share, settings.temperature) == ("claude-4", 0.5, None)
     path.write_text('{"model": "claude-4", "url": "https://api.example"}')
     assert load_judge_settings(path).by.judge == "claude-4"
+
+
+def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "shadow-judge.md").read_text("utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "judge.yaml").write_text(example)
+    settings = load_judge_settings(tmp_path / "judge.yaml")
+    assert (settings.protocol, settings.max_pairs_a_day) == ("anthropic", 500)
+    (label,) = re.findall(r'`(\{"request".*?\})`', page)
+    (tmp_path / "labels.jsonl").write_text(label)
+    _, labels = read_labels(tmp_path / "labels.jsonl")
+    assert list(labels.values()) == ["control"]
 
 
 def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
