@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from killswitch.cli.app import app
+from killswitch.router.shadow.raw_pair import RawAnswer, RawPair, to_line
 from killswitch.shadow.judge.opening import waiting_pairs
 from killswitch.shadow.judge.texts import PairTexts
 from killswitch.shadow.judge.verdicts import read_findings
@@ -171,3 +172,29 @@ def test_a_price_that_nobody_knows_asks_no_one(server: JudgeServer, tmp_path: Pa
     done = judge(tmp_path, server, "--store", f"sqlite://{tmp_path}/store.sqlite", **money)
     assert "no price of 'claude-judge' is known" in done.stdout
     assert server.asked == []
+
+
+def test_raw_pairs_reach_the_judge_through_the_worker(server: JudgeServer, tmp_path: Path) -> None:
+    """The worker compares and drops the texts; what it let wait is judged, and the report may read the verdicts."""
+    pairs = [
+        RawPair(
+            f"r{number}", "support", 1, time.time(), "candidate", {"messages": [{"role": "user", "content": "what?"}]},
+            RawAnswer("gpt-old", "ok", 1.0, "plain"), RawAnswer("gpt-new", "ok", 1.0, "GOOD, write to a@example.com"),
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    spool, records = tmp_path / "spool", tmp_path / "records"
+    spool.mkdir(mode=0o700)
+    (spool / f"{int(time.time() * 1000)}-1-0.raw").write_bytes(b"".join(map(to_line, pairs)))
+    worker = ["shadow", "worker", "--spool", str(spool), "--records", str(records), "--format", "jsonl", "--once"]
+    done = CliRunner().invoke(app, [*worker, "--judge-share", "1"])
+    assert done.exit_code == 0, done.output
+    assert judge(records, server).exit_code == 0
+    found = read_findings(records, "support")
+    assert found is not None
+    assert found.scores == {"r0": 1.0, "r1": 1.0, "r2": 1.0}
+    assert {request for request, _, _ in server.asked} == {"what?"}
+    assert not [one for one in server.asked if "example.com" in "".join(one)]
+    report = ["shadow", "report", "support", "--pairs", str(records), "--until", str(time.time() + 9), "--json"]
+    shown = json.loads(CliRunner().invoke(app, report).stdout)
+    assert "the win rate decides nothing" in json.dumps(shown["judge"])
