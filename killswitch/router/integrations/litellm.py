@@ -15,6 +15,9 @@ is picked and before it is called. `install` first proves that the installed Lit
 endpoint, and raises `GuardNotReached` otherwise. In the proxy, name the object under ``litellm_settings: callbacks``.
 
 The user is ``metadata.routing_key``, else ``user``, else the proxy's end user; without one: control.
+
+With ``shadow=`` control's requests are asked of the canary as well, unseen, in stage ``shadow``. A request's metadata
+may name its ``prompt_class``, and say ``side_effects: false`` where its tools only read.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ from killswitch.router.integrations.litellm_calls import (
 )
 from killswitch.router.integrations.litellm_counting import AttemptCounter
 from killswitch.router.integrations.litellm_proof import CANARY, CANARY_ID, CONTROL, Attempt, GuardNotReached, prove
+from killswitch.router.integrations.litellm_shadow import LiteLLMAsk, ShadowedCalls
+from killswitch.router.request import Shadows
 from killswitch.router.route_types import Route
 from killswitch.router.router import Router
 
@@ -54,13 +59,23 @@ with needs("LiteLLM", "litellm>=1.80,<2"):
 _INSTALLED = "_killswitch_switches"
 
 
+def shadow_ask(deployments: Mapping[str, Mapping[str, Any]]) -> LiteLLMAsk:
+    """What `Shadow` asks by: LiteLLM, with deployments of the shadow's own.
+
+    ``deployments``: the ``litellm_params`` (``model``, ``api_key``, ``api_base`` …) of each of the flag's models. The
+    calls go through no router, no callback and no cache. Raises BadSettings for anything else, such as a router.
+    """
+    return LiteLLMAsk(deployments)
+
+
 class _Request:
     """One request on its way through LiteLLM: whose it is, and what the guard has seen of it."""
 
-    __slots__ = ("control_tried", "proof", "refused", "user")
+    __slots__ = ("control_tried", "proof", "refused", "shadowed", "user")
 
     def __init__(self, user: object, proof: Attempt | None = None) -> None:
         self.user = user
+        self.shadowed = ""  # its key in `ShadowedCalls`
         self.proof = proof
         self.refused = False
         self.control_tried = False
@@ -71,7 +86,8 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
     ``canary``: every name under which LiteLLM can reach the canary: its model groups, and, for its
     deployments in mixed groups, their ``litellm_params.model`` or ``model_info.id``. ``alias``: what clients ask for,
-    by default the rollout's name. ``routing_key``: the user of a request.
+    by default the rollout's name. ``routing_key``: the user of a request. ``shadow``: a
+    `killswitch.router.shadow.mirror.Shadow`, or None.
     """
 
     def __init__(
@@ -82,6 +98,7 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         canary: str | Collection[str],
         alias: str | None = None,
         routing_key: Callable[[Mapping[str, Any]], object] = user_of,
+        shadow: Shadows | None = None,
     ) -> None:
         super().__init__()
         # LiteLLM takes two loggers of one class with equal public attributes for the same, and drops the second
@@ -91,7 +108,12 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         self._alias = alias if alias is not None else router.rollout
         self._routing_key = routing_key
         self._counter = AttemptCounter(router, metrics, self._canary, self._user)
+        self._shadowed = None if shadow is None else ShadowedCalls(shadow, router.rollout)
         self._installing = threading.Lock()
+        # The group that the proxy's hook has named in this task, and for which call.
+        self._named: ContextVar[tuple[str, object] | None] = ContextVar(
+            f"killswitch {router.rollout} proxy", default=None
+        )
         # The request of this task or thread; None if LiteLLM picks outside of one.
         self._current: ContextVar[_Request | None] = ContextVar(f"killswitch {router.rollout}", default=None)
 
@@ -144,23 +166,24 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
         if not callable(endpoint):
             return
         position = ENDPOINTS[name]
+        names: list[str] = []
         try:
-            named = list(inspect.signature(endpoint).parameters)
-            position = named.index("model") if "model" in named else position
+            names = list(inspect.signature(endpoint).parameters)
+            position = names.index("model") if "model" in names else position
         except (TypeError, ValueError):
             pass
         if inspect.iscoroutinefunction(endpoint):
 
             @functools.wraps(endpoint)
             async def entered(*positional: Any, **named: Any) -> Any:
-                call = EndpointCall(endpoint, position, positional, named)
+                call = EndpointCall(endpoint, position, positional, named, names)
                 return await self._await(call, self._steer(litellm_router, call, name))
 
         else:
 
             @functools.wraps(endpoint)
             def entered(*positional: Any, **named: Any) -> Any:
-                call = EndpointCall(endpoint, position, positional, named)
+                call = EndpointCall(endpoint, position, positional, named, names)
                 request = self._steer(litellm_router, call, name)
                 answer = self._call(call, request)
                 return self._await(call, request, answer) if inspect.isawaitable(answer) else answer
@@ -180,36 +203,56 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
             if request.proof is not None:
                 call.model, request.proof.refused = CONTROL, True
             call.named.pop("specific_deployment", None)
-            self._counter.note(call.named, route, "metadata" if endpoint in PLAIN_METADATA else "litellm_metadata")
+            self._note(call, endpoint, request, route)
+        elif (asked, call.named.get("litellm_call_id")) == self._named.get():
+            self._note(call, endpoint, request, self._router.route(request.user))
         return request
 
-    def _call(self, call: EndpointCall, request: _Request) -> Any:
+    def _note(self, call: EndpointCall, endpoint: str, request: _Request, route: Route) -> None:
+        field = "metadata" if endpoint in PLAIN_METADATA else "litellm_metadata"
+        self._counter.note(call.named, route, field)
+        if self._shadowed is not None and request.proof is None:
+            request.shadowed = self._shadowed.begin(endpoint, call, field, route, request.user)
+
+    @contextmanager
+    def _serving(self, request: _Request) -> Iterator[None]:
+        """What LiteLLM picks in this context, it picks for ``request``."""
         token = self._current.set(request)
         try:
-            return call()
-        except Exception as error:
-            if not self._may_ask_control(call, request):
-                raise
-            try:
-                return call()
-            except Exception as again:  # noqa: BLE001  # raised again, with what to do about it
-                self._raise(request, again, error)
+            yield
+        except BaseException as error:
+            if self._shadowed is not None:
+                self._shadowed.failed(request.shadowed, error)
+            raise
+        else:
+            if self._shadowed is not None:
+                self._shadowed.returned(request.shadowed)
         finally:
             self._current.reset(token)
 
-    async def _await(self, call: EndpointCall, request: _Request, started: Any = None) -> Any:
-        token = self._current.set(request)
-        try:
-            return await (call() if started is None else started)
-        except Exception as error:
-            if not self._may_ask_control(call, request):
-                raise
+    def _call(self, call: EndpointCall, request: _Request) -> Any:
+        with self._serving(request):
             try:
-                return await call()
-            except Exception as again:  # noqa: BLE001  # raised again, with what to do about it
-                self._raise(request, again, error)
-        finally:
-            self._current.reset(token)
+                return call()
+            except Exception as error:
+                if not self._may_ask_control(call, request):
+                    raise
+                try:
+                    return call()
+                except Exception as again:  # noqa: BLE001  # raised again, with what to do about it
+                    self._raise(request, again, error)
+
+    async def _await(self, call: EndpointCall, request: _Request, started: Any = None) -> Any:
+        with self._serving(request):
+            try:
+                return await (call() if started is None else started)
+            except Exception as error:
+                if not self._may_ask_control(call, request):
+                    raise
+                try:
+                    return await call()
+                except Exception as again:  # noqa: BLE001  # raised again, with what to do about it
+                    self._raise(request, again, error)
 
     def _may_ask_control(self, call: EndpointCall, request: _Request) -> bool:
         """Where the guard kept a request from the canary and control was not asked yet, ``call`` becomes control's."""
@@ -316,8 +359,10 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
         if llm_router is not None and not any(one is self for one in getattr(llm_router, _INSTALLED, ())):
             await asyncio.to_thread(self.install, llm_router)
-        if isinstance(data.get("model"), str):
-            data["model"] = self._group(data["model"], self._router.route(self._user(data)))
+        if isinstance(asked := data.get("model"), str):
+            data["model"] = group = self._group(asked, self._router.route(self._user(data)))
+            if group != asked:  # the router is asked for the group, and does not see that it was for this rollout
+                self._named.set((group, data.get("litellm_call_id")))
         return data
 
     def _user(self, request: Mapping[str, Any]) -> object:
@@ -350,14 +395,18 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
     # --- counting
 
-    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._counter.count(kwargs, response_obj, start_time, end_time)
-
-    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        self._counter.count(kwargs, response_obj, start_time, end_time)
-
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         self._counter.count(kwargs, response_obj, start_time, end_time)
+        if self._shadowed is not None:
+            self._shadowed.succeeded(kwargs, response_obj, start_time, end_time)
 
     def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         self._counter.count(kwargs, response_obj, start_time, end_time)
+        if self._shadowed is not None:
+            self._shadowed.broke(kwargs)
+
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self.log_success_event(kwargs, response_obj, start_time, end_time)
+
+    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self.log_failure_event(kwargs, response_obj, start_time, end_time)

@@ -54,18 +54,28 @@ class CanaryRefused(Refused):
 class EndpointCall:
     """One call of an endpoint, whose model can be changed and which can be made again."""
 
-    __slots__ = ("_endpoint", "_position", "_positional", "named")
+    __slots__ = ("_endpoint", "_names", "_position", "_positional", "named")
 
     def __init__(
-        self, endpoint: Callable[..., Any], position: int, positional: tuple[Any, ...], named: dict[str, Any]
+        self,
+        endpoint: Callable[..., Any],
+        position: int,
+        positional: tuple[Any, ...],
+        named: dict[str, Any],
+        names: Sequence[str] = (),
     ) -> None:
         self._endpoint = endpoint
+        self._names = names
         self._position = position
         self._positional = list(positional)
         self.named = named
 
     def __call__(self) -> Any:
         return self._endpoint(*self._positional, **self.named)
+
+    def arguments(self) -> dict[str, Any]:
+        """Every argument by its name; ``names`` are those of the endpoint, in the order of its positions."""
+        return {**dict(zip(self._names, self._positional, strict=False)), **self.named}
 
     @property
     def model(self) -> object:

@@ -91,9 +91,7 @@ def test_chunks_of_a_stream_are_kept_by_reference(mirror: Recording, metrics: Co
     assert len(offered.chunk_seconds or ()) == 2
 
 
-def test_a_stream_that_its_reader_leaves_after_the_finish_mark_is_whole(
-    mirror: Recording, metrics: CohortMetrics
-) -> None:
+def test_a_stream_left_after_its_finish_mark_is_whole(mirror: Recording, metrics: CohortMetrics) -> None:
     chunks = [{"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}, {"choices": [], "usage": {}}]
     request = metrics.request(CONTROL)
     request.shadow(mirror, {"messages": MESSAGES})

@@ -1,0 +1,235 @@
+"""LiteLLM and the shadow: control's requests are offered when LiteLLM reports them, and asked again by our own calls.
+
+The primary call is left as it is: its answer, or its stream, is LiteLLM's own object. What it answered comes from
+LiteLLM's success callback, which has a stream's whole answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from killswitch.errors import BadSettings
+from killswitch.router.integrations.litellm_calls import EndpointCall
+from killswitch.router.outcomes import Outcome, outcome_of
+from killswitch.router.refusals import failure_signal, refused
+from killswitch.router.request import Shadows
+from killswitch.router.route_types import Route
+
+if TYPE_CHECKING:
+    from killswitch.router.shadow.asking import Asking
+
+_LOG = logging.getLogger(__name__)
+
+# What a model is asked. Everything else of a LiteLLM call is the primary's: keys, tags, callbacks, fallbacks, spend.
+_ASKED = frozenset(
+    {
+        *("messages", "input", "prompt", "instructions", "system", "suffix", "echo", "best_of", "modalities", "audio"),
+        *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "web_search_options"),
+        *(
+            "response_format",
+            "text",
+            "text_format",
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "n",
+            "seed",
+            "prediction",
+        ),
+        *("stop", "stop_sequences", "max_tokens", "max_completion_tokens", "max_output_tokens", "max_tool_calls"),
+        *("presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"),
+        *(
+            "stream",
+            "stream_options",
+            "reasoning",
+            "reasoning_effort",
+            "thinking",
+            "verbosity",
+            "include",
+            "truncation",
+        ),
+        *("service_tier", "store", "previous_response_id", "conversation", "background", "container", "mcp_servers"),
+        *("context_management", "output_config", "extra_body"),
+    }
+)
+APIS: Mapping[str, str] = {
+    **dict.fromkeys(("completion", "acompletion"), "chat"),
+    **dict.fromkeys(("text_completion", "atext_completion"), "completions"),
+    **dict.fromkeys(("responses", "aresponses"), "responses"),
+    **dict.fromkeys(("anthropic_messages", "aanthropic_messages"), "messages"),
+}
+# Sync ones alone. LiteLLM logs on the event loop that called it last: a loop of the shadow's would take the service's
+# callbacks over to itself.
+_CALLS = {
+    "chat": "completion",
+    "completions": "text_completion",
+    "responses": "responses",
+    "messages": "anthropic_messages_handler",
+}
+_MOST_PENDING = 10_000  # requests that have begun: those that LiteLLM never reports are forgotten in their order
+
+
+class ShadowedCalls:
+    """The calls of one rollout that are in the sample, from their beginning to LiteLLM's report."""
+
+    def __init__(self, shadow: Shadows, rollout: str) -> None:
+        self._shadow = shadow
+        self._name = f"killswitch shadow {rollout}"  # in a request's metadata: which of `_pending` it is
+        self._numbers = count(1)
+        self._pending: dict[str, _PendingCall] = {}
+
+    def begin(self, endpoint: str, call: EndpointCall, field: str, route: Route, user: object) -> str:
+        """Note a call that is about to be made, if it is in the sample; its key, or "". Never raises.
+
+        ``field``: where the call's metadata is.
+        """
+        try:
+            return self._begin(endpoint, call, field, route, user)
+        except Exception:  # noqa: BLE001  # no failure of a shadow reaches a user
+            _LOG.exception("shadow: a call could not be noted")
+            return ""
+
+    def _begin(self, endpoint: str, call: EndpointCall, field: str, route: Route, user: object) -> str:
+        api = APIS.get(endpoint)
+        metadata = call.named.get(field)
+        if api is None or not isinstance(metadata, Mapping | None) or self._name in (metadata or {}):
+            return ""
+        of = metadata or {}
+        shadowed = self._shadow.begin(
+            route,
+            {name: value for name, value in call.arguments().items() if name in _ASKED},
+            api=api,
+            user=user,
+            request_id=str(call.named.get("litellm_call_id") or ""),
+            prompt_class=str(of.get("prompt_class") or ""),
+            side_effects=of["side_effects"] if isinstance(of.get("side_effects"), bool) else None,
+        )
+        if shadowed is None:
+            return ""
+        key = str(next(self._numbers))
+        while len(self._pending) >= _MOST_PENDING:
+            self._forget(next(iter(self._pending)))
+        self._pending[key] = _PendingCall(shadowed, route)
+        call.named[field] = {**of, self._name: key}
+        return key
+
+    def returned(self, key: str) -> None:
+        """The call has returned an answer, or a stream that may still break."""
+        if (call := self._pending.get(key)) is not None:
+            call.returned = True
+
+    def failed(self, key: str, error: BaseException) -> None:
+        """The call has raised: no attempt and no fallback succeeded."""
+        if (call := self._pending.pop(key, None)) is not None:
+            call.shadowed.ended(outcome_of(error), 0.0, error)
+
+    def broke(self, event: Mapping[str, Any]) -> None:
+        """LiteLLM reports an attempt that failed. It is the last one if the call has returned: a stream broke off."""
+        key, _ = self._noted(event)
+        call, error = self._pending.get(key), event.get("exception")
+        if call is not None and call.returned:
+            self.failed(key, error if isinstance(error, BaseException) else RuntimeError("the stream broke off"))
+
+    def succeeded(self, event: Mapping[str, Any], answer: Any, start: datetime, end: datetime) -> None:
+        """LiteLLM reports an attempt that succeeded; of a stream at its end, with the whole answer."""
+        key, metadata = self._noted(event)
+        call = self._pending.pop(key, None)
+        if call is None:
+            return
+        shadowed = call.shadowed
+        group = metadata.get("deployment_model_name") or metadata.get("model_group")
+        if group != call.route.model or event.get("cache_hit"):  # a fallback's answer, or one of another time
+            shadowed.leave("not_comparable")
+            return
+        shadowed.answer = answer
+        shadowed.headers = (getattr(answer, "_hidden_params", None) or {}).get("additional_headers")
+        first = event.get("completion_start_time")
+        if event.get("stream") and isinstance(first, datetime):
+            shadowed.first_token_seconds = (first - start).total_seconds()
+        refusal = refused(answer) is not None
+        outcome = Outcome.ERROR if failure_signal(answer) else Outcome.REFUSED if refusal else Outcome.OK
+        shadowed.ended(outcome, (end - start).total_seconds(), None)
+
+    def _noted(self, event: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """The key of the call that an event is about, and the metadata it stands in."""
+        parameters = event.get("litellm_params") or {}
+        for metadata in (parameters.get("metadata"), parameters.get("litellm_metadata")):
+            if isinstance(metadata, Mapping) and isinstance(key := metadata.get(self._name), str):
+                return key, metadata
+        return "", {}
+
+    def _forget(self, key: str) -> None:
+        if (call := self._pending.pop(key, None)) is not None:
+            call.shadowed.leave("not_comparable")
+
+
+class _PendingCall:
+    """A call in the sample that LiteLLM has not reported yet. ``returned``: its caller has its answer or stream."""
+
+    __slots__ = ("returned", "route", "shadowed")
+
+    def __init__(self, shadowed: Any, route: Route) -> None:
+        self.shadowed = shadowed
+        self.route = route
+        self.returned = False
+
+
+class LiteLLMAsk:
+    """Asks by LiteLLM, with deployments of the shadow's own: `killswitch.router.integrations.litellm.shadow_ask`."""
+
+    def __init__(self, deployments: Mapping[str, Mapping[str, Any]]) -> None:
+        if not isinstance(deployments, Mapping):
+            problem = (
+                f"shadow: shadow_ask() was given a {type(deployments).__name__}; give it {{model: litellm_params}}, "
+                "with an api_key of its own. A litellm.Router of this process is kept from the canary by the switch"
+            )
+            raise BadSettings([problem])
+        self._deployments = deployments
+        self._warned: set[str] = set()
+
+    def __call__(self, asking: Asking) -> Any:
+        """LiteLLM's answer, or its stream. Raises what LiteLLM raises, and `NotComparable` for what it cannot ask."""
+        import litellm  # noqa: PLC0415  # see `killswitch.router.integrations.litellm`
+
+        call = getattr(litellm, _CALLS.get(asking.api, ""), None)
+        if call is None:
+            self._refuse(f"LiteLLM has no synchronous call for {asking.api}")
+        parameters = self._deployments.get(asking.model)
+        if parameters is None:
+            self._refuse(f"shadow_ask() was given no litellm_params for {asking.model!r}")
+        arguments = {
+            **asking.request,
+            # LiteLLM may ask for messages by the Responses API, which stores by default
+            **({"store": False} if asking.api == "messages" else {}),
+            **parameters,
+            "timeout": asking.timeout,
+            "num_retries": 0,
+            "max_retries": 0,
+            "cache": {
+                "no-cache": True,
+                "no-store": True,
+            },  # the floor is noise between two answers, not one answer twice
+            "no-log": True,  # the service's callbacks and spend logs are of production
+        }
+        try:
+            return call(**arguments)
+        except ValueError as error:
+            if "not implemented for sync" not in str(error):
+                raise
+            self._refuse(
+                f"LiteLLM has no synchronous messages for {asking.model!r}; ask them by Anthropic's own client"
+            )
+
+    def _refuse(self, problem: str) -> NoReturn:
+        """Raise `NotComparable`, and log each problem once: a mistake of the settings is no error of the candidate."""
+        from killswitch.router.shadow.comparable import NotComparable  # noqa: PLC0415  # loaded when used
+
+        if problem not in self._warned:
+            self._warned.add(problem)
+            _LOG.warning("shadow: %s; such requests are not asked", problem)
+        raise NotComparable(problem)
