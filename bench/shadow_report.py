@@ -117,7 +117,7 @@ def main() -> None:
             started = time.perf_counter()
             make_pairs(folder, options.pairs)
             print(f"made {options.pairs:,} pairs in {time.perf_counter() - started:.1f} s")
-        command = ["-m", "killswitch", "shadow", "report", ROLLOUT, "--pairs", str(folder), "--json"]
+        command = ["-m", "killswitch", "shadow", "report", ROLLOUT, "--records", str(folder), "--json"]
         command += ["--html", str(folder / "report.html")]
         first, second = measured(command), measured(command)
         same = "the same bytes twice" if first[2] == second[2] else "DIFFERENT BYTES"

@@ -35,7 +35,12 @@ from killswitch.shadow.judge.verdicts import read_findings
 from killswitch.stores import Store
 from killswitch.wording import counted
 
-RecordsOption = Annotated[Path, typer.Option("--records", help="The folder of recorded pairs.", show_default=False)]
+RecordsOption = Annotated[
+    Path,
+    typer.Option(
+        "--records", envvar="KILLSWITCH_SHADOW_RECORDS", help="The folder of recorded pairs.", show_default=False
+    ),
+]
 JudgeFileOption = Annotated[
     Path | None,
     typer.Option("--judge", help="A YAML or JSON file of the judge's settings (`judge:`).", show_default=False),

@@ -35,10 +35,13 @@ _EXIT_CODES = {GoNoGo.GO: 0, GoNoGo.NO_GO: EXIT_UNWANTED, GoNoGo.NOT_YET: EXIT_U
 
 def command(  # long: one argument an option
     rollout: RolloutArgument,
-    pairs: Annotated[
+    records: Annotated[
         Path,
         typer.Option(
-            "--pairs", help="The folder of recorded pairs, or one file of them (.parquet, .jsonl).", show_default=False
+            "--records",
+            envvar="KILLSWITCH_SHADOW_RECORDS",
+            help="The folder of recorded pairs, or one file of them (.parquet, .jsonl).",
+            show_default=False,
         ),
     ],
     since: Annotated[
@@ -87,7 +90,7 @@ def command(  # long: one argument an option
     """
     with errors_as_messages():
         question = ReportQuestion(
-            source=pairs,
+            source=records,
             rollout=rollout,
             criteria=_criteria(rules, rollout),
             as_points=as_points,

@@ -25,7 +25,7 @@ RULES = "rollout: support\ncontrol: sol-4\ncanary: sol-5\nmetrics: cohort-labels
 
 def report(source: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
-    done = CliRunner().invoke(app, ["shadow", "report", ROLLOUT, "--pairs", str(source), *arguments])
+    done = CliRunner().invoke(app, ["shadow", "report", ROLLOUT, "--records", str(source), *arguments])
     return done.exit_code, done.stdout, done.stderr
 
 
@@ -220,7 +220,7 @@ def test_without_duckdb_the_extra_is_named(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['duckdb'] = None; sys.argv[0] = 'killswitch'; from killswitch.cli import main; main()"
     )
-    command = [sys.executable, "-c", program, "shadow", "report", ROLLOUT, "--pairs", str(tmp_path)]
+    command = [sys.executable, "-c", program, "shadow", "report", ROLLOUT, "--records", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "llm-canary-killswitch[daemon,shadow]" in done.stderr.replace("\n", "")
