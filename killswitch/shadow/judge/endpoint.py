@@ -14,6 +14,7 @@ import requests
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, Refused, Unavailable
 from killswitch.net.bounded_http import BoundedSession, find_no_answer, refusal
+from killswitch.net.bounded_http.failures import origin_of
 from killswitch.net.credentials import TLS, HttpCredentials, Secret
 from killswitch.shadow.judge.prompt import Question
 
@@ -175,18 +176,27 @@ def _failure(response: requests.Response) -> AskFailed | None:
     if status == requests.codes.not_found:
         raise Refused(f"{problem}; check the judge's `url` and `model`")
     if isinstance(problem, Unavailable):
-        server_failed = status >= requests.codes.server_error
-        return AskFailed(
-            str(problem), again=True, billed=server_failed and status not in _BUSY, retry_after=problem.retry_after
-        )
+        billed = status >= requests.codes.server_error and status not in _BUSY
+        return AskFailed(_without_body(response), again=True, billed=billed, retry_after=problem.retry_after)
     if isinstance(problem, Refused):
         hint = next((hint for word, hint in _HINTS.items() if word in said), None)
         if hint is not None:
             raise Refused(f"{problem}; {hint}")
-        return AskFailed(str(problem), again=False, billed=False)  # one that fits no window, or meets a filter
+        return AskFailed(_without_body(response), again=False, billed=False)  # too long, or refused by a filter
     if status != requests.codes.ok:
         raise Refused(f"{urlsplit(response.url).netloc} answered {status}; put the final address into `url`")
     return None
+
+
+def _without_body(response: requests.Response) -> str:
+    """The status and the error's code. Why a call failed is kept, and a body may repeat the answers."""
+    try:
+        error = json.loads(response.content)["error"]
+        code = next((error[name] for name in ("code", "type") if isinstance(error.get(name), str)), "")
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        code = ""
+    named = f" ({code})" if re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", code, re.ASCII) else ""
+    return f"{origin_of(response.url)} answered {response.status_code}{named}"
 
 
 def _reply(response: requests.Response, protocol: Api, asked: str) -> Reply | AskFailed:

@@ -177,6 +177,17 @@ def test_nobody_there_is_a_failure_that_cost_nothing(server: JudgeServer) -> Non
     assert not failed.billed
 
 
+def test_why_a_call_failed_repeats_no_answer(server: JudgeServer) -> None:
+    """It is kept, and servers repeat what they refuse."""
+    body = {"error": {"code": "content_filter", "message": "refused: GOOD"}}
+    server.answer_next(Answer(400, json.dumps(body).encode()), Answer(500, b"cannot parse GOOD"))
+    said = [asked_once(server), asked_once(server)]
+    assert [one.why.partition("answered ")[2] for one in said if isinstance(one, AskFailed)] == [
+        "400 (content_filter)",
+        "500",
+    ]
+
+
 def test_the_key_is_in_no_message_and_no_log(
     server: JudgeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -124,7 +124,7 @@ def raw(number: int = 1, **changed: Any) -> RawPair:
     return replace(RawPair(f"request-{number}", "support", 3, NOW, "candidate", request, control, other), **changed)
 
 
-def test_a_raw_pair_waits_whole_and_private_in_the_order_of_judging(tmp_path: Path) -> None:
+def test_raw_pairs_wait_whole_private_and_in_order(tmp_path: Path) -> None:
     waiting = waiting_pairs(tmp_path, "support", share=1.0)
     assert all(waiting.offer(raw(number)) for number in range(20))
     taken = list(waiting.take())

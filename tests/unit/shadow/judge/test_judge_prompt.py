@@ -60,7 +60,7 @@ def test_an_injection_never_leaves_its_block(attack: str, place: int) -> None:
 
 
 @given(st.lists(st.text(max_size=200), min_size=3, max_size=3), st.integers(0, 2**32))
-def test_what_stands_outside_the_blocks_is_the_same_for_any_texts(texts: list[str], seed: int) -> None:
+def test_what_is_outside_the_blocks_is_the_same_for_any_texts(texts: list[str], seed: int) -> None:
     asked = question(texts[0], (texts[1], texts[2]), rubric="be right", draw=Random(seed))
     empty = question("", ("", ""), rubric="be right", draw=Random(seed))
     assert asked.mark == empty.mark

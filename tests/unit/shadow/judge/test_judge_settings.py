@@ -74,7 +74,7 @@ def test_a_base_becomes_the_endpoint(url: str, protocol: str, endpoint: str) -> 
 
 
 @pytest.mark.parametrize("url", ["", "api.openai.com", "ftp://x", "https://user:secret@x/v1"])
-def test_an_address_that_cannot_be_used_is_refused_without_its_secret(url: str) -> None:
+def test_a_bad_address_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(BadSettings) as refused:
         load_judge_settings(None, model="claude-4", url=url)
     assert "secret" not in str(refused.value)

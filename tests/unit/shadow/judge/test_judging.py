@@ -159,7 +159,7 @@ def test_a_day_has_so_many_pairs_and_the_next_day_more(tmp_path: Path) -> None:
     assert run.pairs == 4
 
 
-def test_failures_in_a_row_end_the_run_and_a_pair_fails_for_good_at_last(tmp_path: Path) -> None:
+def test_failures_in_a_row_end_the_run_and_a_pair_fails_at_last(tmp_path: Path) -> None:
     pairs = [pair(number) for number in range(10)]
     judge = ScriptedJudge(failing)
     found = judged(tmp_path, pairs, judge)
@@ -179,7 +179,7 @@ def test_a_failure_that_passes_is_asked_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("insist", [False, True])
-def test_a_candidate_of_the_judges_family_is_refused_before_any_call(tmp_path: Path, insist: bool) -> None:
+def test_a_candidate_of_the_judges_family_asks_nothing(tmp_path: Path, insist: bool) -> None:
     judge = ScriptedJudge()
     if not insist:
         with pytest.raises(BadSettings, match="anthropic"):
@@ -190,7 +190,7 @@ def test_a_candidate_of_the_judges_family_is_refused_before_any_call(tmp_path: P
     assert len(judge.asked) == 2
 
 
-def test_an_alias_that_answers_as_the_candidates_family_stops_the_judge(tmp_path: Path) -> None:
+def test_an_alias_of_the_candidates_family_stops_the_judge(tmp_path: Path) -> None:
     """A gateway's name says nothing; the reply's model does. Its verdict is not kept."""
     judge = ScriptedJudge(model="gpt-4o-2024-08-06")
     found = judged(tmp_path, [pair(1), pair(2)], judge)
