@@ -103,7 +103,7 @@ def _fields_of(entry: RawPair | Dropped) -> dict[str, Any]:
 
 
 def from_line(line: bytes) -> RawPair | Dropped:
-    """The inverse of `to_line`. Raises BadDocument, naming the field. Unknown read are ignored."""
+    """The inverse of `to_line`. Raises BadDocument, naming the field. Unknown fields are ignored."""
     try:
         document = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -163,7 +163,7 @@ class Spool:
             batch = rest  # counts of drops are small, and without them the report would be of survivors
         self._number += 1
         name = f"{int(self._calendar() * 1000):013d}-{os.getpid()}-{self._number:06d}{SUFFIX}"
-        temporary = self._folder / f"{_TEMPORARY}{name}"
+        temporary = self._folder / f"{_TEMPORARY}{name}.part"  # no reader's pattern for `*.raw` finds it
         try:
             self._write_whole(temporary, b"".join(one.line for one in batch))
             temporary.rename(self._folder / name)
