@@ -195,6 +195,8 @@ def test_raw_pairs_reach_the_judge_through_the_worker(server: JudgeServer, tmp_p
     assert found.scores == {"r0": 1.0, "r1": 1.0, "r2": 1.0}
     assert {request for request, _, _ in server.asked} == {"what?"}
     assert not [one for one in server.asked if "example.com" in "".join(one)]
-    report = ["shadow", "report", "support", "--pairs", str(records), "--until", str(time.time() + 9), "--json"]
-    shown = json.loads(CliRunner().invoke(app, report).stdout)
+    report = ["shadow", "report", "support", "--records", str(records), "--until", str(time.time() + 9), "--json"]
+    said = CliRunner().invoke(app, report)
+    assert said.exit_code in (0, 1, 3), said.output
+    shown = json.loads(said.stdout)
     assert "the win rate decides nothing" in json.dumps(shown["judge"])
