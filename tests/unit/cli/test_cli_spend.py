@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +16,7 @@ from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from tests.unit.cli.shell import Shell
 
+NOW = datetime(2026, 11, 12, 14, tzinfo=UTC).timestamp()  # a Thursday, far from the end of any period but the hour's
 PRICES = PriceList([Price("m", 0.0, *[MILLION] * 5)])
 CAPS = (
     Cap("shadow:copilot", Period.MONTH, soft=2 * MILLION, hard=5 * MILLION),
@@ -23,9 +26,13 @@ CAPS = (
 
 
 @pytest.fixture
-def spent(shell: Shell) -> Shell:
-    """Three dollars are spent of five, and a cent is reserved by a process that lives."""
-    ledger = Ledger(shell.store, CAPS, PRICES, wait=0.0, background=False)
+def spent(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Three dollars are spent of five, and a cent is reserved by a process that lives. It is `NOW`, and stays so."""
+    monkeypatch.setattr("killswitch.cli.spend.time", SimpleNamespace(time=lambda: NOW))
+    # an hour: a slow machine is no reason for the lease to end
+    ledger = Ledger(
+        shell.store, CAPS, PRICES, wait=0.0, ttl=3600.0, wall=lambda: NOW, monotonic=lambda: 0.0, background=False
+    )
     scoped = ledger.for_scopes("shadow:copilot", "judge")
     for tokens, settled in ((3 * MILLION, True), (10_000, False)):
         while not isinstance(answer := scoped.reserve("m", tokens, 0), Reservation):
@@ -42,7 +49,7 @@ def test_spend_shows_what_is_used_and_when_a_cap_is_reached(spent: Shell) -> Non
         ["judge", "day"], ["judge", "month"], ["shadow:copilot", "month"],
     ]  # fmt: skip
     assert "counted without a cap" in lines[1]
-    assert "$5.00  soft cap reached; " in lines[3]
+    assert "$5.00  soft cap reached; the period ends Tue 01 Dec 00:00 UTC" in lines[3]
     assert "$2.00" in lines[3]
 
 
