@@ -120,6 +120,17 @@ def test_budget_says_nothing_about_the_candidate_and_is_counted() -> None:
     assert finding(decision, Measure.ERRORS).candidate < 0.01
 
 
+def test_pairs_cancelled_by_shutdowns_are_lost_not_well() -> None:
+    """A shutdown cancels what still runs: the slowest answers. Over a tenth of them is like a queue that dropped."""
+    columns = drawn(EQUAL, ENOUGH, 1)
+    outcome = columns.other.outcome.copy()
+    outcome[::7] = OUTCOMES.index("cancelled")
+    decision = assess(replace(columns, other=replace(columns.other, outcome=outcome)))
+    assert decision.lost_share == pytest.approx(1 / 7, abs=0.001)
+    assert "left no pair" in decision.sentence
+    assert decision.verdict is GoNoGo.NOT_YET
+
+
 def test_pairs_in_any_order_are_judged_the_same() -> None:
     """A clock that was set back as pairs were recorded changes nothing."""
     columns = drawn(replace(EQUAL, only_candidate=0.03), 3000, 11)
