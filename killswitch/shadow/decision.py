@@ -18,7 +18,7 @@ from killswitch.rules.units import Kind
 from killswitch.shadow.criteria import BY_CLASS, KIND_OF_LIMIT, Criteria
 from killswitch.shadow.evidence.columns import OUTCOMES, PairColumns
 from killswitch.shadow.evidence.measures import compare, counted
-from killswitch.shadow.findings import CriterionFinding, Standing, compared_as_points, judged
+from killswitch.shadow.findings import CriterionFinding, CriterionState, compared_as_points, judged
 from killswitch.wording import counted as how_many
 
 # What thins the sample without looking at a request or an answer: money, pressure, and what was never to be compared.
@@ -48,15 +48,15 @@ class ClassFinding:
     pairs: int
     share: float
     must_pass: bool
-    standing: Standing
+    standing: CriterionState
     findings: tuple[CriterionFinding, ...]
     sentence: str
 
     @property
     def more_pairs(self) -> int | None:
         """Candidate pairs of all classes that this one still needs; None where no number can be given."""
-        needed = [one.more_pairs for one in self.findings if one.standing is Standing.NOT_YET]
-        if self.standing is not Standing.NOT_YET or not needed or None in needed:
+        needed = [one.more_pairs for one in self.findings if one.standing is CriterionState.NOT_YET]
+        if self.standing is not CriterionState.NOT_YET or not needed or None in needed:
             return None
         return round(max(more for more in needed if more is not None) / self.share)
 
@@ -164,7 +164,7 @@ def _by_class(columns: PairColumns, criteria: Criteria) -> list[ClassFinding]:
         if pairs < FEWEST_IN_CLASS:
             must_pass = share >= criteria.class_share
             few = f"{name or 'no class'}: {how_many(pairs, 'pair')}, too few to judge"
-            found.append(ClassFinding(name, pairs, share, must_pass, Standing.NOT_YET, (), few))
+            found.append(ClassFinding(name, pairs, share, must_pass, CriterionState.NOT_YET, (), few))
             continue
         rows = by_class[slice(*np.searchsorted(sorted_codes, [code, code + 1]))]
         found.append(_one_class(columns.where(rows), criteria, name, place, share))
@@ -183,14 +183,14 @@ def _one_class(columns: PairColumns, criteria: Criteria, name: str, place: int, 
         findings.append(judged(comparison, wrong_go=criteria.wrong_go, wrong_no_go=wrong_no_go, prompt_class=name))
     findings.sort(key=_order)
     standings = {one.standing for one in findings}
-    standing = next((one for one in _ORDER if one in standings), Standing.NOT_GATED)
+    standing = next((one for one in _ORDER if one in standings), CriterionState.NOT_GATED)
     pairs = int((~columns.noise).sum())
     said = findings[0].sentence if findings else "no criterion is judged by class"
     must_pass = share >= criteria.class_share and bool(findings)
     return ClassFinding(name, pairs, share, must_pass, standing, tuple(findings), f"{name or 'no class'}: {said}")
 
 
-_ORDER = (Standing.FAIL, Standing.NOT_YET, Standing.PASS, Standing.NOT_GATED)
+_ORDER = (CriterionState.FAIL, CriterionState.NOT_YET, CriterionState.PASS, CriterionState.NOT_GATED)
 
 
 def _order(finding: CriterionFinding) -> tuple[int, float]:
@@ -205,17 +205,17 @@ def _badness(finding: ClassFinding) -> tuple[int, float]:
 
 def _open(finding: ClassFinding) -> str:
     """What the first open criterion of a class waits for."""
-    first = next((one for one in finding.findings if one.standing is Standing.NOT_YET), None)
+    first = next((one for one in finding.findings if one.standing is CriterionState.NOT_YET), None)
     return f"{first.title}: {first.reason}" if first else "too few pairs to judge"
 
 
 def _decided(
     findings: tuple[CriterionFinding, ...], classes: tuple[ClassFinding, ...], criteria: Criteria, lost_share: float
 ) -> tuple[GoNoGo, str, int | None]:
-    failed = [one.sentence for one in findings if one.standing is Standing.FAIL]
-    failed += [one.sentence for one in classes if one.standing is Standing.FAIL]
-    open_ones = [one for one in findings if one.standing is Standing.NOT_YET]
-    open_classes = [one for one in classes if one.must_pass and one.standing is Standing.NOT_YET]
+    failed = [one.sentence for one in findings if one.standing is CriterionState.FAIL]
+    failed += [one.sentence for one in classes if one.standing is CriterionState.FAIL]
+    open_ones = [one for one in findings if one.standing is CriterionState.NOT_YET]
+    open_classes = [one for one in classes if one.must_pass and one.standing is CriterionState.NOT_YET]
     waiting = [f"{one.title}: {one.reason}" for one in open_ones]
     waiting += [f"class {one.name or 'without a name'}: {_open(one)}" for one in open_classes]
     if criteria.as_points and waiting:
@@ -226,13 +226,13 @@ def _decided(
     if lost_share > criteria.lost_share:
         waiting.insert(0, f"{lost_share:.0%} of the sampled requests left no pair, so what is compared are survivors")
         needed.append(None)
-    if not any(one.standing is Standing.PASS for one in findings) and not waiting:
+    if not any(one.standing is CriterionState.PASS for one in findings) and not waiting:
         waiting.append("nothing could be compared")
     if waiting:
         known = [one for one in needed if one is not None]
         more = max(known) if known and len(known) == len(needed) else None
         return GoNoGo.NOT_YET, f"NOT_YET: {'; '.join(waiting)}", more
-    ungated = [one.sentence for one in findings if one.standing is Standing.NOT_GATED]
-    proven = sum(one.standing is Standing.PASS for one in findings)
+    ungated = [one.sentence for one in findings if one.standing is CriterionState.NOT_GATED]
+    proven = sum(one.standing is CriterionState.PASS for one in findings)
     sentence = f"GO: {how_many(proven, 'criterion')} proven" if proven == 1 else f"GO: {proven} criteria proven"
     return GoNoGo.GO, "; ".join((sentence, *ungated)), None

@@ -21,7 +21,7 @@ _AT_ITS_MARGIN = "cannot be reached at these numbers: the candidate is at the ma
 _LARGEST_LOG = 690.0  # exp of more is not a number
 
 
-class Standing(StrEnum):
+class CriterionState(StrEnum):
     """What is proven of a criterion. NOT_GATED: it is shown, and neither stops nor allows anything."""
 
     PASS = "PASS"  # noqa: S105 - a standing, no password
@@ -44,7 +44,7 @@ class CriterionFinding:
     """
 
     criterion: Criterion
-    standing: Standing
+    standing: CriterionState
     prompt_class: str | None
     candidate: float
     reference: float
@@ -80,18 +80,18 @@ def judged(
     evidence, limit = comparison.evidence, comparison.limit
     low = high = within = worse = at_all = math.nan
     more = None
-    standing, reason = Standing.NOT_YET, comparison.why_not
+    standing, reason = CriterionState.NOT_YET, comparison.why_not
     if comparison.never:
-        standing = Standing.NOT_GATED
+        standing = CriterionState.NOT_GATED
     elif evidence is not None and not reason:
         low, high = evidence.interval(wrong_go)
         within, worse = evidence.log_within(limit), evidence.log_worse(limit)
         if (none := _no_excess(comparison)) is not None:
             at_all = evidence.log_worse(none)
         if worse >= -math.log(wrong_no_go):
-            standing = Standing.FAIL
+            standing = CriterionState.FAIL
         elif within >= -math.log(wrong_go):
-            standing = Standing.PASS
+            standing = CriterionState.PASS
         else:
             more = _more_pairs(comparison, wrong_go, wrong_no_go)
             known_worse = "worse than control, not yet proven by how much; " if at_all >= -math.log(wrong_no_go) else ""
@@ -131,14 +131,14 @@ def compared_as_points(comparison: Compared) -> CriterionFinding:
         Measure.EQUIVALENT: comparison.candidate >= limit,
         Measure.PAIRS: comparison.candidate > limit,
     }.get(measure, comparison.excess < limit)
-    standing, reason, more = (Standing.PASS if passed else Standing.FAIL), "", None
+    standing, reason, more = (CriterionState.PASS if passed else CriterionState.FAIL), "", None
     if comparison.never:
-        standing, reason = Standing.NOT_GATED, comparison.why_not
+        standing, reason = CriterionState.NOT_GATED, comparison.why_not
     elif measure is Measure.PAIRS and not passed:
         more = int(limit) + 1 - comparison.pairs
-        standing, reason = Standing.NOT_YET, f"{counted(more, 'more pair')} needed"
+        standing, reason = CriterionState.NOT_YET, f"{counted(more, 'more pair')} needed"
     elif math.isnan(comparison.candidate if measure in _WITHOUT_REFERENCE else comparison.excess):
-        standing, reason = Standing.NOT_YET, comparison.why_not or "no pairs"
+        standing, reason = CriterionState.NOT_YET, comparison.why_not or "no pairs"
     nan = math.nan
     return CriterionFinding(
         comparison.criterion,
@@ -188,14 +188,14 @@ def _odds(log_evidence: float) -> float:
     return math.exp(min(log_evidence, _LARGEST_LOG)) if not math.isnan(log_evidence) else math.nan
 
 
-def _sentence(comparison: Compared, standing: Standing, reason: str, *, as_points: bool = False) -> str:
+def _sentence(comparison: Compared, standing: CriterionState, reason: str, *, as_points: bool = False) -> str:
     """``refusals: 8.7% against 1.1% (n = 1,240 pairs): worse by more than 0.50 pp``."""
     measure = comparison.criterion.measure
     numbers = _numbers(comparison)
     size = f"n = {counted(comparison.pairs, 'pair')}"
     if measure in OF_THE_FLOOR and comparison.noise_pairs:
         size += f" and {counted(comparison.noise_pairs, 'noise pair')}"
-    if standing in (Standing.PASS, Standing.FAIL):
+    if standing in (CriterionState.PASS, CriterionState.FAIL):
         said = _as_points(comparison, standing) if as_points else _proven(comparison, standing)
     else:
         said = reason
@@ -226,8 +226,8 @@ def _value(measure: Measure, value: float) -> str:
     return value_in_words(value, Unit.FRACTION)
 
 
-def _proven(comparison: Compared, standing: Standing) -> str:
-    criterion, passed = comparison.criterion, standing is Standing.PASS
+def _proven(comparison: Compared, standing: CriterionState) -> str:
+    criterion, passed = comparison.criterion, standing is CriterionState.PASS
     if criterion.measure in (Measure.SIMILARITY, Measure.EQUIVALENT):
         return f"{'at least' if passed else 'less than'} {criterion.written} of that"
     if KIND_OF_LIMIT[criterion.measure] is Kind.RATIO:
@@ -240,7 +240,7 @@ def _proven(comparison: Compared, standing: Standing) -> str:
     return f"not worse by {points}" if passed else f"worse by more than {points}"
 
 
-def _as_points(comparison: Compared, standing: Standing) -> str:
+def _as_points(comparison: Compared, standing: CriterionState) -> str:
     criterion = comparison.criterion
     wanted = {
         Measure.ERRORS: "not above",
@@ -249,4 +249,4 @@ def _as_points(comparison: Compared, standing: Standing) -> str:
         Measure.SIMILARITY: f"over {criterion.written}",
         Measure.EQUIVALENT: f"at least {criterion.written}",
     }.get(criterion.measure, f"below {criterion.written} times control's")
-    return f"{wanted}: {'yes' if standing is Standing.PASS else 'no'}, as a bare point"
+    return f"{wanted}: {'yes' if standing is CriterionState.PASS else 'no'}, as a bare point"

@@ -9,7 +9,7 @@ from bench.shadow_traffic import ShadowTraffic, drawn
 from killswitch.shadow.criteria import Criteria, Measure, criteria_from
 from killswitch.shadow.decision import GoNoGo, ShadowDecision, assess
 from killswitch.shadow.evidence.columns import OUTCOMES, PairColumns
-from killswitch.shadow.findings import CriterionFinding, Standing
+from killswitch.shadow.findings import CriterionFinding, CriterionState
 from tests.doubles.shadow_records import pair
 
 EQUAL = ShadowTraffic()
@@ -48,14 +48,14 @@ def test_an_equal_candidate_goes() -> None:
 def test_each_fault_is_found_and_named(fault: ShadowTraffic, pairs: int, measure: Measure) -> None:
     decision = assess(drawn(fault, pairs, 4))
     assert decision.verdict is GoNoGo.NO_GO
-    failed = [one for one in decision.criteria if one.standing is Standing.FAIL]
+    failed = [one for one in decision.criteria if one.standing is CriterionState.FAIL]
     assert measure in {one.criterion.measure for one in failed}
     assert all(one.sentence in decision.sentence for one in failed)
 
 
 def test_a_faster_candidate_passes() -> None:
     decision = assess(drawn(ShadowTraffic(slower=0.4), 3000, 5))
-    assert finding(decision, Measure.LATENCY_P95).standing is Standing.PASS
+    assert finding(decision, Measure.LATENCY_P95).standing is CriterionState.PASS
 
 
 def test_not_yet_says_how_many_more_pairs() -> None:
@@ -72,7 +72,7 @@ def test_timing_out_on_bad_answers_does_not_look_good() -> None:
     hiding = drawn(ShadowTraffic(errors=0.05, only_candidate=0.0, facts=0.0, equivalent=0.99), 20_000, 7)
     decision = assess(hiding)
     assert decision.verdict is GoNoGo.NO_GO
-    assert finding(decision, Measure.ERRORS).standing is Standing.FAIL
+    assert finding(decision, Measure.ERRORS).standing is CriterionState.FAIL
 
 
 def test_without_noise_pairs_there_is_no_go() -> None:
@@ -155,11 +155,11 @@ def hidden(classes: int, faulty: int, pairs: int) -> PairColumns:
 def test_a_fault_hidden_in_one_class_is_found_and_named_first() -> None:
     """15 % of a class that is 2.5 % of the traffic: 0.4 points of all, within the margin of all."""
     decision = assess(hidden(40, 17, 40_000))
-    assert finding(decision, Measure.REFUSALS).standing is not Standing.FAIL
+    assert finding(decision, Measure.REFUSALS).standing is not CriterionState.FAIL
     assert decision.verdict is GoNoGo.NO_GO
     assert decision.classes[0].name == "class 17"
-    assert decision.classes[0].standing is Standing.FAIL
-    assert [one.standing for one in decision.classes[1:]].count(Standing.FAIL) == 0
+    assert decision.classes[0].standing is CriterionState.FAIL
+    assert [one.standing for one in decision.classes[1:]].count(CriterionState.FAIL) == 0
     assert "class 17: refusals" in decision.sentence
     assert "worse by more than 1.0 pp" in decision.sentence
 
@@ -168,7 +168,7 @@ def test_small_classes_that_are_not_yet_do_not_block() -> None:
     decision = assess(drawn(replace(EQUAL, classes=tuple(f"c{n}" for n in range(12))), ENOUGH, 14))
     assert decision.verdict is GoNoGo.GO, decision.sentence
     assert {one.must_pass for one in decision.classes} == {False}
-    assert any(one.standing is Standing.NOT_YET for one in decision.classes)
+    assert any(one.standing is CriterionState.NOT_YET for one in decision.classes)
 
 
 def test_a_class_with_much_of_the_traffic_must_pass() -> None:
@@ -186,7 +186,7 @@ def test_a_class_with_one_pair_is_named_and_not_judged() -> None:
     classes = np.zeros(columns.size, dtype=np.int32)
     classes[int(np.flatnonzero(~columns.noise)[0])] = 1
     rare = next(one for one in assess(replace(columns, prompt_class=classes)).classes if one.name == "rare")
-    assert (rare.pairs, rare.standing, rare.findings) == (1, Standing.NOT_YET, ())
+    assert (rare.pairs, rare.standing, rare.findings) == (1, CriterionState.NOT_YET, ())
     assert rare.sentence == "rare: 1 pair, too few to judge"
 
 
@@ -218,7 +218,7 @@ def test_a_judge_gates_where_it_is_asked_for() -> None:
     columns = replace(columns, win=wins)
     assert Measure.WIN_RATE not in {one.criterion.measure for one in assess(columns).criteria}
     decision = assess(columns, criteria_from({"win_rate": True}))
-    assert finding(decision, Measure.WIN_RATE).standing is Standing.FAIL
+    assert finding(decision, Measure.WIN_RATE).standing is CriterionState.FAIL
     assert "win rate: 30" in decision.sentence
     unjudged = assess(drawn(EQUAL, 4000, 16), criteria_from({"win_rate": True}))
-    assert finding(unjudged, Measure.WIN_RATE).standing is Standing.NOT_YET
+    assert finding(unjudged, Measure.WIN_RATE).standing is CriterionState.NOT_YET

@@ -7,7 +7,7 @@ import pytest
 from killswitch.shadow.criteria import DEFAULTS, OPTIONAL, Measure
 from killswitch.shadow.evidence.betting import Excess, Sample
 from killswitch.shadow.evidence.measures import NEVER_CONCURRENT, Compared
-from killswitch.shadow.findings import CriterionFinding, Standing, compared_as_points, judged
+from killswitch.shadow.findings import CriterionFinding, CriterionState, compared_as_points, judged
 
 LIMITS = {one.measure: one for one in (*DEFAULTS, *OPTIONAL)}
 
@@ -32,7 +32,7 @@ def of(comparison: Compared) -> CriterionFinding:
 
 def test_a_proven_fault_says_its_numbers_and_its_margin() -> None:
     found = of(signs(2, 1142, 96))
-    assert found.standing is Standing.FAIL
+    assert found.standing is CriterionState.FAIL
     assert found.sentence == "refusals: 8.7% against 1.1% (n = 1,240 pairs): worse by more than 0.50 pp"
     assert found.low > found.limit
     assert found.odds_worse >= found.odds_to_fail == 1000.0
@@ -41,7 +41,7 @@ def test_a_proven_fault_says_its_numbers_and_its_margin() -> None:
 
 def test_a_proven_equal_is_a_pass_with_its_margin() -> None:
     found = of(signs(5, 9990, 5, reference=110))
-    assert found.standing is Standing.PASS
+    assert found.standing is CriterionState.PASS
     assert found.sentence == "refusals: 1.1% against 1.1% (n = 10,000 pairs): not worse by 0.50 pp"
     assert found.low < 0.0 < found.high < found.limit
     assert found.odds_within >= found.odds_to_pass == 100.0
@@ -51,7 +51,7 @@ def test_an_open_criterion_says_how_many_more_pairs() -> None:
     """The number is what it takes if all that follows is like what came."""
     comparison = signs(1, 998, 1)
     found = of(comparison)
-    assert found.standing is Standing.NOT_YET
+    assert found.standing is CriterionState.NOT_YET
     assert found.more_pairs is not None
     assert found.reason == f"about {found.more_pairs:,} more pairs needed"
     assert comparison.evidence is not None
@@ -62,7 +62,7 @@ def test_an_open_criterion_says_how_many_more_pairs() -> None:
 
 def test_a_candidate_at_the_margin_is_promised_no_number() -> None:
     found = of(signs(0, 9950, 50))
-    assert found.standing is Standing.NOT_YET
+    assert found.standing is CriterionState.NOT_YET
     assert found.more_pairs is None
     assert found.reason == (
         "worse than control, not yet proven by how much; "
@@ -74,7 +74,7 @@ def test_a_candidate_at_the_margin_is_promised_no_number() -> None:
 def test_what_is_never_gated_says_why() -> None:
     comparison = Compared(LIMITS[Measure.LATENCY_P95], 2.1, 2.0, 1.05, 1.2, 900, why_not=NEVER_CONCURRENT, never=True)
     found = of(comparison)
-    assert found.standing is Standing.NOT_GATED
+    assert found.standing is CriterionState.NOT_GATED
     assert found.sentence == f"p95 latency: 2.10 s against 2 s (n = 900 pairs): {NEVER_CONCURRENT}"
 
 
@@ -82,7 +82,7 @@ def test_a_reason_against_proof_is_stronger_than_the_proof() -> None:
     """Where a feature is unknown in many pairs, nothing is proven with the rest."""
     comparison = signs(0, 5000, 0)
     unknown = Compared(comparison.criterion, 0.0, 0.0, 0.0, 0.005, 5000, evidence=comparison.evidence, why_not="why")
-    assert of(unknown).standing is Standing.NOT_YET
+    assert of(unknown).standing is CriterionState.NOT_YET
     assert of(unknown).reason == "why"
 
 
@@ -106,24 +106,24 @@ def test_each_measure_is_said_in_its_own_unit(measure: Measure, numbers: tuple[f
 @pytest.mark.parametrize(
     ("measure", "candidate", "excess", "standing"),
     [
-        (Measure.ERRORS, 0.010, 0.0, Standing.PASS),
-        (Measure.ERRORS, 0.011, 0.001, Standing.FAIL),
-        (Measure.ERRORS, 0.01, math.nan, Standing.NOT_YET),
-        (Measure.WIN_RATE, 0.50, 0.0, Standing.FAIL),
-        (Measure.WIN_RATE, 0.51, -0.01, Standing.PASS),
-        (Measure.SIMILARITY, 0.95, math.nan, Standing.FAIL),
-        (Measure.SIMILARITY, 0.96, math.nan, Standing.PASS),
-        (Measure.EQUIVALENT, 0.70, math.nan, Standing.PASS),
-        (Measure.EQUIVALENT, 0.69, math.nan, Standing.FAIL),
-        (Measure.EQUIVALENT, math.nan, math.nan, Standing.NOT_YET),
-        (Measure.LATENCY_P95, 1.0, 1.19, Standing.PASS),
-        (Measure.LATENCY_P95, 1.0, 1.2, Standing.FAIL),
-        (Measure.PAIRS, 10_001, 10_001, Standing.PASS),
-        (Measure.PAIRS, 10_000, 10_000, Standing.NOT_YET),
+        (Measure.ERRORS, 0.010, 0.0, CriterionState.PASS),
+        (Measure.ERRORS, 0.011, 0.001, CriterionState.FAIL),
+        (Measure.ERRORS, 0.01, math.nan, CriterionState.NOT_YET),
+        (Measure.WIN_RATE, 0.50, 0.0, CriterionState.FAIL),
+        (Measure.WIN_RATE, 0.51, -0.01, CriterionState.PASS),
+        (Measure.SIMILARITY, 0.95, math.nan, CriterionState.FAIL),
+        (Measure.SIMILARITY, 0.96, math.nan, CriterionState.PASS),
+        (Measure.EQUIVALENT, 0.70, math.nan, CriterionState.PASS),
+        (Measure.EQUIVALENT, 0.69, math.nan, CriterionState.FAIL),
+        (Measure.EQUIVALENT, math.nan, math.nan, CriterionState.NOT_YET),
+        (Measure.LATENCY_P95, 1.0, 1.19, CriterionState.PASS),
+        (Measure.LATENCY_P95, 1.0, 1.2, CriterionState.FAIL),
+        (Measure.PAIRS, 10_001, 10_001, CriterionState.PASS),
+        (Measure.PAIRS, 10_000, 10_000, CriterionState.NOT_YET),
     ],
 )
 def test_as_points_the_bare_numbers_are_compared(
-    measure: Measure, candidate: float, excess: float, standing: Standing
+    measure: Measure, candidate: float, excess: float, standing: CriterionState
 ) -> None:
     pairs = int(candidate) if measure is Measure.PAIRS else 100
     comparison = Compared(LIMITS[measure], candidate, math.nan, excess, LIMITS[measure].limit, pairs)
