@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from killswitch.shadow.flat_record import row_of
 from killswitch.shadow.record import PairRecord, Side
 
 ROLLOUT = "support"
@@ -75,21 +76,9 @@ def pair(
     return replace(made, **changes)
 
 
-def flat(record: PairRecord) -> dict[str, Any]:
-    """The record as it is stored: the fields of both sides have the side's prefix."""
-    found: dict[str, Any] = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, Side):
-            found |= {f"{field.name}_{name}": inner for name, inner in asdict(value).items()}
-        else:
-            found[field.name] = list(value) if isinstance(value, tuple) else value
-    return found
-
-
 def write_lines(folder: Path, records: Iterable[PairRecord], *, day: str = "2026-04-19", name: str = "a.jsonl") -> Path:
     """One file of JSON lines in ``<folder>/support/<day>/``; the file."""
     target = folder / ROLLOUT / day / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("".join(json.dumps(flat(record)) + "\n" for record in records), "utf-8")
+    target.write_text("".join(json.dumps(row_of(record)) + "\n" for record in records), "utf-8")
     return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from killswitch.errors import BadRules, BadSettings, UnknownRollout
 from killswitch.rules.loading import load_folder
 from killswitch.shadow.criteria import Criteria, criteria_from
 from killswitch.shadow.decision import GoNoGo
+from killswitch.shadow.local_records import local_records
 from killswitch.shadow.report.document import to_document
 from killswitch.shadow.report.html import page
 from killswitch.shadow.report.reading import ReportQuestion, read_report
@@ -36,11 +38,13 @@ _EXIT_CODES = {GoNoGo.GO: 0, GoNoGo.NO_GO: EXIT_UNWANTED, GoNoGo.NOT_YET: EXIT_U
 def command(  # long: one argument an option
     rollout: RolloutArgument,
     records: Annotated[
-        Path,
+        str,
         typer.Option(
             "--records",
+            "--pairs",
             envvar="KILLSWITCH_SHADOW_RECORDS",
-            help="The folder of recorded pairs, or one file of them (.parquet, .jsonl).",
+            help="The folder of recorded pairs, one file of them (.parquet, .jsonl), or an fsspec URL such as"
+            " s3://bucket/pairs.",
             show_default=False,
         ),
     ],
@@ -90,7 +94,7 @@ def command(  # long: one argument an option
     """
     with errors_as_messages():
         question = ReportQuestion(
-            source=records,
+            source=Path(records),
             rollout=rollout,
             criteria=_criteria(rules, rollout),
             as_points=as_points,
@@ -100,7 +104,8 @@ def command(  # long: one argument an option
             settled=time.time() - SETTLING if until is None else None,
             **_since(since),
         )
-        report = read_report(question)
+        with local_records(records, rollout) as source:
+            report = read_report(replace(question, source=source))
         if html is not None:
             _write(html, page(report))
     show(to_document(report), as_json=as_json, otherwise=lambda: typer.echo(screen(report), nl=False))

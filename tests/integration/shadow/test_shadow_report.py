@@ -16,14 +16,17 @@ from typer.testing import CliRunner
 
 from bench.shadow_report import make_pairs
 from killswitch.cli.app import app
+from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.shadow.record import PairRecord
+from killswitch.shadow.sinks import Batch
+from killswitch.shadow.sinks.record_files import RecordFiles
 from tests.doubles.pair_records import BEGAN, pair, write_lines
 
 ROLLOUT = "support"
 RULES = "rollout: support\ncontrol: sol-4\ncanary: sol-5\nmetrics: cohort-labels\npage: {slack: '#oncall'}\n"
 
 
-def report(source: Path, *arguments: str) -> tuple[int, str, str]:
+def report(source: Path | str, *arguments: str) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
     done = CliRunner().invoke(app, ["shadow", "report", ROLLOUT, "--records", str(source), *arguments])
     return done.exit_code, done.stdout, done.stderr
@@ -151,6 +154,19 @@ def test_an_age_counts_back_from_the_newest_pair(tmp_path: Path) -> None:
     write_lines(tmp_path, (pair(number) for number in range(0, 7_200, 10)))
     assert document(tmp_path, "--since", "1h")["counts"]["asked"] == 361
     assert document(tmp_path, "--until", str(BEGAN + 100))["counts"]["asked"] == 10
+
+
+def test_what_the_worker_writes_is_what_the_report_reads(tmp_path: Path) -> None:
+    """Pairs and drops, as Parquet in a folder and behind a URL."""
+    records = tuple(friendly(number) for number in range(100))
+    drops = (Dropped(ROLLOUT, BEGAN, {"queue_full": 7}),)
+    url = f"memory://{tmp_path.name}"
+    for place in (str(tmp_path), url):
+        RecordFiles(place).write(Batch("1776600000000-1", ROLLOUT, "2026-04-19", records, drops))
+    local, remote = document(tmp_path), json.loads(report(url, "--json")[1])
+    assert local["counts"]["dropped"] == {"queue_full": 7}
+    assert local["counts"]["asked"] == 90
+    assert local == remote
 
 
 def test_a_file_of_an_older_format_is_read_next_to_a_newer_one(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""The records of a rollout on this machine: where they are, or a copy of what an fsspec URL names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from killswitch.shadow.sinks.folders import open_folder
+
+
+@contextmanager
+def local_records(place: str, rollout: str) -> Iterator[Path]:
+    """The folder or file of records. A copy of a remote folder is private, and gone at the end.
+
+    Raises BadSettings for a URL that cannot be opened, Unavailable if the store behind it fails.
+    """
+    if "://" not in place:
+        yield Path(place)
+        return
+    remote = open_folder(place)
+    with tempfile.TemporaryDirectory(prefix="killswitch-records-") as folder:  # mode 0700
+        for name in remote.names():
+            if name.startswith(f"{rollout}/") and ".." not in name.split("/"):
+                target = Path(folder) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                remote.fetch(name, target)
+        yield Path(folder)
