@@ -55,6 +55,7 @@ def report_with(text: str, *, verdict: str = "NO_GO") -> ShadowReport:
         classes=(row, row),
         classes_left_out=1,
         examples=(example, Example(text, BEGAN, text, (text,), None, None, None, None)),
+        texts_left_out=False,
         judge=JudgeSaid(0.4, False, (text,)),
         measure_agreement=(text,),
     )

@@ -85,6 +85,8 @@ class Context:
     measures: tuple[str, ...] = ()
     classes: Mapping[str, ClassStanding] = field(default_factory=dict)
     tone: ToneEvidence = field(default_factory=ToneEvidence)
+    examples: tuple[Example, ...] = ()
+    texts_left_out: bool = False
     judge: JudgeSaid | None = None
     measure_agreement: tuple[str, ...] = ()
 
@@ -115,7 +117,8 @@ def report_of(connection: Any, columns: PairColumns, context: Context) -> Shadow
         cost=_cost(connection, context, counts, period),
         classes=rows,
         classes_left_out=left_out,
-        examples=_examples(connection),
+        examples=context.examples,
+        texts_left_out=context.texts_left_out,
         judge=context.judge,
         measure_agreement=context.measure_agreement,
     )
@@ -338,9 +341,10 @@ def _wilson(part: SharePart) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def _examples(connection: Any) -> tuple[Example, ...]:
-    rows = queries.examples(connection, each=EXAMPLES_OF_A_KIND, characters=EXAMPLE_CHARACTERS)
-    return tuple(
+def examples_of(connection: Any) -> tuple[tuple[Example, ...], bool]:
+    """Pairs to look at, and whether their texts were too large to be read. To be asked first: texts need memory."""
+    rows, read = queries.examples(connection, each=EXAMPLES_OF_A_KIND, characters=EXAMPLE_CHARACTERS)
+    found = tuple(
         Example(
             pair=row["pair"],
             at=row["at"],
@@ -353,6 +357,7 @@ def _examples(connection: Any) -> tuple[Example, ...]:
         )
         for row in rows
     )
+    return found, not read
 
 
 def _cut(text: str | None) -> str | None:

@@ -274,7 +274,10 @@ class JudgeSaid:
 
 @dataclass(frozen=True, slots=True)
 class ShadowReport:
-    """``measures``: names of the measures of likeness; ``measure_agreement``: how each agrees with labelled pairs."""
+    """``measures``: names of the measures of likeness; ``measure_agreement``: how each agrees with labelled pairs.
+
+    ``texts_left_out``: texts were kept, and too large to be read here.
+    """
 
     version: str
     rollout: str
@@ -295,6 +298,7 @@ class ShadowReport:
     classes: tuple[ClassRow, ...]
     classes_left_out: int
     examples: tuple[Example, ...]
+    texts_left_out: bool
     judge: JudgeSaid | None
     measure_agreement: tuple[str, ...]
 

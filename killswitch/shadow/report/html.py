@@ -54,7 +54,7 @@ def page(report: ShadowReport) -> str:
         *_lengths(report),
         *_features(report),
         *_time_and_cost(report),
-        *pairs_side_by_side(report.examples),
+        *pairs_side_by_side(report.examples, texts_left_out=report.texts_left_out),
         *_made_of(report),
     )
     title = in_html(f"{report.rollout}: shadow report, {report.decided.verdict}")

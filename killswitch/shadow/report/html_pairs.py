@@ -12,7 +12,7 @@ from killswitch.wording import counted, date_and_time
 _MOST_SHOWN = 30
 
 
-def pairs_side_by_side(examples: Sequence[Example]) -> Iterator[str]:
+def pairs_side_by_side(examples: Sequence[Example], *, texts_left_out: bool) -> Iterator[str]:
     """The section; nothing without examples."""
     if not examples:
         return
@@ -23,10 +23,8 @@ def pairs_side_by_side(examples: Sequence[Example]) -> Iterator[str]:
         yield _pair(one)
     if hidden:
         listed = ", ".join(f"<bdi>{in_html(one.pair)}</bdi>" for one in hidden[:_MOST_SHOWN])
-        yield (
-            f'<p class="dim">{counted(len(hidden), "more pair")} without kept texts: {listed}.'
-            " To see answers, keep texts (keep_text).</p>"
-        )
+        why = "their texts are too large to be read here" if texts_left_out else "keep_text: differences keeps answers"
+        yield f'<p class="dim">{counted(len(hidden), "more pair")} without texts ({why}): {listed}.</p>'
 
 
 def _pair(one: Example) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from killswitch.shadow.pairs import MEMORY, THREADS, duckdb_module
 from killswitch.shadow.recorded_columns import OPENING_PREFIX
 from killswitch.shadow.report.distributions import ValueCounts, tally
 
+MEMORY_FOR_TEXTS = "280MB"
 MOST_LANGUAGES = 20
 MOST_MODELS = 8
 MOST_CLASSES = 200
@@ -247,24 +249,43 @@ def classes(connection: Any) -> tuple[list[tuple[Any, ...]], int]:
     return [row[:-1] for row in rows], (rows[0][-1] - len(rows) if rows else 0)
 
 
-def examples(connection: Any, *, each: int, characters: int) -> list[dict[str, Any]]:
-    """A few materially different candidate pairs for each kind of difference, those with kept texts first.
+def examples(connection: Any, *, each: int, characters: int) -> tuple[list[dict[str, Any]], bool]:
+    """A few materially different candidate pairs for each kind of difference, and whether their texts could be read.
 
-    Which of them: by a hash of the pair's id, so that the choice depends on no order and on no answer.
+    Which of them: by a hash of the pair's id, so that the choice depends on no order and on no answer. Pairs with kept
+    texts come first. Texts are by far the widest columns: they are read with more memory and one thread, and left out
+    where even that is too little for a file's pages.
     """
+    connection.execute(f"SET memory_limit = '{MEMORY_FOR_TEXTS}'")
+    connection.execute("SET threads = 1")
+    try:
+        return _examples(connection, "other_text", each, characters), True
+    except duckdb_module().OutOfMemoryException:
+        return _examples(connection, None, each, characters), False
+    finally:
+        connection.execute(f"SET threads = {THREADS}")
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+
+
+def _examples(connection: Any, text: str | None, each: int, characters: int) -> list[dict[str, Any]]:
+    """``text``: the column that says whether texts were kept; None to read none."""
+    kept = "false" if text is None else f"{text} IS NOT NULL"
     chosen = connection.execute(
         "SELECT min_by(pair, rank, CAST(? AS BIGINT)) FROM (SELECT pair, unnest(list_distinct(differences)) AS"
-        " difference, CASE WHEN other_text IS NULL THEN 'b' ELSE 'a' END || md5(pair) AS rank FROM pairs"
+        f" difference, CASE WHEN {kept} THEN 'a' ELSE 'b' END || md5(pair) AS rank FROM pairs"
         f" WHERE kind = 'candidate' AND {_JUDGED} AND NOT equivalent) GROUP BY difference",
         [each],
     ).fetchall()
     names = sorted({name for (group,) in chosen for name in group})
+    texts = ", ".join(
+        f"{'NULL' if text is None else f'left({column}_text, {int(characters) + 1})'} AS {name}"
+        for column, name in (("prompt", "prompt"), ("control", "control"), ("other", "candidate"))
+    )
     found = connection.execute(
-        'SELECT pair, "at", prompt_class, differences, similarity, left(prompt_text, ?) AS prompt,'
-        " left(control_text, ?) AS control, left(other_text, ?) AS candidate FROM pairs"
+        f'SELECT pair, "at", prompt_class, differences, similarity, {texts} FROM pairs'
         f" WHERE kind = 'candidate' AND {_JUDGED} AND NOT equivalent AND list_contains(?, pair)"
         ' ORDER BY similarity, md5(pair), "at"',
-        [characters + 1, characters + 1, characters + 1, names],
+        [names],
     )
     columns: Sequence[str] = [column[0] for column in found.description]
     return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]

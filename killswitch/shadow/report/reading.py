@@ -20,7 +20,7 @@ from killswitch.shadow.judge.verdicts import JudgeFindings, read_findings
 from killswitch.shadow.pairs import open_pairs
 from killswitch.shadow.recorded_columns import columns_of
 from killswitch.shadow.report import queries
-from killswitch.shadow.report.building import ClassStanding, Context, ToneEvidence, report_of
+from killswitch.shadow.report.building import ClassStanding, Context, ToneEvidence, examples_of, report_of
 from killswitch.shadow.report.document import CriterionRow, Decided, JudgeSaid, ShadowReport
 from killswitch.shadow.similarity import CharacterGrams
 
@@ -59,6 +59,7 @@ def read_report(question: ReportQuestion) -> ShadowReport:
     with open_pairs(
         question.source, question.rollout, since=question.since, until=end, last=question.last
     ) as connection:
+        examples, texts_left_out = examples_of(connection)
         begin = question.since if question.last is None else _oldest_minute(connection)
         dropped = dropped_requests(question.source, question.rollout, since=begin, until=end)
         wins = judge.scores if judge is not None and judge.gates else {}
@@ -78,6 +79,8 @@ def read_report(question: ReportQuestion) -> ShadowReport:
                 one.name: ClassStanding(one.standing.value, one.must_pass, one.sentence) for one in decision.classes
             },
             tone=_tone(columns, decision, criteria),
+            examples=examples,
+            texts_left_out=texts_left_out,
             judge=None if judge is None else JudgeSaid(judge.win_rate, judge.gates, tuple(sentences(judge))),
             measure_agreement=(agreement_of(measure).sentence(),),
         )

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bench.shadow_report import make_pairs
 from killswitch.cli.app import app
 from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.shadow.record import PairRecord
+from killswitch.shadow.report import queries
 from killswitch.shadow.sinks import Batch
 from killswitch.shadow.sinks.record_files import RecordFiles
 from tests.doubles.pair_records import BEGAN, pair, write_lines
@@ -154,6 +156,34 @@ def test_an_age_counts_back_from_the_newest_pair(tmp_path: Path) -> None:
     write_lines(tmp_path, (pair(number) for number in range(0, 7_200, 10)))
     assert document(tmp_path, "--since", "1h")["counts"]["asked"] == 361
     assert document(tmp_path, "--until", str(BEGAN + 100))["counts"]["asked"] == 10
+
+
+def test_pairs_that_are_not_settled_are_left_out(tmp_path: Path) -> None:
+    """Of the newest pairs only the quick answers are recorded: a canary that times out would look well."""
+    newest = time.time() + 3_600
+    write_lines(tmp_path, [pair(0), pair(1), pair(2, at=newest)])
+    found = document(tmp_path)
+    assert found["counts"]["asked"] == 2
+    assert found["period"]["until"] == BEGAN + 1
+    assert document(tmp_path, "--until", str(newest + 1))["counts"]["asked"] == 3
+
+
+def test_texts_that_do_not_fit_into_memory_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the report says so, instead of failing."""
+    kept = {"equivalent": False, "differences": ("number",), "control_text": "five", "other_text": "fifty"}
+    write_lines(tmp_path, [pair(0, **kept)])
+    whole = queries._examples
+
+    def out_of_memory(connection: object, text: str | None, *rest: int) -> list[dict[str, Any]]:
+        if text is not None:
+            raise duckdb.OutOfMemoryException
+        return whole(connection, text, *rest)
+
+    assert document(tmp_path)["examples"][0]["candidate"] == "fifty"
+    monkeypatch.setattr(queries, "_examples", out_of_memory)
+    found = document(tmp_path)
+    assert found["texts_left_out"] is True
+    assert (found["examples"][0]["pair"], found["examples"][0]["candidate"]) == ("p0", None)
 
 
 def test_what_the_worker_writes_is_what_the_report_reads(tmp_path: Path) -> None:
