@@ -170,7 +170,7 @@ def test_pairs_that_are_not_settled_are_left_out(tmp_path: Path) -> None:
 
 def test_texts_that_do_not_fit_into_memory_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the report says so, instead of failing."""
-    kept = {"equivalent": False, "differences": ("number",), "control_text": "five", "other_text": "fifty"}
+    kept: dict[str, Any] = {"equivalent": False, "differences": ("number",), "control_text": "five", "other_text": "fifty"}
     write_lines(tmp_path, [pair(0, **kept)])
     whole = queries._examples
 
