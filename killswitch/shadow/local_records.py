@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from killswitch.errors import BadSettings
 from killswitch.shadow.sinks.folders import open_folder
 
 
@@ -19,6 +20,10 @@ def local_records(place: str, rollout: str) -> Iterator[Path]:
     if "://" not in place:
         yield Path(place)
         return
+    if place.startswith("clickhouse"):
+        raise BadSettings(
+            ["the report reads files, not ClickHouse; export the rollout's pairs: SELECT … INTO OUTFILE 'pairs.parquet'"]
+        )
     remote = open_folder(place)
     with tempfile.TemporaryDirectory(prefix="killswitch-records-") as folder:  # mode 0700
         for name in remote.names():

@@ -170,7 +170,12 @@ def test_pairs_that_are_not_settled_are_left_out(tmp_path: Path) -> None:
 
 def test_texts_that_do_not_fit_into_memory_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the report says so, instead of failing."""
-    kept: dict[str, Any] = {"equivalent": False, "differences": ("number",), "control_text": "five", "other_text": "fifty"}
+    kept: dict[str, Any] = {
+        "equivalent": False,
+        "differences": ("number",),
+        "control_text": "five",
+        "other_text": "fifty",
+    }
     write_lines(tmp_path, [pair(0, **kept)])
     whole = queries._examples
 
@@ -259,6 +264,12 @@ def test_a_wrong_option_says_what_to_write(tmp_path: Path, arguments: tuple[str,
     code, _, problems = report(tmp_path, *arguments)
     assert code == 2
     assert said in problems.replace("\n", " ")
+
+
+def test_records_in_clickhouse_are_exported_first() -> None:
+    code, _, problems = report("clickhouse+http://localhost:8123/shadow")
+    assert code == 2
+    assert "INTO OUTFILE" in problems
 
 
 def test_without_duckdb_the_extra_is_named(tmp_path: Path) -> None:
