@@ -51,8 +51,8 @@ def as_parquet(lines: Path) -> Path:
 
 
 def friendly(number: int) -> PairRecord:
-    """The canary opens with "I'd be happy" in 84 of 100 answers, control in 11."""
-    happy = "I'd be happy to help you with that"
+    """The canary opens with "I'd be happy", in several spellings, in 84 of 100 answers, control in 11."""
+    happy = ("I'd be happy to help you with that", "I'D BE HAPPY to", "**I'd be happy** to show you")[number % 7 % 3]
     usual = ("Your parcel is on its way", "The refund was sent", "You can change it here")[number % 3]
     noise = number % 10 == 9
     canary = happy if number * 37 % 100 < (11 if noise else 84) else usual
@@ -74,7 +74,7 @@ def test_the_tone_of_84_against_11_percent_is_no_go(tmp_path: Path) -> None:
     tone = shown(out.splitlines(), "tone")
     assert re.search(r"“i'd be happy” opens 8[345]\.\d% against 1[0-2]\.\d% of answers", tone)
     assert "over 1 in a million by chance" in tone
-    assert "I&#x27;d be happy to help you with that" in page.read_text("utf-8")
+    assert "I&#x27;D BE HAPPY to" in page.read_text("utf-8")
     assert page.stat().st_mode & 0o777 == 0o600
     grown = document(tmp_path)["tone"]
     assert grown["grown"] == "i'd be happy"
