@@ -22,7 +22,7 @@ def local_records(place: str, rollout: str) -> Iterator[Path]:
         return
     if place.startswith("clickhouse"):
         raise BadSettings(
-            ["the report reads files, not ClickHouse; export the rollout's pairs: SELECT … INTO OUTFILE 'pairs.parquet'"]
+            ["the report reads files, not ClickHouse; export the pairs: SELECT … INTO OUTFILE 'pairs.parquet'"]
         )
     remote = open_folder(place)
     with tempfile.TemporaryDirectory(prefix="killswitch-records-") as folder:  # mode 0700
