@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from killswitch.router.route_types import ShadowSplit
+from killswitch.router.shadow.answer_cache import AnswerCache
 from killswitch.router.shadow.asking import Asking
 from killswitch.router.shadow.call import CallSettings, Counted, ShadowCall
 from killswitch.router.shadow.drops import Drop
@@ -18,7 +19,9 @@ from tests.doubles.held_split import shadowed
 class Shadowing:
     """What calls need, and what came of them. Set ``split`` to change what is obeyed."""
 
-    def __init__(self, *, ledger: SpendLedger | None = None, tools_act: bool = True, timeout: float = 30.0) -> None:
+    def __init__(
+        self, *, ledger: SpendLedger | None = None, tools_act: bool = True, timeout: float = 30.0, cache: int = 0
+    ) -> None:
         self.clock = VirtualClock()
         self.split: ShadowSplit = shadowed(100.0).shadow
         self.dropped: list[Drop] = []
@@ -38,6 +41,7 @@ class Shadowing:
             put=self.pairs.append,
             counted=self.counted.append,
             complain=self.complaints.append,
+            cache=AnswerCache(cache) if cache else None,
         )
 
 
@@ -50,10 +54,12 @@ class RememberingLedger:
 
     def __init__(self) -> None:
         self.refuses = False
+        self.asking: Callable[[], object] = lambda: None  # called with each question
         self.asked: list[tuple[str, int, int]] = []
         self.events: list[object] = []
 
     def reserve(self, model: str, input_tokens_at_most: int, output_tokens_at_most: int) -> Any:
+        self.asking()
         self.asked.append((model, input_tokens_at_most, output_tokens_at_most))
         return Refused() if self.refuses else _Reserved(self.events)
 

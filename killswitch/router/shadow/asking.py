@@ -21,7 +21,8 @@ class Finished(NamedTuple):
     ``served_outcome``: a word of `killswitch.router.outcomes`. ``side_effects``: whether asking it acts on the world;
     None where the service does not say. ``control_headers`` and ``control_status``: of control's HTTP answer, where
     known. ``chunk_seconds``: when each chunk came, in seconds after the start; the worker reads
-    ``first_token_seconds`` from it.
+    ``first_token_seconds`` from it. ``control_cached``: control's answer came from a cache of the service, so its time
+    is no model's.
     """
 
     request_id: str
@@ -41,6 +42,7 @@ class Finished(NamedTuple):
     control_status: int | None = None
     last_message: object = None
     chunk_seconds: Sequence[float] | None = None
+    control_cached: bool = False
 
 
 class Asking(NamedTuple):

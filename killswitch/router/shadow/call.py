@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.route_types import ShadowSplit
 from killswitch.router.shadow import ledger as bounds
+from killswitch.router.shadow.answer_cache import AnswerCache, key_of
 from killswitch.router.shadow.answers import Answered, first_token, read
 from killswitch.router.shadow.asking import Asking, Finished, Kind
 from killswitch.router.shadow.capture import Captured, capture, copy_of
@@ -49,6 +50,7 @@ class Counted(NamedTuple):
     usage: dict[str, Any] | None
     user: str | None
     rest: float | None
+    reused: bool = False  # no model was asked
 
 
 class CallSettings(NamedTuple):
@@ -66,6 +68,7 @@ class CallSettings(NamedTuple):
     put: Callable[[RawPair], None]
     counted: Callable[[Counted], None]
     complain: Callable[[str], None]
+    cache: AnswerCache | None = None
 
 
 class Sampled:
@@ -132,12 +135,15 @@ class ShadowCall:
         self._started: float | None = None
         self._reservation: Any = None
         self._captured: Captured | None = None
+        self._key: bytes | None = None
         self._unclaimed = [True]
 
     def prepare(self) -> Asking | None:
         """Copy the request and reserve its price; None where it is not asked, which is counted."""
         try:
             captured = self.sampled.captured()
+            if not isinstance(captured, Drop) and self._answered_before(captured):
+                return None
             asking = captured if isinstance(captured, Drop) else self._reserved(captured)
         except Exception:  # noqa: BLE001  # logged by `complain`
             self._settings.complain("a request could not be copied")
@@ -145,10 +151,30 @@ class ShadowCall:
         if isinstance(asking, Drop):
             self.give_back(asking)
             return None
+        if not self._unclaimed:  # it was given up while the ledger was asked
+            self._give_reservation_back()
+            return None
         now = self._settings.clock()
         self.deadline = now + self._settings.timeout
         self._started = now
         return asking
+
+    def _answered_before(self, captured: Captured) -> bool:
+        """Record the canary's answer to the same request, if it is kept."""
+        cache = self._settings.cache
+        if cache is None or self.kind != "candidate":
+            return False
+        self._key = key_of(self.model, self.sampled.finished.api, captured.record)
+        known = cache.get(self._key)
+        if known is None or not self._settings.current().canary:
+            return False
+        if self._claim():
+            self._captured = captured
+            self._settings.put(self._pair_with(known, concurrent=False, reused=True))
+            self._settings.counted(
+                Counted(self.kind, self.model, known.outcome, None, known.refused, None, None, None, reused=True)
+            )
+        return True
 
     def _reserved(self, captured: Captured) -> Asking | Drop:
         current = self._settings.current()
@@ -187,10 +213,14 @@ class ShadowCall:
             pair, counted = self._pair(came)
             self._settle(came, pair.other)
             self._settings.put(pair)
+            if self._key is not None and self._settings.cache is not None:
+                self._settings.cache.keep(self._key, pair.other)
             self._settings.counted(counted)
         except Exception:  # noqa: BLE001  # logged by `complain`
             self._settings.complain("a pair could not be recorded")
-            self._settings.drop(Drop.FAILED)
+            self._give_reservation_back()
+            if self.kind == "candidate":
+                self._settings.drop(Drop.FAILED)
 
     def give_up(self, now: float) -> bool:
         """It is over its deadline. Whether this was the first to say so."""
@@ -211,12 +241,26 @@ class ShadowCall:
             return False
 
     def _pair(self, came: Came) -> tuple[RawPair, Counted]:
-        captured, finished, split = self._captured, self.sampled.finished, self.sampled.split
+        captured, finished = self._captured, self.sampled.finished
         assert captured is not None
         assert self._started is not None
         other = answer_of(came, self.model)
-        concurrent = self._started - self.sampled.offered <= CONCURRENT_WITHIN and came.streamed == captured.streamed
-        pair = RawPair(
+        at_once = self._started - self.sampled.offered <= CONCURRENT_WITHIN
+        concurrent = at_once and came.streamed == captured.streamed and not finished.control_cached
+        rest = None
+        if other.outcome == "budget":
+            failure: object = came.error
+            rest = retry_after_of(failure) or (60.0 if is_spent(failure) else 5.0)
+        user = None if finished.user is None else str(finished.user)
+        seconds = other.seconds if concurrent else None
+        usage = None if came.answer is None else came.answer.usage
+        pair = self._pair_with(other, concurrent=concurrent)
+        return pair, Counted(self.kind, self.model, other.outcome, seconds, other.refused, usage, user, rest)
+
+    def _pair_with(self, other: RawAnswer, *, concurrent: bool, reused: bool = False) -> RawPair:
+        captured, finished, split = self._captured, self.sampled.finished, self.sampled.split
+        assert captured is not None
+        return RawPair(
             id=whole_characters(str(finished.request_id))[:_MOST_ID],
             rollout=self._settings.rollout,
             generation=split.generation,
@@ -230,15 +274,8 @@ class ShadowCall:
             turn=captured.turn,
             concurrent=concurrent,
             reservation_micros=_micros(self._reservation),
+            reused=reused,
         )
-        rest = None
-        if other.outcome == "budget":
-            failure: object = came.error
-            rest = retry_after_of(failure) or (60.0 if is_spent(failure) else 5.0)
-        user = None if finished.user is None else str(finished.user)
-        seconds = other.seconds if concurrent else None
-        usage = None if came.answer is None else came.answer.usage
-        return pair, Counted(self.kind, self.model, other.outcome, seconds, other.refused, usage, user, rest)
 
     def _settle(self, came: Came, other: RawAnswer) -> None:
         """What is surely not billed is given back; what nobody knows counts as the whole reservation."""

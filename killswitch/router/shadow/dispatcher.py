@@ -154,6 +154,8 @@ class Dispatcher:
             return Drop.NOT_COMPARABLE
         if finished.side_effects:
             return Drop.SIDE_EFFECTS
+        if not finished.request_id:  # all requests without an id would be sampled, or none
+            return Drop.UNIDENTIFIED
         if self._settings.current().generation != split.generation:
             return Drop.TURNED_OFF
         return Drop.LATE if now - at > LATE else None

@@ -30,6 +30,7 @@ from killswitch.errors import BadSettings
 from killswitch.model import Cohort
 from killswitch.router.counting import CohortMetrics
 from killswitch.router.route_types import Route, ShadowSplit
+from killswitch.router.shadow.answer_cache import AnswerCache
 from killswitch.router.shadow.asking import Ask, Finished
 from killswitch.router.shadow.call import CallSettings
 from killswitch.router.shadow.complaints import Complaints
@@ -71,7 +72,7 @@ class Shadow:
     price of each call; None spends without a limit of ours. ``user_key_file``: the key of the users' hashes, by default
     from ``KILLSWITCH_SHADOW_KEY_FILE``. ``side_effects``: whether requests with tools act on the world where the
     service does not say. ``pressure_share``: the shadow rests when less than this part of control's rate limit is left.
-    Raises BadSettings.
+    ``cache``: answers of the canary that are kept for requests that come again; 0 asks each time. Raises BadSettings.
     """
 
     def __init__(  # long: one line for each setting
@@ -91,6 +92,7 @@ class Shadow:
         user_key_file: str | Path | None = None,
         side_effects: bool = True,
         pressure_share: float = 0.2,
+        cache: int = 0,
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
     ) -> None:
@@ -122,6 +124,7 @@ class Shadow:
             put=self._spool.put,
             counted=self._take_result,
             complain=complain,
+            cache=AnswerCache(cache) if cache > 0 else None,
         )
         self.ask = ask
         self._workers = workers
@@ -263,6 +266,8 @@ class Shadow:
             return
         self._queue.clear()
         self._spool.start_again()
+        if self._settings.cache is not None:
+            self._settings.cache.start_again()
         self._drops.take()
         self._begin()
 

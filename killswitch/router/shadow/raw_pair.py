@@ -58,6 +58,7 @@ class RawPair:
     ``request``: what was asked, as plain JSON (messages, tools, response format …), without credentials.
     ``turn``: which user turn this is, from 1. ``concurrent``: ``other`` was asked at most a second after
     control's answer had ended, in the same streaming mode, so both met the same load.
+    ``reused``: ``other`` is the canary's answer to the same request, asked before.
     ``reservation_micros``: what the ledger had reserved for ``other``, in micro-dollars; None without a ledger.
     """
 
@@ -74,6 +75,7 @@ class RawPair:
     turn: int = 1
     concurrent: bool = False
     reservation_micros: int | None = None
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ def from_line(line: bytes) -> RawPair | Dropped:
         turn=read.integer("turn"),
         concurrent=document.get("concurrent") is True,
         reservation_micros=reserved if isinstance(reserved, int) else None,
+        reused=document.get("reused") is True,
     )
 
 

@@ -1,7 +1,8 @@
 """What the shadow counts: the cohort schema with ``cohort="shadow"``, and its own pairs and drops.
 
 The daemon's rules judge shadow against control by the usual names. A call that was refused for money or quota is no
-request to the model, and a latency that is not comparable with control's is not observed.
+request to the model, nor is an answer that was used again. A latency that is not comparable with control's is not
+observed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class ShadowMetrics:
         if self._metrics is None:
             return
         self._guard(lambda pairs: pairs.pair(counted.kind, counted.outcome))
-        if counted.kind == "candidate" and counted.outcome != "budget":
+        if counted.kind == "candidate" and counted.outcome != "budget" and not counted.reused:
             self._metrics.count_shadow(
                 counted.model,
                 Outcome(counted.outcome),

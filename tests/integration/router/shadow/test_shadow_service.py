@@ -332,6 +332,28 @@ def test_a_forked_child_shadows_its_own_requests_alone(tmp_path: Path) -> None:
     assert sorted(pair.id for pair in pairs(tmp_path)) == ["hang-parent", "of the child", "waits in the parent"]
 
 
+def test_no_fork_happens_while_metrics_are_counted(tmp_path: Path) -> None:
+    """A lock of prometheus_client that is held in a fork would hang the child's own requests."""
+    shadow, _ = shadow_of(tmp_path)
+    held, counted = threading.Event(), threading.Event()
+
+    def count() -> None:
+        with shadow.counting:
+            held.set()
+            time.sleep(0.3)
+            counted.set()
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    held.wait(20.0)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if counted.is_set() and not shadow.counting.locked() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    counting.join()
+    shadow.close()
+
+
 PROGRAM = """
 import sys
 from pathlib import Path

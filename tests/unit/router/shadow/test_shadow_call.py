@@ -225,3 +225,66 @@ def test_a_call_that_was_never_prepared_is_given_up_as_stuck() -> None:
     assert not call.give_up(call.deadline)
     assert shadowing.dropped == [Drop.STUCK]
     assert shadowing.pairs == []
+
+
+def test_a_ledger_that_answers_too_late_sends_nothing() -> None:
+    """Given up while the ledger hung: the money comes back, and no model is asked."""
+    ledger = RememberingLedger()
+    shadowing = Shadowing(ledger=ledger)
+    call = call_of(shadowing)
+    ledger.asking = lambda: call.give_up(call.deadline)
+    assert call.prepare() is None
+    assert ledger.events == ["released"]
+    assert shadowing.dropped == [Drop.STUCK]
+
+
+def test_a_cached_answer_of_control_is_not_compared_in_time() -> None:
+    shadowing = Shadowing()
+    call = call_of(shadowing, control_cached=True)
+    call.prepare()
+    call.record(came())
+    assert not shadowing.pairs[0].concurrent
+
+
+class TestAnswersThatAreKept:
+    def asked(self, shadowing: Shadowing, kind: Kind = "candidate", ended: Came | None = None, **changes: Any) -> bool:
+        """Whether the model was asked."""
+        call = call_of(shadowing, kind, **changes)
+        if call.prepare() is None:
+            return False
+        call.record(came() if ended is None else ended)
+        return True
+
+    def test_the_same_request_is_asked_once(self) -> None:
+        ledger = RememberingLedger()
+        shadowing = Shadowing(ledger=ledger, cache=10)
+        other = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0.0}
+        again = {"temperature": 0.0, "messages": [{"content": "hello", "role": "user"}], "model": "model-old"}
+        asked = [self.asked(shadowing, arguments=arguments) for arguments in (other, again, {**other, "n": 1}, other)]
+        assert asked == [True, False, True, False]
+        assert [pair.reused for pair in shadowing.pairs] == [False, True, False, True]
+        assert [pair.other.text for pair in shadowing.pairs] == ["hi"] * 4
+        assert len(ledger.asked) == 2
+        assert not shadowing.pairs[1].concurrent
+        assert shadowing.counted[1].reused
+        assert from_line(to_line(shadowing.pairs[1])) == shadowing.pairs[1]
+
+    def test_controls_second_answer_is_never_kept(self) -> None:
+        shadowing = Shadowing(cache=10)
+        assert [self.asked(shadowing, "noise") for _ in range(3)] == [True] * 3
+
+    def test_a_failure_is_not_kept_and_the_number_is_bounded(self) -> None:
+        shadowing = Shadowing(cache=2)
+        assert [self.asked(shadowing, ended=failed(ValueError())) for _ in range(2)] == [True, True]
+        for words in "abc":
+            assert self.asked(shadowing, arguments={"messages": [{"role": "user", "content": words}]})
+        assert self.asked(shadowing, arguments={"messages": [{"role": "user", "content": "a"}]})
+        assert not self.asked(shadowing, arguments={"messages": [{"role": "user", "content": "c"}]})
+
+    def test_a_trip_ends_it_too(self) -> None:
+        shadowing = Shadowing(cache=2)
+        self.asked(shadowing)
+        shadowing.split = shadowing.split._replace(canary="", percent=0.0)
+        assert not self.asked(shadowing)
+        assert len(shadowing.pairs) == 1
+        assert shadowing.dropped == [Drop.TURNED_OFF]

@@ -100,6 +100,7 @@ def test_as_many_are_asked_as_there_are_workers(bench: Bench) -> None:
         ({"served_outcome": "refused"}, None),
         ({"route": CONTROL_ROUTE._replace(cohort=Cohort.CANARY)}, "not_comparable"),
         ({"side_effects": True}, "side_effects"),
+        ({"request_id": ""}, "unidentified"),
     ],
 )
 def test_only_what_control_has_answered_is_asked(bench: Bench, changes: dict[str, Any], reason: str | None) -> None:
