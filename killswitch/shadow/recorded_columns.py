@@ -90,6 +90,7 @@ def columns_of(
         f"CREATE OR REPLACE TEMP TABLE ordered AS SELECT pair, {wanted} FROM pairs"
         f" LEFT JOIN classes ON classes.text = coalesce(prompt_class, '') {joins} ORDER BY c0, pair"
     )
+    connection.execute("SET preserve_insertion_order = true")  # a table is then read in the order of its rows
     read: dict[str, Any] = {name: _column(connection, f"c{number}") for number, name in enumerate(_expressions())}
     sides = [
         SideColumns(
@@ -98,6 +99,7 @@ def columns_of(
         for side in _SIDES
     ]
     win = _wins(connection, wins, len(read["at"]))
+    connection.execute("SET preserve_insertion_order = false")
     connection.execute("DROP TABLE ordered")
     return PairColumns(
         **read, win=win, control=sides[0], other=sides[1], dropped=MappingProxyType(dict(dropped or {})), **tables
@@ -117,8 +119,8 @@ def _texts(connection: Any, name: str, values: list[str]) -> tuple[str, ...]:
 
 
 def _column(connection: Any, name: str) -> npt.NDArray[Any]:
-    """One column in the order of its table; NaN where it is NULL."""
-    found = connection.execute(f"SELECT {name} FROM ordered ORDER BY rowid").fetchnumpy()[name]
+    """One column in the order of the table's rows; NaN where it is NULL."""
+    found = connection.execute(f"SELECT {name} FROM ordered").fetchnumpy()[name]
     if isinstance(found, np.ma.MaskedArray):
         return np.asarray(found.filled(np.nan) if found.dtype.kind == "f" else found.filled(UNKNOWN))
     return np.asarray(found)
@@ -127,5 +129,5 @@ def _column(connection: Any, name: str) -> npt.NDArray[Any]:
 def _wins(connection: Any, wins: Mapping[str, float] | None, size: int) -> npt.NDArray[np.float32]:
     if not wins:
         return np.full(size, np.nan, np.float32)
-    pairs = connection.execute("SELECT pair FROM ordered ORDER BY rowid").fetchall()
+    pairs = connection.execute("SELECT pair FROM ordered").fetchall()
     return np.array([wins.get(pair, np.nan) for (pair,) in pairs], np.float32)
