@@ -214,6 +214,29 @@ class ShadowSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendCap:
+    """What ``scope`` may spend ``per`` hour, day or month (UTC), in micro-dollars; None is no such limit.
+
+    ``scope``: ``rollout`` (the canary), ``shadow``, ``judge``, or ``project:NAME``. ``on_hard``: what becomes of the
+    canary when it has spent ``hard``.
+    """
+
+    scope: str
+    per: Literal["hour", "day", "month"]
+    soft: int | None = None
+    hard: int | None = None
+    on_hard: Literal["hold", "trip"] = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class SpendSettings:
+    """What a rule file says about money. ``prices``: the path of the file of prices, as written; None without one."""
+
+    prices: str | None = None
+    caps: tuple[SpendCap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """One rule file: a rollout's names, its rules and how they are judged.
 
@@ -235,6 +258,7 @@ class Rollout:
     mode: Mode = Mode.ENFORCE
     page: PageSettings = field(default_factory=PageSettings)
     shadow: ShadowSettings = field(default_factory=ShadowSettings)
+    spend: SpendSettings = field(default_factory=SpendSettings)
     file: str = ""
     digest: str = ""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from killswitch.errors import BadRules
 from killswitch.model import Rollout
 from killswitch.rules.loading import load_folder, located
 from killswitch.shadow.criteria import criteria_from
+from killswitch.spend.rule_files import read_prices, without_price
 from killswitch.wording import counted
 
 
@@ -29,6 +31,7 @@ def command(
     try:
         loaded = load_folder(rules)
         _check_criteria(loaded.rollouts)
+        warnings = (*loaded.warnings, *_unpriced(loaded.rollouts))
     except BadRules as error:
         problems = list(error.problems)
         refused = {"ok": False, "problems": [_parts(problem) for problem in problems], "warnings": [], "rollouts": []}
@@ -37,14 +40,14 @@ def command(
     document = {
         "ok": True,
         "problems": [],
-        "warnings": [_parts(warning) for warning in loaded.warnings],
+        "warnings": [_parts(warning) for warning in warnings],
         "rollouts": [
             {"rollout": r.name, "file": r.file, "rules": [rule.name for rule in r.rules]} for r in loaded.rollouts
         ],
     }
 
     def words() -> None:
-        print_problems([f"warning: {warning}" for warning in loaded.warnings], style="yellow")
+        print_problems([f"warning: {warning}" for warning in warnings], style="yellow")
         for rollout in loaded.rollouts:
             names = ", ".join(rule.name for rule in rollout.rules)
             rules = f"{counted(len(rollout.rules), 'rule')} ({names})"
@@ -63,6 +66,19 @@ def _check_criteria(rollouts: Iterable[Rollout]) -> None:
             problems += [f"{rollout.file}: shadow.criteria: {problem}" for problem in error.problems]
     if problems:
         raise BadRules(problems)
+
+
+def _unpriced(rollouts: Iterable[Rollout]) -> Iterator[str]:
+    """Warnings of models whose price is not known now. Raises BadRules for files of prices that cannot be read."""
+    prices, now = read_prices(rollouts), time.time()
+    for rollout in rollouts:
+        if rollout.name not in prices:
+            continue
+        for model in without_price(rollout, prices[rollout.name], now):
+            yield (
+                f"{rollout.file}:1: spend: no price of {model} is valid now, so what it spends is not known; "
+                f"fix: add it to {rollout.spend.prices}"
+            )
 
 
 def _parts(text: str) -> dict[str, str | int | None]:

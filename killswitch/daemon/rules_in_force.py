@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from killswitch.errors import BadRules
 from killswitch.rules.loading import Rules, load_folder
+from killswitch.spend.prices import PriceList
+from killswitch.spend.rule_files import read_prices
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.wording import counted
 
@@ -40,11 +42,15 @@ class RulesInForce:
         self._public_url = public_url
         self._lock = threading.Lock()
         self._seen = self._fingerprint()
-        self._rules = self._load()  # raises BadRules: a daemon without rules does not start
+        self._rules, self._prices = self._load()  # raises BadRules: a daemon without rules does not start
         self._took_over()
 
     def current(self) -> Rules:
         return self._rules
+
+    def prices(self) -> Mapping[str, PriceList]:
+        """What tokens cost, by rollout, where its rule file names a file of prices."""
+        return self._prices
 
     def look(self) -> None:
         """Reload if anything in the folder has changed since the last look."""
@@ -56,11 +62,11 @@ class RulesInForce:
         with self._lock:
             self._seen = self._fingerprint()
             try:
-                rules = self._load()
+                rules, prices = self._load()
             except BadRules as error:
                 problems = list(error.problems)
             else:
-                self._rules = rules
+                self._rules, self._prices = rules, prices
                 self._took_over()
                 log.info("rules reloaded: %s, %s", counted(len(rules.rollouts), "rollout"), rules.digest[:12])
                 return []
@@ -69,12 +75,13 @@ class RulesInForce:
         self._on_refused(problems)
         return problems
 
-    def _load(self) -> Rules:
+    def _load(self) -> tuple[Rules, Mapping[str, PriceList]]:
         loaded = load_folder(self._folder)
         for warning in loaded.warnings:
             log.warning("rules: %s", warning)
+        prices = read_prices(loaded.rollouts)
         rollouts = (replace(one, page=replace(one.page, public_url=self._public_url)) for one in loaded.rollouts)
-        return Rules({rollout.name: rollout for rollout in rollouts}, loaded.digest)
+        return Rules({rollout.name: rollout for rollout in rollouts}, loaded.digest), prices
 
     def _took_over(self) -> None:
         self._metrics.rules_reload_ok.set(1)

@@ -23,6 +23,7 @@ from killswitch.model import (
     Rollout,
     Rule,
     ShadowSettings,
+    SpendCap,
 )
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
@@ -39,6 +40,7 @@ from killswitch.rules.schema import (
 )
 from killswitch.rules.schema_errors import in_words, problems_of
 from killswitch.rules.signals import read_signal
+from killswitch.rules.spending import RefusedCaps, read_spend, set_cap_aside
 from killswitch.rules.units import shown
 
 SHORTEST_BLINDNESS = 90.0  # seconds; three of the daemon's default intervals
@@ -48,18 +50,27 @@ _STAND_INS = {"rollout": "unnamed", "control": "refused control", "canary": "ref
 
 @dataclass(slots=True)
 class Built:
-    """One file's rollout, None if anything is wrong with it. ``name``: the value of ``rollout:``, if it is valid."""
+    """One file's rollout, None if anything is wrong with it. ``name``: the value of ``rollout:``, if it is valid.
+
+    ``caps``: those that it states, if none of them is wrong.
+    """
 
     rollout: Rollout | None = None
     name: str | None = None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     name_line: int = 1
+    caps: tuple[SpendCap, ...] = ()
+    caps_line: int = 1
 
 
 def build(document: Document, *, file: str, digest: str) -> Built:
     """The rollout of one document; raises nothing."""
-    built = Built(problems=list(document.problems), name_line=document.line_of(("rollout",)))
+    built = Built(
+        problems=list(document.problems),
+        name_line=document.line_of(("rollout",)),
+        caps_line=document.line_of(("spend", "caps")),
+    )
     if document.value is None:
         if not built.problems:
             built.problems.append(Problem(1, "the file is empty", "see docs/rules.md for the smallest rule file"))
@@ -85,6 +96,7 @@ class _Builder:
         self._built = built
         self._refused: set[str] = set()  # top-level keys that were refused
         self._refused_of_rule: dict[str, set[str]] = {}  # rule -> its keys that were refused
+        self._refused_caps: RefusedCaps = {}
 
     def _problem(self, path: Path, what: str, fix: str) -> None:
         self._built.problems.append(Problem(self._document.line_of(path), what, fix))
@@ -139,6 +151,9 @@ class _Builder:
 
     def _set_aside(self, data: dict[str, Any], path: Path) -> None:
         """Remove what holds a refused value: one key of a rule, one rule, or one key of the file."""
+        if path[:2] == ("spend", "caps") and len(path) > 2:
+            set_cap_aside(data, path, self._refused_caps)
+            return
         self._note_refused(path)
         top, rules = str(path[0]), data.get("rules")
         if top == "rules" and len(path) > 1 and isinstance(rules, dict):
@@ -165,6 +180,9 @@ class _Builder:
         rules = self._rules(spec, found, cohorts)
         self._check_modes(spec)
         self._hints(spec, rules)
+        spend, complaints = read_spend(spec.spend, self._refused_caps)
+        self._complain(complaints)
+        self._built.caps = () if complaints or self._refused_caps else spend.caps
         if cohorts is None:
             return None
         return Rollout(
@@ -182,6 +200,7 @@ class _Builder:
             mode=spec.mode,
             page=PageSettings(**spec.page.model_dump()),
             shadow=self._shadow(spec, cohorts, rules),
+            spend=spend,
             file=file,
             digest=digest,
         )

@@ -94,7 +94,7 @@ def _load(files: Sequence[_File], warnings: Iterable[str]) -> Loaded:
     problems = [
         _line(file, problem) for file, result in zip(files, built, strict=True) for problem in sorted(result.problems)
     ]
-    problems += _twice(files, built)
+    problems += [*_twice(files, built), *_capped_twice(files, built)]
     if problems:
         more = len(problems) - _MAX_PROBLEMS
         raise BadRules([*problems[:_MAX_PROBLEMS], *([f"… and {more} more"] if more > 0 else [])])
@@ -149,6 +149,19 @@ def _twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
         if result.name in first:
             yield f"{where}: rollout {result.name!r} is also in {first[result.name]}; fix: keep one, or rename it"
         first.setdefault(result.name, where)
+
+
+def _capped_twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
+    """Problems of projects that are capped for the same period in two files: no one could say which cap holds."""
+    first: dict[tuple[str, str], str] = {}
+    for file, result in zip(files, built, strict=True):
+        for cap in result.caps:
+            if not cap.scope.startswith("project:"):
+                continue
+            before = first.setdefault((cap.scope, cap.per), file.name)
+            if before != file.name:
+                where = f"{file.name}:{result.caps_line}"
+                yield f"{where}: {cap.scope} per {cap.per} is also capped in {before}; fix: keep one of the two"
 
 
 def _same_series(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:

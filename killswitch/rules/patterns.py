@@ -55,6 +55,12 @@ QUANTILE = whole(
 )
 BUDGET = whole(rf"{at_most(50)} ?% per day|{at_most(350)} ?% per week", zero=False)
 
+# $0.01 to $10000000, to a millionth of a dollar
+MONEY = (
+    r"^\s*\$(?=[0-9]{1,12}(?![0-9]))"
+    r"(?:0*[1-9][0-9]{0,6}(?:\.[0-9]{1,6})?|0+\.(?:0[1-9]|[1-9][0-9]?)[0-9]{0,4}|0*10000000(?:\.0{1,6})?)\s*$"
+)
+
 
 def number(*, zero: bool) -> str:
     """A bare number, or times control."""

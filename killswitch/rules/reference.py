@@ -31,6 +31,8 @@ from killswitch.rules.schema import (
     RuleFile,
     RuleSpec,
     ShadowSpec,
+    SpendCapSpec,
+    SpendSpec,
 )
 from killswitch.rules.selectors import selector_in_words
 
@@ -152,6 +154,8 @@ def _keys() -> Iterator[str]:
         ("Keys of `cohorts`", CohortsSpec, ""),
         ("Keys of `page`", PageSpec, ""),
         ("Keys of `shadow`", ShadowSpec, ""),
+        ("Keys of `spend`", SpendSpec, ""),
+        ("Keys of a cap", SpendCapSpec, "`spend.caps`, a list: "),
     )
     for title, model, prefix in sections:
         yield f"## {title}"

@@ -17,6 +17,8 @@ from killswitch.rules.values import (
     BucketUnit,
     Budget,
     Bursts,
+    CapPeriod,
+    CapScope,
     Channel,
     CriteriaLimits,
     Deciding,
@@ -29,8 +31,11 @@ from killswitch.rules.values import (
     Matchers,
     Mention,
     MetricName,
+    Money,
     OneSelector,
+    OnHard,
     PresetName,
+    PricesFile,
     Quantile,
     Query,
     Ratio,
@@ -58,6 +63,7 @@ DEFAULT_RULES: Mapping[str, Mapping[str, str | float]] = {
 
 NAME_PATTERN = r"[a-z][a-z0-9_]{0,62}"
 MAX_RULES = 50
+MAX_CAPS = 50
 
 
 def _preset_by_name(value: object) -> object:
@@ -211,6 +217,40 @@ class ShadowSpec(_Strict):
     )
 
 
+class SpendCapSpec(_Strict):
+    """How much one scope may spend in a period of UTC. Control can never be capped."""
+
+    scope: CapScope = Field(
+        description="`rollout` (the canary's requests), `shadow`, `judge`, or `project:NAME`, which several rollouts "
+        "may spend from and one file caps",
+        examples=["rollout", "project:eval"],
+    )
+    per: CapPeriod = Field(description="`hour`, `day` or `month`; each begins and ends in UTC", examples=["day"])
+    soft: Money = Field(None, description="over it a person is paged; less than `hard`", examples=["$40"])
+    hard: Money = Field(
+        None, description="the shadow or the judge is off until the period ends; for `rollout` see `on_hard`",
+        examples=["$50"],
+    )  # fmt: skip
+    on_hard: OnHard = Field(
+        "hold",
+        description="only for `rollout`: `hold` pages, and the canary keeps its traffic; `trip` ends its traffic",
+    )
+
+
+class SpendSpec(_Strict):
+    """What the rollout may spend, and what tokens cost. How it is counted: docs/spend.md."""
+
+    prices: PricesFile = Field(
+        None,
+        description="the file of prices, relative to this file; next to rule files it is named `.json`, because every "
+        "`.yaml` there is a rule file",
+        examples=["prices.json"],
+    )
+    caps: tuple[SpendCapSpec, ...] = Field(
+        (), description="the caps", examples=[[{"scope": "shadow", "per": "day", "hard": "$20"}]]
+    )
+
+
 class RuleFile(_Strict):
     """One rollout: its names, its rules, and how they are judged."""
 
@@ -274,3 +314,4 @@ class RuleFile(_Strict):
     )
     page: PageSpec = Field(default_factory=PageSpec, description="who is paged")
     shadow: ShadowSpec = Field(default_factory=ShadowSpec, description="stage `shadow`: what is judged and kept")
+    spend: SpendSpec = Field(default_factory=SpendSpec, description="what may be spent, and what tokens cost")

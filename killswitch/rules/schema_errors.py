@@ -17,6 +17,8 @@ from killswitch.rules.schema import (
     RuleFile,
     RuleSpec,
     ShadowSpec,
+    SpendCapSpec,
+    SpendSpec,
 )
 from killswitch.rules.selectors import SelectorError
 from killswitch.rules.units import UnitError, shown
@@ -37,6 +39,8 @@ def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
             yield path, f"unknown key {where}", _fix_of_unknown(path)
         elif detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
             yield path, f"{where}: must be a mapping", f"write its keys indented under it: {_some(keys_at(path))}"
+        elif detail["type"] == "tuple_type":
+            yield path, f"{where}: must be a list", "write one entry a line, each beginning with `- `"
         else:
             yield path, f"{where}: {detail['msg']}", "see docs/rules.md"
 
@@ -58,7 +62,10 @@ def keys_at(path: Path) -> tuple[str, ...]:
         "cohorts": CohortsSpec,
         "query": CohortQueries,
         "shadow": ShadowSpec,
+        "spend": SpendSpec,
     }
+    if len(path) == 3 and path[:2] == ("spend", "caps"):
+        return tuple(SpendCapSpec.model_fields)
     model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
     return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()
 

@@ -79,6 +79,9 @@ _LONG_UNITS = {
 _SPELLED = re.compile(rf"({_NUMBER}) ?([a-z.]+)\Z", re.ASCII)
 _BUDGET = re.compile(rf"({_NUMBER}) ?% per (day|week)\Z", re.ASCII)
 _DAYS = {"day": 1, "week": 7}
+LEAST_DOLLARS = Decimal("0.01")
+MOST_DOLLARS = Decimal(10_000_000)
+_MONEY = re.compile(r"\$([0-9]{1,12}(?:\.[0-9]{1,6})?)\Z", re.ASCII)
 
 
 def parse_quantity(value: object) -> Quantity:
@@ -136,6 +139,23 @@ def parse_budget(value: object) -> float:
     if match is None:
         raise UnitError(f"{shown(text)} is not a budget", "write it like `1% per day` (or `per week`)")
     return float(Decimal(match[1]) / 100 / _DAYS[match[2]])
+
+
+def parse_money(value: object) -> int:
+    """Micro-dollars: ``$40`` is 40,000,000, ``$0.50`` is 500,000. A bare number is refused, and so is another currency.
+
+    Raises UnitError.
+    """
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        raise UnitError(f"{shown(text)} has no currency", f"write ${format(Decimal(repr(text)), 'f').lstrip('-')}")
+    match = _MONEY.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise UnitError(f"{shown(value)} is not an amount of money", _money_advice(text))
+    dollars = Decimal(match[1])
+    if not LEAST_DOLLARS <= dollars <= MOST_DOLLARS:
+        raise UnitError(f"{shown(text)} is out of range", f"write ${LEAST_DOLLARS} to ${MOST_DOLLARS}, in dollars")
+    return int(dollars * 1_000_000)
 
 
 def format_percent(fraction: float) -> str:
@@ -202,6 +222,17 @@ def _advice(text: str) -> str:
     if spelled and spelled[2] in _LONG_UNITS:
         return f"write {spelled[1]}{_LONG_UNITS[spelled[2]]}"
     return "write a number with its unit: 2% (percent), 5pp (points), 1.5 (times control), 5m (ms, s, m, h, d)"
+
+
+def _money_advice(text: object) -> str:
+    if isinstance(text, str):
+        if "-" in text:
+            return "an amount cannot be negative; write it without the sign"
+        if re.fullmatch(r"\$?[0-9,_]+(?:\.[0-9]+)?", text, re.ASCII) and "$" in text and ("," in text or "_" in text):
+            return f"write {text.replace(',', '').replace('_', '')}, without separators"
+        if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", text, re.ASCII):
+            return f"write ${text}"
+    return "write US dollars, such as $40 or $0.50"
 
 
 def _plain(number: Decimal) -> str:

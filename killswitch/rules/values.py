@@ -33,6 +33,7 @@ from killswitch.rules.units import (
     parse_as,
     parse_budget,
     parse_duration,
+    parse_money,
     parse_quantity,
     shown,
 )
@@ -45,6 +46,7 @@ _LONGEST_LIMIT = 40  # characters
 LONGEST_KEPT = 366 * 86_400  # seconds that texts of shadowed requests may be kept
 CHANNEL_PATTERN = r"#[^\s#@<>,]{1,80}|[CGD][A-Z0-9]{2,20}"
 KEY_NAME_PATTERN = r"^(?![A-Za-z0-9]{32}$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+PROJECT_PATTERN = r"project:[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
 MENTION_PATTERN = r"<(@[^<>|\s]+|!subteam\^[^<>|\s]+(\|[^<>|]+)?|!here|!channel|!everyone)>"
 
 
@@ -228,6 +230,17 @@ def _criteria(value: object) -> Mapping[str, CriterionValue]:
     return value
 
 
+def _cap_scope(value: object) -> str:
+    text = _text(value)
+    if text in ("rollout", "shadow", "judge") or re.fullmatch(PROJECT_PATTERN, text, re.ASCII):
+        return text
+    if text.lower() == "control":
+        raise Wrong("control can never be capped", "remove this cap; a cap of `rollout` is the canary's")
+    close = difflib.get_close_matches(text.lower(), ("rollout", "shadow", "judge"), 1, 0.6)
+    known = "rollout (the canary), shadow, judge, or project:NAME"
+    raise Wrong(f"{shown(text)} is not a scope", f"did you mean {close[0]}? It is {known}" if close else f"use {known}")
+
+
 def _pattern(pattern: str, what: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         text = _text(value)
@@ -402,4 +415,23 @@ Mention = Annotated[
     str | None,
     PlainValidator(_mention),
     WithJsonSchema({"type": "string", "pattern": rf"^{MENTION_PATTERN}(\s+{MENTION_PATTERN})*$"}),
+]
+Money = Annotated[
+    int | None, PlainValidator(parse_money), WithJsonSchema({"type": "string", "pattern": patterns.MONEY})
+]
+CapScope = Annotated[
+    str,
+    PlainValidator(_cap_scope),
+    WithJsonSchema({"type": "string", "pattern": f"^(?:rollout|shadow|judge|{PROJECT_PATTERN})$"}),
+]
+CapPeriod = Annotated[
+    Literal["hour", "day", "month"],
+    PlainValidator(_one_of("hour", "day", "month")),
+    _words_schema("hour", "day", "month"),
+]
+OnHard = Annotated[Literal["hold", "trip"], PlainValidator(_one_of("hold", "trip")), _words_schema("hold", "trip")]
+PricesFile = Annotated[
+    str | None,
+    PlainValidator(lambda value: _text(value, 500)),
+    WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 500}),
 ]

@@ -25,6 +25,7 @@ from killswitch.model import (
     Rollout,
     Rule,
     ShadowSettings,
+    SpendSettings,
     Unreadable,
     Verdict,
     Want,
@@ -388,7 +389,13 @@ def shows_steps(armed: ArmedRollout, rule: Rule) -> bool:
 def _judged_as(armed: ArmedRollout) -> Rollout:
     """The part of a rule file that decides verdicts: not who is paged, and not its comments."""
     return replace(
-        armed.rollout, page=PageSettings(), shadow=ShadowSettings(), trip_when_blind_after=None, file="", digest=""
+        armed.rollout,
+        page=PageSettings(),
+        shadow=ShadowSettings(),
+        spend=SpendSettings(),
+        trip_when_blind_after=None,
+        file="",
+        digest="",
     )
 
 

@@ -69,3 +69,22 @@ def test_check_reads_the_criteria_of_stage_shadow(shell: Shell) -> None:
     assert done.exit_code == 2
     assert "copilot.yaml: shadow.criteria: errors: " in done.stderr
     assert "copilot.yaml: shadow.criteria: 'erorrs' is not a criterion; fix: write errors" in done.stderr
+
+
+def test_check_reads_the_prices_that_a_rule_file_names(shell: Shell) -> None:
+    """A file that is missing or wrong is refused; a model without a price is a warning: what it spends is not known."""
+    rules = shell.rules / "copilot.yaml"
+    rules.write_text(rules.read_text() + "spend: {prices: prices.json}\n")
+    done = shell("check")
+    assert done.exit_code == 2
+    assert "copilot.yaml: spend.prices: " in done.stderr
+    assert "prices.json: cannot be read (No such file or directory); name the file of prices" in done.stderr
+    prices = [{"model": "model-old", "valid_from": "2026-01-01", "input": 1, "output": -2}]
+    file = shell.rules / "prices.json"
+    file.write_text(json.dumps({"prices": prices}))
+    assert "entry 1 (model-old): `output` is negative (-2)" in shell("check").stderr
+    file.write_text(json.dumps({"prices": [{**prices[0], "output": 2}]}))
+    done = shell("check")
+    assert done.exit_code == 0
+    assert "spend: no price of model-new is valid now, so what it spends is not known; fix: add it to" in done.stderr
+    assert "no price of model-old" not in done.stderr

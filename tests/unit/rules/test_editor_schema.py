@@ -65,6 +65,16 @@ REFUSED: list[dict[str, Any]] = [
     {"shadow": {"keep_text": "always"}}, {"shadow": {"keep_text_for": "367d"}}, {"shadow": {"keep_text_for": 7}},
     {"shadow": {"criteria": {"Errors": "1pp"}}},
     {"shadow": {"criteria": {"errors": []}}}, {"shadow": {"criteria": "errors"}}, {"shadow": {"percent": 5}},
+    *({"spend": {"caps": [{"scope": "shadow", "per": "day", "hard": money}]}} for money in (
+        "40", 40, "-$40", "$0", "$0.009", "$10000000.01", "$10000001", "$1,000", "$0.0000001", "$", "40 USD", "€40"
+    )),
+    *({"spend": {"caps": [{"scope": scope, "per": "day", "hard": "$5"}]}} for scope in (
+        "control", "Shadow", "project:", "project:a/b", "shadow:copilot", ""
+    )),
+    {"spend": {"caps": [{"scope": "shadow", "per": "week", "hard": "$5"}]}}, {"spend": {"caps": [{"hard": "$5"}]}},
+    {"spend": {"caps": [{"scope": "rollout", "per": "day", "hard": "$5", "on_hard": "end"}], "prices": "p.json"}},
+    {"spend": {"caps": {"scope": "shadow", "per": "day", "hard": "$5"}}}, {"spend": {"prices": ""}},
+    {"spend": {"cap": []}},
 ]  # fmt: skip
 
 
@@ -87,6 +97,13 @@ ACCEPTED: list[dict[str, Any]] = [
     {"page": {"slack": "C012AB3CD"}},
     {"shadow": {"cohort": {"deployment": "s"}, "keep_text": "differences", "keep_text_for": "366d"}},
     {"shadow": {"criteria": {"errors": "1pp", "win_rate": True, "pairs": 500, "latency_p95": 1.2}}},
+    *({"spend": {"caps": [{"scope": "project:eval", "per": "month", "soft": money}]}} for money in (
+        "$40", " $0.01 ", "$0.5", "$00012.345678", "$10000000", "$9999999.999999", "$10000000.00"
+    )),
+    {"spend": {"prices": "p.json", "caps": [
+        {"scope": "rollout", "per": "hour", "soft": "$4", "hard": "$5", "on_hard": "trip"},
+        {"scope": "judge", "per": "day", "hard": "$5"},
+    ]}}, {"spend": {}},
 ]  # fmt: skip
 
 

@@ -11,7 +11,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from killswitch.errors import BadRules
-from killswitch.model import Cohort, Decide, Limits, Matcher, Mode, PageSettings, QuerySignal, ShadowSettings, Unit
+from killswitch.model import (
+    Cohort,
+    Decide,
+    Limits,
+    Matcher,
+    Mode,
+    PageSettings,
+    QuerySignal,
+    ShadowSettings,
+    SpendCap,
+    SpendSettings,
+    Unit,
+)
 from killswitch.rules.loading import Loaded, load_folder, load_text
 
 HEAD = "rollout: r\ncontrol: a\ncanary: b\n"
@@ -95,6 +107,37 @@ def test_the_shadow_section_arrives_in_the_rollout() -> None:
     )
     (rollout,) = loaded(HEAD + "shadow: {keep_text: differences, keep_text_for: 30d}\n").rollouts
     assert rollout.shadow.keep_text_for == 30 * 86_400.0
+
+
+def test_the_spend_section_arrives_in_whole_micro_dollars() -> None:
+    (rollout,) = loaded(HEAD).rollouts
+    assert rollout.spend == SpendSettings()
+    text = (
+        "spend:\n  prices: prices.json\n  caps:\n"
+        "  - {scope: rollout, per: day, soft: $40, hard: $50.07, on_hard: trip}\n"
+        '  - {scope: "project:eval", per: month, hard: $500}\n'
+    )
+    (rollout,) = loaded(HEAD + text).rollouts
+    assert rollout.spend == SpendSettings(
+        "prices.json",
+        (
+            SpendCap("rollout", "day", 40_000_000, 50_070_000, "trip"),
+            SpendCap("project:eval", "month", None, 500_000_000),
+        ),
+    )
+
+
+def test_a_project_is_capped_for_a_period_in_one_file(tmp_path: Path) -> None:
+    """Two rollouts may spend from it, and no one could say which of two caps holds."""
+    for name, per in (("a", "month"), ("b", "month"), ("c", "day")):
+        cap = f"spend:\n  caps:\n  - {{scope: project:eval, per: {per}, hard: $5}}\n"
+        (tmp_path / f"{name}.yaml").write_text(f"rollout: {name}\ncontrol: old-{name}\ncanary: new-{name}\n{cap}")
+    with pytest.raises(BadRules) as refused:
+        load_folder(tmp_path)
+    (problem,) = refused.value.problems
+    assert problem.endswith(
+        "b.yaml:5: project:eval per month is also capped in " + f"{tmp_path}/a.yaml; fix: keep one of the two"
+    )
 
 
 def test_evidence_takes_its_budget_and_bursts() -> None:

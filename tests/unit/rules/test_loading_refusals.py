@@ -46,6 +46,60 @@ TABLE = [
         HEAD + "shadow: {keep_text_for: 400d}\n",
         ["f.yaml:4: shadow.keep_text_for: '400d' is out of range; fix: use 1s to 366d"],
     ),
+    (
+        HEAD + "spend:\n  caps:\n  - {scope: rolout, per: dy, soft: 40, hard: -$50, on_hard: hold}\n",
+        [
+            (
+                "f.yaml:6: spend.caps.0.hard: '-$50' is not an amount of money; fix: an amount cannot be negative; "
+                "write it without the sign"
+            ),
+            "f.yaml:6: spend.caps.0.per: 'dy' is not known; fix: did you mean day? It is one of hour, day, month",
+            (
+                "f.yaml:6: spend.caps.0.scope: 'rolout' is not a scope; fix: did you mean rollout? It is rollout "
+                "(the canary), shadow, judge, or project:NAME"
+            ),
+            "f.yaml:6: spend.caps.0.soft: 40 has no currency; fix: write $40",
+        ],
+    ),
+    (
+        HEAD + "spend:\n  caps:\n  - {scope: control, per: day, hard: $5}\n  - {scope: shadow, per: day, hard: $1e9}\n"
+        "  - {scope: shadow, per: hour, soft: $5, hard: $5}\n  - {scope: shadow, per: hour}\n",
+        [
+            (
+                "f.yaml:6: spend.caps.0.scope: control can never be capped; fix: remove this cap; a cap of `rollout` "
+                "is the canary's"
+            ),
+            (
+                "f.yaml:7: spend.caps.1.hard: '$1e9' is not an amount of money; fix: write US dollars, such as $40 or "
+                "$0.50"
+            ),
+            "f.yaml:8: soft is not under hard, so it would be no warning; fix: lower soft, or raise hard",
+            "f.yaml:9: a cap without a limit; fix: add `hard: $…`, `soft: $…`, or both",
+            "f.yaml:9: a second cap of shadow per hour; fix: keep one of them",
+        ],
+    ),
+    (
+        HEAD + "spend:\n  caps:\n  - {scope: judge, per: day, hard: $5, on_hard: trip}\n"
+        "  - {scope: rollout, per: day, soft: $5, on_hard: trip}\n  - 5\n  - {scope: judge, per: hour, hart: $5}\n",
+        [
+            "f.yaml:6: on_hard is only for the canary (`scope: rollout`); at its hard cap judge is off; fix: remove it",
+            "f.yaml:7: on_hard has no meaning without hard; fix: add `hard: $…`, or remove it",
+            (
+                "f.yaml:7: the canary's spend cannot be counted without prices; fix: add `prices: prices.json` under "
+                "`spend`"
+            ),
+            (
+                "f.yaml:8: spend.caps.2: must be a mapping; fix: write its keys indented under it: scope, per, soft, "
+                "hard, on_hard"
+            ),
+            "f.yaml:9: a cap without a limit; fix: add `hard: $…`, `soft: $…`, or both",
+            "f.yaml:9: unknown key spend.caps.3.hart; fix: did you mean hard?",
+        ],
+    ),
+    (
+        HEAD + "spend: {caps: {scope: judge}}\n",
+        ["f.yaml:4: spend.caps: must be a list; fix: write one entry a line, each beginning with `- `"],
+    ),
     (HEAD + "windw: 5m\n", ["f.yaml:4: unknown key windw; fix: did you mean window?"]),
     (
         HEAD + "rules:\n  error_rate:\n    max: 2\n",

@@ -1,0 +1,54 @@
+"""What rule files say about money, as the ledger counts it: the scopes of their caps, and their files of prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from killswitch.errors import BadRules, BadSettings
+from killswitch.model import Rollout
+from killswitch.spend.caps import Cap, Period
+from killswitch.spend.prices import PriceList
+
+
+def ledger_scope(scope: str, rollout: str) -> str:
+    """``shadow`` of the rollout ``support`` is ``shadow:support``; a project is the same for every rollout."""
+    return scope if scope.startswith("project:") else f"{scope}:{rollout}"
+
+
+def ledger_caps(rollout: Rollout) -> tuple[Cap, ...]:
+    """The caps of a rule file under the ledger's scopes."""
+    return tuple(
+        Cap(ledger_scope(cap.scope, rollout.name), Period(cap.per), cap.soft, cap.hard) for cap in rollout.spend.caps
+    )
+
+
+def read_prices(rollouts: Iterable[Rollout]) -> Mapping[str, PriceList]:
+    """The prices of each rollout that names a file of them, by its name. A path is relative to the rule file.
+
+    Raises BadRules with every problem of every file.
+    """
+    found: dict[str, PriceList] = {}
+    read: dict[Path, PriceList | None] = {}
+    problems: list[str] = []
+    for rollout in rollouts:
+        if rollout.spend.prices is None:
+            continue
+        path = Path(rollout.file).parent / rollout.spend.prices
+        if path not in read:
+            try:
+                read[path] = PriceList.from_file(path)
+            except BadSettings as error:
+                read[path] = None
+                problems += [f"{rollout.file}: spend.prices: {problem}" for problem in error.problems]
+        prices = read[path]
+        if prices is not None:
+            found[rollout.name] = prices
+    if problems:
+        raise BadRules(problems)
+    return found
+
+
+def without_price(rollout: Rollout, prices: PriceList, at: float) -> tuple[str, ...]:
+    """The models of the rollout that have no price at ``at`` (Unix seconds), so that their spend is not known."""
+    return tuple(model for model in (rollout.control, rollout.canary) if prices.price(model, at) is None)
