@@ -39,6 +39,7 @@ from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
 from killswitch.router.shadow.lanes import lane_for
 from killswitch.router.shadow.ledger import SpendLedger
 from killswitch.router.shadow.pressure import Pressure
+from killswitch.router.shadow.quota import status_of
 from killswitch.router.shadow.request_ids import new_request_id
 from killswitch.router.shadow.sampling import first_four_bytes, text_of_id
 from killswitch.router.shadow.shadow_metrics import ShadowMetrics
@@ -232,7 +233,7 @@ class Shadow:
 
     def control_failed(self, error: BaseException) -> None:
         """Control's call raised ``error``; where it is 429 the shadow rests, whether the request was sampled or not."""
-        if getattr(error, "status_code", None) == 429:
+        if status_of(error) == 429:
             self._limited_once()
 
     # --- the shadow's own threads
@@ -306,7 +307,7 @@ class Shadow:
         self._refused = self._drops.shutting_down
         self._room = 0
         until = time.monotonic() + timeout
-        while time.monotonic() < until - 0.2 and not self._dispatcher.idle():
+        while time.monotonic() < until - 0.2 and not self._is_idle():
             self._wake.set()
             time.sleep(min(0.02, max(0.0, until - time.monotonic())))
         self._ended.set()
@@ -322,6 +323,15 @@ class Shadow:
             self.counting.release()
         if lost:
             log.warning("shadow of %s: %d sampled requests were lost in shutting down", self._router.rollout, lost)
+
+    def _is_idle(self) -> bool:
+        """Whether all that was offered is done; asked between two turns, where nothing is half handed out."""
+        if not self.counting.acquire(timeout=0.1):
+            return False
+        try:
+            return self._dispatcher.idle()
+        finally:
+            self.counting.release()
 
     def __enter__(self) -> Self:
         return self

@@ -76,7 +76,12 @@ def retry_after(headers: object) -> float | None:
 
 
 def retry_after_of(failure: object) -> float | None:
-    return retry_after(_read(_read(failure, "response"), "headers"))
+    return retry_after(headers_of(failure))
+
+
+def headers_of(failure: object) -> object:
+    """The headers of the response that an exception of an SDK carries; None without one. Never raises."""
+    return _read(_read(failure, "response"), "headers")
 
 
 def _seconds(text: object) -> float | None:

@@ -10,6 +10,7 @@ from killswitch.router.outcomes import Outcome
 from killswitch.router.route_types import Route
 from killswitch.router.shadow.asking import Finished
 from killswitch.router.shadow.drops import Drop
+from killswitch.router.shadow.quota import headers_of, status_of
 
 MAX_CHUNKS = 10_000  # of one streamed answer; as objects of the OpenAI client about 20 MB
 
@@ -94,8 +95,7 @@ class ShadowedRequest:
         shadow, self._shadow = self._shadow, None
         if shadow is None:
             return
-        answer = self._chunks if self.answer is None else self.answer
-        response = getattr(error, "response", None)
+        failed = error is not None
         shadow.offer(
             Finished(
                 request_id=self._request_id,
@@ -104,15 +104,16 @@ class ShadowedRequest:
                 api=self._api,
                 arguments=self._arguments,
                 messages=self._messages,
-                answer=error if answer is None else answer,
+                answer=self._chunks if self.answer is None else self.answer,
                 route=self._route,
                 started=self._started,
                 seconds=seconds,
                 served_outcome=outcome,
                 first_token_seconds=self.first_token_seconds,
                 side_effects=self._side_effects,
-                control_headers=self.headers if response is None else getattr(response, "headers", None),
-                control_status=self.status if error is None else getattr(error, "status_code", None),
+                # an exception's properties may raise, and this is the request's path
+                control_headers=(headers_of(error) or self.headers) if failed else self.headers,
+                control_status=status_of(error) if failed else self.status,
                 last_message=self._last,
                 chunk_seconds=self._seconds,
             )

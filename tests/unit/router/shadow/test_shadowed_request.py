@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from killswitch.model import Cohort
 from killswitch.router import CohortMetrics, Outcome
 from killswitch.router.instruments import PrometheusInstruments
 from killswitch.router.route_types import Route
-from killswitch.router.shadow import shadowed_request
+from killswitch.router.shadow import Shadow, shadowed_request
 from killswitch.router.shadow.asking import Finished
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.request_ids import new_request_id
@@ -166,3 +167,27 @@ def test_request_ids_are_unique_in_forked_children_too() -> None:
     os.close(writing)
     assert len(theirs) == 5
     assert not theirs & mine
+
+
+class HostileError(Exception):
+    @property
+    def status_code(self) -> int:
+        raise RuntimeError("no status")
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("The response property has not been set.")
+
+
+def test_an_exception_whose_properties_raise_reaches_the_service_as_it_is(
+    mirror: Recording, metrics: CohortMetrics, tmp_path: Path
+) -> None:
+    """The shadow looks at it on the request's path, so nothing of it may raise."""
+    request = metrics.request(CONTROL)
+    request.shadow(mirror, {"messages": MESSAGES}, request_id="r")
+    request.end(HostileError())
+    assert (mirror.one.control_status, mirror.one.served_outcome) == (None, Outcome.ERROR)
+    assert mirror.one.answer is None  # an exception would keep the frames of the service alive
+    router, _ = router_over(shadowed(100.0))
+    with Shadow(router, ask=lambda asking: None, spool=tmp_path) as shadow:
+        shadow.control_failed(HostileError())
