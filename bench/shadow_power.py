@@ -134,7 +134,7 @@ def main() -> None:
         if given.only in (None, name):
             written = table()
             if given.write:
-                write_between_markers(given.write, name, written)
+                write_between_markers(given.write, name, f"\n{written}")
 
 
 if __name__ == "__main__":

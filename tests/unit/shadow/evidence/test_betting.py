@@ -107,6 +107,8 @@ def test_half_of_the_money_bets_on_the_candidate_alone() -> None:
     assert Excess(matched).log_within(0.005) < math.log(100)
     assert Excess(matched, alone).log_within(0.005) >= math.log(100)
     assert Excess(matched, alone).log_worse(0.005) == Excess(matched).log_worse(0.005)
+    nothing = Sample.of([], 0.0, 1.0)
+    assert Excess(nothing, nothing).log_within(0.005) == pytest.approx(0.0)
 
 
 def test_a_forecast_is_the_number_that_proves_it() -> None:
