@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import count
 
@@ -78,6 +79,8 @@ class World:
         self.server = MemoryServer(self.clock)
         self.caps = caps
         self._names = count()
+        self._looked = 0  # how much of the server's history was looked at
+        self._most: defaultdict[str, Counter[float]] = defaultdict(Counter)
 
     def till(self, *caps: Cap, scopes: tuple[str, ...] = (SCOPE,)) -> Till:
         return Till(self, f"process-{next(self._names)}", caps or self.caps, scopes)
@@ -98,11 +101,14 @@ class World:
 
     def most_spent_and_leased(self, scope: str = SCOPE, period: Period = Period.HOUR) -> Counter[float]:
         """Over all revisions, by the begin of the period: the most that was spent and leased together."""
-        most: Counter[float] = Counter()
-        for change in self.server.history:
-            if change.key == keys.account(scope, period) and change.value is not None:
-                book = from_document(change.value, scope, period)
+        key = keys.account(scope, period)
+        for change in self.server.history[self._looked :]:
+            if change.key.startswith(keys.LEDGER) and change.value is not None:
+                _, _, name = change.key.rpartition("/")
+                book = from_document(change.value, json.loads(change.value)["scope"], Period(name))
                 for account in (book.current, book.previous):
                     if account is not None:
+                        most = self._most[change.key]
                         most[account.start] = max(most[account.start], account.spent + account.leased)
-        return most
+        self._looked = len(self.server.history)
+        return self._most[key]
