@@ -1,8 +1,8 @@
 """Leases a process's blocks from the store: its own lease, and one compare-and-commit for each change of an account.
 
-Every change compares the book, and the key that proves that its owner is alive. So a process that was asleep past its
-lease cannot change anything as the owner that it was, and a dead owner's block is taken only while the store says that
-its owner is gone.
+Every change compares the book, and the key that proves that its owner is alive: a process that was asleep past its
+lease cannot change anything as the owner that it was. An owner's key is older than its first block, and never comes
+back: an owner in a book whose key is not there is dead for good.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
@@ -26,7 +26,6 @@ from killswitch.stores import Compare, Lease, Lost, Put, Store, keys
 
 # Others change the same book at the same time; each lost comparison is somebody's progress.
 _TRIES: Final = 200
-_MOST_RECLAIMED: Final = 100  # dead owners in one commit
 # Seconds until the store is asked again for money that was not free: another process may have given some back.
 DRY_FOR: Final = 1.0
 
@@ -124,9 +123,9 @@ class Leaser:
                 wish = local.wish(returned=returned or account.over or account is not book.current)
                 local.turn += 1
                 turn = local.turn
-            account, dead = self._reclaimed(account, urgent=wish.need > 0)
+            account = self._reclaimed(account, urgent=wish.need > 0)
             account, effect = fulfil(account, self._owner, wish, turn)
-            committed = self._commit_ours(local, book.replace(account), revision, dead, wish, effect)
+            committed = self._commit_ours(local, book.replace(account), revision, wish, effect)
             if committed is not None:
                 return committed
         raise Unavailable("other processes keep changing the same account; tried again")
@@ -149,7 +148,7 @@ class Leaser:
             account = book.account(local.start)
             if account is not None:
                 account = accounts.charge(account, owed, overrun=overrun)
-                if self._commit(book.replace(account), revision, ()) is None:
+                if self._commit(book.replace(account), revision) is None:
                     continue
             with self._lock:
                 local.room += owed
@@ -180,29 +179,26 @@ class Leaser:
         self._known[key] = found
         return found
 
-    def _reclaimed(self, account: Account, *, urgent: bool) -> tuple[Account, Sequence[Compare]]:
-        """The account without the blocks of dead owners, and what proves that they are dead."""
+    def _reclaimed(self, account: Account, *, urgent: bool) -> Account:
+        """The account without the blocks of dead owners. ``urgent``: someone waits for what they may hold."""
         others = account.blocks.keys() - {self._owner}
         if not others:
-            return account, ()
+            return account
         age = self._monotonic() - self._living_at
         if age > (DRY_FOR if urgent else self._ttl) or not others <= self._living:
-            # read after the book: an owner's key is older than its first block
+            # read after the book, so that no owner in it is too young to be in the list
             self._living = frozenset(
                 item.key.removeprefix(keys.LEDGER_OWNERS) for item in self._store.list(keys.LEDGER_OWNERS).items
             )
             self._living_at = self._monotonic()
-        dead = sorted(others - self._living)[:_MOST_RECLAIMED]
-        for owner in dead:
+        for owner in sorted(others - self._living):
             account = accounts.reclaim(account, owner)
-        return account, [Compare(keys.ledger_owner(owner), 0) for owner in dead]
+        return account
 
-    def _commit_ours(
-        self, local: LocalAccount, book: Book, revision: int, dead: Sequence[Compare], wish: Wish, effect: Effect
-    ) -> Book | None:
+    def _commit_ours(self, local: LocalAccount, book: Book, revision: int, wish: Wish, effect: Effect) -> Book | None:
         """Commit a change of our block, and say so to the local account; None where a comparison did not hold."""
         try:
-            committed = self._commit(book, revision, dead)
+            committed = self._commit(book, revision)
         except OutcomeUnknown:
             with self._lock:
                 local.unsure[effect.turn] = effect
@@ -220,11 +216,11 @@ class Leaser:
                 local.dry_need, local.dry_until = wish.need, self._monotonic() + DRY_FOR
         return committed
 
-    def _commit(self, book: Book, revision: int, dead: Sequence[Compare]) -> Book | None:
+    def _commit(self, book: Book, revision: int) -> Book | None:
         key = keys.account(book.scope, book.period)
         book = book.note(self._wall())
         self._known.pop(key, None)
-        outcome = self._store.commit((Compare(key, revision), self._alive, *dead), (Put(key, to_document(book)),))
+        outcome = self._store.commit((Compare(key, revision), self._alive), (Put(key, to_document(book)),))
         if not isinstance(outcome, Lost):
             self._known[key] = (book, outcome.revision)
             self._stated.add(key)

@@ -206,7 +206,7 @@ def test_a_dead_processs_block_returns_but_for_its_mark() -> None:
 
 def test_a_process_stops_when_its_lease_may_have_ended() -> None:
     """By its own clock, before the store says so: a paused process must not spend what others were given."""
-    world = World(HOURLY)
+    world = World(Cap(SCOPE, Period.HOUR, hard=1_000_000))
     till = world.till()
     till.reserved(10)
     world.clock.advance(TTL - 0.01)
