@@ -19,6 +19,7 @@ from killswitch.shadow.record import PairRecord, Side
 
 MEMORY = "100MB"
 THREADS = 2
+LATEST = 1e11  # Unix seconds; a record of a later time, or of before 1970, is no time that can be shown
 LONGEST_LINE = 16 << 20  # bytes of one record as JSON; each thread needs twice that
 _TYPES = {"str": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "tuple[str, ...]": "VARCHAR[]"}
 _SIDES = ("control", "other")
@@ -75,7 +76,7 @@ def open_pairs(
 ) -> Iterator[Any]:
     """A connection with the view `pairs` of this rollout's records, ``since <= at < until`` in Unix seconds.
 
-    ``last``: only records of this many seconds before the newest of them.
+    A record without a possible time is left out. ``last``: only records of this many seconds before the newest of them.
     Raises BadSettings if there are no records, if a file cannot be read, or if DuckDB is not installed.
     """
     duckdb = duckdb_module()
@@ -92,6 +93,7 @@ def open_pairs(
                 raise BadSettings([f"{source}: these recorded pairs cannot be read: {error}"]) from error
             column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
             records = records.filter(column("rollout") == constant(rollout))
+            records = records.filter((column("at") >= constant(0.0)) & (column("at") < constant(LATEST)))
             if until is not None:
                 records = records.filter(column("at") < constant(until))
             if last is not None:

@@ -95,7 +95,7 @@ def _names(models: Sequence[str]) -> str:
 
 def _criteria(report: ShadowReport) -> Iterator[str]:
     columns = (
-        Column("criterion"), Column("standing"), Column("canary", "n"), Column("control or floor", "n"),
+        Column("criterion"), Column("standing", "standing"), Column("canary", "n"), Column("control or floor", "n"),
         Column("limit", "n"), Column("pairs", "n"), Column("evidence", "n"), Column("more pairs", "n"),
         Column("", "wide"),
     )  # fmt: skip
@@ -163,6 +163,7 @@ def _over_floor(title: str, rows: Sequence[OverFloor]) -> str:
             )
             for row in rows
         ],
+        cards=True,
     )  # fmt: skip
 
 
@@ -170,7 +171,7 @@ def _classes(report: ShadowReport) -> Iterator[str]:
     if len(report.classes) < 2 and not report.classes_left_out:
         return
     columns = (
-        Column("prompt class"), Column("standing"), Column("pairs", "n"), Column("different", "n"),
+        Column("prompt class"), Column("standing", "standing"), Column("pairs", "n"), Column("different", "n"),
         Column("floor", "n"), Column("over it at least", "n"), Column("refused", "n"), Column("errors", "n"),
         Column("mostly in"), Column("", "wide"),
     )  # fmt: skip

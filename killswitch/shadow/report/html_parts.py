@@ -57,9 +57,10 @@ del { background: var(--less); text-decoration: none; } ins { background: var(--
   .cards, .cards tbody, .cards tr { display: block; } .cards tr:first-child { display: none; }
   .cards tr { border-top: 1px solid var(--line); padding: .5rem 0; }
   .cards td { display: inline-block; border: 0; padding: 0; width: auto; margin-right: 1rem; }
-  .cards td.n { text-align: left; white-space: normal; } .cards td.wide, .cards td:first-child { display: block; }
+  .cards td.n { text-align: left; white-space: normal; } .cards td.wide, .cards td.bars, .cards td:first-child { display: block; }
+  .cards .of { display: inline; }
   .cards td:first-child { font-weight: 600; } .cards td::before { content: attr(data-label); color: var(--dim); }
-  .cards td:first-child::before, .cards td:nth-child(2)::before { content: ""; } }
+  .cards td:first-child::before, .cards td.standing::before { content: ""; } }
 .odd { font-size: .75em; border: 1px solid var(--bad); color: var(--bad); border-radius: 3px; padding: 0 .15em; }
 """
 
@@ -76,7 +77,7 @@ Cell = str | Html
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``kind``: "" for texts, n for numbers, bars, or wide."""
+    """``kind``: "" for texts, n for numbers, bars, wide, or standing, which needs no name on a phone."""
 
     name: str
     kind: str = ""

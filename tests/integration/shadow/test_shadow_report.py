@@ -168,6 +168,13 @@ def test_pairs_that_are_not_settled_are_left_out(tmp_path: Path) -> None:
     assert document(tmp_path, "--until", str(newest + 1))["counts"]["asked"] == 3
 
 
+def test_a_record_of_an_impossible_time_is_left_out(tmp_path: Path) -> None:
+    write_lines(tmp_path, [pair(0), pair(1, at=1e300), pair(2, at=-5.0)])
+    code, out, problems = report(tmp_path, "--until", "9e10", "--html", str(tmp_path / "report.html"))
+    assert code == 3, problems
+    assert "; 1 asked, " in out
+
+
 def test_texts_that_do_not_fit_into_memory_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the report says so, instead of failing."""
     kept: dict[str, Any] = {
