@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,18 @@ def pair(
         differences=(),
     )
     return replace(made, **changes)
+
+
+def flat(record: PairRecord) -> dict[str, Any]:
+    """The record as it is to be stored, made in another way than the sinks do: sides have the side's prefix."""
+    found: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Side):
+            found |= {f"{field.name}_{name}": inner for name, inner in asdict(value).items()}
+        else:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def write_lines(folder: Path, records: Iterable[PairRecord], *, day: str = "2026-04-19", name: str = "a.jsonl") -> Path:

@@ -57,7 +57,8 @@ del { background: var(--less); text-decoration: none; } ins { background: var(--
   .cards, .cards tbody, .cards tr { display: block; } .cards tr:first-child { display: none; }
   .cards tr { border-top: 1px solid var(--line); padding: .5rem 0; }
   .cards td { display: inline-block; border: 0; padding: 0; width: auto; margin-right: 1rem; }
-  .cards td.n { text-align: left; white-space: normal; } .cards td.wide, .cards td.bars, .cards td:first-child { display: block; }
+  .cards td.n { text-align: left; white-space: normal; }
+  .cards td.wide, .cards td.bars, .cards td:first-child { display: block; }
   .cards .of { display: inline; }
   .cards td:first-child { font-weight: 600; } .cards td::before { content: attr(data-label); color: var(--dim); }
   .cards td:first-child::before, .cards td.standing::before { content: ""; } }
