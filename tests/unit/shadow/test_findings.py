@@ -60,6 +60,15 @@ def test_an_open_criterion_says_how_many_more_pairs() -> None:
     assert comparison.evidence.grown(needed * 0.98).log_within(0.005) < math.log(100)
 
 
+@pytest.mark.parametrize(("worse", "state"), [(14, CriterionState.NOT_YET), (24, CriterionState.FAIL)])
+def test_evidence_below_its_line_is_no_fail(worse: int, state: CriterionState) -> None:
+    """Of 1,000 pairs 14 refused by the candidate alone speak against it, yet not at 1 in 1,000; 24 do."""
+    found = of(signs(0, 1000 - worse, worse))
+    assert found.odds_worse > 1.5
+    assert found.standing is state
+    assert (found.odds_worse >= found.odds_to_fail) == (state is CriterionState.FAIL)
+
+
 def test_a_candidate_at_the_margin_is_promised_no_number() -> None:
     found = of(signs(0, 9950, 50))
     assert found.standing is CriterionState.NOT_YET
