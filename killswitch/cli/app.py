@@ -37,6 +37,7 @@ COMMANDS = {
     "shadow judge": "Ask another model which of two answers is better.",
     "shadow worker": "Compare raw pairs from the spool, and keep the records.",
     "shadow report": "Report what recorded pairs prove: GO, NO_GO or NOT_YET.",
+    "shadow decide": "Turn the shadow down once its comparison is decided.",
     "shadow forget": "Remove all records and raw pairs of a user.",
 }
 # the first words of commands of two words, and what the list shows for them

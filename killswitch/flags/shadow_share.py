@@ -35,6 +35,20 @@ class ShadowShare:
         named = (*self.classes, *other.classes)
         return self.percent > other.percent or any(self.of(name) > other.of(name) for name in named)
 
+    def times(self, factor: float) -> ShadowShare:
+        """Each percent times ``factor``, 0 to 1, in ten thousandths of a percent."""
+        return shadow_share(
+            round(self.percent * factor, 4),
+            {name: round(percent * factor, 4) for name, percent in self.classes.items()},
+        )
+
+    def at_most(self, other: ShadowShare) -> ShadowShare:
+        """The lower of both percents in each class, so it exceeds neither."""
+        named = sorted({*self.classes, *other.classes})
+        return shadow_share(
+            min(self.percent, other.percent), {name: min(self.of(name), other.of(name)) for name in named}
+        )
+
     def __str__(self) -> str:
         """For people: ``20 % (billing 100 %, legal 0 %)``."""
         classes = ", ".join(f"{name} {percent:g}%" for name, percent in self.classes.items())

@@ -72,11 +72,13 @@ def open_pairs(
     since: float | None = None,
     until: float | None = None,
     last: float | None = None,
+    generation: int | None = None,
     memory: str = MEMORY,
 ) -> Iterator[Any]:
     """A connection with the view `pairs` of this rollout's records, ``since <= at < until`` in Unix seconds.
 
     A record without a possible time is left out. ``last``: only records of this many seconds before the newest of them.
+    ``generation``: only records of this one.
     Raises BadSettings if there are no records, if a file cannot be read, or if DuckDB is not installed.
     """
     duckdb = duckdb_module()
@@ -94,6 +96,8 @@ def open_pairs(
             column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
             records = records.filter(column("rollout") == constant(rollout))
             records = records.filter((column("at") >= constant(0.0)) & (column("at") < constant(LATEST)))
+            if generation is not None:
+                records = records.filter(column("generation") == constant(generation))
             if until is not None:
                 records = records.filter(column("at") < constant(until))
             if last is not None:

@@ -11,6 +11,7 @@ CONTROLLERS = ROOT + "controllers/"
 ROUTERS = ROOT + "routers/"
 BASELINES = ROOT + "baselines/"
 NOTICES = ROOT + "notices/"
+SHADOW_DECISIONS = ROOT + "shadow-decisions/"
 OUTAGES = ROOT + "outages/"
 GENERATIONS = ROOT + "generations/"
 LEDGER = ROOT + "ledger/"
@@ -75,6 +76,15 @@ def notice(rollout: str, generation: int, kind: str) -> str:
 
 def notices(rollout: str) -> str:
     return f"{NOTICES}{rollout}/"
+
+
+def shadow_decision(rollout: str, generation: int) -> str:
+    """Which verdicts have turned this generation's shadow down, so that each does so once."""
+    return f"{shadow_decisions(rollout)}{generation}"
+
+
+def shadow_decisions(rollout: str) -> str:
+    return f"{SHADOW_DECISIONS}{rollout}/"
 
 
 def account(scope: str, period: str) -> str:

@@ -21,12 +21,15 @@ from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.trips.flips import Flips
 from killswitch.trips.generations import counter, last_generation, newest_incident
+from killswitch.trips.shadow_decisions import shadow_decisions
 from killswitch.trips.stored_flags import StoredFlag
 from killswitch.verdicts.baseline import Baseline
 from killswitch.verdicts.baseline import to_document as baseline_document
 
 # Called with the flag before and after an allowed change, before it is made; it raises what ends it.
 Agree = Callable[[Flag | None, Flag], None]
+
+_MAX_BY = 200
 
 
 def _unasked(_before: Flag | None, _after: Flag) -> None:
@@ -109,6 +112,34 @@ class Switch(Flips):
             ),
         )
         return self._replace(rollout, stored, changed)
+
+    def turn_shadow_down(self, rollout: str, stored: StoredFlag, *, verdict: str, factor: float, reason: str) -> Flag:
+        """Shadow at most ``factor`` times what was shadowed before this generation's first verdict; the flag after it.
+
+        Once a generation and verdict: the second time the flag stays as it is. ``stored``: the flag as the verdict was
+        reached on; a flag that has changed since is left alone. Raises Refused then, and what the store raises.
+        """
+        assert stored.flag is not None
+        flag = stored.flag
+        decisions, decided_at = shadow_decisions(self._store, flag)
+        if verdict in decisions.verdicts:
+            return flag
+        share = flag.shadow_share.at_most(decisions.share_before.times(factor))
+        turned = flag
+        if share != flag.shadow_share:
+            turned = flags.set_stage(
+                flag,
+                rollout=rollout,
+                percent=flag.canary_percent,
+                stage=flag.stage,
+                now=self._wall(),
+                by=f"{self._by}: {reason}"[:_MAX_BY],
+                actor=Actor.CONTROLLER,
+                shadow=share,
+            )
+        key = keys.shadow_decision(rollout, flag.generation)
+        put = Put(key, decisions.with_verdict(verdict, at=self._wall()).document())
+        return self._replace(rollout, stored, turned, (put,), also=(Compare(key, decided_at),))
 
     def rearm(
         self,
@@ -225,7 +256,7 @@ def _as_stored(flag: Flag | None) -> Flag | None:
 def _remains(store: Store, rollout: str) -> list[Delete]:
     """What an ended life leaves behind; failing to look at it must not keep anyone from ending it."""
     found: list[Delete] = []
-    for prefix in (keys.baselines(rollout), keys.notices(rollout)):
+    for prefix in (keys.baselines(rollout), keys.notices(rollout), keys.shadow_decisions(rollout)):
         with contextlib.suppress(KillswitchError):
             found += [Delete(item.key) for item in store.list(prefix).items]
     return found

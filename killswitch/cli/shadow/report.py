@@ -96,7 +96,7 @@ def command(  # long: one argument an option
         question = ReportQuestion(
             source=Path(records),
             rollout=rollout,
-            criteria=_criteria(rules, rollout),
+            criteria=criteria_of(rules, rollout),
             as_points=as_points,
             percent=_between("--percent", percent, 100.0),
             requests_per_month=_between("--requests-per-month", requests_per_month, math.inf),
@@ -134,7 +134,7 @@ def _between(option: str, value: float | None, most: float) -> float | None:
     return value
 
 
-def _criteria(rules: Path | None, name: str) -> Criteria | None:
+def criteria_of(rules: Path | None, name: str) -> Criteria | None:
     """``shadow.criteria`` of the rollout's rule file; None without one, or where it names none.
 
     Raises BadRules or UnknownRollout.

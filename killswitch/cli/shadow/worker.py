@@ -150,7 +150,7 @@ def command(  # long: an option is a line
                 worker.run_to_the_end()
                 report.say(worker)
             else:
-                worker.run(_stopped_by_signals())
+                worker.run(stopped_by_signals())
 
 
 def seconds_of(text: str, option: str) -> float:
@@ -203,7 +203,7 @@ def _offering(records: str, share: float, redact: Redact) -> Callable[[RawPair],
     return offer
 
 
-def _stopped_by_signals() -> threading.Event:
+def stopped_by_signals() -> threading.Event:
     """Set by SIGTERM and SIGINT: the batch under way is finished first."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,20 @@ class ReportQuestion:
     settled: float | None = None
     percent: float | None = None
     requests_per_month: float | None = None
+    generation: int | None = None
+
+    @property
+    def end(self) -> float | None:
+        """Records from then on are left out; None for none."""
+        return min((one for one in (self.until, self.settled) if one is not None), default=None)
+
+
+def read_decision(question: ReportQuestion) -> ShadowDecision:
+    """What the report would decide, without the rest of it. Raises as `read_report`."""
+    judge = _judge_of(question)
+    with _opened(question) as connection:
+        columns = _columns(connection, judge, _dropped(connection, question))
+        return assess(columns, _criteria(question, judge))
 
 
 def read_report(question: ReportQuestion) -> ShadowReport:
@@ -53,17 +68,12 @@ def read_report(question: ReportQuestion) -> ShadowReport:
 
     Raises Unavailable if the judge's verdicts cannot be read.
     """
-    end = min((one for one in (question.until, question.settled) if one is not None), default=None)
-    judge = None if question.source.is_file() else read_findings(question.source, question.rollout)
+    judge = _judge_of(question)
     criteria = _criteria(question, judge)
-    with open_pairs(
-        question.source, question.rollout, since=question.since, until=end, last=question.last
-    ) as connection:
+    with _opened(question) as connection:
         examples, texts_left_out = examples_of(connection)
-        begin = question.since if question.last is None else _oldest_minute(connection)
-        dropped = dropped_requests(question.source, question.rollout, since=begin, until=end)
-        wins = judge.scores if judge is not None and judge.gates else {}
-        columns = columns_of(connection, wins=wins, dropped=dropped)
+        dropped = _dropped(connection, question)
+        columns = _columns(connection, judge, dropped)
         decision = assess(columns, criteria)
         measure = CharacterGrams()
         context = Context(
@@ -85,6 +95,33 @@ def read_report(question: ReportQuestion) -> ShadowReport:
             measure_agreement=(agreement_of(measure).sentence(),),
         )
         return report_of(connection, columns, context)
+
+
+def _judge_of(question: ReportQuestion) -> JudgeFindings | None:
+    if question.source.is_file():
+        return None
+    return read_findings(question.source, question.rollout, generation=question.generation)
+
+
+def _opened(question: ReportQuestion) -> AbstractContextManager[Any]:
+    return open_pairs(
+        question.source,
+        question.rollout,
+        since=question.since,
+        until=question.end,
+        last=question.last,
+        generation=question.generation,
+    )
+
+
+def _dropped(connection: Any, question: ReportQuestion) -> dict[str, int] | None:
+    begin = question.since if question.last is None else _oldest_minute(connection)
+    return dropped_requests(question.source, question.rollout, since=begin, until=question.end)
+
+
+def _columns(connection: Any, judge: JudgeFindings | None, dropped: dict[str, int] | None) -> PairColumns:
+    wins = judge.scores if judge is not None and judge.gates else {}
+    return columns_of(connection, wins=wins, dropped=dropped)
 
 
 def _criteria(question: ReportQuestion, judge: JudgeFindings | None) -> Criteria:

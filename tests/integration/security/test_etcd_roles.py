@@ -128,11 +128,11 @@ MAY_WRITE = {
     "router": {keys.router("x", "r1")},
     "controller": {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
-        keys.notice("x", 1, "k"), keys.outages("x"),
+        keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
     },
     "person": {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1),
-        keys.notice("x", 1, "k"), keys.generation("x"),
+        keys.notice("x", 1, "k"), keys.generation("x"), keys.shadow_decision("x", 1),
     },
 }  # fmt: skip
 MAY_READ = {
