@@ -16,6 +16,7 @@ OUTAGES = ROOT + "outages/"
 GENERATIONS = ROOT + "generations/"
 LEDGER = ROOT + "ledger/"
 LEDGER_OWNERS = ROOT + "ledger-owners/"
+LEDGER_LIVE = ROOT + "ledger-live/"
 
 
 def flag(rollout: str) -> str:
@@ -95,3 +96,8 @@ def account(scope: str, period: str) -> str:
 def ledger_owner(owner: str) -> str:
     """Exists, under its lease, while the process that leases blocks of accounts is alive."""
     return LEDGER_OWNERS + owner
+
+
+def live_spend(scope: str) -> str:
+    """How far the tokens of live traffic are counted in this scope."""
+    return LEDGER_LIVE + scope
