@@ -46,7 +46,10 @@ _NUMBERING: Final = re.compile(
     r"(?m)^[ \t]{0,12}(?:\d{1,3}[.)]|#{1,6})[ \t]|\[\^?\d{1,3}\](?::)?"
 )  # of lists and footnotes
 _WORDS: Final = re.compile(r"\w[\w']*")
-_SENTENCE_ENDS: Final = frozenset('.!?:;"“”()[]*_#>|\n-\u2013\u2014•/')
+# a capital letter after a space that no sentence, label, heading or list begins with
+_NAMES: Final = re.compile(
+    r"(?<![.!?:;\"\u201c\u201d()\[\]*_#>|\s\u2013\u2014\u2022/-]) ((?![a-z])[^\W\d_][\w']{2,40})(?![\w'])"
+)
 _NO_NAMES: Final = frozenset({"de", "ja", "zh", "ko", "th", "ar", "he", "hi"})  # every noun is capital, or no letter is
 
 
@@ -78,8 +81,8 @@ def facts_of(text: str) -> Facts:
         read = _URL.sub(lambda found: _put(urls, _plain_url(found[0])), read)
     read = _NUMBERING.sub(" \n", read)
     words = [word.rstrip("'") for word in _WORDS.findall(read)]
-    lower = frozenset(word.lower().removesuffix("'s") for word in words)
-    identifiers |= {word for word in words if _is_name_in_code(word)}
+    lower = frozenset([word.lower().removesuffix("'s") for word in set(words)])
+    identifiers |= {word for word in set(words) if _is_name_in_code(word)}
     read = with_digits(read, language)
     if any(character.isdigit() for character in read):
         read = _CODE.sub(lambda found: _code(found[0], identifiers), read)
@@ -151,18 +154,10 @@ def _code(text: str, identifiers: set[str]) -> str:
 
 def _names(text: str) -> frozenset[str]:
     """Words with a capital letter inside a sentence, in lower case."""
-    found = set()
-    for match in _WORDS.finditer(text):
-        word = match[0].rstrip("'")
-        if len(word) < 3 or not word[0].isupper():
-            continue
-        before = text[max(match.start() - 2, 0) : match.start()]
-        if word.lower() in NO_NAMES:
-            continue
-        # the first word of a sentence, a line, a heading or a label is capital whatever it is
-        if len(before) == 2 and before[1] == " " and before[0] not in _SENTENCE_ENDS and not before[0].isspace():
-            found.add(word.lower().removesuffix("'s"))
-    return frozenset(found)
+    # the first word of a sentence, a line, a heading or a label is capital whatever it is
+    words = {word for word in _NAMES.findall(text) if word[0].isupper()}
+    found = {word.rstrip("'").lower().removesuffix("'s") for word in words}
+    return frozenset(found - NO_NAMES)
 
 
 def _numbers_differ(one: dict[str, set[str]], other: dict[str, set[str]]) -> bool:

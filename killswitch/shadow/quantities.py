@@ -38,7 +38,7 @@ _ALONE: Final = r"(?<![0-9A-Za-z_.\u00c0-\u024f\u0370-\u052f])"
 
 _DATES: Final = re.compile(
     rf"""
-    {_ALONE}(?<![,-])(?:
+    (?=\d){_ALONE}(?<![,-])(?:
         (?P<y1>\d{{4}})-(?P<m1>\d{{1,2}})-(?P<d1>\d{{1,2}})(?!\d)
       | (?P<y2>\d{{4}})[/.](?P<m2>\d{{1,2}})[/.](?P<d2>\d{{1,2}})(?!\d)
       | (?P<y3>\d{{4}})\ ?年\ ?(?P<m3>\d{{1,2}})\ ?月(?:\ ?(?P<d3>\d{{1,2}})\ ?日)?
@@ -48,14 +48,19 @@ _DATES: Final = re.compile(
       | (?P<d6>\d{{1,2}})(?:st|nd|rd|th|er|\.|º)?\ (?:of\ |de\ )?(?P<m6>{MONTH})
         (?:,?\ (?:de\ |of\ )?(?P<y6>\d{{4}})(?!\d))?
     )
-  | (?<![\w])(?P<m7>{MONTH})\ (?P<d7>\d{{1,2}})(?:st|nd|rd|th)?(?![\d.,]\d|\d)(?:,?\ (?P<y7>\d{{4}})(?!\d))?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_MONTH_FIRST: Final = re.compile(
+    rf"""
+    (?<![\w])(?P<m7>{MONTH})\ (?P<d7>\d{{1,2}})(?:st|nd|rd|th)?(?![\d.,]\d|\d)(?:,?\ (?P<y7>\d{{4}})(?!\d))?
   | (?<![\w])(?P<m8>{MONTH})(?:,?\ |\ de\ )(?P<y8>\d{{4}})(?!\d)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _TIMES: Final = re.compile(
-    r"(?<![\d:.,])(?P<h>\d{1,2})(?::(?P<m>\d{2})(?::\d{2})?)?(?::\d{2})?\s?(?P<half>[ap]\.?m\b\.?)"
-    r"|(?<![\d:.,])(?P<h2>\d{1,2}):(?P<m2>\d{2})(?::\d{2})?(?![\d:])",
+    r"(?=\d)(?<![\d:.,])(?P<h>\d{1,2})(?::(?P<m>\d{2})(?::\d{2})?)?(?::\d{2})?\s?(?P<half>[ap]\.?m\b\.?)"
+    r"|(?=\d)(?<![\d:.,])(?P<h2>\d{1,2}):(?P<m2>\d{2})(?::\d{2})?(?![\d:])",
     re.IGNORECASE,
 )
 
@@ -67,7 +72,7 @@ _NUMBER: Final = (
 _QUANTITIES: Final = re.compile(
     rf"""
     (?P<before>{BEFORE_A_SUM})\ ?(?P<sum1>{_NUMBER})(?:\ ?(?P<scale1>{SCALE}))?
-  | {_ALONE}(?P<sign>(?<!\d\ )-)?(?P<number>{_NUMBER})(?:\ ?(?P<scale2>{SCALE}))?
+  | (?=[\d-]){_ALONE}(?P<sign>(?<!\d\ )-)?(?P<number>{_NUMBER})(?:\ ?(?P<scale2>{SCALE}))?
     (?:\ ?(?:(?P<percent>{PERCENT})|(?P<after>{AFTER_A_SUM}))
       |[ -]?(?:(?:business|working|calendar|full|more|additional|営業)[ -]?)?(?P<unit>{UNIT}))?
     """,
@@ -96,6 +101,8 @@ def quantities_of(text: str, words: frozenset[str], language: str) -> Quantities
     text = _near_digits(text)
     if text:
         text = _DATES.sub(lambda match: _date(match, found.dates), text)
+        if words & MONTHS.keys():
+            text = _MONTH_FIRST.sub(lambda match: _date(match, found.dates), text)
         text = _TIMES.sub(lambda match: _time(match, found.dates), text)
         for match in _QUANTITIES.finditer(text):
             _quantity(match, found, language)
