@@ -6,7 +6,7 @@ Every line is at most `WIDTH` characters, if names allow it. Texts of models and
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
 
@@ -19,6 +19,7 @@ WIDTH = 100
 _MOST_CLASSES = 5
 _MOST_REASONS = 4
 _MOST_DIFFERENCES = 4
+_MOST_DROP_REASONS = 3
 _LONGEST_NAME = 28
 _ORDER = ("FAIL", "NOT_YET", "PASS", "NOT_GATED")
 
@@ -34,7 +35,7 @@ def _lines(report: ShadowReport) -> Iterator[str]:
     verdict = decided.verdict.replace("_", " ")
     more = f", about {decided.more_pairs:,} more pairs needed" if decided.more_pairs is not None else ""
     yield f"{verdict}{more}: {in_terminal(report.rollout)}, {models}"
-    yield f"{period_in_words(report.period)}; {_counts(report)}"
+    yield from textwrap.wrap(f"{period_in_words(report.period)}; {_counts(report)}", WIDTH, subsequent_indent="  ")
     said = reasons(report)
     for reason in said[:_MOST_REASONS]:
         yield from textwrap.wrap(in_terminal(reason), WIDTH, initial_indent="  ", subsequent_indent="    ")
@@ -55,8 +56,19 @@ def _listed(names: Sequence[str]) -> str:
 
 def _counts(report: ShadowReport) -> str:
     counts = report.counts
-    dropped = "" if counts.dropped is None else f", {sum(counts.dropped.values()):,} dropped"
+    dropped = "" if counts.dropped is None else f", {sum(counts.dropped.values()):,} dropped{_why(counts.dropped)}"
     return f"{counts.asked:,} asked, {counts.compared:,} compared, {counts.noise_asked:,} noise pairs{dropped}"
+
+
+def _why(dropped: Mapping[str, int]) -> str:
+    """``: 200 budget, 97 late``, the most frequent reasons first."""
+    found = sorted(
+        ((number, reason) for reason, number in dropped.items() if number), key=lambda one: (-one[0], one[1])
+    )
+    said = [f"{number:,} {_short(reason)}" for number, reason in found[:_MOST_DROP_REASONS]]
+    rest = sum(number for number, _ in found[_MOST_DROP_REASONS:])
+    said += [f"{rest:,} for other reasons"] if rest else []
+    return f": {', '.join(said)}" if said else ""
 
 
 def _criteria(report: ShadowReport) -> Iterator[str]:

@@ -31,8 +31,19 @@ def test_the_tone_is_said_with_both_shares() -> None:
     assert "opens 84.0% against 11.0% of answers" in screen(report_with("i'd be happy"))
 
 
-def test_what_was_dropped_is_in_the_counts() -> None:
-    assert "20 dropped" in screen(report_with("orders"))
+def test_what_was_dropped_is_in_the_counts_with_its_reasons() -> None:
+    """The most frequent first; none is said where nothing was dropped."""
+    report = report_with("orders")
+
+    def shown(**dropped: int) -> str:
+        counts = replace(report.counts, dropped=dropped)
+        return " ".join(screen(replace(report, counts=counts)).split())
+
+    assert "noise pairs, 297 dropped: 297 budget " in shown(budget=297, late=0)
+    assert "1,312 dropped: 1,000 budget, 300 late, 5 disk, 7 for other reasons" in shown(
+        late=300, disk=5, stuck=4, pressure=3, budget=1_000
+    )
+    assert ", 0 dropped " in shown()
 
 
 @given(st.text(max_size=60))
