@@ -1,15 +1,18 @@
 """The folder of raw pairs: one background thread writes them in batches, each file whole or absent.
 
-A file is ``<unix-ms>-<pid>-<n>.raw``, 0600, in a folder of 0700. It is written under a temporary name, synced and then
-renamed, so a reader and a crash see all of it or nothing. A folder that is full, gone or read-only costs pairs, which
-are counted, and is written to again as soon as it can be. No caller ever waits for it.
+A file is ``<unix-ms>-<pid>-<host>-<n>.raw``, 0600, in a folder of 0700. ``host`` is a hash of the machine's name:
+records bear the names of raw files, and the records of many pods are in one folder. A file is written under a temporary
+name, synced and then renamed, so a reader and a crash see all of it or nothing. A folder that is full, gone or
+read-only costs pairs, which are counted, and is written to again as soon as it can be. No caller ever waits for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -59,6 +62,7 @@ class Spool:
         self._complain = Complaints()
         self._calendar = calendar
         self._number = 0
+        self._host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
         self._trouble = ""
         self.start_again()
 
@@ -162,7 +166,7 @@ class Spool:
                 return
             batch = rest  # counts of drops are small, and without them the report would be of survivors
         self._number += 1
-        name = f"{int(self._calendar() * 1000):013d}-{os.getpid()}-{self._number:06d}{SUFFIX}"
+        name = f"{int(self._calendar() * 1000):013d}-{os.getpid()}-{self._host}-{self._number:06d}{SUFFIX}"
         temporary = self._folder / f"{_TEMPORARY}{name}.part"  # no reader's pattern for `*.raw` finds it
         try:
             self._write_whole(temporary, b"".join(one.line for one in batch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -40,6 +41,18 @@ def test_files_are_whole_private_and_in_order(tmp_path: Path) -> None:
     assert drops(folder) == {"budget": 3}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in names} == {0o600}
+
+
+def test_two_pods_give_no_file_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each container's process has the same id, and their records meet in one folder, under these names."""
+    names = set()
+    for pod in ("assistant-7f9c-x2x1p", "assistant-7f9c-k88rd"):
+        monkeypatch.setattr(socket, "gethostname", lambda pod=pod: pod)
+        spool = Spool(tmp_path / pod, calendar=lambda: 1_776_600_000.0)
+        spool.put(pair())
+        spool.write()
+        names |= {path.name for path in (tmp_path / pod).iterdir()}
+    assert len(names) == 2
 
 
 def test_a_batch_is_one_file(tmp_path: Path) -> None:
