@@ -18,7 +18,7 @@ from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.stores import Put, keys
 from killswitch.timestamps import DAY, HOUR
 from tests.doubles.clock import VirtualClock
-from tests.doubles.memory_store import Fault, MemoryServer, MemoryStore
+from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
 
 SCOPE = "rollout:support"
 NOON = 1_780_488_000.0  # 2026-06-03 12:00 UTC
@@ -65,6 +65,23 @@ def test_a_lost_answer_counts_no_step_twice(fault: Fault) -> None:
     replicas.b.count(SCOPE, steps(0, 4), PRICES)
     replicas.server.apply_late()
     assert replicas.spent() == 4 * COST
+
+
+def test_a_replica_that_is_behind_takes_nothing_back() -> None:
+    """It has read before another one wrote, and its own steps cost nothing: no book says that it is late."""
+    replicas = Replicas()
+    quiet: dict[TokenKind, float] = {"input": 0.0}
+    behind = steps(0, 3, tokens=quiet)
+
+    def overtaken(call: Call) -> None:
+        if call.name == "commit" and replicas.b.counted(SCOPE) is None:
+            replicas.b.count(SCOPE, [*behind, *steps(3, 6)], PRICES)
+
+    replicas.stores[0].fault = overtaken
+    replicas.a.count(SCOPE, behind, PRICES)
+    replicas.a.count(SCOPE, [*behind, *steps(3, 6)], PRICES)
+    assert replicas.spent() == 3 * COST
+    assert replicas.a.counted(SCOPE) == Counted(NOON + 6 * STEP)
 
 
 def test_after_a_restart_counting_goes_on() -> None:
