@@ -17,6 +17,10 @@ from prometheus_client import CollectorRegistry
 from killswitch.errors import AccessDenied
 from killswitch.net.credentials import Secret
 from killswitch.router import Router
+from killswitch.spend.caps import Cap, Period
+from killswitch.spend.ledger import Ledger
+from killswitch.spend.prices import MILLION, Price, PriceList
+from killswitch.spend.reservations import Reservation
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.access import Access
 from killswitch.stores.opening import open_store
@@ -25,7 +29,7 @@ from tests.integration.security.secured import ROOT, RULES, SETTINGS, running
 from tests.servers.etcd import EtcdCluster, wait_until
 
 NAME = "copilot"
-ROLES = ("router", "controller", "person")
+ROLES = ("router", "controller", "ledger", "person")
 
 
 def documented_commands() -> str:
@@ -124,12 +128,26 @@ def test_a_router_follows_and_reports_with_its_role(guarded: Guarded) -> None:
         router.close()
 
 
+def test_a_ledger_leases_spends_and_returns_with_its_role(guarded: Guarded) -> None:
+    password = Secret.from_file(guarded.folder / "ledger.password")
+    prices = PriceList([Price("m", 0.0, *[MILLION] * 5)])
+    caps = [Cap("shadow:x", Period.MONTH, hard=5 * MILLION)]
+    with Ledger(lambda: open_store(guarded.etcd.url, user="killswitch-ledger", password=password), caps, prices) as one:
+        reserved = one.for_scopes("shadow:x", wait=10.0).reserve("m", MILLION, 0)
+        assert isinstance(reserved, Reservation)
+        assert reserved.settle() == MILLION
+    assert "$1.00" in guarded.person("spend")
+    with guarded.store("root") as store:
+        assert not store.list(keys.LEDGER_OWNERS).items, "its lease was given back"
+
+
 MAY_WRITE = {
     "router": {keys.router("x", "r1")},
     "controller": {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
     },
+    "ledger": {keys.account("shadow:x", "day"), keys.ledger_owner("x")},
     "person": {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1),
         keys.notice("x", 1, "k"), keys.generation("x"), keys.shadow_decision("x", 1),
@@ -138,6 +156,7 @@ MAY_WRITE = {
 MAY_READ = {
     "router": {keys.flag("x"), keys.controller("x")},
     "controller": {*MAY_WRITE["controller"], keys.router("x", "r1"), keys.baseline("x", 1)},
+    "ledger": MAY_WRITE["ledger"],
     "person": set.union(*MAY_WRITE.values()),
 }
 ALL = [*sorted(set.union(*MAY_WRITE.values())), "/killswitch/v2/flags/x", "/somebody/else"]
