@@ -1,6 +1,6 @@
 """What live traffic costs: tokens of each step times prices, counted once each. Pure.
 
-Steps follow each other without a gap; `Counted` says how far they are counted. A step whose tokens or price are not
+Steps follow each other without a gap; `CountedUpTo` says how far they are counted. A step whose tokens or price are not
 known is not counted as 0: counting waits at it, for a day at most. What is never known is ``missing``, in seconds.
 """
 
@@ -35,7 +35,7 @@ class LiveStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedUpTo:
     """All steps up to ``tick`` (Unix seconds) are counted, but for ``missing`` seconds of which nothing is known."""
 
     tick: float
@@ -46,19 +46,19 @@ class Counted:
 class LiveCost:
     """``charges``: micro-dollars by the tick of their step. ``waits_for``: why counting stopped, None if it did not."""
 
-    counted: Counted
+    counted: CountedUpTo
     charges: tuple[tuple[float, int], ...]
     waits_for: str | None = None
 
 
-def live_cost(counted: Counted | None, steps: Sequence[LiveStep], prices: PriceList) -> LiveCost:
+def live_cost(counted: CountedUpTo | None, steps: Sequence[LiveStep], prices: PriceList) -> LiveCost:
     """What the steps cost that are not counted yet. ``steps`` in their order, at least one.
 
     Without ``counted`` counting begins with the first step. Of a step that was counted in part, the rest costs its
     share of the whole.
     """
     now = steps[-1].tick
-    so_far = counted or Counted(steps[0].start)
+    so_far = counted or CountedUpTo(steps[0].start)
     charges: list[tuple[float, int]] = []
     for step in _open_steps(steps, so_far.tick):
         cost = _cost(step, so_far.tick, prices)
@@ -95,13 +95,13 @@ def _rounded_up(tokens: Mapping[TokenKind, float], price: Price, share: float) -
     return -(-millionths // MILLION)
 
 
-def to_document(counted: Counted) -> bytes:
+def to_document(counted: CountedUpTo) -> bytes:
     return json.dumps({"format": FORMAT, "tick": to_iso(counted.tick), "missing": counted.missing}).encode()
 
 
-def from_document(value: bytes) -> Counted:
+def from_document(value: bytes) -> CountedUpTo:
     """The inverse of `to_document`. Raises BadDocument."""
     fields = parse_object(value, "live spend", max_bytes=_MAX_BYTES)
     if fields.integer("format") != FORMAT:
         raise BadDocument(f"live spend: format {fields.raw['format']!r:.40}; this version reads {FORMAT}")
-    return Counted(fields.time("tick"), max(0.0, fields.number("missing")))
+    return CountedUpTo(fields.time("tick"), max(0.0, fields.number("missing")))

@@ -10,7 +10,7 @@ from killswitch.spend import account as accounts
 from killswitch.spend import books, live
 from killswitch.spend.books import Book
 from killswitch.spend.caps import Cap, Period
-from killswitch.spend.live import Counted, LiveCost, LiveStep, live_cost
+from killswitch.spend.live import CountedUpTo, LiveCost, LiveStep, live_cost
 from killswitch.spend.prices import PriceList
 from killswitch.stores import Compare, Lost, Put, Store, keys
 
@@ -27,7 +27,7 @@ class LiveSpend:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def counted(self, scope: str) -> Counted | None:
+    def counted(self, scope: str) -> CountedUpTo | None:
         """How far this scope is counted: the next steps to read begin there. None before the first."""
         return self._counted(scope)[0]
 
@@ -55,7 +55,7 @@ class LiveSpend:
                 return cost
         raise Unavailable("other replicas keep counting the same steps; tried again")
 
-    def _counted(self, scope: str) -> tuple[Counted | None, int]:
+    def _counted(self, scope: str) -> tuple[CountedUpTo | None, int]:
         item = self._store.get(keys.live_spend(scope))
         return (None, 0) if item is None else (live.from_document(item.value), item.mod_revision)
 

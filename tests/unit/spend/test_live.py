@@ -12,7 +12,7 @@ from killswitch.errors import BadDocument, OutcomeUnknown
 from killswitch.spend import books
 from killswitch.spend.books import Book
 from killswitch.spend.caps import Cap, Period
-from killswitch.spend.live import Counted, LiveStep, TokenKind, from_document, live_cost, to_document
+from killswitch.spend.live import CountedUpTo, LiveStep, TokenKind, from_document, live_cost, to_document
 from killswitch.spend.live_counting import LiveSpend
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.stores import Put, keys
@@ -53,7 +53,7 @@ def test_two_replicas_count_each_step_once() -> None:
         for replica in (replicas.a, replicas.b):
             replica.count(SCOPE, steps(max(0, last - 5), last), PRICES)
     assert replicas.spent() == 19 * COST
-    assert replicas.a.counted(SCOPE) == Counted(NOON + 19 * STEP)
+    assert replicas.a.counted(SCOPE) == CountedUpTo(NOON + 19 * STEP)
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.APPLY_LATER])
@@ -81,7 +81,7 @@ def test_a_replica_that_is_behind_takes_nothing_back() -> None:
     replicas.a.count(SCOPE, behind, PRICES)
     replicas.a.count(SCOPE, [*behind, *steps(3, 6)], PRICES)
     assert replicas.spent() == 3 * COST
-    assert replicas.a.counted(SCOPE) == Counted(NOON + 6 * STEP)
+    assert replicas.a.counted(SCOPE) == CountedUpTo(NOON + 6 * STEP)
 
 
 def test_after_a_restart_counting_goes_on() -> None:
@@ -116,11 +116,11 @@ def test_what_stays_unknown_for_a_day_is_missing_and_not_0() -> None:
     later = LiveStep(NOON + STEP, NOON + STEP + DAY, "new", TOKENS)
     cost = live_cost(None, [gap, later], PRICES)
     assert cost.waits_for is None
-    assert cost.counted == Counted(NOON + STEP + DAY, missing=STEP)
+    assert cost.counted == CountedUpTo(NOON + STEP + DAY, missing=STEP)
 
 
 def test_steps_that_no_one_has_read_are_missing() -> None:
-    assert live_cost(Counted(NOON), steps(4, 5), PRICES).counted == Counted(NOON + 5 * STEP, missing=4 * STEP)
+    assert live_cost(CountedUpTo(NOON), steps(4, 5), PRICES).counted == CountedUpTo(NOON + 5 * STEP, missing=4 * STEP)
 
 
 def test_each_step_is_charged_to_its_own_hour() -> None:
@@ -158,16 +158,16 @@ def test_however_steps_are_bundled_they_cost_the_same(bundles: list[int], number
         counted = cost.counted
         total += sum(micros for _, micros in cost.charges)
     assert total == sum(bundles) * (math.ceil(number) + 12)
-    assert counted == Counted(NOON + STEP * last)
+    assert counted == CountedUpTo(NOON + STEP * last)
 
 
 def test_the_rest_of_a_step_costs_its_share() -> None:
-    cost = live_cost(Counted(NOON + STEP / 2), steps(0, 1), PRICES)
+    cost = live_cost(CountedUpTo(NOON + STEP / 2), steps(0, 1), PRICES)
     assert cost.charges == ((NOON + STEP, 50 + 4 * 13),)
 
 
 def test_how_far_is_counted_is_what_was_stored() -> None:
-    assert from_document(to_document(Counted(NOON, 90.0))) == Counted(NOON, 90.0)
+    assert from_document(to_document(CountedUpTo(NOON, 90.0))) == CountedUpTo(NOON, 90.0)
     for value in (b"{", b"{}", b'{"format": 2, "tick": "2026-06-03T12:00:00Z", "missing": 0}'):
         with pytest.raises(BadDocument):
             from_document(value)
