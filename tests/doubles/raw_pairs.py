@@ -1,12 +1,12 @@
-"""What a service's shadow has written to its folder."""
+"""What a service's shadow has written to its folder, once it is closed."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-from killswitch.router.shadow.mirror import Shadow
-from killswitch.router.shadow.raw_pair import Dropped, RawPair, from_line
+from killswitch.router.shadow import Shadow
+from killswitch.router.shadow.raw_pair import RawPair
+from tests.doubles.finished_requests import drops, pairs
 
 
 class Written:
@@ -15,12 +15,8 @@ class Written:
     def __init__(self, shadow: Shadow, folder: Path) -> None:
         shadow.close()
         self.raw = b"".join(path.read_bytes() for path in sorted(folder.glob("*.raw")))
-        entries = [from_line(line) for line in self.raw.splitlines()]
-        self.pairs = [entry for entry in entries if isinstance(entry, RawPair)]
-        self.drops: Counter[str] = Counter()
-        for entry in entries:
-            if isinstance(entry, Dropped):
-                self.drops.update(entry.reasons)
+        self.pairs = pairs(folder)
+        self.drops = drops(folder)
 
     @property
     def pair(self) -> RawPair:

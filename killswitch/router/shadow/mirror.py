@@ -49,6 +49,7 @@ from killswitch.router.shadow.user_hash import UserHash
 
 _BUSY_LOOK = 0.02  # seconds between turns while something is asked
 _IDLE_LOOK = 0.05
+_MOST_CHUNKS = 50_000  # of all streams that wait: about 140 MB as objects of the OpenAI client
 _OFF_LOOK = 0.25  # while the flag asks for no shadow
 _AT_EXIT = 5.0  # seconds that a process's end waits for the shadow
 
@@ -105,6 +106,7 @@ class Shadow:
         self._room = queue
         self._most_waiting = queue
         self._queue: deque[Offered] = deque()
+        self._chunks_are_many = False
         self._drops = Drops()
         self._refused = self._drops.queue_full
         self._limited = LockFreeCount()
@@ -156,7 +158,7 @@ class Shadow:
             digest = sha256((split.salt + finished.request_id).encode()).digest()
             if first_four_bytes(digest)[0] % 10000 / 100 >= percent:
                 return
-            if len(self._queue) >= self._room:
+            if len(self._queue) >= self._room or (finished.chunk_seconds and self._chunks_are_many):
                 self._refused()
                 return
             self._queue.append((finished, split, digest, self._clock()))
@@ -215,13 +217,13 @@ class Shadow:
                 self,
                 route,
                 arguments,
-                api=api,
-                user=user,
-                request_id=request_id,
-                prompt_class=prompt_class,
-                side_effects=side_effects,
-                clock=self._clock,
-                calendar=self._calendar,
+                api,
+                user,
+                request_id,
+                prompt_class,
+                side_effects,
+                self._clock,
+                self._calendar,
             )
         except Exception:  # noqa: BLE001  # arguments may be anything
             self._drops.add(Drop.FAILED)
@@ -272,6 +274,11 @@ class Shadow:
         self._drops.take()
         self._begin()
 
+    def _look_at_chunks(self) -> None:
+        """An object of a client takes 2.8 kB for a chunk, so a queue of long streams would take a service's memory."""
+        waiting = sum(len(finished.chunk_seconds or ()) for finished, *_ in self._queue.copy())
+        self._chunks_are_many = waiting > _MOST_CHUNKS
+
     def _take_result(self, counted: Any) -> None:
         self._results.append(counted)
         self._wake.set()
@@ -287,6 +294,7 @@ class Shadow:
                         canary = split.canary
                         self._counting.declare(canary)
                     dispatcher.turn()
+                self._look_at_chunks()
             except Exception:  # noqa: BLE001  # logged by `complain`
                 self._settings.complain("unexpected error in the dispatcher")
             idle = dispatcher.idle()

@@ -34,8 +34,19 @@ class Recording:
         self.drops: list[Drop] = []
         self.failures: list[BaseException] = []
 
-    def begin(self, route: Route, arguments: Any, **said: Any) -> ShadowedRequest:
-        return ShadowedRequest(self, route, arguments, calendar=lambda: 1000.0, **said)
+    def begin(
+        self,
+        route: Route,
+        arguments: Any,
+        *,
+        api: str,
+        user: object,
+        request_id: str,
+        prompt_class: str,
+        side_effects: bool | None,
+    ) -> ShadowedRequest:
+        said = (api, user, request_id, prompt_class, side_effects)
+        return ShadowedRequest(self, route, arguments, *said, calendar=lambda: 1000.0)
 
     def offer(self, finished: Finished) -> None:
         self.finished.append(finished)

@@ -1,0 +1,89 @@
+"""`Shadow.begin`: which requests are noted before they are made, and how much of their streams is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from killswitch.router.outcomes import Outcome
+from killswitch.router.shadow import Shadow, mirror
+from tests.doubles.held_split import HeldSplit, armed, router_over, shadowed
+
+ARGUMENTS = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+class Stopped(Shadow):
+    """Without its thread, so what waits stays where it is."""
+
+    def _begin(self) -> None:
+        pass
+
+    def close(self, timeout: float = 10.0) -> None:
+        pass
+
+
+@pytest.fixture
+def held() -> HeldSplit:
+    return HeldSplit(shadowed(100.0))
+
+
+@pytest.fixture
+def shadow(held: HeldSplit, tmp_path: Path) -> Iterator[Shadow]:
+    router, _ = router_over(held.current)
+    router._following = held
+    return Stopped(router, ask=lambda asking: None, spool=tmp_path / "spool", queue=10)  # type: ignore[return-value]
+
+
+def begin(shadow: Shadow, held: HeldSplit, **more: Any) -> Any:
+    return shadow.begin(held.current.control_route, more.pop("arguments", ARGUMENTS), **{"api": "chat", **more})
+
+
+def test_only_the_sample_is_noted(shadow: Shadow, held: HeldSplit) -> None:
+    held.current = shadowed(30.0, legal=100.0)
+    for number in range(300):
+        noted = begin(shadow, held, request_id=f"r{number}") is not None
+        assert noted == shadow.samples(f"r{number}")
+    assert begin(shadow, held, prompt_class="legal") is not None
+
+
+def test_only_what_control_serves_is_noted(shadow: Shadow, held: HeldSplit) -> None:
+    held.current = armed(50.0)
+    assert begin(shadow, held) is None
+    held.current = shadowed(100.0)
+    assert shadow.begin(armed(50.0).canary_route, ARGUMENTS, api="chat") is None
+
+
+@pytest.mark.parametrize("arguments", [None, 7, "text", object()])
+def test_arguments_of_any_shape_raise_nothing(shadow: Shadow, held: HeldSplit, arguments: Any) -> None:
+    assert begin(shadow, held, arguments=arguments) is None
+    assert sum(shadow._drops.take().values()) == 1
+
+
+def test_streams_that_wait_are_bounded_by_their_chunks(
+    shadow: Shadow, held: HeldSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue of whole answers is small; one of streams, as objects of a client, is gigabytes."""
+    monkeypatch.setattr(mirror, "_MOST_CHUNKS", 25)
+
+    def serve(chunks: int) -> None:
+        noted = begin(shadow, held)
+        for chunk in range(chunks):
+            noted.chunk(chunk)
+        if not chunks:
+            noted.answer = "whole"
+        noted.ended(Outcome.OK, 0.1, None)
+        shadow._look_at_chunks()
+
+    for _ in range(5):
+        serve(10)
+    assert len(shadow._queue) == 3  # the third stream was over the bound, and the next ones are dropped
+    serve(0)
+    assert len(shadow._queue) == 4
+    assert shadow._drops.take() == {"queue_full": 2}
+    shadow._queue.clear()
+    shadow._look_at_chunks()
+    serve(10)
+    assert len(shadow._queue) == 1
