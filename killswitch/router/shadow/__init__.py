@@ -6,8 +6,19 @@ compared in the service's process.
 """
 
 from killswitch.router.shadow.asking import Ask, Asking, Finished
+from killswitch.router.shadow.comparable import NotComparable
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.ledger import SpendLedger, SpendRefusal, SpendReservation
 from killswitch.router.shadow.mirror import Shadow
 
-__all__ = ["Ask", "Asking", "Drop", "Finished", "Shadow", "SpendLedger", "SpendRefusal", "SpendReservation"]
+__all__ = [
+    "Ask",
+    "Asking",
+    "Drop",
+    "Finished",
+    "NotComparable",
+    "Shadow",
+    "SpendLedger",
+    "SpendRefusal",
+    "SpendReservation",
+]

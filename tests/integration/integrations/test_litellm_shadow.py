@@ -25,6 +25,7 @@ from killswitch.router.shadow.mirror import Shadow
 from tests.doubles.held_split import armed, router_over, shadowed
 from tests.doubles.llm_server import LLMServer
 from tests.doubles.raw_pairs import Written
+from tests.servers.etcd import wait_until
 
 PRODUCTION_KEY, SHADOW_KEY = "sk-key-of-production", "sk-key-of-the-shadow"
 LOOP = asyncio.new_event_loop()  # one, as a service has: LiteLLM's logging belongs to the first that uses it
@@ -106,11 +107,9 @@ def ask(llm: Any, endpoint: str = "acompletion", **more: Any) -> Any:
 
 
 def threads_are_done() -> None:
-    """LiteLLM tells of synchronous calls on threads of its own executor."""
-    from litellm.litellm_core_utils.thread_pool_executor import executor  # noqa: PLC0415  # LiteLLM's own
-
-    for _ in range(4):
-        executor.submit(lambda: None).result()
+    """LiteLLM tells of synchronous calls on threads of its own."""
+    switches = [callback for callback in litellm.callbacks if isinstance(callback, LiteLLMSwitch)]
+    wait_until(lambda: not any(switch._shadowed and switch._shadowed._pending for switch in switches), "it has told")
 
 
 ENDPOINTS = pytest.mark.parametrize("endpoint", list(CALLS))

@@ -51,6 +51,14 @@ def test_importing_the_sdk_loads_no_heavy_library() -> None:
     assert outside == {"killswitch"}
 
 
+@pytest.mark.parametrize("integration", ["asgi", "openai", "anthropic"])
+def test_an_integration_without_a_shadow_loads_none(integration: str) -> None:
+    """A service that has no shadow does not pay for its modules."""
+    loaded = loaded_by(f"import killswitch.router.integrations.{integration}")
+    assert not {name for name in loaded if name.startswith("killswitch.router.shadow")}
+    assert loaded & HEAVY == {"http"} & loaded  # cookies, of the ASGI middleware
+
+
 @pytest.mark.parametrize(
     ("store", "needed"),
     [
