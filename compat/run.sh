@@ -20,7 +20,7 @@ for locked in compat/litellm-[0-9]*/requirements.txt; do
   fi
   what="LiteLLM $("$environment/bin/python" -c 'import importlib.metadata; print(importlib.metadata.version("litellm"))')"
   echo "=== $what"
-  if "$environment/bin/pytest" -q -n "${WORKERS:-2}" tests/integration/integrations/test_litellm_router.py "$@" | tee "$scratch/output"; then
+  if "$environment/bin/pytest" -q -n "${WORKERS:-2}" tests/integration/integrations/test_litellm_{router,shadow}.py "$@" | tee "$scratch/output"; then
     results+=("$(tail -n 1 "$scratch/output"): $what")
   else
     results+=("FAILED, $(tail -n 1 "$scratch/output"): $what")
