@@ -245,7 +245,7 @@ def test_no_key_no_user_and_no_metadata_is_in_the_spool(setting: Setting) -> Non
         "metadata": {"routing_key": "alice", "note": secret},
         "extra_headers": {"X-Key": secret},
     }
-    ask(setting.llm(setting.mirror()), temperature=0.5, **more)
+    ask(setting.llm(setting.mirror()), temperature=0.5, caching=False, litellm_session_id=secret, **more)
     written = setting.written()
     assert set(written.pair.request) == {"messages", "temperature"}
     assert set(setting.other.bodies[0]) == {"messages", "temperature", "model"}
