@@ -15,6 +15,7 @@ from killswitch.controller.announcements import Announcements
 from killswitch.controller.armings import Armings
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.recipients import Recipients
+from killswitch.controller.spending import Spending
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
 from killswitch.controller.tick_reader import Findings, TickReader
@@ -130,6 +131,7 @@ class Controller:
             max_evidence_age=timing.max_evidence_age,
             session_ttl=timing.session_ttl,
         )
+        self._spending = Spending(store, recipients=self._recipients, health=self._health, wall=wall)
         self._missed_before = 0
         self.latest: CycleReport | None = None
 
@@ -165,6 +167,7 @@ class Controller:
         self._announcements.note_blind_rules(all_armed, decisions, findings, tick)
         if store_problem is None:
             self._announcements.note_flags(rules.rollouts.keys(), self._sight.watched(all_armed), tick)
+            self._spending.look(rules.rollouts)
         self._announcements.send()
         if store_problem is None:
             self._share(rules, all_armed, decisions, findings, tick)

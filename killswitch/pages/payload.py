@@ -53,6 +53,18 @@ class ExposurePayload(TypedDict):
     users: int | None
 
 
+class SpendPayload(TypedDict):
+    """How one scope stands in its period of UTC, in micro-dollars."""
+
+    scope: str
+    period: str
+    start: str
+    end: str
+    used_micros: int
+    soft_micros: int | None
+    hard_micros: int | None
+
+
 class PagePayload(TypedDict):
     """One page."""
 
@@ -86,6 +98,7 @@ class PagePayload(TypedDict):
     window_seconds: NotRequired[float | None]
     rules: NotRequired[list[RulePayload]]
     controller: NotRequired[str]
+    spend: NotRequired[SpendPayload]
     count: NotRequired[int]
     pages: NotRequired[list[PagePayload]]
     possible_repeat: NotRequired[bool]

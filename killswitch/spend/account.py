@@ -39,7 +39,7 @@ class Account:
 
     ``hard``: the cap, None without one. ``spent``: for good. ``beyond``: spent with no room under the cap.
     ``overrun``: by how much answers have cost more than was reserved for them; a part of ``spent`` and ``beyond``.
-    ``blocks``: by owner.
+    ``blocks``: by owner. ``short``: the amount that was last asked for in vain, 0 if it was there since.
     """
 
     start: float
@@ -48,6 +48,7 @@ class Account:
     beyond: int = 0
     overrun: int = 0
     blocks: Mapping[str, Block] = field(default_factory=lambda: _NONE)
+    short: int = 0
 
     @property
     def leased(self) -> int:
@@ -67,6 +68,12 @@ class Account:
     def over(self) -> bool:
         """Whether the cap was lowered below what is spent and leased, or is used up with something beyond."""
         return self.hard is not None and self.spent + self.beyond + self.leased > self.hard
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the cap refuses: nothing is left of it, or not enough for what was last asked for."""
+        free = self.free
+        return free is not None and self.hard is not None and (self.used >= self.hard or free < self.short)
 
     def block(self, owner: str) -> Block:
         return self.blocks.get(owner, Block())

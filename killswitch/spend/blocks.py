@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from killswitch.spend import account as accounts
@@ -75,6 +75,8 @@ def fulfil(account: Account, owner: str, wish: Wish, turn: int) -> tuple[Account
             after, granted = accounts.grant(after, owner, least=least, most=most)
             met = granted >= least
         after = accounts.mark(after, owner, wish.reserved + max(wish.need, step))
+    if wish.need > 0 and not wish.returned:
+        after = replace(after, short=0 if met else wish.need)
     after = accounts.take_turn(after, owner, turn)
     block = after.block(owner)
     return after, Effect(turn, wish.settled, wish.overrun, wish.held_back, block.size, block.mark, step, met)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -21,12 +21,32 @@ _TRAIL_EVERY: Final = 300.0  # seconds between two samples of what was used
 
 
 @dataclass(frozen=True, slots=True)
+class CapLimits:
+    """A soft and a hard cap in micro-dollars; None is no such limit."""
+
+    soft: int | None = None
+    hard: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """The caps that the rule file of ``rollout`` says."""
+
+    rollout: str
+    limits: CapLimits
+
+
+_NOTHING_PAGED: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class Book:
     """``current`` is the newest period that any process has seen; ``previous`` takes late settlements of the last one.
 
     Periods only advance: a process whose clock was set back spends from ``current``, and opens no older period again.
-    ``soft`` and ``hard`` are the caps in force: those that the newest writer stated. ``trail``: what was used before,
-    as (Unix seconds, micro-dollars), for the rate of the last hour.
+    ``soft`` and ``hard`` are the caps in force: the lower of what a rule file says (``ruled``) and of what the newest
+    process has ``stated``. ``trail``: what was used before, as (Unix seconds, micro-dollars), for the rate of the last
+    hour. ``paged``: for which caps of the current period people were paged, as micro-dollars by ``soft`` or ``hard``.
     """
 
     scope: str
@@ -36,12 +56,15 @@ class Book:
     current: Account
     previous: Account | None = None
     trail: tuple[tuple[float, int], ...] = ()
+    stated: CapLimits = CapLimits()
+    ruled: Ruled | None = None
+    paged: Mapping[str, int] = field(default_factory=lambda: _NOTHING_PAGED)
 
     @classmethod
     def begin(cls, cap: Cap, at: float) -> Book:
         """A book of nothing spent, for the period that ``at`` (Unix seconds) is in."""
         current = Account(start=cap.period.start(at), hard=cap.hard)
-        return cls(cap.scope, cap.period, cap.soft, cap.hard, current)
+        return cls(cap.scope, cap.period, cap.soft, cap.hard, current, stated=CapLimits(cap.soft, cap.hard))
 
     @property
     def end(self) -> float:
@@ -59,15 +82,29 @@ class Book:
         return replace(self, previous=account)
 
     def state(self, cap: Cap) -> Book:
-        """With the caps that a writer states."""
-        return replace(self, soft=cap.soft, hard=cap.hard, current=replace(self.current, hard=cap.hard))
+        """With the caps that a process states."""
+        return _in_force(replace(self, stated=CapLimits(cap.soft, cap.hard)))
+
+    def rule(self, rollout: str, cap: Cap) -> Book:
+        """With the caps that the rule file of ``rollout`` says."""
+        return _in_force(replace(self, ruled=Ruled(rollout, CapLimits(cap.soft, cap.hard))))
+
+    def lift(self) -> Book:
+        """Without the caps of a rule file: what a process has stated is in force again."""
+        return _in_force(replace(self, ruled=None))
+
+    def note_paged(self, name: str, limit: int) -> Book:
+        """Remember that people were paged for this cap in the current period."""
+        return replace(self, paged=MappingProxyType({**self.paged, name: limit}))
 
     def advance(self, at: float) -> Book:
         """With the period that ``at`` is in, if that is a newer one."""
         start = self.period.start(at)
         if start <= self.current.start:
             return self
-        return replace(self, current=Account(start=start, hard=self.hard), previous=self.current, trail=())
+        return replace(
+            self, current=Account(start=start, hard=self.hard), previous=self.current, trail=(), paged=_NOTHING_PAGED
+        )
 
     def note(self, at: float) -> Book:
         """With a sample of what is used at ``at``, if the newest one is some minutes old."""
@@ -82,6 +119,14 @@ class Book:
         return forecast(limit, current.used, start=current.start, end=self.end, now=now, trail=self.trail)
 
 
+def _in_force(book: Book) -> Book:
+    """With the lower of the caps that are ruled and stated."""
+    soft, hard = book.stated.soft, book.stated.hard
+    if book.ruled is not None:
+        soft, hard = _lower(soft, book.ruled.limits.soft), _lower(hard, book.ruled.limits.hard)
+    return replace(book, soft=soft, hard=hard, current=replace(book.current, hard=hard))
+
+
 def to_document(book: Book) -> bytes:
     document = {
         "format": FORMAT,
@@ -92,6 +137,11 @@ def to_document(book: Book) -> bytes:
         "current": _account_document(book.current),
         "previous": None if book.previous is None else _account_document(book.previous),
         "trail": [[round(at), used] for at, used in book.trail],
+        "stated": {"soft": book.stated.soft, "hard": book.stated.hard},
+        "ruled": None
+        if book.ruled is None
+        else {"rollout": book.ruled.rollout, "soft": book.ruled.limits.soft, "hard": book.ruled.limits.hard},
+        "paged": dict(book.paged),
     }
     return json.dumps(document, separators=(",", ":")).encode()
 
@@ -103,6 +153,7 @@ def _account_document(account: Account) -> dict[str, Any]:
         "spent": account.spent,
         "beyond": account.beyond,
         "overrun": account.overrun,
+        "short": account.short,
         "blocks": [
             {"owner": owner, "size": block.size, "mark": block.mark, "turn": block.turn}
             for owner, block in account.blocks.items()
@@ -117,16 +168,39 @@ def from_document(value: bytes, scope: str, period: Period) -> Book:
         raise BadDocument(f"{fields.where}: format {fields.raw['format']!r:.40}; this version reads {FORMAT}")
     if (fields.text("scope"), fields.text("period")) != (scope, period.value):
         raise BadDocument(f"{fields.where}: it is the ledger of another scope or period")
-    previous = fields.raw.get("previous")
+    previous, ruled = fields.raw.get("previous"), fields.raw.get("ruled")
+    in_force = _limits(fields)
     return Book(
         scope=scope,
         period=period,
-        soft=_limit(fields, "soft"),
-        hard=_limit(fields, "hard"),
+        soft=in_force.soft,
+        hard=in_force.hard,
         current=_account(Fields(fields.raw.get("current"), f"{fields.where}, current")),
         previous=None if previous is None else _account(Fields(previous, f"{fields.where}, previous")),
         trail=tuple(_samples(fields)),
+        # a book of an older version has one pair of caps, which a process has stated
+        stated=_limits(Fields(fields.raw.get("stated", fields.raw), f"{fields.where}, stated")),
+        ruled=None if ruled is None else _ruled(Fields(ruled, f"{fields.where}, ruled")),
+        paged=_paged(Fields(fields.raw.get("paged", {}), f"{fields.where}, paged")),
     )
+
+
+def _limits(fields: Fields) -> CapLimits:
+    return CapLimits(_limit(fields, "soft"), _limit(fields, "hard"))
+
+
+def _ruled(fields: Fields) -> Ruled:
+    return Ruled(fields.text("rollout"), _limits(fields))
+
+
+def _paged(fields: Fields) -> Mapping[str, int]:
+    found = {name: _limit(fields, name) for name in ("soft", "hard")}
+    return MappingProxyType({name: limit for name, limit in found.items() if limit is not None})
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    """The lower of two limits, of which either may be missing."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 def _account(fields: Fields) -> Account:
@@ -143,6 +217,7 @@ def _account(fields: Fields) -> Account:
         spent=_micros(fields, "spent"),
         beyond=_micros(fields, "beyond"),
         overrun=_micros(fields, "overrun"),
+        short=_limit(fields, "short") or 0,
         blocks=MappingProxyType(blocks),
     )
 

@@ -11,16 +11,16 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
-from killswitch.errors import KillswitchError, OutcomeUnknown, Unavailable
+from killswitch.errors import BadDocument, KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.spend import account as accounts
 from killswitch.spend.account import Account
 from killswitch.spend.blocks import Effect, Wish, fulfil
 from killswitch.spend.books import Book, from_document, to_document
-from killswitch.spend.caps import Cap
+from killswitch.spend.caps import Cap, Period
 from killswitch.spend.local_account import LocalAccount
 from killswitch.stores import Compare, Lease, Lost, Put, Store, keys
 
@@ -102,6 +102,20 @@ class Leaser:
         """The begin of the newest period of this book: by our clock, or by whoever was ahead of it."""
         book, _ = self._read(cap)
         return book.advance(self._wall()).current.start
+
+    def ruled(self, scope: str) -> Iterator[Cap]:
+        """The accounts of a scope that a rule file caps, and those that cannot be read, as caps that state nothing."""
+        for item in self._store.list(keys.accounts(scope)).items:
+            word = item.key.removeprefix(keys.accounts(scope))
+            if word not in tuple(Period):
+                continue
+            cap = Cap(scope, Period(word))
+            try:
+                is_ruled = from_document(item.value, scope, cap.period).ruled is not None
+            except BadDocument:
+                is_ruled = True  # nobody knows: it is refused from until it is repaired
+            if is_ruled:
+                yield cap
 
     def sync(self, local: LocalAccount, *, returned: bool) -> Book | None:
         """Bring our block of an account to what the process needs, in one commit.

@@ -11,6 +11,9 @@
 
 A thread of the ledger speaks to the store: it leases blocks, and writes what was spent. Whoever reserves only takes
 from this process's block.
+
+Caps that a rule file says for a scope are obeyed besides those that the process states, also for periods that it does
+not state; the lower one is in force.
 """
 
 from __future__ import annotations
@@ -68,6 +71,7 @@ class Ledger:
     ) -> None:
         self._open_store = partial(_opened, store) if isinstance(store, str) else store
         self._caps = {keys.account(cap.scope, cap.period): cap for cap in checked_caps(caps)}
+        self._own = frozenset(self._caps)  # the others are those of rule files
         self._wait = wait
         self._ttl = ttl
         self._background = background
@@ -94,7 +98,7 @@ class Ledger:
             problems = [f"no cap is stated for {scope!r:.120}; state one, if only a soft one" for scope in missing]
             raise BadSettings(problems or ["name at least one scope"])
         mine = tuple(key for key, cap in self._caps.items() if cap.scope in scopes)
-        scoped = ScopedLedger(self._desk, mine, self._wait if wait is None else wait, self._begin)
+        scoped = ScopedLedger(self._desk, scopes, mine, self._wait if wait is None else wait, self._begin)
         with self._desk.guard:
             self._scoped.append(scoped)
         self._begin()
@@ -107,10 +111,10 @@ class Ledger:
         Raises BadSettings if a scope or period is missing or new; for these a new ledger is needed.
         """
         stated = {keys.account(cap.scope, cap.period): cap for cap in checked_caps(caps)}
-        if stated.keys() != self._caps.keys():
+        if stated.keys() != self._own:
             raise BadSettings(["caps may be changed, but not added or removed, while a ledger is open"])
         with self._desk.guard:
-            self._caps = stated
+            self._caps = {**self._caps, **stated}
             self._restated = True
         self._desk.wake.set()
 
@@ -212,18 +216,35 @@ class Ledger:
         with desk.guard:
             desk.good_until = 0.0 if desk.closing else leaser.good_until
             restated, self._restated = self._restated, False
-            wanted = {key for scoped in self._scoped if scoped.wanted for key in scoped.keys}
         if restated:
             leaser.restate()
         looking = desk.monotonic() >= self._look_at
         if looking:
             self._look_at = desk.monotonic() + self._ttl / 3
+            self._adopt(leaser)
+        with desk.guard:
+            wanted = {key for scoped in self._scoped if scoped.wanted for key in scoped.keys}
         for key, cap in self._caps.items():
             try:
                 self._keep(leaser, key, cap, wanted=key in wanted, looking=looking or restated)
             except BadDocument as error:
                 problems[key] = f"{error}; repair or delete {key} in the store"
         self._finish_ended(leaser, looking=looking)
+
+    def _adopt(self, leaser: Leaser) -> None:
+        """Take over the accounts of our scopes that rule files cap and we do not."""
+        scopes = {cap.scope for cap in self._caps.values()}
+        found = {keys.account(cap.scope, cap.period): cap for scope in sorted(scopes) for cap in leaser.ruled(scope)}
+        added = {key: cap for key, cap in found.items() if key not in self._caps}
+        if not added:
+            return
+        with self._desk.guard:
+            self._caps = {**self._caps, **added}
+            for scoped in self._scoped:
+                mine = tuple(key for key, cap in added.items() if cap.scope in scoped.scopes)
+                scoped.keys += mine
+                scoped.wanted = scoped.wanted or bool(mine)
+            self._hand_out()
 
     def _keep(self, leaser: Leaser, key: str, cap: Cap, *, wanted: bool, looking: bool) -> None:
         """Keep one account as this process needs it."""

@@ -113,7 +113,10 @@ class ScopedLedger:
     `reserve` waits at most for a block.
     """
 
-    def __init__(self, desk: Desk, keys: tuple[str, ...], wait: float, begin: Callable[[], None]) -> None:
+    def __init__(
+        self, desk: Desk, scopes: tuple[str, ...], keys: tuple[str, ...], wait: float, begin: Callable[[], None]
+    ) -> None:
+        self.scopes = scopes
         self.keys = keys
         self.accounts: tuple[LocalAccount, ...] = ()
         self.until = 0.0  # Unix seconds: the end of the first period that ends

@@ -93,6 +93,11 @@ def account(scope: str, period: str) -> str:
     return f"{LEDGER}{scope}/{period}"
 
 
+def accounts(scope: str) -> str:
+    """The prefix of all accounts of one scope."""
+    return f"{LEDGER}{scope}/"
+
+
 def ledger_owner(owner: str) -> str:
     """Exists, under its lease, while the process that leases blocks of accounts is alive."""
     return LEDGER_OWNERS + owner

@@ -9,6 +9,10 @@ from killswitch.flags.incident import Incident, IncidentDraft
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
 from killswitch.pages import events
 from killswitch.pages.page import Page
+from killswitch.spend.books import Book
+from killswitch.spend.caps import Cap, Period
+from killswitch.spend.prices import MILLION
+from killswitch.spend.standing import Standing
 
 AT = 1_776_608_531.0  # 2026-04-19T14:22:11Z
 SETTINGS = PageSettings(
@@ -111,6 +115,22 @@ def proven_incident(**changes: object) -> Incident:
     """Tripped by evidence, while the five minutes of the window are still within the limit."""
     values: dict[str, object] = {"reason": PROVEN.sentence, "findings": (PROVEN, HEALTHY, UNKNOWN), **changes}
     return incident(**values)  # type: ignore[arg-type]  # the tests' own keywords
+
+
+def spent(
+    dollars: float,
+    *,
+    hard: int,
+    soft: int | None = None,
+    short: float = 0.0,
+    scope: str = "shadow:support-copilot",
+    period: Period = Period.DAY,
+) -> Standing:
+    """What a scope has spent of its caps, in dollars, ``short``: what was last asked for in vain."""
+    cap = Cap(scope, period, None if soft is None else soft * MILLION, hard * MILLION)
+    book = Book.begin(cap, AT)
+    account = replace(book.current, spent=round(dollars * MILLION), short=round(short * MILLION))
+    return Standing(book.replace(account), AT)
 
 
 def trip_page(rollout: str = "support-copilot", generation: int = 7, settings: PageSettings = SETTINGS) -> Page:

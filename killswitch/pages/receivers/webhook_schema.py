@@ -18,8 +18,9 @@ from killswitch.generated_files import write_or_check
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
 from killswitch.pages import events
 from killswitch.pages.page import SEVERITIES, Page, PageKind
-from killswitch.pages.payload import ExcursionPayload, ExposurePayload, PagePayload, RulePayload
+from killswitch.pages.payload import ExcursionPayload, ExposurePayload, PagePayload, RulePayload, SpendPayload
 from killswitch.pages.receivers.webhook import short_document
+from killswitch.spend.caps import Period
 
 SCHEMA = Path("docs/webhook.schema.json")
 DOCS = Path("docs/webhook.md")
@@ -58,6 +59,7 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "by": "the controller or the person",
         "window_seconds": "how many seconds the values under `rules` cover; null where nothing was judged",
         "rules": "the rules, up to 40, those that tripped first where there are more",
+        "spend": "the money that the page is about",
         "controller": "the replica that cannot act",
         "count": "of a digest: how many pages it stands for",
         "pages": "of a digest: the pages, up to 100",
@@ -98,6 +100,15 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "first_requests": "true where only each user's first request in five minutes is counted",
         "users": "about how many users had those requests; null where that cannot be said",
     },
+    SpendPayload: {
+        "scope": "what spends, such as `shadow:ROLLOUT` or `project:NAME`",
+        "period": "what the caps are counted over",
+        "start": "when the period began",
+        "end": "when it ends, and the next one begins",
+        "used_micros": "what is spent or may have been by now, in micro-dollars",
+        "soft_micros": "over it a person is paged; null without",
+        "hard_micros": "the cap; null without",
+    },
 }
 _WORDS: Mapping[tuple[type, str], list[str]] = {
     (PagePayload, "kind"): [kind.value for kind in PageKind],
@@ -105,8 +116,9 @@ _WORDS: Mapping[tuple[type, str], list[str]] = {
     (RulePayload, "verdict"): [verdict.value for verdict in Verdict],
     (RulePayload, "reason"): [reason.value for reason in Reason],
     (RulePayload, "unit"): [unit.value for unit in Unit],
+    (SpendPayload, "period"): [period.value for period in Period],
 }
-_TIMES = frozenset({"ts", "since"})
+_TIMES = frozenset({"ts", "since", "start", "end"})
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from killswitch.errors import BadDocument
 from killswitch.flags import flag
 from killswitch.model import Excursion, PageSettings, Reason, Unit
-from killswitch.pages import digest, events
+from killswitch.pages import digest, events, spend_events
 from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
 from killswitch.pages.text import plain_text, table_lines
 from killswitch.wording import plain
@@ -26,6 +26,7 @@ from tests.doubles.pages import (
     armed,
     incident,
     proven_incident,
+    spent,
     trip_page,
 )
 
@@ -54,6 +55,8 @@ def one_of_each() -> list[Page]:
         events.internal_error(flag, [UNKNOWN], at=AT, settings=SETTINGS),
         events.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
         events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
+        spend_events.spend_soft("support-copilot", spent(41.2, soft=40, hard=50), at=AT, settings=SETTINGS),
+        spend_events.spend_hard("support-copilot", spent(49.9, hard=50, short=0.25), at=AT, settings=SETTINGS),
         digest.digest_of([trip_page(), trip_page("other")]),
     ]
 

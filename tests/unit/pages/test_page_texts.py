@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from killswitch.flags.flag import Actor, trip
-from killswitch.pages import events
+from killswitch.pages import events, spend_events
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.text import plain_text
-from tests.doubles.pages import AT, SETTINGS, armed, incident, proven_incident
+from killswitch.spend.caps import Period
+from tests.doubles.pages import AT, SETTINGS, armed, incident, proven_incident, spent
 from tests.unit.pages.test_page import one_of_each
 
 REPOSITORY = Path(__file__).parents[3]
@@ -77,6 +78,19 @@ def pages() -> list[tuple[str, Page]]:
             events.re_armed(replace(shadowed, generation=8), reason="fixed", by="ann", settings=SETTINGS),
         ),
         ("FOLLOWED in stage shadow", events.followed(stopped, routers=58, known=60, at=AT, settings=SETTINGS)),
+        (
+            "SPEND_SOFT of the judge",
+            spend_events.spend_soft(
+                "support-copilot", spent(81, soft=80, hard=100, scope="judge:support-copilot", period=Period.MONTH),
+                at=AT, settings=SETTINGS,
+            ),
+        ),
+        (
+            "SPEND_HARD of a project",
+            spend_events.spend_hard(
+                "support-copilot", spent(500, hard=500, scope="project:eval"), at=AT, settings=SETTINGS
+            ),
+        ),
         ("FOLLOWED by all", events.followed(flag, routers=60, known=60, at=AT, settings=SETTINGS)),
     ]  # fmt: skip
     return [*((page.kind.value, page) for page in one_of_each()), *more]

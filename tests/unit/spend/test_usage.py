@@ -117,7 +117,7 @@ def test_garbage_in_any_count_makes_it_unknown(form: str, bad: object) -> None:
         {**CHAT, "completion_tokens_details": {"reasoning_tokens": 301}},
         {**GEMINI, "cachedContentTokenCount": 1001},
     ],
-    ids=str,
+    ids=lambda reported: "an object" if type(reported) is object else str(reported),
 )
 def test_what_says_nothing_is_unknown(reported: object) -> None:
     assert Usage.of(reported) is None
