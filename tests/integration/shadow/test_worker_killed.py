@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.shadow.comparison import Comparing
@@ -42,18 +43,30 @@ def killed_at(operation: int) -> Iterator[None]:
     """Kill this process just before its n-th operation."""
     made = 0
 
+    def moment() -> None:
+        nonlocal made
+        made += 1
+        if made == operation:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def killing(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal made
-            made += 1
-            if made == operation:
-                os.kill(os.getpid(), signal.SIGKILL)
+            moment()
             return real(*arguments, **options)
 
         return call
 
+    def half(source: BinaryIO, target: BinaryIO, _size: int = 0) -> None:
+        """In the middle of writing is a moment, too."""
+        content = source.read()
+        target.write(content[: len(content) // 2])
+        target.flush()
+        moment()
+        target.write(content[len(content) // 2 :])
+
     for name in OPERATIONS:
         setattr(os, name, killing(getattr(os, name)))
+    shutil.copyfileobj = half  # type: ignore[assignment]  # of bytes alone
     yield
 
 
@@ -88,6 +101,7 @@ def test_killed_anywhere_no_pair_is_lost_and_none_is_there_twice(tmp_path: Path)
         if not killed(spool, records, operation):
             break
         early = recorded(records)
+        assert len(early) % 3 == 0, "a file has the three records of its day, or is not there"
         assert len(early) == len(set(early))
         waiting = {path.name for path in spool.glob("*.raw")}
         assert set(early) == PAIRS or len(waiting) == 3, "a raw file goes only when all records are safe"
