@@ -22,7 +22,7 @@ _RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral
                        "projected", "secret"}  # fmt: skip
 
 
-def _render(folder: str) -> list[dict[str, Any]]:
+def render(folder: str) -> list[dict[str, Any]]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not here")
     finished = subprocess.run(
@@ -35,7 +35,7 @@ def _render(folder: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(params=["base", "example"])
 def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    return _render(request.param)
+    return render(request.param)
 
 
 def _one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def test_every_secret_is_a_file_in_the_mounted_folder(objects: list[dict[str, An
 
 
 def test_base_needs_no_secret_at_all() -> None:
-    base = _render("base")
+    base = render("base")
     assert not [name for name in _settings(base) if name.endswith("_FILE")]
     assert "secretKeyRef" not in json.dumps(base)
 
@@ -188,7 +188,7 @@ def test_each_secret_is_optional_works_alone_and_is_documented(component: str, t
     }
     (tmp_path / "kustomize" / "alone").mkdir()
     (tmp_path / "kustomize" / "alone" / "kustomization.yaml").write_text(yaml.safe_dump(alone))
-    settings = _settings(_render(str(tmp_path / "kustomize" / "alone")))
+    settings = _settings(render(str(tmp_path / "kustomize" / "alone")))
     assert [Path(value).name for name, value in settings.items() if name.endswith("_FILE")] == [key]
     assert settings["KILLSWITCH_STORE"]
 
@@ -252,7 +252,7 @@ def test_the_daemon_answers_to_its_services_names(objects: list[dict[str, Any]])
 
 
 def _alerts() -> dict[str, Any]:
-    spec: dict[str, Any] = _one(_render("example"), "PrometheusRule")["spec"]
+    spec: dict[str, Any] = _one(render("example"), "PrometheusRule")["spec"]
     return spec
 
 

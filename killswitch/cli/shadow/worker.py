@@ -88,6 +88,9 @@ ClickHouseUserOption = Annotated[str, typer.Option(help="User of ClickHouse.", s
 ClickHousePasswordOption = Annotated[Path | None, typer.Option(help="A file with that user's password.")]
 MetricsPortOption = Annotated[int | None, typer.Option(help="Port of /metrics on this machine.", show_default="none")]
 OnceOption = Annotated[bool, typer.Option("--once", help="Compare what is in the spool now, and end.")]
+DrainOption = Annotated[
+    bool, typer.Option("--drain", help="At SIGTERM, compare what is in the spool first, for a spool that ends with it.")
+]
 LogOption = Annotated[Literal["human", "json"], typer.Option("--log-format", help="human or json.")]
 
 LOG_EVERY = 300.0  # seconds
@@ -114,6 +117,7 @@ def command(  # long: an option is a line
     clickhouse_password_file: ClickHousePasswordOption = None,
     metrics_port: MetricsPortOption = None,
     once: OnceOption = False,
+    drain: DrainOption = False,
     log_format: LogOption = "human",
 ) -> None:
     """Compare raw pairs and keep the records, until stopped. Run one next to each spool, outside of the service.
@@ -145,12 +149,13 @@ def command(  # long: an option is a line
                 after_try=lambda: report.of(worker),
                 offer=offer,
             )
+            stopping = None if once else stopped_by_signals()
             log.info("%s -> %s: %s, alike from %g", spool, without_secrets(records), measure.name, measure.threshold)
-            if once:
+            if stopping is not None:
+                worker.run(stopping)
+            if once or drain:
                 worker.run_to_the_end()
                 report.say(worker)
-            else:
-                worker.run(stopped_by_signals())
 
 
 def seconds_of(text: str, option: str) -> float:

@@ -148,3 +148,23 @@ def test_it_ends_at_sigterm_after_the_batch_and_shows_how_far_it_is(kept: Kept) 
     assert process.returncode == 0, said
     assert not list(kept.spool.glob("*.raw"))
     assert sum(kept.users().values()) == 2
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_spool_that_ends_with_it_is_emptied_at_sigterm(kept: Kept, drain: bool) -> None:
+    """Its raw files are young, and would wait for more of them; without ``--drain`` they stay for the next worker."""
+    kept.spooled("ann", "bob")
+    now = int(time.time() * 1000)
+    next(kept.spool.glob("*.raw")).rename(kept.spool / f"{now:013d}-7-000001.raw")
+    command = [sys.executable, "-m", "killswitch", "shadow", "worker", *kept.places, *(["--drain"] if drain else [])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert any("alike from" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert bool(list(kept.spool.glob("*.raw"))) is not drain
+    assert bool(list(kept.records.rglob("*.parquet"))) is drain
