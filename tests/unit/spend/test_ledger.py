@@ -231,6 +231,21 @@ def test_a_process_that_slept_past_its_lease_begins_with_nothing() -> None:
     assert max(world.most_spent_and_leased().values()) <= 1_000_000
 
 
+def test_a_lost_block_pays_what_was_spent_beyond_its_mark() -> None:
+    """An answer of a process that slept past its lease has cost far more than was reserved for it."""
+    world = World(Cap(SCOPE, Period.HOUR, hard=1_000_000))
+    sleeper, other = world.till(), world.till()
+    asleep = sleeper.reserved(1_000)
+    world.pass_time(3 * TTL, other)
+    other.reserved(1).release()
+    asleep.settle(Usage(input=50_000))
+    world.pass_time(TTL, sleeper, other)
+    sleeper.ledger.close()
+    other.ledger.close()
+    account = world.book().current
+    assert (account.spent, account.overrun, account.leased) == (50_000, 49_000, 0)
+
+
 def test_with_the_store_away_the_block_is_spent_and_then_refused() -> None:
     world = World(HOURLY)
     till = world.till()
