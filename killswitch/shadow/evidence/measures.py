@@ -1,9 +1,9 @@
 """From recorded pairs to what each criterion bets on: which pairs count, as what, and against what.
 
 **Who counts.** ``budget`` (money or quota) and ``cancelled`` say nothing about a model: such pairs are left out and
-counted. A candidate that failed or timed out stays in every denominator: it is an error, not equivalent, not similar
-and slower than any mark. Refusals, format, language, facts and tool calls take it for no difference, because `errors`
-must pass as well. Control's second answers are counted by the same rules, so the floor has the same survivors.
+counted. A candidate that failed or timed out stays in every denominator: it is an error, not equivalent and not
+similar. Refusals, format, language, facts, tool calls and latency take it for no difference, because `errors` must
+pass as well. Control's second answers are counted by the same rules, so the floor has the same survivors.
 
 **Errors** are compared with control's second answers, never with its first: a request is shadowed only after control
 has answered it, so control's first answers have hardly an error left.
@@ -178,10 +178,10 @@ def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
     rows = everyone & columns.concurrent
     gated = bool(rows.any())
     rows = rows if gated else everyone
-    candidate = np.where(failed, np.inf, columns.other.seconds)[rows].astype(np.float64)
+    candidate = np.where(failed, np.nan, columns.other.seconds)[rows].astype(np.float64)
     control = columns.control.seconds[rows].astype(np.float64)
     pairs = int(rows.sum())
-    slow = [float(np.quantile(side, TAIL, method="inverted_cdf")) if pairs else np.nan for side in (candidate, control)]
+    slow = [_p95(candidate[np.isfinite(candidate)]), _p95(control)]
     return Compared(
         criterion,
         candidate=slow[0],
@@ -193,6 +193,10 @@ def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
         why_not=_few(pairs, FIRST) if gated or not pairs else NEVER_CONCURRENT,
         never=not gated and pairs > 0,
     )
+
+
+def _p95(seconds: Array) -> float:
+    return float(np.quantile(seconds, TAIL, method="inverted_cdf")) if seconds.size else np.nan
 
 
 def _spent(name: str) -> Callable[[PairColumns, Criterion], Compared]:

@@ -61,17 +61,19 @@ def stretches(size: int, first: int) -> Iterator[tuple[int, int]]:
 def slower(candidate: Array, control: Array) -> Callable[[float], Sample]:
     """The sample of a ratio of p95s: 1 where only the candidate is beyond its mark, -1 where only control is.
 
-    ``candidate`` and ``control``: seconds of the same pairs (N,) in order, infinite where no answer came.
+    ``candidate`` and ``control``: seconds of the same pairs (N,) in order. The candidate's are NaN where no answer
+    came: such a pair is no difference, because control's own failures leave no pair, and `errors` judges them.
     """
     marks = np.full(control.size, np.nan)
     for begin, end in stretches(control.size, FIRST):
         marks[begin:end] = np.quantile(control[:begin], TAIL, method="inverted_cdf")
     used = marks > 0
     seconds, marks, control_beyond = candidate[used], marks[used], control[used] > marks[used]
+    answered = ~np.isnan(seconds)
 
     def at(ratio: float) -> Sample:
         beyond = seconds > ratio * marks
-        worse, better = int((beyond & ~control_beyond).sum()), int((~beyond & control_beyond).sum())
+        worse, better = int((beyond & ~control_beyond).sum()), int((~beyond & control_beyond & answered).sum())
         return Sample.of_signs(better, beyond.size - worse - better, worse)
 
     return at

@@ -100,7 +100,7 @@ def test_a_reason_against_proof_is_stronger_than_the_proof() -> None:
     [
         (Measure.FACTS, (0.03, 0.01), "changed facts: 3.0% against 1.0% of control against itself"),
         (Measure.SIMILARITY, (0.812, 0.83), "similarity: 0.812 against 0.83 of control against itself"),
-        (Measure.LATENCY_P95, (math.inf, 2.0), "p95 latency: no answer against 2 s"),
+        (Measure.LATENCY_P95, (2.1, 2.0), "p95 latency: 2.10 s against 2 s"),
         (Measure.COST, (900.0, math.nan), "cost a call: $0.0009 against unknown"),
         (Measure.TOKENS, (250.0, 300.0), "output tokens: 250 against 300"),
         (Measure.WIN_RATE, (0.48, 0.5), "win rate: 48.0% (n = 12 pairs)"),
