@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +34,7 @@ from killswitch.preflight.checks import (
     AskControllers,
     AskCounters,
     AskFlags,
+    AskRouters,
     Check,
     MeasureInterval,
     Setup,
@@ -40,6 +43,7 @@ from killswitch.preflight.checks import (
 )
 from killswitch.preflight.doctor import examine
 from killswitch.preflight.page_checks import examine_pages
+from killswitch.preflight.shadow_checks import examine_shadow_routers, examine_spool
 from killswitch.preflight.source_checks import no_source
 from killswitch.preflight.store_checks import examine_store, examine_writing
 from killswitch.rules.loading import load_folder
@@ -47,6 +51,7 @@ from killswitch.sources import Source
 from killswitch.sources.counter_health import ExaminesCounters
 from killswitch.sources.recording import SampledHistory
 from killswitch.sources.scrape_interval import ScrapedElsewhere
+from killswitch.stores import keys
 from killswitch.trips.switch import Switch
 
 _PROBLEMS = frozenset({Status.WRONG, Status.WARNING})
@@ -129,18 +134,20 @@ def _examined(
         flags=None if alone else _flags(settings),
         try_writing=None if alone else _try_writing(settings),
         controllers=None if alone else _controllers(settings),
+        routers=None if alone else _routers(settings),
         all_rules=all_rules,
     )
-    pages = [] if alone else _pages(settings, rollouts)
+    outside = [] if alone else [*_pages(settings, rollouts), *_spool()]
     with progress_bar("examining") as progress:
-        return [*pages, *examine(setup, progress)]
+        return [*outside, *examine(setup, progress)]
 
 
 def _without_source(settings: Settings, rollouts: Sequence[Rollout], error: Unavailable | AccessDenied) -> list[Check]:
     """What can be examined if the metric source does not answer."""
     flags, store_checks = examine_store(_flags(settings))
     writing = examine_writing(flags, rollouts, _try_writing(settings))
-    return [*_pages(settings, rollouts), *store_checks, *writing, no_source(error)]
+    routers = examine_shadow_routers(flags or {}, rollouts, _routers(settings))
+    return [*_pages(settings, rollouts), *_spool(), *store_checks, *writing, *routers, no_source(error)]
 
 
 def _named(rollouts: Sequence[Rollout], name: str | None) -> Sequence[Rollout]:
@@ -188,6 +195,23 @@ def _controllers(settings: Settings) -> AskControllers:
             opened.close()
 
     return ask
+
+
+def _routers(settings: Settings) -> AskRouters:
+    def ask(rollout: str) -> int:
+        opened = build_store(settings)
+        try:
+            return len(opened.list(keys.routers(rollout)).items)
+        finally:
+            opened.close()
+
+    return ask
+
+
+def _spool() -> list[Check]:
+    """Of this machine's folder of raw pairs, if the environment names one."""
+    folder = os.environ.get("KILLSWITCH_SHADOW_SPOOL")
+    return list(examine_spool(Path(folder), time.time())) if folder else []
 
 
 def _try_writing(settings: Settings) -> TryWriting:

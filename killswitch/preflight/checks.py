@@ -38,6 +38,7 @@ AskFlags = Callable[[], tuple[dict[str, Flag], dict[str, str]]]
 AskCounters = Callable[[Selector, Selector, float, Deadline], CounterHealth | Unreadable]
 TryWriting = Callable[[str], None]
 AskControllers = Callable[[], int | None]
+AskRouters = Callable[[str], int]
 MeasureInterval = Callable[[Selector, float, Deadline], float | Unreadable]
 
 
@@ -48,8 +49,8 @@ class Setup:
     ``flags`` reads the flags of the store and raises what the store raises; None without a store. ``measure``
     measures scrape intervals and ``counters`` looks at each series; None if the source cannot.
     ``scrape_interval``: as configured, in seconds. ``try_writing`` raises if the store would not take a trip of
-    the rollout. ``controllers``: how many are alive, None if that is unknown. ``all_rules``: whether
-    ``rollouts`` are all that have rule files.
+    the rollout. ``controllers``: how many are alive, None if that is unknown. ``routers``: how many follow a rollout's
+    flag; raises what the store raises. ``all_rules``: whether ``rollouts`` are all that have rule files.
     """
 
     source: Source
@@ -62,4 +63,5 @@ class Setup:
     flags: AskFlags | None = None
     try_writing: TryWriting | None = None
     controllers: AskControllers | None = None
+    routers: AskRouters | None = None
     all_rules: bool = True

@@ -62,11 +62,12 @@ def examine_cohorts(about: str, rule: Rule, readings: Sequence[Reading], served:
         absent = served.canary_may_be_absent if cohort is Cohort.CANARY and reason is Reason.NO_DATA else ""
         status = Status.NOTE if absent else Status.WRONG
         fix = "" if absent else _fix_of(reason, rule)
-        name = cohort.value
+        name, why = cohort.value, absent
         if served.shadow is not None and cohort is Cohort.CANARY:
             name = SHADOW_COHORT
-            fix = _NO_SHADOW if fix and reason is Reason.NO_DATA else fix
-        why = f" ({absent})" if absent else ""
+            if fix and reason is Reason.NO_DATA:
+                fix, why = _NO_SHADOW, "no service shadows"
+        why = f" ({why})" if why else ""
         yield Check(about, status, f"{name}: {reason}: {detail}{why}", fix)
         return
     gaps = sum(

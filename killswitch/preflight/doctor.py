@@ -19,6 +19,7 @@ from killswitch.preflight.cohort_checks import Served, examine_cohorts, examine_
 from killswitch.preflight.history_checks import examine_history
 from killswitch.preflight.litellm_checks import examine_litellm
 from killswitch.preflight.progress import Progress
+from killswitch.preflight.shadow_checks import examine_shadow_routers
 from killswitch.preflight.source_checks import examine_clock, examine_counters, examine_scrape_interval, no_source
 from killswitch.preflight.store_checks import (
     examine_controllers,
@@ -38,6 +39,7 @@ def examine(setup: Setup, progress: Progress = lambda _: None) -> Iterator[Check
         yield from checks
         yield from examine_writing(flags, setup.rollouts, setup.try_writing)
         yield from examine_controllers(flags or {}, setup.controllers)
+        yield from examine_shadow_routers(flags or {}, setup.rollouts, setup.routers)
         if setup.all_rules:
             yield from examine_rule_files(flags or {}, {rollout.name for rollout in setup.rollouts})
     try:

@@ -87,3 +87,13 @@ def test_status_and_explain_show_what_is_shadowed(shadowing: Shell) -> None:
     shown = "20% (billing 100%) of requests shadowed"
     assert f"stage shadow, {shown}, generation 1" in shadowing("status").stdout
     assert f"0% model-new, rest model-old; {shown}" in shadowing("explain", "copilot").stdout
+
+
+def test_the_doctor_looks_for_routers_and_at_the_spool(shadowing: Shell) -> None:
+    """Also while the metric source is down; without the variable there is no spool to look at."""
+    spool = shadowing.folder / "spool"
+    spool.mkdir(mode=0o755)
+    done = shadowing("doctor", "--source", "http://127.0.0.1:9", KILLSWITCH_SHADOW_SPOOL=str(spool))
+    assert "20% (billing 100%) of requests are to be shadowed, and no router follows the flag" in done.stdout
+    assert f"chmod 700 {spool}" in done.stdout
+    assert "shadow spool" not in shadowing("doctor", "--source", "http://127.0.0.1:9").stdout

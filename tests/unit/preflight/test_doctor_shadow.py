@@ -57,6 +57,7 @@ def test_a_shadow_that_nobody_sends_is_wrong(tmp_path: Path, share: ShadowShare)
         assert all(check.status is Status.NOTE and "nothing is shadowed" in check.found for check in absent)
     else:
         assert all(check.status is Status.WRONG and "Shadow(router, …)" in check.fix for check in absent)
+        assert all("no service shadows" in check.found for check in absent)
 
 
 def test_a_file_that_names_no_label_is_a_warning(tmp_path: Path) -> None:
