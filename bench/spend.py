@@ -16,7 +16,7 @@ from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.reservations import Reservation, ScopedLedger
-from killswitch.spend.usage import Usage
+from killswitch.token_usage import Usage
 
 CALLS = 500
 ROUNDS = 200

@@ -18,9 +18,9 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from killswitch.model import SHADOW_COHORT, CohortLabel
 from killswitch.router.attribution import Attribution
@@ -30,6 +30,7 @@ from killswitch.router.outcomes import Outcome
 from killswitch.router.phrases import Phrases
 from killswitch.router.request import Chunk, ServedRequest
 from killswitch.router.route_types import Route
+from killswitch.token_usage import Usage
 
 if TYPE_CHECKING:
     from killswitch.router.instruments import CohortSeries, Instruments, PairCounter
@@ -208,9 +209,17 @@ class CohortMetrics:
                 self._guard(partial(self.series, route.cohort, route.model))
 
     def count_request(
-        self, route: Route, outcome: Outcome, seconds: float, *, judged: bool, refused: bool, tokens: int
+        self,
+        route: Route,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        judged: bool,
+        refused: bool,
+        tokens: int,
+        usage: Mapping[str, Any] | None = None,
     ) -> None:
-        """Count one request that is over; `ServedRequest` calls this once."""
+        """Count one request that is over; `ServedRequest` calls this once. ``usage``: the provider's own, as JSON."""
         if route.revision != self._declared_revision:
             self._declared_revision = route.revision
             self.declare()  # the other cohort's model may be new, too, before its first request
@@ -222,6 +231,10 @@ class CohortMetrics:
                 series.refused(judged=judged)
             if tokens:
                 series.tokens(tokens)
+            known = Usage.of(usage)
+            # a request that failed is mostly not billed; any other one is
+            if known is not None or outcome is not Outcome.ERROR:
+                series.billed(known)
 
         self._guard(count)
 
@@ -239,7 +252,15 @@ class CohortMetrics:
         return self._instruments.shadow_pairs(rollout)
 
     def count_shadow(
-        self, model: str, outcome: Outcome, seconds: float | None, *, judged: bool, refused: bool, tokens: int
+        self,
+        model: str,
+        outcome: Outcome,
+        seconds: float | None,
+        *,
+        judged: bool,
+        refused: bool,
+        tokens: int,
+        usage: Mapping[str, Any] | None = None,
     ) -> None:
         """Count one request that no user sees; ``seconds``: None where they are not comparable with control's."""
 
@@ -250,6 +271,10 @@ class CohortMetrics:
                 series.refused(judged=judged)
             if tokens:
                 series.tokens(tokens)
+            known = Usage.of(usage)
+            # a request that failed is mostly not billed; any other one is
+            if known is not None or outcome is not Outcome.ERROR:
+                series.billed(known)
 
         self._guard(count)
 

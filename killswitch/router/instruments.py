@@ -6,6 +6,8 @@ metric                                               type       labels
 llm_requests_total, llm_judged_requests_total        counter    model, cohort, outcome
 llm_latency_ms, llm_judged_latency_ms                histogram  model, cohort (milliseconds)
 llm_completion_tokens                                histogram  model, cohort
+llm_tokens_total                                     counter    model, cohort, kind
+llm_unmetered_requests_total                         counter    model, cohort
 llm_refusals_total, llm_judged_refusals_total        counter    model, cohort
 llm_thumbs_down_total, llm_judged_thumbs_down_total  counter    model, cohort
 llm_shadow_pairs_total                               counter    rollout, kind, outcome
@@ -13,6 +15,9 @@ llm_shadow_dropped_total                             counter    rollout, reason
 ===================================================  =========  ==================================
 
 ``cohort`` is ``control`` or ``canary``, and ``shadow`` for requests that were asked of the canary unseen.
+
+``kind`` is ``input``, ``cached_input``, ``cache_write``, ``output`` or ``reasoning``, as tokens are billed: each is in
+one of them. A request whose answer did not say what it used is unmetered: its tokens are in no counter.
 
 The judged counters count a user's first request in each five minutes (see `killswitch.router.judged`).
 """
@@ -30,6 +35,7 @@ from prometheus_client.registry import Collector
 from killswitch.model import CohortLabel
 from killswitch.router import worker_warnings
 from killswitch.router.outcomes import Outcome
+from killswitch.token_usage import KINDS, Usage
 
 # The R10 series of preferred numbers (ISO 3): each bucket a quarter wider than the last, so that a
 # quantile's ratio is read to a few percent, from a fast cache hit to the slowest answer with tools.
@@ -53,6 +59,10 @@ class CohortSeries(Protocol):
 
     def refused(self, *, judged: bool) -> None: ...
     def tokens(self, count: int) -> None: ...
+    def billed(self, usage: Usage | None) -> None:
+        """What an answer is billed for; None where nobody said."""
+        ...
+
     def thumbs_down(self, *, judged: bool) -> None: ...
 
 
@@ -126,6 +136,12 @@ class PrometheusInstruments:
         self.completion_tokens = Histogram(
             "llm_completion_tokens", "Tokens that the model wrote", labels, buckets=TOKEN_BUCKETS, registry=registry
         )
+        self.billed_tokens = Counter(
+            "llm_tokens", "Tokens that a request is billed for", (*labels, "kind"), registry=registry
+        )
+        self.unmetered = Counter(
+            "llm_unmetered_requests", "Requests whose answer did not say what it used", labels, registry=registry
+        )
         self.pairs = Counter(
             "llm_shadow_pairs",
             "Requests that were asked again unseen, by how that ended",
@@ -152,7 +168,7 @@ class PrometheusInstruments:
 class _PrometheusSeries:
     """Children bound once: a counter born with its first event would lose that event."""
 
-    __slots__ = ("_latency", "_refusals", "_requests", "_thumbs_down", "_tokens")
+    __slots__ = ("_billed", "_latency", "_refusals", "_requests", "_thumbs_down", "_tokens", "_unmetered")
 
     def __init__(self, instruments: PrometheusInstruments, cohort: CohortLabel, model: str) -> None:
         labels = (model, str(cohort))
@@ -163,6 +179,8 @@ class _PrometheusSeries:
         self._thumbs_down = tuple(counter.labels(*labels) for counter in instruments.thumbs_down)
         self._latency = tuple(histogram.labels(*labels) for histogram in instruments.latency)
         self._tokens = instruments.completion_tokens.labels(*labels)
+        self._billed = {kind: instruments.billed_tokens.labels(*labels, kind) for kind in KINDS}
+        self._unmetered = instruments.unmetered.labels(*labels)
 
     def ended(self, outcome: Outcome, milliseconds: float | None, *, judged: bool) -> None:
         for requests in self._requests[: 1 + judged]:
@@ -177,6 +195,15 @@ class _PrometheusSeries:
 
     def tokens(self, count: int) -> None:
         self._tokens.observe(count)
+
+    def billed(self, usage: Usage | None) -> None:
+        if usage is None:
+            self._unmetered.inc()
+            return
+        for kind, counter in self._billed.items():
+            count = getattr(usage, kind)
+            if count:
+                counter.inc(count)
 
     def thumbs_down(self, *, judged: bool) -> None:
         for thumbs in self._thumbs_down[: 1 + judged]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.phrases import MAX_OPENING_CHARACTERS, Phrases
+from killswitch.router.provider_usage import usage_so_far
 from killswitch.router.refusals import completion_tokens, failure_signal, finish_mark, refusal_signal, text_of
 from killswitch.router.route_types import Route
 
@@ -25,7 +26,15 @@ class RequestRecorder(Protocol):
     def sign(self, route: Route, *, judged: bool) -> str: ...
     def count_thumbs_down(self, route: Route, *, judged: bool) -> None: ...
     def count_request(
-        self, route: Route, outcome: Outcome, seconds: float, *, judged: bool, refused: bool, tokens: int
+        self,
+        route: Route,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        judged: bool,
+        refused: bool,
+        tokens: int,
+        usage: Mapping[str, Any] | None = None,
     ) -> None: ...
 
 
@@ -76,6 +85,7 @@ class ServedRequest:
         "_shadowed",
         "_started",
         "_tokens",
+        "_usage",
         "judged",
         "route",
     )
@@ -93,6 +103,7 @@ class ServedRequest:
         self._disliked = False
         self._done = False
         self._tokens = 0
+        self._usage: dict[str, Any] | None = None
         self._opening = ""
         self._shadow: Shadows | None = None
         self._shadowed: Shadowed | None = None
@@ -130,6 +141,7 @@ class ServedRequest:
         count = completion_tokens(payload)
         if count:
             self._tokens = min(count, _MAX_TOKENS)
+        self._usage = usage_so_far(self._usage, payload)
         if self._shadowed is not None:
             self._shadowed.answer = payload
 
@@ -200,6 +212,8 @@ class ServedRequest:
         count = completion_tokens(chunk)
         if count:
             self._tokens = min(count, _MAX_TOKENS)  # usage in a stream is a running total
+        if count or finished is None:  # Anthropic says at the beginning what it has read
+            self._usage = usage_so_far(self._usage, chunk)
         if self._recorder.phrases is not None and len(self._opening) < MAX_OPENING_CHARACTERS:
             self._opening += text_of(chunk)
         mark = finish_mark(chunk)
@@ -222,6 +236,7 @@ class ServedRequest:
             judged=self.judged,
             refused=self._refused or outcome is Outcome.REFUSED,
             tokens=self._tokens,
+            usage=self._usage,
         )
         if self._shadow is not None:
             if error is not None:

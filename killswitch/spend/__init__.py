@@ -8,7 +8,7 @@ from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.prices import Price, PriceList
 from killswitch.spend.reservations import NotReserved, Reservation, ScopedLedger, SpendReason
-from killswitch.spend.usage import Usage
+from killswitch.token_usage import Usage
 
 __all__ = [
     "Cap",

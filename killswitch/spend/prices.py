@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from killswitch.spend.price_files import entries_of
-from killswitch.spend.usage import Usage
+from killswitch.token_usage import Usage
 
 MILLION: Final = 1_000_000
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from killswitch.spend.local_account import LocalAccount
 from killswitch.spend.prices import Price, PriceList
-from killswitch.spend.usage import Usage
+from killswitch.token_usage import Usage
 from killswitch.wording import money_in_words
 
 # Seconds after which a caller that was refused for want of a block may well get one.

@@ -10,6 +10,7 @@ from killswitch.model import Cohort
 from killswitch.router.counting import CohortMetrics
 from killswitch.router.integrations.litellm_calls import CanaryRefused
 from killswitch.router.outcomes import Outcome, outcome_of
+from killswitch.router.provider_usage import usage_so_far
 from killswitch.router.refusals import completion_tokens, failure_signal, refused
 from killswitch.router.route_types import Route
 from killswitch.router.router import Router
@@ -72,6 +73,7 @@ class AttemptCounter:
             judged=judged,
             refused=outcome is Outcome.REFUSED or refusal,
             tokens=completion_tokens(answer) or 0,
+            usage=usage_so_far(None, answer),
         )
 
     def _known_routes(self) -> tuple[Route, ...]:

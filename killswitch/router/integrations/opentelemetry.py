@@ -20,6 +20,7 @@ from killswitch.model import CohortLabel
 from killswitch.router.instruments import LATENCY_BUCKETS_MS, TOKEN_BUCKETS
 from killswitch.router.integrations import needs
 from killswitch.router.outcomes import Outcome
+from killswitch.token_usage import KINDS, Usage
 
 with needs("OpenTelemetry", "opentelemetry-sdk>=1.29,<2"):
     from opentelemetry.metrics import Counter, Histogram, Meter
@@ -46,6 +47,10 @@ class OpenTelemetryInstruments:
             histogram("llm_judged_latency_ms", f"{text}, judged ones only", LATENCY_BUCKETS_MS),
         )
         self.completion_tokens = histogram("llm_completion_tokens", "Tokens that the model wrote", TOKEN_BUCKETS)
+        self.billed_tokens = meter.create_counter("llm_tokens", description="Tokens that a request is billed for")
+        self.unmetered = meter.create_counter(
+            "llm_unmetered_requests", description="Requests whose answer did not say what it used"
+        )
         self.pairs = meter.create_counter(
             "llm_shadow_pairs", description="Requests that were asked again unseen, by how that ended"
         )
@@ -78,7 +83,7 @@ class _OpenTelemetryPairs:
 
 
 class _OpenTelemetrySeries:
-    __slots__ = ("_by_outcome", "_instruments", "_labels")
+    __slots__ = ("_by_kind", "_by_outcome", "_instruments", "_labels")
 
     def __init__(self, instruments: OpenTelemetryInstruments, cohort: CohortLabel, model: str) -> None:
         self._instruments = instruments
@@ -87,8 +92,11 @@ class _OpenTelemetrySeries:
         for requests in instruments.requests:
             for labels in self._by_outcome.values():
                 requests.add(0, labels)
-        for counter in (*instruments.refusals, *instruments.thumbs_down):
+        for counter in (*instruments.refusals, *instruments.thumbs_down, instruments.unmetered):
             counter.add(0, self._labels)
+        self._by_kind = {kind: {**self._labels, "kind": kind} for kind in KINDS}
+        for labels in self._by_kind.values():
+            instruments.billed_tokens.add(0, labels)
 
     def ended(self, outcome: Outcome, milliseconds: float | None, *, judged: bool) -> None:
         for requests in self._instruments.requests[: 1 + judged]:
@@ -103,6 +111,15 @@ class _OpenTelemetrySeries:
 
     def tokens(self, count: int) -> None:
         self._instruments.completion_tokens.record(count, self._labels)
+
+    def billed(self, usage: Usage | None) -> None:
+        if usage is None:
+            self._instruments.unmetered.add(1, self._labels)
+            return
+        for kind, labels in self._by_kind.items():
+            count = getattr(usage, kind)
+            if count:
+                self._instruments.billed_tokens.add(count, labels)
 
     def thumbs_down(self, *, judged: bool) -> None:
         for thumbs in self._instruments.thumbs_down[: 1 + judged]:

@@ -65,6 +65,7 @@ class ShadowMetrics:
                 judged=self._is_judged(counted.user),
                 refused=counted.refused,
                 tokens=completion_tokens({"usage": counted.usage}) or 0,
+                usage=counted.usage,
             )
 
     def _is_judged(self, user: str | None) -> bool:

@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricR
 from killswitch.router import CohortMetrics, Outcome
 from killswitch.router.instruments import LATENCY_BUCKETS_MS
 from killswitch.router.integrations.opentelemetry import OpenTelemetryInstruments
+from killswitch.token_usage import KINDS
 from tests.doubles.held_split import armed, router_over
 
 LABELS = {"model": "model-new", "cohort": "canary"}
@@ -45,6 +46,18 @@ def test_every_counter_stands_at_0_before_the_first_request() -> None:
         for outcome in Outcome:
             assert counter(reader, f"llm_{twin}requests", outcome=str(outcome)) == 0
         assert counter(reader, f"llm_{twin}refusals") == counter(reader, f"llm_{twin}thumbs_down") == 0
+    for kind in KINDS:
+        assert counter(reader, "llm_tokens", kind=kind) == 0
+    assert counter(reader, "llm_unmetered_requests") == 0
+
+
+def test_billed_tokens_are_counted_by_kind() -> None:
+    metrics, reader = bench()
+    for usage in ({"input_tokens": 7, "cache_read_input_tokens": 5, "output_tokens": 3}, None):
+        with metrics.request(armed().canary_route) as request:
+            request.answer({"usage": usage})
+    assert [counter(reader, "llm_tokens", kind=kind) for kind in KINDS] == [7, 5, 0, 3, 0]
+    assert counter(reader, "llm_unmetered_requests") == 1
 
 
 def test_every_kind_of_event_is_counted_with_its_judged_twin() -> None:

@@ -7,9 +7,9 @@ import pytest
 from killswitch.errors import BadSettings
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.reservations import NotReserved, Reservation, SpendReason
-from killswitch.spend.usage import Usage
 from killswitch.stores import Put, keys
 from killswitch.timestamps import HOUR
+from killswitch.token_usage import Usage
 from tests.doubles.memory_store import Fault
 from tests.unit.spend.tills import SCOPE, TTL, World
 

@@ -9,8 +9,8 @@ import pytest
 
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.reservations import Reservation
-from killswitch.spend.usage import Usage
 from killswitch.timestamps import HOUR
+from killswitch.token_usage import Usage
 from tests.doubles.memory_store import Call, Fault
 from tests.unit.spend.tills import SCOPE, TTL, Till, World
 

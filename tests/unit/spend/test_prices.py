@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadSettings
 from killswitch.spend.prices import MILLION, Price, PriceList
-from killswitch.spend.usage import Usage
 from killswitch.timestamps import DAY, from_iso
+from killswitch.token_usage import Usage
 
 NEW_YEAR = from_iso("2026-01-01T00:00:00Z")
 ENTRY = {"model": "gpt-5", "valid_from": "2026-01-01", "input": 1.25, "output": 10}

@@ -25,6 +25,14 @@ def merged_usage(known: dict[str, Any] | None, payload: object) -> dict[str, Any
     return known
 
 
+def usage_so_far(known: dict[str, Any] | None, payload: object) -> dict[str, Any] | None:
+    """`merged_usage` of what may be anything, with any properties: never raises, and keeps what was known."""
+    try:
+        return merged_usage(known, payload)
+    except Exception:  # noqa: BLE001  # a foreign property
+        return known
+
+
 def plain_json(value: object, depth: int = 0) -> Any:
     """``value`` as plain JSON, bounded; None for what is no JSON and no object with fields."""
     if value is None or isinstance(value, bool | int | float):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 # More tokens than this in one answer is a broken counter: the largest models read a few million.
 MOST_TOKENS: Final = 100_000_000
+KINDS: Final = ("input", "cached_input", "cache_write", "output", "reasoning")  # the fields of `Usage`
 
 
 class _Garbage(Exception):

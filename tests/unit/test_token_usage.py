@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.spend.usage import MOST_TOKENS, Usage
+from killswitch.token_usage import MOST_TOKENS, Usage
 
 CHAT = {
     "prompt_tokens": 1000,
