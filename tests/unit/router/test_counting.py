@@ -41,6 +41,7 @@ def test_the_names_and_labels_are_exactly_the_schema(bench: Bench) -> None:
         *(f"llm_{twin}{name}_total" for twin in ("", "judged_") for name in ("requests", "refusals", "thumbs_down")),
         *(f"llm_{twin}latency_ms_{part}" for twin in ("", "judged_") for part in ("bucket", "count", "sum")),
         *(f"llm_completion_tokens_{part}" for part in ("bucket", "count", "sum")),
+        *("llm_tokens_total", "llm_unmetered_requests_total"),
     }
 
 
