@@ -41,7 +41,8 @@ class Usage:
 
         ``reported`` is a mapping or an object with attributes, of one of four forms: OpenAI's chat completions,
         OpenAI's Responses, Anthropic's Messages, Gemini. Missing details are 0; a missing, negative, fractional or
-        absurd count makes the whole object None.
+        absurd count makes the whole object None, and so do counts without any input: each prompt has tokens, and a
+        server that does not count says 0. What a total has over the other counts is billed as output.
         """
         if reported is None or isinstance(reported, (str, bytes, int, float)):
             return None
@@ -50,7 +51,8 @@ class Usage:
         for name, read in _FORMS:
             try:
                 if _field(reported, name) is not None:
-                    return read(reported)
+                    usage = read(reported)
+                    return usage if usage.input or usage.cached_input or usage.cache_write else None
             except (_Garbage, ValueError):
                 return None
         return None
@@ -75,6 +77,11 @@ def _tokens(reported: object, *names: str, absent: int | None = None) -> int:
     return value
 
 
+def _uncounted(reported: object, counted: int, *names: str) -> int:
+    """What the provider's total has over the counts. A smaller total says nothing: some leave out a part."""
+    return max(0, _tokens(reported, *names, absent=counted) - counted)
+
+
 def _details(reported: object, *names: str) -> object:
     value = _field(reported, *names)
     if isinstance(value, (str, bytes, int, float, list)):
@@ -92,27 +99,24 @@ def _responses_or_messages(reported: object) -> Usage:
     read = _tokens(reported, "cache_read_input_tokens", absent=0)
     written = _tokens(reported, "cache_creation_input_tokens", absent=0)
     if read or written or _field(reported, "input_tokens_details", "output_tokens_details") is None:
-        output = _tokens(reported, "output_tokens")
-        return Usage(_tokens(reported, "input_tokens"), read, written, output)
+        fresh, output = _tokens(reported, "input_tokens"), _tokens(reported, "output_tokens")
+        missing = _uncounted(reported, fresh + read + written + output, "total_tokens")
+        return Usage(fresh, read, written, output + missing)
     return _parts(reported, "input_tokens", "output_tokens")
 
 
-def _parts(reported: object, all_input: str, all_output: str) -> Usage:
-    prompt, completion = _tokens(reported, all_input), _tokens(reported, all_output)
-    inside = _details(reported, f"{all_input}_details")
+def _parts(reported: object, input_name: str, output_name: str) -> Usage:
+    prompt, completion = _tokens(reported, input_name), _tokens(reported, output_name)
+    inside = _details(reported, f"{input_name}_details")
     cached = _tokens(inside, "cached_tokens", absent=0)
     written = _tokens(inside, "cache_write_tokens", "cache_creation_tokens", absent=0)
-    reasoning = _tokens(_details(reported, f"{all_output}_details"), "reasoning_tokens", absent=0)
-    if cached > prompt:
-        raise _Garbage
-    # some servers leave the reasoning out of the completion; only the total shows which
-    total = _tokens(reported, "total_tokens", absent=prompt + completion)
-    apart = reasoning > 0 and total == prompt + completion + reasoning
-    if reasoning > completion and not apart:
+    reasoning = _tokens(_details(reported, f"{output_name}_details"), "reasoning_tokens", absent=0)
+    # some servers leave the reasoning out of the completion, or more; only the total shows it
+    all_output = completion + _uncounted(reported, prompt + completion, "total_tokens")
+    if cached > prompt or reasoning > all_output:
         raise _Garbage
     # what was written to the cache is not adjusted to the prompt, so it may be more than the rest of it
-    answered = completion if apart else completion - reasoning
-    return Usage(max(0, prompt - cached - written), cached, written, answered, reasoning)
+    return Usage(max(0, prompt - cached - written), cached, written, all_output - reasoning, reasoning)
 
 
 def _gemini(reported: object) -> Usage:
@@ -126,6 +130,8 @@ def _gemini(reported: object) -> Usage:
     output = _tokens(reported, "candidatesTokenCount", "candidates_token_count", absent=0 if alone else None)
     if cached > prompt:
         raise _Garbage
+    counted = prompt + tools + thoughts + output
+    output += _uncounted(reported, counted, "totalTokenCount", "total_token_count")
     return Usage(input=prompt - cached + tools, cached_input=cached, output=output, reasoning=thoughts)
 
 

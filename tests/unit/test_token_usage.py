@@ -72,6 +72,13 @@ def as_object(value: Any) -> Any:
         ),
         # a server that leaves the reasoning out of the completion, as its total shows
         ({**CHAT, "total_tokens": 1500}, Usage(input=600, cached_input=400, output=300, reasoning=200)),
+        # what only the total counts is billed as output, the dearest of the counts
+        ({"input_tokens": 7, "output_tokens": 5, "total_tokens": 5000}, Usage(input=7, output=4993)),
+        ({**CHAT, "total_tokens": 5000}, Usage(input=600, cached_input=400, output=3800, reasoning=200)),
+        ({**RESPONSES, "total_tokens": 5000}, Usage(input=600, cached_input=400, output=3800, reasoning=200)),
+        ({**MESSAGES, "total_tokens": 5000}, Usage(input=600, cached_input=400, cache_write=250, output=3750)),
+        ({**GEMINI, "totalTokenCount": 5000}, Usage(input=650, cached_input=400, output=3750, reasoning=200)),
+        ({**CHAT, "total_tokens": 0}, Usage(input=600, cached_input=400, output=100, reasoning=200)),
         # stopped in mid-thought: no candidates, and the total says that none are missing
         (
             {"promptTokenCount": 9, "thoughtsTokenCount": 4, "totalTokenCount": 13},
@@ -113,6 +120,13 @@ def test_garbage_in_any_count_makes_it_unknown(form: str, bad: object) -> None:
         {"promptTokenCount": 5},
         {"promptTokenCount": 5, "totalTokenCount": 9},
         {"total_tokens": 5},
+        # a server that does not count says 0; no prompt is of no token
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 5000},
+        {"prompt_tokens": 0, "completion_tokens": 40},
+        {"input_tokens": 0, "output_tokens": 0},
+        {"input_tokens": 0, "output_tokens": 0, "output_tokens_details": {}},
+        {"promptTokenCount": 0, "candidatesTokenCount": 0},
         {**CHAT, "prompt_tokens_details": {"cached_tokens": 1001}},
         {**CHAT, "completion_tokens_details": {"reasoning_tokens": 301}},
         {**GEMINI, "cachedContentTokenCount": 1001},
@@ -150,7 +164,7 @@ def test_whatever_a_provider_says_raises_nothing(reported: dict[str, Any]) -> No
     assert usage is None or usage.input + usage.cached_input + usage.cache_write + usage.output >= 0
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
+@given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_no_token_is_lost(fresh: int, cached: int, answered: int, reasoned: int) -> None:
     usage = Usage.of(
         {
