@@ -101,7 +101,7 @@ _KEY_LETTERS: Final = 2  # of a word's beginning, by which its rows are found
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class OppositeWord:
     """A side of a row, which is named by its first word. ``denial``: its right side is the left one denied."""
 
     row: str
@@ -109,9 +109,9 @@ class Side:
     denial: bool
 
 
-def _sides() -> dict[tuple[str, str], list[tuple[str, bool, Side]]]:
+def _sides() -> dict[tuple[str, str], list[tuple[str, bool, OppositeWord]]]:
     """By language and a word's beginning: the word, whether it is only a beginning, and its side."""
-    found: dict[tuple[str, str], list[tuple[str, bool, Side]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, bool, OppositeWord]]] = {}
     for table, denial in ((_DENIALS, True), (_CONTRASTS, False)):
         for language, rows in table.items():
             for row in rows.split(";"):
@@ -119,7 +119,7 @@ def _sides() -> dict[tuple[str, str], list[tuple[str, bool, Side]]]:
                 for right, words in enumerate(row.split("|")):
                     for word in words.split():
                         plain = word.rstrip("*")
-                        side = Side(name, bool(right), denial)
+                        side = OppositeWord(name, bool(right), denial)
                         found.setdefault((language, plain[:_KEY_LETTERS]), []).append((plain, plain != word, side))
     for sides in found.values():
         sides.sort(key=lambda one: -len(one[0]))
@@ -138,7 +138,7 @@ def with_phrases(text: str) -> str:
     return _A_PHRASE.sub(lambda found: _PHRASES[found[0]], text)
 
 
-def side_of(word: str, language: str) -> Side | None:
+def side_of(word: str, language: str) -> OppositeWord | None:
     """Where the word is in the lists of its language; of an unknown language in the English ones."""
     for listed, begins, side in _SIDES.get((language or "en", word[:_KEY_LETTERS]), ()):
         if word == listed or (begins and word.startswith(listed)):
