@@ -96,11 +96,11 @@ class KillswitchMiddleware:
     keeps its cohort by this cookie for as long as the flag's generation lasts; a user who forges it moves only
     himself, and never past a trip. ``cohort_header``: tells the client its cohort; None sends no header.
 
-    ``shadow``: a `killswitch.router.shadow.mirror.Shadow`, or None. It is offered requests to known endpoints, and
-    where ``applies`` is given all to which it applies. Its sample is drawn by ``request_id``, from the scope, by
-    default the header ``x-request-id``; a request without one gets a new one. ``prompt_class``: what kind of question
-    it is, from the scope. ``side_effects``: whether an answer makes the service or its client act; None: if the request
-    has tools.
+    ``shadow``: a `killswitch.router.shadow.mirror.Shadow`, or None. It is offered requests to known endpoints whose
+    bodies have what the endpoint demands, and where ``applies`` is given all to which it applies. Its sample is drawn
+    by ``request_id``, from the scope, by default the header ``x-request-id``; a request without one gets a new one.
+    ``prompt_class``: what kind of question it is, from the scope. ``side_effects``: whether an answer makes the service
+    or its client act; None: if the request has tools.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class KillswitchMiddleware:
             prompt_class=_text(self._prompt_class, scope),
             side_effects=self._side_effects,
         )
-        return None if shadowed is None else Bodies(shadowed, asked)
+        return None if shadowed is None else Bodies(shadowed, asked, "" if self._counts_keyless else api)
 
     def _route(self, scope: Scope, user: str | None) -> tuple[Route, bool]:
         """The route, and whether the session's pin says the same already."""

@@ -9,10 +9,15 @@ MAX_REQUEST_BYTES, MAX_ANSWER_BYTES = 1_000_000, 4_000_000
 
 
 class Bodies:
-    """The parts of one request's and its answer's body, by reference, up to a bound."""
+    """The parts of one request's and its answer's body, by reference, up to a bound.
 
-    def __init__(self, shadowed: Any, asked: list[bytes]) -> None:
+    ``api``: of a path that is known by its end alone, whose body must be a request to a model; "" where the service
+    says that it is one.
+    """
+
+    def __init__(self, shadowed: Any, asked: list[bytes], api: str) -> None:
         self._shadowed = shadowed
+        self._api = api
         self._asked = asked
         self._answered: list[bytes] = []
         self._room = [MAX_REQUEST_BYTES, MAX_ANSWER_BYTES]
@@ -52,8 +57,15 @@ class Bodies:
 
     def complete(self) -> None:
         """The body was sent; a list is read as a stream, a tuple as one document."""
-        if self._shadowed is not None:
-            self._shadowed.answer = self._answered if self._events else tuple(self._answered)
+        if self._shadowed is None:
+            return
+        from killswitch.router.shadow.asked_fields import may_ask_a_model  # noqa: PLC0415  # loaded where used
+
+        if self._api and not may_ask_a_model(self._api, self._asked):  # another application's path of the same end
+            self._shadowed.forget()
+            self._let_go()
+            return
+        self._shadowed.answer = self._answered if self._events else tuple(self._answered)
 
     def _keep(self, which: int, parts: list[bytes], part: bytes | None) -> None:
         if not part or self._shadowed is None:
@@ -67,6 +79,9 @@ class Bodies:
     def _leave(self, reason: str) -> None:
         if self._shadowed is not None:
             self._shadowed.leave(reason)
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._shadowed = None
         self._asked.clear()
         self._answered.clear()

@@ -55,6 +55,8 @@ _ASKED = frozenset(
         ),
         *("service_tier", "store", "previous_response_id", "conversation", "background", "container", "mcp_servers"),
         *("context_management", "output_config", "extra_body"),
+        # read so that the request is refused
+        *("data_sources", "plugins", "search_parameters", "enable_search"),
     }
 )
 APIS: Mapping[str, str] = {

@@ -1,6 +1,7 @@
 """Copies a finished request before it is asked again: on the shadow's thread, never on the request's path.
 
-What comes out is a copy that nobody else holds, without credentials, and the same as plain JSON for the record. What
+What comes out is a copy that nobody else holds, of the fields that `asked_fields` lists and without credentials, and
+the same as plain JSON for the record. What
 the caller has appended since control was asked is left out. Another change is noticed where the last message is no
 longer where it was, or where the request changes while it is copied: then the pair is dropped.
 """
@@ -12,30 +13,28 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from killswitch.router.shadow.asked_fields import asks_a_model, is_credential, listed
 from killswitch.router.shadow.asking import Finished
 from killswitch.router.shadow.comparable import NotComparable, comparable
 from killswitch.router.shadow.drops import Drop
 
 _DEEPEST = 60
-# Of control's call alone: its keys, its connection, its routing and its bookkeeping. A shadow that inherits them would
-# spend control's quota, be answered by another model, or be logged as control.
+# Of control's call alone, wherever it is nested: its routing and its bookkeeping. A shadow that inherits them would be
+# answered by another model, or be logged as control. At the top only what `asked_fields` lists is kept.
 _LEFT_OUT = frozenset(
     {
-        *("model", "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "silent_model"),
-        *("api_key", "api_base", "base_url", "api_version", "organization", "authorization", "azure_ad_token"),
+        *("model", "models", "fallbacks", "api_base", "base_url", "api_version", "organization"),
         *("headers", "extra_headers", "default_headers", "extra_query", "client", "http_client", "timeout"),
-        *("metadata", "litellm_metadata", "litellm_params", "litellm_call_id", "litellm_logging_obj", "tags"),
-        *("proxy_server_request", "mock_response", "idempotency_key", "num_retries", "max_retries", "secret_fields"),
+        *("metadata", "litellm_metadata", "litellm_params", "idempotency_key", "num_retries", "max_retries"),
         *("user", "safety_identifier", "prompt_cache_key"),
     }
 )
-_SECRET_ENDINGS = ("_api_key", "_secret", "_password", "_access_key", "_session_token", "_ad_token", "_access_token")
 # here a name is the users' own word and not a setting
-_OWN_WORDS = frozenset(
-    {"messages", "input", "system", "prompt", "instructions", "parameters", "input_schema", "schema"}
-)
+_QUESTIONS = frozenset({"messages", "input", "system", "prompt", "instructions", "prediction"})
+_SCHEMAS = frozenset({"parameters", "input_schema", "schema", "guided_json", "json_schema"})
 # with one of these the provider, or who reads the answer, may act
 _ACTING = ("tools", "functions", "mcp_servers", "container", "web_search_options", "plugins", "background")
+_ACTING_ANYWAY = ("conversation",)  # the provider appends to it: control's own next turn would see the shadow's
 
 
 class Captured(NamedTuple):
@@ -76,6 +75,7 @@ def _copy_of_arguments(finished: Finished, most_bytes: int) -> tuple[dict[str, A
     arguments = finished.arguments
     if isinstance(arguments, list):
         arguments = b"".join(arguments)
+    is_body = isinstance(arguments, bytes | bytearray)
     if isinstance(arguments, bytes | bytearray):
         if len(arguments) > most_bytes:
             raise _TooLargeError
@@ -83,16 +83,22 @@ def _copy_of_arguments(finished: Finished, most_bytes: int) -> tuple[dict[str, A
     if not isinstance(arguments, Mapping):
         raise ValueError("not a JSON object")  # noqa: TRY004  # the same answer as for what is no JSON
     copy = _Copy(most_bytes)
-    return copy.of_arguments(arguments, finished.messages, finished.last_message), copy.foreign
+    copied = copy.of_arguments(arguments, finished.messages, finished.last_message)
+    if not asks_a_model(finished.api, arguments, is_body=is_body):
+        raise NotComparable("it has not what its API demands: it is no request to a model")
+    return copied, copy.foreign
 
 
 def acts(request: Mapping[str, Any], finished: Finished, *, tools_act: bool) -> bool:
     """Whether asking ``request`` again would act on the world."""
-    if request.get("conversation"):
-        return True  # the provider appends to it: control's own next turn would see the shadow's
+    extra = request.get("extra_body")
+    # the client's SDK puts the fields of ``extra_body`` over the others
+    sent = (request, extra) if isinstance(extra, Mapping) else (request,)
+    if any(given.get(name) for given in sent for name in _ACTING_ANYWAY):
+        return True
     if finished.side_effects is not None:
         return bool(finished.side_effects)
-    return tools_act and any(request.get(name) for name in _ACTING)
+    return tools_act and any(given.get(name) for given in sent for name in _ACTING)
 
 
 def turn_of(request: Mapping[str, Any]) -> int:
@@ -157,12 +163,18 @@ class _Copy:
     def of_arguments(self, arguments: Mapping[str, Any], count: int | None, last: object) -> dict[str, Any]:
         copied = {}
         for name, value in list(arguments.items()):
-            if self._is_left_out(name, value):
+            if not listed(str(name)) or self._is_left_out(name, value):
                 continue
-            listed = value
+            asked = value
             if name in ("messages", "input") and isinstance(value, list | tuple):
-                listed = self._as_asked(value, count, last)
-            copied[str(name)] = self._copy(listed, 0, own_words=name in _OWN_WORDS)
+                asked = self._as_asked(value, count, last)
+            elif name == "extra_body":
+                if not isinstance(value, Mapping):
+                    continue
+                asked = {each: value[each] for each in list(value) if listed(str(each), in_extra_body=True)}
+                if not asked:
+                    continue
+            copied[str(name)] = self._copy(asked, 0, own_words=name in _QUESTIONS or name in _SCHEMAS)
         return copied
 
     def _as_asked(self, messages: list[Any] | tuple[Any, ...], count: int | None, last: object) -> list[Any]:
@@ -205,13 +217,13 @@ class _Copy:
         for name, each in list(value.items()):
             if own_words or not self._is_left_out(name, each):
                 self._spend(len(str(name)))
-                copied[str(name)] = self._copy(each, depth + 1, own_words=own_words or name in _OWN_WORDS)
+                copied[str(name)] = self._copy(each, depth + 1, own_words=own_words or name in _SCHEMAS)
         return copied
 
     def _is_left_out(self, name: object, value: object) -> bool:
         known = str(name).lower()
         callback = callable(value) and not isinstance(value, type)
-        return known in _LEFT_OUT or known.endswith(_SECRET_ENDINGS) or callback
+        return known in _LEFT_OUT or callback or is_credential(known)
 
     def _spend(self, size: int) -> None:
         self._left -= size

@@ -13,6 +13,8 @@ field of control's request                                  in the shadow's
 ``previous_response_id``, ``conversation``, ``background``  not comparable
 ``prompt`` (Responses API), ``container``, ``mcp_servers``  not comparable
 tools that the provider runs and that may act               not comparable
+``data_sources``, ``search_parameters``, ``enable_search``  not comparable: they read what is not in the request
+a question in ``extra_body``                                not comparable: it replaces the one that is compared
 files and vector stores by id                               not comparable: they belong to production's account
 a prompt of tokens                                          not comparable: they are of control's tokenizer
 ==========================================================  ==========================================================
@@ -24,7 +26,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_STATEFUL = ("previous_response_id", "conversation", "background", "container", "mcp_servers")
+_STATEFUL = (
+    *("previous_response_id", "conversation", "background", "container", "mcp_servers"),
+    *("data_sources", "search_parameters", "enable_search"),
+)
 # Run by the service, which never runs what a shadow asks for; or run by the provider, and only read.
 _TOOLS = re.compile(
     r"function|custom|namespace|computer.*|local_shell|apply_patch|bash_.*|text_editor_.*|memory_.*"
@@ -52,6 +57,9 @@ def comparable(api: str, request: Mapping[str, Any]) -> dict[str, Any]:
     extra = extra if isinstance(extra, Mapping) else {}
     for given in (request, extra):
         _refuse_state(api, given)
+    for name in ("messages", "input", "prompt"):
+        if extra.get(name):
+            raise NotComparable(f"{name} in extra_body: it replaces the question")
     sent = {name: value for name, value in request.items() if name not in ("store", "extra_body")}
     if kept := {name: value for name, value in extra.items() if name != "store"}:
         sent["extra_body"] = kept

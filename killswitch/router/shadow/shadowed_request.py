@@ -89,6 +89,11 @@ class ShadowedRequest:
         self._shadow = self._chunks = self.answer = None
         self._seconds.clear()
 
+    def forget(self) -> None:
+        """It turned out to be no request to a model: it is in no sample, so nothing is counted."""
+        self._shadow = self._chunks = self.answer = None
+        self._seconds.clear()
+
     def ended(self, outcome: Outcome, seconds: float, error: BaseException | None) -> None:
         """Control has answered, or failed with ``error``: the request is offered. A second call does nothing."""
         shadow, self._shadow = self._shadow, None

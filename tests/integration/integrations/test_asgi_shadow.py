@@ -156,7 +156,26 @@ def test_what_is_no_request_is_answered_and_not_compared(service: Service, conte
     with_shadow = service.post("/v1/chat/completions", content, shadow=service.shadow)
     assert with_shadow.content == service.post("/v1/chat/completions", content).content
     written = Written(service.shadow, service.folder)
-    assert (written.pairs, sum(written.drops.values())) == ([], 1)
+    assert written.pairs == []
+    # a 4xx is counted; what asks no model was never in the sample
+    assert sum(written.drops.values()) == (b"bad" in content)
+
+
+@pytest.mark.parametrize("at", ["/v1/responses", "/v1/messages"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"how": "whole", "responses": [{"question": "your password?", "answer": "hunter2"}], "survey": 4},
+        {"how": "whole", "model": "Volvo", "messages": [{"to": "bob", "text": "hunter2"}]},
+        {"how": "whole", "input": "hunter2"},
+    ],
+)
+def test_a_survey_or_a_chat_of_people_is_not_spooled(service: Service, at: str, content: dict[str, Any]) -> None:
+    """A path that ends as an endpoint's does may be of any application."""
+    service.post(at, content, shadow=service.shadow)
+    written = Written(service.shadow, service.folder)
+    assert written.pairs == []
+    assert b"hunter2" not in written.raw
 
 
 def test_a_compressed_answer_cannot_be_compared(service: Service) -> None:

@@ -87,7 +87,9 @@ def test_the_middlewares_example(tmp_path: Path) -> None:
     async def post() -> httpx.Response:
         transport = httpx.ASGITransport(app=known["app"])
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            return await client.post("/v1/chat/completions", json=CHAT, headers={"x-user-id": "ann"})
+            return await client.post(
+                "/v1/chat/completions", json={"model": "support-copilot", **CHAT}, headers={"x-user-id": "ann"}
+            )
 
     assert "answered by model-old" in asyncio.run(post()).text
     assert other_text(known) == "answered unseen"

@@ -72,6 +72,45 @@ def test_keys_and_routing_of_control_are_left_out() -> None:
     assert made.request == made.record
 
 
+SECRET = "sk-of-production"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({name: SECRET} for name in ("token", "api_token", "x-api-key", "access_key_id", "subscription_key", "auth")),
+        *({"extra_body": {name: SECRET}} for name in ("token", "apiKey", "Ocp-Apim-Subscription-Key", "a new option")),
+        *({"vertex_credentials": {"private_key": SECRET}}, {"a_new_option": {"inside": [SECRET]}}),
+        *({"reasoning": {"authentication": {"key": SECRET}}}, {"extra_body": {"safety_settings": {"token": SECRET}}}),
+        {"tools": [{"type": "web_search", "connection_string": SECRET, "parameters": 1}]},
+        {"extra_body": SECRET},
+    ],
+)
+def test_no_credential_is_in_the_copy(arguments: dict[str, Any]) -> None:
+    made = captured(arguments={"messages": [HELLO], "temperature": 0.2, **arguments}, side_effects=False)
+    assert SECRET not in json.dumps(made.record) + repr(made.request)
+    assert made.record["messages"] == [HELLO]
+    assert made.record["temperature"] == 0.2
+
+
+def test_data_of_an_account_is_neither_copied_nor_asked() -> None:
+    """Azure's own data: with a key in it, and answered from what is not in the request."""
+    source = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": SECRET}}}
+    for arguments in ({"data_sources": [source]}, {"extra_body": {"data_sources": [source]}}):
+        assert refused(arguments={"messages": [HELLO], **arguments}) is Drop.NOT_COMPARABLE
+
+
+@pytest.mark.parametrize("name", ["messages", "input", "prompt"])
+def test_a_question_in_extra_body_is_not_asked(name: str) -> None:
+    """It would replace the question that is compared."""
+    assert refused(arguments={"messages": [HELLO], "extra_body": {name: [HELLO]}}) is Drop.NOT_COMPARABLE
+
+
+def test_what_shapes_an_answer_is_no_credential() -> None:
+    shaping = {"max_tokens": 5, "stop_token_ids": [1], "min_tokens": 1, "logit_bias": {"50": 1}}
+    assert captured(arguments={"messages": [HELLO], **shaping}).record == {"messages": [HELLO], **shaping}
+
+
 def test_names_in_texts_and_schemas_of_users_stay() -> None:
     message = {"role": "user", "content": [{"type": "text", "text": "x", "metadata": 1}]}
     made = captured(arguments={"messages": [message], "tools": [TOOL]}, side_effects=False)
@@ -100,6 +139,13 @@ def test_no_object_of_the_callers_is_in_the_copy() -> None:
         ({"side_effects": True}, False, False),
         ({"arguments": {"input": "x", "conversation": "c"}, "side_effects": False}, False, False),
         ({"arguments": {"input": "x", "mcp_servers": [{"url": "u"}]}}, True, False),
+        ({"arguments": {"messages": [HELLO], "extra_body": {"tools": [TOOL]}}}, True, False),
+        ({"arguments": {"messages": [HELLO], "extra_body": {"plugins": [{"id": "web"}]}}}, True, False),
+        (
+            {"arguments": {"messages": [HELLO], "extra_body": {"conversation": "c"}}, "side_effects": False},
+            False,
+            False,
+        ),
     ],
 )
 def test_what_acts_on_the_world_is_asked_only_where_said(changes: dict[str, Any], tools_act: bool, asked: bool) -> None:
@@ -146,6 +192,18 @@ def test_a_body_of_bytes_is_read_as_json() -> None:
     assert made.record["messages"][0]["content"] == "hi"
     for body in (b"no json", b"[1]", b"\xff"):
         assert refused(arguments=body) is Drop.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        *(("chat", {"messages": [HELLO]}), ("messages", {"model": "m", "messages": [HELLO]})),
+        *(("responses", {"input": "x"}), ("responses", {"model": "m", "messages": [HELLO]}), ("asgi", {"text": "x"})),
+        *(("completions", {"model": "m"}), ("chat", {"model": {"of": "car"}, "messages": [HELLO]})),
+    ],
+)
+def test_a_body_without_what_its_api_demands_is_refused(api: str, body: dict[str, Any]) -> None:
+    assert refused(api=api, arguments=json.dumps(body).encode()) is Drop.NOT_COMPARABLE
 
 
 def test_objects_of_sdks_are_sent_and_recorded() -> None:
