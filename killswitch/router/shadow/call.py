@@ -27,6 +27,7 @@ from killswitch.router.shadow.raw_pair import RawAnswer, RawPair
 CONCURRENT_WITHIN = 1.0  # seconds between control's end and the other's start: the same load on the provider
 PREPARING = 5.0  # seconds for the copy and the ledger, before the call's own timeout begins
 _MOST_ID = 200  # characters
+_MAY_BE_BILLED = frozenset({408, 499, 502, 504, 520, 522, 524})  # of gateways: the provider may have answered
 
 
 class Came(NamedTuple):
@@ -282,11 +283,11 @@ class ShadowCall:
         if self._reservation is None:
             return
         try:
-            unbilled = other.usage is None and (other.outcome == "budget" or (other.status or 0) >= 400)
-            if unbilled or (came.error is not None and was_never_sent(came.error)):
+            if is_unbilled(came, other):
                 self._reservation.release()
             else:
-                self._reservation.settle(other.usage)
+                # the usage of an answer that broke off is what was counted until then, such as Anthropic's first token
+                self._reservation.settle(other.usage if is_whole(came) else None)
         except Exception:  # noqa: BLE001  # logged by `complain`
             self._settings.complain("the ledger could not settle")
 
@@ -301,6 +302,19 @@ class ShadowCall:
                 self._reservation.settle(None)
         except Exception:  # noqa: BLE001  # logged by `complain`
             self._settings.complain("the ledger could not take a reservation back")
+
+
+def is_whole(came: Came) -> bool:
+    """Whether an answer came to its end, so that its usage is all of it. A stream says so by its finish reason."""
+    answer = came.answer
+    return answer is not None and not answer.failed and (answer.finish_reason is not None or not came.streamed)
+
+
+def is_unbilled(came: Came, other: RawAnswer) -> bool:
+    """Whether it is sure that nothing is billed: refused as a whole, or never sent."""
+    begun = came.first_token_seconds is not None or other.text or other.tool_calls or other.usage is not None
+    refused = other.outcome == "budget" or ((other.status or 0) >= 400 and other.status not in _MAY_BE_BILLED)
+    return bool(refused and not begun) or (came.error is not None and was_never_sent(came.error))
 
 
 def answer_of(came: Came, model: str) -> RawAnswer:

@@ -59,14 +59,18 @@ def is_spent(failure: object) -> bool:
 
 
 def was_never_sent(error: BaseException) -> bool:
-    """Whether the connection failed before anything was sent, by the names of the exception and its causes."""
+    """Whether the connection failed before anything was sent, by the names of the exception and its causes.
+
+    Only causes that are named as such (``raise … from``) count. ``__context__`` is whatever was handled just then, such
+    as a first address that refused before the second took the request.
+    """
     one: BaseException | None = error
     for _ in range(10):
         if one is None:
             return False
         if any(kind.__name__ in _NEVER_SENT for kind in type(one).__mro__):
             return True
-        one = one.__cause__ or one.__context__
+        one = one.__cause__
     return False
 
 

@@ -156,9 +156,20 @@ def test_the_ledger_holds_the_price_of_a_bounded_call() -> None:
     assert "max_completion_tokens" not in shadowing.pairs[0].request
 
 
+BEGUN = {"type": "message_start", "message": {"usage": {"input_tokens": 10, "output_tokens": 1}}}
+WORD = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "word "}}
+ENDED = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}
+COUNTED = {"choices": [{"delta": {"content": "cut"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+OLD = {"object": "text_completion", "choices": [{"text": "cut"}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+OVER = {"error": {"type": "rate_limit_error"}}
+
+
 @pytest.mark.parametrize(
     ("ended", "event"),
     [
+        (came([BEGUN, WORD, ENDED, {"type": "message_stop"}], streamed=True), {"input_tokens": 10, "output_tokens": 7}),
+        *((came(chunks, streamed=True), None) for chunks in ([BEGUN, WORD], [COUNTED], [OLD], [WORD, OVER])),
+        *((failed(SDKError(status_code=status)), None) for status in (408, 502, 504)),
         (failed(TimeoutError()), None),
         (failed(SDKError(status_code=429)), "released"),
         (failed(SDKError(status_code=500)), "released"),

@@ -73,6 +73,13 @@ def test_a_connection_that_failed_was_never_sent() -> None:
     assert not was_never_sent(circle)
 
 
+def test_what_was_handled_just_then_is_no_cause() -> None:
+    """The first address refused, the second took the request and did not answer."""
+    late = SDKError()
+    late.__context__ = ConnectError()
+    assert not was_never_sent(late)
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
