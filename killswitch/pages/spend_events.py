@@ -44,7 +44,10 @@ def spend_hard(rollout: str, standing: Standing, *, at: float, settings: PageSet
         why += f"; a request that may cost {money_in_words(account.short)} has no room in what is left"
     steps = (
         f"See what has spent it: `killswitch spend {book.scope}`",
-        f"Nothing is lost: it begins again by itself at {until}. To begin earlier, raise the cap in the rule file",
+        (
+            f"Nothing is lost: it begins again by itself at {until}. To begin earlier, raise the cap where it was"
+            " stated (a rule file, or the service's code)"
+        ),
         *_to_spend_less(rollout, standing),
     )
     return _page(

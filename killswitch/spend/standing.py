@@ -12,6 +12,7 @@ from killswitch.spend.caps import Period
 from killswitch.spend.forecast import Forecast
 from killswitch.stores import Snapshot, keys
 from killswitch.timestamps import to_iso
+from killswitch.wording import money_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class Standing:
             begins = to_iso(self.book.current.start)
             return f"its period begins {begins}: the clock of a process was ahead, or ours is late"
         soft, hard = self.soft, self.hard
+        if hard is not None and not hard.reached and self.book.current.used_up:
+            asked = money_in_words(self.book.current.short)
+            return (
+                f"a request that may cost {asked} has no room in what is left; the period ends {to_iso(self.book.end)}"
+            )
         if hard is not None and (hard.reached or soft is None):
             return hard.sentence()
         said = [soft.sentence("soft cap")] if soft is not None else []

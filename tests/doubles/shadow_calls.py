@@ -28,6 +28,7 @@ class Shadowing:
         self.pairs: list[RawPair] = []
         self.counted: list[Counted] = []
         self.complaints: list[str] = []
+        self.warnings: list[tuple[str, str]] = []
         self.settings = CallSettings(
             rollout="support-copilot",
             timeout=timeout,
@@ -41,12 +42,14 @@ class Shadowing:
             put=self.pairs.append,
             counted=self.counted.append,
             complain=self.complaints.append,
+            warn_once=lambda kind, text: self.warnings.append((kind, text)),
             cache=AnswerCache(cache) if cache else None,
         )
 
 
 class Refused:
     reason = "CAP"
+    sentence = "the cap of shadow:support-copilot per hour, $0.10, has no room for $0.123"
 
 
 class RememberingLedger:

@@ -69,6 +69,7 @@ class CallSettings(NamedTuple):
     put: Callable[[RawPair], None]
     counted: Callable[[Counted], None]
     complain: Callable[[str], None]
+    warn_once: Callable[[str, str], None]
     cache: AnswerCache | None = None
 
 
@@ -190,10 +191,21 @@ class ShadowCall:
                 return Drop.UNBOUNDED
             answer = self._settings.ledger.reserve(self.model, input_tokens, bounds.bound_output(request, finished.api))
             if not hasattr(answer, "settle"):
+                self._warn_of(answer)
                 return Drop.BUDGET
             self._reservation = answer
         self._captured = captured
         return Asking(request, self.model, self.kind, finished.api, captured.streamed, self._settings.timeout)
+
+    def _warn_of(self, refusal: object) -> None:
+        """Log the first refusal of each reason: a cap below the price of one call would drop everything in silence."""
+        reason = str(getattr(refusal, "reason", ""))
+        if reason == "SHUTTING_DOWN":
+            return
+        said = getattr(refusal, "sentence", "") or f"the ledger refuses: {reason}"
+        self._settings.warn_once(
+            f"ledger {reason}", f"of {self._settings.rollout}: sampled requests are dropped as `budget`: {said}"
+        )
 
     def give_back(self, reason: Drop) -> None:
         """It is not asked. A drop of the candidate's call is a sampled request without a pair."""

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from killswitch.errors import BadSettings
+
 # An image is billed by what it shows and not by its bytes. No provider bills more than this for one.
 TOKENS_OF_AN_IMAGE = 50_000
 OUTPUT_TOKENS_AT_MOST = 8192
@@ -40,6 +42,15 @@ class SpendLedger(Protocol):
     def reserve(
         self, model: str, input_tokens_at_most: int, output_tokens_at_most: int
     ) -> SpendReservation | SpendRefusal: ...
+
+
+def check_ledger(ledger: object, rollout: str) -> None:
+    """Raises BadSettings for what cannot reserve, such as a whole `killswitch.spend.Ledger`: every call would fail."""
+    if ledger is None or callable(getattr(ledger, "reserve", None)):
+        return
+    if callable(getattr(ledger, "for_scopes", None)):
+        raise BadSettings([f'ledger must say what it is charged to: ledger=ledger.for_scopes("shadow:{rollout}")'])
+    raise BadSettings([f"ledger must have a method `reserve`; a {type(ledger).__name__} has none"])
 
 
 def input_tokens_at_most(request: Mapping[str, Any]) -> int | None:

@@ -37,7 +37,7 @@ from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.dispatcher import Dispatcher, Offered
 from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
 from killswitch.router.shadow.lanes import lane_for
-from killswitch.router.shadow.ledger import SpendLedger
+from killswitch.router.shadow.ledger import SpendLedger, check_ledger
 from killswitch.router.shadow.pressure import Pressure
 from killswitch.router.shadow.quota import status_of
 from killswitch.router.shadow.request_ids import new_request_id
@@ -71,8 +71,8 @@ class Shadow:
     shadow's own, so give it a client that no other loop uses) or a function (on ``workers`` threads). ``spool``: a
     folder for the raw pairs, up to ``spool_bytes``. ``queue``: sampled requests that may wait. ``timeout``: seconds of
     one call. ``noise``: the part of the sampled (0 to 1) that asks control a second time. ``ledger``: holds the
-    price of each call; None spends without a limit of ours. ``user_key_file``: the key of the users' hashes, by default
-    from ``KILLSWITCH_SHADOW_KEY_FILE``. ``side_effects``: whether requests with tools act on the world where the
+    price of each call (`killswitch.spend.Ledger.for_scopes`); None spends without a limit of ours. ``user_key_file``:
+    the key of the users' hashes, by default from ``KILLSWITCH_SHADOW_KEY_FILE``. ``side_effects``: whether requests with tools act on the world where the
     service does not say. ``pressure_share``: the shadow rests when less than this part of control's rate limit is left.
     ``cache``: answers of the canary that are kept for requests that come again; 0 asks each time. Raises BadSettings.
     """
@@ -99,6 +99,7 @@ class Shadow:
         calendar: Callable[[], float] = time.time,
     ) -> None:
         _check(ask, workers=workers, queue=queue, timeout=timeout, noise=noise)
+        check_ledger(ledger, router.rollout)
         self._router = router
         self._split = router.shadow_split
         self._clock = clock
@@ -127,6 +128,7 @@ class Shadow:
             put=self._spool.put,
             counted=self._take_result,
             complain=complain,
+            warn_once=complain.warn_once,
             cache=AnswerCache(cache) if cache > 0 else None,
         )
         self.ask = ask

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import httpx
 import litellm
 import pytest
+from openai import OpenAI
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,7 +23,11 @@ from starlette.routing import Route
 
 from killswitch.router import CohortMetrics
 from killswitch.router.instruments import PrometheusInstruments
+from killswitch.router.integrations.openai import shadow_ask
 from killswitch.router.shadow import Shadow
+from killswitch.spend.standing import standings
+from killswitch.stores import keys
+from killswitch.stores.opening import open_store
 from tests.doubles.held_split import router_over, shadowed
 from tests.doubles.llm_server import LLMServer
 from tests.doubles.raw_pairs import Written
@@ -40,6 +47,7 @@ def names(folder: Path) -> dict[str, Any]:
 def run(word: str, known: dict[str, Any]) -> None:
     """The block that has ``word``."""
     (block,) = (one for one in BLOCKS if word in one)
+    block = block.replace("/etc/killswitch", str(known["folder"].parent))
     exec(block.replace("/var/spool/killswitch", str(known["folder"])), known)
 
 
@@ -70,6 +78,30 @@ def test_the_anthropic_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run("RoutedAnthropic", known)
     assert known["message"]["content"][0]["text"] == "model-old by the key of production"
     assert other_text(known) == "model-new by the key of the shadow"
+
+
+def test_the_ledgers_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the shadow spent is in the account of its scope, and the cap is the example's."""
+    prices = [
+        f"- {{model: {name}, valid_from: 2026-01-01, input: 1, output: 10}}" for name in ("model-old", "model-new")
+    ]
+    (tmp_path / "prices.yaml").write_text("\n".join(["prices:", *prices]))
+    with LLMServer() as server:
+        monkeypatch.setenv("KILLSWITCH_STORE", f"sqlite://{tmp_path}/store.db")
+        monkeypatch.setenv("SHADOW_API_KEY", "key of the shadow")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        known = names(tmp_path / "spool") | {"os": os, "Shadow": Shadow, "OpenAI": OpenAI, "shadow_ask": shadow_ask}
+        run("for_scopes", known)
+        with known["metrics"].request(known["router"].route("ann"), user="ann") as request:
+            request.shadow(known["shadow"], {"model": "model-old", **CHAT}, user="ann", request_id="r")
+            request.answer({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]})
+        assert other_text(known) == "answered by model-new"
+        known["ledger"].close()
+    store = open_store(f"sqlite://{tmp_path}/store.db")
+    ((standing,), _) = standings(store.list(keys.LEDGER), time.time())
+    store.close()
+    assert (standing.book.scope, standing.book.hard) == ("shadow:support-copilot", 40_000_000)
+    assert standing.used > 0
 
 
 def test_the_middlewares_example(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_without_duckdb_the_extra_is_named(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, "shadow", "report", ROLLOUT, "--records", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "llm-canary-killswitch[daemon,shadow]" in done.stderr.replace("\n", "")
+    assert "pip install '.[daemon,shadow]'" in done.stderr.replace("\n", "")
 
 
 def test_twenty_thousand_pairs_of_a_bad_canary_are_no_go(tmp_path: Path) -> None:

@@ -49,6 +49,16 @@ def test_a_refusal_of_a_cap_says_when_the_period_ends() -> None:
     assert len(till.store.calls) == before, "a refusal of a moment ago is remembered"
 
 
+def test_a_cap_below_one_request_is_named_with_both_amounts() -> None:
+    till = World(HOURLY).till()
+    refused = till.reserve(12_300)
+    assert isinstance(refused, NotReserved)
+    assert refused.sentence == (
+        "the cap of shadow:x per hour has no room for $0.0123, because the whole cap is $0.01; raise it, or limit the"
+        " tokens of each request"
+    )
+
+
 def test_what_is_settled_below_its_reservation_is_free_again() -> None:
     world = World(HOURLY)
     till = world.till()

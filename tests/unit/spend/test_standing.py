@@ -38,6 +38,14 @@ def test_the_sentence_says_what_comes_first(spent: int, soft: int | None, hard: 
     assert standing(spent, soft=soft, hard=hard).sentence == sentence
 
 
+def test_a_cap_below_one_request_is_shown() -> None:
+    """Nothing is spent, so no forecast ever reaches the cap; what was last asked for in vain says that it refuses."""
+    book = standing(0, soft=None, hard=100_000).book
+    refusing = replace(book, current=replace(book.current, hard=100_000, short=123_000))
+    said = Standing(refusing, NOW).sentence
+    assert said == "a request that may cost $0.123 has no room in what is left; the period ends 2026-12-04T00:00:00Z"
+
+
 def test_a_day_that_is_over_has_nothing_spent() -> None:
     """Nobody has opened the new day yet; what yesterday cost is not today's."""
     book = replace(standing(80, soft=75, hard=100).book)

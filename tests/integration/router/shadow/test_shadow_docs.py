@@ -35,7 +35,7 @@ def test_the_example_shadows_and_serves_control(tmp_path: Path, monkeypatch: pyt
         shadow=ShadowShare(100.0, {}),
     )
     (tmp_path / "flag.json").write_bytes(to_document(armed))
-    monkeypatch.setenv("FLAG_STORE", f"file://{tmp_path}/flag.json")
+    monkeypatch.setenv("KILLSWITCH_STORE", f"file://{tmp_path}/flag.json")
     monkeypatch.setenv("SHADOW_API_KEY", "of the shadow")
     monkeypatch.setenv("OPENAI_API_KEY", "of production")
     with LLMServer() as server:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from killswitch.errors import BadSettings
 from killswitch.router.shadow.answers import read
 from killswitch.router.shadow.asking import Kind
 from killswitch.router.shadow.call import Came, Sampled, ShadowCall, answer_of
+from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.drops import Drop
+from killswitch.router.shadow.ledger import check_ledger
 from killswitch.router.shadow.raw_pair import from_line, to_line
 from tests.doubles.finished_requests import chat_answer, finished
 from tests.doubles.held_split import control_only, shadowed
@@ -197,6 +200,37 @@ def test_a_ledger_that_refuses_drops_and_sends_nothing() -> None:
     assert call_of(shadowing, arguments=unbounded).prepare() is None
     assert shadowing.dropped == [Drop.BUDGET, Drop.UNBOUNDED]
     assert len(ledger.asked) == 1
+    assert shadowing.warnings == [
+        (
+            "ledger CAP",
+            "of support-copilot: sampled requests are dropped as `budget`: the cap of shadow:support-copilot per hour,"
+            " $0.10, has no room for $0.123",
+        )
+    ]
+
+
+def test_a_reason_to_refuse_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    complain = Complaints()
+    for sentence in ("the cap has no room for $1", "the cap has no room for $2"):
+        complain.warn_once("ledger CAP", f"of x: {sentence}")
+    complain.warn_once("ledger STORE", "of x: the store is away")
+    said = [record.getMessage().partition(";")[0] for record in caplog.records]
+    assert said == ["shadow of x: the cap has no room for $1", "shadow of x: the store is away"]
+
+
+def test_a_whole_ledger_is_refused_with_what_to_write() -> None:
+    """It has no `reserve`, so every call would fail."""
+
+    class WholeLedger:
+        def for_scopes(self, *scopes: str) -> RememberingLedger:
+            raise NotImplementedError
+
+    with pytest.raises(BadSettings, match=r'ledger=ledger.for_scopes\("shadow:copilot"\)'):
+        check_ledger(WholeLedger(), "copilot")
+    with pytest.raises(BadSettings, match="a method `reserve`; a dict has none"):
+        check_ledger({}, "copilot")
+    check_ledger(None, "copilot")
+    check_ledger(RememberingLedger(), "copilot")
 
 
 def test_a_call_given_back_after_it_was_sent_is_spent() -> None:
