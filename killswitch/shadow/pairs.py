@@ -20,7 +20,10 @@ from killswitch.shadow.record import PairRecord, Side
 MEMORY = "100MB"
 THREADS = 2
 LATEST = 1e11  # Unix seconds; a record of a later time, or of before 1970, is no time that can be shown
-LONGEST_LINE = 16 << 20  # bytes of one record as JSON; each thread needs twice that
+LONGEST_LINE = 16 << 20  # bytes of one record as JSON; DuckDB takes twice that to read it
+# Bytes of JSON lines that are converted at once: DuckDB holds many times that.
+_AT_ONCE = 8 << 20
+_USUAL_LINE = 1 << 20  # bytes; DuckDB takes a buffer of twice this at least
 _TYPES = {"str": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "tuple[str, ...]": "VARCHAR[]"}
 _SIDES = ("control", "other")
 
@@ -91,7 +94,7 @@ def open_pairs(
             connection.execute("SET preserve_insertion_order = false")
             try:
                 records = _records(duckdb, connection, files_of(source, rollout), Path(folder))
-            except duckdb.Error as error:
+            except (duckdb.Error, OSError) as error:
                 raise BadSettings([f"{source}: these recorded pairs cannot be read: {error}"]) from error
             column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
             records = records.filter(column("rollout") == constant(rollout))
@@ -107,6 +110,10 @@ def open_pairs(
                 records = records.filter(column("at") >= constant(since))
             records.create_view("pairs")
             yield connection
+        except duckdb.OutOfMemoryException as error:
+            raise BadSettings(
+                [f"{source}: so many records do not fit in {memory} of memory; choose fewer with --since and --until"]
+            ) from error
         except duckdb.IOException as error:
             raise BadSettings([f"{source}: a file of recorded pairs can no longer be read: {error}"]) from error
         finally:
@@ -116,13 +123,9 @@ def open_pairs(
 def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) -> Any:
     """All files as one relation. JSON lines are converted once: every query would parse them again."""
     parquet = [str(path) for path in files if path.suffix == ".parquet"]
-    lines = [str(path) for path in files if path.suffix != ".parquet"]
-    if lines:
-        converted = folder / "lines.parquet"
-        connection.read_json(
-            lines, columns=dict(COLUMNS), format="newline_delimited", maximum_object_size=LONGEST_LINE
-        ).write_parquet(str(converted))
-        parquet.append(str(converted))
+    for path in files:
+        if path.suffix != ".parquet":
+            parquet += _converted(duckdb, connection, path, folder / f"{len(parquet)}-")
     stored = connection.read_parquet(parquet, union_by_name=True)
     known = set(stored.columns)
     wanted = [
@@ -132,3 +135,48 @@ def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) 
         for name, kind in COLUMNS.items()
     ]
     return stored.select(*wanted)
+
+
+def _converted(duckdb: Any, connection: Any, source: Path, prefix: Path) -> Iterator[str]:
+    """A file of JSON lines as Parquet files, each of a part of it, so that a file of any length fits in memory.
+
+    Raises BadSettings that names the lines.
+    """
+    lines = Path(f"{prefix}lines.jsonl")
+    first = 1  # the number of the part's first line
+    for number, part in enumerate(_parts(source)):
+        longest = max(map(len, part), default=0)
+        where = f"{source}, lines {first} to {first + len(part) - 1}"
+        if longest > LONGEST_LINE:
+            at = first + next(index for index, line in enumerate(part) if len(line) > LONGEST_LINE)
+            raise BadSettings([f"{source}, line {at}: a record of more than {LONGEST_LINE} bytes; remove it"])
+        lines.write_bytes(b"".join(part))
+        target = f"{prefix}{number}.parquet"
+        try:
+            connection.read_json(
+                str(lines),
+                columns=dict(COLUMNS),
+                format="newline_delimited",
+                maximum_object_size=max(_USUAL_LINE, longest),
+            ).write_parquet(target)
+        except duckdb.OutOfMemoryException as error:
+            raise BadSettings([f"{where}: too large to be read in {MEMORY}; split the file at that line"]) from error
+        except duckdb.Error as error:
+            raise BadSettings([f"{where}: these recorded pairs cannot be read: {error}"]) from error
+        first += len(part)
+        yield target
+    lines.unlink(missing_ok=True)
+
+
+def _parts(source: Path) -> Iterator[list[bytes]]:
+    """The lines of a file, some megabytes of them at a time. Of a line that is too long only a part is read."""
+    with source.open("rb") as file:
+        part: list[bytes] = []
+        size = 0
+        while line := file.readline(LONGEST_LINE + 1):
+            if part and size + len(line) > _AT_ONCE:
+                yield part
+                part, size = [], 0
+            part.append(line)
+            size += len(line)
+        yield part  # empty for an empty file, which is one of no records

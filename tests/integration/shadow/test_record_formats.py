@@ -10,6 +10,7 @@ from typing import Any, Literal
 import duckdb
 import pytest
 
+from killswitch.errors import BadSettings
 from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.shadow.dropped_requests import dropped_requests
 from killswitch.shadow.pairs import COLUMNS, open_pairs
@@ -121,3 +122,29 @@ def test_a_url_of_an_unknown_scheme_is_refused() -> None:
 
     with pytest.raises(BadSettings, match="nosuch"):
         RecordFiles("nosuch://bucket/records")
+
+
+@pytest.mark.parametrize(("records", "characters"), [(20_000, 1), (60, 1_000_000), (3, 10_000_000)])
+def test_a_long_file_of_lines_is_read_in_little_memory(tmp_path: Path, records: int, characters: int) -> None:
+    """DuckDB holds many times the JSON that it reads at once, and has 100 MB."""
+    file = tmp_path / "pairs.jsonl"
+    line = json.dumps(flat(replace(pair(1), other_text="x" * characters)))
+    with file.open("w") as out:
+        out.writelines(f"{line}\n" for _ in range(records))
+    with open_pairs(file, "support") as connection:
+        found = connection.execute("SELECT count(*), max(length(other_text)) FROM pairs").fetchall()
+    assert found == [(records, characters)]
+
+
+def test_a_line_that_is_too_long_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    lines = [json.dumps(flat(replace(pair(1), other_text="x" * length))) for length in (1, 17 << 20)]
+    file.write_text("\n".join(lines))
+    with pytest.raises(BadSettings, match=r"pairs.jsonl, line 2: a record of more than 16777216 bytes; remove it"):
+        open_pairs(file, "support").__enter__()
+
+
+def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").touch()
+    with open_pairs(tmp_path / "pairs.jsonl", "support") as connection:
+        assert connection.execute("SELECT count(*) FROM pairs").fetchall() == [(0,)]
