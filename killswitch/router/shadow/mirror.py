@@ -70,10 +70,11 @@ class Shadow:
     ``ask`` sends one request, with a client and a key of its own: a coroutine function (on an event loop of the
     shadow's own, so give it a client that no other loop uses) or a function (on ``workers`` threads). ``spool``: a
     folder for the raw pairs, up to ``spool_bytes``. ``queue``: sampled requests that may wait. ``timeout``: seconds of
-    one call. ``noise``: the part of the sampled (0 to 1) that asks control a second time. ``ledger``: holds the
-    price of each call (`killswitch.spend.Ledger.for_scopes`); None spends without a limit of ours. ``user_key_file``:
-    the key of the users' hashes, by default from ``KILLSWITCH_SHADOW_KEY_FILE``. ``side_effects``: whether requests with tools act on the world where the
-    service does not say. ``pressure_share``: the shadow rests when less than this part of control's rate limit is left.
+    one call. ``noise``: the part of the sampled (0 to 1) that asks control a second time. ``ledger``: holds the price
+    of each call (`killswitch.spend.Ledger.for_scopes`); None spends without a limit of ours. ``user_key_file``: the key
+    of the users' hashes, by default from ``KILLSWITCH_SHADOW_KEY_FILE``. ``side_effects``: whether requests with tools
+    act on the world where the service does not say. ``pressure_share``: the shadow rests when less than this part of
+    control's rate limit is left.
     ``cache``: answers of the canary that are kept for requests that come again; 0 asks each time. Raises BadSettings.
     """
 

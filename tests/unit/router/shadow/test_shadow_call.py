@@ -17,7 +17,7 @@ from killswitch.router.shadow.ledger import check_ledger
 from killswitch.router.shadow.raw_pair import from_line, to_line
 from tests.doubles.finished_requests import chat_answer, finished
 from tests.doubles.held_split import control_only, shadowed
-from tests.doubles.shadow_calls import RememberingLedger, Shadowing
+from tests.doubles.shadow_calls import Refused, RememberingLedger, Shadowing
 
 
 def call_of(shadowing: Shadowing, kind: Kind = "candidate", **changes: Any) -> ShadowCall:
@@ -200,13 +200,8 @@ def test_a_ledger_that_refuses_drops_and_sends_nothing() -> None:
     assert call_of(shadowing, arguments=unbounded).prepare() is None
     assert shadowing.dropped == [Drop.BUDGET, Drop.UNBOUNDED]
     assert len(ledger.asked) == 1
-    assert shadowing.warnings == [
-        (
-            "ledger CAP",
-            "of support-copilot: sampled requests are dropped as `budget`: the cap of shadow:support-copilot per hour,"
-            " $0.10, has no room for $0.123",
-        )
-    ]
+    said = f"of support-copilot: sampled requests are dropped as `budget`: {Refused.sentence}"
+    assert shadowing.warnings == [("ledger CAP", said)]
 
 
 def test_a_reason_to_refuse_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
