@@ -30,6 +30,7 @@ class Block:
     turn: int = 0
 
 
+_LARGE_PART: Final = 4  # a request of more than this part of a cap is a large one
 _NONE: Final[Mapping[str, Block]] = MappingProxyType({})
 
 
@@ -71,9 +72,14 @@ class Account:
 
     @property
     def used_up(self) -> bool:
-        """Whether the cap refuses: nothing is left of it, or not enough for what was last asked for."""
+        """Whether the cap refuses: nothing is left of it, or too little for what was last asked for.
+
+        A refusal while a quarter is free is that of one large request: smaller ones go on.
+        """
         free = self.free
-        return free is not None and self.hard is not None and (self.used >= self.hard or free < self.short)
+        if free is None or self.hard is None:
+            return False
+        return self.used >= self.hard or free < min(self.short, self.hard // _LARGE_PART)
 
     def block(self, owner: str) -> Block:
         return self.blocks.get(owner, Block())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
@@ -68,6 +69,15 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+@pytest.mark.parametrize(
+    ("spent", "short", "used_up"),
+    [(0, 1_200, False), (100, 950, False), (700, 400, False), (800, 400, True), (990, 20, True), (1_000, 0, True)],
+)
+def test_one_large_request_is_not_the_caps_end(spent: int, short: int, used_up: bool) -> None:
+    """A request of more than the cap is refused with nothing spent, and small ones go on."""
+    assert Account(start=0.0, hard=1_000, spent=spent, short=short).used_up is used_up
 
 
 class ByWishes(RuleBasedStateMachine):
