@@ -187,9 +187,10 @@ class ShadowCall:
         finished = self.sampled.finished
         if self._settings.ledger is not None:
             input_tokens = bounds.input_tokens_at_most(captured.record)
-            if input_tokens is None:
+            output_tokens = bounds.bound_output(request, finished.api)
+            if input_tokens is None or output_tokens is None:
                 return Drop.UNBOUNDED
-            answer = self._settings.ledger.reserve(self.model, input_tokens, bounds.bound_output(request, finished.api))
+            answer = self._settings.ledger.reserve(self.model, input_tokens, output_tokens)
             if not hasattr(answer, "settle"):
                 self._warn_of(answer)
                 return Drop.BUDGET

@@ -9,6 +9,7 @@ import pytest
 from killswitch.router.shadow.ledger import (
     OUTPUT_TOKENS_AT_MOST,
     TOKENS_OF_AN_IMAGE,
+    as_sent,
     bound_output,
     input_tokens_at_most,
 )
@@ -143,11 +144,56 @@ def test_bytes_bound_the_tokens_of_a_request() -> None:
         {"prompt": {"id": "p"}},
         {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
         {"input": [{"type": "input_file", "file_id": "f"}]},
+        {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://x"}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "document"}]}]}]},
+        {"messages": [{"role": "user", "content": [{"inline_data": {"data": "x"}}]}]},
+        {"input": "x", "tools": [{"type": "web_search"}]},
+        {"input": "x", "tools": [{"googleSearch": {}}]},
+        *({"messages": [], name: {"a": 1}} for name in ("web_search_options", "plugins", "audio", "search_parameters")),
+        *({"messages": [], "extra_body": {"service_tier": tier}} for tier in ("priority", "a new one")),
     ],
 )
 def test_what_the_provider_keeps_has_no_bound(request_: dict[str, Any]) -> None:
     """An unknown is never 0."""
     assert input_tokens_at_most(request_) is None
+
+
+def test_an_image_in_the_result_of_a_tool_is_counted() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://x"}}
+    result = {"role": "user", "content": [{"type": "tool_result", "content": [image]}]}
+    assert (input_tokens_at_most({"messages": [result]}) or 0) >= TOKENS_OF_AN_IMAGE
+    shot = {"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": "https://x"}}
+    assert (input_tokens_at_most({"input": [shot]}) or 0) >= TOKENS_OF_AN_IMAGE
+
+
+def test_own_tools_are_bounded_by_their_bytes() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}, {"name": "weather", "input_schema": {}}]
+    said = [{"role": "user", "content": [{"type": "text", "text": "x"}]}, {"role": "assistant", "content": None}]
+    assert 0 < (input_tokens_at_most({"messages": said, "tools": tools}) or 0) < 500
+
+
+@pytest.mark.parametrize(
+    ("request_", "api", "bound"),
+    [
+        ({"extra_body": {"max_tokens": 500_000, "n": 8}}, "chat", 4_000_000),
+        ({"max_tokens": 5, "max_completion_tokens": 7}, "chat", 7),
+        ({"max_tokens": 5, "extra_body": {"max_tokens": 50}}, "chat", 50),
+        ({"max_tokens": 10, "n": 2, "best_of": 5}, "completions", 100),
+        ({"max_tokens": 10, "prompt": ["a", "b", "c"]}, "completions", 30),
+        ({"max_tokens": 10, "extra_body": {"enable_thinking": True, "thinking_budget": 90}}, "chat", 100),
+        *(({"max_tokens": number}, "chat", None) for number in ("500000", 5e5, True)),
+        *(({"max_tokens": 5, "n": number}, "chat", None) for number in ("8", 8.0)),
+        ({"max_tokens": 5, "extra_body": {"enable_thinking": True}}, "chat", None),
+    ],
+)
+def test_the_bound_is_of_the_body_that_is_sent(request_: dict[str, Any], api: str, bound: int | None) -> None:
+    assert bound_output(request_, api) == bound
+
+
+def test_a_bound_that_the_api_does_not_obey_is_none() -> None:
+    request: dict[str, Any] = {"max_tokens": 5, "extra_body": {"max_output_tokens": None}}
+    assert bound_output(request, "responses") == OUTPUT_TOKENS_AT_MOST
+    assert as_sent(request)["max_output_tokens"] == OUTPUT_TOKENS_AT_MOST
 
 
 @pytest.mark.parametrize(
