@@ -119,6 +119,17 @@ def assess(columns: PairColumns, criteria: Criteria | None = None, *, until: flo
     )
 
 
+def undecided(decision: ShadowDecision, reason: str) -> ShadowDecision:
+    """The same numbers without a verdict: neither GO nor NO_GO would be of one canary."""
+    return replace(
+        decision,
+        verdict=GoNoGo.NOT_YET,
+        sentence=f"NOT_YET: {reason}",
+        more_pairs=None,
+        advised_share=1.0,
+    )
+
+
 def _in_order(columns: PairColumns, until: float | None) -> PairColumns:
     """The pairs by ``at``, also where a clock was set back as they were recorded."""
     if (columns.at[1:] < columns.at[:-1]).any():

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from killswitch.errors import BadSettings
 from killswitch.shadow.record import PairRecord, Side
@@ -26,6 +26,9 @@ _AT_ONCE = 8 << 20
 _USUAL_LINE = 1 << 20  # bytes; DuckDB takes a buffer of twice this at least
 _TYPES = {"str": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "tuple[str, ...]": "VARCHAR[]"}
 _SIDES = ("control", "other")
+_OF_A_GENERATION = 'generation, count(*) AS pairs, min("at") AS oldest, max("at") AS newest'
+Newest = Literal["newest"]
+NEWEST: Newest = "newest"
 
 
 def _columns() -> Iterator[tuple[str, str]]:
@@ -75,13 +78,14 @@ def open_pairs(
     since: float | None = None,
     until: float | None = None,
     last: float | None = None,
-    generation: int | None = None,
+    generation: int | Newest | None = None,
     memory: str = MEMORY,
 ) -> Iterator[Any]:
     """A connection with the view `pairs` of this rollout's records, ``since <= at < until`` in Unix seconds.
 
     A record without a possible time is left out. ``last``: only records of this many seconds before the newest of them.
-    ``generation``: only records of this one.
+    ``generation``: only records of this one, or of the newest that there is in this time; None for all. The table
+    `generations` has each generation of this time, with ``pairs`` and the ``oldest`` and ``newest`` of them.
     Raises BadSettings if there are no records, if a file cannot be read, or if DuckDB is not installed.
     """
     duckdb = duckdb_module()
@@ -98,17 +102,9 @@ def open_pairs(
                 raise BadSettings([f"{source}: these recorded pairs cannot be read: {error}"]) from error
             column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
             records = records.filter(column("rollout") == constant(rollout))
-            records = records.filter((column("at") >= constant(0.0)) & (column("at") < constant(LATEST)))
-            if generation is not None:
-                records = records.filter(column("generation") == constant(generation))
-            if until is not None:
-                records = records.filter(column("at") < constant(until))
-            if last is not None:
-                ((newest,),) = records.max("at").fetchall()
-                since = max(since or 0.0, (newest or 0.0) - last)
-            if since is not None:
-                records = records.filter(column("at") >= constant(since))
-            records.create_view("pairs")
+            begin, end = max(since or 0.0, 0.0), min(LATEST if until is None else until, LATEST)
+            records = records.filter((column("at") >= constant(begin)) & (column("at") < constant(end)))
+            _create_view(duckdb, records, last, generation)
             yield connection
         except duckdb.OutOfMemoryException as error:
             raise BadSettings(
@@ -118,6 +114,22 @@ def open_pairs(
             raise BadSettings([f"{source}: a file of recorded pairs can no longer be read: {error}"]) from error
         finally:
             connection.close()
+
+
+def _create_view(duckdb: Any, records: Any, last: float | None, generation: int | Newest | None) -> None:
+    """The view `pairs` of one generation of the records, or of all, and the table `generations` of all."""
+    column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
+    if generation == NEWEST:
+        ((generation,),) = records.max("generation").fetchall()
+    wanted = records
+    if generation is not None:
+        wanted = records.filter(column("generation") == constant(generation))
+    if last is not None:
+        ((newest,),) = wanted.max("at").fetchall()
+        recent = column("at") >= constant((newest or 0.0) - last)
+        records, wanted = records.filter(recent), wanted.filter(recent)
+    records.aggregate(_OF_A_GENERATION, "generation").create("generations")
+    wanted.create_view("pairs")
 
 
 def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) -> Any:

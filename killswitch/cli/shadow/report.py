@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ from killswitch.cli.invocation import (
     show,
 )
 from killswitch.errors import BadRules, BadSettings, UnknownRollout
+from killswitch.flags.flag import MAX_GENERATION
 from killswitch.rules.loading import load_folder
 from killswitch.shadow.criteria import Criteria, criteria_from
 from killswitch.shadow.decision import GoNoGo
@@ -86,6 +87,13 @@ def command(  # long: one argument an option
     requests_per_month: Annotated[
         float | None, typer.Option("--requests-per-month", help="Control's requests in a month, for the same.")
     ] = None,
+    generation: Annotated[
+        str | None,
+        typer.Option(
+            help="Only pairs of this generation of the flag; `all` shows all of them together and decides nothing.",
+            show_default="the newest",
+        ),
+    ] = None,
 ) -> None:
     """Report what recorded pairs prove: GO, NO_GO or NOT_YET, and everything that it rests on.
 
@@ -102,6 +110,7 @@ def command(  # long: one argument an option
             requests_per_month=_between("--requests-per-month", requests_per_month, math.inf),
             until=None if until is None else _moment("--until", until),
             settled=time.time() - SETTLING if until is None else None,
+            generation=_generation(generation),
             **_since(since),
         )
         with local_records(records, rollout) as source:
@@ -118,6 +127,16 @@ def _since(text: str | None) -> dict[str, Any]:
         return {}
     age = text[-1:].isalpha() and "T" not in text
     return {"last": seconds_of("--since", text)} if age else {"since": _moment("--since", text)}
+
+
+def _generation(text: str | None) -> int | Literal["all"] | None:
+    if text is None:
+        return None
+    if text == "all":
+        return "all"
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:20]) <= MAX_GENERATION):
+        raise BadSettings([f"--generation {text}: write a number such as 7, or all"])
+    return int(text)
 
 
 def _moment(option: str, text: str) -> float:

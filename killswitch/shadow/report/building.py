@@ -146,6 +146,7 @@ def _counted(connection: Any, context: Context) -> tuple[PairCounts, tuple[OverF
         noise_asked=noise_asked,
         noise_compared=noise_compared,
         noise_not_compared=reasons.get("noise", {}),
+        left_out=queries.left_out(connection),
     )
     events = {
         "identical": (identical, noise_identical),

@@ -8,7 +8,7 @@ Times are in seconds, money in micro-dollars, points in time in Unix seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FORMAT = 1
@@ -113,7 +113,8 @@ class RecordedPeriod:
 class PairCounts:
     """``sampled``: asked and dropped. ``dropped`` is None if the records say nothing of drops.
 
-    ``not_compared``, ``noise_not_compared``: reason to pairs.
+    ``not_compared``, ``noise_not_compared``: reason to pairs. ``left_out``: records of the period that are in no other
+    number, by reason.
     """
 
     sampled: int | None
@@ -124,6 +125,7 @@ class PairCounts:
     noise_asked: int
     noise_compared: int
     noise_not_compared: Mapping[str, int]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ def _pairs(report: ShadowReport) -> Iterator[str]:
             ("of these compared", f"{counts.compared:,}", _not_compared(counts.not_compared)),
             ("control asked again (noise floor)", f"{counts.noise_asked:,}", ""),
             ("of these compared", f"{counts.noise_compared:,}", _not_compared(counts.noise_not_compared)),
+            ("left out", f"{sum(counts.left_out.values()):,}", _reasons(counts.left_out)),
         ),
     )
     yield "<h3>The same, equivalent, different</h3>"

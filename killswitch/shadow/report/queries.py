@@ -84,6 +84,22 @@ def period(connection: Any) -> dict[str, Any]:
     return {"oldest": oldest, "newest": newest, **lists}
 
 
+def generations(connection: Any) -> list[tuple[int, int, float, float]]:
+    """Each generation of the period, also those that are not in `pairs`: pairs, oldest and newest time of them."""
+    rows: list[tuple[int, int, float, float]] = connection.execute(
+        "SELECT * FROM generations WHERE generation IS NOT NULL ORDER BY generation"
+    ).fetchall()
+    return rows
+
+
+def left_out(connection: Any) -> dict[str, int]:
+    """Records of the period that are not in `pairs`, by reason."""
+    ((others,),) = connection.execute(
+        "SELECT (SELECT coalesce(sum(pairs), 0) FROM generations) - (SELECT count(*) FROM pairs)"
+    ).fetchall()
+    return {"other generations": int(others)} if others else {}
+
+
 def agreement(connection: Any) -> dict[str, tuple[int, int, int, int, int]]:
     """By kind of pair: pairs, comparable pairs, pairs judged equivalent or not, identical ones, equivalent ones."""
     rows = connection.execute(

@@ -6,19 +6,19 @@ import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from killswitch.shadow.agreement import agreement_of
 from killswitch.shadow.criteria import DEFAULTS as DEFAULT_CRITERIA
 from killswitch.shadow.criteria import OPTIONAL, TITLES, Criteria, Measure
-from killswitch.shadow.decision import ShadowDecision, assess
+from killswitch.shadow.decision import ShadowDecision, assess, undecided
 from killswitch.shadow.dropped_requests import dropped_requests
 from killswitch.shadow.evidence.columns import PairColumns
 from killswitch.shadow.evidence.measures import compare
 from killswitch.shadow.findings import CriterionFinding, judged
 from killswitch.shadow.judge.summary import sentences
 from killswitch.shadow.judge.verdicts import JudgeFindings, read_findings
-from killswitch.shadow.pairs import open_pairs
+from killswitch.shadow.pairs import NEWEST, Newest, open_pairs
 from killswitch.shadow.recorded_columns import columns_of
 from killswitch.shadow.report import queries
 from killswitch.shadow.report.building import ClassStanding, Context, ToneEvidence, examples_of, report_of
@@ -34,7 +34,8 @@ class ReportQuestion:
     only so many seconds before the newest record. ``settled``: records from then on are left out, and the report does
     not say so: it is the same whenever it is made, once its records are older. ``percent``: the share of control's
     requests that is sampled, 0 to 100. ``requests_per_month``: control's. Both only say what 100 % would cost.
-    ``criteria``: None for the defaults.
+    ``criteria``: None for the defaults. ``generation``: None for the newest that there is in this time. ``"all"`` shows
+    all of them together, and decides nothing.
     """
 
     source: Path
@@ -47,7 +48,7 @@ class ReportQuestion:
     settled: float | None = None
     percent: float | None = None
     requests_per_month: float | None = None
-    generation: int | None = None
+    generation: int | Literal["all"] | None = None
 
     @property
     def end(self) -> float | None:
@@ -57,10 +58,10 @@ class ReportQuestion:
 
 def read_decision(question: ReportQuestion) -> ShadowDecision:
     """What the report would decide, without the rest of it. Raises as `read_report`."""
-    judge = _judge_of(question)
     with _opened(question) as connection:
+        judge = _judge_of(connection, question)
         columns = _columns(connection, judge, _dropped(connection, question))
-        return assess(columns, _criteria(question, judge))
+        return _assessed(connection, columns, _criteria(question, judge))
 
 
 def read_report(question: ReportQuestion) -> ShadowReport:
@@ -68,13 +69,13 @@ def read_report(question: ReportQuestion) -> ShadowReport:
 
     Raises Unavailable if the judge's verdicts cannot be read.
     """
-    judge = _judge_of(question)
-    criteria = _criteria(question, judge)
     with _opened(question) as connection:
+        judge = _judge_of(connection, question)
+        criteria = _criteria(question, judge)
         examples, texts_left_out = examples_of(connection)
         dropped = _dropped(connection, question)
         columns = _columns(connection, judge, dropped)
-        decision = assess(columns, criteria)
+        decision = _assessed(connection, columns, criteria)
         measure = CharacterGrams()
         context = Context(
             rollout=question.rollout,
@@ -97,10 +98,38 @@ def read_report(question: ReportQuestion) -> ShadowReport:
         return report_of(connection, columns, context)
 
 
-def _judge_of(question: ReportQuestion) -> JudgeFindings | None:
+def _assessed(connection: Any, columns: PairColumns, criteria: Criteria) -> ShadowDecision:
+    decision = assess(columns, criteria)
+    mixed = _mixed(connection)
+    return undecided(decision, mixed) if mixed else decision
+
+
+def _mixed(connection: Any) -> str:
+    """Why these pairs are not one comparison of one canary with one control, "" if they are."""
+    period = queries.period(connection)
+    if len(period["generations"]) > 1:
+        generations = [number for number, *_ in queries.generations(connection)]
+        return (
+            f"these pairs are of {len(generations)} generations, and a verdict is of one; give --generation"
+            f" {generations[-1]}"
+        )
+    for what in ("canary", "control"):
+        models = [model for model in period[f"{what}_models"] if model]
+        if len(models) > 1:
+            return (
+                f"the pairs of one generation are of {len(models)} {what} models ({', '.join(models)}); give --since a"
+                " time from which there is one"
+            )
+    return ""
+
+
+def _judge_of(connection: Any, question: ReportQuestion) -> JudgeFindings | None:
+    """What a judge said of the generations that are read."""
     if question.source.is_file():
         return None
-    return read_findings(question.source, question.rollout, generation=question.generation)
+    generations = queries.period(connection)["generations"]
+    only = generations[0] if len(generations) == 1 else None
+    return read_findings(question.source, question.rollout, generation=only)
 
 
 def _opened(question: ReportQuestion) -> AbstractContextManager[Any]:
@@ -110,13 +139,36 @@ def _opened(question: ReportQuestion) -> AbstractContextManager[Any]:
         since=question.since,
         until=question.end,
         last=question.last,
-        generation=question.generation,
+        generation=_generation(question),
     )
 
 
+def _generation(question: ReportQuestion) -> int | Newest | None:
+    if question.generation is None:
+        return NEWEST
+    return None if question.generation == "all" else question.generation
+
+
 def _dropped(connection: Any, question: ReportQuestion) -> dict[str, int] | None:
-    begin = question.since if question.last is None else _oldest_minute(connection)
-    return dropped_requests(question.source, question.rollout, since=begin, until=question.end)
+    """What was dropped while these pairs were made.
+
+    A drop says its minute, and no generation. Those after the last pair of an earlier generation count, and those until
+    the last pair of this one where there is a later one.
+    """
+    begin, end = question.since, question.end
+    period = queries.period(connection)
+    if period["generations"] and period["oldest"] is not None:
+        first, last = period["generations"][0], period["generations"][-1]
+        oldest = _minute(period["oldest"])
+        others = queries.generations(connection)
+        earlier = [_minute(newest) + 60.0 for number, _, _, newest in others if number < first]
+        if question.last is not None:
+            begin = oldest
+        elif earlier:
+            begin = max(min(oldest, max(earlier)), begin or 0.0)
+        if any(number > last for number, *_ in others):
+            end = min(_minute(period["newest"]) + 60.0, math.inf if end is None else end)
+    return dropped_requests(question.source, question.rollout, since=begin, until=end)
 
 
 def _columns(connection: Any, judge: JudgeFindings | None, dropped: dict[str, int] | None) -> PairColumns:
@@ -133,9 +185,9 @@ def _criteria(question: ReportQuestion, judge: JudgeFindings | None) -> Criteria
     return replace(criteria, as_points=True) if question.as_points else criteria
 
 
-def _oldest_minute(connection: Any) -> float | None:
-    oldest = queries.period(connection)["oldest"]
-    return None if oldest is None else float(oldest - oldest % 60.0)
+def _minute(at: float) -> float:
+    """When the minute of this time began."""
+    return at - at % 60.0
 
 
 def _decided(decision: ShadowDecision, criteria: Criteria) -> Decided:

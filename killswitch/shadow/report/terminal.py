@@ -31,11 +31,13 @@ def screen(report: ShadowReport) -> str:
 
 def _lines(report: ShadowReport) -> Iterator[str]:
     decided = report.decided
+    generations = ", ".join(map(str, report.period.generations))
     models = f"{_listed(report.period.canary_models)} against {_listed(report.period.control_models)}"
     verdict = decided.verdict.replace("_", " ")
     more = f", about {decided.more_pairs:,} more pairs needed" if decided.more_pairs is not None else ""
     yield f"{verdict}{more}: {in_terminal(report.rollout)}, {models}"
-    yield from textwrap.wrap(f"{period_in_words(report.period)}; {_counts(report)}", WIDTH, subsequent_indent="  ")
+    of = f"generation {generations}, " if generations else ""
+    yield from textwrap.wrap(f"{of}{period_in_words(report.period)}; {_counts(report)}", WIDTH, subsequent_indent="  ")
     said = reasons(report)
     for reason in said[:_MOST_REASONS]:
         yield from textwrap.wrap(in_terminal(reason), WIDTH, initial_indent="  ", subsequent_indent="    ")
@@ -57,7 +59,10 @@ def _listed(names: Sequence[str]) -> str:
 def _counts(report: ShadowReport) -> str:
     counts = report.counts
     dropped = "" if counts.dropped is None else f", {sum(counts.dropped.values()):,} dropped{_why(counts.dropped)}"
-    return f"{counts.asked:,} asked, {counts.compared:,} compared, {counts.noise_asked:,} noise pairs{dropped}"
+    left_out = "".join(f"; left out: {number:,} {reason}" for reason, number in counts.left_out.items())
+    return (
+        f"{counts.asked:,} asked, {counts.compared:,} compared, {counts.noise_asked:,} noise pairs{dropped}{left_out}"
+    )
 
 
 def _why(dropped: Mapping[str, int]) -> str:

@@ -262,6 +262,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         (("--percent", "0"), "--percent 0: must be over 0 and at most 100"),
         (("--until", "24h"), "--until 24h: write 2026-04-19T14:22:11Z or Unix seconds"),
         (("--since", "yesterday"), "--since yesterday"),
+        (("--generation", "newest"), "--generation newest: write a number such as 7, or all"),
         (("--rules", "missing.yaml"), "missing.yaml"),
         (("--html", "missing/report.html"), "--html missing/report.html: No such file"),
     ],
@@ -299,3 +300,50 @@ def test_twenty_thousand_pairs_of_a_bad_canary_are_no_go(tmp_path: Path) -> None
     assert found["classes"][0]["name"] == "billing"
     assert found["counts"]["asked"] + found["counts"]["noise_asked"] == 20_000
     assert sum(found["spreads"][0]["control_bins"]) == found["spreads"][0]["control"]["known"]
+
+
+def refused(number: int, **changes: Any) -> PairRecord:
+    usual: dict[str, Any] = {"generation": 7, "other_model": "sol-6", "other_outcome": "refused", "other_refused": True}
+    return pair(number, **usual | changes)
+
+
+def test_an_earlier_candidate_proves_nothing_of_the_newest(tmp_path: Path) -> None:
+    """Many good pairs of one generation and few of the next: the report is of the next, as without the first."""
+    new = [refused(40_000 + number) for number in range(60)]
+    write_lines(tmp_path / "both", [*(pair(number) for number in range(2_000)), *new])
+    write_lines(tmp_path / "alone", new)
+    both, alone = document(tmp_path / "both"), document(tmp_path / "alone")
+    assert both["decided"] == alone["decided"]
+    assert both["decided"]["verdict"] == "NO_GO"
+    assert (both["period"]["generations"], both["period"]["canary_models"]) == ([7], ["sol-6"])
+    assert both["counts"]["left_out"] == {"other generations": 2_000}
+    assert "left out: 2,000 other generations" in " ".join(report(tmp_path / "both")[1].split())
+    assert document(tmp_path / "both", "--generation", "1")["period"]["canary_models"] == ["sol-5"]
+
+
+def test_all_generations_are_shown_and_decide_nothing(tmp_path: Path) -> None:
+    write_lines(tmp_path, [*(refused(number) for number in range(600)), pair(1_000), pair(1_001, generation=3)])
+    found = document(tmp_path, "--generation", "all")
+    assert found["decided"]["verdict"] == "NOT_YET"
+    assert "of 3 generations, and a verdict is of one; give --generation 7" in found["decided"]["sentence"]
+    assert found["counts"]["asked"] == 602
+
+
+@pytest.mark.parametrize("changes", [{"other_model": "sol-9"}, {"control": {"model": "sol-3"}}])
+def test_two_models_in_one_generation_get_no_verdict(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_lines(tmp_path, [*(refused(number) for number in range(600)), refused(900, **changes)])
+    found = document(tmp_path)
+    assert found["decided"]["verdict"] == "NOT_YET"
+    assert "the pairs of one generation are of 2 " in found["decided"]["sentence"]
+
+
+def test_drops_of_an_earlier_generation_are_not_this_ones(tmp_path: Path) -> None:
+    """Nor those of a later one. Drops between two generations' pairs count for both."""
+    new = (pair(10_000 + number, generation=2) for number in range(100))
+    lines = write_lines(tmp_path, [*(pair(number) for number in range(100)), *new])
+    drops = [(BEGAN, 1_000), (BEGAN + 3_600, 20), (BEGAN + 10_080, 3)]
+    rows = [{"format": 1, "rollout": ROLLOUT, "at": at, "reasons": {"queue_full": number}} for at, number in drops]
+    (lines.parent / "dropped-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert document(tmp_path)["counts"]["dropped"] == {"queue_full": 23}
+    assert document(tmp_path, "--generation", "1")["counts"]["dropped"] == {"queue_full": 1_000}
+    assert document(tmp_path, "--generation", "all")["counts"]["dropped"] == {"queue_full": 1_023}
