@@ -15,6 +15,7 @@ from typing import Final
 from killswitch.shadow.fact_words import NO_NAMES
 from killswitch.shadow.language import language_of
 from killswitch.shadow.negation import Negations, denies_otherwise, negations_of
+from killswitch.shadow.number_context import numbers_differ, numbers_swapped, periods_differ
 from killswitch.shadow.number_words import with_digits
 from killswitch.shadow.quantities import Quantities, quantities_of
 
@@ -37,10 +38,10 @@ _CODE: Final = re.compile(
     r"|(?<![0-9A-Za-z_.])\d{1,6}(?:\.\d{1,6}){2,5}(?![0-9A-Za-z_])"
 )
 _NO_CODE: Final = re.compile(
-    r"\d{1,12}(?:st|nd|rd|th|k|m|bn|x|h|s|ms|min|kg|g|mg|km|cm|mm|ml|l|kb|mb|gb|tb|hz|mhz|ghz|hrs?|mins?|secs?|am|pm|th|er|usd|eur|gbp|jpy|day|days|percent|w|v|ft|lbs?)"
-    r"|\d{1,6}-[a-z]{2,20}(?:-[a-z]{2,20})?",
+    r"\d{1,12}(?:[.,]\d{1,3})?(?:st|nd|rd|th|k|m|bn|x|h|s|ms|min|kg|g|mg|km|cm|mm|ml|l|kb|mb|gb|tb|hz|mhz|ghz|hrs?|mins?|secs?|am|pm|th|er|usd|eur|gbp|jpy|day|days|percent|w|v|ft|lbs?)"
+    r"|\d{1,6}-[a-z]{2,20}(?:-[a-z]{2,20})?|\d{1,12}/[a-z]{1,12}",
     re.IGNORECASE | re.ASCII,
-)  # 5th, 20k, 14-day: numbers
+)  # 5th, 20k, 1.5k, 14-day, 5/month: numbers
 _VERSION: Final = re.compile(r"v(\d{1,6}(?:\.\d{1,6}){0,5})", re.IGNORECASE)
 _NUMBERING: Final = re.compile(
     r"(?m)^[ \t]{0,12}(?:\d{1,3}[.)]|#{1,6})[ \t]|\[\^?\d{1,3}\](?::)?"
@@ -103,7 +104,9 @@ def differences(one: Facts, other: Facts) -> tuple[str, ...]:
     """The kinds of fact in which two texts differ, sorted; the words of `killswitch.shadow.record.PairRecord`."""
     mine, theirs = one.quantities, other.quantities
     different = {
-        "number": _numbers_differ(mine.numbers, theirs.numbers),
+        "number": numbers_differ(mine.numbers, theirs.numbers)
+        or numbers_swapped(mine.neighbours, theirs.neighbours)
+        or periods_differ(mine.periods, theirs.periods),
         "date": _dates_differ(mine.dates, theirs.dates),
         "money": mine.money != theirs.money,
         "percent": mine.percents != theirs.percents,
@@ -158,16 +161,6 @@ def _names(text: str) -> frozenset[str]:
     words = {word for word in _NAMES.findall(text) if word[0].isupper()}
     found = {word.rstrip("'").lower().removesuffix("'s") for word in words}
     return frozenset(found - NO_NAMES)
-
-
-def _numbers_differ(one: dict[str, set[str]], other: dict[str, set[str]]) -> bool:
-    if one.keys() != other.keys():
-        return True
-    for value, units in one.items():
-        mine, theirs = units - {""}, other[value] - {""}
-        if mine and theirs and not mine & theirs:  # five days, five weeks
-            return True
-    return False
 
 
 def _dates_differ(one: set[str], other: set[str]) -> bool:

@@ -25,6 +25,7 @@ from killswitch.shadow.fact_words import (
     UNITS,
     WEEKDAYS,
 )
+from killswitch.shadow.number_context import Neighbours, neighbours_of, period_after, periods_named
 
 _COMMA_DECIMALS: Final = frozenset(
     {"de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "fi", "pl", "tr", "id", "ru", "uk"}
@@ -80,32 +81,52 @@ _QUANTITIES: Final = re.compile(
 )
 
 
+_RANGES: Final = re.compile(
+    rf"""
+    (?=[$€£\d])(?<![\d.,-])(?P<sign>[$€£])?(?P<first>\d{{1,12}}(?:[.,]\d{{1,12}})?)
+    \ ?(?:[-\u2013]|to|bis|à|a)\ ?[$€£]?(?P<last>\d{{1,12}}(?:[.,]\d{{1,12}})?)(?![\d-])(?:\ ?(?P<percent>{PERCENT}))?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)  # a sign or a percent that is said once for both ends
+
+
 @dataclass(slots=True)
 class Quantities:
     """What a text says in numbers. ``numbers``: each value with the units it was said with, "" without one.
 
     A date is ``2026-05-03``, ``--05-03`` without its year, ``2026-05`` without its day, ``a/b/2026`` where day and
-    month cannot be told apart, ``T14:30`` for a time of day, ``W0`` for a Monday. Money is ``USD 5``.
+    month cannot be told apart, ``T14:30`` for a time of day, ``W0`` for a Monday. Money is ``USD 5``. ``periods``: what
+    each value is paid for, of adverbs under "". ``neighbours``: the words next to one number alone, and that number.
     """
 
     numbers: dict[str, set[str]] = field(default_factory=dict)
     dates: set[str] = field(default_factory=set)
     money: set[str] = field(default_factory=set)
     percents: set[str] = field(default_factory=set)
+    periods: dict[str, set[str]] = field(default_factory=dict)
+    neighbours: Neighbours = field(default_factory=dict)
 
 
 def quantities_of(text: str, words: frozenset[str], language: str) -> Quantities:
     """``text`` with number words as digits already, ``words`` its words in lower case."""
     found = Quantities()
     found.dates |= {f"W{WEEKDAYS[word]}" for word in words & WEEKDAYS.keys()}
+    if named := periods_named(words):
+        found.periods[""] = named
     text = _near_digits(text)
     if text:
         text = _DATES.sub(lambda match: _date(match, found.dates), text)
         if words & MONTHS.keys():
             text = _MONTH_FIRST.sub(lambda match: _date(match, found.dates), text)
         text = _TIMES.sub(lambda match: _time(match, found.dates), text)
+        text = _RANGES.sub(_both_ends, text)
+        numbers = []
         for match in _QUANTITIES.finditer(text):
-            _quantity(match, found, language)
+            value = _quantity(match, found, language)
+            numbers.append((value, match.start(), match.end()))
+            if period := period_after(text, match.end()):
+                found.periods.setdefault(value, set()).add(period)
+        found.neighbours = neighbours_of(text, numbers)
     found.dates |= {
         f"-{MONTHS[word]:02}"
         for word in words & MONTHS_ALONE
@@ -166,19 +187,30 @@ def _time(match: re.Match[str], dates: set[str]) -> str:
     return " "
 
 
-def _quantity(match: re.Match[str], found: Quantities, language: str) -> None:
+def _both_ends(match: re.Match[str]) -> str:
+    """``10-20 %`` -> ``10 % - 20 %``, ``$5-10`` and ``$5-$10`` -> ``$5 - $10``."""
+    first, last, sign = match["first"], match["last"], match["sign"] or ""
+    percent = f" {match['percent']}" if match["percent"] else ""
+    return f"{sign}{first}{percent} - {sign}{last}{percent}" if sign or percent else match[0]
+
+
+def _quantity(match: re.Match[str], found: Quantities, language: str) -> str:
+    """Puts the quantity where it belongs. Returns it as one text, with its kind."""
     groups = match.groupdict()
     if groups["before"]:
-        value = plain_number(groups["sum1"], language, groups["scale1"])
-        found.money.add(f"{CURRENCIES[groups['before'].lower()]} {value}")
-        return
+        sum_ = f"{CURRENCIES[groups['before'].lower()]} {plain_number(groups['sum1'], language, groups['scale1'])}"
+        found.money.add(sum_)
+        return sum_
     value = ("-" if groups["sign"] else "") + plain_number(groups["number"], language, groups["scale2"])
     if groups["percent"]:
         found.percents.add(value)
-    elif groups["after"]:
-        found.money.add(f"{CURRENCIES[groups['after'].lower()]} {value}")
-    else:
-        found.numbers.setdefault(value, set()).add(UNITS.get((groups["unit"] or "").lower(), ""))
+        return f"{value} %"
+    if groups["after"]:
+        sum_ = f"{CURRENCIES[groups['after'].lower()]} {value}"
+        found.money.add(sum_)
+        return sum_
+    found.numbers.setdefault(value, set()).add(UNITS.get((groups["unit"] or "").lower(), ""))
+    return value
 
 
 def plain_number(text: str, language: str = "", scale: str | None = None) -> str:
