@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from killswitch.router.outcomes import Outcome, outcome_of
@@ -172,9 +173,10 @@ class ShadowCall:
             return False
         if self._claim():
             self._captured = captured
-            self._settings.put(self._pair_with(known, concurrent=False, reused=True))
+            pair = self._pair_with(known, concurrent=False, reused=True)
+            self._settings.put(pair)
             self._settings.counted(
-                Counted(self.kind, self.model, known.outcome, None, known.refused, None, None, None, reused=True)
+                Counted(self.kind, self.model, pair.other.outcome, None, known.refused, None, None, None, reused=True)
             )
         return True
 
@@ -258,7 +260,8 @@ class ShadowCall:
         captured, finished = self._captured, self.sampled.finished
         assert captured is not None
         assert self._started is not None
-        other = answer_of(came, self.model)
+        pair = self._pair_with(answer_of(came, self.model), concurrent=False)
+        other = pair.other
         at_once = self._started - self.sampled.offered <= CONCURRENT_WITHIN
         concurrent = at_once and came.streamed == captured.streamed and not finished.control_cached
         rest = None
@@ -268,12 +271,13 @@ class ShadowCall:
         user = None if finished.user is None else str(finished.user)
         seconds = other.seconds if concurrent else None
         usage = None if came.answer is None else came.answer.usage
-        pair = self._pair_with(other, concurrent=concurrent)
+        pair = replace(pair, concurrent=concurrent)
         return pair, Counted(self.kind, self.model, other.outcome, seconds, other.refused, usage, user, rest)
 
     def _pair_with(self, other: RawAnswer, *, concurrent: bool, reused: bool = False) -> RawPair:
         captured, finished, split = self._captured, self.sampled.finished, self.sampled.split
         assert captured is not None
+        control = self.sampled.control(streamed=captured.streamed)
         return RawPair(
             id=whole_characters(str(finished.request_id))[:_MOST_ID],
             rollout=self._settings.rollout,
@@ -281,8 +285,8 @@ class ShadowCall:
             at=float(finished.started),
             kind=self.kind,
             request=captured.record,
-            control=self.sampled.control(streamed=captured.streamed),
-            other=other,
+            control=control,
+            other=empty_is_an_error(other, control),
             prompt_class=whole_characters(str(finished.prompt_class or ""))[:_MOST_ID],
             user=self._settings.hash_user(finished.user),
             turn=captured.turn,
@@ -357,6 +361,20 @@ def answer_of(came: Came, model: str) -> RawAnswer:
         status=status_of(error) if error is not None else None,
         error=whole_characters(named)[:500],
     )
+
+
+def empty_is_an_error(other: RawAnswer, control: RawAnswer) -> RawAnswer:
+    """An answer without a word, a call or a refusal is of no use to a user; where control has none, it is the same.
+
+    A model that thinks until its limit of tokens answers so, with ``finish_reason: length``.
+    """
+    if other.outcome != "ok" or says_something(other) or not says_something(control):
+        return other
+    return replace(other, outcome="error", error="empty")
+
+
+def says_something(answer: RawAnswer) -> bool:
+    return bool(answer.text.strip() or answer.tool_calls or answer.refused)
 
 
 def whole_characters(text: str) -> str:

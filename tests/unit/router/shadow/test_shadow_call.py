@@ -328,3 +328,41 @@ class TestAnswersThatAreKept:
         assert not self.asked(shadowing)
         assert len(shadowing.pairs) == 1
         assert shadowing.dropped == [Drop.TURNED_OFF]
+
+
+@pytest.mark.parametrize("kind", ["candidate", "noise"])
+@pytest.mark.parametrize("words", ["", " \n"])
+def test_an_empty_answer_is_an_error_where_control_answered(kind: Kind, words: str) -> None:
+    """A model that thinks until its limit of tokens says nothing, with a finish reason and usage."""
+    shadowing = Shadowing()
+    call = call_of(shadowing, kind)
+    call.prepare()
+    empty = chat_answer(words)
+    empty["choices"][0]["finish_reason"] = "length"
+    call.record(came(empty))
+    other = shadowing.pairs[0].other
+    assert (other.outcome, other.error, other.finish_reason) == ("error", "empty", "length")
+    assert shadowing.counted[0].outcome == "error"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+        {"content": None, "refusal": "I cannot."},
+    ],
+)
+def test_a_call_and_a_refusal_are_answers(message: dict[str, Any]) -> None:
+    shadowing = Shadowing()
+    call = call_of(shadowing)
+    call.prepare()
+    call.record(came({"choices": [{"message": message, "finish_reason": "stop"}]}))
+    assert shadowing.pairs[0].other.outcome in ("ok", "refused")
+
+
+def test_an_empty_answer_to_an_empty_one_is_no_error() -> None:
+    shadowing = Shadowing()
+    call = call_of(shadowing, answer=chat_answer(""))
+    call.prepare()
+    call.record(came(chat_answer("")))
+    assert shadowing.pairs[0].other.outcome == "ok"
