@@ -40,6 +40,7 @@ def forget(user: str, *, spool: Path | None, records: Path | None, sink: Sink | 
 
 
 def _of_spool(user: str, files: RawFiles) -> tuple[int, int]:
+    files.remove_unfinished()
     names, broken = files.raw_and_broken()
     removed = 0
     for name in names:

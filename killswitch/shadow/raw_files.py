@@ -145,6 +145,16 @@ class RawFiles:
         aside = self.folder / _BROKEN
         return self._raw(), sorted(aside.iterdir()) if aside.is_dir() else []
 
+    def remove_unfinished(self) -> None:
+        """Remove files that were left half-written, by a service or a worker: nobody knows whose texts they hold.
+
+        A service that is alive fails to rename its file, and writes those pairs once more.
+        """
+        with self._errors("removed"):
+            for entry in os.scandir(self.folder):
+                if entry.name.startswith(".") and entry.name.endswith((".part", ".tmp")):
+                    Path(entry.path).unlink(missing_ok=True)
+
     def remove(self, name: str) -> None:
         with self._errors("removed"):
             (self.folder / name).unlink(missing_ok=True)

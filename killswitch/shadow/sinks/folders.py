@@ -33,6 +33,12 @@ class Folder(Protocol):
 
     def remove(self, name: str) -> None: ...
 
+    def has(self, name: str) -> bool: ...
+
+    def remove_unfinished(self) -> None:
+        """Remove files that a writer left half-written: `names` has none of them. A live writer begins again."""
+        ...
+
 
 class LocalFolder:
     """A folder of this machine. Files have mode 0600, folders 0700."""
@@ -72,6 +78,13 @@ class LocalFolder:
         except OSError as error:
             raise Unavailable(f"{self.path / name}: cannot be removed ({error.strerror})") from error
 
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def remove_unfinished(self) -> None:
+        for path in self.path.rglob(f"{_TEMPORARY}*"):
+            self.remove(str(path.relative_to(self.path)))
+
 
 class RemoteFolder:
     """A folder behind an fsspec URL, such as ``s3://bucket/pairs``. Raises BadSettings if the URL cannot be opened."""
@@ -101,12 +114,8 @@ class RemoteFolder:
             self._files.mv(temporary, target)
 
     def names(self) -> Iterator[str]:
-        with self._errors("", "listed"):
-            self._files.invalidate_cache()
-            found = self._files.find(self._root)
-        prefix = len(self._root.rstrip("/")) + 1
-        relative = sorted(path[prefix:] for path in found)
-        yield from (name for name in relative if not any(part.startswith(".") for part in name.split("/")))
+        found = self._found()
+        yield from (name for name in found if not any(part.startswith(".") for part in name.split("/")))
 
     def fetch(self, name: str, local: Path) -> None:
         with self._errors(name, "read"):
@@ -116,6 +125,24 @@ class RemoteFolder:
     def remove(self, name: str) -> None:
         with self._errors(name, "removed"), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{name}")
+
+    def has(self, name: str) -> bool:
+        with self._errors(name, "looked for"):
+            self._files.invalidate_cache()
+            return bool(self._files.exists(f"{self._root}/{name}"))
+
+    def remove_unfinished(self) -> None:
+        for name in self._found():
+            if name.rpartition("/")[2].startswith(_TEMPORARY):
+                self.remove(name)
+
+    def _found(self) -> list[str]:
+        """All files, sorted, with hidden ones."""
+        with self._errors("", "listed"):
+            self._files.invalidate_cache()
+            found = self._files.find(self._root)
+        prefix = len(self._root.rstrip("/")) + 1
+        return sorted(path[prefix:] for path in found)
 
     @contextlib.contextmanager
     def _errors(self, name: str, what: str) -> Iterator[None]:

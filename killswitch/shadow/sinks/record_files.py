@@ -46,12 +46,19 @@ class RecordFiles:
         if kind == "parquet":
             self._formats["parquet"] = Parquet()
         self._kind = kind
+        self._first: str | None = None  # the first batch: only that one may be a killed worker's
         self._texts_removed: dict[str, float] = {}  # by rollout: files made before this have none
 
     def write(self, batch: Batch) -> None:
         where = f"{batch.rollout}/{batch.day}"
+        self._first = self._first or batch.name
         if batch.records:
             made = self._formats[self._kind]
+            if batch.name == self._first:
+                # a worker that was killed may have written this batch in the other format
+                other = f"{where}/{batch.name}.{'jsonl' if self._kind == 'parquet' else 'parquet'}"
+                if self.folder.has(other):
+                    self.folder.remove(other)
             self._put(f"{where}/{batch.name}.{made.suffix}", made, map(row_of, batch.records))
         if batch.drops:
             self._put(f"{where}/{DROPPED}{batch.name}.jsonl", self._formats["jsonl"], map(dropped_row, batch.drops))
@@ -60,6 +67,7 @@ class RecordFiles:
         """Raises BadDocument, after all other files are done, for a file that cannot be read."""
         total = 0
         unreadable: list[str] = []
+        self.folder.remove_unfinished()
         for name, form in self._records():
             with self._fetched(name) as (source, target):
                 try:

@@ -13,6 +13,7 @@ import pytest
 from killswitch.errors import BadSettings
 from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.shadow.dropped_requests import dropped_requests
+from killswitch.shadow.forgetting import forget
 from killswitch.shadow.pairs import COLUMNS, open_pairs
 from killswitch.shadow.sinks import Batch
 from killswitch.shadow.sinks.record_files import RecordFiles
@@ -148,3 +149,38 @@ def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").touch()
     with open_pairs(tmp_path / "pairs.jsonl", "support") as connection:
         assert connection.execute("SELECT count(*) FROM pairs").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("place", ["{tmp_path}/records", "local://{tmp_path}/records"])
+@pytest.mark.parametrize(("before", "after"), [("parquet", "jsonl"), ("jsonl", "parquet")])
+def test_a_batch_repeated_in_another_format_is_there_once(
+    tmp_path: Path, place: str, before: Literal["parquet", "jsonl"], after: Literal["parquet", "jsonl"]
+) -> None:
+    """Killed before the batch was marked, and started again with another ``--format``."""
+    url = place.format(tmp_path=tmp_path)
+    RecordFiles(url, before).write(batch(name_of(1), 1, 2))
+    again = RecordFiles(url, after)
+    again.write(batch(name_of(1), 1, 2))
+    again.write(batch(name_of(2), 3))
+    assert rows(tmp_path / "records", "SELECT count(*) FROM pairs") == [(3,)]
+
+
+@pytest.mark.parametrize("place", ["{tmp_path}", "local://{tmp_path}"])
+def test_forget_removes_what_a_killed_writer_left(tmp_path: Path, place: str) -> None:
+    """Half-written files hold texts, and no reader finds them."""
+    sink = RecordFiles(place.format(tmp_path=tmp_path))
+    sink.write(batch(name_of(1), 1))
+    left = tmp_path / "support" / "2026-04-19" / f".tmp-{name_of(2)}.parquet"
+    left.write_text("a text of somebody")
+    spool = tmp_path / "spool"
+    (spool / "broken").mkdir(parents=True)
+    halves = [
+        spool / f".tmp-{name_of(3)}.raw.part",
+        spool / f".{name_of(3)}.raw.tmp",
+        spool / "broken" / f".{name_of(3)}.lines.tmp",
+    ]
+    for half in halves:
+        half.write_text("a text of somebody")
+    forget("nobody", spool=spool, records=None, sink=sink)
+    assert [path for path in (left, *halves) if path.exists()] == []
+    assert rows(tmp_path, "SELECT count(*) FROM pairs") == [(1,)]

@@ -17,6 +17,7 @@ import pytest
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.raw_pair import Dropped, RawAnswer, RawPair
 from killswitch.router.shadow.spool import Spool
+from killswitch.shadow.raw_files import RawFiles
 from tests.doubles.finished_requests import drops, pairs
 from tests.servers.etcd import wait_until
 
@@ -135,6 +136,17 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
     assert young.exists()
 
 
+def test_pairs_whose_file_is_taken_away_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``killswitch shadow forget`` removes half-written files, of the living, too."""
+    spool = Spool(tmp_path)
+    spool.put(pair())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: RawFiles(tmp_path).remove_unfinished())
+        assert spool.write() == 1
+    assert spool.write() == 0
+    assert [one.id for one in pairs(tmp_path)] == ["r"]
+
+
 def test_put_waits_for_no_disk(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     with spool._writing:  # a write that hangs
@@ -148,6 +160,7 @@ WRITER = """
 import os, signal, sys
 from tests.integration.router.shadow.test_shadow_spool import pair
 from killswitch.router.shadow.spool import Spool
+from killswitch.shadow.raw_files import RawFiles
 spool, step = Spool(sys.argv[1]), sys.argv[2]
 spool.put(pair("written"))
 spool.write()
