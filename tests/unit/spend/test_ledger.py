@@ -174,6 +174,20 @@ def test_a_clock_set_back_reopens_no_period() -> None:
     assert world.till().reason(1_000) is SpendReason.CAP, "nor does a process that begins now"
 
 
+def test_a_clock_ahead_spends_later_hours_and_no_more_than_the_day() -> None:
+    """What docs/spend.md says of it: each hour has its cap, whenever it is spent, and the day's holds over them."""
+    world = World(HOURLY, Cap(SCOPE, Period.DAY, hard=25_000))
+    till = world.till()
+    spent = []
+    for _ in range(4):
+        spent.append(till.spend_all(1_000))
+        world.clock.jump_wall(HOUR)
+        world.pass_time(TTL, till)
+    assert spent == [10, 10, 5, 0]
+    assert max(world.most_spent_and_leased().values()) <= 10_000
+    assert world.most_spent_and_leased(period=Period.DAY).total() == 25_000
+
+
 def test_a_late_settlement_belongs_to_the_hour_it_was_reserved_in() -> None:
     world = World(HOURLY)
     till = world.till()
