@@ -206,16 +206,22 @@ class ShadowCall:
         if reason == "SHUTTING_DOWN":
             return
         said = getattr(refusal, "sentence", "") or f"the ledger refuses: {reason}"
-        self._settings.warn_once(
-            f"ledger {reason}", f"of {self._settings.rollout}: sampled requests are dropped as `budget`: {said}"
-        )
+        kind, lost = f"ledger {reason}", "sampled requests are dropped as `budget`"
+        if self.kind == "noise":
+            lost = f"{self.model!r:.100} is not asked a second time, so there is no noise floor (`noise`)"
+            kind = f"ledger, noise {reason}"
+        self._settings.warn_once(kind, f"of {self._settings.rollout}: {lost}: {said}")
 
     def give_back(self, reason: Drop) -> None:
-        """It is not asked. A drop of the candidate's call is a sampled request without a pair."""
+        """It is not asked. A drop of the candidate's call is a sampled request without a pair; one of noise
+        is counted as `NOISE`.
+        """
         if self._claim():
             self._give_reservation_back()
             if self.kind == "candidate":
                 self._settings.drop(reason)
+            elif reason is Drop.BUDGET:  # other reasons are the candidate's as well, and counted there
+                self._settings.drop(Drop.NOISE)
 
     def record(self, came: Came) -> None:
         """It was asked, and this is what came; the first caller's counts. What `ask` cannot ask is no failure."""

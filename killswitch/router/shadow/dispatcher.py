@@ -182,6 +182,7 @@ class Dispatcher:
         for reason, number in new.items():
             self._counting.dropped(reason, number)
         self.lost += new[Drop.SHUTTING_DOWN]
+        del new[Drop.NOISE]  # a metric alone: what is written is the denominator of the sampled requests
         self._unwritten.update(new)
         now = self._calendar()
         if not at_once and 0 <= now - self._minute < DROPS_EVERY:

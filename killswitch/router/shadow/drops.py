@@ -25,6 +25,9 @@ class Drop(StrEnum):
     UNREADABLE = "unreadable"  # the body is no JSON object
     SHUTTING_DOWN = "shutting_down"
     DISK = "disk"
+    NOISE = (
+        "noise"  # control was not asked a second time: its pair with the canary is not lost, and no floor is measured
+    )
     FAILED = "failed"  # a mistake of ours; it is logged
 
 

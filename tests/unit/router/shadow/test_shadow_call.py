@@ -228,6 +228,17 @@ def test_a_whole_ledger_is_refused_with_what_to_write() -> None:
     check_ledger(RememberingLedger(), "copilot")
 
 
+def test_a_noise_call_that_the_ledger_refuses_is_counted() -> None:
+    """Control without a price: no floor is measured, and someone must know why. The pair with the canary is there."""
+    ledger = RememberingLedger()
+    ledger.refuses = True
+    shadowing = Shadowing(ledger=ledger)
+    assert call_of(shadowing, "noise").prepare() is None
+    assert call_of(shadowing, "noise").prepare() is None
+    assert shadowing.dropped == [Drop.NOISE, Drop.NOISE]
+    assert "no noise floor" in str(shadowing.warnings)
+
+
 def test_a_call_given_back_after_it_was_sent_is_spent() -> None:
     ledger = RememberingLedger()
     call = call_of(Shadowing(ledger=ledger))

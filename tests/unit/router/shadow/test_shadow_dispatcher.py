@@ -248,6 +248,14 @@ def test_drops_are_written_once_a_minute_and_at_the_end(bench: Bench) -> None:
     assert bench.dispatcher.lost == 3
 
 
+def test_a_refused_noise_is_no_denominator(bench: Bench) -> None:
+    """Its request has a pair: written down as a drop, it would be counted twice."""
+    bench.drops.add(Drop.NOISE)
+    bench.turn(61.0)
+    assert bench.counts == {"noise": 1}
+    assert bench.written == []
+
+
 def test_a_wall_clock_set_back_delays_no_count(bench: Bench) -> None:
     bench.offer(served_outcome="error")
     bench.turn()
