@@ -154,7 +154,8 @@ class Criteria:
     split. ``wrong_no_go``: the chance of NO_GO for a candidate within all margins. It is split: ``classes_part`` of it
     over prompt classes, the rest over the criteria by weight. ``class_share``: a class that holds at least this part of
     the pairs must pass, too. ``class_margin``: a margin in points is this many times as wide within a class.
-    ``lost_share``: no GO where more than this part of the sampled requests left no pair.
+    ``lost_share``: no GO where more than this part of the sampled requests left no pair for a reason that may hide bad
+    answers. ``missing_share``: nor where more than this part is missing for whatever reason.
     """
 
     each: tuple[Criterion, ...] = field(default=DEFAULTS)
@@ -165,6 +166,7 @@ class Criteria:
     class_share: float = 0.25
     class_margin: float = 2.0
     lost_share: float = 0.10
+    missing_share: float = 0.50
 
     def get(self, measure: Measure) -> Criterion | None:
         """The criterion of this measure, None where it is off."""

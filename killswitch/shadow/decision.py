@@ -22,7 +22,12 @@ from killswitch.shadow.findings import CriterionFinding, CriterionState, compare
 from killswitch.wording import counted as how_many
 
 # What thins the sample without looking at a request or an answer: money, pressure, and what was never to be compared.
+# It is bounded by `Criteria.missing_share`, and not by `Criteria.lost_share`.
 NOT_LOST = frozenset({"budget", "pressure", "not_comparable"})
+DROPS_UNKNOWN = (
+    "what was dropped is unknown, because one file says nothing of it; give the folder of records, or --ignore-drops if"
+    " nothing was dropped"
+)
 # A class with fewer candidate pairs is named, not judged.
 FEWEST_IN_CLASS = 30
 # A decided comparison goes on with a tenth of its sample, to see a candidate that changes.
@@ -68,7 +73,8 @@ class ShadowDecision:
     ``criteria``: over all pairs, in the order of the criteria. ``classes``: worst first, none where there is but one.
     ``pairs`` and ``noise_pairs``: those counted. ``left_out``: pairs that say nothing about a model, by outcome.
     ``dropped``: sampled requests without a pair, by reason. ``lost_share``: the part of the sampled requests whose
-    absence may hide bad answers. ``more_pairs``: candidate pairs until a decision, at the present numbers; None where
+    absence may hide bad answers. ``missing_share``: the part that is missing for whatever reason.
+    ``more_pairs``: candidate pairs until a decision, at the present numbers; None where
     decided or where no number can be given. ``advised_share``: what to multiply the sampling by, from now on.
     """
 
@@ -83,11 +89,19 @@ class ShadowDecision:
     lost_share: float
     more_pairs: int | None
     advised_share: float
+    missing_share: float = 0.0
 
 
-def assess(columns: PairColumns, criteria: Criteria | None = None, *, until: float | None = None) -> ShadowDecision:
+def assess(
+    columns: PairColumns,
+    criteria: Criteria | None = None,
+    *,
+    until: float | None = None,
+    drops_known: bool = True,
+) -> ShadowDecision:
     """Judges all criteria over all pairs and over each class.
 
+    ``drops_known``: whether ``columns.dropped`` holds all that was dropped; without that there is no GO.
     ``until``: only pairs before this moment (Unix seconds). While traffic is shadowed give a minute ago: of the newest
     pairs only the quick answers are there yet, and a candidate that times out would look well.
     """
@@ -100,10 +114,15 @@ def assess(columns: PairColumns, criteria: Criteria | None = None, *, until: flo
     findings = tuple(_over_all(columns, criteria))
     classes = () if criteria.as_points else tuple(_by_class(columns, criteria))
     pairs, noise_pairs = int((~columns.noise).sum()), int(columns.noise.sum())
-    lost = sum(max(number, 0) for reason, number in columns.dropped.items() if reason not in NOT_LOST)
-    lost += left_out.get("cancelled", 0)
-    lost_share = lost / (lost + columns.size) if lost else 0.0
-    verdict, sentence, more = _decided(findings, classes, criteria, lost_share)
+    # asked, and then refused for money or quota (a request that is too large, too) or ended by a shutdown: the reason
+    # may be in the request or in how slow its answer was
+    lost = sum(left_out.values())
+    lost += sum(max(number, 0) for reason, number in columns.dropped.items() if reason not in NOT_LOST)
+    missing = lost + sum(max(number, 0) for reason, number in columns.dropped.items() if reason in NOT_LOST)
+    lost_share, missing_share = (part / (part + columns.size) if part else 0.0 for part in (lost, missing))
+    verdict, sentence, more = _decided(
+        findings, classes, criteria, _survivors(criteria, lost_share, missing_share, drops_known)
+    )
     return ShadowDecision(
         verdict,
         sentence,
@@ -116,6 +135,7 @@ def assess(columns: PairColumns, criteria: Criteria | None = None, *, until: flo
         lost_share,
         more,
         1.0 if verdict is GoNoGo.NOT_YET else SHARE_WHEN_DECIDED,
+        missing_share,
     )
 
 
@@ -220,8 +240,23 @@ def _open(finding: ClassFinding) -> str:
     return f"{first.title}: {first.reason}" if first else "too few pairs to judge"
 
 
+def _survivors(criteria: Criteria, lost_share: float, missing_share: float, drops_known: bool) -> str:  # noqa: FBT001  as `assess` has it
+    """Why what is compared may be survivors, "" if it is not."""
+    if lost_share > criteria.lost_share:
+        return f"{lost_share:.0%} of the sampled requests left no pair, so what is compared are survivors"
+    if missing_share > criteria.missing_share:
+        return (
+            f"{missing_share:.0%} of the sampled requests are missing, for reasons that do not look at answers; that is"
+            f" over {criteria.missing_share:.0%}, so sample a smaller share"
+        )
+    return "" if drops_known else DROPS_UNKNOWN
+
+
 def _decided(
-    findings: tuple[CriterionFinding, ...], classes: tuple[ClassFinding, ...], criteria: Criteria, lost_share: float
+    findings: tuple[CriterionFinding, ...],
+    classes: tuple[ClassFinding, ...],
+    criteria: Criteria,
+    survivors: str,
 ) -> tuple[GoNoGo, str, int | None]:
     failed = [one.sentence for one in findings if one.standing is CriterionState.FAIL]
     failed += [one.sentence for one in classes if one.standing is CriterionState.FAIL]
@@ -234,8 +269,8 @@ def _decided(
     if failed:
         return GoNoGo.NO_GO, f"NO_GO: {'; '.join(failed)}", None
     needed = [one.more_pairs for one in open_ones] + [one.more_pairs for one in open_classes]
-    if lost_share > criteria.lost_share:
-        waiting.insert(0, f"{lost_share:.0%} of the sampled requests left no pair, so what is compared are survivors")
+    if survivors:
+        waiting.insert(0, survivors)
         needed.append(None)
     if not any(one.standing is CriterionState.PASS for one in findings) and not waiting:
         waiting.append("nothing could be compared")
@@ -243,7 +278,5 @@ def _decided(
         known = [one for one in needed if one is not None]
         more = max(known) if known and len(known) == len(needed) else None
         return GoNoGo.NOT_YET, f"NOT_YET: {'; '.join(waiting)}", more
-    ungated = [one.sentence for one in findings if one.standing is CriterionState.NOT_GATED]
     proven = sum(one.standing is CriterionState.PASS for one in findings)
-    sentence = f"GO: {how_many(proven, 'criterion')} proven" if proven == 1 else f"GO: {proven} criteria proven"
-    return GoNoGo.GO, "; ".join((sentence, *ungated)), None
+    return GoNoGo.GO, f"GO: {proven} {'criterion' if proven == 1 else 'criteria'} proven", None

@@ -10,7 +10,7 @@ from killswitch.model import Unit
 from killswitch.rules.units import Kind
 from killswitch.shadow.criteria import KIND_OF_LIMIT, OF_THE_FLOOR, TITLES, Criterion, Measure
 from killswitch.shadow.evidence.betting import growth_needed
-from killswitch.shadow.evidence.measures import Compared
+from killswitch.shadow.evidence.measures import NEVER_CONCURRENT, Compared
 from killswitch.wording import count_in_words, counted, points_in_words, value_in_words
 
 # No one waits for more pairs than that.
@@ -79,9 +79,7 @@ def judged(
     low = high = within = worse = at_all = math.nan
     more = None
     standing, reason = CriterionState.NOT_YET, comparison.why_not
-    if comparison.never:
-        standing = CriterionState.NOT_GATED
-    elif evidence is not None and not reason:
+    if evidence is not None and not reason:
         low, high = evidence.interval(wrong_go)
         within, worse = evidence.log_within(limit), evidence.log_worse(limit)
         if (none := _no_excess(comparison)) is not None:
@@ -130,8 +128,8 @@ def compared_as_points(comparison: Compared) -> CriterionFinding:
         Measure.PAIRS: comparison.candidate > limit,
     }.get(measure, comparison.excess < limit)
     standing, reason, more = (CriterionState.PASS if passed else CriterionState.FAIL), "", None
-    if comparison.never:
-        standing, reason = CriterionState.NOT_GATED, comparison.why_not
+    if comparison.why_not == NEVER_CONCURRENT:
+        standing, reason = CriterionState.NOT_YET, comparison.why_not
     elif measure is Measure.PAIRS and not passed:
         more = int(limit) + 1 - comparison.pairs
         standing, reason = CriterionState.NOT_YET, f"{counted(more, 'more pair')} needed"

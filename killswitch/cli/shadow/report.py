@@ -87,6 +87,13 @@ def command(  # long: one argument an option
     requests_per_month: Annotated[
         float | None, typer.Option("--requests-per-month", help="Control's requests in a month, for the same.")
     ] = None,
+    ignore_drops: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-drops",
+            help="Judge one file although it does not say what was dropped: take it that nothing was.",
+        ),
+    ] = False,
     generation: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +118,7 @@ def command(  # long: one argument an option
             until=None if until is None else _moment("--until", until),
             settled=time.time() - SETTLING if until is None else None,
             generation=_generation(generation),
+            ignore_drops=ignore_drops,
             **_since(since),
         )
         with local_records(records, rollout) as source:

@@ -25,7 +25,10 @@ from killswitch.shadow.evidence.thresholds import FIRST, TAIL, RatioExcess, dear
 from killswitch.wording import counted as how_many
 
 MOST_UNKNOWN = 0.10  # where a feature is unknown in more than this part of the pairs, nothing is proven with it
-NEVER_CONCURRENT = "reported, not gated: no pair ran at the same time as control in the same streaming mode"
+NEVER_CONCURRENT = (
+    "never comparable: no pair ran at the same time as control in the same streaming mode; latency_p95: false under"
+    " shadow.criteria switches it off"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Compared:
     ``candidate`` and ``reference``: the two numbers that a person reads (rates, means, p95 seconds, micro-dollars);
     NaN where unknown. ``excess``: what is compared with the limit. ``limit``: on the same scale. ``pairs`` and
     ``noise_pairs``: how many were compared. ``why_not``: why nothing can be proven now, "" where it can.
-    ``never``: and no more pairs of this kind would change that. ``detail``: words for the sentence.
+    ``detail``: words for the sentence.
     """
 
     criterion: Criterion
@@ -47,7 +50,6 @@ class Compared:
     noise_pairs: int = 0
     evidence: Bets | None = None
     why_not: str = ""
-    never: bool = False
     detail: str = ""
 
 
@@ -171,13 +173,13 @@ def _openings(columns: PairColumns, criterion: Criterion) -> Compared:
 
 
 def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
-    """Pairs that ran at once in one mode; without any, both p95s are shown and nothing is gated."""
+    """Pairs that ran at once in one mode; without any, both p95s are shown and nothing is proven."""
     everyone = ~columns.noise & columns.control.has_outcome("ok", "refused") & np.isfinite(columns.control.seconds)
     failed = _failed(columns)
     everyone &= failed | np.isfinite(columns.other.seconds)
     rows = everyone & columns.concurrent
-    gated = bool(rows.any())
-    rows = rows if gated else everyone
+    at_once = bool(rows.any())
+    rows = rows if at_once else everyone
     candidate = np.where(failed, np.nan, columns.other.seconds)[rows].astype(np.float64)
     control = columns.control.seconds[rows].astype(np.float64)
     pairs = int(rows.sum())
@@ -189,9 +191,8 @@ def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
         excess=_share(slow[0], slow[1]),
         limit=criterion.limit,
         pairs=pairs,
-        evidence=RatioExcess(slower(candidate, control)) if gated else None,
-        why_not=_few(pairs, FIRST) if gated or not pairs else NEVER_CONCURRENT,
-        never=not gated and pairs > 0,
+        evidence=RatioExcess(slower(candidate, control)) if at_once else None,
+        why_not=_few(pairs, FIRST) if at_once or not pairs else NEVER_CONCURRENT,
     )
 
 

@@ -35,7 +35,7 @@ class ReportQuestion:
     not say so: it is the same whenever it is made, once its records are older. ``percent``: the share of control's
     requests that is sampled, 0 to 100. ``requests_per_month``: control's. Both only say what 100 % would cost.
     ``criteria``: None for the defaults. ``generation``: None for the newest that there is in this time. ``"all"`` shows
-    all of them together, and decides nothing.
+    all of them together, and decides nothing. ``ignore_drops``: take it that nothing was dropped where that is unknown.
     """
 
     source: Path
@@ -49,6 +49,7 @@ class ReportQuestion:
     percent: float | None = None
     requests_per_month: float | None = None
     generation: int | Literal["all"] | None = None
+    ignore_drops: bool = False
 
     @property
     def end(self) -> float | None:
@@ -60,8 +61,10 @@ def read_decision(question: ReportQuestion) -> ShadowDecision:
     """What the report would decide, without the rest of it. Raises as `read_report`."""
     with _opened(question) as connection:
         judge = _judge_of(connection, question)
-        columns = _columns(connection, judge, _dropped(connection, question))
-        return _assessed(connection, columns, _criteria(question, judge))
+        dropped = _dropped(connection, question)
+        columns = _columns(connection, judge, dropped)
+        drops_known = dropped is not None or question.ignore_drops
+        return _assessed(connection, columns, _criteria(question, judge), drops_known=drops_known)
 
 
 def read_report(question: ReportQuestion) -> ShadowReport:
@@ -75,7 +78,8 @@ def read_report(question: ReportQuestion) -> ShadowReport:
         examples, texts_left_out = examples_of(connection)
         dropped = _dropped(connection, question)
         columns = _columns(connection, judge, dropped)
-        decision = _assessed(connection, columns, criteria)
+        drops_known = dropped is not None or question.ignore_drops
+        decision = _assessed(connection, columns, criteria, drops_known=drops_known)
         measure = CharacterGrams()
         context = Context(
             rollout=question.rollout,
@@ -98,8 +102,8 @@ def read_report(question: ReportQuestion) -> ShadowReport:
         return report_of(connection, columns, context)
 
 
-def _assessed(connection: Any, columns: PairColumns, criteria: Criteria) -> ShadowDecision:
-    decision = assess(columns, criteria)
+def _assessed(connection: Any, columns: PairColumns, criteria: Criteria, *, drops_known: bool) -> ShadowDecision:
+    decision = assess(columns, criteria, drops_known=drops_known)
     mixed = _mixed(connection)
     return undecided(decision, mixed) if mixed else decision
 

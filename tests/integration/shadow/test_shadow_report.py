@@ -115,6 +115,21 @@ def test_a_proven_canary_is_go(tmp_path: Path) -> None:
     assert (code, out[:3]) == (0, "GO:"), problems
 
 
+def test_one_file_says_nothing_of_drops_so_it_is_no_go(tmp_path: Path) -> None:
+    """Unless a person says that nothing was dropped."""
+    rules = tmp_path / "rules.yaml"
+    on = {"refusals": "20pp"}
+    off = dict.fromkeys(("similarity", "equivalent", "facts", "tool_calls", "language", "errors", "openings"), False)
+    criteria = {**on, **off, "latency_p95": False, "format": False}
+    rules.write_text(RULES + f"shadow: {json.dumps({'criteria': criteria})}\n")
+    file = write_lines(tmp_path, (pair(number) for number in range(600)))
+    found = document(file, "--rules", str(rules))
+    assert found["decided"]["verdict"] == "NOT_YET"
+    assert "what was dropped is unknown" in found["decided"]["sentence"]
+    assert document(file, "--rules", str(rules), "--ignore-drops")["decided"]["verdict"] == "GO"
+    assert document(tmp_path, "--rules", str(rules))["decided"]["verdict"] == "GO"
+
+
 def test_pairs_that_differ_are_worst_first_by_class(tmp_path: Path) -> None:
     """A class with one pair, however bad, does not lead the list."""
 

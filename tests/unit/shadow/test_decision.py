@@ -95,10 +95,38 @@ def test_none_and_one_pair_are_not_yet(records: list) -> None:  # type: ignore[t
     assert decision.sentence.startswith("NOT_YET: ")
 
 
+@pytest.mark.parametrize("reason", ["budget", "pressure", "not_comparable", "side_effects"])
+def test_a_sample_of_which_most_is_missing_is_no_go(reason: str) -> None:
+    """Whatever the reason, and said: a million requests were sampled and 40,000 compared."""
+    decision = assess(drawn(EQUAL, ENOUGH, 1, dropped={reason: 10**6}))
+    assert decision.verdict is GoNoGo.NOT_YET
+    assert decision.missing_share == pytest.approx(10**6 / (10**6 + ENOUGH))
+    assert "96% of the sampled requests " in decision.sentence
+    assert decision.more_pairs is None
+
+
+def test_a_canary_out_of_quota_is_judged_by_survivors() -> None:
+    """A request that is too large is 429 as well, so what is left over may be the easy ones."""
+    columns = drawn(EQUAL, ENOUGH, 1)
+    outcome = columns.other.outcome.copy()
+    outcome[::7] = OUTCOMES.index("budget")
+    decision = assess(replace(columns, other=replace(columns.other, outcome=outcome)))
+    assert decision.verdict is GoNoGo.NOT_YET
+    assert "14% of the sampled requests left no pair" in decision.sentence
+
+
+def test_unknown_drops_are_not_none() -> None:
+    columns = drawn(EQUAL, ENOUGH, 1)
+    decision = assess(columns, drops_known=False)
+    assert decision.verdict is GoNoGo.NOT_YET
+    assert "what was dropped is unknown" in decision.sentence
+    assert assess(drawn(ShadowTraffic(only_candidate=0.2), 2000, 2), drops_known=False).verdict is GoNoGo.NO_GO
+
+
 @pytest.mark.parametrize(("lost", "verdict"), [(100, GoNoGo.GO), (9000, GoNoGo.NOT_YET)])
 def test_what_left_no_pair_may_hide_bad_answers(lost: int, verdict: GoNoGo) -> None:
     """A queue that is full because the candidate hangs drops the worst: over a tenth lost there is no GO."""
-    decision = assess(drawn(EQUAL, ENOUGH, 1, dropped={"queue_full": lost, "budget": 10**6, "not_comparable": 10**6}))
+    decision = assess(drawn(EQUAL, ENOUGH, 1, dropped={"queue_full": lost, "budget": 10**4, "not_comparable": 10**4}))
     assert decision.verdict is verdict
     assert decision.dropped["queue_full"] == lost
     if verdict is GoNoGo.NOT_YET:
@@ -196,11 +224,15 @@ def test_one_class_alone_is_not_judged_twice() -> None:
     assert assess(drawn(EQUAL, 500, 1)).classes == ()
 
 
-def test_latency_that_cannot_be_judged_is_said_with_the_go() -> None:
-    decision = assess(drawn(replace(EQUAL, concurrent=False), ENOUGH, 1))
-    assert decision.verdict is GoNoGo.GO, decision.sentence
-    assert decision.sentence.startswith("GO: 9 criteria proven; p95 latency: ")
-    assert "reported, not gated" in decision.sentence
+def test_latency_that_was_never_comparable_is_no_go() -> None:
+    """However slow it is, nothing is known of it. A person may switch the criterion off, as the sentence says."""
+    columns = drawn(replace(EQUAL, concurrent=False, slower=10.0), ENOUGH, 1)
+    decision = assess(columns)
+    assert decision.verdict is GoNoGo.NOT_YET
+    assert decision.sentence.startswith("NOT_YET: p95 latency: never comparable: ")
+    assert "latency_p95: false" in decision.sentence
+    assert decision.more_pairs is None
+    assert assess(columns, criteria_from({"latency_p95": False})).sentence == "GO: 9 criteria proven"
 
 
 def test_as_points_an_equal_candidate_is_a_coin_flip() -> None:

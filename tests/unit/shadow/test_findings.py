@@ -80,10 +80,11 @@ def test_a_candidate_at_the_margin_is_promised_no_number() -> None:
     assert found.odds_worse_at_all > 1000
 
 
-def test_what_is_never_gated_says_why() -> None:
-    comparison = Compared(LIMITS[Measure.LATENCY_P95], 2.1, 2.0, 1.05, 1.2, 900, why_not=NEVER_CONCURRENT, never=True)
+def test_what_is_never_comparable_says_why() -> None:
+    comparison = Compared(LIMITS[Measure.LATENCY_P95], 2.1, 2.0, 1.05, 1.2, 900, why_not=NEVER_CONCURRENT)
     found = of(comparison)
-    assert found.standing is CriterionState.NOT_GATED
+    assert found.standing is CriterionState.NOT_YET
+    assert compared_as_points(comparison).standing is CriterionState.NOT_YET
     assert found.sentence == f"p95 latency: 2.10 s against 2 s (n = 900 pairs): {NEVER_CONCURRENT}"
 
 
