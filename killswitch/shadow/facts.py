@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from killswitch.shadow.code_facts import Code, code_differs, code_of
 from killswitch.shadow.fact_words import NO_NAMES
 from killswitch.shadow.language import language_of
 from killswitch.shadow.negation import Negations, denies_otherwise, negations_of
@@ -65,6 +66,7 @@ class Facts:
     names: frozenset[str]
     words: frozenset[str]
     negations: Negations
+    code: Code
     cut: bool
 
 
@@ -74,6 +76,7 @@ def facts_of(text: str) -> Facts:
     read = unicodedata.normalize("NFKC", text[:MOST_CHARACTERS])[: 2 * MOST_CHARACTERS]
     read = read.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("\N{MINUS SIGN}", "-")
     language = language_of(read)
+    code = code_of(read)
     urls: set[str] = set()
     identifiers: set[str] = set()
     if "@" in read:
@@ -96,6 +99,7 @@ def facts_of(text: str) -> Facts:
         names=frozenset() if language in _NO_NAMES else _names(read) & lower,
         words=lower,
         negations=negations_of(read.lower(), language),
+        code=code,
         cut=cut,
     )
 
@@ -111,7 +115,8 @@ def differences(one: Facts, other: Facts) -> tuple[str, ...]:
         "money": mine.money != theirs.money,
         "percent": mine.percents != theirs.percents,
         "url": one.urls != other.urls,
-        "identifier": one.identifiers != other.identifiers,
+        "identifier": one.identifiers != other.identifiers
+        or code_differs(one.code, other.code, one.words, other.words),
         # a name may be left out; another one in its place is another fact
         "name": bool(one.names - other.words) and bool(other.names - one.words),
         "language": bool(one.language and other.language and one.language != other.language),
