@@ -21,12 +21,12 @@ def test_no_threshold_of_grams_alone_comes_near_people() -> None:
 
 
 def test_grams_with_the_fact_diff_agree_with_people() -> None:
-    """What is missed are opposite words and swapped roles, which no list of facts sees."""
+    """What is missed are swapped roles, which no list of facts sees."""
     found = agreement_of(CharacterGrams())
     assert found.with_facts >= 0.9 * found.pairs
     assert found.false_alarms == 0
     missed = found.pairs - found.with_facts
-    assert found.missed == missed <= 5
+    assert found.missed == missed <= 2
 
 
 def test_the_sentence_names_measure_threshold_and_figures() -> None:
