@@ -230,10 +230,15 @@ class SpendCap:
 
 @dataclass(frozen=True, slots=True)
 class SpendSettings:
-    """What a rule file says about money. ``prices``: the path of the file of prices, as written; None without one."""
+    """What a rule file says about money.
+
+    ``prices``: the path of the file of prices, as written; None without one. ``match``: the label matchers that narrow
+    the counters of billed tokens to this rollout.
+    """
 
     prices: str | None = None
     caps: tuple[SpendCap, ...] = ()
+    match: tuple[Matcher, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

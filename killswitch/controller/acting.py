@@ -113,6 +113,14 @@ class Acting:
             return
         self._trip(armed, reason, (), findings, tick, guards=guards)
 
+    def trip_spend(self, armed: ArmedRollout, reason: str, findings: tuple[Finding, ...], tick: float) -> None:
+        """The explicit policy `on_hard: trip` of a spend cap that the canary has used up."""
+        if armed.rollout.mode is Mode.DRY_RUN:
+            draft = self._draft(armed, f"would trip (dry run): {reason}", (), findings, tick)
+            self._would_trip(armed, "would_trip_spend", draft)
+            return
+        self._trip(armed, reason, (), findings, tick)
+
     def _would_trip(self, armed: ArmedRollout, kind: str, draft: IncidentDraft) -> None:
         incident = draft.on(armed.flag)
         page = partial(events.would_trip, incident, armed.rollout.page)

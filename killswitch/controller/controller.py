@@ -21,6 +21,7 @@ from killswitch.controller.tick_clock import TickClock
 from killswitch.controller.tick_reader import Findings, TickReader
 from killswitch.deadline import Deadline
 from killswitch.errors import BadTransaction, KillswitchError
+from killswitch.flags.flag import SHADOW
 from killswitch.fleet.outage_pages import Concerned
 from killswitch.fleet.session import Session
 from killswitch.fleet.sight import FleetSight
@@ -30,6 +31,7 @@ from killswitch.pages.notices import Notices
 from killswitch.pages.page import Page
 from killswitch.rules.loading import Rules
 from killswitch.sources import Source
+from killswitch.spend.prices import PriceList
 from killswitch.status import reports
 from killswitch.status.reports import CycleReport, FlagsRead, RolloutReport
 from killswitch.status.self_metrics import SelfMetrics
@@ -57,7 +59,8 @@ class Controller:
     """Runs cycles; one thread calls `run_cycle`, others may call `renew`, `retry` and read `latest`.
 
     ``rules`` gives the rules in force. ``send`` delivers a page without the flag store; ``flipped`` gets
-    rollout, generation and store revision of every flip of ours, once it is committed. ``monotonic`` and
+    rollout, generation and store revision of every flip of ours, once it is committed. ``prices`` gives what tokens
+    cost, by rollout, where a rule file says it. ``monotonic`` and
     ``wall`` are clocks in seconds; verdicts depend on neither.
     """
 
@@ -77,6 +80,7 @@ class Controller:
         metrics: SelfMetrics,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
+        prices: Callable[[], Mapping[str, PriceList]] = dict,
     ) -> None:
         def rollouts() -> Mapping[str, Rollout]:
             return rules().rollouts
@@ -131,7 +135,16 @@ class Controller:
             max_evidence_age=timing.max_evidence_age,
             session_ttl=timing.session_ttl,
         )
-        self._spending = Spending(store, recipients=self._recipients, health=self._health, wall=wall)
+        self._spending = Spending(
+            store,
+            source,
+            announcements=self._announcements,
+            recipients=self._recipients,
+            health=self._health,
+            step=timing.step,
+            wall=wall,
+        )
+        self._prices = prices
         self._missed_before = 0
         self.latest: CycleReport | None = None
 
@@ -167,7 +180,7 @@ class Controller:
         self._announcements.note_blind_rules(all_armed, decisions, findings, tick)
         if store_problem is None:
             self._announcements.note_flags(rules.rollouts.keys(), self._sight.watched(all_armed), tick)
-            self._spending.look(rules.rollouts)
+            self._spend(rules, all_armed, findings, tick, deadline if source_problem is None else None)
         self._announcements.send()
         if store_problem is None:
             self._share(rules, all_armed, decisions, findings, tick)
@@ -242,6 +255,23 @@ class Controller:
         self._evaluator.forget(watched)
         self._announcements.forget(watched)
         return all_armed
+
+    def _spend(
+        self,
+        rules: Rules,
+        all_armed: Sequence[ArmedRollout],
+        findings: Findings,
+        tick: float,
+        deadline: Deadline | None,
+    ) -> None:
+        """Live spend, caps that are reached, and the trips that these ask for. ``deadline``: None, nothing is read."""
+        if deadline is not None:
+            self._spending.count(all_armed, self._prices(), tick, deadline)
+        self._spending.look(rules.rollouts)
+        for armed in all_armed:
+            reason = self._spending.used_up(armed)
+            if reason is not None and armed.flag.stage != SHADOW:
+                self._acting.trip_spend(armed, reason, findings[armed.rollout.name], tick)
 
     def _share(
         self,

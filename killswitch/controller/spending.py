@@ -2,46 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from killswitch.controller.announcements import Announcements
+from killswitch.controller.live_tokens import read_steps
 from killswitch.controller.recipients import Recipients
 from killswitch.controller.store_health import StoreHealth
-from killswitch.errors import BadDocument, KillswitchError, OutcomeUnknown
-from killswitch.model import Rollout
+from killswitch.deadline import Deadline
+from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
+from killswitch.flags.flag import SHADOW
+from killswitch.model import Cohort, Rollout
 from killswitch.pages import spend_events
 from killswitch.pages.outbox_entry import into_outbox
+from killswitch.sources import Source
 from killswitch.spend.books import Book, from_document, to_document
+from killswitch.spend.live import LiveCost
+from killswitch.spend.live_counting import LiveSpend
+from killswitch.spend.prices import PriceList
+from killswitch.spend.rule_files import ledger_scope
 from killswitch.spend.ruling import RuledCaps
 from killswitch.spend.standing import Standing, standings
 from killswitch.stores import Compare, Lost, Put, Store, keys
+from killswitch.timestamps import to_iso
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.catch_up import last_step
+from killswitch.wording import money_in_words
 
+log = logging.getLogger(__name__)
+MOST_STEPS: Final = 40  # that are read back in one cycle; an older gap is counted as unknown
+UNREAD_FOR: Final = 900.0  # seconds without billed tokens until a person is paged
 _TRIES: Final = 20  # each lost comparison is the progress of some process that spends
 
 
 class Spending:
     """What one replica does about money in a cycle. ``wall`` gives Unix seconds, by which periods begin and end."""
 
-    def __init__(self, store: Store, *, recipients: Recipients, health: StoreHealth, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        source: Source,
+        *,
+        announcements: Announcements,
+        recipients: Recipients,
+        health: StoreHealth,
+        step: float,
+        wall: Callable[[], float],
+    ) -> None:
         self._store = store
+        self._source = source
+        self._announcements = announcements
+        self._step = step
+        self._live = LiveSpend(store)
         self._recipients = recipients
         self._health = health
         self._wall = wall
         self._caps = RuledCaps(store, wall=wall)
+        self._standings: Mapping[str, Standing] = {}
+
+    def count(
+        self, all_armed: Sequence[ArmedRollout], prices: Mapping[str, PriceList], tick: float, deadline: Deadline
+    ) -> None:
+        """Add what the armed rollouts' users cost since they were last counted. Errors of the store are noted.
+
+        Control's spend is counted as well, and is capped by nobody.
+        """
+        newest = last_step(tick, self._step)
+        for armed in all_armed:
+            known = prices.get(armed.rollout.name)
+            if known is None or armed.flag.stage == SHADOW:
+                continue
+            try:
+                self._count_one(armed, known, newest, deadline)
+            except OutcomeUnknown:
+                continue  # the next cycle counts on from what the store has
+            except BadDocument as error:
+                name = armed.rollout.name
+                log.error("%s: live spend is not counted: %s; repair or delete it", name, error)  # noqa: TRY400  a document
+            except AccessDenied as error:
+                log.error("live spend is not counted: %s; see etcd's roles in docs/security.md", error)  # noqa: TRY400  ours
+                return
+            except KillswitchError as error:
+                self._health.failed(error, writing=True)
+                return
+
+    def _count_one(self, armed: ArmedRollout, prices: PriceList, newest: float, deadline: Deadline) -> None:
+        flag, name = armed.flag, armed.rollout.name
+        models = {Cohort.CANARY: flag.canary, Cohort.CONTROL: flag.control}
+        scopes = {Cohort.CANARY: ledger_scope("rollout", name), Cohort.CONTROL: f"control:{name}"}
+        counted = [self._live.counted(scope) for scope in scopes.values()]
+        since = min((newest - self._step if one is None else one.tick for one in counted), default=newest)
+        missed = math.ceil((newest - since) / self._step - 1e-9)
+        ticks = [newest - back * self._step for back in range(min(missed, MOST_STEPS) - 1, -1, -1)]
+        if not ticks:
+            return
+        steps = read_steps(self._source, armed.rollout, models, ticks, self._step, deadline)
+        for cohort, scope in scopes.items():
+            cost = self._live.count(scope, steps[cohort], prices)
+            if cost.waits_for is not None:
+                self._note_unknown(armed, models[cohort], prices, cost, newest)
+
+    def _note_unknown(self, armed: ArmedRollout, model: str, prices: PriceList, cost: LiveCost, tick: float) -> None:
+        """A price that is missing is paged at once, counters that cannot be read after a while; once a day."""
+        if prices.price(model, tick) is not None and tick - cost.counted.tick < UNREAD_FOR:
+            return
+        day = to_iso(tick)[:10]
+        page = partial(
+            spend_events.spend_unknown, armed.flag, cost.waits_for or "", at=tick, settings=armed.rollout.page
+        )
+        self._announcements.add(armed.flag, f"spend_unknown.{day}", page)
+
+    def used_up(self, armed: ArmedRollout) -> str | None:
+        """Why the canary is to be tripped: a hard cap with `on_hard: trip` is used up, as of `look`; None otherwise."""
+        for cap in armed.rollout.spend.caps:
+            if cap.scope != "rollout" or cap.on_hard != "trip":
+                continue
+            standing = self._standings.get(keys.account(ledger_scope(cap.scope, armed.rollout.name), cap.per))
+            if standing is not None and standing.book.hard is not None and standing.book.current.used_up:
+                used, hard = money_in_words(standing.used), money_in_words(standing.book.hard)
+                return f"SPEND_CAP: the canary has used {used} of its hard cap of {hard} per {cap.per}"
+        return None
 
     def look(self, rollouts: Mapping[str, Rollout]) -> None:
         """Write the caps of these rule files, and page for those that are reached. A store's errors are noted."""
+        self._standings = {}
         if not self._caps.due(rollouts):
             return
         try:
             books = self._store.list(keys.LEDGER)
             self._caps.write(rollouts, books)
             found, _ = standings(books, self._wall())
+            self._standings = {keys.account(one.book.scope, one.book.period): one for one in found}
             for standing in found:
-                if _reached(standing.book) is not None and _of_ours(standing.book, rollouts):
+                if _reached(standing.book) is not None and _is_paged(standing.book, rollouts):
                     self._page(standing.book)
         except OutcomeUnknown:
             return  # the next cycle looks again
+        except AccessDenied as error:
+            # flags can be changed all the same, so this is no outage
+            if any(rollout.spend.caps for rollout in rollouts.values()):
+                log.error("spend caps are not kept: %s; see etcd's roles in docs/security.md", error)  # noqa: TRY400  ours
+            else:
+                self._caps.give_up()
         except KillswitchError as error:
             self._health.failed(error, writing=True)
 
@@ -71,8 +176,13 @@ class Spending:
                 return
 
 
-def _of_ours(book: Book, rollouts: Mapping[str, Rollout]) -> bool:
-    return book.ruled is not None and book.ruled.rollout in rollouts
+def _is_paged(book: Book, rollouts: Mapping[str, Rollout]) -> bool:
+    """Whether the cap is of our rule files, and has no page of another kind: a canary that is tripped has its own."""
+    rollout = None if book.ruled is None else rollouts.get(book.ruled.rollout)
+    if rollout is None:
+        return False
+    trips = {(ledger_scope(cap.scope, rollout.name), cap.per) for cap in rollout.spend.caps if cap.on_hard == "trip"}
+    return not (book.current.used_up and (book.scope, book.period.value) in trips)
 
 
 def _reached(book: Book) -> str | None:

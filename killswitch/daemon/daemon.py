@@ -137,6 +137,7 @@ class Daemon:
             switch=Switch(self._trip_store, wall=self._wall, by=self.controller_id),
             session=session,
             rules=self._rules.current,
+            prices=self._rules.prices,
             send=self._delivery.send_directly,
             flipped=self._flipped,
             timing=_timing(self._settings),

@@ -47,6 +47,7 @@ class PageKind(StrEnum):
     NAME_TAKEN = "NAME_TAKEN"
     SPEND_SOFT = "SPEND_SOFT"
     SPEND_HARD = "SPEND_HARD"
+    SPEND_UNKNOWN = "SPEND_UNKNOWN"
     DIGEST = "DIGEST"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
 from killswitch.pages.building import page_of_event
 from killswitch.pages.page import MAX_NAME, Page, PageKind
@@ -12,7 +13,7 @@ from killswitch.spend.standing import Standing
 from killswitch.timestamps import to_iso
 from killswitch.wording import date_and_time, money_in_words, plain
 
-_SHADOW, _JUDGE = "shadow:", "judge:"
+_SHADOW, _JUDGE, _CANARY = "shadow:", "judge:", "rollout:"
 
 
 def spend_soft(rollout: str, standing: Standing, *, at: float, settings: PageSettings) -> Page:
@@ -34,6 +35,8 @@ def spend_soft(rollout: str, standing: Standing, *, at: float, settings: PageSet
 
 def spend_hard(rollout: str, standing: Standing, *, at: float, settings: PageSettings) -> Page:
     """A scope has used up its hard cap, so its requests are off. ``rollout``: the one whose rule file says the cap."""
+    if standing.book.scope.startswith(_CANARY):
+        return _canary_has_spent(rollout, standing, at=at, settings=settings)
     book, account = standing.book, standing.book.current
     until = date_and_time(book.end)
     headline = f"{_whose(rollout, standing)}: {_what(standing)} off until {until}"
@@ -53,6 +56,37 @@ def spend_hard(rollout: str, standing: Standing, *, at: float, settings: PageSet
     return _page(
         PageKind.SPEND_HARD, rollout, standing, book.hard or 0, headline, why, settings,
         at=at, alert="hard spend cap reached", auto_action=f"{_what(standing)} off until {until}", steps=steps,
+    )  # fmt: skip
+
+
+def _canary_has_spent(rollout: str, standing: Standing, *, at: float, settings: PageSettings) -> Page:
+    book, name = standing.book, plain(rollout, MAX_NAME)
+    hard, until = money_in_words(book.hard or 0), date_and_time(book.end)
+    headline = f"{name}: the canary has spent its hard cap of {hard} {_per(standing)}. It keeps its traffic"
+    steps = (
+        f"See what it has spent: `killswitch spend {book.scope}`",
+        f'To end its traffic: `killswitch trip {name} --reason "spend cap"`',
+        f"Give it no more users before {until}, or raise the cap in the rule file",
+        "To have it tripped by itself: `on_hard: trip` in the rule file",
+    )
+    return _page(
+        PageKind.SPEND_HARD, rollout, standing, book.hard or 0, headline, f"{_used(standing)}, until {until}", settings,
+        at=at, alert="hard spend cap reached", auto_action="none: the canary keeps its traffic", steps=steps,
+    )  # fmt: skip
+
+
+def spend_unknown(flag: Flag, why: str, *, at: float, settings: PageSettings) -> Page:
+    """What live traffic costs is not known, so a cap of it protects no one."""
+    headline = f"{flag.rollout}: what its requests cost is not known, so its spend caps protect no one"
+    return page_of_event(
+        PageKind.SPEND_UNKNOWN, (flag,), headline, why, settings,
+        at=at, identity=to_iso(at)[:10], alert="live spend is not known",
+        auto_action="none: the canary keeps its traffic; what is not known is not taken for 0",
+        steps=(
+            "If a price is missing: add it to the file of prices, and check it: `killswitch check`",
+            "If tokens cannot be read: the metric store needs `llm_tokens_total`, which our router library writes",
+            "Counting goes on from where it waits, for a day at most",
+        ),
     )  # fmt: skip
 
 
@@ -108,7 +142,8 @@ def _what(standing: Standing) -> str:
 
 def _used(standing: Standing) -> str:
     scope = standing.book.scope
-    who = "the shadow" if scope.startswith(_SHADOW) else "the judge" if scope.startswith(_JUDGE) else "it"
+    known = {_SHADOW: "the shadow", _JUDGE: "the judge", _CANARY: "the canary"}
+    who = next((words for prefix, words in known.items() if scope.startswith(prefix)), "it")
     return f"{who} has used {money_in_words(standing.used)} since {to_iso(standing.book.current.start)}"
 
 

@@ -180,7 +180,7 @@ class _Builder:
         rules = self._rules(spec, found, cohorts)
         self._check_modes(spec)
         self._hints(spec, rules)
-        spend, complaints = read_spend(spec.spend, self._refused_caps)
+        spend, complaints = read_spend(spec.spend, spec.match, self._refused_caps)
         self._complain(complaints)
         self._built.caps = () if complaints or self._refused_caps else spend.caps
         if cohorts is None:

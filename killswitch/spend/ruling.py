@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from killswitch.errors import BadDocument, Unavailable
+from killswitch.errors import BadDocument
 from killswitch.model import Rollout
 from killswitch.spend.books import Book, from_document, to_document
 from killswitch.spend.caps import Cap, Period
@@ -50,36 +51,45 @@ class RuledCaps:
             for cap in ledger_caps(rollout)
         }
         found = {item.key: _book(item.key, item.value) for item in books.items}
+        done = True
         for key, one in said.items():
             book = found.get(key)
             before = None if self._written is None else self._written.get(key)
             if one != before or (key not in found) or (book is not None and book.ruled is None):
-                self._change(key, one.cap, lambda book, one=one: book.rule(one.rollout, one.cap))  # type: ignore[misc]
+                done &= self._change(key, one.cap, partial(Book.rule, rollout=one.rollout, cap=one.cap))
         if said != self._written:
-            self._lift(found, said, rollouts.keys())
-        self._written = said
+            done &= self._lift(found, said, rollouts.keys())
+        if done:
+            self._written = said
 
-    def _lift(self, found: Mapping[str, Book | None], said: Mapping[str, _Said], rollouts: Collection[str]) -> None:
+    def give_up(self) -> None:
+        """Without caps in any rule file there is nothing to write, and nothing to lift that we may see."""
+        self._written = {}
+
+    def _lift(self, found: Mapping[str, Book | None], said: Mapping[str, _Said], rollouts: Collection[str]) -> bool:
+        done = True
         for key, book in found.items():
             if book is not None and book.ruled is not None and book.ruled.rollout in rollouts and key not in said:
-                self._change(key, Cap(book.scope, book.period), Book.lift)
+                done &= self._change(key, Cap(book.scope, book.period), Book.lift)
+        return done
 
-    def _change(self, key: str, cap: Cap, change: Callable[[Book], Book]) -> None:
+    def _change(self, key: str, cap: Cap, change: Callable[[Book], Book]) -> bool:
+        """Whether the book is as it is to be; not where others kept changing it."""
         for _ in range(_TRIES):
             item = self._store.get(key)
             begun = Book.begin(Cap(cap.scope, cap.period), self._wall())
             book = begun if item is None else _book(key, item.value)
             if book is None:
-                return  # `killswitch spend` names it; no process spends from a book that it cannot read
+                return True  # `killswitch spend` names it; no process spends from a book that it cannot read
             changed = change(book)
-            if changed == book:
-                return
+            if changed == book and item is not None:
+                return True
             outcome = self._store.commit(
                 (Compare(key, 0 if item is None else item.mod_revision),), (Put(key, to_document(changed)),)
             )
             if not isinstance(outcome, Lost):
-                return
-        raise Unavailable("processes that spend keep changing the same account; tried again")
+                return True
+        return False
 
 
 def _book(key: str, value: bytes) -> Book | None:

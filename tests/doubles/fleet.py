@@ -26,6 +26,7 @@ from killswitch.pages import events
 from killswitch.pages.outbox_entry import from_document as outbox_entry
 from killswitch.pages.page import Page, PageKind
 from killswitch.rules.loading import Rules
+from killswitch.spend.prices import PriceList
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.stores import keys
@@ -88,6 +89,7 @@ class Fleet:
         self.rollouts = {one.name: one for one in rollouts}
         self.timing = timing or Timing()
         self.replicas: list[Replica] = []
+        self.prices: dict[str, PriceList] = {}
         self.person = Switch(MemoryStore(self.server, "person"), wall=self.clock.wall, by="ann")
 
     def replica(self, name: str, *, rules: Rules | None = None) -> Replica:
@@ -113,6 +115,7 @@ class Fleet:
             metrics=metrics,
             monotonic=self.clock.monotonic,
             wall=self.clock.wall,
+            prices=lambda: self.prices,
         )
         replica = Replica(name, controller, store, source, metrics, rules, told)
         self.replicas.append(replica)

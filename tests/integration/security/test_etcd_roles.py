@@ -144,6 +144,7 @@ def test_a_ledger_leases_spends_and_returns_with_its_role(guarded: Guarded) -> N
 MAY_WRITE = {
     "router": {keys.router("x", "r1")},
     "controller": {
+        keys.account("shadow:x", "day"), keys.live_spend("rollout:x"),
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
     },

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from killswitch.errors import AccessDenied
 from killswitch.model import SpendCap, SpendSettings
 from killswitch.pages.page import PageKind
 from killswitch.rules.loading import Rules
@@ -17,7 +18,7 @@ from killswitch.spend.reservations import Reservation, ScopedLedger, SpendReason
 from killswitch.stores import keys
 from killswitch.timestamps import HOUR
 from tests.doubles.fleet import INTERVAL, Fleet
-from tests.doubles.memory_store import MemoryStore
+from tests.doubles.memory_store import Call, MemoryStore
 from tests.doubles.scripted_source import rollout
 from tests.unit.controller.fleets import GOOD
 
@@ -152,3 +153,22 @@ def test_a_project_is_paged_to_the_file_that_caps_it() -> None:
     (page,) = fleet.pages(PageKind.SPEND_HARD)
     assert page.headline.startswith("project:eval: whatever spends from it is off until")
     assert page.rollout == "copilot"
+
+
+@pytest.mark.parametrize("caps", [(), (HOURLY,)], ids=["no caps", "caps"])
+def test_a_store_that_denies_the_ledger_is_no_outage(
+    caps: tuple[SpendCap, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Flags can be changed all the same. Without caps nothing is said, and the ledger is asked once."""
+    fleet = capped(*caps, replicas=1)
+    asked = []
+
+    def denied(call: Call) -> None:
+        if call.subject == keys.LEDGER:
+            asked.append(call)
+            raise AccessDenied("etcd: permission denied")
+
+    fleet.replicas[0].fail_store(denied)
+    fleet.run(20)
+    assert fleet.told(PageKind.CANNOT_ACT) == fleet.pages() == []
+    assert ("spend caps are not kept" in caplog.text, len(asked) == 1) == (bool(caps), not caps)

@@ -57,6 +57,7 @@ def one_of_each() -> list[Page]:
         events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
         spend_events.spend_soft("support-copilot", spent(41.2, soft=40, hard=50), at=AT, settings=SETTINGS),
         spend_events.spend_hard("support-copilot", spent(49.9, hard=50, short=0.25), at=AT, settings=SETTINGS),
+        spend_events.spend_unknown(flag, "no price of 'model-new' is known", at=AT, settings=SETTINGS),
         digest.digest_of([trip_page(), trip_page("other")]),
     ]
 

@@ -86,6 +86,12 @@ def pages() -> list[tuple[str, Page]]:
             ),
         ),
         (
+            "SPEND_HARD of a canary that is held",
+            spend_events.spend_hard(
+                "support-copilot", spent(50.1, hard=50, scope="rollout:support-copilot"), at=AT, settings=SETTINGS
+            ),
+        ),
+        (
             "SPEND_HARD of a project",
             spend_events.spend_hard(
                 "support-copilot", spent(500, hard=500, scope="project:eval"), at=AT, settings=SETTINGS

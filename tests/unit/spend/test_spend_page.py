@@ -55,4 +55,9 @@ def test_a_price_of_the_example_changes_at_its_date(tmp_path: Path) -> None:
 def test_the_rule_file_of_the_example_is_accepted() -> None:
     rules = b"rollout: support\ncontrol: a\ncanary: b\n" + block("yaml", "spend:").encode()
     (rollout,) = load_text(rules).rollouts
-    assert [cap.scope for cap in ledger_caps(rollout)] == ["shadow:support", "judge:support", "project:eval"]
+    assert [cap.scope for cap in ledger_caps(rollout)] == [
+        "rollout:support",
+        "shadow:support",
+        "judge:support",
+        "project:eval",
+    ]

@@ -1,0 +1,181 @@
+"""What live traffic costs, in virtual time: counted once over restarts and replicas, capped for the canary alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from killswitch.model import Cohort, Counts, Measurement, Mode, Reason, SpendCap, SpendSettings, Unreadable, Want
+from killswitch.pages.page import PageKind
+from killswitch.spend import books
+from killswitch.spend.caps import Period
+from killswitch.spend.live import CountedUpTo, from_document
+from killswitch.spend.prices import MILLION, Price, PriceList
+from killswitch.stores import keys
+from tests.doubles.fleet import INTERVAL, START, Fleet
+from tests.doubles.scripted_source import Script, rollout
+from tests.unit.controller.fleets import GOOD, assert_one_trip
+
+pytestmark = pytest.mark.simulation
+
+# a token costs a micro-dollar, and one that is written four
+PRICES = PriceList(
+    [Price(model, 0.0, MILLION, MILLION, MILLION, 4 * MILLION, 4 * MILLION) for model in ("model-old", "model-new")]
+)
+TOKENS = {Cohort.CANARY: {"input": 100.0, "output": 25.0}, Cohort.CONTROL: {"input": 1_000.0, "cached_input": 500.0}}
+A_STEP = {Cohort.CANARY: 200, Cohort.CONTROL: 1_500}
+SCOPES = {Cohort.CANARY: "rollout:copilot", Cohort.CONTROL: "control:copilot"}
+NOT_THERE = Unreadable(Reason.NEVER_SEEN, "no series")
+
+
+def billing(unmetered: float = 0.0, *, unreadable: bool = False) -> Script:
+    """Ten requests a step, of which ``unmetered`` did not say what they used."""
+
+    def script(want: Want, cohort: Cohort, tick: float) -> Measurement:
+        if want.rule != "spend":
+            return GOOD(want, cohort, tick)
+        if unreadable:
+            return NOT_THERE
+        if want.part == "unmetered":
+            return Counts(unmetered, 10.0)
+        return Counts(TOKENS[cohort].get(want.part, 0.0), sum(TOKENS[cohort].values()))
+
+    return script
+
+
+def priced(*caps: SpendCap, script: Script | None = None, replicas: int = 1, mode: Mode = Mode.ENFORCE) -> Fleet:
+    fleet = Fleet(script or billing(), rollout(spend=SpendSettings("prices.json", caps), mode=mode))
+    fleet.prices = {"copilot": PRICES}
+    for number in range(replicas):
+        fleet.replica(f"r{number}")
+    fleet.arm()
+    return fleet
+
+
+def spent(fleet: Fleet, cohort: Cohort = Cohort.CANARY, period: Period = Period.DAY) -> int:
+    value = fleet.server.value(keys.account(SCOPES[cohort], period))
+    return 0 if value is None else books.from_document(value, SCOPES[cohort], period).current.used
+
+
+def counted(fleet: Fleet, cohort: Cohort = Cohort.CANARY) -> CountedUpTo:
+    value = fleet.server.value(keys.live_spend(SCOPES[cohort]))
+    assert value is not None
+    return from_document(value)
+
+
+def steps(fleet: Fleet, cohort: Cohort = Cohort.CANARY) -> float:
+    return spent(fleet, cohort) / A_STEP[cohort]
+
+
+def elapsed(fleet: Fleet) -> float:
+    """The steps that are counted or known to be unknown; the first one ends at the fleet's first tick."""
+    return (counted(fleet).tick - START) / INTERVAL + 1
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_each_step_is_counted_once_for_both_cohorts(replicas: int) -> None:
+    fleet = priced(replicas=replicas)
+    fleet.run(8)
+    assert elapsed(fleet) == 9.0
+    assert (steps(fleet), steps(fleet, Cohort.CONTROL)) == (9.0, 9.0)
+    assert spent(fleet, period=Period.MONTH) == spent(fleet)
+
+
+def test_counting_goes_on_after_a_restart_and_an_outage_of_the_source() -> None:
+    fleet = priced()
+    fleet.run(4)
+    fleet.kill(fleet.replicas[0])
+    fleet.clock.advance(5 * INTERVAL)
+    fleet.replica("new")
+    fleet.run(2)
+    fleet.replicas[0].source.down = True
+    fleet.run(3)
+    fleet.replicas[0].source.down = False
+    fleet.run(2)
+    assert elapsed(fleet) > 14
+    assert (steps(fleet), counted(fleet).missing) == (elapsed(fleet), 0.0)
+
+
+def test_a_gap_that_is_too_old_to_read_is_unknown_time() -> None:
+    fleet = priced()
+    fleet.run(4)
+    fleet.kill(fleet.replicas[0])
+    fleet.clock.advance(100 * INTERVAL)
+    fleet.replica("new")
+    fleet.run(1)
+    assert counted(fleet).missing == (elapsed(fleet) - steps(fleet)) * INTERVAL > 50 * INTERVAL
+
+
+def test_who_does_not_say_what_he_used_costs_as_much_as_the_others() -> None:
+    fleet = priced(script=billing(unmetered=5.0))
+    fleet.run(4)
+    assert steps(fleet) == 2 * elapsed(fleet)
+
+
+@pytest.mark.parametrize("script", [billing(unmetered=10.0), billing(unreadable=True)], ids=["unmetered", "no series"])
+def test_tokens_that_cannot_be_read_are_never_0_and_are_paged(script: Script) -> None:
+    fleet = priced(SpendCap("rollout", "day", None, 500, "trip"), script=script, replicas=2)
+    fleet.run(20)
+    assert fleet.pages(PageKind.SPEND_UNKNOWN) == []
+    fleet.run(20)
+    (page,) = fleet.pages(PageKind.SPEND_UNKNOWN)
+    assert "could not be read" in page.why
+    assert (spent(fleet), fleet.tripped()) == (0, False)
+
+
+def test_a_missing_price_is_paged_at_once_and_counted_when_it_is_there() -> None:
+    fleet = priced(replicas=2)
+    fleet.prices = {"copilot": PriceList([Price("model-old", 0.0, *[MILLION] * 5)])}
+    fleet.run(10)
+    (page,) = fleet.pages(PageKind.SPEND_UNKNOWN)
+    assert "no price of 'model-new' is known" in page.why
+    assert (spent(fleet), steps(fleet, Cohort.CONTROL)) == (0, 11.0)
+    fleet.prices = {"copilot": PRICES}
+    fleet.run(2)
+    assert steps(fleet) == elapsed(fleet) == 13.0
+
+
+def test_a_canary_over_its_hard_cap_is_held_with_a_page() -> None:
+    fleet = priced(SpendCap("rollout", "day", 500, 1_000), replicas=2)
+    fleet.run(12)
+    assert not fleet.tripped()
+    assert [page.kind for page in fleet.pages()] == [PageKind.SPEND_SOFT, PageKind.SPEND_HARD]
+    assert "It keeps its traffic" in fleet.pages(PageKind.SPEND_HARD)[0].headline
+    assert spent(fleet) > 1_000, "users are served, and what they cost is counted"
+
+
+def test_a_canary_over_its_hard_cap_is_tripped_once() -> None:
+    fleet = priced(SpendCap("rollout", "day", None, 1_000, "trip"), replicas=3)
+    fleet.run(3)
+    assert not fleet.tripped()
+    fleet.run(4)
+    assert fleet.tripped()
+    assert_one_trip(fleet)
+    (incident,) = fleet.incidents()
+    assert incident["reason"] == "SPEND_CAP: the canary has used $0.001 of its hard cap of $0.001 per day"
+    assert fleet.pages(PageKind.SPEND_HARD) == [], "the trip has a page"
+
+
+def test_a_dry_run_says_what_it_would_have_tripped() -> None:
+    fleet = priced(SpendCap("rollout", "day", None, 1_000, "trip"), mode=Mode.DRY_RUN)
+    fleet.run(10)
+    assert not fleet.tripped()
+    assert len(fleet.pages(PageKind.WOULD_TRIP)) == 1
+
+
+def test_control_is_counted_and_never_capped() -> None:
+    fleet = priced(SpendCap("rollout", "day", None, 10**9, "trip"))
+    fleet.run(10)
+    value = fleet.server.value(keys.account("control:copilot", "day"))
+    assert value is not None
+    book = books.from_document(value, "control:copilot", Period.DAY)
+    assert (book.soft, book.hard, fleet.pages()) == (None, None, [])
+
+
+def test_without_prices_nothing_is_asked_or_counted() -> None:
+    fleet = priced()
+    fleet.prices = {}
+    fleet.run(3)
+    assert fleet.server.value(keys.live_spend("rollout:copilot")) is None
+    assert replace(fleet.rollouts["copilot"]).spend.prices == "prices.json"
