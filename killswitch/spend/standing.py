@@ -47,8 +47,10 @@ class Standing:
             begins = to_iso(self.book.current.start)
             return f"its period begins {begins}: the clock of a process was ahead, or ours is late"
         soft, hard = self.soft, self.hard
-        if hard is not None and not hard.reached and self.book.current.used_up:
-            asked = money_in_words(self.book.current.short)
+        account = self.book.current
+        # a request that costs more than the whole cap is refused however much is left
+        if hard is not None and not hard.reached and (account.used_up or account.short > hard.limit):
+            asked = money_in_words(account.short)
             return (
                 f"a request that may cost {asked} has no room in what is left; the period ends {to_iso(self.book.end)}"
             )
