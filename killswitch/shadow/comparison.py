@@ -115,6 +115,7 @@ def _record(pair: RawPair, by: Comparing, texts: Texts | None, measured: float |
         control_text=kept_text(pair.control.text, by.redact) if keep else None,
         other_text=kept_text(pair.other.text, by.redact) if keep else None,
         similarity_by=f"{by.similarity.name}, from {by.similarity.threshold:g}",
+        reused=pair.reused,
     )
 
 

@@ -27,6 +27,25 @@ _USUAL_LINE = 1 << 20  # bytes; DuckDB takes a buffer of twice this at least
 _TYPES = {"str": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "tuple[str, ...]": "VARCHAR[]"}
 _SIDES = ("control", "other")
 _OF_A_GENERATION = 'generation, count(*) AS pairs, min("at") AS oldest, max("at") AS newest'
+# Each id counts once in each kind of pair, the earliest of it, and an answer that was used again not at all: neither is
+# new evidence of a model. Only the ids that are repeated are sorted, because a million of them need memory.
+_EVIDENCE = """
+CREATE TEMP VIEW asked AS SELECT * FROM of_one_generation WHERE NOT coalesce(reused, false);
+CREATE TEMP TABLE repeated AS SELECT hash(pair, kind) AS key FROM asked WHERE coalesce(pair, '') != ''
+    GROUP BY ALL HAVING count(*) > 1;
+CREATE TEMP VIEW pairs AS SELECT * FROM asked
+    WHERE coalesce(pair, '') = '' OR hash(pair, kind) NOT IN (SELECT key FROM repeated)
+    UNION ALL SELECT * FROM asked
+    WHERE coalesce(pair, '') != '' AND hash(pair, kind) IN (SELECT key FROM repeated)
+    QUALIFY row_number() OVER (PARTITION BY pair, kind ORDER BY "at", other_seconds, other_opening) = 1;
+"""
+_LEFT_OUT = """
+CREATE TEMP TABLE left_out AS SELECT unnest(['other generations', 'reused answers', 'repeated ids']) AS reason,
+    unnest([everyone - one, one - asked, asked - pairs]) AS number FROM (SELECT
+        (SELECT CAST(coalesce(sum(pairs), 0) AS BIGINT) FROM generations) AS everyone,
+        (SELECT count(*) FROM of_one_generation) AS one,
+        (SELECT count(*) FROM asked) AS asked, (SELECT count(*) FROM pairs) AS pairs)
+"""
 Newest = Literal["newest"]
 NEWEST: Newest = "newest"
 
@@ -104,7 +123,7 @@ def open_pairs(
             records = records.filter(column("rollout") == constant(rollout))
             begin, end = max(since or 0.0, 0.0), min(LATEST if until is None else until, LATEST)
             records = records.filter((column("at") >= constant(begin)) & (column("at") < constant(end)))
-            _create_view(duckdb, records, last, generation)
+            _create_view(duckdb, connection, records, last, generation)
             yield connection
         except duckdb.OutOfMemoryException as error:
             raise BadSettings(
@@ -116,7 +135,9 @@ def open_pairs(
             connection.close()
 
 
-def _create_view(duckdb: Any, records: Any, last: float | None, generation: int | Newest | None) -> None:
+def _create_view(
+    duckdb: Any, connection: Any, records: Any, last: float | None, generation: int | Newest | None
+) -> None:
     """The view `pairs` of one generation of the records, or of all, and the table `generations` of all."""
     column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
     if generation == NEWEST:
@@ -129,7 +150,9 @@ def _create_view(duckdb: Any, records: Any, last: float | None, generation: int 
         recent = column("at") >= constant((newest or 0.0) - last)
         records, wanted = records.filter(recent), wanted.filter(recent)
     records.aggregate(_OF_A_GENERATION, "generation").create("generations")
-    wanted.create_view("pairs")
+    wanted.create_view("of_one_generation")
+    connection.execute(_EVIDENCE)
+    connection.execute(_LEFT_OUT)
 
 
 def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) -> Any:

@@ -55,7 +55,8 @@ class PairRecord:
     Both None where not comparable.
     ``differences``: kinds of difference, of number, date, money, percent, url, identifier, name, negation, language,
     format, refusal, tool_call, length. ``prompt``: a keyed hash. ``concurrent``: both ran at once in the same mode.
-    Texts are None unless they were to be kept.
+    Texts are None unless they were to be kept. ``reused``: the other answer is that of an earlier pair, and
+    no model was asked for it.
     """
 
     pair: str
@@ -81,4 +82,5 @@ class PairRecord:
     control_text: str | None = None
     other_text: str | None = None
     similarity_by: str = ""
+    reused: bool = False
     format: int = FORMAT

@@ -94,10 +94,7 @@ def generations(connection: Any) -> list[tuple[int, int, float, float]]:
 
 def left_out(connection: Any) -> dict[str, int]:
     """Records of the period that are not in `pairs`, by reason."""
-    ((others,),) = connection.execute(
-        "SELECT (SELECT coalesce(sum(pairs), 0) FROM generations) - (SELECT count(*) FROM pairs)"
-    ).fetchall()
-    return {"other generations": int(others)} if others else {}
+    return dict(connection.execute("SELECT reason, number FROM left_out WHERE number > 0 ORDER BY reason").fetchall())
 
 
 def agreement(connection: Any) -> dict[str, tuple[int, int, int, int, int]]:

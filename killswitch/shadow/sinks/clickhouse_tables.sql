@@ -72,12 +72,16 @@ CREATE TABLE IF NOT EXISTS shadow_pairs
     control_text Nullable(String) TTL toDateTime(at) + INTERVAL 7 DAY,
     other_text Nullable(String) TTL toDateTime(at) + INTERVAL 7 DAY,
     similarity_by LowCardinality(String),
+    reused Bool DEFAULT false,
     format Int64
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(toDateTime(at))
 ORDER BY (rollout, at, pair)
 SETTINGS non_replicated_deduplication_window = 10000;
+
+-- A table that was made before this column existed.
+ALTER TABLE shadow_pairs ADD COLUMN IF NOT EXISTS reused Bool DEFAULT false;
 
 CREATE TABLE IF NOT EXISTS shadow_drops
 (

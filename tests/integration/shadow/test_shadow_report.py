@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -362,3 +363,18 @@ def test_drops_of_an_earlier_generation_are_not_this_ones(tmp_path: Path) -> Non
     assert document(tmp_path)["counts"]["dropped"] == {"queue_full": 23}
     assert document(tmp_path, "--generation", "1")["counts"]["dropped"] == {"queue_full": 1_000}
     assert document(tmp_path, "--generation", "all")["counts"]["dropped"] == {"queue_full": 1_023}
+
+
+def test_repeated_ids_and_reused_answers_are_no_evidence(tmp_path: Path) -> None:
+    """Each id counts once in each kind of pair, however often it was recorded, and is counted as left out."""
+    kinds = ("candidate", "noise")
+    made = [pair(number, kind=kind) for number in range(50) for kind in kinds]
+    write_lines(tmp_path / "once", made)
+    again = [replace(one, at=one.at + 100 * times) for times in range(9) for one in made]
+    write_lines(tmp_path / "often", again)
+    reused = [pair(1_000 + number, reused=True) for number in range(70)]
+    as_parquet(write_lines(tmp_path / "often", reused, name="b.jsonl"))
+    once, often = document(tmp_path / "once"), document(tmp_path / "often")
+    assert often["decided"] == once["decided"]
+    assert (often["counts"]["asked"], often["counts"]["noise_asked"]) == (50, 50)
+    assert often["counts"]["left_out"] == {"repeated ids": 800, "reused answers": 70}

@@ -44,6 +44,11 @@ def test_a_record_says_how_the_answers_differ_and_by_which_measure() -> None:
     assert (record.control.model, record.other.model) == ("model-old", "model-new")
 
 
+def test_a_record_says_that_its_answer_was_used_again() -> None:
+    assert record_of(replace(raw_pair(), reused=True)).reused
+    assert not record_of(raw_pair()).reused
+
+
 def test_the_same_answer_is_identical_and_equivalent() -> None:
     record = record_of(raw_pair())
     assert (record.identical, record.equivalent, record.similarity, record.differences) == (True, True, 1.0, ())
