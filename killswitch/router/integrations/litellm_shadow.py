@@ -218,6 +218,13 @@ class LiteLLMAsk:
             },  # the floor is noise between two answers, not one answer twice
             "no-log": True,  # the service's callbacks and spend logs are of production
         }
+        if asking.api != "messages":
+            from killswitch.router.integrations.litellm_silent import silent_log  # noqa: PLC0415  # as above
+
+            said = asking.request.get("messages")
+            arguments["litellm_logging_obj"] = silent_log(
+                asking.model, said, _CALLS[asking.api], streamed=asking.streamed
+            )
         try:
             return call(**arguments)
         except ValueError as error:

@@ -191,6 +191,12 @@ def test_callbacks_and_cache_of_the_service_see_no_shadow(setting: Setting, monk
     seen: list[str] = []
 
     class Spend(CustomLogger):  # type: ignore[misc]  # litellm is untyped here
+        def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
+            seen.append(str(kwargs["litellm_params"].get("api_base")))
+
+        def log_post_api_call(self, kwargs: Any, *_: Any, **__: Any) -> None:
+            seen.append(str(kwargs["litellm_params"].get("api_base")))
+
         async def async_log_success_event(self, kwargs: Any, *_: Any, **__: Any) -> None:
             seen.append(str(kwargs["litellm_params"].get("api_base")))
 

@@ -1,0 +1,49 @@
+"""A log of LiteLLM's for one call of the shadow, which runs no callback.
+
+LiteLLM's ``no-log`` stops the callbacks of success and failure alone. Those before and after a call still ran, with the
+shadow's prompt. LiteLLM takes the log of a call that is given one, and then registers no callback either.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from litellm.litellm_core_utils.litellm_logging import Logging
+
+
+class SilentLog(Logging):  # type: ignore[misc]  # litellm is untyped here
+    """Keeps what LiteLLM reads of a call again, and reports it to nobody."""
+
+    def pre_call(self, input: Any, api_key: Any, model: Any = None, additional_args: Any = None) -> None:  # noqa: A002, ARG002  # LiteLLM's names
+        self.model_call_details["input"] = input
+        self.model_call_details["model"] = model or self.model
+        self.model_call_details["additional_args"] = additional_args or {}
+
+    def post_call(self, *_: Any, **__: Any) -> None: ...
+
+    def should_run_callback(self, *_: Any, **__: Any) -> bool:
+        return False
+
+    def success_handler(self, *_: Any, **__: Any) -> None: ...
+
+    def failure_handler(self, *_: Any, **__: Any) -> None: ...
+
+    async def async_success_handler(self, *_: Any, **__: Any) -> None: ...
+
+    async def async_failure_handler(self, *_: Any, **__: Any) -> None: ...
+
+    def handle_sync_success_callbacks_for_async_calls(self, *_: Any, **__: Any) -> None: ...
+
+
+def silent_log(model: str, messages: Any, call_type: str, *, streamed: bool) -> SilentLog:
+    return SilentLog(
+        model=model,
+        messages=messages or [],
+        stream=streamed,
+        call_type=call_type,
+        start_time=datetime.now(),  # noqa: DTZ005  # as LiteLLM has it
+        litellm_call_id=str(uuid.uuid4()),
+        function_id="",
+    )
