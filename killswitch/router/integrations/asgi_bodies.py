@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_REQUEST_BYTES, MAX_ANSWER_BYTES = 1_000_000, 4_000_000
+_PART_BYTES = 41  # that each part takes in memory besides its own: a stream in parts of a few bytes is mostly these
 
 
 class Bodies:
@@ -22,6 +23,7 @@ class Bodies:
         self._answered: list[bytes] = []
         self._room = [MAX_REQUEST_BYTES, MAX_ANSWER_BYTES]
         self._events = False
+        self._size = 0
 
     def received(self, message: Mapping[str, Any]) -> None:
         """A message to the application. Never raises."""
@@ -65,6 +67,7 @@ class Bodies:
             self._shadowed.forget()
             self._let_go()
             return
+        self._shadowed.size = self._size
         self._shadowed.answer = self._answered if self._events else tuple(self._answered)
 
     def _keep(self, which: int, parts: list[bytes], part: bytes | None) -> None:
@@ -75,6 +78,7 @@ class Bodies:
             self._leave("too_large")
         else:
             parts.append(part)
+            self._size += len(part) + _PART_BYTES
 
     def _leave(self, reason: str) -> None:
         if self._shadowed is not None:

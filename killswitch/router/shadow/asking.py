@@ -22,7 +22,8 @@ class Finished(NamedTuple):
     None where the service does not say. ``control_headers`` and ``control_status``: of control's HTTP answer, where
     known. ``chunk_seconds``: when each chunk came, in seconds after the start; the worker reads
     ``first_token_seconds`` from it. ``control_cached``: control's answer came from a cache of the service, so its time
-    is no model's.
+    is no model's. ``size``: bytes of memory that the request and the answer take; 0 estimates it from the answer's
+    length.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class Finished(NamedTuple):
     last_message: object = None
     chunk_seconds: Sequence[float] | None = None
     control_cached: bool = False
+    size: int = 0
 
 
 class Asking(NamedTuple):

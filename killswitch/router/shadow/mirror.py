@@ -49,9 +49,14 @@ from killswitch.router.shadow.user_hash import UserHash
 
 _BUSY_LOOK = 0.02  # seconds between turns while something is asked
 _IDLE_LOOK = 0.05
-_MOST_CHUNKS = 50_000  # of all streams that wait: about 140 MB as objects of the OpenAI client
+MOST_BYTES = 64_000_000  # of all answers that wait, by an estimate
+_CHUNK_BYTES = 2800  # of a chunk, as an object of the OpenAI client
+_ANSWER_BYTES = 6000  # of a whole answer, whose size nobody knows without walking through it
 _OFF_LOOK = 0.25  # while the flag asks for no shadow
 _AT_EXIT = 5.0  # seconds that a process's end waits for the shadow
+# Seconds that a fork waits for metrics that are being counted, for all shadows together. A turn takes milliseconds;
+# what takes longer hangs, and the service forks on its request's path or under its supervisor's eyes.
+_BEFORE_FORK = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +113,7 @@ class Shadow:
         self._room = queue
         self._most_waiting = queue
         self._queue: deque[Offered] = deque()
-        self._chunks_are_many = False
+        self._bytes = 0  # about what waits in the queue
         self._drops = Drops()
         self._refused = self._drops.queue_full
         self._limited = LockFreeCount()
@@ -161,10 +166,21 @@ class Shadow:
             digest = sha256((split.salt + finished.request_id).encode()).digest()
             if first_four_bytes(digest)[0] % 10000 / 100 >= percent:
                 return
-            if len(self._queue) >= self._room or (finished.chunk_seconds and self._chunks_are_many):
+            answer = finished.answer
+            kind = type(answer)
+            size = finished.size or (
+                _CHUNK_BYTES * len(answer)  # type: ignore[arg-type]
+                if kind is list or kind is tuple
+                else len(answer)  # type: ignore[arg-type]
+                if kind is str or kind is bytes
+                else _ANSWER_BYTES
+            )
+            if len(self._queue) >= self._room or self._bytes + size > MOST_BYTES:
                 self._refused()
                 return
-            self._queue.append((finished, split, digest, self._clock()))
+            # two threads may add at once and one be lost: `_weigh_queue` counts again fifty times a second
+            self._bytes += size
+            self._queue.append((finished, split, digest, self._clock(), size))
         except Exception:  # noqa: BLE001  # a request id may be anything, with any operator
             self._offer_unusual(finished)
 
@@ -265,22 +281,27 @@ class Shadow:
         self._thread = threading.Thread(target=self._run, name="killswitch-shadow", daemon=True)
         self._thread.start()
 
-    def begin_in_child(self) -> None:
-        """After a fork the child has the parent's memory and none of its threads: what waits is the parent's."""
+    def begin_in_child(self, *, counts: bool = True) -> None:
+        """After a fork the child has the parent's memory and none of its threads: what waits is the parent's.
+
+        ``counts`` is False where a metric was being counted as it forked: its lock is held here for good.
+        """
         self.counting = threading.Lock()
+        if not counts:
+            self._counting = ShadowMetrics(None, self._router.rollout, complain=self._settings.complain)
         if self._closing:
             return
         self._queue.clear()
+        self._bytes = 0
         self._spool.start_again()
         if self._settings.cache is not None:
             self._settings.cache.start_again()
         self._drops.take()
         self._begin()
 
-    def _look_at_chunks(self) -> None:
-        """An object of a client takes 2.8 kB for a chunk, so a queue of long streams would take a service's memory."""
-        waiting = sum(len(finished.chunk_seconds or ()) for finished, *_ in self._queue.copy())
-        self._chunks_are_many = waiting > _MOST_CHUNKS
+    def _weigh_queue(self) -> None:
+        """1,000 streams that wait, as objects of a client, would take a service's memory."""
+        self._bytes = sum(waiting[4] for waiting in self._queue.copy())
 
     def _take_result(self, counted: Any) -> None:
         self._results.append(counted)
@@ -297,7 +318,7 @@ class Shadow:
                         canary = split.canary
                         self._counting.declare(canary)
                     dispatcher.turn()
-                self._look_at_chunks()
+                self._weigh_queue()
             except Exception:  # noqa: BLE001  # logged by `complain`
                 self._settings.complain("unexpected error in the dispatcher")
             idle = dispatcher.idle()
@@ -381,23 +402,26 @@ def _check(ask: object, *, workers: int, queue: int, timeout: float, noise: floa
 
 
 _started: weakref.WeakSet[Shadow] = weakref.WeakSet()
-_held: list[threading.Lock] = []
+_held: list[Shadow] = []
 
 
 def _hold_counting() -> None:
     """Before a fork: the locks of metrics must be free in the child."""
-    _held[:] = [shadow.counting for shadow in tuple(_started) if shadow.counting.acquire(timeout=5.0)]
+    until = time.monotonic() + _BEFORE_FORK
+    _held[:] = [
+        shadow for shadow in tuple(_started) if shadow.counting.acquire(timeout=max(0.0, until - time.monotonic()))
+    ]
 
 
 def _release_counting() -> None:
     while _held:
-        _held.pop().release()
+        _held.pop().counting.release()
 
 
 def _begin_in_child() -> None:
-    _held.clear()  # these are the parent's
+    held, _held[:] = tuple(_held), ()
     for shadow in tuple(_started):
-        shadow.begin_in_child()
+        shadow.begin_in_child(counts=shadow in held)
 
 
 def _close_all() -> None:

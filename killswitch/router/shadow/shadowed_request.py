@@ -26,13 +26,13 @@ class ShadowedRequest:
     """References to a request of control and to its answer. Nothing of it is copied.
 
     ``answer``: the whole answer, where it is no stream whose chunks came by `chunk`. ``headers`` and ``status``: those
-    of control's response, where the client gives them.
+    of control's response, where the client gives them. ``size``: bytes of memory of both bodies, where known.
     """
 
     __slots__ = (
         *("_api", "_arguments", "_began", "_chunks", "_clock", "_last", "_messages", "_prompt_class", "_request_id"),
         *("_route", "_seconds", "_shadow", "_side_effects", "_started", "_user"),
-        *("answer", "first_token_seconds", "headers", "status"),
+        *("answer", "first_token_seconds", "headers", "size", "status"),
     )
 
     def __init__(
@@ -65,6 +65,7 @@ class ShadowedRequest:
         self.answer: object = None
         self.headers: object = None
         self.status: int | None = None
+        self.size = 0
         self.first_token_seconds: float | None = None
         self._clock = clock
         self._started = calendar()
@@ -121,5 +122,7 @@ class ShadowedRequest:
                 status_of(error) if failed else self.status,
                 self._last,
                 self._seconds,
+                False,
+                self.size,
             )
         )

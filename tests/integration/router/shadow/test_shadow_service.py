@@ -340,7 +340,7 @@ def test_no_fork_happens_while_metrics_are_counted(tmp_path: Path) -> None:
     def count() -> None:
         with shadow.counting:
             held.set()
-            time.sleep(0.3)
+            time.sleep(0.05)
             counted.set()
 
     counting = threading.Thread(target=count)
@@ -349,6 +349,31 @@ def test_no_fork_happens_while_metrics_are_counted(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         os._exit(0 if counted.is_set() and not shadow.counting.locked() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    counting.join()
+    shadow.close()
+
+
+def test_a_metric_that_hangs_is_not_waited_for_by_a_fork(tmp_path: Path) -> None:
+    """Its lock is held in the child for good: there nothing is counted, and the shadow goes on."""
+    router, _ = router_over(shadowed(100.0))
+    metrics = CohortMetrics(router, instruments=PrometheusInstruments.of(CollectorRegistry()))
+    shadow = Shadow(router, ask=answers, spool=tmp_path, metrics=metrics)
+    held, forked = threading.Event(), threading.Event()
+
+    def count() -> None:
+        with shadow.counting:
+            held.set()
+            forked.wait(20.0)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    held.wait(20.0)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if shadow._counting._metrics is None and shadow.counting.acquire(timeout=20.0) else 1)
+    assert shadow.counting.locked()  # it still hangs, and the fork has not waited for its end
+    forked.set()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     counting.join()
     shadow.close()

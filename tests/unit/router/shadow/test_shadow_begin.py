@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from killswitch.router.integrations.asgi_bodies import Bodies
 from killswitch.router.outcomes import Outcome
 from killswitch.router.shadow import Shadow, mirror
+from tests.doubles.finished_requests import finished
 from tests.doubles.held_split import HeldSplit, armed, router_over, shadowed
 
 ARGUMENTS = {"messages": [{"role": "user", "content": "hello"}]}
@@ -66,7 +69,7 @@ def test_streams_that_wait_are_bounded_by_their_chunks(
     shadow: Shadow, held: HeldSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queue of whole answers is small; one of streams, as objects of a client, is gigabytes."""
-    monkeypatch.setattr(mirror, "_MOST_CHUNKS", 25)
+    monkeypatch.setattr(mirror, "MOST_BYTES", 90_000)
 
     def serve(chunks: int) -> None:
         noted = begin(shadow, held)
@@ -75,15 +78,46 @@ def test_streams_that_wait_are_bounded_by_their_chunks(
         if not chunks:
             noted.answer = "whole"
         noted.ended(Outcome.OK, 0.1, None)
-        shadow._look_at_chunks()
 
     for _ in range(5):
         serve(10)
-    assert len(shadow._queue) == 3  # the third stream was over the bound, and the next ones are dropped
+    assert len(shadow._queue) == 3  # 28 kB each: the bound holds without the shadow's own thread
     serve(0)
     assert len(shadow._queue) == 4
     assert shadow._drops.take() == {"queue_full": 2}
     shadow._queue.clear()
-    shadow._look_at_chunks()
+    shadow._weigh_queue()
     serve(10)
     assert len(shadow._queue) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "size", "kept"),
+    [
+        ([object()] * 10, 0, 3),  # a stream's chunks that were offered without the seconds of each
+        (tuple([b"x"] * 10), 0, 3),
+        ("x" * 30_000, 0, 3),
+        (b"x" * 30_000, 0, 3),
+        ({"choices": []}, 18_000, 5),
+        (("a body",), 40_000, 2),
+    ],
+)
+def test_answers_that_wait_are_bounded_by_their_size(
+    shadow: Shadow, held: HeldSplit, monkeypatch: pytest.MonkeyPatch, answer: Any, size: int, kept: int
+) -> None:
+    monkeypatch.setattr(mirror, "MOST_BYTES", 95_000)
+    for number in range(10):
+        shadow.offer(finished(f"r{number}", answer=answer, size=size))
+    assert len(shadow._queue) == kept
+    assert shadow._drops.take() == {"queue_full": 10 - kept}
+
+
+def test_the_bodies_of_an_asgi_service_say_their_size() -> None:
+    """A part of one byte takes 42: four million of them are no 4 MB."""
+    noted: Any = SimpleNamespace(answer=None, size=0)
+    bodies = Bodies(noted, [], "")
+    bodies.received({"body": b"x" * 1000})
+    for _ in range(100):
+        bodies.sent({"type": "http.response.body", "body": b"y"})
+    bodies.complete()
+    assert noted.size == 1000 + 100 + 101 * 41

@@ -56,7 +56,7 @@ class Bench:
     def offer(self, request_id: str = "r", **changes: Any) -> None:
         split = self.shadowing.split
         self.queue.append(
-            (finished(request_id, **changes), split, digest_of(split.salt, request_id), self.clock.monotonic())
+            (finished(request_id, **changes), split, digest_of(split.salt, request_id), self.clock.monotonic(), 0)
         )
 
     def turn(self, seconds: float = 0.0) -> None:

@@ -47,7 +47,7 @@ def dropped(shadow: Shadow) -> dict[str, int]:
 def test_what_is_sampled_waits_as_the_same_objects(shadow: Shadow) -> None:
     one = finished()
     assert shadow.offer(one) is None  # type: ignore[func-returns-value]  # that is what is tested
-    ((waiting, _, _, _),) = shadow._queue
+    ((waiting, _, _, _, _),) = shadow._queue
     assert waiting is one
     assert waiting.arguments is one.arguments
 
@@ -144,7 +144,18 @@ def test_offer_waits_for_no_lock(shadow: Shadow) -> None:
 
 
 # the names that `offer` may call: a hash, a comparison, a count, an append
-ALLOWED = {"_split", "get", "_limited_once", "digest", "sha256", "encode", "first_four_bytes", "len", "_refused"} | {
+ALLOWED = {
+    "type",
+    "_split",
+    "get",
+    "_limited_once",
+    "digest",
+    "sha256",
+    "encode",
+    "first_four_bytes",
+    "len",
+    "_refused",
+} | {
     *("append", "_clock", "_offer_unusual"),
 }
 
