@@ -45,7 +45,7 @@ OF_THE_FLOOR = frozenset(
         Measure.LANGUAGE,
     }
 )
-# What the mission's own table names: ``as_points`` compares these and no other.
+# What is usually compared as bare points: ``as_points`` compares these and no other.
 OF_THE_MISSION = (
     Measure.LATENCY_P95,
     Measure.ERRORS,
@@ -174,7 +174,7 @@ class Criteria:
 
     @property
     def judged(self) -> tuple[Criterion, ...]:
-        """The criteria that are compared in this mode: the mission's alone as points, all but ``pairs`` else."""
+        """The criteria that are compared in this mode: `OF_THE_MISSION` alone as points, all but ``pairs`` else."""
         if self.as_points:
             return tuple(one for one in self.each if one.measure in OF_THE_MISSION)
         return tuple(one for one in self.each if one.measure is not Measure.PAIRS)

@@ -118,7 +118,7 @@ def judged(
 
 
 def compared_as_points(comparison: Compared) -> CriterionFinding:
-    """The bare comparison of the mission's table: no margin, no evidence, a coin flip for an equal candidate."""
+    """The bare comparison of the usual table: no margin, no evidence, a coin flip for an equal candidate."""
     measure, limit = comparison.criterion.measure, comparison.criterion.limit
     passed = {
         Measure.ERRORS: comparison.excess <= 0.0,

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from killswitch.cli.invocation import JsonOption, YesOption, confirm, errors_as_messages, say, show
+from killswitch.cli.invocation import (
+    EXIT_UNWANTED,
+    JsonOption,
+    YesOption,
+    confirm,
+    errors_as_messages,
+    print_problems,
+    say,
+    show,
+)
 from killswitch.cli.shadow.worker import ClickHousePasswordOption, ClickHouseUserOption
 from killswitch.errors import BadSettings
 from killswitch.router.shadow.user_hash import hash_user, read_key
@@ -49,7 +58,7 @@ def command(
     """Remove a user's records, raw pairs and pairs that wait for the judge, and say how many there were.
 
     Files of lines that could not be read are removed, too, because nobody knows whose they are. Pairs that the service
-    has not written yet come later: run it again after a minute.
+    has not written yet come later: run it again after a minute. Exit code 1: nothing of the user was found.
     """
     with errors_as_messages():
         if spool is None and records is None:
@@ -66,6 +75,9 @@ def command(
             if sink is not None:
                 sink.close()
     show({**asdict(done), "user": hashed}, as_json=as_json, otherwise=lambda: say(_sentence(user, hashed, done)))
+    if not done.total:
+        print_problems([f"0 records of {user}: check the spelling and the key file"], style="yellow")
+        raise typer.Exit(EXIT_UNWANTED)
 
 
 def _sentence(user: str, hashed: str, done: Forgotten) -> str:

@@ -18,6 +18,7 @@ from killswitch.cli.invocation import (
     JsonOption,
     RolloutArgument,
     errors_as_messages,
+    print_problems,
     show,
 )
 from killswitch.errors import BadRules, BadSettings, UnknownRollout
@@ -28,7 +29,7 @@ from killswitch.shadow.decision import GoNoGo
 from killswitch.shadow.local_records import local_records
 from killswitch.shadow.report.document import to_document
 from killswitch.shadow.report.html import page
-from killswitch.shadow.report.reading import ReportQuestion, read_report
+from killswitch.shadow.report.reading import ReportQuestion, newer_pairs, read_report
 from killswitch.shadow.report.terminal import screen
 
 # Of the newest pairs only the quick answers are recorded: a canary that times out would look well among them.
@@ -58,7 +59,7 @@ def command(  # long: one argument an option
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(help="Only pairs before: ISO 8601 or Unix seconds.", show_default="a minute ago"),
+        typer.Option(help="Only pairs before: ISO 8601, Unix seconds, or `now`.", show_default="a minute ago"),
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write the report as one HTML file.", show_default=False)
@@ -122,9 +123,14 @@ def command(  # long: one argument an option
             **_since(since),
         )
         with local_records(records, rollout) as source:
-            report = read_report(replace(question, source=source))
+            question = replace(question, source=source)
+            report = read_report(question)
+            young = newer_pairs(question) if report.period.oldest is None and question.settled is not None else 0
         if html is not None:
             _write(html, page(report))
+    if young:
+        are = "pair is" if young == 1 else "pairs are"
+        print_problems([f"{young:,} {are} younger than a minute; wait, or use --until now"], style="yellow")
     show(to_document(report), as_json=as_json, otherwise=lambda: typer.echo(screen(report), nl=False))
     raise typer.Exit(_EXIT_CODES[GoNoGo(report.decided.verdict)])
 
@@ -148,8 +154,10 @@ def _generation(text: str | None) -> int | Literal["all"] | None:
 
 
 def _moment(option: str, text: str) -> float:
+    if text == "now":
+        return time.time()
     if text[-1:].isalpha() and "T" not in text:
-        raise BadSettings([f"{option} {text}: write 2026-04-19T14:22:11Z or Unix seconds"])
+        raise BadSettings([f"{option} {text}: write 2026-04-19T14:22:11Z, Unix seconds or now"])
     return moment(text, now=0.0)
 
 

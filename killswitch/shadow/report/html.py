@@ -31,9 +31,11 @@ from killswitch.shadow.report.in_words import (
     chance,
     criterion_numbers,
     evidence_of,
-    outcome_of,
+    limit_of,
+    models_of,
     period_in_words,
     reasons,
+    why_open,
 )
 from killswitch.wording import counted
 
@@ -69,7 +71,7 @@ def page(report: ShadowReport) -> str:
 
 def _heading(report: ShadowReport) -> Iterator[str]:
     decided, period = report.decided, report.period
-    models = f"{_names(period.canary_models)} against {_names(period.control_models)}"
+    models = models_of(period)
     yield f"<h1>Shadow report of <bdi>{in_html(report.rollout)}</bdi></h1>"
     yield f'<p class="dim"><bdi>{in_html(models)}</bdi>; {in_html(period_in_words(period))}</p>'
     more = ""
@@ -89,22 +91,19 @@ def _colour(verdict: str) -> str:
     return verdict if verdict in ("GO", "NO_GO", "NOT_YET") else ""
 
 
-def _names(models: Sequence[str]) -> str:
-    return ", ".join(models) or "an unknown model"
-
-
 def _criteria(report: ShadowReport) -> Iterator[str]:
     columns = (
         Column("criterion"), Column("standing", "standing"), Column("canary", "n"), Column("control or floor", "n"),
-        Column("limit", "n"), Column("pairs", "n"), Column("evidence", "n"), Column("more pairs", "n"),
+        Column("limit", "n"), Column("pairs", "n"), Column("evidence"), Column("more pairs", "n"),
         Column("", "wide"),
     )  # fmt: skip
     rows = []
     for row in report.decided.criteria:
         canary, reference = criterion_numbers(row)
         more = "-" if row.more_pairs is None else f"{row.more_pairs:,}"
-        numbers = (canary, reference, row.limit, f"{row.pairs:,}", evidence_of(row), more)
-        rows.append((row.title, chip(row.standing), *numbers, outcome_of(row)))
+        limit = limit_of(row, as_points=report.decided.as_points)
+        numbers = (canary, reference, limit, f"{row.pairs:,}", evidence_of(row), more)
+        rows.append((row.title, chip(row.standing), *numbers, why_open(row)))
     if not rows:
         return
     yield f"<h2>Criteria</h2>{table(columns, rows, cards=True)}"
@@ -137,6 +136,10 @@ def _pairs(report: ShadowReport) -> Iterator[str]:
     yield "<h3>The same, equivalent, different</h3>"
     yield f'<p class="dim">{key(("canary", "canary against control"), _SIDES[2])}</p>'
     yield _over_floor("answers are", report.agreement)
+    yield (
+        '<p class="dim">Shares of the pairs that could be compared. The criterion of the same name counts a call that'
+        " failed as not equivalent, so its shares are of more pairs.</p>"
+    )
     if report.differences:
         yield f"<h3>Kinds of difference</h3>{_over_floor('difference in', report.differences)}"
 

@@ -59,7 +59,7 @@ del { background: var(--less); text-decoration: none; } ins { background: var(--
   .cards td { display: inline-block; border: 0; padding: 0; width: auto; margin-right: 1rem; }
   .cards td.n { text-align: left; white-space: normal; }
   .cards td.wide, .cards td.bars, .cards td:first-child { display: block; }
-  .cards .of { display: inline; }
+  .cards .of { display: inline; } .cards td.none { display: none; }
   .cards td:first-child { font-weight: 600; } .cards td::before { content: attr(data-label); color: var(--dim); }
   .cards td:first-child::before, .cards td.standing::before { content: ""; } }
 .odd { font-size: .75em; border: 1px solid var(--bad); color: var(--bad); border-radius: 3px; padding: 0 .15em; }
@@ -103,7 +103,8 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, cards: b
 
 def _cell(column: Column, cell: Cell) -> str:
     label = f"{in_html(column.name)}: " if column.name else ""
-    return f'<td class="{column.kind}" data-label="{label}">{html_of(cell)}</td>'
+    kind = f"{column.kind} none".strip() if cell in ("", "-") else column.kind
+    return f'<td class="{kind}" data-label="{label}">{html_of(cell)}</td>'
 
 
 def chip(word: str) -> Html:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 
 from killswitch.model import Unit
+from killswitch.shadow.criteria import Measure
 from killswitch.shadow.report.document import CriterionRow, RecordedPeriod, ShadowReport
 from killswitch.wording import date_and_time, duration_in_words, odds_in_words, value_in_words
 
 _A_MILLION = 1e6
 _NAMED = re.compile(r'"[^"]*" ')  # the opening that differs most
+_MORE_PAIRS = re.compile(r"(?:; )?about [0-9,]+ more pairs? needed$")
+_SHARES_OF_CONTROL = frozenset({"equivalent", "similarity"})
+_TIMES_CONTROL = frozenset({"latency_p95", "cost", "tokens"})
 _COUNTS = frozenset({"tokens", "pairs"})
 
 
@@ -39,14 +43,38 @@ def _value(measure: str, value: float | None) -> str:
     return f"{value:.3f}" if measure == "similarity" else value_in_words(value, Unit.FRACTION)
 
 
-def evidence_of(row: CriterionRow) -> str:
-    """``1 in 30 for it``: the side for which there is more of the evidence that it needs; "" for none."""
+def limit_of(row: CriterionRow, *, as_points: bool) -> str:
+    """The limit with what it is relative to: ``70% of control's``, ``+0.5pp``. As points some are absolute."""
+    if row.measure in _SHARES_OF_CONTROL:
+        return row.limit if as_points else f"{row.limit} of control's"
+    if row.measure in _TIMES_CONTROL:
+        return f"{row.limit} x control's"
+    if row.measure == Measure.ERRORS and as_points:
+        return "control's"
+    if row.measure == Measure.WIN_RATE:
+        return "50%" if as_points else f"50% - {row.limit}"
+    return row.limit if row.measure in (Measure.PAIRS, Measure.OPENINGS) else f"+{row.limit}"
+
+
+def evidence_of(row: CriterionRow, *, short: bool = False) -> str:
+    """``1 in 30 for it, passes at 1 in 100``: the side for which there is more of the evidence that it needs.
+
+    Without the threshold where it is decided; ``-`` for none. ``short``: ``1 in 30, passes at 100``.
+    """
     sides = ((row.odds_within, row.odds_to_pass, "for"), (row.odds_worse, row.odds_to_fail, "against"))
     known = [(odds, needed, side) for odds, needed, side in sides if odds is not None and needed is not None]
     if not known:
         return "-"
-    odds, _, side = max(known, key=lambda one: one[0] / one[1])
-    return f"{chance(odds)} {side} it" if odds > 1.0 else "none yet"
+    odds, needed, side = max(known, key=lambda one: one[0] / one[1])
+    if odds <= 1.0:
+        return "none yet"
+    if row.standing != "NOT_YET":
+        return f"{chance(odds)} {side} it"
+    ends = "passes" if side == "for" else "fails"
+    threshold = odds_in_words(needed)
+    if short:
+        return f"{chance(odds)}, {ends} at {threshold.removeprefix('1 in ')}"
+    return f"{chance(odds)} {side} it, {ends} at {threshold}"
 
 
 def chance(odds: float) -> str:
@@ -60,6 +88,22 @@ def outcome_of(row: CriterionRow) -> str:
     numbers, separator, proven = said.partition("): ")
     named = _NAMED.match(said)
     return f"{named[0] if named else ''}{proven}" if separator and " (n = " in numbers else said
+
+
+def why_open(row: CriterionRow) -> str:
+    """`outcome_of` without the number of pairs that it still needs, which has a column of its own."""
+    said = outcome_of(row)
+    return said if row.more_pairs is None else _MORE_PAIRS.sub("", said)
+
+
+def models_of(period: RecordedPeriod) -> str:
+    """``model-new against model-old``; ``no pairs`` where there is no record."""
+    if period.oldest is None:
+        return "no pairs"
+    canary, control = (
+        ", ".join(names) or "an unknown model" for names in (period.canary_models, period.control_models)
+    )
+    return f"{canary} against {control}"
 
 
 def period_in_words(period: RecordedPeriod) -> str:

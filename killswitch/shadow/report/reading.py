@@ -102,6 +102,19 @@ def read_report(question: ReportQuestion) -> ShadowReport:
         return report_of(connection, columns, context)
 
 
+def newer_pairs(question: ReportQuestion) -> int:
+    """How many records `ReportQuestion.settled` leaves out. Raises as `read_report`."""
+    with open_pairs(
+        question.source,
+        question.rollout,
+        since=question.settled,
+        until=question.until,
+        generation=_generation(question),
+    ) as connection:
+        ((number,),) = connection.execute("SELECT count(*) FROM pairs").fetchall()
+    return int(number)
+
+
 def _assessed(connection: Any, columns: PairColumns, criteria: Criteria, *, drops_known: bool) -> ShadowDecision:
     decision = assess(columns, criteria, drops_known=drops_known)
     mixed = _mixed(connection)

@@ -13,7 +13,16 @@ from rich.cells import cell_len
 from killswitch.shadow.report.document import OverFloor, ShadowReport, Spread
 from killswitch.shadow.report.hostile_text import in_terminal
 from killswitch.shadow.report.html_parts import dollars, number, percent, points, signed
-from killswitch.shadow.report.in_words import chance, criterion_numbers, evidence_of, period_in_words, reasons
+from killswitch.shadow.report.in_words import (
+    chance,
+    criterion_numbers,
+    evidence_of,
+    limit_of,
+    models_of,
+    outcome_of,
+    period_in_words,
+    reasons,
+)
 
 WIDTH = 100
 _MOST_CLASSES = 5
@@ -32,7 +41,7 @@ def screen(report: ShadowReport) -> str:
 def _lines(report: ShadowReport) -> Iterator[str]:
     decided = report.decided
     generations = ", ".join(map(str, report.period.generations))
-    models = f"{_listed(report.period.canary_models)} against {_listed(report.period.control_models)}"
+    models = in_terminal(models_of(report.period))
     verdict = decided.verdict.replace("_", " ")
     more = f", about {decided.more_pairs:,} more pairs needed" if decided.more_pairs is not None else ""
     yield f"{verdict}{more}: {in_terminal(report.rollout)}, {models}"
@@ -50,10 +59,6 @@ def _lines(report: ShadowReport) -> Iterator[str]:
         yield from _classes(report)
     yield ""
     yield from _else(report)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return in_terminal(", ".join(names)) or "an unknown model"
 
 
 def _counts(report: ShadowReport) -> str:
@@ -82,12 +87,19 @@ def _criteria(report: ShadowReport) -> Iterator[str]:
         ("criterion", "standing", "canary", "control", "limit", "evidence", "more pairs"),
         [
             (
-                row.title, row.standing, *criterion_numbers(row), row.limit, evidence_of(row),
+                row.title, row.standing, *criterion_numbers(row),
+                limit_of(row, as_points=report.decided.as_points), evidence_of(row, short=True),
                 "-" if row.more_pairs is None else f"{row.more_pairs:,}",
             )
             for row in rows
         ],
     )  # fmt: skip
+    unknown: dict[str, list[str]] = {}  # why no number of pairs can be given
+    for row in rows:
+        if row.standing == "NOT_YET" and row.more_pairs is None:
+            unknown.setdefault(outcome_of(row), []).append(row.title)
+    for why, titles in unknown.items():
+        yield from textwrap.wrap(in_terminal(f"{', '.join(titles)}: {why}"), WIDTH, subsequent_indent="  ")
 
 
 def _classes(report: ShadowReport) -> Iterator[str]:
@@ -110,7 +122,9 @@ def _classes(report: ShadowReport) -> Iterator[str]:
 def _else(report: ShadowReport) -> Iterator[str]:
     """One line each: agreement, differences, tone, refusals, lengths, time, cost."""
     shares = {row.name: row for row in report.agreement}
-    yield _row("answers", "; ".join(_over(name, row) for name, row in shares.items()))
+    compared = max((row.candidate.trials for row in report.agreement), default=0)
+    said = "; ".join(_over(name, row) for name, row in shares.items())
+    yield _row("answers", f"of {compared:,} compared: {said}")
     differences = [_over(row.name, row) for row in report.differences[:_MOST_DIFFERENCES]]
     if differences:
         yield _row("differences", "; ".join(differences))

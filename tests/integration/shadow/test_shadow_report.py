@@ -272,11 +272,21 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     assert "cannot be read" in problems
 
 
+def test_pairs_of_the_last_minute_are_counted_and_asked_for(tmp_path: Path) -> None:
+    write_lines(tmp_path, [pair(number, at=time.time() - 1) for number in range(3)])
+    _, out, said = report(tmp_path)
+    assert "3 pairs are younger than a minute; wait, or use --until now" in said
+    assert shown(out.splitlines(), "NOT YET").endswith("support, no pairs")
+    _, out, said = report(tmp_path, "--until", "now")
+    assert "3 asked" in out
+    assert "younger" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--percent", "0"), "--percent 0: must be over 0 and at most 100"),
-        (("--until", "24h"), "--until 24h: write 2026-04-19T14:22:11Z or Unix seconds"),
+        (("--until", "24h"), "--until 24h: write 2026-04-19T14:22:11Z, Unix seconds or now"),
         (("--since", "yesterday"), "--since yesterday"),
         (("--generation", "newest"), "--generation newest: write a number such as 7, or all"),
         (("--rules", "missing.yaml"), "missing.yaml"),

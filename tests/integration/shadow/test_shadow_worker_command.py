@@ -84,7 +84,10 @@ def test_a_user_is_forgotten_everywhere_and_others_are_not(kept: Kept, kind: str
     assert len(list(waiting_pairs(kept.records, "support", share=1.0).take())) == 1
     kept.run("worker", *kept.places, "--once")
     assert kept.users() == {kept.hashed("bob"): 2}, "bob's raw pair was still there, and ann's was not"
-    again = json.loads(kept.run("forget", "ann", *kept.places, "--yes", "--json").stdout)
+    nothing = kept.run("forget", "ann", *kept.places, "--yes", "--json")
+    assert nothing.exit_code == 1
+    assert "0 records of ann: check the spelling and the key file" in nothing.stderr
+    again = json.loads(nothing.stdout)
     assert [again[name] for name in ("records", "raw_pairs", "waiting_for_judge", "set_aside")] == [0, 0, 0, 0]
 
 

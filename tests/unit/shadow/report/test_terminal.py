@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from killswitch.shadow.report.document import CriterionRow
+from killswitch.shadow.report.in_words import evidence_of, limit_of, why_open
 from killswitch.shadow.report.terminal import screen
 from tests.doubles.shadow_reports import report_with
 
@@ -44,6 +47,48 @@ def test_what_was_dropped_is_in_the_counts_with_its_reasons() -> None:
         late=300, disk=5, stuck=4, pressure=3, budget=1_000
     )
     assert ", 0 dropped " in shown()
+
+
+def open_row(**changes: Any) -> CriterionRow:
+    row = report_with("orders").decided.criteria[0]
+    usual: dict[str, Any] = {
+        "measure": "equivalent",
+        "title": "equivalent answers",
+        "standing": "NOT_YET",
+        "limit": "70%",
+    }
+    return replace(row, **{**usual, **changes})
+
+
+def test_a_limit_says_what_it_is_relative_to() -> None:
+    assert limit_of(open_row(), as_points=False) == "70% of control's"
+    assert limit_of(open_row(), as_points=True) == "70%"
+    assert limit_of(open_row(measure="cost", limit="1.2"), as_points=False) == "1.2 x control's"
+    assert limit_of(open_row(measure="errors", limit="0.5pp"), as_points=False) == "+0.5pp"
+    assert limit_of(open_row(measure="errors", limit="0.5pp"), as_points=True) == "control's"
+
+
+def test_evidence_says_what_it_needs_while_it_is_open() -> None:
+    row = open_row(odds_within=1.0, odds_to_pass=100.0, odds_worse=71.0, odds_to_fail=583.0)
+    assert evidence_of(row) == "1 in 71 against it, fails at 1 in 580"
+    assert evidence_of(row, short=True) == "1 in 71, fails at 580"
+    assert evidence_of(replace(row, odds_within=90.0)) == "1 in 90 for it, passes at 1 in 100"
+    assert evidence_of(replace(row, standing="FAIL", odds_worse=600.0)) == "1 in 600 against it"
+
+
+def test_what_needs_an_unknown_number_of_pairs_says_why() -> None:
+    """Below the table, once for all criteria with the same reason; one with a number has a column for it."""
+    report = report_with("orders", verdict="NOT_YET")
+    rows = (
+        open_row(sentence="equivalent answers: too few pairs: 3", more_pairs=None),
+        open_row(title="changed facts", measure="facts", sentence="changed facts: too few pairs: 3", more_pairs=None),
+        open_row(title="errors", measure="errors", sentence="errors: about 90 more pairs needed", more_pairs=90),
+    )
+    lines = screen(replace(report, decided=replace(report.decided, criteria=rows))).splitlines()
+    assert "equivalent answers, changed facts: too few pairs: 3" in lines
+    assert not [line for line in lines if "90 more pairs needed" in line]
+    assert why_open(rows[2]) == ""
+    assert why_open(rows[0]) == "too few pairs: 3"
 
 
 @given(st.text(max_size=60))
