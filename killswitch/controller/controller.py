@@ -6,6 +6,7 @@ metric store or the flag store does raises out of it; a failure becomes an UNKNO
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +41,8 @@ from killswitch.trips.switch import Switch
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.decide import Decision, decide
 from killswitch.verdicts.evaluator import Evaluator
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +268,14 @@ class Controller:
         deadline: Deadline | None,
     ) -> None:
         """Live spend, caps that are reached, and the trips that these ask for. ``deadline``: None, nothing is read."""
-        if deadline is not None:
-            self._spending.count(all_armed, self._prices(), tick, deadline)
-        self._spending.look(rules.rollouts)
+        try:
+            if deadline is not None:
+                self._spending.count(all_armed, self._prices(), tick, deadline)
+            self._spending.look(rules.rollouts)
+        except Exception:
+            # money must not cost the cycle its pages and its heartbeat
+            log.exception("counting spend: unexpected error")
+            return
         for armed in all_armed:
             reason = self._spending.used_up(armed)
             if reason is not None and armed.flag.stage != SHADOW:

@@ -38,7 +38,7 @@ def lines() -> list[tuple[str, str]]:
             # the integrations' own message is filled in when it is raised: tests/unit/router/test_imports.py
             if path.suffix in {".md", ".py", ".yaml"} and path.parent.name != "integrations":
                 for arguments in LINE.findall(path.read_text()):
-                    command = re.split(r"\s+#|\\n|\"\)", arguments)[0].strip()
+                    command = re.split(r"\s+#|\\n|\"[)\]]", arguments)[0].strip()
                     found.append((str(path.relative_to(REPOSITORY)), command))
     return found
 

@@ -172,3 +172,17 @@ def test_a_store_that_denies_the_ledger_is_no_outage(
     fleet.run(20)
     assert fleet.told(PageKind.CANNOT_ACT) == fleet.pages() == []
     assert ("spend caps are not kept" in caplog.text, len(asked) == 1) == (bool(caps), not caps)
+
+
+def test_a_bug_in_counting_money_costs_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cycle goes on: what is paged, and what other replicas see of this one, comes after it."""
+    fleet = capped(HOURLY, replicas=1)
+    fleet.run(3)
+
+    def bug(*_: object) -> None:
+        raise RuntimeError("spend")
+
+    monkeypatch.setattr("killswitch.controller.spending.Spending.look", bug)
+    before = fleet.server.value(keys.controller("r0"))
+    fleet.run(3)
+    assert fleet.server.value(keys.controller("r0")) != before
