@@ -223,20 +223,17 @@ class CohortMetrics:
         if route.revision != self._declared_revision:
             self._declared_revision = route.revision
             self.declare()  # the other cohort's model may be new, too, before its first request
-
-        def count() -> None:
-            series = self.series(route.cohort, route.model)
-            series.ended(outcome, seconds * 1000.0, judged=judged)
-            if refused:
-                series.refused(judged=judged)
-            if tokens:
-                series.tokens(tokens)
-            known = Usage.of(usage)
-            # a request that failed is mostly not billed; any other one is
-            if known is not None or outcome is not Outcome.ERROR:
-                series.billed(known)
-
-        self._guard(count)
+        self._guard(
+            lambda: self._count_ended(
+                self.series(route.cohort, route.model),
+                outcome,
+                seconds,
+                judged=judged,
+                refused=refused,
+                tokens=tokens,
+                usage=usage,
+            )
+        )
 
     def count_thumbs_down(self, route: Route, *, judged: bool) -> None:
         """Count one dislike of an answer of ``route``."""
@@ -263,20 +260,38 @@ class CohortMetrics:
         usage: Mapping[str, Any] | None = None,
     ) -> None:
         """Count one request that no user sees; ``seconds``: None where they are not comparable with control's."""
+        self._guard(
+            lambda: self._count_ended(
+                self.series(SHADOW_COHORT, model),
+                outcome,
+                seconds,
+                judged=judged,
+                refused=refused,
+                tokens=tokens,
+                usage=usage,
+            )
+        )
 
-        def count() -> None:
-            series = self.series(SHADOW_COHORT, model)
-            series.ended(outcome, None if seconds is None else seconds * 1000.0, judged=judged)
-            if refused:
-                series.refused(judged=judged)
-            if tokens:
-                series.tokens(tokens)
-            known = Usage.of(usage)
-            # a request that failed is mostly not billed; any other one is
-            if known is not None or outcome is not Outcome.ERROR:
-                series.billed(known)
-
-        self._guard(count)
+    def _count_ended(
+        self,
+        series: CohortSeries,
+        outcome: Outcome,
+        seconds: float | None,
+        *,
+        judged: bool,
+        refused: bool,
+        tokens: int,
+        usage: Mapping[str, Any] | None,
+    ) -> None:
+        series.ended(outcome, None if seconds is None else seconds * 1000.0, judged=judged)
+        if refused:
+            series.refused(judged=judged)
+        if tokens:
+            series.tokens(tokens)
+        known = Usage.of(usage)
+        # a request that failed is mostly not billed; any other one is
+        if known is not None or outcome is not Outcome.ERROR:
+            series.billed(known)
 
     def _is_first(self, user: str) -> bool:
         """Whether this is the user's first request in these five minutes."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from pathlib import Path
 
 from killswitch.errors import BadDocument
+from killswitch.shadow.private_files import new_private_file
 from killswitch.shadow.prompt_classes import UNSORTED, PromptClasses
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,8 @@ class PromptClassFile:
         temporary = self._path.with_name(f"{self._path.name}.tmp")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
-            opened = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            with os.fdopen(opened, "wb") as file:
+            with new_private_file(temporary) as file:
                 file.write(self._classes.to_json())
-                file.flush()
-                os.fsync(file.fileno())
             temporary.replace(self._path)
         except OSError as error:
             log.warning(

@@ -20,7 +20,7 @@ from typing import Final
 
 from killswitch.errors import Unavailable
 from killswitch.router.shadow.spool import SUFFIX
-from killswitch.shadow.sinks.folders import sync_folder
+from killswitch.shadow.private_files import new_private_file, sync_folder
 
 _PLAN: Final = ".batch-"
 _DONE: Final = ".done-"
@@ -201,12 +201,8 @@ class RawFiles:
 
     def _write_whole(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(f"{path.name if path.name[0] == '.' else '.' + path.name}.tmp")
-        temporary.unlink(missing_ok=True)
-        opened = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with os.fdopen(opened, "wb") as file:
+        with new_private_file(temporary) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         temporary.rename(path)
         sync_folder(path.parent)
 

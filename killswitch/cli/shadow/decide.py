@@ -58,7 +58,7 @@ def command(
     """Turn the shadow down once its comparison is decided: to a tenth after GO, to nothing after NO_GO.
 
     Looks at the recorded pairs now and then again, until stopped. It only lowers, once for each verdict of a
-    generation: whoever raises the shadow again is not overruled.
+    generation: a person who raises the shadow again is not overruled.
     """
     set_up_logs(log_format)
     with errors_as_messages():

@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Remove a user's records, raw pairs and pairs that wait for the judge, and say how many there were.
 
-    Files of lines that could not be read are removed, too, because nobody knows whose they are. Pairs that the service
+    Files of unreadable lines are removed, too, because their users are unknown. Pairs that the service
     has not written yet come later: run it again after a minute. Exit code 1: nothing of the user was found.
     """
     with errors_as_messages():

@@ -27,6 +27,7 @@ from killswitch.rules.loading import load_folder
 from killswitch.shadow.criteria import Criteria, criteria_from
 from killswitch.shadow.decision import GoNoGo
 from killswitch.shadow.local_records import local_records
+from killswitch.shadow.private_files import new_private_file
 from killswitch.shadow.report.document import to_document
 from killswitch.shadow.report.html import page
 from killswitch.shadow.report.reading import ReportQuestion, newer_pairs, read_report
@@ -190,9 +191,8 @@ def _write(path: Path, text: str) -> None:
     """Write the page for its owner alone, because it may hold answers. Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with new_private_file(temporary) as file:
+            file.write(text.encode())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from killswitch.errors import BadSettings, Unavailable
+from killswitch.shadow.private_files import new_private_file, sync_folder
 
 _TEMPORARY: Final = ".tmp-"
 # their upload is of the whole object or of nothing; a rename there would be a second copy
@@ -51,7 +51,7 @@ class LocalFolder:
         temporary = target.parent / f"{_TEMPORARY}{target.name}"
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(temporary, local)
+            _copy(local, temporary)
             temporary.rename(target)
             sync_folder(target.parent)
         except OSError as error:
@@ -68,7 +68,7 @@ class LocalFolder:
 
     def fetch(self, name: str, local: Path) -> None:
         try:
-            write_whole(local, self.path / name)
+            _copy(self.path / name, local)
         except OSError as error:
             raise Unavailable(f"{self.path / name}: cannot be read ({error.strerror})") from error
 
@@ -161,21 +161,7 @@ def open_folder(place: str | Path) -> Folder:
     return RemoteFolder(str(place)) if "://" in str(place) else LocalFolder(Path(place))
 
 
-def write_whole(path: Path, source: Path) -> None:
-    """A copy of ``source``, mode 0600, on the disk at the return. Raises OSError."""
-    path.unlink(missing_ok=True)  # of a process that was killed
-    target = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(target, "wb") as out, source.open("rb") as content:
+def _copy(source: Path, path: Path) -> None:
+    """A private copy, on the disk at the return. Raises OSError."""
+    with new_private_file(path) as out, source.open("rb") as content:
         shutil.copyfileobj(content, out, 1 << 20)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """A rename is safe from a loss of power once its folder is synced. Some file systems refuse; then it is not."""
-    with contextlib.suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
