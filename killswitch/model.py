@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from killswitch.plan import Plan
+
 
 class Cohort(StrEnum):
     """Which side of the rollout a user is on; decided by a sticky hash of the user."""
@@ -264,6 +266,7 @@ class Rollout:
     page: PageSettings = field(default_factory=PageSettings)
     shadow: ShadowSettings = field(default_factory=ShadowSettings)
     spend: SpendSettings = field(default_factory=SpendSettings)
+    plan: Plan | None = None
     file: str = ""
     digest: str = ""
 

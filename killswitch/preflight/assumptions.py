@@ -8,16 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from killswitch.detectable import ASSUMED_RATE, ASSUMED_RATES, LATENCY_SPREAD
 from killswitch.model import Buckets, Counts, QuantileSignal, Reading, Readings, Rollout, Rule
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.evidence.evariables import Array
 
-# what the default signals look like in an ordinary service, where nothing was measured
-_ASSUMED_RATES = {"error_rate": 0.01, "refusal_rate": 0.011, "thumbs_down_rate": 0.005}
-_ASSUMED_RATE = 0.01
 # log-normal latencies around 0.8 s in ten buckets
 _ASSUMED_EDGES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0, 12.0, math.inf)
-_ASSUMED_MEDIAN, _ASSUMED_SPREAD = 0.8, 0.5
+_ASSUMED_MEDIAN = 0.8
 _RATE_SIZES = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 _SLOW_SIZES = (1.1, 1.25, 1.5, 2.0, 3.0)
 
@@ -54,10 +52,10 @@ def assumed(rule: Rule) -> AssumedTraffic:
     if isinstance(rule.signal, QuantileSignal):
         edges = np.array(_ASSUMED_EDGES)
         with np.errstate(divide="ignore"):
-            z = (np.log(edges) - math.log(_ASSUMED_MEDIAN)) / _ASSUMED_SPREAD
+            z = (np.log(edges) - math.log(_ASSUMED_MEDIAN)) / LATENCY_SPREAD
         below = tuple(0.5 * (1.0 + math.erf(each / math.sqrt(2.0))) for each in z)
         return AssumedTraffic(histogram=Buckets(_ASSUMED_EDGES, below))
-    return AssumedTraffic(_ASSUMED_RATES.get(rule.name, _ASSUMED_RATE))
+    return AssumedTraffic(ASSUMED_RATES.get(rule.name, ASSUMED_RATE))
 
 
 def measured(

@@ -25,9 +25,11 @@ from killswitch.model import (
     ShadowSettings,
     SpendCap,
 )
+from killswitch.plan import Plan
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
 from killswitch.rules.metrics import Available, Complaint, available
+from killswitch.rules.planning import read_plan
 from killswitch.rules.presets import FEEDBACK_DELAY, RATES
 from killswitch.rules.schema import (
     DEFAULT_RULES,
@@ -182,6 +184,7 @@ class _Builder:
         self._hints(spec, rules)
         spend, complaints = read_spend(spec.spend, spec.match, self._refused_caps)
         self._complain(complaints)
+        plan = self._plan(spec, rules)
         self._built.caps = () if complaints or self._refused_caps else spend.caps
         if cohorts is None:
             return None
@@ -201,9 +204,19 @@ class _Builder:
             page=PageSettings(**spec.page.model_dump()),
             shadow=self._shadow(spec, cohorts, rules),
             spend=spend,
+            plan=plan,
             file=file,
             digest=digest,
         )
+
+    def _plan(self, spec: RuleFile, rules: tuple[Rule, ...]) -> Plan | None:
+        if spec.plan is None:
+            return None
+        names = {rule.name for rule in rules} | (spec.rules or {}).keys()
+        known = not {"rules", "metrics"} & self._refused
+        plan, complaints = read_plan(spec.plan, rules, names, rules_known=known)
+        self._complain(complaints)
+        return plan
 
     def _shadow(self, spec: RuleFile, cohorts: CohortMatchers, rules: tuple[Rule, ...]) -> ShadowSettings:
         stated = self._document.value.get("shadow")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from killswitch.rules import patterns
+from killswitch.rules.plan_keys import DEFAULT_PLAN
 from killswitch.rules.presets import DEFAULT_PRESET, LATENCY_PATTERN, PRESETS, RATES
 from killswitch.rules.schema import DEFAULT_RULES, MAX_RULES, NAME_PATTERN, RuleFile
 
@@ -23,6 +24,11 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"type": "string", "enum": list(PRESETS)}, {"$ref": "#/$defs/MetricsSpec"}],
         "default": DEFAULT_PRESET,
         **{key: metrics[key] for key in ("description", "examples")},
+    }
+    plan = properties["plan"]
+    properties["plan"] = {
+        "anyOf": [{"const": DEFAULT_PLAN}, {"$ref": "#/$defs/PlanSpec"}],
+        **{key: plan[key] for key in ("description", "examples")},
     }
     schema["$defs"] |= _kinds_of_rules()
     schema["$defs"]["RuleSpec"] |= _what_rules_combine()

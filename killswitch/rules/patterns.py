@@ -55,6 +55,9 @@ QUANTILE = whole(
 )
 BUDGET = whole(rf"{at_most(50)} ?% per day|{at_most(350)} ?% per week", zero=False)
 
+# 1/h to 1000000/s, as far as one expression can say
+RATE = whole(rf"[0-9]{{1,12}}{_FRACTION} ?/ ?[smh]", zero=False)
+
 # $0.01 to $10000000, to a millionth of a dollar
 MONEY = (
     r"^\s*\$(?=[0-9]{1,12}(?![0-9]))"

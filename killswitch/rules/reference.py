@@ -22,6 +22,7 @@ from killswitch.rules.counter_advice import counter_advice
 from killswitch.rules.editor_schema import json_schema_text
 from killswitch.rules.limits import limits_in_words
 from killswitch.rules.loading import load_text
+from killswitch.rules.plan_keys import PlanSpec, PlanStageSpec
 from killswitch.rules.presets import PRESETS, Preset
 from killswitch.rules.schema import (
     DEFAULT_DECIDE,
@@ -156,6 +157,8 @@ def _keys() -> Iterator[str]:
         ("Keys of `shadow`", ShadowSpec, ""),
         ("Keys of `spend`", SpendSpec, ""),
         ("Keys of a cap", SpendCapSpec, "`spend.caps`, a list: "),
+        ("Keys of `plan`", PlanSpec, ""),
+        ("Keys of a stage", PlanStageSpec, "`plan.stages`, a list: "),
     )
     for title, model, prefix in sections:
         yield f"## {title}"
@@ -198,6 +201,7 @@ def _units() -> Iterator[str]:
     yield "| percentage points (`max_increase` of rates) | `5pp` | `5%`, which could mean 5 % of control's rate |"
     yield "| a ratio (`max_ratio`) | `1.5` | `150%`; `0.5`, which would trip a canary as good as control |"
     yield "| a duration | `250ms`, `90s`, `5m`, `1h30m`, `1d` | `300` |"
+    yield "| requests in a time (`plan.rate`) | `50/s`, `90/m`, `1000/h` | `50` |"
     yield "| a budget (`false_trips`) | `1% per day`, `5% per week` | `1%` |"
     yield ""
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from killswitch.model import Decide, Mode
+from killswitch.rules.plan_keys import PlanSpec, plan_by_name
 from killswitch.rules.presets import DEFAULT_PRESET
+from killswitch.rules.strict import Strict
 from killswitch.rules.values import (
     BucketUnit,
     Budget,
@@ -70,25 +72,21 @@ def _preset_by_name(value: object) -> object:
     return {"preset": value} if isinstance(value, str) else value
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
-
-
-class CohortQueries(_Strict):
+class CohortQueries(Strict):
     """A free PromQL query for each cohort, which yields one number."""
 
     control: Query = Field(description="PromQL for control")
     canary: Query = Field(description="PromQL for the canary")
 
 
-class CohortsSpec(_Strict):
+class CohortsSpec(Strict):
     """The labels that tell the two cohorts' series apart."""
 
     control: Matchers = Field(description="matchers of control's series", examples=[{"model": "a"}])
     canary: Matchers = Field(description="matchers of the canary's series", examples=[{"model": "b"}])
 
 
-class RuleSpec(_Strict):
+class RuleSpec(Strict):
     """A signal and its limit. The canary is over the limit if it is over every bound of the rule."""
 
     max: Limit = Field(
@@ -144,7 +142,7 @@ class RuleSpec(_Strict):
     cohorts: CohortsSpec | None = Field(None, description="replaces the rollout's cohorts for this rule")
 
 
-class MetricsSpec(_Strict):
+class MetricsSpec(Strict):
     """Where the standard signals come from: a preset, metrics of your own, or a preset with changes."""
 
     preset: PresetName = Field(None, description="the preset; without it, only the metrics named here are used")
@@ -167,7 +165,7 @@ class MetricsSpec(_Strict):
     )
 
 
-class PageSpec(_Strict):
+class PageSpec(Strict):
     """Who is paged, and what the page links to."""
 
     slack: Channel = Field(
@@ -189,7 +187,7 @@ class PageSpec(_Strict):
     dashboard: Link = Field(None, description="a link to where to look", examples=["https://grafana.example.org/d/llm"])
 
 
-class ShadowSpec(_Strict):
+class ShadowSpec(Strict):
     """In stage `shadow` the rules compare shadow requests, whose answers no user gets, with control's requests."""
 
     cohort: Matchers = Field(
@@ -217,7 +215,7 @@ class ShadowSpec(_Strict):
     )
 
 
-class SpendCapSpec(_Strict):
+class SpendCapSpec(Strict):
     """How much one scope may spend in a period of UTC. Control can never be capped."""
 
     scope: CapScope = Field(
@@ -237,7 +235,7 @@ class SpendCapSpec(_Strict):
     )
 
 
-class SpendSpec(_Strict):
+class SpendSpec(Strict):
     """What the rollout may spend, and what tokens cost. How it is counted: docs/spend.md."""
 
     prices: PricesFile = Field(
@@ -251,7 +249,7 @@ class SpendSpec(_Strict):
     )
 
 
-class RuleFile(_Strict):
+class RuleFile(Strict):
     """One rollout: its names, its rules, and how they are judged."""
 
     rollout: RolloutName = Field(description="the rollout's name, as in its flag", examples=["support-copilot"])
@@ -315,3 +313,8 @@ class RuleFile(_Strict):
     page: PageSpec = Field(default_factory=PageSpec, description="who is paged")
     shadow: ShadowSpec = Field(default_factory=ShadowSpec, description="stage `shadow`: what is judged and kept")
     spend: SpendSpec = Field(default_factory=SpendSpec, description="what may be spent, and what tokens cost")
+    plan: Annotated[PlanSpec | None, BeforeValidator(plan_by_name)] = Field(
+        None,
+        description="how the rollout goes up: `default`, or a mapping; without it, only a person changes the stage",
+        examples=["default"],
+    )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, ValidationError
 
 from killswitch.rules.document import Path
+from killswitch.rules.plan_keys import PlanSpec, PlanStageSpec
 from killswitch.rules.schema import (
     DEFAULT_RULES,
     CohortQueries,
@@ -63,9 +64,12 @@ def keys_at(path: Path) -> tuple[str, ...]:
         "query": CohortQueries,
         "shadow": ShadowSpec,
         "spend": SpendSpec,
+        "plan": PlanSpec,
     }
     if len(path) == 3 and path[:2] == ("spend", "caps"):
         return tuple(SpendCapSpec.model_fields)
+    if len(path) == 3 and path[:2] == ("plan", "stages"):
+        return tuple(known.alias or name for name, known in PlanStageSpec.model_fields.items())
     model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
     return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()
 

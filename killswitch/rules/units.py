@@ -79,6 +79,9 @@ _LONG_UNITS = {
 _SPELLED = re.compile(rf"({_NUMBER}) ?([a-z.]+)\Z", re.ASCII)
 _BUDGET = re.compile(rf"({_NUMBER}) ?% per (day|week)\Z", re.ASCII)
 _DAYS = {"day": 1, "week": 7}
+_RATE = re.compile(rf"({_NUMBER}) ?/ ?([smh])\Z", re.ASCII)
+LEAST_RATE = Decimal(1) / 3600
+MOST_RATE = Decimal(1_000_000)
 LEAST_DOLLARS = Decimal("0.01")
 MOST_DOLLARS = Decimal(10_000_000)
 _MONEY = re.compile(r"\$([0-9]{1,12}(?:\.[0-9]{1,6})?)\Z", re.ASCII)
@@ -139,6 +142,20 @@ def parse_budget(value: object) -> float:
     if match is None:
         raise UnitError(f"{shown(text)} is not a budget", "write it like `1% per day` (or `per week`)")
     return float(Decimal(match[1]) / 100 / _DAYS[match[2]])
+
+
+def parse_rate(value: object) -> float:
+    """Requests a second: ``50/s``, ``90/m``, ``1000/h``. A bare number is refused. Raises UnitError."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        raise UnitError(f"{shown(text)} has no unit of time", f"write {shown(text)}/s if that many a second are meant")
+    match = _RATE.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise UnitError(f"{shown(value)} is not a rate of requests", "write it like 50/s, 90/m or 1000/h")
+    rate = Decimal(match[1]) / _SECONDS[match[2]]
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise UnitError(f"{shown(text)} is out of range", "write 1/h to 1000000/s")
+    return float(rate)
 
 
 def parse_money(value: object) -> int:

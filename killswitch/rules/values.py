@@ -63,7 +63,7 @@ class Wrong(ValueError):
 
 
 def _name(value: object) -> str:
-    text = _text(value)
+    text = text_of(value)
     try:
         return check_rollout_name(text)
     except BadDocument:
@@ -73,7 +73,7 @@ def _name(value: object) -> str:
         ) from None
 
 
-def _text(value: object, longest: int = 200) -> str:
+def text_of(value: object, longest: int = 200) -> str:
     if not isinstance(value, str):
         said = "a list or mapping" if isinstance(value, list | dict) else json.dumps(value)
         raise Wrong(f"{said} is not a text", "put it in quotes")
@@ -83,7 +83,7 @@ def _text(value: object, longest: int = 200) -> str:
 
 
 def _query(value: object) -> str:
-    text = _text(value.strip() if isinstance(value, str) else value, 4000)
+    text = text_of(value.strip() if isinstance(value, str) else value, 4000)
     opened = re.sub(r'"(?:[^"\\]|\\.)*"' + r"|'(?:[^'\\]|\\.)*'|`[^`]*`", "", text)
     if any(opened.count(left) != opened.count(right) for left, right in ("()", "[]", "{}")) or set(opened) & set(
         "\"'`#"
@@ -92,7 +92,7 @@ def _query(value: object) -> str:
     return text
 
 
-def _duration(shortest: float, longest: float) -> Callable[[object], float]:
+def duration_between(shortest: float, longest: float) -> Callable[[object], float]:
     def read(value: object) -> float:
         seconds = parse_duration(value)
         if not shortest <= seconds <= longest:
@@ -122,7 +122,7 @@ def _switch(value: object) -> bool:
     return value
 
 
-def _one_of(*words: str) -> Callable[[object], Any]:
+def one_of(*words: str) -> Callable[[object], Any]:
     def read(value: object) -> Any:
         if value not in words or not isinstance(value, str):
             close = difflib.get_close_matches(str(value).lower(), words, 1, 0.5)
@@ -144,7 +144,7 @@ def _when_blind(value: object) -> float | None:
     if value == "hold":
         return None
     if isinstance(value, dict) and list(value) == ["trip_after"]:
-        return _duration(1.0, DAY)(value["trip_after"])
+        return duration_between(1.0, DAY)(value["trip_after"])
     raise Wrong(
         "neither hold nor {trip_after: …}",
         "write `hold`, or `{trip_after: 10m}` to trip after 10 minutes without usable metrics",
@@ -159,7 +159,7 @@ def _quantile(value: object) -> float:
 
 
 def _url(value: object) -> str:
-    text = _text(value, 2000)
+    text = text_of(value, 2000)
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -170,7 +170,7 @@ def _url(value: object) -> str:
 
 
 def _mention(value: object) -> str:
-    text = _text(value)
+    text = text_of(value)
     if not re.fullmatch(rf"{MENTION_PATTERN}(\s+{MENTION_PATTERN})*", text):
         raise Wrong(
             f"{shown(text)} mentions no one",
@@ -180,14 +180,14 @@ def _mention(value: object) -> str:
 
 
 def _channel(value: object) -> str:
-    text = _text(value, 100)
+    text = text_of(value, 100)
     if not re.fullmatch(CHANNEL_PATTERN, text):
         raise Wrong(f"{shown(text)} is not a Slack channel", 'write "#channel" (in quotes) or its id, as in C012AB3CD')
     return text
 
 
 def _key_name(value: object) -> str:
-    text = _text(value, 100)
+    text = text_of(value, 100)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text) or re.fullmatch(r"[A-Za-z0-9]{32}", text):
         raise Wrong(
             "not the name of a PagerDuty key",
@@ -203,17 +203,17 @@ def _selectors(value: object) -> tuple[PartialSelector, ...]:
     texts = value if isinstance(value, list) else [value]
     if not 1 <= len(texts) <= 20:
         raise Wrong(f"{len(texts)} selectors", "name 1 to 20")
-    return tuple(parse_selector(_text(text, 4000)) for text in texts)
+    return tuple(parse_selector(text_of(text, 4000)) for text in texts)
 
 
 def _selector(value: object) -> PartialSelector:
-    return parse_selector(_text(value, 4000))
+    return parse_selector(text_of(value, 4000))
 
 
 def _matchers(value: object) -> tuple[Matcher, ...]:
     if isinstance(value, dict):
         return matchers_from_mapping(value)
-    return parse_matchers(_text(value, 8000))
+    return parse_matchers(text_of(value, 8000))
 
 
 def _criteria(value: object) -> Mapping[str, CriterionValue]:
@@ -231,7 +231,7 @@ def _criteria(value: object) -> Mapping[str, CriterionValue]:
 
 
 def _cap_scope(value: object) -> str:
-    text = _text(value)
+    text = text_of(value)
     if text in ("rollout", "shadow", "judge") or re.fullmatch(PROJECT_PATTERN, text, re.ASCII):
         return text
     if text.lower() == "control":
@@ -243,7 +243,7 @@ def _cap_scope(value: object) -> str:
 
 def _pattern(pattern: str, what: str) -> Callable[[object], str]:
     def read(value: object) -> str:
-        text = _text(value)
+        text = text_of(value)
         if not re.fullmatch(pattern, text, re.ASCII):
             raise Wrong(f"{shown(text)} is not {what}", f"write a text that matches {pattern}")
         return text
@@ -278,11 +278,11 @@ _LIMIT_SCHEMA = {"type": ["string", "number"], "minimum": 0}
 _LINK = r"^[hH][tT][tT][pP][sS]?://[^\s<>|\"`/?#][^\s<>|\"`]*$"
 
 
-def _words_schema(*words: str) -> WithJsonSchema:
+def words_schema(*words: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(words)})
 
 
-Text = Annotated[str, PlainValidator(_text), WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 200})]
+Text = Annotated[str, PlainValidator(text_of), WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 200})]
 Limit = Annotated[Quantity | None, PlainValidator(parse_quantity), WithJsonSchema(_LIMIT_SCHEMA)]
 Ratio = Annotated[
     Quantity | None,
@@ -300,11 +300,11 @@ Switch = Annotated[bool, PlainValidator(_switch), WithJsonSchema({"type": "boole
 Ticks = Annotated[
     int | None, PlainValidator(_integer(1, 100)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})
 ]
-Duration = Annotated[float | None, PlainValidator(_duration(0.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
-Window = Annotated[float, PlainValidator(_duration(1.0, DAY)), WithJsonSchema(_FROM_A_SECOND)]
+Duration = Annotated[float | None, PlainValidator(duration_between(0.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
+Window = Annotated[float, PlainValidator(duration_between(1.0, DAY)), WithJsonSchema(_FROM_A_SECOND)]
 KeepFor = Annotated[
     float,
-    PlainValidator(_duration(1.0, LONGEST_KEPT)),
+    PlainValidator(duration_between(1.0, LONGEST_KEPT)),
     WithJsonSchema(
         {"type": "string", "pattern": patterns.duration(longest=LONGEST_KEPT, zero=False, from_a_second=True)}
     ),
@@ -324,18 +324,18 @@ Link = Annotated[
 
 SignalUnit = Annotated[
     Literal["seconds", "milliseconds", "percent", "number"] | None,
-    PlainValidator(_one_of("seconds", "milliseconds", "percent", "number")),
-    _words_schema("seconds", "milliseconds", "percent", "number"),
+    PlainValidator(one_of("seconds", "milliseconds", "percent", "number")),
+    words_schema("seconds", "milliseconds", "percent", "number"),
 ]
 BucketUnit = Annotated[
     Literal["seconds", "milliseconds"] | None,
-    PlainValidator(_one_of("seconds", "milliseconds")),
-    _words_schema("seconds", "milliseconds"),
+    PlainValidator(one_of("seconds", "milliseconds")),
+    words_schema("seconds", "milliseconds"),
 ]
 Severity = Annotated[
     Literal["critical", "error", "warning", "info"],
-    PlainValidator(_one_of("critical", "error", "warning", "info")),
-    _words_schema("critical", "error", "warning", "info"),
+    PlainValidator(one_of("critical", "error", "warning", "info")),
+    words_schema("critical", "error", "warning", "info"),
 ]
 CriteriaLimits = Annotated[
     Mapping[str, CriterionValue],
@@ -351,17 +351,17 @@ CriteriaLimits = Annotated[
 ]
 KeptText = Annotated[
     Literal["never", "differences"],
-    PlainValidator(_one_of("never", "differences")),
-    _words_schema("never", "differences"),
+    PlainValidator(one_of("never", "differences")),
+    words_schema("never", "differences"),
 ]
 Bursts = Annotated[
     Literal["auto", "short", "long"],
-    PlainValidator(_one_of("auto", "short", "long")),
-    _words_schema("auto", "short", "long"),
+    PlainValidator(one_of("auto", "short", "long")),
+    words_schema("auto", "short", "long"),
 ]
-Deciding = Annotated[Decide, PlainValidator(lambda value: Decide(_one_of(*Decide)(value))), _words_schema(*Decide)]
-Running = Annotated[Mode, PlainValidator(lambda value: Mode(_one_of(*Mode)(value))), _words_schema(*Mode)]
-PresetName = Annotated[str | None, PlainValidator(_one_of(*PRESETS)), _words_schema(*PRESETS)]
+Deciding = Annotated[Decide, PlainValidator(lambda value: Decide(one_of(*Decide)(value))), words_schema(*Decide)]
+Running = Annotated[Mode, PlainValidator(lambda value: Mode(one_of(*Mode)(value))), words_schema(*Mode)]
+PresetName = Annotated[str | None, PlainValidator(one_of(*PRESETS)), words_schema(*PRESETS)]
 RolloutName = Annotated[
     str,
     PlainValidator(_name),
@@ -426,12 +426,12 @@ CapScope = Annotated[
 ]
 CapPeriod = Annotated[
     Literal["hour", "day", "month"],
-    PlainValidator(_one_of("hour", "day", "month")),
-    _words_schema("hour", "day", "month"),
+    PlainValidator(one_of("hour", "day", "month")),
+    words_schema("hour", "day", "month"),
 ]
-OnHard = Annotated[Literal["hold", "trip"], PlainValidator(_one_of("hold", "trip")), _words_schema("hold", "trip")]
+OnHard = Annotated[Literal["hold", "trip"], PlainValidator(one_of("hold", "trip")), words_schema("hold", "trip")]
 PricesFile = Annotated[
     str | None,
-    PlainValidator(lambda value: _text(value, 500)),
+    PlainValidator(lambda value: text_of(value, 500)),
     WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": 500}),
 ]

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from killswitch.detectable import wilson
 from killswitch.model import Counts
 
 
@@ -52,8 +53,5 @@ def measure_offset(canary: Counts, control: Counts, *, phi: float = 1.0, confide
 
 def _wilson(counts: Counts, phi: float, z: float) -> tuple[float, float, float]:
     """The rate and Wilson's interval, with each trial counted as 1 / phi."""
-    n = counts.trials / phi
-    p = min(max(counts.events / counts.trials, 0.0), 1.0)
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return p, max(centre - half, 0.0), min(centre + half, 1.0)
+    share = min(max(counts.events / counts.trials, 0.0), 1.0)
+    return share, *wilson(share, counts.trials / phi, z)

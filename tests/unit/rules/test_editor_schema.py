@@ -39,6 +39,12 @@ def rule(name: str, **limits: Any) -> dict[str, Any]:
     return {"rules": {name: limits}}
 
 
+WRONG_STAGES: list[dict[str, Any]] = [
+    {"percent": "100%"}, {"percent": "0%"}, {"percent": 5}, {"percent": "99.5%"}, {"for": "91d"}, {"for": 24},
+    {"for": "500ms"}, {"stage": "Mine"}, {"stage": ""}, {"approve": []}, {"approve": ["a b"]},
+    {"detects": {"error_rate": "3%"}}, {"detects": {"error_rate": "1x"}}, {"detects": {"error_rate": "0pp"}},
+    {"detects": "error_rate"}, {"detects": {"error_rate": 0.5}}, {"until": "1d"}, {"approve": ["@a", "@a"]},
+]  # fmt: skip
 REFUSED: list[dict[str, Any]] = [
     rule("error_rate", max="2s"), rule("error_rate", max="2pp"), rule("error_rate", max="0.02"),
     rule("error_rate", max=0.02), rule("error_rate", max=2), rule("error_rate", max="2x"),
@@ -75,6 +81,12 @@ REFUSED: list[dict[str, Any]] = [
     {"spend": {"caps": [{"scope": "rollout", "per": "day", "hard": "$5", "on_hard": "end"}], "prices": "p.json"}},
     {"spend": {"caps": {"scope": "shadow", "per": "day", "hard": "$5"}}}, {"spend": {"prices": ""}},
     {"spend": {"cap": []}},
+    {"plan": "defualt"}, {"plan": 5}, {"plan": []}, {"plan": {"advance": "auto"}}, {"plan": {"stage": []}},
+    {"plan": {"stages": {}}}, {"plan": {"stages": [{"stage": "ramp_1"}]}}, {"plan": {"stages": [{"for": "1d"}]}},
+    *({"plan": {"stages": [{"stage": "mine", "percent": "3%", "for": "1d", **wrong}]}} for wrong in WRONG_STAGES),
+    {"plan": {"not_during": ["* * * *"]}}, {"plan": {"not_during": 5}}, {"plan": {"time_zone": ""}},
+    *({"plan": {"rate": rate}} for rate in ("50", 50, "50/d", "-1/s", "0/s", "50/ms")),
+    {"plan": {"control_capacity": 9}}, {"plan": {"control_retires": "soon"}}, {"plan": {"weekly": "yes"}},
 ]  # fmt: skip
 
 
@@ -104,6 +116,15 @@ ACCEPTED: list[dict[str, Any]] = [
         {"scope": "rollout", "per": "hour", "soft": "$4", "hard": "$5", "on_hard": "trip"},
         {"scope": "judge", "per": "day", "hard": "$5"},
     ]}}, {"spend": {}},
+    {"plan": "default"}, {"plan": {}}, {"plan": {"weekly": True, "advance": "automatic"}},
+    {"plan": {"stages": [
+        {"stage": "shadow", "for": "2d"}, {"stage": "aa", "percent": "5%", "for": "6h"},
+        {"stage": "ramp_5", "for": "90d", "detects": {"error_rate": "2x", "refusal_rate": "3pp", "latency_p95": 1.5}},
+        {"stage": "mine", "percent": "5.5 %", "for": "1s", "approve": ["@llm-leads", "anna"]},
+        {"stage": "full", "for": "7d", "approve": "@llm-leads"},
+    ], "not_during": ["* 18-23 * * fri", "*/5 * L * 5#3"], "time_zone": "Europe/Berlin", "rate": "50/s",
+    "control_capacity": "1.5 / m", "control_retires": "2027-03-31"}},
+    {"plan": {"not_during": "* * * * sat", "rate": "1/h"}},
 ]  # fmt: skip
 
 
