@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from killswitch.plan import Plan
+from killswitch.slow_settings import SlowSettings
 
 
 class Cohort(StrEnum):
@@ -60,6 +61,9 @@ class Reason(StrEnum):
     DRAINING = "DRAINING"
     WARMING_UP = "WARMING_UP"
     TRAFFIC_SPLIT = "TRAFFIC_SPLIT"
+    TOO_FEW_USERS = "TOO_FEW_USERS"
+    SETTLING = "SETTLING"
+    RESPONSE_RATE = "RESPONSE_RATE"
     NOT_IN_SHADOW = "NOT_IN_SHADOW"
     # judged, with something to add
     CONTROL_TOO = "CONTROL_TOO"
@@ -267,6 +271,7 @@ class Rollout:
     shadow: ShadowSettings = field(default_factory=ShadowSettings)
     spend: SpendSettings = field(default_factory=SpendSettings)
     plan: Plan | None = None
+    slow: SlowSettings | None = None
     file: str = ""
     digest: str = ""
 

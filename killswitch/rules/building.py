@@ -42,6 +42,7 @@ from killswitch.rules.schema import (
 )
 from killswitch.rules.schema_errors import in_words, problems_of
 from killswitch.rules.signals import read_signal
+from killswitch.rules.slow import read_slow
 from killswitch.rules.spending import RefusedCaps, read_spend, set_cap_aside
 from killswitch.rules.units import shown
 
@@ -185,6 +186,8 @@ class _Builder:
         spend, complaints = read_spend(spec.spend, spec.match, self._refused_caps)
         self._complain(complaints)
         plan = self._plan(spec, rules)
+        slow, of_slow = read_slow(spec.slow)
+        self._complain(of_slow)
         self._built.caps = () if complaints or self._refused_caps else spend.caps
         if cohorts is None:
             return None
@@ -205,6 +208,7 @@ class _Builder:
             shadow=self._shadow(spec, cohorts, rules),
             spend=spend,
             plan=plan,
+            slow=slow,
             file=file,
             digest=digest,
         )

@@ -36,6 +36,7 @@ from killswitch.rules.schema import (
     SpendSpec,
 )
 from killswitch.rules.selectors import selector_in_words
+from killswitch.rules.slow_schema import SlowScheduleSpec, SlowSignalSpec, SlowSpec, SlowUsersSpec
 
 _WIDTH = 120
 DOCS = Path("docs/rules.md")
@@ -159,6 +160,10 @@ def _keys() -> Iterator[str]:
         ("Keys of a cap", SpendCapSpec, "`spend.caps`, a list: "),
         ("Keys of `plan`", PlanSpec, ""),
         ("Keys of a stage", PlanStageSpec, "`plan.stages`, a list: "),
+        ("Keys of `slow`", SlowSpec, ""),
+        ("Keys of `slow.users`", SlowUsersSpec, ""),
+        ("Keys of a slow signal", SlowSignalSpec, "`slow.signals.<name>`: "),
+        ("Keys of `slow.every`", SlowScheduleSpec, ""),
     )
     for title, model, prefix in sections:
         yield f"## {title}"

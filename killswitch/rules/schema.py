@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from killswitch.model import Decide, Mode
 from killswitch.rules.plan_keys import PlanSpec, plan_by_name
 from killswitch.rules.presets import DEFAULT_PRESET
+from killswitch.rules.slow_schema import SlowSpec
 from killswitch.rules.strict import Strict
 from killswitch.rules.values import (
     BucketUnit,
@@ -318,3 +319,4 @@ class RuleFile(Strict):
         description="how the rollout goes up: `default`, or a mapping; without it, only a person changes the stage",
         examples=["default"],
     )
+    slow: SlowSpec | None = Field(None, description="signals that arrive days later")

@@ -22,6 +22,7 @@ from killswitch.rules.schema import (
     SpendSpec,
 )
 from killswitch.rules.selectors import SelectorError
+from killswitch.rules.slow_schema import SlowScheduleSpec, SlowSignalSpec, SlowSpec, SlowUsersSpec
 from killswitch.rules.units import UnitError, shown
 from killswitch.rules.values import Wrong
 
@@ -65,11 +66,16 @@ def keys_at(path: Path) -> tuple[str, ...]:
         "shadow": ShadowSpec,
         "spend": SpendSpec,
         "plan": PlanSpec,
+        "slow": SlowSpec,
+        "users": SlowUsersSpec,
+        "every": SlowScheduleSpec,
     }
     if len(path) == 3 and path[:2] == ("spend", "caps"):
         return tuple(SpendCapSpec.model_fields)
     if len(path) == 3 and path[:2] == ("plan", "stages"):
         return tuple(known.alias or name for name, known in PlanStageSpec.model_fields.items())
+    if len(path) == 3 and path[:2] == ("slow", "signals"):
+        return tuple(SlowSignalSpec.model_fields)
     model = RuleFile if not path else RuleSpec if path[0] == "rules" and len(path) == 2 else nested.get(str(path[-1]))
     return tuple(known.alias or name for name, known in model.model_fields.items()) if model is not None else ()
 
