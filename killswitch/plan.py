@@ -23,6 +23,10 @@ class WorseBy:
     kind: Literal["ratio", "points"]
     size: float
 
+    def __str__(self) -> str:
+        """``2x`` or ``3pp``, as it is written."""
+        return f"{self.size:g}x" if self.kind == "ratio" else f"{self.size * 100.0:g}pp"
+
 
 @dataclass(frozen=True, slots=True)
 class PlanStage:

@@ -55,6 +55,19 @@ def duration_in_words(seconds: float) -> str:
     return "".join(f"{count}{letter}" for count, letter in parts if count)
 
 
+def span_in_words(seconds: float) -> str:
+    """A length of hours or days in its two largest units: ``93600`` -> ``1d2h``, ``45`` -> ``45s``."""
+    rest = max(round(seconds), 0)
+    parts: list[str] = []
+    for length, letter in ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")):
+        count, rest = divmod(rest, length)
+        if count and len(parts) < 2:
+            parts.append(f"{count}{letter}")
+        elif parts:
+            break
+    return "".join(parts) or "0s"
+
+
 def count_in_words(count: float | None) -> str:
     """``35160.4`` -> ``35,160``; None -> ``-``."""
     return "-" if count is None or not math.isfinite(count) else f"{count:,.0f}"

@@ -145,7 +145,7 @@ def _too_short(stage: PlanStage, here: Path, by_name: Mapping[str, Rule], rate: 
             hours = _whole_hours(seconds)
             yield Complaint(
                 here,
-                f"stage {stage.stage} cannot see {name} {regression_in_words(regression)} in "
+                f"stage {stage.stage} cannot see {name} {regression} in "
                 f"{format_duration(stage.seconds)}: at {rate:g} requests/s it takes about {hours}",
                 f"write `for: {hours}`, or name a larger regression",
                 warning=True,
@@ -156,11 +156,6 @@ def seconds_needed(rule: Rule, regression: WorseBy, *, rate: float, percent: flo
     """How long this regression takes to show at ``rate`` requests a second, with control's value as it usually is."""
     control, canary = shares(rule, regression, None)
     return trials_needed(canary, control, canary_part=percent / 100.0) / rate
-
-
-def regression_in_words(regression: WorseBy) -> str:
-    """``2x`` or ``3pp``, as it is written."""
-    return f"{regression.size:g}x" if regression.kind == "ratio" else f"{regression.size * 100.0:g}pp"
 
 
 def _whole_hours(seconds: float) -> str:

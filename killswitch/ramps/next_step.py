@@ -1,0 +1,113 @@
+"""The next step: from a plan, a flag, what was watched and the gate, to one move at most, with its reason.
+
+The gate says whether the proof is there. What is asked here again does not depend on it: the stage is one of the plan,
+the gate is about the stage that the flag is in, and a whole `for` has passed by each of three clocks. So a mistake in a
+check cannot make two steps of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from killswitch.flags.flag import Flag
+from killswitch.plan import Advance, Plan, PlanStage
+from killswitch.ramps.gate import Gate
+from killswitch.ramps.progress import StageProgress
+from killswitch.wording import span_in_words
+
+
+class Move(StrEnum):
+    HOLD = "hold"
+    READY = "ready"  # a person takes the step unasked (`advance: by_hand`)
+    PROPOSE = "propose"
+    ADVANCE = "advance"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """``to``: the stage that comes next, None after the last or where nobody can say. ``page``: a person must know."""
+
+    move: Move
+    to: PlanStage | None
+    sentence: str
+    page: bool = False
+
+
+def next_step(
+    plan: Plan, flag: Flag, progress: StageProgress | None, gate: Gate, *, now: float, tick: float | None
+) -> NextStep:
+    """The move of this cycle. ``now``: Unix seconds of this replica; ``tick``: the newest tick, of the metric store."""
+    if not flag.armed:
+        why = f"it is {flag.state}, which ends the plan; a re-arm begins at ramp_1 again"
+        return NextStep(Move.HOLD, None, why)
+    place = next((place for place, stage in enumerate(plan.stages) if stage.stage == flag.stage), None)
+    if place is None:
+        return NextStep(Move.HOLD, None, _unknown_stage(plan, flag), page=True)
+    stage = plan.stages[place]
+    if stage.percent != flag.canary_percent:
+        said = f"{flag.stage} has {stage.percent:g}% in the plan, and someone has set {flag.canary_percent:g}%"
+        return NextStep(Move.HOLD, None, f"{said}; use `killswitch stage {flag.rollout} …` to go back to it", page=True)
+    to = plan.stages[place + 1] if place + 1 < len(plan.stages) else None
+    why_not = _too_early(stage, flag, progress, now=now, tick=tick)
+    if not _is_about(gate, flag):
+        why_not = "the gate is about another stage"
+    elif not gate.ready:
+        why_not = gate.reason
+    if why_not is not None:
+        return NextStep(Move.HOLD, to, why_not)
+    if to is None:
+        return NextStep(Move.COMPLETE, None, _complete(flag), page=True)
+    return _move(plan, flag, to)
+
+
+def _move(plan: Plan, flag: Flag, to: PlanStage) -> NextStep:
+    going = f"every check of {flag.stage} passes; next is {to.stage} with {to.percent:g}%"
+    command = f"`killswitch advance {flag.rollout}`"
+    match plan.advance:
+        case Advance.AUTOMATIC:
+            return NextStep(Move.ADVANCE, to, going, page=True)
+        case Advance.PROPOSED:
+            return NextStep(Move.PROPOSE, to, f"{going}; use {command}", page=True)
+        case Advance.BY_HAND:
+            return NextStep(Move.READY, to, f"{going}; use {command}")
+
+
+def _too_early(
+    stage: PlanStage, flag: Flag, progress: StageProgress | None, *, now: float, tick: float | None
+) -> str | None:
+    """Why a whole `for` has not passed yet, by the watched time, the metric store's clock and this replica's."""
+    if tick is None:
+        return "the metric store has not said what time it is"
+    if progress is None or not progress.is_of(flag):
+        return f"stage {flag.stage} has not been watched yet"
+    began = flag.stages[-1].at
+    passed = min(now - began, tick - began, progress.watched)
+    if passed < stage.seconds:
+        return f"stage {flag.stage} has {span_in_words(max(stage.seconds - passed, 1.0))} to go"
+    return None
+
+
+def _is_about(gate: Gate, flag: Flag) -> bool:
+    return (gate.generation, gate.stage, round(gate.began_at, 3)) == (
+        flag.generation,
+        flag.stage,
+        round(flag.stages[-1].at, 3),
+    )
+
+
+def _unknown_stage(plan: Plan, flag: Flag) -> str:
+    names = ", ".join(stage.stage for stage in plan.stages) or "none"
+    return (
+        f"stage {flag.stage} with {flag.canary_percent:g}% is not in the plan ({names}); "
+        f"use `killswitch stage {flag.rollout} …` to enter one of them, or add it to the plan"
+    )
+
+
+def _complete(flag: Flag) -> str:
+    share = f"{flag.rollout_canary} has {flag.canary_percent:g}% of users"
+    return (
+        f"the plan is over: {share}; make it the model of all users and decommission {flag.control}, "
+        f"then use `killswitch end {flag.rollout}`; the switch is armed until then"
+    )
