@@ -28,7 +28,8 @@ from typing import Any
 
 from killswitch.flags import flag as flags
 from killswitch.flags.document import to_document as flag_document
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.router.follow import Follower
 from killswitch.router.observers import Happening
 from killswitch.router.snapshot import ObeyedFlag

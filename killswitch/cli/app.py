@@ -33,6 +33,8 @@ COMMANDS = {
     "baseline": "Store control's last day, so that a rollout can go to 100 %.",
     "trip": "Send everyone back to the control model now, and page.",
     "rearm": "Arm a tripped rollout again, with a reason.",
+    "pin": "Keep a canary at 0 % until someone unpins it, and page.",
+    "unpin": "Lift a pin, with a reason; the canary stays at 0 %.",
     "end": "End a rollout: remove its flag, so everyone gets control.",
     "shadow judge": "Ask another model which of two answers is better.",
     "shadow worker": "Compare raw pairs from the spool, and keep the records.",

@@ -8,6 +8,7 @@ from typing import Any
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
+from killswitch.flags.pinning import stopped_in_words
 from killswitch.status.document import trip_document
 from killswitch.stores import Store
 from killswitch.trips.incidents import incident_of_trip, incidents_of
@@ -50,9 +51,8 @@ def as_stored(
         return {**said, **unjudged(name), **unsaid} if gone else dict(said)
     one = dict(said)
     if one["state"] != flag.state or one["generation"] != flag.generation:
-        trip = flag.trip
         unjudged_as = "not judged yet" if reached else "verdicts UNKNOWN: no controller was reached"
-        one["sentence"] = f"tripped by {trip.by}: {trip.reason}" if trip is not None else unjudged_as
+        one["sentence"] = unjudged_as if flag.armed else stopped_in_words(flag)
         one |= {"findings": [], "action": "none"}
     return one | {
         "state": flag.state.value,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import (
     PercentOption,
@@ -23,6 +27,14 @@ from killswitch.flags.shadow_share import NO_SHADOW
 from killswitch.pages import events
 from killswitch.pages.page import Page
 
+NewUsersOption = Annotated[
+    bool,
+    typer.Option(
+        "--new-users",
+        help="Give the canary to other users than before, so that the same people do not suffer twice.",
+    ),
+]
+
 
 @by_hand(rules=True)
 def command(
@@ -33,6 +45,7 @@ def command(
     stage: StageOption = None,
     shadow: ShadowOption = None,
     shadow_class: ShadowClassOption = None,
+    new_users: NewUsersOption = False,
 ) -> None:
     """Arm a tripped rollout again, with a reason. The stage is ramp_1 unless another is given, or --shadow."""
     share = shadow_asked(shadow, shadow_class)
@@ -49,14 +62,26 @@ def command(
         served = f"{after.canary_percent:g}% of users will get the canary again"
         if stage == SHADOW:
             served = served_in_words(after, after.control, after.canary)
-        hand.confirm(f"{rollout}: {served} (stage {stage}), because: {reason}")
+        whose = "other users than before" if new_users else "the same users as before"
+        hand.confirm(f"{rollout}: {served} (stage {stage}; {whose}), because: {reason}")
 
     armed = hand.switch.rearm(
-        rollout, reason=reason, percent=percent, stage=stage, shadow=share or NO_SHADOW, page=page, agree=agree
+        rollout,
+        reason=reason,
+        percent=percent,
+        stage=stage,
+        shadow=share or NO_SHADOW,
+        new_users=new_users,
+        page=page,
+        agree=agree,
     )
     said = deliver_if_alone(hand.settings, hand.store, page(armed).id)
     hand.answer(
         armed,
         f"{rollout}: armed again, generation {armed.generation}, {armed.canary_percent:g}% canary"
-        f"{shadowed_in_words(armed)}; {said}",
+        f"{shadowed_in_words(armed)}{_whose(new_users)}; {said}",
     )
+
+
+def _whose(new_users: bool) -> str:
+    return ", other users than before" if new_users else ", the same users as before (--new-users chooses others)"

@@ -22,7 +22,7 @@ from killswitch.trips.router_progress import routers_followed
 from killswitch.trips.stored_flags import StoredFlag
 from killswitch.wording import duration_in_words, labelled, reasons_in_words, untagged
 
-_COLOURS = {"armed": "green", "tripped": "bold red", "unreadable": "bold red", "unknown": "bold red"}
+_COLOURS = {"armed": "green", **dict.fromkeys(("tripped", "pinned", "unreadable", "unknown"), "bold red")}
 
 
 def command(
@@ -49,7 +49,7 @@ def command(
             document = _merged(opened_store, flags, broken, {"problem": f"no verdicts are shown: {error}"})
         for one in document["rollouts"]:
             one["routers"] = routers_followed(
-                opened_store, one["rollout"], one.get("revision"), tripped=one["state"] == "tripped"
+                opened_store, one["rollout"], one.get("revision"), tripped=one["state"] in ("tripped", "pinned")
             )
         if rollout is not None:
             known = [one["rollout"] for one in document["rollouts"]]

@@ -11,8 +11,9 @@ from killswitch.cli.invocation import ReasonOption, RolloutArgument, page_settin
 from killswitch.daemon.settings import Settings, without_secrets
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadSettings, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
-from killswitch.flags.flag import SHADOW, Actor, Flag
+from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.incident import IncidentDraft
+from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
 from killswitch.stores import Store, keys
 from killswitch.stores.url import StoreUrl

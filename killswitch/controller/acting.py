@@ -11,8 +11,8 @@ from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
 from killswitch.errors import KillswitchError
-from killswitch.flags.flag import Actor
 from killswitch.flags.incident import IncidentDraft
+from killswitch.flags.transitions import Actor
 from killswitch.fleet.session import Session
 from killswitch.fleet.sight import LongBlind
 from killswitch.model import Finding, Mode

@@ -7,8 +7,9 @@ from typing import Any
 
 from killswitch.documents import Fields
 from killswitch.errors import BadDocument
-from killswitch.flags.flag import MAX_GENERATION, Flag, StageEntry, State, Trip, shadow_problem
+from killswitch.flags.flag import MAX_GENERATION, Flag, Pin, StageEntry, Trip, shadow_problem
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
+from killswitch.flags.transitions import State
 from killswitch.timestamps import from_iso, to_iso
 
 FORMAT = 1
@@ -44,6 +45,8 @@ def to_document(flag: Flag) -> bytes:
         "updated_at": to_iso(flag.updated_at),
         "updated_by": flag.updated_by,
     }
+    if flag.pin is not None:
+        document["pin"] = {"at": to_iso(flag.pin.at), "by": flag.pin.by, "reason": flag.pin.reason}
     if flag.canary_after_aa is not None:
         document["canary_after_aa"] = flag.canary_after_aa
     if not flag.shadow_share.nothing:
@@ -62,7 +65,7 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
     document = _parse(value, rollout)
     fields = _Fields(document, f"flag of {rollout}")
     state_text = fields.text("state")
-    if state_text not in (State.ARMED.value, State.TRIPPED.value):
+    if state_text not in (State.ARMED.value, State.TRIPPED.value, State.PINNED.value):
         raise BadDocument(f"flag of {rollout}: state {state_text!r}")
     state = State(state_text)
     generation = fields.integer("generation")
@@ -72,11 +75,11 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
     if not isinstance(stages_document, list) or not stages_document:
         raise BadDocument(f"flag of {rollout}: stages must be a list of at least one entry")
     trip_document = document.get("trip")
-    if state is State.TRIPPED and not isinstance(trip_document, dict):
-        raise BadDocument(f"flag of {rollout}: tripped, but trip says nothing")
+    pin_document = document.get("pin")
     percent = fields.percent("canary_percent")
-    if state is State.TRIPPED and percent != 0.0:
-        raise BadDocument(f"flag of {rollout}: tripped, but canary_percent is {percent:g}")
+    contradiction = _contradiction(state, trip_document, pin_document, percent)
+    if contradiction is not None:
+        raise BadDocument(f"flag of {rollout}: {state}, but {contradiction}")
     stage = fields.text("stage")
     share = _shadow_share(document, rollout, state=state, stage=stage, percent=percent)
     after_aa = document.get("canary_after_aa")
@@ -94,10 +97,22 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
         updated_at=from_iso(fields.text("updated_at")),
         updated_by=fields.text("updated_by", empty=True),
         trip=_trip(trip_document, rollout) if isinstance(trip_document, dict) else None,
+        pin=_pin(pin_document, rollout) if isinstance(pin_document, dict) else None,
         canary_after_aa=after_aa if isinstance(after_aa, str) else None,
         shadow_percent=share.percent,
         shadow_classes=share.classes,
     )
+
+
+def _contradiction(state: State, trip_document: object, pin_document: object, percent: float) -> str | None:
+    """What does not go with the state; None where all does."""
+    if state is not State.ARMED and not isinstance(trip_document, dict):
+        return "trip says nothing"
+    if state is not State.ARMED and percent != 0.0:
+        return f"canary_percent is {percent:g}"
+    if (state is State.PINNED) != isinstance(pin_document, dict):
+        return "pin says nothing" if state is State.PINNED else "it has a pin"
+    return None
 
 
 def _shadow_share(document: dict[str, Any], rollout: str, *, state: State, stage: str, percent: float) -> ShadowShare:
@@ -106,8 +121,8 @@ def _shadow_share(document: dict[str, Any], rollout: str, *, state: State, stage
         share = shadow_share(document.get("shadow_percent", 0.0), document.get("shadow_classes", {}))
     except ValueError as error:
         raise BadDocument(f"flag of {rollout}: {error}") from error
-    if state is State.TRIPPED and not share.nothing:
-        raise BadDocument(f"flag of {rollout}: tripped, but shadow_percent is {share}")
+    if state is not State.ARMED and not share.nothing:
+        raise BadDocument(f"flag of {rollout}: {state}, but shadow_percent is {share}")
     problem = shadow_problem(share, stage=stage, canary_percent=percent)
     if problem is not None:
         raise BadDocument(f"flag of {rollout}: {problem}")
@@ -151,6 +166,11 @@ def _trip(document: dict[str, Any], rollout: str) -> Trip:
         percent_before=fields.percent("percent_before"),
         stage_before=fields.text("stage_before"),
     )
+
+
+def _pin(document: dict[str, Any], rollout: str) -> Pin:
+    fields = _Fields(document, f"flag of {rollout}, pin")
+    return Pin(from_iso(fields.text("at")), fields.text("by", empty=True), fields.text("reason", empty=True))
 
 
 class _Fields(Fields):

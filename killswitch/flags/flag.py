@@ -1,10 +1,7 @@
-"""The flag: the one document per rollout that routers obey, and the table of what it may become.
+"""The flag: the one document per rollout that routers obey, and the changes that may be made of it.
 
-States: absent, armed, tripped. `TRANSITIONS` is the whole law; every function below looks its row up
-first, and an illegal change raises `IllegalTransition` and changes nothing. No I/O and no clock:
-``now`` is Unix seconds, given by the caller.
-
-Asymmetry: lowering exposure is always allowed; raising it needs a person or a stage plan.
+Every change looks up its row in `killswitch.flags.transitions` first; an illegal one raises `IllegalTransition` and
+changes nothing. No I/O and no clock: ``now`` is Unix seconds, given by the caller.
 """
 
 from __future__ import annotations
@@ -13,10 +10,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from killswitch.errors import BadDocument, IllegalTransition
 from killswitch.flags.shadow_share import NO_SHADOW, ShadowShare
+from killswitch.flags.transitions import Action, Actor, State, required
 
 MAX_GENERATION = 2**53  # what every reader of JSON can hold exactly
 HOLD_BACK_PERCENT = 1.0
@@ -36,56 +33,8 @@ _MAX_NAME = 200
 _MAX_RULES = 100
 _MAX_STAGES = 200
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
+_GENERATION_OF_SALT = re.compile(r"\.g[0-9]{1,16}\Z")
 _STAGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
-
-
-class State(StrEnum):
-    ABSENT = "absent"  # no document; never written
-    ARMED = "armed"
-    TRIPPED = "tripped"
-
-
-class Action(StrEnum):
-    ARM = "arm"
-    TRIP = "trip"
-    REARM = "rearm"
-    RAISE = "raise"
-    LOWER = "lower"
-    END = "end"
-
-
-class Actor(StrEnum):
-    PERSON = "person"
-    CONTROLLER = "controller"
-    STAGE_PLAN = "stage_plan"
-
-
-# (state, action) -> (next state, who may). Anything not listed is illegal.
-TRANSITIONS: Mapping[tuple[State, Action], tuple[State, frozenset[Actor]]] = {
-    (State.ABSENT, Action.ARM): (State.ARMED, frozenset({Actor.PERSON})),
-    (State.ARMED, Action.TRIP): (State.TRIPPED, frozenset({Actor.PERSON, Actor.CONTROLLER})),
-    (State.TRIPPED, Action.REARM): (State.ARMED, frozenset({Actor.PERSON})),
-    (State.ARMED, Action.RAISE): (State.ARMED, frozenset({Actor.PERSON, Actor.STAGE_PLAN})),
-    (State.ARMED, Action.LOWER): (State.ARMED, frozenset(Actor)),
-    (State.ARMED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
-    (State.TRIPPED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
-}
-
-# what a person should do instead
-_HINTS: Mapping[tuple[State, Action], str] = {
-    (
-        State.TRIPPED,
-        Action.ARM,
-    ): "it is tripped; look at `killswitch explain`, then use `killswitch rearm {name} --reason …`",
-    (State.ARMED, Action.ARM): "it is armed already; use `killswitch stage {name} …` to change its percent",
-    (State.ARMED, Action.REARM): "it is armed already; nothing to re-arm",
-    (State.ABSENT, Action.REARM): "it has no flag; use `killswitch arm {name} --stage ramp_1`",
-    (State.TRIPPED, Action.TRIP): "it is tripped already; all traffic goes to control",
-    (State.ABSENT, Action.TRIP): "it has no flag, so routers already send everything to control",
-    (State.TRIPPED, Action.RAISE): "it is tripped; use `killswitch rearm {name} --reason …`",
-    (State.TRIPPED, Action.LOWER): "it is tripped; its percent is 0 already",
-    (State.ABSENT, Action.END): "it has no flag; nothing to end",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +60,15 @@ class Trip:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Why, when and by whom a flag was pinned at 0 %."""
+
+    at: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """The document. ``canary_percent`` is 0 to 100; times are Unix seconds.
 
@@ -118,6 +76,7 @@ class Flag:
     model, so that a reader that knows nothing of stages does the right thing, and ``canary_after_aa``
     keeps the name of the model the rollout is about.
 
+    A pinned flag has its ``pin``, and the ``trip`` that ended its traffic: an earlier one, or the pin's own.
     ``shadow_percent`` (0 to 100) of requests are also sent to the canary, unseen; ``shadow_classes`` has other percents
     by prompt class, sorted by name. Only an armed flag in stage ``shadow`` at 0 % canary has either.
     """
@@ -135,6 +94,7 @@ class Flag:
     updated_at: float
     updated_by: str
     trip: Trip | None = None
+    pin: Pin | None = None
     canary_after_aa: str | None = None
     shadow_percent: float = 0.0
     shadow_classes: Mapping[str, float] = field(default_factory=dict, hash=False)
@@ -154,6 +114,10 @@ class Flag:
         return self.canary_after_aa or self.canary
 
 
+def state_of(flag: Flag | None) -> State:
+    return State.ABSENT if flag is None else flag.state
+
+
 def check_rollout_name(name: str) -> str:
     """The name itself. Raises BadDocument for what no key, label or file name can hold."""
     if not _NAME.match(name):
@@ -161,21 +125,6 @@ def check_rollout_name(name: str) -> str:
             f"rollout name {name!r}: use 1 to 63 of a-z 0-9 . _ - and begin and end with a letter or digit"
         )
     return name
-
-
-def _require(flag: Flag | None, action: Action, actor: Actor, name: str) -> State:
-    state = flag.state if flag is not None else State.ABSENT
-    row = TRANSITIONS.get((state, action))
-    if row is None:
-        hint = _HINTS.get((state, action), "the state table has no such change")
-        raise IllegalTransition(f"cannot {action.value} {name}: {hint.format(name=name)}")
-    next_state, allowed = row
-    if actor not in allowed:
-        raise IllegalTransition(
-            f"cannot {action.value} {name}: a {actor.value.replace('_', ' ')} may not; "
-            f"only {' or '.join(sorted(a.value.replace('_', ' ') for a in allowed))}"
-        )
-    return next_state
 
 
 def _check_percent(percent: float, *, has_baseline: bool, name: str) -> float:
@@ -241,6 +190,12 @@ def _bounded(stages: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
     return (stages[0], *stages[1:][-_MAX_STAGES + 1 :])
 
 
+def _salt_of(salt: str, generation: int) -> str:
+    """The rollout's salt for this generation's users."""
+    own = _GENERATION_OF_SALT.sub("", salt)
+    return f"{own[: _MAX_NAME - 20]}.g{generation}"
+
+
 def _models(flag_control: str, canary: str, stage: str) -> tuple[str, str | None]:
     return (flag_control, canary) if stage == AA else (canary, None)
 
@@ -262,7 +217,7 @@ def arm(
     shadow: ShadowShare = NO_SHADOW,
 ) -> Flag:
     """Absent -> armed. ``generation`` is 1, or one more than the newest of all earlier lives."""
-    _require(flag, Action.ARM, actor, rollout)
+    required(state_of(flag), Action.ARM, actor, rollout)
     check_rollout_name(rollout)
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
@@ -306,7 +261,7 @@ def trip(
     actor: Actor,
 ) -> Flag:
     """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms."""
-    _require(flag, Action.TRIP, actor, rollout)
+    required(state_of(flag), Action.TRIP, actor, rollout)
     assert flag is not None
     return replace(
         flag,
@@ -340,13 +295,16 @@ def rearm(
     actor: Actor = Actor.PERSON,
     has_baseline: bool = False,
     shadow: ShadowShare = NO_SHADOW,
+    new_users: bool = False,
 ) -> Flag:
     """Tripped -> armed by a person, with a reason; generation + 1.
+
+    ``new_users``: the users are hashed with another salt, so that others have the canary than those of this generation.
 
     ``armed_at`` is never earlier than the trip, however the person's clock runs: the data that
     tripped the last generation must not trip this one.
     """
-    _require(flag, Action.REARM, actor, rollout)
+    required(state_of(flag), Action.REARM, actor, rollout)
     assert flag is not None
     assert flag.trip is not None
     if not reason.strip():
@@ -364,6 +322,7 @@ def rearm(
         canary_percent=percent,
         canary=served,
         canary_after_aa=after_aa,
+        salt=_salt_of(flag.salt, flag.generation + 1) if new_users else flag.salt,
         armed_at=armed_at,
         stages=(StageEntry(stage, percent, armed_at),),
         trip=None,
@@ -395,7 +354,7 @@ def set_stage(
     if shadow is None:
         shadow = before if flag is not None and flag.stage == SHADOW == stage else NO_SHADOW
     raises = flag is None or percent > flag.canary_percent or (flag.stage == AA != stage) or shadow.exceeds(before)
-    _require(flag, Action.RAISE if raises else Action.LOWER, actor, rollout)
+    required(state_of(flag), Action.RAISE if raises else Action.LOWER, actor, rollout)
     assert flag is not None
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
@@ -419,4 +378,4 @@ def set_stage(
 
 def end(flag: Flag | None, *, rollout: str, actor: Actor) -> None:
     """Armed or tripped -> absent, by a person; returns nothing because nothing is left."""
-    _require(flag, Action.END, actor, rollout)
+    required(state_of(flag), Action.END, actor, rollout)

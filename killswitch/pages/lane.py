@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 # Pages about traffic go before pages about the kill switch itself.
 _URGENCY = {
     PageKind.TRIPPED: 0,
+    PageKind.PINNED: 0,
     PageKind.CANNOT_ACT: 1,
     PageKind.NAME_TAKEN: 2,
     PageKind.BLIND: 2,

@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from killswitch.errors import BadDocument, BadSettings
 from killswitch.flags.document import from_document
-from killswitch.flags.flag import SHADOW, Flag, State
+from killswitch.flags.flag import SHADOW, Flag
 from killswitch.stores import Item
 from killswitch.stores.reader import Change
 
@@ -197,7 +197,7 @@ def _remember_trip(memory: Memory, item: Item) -> Memory:
 
 
 def _tripped(memory: Memory, flag: Flag | None) -> int:
-    if flag is None or flag.state is not State.TRIPPED:
+    if flag is None or flag.armed:
         return memory.tripped_generation
     return max(memory.tripped_generation, flag.generation)
 
@@ -221,7 +221,7 @@ def _understand(rollout: str, item: Item) -> tuple[Flag | None, str | None]:
 def state_at(memory: Memory, policy: StalePolicy, now: float) -> RouterState:
     """What to obey at ``now``."""
     flag = memory.flag
-    if flag is not None and flag.state is State.TRIPPED:
+    if flag is not None and not flag.armed:
         return RouterState.TRIPPED
     return _distrusted(memory) or _while_armed(memory, policy, now)
 
@@ -276,7 +276,7 @@ def sentence(memory: Memory, policy: StalePolicy, state: RouterState) -> str:
         held = "; the store does not answer" if state is RouterState.HELD else ""
         return f"{name}: armed, generation {flag.generation}, stage {flag.stage!r}: {split}{held}"
     why = {
-        RouterState.TRIPPED: f"tripped, generation {flag.generation if flag is not None else 0}",
+        RouterState.TRIPPED: "tripped" if flag is None else f"{flag.state}, generation {flag.generation}",
         RouterState.OUTDATED: (
             f"the stored flag is armed in generation {flag.generation if flag is not None else 0}, but generation "
             f"{memory.tripped_generation} was tripped (a restored backup?); a person has to arm a later generation"

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from killswitch.flags.flag import Flag, State
+from killswitch.flags.flag import Flag
+from killswitch.flags.pinning import stopped_in_words
 from killswitch.model import Finding, Rollout
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.verdicts.decide import Decision, DecisionKind
@@ -56,7 +57,7 @@ class RolloutReport:
 
     @property
     def state(self) -> str:
-        """``armed``, ``tripped``, ``absent`` or ``unreadable``; ``unknown`` if the flag could not be read.
+        """``armed``, ``tripped``, ``pinned``, ``absent`` or ``unreadable``; ``unknown`` if the flag could not be read.
 
         Without a fresh reading this is the state as last read, and ``read`` says when. If the last reading found no
         flag, there may be one now, so the state is ``unknown``.
@@ -122,8 +123,8 @@ def idle(
         )
     elif flag is None:
         sentence = f"[no flag]: routers send everything to control; arm it with `killswitch arm {name} --stage ramp_1`"
-    elif flag.state is State.TRIPPED and flag.trip is not None:
-        sentence = f"{_flag_words(flag, read)}: tripped by {flag.trip.by}: {flag.trip.reason}"
+    elif not flag.armed:
+        sentence = f"{_flag_words(flag, read)}: {stopped_in_words(flag)}"
     elif rules is None:
         advice = f"no rule file has this rollout; add one, or `killswitch end {name}`"
         sentence = f"{_flag_words(flag, read)}: not monitored: {advice}"

@@ -28,14 +28,15 @@ table { border-collapse: collapse; width: 100%; } th, td { text-align: left; pad
 caption { color: var(--dim); text-align: left; padding: .2rem .6rem; }
 th { color: var(--dim); font-weight: 500; } td { border-top: 1px solid var(--line); vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } th.n { text-align: right; }
-.BREACH, .tripped, .unreadable, .unknown, .problem { color: var(--bad); font-weight: 600; }
+.BREACH, .tripped, .pinned, .unreadable, .unknown, .problem { color: var(--bad); font-weight: 600; }
 .SUSPECT { color: var(--warn); font-weight: 600; }
 .HEALTHY, .armed { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
 code { background: var(--line); padding: .1rem .4rem; border-radius: 3px; }
 """
-_FIRST = ("unreadable", "unknown", "tripped", "armed", "absent")
+_FIRST = ("unreadable", "unknown", "tripped", "pinned", "armed", "absent")
 _COUNTED = {
     "tripped": "tripped",
+    "pinned": "pinned",
     "armed": "armed",
     "absent": "without a flag",
     "unreadable": "unreadable",

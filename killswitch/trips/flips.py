@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 from killswitch.errors import BadTransaction, KillswitchError, NoFlag, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
+from killswitch.flags import pinning
 from killswitch.flags.document import to_document as flag_document
-from killswitch.flags.flag import State
-from killswitch.flags.incident import incident_id
+from killswitch.flags.incident import Incident, incident_id
 from killswitch.flags.incident import to_document as incident_document
-from killswitch.pages import events
+from killswitch.pages import events, pin_events
 from killswitch.pages.outbox_entry import into_outbox
+from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
@@ -163,7 +164,7 @@ class Flips(StoredFlags):
             return TripResult(TripOutcome.SUPERSEDED)
         if request.armed_at is not None and flag.armed_at != request.armed_at:
             return TripResult(TripOutcome.SUPERSEDED)
-        if flag.state is State.TRIPPED:
+        if not flag.armed:
             assert flag.trip is not None
             # documents hold milliseconds, a person's clock gives more
             ours = sent and flag.trip.by == request.draft.by and abs(flag.trip.at - request.at) < _MILLISECOND
@@ -181,7 +182,7 @@ class Flips(StoredFlags):
     def _trip_part(self, request: TripRequest, stored: StoredFlag, incident: str, key: str) -> Part[str]:
         """One flip, its incident and its page: together in one transaction, or not at all."""
         assert stored.flag is not None
-        tripped = flags.trip(
+        tripped = (pinning.pin if request.pin else flags.trip)(
             stored.flag,
             rollout=request.rollout,
             reason=request.draft.reason,
@@ -196,6 +197,12 @@ class Flips(StoredFlags):
         writes = [
             Put(flag_key, flag_document(tripped)),
             Put(key, incident_document(record)),
-            into_outbox(events.tripped(record, request.page), at=self._wall()),
+            into_outbox(_page(record, request), at=self._wall()),
         ]
         return Part(request.rollout, (Compare(flag_key, stored.revision), Compare(key, 0)), writes)
+
+
+def _page(incident: Incident, request: TripRequest) -> Page:
+    if request.pin:
+        return pin_events.pinned_by_trip(incident, request.page)
+    return events.tripped(incident, request.page)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.flags.flag import Flag, State
+from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident, from_document
 from killswitch.stores import Item, Store, keys
 
@@ -78,7 +78,7 @@ def split_id(name: str) -> tuple[str, str] | None:
 
 def incident_of_trip(records: Iterable[Record], flag: Flag) -> Incident | None:
     """The newest record of a tripped flag's generation; None where there is none to read."""
-    if flag.state is not State.TRIPPED:
+    if flag.armed:
         return None
     record = next((record for record in records if record.generation == flag.generation), None)
     return None if record is None else record.incident

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from killswitch.errors import BadDocument, KillswitchError
-from killswitch.flags.flag import Flag, State
+from killswitch.flags.flag import Flag
 from killswitch.flags.incident import RoutersFollowed
 from killswitch.flags.incident import from_document as incident_from_document
 from killswitch.flags.incident import to_document as incident_document
@@ -74,9 +74,7 @@ class Propagation:
         it; the others look once, after it should have, because it may have died.
         """
         tripped = {
-            (flag.rollout, flag.generation): flag.trip
-            for flag in flags
-            if flag.state is State.TRIPPED and flag.trip is not None
+            (flag.rollout, flag.generation): flag.trip for flag in flags if not flag.armed and flag.trip is not None
         }
         with self._lock:
             first, before = self._noticed is None, self._noticed or frozenset()
@@ -110,7 +108,7 @@ class Propagation:
         """Whether there is nothing more to look at: reported, or about a trip that is over."""
         stored = self._switch.stored(trip.rollout)
         flag = stored.flag
-        if flag is None or flag.state is not State.TRIPPED or flag.generation != trip.generation:
+        if flag is None or flag.armed or flag.generation != trip.generation:
             return True  # re-armed or ended; a later trip is another entry
         waits = self._monotonic() < trip.until
         revision = stored.revision if trip.revision is None else trip.revision

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from killswitch.flags.flag import Actor
 from killswitch.flags.incident import IncidentDraft
+from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
 from killswitch.stores import Compare
 from killswitch.trips.stored_flags import StoredFlag
@@ -37,6 +37,7 @@ class TripRequest:
     ``generation``: the one the verdict is about; None for a person, who means whatever is there.
     ``at``: the tick of the verdict, or the time of a person's command, Unix seconds.
     ``armed_at``: the flag's, where a verdict is about one arming; None: any arming of that generation.
+    ``pin``: no one may arm it again before a person has unpinned it.
     ``stored``: the flag as it was read a moment ago; the first attempt is made on it, and the store compares. None:
     it is read first.
     ``still_valid``: asked before every attempt, after its guards are made; False ends the request as EXPIRED.
@@ -50,6 +51,7 @@ class TripRequest:
     at: float
     page: PageSettings
     armed_at: float | None = None
+    pin: bool = False
     stored: StoredFlag | None = None
     still_valid: Callable[[], bool] = lambda: True
     guards: Callable[[], Sequence[Compare] | None] = tuple

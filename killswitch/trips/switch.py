@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from killswitch.errors import BadDocument, KillswitchError, NoFlag, OutcomeUnknown, Refused
 from killswitch.flags import flag as flags
+from killswitch.flags import pinning
 from killswitch.flags.document import from_document as flag_from_document
 from killswitch.flags.document import to_document as flag_document
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import NO_SHADOW, ShadowShare
+from killswitch.flags.transitions import Actor, State
+from killswitch.pages import pin_events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.trips.flips import Flips
 from killswitch.trips.generations import counter, last_generation, newest_incident
+from killswitch.trips.request import TripOutcome, TripRequest, TripResult
 from killswitch.trips.shadow_decisions import shadow_decisions
 from killswitch.trips.stored_flags import StoredFlag
 from killswitch.verdicts.baseline import Baseline
@@ -150,6 +155,7 @@ class Switch(Flips):
         stage: str,
         page: Callable[[Flag], Page],
         shadow: ShadowShare = NO_SHADOW,
+        new_users: bool = False,
         agree: Agree = _unasked,
     ) -> Flag:
         """Tripped -> armed, generation + 1, and the page that says so, in one transaction."""
@@ -166,12 +172,49 @@ class Switch(Flips):
                 percent=percent,
                 stage=stage,
                 shadow=shadow,
+                new_users=new_users,
             ),
         )
         last, counted_at = last_generation(self._store, rollout)
         counted = counter(rollout, max(last, armed.generation))
         writes = (counted, into_outbox(page(armed), at=self._wall()))
         return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, counted_at),))
+
+    def pin(self, request: TripRequest) -> TripResult:
+        """Armed or tripped -> pinned, and its page, in one transaction; an armed one is tripped by it.
+
+        The result has a revision where the pin has ended the canary's traffic. Raises as `trip` does, and Refused if
+        someone else changed the flag meanwhile.
+        """
+        stored = self.required(request.rollout)
+        assert stored.flag is not None
+        if stored.flag.armed or stored.flag.state is State.PINNED:
+            return self.trip(replace(request, pin=True))
+        pinned = pinning.pin(
+            stored.flag,
+            rollout=request.rollout,
+            reason=request.draft.reason,
+            rules=(),
+            incident="",
+            now=request.at,
+            by=request.draft.by,
+            actor=request.actor,
+        )
+        page = pin_events.pinned(pinned, settings=request.page)
+        self._replace(request.rollout, stored, pinned, (into_outbox(page, at=self._wall()),))
+        return TripResult(TripOutcome.TRIPPED, "" if pinned.trip is None else pinned.trip.incident)
+
+    def unpin(self, rollout: str, *, reason: str, page: Callable[[Flag], Page], agree: Agree = _unasked) -> Flag:
+        """Pinned -> tripped, and the page that says so, in one transaction."""
+        stored = self.required(rollout)
+        unpinned = self._agreed(
+            stored,
+            agree,
+            lambda now: pinning.unpin(
+                stored.flag, rollout=rollout, reason=reason, now=now, by=self._by, actor=Actor.PERSON
+            ),
+        )
+        return self._replace(rollout, stored, unpinned, (into_outbox(page(unpinned), at=self._wall()),))
 
     def end(self, rollout: str) -> None:
         """Armed or tripped -> absent, and the life's baselines and notices with it.

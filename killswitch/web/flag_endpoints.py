@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from killswitch.errors import KillswitchError
-from killswitch.flags.flag import Flag, State
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import State
 from killswitch.router.failsafe import (
     OBEYS_ARMED,
     LinearizableRead,
@@ -126,7 +127,7 @@ class FlagView:
 
 
 def _taken_for_tripped(flag: Flag) -> Flag:
-    return replace(flag, state=State.TRIPPED, canary_percent=0.0, shadow_percent=0.0, shadow_classes={})
+    return replace(flag, state=State.TRIPPED, pin=None, canary_percent=0.0, shadow_percent=0.0, shadow_classes={})
 
 
 def flag_routes(view: FlagView) -> list[Route]:

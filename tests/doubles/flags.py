@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from killswitch.flags import flag as flags
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 
 ROLLOUT = "support-copilot"
 

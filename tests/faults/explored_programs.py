@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
-from killswitch.flags.flag import Actor
 from killswitch.flags.incident import IncidentDraft
+from killswitch.flags.transitions import Actor
 from killswitch.fleet.session import Session
 from killswitch.pages import events
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery

@@ -23,7 +23,7 @@ from killswitch.errors import KillswitchError, OutcomeUnknown, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags import incident as incident_documents
 from killswitch.flags.document import to_document as flag_document
-from killswitch.flags.flag import Actor
+from killswitch.flags.transitions import Actor
 from killswitch.pages import events, outbox_entry
 from killswitch.stores import Put, keys
 from tests.doubles.pages import AT, SETTINGS, armed

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from killswitch.flags.document import to_document as flag_document
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
 from killswitch.pages import events
 from killswitch.pages.page import Page

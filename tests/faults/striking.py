@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from killswitch.deadline import Deadline
 from killswitch.errors import OutcomeUnknown
-from killswitch.flags.flag import Actor
+from killswitch.flags.transitions import Actor
 from killswitch.fleet.session import Session
 from killswitch.net.credentials import Secret
 from killswitch.pages.delivery import DeliveryPolicy, PageDelivery

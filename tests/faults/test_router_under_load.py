@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from killswitch.flags import flag as flags
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import State
 from killswitch.stores import keys
 from tests.doubles.flags import armed, tripped
 from tests.faults.figures import figure
@@ -211,7 +211,7 @@ class Load:
         if decision.reason != "SPLIT":
             return not decision.canary and decision.model == "model-old"
         flag = self._documents.get((decision.revision, decision.generation))
-        if flag is None or flag.state is not flags.State.ARMED:
+        if flag is None or flag.state is not State.ARMED:
             return False
         canary = belongs_to_canary(flag.salt, decision.user, flag.canary_percent)
         expected = ("canary", flag.canary) if canary else ("control", flag.control)

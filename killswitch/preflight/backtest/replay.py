@@ -9,6 +9,7 @@ import numpy as np
 
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.model import (
     Buckets,
     Counts,
@@ -152,7 +153,7 @@ class Replay:
                 stage=flags.resolve_stage(None, stage.percent)[0],
                 now=stage.at,
                 by=_BY,
-                actor=flags.Actor.PERSON,
+                actor=Actor.PERSON,
             )
             self.armed = replace(self.armed, flag=staged)
             self._flag = staged
@@ -197,7 +198,7 @@ class Replay:
             incident=f"{name}/{flag.generation}",
             now=tick,
             by=_BY,
-            actor=flags.Actor.CONTROLLER,
+            actor=Actor.CONTROLLER,
         )
 
 

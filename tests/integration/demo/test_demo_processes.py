@@ -25,6 +25,7 @@ from killswitch.demo.traffic import Regression
 from killswitch.errors import Refused, Unavailable
 from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
+from killswitch.flags.transitions import Actor
 from killswitch.stores import Committed, Put, keys
 from killswitch.stores.opening import open_store
 from tests.servers.etcd import wait_until
@@ -55,7 +56,7 @@ def _trip(store_url: str, armed: flag.Flag) -> None:
         incident="demo-1",
         now=time.time(),
         by="test",
-        actor=flag.Actor.PERSON,
+        actor=Actor.PERSON,
     )
     _write(store_url, tripped)
 

@@ -16,6 +16,7 @@ import pytest
 
 from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
+from killswitch.flags.transitions import Actor
 from tests.doubles.llm_server import LLMServer
 from tests.servers.etcd import wait_until
 from tests.servers.litellm import LiteLLMProxy, needs_proxy
@@ -52,7 +53,7 @@ class Bench:
         )
 
     def trip(self) -> None:
-        person = flag.Actor.PERSON
+        person = Actor.PERSON
         tripped = flag.trip(
             self.armed, rollout=ROLLOUT, reason="x", rules=(), incident="i", now=1e9, by="me", actor=person
         )

@@ -14,6 +14,7 @@ import pytest
 
 from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
+from killswitch.flags.transitions import Actor
 
 REPOSITORY = Path(__file__).parents[3]
 MASTER = textwrap.dedent("""
@@ -80,7 +81,7 @@ def test_forked_workers_route_alike_obey_a_trip_and_add_up(tmp_path: Path) -> No
     ) as master:
         assert master.stdout is not None
         assert master.stdout.readline() == "ROUTED\n"
-        person = flag.Actor.PERSON
+        person = Actor.PERSON
         tripped = flag.trip(
             armed,
             rollout="support-copilot",

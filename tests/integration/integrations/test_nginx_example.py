@@ -16,6 +16,7 @@ import pytest
 from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.router import bucket
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nginx"
@@ -119,7 +120,7 @@ def test_a_trip_a_missing_file_garbage_and_an_old_file_are_control(edge: Edge) -
     def serves(upstream: str) -> None:
         until(lambda: edge.upstream(CANARY) == upstream)
 
-    good, person = flag_document(armed(99.0)), flag.Actor.PERSON
+    good, person = flag_document(armed(99.0)), Actor.PERSON
     tripped = flag.trip(armed(99.0), rollout=NAME, reason="x", rules=(), incident="i", now=1e9, by="me", actor=person)
     for bad in (flag_document(tripped), b"{", b"[]", b"null", good.replace(b'"format": 1', b'"format": 2')):
         edge.write(good)

@@ -15,6 +15,7 @@ from openfeature.exception import ErrorCode
 
 from killswitch.flags import flag
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.router import bucket
 from killswitch.web import ofrep
 
@@ -65,7 +66,7 @@ def test_the_official_client_gets_values_reasons_and_variants(client: OpenFeatur
 
 
 def test_the_official_client_sees_a_trip_at_once(client: OpenFeatureClient) -> None:
-    person = flag.Actor.PERSON
+    person = Actor.PERSON
     FLAGS[NAME] = flag.trip(
         FLAGS[NAME], rollout=NAME, reason="x", rules=(), incident="i", now=1e9, by="me", actor=person
     )

@@ -18,6 +18,7 @@ from openfeature.provider import ProviderStatus
 
 from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
+from killswitch.flags.transitions import Actor
 from killswitch.router import Router
 from killswitch.router.integrations.openfeature import KillswitchProvider
 from killswitch.router.route_types import RouteReason
@@ -213,9 +214,7 @@ def test_with_a_real_store_it_gets_ready_changes_and_recovers(tmp_path: Path, ev
     until(lambda: client.get_provider_status() is ProviderStatus.ERROR)
     assert client.get_string_value(NAME, "default", USER) == "model-old"
     assert str(client.get_string_details(NAME, "default", USER).reason) == "ERROR"
-    trip = flag.trip(
-        document, rollout=NAME, reason="x", rules=(), incident="i", now=now, by="me", actor=flag.Actor.PERSON
-    )
+    trip = flag.trip(document, rollout=NAME, reason="x", rules=(), incident="i", now=now, by="me", actor=Actor.PERSON)
     path.write_bytes(flag_document(trip))
     until(lambda: client.get_provider_status() is ProviderStatus.READY)
     assert str(client.get_string_details(NAME, "default", USER).reason) == "DISABLED"

@@ -9,8 +9,8 @@ import pytest
 
 from killswitch.errors import BadTransaction
 from killswitch.flags.document import to_document as flag_document
-from killswitch.flags.flag import Actor
 from killswitch.flags.incident import to_document as incident_document
+from killswitch.flags.transitions import Actor
 from killswitch.fleet.heartbeat import Heartbeat
 from killswitch.fleet.heartbeat import to_document as heartbeat_document
 from killswitch.fleet.outages import Blind, Target, next_outages

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from killswitch.flags import incident as incidents
-from killswitch.flags.flag import Actor
 from killswitch.flags.incident import RoutersFollowed
+from killswitch.flags.transitions import Actor
 from killswitch.pages import outbox_entry
 from killswitch.pages.page import Page, PageKind
 from killswitch.router import Router

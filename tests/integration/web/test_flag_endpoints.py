@@ -17,6 +17,7 @@ from openfeature.evaluation_context import EvaluationContext
 from killswitch.flags import flag as flags
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.router import bucket
 from killswitch.stores import Delete, Lease, Put, Snapshot, Store, keys
 from killswitch.stores.opening import open_store
@@ -195,7 +196,7 @@ def store_tripped(site: Site) -> None:
     assert site.armed is not None
     tripped = flags.trip(
         site.armed, rollout=NAME, reason="x", rules=(), incident=f"{NAME}.1", now=1.7e9, by="me",
-        actor=flags.Actor.PERSON,
+        actor=Actor.PERSON,
     )  # fmt: skip
     site.store.commit((), (Put(keys.flag(NAME), flag_document(tripped)),))
 

@@ -212,8 +212,33 @@ def test_rearm_is_the_one_way_out_and_needs_a_reason(shell: Shell) -> None:
     assert shell("rearm", "copilot", "--reason", " ", "--yes").exit_code == 2
     done = shell("rearm", "copilot", "--reason", "fixed", "--yes")
     assert done.exit_code == 0, done.output
-    assert "1% of users will get the canary again (stage ramp_1), because: fixed" in done.stderr
+    assert "1% of users will get the canary again (stage ramp_1; the same users as before), because" in done.stderr
     assert "copilot: armed again, generation 2, 1% canary" in done.stdout
+
+
+def test_a_pin_stands_in_the_way_of_every_re_arm(shell: Shell) -> None:
+    shell.armed()
+    assert shell("pin", "copilot", "--yes").exit_code == 2
+    assert shell("unpin", "copilot", "--reason", "r", "--yes").exit_code == 2
+    done = shell("pin", "copilot", "--reason", "csat fell", "--yes")
+    assert (done.exit_code, "copilot: pinned at 0%; no controller is alive" in done.stdout) == (0, True), done.output
+    for command in ("rearm", "pin"):
+        refused = shell(command, "copilot", "--reason", "r", "--yes")
+        assert refused.exit_code == 2, refused.output
+    assert "killswitch unpin copilot" in shell("rearm", "copilot", "--reason", "r", "--yes").stderr
+    assert "pinned by" in shell("status").stdout
+    done = shell("unpin", "copilot", "--reason", "looked", "--yes")
+    assert (done.exit_code, "unpinned, still 0% canary" in done.stdout) == (0, True), done.output
+    done = shell("rearm", "copilot", "--reason", "fixed", "--new-users", "--yes")
+    assert "generation 2, 1% canary, other users than before" in done.stdout, done.output
+
+
+def test_a_pin_of_a_tripped_canary_pages_once_more(shell: Shell) -> None:
+    shell.armed()
+    shell("trip", "copilot", "--reason", "bad", "--yes")
+    done = shell("pin", "copilot", "--reason", "refunds", "--yes")
+    assert (done.exit_code, "pinned at 0%" in done.stdout) == (0, True), done.output
+    assert shell.json("status")["rollouts"][0]["state"] == "pinned"
 
 
 def test_end_removes_the_flag_and_lists_the_known_rollouts(shell: Shell) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from killswitch.flags.flag import Flag, State
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import State
 from killswitch.model import Cohort, Mode
 from killswitch.pages.page import PageKind
 from killswitch.stores import Delete, keys

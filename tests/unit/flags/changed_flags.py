@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from killswitch.flags.flag import Actor, Flag, arm, trip
+from killswitch.flags.flag import Flag, arm, trip
+from killswitch.flags.pinning import pin
+from killswitch.flags.transitions import Actor
 
 NOW = 1_776_608_531.0
 
@@ -20,5 +22,12 @@ def armed(percent: float = 5.0, stage: str = "ramp_5", **changes: Any) -> Flag:
 def tripped(flag: Flag | None = None, at: float = NOW + 60) -> Flag:
     return trip(
         flag or armed(), rollout="copilot", reason="refusals", rules=("refusal_rate",), incident="copilot.1", now=at,
+        by="controller-a", actor=Actor.CONTROLLER,
+    )  # fmt: skip
+
+
+def pinned(flag: Flag | None = None, at: float = NOW + 60) -> Flag:
+    return pin(
+        flag or armed(), rollout="copilot", reason="csat fell", rules=("csat",), incident="copilot.1", now=at,
         by="controller-a", actor=Actor.CONTROLLER,
     )  # fmt: skip

@@ -15,12 +15,8 @@ from killswitch.flags.document import from_document, to_document
 from killswitch.flags.flag import (
     AA,
     STAGES,
-    TRANSITIONS,
-    Action,
-    Actor,
     Flag,
     StageEntry,
-    State,
     Trip,
     arm,
     check_rollout_name,
@@ -30,7 +26,9 @@ from killswitch.flags.flag import (
     set_stage,
     trip,
 )
-from tests.unit.flags.changed_flags import NOW, armed, tripped
+from killswitch.flags.pinning import pin, unpin
+from killswitch.flags.transitions import TRANSITIONS, Action, Actor, State
+from tests.unit.flags.changed_flags import NOW, armed, pinned, tripped
 
 # each action as somebody would do it to a flag
 ACTIONS: dict[Action, Callable[[Flag | None, Actor], object]] = {
@@ -47,9 +45,13 @@ ACTIONS: dict[Action, Callable[[Flag | None, Actor], object]] = {
     Action.LOWER: lambda flag, actor: set_stage(
         flag, rollout="copilot", percent=0.0, stage="shadow", now=NOW, by="b", actor=actor
     ),
+    Action.PIN: lambda flag, actor: pin(
+        flag, rollout="copilot", reason="r", rules=(), incident="i", now=NOW, by="b", actor=actor
+    ),
+    Action.UNPIN: lambda flag, actor: unpin(flag, rollout="copilot", reason="r", now=NOW, by="b", actor=actor),
     Action.END: lambda flag, actor: end(flag, rollout="copilot", actor=actor),
 }
-FLAGS = {State.ABSENT: None, State.ARMED: armed(), State.TRIPPED: tripped()}
+FLAGS = {State.ABSENT: None, State.ARMED: armed(), State.TRIPPED: tripped(), State.PINNED: pinned()}
 
 
 @pytest.mark.parametrize(("state", "action", "actor"), list(itertools.product(State, Action, Actor)))

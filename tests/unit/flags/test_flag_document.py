@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument
 from killswitch.flags.document import MAX_DOCUMENT_BYTES, from_document, to_document
-from killswitch.flags.flag import MAX_GENERATION, Actor, Flag, StageEntry, State, Trip, set_stage, trip
+from killswitch.flags.flag import MAX_GENERATION, Flag, StageEntry, Trip, set_stage, trip
+from killswitch.flags.transitions import Actor, State
 from tests.unit.flags.changed_flags import NOW, armed, tripped
 
 times = st.integers(min_value=0, max_value=4_000_000_000_000).map(lambda milliseconds: milliseconds / 1000)

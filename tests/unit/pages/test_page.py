@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument
 from killswitch.flags import flag
+from killswitch.flags.transitions import Actor
 from killswitch.model import Excursion, PageSettings, Reason, Unit
-from killswitch.pages import digest, events, spend_events
+from killswitch.pages import digest, events, pin_events, spend_events
 from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
 from killswitch.pages.text import plain_text, table_lines
 from killswitch.wording import plain
@@ -55,6 +56,8 @@ def one_of_each() -> list[Page]:
         events.internal_error(flag, [UNKNOWN], at=AT, settings=SETTINGS),
         events.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
         events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
+        pin_events.pinned_by_trip(replace(incident(), generation=8), SETTINGS),
+        pin_events.unpinned(flag, reason="csat is back", by="ann", settings=SETTINGS),
         spend_events.spend_soft("support-copilot", spent(41.2, soft=40, hard=50), at=AT, settings=SETTINGS),
         spend_events.spend_hard("support-copilot", spent(49.9, hard=50, short=0.25), at=AT, settings=SETTINGS),
         spend_events.spend_unknown(flag, "no price of 'model-new' is known", at=AT, settings=SETTINGS),
@@ -140,7 +143,7 @@ def test_good_news_mentions_no_one_and_continues_its_page() -> None:
     """Good news mentions no one, and continues the page it belongs to."""
     tripped = flag.trip(
         armed(), rollout="support-copilot", reason="r", rules=(), incident="support-copilot.1",
-        now=AT, by="a", actor=flag.Actor.CONTROLLER,
+        now=AT, by="a", actor=Actor.CONTROLLER,
     )  # fmt: skip
     again = flag.rearm(tripped, rollout="support-copilot", reason="fixed", now=AT + 60, by="ann")
     page = events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS)

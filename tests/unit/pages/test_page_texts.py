@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from killswitch.flags.flag import Actor, trip
+from killswitch.flags.flag import trip
+from killswitch.flags.transitions import Actor
 from killswitch.pages import events, spend_events
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.text import plain_text

@@ -13,6 +13,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, Unavailable
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import State
 from killswitch.model import Buckets, PageSettings, Rollout
 from killswitch.net.credentials import Secret
 from killswitch.pages.page import Page
@@ -305,7 +306,7 @@ def test_an_absent_canary_is_expected_only_with_its_flag_read(
 def test_an_armed_flag_that_no_rule_file_names_is_told(rollout: Rollout, *, all_rules: bool) -> None:
     """A misspelled `rollout:` read as "not armed yet", and the store as well."""
     flag = flags.arm(None, rollout="copiloot", control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann")
-    tripped = replace(flag, rollout="old", state=flags.State.TRIPPED)
+    tripped = replace(flag, rollout="old", state=State.TRIPPED)
     ask = {"copiloot": flag, "old": tripped, rollout.name: replace(flag, rollout=rollout.name)}
     setup = Setup(_Down(), [rollout], Terms(0, 3600), 15.0, flags=lambda: (ask, {}), all_rules=all_rules)
     found = {check.about: check for check in examine(setup) if check.status is Status.WARNING}
@@ -315,11 +316,11 @@ def test_an_armed_flag_that_no_rule_file_names_is_told(rollout: Rollout, *, all_
 
 
 @pytest.mark.parametrize(("alive", "state", "told"), [
-    (0, flags.State.ARMED, True), (1, flags.State.ARMED, False), (None, flags.State.ARMED, False),
-    (0, flags.State.TRIPPED, False),
+    (0, State.ARMED, True), (1, State.ARMED, False), (None, State.ARMED, False),
+    (0, State.TRIPPED, False),
 ])  # fmt: skip
 def test_an_armed_flag_that_no_controller_watches_is_told(
-    rollout: Rollout, alive: int | None, state: flags.State, *, told: bool
+    rollout: Rollout, alive: int | None, state: State, *, told: bool
 ) -> None:
     flag = flags.arm(
         None, rollout=rollout.name, control="a", canary="b", percent=5.0, stage="ramp_5", now=0.0, by="ann"

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from killswitch.flags import flag as flags
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.model import Counts, Rollout, Verdict
 from killswitch.plan import Plan
 from killswitch.ramps.gate_inputs import GateInputs, Judged, RuleNow, WayBack

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from killswitch.flags.flag import Actor, trip
+from killswitch.flags.flag import trip
+from killswitch.flags.transitions import Actor
 from killswitch.model import Counts, Verdict
 from killswitch.ramps import condition_checks
 from killswitch.ramps.gate import Gate, gate

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from killswitch.flags.flag import Actor, Flag, rearm, trip
+from killswitch.flags.flag import Flag, rearm, trip
+from killswitch.flags.transitions import Actor
 from killswitch.model import Counts, Verdict
 from killswitch.ramps.gate import gate
 from killswitch.ramps.gate_inputs import GateInputs, Hold, Judged, Missing, RuleNow, WayBack

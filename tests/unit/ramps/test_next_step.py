@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from killswitch.flags.flag import Actor, trip
+from killswitch.flags.flag import trip
+from killswitch.flags.transitions import Actor
 from killswitch.plan import Advance, Plan
 from killswitch.ramps.gate import Gate, gate
 from killswitch.ramps.gate_check import failed, passed

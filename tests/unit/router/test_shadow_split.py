@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.flags import flag as flags
-from killswitch.flags.flag import SHADOW, Actor, Flag
+from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.shadow_share import shadow_share
+from killswitch.flags.transitions import Actor
 from killswitch.router import failsafe
 from killswitch.router.failsafe import OBEYS_ARMED, LinearizableRead, Memory, RouterState
 from killswitch.router.route_types import NOTHING_SHADOWED, RouteReason, ShadowSplit

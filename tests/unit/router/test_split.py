@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from killswitch.flags import flag
 from killswitch.flags.bucketing import obeyed_percent, serves_canary
+from killswitch.flags.transitions import State
 
 ARMED = flag.arm(
     None, rollout="r", control="old", canary="new", percent=5.0, stage="ramp_5", now=1e9, by="me"
@@ -19,6 +20,6 @@ def test_an_armed_flag_past_its_shadow_stage_lets_its_percent_in() -> None:
 
 def test_a_shadowed_or_tripped_flag_lets_nobody_in() -> None:
     """A shadowed or tripped flag lets nobody into the canary, whatever its percent says."""
-    for closed in (replace(ARMED, stage="shadow"), replace(ARMED, state=flag.State.TRIPPED)):
+    for closed in (replace(ARMED, stage="shadow"), replace(ARMED, state=State.TRIPPED)):
         assert not serves_canary(closed)
         assert obeyed_percent(closed) == 0.0

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from killswitch.flags.flag import Actor, trip
+from killswitch.flags.flag import trip
 from killswitch.flags.incident import finding_to_json
+from killswitch.flags.transitions import Actor
 from killswitch.model import Reason, Verdict
 from killswitch.status.document import explain_document, status_document, status_json
 from killswitch.status.reports import CycleReport, RolloutReport, idle

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
 from killswitch.pages import events
 from killswitch.pages.page import Page

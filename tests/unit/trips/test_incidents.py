@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import Unavailable
-from killswitch.flags.flag import Actor, Flag, trip
+from killswitch.flags.flag import Flag, trip
 from killswitch.flags.incident import to_document
+from killswitch.flags.transitions import Actor
 from killswitch.stores import Put, Snapshot, Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.trips.incidents import StoredIncidents, incident_called, incident_of_trip, incidents_of, split_id

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from killswitch.flags import incident as incidents
-from killswitch.flags.flag import Actor, Flag
+from killswitch.flags.flag import Flag
 from killswitch.flags.incident import RoutersFollowed, with_page
+from killswitch.flags.transitions import Actor
 from killswitch.pages import events, outbox_entry
 from killswitch.pages.page import Page, PageKind
 from killswitch.router.presence import Report, to_document

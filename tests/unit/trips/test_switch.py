@@ -9,8 +9,8 @@ import pytest
 
 from killswitch.cli.trip import request_by_hand
 from killswitch.errors import KillswitchError, Unavailable
-from killswitch.flags.flag import State
 from killswitch.flags.incident import from_document
+from killswitch.flags.transitions import State
 from killswitch.model import PageSettings
 from killswitch.stores import Compare, Delete, Put, keys
 from killswitch.trips.flips import ATTEMPTS

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import KillswitchError, Unavailable
-from killswitch.flags.flag import State
+from killswitch.flags.transitions import State
 from killswitch.stores import Compare, Delete, Put, keys
 from killswitch.trips.request import Alone, TripOutcome, TripRequest, TripResult
 from killswitch.trips.stored_flags import StoredFlag

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from killswitch.deadline import Deadline
-from killswitch.flags.flag import Actor, Flag, arm, set_stage
+from killswitch.flags.flag import Flag, arm, set_stage
+from killswitch.flags.transitions import Actor
 from killswitch.model import Cohort, Measurement, Rollout, Want
 from killswitch.verdicts.accumulator import EvidenceAccumulator
 from killswitch.verdicts.armed_rollout import ArmedRollout

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from killswitch.flags import flag
 from killswitch.flags.bucketing import bucket
 from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
 from killswitch.web import flagd, ofrep
 
 NAME = "support-copilot"
@@ -26,7 +27,7 @@ def armed(percent: float = 50.0, stage: str = "custom") -> Flag:
 
 
 def tripped() -> Flag:
-    person = flag.Actor.PERSON
+    person = Actor.PERSON
     return flag.trip(armed(), rollout=NAME, reason="x", rules=(), incident="i", now=1e9, by="me", actor=person)
 
 

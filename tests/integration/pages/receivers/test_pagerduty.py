@@ -12,6 +12,7 @@ import pytest
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.flags import flag as flags
+from killswitch.flags.transitions import Actor
 from killswitch.net.credentials import Secret
 from killswitch.pages import events
 from killswitch.pages.page import Page, PageKind
@@ -183,7 +184,7 @@ def test_each_answer_says_whether_to_retry_to_fix_or_to_doubt(
 def test_the_re_arm_of_a_real_flag_bears_the_key_of_its_trip(api: PagerDutyDouble, pager: PagerDutyPager) -> None:
     tripped = flags.trip(
         armed(), rollout="support-copilot", reason="r", rules=(), incident="support-copilot.1",
-        now=AT, by="a", actor=flags.Actor.CONTROLLER,
+        now=AT, by="a", actor=Actor.CONTROLLER,
     )  # fmt: skip
     send(pager, trip_page(generation=1))
     again = flags.rearm(tripped, rollout="support-copilot", reason="fixed", now=AT + 60, by="ann")

@@ -1,0 +1,58 @@
+"""Pinning: 0 % until a person lifts it, whatever else is typed or planned. No I/O and no clock, as in `flag`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from killswitch.errors import IllegalTransition
+from killswitch.flags.flag import Flag, Pin, state_of, trip
+from killswitch.flags.transitions import Action, Actor, State, required
+
+_MAX_REASON = 2000
+_MAX_NAME = 200
+
+
+def pin(
+    flag: Flag | None,
+    *,
+    rollout: str,
+    reason: str,
+    rules: tuple[str, ...],
+    incident: str,
+    now: float,
+    by: str,
+    actor: Actor,
+) -> Flag:
+    """Armed or tripped -> pinned. An armed flag is tripped by it: ``rules`` and ``incident`` are of that trip."""
+    required(state_of(flag), Action.PIN, actor, rollout)
+    assert flag is not None
+    if not reason.strip():
+        raise IllegalTransition(f"cannot pin {rollout}: say why with --reason")
+    if flag.armed:
+        flag = trip(
+            flag, rollout=rollout, reason=reason, rules=rules, incident=incident, now=now, by=by, actor=actor
+        )  # fmt: skip
+    at = max(now, flag.updated_at)
+    return replace(
+        flag,
+        state=State.PINNED,
+        pin=Pin(now, by[:_MAX_NAME], reason[:_MAX_REASON]),
+        updated_at=at,
+        updated_by=by[:_MAX_NAME],
+    )
+
+
+def unpin(flag: Flag | None, *, rollout: str, reason: str, now: float, by: str, actor: Actor) -> Flag:
+    """Pinned -> tripped by a person, with a reason: 0 % until someone re-arms."""
+    required(state_of(flag), Action.UNPIN, actor, rollout)
+    assert flag is not None
+    if not reason.strip():
+        raise IllegalTransition(f"cannot unpin {rollout}: say why with --reason")
+    return replace(flag, state=State.TRIPPED, pin=None, updated_at=max(now, flag.updated_at), updated_by=by[:_MAX_NAME])
+
+
+def stopped_in_words(flag: Flag) -> str:
+    """Who ended a flag's traffic and why; a pin's words before those of a trip."""
+    if flag.pin is not None:
+        return f"pinned by {flag.pin.by}: {flag.pin.reason}"
+    return "tripped" if flag.trip is None else f"tripped by {flag.trip.by}: {flag.trip.reason}"
