@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from killswitch.cli.trip import request_by_hand
-from killswitch.errors import IllegalTransition, NoFlag
+from killswitch.errors import IllegalTransition, NoFlag, Refused
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import State
 from killswitch.model import PageSettings
@@ -46,6 +46,8 @@ def test_a_pin_is_one_flip_with_its_incident_and_its_page(world: World) -> None:
     assert (result.revision, world.server.revision) == (before + 1, before + 1)
     assert (_state(world), world.incidents()) == (State.PINNED, 1)
     assert _outbox(world) == ["copilot.1"]
+    (entry,) = world.server.list(keys.OUTBOX).items
+    assert b'"kind": "PINNED"' in entry.value
 
 
 def test_a_pin_whose_answer_was_lost_is_made_once(world: World) -> None:
@@ -78,6 +80,21 @@ def test_a_pinned_canary_is_armed_only_after_it_was_unpinned(world: World) -> No
         world.person.end("copilot")
     assert world.person.unpin("copilot", reason="looked", page=_lifted).state is State.TRIPPED
     assert world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page).generation == 2
+
+
+def test_a_pin_over_a_trip_that_was_re_armed_meanwhile_is_refused(world: World) -> None:
+    """It was about the canary that had no users; a person has decided something else since."""
+    world.arm()
+    world.person.trip(automatic())
+
+    def other(call: Call) -> Fault | None:
+        if call.name == "commit":
+            world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
+        return None
+
+    with pytest.raises(Refused, match="changed by someone else"):
+        world.switch("b", other).pin(automatic())
+    assert _state(world) is State.ARMED
 
 
 def test_a_second_pin_changes_nothing(world: World) -> None:
