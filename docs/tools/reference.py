@@ -29,7 +29,7 @@ RUNBOOK = Path("docs/runbook.md")
 
 EXIT_CODES = {
     0: "done",
-    1: "you said no, or what was asked did not come true (`test`, `doctor`, `backtest`; `shadow report`: NO_GO)",
+    1: "you said no, or what was asked is not so (`test`, `doctor`, `backtest`, `ready`; `shadow report`: NO_GO)",
     2: "something must be fixed first; the message says what",
     3: "not yet, try again: a server did not answer, or `shadow report` needs more pairs",
 }

@@ -30,6 +30,8 @@ COMMANDS = {
     "explain": "Show the state of a rollout, the reason, and its incidents.",
     "arm": "Arm a rollout: give the canary its share of users.",
     "stage": "Raise or lower the canary's share of an armed rollout.",
+    "plan": "Show the stages of a rollout's plan, with dates.",
+    "ready": "Show whether a rollout may leave its stage, check by check.",
     "baseline": "Store control's last day, so that a rollout can go to 100 %.",
     "trip": "Send everyone back to the control model now, and page.",
     "rearm": "Arm a tripped rollout again, with a reason.",

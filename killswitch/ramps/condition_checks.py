@@ -66,7 +66,7 @@ def way_back(rest: Sequence[PlanStage], inputs: GateInputs) -> Iterator[GateChec
     if isinstance(way, Missing):
         yield not_yet("way back", f"nobody knows whether control could take everyone: {way.why}")
         return
-    answers = passed if way.answers else failed
+    answers = {True: passed, False: failed, None: not_yet}[way.answers]
     yield answers("control answers", way.said)
     nexts = rest[1:2]
     if nexts and nexts[0].percent > PROVEN_BY_TRAFFIC:

@@ -64,12 +64,12 @@ class Hold:
 class WayBack:
     """Whether everyone can go back to control at once.
 
-    ``answers``: whether its model answers now, ``said`` by which proof. ``capacity`` and ``rate``: requests a second
-    that it can take, as far as anyone has said, and that both cohorts have now. ``retires``: Unix seconds from which it
-    is gone, None if nobody has said that it will be.
+    ``answers``: whether its model answers now, None if nothing was asked of it; ``said``: by which proof. ``capacity``
+    and ``rate``: requests a second that it can take, as far as anyone has said, and that both cohorts have now.
+    ``retires``: Unix seconds from which it is gone, None if nobody has said that it will be.
     """
 
-    answers: bool
+    answers: bool | None
     said: str
     capacity: float | None
     rate: float | None

@@ -17,6 +17,10 @@ GENERATIONS = ROOT + "generations/"
 LEDGER = ROOT + "ledger/"
 LEDGER_OWNERS = ROOT + "ledger-owners/"
 LEDGER_LIVE = ROOT + "ledger-live/"
+PLAN_PROGRESS = ROOT + "plan-progress/"
+ADVANCES = ROOT + "advances/"
+APPROVALS = ROOT + "approvals/"
+HOLDS = ROOT + "holds/"
 
 
 def flag(rollout: str) -> str:
@@ -106,3 +110,28 @@ def ledger_owner(owner: str) -> str:
 def live_spend(scope: str) -> str:
     """How far the tokens of live traffic are counted in this scope."""
     return LEDGER_LIVE + scope
+
+
+def plan_progress(rollout: str) -> str:
+    """What the stage that the rollout is in has been watched so far."""
+    return PLAN_PROGRESS + rollout
+
+
+def advance(rollout: str, generation: int, number: int) -> str:
+    """The record of one step up of a plan; ``number`` counts those of the generation from 1."""
+    return f"{ADVANCES}{rollout}/{generation}/{number:04d}"
+
+
+def advances(rollout: str, generation: int) -> str:
+    """The prefix of all steps up of one generation."""
+    return f"{ADVANCES}{rollout}/{generation}/"
+
+
+def approvals(rollout: str, generation: int) -> str:
+    """Who has approved that the rollout leaves which stage of this generation."""
+    return f"{APPROVALS}{rollout}/{generation}"
+
+
+def hold(rollout: str) -> str:
+    """Exists while a person holds the rollout's plan."""
+    return HOLDS + rollout

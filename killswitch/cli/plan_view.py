@@ -1,0 +1,116 @@
+"""Where a rollout is in its plan, for `plan` and `ready`: from rule files, the flag store and a controller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from killswitch.cli.ask_controller import ask, no_answer, understood
+from killswitch.cli.invocation import rollout_of
+from killswitch.controller import plan_store
+from killswitch.daemon.settings import Settings
+from killswitch.errors import KillswitchError, Refused
+from killswitch.flags.flag import Flag
+from killswitch.model import Reason, Rollout, Verdict
+from killswitch.plan import Plan
+from killswitch.ramps.gate import Gate, gate
+from killswitch.ramps.gate_inputs import GateInputs, Judged, Missing, RuleNow
+from killswitch.ramps.next_step import NextStep, next_step
+from killswitch.ramps.progress import StageProgress
+from killswitch.ramps.timeline import Timeline, timeline
+from killswitch.ramps.way_back import ERRORS, ServedNow, way_back
+from killswitch.stores import Store
+from killswitch.timestamps import from_iso
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """A rollout with a flag in its plan: what was watched, the gate of its stage, and the next step."""
+
+    plan: Plan
+    flag: Flag
+    progress: StageProgress | Missing
+    gate: Gate
+    step: NextStep
+    timeline: Timeline
+
+
+def planned(settings: Settings, name: str) -> tuple[Rollout, Plan]:
+    """The rollout and its plan, from the rule files. Raises Refused without a plan, and what reading rules raises."""
+    rollout = rollout_of(settings, name, required=True)
+    assert rollout is not None
+    if rollout.plan is None:
+        raise Refused(f"{name} has no plan; add `plan: default` to {rollout.file}")
+    return rollout, rollout.plan
+
+
+def view(store: Store, settings: Settings, rollout: Rollout, plan: Plan, flag: Flag, *, url: str | None) -> PlanView:
+    """What is missing, such as a controller that does not answer, is in the gate."""
+    said = _said(url, flag)
+    now = time.time()
+    tick = from_iso(said["tick"]) if isinstance(said, Mapping) and said["tick"] else None
+    progress = plan_store.progress_or_why(store, flag.rollout)
+    inputs = GateInputs(
+        rollout,
+        flag,
+        now=now,
+        interval=settings.interval,
+        progress=progress,
+        judged=said if isinstance(said, Missing) else _judged(said),
+        shadow=plan_store.shadow_or_why(store, flag),
+        approvals=plan_store.approvals_or_why(store, flag),
+        way_back=way_back(plan, said if isinstance(said, Missing) else _served(said)),
+        hold=plan_store.hold_or_why(store, flag.rollout),
+    )
+    found = gate(plan, inputs)
+    watched = None if isinstance(progress, Missing) else progress
+    step = next_step(plan, flag, watched, found, now=now, tick=tick)
+    return PlanView(plan, flag, progress, found, step, timeline(plan, flag, watched, found, step, now=now))
+
+
+def _said(url: str | None, flag: Flag) -> dict[str, Any] | Missing:
+    """What a controller says of this rollout, if that is about the flag as it is now."""
+    try:
+        with understood(url):
+            document = ask(url, "/api/v1/status") or {}
+            one = next((one for one in document["rollouts"] if one["rollout"] == flag.rollout), None)
+            said = {"tick": document["tick"], "age": document["age_seconds"], **(one or {})}
+            judged = one is not None and isinstance(said["age"], int | float)
+            about = judged and (said["state"], said["generation"], said["stage"]) == (
+                flag.state.value,
+                flag.generation,
+                flag.stage,
+            )
+            if about:
+                _judged(said), _served(said)
+    except KillswitchError as error:
+        return Missing(f"{no_answer(url)}: {error}")
+    return said if about else Missing("the controller has not judged this stage yet")
+
+
+def _judged(said: Mapping[str, Any]) -> Judged:
+    rules = {
+        str(finding["rule"]): RuleNow(Verdict(finding["verdict"]), str(finding["sentence"]))
+        for finding in said["findings"]
+        if finding["reason"] != Reason.NOT_IN_SHADOW.value
+    }
+    return Judged(rules, float(said["age"]))
+
+
+def _served(said: Mapping[str, Any]) -> ServedNow | Missing:
+    findings = said["findings"]
+    if not findings or not said["window_seconds"]:
+        return Missing("no requests were counted in the newest window")
+
+    def most(name: str) -> float:
+        return max((float(finding[name] or 0.0) for finding in findings), default=0.0)
+
+    errors = next((finding["control"] for finding in findings if finding["rule"] == ERRORS), None)
+    return ServedNow(
+        most("samples_canary"),
+        most("samples_control"),
+        None if errors is None else float(errors),
+        float(said["window_seconds"]),
+    )

@@ -1,0 +1,78 @@
+"""What the flag store has of a plan: progress, hold, approvals and the shadow's decision, each or why it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from killswitch.errors import BadDocument, KillswitchError
+from killswitch.flags.flag import SHADOW, Flag
+from killswitch.ramps.gate_inputs import Approval, Hold, Missing
+from killswitch.ramps.progress import StageProgress, from_document
+from killswitch.ramps.records import approvals_from_document, hold_from_document
+from killswitch.stores import Store, keys
+from killswitch.trips.shadow_decisions import shadow_decisions
+
+Value = TypeVar("Value")
+
+
+def stored_progress(store: Store, rollout: str) -> tuple[StageProgress | None, int]:
+    """The progress document and its revision; (None, 0) if there is none.
+
+    A document that cannot be read is None with its revision, so that it is replaced and the stage begins again. Raises
+    what the store raises.
+    """
+    item = store.get(keys.plan_progress(rollout))
+    if item is None:
+        return None, 0
+    try:
+        return from_document(item.value, rollout=rollout), item.mod_revision
+    except BadDocument:
+        return None, item.mod_revision
+
+
+def progress_or_why(store: Store, rollout: str) -> StageProgress | Missing:
+    def read() -> StageProgress | Missing:
+        item = store.get(keys.plan_progress(rollout))
+        if item is None:
+            return Missing("no controller has written progress yet")
+        return from_document(item.value, rollout=rollout)
+
+    return _or_why(read)
+
+
+def hold_or_why(store: Store, rollout: str) -> Hold | Missing | None:
+    def read() -> Hold | None:
+        item = store.get(keys.hold(rollout))
+        return None if item is None else hold_from_document(item.value, rollout=rollout)
+
+    return _or_why(read)
+
+
+def approvals_or_why(store: Store, flag: Flag) -> tuple[Approval, ...] | Missing:
+    def read() -> tuple[Approval, ...]:
+        item = store.get(keys.approvals(flag.rollout, flag.generation))
+        return () if item is None else approvals_from_document(item.value, rollout=flag.rollout)
+
+    return _or_why(read)
+
+
+def shadow_or_why(store: Store, flag: Flag) -> str | Missing:
+    """GO or NO_GO as `killswitch shadow decide` has written it for this generation, NO_GO if both."""
+
+    def read() -> str | Missing:
+        verdicts = shadow_decisions(store, flag)[0].verdicts
+        if "NO_GO" in verdicts:
+            return "NO_GO"
+        if "GO" in verdicts:
+            return "GO"
+        return Missing(f"run `killswitch shadow decide {flag.rollout} --records …`")
+
+    return _or_why(read) if flag.stage == SHADOW else Missing(f"the stage is not {SHADOW}")
+
+
+def _or_why(read: Callable[[], Value]) -> Value | Missing:
+    try:
+        return read()
+    except KillswitchError as error:
+        return Missing(str(error))

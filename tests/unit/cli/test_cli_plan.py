@@ -1,0 +1,164 @@
+"""`killswitch plan` and `killswitch ready`: from rule files, the store and a controller, and what is missing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from killswitch.cli import plan_view
+from killswitch.model import Counts
+from killswitch.ramps.gate_inputs import Hold
+from killswitch.ramps.progress import RuleWatch, StageProgress, to_document
+from killswitch.ramps.records import hold_document
+from killswitch.stores import Put, keys
+from killswitch.stores.opening import open_store
+from killswitch.timestamps import to_iso
+from killswitch.trips.switch import Switch
+from tests.unit.cli.shell import RULES, Shell
+
+PLAN = """\
+rules: {error_rate: {max: 2%}}
+plan:
+  stages:
+    - {stage: ramp_1, for: 24h}
+    - {stage: ramp_5, for: 24h, detects: {error_rate: 2x}}
+    - {stage: full, for: 7d}
+"""
+DAY = 86400.0
+
+
+@pytest.fixture
+def planned(shell: Shell) -> Shell:
+    (shell.rules / "copilot.yaml").write_text(RULES + PLAN)
+    return shell
+
+
+def put(shell: Shell, *documents: Put) -> None:
+    store = open_store(shell.store)
+    store.commit((), documents)
+    store.close()
+
+
+def watched_for(shell: Shell, seconds: float) -> None:
+    """The rollout has been in ramp_1 for ``seconds``, all of it judged."""
+    began = time.time() - seconds
+    store = open_store(shell.store)
+    switch = Switch(store, wall=lambda: began, by="ann")
+    switch.arm("copilot", control="model-old", canary="model-new", percent=1.0, stage="ramp_1", salt="")
+    flag = switch.required("copilot").flag
+    store.close()
+    assert flag is not None
+    counts = RuleWatch(seconds, seconds, Counts(5.0, 500.0), Counts(495.0, 49_500.0))
+    began = flag.stages[-1].at
+    progress = StageProgress("copilot", 1, "ramp_1", 1.0, began, began + seconds, seconds, {"error_rate": counts})
+    put(shell, Put(keys.plan_progress("copilot"), to_document(progress)))
+
+
+def judging(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """A controller that says that all is well, but for ``changes``."""
+    finding = {
+        "rule": "error_rate", "verdict": "HEALTHY", "sentence": "fine", "reason": None,
+        "control": 0.01, "samples_canary": 150.0, "samples_control": 14_850.0,
+    }  # fmt: skip
+    one = {
+        "rollout": "copilot", "state": "armed", "generation": 1, "stage": "ramp_1", "window_seconds": 300.0,
+        "findings": [finding], **changes,
+    }  # fmt: skip
+    document = {"tick": to_iso(round(time.time())), "age_seconds": 3.0, "rollouts": [one]}
+    monkeypatch.setattr(plan_view, "ask", lambda _url, _path: document)
+
+
+def test_a_rollout_that_may_go_on_is_ready(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    document = planned.json("ready", "copilot")
+    assert {check["outcome"] for check in document["checks"]} == {"PASS"}
+    assert (document["ready"], document["next"]) == (True, "ramp_5")
+    assert "control served 14,850 requests in 5m" in planned("ready", "copilot").output
+
+
+def test_one_that_may_not_exits_with_1_and_says_when(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, DAY / 2)
+    judging(monkeypatch)
+    said = planned("ready", "copilot")
+    assert said.exit_code == 1
+    assert "NOT_YET  12h" in said.output
+    assert "judged for 12h of 1d; 12h are missing, in about 12h at today's traffic" in said.output
+
+
+def test_without_a_controller_nothing_is_ready(planned: Shell) -> None:
+    watched_for(planned, 2 * DAY)
+    said = planned("ready", "copilot")
+    assert said.exit_code == 1
+    assert "no controller answers" in said.output
+
+
+@pytest.mark.parametrize("changes", [{"generation": 2}, {"stage": "ramp_5"}, {"state": "tripped"}], ids=str)
+def test_verdicts_about_another_stage_are_none(
+    planned: Shell, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch, **changes)
+    said = planned("ready", "copilot")
+    assert said.exit_code == 1
+    assert "the controller has not judged this stage yet" in said.output
+
+
+@pytest.mark.parametrize("findings", [None, [{}], [{"rule": "a", "verdict": "FINE"}], "x"], ids=str)
+def test_a_controller_that_answers_nonsense_is_no_proof(
+    planned: Shell, monkeypatch: pytest.MonkeyPatch, findings: object
+) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch, findings=findings)
+    said = planned("ready", "copilot")
+    assert said.exit_code == 1
+    assert "is not a controller of this version" in said.output
+
+
+def test_a_hold_and_a_spoiled_record_are_shown(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    hold = hold_document(Hold("wait for \x1b[2Jlegal", "ann@laptop"), rollout="copilot", at=time.time())
+    put(planned, Put(keys.hold("copilot"), hold))
+    said = planned("ready", "copilot")
+    assert said.exit_code == 1
+    assert "ann@laptop holds it" in said.output
+    assert "\x1b[2J" not in said.output
+    put(planned, Put(keys.hold("copilot"), b"{}"))
+    assert "whether someone holds it is not known" in planned("ready", "copilot").output
+
+
+def test_the_timeline_shows_stages_dates_and_why(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, DAY / 2)
+    judging(monkeypatch)
+    document = planned.json("plan", "copilot")
+    assert [row["standing"] for row in document["stages"]] == ["now", "to come", "to come"]
+    assert document["why"].startswith("watched: judged for 12h of 1d")
+    said = planned("plan", "copilot")
+    assert said.exit_code == 0
+    assert "the next step is proposed" in said.output
+
+
+def test_a_plan_is_simulated_before_anything_is_armed(planned: Shell) -> None:
+    document = planned.json("plan", "copilot", "--simulate", "--rate", "0.2/s", "--users", "1000")
+    assert document["rate"] == 0.2
+    first, second, last = document["stages"]
+    assert (first["canary_users"], first["takes_seconds"]) == (10, DAY)
+    assert second["takes_seconds"] > 2 * DAY
+    assert last["begins"] == second["ends"]
+    said = planned("plan", "copilot", "--simulate", "--rate", "0.2/s").output
+    assert "ramp_5: error_rate 2x shows after 2d8h, longer than `for` (1d)" in said
+
+
+def test_what_cannot_be_shown_says_what_to_do(planned: Shell) -> None:
+    assert "--simulate needs the traffic: add --rate 50/s" in planned("plan", "copilot", "--simulate").output
+    assert "--rate: '5' is not a rate" in planned("plan", "copilot", "--simulate", "--rate", "5").output
+    assert "need --simulate" in planned("plan", "copilot", "--rate", "5/s").output
+    assert "killswitch arm copilot" in planned("plan", "copilot").output
+    (planned.rules / "copilot.yaml").write_text(RULES)
+    for command in ("plan", "ready"):
+        said = planned(command, "copilot")
+        assert said.exit_code == 2
+        assert "copilot has no plan; add `plan: default` to" in said.output

@@ -1,0 +1,33 @@
+"""Whether control answers, by what it serves now."""
+
+from __future__ import annotations
+
+import pytest
+
+from killswitch.ramps.gate_inputs import Missing, WayBack
+from killswitch.ramps.way_back import ServedNow, way_back
+from tests.unit.ramps.ramped import PLAN, plan_of, rollout_of
+
+PLANNED = plan_of(rollout_of(PLAN + "  control_capacity: 80/s\n"))
+
+
+@pytest.mark.parametrize(
+    ("control", "errors", "answers"),
+    [(14_250.0, 0.01, True), (14_250.0, None, True), (14_250.0, 0.5, False), (14_250.0, 1.0, False), (0.0, None, None)],
+)
+def test_control_answers_if_it_serves_without_failing(
+    control: float, errors: float | None, answers: bool | None
+) -> None:
+    found = way_back(PLANNED, ServedNow(750.0, control, errors, 300.0))
+    assert isinstance(found, WayBack)
+    assert found.answers is answers
+
+
+def test_it_says_what_it_saw() -> None:
+    found = way_back(PLANNED, ServedNow(750.0, 14_250.0, 0.01, 300.0))
+    said = "control served 14,250 requests in 5m, 1.0% of them with errors"
+    assert found == WayBack(True, said, capacity=80.0, rate=50.0)
+
+
+def test_without_verdicts_nobody_knows() -> None:
+    assert way_back(PLANNED, Missing("no controller")) == Missing("no controller")
