@@ -15,6 +15,7 @@ from killswitch.controller.acting import Acting
 from killswitch.controller.announcements import Announcements
 from killswitch.controller.armings import Armings
 from killswitch.controller.known_flags import KnownFlags
+from killswitch.controller.ramping import Ramping
 from killswitch.controller.recipients import Recipients
 from killswitch.controller.spending import Spending
 from killswitch.controller.store_health import StoreHealth
@@ -147,6 +148,18 @@ class Controller:
             step=timing.step,
             wall=wall,
         )
+        self._ramping = Ramping(
+            store,
+            session,
+            self._evaluator,
+            controller_id=controller_id,
+            clock=self._clock,
+            known=self._known,
+            announcements=self._announcements,
+            health=self._health,
+            interval=timing.interval,
+            wall=wall,
+        )
         self._prices = prices
         self._missed_before = 0
         self.latest: CycleReport | None = None
@@ -184,6 +197,7 @@ class Controller:
         if store_problem is None:
             self._announcements.note_flags(rules.rollouts.keys(), self._sight.watched(all_armed), tick)
             self._spend(rules, all_armed, findings, tick, deadline if source_problem is None else None)
+            self._ramp(all_armed, findings, tick)
         self._announcements.send()
         if store_problem is None:
             self._share(rules, all_armed, decisions, findings, tick)
@@ -280,6 +294,14 @@ class Controller:
             reason = self._spending.used_up(armed)
             if reason is not None and armed.flag.stage != SHADOW:
                 self._acting.trip_spend(armed, reason, findings[armed.rollout.name], tick)
+
+    def _ramp(self, all_armed: Sequence[ArmedRollout], findings: Findings, tick: float) -> None:
+        """Plans: what was watched is recorded, and the next step is taken where its gate passes."""
+        try:
+            self._ramping.look(all_armed, findings, tick)
+        except Exception:
+            # a plan must not cost the cycle its pages and its heartbeat
+            log.exception("plans: unexpected error")
 
     def _share(
         self,

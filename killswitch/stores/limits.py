@@ -11,6 +11,8 @@ Every transaction of this package has a fixed size or is divided with `portions`
 | a baseline | 1 | 1 | fixed |
 | a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `MAX_DOCUMENT_BYTES` at most |
 | outages and their pages (`fleet/stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |
+| what plans have watched (`controller/ramping.py`) | 1 a rollout | 1 a rollout | `portions` |
+| a step of a plan (`controller/ramping.py`) | 5 | 3 | fixed |
 | notices (`pages/notices.py`) | 1 a notice | 2 a notice | `portions` |
 | claims, releases, attempts, marks, old entries (`pages/store_ledger.py`) | 2 an entry | 2 an entry | `portions` |
 | how far routers have followed (`trips/propagation.py`), refused rules (`daemon/daemon.py`) | 1 | 2 | fixed |

@@ -13,7 +13,7 @@ from killswitch.errors import BadDocument
 from killswitch.flags import flag
 from killswitch.flags.transitions import Actor
 from killswitch.model import Excursion, PageSettings, Reason, Unit
-from killswitch.pages import digest, events, pin_events, spend_events
+from killswitch.pages import digest, events, pin_events, plan_events, spend_events
 from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
 from killswitch.pages.text import plain_text, table_lines
 from killswitch.wording import plain
@@ -58,6 +58,10 @@ def one_of_each() -> list[Page]:
         events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
         pin_events.pinned_by_trip(replace(incident(), generation=8), SETTINGS),
         pin_events.unpinned(flag, reason="csat is back", by="ann", settings=SETTINGS),
+        plan_events.ready(flag, "every check passes", to="ramp_25", percent=25.0, at=AT, settings=SETTINGS),
+        plan_events.advanced(flag, "every check passes", before="ramp_1", by="plan (a)", at=AT, settings=SETTINGS),
+        plan_events.plan_held(flag, "custom is not in the plan", at=AT, settings=SETTINGS),
+        plan_events.complete(flag, "the plan is over", at=AT, settings=SETTINGS),
         spend_events.spend_soft("support-copilot", spent(41.2, soft=40, hard=50), at=AT, settings=SETTINGS),
         spend_events.spend_hard("support-copilot", spent(49.9, hard=50, short=0.25), at=AT, settings=SETTINGS),
         spend_events.spend_unknown(flag, "no price of 'model-new' is known", at=AT, settings=SETTINGS),

@@ -1,0 +1,246 @@
+"""Plans in each cycle: what was watched is recorded, and the next step is taken, proposed, or explained.
+
+Any replica may record and step. Each write compares the revision of what it replaces, so a tick counts once, and of
+several replicas one takes the step. A step compares the flag, the hold, the progress and the replica's session: a trip,
+a person and another replica's verdict that arrive meanwhile win.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from killswitch.controller import plan_store
+from killswitch.controller.announcements import Announcements
+from killswitch.controller.known_flags import KnownFlags
+from killswitch.controller.plan_watch import judged, rule_ticks, served
+from killswitch.controller.store_health import StoreHealth
+from killswitch.controller.tick_clock import TickClock
+from killswitch.controller.tick_reader import Findings
+from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
+from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
+from killswitch.flags.transitions import Actor
+from killswitch.fleet.session import Session
+from killswitch.model import Finding, Mode
+from killswitch.pages import plan_events
+from killswitch.pages.outbox_entry import into_outbox
+from killswitch.plan import Plan, PlanStage
+from killswitch.ramps.gate import Gate, gate
+from killswitch.ramps.gate_check import passed
+from killswitch.ramps.gate_inputs import GateInputs
+from killswitch.ramps.next_step import Move, NextStep, next_step
+from killswitch.ramps.progress import StageProgress, from_document, observed, to_document
+from killswitch.ramps.records import AdvanceRecord
+from killswitch.ramps.watch_checks import OLDEST_VERDICTS
+from killswitch.ramps.way_back import way_back
+from killswitch.stores import Committed, Compare, Put, Store, keys
+from killswitch.stores.limits import Part, portions
+from killswitch.verdicts.armed_rollout import ArmedRollout
+from killswitch.verdicts.evaluator import Evaluator
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A progress document as stored, and its revision (0: none is stored)."""
+
+    progress: StageProgress | None
+    revision: int
+
+
+class Ramping:
+    """What one replica does about plans. ``interval`` between ticks, in seconds; ``wall`` gives Unix seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        session: Session,
+        evaluator: Evaluator,
+        *,
+        controller_id: str,
+        clock: TickClock,
+        known: KnownFlags,
+        announcements: Announcements,
+        health: StoreHealth,
+        interval: float,
+        wall: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._session = session
+        self._evaluator = evaluator
+        self._id = controller_id
+        self._clock = clock
+        self._known = known
+        self._announcements = announcements
+        self._health = health
+        self._interval = interval
+        self._wall = wall
+
+    def look(self, all_armed: Sequence[ArmedRollout], findings: Findings, tick: float) -> None:
+        """Record the tick of every rollout with a plan, then move each at most one stage. Errors are noted."""
+        planned = [armed for armed in all_armed if armed.rollout.plan is not None]
+        if not planned:
+            return
+        try:
+            watched = self._record(planned, findings, tick)
+            for armed in planned:
+                self._step(armed, findings[armed.rollout.name], watched[armed.rollout.name], tick)
+        except OutcomeUnknown:
+            return  # the next cycle reads what has become of it
+        except AccessDenied as error:
+            log.error("plans do not go on: %s; see etcd's roles in docs/security.md", error)  # noqa: TRY400  ours
+        except KillswitchError as error:
+            self._health.failed(error, writing=True)
+
+    # --- what was watched -----------------------------------------------------------------------
+
+    def _record(self, planned: Sequence[ArmedRollout], findings: Findings, tick: float) -> Mapping[str, _Watched]:
+        """The progress of each rollout after this tick, as stored."""
+        stored = self._stored()
+        parts: list[Part[tuple[str, StageProgress]]] = []
+        for armed in planned:
+            name = armed.rollout.name
+            before = stored.get(name, _Watched(None, 0))
+            window = self._evaluator.window_seconds(armed, tick)
+            ticks = rule_ticks(armed, findings[name], self._evaluator.accumulator, self._interval, window)
+            after = observed(before.progress, armed.flag, tick, self._interval, ticks)
+            stored[name] = before
+            if after != before.progress:
+                key = keys.plan_progress(name)
+                put = Put(key, to_document(after))
+                parts.append(Part((name, after), (Compare(key, before.revision),), (put,)))
+        for portion in portions(parts):
+            stored.update(self._commit(portion))
+        return stored
+
+    def _commit(self, portion: Sequence[Part[tuple[str, StageProgress]]]) -> dict[str, _Watched]:
+        outcome = self._store.commit(
+            [compare for part in portion for compare in part.compares],
+            [write for part in portion for write in part.writes],
+        )
+        if isinstance(outcome, Committed):
+            return {name: _Watched(after, outcome.revision) for name, after in (part.subject for part in portion)}
+        if len(portion) == 1:
+            # another replica has recorded this tick; it may take the step as well
+            return {portion[0].subject[0]: _Watched(None, 0)}
+        found: dict[str, _Watched] = {}
+        for part in portion:
+            found |= self._commit((part,))
+        return found
+
+    def _stored(self) -> dict[str, _Watched]:
+        found: dict[str, _Watched] = {}
+        for item in self._store.list(keys.PLAN_PROGRESS).items:
+            name = item.key.removeprefix(keys.PLAN_PROGRESS)
+            try:
+                found[name] = _Watched(from_document(item.value, rollout=name), item.mod_revision)
+            except BadDocument as error:
+                log.warning("%s; its stage begins again", error)
+                found[name] = _Watched(None, item.mod_revision)
+        return found
+
+    # --- the next step --------------------------------------------------------------------------
+
+    def _step(self, armed: ArmedRollout, findings: tuple[Finding, ...], watched: _Watched, tick: float) -> None:
+        plan, flag, progress = armed.rollout.plan, armed.flag, watched.progress
+        assert plan is not None
+        now = self._wall()
+        # while a stage is young no gate can pass, and nothing more is read for it
+        open_gate = Gate(flag.generation, flag.stage, flag.stages[-1].at, (passed("not asked", ""),))
+        step = next_step(plan, flag, progress, open_gate, now=now, tick=tick)
+        if step.move is Move.HOLD:
+            self._say(armed, step, now)
+            return
+        assert progress is not None
+        found = gate(plan, self._inputs(armed, plan, findings, progress, tick, now))
+        step = next_step(plan, flag, progress, found, now=now, tick=tick)
+        if step.move is Move.ADVANCE and armed.rollout.mode is Mode.ENFORCE:
+            assert step.to is not None
+            self._advance(armed, step.to, step.sentence, found, watched.revision, tick)
+        else:
+            self._say(armed, step, now)
+
+    def _inputs(
+        self,
+        armed: ArmedRollout,
+        plan: Plan,
+        findings: tuple[Finding, ...],
+        progress: StageProgress,
+        tick: float,
+        now: float,
+    ) -> GateInputs:
+        flag = armed.flag
+        window = self._evaluator.window_seconds(armed, tick)
+        return GateInputs(
+            armed.rollout,
+            flag,
+            now,
+            self._interval,
+            progress=progress,
+            judged=judged(findings, age=self._clock.now() - tick),
+            shadow=plan_store.shadow_or_why(self._store, flag),
+            approvals=plan_store.approvals_or_why(self._store, flag),
+            way_back=way_back(plan, served(findings, window)),
+            hold=plan_store.hold_or_why(self._store, flag.rollout),
+        )
+
+    def _say(self, armed: ArmedRollout, step: NextStep, now: float) -> None:
+        """Page once for each visit to a stage; nothing where no person is needed."""
+        flag, settings = armed.flag, armed.rollout.page
+        if not step.page:
+            return
+        visit = f"{flag.stage}.{round(flag.stages[-1].at)}"
+        if step.move is Move.COMPLETE:
+            page = partial(plan_events.complete, flag, step.sentence, at=now, settings=settings)
+            self._announcements.add(flag, f"plan_complete.{visit}", page)
+        elif step.to is not None and step.move in (Move.PROPOSE, Move.ADVANCE):
+            page = partial(
+                plan_events.ready, flag, step.sentence,
+                to=step.to.stage, percent=step.to.percent, at=now, settings=settings,
+            )  # fmt: skip
+            self._announcements.add(flag, f"plan_ready.{visit}.{step.to.stage}", page)
+        elif step.move is Move.HOLD:
+            page = partial(plan_events.plan_held, flag, step.sentence, at=now, settings=settings)
+            self._announcements.add(flag, f"plan_held.{visit}", page)
+
+    def _advance(
+        self, armed: ArmedRollout, to: PlanStage, why: str, found: Gate, progress_revision: int, tick: float
+    ) -> None:
+        """One stage up: flag, record and page in one transaction, on the flag that was judged."""
+        name, flag = armed.rollout.name, armed.flag
+        stored = self._known.stored.get(name)
+        if stored is None or stored.flag != flag:
+            return  # it has changed since it was judged
+        guard = self._session.guard()
+        # asked once the guard is made: a guard made after a long pause would prove nothing about it
+        if self._clock.now() - tick > OLDEST_VERDICTS * self._interval:
+            return
+        now, by = self._wall(), f"plan ({self._id})"
+        raised = flags.set_stage(
+            flag, rollout=name, percent=to.percent, stage=to.stage, now=now, by=by, actor=Actor.STAGE_PLAN
+        )
+        number = len(self._store.list(keys.advances(name, flag.generation)).items) + 1
+        record = AdvanceRecord(
+            name, flag.generation, number, flag.stage, to.stage, to.percent, now, by, automatic=True,
+            checks=found.document(),
+        )  # fmt: skip
+        page = plan_events.advanced(raised, why, before=flag.stage, by=by, at=now, settings=armed.rollout.page)
+        record_key = keys.advance(name, flag.generation, number)
+        compares = (
+            Compare(keys.flag(name), stored.revision),
+            Compare(keys.hold(name), 0),
+            Compare(keys.plan_progress(name), progress_revision),
+            Compare(record_key, 0),
+            guard,
+        )
+        writes = (
+            Put(keys.flag(name), flag_document(raised)),
+            Put(record_key, record.document()),
+            into_outbox(page, at=now),
+        )
+        if isinstance(self._store.commit(compares, writes), Committed):
+            log.warning("%s: from %s to %s, %g%%: %s", name, flag.stage, to.stage, to.percent, why)

@@ -1,0 +1,86 @@
+"""The pages about a plan: a step that is ready, one that was taken, a plan that holds, and one that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from killswitch.flags.flag import Flag
+from killswitch.model import PageSettings
+from killswitch.pages.building import page_of_event
+from killswitch.pages.page import MAX_NAME, Page, PageKind
+from killswitch.timestamps import to_iso
+from killswitch.wording import plain
+
+
+def ready(flag: Flag, why: str, *, to: str, percent: float, at: float, settings: PageSettings) -> Page:
+    """Every check passes, and a person is asked to take the step."""
+    headline = f"{flag.rollout}: ready to go from {flag.stage} to {to} ({percent:g}%)"
+    stage = f"killswitch stage {flag.rollout} --stage {to} --percent {percent:g}"
+    steps = (f"See every check: `killswitch ready {flag.rollout}`", f"To go on: `{stage}`", "To stay: do nothing")
+    return _calm(flag, PageKind.READY, headline, why, steps, at=at, settings=settings, auto_action="none: it waits")
+
+
+def advanced(flag: Flag, why: str, *, before: str, by: str, at: float, settings: PageSettings) -> Page:
+    """The rollout has gone up one stage. ``flag``: as it is now."""
+    to = f"{flag.stage}, {flag.canary_percent:g}%"
+    headline = f"{flag.rollout}: went from {before} to {to}, by {plain(by, MAX_NAME)}"
+    steps = (
+        f"See what comes next: `killswitch plan {flag.rollout}`",
+        f'To end it: `killswitch trip {flag.rollout} --reason "why"`',
+    )
+    done = f"canary raised to {flag.canary_percent:g}%"
+    return _calm(flag, PageKind.ADVANCED, headline, why, steps, at=at, settings=settings, auto_action=done)
+
+
+def plan_held(flag: Flag, why: str, *, at: float, settings: PageSettings) -> Page:
+    """The plan cannot go on before a person has changed something."""
+    headline = f"{flag.rollout}: its plan holds at {flag.stage}, {flag.canary_percent:g}%"
+    steps = (f"See the plan: `killswitch plan {flag.rollout}`",)
+    page = _page(flag, PageKind.PLAN_HELD, headline, why, steps, at=at, settings=settings, auto_action="none: it holds")
+    return replace(page, severity="warning", payload={**page.payload, "severity": "warning"})
+
+
+def complete(flag: Flag, why: str, *, at: float, settings: PageSettings) -> Page:
+    """The last stage of the plan is over."""
+    headline = f"{flag.rollout}: the plan is over, {plain(flag.rollout_canary, MAX_NAME)} has shown itself"
+    steps = (
+        f"Make {plain(flag.rollout_canary, MAX_NAME)} the model of all users in your service",
+        f"Then remove the flag: `killswitch end {flag.rollout}`. The switch is armed until then",
+        f"Decommission {plain(flag.control, MAX_NAME)} after that, not before",
+    )
+    return _calm(flag, PageKind.COMPLETE, headline, why, steps, at=at, settings=settings, auto_action="none")
+
+
+def _calm(
+    flag: Flag,
+    kind: PageKind,
+    headline: str,
+    why: str,
+    steps: Sequence[str],
+    *,
+    at: float,
+    settings: PageSettings,
+    auto_action: str,
+) -> Page:
+    """A page that is no reason to wake anyone."""
+    page = _page(flag, kind, headline, why, steps, at=at, settings=settings, auto_action=auto_action)
+    return replace(page, mention=None, severity="info", payload={**page.payload, "severity": "info"})
+
+
+def _page(
+    flag: Flag,
+    kind: PageKind,
+    headline: str,
+    why: str,
+    steps: Sequence[str],
+    *,
+    at: float,
+    settings: PageSettings,
+    auto_action: str,
+) -> Page:
+    return page_of_event(
+        kind, (flag,), headline, why, settings,
+        at=at, identity=f"{flag.stage}.{to_iso(flag.stages[-1].at)}", alert=f"plan {kind.value.lower()}",
+        auto_action=auto_action, steps=steps,
+    )  # fmt: skip
