@@ -19,7 +19,7 @@ lock() { # lock PURPOSE|FILE [uv arguments]
 }
 lock dev pyproject.toml --all-extras --group dev
 # The image and the demo install a part of what the tests install, in the same versions.
-lock "" pyproject.toml --extra daemon --extra shadow --constraint deploy/requirements-dev.txt
+lock "" pyproject.toml --extra daemon --extra shadow --extra warehouse --constraint deploy/requirements-dev.txt
 lock build --group build --constraint deploy/requirements-dev.txt
 lock tools --group tools
 lock mutants pyproject.toml --extra daemon --group mutants --constraint deploy/requirements-dev.txt

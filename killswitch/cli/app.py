@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "Run the daemon: watch all rollouts until stopped.",
     "status": "Show every rollout's flag, and each rule's values and verdict.",
     "spend": "Show what each scope has spent, its caps, and the forecast.",
+    "slow": "Show what users said and did days later, in both cohorts.",
     "explain": "Show the state of a rollout, the reason, and its incidents.",
     "arm": "Arm a rollout: give the canary its share of users.",
     "stage": "Raise or lower the canary's share of an armed rollout.",

@@ -57,7 +57,7 @@ class SlowSignalSpec(Strict):
         "48h",
         validate_default=True,
         description="the literal rule: over the limit on every day for this long. With 50 answers a day it pins a "
-        "healthy canary within a week in 28 to 57 % of runs",
+        "healthy canary within a week in 28 to 57 % of runs; `killswitch slow` says how often at your traffic",
     )
     settle: Settle = Field(
         "1d",

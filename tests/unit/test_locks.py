@@ -52,7 +52,7 @@ def test_every_locked_package_is_pinned_and_hashed(path: Path) -> None:
 @pytest.mark.parametrize(
     ("lock", "declared"),
     [
-        ("requirements.txt", [*BASE, *EXTRAS["daemon"], *EXTRAS["shadow"]]),
+        ("requirements.txt", [*BASE, *EXTRAS["daemon"], *EXTRAS["shadow"], *EXTRAS["warehouse"]]),
         ("requirements-dev.txt", [*EVERYTHING, *GROUPS["dev"]]),
         ("requirements-build.txt", GROUPS["build"]),
         ("requirements-tools.txt", GROUPS["tools"]),
