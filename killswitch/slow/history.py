@@ -6,6 +6,7 @@ cohort, also after a trip (intention to treat); whoever was in no wave is contro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,7 @@ from itertools import pairwise
 from killswitch.flags.flag import AA, SHADOW, Flag
 from killswitch.flags.incident import Incident
 
+_TAKEN_IN = re.compile(r"\.g([0-9]{1,16})\Z")
 BUCKETS = 10_000  # places on the split, as in flags.bucketing
 
 
@@ -82,11 +84,16 @@ class EarlierGeneration:
 def earlier_generations(flag: Flag, incidents: Iterable[Incident]) -> tuple[EarlierGeneration, ...]:
     """The generations of this canary before the flag's, from their incidents.
 
-    An incident does not say when its ramp began. Its users count as exposed from the trip on, and their earlier days
+    A salt such as ``salt.g5`` was taken in generation 5 (`rearm --new-users`); those before it are read as of the
+    rollout's own salt. An incident does not say when its ramp began. Its users count as exposed from the trip on, and their earlier days
     count in neither cohort. A generation of another canary model says nothing about this one.
     """
+    taken = _TAKEN_IN.search(flag.salt)
+    own, since = (flag.salt, 0) if taken is None else (flag.salt[: taken.start()], int(taken[1]))
     return tuple(
-        EarlierGeneration(one.generation, one.percent_before, one.decided_at, flag.salt)
+        EarlierGeneration(
+            one.generation, one.percent_before, one.decided_at, flag.salt if one.generation >= since else own
+        )
         for one in incidents
         if one.generation < flag.generation
         and one.canary == flag.rollout_canary

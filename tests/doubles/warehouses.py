@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from killswitch.flags.bucketing import bucket
-from killswitch.flags.flag import Actor, Flag, arm, set_stage
+from killswitch.flags.flag import Flag, arm, set_stage
+from killswitch.flags.transitions import Actor
 from killswitch.slow.days import date_of, number_of
 from killswitch.slow.history import ExposureHistory, history_of
 from killswitch.slow.user_days import duckdb_module

@@ -66,6 +66,14 @@ def test_a_tripped_generation_has_exposed_its_users() -> None:
     assert parts(flag, *found) == [(at(1), 0.0, 5.0)]
 
 
+def test_a_rearm_with_new_users_leaves_earlier_users_exposed() -> None:
+    """`rearm --new-users` in generation 3 took another salt; the users of generation 1 were hashed with the first."""
+    flag = replace(flag_of({9: 1.0}, salt="salt.g3"), generation=5)
+    found = earlier_generations(flag, [incident(1), incident(4)])
+    assert [(one.generation, one.salt) for one in found] == [(1, "salt"), (4, "salt.g3")]
+    assert parts(flag, *found) == [(at(1), 0.0, 5.0), (at(4), 0.0, 5.0)]
+
+
 @given(st.integers(0, 10_000))
 def test_a_place_is_below_a_percent_as_in_the_router(hundredths: int) -> None:
     percent = hundredths / 100
