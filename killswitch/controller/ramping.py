@@ -15,25 +15,22 @@ from functools import partial
 from killswitch.controller import plan_store
 from killswitch.controller.announcements import Announcements
 from killswitch.controller.known_flags import KnownFlags
+from killswitch.controller.plan_steps import commit_step
 from killswitch.controller.plan_watch import judged, rule_ticks, served
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
 from killswitch.controller.tick_reader import Findings
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
-from killswitch.flags import flag as flags
-from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.transitions import Actor
 from killswitch.fleet.session import Session
 from killswitch.model import Finding, Mode
 from killswitch.pages import plan_events
-from killswitch.pages.outbox_entry import into_outbox
 from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.gate import Gate, gate
 from killswitch.ramps.gate_check import passed
 from killswitch.ramps.gate_inputs import GateInputs
 from killswitch.ramps.next_step import Move, NextStep, next_step
 from killswitch.ramps.progress import StageProgress, from_document, observed, to_document
-from killswitch.ramps.records import AdvanceRecord
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.ramps.way_back import way_back
 from killswitch.stores import Committed, Compare, Put, Store, keys
@@ -219,28 +216,17 @@ class Ramping:
         # asked once the guard is made: a guard made after a long pause would prove nothing about it
         if self._clock.now() - tick > OLDEST_VERDICTS * self._interval:
             return
-        now, by = self._wall(), f"plan ({self._id})"
-        raised = flags.set_stage(
-            flag, rollout=name, percent=to.percent, stage=to.stage, now=now, by=by, actor=Actor.STAGE_PLAN
+        raised = commit_step(
+            self._store,
+            stored,
+            to,
+            found,
+            why=why,
+            by=f"plan ({self._id})",
+            actor=Actor.STAGE_PLAN,
+            now=self._wall(),
+            settings=armed.rollout.page,
+            compares=(Compare(keys.hold(name), 0), Compare(keys.plan_progress(name), progress_revision), guard),
         )
-        number = len(self._store.list(keys.advances(name, flag.generation)).items) + 1
-        record = AdvanceRecord(
-            name, flag.generation, number, flag.stage, to.stage, to.percent, now, by, automatic=True,
-            checks=found.document(),
-        )  # fmt: skip
-        page = plan_events.advanced(raised, why, before=flag.stage, by=by, at=now, settings=armed.rollout.page)
-        record_key = keys.advance(name, flag.generation, number)
-        compares = (
-            Compare(keys.flag(name), stored.revision),
-            Compare(keys.hold(name), 0),
-            Compare(keys.plan_progress(name), progress_revision),
-            Compare(record_key, 0),
-            guard,
-        )
-        writes = (
-            Put(keys.flag(name), flag_document(raised)),
-            Put(record_key, record.document()),
-            into_outbox(page, at=now),
-        )
-        if isinstance(self._store.commit(compares, writes), Committed):
+        if raised is not None:
             log.warning("%s: from %s to %s, %g%%: %s", name, flag.stage, to.stage, to.percent, why)

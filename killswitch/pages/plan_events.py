@@ -16,8 +16,11 @@ from killswitch.wording import plain
 def ready(flag: Flag, why: str, *, to: str, percent: float, at: float, settings: PageSettings) -> Page:
     """Every check passes, and a person is asked to take the step."""
     headline = f"{flag.rollout}: ready to go from {flag.stage} to {to} ({percent:g}%)"
-    stage = f"killswitch stage {flag.rollout} --stage {to} --percent {percent:g}"
-    steps = (f"See every check: `killswitch ready {flag.rollout}`", f"To go on: `{stage}`", "To stay: do nothing")
+    steps = (
+        f"See every check: `killswitch ready {flag.rollout}`",
+        f"To go on: `killswitch advance {flag.rollout}`",
+        f'To stay: do nothing, or `killswitch hold {flag.rollout} --reason "why"`',
+    )
     return _calm(flag, PageKind.READY, headline, why, steps, at=at, settings=settings, auto_action="none: it waits")
 
 

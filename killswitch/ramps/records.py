@@ -15,6 +15,7 @@ from killswitch.timestamps import from_iso, to_iso
 FORMAT = 1
 MAX_BYTES = 256 * 1024
 MAX_APPROVALS = 500
+MAX_REASON = 2000  # characters that are kept of what a person has typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class AdvanceRecord:
                 "at": to_iso(self.at),
                 "by": self.by,
                 "automatic": self.automatic,
-                "despite": self.despite,
+                "despite": None if self.despite is None else self.despite[:MAX_REASON],
                 "checks": list(self.checks),
             }
         )
@@ -59,7 +60,9 @@ class AdvanceRecord:
 
 def hold_document(hold: Hold, *, rollout: str, at: float) -> bytes:
     """``at``: Unix seconds."""
-    return _json({"format": FORMAT, "rollout": rollout, "reason": hold.reason, "by": hold.by, "at": to_iso(at)})
+    return _json(
+        {"format": FORMAT, "rollout": rollout, "reason": hold.reason[:MAX_REASON], "by": hold.by, "at": to_iso(at)}
+    )
 
 
 def hold_from_document(value: bytes, *, rollout: str) -> Hold:

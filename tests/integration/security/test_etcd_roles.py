@@ -147,16 +147,24 @@ MAY_WRITE = {
         keys.account("shadow:x", "day"), keys.live_spend("rollout:x"),
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
+        keys.plan_progress("x"), keys.advance("x", 1, 1),
     },
     "ledger": {keys.account("shadow:x", "day"), keys.ledger_owner("x")},
     "person": {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1),
         keys.notice("x", 1, "k"), keys.generation("x"), keys.shadow_decision("x", 1),
+        keys.approvals("x", 1), keys.hold("x"), keys.advance("x", 1, 1),
     },
 }  # fmt: skip
 MAY_READ = {
     "router": {keys.flag("x"), keys.controller("x")},
-    "controller": {*MAY_WRITE["controller"], keys.router("x", "r1"), keys.baseline("x", 1)},
+    "controller": {
+        *MAY_WRITE["controller"],
+        keys.router("x", "r1"),
+        keys.baseline("x", 1),
+        keys.approvals("x", 1),
+        keys.hold("x"),
+    },
     "ledger": MAY_WRITE["ledger"],
     "person": set.union(*MAY_WRITE.values()),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -27,6 +28,9 @@ plan:
     - {stage: full, for: 7d}
 """
 DAY = 86400.0
+
+
+APPROVED = PLAN.replace("{stage: ramp_1, for: 24h}", '{stage: ramp_1, for: 24h, approve: ["@llm-leads"]}')
 
 
 @pytest.fixture
@@ -162,3 +166,96 @@ def test_what_cannot_be_shown_says_what_to_do(planned: Shell) -> None:
         said = planned(command, "copilot")
         assert said.exit_code == 2
         assert "copilot has no plan; add `plan: default` to" in said.output
+
+
+# --- what people do -----------------------------------------------------------------------------
+
+
+def documents(shell: Shell, prefix: str) -> list[dict[str, Any]]:
+    store = open_store(shell.store)
+    found = [json.loads(item.value) for item in store.list(prefix).items]
+    store.close()
+    return found
+
+
+def test_a_step_whose_gate_passes_is_taken_and_recorded(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    said = planned("advance", "copilot", "--yes")
+    assert said.exit_code == 0, said.output
+    assert "copilot: stage ramp_5, 5% canary" in said.output
+    (record,) = documents(planned, keys.advances("copilot", 1))
+    assert (record["from_stage"], record["to_stage"], record["automatic"]) == ("ramp_1", "ramp_5", False)
+    assert {check["outcome"] for check in record["checks"]} == {"PASS"}
+    (entry,) = documents(planned, keys.OUTBOX)
+    assert "went from ramp_1 to ramp_5, 5%" in json.dumps(entry)
+    again = planned("advance", "copilot", "--yes")
+    assert again.exit_code == 2
+    assert "copilot may not go on" in again.output
+
+
+def test_a_person_goes_on_only_with_a_reason(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, DAY / 2)
+    judging(monkeypatch)
+    refused = planned("advance", "copilot", "--yes")
+    assert refused.exit_code == 2
+    assert "12h are missing" in refused.output
+    assert planned("advance", "copilot", "--yes", "--despite", " ").exit_code == 2
+    assert documents(planned, keys.advances("copilot", 1)) == []
+    taken = planned("advance", "copilot", "--to", "full", "--yes", "--despite", "the old model is retired today")
+    assert taken.exit_code == 0, taken.output
+    (record,) = documents(planned, keys.advances("copilot", 1))
+    assert (record["to_stage"], record["despite"]) == ("full", "the old model is retired today")
+    assert "NOT_YET" in {check["outcome"] for check in record["checks"]}
+    assert "despite its gate, because the old model is retired today" in json.dumps(documents(planned, keys.OUTBOX))
+
+
+def test_a_stage_is_skipped_only_with_a_reason(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    said = planned("advance", "copilot", "--to", "full", "--yes")
+    assert (said.exit_code, "to skip ahead add --despite" in said.output) == (2, True)
+    assert "ramp_9 is no stage of the plan" in planned("advance", "copilot", "--to", "ramp_9", "--yes").output
+    back = planned("advance", "copilot", "--to", "ramp_1", "--yes", "--despite", "x")
+    assert "to go down use `killswitch stage copilot ramp_1`" in back.output
+
+
+def test_a_held_plan_goes_on_once_someone_resumes_it(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    assert planned("hold", "copilot", "--reason", "the database moves", "--yes").exit_code == 0
+    assert "is held already" in planned("hold", "copilot", "--reason", "me too", "--yes").output
+    refused = planned("advance", "copilot", "--yes")
+    assert (refused.exit_code, "holds it: the database moves" in refused.output) == (2, True)
+    assert "the database moves" in planned("resume", "copilot", "--yes").output
+    assert "nobody holds copilot" in planned("resume", "copilot", "--yes").output
+    assert planned("advance", "copilot", "--yes").exit_code == 0
+
+
+def test_a_spoiled_hold_can_be_resumed(planned: Shell) -> None:
+    watched_for(planned, 2 * DAY)
+    put(planned, Put(keys.hold("copilot"), b"\xff"))
+    said = planned("resume", "copilot", "--yes")
+    assert (said.exit_code, "cannot be read" in said.output) == (0, True)
+    assert documents(planned, keys.HOLDS) == []
+
+
+def test_an_approval_is_of_the_plans_names_alone(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    (planned.rules / "copilot.yaml").write_text(RULES + APPROVED)
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    assert planned("ready", "copilot").exit_code == 1
+    wrong = planned("approve", "copilot", "--as", "@others", "--yes")
+    assert (wrong.exit_code, "asks for the approval of @llm-leads" in wrong.output) == (2, True)
+    assert planned("approve", "copilot", "--as", "@llm-leads", "--yes").exit_code == 0
+    assert planned("ready", "copilot").exit_code == 0
+    (document,) = documents(planned, keys.APPROVALS)
+    assert document["approvals"][0]["stage"] == "ramp_1"
+
+
+def test_no_is_no(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    for command in (("advance",), ("hold", "--reason", "r")):
+        assert planned(command[0], "copilot", *command[1:], answer="n\n").exit_code == 1
+    assert documents(planned, keys.HOLDS) == documents(planned, keys.ADVANCES) == []

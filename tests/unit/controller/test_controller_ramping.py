@@ -100,7 +100,7 @@ def test_proposed_pages_once_and_moves_nothing() -> None:
     assert stages(fleet) == ["one"]
     (page,) = fleet.pages(*PLANS_PAGES)
     assert (page.kind, page.mention, page.severity) == (PageKind.READY, None, "info")
-    assert "killswitch stage copilot --stage two --percent 6" in " ".join(page.next_steps)
+    assert "killswitch advance copilot" in " ".join(page.next_steps)
 
 
 def test_a_dry_run_trips_nothing_so_it_raises_nothing() -> None:

@@ -1,0 +1,88 @@
+"""``killswitch advance``: take the next step of a plan, if the gate passes or a person says why it is taken anyway."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
+from killswitch.cli.plan_view import PlanView, planned, view
+from killswitch.cli.terminal import one_line
+from killswitch.controller.plan_steps import commit_step
+from killswitch.flags.transitions import Actor
+from killswitch.plan import PlanStage
+from killswitch.ramps.next_step import Move
+from killswitch.stores import Compare, keys
+
+
+@by_hand(rules=True)
+def command(
+    hand: Hand,
+    rollout: RolloutArgument,
+    to: Annotated[
+        str | None, typer.Option(help="A later stage of the plan.", show_default="the next stage of the plan")
+    ] = None,
+    despite: Annotated[
+        str | None,
+        typer.Option(help="Why it goes on though the gate does not pass, or skips a stage; kept in the record."),
+    ] = None,
+    url: UrlOption = None,
+) -> None:
+    """Take the next step of a rollout's plan. It is refused while a check of the gate does not pass.
+
+    With --despite, it is taken anyway: the reason, and every check as it was, are kept in the record and shown on the
+    page. Verdicts come from a controller (--url).
+    """
+    rollout_rules, plan = planned(hand.settings, rollout)
+    stored = hand.switch.required(rollout)
+    assert stored.flag is not None
+    seen = view(hand.store, hand.settings, rollout_rules, plan, stored.flag, url=url)
+    stage = _wanted(seen, to)
+    skips = seen.step.to is None or stage.stage != seen.step.to.stage
+    passes = seen.step.move in (Move.READY, Move.PROPOSE, Move.ADVANCE)
+    if despite is not None and not despite.strip():
+        fail("--despite needs a reason")
+    if despite is None and not passes:
+        fail(one_line(f"{rollout} may not go on: {seen.step.sentence}; `killswitch ready {rollout}` shows every check"))
+    if despite is None and skips:
+        fail(f"{stage.stage} is not the next stage; to skip ahead add --despite with the reason")
+    against = "" if passes and not skips else f", against its gate ({seen.step.sentence})"
+    hand.confirm(one_line(f"{rollout}: from {stored.flag.stage} to {stage.stage}, {stage.percent:g}%{against}."))
+    raised = commit_step(
+        hand.store,
+        stored,
+        stage,
+        seen.gate,
+        why=seen.step.sentence,
+        by=person(),
+        actor=Actor.PERSON,
+        now=time.time(),
+        settings=page_settings(hand.settings, rollout),
+        compares=() if despite is not None else (Compare(keys.hold(rollout), 0),),
+        despite=despite,
+    )
+    if raised is None:
+        fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
+    hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary")
+
+
+def _wanted(seen: PlanView, to: str | None) -> PlanStage:
+    """The stage that is asked for: a later one of the plan than the rollout is in."""
+    stages = {stage.stage: place for place, stage in enumerate(seen.plan.stages)}
+    here = stages.get(seen.flag.stage)
+    if to is not None and to not in stages:
+        fail(f"{to} is no stage of the plan; it has {', '.join(stages)}")
+    if to is not None:
+        place = stages[to]
+    elif here is None:
+        fail(f"stage {seen.flag.stage} is not in the plan; name a stage with --to")
+    else:
+        place = here + 1
+    if place >= len(seen.plan.stages):
+        fail(f"{seen.flag.stage} is the last stage of the plan")
+    if here is not None and place <= here:
+        fail(f"{to} is not after {seen.flag.stage}; to go down use `killswitch stage {seen.flag.rollout} {to}`")
+    return seen.plan.stages[place]

@@ -1,0 +1,45 @@
+"""``killswitch approve``: agree that a rollout leaves its stage, where the plan asks for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import RolloutArgument, fail, person
+from killswitch.cli.plan_view import planned
+from killswitch.ramps.gate_inputs import Approval
+from killswitch.ramps.records import approvals_document, approvals_from_document
+from killswitch.stores import Committed, Compare, Put, keys
+
+
+@by_hand(rules=True)
+def command(
+    hand: Hand,
+    rollout: RolloutArgument,
+    name: Annotated[str, typer.Option("--as", help="A name of the stage's `approve`.", show_default=False)],
+) -> None:
+    """Approve that a rollout leaves the stage that it is in, for example `--as @llm-leads`.
+
+    The approval is for this visit to the stage alone. Who typed it is kept with it; that the person belongs to the
+    group is not checked.
+    """
+    _, plan = planned(hand.settings, rollout)
+    flag = hand.switch.required(rollout).flag
+    assert flag is not None
+    stage = next((stage for stage in plan.stages if stage.stage == flag.stage), None)
+    asked = () if stage is None else stage.approve
+    if name not in asked:
+        known = ", ".join(asked) or "nobody"
+        fail(f"stage {flag.stage} of {rollout} asks for the approval of {known}, not of {name}")
+    key = keys.approvals(rollout, flag.generation)
+    item = hand.store.get(key)
+    before = () if item is None else approvals_from_document(item.value, rollout=rollout)
+    hand.confirm(f"{rollout}: {name} approves that it leaves {flag.stage} ({flag.canary_percent:g}%).")
+    given = Approval(name, person(), flag.generation, flag.stage, flag.stages[-1].at)
+    put = Put(key, approvals_document((*before, given), rollout=rollout))
+    if not isinstance(hand.store.commit((Compare(key, 0 if item is None else item.mod_revision),), (put,)), Committed):
+        fail(f"someone else has approved {rollout} meanwhile; repeat it")
+    document = {"rollout": rollout, "stage": flag.stage, "approval": name, "by": given.by}
+    hand.answer(document, f"{rollout}: approved as {name}, for stage {flag.stage}")

@@ -1,0 +1,58 @@
+"""One step of a plan as one transaction: the flag, the record with every check, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from killswitch.flags import flag as flags
+from killswitch.flags.document import to_document as flag_document
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor
+from killswitch.model import PageSettings
+from killswitch.pages import plan_events
+from killswitch.pages.outbox_entry import into_outbox
+from killswitch.plan import PlanStage
+from killswitch.ramps.gate import Gate
+from killswitch.ramps.records import MAX_REASON, AdvanceRecord
+from killswitch.stores import Committed, Compare, Put, Store, keys
+from killswitch.trips.stored_flags import StoredFlag
+
+
+def commit_step(
+    store: Store,
+    stored: StoredFlag,
+    to: PlanStage,
+    found: Gate,
+    *,
+    why: str,
+    by: str,
+    actor: Actor,
+    now: float,
+    settings: PageSettings,
+    compares: Sequence[Compare] = (),
+    despite: str | None = None,
+) -> Flag | None:
+    """Go to ``to`` on the flag that was judged; the flag after it, None if something has changed meanwhile.
+
+    ``compares``: what must not have changed either. ``despite``: why a person goes on against the gate. Raises
+    IllegalTransition, and what the store raises.
+    """
+    flag = stored.flag
+    assert flag is not None
+    name = flag.rollout
+    raised = flags.set_stage(
+        flag, rollout=name, percent=to.percent, stage=to.stage, now=now, by=by, actor=actor
+    )  # fmt: skip
+    number = len(store.list(keys.advances(name, flag.generation)).items) + 1
+    record = AdvanceRecord(
+        name, flag.generation, number, flag.stage, to.stage, to.percent, now, by,
+        automatic=actor is Actor.STAGE_PLAN, checks=found.document(), despite=despite,
+    )  # fmt: skip
+    said = why if despite is None else f"despite its gate, because {despite[:MAX_REASON]}; the gate said: {why}"
+    page = plan_events.advanced(raised, said, before=flag.stage, by=by, at=now, settings=settings)
+    key = keys.advance(name, flag.generation, number)
+    outcome = store.commit(
+        (Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares),
+        (Put(keys.flag(name), flag_document(raised)), Put(key, record.document()), into_outbox(page, at=now)),
+    )
+    return raised if isinstance(outcome, Committed) else None
