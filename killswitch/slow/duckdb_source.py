@@ -198,14 +198,17 @@ def _tables(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _statement(query: str, into: UserDays) -> tuple[str, dict[str, str]]:
-    """The query with ``:since`` as DuckDB's parameter; its literals stay as they are."""
+    """The query with ``:since`` as DuckDB's parameter, a text that it compares with dates, times and texts.
+
+    The query's literals stay as they are.
+    """
     parts = query.split("'")
     changed = "'".join(part if number % 2 else _since(part) for number, part in enumerate(parts))
     return changed, ({} if changed == query else {"since": date_of(into.window.since).isoformat()})
 
 
 def _since(text: str) -> str:
-    return text.replace("::", "\0").replace(":since", "CAST($since AS DATE)").replace("\0", "::")
+    return text.replace("::", "\0").replace(":since", "$since").replace("\0", "::")
 
 
 def _key(column: str, kind: str) -> str | None:

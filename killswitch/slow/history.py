@@ -84,9 +84,9 @@ class EarlierGeneration:
 def earlier_generations(flag: Flag, incidents: Iterable[Incident]) -> tuple[EarlierGeneration, ...]:
     """The generations of this canary before the flag's, from their incidents.
 
-    A salt such as ``salt.g5`` was taken in generation 5 (`rearm --new-users`); those before it are read as of the
-    rollout's own salt. An incident does not say when its ramp began. Its users count as exposed from the trip on, and their earlier days
-    count in neither cohort. A generation of another canary model says nothing about this one.
+    A salt such as ``salt.g5`` was taken in generation 5 (`rearm --new-users`); earlier ones are read as of the
+    rollout's own salt. An incident does not say when its ramp began: its users count as exposed from the trip on, and
+    their earlier days count in neither cohort. A generation of another canary model says nothing about this one.
     """
     taken = _TAKEN_IN.search(flag.salt)
     own, since = (flag.salt, 0) if taken is None else (flag.salt[: taken.start()], int(taken[1]))
