@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml deploy/install.sh $(LOCKS)
 	@PYTHON=$(PYTHON) bash deploy/install.sh $(VENV) $(PACKAGES)
 	@touch $@ $(DEMO_STAMP)
 install: $(STAMP) ## the package and its development tools, in .venv
-servers: ## etcd and Prometheus from Debian, if they are not here yet
+servers: ## etcd, Prometheus and PostgreSQL from Debian, if they are not here yet
 	@bash deploy/servers.sh
 
 demo: $(DEMO_STAMP) ## watch a bad canary being caught

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# etcd, Prometheus and nginx (with njs) from Debian, for the tests, without letting the packages start services.
+# etcd, Prometheus, PostgreSQL and nginx (with njs) from Debian, for the tests, without letting the packages start services.
 set -euo pipefail
 missing=() services=()
 command -v etcd >/dev/null || { missing+=(etcd-server); services+=(etcd); }
 command -v etcdctl >/dev/null || missing+=(etcd-client)
 command -v prometheus >/dev/null && command -v promtool >/dev/null || { missing+=(prometheus); services+=(prometheus); }
+command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+  { missing+=(postgresql); services+=(postgresql); }
 optional=()
 if [ ! -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || ! { command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; }; then
   optional=(nginx-light libnginx-mod-http-js)

@@ -12,9 +12,9 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -40,7 +40,9 @@ _AT_BEGIN: Mapping[str, Sequence[str]] = {
     "mariadb": ("SET SESSION TRANSACTION READ ONLY",),
     "sqlite": ("PRAGMA query_only = ON",),
 }
-Rows = Sequence[Sequence[Any]]
+Column = Sequence[Any]
+Columns = Sequence[Column]  # those that were asked for, of one batch
+_Read = TypeVar("_Read")
 
 
 def sqlalchemy_module() -> Any:
@@ -70,13 +72,14 @@ class SqlWarehouse:
         self._monotonic = monotonic
         self._left_behind: threading.Thread | None = None
 
-    def read(self, question: SlowStatement, into: UserDays) -> Unreadable | None:
+    def read(self, statement: SlowStatement, into: UserDays) -> Unreadable | None:
         since = date_of(into.window.since)
-        columns = (question.user, question.day, question.column)
-        bound = {"since": since} if ":since" in question.query else {}
+        columns = (statement.user, statement.day, statement.column)
+        bound = {"since": since} if ":since" in statement.query else {}
         try:
-            for rows in self._batches(question.query, bound, columns):
-                into.add(_staged(rows, question, into))
+            for rows in self._batches(statement.query, bound, columns):
+                users, days, values = rows
+                into.add(_staged(users, days, values, statement, into))
         except _Failed as failed:
             return failed.problem
         return None
@@ -107,11 +110,11 @@ class SqlWarehouse:
 
     # --- the thread -------------------------------------------------------------------------------
 
-    def _batches(self, query: str, bound: Mapping[str, Any], columns: Sequence[str]) -> Iterator[Rows]:
+    def _batches(self, query: str, bound: Mapping[str, Any], columns: Sequence[str]) -> Iterator[Columns]:
         """The rows, these columns of them, in batches. Raises _Failed."""
         if self._left_behind is not None and self._left_behind.is_alive():
             raise _failed(Reason.SOURCE_TIMEOUT, "the warehouse still hangs in an earlier statement")
-        handed: queue.Queue[Rows | _Failed | None] = queue.Queue(2)
+        handed: queue.Queue[Columns | _Failed | None] = queue.Queue(2)
         stop = threading.Event()
         secret = self._reveal()
 
@@ -154,17 +157,19 @@ class SqlWarehouse:
 
     def _rows(
         self, query: str, bound: Mapping[str, Any], columns: Sequence[str], secret: str | None, stop: threading.Event
-    ) -> Iterator[Rows]:
+    ) -> Iterator[Columns]:
         sqlalchemy = sqlalchemy_module()
         url = sqlalchemy.engine.make_url(self._url)
         if secret is not None:
             url = url.set(password=secret)
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, connect_args=_connecting(url, 30))
         try:
-            with engine.connect().execution_options(stream_results=True, max_row_buffer=BATCH) as connection:
+            with engine.connect() as connection:
                 for statement in _AT_BEGIN.get(engine.dialect.name, ()):
                     connection.execute(sqlalchemy.text(statement.format(milliseconds=int(self._timeout * 1000))))
-                result = connection.execute(sqlalchemy.text(query), dict(bound))
+                # a cursor at the server is for this statement alone: PostgreSQL can declare none for SET
+                statement = sqlalchemy.text(query).execution_options(stream_results=True, max_row_buffer=BATCH)
+                result = connection.execute(statement, dict(bound))
                 places = _places(list(result.keys()), columns)
                 seen = 0
                 while not stop.is_set() and (rows := result.fetchmany(BATCH)):
@@ -174,7 +179,8 @@ class SqlWarehouse:
                             Reason.PARTIAL_ANSWER,
                             f"over {self._most_rows:,} rows; ask for fewer, such as one row a user and day",
                         )
-                    yield [tuple(row[place] for place in places) for row in rows]
+                    whole = list(zip(*rows, strict=True))
+                    yield [whole[place] for place in places]
         finally:
             engine.dispose()
 
@@ -184,7 +190,7 @@ class SqlWarehouse:
         lower = said.lower()
         if "statement timeout" in lower or "max_statement_time" in lower or "maximum statement execution time" in lower:
             return _failed(Reason.SOURCE_TIMEOUT, f"no whole answer within {self._timeout:g} s")
-        if isinstance(error, BadSettings):
+        if isinstance(error, BadSettings) or "read-only transaction" in lower:
             return _failed(Reason.SOURCE_REFUSED, said)
         kind = type(error).__name__
         if kind in ("ProgrammingError", "NotSupportedError", "ArgumentError", "NoSuchModuleError", "StatementError"):
@@ -239,32 +245,58 @@ def _places(keys: Sequence[str], columns: Sequence[str]) -> list[int]:
 # --- rows to columns ------------------------------------------------------------------------------
 
 
-def _staged(rows: Rows, question: SlowStatement, into: UserDays) -> dict[str, Any]:
-    """A batch as columns of the staged table. Each user is hashed once."""
-    window = into.window
-    keys = [routing_bytes(user) for user, _, _ in rows]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(key for key in keys if key is not None))}
-    ids, waves = _hashed(list(numbers), into)
-    days = [_day(day, window.zone) for _, day, _ in rows]
-    values = [_value(value) for _, _, value in rows]
-    wrong = [
-        NO_USER if key is None
-        else NO_DAY if day is None
-        else OUT_OF_RANGE if value is not None and not question.low <= value <= question.high
-        else TO_COME if day >= window.today
-        else BEFORE if day < window.since
-        else OK
-        for key, day, value in zip(keys, days, values, strict=True)
-    ]  # fmt: skip
-    of_row = np.array([0 if key is None else numbers[key] for key in keys], np.int64)
-    nobody = np.zeros(len(rows), np.uint64)
+def _staged(users: Column, days: Column, values: Column, statement: SlowStatement, into: UserDays) -> dict[str, Any]:
+    """A batch as columns of the staged table. Each user is hashed once, and each day is read once."""
+    keys, of_user = _numbered(users, routing_bytes)
+    ids, waves = _hashed([key or b"" for key in keys], into)
+    zone = into.window.zone
+    found, of_day = _numbered(days, lambda day: _day(day, zone))
+    numbers = np.array([0 if day is None else day for day in found], np.int32)[of_day]
+    answered = np.array([value is not None for value in values], np.bool_)
+    amounts = _amounts(values)
+    with np.errstate(invalid="ignore"):
+        in_range = (amounts >= statement.low) & (amounts <= statement.high)
+    wrong = np.select(
+        [
+            np.array([key is None for key in keys], np.bool_)[of_user],
+            np.array([day is None for day in found], np.bool_)[of_day],
+            answered & ~in_range,
+            numbers >= into.window.today,
+            numbers < into.window.since,
+        ],
+        [NO_USER, NO_DAY, OUT_OF_RANGE, TO_COME, BEFORE],
+        OK,
+    )
     return {
-        "id": ids[of_row] if len(ids) else nobody,
-        "wave": waves[of_row] if len(waves) else nobody.astype(np.uint8),
-        "day": np.array([0 if day is None else day for day in days], np.int32),
-        "value": np.array([math.nan if value is None else value for value in values], np.float64),
-        "wrong": np.array(wrong, np.uint8),
+        "id": ids[of_user],
+        "wave": waves[of_user],
+        "day": numbers,
+        "value": np.where(answered, amounts, np.nan),
+        "wrong": wrong.astype(np.uint8),
     }
+
+
+def _numbered(column: Column, read: Callable[[Any], _Read]) -> tuple[list[_Read], Any]:
+    """What each distinct value is read as, and for each row which of them it has.
+
+    The type is part of the value: True and 1 are equal, and only one of them is a user.
+    """
+    several = len({type(one) for one in column} - {type(None)}) > 1
+    place: dict[Any, int] = {}
+    try:
+        marked: Iterable[Any] = [(type(one), one) for one in column] if several else column
+        of_row = [place.setdefault(one, len(place)) for one in marked]
+    except TypeError:  # a value that has no hash, such as a memoryview
+        return [read(one) for one in column], np.arange(len(column))
+    return [read(one[1] if several else one) for one in place], np.array(of_row, np.int64)
+
+
+def _amounts(values: Column) -> Any:
+    """The numbers, NaN for what is none."""
+    try:
+        return np.array(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_value(value) for value in values], np.float64)
 
 
 def _hashed(keys: Sequence[bytes], into: UserDays) -> tuple[Any, Any]:
@@ -279,11 +311,11 @@ def _hashed(keys: Sequence[bytes], into: UserDays) -> tuple[Any, Any]:
     return ids, waves
 
 
-def _assigned(rows: Rows) -> dict[str, Any]:
+def _assigned(columns: Columns) -> dict[str, Any]:
     """A batch of assignments; what is no hash, no cohort or no time is left out."""
     good = [
         (int(user[16:32], 16), cohort == "canary", at)
-        for user, _, _, cohort, moment in rows
+        for user, _, _, cohort, moment in zip(*columns, strict=True)
         if isinstance(user, str) and len(user) == HEXADECIMAL and _is_hexadecimal(user)
         and cohort in ("control", "canary") and (at := _time(moment)) is not None
     ]  # fmt: skip
@@ -324,12 +356,9 @@ def _time(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _value(value: object) -> float | None:
-    """The number; None if the user did not answer. What is no number becomes infinite, so it is out of every range."""
-    if value is None:
-        return None
+def _value(value: object) -> float:
+    """The number; NaN for what is none."""
     try:
-        number = float(value)  # type: ignore[arg-type]  # whatever is no number raises
+        return float(value)  # type: ignore[arg-type]  # whatever is no number raises
     except (TypeError, ValueError, OverflowError):
-        return math.inf
-    return number if math.isfinite(number) else math.inf
+        return math.nan

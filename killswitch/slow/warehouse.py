@@ -27,7 +27,7 @@ class SlowStatement:
 class Warehouse(Protocol):
     """A place that answers statements in read-only transactions, within a time and a number of rows."""
 
-    def read(self, question: SlowStatement, into: UserDays) -> Unreadable | None:
+    def read(self, statement: SlowStatement, into: UserDays) -> Unreadable | None:
         """Put the rows into the tables; None if all are there. Never raises for a failed read."""
 
     def read_assignments(self, table: str, into: UserDays) -> Unreadable | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,8 +21,9 @@ from killswitch.slow.counts import SlowCounts
 from killswitch.slow.days import number_of
 from killswitch.slow.findings import SlowFinding
 from killswitch.slow.reading import evaluate
-from killswitch.slow.sql_source import SqlWarehouse, _day, _time, _value
+from killswitch.slow.sql_source import SqlWarehouse, _amounts, _day, _numbered, _time
 from killswitch.slow.user_days import UserDays, open_user_days
+from killswitch.slow.user_keys import routing_bytes
 from killswitch.slow.warehouse import SlowStatement
 from killswitch.slow.window import window_of
 from tests.doubles.warehouses import People, at, settings_of, signal_of, write_assignments, write_parquet
@@ -212,10 +215,18 @@ def test_a_day_is_that_of_the_rules_zone(given: object, day: date | None) -> Non
     assert _day(given, BERLIN) == (None if day is None else number_of(day))
 
 
-def test_a_value_is_a_number_or_out_of_range() -> None:
-    assert [_value(one) for one in (None, 1, "2.5", True)] == [None, 1.0, 2.5, 1.0]
-    strange: tuple[object, ...] = ("good", float("nan"), float("-inf"), [], 10**400)
-    assert all(_value(one) == float("inf") for one in strange)
+def test_a_value_is_a_number_or_out_of_every_range() -> None:
+    assert list(_amounts([1, "2.5", True, Decimal("0.5")])) == [1.0, 2.5, 1.0, 0.5]
+    strange: tuple[object, ...] = ("good", float("nan"), [], 10**400, None, 7)
+    assert [math.isnan(one) for one in _amounts(strange)] == [True, True, True, True, True, False]
+
+
+def test_equal_values_of_other_types_are_other_users() -> None:
+    """True is no user, and 1 is; a value without a hash is read where it stands."""
+    keys, of_row = _numbered([1, True, 1, "1", None], routing_bytes)
+    assert [keys[place] for place in of_row] == [b"1", None, b"1", b"1", None]
+    keys, of_row = _numbered([bytearray(b"anna"), bytearray(b"anna")], routing_bytes)
+    assert [keys[place] for place in of_row] == [b"anna", b"anna"]
 
 
 def test_a_time_of_an_assignment_is_unix_seconds() -> None:
