@@ -60,6 +60,7 @@ def view(store: Store, settings: Settings, rollout: Rollout, plan: Plan, flag: F
         progress=progress,
         judged=said if isinstance(said, Missing) else _judged(said),
         shadow=plan_store.shadow_or_why(store, flag),
+        slow=plan_store.slow_or_why(store, rollout, flag),
         approvals=plan_store.approvals_or_why(store, flag),
         way_back=way_back(plan, said if isinstance(said, Missing) else _served(said)),
         hold=plan_store.hold_or_why(store, flag.rollout),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from killswitch.errors import BadDocument, KillswitchError
 from killswitch.flags.flag import SHADOW, Flag
-from killswitch.ramps.gate_inputs import Approval, Hold, Missing
+from killswitch.model import Rollout, Verdict
+from killswitch.ramps.gate_inputs import Approval, Hold, Missing, SignalNow
 from killswitch.ramps.progress import StageProgress, from_document
 from killswitch.ramps.records import approvals_from_document, hold_from_document
+from killswitch.slow.standing import SignalStanding
+from killswitch.slow.standing import from_document as standing_from_document
 from killswitch.stores import Store, keys
 from killswitch.trips.shadow_decisions import shadow_decisions
 
@@ -55,6 +58,29 @@ def approvals_or_why(store: Store, flag: Flag) -> tuple[Approval, ...] | Missing
         return () if item is None else approvals_from_document(item.value, rollout=flag.rollout)
 
     return _or_why(read)
+
+
+def slow_or_why(store: Store, rollout: Rollout, flag: Flag) -> Mapping[str, SignalNow] | Missing:
+    """Each slow signal of the rule file as the daily job has found it last."""
+    settings = rollout.slow
+    if settings is None:
+        return {}
+
+    def read() -> Mapping[str, SignalNow]:
+        item = store.get(keys.slow_standing(rollout.name))
+        found = None if item is None else standing_from_document(item.value, rollout=rollout.name)
+        of_this = found is not None and found.generation == flag.generation
+        known = {one.signal: one for one in found.signals} if found is not None and of_this else {}
+        return {one.name: _signal_now(known.get(one.name)) for one in settings.signals}
+
+    return _or_why(read)
+
+
+def _signal_now(standing: SignalStanding | None) -> SignalNow:
+    if standing is None:
+        return SignalNow(None, "no evaluation of this generation yet; there is one a day")
+    over = {Verdict.BREACH: True, Verdict.HEALTHY: False}.get(standing.verdict)
+    return SignalNow(over, standing.sentence)
 
 
 def shadow_or_why(store: Store, flag: Flag) -> str | Missing:

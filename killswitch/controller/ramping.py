@@ -180,6 +180,7 @@ class Ramping:
             progress=progress,
             judged=judged(findings, age=self._clock.now() - tick),
             shadow=plan_store.shadow_or_why(self._store, flag),
+            slow=plan_store.slow_or_why(self._store, armed.rollout, flag),
             approvals=plan_store.approvals_or_why(self._store, flag),
             way_back=way_back(plan, served(findings, window)),
             hold=plan_store.hold_or_why(self._store, flag.rollout),

@@ -24,10 +24,12 @@ from prometheus_client import CollectorRegistry
 
 from killswitch import __version__
 from killswitch.controller.controller import Controller, Timing
+from killswitch.controller.slow_signals import SlowSignals
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
+from killswitch.daemon.slow_child import evaluate_in_child
 from killswitch.daemon.wiring import build_pagers, build_source, build_store, secret, unreadable_secrets
 from killswitch.deadline import Deadline
 from killswitch.errors import BadSettings, KillswitchError
@@ -96,6 +98,7 @@ class Daemon:
         _warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
         self._delivery = self._build_delivery(pagers, fallback)
         self._controller = self._build_controller()
+        self._slow_signals = self._build_slow_signals()
         self._propagation = Propagation(
             self._store,
             Switch(self._store, wall=wall, by=self.controller_id),
@@ -143,6 +146,17 @@ class Daemon:
             timing=_timing(self._settings),
             metrics=self._metrics,
             monotonic=self._monotonic,
+            wall=self._wall,
+        )
+
+    def _build_slow_signals(self) -> SlowSignals:
+        return SlowSignals(
+            self._store,
+            Switch(self._store, wall=self._wall, by=self.controller_id),
+            rollouts=lambda: self._rules.current().rollouts,
+            evaluate=evaluate_in_child,
+            controller_id=self.controller_id,
+            version=__version__,
             wall=self._wall,
         )
 
@@ -219,6 +233,7 @@ class Daemon:
             ("rules", self._rules.look, min(5.0, self._settings.interval)),
             ("propagation", self._look_who_follows, min(1.0, pulse * 2)),
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
+            ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),
         )
         scheduler = BackgroundScheduler(
             timezone="UTC",

@@ -47,6 +47,8 @@ def to_document(flag: Flag) -> bytes:
     }
     if flag.pin is not None:
         document["pin"] = {"at": to_iso(flag.pin.at), "by": flag.pin.by, "reason": flag.pin.reason}
+    if flag.unpinned_at is not None:
+        document["unpinned_at"] = to_iso(flag.unpinned_at)
     if flag.canary_after_aa is not None:
         document["canary_after_aa"] = flag.canary_after_aa
     if not flag.shadow_share.nothing:
@@ -98,6 +100,7 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
         updated_by=fields.text("updated_by", empty=True),
         trip=_trip(trip_document, rollout) if isinstance(trip_document, dict) else None,
         pin=_pin(pin_document, rollout) if isinstance(pin_document, dict) else None,
+        unpinned_at=fields.optional_time("unpinned_at"),
         canary_after_aa=after_aa if isinstance(after_aa, str) else None,
         shadow_percent=share.percent,
         shadow_classes=share.classes,

@@ -77,6 +77,7 @@ class Flag:
     keeps the name of the model the rollout is about.
 
     A pinned flag has its ``pin``, and the ``trip`` that ended its traffic: an earlier one, or the pin's own.
+    ``unpinned_at``: when a person last lifted a pin; what was known before then pins it no more.
     ``shadow_percent`` (0 to 100) of requests are also sent to the canary, unseen; ``shadow_classes`` has other percents
     by prompt class, sorted by name. Only an armed flag in stage ``shadow`` at 0 % canary has either.
     """
@@ -95,6 +96,7 @@ class Flag:
     updated_by: str
     trip: Trip | None = None
     pin: Pin | None = None
+    unpinned_at: float | None = None
     canary_after_aa: str | None = None
     shadow_percent: float = 0.0
     shadow_classes: Mapping[str, float] = field(default_factory=dict, hash=False)

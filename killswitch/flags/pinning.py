@@ -48,7 +48,10 @@ def unpin(flag: Flag | None, *, rollout: str, reason: str, now: float, by: str, 
     assert flag is not None
     if not reason.strip():
         raise IllegalTransition(f"cannot unpin {rollout}: say why with --reason")
-    return replace(flag, state=State.TRIPPED, pin=None, updated_at=max(now, flag.updated_at), updated_by=by[:_MAX_NAME])
+    at = max(now, flag.updated_at)
+    return replace(
+        flag, state=State.TRIPPED, pin=None, unpinned_at=at, updated_at=at, updated_by=by[:_MAX_NAME]
+    )  # fmt: skip
 
 
 def stopped_in_words(flag: Flag) -> str:

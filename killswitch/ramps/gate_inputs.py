@@ -34,7 +34,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowStanding:
+class SignalNow:
     """A slow signal. ``over``: whether it is over its limit; None if that is not known yet. ``said``: why."""
 
     over: bool | None
@@ -94,7 +94,7 @@ class GateInputs:
     progress: StageProgress | Missing = NOT_READ
     judged: Judged | Missing = NOT_READ
     shadow: str | Missing = NOT_READ
-    slow: Mapping[str, SlowStanding] | Missing = field(default_factory=dict)
+    slow: Mapping[str, SignalNow] | Missing = field(default_factory=dict)
     approvals: tuple[Approval, ...] | Missing = NOT_READ
     way_back: WayBack | Missing = NOT_READ
     hold: Hold | Missing | None = NOT_READ

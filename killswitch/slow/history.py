@@ -35,10 +35,11 @@ class Wave:
 
 @dataclass(frozen=True, slots=True)
 class ExposureHistory:
-    """The waves, the oldest first."""
+    """The waves, the oldest first. ``judged_from``: days before this time decide nothing; 0.0 for all of them."""
 
     rollout: str
     waves: tuple[Wave, ...]
+    judged_from: float = 0.0
 
     @property
     def salts(self) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ def history_of(flag: Flag, earlier: Iterable[EarlierGeneration] = ()) -> Exposur
                 others *= 1.0 if other == salt else 1.0 - most / 100.0
             found.append(Wave(at, salt, before, percent, generation, (percent - before) / 100.0 * others))
             raised[salt] = percent
-    return ExposureHistory(flag.rollout, tuple(found))
+    return ExposureHistory(flag.rollout, tuple(found), flag.unpinned_at or 0.0)
 
 
 def places_below(percent: float) -> int:

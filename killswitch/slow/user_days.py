@@ -127,7 +127,11 @@ class UserDays:
         return {reason: number for reason, number in found.items() if reason and number}
 
     def _make_user_stretches(self, stretches: Sequence[Stretch]) -> None:
-        days = [(day, number) for number, one in enumerate(stretches) for day in range(one.first, one.last + 1)]
+        days = [
+            (day, number)
+            for number, one in enumerate(stretches)
+            for day in range(max(one.first, self.window.since), one.last + 1)
+        ]
         self.connection.execute("CREATE OR REPLACE TABLE kept.stretch_of (day INTEGER, stretch USMALLINT)")
         if days:
             self.connection.executemany("INSERT INTO kept.stretch_of VALUES (?, ?)", days)

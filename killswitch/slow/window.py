@@ -34,5 +34,8 @@ def window_of(settings: SlowSettings, signal: SlowSignal, history: ExposureHisto
     today = local_day(evaluated, zone)
     exposed = min((local_day(wave.at, zone) for wave in history.waves), default=today)
     since = max(min(exposed, today - 1), today - MOST_DAYS)
+    if history.judged_from:
+        # a person has lifted a pin: it was for what happened before
+        since = max(since, local_day(history.judged_from, zone) + 1)
     last = last_settled(evaluated, signal.settle, zone)
     return Window(zone, signal.settle, evaluated, since, last, today - 1, today)

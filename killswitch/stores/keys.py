@@ -17,6 +17,7 @@ GENERATIONS = ROOT + "generations/"
 LEDGER = ROOT + "ledger/"
 LEDGER_OWNERS = ROOT + "ledger-owners/"
 LEDGER_LIVE = ROOT + "ledger-live/"
+SLOW_STANDINGS = ROOT + "slow-standings/"
 PLAN_PROGRESS = ROOT + "plan-progress/"
 ADVANCES = ROOT + "advances/"
 APPROVALS = ROOT + "approvals/"
@@ -110,6 +111,11 @@ def ledger_owner(owner: str) -> str:
 def live_spend(scope: str) -> str:
     """How far the tokens of live traffic are counted in this scope."""
     return LEDGER_LIVE + scope
+
+
+def slow_standing(rollout: str) -> str:
+    """What the newest evaluation of the rollout's slow signals has found."""
+    return SLOW_STANDINGS + rollout
 
 
 def plan_progress(rollout: str) -> str:

@@ -147,7 +147,7 @@ MAY_WRITE = {
         keys.account("shadow:x", "day"), keys.live_spend("rollout:x"),
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
-        keys.plan_progress("x"), keys.advance("x", 1, 1),
+        keys.plan_progress("x"), keys.slow_standing("x"), keys.advance("x", 1, 1),
     },
     "ledger": {keys.account("shadow:x", "day"), keys.ledger_owner("x")},
     "person": {

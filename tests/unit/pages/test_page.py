@@ -13,7 +13,7 @@ from killswitch.errors import BadDocument
 from killswitch.flags import flag
 from killswitch.flags.transitions import Actor
 from killswitch.model import Excursion, PageSettings, Reason, Unit
-from killswitch.pages import digest, events, pin_events, plan_events, spend_events
+from killswitch.pages import digest, events, pin_events, plan_events, slow_events, spend_events
 from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
 from killswitch.pages.text import plain_text, table_lines
 from killswitch.wording import plain
@@ -56,6 +56,9 @@ def one_of_each() -> list[Page]:
         events.internal_error(flag, [UNKNOWN], at=AT, settings=SETTINGS),
         events.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
         events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
+        slow_events.slow_unknown(
+            flag, ["csat"], ["csat unknown (STALE): no rows"], at=AT, settings=SETTINGS
+        ),
         pin_events.pinned_by_trip(replace(incident(), generation=8), SETTINGS),
         pin_events.unpinned(flag, reason="csat is back", by="ann", settings=SETTINGS),
         plan_events.ready(flag, "every check passes", to="ramp_25", percent=25.0, at=AT, settings=SETTINGS),

@@ -20,7 +20,7 @@ from killswitch.ramps.gate_inputs import (
     Judged,
     Missing,
     RuleNow,
-    SlowStanding,
+    SignalNow,
     WayBack,
 )
 from killswitch.ramps.progress import RuleWatch, StageProgress
@@ -245,12 +245,12 @@ def test_the_shadow_leaves_on_go_alone(decision: str, outcome: str) -> None:
 
 
 def test_slow_signals_over_or_unknown_hold_it() -> None:
-    slow = {"csat": SlowStanding(True, "csat 3.4 points lower"), "refunds": SlowStanding(None, "yesterday's load")}
+    slow = {"csat": SignalNow(True, "csat 3.4 points lower"), "refunds": SignalNow(None, "yesterday's load")}
     found = open_checks(inputs_of("ramp_1", slow=slow))
     assert found == {
         "slow csat": ("FAIL", "csat 3.4 points lower"), "slow refunds": ("NOT_YET", "yesterday's load"),
     }  # fmt: skip
-    assert judged_by(inputs_of("ramp_1", slow={"csat": SlowStanding(False)})).ready
+    assert judged_by(inputs_of("ramp_1", slow={"csat": SignalNow(False)})).ready
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_hold_is_named_with_the_way_out() -> None:
 
 
 def test_the_reason_is_what_fails_else_what_takes_longest() -> None:
-    inputs = inputs_of("ramp_1", seconds=12 * HOUR, slow={"csat": SlowStanding(True, "lower")})
+    inputs = inputs_of("ramp_1", seconds=12 * HOUR, slow={"csat": SignalNow(True, "lower")})
     assert judged_by(inputs).reason == "slow csat: lower"
     waiting = replace(inputs, slow={})
     said = "watched: judged for 12h of 1d; 12h are missing, in about 12h at today's traffic"

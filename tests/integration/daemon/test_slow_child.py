@@ -1,0 +1,74 @@
+"""An evaluation in a child process: whatever a warehouse's driver does, the daemon has an answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from killswitch.controller.slow_signals import unknown_findings
+from killswitch.daemon.slow_child import evaluate_in_child
+from killswitch.errors import BadSettings
+from killswitch.model import Reason, Unreadable, Verdict
+from killswitch.slow.findings import SlowFinding
+from killswitch.slow.history import ExposureHistory, Wave
+from killswitch.slow_settings import SlowSettings
+from tests.doubles.warehouses import signal_of
+
+NOW = 1_776_664_860.0
+SETTINGS = SlowSettings("duckdb:///does/not/exist", "select 1", "user_id", "day", (signal_of(),))
+HISTORY = ExposureHistory("copilot", (Wave(NOW - 9 * 86_400.0, "", 0.0, 5.0, 1, 0.05),))
+
+
+def answers(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    return unknown_findings(settings, history, now, Unreadable(Reason.STALE, f"asked by {os.getpid()}"))
+
+
+def hangs(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    threading.Event().wait()
+    return answers(settings, history, now)
+
+
+def dies(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return answers(settings, history, now)
+
+
+def raises(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    raise RuntimeError("a bug of a driver")
+
+
+def refuses(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    raise BadSettings(["install killswitch[warehouse]", "set a password"])
+
+
+def test_a_child_process_asks_and_its_answer_comes_back() -> None:
+    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=answers)
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.STALE)
+    assert f"asked by {os.getpid()}" not in found.sentence
+
+
+def test_a_driver_that_hangs_is_ended() -> None:
+    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=hangs, ended_after=2.0)
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.SOURCE_TIMEOUT)
+
+
+@pytest.mark.parametrize("work", [dies, raises])
+def test_a_driver_that_ends_its_process_is_unknown(work: object) -> None:
+    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=work)  # type: ignore[arg-type]
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
+
+
+def test_refused_settings_are_refused_with_every_line() -> None:
+    with pytest.raises(BadSettings) as refused:
+        evaluate_in_child(SETTINGS, HISTORY, NOW, work=refuses)
+    assert refused.value.problems == ("install killswitch[warehouse]", "set a password")
+
+
+def test_a_warehouse_that_is_not_there_is_unknown() -> None:
+    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW)
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.evaluated_at == 1_776_664_800.0

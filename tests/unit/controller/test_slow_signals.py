@@ -1,0 +1,213 @@
+"""The daily job of slow signals over a store in memory: asked once a day, and a breach pins the canary once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from killswitch.controller.slow_signals import SlowSignals, unknown_findings
+from killswitch.errors import BadSettings
+from killswitch.flags.flag import Flag
+from killswitch.flags.incident import from_document as incident_from_document
+from killswitch.flags.transitions import State
+from killswitch.model import Mode, PageSettings, Reason, Rollout, Unreadable, Verdict
+from killswitch.pages import pin_events
+from killswitch.pages.page import Page
+from killswitch.slow.findings import SlowFinding
+from killswitch.slow.history import ExposureHistory
+from killswitch.slow.standing import RETRY_AFTER, from_document
+from killswitch.slow_settings import SlowSettings
+from killswitch.stores import keys
+from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
+from tests.doubles.warehouses import signal_of
+from tests.unit.trips.switches import World, automatic, once
+
+DAY = 86_400.0
+SETTINGS = SlowSettings("duckdb:///x", "select", "user_id", "day", (signal_of(),))
+
+
+class Warehouse:
+    """Gives the verdict that a test has set, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[ExposureHistory] = []
+        self.verdict = Verdict.HEALTHY
+        self.reason = Reason.SOURCE_DOWN
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def evaluate(self, settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+        self.asked.append(history)
+        self.meanwhile()
+        found = unknown_findings(settings, history, now, Unreadable(self.reason, "no"))
+        if self.verdict is Verdict.UNKNOWN:
+            return found
+        said = f"csat {self.verdict.value.lower()}"
+        return [
+            replace(one, verdict=self.verdict, reason=None, sentence=said, canary=61.0, control=65.0) for one in found
+        ]
+
+
+class Daily:
+    """A world with a rollout that has a slow signal, and replicas that look at it."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.warehouse = Warehouse()
+        self.rollout = Rollout("copilot", "old", "new", {}, (), slow=SETTINGS)
+        self.flag = self.world.arm()
+
+    def replica(self, name: str = "a", fault: Callable[[Call], Fault | None] = lambda _: None) -> SlowSignals:
+        store = MemoryStore(self.world.server, name)
+        store.fault = fault
+        return SlowSignals(
+            store, self.world.switch(name), rollouts=lambda: {"copilot": self.rollout},
+            evaluate=self.warehouse.evaluate, controller_id=name, version="1", wall=self.world.clock.wall,
+        )  # fmt: skip
+
+    def state(self) -> State:
+        flag = self.world.person.stored("copilot").flag
+        assert flag is not None
+        return flag.state
+
+    def outbox(self) -> list[bytes]:
+        return [item.value for item in self.world.server.list(keys.OUTBOX).items]
+
+
+def _lifted(flag: Flag) -> Page:
+    return pin_events.unpinned(flag, reason="looked", by="ann", settings=PageSettings())
+
+
+@pytest.fixture
+def daily() -> Daily:
+    return Daily()
+
+
+def test_the_warehouse_is_asked_once_a_day_by_one_replica(daily: Daily) -> None:
+    replicas = [daily.replica(name) for name in "abc"]
+    for _ in range(3):
+        for replica in replicas:
+            replica.look()
+        daily.world.clock.advance(DAY)
+    assert len(daily.warehouse.asked) == 3
+    assert daily.state() is State.ARMED
+
+
+def test_a_replica_that_died_while_asking_is_replaced(daily: Daily) -> None:
+    """Its claim ends with its lease."""
+
+    def died() -> None:
+        raise Crash
+
+    daily.warehouse.meanwhile = died
+    unrevoked = daily.replica("a", once("revoke", Fault.CRASH_BEFORE))
+    with pytest.raises(Crash):
+        unrevoked.look()
+    daily.warehouse.meanwhile = lambda: None
+    daily.replica("b").look()
+    assert len(daily.warehouse.asked) == 1
+    daily.world.clock.advance(3600.0)
+    daily.replica("b").look()
+    assert len(daily.warehouse.asked) == 2
+
+
+def test_a_breach_pins_once_with_one_incident_and_one_page(daily: Daily) -> None:
+    daily.warehouse.verdict = Verdict.BREACH
+    for name in "abab":
+        daily.replica(name).look()
+    assert daily.state() is State.PINNED
+    (item,) = daily.world.server.list(keys.incidents("copilot")).items
+    incident = incident_from_document(item.value, rollout="copilot")
+    assert (incident.automatic, incident.rules, incident.reason) == (True, ("slow.csat",), "csat breach")
+    assert [(one.rule, one.canary, one.control) for one in incident.findings] == [("slow.csat", 61.0, 65.0)]
+    (page,) = daily.outbox()
+    assert b'"kind": "PINNED"' in page
+    daily.world.clock.advance(DAY)
+    daily.replica().look()
+    assert (len(daily.warehouse.asked), len(daily.outbox())) == (2, 1)
+
+
+def test_a_breach_found_while_tripped_pins_as_well(daily: Daily) -> None:
+    """Else the next arm would give users a canary that is known to be worse."""
+    daily.world.person.trip(automatic())
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.replica().look()
+    assert daily.state() is State.PINNED
+
+
+def test_a_persons_change_while_the_warehouse_is_asked_wins(daily: Daily) -> None:
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.warehouse.meanwhile = lambda: daily.world.person.set_stage("copilot", percent=1.0, stage="ramp_1")
+    daily.replica().look()
+    daily.warehouse.meanwhile = lambda: None
+    asked = len(daily.warehouse.asked)
+    daily.replica().look()
+    assert daily.state() is State.PINNED
+    assert len(daily.warehouse.asked) <= asked + 1
+
+
+def test_what_was_known_before_an_unpin_is_not_judged_again(daily: Daily) -> None:
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.replica().look()
+    daily.world.clock.advance(3600.0)
+    lifted = daily.world.person.unpin("copilot", reason="looked", page=_lifted)
+    assert lifted.unpinned_at is not None
+    daily.warehouse.verdict = Verdict.HEALTHY
+    daily.world.clock.advance(DAY)
+    daily.replica().look()
+    assert daily.warehouse.asked[0].judged_from == 0.0
+    assert daily.warehouse.asked[-1].judged_from == pytest.approx(lifted.unpinned_at, abs=0.001)
+
+
+def test_a_dry_run_pins_nothing_and_says_so_once(daily: Daily) -> None:
+    daily.rollout = replace(daily.rollout, mode=Mode.DRY_RUN)
+    daily.warehouse.verdict = Verdict.BREACH
+    for _ in range(3):
+        daily.replica().look()
+        daily.world.clock.advance(DAY)
+    assert daily.state() is State.ARMED
+    (page,) = daily.outbox()
+    assert b"would pin (dry run)" in page
+
+
+def test_two_days_without_a_verdict_are_paged_once_a_day(daily: Daily) -> None:
+    daily.warehouse.verdict = Verdict.UNKNOWN
+    replica, pages = daily.replica(), []
+    for _ in range(4 * 24):
+        replica.look()
+        pages.append(len(daily.outbox()))
+        daily.world.clock.advance(RETRY_AFTER)
+    assert (pages[39], pages[41]) == (0, 1)  # hours after 14:22, and a day is evaluated at 6:00
+    assert daily.state() is State.ARMED
+    assert pages[-1] == 3
+    assert all(b'"kind": "SLOW_UNKNOWN"' in page for page in daily.outbox())
+
+
+def test_a_package_that_is_missing_is_unknown(daily: Daily) -> None:
+    def missing() -> None:
+        raise BadSettings(["install killswitch[warehouse]"])
+
+    daily.warehouse.meanwhile = missing
+    daily.replica().look()
+    item = daily.world.server.get(keys.slow_standing("copilot"))
+    assert item is not None
+    (signal,) = from_document(item.value, rollout="copilot").signals
+    assert (signal.verdict, "killswitch[warehouse]" in signal.sentence) == (Verdict.UNKNOWN, True)
+    assert daily.state() is State.ARMED
+
+
+def test_a_store_that_fails_leaves_the_job_for_the_next_look(daily: Daily) -> None:
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.replica("a", once("list", Fault.FAIL_BEFORE)).look()
+    daily.replica("a", once("commit", Fault.FAIL_BEFORE)).look()
+    assert daily.state() is State.ARMED
+    daily.world.clock.advance(3600.0)
+    daily.replica().look()
+    assert daily.state() is State.PINNED
+
+
+def test_a_rollout_without_a_flag_is_not_asked_about(daily: Daily) -> None:
+    daily.world.person.end("copilot")
+    daily.replica().look()
+    assert daily.warehouse.asked == []
