@@ -1,7 +1,7 @@
 """The daily job of slow signals: ask the warehouse, keep what was found, and pin a canary that is over its limit.
 
-One replica asks, by a claim under a lease. A pin compares the flag as it was before the warehouse was asked: whoever
-changed it meanwhile wins, and the next look asks again.
+One replica asks, by a claim under a lease. A pin is about the generation that was judged: whoever re-armed it meanwhile
+wins, and the next look asks again.
 """
 
 from __future__ import annotations
@@ -145,7 +145,6 @@ class SlowSignals:
             at=draft.decided_at,
             page=rollout.page,
             armed_at=flag.armed_at,
-            stored=stored,
         )
         outcome = self._switch.pin(request).outcome
         if outcome is TripOutcome.TRIPPED:

@@ -180,7 +180,7 @@ Advancing = Annotated[Advance, PlainValidator(lambda value: Advance(one_of(*Adva
 
 
 class PlanStageSpec(Strict):
-    """One stage. The rollout leaves it once every check of its gate passes; docs/ramp.md lists the checks."""
+    """One stage, left once every check of its gate passes; docs/ramp.md lists the checks."""
 
     stage: Stage = Field(
         description="shadow, aa, ramp_1, ramp_5, ramp_25, full, or a name of your own", examples=["ramp_5"]

@@ -56,9 +56,7 @@ def one_of_each() -> list[Page]:
         events.internal_error(flag, [UNKNOWN], at=AT, settings=SETTINGS),
         events.name_taken("held by another", rollout="", controller="a", at=AT, settings=SETTINGS),
         events.transaction_refused("too many", rollout="copilot", controller="a", at=AT, settings=SETTINGS),
-        slow_events.slow_unknown(
-            flag, ["csat"], ["csat unknown (STALE): no rows"], at=AT, settings=SETTINGS
-        ),
+        slow_events.slow_unknown(flag, ["csat"], ["csat unknown (STALE): no rows"], at=AT, settings=SETTINGS),
         pin_events.pinned_by_trip(replace(incident(), generation=8), SETTINGS),
         pin_events.unpinned(flag, reason="csat is back", by="ann", settings=SETTINGS),
         plan_events.ready(flag, "every check passes", to="ramp_25", percent=25.0, at=AT, settings=SETTINGS),
