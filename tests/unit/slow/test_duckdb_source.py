@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sqlite3
+import statistics
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -10,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from killswitch.flags.bucketing import bucket
 from killswitch.model import Reason, Verdict
 from killswitch.slow.days import date_of, number_of
+from killswitch.slow.evidence import Difference
 from killswitch.slow.findings import SlowFinding
-from killswitch.slow.history import history_of
+from killswitch.slow.history import EarlierGeneration, history_of
 from killswitch.slow.reading import evaluate
 from killswitch.slow.user_days import duckdb_module
 from tests.doubles.warehouses import (
@@ -93,6 +99,81 @@ def test_users_on_many_days_do_not_narrow_the_interval_as_rows_would(tmp_path: P
     assert found.low is not None
     assert found.high is not None
     assert found.high - found.low > 2 * 2.5 * error
+
+
+def reference(people: People) -> tuple[float, float]:
+    """The difference and its error by hand: stretches of days, users' means, and what each user adds."""
+    scores: dict[str, dict[int, float]] = {}
+    for name, day, score in people.rows():
+        if score is not None:
+            scores.setdefault(name, {})[number_of(day) - number_of(MONDAY)] = score
+    exposed = dict(zip(people.names(), people.exposed(), strict=True))
+    parts = []
+    for first, last in ((2, 3), (4, 5), (6, 10)):  # raises on day 0 and 4, each counts from two days later on
+        sides: tuple[dict[str, float], dict[str, float]] = ({}, {})
+        for name, days in scores.items():
+            here = [score for day, score in days.items() if first <= day <= last]
+            if here and (exposed[name] > last or exposed[name] + 2 <= first):
+                sides[int(exposed[name] <= last)][name] = statistics.fmean(here)
+        parts.append(sides)
+    total = sum(len(canary) for _, canary in parts)
+    worse = missing = 0.0
+    added = dict.fromkeys(scores, 0.0)
+    for control, canary in parts:
+        weight = len(canary) / total
+        means = statistics.fmean(control.values()), statistics.fmean(canary.values())
+        worse += weight * (means[0] - means[1])
+        more = statistics.variance(control.values()) - statistics.variance(canary.values())
+        missing += weight**2 * max(more, 0.0) / len(canary)
+        for name, mean in control.items():
+            added[name] -= weight / len(control) * (mean - means[0])
+        for name, mean in canary.items():
+            added[name] += weight / len(canary) * (mean - means[1])
+    return worse, math.sqrt(sum(one * one for one in added.values()) + missing)
+
+
+def test_the_difference_and_its_error_are_as_by_hand(tmp_path: Path) -> None:
+    """With a raise in the middle, users who come on most days, and scores that are mostly the user's own."""
+    people = People(users=800, drop=4.0, active=0.8, percents={0: 20.0, 4: 50.0})
+    write_parquet(tmp_path / "csat.parquet", people.rows())
+    found = judged(tmp_path, people)
+    worse, error = reference(people)
+    assert found.worse == pytest.approx(worse)
+    low, high = Difference(worse, error, 20.0, 1, 1, 0.0, 0.0).interval(0.01)
+    assert found.low == pytest.approx(low, abs=0.1 * error)
+    assert found.high == pytest.approx(high, abs=0.1 * error)
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+def test_the_first_exposure_wins_under_another_salt(tmp_path: Path, kind: str) -> None:
+    """A user of an earlier generation stays in the canary when others are drawn: counted by the router's own hash."""
+    pytest.importorskip("sqlalchemy" if kind == "sqlite" else "duckdb")
+    people = People(users=1500, percents={6: 20.0})
+    write_parquet(tmp_path / "csat.parquet", people.rows())
+    source = f"duckdb:///{tmp_path}"
+    if kind == "sqlite":
+        with sqlite3.connect(tmp_path / "w.db") as connection:
+            connection.execute("CREATE TABLE csat (user_id, day, csat)")
+            connection.executemany("INSERT INTO csat VALUES (?, ?, ?)", [(n, str(d), s) for n, d, s in people.rows()])
+        source = f"sqlite:///{tmp_path}/w.db"
+    history = history_of(people.flag, [EarlierGeneration(1, 30.0, at(0), "first")])
+    (found,) = evaluate(settings_of(source), history, at(people.days, 7)).findings
+    early = {name for name in people.names() if bucket("first", name) < 30.0}
+    late = {name for name in people.names() if bucket("salt", name) < 20.0} - early
+    seen = Counter((name, number_of(day)) for name, day, _ in people.rows())
+    wanted = [
+        (
+            day,
+            sum(
+                name not in early and (name not in late or day < number_of(MONDAY) + 6)
+                for name, on in seen
+                if on == day
+            ),
+            sum(name in early or (name in late and day >= number_of(MONDAY) + 8) for name, on in seen if on == day),
+        )
+        for day in range(found.first_day, found.last_day + 1)
+    ]
+    assert [(one.day, one.control.users, one.canary.users) for one in found.days] == wanted
 
 
 def test_yesterdays_load_is_stale(folder: Path) -> None:
