@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from bench.tables import markdown, upper_bound, write_between_markers
 from killswitch.slow.counts import Moments, StretchCounts, UserSpread
-from killswitch.slow.evidence import FEWEST_USERS, difference
+from killswitch.slow.evidence import Difference, difference, log_mixture, log_sum, recent_starts
 from killswitch.slow.judging import FALSE_PINS
 
 DAYS = 30
@@ -93,15 +93,26 @@ def means_so_far(values: Array) -> Iterator[Moments]:
         yield Moments(len(means), float(means.mean()), float(means.var(ddof=1))) if len(means) > 1 else Moments()
 
 
+def compared(one: Moments, other: Moments, *, lower_is_worse: bool) -> Difference | None:
+    if min(one.users, other.users) < 2:
+        return None
+    spread = UserSpread(one.variance / one.users + other.variance / other.users, one.users, other.users)
+    return difference([StretchCounts(0.5, one, other, one, other)], spread, lower_is_worse=lower_is_worse)
+
+
 def first_pin(control: Array, canary: Array, value: Value) -> int | None:
-    """The day of the first breach by evidence."""
-    for day, (one, other) in enumerate(zip(means_so_far(control), means_so_far(canary), strict=True)):
-        if min(one.users, other.users) < FEWEST_USERS:
-            continue
-        spread = UserSpread(one.variance / one.users + other.variance / other.users, one.users, other.users)
-        stretch = StretchCounts(0.5, one, other, one, other)
-        found = difference([stretch], spread, lower_is_worse=value.lower_is_worse)
-        if found is not None and found.log_evidence(value.limit) >= NEEDED:
+    """The day of the first breach by evidence: of the whole time and of the newest weeks."""
+    days = len(control)
+    starts = (0, *range(7, days, 7))
+    from_start = {
+        start: list(zip(means_so_far(control[start:]), means_so_far(canary[start:]), strict=True)) for start in starts
+    }
+    for day in range(days):
+        whole, *recent = [
+            compared(*from_start[start][day - start], lower_is_worse=value.lower_is_worse)
+            for start in (0, *recent_starts(0, day))
+        ]
+        if log_sum(log_mixture(whole, recent, value.limit)) >= NEEDED:
             return day + 1
     return None
 
@@ -127,27 +138,34 @@ def false_pins(runs: int) -> tuple[list[list[str]], int, int]:
     return rows, pinned_of_all, all_runs
 
 
-def seen_after(drop: float, limit: float, canary: float, control: float, runs: int) -> str:
-    """Median days until a drop is proven, with others every day; and whether it is within 120 at all."""
+def mean_of(sums: Sequence[Array], a_day: tuple[float, float], start: int, day: int) -> Difference | None:
+    """The comparison of the days from ``start`` on, from the sums of users' scores by day."""
+    days = day + 1 - start
+    control, canary = (
+        Moments(round(users * days), float(one[day + 1] - one[start]) / days, SD**2)
+        for one, users in zip(sums, a_day, strict=True)
+    )
+    return compared(control, canary, lower_is_worse=True)
+
+
+def seen_after(drop: float, limit: float, canary: float, control: float, runs: int, begins: int = 0) -> str:
+    """Median days until a drop that begins on a day is proven, with others every day; at most 120."""
     days = 120
     draw = np.random.default_rng(13)
-    looks = np.arange(1, days + 1)
     found = []
     for _ in range(runs):
-        means = [np.cumsum(draw.normal(0.0, SD / math.sqrt(users), days)) / looks for users in (control, canary)]
+        sums = [
+            np.concatenate([[0.0], np.cumsum(draw.normal(0.0, SD / math.sqrt(users), days) - fall)])
+            for users, fall in ((control, 0.0), (canary, drop * (np.arange(days) >= begins)))
+        ]
         first = math.inf
-        for day, (of_control, of_canary) in enumerate(zip(*means, strict=True)):
-            users = [round(many * (day + 1)) for many in (control, canary)]
-            if min(users) < FEWEST_USERS:
-                continue
-            one, other = Moments(users[0], of_control, SD**2), Moments(users[1], of_canary - drop, SD**2)
-            spread = UserSpread(SD**2 / users[0] + SD**2 / users[1], *users)
-            result = difference([StretchCounts(0.5, one, other, one, other)], spread, lower_is_worse=True)
-            if result is not None and result.log_evidence(limit) >= NEEDED:
+        for day in range(days):
+            whole, *recent = [mean_of(sums, (control, canary), start, day) for start in (0, *recent_starts(0, day))]
+            if log_sum(log_mixture(whole, recent, limit)) >= NEEDED:
                 first = day + 1
                 break
         found.append(first)
-    median = float(np.median(found))
+    median = float(np.median(found)) - begins
     return f"{median:.0f}" if math.isfinite(median) else f"over {days}"
 
 
@@ -163,6 +181,14 @@ def detection(runs: int) -> list[list[str]]:
                 ]
                 rows.append([f"{limit:g}", f"{percent} %", f"{users:,}", *cells])
     return rows
+
+
+def late(runs: int) -> list[list[str]]:
+    """Days after it began until a drop is seen that begins when the canary has been healthy for a while."""
+    return [
+        [f"{users:,}", *(seen_after(10.0, 3.0, users / 4, 3 * users / 4, runs, begins) for begins in (0, 14, 28))]
+        for users in (100, 1000, 10_000)
+    ]
 
 
 def literal(runs: int) -> list[list[str]]:
@@ -192,8 +218,12 @@ def text(runs: int) -> str:
         f"Days until half of {half:,} runs are pinned by evidence; scores of a standard deviation of 30, other users "
         "every day. Users a day are those who answer, in both cohorts together."
     )
+    of_late = (
+        "Days from the beginning of a drop of 10 points until half of the runs are pinned; limit 3, canary 25 %. It "
+        "begins on the first day, or after two or four healthy weeks."
+    )
     of_literal = (
-        f"Healthy canaries pinned by the literal rule, {20 * runs:,} runs; limit 3 points for 48 h, standard deviation "
+        f"Healthy canaries pinned by the literal rule, {40 * runs:,} runs; limit 3 points for 48 h, standard deviation "
         "30, control 19 times as many."
     )
     pinned_when = ["both days, in 7 days", "mean of 48 h, in 7 days", "both days, in 14 days"]
@@ -204,7 +234,8 @@ def text(runs: int) -> str:
             "",
             markdown(["limit", "canary", "users a day", "3 points", "5 points", "10 points"], detection(half)),
         ),
-        *("", of_literal, "", markdown(["answers a day in the canary", *pinned_when], literal(20 * runs))),
+        *("", of_late, "", markdown(["users a day", "day 1", "day 15", "day 29"], late(half))),
+        *("", of_literal, "", markdown(["answers a day in the canary", *pinned_when], literal(40 * runs))),
     ]
     return "\n".join(parts)
 
@@ -214,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
     parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
     chosen = parser.parse_args(arguments)
-    tables = text(100 if chosen.quick else 1000)
+    tables = text(50 if chosen.quick else 500)
     print(tables)
     if chosen.write is not None:
         write_between_markers(chosen.write, "slow signals", tables)

@@ -54,11 +54,21 @@ class UserSpread:
 
 
 @dataclass(frozen=True, slots=True)
+class RecentCounts:
+    """The comparison of the days from ``first`` on alone, so that harm that begins late is not averaged away."""
+
+    first: int
+    stretches: tuple[StretchCounts, ...]
+    values: UserSpread
+
+
+@dataclass(frozen=True, slots=True)
 class SlowCounts:
     """All that a verdict rests on. ``newest``: the newest day with a row, None without one.
 
     ``first`` and ``last``: the days that could count. ``left_out``: user-days and rows that count nowhere, by reason;
     ``bad`` of the ``rows`` could not be used at all. ``values`` and ``answers``: the spread of each comparison.
+    ``recent``: the same comparison of the newest weeks. ``seen``: users with a row by day, of whichever cohort or none.
     """
 
     first: int
@@ -68,6 +78,8 @@ class SlowCounts:
     stretches: tuple[StretchCounts, ...] = ()
     values: UserSpread = UserSpread()
     answers: UserSpread = UserSpread()
+    recent: tuple[RecentCounts, ...] = ()
+    seen: Mapping[int, int] = field(default_factory=dict)
     rows: int = 0
     bad: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)

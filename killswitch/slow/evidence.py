@@ -10,6 +10,9 @@ the limit", averaged over a half normal distribution of scale ``SCALE`` standard
 (Robbins 1970; as an asymptotic confidence sequence Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, Annals of
 Statistics 2024). It reaches 1/alpha with probability alpha at most, ever, if the error falls as data arrive. A user who
 answers on many days makes looks more alike than that, and by Slepian's inequality fewer of them cross the line.
+
+Harm that begins late is averaged away over the whole time. So half of the evidence is of the whole time, and an eighth
+each of the days since the four newest starts, one a week. The sum of such shares is evidence like its parts.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from killswitch.slow.counts import Moments, StretchCounts, UserSpread
 
 SCALE = 0.2  # standard deviations: 6 points of a score whose standard deviation is 30
 FEWEST_USERS = 20  # in each cohort
+WEEK = 7  # days from one start of a comparison to the next
+MOST_RECENT = 4  # starts, so that within 30 days all of them together weigh no more than the whole time
+_WHOLE, _RECENT = 0.5, 0.5 / MOST_RECENT
 _LONGEST = 3650  # days
 
 
@@ -39,6 +45,11 @@ class Difference:
     canary_users: int
     control_mean: float
     canary_mean: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether both cohorts have enough users for a verdict."""
+        return min(self.canary_users, self.control_users) >= FEWEST_USERS
 
     def log_evidence(self, limit: float) -> float:
         """Natural logarithm of the evidence for "worse by more than ``limit``"."""
@@ -63,7 +74,8 @@ class Difference:
 
         def proven(later: int) -> bool:
             error = self.error * math.sqrt(days / later)
-            return log_evidence((worse - limit) / error, (SCALE * self.deviation / error) ** 2) >= math.log(needed)
+            of_all = log_evidence((worse - limit) / error, (SCALE * self.deviation / error) ** 2)
+            return of_all + math.log(_WHOLE) >= math.log(needed)
 
         if not proven(_LONGEST):
             return None
@@ -72,6 +84,31 @@ class Difference:
             middle = (low + high) // 2
             low, high = (low, middle) if proven(middle) else (middle, high)
         return high
+
+
+def recent_starts(first: int, last: int) -> tuple[int, ...]:
+    """The newest days on which a comparison of its own began: each week after the first day."""
+    return tuple(range(first + WEEK, last + 1, WEEK))[-MOST_RECENT:]
+
+
+def log_mixture(whole: Difference | None, recent: Sequence[Difference | None], limit: float) -> list[float]:
+    """What the whole time and each of the newest weeks add to the evidence, as natural logarithms.
+
+    The evidence is the sum of them. A comparison without enough users adds nothing.
+    """
+    shares = [(whole, _WHOLE), *((one, _RECENT) for one in recent)]
+    return [
+        -math.inf if one is None or not one.enough else math.log(share) + one.log_evidence(limit)
+        for one, share in shares
+    ]
+
+
+def log_sum(logarithms: Sequence[float]) -> float:
+    """The logarithm of the sum of what these are logarithms of."""
+    largest = max(logarithms)
+    if not math.isfinite(largest):
+        return largest
+    return largest + math.log(sum(math.exp(one - largest) for one in logarithms))
 
 
 def log_evidence(z: float, ratio: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from killswitch.model import Reason, Unreadable, Verdict
 from killswitch.slow.counts import SlowCounts
 from killswitch.slow.days import date_of
-from killswitch.slow.evidence import FEWEST_USERS, Difference, difference
+from killswitch.slow.evidence import FEWEST_USERS, Difference, difference, log_mixture, log_sum
 from killswitch.slow.findings import Judgement, SlowFinding, amount, points
 from killswitch.slow.literal import days_of, false_pins, percent_needed, usual_error
 from killswitch.slow.traffic_split import mismatch
@@ -53,9 +53,8 @@ def judge_slow(
     problem = next(_problems(counts, expected_day), None)
     if problem is not None:
         return _unknown(shown, problem)
-    compared = difference(counts.stretches, counts.values, lower_is_worse=shown.lower_is_worse)
     answers = _answers(signal, counts, signals)
-    by_evidence = _by_evidence(shown, counts, compared, answers)
+    by_evidence = _by_evidence(shown, counts, answers)
     literal = _literally(shown, signal, counts)
     deciding = by_evidence if signal.decide == "evidence" else literal
     return replace(
@@ -98,8 +97,7 @@ BAD = ("no user", "no day", "a value out of range")
 
 def _cut_short(counts: SlowCounts) -> str:
     """Half an answer: the newest day that counts has far fewer users than the same weekday a week before."""
-    users = {one.day: one.canary.users + one.control.users for one in counts.days}
-    now, before = users.get(counts.last, 0), users.get(counts.last - 7, 0)
+    now, before = counts.seen.get(counts.last, 0), counts.seen.get(counts.last - 7, 0)
     if counts.last < counts.first or before < 2 * FEWEST_USERS or now >= _LEAST_OF_A_WEEK_AGO * before:
         return ""
     day = date_of(counts.last)
@@ -109,15 +107,18 @@ def _cut_short(counts: SlowCounts) -> str:
 # --- ways of judging ------------------------------------------------------------------------------
 
 
-def _by_evidence(
-    shown: SlowFinding, counts: SlowCounts, compared: Difference | None, answers: Judgement | None
-) -> Judgement:
-    if compared is None or min(compared.canary_users, compared.control_users) < FEWEST_USERS:
-        return _as_judgement(shown.signal, _too_few(counts, compared))
+def _by_evidence(shown: SlowFinding, counts: SlowCounts, answers: Judgement | None) -> Judgement:
+    whole, recent = _differences(shown, counts)
+    if whole is None or not whole.enough:
+        return _as_judgement(shown.signal, _too_few(counts, whole))
     assert shown.evidence is not None
     assert shown.needed is not None
     so_far = "none yet" if shown.evidence <= 1.0 else odds_in_words(shown.evidence)
-    sentence = f"{_comparison(shown)}; evidence {so_far} (pins at {odds_in_words(shown.needed)})"
+    parts = log_mixture(whole, recent, shown.limit)
+    strongest = max(range(len(parts)), key=parts.__getitem__)
+    since = None if strongest == 0 else counts.recent[strongest - 1].first
+    said = _comparison(shown, [whole, *recent][strongest] or whole, since)
+    sentence = f"{said}; evidence {so_far} (pins at {odds_in_words(shown.needed)})"
     if shown.evidence >= shown.needed:
         return Judgement(Verdict.BREACH, None, sentence)
     if answers is not None and answers.verdict is Verdict.BREACH:
@@ -162,7 +163,7 @@ def _answers(signal: SlowSignal, counts: SlowCounts, signals: int) -> Judgement 
     if all(one.mean == 1.0 for one in asked):
         return None
     compared = difference(counts.stretches, counts.answers, lower_is_worse=True, answers=True)
-    if compared is None or min(compared.canary_users, compared.control_users) < FEWEST_USERS:
+    if compared is None or not compared.enough:
         return None
     evidence = compared.log_evidence(signal.max_response_drop)
     sentence = (
@@ -173,18 +174,17 @@ def _answers(signal: SlowSignal, counts: SlowCounts, signals: int) -> Judgement 
     return Judgement(Verdict.BREACH if over else Verdict.HEALTHY, None, sentence)
 
 
-def _comparison(shown: SlowFinding) -> str:
-    assert shown.canary is not None
-    assert shown.control is not None
-    assert shown.worse is not None
-    word = "lower" if (shown.worse >= 0) == shown.lower_is_worse else "higher"
+def _comparison(shown: SlowFinding, compared: Difference, since: int | None) -> str:
+    """Both means; of the days since a start of the newest weeks, where those say most."""
+    word = "lower" if (compared.worse >= 0) == shown.lower_is_worse else "higher"
     worse = "lower" if shown.lower_is_worse else "higher"
-    canary, control = (amount(value, as_share=shown.as_share) for value in (shown.canary, shown.control))
-    by = points(abs(shown.worse), as_share=shown.as_share)
+    canary, control = (amount(one, as_share=shown.as_share) for one in (compared.canary_mean, compared.control_mean))
+    by = points(abs(compared.worse), as_share=shown.as_share)
     limit = points(shown.limit, as_share=shown.as_share)
+    when = "" if since is None else f"since {date_of(since)} "
     return (
-        f"{shown.signal} {canary} (canary, {counted(shown.canary_users, 'user')}) against {control} "
-        f"(control, {shown.control_users:,}): {by} {word}, limit {limit} {worse}"
+        f"{shown.signal} {when}{canary} (canary, {counted(compared.canary_users, 'user')}) against {control} "
+        f"(control, {compared.control_users:,}): {by} {word}, limit {limit} {worse}"
     )
 
 
@@ -208,9 +208,10 @@ def _with_numbers(blank: SlowFinding, signal: SlowSignal, counts: SlowCounts, si
         literal_false_pins=false_pins(error, signal.limit, in_a_row) if math.isfinite(error) else None,
         literal_percent=percent_needed(counts.days, signal.limit, in_a_row),
     )  # fmt: skip
-    compared = difference(counts.stretches, counts.values, lower_is_worse=blank.lower_is_worse)
+    compared, recent = _differences(blank, counts)
     if compared is None:
         return shown
+    evidence = log_sum(log_mixture(compared, recent, signal.limit))
     needed = signals / (FALSE_PINS * (1.0 - _FOR_ANSWERS))
     low, high = compared.interval(FALSE_PINS)
     days = counts.last - counts.first + 1
@@ -218,9 +219,16 @@ def _with_numbers(blank: SlowFinding, signal: SlowSignal, counts: SlowCounts, si
     return replace(
         shown, canary=compared.canary_mean, control=compared.control_mean, canary_users=compared.canary_users,
         control_users=compared.control_users, worse=compared.worse, low=low, high=high,
-        evidence=math.exp(min(compared.log_evidence(signal.limit), 700.0)), needed=needed, drop_to_see=to_see,
+        evidence=math.exp(min(evidence, 700.0)), needed=needed, drop_to_see=to_see,
         days_to_see=compared.days_to_see(to_see, signal.limit, needed, days),
     )  # fmt: skip
+
+
+def _differences(shown: SlowFinding, counts: SlowCounts) -> tuple[Difference | None, list[Difference | None]]:
+    """The comparison of the whole time, and of the days since each start of the newest weeks."""
+    lower = shown.lower_is_worse
+    recent = [difference(one.stretches, one.values, lower_is_worse=lower) for one in counts.recent]
+    return difference(counts.stretches, counts.values, lower_is_worse=lower), recent
 
 
 def _unknown(shown: SlowFinding, problem: _Unknown) -> SlowFinding:

@@ -15,7 +15,7 @@ from killswitch.slow.findings import SlowFinding
 from killswitch.slow.history import ExposureHistory
 from killswitch.slow.judging import judge_slow
 from killswitch.slow.sql_source import SqlWarehouse
-from killswitch.slow.user_days import MEMORY, UserDays, duckdb_module, open_user_days
+from killswitch.slow.user_days import MEMORY, MOST_WAVES, UserDays, duckdb_module, open_user_days
 from killswitch.slow.warehouse import TIMEOUT, SlowStatement, Warehouse
 from killswitch.slow.window import Window, window_of
 from killswitch.slow_settings import SlowSettings, SlowSignal
@@ -67,6 +67,11 @@ def _counted(
 ) -> SlowCounts | Unreadable:  # fmt: skip
     if not history.waves:
         return Unreadable(Reason.NO_DATA, "no user has been exposed to the canary yet")
+    if len(history.waves) > MOST_WAVES:
+        return Unreadable(
+            Reason.INTERNAL_ERROR,
+            f"{len(history.waves)} raises of the percent are too many; end the rollout and arm it",
+        )
     users = UserDays(connection, history, window, assigned=settings.assignments is not None)
     question = SlowStatement(
         signal.query or settings.users, settings.user, settings.day, signal.column, signal.low, signal.high

@@ -9,22 +9,23 @@ import importlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from killswitch.errors import BadSettings
-from killswitch.slow.counts import DayCounts, Moments, SlowCounts, StretchCounts, UserSpread
+from killswitch.slow.counts import DayCounts, Moments, RecentCounts, SlowCounts, StretchCounts, UserSpread
 from killswitch.slow.days import first_counted, local_day
-from killswitch.slow.evidence import weights
+from killswitch.slow.evidence import recent_starts, weights
 from killswitch.slow.history import ExposureHistory, Stretch, stretches_of
 from killswitch.slow.judging import BAD
 from killswitch.slow.window import Window
 
 MEMORY = "280MB"
 THREADS = 2
+MOST_WAVES = 200
 NO_WAVE = 255  # the wave of a control user
 NEVER = 2**30  # the day on which a control user is exposed
 _LEFT_OUT = ("", *BAD, "a day still to come", "a day before the first")
@@ -82,17 +83,20 @@ class UserDays:
         left_out = {_LEFT_OUT[wrong]: number for wrong, number in sorted(rows.items()) if wrong != OK}
         ((newest,),) = self.connection.execute("SELECT max(day) FROM kept.staged WHERE wrong = 0").fetchall()
         stretches = stretches_of(self.history, self.wave_days, self.window.last)
-        first = min((counted for _, counted in self.wave_days), default=self.window.last + 1)
-        first = max(first, self.window.since)
+        began = min((counted for _, counted in self.wave_days), default=self.window.last + 1)
+        first = max(began, self.window.since)
         self._make_user_days()
         left_out |= self._neither()
+        days = self._days(first)
+        seen = dict(self.connection.execute("SELECT day, count(*) FROM kept.user_days GROUP BY day").fetchall())
+        recent = [self._recent(start, stretches) for start in recent_starts(began, self.window.last)]
         self._make_user_stretches(stretches)
         counted = self._stretches(stretches)
         return SlowCounts(
-            first=first, last=self.window.last, newest=newest, days=self._days(first), stretches=counted,
+            first=first, last=self.window.last, newest=newest, days=days, stretches=counted,
             values=self._spread(counted, answers=False), answers=self._spread(counted, answers=True),
-            rows=sum(rows.values()), bad=sum(rows.get(wrong, 0) for wrong in (NO_USER, NO_DAY, OUT_OF_RANGE)),
-            left_out=left_out,
+            recent=tuple(recent), seen=seen, rows=sum(rows.values()),
+            bad=sum(rows.get(wrong, 0) for wrong in (NO_USER, NO_DAY, OUT_OF_RANGE)), left_out=left_out,
         )  # fmt: skip
 
     # --- tables -----------------------------------------------------------------------------------
@@ -140,6 +144,13 @@ class UserDays:
             " avg(value) AS value, avg(answered) AS answered FROM kept.user_days JOIN kept.stretch_of USING (day)"
             " WHERE day < exposed OR day >= counted GROUP BY id, stretch, day >= counted"
         )
+
+    def _recent(self, start: int, stretches: Sequence[Stretch]) -> RecentCounts:
+        """The comparison of the days from ``start`` on alone."""
+        later = [replace(one, first=max(one.first, start)) for one in stretches if one.last >= start]
+        self._make_user_stretches(later)
+        counted = self._stretches(later)
+        return RecentCounts(start, counted, self._spread(counted, answers=False))
 
     # --- numbers ----------------------------------------------------------------------------------
 

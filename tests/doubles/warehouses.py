@@ -64,7 +64,10 @@ def settings_of(source: str, *signals: SlowSignal, **changes: Any) -> SlowSettin
 
 @dataclass
 class People:
-    """``users`` people with scores around 70, ``drop`` lower once they are in the canary by the hash of their id."""
+    """``users`` people with scores around 70, ``drop`` lower once they are in the canary by the hash of their id.
+
+    The drop begins on day ``falls_on``; ``silent`` of them do not answer.
+    """
 
     users: int = 4000
     drop: float = 0.0
@@ -73,6 +76,7 @@ class People:
     percents: Mapping[float, float] = field(default_factory=lambda: {0: 20.0})
     days: int = 12
     seed: int = 7
+    falls_on: int = 0
 
     @property
     def flag(self) -> Flag:
@@ -100,9 +104,8 @@ class People:
         for day in range(-1, self.days):
             there = draw.random(self.users) < self.active
             silent = draw.random(self.users) < self.silent
-            score = np.clip(
-                70.0 + level + draw.normal(0.0, 15.0, self.users) - self.drop * (exposed <= day), 0.0, 100.0
-            )
+            lower = self.drop * (exposed <= day) * (day >= self.falls_on)
+            score = np.clip(70.0 + level + draw.normal(0.0, 15.0, self.users) - lower, 0.0, 100.0)
             for number in np.flatnonzero(there):
                 yield names[number], date_of(number_of(MONDAY) + day), None if silent[number] else float(score[number])
 

@@ -69,6 +69,17 @@ def test_a_known_drop_is_measured_and_proven(tmp_path: Path) -> None:
     assert found.worse == pytest.approx(12.0, abs=2.5)
 
 
+def test_a_drop_that_begins_late_is_proven_on_the_newest_weeks(tmp_path: Path) -> None:
+    """After four healthy weeks the whole time still looks well; the comparison of the last week does not."""
+    people = People(users=1500, drop=8.0, days=36, falls_on=29)
+    write_parquet(tmp_path / "csat.parquet", people.rows())
+    found = judged(tmp_path, people)
+    assert found.verdict is Verdict.BREACH
+    assert found.worse is not None
+    assert found.worse < 3.0
+    assert found.sentence.startswith("csat since 2026-12-02 ")
+
+
 def test_only_whole_settled_days_after_the_exposure_count(folder: Path) -> None:
     """Exposed on the 2nd at 10:00: with a day to settle the 4th is the first, and the 12th the last on the 14th."""
     found = judged(folder)
@@ -264,6 +275,27 @@ def test_a_day_with_half_its_rows_is_half_an_answer(folder: Path) -> None:
     rows = [row for number, row in enumerate(PEOPLE.rows()) if row[1] != last or number % 3 == 0]
     write_parquet(folder / "csat.parquet", rows)
     assert judged(folder).reason is Reason.PARTIAL_ANSWER
+
+
+def test_users_who_have_just_changed_cohort_are_no_half_answer(tmp_path: Path) -> None:
+    """After a raise most users are in neither cohort for two days; the load is whole all the same."""
+    people = People(users=1500, percents={0: 10.0, 10: 80.0})
+    write_parquet(tmp_path / "csat.parquet", people.rows())
+    assert judged(tmp_path, people).verdict is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize("day", [-30.0, 0.5, 1.0])
+def test_before_a_day_has_settled_nothing_is_judged(folder: Path, day: float) -> None:
+    """Also by a clock that is behind the flag's."""
+    found = judged(folder, now=at(day, 7))
+    assert (found.verdict, found.reason in (Reason.NO_DATA, Reason.SETTLING)) == (Verdict.UNKNOWN, True)
+
+
+def test_more_raises_than_can_be_told_apart_are_unknown(folder: Path) -> None:
+    settings = settings_of(f"duckdb:///{folder}")
+    earlier = [EarlierGeneration(number, 1.0, at(0), f"salt.g{number}") for number in range(300)]
+    (found,) = evaluate(settings, history_of(PEOPLE.flag, earlier), at(PEOPLE.days, 7)).findings
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 
 
 def test_users_who_do_not_answer_are_judged_as_well(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from killswitch.slow.counts import Moments, StretchCounts, UserSpread
-from killswitch.slow.evidence import Difference, difference, log_evidence, weights
+from killswitch.slow.evidence import Difference, difference, log_evidence, log_mixture, log_sum, recent_starts, weights
 
 NOBODY = Moments()
 
@@ -89,6 +89,23 @@ def test_a_stretch_weighs_its_canary_users() -> None:
 
 
 USUAL = Difference(2.0, 1.0, 30.0, 19_000, 1_000, 70.0, 68.0)
+
+
+def test_a_comparison_of_its_own_begins_each_week() -> None:
+    assert recent_starts(100, 106) == ()
+    assert recent_starts(100, 107) == (107,)
+    assert recent_starts(100, 140) == (114, 121, 128, 135)
+
+
+def test_the_parts_of_the_evidence_weigh_no_more_than_one() -> None:
+    """Half is of the whole time, an eighth of each of four weeks; too few users add nothing."""
+    parts = log_mixture(USUAL, [USUAL] * 4, 0.0)
+    assert log_sum(parts) == pytest.approx(USUAL.log_evidence(0.0))
+    assert parts[0] - parts[1] == pytest.approx(math.log(4))
+    few = replace(USUAL, canary_users=19)
+    assert log_mixture(few, [None, few], 0.0) == [-math.inf] * 3
+    assert log_sum([-math.inf] * 3) == -math.inf
+    assert log_sum([1000.0, -math.inf]) == 1000.0
 
 
 def test_the_interval_is_what_evidence_does_not_refuse() -> None:

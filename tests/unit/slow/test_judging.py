@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from killswitch.model import Reason, Unreadable, Verdict
-from killswitch.slow.counts import DayCounts, Moments, SlowCounts, StretchCounts, UserSpread
+from killswitch.slow.counts import DayCounts, Moments, RecentCounts, SlowCounts, StretchCounts, UserSpread
 from killswitch.slow.findings import SlowFinding
 from killswitch.slow.judging import judge_slow
 from killswitch.slow_settings import SlowSignal
@@ -99,6 +99,20 @@ def test_signals_share_the_budget() -> None:
     assert judged(counts(), signals=4).needed == pytest.approx(4 / 0.009)
 
 
+def test_harm_of_the_newest_week_is_a_breach_and_says_since_when() -> None:
+    whole, late = counts(1.0), counts(12.0)
+    found = judged(replace(whole, recent=(RecentCounts(LAST - 2, late.stretches, late.values),)))
+    assert found.verdict is Verdict.BREACH
+    assert found.sentence.startswith("csat since 1970-04-18 58.00 (canary, 1,000 users) against 70.00")
+    assert found.worse == pytest.approx(1.0)
+
+
+def test_few_users_of_the_newest_week_add_nothing() -> None:
+    whole, late = counts(1.0), counts(60.0, canary=19, control=361)
+    found = judged(replace(whole, recent=(RecentCounts(LAST, late.stretches, late.values),)))
+    assert found.evidence == pytest.approx(judged(whole).evidence or 0.0)
+
+
 CHECKS: dict[Reason, dict[str, Any]] = {
     Reason.NO_DATA: {"newest": None},
     Reason.STALE: {"newest": LAST},
@@ -136,12 +150,14 @@ def test_few_users_are_unknown() -> None:
 
 
 def test_a_day_with_half_the_users_of_a_week_ago_is_half_an_answer() -> None:
-    whole = counts(30.0)
-    last = whole.days[-1]
-    half = replace(last, control=replace(last.control, users=700), canary=replace(last.canary, users=40))
-    found = judged(replace(whole, days=(*whole.days[:-1], half)))
+    found = judged(replace(counts(30.0), seen={LAST - 7: 2000, LAST: 740}))
     assert found.reason is Reason.PARTIAL_ANSWER
     assert "has 740 users, and a week before there were 2,000" in found.sentence
+
+
+def test_as_many_users_as_a_week_ago_are_a_whole_answer() -> None:
+    assert judged(replace(counts(), seen={LAST - 7: 2000, LAST: 1001})).verdict is Verdict.HEALTHY
+    assert judged(replace(counts(), seen={LAST - 7: 30, LAST: 1})).verdict is Verdict.HEALTHY
 
 
 def test_a_missing_day_is_a_gap_for_the_literal_rule_alone() -> None:
