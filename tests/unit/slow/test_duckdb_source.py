@@ -249,7 +249,9 @@ def test_whole_numbers_are_routed_as_their_digits(tmp_path: Path) -> None:
     write_parquet(tmp_path / "csat.parquet", rows, user="BIGINT")
     as_numbers = judged(tmp_path)
     write_parquet(tmp_path / "csat.parquet", rows)
-    assert as_numbers == judged(tmp_path)
+    as_texts = judged(tmp_path)
+    assert (as_numbers.canary_users, as_numbers.control_users) == (as_texts.canary_users, as_texts.control_users)
+    assert as_numbers.worse == pytest.approx(as_texts.worse)  # sums in the order of two threads
 
 
 def test_a_user_column_that_is_no_key_is_refused(folder: Path) -> None:
