@@ -40,6 +40,8 @@ _AT_BEGIN: Mapping[str, Sequence[str]] = {
     "mariadb": ("SET SESSION TRANSACTION READ ONLY",),
     "sqlite": ("PRAGMA query_only = ON",),
 }
+# by URL the newest thread, so that hourly retries do not pile up on a warehouse that hangs
+_LEFT_BEHIND: dict[str, threading.Thread] = {}
 Column = Sequence[Any]
 Columns = Sequence[Column]  # those that were asked for, of one batch
 _Read = TypeVar("_Read")
@@ -54,7 +56,7 @@ def sqlalchemy_module() -> Any:
 
 
 class SqlWarehouse:
-    """``url`` is without a password; ``password`` is read again at each use. ``monotonic`` gives seconds."""
+    """``url`` is without a password; ``password`` is read again at each use."""
 
     def __init__(
         self,
@@ -63,14 +65,11 @@ class SqlWarehouse:
         *,
         timeout: float = TIMEOUT,
         most_rows: int = MOST_ROWS,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
         self._password = password
         self._timeout = timeout
         self._most_rows = most_rows
-        self._monotonic = monotonic
-        self._left_behind: threading.Thread | None = None
 
     def read(self, statement: SlowStatement, into: UserDays) -> Unreadable | None:
         since = date_of(into.window.since)
@@ -112,7 +111,8 @@ class SqlWarehouse:
 
     def _batches(self, query: str, bound: Mapping[str, Any], columns: Sequence[str]) -> Iterator[Columns]:
         """The rows, these columns of them, in batches. Raises _Failed."""
-        if self._left_behind is not None and self._left_behind.is_alive():
+        left_behind = _LEFT_BEHIND.get(self._url)
+        if left_behind is not None and left_behind.is_alive():
             raise _failed(Reason.SOURCE_TIMEOUT, "the warehouse still hangs in an earlier statement")
         handed: queue.Queue[Columns | _Failed | None] = queue.Queue(2)
         stop = threading.Event()
@@ -132,22 +132,22 @@ class SqlWarehouse:
 
         thread = threading.Thread(target=work, name="killswitch-warehouse", daemon=True)
         thread.start()
-        deadline = self._monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout
         try:
             while True:
                 try:
-                    given = handed.get(timeout=max(deadline - self._monotonic(), 0.0))
+                    given = handed.get(timeout=max(deadline - time.monotonic(), 0.0))
                 except queue.Empty:
                     raise _failed(Reason.SOURCE_TIMEOUT, f"no whole answer within {self._timeout:g} s") from None
-                if given is None:
+                if given is None or isinstance(given, _Failed):
                     thread.join(_CLOSING)
+                    if given is not None:
+                        raise given
                     return
-                if isinstance(given, _Failed):
-                    raise given
                 yield given
         finally:
             stop.set()
-            self._left_behind = thread
+            _LEFT_BEHIND[self._url] = thread
 
     def _reveal(self) -> str | None:
         try:

@@ -125,7 +125,7 @@ def test_a_server_that_hangs_is_left_behind(server: PostgresqlServer) -> None:
     finally:
         server.resume()
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.SOURCE_TIMEOUT)
-    assert judged(server).verdict is Verdict.BREACH
+    wait_until(lambda: judged(server).verdict is Verdict.BREACH, "the thread left behind to end")
 
 
 def test_a_server_that_is_away_is_down(server: PostgresqlServer) -> None:

@@ -21,7 +21,7 @@ from killswitch.slow.counts import SlowCounts
 from killswitch.slow.days import number_of
 from killswitch.slow.findings import SlowFinding
 from killswitch.slow.reading import evaluate
-from killswitch.slow.sql_source import SqlWarehouse, _amounts, _day, _numbered, _time
+from killswitch.slow.sql_source import _LEFT_BEHIND, SqlWarehouse, _amounts, _day, _numbered, _time
 from killswitch.slow.user_days import UserDays, open_user_days
 from killswitch.slow.user_keys import routing_bytes
 from killswitch.slow.warehouse import SlowStatement
@@ -181,13 +181,11 @@ def test_a_warehouse_that_hangs_is_left_behind(
     warehouse = SqlWarehouse(f"sqlite:///{database}", timeout=0.05)
     monkeypatch.setattr(warehouse, "_rows", hang)
     assert problem(warehouse, tables).reason is Reason.SOURCE_TIMEOUT
-    again = problem(warehouse, tables)
+    again = problem(SqlWarehouse(f"sqlite:///{database}"), tables)  # as the next evaluation makes it
     assert (again.reason, again.detail) == (Reason.SOURCE_TIMEOUT, "the warehouse still hangs in an earlier statement")
     assert len(asked) == 1
     release.set()
-    assert warehouse._left_behind is not None
-    warehouse._left_behind.join(60.0)
-    monkeypatch.undo()
+    _LEFT_BEHIND[f"sqlite:///{database}"].join(60.0)
     patient = SqlWarehouse(f"sqlite:///{database}")
     assert patient.read(STATEMENT, tables) is None
 
