@@ -185,10 +185,15 @@ def _explained(finding: SlowFinding, statement: str) -> list[str]:
     newest = "none" if finding.newest_day is None else str(date_of(finding.newest_day))
     days = f"days {date_of(finding.first_day)} to {date_of(finding.last_day)}"
     counting = days if 0 < finding.first_day <= finding.last_day else "no day"
+    split = "; ".join(
+        f"{one.canary:,} of {one.canary + one.control:,} users in the canary, the flag's history says {one.share:.2%}"
+        for one in finding.split
+    )
     answers = "not judged" if finding.answers is None else finding.answers.sentence
     return [
         f"  statement: {one_line(statement)}",
         f"  newest row: {newest}; counted: {counting}",
+        f"  split: {split or 'no day counts yet'}",
         f"  answers: {one_line(answers)}",
         f"  by evidence: {one_line(finding.by_evidence.sentence)}",
         f"  literally: {one_line(finding.literal.sentence)}",

@@ -41,6 +41,9 @@ def to_document(finding: SlowFinding, days: int, statement: str | None = None) -
         "first_day": _day(finding.first_day),
         "last_day": _day(finding.last_day),
         "newest_row": None if finding.newest_day is None else _day(finding.newest_day),
+        "split": [
+            {"share": one.share, "canary_users": one.canary, "control_users": one.control} for one in finding.split
+        ],
         "left_out": dict(finding.left_out),
         "days": [_counts(one) for one in shown_days(finding, days)] if finding.first_day else [],
         **({} if statement is None else {"statement": statement}),

@@ -22,6 +22,15 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class UserSplit:
+    """Users of both cohorts in one stretch of days, and the canary's ``share`` that the flag's history says."""
+
+    share: float
+    canary: int
+    control: int
+
+
+@dataclass(frozen=True, slots=True)
 class SlowFinding:
     """One signal at one evaluation; means, differences and limits are in the column's unit.
 
@@ -61,6 +70,7 @@ class SlowFinding:
     last_day: int = 0
     newest_day: int | None = None
     days: tuple[DayCounts, ...] = ()
+    split: tuple[UserSplit, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -14,7 +14,7 @@ from killswitch.model import Reason, Unreadable, Verdict
 from killswitch.slow.counts import SlowCounts
 from killswitch.slow.days import date_of
 from killswitch.slow.evidence import FEWEST_USERS, Difference, difference, log_mixture, log_sum
-from killswitch.slow.findings import Judgement, SlowFinding, amount, points
+from killswitch.slow.findings import Judgement, SlowFinding, UserSplit, amount, points
 from killswitch.slow.literal import days_of, false_pins, percent_needed, usual_error
 from killswitch.slow.traffic_split import mismatch
 from killswitch.slow_settings import SlowSignal
@@ -205,6 +205,7 @@ def _with_numbers(blank: SlowFinding, signal: SlowSignal, counts: SlowCounts, si
     shown = replace(
         blank, first_day=counts.first, last_day=counts.last, newest_day=counts.newest, days=counts.days,
         left_out=dict(counts.left_out),
+        split=tuple(UserSplit(one.share, one.canary_answers.users, one.control_answers.users) for one in counts.stretches),
         literal_false_pins=false_pins(error, signal.limit, in_a_row) if math.isfinite(error) else None,
         literal_percent=percent_needed(counts.days, signal.limit, in_a_row),
     )  # fmt: skip

@@ -74,6 +74,12 @@ def test_the_document_has_both_verdicts_and_the_days(shell: Shell, warehouse: Pa
         "HEALTHY",
     ) * 3
     assert [day["day"] for day in finding["days"]] == ["2026-11-11", "2026-11-12"]
+    (split,) = finding["split"]
+    assert split["share"] == pytest.approx(0.2)
+    assert split["canary_users"] / (split["canary_users"] + split["control_users"]) == pytest.approx(0.2, abs=0.04)
+    assert (
+        "users in the canary, the flag's history says 20.00%" in shell("slow", ROLLOUT, "--at", NOW, "--explain").output
+    )
     assert finding["statement"].startswith("select user_id")
     assert finding["interval"][0] < finding["worse_by"] < finding["interval"][1]
 
