@@ -205,7 +205,9 @@ def _with_numbers(blank: SlowFinding, signal: SlowSignal, counts: SlowCounts, si
     shown = replace(
         blank, first_day=counts.first, last_day=counts.last, newest_day=counts.newest, days=counts.days,
         left_out=dict(counts.left_out),
-        split=tuple(UserSplit(one.share, one.canary_answers.users, one.control_answers.users) for one in counts.stretches),
+        split=tuple(
+            UserSplit(one.share, one.canary_answers.users, one.control_answers.users) for one in counts.stretches
+        ),
         literal_false_pins=false_pins(error, signal.limit, in_a_row) if math.isfinite(error) else None,
         literal_percent=percent_needed(counts.days, signal.limit, in_a_row),
     )  # fmt: skip
