@@ -1,0 +1,61 @@
+"""A plan with stages of seconds, taken up by real replicas over real etcd and Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from killswitch.stores import keys
+from tests.faults.fleet import ROLLOUT, Fleet, rules_of, started
+from tests.faults.replica import PATIENCE
+from tests.faults.service import HEALTHY
+from tests.servers.etcd import wait_until
+
+# the service gives both cohorts the same traffic, so no stage is far from half of it
+PLAN = """\
+plan:
+  advance: automatic
+  control_capacity: 10000/s
+  stages:
+    - {stage: half, percent: 50%, for: 12s}
+    - {stage: again, percent: 51%, for: 12s}
+    - {stage: last, percent: 52%, for: 12s}
+"""
+
+
+def planned(rollout: str) -> str:
+    return rules_of(rollout) + PLAN
+
+
+def planned_slowly(rollout: str) -> str:
+    """The first stage lasts longer than what is left in the window once traffic has stopped."""
+    return planned(rollout).replace("for: 12s", "for: 21s")
+
+
+def steps(fleet: Fleet) -> list[dict[str, Any]]:
+    fleet.check()
+    prefix = keys.advances(ROLLOUT, 1)
+    return [change.document() for change in fleet.history.of(prefix) if change.value is not None]
+
+
+def test_a_killed_replicas_step_is_taken_exactly_once(tmp_path: Path) -> None:
+    """The replica that took a step is killed at its commit; the other one takes the next, and each happens once."""
+    with started(tmp_path, rules=planned) as fleet:
+        wait_until(lambda: fleet.flag().stage == "again", "the first step", PATIENCE)
+        taken = steps(fleet)[0]["by"]
+        next(replica for replica in fleet.replicas if f"({replica.name})" in taken).kill()
+        wait_until(lambda: fleet.flag().stage == "last", "the second step", PATIENCE)
+        made = steps(fleet)
+        assert [(step["from_stage"], step["to_stage"]) for step in made] == [("half", "again"), ("again", "last")]
+        assert made[1]["by"] != taken
+
+
+def test_a_plan_without_traffic_does_not_go_up(tmp_path: Path) -> None:
+    """Traffic of both cohorts stops early in the first stage: it lasts past its `for`, which it has not been judged."""
+    with started(tmp_path, rules=planned_slowly) as fleet:
+        for cohort in ("canary", "control"):
+            fleet.service.set(replace(HEALTHY, rate=0.0), cohort=cohort)
+        fleet.for_cycles(8)  # 24 s, on top of those until it was healthy
+        assert fleet.flag().stage == "half"
+        assert steps(fleet) == []
