@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from killswitch.flags.flag import AA, SHADOW
 from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.calendar import opens
 from killswitch.ramps.gate_check import GateCheck, failed, not_yet, passed
-from killswitch.ramps.gate_inputs import Approval, GateInputs, Missing
+from killswitch.ramps.gate_inputs import Approval, GateInputs, Missing, SignalNow
 from killswitch.timestamps import to_iso
 from killswitch.wording import span_in_words
 
@@ -30,7 +31,10 @@ def slow(inputs: GateInputs) -> Iterator[GateCheck]:
     if isinstance(inputs.slow, Missing):
         yield not_yet("slow signals", f"the slow signals are not known: {inputs.slow.why}")
         return
-    for name, standing in inputs.slow.items():
+    settings = inputs.rollout.slow
+    stated = [] if settings is None or inputs.flag.stage in (SHADOW, AA) else [one.name for one in settings.signals]
+    unknown = {name: SignalNow(None, "it has not been judged in this stage") for name in stated}
+    for name, standing in {**unknown, **inputs.slow}.items():
         title = f"slow {name}"
         if standing.over:
             yield failed(title, standing.said or "it is over its limit")

@@ -84,7 +84,8 @@ class GateInputs:
     """All that decides whether the rollout may leave the stage that ``flag`` is in.
 
     ``now``: Unix seconds. ``interval``: seconds between ticks. ``shadow``: GO, NO_GO or NOT_YET, of the recorded pairs.
-    ``slow``: the rollout's slow signals by name, none where it has none. ``hold`` None: nobody holds it.
+    ``slow``: what is known of slow signals, by name; one that the rule file has and this has not is unknown. ``hold``
+    None: nobody holds it.
     """
 
     rollout: Rollout

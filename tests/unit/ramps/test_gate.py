@@ -253,6 +253,21 @@ def test_slow_signals_over_or_unknown_hold_it() -> None:
     assert judged_by(inputs_of("ramp_1", slow={"csat": SignalNow(False)})).ready
 
 
+SLOW = """\
+slow:
+  source: duckdb:///w.db
+  users: {query: "select user_id, day, csat from csat", user: user_id, day: day}
+  signals: {csat: {column: csat, range: [0, 100], max_drop: 3}}
+"""
+
+
+def test_a_slow_signal_of_the_rule_file_that_nobody_has_judged_holds_it() -> None:
+    assert only(inputs_of("ramp_1", text=SLOW + PLAN), "slow csat")[0] == "NOT_YET"
+    assert judged_by(inputs_of("ramp_1", text=SLOW + PLAN, slow={"csat": SignalNow(False)})).ready
+    assert judged_by(inputs_of("shadow", text=SLOW + PLAN)).ready
+    assert judged_by(inputs_of("aa", text=SLOW + PLAN)).ready
+
+
 @pytest.mark.parametrize(
     "change", [{"name": "@others"}, {"generation": 2}, {"stage": "ramp_5"}, {"began_at": NOW - 60}], ids=str
 )
