@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, get_args
 
 from killswitch.deadline import Deadline
@@ -31,6 +32,14 @@ _KINDS: Final[tuple[TokenKind, ...]] = get_args(TokenKind)
 _COHORTS: Final = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 
 
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """A rollout whose tokens are read, and the model that serves each cohort."""
+
+    rollout: Rollout
+    models: Mapping[Cohort, str]
+
+
 def wants_of(rollout: Rollout, step: float) -> tuple[Want, ...]:
     """What is asked for one step of ``step`` seconds: tokens by kind, and requests that did not say what they used."""
     match = rollout.spend.match
@@ -46,32 +55,36 @@ def wants_of(rollout: Rollout, step: float) -> tuple[Want, ...]:
 
 
 def read_steps(
-    source: Source,
-    rollout: Rollout,
-    models: Mapping[Cohort, str],
-    ticks: Sequence[float],
-    step: float,
-    deadline: Deadline,
-) -> Mapping[Cohort, tuple[LiveStep, ...]]:
-    """The steps of ``step`` seconds that end at ``ticks`` (Unix seconds, ascending, evenly spaced), by cohort.
+    source: Source, all_asked: Sequence[Billed], ticks: Sequence[float], step: float, deadline: Deadline
+) -> Mapping[str, Mapping[Cohort, tuple[LiveStep, ...]]]:
+    """The steps of ``step`` seconds that end at ``ticks`` (Unix seconds, ascending, evenly spaced).
 
-    ``models``: which model each cohort is served by.
+    By rollout and cohort. All rollouts are read together, so that the source groups what it asks.
     """
-    wants = wants_of(rollout, step)
+    wants = {one.rollout.name: wants_of(one.rollout, step) for one in all_asked}
+    together = [want for each in wants.values() for want in each]
     try:
         if len(ticks) == 1:
-            by_tick: Mapping[float, Readings] = {ticks[0]: source.read(wants, ticks[0], deadline)}
+            by_tick: Mapping[float, Readings] = {ticks[0]: source.read(together, ticks[0], deadline)}
         else:
-            by_tick = source.read_back(wants, ticks, deadline)
+            by_tick = source.read_back(together, ticks, deadline)
     except Exception:
         log.exception("reading billed tokens: unexpected error")
         by_tick = {}
     return {
-        cohort: tuple(
-            LiveStep(tick - step, tick, model, _tokens(dict(_measured(wants, by_tick.get(tick, {}), cohort))))
-            for tick in ticks
-        )
-        for cohort, model in models.items()
+        one.rollout.name: {
+            cohort: tuple(
+                LiveStep(
+                    tick - step,
+                    tick,
+                    model,
+                    _tokens(dict(_measured(wants[one.rollout.name], by_tick.get(tick, {}), cohort))),
+                )
+                for tick in ticks
+            )
+            for cohort, model in one.models.items()
+        }
+        for one in all_asked
     }
 
 

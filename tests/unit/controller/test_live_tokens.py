@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from killswitch.controller.live_tokens import read_steps
+from killswitch.controller.live_tokens import Billed, read_steps
 from killswitch.deadline import Deadline
 from killswitch.model import Cohort, Matcher, SpendSettings
 from killswitch.router.instruments import PrometheusInstruments
@@ -44,7 +44,8 @@ def steps_between(before: str, after: str, job: str = "copilot") -> dict[Cohort,
     series = {name: list(history.load(name, 0, round((START + STEP) * 1000))) for name in names}
     history.close()
     source = SampledHistory(series, scrape_interval=INTERVAL)
-    found = read_steps(source, replace(rollout(), spend=SPEND), MODELS, [START + STEP], STEP, Deadline(5))
+    asked = Billed(replace(rollout(), spend=SPEND), MODELS)
+    found = read_steps(source, [asked], [START + STEP], STEP, Deadline(5))[asked.rollout.name]
     return {
         cohort: None if one.tokens is None else {kind: count for kind, count in one.tokens.items() if count}
         for cohort, (one,) in found.items()

@@ -12,8 +12,8 @@ from killswitch.errors import BadDocument, OutcomeUnknown
 from killswitch.spend import books
 from killswitch.spend.books import Book
 from killswitch.spend.caps import Cap, Period
-from killswitch.spend.live import CountedUpTo, LiveStep, TokenKind, from_document, live_cost, to_document
-from killswitch.spend.live_counting import LiveSpend
+from killswitch.spend.live import CountedUpTo, LiveCost, LiveStep, TokenKind, from_document, live_cost, to_document
+from killswitch.spend.live_counting import LiveSpend, Uncounted
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.stores import Put, keys
 from killswitch.timestamps import DAY, HOUR
@@ -40,20 +40,30 @@ class Replicas:
     def __init__(self) -> None:
         self.server = MemoryServer(VirtualClock(NOON))
         self.stores = [MemoryStore(self.server, name) for name in "ab"]
-        self.a, self.b = (LiveSpend(store) for store in self.stores)
+        self.a, self.b = (LiveSpend(store, wall=lambda: NOON + DAY) for store in self.stores)
 
     def spent(self, period: Period = Period.DAY) -> int:
         value = self.server.value(keys.account(SCOPE, period))
         return 0 if value is None else books.from_document(value, SCOPE, period).current.spent
 
 
+def count(replica: LiveSpend, live_steps: list[LiveStep], prices: PriceList) -> LiveCost:
+    replica.read()
+    return replica.count([Uncounted(SCOPE, live_steps, prices)]).costs[SCOPE]
+
+
+def counted(replica: LiveSpend) -> CountedUpTo | None:
+    replica.read()
+    return replica.counted(SCOPE)
+
+
 def test_two_replicas_count_each_step_once() -> None:
     replicas = Replicas()
     for last in range(1, 20):
         for replica in (replicas.a, replicas.b):
-            replica.count(SCOPE, steps(max(0, last - 5), last), PRICES)
+            count(replica, steps(max(0, last - 5), last), PRICES)
     assert replicas.spent() == 19 * COST
-    assert replicas.a.counted(SCOPE) == CountedUpTo(NOON + 19 * STEP)
+    assert counted(replicas.a) == CountedUpTo(NOON + 19 * STEP)
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.APPLY_LATER])
@@ -61,8 +71,8 @@ def test_a_lost_answer_counts_no_step_twice(fault: Fault) -> None:
     replicas = Replicas()
     replicas.stores[0].fault = lambda call: fault if call.name == "commit" else None
     with pytest.raises(OutcomeUnknown):
-        replicas.a.count(SCOPE, steps(0, 3), PRICES)
-    replicas.b.count(SCOPE, steps(0, 4), PRICES)
+        count(replicas.a, steps(0, 3), PRICES)
+    count(replicas.b, steps(0, 4), PRICES)
     replicas.server.apply_late()
     assert replicas.spent() == 4 * COST
 
@@ -74,32 +84,32 @@ def test_a_replica_that_is_behind_takes_nothing_back() -> None:
     behind = steps(0, 3, tokens=quiet)
 
     def overtaken(call: Call) -> None:
-        if call.name == "commit" and replicas.b.counted(SCOPE) is None:
-            replicas.b.count(SCOPE, [*behind, *steps(3, 6)], PRICES)
+        if call.name == "commit" and counted(replicas.b) is None:
+            count(replicas.b, [*behind, *steps(3, 6)], PRICES)
 
     replicas.stores[0].fault = overtaken
-    replicas.a.count(SCOPE, behind, PRICES)
-    replicas.a.count(SCOPE, [*behind, *steps(3, 6)], PRICES)
+    count(replicas.a, behind, PRICES)
+    count(replicas.a, [*behind, *steps(3, 6)], PRICES)
     assert replicas.spent() == 3 * COST
-    assert replicas.a.counted(SCOPE) == CountedUpTo(NOON + 6 * STEP)
+    assert counted(replicas.a) == CountedUpTo(NOON + 6 * STEP)
 
 
 def test_after_a_restart_counting_goes_on() -> None:
     """The window reaches back to where counting ended, whoever asks."""
     replicas = Replicas()
-    replicas.a.count(SCOPE, steps(0, 2), PRICES)
-    LiveSpend(replicas.stores[1]).count(SCOPE, steps(0, 50), PRICES)
+    count(replicas.a, steps(0, 2), PRICES)
+    count(LiveSpend(replicas.stores[1], wall=lambda: NOON + DAY), steps(0, 50), PRICES)
     assert replicas.spent() == 50 * COST
 
 
 def test_an_unknown_price_is_waited_for_and_then_counted() -> None:
     replicas = Replicas()
     unpriced = steps(0, 10, model="newer")
-    cost = replicas.a.count(SCOPE, unpriced, PRICES)
+    cost = count(replicas.a, unpriced, PRICES)
     assert cost.waits_for == "no price of 'newer' is known for 2026-06-03T12:00:30Z; add it to the file of prices"
     assert replicas.spent() == 0
     priced = PriceList([Price("newer", 0.0, *[MILLION] * 5)])
-    assert replicas.a.count(SCOPE, unpriced, priced).waits_for is None
+    assert count(replicas.a, unpriced, priced).waits_for is None
     assert replicas.spent() == 10 * 125
 
 
@@ -126,7 +136,7 @@ def test_steps_that_no_one_has_read_are_missing() -> None:
 def test_each_step_is_charged_to_its_own_hour() -> None:
     replicas = Replicas()
     hourly = [LiveStep(NOON + HOUR * hour - 60, NOON + HOUR * hour, "new", TOKENS) for hour in range(1, 4)]
-    replicas.a.count(SCOPE, hourly, PRICES)
+    count(replicas.a, hourly, PRICES)
     value = replicas.server.value(keys.account(SCOPE, Period.HOUR))
     assert value is not None
     book = books.from_document(value, SCOPE, Period.HOUR)
@@ -140,7 +150,7 @@ def test_live_spend_over_a_hard_cap_is_counted_beyond_it() -> None:
     replicas = Replicas()
     capped = Book.begin(Cap(SCOPE, Period.DAY, hard=300), NOON)
     replicas.server.commit("rules", (), (Put(keys.account(SCOPE, Period.DAY), books.to_document(capped)),))
-    replicas.a.count(SCOPE, steps(0, 5), PRICES)
+    count(replicas.a, steps(0, 5), PRICES)
     value = replicas.server.value(keys.account(SCOPE, Period.DAY))
     assert value is not None
     account = books.from_document(value, SCOPE, Period.DAY).current
