@@ -115,6 +115,7 @@ def _side(rng: np.random.Generator, pairs: int, traffic: ShadowTraffic, **of: An
     return SideColumns(
         outcome=outcome,
         refused=of["refused"],
+        cut=np.zeros(pairs, dtype=np.int8),
         seconds=seconds.astype(np.float32),
         first_token_seconds=np.full(pairs, np.nan, dtype=np.float32),
         input_tokens=np.full(pairs, 300.0, dtype=np.float32),

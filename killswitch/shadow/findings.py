@@ -86,6 +86,8 @@ def judged(
             at_all = evidence.log_worse(none)
         if worse >= -math.log(wrong_no_go):
             standing = CriterionState.FAIL
+        elif comparison.why_no_pass:
+            reason = comparison.why_no_pass
         elif within >= -math.log(wrong_go):
             standing = CriterionState.PASS
         else:

@@ -18,6 +18,7 @@ from killswitch.shadow.evidence.columns import (
     PairColumns,
     SideColumns,
 )
+from killswitch.shadow.finish_reasons import CUT_IN_SQL
 
 MOST_TEXTS = 20_000  # of openings, of prompt classes and of languages: the most frequent; the rest are UNKNOWN
 
@@ -57,6 +58,7 @@ def _expressions() -> dict[str, str]:
         found |= {
             f"{side}_outcome": _code(f"{side}_outcome", OUTCOMES),
             f"{side}_refused": f"coalesce({side}_refused, false)",
+            f"{side}_cut": f"CAST(coalesce(CAST({CUT_IN_SQL.format(side=side)} AS TINYINT), -1) AS TINYINT)",
             f"{side}_json": _code(f"{side}_json", JSON_STATES),
             f"{side}_citations": _code(f"{side}_citations", CITATIONS),
             f"{side}_opening": f"coalesce({side}_openings.code, -1)",

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from killswitch.shadow.finish_reasons import is_cut
 from killswitch.shadow.record import PairRecord, Side
 
 Floats = npt.NDArray[np.float64]
@@ -58,11 +59,13 @@ class SideColumns:
     ``outcome``: code in `OUTCOMES`. ``seconds``: NaN where not finite. ``first_token_seconds``, tokens and
     ``cost_micros`` (micro-dollars): NaN where unknown. ``opening``: code in `PairColumns.openings`, `UNKNOWN` where
     the table leaves it out. ``language``: code in `PairColumns.languages`. ``json``: code in `JSON_STATES`.
-    ``citations``: code in `CITATIONS`.
+    ``citations``: code in `CITATIONS`. ``cut``: 1 where the limit of tokens ended the answer, 0 where it did not,
+    `UNKNOWN` where its finish reason is not known.
     """
 
     outcome: SmallCodes
     refused: Flags
+    cut: SmallCodes
     seconds: SmallFloats
     first_token_seconds: SmallFloats
     input_tokens: SmallFloats
@@ -157,9 +160,7 @@ class PairColumns:
             streamed=_flags(pair.streamed for pair in pairs),
             identical=_flags(pair.identical for pair in pairs),
             similarity=_numbers(pair.similarity for pair in pairs),
-            equivalent=np.array(
-                [UNKNOWN if pair.equivalent is None else pair.equivalent for pair in pairs], dtype=np.int8
-            ),
+            equivalent=_known_or_not(pair.equivalent for pair in pairs),
             differences=np.array([bits_of(pair.differences) for pair in pairs], dtype=np.uint16),
             win=_numbers(wins.get(pair.pair) for pair in pairs),
             control=_side([pair.control for pair in pairs], openings, languages),
@@ -189,6 +190,7 @@ def _side(sides: Sequence[Side], openings: _Table, languages: _Table) -> SideCol
     return SideColumns(
         outcome=_codes((side.outcome for side in sides), OUTCOMES),
         refused=_flags(side.refused for side in sides),
+        cut=_known_or_not(is_cut(side.finish_reason) for side in sides),
         seconds=_numbers(side.seconds for side in sides),
         first_token_seconds=_numbers(side.first_token_seconds for side in sides),
         input_tokens=_numbers(side.input_tokens for side in sides),
@@ -209,6 +211,10 @@ def _side(sides: Sequence[Side], openings: _Table, languages: _Table) -> SideCol
 
 def _flags(values: Iterable[bool]) -> Flags:
     return np.fromiter(values, dtype=np.bool_)
+
+
+def _known_or_not(values: Iterable[bool | None]) -> SmallCodes:
+    return np.fromiter((UNKNOWN if value is None else value for value in values), dtype=np.int8)
 
 
 def _numbers(values: Iterable[float | None]) -> SmallFloats:

@@ -38,6 +38,7 @@ class Compared:
     ``candidate`` and ``reference``: the two numbers that a person reads (rates, means, p95 seconds, micro-dollars);
     NaN where unknown. ``excess``: what is compared with the limit. ``limit``: on the same scale. ``pairs`` and
     ``noise_pairs``: how many were compared. ``why_not``: why nothing can be proven now, "" where it can.
+    ``why_no_pass``: why the candidate cannot be proven to be within the limit, although it can be proven to be over it.
     ``detail``: words for the sentence.
     """
 
@@ -50,6 +51,7 @@ class Compared:
     noise_pairs: int = 0
     evidence: Bets | None = None
     why_not: str = ""
+    why_no_pass: str = ""
     detail: str = ""
 
 
@@ -141,8 +143,21 @@ def _refusals(columns: PairColumns, criterion: Criterion) -> Compared:
 
 
 def _format(columns: PairColumns, criterion: Criterion) -> Compared:
+    """JSON that is broken or invalid, or an answer that is cut at its limit of tokens.
+
+    Where it is not known of both sides whether they were cut, only the JSON is compared.
+    """
     broken = [JSON_STATES.index("broken"), JSON_STATES.index("invalid")]
-    return _paired(columns, criterion, np.isin(columns.control.json, broken), np.isin(columns.other.json, broken))
+    known = (columns.control.cut != UNKNOWN) & (columns.other.cut != UNKNOWN)
+    control, other = (
+        np.isin(side.json, broken) | ((side.cut == 1) & known) for side in (columns.control, columns.other)
+    )
+    answered = _answered(columns) & ~columns.noise
+    unknown = _share(int((answered & ~known).sum()), int(answered.sum())) if answered.any() else 0.0
+    return replace(
+        _paired(columns, criterion, control, other),
+        why_no_pass=_unknown(unknown, "whether an answer was cut (its finish reason)"),
+    )
 
 
 def _paired(columns: PairColumns, criterion: Criterion, control: Flags, other: Flags) -> Compared:

@@ -167,8 +167,12 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
-    """Who refused, among pairs that both were answered; ``noise_*``: the same between control and its second answer."""
+class BothWays:
+    """Of which side something is true, among pairs that both answered.
+
+    ``noise_*``: the same between control and its second answer. ``unknown``: pairs in no other number, because it is
+    not known of both sides.
+    """
 
     pairs: int
     both: int
@@ -178,6 +182,8 @@ class Refusals:
     noise_both: int
     noise_first_only: int
     noise_second_only: int
+    unknown: int = 0
+    noise_unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +284,7 @@ class JudgeSaid:
 class ShadowReport:
     """``measures``: names of the measures of likeness; ``measure_agreement``: how each agrees with labelled pairs.
 
-    ``texts_left_out``: texts were kept, and too large to be read here.
+    ``cut``: answers that their limit of tokens ended. ``texts_left_out``: texts were kept, and too large to be read.
     """
 
     version: str
@@ -289,7 +295,8 @@ class ShadowReport:
     counts: PairCounts
     agreement: tuple[OverFloor, ...]
     differences: tuple[OverFloor, ...]
-    refusals: Refusals
+    refusals: BothWays
+    cut: BothWays
     outcomes: tuple[ThreeWays, ...]
     tone: Tone
     formats: tuple[ThreeWays, ...]

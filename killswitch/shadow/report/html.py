@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from killswitch.shadow.report.document import OverFloor, ShadowReport, ThreeWays
+from killswitch.shadow.report.document import BothWays, OverFloor, ShadowReport, ThreeWays
 from killswitch.shadow.report.histogram_svg import histogram
 from killswitch.shadow.report.hostile_text import in_html
 from killswitch.shadow.report.html_pairs import pairs_side_by_side
@@ -252,21 +252,23 @@ def _judge(report: ShadowReport) -> Iterator[str]:
 
 
 def _endings(report: ShadowReport) -> Iterator[str]:
-    refusals = report.refusals
-    yield '<h2>Refusals and errors</h2><div class="grid"><div><h3>Refusals, both ways</h3>'
-    rows = (
-        ("both refused", refusals.both, refusals.noise_both),
-        ("only control refused", refusals.control_only, refusals.noise_first_only),
-        ("only the canary refused", refusals.candidate_only, refusals.noise_second_only),
+    yield '<h2>Refusals, cut answers and errors</h2><div class="grid">'
+    yield f"<div><h3>Refusals, both ways</h3>{_both_ways('refused', report.refusals)}</div>"
+    yield f"<div><h3>Cut at the limit of tokens, both ways</h3>{_both_ways('cut', report.cut)}</div>"
+    yield f"<div><h3>How calls ended</h3>{_three_ways('outcome', _seen(report.outcomes))}</div></div>"
+
+
+def _both_ways(what: str, found: BothWays) -> str:
+    counts = (
+        (f"both {what}", found.both, found.noise_both),
+        (f"only control {what}", found.control_only, found.noise_first_only),
+        (f"only the canary {what}", found.candidate_only, found.noise_second_only),
+        ("pairs that both answered", found.pairs, found.noise_pairs),
     )
-    yield table(
-        (Column(""), Column("control and canary", "n"), Column("control twice", "n")),
-        [
-            (name, _of(canary, refusals.pairs), _of(noise, refusals.noise_pairs))
-            for name, canary, noise in (*rows, ("pairs that both answered", refusals.pairs, refusals.noise_pairs))
-        ],
-    )
-    yield f"</div><div><h3>How calls ended</h3>{_three_ways('outcome', _seen(report.outcomes))}</div></div>"
+    rows = [(name, _of(canary, found.pairs), _of(noise, found.noise_pairs)) for name, canary, noise in counts]
+    if found.unknown or found.noise_unknown:
+        rows.append(("further pairs, not known", f"{found.unknown:,}", f"{found.noise_unknown:,}"))
+    return table((Column(""), Column("control and canary", "n"), Column("control twice", "n")), rows)
 
 
 def _of(events: int, trials: int) -> str:

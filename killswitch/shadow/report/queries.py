@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from killswitch.shadow.finish_reasons import CUT_IN_SQL
 from killswitch.shadow.pairs import MEMORY, THREADS, duckdb_module
 from killswitch.shadow.recorded_columns import OPENING_PREFIX
 from killswitch.shadow.report.distributions import ValueCounts, tally
@@ -36,7 +37,6 @@ FORMAT_FEATURES: Mapping[str, str] = {
     "JSON that breaks the schema": "{side}_json = 'invalid'",
     "JSON that does not parse": "{side}_json = 'broken'",
     "tool calls": "{side}_tool_calls > 0",
-    "cut off at the token limit": "{side}_finish_reason IN ('length', 'max_tokens', 'max_output_tokens')",
 }
 """Each feature with its test of one side."""
 
@@ -124,6 +124,15 @@ def outcomes(connection: Any) -> list[tuple[str, str, str, bool, bool, int]]:
     rows: list[tuple[str, str, str, bool, bool, int]] = connection.execute(
         "SELECT kind, control_outcome, other_outcome, coalesce(control_refused, false),"
         " coalesce(other_refused, false), count(*) FROM pairs GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    return rows
+
+
+def cut(connection: Any) -> list[tuple[str, bool | None, bool | None, int]]:
+    """Kind, whether its limit of tokens ended control's answer and the other's (None: unknown), and how many pairs."""
+    sides = ", ".join(CUT_IN_SQL.format(side=side) for side in ("control", "other"))
+    rows: list[tuple[str, bool | None, bool | None, int]] = connection.execute(
+        f"SELECT kind, {sides}, count(*) FROM pairs WHERE {_BOTH_ANSWERED} GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     return rows
 

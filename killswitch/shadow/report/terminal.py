@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
 
-from killswitch.shadow.report.document import OverFloor, ShadowReport, Spread
+from killswitch.shadow.report.document import BothWays, OverFloor, ShadowReport, Spread
 from killswitch.shadow.report.hostile_text import in_terminal
 from killswitch.shadow.report.html_parts import dollars, number, percent, points, signed
 from killswitch.shadow.report.in_words import (
@@ -136,11 +136,8 @@ def _else(report: ShadowReport) -> Iterator[str]:
     if report.judge is not None:
         decides = "may decide" if report.judge.gates else "decides nothing yet, see --json or --html"
         yield _row("judge", f"win rate {percent(report.judge.win_rate)}, {decides}")
-    refusals = report.refusals
-    yield _row(
-        "refusals",
-        f"only the canary {refusals.candidate_only:,}, only control {refusals.control_only:,}, both {refusals.both:,}",
-    )
+    yield _row("refusals", _both_ways(report.refusals))
+    yield _row("cut at limit", _both_ways(report.cut))
     for spread in report.spreads:
         if spread.name == "output tokens":
             yield _row("output tokens", _shift(spread))
@@ -154,6 +151,23 @@ def _else(report: ShadowReport) -> Iterator[str]:
     cost = report.cost
     month = f"; 100 % for a month {dollars(cost.month_candidate_micros)}"
     yield _row("cost a call", f"{dollars(cost.candidate_micros)} against {dollars(cost.control_micros)}{month}")
+
+
+def _both_ways(found: BothWays) -> str:
+    """``only the canary 12 (floor 1), only control 2 (floor 1), both 5``: the floor is control with itself."""
+    if not found.pairs:
+        return f"unknown in {found.unknown:,} pairs" if found.unknown else "no pairs"
+    only = ((found.candidate_only, found.noise_second_only), (found.control_only, found.noise_first_only))
+    canary, control = (
+        f"{events:,} ({percent(events / found.pairs)}, floor {percent(_part(noise, found.noise_pairs))})"
+        for events, noise in only
+    )
+    unknown = f", unknown {found.unknown:,}" if found.unknown else ""
+    return f"only the canary {canary}, only control {control}, both {found.both:,}{unknown}"
+
+
+def _part(events: int, of: int) -> float | None:
+    return events / of if of else None
 
 
 def _over(name: str, row: OverFloor) -> str:

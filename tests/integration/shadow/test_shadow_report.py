@@ -82,6 +82,28 @@ def test_the_tone_of_84_against_11_percent_is_no_go(tmp_path: Path) -> None:
     assert len(grown["examples"]) == 5
 
 
+def test_answers_cut_at_the_limit_are_shown_both_ways(tmp_path: Path) -> None:
+    """As often as refusals, in all three forms, next to control with itself; a canary that is cut more is NO GO."""
+    cut: dict[str, Any] = {"other_finish_reason": "length"}
+    pairs = [pair(number, **(cut if number % 10 == 0 else {})) for number in range(600)]
+    pairs += [pair(1_000 + number, control={"finish_reason": "max_tokens"}) for number in range(4)]
+    pairs += [pair(2_000 + number, kind="noise", **(cut if number == 0 else {})) for number in range(60)]
+    pairs += [pair(3_000, control={"finish_reason": ""}), pair(3_001, kind="noise", other_finish_reason="")]
+    write_lines(tmp_path, pairs)
+    page = tmp_path / "report.html"
+    code, out, _ = report(tmp_path, "--html", str(page))
+    assert code == 1
+    assert out.startswith("NO GO: ")
+    assert "only the canary 60 (9.9%, floor 1.7%), only control 4 (0.66%, floor 0.0%)" in shown(out.splitlines(), "cut")
+    found = document(tmp_path)
+    canary = {"pairs": 604, "both": 0, "control_only": 4, "candidate_only": 60, "unknown": 1}
+    again = {"pairs": 60, "both": 0, "first_only": 0, "second_only": 1, "unknown": 1}
+    assert found["cut"] == canary | {f"noise_{name}": number for name, number in again.items()}
+    (row,) = (one for one in found["decided"]["criteria"] if one["measure"] == "format")
+    assert row["standing"] == "FAIL"
+    assert "only the canary cut" in page.read_text("utf-8")
+
+
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     """In whatever format and order they are: lines, Parquet, and one of each."""
     records = [friendly(number) for number in range(300)]

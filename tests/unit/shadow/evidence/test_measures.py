@@ -10,6 +10,7 @@ from bench.shadow_traffic import ShadowTraffic, drawn
 from killswitch.shadow.criteria import DEFAULTS, OPTIONAL, Criterion, Measure
 from killswitch.shadow.evidence.columns import OUTCOMES, PairColumns
 from killswitch.shadow.evidence.measures import Compared, compare, counted
+from killswitch.shadow.findings import CriterionState, judged
 from killswitch.shadow.record import PairRecord
 from tests.doubles.shadow_records import pair, side
 
@@ -41,6 +42,33 @@ def test_refusals_are_compared_on_the_same_requests() -> None:
 def test_a_refusal_is_seen_by_its_outcome_or_its_flag() -> None:
     for refused in (side(refused=True), side(outcome="refused")):
         assert compared([pair(other=refused)], Measure.REFUSALS).candidate == 1.0
+
+
+def test_an_answer_cut_at_its_limit_is_a_broken_format() -> None:
+    """Both ways: where control alone was cut, the candidate is better."""
+    whole, cut = side(), side(finish_reason="max_tokens")
+    sides = [(whole, cut), (whole, cut), (cut, whole), (cut, cut), (whole, whole)]
+    found = compared([pair(at, control=one, other=two) for at, (one, two) in enumerate(sides)], Measure.FORMAT)
+    assert (found.candidate, found.reference) == (3 / 5, 2 / 5)
+    assert not found.why_no_pass
+    many = [pair(at, other=cut if at % 10 == 0 else whole) for at in range(600)]
+    found = compared(many, Measure.FORMAT)
+    assert found.evidence is not None
+    assert found.evidence.log_worse(found.limit) > math.log(1000)
+
+
+def test_an_unknown_finish_reason_is_no_proof_of_a_format() -> None:
+    """JSON that is broken is still proven. That nothing is broken is not, because answers may have been cut."""
+    silent = side(finish_reason="")
+    unknown = [pair(at, control=silent, other=silent) for at in range(3000)]
+    within = judged(compared(unknown, Measure.FORMAT), wrong_go=0.01, wrong_no_go=0.01)
+    assert within.odds_within > within.odds_to_pass
+    assert within.standing is CriterionState.NOT_YET
+    assert "finish reason) is unknown in 100% of the pairs" in within.sentence
+    broken = [pair(at, control=silent, other=replace(silent, json="broken")) for at in range(600)]
+    assert judged(compared(broken, Measure.FORMAT), wrong_go=0.01, wrong_no_go=0.01).standing is CriterionState.FAIL
+    known = [pair(at, other=silent if at % 20 == 0 else side()) for at in range(3000)]
+    assert judged(compared(known, Measure.FORMAT), wrong_go=0.01, wrong_no_go=0.01).standing is CriterionState.PASS
 
 
 def test_a_candidate_that_times_out_stays_in_the_denominator() -> None:
