@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from killswitch.errors import BadSettings
 from killswitch.shadow.record import PairRecord, Side
+from killswitch.shadow.small_files import in_few_files
 
 MEMORY = "100MB"
 THREADS = 2
@@ -157,11 +158,12 @@ def _create_view(
 
 def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) -> Any:
     """All files as one relation. JSON lines are converted once: every query would parse them again."""
-    parquet = [str(path) for path in files if path.suffix == ".parquet"]
+    parquet = [path for path in files if path.suffix == ".parquet"]
     for path in files:
         if path.suffix != ".parquet":
             parquet += _converted(duckdb, connection, path, folder / f"{len(parquet)}-")
-    stored = connection.read_parquet(parquet, union_by_name=True)
+    few = in_few_files(connection, parquet, folder)
+    stored = connection.read_parquet([str(path) for path in few], union_by_name=True)
     known = set(stored.columns)
     wanted = [
         (duckdb.ColumnExpression(name) if name in known else duckdb.ConstantExpression(None))
@@ -172,7 +174,7 @@ def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) 
     return stored.select(*wanted)
 
 
-def _converted(duckdb: Any, connection: Any, source: Path, prefix: Path) -> Iterator[str]:
+def _converted(duckdb: Any, connection: Any, source: Path, prefix: Path) -> Iterator[Path]:
     """A file of JSON lines as Parquet files, each of a part of it, so that a file of any length fits in memory.
 
     Raises BadSettings that names the lines.
@@ -186,14 +188,14 @@ def _converted(duckdb: Any, connection: Any, source: Path, prefix: Path) -> Iter
             at = first + next(index for index, line in enumerate(part) if len(line) > LONGEST_LINE)
             raise BadSettings([f"{source}, line {at}: a record of more than {LONGEST_LINE} bytes; remove it"])
         lines.write_bytes(b"".join(part))
-        target = f"{prefix}{number}.parquet"
+        target = Path(f"{prefix}{number}.parquet")
         try:
             connection.read_json(
                 str(lines),
                 columns=dict(COLUMNS),
                 format="newline_delimited",
                 maximum_object_size=max(_USUAL_LINE, longest),
-            ).write_parquet(target)
+            ).write_parquet(str(target))
         except duckdb.OutOfMemoryException as error:
             raise BadSettings([f"{where}: too large to be read in {MEMORY}; split the file at that line"]) from error
         except duckdb.Error as error:
