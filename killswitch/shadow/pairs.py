@@ -7,7 +7,6 @@ lacks is NULL, and one that this version does not know is left out.
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from killswitch.errors import BadSettings
+from killswitch.shadow.private_folders import private_folder, remove_left_folders
 from killswitch.shadow.record import PairRecord, Side
 from killswitch.shadow.small_files import in_few_files
 
@@ -109,15 +109,19 @@ def open_pairs(
     Raises BadSettings if there are no records, if a file cannot be read, or if DuckDB is not installed.
     """
     duckdb = duckdb_module()
-    with tempfile.TemporaryDirectory(prefix="killswitch-pairs-") as folder:  # mode 0700: what does not fit in memory
+    remove_left_folders()
+    with private_folder() as folder:  # for what does not fit in memory
         settings = {
-            "memory_limit": memory, "threads": THREADS, "temp_directory": folder, "autoinstall_known_extensions": False,
-        }  # fmt: skip
+            "memory_limit": memory,
+            "threads": THREADS,
+            "temp_directory": str(folder),
+            "autoinstall_known_extensions": False,
+        }
         connection = duckdb.connect(config=settings)
         try:
             connection.execute("SET preserve_insertion_order = false")
             try:
-                records = _records(duckdb, connection, files_of(source, rollout), Path(folder))
+                records = _records(duckdb, connection, files_of(source, rollout), folder)
             except (duckdb.Error, OSError) as error:
                 raise BadSettings([f"{source}: these recorded pairs cannot be read: {error}"]) from error
             column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
