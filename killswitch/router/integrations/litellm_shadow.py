@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from killswitch.errors import BadSettings
-from killswitch.router.integrations.litellm_calls import EndpointCall
+from killswitch.router.integrations.litellm_calls import EndpointCall, retries_kept
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.refusals import failure_signal, refused
 from killswitch.router.request import Shadows
@@ -57,6 +57,7 @@ _ASKED = frozenset(
         *("context_management", "output_config", "extra_body"),
         # read so that the request is refused
         *("data_sources", "plugins", "search_parameters", "enable_search"),
+        *("prompt_id", "prompt_variables", "vector_store_ids"),
     }
 )
 APIS: Mapping[str, str] = {
@@ -73,6 +74,7 @@ _CALLS = {
     "responses": "responses",
     "messages": "anthropic_messages_handler",
 }
+_HOOKED = frozenset({"responses", "messages"})  # in these LiteLLM runs two hooks, whatever log it is given
 _MOST_PENDING = 10_000  # requests that have begun: those that LiteLLM never reports are forgotten in their order
 
 
@@ -197,6 +199,7 @@ class LiteLLMAsk:
     def __call__(self, asking: Asking) -> Any:
         """LiteLLM's answer, or its stream. Raises what LiteLLM raises, and `NotComparable` for what it cannot ask."""
         import litellm  # noqa: PLC0415  # see `killswitch.router.integrations.litellm`
+        from litellm.types.router import RetryPolicy  # noqa: PLC0415  # as above
 
         call = getattr(litellm, _CALLS.get(asking.api, ""), None)
         if call is None:
@@ -212,21 +215,23 @@ class LiteLLMAsk:
             "timeout": asking.timeout,
             "num_retries": 0,
             "max_retries": 0,
+            # LiteLLM takes a number of 0 for none given, and then retries as often as `litellm.num_retries` says
+            "retry_policy": RetryPolicy(),
             "cache": {
                 "no-cache": True,
                 "no-store": True,
             },  # the floor is noise between two answers, not one answer twice
             "no-log": True,  # the service's callbacks and spend logs are of production
         }
-        if asking.api != "messages":
-            from killswitch.router.integrations.litellm_silent import silent_log  # noqa: PLC0415  # as above
+        from killswitch.router.integrations.litellm_silent import hook_that_runs, silent_log  # noqa: PLC0415  # as above
 
-            said = asking.request.get("messages")
-            arguments["litellm_logging_obj"] = silent_log(
-                asking.model, said, _CALLS[asking.api], streamed=asking.streamed
-            )
+        if asking.api in _HOOKED and (hook := hook_that_runs()):
+            self._refuse(f"LiteLLM would run {hook} of the service; ask {asking.api} by the provider's own client")
+        said = asking.request.get("messages")
+        arguments["litellm_logging_obj"] = silent_log(asking.model, said, _CALLS[asking.api], streamed=asking.streamed)
         try:
-            return call(**arguments)
+            with retries_kept():
+                return call(**arguments)
         except ValueError as error:
             if "not implemented for sync" not in str(error):
                 raise

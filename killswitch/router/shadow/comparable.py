@@ -14,6 +14,7 @@ field of control's request                                  in the shadow's
 ``prompt`` (Responses API), ``container``, ``mcp_servers``  not comparable
 tools that the provider runs and that may act               not comparable
 ``data_sources``, ``search_parameters``, ``enable_search``  not comparable: they read what is not in the request
+``prompt_id``, ``prompt_variables``, ``vector_store_ids``   not comparable: a gateway changes the messages by them
 a question in ``extra_body``                                not comparable: it replaces the one that is compared
 files and vector stores by id                               not comparable: they belong to production's account
 a prompt of tokens                                          not comparable: they are of control's tokenizer
@@ -29,6 +30,7 @@ from typing import Any
 _STATEFUL = (
     *("previous_response_id", "conversation", "background", "container", "mcp_servers"),
     *("data_sources", "search_parameters", "enable_search"),
+    *("prompt_id", "prompt_variables", "vector_store_ids"),  # LiteLLM adds to the messages by these
 )
 # Run by the service, which never runs what a shadow asks for; or run by the provider, and only read.
 _TOOLS = re.compile(
