@@ -146,6 +146,7 @@ class Controller:
             health=self._health,
             step=timing.step,
             wall=wall,
+            monotonic=monotonic,
         )
         self._prices = prices
         self._missed_before = 0

@@ -18,6 +18,7 @@ from killswitch.pages.outbox_entry import into_outbox
 from killswitch.sources import Source
 from killswitch.spend.books import Book, from_document, to_document
 from killswitch.spend.live_counting import LiveSpend
+from killswitch.spend.period_clock import PeriodClock, clocks_in_words
 from killswitch.spend.prices import PriceList
 from killswitch.spend.rule_files import ledger_scope
 from killswitch.spend.ruling import RuledCaps
@@ -33,7 +34,7 @@ _TRIES: Final = 20  # each lost comparison is the progress of some process that 
 
 
 class Spending:
-    """What one replica does about money in a cycle. ``wall`` gives Unix seconds, by which periods begin and end."""
+    """What one replica does about money in a cycle. ``wall`` and ``monotonic`` are clocks in seconds."""
 
     def __init__(
         self,
@@ -45,15 +46,17 @@ class Spending:
         health: StoreHealth,
         step: float,
         wall: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
+        self._clock = PeriodClock(wall, monotonic)
+        self._clock_was_wrong = False
         self._step = step
-        self._live = LiveSpend(store, wall=wall)
+        self._live = LiveSpend(store, wall=self._clock)
         self._counting = LiveCounting(source, self._live, announcements, step)
         self._recipients = recipients
         self._health = health
-        self._wall = wall
-        self._caps = RuledCaps(store, wall=wall)
+        self._caps = RuledCaps(store, wall=self._clock)
         self._standings: Mapping[str, Standing] = {}
 
     def count(
@@ -63,6 +66,7 @@ class Spending:
 
         Control's spend is counted as well, and is capped by nobody.
         """
+        self._look_at_the_clock()
         try:
             self._counting.count(all_armed, prices, last_step(tick, self._step), self._near_a_cap(), deadline)
         except OutcomeUnknown:
@@ -71,6 +75,14 @@ class Spending:
             log.error("live spend is not counted: %s; see etcd's roles in docs/security.md", error)  # noqa: TRY400  ours
         except KillswitchError as error:
             self._health.failed(error, writing=True)
+
+    def _look_at_the_clock(self) -> None:
+        """The store has answered in this cycle: no period is begun before it has begun there."""
+        self._clock.note(self._store)
+        ahead = self._clock.ahead
+        if ahead and not self._clock_was_wrong:
+            log.error("%s", clocks_in_words(ahead, "this controller's clock"))
+        self._clock_was_wrong = bool(ahead)
 
     def _near_a_cap(self) -> frozenset[str]:
         """The rollouts whose canary has used half of a cap that it has not reached, as of the last `look`."""
@@ -95,13 +107,14 @@ class Spending:
     def look(self, rollouts: Mapping[str, Rollout]) -> None:
         """Write the caps of these rule files, and page for those that are reached. A store's errors are noted."""
         self._standings = {}
+        self._look_at_the_clock()
         if not self._caps.due(rollouts):
             return
         try:
             books = self._store.list(keys.LEDGER)
             self._live.note_books(books)
             self._caps.write(rollouts, books)
-            found, _ = standings(books, self._wall())
+            found, _ = standings(books, self._clock())
             self._standings = {keys.account(one.book.scope, one.book.period): one for one in found}
             for standing in found:
                 if _reached(standing.book) is not None and _is_paged(standing.book, rollouts):
@@ -124,7 +137,7 @@ class Spending:
             item = self._store.get(key)
             if item is None:
                 return
-            now = self._wall()
+            now = self._clock()
             try:
                 book = from_document(item.value, seen.scope, seen.period).advance(now)
             except BadDocument:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument, Unavailable
 from killswitch.net.credentials import TLS, Secret
-from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
+from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, ToldTime
 from killswitch.stores.etcd import wire
 from killswitch.stores.etcd.members import NOT_FOUND, EtcdRefusal, Member, Members, Repeat
 from killswitch.stores.limits import check_commit
@@ -138,6 +138,10 @@ class EtcdStore:
 
     def close(self) -> None:
         self._members.close()
+
+    def told_time(self) -> ToldTime | None:
+        """As `TellsTime`."""
+        return self._members.told_time()
 
     # --- inner workings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
@@ -106,6 +107,7 @@ class Fleet:
             health=cast("StoreHealth", None),
             step=STEP,
             wall=lambda: self.now,
+            monotonic=time.monotonic,
         )
 
     def cycle(self) -> tuple[Counter[str], Counter[str]]:
