@@ -16,7 +16,7 @@ import numpy as np
 
 from killswitch.rules.units import Kind
 from killswitch.shadow.criteria import BY_CLASS, KIND_OF_LIMIT, Criteria
-from killswitch.shadow.evidence.columns import OUTCOMES, PairColumns
+from killswitch.shadow.evidence.columns import OUTCOMES, Flags, PairColumns
 from killswitch.shadow.evidence.measures import compare, counted
 from killswitch.shadow.findings import CriterionFinding, CriterionState, compared_as_points, judged
 from killswitch.wording import counted as how_many
@@ -107,19 +107,14 @@ def assess(
     """
     criteria = criteria or Criteria()
     columns = _in_order(columns, until)
-    said = counted(columns)
+    said, noise = counted(columns), columns.noise
     left_out = _left_out(columns)
     if not said.all():
         columns = columns.where(said)
     findings = tuple(_over_all(columns, criteria))
     classes = () if criteria.as_points else tuple(_by_class(columns, criteria))
     pairs, noise_pairs = int((~columns.noise).sum()), int(columns.noise.sum())
-    # asked, and then refused for money or quota (a request that is too large, too) or ended by a shutdown: the reason
-    # may be in the request or in how slow its answer was
-    lost = sum(left_out.values())
-    lost += sum(max(number, 0) for reason, number in columns.dropped.items() if reason not in NOT_LOST)
-    missing = lost + sum(max(number, 0) for reason, number in columns.dropped.items() if reason in NOT_LOST)
-    lost_share, missing_share = (part / (part + columns.size) if part else 0.0 for part in (lost, missing))
+    lost_share, missing_share = _absent(columns, ~said, noise)
     verdict, sentence, more = _decided(
         findings, classes, criteria, _survivors(criteria, lost_share, missing_share, drops_known)
     )
@@ -157,6 +152,22 @@ def _in_order(columns: PairColumns, until: float | None) -> PairColumns:
     if until is not None:
         columns = columns.where(slice(0, int(np.searchsorted(columns.at, until))))
     return columns
+
+
+def _absent(columns: PairColumns, silent: Flags, noise: Flags) -> tuple[float, float]:
+    """The parts of the sampled requests that are lost, and that are missing for whatever reason.
+
+    ``silent`` and ``noise``: of all pairs (N,). Silent pairs were asked, and then refused for money or quota (a request
+    that is too large, too) or ended by a shutdown: the reason may be in the request or in how slow its answer was. Each
+    request has one candidate pair, so noise pairs are no more requests; lost noise pairs make a floor of survivors.
+    """
+    lost = int((silent & ~noise).sum())
+    lost += sum(max(number, 0) for reason, number in columns.dropped.items() if reason not in NOT_LOST)
+    missing = lost + sum(max(number, 0) for reason, number in columns.dropped.items() if reason in NOT_LOST)
+    pairs = int((~silent & ~noise).sum())
+    of_candidate, of_all = (part / (part + pairs) if part else 0.0 for part in (lost, missing))
+    of_noise = float(silent[noise].mean()) if noise.any() else 0.0
+    return max(of_candidate, of_noise), max(of_all, of_noise)
 
 
 def _left_out(columns: PairColumns) -> dict[str, int]:

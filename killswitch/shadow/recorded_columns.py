@@ -49,12 +49,13 @@ def _expressions() -> dict[str, str]:
         "noise": "coalesce(kind = 'noise', false)",
         "prompt_class": "coalesce(classes.code, -1)",
         **{name: f"coalesce({name}, false)" for name in ("comparable", "concurrent", "streamed", "identical")},
-        "similarity": "CAST(similarity AS FLOAT)",
+        # a number that is too large to be one is unknown: one record must not end the report of all others
+        "similarity": "TRY_CAST(similarity AS FLOAT)",
         "equivalent": "CAST(coalesce(CAST(equivalent AS TINYINT), -1) AS TINYINT)",
         "differences": f"CAST({bits} AS USMALLINT)",
     }
     for side in _SIDES:
-        found |= {f"{side}_{name}": f"CAST({side}_{name} AS FLOAT)" for name in _NUMBERS}
+        found |= {f"{side}_{name}": f"TRY_CAST({side}_{name} AS FLOAT)" for name in _NUMBERS}
         found |= {
             f"{side}_outcome": _code(f"{side}_outcome", OUTCOMES),
             f"{side}_refused": f"coalesce({side}_refused, false)",

@@ -22,7 +22,7 @@ from killswitch.shadow.raw_files import RawBatch, RawFiles, made_at_ms
 from killswitch.shadow.record import PairRecord
 from killswitch.shadow.sinks import Batch, Sink
 from killswitch.shadow.text_keeping import TextKeeping
-from killswitch.timestamps import DAY, HOUR, from_iso, to_iso
+from killswitch.timestamps import DAY, HOUR, to_iso
 
 MOST_FILES: Final = 600
 """Raw files of a batch: the service writes one a second."""
@@ -101,7 +101,8 @@ class Worker:
         self._keeping = keeping
         self._swept_at: float | None = None
         self._gathered: tuple[object, _Gathered] | None = None
-        self._expired: Counter[tuple[str, str]] = Counter()
+        # by rollout and day, then by minute: reason to requests
+        self._expired: defaultdict[tuple[str, str], dict[float, Counter[str]]] = defaultdict(dict)
         self.progress = Progress()
 
     def run(self, stopping: threading.Event, *, poll: float = 1.0) -> None:
@@ -159,10 +160,18 @@ class Worker:
         """Remove raw files that have waited too long, also while the sink fails. Their pairs are counted."""
         with self._raw.lock():
             for name in self._raw.older_than(int((self._wall() - self._settings.raw_for) * 1000)):
-                lost = Counter(_place(entry.rollout, entry.at) for entry, _ in self._entries(name, _Gathered()))
-                self._expired.update(lost)
+                for entry, _ in self._entries(name, _Gathered()):
+                    self._lose(entry)
                 self._raw.remove(name)
-                self.progress.expired += lost.total()
+
+    def _lose(self, entry: RawPair | Dropped) -> None:
+        """Count it for its minute: the report counts what was dropped since a generation began."""
+        reasons = {"expired": 1} if isinstance(entry, RawPair) else entry.reasons
+        self.progress.expired += isinstance(entry, RawPair)
+        if isinstance(entry, RawPair) and entry.kind == "noise":
+            return  # its request has a candidate pair
+        mine = self._expired[_place(entry.rollout, entry.at)]
+        mine.setdefault(entry.at - entry.at % 60.0, Counter()).update(reasons)
 
     def sweep(self) -> None:
         """Once an hour: remove texts of records that are older than they may be."""
@@ -208,7 +217,11 @@ class Worker:
         except Exception:
             if len(pairs) == 1:
                 log.exception("shadow: a pair cannot be compared; it is set aside")
-                gathered.broken.append(pairs[0][1])
+                ((pair, line),) = pairs
+                gathered.broken.append(line)
+                if pair.kind == "candidate":  # a request without a pair, which the report must know of
+                    lost = Dropped(pair.rollout, pair.at, {"failed": 1})
+                    gathered.drops[_place(pair.rollout, pair.at)].append(lost)
                 return
             for one in pairs:
                 self._compare([one], gathered, by)
@@ -223,9 +236,9 @@ class Worker:
             rollout, day = place
             records, drops = gathered.records.get(place, ()), gathered.drops.get(place, ())
             self._sink.write(Batch(batch.name, rollout, day, tuple(records), tuple(drops)))
-        for (rollout, day), lost in sorted(self._expired.items()):
-            drop = Dropped(rollout, from_iso(f"{day}T00:00:00Z"), {"expired": lost})
-            self._sink.write(Batch(f"{batch.name}-expired", rollout, day, (), (drop,)))
+        for (rollout, day), minutes in sorted(self._expired.items()):
+            lost = tuple(Dropped(rollout, at, dict(reasons)) for at, reasons in sorted(minutes.items()))
+            self._sink.write(Batch(f"{batch.name}-expired", rollout, day, (), lost))
         self._expired.clear()
         if gathered.broken and not self._raw.set_aside(f"{batch.name}.lines", gathered.broken):
             log.warning("shadow: %d lines cannot be read, and there is no room to set them aside", len(gathered.broken))

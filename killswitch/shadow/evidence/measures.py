@@ -18,10 +18,10 @@ import numpy as np
 
 from killswitch.shadow.criteria import OF_THE_FLOOR, Criterion, Measure
 from killswitch.shadow.evidence.betting import Array, Bets, Excess, Sample
-from killswitch.shadow.evidence.columns import FACTS, JSON_STATES, UNKNOWN, Flags, PairColumns
+from killswitch.shadow.evidence.columns import FACTS, JSON_STATES, UNKNOWN, Flags, PairColumns, SmallFloats
 from killswitch.shadow.evidence.floor import FEWEST_NOISE, matched
 from killswitch.shadow.evidence.openings import LEARNING, differing
-from killswitch.shadow.evidence.thresholds import FIRST, TAIL, RatioExcess, dearer, slower
+from killswitch.shadow.evidence.thresholds import FIRST, TAIL, RatioExcess, dearer, slower, slower_anyhow
 from killswitch.wording import counted as how_many
 
 MOST_UNKNOWN = 0.10  # where a feature is unknown in more than this part of the pairs, nothing is proven with it
@@ -189,16 +189,18 @@ def _openings(columns: PairColumns, criterion: Criterion) -> Compared:
 
 def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
     """Pairs that ran at once in one mode; without any, both p95s are shown and nothing is proven."""
-    everyone = ~columns.noise & columns.control.has_outcome("ok", "refused") & np.isfinite(columns.control.seconds)
+    wanted = ~columns.noise & columns.control.has_outcome("ok", "refused")
     failed = _failed(columns)
-    everyone &= failed | np.isfinite(columns.other.seconds)
-    rows = everyone & columns.concurrent
-    at_once = bool(rows.any())
-    rows = rows if at_once else everyone
-    candidate = np.where(failed, np.nan, columns.other.seconds)[rows].astype(np.float64)
-    control = columns.control.seconds[rows].astype(np.float64)
-    pairs = int(rows.sum())
+    everyone = wanted & _a_time(columns.control.seconds) & (failed | _a_time(columns.other.seconds))
+    unknown = 1.0 - _share(int(everyone.sum()), int(wanted.sum())) if wanted.any() else 0.0
+    seconds = np.where(failed, np.nan, columns.other.seconds)[everyone].astype(np.float64)
+    theirs, at_once = columns.control.seconds[everyone].astype(np.float64), columns.concurrent[everyone]
+    shown = at_once if at_once.any() else np.ones_like(at_once)
+    candidate, control = seconds[shown], theirs[shown]
+    pairs = int(shown.sum())
     slow = [_p95(candidate[np.isfinite(candidate)]), _p95(control)]
+    everyone_else = None if shown.all() else slower_anyhow(seconds, theirs, at_once)
+    evidence = RatioExcess(slower(candidate, control), everyone_else)
     return Compared(
         criterion,
         candidate=slow[0],
@@ -206,9 +208,17 @@ def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
         excess=_share(slow[0], slow[1]),
         limit=criterion.limit,
         pairs=pairs,
-        evidence=RatioExcess(slower(candidate, control)) if at_once else None,
-        why_not=_few(pairs, FIRST) if at_once or not pairs else NEVER_CONCURRENT,
+        evidence=evidence if at_once.any() else None,
+        why_not=(_unknown(unknown, "the time") or _few(pairs, FIRST))
+        if at_once.any() or not pairs
+        else NEVER_CONCURRENT,
     )
+
+
+def _a_time(seconds: SmallFloats) -> Flags:
+    """Where it is known how long an answer took; a negative time is of a clock that was set."""
+    known: Flags = np.isfinite(seconds) & (seconds >= 0)
+    return known
 
 
 def _p95(seconds: Array) -> float:

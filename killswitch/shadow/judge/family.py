@@ -35,9 +35,10 @@ def families_of(model: str) -> frozenset[str]:
     """The families a model's name shows; empty where it shows none. Several for a model distilled from another.
 
     What serves the model says nothing: ``openai/llama-3`` and ``azure/llama-3`` are Llama, ``openai/support`` may be
-    anything. The last part of the path that names a family decides: ``deepseek-ai/custom-v2`` is DeepSeek.
+    anything. The last part of the path that names a family decides: ``deepseek-ai/custom-v2`` is DeepSeek. What stands
+    between colons is one part, because people name a tuned model as they like: ``ft:gpt-4o:acme:nova-bot:id``.
     """
-    for part in reversed(re.split(r"[/:]", model.lower())):
+    for part in reversed(model.lower().split("/")):
         found = _families_in(part)
         if found:
             return found

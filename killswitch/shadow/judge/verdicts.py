@@ -157,9 +157,10 @@ def findings(
         agreement(pair for rounds in both for pair in rounds.repeated()),
         consistent=sum(verdict.consistent is True for verdict in standings),
         both_orders=sum(verdict.consistent is not None for verdict in standings),
-        lost=sum(verdict.preferred is None for verdict in standings) + skipped[NO_TEXTS],
-        finished=len(standings) + skipped[NO_TEXTS],
+        lost=sum(pair.score is None for pair in pairs) + skipped[NO_TEXTS],
+        finished=len(pairs) + skipped[NO_TEXTS],
         bar=bar or Bar(),
+        unlabelled=traffic.models - labelled.models if labelled.models else (),
     )
     return JudgeFindings(
         chosen,
@@ -208,8 +209,10 @@ class _Rounds:
 
     def __init__(self) -> None:
         self._opinions: dict[str, dict[tuple[int, int], Opinion]] = {}
+        self.models: set[str] = set()  # that answered
 
     def add(self, opinion: Opinion) -> None:
+        self.models |= {opinion.model} - {""}
         mine = self._opinions.setdefault(opinion.pair, {})
         mine[opinion.round, opinion.order] = opinion
         if opinion.round == 0:

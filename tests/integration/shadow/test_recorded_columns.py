@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from killswitch.errors import BadSettings
 from killswitch.shadow.evidence.columns import DIFFERENCES, UNKNOWN, PairColumns, SideColumns
 from killswitch.shadow.evidence.openings import stem
+from killswitch.shadow.flat_record import lines_of, row_of
 from killswitch.shadow.pairs import files_of, open_pairs
 from killswitch.shadow.record import PairRecord
 from killswitch.shadow.recorded_columns import OPENING_PREFIX, columns_of
@@ -149,3 +150,18 @@ def test_values_of_records_never_become_sql(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found.classes == (hostile,)
     assert found.size == 1
+
+
+@pytest.mark.parametrize("name", ["other_seconds", "control_seconds", "other_first_token_seconds", "similarity"])
+def test_a_number_too_large_for_one_is_unknown(tmp_path: Path, name: str) -> None:
+    """One record of 1e300 seconds must not end the report of a million others."""
+    rows = [row_of(pair(number)) for number in range(3)]
+    rows[1][name] = 1e300
+    source = tmp_path / "pairs.jsonl"
+    source.write_bytes(lines_of(rows))
+    with open_pairs(source, ROLLOUT) as connection:
+        read = columns_of(connection)
+    side, _, feature = name.partition("_")
+    found = read.similarity if name == "similarity" else getattr(getattr(read, side), feature)
+    assert read.size == 3
+    assert np.isnan(found[1])

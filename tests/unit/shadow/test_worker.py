@@ -174,6 +174,7 @@ def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(world: World, mo
     world.worker.run_once(at_once=True)
     assert world.sink.pairs() == ["a", "b"]
     assert world.worker.progress.broken == 1
+    assert [drop.reasons for drop in world.sink.drops()] == [{"failed": 1}], "else the report would be of survivors"
 
 
 def test_while_the_sink_is_down_raw_files_wait_and_nothing_is_compared_twice(world: World) -> None:
@@ -279,6 +280,21 @@ def test_raw_files_that_waited_too_long_are_deleted_and_counted(world: World) ->
     world.worker.run_to_the_end()
     assert world.sink.pairs() == ["c"]
     assert [dict(drop.reasons) for drop in world.sink.drops()] == [{"expired": 2}]
+
+
+def test_expired_requests_are_counted_in_their_minute(world: World) -> None:
+    """The report counts what was dropped since its generation began, which may be in the middle of a day."""
+    asked = AT - 8 * DAY
+    noise = raw_pair(id="a", kind="noise", at=asked)
+    drops = Dropped("support", asked + 120.0, {"queue_full": 3})
+    write_raw(world.spool, raw_pair(id="a", at=asked), noise, drops, at=asked)
+    world.worker.expire()
+    write_raw(world.spool, raw_pair(id="c"), number=3)
+    world.worker.run_once(at_once=True)
+    minute = asked - asked % 60.0
+    found = {drop.at: dict(drop.reasons) for drop in world.sink.drops()}
+    assert found == {minute: {"expired": 1}, minute + 120.0: {"queue_full": 3}}
+    assert world.worker.progress.expired == 2
 
 
 def test_the_folder_is_for_one_worker_at_a_time(world: World) -> None:

@@ -180,6 +180,39 @@ def test_latency_is_compared_where_both_ran_at_once() -> None:
     assert found.evidence is not None
 
 
+def at_times(slow: float) -> list[PairRecord]:
+    """Half of the pairs run at once; in a tenth of all, which do not, the candidate takes ``slow`` times as long."""
+    took = np.random.default_rng(6).lognormal(0.0, 0.5, (4000, 2))
+    return [
+        pair(
+            float(at),
+            concurrent=at % 10 < 5,
+            control=side(seconds=float(theirs)),
+            other=side(seconds=float(mine) * (slow if at % 10 == 9 else 1.0)),
+        )
+        for at, (theirs, mine) in enumerate(took)
+    ]
+
+
+def test_a_slow_candidate_hides_behind_no_queue() -> None:
+    """While it is slow the queue is long, and nothing runs at once: no pair that counts would have a slow answer."""
+    within = compared(at_times(1.0), Measure.LATENCY_P95).evidence
+    hidden = compared(at_times(9.0), Measure.LATENCY_P95).evidence
+    assert within is not None
+    assert hidden is not None
+    assert within.log_within(1.2) > math.log(100)
+    assert hidden.log_within(1.2) < 0.0
+    assert hidden.log_worse(1.2) < math.log(100)  # another load may be why
+
+
+def test_times_that_are_mostly_unknown_prove_nothing() -> None:
+    """A time below 0 is of a clock that was set, and no quick answer."""
+    records = [pair(float(at), concurrent=True, other=side(seconds=-1.0 if at % 5 == 0 else 0.5)) for at in range(1000)]
+    found = compared(records, Measure.LATENCY_P95)
+    assert found.pairs == 800
+    assert found.why_not == "the time is unknown in 20% of the pairs"
+
+
 def test_timeouts_are_in_the_p95s_pairs_and_not_its_seconds() -> None:
     """They are errors. As endless answers they would make an equal candidate slow: control's leave no pair."""
     records = [pair(float(at), concurrent=True, other=TIMED_OUT if at % 10 == 0 else side()) for at in range(300)]

@@ -47,6 +47,12 @@ def test_a_name_of_ones_own_shows_none(model: str) -> None:
     assert families_of(model) == frozenset()
 
 
+def test_the_suffix_of_a_tuned_model_hides_no_family() -> None:
+    """People choose the suffix, which may be another family's word."""
+    assert "openai" in families_of("ft:gpt-4o-mini-2024-07-18:acme:nova-bot:9abc")
+    assert families_of("openrouter/meta-llama/llama-3.3-70b:free") == {"meta"}
+
+
 def test_a_distilled_model_is_of_both_families() -> None:
     assert families_of("deepseek-r1-distill-llama-70b") == {"deepseek", "meta"}
 
