@@ -61,13 +61,14 @@ def command(
             "scopes": [one.document() for one in found],
             "problems": list(problems.values()),
             "clocks": dict(clocks),
-            **({} if known is None else {"prices": _prices(known, now)}),
+            **({} if known is None else {"prices": _prices(known, now), "odd_prices": list(known.odd)}),
         }
         show(document, as_json=as_json, otherwise=lambda: _print(found, known, now))
         wrong = [clocks_in_words(ahead, f"the clock of {owner}") for owner, ahead in clocks.items()]
         own = [clocks_in_words(clock.ahead, "the clock of this machine")] if clock.ahead else []
         if not as_json:
-            print_problems([f"warning: {one}" for one in (*own, *wrong)], style="yellow")
+            odd = () if known is None else known.odd
+            print_problems([f"warning: {one}" for one in (*own, *wrong, *odd)], style="yellow")
         if problems:
             print_problems(problems.values())
             raise typer.Exit(EXIT_UNWANTED)

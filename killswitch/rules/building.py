@@ -78,6 +78,9 @@ def build(document: Document, *, file: str, digest: str) -> Built:
     if not isinstance(document.value, dict):
         built.problems.append(Problem(1, "the file is not a mapping", "begin with `rollout: …`; see docs/rules.md"))
         return built
+    if isinstance(document.value.get("prices"), list) and "rollout" not in document.value:
+        built.problems.append(Problem(document.line_of(("prices",)), "a file of prices, not a rule file", _MOVE_PRICES))
+        return built
     builder = _Builder(document, built)
     spec = builder.validated()
     if spec is not None:
@@ -402,6 +405,10 @@ def _exclude(one: Matcher, other: Matcher) -> bool:
     return one.label == other.label and one.operator == other.operator == "=" and one.value != other.value
 
 
+_MOVE_PRICES = (
+    "every .yaml and .yml here is read as a rule file: move it out of this folder and write "
+    "`prices: ../prices.yaml` under `spend`, or keep it here as JSON, in a file whose name ends in .json"
+)
 _CANARY_LABEL = Matcher("cohort", "=", Cohort.CANARY.value)  # stage shadow asks for `cohort="shadow"` instead
 _SIGNAL_KEYS = frozenset({"events", "trials", "histogram", "quantile", "query", "unit"})
 _NO_FOR = "remove it (evidence accumulates by itself), or use `decide: threshold`"
