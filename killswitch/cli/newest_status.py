@@ -32,6 +32,7 @@ def unjudged(rollout: str) -> dict[str, Any]:
         "last_good": None,
         "trip": None,
         "findings": [],
+        "spend": [],
     }
 
 

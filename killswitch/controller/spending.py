@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from killswitch.controller.announcements import Announcements
-from killswitch.controller.live_spend import LiveCounting
+from killswitch.controller.live_spend import UNREAD_FOR, LiveCounting
 from killswitch.controller.recipients import Recipients
 from killswitch.controller.store_health import StoreHealth
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
-from killswitch.model import Rollout
+from killswitch.model import Rollout, SpendCap
 from killswitch.pages import spend_events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.sources import Source
@@ -22,7 +22,7 @@ from killswitch.spend.period_clock import PeriodClock, clocks_in_words
 from killswitch.spend.prices import PriceList
 from killswitch.spend.rule_files import ledger_scope
 from killswitch.spend.ruling import RuledCaps
-from killswitch.spend.standing import Standing, standings
+from killswitch.spend.standing import CapStanding, Standing, standings
 from killswitch.stores import Compare, Lost, Put, Store, keys
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import last_step
@@ -103,6 +103,23 @@ class Spending:
                 used, hard = money_in_words(standing.used), money_in_words(standing.book.hard)
                 return f"SPEND_CAP: the canary has used {used} of its hard cap of {hard} per {cap.per}"
         return None
+
+    def caps_of(self, rollout: Rollout, *, armed: bool) -> tuple[CapStanding, ...]:
+        """The caps of its rule file as of the last `look`, each with what is not known of its use.
+
+        ``armed``: whether the canary has live traffic, which is to be counted.
+        """
+        return tuple(self._cap_of(rollout, cap, armed=armed) for cap in rollout.spend.caps)
+
+    def _cap_of(self, rollout: Rollout, cap: SpendCap, *, armed: bool) -> CapStanding:
+        scope = ledger_scope(cap.scope, rollout.name)
+        standing = self._standings.get(keys.account(scope, cap.per))
+        unknown = None
+        if cap.scope == "rollout" and armed:
+            unknown = self._counting.unknown.get(rollout.name) or self._live.lag(scope, self._clock(), UNREAD_FOR)
+        if standing is None:
+            unknown = unknown or "this controller has not read the account yet, or could not; see its log"
+        return CapStanding(scope, cap.per, standing, unknown)
 
     def look(self, rollouts: Mapping[str, Rollout]) -> None:
         """Write the caps of these rule files, and page for those that are reached. A store's errors are noted."""

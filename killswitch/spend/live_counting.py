@@ -19,6 +19,7 @@ from killswitch.spend.live import CountedUpTo, LiveCost, LiveStep, live_cost
 from killswitch.spend.prices import PriceList
 from killswitch.stores import Compare, Item, Lost, Put, Snapshot, Store, keys
 from killswitch.stores.limits import MAX_OPERATIONS, Part, portions
+from killswitch.timestamps import to_iso
 
 _TRIES: Final = 20  # each lost comparison is the progress of another process
 _PERIODS: Final = tuple(Period)
@@ -72,6 +73,16 @@ class LiveSpend:
         """How far this scope was counted at the last `read`; None before its first step. Raises BadDocument."""
         item = self._positions.get(scope)
         return None if item is None else live.from_document(item.value)
+
+    def lag(self, scope: str, now: float, most: float) -> str | None:
+        """Why what is counted is too old, as of the last `read`; None if it is at most ``most`` seconds old."""
+        try:
+            counted = self.counted(scope)
+        except BadDocument as error:
+            return str(error)
+        if counted is None:
+            return "live traffic is not counted yet"
+        return None if now - counted.tick <= most else f"live traffic is counted up to {to_iso(counted.tick)} only"
 
     def count(self, wanted: Sequence[Uncounted]) -> CountedSpend:
         """Charge the steps that are not counted yet to their scopes' books of each period.
