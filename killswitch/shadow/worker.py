@@ -174,12 +174,19 @@ class Worker:
         mine.setdefault(entry.at - entry.at % 60.0, Counter()).update(reasons)
 
     def sweep(self) -> None:
-        """Once an hour: remove texts of records that are older than they may be."""
+        """Once an hour: remove texts of records that are older than they may be.
+
+        The spool is held meanwhile, as `forget` holds it: else one of both could write a file back as it was read, and
+        with it a user whom the other has just removed.
+        """
         now = self._wall()
         if self._swept_at is not None and 0.0 <= now - self._swept_at < _SWEEP_EVERY:
             return
         self._keeping.read_again()
-        self.progress.texts_removed += self._sink.remove_texts(lambda rollout: now - self._keeping.seconds_for(rollout))
+        with self._raw.lock():
+            self.progress.texts_removed += self._sink.remove_texts(
+                lambda rollout: now - self._keeping.seconds_for(rollout)
+            )
         self._swept_at = now
 
     def _gather(self, batch: RawBatch) -> _Gathered:

@@ -25,6 +25,15 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "zhipu": ("glm", "chatglm", "zhipu"),
     "moonshot": ("kimi", "moonshot"),
     "minimax": ("minimax", "abab"),
+    "ai21": ("jamba", "jurassic"),
+    "ibm": ("granite",),
+    "nvidia": ("nemotron",),
+    "baidu": ("ernie",),
+    "tencent": ("hunyuan",),
+    "bytedance": ("doubao",),
+    "perplexity": ("sonar",),
+    "allenai": ("olmo", "tulu"),
+    "lg": ("exaone",),
 }
 _FAMILY_OF: Mapping[str, str] = {word: family for family, words in _WORDS.items() for word in words}
 # o1, o3-mini, o4-mini-high: a name of its own, or after a prefix
@@ -60,10 +69,14 @@ def _family_of_token(token: str) -> str | None:
     return _FAMILY_OF.get(word[1]) if word else None
 
 
+def _last_part(model: str) -> str:
+    return model.lower().rpartition("/")[2]
+
+
 def check_families(judge: str, candidate: str, *, insist: bool = False) -> str | None:
     """A warning to show, None if judge and candidate are surely of different families.
 
-    Raises BadSettings where they share a family, unless ``insist``. A name that shows no family is a warning.
+    Raises BadSettings where they share a family or a name, unless ``insist``. A name that shows no family is a warning.
     """
     of_judge, of_candidate = families_of(judge), families_of(candidate)
     named = f"judge {plain(judge, 80)} and candidate {plain(candidate, 80)}"
@@ -73,6 +86,9 @@ def check_families(judge: str, candidate: str, *, insist: bool = False) -> str |
         raise BadSettings([f"{named} are both of the family {' and '.join(shared)}, which a judge prefers; {fix}"])
     if shared:
         return f"{named} are both of the family {' and '.join(shared)}: expect it to prefer the candidate"
+    if not of_judge and not of_candidate and _last_part(judge) == _last_part(candidate) and not insist:
+        fix = "choose another model as judge, or insist with `insist: true` or --insist"
+        raise BadSettings([f"{named} have one name, and a judge prefers its own answers; {fix}"])
     unknown = [plain(name, 80) for name, found in ((judge, of_judge), (candidate, of_candidate)) if not found]
     if unknown:
         return f"the family of {' and '.join(unknown)} is unknown: check that judge and candidate are of different ones"

@@ -252,6 +252,21 @@ def test_texts_are_kept_by_the_rollout_s_own_time(tmp_path: Path) -> None:
     assert world.worker.progress.texts_removed == 2
 
 
+def test_a_sweep_writes_back_no_user_who_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both read a file of records and put it in its place again, so the spool's lock keeps them apart."""
+    held = []
+
+    def remove_texts(before: Callable[[str], float]) -> int:
+        with pytest.raises(Unavailable), RawFiles(world.spool).lock(wait=0.0):
+            pass
+        held.append(before("support"))
+        return 0
+
+    monkeypatch.setattr(world.sink, "remove_texts", remove_texts)
+    world.worker.sweep()
+    assert held
+
+
 def test_rule_files_say_which_texts_are_kept(tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.mkdir()
