@@ -58,6 +58,16 @@ class ClassFinding:
     sentence: str
 
     @property
+    def blocks(self) -> bool:
+        """It is not decided, and there is no GO before it is: by its size, or by what is known of it already.
+
+        Evidence of a fault as strong as a GO needs is too much for a GO, where a NO_GO needs more.
+        """
+        if self.standing is not CriterionState.NOT_YET:
+            return False
+        return self.must_pass or any(one.odds_worse >= one.odds_to_pass for one in self.findings)
+
+    @property
     def more_pairs(self) -> int | None:
         """Candidate pairs of all classes that this one still needs; None where no number can be given."""
         needed = [one.more_pairs for one in self.findings if one.standing is CriterionState.NOT_YET]
@@ -272,7 +282,7 @@ def _decided(
     failed = [one.sentence for one in findings if one.standing is CriterionState.FAIL]
     failed += [one.sentence for one in classes if one.standing is CriterionState.FAIL]
     open_ones = [one for one in findings if one.standing is CriterionState.NOT_YET]
-    open_classes = [one for one in classes if one.must_pass and one.standing is CriterionState.NOT_YET]
+    open_classes = [one for one in classes if one.blocks]
     waiting = [f"{one.title}: {one.reason}" for one in open_ones]
     waiting += [f"class {one.name or 'without a name'}: {_open(one)}" for one in open_classes]
     if criteria.as_points and waiting:

@@ -151,6 +151,29 @@ def test_a_floor_of_survivors_is_no_floor() -> None:
     assert decision.verdict is GoNoGo.NOT_YET
 
 
+def test_a_small_class_that_is_nearly_proven_bad_stops_go() -> None:
+    """3 % of the traffic, a fifth of it with other facts: odds of 46,000 to 1 against, where NO_GO needs 56,000."""
+    size = 42_528
+    columns = drawn(replace(EQUAL, classes=("large", "small")), 60_000, 28).where(slice(0, size))
+    rng = np.random.default_rng(31)
+    small = rng.random(60_000)[:size] < 0.03
+    hit = small & ~columns.noise & (rng.random(60_000)[:size] < 0.2) & columns.comparable
+    decision = assess(
+        replace(
+            columns,
+            prompt_class=small.astype(np.int32),
+            differences=columns.differences | hit.astype(np.uint16),
+            equivalent=np.where(hit, 0, columns.equivalent).astype(np.int8),
+        )
+    )
+    (found,) = [one for one in decision.classes if one.name == "small"]
+    assert found.standing is CriterionState.NOT_YET
+    assert not found.must_pass
+    assert all(one.standing is CriterionState.PASS for one in decision.criteria)
+    assert decision.verdict is GoNoGo.NOT_YET
+    assert decision.sentence.startswith("NOT_YET: class small: changed facts: ")
+
+
 def test_a_fault_is_no_go_whatever_was_lost() -> None:
     decision = assess(drawn(ShadowTraffic(only_candidate=0.2), 2000, 2, dropped={"queue_full": 10**6}))
     assert decision.verdict is GoNoGo.NO_GO
