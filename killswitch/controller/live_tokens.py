@@ -1,4 +1,4 @@
-"""Reads what live traffic is billed for: the tokens of both cohorts, step by step, from our SDK's counters."""
+"""Reads what live traffic is billed for: the tokens of both cohorts, step by step, from the counters of the preset."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from killswitch.model import (
     Selector,
     Want,
 )
+from killswitch.rules.presets import SDK_TOKENS
 from killswitch.sources import Source
 from killswitch.spend.live import LiveStep, TokenKind
 
 log = logging.getLogger(__name__)
 
-TOKENS: Final = "llm_tokens_total"
 _RULE: Final = "spend"  # what these wants are called; no reading of them is judged
 _UNMETERED: Final = "unmetered"
+_METERED: Final = "metered"
 _KINDS: Final[tuple[TokenKind, ...]] = get_args(TokenKind)
+_KIND: Final[Mapping[str, TokenKind]] = {kind: kind for kind in _KINDS}
 _COHORTS: Final = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
 
 
@@ -41,16 +43,22 @@ class Billed:
 
 
 def wants_of(rollout: Rollout, step: float) -> tuple[Want, ...]:
-    """What is asked for one step of ``step`` seconds: tokens by kind, and requests that did not say what they used."""
-    match = rollout.spend.match
-    tokens = Selector(TOKENS, match)
-    requests = Selector("llm_requests_total", (*match, Matcher("outcome", "!=", "error")))
-    signals: dict[str, RatioSignal] = {
-        kind: RatioSignal((Selector(TOKENS, (*match, Matcher("kind", "=", kind))),), (tokens,)) for kind in _KINDS
-    }
-    signals[_UNMETERED] = RatioSignal((Selector("llm_unmetered_requests_total", match),), (requests,))
+    """What is asked for one step of ``step`` seconds: tokens by kind, and whether every request's are counted."""
+    spend = rollout.spend
+    counters, cohorts = (SDK_TOKENS, _COHORTS) if spend.tokens is None else (spend.tokens, rollout.cohorts)
+
+    def narrowed(selectors: Sequence[Selector]) -> tuple[Selector, ...]:
+        return tuple(Selector(one.metric, (*spend.match, *one.matchers)) for one in selectors)
+
+    all_tokens, requests = narrowed(counters.all_tokens), narrowed(counters.requests)
+    signals = {kind: RatioSignal(narrowed(own), all_tokens) for kind, own in counters.by_kind.items()}
+    if counters.unmetered:
+        signals[_UNMETERED] = RatioSignal(narrowed(counters.unmetered), requests)
+    if counters.metered:
+        signals[_METERED] = RatioSignal(narrowed(counters.metered), requests)
     return tuple(
-        Want(rollout.name, _RULE, part, signal, _COHORTS, step, Range.STEP) for part, signal in signals.items()
+        Want(rollout.name, _RULE, part, signal, cohorts, step, Range.STEP, absent_is_zero=part in counters.within)
+        for part, signal in signals.items()
     )
 
 
@@ -78,7 +86,10 @@ def read_steps(
                     tick - step,
                     tick,
                     model,
-                    _tokens(dict(_measured(wants[one.rollout.name], by_tick.get(tick, {}), cohort))),
+                    _tokens(
+                        dict(_measured(wants[one.rollout.name], by_tick.get(tick, {}), cohort)),
+                        {} if one.rollout.spend.tokens is None else one.rollout.spend.tokens.within,
+                    ),
                 )
                 for tick in ticks
             )
@@ -95,22 +106,38 @@ def _measured(wants: Sequence[Want], readings: Readings, cohort: Cohort) -> Iter
         yield want.part, found
 
 
-def _tokens(measured: Mapping[str, Measurement | None]) -> Mapping[TokenKind, float] | None:
+def _tokens(measured: Mapping[str, Measurement | None], within: Mapping[str, str]) -> Mapping[TokenKind, float] | None:
     """Tokens by kind; None where any of them is not known.
 
-    A request that did not say what it used is taken to have used as much as the others of its step.
+    A request that did not say what it used is taken to have used as much as the others of its step. ``within``: the
+    kinds that are counted in another one as well.
     """
-    unmetered = measured[_UNMETERED]
-    if not isinstance(unmetered, Counts):
+    share = _share(measured)
+    if share is None:
         return None
-    metered = unmetered.trials - unmetered.events
-    if unmetered.events > 0.0 and metered <= 0.0:
-        return None
-    share = unmetered.trials / metered if unmetered.events > 0.0 else 1.0
     found: dict[TokenKind, float] = {}
     for kind in _KINDS:
+        if kind not in measured:
+            continue
         counted = measured[kind]
         if not isinstance(counted, Counts):
             return None
         found[kind] = counted.events * share
+    for kind, whole in ((kind, within[kind]) for kind in _KINDS if kind in within):
+        # counters are scraped together, so this is below 0 by rounding alone
+        found[_KIND[whole]] = max(0.0, found[_KIND[whole]] - found[kind])
     return found
+
+
+def _share(measured: Mapping[str, Measurement | None]) -> float | None:
+    """Requests for each one whose tokens are counted; None where that is not known."""
+    part = next((one for one in (_UNMETERED, _METERED) if one in measured), None)
+    if part is None:
+        return 1.0
+    counted = measured[part]
+    if not isinstance(counted, Counts):
+        return None
+    metered = counted.events if part == _METERED else counted.trials - counted.events
+    if counted.trials <= metered:
+        return 1.0
+    return counted.trials / metered if metered > 0.0 else None

@@ -24,11 +24,12 @@ from killswitch.model import (
     Rule,
     ShadowSettings,
     SpendCap,
+    TokenCounters,
 )
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
 from killswitch.rules.metrics import Available, Complaint, available
-from killswitch.rules.presets import FEEDBACK_DELAY, RATES
+from killswitch.rules.presets import FEEDBACK_DELAY, RATES, SDK_TOKENS
 from killswitch.rules.schema import (
     DEFAULT_RULES,
     MAX_RULES,
@@ -183,7 +184,7 @@ class _Builder:
         rules = self._rules(spec, found, cohorts)
         self._check_modes(spec)
         self._hints(spec, rules)
-        spend, complaints = read_spend(spec.spend, spec.match, self._refused_caps)
+        spend, complaints = read_spend(spec.spend, spec.match, _own_tokens(found), self._refused_caps)
         self._complain(complaints)
         self._built.caps = () if complaints or self._refused_caps else spend.caps
         if cohorts is None:
@@ -399,6 +400,12 @@ class _Builder:
                 "the page is critical but mentions no one: no phone may ring",
                 "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`",
             )
+
+
+def _own_tokens(found: Available) -> TokenCounters | None:
+    """The preset's counters of billed tokens; None where they are those of our router library."""
+    tokens = None if found.preset is None else found.preset.tokens
+    return None if tokens is SDK_TOKENS else tokens
 
 
 def _exclude(one: Matcher, other: Matcher) -> bool:
