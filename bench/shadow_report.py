@@ -24,7 +24,7 @@ FILE_PAIRS = 50_000
 SECONDS = 30.0
 MEGABYTES = 500.0
 
-# Nine of ten pairs are candidate pairs. In one class the canary changes numbers, and everywhere it opens friendlier.
+# Nine of ten pairs are canary pairs. In one class the canary changes numbers, and everywhere it opens friendlier.
 _SIDE = """
     {model} AS {side}_model,
     CASE WHEN random() < {errors} THEN 'error' WHEN {refused} THEN 'refused' ELSE 'ok' END AS {side}_outcome,

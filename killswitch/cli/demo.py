@@ -41,7 +41,7 @@ def command(
         bool, typer.Option("--real", help="Use a real etcd and Prometheus, which must be installed.")
     ] = False,
     rate: Annotated[float, typer.Option(min=1, help="Requests per simulated second.")] = 100.0,
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers: another seed, other users.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers: another seed, other users.")] = 1,
     picture: Annotated[Path | None, typer.Option(help="Save the last frame as an SVG.", show_default=False)] = None,
 ) -> None:
     """Watch a simulated canary go bad, the kill switch trip, and the page arrive.

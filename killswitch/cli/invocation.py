@@ -211,8 +211,8 @@ def shadow_asked(shadow: float | None, classes: list[str] | None) -> ShadowShare
             fail(f"--shadow-class {one!r}: write CLASS=PERCENT, for example billing=100")
     try:
         return shadow_share(shadow, percents)
-    except ValueError as error:
-        fail(str(error))
+    except ValueError as error:  # it names the fields of the flag's document
+        fail(str(error).replace("shadow_percent", "--shadow").replace("shadow_classes", "--shadow-class"))
 
 
 def stage_asked(stage: str | None, percent: float | None, shadow: ShadowShare | None) -> tuple[str, float]:

@@ -1,7 +1,7 @@
-"""What a candidate must show in shadow mode before any user sees it: the criteria, their margins and their budget.
+"""What a canary must show in shadow mode before any user sees it: the criteria, their margins and their budget.
 
 Each criterion is a non-inferiority test with a stated margin. Taken as bare points ("win rate > 50 %", "error rate not
-above") they are coin flips for a candidate that is as good as control; ``as_points: true`` compares so all the same.
+above") they are coin flips for a canary that is as good as control; ``as_points: true`` compares so all the same.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ MOST_OF_A_RATIO = 100.0
 class Criterion:
     """One comparison with its limit.
 
-    ``limit``, by measure: latency, cost and tokens: the candidate is below this multiple of control. ``similarity``
-    and ``equivalent``: the candidate has at least this share of what control has against itself. ``win_rate``: this
+    ``limit``, by measure: latency, cost and tokens: the canary is below this multiple of control. ``similarity``
+    and ``equivalent``: the canary has at least this share of what control has against itself. ``win_rate``: this
     far below 50 % at most. ``pairs``: as points alone, more than this many. All others: at most this much above
     control, or above the floor, as a fraction (0.005 is 0.5 points).
     ``weight``: its part of the budget for a wrong NO_GO, relative to the others.
@@ -150,8 +150,8 @@ OPTIONAL: tuple[Criterion, ...] = (
 class Criteria:
     """All criteria and the budget of their mistakes, over the whole of a shadow stage, however often one looks.
 
-    ``wrong_go``: the chance of GO for a candidate that is beyond a margin. GO needs every criterion, so this is not
-    split. ``wrong_no_go``: the chance of NO_GO for a candidate within all margins. It is split: ``classes_part`` of it
+    ``wrong_go``: the chance of GO for a canary that is beyond a margin. GO needs every criterion, so this is not
+    split. ``wrong_no_go``: the chance of NO_GO for a canary within all margins. It is split: ``classes_part`` of it
     over prompt classes, the rest over the criteria by weight. ``class_share``: a class that holds at least this part of
     the pairs must pass, too. ``class_margin``: a margin in points is this many times as wide within a class.
     ``lost_share``: no GO where more than this part of the sampled requests left no pair for a reason that may hide bad

@@ -1,7 +1,7 @@
 """Turns a shadow down once its comparison is decided: looks at the flag and the recorded pairs again and again.
 
 It only lowers, and each verdict of a generation does so once: whoever raises the shadow again knows the verdict. GO
-keeps a tenth, to see a candidate that changes. NO_GO keeps nothing, because each further pair is paid for and proves
+keeps a tenth, to see a canary that changes. NO_GO keeps nothing, because each further pair is paid for and proves
 nothing more, unless ``keep`` asks for the tenth.
 """
 

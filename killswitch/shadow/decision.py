@@ -1,6 +1,6 @@
-"""GO, NO_GO or NOT_YET: what the recorded pairs prove of a candidate, at any time they are looked at.
+"""GO, NO_GO or NOT_YET: what the recorded pairs prove of a canary, at any time they are looked at.
 
-GO needs every criterion, and every class that holds much of the traffic. So a candidate beyond one margin gets GO with
+GO needs every criterion, and every class that holds much of the traffic. So a canary beyond one margin gets GO with
 probability at most ``wrong_go``, whatever the other criteria say (an intersection-union test: Berger, Technometrics,
 1982). NO_GO needs one proof, so its budget is split over criteria and classes.
 """
@@ -28,9 +28,9 @@ DROPS_UNKNOWN = (
     "what was dropped is unknown, because one file says nothing of it; give the folder of records, or --ignore-drops if"
     " nothing was dropped"
 )
-# A class with fewer candidate pairs is named, not judged.
+# A class with fewer canary pairs is named, not judged.
 FEWEST_IN_CLASS = 30
-# A decided comparison goes on with a tenth of its sample, to see a candidate that changes.
+# A decided comparison goes on with a tenth of its sample, to see a canary that changes.
 SHARE_WHEN_DECIDED = 0.1
 
 
@@ -44,7 +44,7 @@ class GoNoGo(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassFinding:
-    """One prompt class. ``share``: its part of the candidate's pairs. ``must_pass``: it holds enough of them to block.
+    """One prompt class. ``share``: its part of the canary's pairs. ``must_pass``: it holds enough of them to block.
 
     ``findings``: worst first, none where the class has too few pairs.
     """
@@ -69,7 +69,7 @@ class ClassFinding:
 
     @property
     def more_pairs(self) -> int | None:
-        """Candidate pairs of all classes that this one still needs; None where no number can be given."""
+        """Canary pairs of all classes that this one still needs; None where no number can be given."""
         needed = [one.more_pairs for one in self.findings if one.standing is CriterionState.NOT_YET]
         if self.standing is not CriterionState.NOT_YET or not needed or None in needed:
             return None
@@ -84,7 +84,7 @@ class ShadowDecision:
     ``pairs`` and ``noise_pairs``: those counted. ``left_out``: pairs that say nothing about a model, by outcome.
     ``dropped``: sampled requests without a pair, by reason. ``lost_share``: the part of the sampled requests whose
     absence may hide bad answers. ``missing_share``: the part that is missing for whatever reason.
-    ``more_pairs``: candidate pairs until a decision, at the present numbers; None where
+    ``more_pairs``: canary pairs until a decision, at the present numbers; None where
     decided or where no number can be given. ``advised_share``: what to multiply the sampling by, from now on.
     """
 
@@ -113,7 +113,7 @@ def assess(
 
     ``drops_known``: whether ``columns.dropped`` holds all that was dropped; without that there is no GO.
     ``until``: only pairs before this moment (Unix seconds). While traffic is shadowed give a minute ago: of the newest
-    pairs only the quick answers are there yet, and a candidate that times out would look well.
+    pairs only the quick answers are there yet, and a canary that times out would look well.
     """
     criteria = criteria or Criteria()
     columns = _in_order(columns, until)
@@ -169,7 +169,7 @@ def _absent(columns: PairColumns, silent: Flags, noise: Flags) -> tuple[float, f
 
     ``silent`` and ``noise``: of all pairs (N,). Silent pairs were asked, and then refused for money or quota (a request
     that is too large, too) or ended by a shutdown: the reason may be in the request or in how slow its answer was. Each
-    request has one candidate pair, so noise pairs are no more requests; lost noise pairs make a floor of survivors.
+    request has one canary pair, so noise pairs are no more requests; lost noise pairs make a floor of survivors.
     """
     lost = int((silent & ~noise).sum())
     lost += sum(max(number, 0) for reason, number in columns.dropped.items() if reason not in NOT_LOST)

@@ -86,8 +86,23 @@ def files_of(source: Path, rollout: str) -> tuple[Path, ...]:
     found = sorted(path for kind in ("parquet", "jsonl") for path in folder.glob(f"*/*.{kind}")) if inside else []
     found = [path for path in found if not path.name.startswith((".", "dropped"))]
     if not found:
-        raise BadSettings([f"{source} has no recorded pairs of {rollout}; expected {source}/{rollout}/<day>/*.parquet"])
+        raise BadSettings([no_pairs_of(source, rollout)])
     return tuple(found)
+
+
+def no_pairs_of(records: Path, rollout: str) -> str:
+    """That the folder has no pairs of the rollout, and of which rollouts it has."""
+    there = ", ".join(rollouts_in(records)) or "none"
+    missing = f"{records} has no recorded pairs of {rollout!r:.80}; rollouts with pairs there: {there:.400}"
+    return f"{missing}; expected {records}/ROLLOUT/DAY/*.parquet"
+
+
+def rollouts_in(records: Path) -> tuple[str, ...]:
+    """The rollouts that have a folder of records. Sorted; none where the folder cannot be read."""
+    try:
+        return tuple(sorted(one.name for one in records.iterdir() if one.is_dir() and not one.name.startswith(".")))
+    except OSError:
+        return ()
 
 
 @contextmanager

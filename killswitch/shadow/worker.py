@@ -169,7 +169,7 @@ class Worker:
         reasons = {"expired": 1} if isinstance(entry, RawPair) else entry.reasons
         self.progress.expired += isinstance(entry, RawPair)
         if isinstance(entry, RawPair) and entry.kind == "noise":
-            return  # its request has a candidate pair
+            return  # its request has a canary pair
         mine = self._expired[_place(entry.rollout, entry.at)]
         mine.setdefault(entry.at - entry.at % 60.0, Counter()).update(reasons)
 

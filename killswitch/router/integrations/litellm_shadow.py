@@ -240,7 +240,7 @@ class LiteLLMAsk:
             )
 
     def _refuse(self, problem: str) -> NoReturn:
-        """Raise `NotComparable`, and log each problem once: a mistake of the settings is no error of the candidate."""
+        """Raise `NotComparable`, and log each problem once: a mistake of the settings is no error of the canary."""
         from killswitch.router.shadow.comparable import NotComparable  # noqa: PLC0415  # loaded when used
 
         if problem not in self._warned:

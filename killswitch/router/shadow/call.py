@@ -213,14 +213,14 @@ class ShadowCall:
         self._settings.warn_once(kind, f"of {self._settings.rollout}: {lost}: {said}")
 
     def give_back(self, reason: Drop) -> None:
-        """It is not asked. A drop of the candidate's call is a sampled request without a pair; one of noise
+        """It is not asked. A drop of the canary's call is a sampled request without a pair; one of noise
         is counted as `NOISE`.
         """
         if self._claim():
             self._give_reservation_back()
             if self.kind == "candidate":
                 self._settings.drop(reason)
-            elif reason is Drop.BUDGET:  # other reasons are the candidate's as well, and counted there
+            elif reason is Drop.BUDGET:  # other reasons are the canary's as well, and counted there
                 self._settings.drop(Drop.NOISE)
 
     def record(self, came: Came) -> None:

@@ -28,7 +28,7 @@ _TYPED = ("response_format", "text_format", "parse_as")  # given a class, they a
 class ClientAsk:
     """Calls the endpoint that control's request called, once: a retry would hide a failure and eat the quota.
 
-    ``client``: asked for the candidate. ``control_client``: asked for the control model's second answer, by default
+    ``client``: asked for the canary. ``control_client``: asked for the control model's second answer, by default
     ``client``. Both must be the shadow's own.
     """
 

@@ -93,9 +93,9 @@ class SideColumns:
 class PairColumns:
     """N recorded pairs.
 
-    ``noise``: control was asked twice; else the other answer is the candidate's. ``prompt_class``: code in ``classes``.
+    ``noise``: control was asked twice; else the other answer is the canary's. ``prompt_class``: code in ``classes``.
     ``similarity``: NaN where not known. ``equivalent``: 1, 0 or `UNKNOWN`. ``differences``: bits of `DIFFERENCES`.
-    ``concurrent``: both ran at once in the same streaming mode. ``win``: a judge's view of the candidate, 1 won, 0.5
+    ``concurrent``: both ran at once in the same streaming mode. ``win``: a judge's view of the canary, 1 won, 0.5
     tie, 0 lost, NaN where nobody judged. ``dropped``: sampled requests that left no pair, by reason.
     """
 

@@ -1,11 +1,11 @@
-"""The noise floor: the candidate against control, minus control against itself.
+"""The noise floor: the canary against control, minus control against itself.
 
 The same model asked twice rarely says the same. So a rate of differences means something only next to the rate that
 control's second answers have. Both are measured on different requests, so they are matched in order: each noise pair
-with R candidate pairs of its time. The mean of those R minus the noise pair's number is bounded, its mean is the
+with R canary pairs of its time. The mean of those R minus the noise pair's number is bounded, its mean is the
 difference of the two rates, and what moves both rates alike in time cancels. It is bet on like a paired difference.
 
-Every 20 noise pairs are matched with the candidate pairs among them, and never with earlier or later ones. One ratio R
+Every 20 noise pairs are matched with the canary pairs among them, and never with earlier or later ones. One ratio R
 for all would let the two kinds drift apart in time, and a rate that changes for both would then look like a difference.
 Which kind a pair is depends on a hash of its request alone, so R says nothing about answers.
 """
@@ -44,14 +44,14 @@ class Matching:
         return np.diff(self.begins, append=self.candidates.size)
 
     def excess(self, numbers: Array, *, of_candidate: float = 1.0, of_noise: float = 1.0) -> Array:
-        """``of_candidate`` times the mean of R candidate pairs, minus ``of_noise`` times the noise pair's, (B,)."""
+        """``of_candidate`` times the mean of R canary pairs, minus ``of_noise`` times the noise pair's, (B,)."""
         means = np.add.reduceat(numbers[self.candidates], self.begins) / self.sizes
         excess: Array = of_candidate * means - of_noise * numbers[self.noise]
         return excess
 
 
 def matched(noise: Flags) -> Matching | None:
-    """The groups among pairs in order; None with fewer than `FEWEST_NOISE` noise pairs, or no candidate among them."""
+    """The groups among pairs in order; None with fewer than `FEWEST_NOISE` noise pairs, or no canary among them."""
     noise_rows, candidate_rows = np.flatnonzero(noise), np.flatnonzero(~noise)
     stretches = noise_rows.size // FEWEST_NOISE
     ends = noise_rows[FEWEST_NOISE - 1 :: FEWEST_NOISE]  # a stretch ends with its last noise pair

@@ -1,7 +1,7 @@
 """From recorded pairs to what each criterion bets on: which pairs count, as what, and against what.
 
 **Who counts.** ``budget`` (money or quota) and ``cancelled`` say nothing about a model: such pairs are left out and
-counted. A candidate that failed or timed out stays in every denominator: it is an error, not equivalent and not
+counted. A canary that failed or timed out stays in every denominator: it is an error, not equivalent and not
 similar. Refusals, format, language, facts, tool calls and latency take it for no difference, because `errors` must
 pass as well. Control's second answers are counted by the same rules, so the floor has the same survivors.
 
@@ -38,7 +38,7 @@ class Compared:
     ``candidate`` and ``reference``: the two numbers that a person reads (rates, means, p95 seconds, micro-dollars);
     NaN where unknown. ``excess``: what is compared with the limit. ``limit``: on the same scale. ``pairs`` and
     ``noise_pairs``: how many were compared. ``why_not``: why nothing can be proven now, "" where it can.
-    ``why_no_pass``: why the candidate cannot be proven to be within the limit, although it can be proven to be over it.
+    ``why_no_pass``: why the canary cannot be proven to be within the limit, although it can be proven to be over it.
     ``detail``: words for the sentence.
     """
 
@@ -108,7 +108,7 @@ def _of_the_floor(columns: PairColumns, criterion: Criterion, events: Flags, row
 
 
 def _likeness(columns: PairColumns, criterion: Criterion) -> Compared:
-    """Similarity or equivalence: the candidate has at least ``limit`` times what control has against itself."""
+    """Similarity or equivalence: the canary has at least ``limit`` times what control has against itself."""
     of_similarity = criterion.measure is Measure.SIMILARITY
     values = columns.similarity if of_similarity else columns.equivalent
     known = np.isfinite(values) if of_similarity else values != UNKNOWN
@@ -161,7 +161,7 @@ def _format(columns: PairColumns, criterion: Criterion) -> Compared:
 
 
 def _paired(columns: PairColumns, criterion: Criterion, control: Flags, other: Flags) -> Compared:
-    """An event of the candidate against the same event of control, on the same requests."""
+    """An event of the canary against the same event of control, on the same requests."""
     rows = ~columns.noise
     both = _answered(columns) & rows
     worse, better = int((other & ~control & both).sum()), int((control & ~other & both).sum())

@@ -1,8 +1,8 @@
-"""Tone: do the candidate's answers begin with other words than control's?
+"""Tone: do the canary's answers begin with other words than control's?
 
 The openings are grouped by their first three words. From the earlier pairs the test learns the set S of groups that
-the candidate used more often than control; on the next pairs it bets that the candidate's answer is in S and control's
-is not. The mean of that difference is P(candidate in S) - P(control in S), which is at most the total variation
+the canary used more often than control; on the next pairs it bets that the canary's answer is in S and control's
+is not. The mean of that difference is P(canary in S) - P(control in S), which is at most the total variation
 distance of the two distributions, for any S that was chosen before. S is learned again each time the number of pairs
 has doubled. So "beyond the margin" is proven for the whole distribution, and "within" for the openings that stood out.
 
@@ -77,7 +77,7 @@ def differing(candidate: Codes, control: Codes, table: Sequence[str]) -> tuple[S
 
 
 def _standing_out(mine: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """S: the groups that the candidate used more often so far; those that nobody used, if its once-used are more."""
+    """S: the groups that the canary used more often so far; those that nobody used, if its once-used are more."""
     both = mine + theirs
     once = both == 1
     unseen = bool(mine[once].sum() > theirs[once].sum())

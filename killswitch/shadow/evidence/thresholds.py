@@ -1,11 +1,11 @@
 """Ratios of heavy tails: latency at its p95, cost and tokens winsorised, each against a mark that was known before.
 
-``p95(candidate) < r p95(control)`` means that fewer of the candidate's answers take over r times control's p95 than of
+``p95(candidate) < r p95(control)`` means that fewer of the canary's answers take over r times control's p95 than of
 control's take over that p95. So both are counted. The mark comes from control's earlier pairs, and is taken again each
 time their number has doubled: whatever the mark is, its error cancels, because it was known before the pairs that are
 counted with it (as in docs/statistics.md, "Quantiles are tails").
 
-Latency is paired where both ran at once. Which pairs those are depends on the candidate: while it is slow the queue is
+Latency is paired where both ran at once. Which pairs those are depends on the canary: while it is slow the queue is
 long, and nothing is asked at once. So "within" is proven of all its answers as well (`everyone`), without pairing.
 """
 
@@ -29,7 +29,7 @@ LEAST_RATIO, MOST_RATIO = 0.05, 20.0
 
 @dataclass(frozen=True, slots=True)
 class RatioExcess:
-    """The candidate's number as a multiple of control's. ``at``: for a ratio, the sample that has mean 0 if it is true.
+    """The canary's number as a multiple of control's. ``at``: for a ratio, the sample that has mean 0 if it is true.
 
     ``everyone``: a second sample in whose mean "within" must be proven, too. ``factor``: how many times as many pairs
     are pretended, for forecasts.
@@ -68,9 +68,9 @@ def stretches(size: int, first: int) -> Iterator[tuple[int, int]]:
 
 
 def slower(candidate: Array, control: Array) -> Callable[[float], Sample]:
-    """The sample of a ratio of p95s: 1 where only the candidate is beyond its mark, -1 where only control is.
+    """The sample of a ratio of p95s: 1 where only the canary is beyond its mark, -1 where only control is.
 
-    ``candidate`` and ``control``: seconds of the same pairs (N,) in order. The candidate's are NaN where no answer
+    ``candidate`` and ``control``: seconds of the same pairs (N,) in order. The canary's are NaN where no answer
     came: such a pair is no difference, because control's own failures leave no pair, and `errors` judges them.
     """
     marks = np.full(control.size, np.nan)
@@ -91,7 +91,7 @@ def slower(candidate: Array, control: Array) -> Callable[[float], Sample]:
 def slower_anyhow(candidate: Array, control: Array, at_once: Flags) -> Callable[[float], Sample]:
     """The sample of a ratio of p95s over all answers: those that ran at once (N,) as in `slower`, and the others alone.
 
-    Of the others 1 - `TAIL` may be beyond the candidate's mark, which is that of control's earlier pairs at once.
+    Of the others 1 - `TAIL` may be beyond the canary's mark, which is that of control's earlier pairs at once.
     """
     marks = np.full(control.size, np.nan)
     paired = np.flatnonzero(at_once)

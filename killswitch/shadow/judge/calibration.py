@@ -90,7 +90,7 @@ class Bar:
     """What a judge must show before it gates. Lower ends are of 95 % intervals.
 
     A judge that always says "A" makes each pair a tie, and one that always says "tie" does, too: both would pass a
-    test that the candidate is no worse. So people's labels and consistent verdicts are asked for, not only agreement
+    test that the canary is no worse. So people's labels and consistent verdicts are asked for, not only agreement
     with itself. ``kappa`` 0.4: beyond "fair" (Landis and Koch 1977).
     """
 

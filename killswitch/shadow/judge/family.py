@@ -1,4 +1,4 @@
-"""Model families by name: a judge prefers answers of its own family, so it must not judge a candidate of it."""
+"""Model families by name: a judge prefers answers of its own family, so it must not judge a canary of it."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def _last_part(model: str) -> str:
 
 
 def check_families(judge: str, candidate: str, *, insist: bool = False) -> str | None:
-    """A warning to show, None if judge and candidate are surely of different families.
+    """A warning to show, None if judge and canary are surely of different families.
 
     Raises BadSettings where they share a family or a name, unless ``insist``. A name that shows no family is a warning.
     """
     of_judge, of_candidate = families_of(judge), families_of(candidate)
-    named = f"judge {plain(judge, 80)} and candidate {plain(candidate, 80)}"
+    named = f"judge {plain(judge, 80)} and canary {plain(candidate, 80)}"
     shared = sorted(of_judge & of_candidate)
     if shared and not insist:
         fix = "choose a judge of another family, or insist with `insist: true` or --insist"
@@ -91,5 +91,5 @@ def check_families(judge: str, candidate: str, *, insist: bool = False) -> str |
         raise BadSettings([f"{named} have one name, and a judge prefers its own answers; {fix}"])
     unknown = [plain(name, 80) for name, found in ((judge, of_judge), (candidate, of_candidate)) if not found]
     if unknown:
-        return f"the family of {' and '.join(unknown)} is unknown: check that judge and candidate are of different ones"
+        return f"the family of {' and '.join(unknown)} is unknown: check that judge and canary are of different ones"
     return None

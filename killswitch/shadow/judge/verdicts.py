@@ -28,7 +28,7 @@ from killswitch.shadow.judge.verdict_file import read_entries, verdict_path
 
 @dataclass(frozen=True, slots=True)
 class JudgedPair:
-    """``score``: 1: the candidate won, 0.5: a tie, 0: control won; None: no verdict. ``at``: Unix seconds of asking.
+    """``score``: 1: the canary won, 0.5: a tie, 0: control won; None: no verdict. ``at``: Unix seconds of asking.
 
     ``reasons``: the judge's own words, where they are kept. They may quote the answers.
     """
@@ -45,7 +45,7 @@ class JudgedPair:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCounts:
-    """``judged``: pairs with a verdict, of which ``wins``, ``ties`` and ``losses`` of the candidate.
+    """``judged``: pairs with a verdict, of which ``wins``, ``ties`` and ``losses`` of the canary.
 
     Of the ties, ``flipped`` are verdicts that changed with the order, ``identical`` were not asked, and ``addressed``
     are wins taken from an answer that spoke to the judge. ``invalid`` and ``failed`` pairs have no verdict.
@@ -173,7 +173,7 @@ def findings(
 
 
 def _warnings(judge: str, pairs: Iterable[JudgedPair]) -> tuple[str, ...]:
-    """What is to be said of the families of the judge and of each candidate that it judged."""
+    """What is to be said of the families of the judge and of each canary that it judged."""
     candidates = dict.fromkeys(pair.candidate for pair in pairs)
     found = (check_families(judge, candidate, insist=True) for candidate in candidates)
     return tuple(warning for warning in found if warning is not None)

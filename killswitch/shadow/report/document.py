@@ -1,7 +1,7 @@
 """What the report says, as one frozen value that is made of recorded pairs alone: the same records, the same bytes.
 
 No clock is read. Counts are whole numbers, shares are made from counts, and None means unknown, never 0. ``candidate``
-is the canary's answer of a candidate pair; ``noise`` is control's second answer to the same request, the noise floor.
+is the canary's answer of a canary pair; ``noise`` is control's second answer to the same request, the noise floor.
 Times are in seconds, money in micro-dollars, points in time in Unix seconds.
 """
 
@@ -29,7 +29,7 @@ class SharePart:
 
 @dataclass(frozen=True, slots=True)
 class OverFloor:
-    """How often something is seen in candidate pairs, and in pairs of control with itself."""
+    """How often something is seen in canary pairs, and in pairs of control with itself."""
 
     name: str
     candidate: SharePart
@@ -37,7 +37,7 @@ class OverFloor:
 
     @property
     def excess(self) -> float | None:
-        """The candidate's share less the noise floor, -1 to 1; None where either is unknown."""
+        """The canary's share less the noise floor, -1 to 1; None where either is unknown."""
         shares = (self.candidate.share, self.noise.share)
         return None if shares[0] is None or shares[1] is None else shares[0] - shares[1]
 
@@ -140,7 +140,7 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A measure's distribution over candidate pairs: both sides' histograms and how far they are apart.
+    """A measure's distribution over canary pairs: both sides' histograms and how far they are apart.
 
     ``edges``: N + 1 rising edges of N bins, in the measure's unit; a bin holds ``edge <= value < next edge``.
     ``control_bins``, ``candidate_bins``: N counts. ``wasserstein``: the area between both distribution functions, in

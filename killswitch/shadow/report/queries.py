@@ -60,7 +60,7 @@ WHOLE_NUMBERS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class TwoSides:
-    """The tallies of candidate pairs and of noise pairs, control's side and the other."""
+    """The tallies of canary pairs and of noise pairs, control's side and the other."""
 
     control: ValueCounts
     candidate: ValueCounts
@@ -163,7 +163,7 @@ def languages(connection: Any) -> list[tuple[str, int, int, int]]:
 
 
 def _three_ways(value: str) -> str:
-    """SQL that counts a value of each side: of control and the canary in candidate pairs, and of the second answers."""
+    """SQL that counts a value of each side: of control and the canary in canary pairs, and of the second answers."""
     control, other = value.format(side="control"), value.format(side="other")
     return (
         "SELECT name, CAST(sum(c) AS BIGINT) AS control, CAST(sum(o) AS BIGINT) AS candidate,"
@@ -176,7 +176,7 @@ def _three_ways(value: str) -> str:
 
 
 def opening_examples(connection: Any, texts: Sequence[str], *, most: int) -> list[tuple[str, str, str]]:
-    """Candidate pairs in which only the canary's opening begins with one of these texts: id and both openings."""
+    """Canary pairs in which only the canary's opening begins with one of these texts: id and both openings."""
     canary, control = (OPENING_PREFIX.format(side=side) for side in ("other", "control"))
     rows: list[tuple[str, str, str]] = connection.execute(
         f"SELECT pair, control_opening, other_opening FROM pairs WHERE kind = 'candidate' AND {_BOTH_ANSWERED}"
@@ -215,7 +215,7 @@ def tallies(connection: Any, measure: str, *, concurrent: bool | None = None) ->
 
 
 def costs(connection: Any) -> tuple[int, int, int, int]:
-    """Candidate pairs with both costs known, those without, and the sums of both sides in micro-dollars."""
+    """Canary pairs with both costs known, those without, and the sums of both sides in micro-dollars."""
     known = "control_cost_micros IS NOT NULL AND other_cost_micros IS NOT NULL"
     (row,) = connection.execute(
         f"SELECT count(*) FILTER ({known}), count(*) FILTER (NOT ({known})),"
@@ -272,7 +272,7 @@ def classes(connection: Any) -> tuple[list[tuple[Any, ...]], int]:
 
 
 def examples(connection: Any, *, each: int, characters: int) -> tuple[list[dict[str, Any]], bool]:
-    """A few materially different candidate pairs for each kind of difference, and whether their texts could be read.
+    """A few materially different canary pairs for each kind of difference, and whether their texts could be read.
 
     Which of them: by a hash of the pair's id, so that the choice depends on no order and on no answer. Pairs with kept
     texts come first. Texts are by far the widest columns: they are read with more memory and one thread, and left out

@@ -62,7 +62,10 @@ class LocalFolder:
             ) from error
 
     def names(self) -> Iterator[str]:
-        found = (path for path in self.path.rglob("*") if path.is_file() and not path.is_symlink())
+        try:
+            found = [path for path in self.path.rglob("*") if path.is_file() and not path.is_symlink()]
+        except OSError as error:
+            raise Unavailable(f"{self.path}: cannot be listed ({error.strerror}); name another folder") from error
         relative = (path.relative_to(self.path) for path in found)
         yield from sorted(str(path) for path in relative if not any(part.startswith(".") for part in path.parts))
 

@@ -175,7 +175,7 @@ def test_half_an_answer_of_control_makes_no_pair(setting: Setting) -> None:
     ],
 )
 def test_what_goes_wrong_in_the_shadow_is_recorded_alone(setting: Setting, how: str, outcome: str) -> None:
-    """The user has control's answer at once, whatever the canary does; a spend limit is no error of the candidate."""
+    """The user has control's answer at once, whatever the canary does; a spend limit is no error of the canary."""
     llm = setting.routed(shadow=setting.mirror(timeout=0.5))
     assert endpoint(llm, "chat").create(**say(how)).choices[0].message.content == "answered by model-old"
     pair = setting.written().pair

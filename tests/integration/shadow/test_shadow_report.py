@@ -283,7 +283,7 @@ def test_without_noise_pairs_nothing_is_said_of_the_floor(tmp_path: Path) -> Non
 def test_a_folder_without_pairs_says_what_was_expected(tmp_path: Path) -> None:
     code, _, problems = report(tmp_path)
     assert code == 2
-    assert "has no recorded pairs of support; expected" in " ".join(problems.split())
+    assert "has no recorded pairs of 'support'; rollouts with pairs there: none; expected" in " ".join(problems.split())
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_limits_are_written_with_their_units() -> None:
         ({"equivalent": "100%"}, "leaves nothing to compare; fix: write it like 70%"),
         ({"win_rate": "50pp"}, "leaves nothing to compare; fix: write it like 5pp"),
         ({"latency_p95": "120%"}, "latency_p95: '120%' is a percent, but a plain number belongs here; fix: write 1.2"),
-        ({"latency_p95": -1}, "a limit cannot be negative"),
+        ({"latency_p95": -1}, "a plain number cannot be negative"),
         ({"errors": None}, "errors: nothing is not"),
         ({"as_points": "yes"}, "as_points: 'yes' is neither true nor false"),
         ({one.measure.value: False for one in DEFAULTS}, "every criterion is off"),

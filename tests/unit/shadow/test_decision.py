@@ -13,7 +13,7 @@ from killswitch.shadow.findings import CriterionFinding, CriterionState
 from tests.doubles.shadow_records import pair
 
 EQUAL = ShadowTraffic()
-# enough for an equal candidate to be proven so, by every criterion
+# enough for an equal canary to be proven so, by every criterion
 ENOUGH = 40_000
 
 
@@ -68,7 +68,7 @@ def test_not_yet_says_how_many_more_pairs() -> None:
 
 
 def test_timing_out_on_bad_answers_does_not_look_good() -> None:
-    """Where every bad answer becomes a timeout the candidate has no refusal and no lie left, and is not let through."""
+    """Where every bad answer becomes a timeout the canary has no refusal and no lie left, and is not let through."""
     hiding = drawn(ShadowTraffic(errors=0.05, only_candidate=0.0, facts=0.0, equivalent=0.99), 20_000, 7)
     decision = assess(hiding)
     assert decision.verdict is GoNoGo.NO_GO
@@ -125,7 +125,7 @@ def test_unknown_drops_are_not_none() -> None:
 
 @pytest.mark.parametrize(("lost", "verdict"), [(100, GoNoGo.GO), (9000, GoNoGo.NOT_YET)])
 def test_what_left_no_pair_may_hide_bad_answers(lost: int, verdict: GoNoGo) -> None:
-    """A queue that is full because the candidate hangs drops the worst: over a tenth lost there is no GO."""
+    """A queue that is full because the canary hangs drops the worst: over a tenth lost there is no GO."""
     decision = assess(drawn(EQUAL, ENOUGH, 1, dropped={"queue_full": lost, "budget": 10**4, "not_comparable": 10**4}))
     assert decision.verdict is verdict
     assert decision.dropped["queue_full"] == lost
@@ -216,7 +216,7 @@ def test_the_newest_pairs_can_be_left_for_later() -> None:
 
 
 def hidden(classes: int, faulty: int, pairs: int) -> PairColumns:
-    """A candidate that refuses 15 % of one class and is like control in all others."""
+    """A canary that refuses 15 % of one class and is like control in all others."""
     columns = drawn(replace(EQUAL, classes=tuple(f"class {n}" for n in range(classes))), pairs, 13)
     hit = (columns.prompt_class == faulty) & ~columns.noise & (np.random.default_rng(2).random(pairs) < 0.15)
     refused = columns.other.refused | (hit & (columns.other.outcome == 0))

@@ -1,4 +1,4 @@
-"""One call: recorded once, by whoever is first, with an outcome that blames the candidate for nothing but its own."""
+"""One call: recorded once, by whoever is first, with an outcome that blames the canary for nothing but its own."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_a_budget_outcome_asks_for_rest() -> None:
 
 
 def test_a_call_that_was_never_prepared_is_given_up_as_stuck() -> None:
-    """A ledger that hangs: nothing was asked, so there is no pair to blame the candidate with."""
+    """A ledger that hangs: nothing was asked, so there is no pair to blame the canary with."""
     shadowing = Shadowing()
     call = call_of(shadowing)
     assert call.give_up(call.deadline)

@@ -1,4 +1,4 @@
-"""Money and quota: what is no error of the candidate, when the shadow rests, and what a reservation must hold."""
+"""Money and quota: what is no error of the canary, when the shadow rests, and what a reservation must hold."""
 
 from __future__ import annotations
 

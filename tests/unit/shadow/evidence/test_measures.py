@@ -45,7 +45,7 @@ def test_a_refusal_is_seen_by_its_outcome_or_its_flag() -> None:
 
 
 def test_an_answer_cut_at_its_limit_is_a_broken_format() -> None:
-    """Both ways: where control alone was cut, the candidate is better."""
+    """Both ways: where control alone was cut, the canary is better."""
     whole, cut = side(), side(finish_reason="max_tokens")
     sides = [(whole, cut), (whole, cut), (cut, whole), (cut, cut), (whole, whole)]
     found = compared([pair(at, control=one, other=two) for at, (one, two) in enumerate(sides)], Measure.FORMAT)
@@ -85,7 +85,7 @@ def test_a_candidate_that_times_out_stays_in_the_denominator() -> None:
 
 
 def test_the_floor_keeps_its_own_survivors() -> None:
-    """Control's second answers that time out count against the floor as the candidate's do against the candidate."""
+    """Control's second answers that time out count against the floor as the canary's do against the canary."""
     slow = [pair(other=TIMED_OUT) if place % 2 else pair() for place in range(40)]
     records = alternating(slow, [replace(record, kind="noise") for record in slow])
     for measure in (Measure.ERRORS, Measure.EQUIVALENT, Measure.SIMILARITY):
@@ -181,7 +181,7 @@ def test_latency_is_compared_where_both_ran_at_once() -> None:
 
 
 def at_times(slow: float) -> list[PairRecord]:
-    """Half of the pairs run at once; in a tenth of all, which do not, the candidate takes ``slow`` times as long."""
+    """Half of the pairs run at once; in a tenth of all, which do not, the canary takes ``slow`` times as long."""
     took = np.random.default_rng(6).lognormal(0.0, 0.5, (4000, 2))
     return [
         pair(
@@ -214,7 +214,7 @@ def test_times_that_are_mostly_unknown_prove_nothing() -> None:
 
 
 def test_timeouts_are_in_the_p95s_pairs_and_not_its_seconds() -> None:
-    """They are errors. As endless answers they would make an equal candidate slow: control's leave no pair."""
+    """They are errors. As endless answers they would make an equal canary slow: control's leave no pair."""
     records = [pair(float(at), concurrent=True, other=TIMED_OUT if at % 10 == 0 else side()) for at in range(300)]
     found = compared(records, Measure.LATENCY_P95)
     assert found.candidate == 1.0

@@ -55,7 +55,7 @@ def test_an_equal_candidate_is_within_the_margin() -> None:
 
 
 def test_an_opening_that_vanished_counts_like_one_that_came() -> None:
-    """The candidate never says what control says in 35 % of its answers."""
+    """The canary never says what control says in 35 % of its answers."""
     sample, common = differing(*pairs((0.46, 0.0, 0.24, 0.20, 0.10), 1000, 2), TABLE)
     assert Excess(sample).log_worse(0.20) >= math.log(3500)
     assert common is not None
@@ -81,7 +81,7 @@ def test_openings_outside_the_table_are_one_group() -> None:
 
 
 def test_openings_that_are_new_each_time_stand_out() -> None:
-    """A candidate that never begins twice alike is in no set of known openings, and is not like control for that."""
+    """A canary that never begins twice alike is in no set of known openings, and is not like control for that."""
     size = 2000
     table = (*TABLE, *(f"topic{number} and so on" for number in range(size)))
     _, control = pairs(CONTROL, size, 4)

@@ -42,6 +42,8 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
         load_judge_settings(path)
     text = str(refused.value)
     assert "did you mean share?" in text
+    assert "judge, max_pairs_a_day: 0 must be 1 or more" in text
+    assert "judge, protocol: 'soap' must be openai or anthropic" in text
     assert all(name in text for name in ("model: it is missing", "protocol", "max_pairs_a_day"))
 
 

@@ -195,7 +195,7 @@ def test_an_alias_of_the_candidates_family_stops_the_judge(tmp_path: Path) -> No
     judge = ScriptedJudge(model="gpt-4o-2024-08-06")
     found = judged(tmp_path, [pair(1), pair(2)], judge)
     assert len(judge.asked) == 1
-    assert "candidate's family" in found.stopped
+    assert "canary's family" in found.stopped
     assert found.scores == {}
 
 
