@@ -13,6 +13,7 @@ from killswitch.shadow.evidence.columns import PairColumns
 from killswitch.shadow.report import queries
 from killswitch.shadow.report.distributions import quantiles, spread
 from killswitch.shadow.report.document import (
+    SHORTEST_PERIOD,
     BothWays,
     ClassRow,
     Cost,
@@ -37,7 +38,6 @@ from killswitch.wording import duration_in_words
 EXAMPLES_OF_A_KIND = 3
 EXAMPLE_CHARACTERS = 4_000
 OPENING_EXAMPLES = 5
-SHORTEST_PERIOD = 600.0  # seconds; from less, a month is not worth guessing
 MONTH = 30 * DAY
 OWN_FLOOR = 30  # noise pairs of a class, from which on its own floor is used
 _Z = 1.96  # of a 95 % interval

@@ -14,6 +14,9 @@ from typing import Any
 FORMAT = 1
 
 
+SHORTEST_PERIOD = 600.0  # seconds; from less, no rate of requests is worth guessing
+
+
 @dataclass(frozen=True, slots=True)
 class SharePart:
     """``events`` of ``trials``."""
@@ -311,6 +314,14 @@ class ShadowReport:
     judge: JudgeSaid | None
     measure_agreement: tuple[str, ...]
 
+    @property
+    def more_seconds(self) -> float | None:
+        """How long ``decided.more_pairs`` take at this period's pairs a second; None where one of both is unknown."""
+        more, oldest, newest = self.decided.more_pairs, self.period.oldest, self.period.newest
+        if more is None or oldest is None or newest is None or newest - oldest < SHORTEST_PERIOD:
+            return None
+        return more * (newest - oldest) / self.counts.asked if self.counts.asked else None
+
 
 def to_document(report: ShadowReport) -> dict[str, Any]:
     """The report as JSON holds it. Shares and shifts are written out next to the counts they are made of."""
@@ -318,6 +329,7 @@ def to_document(report: ShadowReport) -> dict[str, Any]:
 
 
 _DERIVED = {
+    ShadowReport: ("more_seconds",),
     SharePart: ("share",),
     OverFloor: ("excess",),
     Spread: ("shift_p50", "shift_p95"),

@@ -35,6 +35,7 @@ from killswitch.shadow.report.in_words import (
     models_of,
     period_in_words,
     reasons,
+    time_needed,
     why_open,
 )
 from killswitch.wording import counted
@@ -77,7 +78,7 @@ def _heading(report: ShadowReport) -> Iterator[str]:
     more = ""
     if decided.verdict == "NOT_YET":
         needed = "unknown how many more" if decided.more_pairs is None else f"about {decided.more_pairs:,} more"
-        more = f"<p>{needed} pairs needed for a decision</p>"
+        more = f"<p>{needed} pairs needed for a decision{time_needed(report)}</p>"
     said = "".join(f"<li><bdi>{in_html(reason)}</bdi></li>" for reason in reasons(report))
     yield (
         f'<div class="verdict {_colour(decided.verdict)}">'
@@ -325,7 +326,7 @@ def _time_and_cost(report: ShadowReport) -> Iterator[str]:
         for one in report.timings
     ]  # fmt: skip
     cost = report.cost
-    yield f"<h2>Time and cost</h2>{table(columns, rows)}"
+    yield f"<h2>Time and cost</h2>{table(columns, rows, cards=True)}"
     yield (
         '<p class="dim">Only pairs that ran at the same time can be compared.'
         " A timeout counts as long as it was waited for.</p>"

@@ -52,6 +52,15 @@ def test_a_batch_is_inserted_and_its_repeat_adds_nothing() -> None:
         sink.close()
 
 
+def test_tables_of_an_older_version_are_named() -> None:
+    """The file of tables adds the column, so the message says to run it again. Nothing was inserted."""
+    with ClickHouseDouble() as server:
+        server.lacks = frozenset({"reused"})
+        with pytest.raises(Refused, match=r"older version: run .*clickhouse_tables\.sql again"):
+            ClickHouse(address(server)).write(batch())
+        assert server.rows["shadow_pairs"] == []
+
+
 def test_a_user_is_forgotten() -> None:
     with ClickHouseDouble() as server:
         sink = ClickHouse(address(server))

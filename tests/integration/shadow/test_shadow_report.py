@@ -74,7 +74,7 @@ def test_the_tone_of_84_against_11_percent_is_no_go(tmp_path: Path) -> None:
     assert out.startswith("NO GO: support, sol-5 against sol-4\n")
     tone = shown(out.splitlines(), "tone")
     assert re.search(r"“i'd be happy” opens 8[345]\.\d% against 1[0-2]\.\d% of answers", tone)
-    assert "over 1 in a million by chance" in tone
+    assert "under 1 in a million by chance" in tone
     assert "I&#x27;D BE HAPPY to" in page.read_text("utf-8")
     assert page.stat().st_mode & 0o777 == 0o600
     grown = document(tmp_path)["tone"]
