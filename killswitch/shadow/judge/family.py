@@ -85,7 +85,7 @@ def check_families(judge: str, candidate: str, *, insist: bool = False) -> str |
         fix = "choose a judge of another family, or insist with `insist: true` or --insist"
         raise BadSettings([f"{named} are both of the family {' and '.join(shared)}, which a judge prefers; {fix}"])
     if shared:
-        return f"{named} are both of the family {' and '.join(shared)}: expect it to prefer the candidate"
+        return f"{named} are both of the family {' and '.join(shared)}: expect it to prefer the canary"
     if not of_judge and not of_candidate and _last_part(judge) == _last_part(candidate) and not insist:
         fix = "choose another model as judge, or insist with `insist: true` or --insist"
         raise BadSettings([f"{named} have one name, and a judge prefers its own answers; {fix}"])
