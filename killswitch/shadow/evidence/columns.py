@@ -42,8 +42,9 @@ DIFFERENCES = (
     "tool_call",
     "length",
     "name",
+    "order",
 )
-FACTS = ("number", "date", "money", "percent", "url", "identifier", "negation", "name")
+FACTS = ("number", "date", "money", "percent", "url", "identifier", "negation", "name", "order")
 UNKNOWN = -1  # the code of what is not known or not in a table
 
 
