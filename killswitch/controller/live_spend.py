@@ -42,7 +42,7 @@ def control_scope(rollout: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class Due:
     """A rollout with steps that are not counted, and how many. ``near``: it has used half of one of its caps."""
 
     armed: ArmedRollout
@@ -94,11 +94,11 @@ class LiveCounting:
             return
         self.live.read()
         due = [
-            _Due(armed, known, behind, armed.rollout.name in near)
+            Due(armed, known, behind, armed.rollout.name in near)
             for armed, known in priced
             if (behind := self._behind(armed.rollout.name, newest)) > 0
         ]
-        chosen = _chosen(due)
+        chosen = chosen_now(due)
         uncounted = list(self._uncounted(chosen, newest, deadline))
         counted = self.live.count(uncounted)
         for one in chosen:
@@ -119,7 +119,7 @@ class LiveCounting:
                 ticks.append(counted.tick)
         return math.ceil((newest - min(ticks, default=newest - self.step)) / self.step - 1e-9)
 
-    def _uncounted(self, chosen: Sequence[_Due], newest: float, deadline: Deadline) -> Iterable[Uncounted]:
+    def _uncounted(self, chosen: Sequence[Due], newest: float, deadline: Deadline) -> Iterable[Uncounted]:
         for fewer, most in pairwise((0, *_SPANS)):
             together = [one for one in chosen if fewer < min(one.behind, MOST_STEPS) <= most]
             if not together:
@@ -140,7 +140,7 @@ class LiveCounting:
                     own = steps[one.armed.rollout.name][cohort][-one.behind :]
                     yield Uncounted(scope, own, one.prices)
 
-    def _note(self, one: _Due, costs: Mapping[str, LiveCost], problems: Mapping[str, str], newest: float) -> None:
+    def _note(self, one: Due, costs: Mapping[str, LiveCost], problems: Mapping[str, str], newest: float) -> None:
         """What is not known of this rollout; a page where that lasts."""
         name = one.armed.rollout.name
         self.unknown.pop(name, None)
@@ -152,7 +152,7 @@ class LiveCounting:
             elif costs[scope].waits_for is not None:
                 self._note_unknown(one, model, costs[scope], newest)
 
-    def _note_unknown(self, one: _Due, model: str, cost: LiveCost, newest: float) -> None:
+    def _note_unknown(self, one: Due, model: str, cost: LiveCost, newest: float) -> None:
         """A price that is missing is paged at once, counters that cannot be read after a while; once a day."""
         name, why = one.armed.rollout.name, cost.waits_for or ""
         if one.prices.price(model, newest) is not None and newest - cost.counted.tick < UNREAD_FOR:
@@ -162,7 +162,7 @@ class LiveCounting:
         self.announcements.add(one.armed.flag, f"spend_unknown.{to_iso(newest)[:10]}", page)
 
 
-def _chosen(due: Sequence[_Due]) -> Sequence[_Due]:
+def chosen_now(due: Sequence[Due]) -> Sequence[Due]:
     """Whatever is overdue; of the others those near a cap, and then those that have waited longest."""
     overdue = [one for one in due if one.overdue]
     others = sorted((one for one in due if not one.overdue), key=lambda one: (not one.near, -one.behind))

@@ -181,3 +181,48 @@ def test_how_far_is_counted_is_what_was_stored() -> None:
     for value in (b"{", b"{}", b'{"format": 2, "tick": "2026-06-03T12:00:00Z", "missing": 0}'):
         with pytest.raises(BadDocument):
             from_document(value)
+
+
+def test_one_busy_account_holds_up_no_other_scope() -> None:
+    """Another process changes one of its books before each of our first commits of it."""
+    replicas = Replicas()
+    busy, scopes = keys.account("rollout:0", Period.DAY), [f"rollout:{number}" for number in range(40)]
+    changes: list[Call] = []
+
+    def changed_before(call: Call) -> None:
+        written = call.subject if isinstance(call.subject, tuple) else ()
+        if call.name == "commit" and len(changes) < 3 and any(write.key == busy for write in written):
+            changes.append(call)
+            book = Book.begin(Cap("rollout:0", Period.DAY, hard=10**9 + len(changes)), NOON)
+            replicas.server.commit("other", (), (Put(busy, books.to_document(book)),))
+
+    replicas.stores[0].fault = changed_before
+    replicas.a.read()
+    found = replicas.a.count([Uncounted(scope, steps(0, 3), PRICES) for scope in scopes])
+    assert len(changes) == 3
+    assert {scope: found.costs[scope].counted.tick for scope in scopes} == dict.fromkeys(scopes, NOON + 3 * STEP)
+    for scope in scopes:
+        value = replicas.server.value(keys.account(scope, Period.DAY))
+        assert value is not None
+        assert books.from_document(value, scope, Period.DAY).current.used == 3 * COST
+
+
+def test_a_document_that_cannot_be_read_holds_up_no_other_scope() -> None:
+    replicas = Replicas()
+    bad = (Put(keys.live_spend("rollout:a"), b"{"), Put(keys.account("rollout:b", Period.DAY), b"{"))
+    replicas.server.commit("other", (), bad)
+    replicas.a.read()
+    found = replicas.a.count([Uncounted(f"rollout:{name}", steps(0, 3), PRICES) for name in "abc"])
+    assert sorted(found.problems) == ["rollout:a", "rollout:b"]
+    assert sorted(found.costs) == ["rollout:c"]
+
+
+def test_a_cycle_costs_one_read_and_a_commit_for_32_scopes() -> None:
+    replicas = Replicas()
+    wanted = [f"rollout:{number}" for number in range(64)]
+    for last in range(1, 4):
+        replicas.stores[0].calls.clear()
+        replicas.a.read()
+        replicas.a.count([Uncounted(scope, steps(0, last), PRICES) for scope in wanted])
+        asked = [call.name for call in replicas.stores[0].calls]
+        assert asked == (["list", "list"] if last == 1 else ["list"]) + ["commit"] * 2
