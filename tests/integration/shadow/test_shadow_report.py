@@ -74,7 +74,7 @@ def test_the_tone_of_84_against_11_percent_is_no_go(tmp_path: Path) -> None:
     assert out.startswith("NO GO: support, sol-5 against sol-4\n")
     tone = shown(out.splitlines(), "tone")
     assert re.search(r"“i'd be happy” opens 8[345]\.\d% against 1[0-2]\.\d% of answers", tone)
-    assert "under 1 in a million by chance" in tone
+    assert "under 1 in a million by chance" in " ".join(out.split())
     assert "I&#x27;D BE HAPPY to" in page.read_text("utf-8")
     assert page.stat().st_mode & 0o777 == 0o600
     grown = document(tmp_path)["tone"]
@@ -123,7 +123,7 @@ def test_a_canary_like_control_is_not_yet_and_says_how_many_more(tmp_path: Path)
     rules.write_text(RULES + "shadow: {criteria: {latency_p95: false}}\n")
     code, out, _ = report(tmp_path, "--rules", str(rules))
     assert code == 3
-    assert re.match(r"NOT YET, about [\d,]+ more pairs needed: support", out)
+    assert re.match(r"NOT YET, about [\d,]+ more pairs needed, about \d+ (minute|hour)s? at this traffic: support", out)
 
 
 def test_a_proven_canary_is_go(tmp_path: Path) -> None:
