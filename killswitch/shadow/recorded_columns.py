@@ -71,7 +71,7 @@ def _expressions() -> dict[str, str]:
 def columns_of(
     connection: Any, *, wins: Mapping[str, float] | None = None, dropped: Mapping[str, int] | None = None
 ) -> PairColumns:
-    """All pairs of the view, in order of ``at`` and then of id.
+    """All pairs of the view, in order of ``at``, then of id, then a request's candidate pair before its noise pair.
 
     ``wins``: a judge's view by the pair's id. ``dropped``: sampled requests without a pair, by reason.
     """
@@ -91,7 +91,7 @@ def columns_of(
     )
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE ordered AS SELECT pair, {wanted} FROM pairs"
-        f" LEFT JOIN classes ON classes.text = coalesce(prompt_class, '') {joins} ORDER BY c0, pair"
+        f" LEFT JOIN classes ON classes.text = coalesce(prompt_class, '') {joins} ORDER BY c0, pair, c1"
     )
     connection.execute("SET preserve_insertion_order = true")  # a table is then read in the order of its rows
     read: dict[str, Any] = {name: _column(connection, f"c{number}") for number, name in enumerate(_expressions())}
