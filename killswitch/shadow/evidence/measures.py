@@ -25,6 +25,7 @@ from killswitch.shadow.evidence.thresholds import FIRST, TAIL, RatioExcess, dear
 from killswitch.wording import counted as how_many
 
 MOST_UNKNOWN = 0.10  # where a feature is unknown in more than this part of the pairs, nothing is proven with it
+_BROKEN, _INVALID = JSON_STATES.index("broken"), JSON_STATES.index("invalid")
 NEVER_CONCURRENT = (
     "never comparable: no pair ran at the same time as control in the same streaming mode; latency_p95: false under"
     " shadow.criteria switches it off"
@@ -147,13 +148,15 @@ def _format(columns: PairColumns, criterion: Criterion) -> Compared:
 
     Where it is not known of both sides whether they were cut, only the JSON is compared.
     """
-    broken = [JSON_STATES.index("broken"), JSON_STATES.index("invalid")]
     known = (columns.control.cut != UNKNOWN) & (columns.other.cut != UNKNOWN)
     control, other = (
-        np.isin(side.json, broken) | ((side.cut == 1) & known) for side in (columns.control, columns.other)
+        (side.json == _BROKEN) | (side.json == _INVALID) | ((side.cut == 1) & known)
+        for side in (columns.control, columns.other)
     )
-    answered = _answered(columns) & ~columns.noise
-    unknown = _share(int((answered & ~known).sum()), int(answered.sum())) if answered.any() else 0.0
+    unknown = 0.0
+    if not known.all():
+        answered = _answered(columns) & ~columns.noise
+        unknown = int((answered & ~known).sum()) / max(int(answered.sum()), 1)
     return replace(
         _paired(columns, criterion, control, other),
         why_no_pass=_unknown(unknown, "whether an answer was cut (its finish reason)"),
