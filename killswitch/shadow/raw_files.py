@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from killswitch.errors import Unavailable
+from killswitch.private_files import new_private_file, sync_folder
 from killswitch.router.shadow.spool import SUFFIX
-from killswitch.shadow.private_files import new_private_file, sync_folder
 
 _PLAN: Final = ".batch-"
 _DONE: Final = ".done-"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from killswitch.errors import BadSettings, Unavailable
-from killswitch.shadow.private_files import new_private_file, sync_folder
+from killswitch.private_files import new_private_file, sync_folder
 
 _TEMPORARY: Final = ".tmp-"
 # their upload is of the whole object or of nothing; a rename there would be a second copy
