@@ -14,9 +14,9 @@ from typing import get_args
 
 from killswitch.documents import Fields
 from killswitch.errors import BadDocument, BadSettings
+from killswitch.private_files import new_private_file
 from killswitch.shadow.judge.opinions import Preferred
 from killswitch.shadow.judge.texts import PairTexts
-from killswitch.shadow.private_files import new_private_file
 
 MAX_BYTES = 64 * 1024 * 1024
 MOST_LABELS = 10_000
