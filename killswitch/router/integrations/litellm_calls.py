@@ -126,6 +126,12 @@ def retries_kept() -> Iterator[None]:
             litellm.num_retries = kept
 
 
+def deployments_of(litellm_router: Any) -> Sequence[Mapping[str, Any]]:
+    registry = getattr(litellm_router, "registry", None)  # routers of the compiled core deprecate `model_list`
+    found: Sequence[Mapping[str, Any]] = litellm_router.model_list if registry is None else registry().all()
+    return found
+
+
 def overridable(selector: Any, name: str) -> bool:
     """Whether ``selector`` is a method of a class, so that LiteLLM calls what is set on the object instead.
 

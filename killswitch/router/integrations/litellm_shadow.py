@@ -10,10 +10,11 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from killswitch.errors import BadSettings
-from killswitch.router.integrations.litellm_calls import EndpointCall, retries_kept
+from killswitch.router.integrations.litellm_calls import EndpointCall, deployments_of, retries_kept
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.refusals import failure_signal, refused
 from killswitch.router.request import Shadows
@@ -122,6 +123,13 @@ class ShadowedCalls:
         call.named[field] = {**of, self._name: key}
         return key
 
+    def keep_apart(self, litellm_router: Any) -> None:
+        """Let the shadow's own ask compare its API keys with those of production's deployments."""
+        apart = getattr(getattr(self._shadow, "ask", None), "keep_apart", None)
+        if apart is not None:
+            parameters = (one.get("litellm_params") or {} for one in deployments_of(litellm_router))
+            apart(*(SimpleNamespace(api_key=one.get("api_key")) for one in parameters))
+
     def returned(self, key: str) -> None:
         """The call has returned an answer, or a stream that may still break."""
         if (call := self._pending.get(key)) is not None:
@@ -194,6 +202,7 @@ class LiteLLMAsk:
             )
             raise BadSettings([problem])
         self._deployments = deployments
+        self.shares_key = False
         self._warned: set[str] = set()
 
     def __call__(self, asking: Asking) -> Any:
@@ -238,6 +247,15 @@ class LiteLLMAsk:
             self._refuse(
                 f"LiteLLM has no synchronous messages for {asking.model!r}; ask them by Anthropic's own client"
             )
+
+    def keep_apart(self, *production: Any) -> None:
+        """Warn if a client of production's, or a deployment, has an ``api_key`` of the shadow's."""
+        from killswitch.router.shadow.client_ask import keys_of, warn_of_shared_key  # noqa: PLC0415  # loaded when used
+
+        ours = {parameters.get("api_key") for parameters in self._deployments.values()}
+        if ours & keys_of(production) and not self.shares_key:
+            self.shares_key = True
+            warn_of_shared_key()
 
     def _refuse(self, problem: str) -> NoReturn:
         """Raise `NotComparable`, and log each problem once: a mistake of the settings is no error of the canary."""

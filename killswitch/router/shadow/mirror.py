@@ -141,7 +141,9 @@ class Shadow:
         self._workers = workers
         self._noise = noise
         self._pressure_share = pressure_share
-        self._counting = ShadowMetrics(metrics, router.rollout, complain=complain, calendar=calendar)
+        self._counting = ShadowMetrics(
+            metrics, router.rollout, complain=complain, shares_key=self._shares_key, calendar=calendar
+        )
         self.counting = threading.Lock()  # held while metrics count: a fork waits for it
         self._closing = False
         self._begin()
@@ -248,6 +250,9 @@ class Shadow:
         """Control's call raised ``error``; where it is 429 the shadow rests, whether the request was sampled or not."""
         if status_of(error) == 429:
             self._limited_once()
+
+    def _shares_key(self) -> bool:
+        return getattr(self.ask, "shares_key", False) is True
 
     # --- the shadow's own threads
 

@@ -300,6 +300,17 @@ def test_what_litellm_adds_to_the_messages_is_not_compared(setting: Setting, fie
     assert (written.pairs, written.drops, setting.other.models) == ([], {"not_comparable": 1}, [])
 
 
+@pytest.mark.parametrize("key", [PRODUCTION_KEY, SHADOW_KEY])
+def test_a_key_of_productions_is_seen(setting: Setting, caplog: pytest.LogCaptureFixture, key: str) -> None:
+    own = {name: {**parameters, "api_key": key} for name, parameters in setting.deployments().items()}
+    own_ask = shadow_ask(own)
+    with caplog.at_level(logging.WARNING):
+        setting.llm(setting.mirror(own_ask))
+    assert own_ask.shares_key == (key == PRODUCTION_KEY)
+    assert ("one API key" in caplog.text) == (key == PRODUCTION_KEY)
+    assert key not in caplog.text
+
+
 def test_a_router_is_refused_as_the_shadows(setting: Setting) -> None:
     """Production's would use up its quota, and the switch keeps every router of the process from the canary."""
     with pytest.raises(BadSettings, match="was given a Router"):

@@ -271,6 +271,7 @@ def test_the_clients_of_production_and_shadow_are_kept_apart(
         RoutedOpenAI(client, router=setting.router, metrics=setting.metrics, shadow=shadow)
         shadow.close()
     assert caplog.text.count("one API key") == 1
+    assert shared.shares_key
     assert PRODUCTION_KEY not in caplog.text
 
 
