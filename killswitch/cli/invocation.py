@@ -77,8 +77,17 @@ ShadowClassOption = Annotated[
     ),
 ]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
+
+
+def _reason(given: str) -> str:
+    if flags.says_nothing(given):
+        raise typer.BadParameter('is empty; write why in a few words, such as --reason "answers in the wrong language"')
+    return given
+
+
 ReasonOption = Annotated[
-    str, typer.Option("--reason", help="The reason, shown in the flag, the incident and the page.")
+    str,
+    typer.Option("--reason", callback=_reason, help="The reason, shown in the flag, the incident and the page."),
 ]
 UrlOption = Annotated[
     str | None,

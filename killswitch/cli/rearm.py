@@ -54,7 +54,7 @@ def command(
     armed = hand.switch.rearm(
         rollout, reason=reason, percent=percent, stage=stage, shadow=share or NO_SHADOW, page=page, agree=agree
     )
-    said = deliver_if_alone(hand.settings, hand.store, page(armed).id)
+    said = deliver_if_alone(hand, page(armed).id)
     hand.answer(
         armed,
         f"{rollout}: armed again, generation {armed.generation}, {armed.canary_percent:g}% canary"

@@ -178,6 +178,16 @@ def _require(flag: Flag | None, action: Action, actor: Actor, name: str) -> Stat
     return next_state
 
 
+def says_nothing(text: str) -> bool:
+    """Whether nothing can be read in ``text``: it is empty, or has only spaces and characters that are not shown."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def _check_reason(reason: str, action: Action, name: str) -> None:
+    if says_nothing(reason):
+        raise IllegalTransition(f"cannot {action.value} {name}: say why with --reason")
+
+
 def _check_percent(percent: float, *, has_baseline: bool, name: str) -> float:
     if not math.isfinite(percent) or not 0.0 <= percent <= 100.0:
         raise IllegalTransition(f"percent {percent!r} for {name}: give a number from 0 to 100")
@@ -305,9 +315,14 @@ def trip(
     by: str,
     actor: Actor,
 ) -> Flag:
-    """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms."""
+    """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms.
+
+    A person gives a reason. A controller's trip is never refused for its text.
+    """
     _require(flag, Action.TRIP, actor, rollout)
     assert flag is not None
+    if actor is Actor.PERSON:
+        _check_reason(reason, Action.TRIP, rollout)
     return replace(
         flag,
         state=State.TRIPPED,
@@ -349,8 +364,7 @@ def rearm(
     _require(flag, Action.REARM, actor, rollout)
     assert flag is not None
     assert flag.trip is not None
-    if not reason.strip():
-        raise IllegalTransition(f"cannot rearm {rollout}: say why with --reason")
+    _check_reason(reason, Action.REARM, rollout)
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
     _check_shadow(shadow, stage, percent, rollout)
