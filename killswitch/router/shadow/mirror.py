@@ -4,7 +4,7 @@
 
     shadow = Shadow(router, ask=ask_with_its_own_key, spool="/var/lib/copilot/shadow", metrics=metrics)
     …
-    shadow.offer(Finished(request_id, user, prompt_class, "chat", arguments, len(messages), answer, route, …))
+    shadow.offer(Finished(request_id, user, prompt_class, "chat", arguments, tuple(messages), answer, route, …))
 
 `Shadow.offer` hashes, compares and appends one reference. It does no I/O, takes no lock, copies nothing, starts no
 thread and never raises. Everything else happens on threads of the shadow's own, and nothing of its answers comes back:

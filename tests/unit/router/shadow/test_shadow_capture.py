@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.router.shadow.capture import Captured, capture, copy_of
+from killswitch.router.shadow.capture import Captured, capture, contents_of, copy_of
 from killswitch.router.shadow.drops import Drop
 from tests.doubles.finished_requests import finished
 
@@ -31,7 +31,7 @@ def refused(*, most_bytes: int = 100_000, tools_act: bool = True, **changes: Any
 
 def test_what_is_appended_later_is_left_out() -> None:
     messages = [HELLO]
-    one = finished(arguments={"messages": messages}, messages=1, last_message=HELLO)
+    one = finished(arguments={"messages": messages}, messages=(HELLO,))
     messages.extend([{"role": "assistant", "content": "hi"}, {"role": "user", "content": "and now?"}])
     made = capture(one, most_bytes=10_000, tools_act=True)
     assert isinstance(made, Captured)
@@ -39,10 +39,19 @@ def test_what_is_appended_later_is_left_out() -> None:
     assert made.turn == 1
 
 
-@pytest.mark.parametrize("messages", [[], [{"role": "user", "content": "other"}]])
-def test_messages_changed_otherwise_are_noticed(messages: list[Any]) -> None:
-    """Cut off, or another one in the place of the last."""
-    assert refused(arguments={"messages": messages}, messages=1, last_message=HELLO) is Drop.CHANGED
+@pytest.mark.parametrize("now", [[], [{"role": "user", "content": "other"}]])
+def test_what_control_was_asked_is_copied_whatever_the_list_is_now(now: list[Any]) -> None:
+    """Messages cut off, or others in their place."""
+    assert captured(arguments={"messages": now}, messages=(HELLO,)).record["messages"] == [HELLO]
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_the_first_or_last_message_edited_in_place_is_noticed(which: int) -> None:
+    """A system prompt or a question that says something else than what control has answered."""
+    messages: Any = ({"role": "system", "content": "be kind"}, {"role": "user", "content": ["hi"]})
+    before = contents_of(messages)
+    messages[which]["content"] = "other"
+    assert refused(arguments={"messages": list(messages)}, messages=messages, contents=before) is Drop.CHANGED
 
 
 def test_a_dictionary_that_changes_while_copied_is_dropped() -> None:
