@@ -31,18 +31,8 @@ class ShadowedRequest:
     """
 
     __slots__ = (
-        *(
-            "_api",
-            "_arguments",
-            "_began",
-            "_chunks",
-            "_clock",
-            "_contents",
-            "_messages",
-            "_prompt_class",
-            "_request_id",
-        ),
-        *("_route", "_seconds", "_shadow", "_side_effects", "_started", "_user"),
+        *("_api", "_arguments", "_began", "_chunks", "_clock", "_contents", "_messages", "_prompt_class"),
+        *("_request_id", "_route", "_seconds", "_shadow", "_side_effects", "_started", "_user"),
         *("answer", "first_token_seconds", "headers", "size", "status"),
     )
 
