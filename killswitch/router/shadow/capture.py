@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import is_not
 from typing import Any, NamedTuple
 
+from killswitch.router.payload_fields import dumped
 from killswitch.router.shadow.asked_fields import asks_a_model, is_credential, listed
 from killswitch.router.shadow.asking import Finished
 from killswitch.router.shadow.comparable import NotComparable, comparable
@@ -216,7 +217,7 @@ class _Copy:
             return bytes(value)
         dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
         if callable(dump):  # a message that is an object of an SDK
-            return self._copy(dump(exclude_none=True), depth + 1, own_words=own_words)
+            return self._copy(dumped(dump, exclude_none=True), depth + 1, own_words=own_words)
         self.foreign = True
         return value  # an SDK's mark such as NOT_GIVEN, or the class of a response format: nothing to copy
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -161,6 +162,31 @@ def test_a_broken_line_is_counted_and_set_aside(world: World, line: bytes) -> No
     aside = world.spool / "broken" / f"{path.stem}.lines"
     assert aside.read_bytes() == line
     assert aside.stat().st_mode & 0o777 == 0o600
+
+
+def test_links_and_pipes_in_the_spool_are_not_read(world: World, tmp_path: Path) -> None:
+    """A pipe would hold the worker up for good, and a link leads to what is none of the spool's."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret").write_text("of somebody else\n")
+    write_raw(world.spool, raw_pair(id="a"), b"no pair\n")
+    os.mkfifo(world.spool / f"{int(AT * 1000):013d}-7-000002.raw")
+    (world.spool / f"{int(AT * 1000):013d}-7-000003.raw").symlink_to(elsewhere / "secret")
+    (world.spool / f"{int(AT * 1000):013d}-7-000004.raw").mkdir()
+    (world.spool / ".batch-x").symlink_to(elsewhere / "secret")
+    (world.spool / "broken").symlink_to(elsewhere, target_is_directory=True)
+    world.worker.run_once(at_once=True)
+    assert world.sink.pairs() == ["a"]
+    assert [path.name for path in elsewhere.iterdir()] == ["secret"]
+    assert b"somebody" not in b"".join(path.read_bytes() for path in (world.spool / "broken").iterdir())
+
+
+def test_a_lock_that_is_a_link_makes_no_file_elsewhere(world: World, tmp_path: Path) -> None:
+    world.spool.mkdir(exist_ok=True)
+    (world.spool / ".worker.lock").symlink_to(tmp_path / "made")
+    with pytest.raises(Unavailable), RawFiles(world.spool).lock(wait=0.0):
+        pass
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from killswitch.router.shadow.capture import Captured, capture, contents_of, copy_of
 from killswitch.router.shadow.drops import Drop
@@ -245,3 +247,24 @@ def test_any_request_gives_a_record_that_is_json(arguments: dict[str, Any]) -> N
         assert made.turn >= 1
     else:
         assert made in (Drop.TOO_LARGE, Drop.SIDE_EFFECTS, Drop.NOT_COMPARABLE)
+
+
+def test_values_of_an_sdks_object_are_in_no_warning() -> None:
+    """Pydantic warns of what is not of its field's type, with the value: the log would have the user's words."""
+
+    class Message(BaseModel):
+        role: str
+        content: str
+
+    words: Any = {"text": "my own words"}
+
+    class Odd:
+        def model_dump(self, *, exclude_none: bool) -> dict[str, Any]:
+            return {"role": "user", "content": "hello", "exclude_none": exclude_none}
+
+    said = [Message.model_construct(role="user", content=words), Odd()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = captured(arguments={"messages": said})
+    assert made.record["messages"][0]["content"] == {"text": "my own words"}
+    assert made.record["messages"][1]["exclude_none"] is True
