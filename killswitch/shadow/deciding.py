@@ -88,7 +88,9 @@ class Deciding:
             return Looked(f"no pair of generation {flag.generation} is recorded yet; nothing is changed")
         if decision.verdict is GoNoGo.NOT_YET:
             more = f", about {counted(decision.more_pairs, 'more pair')} needed" if decision.more_pairs else ""
-            return Looked(f"NOT_YET after {counted(pairs, 'pair')}{more}; {flag.shadow_share} of requests are shadowed")
+            why = f" ({decision.one_user})" if decision.one_user else ""
+            so_far = f"NOT_YET after {counted(pairs, 'pair')}{more}{why}"
+            return Looked(f"{so_far}; {flag.shadow_share} of requests are shadowed")
         none = decision.verdict is GoNoGo.NO_GO and not self._keep
         after = turn_down(
             verdict=decision.verdict.value,

@@ -19,6 +19,7 @@ from killswitch.shadow.criteria import BY_CLASS, KIND_OF_LIMIT, Criteria
 from killswitch.shadow.evidence.columns import OUTCOMES, Flags, PairColumns
 from killswitch.shadow.evidence.measures import compare, counted
 from killswitch.shadow.findings import CriterionFinding, CriterionState, compared_as_points, judged
+from killswitch.shadow.users_of_pairs import UsersOfPairs
 from killswitch.wording import counted as how_many
 
 # What thins the sample without looking at a request or an answer: money, pressure, and what was never to be compared.
@@ -86,6 +87,8 @@ class ShadowDecision:
     absence may hide bad answers. ``missing_share``: the part that is missing for whatever reason.
     ``more_pairs``: canary pairs until a decision, at the present numbers; None where
     decided or where no number can be given. ``advised_share``: what to multiply the sampling by, from now on.
+    ``users``: how the pairs are spread over users, None where nobody counted. ``one_user``: why there is no GO before
+    other users asked, "" if that is no reason.
     """
 
     verdict: GoNoGo
@@ -100,6 +103,8 @@ class ShadowDecision:
     more_pairs: int | None
     advised_share: float
     missing_share: float = 0.0
+    users: UsersOfPairs | None = None
+    one_user: str = ""
 
 
 def assess(
@@ -108,10 +113,12 @@ def assess(
     *,
     until: float | None = None,
     drops_known: bool = True,
+    users: UsersOfPairs | None = None,
 ) -> ShadowDecision:
     """Judges all criteria over all pairs and over each class.
 
     ``drops_known``: whether ``columns.dropped`` holds all that was dropped; without that there is no GO.
+    ``users``: of the same pairs; without them one user's part is not known, and holds up no GO.
     ``until``: only pairs before this moment (Unix seconds). While traffic is shadowed give a minute ago: of the newest
     pairs only the quick answers are there yet, and a canary that times out would look well.
     """
@@ -125,9 +132,10 @@ def assess(
     classes = () if criteria.as_points else tuple(_by_class(columns, criteria))
     pairs, noise_pairs = int((~columns.noise).sum()), int(columns.noise.sum())
     lost_share, missing_share = _absent(columns, ~said, noise)
-    verdict, sentence, more = _decided(
-        findings, classes, criteria, _survivors(criteria, lost_share, missing_share, drops_known)
-    )
+    survivors = _survivors(criteria, lost_share, missing_share, drops_known)
+    one_user = "" if users is None else users.too_few(criteria.one_user)
+    unfit = [reason for reason in (survivors, one_user) if reason]
+    verdict, sentence, more = _decided(findings, classes, criteria, unfit)
     return ShadowDecision(
         verdict,
         sentence,
@@ -141,6 +149,8 @@ def assess(
         more,
         1.0 if verdict is GoNoGo.NOT_YET else SHARE_WHEN_DECIDED,
         missing_share,
+        users,
+        one_user,
     )
 
 
@@ -277,8 +287,9 @@ def _decided(
     findings: tuple[CriterionFinding, ...],
     classes: tuple[ClassFinding, ...],
     criteria: Criteria,
-    survivors: str,
+    unfit: list[str],
 ) -> tuple[GoNoGo, str, int | None]:
+    """``unfit``: why these pairs are too one-sided a sample for a GO."""
     failed = [one.sentence for one in findings if one.standing is CriterionState.FAIL]
     failed += [one.sentence for one in classes if one.standing is CriterionState.FAIL]
     open_ones = [one for one in findings if one.standing is CriterionState.NOT_YET]
@@ -290,8 +301,8 @@ def _decided(
     if failed:
         return GoNoGo.NO_GO, f"NO_GO: {'; '.join(failed)}", None
     needed = [one.more_pairs for one in open_ones] + [one.more_pairs for one in open_classes]
-    if survivors:
-        waiting.insert(0, survivors)
+    if unfit:
+        waiting = [*unfit, *waiting]
         needed.append(None)
     if not any(one.standing is CriterionState.PASS for one in findings) and not waiting:
         waiting.append("nothing could be compared")

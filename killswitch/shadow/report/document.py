@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from killswitch.shadow.users_of_pairs import UsersOfPairs
+
 FORMAT = 1
 
 
@@ -86,6 +88,7 @@ class Decided:
 
     ``wrong_go``, ``wrong_no_go``: the budgets, over the whole of the stage, however often one looks.
     ``lost_share``: the part of the sampled requests that left no pair and may hide bad answers.
+    ``users``: how the canary pairs are spread over users; where one made too many of them there is no GO.
     """
 
     verdict: str
@@ -96,6 +99,7 @@ class Decided:
     wrong_no_go: float
     lost_share: float
     criteria: tuple[CriterionRow, ...]
+    users: UsersOfPairs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +335,7 @@ def to_document(report: ShadowReport) -> dict[str, Any]:
 _DERIVED = {
     ShadowReport: ("more_seconds",),
     SharePart: ("share",),
+    UsersOfPairs: ("share", "sentence"),
     OverFloor: ("excess",),
     Spread: ("shift_p50", "shift_p95"),
 }

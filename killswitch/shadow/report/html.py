@@ -131,6 +131,7 @@ def _pairs(report: ShadowReport) -> Iterator[str]:
             ("of these compared", f"{counts.compared:,}", _not_compared(counts.not_compared)),
             ("control asked again (noise floor)", f"{counts.noise_asked:,}", ""),
             ("of these compared", f"{counts.noise_compared:,}", _not_compared(counts.noise_not_compared)),
+            *_users(report),
             ("left out", f"{sum(counts.left_out.values()):,}", _reasons(counts.left_out)),
         ),
     )
@@ -143,6 +144,12 @@ def _pairs(report: ShadowReport) -> Iterator[str]:
     )
     if report.differences:
         yield f"<h3>Kinds of difference</h3>{_over_floor('difference in', report.differences)}"
+
+
+def _users(report: ShadowReport) -> Iterator[tuple[str, str, str]]:
+    users = report.decided.users
+    if users is not None:
+        yield "of the busiest user", "-" if users.share is None else percent(users.share), users.sentence
 
 
 def _not_compared(reasons: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ from killswitch.shadow.finish_reasons import CUT_IN_SQL
 from killswitch.shadow.pairs import MEMORY, THREADS, duckdb_module
 from killswitch.shadow.recorded_columns import OPENING_PREFIX
 from killswitch.shadow.report.distributions import ValueCounts, tally
+from killswitch.shadow.users_of_pairs import UsersOfPairs
 
 MEMORY_FOR_TEXTS = "280MB"
 MOST_LANGUAGES = 20
@@ -23,6 +24,10 @@ MOST_CLASSES = 200
 
 _ANSWERED = "{side}_outcome IN ('ok', 'refused')"
 _BOTH_ANSWERED = "control_outcome IN ('ok', 'refused') AND other_outcome IN ('ok', 'refused')"
+# refused for money or quota, or ended by a shutdown: as `evidence.measures.counted`
+_SAYS_SOMETHING = " AND ".join(
+    f"coalesce({side}_outcome, '') NOT IN ('budget', 'cancelled')" for side in ("control", "other")
+)
 _JUDGED = "comparable AND equivalent IS NOT NULL"
 
 FORMAT_FEATURES: Mapping[str, str] = {
@@ -95,6 +100,18 @@ def generations(connection: Any) -> list[tuple[int, int, float, float]]:
 def left_out(connection: Any) -> dict[str, int]:
     """Records of the period that are not in `pairs`, by reason."""
     return dict(connection.execute("SELECT reason, number FROM left_out WHERE number > 0 ORDER BY reason").fetchall())
+
+
+def users(connection: Any) -> UsersOfPairs:
+    """How the canary pairs that say something about a model are spread over users."""
+    ((busiest, known, pairs),) = connection.execute(
+        "SELECT CAST(coalesce(max(n) FILTER (key IS NOT NULL), 0) AS BIGINT),"
+        " CAST(coalesce(sum(n) FILTER (key IS NOT NULL), 0) AS BIGINT), CAST(coalesce(sum(n), 0) AS BIGINT)"
+        # a number a user: a million texts would need four times the memory
+        " FROM (SELECT CASE WHEN coalesce(\"user\", '') != '' THEN hash(\"user\") END AS key, count(*) AS n FROM pairs"
+        f" WHERE kind = 'candidate' AND {_SAYS_SOMETHING} GROUP BY key)"
+    ).fetchall()
+    return UsersOfPairs(busiest, known, pairs)
 
 
 def agreement(connection: Any) -> dict[str, tuple[int, int, int, int, int]]:

@@ -124,7 +124,7 @@ def _classes(report: ShadowReport) -> Iterator[str]:
 
 
 def _else(report: ShadowReport) -> Iterator[str]:
-    """One line each: agreement, differences, tone, refusals, lengths, time, cost."""
+    """One line each: agreement, differences, tone, users, refusals, lengths, time, cost."""
     shares = {row.name: row for row in report.agreement}
     compared = max((row.candidate.trials for row in report.agreement), default=0)
     said = "; ".join(_over(name, row) for name, row in shares.items())
@@ -140,6 +140,8 @@ def _else(report: ShadowReport) -> Iterator[str]:
     if report.judge is not None:
         decides = "may decide" if report.judge.gates else "decides nothing yet, see --json or --html"
         yield _row("judge", f"win rate {percent(report.judge.win_rate)}, {decides}")
+    if report.decided.users is not None:
+        yield _row("users", report.decided.users.sentence)
     yield _row("refusals", _both_ways(report.refusals))
     yield _row("cut at limit", _both_ways(report.cut))
     for spread in report.spreads:

@@ -21,7 +21,7 @@ TYPES = {"VARCHAR": "String", "BIGINT": "Int64", "DOUBLE": "Float64", "BOOLEAN":
 
 def batch(name: str = "b1", *numbers: int) -> Batch:
     drops = (Dropped("support", BEGAN, {"queue_full": 2}),)
-    return Batch(name, "support", "2026-04-19", tuple(pair(number) for number in numbers or (1, 2)), drops)
+    return Batch(name, "support", "2026-04-19", tuple(pair(number, user="u1") for number in numbers or (1, 2)), drops)
 
 
 def address(server: ClickHouseDouble) -> str:
