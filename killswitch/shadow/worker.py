@@ -16,6 +16,7 @@ from typing import Final
 
 from killswitch.errors import BadDocument, KillswitchError, Unavailable
 from killswitch.flags.flag import check_rollout_name
+from killswitch.router.shadow.complaints import where_raised
 from killswitch.router.shadow.raw_pair import Dropped, RawPair, from_line
 from killswitch.shadow.comparison import Comparing, compare
 from killswitch.shadow.raw_files import RawBatch, RawFiles, made_at_ms
@@ -221,9 +222,9 @@ class Worker:
             records = compare([pair for pair, _ in pairs], by)
         except KillswitchError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001  # logged
             if len(pairs) == 1:
-                log.exception("shadow: a pair cannot be compared; it is set aside")
+                log.error("shadow: a pair cannot be compared; it is set aside (%s)", where_raised())  # noqa: TRY400  # its text may hold the pair's
                 ((pair, line),) = pairs
                 gathered.broken.append(line)
                 if pair.kind == "candidate":  # a request without a pair, which the report must know of

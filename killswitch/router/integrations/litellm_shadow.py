@@ -76,7 +76,8 @@ _CALLS = {
     "messages": "anthropic_messages_handler",
 }
 _HOOKED = frozenset({"responses", "messages"})  # in these LiteLLM runs two hooks, whatever log it is given
-_MOST_PENDING = 10_000  # requests that have begun: those that LiteLLM never reports are forgotten in their order
+# Requests that have begun, and what they keep. LiteLLM never reports a stream whose reader has left: the oldest go.
+_MOST_PENDING, _MOST_PENDING_BYTES = 10_000, 64_000_000
 
 
 class ShadowedCalls:
@@ -87,6 +88,7 @@ class ShadowedCalls:
         self._name = f"killswitch shadow {rollout}"  # in a request's metadata: which of `_pending` it is
         self._numbers = count(1)
         self._pending: dict[str, _PendingCall] = {}
+        self._bytes = 0  # of those that are pending, and of those that have ended since they were last added up
 
     def begin(self, endpoint: str, call: EndpointCall, field: str, route: Route, user: object) -> str:
         """Note a call that is about to be made, if it is in the sample; its key, or "". Never raises.
@@ -95,8 +97,9 @@ class ShadowedCalls:
         """
         try:
             return self._begin(endpoint, call, field, route, user)
-        except Exception:  # noqa: BLE001  # no failure of a shadow reaches a user
-            _LOG.exception("shadow: a call could not be noted")
+        except Exception as error:  # noqa: BLE001  # no failure of a shadow reaches a user
+            # not the exception's text: it may hold a prompt
+            _LOG.error("shadow: a call could not be noted (%s)", type(error).__name__)
             return ""
 
     def _begin(self, endpoint: str, call: EndpointCall, field: str, route: Route, user: object) -> str:
@@ -105,9 +108,10 @@ class ShadowedCalls:
         if api is None or not isinstance(metadata, Mapping | None) or self._name in (metadata or {}):
             return ""
         of = metadata or {}
+        asked = {name: value for name, value in call.arguments().items() if name in _ASKED}
         shadowed = self._shadow.begin(
             route,
-            {name: value for name, value in call.arguments().items() if name in _ASKED},
+            asked,
             api=api,
             user=user,
             request_id=str(call.named.get("litellm_call_id") or ""),
@@ -116,12 +120,23 @@ class ShadowedCalls:
         )
         if shadowed is None:
             return ""
+        from killswitch.router.shadow.weights import of_all  # noqa: PLC0415  # loaded when used
+
         key = str(next(self._numbers))
-        while len(self._pending) >= _MOST_PENDING:
-            self._forget(next(iter(self._pending)))
-        self._pending[key] = _PendingCall(shadowed, route)
+        self._make_room(noted := _PendingCall(shadowed, route, of_all(asked)))
+        self._pending[key] = noted
         call.named[field] = {**of, self._name: key}
         return key
+
+    def _make_room(self, noted: _PendingCall) -> None:
+        self._bytes += noted.size
+        if self._bytes > _MOST_PENDING_BYTES:
+            self._bytes = noted.size + sum(call.size for call in tuple(self._pending.values()))
+        while len(self._pending) >= _MOST_PENDING or self._bytes > _MOST_PENDING_BYTES:
+            oldest = next(iter(self._pending), None)
+            if oldest is None:
+                return
+            self._bytes -= self._forget(oldest)
 
     def keep_apart(self, litellm_router: Any) -> None:
         """Let the shadow's own ask compare its API keys with those of production's deployments."""
@@ -175,19 +190,27 @@ class ShadowedCalls:
                 return key, metadata
         return "", {}
 
-    def _forget(self, key: str) -> None:
-        if (call := self._pending.pop(key, None)) is not None:
-            call.shadowed.leave("not_comparable")
+    def _forget(self, key: str) -> int:
+        """How many bytes it kept."""
+        call = self._pending.pop(key, None)
+        if call is None:  # it was reported meanwhile
+            return 0
+        call.shadowed.leave("not_comparable")
+        return call.size
 
 
 class _PendingCall:
-    """A call in the sample that LiteLLM has not reported yet. ``returned``: its caller has its answer or stream."""
+    """A call in the sample that LiteLLM has not reported yet. ``returned``: its caller has its answer or stream.
 
-    __slots__ = ("returned", "route", "shadowed")
+    ``size``: about how many bytes its request keeps.
+    """
 
-    def __init__(self, shadowed: Any, route: Route) -> None:
+    __slots__ = ("returned", "route", "shadowed", "size")
+
+    def __init__(self, shadowed: Any, route: Route, size: int) -> None:
         self.shadowed = shadowed
         self.route = route
+        self.size = size
         self.returned = False
 
 

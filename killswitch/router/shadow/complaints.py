@@ -29,7 +29,10 @@ class Complaints:
     def __call__(self, text: str) -> None:
         if text not in self._said and len(self._said) < _MOST:
             self._said.add(text)
-            kind, _, trace = sys.exc_info()
-            named = "no exception" if kind is None else kind.__name__
-            where = "".join(format_tb(trace))
-            log.error("shadow: %s (%s); the next ones like it are counted and not logged\n%s", text, named, where)
+            log.error("shadow: %s; the next ones like it are counted and not logged (%s)", text, where_raised())
+
+
+def where_raised() -> str:
+    """In an ``except`` block: the exception's type and its traceback, without its text, which may hold a prompt."""
+    kind, _, trace = sys.exc_info()
+    return "no exception" if kind is None else f"{kind.__name__}, raised at\n{''.join(format_tb(trace)).rstrip()}"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from killswitch.documents import parse_object
 from killswitch.errors import BadDocument, Unavailable
+from killswitch.router.shadow.complaints import where_raised
 from killswitch.router.shadow.raw_pair import RawPair
 from killswitch.shadow.judge.sampling import is_sampled, place_of
 from killswitch.shadow.judge.texts import PairTexts, texts_of
@@ -64,7 +65,8 @@ class WaitingPairs:
                 candidate_answer=self._redact(texts.candidate_answer),
             )
         except Exception:  # noqa: BLE001  # a hook of the user's
-            _log.exception("a text could not be redacted, so its pair does not wait for the judge; fix the hook")
+            said = "a text could not be redacted, so its pair does not wait for the judge; fix the hook (%s)"
+            _log.error(said, where_raised())  # the exception's text may hold what was to be redacted
             return False
         return self.put(redacted)
 

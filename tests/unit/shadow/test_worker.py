@@ -189,10 +189,14 @@ def test_a_lock_that_is_a_link_makes_no_file_elsewhere(world: World, tmp_path: P
     assert not (tmp_path / "made").exists()
 
 
-def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says where it failed, and nothing of the pair."""
+
     def failing(pairs: Sequence[RawPair], by: Comparing) -> object:
         if any(pair.id == "bad" for pair in pairs):
-            raise ZeroDivisionError
+            raise ZeroDivisionError(pairs[0].control.text)
         return compare(pairs, by)
 
     monkeypatch.setattr(module, "compare", failing)
@@ -200,6 +204,8 @@ def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(world: World, mo
     world.worker.run_once(at_once=True)
     assert world.sink.pairs() == ["a", "b"]
     assert world.worker.progress.broken == 1
+    assert "set aside (ZeroDivisionError, raised at" in caplog.text
+    assert raw_pair().control.text not in caplog.text
     assert [drop.reasons for drop in world.sink.drops()] == [{"failed": 1}], "else the report would be of survivors"
 
 
