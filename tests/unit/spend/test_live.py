@@ -113,7 +113,9 @@ def test_an_unknown_price_is_waited_for_and_then_counted() -> None:
     assert replicas.spent() == 10 * 125
 
 
-@pytest.mark.parametrize("tokens", [None, {"input": math.nan}, {"output": -1.0}, {"output": math.inf}], ids=str)
+@pytest.mark.parametrize(
+    "tokens", [None, {"input": math.nan}, {"output": -1.0}, {"output": math.inf}, {"input": 1e300}], ids=str
+)
 def test_tokens_that_are_not_known_are_waited_for(tokens: dict[TokenKind, float] | None) -> None:
     cost = live_cost(None, [*steps(0, 2), *steps(2, 3, tokens=tokens), *steps(3, 5)], PRICES)
     assert cost.counted.tick == NOON + 2 * STEP
