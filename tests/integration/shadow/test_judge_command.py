@@ -41,6 +41,12 @@ def judge(folder: Path, server: JudgeServer, *arguments: str, **more: Any) -> Re
     return run(folder, "--judge", str(folder / "judge.json"), *arguments)
 
 
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store at the usual address may have caps of the judge's, which then asks for prices."""
+    monkeypatch.setenv("KILLSWITCH_STORE", f"sqlite:///{tmp_path}/store.db")
+
+
 def put(folder: Path, number: int, *, candidate: str = "gpt-new") -> None:
     waiting = waiting_pairs(folder, "support", share=1.0)
     waiting.put(PairTexts(f"r{number}", time.time(), 1, candidate, "what?", "plain", "GOOD"))
