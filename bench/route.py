@@ -17,10 +17,21 @@ from pathlib import Path
 
 from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
+from killswitch.model import Cohort
 from killswitch.router import CohortMetrics, Router, bucket
+from killswitch.token_usage import Usage
 
 CALLS = 2_000
 ROUNDS = 300
+USAGE = Usage(input=800, cached_input=100, output=250, reasoning=50)
+REPORTED = {
+    "prompt_tokens": 900,
+    "completion_tokens": 300,
+    "total_tokens": 1_200,
+    "prompt_tokens_details": {"cached_tokens": 100},
+    "completion_tokens_details": {"reasoning_tokens": 50},
+}
+ANSWER = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": REPORTED}
 
 
 def microseconds(call: Callable[[str], object], keys: list[str]) -> tuple[float, float]:
@@ -58,19 +69,27 @@ def main() -> None:
                 with metrics.request(router.route(key), user=key):
                     pass
 
+            def billed_request(key: str) -> None:
+                with metrics.request(router.route(key), user=key) as request:
+                    request.answer(ANSWER)
+
+            series = metrics.series(Cohort.CONTROL, "old")
             rows: list[tuple[str, Callable[[str], object]]] = [
                 ("hashlib.sha256 alone, digest", lambda key: sha256(encoded[key]).digest()),
                 ("the formula, bucket()", lambda key: bucket("", key)),
                 ("Router.route()", router.route),
                 ("Router.route() with a pin", lambda key: router.route(key, "canary")),
                 ("route() and a counted request", whole_request),
+                ("the same, and its answer's usage", billed_request),
+                ("the token counters alone", lambda _: series.billed(USAGE)),
+                ("usage as a provider reports it", lambda _: Usage.of(REPORTED)),
             ]
             base = 0.0
-            print(f"{'one call':34}{'median us':>10}{'p99 us':>9}{'x sha256':>10}")
+            print(f"{'one call':36}{'median us':>10}{'p99 us':>9}{'x sha256':>10}")
             for name, call in rows:
                 median, high = microseconds(call, keys)
                 base = base or median
-                print(f"{name:34}{median:10.3f}{high:9.3f}{median / base:10.2f}")
+                print(f"{name:36}{median:10.3f}{high:9.3f}{median / base:10.2f}")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ class FixedRouter:
 
 def finished(request_id: str, answer: Any = None, seconds: float = 0.1, started: float = 0.0) -> Finished:
     arguments = {"model": "model-old", "messages": CONVERSATION}
-    return Finished(request_id, "u", "c", "chat", arguments, 20, answer, CONTROL, started, seconds, "ok")
+    return Finished(
+        request_id, "u", "c", "chat", arguments, tuple(CONVERSATION), answer, CONTROL, started, seconds, "ok"
+    )
 
 
 # --- (a) one call of `offer`

@@ -50,7 +50,7 @@ def first_decision(columns: PairColumns, criteria: Criteria | None = None) -> De
 
 
 def in_one_class(pairs: int, seed: int) -> PairColumns:
-    """A tenth of the traffic is a class in which the candidate refuses 15 % more; all else is equal."""
+    """A tenth of the traffic is a class in which the canary refuses 15 % more; all else is equal."""
     columns = drawn(ShadowTraffic(classes=tuple(f"class {n}" for n in range(10))), pairs, seed)
     extra = np.random.default_rng(seed + 1).random(pairs) < 0.15
     hit = (columns.prompt_class == 7) & ~columns.noise & extra & (columns.other.outcome == 0)
@@ -103,7 +103,7 @@ def power(runs: int) -> str:
         counts = ", ".join(f"{said} {n}" for said in GoNoGo if (n := sum(end.verdict is said for end in ends)))
         rows.append((name, counts, f"{np.median(pairs):,.0f}", f"{np.quantile(pairs, 0.9):,.0f}"))
         print(" | ".join(rows[-1]), flush=True)
-    return markdown(("candidate", f"verdicts of {runs} runs", "pairs, median", "90 % of runs"), rows)
+    return markdown(("canary", f"verdicts of {runs} runs", "pairs, median", "90 % of runs"), rows)
 
 
 def wrong(runs: int, most: int) -> str:
@@ -115,7 +115,7 @@ def wrong(runs: int, most: int) -> str:
         bound = upper_bound(counts[is_wrong], runs)
         rows.append((name, str(counts[GoNoGo.GO]), str(counts[GoNoGo.NO_GO]), f"{is_wrong}: {bound:.1%} at most"))
         print(" | ".join(rows[-1]), flush=True)
-    return markdown(("candidate", "GO", "NO_GO", "the wrong one, by the upper bound of 95 %"), rows)
+    return markdown(("canary", "GO", "NO_GO", "the wrong one, by the upper bound of 95 %"), rows)
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """The report of shadow mode from a million recorded pairs: seconds and memory, and that it repeats byte for byte.
 
-    python -m bench.shadow_report [--pairs 1000000] [--folder FOLDER]
+    python -m bench.shadow_report [--pairs 1000000] [--in-a-file 50000] [--folder FOLDER]
 
-Makes the pairs first (Parquet, a file for each 50,000), then reads them in a process of its own, so that the peak of
-memory is the report's alone. Bounds: 30 s and 500 MB for a million pairs on two cores.
+Makes the pairs first (Parquet, a file for each 50,000; a worker's files are as small as 40). Then it reads them in a
+process of its own, so that the peak of memory is the report's alone. Bounds: 30 s and 500 MB for a million pairs on two
+cores.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FILE_PAIRS = 50_000
 SECONDS = 30.0
 MEGABYTES = 500.0
 
-# Nine of ten pairs are candidate pairs. In one class the canary changes numbers, and everywhere it opens friendlier.
+# Nine of ten pairs are canary pairs. In one class the canary changes numbers, and everywhere it opens friendlier.
 _SIDE = """
     {model} AS {side}_model,
     CASE WHEN random() < {errors} THEN 'error' WHEN {refused} THEN 'refused' ELSE 'ok' END AS {side}_outcome,
@@ -85,14 +86,14 @@ SELECT *, identical OR (similarity > 0.6 AND len(differences) = 0) AS equivalent
 """
 
 
-def make_pairs(folder: Path, pairs: int) -> None:
+def make_pairs(folder: Path, pairs: int, *, in_a_file: int = FILE_PAIRS) -> None:
     """Parquet files as the worker writes them: a folder for each day."""
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("SELECT setseed(0.42)").fetchall()
-    for number, first in enumerate(range(0, pairs, FILE_PAIRS)):
+    for number, first in enumerate(range(0, pairs, in_a_file)):
         day = folder / ROLLOUT / f"2026-04-{19 + number % 3}"
         day.mkdir(parents=True, exist_ok=True)
-        values = {"rollout": ROLLOUT, "first": first, "last": min(first + FILE_PAIRS, pairs)}
+        values = {"rollout": ROLLOUT, "first": first, "last": min(first + in_a_file, pairs)}
         connection.sql(_PAIRS, params=values).write_parquet(str(day / f"{number:04}.parquet"))
 
 
@@ -110,13 +111,14 @@ def measured(arguments: list[str]) -> tuple[float, float, float, bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser.add_argument("--in-a-file", type=int, default=FILE_PAIRS)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if not (folder / ROLLOUT).exists():
             started = time.perf_counter()
-            make_pairs(folder, options.pairs)
+            make_pairs(folder, options.pairs, in_a_file=options.in_a_file)
             print(f"made {options.pairs:,} pairs in {time.perf_counter() - started:.1f} s")
         command = ["-m", "killswitch", "shadow", "report", ROLLOUT, "--records", str(folder), "--json"]
         command += ["--html", str(folder / "report.html")]

@@ -1,4 +1,4 @@
-"""Recorded pairs drawn at random: a candidate with known faults, and a control that rarely says the same twice."""
+"""Recorded pairs drawn at random: a canary with known faults, and a control that rarely says the same twice."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PLAIN = (0.11, 0.35, 0.24, 0.20, 0.10)
 
 @dataclass(frozen=True, slots=True)
 class ShadowTraffic:
-    """Rates of a service, its control and its candidate, as fractions. The defaults are an equal candidate.
+    """Rates of a service, its control and its canary, as fractions. The defaults are an equal canary.
 
     ``…_floor``: among control's second answers. ``refusals_both``: requests that both refuse.
-    ``only_control``, ``only_candidate``: refused by one alone. ``slower``: the candidate's seconds as a multiple of
-    control's. ``happy``: the share of the candidate's answers that begin with "I'd be happy to help" (control: 0.11).
+    ``only_control``, ``only_candidate``: refused by one alone. ``slower``: the canary's seconds as a multiple of
+    control's. ``happy``: the share of the canary's answers that begin with "I'd be happy to help" (control: 0.11).
     """
 
     refusals_both: float = 0.009
@@ -115,6 +115,7 @@ def _side(rng: np.random.Generator, pairs: int, traffic: ShadowTraffic, **of: An
     return SideColumns(
         outcome=outcome,
         refused=of["refused"],
+        cut=np.zeros(pairs, dtype=np.int8),
         seconds=seconds.astype(np.float32),
         first_token_seconds=np.full(pairs, np.nan, dtype=np.float32),
         input_tokens=np.full(pairs, 300.0, dtype=np.float32),

@@ -235,16 +235,35 @@ class SpendCap:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenCounters:
+    """The counters of the tokens that live traffic is billed for.
+
+    ``by_kind``: those of each kind (``input``, ``output``, …). ``all_tokens``: counters that are there as soon as any
+    token was counted. ``within``: the kinds whose tokens are counted in another kind as well, and that kind; their
+    counters may be missing until the first such token. ``requests``, and of these those whose tokens are counted
+    (``metered``) or are not (``unmetered``); with neither, every request's tokens are counted.
+    """
+
+    by_kind: Mapping[str, tuple[Selector, ...]]
+    all_tokens: tuple[Selector, ...]
+    within: Mapping[str, str] = field(default_factory=dict)
+    requests: tuple[Selector, ...] = ()
+    metered: tuple[Selector, ...] = ()
+    unmetered: tuple[Selector, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SpendSettings:
     """What a rule file says about money.
 
     ``prices``: the path of the file of prices, as written; None without one. ``match``: the label matchers that narrow
-    the counters of billed tokens to this rollout.
+    the counters of billed tokens to this rollout. ``tokens``: these counters, None for those of our router library.
     """
 
     prices: str | None = None
     caps: tuple[SpendCap, ...] = ()
     match: tuple[Matcher, ...] = ()
+    tokens: TokenCounters | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from killswitch import __version__
+from killswitch.refused_value import refused_value
 
 # what `killswitch --help` shows, one line each, without importing the commands
 COMMANDS = {
@@ -96,8 +97,23 @@ def imported(name: str) -> Any:
         return _OnDemand(name=name, help=GROUPS[name], no_args_is_help=True, rich_markup_mode=None)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     module = importlib.import_module(f"killswitch.cli.{name.replace(' ', '.')}")
-    alone.command(name=name.rpartition(" ")[2])(module.command)
+    alone.command(name=name.rpartition(" ")[2], cls=_Command)(module.command)
     return get_command(alone)
+
+
+class _Command(TyperCommand):
+    """A command that refuses an option's value in our words, not in pydantic's."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().make_context(*args, **extra)
+        except typer.BadParameter as error:
+            # an older Typer asks click, whose words need no change
+            details: list[dict[str, Any]] = getattr(error.__cause__, "errors", lambda **_: [])(include_url=False)
+            if details:
+                explained = getattr(error.param, "help", None)
+                error.message = refused_value(details[0]) + (f" ({explained.rstrip('.')})" if explained else "")
+            raise
 
 
 app = typer.Typer(

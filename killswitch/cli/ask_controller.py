@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from killswitch.daemon.settings import without_secrets
-from killswitch.errors import Unavailable
+from killswitch.errors import BadSettings, Unavailable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT = 5.0
+_ADDRESS = re.compile(r"https?://(?:[^\s/@]*@)?(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/\S*)?\Z")
 
 
 class Misunderstood(Unavailable):
@@ -41,10 +43,15 @@ def no_answer(url: str | None) -> str:
 
 
 def ask(url: str | None, path: str) -> dict[str, Any] | None:
-    """The controller's JSON answer, None if it does not know the rollout. Raises Unavailable, AccessDenied."""
+    """The controller's JSON answer, None if it does not know the rollout.
+
+    Raises Unavailable, AccessDenied, or BadSettings for what is no address.
+    """
     from killswitch.net.bounded_http import BoundedSession, killswitch_errors  # noqa: PLC0415  not every command asks
 
     base = (url or DEFAULT_URL).rstrip("/")
+    if not _ADDRESS.match(base):
+        raise BadSettings([f"--url {shown(url)}: write the controller's address, such as {DEFAULT_URL}"])
     session = BoundedSession(timeout=TIMEOUT)
     with killswitch_errors():
         response = session.get(f"{base}{path}")

@@ -69,11 +69,16 @@ def _check_criteria(rollouts: Iterable[Rollout]) -> None:
 
 
 def _unpriced(rollouts: Iterable[Rollout]) -> Iterator[str]:
-    """Warnings of models whose price is not known now. Raises BadRules for files of prices that cannot be read."""
+    """Warnings of odd prices, and of models without a price now. Raises BadRules for a file that cannot be read."""
     prices, now = read_prices(rollouts), time.time()
+    said: set[str] = set()
     for rollout in rollouts:
         if rollout.name not in prices:
             continue
+        for odd in prices[rollout.name].odd:
+            if odd not in said:
+                yield f"{rollout.file}:1: spend: {rollout.spend.prices}: {odd}"
+            said.add(odd)
         for model in without_price(rollout, prices[rollout.name], now):
             yield (
                 f"{rollout.file}:1: spend: no price of {model} is valid now, so what it spends is not known; "

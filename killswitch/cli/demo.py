@@ -18,13 +18,14 @@ from rich.live import Live
 from rich.text import Text
 
 from killswitch.cli.console import out
-from killswitch.cli.invocation import errors_as_messages, say
-from killswitch.demo.pace import FASTEST, Pace
+from killswitch.cli.invocation import errors_as_messages, fail, say
+from killswitch.demo.pace import FASTEST, MOST_REQUESTS, Pace
 from killswitch.demo.processes import DemoProcesses
 from killswitch.demo.story import Story, clock_words
 from killswitch.demo.traffic import Regression
 from killswitch.demo.view import view
 from killswitch.errors import Refused
+from killswitch.timestamps import DAY
 
 FRAME = 0.25
 GIVE_UP_AFTER = 1200.0  # simulated seconds after the regression
@@ -36,18 +37,22 @@ PICTURE_WIDTH = 100
 def command(
     regression: Annotated[Regression, typer.Option(help="What gets worse in the canary.")] = Regression.REFUSALS,
     speed: Annotated[float, typer.Option(min=1, max=FASTEST, help="Simulated seconds per second.")] = 10.0,
-    after: Annotated[float, typer.Option(min=60, help="Simulated seconds before the canary gets worse.")] = 420.0,
+    after: Annotated[
+        float, typer.Option(min=60, max=DAY, help="Simulated seconds before the canary gets worse.")
+    ] = 420.0,
     real: Annotated[
         bool, typer.Option("--real", help="Use a real etcd and Prometheus, which must be installed.")
     ] = False,
-    rate: Annotated[float, typer.Option(min=1, help="Requests per simulated second.")] = 100.0,
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers: another seed, other users.")] = 1,
+    rate: Annotated[float, typer.Option(min=1, max=MOST_REQUESTS, help="Requests per simulated second.")] = 100.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers: another seed, other users.")] = 1,
     picture: Annotated[Path | None, typer.Option(help="Save the last frame as an SVG.", show_default=False)] = None,
 ) -> None:
     """Watch a simulated canary go bad, the kill switch trip, and the page arrive.
 
     Everything that the demo starts is removed at its end.
     """
+    if rate * speed > MOST_REQUESTS:
+        fail(f"--rate times --speed is {rate * speed:g} requests a real second; give at most {MOST_REQUESTS:g}")
     with errors_as_messages():
         story = Story(regression, Pace(speed))
         servers = "a real etcd and Prometheus" if real else "the embedded store and source"

@@ -17,8 +17,6 @@ def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
 
     A step that a controller is taking at this moment is refused by the store.
     """
-    if not reason.strip():
-        fail("say why with --reason")
     hand.switch.required(rollout)
     hand.confirm(f"{rollout}: its plan is held; no step up until `killswitch resume {rollout}`.")
     held = Hold(reason, person())

@@ -22,6 +22,7 @@ from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchErr
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
+from killswitch.flags.transitions import says_nothing
 from killswitch.model import PageSettings, Rollout
 from killswitch.sources import Source
 from killswitch.stores import Store
@@ -77,8 +78,17 @@ ShadowClassOption = Annotated[
     ),
 ]
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's name.", show_default=False)]
+
+
+def _reason(given: str) -> str:
+    if says_nothing(given):
+        raise typer.BadParameter('is empty; write why in a few words, such as --reason "answers in the wrong language"')
+    return given
+
+
 ReasonOption = Annotated[
-    str, typer.Option("--reason", help="The reason, shown in the flag, the incident and the page.")
+    str,
+    typer.Option("--reason", callback=_reason, help="The reason, shown in the flag, the incident and the page."),
 ]
 UrlOption = Annotated[
     str | None,
@@ -211,8 +221,8 @@ def shadow_asked(shadow: float | None, classes: list[str] | None) -> ShadowShare
             fail(f"--shadow-class {one!r}: write CLASS=PERCENT, for example billing=100")
     try:
         return shadow_share(shadow, percents)
-    except ValueError as error:
-        fail(str(error))
+    except ValueError as error:  # it names the fields of the flag's document
+        fail(str(error).replace("shadow_percent", "--shadow").replace("shadow_classes", "--shadow-class"))
 
 
 def stage_asked(stage: str | None, percent: float | None, shadow: ShadowShare | None) -> tuple[str, float]:

@@ -33,6 +33,7 @@ def unjudged(rollout: str) -> dict[str, Any]:
         "last_good": None,
         "trip": None,
         "findings": [],
+        "spend": [],
     }
 
 

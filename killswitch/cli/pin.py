@@ -27,4 +27,4 @@ def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
         hand.answer(after or {"rollout": rollout, "state": "absent"}, f"{rollout}: {result.outcome}, not pinned")
         raise typer.Exit(EXIT_REFUSED)
     page_id = result.incident if result.revision else pin_events.pinned(after, settings=page_as).id
-    hand.answer(after, f"{rollout}: pinned at 0%; {deliver_if_alone(hand.settings, hand.store, page_id)}")
+    hand.answer(after, f"{rollout}: pinned at 0%; {deliver_if_alone(hand, page_id)}")

@@ -75,7 +75,7 @@ def command(
         page=page,
         agree=agree,
     )
-    said = deliver_if_alone(hand.settings, hand.store, page(armed).id)
+    said = deliver_if_alone(hand, page(armed).id)
     hand.answer(
         armed,
         f"{rollout}: armed again, generation {armed.generation}, {armed.canary_percent:g}% canary"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +23,11 @@ from killswitch.cli.invocation import (
     show,
 )
 from killswitch.cli.terminal import one_line
-from killswitch.errors import UnknownScope
+from killswitch.errors import AccessDenied, UnknownScope
+from killswitch.spend.period_clock import PeriodClock, clocks_in_words, wrong_clocks
 from killswitch.spend.prices import MILLION, PriceList
 from killswitch.spend.standing import Standing, standings
-from killswitch.stores import keys
+from killswitch.stores import Store, keys
 from killswitch.wording import counted, money_in_words
 
 
@@ -41,12 +43,16 @@ def command(
     """Show what each scope has spent this hour, day and month (UTC), its caps, and when they are reached.
 
     Used is what is spent or may have been by now; leased is what processes hold beyond that. Amounts in the JSON
-    document are in micro-dollars. Exits with 1 if a stored account cannot be read.
+    document are in micro-dollars. Processes whose clock is not the store's are named (`clocks`: seconds ahead).
+    Exits with 1 if a stored account cannot be read.
     """
     with opened(store, settings) as (_, opened_store, _switch):
         known = None if prices is None else PriceList.from_file(prices)
-        now = time.time()
-        found, problems = standings(opened_store.list(keys.LEDGER), now)
+        books, clocks = opened_store.list(keys.LEDGER), _clocks(opened_store)
+        clock = PeriodClock(time.time, time.monotonic)
+        clock.note(opened_store)
+        now = clock()
+        found, problems = standings(books, now)
         if scope is not None:
             if scope not in {one.book.scope for one in found}:
                 raise UnknownScope(scope, {one.book.scope for one in found})
@@ -54,12 +60,26 @@ def command(
         document = {
             "scopes": [one.document() for one in found],
             "problems": list(problems.values()),
-            **({} if known is None else {"prices": _prices(known, now)}),
+            "clocks": dict(clocks),
+            **({} if known is None else {"prices": _prices(known, now), "odd_prices": list(known.odd)}),
         }
         show(document, as_json=as_json, otherwise=lambda: _print(found, known, now))
+        wrong = [clocks_in_words(ahead, f"the clock of {owner}") for owner, ahead in clocks.items()]
+        own = [clocks_in_words(clock.ahead, "the clock of this machine")] if clock.ahead else []
+        if not as_json:
+            odd = () if known is None else known.odd
+            print_problems([f"warning: {one}" for one in (*own, *wrong, *odd)], style="yellow")
         if problems:
             print_problems(problems.values())
             raise typer.Exit(EXIT_UNWANTED)
+
+
+def _clocks(store: Store) -> Mapping[str, float]:
+    """The processes whose clock is not the store's; none where this user may not see the processes."""
+    try:
+        return wrong_clocks(store.list(keys.LEDGER_OWNERS))
+    except AccessDenied:
+        return {}
 
 
 def _print(found: tuple[Standing, ...], prices: PriceList | None, now: float) -> None:

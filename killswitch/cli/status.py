@@ -32,7 +32,7 @@ def command(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each rollout's flag, and each rule's values for both cohorts, limit, verdict and age.
+    """Show each rollout's flag, each rule's values for both cohorts, limit, verdict and age, and what its caps allow.
 
     Flags come from the flag store, verdicts from a controller (--url).
     """
@@ -82,6 +82,8 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
         _heading(one, age)
         findings_table(one["findings"])
         _sentence(one)
+        for cap in one.get("spend", ()):
+            f"{cap['line']}{_style_of_cap(cap)}"
     return document
 
 
@@ -100,6 +102,8 @@ def _print(document: Mapping[str, Any]) -> None:
             out.print(findings_table(one["findings"], window=one.get("window_seconds")))
         style = "" if one.get("monitored", True) else "bold red"
         out.print(f"  {_sentence(one)}", style=style, markup=False, soft_wrap=True)
+        for cap in one.get("spend", ()):
+            out.print(f"  spend: {cap['line']}", style=_style_of_cap(cap), markup=False, soft_wrap=True)
         if one["trip"]:
             _print_trip(one["rollout"], one["trip"])
         out.print()
@@ -116,6 +120,13 @@ def _print_trip(rollout: str, trip: Mapping[str, Any]) -> None:
         f' `killswitch rearm {rollout} --reason "what was fixed"`',
         markup=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _style_of_cap(cap: Mapping[str, Any]) -> str:
+    if cap["unknown"] is not None:
+        return "cyan"
+    used, soft, hard = cap["used_micros"], cap["soft_micros"], cap["hard_micros"]
+    return "bold red" if hard is not None and used >= hard else "yellow" if soft is not None and used >= soft else "dim"
 
 
 def _sentence(one: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 
 from killswitch import __version__
@@ -15,7 +16,7 @@ from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.incident import IncidentDraft
 from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
-from killswitch.stores import Store, keys
+from killswitch.stores import keys
 from killswitch.stores.url import StoreUrl
 from killswitch.trips.request import TripOutcome, TripRequest, TripResult
 from killswitch.wording import duration_in_words
@@ -33,7 +34,7 @@ def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
         raise
     # the flip is in the store: no later failure may look as if it were not
     if result.outcome is TripOutcome.TRIPPED:
-        said = f"tripped, all traffic to control; {deliver_if_alone(hand.settings, hand.store, result.incident)}"
+        said = f"tripped, all traffic to control; {deliver_if_alone(hand, result.incident)}"
     else:
         said = f"{result.outcome.value} (incident {result.incident}); nothing was changed"
     document: Flag | dict[str, str]
@@ -114,9 +115,9 @@ def request_by_hand(rollout: str, reason: str, page_as: PageSettings) -> TripReq
     return TripRequest(draft, generation=None, actor=Actor.PERSON, at=now, page=page_as)
 
 
-def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
+def deliver_if_alone(hand: Hand, page_id: str) -> str:
     """Deliver a page of the outbox if no controller is alive to do so. Returns who delivers it, in words."""
-    alive = living_controllers(store)
+    alive = living_controllers(hand.store)
     if alive:
         return "a controller delivers the page"
     known = "no controller is alive" if alive == 0 else "whether a controller is alive is UNKNOWN"
@@ -124,10 +125,11 @@ def deliver_if_alone(settings: Settings, store: Store, page_id: str) -> str:
     from killswitch.pages.delivery import PageDelivery  # noqa: PLC0415
 
     try:
-        pagers, fallback = build_pagers(settings)
+        # with --json standard output holds the document alone
+        pagers, fallback = build_pagers(hand.settings, console=sys.stderr if hand.as_json else None)
     except BadSettings as error:
         return f"{known}, and this command cannot page: {error}; the page stays in the outbox for the next controller"
-    delivery = PageDelivery(store, pagers, owner=person(), fallback=fallback)
+    delivery = PageDelivery(hand.store, pagers, owner=person(), fallback=fallback)
     try:
         delivered = delivery.deliver_now([page_id], Deadline(DELIVER_WITHIN)).get(page_id)
     finally:

@@ -23,6 +23,6 @@ def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
         hand.confirm(f"{rollout}: may be re-armed again{pinned}; because: {reason}")
 
     flag = hand.switch.unpin(rollout, reason=reason, page=page, agree=agree)
-    said = deliver_if_alone(hand.settings, hand.store, page(flag).id)
+    said = deliver_if_alone(hand, page(flag).id)
     again = f'give it users again with `killswitch rearm {rollout} --reason "what was fixed"`'
     hand.answer(flag, f"{rollout}: unpinned, still 0% canary; {said}; {again}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from killswitch.controller.acting import Acting
@@ -147,6 +147,7 @@ class Controller:
             health=self._health,
             step=timing.step,
             wall=wall,
+            monotonic=monotonic,
         )
         self._ramping = Ramping(
             store,
@@ -356,6 +357,10 @@ class Controller:
         bad = self._known.unreadable
         for name in (rules.rollouts.keys() | self._known.stored.keys() | bad.keys()) - found.keys():
             found[name] = reports.idle(name, self._known.flag(name), rules.rollouts.get(name), bad.get(name), read=read)
+        counted = {armed.rollout.name for armed in all_armed if armed.flag.stage != SHADOW}
+        for name, rollout in rules.rollouts.items():
+            if rollout.spend.caps:
+                found[name] = replace(found[name], caps=self._spending.caps_of(rollout, armed=name in counted))
         return found
 
     def _publish(self, report: CycleReport, previous: CycleReport | None, *, source_up: bool) -> None:

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from killswitch.controller.announcements import Announcements
-from killswitch.controller.live_tokens import read_steps
+from killswitch.controller.live_spend import UNREAD_FOR, LiveCounting
 from killswitch.controller.recipients import Recipients
 from killswitch.controller.store_health import StoreHealth
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
-from killswitch.flags.flag import SHADOW
-from killswitch.model import Cohort, Rollout
+from killswitch.model import Rollout, SpendCap
 from killswitch.pages import spend_events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.sources import Source
 from killswitch.spend.books import Book, from_document, to_document
-from killswitch.spend.live import LiveCost
 from killswitch.spend.live_counting import LiveSpend
+from killswitch.spend.period_clock import PeriodClock, clocks_in_words
 from killswitch.spend.prices import PriceList
 from killswitch.spend.rule_files import ledger_scope
 from killswitch.spend.ruling import RuledCaps
-from killswitch.spend.standing import Standing, standings
+from killswitch.spend.standing import CapStanding, Standing, standings
 from killswitch.stores import Compare, Lost, Put, Store, keys
-from killswitch.timestamps import to_iso
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import last_step
 from killswitch.wording import money_in_words
 
 log = logging.getLogger(__name__)
-MOST_STEPS: Final = 40  # that are read back in one cycle; an older gap is counted as unknown
-UNREAD_FOR: Final = 900.0  # seconds without billed tokens until a person is paged
+_CANARY: Final = "rollout:"
 _TRIES: Final = 20  # each lost comparison is the progress of some process that spends
 
 
 class Spending:
-    """What one replica does about money in a cycle. ``wall`` gives Unix seconds, by which periods begin and end."""
+    """What one replica does about money in a cycle. ``wall`` and ``monotonic`` are clocks in seconds."""
 
     def __init__(
         self,
@@ -51,16 +46,17 @@ class Spending:
         health: StoreHealth,
         step: float,
         wall: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
-        self._source = source
-        self._announcements = announcements
+        self._clock = PeriodClock(wall, monotonic)
+        self._clock_was_wrong = False
         self._step = step
-        self._live = LiveSpend(store)
+        self._live = LiveSpend(store, wall=self._clock)
+        self._counting = LiveCounting(source, self._live, announcements, step)
         self._recipients = recipients
         self._health = health
-        self._wall = wall
-        self._caps = RuledCaps(store, wall=wall)
+        self._caps = RuledCaps(store, wall=self._clock)
         self._standings: Mapping[str, Standing] = {}
 
     def count(
@@ -70,50 +66,32 @@ class Spending:
 
         Control's spend is counted as well, and is capped by nobody.
         """
-        newest = last_step(tick, self._step)
-        for armed in all_armed:
-            known = prices.get(armed.rollout.name)
-            if known is None or armed.flag.stage == SHADOW:
-                continue
-            try:
-                self._count_one(armed, known, newest, deadline)
-            except OutcomeUnknown:
-                continue  # the next cycle counts on from what the store has
-            except BadDocument as error:
-                name = armed.rollout.name
-                log.error("%s: live spend is not counted: %s; repair or delete it", name, error)  # noqa: TRY400  a document
-            except AccessDenied as error:
-                log.error("live spend is not counted: %s; see etcd's roles in docs/security.md", error)  # noqa: TRY400  ours
-                return
-            except KillswitchError as error:
-                self._health.failed(error, writing=True)
-                return
+        self._look_at_the_clock()
+        try:
+            self._counting.count(all_armed, prices, last_step(tick, self._step), self._near_a_cap(), deadline)
+        except OutcomeUnknown:
+            return  # the next cycle counts on from what the store has
+        except AccessDenied as error:
+            log.error("live spend is not counted: %s; see etcd's roles in docs/security.md", error)  # noqa: TRY400  ours
+        except KillswitchError as error:
+            self._health.failed(error, writing=True)
 
-    def _count_one(self, armed: ArmedRollout, prices: PriceList, newest: float, deadline: Deadline) -> None:
-        flag, name = armed.flag, armed.rollout.name
-        models = {Cohort.CANARY: flag.canary, Cohort.CONTROL: flag.control}
-        scopes = {Cohort.CANARY: ledger_scope("rollout", name), Cohort.CONTROL: f"control:{name}"}
-        counted = [self._live.counted(scope) for scope in scopes.values()]
-        since = min((newest - self._step if one is None else one.tick for one in counted), default=newest)
-        missed = math.ceil((newest - since) / self._step - 1e-9)
-        ticks = [newest - back * self._step for back in range(min(missed, MOST_STEPS) - 1, -1, -1)]
-        if not ticks:
-            return
-        steps = read_steps(self._source, armed.rollout, models, ticks, self._step, deadline)
-        for cohort, scope in scopes.items():
-            cost = self._live.count(scope, steps[cohort], prices)
-            if cost.waits_for is not None:
-                self._note_unknown(armed, models[cohort], prices, cost, newest)
+    def _look_at_the_clock(self) -> None:
+        """The store has answered in this cycle: no period is begun before it has begun there."""
+        self._clock.note(self._store)
+        ahead = self._clock.ahead
+        if ahead and not self._clock_was_wrong:
+            log.error("%s", clocks_in_words(ahead, "this controller's clock"))
+        self._clock_was_wrong = bool(ahead)
 
-    def _note_unknown(self, armed: ArmedRollout, model: str, prices: PriceList, cost: LiveCost, tick: float) -> None:
-        """A price that is missing is paged at once, counters that cannot be read after a while; once a day."""
-        if prices.price(model, tick) is not None and tick - cost.counted.tick < UNREAD_FOR:
-            return
-        day = to_iso(tick)[:10]
-        page = partial(
-            spend_events.spend_unknown, armed.flag, cost.waits_for or "", at=tick, settings=armed.rollout.page
+    def _near_a_cap(self) -> frozenset[str]:
+        """The rollouts whose canary has used half of a cap that it has not reached, as of the last `look`."""
+        return frozenset(
+            one.book.scope.removeprefix(_CANARY)
+            for one in self._standings.values()
+            if one.book.scope.startswith(_CANARY)
+            and any(limit is not None and limit / 2 <= one.used < limit for limit in (one.book.soft, one.book.hard))
         )
-        self._announcements.add(armed.flag, f"spend_unknown.{day}", page)
 
     def used_up(self, armed: ArmedRollout) -> str | None:
         """Why the canary is to be tripped: a hard cap with `on_hard: trip` is used up, as of `look`; None otherwise."""
@@ -126,15 +104,34 @@ class Spending:
                 return f"SPEND_CAP: the canary has used {used} of its hard cap of {hard} per {cap.per}"
         return None
 
+    def caps_of(self, rollout: Rollout, *, armed: bool) -> tuple[CapStanding, ...]:
+        """The caps of its rule file as of the last `look`, each with what is not known of its use.
+
+        ``armed``: whether the canary has live traffic, which is to be counted.
+        """
+        return tuple(self._cap_of(rollout, cap, armed=armed) for cap in rollout.spend.caps)
+
+    def _cap_of(self, rollout: Rollout, cap: SpendCap, *, armed: bool) -> CapStanding:
+        scope = ledger_scope(cap.scope, rollout.name)
+        standing = self._standings.get(keys.account(scope, cap.per))
+        unknown = None
+        if cap.scope == "rollout" and armed:
+            unknown = self._counting.unknown.get(rollout.name) or self._live.lag(scope, self._clock(), UNREAD_FOR)
+        if standing is None:
+            unknown = unknown or "this controller has not read the account yet, or could not; see its log"
+        return CapStanding(scope, cap.per, standing, unknown)
+
     def look(self, rollouts: Mapping[str, Rollout]) -> None:
         """Write the caps of these rule files, and page for those that are reached. A store's errors are noted."""
         self._standings = {}
+        self._look_at_the_clock()
         if not self._caps.due(rollouts):
             return
         try:
             books = self._store.list(keys.LEDGER)
+            self._live.note_books(books)
             self._caps.write(rollouts, books)
-            found, _ = standings(books, self._wall())
+            found, _ = standings(books, self._clock())
             self._standings = {keys.account(one.book.scope, one.book.period): one for one in found}
             for standing in found:
                 if _reached(standing.book) is not None and _is_paged(standing.book, rollouts):
@@ -157,7 +154,7 @@ class Spending:
             item = self._store.get(key)
             if item is None:
                 return
-            now = self._wall()
+            now = self._clock()
             try:
                 book = from_document(item.value, seen.scope, seen.period).advance(now)
             except BadDocument:

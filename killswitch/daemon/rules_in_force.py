@@ -16,7 +16,7 @@ from pathlib import Path
 from killswitch.errors import BadRules
 from killswitch.rules.loading import Rules, load_folder
 from killswitch.spend.prices import PriceList
-from killswitch.spend.rule_files import read_prices
+from killswitch.spend.rule_files import price_files, read_prices
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.wording import counted
 
@@ -42,6 +42,7 @@ class RulesInForce:
         self._public_url = public_url
         self._lock = threading.Lock()
         self._seen = self._fingerprint()
+        self._price_files: Mapping[Path, object] = {}  # as last seen; they may be in another folder
         self._rules, self._prices = self._load()  # raises BadRules: a daemon without rules does not start
         self._took_over()
 
@@ -53,8 +54,9 @@ class RulesInForce:
         return self._prices
 
     def look(self) -> None:
-        """Reload if anything in the folder has changed since the last look."""
-        if self._fingerprint() != self._seen:
+        """Reload if anything in the folder, or a file of prices, has changed since the last look."""
+        prices = {path: _state_of(path) for path in self._price_files}
+        if self._fingerprint() != self._seen or prices != self._price_files:
             self.reload()
 
     def reload(self) -> list[str]:
@@ -79,6 +81,7 @@ class RulesInForce:
         loaded = load_folder(self._folder)
         for warning in loaded.warnings:
             log.warning("rules: %s", warning)
+        self._price_files = {path: _state_of(path) for path in price_files(loaded.rollouts).values()}
         prices = read_prices(loaded.rollouts)
         rollouts = (replace(one, page=replace(one.page, public_url=self._public_url)) for one in loaded.rollouts)
         return Rules({rollout.name: rollout for rollout in rollouts}, loaded.digest), prices
@@ -105,3 +108,12 @@ class RulesInForce:
             else:
                 found.append((entry.name, real, stat.st_ino, stat.st_size, stat.st_mtime_ns))
         return tuple(found)
+
+
+def _state_of(path: Path) -> object:
+    """What `stat` says of a file, links followed."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return str(error)
+    return os.path.realpath(path), stat.st_ino, stat.st_size, stat.st_mtime_ns

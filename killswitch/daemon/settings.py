@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from killswitch.errors import BadRules, BadSettings
+from killswitch.refused_value import refused_value
 from killswitch.rules.units import parse_duration
 
 # Kubernetes' links to a Service called "killswitch", variables of the command line, of the SDK and of shadow mode (a
@@ -279,7 +280,7 @@ def _unknown_variables() -> list[str]:
 
 def _problems(detail: Mapping[str, Any]) -> list[str]:
     where = ".".join(str(part) for part in detail["loc"])
-    said = str(detail["msg"]).removeprefix("Value error, ")
+    said = refused_value(detail)
     return [f"{where}: {said}"] if where else said.split("; ")
 
 
@@ -302,7 +303,8 @@ def _from_file(file: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadSettings([f"settings file {file}: {error}"]) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadSettings([f"settings file {file} cannot be read ({why}); name a YAML file of settings"]) from error
     if not isinstance(document, dict):
         raise BadSettings([f"settings file {file}: write a mapping of settings, one a line"])
     unknown = [

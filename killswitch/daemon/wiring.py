@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from killswitch.daemon.settings import Settings
 from killswitch.errors import AccessDenied, BadSettings
@@ -68,8 +69,11 @@ def build_source(settings: Settings, *, timeout: float | None = None) -> Source:
     )
 
 
-def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
-    """The receivers of pages, and the fallback among them that is asked only when the others fail."""
+def build_pagers(settings: Settings, *, console: TextIO | None = None) -> tuple[tuple[Pager, ...], Pager | None]:
+    """The receivers of pages, and the fallback among them that is asked only when the others fail.
+
+    ``console``: where pages are printed that are printed (default: standard output).
+    """
     # Only the receivers that are set up are loaded, all of them now: the SDK of Slack alone is 2 MB.
     available: dict[str, Pager] = {}
     token = secret(settings, "slack_token")
@@ -92,7 +96,7 @@ def build_pagers(settings: Settings) -> tuple[tuple[Pager, ...], Pager | None]:
     if settings.console_pages or not available:
         from killswitch.pages.receivers.console import ConsolePager  # noqa: PLC0415
 
-        available["console"] = ConsolePager()
+        available["console"] = ConsolePager(console)
     fallback = available.pop(settings.fallback) if settings.fallback is not None else None
     if not available:
         raise BadSettings([f"the only receiver of pages is the fallback {settings.fallback}; name another one"])

@@ -34,7 +34,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from killswitch.demo.pace import Pace
+from killswitch.demo.pace import MOST_REQUESTS, Pace
 from killswitch.demo.simulation import MOST_USERS, SimulatedClock, Simulation, cohort_metrics
 from killswitch.demo.traffic import SLOT, Regression, World
 from killswitch.errors import BadDocument, KillswitchError
@@ -43,7 +43,6 @@ from killswitch.router import Router
 
 RATE = 200.0  # requests a simulated second: at 5 % the canary gets 3,000 in a window of 5 minutes
 USERS = 200_000  # so many that most requests are a user's first in five minutes, and so are judged
-MOST_REQUESTS = 10_000.0  # a real second; more than one process can make
 REGRESS_AFTER = 600.0
 _MOST_BODY = 1024  # bytes
 _FIRST_READ = 2.0  # real seconds

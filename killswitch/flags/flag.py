@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from killswitch.errors import BadDocument, IllegalTransition
 from killswitch.flags.shadow_share import NO_SHADOW, ShadowShare
-from killswitch.flags.transitions import Action, Actor, State, required
+from killswitch.flags.transitions import Action, Actor, State, check_reason, required
 
 MAX_GENERATION = 2**53  # what every reader of JSON can hold exactly
 HOLD_BACK_PERCENT = 1.0
@@ -262,9 +262,14 @@ def trip(
     by: str,
     actor: Actor,
 ) -> Flag:
-    """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms."""
+    """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms.
+
+    A person gives a reason. A controller's trip is never refused for its text.
+    """
     required(state_of(flag), Action.TRIP, actor, rollout)
     assert flag is not None
+    if actor is Actor.PERSON:
+        check_reason(reason, Action.TRIP, rollout)
     return replace(
         flag,
         state=State.TRIPPED,
@@ -309,8 +314,7 @@ def rearm(
     required(state_of(flag), Action.REARM, actor, rollout)
     assert flag is not None
     assert flag.trip is not None
-    if not reason.strip():
-        raise IllegalTransition(f"cannot rearm {rollout}: say why with --reason")
+    check_reason(reason, Action.REARM, rollout)
     _check_stage(stage)
     _check_percent(percent, has_baseline=has_baseline, name=rollout)
     _check_shadow(shadow, stage, percent, rollout)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from killswitch.errors import IllegalTransition
 from killswitch.flags.flag import Flag, Pin, state_of, trip
-from killswitch.flags.transitions import Action, Actor, State, required
+from killswitch.flags.transitions import Action, Actor, State, check_reason, required
 
 _MAX_REASON = 2000
 _MAX_NAME = 200
@@ -26,8 +25,7 @@ def pin(
     """Armed or tripped -> pinned. An armed flag is tripped by it: ``rules`` and ``incident`` are of that trip."""
     required(state_of(flag), Action.PIN, actor, rollout)
     assert flag is not None
-    if not reason.strip():
-        raise IllegalTransition(f"cannot pin {rollout}: say why with --reason")
+    check_reason(reason, Action.PIN, rollout)
     if flag.armed:
         flag = trip(
             flag, rollout=rollout, reason=reason, rules=rules, incident=incident, now=now, by=by, actor=actor
@@ -46,8 +44,7 @@ def unpin(flag: Flag | None, *, rollout: str, reason: str, now: float, by: str, 
     """Pinned -> tripped by a person, with a reason: 0 % until someone re-arms."""
     required(state_of(flag), Action.UNPIN, actor, rollout)
     assert flag is not None
-    if not reason.strip():
-        raise IllegalTransition(f"cannot unpin {rollout}: say why with --reason")
+    check_reason(reason, Action.UNPIN, rollout)
     at = max(now, flag.updated_at)
     return replace(
         flag, state=State.TRIPPED, pin=None, unpinned_at=at, updated_at=at, updated_by=by[:_MAX_NAME]

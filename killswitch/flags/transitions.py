@@ -92,3 +92,14 @@ def required(state: State, action: Action, actor: Actor, name: str) -> State:
             f"only {' or '.join(sorted(a.value.replace('_', ' ') for a in allowed))}"
         )
     return next_state
+
+
+def says_nothing(text: str) -> bool:
+    """Whether nothing can be read in ``text``: it is empty, or has only spaces and characters that are not shown."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def check_reason(reason: str, action: Action, name: str) -> None:
+    """Raises IllegalTransition for a reason that says nothing."""
+    if says_nothing(reason):
+        raise IllegalTransition(f"cannot {action.value} {name}: say why with --reason")

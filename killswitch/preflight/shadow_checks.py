@@ -1,4 +1,4 @@
-"""Checks of shadow mode: is there a router that shadows, and does a worker empty the spool?"""
+"""Checks of shadow mode: does a router shadow, with a key of its own, and does a worker empty the spool?"""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import SHADOW, Flag
-from killswitch.model import Rollout
-from killswitch.preflight.checks import AskRouters, Check, Status
+from killswitch.model import Cohort, CohortMatchers, Counts, Matcher, RatioSignal, Rollout, Selector, Want
+from killswitch.preflight.checks import PATIENCE, AskRouters, Check, Setup, Status
 from killswitch.shadow.raw_files import made_at_ms
 from killswitch.timestamps import HOUR
-from killswitch.wording import duration_in_words
+from killswitch.wording import count_in_words, duration_in_words
 
 SPOOL_BYTES = 1_000_000_000
 """The usual limit of a spool (``spool_bytes`` of `Shadow`)."""
@@ -44,6 +45,25 @@ def examine_shadow_routers(
             found = f"{flag.shadow_share} of requests are to be shadowed, and no router follows the flag"
             fix = "start a service with `Router(…)` and `Shadow(router, …)` on this store"
             yield Check(rollout.name, Status.WARNING, found, fix)
+
+
+def examine_shared_key(setup: Setup, rollout: Rollout) -> Iterator[Check]:
+    """Whether the shadow was asked with an API key of production's, as far as the service's clients say."""
+    calls = (Selector("llm_shadow_shared_key_total"),)
+    places: CohortMatchers = {
+        Cohort.CONTROL: (Matcher("rollout", "!=", rollout.name),),
+        Cohort.CANARY: (Matcher("rollout", "=", rollout.name),),
+    }
+    want = Want(rollout.name, "shared key", "sum", RatioSignal(calls, calls), places, 3600.0, absent_is_zero=True)
+    side = setup.source.read([want], setup.terms.until, Deadline(PATIENCE))[want.key].canary
+    if isinstance(side, Counts) and side.trials >= 1:
+        yield Check(
+            rollout.name,
+            Status.WARNING,
+            f"in an hour, {count_in_words(side.trials)} calls of the shadow were made with an API key of production's: "
+            "they use up control's rate limit",
+            "give shadow_ask() a client with a key of another project",
+        )
 
 
 def examine_spool(folder: Path, now: float) -> Iterator[Check]:

@@ -12,6 +12,7 @@ llm_refusals_total, llm_judged_refusals_total        counter    model, cohort
 llm_thumbs_down_total, llm_judged_thumbs_down_total  counter    model, cohort
 llm_shadow_pairs_total                               counter    rollout, kind, outcome
 llm_shadow_dropped_total                             counter    rollout, reason
+llm_shadow_shared_key_total                          counter    rollout
 ===================================================  =========  ==================================
 
 ``cohort`` is ``control`` or ``canary``, and ``shadow`` for requests that were asked of the canary unseen.
@@ -87,6 +88,9 @@ class PairCounter(Protocol):
 
     def pair(self, kind: str, outcome: str) -> None: ...
     def dropped(self, reason: str, number: int) -> None: ...
+    def shared_key(self) -> None:
+        """A call of the shadow was made with an API key of production's."""
+        ...
 
 
 class PrometheusInstruments:
@@ -155,6 +159,9 @@ class PrometheusInstruments:
             registry=registry,
         )
 
+        text = "Calls of the shadow with an API key of production's"
+        self.shared_key = Counter("llm_shadow_shared_key", text, ("rollout",), registry=registry)
+
     def shadow_pairs(self, rollout: str) -> _PrometheusPairs:
         return _PrometheusPairs(self, rollout)
 
@@ -216,12 +223,16 @@ class _PrometheusPairs:
     def __init__(self, instruments: PrometheusInstruments, rollout: str) -> None:
         self._instruments = instruments
         self._rollout = rollout
+        self._shared_key = instruments.shared_key.labels(rollout)
 
     def pair(self, kind: str, outcome: str) -> None:
         self._instruments.pairs.labels(self._rollout, kind, outcome).inc()
 
     def dropped(self, reason: str, number: int) -> None:
         self._instruments.dropped.labels(self._rollout, reason).inc(number)
+
+    def shared_key(self) -> None:
+        self._shared_key.inc()
 
 
 class _Declarations(Collector):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -12,6 +12,14 @@ def field(holder: object, name: str) -> Any:
     if holder is None or isinstance(holder, str | bytes | int | float | list | tuple):
         return None
     return getattr(holder, name, None)
+
+
+def dumped(dump: Callable[..., Any], **options: Any) -> Any:
+    """What ``dump``, a ``model_dump`` of any class, gives. Pydantic's warnings would write the values to the log."""
+    try:
+        return dump(warnings=False, **options)
+    except (TypeError, ValueError):  # a class of another library, or an SDK over pydantic 1
+        return dump(**options)
 
 
 def either(holder: object, name: str, other: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from killswitch.router.payload_fields import either, field
+from killswitch.router.payload_fields import dumped, either, field
 
 _DEEPEST = 4
 _MOST_FIELDS = 64
@@ -55,7 +55,7 @@ def _fields(value: object) -> Mapping[Any, Any] | None:
         return value
     dump = getattr(value, "model_dump", None)
     if callable(dump):
-        dumped = dump()
-        return dumped if isinstance(dumped, Mapping) else None
+        found = dumped(dump)
+        return found if isinstance(found, Mapping) else None
     own = getattr(value, "__dict__", None)
     return own if isinstance(own, dict) else None

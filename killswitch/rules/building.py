@@ -24,13 +24,14 @@ from killswitch.model import (
     Rule,
     ShadowSettings,
     SpendCap,
+    TokenCounters,
 )
 from killswitch.plan import Plan
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
 from killswitch.rules.metrics import Available, Complaint, available
 from killswitch.rules.planning import read_plan
-from killswitch.rules.presets import FEEDBACK_DELAY, RATES
+from killswitch.rules.presets import FEEDBACK_DELAY, RATES, SDK_TOKENS
 from killswitch.rules.schema import (
     DEFAULT_RULES,
     MAX_RULES,
@@ -80,6 +81,9 @@ def build(document: Document, *, file: str, digest: str) -> Built:
         return built
     if not isinstance(document.value, dict):
         built.problems.append(Problem(1, "the file is not a mapping", "begin with `rollout: …`; see docs/rules.md"))
+        return built
+    if isinstance(document.value.get("prices"), list) and "rollout" not in document.value:
+        built.problems.append(Problem(document.line_of(("prices",)), "a file of prices, not a rule file", _MOVE_PRICES))
         return built
     builder = _Builder(document, built)
     spec = builder.validated()
@@ -183,7 +187,7 @@ class _Builder:
         rules = self._rules(spec, found, cohorts)
         self._check_modes(spec)
         self._hints(spec, rules)
-        spend, complaints = read_spend(spec.spend, spec.match, self._refused_caps)
+        spend, complaints = read_spend(spec.spend, spec.match, _own_tokens(found), self._refused_caps)
         self._complain(complaints)
         plan = self._plan(spec, rules)
         slow, of_slow = read_slow(spec.slow)
@@ -415,10 +419,20 @@ class _Builder:
             )
 
 
+def _own_tokens(found: Available) -> TokenCounters | None:
+    """The preset's counters of billed tokens; None where they are those of our router library."""
+    tokens = None if found.preset is None else found.preset.tokens
+    return None if tokens is SDK_TOKENS else tokens
+
+
 def _exclude(one: Matcher, other: Matcher) -> bool:
     return one.label == other.label and one.operator == other.operator == "=" and one.value != other.value
 
 
+_MOVE_PRICES = (
+    "every .yaml and .yml here is read as a rule file: move it out of this folder and write "
+    "`prices: ../prices.yaml` under `spend`, or keep it here as JSON, in a file whose name ends in .json"
+)
 _CANARY_LABEL = Matcher("cohort", "=", Cohort.CANARY.value)  # stage shadow asks for `cohort="shadow"` instead
 _SIGNAL_KEYS = frozenset({"events", "trials", "histogram", "quantile", "query", "unit"})
 _NO_FOR = "remove it (evidence accumulates by itself), or use `decide: threshold`"

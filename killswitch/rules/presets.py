@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from killswitch.model import Matcher, QuantileSignal, RatioSignal, Selector, Signal
+from killswitch.model import Matcher, QuantileSignal, RatioSignal, Selector, Signal, TokenCounters
 
 ERROR_OUTCOMES = Matcher("outcome", "!~", "ok|success|refused|refusal|cancelled")
 MILLISECONDS = 0.001
@@ -63,6 +63,7 @@ class Preset:
     the model's name, and with None the rule file must say. ``truthful``: the only labels that are right on *failed*
     requests, None if all are. ``unsafe``: a pattern of labels that no matcher may use. ``missing_on_errors``:
     labels that failed requests do not have. ``metric``: the duration histogram's base name, if a file may replace it.
+    ``tokens``: the counters of billed tokens, None if there are none, and ``tokens_unseen`` what they cannot tell.
     """
 
     name: str
@@ -75,6 +76,8 @@ class Preset:
     unsafe: str | None = None
     missing_on_errors: frozenset[str] = frozenset()
     metric: str | None = None
+    tokens: TokenCounters | None = None
+    tokens_unseen: str = ""
 
 
 def standard(name: str) -> bool:
@@ -95,7 +98,10 @@ def quantile_of(name: str) -> float | None:
 
 def with_metric(preset: Preset, metric: str) -> Preset:
     """The preset with its histogram's base name replaced (`metric:` in a rule file)."""
-    return replace(preset, metrics=_duration(metric), metric=metric)
+    tokens = preset.tokens
+    if tokens is not None and tokens.requests:
+        tokens = replace(tokens, requests=_counter(f"{metric}_count", Matcher("error_type", "=", "")))
+    return replace(preset, metrics=_duration(metric), metric=metric, tokens=tokens)
 
 
 def _counter(metric: str, *matchers: Matcher) -> tuple[Selector, ...]:
@@ -124,6 +130,45 @@ def _duration(metric: str) -> Metrics:
     )
 
 
+_REQUESTS_OF_SDK = (Selector("llm_requests_total", (Matcher("outcome", "!=", "error"),)),)
+SDK_TOKENS = TokenCounters(
+    by_kind={
+        kind: _counter("llm_tokens_total", Matcher("kind", "=", kind))
+        for kind in ("input", "cached_input", "cache_write", "output", "reasoning")
+    },
+    all_tokens=_counter("llm_tokens_total"),
+    requests=_REQUESTS_OF_SDK,
+    unmetered=_counter("llm_unmetered_requests_total"),
+)
+# Read from LiteLLM 1.110 (`integrations/prometheus.py`): `prompt_tokens` holds what was cached and written to a cache,
+# and the counters of details are made at their first token. `requested_model` is the group that served the request.
+_LITELLM_TOKENS = TokenCounters(
+    by_kind={
+        "input": _counter("litellm_input_tokens_metric_total"),
+        "cached_input": _counter("litellm_input_cached_tokens_metric_total"),
+        "cache_write": _counter("litellm_input_cache_creation_tokens_metric_total"),
+        "output": _counter("litellm_output_tokens_metric_total"),
+        "reasoning": _counter("litellm_output_reasoning_tokens_metric_total"),
+    },
+    all_tokens=_counter("litellm_total_tokens_metric_total"),
+    within={"cached_input": "input", "cache_write": "input", "reasoning": "output"},
+)
+_VLLM_TOKENS = TokenCounters(
+    by_kind={"input": _counter("vllm:prompt_tokens_total"), "output": _counter("vllm:generation_tokens_total")},
+    all_tokens=(*_counter("vllm:prompt_tokens_total"), *_counter("vllm:generation_tokens_total")),
+)
+_USAGE_HISTOGRAM = "gen_ai_client_token_usage"
+_INPUT_TOKENS = Matcher("gen_ai_token_type", "=", "input")
+_OPENTELEMETRY_TOKENS = TokenCounters(
+    by_kind={
+        "input": _counter(f"{_USAGE_HISTOGRAM}_sum", _INPUT_TOKENS),
+        "output": _counter(f"{_USAGE_HISTOGRAM}_sum", Matcher("gen_ai_token_type", "=~", "output|completion")),
+    },
+    all_tokens=_counter(f"{_USAGE_HISTOGRAM}_sum"),
+    requests=_counter("gen_ai_client_operation_duration_seconds_count", Matcher("error_type", "=", "")),
+    metered=_counter(f"{_USAGE_HISTOGRAM}_count", _INPUT_TOKENS),
+)
+
 _COHORT_LABELS = Preset(
     name="cohort-labels",
     about="Counters with a `cohort` label that is `control` or `canary`; our router library writes them.",
@@ -135,6 +180,10 @@ _COHORT_LABELS = Preset(
     unseen="Whatever your service does not report: wrap the whole request, and streams until their end.",
     metrics=replace(_cohort_schema("llm_"), per_user=_cohort_schema("llm_judged_")),
     tells_apart="cohort",
+    tokens=SDK_TOKENS,
+    tokens_unseen=(
+        "Audio and images are counted as text. A request that did not say what it used counts as much as the others."
+    ),
 )
 # Each situation was measured on the real proxy, with one and two deployments in the canary's group, and is again by
 # `make compat`: tests/integration/integrations/test_litellm_proxy_counts.py. `requested_model` was true in all.
@@ -170,6 +219,14 @@ _LITELLM = Preset(
         | {"job", "instance", "namespace", "pod", "container", "service", "cluster", "region", "env", "environment"}
     ),
     unsafe="metadata_.*|tag_.*",
+    tokens=_LITELLM_TOKENS,
+    tokens_unseen=(
+        "If the provider does not say what was cached or written to a cache, all input costs as `input`. If it does "
+        "not say what was reasoning, all output costs as `output`. Older releases lack these counters, and do the "
+        "same. What LiteLLM's own cache answers counts as if it were paid. Audio and images count as text. Failed "
+        "attempts count nothing, also where they are billed. A request that fell back costs what control's model "
+        "costs. After a restart of the proxy, a model that no one asks is UNKNOWN, not 0."
+    ),
 )
 _INFERENCE = Matcher("handler", "=~", "/v1/(chat/completions|completions|responses|messages|embeddings)")
 # What each of the following presets counts is read from pages of its server: tests/unit/rules/expositions.
@@ -191,6 +248,11 @@ _VLLM = Preset(
         latency=Selector("vllm:e2e_request_latency_seconds_bucket"),
     ),
     tells_apart=None,
+    tokens=_VLLM_TOKENS,
+    tokens_unseen=(
+        "What the prefix cache had costs as `input`, and reasoning as `output`. Aborted requests count what was "
+        "generated until then. The prices are yours: vLLM bills nobody."
+    ),
 )
 # `vllm:request_errors_total` counts what raised in the router; a pod's 500 passes through it as an answer.
 # `vllm:num_incoming_requests_total` also counts requests for which no pod was left, and they fail in no counter.
@@ -229,6 +291,11 @@ _OPENTELEMETRY = Preset(
     tells_apart="gen_ai_request_model",
     missing_on_errors=frozenset({"gen_ai_response_model"}),
     metric="gen_ai_client_operation_duration_seconds",
+    tokens=_OPENTELEMETRY_TOKENS,
+    tokens_unseen=(
+        "The conventions know input and output alone: cached input costs as `input`, reasoning as `output`. A request "
+        "without usage (often a stream) counts as much as the others. With `metric:`, requests are those of that name."
+    ),
 )
 _ENVOY = Preset(
     name="envoy-ai-gateway",

@@ -227,9 +227,14 @@ def _presets() -> Iterator[str]:
             yield f"| {measure} | {_selectors(metrics.events.get(measure))} |"
         unit = "seconds" if metrics.latency_unit == 1.0 else "milliseconds"
         yield f"| latency | {_selectors((metrics.latency,) if metrics.latency else None)} ({unit}) |"
+        for kind, counters in (preset.tokens.by_kind if preset.tokens else {}).items():
+            yield f"| tokens for `spend`: {kind} | {_selectors(counters)} |"
         yield f"| cohorts | {_cohorts(preset)} |"
         yield ""
-        for text in (f"**Note:** {preset.trap}", f"**Not seen:** {preset.unseen}"):
+        said = [f"**Note:** {preset.trap}", f"**Not seen:** {preset.unseen}"]
+        if preset.tokens is not None:
+            said.append(f"**Spend does not see:** {preset.tokens_unseen}")
+        for text in said:
             yield from textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
             yield ""
     yield "A rule that needs a metric which its preset does not have is refused, and the error names the key to add. A"

@@ -199,7 +199,7 @@ class ShadowSpec(Strict):
     )
     criteria: CriteriaLimits = Field(
         {},
-        description="what the candidate must show before any user sees it: limits by criterion, `false` for off; "
+        description="what the canary must show before any user sees it: limits by criterion, `false` for off; "
         "what is not named keeps its default",
         examples=[{"errors": "1pp", "win_rate": True}],
     )

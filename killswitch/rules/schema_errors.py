@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ValidationError
 
+from killswitch.refused_value import refused_value
 from killswitch.rules.document import Path
 from killswitch.rules.plan_keys import PlanSpec, PlanStageSpec
 from killswitch.rules.schema import (
@@ -44,7 +45,7 @@ def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
         elif detail["type"] == "tuple_type":
             yield path, f"{where}: must be a list", "write one entry a line, each beginning with `- `"
         else:
-            yield path, f"{where}: {detail['msg']}", "see docs/rules.md"
+            yield path, f"{where}: {refused_value(detail)}", "see docs/rules.md"
 
 
 def in_words(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from killswitch.model import Matcher, SpendCap, SpendSettings
+from killswitch.model import Matcher, SpendCap, SpendSettings, TokenCounters
 from killswitch.rules.document import Path
 from killswitch.rules.metrics import Complaint
 from killswitch.rules.schema import MAX_CAPS, SpendCapSpec, SpendSpec
@@ -17,12 +17,17 @@ _LIMITS = frozenset({"soft", "hard"})
 
 
 def read_spend(
-    spec: SpendSpec, match: tuple[Matcher, ...], refused: Mapping[int, AbstractSet[str]]
+    spec: SpendSpec,
+    match: tuple[Matcher, ...],
+    tokens: TokenCounters | None,
+    refused: Mapping[int, AbstractSet[str]],
 ) -> tuple[SpendSettings, list[Complaint]]:
-    """The section, and what is wrong with it."""
+    """The section, and what is wrong with it. ``tokens``: the counters of the preset."""
     complaints = list(_complaints(spec, refused))
     caps = tuple(SpendCap(cap.scope, cap.per, cap.soft, cap.hard, cap.on_hard) for cap in spec.caps)
-    return SpendSettings(spec.prices, caps, match if spec.prices is not None else ()), complaints
+    if spec.prices is None:
+        return SpendSettings(None, caps), complaints
+    return SpendSettings(spec.prices, caps, match, tokens), complaints
 
 
 def set_cap_aside(data: dict[str, Any], path: Path, refused: RefusedCaps) -> None:

@@ -110,7 +110,9 @@ def parse_as(kind: Kind, value: object) -> Quantity:
     try:
         quantity = parse_quantity(value)
     except UnitError as error:
-        raise UnitError(f"{error.what.removesuffix('not a quantity')}not {KINDS[kind][0]}", error.fix) from None
+        wanted, example = KINDS[kind]
+        fix = f"write it like {example}" if error.fix == _ANY else error.fix.replace(_SOMETHING, wanted)
+        raise UnitError(f"{error.what.removesuffix('not a quantity')}not {wanted}", fix) from None
     return require(kind, quantity)
 
 
@@ -230,15 +232,19 @@ def _as_text(value: object) -> str:
     return value.strip() if isinstance(value, str) else format(Decimal(repr(value)), "f")
 
 
+_SOMETHING = "a limit"
+_ANY = "write a number with its unit: 2% (percent), 5pp (points), 1.5 (times control), 5m (ms, s, m, h, d)"
+
+
 def _advice(text: str) -> str:
     if text.startswith("-"):
-        return "a limit cannot be negative; write it without the sign"
+        return f"{_SOMETHING} cannot be negative; write it without the sign"
     if re.fullmatch(r"[0-9]+,[0-9]+ ?\D*", text, re.ASCII):
         return f"write a point for the decimals: {shown(text.replace(',', '.', 1))}"
     spelled = _SPELLED.match(text)
     if spelled and spelled[2] in _LONG_UNITS:
         return f"write {spelled[1]}{_LONG_UNITS[spelled[2]]}"
-    return "write a number with its unit: 2% (percent), 5pp (points), 1.5 (times control), 5m (ms, s, m, h, d)"
+    return _ANY
 
 
 def _money_advice(text: object) -> str:

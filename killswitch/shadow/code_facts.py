@@ -17,6 +17,7 @@ _VERSION: Final = re.compile(
     r" ?(\d{1,6}\.\d{1,6})(?![\d.]\d|\d)",
     re.IGNORECASE,
 )
+_DOTTED: Final = re.compile(r"[^\W\d_] ?\d{1,6}\.\d")  # what every version has, and few texts
 _PART: Final = re.compile(r"\w+")
 _KINDS: Final = ("operator", "span", "statement", "version")
 
@@ -26,7 +27,7 @@ Code = frozenset[tuple[str, str]]
 def code_of(text: str) -> Code:
     """Each as (kind, what is written): kinds operator, span, statement and version."""
     found = {("statement", verb) for verb in _STATEMENT.findall(text)}
-    if "." in text:
+    if _DOTTED.search(text):
         found |= {("version", version.removesuffix(".0")) for version in _VERSION.findall(text)}
     if "`" in text:
         blocks = _BLOCK.findall(text) if "```" in text else []

@@ -1,7 +1,7 @@
-"""What a candidate must show in shadow mode before any user sees it: the criteria, their margins and their budget.
+"""What a canary must show in shadow mode before any user sees it: the criteria, their margins and their budget.
 
 Each criterion is a non-inferiority test with a stated margin. Taken as bare points ("win rate > 50 %", "error rate not
-above") they are coin flips for a candidate that is as good as control; ``as_points: true`` compares so all the same.
+above") they are coin flips for a canary that is as good as control; ``as_points: true`` compares so all the same.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ MOST_OF_A_RATIO = 100.0
 class Criterion:
     """One comparison with its limit.
 
-    ``limit``, by measure: latency, cost and tokens: the candidate is below this multiple of control. ``similarity``
-    and ``equivalent``: the candidate has at least this share of what control has against itself. ``win_rate``: this
+    ``limit``, by measure: latency, cost and tokens: the canary is below this multiple of control. ``similarity``
+    and ``equivalent``: the canary has at least this share of what control has against itself. ``win_rate``: this
     far below 50 % at most. ``pairs``: as points alone, more than this many. All others: at most this much above
     control, or above the floor, as a fraction (0.005 is 0.5 points).
     ``weight``: its part of the budget for a wrong NO_GO, relative to the others.
@@ -150,12 +150,13 @@ OPTIONAL: tuple[Criterion, ...] = (
 class Criteria:
     """All criteria and the budget of their mistakes, over the whole of a shadow stage, however often one looks.
 
-    ``wrong_go``: the chance of GO for a candidate that is beyond a margin. GO needs every criterion, so this is not
-    split. ``wrong_no_go``: the chance of NO_GO for a candidate within all margins. It is split: ``classes_part`` of it
+    ``wrong_go``: the chance of GO for a canary that is beyond a margin. GO needs every criterion, so this is not
+    split. ``wrong_no_go``: the chance of NO_GO for a canary within all margins. It is split: ``classes_part`` of it
     over prompt classes, the rest over the criteria by weight. ``class_share``: a class that holds at least this part of
     the pairs must pass, too. ``class_margin``: a margin in points is this many times as wide within a class.
     ``lost_share``: no GO where more than this part of the sampled requests left no pair for a reason that may hide bad
-    answers. ``missing_share``: nor where more than this part is missing for whatever reason.
+    answers. ``missing_share``: nor where more than this part is missing for whatever reason. ``one_user``: nor where
+    one user made more than this part of the pairs, because these are not independent; None for no such limit.
     """
 
     each: tuple[Criterion, ...] = field(default=DEFAULTS)
@@ -167,6 +168,7 @@ class Criteria:
     class_margin: float = 2.0
     lost_share: float = 0.10
     missing_share: float = 0.50
+    one_user: float | None = 0.50
 
     def get(self, measure: Measure) -> Criterion | None:
         """The criterion of this measure, None where it is off."""
@@ -197,26 +199,34 @@ class Criteria:
 
 
 FIRST_CLASSES = 20
+ONE_USER = "one_user"  # the key of the limit of one user's part of the pairs
 
 
 def criteria_from(document: Mapping[str, object]) -> Criteria:
     """Criteria as a person writes them; what is not named keeps its default.
 
     ``{"errors": "1pp", "win_rate": true, "openings": false, "as_points": false}``: a limit with its unit, ``false`` for
-    off, ``true`` for the default limit. Raises BadRules with every problem at once.
+    off, ``true`` for the default limit. ``one_user`` is a limit of all pairs together. Raises BadRules with every
+    problem at once.
     """
     problems: list[str] = []
     chosen = {one.measure: one for one in DEFAULTS}
     known = {one.measure: one for one in (*DEFAULTS, *OPTIONAL)}
     as_points = False
+    one_user = Criteria().one_user
     for key, value in document.items():
         if key == "as_points":
             if not isinstance(value, bool):
                 problems.append(f"as_points: {shown(value)} is neither true nor false; fix: write true or false")
             as_points = value is True
+        elif key == ONE_USER:
+            try:
+                one_user = _part_of_one_user(value)
+            except UnitError as error:
+                problems.append(f"{key}: {error}")
         elif key not in set(Measure):
-            near = get_close_matches(key, [*Measure, "as_points"], 1)
-            fix = f"write {near[0]}" if near else f"choose from {', '.join(Measure)}"
+            near = get_close_matches(key, [*Measure, ONE_USER, "as_points"], 1)
+            fix = f"write {near[0]}" if near else f"choose from {', '.join([*Measure, ONE_USER])}"
             problems.append(f"{shown(key)} is not a criterion; fix: {fix}")
         elif value is False:
             chosen.pop(Measure(key), None)
@@ -227,12 +237,21 @@ def criteria_from(document: Mapping[str, object]) -> Criteria:
                 chosen[Measure(key)] = replace(known[Measure(key)], limit=_limit(Measure(key), value))
             except UnitError as error:
                 problems.append(f"{key}: {error}")
-    criteria = Criteria(tuple(chosen.values()), as_points)
+    criteria = Criteria(tuple(chosen.values()), as_points, one_user=one_user)
     if not criteria.judged:
         problems.append("every criterion is off, so nothing would be compared; fix: leave at least one on")
     if problems:
         raise BadRules(problems)
     return criteria
+
+
+def _part_of_one_user(value: object) -> float | None:
+    if isinstance(value, bool):
+        return Criteria().one_user if value else None
+    part = parse_as(Kind.PERCENT, value).value
+    if not 0.0 < part < 1.0:
+        raise UnitError(f"{shown(value)} is no part of the pairs", "write it like 50%, or false for no limit")
+    return part
 
 
 def _limit(measure: Measure, value: object) -> float:

@@ -1,7 +1,7 @@
 """Turns a shadow down once its comparison is decided: looks at the flag and the recorded pairs again and again.
 
 It only lowers, and each verdict of a generation does so once: whoever raises the shadow again knows the verdict. GO
-keeps a tenth, to see a candidate that changes. NO_GO keeps nothing, because each further pair is paid for and proves
+keeps a tenth, to see a canary that changes. NO_GO keeps nothing, because each further pair is paid for and proves
 nothing more, unless ``keep`` asks for the tenth.
 """
 
@@ -88,7 +88,9 @@ class Deciding:
             return Looked(f"no pair of generation {flag.generation} is recorded yet; nothing is changed")
         if decision.verdict is GoNoGo.NOT_YET:
             more = f", about {counted(decision.more_pairs, 'more pair')} needed" if decision.more_pairs else ""
-            return Looked(f"NOT_YET after {counted(pairs, 'pair')}{more}; {flag.shadow_share} of requests are shadowed")
+            why = f" ({decision.one_user})" if decision.one_user else ""
+            so_far = f"NOT_YET after {counted(pairs, 'pair')}{more}{why}"
+            return Looked(f"{so_far}; {flag.shadow_share} of requests are shadowed")
         none = decision.verdict is GoNoGo.NO_GO and not self._keep
         after = turn_down(
             verdict=decision.verdict.value,

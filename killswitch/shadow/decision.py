@@ -1,6 +1,6 @@
-"""GO, NO_GO or NOT_YET: what the recorded pairs prove of a candidate, at any time they are looked at.
+"""GO, NO_GO or NOT_YET: what the recorded pairs prove of a canary, at any time they are looked at.
 
-GO needs every criterion, and every class that holds much of the traffic. So a candidate beyond one margin gets GO with
+GO needs every criterion, and every class that holds much of the traffic. So a canary beyond one margin gets GO with
 probability at most ``wrong_go``, whatever the other criteria say (an intersection-union test: Berger, Technometrics,
 1982). NO_GO needs one proof, so its budget is split over criteria and classes.
 """
@@ -16,9 +16,10 @@ import numpy as np
 
 from killswitch.rules.units import Kind
 from killswitch.shadow.criteria import BY_CLASS, KIND_OF_LIMIT, Criteria
-from killswitch.shadow.evidence.columns import OUTCOMES, PairColumns
+from killswitch.shadow.evidence.columns import OUTCOMES, Flags, PairColumns
 from killswitch.shadow.evidence.measures import compare, counted
 from killswitch.shadow.findings import CriterionFinding, CriterionState, compared_as_points, judged
+from killswitch.shadow.users_of_pairs import UsersOfPairs
 from killswitch.wording import counted as how_many
 
 # What thins the sample without looking at a request or an answer: money, pressure, and what was never to be compared.
@@ -28,9 +29,9 @@ DROPS_UNKNOWN = (
     "what was dropped is unknown, because one file says nothing of it; give the folder of records, or --ignore-drops if"
     " nothing was dropped"
 )
-# A class with fewer candidate pairs is named, not judged.
+# A class with fewer canary pairs is named, not judged.
 FEWEST_IN_CLASS = 30
-# A decided comparison goes on with a tenth of its sample, to see a candidate that changes.
+# A decided comparison goes on with a tenth of its sample, to see a canary that changes.
 SHARE_WHEN_DECIDED = 0.1
 
 
@@ -44,7 +45,7 @@ class GoNoGo(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassFinding:
-    """One prompt class. ``share``: its part of the candidate's pairs. ``must_pass``: it holds enough of them to block.
+    """One prompt class. ``share``: its part of the canary's pairs. ``must_pass``: it holds enough of them to block.
 
     ``findings``: worst first, none where the class has too few pairs.
     """
@@ -58,8 +59,18 @@ class ClassFinding:
     sentence: str
 
     @property
+    def blocks(self) -> bool:
+        """It is not decided, and there is no GO before it is: by its size, or by what is known of it already.
+
+        Evidence of a fault as strong as a GO needs is too much for a GO, where a NO_GO needs more.
+        """
+        if self.standing is not CriterionState.NOT_YET:
+            return False
+        return self.must_pass or any(one.odds_worse >= one.odds_to_pass for one in self.findings)
+
+    @property
     def more_pairs(self) -> int | None:
-        """Candidate pairs of all classes that this one still needs; None where no number can be given."""
+        """Canary pairs of all classes that this one still needs; None where no number can be given."""
         needed = [one.more_pairs for one in self.findings if one.standing is CriterionState.NOT_YET]
         if self.standing is not CriterionState.NOT_YET or not needed or None in needed:
             return None
@@ -74,8 +85,10 @@ class ShadowDecision:
     ``pairs`` and ``noise_pairs``: those counted. ``left_out``: pairs that say nothing about a model, by outcome.
     ``dropped``: sampled requests without a pair, by reason. ``lost_share``: the part of the sampled requests whose
     absence may hide bad answers. ``missing_share``: the part that is missing for whatever reason.
-    ``more_pairs``: candidate pairs until a decision, at the present numbers; None where
+    ``more_pairs``: canary pairs until a decision, at the present numbers; None where
     decided or where no number can be given. ``advised_share``: what to multiply the sampling by, from now on.
+    ``users``: how the pairs are spread over users, None where nobody counted. ``one_user``: why there is no GO before
+    other users asked, "" if that is no reason.
     """
 
     verdict: GoNoGo
@@ -90,6 +103,8 @@ class ShadowDecision:
     more_pairs: int | None
     advised_share: float
     missing_share: float = 0.0
+    users: UsersOfPairs | None = None
+    one_user: str = ""
 
 
 def assess(
@@ -98,31 +113,29 @@ def assess(
     *,
     until: float | None = None,
     drops_known: bool = True,
+    users: UsersOfPairs | None = None,
 ) -> ShadowDecision:
     """Judges all criteria over all pairs and over each class.
 
     ``drops_known``: whether ``columns.dropped`` holds all that was dropped; without that there is no GO.
+    ``users``: of the same pairs; without them one user's part is not known, and holds up no GO.
     ``until``: only pairs before this moment (Unix seconds). While traffic is shadowed give a minute ago: of the newest
-    pairs only the quick answers are there yet, and a candidate that times out would look well.
+    pairs only the quick answers are there yet, and a canary that times out would look well.
     """
     criteria = criteria or Criteria()
     columns = _in_order(columns, until)
-    said = counted(columns)
+    said, noise = counted(columns), columns.noise
     left_out = _left_out(columns)
     if not said.all():
         columns = columns.where(said)
     findings = tuple(_over_all(columns, criteria))
     classes = () if criteria.as_points else tuple(_by_class(columns, criteria))
     pairs, noise_pairs = int((~columns.noise).sum()), int(columns.noise.sum())
-    # asked, and then refused for money or quota (a request that is too large, too) or ended by a shutdown: the reason
-    # may be in the request or in how slow its answer was
-    lost = sum(left_out.values())
-    lost += sum(max(number, 0) for reason, number in columns.dropped.items() if reason not in NOT_LOST)
-    missing = lost + sum(max(number, 0) for reason, number in columns.dropped.items() if reason in NOT_LOST)
-    lost_share, missing_share = (part / (part + columns.size) if part else 0.0 for part in (lost, missing))
-    verdict, sentence, more = _decided(
-        findings, classes, criteria, _survivors(criteria, lost_share, missing_share, drops_known)
-    )
+    lost_share, missing_share = _absent(columns, ~said, noise)
+    survivors = _survivors(criteria, lost_share, missing_share, drops_known)
+    one_user = "" if users is None else users.too_few(criteria.one_user)
+    unfit = [reason for reason in (survivors, one_user) if reason]
+    verdict, sentence, more = _decided(findings, classes, criteria, unfit)
     return ShadowDecision(
         verdict,
         sentence,
@@ -136,6 +149,8 @@ def assess(
         more,
         1.0 if verdict is GoNoGo.NOT_YET else SHARE_WHEN_DECIDED,
         missing_share,
+        users,
+        one_user,
     )
 
 
@@ -157,6 +172,22 @@ def _in_order(columns: PairColumns, until: float | None) -> PairColumns:
     if until is not None:
         columns = columns.where(slice(0, int(np.searchsorted(columns.at, until))))
     return columns
+
+
+def _absent(columns: PairColumns, silent: Flags, noise: Flags) -> tuple[float, float]:
+    """The parts of the sampled requests that are lost, and that are missing for whatever reason.
+
+    ``silent`` and ``noise``: of all pairs (N,). Silent pairs were asked, and then refused for money or quota (a request
+    that is too large, too) or ended by a shutdown: the reason may be in the request or in how slow its answer was. Each
+    request has one canary pair, so noise pairs are no more requests; lost noise pairs make a floor of survivors.
+    """
+    lost = int((silent & ~noise).sum())
+    lost += sum(max(number, 0) for reason, number in columns.dropped.items() if reason not in NOT_LOST)
+    missing = lost + sum(max(number, 0) for reason, number in columns.dropped.items() if reason in NOT_LOST)
+    pairs = int((~silent & ~noise).sum())
+    of_candidate, of_all = (part / (part + pairs) if part else 0.0 for part in (lost, missing))
+    of_noise = float(silent[noise].mean()) if noise.any() else 0.0
+    return max(of_candidate, of_noise), max(of_all, of_noise)
 
 
 def _left_out(columns: PairColumns) -> dict[str, int]:
@@ -256,12 +287,13 @@ def _decided(
     findings: tuple[CriterionFinding, ...],
     classes: tuple[ClassFinding, ...],
     criteria: Criteria,
-    survivors: str,
+    unfit: list[str],
 ) -> tuple[GoNoGo, str, int | None]:
+    """``unfit``: why these pairs are too one-sided a sample for a GO."""
     failed = [one.sentence for one in findings if one.standing is CriterionState.FAIL]
     failed += [one.sentence for one in classes if one.standing is CriterionState.FAIL]
     open_ones = [one for one in findings if one.standing is CriterionState.NOT_YET]
-    open_classes = [one for one in classes if one.must_pass and one.standing is CriterionState.NOT_YET]
+    open_classes = [one for one in classes if one.blocks]
     waiting = [f"{one.title}: {one.reason}" for one in open_ones]
     waiting += [f"class {one.name or 'without a name'}: {_open(one)}" for one in open_classes]
     if criteria.as_points and waiting:
@@ -269,8 +301,8 @@ def _decided(
     if failed:
         return GoNoGo.NO_GO, f"NO_GO: {'; '.join(failed)}", None
     needed = [one.more_pairs for one in open_ones] + [one.more_pairs for one in open_classes]
-    if survivors:
-        waiting.insert(0, survivors)
+    if unfit:
+        waiting = [*unfit, *waiting]
         needed.append(None)
     if not any(one.standing is CriterionState.PASS for one in findings) and not waiting:
         waiting.append("nothing could be compared")

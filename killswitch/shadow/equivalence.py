@@ -13,6 +13,7 @@ from killswitch.router.shadow.raw_pair import RawAnswer, ToolCall
 from killswitch.shadow.answer_json import NOT_JSON, canonical, leaves, parsed
 from killswitch.shadow.facts import MOST_CHARACTERS, differences, facts_of
 from killswitch.shadow.features import form_of
+from killswitch.shadow.finish_reasons import is_cut
 from killswitch.shadow.json_schema import equal
 
 LAYOUT: Final = frozenset({"format"})
@@ -118,8 +119,5 @@ def _is_sentence(value: object) -> bool:
 def _length_differs(control: RawAnswer, other: RawAnswer, texts: tuple[str, str]) -> bool:
     """One is cut off, or less than half as long."""
     shorter, longer = sorted(map(len, texts))
-    cut_off = (control.finish_reason in _CUT_OFF) != (other.finish_reason in _CUT_OFF)
-    return cut_off or (longer >= _SHORT and 2 * shorter < longer)
-
-
-_CUT_OFF: Final = frozenset({"length", "max_tokens", "max_output_tokens"})
+    one_is_cut = bool(is_cut(control.finish_reason)) != bool(is_cut(other.finish_reason))
+    return one_is_cut or (longer >= _SHORT and 2 * shorter < longer)

@@ -45,13 +45,25 @@ _UNIT_NAMES: Final = (
     "meter meters metres",
     "cm",
     "mm",
-    "ft feet",
+    "ft feet foot",
+    "inch inches",
+    "yard yards",
     "kg kilograms",
     "g grams",
     "mg",
     "lb lbs",
     "liter liters litres",
     "ml",
+    "gallon gallons",
+    "ounce ounces oz",
+    "ton tons tonne tonnes",
+    "acre acres",
+    "wh",
+    "kwh",
+    "mah",
+    "kw",
+    "mbps",
+    "gbps",
     "kb",
     "mb",
     "gb",
@@ -121,6 +133,10 @@ MONTH: Final = _one_of(list(MONTHS)) + r"\.?" + _NO_LETTER
 # "may" and "march" are other words, too
 MONTHS_ALONE: Final = frozenset(names.split()[0] for names in _MONTH_NAMES) - {"march", "may"}
 WEEKDAYS: Final = {name: number for number, names in enumerate(_WEEKDAY_NAMES) for name in names.split()}
+NAMED_TIMES: Final = {
+    **dict.fromkeys(("noon", "midday", "midi", "mediodía"), "T12:00"),
+    **dict.fromkeys(("midnight", "mitternacht", "minuit", "medianoche"), "T00:00"),
+}
 UNITS: Final = {name: names.split()[0] for names in _UNIT_NAMES for name in names.split()}
 UNIT: Final = _ended(list(UNITS))
 CURRENCIES: Final = {name: currency for currency, names in _MONEY_NAMES.items() for name in names.split("|")}

@@ -12,13 +12,16 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from killswitch.shadow.amount_phrases import with_numbers
 from killswitch.shadow.code_facts import Code, code_differs, code_of
 from killswitch.shadow.fact_words import NO_NAMES
 from killswitch.shadow.language import language_of
 from killswitch.shadow.negation import Negations, denies_otherwise, negations_of
 from killswitch.shadow.number_context import numbers_differ, numbers_swapped, periods_differ
 from killswitch.shadow.number_words import with_digits
-from killswitch.shadow.quantities import Quantities, quantities_of
+from killswitch.shadow.quantities import Quantities, money_differs, quantities_of
+from killswitch.shadow.scales import Scales, kinds_that_differ, scales_of
+from killswitch.shadow.word_order import exchanged
 
 MOST_CHARACTERS: Final = 64_000
 """Of a longer text the beginning is read, and `Facts.cut` is set: no difference there is then no proof of none."""
@@ -52,12 +55,15 @@ _WORDS: Final = re.compile(r"\w[\w']*")
 _NAMES: Final = re.compile(
     r"(?<![.!?:;\"\u201c\u201d()\[\]*_#>|\s\u2013\u2014\u2022/-]) ((?![a-z])[^\W\d_][\w']{2,40})(?![\w'])"
 )
+_TITLES: Final = ("Dr.", "Mr.", "Mrs.", "Ms.", "Prof.", "St.")
+_TITLE: Final = re.compile(r"\b(Dr|Mrs?|Ms|Prof|St)\.(?= )")  # its point ends no sentence
+_PREFIX_OF_NOT: Final = re.compile(r"\b[Nn]on-(?=[a-z])")
 _NO_NAMES: Final = frozenset({"de", "ja", "zh", "ko", "th", "ar", "he", "hi"})  # every noun is capital, or no letter is
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a text states, each thing in one spelling. ``words``: all its words in lower case."""
+    """What a text states, each thing in one spelling. ``words``: all its words in lower case, in ``text``, too."""
 
     language: str
     quantities: Quantities
@@ -66,7 +72,9 @@ class Facts:
     names: frozenset[str]
     words: frozenset[str]
     negations: Negations
+    scales: Scales
     code: Code
+    text: str
     cut: bool
 
 
@@ -75,8 +83,13 @@ def facts_of(text: str) -> Facts:
     cut = len(text) > MOST_CHARACTERS
     read = unicodedata.normalize("NFKC", text[:MOST_CHARACTERS])[: 2 * MOST_CHARACTERS]
     read = read.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("\N{MINUS SIGN}", "-")
+    if "on-" in read:
+        read = _PREFIX_OF_NOT.sub("not ", read)
+    if any(title in read for title in _TITLES):
+        read = _TITLE.sub(r"\1", read)
     language = language_of(read)
     code = code_of(read)
+    plain = read.lower()
     urls: set[str] = set()
     identifiers: set[str] = set()
     if "@" in read:
@@ -84,8 +97,12 @@ def facts_of(text: str) -> Facts:
     if "." in read:
         read = _URL.sub(lambda found: _put(urls, _plain_url(found[0])), read)
     read = _NUMBERING.sub(" \n", read)
-    words = [word.rstrip("'") for word in _WORDS.findall(read)]
-    lower = frozenset([word.lower().removesuffix("'s") for word in set(words)])
+    words, in_order = _words(read)
+    numbered = with_numbers(read, language, frozenset(in_order))
+    if numbered != read:
+        read = numbered
+        words, in_order = _words(read)
+    lower = frozenset(in_order)
     identifiers |= {word for word in set(words) if _is_name_in_code(word)}
     read = with_digits(read, language)
     if any(character.isdigit() for character in read):
@@ -99,7 +116,9 @@ def facts_of(text: str) -> Facts:
         names=frozenset() if language in _NO_NAMES else _names(read) & lower,
         words=lower,
         negations=negations_of(read.lower(), language),
+        scales=scales_of(in_order),
         code=code,
+        text=plain,
         cut=cut,
     )
 
@@ -108,11 +127,11 @@ def differences(one: Facts, other: Facts) -> tuple[str, ...]:
     """The kinds of fact in which two texts differ, sorted; the words of `killswitch.shadow.record.PairRecord`."""
     mine, theirs = one.quantities, other.quantities
     different = {
-        "number": numbers_differ(mine.numbers, theirs.numbers)
+        "number": numbers_differ(_without_both(one, other), _without_both(other, one))
         or numbers_swapped(mine.neighbours, theirs.neighbours)
         or periods_differ(mine.periods, theirs.periods),
         "date": _dates_differ(mine.dates, theirs.dates),
-        "money": mine.money != theirs.money,
+        "money": money_differs(mine.money, theirs.money),
         "percent": mine.percents != theirs.percents,
         "url": one.urls != other.urls,
         "identifier": one.identifiers != other.identifiers
@@ -123,7 +142,23 @@ def differences(one: Facts, other: Facts) -> tuple[str, ...]:
     }
     if not different["language"]:  # of two languages the counts say nothing
         different["negation"] = denies_otherwise(one.negations, other.negations)
-    return tuple(sorted(kind for kind, differs in different.items() if differs))
+        different["order"] = exchanged(one.text, other.text)
+    found = {kind for kind, differs in different.items() if differs}
+    return tuple(sorted(found | kinds_that_differ(one.scales, other.scales)))
+
+
+def _words(text: str) -> tuple[list[str], list[str]]:
+    """As they are written, and in lower case without the 's of a genitive."""
+    words = [word.rstrip("'") for word in _WORDS.findall(text)]
+    return words, [word.lower().removesuffix("'s") for word in words]
+
+
+def _without_both(facts: Facts, other: Facts) -> dict[str, set[str]]:
+    """The numbers, without the 2 of "the two doors" where the other text says "both doors"."""
+    numbers = facts.quantities.numbers
+    if "both" not in other.words or "2" not in numbers or "2" in other.quantities.numbers:
+        return numbers
+    return {value: units for value, units in numbers.items() if value != "2"}
 
 
 def _put(where: set[str], value: str) -> str:

@@ -15,7 +15,7 @@ from killswitch.wording import count_in_words, counted, points_in_words, value_i
 
 # No one waits for more pairs than that.
 MOST_PAIRS = 10_000_000
-_AT_ITS_MARGIN = "cannot be reached at these numbers: the candidate is at the margin"
+_AT_ITS_MARGIN = "cannot be reached at these numbers: the canary is at the margin"
 _LARGEST_LOG = 690.0  # exp of more is not a number
 
 
@@ -36,8 +36,8 @@ class CriterionFinding:
     ``low`` and ``high``, its interval that holds at any time (each end is wrong with probability ``wrong_go``, ever).
     NaN where unknown. ``reference`` is control's number, or control's against itself (``of_the_floor``).
     ``odds_within`` and ``odds_worse``: evidence for each side, needed: ``odds_to_pass`` and ``odds_to_fail``.
-    ``odds_worse_at_all``: evidence that the candidate is worse by any amount, NaN where that is not tested.
-    ``more_pairs``: candidate pairs still needed at the present numbers; None where none are, or where no number can be
+    ``odds_worse_at_all``: evidence that the canary is worse by any amount, NaN where that is not tested.
+    ``more_pairs``: canary pairs still needed at the present numbers; None where none are, or where no number can be
     given (``reason`` says why).
     """
 
@@ -86,6 +86,8 @@ def judged(
             at_all = evidence.log_worse(none)
         if worse >= -math.log(wrong_no_go):
             standing = CriterionState.FAIL
+        elif comparison.why_no_pass:
+            reason = comparison.why_no_pass
         elif within >= -math.log(wrong_go):
             standing = CriterionState.PASS
         else:
@@ -118,7 +120,7 @@ def judged(
 
 
 def compared_as_points(comparison: Compared) -> CriterionFinding:
-    """The bare comparison of the usual table: no margin, no evidence, a coin flip for an equal candidate."""
+    """The bare comparison of the usual table: no margin, no evidence, a coin flip for an equal canary."""
     measure, limit = comparison.criterion.measure, comparison.criterion.limit
     passed = {
         Measure.ERRORS: comparison.excess <= 0.0,
@@ -163,14 +165,14 @@ _WITHOUT_REFERENCE = frozenset({Measure.SIMILARITY, Measure.EQUIVALENT, Measure.
 
 
 def _no_excess(comparison: Compared) -> float | None:
-    """The excess of a candidate that is like control; None where the bets are on a share of the floor."""
+    """The excess of a canary that is like control; None where the bets are on a share of the floor."""
     if comparison.criterion.measure in (Measure.SIMILARITY, Measure.EQUIVALENT):
         return None
     return 1.0 if KIND_OF_LIMIT[comparison.criterion.measure] is Kind.RATIO else 0.0
 
 
 def _more_pairs(comparison: Compared, wrong_go: float, wrong_no_go: float) -> int | None:
-    """How many more candidate pairs decide it if all are like those so far, by the side on which the estimate is."""
+    """How many more canary pairs decide it if all are like those so far, by the side on which the estimate is."""
     if comparison.evidence is None or not comparison.pairs:
         return None
     worse = comparison.excess > comparison.limit

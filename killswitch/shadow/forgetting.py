@@ -7,7 +7,7 @@ from pathlib import Path
 
 from killswitch.errors import BadDocument
 from killswitch.router.shadow.raw_pair import RawPair, from_line
-from killswitch.shadow.judge.opening import waiting_pairs
+from killswitch.shadow.judge.waiting import FOLDER, WaitingPairs
 from killswitch.shadow.raw_files import RawFiles
 from killswitch.shadow.sinks import Sink
 
@@ -65,5 +65,4 @@ def _is_theirs(line: bytes, user: str) -> bool:
 def _of_judges(user: str, records: Path | None) -> int:
     if records is None or not records.is_dir():
         return 0
-    rollouts = sorted(path.name for path in records.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sum(waiting_pairs(records, rollout, share=0.0).forget(user) for rollout in rollouts)
+    return sum(WaitingPairs(folder, share=0.0).forget(user) for folder in sorted(records.glob(f"*/{FOLDER}")))

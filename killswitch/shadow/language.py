@@ -74,9 +74,15 @@ _COMMON: Final[dict[str, frozenset[str]]] = {
     }.items()
 }
 _SCRIPT_OF: Final = {language: "cyrillic" if language in ("ru", "uk") else "latin" for language in _COMMON}
-_CANDIDATES: Final[dict[str, tuple[tuple[str, frozenset[str]], ...]]] = {
-    script: tuple((language, words) for language, words in _COMMON.items() if _SCRIPT_OF[language] == script)
-    for script in ("latin", "cyrillic")
+_CANDIDATES: Final[dict[str, list[str]]] = {
+    script: [language for language in _COMMON if _SCRIPT_OF[language] == script] for script in ("latin", "cyrillic")
+}
+_LANGUAGES_OF: Final[dict[str, dict[str, list[str]]]] = {
+    script: {
+        word: [language for language in languages if word in _COMMON[language]]
+        for word in frozenset().union(*(_COMMON[language] for language in languages))
+    }
+    for script, languages in _CANDIDATES.items()
 }
 # letters that one language has and its neighbours have not: worth half a word each
 _LETTERS: Final = (
@@ -128,10 +134,13 @@ def _scripts(text: str) -> Counter[str]:
 
 def _of_words(text: str, script: str) -> str:
     words = Counter(_WORD.findall(text))
-    scores: dict[str, float] = {}
-    for language, common in _CANDIDATES[script]:
+    languages = _LANGUAGES_OF[script]
+    scores: dict[str, float] = dict.fromkeys(_CANDIDATES[script], 0)
+    for word in words.keys() & languages.keys():
         # a word said ten times is not ten proofs, and one letter may be a formula's
-        scores[language] = sum(min(words[word], 3) * min(len(word), 2) for word in common & words.keys())
+        score = min(words[word], 3) * min(len(word), 2)
+        for language in languages[word]:
+            scores[language] += score
     if not text.isascii():
         for language, letters in _LETTERS:
             if language in scores:

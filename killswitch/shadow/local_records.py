@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from killswitch.errors import BadSettings
+from killswitch.shadow.private_folders import private_folder
 from killswitch.shadow.sinks.folders import open_folder
 
 
@@ -25,10 +25,10 @@ def local_records(place: str, rollout: str) -> Iterator[Path]:
             ["the report reads files, not ClickHouse; export the pairs: SELECT … INTO OUTFILE 'pairs.parquet'"]
         )
     remote = open_folder(place)
-    with tempfile.TemporaryDirectory(prefix="killswitch-records-") as folder:  # mode 0700
+    with private_folder() as folder:
         for name in remote.names():
             if name.startswith(f"{rollout}/") and ".." not in name.split("/"):
-                target = Path(folder) / name
+                target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 remote.fetch(name, target)
-        yield Path(folder)
+        yield folder

@@ -120,8 +120,9 @@ _LONG_WORD: Final = re.compile(r"[^\W\d_]{6,40}")
 _VALUES: Final = {language: _values(language) for language in _LISTS}
 _RUNS: Final = {
     language: re.compile(
-        r"(?<![\w-])(?:{0})(?:(?: and | et | y | e |[ -])(?:{0})(?![\w]))*(?![\w])".format(
-            "|".join(sorted(map(re.escape, values), key=len, reverse=True))
+        r"(?<![\w-])(?=[{1}])(?:{0})(?:(?: and | et | y | e |[ -])(?:{0})(?![\w]))*(?![\w])".format(
+            "|".join(sorted(map(re.escape, values), key=len, reverse=True)),
+            "".join(sorted({value[0] for value in values})),  # most words begin with another letter
         ),
         re.IGNORECASE,
     )

@@ -10,20 +10,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 _DENIALS: Final = {
     "en": "allowed allow allows allowing permit* permission|forbid* forbade prohibit* banned disallow*;"
-    "approv*|reject* disapprov*;accept*|declin* refus* unaccept*;enabl*|disabl*;includ*|exclud*;"
+    "approv*|reject* disapprov*;accept* agree*|declin* refus* unaccept* disagree*;enabl*|disabl*;includ*|exclud*;"
     "available|unavailable;valid|invalid;possible|impossible;legal legally|illegal illegally;"
     "lawful*|unlawful*;safe safely|unsafe;authorized authorised|unauthorized unauthorised;"
     "limited|unlimited;known|unknown;supported|unsupported;eligible|ineligible;successful successfully "
     "succeed* success|unsuccessful unsuccessfully fail failed fails failure;correct correctly|incorrect "
-    "incorrectly;complete completed|incomplete;compatible|incompatible;agree*|disagree*;likely|unlikely;"
+    "incorrectly;complete completed|incomplete;compatible|incompatible;likely|unlikely;"
     "locked|unlocked;paid|unpaid;changed|unchanged;secure|insecure;sufficient|insufficient;"
     "active|inactive;reversible|irreversible;refundable|nonrefundable;connected|disconnected;"
     "appropriate|inappropriate;necessary|unnecessary;reliable|unreliable;restricted|unrestricted;"
-    "encrypted|unencrypted;verified|unverified",
+    "encrypted|unencrypted;verified|unverified;charge charges charged fee fees|free",
     "de": "erlaub* gestatt* zulässig* zugelassen*|verbot* verbiet* untersagt* unzulässig* unerlaubt*;"
     "genehmig*|abgelehnt* ablehn*;aktivier*|deaktivier*;inbegriffen eingeschlossen|ausgeschlossen "
     "ausgenommen;verfügbar*|unverfügbar*;gültig*|ungültig*;möglich*|unmöglich*;legal|illegal;"
@@ -60,8 +61,8 @@ _CONTRASTS: Final = {
     "ends ended;add adds added|remove removes removed;won wins|lost loses;hot|cold;import|export;"
     "upgrade*|downgrade*;doubled double|tripled triple halved;noon midday|midnight;yes|no;true|false;"
     "debit*|credit*;north* |south*;east eastern|west western;inside|outside;everyone everybody "
-    "all|nobody none;we_owe|you_owe;half|quarter;free|charged;ascending|descending;upload*|download*;"
-    "public|private;same|different;lend lends lent|borrow*;shipped delivered|cancelled canceled",
+    "all|nobody none;we_owe|you_owe;half|quarter;ascending|descending;upload*|download*;"
+    "public|private;same|different;lend lends lent|borrow*;top upper|bottom lower;shipped delivered|cancelled canceled",
     "de": "erhöh* steig* gestieg* stieg*|verringer* sink* sank gesunk* gefall* fiel senk* gesenkt*;vor|nach;"
     "oberhalb|unterhalb;mindestens|höchstens maximal;mehr|weniger;offen geöffnet*|geschlossen*;immer "
     "stets meist* häufig*|nie niemals selten*;muss müssen verpflichte*|darf dürfen freiwillig*;kauf* "
@@ -93,8 +94,9 @@ _OF_SCRIPTS: Final = {
 }
 _PHRASES: Final = {
     "at least": "at_least", "no less than": "at_least", "no fewer than": "at_least", "at most": "at_most",
-    "no more than": "at_most", "we owe": "we_owe", "you owe": "you_owe", "right away": "", "right now": "",
-    "all right": "", "no longer": "not",
+    "no more than": "at_most", "once you": "after", "once the": "after", "once your": "after", "once it": "after",
+    "as soon as": "after", "prior to": "before", "we owe": "we_owe", "you owe": "you_owe", "right away": "",
+    "right now": "", "all right": "", "no longer": "not",
 }  # fmt: skip
 _A_PHRASE: Final = re.compile(rf"\b(?:{'|'.join(_PHRASES)})\b")
 _KEY_LETTERS: Final = 2  # of a word's beginning, by which its rows are found
@@ -138,6 +140,7 @@ def with_phrases(text: str) -> str:
     return _A_PHRASE.sub(lambda found: _PHRASES[found[0]], text)
 
 
+@lru_cache(maxsize=20_000)
 def side_of(word: str, language: str) -> OppositeWord | None:
     """Where the word is in the lists of its language; of an unknown language in the English ones."""
     for listed, begins, side in _SIDES.get((language or "en", word[:_KEY_LETTERS]), ()):

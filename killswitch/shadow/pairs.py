@@ -7,7 +7,6 @@ lacks is NULL, and one that this version does not know is left out.
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from killswitch.errors import BadSettings
+from killswitch.shadow.private_folders import private_folder, remove_left_folders
 from killswitch.shadow.record import PairRecord, Side
+from killswitch.shadow.small_files import in_few_files
 
 MEMORY = "100MB"
 THREADS = 2
@@ -85,8 +86,23 @@ def files_of(source: Path, rollout: str) -> tuple[Path, ...]:
     found = sorted(path for kind in ("parquet", "jsonl") for path in folder.glob(f"*/*.{kind}")) if inside else []
     found = [path for path in found if not path.name.startswith((".", "dropped"))]
     if not found:
-        raise BadSettings([f"{source} has no recorded pairs of {rollout}; expected {source}/{rollout}/<day>/*.parquet"])
+        raise BadSettings([no_pairs_of(source, rollout)])
     return tuple(found)
+
+
+def no_pairs_of(records: Path, rollout: str) -> str:
+    """That the folder has no pairs of the rollout, and of which rollouts it has."""
+    there = ", ".join(rollouts_in(records)) or "none"
+    missing = f"{records} has no recorded pairs of {rollout!r:.80}; rollouts with pairs there: {there:.400}"
+    return f"{missing}; expected {records}/ROLLOUT/DAY/*.parquet"
+
+
+def rollouts_in(records: Path) -> tuple[str, ...]:
+    """The rollouts that have a folder of records. Sorted; none where the folder cannot be read."""
+    try:
+        return tuple(sorted(one.name for one in records.iterdir() if one.is_dir() and not one.name.startswith(".")))
+    except OSError:
+        return ()
 
 
 @contextmanager
@@ -108,15 +124,19 @@ def open_pairs(
     Raises BadSettings if there are no records, if a file cannot be read, or if DuckDB is not installed.
     """
     duckdb = duckdb_module()
-    with tempfile.TemporaryDirectory(prefix="killswitch-pairs-") as folder:  # mode 0700: what does not fit in memory
+    remove_left_folders()
+    with private_folder() as folder:  # for what does not fit in memory
         settings = {
-            "memory_limit": memory, "threads": THREADS, "temp_directory": folder, "autoinstall_known_extensions": False,
-        }  # fmt: skip
+            "memory_limit": memory,
+            "threads": THREADS,
+            "temp_directory": str(folder),
+            "autoinstall_known_extensions": False,
+        }
         connection = duckdb.connect(config=settings)
         try:
             connection.execute("SET preserve_insertion_order = false")
             try:
-                records = _records(duckdb, connection, files_of(source, rollout), Path(folder))
+                records = _records(duckdb, connection, files_of(source, rollout), folder)
             except (duckdb.Error, OSError) as error:
                 raise BadSettings([f"{source}: these recorded pairs cannot be read: {error}"]) from error
             column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
@@ -157,11 +177,12 @@ def _create_view(
 
 def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) -> Any:
     """All files as one relation. JSON lines are converted once: every query would parse them again."""
-    parquet = [str(path) for path in files if path.suffix == ".parquet"]
+    parquet = [path for path in files if path.suffix == ".parquet"]
     for path in files:
         if path.suffix != ".parquet":
             parquet += _converted(duckdb, connection, path, folder / f"{len(parquet)}-")
-    stored = connection.read_parquet(parquet, union_by_name=True)
+    few = in_few_files(connection, parquet, folder)
+    stored = connection.read_parquet([str(path) for path in few], union_by_name=True)
     known = set(stored.columns)
     wanted = [
         (duckdb.ColumnExpression(name) if name in known else duckdb.ConstantExpression(None))
@@ -172,7 +193,7 @@ def _records(duckdb: Any, connection: Any, files: Sequence[Path], folder: Path) 
     return stored.select(*wanted)
 
 
-def _converted(duckdb: Any, connection: Any, source: Path, prefix: Path) -> Iterator[str]:
+def _converted(duckdb: Any, connection: Any, source: Path, prefix: Path) -> Iterator[Path]:
     """A file of JSON lines as Parquet files, each of a part of it, so that a file of any length fits in memory.
 
     Raises BadSettings that names the lines.
@@ -186,14 +207,14 @@ def _converted(duckdb: Any, connection: Any, source: Path, prefix: Path) -> Iter
             at = first + next(index for index, line in enumerate(part) if len(line) > LONGEST_LINE)
             raise BadSettings([f"{source}, line {at}: a record of more than {LONGEST_LINE} bytes; remove it"])
         lines.write_bytes(b"".join(part))
-        target = f"{prefix}{number}.parquet"
+        target = Path(f"{prefix}{number}.parquet")
         try:
             connection.read_json(
                 str(lines),
                 columns=dict(COLUMNS),
                 format="newline_delimited",
                 maximum_object_size=max(_USUAL_LINE, longest),
-            ).write_parquet(target)
+            ).write_parquet(str(target))
         except duckdb.OutOfMemoryException as error:
             raise BadSettings([f"{where}: too large to be read in {MEMORY}; split the file at that line"]) from error
         except duckdb.Error as error:

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from killswitch.errors import BadDocument
-from killswitch.shadow.private_files import new_private_file
+from killswitch.private_files import new_private_file
 from killswitch.shadow.prompt_classes import UNSORTED, PromptClasses
 
 log = logging.getLogger(__name__)

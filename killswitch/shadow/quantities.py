@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 from killswitch.shadow.fact_words import (
@@ -18,6 +19,7 @@ from killswitch.shadow.fact_words import (
     MONTH,
     MONTHS,
     MONTHS_ALONE,
+    NAMED_TIMES,
     PERCENT,
     SCALE,
     SCALES,
@@ -52,13 +54,31 @@ _DATES: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_MONTH_FIRST: Final = re.compile(
-    rf"""
-    (?<![\w])(?P<m7>{MONTH})\ (?P<d7>\d{{1,2}})(?:st|nd|rd|th)?(?![\d.,]\d|\d)(?:,?\ (?P<y7>\d{{4}})(?!\d))?
-  | (?<![\w])(?P<m8>{MONTH})(?:,?\ |\ de\ )(?P<y8>\d{{4}})(?!\d)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+
+
+@lru_cache(maxsize=256)
+def _of_months(names: frozenset[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Two days of a month that is said once, and a date that begins with its month. ``names``: of the text's months.
+
+    A pattern of all names of the languages takes ten times as long.
+    """
+    month = rf"(?:{'|'.join(sorted(map(re.escape, names), key=lambda name: (-len(name), name)))})\.?(?![^\W\d_])"
+    days = re.compile(
+        rf"(?<![\w.,/-])(?P<first>\d{{1,2}})(?: ?[-\u2013] ?| to | and )(?P<last>\d{{1,2}}) (?P<after>{month})"
+        rf"|(?<!\w)(?P<before>{month}) (?P<begin>\d{{1,2}})(?: ?[-\u2013] ?| to | and )(?P<end>\d{{1,2}})"
+        r"(?!\d|[:.,/%-]\d)",
+        re.IGNORECASE,
+    )
+    first = re.compile(
+        rf"""
+        (?<![\w])(?P<m7>{month})\ (?P<d7>\d{{1,2}})(?:st|nd|rd|th)?(?![\d.,]\d|\d)(?:,?\ (?P<y7>\d{{4}})(?!\d))?
+      | (?<![\w])(?P<m8>{month})(?:,?\ |\ de\ )(?P<y8>\d{{4}})(?!\d)
+        """,
+        re.VERBOSE | re.IGNORECASE,
+    )
+    return days, first
+
+
 _TIMES: Final = re.compile(
     r"(?=\d)(?<![\d:.,])(?P<h>\d{1,2})(?::(?P<m>\d{2})(?::\d{2})?)?(?::\d{2})?\s?(?P<half>[ap]\.?m\b\.?)"
     r"|(?=\d)(?<![\d:.,])(?P<h2>\d{1,2}):(?P<m2>\d{2})(?::\d{2})?(?![\d:])",
@@ -72,10 +92,11 @@ _NUMBER: Final = (
 )
 _QUANTITIES: Final = re.compile(
     rf"""
-    (?P<before>{BEFORE_A_SUM})\ ?(?P<sum1>{_NUMBER})(?:\ ?(?P<scale1>{SCALE}))?
+    (?=[^\s\d]{{1,5}}\ ?\d)(?P<minus>(?<![\w)])(?<!\d\ )-)?(?P<before>{BEFORE_A_SUM})
+    \ ?(?P<sum1>{_NUMBER})(?:\ ?(?P<scale1>{SCALE}))?
   | (?=[\d-]){_ALONE}(?P<sign>(?<!\d\ )-)?(?P<number>{_NUMBER})(?:\ ?(?P<scale2>{SCALE}))?
     (?:\ ?(?:(?P<percent>{PERCENT})|(?P<after>{AFTER_A_SUM}))
-      |[ -]?(?:(?:business|working|calendar|full|more|additional|営業)[ -]?)?(?P<unit>{UNIT}))?
+      |[ -]?(?:(?:business|working|calendar|full|more|additional|square|cubic|営業)[ -]?)?(?P<unit>{UNIT}))?
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -111,13 +132,18 @@ def quantities_of(text: str, words: frozenset[str], language: str) -> Quantities
     """``text`` with number words as digits already, ``words`` its words in lower case."""
     found = Quantities()
     found.dates |= {f"W{WEEKDAYS[word]}" for word in words & WEEKDAYS.keys()}
+    found.dates |= {NAMED_TIMES[word] for word in words & NAMED_TIMES.keys()}
     if named := periods_named(words):
         found.periods[""] = named
     text = _near_digits(text)
     if text:
+        months = words.intersection(MONTHS)
+        if months:
+            days, month_first = _of_months(months)
+            text = days.sub(_both_days, text)
         text = _DATES.sub(lambda match: _date(match, found.dates), text)
-        if words & MONTHS.keys():
-            text = _MONTH_FIRST.sub(lambda match: _date(match, found.dates), text)
+        if months:
+            text = month_first.sub(lambda match: _date(match, found.dates), text)
         text = _TIMES.sub(lambda match: _time(match, found.dates), text)
         text = _RANGES.sub(_both_ends, text)
         numbers = []
@@ -194,11 +220,38 @@ def _both_ends(match: re.Match[str]) -> str:
     return f"{sign}{first}{percent} - {sign}{last}{percent}" if sign or percent else match[0]
 
 
+def _both_days(match: re.Match[str]) -> str:
+    """``3-5 June`` -> ``3 June - 5 June``, ``June 3-5`` -> ``June 3 - June 5``."""
+    if match["after"]:
+        return f"{match['first']} {match['after']} - {match['last']} {match['after']}"
+    return f"{match['before']} {match['begin']} - {match['before']} {match['end']}"
+
+
+def money_differs(one: set[str], other: set[str]) -> bool:
+    """Whether a sum is in one text alone. "85 cents" is $0.85, and €0.85."""
+    return any(
+        not any(_in_cents(mine) == _in_cents(theirs) and "cent" in {mine[:4], theirs[:4]} for theirs in others)
+        for sums, others in ((one - other, other), (other - one, one))
+        for mine in sums
+    )
+
+
+def _in_cents(sum_: str) -> str:
+    currency, _, value = sum_.partition(" ")
+    if currency == "cent":
+        return value
+    try:
+        return plain_number(format(Decimal(value) * 100, "f"))
+    except InvalidOperation:  # a number of many digits, cut
+        return sum_
+
+
 def _quantity(match: re.Match[str], found: Quantities, language: str) -> str:
     """Puts the quantity where it belongs. Returns it as one text, with its kind."""
     groups = match.groupdict()
     if groups["before"]:
-        sum_ = f"{CURRENCIES[groups['before'].lower()]} {plain_number(groups['sum1'], language, groups['scale1'])}"
+        value = ("-" if groups["minus"] else "") + plain_number(groups["sum1"], language, groups["scale1"])
+        sum_ = f"{CURRENCIES[groups['before'].lower()]} {value}"
         found.money.add(sum_)
         return sum_
     value = ("-" if groups["sign"] else "") + plain_number(groups["number"], language, groups["scale2"])

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from killswitch.errors import Unavailable
+from killswitch.private_files import new_private_file, sync_folder
 from killswitch.router.shadow.spool import SUFFIX
-from killswitch.shadow.private_files import new_private_file, sync_folder
 
 _PLAN: Final = ".batch-"
 _DONE: Final = ".done-"
@@ -58,7 +58,7 @@ class RawFiles:
         """Hold the folder: a second worker or `forget` waits this many seconds. Raises Unavailable."""
         with self._errors("opened"):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            opened = os.open(self.folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            opened = os.open(self.folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             ends = time.monotonic() + wait
             while True:
@@ -108,6 +108,8 @@ class RawFiles:
         """Keep lines that could not be read, for a person. False if there is no room for them."""
         aside = self.folder / _BROKEN
         with self._errors("written"):
+            if aside.is_symlink():
+                aside.unlink()  # texts must not leave the folder
             aside.mkdir(mode=0o700, exist_ok=True)
             used = sum(path.stat().st_size for path in aside.iterdir())
             if used + sum(map(len, lines)) > MOST_BROKEN_BYTES:
@@ -163,7 +165,10 @@ class RawFiles:
         """Oldest first: names begin with 13 digits of milliseconds."""
         with self._errors("listed"):
             return sorted(
-                entry.name for entry in os.scandir(self.folder) if entry.name.endswith(SUFFIX) and entry.name[0] != "."
+                entry.name
+                for entry in os.scandir(self.folder)
+                # a pipe would hold the worker up for good, and a link may lead to a file that is none of ours
+                if entry.name.endswith(SUFFIX) and entry.name[0] != "." and entry.is_file(follow_symlinks=False)
             )
 
     def _plan(self, most_files: int, most_bytes: int) -> RawBatch | None:
@@ -184,7 +189,7 @@ class RawFiles:
 
     def _listed(self, plan: Path) -> tuple[str, ...]:
         try:
-            names = json.loads(plan.read_bytes())
+            names = json.loads(plan.read_bytes()) if plan.is_file() and not plan.is_symlink() else None
         except (OSError, ValueError):
             return ()
         if not isinstance(names, list):

@@ -53,9 +53,9 @@ class PairRecord:
     ``comparable``: both have an answer and it may be compared; else the reason is in ``not_comparable``.
     ``similarity``: 0 to 1, by the measure ``similarity_by``. ``equivalent``: similar, with no difference in facts.
     Both None where not comparable.
-    ``differences``: kinds of difference, of number, date, money, percent, url, identifier, name, negation, language,
-    format, refusal, tool_call, length. ``prompt``: a keyed hash. ``concurrent``: both ran at once in the same mode.
-    Texts are None unless they were to be kept. ``reused``: the other answer is that of an earlier pair, and
+    ``differences``: kinds of difference, of number, date, money, percent, url, identifier, name, negation, order,
+    language, format, refusal, tool_call, length. ``prompt``: a keyed hash. ``concurrent``: both ran at once in the
+    same mode. Texts are None unless they were to be kept. ``reused``: the other answer is that of an earlier pair, and
     no model was asked for it.
     """
 

@@ -18,6 +18,7 @@ from killswitch.shadow.evidence.columns import (
     PairColumns,
     SideColumns,
 )
+from killswitch.shadow.finish_reasons import CUT_IN_SQL
 
 MOST_TEXTS = 20_000  # of openings, of prompt classes and of languages: the most frequent; the rest are UNKNOWN
 
@@ -48,15 +49,17 @@ def _expressions() -> dict[str, str]:
         "noise": "coalesce(kind = 'noise', false)",
         "prompt_class": "coalesce(classes.code, -1)",
         **{name: f"coalesce({name}, false)" for name in ("comparable", "concurrent", "streamed", "identical")},
-        "similarity": "CAST(similarity AS FLOAT)",
+        # a number that is too large to be one is unknown: one record must not end the report of all others
+        "similarity": "TRY_CAST(similarity AS FLOAT)",
         "equivalent": "CAST(coalesce(CAST(equivalent AS TINYINT), -1) AS TINYINT)",
         "differences": f"CAST({bits} AS USMALLINT)",
     }
     for side in _SIDES:
-        found |= {f"{side}_{name}": f"CAST({side}_{name} AS FLOAT)" for name in _NUMBERS}
+        found |= {f"{side}_{name}": f"TRY_CAST({side}_{name} AS FLOAT)" for name in _NUMBERS}
         found |= {
             f"{side}_outcome": _code(f"{side}_outcome", OUTCOMES),
             f"{side}_refused": f"coalesce({side}_refused, false)",
+            f"{side}_cut": f"CAST(coalesce(CAST({CUT_IN_SQL.format(side=side)} AS TINYINT), -1) AS TINYINT)",
             f"{side}_json": _code(f"{side}_json", JSON_STATES),
             f"{side}_citations": _code(f"{side}_citations", CITATIONS),
             f"{side}_opening": f"coalesce({side}_openings.code, -1)",
@@ -68,7 +71,7 @@ def _expressions() -> dict[str, str]:
 def columns_of(
     connection: Any, *, wins: Mapping[str, float] | None = None, dropped: Mapping[str, int] | None = None
 ) -> PairColumns:
-    """All pairs of the view, in order of ``at`` and then of id.
+    """All pairs of the view, in order of ``at``, then of id, then a request's candidate pair before its noise pair.
 
     ``wins``: a judge's view by the pair's id. ``dropped``: sampled requests without a pair, by reason.
     """
@@ -88,7 +91,7 @@ def columns_of(
     )
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE ordered AS SELECT pair, {wanted} FROM pairs"
-        f" LEFT JOIN classes ON classes.text = coalesce(prompt_class, '') {joins} ORDER BY c0, pair"
+        f" LEFT JOIN classes ON classes.text = coalesce(prompt_class, '') {joins} ORDER BY c0, pair, c1"
     )
     connection.execute("SET preserve_insertion_order = true")  # a table is then read in the order of its rows
     read: dict[str, Any] = {name: _column(connection, f"c{number}") for number, name in enumerate(_expressions())}

@@ -68,7 +68,7 @@ class EmbeddingSimilarity:
         self._embedder = embedder
 
     def between(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        # one text is often in several pairs: control's answer in its candidate pair and in its noise pair
+        # one text is often in several pairs: control's answer in its canary pair and in its noise pair
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         if not texts:
             return []

@@ -16,13 +16,14 @@ from typing import Final
 
 from killswitch.errors import BadDocument, KillswitchError, Unavailable
 from killswitch.flags.flag import check_rollout_name
+from killswitch.router.shadow.complaints import where_raised
 from killswitch.router.shadow.raw_pair import Dropped, RawPair, from_line
 from killswitch.shadow.comparison import Comparing, compare
 from killswitch.shadow.raw_files import RawBatch, RawFiles, made_at_ms
 from killswitch.shadow.record import PairRecord
 from killswitch.shadow.sinks import Batch, Sink
 from killswitch.shadow.text_keeping import TextKeeping
-from killswitch.timestamps import DAY, HOUR, from_iso, to_iso
+from killswitch.timestamps import DAY, HOUR, to_iso
 
 MOST_FILES: Final = 600
 """Raw files of a batch: the service writes one a second."""
@@ -101,7 +102,8 @@ class Worker:
         self._keeping = keeping
         self._swept_at: float | None = None
         self._gathered: tuple[object, _Gathered] | None = None
-        self._expired: Counter[tuple[str, str]] = Counter()
+        # by rollout and day, then by minute: reason to requests
+        self._expired: defaultdict[tuple[str, str], dict[float, Counter[str]]] = defaultdict(dict)
         self.progress = Progress()
 
     def run(self, stopping: threading.Event, *, poll: float = 1.0) -> None:
@@ -159,18 +161,33 @@ class Worker:
         """Remove raw files that have waited too long, also while the sink fails. Their pairs are counted."""
         with self._raw.lock():
             for name in self._raw.older_than(int((self._wall() - self._settings.raw_for) * 1000)):
-                lost = Counter(_place(entry.rollout, entry.at) for entry, _ in self._entries(name, _Gathered()))
-                self._expired.update(lost)
+                for entry, _ in self._entries(name, _Gathered()):
+                    self._lose(entry)
                 self._raw.remove(name)
-                self.progress.expired += lost.total()
+
+    def _lose(self, entry: RawPair | Dropped) -> None:
+        """Count it for its minute: the report counts what was dropped since a generation began."""
+        reasons = {"expired": 1} if isinstance(entry, RawPair) else entry.reasons
+        self.progress.expired += isinstance(entry, RawPair)
+        if isinstance(entry, RawPair) and entry.kind == "noise":
+            return  # its request has a canary pair
+        mine = self._expired[_place(entry.rollout, entry.at)]
+        mine.setdefault(entry.at - entry.at % 60.0, Counter()).update(reasons)
 
     def sweep(self) -> None:
-        """Once an hour: remove texts of records that are older than they may be."""
+        """Once an hour: remove texts of records that are older than they may be.
+
+        The spool is held meanwhile, as `forget` holds it: else one of both could write a file back as it was read, and
+        with it a user whom the other has just removed.
+        """
         now = self._wall()
         if self._swept_at is not None and 0.0 <= now - self._swept_at < _SWEEP_EVERY:
             return
         self._keeping.read_again()
-        self.progress.texts_removed += self._sink.remove_texts(lambda rollout: now - self._keeping.seconds_for(rollout))
+        with self._raw.lock():
+            self.progress.texts_removed += self._sink.remove_texts(
+                lambda rollout: now - self._keeping.seconds_for(rollout)
+            )
         self._swept_at = now
 
     def _gather(self, batch: RawBatch) -> _Gathered:
@@ -205,10 +222,14 @@ class Worker:
             records = compare([pair for pair, _ in pairs], by)
         except KillswitchError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001  # logged
             if len(pairs) == 1:
-                log.exception("shadow: a pair cannot be compared; it is set aside")
-                gathered.broken.append(pairs[0][1])
+                log.error("shadow: a pair cannot be compared; it is set aside (%s)", where_raised())  # noqa: TRY400  # its text may hold the pair's
+                ((pair, line),) = pairs
+                gathered.broken.append(line)
+                if pair.kind == "candidate":  # a request without a pair, which the report must know of
+                    lost = Dropped(pair.rollout, pair.at, {"failed": 1})
+                    gathered.drops[_place(pair.rollout, pair.at)].append(lost)
                 return
             for one in pairs:
                 self._compare([one], gathered, by)
@@ -223,9 +244,9 @@ class Worker:
             rollout, day = place
             records, drops = gathered.records.get(place, ()), gathered.drops.get(place, ())
             self._sink.write(Batch(batch.name, rollout, day, tuple(records), tuple(drops)))
-        for (rollout, day), lost in sorted(self._expired.items()):
-            drop = Dropped(rollout, from_iso(f"{day}T00:00:00Z"), {"expired": lost})
-            self._sink.write(Batch(f"{batch.name}-expired", rollout, day, (), (drop,)))
+        for (rollout, day), minutes in sorted(self._expired.items()):
+            lost = tuple(Dropped(rollout, at, dict(reasons)) for at, reasons in sorted(minutes.items()))
+            self._sink.write(Batch(f"{batch.name}-expired", rollout, day, (), lost))
         self._expired.clear()
         if gathered.broken and not self._raw.set_aside(f"{batch.name}.lines", gathered.broken):
             log.warning("shadow: %d lines cannot be read, and there is no room to set them aside", len(gathered.broken))

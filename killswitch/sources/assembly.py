@@ -134,9 +134,9 @@ class Assembly:
 
 
 class Assemblies:
-    """The assemblies of the last few calls: each cycle asks for steps, then for windows, nearly always as before."""
+    """The assemblies of the last few calls: each cycle asks for steps, windows and tokens, nearly always as before."""
 
-    _REMEMBERED: Final = 3  # calls; for a thousand rollouts each takes tens of megabytes
+    _REMEMBERED: Final = 5  # calls; for a thousand rollouts each takes tens of megabytes
 
     def __init__(self) -> None:
         self._kept: list[tuple[int, Assembly]] = []  # with the number of the call that used it last, newest first

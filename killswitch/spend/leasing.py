@@ -22,7 +22,8 @@ from killswitch.spend.blocks import Effect, Wish, fulfil
 from killswitch.spend.books import Book, from_document, to_document
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.local_account import LocalAccount
-from killswitch.stores import Compare, Lease, Lost, Put, Store, keys
+from killswitch.spend.period_clock import TOLERANCE, clock_document
+from killswitch.stores import Compare, Delete, Lease, Lost, Put, Store, keys
 
 # Others change the same book at the same time; each lost comparison is somebody's progress.
 _TRIES: Final = 200
@@ -56,6 +57,7 @@ class Leaser:
         self._monotonic = monotonic
         self._lease: Lease | None = None
         self._owner = ""
+        self._told_ahead = 0.0
         self._alive = Compare("", 0)  # holds while our lease lives
         self._renew_at = 0.0
         self._stated: set[str] = set()
@@ -86,7 +88,20 @@ class Leaser:
             raise Unavailable("the ledger's lease ended before it was used; tried again")
         self._lease, self._renew_at = lease, now + self._ttl / 3
         self._owner, self._alive = owner, Compare(key, outcome.revision)
+        self._told_ahead = 0.0
         return False
+
+    def tell_clock(self, ahead: float) -> None:
+        """Let `killswitch spend` say that our clock is ``ahead`` of the store's, in seconds; 0 where it is not.
+
+        Raises as the store.
+        """
+        if self._lease is None or abs(ahead - self._told_ahead) <= TOLERANCE:
+            return
+        key = keys.ledger_clock(self._owner)
+        write = Put(key, clock_document(ahead), self._lease) if ahead else Delete(key)
+        if not isinstance(self._store.commit((self._alive,), (write,)), Lost):
+            self._told_ahead = ahead
 
     def forget(self) -> None:
         """Be nobody's owner any more; the next `renew` begins with a new name."""

@@ -34,6 +34,7 @@ from killswitch.net.credentials import TLS
 from killswitch.spend.caps import Cap, checked_caps
 from killswitch.spend.leasing import LeaseEnded, Leaser
 from killswitch.spend.local_account import LocalAccount
+from killswitch.spend.period_clock import PeriodClock, clocks_in_words
 from killswitch.spend.prices import PriceList
 from killswitch.spend.reservations import Desk, ScopedLedger
 from killswitch.stores import Store, keys
@@ -75,7 +76,9 @@ class Ledger:
         self._wait = wait
         self._ttl = ttl
         self._background = background
-        self._desk = Desk(prices, wall, monotonic)
+        self._clock = PeriodClock(wall, monotonic)
+        self._clock_problem: str | None = None
+        self._desk = Desk(prices, self._clock, monotonic)
         self._scoped: list[ScopedLedger] = []
         self._reset()
         _ledgers.add(self)
@@ -90,6 +93,11 @@ class Ledger:
     def problem(self) -> str | None:
         """Why the store, or one of its books, could not be used at the last attempt; None if all could."""
         return next(iter(self._desk.problems.values()), None)
+
+    @property
+    def clock_problem(self) -> str | None:
+        """Why this process's clock is not trusted with the begin of a period; None if it agrees with the store's."""
+        return self._clock_problem
 
     def for_scopes(self, *scopes: str, wait: float | None = None) -> ScopedLedger:
         """The ledger for requests that are charged to all of these scopes. Raises BadSettings for one without a cap."""
@@ -213,6 +221,7 @@ class Ledger:
         desk = self._desk
         if not leaser.renew():
             self._lose_everything()
+        self._look_at_the_clock(leaser)
         with desk.guard:
             desk.good_until = 0.0 if desk.closing else leaser.good_until
             restated, self._restated = self._restated, False
@@ -230,6 +239,18 @@ class Ledger:
             except BadDocument as error:
                 problems[key] = f"{error}; repair or delete {key} in the store"
         self._finish_ended(leaser, looking=looking)
+
+    def _look_at_the_clock(self, leaser: Leaser) -> None:
+        """Before any period is begun: the store has just answered."""
+        assert self._store is not None
+        self._clock.note(self._store)
+        ahead = self._clock.ahead
+        leaser.tell_clock(ahead)
+        if not ahead:
+            self._clock_problem = None
+        elif self._clock_problem is None:
+            self._clock_problem = clocks_in_words(ahead)
+            _log.warning("%s", self._clock_problem)
 
     def _adopt(self, leaser: Leaser) -> None:
         """Take over the accounts of our scopes that rule files cap and we do not."""

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from killswitch.documents import parse_object
 from killswitch.errors import BadDocument
+from killswitch.spend.caps import MOST_MICROS
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.timestamps import DAY, to_iso
 
@@ -87,7 +88,10 @@ def _cost(step: LiveStep, counted: float, prices: PriceList) -> int | str:
     if price is None:
         return f"no price of {step.model!r:.100} is known for {to_iso(step.tick)}; add it to the file of prices"
     share = (step.tick - max(step.start, counted)) / (step.tick - step.start)
-    return _rounded_up(step.tokens, price, share)
+    cost = _rounded_up(step.tokens, price, share)
+    if cost > MOST_MICROS:  # a broken counter: no book could hold it
+        return f"the tokens of {step.model} up to {to_iso(step.tick)} are too many to be true"
+    return cost
 
 
 def _rounded_up(tokens: Mapping[TokenKind, float], price: Price, share: float) -> int:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from killswitch.spend.price_files import entries_of
+from killswitch.spend.price_files import INSTEAD, entries_of
+from killswitch.timestamps import to_iso
 from killswitch.token_usage import Usage
+from killswitch.wording import money_in_words, plain
 
 MILLION: Final = 1_000_000
+JUMP: Final = 8  # a new price that is this many times the old one, or this part of it, is asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,11 @@ class PriceList:
     def models(self) -> tuple[str, ...]:
         return tuple(sorted(self._by_model))
 
+    @property
+    def odd(self) -> tuple[str, ...]:
+        """What may be a mistake, with the fix: a decimal point that slipped, kinds in each other's place."""
+        return tuple(said for _, known in self._by_model.values() for said in _odd(known))
+
     def price(self, model: str, at: float) -> Price | None:
         """The newest price that is valid at ``at`` (Unix seconds); None where none is."""
         known = self._by_model.get(model)
@@ -86,3 +95,20 @@ class PriceList:
             return None
         place = bisect_right(known[0], at)
         return known[1][place - 1] if place else None
+
+
+def _odd(known: Sequence[Price]) -> Iterator[str]:
+    for price in known:
+        for cheap, dear in (("cached_input", "input"), ("input", "output")):
+            if getattr(price, cheap) > getattr(price, dear) > 0:
+                yield _check(price, f"{cheap} costs more than {dear}")
+    for before, price in pairwise(known):
+        for kind in INSTEAD:
+            old, new = getattr(before, kind), getattr(price, kind)
+            if min(old, new) > 0 and max(old, new) >= JUMP * min(old, new):
+                yield _check(price, f"{kind} goes from {money_in_words(old)} to {money_in_words(new)}")
+
+
+def _check(price: Price, what: str) -> str:
+    day = to_iso(price.valid_from)[:10]
+    return f"price of {plain(price.model, 80)} from {day}: {what}; fix: compare it with the provider's price list"

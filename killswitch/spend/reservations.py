@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import index
 from typing import Final
 
 from killswitch.spend.local_account import LocalAccount
@@ -15,6 +16,7 @@ from killswitch.wording import money_in_words
 
 # Seconds after which a caller that was refused for want of a block may well get one.
 SOON: Final = 1.0
+MOST_RESERVED: Final = 10**12  # micro-dollars of one answer: a million dollars
 
 
 class SpendReason(StrEnum):
@@ -106,6 +108,14 @@ class Reservation:
                 self._desk.guard.notify_all()
 
 
+def _whole(tokens: object) -> int:
+    """A fraction of a micro-dollar in a book would close its account for everyone, and NaN would pass by every cap."""
+    try:
+        return index(tokens)  # type: ignore[arg-type]  # whole numbers of other libraries, too
+    except TypeError as error:
+        raise ValueError(f"a number of tokens is a whole number, not {tokens!r:.40}; round it up") from error
+
+
 class ScopedLedger:
     """The ledger for requests of one kind, which are charged to the same scopes. Safe from any thread.
 
@@ -127,10 +137,12 @@ class ScopedLedger:
         self._most_asked = 0
 
     def reserve(self, model: str, input_tokens_at_most: int, output_tokens_at_most: int) -> Reservation | NotReserved:
-        """Reserve what an answer can cost at most. Raises ValueError for negative numbers of tokens.
+        """Reserve what an answer can cost at most. Raises ValueError for what is no whole number of tokens, 0 or more.
 
         ``output_tokens_at_most``: of text and reasoning together, as the request limits them.
         """
+        if type(input_tokens_at_most) is not int or type(output_tokens_at_most) is not int:
+            input_tokens_at_most, output_tokens_at_most = _whole(input_tokens_at_most), _whole(output_tokens_at_most)
         if input_tokens_at_most < 0 or output_tokens_at_most < 0:
             raise ValueError("a number of tokens is 0 or more")
         desk = self._desk
@@ -141,6 +153,9 @@ class ScopedLedger:
                 SpendReason.UNKNOWN_PRICE, f"no price of {model!r:.100} is known; add it to the file of prices"
             )
         amount = price.at_most(input_tokens_at_most, output_tokens_at_most)
+        if amount > MOST_RESERVED:  # the book of an account without a cap could not hold many
+            said = f"no answer may cost over {money_in_words(MOST_RESERVED)}; limit the tokens of the request"
+            return NotReserved(SpendReason.CAP, said)
         with desk.lock:
             if amount > self._most_asked:
                 self._note_most(amount)

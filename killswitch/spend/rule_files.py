@@ -23,18 +23,25 @@ def ledger_caps(rollout: Rollout) -> tuple[Cap, ...]:
     )
 
 
+def price_files(rollouts: Iterable[Rollout]) -> Mapping[str, Path]:
+    """The file of prices of each rollout that names one, by its name. A path is relative to the rule file."""
+    return {one.name: Path(one.file).parent / one.spend.prices for one in rollouts if one.spend.prices is not None}
+
+
 def read_prices(rollouts: Iterable[Rollout]) -> Mapping[str, PriceList]:
-    """The prices of each rollout that names a file of them, by its name. A path is relative to the rule file.
+    """The prices of each rollout that names a file of them, by its name.
 
     Raises BadRules with every problem of every file.
     """
+    rollouts = tuple(rollouts)
+    paths = price_files(rollouts)
     found: dict[str, PriceList] = {}
     read: dict[Path, PriceList | None] = {}
     problems: list[str] = []
     for rollout in rollouts:
-        if rollout.spend.prices is None:
+        path = paths.get(rollout.name)
+        if path is None:
             continue
-        path = Path(rollout.file).parent / rollout.spend.prices
         if path not in read:
             try:
                 read[path] = PriceList.from_file(path)

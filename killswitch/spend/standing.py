@@ -83,6 +83,40 @@ class Standing:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class CapStanding:
+    """One cap of a rollout's rule file, as status shows it. ``standing``: None where the ledger was not read.
+
+    ``unknown``: why the use is not known, None if it is; then what is used is a lower bound.
+    """
+
+    scope: str
+    period: str
+    standing: Standing | None
+    unknown: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON: `Standing.document`, or scope and period alone, with ``unknown``; ``line`` is all of it in words."""
+        found = {"scope": self.scope, "period": self.period} if self.standing is None else self.standing.document()
+        return {**found, "unknown": self.unknown, "line": self.line}
+
+    @property
+    def line(self) -> str:
+        """``shadow:support per day: $4.00 used, soft $40.00, hard $50.00; cap reached Thu 14:00 UTC at this rate``."""
+        where, standing = f"{self.scope} per {self.period}", self.standing
+        if standing is None:
+            return f"{where}: UNKNOWN: {self.unknown}"
+        used = f"{money_in_words(standing.used)} used"
+        limits = [
+            f"{name} {money_in_words(limit)}"
+            for name, limit in (("soft", standing.book.soft), ("hard", standing.book.hard))
+            if limit is not None
+        ]
+        if self.unknown is not None:
+            return f"{where}: UNKNOWN, at least {', '.join((used, *limits))}: {self.unknown}"
+        return f"{where}: {', '.join((used, *limits))}; {standing.sentence}"
+
+
 def standings(snapshot: Snapshot, now: float) -> tuple[tuple[Standing, ...], Mapping[str, str]]:
     """Every scope and period under `keys.LEDGER`, and the problem of each book that cannot be read, by its key."""
     found: list[Standing] = []

@@ -115,4 +115,5 @@ def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
         "trip": trip_document(flag, incident),
         "window_seconds": one.window,
         "findings": [finding_to_json(finding) for finding in one.findings],
+        "spend": [cap.document() for cap in one.caps],
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from killswitch.flags.flag import Flag
 from killswitch.flags.pinning import stopped_in_words
 from killswitch.model import Finding, Rollout
+from killswitch.spend.standing import CapStanding
 from killswitch.status.self_metrics import SelfMetrics
 from killswitch.verdicts.decide import Decision, DecisionKind
 from killswitch.wording import time_of_day
@@ -41,7 +42,7 @@ class RolloutReport:
     """The report of one rollout. ``last_good``: the newest tick with a usable verdict, in Unix seconds.
 
     ``window``: the seconds that the findings' values cover; None if nothing was judged.
-    ``unreadable``: what is wrong with a flag document that cannot be read.
+    ``unreadable``: what is wrong with a flag document that cannot be read. ``caps``: of its rule file, with their use.
     """
 
     rollout: str
@@ -54,6 +55,7 @@ class RolloutReport:
     window: float | None = None
     unreadable: str | None = None
     read: FlagsRead = FRESH
+    caps: tuple[CapStanding, ...] = ()
 
     @property
     def state(self) -> str:

@@ -131,7 +131,8 @@ def _rollout(one: Mapping[str, Any], at: float | None) -> str:
     head = f'<h2 id="{name}">{name} <span class={state}>{state}</span></h2>'
     if one.get("state_as_of"):
         head += f"<p class=problem>as last read at {_utc(one['state_as_of'])}; it may have changed since</p>"
-    return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at))
+    spend = "".join(f"<p class=why>spend: {escape(str(cap['line']))}</p>" for cap in one.get("spend", ()))
+    return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at)) + spend
 
 
 def _untripped(one: Mapping[str, Any], at: float | None) -> str:

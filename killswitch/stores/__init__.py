@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,26 @@ class Committed:
 @dataclass(frozen=True, slots=True)
 class Lost:
     """A comparison did not hold, and nothing was written. Read again, then decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldTime:
+    """What a store's newest answer says of the store's clock: it showed ``latest`` (Unix seconds) at most.
+
+    ``asked_at``: when the request was sent, in monotonic seconds of this process.
+    """
+
+    latest: float
+    asked_at: float
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """A store on another machine, whose answers say what time it is there."""
+
+    def told_time(self) -> ToldTime | None:
+        """As of the newest answer; None before the first, and where a proxy removes it."""
+        ...
 
 
 class Store(Protocol):

@@ -108,6 +108,11 @@ def ledger_owner(owner: str) -> str:
     return LEDGER_OWNERS + owner
 
 
+def ledger_clock(owner: str) -> str:
+    """Exists, under the owner's lease, while its clock differs from the store's."""
+    return f"{ledger_owner(owner)}/clock"
+
+
 def live_spend(scope: str) -> str:
     """How far the tokens of live traffic are counted in this scope."""
     return LEDGER_LIVE + scope

@@ -15,6 +15,8 @@ Every transaction of this package has a fixed size or is divided with `portions`
 | a step of a plan (`controller/ramping.py`) | 5 | 3 | fixed |
 | notices (`pages/notices.py`) | 1 a notice | 2 a notice | `portions` |
 | claims, releases, attempts, marks, old entries (`pages/store_ledger.py`) | 2 an entry | 2 an entry | `portions` |
+| live spend (`spend/live_counting.py`) | 4 a scope | 4 a scope | `portions` |
+| caps of rule files (`spend/ruling.py`) | 1 a cap | 1 a cap | `portions` |
 | how far routers have followed (`trips/propagation.py`), refused rules (`daemon/daemon.py`) | 1 | 2 | fixed |
 | a router's presence (`router/presence.py`) | 0 | 1 | fixed |
 """

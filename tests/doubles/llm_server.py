@@ -67,8 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server_double.models.append(body["model"])
         self.server_double.bodies.append(body)
         self.server_double.asked()
-        said = str(body.get("input") or body.get("prompt") or body["messages"][-1]["content"])
-        prompt = next((how for how, _, of in _parts(said) if body["model"].startswith(of)), "ok")
+        prompt = next((how for how, _, of in _parts(_said(body)) if body["model"].startswith(of)), "ok")
         if self.server_double.failing or prompt == "error":
             self._json(500, {"error": {"message": "the model is broken", "type": "server_error"}})
         elif prompt == "limit":
@@ -143,6 +142,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif prompt != "half":
             self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
+
+
+def _said(body: dict[str, Any]) -> str:
+    """The last words of the last message, however they are wrapped."""
+    said: Any = body.get("input") or body.get("prompt") or body["messages"]
+    while isinstance(said, list | dict):
+        said = said[-1] if isinstance(said, list) else said.get("content") or said.get("text")
+    return str(said)
 
 
 def _parts(said: str) -> list[tuple[str, str, str]]:

@@ -59,7 +59,7 @@ def pair(
         at=BEGAN + number,
         kind=kind,
         prompt_class="orders",
-        user="u1",
+        user=f"u{number}",
         prompt="h1",
         turn=1,
         concurrent=True,

@@ -40,7 +40,7 @@ def side(**features: Any) -> Side:
 
 
 def pair(at: float = 0.0, *, other: Side = ORDINARY, control: Side = ORDINARY, **fields: Any) -> PairRecord:
-    """A candidate's pair like control's answer; ``fields`` are those of `PairRecord`."""
+    """A canary's pair like control's answer; ``fields`` are those of `PairRecord`."""
     answered = other.outcome in ("ok", "refused")
     ordinary: dict[str, Any] = {
         "pair": f"p{at:g}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from killswitch.shadow.report.document import (
+    BothWays,
     ClassRow,
     Cost,
     CriterionRow,
@@ -14,7 +15,6 @@ from killswitch.shadow.report.document import (
     PairCounts,
     Quantiles,
     RecordedPeriod,
-    Refusals,
     SecondsOfBoth,
     ShadowReport,
     SharePart,
@@ -44,7 +44,8 @@ def report_with(text: str, *, verdict: str = "NO_GO") -> ShadowReport:
         counts=PairCounts(120, 100, 90, {text: 10}, {text: 20}, 10, 9, {text: 1}),
         agreement=(over,),
         differences=(over,),
-        refusals=Refusals(100, 1, 2, 3, 10, 0, 1, 1),
+        refusals=BothWays(100, 1, 2, 3, 10, 0, 1, 1),
+        cut=BothWays(90, 4, 5, 6, 9, 0, 2, 1, unknown=10, noise_unknown=1),
         outcomes=(ways,),
         tone=Tone((ways,), (ways,), 1e9, 100.0, text, text, (OpeningExample(text, text, text),)),
         formats=(ways,),

@@ -100,7 +100,7 @@ def desk(folder: Path, candidate: Manner, *, timeout: float = 30.0) -> Iterator[
 
 
 def test_a_change_of_tone_is_a_no_go_that_no_user_saw(tmp_path: Path) -> None:
-    """The mission's case: 84 % of the candidate's answers begin with a phrase that the users never got."""
+    """The mission's case: 84 % of the canary's answers begin with a phrase that the users never got."""
     with desk(tmp_path, Manner(opening="I'd be happy to help with that!")) as service:
         assert set(service.serve(range(300))) == {"old"}
         service.shadow.close(60.0)
@@ -142,7 +142,7 @@ def test_a_trip_ends_the_shadow_at_once(tmp_path: Path) -> None:
 
 
 def test_a_candidate_without_money_is_no_bad_candidate(tmp_path: Path) -> None:
-    """429 with a spend code is the budget's end: no error of the candidate, and the shadow rests."""
+    """429 with a spend code is the budget's end: no error of the canary, and the shadow rests."""
     with desk(tmp_path, Manner(broke=1.0)) as service:
         service.serve(range(60))
         service.shadow.close(30.0)

@@ -23,11 +23,11 @@ from killswitch.cli.invocation import (
 )
 from killswitch.errors import BadRules, BadSettings, UnknownRollout
 from killswitch.flags.flag import MAX_GENERATION
+from killswitch.private_files import new_private_file
 from killswitch.rules.loading import load_folder
 from killswitch.shadow.criteria import Criteria, criteria_from
 from killswitch.shadow.decision import GoNoGo
 from killswitch.shadow.local_records import local_records
-from killswitch.shadow.private_files import new_private_file
 from killswitch.shadow.report.document import to_document
 from killswitch.shadow.report.html import page
 from killswitch.shadow.report.reading import ReportQuestion, newer_pairs, read_report

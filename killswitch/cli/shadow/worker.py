@@ -86,7 +86,9 @@ ThresholdOption = Annotated[
 JudgeShareOption = Annotated[float, typer.Option(help="Share of the pairs that wait for the judge, 0 to 1.")]
 ClickHouseUserOption = Annotated[str, typer.Option(help="User of ClickHouse.", show_default=False)]
 ClickHousePasswordOption = Annotated[Path | None, typer.Option(help="A file with that user's password.")]
-MetricsPortOption = Annotated[int | None, typer.Option(help="Port of /metrics on this machine.", show_default="none")]
+MetricsPortOption = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port of /metrics on this machine.", show_default="none")
+]
 OnceOption = Annotated[bool, typer.Option("--once", help="Compare what is in the spool now, and end.")]
 DrainOption = Annotated[
     bool, typer.Option("--drain", help="At SIGTERM, compare what is in the spool first, for a spool that ends with it.")

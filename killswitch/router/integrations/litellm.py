@@ -42,6 +42,7 @@ from killswitch.router.integrations.litellm_calls import (
     CanaryRefused,
     EndpointCall,
     add_alias,
+    deployments_of,
     keep_fallbacks,
     overridable,
     user_of,
@@ -144,6 +145,8 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
                 # the alias is a group LiteLLM knows, so that a switch that failed to load means control
                 add_alias(litellm_router, self._alias, self._router.routes()[0].model)
                 setattr(litellm_router, _INSTALLED, (*installed, self))
+                if self._shadowed is not None:
+                    self._shadowed.keep_apart(litellm_router)
         return litellm_router
 
     @contextmanager
@@ -382,9 +385,8 @@ class LiteLLMSwitch(CustomLogger):  # type: ignore[misc]  # litellm is untyped h
 
     def _identifies_canary(self, litellm_router: Any, asked: object) -> bool:
         """Whether ``asked`` is the id of a deployment of the canary."""
-        registry = getattr(litellm_router, "registry", None)  # routers of the compiled core deprecate `model_list`
-        deployments = litellm_router.model_list if registry is None else registry().all()
-        return any((one.get("model_info") or {}).get("id") == asked and self._is_canary(one) for one in deployments)
+        found = deployments_of(litellm_router)
+        return any((one.get("model_info") or {}).get("id") == asked and self._is_canary(one) for one in found)
 
     def _is_canary(self, deployment: object) -> bool:
         if not isinstance(deployment, Mapping):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from killswitch.errors import Refused
@@ -110,6 +111,25 @@ def add_alias(litellm_router: Any, alias: str, group: str) -> None:
     from litellm.router_api import ChangeSet  # noqa: PLC0415  # the compiled core's alone
 
     litellm_router.apply(ChangeSet(assign={"model_group_alias": {alias: group} | dict(registry().aliases() or {})}))
+
+
+@contextlib.contextmanager
+def retries_kept() -> Iterator[None]:
+    """Around synchronous calls of our own: when one fails, LiteLLM sets `litellm.num_retries` to None for everyone."""
+    import litellm  # noqa: PLC0415  # see `killswitch.router.integrations.litellm`
+
+    kept = litellm.num_retries
+    try:
+        yield
+    finally:
+        if kept is not None and litellm.num_retries is None:
+            litellm.num_retries = kept
+
+
+def deployments_of(litellm_router: Any) -> Sequence[Mapping[str, Any]]:
+    registry = getattr(litellm_router, "registry", None)  # routers of the compiled core deprecate `model_list`
+    found: Sequence[Mapping[str, Any]] = litellm_router.model_list if registry is None else registry().all()
+    return found
 
 
 def overridable(selector: Any, name: str) -> bool:

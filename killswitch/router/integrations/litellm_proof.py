@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, Self
 
 from killswitch.errors import Refused
+from killswitch.router.integrations.litellm_calls import retries_kept
 
 # Named as a provider's models are: LiteLLM's sync text completions accept no other names.
 CONTROL, CANARY, CANARY_ID = "openai/killswitch-proof-control", "openai/killswitch-proof-canary", "killswitch-proof-id"
@@ -77,7 +78,7 @@ def prove(guard: Guard) -> None:
     asked_of = (type(guard), litellm.Router, version)
     if asked_of in _PROVED_BY:
         return
-    with _Upstream() as upstream, _logging_untouched():
+    with _Upstream() as upstream, _logging_untouched(), retries_kept():
         routers = _Routers(guard, upstream.url)
         try:
             unguarded = _unguarded_sync(routers, guard, upstream)

@@ -10,10 +10,11 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from killswitch.errors import BadSettings
-from killswitch.router.integrations.litellm_calls import EndpointCall
+from killswitch.router.integrations.litellm_calls import EndpointCall, deployments_of, retries_kept
 from killswitch.router.outcomes import Outcome, outcome_of
 from killswitch.router.refusals import failure_signal, refused
 from killswitch.router.request import Shadows
@@ -57,6 +58,7 @@ _ASKED = frozenset(
         *("context_management", "output_config", "extra_body"),
         # read so that the request is refused
         *("data_sources", "plugins", "search_parameters", "enable_search"),
+        *("prompt_id", "prompt_variables", "vector_store_ids"),
     }
 )
 APIS: Mapping[str, str] = {
@@ -73,7 +75,9 @@ _CALLS = {
     "responses": "responses",
     "messages": "anthropic_messages_handler",
 }
-_MOST_PENDING = 10_000  # requests that have begun: those that LiteLLM never reports are forgotten in their order
+_HOOKED = frozenset({"responses", "messages"})  # in these LiteLLM runs two hooks, whatever log it is given
+# Requests that have begun, and what they keep. LiteLLM never reports a stream whose reader has left: the oldest go.
+_MOST_PENDING, _MOST_PENDING_BYTES = 10_000, 64_000_000
 
 
 class ShadowedCalls:
@@ -84,6 +88,7 @@ class ShadowedCalls:
         self._name = f"killswitch shadow {rollout}"  # in a request's metadata: which of `_pending` it is
         self._numbers = count(1)
         self._pending: dict[str, _PendingCall] = {}
+        self._bytes = 0  # of those that are pending, and of those that have ended since they were last added up
 
     def begin(self, endpoint: str, call: EndpointCall, field: str, route: Route, user: object) -> str:
         """Note a call that is about to be made, if it is in the sample; its key, or "". Never raises.
@@ -92,8 +97,9 @@ class ShadowedCalls:
         """
         try:
             return self._begin(endpoint, call, field, route, user)
-        except Exception:  # noqa: BLE001  # no failure of a shadow reaches a user
-            _LOG.exception("shadow: a call could not be noted")
+        except Exception as error:  # noqa: BLE001  # no failure of a shadow reaches a user
+            # not the exception's text: it may hold a prompt
+            _LOG.error("shadow: a call could not be noted (%s)", type(error).__name__)
             return ""
 
     def _begin(self, endpoint: str, call: EndpointCall, field: str, route: Route, user: object) -> str:
@@ -102,9 +108,10 @@ class ShadowedCalls:
         if api is None or not isinstance(metadata, Mapping | None) or self._name in (metadata or {}):
             return ""
         of = metadata or {}
+        asked = {name: value for name, value in call.arguments().items() if name in _ASKED}
         shadowed = self._shadow.begin(
             route,
-            {name: value for name, value in call.arguments().items() if name in _ASKED},
+            asked,
             api=api,
             user=user,
             request_id=str(call.named.get("litellm_call_id") or ""),
@@ -113,12 +120,30 @@ class ShadowedCalls:
         )
         if shadowed is None:
             return ""
+        from killswitch.router.shadow.weights import of_all  # noqa: PLC0415  # loaded when used
+
         key = str(next(self._numbers))
-        while len(self._pending) >= _MOST_PENDING:
-            self._forget(next(iter(self._pending)))
-        self._pending[key] = _PendingCall(shadowed, route)
+        self._make_room(noted := _PendingCall(shadowed, route, of_all(asked)))
+        self._pending[key] = noted
         call.named[field] = {**of, self._name: key}
         return key
+
+    def _make_room(self, noted: _PendingCall) -> None:
+        self._bytes += noted.size
+        if self._bytes > _MOST_PENDING_BYTES:
+            self._bytes = noted.size + sum(call.size for call in tuple(self._pending.values()))
+        while len(self._pending) >= _MOST_PENDING or self._bytes > _MOST_PENDING_BYTES:
+            oldest = next(iter(self._pending), None)
+            if oldest is None:
+                return
+            self._bytes -= self._forget(oldest)
+
+    def keep_apart(self, litellm_router: Any) -> None:
+        """Let the shadow's own ask compare its API keys with those of production's deployments."""
+        apart = getattr(getattr(self._shadow, "ask", None), "keep_apart", None)
+        if apart is not None:
+            parameters = (one.get("litellm_params") or {} for one in deployments_of(litellm_router))
+            apart(*(SimpleNamespace(api_key=one.get("api_key")) for one in parameters))
 
     def returned(self, key: str) -> None:
         """The call has returned an answer, or a stream that may still break."""
@@ -165,19 +190,27 @@ class ShadowedCalls:
                 return key, metadata
         return "", {}
 
-    def _forget(self, key: str) -> None:
-        if (call := self._pending.pop(key, None)) is not None:
-            call.shadowed.leave("not_comparable")
+    def _forget(self, key: str) -> int:
+        """How many bytes it kept."""
+        call = self._pending.pop(key, None)
+        if call is None:  # it was reported meanwhile
+            return 0
+        call.shadowed.leave("not_comparable")
+        return call.size
 
 
 class _PendingCall:
-    """A call in the sample that LiteLLM has not reported yet. ``returned``: its caller has its answer or stream."""
+    """A call in the sample that LiteLLM has not reported yet. ``returned``: its caller has its answer or stream.
 
-    __slots__ = ("returned", "route", "shadowed")
+    ``size``: about how many bytes its request keeps.
+    """
 
-    def __init__(self, shadowed: Any, route: Route) -> None:
+    __slots__ = ("returned", "route", "shadowed", "size")
+
+    def __init__(self, shadowed: Any, route: Route, size: int) -> None:
         self.shadowed = shadowed
         self.route = route
+        self.size = size
         self.returned = False
 
 
@@ -192,11 +225,13 @@ class LiteLLMAsk:
             )
             raise BadSettings([problem])
         self._deployments = deployments
+        self.shares_key = False
         self._warned: set[str] = set()
 
     def __call__(self, asking: Asking) -> Any:
         """LiteLLM's answer, or its stream. Raises what LiteLLM raises, and `NotComparable` for what it cannot ask."""
         import litellm  # noqa: PLC0415  # see `killswitch.router.integrations.litellm`
+        from litellm.types.router import RetryPolicy  # noqa: PLC0415  # as above
 
         call = getattr(litellm, _CALLS.get(asking.api, ""), None)
         if call is None:
@@ -212,21 +247,23 @@ class LiteLLMAsk:
             "timeout": asking.timeout,
             "num_retries": 0,
             "max_retries": 0,
+            # LiteLLM takes a number of 0 for none given, and then retries as often as `litellm.num_retries` says
+            "retry_policy": RetryPolicy(),
             "cache": {
                 "no-cache": True,
                 "no-store": True,
             },  # the floor is noise between two answers, not one answer twice
             "no-log": True,  # the service's callbacks and spend logs are of production
         }
-        if asking.api != "messages":
-            from killswitch.router.integrations.litellm_silent import silent_log  # noqa: PLC0415  # as above
+        from killswitch.router.integrations.litellm_silent import hook_that_runs, silent_log  # noqa: PLC0415  # as above
 
-            said = asking.request.get("messages")
-            arguments["litellm_logging_obj"] = silent_log(
-                asking.model, said, _CALLS[asking.api], streamed=asking.streamed
-            )
+        if asking.api in _HOOKED and (hook := hook_that_runs()):
+            self._refuse(f"LiteLLM would run {hook} of the service; ask {asking.api} by the provider's own client")
+        said = asking.request.get("messages")
+        arguments["litellm_logging_obj"] = silent_log(asking.model, said, _CALLS[asking.api], streamed=asking.streamed)
         try:
-            return call(**arguments)
+            with retries_kept():
+                return call(**arguments)
         except ValueError as error:
             if "not implemented for sync" not in str(error):
                 raise
@@ -234,8 +271,17 @@ class LiteLLMAsk:
                 f"LiteLLM has no synchronous messages for {asking.model!r}; ask them by Anthropic's own client"
             )
 
+    def keep_apart(self, *production: Any) -> None:
+        """Warn if a client of production's, or a deployment, has an ``api_key`` of the shadow's."""
+        from killswitch.router.shadow.client_ask import keys_of, warn_of_shared_key  # noqa: PLC0415  # loaded when used
+
+        ours = {parameters.get("api_key") for parameters in self._deployments.values()}
+        if ours & keys_of(production) and not self.shares_key:
+            self.shares_key = True
+            warn_of_shared_key()
+
     def _refuse(self, problem: str) -> NoReturn:
-        """Raise `NotComparable`, and log each problem once: a mistake of the settings is no error of the candidate."""
+        """Raise `NotComparable`, and log each problem once: a mistake of the settings is no error of the canary."""
         from killswitch.router.shadow.comparable import NotComparable  # noqa: PLC0415  # loaded when used
 
         if problem not in self._warned:

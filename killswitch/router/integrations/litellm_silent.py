@@ -2,6 +2,9 @@
 
 LiteLLM's ``no-log`` stops the callbacks of success and failure alone. Those before and after a call still ran, with the
 shadow's prompt. LiteLLM takes the log of a call that is given one, and then registers no callback either.
+
+Two hooks of callbacks run in spite of it in LiteLLM's responses and messages. One may change what is asked, the other
+may act on tool calls. `hook_that_runs` finds them, so that such a request is not asked.
 """
 
 from __future__ import annotations
@@ -10,7 +13,11 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from litellm.litellm_core_utils.litellm_logging import Logging
+import litellm
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.litellm_core_utils.litellm_logging import Logging, get_custom_logger_compatible_class
+
+_HOOKS = ("async_pre_call_deployment_hook", "async_should_run_agentic_loop")
 
 
 class SilentLog(Logging):  # type: ignore[misc]  # litellm is untyped here
@@ -47,3 +54,15 @@ def silent_log(model: str, messages: Any, call_type: str, *, streamed: bool) -> 
         litellm_call_id=str(uuid.uuid4()),
         function_id="",
     )
+
+
+def hook_that_runs() -> str:
+    """A hook that one of the service's callbacks has, and that LiteLLM would run for the shadow; "" without one."""
+    for named in tuple(litellm.callbacks):
+        callback = get_custom_logger_compatible_class(named) if isinstance(named, str) else named
+        if not isinstance(callback, CustomLogger):
+            continue
+        for name in _HOOKS:
+            if getattr(type(callback), name, None) is not getattr(CustomLogger, name, None):
+                return f"{type(callback).__name__}.{name}"
+    return ""

@@ -223,6 +223,8 @@ class CountedStream:
         self._stream.close()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # of a copy that is being made and has no fields yet
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
 
@@ -254,6 +256,8 @@ class CountedAsyncStream:
         await self._stream.close()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # of a copy that is being made and has no fields yet
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
 

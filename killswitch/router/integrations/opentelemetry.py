@@ -57,6 +57,9 @@ class OpenTelemetryInstruments:
         self.dropped = meter.create_counter(
             "llm_shadow_dropped", description="Sampled requests that were not asked again or not recorded, by reason"
         )
+        self.shared_key = meter.create_counter(
+            "llm_shadow_shared_key", description="Calls of the shadow that were made with an API key of production's"
+        )
 
     def series(self, cohort: CohortLabel, model: str) -> _OpenTelemetrySeries:
         return _OpenTelemetrySeries(self, cohort, model)
@@ -74,12 +77,16 @@ class _OpenTelemetryPairs:
     def __init__(self, instruments: OpenTelemetryInstruments, rollout: str) -> None:
         self._instruments = instruments
         self._rollout = rollout
+        instruments.shared_key.add(0, {"rollout": rollout})
 
     def pair(self, kind: str, outcome: str) -> None:
         self._instruments.pairs.add(1, {"rollout": self._rollout, "kind": kind, "outcome": outcome})
 
     def dropped(self, reason: str, number: int) -> None:
         self._instruments.dropped.add(number, {"rollout": self._rollout, "reason": reason})
+
+    def shared_key(self) -> None:
+        self._instruments.shared_key.add(1, {"rollout": self._rollout})
 
 
 class _OpenTelemetrySeries:

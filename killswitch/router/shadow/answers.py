@@ -16,7 +16,7 @@ from killswitch.router.provider_usage import merged_usage
 from killswitch.router.refusals import failure_signal, finish_mark, refusal_signal, text_of
 from killswitch.router.shadow.quota import is_budget
 from killswitch.router.shadow.raw_pair import ToolCall
-from killswitch.router.shadow.usual_chunks import UsualChunks
+from killswitch.router.usual_chunks import UsualChunks
 
 MOST_CHARACTERS = 1_000_000  # of one answer's text, and of one call's arguments
 MOST_CALLS = 128  # tool calls of one answer

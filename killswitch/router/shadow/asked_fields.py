@@ -55,6 +55,7 @@ _REFUSED = frozenset(
     {
         *("previous_response_id", "conversation", "background", "container", "mcp_servers", "plugins"),
         *("data_sources", "search_parameters", "enable_search"),
+        *("prompt_id", "prompt_variables", "vector_store_ids"),
     }
 )
 _LISTED = _SHAPING | _OF_SERVERS | _REFUSED

@@ -15,9 +15,10 @@ class Finished(NamedTuple):
 
     ``request_id``: decides whether it is sampled. A bucket of one user's requests is not wanted, so never the user.
     ``api``: ``chat``, ``responses``, ``messages``, ``completions`` or ``asgi``. ``arguments``: the caller's own, or the
-    body's bytes as JSON, whole or in parts. ``messages``: how many there were when control was asked, and
-    ``last_message`` the last of them: callers append to their list afterwards. ``answer``: the whole answer, or the
-    list of a stream's chunks. ``started``: Unix seconds when control was asked. ``seconds``: until its answer's end.
+    body's bytes as JSON, whole or in parts. ``messages``: the caller's own, in a tuple made when control was asked,
+    because callers change their list afterwards; ``contents``: what the first and the last of them said then.
+    ``answer``: the whole answer, or the list of a stream's chunks. ``started``: Unix seconds when control was asked.
+    ``seconds``: until its answer's end.
     ``served_outcome``: a word of `killswitch.router.outcomes`. ``side_effects``: whether asking it acts on the world;
     None where the service does not say. ``control_headers`` and ``control_status``: of control's HTTP answer, where
     known. ``chunk_seconds``: when each chunk came, in seconds after the start; the worker reads
@@ -31,7 +32,7 @@ class Finished(NamedTuple):
     prompt_class: str
     api: str
     arguments: Mapping[str, Any] | bytes | list[bytes]
-    messages: int | None
+    messages: tuple[object, ...] | None
     answer: object
     route: Route
     started: float
@@ -41,7 +42,7 @@ class Finished(NamedTuple):
     side_effects: bool | None = None
     control_headers: Any = None
     control_status: int | None = None
-    last_message: object = None
+    contents: tuple[object, object] | None = None
     chunk_seconds: Sequence[float] | None = None
     control_cached: bool = False
     size: int = 0

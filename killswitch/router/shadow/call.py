@@ -6,6 +6,7 @@ that comes back after its timeout changes nothing, and each is recorded once.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ from killswitch.router.shadow.raw_pair import RawAnswer, RawPair
 CONCURRENT_WITHIN = 1.0  # seconds between control's end and the other's start: the same load on the provider
 PREPARING = 5.0  # seconds for the copy and the ledger, before the call's own timeout begins
 _MOST_ID = 200  # characters
+_CODE = re.compile(r"[A-Za-z][A-Za-z_.-]{0,63}|\d{1,5}", re.ASCII)  # a code in words; keys have digits among letters
 _MAY_BE_BILLED = frozenset({408, 499, 502, 504, 520, 522, 524})  # of gateways: the provider may have answered
 
 
@@ -213,14 +215,14 @@ class ShadowCall:
         self._settings.warn_once(kind, f"of {self._settings.rollout}: {lost}: {said}")
 
     def give_back(self, reason: Drop) -> None:
-        """It is not asked. A drop of the candidate's call is a sampled request without a pair; one of noise
+        """It is not asked. A drop of the canary's call is a sampled request without a pair; one of noise
         is counted as `NOISE`.
         """
         if self._claim():
             self._give_reservation_back()
             if self.kind == "candidate":
                 self._settings.drop(reason)
-            elif reason is Drop.BUDGET:  # other reasons are the candidate's as well, and counted there
+            elif reason is Drop.BUDGET:  # other reasons are the canary's as well, and counted there
                 self._settings.drop(Drop.NOISE)
 
     def record(self, came: Came) -> None:
@@ -346,7 +348,9 @@ def answer_of(came: Came, model: str) -> RawAnswer:
     outcome: RawOutcome
     if error is not None:
         outcome = "budget" if is_budget(error) else outcome_of(error).value
-        named = " ".join([type(error).__name__, *sorted(codes_of(error))])
+        # some gateways say a whole sentence there, with the key or the prompt in it
+        codes = sorted(code for code in codes_of(error) if _CODE.fullmatch(code))
+        named = " ".join([type(error).__name__, *codes])
     else:
         assert answer is not None
         nothing = not (answer.text or answer.tool_calls or answer.finish_reason or answer.usage or answer.refused)

@@ -1,18 +1,20 @@
 """Copies a finished request before it is asked again: on the shadow's thread, never on the request's path.
 
 What comes out is a copy that nobody else holds, of the fields that `asked_fields` lists and without credentials, and
-the same as plain JSON for the record. What
-the caller has appended since control was asked is left out. Another change is noticed where the last message is no
-longer where it was, or where the request changes while it is copied: then the pair is dropped.
+the same as plain JSON for the record. What the caller has
+appended to the messages, removed or replaced since control was asked makes no difference. Where the first or the last
+message says something else than then, or the request changes while it is copied, the pair is dropped.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import is_not
 from typing import Any, NamedTuple
 
+from killswitch.router.payload_fields import dumped
 from killswitch.router.shadow.asked_fields import asks_a_model, is_credential, listed
 from killswitch.router.shadow.asking import Finished
 from killswitch.router.shadow.comparable import NotComparable, comparable
@@ -83,7 +85,7 @@ def _copy_of_arguments(finished: Finished, most_bytes: int) -> tuple[dict[str, A
     if not isinstance(arguments, Mapping):
         raise ValueError("not a JSON object")  # noqa: TRY004  # the same answer as for what is no JSON
     copy = _Copy(most_bytes)
-    copied = copy.of_arguments(arguments, finished.messages, finished.last_message)
+    copied = copy.of_arguments(arguments, finished.messages, finished.contents)
     if not asks_a_model(finished.api, arguments, is_body=is_body):
         raise NotComparable("it has not what its API demands: it is no request to a model")
     return copied, copy.foreign
@@ -149,6 +151,15 @@ class _TooLargeError(Exception):
     pass
 
 
+def contents_of(messages: Sequence[object]) -> tuple[object, object]:
+    """What the first and the last message say: a system prompt and the newest question are what a caller edits."""
+    first, last = messages[0], messages[-1]
+    return (
+        first.get("content") if isinstance(first, dict) else None,
+        last.get("content") if isinstance(last, dict) else None,
+    )
+
+
 class _ChangedError(Exception):
     pass
 
@@ -160,14 +171,18 @@ class _Copy:
         self._left = most_bytes
         self.foreign = False
 
-    def of_arguments(self, arguments: Mapping[str, Any], count: int | None, last: object) -> dict[str, Any]:
+    def of_arguments(
+        self, arguments: Mapping[str, Any], messages: tuple[object, ...] | None, contents: tuple[object, object] | None
+    ) -> dict[str, Any]:
+        if messages and contents is not None and any(map(is_not, contents_of(messages), contents)):
+            raise _ChangedError
         copied = {}
         for name, value in list(arguments.items()):
             if not listed(str(name)) or self._is_left_out(name, value):
                 continue
             asked = value
             if name in ("messages", "input") and isinstance(value, list | tuple):
-                asked = self._as_asked(value, count, last)
+                asked = value if messages is None else messages
             elif name == "extra_body":
                 if not isinstance(value, Mapping):
                     continue
@@ -176,12 +191,6 @@ class _Copy:
                     continue
             copied[str(name)] = self._copy(asked, 0, own_words=name in _QUESTIONS or name in _SCHEMAS)
         return copied
-
-    def _as_asked(self, messages: list[Any] | tuple[Any, ...], count: int | None, last: object) -> list[Any]:
-        asked = list(messages if count is None else messages[:count])
-        if count is not None and (len(asked) < count or (last is not None and asked and asked[-1] is not last)):
-            raise _ChangedError
-        return asked
 
     def _copy(self, value: Any, depth: int, *, own_words: bool) -> Any:
         self._spend(8)
@@ -208,7 +217,7 @@ class _Copy:
             return bytes(value)
         dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
         if callable(dump):  # a message that is an object of an SDK
-            return self._copy(dump(exclude_none=True), depth + 1, own_words=own_words)
+            return self._copy(dumped(dump, exclude_none=True), depth + 1, own_words=own_words)
         self.foreign = True
         return value  # an SDK's mark such as NOT_GIVEN, or the class of a response format: nothing to copy
 

@@ -28,11 +28,12 @@ _TYPED = ("response_format", "text_format", "parse_as")  # given a class, they a
 class ClientAsk:
     """Calls the endpoint that control's request called, once: a retry would hide a failure and eat the quota.
 
-    ``client``: asked for the candidate. ``control_client``: asked for the control model's second answer, by default
+    ``client``: asked for the canary. ``control_client``: asked for the control model's second answer, by default
     ``client``. Both must be the shadow's own.
     """
 
     def __init__(self, client: Any, control_client: Any = None) -> None:
+        self.shares_key = False  # with production: `llm_shadow_shared_key_total` counts its calls, for `doctor`
         self._given = (client,) if control_client is None else (client, control_client)
         self._candidate = _without_retries(client)
         self._control = self._candidate if control_client is None else _without_retries(control_client)
@@ -45,11 +46,9 @@ class ClientAsk:
                 "a client of its own, with an API key of its own"
             )
             raise BadSettings([problem])
-        if _keys(self._given) & _keys(production):
-            _LOG.warning(
-                "shadow and production have one API key: the shadow uses up production's quota, and control's rate "
-                "limits are its doing. Give the shadow's client a key of another project"
-            )
+        if keys_of(self._given) & keys_of(production):
+            self.shares_key = True
+            warn_of_shared_key()
 
     def __call__(self, asking: Asking) -> Any:
         """The client's answer: an object, a stream, or from an asynchronous client something to await.
@@ -82,6 +81,13 @@ def _without_retries(client: Any) -> Any:
     return client if options is None else options(max_retries=0)
 
 
-def _keys(clients: tuple[Any, ...]) -> set[str]:
+def warn_of_shared_key() -> None:
+    _LOG.warning(
+        "shadow and production have one API key: the shadow uses up production's quota, and control's rate "
+        "limits are its doing. Give the shadow's client a key of another project"
+    )
+
+
+def keys_of(clients: tuple[Any, ...]) -> set[str]:
     keys = (getattr(client, "api_key", None) for client in clients)
     return {key for key in keys if isinstance(key, str) and key}

@@ -13,7 +13,9 @@ field of control's request                                  in the shadow's
 ``previous_response_id``, ``conversation``, ``background``  not comparable
 ``prompt`` (Responses API), ``container``, ``mcp_servers``  not comparable
 tools that the provider runs and that may act               not comparable
+tools of no kind that is listed, ``plugins``                not comparable: nobody knows who runs them
 ``data_sources``, ``search_parameters``, ``enable_search``  not comparable: they read what is not in the request
+``prompt_id``, ``prompt_variables``, ``vector_store_ids``   not comparable: a gateway changes the messages by them
 a question in ``extra_body``                                not comparable: it replaces the one that is compared
 files and vector stores by id                               not comparable: they belong to production's account
 a prompt of tokens                                          not comparable: they are of control's tokenizer
@@ -27,13 +29,19 @@ from collections.abc import Mapping
 from typing import Any
 
 _STATEFUL = (
-    *("previous_response_id", "conversation", "background", "container", "mcp_servers"),
+    *("previous_response_id", "conversation", "background", "container", "mcp_servers", "plugins"),
     *("data_sources", "search_parameters", "enable_search"),
+    *("prompt_id", "prompt_variables", "vector_store_ids"),  # LiteLLM adds to the messages by these
 )
 # Run by the service, which never runs what a shadow asks for; or run by the provider, and only read.
 _TOOLS = re.compile(
     r"function|custom|namespace|computer.*|local_shell|apply_patch|bash_.*|text_editor_.*|memory_.*"
     r"|web_search.*|web_fetch.*|tool_search.*|code_execution_.*"
+)
+# Of Gemini's form: each key is a tool. These are the service's own, or only read.
+_WITHOUT_TYPE = frozenset(
+    {"functionDeclarations", "function_declarations", "googleSearch", "google_search", "googleSearchRetrieval"}
+    | {"google_search_retrieval", "urlContext", "url_context", "codeExecution", "code_execution"}
 )
 _ITEMS = frozenset(
     {"message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"}
@@ -68,6 +76,7 @@ def comparable(api: str, request: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("messages", "input"):
         if name in sent:
             sent[name] = _conversation(sent[name], items=name == "input")
+    _refuse_stored(sent.get("system"), _DEEPEST)
     return sent
 
 
@@ -80,14 +89,27 @@ def _refuse_state(api: str, given: Mapping[str, Any]) -> None:
     if api == "completions" and _has_tokens(given.get("prompt")):
         raise NotComparable("a prompt of tokens: they are of control's tokenizer")
     tools = given.get("tools")
-    for tool in tools if isinstance(tools, list | tuple) else ():
-        if isinstance(tool, Mapping):
-            _refuse_tool(tool)
+    if tools:
+        _refuse_tools(tools, _DEEPEST)
+
+
+def _refuse_tools(tools: object, deepest: int) -> None:
+    """``tools``: of a request, or those that a tool of kind ``namespace`` holds."""
+    if not isinstance(tools, list | tuple):
+        raise NotComparable("the tools are no list: nobody knows what they do")
+    for tool in tools:
+        if not isinstance(tool, Mapping) or deepest == 0:
+            raise NotComparable("a tool of no kind that is listed")
+        _refuse_tool(tool)
+        if tool.get("tools"):
+            _refuse_tools(tool["tools"], deepest - 1)
 
 
 def _refuse_tool(tool: Mapping[str, Any]) -> None:
     kind = tool.get("type")
-    if kind is None or (isinstance(kind, str) and _TOOLS.fullmatch(kind)):
+    if kind is None and ("name" in tool or "function" in tool or tool.keys() - {"type"} <= _WITHOUT_TYPE):
+        return
+    if isinstance(kind, str) and _TOOLS.fullmatch(kind):
         return
     environment, container = tool.get("environment"), tool.get("container")
     if kind == "shell" and isinstance(environment, Mapping) and environment.get("type") == "local":

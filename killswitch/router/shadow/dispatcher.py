@@ -71,7 +71,7 @@ class Dispatcher:
         self._calendar = calendar
         self.results: deque[Counted] = deque()
         self._waiting: deque[ShadowCall] = deque()  # second calls of requests whose first has begun
-        self._rests_until = float("-inf")  # the candidate's quota is used up
+        self._rests_until = float("-inf")  # the canary's quota is used up
         self._unwritten: Counter[Drop] = Counter()
         self._minute = calendar()
         self._said = ""

@@ -136,7 +136,8 @@ class ThreadLane:
         watch = _Watch(self._clock, asking)
         try:
             answer = self._ask(asking)
-            if inspect.isawaitable(answer) or hasattr(answer, "__aiter__"):
+            # LiteLLM's streams have both, and of a synchronous call only the synchronous one works
+            if inspect.isawaitable(answer) or (hasattr(answer, "__aiter__") and not hasattr(answer, "__iter__")):
                 return self._loop_thread().wait(_take_async(answer, watch), asking.timeout, watch)
             _take(answer, watch)
         except BaseException as error:  # noqa: BLE001  # SystemExit too: it is the shadow's and ends no service

@@ -118,7 +118,8 @@ def _is_own(tool: object) -> bool:
     kind = tool.get("type") if isinstance(tool, dict) else ""
     if kind is None and isinstance(tool, dict):
         return "name" in tool or "function" in tool
-    return isinstance(kind, str) and _OWN_TOOLS.fullmatch(kind) is not None
+    inside = tool.get("tools") if isinstance(tool, dict) else None  # of a namespace
+    return isinstance(kind, str) and _OWN_TOOLS.fullmatch(kind) is not None and all(map(_is_own, _list(inside)))
 
 
 def bound_output(request: dict[str, Any], api: str) -> int | None:

@@ -4,7 +4,7 @@
 
     shadow = Shadow(router, ask=ask_with_its_own_key, spool="/var/lib/copilot/shadow", metrics=metrics)
     …
-    shadow.offer(Finished(request_id, user, prompt_class, "chat", arguments, len(messages), answer, route, …))
+    shadow.offer(Finished(request_id, user, prompt_class, "chat", arguments, tuple(messages), answer, route, …))
 
 `Shadow.offer` hashes, compares and appends one reference. It does no I/O, takes no lock, copies nothing, starts no
 thread and never raises. Everything else happens on threads of the shadow's own, and nothing of its answers comes back:
@@ -46,12 +46,11 @@ from killswitch.router.shadow.shadow_metrics import ShadowMetrics
 from killswitch.router.shadow.shadowed_request import ShadowedRequest
 from killswitch.router.shadow.spool import Spool
 from killswitch.router.shadow.user_hash import UserHash
+from killswitch.router.shadow.weights import of_all, of_answer
 
 _BUSY_LOOK = 0.02  # seconds between turns while something is asked
 _IDLE_LOOK = 0.05
-MOST_BYTES = 64_000_000  # of all answers that wait, by an estimate
-_CHUNK_BYTES = 2800  # of a chunk, as an object of the OpenAI client
-_ANSWER_BYTES = 6000  # of a whole answer, whose size nobody knows without walking through it
+MOST_BYTES = 64_000_000  # of all requests and answers that wait
 _OFF_LOOK = 0.25  # while the flag asks for no shadow
 _AT_EXIT = 5.0  # seconds that a process's end waits for the shadow
 # Seconds that a fork waits for metrics that are being counted, for all shadows together. A turn takes milliseconds;
@@ -114,6 +113,7 @@ class Shadow:
         self._most_waiting = queue
         self._queue: deque[Offered] = deque()
         self._bytes = 0  # about what waits in the queue
+        self._weights: dict[int, tuple[Offered, int]] = {}  # of each that waits, by its identity
         self._drops = Drops()
         self._refused = self._drops.queue_full
         self._limited = LockFreeCount()
@@ -141,7 +141,9 @@ class Shadow:
         self._workers = workers
         self._noise = noise
         self._pressure_share = pressure_share
-        self._counting = ShadowMetrics(metrics, router.rollout, complain=complain, calendar=calendar)
+        self._counting = ShadowMetrics(
+            metrics, router.rollout, complain=complain, shares_key=self._shares_key, calendar=calendar
+        )
         self.counting = threading.Lock()  # held while metrics count: a fork waits for it
         self._closing = False
         self._begin()
@@ -166,15 +168,7 @@ class Shadow:
             digest = sha256((split.salt + finished.request_id).encode()).digest()
             if first_four_bytes(digest)[0] % 10000 / 100 >= percent:
                 return
-            answer = finished.answer
-            kind = type(answer)
-            size = finished.size or (
-                _CHUNK_BYTES * len(answer)  # type: ignore[arg-type]
-                if kind is list or kind is tuple
-                else len(answer)  # type: ignore[arg-type]
-                if kind is str or kind is bytes
-                else _ANSWER_BYTES
-            )
+            size = finished.size or of_answer(finished.answer)
             if len(self._queue) >= self._room or self._bytes + size > MOST_BYTES:
                 self._refused()
                 return
@@ -257,6 +251,9 @@ class Shadow:
         if status_of(error) == 429:
             self._limited_once()
 
+    def _shares_key(self) -> bool:
+        return getattr(self.ask, "shares_key", False) is True
+
     # --- the shadow's own threads
 
     def _begin(self) -> None:
@@ -292,7 +289,7 @@ class Shadow:
         if self._closing:
             return
         self._queue.clear()
-        self._bytes = 0
+        self._bytes, self._weights = 0, {}
         self._spool.start_again()
         if self._settings.cache is not None:
             self._settings.cache.start_again()
@@ -300,8 +297,20 @@ class Shadow:
         self._begin()
 
     def _weigh_queue(self) -> None:
-        """1,000 streams that wait, as objects of a client, would take a service's memory."""
-        self._bytes = sum(waiting[4] for waiting in self._queue.copy())
+        """1,000 streams that wait, as objects of a client, would take a service's memory.
+
+        What is new is walked through: `offer` has no time to, and knows only large texts of whole answers.
+        """
+        known, self._weights = self._weights, {}
+        total = 0
+        for waiting in self._queue.copy():
+            entry = known.get(id(waiting))
+            if entry is None or entry[0] is not waiting:
+                finished = waiting[0]
+                entry = (waiting, finished.size or max(waiting[4], of_all(finished.answer, finished.arguments)))
+            self._weights[id(waiting)] = entry
+            total += entry[1]
+        self._bytes = total
 
     def _take_result(self, counted: Any) -> None:
         self._results.append(counted)

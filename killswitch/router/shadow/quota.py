@@ -1,4 +1,4 @@
-"""Was a call refused for money or quota? That says nothing about the model, so it is never an error of the candidate.
+"""Was a call refused for money or quota? That says nothing about the model, so it is never an error of the canary.
 
 HTTP 402 and 429, and the providers' spend codes: ``insufficient_quota``, ``billing_hard_limit_reached`` and
 ``project_spend_limit_exceeded`` (OpenAI), ``budget_exceeded`` (LiteLLM and other gateways), ``rate_limit_error``

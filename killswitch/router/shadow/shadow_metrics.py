@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # prometheus_client is loaded only where metrics are made
 
 class ShadowMetrics:
     """Satisfies `killswitch.router.shadow.dispatcher.Counting`. ``metrics``: None counts nothing.
+    ``shares_key``: whether calls are made with an API key of production's, as far as the service's clients say.
 
     A user's first shadowed request in each five minutes counts as judged, as with served requests. Called from one
     thread.
@@ -35,10 +36,12 @@ class ShadowMetrics:
         rollout: str,
         *,
         complain: Callable[[str], None],
+        shares_key: Callable[[], bool] = lambda: False,
         calendar: Callable[[], float] = time.time,
     ) -> None:
         self._metrics = metrics
         self._complain = complain
+        self._shares_key = shares_key
         self._calendar = calendar
         self._first = RecentlySeen()
         self._pairs: PairCounter | None = None
@@ -57,6 +60,8 @@ class ShadowMetrics:
         if self._metrics is None:
             return
         self._guard(lambda pairs: pairs.pair(counted.kind, counted.outcome))
+        if self._shares_key() and not counted.reused:
+            self._guard(lambda pairs: pairs.shared_key())
         if counted.kind == "candidate" and counted.outcome != "budget" and not counted.reused:
             self._metrics.count_shadow(
                 counted.model,

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from killswitch.private_files import new_private_file, sync_folder
 from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.raw_pair import Dropped, RawPair, to_line
@@ -169,33 +170,16 @@ class Spool:
         name = f"{int(self._calendar() * 1000):013d}-{os.getpid()}-{self._host}-{self._number:06d}{SUFFIX}"
         temporary = self._folder / f"{_TEMPORARY}{name}.part"  # no reader's pattern for `*.raw` finds it
         try:
-            self._write_whole(temporary, b"".join(one.line for one in batch))
+            with new_private_file(temporary) as file:
+                file.writelines(one.line for one in batch)
             temporary.rename(self._folder / name)
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        self._sync_folder()
+        sync_folder(self._folder)
         if not over:
             self._say("")
-
-    def _write_whole(self, path: Path, content: bytes) -> None:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(file, view) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-
-    def _sync_folder(self) -> None:
-        with contextlib.suppress(OSError):  # some file systems take no sync of a folder
-            folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def _used(self) -> int:
         """Bytes of all files in the folder; leftovers of writers that were killed are removed."""

@@ -32,7 +32,8 @@ def read_key(path: Path) -> bytes:
     try:
         key = path.read_bytes().strip()
     except OSError as error:
-        raise BadSettings([f"shadow key file {path}: {error}"]) from error
+        why = f"cannot be read ({error.strerror}); name the service's key file"
+        raise BadSettings([f"shadow key file {path} {why}"]) from error
     if len(key) < MIN_KEY_BYTES:
         raise BadSettings([f"shadow key file {path}: give {MIN_KEY_BYTES} bytes or more (openssl rand -hex 32)"])
     return key

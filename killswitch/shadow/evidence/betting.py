@@ -113,7 +113,7 @@ def _log_wealth(gains: Array, counts: Array, room: float) -> Array:
 
 
 class Bets(Protocol):
-    """What the pairs say about one number of the candidate, ``m`` being a value that it might have."""
+    """What the pairs say about one number of the canary, ``m`` being a value that it might have."""
 
     def log_worse(self, m: float) -> float:
         """Natural logarithm of the evidence that the number is above ``m``."""
@@ -130,10 +130,10 @@ class Bets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """By how much the candidate is worse: a mean, bet on from both sides.
+    """By how much the canary is worse: a mean, bet on from both sides.
 
-    ``sample``: the paired or matched differences. ``alone``: the candidate's own events as 0 and 1, where the
-    difference to a rate is tested: a candidate below the margin by itself is below control plus the margin. Half of
+    ``sample``: the paired or matched differences. ``alone``: the canary's own events as 0 and 1, where the
+    difference to a rate is tested: a canary below the margin by itself is below control plus the margin. Half of
     the money that bets on "within" is bet on that.
     """
 

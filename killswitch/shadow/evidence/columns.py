@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from killswitch.shadow.finish_reasons import is_cut
 from killswitch.shadow.record import PairRecord, Side
 
 Floats = npt.NDArray[np.float64]
@@ -41,8 +42,9 @@ DIFFERENCES = (
     "tool_call",
     "length",
     "name",
+    "order",
 )
-FACTS = ("number", "date", "money", "percent", "url", "identifier", "negation", "name")
+FACTS = ("number", "date", "money", "percent", "url", "identifier", "negation", "name", "order")
 UNKNOWN = -1  # the code of what is not known or not in a table
 
 
@@ -58,11 +60,13 @@ class SideColumns:
     ``outcome``: code in `OUTCOMES`. ``seconds``: NaN where not finite. ``first_token_seconds``, tokens and
     ``cost_micros`` (micro-dollars): NaN where unknown. ``opening``: code in `PairColumns.openings`, `UNKNOWN` where
     the table leaves it out. ``language``: code in `PairColumns.languages`. ``json``: code in `JSON_STATES`.
-    ``citations``: code in `CITATIONS`.
+    ``citations``: code in `CITATIONS`. ``cut``: 1 where the limit of tokens ended the answer, 0 where it did not,
+    `UNKNOWN` where its finish reason is not known.
     """
 
     outcome: SmallCodes
     refused: Flags
+    cut: SmallCodes
     seconds: SmallFloats
     first_token_seconds: SmallFloats
     input_tokens: SmallFloats
@@ -90,9 +94,9 @@ class SideColumns:
 class PairColumns:
     """N recorded pairs.
 
-    ``noise``: control was asked twice; else the other answer is the candidate's. ``prompt_class``: code in ``classes``.
+    ``noise``: control was asked twice; else the other answer is the canary's. ``prompt_class``: code in ``classes``.
     ``similarity``: NaN where not known. ``equivalent``: 1, 0 or `UNKNOWN`. ``differences``: bits of `DIFFERENCES`.
-    ``concurrent``: both ran at once in the same streaming mode. ``win``: a judge's view of the candidate, 1 won, 0.5
+    ``concurrent``: both ran at once in the same streaming mode. ``win``: a judge's view of the canary, 1 won, 0.5
     tie, 0 lost, NaN where nobody judged. ``dropped``: sampled requests that left no pair, by reason.
     """
 
@@ -157,9 +161,7 @@ class PairColumns:
             streamed=_flags(pair.streamed for pair in pairs),
             identical=_flags(pair.identical for pair in pairs),
             similarity=_numbers(pair.similarity for pair in pairs),
-            equivalent=np.array(
-                [UNKNOWN if pair.equivalent is None else pair.equivalent for pair in pairs], dtype=np.int8
-            ),
+            equivalent=_known_or_not(pair.equivalent for pair in pairs),
             differences=np.array([bits_of(pair.differences) for pair in pairs], dtype=np.uint16),
             win=_numbers(wins.get(pair.pair) for pair in pairs),
             control=_side([pair.control for pair in pairs], openings, languages),
@@ -189,6 +191,7 @@ def _side(sides: Sequence[Side], openings: _Table, languages: _Table) -> SideCol
     return SideColumns(
         outcome=_codes((side.outcome for side in sides), OUTCOMES),
         refused=_flags(side.refused for side in sides),
+        cut=_known_or_not(is_cut(side.finish_reason) for side in sides),
         seconds=_numbers(side.seconds for side in sides),
         first_token_seconds=_numbers(side.first_token_seconds for side in sides),
         input_tokens=_numbers(side.input_tokens for side in sides),
@@ -209,6 +212,10 @@ def _side(sides: Sequence[Side], openings: _Table, languages: _Table) -> SideCol
 
 def _flags(values: Iterable[bool]) -> Flags:
     return np.fromiter(values, dtype=np.bool_)
+
+
+def _known_or_not(values: Iterable[bool | None]) -> SmallCodes:
+    return np.fromiter((UNKNOWN if value is None else value for value in values), dtype=np.int8)
 
 
 def _numbers(values: Iterable[float | None]) -> SmallFloats:

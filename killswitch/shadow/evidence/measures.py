@@ -1,7 +1,7 @@
 """From recorded pairs to what each criterion bets on: which pairs count, as what, and against what.
 
 **Who counts.** ``budget`` (money or quota) and ``cancelled`` say nothing about a model: such pairs are left out and
-counted. A candidate that failed or timed out stays in every denominator: it is an error, not equivalent and not
+counted. A canary that failed or timed out stays in every denominator: it is an error, not equivalent and not
 similar. Refusals, format, language, facts, tool calls and latency take it for no difference, because `errors` must
 pass as well. Control's second answers are counted by the same rules, so the floor has the same survivors.
 
@@ -18,13 +18,14 @@ import numpy as np
 
 from killswitch.shadow.criteria import OF_THE_FLOOR, Criterion, Measure
 from killswitch.shadow.evidence.betting import Array, Bets, Excess, Sample
-from killswitch.shadow.evidence.columns import FACTS, JSON_STATES, UNKNOWN, Flags, PairColumns
+from killswitch.shadow.evidence.columns import FACTS, JSON_STATES, UNKNOWN, Flags, PairColumns, SmallFloats
 from killswitch.shadow.evidence.floor import FEWEST_NOISE, matched
 from killswitch.shadow.evidence.openings import LEARNING, differing
-from killswitch.shadow.evidence.thresholds import FIRST, TAIL, RatioExcess, dearer, slower
+from killswitch.shadow.evidence.thresholds import FIRST, TAIL, RatioExcess, dearer, slower, slower_anyhow
 from killswitch.wording import counted as how_many
 
 MOST_UNKNOWN = 0.10  # where a feature is unknown in more than this part of the pairs, nothing is proven with it
+_BROKEN, _INVALID = JSON_STATES.index("broken"), JSON_STATES.index("invalid")
 NEVER_CONCURRENT = (
     "never comparable: no pair ran at the same time as control in the same streaming mode; latency_p95: false under"
     " shadow.criteria switches it off"
@@ -38,6 +39,7 @@ class Compared:
     ``candidate`` and ``reference``: the two numbers that a person reads (rates, means, p95 seconds, micro-dollars);
     NaN where unknown. ``excess``: what is compared with the limit. ``limit``: on the same scale. ``pairs`` and
     ``noise_pairs``: how many were compared. ``why_not``: why nothing can be proven now, "" where it can.
+    ``why_no_pass``: why the canary cannot be proven to be within the limit, although it can be proven to be over it.
     ``detail``: words for the sentence.
     """
 
@@ -50,6 +52,7 @@ class Compared:
     noise_pairs: int = 0
     evidence: Bets | None = None
     why_not: str = ""
+    why_no_pass: str = ""
     detail: str = ""
 
 
@@ -106,7 +109,7 @@ def _of_the_floor(columns: PairColumns, criterion: Criterion, events: Flags, row
 
 
 def _likeness(columns: PairColumns, criterion: Criterion) -> Compared:
-    """Similarity or equivalence: the candidate has at least ``limit`` times what control has against itself."""
+    """Similarity or equivalence: the canary has at least ``limit`` times what control has against itself."""
     of_similarity = criterion.measure is Measure.SIMILARITY
     values = columns.similarity if of_similarity else columns.equivalent
     known = np.isfinite(values) if of_similarity else values != UNKNOWN
@@ -141,12 +144,27 @@ def _refusals(columns: PairColumns, criterion: Criterion) -> Compared:
 
 
 def _format(columns: PairColumns, criterion: Criterion) -> Compared:
-    broken = [JSON_STATES.index("broken"), JSON_STATES.index("invalid")]
-    return _paired(columns, criterion, np.isin(columns.control.json, broken), np.isin(columns.other.json, broken))
+    """JSON that is broken or invalid, or an answer that is cut at its limit of tokens.
+
+    Where it is not known of both sides whether they were cut, only the JSON is compared.
+    """
+    known = (columns.control.cut != UNKNOWN) & (columns.other.cut != UNKNOWN)
+    control, other = (
+        (side.json == _BROKEN) | (side.json == _INVALID) | ((side.cut == 1) & known)
+        for side in (columns.control, columns.other)
+    )
+    unknown = 0.0
+    if not known.all():
+        answered = _answered(columns) & ~columns.noise
+        unknown = int((answered & ~known).sum()) / max(int(answered.sum()), 1)
+    return replace(
+        _paired(columns, criterion, control, other),
+        why_no_pass=_unknown(unknown, "whether an answer was cut (its finish reason)"),
+    )
 
 
 def _paired(columns: PairColumns, criterion: Criterion, control: Flags, other: Flags) -> Compared:
-    """An event of the candidate against the same event of control, on the same requests."""
+    """An event of the canary against the same event of control, on the same requests."""
     rows = ~columns.noise
     both = _answered(columns) & rows
     worse, better = int((other & ~control & both).sum()), int((control & ~other & both).sum())
@@ -174,16 +192,18 @@ def _openings(columns: PairColumns, criterion: Criterion) -> Compared:
 
 def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
     """Pairs that ran at once in one mode; without any, both p95s are shown and nothing is proven."""
-    everyone = ~columns.noise & columns.control.has_outcome("ok", "refused") & np.isfinite(columns.control.seconds)
+    wanted = ~columns.noise & columns.control.has_outcome("ok", "refused")
     failed = _failed(columns)
-    everyone &= failed | np.isfinite(columns.other.seconds)
-    rows = everyone & columns.concurrent
-    at_once = bool(rows.any())
-    rows = rows if at_once else everyone
-    candidate = np.where(failed, np.nan, columns.other.seconds)[rows].astype(np.float64)
-    control = columns.control.seconds[rows].astype(np.float64)
-    pairs = int(rows.sum())
+    everyone = wanted & _a_time(columns.control.seconds) & (failed | _a_time(columns.other.seconds))
+    unknown = 1.0 - _share(int(everyone.sum()), int(wanted.sum())) if wanted.any() else 0.0
+    seconds = np.where(failed, np.nan, columns.other.seconds)[everyone].astype(np.float64)
+    theirs, at_once = columns.control.seconds[everyone].astype(np.float64), columns.concurrent[everyone]
+    shown = at_once if at_once.any() else np.ones_like(at_once)
+    candidate, control = seconds[shown], theirs[shown]
+    pairs = int(shown.sum())
     slow = [_p95(candidate[np.isfinite(candidate)]), _p95(control)]
+    everyone_else = None if shown.all() else slower_anyhow(seconds, theirs, at_once)
+    evidence = RatioExcess(slower(candidate, control), everyone_else)
     return Compared(
         criterion,
         candidate=slow[0],
@@ -191,9 +211,17 @@ def _latency(columns: PairColumns, criterion: Criterion) -> Compared:
         excess=_share(slow[0], slow[1]),
         limit=criterion.limit,
         pairs=pairs,
-        evidence=RatioExcess(slower(candidate, control)) if at_once else None,
-        why_not=_few(pairs, FIRST) if at_once or not pairs else NEVER_CONCURRENT,
+        evidence=evidence if at_once.any() else None,
+        why_not=(_unknown(unknown, "the time") or _few(pairs, FIRST))
+        if at_once.any() or not pairs
+        else NEVER_CONCURRENT,
     )
+
+
+def _a_time(seconds: SmallFloats) -> Flags:
+    """Where it is known how long an answer took; a negative time is of a clock that was set."""
+    known: Flags = np.isfinite(seconds) & (seconds >= 0)
+    return known
 
 
 def _p95(seconds: Array) -> float:

@@ -1,10 +1,14 @@
-"""Tone: do the candidate's answers begin with other words than control's?
+"""Tone: do the canary's answers begin with other words than control's?
 
 The openings are grouped by their first three words. From the earlier pairs the test learns the set S of groups that
-the candidate used more often than control; on the next pairs it bets that the candidate's answer is in S and control's
-is not. The mean of that difference is P(candidate in S) - P(control in S), which is at most the total variation
+the canary used more often than control; on the next pairs it bets that the canary's answer is in S and control's
+is not. The mean of that difference is P(canary in S) - P(control in S), which is at most the total variation
 distance of the two distributions, for any S that was chosen before. S is learned again each time the number of pairs
 has doubled. So "beyond the margin" is proven for the whole distribution, and "within" for the openings that stood out.
+
+All openings that were never seen before are one group: else answers that begin in a new way each time would be in no S,
+and look like control's. The model with more openings that were seen once is likely to say more new ones (Good, "The
+population frequencies of species", Biometrika, 1953).
 
 This is a test of two multinomials by a predictable plug-in alternative (Waudby-Smith and Ramdas 2024, section 4;
 "testing by betting", Shafer, JRSS A, 2021).
@@ -58,7 +62,7 @@ def differing(candidate: Codes, control: Codes, table: Sequence[str]) -> tuple[S
     mine, theirs = groups[candidate], groups[control]  # the code -1 is the last group
     better = worse = 0
     for begin, end in stretches(mine.size, LEARNING):
-        stood_out = _counts(mine[:begin], size) > _counts(theirs[:begin], size)
+        stood_out = _standing_out(_counts(mine[:begin], size), _counts(theirs[:begin], size))
         in_mine, in_theirs = stood_out[mine[begin:end]], stood_out[theirs[begin:end]]
         worse += int((in_mine & ~in_theirs).sum())
         better += int((~in_mine & in_theirs).sum())
@@ -70,6 +74,14 @@ def differing(candidate: Codes, control: Codes, table: Sequence[str]) -> tuple[S
     largest = int(np.argmax(np.abs(shares[0] - shares[1])[:-1]))
     words = list(stems)[largest]
     return sample, CommonOpening(words, float(shares[0][largest]), float(shares[1][largest]))
+
+
+def _standing_out(mine: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """S: the groups that the canary used more often so far; those that nobody used, if its once-used are more."""
+    both = mine + theirs
+    once = both == 1
+    unseen = bool(mine[once].sum() > theirs[once].sum())
+    return np.where(both == 0, unseen, mine > theirs)
 
 
 def _counts(groups: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.intp]:

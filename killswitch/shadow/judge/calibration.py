@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from killswitch.shadow.judge.opinions import Preferred
+from killswitch.wording import plain
 
 Z = 1.959964
 """Of a two-sided 95 % interval."""
@@ -89,7 +90,7 @@ class Bar:
     """What a judge must show before it gates. Lower ends are of 95 % intervals.
 
     A judge that always says "A" makes each pair a tie, and one that always says "tie" does, too: both would pass a
-    test that the candidate is no worse. So people's labels and consistent verdicts are asked for, not only agreement
+    test that the canary is no worse. So people's labels and consistent verdicts are asked for, not only agreement
     with itself. ``kappa`` 0.4: beyond "fair" (Landis and Koch 1977).
     """
 
@@ -105,8 +106,9 @@ class Bar:
 class Calibration:
     """``people``: with a file of labels. ``itself``: with its own verdicts when asked again.
 
-    ``consistent``: pairs in which both orders agree, of ``both_orders``. ``lost``: pairs without a verdict (invalid or
-    failed), of ``finished``. ``problems``: why the judge must not gate; empty: it may.
+    ``consistent``: pairs in which both orders agree, of ``both_orders``. ``lost``: pairs of traffic without a verdict
+    (invalid or failed), of ``finished``; labelled pairs would only dilute them. ``problems``: why the judge must not
+    gate; empty: it may.
     """
 
     people: Agreement
@@ -123,11 +125,20 @@ class Calibration:
 
 
 def calibration(
-    people: Agreement, itself: Agreement, *, consistent: int, both_orders: int, lost: int, finished: int, bar: Bar
+    people: Agreement,
+    itself: Agreement,
+    *,
+    consistent: int,
+    both_orders: int,
+    lost: int,
+    finished: int,
+    bar: Bar,
+    unlabelled: Collection[str] = (),
 ) -> Calibration:
-    """Held against the bar."""
+    """Held against the bar. ``unlabelled``: models that answered for the judge and were never held against labels."""
     problems = [
         *_of_people(people, bar),
+        *_of_models(unlabelled),
         *_of_itself(itself, bar),
         *_of_shares(consistent, both_orders, lost, finished, bar),
     ]
@@ -143,6 +154,14 @@ def _of_people(people: Agreement, bar: Bar) -> list[str]:
         seen = f"kappa with people's labels is {people.kappa:.2f}, surely only over {people.kappa_low:.2f}"
         return [f"{seen}; {bar.kappa:g} is needed: choose another judge or rubric, or add labels"]
     return []
+
+
+def _of_models(unlabelled: Collection[str]) -> list[str]:
+    if not unlabelled:
+        return []
+    named = ", ".join(plain(model, 80) for model in sorted(unlabelled)[:3])
+    fix = "write the model's exact version as `model`, so that labels and pairs are judged again"
+    return [f"{named} answered for the judge, and was never held against people's labels; {fix}"]
 
 
 def _of_itself(itself: Agreement, bar: Bar) -> list[str]:

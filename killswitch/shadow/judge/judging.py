@@ -43,7 +43,7 @@ class Asks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JudgingTerms:
-    """``by``: under which the verdicts stand. ``insist``: judge a candidate of the judge's own family.
+    """``by``: under which the verdicts stand. ``insist``: judge a canary of the judge's own family.
 
     ``repeat_share``: of the pairs (0 to 1) that are asked twice, for the judge's agreement with itself.
     ``most_a_day``: pairs judged in a day (UTC), runs together; None: no bound but the ledger's. Labels do not count.
@@ -120,7 +120,7 @@ class Judge:
         asked at the end.
 
         A run that ends early counts the pairs left by the reason, which is in ``stopped``. Raises BadSettings for a
-        candidate of the judge's family, Unavailable if verdicts cannot be stored.
+        canary of the judge's family, Unavailable if verdicts cannot be stored.
         """
         run = JudgeRun()
         seen = 0
@@ -211,12 +211,12 @@ class Judge:
             self._take(answer, turn, run)
 
     def _take(self, answer: Reply, turn: _Turn, run: JudgeRun) -> None:
-        """Store a reply. One from a model of the candidate's family stops the run, unless one insists."""
+        """Store a reply. One from a model of the canary's family stops the run, unless one insists."""
         shared = families_of(answer.model) & families_of(turn.pair.candidate)
         if shared and not self._terms.insist:
             run.stop(
                 "family",
-                f"{self._terms.by.judge} was answered by {plain(answer.model, 80)}, of the candidate's family; "
+                f"{self._terms.by.judge} was answered by {plain(answer.model, 80)}, of the canary's family; "
                 "choose a judge of another family, or insist with `insist: true`",
             )
             return

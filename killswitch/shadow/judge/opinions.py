@@ -20,7 +20,7 @@ Source = Literal["waiting", "kept", "labels"]
 NO_TEXTS = "no_texts"
 """A reason for which a pair is skipped: its texts were not kept, so it can never be judged."""
 ORDERS = (0, 1)
-"""0: control is shown as A; 1: the candidate is."""
+"""0: control is shown as A; 1: the canary is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class PairVerdict:
 
     @property
     def score(self) -> float | None:
-        """1: the candidate won, 0.5: a tie, 0: control won; None: no verdict."""
+        """1: the canary won, 0.5: a tie, 0: control won; None: no verdict."""
         return None if self.preferred is None else SCORES[self.preferred]
 
     @property

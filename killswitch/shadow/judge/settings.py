@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from killswitch.errors import BadSettings
+from killswitch.refused_value import refused_value
 from killswitch.rules.document import read_document
 from killswitch.shadow.judge.endpoint import Api, TokensField, endpoint_url
 from killswitch.shadow.judge.opinions import JudgedBy
@@ -23,7 +24,7 @@ class JudgeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field(min_length=1, description="The judge's model, of another family than the candidate's.")
+    model: str = Field(min_length=1, description="The judge's model, of another family than the canary's.")
     url: str = Field(description="The API's base, such as https://api.openai.com/v1.")
     protocol: Api = Field("openai", description="openai (chat completions) or anthropic (messages).")
     key_file: Path | None = Field(None, description="A file with the judge's own API key, read again with each call.")
@@ -44,7 +45,7 @@ class JudgeSettings(BaseModel):
     call_seconds: float = Field(120.0, gt=0, le=3600, description="For one question with its retries.")
     wait_hours: float = Field(24.0, gt=0, le=720, description="How long a pair's texts wait to be judged, at most.")
     keep_reasons: bool = Field(False, description="Keep the judge's own words. They may quote the answers.")
-    insist: bool = Field(False, description="Judge a candidate of the judge's own family all the same.")
+    insist: bool = Field(False, description="Judge a canary of the judge's own family all the same.")
 
     @property
     def by(self) -> JudgedBy:
@@ -108,5 +109,6 @@ def _in_words(detail: Mapping[str, Any]) -> str:
         return f"judge, {name}: it is missing; write `{name}:` in the judge's settings, or give --{name}"
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, JudgeSettings.model_fields, 1)
-        return f"judge, {plain(name, 60)}: unknown; " + (f"did you mean {near[0]}?" if near else "see docs/shadow.md")
-    return f"judge, {name}: {plain(str(detail['msg']), 200)}, got {plain(repr(detail['input']), 60)}"
+        fix = f"did you mean {near[0]}?" if near else "see docs/shadow-judge.md"
+        return f"judge, {plain(name, 60)}: unknown; {fix}"
+    return f"judge, {name}: {plain(refused_value(detail), 300)}"

@@ -17,7 +17,7 @@ SKIPPED: Mapping[str, str] = {
     "limit": "`max_pairs_a_day` was reached",
     "failing": "calls failed in a row",
     "refused": "the endpoint refuses the judge",
-    "family": "a model of the candidate's family answered",
+    "family": "a model of the canary's family answered",
     "stopping": "the judge was stopped",
     NO_TEXTS: "their texts were not kept",
 }
@@ -28,7 +28,7 @@ def sentences(findings: JudgeFindings) -> Iterator[str]:
     counts = findings.counts
     rate = "no verdict yet" if findings.win_rate is None else f"win rate {findings.win_rate:.1%}, a tie counts half"
     yield (
-        f"{plain(findings.by.judge, 80)} judged {counted(counts.judged, 'pair')}: candidate {counts.wins:,}, "
+        f"{plain(findings.by.judge, 80)} judged {counted(counts.judged, 'pair')}: canary {counts.wins:,}, "
         f"tie {counts.ties:,}, control {counts.losses:,}; {rate}"
     )
     yield (

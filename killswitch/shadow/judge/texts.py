@@ -13,7 +13,7 @@ MAX_CHARACTERS = 100_000  # of one text: far over what a judge is shown
 
 @dataclass(frozen=True, slots=True)
 class PairTexts:
-    """``at``: Unix seconds of the request. ``candidate``: the candidate's model. ``user``: the user's keyed hash."""
+    """``at``: Unix seconds of the request. ``candidate``: the canary's model. ``user``: the user's keyed hash."""
 
     pair: str
     at: float

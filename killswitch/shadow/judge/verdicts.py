@@ -28,7 +28,7 @@ from killswitch.shadow.judge.verdict_file import read_entries, verdict_path
 
 @dataclass(frozen=True, slots=True)
 class JudgedPair:
-    """``score``: 1: the candidate won, 0.5: a tie, 0: control won; None: no verdict. ``at``: Unix seconds of asking.
+    """``score``: 1: the canary won, 0.5: a tie, 0: control won; None: no verdict. ``at``: Unix seconds of asking.
 
     ``reasons``: the judge's own words, where they are kept. They may quote the answers.
     """
@@ -45,7 +45,7 @@ class JudgedPair:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCounts:
-    """``judged``: pairs with a verdict, of which ``wins``, ``ties`` and ``losses`` of the candidate.
+    """``judged``: pairs with a verdict, of which ``wins``, ``ties`` and ``losses`` of the canary.
 
     Of the ties, ``flipped`` are verdicts that changed with the order, ``identical`` were not asked, and ``addressed``
     are wins taken from an answer that spoke to the judge. ``invalid`` and ``failed`` pairs have no verdict.
@@ -157,9 +157,10 @@ def findings(
         agreement(pair for rounds in both for pair in rounds.repeated()),
         consistent=sum(verdict.consistent is True for verdict in standings),
         both_orders=sum(verdict.consistent is not None for verdict in standings),
-        lost=sum(verdict.preferred is None for verdict in standings) + skipped[NO_TEXTS],
-        finished=len(standings) + skipped[NO_TEXTS],
+        lost=sum(pair.score is None for pair in pairs) + skipped[NO_TEXTS],
+        finished=len(pairs) + skipped[NO_TEXTS],
         bar=bar or Bar(),
+        unlabelled=traffic.models - labelled.models if labelled.models else (),
     )
     return JudgeFindings(
         chosen,
@@ -172,7 +173,7 @@ def findings(
 
 
 def _warnings(judge: str, pairs: Iterable[JudgedPair]) -> tuple[str, ...]:
-    """What is to be said of the families of the judge and of each candidate that it judged."""
+    """What is to be said of the families of the judge and of each canary that it judged."""
     candidates = dict.fromkeys(pair.candidate for pair in pairs)
     found = (check_families(judge, candidate, insist=True) for candidate in candidates)
     return tuple(warning for warning in found if warning is not None)
@@ -208,8 +209,10 @@ class _Rounds:
 
     def __init__(self) -> None:
         self._opinions: dict[str, dict[tuple[int, int], Opinion]] = {}
+        self.models: set[str] = set()  # that answered
 
     def add(self, opinion: Opinion) -> None:
+        self.models |= {opinion.model} - {""}
         mine = self._opinions.setdefault(opinion.pair, {})
         mine[opinion.round, opinion.order] = opinion
         if opinion.round == 0:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from killswitch.documents import parse_object
 from killswitch.errors import BadDocument, Unavailable
+from killswitch.router.shadow.complaints import where_raised
 from killswitch.router.shadow.raw_pair import RawPair
 from killswitch.shadow.judge.sampling import is_sampled, place_of
 from killswitch.shadow.judge.texts import PairTexts, texts_of
@@ -29,6 +30,7 @@ FOLDER = "judge-waiting"
 MOST_WAITING = 20_000
 MAX_BYTES = 2 * 1024 * 1024  # of one file; texts are cut far below
 _END = ".pair"
+_NEW = ".new-"
 
 
 class WaitingPairs:
@@ -63,7 +65,8 @@ class WaitingPairs:
                 candidate_answer=self._redact(texts.candidate_answer),
             )
         except Exception:  # noqa: BLE001  # a hook of the user's
-            _log.exception("a text could not be redacted, so its pair does not wait for the judge; fix the hook")
+            said = "a text could not be redacted, so its pair does not wait for the judge; fix the hook (%s)"
+            _log.error(said, where_raised())  # the exception's text may hold what was to be redacted
             return False
         return self.put(redacted)
 
@@ -74,7 +77,7 @@ class WaitingPairs:
         target = self._path(texts.pair)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".new-")
+            handle, name = tempfile.mkstemp(dir=self.folder, prefix=_NEW)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(json.dumps(asdict(texts), ensure_ascii=False).encode(errors="replace"))
@@ -128,7 +131,7 @@ class WaitingPairs:
     def expire(self, *, before: float) -> int:
         """Delete pairs asked ``before`` this Unix time, and what a killed writer left; how many pairs were deleted."""
         expired = 0
-        for path in (*self._files(), *self.folder.glob(".new-*")):
+        for path in (*self._files(), *self.folder.glob(f"{_NEW}*")):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     self._delete(path)
@@ -136,7 +139,13 @@ class WaitingPairs:
         return expired
 
     def forget(self, user: str) -> int:
-        """Delete the waiting pairs of a user, by the keyed hash; how many."""
+        """Delete the waiting pairs of a user, by the keyed hash; how many.
+
+        Files that are half-written go as well: nobody knows whose texts they hold. A writer that is alive fails to
+        rename its file, and its batch is tried again.
+        """
+        for path in self.folder.glob(f"{_NEW}*"):
+            self._delete(path)
         mine = [texts.pair for texts in self.take() if user and texts.user == user]
         for pair in mine:
             self.done(pair)

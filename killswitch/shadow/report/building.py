@@ -13,6 +13,8 @@ from killswitch.shadow.evidence.columns import PairColumns
 from killswitch.shadow.report import queries
 from killswitch.shadow.report.distributions import quantiles, spread
 from killswitch.shadow.report.document import (
+    SHORTEST_PERIOD,
+    BothWays,
     ClassRow,
     Cost,
     Decided,
@@ -22,7 +24,6 @@ from killswitch.shadow.report.document import (
     OverFloor,
     PairCounts,
     RecordedPeriod,
-    Refusals,
     SecondsOfBoth,
     ShadowReport,
     SharePart,
@@ -37,7 +38,6 @@ from killswitch.wording import duration_in_words
 EXAMPLES_OF_A_KIND = 3
 EXAMPLE_CHARACTERS = 4_000
 OPENING_EXAMPLES = 5
-SHORTEST_PERIOD = 600.0  # seconds; from less, a month is not worth guessing
 MONTH = 30 * DAY
 OWN_FLOOR = 30  # noise pairs of a class, from which on its own floor is used
 _Z = 1.96  # of a 95 % interval
@@ -108,6 +108,7 @@ def report_of(connection: Any, columns: PairColumns, context: Context) -> Shadow
         agreement=agreement,
         differences=_differences(connection, judged["candidate"].trials, judged["noise"].trials),
         refusals=_refusals(outcomes),
+        cut=_both_ways(queries.cut(connection)),
         outcomes=_outcomes(outcomes),
         tone=_tone(connection, columns, context.tone),
         formats=_formats(connection),
@@ -173,21 +174,26 @@ def _differences(connection: Any, judged: int, noise_judged: int) -> tuple[OverF
 _Outcome = tuple[str, str, str, bool, bool, int]
 
 
-def _refusals(rows: Iterable[_Outcome]) -> Refusals:
-    seen: Counter[tuple[str, bool, bool]] = Counter()
-    for kind, control, other, control_refused, other_refused, pairs in rows:
-        if {control, other} <= {"ok", "refused"}:
-            seen[kind, control_refused, other_refused] += pairs
+def _refusals(rows: Iterable[_Outcome]) -> BothWays:
+    return _both_ways((row[0], *row[3:]) for row in rows if {row[1], row[2]} <= {"ok", "refused"})
+
+
+def _both_ways(rows: Iterable[tuple[str, bool | None, bool | None, int]]) -> BothWays:
+    """Each row: the kind of pair, whether it is true of either side (None where that is not known), and the pairs."""
+    seen: Counter[tuple[str, bool | None, bool | None]] = Counter()
+    for kind, control, other, pairs in rows:
+        known = control is not None and other is not None
+        seen[kind, control if known else None, other if known else None] += pairs
     candidate, noise = (
         (
-            sum(pairs for key, pairs in seen.items() if key[0] == kind),
+            sum(seen[kind, one, two] for one in (True, False) for two in (True, False)),
             seen[kind, True, True],
             seen[kind, True, False],
             seen[kind, False, True],
         )
         for kind in ("candidate", "noise")
     )
-    return Refusals(*candidate, *noise)
+    return BothWays(*candidate, *noise, unknown=seen["candidate", None, None], noise_unknown=seen["noise", None, None])
 
 
 def _outcomes(rows: Iterable[_Outcome]) -> tuple[ThreeWays, ...]:

@@ -84,7 +84,7 @@ def spread(
     unit: str = "",
     parts: int = 1,
 ) -> Spread:
-    """Both sides of candidate pairs, and of ``noise`` pairs for the floor. ``parts``: as `quantiles`."""
+    """Both sides of canary pairs, and of ``noise`` pairs for the floor. ``parts``: as `quantiles`."""
     values = np.concatenate([control.values, candidate.values])
     if not values.size:
         edges: Whole = np.zeros(0, np.int64)

@@ -1,7 +1,7 @@
 """What the report says, as one frozen value that is made of recorded pairs alone: the same records, the same bytes.
 
 No clock is read. Counts are whole numbers, shares are made from counts, and None means unknown, never 0. ``candidate``
-is the canary's answer of a candidate pair; ``noise`` is control's second answer to the same request, the noise floor.
+is the canary's answer of a canary pair; ``noise`` is control's second answer to the same request, the noise floor.
 Times are in seconds, money in micro-dollars, points in time in Unix seconds.
 """
 
@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from killswitch.shadow.users_of_pairs import UsersOfPairs
+
 FORMAT = 1
+
+
+SHORTEST_PERIOD = 600.0  # seconds; from less, no rate of requests is worth guessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class SharePart:
 
 @dataclass(frozen=True, slots=True)
 class OverFloor:
-    """How often something is seen in candidate pairs, and in pairs of control with itself."""
+    """How often something is seen in canary pairs, and in pairs of control with itself."""
 
     name: str
     candidate: SharePart
@@ -37,7 +42,7 @@ class OverFloor:
 
     @property
     def excess(self) -> float | None:
-        """The candidate's share less the noise floor, -1 to 1; None where either is unknown."""
+        """The canary's share less the noise floor, -1 to 1; None where either is unknown."""
         shares = (self.candidate.share, self.noise.share)
         return None if shares[0] is None or shares[1] is None else shares[0] - shares[1]
 
@@ -83,6 +88,7 @@ class Decided:
 
     ``wrong_go``, ``wrong_no_go``: the budgets, over the whole of the stage, however often one looks.
     ``lost_share``: the part of the sampled requests that left no pair and may hide bad answers.
+    ``users``: how the canary pairs are spread over users; where one made too many of them there is no GO.
     """
 
     verdict: str
@@ -93,6 +99,7 @@ class Decided:
     wrong_no_go: float
     lost_share: float
     criteria: tuple[CriterionRow, ...]
+    users: UsersOfPairs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A measure's distribution over candidate pairs: both sides' histograms and how far they are apart.
+    """A measure's distribution over canary pairs: both sides' histograms and how far they are apart.
 
     ``edges``: N + 1 rising edges of N bins, in the measure's unit; a bin holds ``edge <= value < next edge``.
     ``control_bins``, ``candidate_bins``: N counts. ``wasserstein``: the area between both distribution functions, in
@@ -167,8 +174,12 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
-    """Who refused, among pairs that both were answered; ``noise_*``: the same between control and its second answer."""
+class BothWays:
+    """Of which side something is true, among pairs that both answered.
+
+    ``noise_*``: the same between control and its second answer. ``unknown``: pairs in no other number, because it is
+    not known of both sides.
+    """
 
     pairs: int
     both: int
@@ -178,6 +189,8 @@ class Refusals:
     noise_both: int
     noise_first_only: int
     noise_second_only: int
+    unknown: int = 0
+    noise_unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +291,7 @@ class JudgeSaid:
 class ShadowReport:
     """``measures``: names of the measures of likeness; ``measure_agreement``: how each agrees with labelled pairs.
 
-    ``texts_left_out``: texts were kept, and too large to be read here.
+    ``cut``: answers that their limit of tokens ended. ``texts_left_out``: texts were kept, and too large to be read.
     """
 
     version: str
@@ -289,7 +302,8 @@ class ShadowReport:
     counts: PairCounts
     agreement: tuple[OverFloor, ...]
     differences: tuple[OverFloor, ...]
-    refusals: Refusals
+    refusals: BothWays
+    cut: BothWays
     outcomes: tuple[ThreeWays, ...]
     tone: Tone
     formats: tuple[ThreeWays, ...]
@@ -304,6 +318,14 @@ class ShadowReport:
     judge: JudgeSaid | None
     measure_agreement: tuple[str, ...]
 
+    @property
+    def more_seconds(self) -> float | None:
+        """How long ``decided.more_pairs`` take at this period's pairs a second; None where one of both is unknown."""
+        more, oldest, newest = self.decided.more_pairs, self.period.oldest, self.period.newest
+        if more is None or oldest is None or newest is None or newest - oldest < SHORTEST_PERIOD:
+            return None
+        return more * (newest - oldest) / self.counts.asked if self.counts.asked else None
+
 
 def to_document(report: ShadowReport) -> dict[str, Any]:
     """The report as JSON holds it. Shares and shifts are written out next to the counts they are made of."""
@@ -311,7 +333,9 @@ def to_document(report: ShadowReport) -> dict[str, Any]:
 
 
 _DERIVED = {
+    ShadowReport: ("more_seconds",),
     SharePart: ("share",),
+    UsersOfPairs: ("share", "sentence"),
     OverFloor: ("excess",),
     Spread: ("shift_p50", "shift_p95"),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from killswitch.shadow.report.document import OverFloor, ShadowReport, ThreeWays
+from killswitch.shadow.report.document import BothWays, OverFloor, ShadowReport, ThreeWays
 from killswitch.shadow.report.histogram_svg import histogram
 from killswitch.shadow.report.hostile_text import in_html
 from killswitch.shadow.report.html_pairs import pairs_side_by_side
@@ -35,6 +35,7 @@ from killswitch.shadow.report.in_words import (
     models_of,
     period_in_words,
     reasons,
+    time_needed,
     why_open,
 )
 from killswitch.wording import counted
@@ -77,7 +78,7 @@ def _heading(report: ShadowReport) -> Iterator[str]:
     more = ""
     if decided.verdict == "NOT_YET":
         needed = "unknown how many more" if decided.more_pairs is None else f"about {decided.more_pairs:,} more"
-        more = f"<p>{needed} pairs needed for a decision</p>"
+        more = f"<p>{needed} pairs needed for a decision{time_needed(report)}</p>"
     said = "".join(f"<li><bdi>{in_html(reason)}</bdi></li>" for reason in reasons(report))
     yield (
         f'<div class="verdict {_colour(decided.verdict)}">'
@@ -130,6 +131,7 @@ def _pairs(report: ShadowReport) -> Iterator[str]:
             ("of these compared", f"{counts.compared:,}", _not_compared(counts.not_compared)),
             ("control asked again (noise floor)", f"{counts.noise_asked:,}", ""),
             ("of these compared", f"{counts.noise_compared:,}", _not_compared(counts.noise_not_compared)),
+            *_users(report),
             ("left out", f"{sum(counts.left_out.values()):,}", _reasons(counts.left_out)),
         ),
     )
@@ -142,6 +144,12 @@ def _pairs(report: ShadowReport) -> Iterator[str]:
     )
     if report.differences:
         yield f"<h3>Kinds of difference</h3>{_over_floor('difference in', report.differences)}"
+
+
+def _users(report: ShadowReport) -> Iterator[tuple[str, str, str]]:
+    users = report.decided.users
+    if users is not None:
+        yield "of the busiest user", "-" if users.share is None else percent(users.share), users.sentence
 
 
 def _not_compared(reasons: Mapping[str, int]) -> str:
@@ -252,21 +260,23 @@ def _judge(report: ShadowReport) -> Iterator[str]:
 
 
 def _endings(report: ShadowReport) -> Iterator[str]:
-    refusals = report.refusals
-    yield '<h2>Refusals and errors</h2><div class="grid"><div><h3>Refusals, both ways</h3>'
-    rows = (
-        ("both refused", refusals.both, refusals.noise_both),
-        ("only control refused", refusals.control_only, refusals.noise_first_only),
-        ("only the canary refused", refusals.candidate_only, refusals.noise_second_only),
+    yield '<h2>Refusals, cut answers and errors</h2><div class="grid">'
+    yield f"<div><h3>Refusals, both ways</h3>{_both_ways('refused', report.refusals)}</div>"
+    yield f"<div><h3>Cut at the limit of tokens, both ways</h3>{_both_ways('cut', report.cut)}</div>"
+    yield f"<div><h3>How calls ended</h3>{_three_ways('outcome', _seen(report.outcomes))}</div></div>"
+
+
+def _both_ways(what: str, found: BothWays) -> str:
+    counts = (
+        (f"both {what}", found.both, found.noise_both),
+        (f"only control {what}", found.control_only, found.noise_first_only),
+        (f"only the canary {what}", found.candidate_only, found.noise_second_only),
+        ("pairs that both answered", found.pairs, found.noise_pairs),
     )
-    yield table(
-        (Column(""), Column("control and canary", "n"), Column("control twice", "n")),
-        [
-            (name, _of(canary, refusals.pairs), _of(noise, refusals.noise_pairs))
-            for name, canary, noise in (*rows, ("pairs that both answered", refusals.pairs, refusals.noise_pairs))
-        ],
-    )
-    yield f"</div><div><h3>How calls ended</h3>{_three_ways('outcome', _seen(report.outcomes))}</div></div>"
+    rows = [(name, _of(canary, found.pairs), _of(noise, found.noise_pairs)) for name, canary, noise in counts]
+    if found.unknown or found.noise_unknown:
+        rows.append(("further pairs, not known", f"{found.unknown:,}", f"{found.noise_unknown:,}"))
+    return table((Column(""), Column("control and canary", "n"), Column("control twice", "n")), rows)
 
 
 def _of(events: int, trials: int) -> str:
@@ -323,7 +333,7 @@ def _time_and_cost(report: ShadowReport) -> Iterator[str]:
         for one in report.timings
     ]  # fmt: skip
     cost = report.cost
-    yield f"<h2>Time and cost</h2>{table(columns, rows)}"
+    yield f"<h2>Time and cost</h2>{table(columns, rows, cards=True)}"
     yield (
         '<p class="dim">Only pairs that ran at the same time can be compared.'
         " A timeout counts as long as it was waited for.</p>"

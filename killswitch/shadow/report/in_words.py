@@ -7,7 +7,7 @@ import re
 from killswitch.model import Unit
 from killswitch.shadow.criteria import Measure
 from killswitch.shadow.report.document import CriterionRow, RecordedPeriod, ShadowReport
-from killswitch.wording import date_and_time, duration_in_words, odds_in_words, value_in_words
+from killswitch.wording import counted, date_and_time, duration_in_words, odds_in_words, value_in_words
 
 _A_MILLION = 1e6
 _NAMED = re.compile(r'"[^"]*" ')  # the opening that differs most
@@ -79,7 +79,7 @@ def evidence_of(row: CriterionRow, *, short: bool = False) -> str:
 
 def chance(odds: float) -> str:
     """``1 in 30``; from a million on the exact number says nothing more."""
-    return "over 1 in a million" if odds >= _A_MILLION else odds_in_words(odds)
+    return "under 1 in a million" if odds >= _A_MILLION else odds_in_words(odds)
 
 
 def outcome_of(row: CriterionRow) -> str:
@@ -94,6 +94,17 @@ def why_open(row: CriterionRow) -> str:
     """`outcome_of` without the number of pairs that it still needs, which has a column of its own."""
     said = outcome_of(row)
     return said if row.more_pairs is None else _MORE_PAIRS.sub("", said)
+
+
+def time_needed(report: ShadowReport) -> str:
+    """``, about 4 days at this traffic``: how long the missing pairs take; empty where that is unknown."""
+    seconds = report.more_seconds
+    if seconds is None:
+        return ""
+    for size, name in ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
+        if seconds >= size:
+            return f", about {counted(round(seconds / size), name)} at this traffic"
+    return ", about a minute at this traffic"
 
 
 def models_of(period: RecordedPeriod) -> str:

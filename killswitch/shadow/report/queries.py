@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from killswitch.shadow.finish_reasons import CUT_IN_SQL
 from killswitch.shadow.pairs import MEMORY, THREADS, duckdb_module
 from killswitch.shadow.recorded_columns import OPENING_PREFIX
 from killswitch.shadow.report.distributions import ValueCounts, tally
+from killswitch.shadow.users_of_pairs import UsersOfPairs
 
 MEMORY_FOR_TEXTS = "280MB"
 MOST_LANGUAGES = 20
@@ -22,6 +24,10 @@ MOST_CLASSES = 200
 
 _ANSWERED = "{side}_outcome IN ('ok', 'refused')"
 _BOTH_ANSWERED = "control_outcome IN ('ok', 'refused') AND other_outcome IN ('ok', 'refused')"
+# refused for money or quota, or ended by a shutdown: as `evidence.measures.counted`
+_SAYS_SOMETHING = " AND ".join(
+    f"coalesce({side}_outcome, '') NOT IN ('budget', 'cancelled')" for side in ("control", "other")
+)
 _JUDGED = "comparable AND equivalent IS NOT NULL"
 
 FORMAT_FEATURES: Mapping[str, str] = {
@@ -36,7 +42,6 @@ FORMAT_FEATURES: Mapping[str, str] = {
     "JSON that breaks the schema": "{side}_json = 'invalid'",
     "JSON that does not parse": "{side}_json = 'broken'",
     "tool calls": "{side}_tool_calls > 0",
-    "cut off at the token limit": "{side}_finish_reason IN ('length', 'max_tokens', 'max_output_tokens')",
 }
 """Each feature with its test of one side."""
 
@@ -60,7 +65,7 @@ WHOLE_NUMBERS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class TwoSides:
-    """The tallies of candidate pairs and of noise pairs, control's side and the other."""
+    """The tallies of canary pairs and of noise pairs, control's side and the other."""
 
     control: ValueCounts
     candidate: ValueCounts
@@ -97,6 +102,18 @@ def left_out(connection: Any) -> dict[str, int]:
     return dict(connection.execute("SELECT reason, number FROM left_out WHERE number > 0 ORDER BY reason").fetchall())
 
 
+def users(connection: Any) -> UsersOfPairs:
+    """How the canary pairs that say something about a model are spread over users."""
+    ((busiest, known, pairs),) = connection.execute(
+        "SELECT CAST(coalesce(max(n) FILTER (key IS NOT NULL), 0) AS BIGINT),"
+        " CAST(coalesce(sum(n) FILTER (key IS NOT NULL), 0) AS BIGINT), CAST(coalesce(sum(n), 0) AS BIGINT)"
+        # a number a user: a million texts would need four times the memory
+        " FROM (SELECT CASE WHEN coalesce(\"user\", '') != '' THEN hash(\"user\") END AS key, count(*) AS n FROM pairs"
+        f" WHERE kind = 'candidate' AND {_SAYS_SOMETHING} GROUP BY key)"
+    ).fetchall()
+    return UsersOfPairs(busiest, known, pairs)
+
+
 def agreement(connection: Any) -> dict[str, tuple[int, int, int, int, int]]:
     """By kind of pair: pairs, comparable pairs, pairs judged equivalent or not, identical ones, equivalent ones."""
     rows = connection.execute(
@@ -128,6 +145,15 @@ def outcomes(connection: Any) -> list[tuple[str, str, str, bool, bool, int]]:
     return rows
 
 
+def cut(connection: Any) -> list[tuple[str, bool | None, bool | None, int]]:
+    """Kind, whether its limit of tokens ended control's answer and the other's (None: unknown), and how many pairs."""
+    sides = ", ".join(CUT_IN_SQL.format(side=side) for side in ("control", "other"))
+    rows: list[tuple[str, bool | None, bool | None, int]] = connection.execute(
+        f"SELECT kind, {sides}, count(*) FROM pairs WHERE {_BOTH_ANSWERED} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    return rows
+
+
 def formats(connection: Any) -> dict[str, dict[str, tuple[int, int]]]:
     """By kind, then feature (and "" for all answers): how many of control's answers have it, and of the other's."""
     sides = ("control", "other")
@@ -154,7 +180,7 @@ def languages(connection: Any) -> list[tuple[str, int, int, int]]:
 
 
 def _three_ways(value: str) -> str:
-    """SQL that counts a value of each side: of control and the canary in candidate pairs, and of the second answers."""
+    """SQL that counts a value of each side: of control and the canary in canary pairs, and of the second answers."""
     control, other = value.format(side="control"), value.format(side="other")
     return (
         "SELECT name, CAST(sum(c) AS BIGINT) AS control, CAST(sum(o) AS BIGINT) AS candidate,"
@@ -167,7 +193,7 @@ def _three_ways(value: str) -> str:
 
 
 def opening_examples(connection: Any, texts: Sequence[str], *, most: int) -> list[tuple[str, str, str]]:
-    """Candidate pairs in which only the canary's opening begins with one of these texts: id and both openings."""
+    """Canary pairs in which only the canary's opening begins with one of these texts: id and both openings."""
     canary, control = (OPENING_PREFIX.format(side=side) for side in ("other", "control"))
     rows: list[tuple[str, str, str]] = connection.execute(
         f"SELECT pair, control_opening, other_opening FROM pairs WHERE kind = 'candidate' AND {_BOTH_ANSWERED}"
@@ -206,7 +232,7 @@ def tallies(connection: Any, measure: str, *, concurrent: bool | None = None) ->
 
 
 def costs(connection: Any) -> tuple[int, int, int, int]:
-    """Candidate pairs with both costs known, those without, and the sums of both sides in micro-dollars."""
+    """Canary pairs with both costs known, those without, and the sums of both sides in micro-dollars."""
     known = "control_cost_micros IS NOT NULL AND other_cost_micros IS NOT NULL"
     (row,) = connection.execute(
         f"SELECT count(*) FILTER ({known}), count(*) FILTER (NOT ({known})),"
@@ -263,7 +289,7 @@ def classes(connection: Any) -> tuple[list[tuple[Any, ...]], int]:
 
 
 def examples(connection: Any, *, each: int, characters: int) -> tuple[list[dict[str, Any]], bool]:
-    """A few materially different candidate pairs for each kind of difference, and whether their texts could be read.
+    """A few materially different canary pairs for each kind of difference, and whether their texts could be read.
 
     Which of them: by a hash of the pair's id, so that the choice depends on no order and on no answer. Pairs with kept
     texts come first. Texts are by far the widest columns: they are read with more memory and one thread, and left out

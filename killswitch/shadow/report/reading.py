@@ -116,7 +116,7 @@ def newer_pairs(question: ReportQuestion) -> int:
 
 
 def _assessed(connection: Any, columns: PairColumns, criteria: Criteria, *, drops_known: bool) -> ShadowDecision:
-    decision = assess(columns, criteria, drops_known=drops_known)
+    decision = assess(columns, criteria, drops_known=drops_known, users=queries.users(connection))
     mixed = _mixed(connection)
     return undecided(decision, mixed) if mixed else decision
 
@@ -217,6 +217,7 @@ def _decided(decision: ShadowDecision, criteria: Criteria) -> Decided:
         wrong_no_go=criteria.wrong_no_go,
         lost_share=decision.lost_share,
         criteria=tuple(_row(one) for one in decision.criteria),
+        users=decision.users,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
 
-from killswitch.shadow.report.document import OverFloor, ShadowReport, Spread
+from killswitch.shadow.report.document import BothWays, OverFloor, ShadowReport, Spread
 from killswitch.shadow.report.hostile_text import in_terminal
 from killswitch.shadow.report.html_parts import dollars, number, percent, points, signed
 from killswitch.shadow.report.in_words import (
@@ -22,9 +22,11 @@ from killswitch.shadow.report.in_words import (
     outcome_of,
     period_in_words,
     reasons,
+    time_needed,
 )
 
 WIDTH = 100
+_LABEL = 14  # characters before the text of a row
 _MOST_CLASSES = 5
 _MOST_REASONS = 4
 _MOST_DIFFERENCES = 4
@@ -43,7 +45,9 @@ def _lines(report: ShadowReport) -> Iterator[str]:
     generations = ", ".join(map(str, report.period.generations))
     models = in_terminal(models_of(report.period))
     verdict = decided.verdict.replace("_", " ")
-    more = f", about {decided.more_pairs:,} more pairs needed" if decided.more_pairs is not None else ""
+    more = ""
+    if decided.more_pairs is not None:
+        more = f", about {decided.more_pairs:,} more pairs needed{time_needed(report)}"
     yield f"{verdict}{more}: {in_terminal(report.rollout)}, {models}"
     of = f"generation {generations}, " if generations else ""
     yield from textwrap.wrap(f"{of}{period_in_words(report.period)}; {_counts(report)}", WIDTH, subsequent_indent="  ")
@@ -120,7 +124,7 @@ def _classes(report: ShadowReport) -> Iterator[str]:
 
 
 def _else(report: ShadowReport) -> Iterator[str]:
-    """One line each: agreement, differences, tone, refusals, lengths, time, cost."""
+    """One line each: agreement, differences, tone, users, refusals, lengths, time, cost."""
     shares = {row.name: row for row in report.agreement}
     compared = max((row.candidate.trials for row in report.agreement), default=0)
     said = "; ".join(_over(name, row) for name, row in shares.items())
@@ -136,28 +140,53 @@ def _else(report: ShadowReport) -> Iterator[str]:
     if report.judge is not None:
         decides = "may decide" if report.judge.gates else "decides nothing yet, see --json or --html"
         yield _row("judge", f"win rate {percent(report.judge.win_rate)}, {decides}")
-    refusals = report.refusals
-    yield _row(
-        "refusals",
-        f"only the canary {refusals.candidate_only:,}, only control {refusals.control_only:,}, both {refusals.both:,}",
-    )
+    if report.decided.users is not None:
+        yield _row("users", report.decided.users.sentence)
+    yield _row("refusals", _both_ways(report.refusals))
+    yield _row("cut at limit", _both_ways(report.cut))
     for spread in report.spreads:
         if spread.name == "output tokens":
-            yield _row("output tokens", _shift(spread))
+            yield _row("output tokens", f"{_shift(spread)}{_apart(report, 'output tokens')}")
     for timing in report.timings[:1]:
         yield _row(
             "seconds",
             f"p50 {number(timing.candidate.p50, 's')} against {number(timing.control.p50, 's')},"
             f" p95 {number(timing.candidate.p95, 's')} against {number(timing.control.p95, 's')},"
-            f" asked {timing.name.partition(', ')[2]}",
+            f" asked {timing.name.partition(', ')[2]}{_apart(report, 'seconds')}",
         )
     cost = report.cost
     month = f"; 100 % for a month {dollars(cost.month_candidate_micros)}"
     yield _row("cost a call", f"{dollars(cost.candidate_micros)} against {dollars(cost.control_micros)}{month}")
 
 
+def _both_ways(found: BothWays) -> str:
+    """``only the canary 12 (floor 1), only control 2 (floor 1), both 5``: the floor is control with itself."""
+    if not found.pairs:
+        return f"unknown in {found.unknown:,} pairs" if found.unknown else "no pairs"
+    only = ((found.candidate_only, found.noise_second_only), (found.control_only, found.noise_first_only))
+    canary, control = (
+        f"{events:,} ({percent(events / found.pairs)}, floor {percent(_part(noise, found.noise_pairs))})"
+        for events, noise in only
+    )
+    unknown = f", unknown {found.unknown:,}" if found.unknown else ""
+    return f"only the canary {canary}, only control {control}, both {found.both:,}{unknown}"
+
+
+def _part(events: int, of: int) -> float | None:
+    return events / of if of else None
+
+
 def _over(name: str, row: OverFloor) -> str:
     return f"{name} {percent(row.candidate.share)} (floor {percent(row.noise.share)})"
+
+
+def _apart(report: ShadowReport, name: str) -> str:
+    """``; apart by 113 ms, control from itself by 110 ms``: a shift of that size is no difference of the models."""
+    spread = next((one for one in report.spreads if one.name == name), None)
+    if spread is None or spread.wasserstein is None or spread.wasserstein_noise is None:
+        return ""
+    apart, floor = (number(one, spread.unit) for one in (spread.wasserstein, spread.wasserstein_noise))
+    return f"; apart by {apart}, control from itself by {floor}"
 
 
 def _shift(spread: Spread) -> str:
@@ -168,7 +197,9 @@ def _shift(spread: Spread) -> str:
 
 
 def _row(label: str, text: str) -> str:
-    return f"{label:14}{in_terminal(text)}"
+    """One line, or as many as it takes, each under the text."""
+    lines = textwrap.wrap(in_terminal(text), WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"{label if place == 0 else '':{_LABEL}}{line}" for place, line in enumerate(lines))
 
 
 def _short(name: str) -> str:

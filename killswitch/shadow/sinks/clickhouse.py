@@ -18,6 +18,7 @@ from killswitch.shadow.sinks import Batch
 SCHEMES: Final = ("clickhouse+http", "clickhouse+https")
 PAIRS: Final = "shadow_pairs"
 DROPS: Final = "shadow_drops"
+_UNKNOWN_FIELD: Final = b"Code: 117."
 _TIMEOUT: Final = 60.0  # seconds for one insert
 
 
@@ -82,6 +83,11 @@ class ClickHouse:
             refused = refusal(response)
             if isinstance(refused, Refused) and response.status_code == 404:
                 raise Refused(f"{refused}; make the tables once: killswitch/shadow/sinks/clickhouse_tables.sql")
+            if refused is not None and response.content.startswith(_UNKNOWN_FIELD):
+                raise Refused(
+                    f"{refused}; the tables are of an older version: run killswitch/shadow/sinks/clickhouse_tables.sql"
+                    " again, which adds the columns that are missing and changes nothing else"
+                )
             if refused is not None:
                 raise refused
             # with a status of 200 an exception may still end the body

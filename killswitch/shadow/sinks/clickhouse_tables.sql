@@ -1,6 +1,7 @@
--- The tables that `killswitch shadow worker` writes to in ClickHouse. Run it once in the database of your choice.
+-- The tables that `killswitch shadow worker` writes to in ClickHouse. Run it once in the database of your choice, and
+-- again after an upgrade: it adds columns that are missing, and changes nothing else.
 -- A batch that is sent again after a lost answer is known by its token: non_replicated_deduplication_window.
--- The texts of pairs that differ go after 7 days: change the three TTL if `--texts-for` says otherwise.
+-- The texts of pairs that differ go after 7 days: change the three TTL if `--keep-texts` says otherwise.
 CREATE TABLE IF NOT EXISTS shadow_pairs
 (
     pair String,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from killswitch.errors import BadSettings, Unavailable
-from killswitch.shadow.private_files import new_private_file, sync_folder
+from killswitch.private_files import new_private_file, sync_folder
 
 _TEMPORARY: Final = ".tmp-"
 # their upload is of the whole object or of nothing; a rename there would be a second copy
@@ -62,7 +62,10 @@ class LocalFolder:
             ) from error
 
     def names(self) -> Iterator[str]:
-        found = (path for path in self.path.rglob("*") if path.is_file() and not path.is_symlink())
+        try:
+            found = [path for path in self.path.rglob("*") if path.is_file() and not path.is_symlink()]
+        except OSError as error:
+            raise Unavailable(f"{self.path}: cannot be listed ({error.strerror}); name another folder") from error
         relative = (path.relative_to(self.path) for path in found)
         yield from sorted(str(path) for path in relative if not any(part.startswith(".") for part in path.parts))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final, Literal, Protocol
 
 from killswitch.errors import BadDocument
 from killswitch.shadow.flat_record import dropped_row, row_of
+from killswitch.shadow.private_folders import private_folder, remove_left_folders
 from killswitch.shadow.sinks import Batch
 from killswitch.shadow.sinks.folders import Folder, open_folder
 from killswitch.shadow.sinks.jsonl import JsonLines
@@ -41,6 +41,7 @@ class RecordFiles:
     """
 
     def __init__(self, place: str | Path, kind: Literal["parquet", "jsonl"] = "parquet") -> None:
+        remove_left_folders()
         self.folder: Folder = open_folder(place)
         self._formats: dict[str, RecordFormat] = {"jsonl": JsonLines()}
         if kind == "parquet":
@@ -111,8 +112,8 @@ class RecordFiles:
         pass
 
     def _put(self, name: str, form: RecordFormat, rows: Iterable[dict[str, Any]]) -> None:
-        with tempfile.TemporaryDirectory(prefix="killswitch-records-") as folder:  # mode 0700
-            made = Path(folder) / "made"
+        with private_folder() as folder:
+            made = folder / "made"
             form.write(rows, made)
             self.folder.put(name, made)
 
@@ -129,10 +130,10 @@ class RecordFiles:
     @contextmanager
     def _fetched(self, name: str) -> Iterator[tuple[Path, Path]]:
         """A local copy of a file, and where its new form is made."""
-        with tempfile.TemporaryDirectory(prefix="killswitch-records-") as folder:
-            source = Path(folder) / "source"
+        with private_folder() as folder:
+            source = folder / "source"
             self.folder.fetch(name, source)
-            yield source, Path(folder) / "made"
+            yield source, folder / "made"
 
 
 def _made_at(name: str) -> float | None:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from killswitch.errors import BadSettings
-from killswitch.make_private_file import make_private_file
+from killswitch.private_files import make_private_file
 from killswitch.sources.samples import SampleSeries
 
 KEEP: Final = 25 * 3600.0  # seconds: a day of read-back, and an hour before it to warm up

@@ -16,7 +16,9 @@ Surprises of the gateway and of the library, and what is done about each:
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
 
@@ -35,6 +37,7 @@ from killswitch.errors import (
 from killswitch.net.bounded_http import BoundedSession, NoAnswer
 from killswitch.net.bounded_http import refusal as http_refusal
 from killswitch.net.credentials import TLS, Secret, known
+from killswitch.stores import ToldTime
 from killswitch.stores.etcd import wire
 from killswitch.stores.url import Endpoint
 
@@ -84,11 +87,19 @@ class EtcdRefusal(Exception):
 
 
 class Member(Etcd3Client):  # type: ignore[misc]  # etcd3gw is typed in part only; see pyproject.toml
-    """etcd3gw's client for one endpoint; every call of the library's passes through `post`."""
+    """etcd3gw's client for one endpoint; every call of the library's passes through `post`.
+
+    ``date``: the header of the newest answer, and when it was asked for, in monotonic seconds.
+    """
+
+    date: tuple[str, float] | None = None
 
     def post(self, url: str, *args: Any, json: Any = None, **kwargs: Any) -> dict[str, Any]:
         """The answer's document. Raises NoAnswer, `EtcdRefusal`, or BadDocument for garbage."""
+        asked_at = time.monotonic()
         response = self.session.post(url, *args, json=json, **kwargs)
+        said = response.headers.get("Date")
+        self.date = None if said is None else (said, asked_at)
         if response.status_code == 200:
             document = wire.parse_object(response.content)
             if "error" not in document:
@@ -171,6 +182,17 @@ class Members:
 
     def close(self) -> None:
         self._session.close()
+
+    def told_time(self) -> ToldTime | None:
+        """What the member that answered last says of its clock."""
+        date = self._members[self._preferred].date
+        if date is None:
+            return None
+        try:
+            shown = parsedate_to_datetime(date[0]).timestamp()
+        except ValueError:
+            return None
+        return ToldTime(shown + 1.0, date[1])  # the header has whole seconds, rounded down
 
     def ask(self, ask: Callable[[Member], _T], repeat: Repeat, deadline: Deadline | None = None) -> _T:
         """Ask the members in turn, the one that answered last first.

@@ -16,13 +16,15 @@ from typing import Any, Final, TypeVar
 from killswitch.deadline import Deadline
 from killswitch.errors import BadDocument, Unavailable
 from killswitch.net.credentials import TLS, Secret
-from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
+from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot, ToldTime
 from killswitch.stores.etcd import wire
 from killswitch.stores.etcd.members import NOT_FOUND, EtcdRefusal, Member, Members, Repeat
 from killswitch.stores.limits import check_commit
 from killswitch.stores.url import Endpoint
 
 _PAGE: Final = 128  # keys
+# thousands of small documents are read in pages of this many bytes, as the largest so far lets expect
+_PAGE_BYTES: Final = 2 * 1024 * 1024
 _REVISION_GONE: Final = ("required revision has been compacted", "required revision is a future revision")
 _T = TypeVar("_T")
 
@@ -137,21 +139,33 @@ class EtcdStore:
     def close(self) -> None:
         self._members.close()
 
+    def told_time(self) -> ToldTime | None:
+        """As `TellsTime`."""
+        return self._members.told_time()
+
     # --- inner workings
 
     def _list(self, prefix: str, deadline: Deadline) -> Snapshot:
         start, end = prefix.encode() or b"\0", _after(prefix.encode())
         items: list[Item] = []
         revision = 0  # of the first page; the others are read at it, too
+        limit, largest = _PAGE, 1
 
         while True:
             question = {
                 "key": _base64(start),
                 "range_end": _base64(end),
-                "limit": str(_PAGE),
+                "limit": str(limit),
                 "revision": str(revision),
             }
-            page, more, at = self._members.ask(lambda member: _range(member, question), Repeat.FREELY, deadline)  # noqa: B023  called at once
+            try:
+                page, more, at = self._members.ask(lambda member: _range(member, question), Repeat.FREELY, deadline)  # noqa: B023  called at once
+            except Unavailable:
+                if limit == _PAGE or deadline.expired:
+                    raise
+                limit = _PAGE  # what follows may be larger than all before, so the page too large to read
+                largest = _PAGE_BYTES
+                continue
             if any(not item.key.startswith(prefix) for item in page):
                 raise Unavailable(f"etcd: the answer about {prefix!r} holds other keys")
             items += page
@@ -159,6 +173,8 @@ class EtcdStore:
             if not more or not page:
                 return Snapshot(tuple(items), revision)
             start = page[-1].key.encode() + b"\0"
+            largest = max(largest, *(len(item.value) for item in page))
+            limit = max(_PAGE, _PAGE_BYTES // largest)
 
     def _run_or_raise(self, ask: Callable[[Member], _T], repeat: Repeat) -> _T:
         try:

@@ -23,7 +23,7 @@ from typing import Final
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Unavailable
-from killswitch.make_private_file import make_private_file
+from killswitch.private_files import make_private_file
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Snapshot
 from killswitch.stores.limits import check_commit
 from killswitch.stores.sqlite import layout

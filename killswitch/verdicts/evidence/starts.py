@@ -137,7 +137,7 @@ class Latencies:
     may be slower than control.
     """
 
-    __slots__ = ("_areas", "_knots", "_left")
+    __slots__ = ("_areas", "_knots", "_left", "all_ended_after")
 
     def __init__(self, edges: Array, counts: Array) -> None:
         finite = STRETCH * edges[np.isfinite(edges)]
@@ -150,6 +150,9 @@ class Latencies:
         self._left[-1] = left[-2]
         trapezes = 0.5 * (self._left[1:] + self._left[:-1]) * np.diff(knots)
         self._areas = np.concatenate([[0.0], np.cumsum(trapezes)])
+        longest = min(int(np.flatnonzero(self._left != 0.0)[-1]) + 1, len(knots) - 1)
+        self.all_ended_after = float(knots[longest])
+        """Seconds from which on `under_way` grows no more: no request takes longer."""
 
     def under_way(self, seconds: Array) -> Array:
         """The integral from 0 to ``seconds`` of the share of requests that take longer; constant past the last knot."""
@@ -195,6 +198,10 @@ def unsettled_at(stages: Sequence[StageEntry], latencies: Sequence[Latencies], t
     Requests are assumed to arrive evenly, so of the requests begun since a change at age ``a`` the share under way is
     an integral of the latencies' distribution (Little's law).
     """
+    known_of_each = list(zip(stages, latencies, strict=True))
+    if all(ticks[0] - step - entry.at >= known.all_ended_after for entry, known in known_of_each):
+        # true soon after each change; the arithmetic below took 6% of a cycle's processor time
+        return Unsettled(*np.zeros((4, len(ticks))))
     shares = [(0.0, 100.0), *((entry.percent, 100.0 - entry.percent) for entry in stages)]
     began = [-np.inf, *(entry.at for entry in stages), np.inf]
     # This runs for each of a thousand rollouts in each tick, so what both cohorts need is computed once.
@@ -203,7 +210,7 @@ def unsettled_at(stages: Sequence[StageEntry], latencies: Sequence[Latencies], t
         for start, end in itertools.pairwise(began)
     ]
     late: list[Array] = []
-    for entry, known in zip(stages, latencies, strict=True):
+    for entry, known in known_of_each:
         age = ticks - entry.at
         now, before = np.split(known.under_way(np.maximum(np.concatenate([age, age - step]), 0.0)), 2)
         late.append(now - before)

@@ -7,7 +7,7 @@ import inspect
 import logging
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,102 @@ def test_callbacks_and_cache_of_the_service_see_no_shadow(setting: Setting, monk
     assert sorted(setting.other.models) == ["model-new", "model-old"]
     assert seen
     assert not [base for base in seen if base.startswith(setting.other.url)]
+
+
+_UNSTOPPABLE = ("async_pre_call_deployment_hook", "async_should_run_agentic_loop")
+
+
+def watcher_of(seen: list[str], hooks: Sequence[str]) -> CustomLogger:
+    """A callback of the service's with ``hooks``, which notes all that LiteLLM gives to them."""
+
+    def watched(name: str) -> Any:
+        base = getattr(CustomLogger, name)
+
+        async def hook_async(self: Any, *positional: Any, **named: Any) -> Any:
+            seen.append(f"{name} {positional} {named}")
+            return await base(self, *positional, **named)
+
+        def hook(self: Any, *positional: Any, **named: Any) -> Any:
+            seen.append(f"{name} {positional} {named}")
+            return base(self, *positional, **named)
+
+        return hook_async if inspect.iscoroutinefunction(base) else hook
+
+    watcher: CustomLogger = type("Watcher", (CustomLogger,), {name: watched(name) for name in hooks})()
+    return watcher
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"), [("ok", "ok"), ("error@model-new", "error"), ("limit@model-new", "budget")]
+)
+@ENDPOINTS
+def test_no_hook_of_a_callback_sees_the_shadow(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, endpoint: str, how: str, outcome: str
+) -> None:
+    """Nor is a call tried again as `litellm.num_retries` says, or this setting of the service's changed."""
+    monkeypatch.setattr(litellm, "num_retries", 2)
+    seen: list[str] = []
+    names = [
+        name for name, _ in inspect.getmembers(CustomLogger, inspect.isfunction) if "log" in name or "call" in name
+    ]
+    llm = setting.llm(setting.mirror())
+    litellm.callbacks.append(watcher_of(seen, [name for name in names if name not in _UNSTOPPABLE]))
+    field = next(name for name in ("prompt", "input", "messages") if name in CALLS[endpoint])
+    said: Any = [{"role": "user", "content": how}] if field == "messages" else how
+    ask(llm, endpoint, **{field: said})
+    pair = setting.written().pair
+    assert (pair.control.outcome, pair.other.outcome) == ("ok", outcome)
+    assert setting.other.models == ["model-new"]
+    assert litellm.num_retries == 2
+    assert any(setting.old.url in one for one in seen)
+    assert not [one for one in seen if setting.other.url in one or SHADOW_KEY in one]
+
+
+@pytest.mark.parametrize("hook", _UNSTOPPABLE)
+@pytest.mark.parametrize("endpoint", ["aresponses", "aanthropic_messages"])
+def test_what_a_hook_would_change_is_not_asked(
+    setting: Setting, caplog: pytest.LogCaptureFixture, endpoint: str, hook: str
+) -> None:
+    """LiteLLM runs two hooks in these calls, whatever log it is given; one of them may act on tool calls."""
+    if not hasattr(CustomLogger, hook):
+        pytest.skip("this LiteLLM has no such hook")
+    seen: list[str] = []
+    llm = setting.llm(setting.mirror())
+    litellm.callbacks.append(watcher_of(seen, [hook]))
+    with caplog.at_level(logging.WARNING):
+        ask(llm, endpoint)
+        written = setting.written()
+    assert (written.pairs, written.drops, setting.other.models) == ([], {"not_comparable": 1}, [])
+    assert f"Watcher.{hook}" in caplog.text
+    assert not [one for one in seen if setting.other.url in one]
+
+
+def test_a_stream_of_a_text_completion_is_no_error(setting: Setting) -> None:
+    """LiteLLM's streams can be iterated both ways, and those of a synchronous call only synchronously."""
+    ask(setting.llm(setting.mirror()), "atext_completion", stream=True)
+    pair = setting.written().pair
+    assert (pair.other.outcome, pair.other.error, pair.other.streamed) == ("ok", "", True)
+    assert GLOBAL_LOGGING_WORKER._bound_loop in (LOOP, None)
+
+
+@pytest.mark.parametrize("field", ["prompt_id", "vector_store_ids"])
+def test_what_litellm_adds_to_the_messages_is_not_compared(setting: Setting, field: str) -> None:
+    """Control was asked a stored prompt, or with passages of a store: the canary would get the bare messages."""
+    named: Any = {field: ["x"] if field.endswith("s") else "x"}
+    ask(setting.llm(setting.mirror()), **named)
+    written = setting.written()
+    assert (written.pairs, written.drops, setting.other.models) == ([], {"not_comparable": 1}, [])
+
+
+@pytest.mark.parametrize("key", [PRODUCTION_KEY, SHADOW_KEY])
+def test_a_key_of_productions_is_seen(setting: Setting, caplog: pytest.LogCaptureFixture, key: str) -> None:
+    own = {name: {**parameters, "api_key": key} for name, parameters in setting.deployments().items()}
+    own_ask = shadow_ask(own)
+    with caplog.at_level(logging.WARNING):
+        setting.llm(setting.mirror(own_ask))
+    assert own_ask.shares_key == (key == PRODUCTION_KEY)
+    assert ("one API key" in caplog.text) == (key == PRODUCTION_KEY)
+    assert key not in caplog.text
 
 
 def test_a_router_is_refused_as_the_shadows(setting: Setting) -> None:

@@ -175,7 +175,7 @@ def test_half_an_answer_of_control_makes_no_pair(setting: Setting) -> None:
     ],
 )
 def test_what_goes_wrong_in_the_shadow_is_recorded_alone(setting: Setting, how: str, outcome: str) -> None:
-    """The user has control's answer at once, whatever the canary does; a spend limit is no error of the candidate."""
+    """The user has control's answer at once, whatever the canary does; a spend limit is no error of the canary."""
     llm = setting.routed(shadow=setting.mirror(timeout=0.5))
     assert endpoint(llm, "chat").create(**say(how)).choices[0].message.content == "answered by model-old"
     pair = setting.written().pair
@@ -271,6 +271,7 @@ def test_the_clients_of_production_and_shadow_are_kept_apart(
         RoutedOpenAI(client, router=setting.router, metrics=setting.metrics, shadow=shadow)
         shadow.close()
     assert caplog.text.count("one API key") == 1
+    assert shared.shares_key
     assert PRODUCTION_KEY not in caplog.text
 
 

@@ -21,7 +21,7 @@ TYPES = {"VARCHAR": "String", "BIGINT": "Int64", "DOUBLE": "Float64", "BOOLEAN":
 
 def batch(name: str = "b1", *numbers: int) -> Batch:
     drops = (Dropped("support", BEGAN, {"queue_full": 2}),)
-    return Batch(name, "support", "2026-04-19", tuple(pair(number) for number in numbers or (1, 2)), drops)
+    return Batch(name, "support", "2026-04-19", tuple(pair(number, user="u1") for number in numbers or (1, 2)), drops)
 
 
 def address(server: ClickHouseDouble) -> str:
@@ -50,6 +50,15 @@ def test_a_batch_is_inserted_and_its_repeat_adds_nothing() -> None:
         sink.write(batch("b2", 3))
         assert len(server.rows["shadow_pairs"]) == 3
         sink.close()
+
+
+def test_tables_of_an_older_version_are_named() -> None:
+    """The file of tables adds the column, so the message says to run it again. Nothing was inserted."""
+    with ClickHouseDouble() as server:
+        server.lacks = frozenset({"reused"})
+        with pytest.raises(Refused, match=r"older version: run .*clickhouse_tables\.sql again"):
+            ClickHouse(address(server)).write(batch())
+        assert server.rows["shadow_pairs"] == []
 
 
 def test_a_user_is_forgotten() -> None:

@@ -36,8 +36,15 @@ def run(folder: Path, *arguments: str) -> Result:
 
 def judge(folder: Path, server: JudgeServer, *arguments: str, **more: Any) -> Result:
     settings = {"model": "claude-judge", "url": server.url, "share": 1, "repeat_share": 0, **more}
+    (folder / "support").mkdir(exist_ok=True)
     (folder / "judge.json").write_text(json.dumps({"judge": settings}))
     return run(folder, "--judge", str(folder / "judge.json"), *arguments)
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store at the usual address may have caps of the judge's, which then asks for prices."""
+    monkeypatch.setenv("KILLSWITCH_STORE", f"sqlite:///{tmp_path}/store.db")
 
 
 def put(folder: Path, number: int, *, candidate: str = "gpt-new") -> None:
@@ -71,7 +78,7 @@ def test_it_says_what_the_judge_found(server: JudgeServer, tmp_path: Path) -> No
         put(tmp_path, number)
     done = judge(tmp_path, server)
     assert done.exit_code == 0, done.output
-    assert "claude-judge judged 3 pairs: candidate 3, tie 0, control 0; win rate 100.0%" in done.stdout
+    assert "claude-judge judged 3 pairs: canary 3, tie 0, control 0; win rate 100.0%" in done.stdout
     assert "the win rate decides nothing: 0 pairs with people's labels, 50 are needed" in done.stdout
     document = json.loads(judge(tmp_path, server, "--json").stdout)
     assert document["findings"]["counts"]["wins"] == 3
@@ -85,6 +92,67 @@ def test_nothing_to_judge_is_said(server: JudgeServer, tmp_path: Path) -> None:
     assert "judged 0 pairs" in done.stdout
     assert "no pair waits for the judge" in done.stdout
     assert server.asked == []
+
+
+def test_an_unknown_rollout_is_refused(tmp_path: Path) -> None:
+    """Nothing is written under a mistyped name, and the names that have pairs are shown."""
+    (tmp_path / "suport").mkdir()
+    done = run(tmp_path, "--model", "claude-judge", "--url", "http://127.0.0.1:9/v1")
+    assert done.exit_code == 2
+    assert "no recorded pairs of 'support'; rollouts with pairs there: suport" in done.stderr
+    assert not (tmp_path / "support").exists()
+
+
+def test_pairs_are_written_for_people_and_read_as_labels(server: JudgeServer, tmp_path: Path) -> None:
+    """The judge asks no one meanwhile, and a line without a label is left out later."""
+    for number in range(3):
+        put(tmp_path, number)
+    file = tmp_path / "labels.jsonl"
+    done = judge(tmp_path, server, "--write-pairs-to-label", str(file))
+    assert done.exit_code == 0, done.output
+    assert (server.asked, file.stat().st_mode & 0o777) == ([], 0o600)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert lines == [{"request": "what?", "control": "plain", "candidate": "GOOD", "label": ""}] * 3
+    file.write_text(
+        "".join(
+            json.dumps(line | {"label": label}) + "\n" for line, label in zip(lines, ("candidate", "", ""), strict=True)
+        )
+    )
+    assert judge(tmp_path, server, "--labels", str(file)).exit_code == 0
+    found = read_findings(tmp_path, "support")
+    assert found is not None
+    assert found.calibration.people.items == 1
+    again = judge(tmp_path, server, "--write-pairs-to-label", str(file))
+    assert again.exit_code == 2
+    assert "may hold labels; name a new file" in again.stderr
+
+
+def test_nothing_to_label_is_said(tmp_path: Path) -> None:
+    (tmp_path / "support").mkdir()
+    done = run(tmp_path, "--write-pairs-to-label", str(tmp_path / "labels.jsonl"))
+    assert done.exit_code == 1
+    assert "run the worker with --judge-share" in done.stderr
+    assert not (tmp_path / "labels.jsonl").exists()
+
+
+def test_follow_judges_what_comes_until_it_is_stopped(
+    server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, 1)
+    waits: list[float] = []
+
+    def wait(_: object, seconds: float) -> bool:
+        waits.append(seconds)
+        put(tmp_path, 1 + len(waits))
+        return len(waits) == 3
+
+    monkeypatch.setattr("killswitch.cli.shadow.judge._StopSignal.wait", wait)
+    done = judge(tmp_path, server, "--follow")
+    assert done.exit_code == 0, done.output
+    found = read_findings(tmp_path, "support")
+    assert found is not None
+    assert set(found.scores) == {"r1", "r2", "r3"}
+    assert waits == [10.0, 10.0, 10.0]
 
 
 def test_settings_that_are_wrong_are_named_and_nothing_is_asked(server: JudgeServer, tmp_path: Path) -> None:
@@ -102,7 +170,7 @@ def test_a_candidate_of_the_judges_family_exits_with_2(server: JudgeServer, tmp_
     assert "both of the family anthropic" in done.stderr
     insisted = judge(tmp_path, server, "--insist")
     assert insisted.exit_code == 0
-    assert "expect it to prefer the candidate" in insisted.stderr
+    assert "expect it to prefer the canary" in insisted.stderr
 
 
 def test_a_judge_without_money_exits_with_1_and_keeps_the_pairs(server: JudgeServer, tmp_path: Path) -> None:

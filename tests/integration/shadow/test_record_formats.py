@@ -77,7 +77,7 @@ def test_both_kinds_and_a_later_version_are_one_view(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 def test_old_texts_go_and_their_records_stay(tmp_path: Path, kind: Literal["parquet", "jsonl"]) -> None:
     sink = RecordFiles(tmp_path, kind)
-    sink.write(batch(name_of(1), 1, 2, **KEPT))
+    sink.write(batch(name_of(1), 1, 2, user="u1", **KEPT))
     sink.write(batch(name_of(60_000), 3, **KEPT))
     assert sink.remove_texts(lambda rollout: BEGAN) == 0
     assert sink.remove_texts(lambda rollout: BEGAN + 30) == 2
@@ -107,8 +107,8 @@ def test_records_at_a_url_are_whole_files_there(tmp_path: Path, place: str) -> N
 
     url = place.format(tmp_path=tmp_path)
     sink = RecordFiles(url)
-    sink.write(batch(name_of(1), 1, 2, **KEPT))
-    sink.write(batch(name_of(1), 1, 2, **KEPT))
+    sink.write(batch(name_of(1), 1, 2, user="u1", **KEPT))
+    sink.write(batch(name_of(1), 1, 2, user="u1", **KEPT))
     names = list(sink.folder.names())
     assert names == [f"support/2026-04-19/{name_of(1)}.parquet", f"support/2026-04-19/dropped-{name_of(1)}.jsonl"]
     assert sink.remove_texts(lambda rollout: BEGAN + 90) == 2

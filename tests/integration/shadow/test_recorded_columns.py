@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killswitch.errors import BadSettings
-from killswitch.shadow.evidence.columns import DIFFERENCES, PairColumns, SideColumns
+from killswitch.shadow.evidence.columns import DIFFERENCES, UNKNOWN, PairColumns, SideColumns
 from killswitch.shadow.evidence.openings import stem
+from killswitch.shadow.flat_record import lines_of, row_of
 from killswitch.shadow.pairs import files_of, open_pairs
 from killswitch.shadow.record import PairRecord
 from killswitch.shadow.recorded_columns import OPENING_PREFIX, columns_of
-from tests.doubles.pair_records import BEGAN, ROLLOUT, pair, write_lines
+from tests.doubles.pair_records import BEGAN, ROLLOUT, flat, pair, write_lines
 
 OPENINGS = (
     "I'd be happy to help",
@@ -42,6 +44,7 @@ def records() -> list[PairRecord]:
             "cost_micros": None if number % 5 == 0 else number * 10,
             "opening": OPENINGS[number % len(OPENINGS)],
             "language": ("en", "de", "")[number % 3],
+            "finish_reason": ("stop", "length", "", "MAX_TOKENS")[number % 4],
             "json": ("none", "parses", "broken", "valid", "invalid")[number % 5],
             "citations": ("none", "inline", "footnotes")[number % 3],
         }
@@ -92,6 +95,16 @@ def test_what_is_read_is_what_was_recorded(tmp_path: Path) -> None:
         assert_same(mine, theirs, tables)
 
 
+def test_records_of_an_older_format_are_not_known_to_be_whole(tmp_path: Path) -> None:
+    """A file without finish reasons is read next to one that has them: what is cut there is unknown, never 0."""
+    newer = write_lines(tmp_path, [pair(0, other_finish_reason="length"), pair(1)])
+    row = {name: value for name, value in flat(pair(2)).items() if not name.endswith("finish_reason")}
+    (newer.parent / "older.jsonl").write_text(json.dumps(row) + "\n")
+    found = read(tmp_path)
+    assert found.other.cut.tolist() == [1, 0, UNKNOWN]
+    assert found.control.cut.tolist() == [0, 0, UNKNOWN]
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.one_of(st.text(max_size=60), st.sampled_from(OPENINGS)), min_size=1, max_size=40))
 def test_the_first_words_are_enough_for_the_group_of_an_opening(texts: list[str]) -> None:
@@ -137,3 +150,18 @@ def test_values_of_records_never_become_sql(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found.classes == (hostile,)
     assert found.size == 1
+
+
+@pytest.mark.parametrize("name", ["other_seconds", "control_seconds", "other_first_token_seconds", "similarity"])
+def test_a_number_too_large_for_one_is_unknown(tmp_path: Path, name: str) -> None:
+    """One record of 1e300 seconds must not end the report of a million others."""
+    rows = [row_of(pair(number)) for number in range(3)]
+    rows[1][name] = 1e300
+    source = tmp_path / "pairs.jsonl"
+    source.write_bytes(lines_of(rows))
+    with open_pairs(source, ROLLOUT) as connection:
+        read = columns_of(connection)
+    side, _, feature = name.partition("_")
+    found = read.similarity if name == "similarity" else getattr(getattr(read, side), feature)
+    assert read.size == 3
+    assert np.isnan(found[1])

@@ -74,12 +74,34 @@ def test_the_tone_of_84_against_11_percent_is_no_go(tmp_path: Path) -> None:
     assert out.startswith("NO GO: support, sol-5 against sol-4\n")
     tone = shown(out.splitlines(), "tone")
     assert re.search(r"“i'd be happy” opens 8[345]\.\d% against 1[0-2]\.\d% of answers", tone)
-    assert "over 1 in a million by chance" in tone
+    assert "under 1 in a million by chance" in " ".join(out.split())
     assert "I&#x27;D BE HAPPY to" in page.read_text("utf-8")
     assert page.stat().st_mode & 0o777 == 0o600
     grown = document(tmp_path)["tone"]
     assert grown["grown"] == "i'd be happy"
     assert len(grown["examples"]) == 5
+
+
+def test_answers_cut_at_the_limit_are_shown_both_ways(tmp_path: Path) -> None:
+    """As often as refusals, in all three forms, next to control with itself; a canary that is cut more is NO GO."""
+    cut: dict[str, Any] = {"other_finish_reason": "length"}
+    pairs = [pair(number, **(cut if number % 10 == 0 else {})) for number in range(600)]
+    pairs += [pair(1_000 + number, control={"finish_reason": "max_tokens"}) for number in range(4)]
+    pairs += [pair(2_000 + number, kind="noise", **(cut if number == 0 else {})) for number in range(60)]
+    pairs += [pair(3_000, control={"finish_reason": ""}), pair(3_001, kind="noise", other_finish_reason="")]
+    write_lines(tmp_path, pairs)
+    page = tmp_path / "report.html"
+    code, out, _ = report(tmp_path, "--html", str(page))
+    assert code == 1
+    assert out.startswith("NO GO: ")
+    assert "only the canary 60 (9.9%, floor 1.7%), only control 4 (0.66%, floor 0.0%)" in shown(out.splitlines(), "cut")
+    found = document(tmp_path)
+    canary = {"pairs": 604, "both": 0, "control_only": 4, "candidate_only": 60, "unknown": 1}
+    again = {"pairs": 60, "both": 0, "first_only": 0, "second_only": 1, "unknown": 1}
+    assert found["cut"] == canary | {f"noise_{name}": number for name, number in again.items()}
+    (row,) = (one for one in found["decided"]["criteria"] if one["measure"] == "format")
+    assert row["standing"] == "FAIL"
+    assert "only the canary cut" in page.read_text("utf-8")
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
@@ -101,7 +123,7 @@ def test_a_canary_like_control_is_not_yet_and_says_how_many_more(tmp_path: Path)
     rules.write_text(RULES + "shadow: {criteria: {latency_p95: false}}\n")
     code, out, _ = report(tmp_path, "--rules", str(rules))
     assert code == 3
-    assert re.match(r"NOT YET, about [\d,]+ more pairs needed: support", out)
+    assert re.match(r"NOT YET, about [\d,]+ more pairs needed, about \d+ (minute|hour)s? at this traffic: support", out)
 
 
 def test_a_proven_canary_is_go(tmp_path: Path) -> None:
@@ -261,7 +283,7 @@ def test_without_noise_pairs_nothing_is_said_of_the_floor(tmp_path: Path) -> Non
 def test_a_folder_without_pairs_says_what_was_expected(tmp_path: Path) -> None:
     code, _, problems = report(tmp_path)
     assert code == 2
-    assert "has no recorded pairs of support; expected" in " ".join(problems.split())
+    assert "has no recorded pairs of 'support'; rollouts with pairs there: none; expected" in " ".join(problems.split())
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_a_user_of_whom_all_is_gone_leaves_no_file(kept: Kept) -> None:
     assert not list(kept.records.rglob("*.parquet"))
 
 
+def test_a_volume_with_a_folder_of_its_own_is_looked_through(kept: Kept) -> None:
+    """A volume of ext4 has a folder lost+found, which is no rollout's name and belongs to root."""
+    kept.spooled("ann")
+    kept.run("worker", *kept.places, "--once", "--judge-share", "1")
+    (kept.records / "lost+found").mkdir(mode=0o000)
+    done = kept.run("forget", "ann", *kept.places, "--yes")
+    assert done.exit_code == 0, done.output
+    assert not kept.bytes_of("ann")
+
+
 def test_without_an_agreement_nothing_is_removed(kept: Kept) -> None:
     kept.spooled("ann")
     assert kept.run("forget", "ann", *kept.places).exit_code == 1

@@ -11,7 +11,7 @@ from killswitch.spend.books import from_document
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.live import LiveStep
-from killswitch.spend.live_counting import LiveSpend
+from killswitch.spend.live_counting import LiveSpend, Uncounted
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.reservations import NotReserved, Reservation, SpendReason
 from killswitch.spend.ruling import RuledCaps
@@ -45,8 +45,10 @@ def test_a_step_is_counted_once_by_four_replicas_at_once(url: str) -> None:
 
     def replica(_number: int) -> None:
         store = open_store(url)
+        live = LiveSpend(store, wall=lambda: now + 3_600.0)
         for last in range(1, len(steps) + 1):
-            LiveSpend(store).count(scope, steps[:last], PRICES)
+            live.read()
+            live.count([Uncounted(scope, steps[:last], PRICES)])
         store.close()
 
     with ThreadPoolExecutor(4) as pool:

@@ -172,6 +172,18 @@ def test_compaction_between_two_pages_of_a_list_begins_it_again(
     assert snapshot.revision >= committed.revision
 
 
+def test_large_documents_after_many_small_ones_are_all_listed(etcd: EtcdCluster, prefix: str) -> None:
+    """Pages grow while documents are small. The page that is then too large to read is divided."""
+    with opened(etcd.url) as store:
+        for start in range(0, 300, 100):
+            store.commit([], [Put(f"{prefix}a{number:03}", b"1") for number in range(start, start + 100)])
+        for start in range(0, 260, 13):
+            large = [Put(f"{prefix}b{number:03}", b"x" * 70_000) for number in range(start, start + 13)]
+            store.commit([], large)
+        items = store.list(prefix).items
+    assert [len(item.value) for item in items] == [1] * 300 + [70_000] * 260
+
+
 def test_a_full_database_is_reported_as_an_unknown_outcome(tmp_path: Path, prefix: str) -> None:
     """A full database is reported as OutcomeUnknown, because etcd may have made the change."""
     quota = ["--quota-backend-bytes=1000000"]

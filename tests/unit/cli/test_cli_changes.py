@@ -143,6 +143,29 @@ def test_a_trip_with_the_daemon_down_delivers_its_page_itself(shell: Shell) -> N
     assert shell.json("status")["rollouts"][0]["canary_percent"] == 0.0
 
 
+def test_a_printed_page_leaves_stdout_to_the_json(shell: Shell) -> None:
+    """With no receiver the command prints the page itself. With --json it does so on standard error."""
+    shell.armed()
+    for command, state in (("trip", "tripped"), ("rearm", "armed")):
+        done = shell(command, "copilot", "--reason", "drill", "--yes", "--json")
+        assert json.loads(done.stdout)["state"] == state
+        assert "--- PAGE " in done.stderr
+    assert "--- PAGE TRIPPED" in shell("trip", "copilot", "--reason", "drill", "--yes").stdout
+
+
+@pytest.mark.parametrize("command", ["trip", "rearm"])
+@pytest.mark.parametrize("reason", ["", " \t\n", "\u200b\u00a0"])
+def test_a_reason_that_says_nothing_is_refused(shell: Shell, command: str, reason: str) -> None:
+    """An empty or blank reason is refused before anything is asked or changed; so is one of unseen characters."""
+    shell.armed()
+    if command == "rearm":
+        shell("trip", "copilot", "--reason", "bad", "--yes")
+    before = shell.json("status")["rollouts"][0]["state"]
+    done = shell(command, "copilot", "--reason", reason, "--yes")
+    assert (done.exit_code, "'--reason': is empty; write why" in done.stderr) == (2, True), done.output
+    assert shell.json("status")["rollouts"][0]["state"] == before
+
+
 def test_a_trip_with_a_daemon_alive_leaves_the_page_to_it(shell: Shell) -> None:
     shell.armed()
     store = open_store(shell.store)
@@ -184,7 +207,7 @@ def test_receivers_that_cannot_be_built_do_not_hide_a_change(
 ) -> None:
     shell.armed()
 
-    def refuse(_: Settings) -> None:
+    def refuse(_: Settings, **__: object) -> None:
         raise BadSettings(["the only receiver of pages is the fallback slack; name another one"])
 
     monkeypatch.setattr(assembly, "build_pagers", refuse)

@@ -88,3 +88,25 @@ def test_check_reads_the_prices_that_a_rule_file_names(shell: Shell) -> None:
     assert done.exit_code == 0
     assert "spend: no price of model-new is valid now, so what it spends is not known; fix: add it to" in done.stderr
     assert "no price of model-old" not in done.stderr
+
+
+def test_check_says_what_to_do_with_prices_among_rule_files(shell: Shell) -> None:
+    """It said that rollout, control and canary are missing."""
+    (shell.rules / "prices.yaml").write_text(
+        "prices:\n- {model: model-old, valid_from: 2026-01-01, input: 1, output: 2}\n"
+    )
+    done = shell("check")
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert "prices.yaml:1: a file of prices, not a rule file; fix: " in line
+    assert "`prices: ../prices.yaml` under `spend`" in line
+
+
+def test_check_warns_of_a_price_that_jumps(shell: Shell) -> None:
+    rules = shell.rules / "copilot.yaml"
+    rules.write_text(rules.read_text() + "spend: {prices: prices.json}\n")
+    price = {"model": "model-old", "valid_from": "2026-01-01", "input": 1, "output": 2}
+    later = {**price, "valid_from": "2026-02-01", "output": 20}
+    (shell.rules / "prices.json").write_text(json.dumps({"prices": [price, later]}))
+    warned = [one["what"] for one in shell.json("check")["warnings"]]
+    assert "spend: prices.json: price of model-old from 2026-02-01: output goes from $2.00 to $20.00" in warned

@@ -10,6 +10,7 @@ import pytest
 
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
+from killswitch.spend.period_clock import clock_document
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.reservations import Reservation
 from killswitch.stores import Put, keys
@@ -28,7 +29,7 @@ CAPS = (
 @pytest.fixture
 def spent(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """Three dollars are spent of five, and a cent is reserved by a process that lives. It is `NOW`, and stays so."""
-    monkeypatch.setattr("killswitch.cli.spend.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("killswitch.cli.spend.time", SimpleNamespace(time=lambda: NOW, monotonic=lambda: 0.0))
     # an hour: a slow machine is no reason for the lease to end
     ledger = Ledger(
         shell.store, CAPS, PRICES, wait=0.0, ttl=3600.0, wall=lambda: NOW, monotonic=lambda: 0.0, background=False
@@ -97,3 +98,11 @@ def test_a_file_of_prices_is_checked_and_shown(spent: Shell) -> None:
     refused = spent("spend", "--prices", str(file))
     assert refused.exit_code == 2
     assert "prices.yaml: must be an object with prices" in refused.stderr
+
+
+def test_spend_names_a_process_whose_clock_is_wrong(spent: Shell) -> None:
+    store = open_store(spent.store)
+    store.commit((), (Put(keys.ledger_clock("host-7-ab"), clock_document(5400.0)),))
+    store.close()
+    assert spent.json("spend")["clocks"] == {"host-7-ab": 5400.0}
+    assert "the clock of host-7-ab is 1h30m ahead of the flag store's" in spent("spend").stderr

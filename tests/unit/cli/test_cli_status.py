@@ -57,6 +57,24 @@ def test_another_server_on_the_controllers_port_is_named(shell: Shell, answer: A
     assert "is not a controller" in explained.stderr
 
 
+def test_status_shows_what_a_controller_says_of_caps(shell: Shell) -> None:
+    """Also one of an older release, which says nothing of them."""
+    shell.armed()
+    one = shell.json("status", "--url", "http://127.0.0.1:9")["rollouts"][0]
+    lines: dict[str, str | None] = {
+        "copilot per day: $45.00 used, soft $40.00, hard $50.00; soft cap reached": None,
+        "copilot per month: UNKNOWN: not read yet": "not read yet",
+    }
+    micros = {"used_micros": 45_000_000, "soft_micros": 40_000_000, "hard_micros": 50_000_000}
+    spend = [{"line": line, **micros, "unknown": unknown} for line, unknown in lines.items()]
+    for said in (spend, None):
+        answered = {key: value for key, value in {**one, "spend": said}.items() if value is not None}
+        body = json.dumps({"controller": "a", "tick": None, "age_seconds": 1.0, "rollouts": [answered]}).encode()
+        with HttpDouble(lambda _, body=body: Answer(200, body)) as controller:  # type: ignore[misc]  # bound in the loop
+            shown = shell("status", "--url", controller.url).stdout
+        assert [f"  spend: {line}" in shown for line in lines] == [said is not None] * 2
+
+
 def test_status_of_one_of_none_and_of_a_broken_flag(shell: Shell) -> None:
     assert "no rollout has a flag" in shell("status", "--url", "http://127.0.0.1:9").stdout
     shell.armed()

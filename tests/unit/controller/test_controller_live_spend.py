@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from killswitch.errors import AccessDenied
 from killswitch.model import Cohort, Counts, Measurement, Mode, Reason, SpendCap, SpendSettings, Unreadable, Want
 from killswitch.pages.page import PageKind
 from killswitch.spend import books
 from killswitch.spend.caps import Period
 from killswitch.spend.live import CountedUpTo, from_document
 from killswitch.spend.prices import MILLION, Price, PriceList
+from killswitch.status.document import status_document
 from killswitch.stores import keys
 from tests.doubles.fleet import INTERVAL, START, Fleet
+from tests.doubles.memory_store import Call
 from tests.doubles.scripted_source import Script, rollout
 from tests.unit.controller.fleets import GOOD, assert_one_trip
 
@@ -162,6 +165,58 @@ def test_a_dry_run_says_what_it_would_have_tripped() -> None:
     fleet.run(10)
     assert not fleet.tripped()
     assert len(fleet.pages(PageKind.WOULD_TRIP)) == 1
+
+
+def cap_line(fleet: Fleet) -> str:
+    report = fleet.replicas[0].controller.latest
+    assert report is not None
+    ((cap,), document) = (report.reports["copilot"].caps, status_document("r0", report, 1.0))
+    assert cap.line == document["rollouts"][0]["spend"][0]["line"]
+    return cap.line
+
+
+def test_status_shows_live_spend_against_its_caps() -> None:
+    fleet = priced(SpendCap("rollout", "day", 600_000_000, 1_000_000_000))
+    fleet.run(4)
+    said = cap_line(fleet)
+    assert said.startswith("rollout:copilot per day: $0.001 used, soft $600.00, hard $1,000.00; soft cap "), said
+    assert "at this rate" in said
+
+
+@pytest.mark.parametrize(
+    ("script", "prices", "why"),
+    [
+        (billing(), PriceList([Price("model-old", 0.0, *[MILLION] * 5)]), "no price of 'model-new' is known"),
+        (billing(unreadable=True), PRICES, "the tokens of model-new up to "),
+    ],
+    ids=["no price", "no tokens"],
+)
+def test_status_says_unknown_and_why(script: Script, prices: PriceList, why: str) -> None:
+    fleet = priced(SpendCap("rollout", "day", None, 1_000_000_000), script=script)
+    fleet.prices = {"copilot": prices}
+    fleet.run(35)
+    assert cap_line(fleet).startswith("rollout:copilot per day: UNKNOWN, at least $0.00 used, hard $1,000.00: " + why)
+
+
+def test_status_says_unknown_while_the_metric_store_is_away() -> None:
+    fleet = priced(SpendCap("rollout", "day", None, 1_000_000_000))
+    fleet.run(4)
+    fleet.replicas[0].source.down = True
+    fleet.run(35)
+    assert "UNKNOWN, at least $0.001 used, hard $1,000.00: live traffic is counted up to " in cap_line(fleet)
+
+
+def test_status_says_unknown_where_the_ledger_cannot_be_read() -> None:
+    fleet = priced(SpendCap("rollout", "day", None, 1_000_000_000))
+    fleet.run(4)
+
+    def denied(call: Call) -> None:
+        if call.subject == keys.LEDGER:
+            raise AccessDenied("etcd: permission denied")
+
+    fleet.replicas[0].fail_store(denied)
+    fleet.run(1)
+    assert cap_line(fleet).startswith("rollout:copilot per day: UNKNOWN: this controller has not read the account")
 
 
 def test_control_is_counted_and_never_capped() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+from litellm.types.integrations.prometheus import PrometheusMetricLabels
 from prometheus_client import CollectorRegistry, generate_latest
 
-from killswitch.controller.live_tokens import read_steps
+from killswitch.controller.live_tokens import Billed, read_steps
 from killswitch.deadline import Deadline
-from killswitch.model import Cohort, Matcher, SpendSettings
+from killswitch.model import Cohort, Matcher, Rollout, SpendSettings
 from killswitch.router.instruments import PrometheusInstruments
 from killswitch.router.outcomes import Outcome
+from killswitch.rules.loading import load_text
 from killswitch.sources.recording import SampledHistory
 from killswitch.sources.scrape.exposition import samples_of, series_of
 from killswitch.sources.scrape.sample_history import SampleHistory
@@ -34,17 +37,20 @@ def page(*canary: Usage | None) -> str:
     return generate_latest(registry).decode()
 
 
-def steps_between(before: str, after: str, job: str = "copilot") -> dict[Cohort, dict[str, float] | None]:
+def steps_between(
+    before: str, after: str, job: str = "copilot", of: Rollout | None = None
+) -> dict[Cohort, dict[str, float] | None]:
     history, names = SampleHistory(), set()
     for at, text in enumerate((before, before, before, after, after)):
         samples = [(*series_of(series), value) for series, value in samples_of(text)]
         names |= {name for name, _, _ in samples}
         stamp = round((START + (at - 2.5) * INTERVAL) * 1000)
-        history.add(stamp, [(name, {**labels, "job": job, "instance": "i"}, value) for name, labels, value in samples])
+        history.add(stamp, [(name, {"job": job, **labels, "instance": "i"}, value) for name, labels, value in samples])
     series = {name: list(history.load(name, 0, round((START + STEP) * 1000))) for name in names}
     history.close()
     source = SampledHistory(series, scrape_interval=INTERVAL)
-    found = read_steps(source, replace(rollout(), spend=SPEND), MODELS, [START + STEP], STEP, Deadline(5))
+    asked = Billed(of or replace(rollout(), spend=SPEND), MODELS)
+    found = read_steps(source, [asked], [START + STEP], STEP, Deadline(5))[asked.rollout.name]
     return {
         cohort: None if one.tokens is None else {kind: count for kind, count in one.tokens.items() if count}
         for cohort, (one,) in found.items()
@@ -67,3 +73,107 @@ def test_a_request_without_usage_counts_as_the_others() -> None:
 
 def test_another_services_tokens_are_not_ours() -> None:
     assert steps_between(page(), page(Usage(input=70)), job="other") == {Cohort.CANARY: None, Cohort.CONTROL: None}
+
+
+def rollout_of(preset: str, more: str = "") -> Rollout:
+    text = f"rollout: r\ncontrol: old\ncanary: new\nmetrics: {preset}\nspend: {{prices: prices.json}}\n{more}"
+    (one,) = load_text(text.encode(), name="f.yaml").rollouts
+    return one
+
+
+def lines(samples: dict[str, float]) -> str:
+    """An exposition of counters, each with what it holds."""
+    return "".join(f"{series} {value}\n" for series, value in samples.items())
+
+
+LITELLM = {
+    "litellm_total_tokens_metric_total": 1_300.0,
+    "litellm_input_tokens_metric_total": 1_000.0,
+    "litellm_input_cached_tokens_metric_total": 600.0,
+    "litellm_input_cache_creation_tokens_metric_total": 100.0,
+    "litellm_output_tokens_metric_total": 300.0,
+    "litellm_output_reasoning_tokens_metric_total": 200.0,
+}
+
+
+def litellm(times: int) -> str:
+    """The proxy's page after so many answers of the canary, and one of control without details."""
+    canary = {f'{name}{{requested_model="new"}}': times * one for name, one in LITELLM.items()}
+    control = {
+        f'{name}{{requested_model="old"}}': 1.0 for name in LITELLM if "cach" not in name and "reasoning" not in name
+    }
+    return lines({**canary, **control})
+
+
+def test_litellms_input_and_output_hold_their_details() -> None:
+    """They are counted once, each at its own price; a model whose provider says no details has none."""
+    assert steps_between(litellm(1), litellm(3), of=rollout_of("litellm")) == {
+        Cohort.CANARY: {
+            "input": 600.0, "cached_input": 1_200.0, "cache_write": 200.0, "output": 200.0, "reasoning": 400.0,
+        },
+        Cohort.CONTROL: {},
+    }  # fmt: skip
+
+
+def test_without_litellms_details_everything_costs_as_input_or_output() -> None:
+    """Older releases do not have these counters."""
+    before, after = (litellm(times).replace("cach", "other").replace("reasoning", "other") for times in (1, 3))
+    found = steps_between(before, after, of=rollout_of("litellm"))
+    assert found[Cohort.CANARY] == {"input": 2_000.0, "output": 600.0}
+
+
+def test_litellm_without_its_token_counters_is_unknown() -> None:
+    page = lines({'litellm_proxy_total_requests_metric_total{requested_model="new"}': 5.0})
+    assert steps_between(page, page, of=rollout_of("litellm")) == {Cohort.CANARY: None, Cohort.CONTROL: None}
+
+
+def test_the_installed_litellm_has_the_counters_and_the_label() -> None:
+    for name in LITELLM:
+        labels = getattr(PrometheusMetricLabels, name.removesuffix("_total"))
+        assert "requested_model" in [str(getattr(label, "value", label)) for label in labels], name
+
+
+def test_vllms_tokens_are_read_by_job() -> None:
+    cohorts = "cohorts: {control: {job: a}, canary: {job: b}}\n"
+
+    def page(prompt: float, generated: float) -> str:
+        return lines(
+            {
+                'vllm:prompt_tokens_total{model_name="new",job="b"}': prompt,
+                'vllm:generation_tokens_total{model_name="new",job="b"}': generated,
+                'vllm:prompt_tokens_total{model_name="old",job="a"}': 7.0,
+                'vllm:generation_tokens_total{model_name="old",job="a"}': 7.0,
+            }
+        )
+
+    assert steps_between(page(10, 20), page(12, 220), of=rollout_of("vllm", cohorts)) == {
+        Cohort.CANARY: {"input": 2.0, "output": 200.0},
+        Cohort.CONTROL: {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("metered", "found"),
+    [(4.0, {"input": 400.0, "output": 80.0}), (2.0, {"input": 800.0, "output": 160.0}), (0.0, None)],
+    ids=["all", "half", "none"],
+)
+def test_otels_requests_without_usage_count_as_the_others(metered: float, found: dict[str, float] | None) -> None:
+    def page(requests: float, used: float, tokens: float) -> str:
+        one = 'gen_ai_request_model="new"'
+        return lines(
+            {
+                f"gen_ai_client_operation_duration_seconds_count{{{one}}}": requests,
+                f'gen_ai_client_token_usage_count{{{one},gen_ai_token_type="input"}}': used,
+                f'gen_ai_client_token_usage_sum{{{one},gen_ai_token_type="input"}}': 5 * tokens,
+                f'gen_ai_client_token_usage_sum{{{one},gen_ai_token_type="output"}}': tokens,
+            }
+        )
+
+    between = steps_between(page(1, 1, 20), page(5, 1 + metered, 100), of=rollout_of("opentelemetry-genai"))
+    assert between[Cohort.CANARY] == found
+
+
+def test_the_presets_of_our_sdk_and_of_litellm_differ() -> None:
+    """A rollout with our router library's metrics is read by its cohort, whatever else its file says."""
+    assert rollout_of("cohort-labels").spend.tokens is None
+    assert rollout_of("litellm").spend.tokens is not None

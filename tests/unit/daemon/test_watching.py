@@ -56,6 +56,28 @@ def test_changed_files_are_taken_over_whole(tmp_path: Path) -> None:
     assert rules.current().digest != before.digest
 
 
+def test_prices_in_another_folder_are_read_again_when_they_change(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    prices = tmp_path / "prices.yaml"
+    line = "prices: [{{model: b, valid_from: 2026-01-01, input: {}, output: 20}}]\n"
+    prices.write_text(line.format(1))
+    folder = Folder(tmp_path / "rules")
+    folder.write("copilot", text=GOOD.format(name="copilot", limit="2%") + "spend: {prices: ../prices.yaml}\n")
+    rules = folder.open()
+    before = rules.prices()
+    rules.look()
+    assert rules.prices() is before
+    prices.write_text(line.format(12))
+    rules.look()
+    price = rules.prices()["copilot"].price("b", 1.8e9)
+    assert price is not None
+    assert price.input == 12_000_000
+    prices.write_text("prices: []")
+    for _ in range(3):
+        rules.look()
+    assert len(folder.refused) == 1
+
+
 @pytest.mark.parametrize("text", ["rollout: [", "rollout: copilot\n", GOOD.format(name="copilot", limit="2")])
 def test_a_bad_file_keeps_the_last_good_set_and_is_reported_once(tmp_path: Path, text: str) -> None:
     """One bad file keeps the whole last good set of rules, and is reported once."""

@@ -99,6 +99,14 @@ def test_a_trip_takes_all_traffic_and_remembers_the_ramp() -> None:
     assert flag.generation == 1
 
 
+def test_a_trip_by_hand_needs_a_reason() -> None:
+    """A person's trip says why. A controller's is never refused for its text: a missed kill is worse."""
+    with pytest.raises(IllegalTransition, match="cannot trip copilot: say why with --reason"):
+        trip(armed(), rollout="copilot", reason="\u200b ", rules=(), incident="i", now=NOW, by="b", actor=Actor.PERSON)
+    flag = trip(armed(), rollout="copilot", reason="", rules=(), incident="i", now=NOW, by="b", actor=Actor.CONTROLLER)
+    assert flag.state is State.TRIPPED
+
+
 def test_a_re_arm_raises_the_generation_and_restarts_the_ramp() -> None:
     """A re-arm raises the generation, starts at step 1 of the ramp, and needs a reason."""
     again = rearm(tripped(), rollout="copilot", reason="fixed", now=NOW + 600, by="ann")

@@ -34,7 +34,7 @@ def examined(folder: Path, text: str, *, share: ShadowShare = FIFTH, rules: byte
         by="ann", shadow=share,
     )  # fmt: skip
     setup = Setup(source, [rollout], Terms(*source.span), 15.0, flags=lambda: ({rollout.name: flag}, {}))
-    return [check for check in examine(setup) if check.about.startswith(f"{rollout.name} ")]
+    return [check for check in examine(setup) if check.about.startswith(f"{rollout.name} ") or "API key" in check.found]
 
 
 def test_shadow_requests_are_seen_by_their_label(tmp_path: Path) -> None:
@@ -46,6 +46,16 @@ def test_shadow_requests_are_seen_by_their_label(tmp_path: Path) -> None:
         Status.NOTE,
         "not judged in stage shadow: no user sees a shadow answer, so there is no feedback on any",
     )
+
+
+@pytest.mark.parametrize(("of", "warned"), [("copilot", True), ("another", False), ("", False)])
+def test_calls_with_a_key_of_productions_are_a_warning(tmp_path: Path, of: str, *, warned: bool) -> None:
+    """A service counts them; a service that counts none, or that has none of this counter, is in order."""
+    times = sorted({int(float(line.split()[-1])) for line in SHADOWED.splitlines() if not line.startswith("#")})
+    counted = [f'llm_shadow_shared_key_total{{rollout="{of}"}} {count} {at}' for count, at in enumerate(times)]
+    text = SHADOWED.replace("# EOF", "\n".join([*counted, "# EOF"])) if of else SHADOWED
+    found = [check for check in examined(tmp_path, text) if "API key of production's" in check.found]
+    assert [check.status for check in found] == ([Status.WARNING] if warned else [])
 
 
 @pytest.mark.parametrize("share", [FIFTH, NO_SHADOW])

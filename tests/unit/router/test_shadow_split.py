@@ -83,7 +83,7 @@ def test_in_any_state_at_any_time_nothing_else_is_shadowed(state: RouterState, n
 
 
 def test_no_route_names_the_canary_in_stage_shadow() -> None:
-    """Pins and testers get control as well: the candidate's name is in the shadow's split alone."""
+    """Pins and testers get control as well: the canary's name is in the shadow's split alone."""
     snapshot = at(ARMED, 1.0)
     assert snapshot.canary_route is snapshot.control_route
     assert "model-new" not in snapshot.control_route

@@ -115,7 +115,7 @@ def test_each_unit_is_read(text: object, kind: Kind, value: float) -> None:
         ),
         (Kind.DURATION, "5min", "'5min' is not a duration; fix: write 5m"),
         (Kind.PERCENT, "2,5%", "'2,5%' is not a percent; fix: write a point for the decimals: '2.5%'"),
-        (Kind.PERCENT, "-2%", "'-2%' is not a percent; fix: a limit cannot be negative; write it without the sign"),
+        (Kind.PERCENT, "-2%", "'-2%' is not a percent; fix: a percent cannot be negative; write it without the sign"),
     ],
 )
 def test_a_wrong_unit_is_refused_with_what_to_write(kind: Kind, text: object, message: str) -> None:

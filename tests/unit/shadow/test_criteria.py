@@ -40,6 +40,11 @@ def test_limits_are_written_with_their_units() -> None:
     assert Measure.OPENINGS not in limits
 
 
+def test_one_users_part_is_half_unless_it_is_written() -> None:
+    written: list[dict[str, object]] = [{}, {"one_user": True}, {"one_user": "40%"}, {"one_user": False}]
+    assert [criteria_from(document).one_user for document in written] == [0.5, 0.5, 0.4, None]
+
+
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
@@ -51,8 +56,14 @@ def test_limits_are_written_with_their_units() -> None:
         ({"equivalent": "100%"}, "leaves nothing to compare; fix: write it like 70%"),
         ({"win_rate": "50pp"}, "leaves nothing to compare; fix: write it like 5pp"),
         ({"latency_p95": "120%"}, "latency_p95: '120%' is a percent, but a plain number belongs here; fix: write 1.2"),
-        ({"latency_p95": -1}, "a limit cannot be negative"),
+        ({"latency_p95": -1}, "a plain number cannot be negative"),
         ({"errors": None}, "errors: nothing is not"),
+        (
+            {"one_user": "100%"},
+            "one_user: '100%' is no part of the pairs; fix: write it like 50%, or false for no limit",
+        ),
+        ({"one_user": 0.5}, "one_user: '0.5' has no unit"),
+        ({"one_users": "40%"}, "'one_users' is not a criterion; fix: write one_user"),
         ({"as_points": "yes"}, "as_points: 'yes' is neither true nor false"),
         ({one.measure.value: False for one in DEFAULTS}, "every criterion is off"),
     ],

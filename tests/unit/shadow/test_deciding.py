@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
@@ -194,3 +194,12 @@ def test_records_that_cannot_be_read_change_nothing(desk: Desk, error: Exception
     assert looked.trouble
     assert "nothing is changed" in looked.sentence
     assert desk.share == FIFTH
+
+
+def test_pairs_of_mostly_one_user_are_said_to_be_waited_for(desk: Desk) -> None:
+    reason = "one user made 65% of the pairs"
+    desk.verdict = GoNoGo.NOT_YET
+    switch = desk.world.switch("shadow-decide", lambda _: None)
+    held_up = replace(decided(GoNoGo.NOT_YET), one_user=reason, more_pairs=None)
+    looked = Deciding("copilot", partial(look_at, switch, "copilot"), lambda _: held_up).once()
+    assert f"NOT_YET after 13,200 pairs ({reason}); 20" in looked.sentence

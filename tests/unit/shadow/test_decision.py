@@ -13,7 +13,7 @@ from killswitch.shadow.findings import CriterionFinding, CriterionState
 from tests.doubles.shadow_records import pair
 
 EQUAL = ShadowTraffic()
-# enough for an equal candidate to be proven so, by every criterion
+# enough for an equal canary to be proven so, by every criterion
 ENOUGH = 40_000
 
 
@@ -68,7 +68,7 @@ def test_not_yet_says_how_many_more_pairs() -> None:
 
 
 def test_timing_out_on_bad_answers_does_not_look_good() -> None:
-    """Where every bad answer becomes a timeout the candidate has no refusal and no lie left, and is not let through."""
+    """Where every bad answer becomes a timeout the canary has no refusal and no lie left, and is not let through."""
     hiding = drawn(ShadowTraffic(errors=0.05, only_candidate=0.0, facts=0.0, equivalent=0.99), 20_000, 7)
     decision = assess(hiding)
     assert decision.verdict is GoNoGo.NO_GO
@@ -100,8 +100,8 @@ def test_a_sample_of_which_most_is_missing_is_no_go(reason: str) -> None:
     """Whatever the reason, and said: a million requests were sampled and 40,000 compared."""
     decision = assess(drawn(EQUAL, ENOUGH, 1, dropped={reason: 10**6}))
     assert decision.verdict is GoNoGo.NOT_YET
-    assert decision.missing_share == pytest.approx(10**6 / (10**6 + ENOUGH))
-    assert "96% of the sampled requests " in decision.sentence
+    assert decision.missing_share == pytest.approx(10**6 / (10**6 + decision.pairs))
+    assert "97% of the sampled requests " in decision.sentence
     assert decision.more_pairs is None
 
 
@@ -125,12 +125,53 @@ def test_unknown_drops_are_not_none() -> None:
 
 @pytest.mark.parametrize(("lost", "verdict"), [(100, GoNoGo.GO), (9000, GoNoGo.NOT_YET)])
 def test_what_left_no_pair_may_hide_bad_answers(lost: int, verdict: GoNoGo) -> None:
-    """A queue that is full because the candidate hangs drops the worst: over a tenth lost there is no GO."""
+    """A queue that is full because the canary hangs drops the worst: over a tenth lost there is no GO."""
     decision = assess(drawn(EQUAL, ENOUGH, 1, dropped={"queue_full": lost, "budget": 10**4, "not_comparable": 10**4}))
     assert decision.verdict is verdict
     assert decision.dropped["queue_full"] == lost
     if verdict is GoNoGo.NOT_YET:
-        assert "18% of the sampled requests left no pair, so what is compared are survivors" in decision.sentence
+        assert "20% of the sampled requests left no pair, so what is compared are survivors" in decision.sentence
+
+
+def test_noise_pairs_are_no_sampled_requests() -> None:
+    """With control asked again for each request, a loss of 15 % would look like one of 8 % of both kinds together."""
+    columns = drawn(replace(EQUAL, noise=0.5), ENOUGH, 1, dropped={"queue_full": 3500})
+    decision = assess(columns)
+    assert decision.lost_share == pytest.approx(3500 / (3500 + decision.pairs))
+    assert decision.verdict is GoNoGo.NOT_YET
+
+
+def test_a_floor_of_survivors_is_no_floor() -> None:
+    """Control's second answers end in 429 when its quota is used up, maybe for the longest requests."""
+    columns = drawn(EQUAL, ENOUGH, 1)
+    outcome = columns.other.outcome.copy()
+    outcome[np.flatnonzero(columns.noise)[::5]] = OUTCOMES.index("budget")
+    decision = assess(replace(columns, other=replace(columns.other, outcome=outcome)))
+    assert decision.lost_share == pytest.approx(0.2, abs=0.001)
+    assert decision.verdict is GoNoGo.NOT_YET
+
+
+def test_a_small_class_that_is_nearly_proven_bad_stops_go() -> None:
+    """3 % of the traffic, a fifth of it with other facts: odds of 46,000 to 1 against, where NO_GO needs 56,000."""
+    size = 42_528
+    columns = drawn(replace(EQUAL, classes=("large", "small")), 60_000, 28).where(slice(0, size))
+    rng = np.random.default_rng(31)
+    small = rng.random(60_000)[:size] < 0.03
+    hit = small & ~columns.noise & (rng.random(60_000)[:size] < 0.2) & columns.comparable
+    decision = assess(
+        replace(
+            columns,
+            prompt_class=small.astype(np.int32),
+            differences=columns.differences | hit.astype(np.uint16),
+            equivalent=np.where(hit, 0, columns.equivalent).astype(np.int8),
+        )
+    )
+    (found,) = [one for one in decision.classes if one.name == "small"]
+    assert found.standing is CriterionState.NOT_YET
+    assert not found.must_pass
+    assert all(one.standing is CriterionState.PASS for one in decision.criteria)
+    assert decision.verdict is GoNoGo.NOT_YET
+    assert decision.sentence.startswith("NOT_YET: class small: changed facts: ")
 
 
 def test_a_fault_is_no_go_whatever_was_lost() -> None:
@@ -154,7 +195,7 @@ def test_pairs_cancelled_by_shutdowns_are_lost_not_well() -> None:
     outcome = columns.other.outcome.copy()
     outcome[::7] = OUTCOMES.index("cancelled")
     decision = assess(replace(columns, other=replace(columns.other, outcome=outcome)))
-    assert decision.lost_share == pytest.approx(1 / 7, abs=0.001)
+    assert decision.lost_share == pytest.approx(1 / 7, abs=0.002)
     assert "left no pair" in decision.sentence
     assert decision.verdict is GoNoGo.NOT_YET
 
@@ -175,7 +216,7 @@ def test_the_newest_pairs_can_be_left_for_later() -> None:
 
 
 def hidden(classes: int, faulty: int, pairs: int) -> PairColumns:
-    """A candidate that refuses 15 % of one class and is like control in all others."""
+    """A canary that refuses 15 % of one class and is like control in all others."""
     columns = drawn(replace(EQUAL, classes=tuple(f"class {n}" for n in range(classes))), pairs, 13)
     hit = (columns.prompt_class == faulty) & ~columns.noise & (np.random.default_rng(2).random(pairs) < 0.15)
     refused = columns.other.refused | (hit & (columns.other.outcome == 0))

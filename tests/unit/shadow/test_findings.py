@@ -62,7 +62,7 @@ def test_an_open_criterion_says_how_many_more_pairs() -> None:
 
 @pytest.mark.parametrize(("worse", "state"), [(14, CriterionState.NOT_YET), (24, CriterionState.FAIL)])
 def test_evidence_below_its_line_is_no_fail(worse: int, state: CriterionState) -> None:
-    """Of 1,000 pairs 14 refused by the candidate alone speak against it, yet not at 1 in 1,000; 24 do."""
+    """Of 1,000 pairs 14 refused by the canary alone speak against it, yet not at 1 in 1,000; 24 do."""
     found = of(signs(0, 1000 - worse, worse))
     assert found.odds_worse > 1.5
     assert found.standing is state
@@ -75,7 +75,7 @@ def test_a_candidate_at_the_margin_is_promised_no_number() -> None:
     assert found.more_pairs is None
     assert found.reason == (
         "worse than control, not yet proven by how much; "
-        "cannot be reached at these numbers: the candidate is at the margin"
+        "cannot be reached at these numbers: the canary is at the margin"
     )
     assert found.odds_worse_at_all > 1000
 

@@ -23,7 +23,7 @@ def between(one: str, other: str) -> tuple[str, ...]:
     ],
 )
 def test_numbers_that_change_places_are_a_difference(one: str, other: str) -> None:
-    assert between(one, other) == ("number",)
+    assert "number" in between(one, other)
 
 
 @pytest.mark.parametrize(

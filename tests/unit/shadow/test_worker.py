@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -163,10 +164,39 @@ def test_a_broken_line_is_counted_and_set_aside(world: World, line: bytes) -> No
     assert aside.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_and_pipes_in_the_spool_are_not_read(world: World, tmp_path: Path) -> None:
+    """A pipe would hold the worker up for good, and a link leads to what is none of the spool's."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret").write_text("of somebody else\n")
+    write_raw(world.spool, raw_pair(id="a"), b"no pair\n")
+    os.mkfifo(world.spool / f"{int(AT * 1000):013d}-7-000002.raw")
+    (world.spool / f"{int(AT * 1000):013d}-7-000003.raw").symlink_to(elsewhere / "secret")
+    (world.spool / f"{int(AT * 1000):013d}-7-000004.raw").mkdir()
+    (world.spool / ".batch-x").symlink_to(elsewhere / "secret")
+    (world.spool / "broken").symlink_to(elsewhere, target_is_directory=True)
+    world.worker.run_once(at_once=True)
+    assert world.sink.pairs() == ["a"]
+    assert [path.name for path in elsewhere.iterdir()] == ["secret"]
+    assert b"somebody" not in b"".join(path.read_bytes() for path in (world.spool / "broken").iterdir())
+
+
+def test_a_lock_that_is_a_link_makes_no_file_elsewhere(world: World, tmp_path: Path) -> None:
+    world.spool.mkdir(exist_ok=True)
+    (world.spool / ".worker.lock").symlink_to(tmp_path / "made")
+    with pytest.raises(Unavailable), RawFiles(world.spool).lock(wait=0.0):
+        pass
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says where it failed, and nothing of the pair."""
+
     def failing(pairs: Sequence[RawPair], by: Comparing) -> object:
         if any(pair.id == "bad" for pair in pairs):
-            raise ZeroDivisionError
+            raise ZeroDivisionError(pairs[0].control.text)
         return compare(pairs, by)
 
     monkeypatch.setattr(module, "compare", failing)
@@ -174,6 +204,9 @@ def test_a_pair_that_cannot_be_compared_does_not_hold_up_others(world: World, mo
     world.worker.run_once(at_once=True)
     assert world.sink.pairs() == ["a", "b"]
     assert world.worker.progress.broken == 1
+    assert "set aside (ZeroDivisionError, raised at" in caplog.text
+    assert raw_pair().control.text not in caplog.text
+    assert [drop.reasons for drop in world.sink.drops()] == [{"failed": 1}], "else the report would be of survivors"
 
 
 def test_while_the_sink_is_down_raw_files_wait_and_nothing_is_compared_twice(world: World) -> None:
@@ -251,6 +284,21 @@ def test_texts_are_kept_by_the_rollout_s_own_time(tmp_path: Path) -> None:
     assert world.worker.progress.texts_removed == 2
 
 
+def test_a_sweep_writes_back_no_user_who_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both read a file of records and put it in its place again, so the spool's lock keeps them apart."""
+    held = []
+
+    def remove_texts(before: Callable[[str], float]) -> int:
+        with pytest.raises(Unavailable), RawFiles(world.spool).lock(wait=0.0):
+            pass
+        held.append(before("support"))
+        return 0
+
+    monkeypatch.setattr(world.sink, "remove_texts", remove_texts)
+    world.worker.sweep()
+    assert held
+
+
 def test_rule_files_say_which_texts_are_kept(tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.mkdir()
@@ -279,6 +327,21 @@ def test_raw_files_that_waited_too_long_are_deleted_and_counted(world: World) ->
     world.worker.run_to_the_end()
     assert world.sink.pairs() == ["c"]
     assert [dict(drop.reasons) for drop in world.sink.drops()] == [{"expired": 2}]
+
+
+def test_expired_requests_are_counted_in_their_minute(world: World) -> None:
+    """The report counts what was dropped since its generation began, which may be in the middle of a day."""
+    asked = AT - 8 * DAY
+    noise = raw_pair(id="a", kind="noise", at=asked)
+    drops = Dropped("support", asked + 120.0, {"queue_full": 3})
+    write_raw(world.spool, raw_pair(id="a", at=asked), noise, drops, at=asked)
+    world.worker.expire()
+    write_raw(world.spool, raw_pair(id="c"), number=3)
+    world.worker.run_once(at_once=True)
+    minute = asked - asked % 60.0
+    found = {drop.at: dict(drop.reasons) for drop in world.sink.drops()}
+    assert found == {minute: {"expired": 1}, minute + 120.0: {"queue_full": 3}}
+    assert world.worker.progress.expired == 2
 
 
 def test_the_folder_is_for_one_worker_at_a_time(world: World) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
 import pytest
 
 from killswitch.errors import BadSettings
@@ -356,3 +361,31 @@ def test_a_corrupt_book_stops_no_other_scope() -> None:
 def test_negative_tokens_are_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="0 or more"):
         World(HOURLY).till().try_once(-1)
+
+
+@pytest.mark.parametrize("tokens", [10.5, math.nan, math.inf, "7", None, Decimal(7)], ids=repr)
+def test_what_is_no_whole_number_of_tokens_is_refused(tokens: Any) -> None:
+    """A fraction in a book closes its account for every process, and NaN would pass by every cap from then on."""
+    till = World(HOURLY).till()
+    till.reserved(10)
+    with pytest.raises(ValueError, match="is a whole number, not"):
+        till.try_once(tokens)
+    assert till.spend_all(1_000) == 9
+
+
+def test_whole_numbers_of_other_libraries_are_counted() -> None:
+    till = World(HOURLY).till()
+    reserved = till.reserve(np.int64(1_000))  # type: ignore[arg-type]  # as a tokenizer may count
+    assert isinstance(reserved, Reservation)
+    assert type(reserved.micros) is int
+
+
+def test_an_absurd_request_closes_no_account_without_a_cap() -> None:
+    """Its tokens may be a user's own number. What a book cannot hold would stop everyone who is charged to it."""
+    till = World(Cap(SCOPE, Period.HOUR, soft=10_000)).till()
+    till.reserved(10)
+    refused = till.reserve(10**5000)
+    assert isinstance(refused, NotReserved)
+    assert refused.sentence == "no answer may cost over $1,000,000.00; limit the tokens of the request"
+    assert isinstance(till.reserve(1_000), Reservation)
+    assert till.ledger.problem is None

@@ -78,6 +78,21 @@ def test_a_free_model_is_stated_as_free(tmp_path: Path) -> None:
     assert price.at_most(1_000, 1_000) == 0
 
 
+def test_a_price_that_looks_like_a_typo_is_asked_about(tmp_path: Path) -> None:
+    """It is a warning alone: prices do fall to a tenth."""
+    later = {**ENTRY, "valid_from": "2026-06-01"}
+    slipped = of(tmp_path, ENTRY, {**later, "input": 12.5, "output": 12.5})
+    fix = "; fix: compare it with the provider's price list"
+    assert slipped.odd == tuple(
+        f"price of gpt-5 from 2026-06-01: {kind} goes from $1.25 to $12.50{fix}"
+        for kind in ("input", "cached_input", "cache_write")
+    )
+    (swapped,) = of(tmp_path, {**ENTRY, "input": 10, "output": 1.25}).odd
+    assert "input costs more than output" in swapped
+    assert of(tmp_path, ENTRY, {**later, "input": 0.5, "output": 40}).odd == ()
+    assert of(tmp_path, {**ENTRY, "output": 0}, {**later, "input": 0}).odd == (), "what costs nothing may begin to cost"
+
+
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     """Each problem names its entry and what to write instead."""
     text = """{"prices": [

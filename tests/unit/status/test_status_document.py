@@ -11,6 +11,9 @@ from killswitch.flags.flag import trip
 from killswitch.flags.incident import finding_to_json
 from killswitch.flags.transitions import Actor
 from killswitch.model import Reason, Verdict
+from killswitch.spend.books import Book
+from killswitch.spend.caps import Cap, Period
+from killswitch.spend.standing import CapStanding, Standing
 from killswitch.status.document import explain_document, status_document, status_json
 from killswitch.status.reports import CycleReport, RolloutReport, idle
 from killswitch.status.self_metrics import SelfMetrics
@@ -50,6 +53,26 @@ def test_the_document_has_every_rollout() -> None:
     assert (idle_one["state"], idle_one["canary_percent"], idle_one["findings"]) == ("absent", 0.0, [])
     assert (one["state"], one["generation"], one["last_good"]) == ("armed", 1, "2026-04-19T14:21:41Z")
     assert [finding["verdict"] for finding in one["findings"]] == ["BREACH", "HEALTHY", "UNKNOWN"]
+
+
+def test_caps_are_in_the_document_and_on_the_page() -> None:
+    """What is not known of a cap is said plainly, and escaped."""
+    book = Book.begin(Cap("rollout:support-copilot", Period.DAY, hard=50_000_000), AT)
+    caps = (
+        CapStanding("rollout:support-copilot", "day", Standing(book, AT), f"no price of {HOSTILE}"),
+        CapStanding("shadow:support-copilot", "day", Standing(replace(book, scope="shadow:support-copilot"), AT)),
+    )
+    one = report()
+    capped = replace(one.reports["support-copilot"], caps=caps)
+    document = status_document("a", replace(one, reports={"support-copilot": capped}), 4.0)
+    live, shadow = document["rollouts"][0]["spend"]
+    assert (live["used_micros"], live["hard_micros"], shadow["unknown"]) == (0, 50_000_000, None)
+    assert live["line"].startswith(
+        "rollout:support-copilot per day: UNKNOWN, at least $0.00 used, hard $50.00: no price"
+    )
+    page = status_page(document)
+    assert "shadow:support-copilot per day: $0.00 used, hard $50.00; cap not reached before" in page
+    assert HOSTILE not in page
 
 
 def test_explain_adds_how_it_was_judged_and_the_queries() -> None:

@@ -293,6 +293,7 @@ def test_shadowed_requests_are_counted_by_the_usual_names(tmp_path: Path) -> Non
             return {"error": {"code": "insufficient_quota"}}
         return answers(asking) if "fine" in words_of(asking) else {"error": {"code": "server_error"}}
 
+    ask.shares_key = True  # type: ignore[attr-defined]  # as `shadow_ask` has found
     shadow = Shadow(router, ask=ask, spool=tmp_path, metrics=metrics, noise=0.0, workers=1)
     cohort = {"model": "model-new", "cohort": "shadow"}
     wait_until(lambda: registry.get_sample_value("llm_requests_total", {**cohort, "outcome": "ok"}) == 0.0, "zeros")
@@ -309,6 +310,7 @@ def test_shadowed_requests_are_counted_by_the_usual_names(tmp_path: Path) -> Non
     pair = {"rollout": "support-copilot", "kind": "candidate"}
     assert value("llm_shadow_pairs_total", {**pair, "outcome": "budget"}) == 1.0
     assert value("llm_shadow_dropped_total", {"rollout": "support-copilot", "reason": "not_comparable"}) == 1.0
+    assert value("llm_shadow_shared_key_total", {"rollout": "support-copilot"}) == 4.0
 
 
 def test_a_forked_child_shadows_its_own_requests_alone(tmp_path: Path) -> None:

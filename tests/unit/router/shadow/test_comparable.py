@@ -48,6 +48,12 @@ def test_nothing_is_stored_by_any_api() -> None:
         *(("tools", [{"type": "file_search", "vector_store_ids": ["v"]}]), ("tools", [{"type": "image_generation"}])),
         *(("tools", [{"type": "code_interpreter", "container": "cntr_1"}]), ("tools", [{"type": "shell"}])),
         *(("tools", [FUNCTION, {"type": "a kind of tomorrow"}]), ("tools", [{"type": ["x"]}])),
+        *(
+            ("tools", [{"mcp": {"url": "https://x"}}]),
+            ("tools", [{"googleSearch": {}, "fileSearch": {"stores": ["a"]}}]),
+        ),
+        *(("tools", {"0": FUNCTION}), ("tools", ["mcp"]), ("plugins", [{"id": "auto-router"}])),
+        ("tools", [{"type": "namespace", "name": "crm", "tools": [{"type": "mcp", "server_url": "https://x"}]}]),
     ],
 )
 def test_what_rests_on_state_or_acts_is_not_comparable(where: str, name: str, value: object) -> None:
@@ -62,6 +68,7 @@ def test_what_rests_on_state_or_acts_is_not_comparable(where: str, name: str, va
         *({"type": "web_search_preview"}, {"type": "web_search_20250305"}, {"type": "local_shell"}),
         *({"type": "bash_20250124"}, {"type": "code_interpreter", "container": {"type": "auto"}}),
         {"type": "shell", "environment": {"type": "local"}},
+        *({"type": "namespace", "name": "crm", "tools": [FUNCTION]}, {"functionDeclarations": [{"name": "a"}]}),
     ],
 )
 def test_tools_that_the_service_runs_are_sent_as_definitions(tool: dict[str, Any]) -> None:

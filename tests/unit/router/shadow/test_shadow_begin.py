@@ -12,6 +12,7 @@ import pytest
 from killswitch.router.integrations.asgi_bodies import Bodies
 from killswitch.router.outcomes import Outcome
 from killswitch.router.shadow import Shadow, mirror
+from killswitch.router.shadow.weights import of_all, of_answer
 from tests.doubles.finished_requests import finished
 from tests.doubles.held_split import HeldSplit, armed, router_over, shadowed
 
@@ -110,6 +111,78 @@ def test_answers_that_wait_are_bounded_by_their_size(
         shadow.offer(finished(f"r{number}", answer=answer, size=size))
     assert len(shadow._queue) == kept
     assert shadow._drops.take() == {"queue_full": 10 - kept}
+
+
+LONG = "x" * 10_000_000
+
+
+class Said:
+    """An object of an SDK; LiteLLM's have their fields in ``__pydantic_extra__``."""
+
+    __slots__ = ("__dict__", "__pydantic_extra__")
+
+    def __init__(self, more: Any = None, **fields: Any) -> None:
+        self.__pydantic_extra__ = more
+        self.__dict__.update(fields)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": [{"index": 0, "message": {"role": "assistant", "content": LONG}}], "usage": {}},
+        {"type": "message", "content": [{"type": "text", "text": LONG}]},
+        {"object": "response", "output": [{"type": "message", "content": [{"type": "output_text", "text": LONG}]}]},
+        Said(id="c", choices=[Said(index=0, message=Said(content=LONG)), Said(index=1, message=Said(content=""))]),
+    ],
+)
+def test_answers_of_10_mb_fill_the_queue(shadow: Shadow, answer: Any) -> None:
+    """Before the shadow's own thread has looked at them."""
+    for number in range(10):
+        shadow.offer(finished(f"r{number}", answer=answer))
+    assert len(shadow._queue) == 6
+    assert shadow._drops.take() == {"queue_full": 4}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"answer": [{"choices": [{"delta": {"content": LONG}}]}]},
+        {"answer": [{"type": "response.completed", "response": {"output": [{"content": [{"text": LONG}]}]}}]},
+        {"answer": {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": LONG}}]}}]}},
+        {"answer": Said(choices=[Said({"message": Said(content=LONG)})])},
+        {"answer": {"somewhere": [{"else": LONG}]}},
+        {"arguments": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": LONG}}]}]}},
+    ],
+)
+def test_what_offer_cannot_know_is_weighed_soon(shadow: Shadow, changes: dict[str, Any]) -> None:
+    """Chunks with long texts, the request, other forms: a walk through them, each once, on the shadow's thread."""
+    for number in range(7):
+        shadow.offer(finished(f"r{number}", **changes))
+    assert len(shadow._queue) == 7
+    for _ in range(2):
+        shadow._weigh_queue()
+        assert 70_000_000 <= shadow._bytes < 71_000_000
+    shadow.offer(finished("r8"))
+    assert shadow._drops.take() == {"queue_full": 1}
+    shadow._queue.clear()
+    shadow._weigh_queue()
+    assert shadow._bytes == 0
+
+
+def test_weighing_ends_whatever_is_weighed() -> None:
+    """A circle, a million numbers, and a class whose fields raise."""
+    circle: dict[str, Any] = {"choices": []}
+    circle["choices"].append(circle)
+
+    class Hostile:
+        @property
+        def __dict__(self) -> Any:  # type: ignore[override]
+            raise ValueError
+
+    for answer in (circle, {"choices": [0.5] * 1_000_000}, Hostile(), {"content": Hostile()}, None, 7):
+        assert 0 <= of_answer(answer) < 33_000_000
+        assert 0 <= of_all(answer) < 33_000_000
+    assert of_all({"choices": [0.5] * 1_000_000}) > 30_000_000
 
 
 def test_the_bodies_of_an_asgi_service_say_their_size() -> None:

@@ -1,4 +1,4 @@
-"""One call: recorded once, by whoever is first, with an outcome that blames the candidate for nothing but its own."""
+"""One call: recorded once, by whoever is first, with an outcome that blames the canary for nothing but its own."""
 
 from __future__ import annotations
 
@@ -213,6 +213,30 @@ def test_a_reason_to_refuse_is_logged_once(caplog: pytest.LogCaptureFixture) -> 
     assert said == ["shadow of x: the cap has no room for $1", "shadow of x: the store is away"]
 
 
+def test_a_mistake_is_logged_without_the_exceptions_text(caplog: pytest.LogCaptureFixture) -> None:
+    complain = Complaints()
+
+    def fail(words: str) -> None:
+        raise SDKError from ValueError(words)
+
+    for words in ("the user's own words", "more of them"):
+        try:
+            fail(words)
+        except SDKError:
+            complain("a request could not be copied")
+    assert "a request could not be copied; the next ones like it are counted and not logged (SDKError," in caplog.text
+    assert "in test_a_mistake_is_logged" in caplog.text
+    assert len(caplog.records) == 1
+    for secret in ("user's own words", "sk-secret"):
+        assert secret not in caplog.text
+
+
+def test_codes_that_are_sentences_or_keys_are_not_recorded() -> None:
+    codes = {"code": "Incorrect API key provided: sk-secret1", "type": "gsk_Abc123def"}
+    error = SDKError(status_code=401, code="invalid_api_key", body={"error": codes, "code": "40001"})
+    assert answer_of(failed(error), "model-new").error == "SDKError 40001 invalid_api_key"
+
+
 def test_a_whole_ledger_is_refused_with_what_to_write() -> None:
     """It has no `reserve`, so every call would fail."""
 
@@ -269,7 +293,7 @@ def test_a_budget_outcome_asks_for_rest() -> None:
 
 
 def test_a_call_that_was_never_prepared_is_given_up_as_stuck() -> None:
-    """A ledger that hangs: nothing was asked, so there is no pair to blame the candidate with."""
+    """A ledger that hangs: nothing was asked, so there is no pair to blame the canary with."""
     shadowing = Shadowing()
     call = call_of(shadowing)
     assert call.give_up(call.deadline)

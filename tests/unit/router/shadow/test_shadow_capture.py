@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from killswitch.router.shadow.capture import Captured, capture, copy_of
+from killswitch.router.shadow.capture import Captured, capture, contents_of, copy_of
 from killswitch.router.shadow.drops import Drop
 from tests.doubles.finished_requests import finished
 
@@ -31,7 +33,7 @@ def refused(*, most_bytes: int = 100_000, tools_act: bool = True, **changes: Any
 
 def test_what_is_appended_later_is_left_out() -> None:
     messages = [HELLO]
-    one = finished(arguments={"messages": messages}, messages=1, last_message=HELLO)
+    one = finished(arguments={"messages": messages}, messages=(HELLO,))
     messages.extend([{"role": "assistant", "content": "hi"}, {"role": "user", "content": "and now?"}])
     made = capture(one, most_bytes=10_000, tools_act=True)
     assert isinstance(made, Captured)
@@ -39,10 +41,19 @@ def test_what_is_appended_later_is_left_out() -> None:
     assert made.turn == 1
 
 
-@pytest.mark.parametrize("messages", [[], [{"role": "user", "content": "other"}]])
-def test_messages_changed_otherwise_are_noticed(messages: list[Any]) -> None:
-    """Cut off, or another one in the place of the last."""
-    assert refused(arguments={"messages": messages}, messages=1, last_message=HELLO) is Drop.CHANGED
+@pytest.mark.parametrize("now", [[], [{"role": "user", "content": "other"}]])
+def test_what_control_was_asked_is_copied_whatever_the_list_is_now(now: list[Any]) -> None:
+    """Messages cut off, or others in their place."""
+    assert captured(arguments={"messages": now}, messages=(HELLO,)).record["messages"] == [HELLO]
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_the_first_or_last_message_edited_in_place_is_noticed(which: int) -> None:
+    """A system prompt or a question that says something else than what control has answered."""
+    messages: Any = ({"role": "system", "content": "be kind"}, {"role": "user", "content": ["hi"]})
+    before = contents_of(messages)
+    messages[which]["content"] = "other"
+    assert refused(arguments={"messages": list(messages)}, messages=messages, contents=before) is Drop.CHANGED
 
 
 def test_a_dictionary_that_changes_while_copied_is_dropped() -> None:
@@ -236,3 +247,24 @@ def test_any_request_gives_a_record_that_is_json(arguments: dict[str, Any]) -> N
         assert made.turn >= 1
     else:
         assert made in (Drop.TOO_LARGE, Drop.SIDE_EFFECTS, Drop.NOT_COMPARABLE)
+
+
+def test_values_of_an_sdks_object_are_in_no_warning() -> None:
+    """Pydantic warns of what is not of its field's type, with the value: the log would have the user's words."""
+
+    class Message(BaseModel):
+        role: str
+        content: str
+
+    words: Any = {"text": "my own words"}
+
+    class Odd:
+        def model_dump(self, *, exclude_none: bool) -> dict[str, Any]:
+            return {"role": "user", "content": "hello", "exclude_none": exclude_none}
+
+    said = [Message.model_construct(role="user", content=words), Odd()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = captured(arguments={"messages": said})
+    assert made.record["messages"][0]["content"] == {"text": "my own words"}
+    assert made.record["messages"][1]["exclude_none"] is True

@@ -1,4 +1,4 @@
-"""Money and quota: what is no error of the candidate, when the shadow rests, and what a reservation must hold."""
+"""Money and quota: what is no error of the canary, when the shadow rests, and what a reservation must hold."""
 
 from __future__ import annotations
 
@@ -149,6 +149,7 @@ def test_bytes_bound_the_tokens_of_a_request() -> None:
         {"messages": [{"role": "user", "content": [{"inline_data": {"data": "x"}}]}]},
         {"input": "x", "tools": [{"type": "web_search"}]},
         {"input": "x", "tools": [{"googleSearch": {}}]},
+        {"input": "x", "tools": [{"type": "namespace", "name": "n", "tools": [{"type": "web_search"}]}]},
         *({"messages": [], name: {"a": 1}} for name in ("web_search_options", "plugins", "audio", "search_parameters")),
         *({"messages": [], "extra_body": {"service_tier": tier}} for tier in ("priority", "a new one")),
     ],

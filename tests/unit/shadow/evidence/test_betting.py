@@ -102,7 +102,7 @@ def test_rounding_is_against_whoever_bets() -> None:
 
 
 def test_half_of_the_money_bets_on_the_candidate_alone() -> None:
-    """A candidate that never errs is within the margin, whatever few noise pairs say of control."""
+    """A canary that never errs is within the margin, whatever few noise pairs say of control."""
     matched, alone = Sample.of_signs(0, 30, 0), Sample.of(np.zeros(1500), 0.0, 1.0)
     assert Excess(matched).log_within(0.005) < math.log(100)
     assert Excess(matched, alone).log_within(0.005) >= math.log(100)

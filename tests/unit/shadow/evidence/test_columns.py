@@ -23,6 +23,12 @@ def test_what_is_unknown_is_nan_and_never_zero() -> None:
     assert columns.equivalent.tolist() == [UNKNOWN]
 
 
+def test_an_answer_without_a_finish_reason_is_not_known_to_be_whole() -> None:
+    columns = PairColumns.of([pair(other=side(finish_reason=said)) for said in ("length", "stop", "")])
+    assert columns.other.cut.tolist() == [1, 0, UNKNOWN]
+    assert columns.control.cut.tolist() == [0, 0, 0]
+
+
 def test_texts_are_codes_of_one_table_for_both_sides() -> None:
     columns = PairColumns.of([pair(other=side(opening="Of course", language="ja")), pair(1.0, prompt_class="billing")])
     assert [columns.openings[code] for code in columns.other.opening] == ["Of course", "Sure, here is"]

@@ -10,6 +10,7 @@ from bench.shadow_traffic import ShadowTraffic, drawn
 from killswitch.shadow.criteria import DEFAULTS, OPTIONAL, Criterion, Measure
 from killswitch.shadow.evidence.columns import OUTCOMES, PairColumns
 from killswitch.shadow.evidence.measures import Compared, compare, counted
+from killswitch.shadow.findings import CriterionState, judged
 from killswitch.shadow.record import PairRecord
 from tests.doubles.shadow_records import pair, side
 
@@ -43,6 +44,33 @@ def test_a_refusal_is_seen_by_its_outcome_or_its_flag() -> None:
         assert compared([pair(other=refused)], Measure.REFUSALS).candidate == 1.0
 
 
+def test_an_answer_cut_at_its_limit_is_a_broken_format() -> None:
+    """Both ways: where control alone was cut, the canary is better."""
+    whole, cut = side(), side(finish_reason="max_tokens")
+    sides = [(whole, cut), (whole, cut), (cut, whole), (cut, cut), (whole, whole)]
+    found = compared([pair(at, control=one, other=two) for at, (one, two) in enumerate(sides)], Measure.FORMAT)
+    assert (found.candidate, found.reference) == (3 / 5, 2 / 5)
+    assert not found.why_no_pass
+    many = [pair(at, other=cut if at % 10 == 0 else whole) for at in range(600)]
+    found = compared(many, Measure.FORMAT)
+    assert found.evidence is not None
+    assert found.evidence.log_worse(found.limit) > math.log(1000)
+
+
+def test_an_unknown_finish_reason_is_no_proof_of_a_format() -> None:
+    """JSON that is broken is still proven. That nothing is broken is not, because answers may have been cut."""
+    silent = side(finish_reason="")
+    unknown = [pair(at, control=silent, other=silent) for at in range(3000)]
+    within = judged(compared(unknown, Measure.FORMAT), wrong_go=0.01, wrong_no_go=0.01)
+    assert within.odds_within > within.odds_to_pass
+    assert within.standing is CriterionState.NOT_YET
+    assert "finish reason) is unknown in 100% of the pairs" in within.sentence
+    broken = [pair(at, control=silent, other=replace(silent, json="broken")) for at in range(600)]
+    assert judged(compared(broken, Measure.FORMAT), wrong_go=0.01, wrong_no_go=0.01).standing is CriterionState.FAIL
+    known = [pair(at, other=silent if at % 20 == 0 else side()) for at in range(3000)]
+    assert judged(compared(known, Measure.FORMAT), wrong_go=0.01, wrong_no_go=0.01).standing is CriterionState.PASS
+
+
 def test_a_candidate_that_times_out_stays_in_the_denominator() -> None:
     """Of ten requests five time out and the rest are answered well: 50 % errors, 50 % equivalent, not 100 %."""
     records = alternating(
@@ -57,7 +85,7 @@ def test_a_candidate_that_times_out_stays_in_the_denominator() -> None:
 
 
 def test_the_floor_keeps_its_own_survivors() -> None:
-    """Control's second answers that time out count against the floor as the candidate's do against the candidate."""
+    """Control's second answers that time out count against the floor as the canary's do against the canary."""
     slow = [pair(other=TIMED_OUT) if place % 2 else pair() for place in range(40)]
     records = alternating(slow, [replace(record, kind="noise") for record in slow])
     for measure in (Measure.ERRORS, Measure.EQUIVALENT, Measure.SIMILARITY):
@@ -152,8 +180,41 @@ def test_latency_is_compared_where_both_ran_at_once() -> None:
     assert found.evidence is not None
 
 
+def at_times(slow: float) -> list[PairRecord]:
+    """Half of the pairs run at once; in a tenth of all, which do not, the canary takes ``slow`` times as long."""
+    took = np.random.default_rng(6).lognormal(0.0, 0.5, (4000, 2))
+    return [
+        pair(
+            float(at),
+            concurrent=at % 10 < 5,
+            control=side(seconds=float(theirs)),
+            other=side(seconds=float(mine) * (slow if at % 10 == 9 else 1.0)),
+        )
+        for at, (theirs, mine) in enumerate(took)
+    ]
+
+
+def test_a_slow_candidate_hides_behind_no_queue() -> None:
+    """While it is slow the queue is long, and nothing runs at once: no pair that counts would have a slow answer."""
+    within = compared(at_times(1.0), Measure.LATENCY_P95).evidence
+    hidden = compared(at_times(9.0), Measure.LATENCY_P95).evidence
+    assert within is not None
+    assert hidden is not None
+    assert within.log_within(1.2) > math.log(100)
+    assert hidden.log_within(1.2) < 0.0
+    assert hidden.log_worse(1.2) < math.log(100)  # another load may be why
+
+
+def test_times_that_are_mostly_unknown_prove_nothing() -> None:
+    """A time below 0 is of a clock that was set, and no quick answer."""
+    records = [pair(float(at), concurrent=True, other=side(seconds=-1.0 if at % 5 == 0 else 0.5)) for at in range(1000)]
+    found = compared(records, Measure.LATENCY_P95)
+    assert found.pairs == 800
+    assert found.why_not == "the time is unknown in 20% of the pairs"
+
+
 def test_timeouts_are_in_the_p95s_pairs_and_not_its_seconds() -> None:
-    """They are errors. As endless answers they would make an equal candidate slow: control's leave no pair."""
+    """They are errors. As endless answers they would make an equal canary slow: control's leave no pair."""
     records = [pair(float(at), concurrent=True, other=TIMED_OUT if at % 10 == 0 else side()) for at in range(300)]
     found = compared(records, Measure.LATENCY_P95)
     assert found.candidate == 1.0

@@ -55,7 +55,7 @@ def test_an_equal_candidate_is_within_the_margin() -> None:
 
 
 def test_an_opening_that_vanished_counts_like_one_that_came() -> None:
-    """The candidate never says what control says in 35 % of its answers."""
+    """The canary never says what control says in 35 % of its answers."""
     sample, common = differing(*pairs((0.46, 0.0, 0.24, 0.20, 0.10), 1000, 2), TABLE)
     assert Excess(sample).log_worse(0.20) >= math.log(3500)
     assert common is not None
@@ -78,6 +78,18 @@ def test_openings_outside_the_table_are_one_group() -> None:
     assert Excess(sample).log_worse(0.20) >= math.log(3500)
     assert common is not None
     assert (common.words, common.candidate, common.control) == ("hello there", 0.0, 1.0)
+
+
+def test_openings_that_are_new_each_time_stand_out() -> None:
+    """A canary that never begins twice alike is in no set of known openings, and is not like control for that."""
+    size = 2000
+    table = (*TABLE, *(f"topic{number} and so on" for number in range(size)))
+    _, control = pairs(CONTROL, size, 4)
+    new = np.arange(len(TABLE), len(TABLE) + size, dtype=np.int32)
+    sample, _ = differing(new, control, table)
+    assert Excess(sample).log_worse(0.20) >= math.log(3500)
+    alike, _ = differing(new[: size // 2], new[size // 2 :], table)
+    assert Excess(alike).log_within(0.20) >= math.log(100)
 
 
 def test_no_pairs_have_no_common_opening() -> None:

@@ -22,7 +22,7 @@ def test_stretches_double_and_end_with_the_pairs() -> None:
 
 @pytest.mark.parametrize(("slower_by", "proven"), [(1.0, "within"), (0.5, "within"), (1.6, "worse")])
 def test_a_ratio_of_p95_is_proven_on_the_right_side(slower_by: float, proven: str) -> None:
-    """An equal candidate and one that is twice as fast are below 1.2 times; one that takes 1.6 times is over it."""
+    """An equal canary and one that is twice as fast are below 1.2 times; one that takes 1.6 times is over it."""
     excess = RatioExcess(slower(*seconds(6000, 2, slower_by=slower_by)))
     within, worse = excess.log_within(1.2), excess.log_worse(1.2)
     assert (within > math.log(100)) == (proven == "within")
@@ -42,7 +42,7 @@ def test_marks_come_from_earlier_pairs_alone() -> None:
 
 
 def test_failures_that_control_has_too_make_no_one_slower() -> None:
-    """Control's failures leave no pair, so an equal candidate of which 6 % fail would be "slower" by them."""
+    """Control's failures leave no pair, so an equal canary of which 6 % fail would be "slower" by them."""
     candidate, control = seconds(6000, 4)
     candidate[np.random.default_rng(5).random(6000) < 0.06] = math.nan
     excess = RatioExcess(slower(candidate, control))

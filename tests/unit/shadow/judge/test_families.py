@@ -35,6 +35,9 @@ from killswitch.shadow.judge.family import check_families, families_of
         ("command-r-plus", "cohere"),
         ("xai/grok-4", "xai"),
         ("bedrock/amazon.nova-pro-v1:0", "amazon"),
+        ("ai21.jamba-1-5-large-v1:0", "ai21"),
+        ("nvidia/nemotron-4-340b", "nvidia"),
+        ("watsonx/ibm/granite-3-8b", "ibm"),
     ],
 )
 def test_a_name_shows_its_family(model: str, family: str) -> None:
@@ -45,6 +48,19 @@ def test_a_name_shows_its_family(model: str, family: str) -> None:
 def test_a_name_of_ones_own_shows_none(model: str) -> None:
     """A deployment's name, or a prefix that routes to anything, is no family."""
     assert families_of(model) == frozenset()
+
+
+def test_the_suffix_of_a_tuned_model_hides_no_family() -> None:
+    """People choose the suffix, which may be another family's word."""
+    assert "openai" in families_of("ft:gpt-4o-mini-2024-07-18:acme:nova-bot:9abc")
+    assert families_of("openrouter/meta-llama/llama-3.3-70b:free") == {"meta"}
+
+
+def test_a_name_of_no_family_does_not_judge_itself() -> None:
+    with pytest.raises(BadSettings, match="have one name"):
+        check_families("azure/Support", "support")
+    assert "is unknown" in (check_families("azure/Support", "support", insist=True) or "")
+    assert "is unknown" in (check_families("azure/judge", "support") or "")
 
 
 def test_a_distilled_model_is_of_both_families() -> None:

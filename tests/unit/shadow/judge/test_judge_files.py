@@ -152,8 +152,8 @@ def test_only_pairs_that_both_answer_in_words_are_judged(tmp_path: Path, changed
     assert not (tmp_path / "support").exists()
 
 
-def test_texts_wait_without_personal_data(tmp_path: Path) -> None:
-    """A judge is often another provider's. A hook that fails lets nothing wait."""
+def test_texts_wait_without_personal_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A judge is often another provider's. A hook that fails lets nothing wait, and no text is in the log."""
     waiting = WaitingPairs(tmp_path, share=1.0)
     waiting.offer(raw(other=RawAnswer("gpt-new", "ok", 1.0, "write to jane@example.com")))
     assert [one.candidate_answer for one in waiting.take()] == ["write to [email]"]
@@ -162,6 +162,9 @@ def test_texts_wait_without_personal_data(tmp_path: Path) -> None:
         raise ZeroDivisionError(text)
 
     assert not WaitingPairs(tmp_path, share=1.0, redact=broken).offer(raw(2))
+    assert "fix the hook (ZeroDivisionError, raised at" in caplog.text
+    assert raw(2).control.text
+    assert not [text for text in (raw(2).control.text, str(raw(2).request["messages"])) if text in caplog.text]
     assert len(list(waiting.take())) == 1
 
 
@@ -191,6 +194,13 @@ def test_pairs_expire_and_are_forgotten_by_user(tmp_path: Path) -> None:
     assert waiting.forget("") == 0
     assert waiting.forget("u1") == 1
     assert {one.pair for one in waiting.take()} == {"request-3", "request-4"}
+
+
+def test_half_written_texts_are_forgotten_with_anyone(tmp_path: Path) -> None:
+    """A writer that was killed left them, and nobody knows whose they are."""
+    (tmp_path / ".new-abc").write_bytes(b'{"pair": "1", "request": "my iban')
+    WaitingPairs(tmp_path, share=0.0).forget("u1")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_waiting_file_that_cannot_be_read_goes(tmp_path: Path) -> None:

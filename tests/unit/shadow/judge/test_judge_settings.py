@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from killswitch.errors import BadSettings
+from killswitch.shadow.criteria import Measure, criteria_from
 from killswitch.shadow.judge.endpoint import endpoint_url
 from killswitch.shadow.judge.labels import read_labels
 from killswitch.shadow.judge.opening import open_judge
@@ -25,7 +27,9 @@ def test_a_section_of_a_file_is_read_and_options_go_first(tmp_path: Path) -> Non
 
 def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
     page = (Path(__file__).parents[4] / "docs" / "shadow-judge.md").read_text("utf-8")
-    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    example, criteria = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    asked = criteria_from(yaml.safe_load(criteria)["shadow"]["criteria"])
+    assert Measure.WIN_RATE in {one.measure for one in asked.each}
     (tmp_path / "judge.yaml").write_text(example)
     settings = load_judge_settings(tmp_path / "judge.yaml")
     assert (settings.protocol, settings.max_pairs_a_day) == ("anthropic", 500)
@@ -42,6 +46,8 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
         load_judge_settings(path)
     text = str(refused.value)
     assert "did you mean share?" in text
+    assert "judge, max_pairs_a_day: 0 must be 1 or more" in text
+    assert "judge, protocol: 'soap' must be openai or anthropic" in text
     assert all(name in text for name in ("model: it is missing", "protocol", "max_pairs_a_day"))
 
 

@@ -12,7 +12,7 @@ from killswitch.errors import BadSettings
 from killswitch.shadow.judge.budget import NoBudget
 from killswitch.shadow.judge.endpoint import AskFailed, Reply
 from killswitch.shadow.judge.judging import Judge, JudgeRun, JudgingTerms
-from killswitch.shadow.judge.opinions import JudgedBy
+from killswitch.shadow.judge.opinions import JudgedBy, Opinion
 from killswitch.shadow.judge.prompt import DEFAULT_RUBRIC, Question, rubric_hash
 from killswitch.shadow.judge.sampling import is_sampled, place_of
 from killswitch.shadow.judge.verdict_file import VerdictFile, read_entries
@@ -195,7 +195,7 @@ def test_an_alias_of_the_candidates_family_stops_the_judge(tmp_path: Path) -> No
     judge = ScriptedJudge(model="gpt-4o-2024-08-06")
     found = judged(tmp_path, [pair(1), pair(2)], judge)
     assert len(judge.asked) == 1
-    assert "candidate's family" in found.stopped
+    assert "canary's family" in found.stopped
     assert found.scores == {}
 
 
@@ -262,3 +262,33 @@ def test_reasons_are_kept_only_where_that_is_asked_for(tmp_path: Path) -> None:
     assert "SECRET" not in (tmp_path / "judge.jsonl").read_text()
     kept = judged(tmp_path / "kept", [pair()], judge, keep_reasons=True)
     assert kept.pairs[0].reasons == ("quotes SECRET words", "quotes SECRET words")
+
+
+def opinions(number: int, *, labelled: bool, model: str = "claude-judge-1", invalid: bool = False) -> list[Opinion]:
+    """A pair asked in both orders."""
+    name = f"label/{number}" if labelled else f"request-{number}"
+    outcome, preferred = ("invalid", None) if invalid else ("verdict", "control")
+    return [
+        Opinion(name, BY, order, 0, outcome, preferred, NOW, labelled=labelled, model=model)  # type: ignore[arg-type]
+        for order in (0, 1)
+    ]
+
+
+def test_labelled_pairs_do_not_dilute_lost_ones() -> None:
+    """Answers that break the judge's reply hide their losses: in traffic, whatever a file of labels holds."""
+    entries = [one for number in range(400) for one in opinions(number, labelled=True)]
+    entries += [one for number in range(100) for one in opinions(number, labelled=False, invalid=number < 10)]
+    found = findings(entries)
+    assert found is not None
+    assert any("10 of 100 pairs have no verdict" in problem for problem in found.why_not)
+
+
+def test_a_model_that_saw_no_label_does_not_gate() -> None:
+    """A deployment's name may come to mean another model, while its verdicts stay under the same name."""
+    entries = [one for number in range(60) for one in opinions(number, labelled=True)]
+    alike = findings([*entries, *opinions(1, labelled=False)])
+    moved = findings([*entries, *opinions(1, labelled=False, model="phi-4")])
+    assert alike is not None
+    assert moved is not None
+    assert not any("phi-4" in problem for problem in alike.why_not)
+    assert any(problem.startswith("phi-4 answered for the judge") for problem in moved.why_not)

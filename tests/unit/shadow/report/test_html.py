@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 from hypothesis import example, given, settings
@@ -130,3 +131,11 @@ def test_each_histogram_has_a_bar_of_each_side_in_each_bin() -> None:
 
 def test_words_that_only_one_answer_has_are_marked() -> None:
     assert "<ins> more</ins>" in page(report_with("five days"))
+
+
+def test_no_table_of_many_columns_is_cut_on_a_narrow_screen() -> None:
+    """From six columns on, each row is a card on a phone: 390 px have room for four numbers."""
+    shown = page(report_with("orders"))
+    tables = re.findall(r'<table class="(\w+)"><tr>(.*?)</tr>', shown)
+    assert len(tables) > 5
+    assert all(kind == "cards" for kind, head in tables if head.count("<th") >= 6)

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.shadow.report.document import CriterionRow
+from killswitch.shadow.report.document import CriterionRow, to_document
 from killswitch.shadow.report.in_words import evidence_of, limit_of, why_open
 from killswitch.shadow.report.terminal import screen
 from tests.doubles.shadow_reports import report_with
@@ -21,7 +21,19 @@ def test_the_verdict_is_the_first_word() -> None:
 def test_how_many_more_pairs_are_needed_is_in_the_first_line() -> None:
     report = report_with("orders", verdict="NOT_YET")
     report = replace(report, decided=replace(report.decided, more_pairs=1_234))
-    assert screen(report).startswith("NOT YET, about 1,234 more pairs needed: orders")
+    assert screen(report).startswith("NOT YET, about 1,234 more pairs needed, about 12 hours at this traffic: orders")
+    assert to_document(report)["more_seconds"] == 1_234 * 3600 / 100
+    at_once = replace(report, period=replace(report.period, newest=report.period.oldest))
+    assert screen(at_once).startswith("NOT YET, about 1,234 more pairs needed: orders")
+    assert to_document(at_once)["more_seconds"] is None
+
+
+def test_a_shift_is_shown_next_to_controls_own() -> None:
+    """Two answers of one model are apart as well, so a shift of that size is no difference."""
+    report = report_with("orders")
+    seconds = replace(report.spreads[0], name="seconds", unit="s", wasserstein=0.113, wasserstein_noise=0.11)
+    shown = " ".join(screen(replace(report, spreads=(seconds,))).split())
+    assert "apart by 113 ms, control from itself by 110 ms" in shown
 
 
 def test_everything_fits_on_one_screen() -> None:

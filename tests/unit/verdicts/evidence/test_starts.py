@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from killswitch.flags.flag import AA, StageEntry
 from killswitch.timestamps import DAY
-from killswitch.verdicts.evidence.evariables import TickCounts
+from killswitch.verdicts.evidence.evariables import Array, TickCounts
 from killswitch.verdicts.evidence.starts import (
+    LONGEST_DRAIN,
     UNKNOWN_LATENCIES,
     Latencies,
     Unsettled,
@@ -189,11 +190,47 @@ def test_the_area_of_what_is_under_way(
     assert known.under_way(np.array(seconds)).tolist() == pytest.approx(area, rel=1e-12)
 
 
+class CountedLatencies(Latencies):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def under_way(self, seconds: Array) -> Array:
+        self.asked += 1
+        return super().under_way(seconds)
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts", "ended"),
+    [
+        ([10.0, np.inf], [10.0, 10.0], 15.0),
+        ([10.0, 400.0, np.inf], [10.0, 10.0, 10.0], 15.0),
+        ([10.0, np.inf], [5.0, 10.0], LONGEST_DRAIN),
+        ([np.inf], [0.0], LONGEST_DRAIN),
+    ],
+)
+def test_changes_whose_requests_have_ended_cost_nothing(edges: list[float], counts: list[float], ended: float) -> None:
+    """From the first tick whose step begins after the slowest request; then the shares are exactly zero."""
+    known = CountedLatencies(np.array(edges), np.array(counts))
+    stages = [StageEntry("ramp", 10.0, 0.0)]
+    assert known.all_ended_after == ended
+    on_the_way = unsettled_at(stages, [known], np.array([ended + 29.0, ended + 30.0]), 30.0)
+    assert known.asked == 1
+    assert on_the_way.canary_missing[0] > 0.0
+    after = unsettled_at(stages, [known], np.array([ended + 30.0]), 30.0)
+    assert known.asked == 1
+    for of_both, of_one in zip(parts_of(on_the_way), parts_of(after), strict=True):
+        assert of_both[1:] == of_one == [0.0]
+
+
 TICKS = np.array([0.0, 30.0, 60.0])
 
 
 def shares(*stages: StageEntry, latencies: Latencies = UNKNOWN_LATENCIES) -> list[list[float]]:
-    found = unsettled_at(stages, [latencies] * len(stages), TICKS, 30.0)
+    return parts_of(unsettled_at(stages, [latencies] * len(stages), TICKS, 30.0))
+
+
+def parts_of(found: Unsettled) -> list[list[float]]:
     return [
         part.tolist()
         for part in (found.canary_missing, found.canary_leftover, found.control_missing, found.control_leftover)

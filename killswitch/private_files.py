@@ -1,4 +1,4 @@
-"""New files that only their owner may read, on the disk when they are closed: records and pages may hold answers."""
+"""Files that only their owner may read: answers of models, pages, and what SQLite writes are not for everyone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFO
 
 @contextlib.contextmanager
 def new_private_file(path: Path) -> Iterator[BinaryIO]:
-    """An empty file of mode 0600 to write to, synced at the end of the block. Raises OSError.
+    """An empty file of mode 0600 to write to, on the disk at the end of the block. Raises OSError.
 
     A file that a killed process has left at ``path`` is removed first.
     """
@@ -22,6 +22,16 @@ def new_private_file(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file of mode 0600 where there is none yet: SQLite alone would ask the umask.
+
+    SQLite gives its ``-wal`` and ``-shm`` files the mode of the file itself. A file that is there keeps its mode: who
+    let a group read it knows why. Raises nothing: what is wrong with the folder is said by whoever opens the file.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def sync_folder(folder: Path) -> None:
