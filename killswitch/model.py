@@ -13,6 +13,7 @@ from typing import Literal
 
 from killswitch.plan import Plan
 from killswitch.slow_settings import SlowSettings
+from killswitch.spend_cap import SpendCap
 
 
 class Cohort(StrEnum):
@@ -217,21 +218,6 @@ class ShadowSettings:
     criteria: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     keep_text: Literal["never", "differences"] = "never"
     keep_text_for: float = 7 * 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class SpendCap:
-    """What ``scope`` may spend ``per`` hour, day or month (UTC), in micro-dollars; None is no such limit.
-
-    ``scope``: ``rollout`` (the canary), ``shadow``, ``judge``, or ``project:NAME``. ``on_hard``: what becomes of the
-    canary when it has spent ``hard``.
-    """
-
-    scope: str
-    per: Literal["hour", "day", "month"]
-    soft: int | None = None
-    hard: int | None = None
-    on_hard: Literal["hold", "trip"] = "hold"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from killswitch.controller.recipients import Recipients
 from killswitch.controller.store_health import StoreHealth
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
-from killswitch.model import Rollout, SpendCap
+from killswitch.model import Rollout
 from killswitch.pages import spend_events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.sources import Source
@@ -23,6 +23,7 @@ from killswitch.spend.prices import PriceList
 from killswitch.spend.rule_files import ledger_scope
 from killswitch.spend.ruling import RuledCaps
 from killswitch.spend.standing import CapStanding, Standing, standings
+from killswitch.spend_cap import SpendCap
 from killswitch.stores import Compare, Lost, Put, Store, keys
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import last_step

@@ -23,7 +23,6 @@ from killswitch.model import (
     Rollout,
     Rule,
     ShadowSettings,
-    SpendCap,
     TokenCounters,
 )
 from killswitch.plan import Plan
@@ -46,6 +45,7 @@ from killswitch.rules.signals import read_signal
 from killswitch.rules.slow import read_slow
 from killswitch.rules.spending import RefusedCaps, read_spend, set_cap_aside
 from killswitch.rules.units import shown
+from killswitch.spend_cap import SpendCap
 
 SHORTEST_BLINDNESS = 90.0  # seconds; three of the daemon's default intervals
 # stand-ins for required keys that were refused, so that the rest of the file can still be checked

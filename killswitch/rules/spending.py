@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from killswitch.model import Matcher, SpendCap, SpendSettings, TokenCounters
+from killswitch.model import Matcher, SpendSettings, TokenCounters
 from killswitch.rules.document import Path
 from killswitch.rules.metrics import Complaint
 from killswitch.rules.schema import MAX_CAPS, SpendCapSpec, SpendSpec
+from killswitch.spend_cap import SpendCap
 
 RefusedCaps = dict[int, set[str]]  # the refused keys of each cap, by its place in the list
 _PATH: Path = ("spend", "caps")

@@ -17,12 +17,13 @@ from killswitch.controller.store_health import StoreHealth
 from killswitch.deadline import Deadline
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import State
-from killswitch.model import Counts, Reading, Readings, SpendCap, SpendSettings, Want
+from killswitch.model import Counts, Reading, Readings, SpendSettings, Want
 from killswitch.sources import Source
 from killswitch.spend.live import from_document
 from killswitch.spend.live_counting import SCOPES_A_COMMIT
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.standing import standings
+from killswitch.spend_cap import SpendCap
 from killswitch.stores import Committed, Compare, Delete, Item, Lost, Put, Snapshot, Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.verdicts.armed_rollout import ArmedRollout

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from killswitch.model import SpendCap, SpendSettings
+from killswitch.model import SpendSettings
 from killswitch.spend.books import from_document
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
@@ -15,6 +15,7 @@ from killswitch.spend.live_counting import LiveSpend, Uncounted
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.reservations import NotReserved, Reservation, SpendReason
 from killswitch.spend.ruling import RuledCaps
+from killswitch.spend_cap import SpendCap
 from killswitch.stores import keys
 from killswitch.stores.opening import open_store
 from tests.doubles.scripted_source import rollout

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from killswitch.model import SpendCap, SpendSettings
+from killswitch.model import SpendSettings
 from killswitch.spend.books import Book, from_document
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
@@ -18,6 +18,7 @@ from killswitch.spend.period_clock import PeriodClock, wrong_clocks
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.reservations import NotReserved, SpendReason
 from killswitch.spend.ruling import RuledCaps
+from killswitch.spend_cap import SpendCap
 from killswitch.stores import Store, TellsTime, keys
 from killswitch.stores.opening import open_store
 from killswitch.timestamps import DAY

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import AccessDenied
-from killswitch.model import Cohort, Counts, Measurement, Mode, Reason, SpendCap, SpendSettings, Unreadable, Want
+from killswitch.model import Cohort, Counts, Measurement, Mode, Reason, SpendSettings, Unreadable, Want
 from killswitch.pages.page import PageKind
 from killswitch.spend import books
 from killswitch.spend.caps import Period
 from killswitch.spend.live import CountedUpTo, from_document
 from killswitch.spend.prices import MILLION, Price, PriceList
+from killswitch.spend_cap import SpendCap
 from killswitch.status.document import status_document
 from killswitch.stores import keys
 from tests.doubles.fleet import INTERVAL, START, Fleet

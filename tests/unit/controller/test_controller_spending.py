@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import AccessDenied
-from killswitch.model import SpendCap, SpendSettings
+from killswitch.model import SpendSettings
 from killswitch.pages.page import PageKind
 from killswitch.rules.loading import Rules
 from killswitch.spend.books import Book, from_document
@@ -15,6 +15,7 @@ from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.reservations import Reservation, ScopedLedger, SpendReason
+from killswitch.spend_cap import SpendCap
 from killswitch.stores import keys
 from killswitch.timestamps import HOUR
 from tests.doubles.fleet import INTERVAL, Fleet

@@ -39,6 +39,7 @@ class World:
     older: Flag | None = None
     progress: StageProgress | None = None
     true: float = NOW
+    newest: float = NOW  # the tick that was judged last; another replica may judge it again
     wall_error: float = 0.0
     tick_error: float = 0.0
     verdict: Verdict = Verdict.UNKNOWN
@@ -55,7 +56,8 @@ class World:
         """One replica's cycle: it observes, and moves the flag if the next step says so."""
         if not again:
             self.true += INTERVAL
-        tick = self.true + self.tick_error
+            self.newest = self.true + self.tick_error
+        tick = self.newest
         seen = self.older if stale_flag and self.older is not None else self.flag
         self.verdict = verdict
         rule = RuleTick(verdict, Counts(1.0, 200.0), Counts(2.0, 400.0))

@@ -20,11 +20,11 @@ from killswitch.model import (
     PageSettings,
     QuerySignal,
     ShadowSettings,
-    SpendCap,
     SpendSettings,
     Unit,
 )
 from killswitch.rules.loading import Loaded, load_folder, load_text
+from killswitch.spend_cap import SpendCap
 
 HEAD = "rollout: r\ncontrol: a\ncanary: b\n"
 SHIPPED = Path(__file__).parents[3] / "rules"

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import BadRules
-from killswitch.model import SpendCap, SpendSettings
+from killswitch.model import SpendSettings
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.rule_files import ledger_caps, read_prices, without_price
+from killswitch.spend_cap import SpendCap
 from tests.doubles.scripted_source import rollout
 
 CAPS = (SpendCap("shadow", "hour", None, 5), SpendCap("project:eval", "month", 3, 7), SpendCap("rollout", "day", 1, 2))

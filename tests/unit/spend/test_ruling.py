@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from killswitch.errors import Unavailable
-from killswitch.model import Rollout, SpendCap, SpendSettings
+from killswitch.model import Rollout, SpendSettings
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.reservations import Reservation, SpendReason
 from killswitch.spend.ruling import RuledCaps
+from killswitch.spend_cap import SpendCap
 from killswitch.stores import Delete, Put, keys
 from tests.doubles.memory_store import Fault, MemoryStore
 from tests.doubles.scripted_source import rollout

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import BadSettings
-from killswitch.model import SpendCap, SpendSettings
+from killswitch.model import SpendSettings
 from killswitch.shadow.judge.settings import JudgeSettings, judge_settings
 from killswitch.shadow.judge.spending import judge_ledger
 from killswitch.spend.ruling import RuledCaps
+from killswitch.spend_cap import SpendCap
 from killswitch.stores import keys
 from killswitch.stores.opening import open_store
 from tests.doubles.scripted_source import rollout
