@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from killswitch.documents import Fields, finite, parse_object
 from killswitch.errors import BadDocument
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import Flag, StageEntry
 from killswitch.model import Decide, Excursion, Finding, Mode, Reason, Unit, Verdict
 from killswitch.timestamps import to_iso
 
@@ -76,13 +76,18 @@ class _Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident(_Decided):
-    """One trip of one generation. ``percent_before`` (0 to 100) and ``stage_before`` say where the ramp was."""
+    """One trip of one generation. ``percent_before`` (0 to 100) and ``stage_before`` say where the ramp was.
+
+    ``salt`` and ``stages``, the flag's, say which users had had the canary since when.
+    """
 
     generation: int
     control: str
     canary: str
     percent_before: float
     stage_before: str
+    salt: str = ""
+    stages: tuple[StageEntry, ...] = ()
     pages: tuple[Paged, ...] = ()
     routers: RoutersFollowed | None = None
 
@@ -109,6 +114,8 @@ class IncidentDraft(_Decided):
             canary=flag.rollout_canary,
             percent_before=flag.canary_percent,
             stage_before=flag.stage,
+            salt=flag.salt,
+            stages=flag.stages,
         )
 
     def after(self, seconds: float) -> IncidentDraft:
@@ -169,6 +176,10 @@ def from_document(value: bytes, *, rollout: str) -> Incident:
         canary=fields.text("canary"),
         percent_before=fields.number("percent_before"),
         stage_before=fields.text("stage_before"),
+        salt=fields.text("salt", empty=True),
+        stages=tuple(
+            StageEntry(one.text("stage"), one.number("percent"), one.time("at")) for one in fields.objects("stages")
+        ),
         decide=_word(fields, "decide", Decide),
         mode=_word(fields, "mode", Mode),
         window=fields.optional_number("window_seconds"),
@@ -200,6 +211,8 @@ def _to_json(incident: Incident) -> dict[str, Any]:
         "canary": incident.canary,
         "percent_before": incident.percent_before,
         "stage_before": incident.stage_before,
+        "salt": incident.salt,
+        "stages": [{"stage": one.stage, "percent": one.percent, "at": to_iso(one.at)} for one in incident.stages],
         "decide": incident.decide.value,
         "mode": incident.mode.value,
         "window_seconds": finite(incident.window),

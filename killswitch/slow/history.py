@@ -6,15 +6,13 @@ cohort, also after a trip (intention to treat); whoever was in no wave is contro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from killswitch.flags.flag import AA, SHADOW, Flag
+from killswitch.flags.flag import AA, SHADOW, Flag, StageEntry
 from killswitch.flags.incident import Incident
 
-_TAKEN_IN = re.compile(r"\.g([0-9]{1,16})\Z")
 BUCKETS = 10_000  # places on the split, as in flags.bucketing
 
 
@@ -74,31 +72,22 @@ def stretches_of(history: ExposureHistory, days: Sequence[tuple[int, int]], last
 
 @dataclass(frozen=True, slots=True)
 class EarlierGeneration:
-    """What is known of a generation that was tripped: ``percent`` of users were in its canary, ``at`` latest."""
+    """What is known of a generation that was tripped: with which salt, and its stages."""
 
     generation: int
-    percent: float
-    at: float
     salt: str
+    stages: tuple[StageEntry, ...]
 
 
 def earlier_generations(flag: Flag, incidents: Iterable[Incident]) -> tuple[EarlierGeneration, ...]:
     """The generations of this canary before the flag's, from their incidents.
 
-    A salt such as ``salt.g5`` was taken in generation 5 (`rearm --new-users`); earlier ones are read as of the
-    rollout's own salt. An incident does not say when its ramp began: its users count as exposed from the trip on, and
-    their earlier days count in neither cohort. A generation of another canary model says nothing about this one.
+    A generation of another canary model says nothing about this one.
     """
-    taken = _TAKEN_IN.search(flag.salt)
-    own, since = (flag.salt, 0) if taken is None else (flag.salt[: taken.start()], int(taken[1]))
     return tuple(
-        EarlierGeneration(
-            one.generation, one.percent_before, one.decided_at, flag.salt if one.generation >= since else own
-        )
+        EarlierGeneration(one.generation, one.salt, one.stages)
         for one in incidents
-        if one.generation < flag.generation
-        and one.canary == flag.rollout_canary
-        and one.stage_before not in (AA, SHADOW)
+        if one.generation < flag.generation and one.canary == flag.rollout_canary
     )
 
 
@@ -123,8 +112,7 @@ def places_below(percent: float) -> int:
 
 
 def _exposures(flag: Flag, earlier: Iterable[EarlierGeneration]) -> Iterator[tuple[float, str, float, int]]:
-    for one in earlier:
-        yield one.at, one.salt, one.percent, one.generation
-    for entry in flag.stages:
-        if entry.stage not in (AA, SHADOW):  # there the control model answers everyone
-            yield entry.at, flag.salt, entry.percent, flag.generation
+    for one in (*earlier, EarlierGeneration(flag.generation, flag.salt, flag.stages)):
+        for entry in one.stages:
+            if entry.stage not in (AA, SHADOW):  # there the control model answers everyone
+                yield entry.at, one.salt, entry.percent, one.generation

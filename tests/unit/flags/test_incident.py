@@ -132,6 +132,8 @@ def test_a_draft_becomes_the_incident_of_the_flag_that_is_tripped() -> None:
         canary=flag.canary,
         percent_before=25.0,
         stage_before="ramp_25",
+        salt=flag.salt,
+        stages=flag.stages,
     )
 
 

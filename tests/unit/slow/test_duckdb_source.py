@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from killswitch.flags.bucketing import bucket
+from killswitch.flags.flag import StageEntry
 from killswitch.model import Reason, Verdict
 from killswitch.slow.days import date_of, number_of
 from killswitch.slow.evidence import Difference
@@ -167,7 +168,7 @@ def test_the_first_exposure_wins_under_another_salt(tmp_path: Path, kind: str) -
             connection.execute("CREATE TABLE csat (user_id, day, csat)")
             connection.executemany("INSERT INTO csat VALUES (?, ?, ?)", [(n, str(d), s) for n, d, s in people.rows()])
         source = f"sqlite:///{tmp_path}/w.db"
-    history = history_of(people.flag, [EarlierGeneration(1, 30.0, at(0), "first")])
+    history = history_of(people.flag, [EarlierGeneration(1, "first", (StageEntry("custom", 30.0, at(0)),))])
     (found,) = evaluate(settings_of(source), history, at(people.days, 7)).findings
     early = {name for name in people.names() if bucket("first", name) < 30.0}
     late = {name for name in people.names() if bucket("salt", name) < 20.0} - early
@@ -295,7 +296,8 @@ def test_before_a_day_has_settled_nothing_is_judged(folder: Path, day: float) ->
 
 def test_more_raises_than_can_be_told_apart_are_unknown(folder: Path) -> None:
     settings = settings_of(f"duckdb:///{folder}")
-    earlier = [EarlierGeneration(number, 1.0, at(0), f"salt.g{number}") for number in range(300)]
+    stages = (StageEntry("ramp_1", 1.0, at(0)),)
+    earlier = [EarlierGeneration(number, f"salt.g{number}", stages) for number in range(300)]
     (found,) = evaluate(settings, history_of(PEOPLE.flag, earlier), at(PEOPLE.days, 7)).findings
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 

@@ -45,33 +45,35 @@ def test_stage_aa_exposes_no_one() -> None:
 
 
 def test_another_salt_exposes_others_and_the_first_exposure_wins() -> None:
-    waves = history_of(flag_of({5: 20.0}, salt="2"), [EarlierGeneration(1, 10.0, at(0), "salt")]).waves
+    earlier = EarlierGeneration(1, "salt", (StageEntry("custom", 10.0, at(0)),))
+    waves = history_of(flag_of({5: 20.0}, salt="2"), [earlier]).waves
     assert [(wave.salt, wave.low, wave.high) for wave in waves] == [("salt", 0.0, 10.0), ("2", 0.0, 20.0)]
     assert [wave.of_all for wave in waves] == pytest.approx([0.1, 0.2 * 0.9])
 
 
-def incident(generation: int, **changes: object) -> Incident:
+def incident(generation: int, salt: str = "salt", **changes: object) -> Incident:
+    stages = (StageEntry("ramp_1", 1.0, at(generation - 1)), StageEntry("ramp_5", 5.0, at(generation)))
     known = {
         "rollout": ROLLOUT, "automatic": True, "by": "c", "reason": "r", "rules": (), "findings": (),
-        "decided_at": at(generation), "generation": generation, "control": "model-old", "canary": "model-new",
-        "percent_before": 5.0, "stage_before": "ramp_5",
+        "decided_at": at(generation + 1), "generation": generation, "control": "model-old", "canary": "model-new",
+        "percent_before": 5.0, "stage_before": "ramp_5", "salt": salt, "stages": stages,
     }  # fmt: skip
     return Incident(**known | changes)  # type: ignore[arg-type]  # as above
 
 
-def test_a_tripped_generation_has_exposed_its_users() -> None:
+def test_a_tripped_generation_has_exposed_its_users_since_its_stages() -> None:
     flag = replace(flag_of({9: 1.0}), generation=3)
     found = earlier_generations(flag, [incident(1), incident(2, canary="model-else"), incident(3)])
-    assert found == (EarlierGeneration(1, 5.0, at(1), "salt"),)
-    assert parts(flag, *found) == [(at(1), 0.0, 5.0)]
+    assert [one.generation for one in found] == [1]
+    assert parts(flag, *found) == [(at(0), 0.0, 1.0), (at(1), 1.0, 5.0)]
 
 
-def test_a_rearm_with_new_users_leaves_earlier_users_exposed() -> None:
-    """`rearm --new-users` in generation 3 took another salt; the users of generation 1 were hashed with the first."""
-    flag = replace(flag_of({9: 1.0}, salt="salt.g3"), generation=5)
-    found = earlier_generations(flag, [incident(1), incident(4)])
-    assert [(one.generation, one.salt) for one in found] == [(1, "salt"), (4, "salt.g3")]
-    assert parts(flag, *found) == [(at(1), 0.0, 5.0), (at(4), 0.0, 5.0)]
+def test_each_generation_is_read_with_the_salt_it_had() -> None:
+    """`rearm --new-users` in generations 3 and 5."""
+    flag = replace(flag_of({9: 1.0}, salt="salt.g5"), generation=5)
+    found = earlier_generations(flag, [incident(1), incident(3, "salt.g3"), incident(4, "salt.g3")])
+    assert [(one.generation, one.salt) for one in found] == [(1, "salt"), (3, "salt.g3"), (4, "salt.g3")]
+    assert {wave.salt for wave in history_of(flag, found).waves} == {"salt", "salt.g3", "salt.g5"}
 
 
 @given(st.integers(0, 10_000))
