@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -97,6 +97,12 @@ def test_a_file_is_short() -> None:
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in (*MODULES, *TESTS)}
     allowed = {name: max(LINES_OF_A_FILE, PENDING.get(name, 0)) for name in lengths}
     assert not {name: lines for name, lines in lengths.items() if lines > allowed[name]}
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by name alone, so that a run of all tests would refuse the second."""
+    names = Counter(path.name for path in TESTS if path.name.startswith("test_"))
+    assert [name for name, number in names.items() if number > 1] == []
 
 
 def test_a_function_is_short_or_says_why_not() -> None:
