@@ -12,7 +12,7 @@ from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_set
 from killswitch.cli.plan_view import PlanView, planned, view
 from killswitch.cli.terminal import one_line
 from killswitch.controller.plan_steps import commit_step
-from killswitch.flags.transitions import Actor
+from killswitch.flags.transitions import Actor, says_nothing
 from killswitch.plan import PlanStage
 from killswitch.ramps.next_step import Move
 from killswitch.stores import Compare, keys
@@ -43,7 +43,7 @@ def command(
     stage = _wanted(seen, to)
     skips = seen.step.to is None or stage.stage != seen.step.to.stage
     passes = seen.step.move in (Move.READY, Move.PROPOSE, Move.ADVANCE)
-    if despite is not None and not despite.strip():
+    if despite is not None and says_nothing(despite):
         fail("--despite needs a reason")
     if despite is None and not passes:
         fail(one_line(f"{rollout} may not go on: {seen.step.sentence}; `killswitch ready {rollout}` shows every check"))

@@ -27,15 +27,15 @@ from killswitch.cli.invocation import (
     show,
 )
 from killswitch.cli.terminal import one_line
+from killswitch.controller.slow_signals import exposure_history
 from killswitch.model import Verdict
 from killswitch.slow.days import date_of
 from killswitch.slow.document import to_document
 from killswitch.slow.findings import Judgement, SlowFinding, amount, points
-from killswitch.slow.history import ExposureHistory, earlier_generations, history_of
+from killswitch.slow.history import ExposureHistory
 from killswitch.slow.picture import lines_of_text, svg
 from killswitch.slow.reading import Evaluation, evaluate
 from killswitch.timestamps import to_iso
-from killswitch.trips.incidents import incidents_of
 from killswitch.trips.stored_flags import StoredFlags
 from killswitch.wording import counted, date_and_time
 
@@ -72,8 +72,7 @@ def command(
         now = time.time()
         flag = StoredFlags(opened_store).required(rollout).flag
         assert flag is not None
-        incidents = [one.incident for one in incidents_of(opened_store, rollout) if one.incident is not None]
-        history = history_of(flag, earlier_generations(flag, incidents))
+        history = exposure_history(opened_store, flag)
         evaluation = evaluate(found.slow, history, now if until is None else moment(until, now=now))
         if picture is not None:
             picture.write_text(svg(evaluation.findings, days), encoding="utf-8")

@@ -1,7 +1,7 @@
 """The daily job of slow signals: ask the warehouse, keep what was found, and pin a canary that is over its limit.
 
-One replica asks, by a claim under a lease. A pin is about the generation that was judged: whoever re-armed it meanwhile
-wins, and the next look asks again.
+One replica asks: the one that has a claim under a lease. A pin is about the generation that was judged. If someone
+re-arms the canary while the warehouse is asked, nothing is pinned, and the next look asks again.
 """
 
 from __future__ import annotations
@@ -103,8 +103,7 @@ class SlowSignals:
     ) -> None:
         flag, now = stored.flag, self._wall()
         assert flag is not None
-        incidents = [one.incident for one in incidents_of(self._store, rollout.name) if one.incident is not None]
-        history = history_of(flag, earlier_generations(flag, incidents))
+        history = exposure_history(self._store, flag)
         findings = self._found(settings, history, now)
         standing = standing_of(rollout.name, flag.generation, findings, before, now)
         _log(standing, before)
@@ -178,6 +177,12 @@ class SlowSignals:
             controller=self._id,
             version=self._version,
         )
+
+
+def exposure_history(store: Store, flag: Flag) -> ExposureHistory:
+    """Who was exposed to the flag's canary from when on. Raises what the store raises."""
+    incidents = [one.incident for one in incidents_of(store, flag.rollout) if one.incident is not None]
+    return history_of(flag, earlier_generations(flag, incidents))
 
 
 def unknown_findings(

@@ -28,8 +28,8 @@ STAGES: Mapping[str, float] = {
 }
 AA = "aa"
 # A tripped flag must be readable by every reader, however long its story: the incident holds the whole of it.
-_MAX_REASON = 2000
-_MAX_NAME = 200
+MAX_REASON = 2000
+MAX_NAME = 200
 _MAX_RULES = 100
 _MAX_STAGES = 200
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
@@ -195,7 +195,7 @@ def _bounded(stages: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
 def _salt_of(salt: str, generation: int) -> str:
     """The rollout's salt for this generation's users."""
     own = _GENERATION_OF_SALT.sub("", salt)
-    return f"{own[: _MAX_NAME - 20]}.g{generation}"
+    return f"{own[: MAX_NAME - 20]}.g{generation}"
 
 
 def _models(flag_control: str, canary: str, stage: str) -> tuple[str, str | None]:
@@ -229,8 +229,8 @@ def arm(
             f"cannot arm {rollout}: control and canary must be two different models, got {control!r} and {canary!r}"
         )
     for what, text in (("control", control), ("canary", canary), ("salt", salt)):
-        if len(text) > _MAX_NAME:
-            raise IllegalTransition(f"cannot arm {rollout}: {what} has {len(text)} characters; use at most {_MAX_NAME}")
+        if len(text) > MAX_NAME:
+            raise IllegalTransition(f"cannot arm {rollout}: {what} has {len(text)} characters; use at most {MAX_NAME}")
     served, after_aa = _models(control, canary, stage)
     return Flag(
         rollout=rollout,
@@ -276,15 +276,15 @@ def trip(
         canary_percent=0.0,
         trip=Trip(
             now,
-            by[:_MAX_NAME],
-            reason[:_MAX_REASON],
+            by[:MAX_NAME],
+            reason[:MAX_REASON],
             incident,
-            tuple(rule[:_MAX_NAME] for rule in rules[:_MAX_RULES]),
+            tuple(rule[:MAX_NAME] for rule in rules[:_MAX_RULES]),
             flag.canary_percent,
             flag.stage,
         ),
         updated_at=now,
-        updated_by=by[:_MAX_NAME],
+        updated_by=by[:MAX_NAME],
         shadow_percent=0.0,
         shadow_classes={},
     )

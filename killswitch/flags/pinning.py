@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from killswitch.flags.flag import Flag, Pin, state_of, trip
+from killswitch.flags.flag import MAX_NAME, MAX_REASON, Flag, Pin, state_of, trip
 from killswitch.flags.transitions import Action, Actor, State, check_reason, required
-
-_MAX_REASON = 2000
-_MAX_NAME = 200
 
 
 def pin(
@@ -34,9 +31,9 @@ def pin(
     return replace(
         flag,
         state=State.PINNED,
-        pin=Pin(now, by[:_MAX_NAME], reason[:_MAX_REASON]),
+        pin=Pin(now, by[:MAX_NAME], reason[:MAX_REASON]),
         updated_at=at,
-        updated_by=by[:_MAX_NAME],
+        updated_by=by[:MAX_NAME],
     )
 
 
@@ -47,7 +44,7 @@ def unpin(flag: Flag | None, *, rollout: str, reason: str, now: float, by: str, 
     check_reason(reason, Action.UNPIN, rollout)
     at = max(now, flag.updated_at)
     return replace(
-        flag, state=State.TRIPPED, pin=None, unpinned_at=at, updated_at=at, updated_by=by[:_MAX_NAME]
+        flag, state=State.TRIPPED, pin=None, unpinned_at=at, updated_at=at, updated_by=by[:MAX_NAME]
     )  # fmt: skip
 
 

@@ -150,6 +150,11 @@ def _link(settings: PageSettings, kind: PageKind, rollout: str, generation: int)
     return f"{base}/incidents/{incident_id(rollout, generation - 1 if kind is PageKind.RE_ARMED else generation)}"
 
 
+def with_severity(page: Page, severity: str) -> Page:
+    """The page with another severity than its rule file's."""
+    return replace(page, severity=severity, payload={**page.payload, "severity": severity})
+
+
 def as_good_news(page: Page, follows: str) -> Page:
     """The page as good news: it mentions no one, and continues the page ``follows``."""
     payload = {**page.payload, "severity": "info", "good_news": True}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
-from killswitch.pages.building import page_of_event
+from killswitch.pages.building import page_of_event, with_severity
 from killswitch.pages.page import MAX_NAME, Page, PageKind
 from killswitch.timestamps import to_iso
 from killswitch.wording import plain
@@ -21,7 +21,8 @@ def ready(flag: Flag, why: str, *, to: str, percent: float, at: float, settings:
         f"To go on: `killswitch advance {flag.rollout}`",
         f'To stay: do nothing, or `killswitch hold {flag.rollout} --reason "why"`',
     )
-    return _calm(flag, PageKind.READY, headline, why, steps, at=at, settings=settings, auto_action="none: it waits")
+    wait = "none: it waits"
+    return _calm(_page(flag, PageKind.READY, headline, why, steps, at=at, settings=settings, auto_action=wait))
 
 
 def advanced(flag: Flag, why: str, *, before: str, by: str, at: float, settings: PageSettings) -> Page:
@@ -33,7 +34,7 @@ def advanced(flag: Flag, why: str, *, before: str, by: str, at: float, settings:
         f'To end it: `killswitch trip {flag.rollout} --reason "why"`',
     )
     done = f"canary raised to {flag.canary_percent:g}%"
-    return _calm(flag, PageKind.ADVANCED, headline, why, steps, at=at, settings=settings, auto_action=done)
+    return _calm(_page(flag, PageKind.ADVANCED, headline, why, steps, at=at, settings=settings, auto_action=done))
 
 
 def plan_held(flag: Flag, why: str, *, at: float, settings: PageSettings) -> Page:
@@ -41,7 +42,7 @@ def plan_held(flag: Flag, why: str, *, at: float, settings: PageSettings) -> Pag
     headline = f"{flag.rollout}: its plan holds at {flag.stage}, {flag.canary_percent:g}%"
     steps = (f"See the plan: `killswitch plan {flag.rollout}`",)
     page = _page(flag, PageKind.PLAN_HELD, headline, why, steps, at=at, settings=settings, auto_action="none: it holds")
-    return replace(page, severity="warning", payload={**page.payload, "severity": "warning"})
+    return with_severity(page, "warning")
 
 
 def complete(flag: Flag, why: str, *, at: float, settings: PageSettings) -> Page:
@@ -52,23 +53,12 @@ def complete(flag: Flag, why: str, *, at: float, settings: PageSettings) -> Page
         f"Then remove the flag: `killswitch end {flag.rollout}`. The switch is armed until then",
         f"Decommission {plain(flag.control, MAX_NAME)} after that, not before",
     )
-    return _calm(flag, PageKind.COMPLETE, headline, why, steps, at=at, settings=settings, auto_action="none")
+    return _calm(_page(flag, PageKind.COMPLETE, headline, why, steps, at=at, settings=settings, auto_action="none"))
 
 
-def _calm(
-    flag: Flag,
-    kind: PageKind,
-    headline: str,
-    why: str,
-    steps: Sequence[str],
-    *,
-    at: float,
-    settings: PageSettings,
-    auto_action: str,
-) -> Page:
-    """A page that is no reason to wake anyone."""
-    page = _page(flag, kind, headline, why, steps, at=at, settings=settings, auto_action=auto_action)
-    return replace(page, mention=None, severity="info", payload={**page.payload, "severity": "info"})
+def _calm(page: Page) -> Page:
+    """The page as no reason to wake anyone."""
+    return replace(with_severity(page, "info"), mention=None)
 
 
 def _page(

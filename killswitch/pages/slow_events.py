@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
-from killswitch.pages.building import page_of_event
+from killswitch.pages.building import page_of_event, with_severity
 from killswitch.pages.page import Page, PageKind
 from killswitch.timestamps import to_iso
 from killswitch.wording import plain
@@ -27,4 +26,4 @@ def slow_unknown(
             "Look whether yesterday was loaded into the warehouse",
         ),
     )  # fmt: skip
-    return replace(page, severity="warning", payload={**page.payload, "severity": "warning"})
+    return with_severity(page, "warning")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
-from killswitch.pages.building import page_of_event
+from killswitch.pages.building import page_of_event, with_severity
 from killswitch.pages.page import MAX_NAME, Page, PageKind
 from killswitch.pages.payload import SpendPayload
 from killswitch.spend.standing import Standing
@@ -30,7 +30,7 @@ def spend_soft(rollout: str, standing: Standing, *, at: float, settings: PageSet
         PageKind.SPEND_SOFT, rollout, standing, soft, headline, standing.sentence, settings,
         at=at, alert="soft spend cap reached", auto_action="none: a soft cap stops nothing", steps=steps,
     )  # fmt: skip
-    return replace(page, severity="warning", payload={**page.payload, "severity": "warning"})
+    return with_severity(page, "warning")
 
 
 def spend_hard(rollout: str, standing: Standing, *, at: float, settings: PageSettings) -> Page:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from killswitch.shadow.facts import differences, facts_of
+from tests.unit.shadow.fact_differences import between
 
 BEFORE = "Thank you for contacting us about your recent order. We checked the records and all of it looks fine. "
-
-
-def between(one: str, other: str) -> tuple[str, ...]:
-    found = differences(facts_of(one), facts_of(other))
-    assert found == differences(facts_of(other), facts_of(one))
-    return found
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from killswitch.shadow.facts import differences, facts_of
-
-
-def between(one: str, other: str) -> tuple[str, ...]:
-    found = differences(facts_of(one), facts_of(other))
-    assert found == differences(facts_of(other), facts_of(one))
-    return found
+from tests.unit.shadow.fact_differences import between
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.shadow.facts import differences, facts_of
 from killswitch.shadow.word_order import exchanged
-
-
-def between(one: str, other: str) -> tuple[str, ...]:
-    found = differences(facts_of(one), facts_of(other))
-    assert found == differences(facts_of(other), facts_of(one))
-    return found
+from tests.unit.shadow.fact_differences import between
 
 
 @pytest.mark.parametrize(
