@@ -31,7 +31,7 @@ def command(
     stage = next((stage for stage in plan.stages if stage.stage == flag.stage), None)
     asked = () if stage is None else stage.approve
     if name not in asked:
-        known = ", ".join(asked) or "nobody"
+        known = ", ".join(asked) or "no one"
         fail(f"stage {flag.stage} of {rollout} asks for the approval of {known}, not of {name}")
     key = keys.approvals(rollout, flag.generation)
     item = hand.store.get(key)

@@ -16,7 +16,7 @@ def command(hand: Hand, rollout: RolloutArgument) -> None:
     key = keys.hold(rollout)
     item = hand.store.get(key)
     if item is None:
-        fail(f"nobody holds {rollout}")
+        fail(f"{rollout} is not held")
     try:
         hold = hold_from_document(item.value, rollout=rollout)
         who = one_line(f"{hold.by} holds it: {hold.reason}")

@@ -16,7 +16,7 @@ class State(StrEnum):
     ABSENT = "absent"  # no document; never written
     ARMED = "armed"
     TRIPPED = "tripped"
-    PINNED = "pinned"  # as tripped, and nobody may arm it until a person has unpinned it with a reason
+    PINNED = "pinned"  # tripped, and arming it is refused until a person unpins it with a reason
 
 
 class Action(StrEnum):
@@ -45,7 +45,7 @@ TRANSITIONS: Mapping[tuple[State, Action], tuple[State, frozenset[Actor]]] = {
     (State.ARMED, Action.LOWER): (State.ARMED, frozenset(Actor)),
     (State.ARMED, Action.PIN): (State.PINNED, frozenset({Actor.PERSON, Actor.CONTROLLER})),
     (State.TRIPPED, Action.PIN): (State.PINNED, frozenset({Actor.PERSON, Actor.CONTROLLER})),
-    # not armed: whoever lifts a pin has not said that the canary may have users again
+    # tripped, not armed: lifting a pin does not give the canary users again
     (State.PINNED, Action.UNPIN): (State.TRIPPED, frozenset({Actor.PERSON})),
     (State.ARMED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
     (State.TRIPPED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),

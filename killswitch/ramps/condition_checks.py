@@ -68,7 +68,7 @@ def way_back(rest: Sequence[PlanStage], inputs: GateInputs) -> Iterator[GateChec
     """``rest``: the stage that the rollout is in, and those after it."""
     way = inputs.way_back
     if isinstance(way, Missing):
-        yield not_yet("way back", f"nobody knows whether control could take everyone: {way.why}")
+        yield not_yet("way back", f"no one knows whether control could take everyone: {way.why}")
         return
     answers = {True: passed, False: failed, None: not_yet}[way.answers]
     yield answers("control answers", way.said)
@@ -89,7 +89,7 @@ def _capacity(capacity: float | None, rate: float | None) -> GateCheck:
     title = "control's capacity"
     if capacity is None:
         fix = "write `control_capacity: …/s` under `plan`"
-        return not_yet(title, f"nobody has said whether control could take all traffic at once; {fix}")
+        return not_yet(title, f"no one has said whether control could take all traffic at once; {fix}")
     if rate is None:
         return not_yet(title, "how many requests a second there are is not known")
     said = f"control can take {capacity:g} requests/s, and both cohorts have {rate:.3g} now"
@@ -112,6 +112,6 @@ def hold(inputs: GateInputs) -> GateCheck:
     if isinstance(inputs.hold, Missing):
         return not_yet("hold", f"whether someone holds it is not known: {inputs.hold.why}")
     if inputs.hold is None:
-        return passed("hold", "nobody holds it")
+        return passed("hold", "it is not held")
     fix = f"use `killswitch resume {inputs.flag.rollout}`"
     return not_yet("hold", f"{inputs.hold.by} holds it: {inputs.hold.reason}; {fix}")

@@ -30,7 +30,7 @@ class StageForecast:
     """One stage, as it would go. ``takes``: seconds of traffic until `for` and every detection are there.
 
     ``begins`` and ``ends`` in Unix seconds, None after a stage that never ends. ``requests`` and ``users`` get the
-    canary's answer; ``users`` None if nobody has said how many there are. ``sees``: by rule, the smallest ratio to
+    canary's answer; ``users`` None if no one has said how many there are. ``sees``: by rule, the smallest ratio to
     control's value that shows, None if none of those tried does.
     """
 

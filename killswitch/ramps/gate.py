@@ -46,7 +46,7 @@ class Gate:
 
     @property
     def wait(self) -> float | None:
-        """Seconds until all that is missing is there; None if it is ready, or if nobody can say."""
+        """Seconds until all that is missing is there; None if it is ready, or if no one can say."""
         waits = [check.wait for check in self.checks if check.outcome is not CheckOutcome.PASS]
         known = [wait for wait in waits if wait is not None]
         return max(known) if known and len(known) == len(waits) else None

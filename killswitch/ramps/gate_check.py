@@ -19,7 +19,7 @@ class CheckOutcome(StrEnum):
 class GateCheck:
     """``sentence``: what is so, and what is missing. ``wait``: seconds until it is there at today's traffic.
 
-    ``wait`` None: it passes, or no amount of time helps, or nobody can say.
+    ``wait`` None: it passes, or no amount of time helps, or no one can say.
     """
 
     name: str

@@ -66,7 +66,7 @@ class WayBack:
 
     ``answers``: whether its model answers now, None if nothing was asked of it; ``said``: by which proof. ``capacity``
     and ``rate``: requests a second that it can take, as far as anyone has said, and that both cohorts have now.
-    ``retires``: Unix seconds from which it is gone, None if nobody has said that it will be.
+    ``retires``: Unix seconds from which it is gone, None if no one has said that it will be.
     """
 
     answers: bool | None
@@ -85,7 +85,7 @@ class GateInputs:
 
     ``now``: Unix seconds. ``interval``: seconds between ticks. ``shadow``: GO, NO_GO or NOT_YET, of the recorded pairs.
     ``slow``: what is known of slow signals, by name; one that the rule file has and this has not is unknown. ``hold``
-    None: nobody holds it.
+    None: no one holds it.
     """
 
     rollout: Rollout

@@ -27,7 +27,7 @@ class Move(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """``to``: the stage that comes next, None after the last or where nobody can say. ``page``: a person must know."""
+    """``to``: the stage that comes next, None after the last or where no one can say. ``page``: a person must know."""
 
     move: Move
     to: PlanStage | None

@@ -28,7 +28,7 @@ class StageStanding(StrEnum):
 class TimelineRow:
     """One stage of the plan. ``begins`` and ``ends`` in Unix seconds.
 
-    What lies ahead is the earliest that it can be; None where nobody can say.
+    What lies ahead is the earliest that it can be; None where no one can say.
     """
 
     stage: PlanStage

@@ -251,7 +251,7 @@ _VLLM = Preset(
     tokens=_VLLM_TOKENS,
     tokens_unseen=(
         "What the prefix cache had costs as `input`, and reasoning as `output`. Aborted requests count what was "
-        "generated until then. The prices are yours: vLLM bills nobody."
+        "generated until then. The prices are yours: vLLM itself sends no bill."
     ),
 )
 # `vllm:request_errors_total` counts what raised in the router; a pod's 500 passes through it as an answer.

@@ -87,7 +87,7 @@ class ShadowDecision:
     absence may hide bad answers. ``missing_share``: the part that is missing for whatever reason.
     ``more_pairs``: canary pairs until a decision, at the present numbers; None where
     decided or where no number can be given. ``advised_share``: what to multiply the sampling by, from now on.
-    ``users``: how the pairs are spread over users, None where nobody counted. ``one_user``: why there is no GO before
+    ``users``: how the pairs are spread over users, None where no one counted. ``one_user``: why there is no GO before
     other users asked, "" if that is no reason.
     """
 

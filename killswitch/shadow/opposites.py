@@ -61,7 +61,7 @@ _CONTRASTS: Final = {
     "ends ended;add adds added|remove removes removed;won wins|lost loses;hot|cold;import|export;"
     "upgrade*|downgrade*;doubled double|tripled triple halved;noon midday|midnight;yes|no;true|false;"
     "debit*|credit*;north* |south*;east eastern|west western;inside|outside;everyone everybody "
-    "all|nobody none;we_owe|you_owe;half|quarter;ascending|descending;upload*|download*;"
+    "all|no one none;we_owe|you_owe;half|quarter;ascending|descending;upload*|download*;"
     "public|private;same|different;lend lends lent|borrow*;top upper|bottom lower;shipped delivered|cancelled canceled",
     "de": "erhöh* steig* gestieg* stieg*|verringer* sink* sank gesunk* gefall* fiel senk* gesenkt*;vor|nach;"
     "oberhalb|unterhalb;mindestens|höchstens maximal;mehr|weniger;offen geöffnet*|geschlossen*;immer "

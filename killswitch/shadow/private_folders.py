@@ -1,7 +1,7 @@
 """Folders for files on the way: copies of records with users' texts, which go with the process that made them.
 
 A process that is killed leaves its folder. Each folder is locked while its process lives, so the next process of the
-same user removes those that nobody holds. The kernel gives up a lock with its process, whatever ended it.
+same user removes those that no one holds. The kernel gives up a lock with its process, whatever ended it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ field of control's request                                  in the shadow's
 ``previous_response_id``, ``conversation``, ``background``  not comparable
 ``prompt`` (Responses API), ``container``, ``mcp_servers``  not comparable
 tools that the provider runs and that may act               not comparable
-tools of no kind that is listed, ``plugins``                not comparable: nobody knows who runs them
+tools of no kind that is listed, ``plugins``                not comparable: no one knows who runs them
 ``data_sources``, ``search_parameters``, ``enable_search``  not comparable: they read what is not in the request
 ``prompt_id``, ``prompt_variables``, ``vector_store_ids``   not comparable: a gateway changes the messages by them
 a question in ``extra_body``                                not comparable: it replaces the one that is compared
@@ -96,7 +96,7 @@ def _refuse_state(api: str, given: Mapping[str, Any]) -> None:
 def _refuse_tools(tools: object, deepest: int) -> None:
     """``tools``: of a request, or those that a tool of kind ``namespace`` holds."""
     if not isinstance(tools, list | tuple):
-        raise NotComparable("the tools are no list: nobody knows what they do")
+        raise NotComparable("the tools are no list: no one knows what they do")
     for tool in tools:
         if not isinstance(tool, Mapping) or deepest == 0:
             raise NotComparable("a tool of no kind that is listed")

@@ -77,7 +77,7 @@ def differing(candidate: Codes, control: Codes, table: Sequence[str]) -> tuple[S
 
 
 def _standing_out(mine: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """S: the groups that the canary used more often so far; those that nobody used, if its once-used are more."""
+    """S: the groups that the canary used more often so far; those that no one used, if its once-used are more."""
     both = mine + theirs
     once = both == 1
     unseen = bool(mine[once].sum() > theirs[once].sum())

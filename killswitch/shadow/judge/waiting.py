@@ -141,7 +141,7 @@ class WaitingPairs:
     def forget(self, user: str) -> int:
         """Delete the waiting pairs of a user, by the keyed hash; how many.
 
-        Files that are half-written go as well: nobody knows whose texts they hold. A writer that is alive fails to
+        Files that are half-written go as well: no one knows whose texts they hold. A writer that is alive fails to
         rename its file, and its batch is tried again.
         """
         for path in self.folder.glob(f"{_NEW}*"):

@@ -26,7 +26,7 @@ from tests.doubles.scripted_source import rollout
 from tests.servers.etcd import EtcdCluster
 
 PRICES = PriceList([Price("m", 0.0, *[MILLION] * 5)])  # a token costs a micro-dollar
-# months, so that nobody who runs this at the end of an hour sees two periods' money
+# months, so that no one who runs this at the end of an hour sees two periods' money
 A_MONTH_AHEAD = 40 * DAY
 
 

@@ -228,7 +228,7 @@ def test_a_held_plan_goes_on_once_someone_resumes_it(planned: Shell, monkeypatch
     refused = planned("advance", "copilot", "--yes")
     assert (refused.exit_code, "holds it: the database moves" in refused.output) == (2, True)
     assert "the database moves" in planned("resume", "copilot", "--yes").output
-    assert "nobody holds copilot" in planned("resume", "copilot", "--yes").output
+    assert "copilot is not held" in planned("resume", "copilot", "--yes").output
     assert planned("advance", "copilot", "--yes").exit_code == 0
 
 

@@ -1,4 +1,4 @@
-"""A pinned flag: at 0 %, and nobody can arm it before a person has unpinned it with a reason."""
+"""A pinned flag: at 0 %, and no one can arm it before a person has unpinned it with a reason."""
 
 from __future__ import annotations
 

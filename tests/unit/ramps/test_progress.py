@@ -101,7 +101,7 @@ SPOILED = [
 
 @pytest.mark.parametrize("change", SPOILED, ids=str)
 def test_a_document_that_cannot_be_is_refused(change: dict[str, object]) -> None:
-    """Nobody can write more watched time into it than has passed."""
+    """No one can write more watched time into it than has passed."""
     document = {**json.loads(to_document(after((30, HEALTHY), (60, HEALTHY)))), **change}
     with pytest.raises(BadDocument):
         from_document(json.dumps(document).encode(), rollout="copilot")

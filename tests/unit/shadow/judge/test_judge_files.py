@@ -197,7 +197,7 @@ def test_pairs_expire_and_are_forgotten_by_user(tmp_path: Path) -> None:
 
 
 def test_half_written_texts_are_forgotten_with_anyone(tmp_path: Path) -> None:
-    """A writer that was killed left them, and nobody knows whose they are."""
+    """A writer that was killed left them, and no one knows whose they are."""
     (tmp_path / ".new-abc").write_bytes(b'{"pair": "1", "request": "my iban')
     WaitingPairs(tmp_path, share=0.0).forget("u1")
     assert not list(tmp_path.iterdir())
