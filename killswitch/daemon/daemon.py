@@ -74,11 +74,13 @@ class Daemon:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
         on_cycle: Callable[[CycleReport], None] = lambda _report: None,
     ) -> None:
         self._settings = settings
         self._monotonic = monotonic
         self._wall = wall
+        self._sleep = sleep
         self._on_cycle = on_cycle
         self.controller_id = settings.controller_id or f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
         self._metrics = SelfMetrics(__version__)
@@ -224,7 +226,7 @@ class Daemon:
     # --- jobs -----------------------------------------------------------------------------------
 
     def _build_scheduler(self) -> BackgroundScheduler:
-        pulse = min(1.0, self._settings.interval / 10)
+        pulse = self._pulse
         jobs: tuple[tuple[str, Callable[[], object], float], ...] = (
             ("cycle", self._cycle_if_due, pulse),
             ("renew", self._controller.renew, self._settings.session_ttl / 3),
@@ -245,7 +247,15 @@ class Daemon:
             scheduler.add_job(_guarded(name, job), IntervalTrigger(seconds=seconds), id=name, executor=name)
         return scheduler
 
+    @property
+    def _pulse(self) -> float:
+        """Seconds between two looks whether a tick is due."""
+        return min(1.0, self._settings.interval / 10)
+
     def _cycle_if_due(self) -> None:
+        # a flip waits for its cycle, which would begin up to a pulse late at this job's turn after it is due
+        while not self._stopping and 0 < (due_in := self._controller.seconds_until_due()) <= self._pulse:
+            self._sleep(due_in)
         with self._cycling:
             if self._stopping:
                 return
