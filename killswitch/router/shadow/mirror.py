@@ -13,12 +13,9 @@ they go to files that `killswitch shadow worker` reads. `docs/shadow.md` is the 
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -36,6 +33,7 @@ from killswitch.router.shadow.call import CallSettings
 from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.dispatcher import Dispatcher, Offered
 from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
+from killswitch.router.shadow.forks import started
 from killswitch.router.shadow.lanes import lane_for
 from killswitch.router.shadow.ledger import SpendLedger, check_ledger
 from killswitch.router.shadow.pressure import Pressure
@@ -46,16 +44,13 @@ from killswitch.router.shadow.shadow_metrics import ShadowMetrics
 from killswitch.router.shadow.shadowed_request import ShadowedRequest
 from killswitch.router.shadow.spool import Spool
 from killswitch.router.shadow.user_hash import UserHash
-from killswitch.router.shadow.weights import of_all, of_answer
+from killswitch.router.shadow.weights import Weights, heaviest, of_all, of_answer
 
 _BUSY_LOOK = 0.02  # seconds between turns while something is asked
 _IDLE_LOOK = 0.05
 MOST_BYTES = 64_000_000  # of all requests and answers that wait
+MOST_UNWEIGHED = 200  # requests that `_weigh_queue` has not seen yet; it looks up to 50 times a second
 _OFF_LOOK = 0.25  # while the flag asks for no shadow
-_AT_EXIT = 5.0  # seconds that a process's end waits for the shadow
-# Seconds that a fork waits for metrics that are being counted, for all shadows together. A turn takes milliseconds;
-# what takes longer hangs, and the service forks on its request's path or under its supervisor's eyes.
-_BEFORE_FORK = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +105,9 @@ class Shadow:
         self._clock = clock
         self._calendar = calendar
         self._room = queue
-        self._most_waiting = queue
         self._queue: deque[Offered] = deque()
         self._bytes = 0  # about what waits in the queue
-        self._weights: dict[int, tuple[Offered, int]] = {}  # of each that waits, by its identity
+        self._weights = Weights()
         self._drops = Drops()
         self._refused = self._drops.queue_full
         self._limited = LockFreeCount()
@@ -146,8 +140,9 @@ class Shadow:
         )
         self.counting = threading.Lock()  # held while metrics count: a fork waits for it
         self._closing = False
+        self._unseen_room = 0  # the queue's length from which on `offer` weighs by itself
         self._begin()
-        _started.add(self)
+        started.add(self)
 
     # --- the request's path
 
@@ -169,14 +164,26 @@ class Shadow:
             if first_four_bytes(digest)[0] % 10000 / 100 >= percent:
                 return
             size = finished.size or of_answer(finished.answer)
-            if len(self._queue) >= self._room or self._bytes + size > MOST_BYTES:
-                self._refused()
-                return
+            if len(self._queue) >= self._unseen_room or self._bytes + size > MOST_BYTES:
+                size = self._room_for(finished, size)
+                if size < 0:
+                    self._refused()
+                    return
             # two threads may add at once and one be lost: `_weigh_queue` counts again fifty times a second
             self._bytes += size
             self._queue.append((finished, split, digest, self._clock(), size))
         except Exception:  # noqa: BLE001  # a request id may be anything, with any operator
             self._offer_unusual(finished)
+
+    def _room_for(self, finished: Finished, size: int) -> int:
+        """Bytes of one more, walked through here, in some 30 microseconds; -1 where there is no room.
+
+        Only of what comes while `MOST_UNWEIGHED` others have not been looked at: a burst, or a thread that hangs.
+        """
+        if len(self._queue) >= self._room or self._bytes + size > MOST_BYTES:
+            return -1
+        size = finished.size or max(size, of_all(finished.answer, finished.arguments))
+        return size if self._bytes + size <= MOST_BYTES else -1
 
     def _offer_unusual(self, finished: Finished) -> None:
         """Request ids that are no plain text: a number, a UUID and a text with half a character are taken as text."""
@@ -257,6 +264,7 @@ class Shadow:
     # --- the shadow's own threads
 
     def _begin(self) -> None:
+        self._unseen_room = min(self._room, MOST_UNWEIGHED)
         self._results.clear()
         self._wake = threading.Event()
         self._spool.start()
@@ -289,7 +297,7 @@ class Shadow:
         if self._closing:
             return
         self._queue.clear()
-        self._bytes, self._weights = 0, {}
+        self._bytes, self._weights = 0, Weights()
         self._spool.start_again()
         if self._settings.cache is not None:
             self._settings.cache.start_again()
@@ -297,20 +305,19 @@ class Shadow:
         self._begin()
 
     def _weigh_queue(self) -> None:
-        """1,000 streams that wait, as objects of a client, would take a service's memory.
+        """Walk through what is new: `offer` has no time to, and knows only large texts of whole answers.
 
-        What is new is walked through: `offer` has no time to, and knows only large texts of whole answers.
+        1,000 streams that wait, as objects of a client, would take a service's memory. Of too much the heaviest go.
         """
-        known, self._weights = self._weights, {}
-        total = 0
-        for waiting in self._queue.copy():
-            entry = known.get(id(waiting))
-            if entry is None or entry[0] is not waiting:
-                finished = waiting[0]
-                entry = (waiting, finished.size or max(waiting[4], of_all(finished.answer, finished.arguments)))
-            self._weights[id(waiting)] = entry
-            total += entry[1]
-        self._bytes = total
+        counted = self._bytes
+        weights = self._weights.of(self._queue.copy())
+        for place in sorted(heaviest(weights, MOST_BYTES), reverse=True):  # from the end: places before it stay
+            del self._queue[place], weights[place]
+            self._drops.queue_full()
+        self._bytes += sum(weights) - counted  # what was offered since the copy stays counted
+        self._unseen_room = min(self._room, len(weights) + MOST_UNWEIGHED)
+        if self._closing:  # looked at last: `close` may have come between
+            self._unseen_room = 0
 
     def _take_result(self, counted: Any) -> None:
         self._results.append(counted)
@@ -346,7 +353,7 @@ class Shadow:
             return
         self._closing = True
         self._refused = self._drops.shutting_down
-        self._room = 0
+        self._room = self._unseen_room = 0
         until = time.monotonic() + timeout
         while time.monotonic() < until - 0.2 and not self._is_idle():
             self._wake.set()
@@ -408,36 +415,3 @@ def _check(ask: object, *, workers: int, queue: int, timeout: float, noise: floa
         problems.append(f"noise must be from 0 to 1, got {noise}")
     if problems:
         raise BadSettings(problems)
-
-
-_started: weakref.WeakSet[Shadow] = weakref.WeakSet()
-_held: list[Shadow] = []
-
-
-def _hold_counting() -> None:
-    """Before a fork: the locks of metrics must be free in the child."""
-    until = time.monotonic() + _BEFORE_FORK
-    _held[:] = [
-        shadow for shadow in tuple(_started) if shadow.counting.acquire(timeout=max(0.0, until - time.monotonic()))
-    ]
-
-
-def _release_counting() -> None:
-    while _held:
-        _held.pop().counting.release()
-
-
-def _begin_in_child() -> None:
-    held, _held[:] = tuple(_held), ()
-    for shadow in tuple(_started):
-        shadow.begin_in_child(counts=shadow in held)
-
-
-def _close_all() -> None:
-    for shadow in tuple(_started):
-        shadow.close(_AT_EXIT)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_counting, after_in_parent=_release_counting, after_in_child=_begin_in_child)
-atexit.register(_close_all)

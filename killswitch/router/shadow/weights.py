@@ -1,11 +1,12 @@
 """How much memory a finished request keeps while it waits, by the sizes of its texts.
 
-`of_answer` is for the request's path: a look at where an answer has its text, about a microsecond. `of_all` walks
+`of_answer` is for the request's path: a look at where an answer has its text, 0.1 to 0.4 microseconds. `of_all` walks
 through everything, on the shadow's own thread. Neither raises: what is waited for may be of any class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 CHUNK_BYTES = 2800  # of a chunk, as an object of the OpenAI client
@@ -16,24 +17,31 @@ _FEW, _MANY = 8, 20_000  # parts, and values, that are looked at
 
 def of_answer(answer: Any) -> int:
     """An estimate of the answer alone, right where its text makes it large, in OpenAI's or Anthropic's form."""
-    kind = type(answer)
-    if kind is list or kind is tuple:
-        return CHUNK_BYTES * len(answer)
-    if kind is str or kind is bytes:
-        return int(answer.__sizeof__())
+    fields, kind = answer, type(answer)
+    size = _ANSWER_BYTES
     try:
-        fields = answer if kind is dict else answer.__dict__
-        size = _ANSWER_BYTES
-        for part in (fields.get("choices") or fields.get("content") or fields.get("output") or ())[:_FEW]:
+        if kind is not dict:
+            if kind is list or kind is tuple:
+                return CHUNK_BYTES * len(answer)
+            if kind is str or kind is bytes:
+                return int(answer.__sizeof__())
+            fields = getattr(answer, "__dict__", None)
+            if fields is None:  # told apart without an exception, which would take longer than all the rest
+                return size
+        parts = fields.get("choices") or fields.get("content") or fields.get("output") or ()
+        for part in parts if len(parts) <= _FEW else parts[:_FEW]:
             inner = part if type(part) is dict else part.__dict__
-            said = inner.get("message") or inner
-            said = said if type(said) is dict else said.__dict__
+            said = inner.get("message")
+            if said is None:
+                said = inner
+            elif type(said) is not dict:
+                said = said.__dict__
             text = said.get("content") or said.get("text")
             if type(text) is list and text:
                 text = (text[0] if type(text[0]) is dict else text[0].__dict__).get("text")
             if type(text) is str:
                 size += text.__sizeof__()
-    except Exception:  # noqa: BLE001  # a foreign object, or one that changes meanwhile
+    except Exception:  # noqa: BLE001  # a foreign object, or one that changes at the same time
         return _ANSWER_BYTES
     return size
 
@@ -69,3 +77,35 @@ def _walk(left: list[Any], most: int) -> int:
                 if type(fields) is dict:
                     left.extend(fields.values())
     return size + _ENTRY_BYTES * len(left)
+
+
+class Weights:
+    """What each request that waits weighs: each is walked through once, on the shadow's own thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, int]] = {}  # by the identity of what `Shadow.offer` appended
+
+    def of(self, queue: Sequence[Any]) -> list[int]:
+        """Bytes of each of ``queue``, in its order. Those that wait no longer are forgotten."""
+        known, self._known = self._known, {}
+        found = []
+        for waiting in queue:
+            entry = known.get(id(waiting))
+            if entry is None or entry[0] is not waiting:
+                finished, guessed = waiting[0], waiting[4]
+                entry = (waiting, finished.size or max(guessed, of_all(finished.answer, finished.arguments)))
+            self._known[id(waiting)] = entry
+            found.append(entry[1])
+        return found
+
+
+def heaviest(weights: Sequence[int], most: int) -> list[int]:
+    """Places of those that must go so that the others weigh ``most`` together: the heaviest, as few as will do."""
+    over = sum(weights) - most
+    gone = []
+    for place in sorted(range(len(weights)), key=weights.__getitem__, reverse=True):
+        if over <= 0:
+            break
+        over -= weights[place]
+        gone.append(place)
+    return gone

@@ -23,7 +23,7 @@ class Stopped(Shadow):
     """Without its thread, so what waits stays where it is."""
 
     def _begin(self) -> None:
-        pass
+        self._unseen_room = min(self._room, mirror.MOST_UNWEIGHED)
 
     def close(self, timeout: float = 10.0) -> None:
         pass
@@ -161,12 +161,86 @@ def test_what_offer_cannot_know_is_weighed_soon(shadow: Shadow, changes: dict[st
     assert len(shadow._queue) == 7
     for _ in range(2):
         shadow._weigh_queue()
-        assert 70_000_000 <= shadow._bytes < 71_000_000
-    shadow.offer(finished("r8"))
+        assert 60_000_000 <= shadow._bytes < 61_000_000
+        assert len(shadow._queue) == 6
     assert shadow._drops.take() == {"queue_full": 1}
     shadow._queue.clear()
     shadow._weigh_queue()
     assert shadow._bytes == 0
+
+
+def test_of_too_much_that_waits_the_heaviest_go(shadow: Shadow) -> None:
+    """One request of 60 MB costs no other its place."""
+    image = {"messages": [{"role": "user", "content": LONG * 6}]}
+    for number, arguments in enumerate([ARGUMENTS, image, ARGUMENTS, {"messages": [LONG]}, ARGUMENTS]):
+        shadow.offer(finished(f"r{number}", arguments=arguments))
+    shadow._weigh_queue()
+    assert [waiting.request_id for waiting, *_ in shadow._queue] == ["r0", "r2", "r3", "r4"]
+    assert shadow._drops.take() == {"queue_full": 1}
+
+
+def test_what_comes_between_two_looks_is_bounded(held: HeldSplit, tmp_path: Path) -> None:
+    """1,000 requests of 10 MB that nothing has looked at yet would be 10 GB."""
+    router, _ = router_over(held.current)
+    router._following = held
+    shadow = Stopped(router, ask=lambda asking: None, spool=tmp_path / "spool", queue=1000)
+    image = {"messages": [{"role": "user", "content": LONG}]}
+    for look in range(3):
+        for number in range(1000):
+            shadow.offer(finished(f"{look}-{number}", arguments=image))
+        assert len(shadow._queue) <= mirror.MOST_UNWEIGHED + 12
+        shadow._weigh_queue()
+        assert len(shadow._queue) == 6
+
+
+def test_a_burst_of_small_requests_fills_the_queue(held: HeldSplit, tmp_path: Path) -> None:
+    """What is not looked at in time is weighed as it is offered: it is not lost."""
+    router, _ = router_over(held.current)
+    router._following = held
+    shadow = Stopped(router, ask=lambda asking: None, spool=tmp_path / "spool", queue=1000)
+    for number in range(1100):
+        shadow.offer(finished(f"small-{number}"))
+    assert len(shadow._queue) == 1000
+    assert shadow._drops.take() == {"queue_full": 100}
+    shadow._weigh_queue()
+    assert len(shadow._queue) == 1000
+
+
+def test_a_look_makes_no_room_after_the_end(shadow: Shadow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is offered in shutting down is counted as lost, though a look was under way."""
+
+    class Slow(list[int]):
+        looks = 0
+
+        def __len__(self) -> int:
+            self.looks += 1
+            if self.looks == 2:  # the last step of a look; `close` on another thread, just now
+                shadow._closing, shadow._room, shadow._unseen_room = True, 0, 0
+            return 0
+
+    monkeypatch.setattr(shadow._weights, "of", lambda queue: Slow())
+    shadow._weigh_queue()
+    shadow.offer(finished("late"))
+    assert not shadow._queue
+
+
+def test_what_is_offered_during_a_look_is_counted(shadow: Shadow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look takes milliseconds, and its sum was that of its beginning."""
+    weigh = shadow._weights.of
+
+    def of(queue: Any) -> list[int]:
+        found = weigh(queue)
+        for number in range(4):
+            shadow.offer(finished(f"n{number}", answer=LONG))
+        return found
+
+    monkeypatch.setattr(shadow._weights, "of", of)
+    for number in range(2):
+        shadow.offer(finished(f"r{number}", answer=LONG))
+    shadow._weigh_queue()
+    assert 60_000_000 <= shadow._bytes < 61_000_000
+    shadow.offer(finished("one more", answer=LONG))
+    assert len(shadow._queue) == 6
 
 
 def test_weighing_ends_whatever_is_weighed() -> None:

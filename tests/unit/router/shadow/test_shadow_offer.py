@@ -78,7 +78,7 @@ def test_percents_go_by_prompt_class(shadow: Shadow, held: HeldSplit) -> None:
 
 def test_samples_says_what_offer_does(shadow: Shadow, held: HeldSplit) -> None:
     held.current = shadowed(30.0)
-    shadow._room = 1000
+    shadow._room = shadow._unseen_room = 1000
     ids = [f"r{number}" for number in range(300)]
     for one in ids:
         shadow.offer(finished(one))
@@ -143,9 +143,11 @@ def test_offer_waits_for_no_lock(shadow: Shadow) -> None:
     assert len(shadow._queue) == 1
 
 
-# the names that `offer` may call: a hash, a comparison, a look at the answer's texts, a count, an append
+# the names that `offer` may call: a hash, a comparison, a look at the answer's texts, a count, an append; and in a
+# burst a walk through the request
 ALLOWED = {
     "of_answer",
+    "_room_for",
     "_split",
     "get",
     "_limited_once",
@@ -179,7 +181,7 @@ def test_no_attribute_of_a_shadow_gives_an_answer(shadow: Shadow) -> None:
 
 
 def test_counts_of_many_threads_are_exact(shadow: Shadow) -> None:
-    shadow._room = 0
+    shadow._room = shadow._unseen_room = 0
     start = threading.Barrier(8)
 
     def offer() -> None:
