@@ -144,6 +144,7 @@ class SlowSignals:
             at=draft.decided_at,
             page=rollout.page,
             armed_at=flag.armed_at,
+            stored=stored,
         )
         outcome = self._switch.pin(request).outcome
         if outcome is TripOutcome.TRIPPED:

@@ -193,9 +193,10 @@ def _bounded(stages: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
 
 
 def _salt_of(salt: str, generation: int) -> str:
-    """The rollout's salt for this generation's users."""
-    own = _GENERATION_OF_SALT.sub("", salt)
-    return f"{own[: MAX_NAME - 20]}.g{generation}"
+    """The rollout's salt for this generation's users: another one than ``salt``, whatever that is."""
+    own = _GENERATION_OF_SALT.sub("", salt)[: MAX_NAME - 20]
+    drawn = f"{own}.g{generation}"
+    return drawn if drawn != salt else f"{drawn}.g{generation}"
 
 
 def _models(flag_control: str, canary: str, stage: str) -> tuple[str, str | None]:

@@ -32,12 +32,15 @@ def slow(inputs: GateInputs) -> Iterator[GateCheck]:
         yield not_yet("slow signals", f"the slow signals are not known: {inputs.slow.why}")
         return
     settings = inputs.rollout.slow
-    stated = [] if settings is None or inputs.flag.stage in (SHADOW, AA) else [one.name for one in settings.signals]
+    stated = [] if settings is None else [one.name for one in settings.signals]
     unknown = {name: SignalNow(None, "it has not been judged in this stage") for name in stated}
+    unexposed = inputs.flag.stage in (SHADOW, AA)
     for name, standing in {**unknown, **inputs.slow}.items():
         title = f"slow {name}"
         if standing.over:
             yield failed(title, standing.said or "it is over its limit")
+        elif unexposed:
+            continue  # no user of this generation has the canary, so there can be no verdict
         elif standing.over is None:
             yield not_yet(title, standing.said or "it is not known yet")
         else:

@@ -24,7 +24,7 @@ from killswitch.pages.page import Page
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.trips.flips import Flips
-from killswitch.trips.generations import counter, last_generation, newest_incident
+from killswitch.trips.generations import counter, lives_of, newest_incident
 from killswitch.trips.request import TripOutcome, TripRequest, TripResult
 from killswitch.trips.shadow_decisions import shadow_decisions
 from killswitch.trips.stored_flags import StoredFlag
@@ -67,12 +67,11 @@ class Switch(Flips):
         So no old trip outranks it, and no notice or baseline of an ended life is about this one.
         """
         stored = self.stored(rollout)
-        last, counted_at = last_generation(self._store, rollout)
-        generation = max(last, newest_incident(self._store, rollout)) + 1
-        armed = self._agreed(
-            stored,
-            agree,
-            lambda now: flags.arm(
+        lives = lives_of(self._store, rollout)
+        generation = max(lives.generation, newest_incident(self._store, rollout)) + 1
+
+        def armed_at(now: float) -> Flag:
+            flag = flags.arm(
                 stored.flag,
                 rollout=rollout,
                 control=control,
@@ -84,10 +83,12 @@ class Switch(Flips):
                 generation=generation,
                 salt=salt,
                 shadow=shadow,
-            ),
-        )
-        counted = counter(rollout, generation)
-        return self._replace(rollout, stored, armed, (counted,), also=(Compare(counted.key, counted_at),))
+            )
+            return replace(flag, unpinned_at=lives.unpinned_at)
+
+        armed = self._agreed(stored, agree, armed_at)
+        counted = counter(rollout, generation, lives.unpinned_at)
+        return self._replace(rollout, stored, armed, (counted,), also=(Compare(counted.key, lives.revision),))
 
     def set_stage(
         self,
@@ -175,21 +176,24 @@ class Switch(Flips):
                 new_users=new_users,
             ),
         )
-        last, counted_at = last_generation(self._store, rollout)
-        counted = counter(rollout, max(last, armed.generation))
+        lives = lives_of(self._store, rollout)
+        counted = counter(rollout, max(lives.generation, armed.generation), armed.unpinned_at)
         writes = (counted, into_outbox(page(armed), at=self._wall()))
-        return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, counted_at),))
+        return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, lives.revision),))
 
     def pin(self, request: TripRequest) -> TripResult:
         """Armed or tripped -> pinned, and its page, in one transaction; an armed one is tripped by it.
 
-        The result has a revision where the pin has ended the canary's traffic. Raises as `trip` does, and Refused if
-        someone else changed the flag meanwhile.
+        ``request.stored``: the flag that was judged. A tripped flag of another generation, or one whose pin a person
+        has lifted since, is left alone: SUPERSEDED. The result has a revision where the pin has ended the canary's
+        traffic. Raises as `trip` does, and Refused if someone else changed the flag meanwhile.
         """
         stored = self.required(request.rollout)
         assert stored.flag is not None
         if stored.flag.armed or stored.flag.state is State.PINNED:
-            return self.trip(replace(request, pin=True))
+            return self.trip(replace(request, pin=True, stored=None))
+        if _is_another(stored.flag, request):
+            return TripResult(TripOutcome.SUPERSEDED)
         pinned = pinning.pin(
             stored.flag,
             rollout=request.rollout,
@@ -224,15 +228,16 @@ class Switch(Flips):
         item = self._store.get(keys.flag(rollout))
         if item is None:
             raise NoFlag(rollout, self.names())
-        last, counted_at = last_generation(self._store, rollout)
+        lives = lives_of(self._store, rollout)
+        last, unpinned_at = lives.generation, lives.unpinned_at
         with contextlib.suppress(BadDocument):
             ending = flag_from_document(item.value, rollout=rollout)
             flags.end(ending, rollout=rollout, actor=Actor.PERSON)
-            last = max(last, ending.generation)
+            last, unpinned_at = max(last, ending.generation), ending.unpinned_at or unpinned_at
         writes: list[Put | Delete] = [Delete(item.key)]
         if last:
-            writes.append(counter(rollout, last))
-        compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), counted_at))
+            writes.append(counter(rollout, last, unpinned_at))
+        compares = (Compare(item.key, item.mod_revision), Compare(keys.generation(rollout), lives.revision))
         remains = [Part(one.key, writes=(one,)) for one in _remains(self._store, rollout)]
         self._commit(rollout, compares, writes, None)
         # Nothing reads these once the flag is gone; what a store that fails now keeps does no harm.
@@ -289,6 +294,13 @@ class Switch(Flips):
             ) from error
         if not isinstance(outcome, Committed):
             raise Refused(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
+
+
+def _is_another(flag: Flag, request: TripRequest) -> bool:
+    """Whether a verdict is not about this flag: its generation differs, or a pin was lifted since it was judged."""
+    judged = None if request.stored is None else request.stored.flag
+    lifted = judged is not None and judged.unpinned_at != flag.unpinned_at
+    return lifted or request.generation not in (None, flag.generation)
 
 
 def _as_stored(flag: Flag | None) -> Flag | None:

@@ -152,6 +152,50 @@ def test_a_re_arm_while_the_warehouse_is_asked_wins(daily: Daily) -> None:
     assert (daily.state(), len(daily.warehouse.asked)) == (State.PINNED, 2)
 
 
+def test_a_verdict_pins_no_other_generation_that_is_tripped(daily: Daily) -> None:
+    """Re-armed and tripped again while the warehouse is asked: the verdict was about the generation before."""
+
+    def re_armed_and_tripped() -> None:
+        daily.world.person.trip(automatic())
+        daily.world.person.rearm("copilot", reason="fixed", percent=1.0, stage="ramp_1", page=page)
+        daily.world.person.trip(automatic(generation=2))
+
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.warehouse.meanwhile = re_armed_and_tripped
+    daily.replica().look()
+    assert daily.state() is State.TRIPPED
+    assert daily.world.server.get(keys.slow_standing("copilot")) is None
+
+
+def test_a_pin_lifted_while_the_warehouse_is_asked_stays_lifted(daily: Daily) -> None:
+    """A person has looked at what the verdict rests on."""
+
+    def pinned_and_lifted() -> None:
+        daily.world.person.pin(automatic())
+        daily.world.person.unpin("copilot", reason="looked", page=_lifted)
+
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.warehouse.meanwhile = pinned_and_lifted
+    daily.replica().look()
+    assert daily.state() is State.TRIPPED
+
+
+def test_a_new_life_is_not_pinned_for_what_was_settled(daily: Daily) -> None:
+    """The incidents of earlier lives keep their users, so what is known of before the unpin must stay settled, too."""
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.replica().look()
+    daily.world.clock.advance(3600.0)
+    lifted = daily.world.person.unpin("copilot", reason="looked", page=_lifted)
+    assert lifted.unpinned_at is not None
+    for _ in range(2):
+        daily.world.person.end("copilot")
+        daily.world.arm()
+    daily.warehouse.verdict = Verdict.HEALTHY
+    daily.replica().look()
+    assert len(daily.warehouse.asked[-1].waves) == 1
+    assert daily.warehouse.asked[-1].judged_from == pytest.approx(lifted.unpinned_at, abs=0.001)
+
+
 def test_a_stage_that_is_changed_meanwhile_does_not_stop_a_pin(daily: Daily) -> None:
     daily.warehouse.verdict = Verdict.BREACH
     daily.warehouse.meanwhile = lambda: daily.world.person.set_stage("copilot", percent=25.0, stage="ramp_25")

@@ -108,3 +108,12 @@ def test_the_salt_of_a_re_arm_has_room_for_its_generation() -> None:
     flag = tripped(replace(armed(), salt="x" * 200))
     again = rearm(flag, rollout="copilot", reason="r", now=NOW + 99, by="a", new_users=True)
     assert (len(again.salt) <= 200, again.salt.endswith(".g2")) == (True, True)
+
+
+def test_new_users_are_drawn_also_if_the_salt_looks_drawn() -> None:
+    """A person may have armed generation 1 with the salt that generation 2 would get."""
+    flag = tripped(replace(armed(), salt="team.g2"))
+    again = rearm(flag, rollout="copilot", reason="r", now=NOW + 99, by="a", new_users=True)
+    assert again.salt != "team.g2"
+    before, after = ({user for user in range(4000) if bucket(one, f"u{user}") < 5.0} for one in ("team.g2", again.salt))
+    assert len(before & after) < len(before) / 4

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from killswitch.controller.plan_store import slow_or_why
 from killswitch.flags.flag import trip
 from killswitch.flags.transitions import Actor
 from killswitch.model import Counts, Verdict
@@ -24,6 +25,8 @@ from killswitch.ramps.gate_inputs import (
     WayBack,
 )
 from killswitch.ramps.progress import RuleWatch, StageProgress
+from tests.doubles.clock import VirtualClock
+from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.unit.ramps.ramped import DAY, HOUR, NOW, PLAN, flag_in, inputs_of, plan_of, progress_of, stepped, watch
 
 
@@ -259,6 +262,17 @@ slow:
   users: {query: "select user_id, day, csat from csat", user: user_id, day: day}
   signals: {csat: {column: csat, range: [0, 100], max_drop: 3}}
 """
+
+
+@pytest.mark.parametrize("stage", ["shadow", "aa"])
+def test_a_slow_signal_holds_no_stage_that_exposes_no_one(stage: str) -> None:
+    """Such a stage can have no verdict, so a plan with slow signals could never leave it."""
+    store = MemoryStore(MemoryServer(VirtualClock()), "a")
+    inputs = inputs_of(stage, text=SLOW + PLAN)
+    inputs = replace(inputs, slow=slow_or_why(store, inputs.rollout, inputs.flag))
+    assert judged_by(inputs).ready
+    over = replace(inputs, slow={"csat": SignalNow(True, "csat 3.4 points lower")})
+    assert only(over, "slow csat")[0] == "FAIL"
 
 
 def test_a_slow_signal_of_the_rule_file_that_nobody_has_judged_holds_it() -> None:
