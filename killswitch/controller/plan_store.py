@@ -1,11 +1,14 @@
-"""What the flag store has of a plan: progress, hold, approvals and the shadow's decision, each or why it is missing."""
+"""What the flag store has of a plan: progress, hold, approvals and the shadow's decision, each or why it is missing.
+
+A store that does not answer raises Unavailable: the thread that judges would wait for it once for each of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from killswitch.errors import BadDocument, KillswitchError
+from killswitch.errors import BadDocument, KillswitchError, Unavailable
 from killswitch.flags.flag import SHADOW, Flag
 from killswitch.model import Rollout, Verdict
 from killswitch.ramps.gate_inputs import Approval, Hold, Missing, SignalNow
@@ -100,5 +103,7 @@ def shadow_or_why(store: Store, flag: Flag) -> str | Missing:
 def _or_why(read: Callable[[], Value]) -> Value | Missing:
     try:
         return read()
+    except Unavailable:
+        raise
     except KillswitchError as error:
         return Missing(str(error))

@@ -39,6 +39,8 @@ from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.evaluator import Evaluator
 
 log = logging.getLogger(__name__)
+# Of each interval, the part that steps of plans may take: the next tick is judged by the same thread.
+PART_FOR_STEPS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +78,35 @@ class Ramping:
         self._health = health
         self._interval = interval
         self._wall = wall
+        self._turns: list[str] = []  # rollouts in the order in which they were last looked at
 
     def look(self, all_armed: Sequence[ArmedRollout], findings: Findings, tick: float) -> None:
         """Record the tick of every rollout with a plan, then move each at most one stage. Errors are noted."""
         planned = [armed for armed in all_armed if armed.rollout.plan is not None]
         if not planned:
             return
+        began = self._clock.now()
         try:
             watched = self._record(planned, findings, tick)
-            for armed in planned:
-                self._step(armed, findings[armed.rollout.name], watched[armed.rollout.name], tick)
+            for armed in self._in_turn(planned):
+                name = armed.rollout.name
+                self._turns.append(name)
+                self._step(armed, findings[name], watched[name], tick)
+                if self._clock.now() - began > PART_FOR_STEPS * self._interval:
+                    break  # the store is slow: the others come first in the next cycle
         except OutcomeUnknown:
             return  # the next cycle reads what has become of it
         except AccessDenied as error:
             log.error("plans do not go on: %s; see etcd's roles in docs/security.md", error)  # noqa: TRY400  ours
         except KillswitchError as error:
             self._health.failed(error, writing=True)
+
+    def _in_turn(self, planned: Sequence[ArmedRollout]) -> list[ArmedRollout]:
+        """Those that were not looked at for longest come first."""
+        places = {name: place for place, name in enumerate(self._turns)}
+        names = {armed.rollout.name for armed in planned}
+        self._turns = [name for name in dict.fromkeys(reversed(self._turns)) if name in names][::-1]
+        return sorted(planned, key=lambda armed: places.get(armed.rollout.name, -1))
 
     # --- what was watched -----------------------------------------------------------------------
 
@@ -121,12 +136,13 @@ class Ramping:
         )
         if isinstance(outcome, Committed):
             return {name: _Watched(after, outcome.revision) for name, after in (part.subject for part in portion)}
-        if len(portion) == 1:
-            # another replica has recorded this tick; it may take the step as well
-            return {portion[0].subject[0]: _Watched(None, 0)}
-        found: dict[str, _Watched] = {}
-        for part in portion:
-            found |= self._commit((part,))
+        # another replica has recorded this tick for some of them; it may take their step as well
+        found = {name: _Watched(None, 0) for name, _ in (part.subject for part in portion)}
+        now = self._stored()
+        left = [part for part in portion if _revision(now, part.subject[0]) == part.compares[0].mod_revision]
+        if len(left) < len(portion):
+            for fewer in portions(left):
+                found |= self._commit(fewer)
         return found
 
     def _stored(self) -> dict[str, _Watched]:
@@ -231,3 +247,7 @@ class Ramping:
         )
         if raised is not None:
             log.warning("%s: from %s to %s, %g%%: %s", name, flag.stage, to.stage, to.percent, why)
+
+
+def _revision(stored: Mapping[str, _Watched], rollout: str) -> int:
+    return stored[rollout].revision if rollout in stored else 0

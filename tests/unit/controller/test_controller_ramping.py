@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -38,10 +40,10 @@ def planned(plan: Plan = PLAN, *, replicas: int = 2, script: Traffic = GOOD, **c
     return fleet
 
 
-def progress(fleet: Fleet) -> StageProgress:
-    value = fleet.server.value(keys.plan_progress("copilot"))
+def progress(fleet: Fleet, name: str = "copilot") -> StageProgress:
+    value = fleet.server.value(keys.plan_progress(name))
     assert value is not None
-    return from_document(value, rollout="copilot")
+    return from_document(value, rollout=name)
 
 
 def stages(fleet: Fleet) -> list[str]:
@@ -265,3 +267,92 @@ def test_rates_are_counted_as_they_are() -> None:
     watch = progress(fleet).rules["error_rate"]
     assert watch.control.events / watch.control.trials == pytest.approx(HEALTHY_RATES["error_rate"], rel=0.3)
     assert watch.phi >= 1.0
+
+
+# --- a store that is slow ------------------------------------------------------------------------
+
+
+def many_plans(number: int = 30) -> Fleet:
+    """Rollouts that all wait for an approval, so that each cycle asks the store about each of them."""
+    stages = (replace(FIRST, approve=("@leads",)), SECOND)
+    rules = (ERRORS, REFUSALS)
+    names = [f"copilot-{place:02d}" for place in range(number)]
+    fleet = Fleet(GOOD, *(rollout(name, rules=rules, plan=Plan(Advance.AUTOMATIC, stages)) for name in names))
+    fleet.replica("r0")
+    for name in names:
+        fleet.arm(name, percent=4.0, stage="one")
+    fleet.run(16)
+    return fleet
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fault"), [(5.0, Fault.FAIL_BEFORE), (1.0, None)], ids=["does not answer", "answers slowly"]
+)
+def test_a_slow_store_of_plans_delays_no_tick(seconds: float, fault: Fault | None) -> None:
+    """A cycle that waits for thirty plans judges no one: 300 s of them is a canary that fails for ten ticks."""
+    fleet = many_plans()
+    asked: list[str] = []
+
+    def slow(call: Call) -> Fault | None:
+        if call.name != "get" or not str(call.subject).startswith((keys.HOLDS, keys.APPROVALS)):
+            return None
+        asked.append(str(call.subject))
+        fleet.clock.advance(seconds)
+        return fault
+
+    (replica,) = fleet.replicas
+    replica.fail_store(slow)
+    ticks = [judged_tick(fleet)]
+    for _ in range(40):
+        fleet.run(1)
+        if judged_tick(fleet) != ticks[-1]:
+            ticks.append(judged_tick(fleet))
+    assert max(after - before for before, after in pairwise(ticks)) <= 2 * INTERVAL
+    if fault is None:  # each has had its turn
+        assert len({key for key in asked if key.startswith(keys.HOLDS)}) == 30
+
+
+def judged_tick(fleet: Fleet) -> float:
+    report = fleet.replicas[0].controller.latest
+    assert report is not None
+    return report.tick
+
+
+def test_a_lost_record_of_many_plans_asks_the_store_once() -> None:
+    """Of two replicas one loses each tick; if it tried each rollout alone, it would be late for the next tick."""
+    fleet = many_plans()
+    (replica,) = fleet.replicas
+    lost: list[Call] = []
+
+    def other_is_faster(call: Call) -> Fault | None:
+        if call.name == "commit" and _records(call):
+            lost.append(call)
+            assert isinstance(call.subject, tuple)
+            MemoryStore(fleet.server, "r1").commit((), call.subject)
+        return None
+
+    replica.fail_store(other_is_faster)
+    fleet.run(4)
+    assert 1 <= len(lost) <= 8
+
+
+def test_of_a_lost_record_the_rest_is_recorded() -> None:
+    fleet = many_plans(3)
+    (replica,) = fleet.replicas
+
+    def other_is_faster(call: Call) -> Fault | None:
+        if call.name == "commit" and _records(call):
+            assert isinstance(call.subject, tuple)
+            first = call.subject[:1] if len(call.subject) == 3 else ()
+            MemoryStore(fleet.server, "r1").commit((), first)
+        return None
+
+    replica.fail_store(other_is_faster)
+    fleet.run(4)
+    seen = [progress(fleet, f"copilot-{place:02d}") for place in range(3)]
+    assert seen[0].tick == seen[1].tick == seen[2].tick
+
+
+def _records(call: Call) -> bool:
+    assert isinstance(call.subject, tuple)
+    return any(isinstance(one, Put) and one.key.startswith(keys.PLAN_PROGRESS) for one in call.subject)
