@@ -18,7 +18,9 @@ from pathlib import Path
 from killswitch.flags import flag
 from killswitch.flags.document import to_document as flag_document
 from killswitch.model import Cohort
-from killswitch.router import CohortMetrics, Router, bucket
+from killswitch.router import CohortMetrics, Route, Router, RouteReason, bucket
+from killswitch.router.exposures import ExposureLog
+from killswitch.router.route_types import NOTHING_SHADOWED
 from killswitch.token_usage import Usage
 
 CALLS = 2_000
@@ -51,6 +53,38 @@ def _nothing(key: str) -> None:
     pass
 
 
+def exposure_log(folder: Path) -> ExposureLog:
+    (folder / "key").write_bytes(b"0123456789abcdef")
+    return ExposureLog(folder / "exposures", key_file=folder / "key", registry=None)
+
+
+def microseconds_of_new_users(log: ExposureLog) -> float:
+    """The mean over fresh memories of `ROUNDS` / 10 rollouts; their rows wait for the log's thread or are dropped."""
+    split = SplitOf(5.0)
+    means = []
+    for number in range(ROUNDS // 10):
+        notes = log.notes_of(f"new-{number}")
+        keys = [f"user-{one}" for one in range(100)]
+        start = time.thread_time()
+        for key in keys:
+            notes.note(split, split.control_route, key)
+        means.append((time.thread_time() - start) / len(keys) * 1e6)
+    return statistics.median(means)
+
+
+class SplitOf:
+    """An armed split, as a router reads it."""
+
+    exposes = True
+    salt = ""
+    shadow = NOTHING_SHADOWED
+
+    def __init__(self, percent: float) -> None:
+        self.canary_percent = percent
+        self.control_route = Route(Cohort.CONTROL, "old", RouteReason.SPLIT, 1, 1)
+        self.canary_route = Route(Cohort.CANARY, "new", RouteReason.SPLIT, 1, 1)
+
+
 def main() -> None:
     keys = [f"user-{number}" for number in range(CALLS)]
     encoded = dict(zip(keys, (key.encode() for key in keys), strict=True))
@@ -64,6 +98,9 @@ def main() -> None:
             if not router.wait_ready(10.0):
                 raise SystemExit("the flag file was not read within 10 s")
             metrics = CohortMetrics(router)
+            log = exposure_log(Path(folder))
+            logged = Router("bench", f"file://{path}", control="old", registry=None, exposures=log)
+            logged.wait_ready(10.0)
 
             def whole_request(key: str) -> None:
                 with metrics.request(router.route(key), user=key):
@@ -78,6 +115,7 @@ def main() -> None:
                 ("hashlib.sha256 alone, digest", lambda key: sha256(encoded[key]).digest()),
                 ("the formula, bucket()", lambda key: bucket("", key)),
                 ("Router.route()", router.route),
+                ("the same with a log, user seen before", logged.route),
                 ("Router.route() with a pin", lambda key: router.route(key, "canary")),
                 ("route() and a counted request", whole_request),
                 ("the same, and its answer's usage", billed_request),
@@ -85,11 +123,14 @@ def main() -> None:
                 ("usage as a provider reports it", lambda _: Usage.of(REPORTED)),
             ]
             base = 0.0
-            print(f"{'one call':36}{'median us':>10}{'p99 us':>9}{'x sha256':>10}")
+            print(f"{'one call':38}{'median us':>10}{'p99 us':>9}{'x sha256':>10}")
             for name, call in rows:
                 median, high = microseconds(call, keys)
                 base = base or median
-                print(f"{name:36}{median:10.3f}{high:9.3f}{median / base:10.2f}")
+                print(f"{name:38}{median:10.3f}{high:9.3f}{median / base:10.2f}")
+            first = microseconds_of_new_users(log)
+            print(f"{'a new user, hashed and queued':38}{first:10.3f}{'':9}{first / base:10.2f}")
+            logged.close()
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class SlowSettings:
     ``source``: a URL without a password; ``password``: where it is, ``file:/path`` or ``env:NAME``. ``users``: the
     statement for one row a user and day, with the columns ``user`` and ``day``. ``at``: seconds after midnight in
     ``time_zone`` at which a day is judged. ``assignments``: the table of who was in which cohort; None to compute it.
+    ``assignments_key``: where the key is with which its users are hashed.
     """
 
     source: str
@@ -52,3 +53,4 @@ class SlowSettings:
     at: float = 21_600.0
     time_zone: str = "UTC"
     assignments: str | None = None
+    assignments_key: str | None = None

@@ -42,6 +42,17 @@ def bucket(salt: str, routing_key: object) -> float:
     return (int(digest.hexdigest()[:8], 16) % 10000) / 100
 
 
+def routing_bytes(key: object) -> bytes | None:
+    """The bytes that a router hashes after the salt; None for what is no user, such as None or an empty text."""
+    if isinstance(key, str):
+        return _utf8(key) or None
+    if isinstance(key, bytes | bytearray | memoryview):
+        return bytes(key) or None
+    if isinstance(key, int) and not isinstance(key, bool):
+        return int.__str__(key).encode() if key.bit_length() < 1024 else None
+    return str(key).encode() if isinstance(key, uuid.UUID) else None
+
+
 def _unusual_bytes(salt: str, routing_key: object) -> bytes | None:
     """What to hash when ``(salt + routing_key).encode()`` failed; None for what is no routing key."""
     try:

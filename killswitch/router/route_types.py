@@ -63,7 +63,8 @@ class Split(Protocol):
     ``canary_route`` **is** ``control_route`` (the same object) whenever no user may reach the canary:
     tripped, absent, stale, unwatched, or a document that cannot be understood. Then ``canary_percent``
     is 0, pins and overrides are refused, and no code path can return the canary's model.
-    ``shadow`` has percents only where an armed flag in stage ``shadow`` is obeyed.
+    ``shadow`` has percents only where an armed flag in stage ``shadow`` is obeyed. ``exposes``: whether the canary's
+    users get another model: not while everyone goes to control, and not in stage ``aa``.
     """
 
     @property
@@ -76,3 +77,5 @@ class Split(Protocol):
     def canary_route(self) -> Route: ...
     @property
     def shadow(self) -> ShadowSplit: ...
+    @property
+    def exposes(self) -> bool: ...

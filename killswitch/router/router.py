@@ -25,6 +25,8 @@ from killswitch.stores.access import Access
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from killswitch.router.exposures import ExposureLog
+
 _first_four_bytes = Struct(">I").unpack_from  # the same number as int(hexdigest[:8], 16), without the text
 
 
@@ -51,11 +53,12 @@ class Router:
     0 too) and control as soon as it is not. ``stale_grace``, ``stale_jitter`` (seconds), ``when_unwatched``
     (``"hold"`` or ``{"control_after": "5m"}``), ``access`` and ``report``: see `killswitch.router.follow.follow`.
     ``registry``: where the router's own state is exported: Prometheus' default registry, another, None for nowhere.
+    ``exposures``: a `killswitch.router.exposures.ExposureLog`, where users are pinned by a cookie; default none.
 
     Returns at once, reached or not. Raises BadSettings or BadDocument for arguments that can never work.
     """
 
-    __slots__ = ("_following", "_listeners", "_testers", "rollout")
+    __slots__ = ("_exposures", "_following", "_listeners", "_note", "_testers", "rollout")
 
     def __init__(
         self,
@@ -70,11 +73,14 @@ class Router:
         access: Access | None = None,
         report: bool = True,
         registry: CollectorRegistry | Literal["default"] | None = "default",
+        exposures: ExposureLog | None = None,
         following: SplitHolder | None = None,
     ) -> None:
         self.rollout = rollout
         self._testers = frozenset([always_canary] if isinstance(always_canary, str) else always_canary)
         self._listeners = _Listeners()
+        self._exposures = exposures
+        self._note = None if exposures is None else exposures.notes_of(rollout).note
         if following is None:
             following = follow(
                 rollout,
@@ -103,11 +109,18 @@ class Router:
                 # the formula of `bucket`, written out: a call would cost a tenth of the whole decision
                 digest = sha256((split.salt + routing_key).encode()).digest()  # type: ignore[operator]
                 if _first_four_bytes(digest)[0] % 10000 / 100 < split.canary_percent:
-                    return split.canary_route
-                return split.control_route
+                    route = split.canary_route
+                else:
+                    route = split.control_route
+                if self._note is not None:
+                    self._note(split, route, routing_key)
+                return route
         except Exception:  # noqa: BLE001, S110  # the request must be served, whatever the key is
             pass
-        return self._route_unusual(split, routing_key, cohort)
+        route = self._route_unusual(split, routing_key, cohort)
+        if self._note is not None:
+            self._note(split, route, routing_key)
+        return route
 
     def _route_unusual(self, split: Split, routing_key: object, cohort: object) -> Route:
         """Pins, testers, and keys that are no plain text."""
@@ -185,6 +198,8 @@ class Router:
     def close(self) -> None:
         """End the background threads. From here on everyone goes to control, because no trip would be seen."""
         self._following.close()
+        if self._exposures is not None:
+            self._exposures.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from killswitch.flags.bucketing import serves_canary
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import AA, Flag
 from killswitch.model import Cohort
 from killswitch.router import failsafe
 from killswitch.router.failsafe import OBEYS_ARMED, Memory, RouterState, StalePolicy
@@ -43,6 +43,12 @@ class ObeyedFlag:
     generation: int
     revision: int
     shadow: ShadowSplit = NOTHING_SHADOWED
+
+    @property
+    def exposes(self) -> bool:
+        """Whether the canary's users get another model than control's."""
+        in_aa = self.flag is not None and self.flag.stage == AA
+        return self.canary_route is not self.control_route and not in_aa
 
     @property
     def state(self) -> str:

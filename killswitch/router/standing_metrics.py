@@ -8,6 +8,7 @@ killswitch_router_standing                  gauge    rollout, standing; 1 for th
 killswitch_router_generation                gauge    rollout; of the flag that is obeyed
 killswitch_router_revision                  gauge    rollout; the store's, of the flag that is obeyed
 killswitch_router_events_total              counter  rollout, what; reads, failures, bad documents, …
+killswitch_router_exposures_total           counter  rollout, outcome; rows of the log of exposures, written or dropped
 ==========================================  =======  ==================================================
 
 In prometheus-client's multiprocess mode a gauge is the largest of all living workers', so one worker
@@ -31,6 +32,14 @@ class _Gauges:
 
     of_registry: ClassVar[weakref.WeakKeyDictionary[CollectorRegistry, _Gauges]] = weakref.WeakKeyDictionary()
 
+    @classmethod
+    def of(cls, registry: CollectorRegistry) -> _Gauges:
+        """The instruments of ``registry``, made at the first call."""
+        known = cls.of_registry.get(registry)
+        if known is None:
+            known = cls.of_registry[registry] = cls(registry)
+        return known
+
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(
@@ -44,15 +53,21 @@ class _Gauges:
         self.events = Counter(
             "killswitch_router_events", "What happened to this router", ("rollout", "what"), registry=registry
         )
+        self.exposures = Counter(
+            "killswitch_router_exposures", "Rows of the log of exposures", ("rollout", "outcome"), registry=registry
+        )
+
+
+def exposure_counter(registry: CollectorRegistry) -> Counter:
+    """The counter of `killswitch.router.exposures`."""
+    return _Gauges.of(registry).exposures
 
 
 class StandingMetrics:
     """A `killswitch.router.observers.Observer` that exports as metrics; all its series exist from the start."""
 
     def __init__(self, rollout: str, registry: CollectorRegistry) -> None:
-        gauges = _Gauges.of_registry.get(registry)
-        if gauges is None:
-            gauges = _Gauges.of_registry[registry] = _Gauges(registry)
+        gauges = _Gauges.of(registry)
         self._percent = gauges.percent.labels(rollout)
         self._generation = gauges.generation.labels(rollout)
         self._revision = gauges.revision.labels(rollout)

@@ -25,7 +25,7 @@ def read_slow(spec: SlowSpec | None) -> tuple[SlowSettings | None, list[Complain
     users = spec.users
     settings = SlowSettings(
         spec.source, users.query, users.user, users.day, signals, spec.password, spec.every.at, spec.every.time_zone,
-        spec.assignments,
+        spec.assignments, spec.assignments_key,
     )  # fmt: skip
     return settings, complaints
 
@@ -42,6 +42,12 @@ def _signal(name: str, spec: SlowSignalSpec) -> SlowSignal:
 def _complaints(spec: SlowSpec) -> Iterator[Complaint]:
     if not 1 <= len(spec.signals) <= MAX_SIGNALS:
         yield Complaint(_PATH, f"{len(spec.signals)} slow signals", f"state 1 to {MAX_SIGNALS}")
+    if (spec.assignments is None) != (spec.assignments_key is None):
+        missing = "assignments_key" if spec.assignments_key is None else "assignments"
+        yield Complaint(
+            ("slow",), f"no {missing}, which goes with the table of assignments",
+            "write both: the table that the router's log of exposures fills, and the key that it hashes users with",
+        )  # fmt: skip
     yield from _of_statement(("slow", "users", "query"), spec.users.query)
     for name, signal in spec.signals.items():
         here: Path = (*_PATH, name)

@@ -102,7 +102,12 @@ class SlowSpec(Strict):
     every: SlowScheduleSpec = Field(default_factory=SlowScheduleSpec, description="when a day is judged")
     assignments: TableName = Field(
         None,
-        description="the table of who was in which cohort from when (user, rollout, generation, cohort, at); default: "
-        "computed from the user and the flag's history",
+        description="the table that the router's log of exposures fills (user, rollout, generation, cohort, at); "
+        "default: cohorts are computed from the user and the flag's history",
         examples=["support.assignments"],
+    )
+    assignments_key: PasswordPlace = Field(
+        None,
+        description="where the key is with which that log hashes users: `file:/path` or `env:NAME`",
+        examples=["file:/run/secrets/user-key"],
     )

@@ -1,37 +1,36 @@
-"""Cohorts from a table of assignments, where users are pinned by something else than their id.
+"""Cohorts from the log of exposures, where users are pinned by something else than their id.
 
-One row a user and change: ``user`` (hexadecimal SHA-256 of the key that the service gives to the router), ``rollout``,
-``generation``, ``cohort`` (``control`` or ``canary``) and ``at`` (a time with an offset, or Unix seconds). The first
-exposure to the canary counts. A user who was never in control is exposed as the newest raise before says; one who came
-from control is exposed at the time in the table.
+`killswitch.router.exposures` writes it: one row a user and change, with ``user`` (32 hexadecimal digits of HMAC-SHA256
+of the key that the router gets), ``rollout``, ``generation``, ``cohort`` (``control`` or ``canary``) and ``at`` (a time
+with an offset, or Unix seconds). The first exposure to the canary counts.
+
+A log has a user's first request after a raise of the percent, which may be days later. So where the hash of the user
+says that the raise brought the user to the canary, the user is exposed as of the raise, as without a log. Any other
+user is pinned: exposed at the time in the log, or as of the newest raise before, if never seen in control.
 """
 
 from __future__ import annotations
 
+from killswitch.flags.keyed_hash import HASH_DIGITS
 from killswitch.slow.days import first_counted, local_day
 from killswitch.slow.user_days import NEVER, UserDays
 
 COLUMNS = ("user", "rollout", "generation", "cohort", "at")
-HEXADECIMAL = 64
+HEXADECIMAL = HASH_DIGITS
 
 
 def make_members(into: UserDays) -> None:
-    """The table ``members`` (id, exposed, counted) from ``assigned`` (id, canary, seen_at in Unix seconds)."""
+    """The table ``members`` (id, control_at, canary_at, exposed, counted) from ``assigned`` (id, canary, seen_at)."""
     zone, settle = into.window.zone, into.window.settle
-    waves = into.history.waves
     execute = into.connection.execute
-    execute("CREATE OR REPLACE TABLE kept.raises (raised_at DOUBLE, exposed INTEGER, counted INTEGER)")
-    rows = [(wave.at, *days) for wave, days in zip(waves, into.wave_days, strict=True)]
-    if rows:
-        into.connection.executemany("INSERT INTO kept.raises VALUES (?, ?, ?)", rows)
     execute(
-        "CREATE OR REPLACE TABLE kept.first_seen AS SELECT id, min(seen_at) AS seen_at,"
+        "CREATE OR REPLACE TABLE kept.first_seen AS SELECT id, min(seen_at) FILTER (NOT canary) AS control_at,"
         " min(seen_at) FILTER (canary) AS canary_at FROM kept.assigned GROUP BY id"
     )
     # quarters of an hour: no zone's midnight is between two of them, and they are few
     execute("CREATE OR REPLACE TABLE kept.switch_days (quarter BIGINT, exposed INTEGER, counted INTEGER)")
     quarters = execute(
-        "SELECT DISTINCT CAST(floor(canary_at / 900) AS BIGINT) FROM kept.first_seen WHERE canary_at > seen_at"
+        "SELECT DISTINCT CAST(floor(canary_at / 900) AS BIGINT) FROM kept.first_seen WHERE canary_at > control_at"
     ).fetchall()
     days = [
         (quarter, local_day(quarter * 900.0, zone), first_counted(quarter * 900.0, settle, zone))
@@ -41,12 +40,14 @@ def make_members(into: UserDays) -> None:
         into.connection.executemany("INSERT INTO kept.switch_days VALUES (?, ?, ?)", days)
     execute(
         "CREATE OR REPLACE TABLE kept.members AS"
-        f" SELECT id, CAST({NEVER} AS INTEGER) AS exposed, CAST({NEVER} AS INTEGER) AS counted FROM kept.first_seen"
-        " WHERE canary_at IS NULL"
-        " UNION ALL SELECT id, coalesce(r.exposed, first_raise.exposed), coalesce(r.counted, first_raise.counted)"
-        " FROM (SELECT id, canary_at FROM kept.first_seen WHERE canary_at <= seen_at) AS s"
-        " ASOF LEFT JOIN kept.raises AS r ON s.canary_at >= r.raised_at"
-        " CROSS JOIN (SELECT exposed, counted FROM kept.raises ORDER BY raised_at LIMIT 1) AS first_raise"
-        " UNION ALL SELECT id, d.exposed, d.counted FROM kept.first_seen AS s JOIN kept.switch_days AS d"
-        " ON d.quarter = CAST(floor(s.canary_at / 900) AS BIGINT) WHERE s.canary_at > s.seen_at"
+        f" SELECT id, control_at, canary_at, CAST({NEVER} AS INTEGER) AS exposed, CAST({NEVER} AS INTEGER) AS counted"
+        " FROM kept.first_seen WHERE canary_at IS NULL"
+        " UNION ALL SELECT id, control_at, canary_at, coalesce(r.exposed, first_raise.exposed),"
+        " coalesce(r.counted, first_raise.counted)"
+        " FROM (FROM kept.first_seen WHERE canary_at <= coalesce(control_at, canary_at)) AS s"
+        " ASOF LEFT JOIN kept.waves AS r ON s.canary_at >= r.raised_at"
+        " CROSS JOIN (SELECT exposed, counted FROM kept.waves ORDER BY raised_at LIMIT 1) AS first_raise"
+        " UNION ALL SELECT id, control_at, canary_at, d.exposed, d.counted"
+        " FROM kept.first_seen AS s JOIN kept.switch_days AS d"
+        " ON d.quarter = CAST(floor(s.canary_at / 900) AS BIGINT) WHERE s.canary_at > s.control_at"
     )

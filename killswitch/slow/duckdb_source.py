@@ -27,10 +27,11 @@ from killswitch.slow.user_days import (
     UserDays,
     duckdb_module,
 )
-from killswitch.slow.user_keys import SQL_ID, SQL_PLACE
+from killswitch.slow.user_keys import SQL_HMAC, SQL_ID, SQL_PLACE, hmac_pads
 from killswitch.slow.warehouse import MOST_ROWS, TIMEOUT, SlowStatement
 
 _MOST_FILES = 200
+_READERS = {".parquet": "read_parquet", ".jsonl": "read_ndjson", ".csv": "read_csv"}
 _TEXT_KEYS = frozenset({"VARCHAR", "UUID", "BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UBIGINT", "UINTEGER",
                         "USMALLINT", "UTINYINT", "UHUGEINT"})  # fmt: skip
 _OFFSET = r"([zZ]|[+-]\d\d(:?\d\d)?)$"
@@ -73,7 +74,7 @@ class DuckdbWarehouse:
             return
         execute = self._connection.execute
         path = self._path.resolve(strict=True)
-        if path.is_dir() or path.suffix in (".parquet", ".csv"):
+        if path.is_dir() or path.suffix in _READERS:
             for name, files, reader in _tables(path):
                 execute(f"CREATE VIEW memory.main.{_quoted(name)} AS FROM {reader}({_literal(files)})")
         else:
@@ -131,14 +132,18 @@ class DuckdbWarehouse:
     def _insert(  # long: one statement, from the user's query outwards
         self, query: str, bound: dict[str, str], key: str, day: str, question: SlowStatement, into: UserDays
     ) -> None:
-        salts = ("",) if into.assigned else into.history.salts or ("",)
+        salts = into.history.salts or ("",)
         value = _quoted(question.column)
         digests = ", ".join(f"sha256({_salted(salt)} || key) AS digest{number}" for number, salt in enumerate(salts))
-        wave = str(NO_WAVE) if into.assigned else _wave(into.history.waves, salts)
+        of_id, pads = "digest0", {}
+        if into.user_key is not None:
+            of_id, pads = "keyed", dict(zip(("inner", "outer"), hmac_pads(into.user_key), strict=True))
+            digests += f", {SQL_HMAC.format(key='key')} AS keyed"
+        wave = _wave(into.history.waves, salts)
         self._connection.execute(
             f"""
             INSERT INTO kept.staged
-            SELECT {SQL_ID.format(digest="digest0")}, {wave}, day, value, CASE
+            SELECT {SQL_ID.format(digest=of_id)}, {wave}, day, value, CASE
                 WHEN key IS NULL OR octet_length(key) = 0 THEN {NO_USER} WHEN day IS NULL THEN {NO_DAY}
                 WHEN answered AND (value IS NULL OR NOT value BETWEEN $low AND $high) THEN {OUT_OF_RANGE}
                 WHEN day >= $today THEN {TO_COME} WHEN day < $first THEN {BEFORE} ELSE {OK} END
@@ -151,7 +156,7 @@ class DuckdbWarehouse:
             )
             """,
             {
-                **bound, "low": question.low, "high": question.high, "today": into.window.today,
+                **bound, **pads, "low": question.low, "high": question.high, "today": into.window.today,
                 "first": into.window.since, "most": self._most_rows + 1,
             },
         )  # fmt: skip
@@ -162,7 +167,8 @@ class DuckdbWarehouse:
         self._connection.execute("CREATE OR REPLACE TABLE kept.assigned (id UBIGINT, canary BOOLEAN, seen_at DOUBLE)")
         self._connection.execute(
             f"INSERT INTO kept.assigned SELECT {SQL_ID.format(digest='digest')}, canary, seen_at FROM ("
-            f"SELECT lower(CAST({user} AS VARCHAR)) AS digest, CAST({cohort} AS VARCHAR) = 'canary' AS canary,"
+            f"SELECT replace(lower(CAST({user} AS VARCHAR)), '-', '') AS digest,"
+            f" CAST({cohort} AS VARCHAR) = 'canary' AS canary,"
             f" coalesce(TRY_CAST(CAST({at} AS VARCHAR) AS DOUBLE), epoch(TRY_CAST({at} AS TIMESTAMPTZ))) AS seen_at"
             f" FROM {place} WHERE CAST({rollout} AS VARCHAR) = $rollout"
             f" AND CAST({cohort} AS VARCHAR) IN ('control', 'canary'))"
@@ -186,15 +192,16 @@ class DuckdbWarehouse:
 
 
 def _tables(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Name, files and reader of each table: a file, or a folder of Parquet files."""
+    """Name, files and reader of each table: a file, or a folder of files of one kind."""
     found = sorted(path.iterdir()) if path.is_dir() else [path]
     for one in found[:_MOST_FILES]:
-        if one.is_dir() and next(one.glob("*.parquet"), None) is not None:
-            yield one.name, f"{one}/*.parquet", "read_parquet"
-        elif one.suffix == ".parquet":
-            yield one.stem, str(one), "read_parquet"
-        elif one.suffix == ".csv":
-            yield one.stem, str(one), "read_csv"
+        if one.is_dir():
+            for suffix, reader in _READERS.items():
+                if next(one.glob(f"*{suffix}"), None) is not None:
+                    yield one.name, f"{one}/*{suffix}", reader
+                    break
+        elif one.suffix in _READERS:
+            yield one.stem, str(one), _READERS[one.suffix]
 
 
 def _statement(query: str, into: UserDays) -> tuple[str, dict[str, str]]:

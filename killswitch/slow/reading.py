@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from killswitch.errors import AccessDenied
 from killswitch.model import Reason, Unreadable
 from killswitch.net.credentials import Secret
 from killswitch.slow.counts import SlowCounts
@@ -72,7 +73,11 @@ def _counted(
             Reason.INTERNAL_ERROR,
             f"{len(history.waves)} raises of the percent are too many; end the rollout and arm it",
         )
-    users = UserDays(connection, history, window, assigned=settings.assignments is not None)
+    try:
+        key = None if settings.assignments_key is None else Secret.parse(settings.assignments_key).reveal().encode()
+    except AccessDenied as error:
+        return Unreadable(Reason.SOURCE_REFUSED, str(error))
+    users = UserDays(connection, history, window, user_key=key)
     question = SlowStatement(
         signal.query or settings.users, settings.user, settings.day, signal.column, signal.low, signal.high
     )

@@ -20,13 +20,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from killswitch.errors import AccessDenied, BadSettings
+from killswitch.flags.bucketing import routing_bytes
 from killswitch.model import Reason, Unreadable
 from killswitch.net.credentials import Secret
 from killswitch.slow.assignments import COLUMNS, HEXADECIMAL, make_members
 from killswitch.slow.days import date_of, number_of
-from killswitch.slow.history import ExposureHistory, places_below
+from killswitch.slow.history import places_below
 from killswitch.slow.user_days import BEFORE, NO_DAY, NO_USER, NO_WAVE, OK, OUT_OF_RANGE, TO_COME, UserDays
-from killswitch.slow.user_keys import places_and_ids, routing_bytes
+from killswitch.slow.user_keys import id_of_hash, keyed_ids, places_and_ids
 from killswitch.slow.warehouse import MOST_ROWS, TIMEOUT, SlowStatement
 
 log = logging.getLogger(__name__)
@@ -301,9 +302,11 @@ def _amounts(values: Column) -> Any:
 
 def _hashed(keys: Sequence[bytes], into: UserDays) -> tuple[Any, Any]:
     """Id and wave of each of these users."""
-    history = ExposureHistory(into.history.rollout, ()) if into.assigned else into.history
+    history = into.history
     salts = history.salts or ("",)
     places, ids = places_and_ids(keys, salts)
+    if into.user_key is not None:
+        ids = keyed_ids(keys, into.user_key)
     waves = np.full(len(keys), NO_WAVE, np.uint8)
     for number, wave in reversed(list(enumerate(history.waves))):  # the first exposure is written last
         of_salt = places[salts.index(wave.salt)]
@@ -314,9 +317,9 @@ def _hashed(keys: Sequence[bytes], into: UserDays) -> tuple[Any, Any]:
 def _assigned(columns: Columns) -> dict[str, Any]:
     """A batch of assignments; what is no hash, no cohort or no time is left out."""
     good = [
-        (int(user[16:32], 16), cohort == "canary", at)
-        for user, _, _, cohort, moment in zip(*columns, strict=True)
-        if isinstance(user, str) and len(user) == HEXADECIMAL and _is_hexadecimal(user)
+        (id_of_hash(user), cohort == "canary", at)
+        for given, _, _, cohort, moment in zip(*columns, strict=True)
+        if len(user := str(given).replace("-", "")) == HEXADECIMAL and _is_hexadecimal(user)
         and cohort in ("control", "canary") and (at := _time(moment)) is not None
     ]  # fmt: skip
     return {

@@ -6,6 +6,7 @@ A row is a user's id (64 bits of a hash), the wave that the user is in, a day an
 from __future__ import annotations
 
 import importlib
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,12 @@ THREADS = 2
 MOST_WAVES = 200
 NO_WAVE = 255  # the wave of a control user
 NEVER = 2**30  # the day on which a control user is exposed
+NOTICED_WITHIN = 300.0  # seconds from a raise until every router has seen it
+SQL_OF_MEMBER = (
+    f"CASE WHEN m.canary_at IS NULL THEN {NEVER} WHEN w.raised_at <= m.canary_at"
+    f" AND (m.control_at IS NULL OR m.control_at < w.raised_at + {NOTICED_WITHIN}) THEN w.{{name}} ELSE m.{{name}} END"
+)
+"""A day of a user in the log of exposures: that of the raise, if it explains the change, or that of the change."""
 _LEFT_OUT = ("", *BAD, "a day still to come", "a day before the first")
 OK, NO_USER, NO_DAY, OUT_OF_RANGE, TO_COME, BEFORE = range(len(_LEFT_OUT))
 """What is wrong with a staged row."""
@@ -43,12 +50,20 @@ def duckdb_module() -> Any:
 
 @dataclass(slots=True)
 class UserDays:
-    """The tables of one signal. ``connection`` is DuckDB's; ``assigned`` says that the warehouse has the cohorts."""
+    """The tables of one signal. ``connection`` is DuckDB's.
+
+    ``user_key``: the key of the log of exposures, whose cohorts count; None where they are computed.
+    """
 
     connection: Any
     history: ExposureHistory
     window: Window
-    assigned: bool = False
+    user_key: bytes | None = None
+
+    @property
+    def assigned(self) -> bool:
+        """Whether the warehouse has the cohorts."""
+        return self.user_key is not None
 
     @property
     def wave_days(self) -> list[tuple[int, int]]:
@@ -62,9 +77,13 @@ class UserDays:
         execute(
             "CREATE OR REPLACE TABLE kept.staged (id UBIGINT, wave UTINYINT, day INTEGER, value DOUBLE, wrong UTINYINT)"
         )
-        execute("CREATE OR REPLACE TABLE kept.waves (wave UTINYINT, exposed INTEGER, counted INTEGER)")
-        rows = [(number, *days) for number, days in enumerate(self.wave_days)]
-        self.connection.executemany("INSERT INTO kept.waves VALUES (?, ?, ?)", [*rows, (NO_WAVE, NEVER, NEVER)])
+        execute(
+            "CREATE OR REPLACE TABLE kept.waves (wave UTINYINT, raised_at DOUBLE, exposed INTEGER, counted INTEGER)"
+        )
+        raised = [wave.at for wave in self.history.waves]
+        rows = [(number, at, *days) for number, (at, days) in enumerate(zip(raised, self.wave_days, strict=True))]
+        rows.append((NO_WAVE, math.inf, NEVER, NEVER))
+        self.connection.executemany("INSERT INTO kept.waves VALUES (?, ?, ?, ?)", rows)
 
     def add(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """A batch of rows: ``id``, ``wave``, ``day``, ``value`` (NaN: not answered) and ``wrong``."""
@@ -103,13 +122,15 @@ class UserDays:
 
     def _make_user_days(self) -> None:
         """One row a user and day, with the days on which the user was exposed and counts as canary."""
-        of_user = (
-            "JOIN kept.members AS of_user USING (id)" if self.assigned else "JOIN kept.waves AS of_user USING (wave)"
-        )
+        exposed, counted, members = "w.exposed", "w.counted", ""
+        if self.assigned:
+            members = "JOIN kept.members AS m USING (id)"
+            exposed, counted = (SQL_OF_MEMBER.format(name=name) for name in ("exposed", "counted"))
         self.connection.execute(
-            "CREATE OR REPLACE TABLE kept.user_days AS SELECT id, any_value(exposed) AS exposed,"
-            " any_value(counted) AS counted, day, avg(value) AS value, CAST(count(value) > 0 AS INTEGER) AS answered"
-            f" FROM kept.staged {of_user} WHERE wrong = 0 GROUP BY id, day"
+            f"CREATE OR REPLACE TABLE kept.user_days AS SELECT id, any_value({exposed}) AS exposed,"
+            f" any_value({counted}) AS counted, day, avg(value) AS value,"
+            " CAST(count(value) > 0 AS INTEGER) AS answered"
+            f" FROM kept.staged JOIN kept.waves AS w USING (wave) {members} WHERE wrong = 0 GROUP BY id, day"
         )
 
     def _neither(self) -> dict[str, int]:

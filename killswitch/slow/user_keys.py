@@ -5,25 +5,14 @@ The hash is that of `flags.bucketing`. Only numbers made of it are kept; the use
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
 
+from killswitch.flags.keyed_hash import hash_bytes
 from killswitch.slow.history import BUCKETS
-
-
-def routing_bytes(key: object) -> bytes | None:
-    """The bytes that a router hashes after the salt; None for what is no user, such as None or an empty text."""
-    if isinstance(key, str):
-        return key.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode() or None
-    if isinstance(key, bytes | bytearray | memoryview):
-        return bytes(key) or None
-    if isinstance(key, int) and not isinstance(key, bool):
-        return int.__str__(key).encode() if key.bit_length() < 1024 else None
-    return str(key).encode() if isinstance(key, uuid.UUID) else None
 
 
 def places_and_ids(
@@ -41,6 +30,23 @@ def places_and_ids(
     return tuple(places), ids
 
 
+def keyed_ids(keys: Sequence[bytes], secret: bytes) -> npt.NDArray[np.uint64]:
+    """The ids of these keys where a log of exposures has the cohorts: of the hash that the log has."""
+    return np.array([id_of_hash(hash_bytes(secret, key)) for key in keys], np.uint64)
+
+
+def id_of_hash(user: str) -> int:
+    """64 bits of the 32 hexadecimal digits of a log of exposures."""
+    return int(user[16:32], 16)
+
+
+def hmac_pads(secret: bytes) -> tuple[bytes, bytes]:
+    """What HMAC-SHA256 puts before the message, and before the digest of that (RFC 2104)."""
+    block = (sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
+    return bytes(one ^ 0x36 for one in block), bytes(one ^ 0x5C for one in block)
+
+
+SQL_HMAC = "sha256($outer || unhex(sha256($inner || {key})))"
 SQL_PLACE = "('0x' || {digest}[1:8])::UBIGINT % 10000"
 SQL_ID = "('0x' || {digest}[17:32])::UBIGINT"
 """The same of a hexadecimal SHA-256 in DuckDB's SQL."""

@@ -20,6 +20,10 @@ class FixedSplit:
     canary_route: Route
     shadow: ShadowSplit = NOTHING_SHADOWED
 
+    @property
+    def exposes(self) -> bool:
+        return self.canary_route is not self.control_route
+
     def between(self, control: str, canary: str) -> FixedSplit:
         """The same split between two other models."""
         return replace(

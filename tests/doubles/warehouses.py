@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from killswitch.flags.bucketing import bucket
 from killswitch.flags.flag import Flag, arm, set_stage
+from killswitch.flags.keyed_hash import hash_user
 from killswitch.flags.transitions import Actor
 from killswitch.slow.days import date_of, number_of
 from killswitch.slow.history import ExposureHistory, history_of
@@ -22,6 +22,8 @@ from killswitch.slow_settings import SlowSettings, SlowSignal
 ROLLOUT = "support-copilot"
 MONDAY = date(2026, 11, 2)
 Row = tuple[Any, Any, Any]
+USER_KEY_FILE = Path(__file__).with_name("user-key.txt")
+USER_KEY = USER_KEY_FILE.read_bytes().strip()
 
 
 def at(day: float, hour: float = 10.0) -> float:
@@ -58,6 +60,7 @@ def settings_of(source: str, *signals: SlowSignal, **changes: Any) -> SlowSettin
         "user": "user_id",
         "day": "day",
         "signals": signals or (signal_of(),),
+        "assignments_key": f"file:{USER_KEY_FILE}" if changes.get("assignments") else None,
     }
     return SlowSettings(**known | changes)
 
@@ -114,7 +117,7 @@ class People:
         found = []
         start = min(self.percents)
         for name, day in zip(self.names(), self.exposed(), strict=True):
-            digest = sha256(name.encode()).hexdigest()
+            digest = hash_user(USER_KEY, name)
             if day > start:
                 found.append((digest, ROLLOUT, 1, "control", datetime.fromtimestamp(at(start) + 60.0, UTC)))
             if day < 1000.0:

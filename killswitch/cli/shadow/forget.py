@@ -20,7 +20,8 @@ from killswitch.cli.invocation import (
 )
 from killswitch.cli.shadow.worker import ClickHousePasswordOption, ClickHouseUserOption
 from killswitch.errors import BadSettings
-from killswitch.router.shadow.user_hash import hash_user, read_key
+from killswitch.flags.keyed_hash import hash_user
+from killswitch.router.key_file import read_key
 from killswitch.shadow.forgetting import Forgotten, forget
 from killswitch.shadow.sinks.opening import open_sink
 

@@ -18,8 +18,8 @@ from killswitch.cli.logs import set_up_logs
 from killswitch.daemon.settings import without_secrets
 from killswitch.errors import BadSettings
 from killswitch.net.credentials import Secret
+from killswitch.router.key_file import read_key
 from killswitch.router.shadow.raw_pair import RawPair
-from killswitch.router.shadow.user_hash import read_key
 from killswitch.rules.units import UnitError, parse_duration
 from killswitch.shadow.comparison import Comparing
 from killswitch.shadow.judge.opening import waiting_pairs

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from killswitch.model import Cohort
+from killswitch.router.lock_free_count import LockFreeCount
 from killswitch.router.outcomes import Outcome
 from killswitch.router.route_types import ShadowSplit
 from killswitch.router.shadow.asking import Finished, Kind
 from killswitch.router.shadow.call import PREPARING, CallSettings, Counted, Sampled, ShadowCall
-from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
+from killswitch.router.shadow.drops import Drop, Drops
 from killswitch.router.shadow.lanes import CallLane
 from killswitch.router.shadow.pressure import Pressure
 from killswitch.router.shadow.raw_pair import Dropped

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from itertools import count
+
+from killswitch.router.lock_free_count import LockFreeCount
 
 
 class Drop(StrEnum):
@@ -29,25 +30,6 @@ class Drop(StrEnum):
         "noise"  # control was not asked a second time: its pair with the canary is not lost, and no floor is measured
     )
     FAILED = "failed"  # a mistake of ours; it is logged
-
-
-class LockFreeCount:
-    """Counts on the request path: one call of C that no other thread can interrupt, so nothing is lost or locked."""
-
-    __slots__ = ("_count", "_reads", "_taken", "add")
-
-    def __init__(self) -> None:
-        self._count = count()
-        self.add = self._count.__next__
-        self._reads = 0
-        self._taken = 0
-
-    def take(self) -> int:
-        """How many were added since the last `take`; for one reader."""
-        total = next(self._count) - self._reads  # each read has counted itself
-        self._reads += 1
-        new, self._taken = total - self._taken, total
-        return new
 
 
 class Drops:

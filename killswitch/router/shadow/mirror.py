@@ -26,13 +26,14 @@ from typing import Any, Protocol, Self
 from killswitch.errors import BadSettings
 from killswitch.model import Cohort
 from killswitch.router.counting import CohortMetrics
+from killswitch.router.lock_free_count import LockFreeCount
 from killswitch.router.route_types import Route, ShadowSplit
 from killswitch.router.shadow.answer_cache import AnswerCache
 from killswitch.router.shadow.asking import Ask, Finished
 from killswitch.router.shadow.call import CallSettings
 from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.dispatcher import Dispatcher, Offered
-from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
+from killswitch.router.shadow.drops import Drop, Drops
 from killswitch.router.shadow.forks import started
 from killswitch.router.shadow.lanes import lane_for
 from killswitch.router.shadow.ledger import SpendLedger, check_ledger

@@ -9,10 +9,7 @@ read-only costs pairs, which are counted, and is written to again as soon as it 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
-import os
-import socket
 import threading
 import time
 from collections import deque
@@ -20,19 +17,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from killswitch.private_files import new_private_file, sync_folder
+from killswitch.router.batch_files import BatchFiles
 from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.raw_pair import Dropped, RawPair, to_line
 
 SUFFIX = ".raw"
-_TEMPORARY = ".tmp-"
 _BATCH_BYTES = 8_000_000
 _BATCH_ENTRIES = 256
 _BATCH_SECONDS = 1.0
 _MOST_WAITING = 2000  # pairs in memory while the disk does not take them
 _MOST_WAITING_BYTES = 64_000_000
-_LEFTOVER_SECONDS = 3600.0  # after that a temporary file has no writer
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +56,7 @@ class Spool:
         self._most_bytes = most_bytes
         self._dropped = dropped
         self._complain = Complaints()
-        self._calendar = calendar
-        self._number = 0
-        self._host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+        self._files = BatchFiles(self._folder, SUFFIX, calendar=calendar)
         self._trouble = ""
         self.start_again()
 
@@ -156,43 +149,19 @@ class Spool:
 
     def _write(self, batch: list[_Line]) -> None:
         """Raises OSError, and then nothing of the batch is in the folder."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         size = sum(len(one.line) for one in batch)
-        over = self._used() + size > self._most_bytes
+        used = self._files.used()
+        over = used + size > self._most_bytes
         if over:
             self._say(f"{self._folder} is at its limit of {self._most_bytes} bytes: is `killswitch shadow worker` up?")
             self._count(batch)
             rest = [line for line in batch if not line.is_pair]
-            if not rest or self._used() > 2 * self._most_bytes:
+            if not rest or used > 2 * self._most_bytes:
                 return
             batch = rest  # counts of drops are small, and without them the report would be of survivors
-        self._number += 1
-        name = f"{int(self._calendar() * 1000):013d}-{os.getpid()}-{self._host}-{self._number:06d}{SUFFIX}"
-        temporary = self._folder / f"{_TEMPORARY}{name}.part"  # no reader's pattern for `*.raw` finds it
-        try:
-            with new_private_file(temporary) as file:
-                file.writelines(one.line for one in batch)
-            temporary.rename(self._folder / name)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        sync_folder(self._folder)
+        self._files.write(one.line for one in batch)
         if not over:
             self._say("")
-
-    def _used(self) -> int:
-        """Bytes of all files in the folder; leftovers of writers that were killed are removed."""
-        used = 0
-        with os.scandir(self._folder) as files:
-            for file in files:
-                with contextlib.suppress(OSError):  # the worker deletes files meanwhile
-                    stat = file.stat(follow_symlinks=False)
-                    if file.name.startswith(_TEMPORARY) and self._calendar() - stat.st_mtime > _LEFTOVER_SECONDS:
-                        os.unlink(file.path)  # noqa: PTH108  # no object for each file of a large folder
-                    else:
-                        used += stat.st_size
-        return used
 
     def _count(self, lost: Iterable[_Line]) -> None:
         for line in lost:

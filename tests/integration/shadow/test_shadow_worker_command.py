@@ -16,9 +16,10 @@ import requests
 from typer.testing import CliRunner, Result
 
 from killswitch.cli.app import app
+from killswitch.flags.keyed_hash import hash_user
+from killswitch.router.key_file import read_key
 from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.router.shadow.spool import Spool
-from killswitch.router.shadow.user_hash import hash_user, read_key
 from killswitch.shadow.judge.opening import waiting_pairs
 from killswitch.shadow.pairs import open_pairs
 from tests.doubles.two_answers import AT, DENIED, raw_pair, write_raw

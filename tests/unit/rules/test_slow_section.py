@@ -49,6 +49,7 @@ def test_the_slow_section_arrives_in_the_rollout() -> None:
         '    refunds: {query: "select user_id, day, back from r where day >= :since", column: back,\n'
         "      max_increase: 1pp, sustained: 3d, settle: 7d, decide: threshold, max_response_drop: 10pp}\n"
         '  every: {at: "07:30", time_zone: Europe/Berlin}\n  assignments: support.assignments\n'
+        "  assignments_key: file:/run/user-key\n"
     )
     found = slow_of(text)
     assert found == SlowSettings(
@@ -73,6 +74,7 @@ def test_the_slow_section_arrives_in_the_rollout() -> None:
         27_000.0,
         "Europe/Berlin",
         "support.assignments",
+        "file:/run/user-key",
     )
     assert [signal.limit for signal in found.signals] == [3.0, 0.01]
 

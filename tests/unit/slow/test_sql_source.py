@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from killswitch.flags.bucketing import routing_bytes
 from killswitch.model import Reason, Unreadable, Verdict
 from killswitch.net.credentials import Secret
 from killswitch.slow.counts import SlowCounts
@@ -23,7 +24,6 @@ from killswitch.slow.findings import SlowFinding
 from killswitch.slow.reading import evaluate
 from killswitch.slow.sql_source import _LEFT_BEHIND, SqlWarehouse, _amounts, _day, _numbered, _time
 from killswitch.slow.user_days import UserDays, open_user_days
-from killswitch.slow.user_keys import routing_bytes
 from killswitch.slow.warehouse import SlowStatement
 from killswitch.slow.window import window_of
 from tests.doubles.warehouses import People, at, settings_of, signal_of, write_assignments, write_parquet

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.flags.bucketing import UNROUTABLE, bucket
+from killswitch.flags.bucketing import UNROUTABLE, bucket, routing_bytes
 from killswitch.slow.duckdb_source import _salted
 from killswitch.slow.user_days import duckdb_module
-from killswitch.slow.user_keys import SQL_ID, SQL_PLACE, places_and_ids, routing_bytes
+from killswitch.slow.user_keys import SQL_ID, SQL_PLACE, places_and_ids
 
 VECTORS = [
     (one["salt"], bytes.fromhex(one["key_hex"]) if "key_hex" in one else one["key"], one["bucket"])

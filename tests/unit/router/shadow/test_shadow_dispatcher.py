@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from killswitch.model import Cohort
+from killswitch.router.lock_free_count import LockFreeCount
 from killswitch.router.shadow.call import Came, Counted
 from killswitch.router.shadow.dispatcher import Dispatcher, Offered
-from killswitch.router.shadow.drops import Drop, Drops, LockFreeCount
+from killswitch.router.shadow.drops import Drop, Drops
 from killswitch.router.shadow.pressure import Pressure
 from killswitch.router.shadow.raw_pair import Dropped
 from killswitch.router.shadow.sampling import digest_of

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import BadSettings
-from killswitch.router.shadow.user_hash import KEY_FILE_VARIABLE, UserHash, hash_user
+from killswitch.flags.keyed_hash import hash_user
+from killswitch.router.key_file import KEY_FILE_VARIABLE
+from killswitch.router.shadow.user_hash import UserHash
 from tests.doubles.clock import VirtualClock
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -39,7 +41,7 @@ def test_the_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_bad_key_file_is_refused_at_the_start(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "key").write_bytes(content)
-    with pytest.raises(BadSettings, match="shadow key file"):
+    with pytest.raises(BadSettings, match="user key file"):
         UserHash(tmp_path / "key")
 
 
