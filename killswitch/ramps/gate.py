@@ -16,6 +16,7 @@ from killswitch.ramps.gate_check import CheckOutcome, GateCheck, failed, not_yet
 from killswitch.ramps.gate_inputs import GateInputs
 from killswitch.wording import span_in_words
 
+SEES = "sees"
 Group = Callable[[], GateCheck | Iterable[GateCheck]]
 
 
@@ -43,6 +44,11 @@ class Gate:
                 wait = "" if worst.wait is None else f", in about {span_in_words(worst.wait)} at today's traffic"
                 return f"{worst.name}: {worst.sentence}{wait}"
         return "" if self.checks else "nothing was checked"
+
+    @property
+    def sight(self) -> str:
+        """How small a regression the stage would have shown, in one sentence; empty in stages without users."""
+        return next((check.sentence for check in self.checks if check.name == SEES), "")
 
     @property
     def wait(self) -> float | None:
@@ -93,6 +99,9 @@ def _groups(plan: Plan, stage: PlanStage, place: int, inputs: GateInputs) -> dic
         groups["shadow report"] = lambda: condition.shadow(inputs)
     else:
         groups["requests"] = lambda: watch.requests(inputs)
+    if stage.stage not in (SHADOW, AA):
+        groups["limits"] = lambda: watch.limits(inputs)
+        groups[SEES] = lambda: watch.sees(inputs)
     if stage.stage == AA:
         groups["offsets"] = lambda: watch.offsets(inputs)
     groups["detects"] = lambda: watch.detects(stage, inputs)

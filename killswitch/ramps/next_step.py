@@ -59,11 +59,12 @@ def next_step(
         return NextStep(Move.HOLD, to, why_not)
     if to is None:
         return NextStep(Move.COMPLETE, None, _complete(flag), page=True)
-    return _move(plan, flag, to)
+    return _move(plan, flag, to, gate.sight)
 
 
-def _move(plan: Plan, flag: Flag, to: PlanStage) -> NextStep:
-    going = f"every check of {flag.stage} passes; next is {to.stage} with {to.percent:g}%"
+def _move(plan: Plan, flag: Flag, to: PlanStage, sight: str) -> NextStep:
+    seen = f"; {sight}" if sight else ""
+    going = f"every check of {flag.stage} passes{seen}; next is {to.stage} with {to.percent:g}%"
     command = f"`killswitch advance {flag.rollout}`"
     match plan.advance:
         case Advance.AUTOMATIC:

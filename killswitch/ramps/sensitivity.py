@@ -14,7 +14,7 @@ from killswitch.model import QuantileSignal, Rule
 from killswitch.plan import WorseBy
 from killswitch.ramps.progress import RuleWatch
 
-# the regressions that a forecast tries, smallest first
+# the regressions that are tried, smallest first
 RATIOS = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
@@ -53,6 +53,14 @@ def would_have_seen(rule: Rule, regression: WorseBy, watch: RuleWatch, watched: 
     missing = max(trials_needed(canary, control, canary_part=part, phi=phi) - trials, 0.0)
     wait = missing / trials * watched if trials > 0 and math.isfinite(missing) else None
     return Sensitivity(seen, control, canary, missing, wait)
+
+
+def seen_from(rule: Rule, watch: RuleWatch) -> float | None:
+    """The smallest of `RATIOS` that the requests in ``watch`` would have shown; None if none of them."""
+    for ratio in RATIOS:
+        if would_have_seen(rule, WorseBy("ratio", ratio), watch, 0.0).enough:
+            return ratio
+    return None
 
 
 def smallest_seen(rule: Rule, *, rate: float, percent: float, seconds: float) -> float | None:

@@ -11,13 +11,14 @@ from killswitch.plan import PlanStage, WorseBy
 from killswitch.ramps.gate_check import GateCheck, failed, not_yet, passed
 from killswitch.ramps.gate_inputs import GateInputs, Judged, Missing
 from killswitch.ramps.progress import RuleWatch, StageProgress
-from killswitch.ramps.sensitivity import would_have_seen
+from killswitch.ramps.sensitivity import RATIOS, seen_from, would_have_seen
 from killswitch.verdicts.compare import limits_given
 from killswitch.verdicts.evidence.offset import measure_offset
 from killswitch.wording import count_in_words, points_in_words, span_in_words, value_in_words
 
 KNOWN_PART = 0.95  # of the watched time, in which each rule must have had a verdict
 OLDEST_VERDICTS = 2.0  # intervals
+HEALTHY_PART = 0.5  # of the time in which a rule without counts had a verdict
 # An offset of the users is small if its interval stays within this part of what the rule allows.
 OFFSET_PART = 0.5
 
@@ -93,6 +94,47 @@ def known(inputs: GateInputs) -> GateCheck:
     said = ", ".join(f"{name} {share:.0%}" for name, share in sorted(low.items()))
     sentence = f"of the time watched, a verdict was known for only: {said}; {KNOWN_PART:.0%} is needed"
     return not_yet("known", sentence, wait)
+
+
+def limits(inputs: GateInputs) -> GateCheck:
+    """The whole stage, since a canary over a limit has lucky windows, and the gate looks at every one of them."""
+    progress = progress_of(inputs)
+    if isinstance(progress, Missing):
+        return not_yet("limits", f"nothing was counted: {progress.why}")
+    watches = [(rule, progress.rules.get(rule.name, RuleWatch())) for rule in inputs.rollout.rules]
+    over = [said for rule, watch in watches if (said := _over_the_stage(rule, watch)) is not None]
+    if over:
+        return not_yet("limits", f"over the whole stage, {'; '.join(over)}")
+    return passed("limits", "over the whole stage, each rule is within its limit")
+
+
+def _over_the_stage(rule: Rule, watch: RuleWatch) -> str | None:
+    """What is over the rule's limit, None if nothing is. A stage keeps no histogram: of a quantile, verdicts count."""
+    if isinstance(rule.signal, RatioSignal) and watch.canary.trials > 0 and watch.control.trials > 0:
+        canary, control = (side.events / side.trials for side in (watch.canary, watch.control))
+        limit = max((bound for bound, _ in limits_given(rule, control)), default=math.inf)
+        if canary <= limit:
+            return None
+        return f"{rule.name} is {value_in_words(canary, rule.unit)}, and its limit {value_in_words(limit, rule.unit)}"
+    if watch.healthy >= HEALTHY_PART * watch.known:
+        return None
+    part = watch.healthy / watch.known
+    return f"{rule.name} was HEALTHY for {part:.0%} of the time it was known, and {HEALTHY_PART:.0%} is needed"
+
+
+def sees(inputs: GateInputs) -> GateCheck:
+    """How small a regression the stage's requests would have shown. It only says so; `detects` asks for it."""
+    progress = progress_of(inputs)
+    if isinstance(progress, Missing):
+        return not_yet("sees", f"no requests were counted: {progress.why}")
+    rules = [rule for rule in inputs.rollout.rules if not isinstance(rule.signal, QuerySignal)]
+    smallest = {rule.name: seen_from(rule, progress.rules.get(rule.name, RuleWatch())) for rule in rules}
+    shown = ", ".join(f"{name} from {ratio:g}x" for name, ratio in smallest.items() if ratio is not None)
+    hidden = ", ".join(name for name, ratio in smallest.items() if ratio is None)
+    said = [f"its requests would have shown, of control's value: {shown}"] if shown else []
+    if hidden:
+        said.append(f"its requests could not have shown even {RATIOS[-1]:g}x of {hidden}")
+    return passed("sees", "; ".join(said) or "no rule counts requests, so no one can say what it would have shown")
 
 
 def detects(stage: PlanStage, inputs: GateInputs) -> Iterator[GateCheck]:
