@@ -30,6 +30,7 @@ from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, NoFlag
 from killswitch.flags.incident import to_document as incident_document
 from killswitch.flags.shadow_share import shadowed_of
+from killswitch.pages.finding_rows import is_slow
 from killswitch.status.table import findings_table
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso, to_iso
@@ -239,15 +240,17 @@ def _time(text: object) -> float | None:
 
 def _print_incident(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
     who = "by itself" if document["automatic"] else f"by {document['by']}"
-    out.print(Text(f"{document['rollout']}: tripped {who} at {document['decided_at']}", style="bold"))
+    slow = bool(document["rules"]) and all(is_slow(rule) for rule in document["rules"])
+    did = "pinned" if slow else "tripped"
+    out.print(Text(f"{document['rollout']}: {did} {who} at {document['decided_at']}", style="bold"))
     window = document["window_seconds"]
-    routers = document["routers"]
+    routers, latency = document["routers"], document["latency_seconds"]
     return [
         ("why", document["reason"]),
         ("incident", document["id"]),
         ("before", f"{document['percent_before']:g}% {document['canary']}, stage {document['stage_before']}"),
-        ("tick", document["tick"]),
-        ("tick to flip", None if document["latency_seconds"] is None else f"{document['latency_seconds']:.1f} s"),
+        ("evaluated for" if slow else "tick", document["tick"]),
+        ("tick to flip", None if slow or latency is None else f"{latency:.1f} s"),
         ("controller", f"{document['controller']}, version {document['version']}" if document["controller"] else None),
         ("rules", f"{document['rules_file']} {document['rules_digest'][:_DIGEST]}".strip()),
         *(("paged", f"{page['receiver']} at {page['at']} {page['reference']}") for page in document["pages"]),

@@ -223,6 +223,7 @@ def _log(standing: SlowStanding, before: SlowStanding | None) -> None:
 def _as_finding(finding: SlowFinding) -> Finding:
     """As an incident keeps it, next to the rules of fast signals."""
     unit = Unit.FRACTION if finding.as_share else Unit.NUMBER
+    limit = -finding.limit if finding.lower_is_worse else finding.limit
     return Finding(
         f"slow.{finding.signal}",
         finding.verdict,
@@ -231,6 +232,7 @@ def _as_finding(finding: SlowFinding) -> Finding:
         unit,
         canary=finding.canary,
         control=finding.control,
+        limit=None if finding.control is None else finding.control + limit,
         samples_canary=float(finding.canary_users),
         samples_control=float(finding.control_users),
         evidence=finding.evidence,

@@ -35,9 +35,16 @@ def finding_rows(finding: Mapping[str, Any], *, window: float | None, at: float 
     unit = Unit(finding["unit"])
     canary, control, limit = (value_in_words(finding[key], unit) for key in ("canary", "control", "limit"))
     both = f"{count_in_words(finding['samples_canary'])} / {count_in_words(finding['samples_control'])}"
+    if is_slow(finding["rule"]):
+        both = f"{both} users"
     of_window = FindingRow(canary, control, limit, both, f"last {duration_in_words(window)}" if window else "", True)
     tripped = _since_it_began(finding, unit, at)
     return (of_window,) if tripped is None else (tripped, of_window)
+
+
+def is_slow(rule: str) -> bool:
+    """Whether a finding is of a signal that arrives days later: it counts users, and judges days."""
+    return rule.startswith("slow.")
 
 
 def _since_it_began(finding: Mapping[str, Any], unit: Unit, at: float | None) -> FindingRow | None:

@@ -150,9 +150,11 @@ def _literally(shown: SlowFinding, signal: SlowSignal, counts: SlowCounts) -> Ju
         drop = one.control.mean - one.canary.mean
         drops.append(drop if shown.lower_is_worse else -drop)
     word = "lower" if shown.lower_is_worse else "higher"
-    listed = ", ".join(amount(drop, as_share=shown.as_share, sign=True) for drop in drops)
+    sign = -1.0 if shown.lower_is_worse else 1.0
+    listed = ", ".join(amount(sign * drop, as_share=shown.as_share, sign=True) for drop in drops)
     limit = points(shown.limit, as_share=shown.as_share)
-    sentence = f"{shown.signal} of the canary {word} by {listed} on the last {counted(in_a_row, 'day')}, limit {limit}"
+    days = "day" if in_a_row == 1 else f"{in_a_row} days"
+    sentence = f"{shown.signal} of the canary against control on the last {days}: {listed}; limit {limit} {word}"
     over = all(drop >= shown.limit for drop in drops)
     return Judgement(Verdict.BREACH if over else Verdict.HEALTHY, None, sentence)
 

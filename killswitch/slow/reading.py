@@ -11,6 +11,7 @@ from killswitch.errors import AccessDenied
 from killswitch.model import Reason, Unreadable
 from killswitch.net.credentials import Secret
 from killswitch.slow.counts import SlowCounts
+from killswitch.slow.days import date_of
 from killswitch.slow.duckdb_source import DuckdbWarehouse
 from killswitch.slow.findings import SlowFinding
 from killswitch.slow.history import ExposureHistory
@@ -66,13 +67,9 @@ def _counted(
     settings: SlowSettings, signal: SlowSignal, history: ExposureHistory, window: Window, warehouse: Warehouse,
     connection: Any,
 ) -> SlowCounts | Unreadable:  # fmt: skip
-    if not history.waves:
-        return Unreadable(Reason.NO_DATA, "no user has been exposed to the canary yet")
-    if len(history.waves) > MOST_WAVES:
-        return Unreadable(
-            Reason.INTERNAL_ERROR,
-            f"{len(history.waves)} raises of the percent are too many; end the rollout and arm it",
-        )
+    not_asked = _not_asked(history, window)
+    if not_asked is not None:
+        return not_asked
     try:
         key = None if settings.assignments_key is None else Secret.parse(settings.assignments_key).reveal().encode()
     except AccessDenied as error:
@@ -92,3 +89,21 @@ def _counted(
         return Unreadable(Reason.SOURCE_REFUSED, "so many users do not fit; ask for one row a user and day")
     except duckdb.IOException as error:  # a full disk
         return Unreadable(Reason.INTERNAL_ERROR, f"cannot keep what was read: {' '.join(str(error).split())[:200]}")
+
+
+def _not_asked(history: ExposureHistory, window: Window) -> Unreadable | None:
+    """Why the warehouse is not even asked."""
+    if not history.waves:
+        return Unreadable(Reason.NO_DATA, "no user has been exposed to the canary yet")
+    if len(history.waves) > MOST_WAVES:
+        return Unreadable(
+            Reason.INTERNAL_ERROR,
+            f"{len(history.waves)} raises of the percent are too many; end the rollout and arm it",
+        )
+    if window.since > window.today:
+        return Unreadable(
+            Reason.SETTLING,
+            "what happened before the pin was lifted is not judged again; "
+            f"{date_of(window.since)} will be the first day to count",
+        )
+    return None

@@ -32,7 +32,10 @@ _PASSING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SignalStanding:
-    """One signal. ``unknown_since``: the first evaluation in a row without a verdict (Unix seconds), None with one."""
+    """One signal. ``unknown_since``: the first evaluation in a row without a verdict (Unix seconds), None with one.
+
+    While its values settle, no verdict is due: that does not count.
+    """
 
     signal: str
     verdict: Verdict
@@ -88,7 +91,7 @@ def standing_of(
 
 def _standing(finding: SlowFinding, before: SignalStanding | None) -> SignalStanding:
     since = None
-    if finding.verdict is Verdict.UNKNOWN:
+    if finding.verdict is Verdict.UNKNOWN and finding.reason is not Reason.SETTLING:  # which is as it should be
         since = finding.evaluated_at if before is None or before.unknown_since is None else before.unknown_since
     return SignalStanding(finding.signal, finding.verdict, finding.reason, finding.sentence[:_MAX_SENTENCE], since)
 

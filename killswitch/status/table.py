@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from killswitch.model import Verdict
-from killswitch.pages.finding_rows import finding_rows
+from killswitch.pages.finding_rows import finding_rows, is_slow
 from killswitch.wording import count_in_words, reasons_in_words
 
 COLOURS = {
@@ -53,6 +53,8 @@ def findings_table(
         verdict = Verdict(finding["verdict"])
         evidence = [_evidence(finding["evidence"], finding["needed"])] if with_evidence else []
         samples = f"{_count(finding['samples_canary'])}/{_count(finding['samples_control'])}"
+        if is_slow(finding["rule"]):
+            samples = f"{samples} users"
         for number, row in enumerate(rows[str(finding["rule"])]):
             first = number == 0
             table.add_row(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from killswitch.flags.document import to_document
+from killswitch.flags.incident import IncidentDraft
+from killswitch.flags.incident import to_document as incident_document
+from killswitch.model import Finding, Unit, Verdict
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from tests.doubles.warehouses import ROLLOUT, People, at, write_parquet
@@ -108,3 +112,37 @@ def test_a_rollout_without_a_flag_is_refused(shell: Shell, warehouse: Path) -> N
     shown = shell("slow", ROLLOUT)
     assert shown.exit_code == 2
     assert "has no flag" in shown.output
+
+
+def test_explain_says_that_a_slow_signal_pinned(shell: Shell, warehouse: Path) -> None:
+    """It counts users and no requests, and hours between a day and its pin are no delay of a flip."""
+    write(shell, warehouse, PEOPLE)
+    finding = Finding(
+        "slow.csat", Verdict.BREACH, None, "lower", Unit.NUMBER, canary=61.0, control=70.0, limit=67.0,
+        samples_canary=880.0, samples_control=3304.0,
+    )  # fmt: skip
+    draft = IncidentDraft(
+        rollout=ROLLOUT, automatic=True, by="a", reason="csat 61", rules=("slow.csat",), findings=(finding,),
+        decided_at=at(12.0), tick=at(12.0, 6.0), latency=14_400.0,
+    )  # fmt: skip
+    store = open_store(shell.store)
+    store.commit((), [Put(keys.incident(ROLLOUT, 1), incident_document(draft.on(PEOPLE.flag)))])
+    store.close()
+    shown = shell("explain", f"{ROLLOUT}.1").output
+    assert f"{ROLLOUT}: pinned by itself at 2026-11-14T10:00:00Z" in shown
+    assert "evaluated for" in shown
+    assert "tick" not in shown
+    assert "880/3,304 users" in shown
+
+
+def test_after_an_unpin_it_says_which_day_counts_first(shell: Shell, warehouse: Path) -> None:
+    """The warehouse has rows, but all of them are of before."""
+    write(shell, warehouse, PEOPLE)
+    store = open_store(shell.store)
+    unpinned = replace(PEOPLE.flag, unpinned_at=at(12.0, 9.0))
+    store.commit((), [Put(keys.flag(ROLLOUT), to_document(unpinned))])
+    store.close()
+    shown = shell("slow", ROLLOUT, "--at", str(at(12.0, 10.0)))
+    assert shown.exit_code == 3
+    assert "csat unknown (SETTLING)" in shown.output
+    assert "2026-11-15 will be the first day to count" in shown.output

@@ -120,7 +120,8 @@ def test_a_breach_pins_once_with_one_incident_and_one_page(daily: Daily) -> None
     (item,) = daily.world.server.list(keys.incidents("copilot")).items
     incident = incident_from_document(item.value, rollout="copilot")
     assert (incident.automatic, incident.rules, incident.reason) == (True, ("slow.csat",), "csat breach")
-    assert [(one.rule, one.canary, one.control) for one in incident.findings] == [("slow.csat", 61.0, 65.0)]
+    (kept,) = incident.findings
+    assert (kept.rule, kept.canary, kept.control, kept.limit) == ("slow.csat", 61.0, 65.0, 62.0)
     (told,) = daily.outbox()
     assert b'"kind": "PINNED"' in told
     daily.world.clock.advance(DAY)

@@ -70,7 +70,9 @@ def test_a_drop_that_may_be_luck_is_no_breach_by_evidence() -> None:
     found = judged(counts(4.0, canary=200, control=3800))
     assert found.verdict is Verdict.HEALTHY
     assert found.literal.verdict is Verdict.BREACH
-    assert found.literal.sentence == "csat of the canary lower by +4.00, +4.00 on the last 2 days, limit 3"
+    assert (
+        found.literal.sentence == "csat of the canary against control on the last 2 days: -4.00, -4.00; limit 3 lower"
+    )
     assert found.literal_false_pins == pytest.approx(0.44, abs=0.03)
     assert found.literal_percent is None
     literal = judged(counts(4.0, canary=200, control=3800), signal_of(decide="threshold"))

@@ -88,3 +88,13 @@ def test_silence_is_counted_from_its_first_day() -> None:
     assert [one.signal for one in kept.unheard(MONDAY + PAGE_AFTER)] == ["csat"]
     heard = standing_of("copilot", 3, [finding(Verdict.HEALTHY, MONDAY + 3 * DAY)], kept, MONDAY + 3 * DAY)
     assert heard.unheard(MONDAY + 99 * DAY) == ()
+
+
+def test_while_values_settle_no_one_is_paged() -> None:
+    """No verdict is due yet, for weeks where refunds settle; silence begins when the warehouse fails."""
+    kept = standing(Verdict.UNKNOWN, reason=Reason.SETTLING)
+    for day in range(1, 9):
+        reason = Reason.SETTLING if day < 6 else Reason.STALE
+        found = finding(Verdict.UNKNOWN, MONDAY + day * DAY, reason)
+        kept = standing_of("copilot", 3, [found], kept, MONDAY + day * DAY)
+        assert bool(kept.unheard(MONDAY + day * DAY)) is (day == 8)
