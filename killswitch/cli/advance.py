@@ -9,12 +9,13 @@ import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
-from killswitch.cli.plan_view import PlanView, planned, view
+from killswitch.cli.plan_view import planned, view
 from killswitch.cli.terminal import one_line
 from killswitch.controller.plan_steps import commit_step
 from killswitch.flags.transitions import Actor, says_nothing
 from killswitch.plan import PlanStage
 from killswitch.ramps.next_step import Move
+from killswitch.ramps.standing import PlanStanding
 from killswitch.stores import Compare, keys
 
 
@@ -54,6 +55,7 @@ def command(
     raised = commit_step(
         hand.store,
         stored,
+        plan,
         stage,
         seen.gate,
         why=seen.step.sentence,
@@ -69,7 +71,7 @@ def command(
     hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary")
 
 
-def _wanted(seen: PlanView, to: str | None) -> PlanStage:
+def _wanted(seen: PlanStanding, to: str | None) -> PlanStage:
     """The stage that is asked for: a later one of the plan than the rollout is in."""
     stages = {stage.stage: place for place, stage in enumerate(seen.plan.stages)}
     here = stages.get(seen.flag.stage)

@@ -34,6 +34,8 @@ def unjudged(rollout: str) -> dict[str, Any]:
         "trip": None,
         "findings": [],
         "spend": [],
+        "plan": None,
+        "slow": [],
     }
 
 
@@ -51,10 +53,14 @@ def as_stored(
         unsaid = {"sentence": "it has no flag: routers send everything to control"}
         return {**said, **unjudged(name), **unsaid} if gone else dict(said)
     one = dict(said)
+    if any(one.get(name) != now for name, now in (("generation", flag.generation), ("stage", flag.stage))):
+        one |= {"plan": None}  # its dates are about another stage
+    if one["generation"] != flag.generation:
+        one |= {"slow": []}
     if one["state"] != flag.state or one["generation"] != flag.generation:
         unjudged_as = "not judged yet" if reached else "verdicts UNKNOWN: no controller was reached"
         one["sentence"] = unjudged_as if flag.armed else stopped_in_words(flag)
-        one |= {"findings": [], "action": "none"}
+        one |= {"findings": [], "action": "none", "plan": None}
     return one | {
         "state": flag.state.value,
         "state_as_of": None,

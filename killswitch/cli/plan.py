@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -27,12 +28,10 @@ from killswitch.cli.terminal import one_line
 from killswitch.model import Rollout
 from killswitch.plan import Plan
 from killswitch.ramps.forecast import StageForecast, forecast
-from killswitch.ramps.timeline import StageStanding, Timeline
 from killswitch.rules.units import UnitError, parse_rate
+from killswitch.status.plan_table import timeline_table
 from killswitch.timestamps import to_iso
-from killswitch.wording import count_in_words, span_in_words
-
-_STYLES = {StageStanding.NOW: "bold", StageStanding.TO_COME: "dim"}
+from killswitch.wording import count_in_words, reasons_in_words, span_in_words
 
 
 def command(
@@ -72,13 +71,8 @@ def command(
         flag = switch.required(rollout).flag
         assert flag is not None
         seen = view(opened_store, known, rules_of, plan, flag, url=url)
-        shown: dict[str, Any] = {
-            "rollout": rollout,
-            "generation": flag.generation,
-            "advance": plan.advance.value,
-            **seen.timeline.document(),
-        }
-        show(shown, as_json=as_json, otherwise=lambda: _print_timeline(rollout, plan, seen.timeline))
+        shown: dict[str, Any] = {"rollout": rollout, "generation": flag.generation, **seen.document()}
+        show(shown, as_json=as_json, otherwise=lambda: _print_timeline(rollout, shown))
 
 
 def _rate(text: str | None, plan: Plan) -> float:
@@ -93,21 +87,11 @@ def _rate(text: str | None, plan: Plan) -> float:
         fail(f"--rate: {error}")
 
 
-def _print_timeline(rollout: str, plan: Plan, found: Timeline) -> None:
-    say(f"{rollout}: the next step is {plan.advance.value.replace('_', ' ')}; dates to come are the earliest possible")
-    table = _table("stage", "share", "for", "standing", "begins", "ends")
-    for row in found.rows:
-        cells = (
-            one_line(row.stage.stage),
-            f"{row.stage.percent:g}%",
-            span_in_words(row.stage.seconds),
-            row.standing.value,
-            _date(row.begins),
-            _date(row.ends),
-        )
-        table.add_row(*map(Text, cells), style=_STYLES.get(row.standing, ""))
-    out.print(table, soft_wrap=True)
-    say(one_line(found.why))
+def _print_timeline(rollout: str, shown: Mapping[str, Any]) -> None:
+    advance = shown["advance"].replace("_", " ")
+    say(f"{rollout}: the next step is {advance}; dates to come are the earliest possible, in UTC")
+    out.print(timeline_table(shown), soft_wrap=True)
+    say(one_line(reasons_in_words(str(shown["why"]))))
 
 
 def _print_forecast(rollout: Rollout, found: tuple[StageForecast, ...], rate: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from killswitch.cli.ask_controller import ask, no_answer, understood
@@ -15,26 +14,11 @@ from killswitch.errors import KillswitchError, Refused
 from killswitch.flags.flag import Flag
 from killswitch.model import Reason, Rollout, Verdict
 from killswitch.plan import Plan
-from killswitch.ramps.gate import Gate, gate
 from killswitch.ramps.gate_inputs import GateInputs, Judged, Missing, RuleNow
-from killswitch.ramps.next_step import NextStep, next_step
-from killswitch.ramps.progress import StageProgress
-from killswitch.ramps.timeline import Timeline, timeline
+from killswitch.ramps.standing import PlanLook, PlanStanding
 from killswitch.ramps.way_back import ERRORS, ServedNow, way_back
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso
-
-
-@dataclass(frozen=True, slots=True)
-class PlanView:
-    """A rollout with a flag in its plan: what was watched, the gate of its stage, and the next step."""
-
-    plan: Plan
-    flag: Flag
-    progress: StageProgress | Missing
-    gate: Gate
-    step: NextStep
-    timeline: Timeline
 
 
 def planned(settings: Settings, name: str) -> tuple[Rollout, Plan]:
@@ -46,29 +30,26 @@ def planned(settings: Settings, name: str) -> tuple[Rollout, Plan]:
     return rollout, rollout.plan
 
 
-def view(store: Store, settings: Settings, rollout: Rollout, plan: Plan, flag: Flag, *, url: str | None) -> PlanView:
+def view(
+    store: Store, settings: Settings, rollout: Rollout, plan: Plan, flag: Flag, *, url: str | None
+) -> PlanStanding:
     """What is missing, such as a controller that does not answer, is in the gate."""
     said = _said(url, flag)
-    now = time.time()
-    tick = from_iso(said["tick"]) if isinstance(said, Mapping) and said["tick"] else None
-    progress = plan_store.progress_or_why(store, flag.rollout)
     inputs = GateInputs(
         rollout,
         flag,
-        now=now,
+        now=time.time(),
         interval=settings.interval,
-        progress=progress,
+        progress=plan_store.progress_or_why(store.get, flag.rollout),
         judged=said if isinstance(said, Missing) else _judged(said),
-        shadow=plan_store.shadow_or_why(store, flag),
-        slow=plan_store.slow_or_why(store, rollout, flag),
-        approvals=plan_store.approvals_or_why(store, flag),
+        shadow=plan_store.shadow_or_why(store.get, flag),
+        slow=plan_store.slow_or_why(store.get, rollout, flag),
+        approvals=plan_store.approvals_or_why(store.get, flag),
         way_back=way_back(plan, said if isinstance(said, Missing) else _served(said)),
-        hold=plan_store.hold_or_why(store, flag.rollout),
+        hold=plan_store.hold_or_why(store.get, flag.rollout),
     )
-    found = gate(plan, inputs)
-    watched = None if isinstance(progress, Missing) else progress
-    step = next_step(plan, flag, watched, found, now=now, tick=tick)
-    return PlanView(plan, flag, progress, found, step, timeline(plan, flag, watched, found, step, now=now))
+    tick = from_iso(said["tick"]) if isinstance(said, Mapping) and said["tick"] else None
+    return PlanLook(plan, inputs, tick).standing
 
 
 def _said(url: str | None, flag: Flag) -> dict[str, Any] | Missing:

@@ -21,9 +21,10 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
-from killswitch.cli.plan_view import PlanView, planned, view
+from killswitch.cli.plan_view import planned, view
 from killswitch.cli.terminal import one_line
 from killswitch.ramps.gate_check import CheckOutcome
+from killswitch.ramps.standing import PlanStanding
 from killswitch.wording import span_in_words
 
 _COLOURS = {CheckOutcome.PASS: "green", CheckOutcome.FAIL: "bold red", CheckOutcome.NOT_YET: "yellow"}
@@ -51,7 +52,7 @@ def command(
             raise typer.Exit(EXIT_UNWANTED)
 
 
-def _document(seen: PlanView) -> dict[str, Any]:
+def _document(seen: PlanStanding) -> dict[str, Any]:
     return {
         "rollout": seen.flag.rollout,
         "generation": seen.flag.generation,
@@ -64,7 +65,7 @@ def _document(seen: PlanView) -> dict[str, Any]:
     }
 
 
-def _print(seen: PlanView) -> None:
+def _print(seen: PlanStanding) -> None:
     flag = seen.flag
     say(f"{flag.rollout}, stage {flag.stage} ({flag.canary_percent:g}%), generation {flag.generation}")
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")

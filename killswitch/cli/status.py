@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +15,8 @@ from killswitch.cli.newest_status import as_stored, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.flags.shadow_share import shadowed_of
+from killswitch.status.plan_table import slow_table, timeline_table
+from killswitch.status.slow_rows import slow_sentence
 from killswitch.status.table import findings_table
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso
@@ -34,7 +36,8 @@ def command(
 ) -> None:
     """Show each rollout's flag, each rule's values for both cohorts, limit, verdict and age, and what its caps allow.
 
-    Flags come from the flag store, verdicts from a controller (--url).
+    Where the rule file has a plan, its stages follow with their dates and why it is not moving; where it has slow
+    signals, their verdicts. Flags come from the flag store, verdicts from a controller (--url).
     """
     with opened(store, settings) as (_, opened_store, switch):
         flags, broken = switch.everything()
@@ -84,6 +87,11 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
         _sentence(one)
         for cap in one.get("spend", ()):
             f"{cap['line']}{_style_of_cap(cap)}"
+        if one.get("plan"):
+            timeline_table(one["plan"])
+            str(one["plan"]["why"])
+        slow_table(one.get("slow", ()))
+        [slow_sentence(signal) for signal in one.get("slow", ())]
     return document
 
 
@@ -104,9 +112,22 @@ def _print(document: Mapping[str, Any]) -> None:
         out.print(f"  {_sentence(one)}", style=style, markup=False, soft_wrap=True)
         for cap in one.get("spend", ()):
             out.print(f"  spend: {cap['line']}", style=_style_of_cap(cap), markup=False, soft_wrap=True)
+        if one.get("slow"):
+            _print_slow(one["slow"])
+        if one.get("plan"):
+            out.print(timeline_table(one["plan"]), soft_wrap=True)
+            out.print(f"  plan: {reasons_in_words(str(one['plan']['why']))}", markup=False, soft_wrap=True)
         if one["trip"]:
             _print_trip(one["rollout"], one["trip"])
         out.print()
+
+
+def _print_slow(signals: Sequence[Mapping[str, Any]]) -> None:
+    out.print(slow_table(signals), soft_wrap=True)
+    for signal in signals:
+        said = slow_sentence(signal)
+        if said:
+            out.print(f"  {signal['signal']}: {said}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _print_trip(rollout: str, trip: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from killswitch.controller.armings import Armings
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.ramping import Ramping
 from killswitch.controller.recipients import Recipients
+from killswitch.controller.slow_standings import SlowStandings
 from killswitch.controller.spending import Spending
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
@@ -161,6 +162,8 @@ class Controller:
             interval=timing.interval,
             wall=wall,
         )
+        self._slow_standings = SlowStandings(store, health=self._health)
+        self._wall = wall
         self._prices = prices
         self._missed_before = 0
         self.latest: CycleReport | None = None
@@ -198,7 +201,7 @@ class Controller:
         if store_problem is None:
             self._announcements.note_flags(rules.rollouts.keys(), self._sight.watched(all_armed), tick)
             self._spend(rules, all_armed, findings, tick, deadline if source_problem is None else None)
-            self._ramp(all_armed, findings, tick)
+            self._ramp(rules, all_armed, findings, tick)
         self._announcements.send()
         if store_problem is None:
             self._share(rules, all_armed, decisions, findings, tick)
@@ -296,10 +299,11 @@ class Controller:
             if reason is not None and armed.flag.stage != SHADOW:
                 self._acting.trip_spend(armed, reason, findings[armed.rollout.name], tick)
 
-    def _ramp(self, all_armed: Sequence[ArmedRollout], findings: Findings, tick: float) -> None:
+    def _ramp(self, rules: Rules, all_armed: Sequence[ArmedRollout], findings: Findings, tick: float) -> None:
         """Plans: what was watched is recorded, and the next step is taken where its gate passes."""
         try:
             self._ramping.look(all_armed, findings, tick)
+            self._slow_standings.look(rules.rollouts)
         except Exception:
             # a plan must not cost the cycle its pages and its heartbeat
             log.exception("plans: unexpected error")
@@ -361,6 +365,10 @@ class Controller:
         for name, rollout in rules.rollouts.items():
             if rollout.spend.caps:
                 found[name] = replace(found[name], caps=self._spending.caps_of(rollout, armed=name in counted))
+            if fresh and (rollout.plan is not None or rollout.slow is not None):
+                flag = self._known.flag(name)
+                plan = self._ramping.look_of(rollout, flag)
+                found[name] = replace(found[name], plan=plan, slow=self._slow_standings.of(rollout, flag, self._wall()))
         return found
 
     def _publish(self, report: CycleReport, previous: CycleReport | None, *, source_up: bool) -> None:

@@ -11,9 +11,10 @@ from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
 from killswitch.pages import plan_events
 from killswitch.pages.outbox_entry import into_outbox
-from killswitch.plan import PlanStage
+from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.gate import Gate
 from killswitch.ramps.records import MAX_REASON, AdvanceRecord
+from killswitch.ramps.timeline import just_entered
 from killswitch.stores import Committed, Compare, Put, Store, keys
 from killswitch.trips.stored_flags import StoredFlag
 
@@ -21,6 +22,7 @@ from killswitch.trips.stored_flags import StoredFlag
 def commit_step(
     store: Store,
     stored: StoredFlag,
+    plan: Plan,
     to: PlanStage,
     found: Gate,
     *,
@@ -49,7 +51,8 @@ def commit_step(
         automatic=actor is Actor.STAGE_PLAN, checks=found.document(), despite=despite,
     )  # fmt: skip
     said = why if despite is None else f"despite its gate, because {despite[:MAX_REASON]}; the gate said: {why}"
-    page = plan_events.advanced(raised, said, before=flag.stage, by=by, at=now, settings=settings)
+    shown = just_entered(plan, raised, now=now).document()
+    page = plan_events.advanced(raised, said, before=flag, by=by, timeline=shown, at=now, settings=settings)
     key = keys.advance(name, flag.generation, number)
     outcome = store.commit(
         (Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares),

@@ -1,6 +1,7 @@
 """What the flag store has of a plan: progress, hold, approvals and the shadow's decision, each or why it is missing.
 
-A store that does not answer raises Unavailable: the thread that judges would wait for it once for each of them.
+``get`` reads a key: `Store.get` for one rollout, or `all_at_once` for those of a whole cycle. A store that does not
+answer raises Unavailable: the thread that judges would wait for it once for each of them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ from killswitch.ramps.progress import StageProgress, from_document
 from killswitch.ramps.records import approvals_from_document, hold_from_document
 from killswitch.slow.standing import SignalStanding
 from killswitch.slow.standing import from_document as standing_from_document
-from killswitch.stores import Store, keys
+from killswitch.stores import Item, Store, keys
 from killswitch.trips.shadow_decisions import shadow_decisions
 
 Value = TypeVar("Value")
+Get = Callable[[str], Item | None]
+
+
+def all_at_once(store: Store) -> Get:
+    """All that gates look at, of every rollout, in a handful of reads. Raises what the store raises."""
+    prefixes = (keys.HOLDS, keys.APPROVALS, keys.SLOW_STANDINGS, keys.SHADOW_DECISIONS)
+    return {item.key: item for prefix in prefixes for item in store.list(prefix).items}.get
 
 
 def stored_progress(store: Store, rollout: str) -> tuple[StageProgress | None, int]:
@@ -37,9 +45,9 @@ def stored_progress(store: Store, rollout: str) -> tuple[StageProgress | None, i
         return None, item.mod_revision
 
 
-def progress_or_why(store: Store, rollout: str) -> StageProgress | Missing:
+def progress_or_why(get: Get, rollout: str) -> StageProgress | Missing:
     def read() -> StageProgress | Missing:
-        item = store.get(keys.plan_progress(rollout))
+        item = get(keys.plan_progress(rollout))
         if item is None:
             return Missing("no controller has written progress yet")
         return from_document(item.value, rollout=rollout)
@@ -47,30 +55,30 @@ def progress_or_why(store: Store, rollout: str) -> StageProgress | Missing:
     return _or_why(read)
 
 
-def hold_or_why(store: Store, rollout: str) -> Hold | Missing | None:
+def hold_or_why(get: Get, rollout: str) -> Hold | Missing | None:
     def read() -> Hold | None:
-        item = store.get(keys.hold(rollout))
+        item = get(keys.hold(rollout))
         return None if item is None else hold_from_document(item.value, rollout=rollout)
 
     return _or_why(read)
 
 
-def approvals_or_why(store: Store, flag: Flag) -> tuple[Approval, ...] | Missing:
+def approvals_or_why(get: Get, flag: Flag) -> tuple[Approval, ...] | Missing:
     def read() -> tuple[Approval, ...]:
-        item = store.get(keys.approvals(flag.rollout, flag.generation))
+        item = get(keys.approvals(flag.rollout, flag.generation))
         return () if item is None else approvals_from_document(item.value, rollout=flag.rollout)
 
     return _or_why(read)
 
 
-def slow_or_why(store: Store, rollout: Rollout, flag: Flag) -> Mapping[str, SignalNow] | Missing:
+def slow_or_why(get: Get, rollout: Rollout, flag: Flag) -> Mapping[str, SignalNow] | Missing:
     """Each slow signal of the rule file as the daily job has found it last."""
     settings = rollout.slow
     if settings is None:
         return {}
 
     def read() -> Mapping[str, SignalNow]:
-        item = store.get(keys.slow_standing(rollout.name))
+        item = get(keys.slow_standing(rollout.name))
         found = None if item is None else standing_from_document(item.value, rollout=rollout.name)
         of_this = found is not None and found.generation == flag.generation
         known = {one.signal: one for one in found.signals} if found is not None and of_this else {}
@@ -86,11 +94,11 @@ def _signal_now(standing: SignalStanding | None) -> SignalNow:
     return SignalNow(over, standing.sentence)
 
 
-def shadow_or_why(store: Store, flag: Flag) -> str | Missing:
+def shadow_or_why(get: Get, flag: Flag) -> str | Missing:
     """GO or NO_GO as `killswitch shadow decide` has written it for this generation, NO_GO if both."""
 
     def read() -> str | Missing:
-        verdicts = shadow_decisions(store, flag)[0].verdicts
+        verdicts = shadow_decisions(get, flag)[0].verdicts
         if "NO_GO" in verdicts:
             return "NO_GO"
         if "GO" in verdicts:

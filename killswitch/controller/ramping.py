@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from killswitch.controller import plan_store
 from killswitch.controller.announcements import Announcements
@@ -21,16 +22,18 @@ from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
 from killswitch.controller.tick_reader import Findings
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
+from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor
 from killswitch.fleet.session import Session
-from killswitch.model import Finding, Mode
+from killswitch.model import Finding, Mode, Rollout
 from killswitch.pages import plan_events
-from killswitch.plan import Plan, PlanStage
-from killswitch.ramps.gate import Gate, gate
+from killswitch.plan import PlanStage
+from killswitch.ramps.gate import Gate
 from killswitch.ramps.gate_check import passed
-from killswitch.ramps.gate_inputs import GateInputs
-from killswitch.ramps.next_step import Move, NextStep, next_step
+from killswitch.ramps.gate_inputs import GateInputs, Missing
+from killswitch.ramps.next_step import Move, next_step
 from killswitch.ramps.progress import StageProgress, from_document, observed, to_document
+from killswitch.ramps.standing import PlanLook, PlanStanding
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.ramps.way_back import way_back
 from killswitch.stores import Committed, Compare, Put, Store, keys
@@ -45,10 +48,14 @@ PART_FOR_STEPS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A progress document as stored, and its revision (0: none is stored)."""
+    """A progress document as stored, and its revision (0: none is stored).
+
+    ``ours``: this replica has recorded the tick, or nothing was to be recorded; only then may it act on it.
+    """
 
     progress: StageProgress | None
     revision: int
+    ours: bool = True
 
 
 class Ramping:
@@ -79,19 +86,30 @@ class Ramping:
         self._interval = interval
         self._wall = wall
         self._turns: list[str] = []  # rollouts in the order in which they were last looked at
+        self._looks: Mapping[str, PlanLook] = {}
 
     def look(self, all_armed: Sequence[ArmedRollout], findings: Findings, tick: float) -> None:
         """Record the tick of every rollout with a plan, then move each at most one stage. Errors are noted."""
+        self._looks = {}
         planned = [armed for armed in all_armed if armed.rollout.plan is not None]
         if not planned:
             return
         began = self._clock.now()
         try:
             watched = self._record(planned, findings, tick)
+            get = plan_store.all_at_once(self._store)
+            now = self._wall()
+            looks = {
+                armed.rollout.name: self._look_at(
+                    armed, findings[armed.rollout.name], watched[armed.rollout.name], get, tick, now
+                )
+                for armed in planned
+            }
+            self._looks = looks
             for armed in self._in_turn(planned):
                 name = armed.rollout.name
                 self._turns.append(name)
-                self._step(armed, findings[name], watched[name], tick)
+                self._step(armed, looks[name], watched[name], tick)
                 if self._clock.now() - began > PART_FOR_STEPS * self._interval:
                     break  # the store is slow: the others come first in the next cycle
         except OutcomeUnknown:
@@ -107,6 +125,14 @@ class Ramping:
         names = {armed.rollout.name for armed in planned}
         self._turns = [name for name in dict.fromkeys(reversed(self._turns)) if name in names][::-1]
         return sorted(planned, key=lambda armed: places.get(armed.rollout.name, -1))
+
+    def look_of(self, rollout: Rollout, flag: Flag | None) -> PlanLook | None:
+        """Where it was in its plan at the newest tick; None without a plan or a flag, or if that tick had no look."""
+        if rollout.plan is None or flag is None:
+            return None
+        if not flag.armed:
+            return PlanLook(rollout.plan, GateInputs(rollout, flag, self._wall(), self._interval), None)
+        return self._looks.get(rollout.name)
 
     # --- what was watched -----------------------------------------------------------------------
 
@@ -137,7 +163,7 @@ class Ramping:
         if isinstance(outcome, Committed):
             return {name: _Watched(after, outcome.revision) for name, after in (part.subject for part in portion)}
         # another replica has recorded this tick for some of them; it may take their step as well
-        found = {name: _Watched(None, 0) for name, _ in (part.subject for part in portion)}
+        found = {name: _Watched(after, 0, ours=False) for name, after in (part.subject for part in portion)}
         now = self._stored()
         left = [part for part in portion if _revision(now, part.subject[0]) == part.compares[0].mod_revision]
         if len(left) < len(portion):
@@ -158,73 +184,78 @@ class Ramping:
 
     # --- the next step --------------------------------------------------------------------------
 
-    def _step(self, armed: ArmedRollout, findings: tuple[Finding, ...], watched: _Watched, tick: float) -> None:
-        plan, flag, progress = armed.rollout.plan, armed.flag, watched.progress
-        assert plan is not None
-        now = self._wall()
-        # while a stage is young no gate can pass, and nothing more is read for it
-        open_gate = Gate(flag.generation, flag.stage, flag.stages[-1].at, (passed("not asked", ""),))
-        step = next_step(plan, flag, progress, open_gate, now=now, tick=tick)
-        if step.move is Move.HOLD:
-            self._say(armed, step, now)
-            return
-        assert progress is not None
-        found = gate(plan, self._inputs(armed, plan, findings, progress, tick, now))
-        step = next_step(plan, flag, progress, found, now=now, tick=tick)
-        if step.move is Move.ADVANCE and armed.rollout.mode is Mode.ENFORCE:
-            assert step.to is not None
-            self._advance(armed, step.to, step.sentence, found, watched.revision, tick)
-        else:
-            self._say(armed, step, now)
-
-    def _inputs(
+    def _look_at(
         self,
         armed: ArmedRollout,
-        plan: Plan,
         findings: tuple[Finding, ...],
-        progress: StageProgress,
+        watched: _Watched,
+        get: plan_store.Get,
         tick: float,
         now: float,
-    ) -> GateInputs:
-        flag = armed.flag
+    ) -> PlanLook:
+        rollout, flag = armed.rollout, armed.flag
+        assert rollout.plan is not None
         window = self._evaluator.window_seconds(armed, tick)
-        return GateInputs(
-            armed.rollout,
+        inputs = GateInputs(
+            rollout,
             flag,
             now,
             self._interval,
-            progress=progress,
+            progress=watched.progress or Missing("nothing has been recorded yet"),
             judged=judged(findings, age=self._clock.now() - tick),
-            shadow=plan_store.shadow_or_why(self._store, flag),
-            slow=plan_store.slow_or_why(self._store, armed.rollout, flag),
-            approvals=plan_store.approvals_or_why(self._store, flag),
-            way_back=way_back(plan, served(findings, window)),
-            hold=plan_store.hold_or_why(self._store, flag.rollout),
+            shadow=plan_store.shadow_or_why(get, flag),
+            slow=plan_store.slow_or_why(get, rollout, flag),
+            approvals=plan_store.approvals_or_why(get, flag),
+            way_back=way_back(rollout.plan, served(findings, window)),
+            hold=plan_store.hold_or_why(get, flag.rollout),
         )
+        return PlanLook(rollout.plan, inputs, tick)
 
-    def _say(self, armed: ArmedRollout, step: NextStep, now: float) -> None:
+    def _step(self, armed: ArmedRollout, look: PlanLook, watched: _Watched, tick: float) -> None:
+        plan, flag, now = look.plan, armed.flag, look.inputs.now
+        if not watched.ours:
+            return
+        # while a stage is young no gate can pass, and none is worked out unless someone looks at the status
+        open_gate = Gate(flag.generation, flag.stage, flag.stages[-1].at, (passed("not asked", ""),))
+        step = next_step(plan, flag, watched.progress, open_gate, now=now, tick=tick)
+        if step.move is Move.HOLD and not step.page:
+            return
+        seen = look.standing
+        if seen.step.move is Move.ADVANCE and armed.rollout.mode is Mode.ENFORCE:
+            assert seen.step.to is not None
+            self._advance(armed, seen.step.to, seen.step.sentence, seen.gate, watched.revision, tick)
+        else:
+            self._say(armed, seen)
+
+    def _say(self, armed: ArmedRollout, seen: PlanStanding) -> None:
         """Page once for each visit to a stage; nothing where no person is needed."""
-        flag, settings = armed.flag, armed.rollout.page
+        flag, step = armed.flag, seen.step
         if not step.page:
             return
         visit = f"{flag.stage}.{round(flag.stages[-1].at)}"
+        shown: dict[str, Any] = {
+            "timeline": seen.timeline.document(),
+            "at": self._wall(),
+            "settings": armed.rollout.page,
+        }
         if step.move is Move.COMPLETE:
-            page = partial(plan_events.complete, flag, step.sentence, at=now, settings=settings)
-            self._announcements.add(flag, f"plan_complete.{visit}", page)
+            self._announcements.add(
+                flag, f"plan_complete.{visit}", partial(plan_events.complete, flag, step.sentence, **shown)
+            )
         elif step.to is not None and step.move in (Move.PROPOSE, Move.ADVANCE):
             page = partial(
-                plan_events.ready, flag, step.sentence,
-                to=step.to.stage, percent=step.to.percent, at=now, settings=settings,
+                plan_events.ready, flag, step.sentence, to=step.to.stage, percent=step.to.percent, **shown
             )  # fmt: skip
             self._announcements.add(flag, f"plan_ready.{visit}.{step.to.stage}", page)
         elif step.move is Move.HOLD:
-            page = partial(plan_events.plan_held, flag, step.sentence, at=now, settings=settings)
+            page = partial(plan_events.plan_held, flag, step.sentence, **shown)
             self._announcements.add(flag, f"plan_held.{visit}", page)
 
     def _advance(
         self, armed: ArmedRollout, to: PlanStage, why: str, found: Gate, progress_revision: int, tick: float
     ) -> None:
         """One stage up: flag, record and page in one transaction, on the flag that was judged."""
+        assert armed.rollout.plan is not None
         name, flag = armed.rollout.name, armed.flag
         stored = self._known.stored.get(name)
         if stored is None or stored.flag != flag:
@@ -236,6 +267,7 @@ class Ramping:
         raised = commit_step(
             self._store,
             stored,
+            armed.rollout.plan,
             to,
             found,
             why=why,

@@ -79,10 +79,8 @@ def page_of_event(
 ) -> Page:
     """A page about an event that is no incident. ``identity`` keeps two events of one kind apart."""
     one = flags[0] if len(flags) == 1 else None
-    owner = incident_id(one.rollout, one.generation) if one is not None else FLEET
-    page_id = ".".join(part for part in (owner, kind.value.lower().replace("_", "-"), identity) if part)
     page = _base(
-        kind, page_id, headline, why, settings,
+        kind, event_id(kind, flags, identity), headline, why, settings,
         rollout=one.rollout if one else "", generation=one.generation if one else 0, at=at, rows=(),
     )  # fmt: skip
     payload = {
@@ -100,6 +98,13 @@ def page_of_event(
         "canary": one.rollout_canary if one else None,
     }
     return with_steps(replace(page, payload=payload), steps)
+
+
+def event_id(kind: PageKind, flags: Sequence[Flag], identity: str) -> str:
+    """The id of a page of `page_of_event`."""
+    one = flags[0] if len(flags) == 1 else None
+    owner = incident_id(one.rollout, one.generation) if one is not None else FLEET
+    return ".".join(part for part in (owner, kind.value.lower().replace("_", "-"), identity) if part)
 
 
 def _base(

@@ -46,6 +46,7 @@ def digest_of(pages: Sequence[Page]) -> Page:
         mention=_mentions(ordered),
         follows=None,
         exposed="",
+        stages=(),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from killswitch.documents import Fields
 from killswitch.errors import BadDocument
+from killswitch.pages.stage_rows import StageRow
 from killswitch.wording import plain
 
 FORMAT = 1
@@ -86,7 +87,8 @@ class Page:
     rule file's page settings at the time of the event. ``follows`` is the id of the page that this one
     continues (a re-arm continues its trip), so that a receiver can show both together. ``exposed`` says how many
     users and requests the canary had, "" where there is no incident. ``pagerduty`` names an integration key.
-    ``link`` is the address of the incident, or of the rollout, on the daemon's own pages.
+    ``link`` is the address of the incident, or of the rollout, on the daemon's own pages. ``stages``: those of the
+    rollout's plan, for a page about it.
     """
 
     id: str
@@ -108,6 +110,7 @@ class Page:
     exposed: str = ""
     pagerduty: str | None = None
     link: str | None = None
+    stages: tuple[StageRow, ...] = ()
 
     @property
     def good_news(self) -> bool:
@@ -136,12 +139,14 @@ SEVERITIES = ("critical", "error", "warning", "info")
 
 _PAGE_FIELDS = tuple(one.name for one in fields(Page))
 _ROW_FIELDS = tuple(one.name for one in fields(RuleRow))
+_STAGE_FIELDS = tuple(one.name for one in fields(StageRow))
 
 
 def page_to_json(page: Page) -> dict[str, Any]:
     """For writing only: it shares the page's payload. `dataclasses.asdict` copies it, half of what a flip costs."""
     rows = [{name: getattr(row, name) for name in _ROW_FIELDS} for row in page.rows]
-    return {"format": FORMAT, **{name: getattr(page, name) for name in _PAGE_FIELDS}, "rows": rows}
+    stages = [{name: getattr(stage, name) for name in _STAGE_FIELDS} for stage in page.stages]
+    return {"format": FORMAT, **{name: getattr(page, name) for name in _PAGE_FIELDS}, "rows": rows, "stages": stages}
 
 
 def page_from_json(document: object) -> Page:
@@ -181,6 +186,7 @@ def page_from_json(document: object) -> Page:
         exposed=plain(fields.text("exposed", empty=True)),
         pagerduty=fields.optional_text("pagerduty"),
         link=fields.optional_text("link"),
+        stages=tuple(_stage(stage) for stage in fields.objects("stages")),
     )
 
 
@@ -195,3 +201,7 @@ def _row(fields: Fields) -> RuleRow:
         counted=plain(fields.text("counted", empty=True)),
         tripping=fields.flag("tripping"),
     )
+
+
+def _stage(fields: Fields) -> StageRow:
+    return StageRow(*(plain(fields.text(name, empty=True)) for name in _STAGE_FIELDS))

@@ -65,6 +65,24 @@ class SpendPayload(TypedDict):
     hard_micros: int | None
 
 
+class StagePayload(TypedDict):
+    """One stage of a plan: done, skipped, now or to come. ``begins`` and ``ends`` ahead are the earliest possible."""
+
+    stage: str
+    percent: float
+    for_seconds: float
+    standing: str
+    begins: str | None
+    ends: str | None
+
+
+class PlanPayload(TypedDict):
+    """Where a rollout is in its plan, and why it is not moving, or what comes next."""
+
+    stages: list[StagePayload]
+    why: str
+
+
 class PagePayload(TypedDict):
     """One page."""
 
@@ -99,6 +117,7 @@ class PagePayload(TypedDict):
     rules: NotRequired[list[RulePayload]]
     controller: NotRequired[str]
     spend: NotRequired[SpendPayload]
+    plan: NotRequired[PlanPayload]
     count: NotRequired[int]
     pages: NotRequired[list[PagePayload]]
     possible_repeat: NotRequired[bool]

@@ -1,10 +1,11 @@
-"""A page as plain text: its table in columns, the time and the exposure, and the whole page."""
+"""A page as plain text: its tables in columns, the time and the exposure, and the whole page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from killswitch.pages.page import Page, RuleRow
+from killswitch.pages.stage_rows import COLUMNS, StageRow
 from killswitch.wording import date_and_time
 
 
@@ -32,6 +33,21 @@ def table_lines(rows: Sequence[RuleRow]) -> tuple[str, ...]:
     )
 
 
+def stage_lines(stages: Sequence[StageRow]) -> tuple[str, ...]:
+    """The stages of a plan as a table for a fixed-width font; ``>`` marks the one that the rollout is in."""
+    if not stages:
+        return ()
+    lines = [("", *COLUMNS), *((">" if stage.standing == "now" else "", *stage.cells) for stage in stages)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return tuple(
+        "  ".join(
+            cell.rjust(width) if column == 2 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
 def when_and_whom(page: Page) -> str:
     """``At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since …``."""
     exposed = f" Exposed: {page.exposed}." if page.exposed else ""
@@ -50,6 +66,7 @@ def plain_text(page: Page, *, possible_repeat: bool = False) -> str:
         page.why,
         when_and_whom(page),
         *table_lines(page.rows),
+        *stage_lines(page.stages),
         *(f"- {step}" for step in page.next_steps),
     ]
     return "\n".join(line for line in lines if line)

@@ -12,9 +12,10 @@ from killswitch.flags.flag import Flag, StageEntry
 from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.calendar import opens
 from killswitch.ramps.gate import Gate
-from killswitch.ramps.next_step import NextStep
+from killswitch.ramps.next_step import Move, NextStep
 from killswitch.ramps.progress import StageProgress
 from killswitch.timestamps import to_iso
+from killswitch.wording import span_in_words
 
 
 class StageStanding(StrEnum):
@@ -74,6 +75,14 @@ def timeline(
     return Timeline(tuple(rows), step.sentence)
 
 
+def just_entered(plan: Plan, flag: Flag, *, now: float) -> Timeline:
+    """Where the rollout is in its plan right after a step, when nothing of the new stage has been watched yet."""
+    none = Gate(flag.generation, flag.stage, flag.stages[-1].at, ())
+    stage = next((stage for stage in plan.stages if stage.stage == flag.stage), None)
+    why = "" if stage is None else f"{flag.stage} has just begun and is watched for {span_in_words(stage.seconds)}"
+    return timeline(plan, flag, None, none, NextStep(Move.HOLD, None, why), now=now)
+
+
 def _spans(entries: tuple[StageEntry, ...]) -> Mapping[str, tuple[float, float]]:
     """By stage, when its newest visit began and ended; the stage that the flag is in has not ended."""
     return {entry.stage: (entry.at, after.at) for entry, after in pairwise(entries)}
@@ -85,7 +94,7 @@ def _past(stage: PlanStage, span: tuple[float, float] | None) -> TimelineRow:
 
 def _earliest_end(plan: Plan, stage: PlanStage, progress: StageProgress | None, gate: Gate, now: float) -> float | None:
     watched = 0.0 if progress is None else progress.watched
-    wait = 0.0 if gate.ready else max(gate.wait or 0.0, stage.seconds - watched)
+    wait = max(gate.wait or 0.0, stage.seconds - watched, 0.0)
     return opens(plan, now + wait)
 
 

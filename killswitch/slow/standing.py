@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from killswitch.documents import Fields, parse_object
+from killswitch.documents import Fields, finite, parse_object
 from killswitch.errors import BadDocument
 from killswitch.model import Reason, Verdict
 from killswitch.slow.days import evaluated_at
@@ -35,6 +35,9 @@ class SignalStanding:
     """One signal. ``unknown_since``: the first evaluation in a row without a verdict (Unix seconds), None with one.
 
     While its values settle, no verdict is due: that does not count.
+
+    ``canary`` and ``control``: means of the days that count; ``worse``: by how much the canary is worse, and ``limit``
+    by how much it may be. All in the column's unit, as a fraction where ``as_share``; None where nothing was counted.
     """
 
     signal: str
@@ -42,6 +45,11 @@ class SignalStanding:
     reason: Reason | None
     sentence: str
     unknown_since: float | None = None
+    canary: float | None = None
+    control: float | None = None
+    worse: float | None = None
+    limit: float | None = None
+    as_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,14 @@ def _standing(finding: SlowFinding, before: SignalStanding | None) -> SignalStan
     since = None
     if finding.verdict is Verdict.UNKNOWN and finding.reason is not Reason.SETTLING:  # which is as it should be
         since = finding.evaluated_at if before is None or before.unknown_since is None else before.unknown_since
-    return SignalStanding(finding.signal, finding.verdict, finding.reason, finding.sentence[:_MAX_SENTENCE], since)
+    return SignalStanding(
+        finding.signal,
+        finding.verdict,
+        finding.reason,
+        finding.sentence[:_MAX_SENTENCE],
+        since,
+        *(finding.canary, finding.control, finding.worse, finding.limit, finding.as_share),
+    )
 
 
 def to_document(standing: SlowStanding) -> bytes:
@@ -105,6 +120,11 @@ def to_document(standing: SlowStanding) -> bytes:
             "reason": None if one.reason is None else one.reason.value,
             "sentence": one.sentence,
             "unknown_since": None if one.unknown_since is None else to_iso(one.unknown_since),
+            "canary": finite(one.canary),
+            "control": finite(one.control),
+            "worse": finite(one.worse),
+            "limit": finite(one.limit),
+            "as_share": one.as_share,
         }
         for one in standing.signals
     ]
@@ -143,4 +163,9 @@ def _signal(fields: Fields) -> SignalStanding:
     except ValueError as error:
         raise BadDocument(f"{fields.where}: {error}") from error
     sentence, since = fields.text("sentence", empty=True), fields.optional_time("unknown_since")
-    return SignalStanding(fields.text("signal"), verdict, reason, sentence, since)
+    canary, control, worse, limit = (
+        fields.optional_number(name) for name in ("canary", "control", "worse", "limit")
+    )  # fmt: skip
+    return SignalStanding(
+        fields.text("signal"), verdict, reason, sentence, since, canary, control, worse, limit, fields.flag("as_share")
+    )  # fmt: skip

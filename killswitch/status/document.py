@@ -116,4 +116,6 @@ def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
         "window_seconds": one.window,
         "findings": [finding_to_json(finding) for finding in one.findings],
         "spend": [cap.document() for cap in one.caps],
+        "plan": None if one.plan is None else one.plan.document(),
+        "slow": [signal.document() for signal in one.slow],
     }

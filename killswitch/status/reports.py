@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from killswitch.flags.flag import Flag
 from killswitch.flags.pinning import stopped_in_words
@@ -17,6 +18,12 @@ from killswitch.wording import time_of_day
 
 log = logging.getLogger(__name__)
 _LOUD = frozenset({DecisionKind.TRIP.value, DecisionKind.WOULD_TRIP.value, DecisionKind.BLIND.value})
+
+
+class Documented(Protocol):
+    """Something that is worked out and put into JSON when someone asks for the status."""
+
+    def document(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class RolloutReport:
 
     ``window``: the seconds that the findings' values cover; None if nothing was judged.
     ``unreadable``: what is wrong with a flag document that cannot be read. ``caps``: of its rule file, with their use.
+    ``plan``: where it is in its plan, None without one. ``slow``: the slow signals of its rule file.
     """
 
     rollout: str
@@ -56,6 +64,8 @@ class RolloutReport:
     unreadable: str | None = None
     read: FlagsRead = FRESH
     caps: tuple[CapStanding, ...] = ()
+    plan: Documented | None = None
+    slow: tuple[Documented, ...] = ()
 
     @property
     def state(self) -> str:

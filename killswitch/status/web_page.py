@@ -16,6 +16,7 @@ from killswitch.flags.flag import SHADOW
 from killswitch.flags.shadow_share import shadowed_of
 from killswitch.model import Verdict
 from killswitch.pages.finding_rows import finding_rows
+from killswitch.status.plan_html import plan_section, slow_section, with_commands
 from killswitch.timestamps import from_iso
 from killswitch.wording import duration_in_words, evidence_in_words, labelled, reasons_in_words, untagged
 
@@ -25,12 +26,14 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .2rem; } p { margin: .2rem 0 .6rem; }
 p.next { margin-top: .6rem; line-height: 2; } p.why { margin: .4rem .6rem; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem; }
-caption { color: var(--dim); text-align: left; padding: .2rem .6rem; }
+p.caption { color: var(--dim); margin: .6rem .6rem 0; }
 th { color: var(--dim); font-weight: 500; } td { border-top: 1px solid var(--line); vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } th.n { text-align: right; }
 .BREACH, .tripped, .pinned, .unreadable, .unknown, .problem { color: var(--bad); font-weight: 600; }
 .SUSPECT { color: var(--warn); font-weight: 600; }
 .HEALTHY, .armed { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
+div.wide { overflow-x: auto; } tr.now td { font-weight: 600; } tr.now td:first-child { box-shadow: inset 3px 0; }
+@media (max-width: 40rem) { th, td { padding: .3rem .35rem; font-size: .87rem; } }
 code { background: var(--line); padding: .1rem .4rem; border-radius: 3px; }
 """
 _FIRST = ("unreadable", "unknown", "tripped", "pinned", "armed", "absent")
@@ -104,14 +107,6 @@ def _document(title: str, body: Sequence[str], *, refresh: bool) -> str:
     )
 
 
-def _with_commands(sentence: str) -> str:
-    """The sentence, escaped; what it has in backticks becomes code."""
-    parts = escape(sentence).split("`")
-    if len(parts) % 2 == 0:  # a backtick without its pair, from a name or from a server's text
-        return "`".join(parts)
-    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
-
-
 def _utc(iso: object) -> str:
     """``2026-04-19 14:22:11 UTC`` of the ISO time."""
     return escape(f"{str(iso)[:19].replace('T', ' ')} UTC")
@@ -132,7 +127,8 @@ def _rollout(one: Mapping[str, Any], at: float | None) -> str:
     if one.get("state_as_of"):
         head += f"<p class=problem>as last read at {_utc(one['state_as_of'])}; it may have changed since</p>"
     spend = "".join(f"<p class=why>spend: {escape(str(cap['line']))}</p>" for cap in one.get("spend", ()))
-    return head + (_tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at)) + spend
+    body = _tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at)
+    return head + body + slow_section(one.get("slow", ())) + plan_section(one.get("plan")) + spend
 
 
 def _untripped(one: Mapping[str, Any], at: float | None) -> str:
@@ -150,7 +146,7 @@ def _untripped(one: Mapping[str, Any], at: float | None) -> str:
     caption = f"the last {duration_in_words(window)}" if window else ""
     table = _table(findings, said, caption, window=window, at=at)
     kind = "" if one.get("monitored", True) else " class=problem"
-    return f"<p class=dim>{models}{share}</p><p{kind}>{_with_commands(said)}</p>{table}"
+    return f"<p class=dim>{models}{share}</p><p{kind}>{with_commands(said)}</p>{table}"
 
 
 def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
@@ -190,7 +186,8 @@ def _table(
     heads = ["canary", "control", "limit", "requests", "counted", *(["evidence"] if with_evidence else [])]
     head = "".join(f"<th class=n>{name}" for name in heads)
     rows = "".join(_rows(finding, with_evidence=with_evidence, window=window, at=at) for finding in findings)
-    table = f"<table><caption>{escape(caption)}</caption><tr><th>rule<th>verdict{head}</tr>{rows}</table>"
+    above = f"<p class=caption>{escape(caption)}</p>" if caption else ""
+    table = f"{above}<div class=wide><table><tr><th>rule<th>verdict{head}</tr>{rows}</table></div>"
     return table + _whys(findings, said)
 
 

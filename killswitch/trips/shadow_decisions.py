@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument
 from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
-from killswitch.stores import Store, keys
+from killswitch.stores import Item, keys
 from killswitch.timestamps import to_iso
 
 _MAX_BYTES = 64 * 1024
@@ -43,10 +43,13 @@ class ShadowDecisions:
         ).encode()
 
 
-def shadow_decisions(store: Store, flag: Flag) -> tuple[ShadowDecisions, int]:
-    """Those of the flag's generation, and the revision of their key, 0 for none yet. Raises BadDocument."""
+def shadow_decisions(get: Callable[[str], Item | None], flag: Flag) -> tuple[ShadowDecisions, int]:
+    """Those of the flag's generation, and the revision of their key, 0 for none yet. ``get`` reads a key.
+
+    Raises BadDocument.
+    """
     none = ShadowDecisions(flag.rollout, flag.generation, flag.shadow_share, {})
-    item = store.get(keys.shadow_decision(flag.rollout, flag.generation))
+    item = get(keys.shadow_decision(flag.rollout, flag.generation))
     if item is None:
         return none, 0
     fields = parse_object(item.value, f"shadow decisions of {flag.rollout}", max_bytes=_MAX_BYTES)

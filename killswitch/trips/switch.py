@@ -127,7 +127,7 @@ class Switch(Flips):
         """
         assert stored.flag is not None
         flag = stored.flag
-        decisions, decided_at = shadow_decisions(self._store, flag)
+        decisions, decided_at = shadow_decisions(self._store.get, flag)
         if verdict in decisions.verdicts:
             return flag
         share = flag.shadow_share.at_most(decisions.share_before.times(factor))

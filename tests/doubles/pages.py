@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 from killswitch.flags.flag import Flag, arm
 from killswitch.flags.incident import Incident, IncidentDraft
@@ -70,6 +71,25 @@ UNKNOWN = Finding(
     sentence="thumbs_down_rate unknown (NEVER_SEEN): no series",
     unit=Unit.FRACTION,
 )
+
+# where a rollout is in its plan, as JSON
+PLANNED: dict[str, Any] = {
+    "stages": [
+        {
+            "stage": "ramp_1", "percent": 1.0, "for_seconds": 86_400.0, "standing": "done",
+            "begins": "2026-04-18T14:22:11Z", "ends": "2026-04-19T14:22:11Z",
+        },
+        {
+            "stage": "ramp_5", "percent": 5.0, "for_seconds": 86_400.0, "standing": "now",
+            "begins": "2026-04-19T14:22:11Z", "ends": "2026-04-20T14:22:11Z",
+        },
+        {
+            "stage": "full", "percent": 99.0, "for_seconds": 604_800.0, "standing": "to come",
+            "begins": "2026-04-20T14:22:11Z", "ends": None,
+        },
+    ],
+    "why": "watched: judged for 12h of 1d; 12h are missing, in about 12h at today's traffic",
+}  # fmt: skip
 
 
 def armed(rollout: str = "support-copilot") -> Flag:

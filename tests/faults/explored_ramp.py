@@ -47,7 +47,7 @@ def _look(name: str, seen: Surroundings, session: Session) -> None:
     stored = Switch(cast("Any", seen), wall=seen.wall, by=name).everything()[0]
     flag = stored[ROLLOUT].flag
     progress, revision = plan_store.stored_progress(cast("Any", seen), ROLLOUT)
-    held = plan_store.hold_or_why(cast("Any", seen), ROLLOUT)
+    held = plan_store.hold_or_why(seen.get, ROLLOUT)
     if flag is None or progress is None or progress.tick != TICK or held is not None:
         return
     gate = Gate(flag.generation, flag.stage, flag.stages[-1].at, (passed("healthy", ""),))
@@ -60,7 +60,7 @@ def _look(name: str, seen: Surroundings, session: Session) -> None:
         known=cast("Any", SimpleNamespace(stored=stored)), announcements=none, health=none,
         interval=INTERVAL, wall=seen.wall,
     )  # fmt: skip
-    judged: Any = SimpleNamespace(rollout=SimpleNamespace(name=ROLLOUT, page=SETTINGS), flag=flag)
+    judged: Any = SimpleNamespace(rollout=SimpleNamespace(name=ROLLOUT, page=SETTINGS, plan=PLAN), flag=flag)
     ramping._advance(judged, step.to, step.sentence, gate, revision, TICK)
 
 

@@ -25,7 +25,7 @@ from killswitch.net.credentials import TLS, Secret
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers.posting import posting_errors
 from killswitch.pages.receivers.slack_markup import cut, escape, mention_markup, message_text, shortest_text
-from killswitch.pages.text import table_lines, when_and_whom
+from killswitch.pages.text import stage_lines, table_lines, when_and_whom
 
 _log = logging.getLogger(__name__)
 
@@ -259,9 +259,8 @@ def render(page: Page, *, possible_repeat: bool = False) -> dict[str, Any]:
     if page.why or mention:
         blocks.append(_section(f"{mention}*Why:* {escape(page.why)}"))
     blocks.append(_section(escape(when_and_whom(page))))
-    table = "\n".join(table_lines(page.rows))
-    if table:
-        blocks.append(_preformatted(table))
+    tables = (table_lines(page.rows), stage_lines(page.stages))
+    blocks += [_preformatted("\n".join(lines)) for lines in tables if lines]
     if page.next_steps:
         blocks.append(_section("\n".join(f"• {_step(step)}" for step in page.next_steps)))
     footer = f"{page.kind.value} · {page.severity} · page {escape(page.id)}"

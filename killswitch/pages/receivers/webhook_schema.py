@@ -18,7 +18,15 @@ from killswitch.generated_files import write_or_check
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
 from killswitch.pages import events
 from killswitch.pages.page import SEVERITIES, Page, PageKind
-from killswitch.pages.payload import ExcursionPayload, ExposurePayload, PagePayload, RulePayload, SpendPayload
+from killswitch.pages.payload import (
+    ExcursionPayload,
+    ExposurePayload,
+    PagePayload,
+    PlanPayload,
+    RulePayload,
+    SpendPayload,
+    StagePayload,
+)
 from killswitch.pages.receivers.webhook import short_document
 from killswitch.spend.caps import Period
 
@@ -60,6 +68,7 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "window_seconds": "how many seconds the values under `rules` cover; null where nothing was judged",
         "rules": "the rules, up to 40, those that tripped first where there are more",
         "spend": "the money that the page is about",
+        "plan": "where the rollout is in its plan, on pages about plans",
         "controller": "the replica that cannot act",
         "count": "of a digest: how many pages it stands for",
         "pages": "of a digest: the pages, up to 100",
@@ -100,6 +109,18 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "first_requests": "true where only each user's first request in five minutes is counted",
         "users": "about how many users had those requests; null where that cannot be said",
     },
+    PlanPayload: {
+        "stages": "the stages of the plan, in their order",
+        "why": "why it is not moving, or what comes next",
+    },
+    StagePayload: {
+        "stage": "its name",
+        "percent": "the canary's share of users, 0 to 100",
+        "for_seconds": "how long it must be judged",
+        "standing": "whether it is over, was skipped, is the one now, or lies ahead",
+        "begins": "when it began, or the earliest that it can; null where no one can say",
+        "ends": "when it ended, or the earliest that it can; null where no one can say",
+    },
     SpendPayload: {
         "scope": "what spends, such as `shadow:ROLLOUT` or `project:NAME`",
         "period": "what the caps are counted over",
@@ -116,9 +137,10 @@ _WORDS: Mapping[tuple[type, str], list[str]] = {
     (RulePayload, "verdict"): [verdict.value for verdict in Verdict],
     (RulePayload, "reason"): [reason.value for reason in Reason],
     (RulePayload, "unit"): [unit.value for unit in Unit],
+    (StagePayload, "standing"): ["done", "skipped", "now", "to come"],
     (SpendPayload, "period"): [period.value for period in Period],
 }
-_TIMES = frozenset({"ts", "since", "start", "end"})
+_TIMES = frozenset({"ts", "since", "start", "end", "begins", "ends"})
 
 
 def json_schema() -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from killswitch.cli import plan_view
+from killswitch.cli import plan_view, status
+from killswitch.cli.newest_status import unjudged
 from killswitch.model import Counts
 from killswitch.ramps.gate_inputs import Hold
 from killswitch.ramps.progress import RuleWatch, StageProgress, to_document
@@ -17,6 +18,7 @@ from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from killswitch.timestamps import to_iso
 from killswitch.trips.switch import Switch
+from tests.doubles.pages import PLANNED
 from tests.unit.cli.shell import RULES, Shell
 
 PLAN = """\
@@ -28,6 +30,11 @@ plan:
     - {stage: full, for: 7d}
 """
 DAY = 86400.0
+TIMELINE = {"advance": "proposed", **PLANNED}
+CSAT = {
+    "signal": "csat", "verdict": "UNKNOWN", "sentence": "csat unknown (STALE): no rows of yesterday",
+    "words": {"canary": "-", "control": "-", "worse": "-", "limit": "3", "age": "2h"},
+}  # fmt: skip
 
 
 APPROVED = PLAN.replace("{stage: ramp_1, for: 24h}", '{stage: ramp_1, for: 24h, approve: ["@llm-leads"]}')
@@ -143,6 +150,33 @@ def test_the_timeline_shows_stages_dates_and_why(planned: Shell, monkeypatch: py
     said = planned("plan", "copilot")
     assert said.exit_code == 0
     assert "the next step is proposed" in said.output
+
+
+def test_the_status_shows_the_plan_of_the_stage_that_the_flag_is_in(
+    planned: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller's timeline is about the stage that it has judged, and the flag in the store is newer."""
+    watched_for(planned, DAY / 2)
+    one = {
+        **unjudged("copilot"),
+        "state": "armed",
+        "generation": 1,
+        "stage": "ramp_1",
+        "plan": TIMELINE,
+        "slow": [CSAT],
+    }
+    document = {"tick": to_iso(round(time.time())), "age_seconds": 3.0, "rollouts": [one]}
+    monkeypatch.setattr(status, "ask", lambda _url, _path: document)
+    assert planned.json("status")["rollouts"][0]["plan"] == TIMELINE
+    said = planned("status").output
+    assert ["ramp_5", "5%", "1d", "now", "2026-04-19", "14:22", "2026-04-20", "14:22"] in map(
+        str.split, said.splitlines()
+    )
+    assert "plan: watched: judged for 12h of 1d" in said
+    assert "csat: unknown (stale): no rows of yesterday" in said
+    assert planned("stage", "copilot", "--percent", "3", "--yes").exit_code == 0
+    shown = planned.json("status")["rollouts"][0]
+    assert (shown["plan"], shown["slow"]) == (None, [CSAT])
 
 
 def test_a_plan_is_simulated_before_anything_is_armed(planned: Shell) -> None:

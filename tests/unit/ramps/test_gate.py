@@ -269,7 +269,7 @@ def test_a_slow_signal_holds_no_stage_that_exposes_no_one(stage: str) -> None:
     """Such a stage can have no verdict, so a plan with slow signals could never leave it."""
     store = MemoryStore(MemoryServer(VirtualClock()), "a")
     inputs = inputs_of(stage, text=SLOW + PLAN)
-    inputs = replace(inputs, slow=slow_or_why(store, inputs.rollout, inputs.flag))
+    inputs = replace(inputs, slow=slow_or_why(store.get, inputs.rollout, inputs.flag))
     assert judged_by(inputs).ready
     over = replace(inputs, slow={"csat": SignalNow(True, "csat 3.4 points lower")})
     assert only(over, "slow csat")[0] == "FAIL"

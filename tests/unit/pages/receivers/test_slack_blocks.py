@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killswitch.pages import digest, events
+from killswitch.pages import digest, events, plan_events
 from killswitch.pages.page import Page
 from killswitch.pages.receivers.slack import MAX_BLOCKS, MAX_HEADER, MAX_SECTION, render
 from killswitch.pages.receivers.slack_markup import MAX_TEXT, escape, mention_markup
-from tests.doubles.pages import BREACH, HEALTHY, SETTINGS, incident, trip_page
+from tests.doubles.pages import AT, BREACH, HEALTHY, PLANNED, SETTINGS, armed, incident, trip_page
 from tests.doubles.slack import problem_of
 
 
@@ -143,3 +143,25 @@ def test_when_it_was_and_who_was_exposed_stand_above_the_table() -> None:
     assert blocks[table - 1]["text"]["text"] == (
         "At 2026-04-19 14:22:11 UTC. Exposed: 5% of users, since 14:21:11 UTC (1m)."
     )
+
+
+def test_a_plan_of_many_stages_fits_into_a_message() -> None:
+    """The timeline is a block of literal text: whatever stages are called, Slack takes it, and no name is markup."""
+    name = "<!here>_" + "x" * 60
+    stage = {**PLANNED["stages"][1], "stage": name, "for_seconds": 8e8}
+    timeline = {"stages": [stage] * 400, "why": "y" * 5000}
+    page = plan_events.ready(
+        armed(), "z" * 5000, to=name, percent=25.0, timeline=timeline, at=AT, settings=SETTINGS
+    )  # fmt: skip
+    body = render(page)
+    assert problem_of(body) is None
+    (table,) = (block for block in body["blocks"] if block["type"] == "rich_text")
+    (literal,) = table["elements"][0]["elements"]
+    assert literal["type"] == "text"
+    assert len(literal["text"].splitlines()) == 21
+
+
+def test_the_timeline_marks_the_stage_that_is_now() -> None:
+    page = plan_events.complete(armed(), "why", timeline=PLANNED, at=AT, settings=SETTINGS)
+    said = "\n".join(texts(render(page)))
+    assert ">  ramp_5     5%  1d   now       2026-04-19 14:22  2026-04-20 14:22" in said
