@@ -11,6 +11,8 @@ MUTANTS := .venv-mutants
 CHILDREN ?= 1
 SEED ?= $(shell echo $$RANDOM)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# bytecode is kept: without it each worker compiles all tests, 7 s of processor time, and each process the package, 0.2 s
+unexport PYTHONDONTWRITEBYTECODE
 
 LOCKS := $(wildcard deploy/requirements*.txt)
 # which releases `make test` runs on: everything (as locked), or newest (`make latest`)
@@ -36,8 +38,6 @@ servers: ## etcd, Prometheus and PostgreSQL from Debian, if they are not here ye
 demo: $(DEMO_STAMP) ## watch a bad canary being caught
 	$(BIN)/killswitch demo --speed 10
 test: $(STAMP) servers lint types layers ## everything
-	@# hundreds of processes start: 0.2 s less each where PYTHONDONTWRITEBYTECODE keeps them from writing bytecode
-	@$(BIN)/python -m compileall -q killswitch bench tests
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests
 check: $(STAMP) lint types layers unit ## the fast loop
 lint: $(STAMP) ## ruff: mistakes and format
@@ -49,7 +49,8 @@ types: $(STAMP) ## mypy --strict
 layers: $(STAMP) ## imports run one way
 	$(BIN)/lint-imports
 unit: $(STAMP) ## the fast tests
-	$(BIN)/pytest -q -n $(WORKERS) -m "not slow and not simulation" tests/unit
+	@# one worker a core, because no test here waits; each has whole files, and fewer examples are drawn than in `test`
+	$(BIN)/pytest -q -n auto --dist worksteal --hypothesis-profile fast-loop -m "not slow and not simulation" tests/unit
 integration faults e2e: $(STAMP) servers ## the tests of that folder
 	$(BIN)/pytest -n $(WORKERS) tests/$@
 docs: $(STAMP) ## the site of the documents, in build/site; a link that leads nowhere fails

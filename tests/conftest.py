@@ -7,6 +7,7 @@ Where ``KILLSWITCH_TEST_TIMES`` names a file, how long each folder of tests took
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # a shared machine may be slow at any moment: no example is timed, and none is called too slow to draw
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
+# for `make check`: each property is drawn less often than in `make test`, where it does not state a number of its own
+settings.register_profile("fast-loop", settings.get_profile("shared-machine"), max_examples=30)
 
 # commands that run inside a test print as wide as the terminal in which their console was first imported
 os.environ["COLUMNS"] = "250"
@@ -30,6 +33,10 @@ os.environ["COLUMNS"] = "250"
 # a shell that starts the tests in the background has Ctrl-C ignored, and what tests start would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# thousands of modules and tests live until the end: by default a tenth of the processor time goes into looking at them
+gc.set_threshold(20_000, 20, 20)
 
 
 class FolderTimes:
@@ -70,6 +77,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     worker: dict[str, int] | None = getattr(config, "workerinput", None)
     if worker is not None:  # one process keeps the order of the folders
         items[:] = dealt(items, worker["workercount"])
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the collected tests stay: not to be looked at again after each of them
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -36,8 +36,7 @@ def make_members(into: UserDays) -> None:
         (quarter, local_day(quarter * 900.0, zone), first_counted(quarter * 900.0, settle, zone))
         for (quarter,) in quarters
     ]
-    if days:
-        into.connection.executemany("INSERT INTO kept.switch_days VALUES (?, ?, ?)", days)
+    into.insert("switch_days", days)
     execute(
         "CREATE OR REPLACE TABLE kept.members AS"
         f" SELECT id, control_at, canary_at, CAST({NEVER} AS INTEGER) AS exposed, CAST({NEVER} AS INTEGER) AS counted"

@@ -83,7 +83,7 @@ class UserDays:
         raised = [wave.at for wave in self.history.waves]
         rows = [(number, at, *days) for number, (at, days) in enumerate(zip(raised, self.wave_days, strict=True))]
         rows.append((NO_WAVE, math.inf, NEVER, NEVER))
-        self.connection.executemany("INSERT INTO kept.waves VALUES (?, ?, ?, ?)", rows)
+        self.insert("waves", rows)
 
     def add(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """A batch of rows: ``id``, ``wave``, ``day``, ``value`` (NaN: not answered) and ``wrong``."""
@@ -158,8 +158,7 @@ class UserDays:
             for day in range(max(one.first, self.window.since), one.last + 1)
         ]
         self.connection.execute("CREATE OR REPLACE TABLE kept.stretch_of (day INTEGER, stretch USMALLINT)")
-        if days:
-            self.connection.executemany("INSERT INTO kept.stretch_of VALUES (?, ?)", days)
+        self.insert("stretch_of", days)
         self.connection.execute(
             "CREATE OR REPLACE TABLE kept.user_stretches AS SELECT id, stretch, day >= counted AS canary,"
             " avg(value) AS value, avg(answered) AS answered FROM kept.user_days JOIN kept.stretch_of USING (day)"
@@ -172,6 +171,13 @@ class UserDays:
         self._make_user_stretches(later)
         counted = self._stretches(later)
         return RecentCounts(start, counted, self._spread(counted, answers=False))
+
+    def insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """All in one statement: `executemany` runs one for each row."""
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        if columns:
+            places = ", ".join("unnest(?)" for _ in columns)
+            self.connection.execute(f"INSERT INTO kept.{table} SELECT {places}", columns)
 
     # --- numbers ----------------------------------------------------------------------------------
 
@@ -218,7 +224,7 @@ class UserDays:
         self.connection.execute(
             "CREATE OR REPLACE TABLE kept.parts (stretch USMALLINT, canary BOOLEAN, part DOUBLE, mean DOUBLE)"
         )
-        self.connection.executemany("INSERT INTO kept.parts VALUES (?, ?, ?, ?)", rows)
+        self.insert("parts", rows)
         column = "answered" if answers else "value"
         ((squared, control_users, canary_users),) = self.connection.execute(
             "SELECT coalesce(sum(added * added), 0), count(*) FILTER (in_control), count(*) FILTER (in_canary) FROM"

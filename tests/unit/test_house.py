@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -60,15 +61,25 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(REPOSITORY))
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What the rules ask of a module. Its tree is not kept: all trees together cost the collector seconds."""
+
+    docstring: str | None
+    functions: tuple[tuple[str, int], ...]
+    classes: tuple[str, ...]
+
+
 @cache
-def parsed(path: Path) -> tuple[ast.Module, tuple[str, ...]]:
+def outline(path: Path) -> Outline:
     text = path.read_text(encoding="utf-8")
-    return ast.parse(text), tuple(text.splitlines())
+    tree = ast.parse(text)
+    classes = (node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))
+    return Outline(ast.get_docstring(tree), tuple(functions(tree, text.splitlines())), tuple(classes))
 
 
-def functions(path: Path) -> Iterator[tuple[str, int]]:
+def functions(tree: ast.Module, lines: list[str]) -> Iterator[tuple[str, int]]:
     """Name and length of each function, but those with `# long: <reason>` on the `def` line or above it."""
-    tree, lines = parsed(path)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             reasoned = any(re.search(r"# long: \w", line) for line in lines[max(node.lineno - 2, 0) : node.lineno])
@@ -88,7 +99,7 @@ def problem_of(docstring: str | None) -> str | None:
 
 
 def test_a_module_begins_with_one_sentence_that_says_what_it_is() -> None:
-    problems = {name_of(path): problem_of(ast.get_docstring(parsed(path)[0])) for path in MODULES}
+    problems = {name_of(path): problem_of(outline(path).docstring) for path in MODULES}
     assert not {name: problem for name, problem in problems.items() if problem}
 
 
@@ -107,7 +118,7 @@ def test_no_two_test_files_have_one_name() -> None:
 
 def test_a_function_is_short_or_says_why_not() -> None:
     """Over 50 lines it is split, or has a comment `# long: <reason>`."""
-    lengths = [(f"{name_of(path)}:{name}", lines) for path in MODULES for name, lines in functions(path)]
+    lengths = [(f"{name_of(path)}:{name}", lines) for path in MODULES for name, lines in outline(path).functions]
     assert not [one for one in lengths if one[1] > max(LINES_OF_A_FUNCTION, PENDING.get(one[0], 0))]
 
 
@@ -125,8 +136,7 @@ def test_no_old_name_is_left() -> None:
 def test_a_class_name_means_one_thing() -> None:
     defined = defaultdict(list)
     for path in MODULES:
-        for node in parsed(path)[0].body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                defined[node.name].append(name_of(path))
+        for name in outline(path).classes:
+            defined[name].append(name_of(path))
     several = {name: places for name, places in defined.items() if len(places) > 1}
     assert several.keys() == SEVERAL_MEANINGS.keys(), several

@@ -26,18 +26,21 @@ def commands() -> list[tuple[int, tuple[str, ...], tuple[str, ...]]]:
 
 
 @cache
-def names_in(where: str) -> frozenset[str]:
-    """What ``-k`` can match there: names of files and tests, and words that become ids of parameters."""
+def files_in(where: str) -> list[Path]:
     path = REPOSITORY / where
-    names = set()
-    for file in [path] if path.is_file() else sorted(path.rglob("test_*.py")):
-        names.add(file.name.lower())
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                names.add(node.name.lower())
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
-                names.add(node.value.lower())
-    return frozenset(names)
+    return [path] if path.is_file() else sorted(path.rglob("test_*.py"))
+
+
+@cache
+def names_in(file: Path) -> str:
+    """What ``-k`` can match there, a line each: the file, its tests, and words that become ids of parameters."""
+    names = {file.name}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
+            names.add(node.value)
+    return "\n".join(names).lower()
 
 
 def test_rows_with_a_selection_are_found() -> None:
@@ -48,6 +51,6 @@ def test_rows_with_a_selection_are_found() -> None:
 def test_a_row_selects_tests(line: int, files: tuple[str, ...], words: tuple[str, ...]) -> None:
     """A row whose command runs nothing proves nothing."""
     assert all((REPOSITORY / file).exists() for file in files), f"line {line}: no such file"
-    names = frozenset[str]().union(*(names_in(file) for file in files or ("tests",)))
+    within = [file for named in files or ("tests",) for file in files_in(named)]
     wanted = [word.lower() for word in words if not A_PARAMETERS_ID.fullmatch(word)]
-    assert not [word for word in wanted if not any(word in name for name in names)], f"line {line}"
+    assert not [word for word in wanted if not any(word in names_in(file) for file in within)], f"line {line}"

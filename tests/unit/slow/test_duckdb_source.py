@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 import statistics
 from collections import Counter
@@ -43,9 +44,16 @@ def judged(folder: Path, people: People = PEOPLE, *, now: float | None = None, *
     return found
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("people") / "csat.parquet"
+    write_parquet(file, PEOPLE.rows())
+    return file
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_parquet(tmp_path / "csat.parquet", PEOPLE.rows())
+def folder(tmp_path: Path, written: Path) -> Path:
+    shutil.copy(written, tmp_path)
     return tmp_path
 
 
