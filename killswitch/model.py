@@ -226,13 +226,15 @@ class TokenCounters:
 
     ``by_kind``: those of each kind (``input``, ``output``, …). ``all_tokens``: counters that are there as soon as any
     token was counted. ``within``: the kinds whose tokens are counted in another kind as well, and that kind; their
-    counters may be missing until the first such token. ``requests``, and of these those whose tokens are counted
-    (``metered``) or are not (``unmetered``); with neither, every request's tokens are counted.
+    counters may be missing until the first such token. ``always``: the kinds whose own counters are there as soon as
+    any token was counted: where one is missing, it is unknown, and not 0. ``requests``, and of these those whose
+    tokens are counted (``metered``) or are not (``unmetered``); with neither, every request's tokens are counted.
     """
 
     by_kind: Mapping[str, tuple[Selector, ...]]
     all_tokens: tuple[Selector, ...]
     within: Mapping[str, str] = field(default_factory=dict)
+    always: frozenset[str] = frozenset()
     requests: tuple[Selector, ...] = ()
     metered: tuple[Selector, ...] = ()
     unmetered: tuple[Selector, ...] = ()

@@ -51,7 +51,8 @@ def wants_of(rollout: Rollout, step: float) -> tuple[Want, ...]:
         return tuple(Selector(one.metric, (*spend.match, *one.matchers)) for one in selectors)
 
     all_tokens, requests = narrowed(counters.all_tokens), narrowed(counters.requests)
-    signals = {kind: RatioSignal(narrowed(own), all_tokens) for kind, own in counters.by_kind.items()}
+    by_kind = {kind: narrowed(own) for kind, own in counters.by_kind.items()}
+    signals = {kind: RatioSignal(own, own if kind in counters.always else all_tokens) for kind, own in by_kind.items()}
     if counters.unmetered:
         signals[_UNMETERED] = RatioSignal(narrowed(counters.unmetered), requests)
     if counters.metered:

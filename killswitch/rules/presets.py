@@ -152,10 +152,18 @@ _LITELLM_TOKENS = TokenCounters(
     },
     all_tokens=_counter("litellm_total_tokens_metric_total"),
     within={"cached_input": "input", "cache_write": "input", "reasoning": "output"},
+    always=frozenset({"input", "output"}),
 )
+# Read from vLLM's `vllm/v1/metrics/loggers.py`: `prompt_tokens` holds what its prefix caches had.
 _VLLM_TOKENS = TokenCounters(
-    by_kind={"input": _counter("vllm:prompt_tokens_total"), "output": _counter("vllm:generation_tokens_total")},
+    by_kind={
+        "input": _counter("vllm:prompt_tokens_total"),
+        "cached_input": _counter("vllm:prompt_tokens_cached_total"),
+        "output": _counter("vllm:generation_tokens_total"),
+    },
     all_tokens=(*_counter("vllm:prompt_tokens_total"), *_counter("vllm:generation_tokens_total")),
+    within={"cached_input": "input"},
+    always=frozenset({"input", "output"}),
 )
 _USAGE_HISTOGRAM = "gen_ai_client_token_usage"
 _INPUT_TOKENS = Matcher("gen_ai_token_type", "=", "input")
@@ -250,8 +258,9 @@ _VLLM = Preset(
     tells_apart=None,
     tokens=_VLLM_TOKENS,
     tokens_unseen=(
-        "What the prefix cache had costs as `input`, and reasoning as `output`. Aborted requests count what was "
-        "generated until then. The prices are yours: vLLM itself sends no bill."
+        "Reasoning costs as `output`. What the prefix cache had costs as `cached_input`; older releases do not count "
+        "it, and it costs as `input`. Aborted requests count what was generated until then. The prices are yours: vLLM "
+        "itself sends no bill."
     ),
 )
 # `vllm:request_errors_total` counts what raised in the router; a pod's 500 passes through it as an answer.

@@ -1,10 +1,10 @@
 """A loopback HTTP server that speaks the OpenAI API as far as clients need it, and remembers who asked for what.
 
 The prompt's last message says how to answer: ``ok``, ``refuse``, ``filter``, ``error``, ``limit`` (429), ``spend`` (429
-with a spend code), ``japanese``, ``slow`` (hang until closed). Paths that end in ``/messages`` answer in Anthropic's
-form. Streams also know ``half`` (breaks off without its finish mark), ``cut`` (the connection is reset),
-``in-band`` (an error as an event) and ``stall`` (silent after the first words). ``error@new`` holds for models that
-begin with ``new``; the others answer ``ok``.
+with a spend code), ``japanese``, ``slow`` (hang until closed), ``details`` (uses `DETAILED_USAGE`). Paths that end in
+``/messages`` answer in Anthropic's form. Streams also know ``half`` (breaks off without its finish mark), ``cut`` (the
+connection is reset), ``in-band`` (an error as an event) and ``stall`` (silent after the first words). ``error@new``
+holds for models that begin with ``new``; the others answer ``ok``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,15 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10}
+DETAILED_USAGE = {
+    "prompt_tokens": 100,
+    "completion_tokens": 40,
+    "total_tokens": 140,
+    "prompt_tokens_details": {"cached_tokens": 60, "cache_creation_tokens": 15},
+    "completion_tokens_details": {"reasoning_tokens": 25},
+}
 
 
 class LLMServer:
@@ -132,6 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
             choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": finish}
             chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [choice]}
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        if prompt == "details":
+            last = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": []}
+            self.wfile.write(f"data: {json.dumps({**last, 'usage': DETAILED_USAGE})}\n\n".encode())
         if prompt == "in-band":
             error = {"message": "overloaded", "type": "server_error", "code": 503}
             self.wfile.write(f"data: {json.dumps({'error': error})}\n\n".encode())
@@ -170,7 +182,9 @@ def _completion(model: str, prompt: str) -> dict[str, Any]:
         "created": 1,
         "model": model,
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10},
+        "usage": DETAILED_USAGE
+        if prompt == "details"
+        else {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10},
     }
 
 

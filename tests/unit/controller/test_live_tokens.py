@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from litellm.types.integrations.prometheus import PrometheusMetricLabels
 from prometheus_client import CollectorRegistry, generate_latest
 
-from killswitch.controller.live_tokens import Billed, read_steps
-from killswitch.deadline import Deadline
 from killswitch.model import Cohort, Matcher, Rollout, SpendSettings
 from killswitch.router.instruments import PrometheusInstruments
 from killswitch.router.outcomes import Outcome
 from killswitch.rules.loading import load_text
-from killswitch.sources.recording import SampledHistory
-from killswitch.sources.scrape.exposition import samples_of, series_of
-from killswitch.sources.scrape.sample_history import SampleHistory
 from killswitch.token_usage import Usage
-from tests.doubles.expositions import INTERVAL, START, STEP
+from tests.doubles.expositions import BilledTokens, billed_between
 from tests.doubles.scripted_source import rollout
 
 MODELS = {Cohort.CONTROL: "old", Cohort.CANARY: "new"}
@@ -37,24 +31,8 @@ def page(*canary: Usage | None) -> str:
     return generate_latest(registry).decode()
 
 
-def steps_between(
-    before: str, after: str, job: str = "copilot", of: Rollout | None = None
-) -> dict[Cohort, dict[str, float] | None]:
-    history, names = SampleHistory(), set()
-    for at, text in enumerate((before, before, before, after, after)):
-        samples = [(*series_of(series), value) for series, value in samples_of(text)]
-        names |= {name for name, _, _ in samples}
-        stamp = round((START + (at - 2.5) * INTERVAL) * 1000)
-        history.add(stamp, [(name, {"job": job, **labels, "instance": "i"}, value) for name, labels, value in samples])
-    series = {name: list(history.load(name, 0, round((START + STEP) * 1000))) for name in names}
-    history.close()
-    source = SampledHistory(series, scrape_interval=INTERVAL)
-    asked = Billed(of or replace(rollout(), spend=SPEND), MODELS)
-    found = read_steps(source, [asked], [START + STEP], STEP, Deadline(5))[asked.rollout.name]
-    return {
-        cohort: None if one.tokens is None else {kind: count for kind, count in one.tokens.items() if count}
-        for cohort, (one,) in found.items()
-    }
+def steps_between(before: str, after: str, job: str = "copilot", of: Rollout | None = None) -> BilledTokens:
+    return billed_between({"i": before}, {"i": after}, of or replace(rollout(), spend=SPEND), job=job)
 
 
 def test_tokens_of_a_step_are_read_by_kind() -> None:
@@ -125,31 +103,6 @@ def test_without_litellms_details_everything_costs_as_input_or_output() -> None:
 def test_litellm_without_its_token_counters_is_unknown() -> None:
     page = lines({'litellm_proxy_total_requests_metric_total{requested_model="new"}': 5.0})
     assert steps_between(page, page, of=rollout_of("litellm")) == {Cohort.CANARY: None, Cohort.CONTROL: None}
-
-
-def test_the_installed_litellm_has_the_counters_and_the_label() -> None:
-    for name in LITELLM:
-        labels = getattr(PrometheusMetricLabels, name.removesuffix("_total"))
-        assert "requested_model" in [str(getattr(label, "value", label)) for label in labels], name
-
-
-def test_vllms_tokens_are_read_by_job() -> None:
-    cohorts = "cohorts: {control: {job: a}, canary: {job: b}}\n"
-
-    def page(prompt: float, generated: float) -> str:
-        return lines(
-            {
-                'vllm:prompt_tokens_total{model_name="new",job="b"}': prompt,
-                'vllm:generation_tokens_total{model_name="new",job="b"}': generated,
-                'vllm:prompt_tokens_total{model_name="old",job="a"}': 7.0,
-                'vllm:generation_tokens_total{model_name="old",job="a"}': 7.0,
-            }
-        )
-
-    assert steps_between(page(10, 20), page(12, 220), of=rollout_of("vllm", cohorts)) == {
-        Cohort.CANARY: {"input": 2.0, "output": 200.0},
-        Cohort.CONTROL: {},
-    }
 
 
 @pytest.mark.parametrize(
