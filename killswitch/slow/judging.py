@@ -68,15 +68,16 @@ def judge_slow(
 
 def _problems(counts: SlowCounts, expected_day: int) -> Iterator[_Unknown]:
     """What forbids a verdict, in the order of the checks."""
-    if counts.newest is None:
+    unusable = counts.bad > _MOST_BAD * counts.rows
+    if counts.newest is None and not unusable:
         yield _Unknown(Reason.NO_DATA, "the warehouse has no row of these days")
-    elif counts.newest < expected_day:
+    elif counts.newest is not None and counts.newest < expected_day:
         yield _Unknown(
             Reason.STALE,
             f"the newest row is of {date_of(counts.newest)}, but rows of {date_of(expected_day)} should be there; "
             "look whether the warehouse was loaded",
         )
-    if counts.bad > _MOST_BAD * counts.rows:
+    if unusable:
         kinds = ", ".join(f"{number:,} with {kind}" for kind, number in counts.left_out.items() if kind in BAD)
         yield _Unknown(Reason.GARBAGE, f"{counts.bad:,} of {counts.rows:,} rows cannot be used: {kinds}")
     if _cut_short(counts):
