@@ -33,6 +33,7 @@ from killswitch.slow.days import date_of
 from killswitch.slow.document import to_document
 from killswitch.slow.findings import Judgement, SlowFinding, amount, points
 from killswitch.slow.history import ExposureHistory
+from killswitch.slow.literal import usual_users
 from killswitch.slow.picture import lines_of_text, svg
 from killswitch.slow.reading import Evaluation, evaluate
 from killswitch.timestamps import to_iso
@@ -151,13 +152,13 @@ def _numbers(finding: SlowFinding) -> list[str]:
 def _notes(finding: SlowFinding) -> list[str]:
     """What the literal rule would do to a healthy canary here, and what was left out."""
     found = []
-    shown = [day for day in finding.days if day.canary.users and day.control.users]
-    if shown and finding.drop_to_see is not None:
-        middle = shown[len(shown) // 2]
+    usual = usual_users(finding.days)
+    if usual is not None and finding.drop_to_see is not None:
+        control, canary = round(usual[0]), round(usual[1])
         to_see = points(finding.drop_to_see, as_share=finding.as_share)
         after = "over ten years" if finding.days_to_see is None else counted(finding.days_to_see, "day")
         found.append(
-            f"{counted(middle.canary.users, 'user')} a day in the canary, {middle.control.users:,} in control; "
+            f"{counted(canary, 'user')} a day in the canary, {control:,} in control; "
             f"{to_see} {'lower' if finding.lower_is_worse else 'higher'} would be proven after {after} in all"
         )
     if finding.literal_false_pins is not None:

@@ -11,6 +11,7 @@ from killswitch.timestamps import DAY
 
 WEEK = 7
 GOOD_ENOUGH = 0.01  # of healthy canaries pinned in a week
+SAME_PERCENT = 2.0  # a raise multiplies the share of users by more, and a day's luck by less
 PERCENTS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 25.0, 33.0, 50.0)
 
 
@@ -45,9 +46,25 @@ def percent_needed(days: Sequence[DayCounts], limit: float, in_a_row: int) -> fl
     return None
 
 
+def usual_days(days: Sequence[DayCounts]) -> list[DayCounts]:
+    """The days that say how many users there are now: of the newest week, those since the last change of percent.
+
+    Else the days of 1 % would count as long as those of 25 %.
+    """
+    both = [day for day in days if day.canary.users and day.control.users][-WEEK:]
+    if not both:
+        return []
+    now = _share(both[-1])
+    return [day for day in both if now / SAME_PERCENT <= _share(day) <= now * SAME_PERCENT]
+
+
+def _share(day: DayCounts) -> float:
+    return day.canary.users / (day.canary.users + day.control.users)
+
+
 def usual_users(days: Sequence[DayCounts]) -> tuple[float, float] | None:
     """Users of control and the canary on a day in the middle; None without a day with both."""
-    both = sorted((day.canary.users, day.control.users) for day in days if day.canary.users and day.control.users)
+    both = sorted((day.canary.users, day.control.users) for day in usual_days(days))
     if not both:
         return None
     canary, control = both[len(both) // 2]
@@ -63,7 +80,7 @@ def usual_deviation(days: Sequence[DayCounts]) -> float | None:
 
 def usual_error(days: Sequence[DayCounts]) -> float:
     """The standard error of the difference on a day in the middle; infinite without one."""
-    errors = sorted(day_error(day.control, day.canary) for day in days)
+    errors = sorted(day_error(day.control, day.canary) for day in usual_days(days))
     known = [error for error in errors if math.isfinite(error)]
     return known[len(known) // 2] if known else math.inf
 

@@ -70,6 +70,21 @@ def test_it_counts_what_duckdb_counts(server: PostgresqlServer, tmp_path: Path, 
         assert getattr(found, name) == pytest.approx(getattr(other, name)), name
 
 
+@pytest.mark.parametrize("assignments", [None, "support.log"])
+def test_a_statement_may_group_by_user_and_day(server: PostgresqlServer, assignments: str | None) -> None:
+    """Then one row a user and day travels, and the numbers are those of all rows."""
+    many = "(select user_id, day, csat from support.csat union all select user_id, day, csat * 0.9 from support.csat)"
+    whole = judged(server, users=f"select user_id, day, csat from {many} as t", assignments=assignments)
+    grouped = judged(
+        server,
+        users=f"select user_id, day, avg(csat) as csat from {many} as t where day >= :since group by user_id, day",
+        assignments=assignments,
+    )
+    assert (grouped.verdict, grouped.canary_users) == (whole.verdict, whole.canary_users)
+    for name in ("canary", "control", "worse", "low", "high", "evidence"):
+        assert getattr(grouped, name) == pytest.approx(getattr(whole, name)), name
+
+
 def test_the_transaction_can_only_read(server: PostgresqlServer) -> None:
     """Even the owner's, and even in a function that the statement calls."""
     before = server.execute("SELECT count(*) FROM support.csat")

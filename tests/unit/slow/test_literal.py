@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from killswitch.slow.counts import DayCounts, Moments
-from killswitch.slow.literal import days_of, false_pins, percent_needed, usual_error
+from killswitch.slow.literal import GOOD_ENOUGH, days_of, false_pins, percent_needed, usual_error, usual_users
 
 SD = 30.0
 
@@ -45,6 +46,16 @@ def test_the_percent_at_which_the_rule_works_is_named() -> None:
     assert percent_needed(days_with(5, 95), 3.0, 2) is None
     assert percent_needed(days_with(500, 9500), 0.0, 2) is None
     assert percent_needed([], 3.0, 2) is None
+
+
+def test_users_a_day_are_those_since_the_last_raise() -> None:
+    """Days of 5 % said that the rule fails in 12 % of runs at 25 %, next to the percent at which it works: 20."""
+    raised = [*days_with(62, 1180), *(replace(one, day=one.day + 5) for one in days_with(312, 953))]
+    assert usual_users(raised) == (953.0, 312.0)
+    assert false_pins(usual_error(raised), 3.0, 2) < 0.05
+    works_from = percent_needed(raised, 3.0, 2)
+    assert works_from is not None
+    assert (works_from <= 25.0) is (false_pins(usual_error(raised), 3.0, 2) <= GOOD_ENOUGH)
 
 
 def test_days_without_a_cohort_have_no_error() -> None:
