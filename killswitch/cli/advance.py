@@ -39,19 +39,24 @@ def command(
     """
     rollout_rules, plan = planned(hand.settings, rollout)
     stored = hand.switch.required(rollout)
-    assert stored.flag is not None
-    seen = view(hand.store, hand.settings, rollout_rules, plan, stored.flag, url=url)
-    stage = _wanted(seen, to)
-    skips = seen.step.to is None or stage.stage != seen.step.to.stage
-    passes = seen.step.move in (Move.READY, Move.PROPOSE, Move.ADVANCE)
+    flag = stored.flag
+    assert flag is not None
     if despite is not None and says_nothing(despite):
         fail("--despite needs a reason")
-    if despite is None and not passes:
-        fail(one_line(f"{rollout} may not go on: {seen.step.sentence}; `killswitch ready {rollout}` shows every check"))
-    if despite is None and skips:
-        fail(f"{stage.stage} is not the next stage; to skip ahead add --despite with the reason")
-    against = "" if passes and not skips else f", against its gate ({seen.step.sentence})"
-    hand.confirm(one_line(f"{rollout}: from {stored.flag.stage} to {stage.stage}, {stage.percent:g}%{against}."))
+
+    def look() -> PlanStanding:
+        seen = view(hand.store, hand.settings, rollout_rules, plan, flag, url=url)
+        if despite is None:
+            _refuse(seen, _wanted(seen, to))
+        return seen
+
+    seen = look()
+    stage = _wanted(seen, to)
+    against = "" if _passes(seen) and not _skips(seen, stage) else f", against its gate ({seen.step.sentence})"
+    hand.warn_if_unwatched()
+    hand.confirm(f"{rollout}: from {flag.stage} to {stage.stage}, {stage.percent:g}%{against}.")
+    # the answer may have come hours later, and the canary may be bad by now
+    seen = look()
     raised = commit_step(
         hand.store,
         stored,
@@ -69,6 +74,23 @@ def command(
     if raised is None:
         fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
     hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary")
+
+
+def _refuse(seen: PlanStanding, stage: PlanStage) -> None:
+    """End the command where only --despite goes on."""
+    rollout = seen.flag.rollout
+    if not _passes(seen):
+        fail(one_line(f"{rollout} may not go on: {seen.step.sentence}; `killswitch ready {rollout}` shows every check"))
+    if _skips(seen, stage):
+        fail(f"{stage.stage} is not the next stage; to skip ahead add --despite with the reason")
+
+
+def _passes(seen: PlanStanding) -> bool:
+    return seen.step.move in (Move.READY, Move.PROPOSE, Move.ADVANCE)
+
+
+def _skips(seen: PlanStanding, stage: PlanStage) -> bool:
+    return seen.step.to is None or stage.stage != seen.step.to.stage
 
 
 def _wanted(seen: PlanStanding, to: str | None) -> PlanStage:

@@ -251,7 +251,7 @@ def confirm(what: str, *, yes: bool) -> None:
     """Say what will change, and ask unless ``--yes``."""
     from killswitch.cli.console import err  # noqa: PLC0415  the daemon prints nothing: 1.6 MB less
 
-    err.print(what, markup=False, soft_wrap=True)
+    err.print(one_line(what), markup=False, soft_wrap=True)
     if yes:
         return
     try:

@@ -35,15 +35,16 @@ def view(
 ) -> PlanStanding:
     """What is missing, such as a controller that does not answer, is in the gate."""
     said = _said(url, flag)
+    now = time.time()
     inputs = GateInputs(
         rollout,
         flag,
-        now=time.time(),
+        now=now,
         interval=settings.interval,
         progress=plan_store.progress_or_why(store.get, flag.rollout),
         judged=said if isinstance(said, Missing) else _judged(said),
         shadow=plan_store.shadow_or_why(store.get, flag),
-        slow=plan_store.slow_or_why(store.get, rollout, flag),
+        slow=plan_store.slow_or_why(store.get, rollout, flag, now),
         approvals=plan_store.approvals_or_why(store.get, flag),
         way_back=way_back(plan, said if isinstance(said, Missing) else _served(said)),
         hold=plan_store.hold_or_why(store.get, flag.rollout),

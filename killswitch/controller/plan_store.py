@@ -18,9 +18,12 @@ from killswitch.ramps.records import approvals_from_document, hold_from_document
 from killswitch.slow.standing import SignalStanding
 from killswitch.slow.standing import from_document as standing_from_document
 from killswitch.stores import Item, Store, keys
+from killswitch.timestamps import DAY, HOUR, to_iso
 from killswitch.trips.shadow_decisions import shadow_decisions
 
 Value = TypeVar("Value")
+# seconds: a day that has 25 hours, and time for the next evaluation
+OLDEST_EVALUATION = DAY + 4 * HOUR
 Get = Callable[[str], Item | None]
 
 
@@ -71,8 +74,8 @@ def approvals_or_why(get: Get, flag: Flag) -> tuple[Approval, ...] | Missing:
     return _or_why(read)
 
 
-def slow_or_why(get: Get, rollout: Rollout, flag: Flag) -> Mapping[str, SignalNow] | Missing:
-    """Each slow signal of the rule file as the daily job has found it last."""
+def slow_or_why(get: Get, rollout: Rollout, flag: Flag, now: float) -> Mapping[str, SignalNow] | Missing:
+    """Each slow signal of the rule file as the daily job has found it last; ``now``: Unix seconds."""
     settings = rollout.slow
     if settings is None:
         return {}
@@ -82,15 +85,19 @@ def slow_or_why(get: Get, rollout: Rollout, flag: Flag) -> Mapping[str, SignalNo
         found = None if item is None else standing_from_document(item.value, rollout=rollout.name)
         of_this = found is not None and found.generation == flag.generation
         known = {one.signal: one for one in found.signals} if found is not None and of_this else {}
-        return {one.name: _signal_now(known.get(one.name)) for one in settings.signals}
+        at = now if found is None else found.evaluated_at
+        return {one.name: _signal_now(known.get(one.name), at, now) for one in settings.signals}
 
     return _or_why(read)
 
 
-def _signal_now(standing: SignalStanding | None) -> SignalNow:
+def _signal_now(standing: SignalStanding | None, evaluated_at: float, now: float) -> SignalNow:
     if standing is None:
         return SignalNow(None, "no evaluation of this generation yet; there is one a day")
     over = {Verdict.BREACH: True, Verdict.HEALTHY: False}.get(standing.verdict)
+    if over is False and not 0.0 <= now - evaluated_at <= OLDEST_EVALUATION:
+        said = f"it was judged last for {to_iso(evaluated_at)}; there should be an evaluation a day"
+        return SignalNow(None, f"{said}: look for `slow signals` in the controllers' logs")
     return SignalNow(over, standing.sentence)
 
 

@@ -204,7 +204,7 @@ class Ramping:
             progress=watched.progress or Missing("nothing has been recorded yet"),
             judged=judged(findings, age=self._clock.now() - tick),
             shadow=plan_store.shadow_or_why(get, flag),
-            slow=plan_store.slow_or_why(get, rollout, flag),
+            slow=plan_store.slow_or_why(get, rollout, flag, now),
             approvals=plan_store.approvals_or_why(get, flag),
             way_back=way_back(rollout.plan, served(findings, window)),
             hold=plan_store.hold_or_why(get, flag.rollout),

@@ -27,6 +27,8 @@ LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+\Z", re.ASCII)
+# what may hold a password is not repeated: problems are also logged and paged
+_SECRET = re.compile(r"(?i)pass(?:word|wd)|pwd|secret|token|:[^/\s]*@")
 # no key of a rule file has a space or a colon in it
 _KEY_WITHOUT_COLON = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(?:\s+|:)(\S.*)\Z", re.ASCII)
 _MAX_NUMBER = 25  # characters; longer numbers stay texts, which are refused where a number is needed
@@ -296,5 +298,7 @@ def _without_colon(lines: list[str], line: int) -> Problem | None:
 
 
 def _no_colon(line: int, key: str, rest: str) -> Problem:
+    if _SECRET.search(f"{key}: {rest}"):
+        key, rest = key if rest else "…", "…"
     meant = f"{key}: …" if rest.startswith(("{", "[")) else f"{key}: {rest}".strip()
     return Problem(line, f"{shown(key)} is not followed by a colon and a space", f"write {shown(meant)}")

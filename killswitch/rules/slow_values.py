@@ -6,7 +6,7 @@ import math
 import re
 import zoneinfo
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import PlainValidator, WithJsonSchema
 
@@ -23,19 +23,30 @@ LONGEST_SUSTAINED = 30 * DAY
 LONGEST_SETTLE = 60 * DAY
 COLUMN_PATTERN = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 TABLE_PATTERN = rf"{COLUMN_PATTERN}(?:\.{COLUMN_PATTERN}){{0,2}}"
-_LITERALS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+_LITERALS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`")
+# quoting that not every warehouse reads alike: what one takes for a text is a second statement to another
+_OTHER_QUOTES = re.compile(r"\$\w*\$|\\['\"`]")
 _BIND = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
 _LARGEST = 1e9
+_SECRETS = r"pass(?:word|wd|phrase)|pwd|secret|token|credential|(?:private|api|access)_?key"
+# a name and its value, but not the place of a file
+_SECRET_IN_URL = re.compile(rf"(?i)[?&;][^=&;]*(?:{_SECRETS})(?![^=&;]*(?:path|file)=)[^=&;]*=.|://[^/?#@]*:[^?#]*@")
 
 
-def _text(value: object, longest: int, what: str) -> str:
+def _text(value: object, longest: int, what: str, *, secret: bool = False) -> str:
+    """``secret``: it may hold a password, so it is not shown: what is refused is also logged and paged."""
     if not isinstance(value, str) or not value.strip() or len(value) > longest or "\0" in value:
-        raise Wrong(f"{shown(value)} is not {what}", f"write a text of at most {longest:,} characters, in quotes")
+        it = f"not {what}" if secret else f"{shown(value)} is not {what}"
+        raise Wrong(it, f"write a text of at most {longest:,} characters, in quotes")
     return value.strip()
 
 
 def _statement(value: object) -> str:
     text = _text(value, LONGEST_STATEMENT, "an SQL statement").removesuffix(";").rstrip()
+    if _OTHER_QUOTES.search(text):
+        raise Wrong(
+            "a text in dollars, or a backslash before a quote", "put texts in single quotes, and write '' for a quote"
+        )
     bare = _LITERALS.sub("''", text)
     if not re.match(r"(?:select|with)\b", bare, re.IGNORECASE):
         raise Wrong("not a statement that reads", "begin with `select` or `with`")
@@ -50,24 +61,23 @@ def _statement(value: object) -> str:
 
 
 def _warehouse(value: object) -> str:
-    text = _text(value, 2000, "the URL of a warehouse")
+    text = _text(value, 2000, "the URL of a warehouse", secret=True)
     try:
-        parts = urlsplit(text)
-        secret = parts.password is not None
+        scheme = urlsplit(text).scheme
     except ValueError:
-        parts, secret = urlsplit(""), False
-    if secret or re.search(r"(?i)[?&](?:password|passwd|pwd|token)=", text):
+        scheme = ""
+    if _SECRET_IN_URL.search(text) or _SECRET_IN_URL.search(unquote(text)):
         raise Wrong("the URL holds a password", "remove it, and write `password: file:/path` or `env:NAME` next to it")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*(?:\+[a-z0-9_]+)?", parts.scheme) or "://" not in text:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*(?:\+[a-z0-9_]+)?", scheme) or "://" not in text:
         raise Wrong(
-            f"{shown(text)} is not the URL of a warehouse",
+            "not the URL of a warehouse",
             "write duckdb:///folder-or-file, or a SQLAlchemy URL such as postgresql://reader@warehouse/analytics",
         )
     return text
 
 
 def _password(value: object) -> str:
-    text = _text(value, 1000, "a place of a secret")
+    text = _text(value, 1000, "a place of a secret", secret=True)
     try:
         Secret.parse(text)
     except BadSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -245,6 +246,7 @@ def test_a_pin_stands_in_the_way_of_every_re_arm(shell: Shell) -> None:
     assert shell("unpin", "copilot", "--reason", "r", "--yes").exit_code == 2
     done = shell("pin", "copilot", "--reason", "csat fell", "--yes")
     assert (done.exit_code, "copilot: pinned at 0%; no controller is alive" in done.stdout) == (0, True), done.output
+    assert "pinned already" in shell("pin", "copilot", "--reason", "again", "--yes").stdout
     for command in ("rearm", "pin"):
         refused = shell(command, "copilot", "--reason", "r", "--yes")
         assert refused.exit_code == 2, refused.output
@@ -254,6 +256,31 @@ def test_a_pin_stands_in_the_way_of_every_re_arm(shell: Shell) -> None:
     assert (done.exit_code, "unpinned, still 0% canary" in done.stdout) == (0, True), done.output
     done = shell("rearm", "copilot", "--reason", "fixed", "--new-users", "--yes")
     assert "generation 2, 1% canary, other users than before" in done.stdout, done.output
+
+
+def test_a_reason_of_someone_else_adds_no_line_to_a_question(shell: Shell) -> None:
+    """Else it could say what the question does not ask."""
+    shell.armed()
+    shell("pin", "copilot", "--reason", "csat fell\nnothing will change", "--yes")
+    asked = shell("unpin", "copilot", "--reason", "looked", answer="n\n").stderr
+    assert "csat fell nothing will change" in asked
+
+
+def test_a_pin_that_meets_a_trip_of_a_controller_pins(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trip between the pin's reading and its writing: the person has asked for more than a trip."""
+    shell.armed()
+    commit, tripped = SqliteStore.commit, []
+
+    def trip_first(store: SqliteStore, compares: Any, writes: Any) -> Any:
+        if not tripped:
+            tripped.append(store)
+            assert shell("trip", "copilot", "--reason", "errors", "--yes").exit_code == 0
+        return commit(store, compares, writes)
+
+    monkeypatch.setattr(SqliteStore, "commit", trip_first)
+    done = shell("pin", "copilot", "--reason", "csat fell", "--yes")
+    assert (done.exit_code, "pinned at 0%" in done.stdout) == (0, True), done.output
+    assert shell.json("status")["rollouts"][0]["state"] == "pinned"
 
 
 def test_a_pin_of_a_tripped_canary_pages_once_more(shell: Shell) -> None:

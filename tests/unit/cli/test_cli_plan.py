@@ -67,18 +67,24 @@ def watched_for(shell: Shell, seconds: float) -> None:
     put(shell, Put(keys.plan_progress("copilot"), to_document(progress)))
 
 
-def judging(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """A controller that says that all is well, but for ``changes``."""
+def judging(monkeypatch: pytest.MonkeyPatch, *, at_first: int = 0, **changes: Any) -> None:
+    """A controller that says that all is well, but for ``changes``; these come after ``at_first`` questions."""
     finding = {
         "rule": "error_rate", "verdict": "HEALTHY", "sentence": "fine", "reason": None,
         "control": 0.01, "samples_canary": 150.0, "samples_control": 14_850.0,
     }  # fmt: skip
-    one = {
+    well = {
         "rollout": "copilot", "state": "armed", "generation": 1, "stage": "ramp_1", "window_seconds": 300.0,
-        "findings": [finding], **changes,
+        "findings": [finding],
     }  # fmt: skip
-    document = {"tick": to_iso(round(time.time())), "age_seconds": 3.0, "rollouts": [one]}
-    monkeypatch.setattr(plan_view, "ask", lambda _url, _path: document)
+    document = {"tick": to_iso(round(time.time())), "age_seconds": 3.0}
+    asked: list[str] = []
+
+    def ask(_url: str | None, path: str) -> dict[str, Any]:
+        asked.append(path)
+        return {**document, "rollouts": [well if len(asked) <= at_first else {**well, **changes}]}
+
+    monkeypatch.setattr(plan_view, "ask", ask)
 
 
 def test_a_rollout_that_may_go_on_is_ready(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +232,16 @@ def test_a_step_whose_gate_passes_is_taken_and_recorded(planned: Shell, monkeypa
     again = planned("advance", "copilot", "--yes")
     assert again.exit_code == 2
     assert "copilot may not go on" in again.output
+
+
+def test_a_canary_that_is_bad_by_the_answer_is_not_raised(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question may wait for hours; a dry run, a blind controller or one that has ended trips nothing meanwhile."""
+    watched_for(planned, 2 * DAY)
+    bad = {"rule": "error_rate", "verdict": "BREACH", "sentence": "40 % errors", "reason": None, "control": 0.01}
+    judging(monkeypatch, at_first=1, findings=[{**bad, "samples_canary": 150.0, "samples_control": 14_850.0}])
+    said = planned("advance", "copilot", answer="y\n")
+    assert (said.exit_code, "copilot may not go on: breach: 40 % errors" in said.output) == (2, True), said.output
+    assert documents(planned, keys.ADVANCES) == []
 
 
 def test_a_person_goes_on_only_with_a_reason(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

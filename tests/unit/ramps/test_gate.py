@@ -25,6 +25,8 @@ from killswitch.ramps.gate_inputs import (
     WayBack,
 )
 from killswitch.ramps.progress import RuleWatch, StageProgress
+from killswitch.slow.standing import SignalStanding, SlowStanding, to_document
+from killswitch.stores import Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.unit.ramps.ramped import DAY, HOUR, NOW, PLAN, flag_in, inputs_of, plan_of, progress_of, stepped, watch
@@ -269,10 +271,28 @@ def test_a_slow_signal_holds_no_stage_that_exposes_no_one(stage: str) -> None:
     """Such a stage can have no verdict, so a plan with slow signals could never leave it."""
     store = MemoryStore(MemoryServer(VirtualClock()), "a")
     inputs = inputs_of(stage, text=SLOW + PLAN)
-    inputs = replace(inputs, slow=slow_or_why(store.get, inputs.rollout, inputs.flag))
+    inputs = replace(inputs, slow=slow_or_why(store.get, inputs.rollout, inputs.flag, NOW))
     assert judged_by(inputs).ready
     over = replace(inputs, slow={"csat": SignalNow(True, "csat 3.4 points lower")})
     assert only(over, "slow csat")[0] == "FAIL"
+
+
+def test_an_old_evaluation_of_slow_signals_is_no_proof() -> None:
+    """The daily job may have ended: what was healthy last week says nothing about the stage since."""
+    store = MemoryStore(MemoryServer(VirtualClock()), "a")
+    inputs = inputs_of("ramp_1", text=SLOW + PLAN)
+    healthy = SignalStanding("csat", Verdict.HEALTHY, None, "fine")
+
+    def judged(at: float) -> Gate:
+        standing = SlowStanding("copilot", 1, at, at, (healthy,))
+        store.commit((), (Put(keys.slow_standing("copilot"), to_document(standing)),))
+        return judged_by(replace(inputs, slow=slow_or_why(store.get, inputs.rollout, inputs.flag, NOW)))
+
+    assert judged(NOW - 27 * HOUR).ready
+    for at in (NOW - 29 * HOUR, NOW - 5 * DAY, NOW + HOUR):
+        assert [check.name for check in judged(at).checks if check.outcome is CheckOutcome.NOT_YET] == ["slow csat"]
+    healthy = replace(healthy, verdict=Verdict.BREACH)
+    assert [check.name for check in judged(NOW - 5 * DAY).checks if check.outcome is CheckOutcome.FAIL] == ["slow csat"]
 
 
 def test_a_slow_signal_of_the_rule_file_that_nobody_has_judged_holds_it() -> None:

@@ -119,6 +119,66 @@ def test_a_time_that_never_comes_is_refused(every: str) -> None:
     assert problems(f"slow:\n  source: duckdb:////data\n{USERS}{SIGNALS}  every: {every}\n")
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "postgresql//reader:geheim@host/db",
+        '"postgresql://reader:geheim@[host/db"',
+        '"postgres ql://reader:geheim@host/db"',
+        '["postgresql://reader:geheim@host/db"]',
+        '"mssql+pyodbc:///?odbc_connect=UID%3Dr%3BPWD%3Dgeheim"',
+        '"databricks://host/db?access_token=geheim"',
+        '"snowflake://r@account/db?private_key=geheim"',
+        '"bigquery://project?credentials_base64=geheim"',
+        '"postgresql://host/db?sslpassword=geheim"',
+        '"postgresql://reader:gehe/im@host/db"',
+        '"postgresql://reader:gehe@im@host/db"',
+    ],
+)
+def test_no_spelling_of_a_source_shows_or_holds_a_secret(source: str) -> None:
+    """Refused files are also logged and paged."""
+    found = changed("duckdb:////data", source)
+    assert any("slow.source" in line for line in found)
+    assert not [line for line in found if "geh" in line]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "postgresql://reader@host/db?sslmode=verify-full&sslkey=/run/secrets/key",
+        "bigquery://project?credentials_path=/run/secrets/key.json",
+        "duckdb:////data/2026:01",
+        "trino://reader@host:8443/hive",
+    ],
+)
+def test_a_source_without_a_secret_is_taken(source: str) -> None:
+    assert slow_of(f'slow:\n  source: "{source}"\n{USERS}{SIGNALS}').source == source
+
+
+@pytest.mark.parametrize(
+    "line", ["password:geheim", "password geheim", "source:postgresql://u:geheim@h/d", "postgresql://u:geheim@h/d"]
+)
+def test_a_line_without_its_colon_shows_no_secret(line: str) -> None:
+    for text in (f"slow:\n{USERS}{SIGNALS}  {line}\n", f"slow: {{{line}, every: {{}}}}\n"):
+        found = problems(text)
+        assert any("is not followed by a colon" in one for one in found)
+        assert not [one for one in found if "geheim" in one]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select $$'$$; commit; delete from csat; select $$'$$",
+        "select $a$'$a$; commit; delete from csat; select $a$'$a$",
+        r"select E'\\''; commit; delete from csat; select E'\\''",
+        "select `'`; delete from csat; select `'`",
+    ],
+)
+def test_no_quoting_hides_a_second_statement(statement: str) -> None:
+    """What one warehouse takes for a text is a statement to another, and `commit` ends a read-only transaction."""
+    assert any("slow.users.query" in one for one in changed(QUERY, statement))
+
+
 def test_a_password_is_refused_without_being_repeated() -> None:
     text = "slow:\n  source: postgresql://host/db\n  password: geheim\n"
     assert not [line for line in problems(text + USERS + SIGNALS) if "geheim" in line]

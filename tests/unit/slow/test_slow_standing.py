@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -98,3 +100,10 @@ def test_while_values_settle_no_one_is_paged() -> None:
         found = finding(Verdict.UNKNOWN, MONDAY + day * DAY, reason)
         kept = standing_of("copilot", 3, [found], kept, MONDAY + day * DAY)
         assert bool(kept.unheard(MONDAY + day * DAY)) is (day == 8)
+
+
+def test_two_days_of_which_one_has_23_hours_are_two_days() -> None:
+    at = datetime(2026, 3, 28, 6, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    later = datetime(2026, 3, 30, 6, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    assert standing(Verdict.UNKNOWN, at).unheard(later)
+    assert not standing(Verdict.UNKNOWN, at).unheard(later - DAY)
