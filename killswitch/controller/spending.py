@@ -167,6 +167,8 @@ class Spending:
             rollout = book.ruled.rollout
             page = build(rollout, Standing(book, now), at=now, settings=self._recipients.of(rollout))
             marked = book.note_paged(name, _limit(book, name))
+            if name == "hard":  # its page says so where the soft cap was passed at once
+                marked = marked.note_paged("soft", _limit(book, "soft"))
             outcome = self._store.commit(
                 (Compare(key, item.mod_revision),), (Put(key, to_document(marked)), into_outbox(page, at=now))
             )

@@ -45,6 +45,7 @@ def spend_hard(rollout: str, standing: Standing, *, at: float, settings: PageSet
     why = f"{_used(standing)} of a hard cap of {money_in_words(book.hard or 0)} {_per(standing)}"
     if standing.used < (book.hard or 0):
         why += f"; a request that may cost {money_in_words(account.short)} has no room in what is left"
+    why += _soft_as_well(standing)
     steps = (
         f"See what has spent it: `killswitch spend {book.scope}`",
         (
@@ -69,8 +70,9 @@ def _canary_has_spent(rollout: str, standing: Standing, *, at: float, settings: 
         f"Give it no more users before {until}, or raise the cap in the rule file",
         "To have it tripped by itself: `on_hard: trip` in the rule file",
     )
+    why = f"{_used(standing)}, until {until}{_soft_as_well(standing)}"
     return _page(
-        PageKind.SPEND_HARD, rollout, standing, book.hard or 0, headline, f"{_used(standing)}, until {until}", settings,
+        PageKind.SPEND_HARD, rollout, standing, book.hard or 0, headline, why, settings,
         at=at, alert="hard spend cap reached", auto_action="none: the canary keeps its traffic", steps=steps,
     )  # fmt: skip
 
@@ -145,6 +147,16 @@ def _used(standing: Standing) -> str:
     known = {_SHADOW: "the shadow", _JUDGE: "the judge", _CANARY: "the canary"}
     who = next((words for prefix, words in known.items() if scope.startswith(prefix)), "it")
     return f"{who} has used {money_in_words(standing.used)} since {to_iso(standing.book.current.start)}"
+
+
+def _soft_as_well(standing: Standing) -> str:
+    """Where no page came first: one that follows the hard cap's would say less than it."""
+    book = standing.book
+    if book.soft is None or standing.used < book.soft or book.paged.get("soft") == book.soft:
+        return ""
+    return (
+        f"; its soft cap of {money_in_words(book.soft)} was passed since the last look, so no page came before this one"
+    )
 
 
 def _per(standing: Standing) -> str:

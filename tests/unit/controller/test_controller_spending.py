@@ -99,7 +99,25 @@ def test_a_soft_cap_is_paged_once_and_a_hard_one_ends_the_shadow() -> None:
     (hard,) = fleet.pages(PageKind.SPEND_HARD)
     assert "shadow requests are off until" in hard.headline
     assert hard.payload["spend"]["hard_micros"] == 10_000
+    assert "soft" not in hard.why
     assert len(fleet.pages(PageKind.SPEND_SOFT)) == 1
+
+
+def test_both_caps_at_once_are_one_page_that_says_both() -> None:
+    """A page that says "soft cap reached, nothing is stopped" after the other one would mislead."""
+    fleet = capped(HOURLY)
+    fleet.run(1)
+    ledger, scoped = shadow(fleet)
+    assert spend(ledger, scoped, 10_000) is None
+    go_on(fleet, ledger, 4)
+    (page,) = fleet.pages()
+    assert page.kind is PageKind.SPEND_HARD
+    assert "its soft cap of $0.005 was passed since the last look" in page.why
+    raised = rollout(spend=SpendSettings(None, (replace(HOURLY, hard=20_000),)))
+    for replica in fleet.replicas:
+        replica.rules = Rules({"copilot": raised}, "digest-2")
+    go_on(fleet, ledger, 4)
+    assert len(fleet.pages()) == 1, "the soft cap was told"
 
 
 def test_the_next_period_begins_without_a_page_and_has_pages_of_its_own() -> None:
