@@ -259,7 +259,8 @@ class Rollout:
     """One rule file: a rollout's names, its rules and how they are judged.
 
     ``window`` in seconds; ``false_trips_per_day`` a probability all rules share;
-    ``trip_when_blind_after`` in seconds, None to hold for ever; ``digest`` identifies the file.
+    ``trip_when_blind_after`` in seconds, None to hold for ever; ``digest`` identifies the file. ``lines``: where in it
+    those sections are that are checked after it was read, by their keys.
     """
 
     name: str
@@ -281,6 +282,11 @@ class Rollout:
     slow: SlowSettings | None = None
     file: str = ""
     digest: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def where(self, key: str) -> str:
+        """``file:line`` of a key such as ``spend.prices``, for a problem that is found after the file was read."""
+        return f"{self.file}:{self.lines.get(key, 1)}"
 
     def cohorts_of(self, rule: Rule) -> CohortMatchers:
         """What tells the cohorts of ``rule``'s metrics apart; every want of that rule is asked with it."""

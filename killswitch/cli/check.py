@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,8 @@ from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, 
 from killswitch.errors import BadRules
 from killswitch.model import Rollout
 from killswitch.rules.loading import load_folder, located
-from killswitch.shadow.criteria import criteria_from
+from killswitch.shadow.criteria import criteria_of
+from killswitch.spend.prices import PriceList
 from killswitch.spend.rule_files import read_prices, without_price
 from killswitch.wording import counted
 
@@ -30,8 +31,7 @@ def command(
     """
     try:
         loaded = load_folder(rules)
-        _check_criteria(loaded.rollouts)
-        warnings = (*loaded.warnings, *_unpriced(loaded.rollouts))
+        warnings = (*loaded.warnings, *_checked_further(loaded.rollouts))
     except BadRules as error:
         problems = list(error.problems)
         refused = {"ok": False, "problems": [_parts(problem) for problem in problems], "warnings": [], "rollouts": []}
@@ -56,32 +56,43 @@ def command(
     show(document, as_json=as_json, otherwise=words)
 
 
-def _check_criteria(rollouts: Iterable[Rollout]) -> None:
-    """Raises BadRules for criteria of stage shadow that the rule files' own reader does not know."""
+def _checked_further(rollouts: Iterable[Rollout]) -> Iterator[str]:
+    """What the rule files' own reader does not know: criteria of stage shadow, and the files of prices.
+
+    Yields warnings. Raises BadRules with all problems of both.
+    """
+    rollouts = tuple(rollouts)
     problems: list[str] = []
+    prices: Mapping[str, PriceList] = {}
     for rollout in rollouts:
         try:
-            criteria_from(rollout.shadow.criteria)
+            criteria_of(rollout)
         except BadRules as error:
-            problems += [f"{rollout.file}: shadow.criteria: {problem}" for problem in error.problems]
+            problems += error.problems
+    try:
+        prices = read_prices(rollouts)
+    except BadRules as error:
+        problems += error.problems
     if problems:
         raise BadRules(problems)
+    return _unpriced(rollouts, prices)
 
 
-def _unpriced(rollouts: Iterable[Rollout]) -> Iterator[str]:
-    """Warnings of odd prices, and of models without a price now. Raises BadRules for a file that cannot be read."""
-    prices, now = read_prices(rollouts), time.time()
+def _unpriced(rollouts: Iterable[Rollout], prices: Mapping[str, PriceList]) -> Iterator[str]:
+    """Warnings of odd prices, and of models without a price now."""
+    now = time.time()
     said: set[str] = set()
     for rollout in rollouts:
         if rollout.name not in prices:
             continue
+        where = rollout.where("spend.prices")
         for odd in prices[rollout.name].odd:
             if odd not in said:
-                yield f"{rollout.file}:1: spend: {rollout.spend.prices}: {odd}"
+                yield f"{where}: spend: {rollout.spend.prices}: {odd}"
             said.add(odd)
         for model in without_price(rollout, prices[rollout.name], now):
             yield (
-                f"{rollout.file}:1: spend: no price of {model} is valid now, so what it spends is not known; "
+                f"{where}: spend: no price of {model} is valid now, so what it spends is not known; "
                 f"fix: add it to {rollout.spend.prices}"
             )
 

@@ -215,6 +215,7 @@ class _Builder:
             slow=slow,
             file=file,
             digest=digest,
+            lines=_lines(self._document),
         )
 
     def _plan(self, spec: RuleFile, rules: tuple[Rule, ...]) -> Plan | None:
@@ -417,6 +418,15 @@ class _Builder:
                 "the page is critical but mentions no one: no phone may ring",
                 "add `mention: '<!subteam^…>'` (a group), '<@U…>' or '<!here>' under page, or `pagerduty: NAME`",
             )
+
+
+def _lines(document: Document) -> Mapping[str, int]:
+    """The lines of the keys whose values are checked against other files, or by other rooms."""
+    return {
+        ".".join(map(str, path)): line
+        for path, line in document.lines.items()
+        if path[:2] in (("spend", "prices"), ("shadow", "criteria"))
+    }
 
 
 def _own_tokens(found: Available) -> TokenCounters | None:

@@ -6,12 +6,13 @@ above") they are coin flips for a canary that is as good as control; ``as_points
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 
 from killswitch.errors import BadRules
+from killswitch.model import Rollout
 from killswitch.rules.units import Kind, UnitError, format_percent, format_points, format_ratio, parse_as, shown
 
 
@@ -209,6 +210,20 @@ def criteria_from(document: Mapping[str, object]) -> Criteria:
     off, ``true`` for the default limit. ``one_user`` is a limit of all pairs together. Raises BadRules with every
     problem at once.
     """
+    return _read(document, lambda _: "")
+
+
+def criteria_of(rollout: Rollout) -> Criteria:
+    """`criteria_from` the rollout's rule file. Raises BadRules with file, line and fix of every problem."""
+
+    def place(key: str) -> str:
+        return f"{rollout.where(f'shadow.criteria.{key}' if key else 'shadow.criteria')}: shadow.criteria: "
+
+    return _read(rollout.shadow.criteria, place)
+
+
+def _read(document: Mapping[str, object], place: Callable[[str], str]) -> Criteria:
+    """``place``: what a problem of a key begins with; of "" one of all of them together."""
     problems: list[str] = []
     chosen = {one.measure: one for one in DEFAULTS}
     known = {one.measure: one for one in (*DEFAULTS, *OPTIONAL)}
@@ -217,17 +232,19 @@ def criteria_from(document: Mapping[str, object]) -> Criteria:
     for key, value in document.items():
         if key == "as_points":
             if not isinstance(value, bool):
-                problems.append(f"as_points: {shown(value)} is neither true nor false; fix: write true or false")
+                problems.append(
+                    f"{place(key)}as_points: {shown(value)} is neither true nor false; fix: write true or false"
+                )
             as_points = value is True
         elif key == ONE_USER:
             try:
                 one_user = _part_of_one_user(value)
             except UnitError as error:
-                problems.append(f"{key}: {error}")
+                problems.append(f"{place(key)}{key}: {error}")
         elif key not in set(Measure):
             near = get_close_matches(key, [*Measure, ONE_USER, "as_points"], 1)
             fix = f"write {near[0]}" if near else f"choose from {', '.join([*Measure, ONE_USER])}"
-            problems.append(f"{shown(key)} is not a criterion; fix: {fix}")
+            problems.append(f"{place(key)}{shown(key)} is not a criterion; fix: {fix}")
         elif value is False:
             chosen.pop(Measure(key), None)
         elif value is True:
@@ -236,10 +253,10 @@ def criteria_from(document: Mapping[str, object]) -> Criteria:
             try:
                 chosen[Measure(key)] = replace(known[Measure(key)], limit=_limit(Measure(key), value))
             except UnitError as error:
-                problems.append(f"{key}: {error}")
+                problems.append(f"{place(key)}{key}: {error}")
     criteria = Criteria(tuple(chosen.values()), as_points, one_user=one_user)
     if not criteria.judged:
-        problems.append("every criterion is off, so nothing would be compared; fix: leave at least one on")
+        problems.append(f"{place('')}every criterion is off, so nothing would be compared; fix: leave at least one on")
     if problems:
         raise BadRules(problems)
     return criteria

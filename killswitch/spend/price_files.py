@@ -50,9 +50,11 @@ def entries_of(path: Path) -> tuple[PriceEntry, ...]:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise BadSettings([f"{path}: cannot be read ({error.strerror}); name the file of prices"]) from error
+        raise BadSettings(
+            [f"{path}: cannot be read ({error.strerror}); fix: write it, or name the file there is"]
+        ) from error
     if len(text) > _MAX_BYTES:
-        raise BadSettings([f"{path}: {len(text)} bytes, over {_MAX_BYTES}; is this the file of prices?"])
+        raise BadSettings([f"{path}: {len(text)} bytes, over {_MAX_BYTES}; fix: name the file of prices"])
     document = _yaml(text, path) if path.suffix in (".yaml", ".yml") else _json(text, path)
     return _checked(document, str(path))
 
@@ -61,14 +63,16 @@ def _json(text: bytes, path: Path) -> object:
     try:
         return json.loads(text, object_pairs_hook=_Pairs, parse_int=Decimal, parse_float=Decimal, parse_constant=str)
     except (ValueError, RecursionError, ArithmeticError) as error:
-        raise BadSettings([f"{path}: not JSON ({error}); a YAML file must end in .yaml"]) from error
+        raise BadSettings([f"{path}: not JSON ({error}); fix: correct it; a YAML file must end in .yaml"]) from error
 
 
 def _yaml(text: bytes, path: Path) -> object:
     try:
         import yaml  # noqa: PLC0415  a service with prices in JSON has no PyYAML
     except ModuleNotFoundError as error:
-        raise BadSettings([f"{path}: to read YAML, install pyyaml; or write the prices as JSON"]) from error
+        raise BadSettings(
+            [f"{path}: pyyaml is missing to read YAML; fix: install it, or write the prices as JSON"]
+        ) from error
 
     def value_of(node: yaml.Node) -> object:
         if isinstance(node, yaml.MappingNode):
@@ -79,11 +83,11 @@ def _yaml(text: bytes, path: Path) -> object:
 
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise BadSettings([f"{path}: YAML aliases (*name) are not read; write each price out"])
+            raise BadSettings([f"{path}: YAML aliases (*name) are not read; fix: write each price out"])
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return None if node is None else value_of(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadSettings([plain(f"{path}: not YAML ({error})")]) from error
+        raise BadSettings([plain(f"{path}: not YAML ({error}); fix: correct its syntax")]) from error
 
 
 def _checked(document: object, where: str) -> tuple[PriceEntry, ...]:
@@ -91,7 +95,9 @@ def _checked(document: object, where: str) -> tuple[PriceEntry, ...]:
     top = _mapping(document, where, problems, ("prices",))
     listed = (top or {}).get("prices")
     if not problems and (not isinstance(listed, list) or isinstance(listed, _Pairs) or not listed):
-        problems.append(f"{where}: `prices` must be a list of entries with model, valid_from, input and output")
+        problems.append(
+            f"{where}: `prices` is no list of entries; fix: write one, each with model, valid_from, input and output"
+        )
     if problems:
         raise BadSettings(problems)
     assert isinstance(listed, list)
@@ -105,7 +111,7 @@ def _checked(document: object, where: str) -> tuple[PriceEntry, ...]:
         if (entry.model, entry.valid_from) in seen:
             problems.append(
                 f"{where}, entry {number} ({plain(entry.model, 80)}): a second price from "
-                f"{to_iso(entry.valid_from)[:10]}; keep one of the two"
+                f"{to_iso(entry.valid_from)[:10]}; fix: keep one of the two"
             )
         seen.add((entry.model, entry.valid_from))
     if problems:
@@ -121,14 +127,15 @@ def _named(one: object) -> str:
 
 def _mapping(value: object, where: str, problems: list[str], known: Sequence[str]) -> dict[str, Any] | None:
     if not isinstance(value, _Pairs):
-        problems.append(f"{where}: must be an object with {', '.join(known)}")
+        problems.append(f"{where}: no object; fix: write one with {', '.join(known)}")
         return None
     found = dict(value)
     for name in found:
         if sum(key == name for key, _ in value) > 1:
-            problems.append(f"{where}: `{plain(name, 80)}` is given twice; keep one")
+            problems.append(f"{where}: `{plain(name, 80)}` is given twice; fix: keep one")
         if name not in known:
-            problems.append(f"{where}: there is no key `{plain(name, 80)}`; known keys: {', '.join(known)}")
+            fix = f"remove it, or write one of {', '.join(known)}"
+            problems.append(f"{where}: there is no key `{plain(name, 80)}`; fix: {fix}")
     return found
 
 
@@ -139,7 +146,7 @@ def _entry(value: object, where: str, problems: list[str]) -> PriceEntry | None:
         return None
     model = found.get("model")
     if not isinstance(model, str) or not model.strip():
-        problems.append(f"{where}: `model` must be the name that requests are sent with")
+        problems.append(f"{where}: `model` is no name; fix: write the one that requests are sent with")
     valid_from = _time(found.get("valid_from"), where, problems)
     dollars: dict[str, Decimal] = {}
     for kind, instead in INSTEAD.items():
@@ -166,8 +173,8 @@ def _time(value: object, where: str, problems: list[str]) -> float | None:
         except (ValueError, BadDocument):
             pass
     problems.append(
-        f"{where}: `valid_from` must be a date in UTC or a time with its offset, such as 2026-11-01 or "
-        "2026-11-01T09:00:00Z"
+        f"{where}: `valid_from` is no time; fix: write a date in UTC or a time with its offset, such as 2026-11-01 "
+        "or 2026-11-01T09:00:00Z"
     )
     return None
 
@@ -176,23 +183,27 @@ def _dollars(value: object, what: str, problems: list[str]) -> Decimal | None:
     """Dollars per million tokens, a whole number of micro-dollars."""
     unit = "dollars per million tokens"
     if value is None:
-        problems.append(f"{what} is missing; write {unit}")
+        problems.append(f"{what} is missing; fix: write {unit}")
         return None
     # YAML has its numbers as texts here, so that none passes through a float
     text = str(value).strip() if isinstance(value, (str, Decimal)) else ""
     if not _NUMBER.fullmatch(text):
-        problems.append(f"{what} must be a number of {unit}, such as 2.50; got {plain(repr(value), 80)}")
+        problems.append(f"{what} is {plain(repr(value), 80)}, no number; fix: write {unit}, such as 2.50")
         return None
     dollars = Decimal(text)
     shown = plain(text, 80)
     if dollars < 0:
-        problems.append(f"{what} is negative ({shown}); a price is 0 or more {unit}")
+        problems.append(f"{what} is negative ({shown}); fix: write 0 or more {unit}")
     elif dollars > MOST_DOLLARS:
-        problems.append(f"{what} is {shown} {unit}, over {MOST_DOLLARS:,}; is it micro-dollars?")
+        problems.append(
+            f"{what} is {shown} {unit}, over {MOST_DOLLARS:,}; fix: if it is micro-dollars, divide by 1000000"
+        )
     elif 0 < dollars < LEAST_DOLLARS:
-        problems.append(f"{what} is {shown} {unit}, under {LEAST_DOLLARS}; is it per token? Multiply by 1000000")
+        problems.append(
+            f"{what} is {shown} {unit}, under {LEAST_DOLLARS}; fix: if it is per token, multiply by 1000000"
+        )
     elif dollars * 1_000_000 % 1:
-        problems.append(f"{what} is {shown}; write at most six digits after the point")
+        problems.append(f"{what} is {shown}; fix: write at most six digits after the point")
     else:
         return dollars
     return None

@@ -47,7 +47,7 @@ def read_prices(rollouts: Iterable[Rollout]) -> Mapping[str, PriceList]:
                 read[path] = PriceList.from_file(path)
             except BadSettings as error:
                 read[path] = None
-                problems += [f"{rollout.file}: spend.prices: {problem}" for problem in error.problems]
+                problems += [f"{rollout.where('spend.prices')}: spend.prices: {problem}" for problem in error.problems]
         prices = read[path]
         if prices is not None:
             found[rollout.name] = prices

@@ -13,7 +13,7 @@ import typer
 
 from killswitch.cli.invocation import RolloutArgument, SettingsOption, StoreOption, errors_as_messages
 from killswitch.cli.logs import set_up_logs
-from killswitch.cli.shadow.report import SETTLING, criteria_of
+from killswitch.cli.shadow.report import SETTLING, criteria_for
 from killswitch.cli.shadow.worker import LogOption, RulesFolderOption, seconds_of, stopped_by_signals
 from killswitch.daemon.settings import load_settings, without_secrets
 from killswitch.daemon.wiring import build_store
@@ -65,7 +65,7 @@ def command(
         seconds = seconds_of(every, "--every")
         if seconds <= 0.0:
             raise BadSettings(["--every: over 0, such as 10m"])
-        criteria_of(rules, rollout)
+        criteria_for(rules, rollout)
         with closing(build_store(load_settings(settings, store=store))) as opened:
             switch = Switch(opened, wall=time.time, by=BY)
             assess = partial(_assess, records, rules)
@@ -90,7 +90,7 @@ def _assess(records: str, rules: Path | None, flag: Flag) -> ShadowDecision:
             ReportQuestion(
                 source=source,
                 rollout=flag.rollout,
-                criteria=criteria_of(rules, flag.rollout),
+                criteria=criteria_for(rules, flag.rollout),
                 since=flag.armed_at // 60.0 * 60.0,
                 settled=time.time() - SETTLING,
                 generation=flag.generation,

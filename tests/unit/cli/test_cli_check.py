@@ -7,6 +7,7 @@ import json
 import pytest
 
 from killswitch.rules.loading import located
+from killswitch.shadow.criteria import DEFAULTS
 from tests.unit.cli.shell import Shell
 
 
@@ -67,8 +68,26 @@ def test_check_reads_the_criteria_of_stage_shadow(shell: Shell) -> None:
     rules.write_text(whole + "shadow: {criteria: {errors: 1%, erorrs: 1pp}}\n")
     done = shell("check")
     assert done.exit_code == 2
-    assert "copilot.yaml: shadow.criteria: errors: " in done.stderr
-    assert "copilot.yaml: shadow.criteria: 'erorrs' is not a criterion; fix: write errors" in done.stderr
+    line = len(rules.read_text().splitlines())
+    assert f"copilot.yaml:{line}: shadow.criteria: errors: " in done.stderr
+    assert f"copilot.yaml:{line}: shadow.criteria: 'erorrs' is not a criterion; fix: write errors" in done.stderr
+    off = "".join(f"    {one.measure}: false\n" for one in DEFAULTS)
+    rules.write_text(whole + "shadow:\n  keep_text: never\n  criteria:\n" + off)
+    assert f"copilot.yaml:{line + 2}: shadow.criteria: every criterion is off" in shell("check").stderr
+
+
+def test_check_names_wrong_criteria_and_prices_at_once(shell: Shell) -> None:
+    """Each in its own line of the file, with a fix; the file of prices hid behind the criteria."""
+    rules = shell.rules / "copilot.yaml"
+    line = len(rules.read_text().splitlines())
+    rules.write_text(
+        rules.read_text()
+        + "shadow:\n  criteria:\n    errors: 1pp\n    facts: 5\nspend:\n  caps: []\n  prices: prices.json\n"
+    )
+    done = shell("check", "--json")
+    problems = json.loads(done.stdout)["problems"]
+    assert [(one["file"], one["line"]) for one in problems] == [(str(rules), line + 4), (str(rules), line + 7)]
+    assert [one["fix"] for one in problems] == ["write 5pp if that is meant", "write it, or name the file there is"]
 
 
 def test_check_reads_the_prices_that_a_rule_file_names(shell: Shell) -> None:
@@ -77,8 +96,8 @@ def test_check_reads_the_prices_that_a_rule_file_names(shell: Shell) -> None:
     rules.write_text(rules.read_text() + "spend: {prices: prices.json}\n")
     done = shell("check")
     assert done.exit_code == 2
-    assert "copilot.yaml: spend.prices: " in done.stderr
-    assert "prices.json: cannot be read (No such file or directory); name the file of prices" in done.stderr
+    assert f"copilot.yaml:{len(rules.read_text().splitlines())}: spend.prices: " in done.stderr
+    assert "prices.json: cannot be read (No such file or directory); fix: write it, or name the file" in done.stderr
     prices = [{"model": "model-old", "valid_from": "2026-01-01", "input": 1, "output": -2}]
     file = shell.rules / "prices.json"
     file.write_text(json.dumps({"prices": prices}))

@@ -106,20 +106,20 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     ]}"""
     problems = problems_of(tmp_path / "prices.json", text)
     expected = [
-        "entry 1 (a): there is no key `ouput`; known keys: model,",
-        "entry 1 (a): `input` is negative (-1); a price is 0 or more",
-        "entry 1 (a): `output` must be a number of dollars per million tokens, such as 2.50; got 'ten'",
-        "entry 2 (b): `valid_from` must be a date in UTC",
-        "entry 2 (b): `input` is 10001 dollars per million tokens, over 10,000; is it micro-dollars?",
-        "entry 2 (b): `output` is 0.0000025 dollars per million tokens, under 0.001; is it per token?",
-        "entry 3 (c): `input` must be a number",
-        "entry 3 (c): `output` is missing; write dollars per million tokens",
-        "entry 4: `model` must be the name that requests are sent with",
-        "entry 4: `valid_from` must be a date",
-        "entry 4: `input` is 1.23456789; write at most six digits after the point",
-        "entry 4: `output` must be a number",
-        "entry 5: must be an object with model",
-        "entry 7 (d): a second price from 2026-01-01; keep one of the two",
+        "entry 1 (a): there is no key `ouput`; fix: remove it, or write one of model,",
+        "entry 1 (a): `input` is negative (-1); fix: write 0 or more",
+        "entry 1 (a): `output` is 'ten', no number; fix: write dollars per million tokens, such as 2.50",
+        "entry 2 (b): `valid_from` is no time; fix: write a date in UTC",
+        "entry 2 (b): `input` is 10001 dollars per million tokens, over 10,000; fix: if it is micro-dollars,",
+        "entry 2 (b): `output` is 0.0000025 dollars per million tokens, under 0.001; fix: if it is per token,",
+        "entry 3 (c): `input` is True, no number",
+        "entry 3 (c): `output` is missing; fix: write dollars per million tokens",
+        "entry 4: `model` is no name; fix: write the one that requests are sent with",
+        "entry 4: `valid_from` is no time",
+        "entry 4: `input` is 1.23456789; fix: write at most six digits after the point",
+        "entry 4: `output` is 'NaN', no number",
+        "entry 5: no object; fix: write one with model",
+        "entry 7 (d): a second price from 2026-01-01; fix: keep one of the two",
     ]
     missing = [one for one in expected if not any(one in problem for problem in problems)]
     assert not missing, "\n".join(problems)
@@ -131,16 +131,20 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("prices.json", "prices:\n- {}", "not JSON"),
-        ("prices.json", "[1]", "must be an object with prices"),
-        ("prices.json", "{}", "`prices` must be a list"),
-        ("prices.json", '{"prices": []}', "`prices` must be a list"),
+        ("prices.json", "[1]", "no object; fix: write one with prices"),
+        ("prices.json", "{}", "`prices` is no list"),
+        ("prices.json", '{"prices": []}', "`prices` is no list"),
         ("prices.json", '{"prices": [{"model": "a", "model": "b"}]}', "`model` is given twice"),
         ("prices.json", "9" * 2_000_000, "over 1000000"),
         ("prices.yaml", "prices: [", "not YAML"),
         ("prices.yaml", "prices: &a\n- *a\n", "aliases"),
-        ("prices.yaml", "", "must be an object with prices"),
+        ("prices.yaml", "", "no object; fix: write one with prices"),
         ("prices.yaml", "prices:\n- {model: a, input: 1, input: 2}", "`input` is given twice"),
-        ("prices.yaml", "prices:\n- {model: a, valid_from: 2026-01-01, input: .inf, output: 0x10}", "got '.inf'"),
+        (
+            "prices.yaml",
+            "prices:\n- {model: a, valid_from: 2026-01-01, input: .inf, output: 0x10}",
+            "`input` is '.inf', no number",
+        ),
     ],
 )
 def test_a_file_that_is_no_price_list_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

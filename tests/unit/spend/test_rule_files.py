@@ -44,5 +44,5 @@ def test_every_problem_of_every_file_of_prices_is_said(tmp_path: Path) -> None:
     ]
     with pytest.raises(BadRules) as refused:
         read_prices(named)
-    assert ["empty.yaml: spend.prices: " in problem for problem in refused.value.problems] == [True, False]
+    assert ["empty.yaml:1: spend.prices: " in problem for problem in refused.value.problems] == [True, False]
     assert "missing.json: cannot be read" in refused.value.problems[1]
