@@ -5,10 +5,13 @@ They are not in `killswitch.cli.terminal`, because the daemon prints nothing and
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.segment import Segment
+from rich.table import Table
 
 from killswitch.cli.terminal import visible
 
@@ -23,3 +26,20 @@ class Terminal(Console):
 
 out = Terminal(highlight=False)
 err = Terminal(stderr=True, highlight=False)
+_NO_END = 10_000  # columns of what is no window
+
+
+def fits(table: Table) -> bool:
+    """Whether no cell of the table needs a second line: always where the output is no terminal."""
+    return not out.is_terminal or Measurement.get(out, out.options.update(width=_NO_END), table).maximum <= out.width
+
+
+def print_table(table: Table) -> None:
+    """Print the table, one line a row where the output goes to a file or a pipe: neither has a width."""
+    if out.is_terminal:
+        out.print(table, soft_wrap=True)
+        return
+    written = io.StringIO()
+    Terminal(file=written, width=_NO_END, highlight=False).print(table)
+    for line in written.getvalue().splitlines():
+        out.file.write(f"{line.rstrip()}\n")

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.cli.console import out
+from killswitch.cli.console import print_table
 from killswitch.cli.invocation import (
     JsonOption,
     RolloutArgument,
@@ -90,7 +90,7 @@ def _rate(text: str | None, plan: Plan) -> float:
 def _print_timeline(rollout: str, shown: Mapping[str, Any]) -> None:
     advance = shown["advance"].replace("_", " ")
     say(f"{rollout}: the next step is {advance}; dates to come are the earliest possible, in UTC")
-    out.print(timeline_table(shown), soft_wrap=True)
+    print_table(timeline_table(shown))
     say(one_line(reasons_in_words(str(shown["why"]))))
 
 
@@ -109,7 +109,7 @@ def _print_forecast(rollout: Rollout, found: tuple[StageForecast, ...], rate: fl
             "" if one.users is None else count_in_words(one.users),
         )
         table.add_row(*map(Text, cells), style="yellow" if one.takes > one.stage.seconds else "")
-    out.print(table, soft_wrap=True)
+    print_table(table)
     for one in found:
         for sentence in _sight(one):
             say(f"  {one_line(one.stage.stage)}: {sentence}")

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.cli.console import out
+from killswitch.cli.console import print_table
 from killswitch.cli.invocation import (
     EXIT_UNWANTED,
     JsonOption,
@@ -75,5 +75,5 @@ def _print(seen: PlanStanding) -> None:
         wait = "" if check.wait is None else span_in_words(check.wait)
         outcome = Text(check.outcome.value, style=_COLOURS[check.outcome])
         table.add_row(Text(one_line(check.name)), outcome, wait, Text(one_line(check.sentence)))
-    out.print(table, soft_wrap=True)
+    print_table(table)
     say(one_line(seen.step.sentence))

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.cli.console import err, out
+from killswitch.cli.console import err, print_table
 from killswitch.cli.histories import moment
 from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
@@ -95,7 +95,7 @@ def command(
 
 def _print(evaluation: Evaluation, history: ExposureHistory, days: int, *, explain: bool) -> None:
     say(f"evaluated for {date_and_time(evaluation.findings[0].evaluated_at)}")
-    out.print(_table(evaluation.findings), soft_wrap=True)
+    print_table(_table(evaluation.findings))
     for finding, statement in zip(evaluation.findings, evaluation.statements, strict=True):
         say("")
         say(one_line(finding.sentence))

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from killswitch.cli.console import out
+from killswitch.cli.console import fits, out, print_table
 from killswitch.cli.invocation import (
     EXIT_UNWANTED,
     JsonOption,
@@ -84,7 +84,7 @@ def _clocks(store: Store) -> Mapping[str, float]:
 
 def _print(found: tuple[Standing, ...], prices: PriceList | None, now: float) -> None:
     if found:
-        out.print(_table(found), soft_wrap=True)
+        _print_scopes(found)
     else:
         say("nothing was spent through the ledger yet; caps appear here once a process has opened it")
     if prices is not None:
@@ -104,6 +104,19 @@ def _prices(prices: PriceList, now: float) -> dict[str, dict[str, int]]:
     }
 
 
+def _print_scopes(found: tuple[Standing, ...]) -> None:
+    """A row each, or some lines each where the rows are wider than the terminal."""
+    table = _table(found)
+    if fits(table):
+        print_table(table)
+        return
+    for one in found:
+        amounts = {"used": one.used, "leased": one.leased, "soft": one.book.soft, "hard": one.book.hard}
+        known = ", ".join(f"{name} {_money(micros)}" for name, micros in amounts.items() if micros is not None)
+        out.print(Text(f"{one.book.scope} per {one.book.period.value}: {known}", style=_style(one)), soft_wrap=True)
+        out.print(Text(f"  {_forecast(one)}"), soft_wrap=True)
+
+
 def _table(found: tuple[Standing, ...]) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     table.add_column("scope", no_wrap=True)
@@ -112,13 +125,6 @@ def _table(found: tuple[Standing, ...]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("forecast")
     for one in found:
-        hard, soft = one.hard, one.soft
-        full = hard is not None and hard.reached
-        style = "bold red" if full else "yellow" if soft is not None and soft.reached else ""
-        sentence = one.sentence
-        account = one.book.current
-        if account.beyond:
-            sentence += f"; {money_in_words(account.beyond)} beyond the cap"
         table.add_row(
             Text(one.book.scope),
             one.book.period.value,
@@ -126,10 +132,22 @@ def _table(found: tuple[Standing, ...]) -> Table:
             _money(one.leased),
             _money(one.book.soft),
             _money(one.book.hard),
-            Text(sentence),
-            style=style,
+            Text(_forecast(one)),
+            style=_style(one),
         )
     return table
+
+
+def _style(one: Standing) -> str:
+    hard, soft = one.hard, one.soft
+    if hard is not None and hard.reached:
+        return "bold red"
+    return "yellow" if soft is not None and soft.reached else ""
+
+
+def _forecast(one: Standing) -> str:
+    beyond = one.book.current.beyond
+    return one.sentence + (f"; {money_in_words(beyond)} beyond the cap" if beyond else "")
 
 
 def _money(micros: int | None) -> str:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from killswitch.cli.console import Terminal
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.period_clock import clock_document
@@ -54,6 +55,29 @@ def test_spend_shows_what_is_used_and_when_a_cap_is_reached(spent: Shell) -> Non
     assert "$2.00" in lines[3]
 
 
+def test_a_pipe_has_a_line_for_each_scope(spent: Shell) -> None:
+    """A pipe has no width: the forecast was cut into eight lines at the 80th column."""
+    lines = spent("spend").stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[3].endswith("at this rate")
+    assert len(lines[3]) > 120
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 6), (200, 4)])
+def test_a_terminal_has_whole_forecasts(spent: Shell, monkeypatch: pytest.MonkeyPatch, columns: int, rows: int) -> None:
+    """Where the rows do not fit, a scope has two lines of its own."""
+    terminal = Terminal(width=columns, force_terminal=True, color_system=None, highlight=False)
+    monkeypatch.setattr("killswitch.cli.console.out", terminal)
+    monkeypatch.setattr("killswitch.cli.spend.out", terminal)
+    assert spent("spend").exit_code == 0
+    lines = spent("spend").stdout.splitlines()
+    assert len(lines) == rows
+    assert sum("soft cap reached; the period ends Tue 01 Dec 00:00 UTC; cap " in line for line in lines) == 1
+    if columns == 80:
+        assert lines[4].startswith("shadow:copilot per month: used $3.")
+        assert lines[5].startswith("  soft cap reached; ")
+
+
 def test_spend_as_json_has_micro_dollars(spent: Shell) -> None:
     one = next(one for one in spent.json("spend", "shadow:copilot")["scopes"])
     assert one["used_micros"] >= 3_010_000
@@ -97,7 +121,7 @@ def test_a_file_of_prices_is_checked_and_shown(spent: Shell) -> None:
     file.write_text(json.dumps([]))
     refused = spent("spend", "--prices", str(file))
     assert refused.exit_code == 2
-    assert "prices.yaml: must be an object with prices" in refused.stderr
+    assert "prices.yaml: no object; fix: write one with prices" in refused.stderr
 
 
 def test_spend_names_a_process_whose_clock_is_wrong(spent: Shell) -> None:
