@@ -95,7 +95,9 @@ def command(
     Exits with 0 whether or not there were trips; with 1 if a rollout or a rule could not be judged at all; with 2 if
     options, rules or a recording must be fixed; with 3 if the metric store does not answer.
     """
+    _check_percent(percent)
     with errors_as_messages():
+        rearm = None if rearm_after is None else seconds_of("--rearm-after", rearm_after)
         folder = rules if rules is not None else load_settings(settings).rules
         rollouts = chosen(load_folder(folder).rollouts, rollout)
         with open_history(
@@ -112,7 +114,7 @@ def command(
                 history.terms,
                 percent=percent,
                 armed_at=None if armed_at is None else moment(armed_at, now=history.until),
-                rearm_after=None if rearm_after is None else seconds_of("--rearm-after", rearm_after),
+                rearm_after=rearm,
                 tracks=plot is not None,
             )
             found, bare = _replayed(history, rollouts, terms, compare=compare is not None)
@@ -121,6 +123,11 @@ def command(
             (_print_json if as_json else _print)(history, terms, found, bare)
             if any(one.problem is not None or (one.ticks and one.never_judged) for one in found):
                 raise typer.Exit(EXIT_UNWANTED)
+
+
+def _check_percent(percent: float | None) -> None:
+    if percent is not None and not 0.0 < percent <= 100.0:
+        fail(f"--percent {percent:g}: give a number over 0, at most 100")
 
 
 def _replayed(

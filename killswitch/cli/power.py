@@ -65,7 +65,7 @@ RegressionOption = Annotated[
     ),
 ]
 BaselineOption = Annotated[list[str] | None, typer.Option(help="Control's own rate: error_rate=1%. May be repeated.")]
-UsersOption = Annotated[int | None, typer.Option(help="How many users there are, to see if they are enough.")]
+UsersOption = Annotated[int | None, typer.Option(min=1, help="How many users there are, to see if they are enough.")]
 
 
 def command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from dataclasses import replace
@@ -21,11 +20,11 @@ from killswitch.cli.invocation import (
     print_problems,
     show,
 )
-from killswitch.errors import BadRules, BadSettings, UnknownRollout
+from killswitch.errors import BadSettings, UnknownRollout
 from killswitch.flags.flag import MAX_GENERATION
 from killswitch.private_files import new_private_file
 from killswitch.rules.loading import load_folder
-from killswitch.shadow.criteria import Criteria, criteria_from
+from killswitch.shadow.criteria import Criteria, criteria_of
 from killswitch.shadow.decision import GoNoGo
 from killswitch.shadow.local_records import local_records
 from killswitch.shadow.report.document import to_document
@@ -35,6 +34,7 @@ from killswitch.shadow.report.terminal import screen
 
 # Of the newest pairs only the quick answers are recorded: a canary that times out would look well among them.
 SETTLING = 60.0
+_MOST_REQUESTS = 1e15  # in a month: more is a slip of the keyboard, and infinity makes numbers that are none
 _EXIT_CODES = {GoNoGo.GO: 0, GoNoGo.NO_GO: EXIT_UNWANTED, GoNoGo.NOT_YET: EXIT_UNAVAILABLE}
 
 
@@ -113,10 +113,10 @@ def command(  # long: one argument an option
         question = ReportQuestion(
             source=Path(records),
             rollout=rollout,
-            criteria=criteria_of(rules, rollout),
+            criteria=criteria_for(rules, rollout),
             as_points=as_points,
             percent=_between("--percent", percent, 100.0),
-            requests_per_month=_between("--requests-per-month", requests_per_month, math.inf),
+            requests_per_month=_between("--requests-per-month", requests_per_month, _MOST_REQUESTS),
             until=None if until is None else _moment("--until", until),
             settled=time.time() - SETTLING if until is None else None,
             generation=_generation(generation),
@@ -164,13 +164,11 @@ def _moment(option: str, text: str) -> float:
 
 def _between(option: str, value: float | None, most: float) -> float | None:
     if value is not None and not 0.0 < value <= most:
-        raise BadSettings(
-            [f"{option} {value:g}: must be over 0" + (f" and at most {most:g}" if most < math.inf else "")]
-        )
+        raise BadSettings([f"{option} {value:g}: must be over 0 and at most {most:,.0f}"])
     return value
 
 
-def criteria_of(rules: Path | None, name: str) -> Criteria | None:
+def criteria_for(rules: Path | None, name: str) -> Criteria | None:
     """``shadow.criteria`` of the rollout's rule file; None without one, or where it names none.
 
     Raises BadRules or UnknownRollout.
@@ -181,10 +179,7 @@ def criteria_of(rules: Path | None, name: str) -> Criteria | None:
     if name not in rollouts:
         raise UnknownRollout(name, rollouts)
     rollout = rollouts[name]
-    try:
-        return criteria_from(rollout.shadow.criteria) if rollout.shadow.criteria else None
-    except BadRules as error:
-        raise BadRules([f"{rollout.file}: shadow.criteria: {problem}" for problem in error.problems]) from error
+    return criteria_of(rollout) if rollout.shadow.criteria else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,6 +18,23 @@ PYDANTIC = ("Input should", "Value error", "unable to parse", "Unable to parse")
         ),
         (["stage", "copilot", "--shadow=-1"], "--shadow must be from 0 to 100, got -1.0"),
         (["arm", "copilot", "--percent", ""], "'' is not a number"),
+        (["arm", "copilot", "--percent", "nan"], "percent nan for copilot: give a number from 0 to 100"),
+        (["arm", "copilot", "--shadow", "inf"], "--shadow must be from 0 to 100, got inf"),
+        (["arm", "copilot", "--shadow", "5", "--shadow-class", "a=nan"], "got nan"),
+        (["backtest", "--percent", "nan"], "--percent nan: give a number over 0, at most 100"),
+        (["backtest", "--rearm-after", "inf"], "--rearm-after inf: 'inf' is not a duration"),
+        (["power", "--users=-1"], "'-1' must be 1 or more"),
+        (["power", "--percent", "nan"], "--percent nan: give a number between 0 and 100"),
+        *(
+            (
+                ["shadow", "report", "copilot", "--records", ".", f"--requests-per-month={value}"],
+                "must be over 0 and at most",
+            )
+            for value in ("inf", "nan", "-1", "0")
+        ),
+        (["shadow", "report", "copilot", "--records", ".", "--percent", "nan"], "must be over 0 and at most 100"),
+        (["shadow", "worker", "--spool", "s", "--records", "r", "--threshold", "nan"], "--threshold: from 0 to 1"),
+        (["shadow", "worker", "--spool", "s", "--records", "r", "--judge-share", "nan"], "--judge-share: from 0 to 1"),
         (["demo", "--seed=-1"], "'-1' must be 0 or more"),
         (["demo", "--speed", "101"], "'101' must be 60 or less"),
         (["demo", "--speed", "nan"], "must be"),

@@ -161,6 +161,25 @@ def test_a_canary_over_its_hard_cap_is_tripped_once() -> None:
     assert fleet.pages(PageKind.SPEND_HARD) == [], "the trip has a page"
 
 
+@pytest.mark.parametrize(("steps_of_the_cap", "overrun"), [(41, 0), (42, 0), (5, 4)])
+def test_a_cap_is_seen_at_the_canarys_turn(
+    monkeypatch: pytest.MonkeyPatch, steps_of_the_cap: int, overrun: int
+) -> None:
+    """Of eight rollouts two are counted at a time, so a turn is four ticks; near its cap one is counted at each."""
+    monkeypatch.setattr("killswitch.controller.live_spend.MOST_ROLLOUTS", 2)
+    hard = steps_of_the_cap * A_STEP[Cohort.CANARY]
+    capped = rollout(spend=SpendSettings("prices.json", (SpendCap("rollout", "day", None, hard, "trip"),)))
+    others = [rollout(f"r{number}", spend=SpendSettings("prices.json")) for number in range(7)]
+    fleet = Fleet(billing(), capped, *others)
+    fleet.prices = {one.name: PRICES for one in (capped, *others)}
+    fleet.replica("r")
+    for one in (capped, *others):
+        fleet.arm(one.name)
+    fleet.run(steps_of_the_cap + 8, until=fleet.tripped)
+    assert fleet.tripped()
+    assert 0 <= spent(fleet) - hard <= overrun * A_STEP[Cohort.CANARY]
+
+
 def test_a_dry_run_says_what_it_would_have_tripped() -> None:
     fleet = priced(SpendCap("rollout", "day", None, 1_000, "trip"), mode=Mode.DRY_RUN)
     fleet.run(10)
