@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from killswitch.cli.ask_controller import ask, no_answer, understood
-from killswitch.cli.console import err, out
+from killswitch.cli.console import err, out, print_table
 from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, show
 from killswitch.cli.newest_status import as_stored, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
@@ -115,7 +115,7 @@ def _print(document: Mapping[str, Any]) -> None:
         if one.get("slow"):
             _print_slow(one["slow"])
         if one.get("plan"):
-            out.print(timeline_table(one["plan"]), soft_wrap=True)
+            print_table(timeline_table(one["plan"]))
             out.print(f"  plan: {reasons_in_words(str(one['plan']['why']))}", markup=False, soft_wrap=True)
         if one["trip"]:
             _print_trip(one["rollout"], one["trip"])
@@ -123,7 +123,7 @@ def _print(document: Mapping[str, Any]) -> None:
 
 
 def _print_slow(signals: Sequence[Mapping[str, Any]]) -> None:
-    out.print(slow_table(signals), soft_wrap=True)
+    print_table(slow_table(signals))
     for signal in signals:
         said = slow_sentence(signal)
         if said:
