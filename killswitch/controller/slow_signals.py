@@ -78,6 +78,9 @@ class SlowSignals:
                 continue  # the next look reads what has become of it
             except KillswitchError as error:
                 log.warning("%s: its slow signals are not judged: %s", name, error)
+            except Exception:
+                # one rollout must not cost the others their look
+                log.exception("%s: its slow signals are not judged: unexpected error", name)
 
     def _look_at(self, rollout: Rollout, stored: StoredFlag, item: Item | None) -> None:
         flag, settings, now = stored.flag, rollout.slow, self._wall()

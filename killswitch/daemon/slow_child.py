@@ -1,13 +1,18 @@
 """Evaluates slow signals in a child process: what a warehouse's driver does, the daemon must survive.
 
-It may hang, need hundreds of megabytes, or end the process. The child is killed after `ENDED_AFTER`.
+It may hang, need hundreds of megabytes, or end the process. The child is killed after `ENDED_AFTER`, and ends with the
+daemon. Judging comes first: the child has the lowest priority, and where memory is short it is ended, not the daemon.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final, cast
 
 from killswitch.controller.slow_signals import unknown_findings
@@ -18,6 +23,8 @@ from killswitch.slow.history import ExposureHistory
 from killswitch.slow_settings import SlowSettings
 
 ENDED_AFTER: Final = 1500.0  # seconds
+_LOWEST: Final = 19  # as os.nice has it
+_ENDED_FIRST: Final = Path("/proc/self/oom_score_adj")  # Linux alone
 
 Work = Callable[[SlowSettings, ExposureHistory, float], Sequence[SlowFinding]]
 
@@ -30,17 +37,15 @@ def evaluate_in_child(
     work: Work | None = None,
     ended_after: float = ENDED_AFTER,
 ) -> Sequence[SlowFinding]:
-    """The findings at ``now``, UNKNOWN if the child hangs or dies. ``work`` is what the child calls.
+    """The findings at ``now``, UNKNOWN if the child hangs, dies or cannot be started. ``work`` is what it calls.
 
     Raises BadSettings as the evaluation does.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would copy the daemon's threads' locks
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(
-        target=_child, args=(there, work or evaluated, settings, history, now), name="slow-signals", daemon=True
-    )
-    child.start()
-    there.close()
+    try:
+        child, here = _started(work or evaluated, settings, history, now)
+    except OSError as error:  # no process, no memory or no file is left
+        detail = f"no process could be started for it: {error}"
+        return unknown_findings(settings, history, now, Unreadable(Reason.INTERNAL_ERROR, detail))
     try:
         answer = here.recv() if here.poll(ended_after) else None
     except EOFError:
@@ -67,8 +72,42 @@ def evaluated(settings: SlowSettings, history: ExposureHistory, now: float) -> S
     return evaluate(settings, history, now).findings
 
 
+def _started(
+    work: Work, settings: SlowSettings, history: ExposureHistory, now: float
+) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")  # a fork would copy the daemon's threads' locks
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(
+        target=_child, args=(there, work, settings, history, now), name="slow-signals", daemon=True
+    )  # fmt: skip
+    try:
+        child.start()
+    except OSError:
+        here.close()
+        raise
+    finally:
+        there.close()
+    return child, here
+
+
 def _child(there: Connection, work: Work, settings: SlowSettings, history: ExposureHistory, now: float) -> None:
+    _step_back()
     try:
         there.send((work(settings, history, now), ()))
     except BadSettings as error:
         there.send(((), error.problems))
+
+
+def _step_back() -> None:
+    """Let the daemon judge first, be ended in its place, and end with it: it leaves without asking its children."""
+    os.nice(_LOWEST)
+    with contextlib.suppress(OSError):
+        _ENDED_FIRST.write_text("1000", encoding="ascii")
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +21,7 @@ from killswitch.slow.findings import SlowFinding
 from killswitch.slow.history import ExposureHistory, Wave
 from killswitch.slow_settings import SlowSettings
 from tests.doubles.warehouses import signal_of
+from tests.servers.etcd import wait_until
 
 NOW = 1_776_664_860.0
 SETTINGS = SlowSettings("duckdb:///does/not/exist", "select 1", "user_id", "day", (signal_of(),))
@@ -39,6 +44,11 @@ def dies(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequen
 
 def raises(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
     raise RuntimeError("a bug of a driver")
+
+
+def stands_back(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    said = f"nice {os.nice(0)}, oom {Path('/proc/self/oom_score_adj').read_text().strip()}"
+    return unknown_findings(settings, history, now, Unreadable(Reason.STALE, said))
 
 
 def refuses(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
@@ -72,3 +82,51 @@ def test_a_warehouse_that_is_not_there_is_unknown() -> None:
     (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW)
     assert found.verdict is Verdict.UNKNOWN
     assert found.evaluated_at == 1_776_664_800.0
+
+
+def test_the_child_stands_back_for_the_daemon_that_judges() -> None:
+    """Its priority is the lowest, and where memory is short the kernel ends it first."""
+    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=stands_back)
+    assert "nice 19, oom 1000" in found.sentence
+    assert os.nice(0) < 19
+
+
+def test_a_child_that_cannot_be_started_is_unknown() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=answers)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
+    assert "no process could be started" in found.sentence
+
+
+def test_the_child_ends_with_a_daemon_that_is_killed(tmp_path: Path) -> None:
+    """The daemon ends by `_exit`, so nothing tells its children."""
+    told = tmp_path / "child"
+    context = multiprocessing.get_context("spawn")
+    daemon = context.Process(target=_daemon, args=(str(told),))
+    daemon.start()
+    wait_until(lambda: told.exists() and told.read_text().endswith("."), "the child asks")
+    child = int(told.read_text().rstrip("."))
+    assert Path(f"/proc/{child}").exists()
+    daemon.kill()
+    daemon.join(30.0)
+    wait_until(lambda: not _runs(child), "the child has ended")
+
+
+def _daemon(told: str) -> None:
+    evaluate_in_child(replace(SETTINGS, source=told), HISTORY, NOW, work=tells_and_hangs)
+
+
+def tells_and_hangs(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    Path(settings.source).write_text(f"{os.getpid()}.")
+    return hangs(settings, history, now)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

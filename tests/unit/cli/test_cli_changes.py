@@ -269,7 +269,8 @@ def test_a_reason_of_someone_else_adds_no_line_to_a_question(shell: Shell) -> No
 def test_a_pin_that_meets_a_trip_of_a_controller_pins(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trip between the pin's reading and its writing: the person has asked for more than a trip."""
     shell.armed()
-    commit, tripped = SqliteStore.commit, []
+    commit = SqliteStore.commit
+    tripped: list[SqliteStore] = []
 
     def trip_first(store: SqliteStore, compares: Any, writes: Any) -> Any:
         if not tripped:

@@ -254,6 +254,26 @@ def test_a_package_that_is_missing_is_unknown(daily: Daily) -> None:
     assert daily.state() is State.ARMED
 
 
+def test_one_rollout_that_breaks_costs_no_other_its_look(daily: Daily) -> None:
+    """In the order of names, so the later ones would never be judged, and their pins be missed."""
+    other = replace(daily.rollout, name="zebra")
+    daily.world.person.arm("zebra", control="old", canary="new", percent=5.0, stage="ramp_5", salt="")
+    asked: list[str] = []
+
+    def breaks(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+        asked.append(history.rollout)
+        if history.rollout == "copilot":
+            raise RuntimeError("a bug")
+        return daily.warehouse.evaluate(settings, history, now)
+
+    store = MemoryStore(daily.world.server, "a")
+    SlowSignals(
+        store, daily.world.switch("a"), rollouts=lambda: {"copilot": daily.rollout, "zebra": other}, evaluate=breaks,
+        controller_id="a", version="1", wall=daily.world.clock.wall,
+    ).look()  # fmt: skip
+    assert asked == ["copilot", "zebra"]
+
+
 def test_a_store_that_fails_leaves_the_job_for_the_next_look(daily: Daily) -> None:
     daily.warehouse.verdict = Verdict.BREACH
     daily.replica("a", once("list", Fault.FAIL_BEFORE)).look()
