@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -12,8 +13,10 @@ from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_set
 from killswitch.cli.plan_view import planned, view
 from killswitch.cli.terminal import one_line
 from killswitch.controller.plan_steps import commit_step
+from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor, says_nothing
-from killswitch.plan import PlanStage
+from killswitch.model import Rollout
+from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.next_step import Move
 from killswitch.ramps.standing import PlanStanding
 from killswitch.stores import Compare, keys
@@ -44,12 +47,7 @@ def command(
     if despite is not None and says_nothing(despite):
         fail("--despite needs a reason")
 
-    def look() -> PlanStanding:
-        seen = view(hand.store, hand.settings, rollout_rules, plan, flag, url=url)
-        if despite is None:
-            _refuse(seen, _wanted(seen, to))
-        return seen
-
+    look = partial(_looked, hand, rollout_rules, plan, flag, url, to, despite)
     seen = look()
     stage = _wanted(seen, to)
     against = "" if _passes(seen) and not _skips(seen, stage) else f", against its gate ({seen.step.sentence})"
@@ -76,13 +74,18 @@ def command(
     hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary")
 
 
-def _refuse(seen: PlanStanding, stage: PlanStage) -> None:
-    """End the command where only --despite goes on."""
-    rollout = seen.flag.rollout
-    if not _passes(seen):
-        fail(one_line(f"{rollout} may not go on: {seen.step.sentence}; `killswitch ready {rollout}` shows every check"))
-    if _skips(seen, stage):
+def _looked(
+    hand: Hand, rules: Rollout, plan: Plan, flag: Flag, url: str | None, to: str | None, despite: str | None
+) -> PlanStanding:
+    """Where it is in its plan now. Ends the command where only --despite goes on."""
+    seen = view(hand.store, hand.settings, rules, plan, flag, url=url)
+    stage = _wanted(seen, to)
+    if despite is None and not _passes(seen):
+        ready = f"`killswitch ready {flag.rollout}` shows every check"
+        fail(one_line(f"{flag.rollout} may not go on: {seen.step.sentence}; {ready}"))
+    if despite is None and _skips(seen, stage):
         fail(f"{stage.stage} is not the next stage; to skip ahead add --despite with the reason")
+    return seen
 
 
 def _passes(seen: PlanStanding) -> bool:

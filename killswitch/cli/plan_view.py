@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from killswitch.cli.ask_controller import ask, no_answer, understood
+from killswitch.cli.ask_controller import ask, no_answer, shown, understood
 from killswitch.cli.invocation import rollout_of
 from killswitch.controller import plan_store
 from killswitch.daemon.settings import Settings
@@ -17,7 +17,7 @@ from killswitch.plan import Plan
 from killswitch.ramps.gate_inputs import GateInputs, Judged, Missing, RuleNow
 from killswitch.ramps.standing import PlanLook, PlanStanding
 from killswitch.ramps.way_back import ERRORS, ServedNow, way_back
-from killswitch.stores import Store
+from killswitch.stores import Store, keys
 from killswitch.timestamps import from_iso
 
 
@@ -34,7 +34,7 @@ def view(
     store: Store, settings: Settings, rollout: Rollout, plan: Plan, flag: Flag, *, url: str | None
 ) -> PlanStanding:
     """What is missing, such as a controller that does not answer, is in the gate."""
-    said = _said(url, flag)
+    said = _said(store, url, flag)
     now = time.time()
     inputs = GateInputs(
         rollout,
@@ -53,11 +53,12 @@ def view(
     return PlanLook(plan, inputs, tick).standing
 
 
-def _said(url: str | None, flag: Flag) -> dict[str, Any] | Missing:
-    """What a controller says of this rollout, if that is about the flag as it is now."""
+def _said(store: Store, url: str | None, flag: Flag) -> dict[str, Any] | Missing:
+    """What a controller of this store says of this rollout, if that is about the flag as it is now."""
     try:
         with understood(url):
             document = ask(url, "/api/v1/status") or {}
+            who = str(document["controller"])
             one = next((one for one in document["rollouts"] if one["rollout"] == flag.rollout), None)
             said = {"tick": document["tick"], "age": document["age_seconds"], **(one or {})}
             judged = one is not None and isinstance(said["age"], int | float)
@@ -70,7 +71,19 @@ def _said(url: str | None, flag: Flag) -> dict[str, Any] | Missing:
                 _judged(said), _served(said)
     except KillswitchError as error:
         return Missing(f"{no_answer(url)}: {error}")
-    return said if about else Missing("the controller has not judged this stage yet")
+    if not about:
+        return Missing("the controller has not judged this stage yet")
+    return said if store.get(keys.controller(who)) is not None else Missing(_of_another_store(store, who, url))
+
+
+def _of_another_store(store: Store, who: str, url: str | None) -> str:
+    """Why verdicts are not believed: another environment may have a rollout of this name in the same stage."""
+    prefix = keys.CONTROLLERS
+    known = ", ".join(item.key.removeprefix(prefix) for item in store.list(prefix).items) or "none"
+    return (
+        f"the controller at {shown(url)} is {who}, which is not alive in this flag store (there: {known}); "
+        "give the address of one of these with --url"
+    )
 
 
 def _judged(said: Mapping[str, Any]) -> Judged:

@@ -14,7 +14,7 @@ from killswitch.model import Counts
 from killswitch.ramps.gate_inputs import Hold
 from killswitch.ramps.progress import RuleWatch, StageProgress, to_document
 from killswitch.ramps.records import hold_document
-from killswitch.stores import Put, keys
+from killswitch.stores import Delete, Put, keys
 from killswitch.stores.opening import open_store
 from killswitch.timestamps import to_iso
 from killswitch.trips.switch import Switch
@@ -64,7 +64,7 @@ def watched_for(shell: Shell, seconds: float) -> None:
     counts = RuleWatch(seconds, seconds, Counts(5.0, 500.0), Counts(495.0, 49_500.0))
     began = flag.stages[-1].at
     progress = StageProgress("copilot", 1, "ramp_1", 1.0, began, began + seconds, seconds, {"error_rate": counts})
-    put(shell, Put(keys.plan_progress("copilot"), to_document(progress)))
+    put(shell, Put(keys.plan_progress("copilot"), to_document(progress)), Put(keys.controller("r0"), b"{}"))
 
 
 def judging(monkeypatch: pytest.MonkeyPatch, *, at_first: int = 0, **changes: Any) -> None:
@@ -77,7 +77,7 @@ def judging(monkeypatch: pytest.MonkeyPatch, *, at_first: int = 0, **changes: An
         "rollout": "copilot", "state": "armed", "generation": 1, "stage": "ramp_1", "window_seconds": 300.0,
         "findings": [finding],
     }  # fmt: skip
-    document = {"tick": to_iso(round(time.time())), "age_seconds": 3.0}
+    document = {"controller": "r0", "tick": to_iso(round(time.time())), "age_seconds": 3.0}
     asked: list[str] = []
 
     def ask(_url: str | None, path: str) -> dict[str, Any]:
@@ -121,6 +121,19 @@ def test_verdicts_about_another_stage_are_none(
     said = planned("ready", "copilot")
     assert said.exit_code == 1
     assert "the controller has not judged this stage yet" in said.output
+
+
+def test_a_controller_of_another_store_is_no_proof(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that leads to staging, where a rollout of this name is in the same stage and well."""
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    assert planned("ready", "copilot").exit_code == 0
+    store = open_store(planned.store)
+    store.commit((), (Delete(keys.controller("r0")), Put(keys.controller("r7"), b"{}")))
+    store.close()
+    said = planned("advance", "copilot", "--yes")
+    assert said.exit_code == 2
+    assert "is r0, which is not alive in this flag store (there: r7)" in said.output
 
 
 @pytest.mark.parametrize("findings", [None, [{}], [{"rule": "a", "verdict": "FINE"}], "x"], ids=str)
