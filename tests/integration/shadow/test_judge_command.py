@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from killswitch.shadow.judge.opening import waiting_pairs
 from killswitch.shadow.judge.texts import PairTexts
 from killswitch.shadow.judge.verdicts import read_findings
 from killswitch.shadow.record import PairRecord, Side
+from killswitch.spend.ledger import Ledger
 from tests.doubles.http_double import Answer
 from tests.doubles.judge_server import JudgeServer
+from tests.doubles.own_calendar import wall
 
 
 @pytest.fixture
@@ -212,8 +215,11 @@ def test_recorded_pairs_with_kept_texts_are_judged(server: JudgeServer, tmp_path
 PRICES = {"prices": [{"model": "claude-judge", "valid_from": "2020-01-01", "input": 3, "output": 15}]}
 
 
-def test_a_cap_in_dollars_ends_the_judging_and_is_held(server: JudgeServer, tmp_path: Path) -> None:
+def test_a_cap_in_dollars_ends_the_judging_and_is_held(
+    server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A question is reserved with 14 cents and settled with 0.33: a cap of 16 cents has room for six or seven."""
+    monkeypatch.setattr("killswitch.shadow.judge.spending.Ledger", partial(Ledger, wall=wall))  # no day ends
     (tmp_path / "prices.json").write_text(json.dumps(PRICES))
     for number in range(10):
         put(tmp_path, number)

@@ -16,6 +16,7 @@ from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend.reservations import NotReserved, SpendReason
+from tests.doubles.own_calendar import OwnCalendar, wall
 
 SCOPE = "shadow:support"
 CAP = 5 * MILLION
@@ -25,8 +26,8 @@ PRICES = PriceList([Price("m", 0.0, *[MILLION] * 5)])
 
 
 def ledger(url: str) -> Ledger:
-    # a month: nobody who runs these tests at midnight may see two periods' money
-    return Ledger(url, [Cap(SCOPE, Period.MONTH, hard=CAP)], PRICES, ttl=TTL, wait=5.0)
+    caps = [Cap(SCOPE, Period.MONTH, hard=CAP)]
+    return Ledger(lambda: OwnCalendar(url), caps, PRICES, ttl=TTL, wait=5.0, wall=wall)
 
 
 def spend(url: str, file: Path, threads: int, times: int) -> None:

@@ -18,6 +18,7 @@ from killswitch.spend.ruling import RuledCaps
 from killswitch.spend_cap import SpendCap
 from killswitch.stores import keys
 from killswitch.stores.opening import open_store
+from tests.doubles.own_calendar import OwnCalendar, wall
 from tests.doubles.scripted_source import rollout
 
 PRICES = PriceList([Price("m", 0.0, *[MILLION] * 5)])  # a token costs a micro-dollar
@@ -28,9 +29,10 @@ def test_a_service_obeys_the_cap_that_a_daemon_has_written(url: str) -> None:
     name = f"support-{time.time_ns()}"
     daemon = open_store(url)
     capped = {name: replace(rollout(name), spend=SpendSettings(None, (SpendCap("shadow", "month", None, 1_000),)))}
-    caps = RuledCaps(daemon, wall=time.time)
+    caps = RuledCaps(daemon, wall=wall)
     caps.write(capped, daemon.list(keys.LEDGER))
-    with Ledger(url, [Cap(f"shadow:{name}", Period.DAY)], PRICES, wait=10.0) as ledger:
+    stated = [Cap(f"shadow:{name}", Period.DAY)]
+    with Ledger(lambda: OwnCalendar(url), stated, PRICES, wait=10.0, wall=wall) as ledger:
         scoped = ledger.for_scopes(f"shadow:{name}")
         got = [scoped.reserve("m", 100, 0) for _ in range(12)]
         assert [isinstance(one, Reservation) for one in got] == [True] * 10 + [False] * 2
