@@ -26,6 +26,7 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
+from killswitch.cli.slow_outlook import as_document, outlooks, print_outlooks
 from killswitch.cli.terminal import one_line
 from killswitch.controller.slow_signals import exposure_history
 from killswitch.model import Verdict
@@ -36,6 +37,7 @@ from killswitch.slow.history import ExposureHistory
 from killswitch.slow.literal import usual_users
 from killswitch.slow.picture import lines_of_text, svg
 from killswitch.slow.reading import Evaluation, evaluate
+from killswitch.slow_settings import SlowSettings
 from killswitch.timestamps import to_iso
 from killswitch.trips.stored_flags import StoredFlags
 from killswitch.wording import counted, date_and_time
@@ -63,18 +65,20 @@ def command(
 ) -> None:
     """Show the signals that arrive days later: both cohorts by day, their difference, and both verdicts.
 
-    Reads the warehouse of the rule file's section `slow`, and changes nothing. Exit code 0 is HEALTHY, 1 is a BREACH,
-    3 is UNKNOWN.
+    Reads the warehouse of the rule file's section `slow`, and changes nothing. Before a user is exposed it says what
+    could be seen at which percent. Exit code 0 is HEALTHY, 1 is a BREACH, 3 is UNKNOWN.
     """
     with opened(store, settings, rules) as (known, opened_store, _switch):
         found = rollout_of(known, rollout, required=True)
         if found is None or found.slow is None:
             fail(f"{rollout}: its rule file has no section `slow`; add one, see docs/rules.md")
-        now = time.time()
-        flag = StoredFlags(opened_store).required(rollout).flag
-        assert flag is not None
-        history = exposure_history(opened_store, flag)
-        evaluation = evaluate(found.slow, history, now if until is None else moment(until, now=now))
+        at = time.time() if until is None else moment(until, now=time.time())
+        flag = StoredFlags(opened_store).stored(rollout).flag
+        history = None if flag is None else exposure_history(opened_store, flag)
+        if history is None or not history.waves:
+            _show_outlook(rollout, found.slow, at, as_json=as_json)
+            raise typer.Exit(EXIT_UNAVAILABLE)
+        evaluation = evaluate(found.slow, history, at)
         if picture is not None:
             picture.write_text(svg(evaluation.findings, days), encoding="utf-8")
             err.print(f"drawn: {picture}", markup=False)
@@ -91,6 +95,12 @@ def command(
             raise typer.Exit(EXIT_UNWANTED)
         if Verdict.UNKNOWN in verdicts:
             raise typer.Exit(EXIT_UNAVAILABLE)
+
+
+def _show_outlook(rollout: str, settings: SlowSettings, now: float, *, as_json: bool) -> None:
+    found = outlooks(rollout, settings, now)
+    document = {"rollout": rollout, "findings": [], "outlook": as_document(found)}
+    show(document, as_json=as_json, otherwise=lambda: print_outlooks(found))
 
 
 def _print(evaluation: Evaluation, history: ExposureHistory, days: int, *, explain: bool) -> None:

@@ -81,7 +81,8 @@ def _of_limits(here: Path, signal: SlowSignalSpec) -> Iterator[Complaint]:
         yield Complaint(
             (*here, "decide"),
             "the literal rule pins a healthy canary with 50 answers a day within a week in 28 to 57 % of runs",
-            "use `decide: evidence`; `killswitch slow` says how often at your traffic, and which percent it needs",
+            "use `decide: evidence`; `killswitch slow ROLLOUT` says how often at your traffic, and which percent it "
+            "needs, also before you arm",
             warning=True,
         )
 

@@ -63,6 +63,16 @@ def judge_slow(
     )  # fmt: skip
 
 
+def needed_evidence(signals: int) -> float:
+    """The evidence that is a breach, if this many slow signals share the budget of false pins."""
+    return signals / (FALSE_PINS * (1.0 - _FOR_ANSWERS))
+
+
+def drop_to_see(signal: SlowSignal) -> float:
+    """The difference of which it is said how soon it would be proven: three points of a hundred over the limit."""
+    return signal.limit + _POINTS_TO_SEE * (signal.high - signal.low) / 100.0
+
+
 # --- checks before a verdict ----------------------------------------------------------------------
 
 
@@ -218,10 +228,10 @@ def _with_numbers(blank: SlowFinding, signal: SlowSignal, counts: SlowCounts, si
     if compared is None:
         return shown
     evidence = log_sum(log_mixture(compared, recent, signal.limit))
-    needed = signals / (FALSE_PINS * (1.0 - _FOR_ANSWERS))
+    needed = needed_evidence(signals)
     low, high = compared.interval(FALSE_PINS)
     days = counts.last - counts.first + 1
-    to_see = signal.limit + _POINTS_TO_SEE * (signal.high - signal.low) / 100.0
+    to_see = drop_to_see(signal)
     return replace(
         shown, canary=compared.canary_mean, control=compared.control_mean, canary_users=compared.canary_users,
         control_users=compared.control_users, worse=compared.worse, low=low, high=high,

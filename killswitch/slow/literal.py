@@ -37,7 +37,11 @@ def percent_needed(days: Sequence[DayCounts], limit: float, in_a_row: int) -> fl
     deviation = usual_deviation(days)
     if users is None or deviation is None:
         return None
-    everyone = sum(users)
+    return percent_needed_of(sum(users), deviation, limit, in_a_row)
+
+
+def percent_needed_of(everyone: float, deviation: float, limit: float, in_a_row: int) -> float | None:
+    """The same with ``everyone`` users a day in both cohorts together, of this standard deviation."""
     for percent in PERCENTS:
         share = percent / 100.0
         error = deviation * math.sqrt((1.0 / share + 1.0 / (1.0 - share)) / everyone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -104,14 +105,31 @@ def test_a_rule_file_without_the_section_says_what_to_add(shell: Shell, warehous
     assert f"{ROLLOUT}: its rule file has no section `slow`; add one, see docs/rules.md" in shown.output
 
 
-def test_a_rollout_without_a_flag_is_refused(shell: Shell, warehouse: Path) -> None:
+def test_before_anyone_is_exposed_it_says_what_could_be_seen(shell: Shell, warehouse: Path) -> None:
+    """At this traffic: how often the literal rule pins a healthy canary, and from which percent on it works."""
     write(shell, warehouse, PEOPLE)
-    store = open_store(shell.store)
-    store.close()
     (shell.folder / "flags.sqlite").unlink()
-    shown = shell("slow", ROLLOUT)
-    assert shown.exit_code == 2
-    assert "has no flag" in shown.output
+    shown = shell("slow", ROLLOUT, "--at", NOW)
+    assert shown.exit_code == 3
+    lines = shown.output.splitlines()
+    assert lines[0].startswith("No user has been exposed to the canary yet")
+    assert re.match(r"csat: [56]\d\d users a day with a value, standard deviation (19|20)\.\d\d", lines[2])
+    assert [line.split()[:2] for line in lines[4:8]] == [["1", "%"], ["5", "%"], ["25", "%"], ["50", "%"]]
+    assert lines[-1] == "the literal rule works from 33 % of users on"
+    document = json.loads(shell("slow", ROLLOUT, "--at", NOW, "--json").stdout)
+    (outlook,) = document["outlook"]
+    chances = [row["literal_false_pins_a_week"] for row in outlook["at"]]
+    assert sorted(chances, reverse=True) == chances
+    assert chances[0] > 0.4
+
+
+def test_without_a_warehouse_there_is_no_outlook(shell: Shell, warehouse: Path) -> None:
+    write(shell, warehouse, PEOPLE)
+    (shell.folder / "flags.sqlite").unlink()
+    (warehouse / "csat.parquet").unlink()
+    shown = shell("slow", ROLLOUT, "--at", NOW)
+    assert shown.exit_code == 3
+    assert "csat unknown (SOURCE_REFUSED)" in shown.output
 
 
 def test_explain_says_that_a_slow_signal_pinned(shell: Shell, warehouse: Path) -> None:
