@@ -218,19 +218,19 @@ def limit_ratio(slowness: Array) -> Array:
 
 
 def _limit_ratios(grid: Array) -> Array:
-    control = _bucket_shares(grid).cumsum(axis=-1)
+    control = bucket_shares(grid).cumsum(axis=-1)
     tau = quantile_of(EDGES, control, 0.95)
     events = slower_than(EDGES, control, tau)
     low, high = np.full(grid.shape, 1.0), np.full(grid.shape, 3.0)
     for _ in range(50):
         middle = 0.5 * (low + high)
-        canary = _bucket_shares(grid * middle).cumsum(axis=-1)
+        canary = bucket_shares(grid * middle).cumsum(axis=-1)
         over = slower_than(EDGES, canary, 1.5 * tau) > events
         low, high = np.where(over, low, middle), np.where(over, middle, high)
     return low
 
 
-def _bucket_shares(scale: Array) -> Array:
+def bucket_shares(scale: Array) -> Array:
     """Share of requests in each bucket, (..., K), for latencies ``scale`` times as long."""
     below = ndtr((np.log(EDGES) - np.log(_MEDIAN * scale[..., None])) / _SPREAD)
     return np.diff(below, prepend=0.0, axis=-1)
@@ -350,7 +350,7 @@ def _latencies(
 
 def _histograms(n: Array, scale: Array, clump: float, rng: np.random.Generator) -> Array:
     """Cumulative counts (T, N, K); with clumps, requests of a clump share a bucket."""
-    shares = _bucket_shares(scale)
+    shares = bucket_shares(scale)
     if clump == 1.0:
         return rng.multinomial(n.astype(np.int64), shares).cumsum(axis=-1).astype(np.float64)
     return clumped(n[..., None] * shares, clump, rng).cumsum(axis=-1)

@@ -24,6 +24,7 @@ ASSUMED_RATE = 0.01
 # the standard deviation of the logarithm of latencies
 LATENCY_SPREAD = 0.5
 MOST_TRIALS = 1e15
+_MANY = 500.0  # requests from which the normal distribution is near enough
 _NORMAL = NormalDist()
 _Z = _NORMAL.inv_cdf(0.5 + CONFIDENCE / 2)
 _UNLUCKY = _NORMAL.inv_cdf(POWER)
@@ -87,3 +88,35 @@ def trials_needed(canary: float, control: float, *, canary_part: float, phi: flo
         middle = math.sqrt(low * high)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def judged_part(*, rate: float, percent: float, window: float, min_requests: int) -> float:
+    """The part of the time, 0 to 1, in which both cohorts have ``min_requests`` in a window of ``window`` seconds.
+
+    ``rate``: requests a second of both together, which come independently; ``percent``: the canary's.
+    """
+    parts = (percent / 100.0, 1.0 - percent / 100.0)
+    return math.prod(_at_least(rate * window * part, min_requests) for part in parts)
+
+
+def _at_least(mean: float, number: int) -> float:
+    """The probability that a Poisson number of this mean is at least ``number``."""
+    if mean <= 0.0 or number <= 0:
+        return 1.0 if number <= 0 else 0.0
+    if mean > _MANY or number > 2 * _MANY:
+        return 1.0 - _NORMAL.cdf((number - 0.5 - mean) / math.sqrt(mean))
+    fewer = (math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(number))
+    return max(1.0 - math.fsum(fewer), 0.0)
+
+
+def limit_at(rule: Rule, control: float) -> float:
+    """What the canary must not exceed with control at this value; inf for a rule without a limit."""
+    limits = rule.limits
+    bounds = [] if limits.floor is None else [limits.floor]
+    if limits.maximum is not None:
+        bounds += [limits.maximum] if limits.even_if_control_is_bad else [limits.maximum, control]
+    if limits.max_increase is not None:
+        bounds.append(control + limits.max_increase)
+    if limits.max_ratio is not None:
+        bounds.append(control * limits.max_ratio)
+    return max(bounds, default=math.inf)

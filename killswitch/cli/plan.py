@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from killswitch.cli.console import print_table
+from killswitch.cli.histories import DataOption, FromOption, OpenHistory, ToOption, open_history
 from killswitch.cli.invocation import (
     JsonOption,
     RolloutArgument,
     RulesOption,
     SettingsOption,
+    SourceOption,
     StoreOption,
     UrlOption,
     fail,
@@ -27,7 +30,9 @@ from killswitch.cli.plan_view import planned, view
 from killswitch.cli.terminal import one_line
 from killswitch.model import Rollout
 from killswitch.plan import Plan
-from killswitch.ramps.forecast import StageForecast, forecast
+from killswitch.preflight.todays_traffic import todays_traffic
+from killswitch.ramps.forecast import ExpectedTraffic, StageForecast, forecast
+from killswitch.rules.planning import JUDGED_PART
 from killswitch.rules.units import UnitError, parse_rate
 from killswitch.status.plan_table import timeline_table
 from killswitch.timestamps import to_iso
@@ -46,6 +51,10 @@ def command(
     users: Annotated[
         int | None, typer.Option(min=1, help="With --simulate: how many users there are in a day.")
     ] = None,
+    data: DataOption = None,
+    source: SourceOption = None,
+    since: FromOption = None,
+    until: ToOption = None,
     store: StoreOption = None,
     rules: RulesOption = None,
     url: UrlOption = None,
@@ -55,19 +64,26 @@ def command(
     """Show the stages of a plan: done, now and to come, with dates, and why it is not moving.
 
     With --simulate, show how long each stage would take, what it can see, and how many requests and users it exposes.
-    Rates of errors and refusals are then taken for usual ones, and requests for independent, so real traffic takes
-    longer.
+    With --source or --data, the traffic and control's rates are those of the last day. Otherwise rates of errors and
+    refusals are taken for usual ones. Requests are taken for independent, so real traffic takes longer.
     """
     with opened(store, settings, rules) as (known, opened_store, switch):
         rules_of, plan = planned(known, rollout)
         if simulate:
-            per_second = _rate(rate, plan)
-            found = forecast(rules_of, plan, rate=per_second, starts=time.time(), users=users)
-            document = {"rollout": rollout, "rate": per_second, "stages": [one.document() for one in found]}
-            show(document, as_json=as_json, otherwise=lambda: _print_forecast(rules_of, found, per_second))
+            history = source is not None or data is not None
+            if history and rate is not None:
+                fail("--rate says how much traffic there is, and so does a history; give one")
+            if history or (rate is None and plan.rate is None and "source" in known.model_fields_set):
+                span = open_history(
+                    [rules_of], data=data, source=source, since=since, until=until, settings_file=settings
+                )
+                traffic = _read_from(span, rules_of)
+            else:
+                traffic = _stated(rate, plan)
+            _simulate(rules_of, plan, traffic, users, as_json=as_json)
             return
-        if rate is not None or users is not None:
-            fail("--rate and --users need --simulate")
+        if any(one is not None for one in (rate, users, data, source, since, until)):
+            fail("--rate, --users, --data, --source, --from and --to need --simulate")
         flag = switch.required(rollout).flag
         assert flag is not None
         seen = view(opened_store, known, rules_of, plan, flag, url=url)
@@ -75,16 +91,36 @@ def command(
         show(shown, as_json=as_json, otherwise=lambda: _print_timeline(rollout, shown))
 
 
-def _rate(text: str | None, plan: Plan) -> float:
-    if text is None and plan.rate is None:
-        fail("--simulate needs the traffic: add --rate 50/s, or `rate: 50/s` to the plan")
+def _simulate(rollout: Rollout, plan: Plan, traffic: ExpectedTraffic, users: int | None, *, as_json: bool) -> None:
+    found = forecast(rollout, plan, traffic, starts=time.time(), users=users)
+    document = {
+        "rollout": rollout.name,
+        "rate": traffic.rate,
+        "judged_rate": traffic.judged,
+        "control_rates": dict(traffic.shares),
+        "stages": [one.document() for one in found],
+    }
+    show(document, as_json=as_json, otherwise=lambda: _print_forecast(rollout, found, traffic))
+
+
+def _stated(text: str | None, plan: Plan) -> ExpectedTraffic:
     if text is None:
-        assert plan.rate is not None
-        return plan.rate
+        if plan.rate is None:
+            fail("--simulate needs the traffic: add --rate 50/s or --prometheus URL, or `rate: 50/s` to the plan")
+        return ExpectedTraffic(plan.rate, plan.rate)
     try:
-        return parse_rate(text)
+        rate = parse_rate(text)
     except UnitError as error:
         fail(f"--rate: {error}")
+    return ExpectedTraffic(rate, rate)
+
+
+def _read_from(span: AbstractContextManager[OpenHistory], rollout: Rollout) -> ExpectedTraffic:
+    with span as history:
+        found = todays_traffic(history.source, rollout, history.terms)
+    if found is None:
+        fail(f"there is no request of {rollout.name} in this history; run `killswitch doctor`, or give --rate")
+    return found
 
 
 def _print_timeline(rollout: str, shown: Mapping[str, Any]) -> None:
@@ -94,8 +130,12 @@ def _print_timeline(rollout: str, shown: Mapping[str, Any]) -> None:
     say(one_line(reasons_in_words(str(shown["why"]))))
 
 
-def _print_forecast(rollout: Rollout, found: tuple[StageForecast, ...], rate: float) -> None:
-    say(f"{rollout.name} at {rate:g} requests/s, if nothing goes wrong and nothing else is missing:")
+def _print_forecast(rollout: Rollout, found: tuple[StageForecast, ...], traffic: ExpectedTraffic) -> None:
+    judged = "" if traffic.judged == traffic.rate else f", {traffic.judged:.3g} of them judged"
+    say(f"{rollout.name} at {traffic.rate:.3g} requests/s{judged}, if nothing goes wrong and nothing else is missing:")
+    if traffic.shares:
+        rates = ", ".join(f"{name} {share:.2%}" for name, share in traffic.shares.items())
+        say(f"control's own rates: {rates}")
     table = _table("stage", "share", "for", "takes", "begins", "ends", "canary requests", "canary users")
     for one in found:
         cells = (
@@ -111,12 +151,20 @@ def _print_forecast(rollout: Rollout, found: tuple[StageForecast, ...], rate: fl
         table.add_row(*map(Text, cells), style="yellow" if one.takes > one.stage.seconds else "")
     print_table(table)
     for one in found:
-        for sentence in _sight(one):
+        for sentence in _sight(rollout, one):
             say(f"  {one_line(one.stage.stage)}: {sentence}")
 
 
-def _sight(one: StageForecast) -> list[str]:
+def _sight(rollout: Rollout, one: StageForecast) -> list[str]:
     said = []
+    if one.judged < JUDGED_PART:
+        few = f"fewer than {rollout.min_requests} requests in {span_in_words(rollout.window)}"
+        said.append(
+            f"judged for {one.judged:.0%} of the time, since a cohort has {few} the rest of it; "
+            "set `window` and `min_requests` for this traffic"
+        )
+    if one.judged <= 0:
+        return said
     for found in one.detections:
         longer = f", longer than `for` ({span_in_words(one.stage.seconds)})"
         shows = f"{found.rule} {found.regression} shows after {span_in_words(found.seconds)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from killswitch.detectable import ASSUMED_RATE, ASSUMED_RATES, LATENCY_SPREAD
+from killswitch.detectable import ASSUMED_RATE, ASSUMED_RATES, LATENCY_SPREAD, limit_at
 from killswitch.model import Buckets, Counts, QuantileSignal, Reading, Readings, Rollout, Rule
 from killswitch.verdicts import evidence as ev
 from killswitch.verdicts.evidence.evariables import Array
@@ -110,17 +110,7 @@ def value_of(rule: Rule, baseline: AssumedTraffic) -> float:
 
 def limit_of(rule: Rule, baseline: AssumedTraffic) -> float:
     """What the canary must not exceed, given control's value."""
-    limits, value = rule.limits, value_of(rule, baseline)
-    bounds = []
-    if limits.maximum is not None:
-        bounds += [limits.maximum, *([] if limits.even_if_control_is_bad else [value])]
-    if limits.max_increase is not None:
-        bounds.append(value + limits.max_increase)
-    if limits.max_ratio is not None:
-        bounds.append(value * limits.max_ratio)
-    if limits.floor is not None:
-        bounds.append(limits.floor)
-    return max(bounds)
+    return limit_at(rule, value_of(rule, baseline))
 
 
 def histogram_of(baseline: AssumedTraffic) -> tuple[Array, Array]:

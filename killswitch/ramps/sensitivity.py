@@ -63,11 +63,16 @@ def seen_from(rule: Rule, watch: RuleWatch) -> float | None:
     return None
 
 
-def smallest_seen(rule: Rule, *, rate: float, percent: float, seconds: float) -> float | None:
-    """The smallest of `RATIOS` that a stage would see at ``rate`` requests a second; None if it would see none."""
+def smallest_seen(
+    rule: Rule, *, rate: float, percent: float, seconds: float, control_share: float | None = None
+) -> float | None:
+    """The smallest of `RATIOS` that a stage would see at ``rate`` requests a second; None if it would see none.
+
+    ``control_share``: control's own share of events, None for the usual one.
+    """
     canary_trials, control_trials = (rate * seconds * part for part in (percent / 100.0, 1.0 - percent / 100.0))
     for ratio in RATIOS:
-        control, canary = shares(rule, WorseBy("ratio", ratio), None)
+        control, canary = shares(rule, WorseBy("ratio", ratio), control_share)
         if chance(canary, control, canary_trials=canary_trials, control_trials=control_trials) >= POWER:
             return ratio
     return None

@@ -19,6 +19,8 @@ from killswitch.wording import count_in_words, points_in_words, span_in_words, v
 KNOWN_PART = 0.95  # of the watched time, in which each rule must have had a verdict
 OLDEST_VERDICTS = 2.0  # intervals
 HEALTHY_PART = 0.5  # of the time in which a rule without counts had a verdict
+# When so small a part of a stage was judged after an hour, its settings do not fit the traffic, or it is blind.
+HARDLY_JUDGED, HARDLY_AFTER = 0.5, 3600.0
 # An offset of the users is small if its interval stays within this part of what the rule allows.
 OFFSET_PART = 0.5
 
@@ -35,7 +37,14 @@ def watched(stage: PlanStage, inputs: GateInputs) -> GateCheck:
     # time that is half blind takes twice as long
     pace = progress.watched / passed_time if passed_time > 0 else 0.0
     wait = missing / pace if pace > 0 else None
-    return not_yet("watched", f"{said}; {span_in_words(missing)} are missing", wait)
+    said = f"{said}; {span_in_words(missing)} are missing"
+    if pace < HARDLY_JUDGED and passed_time > HARDLY_AFTER:
+        rollout = inputs.rollout
+        said = (
+            f"{said}, since a tick counts only if both cohorts have {rollout.min_requests} requests in "
+            f"{span_in_words(rollout.window)}; see `window` and `min_requests`"
+        )
+    return not_yet("watched", said, wait)
 
 
 def requests(inputs: GateInputs) -> GateCheck:

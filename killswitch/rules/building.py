@@ -223,7 +223,9 @@ class _Builder:
             return None
         names = {rule.name for rule in rules} | (spec.rules or {}).keys()
         known = not {"rules", "metrics"} & self._refused
-        plan, complaints = read_plan(spec.plan, rules, names, rules_known=known)
+        plan, complaints = read_plan(
+            spec.plan, rules, names, rules_known=known, window=spec.window, min_requests=spec.min_requests
+        )
         self._complain(complaints)
         return plan
 

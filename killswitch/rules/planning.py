@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from killswitch.cron_windows import CronWindows
-from killswitch.detectable import shares, trials_needed
+from killswitch.detectable import judged_part, limit_at, shares, trials_needed
 from killswitch.flags.flag import AA, SHADOW, STAGES
 from killswitch.model import QuantileSignal, QuerySignal, Rule
 from killswitch.plan import Plan, PlanStage, WorseBy
@@ -18,6 +18,10 @@ from killswitch.timestamps import DAY, HOUR
 
 _PATH: Path = ("plan",)
 _STAGES: Path = ("plan", "stages")
+# Below this part of the time, a stage takes noticeably longer than its `for`.
+JUDGED_PART = 0.9
+# What a window and `min_requests` may be set to where there is little traffic. Longer windows cost more questions.
+_WINDOWS = (("1h", HOUR, None), ("1h", HOUR, 10), ("1d", DAY, None), ("1d", DAY, 10))
 
 
 def default_stages(*, weekly: bool) -> tuple[PlanStage, ...]:
@@ -27,11 +31,18 @@ def default_stages(*, weekly: bool) -> tuple[PlanStage, ...]:
 
 
 def read_plan(
-    spec: PlanSpec, rules: Sequence[Rule], known_rules: AbstractSet[str], *, rules_known: bool
+    spec: PlanSpec,
+    rules: Sequence[Rule],
+    known_rules: AbstractSet[str],
+    *,
+    rules_known: bool,
+    window: float,
+    min_requests: int,
 ) -> tuple[Plan, list[Complaint]]:
     """The plan, and what is wrong with it. ``known_rules``: all names, also of rules that are refused.
 
-    ``rules_known``: False if the section `rules` is refused, so that its rules cannot be looked up.
+    ``rules_known``: False if the section `rules` is refused, so that its rules cannot be looked up. ``window`` in
+    seconds, and the requests that each cohort needs in it.
     """
     stages = default_stages(weekly=spec.weekly)
     complaints: list[Complaint] = []
@@ -46,8 +57,13 @@ def read_plan(
     for place, stage in enumerate(spec.stages or ()):
         here: Path = (*_STAGES, place, "detects")
         complaints += _of_detects(stage, here, by_name, known_rules, rules_known=rules_known)
+        complaints += _weaker(stages[place], here, by_name)
         if spec.rate is not None:
             complaints += _too_short(stages[place], here, by_name, spec.rate)
+    for place, one in enumerate(stages if spec.rate is not None else ()):
+        assert spec.rate is not None
+        where: Path = _PATH if spec.stages is None else (*_STAGES, place)
+        complaints += _hardly_judged(one, where, spec.rate, window, min_requests)
     if spec.not_during and CronWindows(spec.not_during, spec.time_zone).always():
         complaints.append(
             Complaint(
@@ -150,6 +166,58 @@ def _too_short(stage: PlanStage, here: Path, by_name: Mapping[str, Rule], rate: 
                 f"write `for: {hours}`, or name a larger regression",
                 warning=True,
             )
+
+
+def _weaker(stage: PlanStage, here: Path, by_name: Mapping[str, Rule]) -> Iterator[Complaint]:
+    """Warnings where a stage may end without having been able to see a canary that is over the rule's own limit."""
+    for name, regression in stage.detects.items():
+        rule = by_name.get(name)
+        if rule is None or isinstance(rule.signal, QuerySignal):
+            continue
+        if isinstance(rule.signal, QuantileSignal):
+            most = rule.limits.max_ratio
+            if most is not None and regression.kind == "ratio" and regression.size > most:
+                yield _weak(stage, here, f"{name} {regression}", f"allows {most:g}x", f"write `{name}: {most:g}x`")
+            continue
+        control, canary = shares(rule, regression, None)
+        limit = limit_at(rule, control)
+        if canary > limit * (1.0 + 1e-9):
+            size = limit / control if regression.kind == "ratio" else limit - control
+            fix = f"write `{name}: {WorseBy(regression.kind, float(f'{size:.2g}'))}` or less"
+            says = f"allows {limit:.2%} with control at {control:.2%}, and this is {canary:.2%}"
+            yield _weak(stage, here, f"{name} {regression}", says, fix)
+
+
+def _weak(stage: PlanStage, here: Path, named: str, allows: str, fix: str) -> Complaint:
+    what = f"stage {stage.stage} detects {named}, which is weaker than the rule itself: it {allows}"
+    return Complaint(here, what, fix, warning=True)
+
+
+def _hardly_judged(stage: PlanStage, here: Path, rate: float, window: float, min_requests: int) -> Iterator[Complaint]:
+    """A warning where most windows have too few requests, so that the time watched hardly grows."""
+    if stage.stage == SHADOW or not 0.0 < stage.percent < 100.0:
+        return
+    part = judged_part(rate=rate, percent=stage.percent, window=window, min_requests=min_requests)
+    if part >= JUDGED_PART:
+        return
+    fewest = rate * window * min(stage.percent, 100.0 - stage.percent) / 100.0
+    whom = "the canary" if stage.percent <= 50.0 else "control"
+    about = f"{whom} has about {fewest:.2g} requests in {format_duration(window)}"
+    yield Complaint(
+        here,
+        f"stage {stage.stage} is judged for {part:.0%} of the time: at {rate:g} requests/s {about}, and min_requests "
+        f"asks for {min_requests}",
+        _window_for(rate, stage.percent, min_requests),
+        warning=True,
+    )
+
+
+def _window_for(rate: float, percent: float, min_requests: int) -> str:
+    for text, window, fewest in _WINDOWS:
+        least = min_requests if fewest is None else min(fewest, min_requests)
+        if judged_part(rate=rate, percent=percent, window=window, min_requests=least) >= JUDGED_PART:
+            return f"write `window: {text}`" + ("" if least == min_requests else f" and `min_requests: {least}`")
+    return "leave this stage out: no window holds enough requests"
 
 
 def seconds_needed(rule: Rule, regression: WorseBy, *, rate: float, percent: float) -> float:

@@ -52,7 +52,7 @@ def put(shell: Shell, *documents: Put) -> None:
     store.close()
 
 
-def watched_for(shell: Shell, seconds: float) -> None:
+def watched_for(shell: Shell, seconds: float, *, canary: Counts = Counts(5.0, 500.0)) -> None:  # noqa: B008  frozen
     """The rollout has been in ramp_1 for ``seconds``, all of it judged."""
     began = time.time() - seconds
     store = open_store(shell.store)
@@ -61,7 +61,7 @@ def watched_for(shell: Shell, seconds: float) -> None:
     flag = switch.required("copilot").flag
     store.close()
     assert flag is not None
-    counts = RuleWatch(seconds, seconds, Counts(5.0, 500.0), Counts(495.0, 49_500.0))
+    counts = RuleWatch(seconds, seconds, canary, Counts(495.0, 49_500.0))
     began = flag.stages[-1].at
     progress = StageProgress("copilot", 1, "ramp_1", 1.0, began, began + seconds, seconds, {"error_rate": counts})
     put(shell, Put(keys.plan_progress("copilot"), to_document(progress)), Put(keys.controller("r0"), b"{}"))
@@ -103,6 +103,16 @@ def test_one_that_may_not_exits_with_1_and_says_when(planned: Shell, monkeypatch
     assert said.exit_code == 1
     assert "NOT_YET  12h" in said.output
     assert "judged for 12h of 1d; 12h are missing, in about 12h at today's traffic" in said.output
+
+
+def test_ready_says_what_a_day_of_little_traffic_could_show(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day of 1 % at 0.2 requests/s: `for` is over, and every rule is HEALTHY."""
+    watched_for(planned, DAY + 60.0, canary=Counts(2.0, 173.0))
+    judging(monkeypatch)
+    said = planned("ready", "copilot").output
+    assert "its requests would have shown, of control's value: error_rate from 10x" in said
+    document = planned.json("ready", "copilot")
+    assert "error_rate from 10x; next is ramp_5 with 5%" in document["why"]
 
 
 def test_without_a_controller_nothing_is_ready(planned: Shell) -> None:
@@ -198,7 +208,14 @@ def test_the_status_shows_the_plan_of_the_stage_that_the_flag_is_in(
     assert (shown["plan"], shown["slow"]) == (None, [CSAT])
 
 
+def test_a_simulated_stage_that_is_never_judged_says_so(planned: Shell) -> None:
+    said = planned("plan", "copilot", "--simulate", "--rate", "5/s").output
+    assert "ramp_1: judged for 0% of the time, since a cohort has fewer than 100 requests in 5m" in said
+    assert "never ends" in said
+
+
 def test_a_plan_is_simulated_before_anything_is_armed(planned: Shell) -> None:
+    (planned.rules / "copilot.yaml").write_text(f"window: 1d\n{RULES}{PLAN}")
     document = planned.json("plan", "copilot", "--simulate", "--rate", "0.2/s", "--users", "1000")
     assert document["rate"] == 0.2
     first, second, last = document["stages"]
@@ -213,6 +230,9 @@ def test_what_cannot_be_shown_says_what_to_do(planned: Shell) -> None:
     assert "--simulate needs the traffic: add --rate 50/s" in planned("plan", "copilot", "--simulate").output
     assert "--rate: '5' is not a rate" in planned("plan", "copilot", "--simulate", "--rate", "5").output
     assert "need --simulate" in planned("plan", "copilot", "--rate", "5/s").output
+    assert "need --simulate" in planned("plan", "copilot", "--prometheus", "http://127.0.0.1:1").output
+    both = planned("plan", "copilot", "--simulate", "--rate", "5/s", "--prometheus", "http://127.0.0.1:1")
+    assert "and so does a history; give one" in both.output
     assert "killswitch arm copilot" in planned("plan", "copilot").output
     (planned.rules / "copilot.yaml").write_text(RULES)
     for command in ("plan", "ready"):

@@ -119,6 +119,13 @@ def test_blind_time_does_not_count_and_makes_the_wait_longer() -> None:
 RULES = ("error_rate", "latency_p95", "refusal_rate", "thumbs_down_rate")
 
 
+def test_a_stage_that_is_hardly_judged_names_the_settings() -> None:
+    said = only(watched_as(inputs_of("ramp_1", seconds=DAY), watched=HOUR), "watched")[1]
+    assert said.endswith(
+        "since a tick counts only if both cohorts have 100 requests in 5m; see `window` and `min_requests`"
+    )
+
+
 def test_progress_of_another_stage_is_no_progress() -> None:
     flag = flag_in("ramp_1")
     later = stepped(flag, "ramp_5", 5.0, NOW + 60)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from killswitch.ramps.forecast import forecast
+from killswitch.ramps.forecast import ExpectedTraffic, forecast
 from killswitch.ramps.gate import gate
 from killswitch.ramps.gate_inputs import GateInputs
 from killswitch.ramps.next_step import next_step
@@ -58,9 +58,13 @@ def test_out_of_the_plan_it_says_why_and_promises_no_date() -> None:
     assert "custom with 3% is not in the plan" in found.why
 
 
+def at(rate: float) -> ExpectedTraffic:
+    return ExpectedTraffic(rate, rate)
+
+
 def test_a_forecast_says_how_long_each_stage_takes_and_whom_it_exposes() -> None:
     rollout = rollout_of()
-    found = forecast(rollout, plan_of(rollout), rate=50.0, starts=NOW, users=40_000)
+    found = forecast(rollout, plan_of(rollout), at(50.0), starts=NOW, users=40_000)
     assert [one.takes / HOUR for one in found] == [48, 6, 24, 24, 24, 168]
     assert [one.requests for one in found] == pytest.approx(
         [0, 0, 0.5 * DAY, 2.5 * DAY, 12.5 * DAY, 49.5 * 7 * DAY]
@@ -70,9 +74,26 @@ def test_a_forecast_says_how_long_each_stage_takes_and_whom_it_exposes() -> None
     assert dict(found[3].sees)["error_rate"] == 1.1
 
 
+def test_a_stage_without_enough_requests_in_a_window_never_ends() -> None:
+    """1 % of 5 requests/s are 15 in five minutes, of the 100 that make a tick count."""
+    found = forecast(rollout_of(), plan_of(rollout_of()), at(5.0), starts=NOW)
+    ramp_1 = found[2]
+    assert (ramp_1.judged, ramp_1.takes, ramp_1.ends) == (0.0, math.inf, None)
+    assert ramp_1.document()["takes_seconds"] is None
+    longer = rollout_of("window: 1h\n" + PLAN)
+    assert forecast(longer, plan_of(longer), at(5.0), starts=NOW)[2].takes == DAY
+
+
+def test_time_that_is_not_judged_makes_a_stage_longer() -> None:
+    """1 % of 33 requests/s are 99 in five minutes: about half of the windows have 100."""
+    found = forecast(rollout_of(), plan_of(rollout_of()), at(33.0), starts=NOW)
+    assert found[2].judged == pytest.approx(0.47, abs=0.02)
+    assert found[2].takes == pytest.approx(DAY / found[2].judged)
+
+
 def test_little_traffic_takes_longer_than_for_and_says_what_it_cannot_see() -> None:
-    rollout = rollout_of()
-    found = forecast(rollout, plan_of(rollout), rate=0.2, starts=NOW)
+    rollout = rollout_of("window: 1d\n" + PLAN)
+    found = forecast(rollout, plan_of(rollout), at(0.2), starts=NOW)
     ramp_1, ramp_5 = found[2], found[3]
     assert dict(ramp_1.sees)["error_rate"] == 10.0
     assert (ramp_1.takes, ramp_1.users) == (DAY, None)
@@ -85,8 +106,9 @@ def test_little_traffic_takes_longer_than_for_and_says_what_it_cannot_see() -> N
 
 def test_what_no_traffic_shows_never_ends() -> None:
     """A regression of a ten thousandth at one request an hour takes longer than there are dates."""
-    rollout = rollout_of(PLAN.replace("{error_rate: 2x}", "{error_rate: 1.0001x}"))
-    found = forecast(rollout, plan_of(rollout), rate=1 / 3600, starts=NOW)
+    text = "window: 1d\nmin_requests: 1\n" + PLAN.replace("{error_rate: 2x}", "{error_rate: 1.0001x}")
+    rollout = rollout_of(text)
+    found = forecast(rollout, plan_of(rollout), at(1 / 3600), starts=NOW)
     assert found[3].takes > 1e6 * DAY
     document = json.loads(json.dumps([one.document() for one in found], allow_nan=False))
     assert document[3]["ends"] is None

@@ -174,6 +174,67 @@ def test_a_stage_too_short_for_what_it_must_see_is_doubted() -> None:
     assert not [one for one in loaded(text).warnings if "cannot see" in one]
 
 
+WEAKER = [
+    ("error_rate: 5x", "it allows 2.00% with control at 1.00%, and this is 5.00%; fix: write `error_rate: 2x` or less"),
+    ("refusal_rate: 9pp", "it allows 6.10% with control at 1.10%, and this is 10.10%; fix: write `refusal_rate: 5pp`"),
+    ("latency_p95: 2x", "it allows 1.5x; fix: write `latency_p95: 1.5x`"),
+    (
+        "thumbs_down_rate: 3x",
+        "it allows 1.00% with control at 0.50%, and this is 1.50%; fix: write `thumbs_down_rate: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("detects", "said"), WEAKER)
+def test_a_stage_that_need_not_see_its_rules_limit_is_doubted(detects: str, said: str) -> None:
+    (warning,) = [
+        one for one in loaded(stages(f"stage: ramp_5, for: 9d, detects: {{{detects}}}")).warnings if "weak" in one
+    ]
+    assert warning.startswith(
+        f"f.yaml:6: stage ramp_5 detects {detects.replace(':', '')}, which is weaker than the rule"
+    )
+    assert said in warning
+
+
+def test_a_stage_as_strict_as_its_rules_is_not_doubted() -> None:
+    regressions = "error_rate: 2x, refusal_rate: 5pp, latency_p95: 1.5x, thumbs_down_rate: 2x"
+    text = stages(f"stage: ramp_5, for: 9d, detects: {{{regressions}}}")
+    assert not [one for one in loaded(text).warnings if "weak" in one]
+
+
+UNJUDGED = [
+    ("5/s", "the canary has about 15 requests in 5m, and min_requests asks for 100; fix: write `window: 1h`"),
+    (
+        "0.5/s",
+        "the canary has about 1.5 requests in 5m, and min_requests asks for 100; fix: write `window: 1h` and `min_",
+    ),
+    ("0.2/s", "fix: write `window: 1d`"),
+    ("100/h", "fix: write `window: 1d` and `min_requests: 10`"),
+    ("1/h", "fix: leave this stage out: no window holds enough requests"),
+]
+
+
+@pytest.mark.parametrize(("rate", "said"), UNJUDGED)
+def test_a_stage_that_is_hardly_judged_at_its_rate_is_doubted(rate: str, said: str) -> None:
+    """A tick counts once both cohorts have `min_requests` in the window; without it a stage never ends."""
+    text = stages("stage: ramp_1, for: 24h") + f"  rate: {rate}\n"
+    (warning,) = [one for one in loaded(text).warnings if "is judged for" in one]
+    assert warning.startswith("f.yaml:6: stage ramp_1 is judged for 0% of the time: ")
+    assert said in warning
+
+
+def test_default_stages_are_doubted_at_the_line_of_the_plan() -> None:
+    found = [one for one in loaded("plan: {rate: 5/s}\n").warnings if "is judged for" in one]
+    assert all(one.startswith("f.yaml:4: stage ") for one in found)
+    assert {one.split()[2] for one in found} == {"ramp_1", "ramp_5", "full"}
+
+
+def test_a_full_stage_is_short_of_controls_requests() -> None:
+    text = stages("stage: full, for: 7d") + "  rate: 5/s\n"
+    (warning,) = [one for one in loaded(text).warnings if "is judged for" in one]
+    assert "control has about 15 requests in 5m" in warning
+
+
 def test_rules_that_are_refused_make_no_second_error() -> None:
     text = "rules: {mine: {max: 2%}}\n" + stages("stage: ramp_1, for: 1d, detects: {mine: 2x}")
     assert not [problem for problem in problems(text) if "detects" in problem]
