@@ -151,6 +151,8 @@ def write_assignments(path: Path, rows: list[tuple[str, str, int, str, datetime]
     connection.execute(
         'CREATE TABLE t ("user" VARCHAR, rollout VARCHAR, generation INTEGER, cohort VARCHAR, "at" TIMESTAMPTZ)'
     )
-    connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", rows)
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        connection.execute("INSERT INTO t SELECT unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)", columns)
     connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
     connection.close()

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from killswitch.router.outcomes import Outcome
 from killswitch.router.phrases import Phrases
-from killswitch.router.refusals import text_of
 from killswitch.router.request import ServedRequest
 from killswitch.router.route_types import Route
 from killswitch.router.shadow.answers import Answered, AnswerReader, read
@@ -221,18 +220,6 @@ def test_what_repeats_in_a_stream_holds_up_no_reader(name: str, kind: Any) -> No
     assert len(said) >= 2
     assert None not in said
     assert "".join(one for one in said if one) == "Hello there"
-
-
-def test_chunks_of_the_clients_hold_up_no_reader() -> None:
-    """Objects of OpenAI's client, and LiteLLM's, whose choices and deltas have no declared fields."""
-    openai = pytest.importorskip("openai.types.chat").ChatCompletionChunk
-    litellm = pytest.importorskip("litellm.types.utils")
-    chunk = CHUNKS["chat stream with tools"][0][0]
-    choice = litellm.StreamingChoices(index=0, delta=litellm.Delta(content="Hello ", role="assistant"))
-    for one in (openai.construct(**chunk), litellm.ModelResponseStream(id="c", model="m", choices=[choice])):
-        usual = UsualChunks()
-        assert usual.words(one) == text_of(one) == "Hello "
-        assert usual.piece(one) is not None
 
 
 def test_the_general_path_reads_no_other_field() -> None:

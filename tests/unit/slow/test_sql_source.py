@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -34,9 +35,10 @@ QUERY = "select user_id, day, csat from csat where day >= :since"
 STATEMENT = SlowStatement(QUERY, "user_id", "day", "csat", 0.0, 100.0)
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    with sqlite3.connect(tmp_path / "w.db") as connection:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("people") / "w.db"
+    with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE csat (user_id, day, csat)")
         rows = [(name, str(day), score) for name, day, score in PEOPLE.rows()]
         connection.executemany("INSERT INTO csat VALUES (?, ?, ?)", rows)
@@ -44,6 +46,12 @@ def database(tmp_path: Path) -> Path:
         log = [(*one[:4], one[4].timestamp()) for one in PEOPLE.assignments()]
         connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", log)
     connection.close()
+    return file
+
+
+@pytest.fixture
+def database(tmp_path: Path, written: Path) -> Path:
+    shutil.copy(written, tmp_path / "w.db")
     return tmp_path / "w.db"
 
 
