@@ -150,8 +150,8 @@ def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
     def sums(of: Shape, selectors: Iterable[Selector], seconds: float, *, by_le: bool = False) -> tuple[Sum, ...]:
         return same(tuple(same(Sum(of, whole(each), seconds, by_le)) for each in selectors))
 
-    def falls(selectors: Iterable[Selector], basis: Selector) -> tuple[Sum, ...]:
-        asks = sums(Shape.FALLS, selectors, counter_resets.FALLS_WITHIN)
+    def falls(selectors: Sequence[Selector], basis: Selector) -> tuple[Sum, ...]:
+        asks = sums(Shape.FALLS, _not_within_others(selectors), counter_resets.FALLS_WITHIN)
         return same(tuple(dict.fromkeys(same(replace(ask, basis=whole(basis))) for ask in asks)))
 
     match want.signal:
@@ -178,6 +178,18 @@ def needs(want: Want, cohort: Cohort, interval: float, same: Same) -> Needs:
             )
         case QuerySignal(canary, control):
             return Needs(trials=(Free(canary if cohort is Cohort.CANARY else control),))
+
+
+def _not_within_others(selectors: Sequence[Selector]) -> list[Selector]:
+    """The selectors without those whose series all are an earlier one's, too, such as the failed of all requests.
+
+    A fall of one of their series is a fall of the earlier one's.
+    """
+    kept: list[Selector] = []
+    for each in selectors:
+        if not any(one.metric == each.metric and set(one.matchers) <= set(each.matchers) for one in kept):
+            kept.append(each)
+    return kept
 
 
 # --- what distinguishes asks -----------------------------------------------------------------------

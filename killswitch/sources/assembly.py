@@ -11,7 +11,7 @@ from killswitch.sources.absence import is_doubtful, seen_asks
 from killswitch.sources.asked import Asked
 from killswitch.sources.asks import Ask, QueryLanguage, Same, Sum
 from killswitch.sources.closer_looks import CLOSER, Closer, fell_lately, is_odd
-from killswitch.sources.columns import Answers, points_of, summed
+from killswitch.sources.columns import Answers, Column, points_of, summed
 from killswitch.sources.readings import readings_of
 
 
@@ -37,7 +37,10 @@ class Assembly:
             dict.fromkeys(ask for asked in self.asked.values() for need in asked.needs.values() for ask in need.at_once)
         )
         every = [need for asked in self.asked.values() for need in asked.needs.values()]
-        self._falls: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in every for ask in need.falls))
+        self._falls: tuple[Sum, ...] = ()
+        self._falls_of: dict[tuple[Ask, ...], dict[Sum, None]] = {}
+        for need in every:
+            self._falls_of.setdefault(need.trials, {}).update(dict.fromkeys(need.falls))
         self.histograms = tuple(need for need in every if need.layout)
         self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
         self._ratios: dict[tuple[tuple[Ask, ...], ...], dict[Ask, None]] = {}
@@ -119,9 +122,15 @@ class Assembly:
                         found[ask] = Closer(replace(ask, shape=CLOSER[ask.shape], basis=need.basis), where)
         return found
 
-    @property
-    def falls(self) -> Sequence[Sum]:
-        """How often counters fell within an hour; asked every few minutes only."""
+    def falls(self, answers: Answers) -> Sequence[Sum]:
+        """How often counters fell within an hour, of those that have trials at some tick; asked every few minutes only.
+
+        Without trials there is no number that a fall could spoil. The same object is returned while it is the same.
+        """
+        there = (trials for trials in self._falls_of if any(_is_there(answers[ask]) for ask in trials))
+        found = tuple(dict.fromkeys(ask for trials in there for ask in self._falls_of[trials]))
+        if found != self._falls:
+            self._falls = found
         return self._falls
 
     def readings(
@@ -131,6 +140,10 @@ class Assembly:
         columns = [readings_of(asked, answers, seen, falls, ticks) for asked in self.asked.values()]
         for row in zip(*columns, strict=True) if columns else ((),) * ticks:
             yield dict(zip(self.asked, row, strict=True))
+
+
+def _is_there(column: Column) -> bool:
+    return isinstance(column, Unreadable) or any(point is not None for point in column)
 
 
 class Assemblies:

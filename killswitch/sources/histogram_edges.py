@@ -19,6 +19,8 @@ from killswitch.sources.asks import Needs, Sum
 from killswitch.sources.columns import Answers, Column, Point
 
 EVERY: Final = 300.0  # seconds
+# between the times at which `falls` are asked for, so that no tick asks for both
+_SHIFT: Final = 150.0
 
 Signature = tuple[float, tuple[float, ...], int]
 """How many histograms there are, the edges of their sum, and which `EVERY` seconds it is."""
@@ -83,7 +85,7 @@ def _signature(need: Needs, found: Answers, tick: float) -> Signature | None:
     live, counts = _point(found.get(need.live[0], ())), _point(found[need.trials[0]])
     if not isinstance(live, float) or not isinstance(counts, Buckets) or not math.isfinite(sum(counts.counts)):
         return None
-    return (live, counts.bounds, math.floor(tick / EVERY + 1e-9))
+    return (live, counts.bounds, math.floor((tick - _SHIFT) / EVERY + 1e-9))
 
 
 def _is_whole(column: Column) -> bool:

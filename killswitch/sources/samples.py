@@ -149,7 +149,7 @@ class SampleReader:
         assembly = self._assemblies.of(wants, self._language)
         found: Answers = self._columns((*assembly.asks, *assembly.layouts), ticks)
         found = {**found, **self._columns(list(assembly.absent(found, len(ticks))), ticks)}
-        falls = self._falls.at(assembly.falls, ticks, self._columns)
+        falls = self._falls.at(assembly.falls(found), ticks, self._columns)
         closer = assembly.closer(found, falls, len(ticks))
         looks = self._columns([look.ask for look in closer.values()], ticks)
         found = with_closer(found, closer, looks, len(ticks))

@@ -97,7 +97,7 @@ class Prometheus:
             return {}
         assembly = self._assemblies.of(wants, self._known_ranges(ticks[-1], deadline))
         found = self._numbers(assembly, ticks, deadline)
-        falls = self._falls.at(assembly.falls, ticks, lambda asks, times: self._answers(asks, times, deadline))
+        falls = self._falls.at(assembly.falls(found), ticks, lambda asks, times: self._answers(asks, times, deadline))
         closer = assembly.closer(found, falls, len(ticks))
         looks = self._answers([look.ask for look in closer.values()], ticks, deadline, known=False)
         found = with_closer(found, closer, looks, len(ticks))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from killswitch.model import Reason, Selector, Unreadable
+from killswitch.model import Cohort, Matcher, Range, RatioSignal, Reason, Selector, Unreadable, Want
 from killswitch.sources.asks import Ask, Shape, Sum
+from killswitch.sources.assembly import Assembly
 from killswitch.sources.columns import Column, Point
 from killswitch.sources.falls import Falls
+from killswitch.sources.prometheus.queries import Ranges
 
 DOWN = Unreadable(Reason.SOURCE_DOWN, "down")
 STEADY, FELL = (Sum(Shape.FALLS, Selector(name), 3600.0) for name in ("steady_total", "fell_total"))
@@ -72,3 +74,37 @@ def test_of_several_ticks_each_gets_that_of_its_five_minutes() -> None:
     store = Store()
     assert Falls().at(BOTH, [270.0, 300.0, 330.0], store) == {FELL: [2.0] * 3}
     assert {times for _, times in store.asked} == {(0.0, 300.0)}
+
+
+# --- of which counters ------------------------------------------------------------------------------
+
+REQUESTS = Selector("requests_total")
+FAILED = Selector("requests_total", (Matcher("outcome", "=", "error"),))
+COHORTS = {cohort: (Matcher("cohort", "=", cohort.value),) for cohort in Cohort}
+
+
+def falls_asked(events: Selector, trials: Mapping[Cohort, Column]) -> list[tuple[str, str]]:
+    """Metric and cohort of each counter whose falls are asked for."""
+    want = Want("copilot", "rate", "step", RatioSignal((events,), (REQUESTS,)), COHORTS, 30.0, Range.STEP)
+    assembly = Assembly([want], Ranges(15.0))
+    answers = {ask: trials[cohort] for cohort, need in assembly.asked[want.key].needs.items() for ask in need.trials}
+    return sorted((ask.selector.metric, ask.selector.matchers[0].value) for ask in assembly.falls(answers))
+
+
+BOTH_SERVED: Mapping[Cohort, Column] = {Cohort.CANARY: [7.0], Cohort.CONTROL: [7.0]}
+
+
+def test_a_part_of_the_requests_falls_with_the_requests() -> None:
+    """Failed requests are series of all requests: their falls are not asked for a second time."""
+    assert falls_asked(FAILED, BOTH_SERVED) == [("requests_total", "canary"), ("requests_total", "control")]
+
+
+def test_other_counters_fall_by_themselves() -> None:
+    asked = falls_asked(Selector("refusals_total"), BOTH_SERVED)
+    assert [metric for metric, _ in asked] == ["refusals_total"] * 2 + ["requests_total"] * 2
+
+
+def test_counters_without_requests_are_not_asked_for() -> None:
+    """A cohort that has no trials has no number that a fall could spoil. A failed read may hide trials."""
+    assert falls_asked(FAILED, {Cohort.CANARY: [None], Cohort.CONTROL: [7.0]}) == [("requests_total", "control")]
+    assert falls_asked(FAILED, {Cohort.CANARY: DOWN, Cohort.CONTROL: [None]}) == [("requests_total", "canary")]

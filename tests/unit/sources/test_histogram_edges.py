@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from killswitch.model import Buckets, Cohort, Matcher, QuantileSignal, Range, Reason, Selector, Unreadable, Want
-from killswitch.sources.asks import Needs, Same, needs
+from killswitch.sources.asks import Ask, Needs, Same, needs
 from killswitch.sources.columns import Answers, Point
+from killswitch.sources.falls import Falls
 from killswitch.sources.histogram_edges import EVERY, Layouts
 
 TICK = 1_776_600_000.0
@@ -79,6 +81,27 @@ def test_after_ticks_that_were_read_together_they_are_asked_again() -> None:
 
 def test_every_five_minutes_they_are_asked_again() -> None:
     assert known().doubtful([NEED], answers(asked=False), TICK + EVERY) == [*NEED.layout]
+
+
+def test_no_tick_asks_for_layouts_and_falls() -> None:
+    """Both are asked for every five minutes, of thousands of counters: never at the same tick."""
+    layouts, falls = known(), Falls()
+    asked: list[str] = []
+
+    def none_fell(asks: Sequence[Ask], _: Sequence[float]) -> Answers:
+        asked.append("falls")
+        return {ask: [None] for ask in asks}
+
+    falls.at(NEED.falls, [TICK], none_fell)
+    asked.clear()
+    for number in range(1, 41):
+        tick, before = TICK + 30.0 * number, len(asked)
+        if layouts.doubtful([NEED], answers(asked=False), tick):
+            asked.append("layouts")
+            layouts.keep([NEED], answers(), tick)
+        falls.at(NEED.falls, [tick], none_fell)
+        assert len(asked) - before <= 1
+    assert asked.count("layouts") == asked.count("falls") == 4
 
 
 @pytest.mark.parametrize("layout", [Buckets((0.1,), (0.5,)), Unreadable(Reason.SOURCE_TIMEOUT, "late")])

@@ -51,7 +51,7 @@ def read(
 
     answers = {ask: column(ask) for ask in assembly.asks}
     doubts = assembly.doubts(answers, len(trials))
-    falls: dict[Ask, Column] = {ask: [None] * len(trials) for ask in assembly.falls}
+    falls: dict[Ask, Column] = {ask: [None] * len(trials) for ask in assembly.falls(answers)}
     looked_up: dict[Ask, Column] = {ask: [seen] for ask in doubts}
     return [reading["r", "e", "w"].canary for reading in assembly.readings(answers, looked_up, falls, len(trials))]
 
