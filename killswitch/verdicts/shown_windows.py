@@ -174,13 +174,14 @@ class _Side:
                 events, trials = (sum(number for number in numbers[at::2] if not math.isnan(number)) for at in (0, 1))
             return Counts(events, trials)
         rows = self._matrix()[-count:]
-        there = rows[~np.isnan(rows).all(axis=1)]
-        whole = there.sum(axis=0)
-        edges = ~np.isnan(whole)
-        if edges.sum() < 2:
+        whole = rows.sum(axis=0).tolist()
+        if not math.isnan(sum(whole)):
+            return Buckets(self._edges, tuple(whole))
+        whole = rows[~np.isnan(rows).all(axis=1)].sum(axis=0).tolist()
+        known = [(edge, count) for edge, count in zip(self._edges, whole, strict=True) if not math.isnan(count)]
+        if len(known) < 2:
             return _NO_COMMON_EDGES
-        bounds = self._edges if edges.all() else tuple(np.array(self._edges)[edges].tolist())
-        return Buckets(bounds, tuple(whole[edges].tolist()))
+        return Buckets(*zip(*known, strict=True))
 
 
 _NO_COMMON_EDGES = Unreadable(
