@@ -43,6 +43,7 @@ class Assembly:
             self._falls_of.setdefault(need.trials, {}).update(dict.fromkeys(need.falls))
         self.histograms = tuple(need for need in every if need.layout)
         self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
+        self.every_live: tuple[Ask, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.live))
         self._ratios: dict[tuple[tuple[Ask, ...], ...], dict[Ask, None]] = {}
         for asked in self.asked.values():
             both = tuple(need.trials for need in asked.needs.values())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import statistics
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -28,14 +28,16 @@ from killswitch.sources.histogram_edges import Layouts
 from killswitch.sources.prometheus import answers, counter_queries, promql, quiet
 from killswitch.sources.prometheus.answers import Unusable
 from killswitch.sources.prometheus.client import PrometheusClient
+from killswitch.sources.prometheus.dialect import Dialect
 from killswitch.sources.prometheus.queries import Query, Ranges, most_ticks, plan
 from killswitch.sources.prometheus.quiet import Quiet
 from killswitch.sources.prometheus.session import PrometheusSession
 
 _log = logging.getLogger(__name__)
+Planned = tuple[Query | Free, str]
+"""A query, and its text."""
 
 _MOST_POINTS: Final = 11_000  # Prometheus gives no more of one series
-_LEARN_AGAIN: Final = 600.0  # seconds after which it is checked again how the server reads ranges: it may be upgraded
 
 
 class Prometheus:
@@ -59,12 +61,9 @@ class Prometheus:
     ) -> None:
         session = session or PrometheusSession(credentials=credentials, tls=tls, proxy=proxy, timeout=timeout)
         self._client = PrometheusClient(url, session)
-        self._interval = scrape_interval
         self._threads = ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="prometheus")
-        self._ranges = Ranges(scrape_interval)
-        self._learn_at = 0.0
-        self._takes_pairs = False
-        self._quiet = Quiet(self._ranges.before)
+        self._dialect = Dialect(self._client, scrape_interval)
+        self._quiet = Quiet(self._dialect.ranges.before)
         self._seen = SeenCache()
         self._absent = AbsentCache()
         self._idle: frozenset[Ask] = frozenset()
@@ -95,7 +94,8 @@ class Prometheus:
     def read_back(self, wants: Sequence[Want], ticks: Sequence[float], deadline: Deadline) -> Mapping[float, Readings]:
         if not ticks:
             return {}
-        assembly = self._assemblies.of(wants, self._known_ranges(ticks[-1], deadline))
+        self._dialect.learn(ticks[-1], deadline)
+        assembly = self._assemblies.of(wants, self._dialect.ranges)
         found = self._numbers(assembly, ticks, deadline)
         falls = self._falls.at(assembly.falls(found), ticks, lambda asks, times: self._answers(asks, times, deadline))
         closer = assembly.closer(found, falls, len(ticks))
@@ -112,7 +112,7 @@ class Prometheus:
             absent: Answers = self._answers(list(assembly.absent(found, len(ticks))), ticks, deadline, known=False)
         else:
             found = self._counts_at(assembly, ticks, deadline)
-            found |= self._answers(assembly.lives(found), ticks, deadline)
+            found |= self._lives_at(assembly, found, ticks, deadline)
             doubtful = self._layouts.doubtful(assembly.histograms, found, ticks[0])
             whole: Answers = {ask: [None] for ask in assembly.layouts}
             asked = self._answers(doubtful, ticks, deadline, known=False)
@@ -125,7 +125,7 @@ class Prometheus:
         """Trials and events of one tick; events that had no trials at the tick before are asked once there are some."""
         if not self._idle <= assembly.events:
             self._idle = frozenset()
-        found = self._steps_at([ask for ask in assembly.asks if ask not in self._idle], ticks, deadline)
+        found = self._steps_at(assembly.asks, self._idle, ticks, deadline)
         idle = assembly.idle(found)
         found |= self._answers([ask for ask in self._idle if ask not in idle], ticks, deadline, known=False)
         nothing: Column = [None]
@@ -133,30 +133,32 @@ class Prometheus:
         self._idle = idle & assembly.events
         return found
 
-    def _steps_at(self, asks: Sequence[Ask], ticks: Sequence[float], deadline: Deadline) -> dict[Ask, Column]:
-        """The numbers of one tick. Quiet counters are asked the cheap way, and in full if that gives no number.
+    def _steps_at(
+        self, every: Sequence[Ask], but: AbstractSet[Ask], ticks: Sequence[float], deadline: Deadline
+    ) -> dict[Ask, Column]:
+        """The numbers of one tick, ``but`` for some. Quiet counters are asked the cheap way, and in full if that fails.
 
-        Which counters are quiet changes with each tick, and planning takes longer than asking: so the plan of the
-        cheap way is of all, and the answers of those that are not quiet are left out. A query of which fewer than half
-        are quiet would cost more than it saves.
+        Which counters are quiet changes with each tick, and planning takes longer than asking: see `_kept_plan`.
         """
-        steps = tuple(ask for ask in asks if quiet.is_step(ask))
-        known = self._quiet.known(steps, ticks[0]) if self._takes_pairs else frozenset()
-        planned = self._planned_quick(steps, self._ranges) if known else []
-        quick = [one for one in planned if 2 * len(known.intersection(one[0].cells.values())) >= len(one[0].cells)]
-        known = known.intersection(chain.from_iterable(query.cells.values() for query, _ in quick))
-        rest = tuple(ask for ask in steps if ask not in known)
-        full = (self._plan if known else self._planned)(rest, 1, self._ranges)
-        others = self._planned(tuple(ask for ask in asks if not quiet.is_step(ask)), 1, self._ranges)
-        of_quick, of_others = self._submit(quick, ticks, deadline), self._submit([*full, *others], ticks, deadline)
+        steps = tuple(ask for ask in every if quiet.is_step(ask))
+        known = self._quiet.known(steps, ticks[0]) - but if self._dialect.takes_pairs else frozenset()
+        quick = _mostly(self._planned_quick(steps, self._dialect.ranges), known) if known else []
+        known = known.intersection(_asks_of(quick))
+        others = dict.fromkeys(ask for ask in every if ask not in but and ask not in known)
+        of_quick = self._submit(quick, ticks, deadline)
+        of_others = self._submit(self._kept_plan(tuple(every), others), ticks, deadline)
         found = {ask: column for ask, column in _collected(of_quick).items() if ask in known and _is_number(column)}
         spoilt = known - found.keys()
-        found |= _collected(of_others)
-        again = [ask for ask in asks if ask not in found]
-        if again:
-            found |= self._answers(again, ticks, deadline, known=False)
+        found |= {ask: column for ask, column in _collected(of_others).items() if ask in others}
+        if spoilt:
+            found |= self._answers(list(spoilt), ticks, deadline, known=False)
         self._quiet.keep(found, ticks[0], spoilt)
         return found
+
+    def _lives_at(self, assembly: Assembly, found: Answers, ticks: Sequence[float], deadline: Deadline) -> Answers:
+        wanted = dict.fromkeys(assembly.lives(found))
+        jobs = self._submit(self._kept_plan(assembly.every_live, wanted), ticks, deadline)
+        return {ask: column for ask, column in _collected(jobs).items() if ask in wanted}
 
     def _absent_at(self, asks: Mapping[Ask, float], tick: float, deadline: Deadline) -> Answers:
         known = self._absent.known(asks, tick)
@@ -177,7 +179,7 @@ class Prometheus:
         at_most = min(_MOST_POINTS, most_ticks(by_le=any(isinstance(ask, Sum) and ask.by_le for ask in asks)))
         planned = self._planned if known else self._plan
         spans = [run[at : at + at_most] for run in _even_runs(ticks) for at in range(0, len(run), at_most)]
-        queries = planned(tuple(asks), len(spans[0]), self._ranges)
+        queries = planned(tuple(asks), len(spans[0]), self._dialect.ranges)
         jobs = [job for span in spans for job in self._submit(queries, span, deadline)]
         if len(spans) == 1:
             return _collected(jobs)
@@ -188,37 +190,32 @@ class Prometheus:
         return {ask: _joined(parts, spans) for ask, parts in columns.items()}
 
     def _submit(
-        self, queries: Sequence[tuple[Query | Free, str]], ticks: Sequence[float], deadline: Deadline
+        self, queries: Sequence[Planned], ticks: Sequence[float], deadline: Deadline
     ) -> list[Future[Mapping[Ask, Column]]]:
         return [self._threads.submit(self._client.columns, query, text, ticks, deadline) for query, text in queries]
 
+    def _kept_plan(self, every: tuple[Ask, ...], wanted: Mapping[Ask, None]) -> list[Planned]:
+        """For those ``wanted`` of ``every``: the queries of the plan of all, and a plan for what these leave out.
+
+        The plan of all is kept; answers that are not wanted are left out.
+        """
+        kept = _mostly(self._planned(every, 1, self._dialect.ranges), wanted.keys())
+        asked = set(_asks_of(kept))
+        return [*kept, *self._plan(tuple(ask for ask in wanted if ask not in asked), 1, self._dialect.ranges)]
+
     @staticmethod
-    def _plan_quick(asks: tuple[Ask, ...], ranges: Ranges) -> list[tuple[Query, str]]:
+    def _plan_quick(asks: tuple[Ask, ...], ranges: Ranges) -> list[Planned]:
         """As `_plan`, of steps that are asked the cheap way."""
         queries = (replace(query, shape=Shape.GROWN) for query in plan(ask for ask in asks if isinstance(ask, Sum)))
         return [(query, query.text(ranges)) for query in queries]
 
     @staticmethod
-    def _plan(asks: tuple[Ask, ...], ticks: int, ranges: Ranges) -> list[tuple[Query | Free, str]]:
+    def _plan(asks: tuple[Ask, ...], ticks: int, ranges: Ranges) -> list[Planned]:
         queries = plan((ask for ask in asks if isinstance(ask, Sum)), ticks)
         free = [(ask, ask.query) for ask in asks if isinstance(ask, Free)]
         return [*((query, query.text(ranges)) for query in queries), *free]
 
     # --- what the server knows ---
-
-    def _known_ranges(self, tick: float, deadline: Deadline) -> Ranges:
-        """How the server reads ranges: a subquery over one second holds two points where both ends count, else one.
-
-        Whether it answers `Shape.GROWN` correctly is asked at the same times.
-        """
-        if time.monotonic() >= self._learn_at:
-            at = float(int(tick))
-            points = self._client.instant("count_over_time(vector(1)[1s:1s])", at, deadline)
-            if points in {1.0, 2.0}:
-                self._ranges = Ranges(self._interval, left_open=points == 1.0)
-                self._takes_pairs = self._client.instant(quiet.PROBE, at, deadline) == 2.0
-                self._learn_at = time.monotonic() + _LEARN_AGAIN
-        return self._ranges
 
     def _look_up(self, asks: Sequence[Ask], tick: float, deadline: Deadline) -> Answers:
         known = {ask: self._seen.at(ask, tick) for ask in asks}
@@ -231,7 +228,8 @@ class Prometheus:
         self, events: Selector, trials: Selector, tick: float, deadline: Deadline
     ) -> CounterHealth | Unreadable:
         """Which counters fall without a restart, and how much is in series that are born late."""
-        falls, born, total = counter_queries.queries(events, trials, self._known_ranges(tick, deadline))
+        self._dialect.learn(tick, deadline)
+        falls, born, total = counter_queries.queries(events, trials, self._dialect.ranges)
 
         def asked() -> CounterHealth:
             rows = [self._client.rows_at(text, tick, deadline) for text in (falls, born, total)]
@@ -260,6 +258,19 @@ class Prometheus:
             return statistics.median(gaps)
 
         return self._client.guarded(interval, deadline)
+
+
+# --- plans --------------------------------------------------------------------------------------
+
+
+def _mostly(planned: Iterable[Planned], wanted: AbstractSet[Ask]) -> list[Planned]:
+    """The queries at least half of whose asks are wanted: of others, what is not wanted would cost too much."""
+    return [one for one in planned if 2 * sum(ask in wanted for ask in _asks_of([one])) >= len(_asks_of([one]))]
+
+
+def _asks_of(planned: Iterable[Planned]) -> list[Ask]:
+    each = ([query] if isinstance(query, Free) else query.cells.values() for query, _ in planned)
+    return list(chain.from_iterable(each))
 
 
 # --- ticks --------------------------------------------------------------------------------------

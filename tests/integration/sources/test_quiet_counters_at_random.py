@@ -137,14 +137,14 @@ class Moment:
 
     def steps(self, asks: Sequence[Ask], at: int) -> Answers:
         self.at = at
-        self.source._known_ranges(TICKS[at], Deadline(30))
-        return self.source._steps_at(asks, [TICKS[at]], Deadline(30))
+        self.source._dialect.learn(TICKS[at], Deadline(30))
+        return self.source._steps_at(asks, frozenset(), [TICKS[at]], Deadline(30))
 
     def cheap(self, asks: Sequence[Sum], at: int) -> Mapping[Ask, Column]:
         """What the cheap question says, whether or not it would be asked."""
         self.at = at
-        ranges = self.source._known_ranges(TICKS[at], Deadline(30))
-        planned = self.source._plan_quick(tuple(asks), ranges)
+        self.source._dialect.learn(TICKS[at], Deadline(30))
+        planned = self.source._plan_quick(tuple(asks), self.source._dialect.ranges)
         parts = [self.source._client.columns(query, text, [TICKS[at]], Deadline(30)) for query, text in planned]
         return {ask: part[ask] for part in parts for ask in part}
 
