@@ -12,10 +12,13 @@ from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
 from killswitch.cli.plan_view import planned, view
 from killswitch.cli.terminal import one_line
+from killswitch.cli.trip import deliver_if_alone
 from killswitch.controller.plan_steps import commit_step
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor, says_nothing
 from killswitch.model import Rollout
+from killswitch.pages import plan_events
+from killswitch.pages.page import PageKind
 from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.next_step import Move
 from killswitch.ramps.standing import PlanStanding
@@ -71,7 +74,8 @@ def command(
     )
     if raised is None:
         fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
-    hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary")
+    said = deliver_if_alone(hand, plan_events.page_id(raised, PageKind.ADVANCED))
+    hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary; {said}")
 
 
 def _looked(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import pwd
 import socket
 import sys
 import time
@@ -20,13 +22,14 @@ from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.wiring import build_source, build_store
 from killswitch.errors import AccessDenied, BadRules, BadSettings, KillswitchError, Refused, Unavailable, UnknownRollout
 from killswitch.flags import flag as flags
-from killswitch.flags.flag import Flag
+from killswitch.flags.flag import MAX_NAME, Flag
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
 from killswitch.flags.transitions import says_nothing
 from killswitch.model import PageSettings, Rollout
 from killswitch.sources import Source
 from killswitch.stores import Store
 from killswitch.trips.switch import Switch
+from killswitch.wording import plain
 
 StoreOption = Annotated[
     str | None,
@@ -120,12 +123,18 @@ def print_problems(problems: Iterable[str], style: str = "red") -> None:
 
 
 def person() -> str:
-    """Who is at the keyboard: ``user@host``."""
+    """Who is at the keyboard: ``user@host``, by the system's account; LOGNAME is asked only where it has no name.
+
+    It stands for a person in approvals and holds, and anyone can set a variable.
+    """
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container whose account has no name
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):
+            user = "somebody"
+    return plain(f"{user}@{socket.gethostname()}", MAX_NAME)
 
 
 @contextmanager

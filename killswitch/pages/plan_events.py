@@ -47,7 +47,7 @@ def advanced(
         flag, PageKind.ADVANCED, headline, why, steps, timeline, at=at, settings=settings, auto_action=done
     )  # fmt: skip
     # where a person was asked for this step, it is told in the thread of that page
-    return replace(_calm(page), follows=_page_id(before, PageKind.READY))
+    return replace(_calm(page), follows=page_id(before, PageKind.READY))
 
 
 def plan_held(flag: Flag, why: str, *, timeline: Timeline, at: float, settings: PageSettings) -> Page:
@@ -103,5 +103,6 @@ def _visit(flag: Flag) -> str:
     return f"{flag.stage}.{to_iso(flag.stages[-1].at)}"
 
 
-def _page_id(flag: Flag, kind: PageKind) -> str:
+def page_id(flag: Flag, kind: PageKind) -> str:
+    """The id of the page of this kind about the stage that the flag is in."""
     return event_id(kind, (flag,), _visit(flag))

@@ -28,7 +28,7 @@ from killswitch.slow.user_days import (
     duckdb_module,
 )
 from killswitch.slow.user_keys import SQL_HMAC, SQL_ID, SQL_PLACE, hmac_pads
-from killswitch.slow.warehouse import MOST_ROWS, TIMEOUT, SlowStatement
+from killswitch.slow.warehouse import MOST_ROWS, TIMEOUT, SlowStatement, without_values
 
 _MOST_FILES = 200
 _READERS = {".parquet": "read_parquet", ".jsonl": "read_ndjson", ".csv": "read_csv"}
@@ -185,7 +185,9 @@ class DuckdbWarehouse:
         if isinstance(error, duckdb.OutOfMemoryException):
             return Unreadable(Reason.SOURCE_REFUSED, f"so many rows do not fit; ask for one row a user and day: {said}")
         if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
-            return Unreadable(Reason.GARBAGE, said)
+            return Unreadable(Reason.GARBAGE, without_values(said))
+        if isinstance(error, duckdb.InvalidInputException):  # such as a line of a file, whole
+            return Unreadable(Reason.SOURCE_REFUSED, without_values(said))
         if isinstance(error, duckdb.ProgrammingError | duckdb.NotSupportedError | duckdb.PermissionException):
             return Unreadable(Reason.SOURCE_REFUSED, said)
         return Unreadable(Reason.SOURCE_DOWN, said)

@@ -28,7 +28,7 @@ from killswitch.slow.days import date_of, number_of
 from killswitch.slow.history import places_below
 from killswitch.slow.user_days import BEFORE, NO_DAY, NO_USER, NO_WAVE, OK, OUT_OF_RANGE, TO_COME, UserDays
 from killswitch.slow.user_keys import id_of_hash, keyed_ids, places_and_ids
-from killswitch.slow.warehouse import MOST_ROWS, TIMEOUT, SlowStatement
+from killswitch.slow.warehouse import MOST_ROWS, TIMEOUT, SlowStatement, without_values
 
 log = logging.getLogger(__name__)
 BATCH = 20_000
@@ -200,7 +200,9 @@ class SqlWarehouse:
             return _failed(Reason.SOURCE_REFUSED, said)
         if isinstance(error, ImportError):
             return _failed(Reason.SOURCE_REFUSED, f"{said}; install the driver of this warehouse")
-        return _failed(Reason.GARBAGE if kind == "DataError" else Reason.SOURCE_DOWN, said)
+        return (
+            _failed(Reason.SOURCE_DOWN, said) if kind != "DataError" else _failed(Reason.GARBAGE, without_values(said))
+        )
 
 
 class _Failed(Exception):

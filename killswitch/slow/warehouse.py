@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from killswitch.slow.user_days import UserDays
 
 MOST_ROWS = 50_000_000
 TIMEOUT = 600.0  # seconds for one statement, from connecting to the last row
+_VALUE = re.compile(r"[\"'`]|Original Line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +34,9 @@ class Warehouse(Protocol):
 
     def read_assignments(self, table: str, into: UserDays) -> Unreadable | None:
         """Put the users' cohorts into the tables, from the table of assignments."""
+
+
+def without_values(said: str) -> str:
+    """A database's words about a value, up to the value: it is a user's, and these words are logged and paged."""
+    words, *value = _VALUE.split(said, maxsplit=1)
+    return f"{words.rstrip()} …" if value else said

@@ -85,6 +85,14 @@ def test_a_statement_may_group_by_user_and_day(server: PostgresqlServer, assignm
         assert getattr(grouped, name) == pytest.approx(getattr(whole, name)), name
 
 
+def test_no_message_holds_a_value_of_a_row(server: PostgresqlServer) -> None:
+    """It is a user's text, and what is said of a signal is logged and paged."""
+    found = judged(server, users="select user_id, cast('card ' || user_id as float) as csat, day from support.csat")
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.GARBAGE)
+    assert "invalid input syntax for type double precision: …" in found.sentence
+    assert "card" not in found.sentence
+
+
 def test_the_transaction_can_only_read(server: PostgresqlServer) -> None:
     """Even the owner's, and even in a function that the statement calls."""
     before = server.execute("SELECT count(*) FROM support.csat")

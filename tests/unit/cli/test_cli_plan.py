@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import time
 from typing import Any
 
@@ -293,6 +295,19 @@ def test_a_person_goes_on_only_with_a_reason(planned: Shell, monkeypatch: pytest
     assert "despite its gate, because the old model is retired today" in json.dumps(documents(planned, keys.OUTBOX))
 
 
+def test_a_step_against_the_gate_is_paged_if_no_controller_lives(planned: Shell) -> None:
+    """Its page would wait in the outbox for the next controller, and its canary is watched by no one."""
+    watched_for(planned, DAY / 2)
+    store = open_store(planned.store)
+    store.commit((), (Delete(keys.controller("r0")),))
+    store.close()
+    done = planned("advance", "copilot", "--despite", "all are ill", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "no controller is alive: without `killswitch run`, no one notices a bad canary" in done.stderr
+    assert "so this command paged" in done.stdout
+    assert "despite its gate, because all are ill" in done.output
+
+
 def test_a_stage_is_skipped_only_with_a_reason(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     watched_for(planned, 2 * DAY)
     judging(monkeypatch)
@@ -334,6 +349,17 @@ def test_an_approval_is_of_the_plans_names_alone(planned: Shell, monkeypatch: py
     assert planned("ready", "copilot").exit_code == 0
     (document,) = documents(planned, keys.APPROVALS)
     assert document["approvals"][0]["stage"] == "ramp_1"
+
+
+def test_an_approval_names_the_account_not_a_variable(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can set LOGNAME, and could so approve in the name of another."""
+    (planned.rules / "copilot.yaml").write_text(RULES + APPROVED)
+    watched_for(planned, 2 * DAY)
+    judging(monkeypatch)
+    done = planned("approve", "copilot", "--as", "@llm-leads", "--yes", LOGNAME="ceo", USER="ceo")
+    assert done.exit_code == 0, done.output
+    (document,) = documents(planned, keys.APPROVALS)
+    assert document["approvals"][0]["by"].partition("@")[0] == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_no_is_no(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -410,3 +410,26 @@ def test_a_csv_file_and_a_database_are_warehouses_too(folder: Path, tmp_path_fac
     connection.close()
     assert judged(other / "csv").worse == pytest.approx(plain.worse)
     assert judged(other / "w.duckdb").worse == pytest.approx(plain.worse)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select user_id, day, cast(said as double) as csat from notes where day >= :since",
+        "select user_id, cast(said as date) as day, 1 as csat from notes",
+        "select cast(error(said) as varchar) as user_id, day, 1 as csat from notes",
+        "select user_id, day, csat from read_csv('notes.csv', columns={user_id: 'TEXT', day: 'DATE', csat: 'INT'})",
+    ],
+)
+def test_what_a_user_wrote_is_in_no_message(tmp_path: Path, statement: str) -> None:
+    """It is logged and paged. The first quote ends what is shown, so that no value can end the hiding."""
+    lines = [f'user{number},2026-11-08,my \'card\' is ""4111"" ok' for number in range(5)]
+    (tmp_path / "notes.csv").write_text("user_id,day,said\n" + "\n".join(f'{a},"{b}"' for a, b in _split(lines)))
+    found = judged(tmp_path, users=statement.replace("'notes.csv'", f"'{tmp_path}/notes.csv'"))
+    assert found.verdict is Verdict.UNKNOWN
+    assert "4111" not in found.sentence
+    assert "card" not in found.sentence
+
+
+def _split(lines: list[str]) -> list[tuple[str, str]]:
+    return [(line.rpartition(",")[0], line.rpartition(",")[2]) for line in lines]
