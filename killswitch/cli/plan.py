@@ -31,8 +31,9 @@ from killswitch.cli.terminal import one_line
 from killswitch.model import Rollout
 from killswitch.plan import Plan
 from killswitch.preflight.todays_traffic import todays_traffic
+from killswitch.ramps.condition_checks import PROVEN_BY_TRAFFIC
 from killswitch.ramps.forecast import ExpectedTraffic, StageForecast, forecast
-from killswitch.rules.planning import JUDGED_PART
+from killswitch.rules.planning import JUDGED_PART, window_for
 from killswitch.rules.units import UnitError, parse_rate
 from killswitch.status.plan_table import timeline_table
 from killswitch.timestamps import to_iso
@@ -100,7 +101,7 @@ def _simulate(rollout: Rollout, plan: Plan, traffic: ExpectedTraffic, users: int
         "control_rates": dict(traffic.shares),
         "stages": [one.document() for one in found],
     }
-    show(document, as_json=as_json, otherwise=lambda: _print_forecast(rollout, found, traffic))
+    show(document, as_json=as_json, otherwise=lambda: _print_forecast(rollout, plan, found, traffic))
 
 
 def _stated(text: str | None, plan: Plan) -> ExpectedTraffic:
@@ -130,7 +131,7 @@ def _print_timeline(rollout: str, shown: Mapping[str, Any]) -> None:
     say(one_line(reasons_in_words(str(shown["why"]))))
 
 
-def _print_forecast(rollout: Rollout, found: tuple[StageForecast, ...], traffic: ExpectedTraffic) -> None:
+def _print_forecast(rollout: Rollout, plan: Plan, found: tuple[StageForecast, ...], traffic: ExpectedTraffic) -> None:
     judged = "" if traffic.judged == traffic.rate else f", {traffic.judged:.3g} of them judged"
     say(f"{rollout.name} at {traffic.rate:.3g} requests/s{judged}, if nothing goes wrong and nothing else is missing:")
     if traffic.shares:
@@ -150,19 +151,21 @@ def _print_forecast(rollout: Rollout, found: tuple[StageForecast, ...], traffic:
         )
         table.add_row(*map(Text, cells), style="yellow" if one.takes > one.stage.seconds else "")
     print_table(table)
+    largest = max(found, key=lambda one: one.stage.percent).stage
+    if plan.control_capacity is None and largest.percent > PROVEN_BY_TRAFFIC:
+        fix = "write `control_capacity: …/s` under `plan` once you know what control's provider allows"
+        say(f"  {one_line(largest.stage)}: waits until someone says that control can take all traffic at once; {fix}")
     for one in found:
-        for sentence in _sight(rollout, one):
+        for sentence in _sight(rollout, one, traffic.judged):
             say(f"  {one_line(one.stage.stage)}: {sentence}")
 
 
-def _sight(rollout: Rollout, one: StageForecast) -> list[str]:
+def _sight(rollout: Rollout, one: StageForecast, judged_rate: float) -> list[str]:
     said = []
     if one.judged < JUDGED_PART:
         few = f"fewer than {rollout.min_requests} requests in {span_in_words(rollout.window)}"
-        said.append(
-            f"judged for {one.judged:.0%} of the time, since a cohort has {few} the rest of it; "
-            "set `window` and `min_requests` for this traffic"
-        )
+        fix = window_for(judged_rate, one.stage.percent, rollout.min_requests)
+        said.append(f"judged for {one.judged:.0%} of the time, since a cohort often has {few}; {fix}")
     if one.judged <= 0:
         return said
     for found in one.detections:

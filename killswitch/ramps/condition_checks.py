@@ -91,8 +91,10 @@ def way_back(rest: Sequence[PlanStage], inputs: GateInputs) -> Iterator[GateChec
 def _capacity(capacity: float | None, rate: float | None) -> GateCheck:
     title = "control's capacity"
     if capacity is None:
+        now = "all traffic at once" if rate is None else f"the {rate:.3g} requests/s of both cohorts at once"
+        where = "its provider's rate limit says it, such as x-ratelimit-limit-requests, a minute"
         fix = "write `control_capacity: …/s` under `plan`"
-        return not_yet(title, f"no one has said whether control could take all traffic at once; {fix}")
+        return not_yet(title, f"no one has said whether control could take {now}; {where}; {fix}")
     if rate is None:
         return not_yet(title, "how many requests a second there are is not known")
     said = f"control can take {capacity:g} requests/s, and both cohorts have {rate:.3g} now"

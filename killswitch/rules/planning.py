@@ -64,16 +64,26 @@ def read_plan(
         assert spec.rate is not None
         where: Path = _PATH if spec.stages is None else (*_STAGES, place)
         complaints += _hardly_judged(one, where, spec.rate, window, min_requests)
-    if spec.not_during and CronWindows(spec.not_during, spec.time_zone).always():
-        complaints.append(
-            Complaint(
-                (*_PATH, "not_during"), "not_during names every minute, so no step up ever begins", "leave some out"
-            )
-        )
+    complaints += _of_the_way_on(spec)
     plan = Plan(
         spec.advance, stages, spec.not_during, spec.time_zone, spec.rate, spec.control_capacity, spec.control_retires
     )
     return plan, complaints
+
+
+def _of_the_way_on(spec: PlanSpec) -> Iterator[Complaint]:
+    """What keeps every step up from beginning, or those of more than 25 %."""
+    if spec.not_during and CronWindows(spec.not_during, spec.time_zone).always():
+        yield Complaint(
+            (*_PATH, "not_during"), "not_during names every minute, so no step up ever begins", "leave some out"
+        )
+    if spec.rate is not None and spec.control_capacity is not None and spec.control_capacity < spec.rate:
+        yield Complaint(
+            (*_PATH, "control_capacity"),
+            f"control can take {spec.control_capacity:g} requests/s of {spec.rate:g}, so no stage of more than 25% begins",
+            "raise control's quota, or correct one of the two",
+            warning=True,
+        )
 
 
 def _stage(spec: PlanStageSpec) -> PlanStage:
@@ -207,12 +217,13 @@ def _hardly_judged(stage: PlanStage, here: Path, rate: float, window: float, min
         here,
         f"stage {stage.stage} is judged for {part:.0%} of the time: at {rate:g} requests/s {about}, and min_requests "
         f"asks for {min_requests}",
-        _window_for(rate, stage.percent, min_requests),
+        window_for(rate, stage.percent, min_requests),
         warning=True,
     )
 
 
-def _window_for(rate: float, percent: float, min_requests: int) -> str:
+def window_for(rate: float, percent: float, min_requests: int) -> str:
+    """What to write so that a stage of this percent is judged at ``rate`` requests a second."""
     for text, window, fewest in _WINDOWS:
         least = min_requests if fewest is None else min(fewest, min_requests)
         if judged_part(rate=rate, percent=percent, window=window, min_requests=least) >= JUDGED_PART:

@@ -212,8 +212,13 @@ def test_the_status_shows_the_plan_of_the_stage_that_the_flag_is_in(
 
 def test_a_simulated_stage_that_is_never_judged_says_so(planned: Shell) -> None:
     said = planned("plan", "copilot", "--simulate", "--rate", "5/s").output
-    assert "ramp_1: judged for 0% of the time, since a cohort has fewer than 100 requests in 5m" in said
+    assert "ramp_1: judged for 0% of the time, since a cohort often has fewer than 100 requests in 5m" in said
+    assert "in 5m; write `window: 1h`" in said
     assert "never ends" in said
+    assert "full: waits until someone says that control can take all traffic at once; write `control_capacity" in said
+    text = (planned.rules / "copilot.yaml").read_text().replace("plan:\n", "plan:\n  control_capacity: 80/s\n")
+    (planned.rules / "copilot.yaml").write_text(text)
+    assert "waits until someone" not in planned("plan", "copilot", "--simulate", "--rate", "5/s").output
 
 
 def test_a_plan_is_simulated_before_anything_is_armed(planned: Shell) -> None:

@@ -235,6 +235,14 @@ def test_a_full_stage_is_short_of_controls_requests() -> None:
     assert "control has about 15 requests in 5m" in warning
 
 
+def test_a_control_that_cannot_take_the_traffic_is_doubted() -> None:
+    (warning,) = [one for one in loaded("plan: {rate: 50/s, control_capacity: 30/s}\n").warnings if "take" in one]
+    assert warning.startswith(
+        "f.yaml:4: control can take 30 requests/s of 50, so no stage of more than 25% begins; fix:"
+    )
+    assert not [one for one in loaded("plan: {rate: 50/s, control_capacity: 50/s}\n").warnings if "take" in one]
+
+
 def test_rules_that_are_refused_make_no_second_error() -> None:
     text = "rules: {mine: {max: 2%}}\n" + stages("stage: ramp_1, for: 1d, detects: {mine: 2x}")
     assert not [problem for problem in problems(text) if "detects" in problem]
