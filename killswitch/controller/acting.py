@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from killswitch.controller.announcements import Announcements
+from killswitch.controller.drafts import drafted
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
@@ -156,25 +158,15 @@ class Acting:
     def _draft(
         self, armed: ArmedRollout, reason: str, rules: tuple[str, ...], findings: tuple[Finding, ...], tick: float
     ) -> IncidentDraft:
-        now = self._clock.now()
-        return IncidentDraft(
-            rollout=armed.rollout.name,
-            automatic=True,
-            by=self._id,
-            reason=reason,
-            rules=rules,
-            findings=findings,
-            decided_at=now,
-            tick=tick,
-            latency=now - tick,
+        draft = drafted(
+            armed.rollout, reason,
+            rules=rules, findings=findings, at=self._clock.now(), tick=tick, controller=self._id, version=self._version,
+        )  # fmt: skip
+        return replace(
+            draft,
             decide=armed.rollout.decide,
-            mode=armed.rollout.mode,
             window=self._evaluator.window_seconds(armed, tick),
             min_requests=armed.rollout.min_requests,
-            rules_file=armed.rollout.file,
-            rules_digest=armed.rollout.digest,
-            controller=self._id,
-            version=self._version,
         )
 
     def _settled(self, settled: Settled) -> None:

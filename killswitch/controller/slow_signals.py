@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from killswitch.controller.drafts import drafted
 from killswitch.errors import BadDocument, BadSettings, KillswitchError, OutcomeUnknown
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import IncidentDraft
@@ -162,22 +163,15 @@ class SlowSignals:
         self._notices.tell([Notice(key, events.would_trip(incident, rollout.page), incident)])
 
     def _draft(self, rollout: Rollout, standing: SlowStanding, findings: Sequence[SlowFinding]) -> IncidentDraft:
-        now = self._wall()
         over = "; ".join(one.sentence for one in standing.breaches)
         would = "would pin (dry run): " if rollout.mode is Mode.DRY_RUN else ""
-        return IncidentDraft(
-            rollout=rollout.name,
-            automatic=True,
-            by=self._id,
-            reason=f"{would}{over}",
+        return drafted(
+            rollout,
+            f"{would}{over}",
             rules=tuple(f"slow.{one.signal}" for one in standing.breaches),
             findings=tuple(_as_finding(finding) for finding in findings),
-            decided_at=now,
+            at=self._wall(),
             tick=standing.evaluated_at,
-            latency=now - standing.evaluated_at,
-            mode=rollout.mode,
-            rules_file=rollout.file,
-            rules_digest=rollout.digest,
             controller=self._id,
             version=self._version,
         )

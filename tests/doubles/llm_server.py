@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+from tests.doubles.threaded_server import JsonHandler, ThreadedServer
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10}
 DETAILED_USAGE = {
@@ -27,7 +27,7 @@ DETAILED_USAGE = {
 }
 
 
-class LLMServer:
+class LLMServer(ThreadedServer):
     """``with LLMServer() as server: server.url``; ``server.models`` lists the models asked for, in order."""
 
     def __init__(self, *, failing: bool = False) -> None:
@@ -36,38 +36,18 @@ class LLMServer:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []  # path, headers (in lower case), body
         self.failing = failing
         self.asked: Callable[[], None] = lambda: None  # called with each request
-        self.closing = threading.Event()
         double = self
 
         class Handler(_Handler):
             server_double = double
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._http.server_close()
+        super().__init__(Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(JsonHandler):
     server_double: LLMServer
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  the name that http.server asks for
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         body = json.loads(raw)
         self.server_double.requests.append(
@@ -98,14 +78,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, _text_completion(body["model"], prompt))
         else:
             self._json(200, _completion(body["model"], prompt))
-
-    def _json(self, status: int, document: dict[str, Any]) -> None:
-        data = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
     def _message(self, body: dict[str, Any], prompt: str) -> None:
         """Anthropic's Messages API, whole or as a stream."""

@@ -6,32 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from killswitch.shadow.record import PairRecord, Side
+from tests.doubles.pair_records import SIDE
 
-ORDINARY = Side(
+ORDINARY = replace(
+    SIDE,
     model="control-1",
-    outcome="ok",
-    seconds=1.0,
     first_token_seconds=None,
-    refused=False,
-    finish_reason="stop",
-    error="",
     status=200,
-    input_tokens=300,
     cached_tokens=None,
     output_tokens=120,
-    reasoning_tokens=None,
     cost_micros=900,
     characters=480,
     words=80,
     opening="Sure, here is",
-    language="en",
-    headings=0,
-    tables=0,
-    list_items=0,
-    code_blocks=0,
-    citations="none",
-    json="none",
-    tool_calls=0,
 )
 
 

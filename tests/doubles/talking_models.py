@@ -12,8 +12,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+from tests.doubles.threaded_server import JsonHandler, ThreadedServer
 
 _OPENINGS = ("Your order", "We checked, and your order", "As of today your order", "Good news: your order")
 _ENDINGS = (
@@ -38,13 +39,12 @@ class Manner:
     only: str = ""
 
 
-class ModelServer:
+class ModelServer(ThreadedServer):
     """``server.url`` is the base of an OpenAI API. ``asked`` counts requests by (model, key)."""
 
     def __init__(self, manners: dict[str, Manner]) -> None:
         self.manners = manners
         self.asked: Counter[tuple[str, str]] = Counter()
-        self.closing = threading.Event()
         self.calls = 0
         self.lock = threading.Lock()
         server = self
@@ -52,32 +52,13 @@ class ModelServer:
         class Handler(_Handler):
             models = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._http.server_close()
+        super().__init__(Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(JsonHandler):
     models: ModelServer
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  the name that http.server asks for
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         prompt = str(body["messages"][-1]["content"])
         with self.models.lock:
@@ -97,14 +78,6 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             time.sleep(0.002)
             self._json(200, _completion(body["model"], *_answer(prompt, manner, draws)))
-
-    def _json(self, status: int, document: dict[str, Any]) -> None:
-        data = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
 
 class _Draws:

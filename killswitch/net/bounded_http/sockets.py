@@ -77,8 +77,8 @@ def serving(call: Call) -> Iterator[Call]:
         _current.call = None
 
 
-class _BoundedSocket(socket.socket):
-    """A TCP socket whose every wait ends at the current call's deadline."""
+class _BoundedReads(socket.socket):
+    """Reads end at the current call's deadline, and count towards its size; with TLS those of the open text."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         call = current_call()
@@ -88,6 +88,10 @@ class _BoundedSocket(socket.socket):
         size = super().recv_into(*args, **kwargs)
         call.received(size)
         return size
+
+
+class _BoundedSocket(_BoundedReads):
+    """A TCP socket whose every wait ends at the current call's deadline."""
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
         call = current_call()
@@ -96,7 +100,7 @@ class _BoundedSocket(socket.socket):
         super().sendall(*args, **kwargs)
 
 
-class BoundedTLSSocket(ssl.SSLSocket):
+class BoundedTLSSocket(_BoundedReads, ssl.SSLSocket):
     """The same over TLS. OpenSSL reads in its own loop, which ends when the socket's timeout has passed in total."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  signature of the base class
@@ -104,15 +108,6 @@ class BoundedTLSSocket(ssl.SSLSocket):
         if call is not None:
             self.settimeout(call.remaining_to_connect())
         super().do_handshake(block)
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        call = current_call()
-        if call is None:
-            return super().recv_into(*args, **kwargs)
-        self.settimeout(call.remaining())
-        size = super().recv_into(*args, **kwargs)
-        call.received(size)
-        return size
 
     def send(self, *args: Any, **kwargs: Any) -> int:
         call = current_call()

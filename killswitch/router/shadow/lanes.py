@@ -86,8 +86,8 @@ class _Places:
             return True
 
 
-class ThreadLane:
-    """``workers`` threads, each with one call at a time. Satisfies `CallLane`."""
+class _Lane:
+    """What both kinds of lane begin with: places for ``workers`` calls, and a queue of those that were started."""
 
     def __init__(self, ask: Ask, workers: int, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         self._ask = ask
@@ -95,16 +95,23 @@ class ThreadLane:
         self._wake = wake
         self._places = _Places(workers)
         self._work: SimpleQueue[ShadowCall | None] = SimpleQueue()
-        self._loop: LoopThread | None = None  # for a plain function that returns something to await
-        self._lock = threading.Lock()
-        self._threads = 0
-        for _ in range(workers):
-            self._add_thread()
         self.free, self.hung, self.running = self._places.free, self._places.hung, self._places.running
 
     def start(self, call: ShadowCall) -> None:
         self._places.enter(call)
         self._work.put(call)
+
+
+class ThreadLane(_Lane):
+    """``workers`` threads, each with one call at a time. Satisfies `CallLane`."""
+
+    def __init__(self, ask: Ask, workers: int, clock: Callable[[], float], wake: Callable[[], None]) -> None:
+        super().__init__(ask, workers, clock, wake)
+        self._loop: LoopThread | None = None  # for a plain function that returns something to await
+        self._lock = threading.Lock()
+        self._threads = 0
+        for _ in range(workers):
+            self._add_thread()
 
     def abandon(self, call: ShadowCall) -> None:
         if self._places.give_up(call):
@@ -151,24 +158,15 @@ class ThreadLane:
             return self._loop
 
 
-class LoopLane:
+class LoopLane(_Lane):
     """An event loop with at most ``workers`` calls at a time, and a thread that prepares them. Satisfies `CallLane`."""
 
     def __init__(self, ask: Ask, workers: int, clock: Callable[[], float], wake: Callable[[], None]) -> None:
-        self._ask = ask
-        self._clock = clock
-        self._wake = wake
-        self._places = _Places(workers)
-        self._work: SimpleQueue[ShadowCall | None] = SimpleQueue()
+        super().__init__(ask, workers, clock, wake)
         self._loop = LoopThread()
         self._tasks: dict[ShadowCall, asyncio.Task[None]] = {}  # the loop itself keeps weak references only
         self._preparing = threading.Thread(target=self._prepare, name="killswitch-shadow-prepare", daemon=True)
         self._preparing.start()
-        self.free, self.hung, self.running = self._places.free, self._places.hung, self._places.running
-
-    def start(self, call: ShadowCall) -> None:
-        self._places.enter(call)
-        self._work.put(call)
 
     def abandon(self, call: ShadowCall) -> None:
         if self._places.give_up(call):
