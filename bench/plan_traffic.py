@@ -84,12 +84,11 @@ class Steps:
 
 @dataclass(slots=True)
 class Traffic:
-    """The traffic of N plans that are in the same stage. ``clump``: mean size of the bursts events come in."""
+    """The traffic of plans that are in the same stage: independent requests."""
 
     rate: float
     badness: Badness
     rng: np.random.Generator
-    clump: float = 1.0
 
     def draw(self, ticks: int, percent: float, plans: npt.NDArray[np.intp]) -> Steps:
         shape = (ticks, len(plans))
@@ -97,8 +96,8 @@ class Traffic:
         n_c, n_b = (self.rng.poisson(mean, shape).astype(np.float64) for mean in (canary, control))
         counted = {
             rule: (
-                drawn_events(n_c, self.badness.shares(rule, plans), self.clump, self.rng),
-                drawn_events(n_b, np.array(RATES[rule]), self.clump, self.rng),
+                drawn_events(n_c, self.badness.shares(rule, plans), 1.0, self.rng),
+                drawn_events(n_b, np.array(RATES[rule]), 1.0, self.rng),
             )
             for rule in RATES
         }

@@ -80,7 +80,8 @@ def _of_the_way_on(spec: PlanSpec) -> Iterator[Complaint]:
     if spec.rate is not None and spec.control_capacity is not None and spec.control_capacity < spec.rate:
         yield Complaint(
             (*_PATH, "control_capacity"),
-            f"control can take {spec.control_capacity:g} requests/s of {spec.rate:g}, so no stage of more than 25% begins",
+            f"control can take {spec.control_capacity:g} requests/s of {spec.rate:g}, so no stage of more than 25% "
+            "begins",
             "raise control's quota, or correct one of the two",
             warning=True,
         )
