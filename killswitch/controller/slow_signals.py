@@ -84,31 +84,35 @@ class SlowSignals:
                 log.exception("%s: its slow signals are not judged: unexpected error", name)
 
     def _look_at(self, rollout: Rollout, stored: StoredFlag, item: Item | None) -> None:
-        flag, settings, now = stored.flag, rollout.slow, self._wall()
-        assert flag is not None
-        assert settings is not None
-        before = _understood(item, rollout.name)
-        if not is_due(settings, before, flag.generation, now):
+        if not self._is_due(rollout, stored, item):
             return
         lease = self._store.grant(CLAIMED_FOR)
         try:
-            if self._claimed(rollout.name, lease):
-                self._judge(rollout, settings, stored, before, 0 if item is None else item.mod_revision)
+            if not self._claimed(rollout.name, lease):
+                return
+            # the rollouts before this one may have taken an hour, in which another replica has asked about this one
+            stored, item = self._switch.stored(rollout.name), self._store.get(keys.slow_standing(rollout.name))
+            if stored.flag is not None and self._is_due(rollout, stored, item):
+                self._judge(rollout, stored, item)
         finally:
             self._store.revoke(lease)
+
+    def _is_due(self, rollout: Rollout, stored: StoredFlag, item: Item | None) -> bool:
+        assert rollout.slow is not None
+        assert stored.flag is not None
+        return is_due(rollout.slow, _understood(item, rollout.name), stored.flag.generation, self._wall())
 
     def _claimed(self, rollout: str, lease: Lease) -> bool:
         key = keys.claim(f"slow/{rollout}")
         outcome = self._store.commit((Compare(key, 0),), (Put(key, self._id.encode(), lease),))
         return isinstance(outcome, Committed)
 
-    def _judge(
-        self, rollout: Rollout, settings: SlowSettings, stored: StoredFlag, before: SlowStanding | None, revision: int
-    ) -> None:
-        flag, now = stored.flag, self._wall()
+    def _judge(self, rollout: Rollout, stored: StoredFlag, item: Item | None) -> None:
+        flag, now, before = stored.flag, self._wall(), _understood(item, rollout.name)
         assert flag is not None
+        assert rollout.slow is not None
         history = exposure_history(self._store, flag)
-        findings = self._found(settings, history, now)
+        findings = self._found(rollout.slow, history, now)
         standing = standing_of(rollout.name, flag.generation, findings, before, now)
         _log(standing, before)
         if standing.breaches and flag.state is not State.PINNED and not self._pin(rollout, stored, standing, findings):
@@ -121,6 +125,7 @@ class SlowSignals:
             )
             writes.append(into_outbox(page, at=now))
         # a lost comparison: another replica has judged the same
+        revision = 0 if item is None else item.mod_revision
         self._store.commit((Compare(keys.slow_standing(rollout.name), revision),), writes)
 
     def _found(self, settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:

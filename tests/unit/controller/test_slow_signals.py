@@ -254,24 +254,59 @@ def test_a_package_that_is_missing_is_unknown(daily: Daily) -> None:
     assert daily.state() is State.ARMED
 
 
-def test_one_rollout_that_breaks_costs_no_other_its_look(daily: Daily) -> None:
-    """In the order of names, so the later ones would never be judged, and their pins be missed."""
-    other = replace(daily.rollout, name="zebra")
-    daily.world.person.arm("zebra", control="old", canary="new", percent=5.0, stage="ramp_5", salt="")
-    asked: list[str] = []
+def two_rollouts(daily: Daily, name: str, asked: list[str], meanwhile: Callable[[str], object]) -> SlowSignals:
+    """A replica that looks at copilot and then at zebra; ``meanwhile`` is called as it asks about one of them."""
+    both = {"copilot": daily.rollout, "zebra": replace(daily.rollout, name="zebra")}
 
-    def breaks(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    def evaluate(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
         asked.append(history.rollout)
-        if history.rollout == "copilot":
-            raise RuntimeError("a bug")
+        meanwhile(history.rollout)
         return daily.warehouse.evaluate(settings, history, now)
 
-    store = MemoryStore(daily.world.server, "a")
-    SlowSignals(
-        store, daily.world.switch("a"), rollouts=lambda: {"copilot": daily.rollout, "zebra": other}, evaluate=breaks,
-        controller_id="a", version="1", wall=daily.world.clock.wall,
-    ).look()  # fmt: skip
+    store = MemoryStore(daily.world.server, name)
+    return SlowSignals(
+        store, daily.world.switch(name), rollouts=lambda: both, evaluate=evaluate, controller_id=name, version="1",
+        wall=daily.world.clock.wall,
+    )  # fmt: skip
+
+
+def arm_zebra(daily: Daily) -> None:
+    daily.world.person.arm("zebra", control="old", canary="new", percent=5.0, stage="ramp_5", salt="")
+
+
+def test_one_rollout_that_breaks_costs_no_other_its_look(daily: Daily) -> None:
+    """In the order of names, so the later ones would never be judged, and their pins be missed."""
+
+    def breaks(rollout: str) -> None:
+        if rollout == "copilot":
+            raise RuntimeError("a bug")
+
+    arm_zebra(daily)
+    asked: list[str] = []
+    two_rollouts(daily, "a", asked, breaks).look()
     assert asked == ["copilot", "zebra"]
+
+
+def test_a_day_is_paid_for_once_however_long_one_rollout_takes(daily: Daily) -> None:
+    """While one replica asks about the first rollout, another asks about the second: a scan may cost money."""
+    arm_zebra(daily)
+    asked: list[str] = []
+    other = two_rollouts(daily, "b", asked, lambda _: None)
+    two_rollouts(daily, "a", asked, lambda rollout: other.look() if rollout == "copilot" else None).look()
+    assert sorted(asked) == ["copilot", "zebra"]
+
+
+def test_a_rollout_is_judged_as_it_is_when_its_turn_comes(daily: Daily) -> None:
+    """Raised while the rollout before it was asked about; a history without that raise is another split of users."""
+
+    def raised(rollout: str) -> None:
+        if rollout == "copilot":
+            daily.world.clock.advance(1200.0)
+            daily.world.person.set_stage("zebra", percent=25.0, stage="ramp_25")
+
+    arm_zebra(daily)
+    two_rollouts(daily, "a", [], raised).look()
+    assert [len(history.waves) for history in daily.warehouse.asked] == [1, 2]
 
 
 def test_a_store_that_fails_leaves_the_job_for_the_next_look(daily: Daily) -> None:
