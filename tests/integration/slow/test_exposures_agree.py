@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from killswitch.flags.document import to_document
 from killswitch.flags.flag import Flag
 from killswitch.model import Verdict
-from killswitch.router.exposures import ExposureLog
+from killswitch.router.exposures import ExposureLog, Write
 from killswitch.router.failsafe import LinearizableRead, Memory, StalePolicy, after_read
 from killswitch.router.router import Router
 from killswitch.router.snapshot import ObeyedFlag, build
@@ -23,6 +24,7 @@ from killswitch.stores import Item
 from tests.doubles.clock import VirtualClock
 from tests.doubles.held_split import HeldSplit
 from tests.doubles.warehouses import MONDAY, ROLLOUT, USER_KEY_FILE, People, Row, at, settings_of, write_parquet
+from tests.servers.postgresql import PostgresqlServer, programs
 
 PEOPLE = People(users=1500, drop=12.0, percents={0: 10.0, 4: 40.0}, active=0.4)
 NUMBERS = ("canary", "control", "worse", "low", "high", "evidence")
@@ -39,7 +41,7 @@ def obeyed(flag: Flag, revision: int) -> ObeyedFlag:
 class Pods:
     """Processes of one service, each with a router and a log of its own, that write to one folder."""
 
-    folder: Path
+    to: Path | Write
     clock: VirtualClock
     number: int = 2
 
@@ -52,8 +54,9 @@ class Pods:
         ]
 
     def _log(self) -> ExposureLog:
+        place: dict[str, Any] = {"folder": self.to} if isinstance(self.to, Path) else {"write": self.to}
         return ExposureLog(
-            self.folder, key_file=USER_KEY_FILE, registry=None, calendar=self.clock.wall, every=3600.0, most_users=400
+            key_file=USER_KEY_FILE, registry=None, calendar=self.clock.wall, every=3600.0, most_users=400, **place
         )
 
     def obey(self, flag: Flag, revision: int) -> None:
@@ -106,6 +109,34 @@ def test_the_sdks_log_and_the_hash_agree(folder: Path) -> None:
     """Also for users whose first request after the raise was days later, and who came to both pods."""
     computed, logged = judged(folder, PEOPLE), judged(folder, PEOPLE, assignments="exposures")
     assert computed.verdict is Verdict.BREACH
+    assert (logged.verdict, logged.left_out) == (computed.verdict, computed.left_out)
+    assert users_by_day(logged) == users_by_day(computed)
+    for name in NUMBERS:
+        assert getattr(logged, name) == pytest.approx(getattr(computed, name)), name
+
+
+def test_a_table_that_the_service_fills_agrees_too(tmp_path: Path) -> None:
+    """The log's rows are inserted by a callable of the service, and read from PostgreSQL."""
+    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed: make servers")
+    people = replace(PEOPLE, users=600)
+    rows = [row for row in people.rows() if row[1] >= MONDAY]
+    with PostgresqlServer() as server:
+        server.execute(
+            "CREATE TABLE support.csat (user_id text, day date, csat double precision)",
+            'CREATE TABLE support.log ("user" text, rollout text, generation int, cohort text, at double precision)',
+        )
+        server.copy("support.csat", rows)
+        Pods(partial(server.copy, "support.log"), VirtualClock()).serve(rows, people, {})
+        found: list[SlowFinding] = []
+        for assignments in (None, "support.log"):
+            settings = settings_of(
+                server.url_of("reader"), users="select user_id, day, csat from support.csat where day >= :since",
+                password=f"file:{server.password_file}", assignments=assignments,
+            )  # fmt: skip
+            found.extend(evaluate(settings, people.history, at(people.days, 7)).findings)
+    computed, logged = found
     assert (logged.verdict, logged.left_out) == (computed.verdict, computed.left_out)
     assert users_by_day(logged) == users_by_day(computed)
     for name in NUMBERS:
