@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ rollout: copilot
 control: model-old
 canary: model-new
 window: 1h
+match: {service: a}
 rules: {error_rate: {max: 6%}, refusal_rate: {max_increase: 5pp}}
 plan:
   stages:
@@ -33,10 +35,13 @@ plan:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
-    """Two hours of a service before its canary: 4 requests a second, 3 % of them errors."""
-    before = History(seconds=2 * HOUR, rate=RATE, percent=0.0, control=Behaviour(errors=0.03), arrival=1e9)
+    """Two hours of a service before its canary: 4 requests a second, 3 % of them errors; and of one without labels."""
+    before = History(
+        seconds=2 * HOUR, rate=RATE, percent=0.0, control=Behaviour(errors=0.03), arrival=1e9, labels={"service": "a"}
+    )
+    unlabelled = replace(before, rate=2 * RATE, labels={"service": "b", "cohort": ""})
     folder = tmp_path_factory.mktemp("prometheus")
-    with PrometheusServer(folder, history=openmetrics(before)) as server:
+    with PrometheusServer(folder, history=openmetrics(before, unlabelled)) as server:
         yield server
 
 
@@ -71,6 +76,18 @@ def test_a_simulated_plan_reads_todays_traffic(folder: Path, prometheus: Prometh
     assert "control's own rates: error_rate" in simulated(folder, "--prometheus", prometheus.url).output
 
 
+def test_a_control_without_cohort_labels_is_read_by_its_model(folder: Path, prometheus: PrometheusServer) -> None:
+    of_service(folder, "b")
+    document = json.loads(simulated(folder, "--prometheus", prometheus.url, "--json").output)
+    assert document["rate"] == pytest.approx(2 * RATE, rel=0.05)
+    assert document["control_rates"]["error_rate"] == pytest.approx(0.03, rel=0.1)
+
+
+def of_service(folder: Path, name: str) -> None:
+    file = folder / "rules" / "copilot.yaml"
+    file.write_text(file.read_text().replace("service: a", f"service: {name}"))
+
+
 def simulated_at(folder: Path, rate: str) -> Any:
     rules = str(folder / "rules")
     store = f"sqlite://{folder}/flags.db"
@@ -79,8 +96,7 @@ def simulated_at(folder: Path, rate: str) -> Any:
 
 
 def test_without_requests_a_simulation_says_what_to_do(folder: Path, prometheus: PrometheusServer) -> None:
-    text = (folder / "rules" / "copilot.yaml").read_text()
-    (folder / "rules" / "copilot.yaml").write_text(text + "match: {service: other}\n")
+    of_service(folder, "c")
     done = simulated(folder, "--prometheus", prometheus.url)
     assert done.exit_code == 2
     assert "there is no request of copilot in this history; run `killswitch doctor`, or give --rate" in done.output
