@@ -92,13 +92,14 @@ class ExposureLog:
         most_bytes: int = 1_000_000_000,
         registry: CollectorRegistry | Literal["default"] | None = "default",
         calendar: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if (folder is None) == (write is None):
             raise BadSettings(["an exposure log needs either a folder, or `write`, a callable that takes its rows"])
         named = key_file if key_file is not None else os.environ.get(KEY_FILE_VARIABLE)
         if not named:
             raise BadSettings([f"an exposure log hashes users: give `key_file`, or set {KEY_FILE_VARIABLE}"])
-        self.key_file = KeyFile(Path(named))
+        self.key_file = KeyFile(Path(named), clock=clock)
         self.calendar = calendar
         self._write = write if write is not None else _Folder(Path(folder or ""), most_bytes, calendar)
         self._every = every
@@ -175,10 +176,14 @@ class ExposureLog:
                 log.exception("exposures: unexpected error; the log goes on")
 
     def _look_at_the_key(self) -> None:
+        key = self.key_file.key
         try:
             self.key_file.look_again()
         except BadSettings as error:
             log.warning("exposures: %s; the last key is kept", error)
+        if self.key_file.key != key:  # no user has a row under the new one
+            for notes in tuple(self._notes.values()):
+                notes.forget()
 
     def _write_all(self) -> None:
         with self._writing:
@@ -255,12 +260,16 @@ class ExposureNotes:
         except Exception:  # noqa: BLE001  # the request must be served, whatever the key is
             self.dropped.add()
 
+    def forget(self) -> None:
+        """Everyone gets a row again."""
+        self._younger, self._elder = {}, {}
+
     def _begin(self, split: Split, generation: int) -> None:
         self._split = split
         self._exposes = split.exposes
         if self._exposes and generation != self._generation:
             self._generation = generation
-            self._younger, self._elder = {}, {}
+            self.forget()
 
     def _note_anew(self, route: Route, key: object, place: int) -> None:
         """A user who was not seen in this cohort just before."""

@@ -24,6 +24,7 @@ from killswitch.router.snapshot import ObeyedFlag
 from tests.doubles.clock import VirtualClock
 from tests.doubles.held_split import FixedSplit, HeldSplit, armed, tripped
 from tests.doubles.warehouses import USER_KEY, USER_KEY_FILE
+from tests.servers.etcd import wait_until
 
 ROLLOUT = "support-copilot"
 
@@ -37,7 +38,8 @@ class Service:
         self.clock = VirtualClock()
         self.held = HeldSplit(split or armed(50.0))
         given: dict[str, Any] = {"every": 3600.0, "write": self.take, "registry": self.registry} | settings
-        self.log = ExposureLog(key_file=USER_KEY_FILE, calendar=self.clock.wall, **given)
+        given.setdefault("key_file", USER_KEY_FILE)
+        self.log = ExposureLog(calendar=self.clock.wall, clock=self.clock.monotonic, **given)
         self.router = Router(ROLLOUT, following=self.held, exposures=self.log)
 
     def take(self, rows: Sequence[Exposure]) -> None:
@@ -229,6 +231,19 @@ def test_a_log_without_a_key_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ExposureLog(tmp_path)
     with pytest.raises(BadSettings, match="user key file"):
         ExposureLog(tmp_path, key_file=tmp_path / "missing")
+
+
+def test_a_new_key_gives_every_user_a_row_again(tmp_path: Path) -> None:
+    """Else the reader, who has the new key, would find no user who was seen before."""
+    path = tmp_path / "key"
+    path.write_bytes(USER_KEY)
+    service = Service(armed(0.0), key_file=path, every=0.001)
+    service.router.route("ann")
+    path.write_bytes(USER_KEY * 2)
+    service.clock.advance(11.0)
+    wait_until(lambda: service.log.key_file.key == USER_KEY * 2 and not len(service.log.notes_of(ROLLOUT)), "the key")
+    service.router.route("ann")
+    assert [row.user for row in service.written()] == [hash_user(key, "ann") for key in (USER_KEY, USER_KEY * 2)]
 
 
 def test_an_unroutable_user_pinned_to_the_canary_has_no_row() -> None:
