@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from killswitch.controller.drafts import drafted
@@ -33,9 +34,27 @@ from killswitch.trips.switch import Switch
 
 log = logging.getLogger(__name__)
 CLAIMED_FOR: Final = 1800.0  # seconds; an evaluation is ended before
+REST: Final = 300.0  # seconds after which one replica asks again about one generation, doubled each time in a row
+LONGEST_REST: Final = 3600.0
 
 # The findings at a time. It raises BadSettings for a package or a password that is missing, and for nothing else.
 Evaluate = Callable[[SlowSettings, ExposureHistory, float], Sequence[SlowFinding]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """When this replica has asked the warehouse about a generation, and how long it does not ask again."""
+
+    generation: int
+    at: float
+    rest: float
+
+    def rests(self, generation: int, now: float) -> bool:
+        return generation == self.generation and 0.0 <= now - self.at < self.rest
+
+    def again(self, generation: int, now: float) -> _Asked:
+        in_a_row = generation == self.generation and 0.0 <= now - self.at < 2.0 * self.rest
+        return _Asked(generation, now, min(2.0 * self.rest, LONGEST_REST) if in_a_row else REST)
 
 
 class SlowSignals:
@@ -60,6 +79,8 @@ class SlowSignals:
         self._version = version
         self._wall = wall
         self._notices = Notices(store, wall=wall)
+        # without it an answer that cannot be kept, or two versions of a rule file, ask a warehouse at every look
+        self._asked: dict[str, _Asked] = {}
 
     def look(self) -> None:
         """Evaluate what is due. Errors are logged: the next look tries again."""
@@ -84,7 +105,9 @@ class SlowSignals:
                 log.exception("%s: its slow signals are not judged: unexpected error", name)
 
     def _look_at(self, rollout: Rollout, stored: StoredFlag, item: Item | None) -> None:
-        if not self._is_due(rollout, stored, item):
+        assert stored.flag is not None
+        before = self._asked.get(rollout.name, _Asked(0, 0.0, REST))
+        if not self._is_due(rollout, stored, item) or before.rests(stored.flag.generation, self._wall()):
             return
         lease = self._store.grant(CLAIMED_FOR)
         try:
@@ -93,6 +116,7 @@ class SlowSignals:
             # the rollouts before this one may have taken an hour, in which another replica has asked about this one
             stored, item = self._switch.stored(rollout.name), self._store.get(keys.slow_standing(rollout.name))
             if stored.flag is not None and self._is_due(rollout, stored, item):
+                self._asked[rollout.name] = before.again(stored.flag.generation, self._wall())
                 self._judge(rollout, stored, item)
         finally:
             self._store.revoke(lease)

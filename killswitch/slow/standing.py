@@ -80,7 +80,8 @@ def is_due(settings: SlowSettings, standing: SlowStanding | None, generation: in
     """Whether the warehouse is to be asked: once a day, hourly while it failed, and at once if a signal is new."""
     if standing is None or standing.generation != generation:
         return True
-    if {one.name for one in settings.signals} != {one.signal for one in standing.signals}:
+    # a replica that still has the rule file of before must not ask because a signal is gone there
+    if {one.name for one in settings.signals} - {one.signal for one in standing.signals}:
         return True
     if evaluated_at(now, settings.at, ZoneInfo(settings.time_zone)) > standing.evaluated_at:
         return True

@@ -309,6 +309,40 @@ def test_a_rollout_is_judged_as_it_is_when_its_turn_comes(daily: Daily) -> None:
     assert [len(history.waves) for history in daily.warehouse.asked] == [1, 2]
 
 
+def test_an_answer_that_cannot_be_kept_is_paid_for_seldom(daily: Daily) -> None:
+    """A role without the right to write it, for example: the next look of 30 s later would ask again, for ever."""
+
+    def refused(call: Call) -> Fault | None:
+        kept = call.name == "commit" and keys.SLOW_STANDINGS in str(call.subject)
+        return Fault.FAIL_BEFORE if kept else None
+
+    replica = daily.replica("a", refused)
+    for _ in range(8 * 120):
+        replica.look()
+        daily.world.clock.advance(30.0)
+    assert 8 <= len(daily.warehouse.asked) <= 13
+    daily.replica("b").look()
+    daily.world.clock.advance(DAY)
+    before = len(daily.warehouse.asked)
+    replica.look()
+    assert len(daily.warehouse.asked) == before + 1
+
+
+def test_two_versions_of_a_rule_file_do_not_ask_in_turn(daily: Daily) -> None:
+    """A replica whose folder of rules is old has a signal less, or another one."""
+    other = replace(signal_of(), name="refunds")
+    for signals in ((signal_of(), other), (other,)):
+        newer, older = daily.replica("a"), daily.replica("b")
+        newer_rollout = replace(daily.rollout, slow=replace(SETTINGS, signals=signals))
+        newer._rollouts = lambda rollout=newer_rollout: {"copilot": rollout}  # type: ignore[misc]
+        before = len(daily.warehouse.asked)
+        for _ in range(120):
+            newer.look()
+            older.look()
+            daily.world.clock.advance(30.0)
+        assert len(daily.warehouse.asked) - before <= 11
+
+
 def test_a_store_that_fails_leaves_the_job_for_the_next_look(daily: Daily) -> None:
     daily.warehouse.verdict = Verdict.BREACH
     daily.replica("a", once("list", Fault.FAIL_BEFORE)).look()
