@@ -38,6 +38,7 @@ COMMANDS = {
     "approve": "Approve that a rollout leaves its stage.",
     "hold": "Keep a rollout's plan from going on.",
     "resume": "Let a plan go on that is held.",
+    "complete": "End a plan that is over: everyone gets the new model.",
     "baseline": "Store control's last day, so that a rollout can go to 100 %.",
     "trip": "Send everyone back to the control model now, and page.",
     "rearm": "Arm a tripped rollout again, with a reason.",

@@ -24,7 +24,8 @@ from killswitch.trips.router_progress import routers_followed
 from killswitch.trips.stored_flags import StoredFlag
 from killswitch.wording import duration_in_words, labelled, reasons_in_words, untagged
 
-_COLOURS = {"armed": "green", **dict.fromkeys(("tripped", "pinned", "unreadable", "unknown"), "bold red")}
+_BAD = ("tripped", "pinned", "unreadable", "unknown")
+_COLOURS = {"armed": "green", "complete": "green", **dict.fromkeys(_BAD, "bold red")}
 
 
 def command(
@@ -158,7 +159,9 @@ def _sentence(one: Mapping[str, Any]) -> str:
 def _heading(one: Mapping[str, Any], age: float | None) -> Text:
     text = Text(one["rollout"], style="bold")
     text.append(f"  {one['state']}", style=_COLOURS.get(one["state"], "dim"))
-    if one["state"] not in {"absent", "unreadable"}:
+    if one["state"] == "complete":
+        text.append(f"  everyone gets {one['control']}; generation {one['generation']}", style="not bold")
+    elif one["state"] not in {"absent", "unreadable"}:
         shadowed = shadowed_of(one)
         text.append(
             f"  {one['canary_percent']:g}% {one['canary']}, rest {one['control']};"

@@ -49,7 +49,10 @@ def _tripped(hand: Hand, rollout: str, reason: str) -> TripResult:
     flag = hand.switch.stored(rollout).flag
     if flag is None:
         raise NoFlag(rollout, hand.switch.everything()[0])
-    if flag.armed:
+    if flag.completion is not None:
+        change = f"all users will get {flag.completion.control_before} again (now all have {flag.control})"
+        hand.confirm(f"{rollout}: {change}, because: {reason}")
+    elif flag.armed:
         change = f"all users will get {flag.control} (now {flag.canary_percent:g}% get {flag.canary})"
         if flag.stage == SHADOW:
             change = f"no more requests will be shadowed (now {flag.shadow_share}); all users keep {flag.control}"

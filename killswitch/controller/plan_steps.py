@@ -1,10 +1,11 @@
-"""One step of a plan as one transaction: the flag, the record with every check, and the page."""
+"""One step of a plan, or its end, as one transaction: the flag, the record with every check, and the page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from killswitch.flags import flag as flags
+from killswitch.flags.completion import complete
 from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor
@@ -59,3 +60,43 @@ def commit_step(
         (Put(keys.flag(name), flag_document(raised)), Put(key, record.document()), into_outbox(page, at=now)),
     )
     return raised if isinstance(outcome, Committed) else None
+
+
+def commit_completion(
+    store: Store,
+    stored: StoredFlag,
+    plan: Plan,
+    found: Gate,
+    *,
+    reason: str,
+    by: str,
+    now: float,
+    settings: PageSettings,
+    compares: Sequence[Compare] = (),
+    despite: str | None = None,
+) -> Flag | None:
+    """Complete the rollout on the flag that was judged; the flag after it, None if something has changed meanwhile.
+
+    ``despite``: why a person completes it though its plan is not over. Raises IllegalTransition, and what the store
+    raises.
+    """
+    flag = stored.flag
+    assert flag is not None
+    name = flag.rollout
+    done = complete(flag, rollout=name, reason=despite or reason, now=now, by=by, actor=Actor.PERSON)
+    number = len(store.list(keys.advances(name, flag.generation)).items) + 1
+    record = AdvanceRecord(
+        name, flag.generation, number, flag.stage, done.stage, 100.0, now, by,
+        automatic=False, checks=found.document(), despite=despite, reason=reason or None,
+    )  # fmt: skip
+    said = reason or "every check of its last stage passes"
+    if despite is not None:
+        said = f"though its plan was not over, because {despite[:MAX_REASON]}; the gate said: {found.reason or 'pass'}"
+    shown = just_entered(plan, done, now=now).document()
+    page = plan_events.rolled_out(done, said, before=flag, timeline=shown, at=now, settings=settings)
+    key = keys.advance(name, flag.generation, number)
+    outcome = store.commit(
+        (Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares),
+        (Put(keys.flag(name), flag_document(done)), Put(key, record.document()), into_outbox(page, at=now)),
+    )
+    return done if isinstance(outcome, Committed) else None

@@ -124,6 +124,8 @@ class SlowSignals:
     def _is_due(self, rollout: Rollout, stored: StoredFlag, item: Item | None) -> bool:
         assert rollout.slow is not None
         assert stored.flag is not None
+        if stored.flag.completion is not None:
+            return False  # it is over: control may be out of service, so nothing may send users there by itself
         return is_due(rollout.slow, _understood(item, rollout.name), stored.flag.generation, self._wall())
 
     def _claimed(self, rollout: str, lease: Lease) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from killswitch.documents import Fields
 from killswitch.errors import BadDocument
-from killswitch.flags.flag import MAX_GENERATION, Flag, Pin, StageEntry, Trip, shadow_problem
+from killswitch.flags.flag import MAX_GENERATION, Completion, Flag, Pin, StageEntry, Trip, shadow_problem
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
 from killswitch.flags.transitions import State
 from killswitch.timestamps import from_iso, to_iso
@@ -47,6 +47,16 @@ def to_document(flag: Flag) -> bytes:
     }
     if flag.pin is not None:
         document["pin"] = {"at": to_iso(flag.pin.at), "by": flag.pin.by, "reason": flag.pin.reason}
+    if flag.completion is not None:
+        done = flag.completion
+        document["completion"] = {
+            "at": to_iso(done.at),
+            "by": done.by,
+            "reason": done.reason,
+            "control_before": done.control_before,
+            "percent_before": done.percent_before,
+            "stage_before": done.stage_before,
+        }
     if flag.unpinned_at is not None:
         document["unpinned_at"] = to_iso(flag.unpinned_at)
     if flag.canary_after_aa is not None:
@@ -67,7 +77,7 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
     document = _parse(value, rollout)
     fields = _Fields(document, f"flag of {rollout}")
     state_text = fields.text("state")
-    if state_text not in (State.ARMED.value, State.TRIPPED.value, State.PINNED.value):
+    if state_text not in [state.value for state in State if state is not State.ABSENT]:
         raise BadDocument(f"flag of {rollout}: state {state_text!r}")
     state = State(state_text)
     generation = fields.integer("generation")
@@ -79,7 +89,8 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
     trip_document = document.get("trip")
     pin_document = document.get("pin")
     percent = fields.percent("canary_percent")
-    contradiction = _contradiction(state, trip_document, pin_document, percent)
+    completion = document.get("completion")
+    contradiction = _contradiction(state, trip_document, pin_document, completion, percent)
     if contradiction is not None:
         raise BadDocument(f"flag of {rollout}: {state}, but {contradiction}")
     stage = fields.text("stage")
@@ -100,6 +111,7 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
         updated_by=fields.text("updated_by", empty=True),
         trip=_trip(trip_document, rollout) if isinstance(trip_document, dict) else None,
         pin=_pin(pin_document, rollout) if isinstance(pin_document, dict) else None,
+        completion=_completion(completion, rollout) if isinstance(completion, dict) else None,
         unpinned_at=fields.optional_time("unpinned_at"),
         canary_after_aa=after_aa if isinstance(after_aa, str) else None,
         shadow_percent=share.percent,
@@ -107,9 +119,13 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
     )
 
 
-def _contradiction(state: State, trip_document: object, pin_document: object, percent: float) -> str | None:
+def _contradiction(
+    state: State, trip_document: object, pin_document: object, completion: object, percent: float
+) -> str | None:
     """What does not go with the state; None where all does."""
-    if state is not State.ARMED and not isinstance(trip_document, dict):
+    if (state is State.COMPLETE) != isinstance(completion, dict):
+        return "completion says nothing" if state is State.COMPLETE else "it has a completion"
+    if state not in (State.ARMED, State.COMPLETE) and not isinstance(trip_document, dict):
         return "trip says nothing"
     if state is not State.ARMED and percent != 0.0:
         return f"canary_percent is {percent:g}"
@@ -174,6 +190,18 @@ def _trip(document: dict[str, Any], rollout: str) -> Trip:
 def _pin(document: dict[str, Any], rollout: str) -> Pin:
     fields = _Fields(document, f"flag of {rollout}, pin")
     return Pin(from_iso(fields.text("at")), fields.text("by", empty=True), fields.text("reason", empty=True))
+
+
+def _completion(document: dict[str, Any], rollout: str) -> Completion:
+    fields = _Fields(document, f"flag of {rollout}, completion")
+    return Completion(
+        from_iso(fields.text("at")),
+        fields.text("by", empty=True),
+        fields.text("reason", empty=True),
+        fields.text("control_before"),
+        fields.percent("percent_before"),
+        fields.text("stage_before"),
+    )
 
 
 class _Fields(Fields):

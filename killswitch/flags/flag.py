@@ -69,6 +69,18 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Completion:
+    """When, by whom and why a rollout was completed, the model that everyone else had until then, and the ramp."""
+
+    at: float
+    by: str
+    reason: str
+    control_before: str
+    percent_before: float
+    stage_before: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """The document. ``canary_percent`` is 0 to 100; times are Unix seconds.
 
@@ -80,6 +92,7 @@ class Flag:
     ``unpinned_at``: when a person last lifted a pin; what was known before then pins it no more.
     ``shadow_percent`` (0 to 100) of requests are also sent to the canary, unseen; ``shadow_classes`` has other percents
     by prompt class, sorted by name. Only an armed flag in stage ``shadow`` at 0 % canary has either.
+    A complete flag has its ``completion``; its ``control`` is the new model, which everyone gets.
     """
 
     rollout: str
@@ -96,6 +109,7 @@ class Flag:
     updated_by: str
     trip: Trip | None = None
     pin: Pin | None = None
+    completion: Completion | None = None
     unpinned_at: float | None = None
     canary_after_aa: str | None = None
     shadow_percent: float = 0.0
@@ -114,6 +128,15 @@ class Flag:
     def rollout_canary(self) -> str:
         """The model the rollout is about, in every stage."""
         return self.canary_after_aa or self.canary
+
+
+def as_served(flag: Flag) -> Flag:
+    """Of a complete flag, the same traffic in the words of an armed one: 100 % of users have the canary."""
+    if flag.completion is None:
+        return flag
+    return replace(
+        flag, state=State.ARMED, canary_percent=100.0, control=flag.completion.control_before, completion=None
+    )  # fmt: skip
 
 
 def state_of(flag: Flag | None) -> State:
@@ -187,7 +210,7 @@ def resolve_stage(stage: str | None, percent: float | None) -> tuple[str, float]
     return stage, percent
 
 
-def _bounded(stages: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
+def bounded(stages: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
     """Where the generation began, and its newest steps."""
     return (stages[0], *stages[1:][-_MAX_STAGES + 1 :])
 
@@ -265,12 +288,15 @@ def trip(
 ) -> Flag:
     """Armed -> tripped: percent 0 and nothing shadowed from here on, until a person re-arms.
 
+    A complete flag is tripped to the model that was control before.
+
     A person gives a reason. A controller's trip is never refused for its text.
     """
     required(state_of(flag), Action.TRIP, actor, rollout)
     assert flag is not None
     if actor is Actor.PERSON:
         check_reason(reason, Action.TRIP, rollout)
+    flag = as_served(flag)
     return replace(
         flag,
         state=State.TRIPPED,
@@ -375,7 +401,7 @@ def set_stage(
         canary_percent=percent,
         canary=served,
         canary_after_aa=after_aa,
-        stages=flag.stages if same_stage else _bounded((*flag.stages, StageEntry(stage, percent, at))),
+        stages=flag.stages if same_stage else bounded((*flag.stages, StageEntry(stage, percent, at))),
         updated_at=at,
         updated_by=by,
         shadow_percent=shadow.percent,
@@ -384,5 +410,5 @@ def set_stage(
 
 
 def end(flag: Flag | None, *, rollout: str, actor: Actor) -> None:
-    """Armed or tripped -> absent, by a person; returns nothing because nothing is left."""
+    """Armed, tripped or complete -> absent, by a person; returns nothing because nothing is left."""
     required(state_of(flag), Action.END, actor, rollout)

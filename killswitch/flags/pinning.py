@@ -49,7 +49,14 @@ def unpin(flag: Flag | None, *, rollout: str, reason: str, now: float, by: str, 
 
 
 def stopped_in_words(flag: Flag) -> str:
-    """Who ended a flag's traffic and why; a pin's words before those of a trip."""
+    """Why a flag that is not armed is as it is, and who did it; a pin's words before those of a trip."""
+    if flag.completion is not None:
+        done = flag.completion
+        why = f": {done.reason}" if done.reason else ""
+        return (
+            f"completed by {done.by}{why}; everyone gets {flag.control}, and nothing is compared; to send users "
+            f"back to {done.control_before} use `killswitch trip {flag.rollout} --reason …`"
+        )
     if flag.pin is not None:
         return f"pinned by {flag.pin.by}: {flag.pin.reason}"
     return "tripped" if flag.trip is None else f"tripped by {flag.trip.by}: {flag.trip.reason}"

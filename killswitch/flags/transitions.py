@@ -1,7 +1,7 @@
 """What a flag may become, and who may change it: `TRANSITIONS` is the whole law.
 
-States: absent, armed, tripped, pinned. Asymmetry: lowering exposure is always allowed; raising it needs a person or a
-stage plan.
+States: absent, armed, tripped, pinned, complete. Asymmetry: lowering exposure is always allowed; raising it needs a
+person or a stage plan.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class State(StrEnum):
     ARMED = "armed"
     TRIPPED = "tripped"
     PINNED = "pinned"  # tripped, and arming it is refused until a person unpins it with a reason
+    COMPLETE = "complete"  # everyone has the new model, and nothing is compared
 
 
 class Action(StrEnum):
@@ -27,6 +28,7 @@ class Action(StrEnum):
     LOWER = "lower"
     PIN = "pin"
     UNPIN = "unpin"
+    COMPLETE = "complete"
     END = "end"
 
 
@@ -49,8 +51,16 @@ TRANSITIONS: Mapping[tuple[State, Action], tuple[State, frozenset[Actor]]] = {
     (State.PINNED, Action.UNPIN): (State.TRIPPED, frozenset({Actor.PERSON})),
     (State.ARMED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
     (State.TRIPPED, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
+    (State.ARMED, Action.COMPLETE): (State.COMPLETE, frozenset({Actor.PERSON})),
+    # controllers: a breach that was proven just before must not be lost to a completion
+    (State.COMPLETE, Action.TRIP): (State.TRIPPED, frozenset({Actor.PERSON, Actor.CONTROLLER})),
+    (State.COMPLETE, Action.END): (State.ABSENT, frozenset({Actor.PERSON})),
 }
 
+_IS_OVER = (
+    "it is complete: everyone has the new model. To send users back use `killswitch trip {name} --reason …`; to begin "
+    "another rollout under this name use `killswitch end {name}` first"
+)
 _UNPIN_FIRST = "it is pinned at 0 %; look at `killswitch status {name}`, then `killswitch unpin {name} --reason …`"
 # what a person should do instead
 _HINTS: Mapping[tuple[State, Action], str] = {
@@ -72,9 +82,18 @@ _HINTS: Mapping[tuple[State, Action], str] = {
     (State.TRIPPED, Action.UNPIN): "it is tripped, not pinned; use `killswitch rearm {name} --reason …`",
     (State.PINNED, Action.PIN): "it is pinned already; all traffic goes to control",
     (State.PINNED, Action.TRIP): "it is pinned already; all traffic goes to control",
+    (State.ABSENT, Action.COMPLETE): "it has no flag; nothing to complete",
+    (State.TRIPPED, Action.COMPLETE): "it is tripped: its canary has not shown itself; look at `killswitch explain`",
+    (State.COMPLETE, Action.COMPLETE): "it is complete already: everyone has the new model",
+    (State.COMPLETE, Action.UNPIN): "it is complete, not pinned",
     **dict.fromkeys(
         [(State.PINNED, action) for action in (Action.ARM, Action.REARM, Action.RAISE, Action.LOWER, Action.END)],
         _UNPIN_FIRST,
+    ),
+    (State.PINNED, Action.COMPLETE): _UNPIN_FIRST,
+    **dict.fromkeys(
+        [(State.COMPLETE, action) for action in (Action.ARM, Action.REARM, Action.RAISE, Action.LOWER, Action.PIN)],
+        _IS_OVER,
     ),
 }
 

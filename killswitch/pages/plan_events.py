@@ -64,13 +64,32 @@ def plan_held(flag: Flag, why: str, *, timeline: Timeline, at: float, settings: 
 def complete(flag: Flag, why: str, *, timeline: Timeline, at: float, settings: PageSettings) -> Page:
     """The last stage of the plan is over."""
     headline = f"{flag.rollout}: the plan is over, {plain(flag.rollout_canary, MAX_NAME)} has shown itself"
+    canary, control = plain(flag.rollout_canary, MAX_NAME), plain(flag.control, MAX_NAME)
     steps = (
-        f"Make {plain(flag.rollout_canary, MAX_NAME)} the model of all users in your service",
-        f"Then remove the flag: `killswitch end {flag.rollout}`. The switch is armed until then",
-        f"Decommission {plain(flag.control, MAX_NAME)} after that, not before",
+        f"To give {canary} to everyone: `killswitch complete {flag.rollout}`. The switch is armed until then",
+        f"To stay as it is: do nothing. {control} must stay in service, because a trip sends everyone there",
+        f"Not `killswitch end {flag.rollout}`: it removes the flag, and everyone gets the control model",
     )
     page = _page(flag, PageKind.COMPLETE, headline, why, steps, timeline, at=at, settings=settings, auto_action="none")
     return _calm(page)
+
+
+def rolled_out(flag: Flag, why: str, *, before: Flag, timeline: Timeline, at: float, settings: PageSettings) -> Page:
+    """A person has completed the rollout. ``flag``: as it is now; ``before``: as it was."""
+    assert flag.completion is not None
+    model, old = plain(flag.control, MAX_NAME), plain(flag.completion.control_before, MAX_NAME)
+    headline = f"{flag.rollout}: complete, everyone gets {model}, by {plain(flag.completion.by, MAX_NAME)}"
+    steps = (
+        f"See how many routers have followed: `killswitch status {flag.rollout}`",
+        f'To send users back to {old}: `killswitch trip {flag.rollout} --reason "why"`. Nothing does so by itself now',
+        f"Name {model} as the control model in your service's code, and deploy it",
+        f"Then remove the flag: `killswitch end {flag.rollout}`. Decommission {old} after that, not before",
+    )
+    page = _page(
+        flag, PageKind.ROLLED_OUT, headline, why, steps, timeline,
+        at=at, settings=settings, auto_action=f"none: everyone gets {model}, and nothing is compared any more",
+    )  # fmt: skip
+    return replace(_calm(page), follows=page_id(before, PageKind.COMPLETE))
 
 
 def _calm(page: Page) -> Page:

@@ -40,8 +40,7 @@ def next_step(
 ) -> NextStep:
     """The move of this cycle. ``now``: Unix seconds of this replica; ``tick``: the newest tick, of the metric store."""
     if not flag.armed:
-        why = f"it is {flag.state}, which ends the plan; a re-arm begins at ramp_1 again"
-        return NextStep(Move.HOLD, None, why)
+        return NextStep(Move.HOLD, None, _ended(flag))
     place = next((place for place, stage in enumerate(plan.stages) if stage.stage == flag.stage), None)
     if place is None:
         return NextStep(Move.HOLD, None, _unknown_stage(plan, flag), page=True)
@@ -106,9 +105,15 @@ def _unknown_stage(plan: Plan, flag: Flag) -> str:
     )
 
 
+def _ended(flag: Flag) -> str:
+    if flag.completion is not None:
+        return f"it is complete: everyone has {flag.control}, by {flag.completion.by}"
+    return f"it is {flag.state}, which ends the plan; a re-arm begins at ramp_1 again"
+
+
 def _complete(flag: Flag) -> str:
     share = f"{flag.rollout_canary} has {flag.canary_percent:g}% of users"
     return (
-        f"the plan is over: {share}; make it the model of all users and decommission {flag.control}, "
-        f"then use `killswitch end {flag.rollout}`; the switch is armed until then"
+        f"the plan is over: {share}; to give it to everyone use `killswitch complete {flag.rollout}`, and leave "
+        f"{flag.control} in service before that; the switch is armed until then"
     )

@@ -23,7 +23,7 @@ class AdvanceRecord:
     """One step up: from which stage to which, by whom, and every check as it was.
 
     ``number`` counts the steps of a generation from 1. ``despite``: why a person went on against the gate, None where
-    it passed.
+    it passed. ``reason``: what a person said who completed the rollout.
     """
 
     rollout: str
@@ -37,6 +37,7 @@ class AdvanceRecord:
     automatic: bool
     checks: Sequence[Mapping[str, Any]]
     despite: str | None = None
+    reason: str | None = None
 
     def document(self) -> bytes:
         """As stored: JSON, UTF-8."""
@@ -52,6 +53,7 @@ class AdvanceRecord:
                 "at": to_iso(self.at),
                 "by": self.by,
                 "automatic": self.automatic,
+                "reason": None if self.reason is None else self.reason[:MAX_REASON],
                 "despite": None if self.despite is None else self.despite[:MAX_REASON],
                 "checks": list(self.checks),
             }

@@ -63,10 +63,12 @@ def timeline(
     plan: Plan, flag: Flag, progress: StageProgress | None, gate: Gate, step: NextStep, *, now: float
 ) -> Timeline:
     """Where the rollout is in its plan. ``now``: Unix seconds."""
+    spans = _spans(flag.stages)
+    if flag.completion is not None:
+        return Timeline(tuple(_past(stage, spans.get(stage.stage)) for stage in plan.stages), step.sentence)
     place = next((place for place, stage in enumerate(plan.stages) if stage.stage == flag.stage), None)
     if place is None or not flag.armed:
         return Timeline(tuple(TimelineRow(stage, StageStanding.TO_COME) for stage in plan.stages), step.sentence)
-    spans = _spans(flag.stages)
     rows = [_past(stage, spans.get(stage.stage)) for stage in plan.stages[:place]]
     stage = plan.stages[place]
     ends = _earliest_end(plan, stage, progress if progress is not None and progress.is_of(flag) else None, gate, now)
@@ -79,7 +81,9 @@ def just_entered(plan: Plan, flag: Flag, *, now: float) -> Timeline:
     """Where the rollout is in its plan right after a step, when nothing of the new stage has been watched yet."""
     none = Gate(flag.generation, flag.stage, flag.stages[-1].at, ())
     stage = next((stage for stage in plan.stages if stage.stage == flag.stage), None)
-    why = "" if stage is None else f"{flag.stage} has just begun and is watched for {span_in_words(stage.seconds)}"
+    why = "it is complete"
+    if stage is not None:
+        why = f"{flag.stage} has just begun and is watched for {span_in_words(stage.seconds)}"
     return timeline(plan, flag, None, none, NextStep(Move.HOLD, None, why), now=now)
 
 

@@ -5,7 +5,7 @@ follows from it at a time. Times are seconds on one clock that never goes back, 
 
 The rules, strictest first:
 
-1. A tripped flag is obeyed for ever.
+1. A tripped flag is obeyed for ever, and so is a complete one: both give everyone control.
 2. An armed document of a generation that was seen tripped is never obeyed, at any revision: the store may have been
    restored from a backup.
 3. A flag that is missing or cannot be understood means control.
@@ -32,6 +32,7 @@ class RouterState(StrEnum):
     ARMED = "armed"
     HELD = "held"  # armed; the store has not answered for a while, but the grace lasts
     TRIPPED = "tripped"
+    COMPLETE = "complete"  # the rollout is over: control is the new model, for everyone
     OUTDATED = "outdated"  # an armed document of a generation that was tripped: a restored backup
     NO_FLAG = "no_flag"  # deleted, ended, or never armed
     CORRUPT = "corrupt"  # the document, or the store's answer, cannot be understood
@@ -222,7 +223,7 @@ def state_at(memory: Memory, policy: StalePolicy, now: float) -> RouterState:
     """What to obey at ``now``."""
     flag = memory.flag
     if flag is not None and not flag.armed:
-        return RouterState.TRIPPED
+        return RouterState.COMPLETE if flag.completion is not None else RouterState.TRIPPED
     return _distrusted(memory) or _while_armed(memory, policy, now)
 
 
@@ -277,9 +278,11 @@ def sentence(memory: Memory, policy: StalePolicy, state: RouterState) -> str:
         return f"{name}: armed, generation {flag.generation}, stage {flag.stage!r}: {split}{held}"
     why = {
         RouterState.TRIPPED: "tripped" if flag is None else f"{flag.state}, generation {flag.generation}",
+        RouterState.COMPLETE: f"complete, generation {0 if flag is None else flag.generation}",
         RouterState.OUTDATED: (
             f"the stored flag is armed in generation {flag.generation if flag is not None else 0}, but generation "
-            f"{memory.tripped_generation} was tripped (a restored backup?); a person has to arm a later generation"
+            f"{memory.tripped_generation} was tripped or completed (a restored backup?); a person has to arm "
+            "a later generation"
         ),
         RouterState.NO_FLAG: "no flag when the store was last read (`killswitch arm` makes one)",
         RouterState.CORRUPT: f"cannot be understood: {memory.garbled or memory.problem}",

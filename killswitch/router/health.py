@@ -35,4 +35,5 @@ class Health:
     @property
     def ok(self) -> bool:
         """Whether the flag is followed as it should be; a tripped flag is as healthy as an armed one."""
-        return self.following and self.standing in (RouterState.ARMED, RouterState.TRIPPED, RouterState.NO_FLAG)
+        good = (RouterState.ARMED, RouterState.TRIPPED, RouterState.COMPLETE, RouterState.NO_FLAG)
+        return self.following and self.standing in good

@@ -186,6 +186,7 @@ class _Observed(_Lane):
 
 _LOG_LEVELS = {
     RouterState.ARMED: logging.INFO,
+    RouterState.COMPLETE: logging.INFO,
     RouterState.NO_FLAG: logging.INFO,
     RouterState.UNREAD: logging.INFO,
     RouterState.CLOSED: logging.INFO,

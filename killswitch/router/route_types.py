@@ -19,6 +19,7 @@ class RouteReason(StrEnum):
     SPLIT = "SPLIT"  # the hash decided, under an armed flag
     TARGETING_MATCH = "TARGETING_MATCH"  # a pin or an override decided, under an armed flag
     DISABLED = "DISABLED"  # the flag is tripped: control, for everyone
+    STATIC = "STATIC"  # the rollout is complete: control is the new model, for everyone
     DEFAULT = "DEFAULT"  # there is no flag (never read yet, deleted, or none was armed): control
     STALE = "STALE"  # the store or every controller has been unreachable for too long: control
     ERROR = "ERROR"  # the document or the routing key cannot be understood: control

@@ -13,6 +13,7 @@ from killswitch.router.route_types import NOTHING_SHADOWED, Route, RouteReason, 
 
 _CONTROL_REASON = {
     RouterState.TRIPPED: RouteReason.DISABLED,
+    RouterState.COMPLETE: RouteReason.STATIC,
     RouterState.OUTDATED: RouteReason.DISABLED,
     RouterState.NO_FLAG: RouteReason.DEFAULT,
     RouterState.UNREAD: RouteReason.DEFAULT,

@@ -31,16 +31,17 @@ th { color: var(--dim); font-weight: 500; } td { border-top: 1px solid var(--lin
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } th.n { text-align: right; }
 .BREACH, .tripped, .pinned, .unreadable, .unknown, .problem { color: var(--bad); font-weight: 600; }
 .SUSPECT { color: var(--warn); font-weight: 600; }
-.HEALTHY, .armed { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
+.HEALTHY, .armed, .complete { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
 div.wide { overflow-x: auto; } tr.now td { font-weight: 600; } tr.now td:first-child { box-shadow: inset 3px 0; }
 @media (max-width: 40rem) { th, td { padding: .3rem .35rem; font-size: .87rem; } }
 code { background: var(--line); padding: .1rem .4rem; border-radius: 3px; }
 """
-_FIRST = ("unreadable", "unknown", "tripped", "pinned", "armed", "absent")
+_FIRST = ("unreadable", "unknown", "tripped", "pinned", "armed", "complete", "absent")
 _COUNTED = {
     "tripped": "tripped",
     "pinned": "pinned",
     "armed": "armed",
+    "complete": "complete",
     "absent": "without a flag",
     "unreadable": "unreadable",
     "unknown": "UNKNOWN",
@@ -133,6 +134,8 @@ def _rollout(one: Mapping[str, Any], at: float | None) -> str:
 
 def _untripped(one: Mapping[str, Any], at: float | None) -> str:
     models = f"{escape(str(one['canary']))} against {escape(str(one['control']))}"
+    if one["state"] == "complete":
+        models = f"everyone gets {escape(str(one['control']))}; generation {escape(str(one['generation']))}"
     share = ""
     if one["state"] == "armed":
         shadowed = shadowed_of(one)

@@ -164,8 +164,7 @@ class Flips(StoredFlags):
             return TripResult(TripOutcome.SUPERSEDED)
         if request.armed_at is not None and flag.armed_at != request.armed_at:
             return TripResult(TripOutcome.SUPERSEDED)
-        if not flag.armed:
-            assert flag.trip is not None
+        if flag.trip is not None:
             # documents hold milliseconds, a person's clock gives more
             ours = sent and flag.trip.by == request.draft.by and abs(flag.trip.at - request.at) < _MILLISECOND
             if ours:
@@ -192,7 +191,7 @@ class Flips(StoredFlags):
             by=request.draft.by,
             actor=request.actor,
         )
-        record = request.draft.on(stored.flag)
+        record = request.draft.on(flags.as_served(stored.flag))
         flag_key = keys.flag(request.rollout)
         writes = [
             Put(flag_key, flag_document(tripped)),

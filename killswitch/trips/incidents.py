@@ -78,7 +78,7 @@ def split_id(name: str) -> tuple[str, str] | None:
 
 def incident_of_trip(records: Iterable[Record], flag: Flag) -> Incident | None:
     """The newest record of a tripped flag's generation; None where there is none to read."""
-    if flag.armed:
+    if flag.trip is None:
         return None
     record = next((record for record in records if record.generation == flag.generation), None)
     return None if record is None else record.incident
@@ -96,7 +96,7 @@ class StoredIncidents:
 
     def of(self, flags: Iterable[Flag]) -> Mapping[str, Incident]:
         """The incidents by rollout. Never raises: what the store does not give now is left out, and asked for later."""
-        tripped = {(flag.rollout, flag.generation, flag.updated_at): flag for flag in flags if not flag.armed}
+        tripped = {(flag.rollout, flag.generation, flag.updated_at): flag for flag in flags if flag.trip is not None}
         with self._lock:
             self._known = {key: incident for key, incident in self._known.items() if key in tripped}
             unknown = [key for key in tripped if key not in self._known]

@@ -36,6 +36,7 @@ from killswitch.web.ofrep import OfrepAnswer
 
 log = logging.getLogger(__name__)
 FRESH_FOR = 1.0  # seconds that one read of the store serves everyone
+_FOR_EVER = frozenset({RouterState.TRIPPED, RouterState.COMPLETE})  # obeyed, whatever becomes of the store
 _EXPIRED = frozenset({RouterState.CUT_OFF, RouterState.UNWATCHED})
 
 
@@ -120,14 +121,15 @@ class FlagView:
                 continue
             flag = self._last_flags[name]
             expired = expired or state in _EXPIRED
-            obeyed = state in OBEYS_ARMED or state is RouterState.TRIPPED or state in _EXPIRED
+            obeyed = state in OBEYS_ARMED or state in _FOR_EVER or state in _EXPIRED
             # restored from a backup, or unreadable now: shown as the tripped flag it is to be taken for
             flags[name] = flag if obeyed else _taken_for_tripped(flag)
         return FlagSnapshot(flags, expired)
 
 
 def _taken_for_tripped(flag: Flag) -> Flag:
-    return replace(flag, state=State.TRIPPED, pin=None, canary_percent=0.0, shadow_percent=0.0, shadow_classes={})
+    tripped = replace(flag, state=State.TRIPPED, canary_percent=0.0, pin=None, completion=None)
+    return replace(tripped, shadow_percent=0.0, shadow_classes={})
 
 
 def flag_routes(view: FlagView) -> list[Route]:

@@ -102,7 +102,8 @@ def _targeting_key(context: Mapping[str, Any]) -> str:
 def _evaluation(flag: Flag, context: Mapping[str, Any], user: str, *, stale: bool) -> dict[str, Any]:
     pin = context.get(PIN)
     if stale or not flag.armed:
-        canary, reason = False, "STALE" if stale else "DISABLED"
+        done = flag.completion is not None
+        canary, reason = False, "STATIC" if done else "STALE" if stale else "DISABLED"
     elif serves_canary(flag) and pin in ("control", "canary"):
         canary, reason = pin == "canary", "TARGETING_MATCH"
     else:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+from killswitch.flags.completion import complete
 from killswitch.flags.flag import Flag, arm
 from killswitch.flags.incident import Incident, IncidentDraft
+from killswitch.flags.transitions import Actor
 from killswitch.model import Excursion, Finding, PageSettings, Reason, Unit, Verdict
 from killswitch.pages import events
 from killswitch.pages.page import Page
@@ -96,6 +98,10 @@ def armed(rollout: str = "support-copilot") -> Flag:
     return arm(
         None, rollout=rollout, control="model-old", canary="model-new", percent=5.0, stage="ramp_5", now=AT, by="ann"
     )
+
+
+def completed(flag: Flag) -> Flag:
+    return complete(flag, rollout=flag.rollout, reason="it is well", now=AT, by="ann", actor=Actor.PERSON)
 
 
 def incident(rollout: str = "support-copilot", generation: int = 7, **changes: object) -> Incident:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from killswitch.flags.completion import complete
 from killswitch.flags.flag import Flag, arm, trip
 from killswitch.flags.pinning import pin
 from killswitch.flags.transitions import Actor
@@ -24,6 +25,10 @@ def tripped(flag: Flag | None = None, at: float = NOW + 60) -> Flag:
         flag or armed(), rollout="copilot", reason="refusals", rules=("refusal_rate",), incident="copilot.1", now=at,
         by="controller-a", actor=Actor.CONTROLLER,
     )  # fmt: skip
+
+
+def completed(flag: Flag | None = None, at: float = NOW + 60, reason: str = "it is well") -> Flag:
+    return complete(flag or armed(), rollout="copilot", reason=reason, now=at, by="ann", actor=Actor.PERSON)
 
 
 def pinned(flag: Flag | None = None, at: float = NOW + 60) -> Flag:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.errors import BadDocument, IllegalTransition
+from killswitch.flags.completion import complete
 from killswitch.flags.document import from_document, to_document
 from killswitch.flags.flag import (
     AA,
@@ -28,7 +29,7 @@ from killswitch.flags.flag import (
 )
 from killswitch.flags.pinning import pin, unpin
 from killswitch.flags.transitions import TRANSITIONS, Action, Actor, State
-from tests.unit.flags.changed_flags import NOW, armed, pinned, tripped
+from tests.unit.flags.changed_flags import NOW, armed, completed, pinned, tripped
 
 # each action as somebody would do it to a flag
 ACTIONS: dict[Action, Callable[[Flag | None, Actor], object]] = {
@@ -49,9 +50,13 @@ ACTIONS: dict[Action, Callable[[Flag | None, Actor], object]] = {
         flag, rollout="copilot", reason="r", rules=(), incident="i", now=NOW, by="b", actor=actor
     ),
     Action.UNPIN: lambda flag, actor: unpin(flag, rollout="copilot", reason="r", now=NOW, by="b", actor=actor),
+    Action.COMPLETE: lambda flag, actor: complete(flag, rollout="copilot", reason="", now=NOW, by="b", actor=actor),
     Action.END: lambda flag, actor: end(flag, rollout="copilot", actor=actor),
 }
-FLAGS = {State.ABSENT: None, State.ARMED: armed(), State.TRIPPED: tripped(), State.PINNED: pinned()}
+FLAGS = {
+    State.ABSENT: None, State.ARMED: armed(), State.TRIPPED: tripped(), State.PINNED: pinned(),
+    State.COMPLETE: completed(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("state", "action", "actor"), list(itertools.product(State, Action, Actor)))
@@ -73,7 +78,7 @@ def test_only_transitions_of_the_table_happen(state: State, action: Action, acto
 
 
 def test_nothing_automatic_moves_traffic_towards_the_canary() -> None:
-    towards = {Action.ARM, Action.REARM, Action.RAISE}
+    towards = {Action.ARM, Action.REARM, Action.RAISE, Action.COMPLETE}
     for (_, action), (_, actors) in TRANSITIONS.items():
         if action in towards:
             assert Actor.CONTROLLER not in actors

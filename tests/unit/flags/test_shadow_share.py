@@ -18,7 +18,7 @@ from killswitch.flags.document import MAX_DOCUMENT_BYTES, from_document, to_docu
 from killswitch.flags.flag import SHADOW, Flag, StageEntry, arm, rearm, set_stage
 from killswitch.flags.shadow_share import MAX_CLASSES, NO_SHADOW, ShadowShare, shadow_share
 from killswitch.flags.transitions import TRANSITIONS, Action, Actor, State
-from tests.unit.flags.changed_flags import NOW, armed, pinned, tripped
+from tests.unit.flags.changed_flags import NOW, armed, completed, pinned, tripped
 
 NAMES = st.sampled_from(["billing", "legal", "search", "small talk"])
 PERCENTS = st.sampled_from([0.0, 1.0, 20.0, 100.0])
@@ -95,7 +95,9 @@ TURNS = {Action.RAISE: ShadowShare(50.0), Action.LOWER: ShadowShare(1.0)}
 @pytest.mark.parametrize(("state", "action", "actor"), list(itertools.product(State, TURNS, Actor)))
 def test_the_state_table_rules_the_shadow_too(state: State, action: Action, actor: Actor) -> None:
     """What is not in the table raises and changes nothing, in every state and for everybody."""
-    stopped = {State.TRIPPED: tripped(shadowed()), State.PINNED: pinned(shadowed())}
+    stopped = {
+        State.TRIPPED: tripped(shadowed()), State.PINNED: pinned(shadowed()), State.COMPLETE: completed(shadowed()),
+    }  # fmt: skip
     flag = {State.ABSENT: None, State.ARMED: shadowed(), **stopped}[state]
     before = None if flag is None else to_document(flag)
     row = TRANSITIONS.get((state, action))

@@ -59,7 +59,8 @@ def test_a_gate_that_is_not_ready_holds_with_its_reason() -> None:
 def test_after_full_it_is_complete() -> None:
     step = step_of(inputs_of("full"))
     assert (step.move, step.to, step.page) == (Move.COMPLETE, None, True)
-    assert "decommission old" in step.sentence
+    assert "`killswitch complete copilot`" in step.sentence
+    assert "the switch is armed until then" in step.sentence
 
 
 def test_a_trip_ends_the_plan() -> None:

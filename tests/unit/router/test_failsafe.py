@@ -261,7 +261,7 @@ def test_each_standing_has_its_sentence() -> None:
         f"{ROLLOUT}: no flag when the store was last read (`killswitch arm` makes one){control}",
         f"{ROLLOUT}: tripped, generation 1{control}",
         (
-            f"{ROLLOUT}: the stored flag is armed in generation 1, but generation 1 was tripped "
+            f"{ROLLOUT}: the stored flag is armed in generation 1, but generation 1 was tripped or completed "
             f"(a restored backup?); a person has to arm a later generation{control}"
         ),
         f"{ROLLOUT}: cannot be understood: not JSON{control}",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from killswitch.flags import flag
 from killswitch.flags.bucketing import bucket
+from killswitch.flags.completion import complete
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor
 from killswitch.web import flagd, ofrep
@@ -48,6 +49,21 @@ def test_one_flag_is_split_by_the_sticky_hash(user: str, hundredths: int) -> Non
         "reason": "SPLIT",
         "metadata": {"generation": 1, "state": "armed", "stage": "custom"},
     }
+
+
+def test_a_complete_rollout_gives_everyone_the_new_model() -> None:
+    """Also where the flags could not be read of late, and to a file of flagd's, which knows no states."""
+    done = complete(armed(99.0), rollout=NAME, reason="", now=1e9, by="me", actor=Actor.PERSON)
+    for stale in (False, True):
+        answer = ofrep.evaluate({NAME: done}, NAME, body("u", cohort="canary"), stale=stale)
+        assert answer.document is not None
+        assert (answer.document["value"], answer.document["reason"]) == ("model-new", "STATIC")
+        document = flagd.render({NAME: done}, stale=stale).document
+        assert document is not None
+        definition = document["flags"][NAME]
+        assert definition["variants"] == {"control": "model-new"}
+        assert (definition["state"], definition["defaultVariant"]) == ("ENABLED", "control")
+        assert "targeting" not in definition
 
 
 @pytest.mark.parametrize(

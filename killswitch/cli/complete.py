@@ -1,0 +1,87 @@
+"""``killswitch complete``: end a plan whose last stage is over, and give its model to everyone."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
+from killswitch.cli.plan_view import planned, view
+from killswitch.cli.terminal import one_line
+from killswitch.cli.trip import deliver_if_alone
+from killswitch.controller.plan_steps import commit_completion
+from killswitch.flags.completion import complete
+from killswitch.flags.flag import Flag
+from killswitch.flags.transitions import Actor, says_nothing
+from killswitch.model import Rollout
+from killswitch.pages import plan_events
+from killswitch.pages.page import PageKind
+from killswitch.plan import Plan
+from killswitch.ramps.next_step import Move
+from killswitch.ramps.standing import PlanStanding
+from killswitch.stores import Compare, keys
+
+
+@by_hand(rules=True)
+def command(
+    hand: Hand,
+    rollout: RolloutArgument,
+    reason: Annotated[str, typer.Option(help="Why; kept in the record and shown on the page.")] = "",
+    despite: Annotated[
+        str | None,
+        typer.Option(help="Why it is completed though its last stage is not over, or its gate does not pass."),
+    ] = None,
+    url: UrlOption = None,
+) -> None:
+    """Complete a rollout whose last stage is over: everyone gets the new model, and the switch is off.
+
+    The flag then names the new model as its control, so routers give it to everyone, also without the store and without
+    a controller. Nothing is compared any more. `trip` still sends everyone back to the model from before. `end` is
+    something else: it removes the flag, so that everyone gets the control model.
+
+    It is refused while the plan's last stage is not over or a check of its gate does not pass, but for --despite.
+    Verdicts come from a controller (--url).
+    """
+    rollout_rules, plan = planned(hand.settings, rollout)
+    stored = hand.switch.required(rollout)
+    flag, by = stored.flag, person()
+    assert flag is not None
+    complete(flag, rollout=rollout, reason=reason, now=time.time(), by=by, actor=Actor.PERSON)  # is it allowed?
+    if despite is not None and says_nothing(despite):
+        fail("--despite needs a reason")
+    look = partial(_looked, hand, rollout_rules, plan, flag, url, despite)
+    seen = look()
+    against = "" if seen.step.move is Move.COMPLETE else f", though its plan is not over ({seen.step.sentence})"
+    models = f"everyone gets {flag.rollout_canary}, also those who have {flag.control} now"
+    hand.confirm(one_line(f"{rollout}: {models}, and nothing is compared any more{against}."))
+    # the answer may have come hours later, and the canary may be bad by now
+    seen = look()
+    completed = commit_completion(
+        hand.store,
+        stored,
+        plan,
+        seen.gate,
+        reason=reason,
+        by=by,
+        now=time.time(),
+        settings=page_settings(hand.settings, rollout),
+        compares=() if despite is not None else (Compare(keys.hold(rollout), 0),),
+        despite=despite,
+    )
+    if completed is None:
+        fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
+    said = deliver_if_alone(hand, plan_events.page_id(completed, PageKind.ROLLED_OUT))
+    hand.answer(completed, f"{rollout}: complete, everyone gets {completed.control}; {said}")
+
+
+def _looked(hand: Hand, rules: Rollout, plan: Plan, flag: Flag, url: str | None, despite: str | None) -> PlanStanding:
+    """Where it is in its plan now. Ends the command where only --despite completes it."""
+    seen = view(hand.store, hand.settings, rules, plan, flag, url=url)
+    if despite is None and seen.step.move is not Move.COMPLETE:
+        how = f'`killswitch plan {flag.rollout}` shows what is missing, and --despite "why" completes it anyway'
+        fail(one_line(f"{flag.rollout} is not over: {seen.step.sentence}; {how}"))
+    return seen
