@@ -38,9 +38,11 @@ class Assembly:
         )
         every = [need for asked in self.asked.values() for need in asked.needs.values()]
         self._falls: tuple[Sum, ...] = ()
-        self._falls_of: dict[tuple[Ask, ...], dict[Sum, None]] = {}
+        self._falls_of: dict[tuple[Ask, ...], tuple[Sum, ...]] = {}
         for need in every:
-            self._falls_of.setdefault(need.trials, {}).update(dict.fromkeys(need.falls))
+            others = self._falls_of.get(need.trials, ())
+            # rules that share their trials nearly all bring the same falls: one object, not one a rule
+            self._falls_of[need.trials] = tuple(dict.fromkeys((*others, *need.falls))) if others else need.falls
         self.histograms = tuple(need for need in every if need.layout)
         self.layouts: tuple[Sum, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.layout))
         self.every_live: tuple[Ask, ...] = tuple(dict.fromkeys(ask for need in self.histograms for ask in need.live))

@@ -97,7 +97,9 @@ class Prometheus:
         self._dialect.learn(ticks[-1], deadline)
         assembly = self._assemblies.of(wants, self._dialect.ranges)
         found = self._numbers(assembly, ticks, deadline)
-        falls = self._falls.at(assembly.falls(found), ticks, lambda asks, times: self._answers(asks, times, deadline))
+        falls = self._falls.at(
+            assembly.falls(found), ticks, lambda asks, times: self._answers(asks, times, deadline, known=False)
+        )
         closer = assembly.closer(found, falls, len(ticks))
         looks = self._answers([look.ask for look in closer.values()], ticks, deadline, known=False)
         found = with_closer(found, closer, looks, len(ticks))
@@ -140,9 +142,9 @@ class Prometheus:
 
         Which counters are quiet changes with each tick, and planning takes longer than asking: see `_kept_plan`.
         """
-        steps = tuple(ask for ask in every if quiet.is_step(ask))
+        steps = (ask for ask in every if quiet.is_step(ask))
         known = self._quiet.known(steps, ticks[0]) - but if self._dialect.takes_pairs else frozenset()
-        quick = _mostly(self._planned_quick(steps, self._dialect.ranges), known) if known else []
+        quick = _mostly(self._planned_quick(tuple(every), self._dialect.ranges), known) if known else []
         known = known.intersection(_asks_of(quick))
         others = dict.fromkeys(ask for ask in every if ask not in but and ask not in known)
         of_quick = self._submit(quick, ticks, deadline)
@@ -203,11 +205,11 @@ class Prometheus:
         asked = set(_asks_of(kept))
         return [*kept, *self._plan(tuple(ask for ask in wanted if ask not in asked), 1, self._dialect.ranges)]
 
-    @staticmethod
-    def _plan_quick(asks: tuple[Ask, ...], ranges: Ranges) -> list[Planned]:
-        """As `_plan`, of steps that are asked the cheap way."""
-        queries = (replace(query, shape=Shape.GROWN) for query in plan(ask for ask in asks if isinstance(ask, Sum)))
-        return [(query, query.text(ranges)) for query in queries]
+    def _plan_quick(self, every: tuple[Ask, ...], ranges: Ranges) -> list[Planned]:
+        """The plan of all, of which steps are asked the cheap way; the queries share their asks with that plan."""
+        steps = [query for query, _ in self._planned(every, 1, ranges) if not isinstance(query, Free)]
+        quick = [replace(query, shape=Shape.GROWN) for query in steps if query.shape is Shape.STEP]
+        return [(query, query.text(ranges)) for query in quick]
 
     @staticmethod
     def _plan(asks: tuple[Ask, ...], ticks: int, ranges: Ranges) -> list[Planned]:
