@@ -14,6 +14,7 @@ from functools import partial
 from killswitch.controller.acting import Acting
 from killswitch.controller.announcements import Announcements
 from killswitch.controller.armings import Armings
+from killswitch.controller.control_after_trips import ControlAfterTrips
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.ramping import Ramping
 from killswitch.controller.recipients import Recipients
@@ -162,6 +163,9 @@ class Controller:
             interval=timing.interval,
             wall=wall,
         )
+        self._control_after_trips = ControlAfterTrips(
+            source, known=self._known, announcements=self._announcements, step=timing.step
+        )
         self._slow_standings = SlowStandings(store, health=self._health)
         self._wall = wall
         self._prices = prices
@@ -202,6 +206,8 @@ class Controller:
             self._announcements.note_flags(rules.rollouts.keys(), self._sight.watched(all_armed), tick)
             self._spend(rules, all_armed, findings, tick, deadline if source_problem is None else None)
             self._ramp(rules, all_armed, findings, tick)
+            if source_problem is None:
+                self._look_at_control(rules, tick, deadline)
         self._announcements.send()
         if store_problem is None:
             self._share(rules, all_armed, decisions, findings, tick)
@@ -307,6 +313,14 @@ class Controller:
         except Exception:
             # a plan must not cost the cycle its pages and its heartbeat
             log.exception("plans: unexpected error")
+
+    def _look_at_control(self, rules: Rules, tick: float, deadline: Deadline) -> None:
+        """Whether control takes the traffic that a trip has given it."""
+        try:
+            self._control_after_trips.look(rules.rollouts, tick, deadline)
+        except Exception:
+            # this must not cost the cycle its pages and its heartbeat
+            log.exception("control after trips: unexpected error")
 
     def _share(
         self,

@@ -13,7 +13,7 @@ from killswitch.errors import BadDocument
 from killswitch.flags import flag
 from killswitch.flags.transitions import Actor
 from killswitch.model import Excursion, PageSettings, Reason, Unit
-from killswitch.pages import digest, events, pin_events, plan_events, slow_events, spend_events
+from killswitch.pages import digest, drowning_events, events, pin_events, plan_events, slow_events, spend_events
 from killswitch.pages.page import MAX_ROWS, Page, PageKind, page_from_json, page_to_json
 from killswitch.pages.text import plain_text, table_lines
 from killswitch.wording import plain
@@ -34,6 +34,13 @@ from tests.doubles.pages import (
 )
 
 SEVEN = ("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_action")
+
+
+def tripped(one: flag.Flag) -> flag.Flag:
+    return flag.trip(
+        one, rollout=one.rollout, reason="r", rules=(), incident="support-copilot.1", now=AT, by="ann",
+        actor=Actor.PERSON,
+    )  # fmt: skip
 
 
 def one_of_each() -> list[Page]:
@@ -75,6 +82,9 @@ def one_of_each() -> list[Page]:
         ),
         plan_events.plan_held(flag, "custom is not in the plan", timeline=PLANNED, at=AT, settings=SETTINGS),
         plan_events.complete(flag, "the plan is over", timeline=PLANNED, at=AT, settings=SETTINGS),
+        drowning_events.control_drowns(
+            tripped(flag), ["error_rate"], ["error_rate of control 12%"], at=AT, settings=SETTINGS
+        ),
         plan_events.rolled_out(completed(flag), "it is well", before=flag, timeline=PLANNED, at=AT, settings=SETTINGS),
         spend_events.spend_soft("support-copilot", spent(41.2, soft=40, hard=50), at=AT, settings=SETTINGS),
         spend_events.spend_hard("support-copilot", spent(49.9, hard=50, short=0.25), at=AT, settings=SETTINGS),
