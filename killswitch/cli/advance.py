@@ -10,10 +10,10 @@ import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
-from killswitch.cli.plan_view import planned, view
+from killswitch.cli.plan_view import planned, view_with_proof
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
-from killswitch.controller.plan_steps import commit_step
+from killswitch.controller.plan_steps import Proof, commit_step
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor, says_nothing
 from killswitch.model import Rollout
@@ -43,21 +43,22 @@ def command(
     With --despite, it is taken anyway: the reason, and every check as it was, are kept in the record and shown on the
     page. Verdicts come from a controller (--url).
     """
+    if despite is not None and says_nothing(despite):
+        fail("--despite needs a reason")
     rollout_rules, plan = planned(hand.settings, rollout)
     stored = hand.switch.required(rollout)
     flag = stored.flag
     assert flag is not None
-    if despite is not None and says_nothing(despite):
-        fail("--despite needs a reason")
 
     look = partial(_looked, hand, rollout_rules, plan, flag, url, to, despite)
-    seen = look()
+    seen = look()[0]
     stage = _wanted(seen, to)
     against = "" if _passes(seen) and not _skips(seen, stage) else f", against its gate ({seen.step.sentence})"
     hand.warn_if_unwatched()
     hand.confirm(f"{rollout}: from {flag.stage} to {stage.stage}, {stage.percent:g}%{against}.")
     # the answer may have come hours later, and the canary may be bad by now
-    seen = look()
+    seen, proof, progress_at = look()
+    unchanged = (Compare(keys.hold(rollout), 0), Compare(keys.plan_progress(rollout), progress_at))
     raised = commit_step(
         hand.store,
         stored,
@@ -69,7 +70,8 @@ def command(
         actor=Actor.PERSON,
         now=time.time(),
         settings=page_settings(hand.settings, rollout),
-        compares=() if despite is not None else (Compare(keys.hold(rollout), 0),),
+        proof=None if despite is not None else proof,
+        compares=() if despite is not None else unchanged,
         despite=despite,
     )
     if raised is None:
@@ -80,16 +82,16 @@ def command(
 
 def _looked(
     hand: Hand, rules: Rollout, plan: Plan, flag: Flag, url: str | None, to: str | None, despite: str | None
-) -> PlanStanding:
-    """Where it is in its plan now. Ends the command where only --despite goes on."""
-    seen = view(hand.store, hand.settings, rules, plan, flag, url=url)
+) -> tuple[PlanStanding, Proof | None, int]:
+    """As `view_with_proof`, now. Ends the command where only --despite goes on."""
+    seen, proof, progress_at = view_with_proof(hand.store, hand.settings, rules, plan, flag, url=url)
     stage = _wanted(seen, to)
     if despite is None and not _passes(seen):
         ready = f"`killswitch ready {flag.rollout}` shows every check"
         fail(one_line(f"{flag.rollout} may not go on: {seen.step.sentence}; {ready}"))
     if despite is None and _skips(seen, stage):
         fail(f"{stage.stage} is not the next stage; to skip ahead add --despite with the reason")
-    return seen
+    return seen, proof, progress_at
 
 
 def _passes(seen: PlanStanding) -> bool:

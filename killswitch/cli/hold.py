@@ -15,7 +15,8 @@ from killswitch.stores import Committed, Compare, Put, keys
 def command(hand: Hand, rollout: RolloutArgument, reason: ReasonOption) -> None:
     """Keep a rollout's plan from going on, until someone resumes it. The canary's share stays as it is.
 
-    A step that a controller is taking at this moment is refused by the store.
+    A step that a controller is taking at this moment is refused by the store. The hold outlives a trip and a re-arm;
+    `killswitch end` ends it with the rollout.
     """
     hand.switch.required(rollout)
     hand.confirm(f"{rollout}: its plan is held; no step up until `killswitch resume {rollout}`.")

@@ -9,6 +9,7 @@ from typing import Any
 from killswitch.cli.ask_controller import ask, no_answer, shown, understood
 from killswitch.cli.invocation import rollout_of
 from killswitch.controller import plan_store
+from killswitch.controller.plan_steps import Proof
 from killswitch.daemon.settings import Settings
 from killswitch.errors import KillswitchError, Refused
 from killswitch.flags.flag import Flag
@@ -16,6 +17,7 @@ from killswitch.model import Reason, Rollout, Verdict
 from killswitch.plan import Plan
 from killswitch.ramps.gate_inputs import GateInputs, Judged, Missing, RuleNow
 from killswitch.ramps.standing import PlanLook, PlanStanding
+from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.ramps.way_back import ERRORS, ServedNow, way_back
 from killswitch.stores import Store, keys
 from killswitch.timestamps import from_iso
@@ -34,14 +36,23 @@ def view(
     store: Store, settings: Settings, rollout: Rollout, plan: Plan, flag: Flag, *, url: str | None
 ) -> PlanStanding:
     """What is missing, such as a controller that does not answer, is in the gate."""
+    return view_with_proof(store, settings, rollout, plan, flag, url=url)[0]
+
+
+def view_with_proof(
+    store: Store, settings: Settings, rollout: Rollout, plan: Plan, flag: Flag, *, url: str | None
+) -> tuple[PlanStanding, Proof | None, int]:
+    """As `view`; and for a step, the verdicts it rests on (None: a controller gave none) and the progress' revision."""
+    asked = time.monotonic()
     said = _said(store, url, flag)
     now = time.time()
+    progress, revision = plan_store.progress_as_stored(store.get, flag.rollout)
     inputs = GateInputs(
         rollout,
         flag,
         now=now,
         interval=settings.interval,
-        progress=plan_store.progress_or_why(store.get, flag.rollout),
+        progress=progress,
         judged=said if isinstance(said, Missing) else _judged(said),
         shadow=plan_store.shadow_or_why(store.get, flag),
         slow=plan_store.slow_or_why(store.get, rollout, flag, now),
@@ -50,7 +61,11 @@ def view(
         hold=plan_store.hold_or_why(store.get, flag.rollout),
     )
     tick = from_iso(said["tick"]) if isinstance(said, Mapping) and said["tick"] else None
-    return PlanLook(plan, inputs, tick).standing
+    proof = None
+    if not isinstance(said, Missing):
+        age = float(said["age"])
+        proof = Proof(lambda: age + time.monotonic() - asked, OLDEST_VERDICTS * settings.interval)
+    return PlanLook(plan, inputs, tick).standing, proof, revision
 
 
 def _said(store: Store, url: str | None, flag: Flag) -> dict[str, Any] | Missing:

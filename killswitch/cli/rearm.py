@@ -16,6 +16,7 @@ from killswitch.cli.invocation import (
     StageOption,
     page_settings,
     person,
+    print_problems,
     served_in_words,
     shadow_asked,
     shadowed_in_words,
@@ -26,6 +27,7 @@ from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.shadow_share import NO_SHADOW
 from killswitch.pages import events
 from killswitch.pages.page import Page
+from killswitch.stores import keys
 
 NewUsersOption = Annotated[
     bool,
@@ -59,6 +61,9 @@ def command(
 
     def agree(_: Flag | None, after: Flag) -> None:
         hand.warn_if_unwatched()
+        if hand.store.get(keys.hold(rollout)) is not None:
+            said = f"{rollout}: someone holds its plan, and it stays held; `killswitch resume {rollout}` ends that"
+            print_problems([said], style="yellow")
         served = f"{after.canary_percent:g}% of users will get the canary again"
         if stage == SHADOW:
             served = served_in_words(after, after.control, after.canary)

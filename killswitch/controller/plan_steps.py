@@ -1,9 +1,15 @@
-"""One step of a plan, or its end, as one transaction: the flag, the record with every check, and the page."""
+"""One step of a plan, or its end, as one transaction: the flag, the record with every check, and the page.
+
+A step rests on verdicts, and verdicts grow old while a store is slow or a process sleeps. So the transaction writes one
+key under a lease that ends before they are too old: after that the store itself refuses the step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from killswitch.errors import Refused
 from killswitch.flags import flag as flags
 from killswitch.flags.completion import complete
 from killswitch.flags.document import to_document as flag_document
@@ -16,8 +22,24 @@ from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.gate import Gate
 from killswitch.ramps.records import MAX_REASON, AdvanceRecord
 from killswitch.ramps.timeline import just_entered
-from killswitch.stores import Committed, Compare, Put, Store, keys
+from killswitch.stores import Committed, Compare, Lease, Put, Store, keys
 from killswitch.trips.stored_flags import StoredFlag
+from killswitch.wording import span_in_words
+
+
+class TooOld(Refused):
+    """The verdicts that a step rests on are too old, or would be when it is made: judge again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The verdicts that a step rests on. ``age``: seconds since their tick, asked several times on the way.
+
+    ``oldest``: seconds; at a greater age no step may be made on them.
+    """
+
+    age: Callable[[], float]
+    oldest: float
 
 
 def commit_step(
@@ -32,13 +54,14 @@ def commit_step(
     actor: Actor,
     now: float,
     settings: PageSettings,
+    proof: Proof | None,
     compares: Sequence[Compare] = (),
     despite: str | None = None,
 ) -> Flag | None:
     """Go to ``to`` on the flag that was judged; the flag after it, None if something has changed meanwhile.
 
-    ``compares``: what must not have changed either. ``despite``: why a person goes on against the gate. Raises
-    IllegalTransition, and what the store raises.
+    ``compares``: what must not have changed either. ``proof``: None only for a person who goes on ``despite`` the
+    gate, with this reason. Raises TooOld, IllegalTransition, and what the store raises.
     """
     flag = stored.flag
     assert flag is not None
@@ -55,11 +78,28 @@ def commit_step(
     shown = just_entered(plan, raised, now=now).document()
     page = plan_events.advanced(raised, said, before=flag, by=by, timeline=shown, at=now, settings=settings)
     key = keys.advance(name, flag.generation, number)
-    outcome = store.commit(
-        (Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares),
-        (Put(keys.flag(name), flag_document(raised)), Put(key, record.document()), into_outbox(page, at=now)),
-    )
+    writes = [Put(keys.flag(name), flag_document(raised)), Put(key, record.document()), into_outbox(page, at=now)]
+    if proof is not None:
+        writes.append(Put(keys.step(name), by.encode(), _while_young(store, proof, name)))
+    outcome = store.commit((Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares), writes)
     return raised if isinstance(outcome, Committed) else None
+
+
+def _while_young(store: Store, proof: Proof, rollout: str) -> Lease:
+    """A lease that ends before the proof is too old. Half of the time left is for the answer to arrive."""
+    wanted = (proof.oldest - proof.age()) / 2
+    if wanted <= 0:
+        raise TooOld(f"{rollout}: no step, its verdicts are {span_in_words(proof.age())} old; judge it again")
+    lease = store.grant(wanted)
+    # the lease may have begun as late as now
+    age = proof.age() + lease.ttl
+    if age > proof.oldest:
+        fix = "set a longer `interval`" if lease.ttl >= wanted + 1.0 else "the flag store answers slowly"
+        raise TooOld(
+            f"{rollout}: no step, its verdicts could be {span_in_words(age)} old when it is made, and at most "
+            f"{span_in_words(proof.oldest)} is allowed; {fix}"
+        )
+    return lease
 
 
 def commit_completion(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from killswitch.errors import BadDocument, KillswitchError, Unavailable
+from killswitch.errors import KillswitchError, Unavailable
 from killswitch.flags.flag import SHADOW, Flag
 from killswitch.model import Rollout, Verdict
 from killswitch.ramps.gate_inputs import Approval, Hold, Missing, SignalNow
@@ -33,29 +33,17 @@ def all_at_once(store: Store) -> Get:
     return {item.key: item for prefix in prefixes for item in store.list(prefix).items}.get
 
 
-def stored_progress(store: Store, rollout: str) -> tuple[StageProgress | None, int]:
-    """The progress document and its revision; (None, 0) if there is none.
+def progress_as_stored(get: Get, rollout: str) -> tuple[StageProgress | Missing, int]:
+    """The progress, or why it cannot be had, and the revision of its document (0: none was read)."""
 
-    A document that cannot be read is None with its revision, so that it is replaced and the stage begins again. Raises
-    what the store raises.
-    """
-    item = store.get(keys.plan_progress(rollout))
-    if item is None:
-        return None, 0
-    try:
-        return from_document(item.value, rollout=rollout), item.mod_revision
-    except BadDocument:
-        return None, item.mod_revision
-
-
-def progress_or_why(get: Get, rollout: str) -> StageProgress | Missing:
-    def read() -> StageProgress | Missing:
+    def read() -> tuple[StageProgress | Missing, int]:
         item = get(keys.plan_progress(rollout))
         if item is None:
-            return Missing("no controller has written progress yet")
-        return from_document(item.value, rollout=rollout)
+            return Missing("no controller has written progress yet"), 0
+        return from_document(item.value, rollout=rollout), item.mod_revision
 
-    return _or_why(read)
+    found = _or_why(read)
+    return (found, 0) if isinstance(found, Missing) else found
 
 
 def hold_or_why(get: Get, rollout: str) -> Hold | Missing | None:

@@ -16,7 +16,7 @@ from typing import Any
 from killswitch.controller import plan_store
 from killswitch.controller.announcements import Announcements
 from killswitch.controller.known_flags import KnownFlags
-from killswitch.controller.plan_steps import commit_step
+from killswitch.controller.plan_steps import Proof, TooOld, commit_step
 from killswitch.controller.plan_watch import judged, rule_ticks, served
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
@@ -202,7 +202,7 @@ class Ramping:
             now,
             self._interval,
             progress=watched.progress or Missing("nothing has been recorded yet"),
-            judged=judged(findings, age=self._clock.now() - tick),
+            judged=judged(findings, age=self._clock.age(tick)),
             shadow=plan_store.shadow_or_why(get, flag),
             slow=plan_store.slow_or_why(get, rollout, flag, now),
             approvals=plan_store.approvals_or_why(get, flag),
@@ -261,22 +261,24 @@ class Ramping:
         if stored is None or stored.flag != flag:
             return  # it has changed since it was judged
         guard = self._session.guard()
-        # asked once the guard is made: a guard made after a long pause would prove nothing about it
-        if self._clock.now() - tick > OLDEST_VERDICTS * self._interval:
+        try:
+            raised = commit_step(
+                self._store,
+                stored,
+                armed.rollout.plan,
+                to,
+                found,
+                why=why,
+                by=f"plan ({self._id})",
+                actor=Actor.STAGE_PLAN,
+                now=self._wall(),
+                settings=armed.rollout.page,
+                proof=Proof(lambda: self._clock.age(tick), OLDEST_VERDICTS * self._interval),
+                compares=(Compare(keys.hold(name), 0), Compare(keys.plan_progress(name), progress_revision), guard),
+            )
+        except TooOld as error:
+            log.warning("%s", error)  # the next cycle judges again
             return
-        raised = commit_step(
-            self._store,
-            stored,
-            armed.rollout.plan,
-            to,
-            found,
-            why=why,
-            by=f"plan ({self._id})",
-            actor=Actor.STAGE_PLAN,
-            now=self._wall(),
-            settings=armed.rollout.page,
-            compares=(Compare(keys.hold(name), 0), Compare(keys.plan_progress(name), progress_revision), guard),
-        )
         if raised is not None:
             log.warning("%s: from %s to %s, %g%%: %s", name, flag.stage, to.stage, to.percent, why)
 

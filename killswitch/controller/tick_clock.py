@@ -87,6 +87,10 @@ class TickClock:
             ahead = max(0.0, self._doubted - self._offset)
         return tick - self.now() + self._monotonic() - ahead
 
+    def age(self, tick: float) -> float:
+        """Seconds since the tick; the larger number where two readings disagree, as in `monotonic_at`."""
+        return self._monotonic() - self.monotonic_at(tick)
+
     def seconds_until_due(self) -> float:
         """How long until the next tick can be judged; 0 when it is due."""
         if self.tick is None or self._offset is None:

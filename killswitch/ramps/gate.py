@@ -99,6 +99,7 @@ def _groups(plan: Plan, stage: PlanStage, place: int, inputs: GateInputs) -> dic
         groups["shadow report"] = lambda: condition.shadow(inputs)
     else:
         groups["requests"] = lambda: watch.requests(inputs)
+        groups["traffic"] = lambda: watch.traffic(inputs)
     if stage.stage not in (SHADOW, AA):
         groups["limits"] = lambda: watch.limits(inputs)
         groups[SEES] = lambda: watch.sees(inputs)

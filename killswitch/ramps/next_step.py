@@ -1,8 +1,8 @@
 """The next step: from a plan, a flag, what was watched and the gate, to one move at most, with its reason.
 
 The gate says whether the proof is there. What is asked here again does not depend on it: the stage is one of the plan,
-the gate is about the stage that the flag is in, and a whole `for` has passed by each of three clocks. So a mistake in a
-check cannot make two steps of one.
+the gate is about the stage that the flag is in, no later tick is recorded than the one that was judged, and a whole
+`for` has passed by each of three clocks. So a mistake in a check cannot make two steps of one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from killswitch.plan import Advance, Plan, PlanStage
 from killswitch.ramps.gate import Gate
 from killswitch.ramps.progress import StageProgress
 from killswitch.wording import span_in_words
+
+_ROUNDING = 0.01  # seconds: times are stored in milliseconds
 
 
 class Move(StrEnum):
@@ -82,6 +84,8 @@ def _too_early(
         return "the metric store has not said what time it is"
     if progress is None or not progress.is_of(flag):
         return f"stage {flag.stage} has not been watched yet"
+    if progress.tick > tick + _ROUNDING:
+        return "another replica has judged a later tick; what that said counts, not the verdicts of this one"
     began = flag.stages[-1].at
     passed = min(now - began, tick - began, progress.watched)
     if passed < stage.seconds:

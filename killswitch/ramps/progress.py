@@ -8,7 +8,7 @@ whatever clocks do. Another generation or stage begins again at zero.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,7 +54,7 @@ class StageProgress:
     """What has been watched of the stage that began at ``began_at`` in this generation.
 
     ``tick``: the newest that was taken in (Unix seconds, the metric store's clock). ``watched``: seconds that were
-    judged.
+    judged. ``served``: the newest tick at which the canary, and control, had requests; None: none yet.
     """
 
     rollout: str
@@ -65,6 +65,7 @@ class StageProgress:
     tick: float
     watched: float = 0.0
     rules: Mapping[str, RuleWatch] = field(default_factory=dict)
+    served: tuple[float | None, float | None] = (None, None)
 
     @property
     def requests(self) -> tuple[float, float]:
@@ -102,12 +103,22 @@ def observed(
         return progress
     seconds = min(interval, tick - progress.tick)
     judged = any(rule.verdict is not Verdict.UNKNOWN for rule in rules.values())
+    served = _served(progress, rules.values(), tick)
     if not judged and (rules or flag.stage != SHADOW):
-        return replace(progress, tick=tick)
+        return replace(progress, tick=tick, served=served)
     watches = {**progress.rules}
     for name, rule in rules.items():
         watches[name] = _watched(watches.get(name, RuleWatch()), rule, seconds, interval)
-    return replace(progress, tick=tick, watched=progress.watched + seconds, rules=watches)
+    return replace(progress, tick=tick, watched=progress.watched + seconds, rules=watches, served=served)
+
+
+def _served(progress: StageProgress, rules: Collection[RuleTick], tick: float) -> tuple[float | None, float | None]:
+    canary, control = progress.served
+    if any(rule.canary is not None and rule.canary.trials > 0 for rule in rules):
+        canary = tick
+    if any(rule.control is not None and rule.control.trials > 0 for rule in rules):
+        control = tick
+    return canary, control
 
 
 def _watched(watch: RuleWatch, rule: RuleTick, seconds: float, interval: float) -> RuleWatch:
@@ -153,8 +164,14 @@ def as_json(progress: StageProgress) -> dict[str, Any]:
         "began_at": to_iso(progress.began_at),
         "tick": to_iso(progress.tick),
         "watched_seconds": round(progress.watched, 3),
+        "canary_served_at": _iso(progress.served[0]),
+        "control_served_at": _iso(progress.served[1]),
         "rules": {name: _rule_as_json(rule) for name, rule in progress.rules.items()},
     }
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else to_iso(at)
 
 
 def _rule_as_json(rule: RuleWatch) -> dict[str, float]:
@@ -189,6 +206,7 @@ def from_document(value: bytes, *, rollout: str) -> StageProgress:
         from_iso(fields.text("tick")),
         _amount(fields, "watched_seconds"),
         {name: _rule(Fields(rules.raw[name], f"{rules.where}, {name}")) for name in rules.raw},
+        (fields.optional_time("canary_served_at"), fields.optional_time("control_served_at")),
     )
     if progress.watched > max(progress.tick - progress.began_at, 0.0) + _ROUNDING:
         raise BadDocument(f"{fields.where}: watched_seconds is more than has passed since began_at")

@@ -21,6 +21,8 @@ OLDEST_VERDICTS = 2.0  # intervals
 HEALTHY_PART = 0.5  # of the time in which a rule without counts had a verdict
 # When so small a part of a stage was judged after an hour, its settings do not fit the traffic, or it is blind.
 HARDLY_JUDGED, HARDLY_AFTER = 0.5, 3600.0
+# Where this many requests were to be expected, none at all has a chance of 1 % (Poisson: ln 100): traffic has stopped.
+SILENT_REQUESTS = 4.6
 # An offset of the users is small if its interval stays within this part of what the rule allows.
 OFFSET_PART = 0.5
 
@@ -59,6 +61,22 @@ def requests(inputs: GateInputs) -> GateCheck:
         return passed("requests", said)
     wait = (least - fewest) / fewest * progress.watched if fewest > 0 else None
     return not_yet("requests", f"{said}; each cohort needs {count_in_words(least)}", wait)
+
+
+def traffic(inputs: GateInputs) -> GateCheck:
+    """Whether requests still come: a window shows those of minutes ago, and without new ones nothing is proven."""
+    progress = progress_of(inputs)
+    if isinstance(progress, Missing):
+        return not_yet("traffic", f"no requests were counted: {progress.why}")
+    for cohort, served, counted in zip(("the canary", "control"), progress.served, progress.requests, strict=True):
+        if served is None:
+            return not_yet("traffic", f"{cohort} has had no request")
+        silent = progress.tick - served
+        pace = counted / progress.watched if progress.watched > 0 else math.inf
+        if silent > 0 and silent * pace > SILENT_REQUESTS:
+            missed = f"where {count_in_words(silent * pace)} were to be expected"
+            return not_yet("traffic", f"{cohort} has had no request for {span_in_words(silent)}, {missed}")
+    return passed("traffic", "both cohorts have requests")
 
 
 def breach(inputs: GateInputs) -> GateCheck:

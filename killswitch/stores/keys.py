@@ -138,9 +138,19 @@ def advances(rollout: str, generation: int) -> str:
     return f"{ADVANCES}{rollout}/{generation}/"
 
 
+def step(rollout: str) -> str:
+    """Written with a step that rests on verdicts, under a lease that ends before they are too old."""
+    return claim(f"steps/{rollout}")
+
+
 def approvals(rollout: str, generation: int) -> str:
     """Who has approved that the rollout leaves which stage of this generation."""
-    return f"{APPROVALS}{rollout}/{generation}"
+    return f"{approvals_of(rollout)}{generation}"
+
+
+def approvals_of(rollout: str) -> str:
+    """The prefix of all approvals of one rollout."""
+    return f"{APPROVALS}{rollout}/"
 
 
 def hold(rollout: str) -> str:

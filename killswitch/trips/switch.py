@@ -64,7 +64,8 @@ class Switch(Flips):
     ) -> Flag:
         """Absent -> armed; the generation follows all there have been, tripped or not.
 
-        So no old trip outranks it, and no notice or baseline of an ended life is about this one.
+        So no old trip outranks it, and no notice or baseline of an ended life is about this one. Nor does its plan
+        begin held: a hold that was typed as the rollout ended is deleted.
         """
         stored = self.stored(rollout)
         lives = lives_of(self._store, rollout)
@@ -88,7 +89,8 @@ class Switch(Flips):
 
         armed = self._agreed(stored, agree, armed_at)
         counted = counter(rollout, generation, lives.unpinned_at)
-        return self._replace(rollout, stored, armed, (counted,), also=(Compare(counted.key, lives.revision),))
+        writes = (counted, Delete(keys.hold(rollout)))
+        return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, lives.revision),))
 
     def set_stage(
         self,
@@ -221,7 +223,7 @@ class Switch(Flips):
         return self._replace(rollout, stored, unpinned, (into_outbox(page(unpinned), at=self._wall()),))
 
     def end(self, rollout: str) -> None:
-        """Armed or tripped -> absent, and the life's baselines and notices with it.
+        """Armed or tripped -> absent, and with it what its life left behind: baselines, notices, a hold of its plan.
 
         A flag that cannot be understood may be ended too: routers ignore it. Its generation stays counted.
         """
@@ -273,7 +275,13 @@ class Switch(Flips):
         return self._store.get(keys.baseline(rollout, stored.flag.generation)) is not None
 
     def _replace(
-        self, rollout: str, stored: StoredFlag, new: Flag, more: Sequence[Put] = (), *, also: Sequence[Compare] = ()
+        self,
+        rollout: str,
+        stored: StoredFlag,
+        new: Flag,
+        more: Sequence[Put | Delete] = (),
+        *,
+        also: Sequence[Compare] = (),
     ) -> Flag:
         key = keys.flag(rollout)
         compares = (Compare(key, stored.revision), *also)
@@ -310,8 +318,13 @@ def _as_stored(flag: Flag | None) -> Flag | None:
 
 def _remains(store: Store, rollout: str) -> list[Delete]:
     """What an ended life leaves behind; failing to look at it must not keep anyone from ending it."""
-    found: list[Delete] = []
-    for prefix in (keys.baselines(rollout), keys.notices(rollout), keys.shadow_decisions(rollout)):
+    found = [Delete(keys.hold(rollout))]
+    for prefix in (
+        keys.baselines(rollout),
+        keys.notices(rollout),
+        keys.shadow_decisions(rollout),
+        keys.approvals_of(rollout),
+    ):
         with contextlib.suppress(KillswitchError):
             found += [Delete(item.key) for item in store.list(prefix).items]
     return found

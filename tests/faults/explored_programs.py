@@ -54,6 +54,11 @@ class Surroundings:
             raise answer.value
         return answer.value
 
+    @property
+    def answered(self) -> int:
+        """How many questions have had their answer."""
+        return self._next
+
     def monotonic(self) -> float:
         return self._now
 

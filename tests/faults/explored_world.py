@@ -109,7 +109,8 @@ def carry_out(world: World, call: Call) -> tuple[World, object]:  # noqa: PLR091
             found = sorted((key, kept) for key, kept in world.kept.items() if key.startswith(prefix))
             return world, Snapshot(tuple(Item(key, k.value, k.mod_revision) for key, k in found), world.revision)
         case "grant":
-            lease = max(world.leases, default=0) + world.revision * 100 + 1
+            # leases end only as the clock runs on, so no two have one number
+            lease = world.revision * 10_000 + world.sleeps * 100 + len(world.leases) + 1
             ttl = call.arguments[0]
             leases = {**world.leases, lease: world.clock + ttl}
             return replace(world, leases=leases), Lease(lease, ttl, world.clock + ttl)
@@ -151,8 +152,8 @@ def transact(
         broken = violations(done.history, max_age=MAX_AGE)
         if broken:
             raise Violation(broken)
-        flag = flag_from_document(after[flag_key].value, rollout=ROLLOUT)
-        if not flag.armed:
+        flag = flag_from_document(after[flag_key].value, rollout=ROLLOUT) if flag_key in after else None
+        if flag is not None and not flag.armed:
             done = replace(done, flipped=(*done.flipped, flag.generation))
     return done, Committed(revision)
 

@@ -66,7 +66,8 @@ class Explored:
 class Explorer:
     """``programs`` by name; those ``waiting`` begin after the first flip.
 
-    At most ``faults`` misfortunes (crashes among them) and ``sleeps`` past every lease.
+    At most ``faults`` misfortunes (crashes among them) and ``sleeps``, of ``sleep`` seconds: past every lease, unless
+    it is less.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Explorer:
         heir: Program,
         waiting: Sequence[str] = (),
         rollouts: Sequence[str] = (ROLLOUT,),
+        sleep: float = SLEEP,
     ) -> None:
         self._programs = programs
         self._rollouts = rollouts
         self._waiting = frozenset(waiting)
         self._faults = faults
         self._sleeps = sleeps
+        self._sleep = sleep
         self._heir = heir
         self._inherited: set[object] = set()
         self.seen = Explored()
@@ -150,9 +153,8 @@ class Explorer:
             return False
         return self._question(past) is not None
 
-    @staticmethod
-    def _slept(world: World) -> World:
-        return expired(replace(world, clock=world.clock + SLEEP, sleeps=world.sleeps + 1))
+    def _slept(self, world: World) -> World:
+        return expired(replace(world, clock=world.clock + self._sleep, sleeps=world.sleeps + 1))
 
     def _question(self, past: Past | None) -> Call | None:
         """What the process asks next; None when it has ended."""

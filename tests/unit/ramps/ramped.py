@@ -63,8 +63,9 @@ def watch(seconds: float, *, rate: float = 50.0, percent: float = 5.0, errors: f
 def progress_of(flag: Flag, rollout: Rollout, seconds: float, **traffic: Any) -> StageProgress:
     rules = {rule.name: watch(seconds, percent=flag.canary_percent or 20.0, **traffic) for rule in rollout.rules}
     began = flag.stages[-1].at
+    newest = began + seconds
     return StageProgress(
-        flag.rollout, flag.generation, flag.stage, flag.canary_percent, began, began + seconds, seconds, rules
+        flag.rollout, flag.generation, flag.stage, flag.canary_percent, began, newest, seconds, rules, (newest, newest)
     )
 
 

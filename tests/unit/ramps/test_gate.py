@@ -27,6 +27,7 @@ from killswitch.ramps.gate_inputs import (
 from killswitch.ramps.progress import RuleWatch, StageProgress
 from killswitch.slow.standing import SignalStanding, SlowStanding, to_document
 from killswitch.stores import Put, keys
+from killswitch.timestamps import from_iso
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import MemoryServer, MemoryStore
 from tests.unit.ramps.ramped import DAY, HOUR, NOW, PLAN, flag_in, inputs_of, plan_of, progress_of, stepped, watch
@@ -140,6 +141,37 @@ def test_an_idle_canary_never_passes() -> None:
     outcome, said = only(inputs, "requests")
     assert outcome == "NOT_YET"
     assert said == "1 of the canary and 68 of control; each cohort needs 100"
+
+
+@pytest.mark.parametrize(
+    ("silent", "served", "said"),
+    [
+        (30.0, 0, "the canary has had no request for 30s, where 15 were to be expected"),
+        (30.0, 1, "control has had no request for 30s, where 1,485 were to be expected"),
+        (8 * DAY, 0, "the canary has had no request for 8d"),
+    ],
+)
+def test_traffic_that_has_stopped_holds_it(silent: float, served: int, said: str) -> None:
+    """Of a canary with half a request a second, one interval without any is no chance; of control neither."""
+    inputs = inputs_of("ramp_1")
+    assert isinstance(inputs.progress, StageProgress)
+    newest = [inputs.progress.tick, inputs.progress.tick]
+    newest[served] -= silent
+    rules = {name: watch(8 * DAY, percent=1.0) for name in RULES}
+    outcome, sentence = only(watched_as(inputs, served=tuple(newest), rules=rules), "traffic")
+    assert outcome == "NOT_YET"
+    assert sentence.startswith(said)
+
+
+def test_a_pause_that_is_usual_at_this_traffic_is_no_end() -> None:
+    """A canary with a request in five minutes has none in most intervals."""
+    inputs = inputs_of("ramp_1")
+    assert isinstance(inputs.progress, StageProgress)
+    tick = inputs.progress.tick
+    slow = {name: watch(8 * DAY, rate=1 / 3, percent=1.0) for name in RULES}
+    assert judged_by(watched_as(inputs, served=(tick - 1200.0, tick), rules=slow)).ready
+    assert only(watched_as(inputs, served=(tick - 1500.0, tick), rules=slow), "traffic")[0] == "NOT_YET"
+    assert "the canary has had no request" in only(watched_as(inputs, served=(None, tick)), "traffic")[1]
 
 
 def test_a_breach_fails_and_is_named() -> None:
@@ -355,6 +387,28 @@ def test_no_step_begins_in_a_closed_hour() -> None:
     found = judged_by(inputs)
     assert found.reason.startswith("not_during: no step begins before 2026-04-27T00:00:00Z, in about 9h")
     assert judged_by(replace(inputs, now=NOW + 8 * DAY)).ready
+
+
+@pytest.mark.parametrize(
+    ("at", "opens"),
+    [
+        ("2026-03-29T01:30:00+01:00", "2026-03-29T01:00:00Z"),  # 02:00 to 03:00 is left out that night
+        ("2026-10-25T02:30:00+02:00", "2026-10-25T02:00:00Z"),  # and occurs twice that night: closed both times
+        ("2026-10-25T02:30:00+01:00", "2026-10-25T02:00:00Z"),
+    ],
+)
+def test_a_change_of_summer_time_opens_no_closed_hour(at: str, opens: str) -> None:
+    """01:00 to 02:59 is closed, by the clock on the wall."""
+    text = PLAN + '  not_during: ["* 1-2 * * *"]\n  time_zone: Europe/Berlin\n'
+    found = only(inputs_of("ramp_1", text=text, now=from_iso(at)), "not_during")
+    assert found == ("NOT_YET", f"no step begins before {opens}")
+
+
+def test_a_plan_that_never_opens_says_so() -> None:
+    """`check` refuses windows of every minute; these leave out one day in four years."""
+    never = '  not_during: ["* * * 1,3-12 *", "* * 1-28 2 *"]\n'
+    outcome, said = only(inputs_of("ramp_1", text=PLAN + never), "not_during")
+    assert (outcome, said) == ("NOT_YET", "no step may begin for 400 days; change `not_during`")
 
 
 def test_a_hold_is_named_with_the_way_out() -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from killswitch.flags.flag import trip
 from killswitch.flags.transitions import Actor
-from killswitch.plan import Advance, Plan
+from killswitch.plan import Advance, Plan, PlanStage
 from killswitch.ramps.gate import Gate, gate
 from killswitch.ramps.gate_check import failed, passed
-from killswitch.ramps.gate_inputs import GateInputs
+from killswitch.ramps.gate_inputs import GateInputs, Hold
 from killswitch.ramps.next_step import Move, NextStep, next_step
 from killswitch.ramps.progress import StageProgress
 from tests.unit.ramps.ramped import DAY, NOW, flag_in, inputs_of, plan_of, stepped
@@ -96,6 +96,64 @@ def test_a_plan_edited_in_flight_finds_its_stage_by_name() -> None:
     )  # fmt: skip
     assert step.to is not None
     assert step.to.stage == "ramp_25"
+
+
+def edited(inputs: GateInputs, **stages: PlanStage | None) -> NextStep:
+    """The step with other stages in place of these; None: it is gone."""
+    plan = plan_of(inputs.rollout)
+    replaced = tuple(stages.get(stage.stage, stage) for stage in plan.stages)
+    changed = replace(plan, stages=tuple(stage for stage in replaced if stage is not None))
+    assert isinstance(inputs.progress, StageProgress)
+    return next_step(
+        changed, inputs.flag, inputs.progress, gate(changed, inputs), now=inputs.now, tick=inputs.now
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "stage ramp_5 with 5% is not in the plan (shadow, aa, ramp_1, ramp_25, full)"),
+        (PlanStage("five", 5.0, DAY), "stage ramp_5 with 5% is not in the plan (shadow, aa, ramp_1, five, ramp_25"),
+        (PlanStage("ramp_5", 6.0, DAY), "ramp_5 has 6% in the plan, and someone has set 5%"),
+    ],
+    ids=["vanished", "renamed", "another percent"],
+)
+def test_an_edit_that_takes_the_stage_away_holds_and_pages(change: PlanStage | None, said: str) -> None:
+    step = edited(inputs_of("ramp_5"), ramp_5=change)
+    assert (step.move, step.page) == (Move.HOLD, True)
+    assert step.sentence.startswith(said)
+
+
+def test_a_shorter_for_counts_at_once_and_no_other_check_falls() -> None:
+    """What was watched is compared with the `for` in force; a whole one must have passed, and the gate must pass."""
+    inputs = inputs_of("ramp_1", seconds=DAY / 2)
+    assert edited(inputs, ramp_1=PlanStage("ramp_1", 1.0, DAY)).move is Move.HOLD
+    assert edited(inputs, ramp_1=PlanStage("ramp_1", 1.0, DAY / 2)).move is Move.ADVANCE
+    assert edited(inputs, ramp_1=PlanStage("ramp_1", 1.0, DAY / 2 + 1)).move is Move.HOLD
+    held = replace(inputs, hold=Hold("wait", "ann"))
+    assert edited(held, ramp_1=PlanStage("ramp_1", 1.0, 60.0)).move is Move.HOLD
+
+
+def test_a_stage_that_moved_goes_on_to_its_new_neighbour() -> None:
+    """The plan is followed from the place at which the stage is now, not from where it was."""
+    inputs = inputs_of("ramp_5")
+    plan = plan_of(inputs.rollout)
+    ten = PlanStage("ten", 10.0, DAY)
+    moved = replace(plan, stages=(plan.stages[3], ten, *plan.stages[4:]))  # ramp_5 is the first now
+    assert isinstance(inputs.progress, StageProgress)
+    found = gate(moved, inputs)
+    step = next_step(moved, inputs.flag, inputs.progress, found, now=inputs.now, tick=inputs.now)
+    assert (step.move, step.to) == (Move.ADVANCE, ten)
+
+
+def test_a_plan_without_stages_holds_and_pages() -> None:
+    """`check` refuses such a plan; wherever one comes from, it moves nothing."""
+    inputs = inputs_of("ramp_1")
+    empty = replace(plan_of(inputs.rollout), stages=())
+    assert isinstance(inputs.progress, StageProgress)
+    step = next_step(empty, inputs.flag, inputs.progress, gate(empty, inputs), now=inputs.now, tick=inputs.now)
+    assert (step.move, step.to, step.page) == (Move.HOLD, None, True)
+    assert "not in the plan (none)" in step.sentence
 
 
 # --- whatever the gate says ---------------------------------------------------------------------

@@ -53,6 +53,13 @@ def test_ticks_closer_than_the_interval_are_counted_in_part() -> None:
     assert found.requests[0] == pytest.approx(50.0 * 4 / 3)
 
 
+def test_it_knows_when_each_cohort_last_had_requests() -> None:
+    idle = RuleTick(Verdict.HEALTHY, Counts(0.0, 0.0), Counts(9.0, 900.0))
+    assert observed(None, FLAG, NOW + 30, 30.0, {}).served == (None, None)
+    assert after((30, HEALTHY), (60, idle)).served == (NOW + 30, NOW + 60)
+    assert after((30, HEALTHY), (60, BLIND)).served == (NOW + 30, NOW + 30)
+
+
 def test_a_suspect_or_breaching_rule_is_known_but_not_healthy() -> None:
     found = after((30, RuleTick(Verdict.SUSPECT)), (60, RuleTick(Verdict.BREACH)))
     assert (found.rules["error_rate"].known, found.rules["error_rate"].healthy) == (60.0, 0.0)

@@ -53,6 +53,26 @@ def test_two_who_arm_and_end_at_once_never_share_a_generation(world: World) -> N
     assert world.arm().generation == 3
 
 
+def test_no_life_begins_with_the_hold_of_an_earlier_one(world: World) -> None:
+    """A hold that is typed as the rollout ends comes after the deletions of `end`, and `arm` deletes it."""
+    world.arm()
+    hold = Put(keys.hold("copilot"), b"{}")
+    world.server.commit("bob", (), (hold,))
+    world.person.end("copilot")
+    assert world.server.value(hold.key) is None
+    world.server.commit("bob", (), (hold,))
+    world.arm()
+    assert world.server.value(hold.key) is None
+
+
+def test_a_hold_outlives_a_trip_and_a_rearm(world: World) -> None:
+    world.arm()
+    world.server.commit("bob", (), (Put(keys.hold("copilot"), b"{}"),))
+    world.switch("a").trip(automatic())
+    world.person.rearm("copilot", reason="fixed", percent=5.0, stage="again", page=page)
+    assert world.server.value(keys.hold("copilot")) is not None
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [b"", b"[]", b'{"generation": -5}', b'{"generation": true}', b'{"generation": 1e9}',
