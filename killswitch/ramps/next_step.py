@@ -84,12 +84,12 @@ def _too_early(
         return "the metric store has not said what time it is"
     if progress is None or not progress.is_of(flag):
         return f"stage {flag.stage} has not been watched yet"
-    if progress.tick > tick + _ROUNDING:
-        return "another replica has judged a later tick; what that said counts, not the verdicts of this one"
     began = flag.stages[-1].at
     passed = min(now - began, tick - began, progress.watched)
     if passed < stage.seconds:
         return f"stage {flag.stage} has {span_in_words(max(stage.seconds - passed, 1.0))} to go"
+    if progress.tick > tick + _ROUNDING:
+        return "another replica has judged a later tick; what that said counts, not the verdicts of this one"
     return None
 
 

@@ -27,7 +27,7 @@ from killswitch.ramps.next_step import Move, next_step
 from killswitch.ramps.progress import RuleWatch, StageProgress, to_document
 from killswitch.ramps.records import hold_document
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
-from killswitch.stores import Compare, Delete, Put, keys
+from killswitch.stores import Compare, Delete, Put, Snapshot, keys
 from killswitch.trips.request import TripRequest
 from killswitch.trips.switch import Switch
 from killswitch.verdicts.armed_rollout import ArmedRollout
@@ -75,6 +75,21 @@ class Jump:
 STEADY: Final = Jump()
 
 
+class _Relevant:
+    """A store without what is empty in all these worlds, so that reading it makes no world more."""
+
+    _EMPTY = (keys.APPROVALS, keys.SLOW_STANDINGS, keys.SHADOW_DECISIONS)
+
+    def __init__(self, seen: Surroundings) -> None:
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._seen, name)
+
+    def list(self, prefix: str) -> Any:
+        return Snapshot((), 0) if prefix in self._EMPTY else self._seen.list(prefix)
+
+
 def look(
     name: str,
     seen: Surroundings,
@@ -94,8 +109,8 @@ def look(
     clock = TickClock(interval=INTERVAL, lag=0.0, monotonic=seen.monotonic, wall=wall)
     silent: Any = _Silent()
     ramping = Ramping(
-        cast("Any", seen), session, Evaluator(interval=INTERVAL, step=INTERVAL), controller_id=name, clock=clock,
-        known=known, announcements=silent, health=silent, interval=INTERVAL, wall=wall,
+        cast("Any", _Relevant(seen)), session, Evaluator(interval=INTERVAL, step=INTERVAL), controller_id=name,
+        clock=clock, known=known, announcements=silent, health=silent, interval=INTERVAL, wall=wall,
     )  # fmt: skip
     source: Any = SimpleNamespace(now=lambda _deadline: seen.monotonic())
     for tick, verdict in ticks.items():

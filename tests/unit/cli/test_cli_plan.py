@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pwd
 import time
@@ -202,7 +203,7 @@ def test_the_status_shows_the_plan_of_the_stage_that_the_flag_is_in(
         "plan": TIMELINE,
         "slow": [CSAT],
     }
-    document = {"tick": to_iso(round(time.time())), "age_seconds": 3.0, "rollouts": [one]}
+    document = {"tick": to_iso(math.ceil(time.time())), "age_seconds": 3.0, "rollouts": [one]}
     monkeypatch.setattr(status, "ask", lambda _url, _path: document)
     assert planned.json("status")["rollouts"][0]["plan"] == TIMELINE
     said = planned("status").output
