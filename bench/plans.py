@@ -121,17 +121,22 @@ class Outcome:
 
 @dataclass(slots=True)
 class Watch:
-    """What the stage of N plans was watched: seconds (N,), and by rule (N, R)."""
+    """What the stage of N plans was watched: seconds (N,), and by rule (N, R).
+
+    ``silent`` (N, 2): steps since the newest request of the canary, and of control; inf if there was none.
+    """
 
     watched: Array
     healthy: Array
     counts: Array  # (N, R, 4): events and requests of the canary, of control
     phi: Array
+    silent: Array
 
     @classmethod
     def of(cls, plans: int, rules: int) -> Watch:
         by_rule = (plans, rules)
-        return cls(np.zeros(plans), np.zeros(by_rule), np.zeros((*by_rule, 4)), np.ones(by_rule))
+        silent = np.full((plans, 2), np.inf)
+        return cls(np.zeros(plans), np.zeros(by_rule), np.zeros((*by_rule, 4)), np.ones(by_rule), silent)
 
     def add(self, steps: Steps, seen: Windows, phi: Array) -> None:
         """Ticks without a verdict add nothing, as in `killswitch.ramps.progress`."""
@@ -144,9 +149,13 @@ class Watch:
                     self.counts[:, rule, 2 * cohort] += (steps.events[rule][cohort] * seen.known).sum(axis=0)
                 self.counts[:, rule, 2 * cohort + 1] += requests[cohort]
         self.phi = phi
+        for cohort, side in enumerate(steps.trials):
+            served = side[::-1] > 0
+            since = np.where(served.any(axis=0), served.argmax(axis=0), len(side) + self.silent[:, cohort])
+            self.silent[:, cohort] = since
 
     def some(self, kept: Mask) -> Watch:
-        return Watch(self.watched[kept], self.healthy[kept], self.counts[kept], self.phi[kept])
+        return Watch(self.watched[kept], self.healthy[kept], self.counts[kept], self.phi[kept], self.silent[kept])
 
     def progress(self, plan: int, flag: Flag, rules: Sequence[Rule], tick: float) -> StageProgress:
         known = float(self.watched[plan])
@@ -161,9 +170,13 @@ class Watch:
                 float(self.phi[plan, row]),
             )
         began = flag.stages[-1].at
-        return StageProgress(
-            flag.rollout, flag.generation, flag.stage, flag.canary_percent, began, tick, known, watches
+        canary_at, control_at = (
+            tick - float(silent) * STEP if np.isfinite(silent) else None for silent in self.silent[plan]
         )
+        return StageProgress(
+            flag.rollout, flag.generation, flag.stage, flag.canary_percent, began, tick, known, watches,
+            (canary_at, control_at),
+        )  # fmt: skip
 
 
 @dataclass(slots=True)

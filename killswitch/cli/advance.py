@@ -49,7 +49,6 @@ def command(
     stored = hand.switch.required(rollout)
     flag = stored.flag
     assert flag is not None
-
     look = partial(_looked, hand, rollout_rules, plan, flag, url, to, despite)
     seen = look()[0]
     stage = _wanted(seen, to)
@@ -58,7 +57,6 @@ def command(
     hand.confirm(f"{rollout}: from {flag.stage} to {stage.stage}, {stage.percent:g}%{against}.")
     # the answer may have come hours later, and the canary may be bad by now
     seen, proof, progress_at = look()
-    unchanged = (Compare(keys.hold(rollout), 0), Compare(keys.plan_progress(rollout), progress_at))
     raised = commit_step(
         hand.store,
         stored,
@@ -71,13 +69,18 @@ def command(
         now=time.time(),
         settings=page_settings(hand.settings, rollout),
         proof=None if despite is not None else proof,
-        compares=() if despite is not None else unchanged,
+        compares=() if despite is not None else _unchanged(rollout, progress_at),
         despite=despite,
     )
     if raised is None:
         fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
     said = deliver_if_alone(hand, plan_events.page_id(raised, PageKind.ADVANCED))
     hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary; {said}")
+
+
+def _unchanged(rollout: str, progress_at: int) -> tuple[Compare, ...]:
+    """No one holds the plan, and no later tick has been recorded."""
+    return Compare(keys.hold(rollout), 0), Compare(keys.plan_progress(rollout), progress_at)
 
 
 def _looked(
