@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.shell import Shell
+from tests.unit.cli.plans import PLAN
+from tests.unit.cli.shell import RULES, Shell
 
 
 @pytest.fixture
@@ -17,3 +18,9 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def planned(shell: Shell) -> Shell:
+    (shell.rules / "copilot.yaml").write_text(RULES + PLAN)
+    return shell

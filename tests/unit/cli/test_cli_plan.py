@@ -11,31 +11,19 @@ from typing import Any
 
 import pytest
 
-from killswitch.cli import plan_view, status
-from killswitch.cli.by_hand import Hand
+from killswitch.cli import status
 from killswitch.cli.newest_status import unjudged
 from killswitch.model import Counts
 from killswitch.ramps.gate_inputs import Hold
-from killswitch.ramps.progress import RuleWatch, StageProgress, to_document
 from killswitch.ramps.records import hold_document
-from killswitch.ramps.way_back import way_back
 from killswitch.stores import Delete, Put, keys
 from killswitch.stores.opening import open_store
 from killswitch.timestamps import to_iso
-from killswitch.trips.switch import Switch
 from tests.doubles.pages import PLANNED
+from tests.unit.cli.plans import DAY, PLAN, documents, judging, put, watched_for
 from tests.unit.cli.shell import RULES, Shell
 
-PLAN = """\
-rules: {error_rate: {max: 2%}}
-plan:
-  stages:
-    - {stage: ramp_1, for: 24h}
-    - {stage: ramp_5, for: 24h, detects: {error_rate: 2x}}
-    - {stage: full, for: 7d}
-"""
 OVER = "rules: {error_rate: {max: 2%}}\nplan: {stages: [{stage: ramp_1, for: 24h}]}\n"
-DAY = 86400.0
 TIMELINE = {"advance": "proposed", **PLANNED}
 CSAT = {
     "signal": "csat", "verdict": "UNKNOWN", "sentence": "csat unknown (STALE): no rows of yesterday",
@@ -44,56 +32,6 @@ CSAT = {
 
 
 APPROVED = PLAN.replace("{stage: ramp_1, for: 24h}", '{stage: ramp_1, for: 24h, approve: ["@llm-leads"]}')
-
-
-@pytest.fixture
-def planned(shell: Shell) -> Shell:
-    (shell.rules / "copilot.yaml").write_text(RULES + PLAN)
-    return shell
-
-
-def put(shell: Shell, *documents: Put) -> None:
-    store = open_store(shell.store)
-    store.commit((), documents)
-    store.close()
-
-
-def watched_for(shell: Shell, seconds: float, *, canary: Counts = Counts(5.0, 500.0)) -> None:  # noqa: B008  frozen
-    """The rollout has been in ramp_1 for ``seconds``, all of it judged."""
-    began = time.time() - seconds
-    store = open_store(shell.store)
-    switch = Switch(store, wall=lambda: began, by="ann")
-    switch.arm("copilot", control="model-old", canary="model-new", percent=1.0, stage="ramp_1", salt="")
-    flag = switch.required("copilot").flag
-    store.close()
-    assert flag is not None
-    counts = RuleWatch(seconds, seconds, canary, Counts(495.0, 49_500.0))
-    began = flag.stages[-1].at
-    newest = began + seconds
-    progress = StageProgress(
-        "copilot", 1, "ramp_1", 1.0, began, newest, seconds, {"error_rate": counts}, (newest, newest)
-    )
-    put(shell, Put(keys.plan_progress("copilot"), to_document(progress)), Put(keys.controller("r0"), b"{}"))
-
-
-def judging(monkeypatch: pytest.MonkeyPatch, *, at_first: int = 0, age: float = 3.0, **changes: Any) -> None:
-    """A controller that says that all is well, but for ``changes``; these come after ``at_first`` questions."""
-    finding = {
-        "rule": "error_rate", "verdict": "HEALTHY", "sentence": "fine", "reason": None,
-        "control": 0.01, "samples_canary": 150.0, "samples_control": 14_850.0,
-    }  # fmt: skip
-    well = {
-        "rollout": "copilot", "state": "armed", "generation": 1, "stage": "ramp_1", "window_seconds": 300.0,
-        "findings": [finding],
-    }  # fmt: skip
-    document = {"controller": "r0", "tick": to_iso(math.ceil(time.time())), "age_seconds": age}
-    asked: list[str] = []
-
-    def ask(_url: str | None, path: str) -> dict[str, Any]:
-        asked.append(path)
-        return {**document, "rollouts": [well if len(asked) <= at_first else {**well, **changes}]}
-
-    monkeypatch.setattr(plan_view, "ask", ask)
 
 
 def test_a_rollout_that_may_go_on_is_ready(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,13 +196,6 @@ def test_what_cannot_be_shown_says_what_to_do(planned: Shell) -> None:
 # --- what people do -----------------------------------------------------------------------------
 
 
-def documents(shell: Shell, prefix: str) -> list[dict[str, Any]]:
-    store = open_store(shell.store)
-    found = [json.loads(item.value) for item in store.list(prefix).items]
-    store.close()
-    return found
-
-
 def test_a_step_whose_gate_passes_is_taken_and_recorded(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     watched_for(planned, 2 * DAY)
     judging(monkeypatch)
@@ -289,63 +220,6 @@ def test_a_canary_that_is_bad_by_the_answer_is_not_raised(planned: Shell, monkey
     said = planned("advance", "copilot", answer="y\n")
     assert (said.exit_code, "copilot may not go on: breach: 40 % errors" in said.output) == (2, True), said.output
     assert documents(planned, keys.ADVANCES) == []
-
-
-@pytest.mark.parametrize("what", ["trip", "hold", "age", "tick"])
-def test_the_gate_is_asked_again_after_the_question(planned: Shell, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """A person who answers after lunch goes on by the gate of now, not by the one that the question was about."""
-    watched_for(planned, 2 * DAY)
-    judging(monkeypatch)
-
-    def lunch(_hand: Hand, _question: str) -> None:
-        if what == "hold":
-            put(planned, Put(keys.hold("copilot"), hold_document(Hold("wait", "bob"), rollout="copilot", at=0.0)))
-        elif what == "tick":  # one that is recorded only once the gate has been asked again
-            monkeypatch.setattr(plan_view, "way_back", recorded)
-        elif what == "age":
-            judging(monkeypatch, age=900.0)
-        else:
-            judging(monkeypatch, state="tripped")
-
-    def recorded(*arguments: Any) -> Any:
-        put(planned, Put(keys.plan_progress("copilot"), b"{}"))
-        return way_back(*arguments)
-
-    monkeypatch.setattr(Hand, "confirm", lunch)
-    said = planned("advance", "copilot")
-    assert said.exit_code == 2, said.output
-    assert ("may not go on" in said.output) == (what != "tick")
-    assert documents(planned, keys.advances("copilot", 1)) == []
-    assert planned.json("status")["rollouts"][0]["stage"] == "ramp_1"
-
-
-def test_two_who_type_advance_at_once_make_one_step(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second one types, and is done, while the first is being asked."""
-    watched_for(planned, 2 * DAY)
-    judging(monkeypatch)
-    answers: list[int] = []
-
-    def other(_hand: Hand, _question: str) -> None:
-        monkeypatch.setattr(Hand, "confirm", lambda *_: None)
-        answers.append(planned("advance", "copilot").exit_code)
-
-    monkeypatch.setattr(Hand, "confirm", other)
-    said = planned("advance", "copilot")
-    assert (answers, said.exit_code) == ([0], 2)
-    assert "changed by someone else meanwhile" in said.output
-    (record,) = documents(planned, keys.advances("copilot", 1))
-    assert (record["from_stage"], record["to_stage"]) == ("ramp_1", "ramp_5")
-
-
-def test_a_hold_outlives_a_rearm_which_says_so_and_no_end(planned: Shell) -> None:
-    watched_for(planned, 2 * DAY)
-    assert planned("hold", "copilot", "--reason", "the database moves", "--yes").exit_code == 0
-    assert planned("trip", "copilot", "--reason", "r", "--yes").exit_code == 0
-    said = planned("rearm", "copilot", "--reason", "fixed", "--yes")
-    assert "someone holds its plan, and it stays held; `killswitch resume copilot` ends that" in said.stderr
-    assert len(documents(planned, keys.HOLDS)) == 1
-    assert planned("end", "copilot", "--yes").exit_code == 0
-    assert documents(planned, keys.HOLDS) == []
 
 
 def test_a_person_goes_on_only_with_a_reason(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
