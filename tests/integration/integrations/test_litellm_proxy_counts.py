@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from killswitch.model import Buckets, Rollout, Unreadable
+from killswitch.model import Buckets, Counts, Rollout, Unreadable
 from killswitch.rules.loading import load_text
 from tests.doubles.expositions import Pages, counted, read_between
 from tests.doubles.llm_server import LLMServer
@@ -142,7 +142,11 @@ def counts_settle(proxy: LiteLLMProxy, before: Pages, rollout: Rollout, trials: 
     found: dict[str, tuple[float, float]] = {}
 
     def settled() -> bool:
-        found.update(counted(before, page_of(proxy), rollout))
+        page = page_of(proxy)
+        reading = read_between(before, page, rollout, "error_rate")
+        if not (isinstance(reading.control, Counts) and isinstance(reading.canary, Counts)):
+            return False  # a cohort that nothing was counted of yet has no series
+        found.update(counted(before, page, rollout))
         return sum(of for _, of in found.values()) >= trials
 
     wait_until(settled, f"{trials} requests are counted")
