@@ -211,9 +211,10 @@ def look_ahead(past: Past, control: CohortSteps, canary: CohortSteps, kinds: Kin
     warming_up = _ticks_before(past.control, control) < WARM_TICKS
     series = _stacked([control, canary, _split(control, canary)])
     binomial = np.stack([kinds.binomial, kinds.binomial, np.ones_like(kinds.binomial)])[:, None]
+    past = _copied(past)  # once, for thousands of bounds: each size of blocks then writes its own column
     found: list[tuple[Array, _Sums]] = []
     for column in range(len(BLOCKS) if (kinds.long | kinds.auto).any() else 1):
-        sums, past = _walk_blocks(past, column, series, binomial)
+        sums = _walk_blocks(past, column, series, binomial)
         found.append((_of_blocks(sums, kinds), sums.of(0)))
         if column == 0:
             canary_ticks, canary_clumps = sums.of(1).pairs, _clumps(sums.of(1))
@@ -351,8 +352,8 @@ class _Sums:
         return np.divide(self.squares, self.expected, out=np.ones_like(self.squares), where=self.expected > 0)
 
 
-def _walk_blocks(past: Past, column: int, series: CohortSteps, binomial: Mask) -> tuple[_Sums, Past]:
-    """D and M for one size of blocks, for control, canary and split together; and the past after them."""
+def _walk_blocks(past: Past, column: int, series: CohortSteps, binomial: Mask) -> _Sums:
+    """D and M for one size of blocks, for control, canary and split together; ``past`` is updated to their end."""
     kept = {
         field.name: np.stack([getattr(getattr(past, side.name), field.name)[:, column] for side in fields(Past)])
         for field in fields(History)
@@ -368,7 +369,10 @@ def _walk_blocks(past: Past, column: int, series: CohortSteps, binomial: Mask) -
     spread = np.where(binomial, np.maximum(1.0 - pooled, _SMALLEST_SPREAD), 1.0)
     expected = np.where(pair, 0.5 * (x + x_before) * spread, 0.0)
     sums = _walk_pairs(kept, pair, square, expected, DISPERSION_DISCOUNT ** BLOCKS[column])
-    return sums, _with_columns(past, column, kept)
+    for at, side in enumerate(fields(Past)):
+        for name, array in kept.items():
+            getattr(getattr(past, side.name), name)[:, column] = array[at]
+    return sums
 
 
 def _walk_pairs(kept: dict[str, Array], pair: Mask, square: Array, expected: Array, discount: float) -> _Sums:
@@ -400,15 +404,11 @@ def _walk_pairs(kept: dict[str, Array], pair: Mask, square: Array, expected: Arr
     return _Sums(*before)
 
 
-def _with_columns(past: Past, column: int, kept: dict[str, Array]) -> Past:
-    histories = []
-    for at, side in enumerate(fields(Past)):
-        history = getattr(past, side.name)
-        changed = {name: getattr(history, name).copy() for name in kept}
-        for name, array in changed.items():
-            array[:, column] = kept[name][at]
-        histories.append(replace(history, **changed))
-    return Past(*histories)
+def _copied(past: Past) -> Past:
+    def part(history: History) -> History:
+        return History(*(getattr(history, field.name).copy() for field in fields(History)))
+
+    return Past(*(part(getattr(past, field.name)) for field in fields(Past)))
 
 
 def _gather(kept: dict[str, Array], size: int, series: CohortSteps) -> CohortSteps:

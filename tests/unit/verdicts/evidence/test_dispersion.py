@@ -44,6 +44,17 @@ def test_clumps_raise_phi_by_their_variance_over_their_mean(clump: float) -> Non
     assert phi[-1].mean() == pytest.approx(1 + 1.5 * (2 * clump - 2), rel=0.15)
 
 
+def test_looking_ahead_leaves_the_past_as_it_was() -> None:
+    """The same ticks after the same past give the same phi, however often: the past is copied before it is moved on."""
+    events = np.random.default_rng(5).poisson(14.0, (200, 3)).astype(np.float64)
+    _, past = look(events[:150], long=True)
+    first, once = look(events[150:], long=True, past=past)
+    second, twice = look(events[150:], long=True, past=past)
+    assert np.array_equal(first, second)
+    assert np.array_equal(once.control.squares, twice.control.squares)
+    assert not np.array_equal(once.control.squares, past.control.squares)
+
+
 def test_one_incident_hardly_moves_phi() -> None:
     rng = np.random.default_rng(3)
     events = rng.poisson(14.0, (600, 100)).astype(np.float64)
