@@ -1,8 +1,9 @@
 """Complete: a rollout that is over because its model is everyone's.
 
-The flag then names the new model as its control, with 0 % canary. So a router that knows nothing of this state, one
-that has lost the store, and one that has lost the flag again all give it to everyone. The model before is kept, because
-a trip still sends everyone back to it.
+The flag then names the new model as its control, with 0 % canary. So a reader that looks at percent and control alone,
+a router that has lost the store, and one that has lost the flag again all give it to everyone. The model before is
+kept, because a trip still sends everyone back to it. A release of the SDK that does not know the state refuses the
+document, and keeps to the control model that it knew.
 """
 
 from __future__ import annotations
