@@ -94,7 +94,8 @@ def _while_young(store: Store, proof: Proof, rollout: str) -> Lease:
     # the lease may have begun as late as now
     age = proof.age() + lease.ttl
     if age > proof.oldest:
-        fix = "set a longer `interval`" if lease.ttl >= wanted + 1.0 else "the flag store answers slowly"
+        short = lease.ttl > proof.oldest / 2
+        fix = "set a longer `interval`" if short else "the flag store answers slowly"
         raise TooOld(
             f"{rollout}: no step, its verdicts could be {span_in_words(age)} old when it is made, and at most "
             f"{span_in_words(proof.oldest)} is allowed; {fix}"

@@ -17,7 +17,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.flags.transitions import Actor
 from killswitch.fleet.session import Session
-from killswitch.model import Counts, Decide, Finding, Unit, Verdict
+from killswitch.model import Counts, Decide, Finding, Rollout, Unit, Verdict
 from killswitch.pages import events
 from killswitch.plan import Advance, Plan, PlanStage
 from killswitch.ramps.gate import Gate
@@ -98,6 +98,8 @@ def look(
     jump: Jump = STEADY,
     owner: str = "",
     ttl: float = TTL,
+    interval: float = INTERVAL,
+    rules: Rollout = RULES,
 ) -> None:
     """A replica's cycles at these ticks: the real `Ramping`, session, clock and known flags over real documents."""
 
@@ -106,23 +108,23 @@ def look(
 
     session = Session(cast("Any", seen), name, monotonic=seen.monotonic, ttl=ttl, owner=owner or name)
     known = KnownFlags(Switch(cast("Any", seen), wall=wall, by=name), wall=wall)
-    clock = TickClock(interval=INTERVAL, lag=0.0, monotonic=seen.monotonic, wall=wall)
+    clock = TickClock(interval=interval, lag=0.0, monotonic=seen.monotonic, wall=wall)
     silent: Any = _Silent()
     ramping = Ramping(
-        cast("Any", _Relevant(seen)), session, Evaluator(interval=INTERVAL, step=INTERVAL), controller_id=name,
-        clock=clock, known=known, announcements=silent, health=silent, interval=INTERVAL, wall=wall,
+        cast("Any", _Relevant(seen)), session, Evaluator(interval=interval, step=interval), controller_id=name,
+        clock=clock, known=known, announcements=silent, health=silent, interval=interval, wall=wall,
     )  # fmt: skip
-    source: Any = SimpleNamespace(now=lambda _deadline: seen.monotonic())
+    source: Any = SimpleNamespace(now=lambda _deadline: seen.wall())
     for tick, verdict in ticks.items():
         try:
             known.take(known.fetch())
         except KillswitchError:
             continue
         clock.read(source, Deadline(5.0, seen.monotonic))
-        flag = known.flag(ROLLOUT)
+        flag = known.flag(rules.name)
         if flag is None or not flag.armed:
             continue
-        ramping.look([ArmedRollout(RULES, flag, flag.armed_at)], {ROLLOUT: (_finding(verdict),)}, tick)
+        ramping.look([ArmedRollout(rules, flag, flag.armed_at)], {rules.name: (_finding(verdict),)}, tick)
 
 
 def _finding(verdict: Verdict) -> Finding:
