@@ -19,9 +19,10 @@ def plan_section(plan: Mapping[str, Any] | None) -> str:
     if plan is None:
         return ""
     rows = "".join(
-        f"<tr class='{_STANDING.get(row.standing, '')}'>{''.join(f'<td>{escape(cell)}' for cell in row.cells)}</tr>"
+        f"<tr class='stage {_STANDING.get(row.standing, '')}'>" + "".join(f"<td>{escape(cell)}" for cell in row.cells)
+        + "</tr>"
         for row in stage_rows(plan)
-    )
+    )  # fmt: skip
     advance = escape(str(plan["advance"]).replace("_", " "))
     caption = f"the plan, next step {advance}; dates to come are the earliest possible, in UTC"
     why = with_commands(reasons_in_words(str(plan["why"])))

@@ -32,7 +32,8 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowra
 .BREACH, .tripped, .pinned, .unreadable, .unknown, .problem { color: var(--bad); font-weight: 600; }
 .SUSPECT { color: var(--warn); font-weight: 600; }
 .HEALTHY, .armed, .complete { color: var(--good); } .UNKNOWN, .absent, .dim { color: var(--dim); }
-div.wide { overflow-x: auto; } tr.now td { font-weight: 600; } tr.now td:first-child { box-shadow: inset 3px 0; }
+div.wide { overflow-x: auto; } tr.stage td { white-space: nowrap; }
+tr.now td { font-weight: 600; } tr.now td:first-child { box-shadow: inset 3px 0; }
 @media (max-width: 40rem) { th, td { padding: .3rem .35rem; font-size: .87rem; } }
 code { background: var(--line); padding: .1rem .4rem; border-radius: 3px; }
 """

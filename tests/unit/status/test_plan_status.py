@@ -60,7 +60,7 @@ def test_without_a_plan_and_slow_signals_nothing_is_shown() -> None:
 
 def test_the_page_has_the_stages_with_dates_and_why() -> None:
     page = status_page(status_document("a", report(PLAN, CSAT), 4.0))
-    assert "<tr class='now'><td>ramp_5<td>5%<td>1d<td>now<td>2026-04-19 14:22<td>2026-04-20 14:22</tr>" in page
+    assert "<tr class='stage now'><td>ramp_5<td>5%<td>1d<td>now<td>2026-04-19 14:22<td>2026-04-20 14:22</tr>" in page
     assert "<b>plan</b>: watched: judged for 12h of 1d; 12h are missing" in page
     assert "<td class=UNKNOWN>UNKNOWN" in page
     assert "<b>csat</b>: unknown (stale): no row" in page
