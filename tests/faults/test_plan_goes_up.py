@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from killswitch.stores import keys
-from tests.faults.fleet import ROLLOUT, Fleet, rules_of, started
+from killswitch.ramps.gate_inputs import Hold
+from killswitch.ramps.records import hold_document
+from killswitch.stores import Delete, Put, keys
+from tests.faults.fleet import INTERVAL, ROLLOUT, Fleet, rules_of, started
 from tests.faults.replica import PATIENCE
 from tests.faults.service import HEALTHY
+from tests.faults.wrong_steps import wrong_steps
 from tests.servers.etcd import wait_until
 
 # the service gives both cohorts the same traffic, so no stage is far from half of it
@@ -21,6 +25,18 @@ plan:
     - {stage: half, percent: 50%, for: 12s}
     - {stage: again, percent: 51%, for: 12s}
     - {stage: last, percent: 52%, for: 12s}
+"""
+
+SHORT = """\
+plan:
+  advance: automatic
+  control_capacity: 10000/s
+  stages:
+    - {stage: half, percent: 50%, for: 9s}
+    - {stage: b, percent: 51%, for: 9s}
+    - {stage: c, percent: 52%, for: 9s}
+    - {stage: d, percent: 53%, for: 9s}
+    - {stage: e, percent: 54%, for: 9s}
 """
 
 
@@ -44,6 +60,37 @@ def test_a_killed_replicas_step_is_taken_exactly_once(tmp_path: Path) -> None:
         made = steps(fleet)
         assert [(step["from_stage"], step["to_stage"]) for step in made] == [("half", "again"), ("again", "last")]
         assert made[1]["by"] != taken
+
+
+def test_cut_off_stopped_held_and_tripped_each_step_happens_once(tmp_path: Path) -> None:
+    """Of three replicas, who took a step is cut off, the next one stopped; then a person holds it, then it trips."""
+    with started(tmp_path, replicas=3, rules=lambda rollout: rules_of(rollout) + SHORT) as fleet:
+        taken: list[str] = []
+        for stage, away in (("b", "cut off"), ("c", "stopped")):
+            wait_until(lambda stage=stage: fleet.flag().stage == stage, f"the step to {stage}", PATIENCE)  # type: ignore[misc]
+            taken.append(steps(fleet)[-1]["by"])
+            taker = next(replica for replica in fleet.replicas if f"({replica.name})" in taken[-1])
+            if away == "cut off":
+                taker.cut_off()
+            else:
+                taker.pause()
+        wait_until(lambda: fleet.flag().stage == "d", "the step to d", PATIENCE)
+        held = hold_document(Hold("wait", "ann"), rollout=ROLLOUT, at=time.time())
+        fleet.store.commit((), (Put(keys.hold(ROLLOUT), held),))
+        for replica in fleet.replicas:
+            replica.heal()
+            replica.resume()
+        fleet.for_cycles(5)
+        fleet.fail()
+        fleet.until_tripped()
+        fleet.store.commit((), (Delete(keys.hold(ROLLOUT)),))
+        fleet.for_cycles(3)
+        assert not wrong_steps(fleet.history.read(), ROLLOUT, interval=INTERVAL, oldest=2 * INTERVAL)
+        made = steps(fleet)
+        assert [(step["from_stage"], step["to_stage"]) for step in made] == [("half", "b"), ("b", "c"), ("c", "d")]
+        assert made[1]["by"] != made[0]["by"]
+        assert made[2]["by"] != made[1]["by"]
+        assert not fleet.armed()
 
 
 def test_a_plan_without_traffic_does_not_go_up(tmp_path: Path) -> None:
