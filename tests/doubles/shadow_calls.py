@@ -11,6 +11,7 @@ from killswitch.router.shadow.asking import Asking
 from killswitch.router.shadow.call import CallSettings, Counted, ShadowCall
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.ledger import SpendLedger
+from killswitch.router.shadow.own_refusals import RefusalRule
 from killswitch.router.shadow.raw_pair import RawPair
 from tests.doubles.clock import VirtualClock
 from tests.doubles.held_split import shadowed
@@ -20,7 +21,13 @@ class Shadowing:
     """What calls need, and what came of them. Set ``split`` to change what is obeyed."""
 
     def __init__(
-        self, *, ledger: SpendLedger | None = None, tools_act: bool = True, timeout: float = 30.0, cache: int = 0
+        self,
+        *,
+        ledger: SpendLedger | None = None,
+        tools_act: bool = True,
+        timeout: float = 30.0,
+        cache: int = 0,
+        refusal_rule: RefusalRule | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.split: ShadowSplit = shadowed(100.0).shadow
@@ -44,6 +51,7 @@ class Shadowing:
             complain=self.complaints.append,
             warn_once=lambda kind, text: self.warnings.append((kind, text)),
             cache=AnswerCache(cache) if cache else None,
+            refusal_rule=refusal_rule,
         )
 
 

@@ -22,6 +22,7 @@ from killswitch.router.shadow.capture import Captured, capture, copy_of
 from killswitch.router.shadow.comparable import NotComparable
 from killswitch.router.shadow.drops import Drop
 from killswitch.router.shadow.ledger import SpendLedger
+from killswitch.router.shadow.own_refusals import UNKNOWN_RULE, RefusalRule, read_by
 from killswitch.router.shadow.quota import codes_of, is_budget, is_spent, retry_after_of, status_of, was_never_sent
 from killswitch.router.shadow.raw_pair import Outcome as RawOutcome
 from killswitch.router.shadow.raw_pair import RawAnswer, RawPair
@@ -74,6 +75,7 @@ class CallSettings(NamedTuple):
     complain: Callable[[str], None]
     warn_once: Callable[[str, str], None]
     cache: AnswerCache | None = None
+    refusal_rule: RefusalRule | None = None
 
 
 class Sampled:
@@ -113,19 +115,26 @@ class Sampled:
         first = finished.first_token_seconds
         if first is None and finished.chunk_seconds:
             first = first_token(finished.answer, finished.chunk_seconds)
-        return RawAnswer(
+        counted = finished.served_outcome == Outcome.REFUSED
+        # without a text (an error of a content filter, a provider's signal) the canary's answer is read alike
+        refused = answer.refused or (counted and not answer.text)
+        control = RawAnswer(
             model=finished.route.model,
-            outcome="refused" if finished.served_outcome == Outcome.REFUSED else "ok",
+            outcome="refused" if refused else "ok",
             seconds=max(0.0, finished.seconds),
             text=answer.text,
             tool_calls=answer.tool_calls,
-            refused=answer.refused or finished.served_outcome == Outcome.REFUSED,
+            refused=refused,
             finish_reason=answer.finish_reason,
             streamed=streamed,
             first_token_seconds=first,
             usage=answer.usage,
             status=finished.control_status,
         )
+        control = read_by(self._settings.refusal_rule, control)
+        if counted and not control.refused:
+            self._settings.warn_once("refusals", f"of {self._settings.rollout}: {UNKNOWN_RULE}")
+        return control
 
 
 class ShadowCall:
@@ -268,7 +277,8 @@ class ShadowCall:
         captured, finished = self._captured, self.sampled.finished
         assert captured is not None
         assert self._started is not None
-        pair = self._pair_with(answer_of(came, self.model), concurrent=False)
+        answer = read_by(self._settings.refusal_rule, answer_of(came, self.model))
+        pair = self._pair_with(answer, concurrent=False)
         other = pair.other
         at_once = self._started - self.sampled.offered <= CONCURRENT_WITHIN
         concurrent = at_once and came.streamed == captured.streamed and not finished.control_cached

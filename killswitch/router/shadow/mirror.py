@@ -37,6 +37,7 @@ from killswitch.router.shadow.drops import Drop, Drops
 from killswitch.router.shadow.forks import started
 from killswitch.router.shadow.lanes import lane_for
 from killswitch.router.shadow.ledger import SpendLedger, check_ledger
+from killswitch.router.shadow.own_refusals import RefusalRule, rule_of
 from killswitch.router.shadow.pressure import Pressure
 from killswitch.router.shadow.quota import status_of
 from killswitch.router.shadow.request_ids import new_request_id
@@ -74,7 +75,8 @@ class Shadow:
     of each call (`killswitch.spend.Ledger.for_scopes`); None spends without a limit of ours. ``user_key_file``: the key
     of the users' hashes, by default from ``KILLSWITCH_SHADOW_KEY_FILE``. ``side_effects``: whether requests with tools
     act on the world where the service does not say. ``pressure_share``: the shadow rests when less than this part of
-    control's rate limit is left.
+    control's rate limit is left. ``refused``: your own rule of what is a refusal, given the text of each answer, of
+    control's and of the canary's; the ``phrases`` of ``metrics`` count as well.
     ``cache``: answers of the canary that are kept for requests that come again; 0 asks each time. Raises BadSettings.
     """
 
@@ -96,6 +98,7 @@ class Shadow:
         side_effects: bool = True,
         pressure_share: float = 0.2,
         cache: int = 0,
+        refused: RefusalRule | None = None,
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
     ) -> None:
@@ -131,6 +134,7 @@ class Shadow:
             complain=complain,
             warn_once=complain.warn_once,
             cache=AnswerCache(cache) if cache > 0 else None,
+            refusal_rule=rule_of(refused, metrics.phrases if metrics is not None else None),
         )
         self.ask = ask
         self._workers = workers
