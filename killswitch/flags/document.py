@@ -9,7 +9,7 @@ from killswitch.documents import Fields
 from killswitch.errors import BadDocument
 from killswitch.flags.flag import MAX_GENERATION, Completion, Flag, Pin, StageEntry, Trip, shadow_problem
 from killswitch.flags.shadow_share import ShadowShare, shadow_share
-from killswitch.flags.transitions import State
+from killswitch.flags.transitions import STOPPED, State
 from killswitch.timestamps import from_iso, to_iso
 
 FORMAT = 1
@@ -109,7 +109,8 @@ def from_document(value: bytes, *, rollout: str) -> Flag:
         stages=tuple(_stage_entry(entry, rollout) for entry in stages_document),
         updated_at=from_iso(fields.text("updated_at")),
         updated_by=fields.text("updated_by", empty=True),
-        trip=_trip(trip_document, rollout) if isinstance(trip_document, dict) else None,
+        # one that stayed in the document where someone armed it by hand says nothing about this flag
+        trip=_trip(trip_document, rollout) if state in STOPPED and isinstance(trip_document, dict) else None,
         pin=_pin(pin_document, rollout) if isinstance(pin_document, dict) else None,
         completion=_completion(completion, rollout) if isinstance(completion, dict) else None,
         unpinned_at=fields.optional_time("unpinned_at"),
@@ -125,7 +126,7 @@ def _contradiction(
     """What does not go with the state; None where all does."""
     if (state is State.COMPLETE) != isinstance(completion, dict):
         return "completion says nothing" if state is State.COMPLETE else "it has a completion"
-    if state not in (State.ARMED, State.COMPLETE) and not isinstance(trip_document, dict):
+    if state in STOPPED and not isinstance(trip_document, dict):
         return "trip says nothing"
     if state is not State.ARMED and percent != 0.0:
         return f"canary_percent is {percent:g}"

@@ -20,6 +20,9 @@ class State(StrEnum):
     COMPLETE = "complete"  # everyone has the new model, and nothing is compared
 
 
+STOPPED = frozenset({State.TRIPPED, State.PINNED})  # the states that have a trip
+
+
 class Action(StrEnum):
     ARM = "arm"
     TRIP = "trip"

@@ -151,7 +151,7 @@ def _identity(flag: Flag) -> tuple[str, int, str, float, float]:
 
 def to_document(progress: StageProgress) -> bytes:
     """As stored: JSON, UTF-8."""
-    return json.dumps(as_json(progress), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(as_json(progress), ensure_ascii=False, allow_nan=False).encode(errors="replace")
 
 
 def as_json(progress: StageProgress) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from killswitch.router.key_file import KEY_FILE_VARIABLE, KeyFile
 from killswitch.router.lock_free_count import LockFreeCount
 from killswitch.router.route_types import Route, RouteReason, Split
 from killswitch.timestamps import to_iso
+from killswitch.wording import plain
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -47,7 +49,8 @@ MOST_CHANGES = 8  # rows for one user's changes in a generation: a cookie that f
 _BATCH = 5_000  # rows that are written before `every` is over
 _CANARY = Cohort.CANARY  # looked up once: the request path compares it
 _AT_EXIT = 2.0  # seconds
-_FORK_WAITS = 1.0  # seconds
+_FLUSH_LOOK = 0.05  # seconds between two looks whether the thread is alive
+_FORK_WAITS = 0.2  # seconds, of all logs together: a service forks on its request's path
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +110,7 @@ class ExposureLog:
         self._counter = _counter(registry)
         self._notes: dict[str, ExposureNotes] = {}
         self._trouble = ""
+        self._closed = False
         self.start_again()
         _started.add(self)
 
@@ -118,23 +122,35 @@ class ExposureLog:
             self._count(Counter(), rollout)
         return known
 
-    def start_again(self) -> None:
-        """Forget what waits and start the thread: in a forked child the rows are the parent's to write."""
+    def start_again(self, *, counts: bool = True) -> None:
+        """Forget what waits and start the thread: in a forked child the rows are the parent's to write.
+
+        ``counts`` is False where the metric was being counted as it forked: its lock is held here for good.
+        """
         self._waiting: deque[Exposure] = deque()
+        self._flushes: deque[threading.Event] = deque()
         self._writing = threading.Lock()
         self.counting = threading.Lock()  # held during a fork: the counter's own lock must be free in the child
         self._wanted = threading.Event()
-        self._ending = threading.Event()
+        for notes in self._notes.values():
+            notes.dropped.take()  # the parent counts them
+        if not counts:
+            self._counter = None
+        self._start()
+
+    def _start(self) -> bool:
         self._thread = threading.Thread(target=self._run, name="killswitch-exposures", daemon=True)
         try:
             self._thread.start()
         except RuntimeError:  # no more threads: rows wait for `flush`, and what finds no room is counted
             self._say("no thread could be started")
+            return False
+        return True
 
     def put(self, row: Exposure) -> bool:
         """Whether there was room. Called for each new user; never waits."""
         waiting = len(self._waiting)
-        if waiting >= MOST_WAITING or self._ending.is_set():
+        if waiting >= MOST_WAITING or self._closed:
             return False
         self._waiting.append(row)
         if waiting == _BATCH:
@@ -143,21 +159,33 @@ class ExposureLog:
 
     def flush(self, timeout: float = _AT_EXIT) -> bool:
         """Write what waits, within ``timeout`` seconds; whether all is written. For the end of a process, and tests."""
-        thread = threading.Thread(target=self._write_all, name="killswitch-exposures-flush", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is ending, or there are no more threads
-            self._write_all()
+        if self._thread.is_alive() or (not self._closed and self._start()):
+            # the log's own thread writes: what hangs in the service's callable must not hang here as well
+            written = threading.Event()
+            self._flushes.append(written)
+            self._wanted.set()
+            until = time.monotonic() + timeout
+            while not written.wait(max(0.0, min(_FLUSH_LOOK, until - time.monotonic()))):
+                if time.monotonic() >= until:
+                    return False
+                if not self._thread.is_alive():  # `close` has ended it, after its last batch
+                    break
             return not self._waiting
-        thread.join(timeout)
-        return not thread.is_alive() and not self._waiting
+        if not self._writing.acquire(timeout=timeout):
+            return False
+        try:
+            self._write_all()
+        finally:
+            self._writing.release()
+        return not self._waiting
 
     def close(self, timeout: float = _AT_EXIT) -> None:
         """Write what waits and end the thread. Rows that are left are counted as dropped."""
         _started.discard(self)
-        self._ending.set()
-        self._wanted.set()
+        self._closed = True
         self.flush(timeout)
+        self._wanted.set()
+        self._thread.join(timeout)
         left = Counter(row.rollout for row in self._waiting)
         self._waiting.clear()
         for rollout, number in left.items():
@@ -166,14 +194,20 @@ class ExposureLog:
     # --- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._ending.is_set():
+        ending = False
+        while not ending:
             self._wanted.wait(self._every)
             self._wanted.clear()
+            ending = self._closed and not self._flushes  # after it one turn more: what came meanwhile is written
+            asked = [self._flushes.popleft() for _ in range(len(self._flushes))]
             try:
                 self._look_at_the_key()
-                self._write_all()
+                with self._writing:
+                    self._write_all()
             except Exception:
                 log.exception("exposures: unexpected error; the log goes on")
+            for written in asked:
+                written.set()
 
     def _look_at_the_key(self) -> None:
         key = self.key_file.key
@@ -186,18 +220,18 @@ class ExposureLog:
                 notes.forget()
 
     def _write_all(self) -> None:
-        with self._writing:
-            for rollout, notes in tuple(self._notes.items()):
-                self._count(Counter(dropped=notes.dropped.take()), rollout)
-            while batch := self._take():
-                try:
-                    self._write(batch)
-                except Exception as error:  # noqa: BLE001  # the service's own callable, or the disk
-                    self._waiting.extendleft(reversed(batch))
-                    self._say(f"rows cannot be written ({type(error).__name__}: {error})")
-                    return
-                self._say("")
-                self._tell(batch, "written")
+        """Called by the one who holds `_writing`."""
+        for rollout, notes in tuple(self._notes.items()):
+            self._count(Counter(dropped=notes.dropped.take()), rollout)
+        while batch := self._take():
+            try:
+                self._write(batch)
+            except BaseException as error:  # noqa: BLE001  # the service's own callable; a SystemExit would end the thread
+                self._waiting.extendleft(reversed(batch))
+                self._say(f"rows cannot be written ({_what(error)})")
+                return
+            self._say("")
+            self._tell(batch, "written")
 
     def _take(self) -> list[Exposure]:
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
@@ -230,14 +264,13 @@ class ExposureNotes:
     request writes another row with the same cohort, and a reader takes the first.
     """
 
-    __slots__ = ("_elder", "_exposes", "_generation", "_half", "_log", "_rollout", "_split", "_younger", "dropped")
+    __slots__ = ("_elder", "_generation", "_half", "_log", "_rollout", "_seen", "_younger", "dropped")
 
     def __init__(self, owner: ExposureLog, rollout: str, most_users: int) -> None:
         self._log = owner
         self._rollout = rollout
         self._half = max(1, most_users // 2)
-        self._split: Split | None = None
-        self._exposes = False
+        self._seen: tuple[Split | None, bool] = (None, False)  # the newest split, and whether it exposes
         self._generation = -1
         self._younger: dict[int, int] = {}  # hash of the user -> twice the changes, and 1 for the canary
         self._elder: dict[int, int] = {}
@@ -249,9 +282,10 @@ class ExposureNotes:
     def note(self, split: Split, route: Route, key: object) -> None:
         """Called with each route that is given. Never raises, never waits."""
         try:
-            if split is not self._split:
-                self._begin(split, route.generation)
-            if not self._exposes:
+            seen, exposes = self._seen
+            if split is not seen:
+                exposes = self._begin(split, route.generation)
+            if not exposes:
                 return
             place = hash(key) if key.__class__ is str else hash(routing_bytes(key))
             known = self._younger.get(place)
@@ -264,12 +298,14 @@ class ExposureNotes:
         """Everyone gets a row again."""
         self._younger, self._elder = {}, {}
 
-    def _begin(self, split: Split, generation: int) -> None:
-        self._split = split
-        self._exposes = split.exposes
-        if self._exposes and generation != self._generation:
+    def _begin(self, split: Split, generation: int) -> bool:
+        exposes = split.exposes
+        # in one assignment: another thread may begin with another split at the same time
+        self._seen = (split, exposes)
+        if exposes and generation != self._generation:
             self._generation = generation
             self.forget()
+        return exposes
 
     def _note_anew(self, route: Route, key: object, place: int) -> None:
         """A user who was not seen in this cohort just before."""
@@ -307,6 +343,15 @@ class _Folder:
         self._files.write(lines)
 
 
+def _what(error: BaseException) -> str:
+    """A failure to write, without the text of a foreign exception: it may hold rows, or a password."""
+    if isinstance(error, OSError) and type(error).__module__ == "builtins":
+        return f"{type(error).__name__}: {plain(str(error), 300)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
+
+
 def _counter(registry: CollectorRegistry | Literal["default"] | None) -> Any:
     if registry is None:
         return None
@@ -322,7 +367,10 @@ _held: list[ExposureLog] = []
 
 
 def _hold_counting() -> None:
-    _held[:] = [one for one in tuple(_started) if one.counting.acquire(timeout=_FORK_WAITS)]
+    until = time.monotonic() + _FORK_WAITS
+    _held[:] = [
+        one for one in tuple(_started) if one.counting.acquire(timeout=max(0.0, until - time.monotonic()))
+    ]  # fmt: skip
 
 
 def _release_counting() -> None:
@@ -331,9 +379,9 @@ def _release_counting() -> None:
 
 
 def _start_again_in_child() -> None:
-    _held.clear()
+    held, _held[:] = tuple(_held), ()
     for one in tuple(_started):
-        one.start_again()
+        one.start_again(counts=one in held)
 
 
 def _flush_all() -> None:

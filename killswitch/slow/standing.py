@@ -19,6 +19,7 @@ from killswitch.timestamps import to_iso
 FORMAT: Final = 1
 RETRY_AFTER: Final = 3600.0  # seconds
 PAGE_AFTER: Final = 2 * 86_400.0 - 3600.0  # seconds without a verdict; two days may have 47 hours
+_CLOCKS_APART: Final = 3600.0  # seconds; replicas' clocks differ by less
 _MAX_BYTES: Final = 256 * 1024
 _MAX_SENTENCE: Final = 1000
 # what another question a little later may answer otherwise
@@ -83,7 +84,9 @@ def is_due(settings: SlowSettings, standing: SlowStanding | None, generation: in
     # a replica that still has the rule file of before must not ask because a signal is gone there
     if {one.name for one in settings.signals} - {one.signal for one in standing.signals}:
         return True
-    if evaluated_at(now, settings.at, ZoneInfo(settings.time_zone)) > standing.evaluated_at:
+    newest = evaluated_at(now, settings.at, ZoneInfo(settings.time_zone))
+    # one of days to come was written by a clock that was ahead: until then nothing would be judged
+    if newest > standing.evaluated_at or standing.evaluated_at > now + _CLOCKS_APART:
         return True
     return any(one.reason in _PASSING for one in standing.signals) and abs(now - standing.asked_at) >= RETRY_AFTER
 

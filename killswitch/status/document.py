@@ -39,7 +39,7 @@ def status_json(
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")
 
 
 def _head(controller_id: str, report: CycleReport | None, age: float | None) -> dict[str, Any]:

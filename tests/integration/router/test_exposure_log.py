@@ -138,3 +138,18 @@ def test_a_forked_worker_writes_its_own_rows_once(tmp_path: Path) -> None:
     users = [row["user"] for row in lines_of(tmp_path)]
     assert sorted(map(str, users)) == sorted(hash_user(USER_KEY, name) for name in ("parent", "child"))
     log.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_worker_forked_while_a_metric_hangs_writes_its_rows(tmp_path: Path) -> None:
+    """The metric's lock is held for good in the child, so the child counts nothing."""
+    log = ExposureLog(tmp_path, key_file=USER_KEY_FILE, registry=CollectorRegistry(), every=3600.0)
+    router = Router("copilot", following=HeldSplit(armed(0.0)), exposures=log, registry=None)
+    with log.counting, log._counter._lock:
+        child = os.fork()
+        if child == 0:
+            router.route("child")
+            os._exit(0 if log.flush(5.0) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    assert [row["user"] for row in lines_of(tmp_path)] == [hash_user(USER_KEY, "child")]
+    log.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from killswitch.ramps.gate_inputs import Hold
 from killswitch.ramps.records import hold_document
 from killswitch.slow.standing import SignalStanding, SlowStanding, to_document
 from killswitch.slow_settings import SlowSettings
-from killswitch.status.document import status_document
+from killswitch.status.document import status_document, status_json
 from killswitch.stores import Put, keys
 from tests.doubles.fleet import START, Fleet
 from tests.doubles.memory_store import Call, MemoryStore
@@ -124,6 +125,22 @@ def test_slow_signals_are_shown_with_what_the_store_has() -> None:
     fleet.run(1)
     (one,) = shown(fleet)["slow"]
     assert (one["verdict"], one["worse"]) == ("HEALTHY", 0.2)
+
+
+def test_half_a_character_in_the_store_hides_no_status() -> None:
+    """JSON can hold a lone surrogate, and UTF-8 cannot: `status`, `ready` and `advance` read this document."""
+    fleet = planned()
+    fleet.run(3)
+    hold = json.loads(hold_document(Hold("wait", "ann"), rollout="copilot", at=START)) | {"reason": "\ud800"}
+    seen = json.loads(fleet.server.value(keys.plan_progress("copilot")) or b"")
+    seen["rules"]["\ud800"] = next(iter(seen["rules"].values()))
+    store = MemoryStore(fleet.server, "person")
+    store.commit((), (Put(keys.hold("copilot"), json.dumps(hold).encode()),))
+    store.commit((), (Put(keys.plan_progress("copilot"), json.dumps(seen).encode()),))
+    fleet.run(1)
+    latest = fleet.replicas[0].controller.latest
+    (one,) = json.loads(status_json("a", latest, 1.0))["rollouts"]
+    assert "ann holds it: ?" in one["plan"]["why"]
 
 
 def test_without_a_plan_nothing_is_read_for_it() -> None:

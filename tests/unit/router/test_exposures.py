@@ -199,6 +199,84 @@ def test_a_callable_that_hangs_holds_no_request() -> None:
     release.set()
 
 
+@pytest.mark.parametrize("threads", [True, False], ids=["more threads", "none"])
+def test_flushing_what_hangs_ends_and_leaves_no_thread(threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of a process of Python 3.12 no thread can be started; the process must end all the same."""
+    hanging, release = threading.Event(), threading.Event()
+
+    def insert(batch: Sequence[Exposure]) -> None:
+        hanging.set()
+        release.wait(30.0)
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    service = Service(write=insert)
+    service.router.route("ann")
+    service.log.flush(0.01)
+    assert hanging.wait(10.0)
+    before = threading.active_count()
+    if not threads:
+        monkeypatch.setattr(threading.Thread, "start", refused)
+    assert not any(service.log.flush(0.01) for _ in range(5))
+    assert not release.is_set()
+    assert threading.active_count() == before
+    release.set()
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_callable_that_would_end_its_thread_gets_its_rows_again(raised: type[BaseException]) -> None:
+    """Such as a driver's own timeout, which is no Exception in gevent."""
+    rows: list[Exposure] = []
+    failing = [True]
+
+    def insert(batch: Sequence[Exposure]) -> None:
+        if failing:
+            failing.clear()
+            raise raised
+        rows.extend(batch)
+
+    service = Service(write=insert)
+    service.router.route("ann")
+    assert not service.log.flush()
+    assert service.log.flush()
+    assert len(rows) == 1
+
+
+def test_no_text_of_a_foreign_exception_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Refused(Exception):
+        pass
+
+    def insert(batch: Sequence[Exposure]) -> None:
+        raise Refused(f"POST https://warehouse/?token=hunter2 {batch}")
+
+    service = Service(write=insert)
+    service.router.route("ann")
+    assert not service.log.flush()
+    assert "rows cannot be written (Refused at " in caplog.text
+    assert "hunter2" not in caplog.text
+    assert hash_user(USER_KEY, "ann") not in caplog.text
+
+
+def test_two_splits_at_once_leave_no_generation_without_rows() -> None:
+    """A thread that still has the split from before the arming begins it while another begins the new one."""
+    service = Service(tripped())
+    notes = service.log.notes_of(ROLLOUT)
+    new = armed(100.0, generation=2)
+
+    class Slow(FixedSplit):
+        @property
+        def exposes(self) -> bool:
+            notes.note(new, new.canary_route, "ann")  # as the other thread does now
+            return False
+
+    old = tripped()
+    notes.note(Slow(0.0, "", old.control_route, old.canary_route), old.control_route, "bob")
+    service.held.current = new
+    service.router.route("cyd")
+    assert {row.user for row in service.written()} >= {hash_user(USER_KEY, "cyd")}
+
+
 def test_rows_left_at_the_end_are_counted() -> None:
     def insert(batch: Sequence[Exposure]) -> None:
         raise ConnectionError

@@ -81,6 +81,13 @@ def test_a_clock_set_back_asks_again_and_not_for_ever_later() -> None:
     assert is_due(SETTINGS, failed, 3, failed.asked_at - RETRY_AFTER)
 
 
+def test_an_evaluation_of_days_to_come_is_made_again() -> None:
+    """A replica whose clock was months ahead has judged once; until then a bad canary would not be pinned."""
+    ahead = standing(Verdict.HEALTHY, MONDAY + 90 * DAY)
+    assert is_due(SETTINGS, ahead, 3, MONDAY)
+    assert not is_due(SETTINGS, standing(Verdict.HEALTHY, MONDAY), 3, MONDAY - 60.0)
+
+
 def test_silence_is_counted_from_its_first_day() -> None:
     kept = standing(Verdict.UNKNOWN)
     assert kept.unheard(MONDAY) == ()

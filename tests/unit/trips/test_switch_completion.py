@@ -38,3 +38,24 @@ def test_a_trip_of_a_complete_rollout_sends_everyone_back(actor: Actor, together
     assert (flag.state, flag.control, flag.canary_percent) == ("tripped", "model-old", 0.0)
     incident = json.loads(server.value(keys.incident(done.rollout, 1)) or b"")
     assert (incident["control"], incident["canary"], incident["percent_before"]) == ("model-old", "model-new", 100.0)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_trip_left_in_a_document_hides_no_new_one(complete: bool) -> None:
+    """Someone has armed the flag by hand in the store, and left what was said of the trip before."""
+    server = MemoryServer(VirtualClock())
+    store = MemoryStore(server, "a")
+    switch = Switch(store, wall=lambda: AT, by="a")
+    flag = replace(armed(), canary_percent=99.0, stage="full")
+    flag = completed(flag) if complete else flag
+    left: dict[str, object] = {"at": "2026-01-01T00:00:00Z", "by": "x", "reason": "r", "rules": []}
+    left |= {"incident": "support-copilot.1"}
+    left |= {"stage_before": "ramp_1", "percent_before": 1.0}
+    document = json.loads(to_document(flag)) | {"trip": left}
+    store.commit((), (Put(keys.flag(flag.rollout), json.dumps(document).encode()),))
+    request = TripRequest(
+        incident_draft(), generation=flag.generation, actor=Actor.CONTROLLER, at=AT, page=PageSettings(),
+        armed_at=flag.armed_at,
+    )  # fmt: skip
+    assert switch.trip(request).outcome is TripOutcome.TRIPPED
+    assert switch.required(flag.rollout).flag.state == "tripped"  # type: ignore[union-attr]
