@@ -49,11 +49,8 @@ def command(
             fail(f"{rollout} is in stage {before.stage}, so nothing is shadowed; for no users write --stage {SHADOW}")
         if before is None or _raises(before, after):
             hand.warn_if_unwatched()
-        now = f"{before.canary_percent:g}%" if before is not None else "nothing"
         shadowed = "" if before is None else _shadow_change(before, after)
-        hand.confirm(
-            f"{rollout}: the canary's share goes from {now} to {after.canary_percent:g}%{shadowed} (stage {stage})."
-        )
+        hand.confirm(f"{rollout}: the canary's share {_share_change(before, after)}{shadowed} (stage {stage}).")
 
     changed = hand.switch.set_stage(rollout, percent=percent, stage=stage, shadow=share, agree=agree)
     hand.answer(changed, f"{rollout}: stage {stage}, {changed.canary_percent:g}% canary{shadowed_in_words(changed)}")
@@ -63,8 +60,13 @@ def _raises(before: Flag, after: Flag) -> bool:
     return after.canary_percent > before.canary_percent or after.shadow_share.exceeds(before.shadow_share)
 
 
+def _share_change(before: Flag | None, after: Flag) -> str:
+    now, then = f"{before.canary_percent:g}%" if before is not None else "nothing", f"{after.canary_percent:g}%"
+    return f"stays {then}" if now == then else f"goes from {now} to {then}"
+
+
 def _shadow_change(before: Flag, after: Flag) -> str:
-    """``, and the shadow's from 5% to 25% of requests``; empty where it stays nothing."""
+    """``, and the shadow's goes from 5% to 25% of requests``; empty where it stays nothing."""
     if before.shadow_share.nothing and after.shadow_share.nothing:
         return ""
-    return f", and the shadow's from {before.shadow_share} to {after.shadow_share} of requests"
+    return f", and the shadow's goes from {before.shadow_share} to {after.shadow_share} of requests"

@@ -85,7 +85,7 @@ class ShadowDecision:
     ``pairs`` and ``noise_pairs``: those counted. ``left_out``: pairs that say nothing about a model, by outcome.
     ``dropped``: sampled requests without a pair, by reason. ``lost_share``: the part of the sampled requests whose
     absence may hide bad answers. ``missing_share``: the part that is missing for whatever reason.
-    ``more_pairs``: canary pairs until a decision, at the present numbers; None where
+    ``more_pairs``: canary pairs until a decision, GO or NO_GO, at the present numbers; None where
     decided or where no number can be given. ``advised_share``: what to multiply the sampling by, from now on.
     ``users``: how the pairs are spread over users, None where no one counted. ``one_user``: why there is no GO before
     other users asked, "" if that is no reason.
@@ -307,8 +307,24 @@ def _decided(
     if not any(one.standing is CriterionState.PASS for one in findings) and not waiting:
         waiting.append("nothing could be compared")
     if waiting:
-        known = [one for one in needed if one is not None]
-        more = max(known) if known and len(known) == len(needed) else None
-        return GoNoGo.NOT_YET, f"NOT_YET: {'; '.join(waiting)}", more
+        return GoNoGo.NOT_YET, f"NOT_YET: {'; '.join(waiting)}", _pairs_until_decided(findings, classes, needed)
     proven = sum(one.standing is CriterionState.PASS for one in findings)
     return GoNoGo.GO, f"GO: {proven} {'criterion' if proven == 1 else 'criteria'} proven", None
+
+
+def _pairs_until_decided(
+    findings: tuple[CriterionFinding, ...], classes: tuple[ClassFinding, ...], needed: list[int | None]
+) -> int | None:
+    """A GO waits for the last of ``needed``, and there is none where a criterion nears FAIL. A NO_GO waits for the
+    first that fails.
+    """
+    failing = [one.more_pairs for one in findings if one.more_pairs is not None and one.nears_fail]
+    blocked = bool(failing)
+    for each in classes:
+        known = [one.more_pairs for one in each.findings if one.more_pairs is not None and one.nears_fail]
+        failing += [round(more / each.share) for more in known]
+        blocked = blocked or bool(known and each.blocks)
+    passing = [one for one in needed if one is not None]
+    if passing and len(passing) == len(needed) and not blocked:
+        failing.append(max(passing))
+    return min(failing, default=None)

@@ -70,6 +70,11 @@ class CriterionFinding:
         """Whether ``reference`` is control against itself."""
         return self.criterion.measure in OF_THE_FLOOR
 
+    @property
+    def nears_fail(self) -> bool:
+        """It is open, its estimate is beyond the limit, and ``more_pairs`` like those so far make it FAIL."""
+        return self.standing is CriterionState.NOT_YET and self.more_pairs is not None and self.excess > self.limit
+
 
 def judged(
     comparison: Compared, *, wrong_go: float, wrong_no_go: float, prompt_class: str | None = None

@@ -24,6 +24,7 @@ from killswitch.flags.keyed_hash import hash_user
 from killswitch.router.key_file import read_key
 from killswitch.shadow.forgetting import Forgotten, forget
 from killswitch.shadow.sinks.opening import open_sink
+from killswitch.wording import counted
 
 SpoolOption = Annotated[
     Path | None,
@@ -83,6 +84,7 @@ def command(
 
 def _sentence(user: str, hashed: str, done: Forgotten) -> str:
     return (
-        f"{user} ({hashed}): removed {done.records} records, {done.raw_pairs} raw pairs, {done.waiting_for_judge} "
-        f"pairs that waited for the judge, and {done.set_aside} files of unreadable lines"
+        f"{user} ({hashed}): removed {counted(done.records, 'record')}, {counted(done.raw_pairs, 'raw pair')}, "
+        f"{counted(done.waiting_for_judge, 'pair')} that waited for the judge, and "
+        f"{counted(done.set_aside, 'file')} of unreadable lines"
     )

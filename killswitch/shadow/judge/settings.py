@@ -77,7 +77,9 @@ def judge_settings(section: Mapping[str, Any]) -> JudgeSettings:
     if len(settings.rubric.encode(errors="replace")) > RUBRIC_BYTES:
         problems.append(f"judge, rubric: it has more than {RUBRIC_BYTES:,} bytes; shorten it")
     if settings.max_dollars_a_day is not None and settings.prices_file is None:
-        problems.append("judge, prices_file: it is missing; `max_dollars_a_day` needs the prices of the judge's model")
+        problems.append(
+            "judge, prices_file: it is missing; write it, because `max_dollars_a_day` needs the judge's price"
+        )
     try:
         endpoint_url(settings.url, settings.protocol)
     except BadSettings as error:

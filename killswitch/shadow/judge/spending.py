@@ -33,9 +33,11 @@ def judge_ledger(
         yield None
         return
     if settings.prices_file is None:
-        raise BadSettings(
-            [f"judge, prices_file: it is missing, and the rule file of {rollout} caps what the judge spends"]
+        problem = (
+            f"judge, prices_file: it is missing, and the rule file of {rollout} caps what the judge spends; write "
+            "`prices_file:` in the judge's settings, with the file that has the price of the judge's model"
         )
+        raise BadSettings([problem])
     cap = Cap(scope, Period.DAY, hard=None if dollars is None else int(dollars * MILLION))
     with Ledger(store, [cap], PriceList.from_file(settings.prices_file)) as ledger:
         yield ledger.for_scopes(scope, wait=WAIT)

@@ -28,7 +28,7 @@ from killswitch.shadow.report.html_parts import (
     table,
 )
 from killswitch.shadow.report.in_words import (
-    chance,
+    by_chance,
     criterion_numbers,
     evidence_of,
     limit_of,
@@ -95,7 +95,7 @@ def _colour(verdict: str) -> str:
 def _criteria(report: ShadowReport) -> Iterator[str]:
     columns = (
         Column("criterion"), Column("standing", "standing"), Column("canary", "n"), Column("control or floor", "n"),
-        Column("limit", "n"), Column("pairs", "n"), Column("evidence"), Column("more pairs", "n"),
+        Column("limit", "n"), Column("pairs", "n"), Column("evidence", "said"), Column("more pairs", "n"),
         Column("", "wide"),
     )  # fmt: skip
     rows = []
@@ -225,7 +225,7 @@ def _tone(report: ShadowReport) -> Iterator[str]:
     if tone.e_value is not None:
         yield (
             '<p class="dim">Evidence that the openings differ at all:'
-            f" {chance(tone.e_value)} by chance (e-value {tone.e_value:,.3g}).</p>"
+            f" {by_chance(tone.e_value)} (e-value {tone.e_value:,.3g}).</p>"
         )
     yield f'<p class="dim">{key(*_SIDES)}</p><div class="grid">'
     yield f"<div><h3>Most frequent of the canary</h3>{_three_ways('opening', tone.by_candidate)}</div>"

@@ -36,6 +36,7 @@ th, td { text-align: left; padding: .3rem .6rem; border-top: 1px solid var(--lin
 th { color: var(--dim); font-weight: 500; border-top: 0; white-space: nowrap; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.wide { min-width: 14rem; width: 30%; }
+td.said { min-width: 8rem; }
 .bar { display: block; height: .45rem; border-radius: 2px; min-width: 1px; margin: .12rem 0; }
 td.bars { min-width: 7rem; width: 22%; }
 .bar.control { background: var(--control); } .bar.canary { background: var(--canary); }

@@ -82,6 +82,11 @@ def chance(odds: float) -> str:
     return "under 1 in a million" if odds >= _A_MILLION else odds_in_words(odds)
 
 
+def by_chance(e_value: float) -> str:
+    """Of evidence for a difference: ``1 in 30 by chance``, or that there is none."""
+    return "no evidence" if e_value <= 1.0 else f"{chance(e_value)} by chance"
+
+
 def outcome_of(row: CriterionRow) -> str:
     """The sentence without the numbers that are shown next to it: ``worse by more than 1.0 pp``."""
     said = row.sentence.removeprefix(f"{row.title}: ")

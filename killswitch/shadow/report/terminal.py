@@ -14,7 +14,7 @@ from killswitch.shadow.report.document import BothWays, OverFloor, ShadowReport,
 from killswitch.shadow.report.hostile_text import in_terminal
 from killswitch.shadow.report.html_parts import dollars, number, percent, points, signed
 from killswitch.shadow.report.in_words import (
-    chance,
+    by_chance,
     criterion_numbers,
     evidence_of,
     limit_of,
@@ -120,7 +120,7 @@ def _classes(report: ShadowReport) -> Iterator[str]:
     )  # fmt: skip
     hidden = len(report.classes) + report.classes_left_out - _MOST_CLASSES
     if hidden > 0:
-        yield f"and {hidden:,} more"
+        yield f"and {hidden:,} more; --html and --json show them"
 
 
 def _else(report: ShadowReport) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _else(report: ShadowReport) -> Iterator[str]:
         yield _row("differences", "; ".join(differences))
     grown = next((row for row in report.tone.by_candidate if row.name == report.tone.grown), None)
     if grown is not None:
-        odds = "" if report.tone.e_value is None else f"; openings differ: {chance(report.tone.e_value)} by chance"
+        odds = "" if report.tone.e_value is None else f"; openings differ: {by_chance(report.tone.e_value)}"
         shares_of = f"{percent(grown.candidate.share)} against {percent(grown.control.share)}"
         yield _row("tone", f"“{_short(grown.name)}” opens {shares_of} of answers{odds}")
     if report.judge is not None:

@@ -96,7 +96,7 @@ def test_a_user_of_whom_all_is_gone_leaves_no_file(kept: Kept) -> None:
     kept.spooled("ann")
     kept.run("worker", *kept.places, "--once")
     done = kept.run("forget", "ann", *kept.places, "--yes")
-    assert "removed 1 records, 0 raw pairs" in done.stdout
+    assert "removed 1 record, 0 raw pairs" in done.stdout
     assert not list(kept.records.rglob("*.parquet"))
 
 

@@ -31,7 +31,7 @@ def test_the_shadow_is_raised_and_lowered_in_its_stage(shadowing: Shell) -> None
     """What is given replaces all that was shadowed; no new stage and no new generation begin."""
     done = shadowing("stage", "copilot", "--shadow", "25", answer="y\n")
     assert (
-        "copilot: the canary's share goes from 0% to 0%, and the shadow's from 20% (billing 100%) to 25% of requests "
+        "copilot: the canary's share stays 0%, and the shadow's goes from 20% (billing 100%) to 25% of requests "
         "(stage shadow)." in done.stderr
     )
     assert "copilot: stage shadow, 0% canary, 25% of requests shadowed" in done.stdout

@@ -67,6 +67,20 @@ def test_not_yet_says_how_many_more_pairs() -> None:
     assert decision.advised_share == 1.0
 
 
+def test_a_fault_is_waited_for_no_longer_than_it_needs() -> None:
+    """One criterion that fails decides: what the others and the classes would need is not waited for."""
+    lying = ShadowTraffic(facts=0.09, classes=("billing", "orders"))
+    decision = assess(drawn(lying, 1_000, 6))
+    facts = finding(decision, Measure.FACTS)
+    assert decision.verdict is GoNoGo.NOT_YET
+    assert facts.nears_fail
+    assert facts.more_pairs is not None
+    assert max(one.more_pairs or 0 for one in decision.criteria) > 10 * facts.more_pairs
+    assert max(one.more_pairs or 0 for one in decision.classes) > facts.more_pairs
+    assert decision.more_pairs == facts.more_pairs
+    assert assess(drawn(lying, 4_000, 6)).verdict is GoNoGo.NO_GO
+
+
 def test_timing_out_on_bad_answers_does_not_look_good() -> None:
     """Where every bad answer becomes a timeout the canary has no refusal and no lie left, and is not let through."""
     hiding = drawn(ShadowTraffic(errors=0.05, only_candidate=0.0, facts=0.0, equivalent=0.99), 20_000, 7)

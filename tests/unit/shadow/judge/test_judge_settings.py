@@ -13,7 +13,7 @@ from killswitch.shadow.criteria import Measure, criteria_from
 from killswitch.shadow.judge.endpoint import endpoint_url
 from killswitch.shadow.judge.labels import read_labels
 from killswitch.shadow.judge.opening import open_judge
-from killswitch.shadow.judge.settings import load_judge_settings
+from killswitch.shadow.judge.settings import JudgeSettings, load_judge_settings
 
 
 def test_a_section_of_a_file_is_read_and_options_go_first(tmp_path: Path) -> None:
@@ -37,6 +37,25 @@ def test_the_examples_of_the_page_are_read(tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text(label)
     _, labels = read_labels(tmp_path / "labels.jsonl")
     assert list(labels.values()) == ["control"]
+
+
+def test_the_page_names_every_key_and_each_default() -> None:
+    """An unknown key is refused with a link to that page."""
+    page = (Path(__file__).parents[4] / "docs" / "shadow-judge.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in page.partition("## Its settings")[2].partition("\n## ")[0].splitlines()]
+    said: dict[str, str] = {}
+    for row in (row for row in rows if len(row) == 3):
+        names = re.findall(r"`(\w+)`", row[0])
+        defaults = row[1].replace("`", "").split(", ")
+        said |= dict(zip(names, defaults * len(names), strict=False))
+    assert said.keys() == JudgeSettings.model_fields.keys()
+    words = {None: "none", True: "true", False: "false"}
+    for name, field in JudgeSettings.model_fields.items():
+        if not field.is_required() and name != "rubric":
+            default = field.default
+            assert said[name] == (
+                words[default] if default is None or isinstance(default, bool) else f"{default}".removesuffix(".0")
+            ), name
 
 
 def test_every_problem_is_said_at_once(tmp_path: Path) -> None:

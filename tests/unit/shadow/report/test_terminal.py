@@ -46,6 +46,17 @@ def test_the_tone_is_said_with_both_shares() -> None:
     assert "opens 84.0% against 11.0% of answers" in screen(report_with("i'd be happy"))
 
 
+def test_openings_without_evidence_are_not_said_to_differ_by_odds() -> None:
+    """``1 in 1 by chance`` says nothing to a reader."""
+    report = report_with("i'd be happy")
+
+    def shown(e_value: float) -> str:
+        return " ".join(screen(replace(report, tone=replace(report.tone, e_value=e_value))).split())
+
+    assert "openings differ: no evidence" in shown(0.1)
+    assert "openings differ: 1 in 30 by chance" in shown(30.0)
+
+
 def test_what_was_dropped_is_in_the_counts_with_its_reasons() -> None:
     """The most frequent first; none is said where nothing was dropped."""
     report = report_with("orders")
