@@ -155,6 +155,8 @@ def _parse(value: bytes, rollout: str) -> dict[str, Any]:
         raise BadDocument(f"flag of {rollout}: {len(value)} bytes, over {MAX_DOCUMENT_BYTES}")
     try:
         document = json.loads(value)
+        # half a character, which JSON can hold: no key of the store, no page and no header can
+        json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadDocument(f"flag of {rollout}: not JSON ({error})") from error
     if not isinstance(document, dict):

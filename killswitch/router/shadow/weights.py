@@ -6,12 +6,17 @@ through everything, on the shadow's own thread. Neither raises: what is waited f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 CHUNK_BYTES = 2800  # of a chunk, as an object of the OpenAI client
 _ANSWER_BYTES = 6000  # of a whole answer of the OpenAI client, without its texts
 _OBJECT_BYTES, _MAPPING_BYTES, _LIST_BYTES, _ENTRY_BYTES = 900, 300, 60, 32
+_TEXTS = (str, bytes, bytearray, memoryview)
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque)  # their subclasses, and those that are looked at rarely
+_HEAP_TYPE = 1 << 9  # of a type's flags: it is no type of C
 _FEW, _MANY = 8, 20_000  # parts, and values, that are looked at
 
 
@@ -73,10 +78,39 @@ def _walk(left: list[Any], most: int) -> int:
             left.extend(value.values() if kind is dict else value)
         else:
             size += _OBJECT_BYTES
-            for fields in (getattr(value, "__dict__", None), getattr(value, "__pydantic_extra__", None)):
-                if type(fields) is dict:
-                    left.extend(fields.values())
+            try:
+                size += _look_into(value, kind, left, most)
+            except Exception:  # noqa: BLE001, S112  # one foreign object must not hide what the others weigh
+                continue
     return size + _ENTRY_BYTES * len(left)
+
+
+def _look_into(value: Any, kind: type, left: list[Any], most: int) -> int:
+    """Bytes of an object itself, without its fixed part; what it keeps is added to ``left``."""
+    size = 0
+    if issubclass(kind, _TEXTS):
+        plain = next(text for text in _TEXTS if issubclass(kind, text))
+        size = value.nbytes if kind is memoryview else plain.__sizeof__(value)
+    elif issubclass(kind, _CONTAINERS):
+        size = _ENTRY_BYTES * max(0, len(value) - most)
+        left.extend(islice(dict.values(value) if issubclass(kind, dict) else iter(value), most))
+    fields = getattr(value, "__dict__", None)
+    if type(fields) is dict:
+        left.extend(fields.values())
+        more = getattr(value, "__pydantic_extra__", None)
+        if type(more) is dict:
+            left.extend(more.values())
+    elif kind.__flags__ & _HEAP_TYPE:
+        left.extend(_slots_of(value, kind))
+    return size
+
+
+def _slots_of(value: Any, kind: type) -> Iterator[Any]:
+    """What an object keeps whose class has slots."""
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield getattr(value, name, None)
 
 
 class Weights:

@@ -165,6 +165,13 @@ def test_a_lone_surrogate_does_not_stop_a_trip() -> None:
     assert again.trip.reason == "bad ? byte"
 
 
+@pytest.mark.parametrize("field", ["stage", "canary", "salt", "updated_by"])
+def test_half_a_character_in_a_document_is_refused(field: str) -> None:
+    """The stage is part of keys of the store: one such flag ended each cycle, with the pages of all rollouts."""
+    with pytest.raises(BadDocument, match="surrogates not allowed"):
+        from_document(document(None, **{field: "\ud800"}), rollout="copilot")
+
+
 def test_a_flag_whose_texts_are_empty_comes_back_as_it_was() -> None:
     flag = tripped(replace(armed(), salt=""))
     assert flag.trip is not None

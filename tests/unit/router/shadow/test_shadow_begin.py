@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -257,6 +258,37 @@ def test_weighing_ends_whatever_is_weighed() -> None:
         assert 0 <= of_answer(answer) < 33_000_000
         assert 0 <= of_all(answer) < 33_000_000
     assert of_all({"choices": [0.5] * 1_000_000}) > 30_000_000
+
+
+class _Text(str):  # noqa: SLOT000  # as classes of clients are
+    pass
+
+
+class _Raising:
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise ValueError
+
+
+class _Slots:
+    __slots__ = ("content",)
+
+    def __init__(self) -> None:
+        self.content = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "heavy",
+    [
+        _Text("x" * 1_000_000), bytearray(1_000_000), memoryview(bytes(1_000_000)), _Slots(),
+        OrderedDict(content="x" * 1_000_000), deque(["x" * 1_000_000]), {"x" * 1_000_000},
+        [*({"content": _Text("x" * 1000)} for _ in range(1000))],
+    ],
+    ids=lambda heavy: type(heavy).__name__,
+)  # fmt: skip
+def test_what_weighs_is_weighed_whatever_its_class(heavy: Any) -> None:
+    """A thousand answers of 10 MB in a class of a client's own are no 1 MB together."""
+    assert 1_000_000 <= of_all({"answer": [heavy, _Raising()]}) < 3_000_000
 
 
 def test_the_bodies_of_an_asgi_service_say_their_size() -> None:
