@@ -23,6 +23,7 @@ from killswitch.slow.history import ExposureHistory
 from killswitch.slow_settings import SlowSettings
 
 ENDED_AFTER: Final = 1500.0  # seconds
+_FOR_AN_ANSWER: Final = 5.0  # seconds more; a child that hangs in the middle of its answer would never end the wait
 _LOWEST: Final = 19  # as os.nice has it
 _ENDED_FIRST: Final = Path("/proc/self/oom_score_adj")  # Linux alone
 
@@ -46,13 +47,17 @@ def evaluate_in_child(
     except OSError as error:  # no process, no memory or no file is left
         detail = f"no process could be started for it: {error}"
         return unknown_findings(settings, history, now, Unreadable(Reason.INTERNAL_ERROR, detail))
+    late = threading.Timer(ended_after + _FOR_AN_ANSWER, child.kill)
+    late.daemon = True
     try:
+        late.start()
         answer = here.recv() if here.poll(ended_after) else None
-    except EOFError:
+    except (EOFError, OSError):  # it has ended, or was ended in the middle of its answer
         child.join(1.0)
         detail = f"the process that asked the warehouse ended with {child.exitcode}"
         return unknown_findings(settings, history, now, Unreadable(Reason.INTERNAL_ERROR, detail))
     finally:
+        late.cancel()
         here.close()
         child.kill()
         child.join(1.0)

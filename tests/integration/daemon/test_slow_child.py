@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import resource
 import signal
+import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,26 @@ def raises(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequ
     raise RuntimeError("a bug of a driver")
 
 
+def half_an_answer(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    Connection._send_bytes = _send_half  # type: ignore[attr-defined,method-assign]  # in the child alone
+    return answers(settings, history, now)
+
+
+def half_an_answer_and_hangs(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
+    Connection._send_bytes = _send_half_and_hang  # type: ignore[attr-defined,method-assign]
+    return answers(settings, history, now)
+
+
+def _send_half(connection: Connection, buffer: memoryview) -> None:
+    os.write(connection.fileno(), struct.pack("!i", len(buffer)) + buffer[: len(buffer) // 2])
+    os._exit(1)
+
+
+def _send_half_and_hang(connection: Connection, buffer: memoryview) -> None:
+    os.write(connection.fileno(), struct.pack("!i", len(buffer)) + buffer[: len(buffer) // 2])
+    threading.Event().wait()
+
+
 def stands_back(settings: SlowSettings, history: ExposureHistory, now: float) -> Sequence[SlowFinding]:
     said = f"nice {os.nice(0)}, oom {Path('/proc/self/oom_score_adj').read_text().strip()}"
     return unknown_findings(settings, history, now, Unreadable(Reason.STALE, said))
@@ -69,6 +91,12 @@ def test_a_driver_that_hangs_is_ended() -> None:
 @pytest.mark.parametrize("work", [dies, raises])
 def test_a_driver_that_ends_its_process_is_unknown(work: object) -> None:
     (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=work)  # type: ignore[arg-type]
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
+
+
+@pytest.mark.parametrize("work", [half_an_answer, half_an_answer_and_hangs])
+def test_half_an_answer_is_unknown(work: object) -> None:
+    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=work, ended_after=2.0)  # type: ignore[arg-type]
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 
 
