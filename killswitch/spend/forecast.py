@@ -19,6 +19,7 @@ class Forecast:
 
     ``at_whole_rate``: at the rate of the period so far. ``at_last_hours_rate``: at the rate of the last hour. Each is
     None where the limit is not reached before ``end``, or where the rate is not known. ``reached``: it is used up now.
+    ``too_early``: money is used, and the rate of the last minutes is not known yet.
     """
 
     limit: int
@@ -27,6 +28,7 @@ class Forecast:
     at_last_hours_rate: float | None
     end: float
     now: float
+    too_early: bool = False
 
     @property
     def at(self) -> float | None:
@@ -39,6 +41,8 @@ class Forecast:
         """``cap reached Thu 14:00 UTC at this rate``; ``what`` names the limit."""
         if self.reached:
             return f"{what} reached; the period ends {_moment(self.end, self.now)}"
+        if self.at is None and self.too_early:
+            return f"when the {what} is reached is not known yet: under 5 minutes of use"
         if self.at is None:
             return f"{what} not reached before {_moment(self.end, self.now)} at this rate"
         return f"{what} reached {_moment(self.at, self.now)} at this rate"
@@ -54,6 +58,7 @@ def forecast(
     """
     whole = used / (now - start) if now - start >= _LEAST_SECONDS else None
     earlier = [(at, amount) for at, amount in trail if start <= at <= now - _LEAST_SECONDS]
+    seen = whole is not None if not any(start <= at <= now for at, _ in trail) else bool(earlier)
     since = max((one for one in earlier if one[0] <= now - HOUR), default=min(earlier, default=None))
     recent = None if since is None else max(0, used - since[1]) / (now - since[0])
 
@@ -65,7 +70,7 @@ def forecast(
 
     if used >= limit:
         return Forecast(limit, True, now, now, end, now)
-    return Forecast(limit, False, reached_at(whole), reached_at(recent), end, now)
+    return Forecast(limit, False, reached_at(whole), reached_at(recent), end, now, too_early=used > 0 and not seen)
 
 
 def _moment(at: float, now: float) -> str:

@@ -199,8 +199,13 @@ def test_status_shows_live_spend_against_its_caps() -> None:
     fleet = priced(SpendCap("rollout", "day", 600_000_000, 1_000_000_000))
     fleet.run(4)
     said = cap_line(fleet)
-    assert said.startswith("rollout:copilot per day: $0.001 used, soft $600.00, hard $1,000.00; soft cap "), said
-    assert "at this rate" in said
+    assert said.startswith("rollout:copilot per day: $0.001 used, soft $600.00, hard $1,000.00; when the soft cap "), (
+        said
+    )
+    assert said.endswith("is not known yet: under 5 minutes of use"), said
+    fleet.run(12)
+    assert "; soft cap " in cap_line(fleet)
+    assert cap_line(fleet).endswith(" at this rate")
 
 
 @pytest.mark.parametrize(

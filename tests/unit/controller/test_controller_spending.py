@@ -93,7 +93,7 @@ def test_a_soft_cap_is_paged_once_and_a_hard_one_ends_the_shadow() -> None:
     go_on(fleet, ledger, 4)
     (soft,) = fleet.pages(PageKind.SPEND_SOFT)
     assert (soft.rollout, soft.severity) == ("copilot", "warning")
-    assert soft.why.startswith("soft cap reached; the period ends Sun 13:00 UTC; cap ")
+    assert soft.why.startswith("soft cap reached; the period ends Sun 13:00 UTC; when the cap ")
     assert spend(ledger, scoped, 5_000) is SpendReason.CAP
     go_on(fleet, ledger, 4)
     (hard,) = fleet.pages(PageKind.SPEND_HARD)

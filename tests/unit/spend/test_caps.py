@@ -103,6 +103,19 @@ def test_the_first_minutes_forecast_nothing() -> None:
     """One expensive answer in the first second is no rate."""
     told = forecast(100, 50, start=THURSDAY, end=THURSDAY + DAY, now=THURSDAY + 1, trail=[(THURSDAY, 0)])
     assert told.at is None
+    assert told.sentence("soft cap") == "when the soft cap is reached is not known yet: under 5 minutes of use"
+
+
+def test_use_that_began_just_now_is_not_spread_over_the_day() -> None:
+    """At half past twelve a canary uses two fifths of its cap in 30 seconds: no one knows yet if it will last."""
+    now = THURSDAY + 12.5 * HOUR
+    trail = [(now - 30, 10)]
+    told = forecast(200, 80, start=THURSDAY, end=THURSDAY + DAY, now=now, trail=trail)
+    assert told.sentence() == "when the cap is reached is not known yet: under 5 minutes of use"
+    later = forecast(200, 180, start=THURSDAY, end=THURSDAY + DAY, now=now + 300, trail=trail)
+    assert later.sentence() == "cap reached Thu 12:35 UTC at this rate"
+    unused = forecast(200, 0, start=THURSDAY, end=THURSDAY + DAY, now=now, trail=[(now - 30, 0)])
+    assert unused.sentence() == "cap not reached before Fri 00:00 UTC at this rate"
 
 
 @given(
