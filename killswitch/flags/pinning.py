@@ -42,10 +42,16 @@ def unpin(flag: Flag | None, *, rollout: str, reason: str, now: float, by: str, 
     required(state_of(flag), Action.UNPIN, actor, rollout)
     assert flag is not None
     check_reason(reason, Action.UNPIN, rollout)
-    at = max(now, flag.updated_at)
+    assert flag.pin is not None
     return replace(
-        flag, state=State.TRIPPED, pin=None, unpinned_at=at, updated_at=at, updated_by=by[:MAX_NAME]
-    )  # fmt: skip
+        flag,
+        state=State.TRIPPED,
+        pin=None,
+        # not `updated_at`: once a clock was ahead, that is in the future, and nothing would be judged until then
+        unpinned_at=max(now, flag.pin.at),
+        updated_at=max(now, flag.updated_at),
+        updated_by=by[:MAX_NAME],
+    )
 
 
 def stopped_in_words(flag: Flag) -> str:

@@ -22,6 +22,8 @@ from killswitch.slow.warehouse import TIMEOUT, SlowStatement, Warehouse
 from killswitch.slow.window import Window, window_of
 from killswitch.slow_settings import SlowSettings, SlowSignal
 
+_DAYS_AHEAD = 2  # of the first day after an unpin just now, by a clock that is a little ahead at midnight
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -99,6 +101,12 @@ def _not_asked(history: ExposureHistory, window: Window) -> Unreadable | None:
         return Unreadable(
             Reason.INTERNAL_ERROR,
             f"{len(history.waves)} raises of the percent are too many; end the rollout and arm it",
+        )
+    if window.since > window.today + _DAYS_AHEAD:
+        return Unreadable(
+            Reason.INTERNAL_ERROR,
+            f"a pin was lifted on {date_of(window.since - 1)}, a day still to come, by a clock that was ahead, and "
+            "only later days are judged; pin and unpin it again, with the right time",
         )
     if window.since > window.today:
         return Unreadable(

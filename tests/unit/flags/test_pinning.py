@@ -39,6 +39,13 @@ def test_unpinned_is_tripped_and_not_armed() -> None:
     assert rearm(flag, rollout="copilot", reason="fixed", now=NOW + 120, by="ann").armed
 
 
+def test_a_clock_that_was_ahead_decides_no_later_unpin() -> None:
+    """Slow signals judge nothing from before an unpin: a month ahead would be a month without a pin."""
+    ahead = replace(pinned(), updated_at=NOW + 30 * 86_400.0)
+    flag = unpin(ahead, rollout="copilot", reason="looked", now=NOW + 99, by="ann", actor=Actor.PERSON)
+    assert (flag.unpinned_at, flag.updated_at) == (NOW + 99, NOW + 30 * 86_400.0)
+
+
 def test_everything_but_unpin_is_refused_while_pinned() -> None:
     assert [action for state, action in TRANSITIONS if state is State.PINNED] == [Action.UNPIN]
     assert TRANSITIONS[State.PINNED, Action.UNPIN] == (State.TRIPPED, frozenset({Actor.PERSON}))

@@ -433,3 +433,16 @@ def test_what_a_user_wrote_is_in_no_message(tmp_path: Path, statement: str) -> N
 
 def _split(lines: list[str]) -> list[tuple[str, str]]:
     return [(line.rpartition(",")[0], line.rpartition(",")[2]) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("days", "reason", "says"),
+    [(0, Reason.SETTLING, "the first day to count"), (30, Reason.INTERNAL_ERROR, "pin and unpin it again")],
+)
+def test_an_unpin_in_days_to_come_is_no_settling(folder: Path, days: int, reason: Reason, says: str) -> None:
+    """Settling pages no one: with a clock a month ahead, a month would pass without a verdict."""
+    now = at(PEOPLE.days, 7)
+    history = replace(PEOPLE.history, judged_from=now + days * 86_400.0)
+    (found,) = evaluate(settings_of(f"duckdb:///{folder}"), history, now).findings
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
+    assert says in found.sentence
