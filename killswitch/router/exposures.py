@@ -290,7 +290,7 @@ class ExposureNotes:
             place = hash(key) if key.__class__ is str else hash(routing_bytes(key))
             known = self._younger.get(place)
             if known is None or known & 1 != (route[0] is _CANARY):
-                self._note_anew(route, key, place)
+                self._note_change(route, key, place)
         except Exception:  # noqa: BLE001  # the request must be served, whatever the key is
             self.dropped.add()
 
@@ -307,7 +307,7 @@ class ExposureNotes:
             self.forget()
         return exposes
 
-    def _note_anew(self, route: Route, key: object, place: int) -> None:
+    def _note_change(self, route: Route, key: object, place: int) -> None:
         """A user who was not seen in this cohort just before."""
         canary = route.cohort is _CANARY
         known = self._younger.get(place, self._elder.get(place))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killswitch.flags import flag as flags
+from killswitch.flags.completion import complete
 from killswitch.flags.flag import SHADOW, Flag
 from killswitch.flags.shadow_share import shadow_share
 from killswitch.flags.transitions import Actor
@@ -33,6 +34,10 @@ def ended(flag: Flag) -> Flag:
     )
 
 
+def over(flag: Flag) -> Flag:
+    return complete(flag, rollout=ROLLOUT, reason="r", now=1.8e9, by="test", actor=Actor.PERSON)
+
+
 def read(memory: Memory, flag: Flag | None, *, revision: int = 7, sent_at: float = 0.0) -> Memory:
     found = None if flag is None else item(flag, revision)
     return failsafe.after_read(memory, LinearizableRead(sent_at, memory.revision, found, revision, 1))
@@ -44,6 +49,7 @@ STATES: dict[RouterState, tuple[Memory, float]] = {
     RouterState.ARMED: (ARMED, 1.0),
     RouterState.HELD: (ARMED, 30.0),
     RouterState.TRIPPED: (read(ARMED, ended(shadowing()), revision=8), 1.0),
+    RouterState.COMPLETE: (read(ARMED, over(shadowing()), revision=8), 1.0),
     RouterState.OUTDATED: (read(read(ARMED, ended(shadowing()), revision=8), shadowing(), revision=9), 1.0),
     RouterState.NO_FLAG: (read(ARMED, None, revision=8), 1.0),
     RouterState.CORRUPT: (failsafe.after_garbage(ARMED, "babble"), 1.0),

@@ -23,6 +23,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.samp
     ["} 5", '"', "\\", "\\n", "\n", "a} 1 2", "#", "x # {a=1}", "\\\\n", *NO_LINE_ENDS]
 )
 NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True)
+LABELS = NAMES.filter(lambda name: not name.startswith("__"))  # the reference refuses the names that are reserved
 NUMBERS = st.floats(allow_nan=False).map(repr) | st.sampled_from(["+Inf", "-Inf", "NaN", "1e3", "7", "+4", ".5", "5."])
 
 
@@ -57,7 +58,7 @@ def test_every_page_is_read_as_it_was_written(samples: list[tuple[str, dict[str,
         assert value == float(wanted) or (math.isnan(value) and math.isnan(float(wanted)))
 
 
-@given(NAMES, st.dictionaries(NAMES, TEXTS.filter(lambda text: text.isprintable()), max_size=3), NUMBERS)
+@given(NAMES, st.dictionaries(LABELS, TEXTS.filter(lambda text: text.isprintable()), max_size=3), NUMBERS)
 def test_the_reference_parser_reads_the_same(name: str, labels: dict[str, str], value: str) -> None:
     """prometheus-client's own; it is wrong where it splits at characters that end no line, and keeps empty labels."""
     [family] = text_string_to_metric_families(line(name, labels, value) + "\n")
