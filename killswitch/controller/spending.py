@@ -27,7 +27,7 @@ from killswitch.spend_cap import SpendCap
 from killswitch.stores import Compare, Lost, Put, Store, keys
 from killswitch.verdicts.armed_rollout import ArmedRollout
 from killswitch.verdicts.catch_up import last_step
-from killswitch.wording import money_in_words
+from killswitch.wording import date_and_time, money_in_words
 
 log = logging.getLogger(__name__)
 _CANARY: Final = "rollout:"
@@ -102,7 +102,10 @@ class Spending:
             standing = self._standings.get(keys.account(ledger_scope(cap.scope, armed.rollout.name), cap.per))
             if standing is not None and standing.book.hard is not None and standing.book.current.used_up:
                 used, hard = money_in_words(standing.used), money_in_words(standing.book.hard)
-                return f"SPEND_CAP: the canary has used {used} of its hard cap of {hard} per {cap.per}"
+                return (
+                    f"SPEND_CAP: the canary has used {used} of its hard cap of {hard} per {cap.per}; until "
+                    f"{date_and_time(standing.book.end)} a re-arm is tripped again, unless the cap is raised"
+                )
         return None
 
     def caps_of(self, rollout: Rollout, *, armed: bool) -> tuple[CapStanding, ...]:

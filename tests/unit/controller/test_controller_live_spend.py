@@ -16,6 +16,8 @@ from killswitch.spend.prices import MILLION, Price, PriceList
 from killswitch.spend_cap import SpendCap
 from killswitch.status.document import status_document
 from killswitch.stores import keys
+from killswitch.timestamps import DAY
+from killswitch.wording import date_and_time
 from tests.doubles.fleet import INTERVAL, START, Fleet
 from tests.doubles.memory_store import Call
 from tests.doubles.scripted_source import Script, rollout
@@ -157,7 +159,10 @@ def test_a_canary_over_its_hard_cap_is_tripped_once() -> None:
     assert fleet.tripped()
     assert_one_trip(fleet)
     (incident,) = fleet.incidents()
-    assert incident["reason"] == "SPEND_CAP: the canary has used $0.001 of its hard cap of $0.001 per day"
+    reason, _, advice = incident["reason"].partition("; ")
+    assert reason == "SPEND_CAP: the canary has used $0.001 of its hard cap of $0.001 per day"
+    ends = START // DAY * DAY + DAY
+    assert advice == f"until {date_and_time(ends)} a re-arm is tripped again, unless the cap is raised"
     assert fleet.pages(PageKind.SPEND_HARD) == [], "the trip has a page"
 
 
