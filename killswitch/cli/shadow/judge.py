@@ -161,11 +161,10 @@ def _judge(opened: OpenJudge, *, kept: bool, stop: _StopSignal, follow: bool) ->
 
 
 def _answer(records: Path, rollout: str, opened: OpenJudge, runs: list[JudgeRun], *, as_json: bool) -> None:
-    warnings = [warning for run in runs for warning in run.warnings]
     expired = sum(run.expired for run in runs)
     if expired:
-        warnings.append(f"{counted(expired, 'pair')} waited over `wait_hours` and were deleted unjudged")
-    print_problems(dict.fromkeys(warnings), style="yellow")
+        said = f"{counted(expired, 'pair')} waited over `wait_hours` and were deleted unjudged"
+        print_problems([said], style="yellow")
     findings = read_findings(records, rollout, by=opened.settings.by)
     assert findings is not None, "each run leaves its sweep"
     document = {"rollout": rollout, "findings": document_of(findings)}

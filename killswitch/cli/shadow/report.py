@@ -35,6 +35,7 @@ from killswitch.shadow.report.terminal import screen
 # Of the newest pairs only the quick answers are recorded: a canary that times out would look well among them.
 SETTLING = 60.0
 _MOST_REQUESTS = 1e15  # in a month: more is a slip of the keyboard, and infinity makes numbers that are none
+_DIGITS_OF_AN_AGE = 7  # of a number of seconds; Unix seconds of this century have ten
 _EXIT_CODES = {GoNoGo.GO: 0, GoNoGo.NO_GO: EXIT_UNWANTED, GoNoGo.NOT_YET: EXIT_UNAVAILABLE}
 
 
@@ -132,6 +133,9 @@ def command(  # long: one argument an option
     if young:
         are = "pair is" if young == 1 else "pairs are"
         print_problems([f"{young:,} {are} younger than a minute; wait, or use --until now"], style="yellow")
+    elif report.period.oldest is None and isinstance(question.generation, int):
+        said = f"no pair is of generation {question.generation}; without --generation the newest with pairs is shown"
+        print_problems([said], style="yellow")
     show(to_document(report), as_json=as_json, otherwise=lambda: typer.echo(screen(report), nl=False))
     raise typer.Exit(_EXIT_CODES[GoNoGo(report.decided.verdict)])
 
@@ -159,6 +163,9 @@ def _moment(option: str, text: str) -> float:
         return time.time()
     if text[-1:].isalpha() and "T" not in text:
         raise BadSettings([f"{option} {text}: write 2026-04-19T14:22:11Z, Unix seconds or now"])
+    if text.isascii() and text.isdecimal() and len(text) <= _DIGITS_OF_AN_AGE:
+        age = f"; for an age write its unit, such as {text}h" if option == "--since" else ""
+        raise BadSettings([f"{option} {text}: as Unix seconds that is in 1970{age}"])
     return moment(text, now=0.0)
 
 

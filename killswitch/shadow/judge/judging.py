@@ -71,7 +71,6 @@ class JudgeRun:
     stopped: str = ""
     stopped_by: str = ""
     expired: int = 0
-    warnings: list[str] = field(default_factory=list)
 
     def stop(self, by: str, why: str) -> None:
         """``by``: the reason in one word, under which the pairs that are left are counted."""
@@ -127,7 +126,7 @@ class Judge:
         for pair in pairs:
             seen += 1
             if pair.candidate or source != "labels":
-                self._check_candidate(pair.candidate, run)
+                self._check_candidate(pair.candidate)
             finished = self._pair(pair, run, labelled=source == "labels")
             if finished:
                 done(pair)
@@ -143,13 +142,12 @@ class Judge:
             self._swept[source] = found
         return run
 
-    def _check_candidate(self, candidate: str, run: JudgeRun) -> None:
+    def _check_candidate(self, candidate: str) -> None:
         if candidate in self._candidates:
             return
         warning = check_families(self._terms.by.judge, candidate, insist=self._terms.insist)
         self._candidates.add(candidate)
         if warning is not None:
-            run.warnings.append(warning)
             _log.warning("%s", warning)
 
     def _pair(self, pair: PairTexts, run: JudgeRun, *, labelled: bool) -> bool:

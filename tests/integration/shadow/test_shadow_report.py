@@ -310,6 +310,8 @@ def test_pairs_of_the_last_minute_are_counted_and_asked_for(tmp_path: Path) -> N
         (("--percent", "0"), "--percent 0: must be over 0 and at most 100"),
         (("--until", "24h"), "--until 24h: write 2026-04-19T14:22:11Z, Unix seconds or now"),
         (("--since", "yesterday"), "--since yesterday"),
+        (("--since", "24"), "--since 24: as Unix seconds that is in 1970; for an age write its unit, such as 24h"),
+        (("--until", "24"), "--until 24: as Unix seconds that is in 1970"),
         (("--generation", "newest"), "--generation newest: write a number such as 7, or all"),
         (("--rules", "missing.yaml"), "missing.yaml"),
         (("--html", "missing/report.html"), "--html missing/report.html: No such file"),
@@ -320,6 +322,14 @@ def test_a_wrong_option_says_what_to_write(tmp_path: Path, arguments: tuple[str,
     code, _, problems = report(tmp_path, *arguments)
     assert code == 2
     assert said in problems.replace("\n", " ")
+
+
+def test_a_generation_without_pairs_is_named(tmp_path: Path) -> None:
+    write_lines(tmp_path, [pair(1)])
+    code, out, problems = report(tmp_path, "--generation", "9")
+    assert code == 3
+    assert "no pairs" in out
+    assert "no pair is of generation 9" in problems
 
 
 def test_records_in_clickhouse_are_exported_first() -> None:
