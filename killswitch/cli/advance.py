@@ -10,7 +10,7 @@ import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
-from killswitch.cli.plan_view import planned, view_with_proof
+from killswitch.cli.plan_view import planned, unchanged, view_with_proof
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
 from killswitch.controller.plan_steps import Proof, commit_step
@@ -22,7 +22,6 @@ from killswitch.pages.page import PageKind
 from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.next_step import Move
 from killswitch.ramps.standing import PlanStanding
-from killswitch.stores import Compare, keys
 
 
 @by_hand(rules=True)
@@ -69,18 +68,13 @@ def command(
         now=time.time(),
         settings=page_settings(hand.settings, rollout),
         proof=None if despite is not None else proof,
-        compares=() if despite is not None else _unchanged(rollout, progress_at),
+        compares=() if despite is not None else unchanged(rollout, progress_at),
         despite=despite,
     )
     if raised is None:
         fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
     said = deliver_if_alone(hand, plan_events.page_id(raised, PageKind.ADVANCED))
     hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary; {said}")
-
-
-def _unchanged(rollout: str, progress_at: int) -> tuple[Compare, ...]:
-    """No one holds the plan, and no later tick has been recorded."""
-    return Compare(keys.hold(rollout), 0), Compare(keys.plan_progress(rollout), progress_at)
 
 
 def _looked(

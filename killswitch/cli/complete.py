@@ -10,10 +10,10 @@ import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
-from killswitch.cli.plan_view import planned, view
+from killswitch.cli.plan_view import planned, unchanged, view_with_proof
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
-from killswitch.controller.plan_steps import commit_completion
+from killswitch.controller.plan_steps import Proof, commit_completion
 from killswitch.flags.completion import complete
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor, says_nothing
@@ -23,7 +23,6 @@ from killswitch.pages.page import PageKind
 from killswitch.plan import Plan
 from killswitch.ramps.next_step import Move
 from killswitch.ramps.standing import PlanStanding
-from killswitch.stores import Compare, keys
 
 
 @by_hand(rules=True)
@@ -54,12 +53,12 @@ def command(
     if despite is not None and says_nothing(despite):
         fail("--despite needs a reason")
     look = partial(_looked, hand, rollout_rules, plan, flag, url, despite)
-    seen = look()
+    seen = look()[0]
     against = "" if seen.step.move is Move.COMPLETE else f", though its plan is not over ({seen.step.sentence})"
     models = f"everyone gets {flag.rollout_canary}, also those who have {flag.control} now"
     hand.confirm(one_line(f"{rollout}: {models}, and nothing is compared any more{against}."))
     # the answer may have come hours later, and the canary may be bad by now
-    seen = look()
+    seen, proof, progress_at = look()
     completed = commit_completion(
         hand.store,
         stored,
@@ -69,7 +68,8 @@ def command(
         by=by,
         now=time.time(),
         settings=page_settings(hand.settings, rollout),
-        compares=() if despite is not None else (Compare(keys.hold(rollout), 0),),
+        proof=None if despite is not None else proof,
+        compares=() if despite is not None else unchanged(rollout, progress_at),
         despite=despite,
     )
     if completed is None:
@@ -78,10 +78,12 @@ def command(
     hand.answer(completed, f"{rollout}: complete, everyone gets {completed.control}; {said}")
 
 
-def _looked(hand: Hand, rules: Rollout, plan: Plan, flag: Flag, url: str | None, despite: str | None) -> PlanStanding:
-    """Where it is in its plan now. Ends the command where only --despite completes it."""
-    seen = view(hand.store, hand.settings, rules, plan, flag, url=url)
+def _looked(
+    hand: Hand, rules: Rollout, plan: Plan, flag: Flag, url: str | None, despite: str | None
+) -> tuple[PlanStanding, Proof | None, int]:
+    """As `view_with_proof`, now. Ends the command where only --despite completes it."""
+    seen, proof, progress_at = view_with_proof(hand.store, hand.settings, rules, plan, flag, url=url)
     if despite is None and seen.step.move is not Move.COMPLETE:
         how = f'`killswitch plan {flag.rollout}` shows what is missing, and --despite "why" completes it anyway'
         fail(one_line(f"{flag.rollout} is not over: {seen.step.sentence}; {how}"))
-    return seen
+    return seen, proof, progress_at

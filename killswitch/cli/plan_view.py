@@ -19,7 +19,7 @@ from killswitch.ramps.gate_inputs import GateInputs, Judged, Missing, RuleNow
 from killswitch.ramps.standing import PlanLook, PlanStanding
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.ramps.way_back import ERRORS, ServedNow, way_back
-from killswitch.stores import Store, keys
+from killswitch.stores import Compare, Store, keys
 from killswitch.timestamps import from_iso
 
 
@@ -66,6 +66,11 @@ def view_with_proof(
         age = float(said["age"])
         proof = Proof(lambda: age + time.monotonic() - asked, OLDEST_VERDICTS * settings.interval)
     return PlanLook(plan, inputs, tick).standing, proof, revision
+
+
+def unchanged(rollout: str, progress_at: int) -> tuple[Compare, ...]:
+    """No one holds the plan, and no later tick has been recorded."""
+    return Compare(keys.hold(rollout), 0), Compare(keys.plan_progress(rollout), progress_at)
 
 
 def _said(store: Store, url: str | None, flag: Flag) -> dict[str, Any] | Missing:

@@ -1,7 +1,7 @@
 """One step of a plan, or its end, as one transaction: the flag, the record with every check, and the page.
 
-A step rests on verdicts, and verdicts grow old while a store is slow or a process sleeps. So the transaction writes one
-key under a lease that ends before they are too old: after that the store itself refuses the step.
+Both rest on verdicts, and verdicts grow old while a store is slow or a process sleeps. So the transaction writes one
+key under a lease that ends before they are too old: after that the store itself refuses the transaction.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from killswitch.flags.transitions import Actor
 from killswitch.model import PageSettings
 from killswitch.pages import plan_events
 from killswitch.pages.outbox_entry import into_outbox
+from killswitch.pages.page import Page
 from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.gate import Gate
 from killswitch.ramps.records import MAX_REASON, AdvanceRecord
@@ -28,14 +29,14 @@ from killswitch.wording import span_in_words
 
 
 class TooOld(Refused):
-    """The verdicts that a step rests on are too old, or would be when it is made: judge again."""
+    """The verdicts that a step or the end rests on are too old, or would be when it is made: judge again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The verdicts that a step rests on. ``age``: seconds since their tick, asked several times on the way.
+    """The verdicts that a step or the end rests on. ``age``: seconds since their tick, asked several times on the way.
 
-    ``oldest``: seconds; at a greater age no step may be made on them.
+    ``oldest``: seconds; at a greater age nothing may be changed on them.
     """
 
     age: Callable[[], float]
@@ -77,30 +78,7 @@ def commit_step(
     said = why if despite is None else f"despite its gate, because {despite[:MAX_REASON]}; the gate said: {why}"
     shown = just_entered(plan, raised, now=now).document()
     page = plan_events.advanced(raised, said, before=flag, by=by, timeline=shown, at=now, settings=settings)
-    key = keys.advance(name, flag.generation, number)
-    writes = [Put(keys.flag(name), flag_document(raised)), Put(key, record.document()), into_outbox(page, at=now)]
-    if proof is not None:
-        writes.append(Put(keys.step(name), by.encode(), _while_young(store, proof, name)))
-    outcome = store.commit((Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares), writes)
-    return raised if isinstance(outcome, Committed) else None
-
-
-def _while_young(store: Store, proof: Proof, rollout: str) -> Lease:
-    """A lease that ends before the proof is too old. Half of the time left is for the answer to arrive."""
-    wanted = (proof.oldest - proof.age()) / 2
-    if wanted <= 0:
-        raise TooOld(f"{rollout}: no step, its verdicts are {span_in_words(proof.age())} old; judge it again")
-    lease = store.grant(wanted)
-    # the lease may have begun as late as now
-    age = proof.age() + lease.ttl
-    if age > proof.oldest:
-        short = lease.ttl > proof.oldest / 2
-        fix = "set a longer `interval`" if short else "the flag store answers slowly"
-        raise TooOld(
-            f"{rollout}: no step, its verdicts could be {span_in_words(age)} old when it is made, and at most "
-            f"{span_in_words(proof.oldest)} is allowed; {fix}"
-        )
-    return lease
+    return _commit(store, stored, raised, record, page, at=now, proof=proof, compares=compares)
 
 
 def commit_completion(
@@ -113,13 +91,14 @@ def commit_completion(
     by: str,
     now: float,
     settings: PageSettings,
+    proof: Proof | None,
     compares: Sequence[Compare] = (),
     despite: str | None = None,
 ) -> Flag | None:
     """Complete the rollout on the flag that was judged; the flag after it, None if something has changed meanwhile.
 
-    ``despite``: why a person completes it though its plan is not over. Raises IllegalTransition, and what the store
-    raises.
+    ``despite``: why a person completes it though its plan is not over. The rest, and what it raises, are as in
+    `commit_step`.
     """
     flag = stored.flag
     assert flag is not None
@@ -135,9 +114,45 @@ def commit_completion(
         said = f"though its plan was not over, because {despite[:MAX_REASON]}; the gate said: {found.reason or 'pass'}"
     shown = just_entered(plan, done, now=now).document()
     page = plan_events.rolled_out(done, said, before=flag, timeline=shown, at=now, settings=settings)
-    key = keys.advance(name, flag.generation, number)
-    outcome = store.commit(
-        (Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares),
-        (Put(keys.flag(name), flag_document(done)), Put(key, record.document()), into_outbox(page, at=now)),
-    )
-    return done if isinstance(outcome, Committed) else None
+    return _commit(store, stored, done, record, page, at=now, proof=proof, compares=compares)
+
+
+def _commit(
+    store: Store,
+    stored: StoredFlag,
+    after: Flag,
+    record: AdvanceRecord,
+    page: Page,
+    *,
+    at: float,
+    proof: Proof | None,
+    compares: Sequence[Compare],
+) -> Flag | None:
+    """Write the flag, the record and the page, if nothing has changed and the proof is still young."""
+    name = after.rollout
+    key = keys.advance(name, record.generation, record.number)
+    writes = [Put(keys.flag(name), flag_document(after)), Put(key, record.document()), into_outbox(page, at=at)]
+    if proof is not None:
+        writes.append(Put(keys.step(name), record.by.encode(), _while_young(store, proof, name)))
+    outcome = store.commit((Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares), writes)
+    return after if isinstance(outcome, Committed) else None
+
+
+def _while_young(store: Store, proof: Proof, rollout: str) -> Lease:
+    """A lease that ends before the proof is too old. Half of the time left is for the answer to arrive."""
+    wanted = (proof.oldest - proof.age()) / 2
+    if wanted <= 0:
+        raise TooOld(
+            f"{rollout}: nothing was changed, its verdicts are {span_in_words(proof.age())} old; judge it again"
+        )
+    lease = store.grant(wanted)
+    # the lease may have begun as late as now
+    age = proof.age() + lease.ttl
+    if age > proof.oldest:
+        short = lease.ttl > proof.oldest / 2
+        fix = "set a longer `interval`" if short else "the flag store answers slowly"
+        raise TooOld(
+            f"{rollout}: nothing was changed, its verdicts could be {span_in_words(age)} old by then, and at most "
+            f"{span_in_words(proof.oldest)} is allowed; {fix}"
+        )
+    return lease

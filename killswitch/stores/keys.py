@@ -139,7 +139,7 @@ def advances(rollout: str, generation: int) -> str:
 
 
 def step(rollout: str) -> str:
-    """Written with a step that rests on verdicts, under a lease that ends before they are too old."""
+    """Written with a step or end of a plan that rests on verdicts, under a lease that ends before they are too old."""
     return claim(f"steps/{rollout}")
 
 

@@ -50,7 +50,7 @@ def completed(store: Store) -> Flag:
     gate = Gate(flag.generation, flag.stage, flag.stages[-1].at, ())
     done = commit_completion(
         store, switch.required(ROLLOUT), PLAN, gate,
-        reason="it is well", by="ann", now=NOW + 60, settings=PageSettings(),
+        reason="it is well", by="ann", now=NOW + 60, settings=PageSettings(), proof=None,
     )  # fmt: skip
     assert done is not None
     return done

@@ -23,7 +23,6 @@ from tests.doubles.pages import PLANNED
 from tests.unit.cli.plans import DAY, PLAN, documents, judging, put, watched_for
 from tests.unit.cli.shell import RULES, Shell
 
-OVER = "rules: {error_rate: {max: 2%}}\nplan: {stages: [{stage: ramp_1, for: 24h}]}\n"
 TIMELINE = {"advance": "proposed", **PLANNED}
 CSAT = {
     "signal": "csat", "verdict": "UNKNOWN", "sentence": "csat unknown (STALE): no rows of yesterday",
@@ -249,75 +248,6 @@ def test_a_step_against_the_gate_is_paged_if_no_controller_lives(planned: Shell)
     assert "no controller is alive: without `killswitch run`, no one notices a bad canary" in done.stderr
     assert "so this command paged" in done.stdout
     assert "despite its gate, because all are ill" in done.output
-
-
-def test_a_rollout_whose_plan_is_over_is_completed(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    (planned.rules / "copilot.yaml").write_text(RULES + OVER)
-    watched_for(planned, 2 * DAY)
-    judging(monkeypatch)
-    said = planned("complete", "copilot", "--reason", "csat is fine", "--yes")
-    assert said.exit_code == 0, said.output
-    assert "copilot: complete, everyone gets model-new" in said.output
-    (flag,) = documents(planned, keys.FLAGS)
-    assert (flag["state"], flag["control"], flag["canary_percent"]) == ("complete", "model-new", 0.0)
-    (record,) = documents(planned, keys.advances("copilot", 1))
-    assert (record["to_stage"], record["percent"], record["reason"]) == ("complete", 100.0, "csat is fine")
-    assert {check["outcome"] for check in record["checks"]} == {"PASS"}
-    (entry,) = documents(planned, keys.OUTBOX)
-    assert (entry["page"]["kind"], entry["page"]["why"]) == ("ROLLED_OUT", "csat is fine")
-    shown = planned("status").output
-    assert "copilot  complete  everyone gets model-new" in shown
-    assert "to send users back to model-old use `killswitch trip copilot" in " ".join(shown.split())
-
-
-def test_a_plan_that_is_not_over_is_completed_only_with_a_reason(
-    planned: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watched_for(planned, 2 * DAY)
-    judging(monkeypatch)
-    refused = planned("complete", "copilot", "--yes")
-    assert (refused.exit_code, "copilot is not over: every check of ramp_1 passes" in refused.output) == (2, True)
-    assert planned("complete", "copilot", "--yes", "--despite", "\u200b").exit_code == 2
-    assert documents(planned, keys.advances("copilot", 1)) == []
-    taken = planned("complete", "copilot", "--yes", "--despite", "the old model is gone today")
-    assert taken.exit_code == 0, taken.output
-    (record,) = documents(planned, keys.advances("copilot", 1))
-    assert (record["from_stage"], record["despite"]) == ("ramp_1", "the old model is gone today")
-    assert "the old model is gone today" in json.dumps(documents(planned, keys.OUTBOX))
-
-
-def test_without_proof_nothing_is_completed(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No controller, a hold, time that is missing, a pin and a trip: each is refused with what to do."""
-    (planned.rules / "copilot.yaml").write_text(RULES + OVER)
-    watched_for(planned, DAY / 2)
-    assert "no controller answers" in planned("complete", "copilot", "--yes").output
-    judging(monkeypatch)
-    assert "12h are missing" in planned("complete", "copilot", "--yes").output
-    planned("hold", "copilot", "--reason", "wait", "--yes")
-    assert "holds it: wait" in planned("complete", "copilot", "--yes").output
-    assert planned("complete", "copilot", answer="n\n").exit_code == 2
-    assert planned("pin", "copilot", "--reason", "csat", "--yes").exit_code == 0
-    assert "it is pinned at 0 %" in planned("complete", "copilot", "--yes", "--despite", "x").output
-    planned("unpin", "copilot", "--reason", "r", "--yes")
-    assert "it is tripped" in planned("complete", "copilot", "--yes", "--despite", "x").output
-    assert documents(planned, keys.advances("copilot", 1)) == []
-
-
-def test_a_complete_rollout_can_be_tripped_and_ended(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    (planned.rules / "copilot.yaml").write_text(RULES + OVER)
-    watched_for(planned, 2 * DAY)
-    judging(monkeypatch)
-    planned("complete", "copilot", "--yes")
-    asked = planned("end", "copilot", answer="n\n").output
-    assert "see first that no service names model-old" in " ".join(asked.split())
-    for command in (("arm", "--stage", "ramp_1"), ("stage", "full"), ("rearm", "--reason", "r"), ("complete",)):
-        said = planned(command[0], "copilot", *command[1:], "--yes")
-        assert (said.exit_code, "it is complete" in said.output) == (2, True)
-    assert planned("trip", "copilot", "--reason", "it lies", "--yes").exit_code == 0
-    (flag,) = documents(planned, keys.FLAGS)
-    assert (flag["state"], flag["control"], flag["canary"]) == ("tripped", "model-old", "model-new")
-    assert flag["trip"]["percent_before"] == 100.0
-    assert planned("explain", "copilot").exit_code == 0
 
 
 def test_a_stage_is_skipped_only_with_a_reason(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
