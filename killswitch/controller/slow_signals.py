@@ -183,7 +183,7 @@ class SlowSignals:
         )
         outcome = self._switch.pin(request).outcome
         if outcome is TripOutcome.TRIPPED:
-            log.warning("%s: pinned at 0%%: %s", rollout.name, draft.reason)
+            log.warning("%s: all users go to control: %s", rollout.name, draft.reason)
         else:
             log.info("%s: not pinned: %s", rollout.name, outcome)
         return outcome is TripOutcome.TRIPPED

@@ -186,6 +186,8 @@ class Switch(Flips):
     def pin(self, request: TripRequest) -> TripResult:
         """Armed or tripped -> pinned, and its page, in one transaction; an armed one is tripped by it.
 
+        A complete one is only tripped, by a controller that has judged it before.
+
         ``request.stored``: the flag that was judged. A tripped flag of another generation, or one whose pin a person
         has lifted since, is left alone: SUPERSEDED. The result has a revision where the pin has ended the canary's
         traffic. Raises as `trip` does, and Refused if someone else changed the flag meanwhile.
@@ -194,6 +196,9 @@ class Switch(Flips):
         assert stored.flag is not None
         if stored.flag.armed or stored.flag.state is State.PINNED:
             return self.trip(replace(request, pin=True, stored=None))
+        if stored.flag.state is State.COMPLETE and request.actor is Actor.CONTROLLER:
+            # what was proven about the armed flag must not be lost to a completion: everyone has this model now
+            return self.trip(replace(request, stored=None))
         if _is_another(stored.flag, request):
             return TripResult(TripOutcome.SUPERSEDED)
         pinned = pinning.pin(

@@ -9,9 +9,11 @@ import pytest
 
 from killswitch.controller.slow_signals import SlowSignals, unknown_findings
 from killswitch.errors import BadSettings
+from killswitch.flags.completion import complete
+from killswitch.flags.document import to_document as flag_document
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import from_document as incident_from_document
-from killswitch.flags.transitions import State
+from killswitch.flags.transitions import Actor, State
 from killswitch.model import Mode, PageSettings, Reason, Rollout, Unreadable, Verdict
 from killswitch.pages import pin_events
 from killswitch.pages.page import Page
@@ -19,7 +21,7 @@ from killswitch.slow.findings import SlowFinding
 from killswitch.slow.history import ExposureHistory
 from killswitch.slow.standing import RETRY_AFTER, from_document
 from killswitch.slow_settings import SlowSettings
-from killswitch.stores import keys
+from killswitch.stores import Put, keys
 from tests.doubles.memory_store import Call, Crash, Fault, MemoryStore
 from tests.doubles.warehouses import signal_of
 from tests.unit.trips.switches import World, automatic, once, page
@@ -200,6 +202,25 @@ def test_a_new_life_is_not_pinned_for_what_was_settled(daily: Daily) -> None:
 def test_a_stage_that_is_changed_meanwhile_does_not_stop_a_pin(daily: Daily) -> None:
     daily.warehouse.verdict = Verdict.BREACH
     daily.warehouse.meanwhile = lambda: daily.world.person.set_stage("copilot", percent=25.0, stage="ramp_25")
+    daily.replica().look()
+    assert daily.state() is State.PINNED
+
+
+def test_a_breach_is_not_lost_to_a_completion(daily: Daily) -> None:
+    """The warehouse was asked about the armed canary: its users go back, and one page says why."""
+
+    def completed() -> None:
+        flag = daily.world.person.required("copilot").flag
+        done = complete(flag, rollout="copilot", reason="", now=daily.world.clock.wall(), by="ann", actor=Actor.PERSON)
+        MemoryStore(daily.world.server, "ann").commit((), (Put(keys.flag("copilot"), flag_document(done)),))
+
+    daily.warehouse.verdict = Verdict.BREACH
+    daily.warehouse.meanwhile = completed
+    daily.replica().look()
+    assert daily.state() is State.TRIPPED
+    assert len(daily.outbox()) == 1
+    daily.warehouse.meanwhile = lambda: None
+    daily.world.clock.advance(DAY)
     daily.replica().look()
     assert daily.state() is State.PINNED
 
