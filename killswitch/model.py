@@ -420,13 +420,11 @@ class Excursion:
 class Finding:
     """What one rule says at one tick.
 
-    ``canary``, ``control``, ``limit`` are in the rule's unit, None where unknown; ``limit`` is the
-    value the canary must not exceed given control now. ``samples_*`` are requests in the window.
-    ``over`` says that the window's value is over every bound now, whatever the verdict.
-    ``evidence`` is how far the evidence has come (1 in ``evidence`` by luck), ``needed`` where it
-    becomes a breach; both None in threshold mode. ``since`` is when the excursion began, and ``excursion``
-    what was counted since then: what a breach by evidence rests on, None in threshold mode. ``proven_in``:
-    seconds until a SUSPECT rule is a breach if it goes on as since then, an estimate; None where there is none.
+    ``canary``, ``control``, ``limit`` are in the rule's unit, None where unknown; ``limit`` is what the canary must not
+    exceed given control now. ``samples_*`` are requests in the window; ``raw_*``: of all requests, if only users' first
+    ones are judged. ``over``: the window's value is over every bound now, whatever the verdict. ``evidence`` is how far
+    it has come (1 in ``evidence`` by luck), ``needed`` where it becomes a breach; both None in threshold mode.
+    ``since``, ``excursion``: when it began, and what was counted since. ``proven_in``: seconds until a breach, a guess.
     """
 
     rule: str
@@ -447,4 +445,6 @@ class Finding:
     proven_in: float | None = None
     raw_canary: float | None = None
     raw_control: float | None = None
+    raw_samples_canary: float | None = None
+    raw_samples_control: float | None = None
     queries: tuple[str, ...] = ()

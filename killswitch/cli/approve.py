@@ -32,7 +32,9 @@ def command(
     asked = () if stage is None else stage.approve
     if name not in asked:
         known = ", ".join(asked) or "no one"
-        fail(f"stage {flag.stage} of {rollout} asks for the approval of {known}, not of {name}")
+        later = next((stage.stage for stage in plan.stages if name in stage.approve), None)
+        fix = f"; {later} asks for it: repeat this once the rollout is there" if later is not None else ""
+        fail(f"stage {flag.stage} of {rollout} asks for the approval of {known}, not of {name}{fix}")
     key = keys.approvals(rollout, flag.generation)
     item = hand.store.get(key)
     before = () if item is None else approvals_from_document(item.value, rollout=rollout)

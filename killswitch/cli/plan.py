@@ -23,6 +23,7 @@ from killswitch.cli.invocation import (
     UrlOption,
     fail,
     opened,
+    print_problems,
     say,
     show,
 )
@@ -38,6 +39,8 @@ from killswitch.rules.units import UnitError, parse_rate
 from killswitch.status.plan_table import timeline_table
 from killswitch.timestamps import to_iso
 from killswitch.wording import count_in_words, reasons_in_words, span_in_words
+
+WHOLE_PART = 0.9  # of the time asked for: less traffic than that is no whole day
 
 
 def command(
@@ -121,6 +124,11 @@ def _read_from(span: AbstractContextManager[OpenHistory], rollout: Rollout) -> E
         found = todays_traffic(history.source, rollout, history.terms)
     if found is None:
         fail(f"there is no request of {rollout.name} in this history; run `killswitch doctor`, or give --rate")
+    asked = history.terms.until - history.terms.since
+    if found.seconds is not None and found.seconds < WHOLE_PART * asked:
+        known, all_of_it = span_in_words(found.seconds), span_in_words(asked)
+        fix = "ask again once there is a whole day, because traffic differs by the hour"
+        print_problems([f"warning: requests are known for {known} of {all_of_it}; {fix}"], style="yellow")
     return found
 
 
@@ -156,8 +164,15 @@ def _print_forecast(rollout: Rollout, plan: Plan, found: tuple[StageForecast, ..
         fix = "write `control_capacity: …/s` under `plan` once you know what control's provider allows"
         say(f"  {one_line(largest.stage)}: waits until someone says that control can take all traffic at once; {fix}")
     for one in found:
-        for sentence in _sight(rollout, one, traffic.judged):
+        for sentence in (*_closed(one), *_sight(rollout, one, traffic.judged)):
             say(f"  {one_line(one.stage.stage)}: {sentence}")
+
+
+def _closed(one: StageForecast) -> list[str]:
+    """Where `not_during` keeps a stage from ending when it could."""
+    if one.begins is None or one.ends is None or one.ends - one.begins - one.takes < 60.0:
+        return []
+    return [f"ends {span_in_words(one.ends - one.begins - one.takes)} later than it could, because of `not_during`"]
 
 
 def _sight(rollout: Rollout, one: StageForecast, judged_rate: float) -> list[str]:

@@ -120,13 +120,13 @@ def _served(said: Mapping[str, Any]) -> ServedNow | Missing:
     if not findings or not said["window_seconds"]:
         return Missing("no requests were counted in the newest window")
 
-    def most(name: str) -> float:
-        return max((float(finding[name] or 0.0) for finding in findings), default=0.0)
+    def most(*names: str) -> float:
+        return max((float(finding[name] or 0.0) for finding in findings for name in names), default=0.0)
 
     errors = next((finding["control"] for finding in findings if finding["rule"] == ERRORS), None)
     return ServedNow(
-        most("samples_canary"),
-        most("samples_control"),
+        most("samples_canary", "raw_samples_canary"),
+        most("samples_control", "raw_samples_control"),
         None if errors is None else float(errors),
         float(said["window_seconds"]),
     )

@@ -50,13 +50,13 @@ def judged(findings: Sequence[Finding], *, age: float) -> Judged:
 
 
 def served(findings: Sequence[Finding], window: float | None) -> ServedNow | Missing:
-    """Requests of both cohorts in the window that the findings show."""
+    """All requests of both cohorts in the window that the findings show, those that are not judged included."""
     if not findings or not window:
         return Missing("no requests were counted in the newest window")
     errors = next((one.control for one in findings if one.rule == ERRORS), None)
     return ServedNow(
-        max(one.samples_canary or 0.0 for one in findings),
-        max(one.samples_control or 0.0 for one in findings),
+        max(max(one.samples_canary or 0.0, one.raw_samples_canary or 0.0) for one in findings),
+        max(max(one.samples_control or 0.0, one.raw_samples_control or 0.0) for one in findings),
         errors,
         window,
     )

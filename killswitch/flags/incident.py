@@ -259,6 +259,8 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
         "proven_in_seconds": finite(finding.proven_in),
         "raw_canary": finite(finding.raw_canary),
         "raw_control": finite(finding.raw_control),
+        "raw_samples_canary": finite(finding.raw_samples_canary),
+        "raw_samples_control": finite(finding.raw_samples_control),
         "queries": list(finding.queries),
     }
 
@@ -283,6 +285,8 @@ def _finding(fields: Fields) -> Finding:
         proven_in=fields.optional_number("proven_in_seconds"),
         raw_canary=fields.optional_number("raw_canary"),
         raw_control=fields.optional_number("raw_control"),
+        raw_samples_canary=fields.optional_number("raw_samples_canary"),
+        raw_samples_control=fields.optional_number("raw_samples_control"),
         queries=fields.texts("queries"),
     )
 

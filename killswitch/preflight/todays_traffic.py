@@ -19,20 +19,21 @@ _ONLY_PLAIN = (STEP, PAST)
 
 
 def todays_traffic(source: Source, rollout: Rollout, terms: Terms) -> ExpectedTraffic | None:
-    """The mean of the whole span, both cohorts together; None if there was no request.
+    """The mean since the first request in the span, both cohorts together; None if there was no request.
 
     Control is also read by its model, since cohort labels often come with the canary. Raises Unavailable or
     AccessDenied if the store gives no answer.
     """
     steps = _steps(source, rollout, terms)
     values, _ = measured(rollout, steps, (STEP_PER_USER, STEP, PAST))
-    rate = _requests(rollout, steps, _ONLY_PLAIN) / terms.step
-    judged = _requests(rollout, steps, (STEP_PER_USER,)) / terms.step
+    plain, count = _requests(rollout, steps, _ONLY_PLAIN)
+    rate = plain / terms.step
+    judged = _requests(rollout, steps, (STEP_PER_USER,))[0] / terms.step
     if rate <= 0:
         return None
     rates = {rule.name for rule in rollout.rules if isinstance(rule.signal, RatioSignal)}
     shares = {name: value.share for name, value in values.items() if name in rates and value.share > 0}
-    return ExpectedTraffic(rate, judged or rate, shares)
+    return ExpectedTraffic(rate, judged or rate, shares, count * terms.step)
 
 
 def _steps(source: Source, rollout: Rollout, terms: Terms) -> list[Readings]:
@@ -52,14 +53,19 @@ def _by_evidence(rollout: Rollout) -> Rollout:
     return rollout if rollout.decide is Decide.EVIDENCE else replace(rollout, decide=Decide.EVIDENCE)
 
 
-def _requests(rollout: Rollout, steps: Sequence[Readings], parts: Sequence[str]) -> float:
-    """Mean requests a step of both cohorts, of the rule that counts most. A step without data has none."""
-    most = 0.0
+def _requests(rollout: Rollout, steps: Sequence[Readings], parts: Sequence[str]) -> tuple[float, int]:
+    """Mean requests a step of both cohorts, of the rule that counts most, and of how many steps that is the mean.
+
+    Steps before the first request are left out: a service that was first scraped an hour ago has an hour's traffic. A
+    later step without data has none.
+    """
+    most = (0.0, 0)
     for rule in rollout.rules:
         for part in parts:
             found = [sum(_trials_of(readings, (rollout.name, rule.name, part))) for readings in steps]
-            if found and sum(found) > 0:
-                most = max(most, sum(found) / len(found))
+            known = found[next((place for place, trials in enumerate(found) if trials > 0), len(found)) :]
+            if known:
+                most = max(most, (sum(known) / len(known), len(known)))
                 break
     return most
 

@@ -71,7 +71,7 @@ def way_back(rest: Sequence[PlanStage], inputs: GateInputs) -> Iterator[GateChec
     """``rest``: the stage that the rollout is in, and those after it."""
     way = inputs.way_back
     if isinstance(way, Missing):
-        yield not_yet("way back", f"no one knows whether control could take everyone: {way.why}")
+        yield not_yet("control answers", f"no one knows whether control could take everyone: {way.why}")
         return
     answers = {True: passed, False: failed, None: not_yet}[way.answers]
     yield answers("control answers", way.said)

@@ -23,12 +23,14 @@ _RARE, _NEARLY_ALWAYS = 0.01, 0.99
 class ExpectedTraffic:
     """``rate``: requests a second of both cohorts. ``judged``: those that rules count, such as users' first requests.
 
-    ``shares``: by rule, control's own share of events; a rule without one is taken to have the usual one.
+    ``shares``: by rule, control's own share of events; a rule without one is taken to have the usual one. ``seconds``:
+    of how much time this is the mean; None if no one measured it.
     """
 
     rate: float
     judged: float
     shares: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,12 @@ class Gate:
         known = [wait for wait in waits if wait is not None]
         return max(known) if known and len(known) == len(waits) else None
 
+    @property
+    def least_wait(self) -> float:
+        """Seconds until what can be foreseen is there; the rest may take longer."""
+        waits = (check.wait for check in self.checks if check.outcome is not CheckOutcome.PASS)
+        return max((wait for wait in waits if wait is not None), default=0.0)
+
     def document(self) -> list[dict[str, Any]]:
         return [check.document() for check in self.checks]
 
@@ -108,6 +114,6 @@ def _groups(plan: Plan, stage: PlanStage, place: int, inputs: GateInputs) -> dic
     groups["detects"] = lambda: watch.detects(stage, inputs)
     groups["slow signals"] = lambda: condition.slow(inputs)
     groups["approvals"] = lambda: condition.approvals(stage, inputs)
-    groups["way back"] = lambda: condition.way_back(plan.stages[place:], inputs)
+    groups["control answers"] = lambda: condition.way_back(plan.stages[place:], inputs)
     groups["not_during"] = lambda: condition.not_during(plan, inputs)
     return groups

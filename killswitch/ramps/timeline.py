@@ -98,7 +98,7 @@ def _past(stage: PlanStage, span: tuple[float, float] | None) -> TimelineRow:
 
 def _earliest_end(plan: Plan, stage: PlanStage, progress: StageProgress | None, gate: Gate, now: float) -> float | None:
     watched = 0.0 if progress is None else progress.watched
-    wait = max(gate.wait or 0.0, stage.seconds - watched, 0.0)
+    wait = max(gate.least_wait, stage.seconds - watched, 0.0)
     return opens(plan, now + wait)
 
 

@@ -35,6 +35,7 @@ def watched(stage: PlanStage, inputs: GateInputs) -> GateCheck:
     missing = stage.seconds - progress.watched
     if missing <= 0:
         return passed("watched", said)
+    unjudged = _why_nothing_counts(inputs)
     passed_time = progress.tick - progress.began_at
     # time that is half blind takes twice as long
     pace = progress.watched / passed_time if passed_time > 0 else 0.0
@@ -46,7 +47,18 @@ def watched(stage: PlanStage, inputs: GateInputs) -> GateCheck:
             f"{said}, since a tick counts only if both cohorts have {rollout.min_requests} requests in "
             f"{span_in_words(rollout.window)}; see `window` and `min_requests`"
         )
-    return not_yet("watched", said, wait)
+    return not_yet("watched", said + unjudged, None if unjudged else wait)
+
+
+def _why_nothing_counts(inputs: GateInputs) -> str:
+    """What a rule says, if no rule has a verdict now, so that no time counts; else empty."""
+    judged = judged_now(inputs)
+    if isinstance(judged, Missing) or not judged.rules:
+        return ""
+    if any(rule.verdict is not Verdict.UNKNOWN for rule in judged.rules.values()):
+        return ""
+    name, first = next(iter(judged.rules.items()))
+    return f"; no time counts now: {_said(name, first.sentence)}"
 
 
 def requests(inputs: GateInputs) -> GateCheck:
@@ -117,7 +129,7 @@ def known(inputs: GateInputs) -> GateCheck:
         return passed("known", f"each rule had a verdict for at least {KNOWN_PART:.0%} of the time watched")
     worst = min(low, key=lambda name: low[name])
     seconds = progress.rules.get(worst, RuleWatch()).known
-    wait = (KNOWN_PART * progress.watched - seconds) / (1.0 - KNOWN_PART)
+    wait = (KNOWN_PART * progress.watched - seconds) / (1.0 - KNOWN_PART) if progress.watched > 0 else None
     said = ", ".join(f"{name} {share:.0%}" for name, share in sorted(low.items()))
     sentence = f"of the time watched, a verdict was known for only: {said}; {KNOWN_PART:.0%} is needed"
     return not_yet("known", sentence, wait)
@@ -128,6 +140,8 @@ def limits(inputs: GateInputs) -> GateCheck:
     progress = progress_of(inputs)
     if isinstance(progress, Missing):
         return not_yet("limits", f"nothing was counted: {progress.why}")
+    if progress.watched <= 0:
+        return not_yet("limits", "no time of the stage has been judged yet")
     watches = [(rule, progress.rules.get(rule.name, RuleWatch())) for rule in inputs.rollout.rules]
     over = [said for rule, watch in watches if (said := _over_the_stage(rule, watch)) is not None]
     if over:

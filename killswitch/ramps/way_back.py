@@ -15,7 +15,10 @@ ERRORS = "error_rate"
 
 @dataclass(frozen=True, slots=True)
 class ServedNow:
-    """Requests of both cohorts in the newest window of ``seconds``, and control's share of errors, None if unknown."""
+    """All requests of both cohorts in the newest window of ``seconds``, and control's share of errors, None if unknown.
+
+    Not users' first requests alone, which rules judge: control must be able to take every one.
+    """
 
     canary: float
     control: float

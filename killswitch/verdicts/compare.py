@@ -31,7 +31,7 @@ class Comparison(NamedTuple):
     ``limit``: what the canary must not exceed, given control now. ``over``: the canary is over every bound stated.
     ``control_too``: over the absolute bounds, but not worse than control, so switching models would not help.
     ``problem``: why nothing can be said; ``impossible``: the reason is counts that no service can have.
-    ``raw_*``: the values over all requests, if only users' first requests are judged.
+    ``raw_*``: values and requests of all requests, if only users' first requests are judged.
     """
 
     canary: float | None = None
@@ -45,6 +45,8 @@ class Comparison(NamedTuple):
     impossible: bool = False
     raw_canary: float | None = None
     raw_control: float | None = None
+    raw_samples_canary: float | None = None
+    raw_samples_control: float | None = None
     queries: tuple[str, ...] = ()
 
 
@@ -91,6 +93,8 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
         impossible=impossible is not None,
         raw_canary=_known(rule, beside.canary) if beside is not None else None,
         raw_control=_known(rule, beside.control) if beside is not None else None,
+        raw_samples_canary=_samples(beside.canary) if beside is not None else None,
+        raw_samples_control=_samples(beside.control) if beside is not None else None,
         queries=reading.queries,
     )
 

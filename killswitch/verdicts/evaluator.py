@@ -295,7 +295,7 @@ class Evaluator:
     def _nothing_read(self, armed: ArmedRollout) -> Comparison:
         """Why there is no step to show yet; evidence may still say BREACH."""
         since = "the stage began" if self._renewals(armed) else "it was armed"
-        return Comparison(problem=Unreadable(Reason.JUST_ARMED, f"no whole step has passed since {since}"))
+        return Comparison(problem=Unreadable(Reason.JUST_ARMED, f"no whole interval has passed since {since}"))
 
     def _by_evidence(
         self, armed: ArmedRollout, rule: Rule, memory: _Memory, comparison: Comparison, view: EvidenceView, tick: float

@@ -221,6 +221,8 @@ def _finding(
         excursion=None if view is None else _excursion(rule, view),
         raw_canary=comparison.raw_canary,
         raw_control=comparison.raw_control,
+        raw_samples_canary=comparison.raw_samples_canary,
+        raw_samples_control=comparison.raw_samples_control,
         queries=comparison.queries,
     )
 

@@ -76,6 +76,15 @@ def test_a_simulated_plan_reads_todays_traffic(folder: Path, prometheus: Prometh
     assert "control's own rates: error_rate" in simulated(folder, "--prometheus", prometheus.url).output
 
 
+def test_hours_before_the_first_request_are_no_traffic(folder: Path, prometheus: PrometheusServer) -> None:
+    """A day is asked for, and the service is two hours old: 4 requests a second, not a twelfth of it."""
+    day = ("--from", to_iso(MONDAY - 22 * HOUR))
+    done = simulated(folder, "--prometheus", prometheus.url, "--json", *day)
+    assert json.loads(done.stdout)["rate"] == pytest.approx(RATE, rel=0.05)
+    assert "warning: requests are known for 1h59m of 1d; ask again once there is a whole day" in done.stderr
+    assert "warning" not in simulated(folder, "--prometheus", prometheus.url).output
+
+
 def test_a_control_without_cohort_labels_is_read_by_its_model(folder: Path, prometheus: PrometheusServer) -> None:
     of_service(folder, "b")
     document = json.loads(simulated(folder, "--prometheus", prometheus.url, "--json").output)

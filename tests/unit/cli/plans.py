@@ -53,15 +53,18 @@ def watched_for(shell: Shell, seconds: float, *, canary: Counts = Counts(5.0, 50
     put(shell, Put(keys.plan_progress("copilot"), to_document(progress)), Put(keys.controller("r0"), b"{}"))
 
 
+FINDING = {
+    "rule": "error_rate", "verdict": "HEALTHY", "sentence": "fine", "reason": None,
+    "control": 0.01, "samples_canary": 150.0, "samples_control": 14_850.0,
+    "raw_samples_canary": None, "raw_samples_control": None,
+}  # fmt: skip
+
+
 def judging(monkeypatch: pytest.MonkeyPatch, *, at_first: int = 0, age: float = 3.0, **changes: Any) -> None:
     """A controller that says that all is well, but for ``changes``; these come after ``at_first`` questions."""
-    finding = {
-        "rule": "error_rate", "verdict": "HEALTHY", "sentence": "fine", "reason": None,
-        "control": 0.01, "samples_canary": 150.0, "samples_control": 14_850.0,
-    }  # fmt: skip
     well = {
         "rollout": "copilot", "state": "armed", "generation": 1, "stage": "ramp_1", "window_seconds": 300.0,
-        "findings": [finding],
+        "findings": [FINDING],
     }  # fmt: skip
     document = {"controller": "r0", "tick": to_iso(math.ceil(time.time())), "age_seconds": age}
     asked: list[str] = []

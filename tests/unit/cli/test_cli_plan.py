@@ -20,7 +20,7 @@ from killswitch.stores import Delete, Put, keys
 from killswitch.stores.opening import open_store
 from killswitch.timestamps import to_iso
 from tests.doubles.pages import PLANNED
-from tests.unit.cli.plans import DAY, PLAN, documents, judging, put, watched_for
+from tests.unit.cli.plans import DAY, FINDING, PLAN, documents, judging, put, watched_for
 from tests.unit.cli.shell import RULES, Shell
 
 TIMELINE = {"advance": "proposed", **PLANNED}
@@ -214,8 +214,8 @@ def test_a_step_whose_gate_passes_is_taken_and_recorded(planned: Shell, monkeypa
 def test_a_canary_that_is_bad_by_the_answer_is_not_raised(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """The question may wait for hours; a dry run, a blind controller or one that has ended trips nothing meanwhile."""
     watched_for(planned, 2 * DAY)
-    bad = {"rule": "error_rate", "verdict": "BREACH", "sentence": "40 % errors", "reason": None, "control": 0.01}
-    judging(monkeypatch, at_first=1, findings=[{**bad, "samples_canary": 150.0, "samples_control": 14_850.0}])
+    bad = {"verdict": "BREACH", "sentence": "40 % errors"}
+    judging(monkeypatch, at_first=1, findings=[{**FINDING, **bad}])
     said = planned("advance", "copilot", answer="y\n")
     assert (said.exit_code, "copilot may not go on: breach: 40 % errors" in said.output) == (2, True), said.output
     assert documents(planned, keys.ADVANCES) == []
@@ -287,6 +287,12 @@ def test_an_approval_is_of_the_plans_names_alone(planned: Shell, monkeypatch: py
     assert planned("ready", "copilot").exit_code == 1
     wrong = planned("approve", "copilot", "--as", "@others", "--yes")
     assert (wrong.exit_code, "asks for the approval of @llm-leads" in wrong.output) == (2, True)
+    (planned.rules / "copilot.yaml").write_text(
+        RULES + PLAN.replace("{stage: ramp_5, for: 24h", '{stage: ramp_5, for: 24h, approve: ["@llm-leads"]')
+    )
+    early = planned("approve", "copilot", "--as", "@llm-leads", "--yes").output
+    assert "of no one, not of @llm-leads; ramp_5 asks for it: repeat this once the rollout is there" in early
+    (planned.rules / "copilot.yaml").write_text(RULES + APPROVED)
     assert planned("approve", "copilot", "--as", "@llm-leads", "--yes").exit_code == 0
     assert planned("ready", "copilot").exit_code == 0
     (document,) = documents(planned, keys.APPROVALS)

@@ -39,6 +39,8 @@ findings = st.builds(
     proven_in=numbers,
     raw_canary=numbers,
     raw_control=numbers,
+    raw_samples_canary=numbers,
+    raw_samples_control=numbers,
     queries=st.lists(st.text(max_size=30).filter(lambda t: t.isprintable()), max_size=3).map(tuple),
 )
 

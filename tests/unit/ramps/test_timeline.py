@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from killswitch.model import Verdict
 from killswitch.ramps.forecast import ExpectedTraffic, forecast
 from killswitch.ramps.gate import gate
-from killswitch.ramps.gate_inputs import GateInputs
+from killswitch.ramps.gate_inputs import GateInputs, Judged, RuleNow
 from killswitch.ramps.next_step import next_step
 from killswitch.ramps.progress import StageProgress
 from killswitch.ramps.timeline import StageStanding, Timeline, timeline
@@ -22,6 +24,19 @@ def shown(inputs: GateInputs) -> Timeline:
     found = gate(plan, inputs)
     step = next_step(plan, inputs.flag, progress, found, now=inputs.now, tick=inputs.now)
     return timeline(plan, inputs.flag, progress, found, step, now=inputs.now)
+
+
+def test_a_stage_ends_no_sooner_than_its_known_waits() -> None:
+    """A rule was known for half of the day: 9 more days, though no one can say when a breach ends."""
+    inputs = inputs_of("ramp_1", seconds=7 * DAY)
+    assert isinstance(inputs.progress, StageProgress)
+    assert isinstance(inputs.judged, Judged)
+    half = replace(inputs.progress.rules["latency_p95"], known=3.5 * DAY)
+    progress = replace(inputs.progress, rules={**inputs.progress.rules, "latency_p95": half})
+    judged = replace(inputs.judged, rules={**inputs.judged.rules, "error_rate": RuleNow(Verdict.BREACH)})
+    found = shown(replace(inputs, progress=progress, judged=judged))
+    now = next(row for row in found.rows if row.standing is StageStanding.NOW)
+    assert now.ends == pytest.approx(inputs.now + (0.95 * 7 - 3.5) / 0.05 * DAY)
 
 
 def test_stages_are_done_skipped_now_and_to_come() -> None:

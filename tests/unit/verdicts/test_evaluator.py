@@ -86,6 +86,8 @@ def test_the_per_user_signal_is_judged_once_both_have_it() -> None:
     both = judged(evaluator, armed, NOW + 360, OVER, WITHIN)
     assert (both.verdict, both.queries) == (Verdict.HEALTHY, (PER_USER,))
     assert both.raw_canary == pytest.approx(0.3)
+    assert (both.raw_samples_canary, both.raw_samples_control) == tuple(side.trials for side in OVER)
+    assert (first.raw_samples_canary, first.raw_samples_control) == (None, None)
     gone = judged(evaluator, armed, NOW + 390, OVER, none)
     assert (gone.verdict, gone.reason) == (Verdict.UNKNOWN, Reason.NO_DATA)
 
