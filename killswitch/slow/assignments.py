@@ -15,6 +15,7 @@ from killswitch.flags.keyed_hash import HASH_DIGITS
 from killswitch.slow.days import first_counted, local_day
 from killswitch.slow.user_days import NEVER, UserDays
 
+LATEST = 4_102_444_800  # the year 2100 in Unix seconds: one that is given in milliseconds is no time
 COLUMNS = ("user", "rollout", "generation", "cohort", "at")
 HEXADECIMAL = HASH_DIGITS
 
@@ -25,7 +26,8 @@ def make_members(into: UserDays) -> None:
     execute = into.connection.execute
     execute(
         "CREATE OR REPLACE TABLE kept.first_seen AS SELECT id, min(seen_at) FILTER (NOT canary) AS control_at,"
-        " min(seen_at) FILTER (canary) AS canary_at FROM kept.assigned GROUP BY id"
+        " min(seen_at) FILTER (canary) AS canary_at FROM kept.assigned"
+        f" WHERE seen_at BETWEEN 0 AND {LATEST} GROUP BY id"
     )
     # quarters of an hour: no zone's midnight is between two of them, and they are few
     execute("CREATE OR REPLACE TABLE kept.switch_days (quarter BIGINT, exposed INTEGER, counted INTEGER)")
