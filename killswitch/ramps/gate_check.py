@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -41,4 +42,6 @@ def failed(name: str, sentence: str) -> GateCheck:
 
 
 def not_yet(name: str, sentence: str, wait: float | None = None) -> GateCheck:
-    return GateCheck(name, CheckOutcome.NOT_YET, sentence, wait)
+    # infinite where next to nothing has come so far: that is no length of time, in words or in JSON
+    known = wait is not None and math.isfinite(wait)
+    return GateCheck(name, CheckOutcome.NOT_YET, sentence, wait if known else None)

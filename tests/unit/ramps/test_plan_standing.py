@@ -6,9 +6,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from killswitch.flags.transitions import State
+from killswitch.model import Counts
+from killswitch.ramps.gate import gate
 from killswitch.ramps.gate_inputs import Hold, Missing
 from killswitch.ramps.next_step import Move
+from killswitch.ramps.progress import RuleWatch, StageProgress
 from killswitch.ramps.standing import PlanLook
 from killswitch.ramps.timeline import StageStanding, just_entered
 from tests.unit.ramps.ramped import DAY, NOW, flag_in, inputs_of, plan_of, progress_of, rollout_of, stepped
@@ -59,3 +64,17 @@ def test_right_after_a_step_the_whole_stage_lies_ahead() -> None:
         ("ramp_5", "now", NOW + 2 * DAY),
     ]
     assert found.why == "ramp_5 has just begun and is watched for 1d"
+
+
+@pytest.mark.parametrize("part", [1e-300, 1e-6])
+def test_next_to_nothing_that_was_watched_stops_no_plan(part: float) -> None:
+    """The wait that follows from it is infinite, or ends after the calendar: one such document stopped all plans."""
+    inputs = inputs_of("ramp_1", seconds=DAY)
+    assert isinstance(inputs.progress, StageProgress)
+    rules = {name: RuleWatch(one.known, one.healthy, Counts(0.0, part), one.control)
+             for name, one in inputs.progress.rules.items()}  # fmt: skip
+    progress = replace(inputs.progress, watched=part, rules=rules)
+    plan = plan_of(inputs.rollout)
+    document = PlanLook(plan, replace(inputs, progress=progress), NOW + DAY).document()
+    assert document["why"].startswith("watched: judged for 0s of 1d")
+    json.dumps([document, gate(plan, replace(inputs, progress=progress)).document()], allow_nan=False)
