@@ -63,7 +63,8 @@ def spend_hard(rollout: str, standing: Standing, *, at: float, settings: PageSet
 def _canary_has_spent(rollout: str, standing: Standing, *, at: float, settings: PageSettings) -> Page:
     book, name = standing.book, plain(rollout, MAX_NAME)
     hard, until = money_in_words(book.hard or 0), date_and_time(book.end)
-    headline = f"{name}: the canary has spent its hard cap of {hard} {_per(standing)}. It keeps its traffic"
+    kept = "it keeps the traffic that it has"  # in stage `shadow` it has none
+    headline = f"{name}: the canary has spent its hard cap of {hard} {_per(standing)}. Nothing was changed: {kept}"
     steps = (
         f"See what it has spent: `killswitch spend {book.scope}`",
         f'To end its traffic: `killswitch trip {name} --reason "spend cap"`',
@@ -73,7 +74,7 @@ def _canary_has_spent(rollout: str, standing: Standing, *, at: float, settings: 
     why = f"{_used(standing)}, until {until}{_soft_as_well(standing)}"
     return _page(
         PageKind.SPEND_HARD, rollout, standing, book.hard or 0, headline, why, settings,
-        at=at, alert="hard spend cap reached", auto_action="none: the canary keeps its traffic", steps=steps,
+        at=at, alert="hard spend cap reached", auto_action=f"none: {kept}", steps=steps,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from killswitch.preflight.cohort_checks import Served, examine_cohorts, examine_
 from killswitch.preflight.history_checks import examine_history
 from killswitch.preflight.litellm_checks import examine_litellm
 from killswitch.preflight.progress import Progress
-from killswitch.preflight.shadow_checks import examine_shadow_routers, examine_shared_key
+from killswitch.preflight.shadow_checks import examine_shadow_routers, examine_shared_key, examine_uncapped
 from killswitch.preflight.source_checks import examine_clock, examine_counters, examine_scrape_interval, no_source
 from killswitch.preflight.store_checks import (
     examine_controllers,
@@ -59,6 +59,7 @@ def examine(setup: Setup, progress: Progress = lambda _: None) -> Iterator[Check
 def _examine_rollout(setup: Setup, rollout: Rollout, served: Served) -> Iterator[Check]:
     if served.shadow is not None:
         yield from examine_shared_key(setup, rollout)
+        yield from examine_uncapped(setup, rollout)
         rollout, unjudged = in_shadow(rollout)
         for rule, why in unjudged:
             status = Status.NOTE if rollout.rules else Status.WARNING

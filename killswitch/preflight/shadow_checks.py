@@ -49,21 +49,42 @@ def examine_shadow_routers(
 
 def examine_shared_key(setup: Setup, rollout: Rollout) -> Iterator[Check]:
     """Whether the shadow was asked with an API key of production's, as far as the service's clients say."""
-    calls = (Selector("llm_shadow_shared_key_total"),)
+    calls = _calls_in_an_hour(setup, rollout, "llm_shadow_shared_key_total")
+    if calls >= 1:
+        yield Check(
+            rollout.name,
+            Status.WARNING,
+            f"in an hour, {count_in_words(calls)} calls of the shadow were made with an API key of production's: "
+            "they use up control's rate limit",
+            "give shadow_ask() a client with a key of another project",
+        )
+
+
+def examine_uncapped(setup: Setup, rollout: Rollout) -> Iterator[Check]:
+    """Whether the shadow was asked without a ledger although the rule file caps it: such calls are not counted."""
+    if not any(cap.scope == "shadow" for cap in rollout.spend.caps):
+        return
+    calls = _calls_in_an_hour(setup, rollout, "llm_shadow_uncapped_total")
+    if calls >= 1:
+        yield Check(
+            rollout.name,
+            Status.WARNING,
+            f"the rule file caps what the shadow spends, and in an hour {count_in_words(calls)} calls of it were made "
+            "without a ledger: no cap holds them",
+            f'in the service, write `Shadow(…, ledger=ledger.for_scopes("shadow:{rollout.name}"))`',
+        )
+
+
+def _calls_in_an_hour(setup: Setup, rollout: Rollout, counter: str) -> float:
+    """By the services' counter; 0 where none counts them, or where it cannot be read."""
+    calls = (Selector(counter),)
     places: CohortMatchers = {
         Cohort.CONTROL: (Matcher("rollout", "!=", rollout.name),),
         Cohort.CANARY: (Matcher("rollout", "=", rollout.name),),
     }
-    want = Want(rollout.name, "shared key", "sum", RatioSignal(calls, calls), places, 3600.0, absent_is_zero=True)
+    want = Want(rollout.name, counter, "sum", RatioSignal(calls, calls), places, 3600.0, absent_is_zero=True)
     side = setup.source.read([want], setup.terms.until, Deadline(PATIENCE))[want.key].canary
-    if isinstance(side, Counts) and side.trials >= 1:
-        yield Check(
-            rollout.name,
-            Status.WARNING,
-            f"in an hour, {count_in_words(side.trials)} calls of the shadow were made with an API key of production's: "
-            "they use up control's rate limit",
-            "give shadow_ask() a client with a key of another project",
-        )
+    return side.trials if isinstance(side, Counts) else 0.0
 
 
 def examine_spool(folder: Path, now: float) -> Iterator[Check]:

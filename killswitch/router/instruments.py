@@ -13,6 +13,7 @@ llm_thumbs_down_total, llm_judged_thumbs_down_total  counter    model, cohort
 llm_shadow_pairs_total                               counter    rollout, kind, outcome
 llm_shadow_dropped_total                             counter    rollout, reason
 llm_shadow_shared_key_total                          counter    rollout
+llm_shadow_uncapped_total                            counter    rollout
 ===================================================  =========  ==================================
 
 ``cohort`` is ``control`` or ``canary``, and ``shadow`` for requests that were asked of the canary unseen.
@@ -92,6 +93,10 @@ class PairCounter(Protocol):
         """A call of the shadow was made with an API key of production's."""
         ...
 
+    def uncapped(self) -> None:
+        """A call of the shadow was made without a spend ledger."""
+        ...
+
 
 class PrometheusInstruments:
     """The schema in a `prometheus_client` registry; one for each registry, for any number of rollouts.
@@ -159,8 +164,9 @@ class PrometheusInstruments:
             registry=registry,
         )
 
-        text = "Calls of the shadow with an API key of production's"
-        self.shared_key = Counter("llm_shadow_shared_key", text, ("rollout",), registry=registry)
+        shared, uncapped = "Calls of the shadow with an API key of production's", "Calls of the shadow without a ledger"
+        self.shared_key = Counter("llm_shadow_shared_key", shared, ("rollout",), registry=registry)
+        self.uncapped = Counter("llm_shadow_uncapped", uncapped, ("rollout",), registry=registry)
 
     def shadow_pairs(self, rollout: str) -> _PrometheusPairs:
         return _PrometheusPairs(self, rollout)
@@ -224,6 +230,7 @@ class _PrometheusPairs:
         self._instruments = instruments
         self._rollout = rollout
         self._shared_key = instruments.shared_key.labels(rollout)
+        self._uncapped = instruments.uncapped.labels(rollout)
 
     def pair(self, kind: str, outcome: str) -> None:
         self._instruments.pairs.labels(self._rollout, kind, outcome).inc()
@@ -233,6 +240,9 @@ class _PrometheusPairs:
 
     def shared_key(self) -> None:
         self._shared_key.inc()
+
+    def uncapped(self) -> None:
+        self._uncapped.inc()
 
 
 class _Declarations(Collector):

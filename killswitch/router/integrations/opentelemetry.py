@@ -60,6 +60,9 @@ class OpenTelemetryInstruments:
         self.shared_key = meter.create_counter(
             "llm_shadow_shared_key", description="Calls of the shadow that were made with an API key of production's"
         )
+        self.uncapped = meter.create_counter(
+            "llm_shadow_uncapped", description="Calls of the shadow without a spend ledger, so that no cap holds them"
+        )
 
     def series(self, cohort: CohortLabel, model: str) -> _OpenTelemetrySeries:
         return _OpenTelemetrySeries(self, cohort, model)
@@ -78,6 +81,7 @@ class _OpenTelemetryPairs:
         self._instruments = instruments
         self._rollout = rollout
         instruments.shared_key.add(0, {"rollout": rollout})
+        instruments.uncapped.add(0, {"rollout": rollout})
 
     def pair(self, kind: str, outcome: str) -> None:
         self._instruments.pairs.add(1, {"rollout": self._rollout, "kind": kind, "outcome": outcome})
@@ -87,6 +91,9 @@ class _OpenTelemetryPairs:
 
     def shared_key(self) -> None:
         self._instruments.shared_key.add(1, {"rollout": self._rollout})
+
+    def uncapped(self) -> None:
+        self._instruments.uncapped.add(1, {"rollout": self._rollout})
 
 
 class _OpenTelemetrySeries:

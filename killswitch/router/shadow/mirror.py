@@ -141,7 +141,12 @@ class Shadow:
         self._noise = noise
         self._pressure_share = pressure_share
         self._counting = ShadowMetrics(
-            metrics, router.rollout, complain=complain, shares_key=self._shares_key, calendar=calendar
+            metrics,
+            router.rollout,
+            complain=complain,
+            shares_key=self._shares_key,
+            capped=ledger is not None,
+            calendar=calendar,
         )
         self.counting = threading.Lock()  # held while metrics count: a fork waits for it
         self._closing = False

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # prometheus_client is loaded only where metrics are made
 class ShadowMetrics:
     """Satisfies `killswitch.router.shadow.dispatcher.Counting`. ``metrics``: None counts nothing.
     ``shares_key``: whether calls are made with an API key of production's, as far as the service's clients say.
+    ``capped``: whether a spend ledger holds the price of each call.
 
     A user's first shadowed request in each five minutes counts as judged, as with served requests. Called from one
     thread.
@@ -37,11 +38,13 @@ class ShadowMetrics:
         *,
         complain: Callable[[str], None],
         shares_key: Callable[[], bool] = lambda: False,
+        capped: bool = True,
         calendar: Callable[[], float] = time.time,
     ) -> None:
         self._metrics = metrics
         self._complain = complain
         self._shares_key = shares_key
+        self._capped = capped
         self._calendar = calendar
         self._first = RecentlySeen()
         self._pairs: PairCounter | None = None
@@ -62,6 +65,8 @@ class ShadowMetrics:
         self._guard(lambda pairs: pairs.pair(counted.kind, counted.outcome))
         if self._shares_key() and not counted.reused:
             self._guard(lambda pairs: pairs.shared_key())
+        if not self._capped and not counted.reused:
+            self._guard(lambda pairs: pairs.uncapped())
         if counted.kind == "candidate" and counted.outcome != "budget" and not counted.reused:
             self._metrics.count_shadow(
                 counted.model,

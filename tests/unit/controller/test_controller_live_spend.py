@@ -147,7 +147,7 @@ def test_a_canary_over_its_hard_cap_is_held_with_a_page() -> None:
     fleet.run(12)
     assert not fleet.tripped()
     assert [page.kind for page in fleet.pages()] == [PageKind.SPEND_SOFT, PageKind.SPEND_HARD]
-    assert "It keeps its traffic" in fleet.pages(PageKind.SPEND_HARD)[0].headline
+    assert "it keeps the traffic that it has" in fleet.pages(PageKind.SPEND_HARD)[0].headline
     assert spent(fleet) > 1_000, "users are served, and what they cost is counted"
 
 

@@ -34,7 +34,12 @@ def examined(folder: Path, text: str, *, share: ShadowShare = FIFTH, rules: byte
         by="ann", shadow=share,
     )  # fmt: skip
     setup = Setup(source, [rollout], Terms(*source.span), 15.0, flags=lambda: ({rollout.name: flag}, {}))
-    return [check for check in examine(setup) if check.about.startswith(f"{rollout.name} ") or "API key" in check.found]
+    of_calls = ("API key", "without a ledger")
+    return [
+        check
+        for check in examine(setup)
+        if check.about.startswith(f"{rollout.name} ") or any(words in check.found for words in of_calls)
+    ]
 
 
 def test_shadow_requests_are_seen_by_their_label(tmp_path: Path) -> None:
@@ -56,6 +61,20 @@ def test_calls_with_a_key_of_productions_are_a_warning(tmp_path: Path, of: str, 
     text = SHADOWED.replace("# EOF", "\n".join([*counted, "# EOF"])) if of else SHADOWED
     found = [check for check in examined(tmp_path, text) if "API key of production's" in check.found]
     assert [check.status for check in found] == ([Status.WARNING] if warned else [])
+
+
+_CAPPED = b"spend: {caps: [{scope: shadow, per: hour, hard: $5}]}\n"
+
+
+@pytest.mark.parametrize(("added", "warned"), [(_CAPPED, True), (b"", False)])
+def test_calls_without_a_ledger_are_a_warning(tmp_path: Path, added: bytes, *, warned: bool) -> None:
+    """Where the rule file caps the shadow: these calls are in no account, so the cap would never be reached."""
+    times = sorted({int(float(line.split()[-1])) for line in SHADOWED.splitlines() if not line.startswith("#")})
+    counted = [f'llm_shadow_uncapped_total{{rollout="copilot"}} {count} {at}' for count, at in enumerate(times)]
+    text = SHADOWED.replace("# EOF", "\n".join([*counted, "# EOF"]))
+    found = [check for check in examined(tmp_path, text, rules=RULES + added) if "without a ledger" in check.found]
+    assert [check.status for check in found] == ([Status.WARNING] if warned else [])
+    assert all('ledger.for_scopes("shadow:copilot")' in check.fix for check in found)
 
 
 @pytest.mark.parametrize("share", [FIFTH, NO_SHADOW])

@@ -311,6 +311,7 @@ def test_shadowed_requests_are_counted_by_the_usual_names(tmp_path: Path) -> Non
     assert value("llm_shadow_pairs_total", {**pair, "outcome": "budget"}) == 1.0
     assert value("llm_shadow_dropped_total", {"rollout": "support-copilot", "reason": "not_comparable"}) == 1.0
     assert value("llm_shadow_shared_key_total", {"rollout": "support-copilot"}) == 4.0
+    assert value("llm_shadow_uncapped_total", {"rollout": "support-copilot"}) == 4.0
 
 
 def test_a_forked_child_shadows_its_own_requests_alone(tmp_path: Path) -> None:
