@@ -8,8 +8,13 @@ from dataclasses import replace
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
 from killswitch.pages.building import page_of_event
-from killswitch.pages.page import MAX_NAME, Page, PageKind
+from killswitch.pages.page import MAX_NAME, Page, PageKind, identified
 from killswitch.wording import plain
+
+
+def page_id(incident: str) -> str:
+    """The id of the page about a control that drowns after this incident."""
+    return f"{incident}.control-drowns"
 
 
 def control_drowns(
@@ -31,4 +36,4 @@ def control_drowns(
         ),
     )  # fmt: skip
     # shown in the channel as well as in the thread of the trip
-    return replace(page, follows=flag.trip.incident)
+    return replace(identified(page, page_id(flag.trip.incident)), follows=flag.trip.incident)

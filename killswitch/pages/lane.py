@@ -28,6 +28,7 @@ _URGENCY = {
     PageKind.TRIPPED: 0,
     PageKind.PINNED: 0,
     PageKind.CANNOT_ACT: 1,
+    PageKind.CONTROL_DROWNS: 1,
     PageKind.NAME_TAKEN: 2,
     PageKind.BLIND: 2,
     PageKind.RECOVERED: 8,

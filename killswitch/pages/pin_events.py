@@ -29,11 +29,13 @@ def pinned(flag: Flag, *, settings: PageSettings) -> Page:
     assert flag.pin is not None
     who = plain(flag.pin.by, MAX_NAME)
     headline = f"{flag.rollout}: canary {plain(flag.rollout_canary, MAX_NAME)} pinned at 0% by {who}; it was tripped"
-    return page_of_event(
+    page = page_of_event(
         PageKind.PINNED, (flag,), headline, flag.pin.reason, settings,
         at=flag.pin.at, identity=f"{flag.pin.at:.0f}", alert="canary pinned at 0 %",
         auto_action="none: its traffic had ended before", steps=_ways_back(flag.rollout),
     )  # fmt: skip
+    # the re-arm that ends the alert of the trip ends that of the pin, too
+    return page if flag.trip is None else replace(page, follows=flag.trip.incident)
 
 
 def unpinned(flag: Flag, *, reason: str, by: str, settings: PageSettings) -> Page:

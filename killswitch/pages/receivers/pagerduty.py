@@ -1,4 +1,4 @@
-"""Pages as PagerDuty events (Events API v2): a trip triggers an alert, a re-arm or recovery resolves it."""
+"""Pages as PagerDuty events (Events API v2): a trip triggers an alert, a re-arm, recovery or a step resolves it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused
 from killswitch.net.bounded_http import BoundedSession, excerpt, hiding, refusal
 from killswitch.net.credentials import TLS, Secret
+from killswitch.pages import drowning_events
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers.posting import posting_errors
 from killswitch.pages.receivers.routing_keys import RoutingKeys
@@ -24,7 +25,8 @@ EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 MAX_SUMMARY = 1024  # characters
 MAX_DEDUP_KEY = 255  # characters
 MAX_EVENT = 512 * 1024  # bytes
-_RESOLVING = frozenset({PageKind.RECOVERED, PageKind.RE_ARMED})
+# What these continue is over: a problem, a trip, or a question to a person (READY, COMPLETE).
+_RESOLVING = frozenset({PageKind.RECOVERED, PageKind.RE_ARMED, PageKind.ADVANCED, PageKind.ROLLED_OUT})
 _BODY_REFUSED = frozenset({400, 413})
 _MAX_COMPLAINTS = 300  # characters of what PagerDuty says is wrong with an event
 
@@ -32,9 +34,11 @@ _MAX_COMPLAINTS = 300  # characters of what PagerDuty says is wrong with an even
 class PagerDutyPager:
     """Sends events to the PagerDuty services whose integration keys ``keys`` has; a single secret is the default key.
 
-    The dedup key is the page's id, so a repeated copy opens no second alert. A re-arm or a recovery has the key of the
-    page that it continues, and resolves that alert. Each page is one event, never part of a digest: PagerDuty groups
-    alerts itself, takes 120 events a minute, and resolves only the alert that has the same key.
+    The dedup key is the page's id, so a repeated copy opens no second alert. A page that continues another has the key
+    of that, and adds to its alert or resolves it. A control that drowns is an alert of its own, because PagerDuty
+    notifies no one of what it adds to an alert; the re-arm resolves both. Each page is one event (a re-arm two), never
+    part of a digest: PagerDuty groups alerts itself, takes 120 events a minute, and resolves only the alert that has
+    the same key.
     """
 
     name = "pagerduty"
@@ -62,19 +66,23 @@ class PagerDutyPager:
         return None
 
     def send(self, page: Page, *, possible_repeat: bool, deadline: Deadline) -> str:
-        """The alert's dedup key. Raises as `killswitch.pages.receivers.Pager.send`.
+        """The dedup key of the page's own alert. Raises as `killswitch.pages.receivers.Pager.send`.
 
         If PagerDuty refuses the form of an event, the bare event follows at once: a summary, without details and
         links. The dedup key is the same, so at most one alert is open.
         """
         event = self._event(page, possible_repeat=possible_repeat)
+        for key in _alerts_of(page):
+            self._deliver({**event, "dedup_key": key}, page, deadline)
+        return _alerts_of(page)[-1]
+
+    def _deliver(self, event: dict[str, Any], page: Page, deadline: Deadline) -> None:
         refused = self._post(event, deadline)
         if refused is not None:
             _log.warning("page %s: %s; sending the bare event instead", page.id, refused)
             refused = self._post(_bare(event), deadline)
         if refused is not None:
             raise Refused(f"{refused}; check the integration key")
-        return str(event["dedup_key"])
 
     def _post(self, event: dict[str, Any], deadline: Deadline) -> Refused | None:
         """What PagerDuty says is wrong with the event itself; None if it was taken. Raises any other problem."""
@@ -102,7 +110,6 @@ class PagerDutyPager:
         event: dict[str, Any] = {
             "routing_key": self._keys.key(page.pagerduty),
             "event_action": "resolve" if page.kind in _RESOLVING and page.follows else "trigger",
-            "dedup_key": (page.follows or page.id)[:MAX_DEDUP_KEY],
             "client": "canary kill-switch",
             **({"client_url": page.link} if page.link else {}),
             "payload": {
@@ -121,6 +128,16 @@ class PagerDutyPager:
             if link and link.startswith(("https://", "http://"))
         ]
         return {**event, "links": links} if links else event
+
+
+def _alerts_of(page: Page) -> tuple[str, ...]:
+    """The dedup keys of the alerts that the page opens, adds to or resolves."""
+    of_the_page = page.id if page.kind is PageKind.CONTROL_DROWNS else page.follows or page.id
+    keys = [of_the_page]
+    if page.kind is PageKind.RE_ARMED and page.follows:
+        # PagerDuty takes the end of an alert that it does not have, and opens none for it
+        keys.insert(0, drowning_events.page_id(page.follows))
+    return tuple(key[:MAX_DEDUP_KEY] for key in keys)
 
 
 def _bare(event: dict[str, Any]) -> dict[str, Any]:

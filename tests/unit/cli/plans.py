@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from killswitch.cli import plan_view
+from killswitch.cli.by_hand import Hand
 from killswitch.model import Counts
+from killswitch.ramps.gate_inputs import Hold
 from killswitch.ramps.progress import RuleWatch, StageProgress, to_document
+from killswitch.ramps.records import hold_document
+from killswitch.ramps.way_back import way_back
 from killswitch.stores import Put, keys
 from killswitch.stores.opening import open_store
 from killswitch.timestamps import to_iso
@@ -74,6 +78,26 @@ def judging(monkeypatch: pytest.MonkeyPatch, *, at_first: int = 0, age: float = 
         return {**document, "rollouts": [well if len(asked) <= at_first else {**well, **changes}]}
 
     monkeypatch.setattr(plan_view, "ask", ask)
+
+
+def changed_while_asked(shell: Shell, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """While the command waits for its yes: a trip, a hold, verdicts that grow old, or a later tick of the progress."""
+
+    def question(_hand: Hand, _question: str) -> None:
+        if what == "hold":
+            put(shell, Put(keys.hold("copilot"), hold_document(Hold("wait", "bob"), rollout="copilot", at=0.0)))
+        elif what == "tick":  # one that is recorded only once the gate has been asked again
+            monkeypatch.setattr(plan_view, "way_back", recorded)
+        elif what == "age":
+            judging(monkeypatch, age=3600.0)
+        else:
+            judging(monkeypatch, state="tripped")
+
+    def recorded(*arguments: Any) -> Any:
+        put(shell, Put(keys.plan_progress("copilot"), b"{}"))
+        return way_back(*arguments)
+
+    monkeypatch.setattr(Hand, "confirm", question)
 
 
 def documents(shell: Shell, prefix: str) -> list[dict[str, Any]]:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from killswitch.cli import plan_view
 from killswitch.cli.by_hand import Hand
-from killswitch.ramps.gate_inputs import Hold
-from killswitch.ramps.records import hold_document
-from killswitch.ramps.way_back import way_back
-from killswitch.stores import Put, keys
-from tests.unit.cli.plans import DAY, documents, judging, put, watched_for
+from killswitch.stores import keys
+from tests.unit.cli.plans import DAY, changed_while_asked, documents, judging, watched_for
 from tests.unit.cli.shell import Shell
 
 
@@ -22,21 +16,7 @@ def test_the_gate_is_asked_again_after_the_question(planned: Shell, monkeypatch:
     watched_for(planned, 2 * DAY)
     judging(monkeypatch)
 
-    def lunch(_hand: Hand, _question: str) -> None:
-        if what == "hold":
-            put(planned, Put(keys.hold("copilot"), hold_document(Hold("wait", "bob"), rollout="copilot", at=0.0)))
-        elif what == "tick":  # one that is recorded only once the gate has been asked again
-            monkeypatch.setattr(plan_view, "way_back", recorded)
-        elif what == "age":
-            judging(monkeypatch, age=900.0)
-        else:
-            judging(monkeypatch, state="tripped")
-
-    def recorded(*arguments: Any) -> Any:
-        put(planned, Put(keys.plan_progress("copilot"), b"{}"))
-        return way_back(*arguments)
-
-    monkeypatch.setattr(Hand, "confirm", lunch)
+    changed_while_asked(planned, monkeypatch, what)
     said = planned("advance", "copilot")
     assert said.exit_code == 2, said.output
     assert ("may not go on" in said.output) == (what != "tick")

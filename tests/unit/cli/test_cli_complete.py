@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from killswitch.cli import plan_view
-from killswitch.cli.by_hand import Hand
 from killswitch.controller import plan_steps
 from killswitch.controller.plan_steps import Proof, TooOld, commit_completion
 from killswitch.errors import Unavailable
@@ -17,15 +15,12 @@ from killswitch.flags.document import to_document
 from killswitch.model import PageSettings
 from killswitch.plan import Advance, Plan, PlanStage
 from killswitch.ramps.gate import Gate
-from killswitch.ramps.gate_inputs import Hold
-from killswitch.ramps.records import hold_document
-from killswitch.ramps.way_back import way_back
 from killswitch.stores import Put, keys
 from killswitch.trips.switch import Switch
 from tests.doubles.clock import VirtualClock
 from tests.doubles.memory_store import Call, MemoryServer, MemoryStore
 from tests.doubles.pages import AT, armed
-from tests.unit.cli.plans import DAY, documents, judging, put, watched_for
+from tests.unit.cli.plans import DAY, changed_while_asked, documents, judging, watched_for
 from tests.unit.cli.shell import RULES, Shell
 
 OVER = "rules: {error_rate: {max: 2%}}\nplan: {stages: [{stage: ramp_1, for: 24h}]}\n"
@@ -111,21 +106,7 @@ def test_it_is_looked_at_again_after_the_question(over: Shell, monkeypatch: pyte
     watched_for(over, 2 * DAY)
     judging(monkeypatch)
 
-    def an_hour_passes(_hand: Hand, _question: str) -> None:
-        if what == "hold":
-            put(over, Put(keys.hold("copilot"), hold_document(Hold("wait", "bob"), rollout="copilot", at=0.0)))
-        elif what == "tick":  # recorded only once the gate has been asked again
-            monkeypatch.setattr(plan_view, "way_back", recorded)
-        elif what == "age":
-            judging(monkeypatch, age=3600.0)
-        else:
-            judging(monkeypatch, state="tripped")
-
-    def recorded(*arguments: Any) -> Any:
-        put(over, Put(keys.plan_progress("copilot"), b"{}"))
-        return way_back(*arguments)
-
-    monkeypatch.setattr(Hand, "confirm", an_hour_passes)
+    changed_while_asked(over, monkeypatch, what)
     said = over("complete", "copilot")
     assert said.exit_code == 2, said.output
     assert ("is not over" in said.output) == (what != "tick")

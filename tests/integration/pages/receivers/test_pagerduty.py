@@ -6,21 +6,25 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, KillswitchError, OutcomeUnknown, Refused, Unavailable
 from killswitch.flags import flag as flags
+from killswitch.flags import pinning
+from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor
 from killswitch.net.credentials import Secret
-from killswitch.pages import events
+from killswitch.pages import events, pin_events, plan_events
+from killswitch.pages.drowning_events import control_drowns
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.receivers.pagerduty import MAX_EVENT, PagerDutyPager
 from killswitch.pages.receivers.routing_keys import RoutingKeys
 from tests.doubles.http_double import Answer
 from tests.doubles.pagerduty import KEY, PagerDutyDouble, invalid_event
-from tests.doubles.pages import AT, SETTINGS, armed, trip_page
+from tests.doubles.pages import AT, SETTINGS, armed, completed, trip_page
 
 TEAM_KEY = "f" * 32
 
@@ -53,8 +57,8 @@ def test_a_trip_opens_an_alert_and_its_re_arm_resolves_it(api: PagerDutyDouble, 
     assert api.open[KEY] == {page.id}
     again = replace(armed(), generation=8)
     send(pager, events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
-    first, second = api.events
-    assert (first["event_action"], second["event_action"]) == ("trigger", "resolve")
+    first, *others = api.events
+    assert (first["event_action"], {one["event_action"] for one in others}) == ("trigger", {"resolve"})
     assert api.open[KEY] == set()
     assert first["payload"]["custom_details"]["samples_new"] == 1842
     assert [link["text"] for link in first["links"]] == ["Runbook", "Dashboard"]
@@ -189,4 +193,59 @@ def test_the_re_arm_of_a_real_flag_bears_the_key_of_its_trip(api: PagerDutyDoubl
     send(pager, trip_page(generation=1))
     again = flags.rearm(tripped, rollout="support-copilot", reason="fixed", now=AT + 60, by="ann")
     send(pager, events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
+    assert api.open[KEY] == set()
+
+
+def tripped_for_good() -> Flag:
+    flag = replace(armed(), generation=7)
+    return flags.trip(
+        flag, rollout=flag.rollout, reason="r", rules=(), incident="support-copilot.7",
+        now=AT, by="a", actor=Actor.CONTROLLER,
+    )  # fmt: skip
+
+
+def test_a_pin_of_a_tripped_canary_stays_open_until_the_re_arm(api: PagerDutyDouble, pager: PagerDutyPager) -> None:
+    """The pin adds to the alert of the trip. An unpin leaves it open, because the canary is still at 0 %."""
+    pinned = pinning.pin(
+        tripped_for_good(), rollout="support-copilot", reason="csat", rules=(), incident="",
+        now=AT + 60, by="bob", actor=Actor.PERSON,
+    )  # fmt: skip
+    free = pinning.unpin(pinned, rollout="support-copilot", reason="ok", now=AT + 90, by="bob", actor=Actor.PERSON)
+    send(pager, trip_page())
+    send(pager, pin_events.pinned(pinned, settings=SETTINGS))
+    assert api.events[-1]["payload"]["class"] == "PINNED"
+    assert api.open[KEY] == {"support-copilot.7"}
+    assert pager.address(pin_events.unpinned(free, reason="ok", by="bob", settings=SETTINGS)) is None
+    again = flags.rearm(free, rollout="support-copilot", reason="fixed", now=AT + 120, by="ann")
+    send(pager, events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
+    assert api.open[KEY] == set()
+
+
+def test_a_control_that_drowns_opens_an_alert_of_its_own(api: PagerDutyDouble, pager: PagerDutyPager) -> None:
+    """An event that adds to an alert notifies no one. The re-arm resolves both alerts."""
+    flag = tripped_for_good()
+    send(pager, trip_page())
+    send(pager, control_drowns(flag, ["error_rate"], ["12% of requests fail"], at=AT + 300, settings=SETTINGS))
+    assert api.open[KEY] == {"support-copilot.7", "support-copilot.7.control-drowns"}
+    again = flags.rearm(flag, rollout="support-copilot", reason="fixed", now=AT + 900, by="ann")
+    send(pager, events.re_armed(again, reason="fixed", by="ann", settings=SETTINGS))
+    assert api.open[KEY] == set()
+
+
+def test_a_step_and_a_completion_resolve_what_asked_for_them(api: PagerDutyDouble, pager: PagerDutyPager) -> None:
+    """A step that no page asked for opens no alert."""
+    shown: dict[str, Any] = {"timeline": {"stages": [], "why": ""}, "at": AT, "settings": SETTINGS}
+    before = armed()
+    after = flags.set_stage(
+        before, rollout=before.rollout, percent=99.0, stage="full", now=AT + 60, by="ann", actor=Actor.PERSON
+    )  # fmt: skip
+    done = completed(after)
+    send(pager, plan_events.ready(before, "all pass", to="full", percent=99.0, **shown))
+    assert len(api.open[KEY]) == 1
+    for _ in range(2):
+        send(pager, plan_events.advanced(after, "all pass", before=before, by="ann", **shown))
+        assert api.open[KEY] == set()
+    send(pager, plan_events.complete(after, "over", **shown))
+    assert len(api.open[KEY]) == 1
+    send(pager, plan_events.rolled_out(done, "over", before=after, **shown))
     assert api.open[KEY] == set()
