@@ -7,9 +7,10 @@ a person and another replica's verdict that arrive meanwhile win.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -99,17 +100,17 @@ class Ramping:
             watched = self._record(planned, findings, tick)
             get = plan_store.all_at_once(self._store)
             now = self._wall()
-            looks = {
-                armed.rollout.name: self._look_at(
-                    armed, findings[armed.rollout.name], watched[armed.rollout.name], get, tick, now
-                )
-                for armed in planned
-            }
+            looks: dict[str, PlanLook] = {}
+            for armed in planned:
+                name = armed.rollout.name
+                with _alone(name):
+                    looks[name] = self._look_at(armed, findings[name], watched[name], get, tick, now)
             self._looks = looks
-            for armed in self._in_turn(planned):
+            for armed in self._in_turn([armed for armed in planned if armed.rollout.name in looks]):
                 name = armed.rollout.name
                 self._turns.append(name)
-                self._step(armed, looks[name], watched[name], tick)
+                with _alone(name):
+                    self._step(armed, looks[name], watched[name], tick)
                 if self._clock.now() - began > PART_FOR_STEPS * self._interval:
                     break  # the store is slow: the others come first in the next cycle
         except OutcomeUnknown:
@@ -143,14 +144,17 @@ class Ramping:
         for armed in planned:
             name = armed.rollout.name
             before = stored.get(name, _Watched(None, 0))
-            window = self._evaluator.window_seconds(armed, tick)
-            ticks = rule_ticks(armed, findings[name], self._evaluator.accumulator, self._interval, window)
-            after = observed(before.progress, armed.flag, tick, self._interval, ticks)
-            stored[name] = before
-            if after != before.progress:
-                key = keys.plan_progress(name)
-                put = Put(key, to_document(after))
-                parts.append(Part((name, after), (Compare(key, before.revision),), (put,)))
+            # until it is recorded: a tick that cannot be is no progress, and no step follows
+            stored[name] = replace(before, ours=False)
+            with _alone(name):
+                window = self._evaluator.window_seconds(armed, tick)
+                ticks = rule_ticks(armed, findings[name], self._evaluator.accumulator, self._interval, window)
+                after = observed(before.progress, armed.flag, tick, self._interval, ticks)
+                if after != before.progress:
+                    key = keys.plan_progress(name)
+                    put = Put(key, to_document(after))
+                    parts.append(Part((name, after), (Compare(key, before.revision),), (put,)))
+                stored[name] = before
         for portion in portions(parts):
             stored.update(self._commit(portion))
         return stored
@@ -281,6 +285,17 @@ class Ramping:
             return
         if raised is not None:
             log.warning("%s: from %s to %s, %g%%: %s", name, flag.stage, to.stage, to.percent, why)
+
+
+@contextlib.contextmanager
+def _alone(rollout: str) -> Iterator[None]:
+    """What is unexpected about one rollout must not cost the others their plans; what the store raises is for all."""
+    try:
+        yield
+    except KillswitchError:
+        raise
+    except Exception:
+        log.exception("%s: its plan is not looked at: unexpected error", rollout)
 
 
 def _revision(stored: Mapping[str, _Watched], rollout: str) -> int:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from killswitch.cli.trip import request_by_hand
+from killswitch.controller import ramping
+from killswitch.flags.flag import Flag
 from killswitch.model import Mode, PageSettings
 from killswitch.pages.page import PageKind
 from killswitch.plan import Advance, Plan, PlanStage
@@ -379,3 +381,29 @@ def test_of_a_lost_record_the_rest_is_recorded() -> None:
 def _records(call: Call) -> bool:
     assert isinstance(call.subject, tuple)
     return any(isinstance(one, Put) and one.key.startswith(keys.PLAN_PROGRESS) for one in call.subject)
+
+
+@pytest.mark.parametrize("where", ["observed", "judged", "next_step"])
+def test_one_rollouts_bug_costs_no_other_its_plan(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first in the alphabet cannot be recorded, looked at, or stepped; the other goes up, and this one does not."""
+    rules = (ERRORS, REFUSALS)
+    fleet = Fleet(GOOD, *(rollout(name, rules=rules, plan=PLAN) for name in ("bad", "copilot")))
+    fleet.replica("r0")
+    for name in ("bad", "copilot"):
+        fleet.arm(name, percent=FIRST.percent, stage=FIRST.stage)
+    real = getattr(ramping, where)
+
+    def raises(*given: Any, **named: Any) -> Any:
+        told = [one for one in given if isinstance(one, Flag)]
+        told_of_bad = any(flag.rollout == "bad" for flag in told) if told else len(turns) % 2 == 0
+        turns.append(where)
+        if told_of_bad:
+            raise ZeroDivisionError
+        return real(*given, **named)
+
+    turns: list[str] = []
+    monkeypatch.setattr(ramping, where, raises)
+    assert until_stage(fleet, SECOND.stage) < 60
+    bad = fleet.flag("bad")
+    assert bad is not None
+    assert bad.stage == FIRST.stage
