@@ -192,6 +192,7 @@ class Worker:
 
     def _gather(self, batch: RawBatch) -> _Gathered:
         gathered = _Gathered()
+        self._keeping.read_again()
         for name in batch.files:
             by = self._comparing_of(name)
             pairs: list[tuple[RawPair, bytes]] = []

@@ -316,6 +316,23 @@ def test_rule_files_say_which_texts_are_kept(tmp_path: Path) -> None:
     assert keeping.seconds_for(name) == 0.0
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_changed_rule_file_counts_from_the_next_batch_on(world: World, tmp_path: Path, *, first: bool) -> None:
+    """Whether texts are kept is not a matter of an hour: the next batch may hold what no one wanted kept."""
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    text = "rollout: support\ncontrol: a\ncanary: b\nrules: {error_rate: {max: 2%}}\n"
+    texts = {True: f"{text}shadow: {{keep_text: differences}}\n", False: text}
+    (rules / "support.yaml").write_text(texts[first])
+    world.keeping = keeping = TextKeeping(rules=rules)
+    worker = world.another()
+    worker.sweep()
+    (rules / "support.yaml").write_text(texts[not first])
+    write_raw(world.spool, raw_pair(id="a"))
+    worker.run_once(at_once=True)
+    assert (keeping.seconds_for("support") > 0.0) is not first
+
+
 def test_raw_files_that_waited_too_long_are_deleted_and_counted(world: World) -> None:
     """Also while the sink is down: they are all texts. The report still knows how many there were."""
     write_raw(world.spool, raw_pair(id="a"), raw_pair(id="b"))
