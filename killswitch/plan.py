@@ -58,3 +58,13 @@ class Plan:
     rate: float | None = None
     control_capacity: float | None = None
     control_retires: float | None = None
+
+    def stage_named(self, name: str) -> PlanStage | None:
+        """The stage of this name, None if the plan has none."""
+        return next((stage for stage in self.stages if stage.stage == name), None)
+
+    @property
+    def after_a_trip(self) -> PlanStage | None:
+        """Where a re-arm begins: `ramp_1`, or without it the first stage that gives users the canary."""
+        exposing = (stage for stage in self.stages if stage.stage not in ("shadow", "aa"))
+        return self.stage_named("ramp_1") or next(exposing, None)

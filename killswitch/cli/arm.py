@@ -13,11 +13,13 @@ from killswitch.cli.invocation import (
     ShadowClassOption,
     ShadowOption,
     StageOption,
+    fail,
     rollout_of,
     served_in_words,
     shadow_asked,
     shadowed_in_words,
     stage_asked,
+    stage_of_plan,
 )
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
@@ -38,10 +40,19 @@ def command(
     shadow: ShadowOption = None,
     shadow_class: ShadowClassOption = None,
 ) -> None:
-    """Arm a rollout: give the canary its share of users, or with --shadow none but a share of requests, unseen."""
+    """Arm a rollout: give the canary its share of users, or with --shadow none but a share of requests, unseen.
+
+    Without --stage, --percent and --shadow, it begins at the first stage of the plan in its rule file.
+    """
     share = shadow_asked(shadow, shadow_class)
-    stage, percent = stage_asked(stage, percent, share)
     file = rollout_of(hand.settings, rollout, required=control is None or canary is None)
+    if file is not None and file.plan is not None and (stage, percent, share) == (None, None, None):
+        stage = file.plan.stages[0].stage
+        if stage == flags.SHADOW:
+            fail(
+                f"the plan of {rollout} begins in stage shadow; say how many requests are shadowed, such as --shadow 5"
+            )
+    stage, percent = stage_asked(*stage_of_plan(hand.settings, rollout, stage, percent), share)
     control = control or (file.control if file else "")
     canary = canary or (file.canary if file else "")
 

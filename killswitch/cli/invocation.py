@@ -241,6 +241,17 @@ def stage_asked(stage: str | None, percent: float | None, shadow: ShadowShare | 
     return flags.resolve_stage(stage, percent)
 
 
+def stage_of_plan(
+    settings: Settings, rollout: str, stage: str | None, percent: float | None
+) -> tuple[str | None, float | None]:
+    """The stage with the percent that the rollout's plan gives it, where the command line gives none."""
+    if stage is None or percent is not None or stage in flags.STAGES:
+        return stage, percent
+    file = rollout_of(settings, rollout, required=False)
+    named = file.plan.stage_named(stage) if file is not None and file.plan is not None else None
+    return stage, None if named is None else named.percent
+
+
 def served_in_words(flag: Flag, control: str, canary: str) -> str:
     """``5% of users will get model-new instead of model-old``, or what is shadowed in stage ``shadow``."""
     if flag.stage == flags.SHADOW:

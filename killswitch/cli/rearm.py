@@ -17,10 +17,12 @@ from killswitch.cli.invocation import (
     page_settings,
     person,
     print_problems,
+    rollout_of,
     served_in_words,
     shadow_asked,
     shadowed_in_words,
     stage_asked,
+    stage_of_plan,
 )
 from killswitch.cli.trip import deliver_if_alone
 from killswitch.flags.flag import SHADOW, Flag
@@ -49,11 +51,14 @@ def command(
     shadow_class: ShadowClassOption = None,
     new_users: NewUsersOption = False,
 ) -> None:
-    """Arm a tripped rollout again, with a reason. The stage is ramp_1 unless another is given, or --shadow."""
+    """Arm a tripped rollout again, with a reason. The stage is ramp_1 unless another is given, or --shadow.
+
+    With a plan without ramp_1, it is the plan's first stage that gives users the canary.
+    """
     share = shadow_asked(shadow, shadow_class)
     if stage is None and percent is None and share is None:
-        stage = "ramp_1"
-    stage, percent = stage_asked(stage, percent, share)
+        stage = _first_stage(hand, rollout)
+    stage, percent = stage_asked(*stage_of_plan(hand.settings, rollout, stage, percent), share)
     page_as = page_settings(hand.settings, rollout)
 
     def page(flag: Flag) -> Page:
@@ -86,6 +91,12 @@ def command(
         f"{rollout}: armed again, generation {armed.generation}, {armed.canary_percent:g}% canary"
         f"{shadowed_in_words(armed)}{_whose(new_users)}; {said}",
     )
+
+
+def _first_stage(hand: Hand, rollout: str) -> str:
+    file = rollout_of(hand.settings, rollout, required=False)
+    first = None if file is None or file.plan is None else file.plan.after_a_trip
+    return "ramp_1" if first is None else first.stage
 
 
 def _whose(new_users: bool) -> str:

@@ -17,11 +17,12 @@ from killswitch.cli.invocation import (
     shadow_asked,
     shadowed_in_words,
     stage_asked,
+    stage_of_plan,
 )
 from killswitch.flags.flag import SHADOW, Flag
 
 
-@by_hand(rules=False)
+@by_hand(rules=True)
 def command(
     hand: Hand,
     rollout: RolloutArgument,
@@ -42,7 +43,7 @@ def command(
     stage = stage if to is None else to
     share = shadow_asked(shadow, shadow_class)
     only_shadow = share is not None and stage is None and percent is None
-    stage, percent = stage_asked(stage, percent, share)
+    stage, percent = stage_asked(*stage_of_plan(hand.settings, rollout, stage, percent), share)
 
     def agree(before: Flag | None, after: Flag) -> None:
         if only_shadow and before is not None and before.stage != SHADOW and after.shadow_share.nothing:

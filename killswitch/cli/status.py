@@ -119,7 +119,7 @@ def _print(document: Mapping[str, Any]) -> None:
             print_table(timeline_table(one["plan"]))
             out.print(f"  plan: {reasons_in_words(str(one['plan']['why']))}", markup=False, soft_wrap=True)
         if one["trip"]:
-            _print_trip(one["rollout"], one["trip"])
+            _print_trip(one["rollout"], one["trip"], pinned=one["state"] == "pinned")
         out.print()
 
 
@@ -131,15 +131,17 @@ def _print_slow(signals: Sequence[Mapping[str, Any]]) -> None:
             out.print(f"  {signal['signal']}: {said}", style="yellow", markup=False, soft_wrap=True)
 
 
-def _print_trip(rollout: str, trip: Mapping[str, Any]) -> None:
+def _print_trip(rollout: str, trip: Mapping[str, Any], *, pinned: bool) -> None:
     if trip["findings"]:
         span = f", in the {duration_in_words(trip['window_seconds'])} before it" if trip["window_seconds"] else ""
         out.print(f"  its rules as of the trip{span}:", style="dim", markup=False, soft_wrap=True)
         at = from_iso(trip["at"]) if isinstance(trip["at"], str) else None
         out.print(findings_table(trip["findings"], window=trip["window_seconds"], at=at))
+    then = f'and once it is fixed `killswitch rearm {rollout} --reason "what was fixed"`'
+    if pinned:
+        then = f'and once it is settled `killswitch unpin {rollout} --reason "why"`'
     out.print(
-        f"  incident {trip['incident']} of {trip['at']}; next: `killswitch explain {rollout}`, and once it is fixed"
-        f' `killswitch rearm {rollout} --reason "what was fixed"`',
+        f"  incident {trip['incident']} of {trip['at']}; next: `killswitch explain {rollout}`, {then}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
 

@@ -75,7 +75,9 @@ def commit_step(
         name, flag.generation, number, flag.stage, to.stage, to.percent, now, by,
         automatic=actor is Actor.STAGE_PLAN, checks=found.document(), despite=despite,
     )  # fmt: skip
-    said = why if despite is None else f"despite its gate, because {despite[:MAX_REASON]}; the gate said: {why}"
+    said = f"every check of {flag.stage} passes" + (f"; {found.sight}" if found.sight else "")
+    if despite is not None:
+        said = f"despite its gate, because {despite[:MAX_REASON]}; the gate said: {why}"
     shown = just_entered(plan, raised, now=now).document()
     page = plan_events.advanced(raised, said, before=flag, by=by, timeline=shown, at=now, settings=settings)
     return _commit(store, stored, raised, record, page, at=now, proof=proof, compares=compares)

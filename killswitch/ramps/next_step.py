@@ -42,7 +42,7 @@ def next_step(
 ) -> NextStep:
     """The move of this cycle. ``now``: Unix seconds of this replica; ``tick``: the newest tick, of the metric store."""
     if not flag.armed:
-        return NextStep(Move.HOLD, None, _ended(flag))
+        return NextStep(Move.HOLD, None, _ended(plan, flag))
     place = next((place for place, stage in enumerate(plan.stages) if stage.stage == flag.stage), None)
     if place is None:
         return NextStep(Move.HOLD, None, _unknown_stage(plan, flag), page=True)
@@ -109,10 +109,12 @@ def _unknown_stage(plan: Plan, flag: Flag) -> str:
     )
 
 
-def _ended(flag: Flag) -> str:
+def _ended(plan: Plan, flag: Flag) -> str:
     if flag.completion is not None:
         return f"it is complete: everyone has {flag.control}, by {flag.completion.by}"
-    return f"it is {flag.state}, which ends the plan; a re-arm begins at ramp_1 again"
+    first = plan.after_a_trip
+    again = "ramp_1" if first is None else first.stage
+    return f"it is {flag.state}, which ends the plan; a re-arm begins at {again} again"
 
 
 def _complete(flag: Flag) -> str:

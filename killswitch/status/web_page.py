@@ -158,6 +158,12 @@ def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
     by = f"{'by itself, controller' if trip['automatic'] else 'by'} {escape(str(trip['by']))},"
     window = trip["window_seconds"]
     caption = "the rules as of the trip" if trip["findings"] else ""
+    then = (
+        f"and once it is fixed <code>killswitch rearm {name} --reason &quot;what was fixed&quot;</code>,"
+        f" or <code>killswitch end {name}</code>"
+    )
+    if one["state"] == "pinned":
+        then = f"and once it is settled <code>killswitch unpin {name} --reason &quot;why&quot;</code>"
     return (
         f"<p class=dim>all traffic goes to {escape(str(one['control']))}; before, {trip['percent_before']:g}% went to"
         f" {escape(str(one['canary']))} (stage {escape(str(trip['stage_before']))}, generation"
@@ -166,9 +172,7 @@ def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
         f"<p class=dim>tripped {by} at {_utc(trip['at'])}, incident"
         f' <a href="incidents/{quote(str(trip["incident"]), safe="")}">{escape(str(trip["incident"]))}</a></p>'
         f"{_table(trip['findings'], str(trip['reason']), caption, window=window, at=_time(trip['at']))}"
-        f"<p class=next>next: <code>killswitch explain {name}</code>, and once it is fixed"
-        f" <code>killswitch rearm {name} --reason &quot;what was fixed&quot;</code>,"
-        f" or <code>killswitch end {name}</code></p>"
+        f"<p class=next>next: <code>killswitch explain {name}</code>, {then}</p>"
     )
 
 

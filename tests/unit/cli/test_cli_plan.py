@@ -206,6 +206,8 @@ def test_a_step_whose_gate_passes_is_taken_and_recorded(planned: Shell, monkeypa
     assert {check["outcome"] for check in record["checks"]} == {"PASS"}
     (entry,) = documents(planned, keys.OUTBOX)
     assert "went from ramp_1 to ramp_5, 5%" in json.dumps(entry)
+    assert "every check of ramp_1 passes; its requests would have shown" in json.dumps(entry)
+    assert "killswitch advance" not in json.dumps(entry)  # it is taken
     again = planned("advance", "copilot", "--yes")
     assert again.exit_code == 2
     assert "copilot may not go on" in again.output
