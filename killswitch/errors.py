@@ -8,7 +8,7 @@
     |   +-- BadDocument         a stored or received document cannot be understood
     |   +-- BadRules            rule files refused; carries every problem (rules/loading.py)
     |   +-- BadSettings         settings refused; carries every problem
-    |   +-- UnknownRollout      nobody knows that name; the message lists the known ones
+    |   +-- UnknownRollout      no rollout has that name; the message lists the known ones
     |   +-- UnknownScope        the ledger has no account of that scope; the message lists those it has
     |   +-- NoFlag              the flag store holds no flag of that name; the message lists those it holds
     |   +-- AccessDenied        the other side knows us and says no: credentials, TLS, permissions

@@ -57,7 +57,7 @@ def rows(pyproject: str) -> list[list[str]]:
 
 
 def drawing(pyproject: str) -> str:
-    """The picture: a row of boxes for each layer. A box may use what is below it, never what is beside or above."""
+    """The picture: a row of boxes for each layer. A box may use what is below it, never what is next to it or above."""
     *upper, lowest = rows(pyproject)
     height = 2 * MARGIN + (len(upper) + 1) * (ROW + GAP) - GAP + 24
     parts = [
@@ -70,7 +70,7 @@ def drawing(pyproject: str) -> str:
         for place, room in enumerate(row):
             parts += _box(MARGIN + place * (each + GAP), _top(at), each, room, ABOUT[room], "#e8f0fb")
     parts += _box(MARGIN, _top(len(upper)), WIDTH - 2 * MARGIN, "words", ", ".join(lowest), "#f3f0e6")
-    said = "Imports run downwards only: a room may use what is below it, never what is beside or above it."
+    said = "Imports run downwards only: a room may use what is below it, never what is next to it or above it."
     parts.append(f'<text x="{MARGIN}" y="{height - 12}" font-size="13" fill="#444444">{said}</text>')
     return "\n".join([*parts, "</svg>", ""])
 

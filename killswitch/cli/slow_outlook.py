@@ -8,7 +8,7 @@ from typing import Any
 
 from killswitch.cli.invocation import say
 from killswitch.slow.findings import SlowFinding, amount, points
-from killswitch.slow.outlook import AtPercent, SlowOutlook, nobody_exposed, outlook_of
+from killswitch.slow.outlook import AtPercent, SlowOutlook, outlook_of, without_exposures
 from killswitch.slow.reading import evaluate
 from killswitch.slow_settings import SlowSettings
 from killswitch.wording import counted
@@ -19,7 +19,7 @@ Found = Sequence[tuple[SlowFinding, SlowOutlook | None]]
 def outlooks(rollout: str, settings: SlowSettings, now: float) -> Found:
     """Of each signal what the warehouse's newest days say."""
     plain = replace(settings, assignments=None, assignments_key=None)  # no one has been assigned
-    findings = evaluate(plain, nobody_exposed(rollout, now), now).findings
+    findings = evaluate(plain, without_exposures(rollout, now), now).findings
     signals = len(settings.signals)
     return [
         (finding, outlook_of(signal, finding.days, signals))

@@ -65,7 +65,7 @@ class Spending:
     ) -> None:
         """Add what the armed rollouts' users cost since they were last counted. Errors of the store are noted.
 
-        Control's spend is counted as well, and is capped by nobody.
+        Control's spend is counted as well, and has no cap.
         """
         self._look_at_the_clock()
         try:

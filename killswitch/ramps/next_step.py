@@ -1,8 +1,12 @@
 """The next step: from a plan, a flag, what was watched and the gate, to one move at most, with its reason.
 
-The gate says whether the proof is there. What is asked here again does not depend on it: the stage is one of the plan,
-the gate is about the stage that the flag is in, no later tick is recorded than the one that was judged, and a whole
-`for` has passed by each of three clocks. So a mistake in a check cannot make two steps of one.
+The gate says whether the proof is there. What is asked here again does not depend on it:
+
+- the stage is one of the plan, and the gate is about the stage that the flag is in
+- no later tick is recorded than the one that was judged
+- a whole `for` has passed by each of three clocks
+
+So a mistake in a check cannot make two steps of one.
 """
 
 from __future__ import annotations

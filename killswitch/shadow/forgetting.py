@@ -14,7 +14,7 @@ from killswitch.shadow.sinks import Sink
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How many were removed. ``set_aside``: files of unreadable lines, of which nobody knows whose they are."""
+    """How many were removed. ``set_aside``: files of unreadable lines, of which it is not known whose they are."""
 
     raw_pairs: int
     set_aside: int

@@ -148,7 +148,7 @@ class RawFiles:
         return self._raw(), sorted(aside.iterdir()) if aside.is_dir() else []
 
     def remove_unfinished(self) -> None:
-        """Remove files that were left half-written, by a service or a worker: nobody knows whose texts they hold.
+        """Remove files that were left half-written, by a service or a worker: it is not known whose texts they hold.
 
         A service that is alive fails to rename its file, and writes those pairs once more.
         """

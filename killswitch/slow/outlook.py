@@ -42,7 +42,7 @@ class SlowOutlook:
     works_from: float | None
 
 
-def nobody_exposed(rollout: str, now: float) -> ExposureHistory:
+def without_exposures(rollout: str, now: float) -> ExposureHistory:
     """A history in which no user is in the canary, so that the warehouse's newest days are all control's."""
     return ExposureHistory(rollout, (Wave(now - DAYS_READ * DAY, "", 0.0, 0.0, 0, 0.0),))
 

@@ -29,7 +29,7 @@ def shown_days(finding: SlowFinding, days: int) -> tuple[DayCounts, ...]:
     """The newest days, those without a user included."""
     known = {one.day: one for one in finding.days}
     first = max(finding.first_day, finding.last_day - days + 1)
-    return tuple(known.get(day) or _nobody(day) for day in range(first, finding.last_day + 1))
+    return tuple(known.get(day) or _no_users(day) for day in range(first, finding.last_day + 1))
 
 
 def lines_of_text(finding: SlowFinding, days: int) -> list[str]:
@@ -75,7 +75,7 @@ def svg(findings: Sequence[SlowFinding], days: int) -> str:
 # --- text -----------------------------------------------------------------------------------------
 
 
-def _nobody(day: int) -> DayCounts:
+def _no_users(day: int) -> DayCounts:
     return DayCounts(day, Moments(), Moments())
 
 

@@ -25,7 +25,7 @@ class SignalShown:
     now: float
 
     def document(self) -> dict[str, Any]:
-        """As JSON: the numbers, and each also in words, for whoever prints it."""
+        """As JSON: the numbers, and each also in words."""
         one, age = self.standing, None if self.evaluated_at is None else max(self.now - self.evaluated_at, 0.0)
         return {
             "signal": one.signal,

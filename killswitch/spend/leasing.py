@@ -104,7 +104,7 @@ class Leaser:
             self._told_ahead = ahead
 
     def forget(self) -> None:
-        """Be nobody's owner any more; the next `renew` begins with a new name."""
+        """Own nothing any more; the next `renew` begins with a new name."""
         self._lease = None
         self._known.clear()
 
@@ -128,7 +128,7 @@ class Leaser:
             try:
                 is_ruled = from_document(item.value, scope, cap.period).ruled is not None
             except BadDocument:
-                is_ruled = True  # nobody knows: it is refused from until it is repaired
+                is_ruled = True  # not known: it is refused from until it is repaired
             if is_ruled:
                 yield cap
 

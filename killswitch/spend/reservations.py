@@ -23,7 +23,7 @@ class SpendReason(StrEnum):
     """Why nothing was reserved."""
 
     CAP = "CAP"  # a hard cap has no room for this amount
-    UNKNOWN_PRICE = "UNKNOWN_PRICE"  # nobody can say what the model costs now
+    UNKNOWN_PRICE = "UNKNOWN_PRICE"  # it is not known what the model costs now
     STORE = "STORE"  # the block is used up, and the store has given no other in time
     SHUTTING_DOWN = "SHUTTING_DOWN"  # the ledger is closed
 
@@ -81,7 +81,7 @@ class Reservation:
         """The answer's cost in micro-dollars, charged from now on; the rest of the reservation is free again.
 
         ``usage`` is a `Usage` or the provider's own usage object. None, or one that cannot be understood, costs what
-        was reserved: a stream that was cut off is billed, and nobody says how much. A cost over the reservation is
+        was reserved: a stream that was cut off is billed, and how much is not known. A cost over the reservation is
         charged, too, and counted as overrun.
         """
         known = Usage.of(usage)

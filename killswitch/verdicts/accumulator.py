@@ -21,7 +21,7 @@ from killswitch.verdicts.evidence.dispersion import WARM_TICKS
 from killswitch.verdicts.evidence_entry import PAST, STEP, STEP_PER_USER, TOO_LITTLE, TOO_MUCH, Entry
 from killswitch.verdicts.evidence_groups import (
     EvidenceGroup,
-    begin_anew,
+    forget_changed,
     joined,
     new_group,
     renew_splits,
@@ -203,7 +203,7 @@ class EvidenceAccumulator:
             group.entries, group.evidence.first_bound, ticks, readings, step=self.step, settle=True
         )
         times = np.array(ticks, dtype=np.float64)
-        begin_anew(group)
+        forget_changed(group)
         plan = schedule(group, counts, times, self.step)
         began = group.evidence.since
         group.evidence, trace = ev.advance(

@@ -51,7 +51,7 @@ def against(rollout: Rollout, baseline: Baseline) -> Rollout:
     """The rollout with every rule's bounds as one number, from the baseline's value of that rule.
 
     A value over every bound of a rule is over the largest of them. A rule without a value in the baseline (added or
-    renamed since) is not changed: `beside` and `without_control` say that it cannot be judged.
+    renamed since) is not changed: `with_stored_control` and `without_control` say that it cannot be judged.
     """
     from killswitch.verdicts.sentences import limit_in_words  # noqa: PLC0415  a person's trip reads no baseline and judges nothing
 
@@ -64,7 +64,7 @@ def against(rollout: Rollout, baseline: Baseline) -> Rollout:
     return replace(rollout, rules=rules)
 
 
-def beside(rule: Rule, reading: Reading, baseline: Baseline) -> Reading:
+def with_stored_control(rule: Rule, reading: Reading, baseline: Baseline) -> Reading:
     """A window's reading with the baseline's value in place of control's."""
     value = _stored(rule, baseline)
     return replace(reading, control=_NOT_STORED if value is None else Scalar(value))

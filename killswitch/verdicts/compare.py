@@ -60,10 +60,10 @@ class LimitKind(Enum):
     FLOOR = auto()
 
 
-def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comparison:
+def compare(rule: Rule, reading: Reading, plain: Reading | None = None) -> Comparison:
     """Compare one window with the rule's limits. Never raises; a missing value is a ``problem``.
 
-    ``beside``: the plain signal's reading, if ``reading`` is of the per-user signal.
+    ``plain``: the plain signal's reading, if ``reading`` is of the per-user signal.
     """
     canary, control = _value(rule, reading.canary), _value(rule, reading.control)
     limit: float | None = None
@@ -91,10 +91,10 @@ def compare(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comp
         control_too=control_too,
         problem=problem,
         impossible=impossible is not None,
-        raw_canary=_known(rule, beside.canary) if beside is not None else None,
-        raw_control=_known(rule, beside.control) if beside is not None else None,
-        raw_samples_canary=_samples(beside.canary) if beside is not None else None,
-        raw_samples_control=_samples(beside.control) if beside is not None else None,
+        raw_canary=_known(rule, plain.canary) if plain is not None else None,
+        raw_control=_known(rule, plain.control) if plain is not None else None,
+        raw_samples_canary=_samples(plain.canary) if plain is not None else None,
+        raw_samples_control=_samples(plain.control) if plain is not None else None,
         queries=reading.queries,
     )
 

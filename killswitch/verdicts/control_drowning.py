@@ -2,9 +2,9 @@
 
 A trip at 25 % or more sends control many requests at once. If it cannot take them, its users suffer, and nothing else
 says so: with the canary gone there is nothing to compare. So control is held against what it was before the trip. The
-null is that it is at most `RATIO` times as bad. The same evidence decides as for rules, so that bursts are known, one
-bad step is never enough, and a control that stays within that is reported with probability at most `BUDGET` per trip,
-however often one looks. Pure.
+null is that it is at most `RATIO` times as bad. The same evidence decides as for rules: bursts are known,
+and one bad step is never enough. A control that stays within the null is reported with probability at most `BUDGET` per
+trip, however often one looks. Pure.
 """
 
 from __future__ import annotations

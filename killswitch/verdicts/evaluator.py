@@ -34,7 +34,7 @@ from killswitch.timestamps import DAY
 from killswitch.verdicts import judge
 from killswitch.verdicts.accumulator import EvidenceAccumulator
 from killswitch.verdicts.armed_rollout import ArmedRollout, PerArmedRollout
-from killswitch.verdicts.baseline import beside
+from killswitch.verdicts.baseline import with_stored_control
 from killswitch.verdicts.compare import Comparison, compare
 from killswitch.verdicts.evidence.starts import renewals
 from killswitch.verdicts.evidence_entry import STEP, STEP_PER_USER
@@ -262,7 +262,7 @@ class Evaluator:
                 return judge.not_gathered(rule, Comparison())
             return self._by_evidence(armed, rule, memory, self._nothing_read(armed), view, tick)
         if armed.baseline is not None:
-            reading = beside(rule, reading, armed.baseline)
+            reading = with_stored_control(rule, reading, armed.baseline)
         comparison = compare(rule, reading, raw)
         # With evidence, the steps detect missing events: one window does not show control's usual share.
         if not inputs.by_evidence and comparison.problem is None and armed.baseline is None:

@@ -148,8 +148,8 @@ def renew_splits(group: EvidenceGroup) -> None:
     become(group, joined([rest, new_group(group.until, sides)]) if sides else rest)
 
 
-def begin_anew(group: EvidenceGroup) -> None:
-    """Start again the evidence of rules that went back to plain counters: it was gathered on the per-user signal."""
+def forget_changed(group: EvidenceGroup) -> None:
+    """Forget the evidence of rules that went back to plain counters: it was gathered on the per-user signal."""
     rows = [row for row, entry in enumerate(group.entries) if entry.per_user.changed and entry.per_user.take_change()]
     if not rows:
         return

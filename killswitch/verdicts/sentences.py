@@ -90,9 +90,9 @@ def evidence_words(rule: Rule, comparison: Comparison, view: EvidenceView) -> st
         share = f"; {counted} canary requests{since} were slower than control's allow" if view.trials_canary else ""
         return f"{_in_the_window(rule, comparison)}{share}; {luck}"
     rate = view.events_canary / view.trials_canary
-    beside = view.events_control / view.trials_control if view.trials_control else comparison.control
-    _, words = limit_in_words(rule, beside) if beside is not None else (0.0, "its limit")
-    control = "" if beside is None or "control" in words else f", control {value_in_words(beside, rule.unit)}"
+    of_control = view.events_control / view.trials_control if view.trials_control else comparison.control
+    _, words = limit_in_words(rule, of_control) if of_control is not None else (0.0, "its limit")
+    control = "" if of_control is None or "control" in words else f", control {value_in_words(of_control, rule.unit)}"
     return f"{rule.name} {value_in_words(rate, rule.unit)} (canary, {counted}{since}) over {words}{control}; {luck}"
 
 

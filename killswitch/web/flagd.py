@@ -61,7 +61,7 @@ def _targeting(flag: Flag, percent: float) -> dict[str, Any]:
     fractional = {
         "fractional": [
             {"cat": [flag.salt, user]},
-            # the canary first: its share grows at its far end only, so raising the percent moves nobody out
+            # the canary first: its share grows at its far end only, so raising the percent moves no one out
             ["canary", weight],
             ["control", _WEIGHTS - weight],
         ]

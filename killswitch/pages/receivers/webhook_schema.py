@@ -50,7 +50,7 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "rollout": "the rollout, empty where the page is about several or none",
         "generation": "the rollout's generation, 0 where the page is about none",
         "severity": "as the rule file says; `info` for good news",
-        "good_news": "true where nobody has to act: recovered, re-armed, routers have followed",
+        "good_news": "true where no one has to act: recovered, re-armed, routers have followed",
         "headline": "what was done, in one line",
         "sentence": "why, in one sentence",
         "link": "the incident, or the rollout, on the daemon's own pages; null without `public_url`",

@@ -141,7 +141,7 @@ class KillswitchMiddleware:
         scope.setdefault("state", {})["killswitch"] = served
         if user is None and not self._counts_keyless:
             served.forget()
-        response = _Response(served, receive, send, self._headers(route, pinned=pinned), nobodys=user is None)
+        response = _Response(served, receive, send, self._headers(route, pinned=pinned), keyless=user is None)
         if self._shadow is not None and scope.get("method") == "POST":
             response.bodies = self._bodies(self._shadow, scope, served, user)
         try:
@@ -157,7 +157,7 @@ class KillswitchMiddleware:
     def _bodies(self, shadow: Shadows, scope: Scope, served: ServedRequest, user: str | None) -> Bodies | None:
         """Where the bodies of this request are kept, if it is in the shadow's sample."""
         api = next((api for end, api in _APIS.items() if str(scope["path"]).endswith(end)), "")
-        if not api and not self._counts_keyless:  # nobody says that it goes to a model: it may be a login
+        if not api and not self._counts_keyless:  # nothing says that it goes to a model: it may be a login
             return None
         asked: list[bytes] = []
         shadowed = served.shadow(
@@ -202,10 +202,10 @@ class _Response:
         send: Send,
         headers: list[tuple[bytes, bytes]],
         *,
-        nobodys: bool,
+        keyless: bool,
     ) -> None:
         self._served = served
-        self._nobodys = nobodys
+        self._keyless = keyless
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -243,7 +243,7 @@ class _Response:
         """The response is complete, or the application has returned without completing it; the first call counts."""
         if self._complete and self._status is not None:
             outcome = outcome_of_status(self._status)
-            if self._nobodys and outcome is Outcome.OK and self._status >= 400:
+            if self._keyless and outcome is Outcome.OK and self._status >= 400:
                 self._served.forget()
             self._served.ends_as_unless_said(outcome)
             if self.bodies is not None:

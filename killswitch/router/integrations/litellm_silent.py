@@ -21,7 +21,7 @@ _HOOKS = ("async_pre_call_deployment_hook", "async_should_run_agentic_loop")
 
 
 class SilentLog(Logging):  # type: ignore[misc]  # litellm is untyped here
-    """Keeps what LiteLLM reads of a call again, and reports it to nobody."""
+    """Keeps what LiteLLM reads of a call again, and reports it to no one."""
 
     def pre_call(self, input: Any, api_key: Any, model: Any = None, additional_args: Any = None) -> None:  # noqa: A002, ARG002  # LiteLLM's names
         self.model_call_details["input"] = input

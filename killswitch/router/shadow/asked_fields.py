@@ -1,4 +1,4 @@
-"""What of a request a shadow may send and record: fields are listed, so a field that nobody knows is left out.
+"""What of a request a shadow may send and record: fields are listed, so an unknown field is left out.
 
 A new option of an SDK or of a gateway may hold a key, or let the provider act. So it reaches neither the canary's
 provider nor the pair until it stands here.

@@ -314,7 +314,7 @@ class ShadowCall:
         )
 
     def _settle(self, came: Came, other: RawAnswer) -> None:
-        """What is surely not billed is given back; what nobody knows counts as the whole reservation."""
+        """What is surely not billed is given back; what is not known counts as the whole reservation."""
         if self._reservation is None:
             return
         try:
@@ -327,7 +327,7 @@ class ShadowCall:
             self._settings.complain("the ledger could not settle")
 
     def _give_reservation_back(self) -> None:
-        """Unless the request was sent: then it is billed, and nobody knows how much."""
+        """Unless the request was sent: then it is billed, and how much is not known."""
         if self._reservation is None:
             return
         try:

@@ -1,6 +1,6 @@
 """Copies a finished request before it is asked again: on the shadow's thread, never on the request's path.
 
-What comes out is a copy that nobody else holds, of the fields that `asked_fields` lists and without credentials, and
+What comes out is a copy that nothing else holds, of the fields that `asked_fields` lists and without credentials, and
 the same as plain JSON for the record. What the caller has
 appended to the messages, removed or replaced since control was asked makes no difference. Where the first or the last
 message says something else than then, or the request changes while it is copied, the pair is dropped.

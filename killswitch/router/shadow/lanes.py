@@ -201,7 +201,7 @@ class LoopLane(_Lane):
                 async with asyncio.timeout(asking.timeout):
                     await _take_async(self._ask(asking), watch)
                 came = watch.came()
-            except BaseException as error:  # noqa: BLE001  # a cancellation too: nobody awaits this task
+            except BaseException as error:  # noqa: BLE001  # a cancellation too: nothing awaits this task
                 came = watch.failed(error)
             call.record(came)
         finally:

@@ -38,7 +38,7 @@ class SpendReservation(Protocol):
     """Money that is held for one call."""
 
     def settle(self, usage: Mapping[str, Any] | None) -> object:
-        """The call is over: what it used, or None where nobody knows, which counts as the whole reservation."""
+        """The call is over: what it used, or None where that is not known, which counts as the whole reservation."""
         ...
 
     def release(self) -> object:

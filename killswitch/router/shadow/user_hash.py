@@ -1,6 +1,6 @@
 """The keyed hash of a user: pairs of one user can be found and forgotten, and no one without the key can tell whose.
 
-Without a key file the user is "". A random key a process would make hashes that nobody can find again, and then a
+Without a key file the user is "". A random key a process would make hashes that no one can find again, and then a
 user could not be forgotten.
 """
 
@@ -31,7 +31,7 @@ class UserHash:
         self._file = KeyFile(Path(given), clock=clock) if given else None
         if self._file is None:
             log.warning(
-                "shadow: no user is recorded, so evidence counts requests and nobody can be forgotten by name; "
+                "shadow: no user is recorded, so evidence counts requests and no one can be forgotten by name; "
                 "set %s to a file with a key (openssl rand -hex 32)",
                 KEY_FILE_VARIABLE,
             )

@@ -97,7 +97,7 @@ class PairColumns:
     ``noise``: control was asked twice; else the other answer is the canary's. ``prompt_class``: code in ``classes``.
     ``similarity``: NaN where not known. ``equivalent``: 1, 0 or `UNKNOWN`. ``differences``: bits of `DIFFERENCES`.
     ``concurrent``: both ran at once in the same streaming mode. ``win``: a judge's view of the canary, 1 won, 0.5
-    tie, 0 lost, NaN where nobody judged. ``dropped``: sampled requests that left no pair, by reason.
+    tie, 0 lost, NaN where no judge has. ``dropped``: sampled requests that left no pair, by reason.
     """
 
     at: Floats

@@ -37,7 +37,7 @@ class Opinion:
     """The outcome of asking about one pair in one order.
 
     ``round``: 0, or 1 where the same question was asked again to see whether the judge agrees with itself.
-    ``preferred``: None unless there is a verdict. ``identical``: both answers are the same, so nobody was asked.
+    ``preferred``: None unless there is a verdict. ``identical``: both answers are the same, so no judge was asked.
     ``at``: Unix seconds of the verdict; ``pair_at`` of the request. ``model``: what answered, by its own word.
     ``addressed``: whose answer speaks to a judge. ``labelled``: the pair is from a file of people's labels, not from
     traffic. ``why``: of a failure, or the judge's reason if reasons are kept.

@@ -111,7 +111,7 @@ def read_findings(
     candidate: str | None = None,
     bar: Bar | None = None,
 ) -> JudgeFindings | None:
-    """What the judge ``by`` (else the one that judged last) said of a rollout; None if nobody judged.
+    """What the judge ``by`` (else the one that judged last) said of a rollout; None if no judge has.
 
     ``generation`` and ``candidate`` leave out pairs of other ones. Raises Unavailable if the file cannot be read.
     """

@@ -70,7 +70,7 @@ class Prometheus:
         self._assemblies = Assemblies()
         self._falls = Falls()
         self._layouts = Layouts()
-        self._planned = lru_cache(maxsize=4)(self._plan)  # of steps, what is asked beside them, histograms, windows
+        self._planned = lru_cache(maxsize=4)(self._plan)  # of steps, what is asked besides, histograms, windows
         self._planned_quick = lru_cache(maxsize=1)(self._plan_quick)
 
     def close(self) -> None:

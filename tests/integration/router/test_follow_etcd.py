@@ -217,7 +217,7 @@ def test_a_router_reports_what_it_obeys_and_removes_its_report(tmp_path: Path) -
         assert reports() == []
 
 
-def test_a_report_whose_lease_ended_is_written_anew(tmp_path: Path) -> None:
+def test_a_report_whose_lease_ended_is_written_again(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path) as etcd, following(reader(etcd.url), reports=True, reread_every=0.5) as follower:
         member = etcd.members[0]
         store(member, armed())

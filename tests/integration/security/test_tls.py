@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def serve_with(site: Secured, certificate: Certificate) -> None:
-    """All servers show this certificate from now on: etcd and Prometheus read it anew, the doubles are told."""
+    """All servers show this certificate from now on: etcd and Prometheus read it again, the doubles are told."""
     shutil.copy(certificate.cert, site.certificate.cert)
     shutil.copy(certificate.key, site.certificate.key)
     site.context.load_cert_chain(certificate.cert, certificate.key)

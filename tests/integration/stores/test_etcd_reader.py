@@ -112,7 +112,7 @@ def test_a_watch_resumes_and_brings_each_change_once(plain: EtcdCluster) -> None
             assert any(isinstance(event, Disconnected) and not event.quiet for event in watching.events)
 
 
-def test_a_silent_watch_is_set_up_anew(plain: EtcdCluster) -> None:
+def test_a_silent_watch_is_set_up_again(plain: EtcdCluster) -> None:
     with reading(plain.url, silence=0.3) as reader, Watching(reader.watch(PREFIX + "quiet", after=1)) as watching:
         watching.until(lambda events: sum(isinstance(e, Connected) for e in events) >= 3, "three connections")
         ended = [event for event in watching.events if isinstance(event, Disconnected)]

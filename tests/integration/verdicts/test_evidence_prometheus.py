@@ -47,7 +47,7 @@ def recording() -> str:
                 at = START + scrape * SCRAPE + 3.7 * (number + 1) % SCRAPE
                 if cohort == "canary" and at < ARMED:
                     continue
-                if name == "restarts" and scrape == 350:  # the service begins anew: counters at zero
+                if name == "restarts" and scrape == 350:  # the service begins again: counters at zero
                     totals, buckets = dict.fromkeys(totals, 0), [0] * len(BOUNDS)
                 made = max(0, round(luck.gauss(REQUESTS[cohort], REQUESTS[cohort] ** 0.5)))
                 totals["requests_total"] += made

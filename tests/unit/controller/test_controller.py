@@ -55,10 +55,10 @@ def test_an_exception_in_one_rule_lets_the_others_trip(
     """An exception in one rule makes that rule UNKNOWN. The other rules still trip."""
     honest = compare
 
-    def broken(rule: Rule, reading: Reading, beside: Reading | None = None) -> Comparison:
+    def broken(rule: Rule, reading: Reading, plain: Reading | None = None) -> Comparison:
         if rule.name == THUMBS.name:
             raise ZeroDivisionError("a bug")
-        return honest(rule, reading, beside)
+        return honest(rule, reading, plain)
 
     monkeypatch.setattr(evaluator, "compare", broken)
     fleet = fleet_of("a")

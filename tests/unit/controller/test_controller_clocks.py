@@ -83,7 +83,7 @@ def test_one_wrong_answer_of_the_sources_clock_costs_nothing(step: float) -> Non
 
 @pytest.mark.parametrize("step", [600.0, 3600.0, 30 * 86_400.0])
 def test_a_clock_step_taken_back_does_not_blind_for_as_long(step: float) -> None:
-    """For ten minutes its clock is ahead; then it is set right, and what lay in the future is read anew."""
+    """For ten minutes its clock is ahead; then it is set right, and what lay in the future is read again."""
     fleet = Fleet(BAD_LATE, rollout())
     a = fleet.replica("a")
     fleet.arm()

@@ -99,7 +99,7 @@ def test_a_pin_that_contradicts_its_state_is_no_flag(state: str, changes: dict[s
 
 
 def test_other_users_get_the_canary_after_a_re_arm_that_asks_for_them() -> None:
-    """Each generation's users are drawn anew; without the option they stay."""
+    """Each generation's users are drawn again; without the option they stay."""
     flag, salts = tripped(), []
     for _ in range(3):
         flag = rearm(flag, rollout="copilot", reason="r", now=NOW + 99, by="a", new_users=True)

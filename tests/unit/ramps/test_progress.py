@@ -79,8 +79,8 @@ def test_another_stage_percent_or_generation_begins_again() -> None:
         stepped(FLAG, "ramp_5", 5.0, NOW + 60),
         flag_in("ramp_5", generation=2, at=NOW + 60),
     ):
-        anew = observed(before, flag, NOW + 90, 30.0, {"error_rate": HEALTHY})
-        assert (anew.watched, anew.is_of(flag)) == (30.0, True)
+        again = observed(before, flag, NOW + 90, 30.0, {"error_rate": HEALTHY})
+        assert (again.watched, again.is_of(flag)) == (30.0, True)
 
 
 def test_a_replica_with_an_older_flag_changes_nothing() -> None:

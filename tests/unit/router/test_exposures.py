@@ -103,10 +103,10 @@ def test_stage_aa_exposes_no_one(stage: str, exposes: bool) -> None:
     assert found is exposes
 
 
-@pytest.mark.parametrize("nobody", [None, "", b"", True, 1.5, [], object(), 10**5000], ids=type)
-def test_what_is_no_user_has_no_row(nobody: object) -> None:
+@pytest.mark.parametrize("no_user", [None, "", b"", True, 1.5, [], object(), 10**5000], ids=type)
+def test_what_is_no_user_has_no_row(no_user: object) -> None:
     service = Service()
-    service.router.route(nobody)
+    service.router.route(no_user)
     assert service.written() == []
 
 

@@ -27,7 +27,7 @@ CSAT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """Something that the cycle has left for whoever asks."""
+    """Something that the cycle has left for the status."""
 
     said: dict[str, Any]
 

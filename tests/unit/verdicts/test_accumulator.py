@@ -139,7 +139,7 @@ def test_a_source_that_fails_for_a_while_loses_nothing() -> None:
     assert_same(whole.views(armed), holed.views(armed))
 
 
-def test_what_was_taken_in_of_a_time_still_to_come_is_read_anew() -> None:
+def test_what_was_taken_in_of_a_time_still_to_come_is_read_again() -> None:
     """The metric store's clock was an hour ahead: an hour of nothing on file, and no room for what comes."""
     armed = armed_rollout()
     calm, stepped = Replica(WOBBLY), Replica(WOBBLY)
@@ -240,7 +240,7 @@ def test_a_threshold_rollout_has_no_dossier() -> None:
 
 @pytest.mark.parametrize(("rate", "last", "began"), [(0.05, 55, 45), (0.2, 60, 52)])
 def test_sums_since_the_excursion_equal_what_was_counted(rate: float, last: int, began: int) -> None:
-    """Also after an alarm that nobody acted on: at 20 % one was raised, and everything began anew."""
+    """Also after an alarm that nobody acted on: at 20 % one was raised, and everything began again."""
     script = Traffic(rate=canary_from(START + 50 * STEP, error_rate=rate))
     armed = armed_rollout(rules=(ERRORS,))
     replica = Replica(script)

@@ -124,7 +124,7 @@ def test_for_two_ticks_in_a_row_means_two_and_says_how_far_it_is() -> None:
     assert second.since == TICK
 
 
-def test_a_tick_within_the_limit_begins_the_streak_anew() -> None:
+def test_a_tick_within_the_limit_begins_the_streak_again() -> None:
     twice = replace(ERRORS, for_ticks=2)
     assert [f.verdict for f in walk(twice, OVER, WITHIN, OVER)] == [Verdict.SUSPECT, Verdict.HEALTHY, Verdict.SUSPECT]
 

@@ -1,4 +1,4 @@
-"""What begins anew, and what goes on: after stage `aa`, after an alarm, after a change of percent."""
+"""What begins again, and what goes on: after stage `aa`, after an alarm, after a change of percent."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def with_latencies(traffic: Traffic, *shares: float) -> Script:
 @pytest.mark.parametrize("again", [0, 15])
 @pytest.mark.parametrize("tail", [0.0, 0.002, 0.01])
 def test_a_fully_failing_canary_trips_in_two_ticks_after_a_raise(tail: float, again: int) -> None:
-    """Two in a thousand answers that take 500 s held evidence up for ten minutes, and each raise began them anew."""
+    """Two in a thousand answers that take 500 s held evidence up for ten minutes, and each raise began them again."""
     raised = START + 3600
     traffic = Traffic(rate=canary_from(raised, error_rate=1.0), since=START - 8000)
     whole = 1.0 - tail

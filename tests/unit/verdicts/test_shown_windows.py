@@ -56,7 +56,7 @@ def test_gaps_are_skipped_but_a_last_step_problem_is_the_windows() -> None:
     assert now.control == Counts(15.0, 1500.0)
 
 
-def test_steps_that_do_not_follow_the_last_ones_begin_anew() -> None:
+def test_steps_that_do_not_follow_the_last_ones_begin_again() -> None:
     windows = of(*[Counts(1.0, 100.0)] * 5)
     later = START + 9 * STEP
     windows.take([KEY], [later], {later: {KEY: Reading(Counts(3.0, 10.0), CONTROL, STEP)}})

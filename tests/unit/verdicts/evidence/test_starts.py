@@ -90,7 +90,7 @@ def test_a_ramp_that_only_rises_pauses_nothing(stages: tuple[StageEntry, ...]) -
     assert not paused_at(stages, [300.0], np.arange(0.0, 9000.0, 30.0)).any()
 
 
-def test_leaving_aa_or_shadow_and_coming_down_from_full_begin_anew() -> None:
+def test_leaving_aa_or_shadow_and_coming_down_from_full_restart() -> None:
     stages = (
         StageEntry("shadow", 0.0, 0.0),
         StageEntry(AA, 5.0, 100.0),
@@ -106,7 +106,7 @@ def test_leaving_aa_or_shadow_and_coming_down_from_full_begin_anew() -> None:
     assert not mixed.any()  # these changes fall on the grid
     off_grid = tuple(StageEntry(each.stage, each.percent, each.at + 10.0) for each in stages)
     assert ticks[renewed_at(off_grid, ticks, 50.0, after=0.0)[1]].tolist() == [150.0, 250.0, 550.0, 650.0]
-    assert not renewed_at(stages, ticks, 50.0, after=700.0)[0].any()  # a restart does not begin anew once more
+    assert not renewed_at(stages, ticks, 50.0, after=700.0)[0].any()  # a restart does not begin again once more
 
 
 def raised(*at: float) -> tuple[StageEntry, ...]:
@@ -139,7 +139,7 @@ def test_head_starts_of_one_step_add_up_and_those_to_come_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "anew"),
+    ("before", "after", "again"),
     [
         (("aa", 5.0), ("aa", 5.0), False),
         (("shadow", 0.0), ("shadow", 0.0), False),
@@ -153,8 +153,8 @@ def test_head_starts_of_one_step_add_up_and_those_to_come_wait() -> None:
         (("custom", 100.0), ("custom", 100.0), False),
     ],
 )
-def test_what_begins_anew(before: tuple[str, float], after: tuple[str, float], anew: bool) -> None:
-    assert renews(StageEntry(*before, 0.0), StageEntry(*after, 60.0)) is anew
+def test_what_begins_again(before: tuple[str, float], after: tuple[str, float], again: bool) -> None:
+    assert renews(StageEntry(*before, 0.0), StageEntry(*after, 60.0)) is again
 
 
 def test_a_renewal_falls_on_the_first_tick_after_it() -> None:
