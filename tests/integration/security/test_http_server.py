@@ -384,7 +384,7 @@ def test_hostile_names_labels_and_sentences_are_text_on_the_page(port: int, serv
         "p",
         "span",
         "table",
-        "caption",
+        "div",
         "tr",
         "th",
         "td",
