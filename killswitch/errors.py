@@ -72,11 +72,10 @@ class NoFlag(Refused):
 
     def __init__(self, name: str, flags: Iterable[str]) -> None:
         self.name = name
-        listed = (
-            ", ".join(sorted(flags))
-            or f"none; `killswitch arm {name} --stage ramp_1` makes one (`arm {name}`: its plan's first stage)"
-        )
-        super().__init__(f"{name} has no flag, so routers send everyone to control; rollouts with a flag: {listed}")
+        listed = ", ".join(sorted(flags)) or "none"
+        fix = f"`killswitch arm {name} --stage ramp_1` makes one (`killswitch arm {name}`: its plan's first stage)"
+        said = "has no flag, so routers send everyone to control"
+        super().__init__(f"{name} {said}; rollouts with a flag: {listed}; {fix}")
 
 
 class UnknownScope(Refused):

@@ -31,6 +31,7 @@ from killswitch.slow.user_keys import SQL_HMAC, SQL_ID, SQL_PLACE, hmac_pads
 from killswitch.slow.warehouse import MOST_ROWS, TIMEOUT, SlowStatement, without_values
 
 _MOST_FILES = 200
+_MOST_SAID = 500  # characters of one message
 _READERS = {".parquet": "read_parquet", ".jsonl": "read_ndjson", ".csv": "read_csv"}
 _TEXT_KEYS = frozenset({"VARCHAR", "UUID", "BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UBIGINT", "UINTEGER",
                         "USMALLINT", "UTINYINT", "UHUGEINT"})  # fmt: skip
@@ -49,6 +50,7 @@ class DuckdbWarehouse:
         self._timeout = timeout
         self._most_rows = most_rows
         self._opened = False
+        self._views: list[str] | None = None  # the tables that files give; None for a database
 
     def read(self, question: SlowStatement, into: UserDays) -> Unreadable | None:
         with self._within_time() as late:
@@ -75,7 +77,9 @@ class DuckdbWarehouse:
         execute = self._connection.execute
         path = self._path.resolve(strict=True)
         if path.is_dir() or path.suffix in _READERS:
+            self._views = []
             for name, files, reader in _tables(path):
+                self._views.append(name)
                 execute(f"CREATE VIEW memory.main.{_quoted(name)} AS FROM {reader}({_literal(files)})")
         else:
             execute(f"ATTACH {_literal(str(path))} AS warehouse (READ_ONLY)")
@@ -182,15 +186,26 @@ class DuckdbWarehouse:
         said = " ".join(str(error).split())[:300]
         if late.is_set():
             return Unreadable(Reason.SOURCE_TIMEOUT, f"no whole answer within {self._timeout:g} s")
+        if isinstance(error, FileNotFoundError | duckdb.CatalogException):
+            return self._not_there(error, said)
         if isinstance(error, duckdb.OutOfMemoryException):
             return Unreadable(Reason.SOURCE_REFUSED, f"so many rows do not fit; ask for one row a user and day: {said}")
-        if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
-            return Unreadable(Reason.GARBAGE, without_values(said))
-        if isinstance(error, duckdb.InvalidInputException):  # such as a line of a file, whole
-            return Unreadable(Reason.SOURCE_REFUSED, without_values(said))
+        if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException | duckdb.InvalidInputException):
+            # invalid input is such as a line of a file, whole
+            refused = isinstance(error, duckdb.InvalidInputException)
+            return Unreadable(Reason.SOURCE_REFUSED if refused else Reason.GARBAGE, without_values(said))
         if isinstance(error, duckdb.ProgrammingError | duckdb.NotSupportedError | duckdb.PermissionException):
             return Unreadable(Reason.SOURCE_REFUSED, said)
         return Unreadable(Reason.SOURCE_DOWN, said)
+
+    def _not_there(self, error: Exception, said: str) -> Unreadable:
+        """A folder, or a table of it: what there is instead, since DuckDB would propose a table of its own."""
+        if isinstance(error, FileNotFoundError):
+            return Unreadable(Reason.SOURCE_DOWN, f"there is no file or folder {self._path}; correct `source`")
+        if self._views is None or "Table with name" not in said:
+            return Unreadable(Reason.SOURCE_REFUSED, said)
+        missing, known = said.partition("! Did you mean")[0], ", ".join(self._views) or "none"
+        return Unreadable(Reason.SOURCE_REFUSED, f"{missing}; tables in {self._path}: {known}"[:_MOST_SAID])
 
 
 def _tables(path: Path) -> Iterator[tuple[str, str, str]]:

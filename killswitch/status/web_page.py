@@ -169,7 +169,7 @@ def _tripped(one: Mapping[str, Any], trip: Mapping[str, Any]) -> str:
         f" {escape(str(one['canary']))} (stage {escape(str(trip['stage_before']))}, generation"
         f" {escape(str(one['generation']))})</p>"
         f"<p>{escape(reasons_in_words(str(trip['reason'])))}</p>"
-        f"<p class=dim>tripped {by} at {_utc(trip['at'])}, incident"
+        f"<p class=dim>{'pinned' if one['state'] == 'pinned' else 'tripped'} {by} at {_utc(trip['at'])}, incident"
         f' <a href="incidents/{quote(str(trip["incident"]), safe="")}">{escape(str(trip["incident"]))}</a></p>'
         f"{_table(trip['findings'], str(trip['reason']), caption, window=window, at=_time(trip['at']))}"
         f"<p class=next>next: <code>killswitch explain {name}</code>, {then}</p>"
