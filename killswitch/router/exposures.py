@@ -22,7 +22,6 @@ import os
 import threading
 import time
 import traceback
-import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from killswitch.errors import BadSettings
 from killswitch.flags.bucketing import routing_bytes
 from killswitch.flags.keyed_hash import hash_bytes
 from killswitch.model import Cohort
+from killswitch.router import counting_forks
 from killswitch.router.batch_files import BatchFiles
 from killswitch.router.key_file import KEY_FILE_VARIABLE, KeyFile
 from killswitch.router.lock_free_count import LockFreeCount
@@ -50,7 +50,6 @@ _BATCH = 5_000  # rows that are written before `every` is over
 _CANARY = Cohort.CANARY  # looked up once: the request path compares it
 _AT_EXIT = 2.0  # seconds
 _FLUSH_LOOK = 0.05  # seconds between two looks whether the thread is alive
-_FORK_WAITS = 0.2  # seconds, of all logs together: a service forks on its request's path
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +110,8 @@ class ExposureLog:
         self._notes: dict[str, ExposureNotes] = {}
         self._trouble = ""
         self._closed = False
-        self.start_again()
-        _started.add(self)
+        self.begin_in_child()
+        counting_forks.started.add(self)
 
     def notes_of(self, rollout: str) -> ExposureNotes:
         """The memory of one rollout's users; its drops and rows are exported from now on, at 0."""
@@ -122,11 +121,8 @@ class ExposureLog:
             self._count(Counter(), rollout)
         return known
 
-    def start_again(self, *, counts: bool = True) -> None:
-        """Forget what waits and start the thread: in a forked child the rows are the parent's to write.
-
-        ``counts`` is False where the metric was being counted as it forked: its lock is held here for good.
-        """
+    def begin_in_child(self, *, counts: bool = True) -> None:
+        """Forget what waits and start the thread: in a forked child the rows are the parent's to write."""
         self._waiting: deque[Exposure] = deque()
         self._flushes: deque[threading.Event] = deque()
         self._writing = threading.Lock()
@@ -181,7 +177,7 @@ class ExposureLog:
 
     def close(self, timeout: float = _AT_EXIT) -> None:
         """Write what waits and end the thread. Rows that are left are counted as dropped."""
-        _started.discard(self)
+        counting_forks.started.discard(self)
         self._closed = True
         self.flush(timeout)
         self._wanted.set()
@@ -362,33 +358,10 @@ def _counter(registry: CollectorRegistry | Literal["default"] | None) -> Any:
     return exposure_counter(REGISTRY if registry == "default" else registry)
 
 
-_started: weakref.WeakSet[ExposureLog] = weakref.WeakSet()
-_held: list[ExposureLog] = []
-
-
-def _hold_counting() -> None:
-    until = time.monotonic() + _FORK_WAITS
-    _held[:] = [
-        one for one in tuple(_started) if one.counting.acquire(timeout=max(0.0, until - time.monotonic()))
-    ]  # fmt: skip
-
-
-def _release_counting() -> None:
-    while _held:
-        _held.pop().counting.release()
-
-
-def _start_again_in_child() -> None:
-    held, _held[:] = tuple(_held), ()
-    for one in tuple(_started):
-        one.start_again(counts=one in held)
-
-
 def _flush_all() -> None:
-    for one in tuple(_started):
-        one.flush(_AT_EXIT)
+    for one in tuple(counting_forks.started):
+        if isinstance(one, ExposureLog):
+            one.flush(_AT_EXIT)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_counting, after_in_parent=_release_counting, after_in_child=_start_again_in_child)
 atexit.register(_flush_all)

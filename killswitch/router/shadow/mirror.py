@@ -13,6 +13,7 @@ they go to files that `killswitch shadow worker` reads. `docs/shadow.md` is the 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -25,6 +26,7 @@ from typing import Any, Protocol, Self
 
 from killswitch.errors import BadSettings
 from killswitch.model import Cohort
+from killswitch.router import counting_forks
 from killswitch.router.counting import CohortMetrics
 from killswitch.router.lock_free_count import LockFreeCount
 from killswitch.router.route_types import Route, ShadowSplit
@@ -34,7 +36,6 @@ from killswitch.router.shadow.call import CallSettings
 from killswitch.router.shadow.complaints import Complaints
 from killswitch.router.shadow.dispatcher import Dispatcher, Offered
 from killswitch.router.shadow.drops import Drop, Drops
-from killswitch.router.shadow.forks import started
 from killswitch.router.shadow.lanes import lane_for
 from killswitch.router.shadow.ledger import SpendLedger, check_ledger
 from killswitch.router.shadow.own_refusals import RefusalRule, rule_of
@@ -52,6 +53,7 @@ _BUSY_LOOK = 0.02  # seconds between turns while something is asked
 _IDLE_LOOK = 0.05
 MOST_BYTES = 64_000_000  # of all requests and answers that wait
 MOST_UNWEIGHED = 200  # requests that `_weigh_queue` has not seen yet; it looks up to 50 times a second
+_AT_EXIT = 5.0  # seconds that a process's end waits for the shadow
 _OFF_LOOK = 0.25  # while the flag asks for no shadow
 
 log = logging.getLogger(__name__)
@@ -152,7 +154,7 @@ class Shadow:
         self._closing = False
         self._unseen_room = 0  # the queue's length from which on `offer` weighs by itself
         self._begin()
-        started.add(self)
+        counting_forks.started.add(self)
 
     # --- the request's path
 
@@ -425,3 +427,12 @@ def _check(ask: object, *, workers: int, queue: int, timeout: float, noise: floa
         problems.append(f"noise must be from 0 to 1, got {noise}")
     if problems:
         raise BadSettings(problems)
+
+
+def _close_all() -> None:
+    for one in tuple(counting_forks.started):
+        if isinstance(one, Shadow):
+            one.close(_AT_EXIT)
+
+
+atexit.register(_close_all)
