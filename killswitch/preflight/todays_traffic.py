@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from killswitch.model import Buckets, Counts, Decide, Measurement, RatioSignal, Readings, Rollout
 from killswitch.preflight.assumptions import measured
-from killswitch.preflight.backtest.reading import blocks, read
+from killswitch.preflight.backtest.reading import read_steps
 from killswitch.preflight.backtest.replay import armed_rollout
 from killswitch.preflight.backtest.results import Terms
 from killswitch.ramps.forecast import ExpectedTraffic
@@ -39,13 +39,7 @@ def todays_traffic(source: Source, rollout: Rollout, terms: Terms) -> ExpectedTr
 def _steps(source: Source, rollout: Rollout, terms: Terms) -> list[Readings]:
     judged_by_evidence = armed_rollout(_by_evidence(rollout), terms.since, 1.0)
     wants = EvidenceAccumulator(step=terms.step).past_wants(judged_by_evidence)
-    if not wants:
-        return []
-    return [
-        readings
-        for _, ticks in blocks(terms.since, terms.until, terms.step, len(wants))
-        for readings in read(source, wants, ticks, terms).values()
-    ]
+    return read_steps(source, wants, terms)
 
 
 def _by_evidence(rollout: Rollout) -> Rollout:

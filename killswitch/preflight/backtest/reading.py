@@ -43,3 +43,14 @@ def read(source: Source, wants: Sequence[Want], ticks: Sequence[float], terms: T
             kind = AccessDenied if problem.reason is Reason.SOURCE_REFUSED else Unavailable
             raise kind(f"the metric store gave no answer ({problem.reason}): {problem.detail}")
     return readings
+
+
+def read_steps(source: Source, wants: Sequence[Want], terms: Terms) -> list[Readings]:
+    """Every evidence step of the span, in order. Raises as `read`."""
+    if not wants:
+        return []
+    return [
+        readings
+        for _, ticks in blocks(terms.since, terms.until, terms.step, len(wants))
+        for readings in read(source, wants, ticks, terms).values()
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from killswitch.model import Decide, Reading, Readings, Rollout, Unreadable
-from killswitch.preflight.backtest.reading import blocks, read
+from killswitch.preflight.backtest.reading import blocks, read, read_steps
 from killswitch.preflight.backtest.replay import armed_rollout
 from killswitch.preflight.backtest.results import Terms
 from killswitch.preflight.backtest.threshold_replay import ThresholdReplay
@@ -43,10 +43,4 @@ def step_readings(source: Source, rollout: Rollout, terms: Terms) -> list[Readin
     wants = Evaluator(interval=terms.interval, step=terms.step).accumulator.wants(
         armed_rollout(replace(rollout, decide=Decide.EVIDENCE), terms.since, 1.0)
     )
-    if not wants:
-        return []
-    return [
-        readings
-        for _, ticks in blocks(terms.since, terms.until, terms.step, len(wants))
-        for readings in read(source, wants, ticks, terms).values()
-    ]
+    return read_steps(source, wants, terms)
