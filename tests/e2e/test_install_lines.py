@@ -119,7 +119,9 @@ def test_the_wheel_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path
     # the libraries are those of the tests: what is asked is whether the wheel is whole
     (packages / "tested.pth").write_text(sysconfig.get_path("purelib") + "\n")
     script = "import killswitch.router, killswitch; print(killswitch.__file__)"
-    done = subprocess.run([python, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+    done = subprocess.run(
+        [python, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+    )
     assert done.stdout.startswith(str(packages))
     command = [str(home / "bin" / "killswitch"), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100, cwd=tmp_path)
