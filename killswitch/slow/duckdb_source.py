@@ -199,7 +199,7 @@ class DuckdbWarehouse:
         return Unreadable(Reason.SOURCE_DOWN, said)
 
     def _not_there(self, error: Exception, said: str) -> Unreadable:
-        """A folder, or a table of it: what there is instead, since DuckDB would propose a table of its own."""
+        """A folder, or a table of it. The folder's own tables are named, since DuckDB would propose one of its own."""
         if isinstance(error, FileNotFoundError):
             return Unreadable(Reason.SOURCE_DOWN, f"there is no file or folder {self._path}; correct `source`")
         if self._views is None or "Table with name" not in said:

@@ -240,7 +240,7 @@ def test_a_threshold_rollout_has_no_dossier() -> None:
 
 @pytest.mark.parametrize(("rate", "last", "began"), [(0.05, 55, 45), (0.2, 60, 52)])
 def test_sums_since_the_excursion_equal_what_was_counted(rate: float, last: int, began: int) -> None:
-    """Also after an alarm that nobody acted on: at 20 % one was raised, and everything began again."""
+    """Also after an alarm on which no one acted: at 20 % one was raised, and everything began again."""
     script = Traffic(rate=canary_from(START + 50 * STEP, error_rate=rate))
     armed = armed_rollout(rules=(ERRORS,))
     replica = Replica(script)
