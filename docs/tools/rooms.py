@@ -36,6 +36,7 @@ ABOUT = {
     "verdicts": "readings to findings, findings to decisions",
     "router": "what a service imports",
     "spend": "one ledger of money",
+    "registry": "moving a role's pins",
     "roles": "which model is in production",
     "rules": "YAML in, rollouts out",
     "sources": "metric stores",

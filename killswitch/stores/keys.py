@@ -22,6 +22,13 @@ PLAN_PROGRESS = ROOT + "plan-progress/"
 ADVANCES = ROOT + "advances/"
 APPROVALS = ROOT + "approvals/"
 HOLDS = ROOT + "holds/"
+ROLES = ROOT + "roles/"
+ROLE_HISTORY = ROOT + "role-history/"
+ROLE_WAIVERS = ROOT + "role-waivers/"
+ROLE_NOTICES = ROOT + "role-notices/"
+ROLE_REPORTS = ROOT + "role-reports/"
+GATES = ROOT + "gates/"
+GATE_EVIDENCE = ROOT + "gate-evidence/"
 
 
 def flag(rollout: str) -> str:
@@ -156,3 +163,52 @@ def approvals_of(rollout: str) -> str:
 def hold(rollout: str) -> str:
     """Exists while a person holds the rollout's plan."""
     return HOLDS + rollout
+
+
+def role(name: str) -> str:
+    """The role's document: which model is pinned in each slot."""
+    return ROLES + name
+
+
+def role_change(name: str, number: int) -> str:
+    """One entry of the role's history; ``number`` counts its changes from 1."""
+    return f"{role_changes(name)}{number:06d}"
+
+
+def role_changes(name: str) -> str:
+    """The prefix of a role's whole history."""
+    return f"{ROLE_HISTORY}{name}/"
+
+
+def role_waiver(name: str) -> str:
+    """The newest waiver of the role's gate."""
+    return ROLE_WAIVERS + name
+
+
+def role_notice(name: str, what: str) -> str:
+    """Exists once a page about ``what`` has been sent for this role."""
+    return f"{role_notices(name)}{what}"
+
+
+def role_notices(name: str) -> str:
+    return f"{ROLE_NOTICES}{name}/"
+
+
+def role_report(reporter: str) -> str:
+    """Which other models have answered for pins, as one process of a service has seen; under that process's lease."""
+    return ROLE_REPORTS + reporter
+
+
+def gate_run(name: str, run: str) -> str:
+    """The record of one run of the role's promotion gate."""
+    return f"{gate_runs(name)}{run}"
+
+
+def gate_runs(name: str) -> str:
+    """The prefix of all runs of one role's gate. A run's id begins with its time, so that they are in order."""
+    return f"{GATES}{name}/"
+
+
+def gate_evidence(rollout: str, generation: int) -> str:
+    """Which gate run, or which waiver, an armed generation rests on."""
+    return f"{GATE_EVIDENCE}{rollout}/{generation}"

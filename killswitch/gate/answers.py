@@ -1,0 +1,63 @@
+"""What one call to a model came to, and what became of a golden row with both models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from killswitch.gate.golden import GoldenRow, Label
+from killswitch.token_usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model's answer to one row, retries included; exactly one of ``text`` and ``failure`` is None.
+
+    ``model``: what was asked for; ``answered_by``: what the response says, None where it says nothing. ``seconds``: of
+    the attempt that succeeded alone, None for a failed call. ``usage``: None where the response has none. ``cost``:
+    micro-dollars of all attempts that may be billed, None where it is not known. ``left_out``: parameters of the role
+    that this model refuses and that were not sent.
+    """
+
+    model: str
+    answered_by: str | None
+    text: str | None
+    failure: str | None
+    seconds: float | None
+    usage: Usage | None
+    cost: int | None
+    attempts: int
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredAnswer:
+    """An answer held against the role's schema. ``label``: None where there is none; then ``problem`` says why."""
+
+    answer: Answer
+    schema_ok: bool
+    label: Label | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """A row asked of both models, one after the other. ``prod_again``: prod asked a second time, on a part of rows."""
+
+    row: GoldenRow
+    prod: ScoredAnswer
+    candidate: ScoredAnswer
+    prod_again: ScoredAnswer | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the candidate says what prod says; a failed call of either, or a missing label, is a mismatch."""
+        return _same(self.prod, self.candidate)
+
+    @property
+    def prod_agrees_with_itself(self) -> bool | None:
+        """The same of prod's second answer; None where prod was asked once."""
+        return None if self.prod_again is None else _same(self.prod, self.prod_again)
+
+
+def _same(one: ScoredAnswer, other: ScoredAnswer) -> bool:
+    return one.label is not None and one.label == other.label

@@ -1,0 +1,29 @@
+"""A golden set: rows with an input and the label that is expected, with a version hash of their content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# The label as canonical JSON ("\"bug\"", "3", "true"), so that 1 and "1" differ and 1 and 1.0 do not.
+Label = str
+Message = Mapping[str, Any]  # {"role": …, "content": …}
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRow:
+    """``messages``: the input; a plain text is one message of the user. ``line``: where it stands in its file."""
+
+    id: str
+    messages: tuple[Message, ...]
+    expect_label: Label
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSet:
+    """``version``: a SHA-256 of the rows' content in hexadecimal digits; the order of rows does not change it."""
+
+    rows: tuple[GoldenRow, ...]
+    version: str

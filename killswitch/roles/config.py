@@ -1,0 +1,89 @@
+"""What a role file says: how the role's models are asked, what they must answer, and the bars of its gate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from killswitch.model import PageSettings
+from killswitch.roles.bars import Bars
+
+
+@dataclass(frozen=True, slots=True)
+class RoleEndpoint:
+    """Where a model is asked. ``provider``: openai, anthropic, gemini, litellm, or a ``module:function``.
+
+    ``url`` None: the provider's own. ``key_file`` None: the environment variable that the provider's SDK reads.
+    ``parameters``: sent with each request, such as temperature 0.
+    """
+
+    provider: str
+    url: str | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleWatch:
+    """After a promotion: rollout ``rollout`` compares the new prod with the previous model at ``percent`` new users.
+
+    ``shadow_rollout``, where there is one, sends ``shadow_percent`` of requests to the previous model as well, unseen.
+    """
+
+    rollout: str
+    percent: float = 99.0
+    shadow_rollout: str | None = None
+    shadow_percent: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleConfig:
+    """One role. Times are seconds.
+
+    ``endpoint``: how models are asked; ``endpoints``: of single models that are asked elsewhere. ``schema``: the JSON
+    Schema of an answer, None where any text will do. ``label``: where the label stands in it, as ``$.label``; ``$`` is
+    the whole answer. ``golden``, ``prices`` and ``retirements`` are files. ``max_evidence_age``: no promotion rests on an
+    older run. ``max_micros_a_day``: a cap in the spend ledger, in micro-dollars, None for none.
+    """
+
+    name: str
+    endpoint: RoleEndpoint
+    endpoints: Mapping[str, RoleEndpoint] = field(default_factory=dict, hash=False)
+    system: str | None = None
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    label: str = "$.label"
+    max_output_tokens: int = 1024
+    timeout: float = 60.0
+    bars: Bars = field(default_factory=Bars)
+    golden: Path | None = None
+    prices: Path | None = None
+    retirements: Path | None = None
+    max_micros_a_day: int | None = None
+    max_evidence_age: float = 7 * 86_400.0
+    probe: bool = True
+    watch: RoleWatch | None = None
+    page: PageSettings = field(default_factory=PageSettings)
+
+    def endpoint_of(self, model: str) -> RoleEndpoint:
+        return self.endpoints.get(model, self.endpoint)
+
+    def setup(self, *models: str) -> str:
+        """The hash of all that answers and bars rest on besides the golden set: SHA-256, hexadecimal digits.
+
+        ``models``: those compared; where each is asked counts, its key does not.
+        """
+        asked = {model: self.endpoint_of(model) for model in models}
+        rests_on = {
+            "system": self.system,
+            "schema": self.schema,
+            "label": self.label,
+            "max_output_tokens": self.max_output_tokens,
+            "bars": [self.bars.schema, self.bars.agreement, self.bars.latency, self.bars.cost, self.bars.wrong],
+            "endpoints": {model: [one.provider, one.url, dict(one.parameters)] for model, one in sorted(asked.items())},
+        }
+        return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode(errors="replace")).hexdigest()
