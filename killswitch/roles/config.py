@@ -47,8 +47,8 @@ class RoleConfig:
 
     ``endpoint``: how models are asked; ``endpoints``: of single models that are asked elsewhere. ``schema``: the JSON
     Schema of an answer, None where any text will do. ``label``: where the label stands in it, as ``$.label``; ``$`` is
-    the whole answer. ``golden``, ``prices`` and ``retirements`` are files. ``max_evidence_age``: no promotion rests on an
-    older run. ``max_micros_a_day``: a cap in the spend ledger, in micro-dollars, None for none.
+    the whole answer. ``golden``, ``prices`` and ``retirements`` are files. ``max_evidence_age``: no promotion rests on
+    an older run. ``max_micros_a_day``: a cap in the spend ledger, in micro-dollars, None for none.
     """
 
     name: str
