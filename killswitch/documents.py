@@ -73,7 +73,11 @@ class Fields:
 
     def time(self, name: str) -> float:
         """Unix seconds of an ISO 8601 time."""
-        return from_iso(self.text(name))
+        text = self.text(name)
+        try:
+            return from_iso(text)
+        except BadDocument as error:
+            raise BadDocument(f"{self.where}: {name}: {error}") from error
 
     def optional_time(self, name: str) -> float | None:
         return None if self.raw.get(name) is None else self.time(name)

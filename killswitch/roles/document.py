@@ -91,7 +91,10 @@ def _role(fields: Fields, name: str) -> Role:
 
 def _model(slots: Fields, slot: str) -> str | None:
     model = slots.optional_text(slot)
-    return None if model is None else check_model(model)
+    try:
+        return None if model is None else check_model(model)
+    except BadDocument as error:
+        raise BadDocument(f"{slots.where}: {slot}: {error}") from error
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
