@@ -13,12 +13,18 @@ Message = Mapping[str, Any]  # {"role": …, "content": …}
 
 @dataclass(frozen=True, slots=True)
 class GoldenRow:
-    """``messages``: the input; a plain text is one message of the user. ``line``: where it stands in its file."""
+    """``messages``: the input; a plain text is one message of the user. ``line``: where it stands in its file.
+
+    ``row_class``: what kind of input it is (``"class"`` in the file), "" where the set has none. ``expect_from``: who
+    said the expected label, ``prod`` where `killswitch gate sample` filled it in, "" where the file does not say.
+    """
 
     id: str
     messages: tuple[Message, ...]
     expect_label: Label
     line: int
+    row_class: str = ""
+    expect_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
