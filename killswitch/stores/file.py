@@ -1,4 +1,4 @@
-"""Flags in a JSON file that another program writes: one flag document, or a list of them. Read only.
+"""Flags and roles in a JSON file that another program writes: one document, or a list of them. Read only.
 
 Made for a mounted ConfigMap: the path may be a link whose target is swapped, so the file is opened by name for each
 read. A file has no revisions. This reader counts the changes it has seen, so its revisions are valid in this process
@@ -44,6 +44,7 @@ class FileReader:
         *,
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
+        changed_after: int = 0,
         timeout: float = READ_TIMEOUT,  # noqa: ARG002  # a local file needs no deadline
     ) -> ReadView:
         """See `Reader.read`. A file that is not there holds no flags; one that is not JSON raises BadDocument."""
@@ -52,13 +53,14 @@ class FileReader:
             items = {
                 name: Item(name, value, self._changed_at[name][1])
                 for name, value in documents.items()
-                if name in names or any(name.startswith(prefix) for prefix in prefixes)
+                if name in names
+                or (self._changed_at[name][1] > changed_after and any(name.startswith(prefix) for prefix in prefixes))
             }
             counts = {prefix: sum(name.startswith(prefix) for name in documents) for prefix in counted}
             return ReadView(items, self._revision, counts)
 
-    def watch(self, name: str, *, after: int) -> PollingWatch:
-        return PollingWatch(self, name, after, stamp=lambda: file_stamp(self._path), interval=_POLL)
+    def watch(self, name: str, *, after: int, prefix: bool = False) -> PollingWatch:
+        return PollingWatch(self, name, after, prefix=prefix, stamp=lambda: file_stamp(self._path), interval=_POLL)
 
     def forget(self) -> None:
         self._lock = threading.Lock()
@@ -94,34 +96,41 @@ class FileReader:
 
 
 def _documents(content: bytes, names: Sequence[str], path: Path) -> Iterator[tuple[str, bytes]]:
-    """Key and document of every flag in the file."""
+    """Key and document of every flag and role in the file."""
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BadDocument(f"file {path}: not JSON ({error})") from error
     if isinstance(parsed, dict):
         # one document is given under every name asked for, so that the follower refuses another rollout's by its name
-        for name in dict.fromkeys((*(n for n in names if n.startswith(keys.FLAGS)), _key(parsed))):
+        for name in dict.fromkeys((*(n for n in names if n.startswith(keys.FLAGS)), _key(parsed, path))):
             yield name, _bounded(parsed, path)
         return
     if not isinstance(parsed, list):
-        raise BadDocument(f"file {path}: not a flag document and not a list of flag documents")
+        raise BadDocument(f"file {path}: not a document of a flag or role, and not a list of them")
     seen: set[str] = set()
     for document in parsed:
-        name = _key(document)
+        name = _key(document, path)
         if name in seen:
-            raise BadDocument(f"file {path}: {name.removeprefix(keys.FLAGS)!r} is in it twice")
+            raise BadDocument(f"file {path}: {name.removeprefix(keys.ROOT).partition('/')[2]!r:.80} is in it twice")
         seen.add(name)
         yield name, _bounded(document, path)
 
 
-def _key(document: Any) -> str:
-    rollout = document.get("rollout") if isinstance(document, dict) else None
+def _key(document: Any, path: Path) -> str:
+    """A role's document says ``role``, a flag's ``rollout``."""
+    if not isinstance(document, dict):
+        return keys.flag("")
+    rollout, role = document.get("rollout"), document.get("role")
+    if rollout is not None and role is not None:
+        raise BadDocument(f"file {path}: a document names both a rollout and a role; write one document for each")
+    if isinstance(role, str):
+        return keys.role(role)
     return keys.flag(rollout if isinstance(rollout, str) else "")
 
 
 def _bounded(document: Any, path: Path) -> bytes:
     value = json.dumps(document).encode()
     if len(value) > MAX_DOCUMENT_BYTES:
-        raise BadDocument(f"file {path}: a flag document over {MAX_DOCUMENT_BYTES} bytes")
+        raise BadDocument(f"file {path}: a document over {MAX_DOCUMENT_BYTES} bytes")
     return value

@@ -29,20 +29,31 @@ def file_stamp(*paths: Path) -> object:
 
 
 class PollingWatch:
-    """One key being watched; see `Watch`.
+    """One key, or all keys under a prefix, being watched; see `Watch`.
 
     ``stamp`` is a cheap look: a value that differs when anything may have changed. It is taken every
-    ``interval`` seconds.
+    ``interval`` seconds. Under a prefix, a key that was deleted between the read and the first look is not noticed: the
+    follower's next read finds it gone.
     """
 
-    def __init__(self, reader: Reader, name: str, after: int, *, stamp: Callable[[], object], interval: float) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        name: str,
+        after: int,
+        *,
+        prefix: bool = False,
+        stamp: Callable[[], object],
+        interval: float,
+    ) -> None:
         self._reader = reader
         self._name = name
+        self._prefix = prefix
         self._stamp = stamp
         self._interval = interval
         self._closed = threading.Event()
         self._after = after
-        self._present: bool | None = None  # unknown before the first look
+        self._present: frozenset[str] | None = None  # keys; unknown before the first look
         self._look = threading.Event()  # read at the next look, even if the stamp is equal
         self._look.set()
 
@@ -77,12 +88,18 @@ class PollingWatch:
         self._closed.set()
 
     def _changes(self) -> Iterator[WatchEvent]:
-        view = self._reader.read((self._name,))
-        item = view.items.get(self._name)
-        after, was_present = self._after, self._present
+        if self._prefix:
+            view = self._reader.read((), prefixes=(self._name,))
+            expected: frozenset[str] = frozenset()
+        else:
+            view = self._reader.read((self._name,))
+            expected = frozenset({self._name})
+        found = {key: item for key, item in view.items.items() if self._prefix or key == self._name}
+        after = self._after
+        gone = (expected if self._present is None else self._present) - found.keys()
         # set before yielding: `restart` may be called meanwhile and must not be undone
-        self._after, self._present = max(after, view.revision), item is not None
-        if item is None and was_present is not False and view.revision > after:
-            yield Change(self._name, None, view.revision)
-        elif item is not None and item.mod_revision > after:
-            yield Change(self._name, item, item.mod_revision)
+        self._after, self._present = max(after, view.revision), frozenset(found)
+        changes = [Change(key, item, item.mod_revision) for key, item in found.items() if item.mod_revision > after]
+        if view.revision > after:
+            changes += [Change(key, None, view.revision) for key in gone]
+        yield from sorted(changes, key=lambda change: (change.revision, change.key))

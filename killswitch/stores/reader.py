@@ -1,7 +1,7 @@
 """The protocol by which routers read flags and watch them: `Reader`, `Watch`, `LeaseWriter`.
 
-A reader reads a few keys at one revision and watches one of them. It never changes a flag. Readers use the standard
-library alone, because they run inside users' services.
+A reader reads a few keys at one revision and watches one of them, or all under a prefix. It never changes a flag.
+Readers use the standard library alone, because they run inside users' services.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ READ_TIMEOUT = 5.0  # seconds, all endpoints together
 class ReadView:
     """What one read saw, all of it at ``revision``.
 
-    ``items`` by key: those of the keys asked for that exist, and everything under the prefixes asked for.
+    ``items`` by key: those of the keys asked for that exist, and everything under the prefixes asked for, or what has
+    changed there where only that was asked for.
     ``counts`` by prefix: how many keys are under each prefix that was only to be counted.
     """
 
@@ -61,7 +62,7 @@ class Resync(KillswitchError):
 
 
 class Watch(Protocol):
-    """One key being watched. Iterate in one thread; `restart` and `close` may be called from any other."""
+    """A key or a prefix being watched. Iterate in one thread; `restart` and `close` may be called from any other."""
 
     def __iter__(self) -> Iterator[WatchEvent]:
         """Changes in order, each once, across reconnections; ends after `close`. Raises `Resync` only."""
@@ -92,17 +93,20 @@ class Reader(Protocol):
         *,
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
+        changed_after: int = 0,
         timeout: float = READ_TIMEOUT,
     ) -> ReadView:
         """A linearizable read of everything asked for at one revision, within ``timeout`` seconds in total.
 
+        ``changed_after``: of the prefixes' keys only those written after that revision are wanted. What was deleted
+        shows in ``counted`` alone.
         Raises Unavailable (could not be read now), AccessDenied (the store refuses us), BadDocument (the answer is
         not understood).
         """
         ...
 
-    def watch(self, name: str, *, after: int) -> Watch:
-        """Watches what happens to the key ``name`` after revision ``after``."""
+    def watch(self, name: str, *, after: int, prefix: bool = False) -> Watch:
+        """Watches what happens to the key ``name``, or to every key that begins so, after revision ``after``."""
         ...
 
     def forget(self) -> None:

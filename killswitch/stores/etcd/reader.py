@@ -55,20 +55,21 @@ class EtcdReader:
         *,
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
+        changed_after: int = 0,
         timeout: float | None = None,
     ) -> ReadView:
         """See `Reader.read`; one transaction of reads, so one revision, linearizable."""
-        question = wire.read_question(names, prefixes, counted)
+        question = wire.read_question(names, prefixes, counted, changed_after)
         return self._gateway.call(
             "/v3/kv/txn",
             question,
             self._timeout if timeout is None else timeout,
             # an answer that is not understood counts as none: the next endpoint is asked
-            lambda answer: wire.parse_view(answer, names, prefixes, counted),
+            lambda answer: wire.parse_view(answer, names, prefixes, counted, changed_after),
         )
 
-    def watch(self, name: str, *, after: int) -> EtcdWatch:
-        return EtcdWatch(self._gateway, name, after, timeout=self._timeout, silence=self._silence)
+    def watch(self, name: str, *, after: int, prefix: bool = False) -> EtcdWatch:
+        return EtcdWatch(self._gateway, name, after, prefix=prefix, timeout=self._timeout, silence=self._silence)
 
     def grant(self, ttl: float) -> Lease:
         """A lease of ``ttl`` seconds, counted from before the request."""
@@ -109,11 +110,14 @@ class EtcdReader:
 
 
 class EtcdWatch:
-    """One key of etcd being watched; see `Watch`."""
+    """One key of etcd, or all keys under a prefix, being watched; see `Watch`."""
 
-    def __init__(self, gateway: Gateway, name: str, after: int, *, timeout: float, silence: float) -> None:
+    def __init__(
+        self, gateway: Gateway, name: str, after: int, *, prefix: bool = False, timeout: float, silence: float
+    ) -> None:
         self._gateway = gateway
         self._name = name
+        self._prefix = prefix
         self._after = after
         self._timeout = timeout
         self._silence = silence
@@ -171,7 +175,7 @@ class EtcdWatch:
 
     def _one_stream(self, epoch: int) -> Iterator[WatchEvent]:
         endpoint = self._gateway.endpoints[self._turn % len(self._gateway.endpoints)]
-        question = wire.watch_question(self._name, self._after)
+        question = wire.watch_question(self._name, self._after, prefix=self._prefix)
         stream = self._gateway.stream(endpoint, "/v3/watch", question, self._timeout)
         try:
             with self._lock:
@@ -194,7 +198,7 @@ class EtcdWatch:
                     self._attempts = 0
                     yield Connected(message.revision)
                 for change in message.changes:
-                    if change.key != self._name:
+                    if change.key != self._name and not (self._prefix and change.key.startswith(self._name)):
                         raise BadDocument(
                             f"{stream.endpoint}: a change of {change.key!r:.80} in a watch of another key"
                         )

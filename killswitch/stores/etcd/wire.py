@@ -66,16 +66,20 @@ def _prefix_range(prefix: str) -> dict[str, Any]:
     return {"key": _text64(start), "range_end": _text64(end)}
 
 
-def read_question(names: Sequence[str], prefixes: Sequence[str], counted: Sequence[str]) -> bytes:
+def read_question(
+    names: Sequence[str], prefixes: Sequence[str], counted: Sequence[str], changed_after: int = 0
+) -> bytes:
     """A transaction of reads alone: one revision for all of them, and linearizable."""
     ranges: list[dict[str, Any]] = [{"key": key64(name)} for name in names]
-    ranges += [_prefix_range(prefix) for prefix in prefixes]
+    changed = {"min_mod_revision": str(changed_after + 1)} if changed_after > 0 else {}
+    ranges += [{**_prefix_range(prefix), **changed} for prefix in prefixes]
     ranges += [{**_prefix_range(prefix), "count_only": True} for prefix in counted]
     return encode({"success": [{"request_range": one} for one in ranges]})
 
 
-def watch_question(name: str, after: int) -> bytes:
-    return encode({"create_request": {"key": key64(name), "start_revision": str(after + 1)}})
+def watch_question(name: str, after: int, *, prefix: bool = False) -> bytes:
+    watched = _prefix_range(name) if prefix else {"key": key64(name)}
+    return encode({"create_request": {**watched, "start_revision": str(after + 1)}})
 
 
 def put_question(name: str, value: bytes, lease_id: int) -> bytes:
@@ -157,7 +161,11 @@ def revision_of(document: dict[str, Any]) -> int:
 
 
 def parse_view(
-    document: dict[str, Any], names: Sequence[str], prefixes: Sequence[str], counted: Sequence[str]
+    document: dict[str, Any],
+    names: Sequence[str],
+    prefixes: Sequence[str],
+    counted: Sequence[str],
+    changed_after: int = 0,
 ) -> ReadView:
     """The answer to `read_question`. An answer with parts missing is refused, because absence means "no flag"."""
     responses = members(document, "responses")
@@ -172,7 +180,8 @@ def parse_view(
     read = len(names) + len(prefixes)
     for place, (asked, found) in enumerate(zip([*names, *prefixes], ranges[:read], strict=True)):
         kvs = members(found, "kvs")
-        if integer(found, "count") != len(kvs):
+        changed_only = changed_after > 0 and place >= len(names)  # etcd counts the unchanged ones too
+        if integer(found, "count") != len(kvs) and not (changed_only and integer(found, "count") > len(kvs)):
             raise BadDocument(f"etcd: {len(kvs)} keys where it counted {found.get('count')!r:.60}")
         for item in map(item_of, kvs):
             if item.key != asked and (place < len(names) or not item.key.startswith(asked)):

@@ -47,6 +47,7 @@ class SqliteReader:
         *,
         prefixes: Sequence[str] = (),
         counted: Sequence[str] = (),
+        changed_after: int = 0,
         timeout: float | None = None,
     ) -> ReadView:
         """See `Reader.read`. Raises Unavailable if the file does not exist yet."""
@@ -55,7 +56,8 @@ class SqliteReader:
             for name in names:
                 _add(items, connection.execute(f"{_ROWS} AND items.key = ?", (name,)))
             for prefix in prefixes:
-                _add(items, connection.execute(f"{_ROWS} AND {_BEGINS}", {"prefix": prefix}))
+                changed = {"prefix": prefix, "after": changed_after}
+                _add(items, connection.execute(f"{_ROWS} AND {_BEGINS} AND items.mod_revision > :after", changed))
             counts = {
                 prefix: int(
                     connection.execute(
@@ -68,9 +70,9 @@ class SqliteReader:
             revision = int(connection.execute("SELECT revision FROM store").fetchone()[0])
         return ReadView(items, revision, counts)
 
-    def watch(self, name: str, *, after: int) -> PollingWatch:
+    def watch(self, name: str, *, after: int, prefix: bool = False) -> PollingWatch:
         log = self._path.with_name(self._path.name + "-wal")
-        return PollingWatch(self, name, after, stamp=lambda: file_stamp(self._path, log), interval=_POLL)
+        return PollingWatch(self, name, after, prefix=prefix, stamp=lambda: file_stamp(self._path, log), interval=_POLL)
 
     def forget(self) -> None:
         """Nothing is held."""

@@ -117,8 +117,8 @@ class Restarts(EtcdReader):
         super().__init__(StoreUrl.parse(url).endpoints, Access(), use_tls=False, timeout=1.0)
         self.after: list[int] = []
 
-    def watch(self, name: str, *, after: int) -> EtcdWatch:
-        watch = super().watch(name, after=after)
+    def watch(self, name: str, *, after: int, prefix: bool = False) -> EtcdWatch:
+        watch = super().watch(name, after=after, prefix=prefix)
         restart = watch.restart
 
         def noted(after: int) -> None:
