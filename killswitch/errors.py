@@ -11,6 +11,7 @@
     |   +-- UnknownRollout      no rollout has that name; the message lists the known ones
     |   +-- UnknownScope        the ledger has no account of that scope; the message lists those it has
     |   +-- NoFlag              the flag store holds no flag of that name; the message lists those it holds
+    |   +-- UnknownRole         the registry has no role of that name; the message lists those it has
     |   +-- AccessDenied        the other side knows us and says no: credentials, TLS, permissions
     |   +-- BadTransaction      the flag store is well, but takes no transaction of this form: a bug of ours
     +-- Unavailable          retry it later: surely nothing was changed
@@ -84,6 +85,16 @@ class UnknownScope(Refused):
     def __init__(self, scope: str, known: Iterable[str]) -> None:
         listed = ", ".join(sorted(known)) or "none yet; an account begins once a process has opened its ledger"
         super().__init__(f"the ledger has no account of {scope!r:.120}; known scopes: {listed}")
+
+
+class UnknownRole(Refused):
+    """The registry was read, and has no role of this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        listed = ", ".join(sorted(known)) or "none yet"
+        fix = f"`killswitch role create {name} --prod MODEL` makes one"
+        super().__init__(f"no role is called {name!r:.120}; known roles: {listed}; {fix}")
 
 
 class AccessDenied(Refused):

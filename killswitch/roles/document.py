@@ -8,13 +8,12 @@ from typing import Any
 
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument
-from killswitch.roles.role import Role, RoleChange, RoleHistoryEntry, check_model, check_role_name
+from killswitch.roles.role import MAX_BY, Role, RoleChange, RoleHistoryEntry, check_model, check_role_name
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
 MAX_BYTES = 16 * 1024
 MAX_REASON = 2000  # characters that are kept of what a person has typed
-MAX_BY = 200
 
 
 def to_document(role: Role) -> bytes:

@@ -10,6 +10,7 @@ from killswitch.errors import BadDocument
 from killswitch.wording import plain
 
 MAX_MODEL = 200  # characters of a model's id
+MAX_BY = 200  # characters of who has made a change
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?\Z")
 
 

@@ -28,6 +28,7 @@ ROLE_WAIVERS = ROOT + "role-waivers/"
 ROLE_NOTICES = ROOT + "role-notices/"
 ROLE_REPORTS = ROOT + "role-reports/"
 GATES = ROOT + "gates/"
+GATE_NEWEST = ROOT + "gate-newest/"
 GATE_EVIDENCE = ROOT + "gate-evidence/"
 
 
@@ -207,6 +208,11 @@ def gate_run(name: str, run: str) -> str:
 def gate_runs(name: str) -> str:
     """The prefix of all runs of one role's gate. A run's id begins with its time, so that they are in order."""
     return f"{GATES}{name}/"
+
+
+def gate_newest(name: str) -> str:
+    """Which run of the role's gate was stored last; written with each of them."""
+    return GATE_NEWEST + name
 
 
 def gate_evidence(rollout: str, generation: int) -> str:
