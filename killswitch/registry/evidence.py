@@ -12,7 +12,7 @@ from killswitch.stores import Compare, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class RoleEvidence:
     """Exactly one of ``run`` and ``waiver`` is None. ``sentence`` says in words what it is.
 
     ``compares``: what a transaction that rests on it must compare, besides the role itself.
@@ -24,7 +24,7 @@ class Evidence:
     sentence: str
 
 
-def evidence_of(store: Store, role: Role, *, config: RoleConfig | None, now: float) -> Evidence:
+def evidence_of(store: Store, role: Role, *, config: RoleConfig | None, now: float) -> RoleEvidence:
     """What allows the candidate of ``role`` to replace its prod, at ``now`` (Unix seconds).
 
     ``config``: the role's file, None where it is not at hand; then the run's setup is not compared with it.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from killswitch.model import PageSettings
 from killswitch.pages.page import Page
-from killswitch.registry.evidence import Evidence
+from killswitch.registry.evidence import RoleEvidence
 from killswitch.registry.stored_roles import StoredRole
 from killswitch.roles.role import Role, RoleHistoryEntry
 from killswitch.stores import Compare, Put
@@ -27,7 +27,7 @@ class Promotion:
 
 
 def promotion(
-    stored: StoredRole, evidence: Evidence, *, reason: str, by: str, now: float, settings: PageSettings
+    stored: StoredRole, evidence: RoleEvidence, *, reason: str, by: str, now: float, settings: PageSettings
 ) -> Promotion:
     """The promotion of the candidate of ``stored``. ``now``: Unix seconds. Raises IllegalTransition without one."""
     raise NotImplementedError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from killswitch.model import PageSettings
 from killswitch.pages.page import Page
-from killswitch.registry.evidence import Evidence
+from killswitch.registry.evidence import RoleEvidence
 from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.config import RoleConfig
 from killswitch.roles.gate_record import GateRecord
@@ -17,10 +17,10 @@ from killswitch.stores import Store
 
 # Called with the role before and after an allowed change, and what a promotion rests on, before the change is made.
 # It raises what ends it.
-AgreeRole = Callable[[Role | None, Role, Evidence | None], None]
+AgreeRole = Callable[[Role | None, Role, RoleEvidence | None], None]
 
 
-def _unasked(_before: Role | None, _after: Role, _evidence: Evidence | None) -> None:
+def _unasked(_before: Role | None, _after: Role, _evidence: RoleEvidence | None) -> None:
     """For a change that no one has to agree to."""
 
 
