@@ -26,6 +26,7 @@ from killswitch.model import (
     TokenCounters,
 )
 from killswitch.plan import Plan
+from killswitch.rules.cohort_labels import check_models, exclude, labels_of_preset, stated_labels
 from killswitch.rules.document import Document, Path, Problem
 from killswitch.rules.limits import read_limits
 from killswitch.rules.metrics import Available, Complaint, available
@@ -177,10 +178,7 @@ class _Builder:
     # --- meaning --------------------------------------------------------------------------------
 
     def rollout(self, spec: RuleFile, *, file: str, digest: str) -> Rollout | None:
-        if spec.control == spec.canary:
-            self._problem(
-                ("canary",), f"control and canary are both {spec.control!r}", "name two models, as requests name them"
-            )
+        self._complain(check_models(spec))
         found, complaints = available(MetricsSpec() if "metrics" in self._refused else spec.metrics)
         self._complain(complaints)
         cohorts = self._cohorts(spec, found)
@@ -242,7 +240,7 @@ class _Builder:
                     path, "shadow.cohort selects control's series", "name a label that only shadow requests have"
                 )
             for matcher in matchers:
-                if any(_exclude(matcher, other) for other in spec.match):
+                if any(exclude(matcher, other) for other in spec.match):
                     self._problem(
                         path,
                         f"shadow.cohort.{matcher.label} contradicts match.{matcher.label}",
@@ -267,49 +265,14 @@ class _Builder:
             return self._stated_cohorts(spec.cohorts, ("cohorts",), spec.match)
         if {"cohorts", "metrics"} & self._refused:
             return None
-        if found.tells_apart is None:
-            wanted = f"metrics: {found.name}" if found.name else "metrics of your own"
-            self._problem(
-                ("metrics",),
-                f"{wanted} cannot tell the cohorts apart by itself",
-                'add `cohorts: {control: {job: "…"}, canary: {job: "…"}}` with labels that do',
-            )
-            return None
-        values = (
-            (Cohort.CONTROL.value, Cohort.CANARY.value)
-            if found.tells_apart == "cohort"
-            else (spec.control, spec.canary)
-        )
-        cohorts = {
-            cohort: (Matcher(found.tells_apart, "=", value),)
-            for cohort, value in zip((Cohort.CONTROL, Cohort.CANARY), values, strict=True)
-        }
-        if any(matcher.label == found.tells_apart for matcher in spec.match):
-            self._problem(
-                ("match", found.tells_apart),
-                f"match narrows {found.tells_apart}, the label that tells the cohorts apart",
-                "remove it from match, or write `cohorts:`",
-            )
+        cohorts, complaints = labels_of_preset(spec, found)
+        self._complain(complaints)
         return cohorts
 
     def _stated_cohorts(self, spec: CohortsSpec, path: Path, match: tuple[Matcher, ...]) -> CohortMatchers:
-        for cohort, matchers in (("control", spec.control), ("canary", spec.canary)):
-            if not matchers:
-                self._problem(
-                    (*path, cohort),
-                    f"{in_words((*path, cohort))} matches every series",
-                    "name a label that only this cohort has",
-                )
-            for matcher in matchers:
-                if any(_exclude(matcher, other) for other in match):
-                    self._problem(
-                        (*path, cohort),
-                        f"{in_words((*path, cohort))}.{matcher.label} contradicts match.{matcher.label}",
-                        "no series matches both; remove one",
-                    )
-        if spec.control and set(spec.control) == set(spec.canary):
-            self._problem(path, "both cohorts select the same series", "give them different values of a label")
-        return {Cohort.CONTROL: spec.control, Cohort.CANARY: spec.canary}
+        cohorts, complaints = stated_labels(spec, path, match)
+        self._complain(complaints)
+        return cohorts
 
     def _rules(self, spec: RuleFile, found: Available, cohorts: CohortMatchers | None) -> tuple[Rule, ...]:
         specs = spec.rules
@@ -435,10 +398,6 @@ def _own_tokens(found: Available) -> TokenCounters | None:
     """The preset's counters of billed tokens; None where they are those of our router library."""
     tokens = None if found.preset is None else found.preset.tokens
     return None if tokens is SDK_TOKENS else tokens
-
-
-def _exclude(one: Matcher, other: Matcher) -> bool:
-    return one.label == other.label and one.operator == other.operator == "=" and one.value != other.value
 
 
 _MOVE_PRICES = (

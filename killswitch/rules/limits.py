@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from killswitch.model import Limits, Rollout, Rule, Unit
+from killswitch.roles.references import PREFIX
 from killswitch.rules.document import Path
 from killswitch.rules.metrics import Complaint
 from killswitch.rules.schema import RuleSpec
@@ -145,9 +146,10 @@ def limits_in_words(rule: Rule) -> str:
 def rollout_in_words(rollout: Rollout) -> tuple[str, ...]:
     """A rollout and its rules, one line each, for `check` and the reference."""
     ticks = {rule.name: f", {rule.for_ticks} ticks in a row" if rule.for_ticks > 1 else "" for rule in rollout.rules}
+    pinned = " (the models that are pinned when it is armed)" if rollout.canary.startswith(PREFIX) else ""
     head = (
-        f"{rollout.name}: {rollout.canary} against {rollout.control}, window {format_duration(rollout.window)}, "
-        f"decide: {rollout.decide.value}, mode: {rollout.mode.value}"
+        f"{rollout.name}: {rollout.canary} against {rollout.control}{pinned}, "
+        f"window {format_duration(rollout.window)}, decide: {rollout.decide.value}, mode: {rollout.mode.value}"
     )
     return (head, *(f"{rule.name}: trips when {limits_in_words(rule)}{ticks[rule.name]}" for rule in rollout.rules))
 

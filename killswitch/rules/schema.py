@@ -254,8 +254,14 @@ class RuleFile(Strict):
     """One rollout: its names, its rules, and how they are judged."""
 
     rollout: RolloutName = Field(description="the rollout's name, as in its flag", examples=["support-copilot"])
-    control: Text = Field(description="the model that serves today", examples=["model-old"])
-    canary: Text = Field(description="the model on trial", examples=["model-new"])
+    control: Text = Field(
+        description="the model that serves today, or a slot of a role, which is read when the rollout is armed",
+        examples=["model-old", "role:support.prod"],
+    )
+    canary: Text = Field(
+        description="the model on trial, or a slot of the same role (docs/roles.md)",
+        examples=["model-new", "role:support.candidate"],
+    )
     metrics: Annotated[MetricsSpec, BeforeValidator(_preset_by_name)] = Field(
         default_factory=lambda: MetricsSpec(preset=DEFAULT_PRESET),
         description=f"where the signals come from: a preset's name (default {DEFAULT_PRESET}) or a mapping",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from killswitch.errors import BadRules, BadSettings
 from killswitch.model import Rollout
+from killswitch.roles.references import PREFIX
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.prices import PriceList
 
@@ -57,5 +58,9 @@ def read_prices(rollouts: Iterable[Rollout]) -> Mapping[str, PriceList]:
 
 
 def without_price(rollout: Rollout, prices: PriceList, at: float) -> tuple[str, ...]:
-    """The models of the rollout that have no price at ``at`` (Unix seconds), so that their spend is not known."""
-    return tuple(model for model in (rollout.control, rollout.canary) if prices.price(model, at) is None)
+    """The models of the rollout that have no price at ``at`` (Unix seconds), so that their spend is not known.
+
+    Which models a role's slots pin is not in the file: the gate refuses a model without a price.
+    """
+    models = (model for model in (rollout.control, rollout.canary) if not model.startswith(PREFIX))
+    return tuple(model for model in models if prices.price(model, at) is None)

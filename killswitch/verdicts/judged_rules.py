@@ -36,5 +36,5 @@ def unlabelled_control(armed: ArmedRollout, cohorts: CohortMatchers) -> CohortMa
     """Matchers that find control before cohorts had labels; None if the cohorts are not told apart by that label."""
     if cohorts[Cohort.CONTROL] != (Matcher("cohort", "=", "control"),):
         return None
-    control = (Matcher("cohort", "!=", "canary"), Matcher("model", "=", armed.rollout.control))
+    control = (Matcher("cohort", "!=", "canary"), Matcher("model", "=", armed.flag.control))
     return {**cohorts, Cohort.CONTROL: control}
