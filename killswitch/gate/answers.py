@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from killswitch.gate.golden import GoldenRow, Label
+from killswitch.roles.absence import Absence
 from killswitch.token_usage import Usage
 
 
@@ -15,7 +16,8 @@ class Answer:
     ``model``: what was asked for; ``answered_by``: what the response says, None where it says nothing. ``seconds``: of
     the attempt that succeeded alone, None for a failed call. ``usage``: None where the response has none. ``cost``:
     micro-dollars of all attempts that may be billed, None where it is not known. ``left_out``: parameters of the role
-    that this model refuses and that were not sent.
+    that this model refuses and that were not sent. ``absence``: of a failed call, whether the provider says that
+    there is no such model (`killswitch.roles.absence.absence_of` of its last response).
     """
 
     model: str
@@ -27,6 +29,7 @@ class Answer:
     cost: int | None
     attempts: int
     left_out: tuple[str, ...] = ()
+    absence: Absence | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ ROLE_HISTORY = ROOT + "role-history/"
 ROLE_WAIVERS = ROOT + "role-waivers/"
 ROLE_NOTICES = ROOT + "role-notices/"
 ROLE_REPORTS = ROOT + "role-reports/"
+ROLE_HEALTH = ROOT + "role-health/"
 GATES = ROOT + "gates/"
 GATE_NEWEST = ROOT + "gate-newest/"
 GATE_EVIDENCE = ROOT + "gate-evidence/"
@@ -198,6 +199,11 @@ def role_notices(name: str) -> str:
 def role_report(reporter: str) -> str:
     """Which other models have answered for pins, as one process of a service has seen; under that process's lease."""
     return ROLE_REPORTS + reporter
+
+
+def role_health(name: str) -> str:
+    """What probes and providers' lists have found about the role's models."""
+    return ROLE_HEALTH + name
 
 
 def gate_run(name: str, run: str) -> str:
