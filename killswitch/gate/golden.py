@@ -15,7 +15,7 @@ Message = Mapping[str, Any]  # {"role": …, "content": …}
 class GoldenRow:
     """``messages``: the input; a plain text is one message of the user. ``line``: where it stands in its file.
 
-    ``row_class``: what kind of input it is (``"class"`` in the file), "" where the set has none. ``expect_from``: who
+    ``stratum``: the class that it was drawn from (``class`` in the file), None where there is none. ``expect_from``: who
     said the expected label, ``prod`` where `killswitch gate sample` filled it in, "" where the file does not say.
     """
 
@@ -23,7 +23,7 @@ class GoldenRow:
     messages: tuple[Message, ...]
     expect_label: Label
     line: int
-    row_class: str = ""
+    stratum: str | None = None
     expect_from: str = ""
 
 
