@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +17,8 @@ Message = Mapping[str, Any]  # {"role": …, "content": …}
 class GoldenRow:
     """``messages``: the input; a plain text is one message of the user. ``line``: where it stands in its file.
 
-    ``stratum``: the class that it was drawn from (``class`` in the file), None where there is none. ``expect_from``: who
-    said the expected label, ``prod`` where `killswitch gate sample` filled it in, "" where the file does not say.
+    ``stratum``: the class that it was drawn from (``class`` in the file), None where there is none. ``expect_from``:
+    who said the expected label, ``prod`` where `killswitch gate sample` filled it in, "" where the file does not say.
     """
 
     id: str
@@ -33,3 +35,14 @@ class GoldenSet:
 
     rows: tuple[GoldenRow, ...]
     version: str
+
+
+def row_hash(row: GoldenRow) -> bytes:
+    """SHA-256 of what a row asks and expects. Its line, its stratum and who said the label do not count."""
+    content = [row.id, row.messages, row.expect_label]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
+def version_of(rows: Iterable[GoldenRow]) -> str:
+    """The version of a set of these rows, in any order."""
+    return hashlib.sha256(b"".join(sorted(map(row_hash, rows)))).hexdigest()

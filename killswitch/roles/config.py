@@ -46,9 +46,10 @@ class RoleConfig:
     """One role. Times are seconds.
 
     ``endpoint``: how models are asked; ``endpoints``: of single models that are asked elsewhere. ``schema``: the JSON
-    Schema of an answer, None where any text will do. ``label``: where the label stands in it, as ``$.label``; ``$`` is
-    the whole answer. ``golden``, ``prices`` and ``retirements`` are files. ``max_evidence_age``: no promotion rests on
-    an older run. ``max_micros_a_day``: a cap in the spend ledger, in micro-dollars, None for none.
+    Schema of an answer, None where any text will do. ``label``: where the label is in it, as ``$.label``; ``$`` is
+    the whole answer. ``fenced``: JSON inside one Markdown fence keeps the schema as well. ``golden``, ``prices`` and
+    ``retirements`` are files. ``max_evidence_age``: no promotion rests on an older run. ``max_micros_a_day``: a cap in
+    the spend ledger, in micro-dollars, None for none. ``file``: the role's file as problems show it, "" for none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class RoleConfig:
     system: str | None = None
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
     label: str = "$.label"
+    fenced: bool = False
     max_output_tokens: int = 1024
     timeout: float = 60.0
     bars: Bars = field(default_factory=Bars)
@@ -68,6 +70,7 @@ class RoleConfig:
     probe: bool = True
     watch: RoleWatch | None = None
     page: PageSettings = field(default_factory=PageSettings)
+    file: str = ""
 
     def endpoint_of(self, model: str) -> RoleEndpoint:
         return self.endpoints.get(model, self.endpoint)
@@ -82,6 +85,7 @@ class RoleConfig:
             "system": self.system,
             "schema": self.schema,
             "label": self.label,
+            "fenced": self.fenced,
             "max_output_tokens": self.max_output_tokens,
             "bars": [self.bars.schema, self.bars.agreement, self.bars.latency, self.bars.cost, self.bars.wrong],
             "endpoints": {model: [one.provider, one.url, dict(one.parameters)] for model, one in sorted(asked.items())},

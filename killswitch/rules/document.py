@@ -28,7 +28,7 @@ LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+\Z", re.ASCII)
 # what may hold a password is not repeated: problems are also logged and paged
-_SECRET = re.compile(r"(?i)pass(?:word|wd)|pwd|secret|token|:[^/\s]*@")
+_SECRET = re.compile(r"(?i)pass(?:word|wd)|pwd|secret|token|api[_-]?key|:[^/\s]*@")
 # no key of a rule file has a space or a colon in it
 _KEY_WITHOUT_COLON = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(?:\s+|:)(\S.*)\Z", re.ASCII)
 _MAX_NUMBER = 25  # characters; longer numbers stay texts, which are refused where a number is needed
@@ -75,13 +75,16 @@ class _Stop(Exception):
     """Nothing more can be read from this file."""
 
 
-def read_document(content: bytes) -> Document:
-    """The file's document. Everything wrong with it is in ``problems``; nothing is raised."""
+def read_document(content: bytes, *, of: str = "rollout", deepest: int = MAX_DEPTH) -> Document:
+    """The file's document. Everything wrong with it is in ``problems``; nothing is raised.
+
+    ``of``: what one file is about. ``deepest``: levels of nesting that are read.
+    """
     document = Document()
-    text = _decode(content, document)
+    text = _decode(content, document, of)
     if text is None:
         return document
-    reader = _Reader(text, document)
+    reader = _Reader(text, document, of, deepest)
     try:
         document.value = reader.document()
     except _Stop:
@@ -98,13 +101,13 @@ def read_document(content: bytes) -> Document:
     return document
 
 
-def _decode(content: bytes, document: Document) -> str | None:
+def _decode(content: bytes, document: Document, of: str) -> str | None:
     if len(content) > MAX_BYTES:
         document.problems.append(
             Problem(
                 1,
                 f"the file is larger than {MAX_BYTES // 1024} kB",
-                "write one file for each rollout; none needs this much",
+                f"write one file for each {of}; none needs this much",
             )
         )
         return None
@@ -123,7 +126,7 @@ def _decode(content: bytes, document: Document) -> str | None:
         # in a comment, YAML 1.1 reads what follows these as a key, while editors show one line
         if bad[0] in "\x85\u2028\u2029":
             what = f"it contains the character U+{ord(bad[0]):04X}, which ends a line in YAML but not in an editor"
-        document.problems.append(Problem(line, what, "remove it; a rule file is plain text"))
+        document.problems.append(Problem(line, what, "remove it; the file must be plain text"))
         return None
     return text
 
@@ -131,9 +134,11 @@ def _decode(content: bytes, document: Document) -> str | None:
 class _Reader:
     """Builds plain values from the parser's events, and refuses what no rule file needs."""
 
-    def __init__(self, text: str, document: Document) -> None:
+    def __init__(self, text: str, document: Document, of: str, deepest: int) -> None:
         self._events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=LOADER))
         self._document = document
+        self._one_file = f"write one file for each {of}"
+        self._deepest = deepest
         self._values = 0
 
     def document(self) -> Any:
@@ -148,7 +153,7 @@ class _Reader:
         event = self._next()
         while not isinstance(event, yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
-                raise self._stop(event, "a second document begins with ---", "write one file for each rollout")
+                raise self._stop(event, "a second document begins with ---", self._one_file)
             event = self._next()
         return value
 
@@ -158,9 +163,9 @@ class _Reader:
     def _value(self, event: yaml.Event, path: Path) -> Any:
         self._values += 1
         if self._values > MAX_VALUES:
-            raise self._stop(event, f"over {MAX_VALUES:,} values", "write one file for each rollout")
-        if len(path) > MAX_DEPTH:
-            raise self._stop(event, f"nested deeper than {MAX_DEPTH} levels", "no key of a rule file is this deep")
+            raise self._stop(event, f"over {MAX_VALUES:,} values", self._one_file)
+        if len(path) > self._deepest:
+            raise self._stop(event, f"nested deeper than {self._deepest} levels", "no key is this deep")
         self._document.lines.setdefault(path, _line(event))
         self._refuse_extras(event)
         if isinstance(event, yaml.MappingStartEvent):

@@ -1,29 +1,17 @@
-"""Reads rule files and folders: all rollouts, or every error of every file at once.
-
-A folder is read as Kubernetes mounts a ConfigMap: names with a leading dot are left out and symbolic links
-are followed. If ``..data`` is swapped during the reading, the folder is read again, so that all files are of
-one version.
-"""
+"""Reads rule files and folders: all rollouts, or every error of every file at once."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from killswitch.errors import BadRules
 from killswitch.model import QuerySignal, Rollout
 from killswitch.rules.building import Built, build
-from killswitch.rules.document import MAX_BYTES, Document, Problem, read_document
-from killswitch.rules.units import shown
-
-SUFFIXES = (".yaml", ".yml")
-MAX_FILES = 10_000
-_MAX_PROBLEMS = 500
+from killswitch.rules.document import Document, read_document
+from killswitch.rules.yaml_folder import RULE_FOLDER, YamlFile, read_files, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,74 +35,39 @@ class Rules:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A rule file as read: its ``content``, or the ``problem`` in reading it."""
-
-    name: str
-    content: bytes = b""
-    problem: Problem | None = None
-
-
 def load_folder(path: str | Path) -> Loaded:
     """Every ``.yaml`` and ``.yml`` file of a folder (or the one file that ``path`` names).
 
     Raises BadRules with every problem of every file, each as ``file:line: what is wrong; fix: …``, and
     nothing else, whatever is in the folder. A folder without rule files is also refused.
     """
-    shown_path = str(path)
-    if not shown_path.isprintable():
-        raise BadRules([f"{shown(shown_path)}: not a path; fix: name a folder of rule files"])
-    try:
-        if Path(path).is_dir():
-            files, warnings = _folder(Path(path))
-        elif not os.path.lexists(path):
-            fix = "name a folder of rule files (--rules or KILLSWITCH_RULES)"
-            raise BadRules([f"{shown_path}: no such folder or file; fix: {fix}"])
-        else:
-            files, warnings = [_read(Path(path), shown_path)], []
-    except OSError as error:
-        raise BadRules(
-            [f"{shown_path}: {_os_error(error)}; fix: name a folder of rule files that can be read"]
-        ) from error
-    if not files:
-        raise BadRules(
-            [f"{shown_path}: no rule files (*.yaml, *.yml): nothing would be watched; fix: add one, see docs/rules.md"]
-        )
+    files, warnings = read_files(path, RULE_FOLDER)
     return _load(files, warnings)
 
 
 def load_text(content: bytes, *, name: str = "rules.yaml") -> Loaded:
     """One rule file's bytes, as `load_folder` would read them from a file of this name. Raises BadRules."""
-    return _load([_File(name, content)], [])
+    return _load([YamlFile(name, content)], [])
 
 
-def _load(files: Sequence[_File], warnings: Iterable[str]) -> Loaded:
+def _load(files: Sequence[YamlFile], warnings: Iterable[str]) -> Loaded:
     built = [_built(file) for file in files]
     problems = [
-        _line(file, problem) for file, result in zip(files, built, strict=True) for problem in sorted(result.problems)
+        file.line(problem) for file, result in zip(files, built, strict=True) for problem in sorted(result.problems)
     ]
     problems += [*_twice(files, built), *_capped_twice(files, built)]
-    if problems:
-        more = len(problems) - _MAX_PROBLEMS
-        raise BadRules([*problems[:_MAX_PROBLEMS], *([f"… and {more} more"] if more > 0 else [])])
+    refuse(problems)
     rollouts = tuple(result.rollout for result in built if result.rollout is not None)
-    doubts = [
-        _line(file, doubt) for file, result in zip(files, built, strict=True) for doubt in sorted(result.warnings)
-    ]
+    doubts = [file.line(doubt) for file, result in zip(files, built, strict=True) for doubt in sorted(result.warnings)]
     digest = hashlib.sha256("\n".join(sorted(rollout.digest for rollout in rollouts)).encode()).hexdigest()
     return Loaded(rollouts, (*warnings, *doubts, *_same_series(files, built)), digest)
 
 
-def _built(file: _File) -> Built:
+def _built(file: YamlFile) -> Built:
     if file.problem is not None:
         return Built(problems=[file.problem])
     document: Document = read_document(file.content)
     return build(document, file=file.name, digest=hashlib.sha256(file.content).hexdigest())
-
-
-def _line(file: _File, problem: Problem) -> str:
-    return f"{file.name}:{problem.line}: {problem.what}; fix: {problem.fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +92,7 @@ def located(text: str) -> Located:
 # --- across files -------------------------------------------------------------------------------
 
 
-def _twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
+def _twice(files: Sequence[YamlFile], built: Sequence[Built]) -> Iterator[str]:
     """Problems of rollouts that are in two files."""
     first: dict[str, str] = {}
     for file, result in zip(files, built, strict=True):
@@ -151,7 +104,7 @@ def _twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
         first.setdefault(result.name, where)
 
 
-def _capped_twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
+def _capped_twice(files: Sequence[YamlFile], built: Sequence[Built]) -> Iterator[str]:
     """Problems of projects that are capped for the same period in two files: no one could say which cap holds."""
     first: dict[tuple[str, str], str] = {}
     for file, result in zip(files, built, strict=True):
@@ -164,7 +117,7 @@ def _capped_twice(files: Sequence[_File], built: Sequence[Built]) -> Iterator[st
                 yield f"{where}: {cap.scope} per {cap.per} is also capped in {before}; fix: keep one of the two"
 
 
-def _same_series(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str]:
+def _same_series(files: Sequence[YamlFile], built: Sequence[Built]) -> Iterator[str]:
     """Warnings of two canaries that read the same series, so each would be judged by both."""
     first: dict[object, tuple[str, Rollout]] = {}
     for file, result in zip(files, built, strict=True):
@@ -182,57 +135,3 @@ def _same_series(files: Sequence[_File], built: Sequence[Built]) -> Iterator[str
                     f"and read the same series for {rule.name}; fix: tell them apart with `match` or `cohorts`"
                 )
                 break
-
-
-# --- the disk -----------------------------------------------------------------------------------
-
-
-def _folder(folder: Path) -> tuple[list[_File], list[str]]:
-    for _ in range(3):
-        version = _version(folder)
-        files, warnings = _read_all(folder)
-        if _version(folder) == version:
-            break
-    return files, warnings
-
-
-def _version(folder: Path) -> str:
-    """What the ``..data`` of a ConfigMap points to; Kubernetes swaps it in one step."""
-    try:
-        return str((folder / "..data").readlink())
-    except OSError:
-        return ""
-
-
-def _read_all(folder: Path) -> tuple[list[_File], list[str]]:
-    files: list[_File] = []
-    warnings: list[str] = []
-    seen: set[str] = set()
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-        name = path.name
-        label = str(path) if name.isprintable() else f"{folder}/{shown(name)}"
-        if path.is_dir():
-            warnings.append(f"{label}:1: folders inside the rule folder are not read; fix: move its rule files up")
-        elif name.lower().endswith(SUFFIXES) and (real := os.path.realpath(path)) not in seen:
-            seen.add(real)
-            files.append(_read(path, label))
-        if len(files) > MAX_FILES:
-            raise BadRules([f"{folder}: over {MAX_FILES:,} rule files; fix: remove what is not a rollout"])
-    return files, warnings
-
-
-def _read(path: Path, label: str) -> _File:
-    try:
-        # without O_NONBLOCK a pipe or device would block for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return _File(label, problem=Problem(1, "not a file", "name a YAML file or a folder of them"))
-            return _File(label, file.read(MAX_BYTES + 1))
-    except (OSError, ValueError) as error:
-        said = _os_error(error) if isinstance(error, OSError) else "not a path"
-        return _File(label, problem=Problem(1, said, "make the file readable, or remove it"))
-
-
-def _os_error(error: OSError) -> str:
-    return f"cannot be read ({error.strerror or type(error).__name__})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,8 +28,18 @@ from killswitch.rules.units import UnitError, shown
 from killswitch.rules.values import Wrong
 
 
-def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
-    """Each error of a `RuleFile` as (path, what is wrong, fix)."""
+def problems_of(
+    error: ValidationError,
+    *,
+    known: Callable[[Path], tuple[str, ...]] | None = None,
+    unknown: Callable[[Path], str] | None = None,
+    docs: str = "docs/rules.md",
+) -> Iterator[tuple[Path, str, str]]:
+    """Each error of a `RuleFile`, or of another kind of file, as (path, what is wrong, fix).
+
+    ``known``: the keys under a path. ``unknown``: the fix for an unknown key.
+    """
+    known, unknown = known or keys_at, unknown or _fix_of_unknown
     for detail in error.errors(include_url=False):
         path = tuple(part for part in detail["loc"] if part != "[key]")
         cause = detail.get("ctx", {}).get("error")
@@ -39,13 +49,13 @@ def problems_of(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
         elif detail["type"] == "missing":
             yield path, f"{where} is missing", f"add `{path[-1]}: …`"
         elif detail["type"] == "extra_forbidden":
-            yield path, f"unknown key {where}", _fix_of_unknown(path)
+            yield path, f"unknown key {where}", unknown(path)
         elif detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
-            yield path, f"{where}: must be a mapping", f"write its keys indented under it: {_some(keys_at(path))}"
+            yield path, f"{where}: must be a mapping", f"write its keys indented under it: {_some(known(path))}"
         elif detail["type"] == "tuple_type":
             yield path, f"{where}: must be a list", "write one entry a line, each beginning with `- `"
         else:
-            yield path, f"{where}: {refused_value(detail)}", "see docs/rules.md"
+            yield path, f"{where}: {refused_value(detail)}", f"see {docs}"
 
 
 def in_words(path: Path) -> str:

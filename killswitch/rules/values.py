@@ -105,7 +105,7 @@ def duration_between(shortest: float, longest: float) -> Callable[[object], floa
     return read
 
 
-def _integer(least: int, most: int) -> Callable[[object], int]:
+def integer_between(least: int, most: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise Wrong(f"{shown(value)} is not a whole number", f"write a number from {least} to {most:,}")
@@ -298,7 +298,9 @@ Ratio = Annotated[
 ]
 Switch = Annotated[bool, PlainValidator(_switch), WithJsonSchema({"type": "boolean"})]
 Ticks = Annotated[
-    int | None, PlainValidator(_integer(1, 100)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})
+    int | None,
+    PlainValidator(integer_between(1, 100)),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100}),
 ]
 Duration = Annotated[float | None, PlainValidator(duration_between(0.0, DAY)), WithJsonSchema(DURATION_SCHEMA)]
 Window = Annotated[float, PlainValidator(duration_between(1.0, DAY)), WithJsonSchema(_FROM_A_SECOND)]
@@ -385,7 +387,7 @@ Quantile = Annotated[
     ),
 ]
 Requests = Annotated[
-    int, PlainValidator(_integer(1, 10**9)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**9})
+    int, PlainValidator(integer_between(1, 10**9)), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10**9})
 ]
 Budget = Annotated[float, PlainValidator(_budget), WithJsonSchema({"type": "string", "pattern": patterns.BUDGET})]
 WhenBlind = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # no stubs here
+import jsonschema
 import pytest
 
 from killswitch.errors import BadRules

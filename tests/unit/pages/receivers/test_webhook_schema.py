@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
-import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
+import jsonschema
 import pytest
 
 from killswitch.pages import events
