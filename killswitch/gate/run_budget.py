@@ -74,7 +74,8 @@ class RunBudget:
         self._stopped = stopped
         self._spent = 0
         self._held = 0
-        self._under_way = 0
+        self._under_way = 0  # calls that hold money
+        self._settled = 0  # calls that have given it back
         self._room = threading.Condition()
 
     @property
@@ -88,17 +89,21 @@ class RunBudget:
         price = self._prices.price(model, self._wall())
         if price is None:
             said = f"no price of {plain(model, 100)!r} is known; add it to the file of prices"
-            return self._refused(NotReserved(SpendReason.UNKNOWN_PRICE, said))
+            with self._room:
+                return self._refused(NotReserved(SpendReason.UNKNOWN_PRICE, said))
         micros = price.at_most(input_tokens_at_most, output_tokens_at_most)
         while True:
+            with self._room:
+                settled = self._settled
             held = self._try(model, input_tokens_at_most, output_tokens_at_most, price, micros)
             if isinstance(held, HeldMoney):
                 return held
             with self._room:
+                if self._settled != settled:
+                    continue  # a call that has ended since may have given room
                 if self._under_way == 0 or self._stopped():
-                    break
+                    return self._refused(held)
                 self._room.wait(_LOOK)
-        return self._refused(held)
 
     def finished(self, held: int, cost: int) -> None:
         """A call is over: what it held is free, and what it cost is spent."""
@@ -106,6 +111,7 @@ class RunBudget:
             self._held -= held
             self._spent += cost
             self._under_way -= 1
+            self._settled += 1
             self._room.notify_all()
 
     def _try(
@@ -119,23 +125,26 @@ class RunBudget:
                 )
                 return NotReserved(SpendReason.CAP, said)
             self._held += micros
-            self._under_way += 1
         inner: SpendReservation | None = None
-        if self._ledger is not None:
-            try:
+        held = False
+        try:
+            if self._ledger is not None:
                 asked = self._ledger.reserve(model, input_tokens, output_tokens)
-            except BaseException:
-                self.finished(micros, 0)
-                raise
-            if not isinstance(asked, _Settles):
-                self.finished(micros, 0)
-                said = str(getattr(asked, "sentence", asked.reason))
-                return NotReserved(SpendReason(str(asked.reason)), said)
-            inner = asked
-        return HeldMoney(self, price, micros, inner)
+                if not isinstance(asked, _Settles):
+                    said = str(getattr(asked, "sentence", asked.reason))
+                    return NotReserved(SpendReason(str(asked.reason)), said)
+                inner = asked
+            held = True
+            return HeldMoney(self, price, micros, inner)
+        finally:
+            with self._room:
+                if held:
+                    self._under_way += 1
+                else:
+                    self._held -= micros
 
     def _refused(self, refusal: NotReserved) -> NotReserved:
-        with self._room:
-            if self.refusal is None and not self._stopped():
-                self.refusal = refusal.sentence
+        """Under the guard."""
+        if self.refusal is None and not self._stopped():
+            self.refusal = refusal.sentence
         return refusal
