@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +20,7 @@ from killswitch.cli.invocation import (
     say,
     show,
 )
+from killswitch.cli.stopping import StopSignal, stopping
 from killswitch.daemon.settings import load_settings
 from killswitch.daemon.wiring import build_store
 from killswitch.errors import BadSettings
@@ -99,7 +95,7 @@ def command(
     Judges the pairs that wait for it. Verdicts are kept, so no pair is paid for twice. The win rate decides nothing
     until the judge agrees with people's labels. Exits with 1 if the judge was refused or kept failing.
     """
-    with errors_as_messages(), _stopping() as stop:
+    with errors_as_messages(), stopping() as stop:
         if rollout not in rollouts_in(records):
             _say_unknown(records, rollout, may_come=follow or labels is not None)
         if write_pairs_to_label is not None:
@@ -147,7 +143,7 @@ def _opened_store(url: str | None, daemon_settings: Path | None) -> Store:
     return build_store(load_settings(daemon_settings, store=url))
 
 
-def _judge(opened: OpenJudge, *, kept: bool, stop: _StopSignal, follow: bool) -> list[JudgeRun]:
+def _judge(opened: OpenJudge, *, kept: bool, stop: StopSignal, follow: bool) -> list[JudgeRun]:
     """The first look at each source, and with ``follow`` the newest one, too."""
     runs = [opened.judge_waiting()]
     if kept:
@@ -176,35 +172,3 @@ def _answer(records: Path, rollout: str, opened: OpenJudge, runs: list[JudgeRun]
             say(f"{rollout}: no pair waits for the judge; `killswitch shadow worker` hands pairs over")
 
     show(document, as_json=as_json, otherwise=in_words)
-
-
-class _StopSignal:
-    """Whether SIGTERM or Ctrl-C asked for an end, so that the call under way is stored: it is paid for.
-
-    A pipe wakes who waits. An Event must not be set in a handler: the main thread may hold its lock.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._read, self._write = os.pipe()
-
-    def __call__(self, number: int, _: object) -> None:
-        self.asked = True
-        os.write(self._write, b".")
-        signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C ends at once
-
-    def wait(self, seconds: float) -> bool:
-        """At most so many seconds; whether to stop."""
-        select.select([self._read], [], [], seconds)
-        return self.asked
-
-
-@contextmanager
-def _stopping() -> Iterator[_StopSignal]:
-    stop = _StopSignal()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
