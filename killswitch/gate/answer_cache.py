@@ -69,7 +69,7 @@ def default_cache_folder() -> Path:
 @contextmanager
 def open_answer_cache(
     folder: Path, role: str, *, wall: Callable[[], float], max_age: float = MAX_AGE
-) -> Iterator[AnswerCache]:
+) -> Iterator[GateAnswers]:
     """The role's kept answers, for this process alone. Those older than ``max_age`` seconds are deleted.
 
     Raises Refused while another run uses them, and BadSettings for a folder or file that cannot be used.
@@ -86,7 +86,7 @@ def open_answer_cache(
             with _in_words(path):
                 _recognise(connection, path)
                 connection.executescript(_SCHEMA)
-            cache = AnswerCache(connection, path, wall=wall, max_age=max_age)
+            cache = GateAnswers(connection, path, wall=wall, max_age=max_age)
             cache.forget_old()
             yield cache
         finally:
@@ -104,7 +104,7 @@ def forget_answers(folder: Path, role: str) -> bool:
     return True
 
 
-class AnswerCache:
+class GateAnswers:
     """Kept answers by key. Safe from any thread. ``unreadable`` counts those that were damaged, and are asked again."""
 
     def __init__(

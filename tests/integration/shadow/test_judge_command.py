@@ -149,7 +149,7 @@ def test_follow_judges_what_comes_until_it_is_stopped(
         put(tmp_path, 1 + len(waits))
         return len(waits) == 3
 
-    monkeypatch.setattr("killswitch.cli.shadow.judge._StopSignal.wait", wait)
+    monkeypatch.setattr("killswitch.cli.stopping.StopSignal.wait", wait)
     done = judge(tmp_path, server, "--follow")
     assert done.exit_code == 0, done.output
     found = read_findings(tmp_path, "support")
