@@ -12,7 +12,7 @@ from enum import StrEnum
 from killswitch.gate.golden import GoldenRow, GoldenSet
 
 
-class Call(StrEnum):
+class RowCall(StrEnum):
     """One of the calls that a row needs. PROD is prod's first answer, PROD_AGAIN its second."""
 
     PROD = "prod"
@@ -20,12 +20,12 @@ class Call(StrEnum):
     PROD_AGAIN = "prod_again"
 
 
-_TWO = ((Call.PROD, Call.CANDIDATE), (Call.CANDIDATE, Call.PROD))
+_TWO = ((RowCall.PROD, RowCall.CANDIDATE), (RowCall.CANDIDATE, RowCall.PROD))
 # prod's first answer is always made before its second, so that a provider's cache of the prompt never speeds it up
 _THREE = (
-    (Call.PROD, Call.CANDIDATE, Call.PROD_AGAIN),
-    (Call.CANDIDATE, Call.PROD, Call.PROD_AGAIN),
-    (Call.PROD, Call.PROD_AGAIN, Call.CANDIDATE),
+    (RowCall.PROD, RowCall.CANDIDATE, RowCall.PROD_AGAIN),
+    (RowCall.CANDIDATE, RowCall.PROD, RowCall.PROD_AGAIN),
+    (RowCall.PROD, RowCall.PROD_AGAIN, RowCall.CANDIDATE),
 )
 
 
@@ -46,7 +46,7 @@ def drawn_order(golden: GoldenSet) -> tuple[GoldenRow, ...]:
     return tuple(sorted(golden.rows, key=lambda row: _drawn(golden.version, row)))
 
 
-def calls_of(row: GoldenRow, *, twice: bool) -> tuple[Call, ...]:
+def calls_of(row: GoldenRow, *, twice: bool) -> tuple[RowCall, ...]:
     """The calls of a row in their order, which changes from row to row. ``twice``: prod is asked a second time."""
     orders = _THREE if twice else _TWO
     return orders[int(row_hash(row)[:8], 16) % len(orders)]

@@ -38,7 +38,7 @@ def test_an_expected_label_changes_no_answer() -> None:
 
 def test_who_is_asked_first_changes_from_row_to_row() -> None:
     firsts = Counter(calls_of(one, twice=False)[0] for one in ROWS)
-    assert set(firsts) == {Call.PROD, Call.CANDIDATE}
+    assert set(firsts) == {RowCall.PROD, RowCall.CANDIDATE}
     assert min(firsts.values()) > 240
 
 
@@ -46,4 +46,4 @@ def test_prods_first_answer_precedes_its_second() -> None:
     orders = Counter(calls_of(one, twice=True) for one in ROWS)
     assert len(orders) == 3
     assert min(orders.values()) > 150
-    assert all(order.index(Call.PROD) < order.index(Call.PROD_AGAIN) for order in orders)
+    assert all(order.index(RowCall.PROD) < order.index(RowCall.PROD_AGAIN) for order in orders)
