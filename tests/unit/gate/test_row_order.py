@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from killswitch.gate.golden import GoldenRow, GoldenSet
-from killswitch.gate.row_order import calls_of, drawn_order, row_hash
+from killswitch.gate.row_order import RowCall, calls_of, drawn_order, row_hash
 
 
 def row(number: int, text: str = "text", expect: str = '"bug"') -> GoldenRow:
