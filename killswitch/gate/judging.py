@@ -1,0 +1,82 @@
+"""The verdict of the gate: four numbers with their intervals against their bars, and the floor of agreement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from killswitch.gate.floor import Floor, floor_of, repeats
+from killswitch.gate.look_schedule import looks, schedule
+from killswitch.gate.numbers import agreement_number, cost_number, latency_number, schema_number
+from killswitch.gate.observations import Observation
+from killswitch.gate.point_estimates import compared
+from killswitch.roles.bars import Bars
+from killswitch.roles.gate_record import GateNumber, GateVerdict
+
+__all__ = ["Floor", "GateOutcome", "judged", "looks", "repeats"]
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """``verdict`` TOO_FEW_ROWS: ask more rows, if there are any; any other verdict: stop. ``why``: one sentence."""
+
+    verdict: GateVerdict
+    numbers: tuple[GateNumber, ...]
+    floor: Floor
+    why: str
+
+
+def judged(observations: Sequence[Observation], bars: Bars, *, rows: int, point_estimates: bool = False) -> GateOutcome:
+    """What ``observations``, the first rows of a golden set of ``rows`` rows in the order asked, say.
+
+    Numbers are ``schema``, ``agreement``, ``latency``, ``cost``, in this order. Between two looks nothing is decided.
+    ``point_estimates``: plain values are compared with the bars once all rows are asked, and no interval decides.
+    Raises ValueError for no observations or more than rows, and for latencies or costs that are no numbers.
+    """
+    seen = len(observations)
+    if not 1 <= seen <= rows:
+        raise ValueError(f"{seen} observations of a golden set of {rows} rows; give between 1 and {rows}")
+    _check(observations)
+    look = next(one for one in schedule(rows, bars) if one.rows >= seen)
+    floor = floor_of(observations, look)
+    numbers: tuple[GateNumber, ...] = (
+        schema_number(observations, bars, look),
+        agreement_number(observations, bars, look, floor),
+        latency_number(observations, bars, look),
+        cost_number(observations, bars, look),
+    )
+    if point_estimates:
+        numbers = tuple(compared(one) for one in numbers)
+    next_look = rows if point_estimates else look.rows
+    if seen < next_look:
+        why = f"{seen} rows are asked; numbers decide after {next_look}"
+        return GateOutcome(GateVerdict.TOO_FEW_ROWS, tuple(map(_open, numbers)), floor, why)
+    verdict, why = _together(numbers)
+    if not look.may_pass and verdict in {GateVerdict.PASS, GateVerdict.NEEDS_APPROVAL}:
+        verdict, why = GateVerdict.TOO_FEW_ROWS, f"{seen} rows cannot show the bars"
+    return GateOutcome(verdict, numbers, floor, why)
+
+
+def _check(observations: Sequence[Observation]) -> None:
+    for at, one in enumerate(observations):
+        for name in ("prod_seconds", "candidate_seconds", "prod_cost", "candidate_cost"):
+            value = getattr(one, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"row {at}: {name} is {value}; it must be a number of at least 0, or None")
+
+
+# what a run says if a number says it, the first that applies
+_ORDER = (GateVerdict.FAIL, GateVerdict.UNKNOWN, GateVerdict.TOO_FEW_ROWS, GateVerdict.NEEDS_APPROVAL)
+
+
+def _together(numbers: Sequence[GateNumber]) -> tuple[GateVerdict, str]:
+    for verdict in _ORDER:
+        said = [f"{one.name}: {one.sentence}" for one in numbers if one.verdict is verdict]
+        if said:
+            return verdict, ". ".join(said)
+    return GateVerdict.PASS, "all four numbers are on the good side of their bars"
+
+
+def _open(number: GateNumber) -> GateNumber:
+    return number if number.verdict is GateVerdict.UNKNOWN else replace(number, verdict=GateVerdict.TOO_FEW_ROWS)

@@ -1,0 +1,203 @@
+"""The four numbers of the gate, each with its interval, its verdict and what it says in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from killswitch.gate.floor import MOST_OWN, Floor
+from killswitch.gate.intervals import mean_ratio, p95, p95_ratio, share_high, share_low
+from killswitch.gate.look_schedule import Look, schedule
+from killswitch.gate.observations import Observation
+from killswitch.gate.percentages import high_end, low_end, percent, ratio
+from killswitch.roles.bars import Bars
+from killswitch.roles.gate_record import GateNumber, GateVerdict
+
+MOST_ROWS = 1_000_000  # no golden set is larger; a number that needs more is said to be at its bar
+PROBABLY = 0.84  # standard deviations: with so many rows the number is decided in four of five runs
+Array = np.ndarray[Any, Any]
+
+
+def schema_number(observations: Sequence[Observation], bars: Bars, look: Look) -> GateNumber:
+    """The share of rows on which the candidate's answer fits the schema; a failed call does not."""
+    good = sum(one.schema_ok for one in observations)
+    rows = len(observations)
+    low, high = share_low(good, rows, look.for_it), share_high(good, rows, look.against_it)
+    verdict = _of_share(low, high, bars.schema)
+    missing = _share_missing(good / rows, rows, bars.schema, bars, split=1) if verdict is _FEW else None
+    said = (
+        f"{good} of {rows} answers of the candidate fit the schema ({percent(good / rows)}); the true share is between "
+        f"{low_end(low)} and {high_end(high)}, the bar is {percent(bars.schema)}"
+    )
+    return _number("schema", good / rows, low, high, bars.schema, verdict, rows, missing, said)
+
+
+def agreement_number(observations: Sequence[Observation], bars: Bars, look: Look, floor: Floor) -> GateNumber:
+    """The share of rows on which the candidate says what prod says; a failed call or a missing label is a mismatch.
+
+    Good: at least the bar, or nearly as often as prod agrees with itself; each has half of the error of passing. Bad:
+    below the bar and too far from prod's floor.
+    """
+    good = sum(one.agrees for one in observations)
+    rows = len(observations)
+    low, high = share_low(good, rows, look.for_it / 2), share_high(good, rows, look.against_it)
+    verdict = _of_share(low, high, bars.agreement)
+    said = (
+        f"the candidate agrees with prod on {good} of {rows} rows ({percent(good / rows)}); the true share is between "
+        f"{low_end(low)} and {high_end(high)}, the bar is {percent(bars.agreement)}"
+    )
+    if verdict is not GateVerdict.PASS and _contradicts_itself(floor, look):
+        verdict = GateVerdict.UNKNOWN
+        said += (
+            f"; prod agrees with itself too seldom to compare with (under {percent(1 - MOST_OWN)} of rows): look at it"
+        )
+    elif verdict is not GateVerdict.PASS and floor.is_near_enough:
+        verdict = GateVerdict.PASS
+        said += f"; it is as near to prod as prod is to itself, within {percent(floor.margin)}"
+    elif verdict is GateVerdict.FAIL and not floor.is_too_far:
+        verdict = GateVerdict.TOO_FEW_ROWS
+        said += "; prod disagrees with itself nearly as often, so that the bar alone cannot fail it"
+    missing = _share_missing(good / rows, rows, bars.agreement, bars, split=2) if verdict is _FEW else None
+    return _number("agreement", good / rows, low, high, bars.agreement, verdict, rows, missing, said)
+
+
+def latency_number(observations: Sequence[Observation], bars: Bars, look: Look) -> GateNumber:
+    """p95 of the candidate over p95 of prod, on rows that both have answered."""
+    both = np.array(
+        [
+            (one.candidate_seconds, one.prod_seconds)
+            for one in observations
+            if one.candidate_seconds is not None and one.prod_seconds is not None
+        ]
+    ).reshape(-1, 2)
+    rows = len(both)
+    if rows == 0:
+        return _unknown(
+            "latency", bars.latency, 0, "no row was answered by both models, so that latency cannot be compared"
+        )
+    candidate, prod = both[:, 0], both[:, 1]
+    if p95(prod) <= 0 or p95(candidate) <= 0:
+        return _unknown("latency", bars.latency, rows, "a p95 of latency is 0 s: the clock of the calls is too coarse")
+    value = p95(candidate) / p95(prod)
+    low, high = p95_ratio(candidate, prod, look.against_it, look.for_it)
+    verdict = _of_ratio(low, high, bars.latency, GateVerdict.FAIL)
+    missing = _ratio_missing(value, low, high, bars.latency, bars, look, rows) if verdict is _FEW else None
+    said = (
+        f"p95 is {p95(candidate):.3f} s for the candidate and {p95(prod):.3f} s for prod, {ratio(value)}, on {rows} "
+        f"rows answered by both; the true ratio is between {ratio(low)} and {ratio(high)}, "
+        f"the bar is {ratio(bars.latency)}"
+    )
+    return _number("latency", value, low, high, bars.latency, verdict, rows, missing, said)
+
+
+def cost_number(observations: Sequence[Observation], bars: Bars, look: Look) -> GateNumber:
+    """Cost of a call of the candidate over that of prod; failed calls count. Above the bar a person has to approve."""
+    rows = len(observations)
+    unknown = sum(one.candidate_cost is None or one.prod_cost is None for one in observations)
+    if unknown:
+        said = f"the cost of {unknown} of {rows} rows is not known; add what is missing to the price list"
+        return _unknown("cost", bars.cost, rows, said)
+    candidate = np.array([one.candidate_cost for one in observations], float)
+    prod = np.array([one.prod_cost for one in observations], float)
+    if not prod.any():
+        verdict = GateVerdict.NEEDS_APPROVAL if candidate.any() else GateVerdict.PASS
+        said = "prod costs nothing, the candidate does" if candidate.any() else "both models cost nothing"
+        return GateNumber("cost", None, None, None, bars.cost, verdict, rows, None, said)
+    value = float(candidate.mean() / prod.mean())
+    low, high = mean_ratio(candidate, prod, look.against_it, look.for_it)
+    verdict = _of_ratio(low, high, bars.cost, GateVerdict.NEEDS_APPROVAL)
+    missing = _ratio_missing(value, low, high, bars.cost, bars, look, rows) if verdict is _FEW else None
+    said = (
+        f"a call of the candidate costs {candidate.mean():,.0f} micro-dollars and one of prod {prod.mean():,.0f}, "
+        f"{ratio(value)}; the true ratio is between {ratio(low)} and {ratio(high)}, the bar is {ratio(bars.cost)}"
+    )
+    return _number("cost", value, low, high, bars.cost, verdict, rows, missing, said)
+
+
+_FEW = GateVerdict.TOO_FEW_ROWS
+
+
+def _of_share(low: float, high: float, bar: float) -> GateVerdict:
+    return GateVerdict.PASS if low >= bar else GateVerdict.FAIL if high < bar else _FEW
+
+
+def _of_ratio(low: float, high: float, bar: float, above: GateVerdict) -> GateVerdict:
+    return GateVerdict.PASS if high <= bar else above if low > bar else _FEW
+
+
+def _contradicts_itself(floor: Floor, look: Look) -> bool:
+    if floor.disagreement is None:
+        return False
+    return share_low(round(floor.disagreement * floor.rows), floor.rows, look.against_it) > MOST_OWN
+
+
+def _unknown(name: str, bar: float, rows: int, said: str) -> GateNumber:
+    return GateNumber(name, None, None, None, bar, GateVerdict.UNKNOWN, rows, None, said)
+
+
+def _number(
+    name: str,
+    value: float,
+    low: float,
+    high: float,
+    bar: float,
+    verdict: GateVerdict,
+    rows: int,
+    missing: int | None,
+    said: str,
+) -> GateNumber:
+    if verdict is _FEW:
+        more = (
+            "it is too near to its bar to say how many rows would decide"
+            if missing is None
+            else f"about {missing:,} more rows would probably decide"
+        )
+        said = f"{said}; {more}"
+    end = high if math.isfinite(high) else None
+    return GateNumber(name, value, low, end, bar, verdict, rows, missing, said)
+
+
+def _share_missing(share: float, rows: int, bar: float, bars: Bars, *, split: int) -> int | None:
+    """How many more rows would probably show a share like this to be over the bar, or under it."""
+
+    def decided(size: int) -> bool:
+        last = schedule(size, bars)[-1]
+        spread = PROBABLY * math.sqrt(size * share * (1 - share))
+        if share >= bar:
+            return share_low(math.floor(size * share - spread), size, last.for_it / split) >= bar
+        return share_high(math.ceil(size * share + spread), size, last.against_it) < bar
+
+    return _fewest(decided, rows)
+
+
+def _ratio_missing(value: float, low: float, high: float, bar: float, bars: Bars, look: Look, rows: int) -> int | None:
+    """The same of a ratio, whose interval shrinks with the root of the rows."""
+    is_good = value <= bar
+    end, level = (high, look.for_it) if is_good else (low, look.against_it)
+    if not (0 < end < math.inf) or value <= 0:
+        return None
+    width = abs(math.log(end / value)) / float(norm.isf(level))
+    gap = abs(math.log(bar / value))
+
+    def decided(size: int) -> bool:
+        last = schedule(size, bars)[-1]
+        level = last.for_it if is_good else last.against_it
+        return width * math.sqrt(rows / size) * (float(norm.isf(level)) + PROBABLY) <= gap
+
+    return _fewest(decided, rows)
+
+
+def _fewest(decided: Callable[[int], bool], rows: int) -> int | None:
+    low, high = rows, rows + 1
+    while not decided(high):
+        low, high = high, 2 * high
+        if high > MOST_ROWS:
+            return None
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if decided(middle) else (middle, high)
+    return high - rows
