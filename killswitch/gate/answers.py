@@ -58,8 +58,15 @@ class RowResult:
 
     @property
     def prod_agrees_with_itself(self) -> bool | None:
-        """The same of prod's second answer; None where prod was asked once."""
-        return None if self.prod_again is None else _same(self.prod, self.prod_again)
+        """The same of prod's second answer; None where prod was asked once, or one of its calls failed.
+
+        A failed call is no contradiction: counted as one, a storm at prod's provider would raise the floor, and
+        excuse a candidate that disagrees.
+        """
+        again = self.prod_again
+        if again is None or self.prod.answer.text is None or again.answer.text is None:
+            return None
+        return _same(self.prod, again)
 
 
 def _same(one: ScoredAnswer, other: ScoredAnswer) -> bool:

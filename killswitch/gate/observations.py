@@ -11,7 +11,7 @@ from killswitch.gate.answers import RowResult
 class Observation:
     """One row. Seconds are None for a failed call; micro-dollars are None where the cost is not known.
 
-    ``prod_agrees_with_itself``: None where prod was asked once.
+    ``prod_agrees_with_itself``: None where prod was asked once, or one of its calls failed.
     """
 
     schema_ok: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,29 @@ class RoleConfig:
 
         ``models``: those compared; where each is asked counts, its key does not.
         """
+        bars = self.bars
+        return _hashed(
+            {
+                **self._asking(models),
+                "label": self.label,
+                "fenced": self.fenced,
+                "bars": [bars.schema, bars.agreement, bars.latency, bars.cost, bars.wrong],
+            }
+        )
+
+    def asking(self, *models: str) -> str:
+        """The hash of what the models' answers rest on besides their input: `setup` without bars and label."""
+        return _hashed(self._asking(models))
+
+    def _asking(self, models: Sequence[str]) -> dict[str, Any]:
         asked = {model: self.endpoint_of(model) for model in models}
-        rests_on = {
+        return {
             "system": self.system,
             "schema": self.schema,
-            "label": self.label,
-            "fenced": self.fenced,
             "max_output_tokens": self.max_output_tokens,
-            "bars": [self.bars.schema, self.bars.agreement, self.bars.latency, self.bars.cost, self.bars.wrong],
             "endpoints": {model: [one.provider, one.url, dict(one.parameters)] for model, one in sorted(asked.items())},
         }
-        return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode(errors="replace")).hexdigest()
+
+
+def _hashed(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode(errors="replace")).hexdigest()
