@@ -30,6 +30,16 @@ def in_terminal(text: str) -> str:
     return " ".join("".join(parts).split())
 
 
+def in_comment(text: str) -> str:
+    """The text as HTML on one line, for a comment on a code host: line ends as numbers, no class, nothing hidden.
+
+    It belongs into ``code`` or ``pre``, where a code host makes no links and calls no people. Without line ends no
+    blank line can end the block of HTML, after which Markdown would count again.
+    """
+    parts = (escape(f"<{shown}>" if odd else shown) for shown, odd in _parts(text))
+    return "".join(parts).replace("\n", "&#10;").replace("\t", "&#9;")
+
+
 def _parts(text: str) -> list[tuple[str, bool]]:
     """Runs of text, and each hidden character by its number with True."""
     found: list[tuple[str, bool]] = []
