@@ -45,6 +45,8 @@ COMMANDS = {
     "pin": "Keep a canary at 0 % until someone unpins it, and page.",
     "unpin": "Lift a pin, with a reason; the canary stays at 0 %.",
     "end": "End a rollout: remove its flag, so everyone gets control.",
+    "gate list": "List the runs of a role's gate.",
+    "gate show": "Show a run of a role's gate, and what to do next.",
     "shadow judge": "Ask another model which of two answers is better.",
     "shadow worker": "Compare raw pairs from the spool, and keep the records.",
     "shadow report": "Report what recorded pairs prove: GO, NO_GO or NOT_YET.",
@@ -53,6 +55,7 @@ COMMANDS = {
 }
 # the first words of commands of two words, and what the list shows for them
 GROUPS = {
+    "gate": "The promotion gate: a golden set, four numbers, a verdict.",
     "shadow": "Shadow mode: compare a new model on real traffic, unseen.",
 }
 

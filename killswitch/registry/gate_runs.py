@@ -57,7 +57,7 @@ def keep(store: Store, record: GateRecord) -> None:
 def run(store: Store, role: str, run: str) -> StoredRun | None:
     """One run, None where there is none of this id. Raises BadDocument for a damaged one."""
     if "/" in run:
-        raise BadDocument(f"{plain(run, 80)!r} is no id of a gate run; `killswitch role show {role}` lists them")
+        raise BadDocument(f"{plain(run, 80)!r} is no id of a gate run; `killswitch gate list {role}` lists them")
     item = store.get(keys.gate_run(role, run))
     return None if item is None else StoredRun(from_document(item.value, role=role), item.mod_revision)
 
@@ -87,6 +87,19 @@ def runs_since(store: Store, role: str, since: float, now: float) -> list[Stored
         for month in _months(since, now)
         for item in store.list(keys.gate_run(role, month)).items
     ]
+
+
+def readable_since(store: Store, role: str, since: float, now: float) -> tuple[list[StoredRun], list[str]]:
+    """`runs_since` for a person: the runs that can be read, and what is wrong with the others. No decision."""
+    found: list[StoredRun] = []
+    problems: list[str] = []
+    for month in _months(since, now):
+        for item in store.list(keys.gate_run(role, month)).items:
+            try:
+                found.append(StoredRun(from_document(item.value, role=role), item.mod_revision))
+            except BadDocument as error:
+                problems.append(f"{item.key}: {error}")
+    return [one for one in found if one.record.started_at >= since], problems
 
 
 def _months(since: float, now: float) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""The commands of the promotion gate, ``killswitch gate …``, one file each."""
