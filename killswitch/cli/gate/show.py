@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Show a run of a role's gate: its verdict, the four numbers, what it rests on and what to do next.
 
-    The store keeps no rows. They are in the reports that `killswitch gate run` writes: name the JSON file of one with
+    The store keeps no rows. They are in the reports that a run writes: name the JSON file of one with
     --report to see them.
     """
     if report is not None:
