@@ -22,6 +22,7 @@ from typing import Any, Final
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument, BadSettings, Refused
 from killswitch.gate.answers import Answer
+from killswitch.gate.row_order import RowCall
 from killswitch.private_files import make_private_file
 from killswitch.token_usage import KINDS, Usage
 
@@ -35,20 +36,20 @@ PRAGMA synchronous = full;
 PRAGMA secure_delete = on;
 PRAGMA application_id = {_APPLICATION_ID};
 CREATE TABLE IF NOT EXISTS answers (
-    setup TEXT NOT NULL, model TEXT NOT NULL, row TEXT NOT NULL, repeat INTEGER NOT NULL, at REAL NOT NULL,
-    answer TEXT NOT NULL, PRIMARY KEY (setup, model, row, repeat)
+    setup TEXT NOT NULL, model TEXT NOT NULL, row TEXT NOT NULL, call TEXT NOT NULL, at REAL NOT NULL,
+    answer TEXT NOT NULL, PRIMARY KEY (setup, model, row, call)
 ) WITHOUT ROWID;
 """
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerKey:
-    """``setup``: the hash of how the pair of models is asked; ``row``: the row's hash; ``repeat``: 1 for prod again."""
+    """``setup``: the hash of how the pair of models is asked. ``row``: the row's hash. ``call``: which of its calls."""
 
     setup: str
     model: str
     row: str
-    repeat: int
+    call: RowCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class GateAnswers:
     def kept(self, key: AnswerKey) -> Answer | None:
         """The answer, None where there is none that is young enough."""
         found = self._execute(
-            "SELECT at, answer FROM answers WHERE setup = ? AND model = ? AND row = ? AND repeat = ?", _row(key)
+            "SELECT at, answer FROM answers WHERE setup = ? AND model = ? AND row = ? AND call = ?", _row(key)
         ).first
         if found is None or not self._is_young(found[0]):
             return None
@@ -161,8 +162,8 @@ def _path(folder: Path, role: str) -> Path:
     return folder / f"{role}.answers"
 
 
-def _row(key: AnswerKey) -> tuple[str, str, str, int]:
-    return key.setup, key.model, key.row, key.repeat
+def _row(key: AnswerKey) -> tuple[str, str, str, str]:
+    return key.setup, key.model, key.row, key.call.value
 
 
 def _make_folder(folder: Path) -> None:

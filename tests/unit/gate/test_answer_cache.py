@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from killswitch.errors import BadSettings, Refused
 from killswitch.gate.answer_cache import AnswerKey, default_cache_folder, forget_answers, open_answer_cache
 from killswitch.gate.answers import Answer
+from killswitch.gate.row_order import RowCall
 from killswitch.token_usage import Usage
 from tests.doubles.clock import VirtualClock
 
-KEY = AnswerKey("setup", "model-new", "row", 0)
+TWO = (RowCall.PROD, RowCall.PROD_AGAIN)
+KEY = AnswerKey("setup", "model-new", "row", RowCall.PROD)
 ANSWER = Answer(
     "model-new", "model-new-1", '{"label": "bug"}', None, 0.21, Usage(input=90, output=7), 31, 2, ("top_k",)
 )
@@ -36,8 +38,8 @@ def test_an_answer_is_read_as_it_was_kept(tmp_path: Path, clock: VirtualClock) -
         cache.keep(KEY, ANSWER)
     with open_answer_cache(tmp_path, "triage", wall=clock.wall) as cache:
         assert cache.kept(KEY) == ANSWER
-        assert cache.kept(AnswerKey("setup", "model-new", "row", 1)) is None
-        assert cache.kept(AnswerKey("other", "model-new", "row", 0)) is None
+        assert cache.kept(AnswerKey("setup", "model-new", "row", RowCall.PROD_AGAIN)) is None
+        assert cache.kept(AnswerKey("other", "model-new", "row", RowCall.PROD)) is None
 
 
 def test_a_failed_call_is_kept_like_an_answer(tmp_path: Path, clock: VirtualClock) -> None:
@@ -112,7 +114,7 @@ def test_a_second_run_on_one_cache_is_refused(tmp_path: Path, clock: VirtualCloc
 def test_a_file_cut_in_half_is_said_with_the_fix(tmp_path: Path, clock: VirtualClock) -> None:
     with open_answer_cache(tmp_path, "triage", wall=clock.wall) as cache:
         for number in range(200):
-            cache.keep(AnswerKey("setup", "model-new", f"{number:064}", 0), ANSWER)
+            cache.keep(AnswerKey("setup", "model-new", f"{number:064}", RowCall.PROD), ANSWER)
     path = tmp_path / "triage.answers"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(BadSettings, match="--forget"):
@@ -135,7 +137,7 @@ def test_a_half_written_log_costs_only_its_end(tmp_path: Path, clock: VirtualClo
     """A process that is killed in a write leaves a log whose last entry is cut; the answers before it are there."""
     with open_answer_cache(tmp_path / "a", "triage", wall=clock.wall) as cache:
         for number in range(20):
-            cache.keep(AnswerKey("setup", "model-new", str(number), 0), ANSWER)
+            cache.keep(AnswerKey("setup", "model-new", str(number), RowCall.PROD), ANSWER)
         (tmp_path / "b").mkdir()
         main = (tmp_path / "a" / "triage.answers").read_bytes()
         log = (tmp_path / "a" / "triage.answers-wal").read_bytes()
@@ -145,7 +147,7 @@ def test_a_half_written_log_costs_only_its_end(tmp_path: Path, clock: VirtualClo
             path.write_bytes(content)
             path.chmod(0o600)
         with open_answer_cache(tmp_path / "b", "triage", wall=clock.wall) as cache:
-            kept = [cache.kept(AnswerKey("setup", "model-new", str(number), 0)) for number in range(20)]
+            kept = [cache.kept(AnswerKey("setup", "model-new", str(number), RowCall.PROD)) for number in range(20)]
         lost = kept.index(None)
         assert lost >= 18
         assert kept == [ANSWER] * lost + [None] * (20 - lost)
@@ -173,7 +175,7 @@ def test_forgetting_leaves_no_text_behind(tmp_path: Path, clock: VirtualClock) -
 
 def test_a_row_or_a_pair_is_forgotten_alone(tmp_path: Path, clock: VirtualClock) -> None:
     with open_answer_cache(tmp_path, "triage", wall=clock.wall) as cache:
-        keys = [AnswerKey(setup, "model-new", row, repeat) for setup in "ab" for row in "12" for repeat in (0, 1)]
+        keys = [AnswerKey(setup, "model-new", row, call) for setup in "ab" for row in "12" for call in TWO]
         for key in keys:
             cache.keep(key, ANSWER)
         cache.forget_row("a", "1")
@@ -187,7 +189,7 @@ def test_many_threads_keep_at_once(tmp_path: Path, clock: VirtualClock) -> None:
 
         def keep(first: int) -> None:
             for number in range(first, first + 25):
-                cache.keep(AnswerKey("setup", "model-new", str(number), 0), ANSWER)
+                cache.keep(AnswerKey("setup", "model-new", str(number), RowCall.PROD), ANSWER)
 
         threads = [threading.Thread(target=keep, args=(25 * number,)) for number in range(8)]
         for thread in threads:
@@ -216,4 +218,4 @@ def _rows(path: Path) -> int:
 def _read_all(folder: Path, clock: VirtualClock) -> None:
     with open_answer_cache(folder, "triage", wall=clock.wall) as cache:
         for number in range(200):
-            cache.kept(AnswerKey("setup", "model-new", f"{number:064}", 0))
+            cache.kept(AnswerKey("setup", "model-new", f"{number:064}", RowCall.PROD))
