@@ -45,9 +45,10 @@ class RoleWatch:
 class RoleConfig:
     """One role. Times are seconds.
 
-    ``endpoint``: how models are asked; ``endpoints``: of single models that are asked elsewhere. ``schema``: the JSON
-    Schema of an answer, None where any text will do. ``label``: where the label is in it, as ``$.label``; ``$`` is
-    the whole answer. ``fenced``: JSON inside one Markdown fence keeps the schema as well. ``golden``, ``prices`` and
+    ``endpoint``: how models are asked; ``endpoints``: of single models that are asked elsewhere. ``answers_as``: other
+    ids that a model's answers may name. ``schema``: the JSON Schema of an answer, None where any text will do.
+    ``label``: where the label is in it, as ``$.label``; ``$`` is the whole answer. ``fenced``: JSON inside one Markdown
+    fence keeps the schema as well. ``golden``, ``prices`` and
     ``retirements`` are files. ``max_evidence_age``: no promotion rests on an older run. ``max_micros_a_day``: a cap in
     the spend ledger, in micro-dollars, None for none. ``file``: the role's file as problems show it, "" for none.
     """
@@ -55,6 +56,7 @@ class RoleConfig:
     name: str
     endpoint: RoleEndpoint
     endpoints: Mapping[str, RoleEndpoint] = field(default_factory=dict, hash=False)
+    answers_as: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     system: str | None = None
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
     label: str = "$.label"
@@ -86,6 +88,7 @@ class RoleConfig:
                 **self._asking(models),
                 "label": self.label,
                 "fenced": self.fenced,
+                "answers_as": {model: sorted(self.answers_as.get(model, ())) for model in sorted(models)},
                 "bars": [bars.schema, bars.agreement, bars.latency, bars.cost, bars.wrong],
             }
         )

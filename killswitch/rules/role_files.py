@@ -188,6 +188,7 @@ class _RoleBuilder:
             name=spec.role,
             endpoint=endpoint,
             endpoints=self._endpoints(spec, endpoint),
+            answers_as={model: own.answers_as for model, own in spec.models.items() if own.answers_as},
             system=self._system(spec),
             schema=schema,
             label=spec.label if spec.schema_ is not None or "label" in spec.model_fields_set else "$",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from killswitch.rules.role_values import (
+    AnsweredNames,
     AnswerSchema,
     CallTimeout,
     EndpointUrl,
@@ -38,6 +39,12 @@ class RoleModelSpec(Strict):
     key_file: KeyFile = Field(None, description="instead of the role's")
     ca_file: FileName = Field(None, description="instead of the role's")
     parameters: Parameters | None = Field(None, description="instead of the role's, all of them")
+    answers_as: AnsweredNames = Field(
+        (),
+        description="other ids that its answers may name, for a gateway that has names of its own; an answer of any "
+        "other model keeps the gate from passing",
+        examples=[["gpt-5-2025-08-07"]],
+    )
 
 
 class BarsSpec(Strict):

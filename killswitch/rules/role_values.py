@@ -11,7 +11,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from killswitch.errors import BadDocument
 from killswitch.roles.label_path import label_path
-from killswitch.roles.role import check_role_name
+from killswitch.roles.role import check_model, check_role_name
 from killswitch.rules import patterns
 from killswitch.rules.units import Kind, format_percent, format_ratio, parse_as, parse_quantity, shown
 from killswitch.rules.values import Wrong, duration_between, integer_between, one_of, text_of, words_schema
@@ -21,6 +21,7 @@ PROVIDERS = ("openai", "anthropic", "gemini", "litellm")
 OWN_FUNCTION = r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"
 LONGEST_SYSTEM = 256 * 1024  # characters of a system prompt
 MAX_PARAMETERS = 50
+MAX_ANSWERED_NAMES = 20
 # The names by which people write a key down. A key belongs in a file: role files are in git, and problems are logged.
 SECRET_NAMES = frozenset(
     {"api_key", "apikey", "key", "token", "api_token", "auth_token", "secret", "password", "authorization", "x_api_key"}
@@ -111,6 +112,17 @@ def _parameters(value: object) -> Mapping[str, Any]:
         if name in _OURS:
             raise Wrong(f"{shown(name)} is not set here", _OURS[name])
     return value
+
+
+def _answered_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_ANSWERED_NAMES:
+        raise Wrong(
+            f"must be a list of 1 to {MAX_ANSWERED_NAMES} model ids", "write it like [gpt-5-2025-08-07], as answers say"
+        )
+    try:
+        return tuple(check_model(text_of(name)) for name in value)
+    except BadDocument as error:
+        raise Wrong("it holds what is no model's id", "write each id as the answers name it") from error
 
 
 def _system(value: object) -> str | Mapping[str, str]:
@@ -210,6 +222,13 @@ Parameters = Annotated[
     Mapping[str, Any],
     PlainValidator(_parameters),
     WithJsonSchema({"type": "object", "maxProperties": MAX_PARAMETERS}),
+]
+AnsweredNames = Annotated[
+    tuple[str, ...],
+    PlainValidator(_answered_names),
+    WithJsonSchema(
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_ANSWERED_NAMES},
+    ),
 ]
 Share = Annotated[
     float,
