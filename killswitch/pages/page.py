@@ -58,6 +58,8 @@ class PageKind(StrEnum):
     SPEND_SOFT = "SPEND_SOFT"
     SPEND_HARD = "SPEND_HARD"
     SPEND_UNKNOWN = "SPEND_UNKNOWN"
+    PROMOTED = "PROMOTED"
+    ROLE_ROLLED_BACK = "ROLE_ROLLED_BACK"
     DIGEST = "DIGEST"
 
 
@@ -89,6 +91,7 @@ class Page:
     rule file's page settings at the time of the event. ``follows`` is the id of the page that this one
     continues (a re-arm continues its trip), so that a receiver can show both together. ``exposed`` says how many
     users and requests the canary had, "" where there is no incident. ``pagerduty`` names an integration key.
+    A page about a role has ``role:<name>`` as its ``rollout``, and the number of the change as its ``generation``.
     ``link`` is the address of the incident, or of the rollout, on the daemon's own pages. ``stages``: those of the
     rollout's plan, for a page about it.
     """

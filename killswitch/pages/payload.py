@@ -83,6 +83,23 @@ class PlanPayload(TypedDict):
     why: str
 
 
+class RolePayload(TypedDict):
+    """A change of a role: which model is in each slot after it, who made it, why, and on what evidence."""
+
+    role: str
+    number: int
+    change: str
+    prod: str | None
+    candidate: str | None
+    previous: str | None
+    prod_before: str | None
+    by: str
+    reason: str
+    gate_run: str | None
+    waiver: str | None
+    incident: str | None
+
+
 class PagePayload(TypedDict):
     """One page."""
 
@@ -118,6 +135,7 @@ class PagePayload(TypedDict):
     controller: NotRequired[str]
     spend: NotRequired[SpendPayload]
     plan: NotRequired[PlanPayload]
+    role: NotRequired[RolePayload]
     count: NotRequired[int]
     pages: NotRequired[list[PagePayload]]
     possible_repeat: NotRequired[bool]

@@ -17,6 +17,9 @@ from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import KEEP_SETTLED, NEWS, DeliveryOutcome, begun
 from killswitch.pages.marks import Entries, Mark, draft_of
 from killswitch.pages.outbox_entry import DeliveryState, OutboxEntry
+from killswitch.pages.page import Page
+from killswitch.roles.document import from_document as role_from_document
+from killswitch.roles.references import PREFIX
 from killswitch.stores import Committed, Compare, Delete, Item, Lease, Lost, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 
@@ -234,12 +237,24 @@ class StoreLedger:
         page = entry.page
         if not page.rollout:
             return True
+        if page.rollout.startswith(PREFIX):
+            return self._is_role_history(page)
         try:
             item = self._store.get(keys.flag(page.rollout))
             flag = None if item is None else flag_from_document(item.value, rollout=page.rollout)
         except KillswitchError:
             return False
         return flag is None or flag.generation != page.generation
+
+    def _is_role_history(self, page: Page) -> bool:
+        """Whether the role has been changed since the page."""
+        name = page.rollout.removeprefix(PREFIX)
+        try:
+            item = self._store.get(keys.role(name))
+            role = None if item is None else role_from_document(item.value, name=name)
+        except KillswitchError:
+            return False
+        return role is None or role.number != page.generation
 
     def ready(self, entry: OutboxEntry, receiver: str) -> bool:
         with self._lock:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from killswitch.errors import BadDocument, UnknownRole
 from killswitch.roles.document import from_document, history_from_document
@@ -38,6 +39,20 @@ class StoredRoles:
         except BadDocument as error:
             raise BadDocument(f"{error}; {way_out(name)}") from error
 
+    def readable(self, name: str) -> tuple[StoredRole, str | None]:
+        """As `stored`; a damaged role as its history says last, with what is wrong with it.
+
+        None for the role where the history does not say either.
+        """
+        try:
+            return self.stored(name), None
+        except BadDocument as error:
+            item = self._store.get(keys.role(name))
+            last = self.last_number(name)
+            said = next(self.newest_first(name, last=last), None)
+            role = None if said is None else replace(said.role, number=last)
+            return StoredRole(role, 0 if item is None else item.mod_revision), str(error)
+
     def required(self, name: str) -> StoredRole:
         """As `stored`. Raises UnknownRole, with the names that there are, for none."""
         stored = self.stored(name)
@@ -60,24 +75,42 @@ class StoredRoles:
     def names(self) -> list[str]:
         return [item.key.removeprefix(keys.ROLES) for item in self._store.list(keys.ROLES).items]
 
-    def history(self, name: str, *, last: int, most: int | None = NEWEST) -> list[RoleHistoryEntry]:
-        """The newest ``most`` entries (None: all) up to number ``last``, the newest first.
+    def history(
+        self, name: str, *, last: int | None = None, most: int | None = NEWEST
+    ) -> tuple[list[RoleHistoryEntry], list[str]]:
+        """The newest ``most`` entries (None: all) up to number ``last``, newest first, and what is wrong with others.
 
-        Raises BadDocument for one that cannot be read.
+        ``last`` None: the role's number.
         """
-        found: list[RoleHistoryEntry] = []
-        for entry in self.newest_first(name, last=last, chunk=10 if most is not None else _CHUNK):
-            found.append(entry)
-            if most is not None and len(found) >= most:
+        if last is None:
+            try:
+                role = self.required(name).role
+                last = 0 if role is None else role.number
+            except BadDocument:
+                last = self.last_number(name)
+        good: list[RoleHistoryEntry] = []
+        bad: list[str] = []
+        for item in self._items(name, last, 10 if most is not None else _CHUNK):
+            if most is not None and len(good) + len(bad) >= most:
                 break
-        return found
+            try:
+                good.append(history_from_document(item.value, name=name))
+            except BadDocument as error:
+                bad.append(f"change {number_of(item.key)}: {error}")
+        return good, bad
 
-    def newest_first(self, name: str, *, last: int, chunk: int = _CHUNK) -> Iterator[RoleHistoryEntry]:
-        """Every entry up to number ``last``, the newest first, read in runs of ``chunk`` (10, 100 or 1,000)."""
-        for run in range(last // chunk, -1, -1):
-            for item in reversed(self._run(name, run, chunk)):
-                if number_of(item.key) <= last:
+    def newest_first(self, name: str, *, last: int) -> Iterator[RoleHistoryEntry]:
+        """The entries up to number ``last``, newest first, read as they are asked for. Damaged ones are left out."""
+        for chunk, before in ((10, last), (_CHUNK, last // 10 * 10 - 1)):
+            for item in self._items(name, before, chunk):
+                if chunk == 10 and number_of(item.key) < last // 10 * 10:
+                    break
+                with contextlib.suppress(BadDocument):
                     yield history_from_document(item.value, name=name)
+
+    def was_prod(self, name: str, model: str, *, last: int) -> bool:
+        """Whether the history up to number ``last`` says that ``model`` was prod."""
+        return any(entry.role.prod == model for entry in self.newest_first(name, last=last))
 
     def last_number(self, name: str) -> int:
         """The number of the newest entry, found without the role's document. A history has no gaps, so few are read."""
@@ -92,6 +125,26 @@ class StoredRoles:
             middle = (low + high) // 2
             low, high = (middle, high) if there(middle) else (low, middle)
         return low
+
+    def _after_history(self, stored: StoredRole) -> StoredRole:
+        """The role with the number of the newest entry: a document that was restored by hand may have an older one."""
+        if stored.role is None:
+            return stored
+        following = self._numbered(replace(stored.role, number=stored.role.number + 1))
+        return replace(stored, role=replace(stored.role, number=following.number - 1))
+
+    def _numbered(self, changed: Role) -> Role:
+        """The changed role with a number that its history does not have yet."""
+        if self._store.get(keys.role_change(changed.name, changed.number)) is None:
+            return changed
+        return replace(changed, number=self.last_number(changed.name) + 1)
+
+    def _items(self, name: str, last: int, chunk: int) -> Iterator[Item]:
+        """The entries up to number ``last``, newest first, read in runs of ``chunk`` (10 or 100)."""
+        for run in range(last // chunk, -1, -1):
+            for item in reversed(self._run(name, run, chunk)):
+                if 0 < number_of(item.key) <= last:
+                    yield item
 
     def _run(self, name: str, run: int, chunk: int) -> list[Item]:
         """The entries whose numbers are from ``run * chunk`` on, ``chunk`` of them at most, in their order.

@@ -12,6 +12,8 @@ from typing import Any
 from killswitch.model import PageSettings
 from killswitch.roles.bars import Bars
 
+MAX_EVIDENCE_AGE = 7 * 86_400.0  # seconds, where a role file does not say another
+
 
 @dataclass(frozen=True, slots=True)
 class RoleEndpoint:
@@ -68,7 +70,7 @@ class RoleConfig:
     prices: Path | None = None
     retirements: Path | None = None
     max_micros_a_day: int | None = None
-    max_evidence_age: float = 7 * 86_400.0
+    max_evidence_age: float = MAX_EVIDENCE_AGE
     probe: bool = True
     watch: RoleWatch | None = None
     page: PageSettings = field(default_factory=PageSettings)

@@ -8,7 +8,7 @@ from typing import Any
 
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument
-from killswitch.roles.role import MAX_BY, Role, RoleChange, RoleHistoryEntry, check_model, check_role_name
+from killswitch.roles.role import MAX_BY, ProdOrigin, Role, RoleChange, RoleHistoryEntry, check_model, check_role_name
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
@@ -61,6 +61,17 @@ def _of_role(role: Role) -> dict[str, Any]:
         "change": role.change.value,
         "updated_at": to_iso(role.updated_at),
         "updated_by": role.updated_by[:MAX_BY],
+        "origin": None if role.origin is None else _of_origin(role.origin),
+    }
+
+
+def _of_origin(origin: ProdOrigin) -> dict[str, Any]:
+    return {
+        "at": to_iso(origin.at),
+        "by": origin.by[:MAX_BY],
+        "change": origin.change.value,
+        "gate_run": origin.gate_run,
+        "waiver": None if origin.waiver is None else origin.waiver[:MAX_REASON],
     }
 
 
@@ -72,9 +83,7 @@ def _role(fields: Fields, name: str) -> Role:
     number = fields.integer("number")
     if number < 1:
         raise BadDocument(f"{fields.where}: number must be 1 or more, got {number}")
-    change = fields.text("change")
-    if change not in set(RoleChange):
-        raise BadDocument(f"{fields.where}: change {change!r:.80} is none of {', '.join(RoleChange)}")
+    origin = fields.raw.get("origin")
     slots = Fields(fields.raw.get("slots"), f"{fields.where}, slots")
     return Role(
         name=name,
@@ -82,10 +91,28 @@ def _role(fields: Fields, name: str) -> Role:
         candidate=_model(slots, "candidate"),
         previous=_model(slots, "previous"),
         number=number,
-        change=RoleChange(change),
+        change=_change(fields),
         updated_at=fields.time("updated_at"),
         updated_by=fields.text("updated_by", empty=True),
+        origin=None if origin is None else _origin(Fields(origin, f"{fields.where}, origin")),
     )
+
+
+def _origin(fields: Fields) -> ProdOrigin:
+    return ProdOrigin(
+        at=fields.time("at"),
+        by=fields.text("by", empty=True),
+        change=_change(fields),
+        gate_run=fields.optional_text("gate_run"),
+        waiver=fields.optional_text("waiver"),
+    )
+
+
+def _change(fields: Fields) -> RoleChange:
+    change = fields.text("change")
+    if change not in set(RoleChange):
+        raise BadDocument(f"{fields.where}: change {change!r:.80} is none of {', '.join(RoleChange)}")
+    return RoleChange(change)
 
 
 def _model(slots: Fields, slot: str) -> str | None:

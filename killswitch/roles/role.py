@@ -33,11 +33,26 @@ class RoleChange(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ProdOrigin:
+    """Since when the prod model is prod (Unix seconds), by whom, by which change, and on what evidence.
+
+    ``gate_run`` and ``waiver`` as in `RoleHistoryEntry`; both None for a model that a person named or rolled back to.
+    """
+
+    at: float
+    by: str
+    change: RoleChange
+    gate_run: str | None = None
+    waiver: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Role:
     """The pinned model of each slot, None where it is empty.
 
     ``number`` counts the role's changes from 1, as its history does. ``change`` is the newest of them, made
-    ``updated_at`` (Unix seconds) by ``updated_by``.
+    ``updated_at`` (Unix seconds) by ``updated_by``. ``origin``: of prod, None where there is none or
+    it is not known.
     """
 
     name: str
@@ -48,6 +63,7 @@ class Role:
     change: RoleChange
     updated_at: float
     updated_by: str
+    origin: ProdOrigin | None = None
 
     def model(self, slot: Slot) -> str | None:
         return {Slot.PROD: self.prod, Slot.CANDIDATE: self.candidate, Slot.PREVIOUS: self.previous}[slot]
@@ -57,8 +73,8 @@ class Role:
 class RoleHistoryEntry:
     """One change of a role: what its slots are after it, who made it, when, why and on what evidence.
 
-    ``gate_run``: the id of the run that a promotion rests on. ``waiver``: the reason of the waiver that it rests on
-    instead. ``incident``: the trip that a rollback follows. Each is None where there is none.
+    ``gate_run``: the id of the run that a promotion rests on. ``waiver``: whose waiver it rests on instead, until when
+    and why. ``incident``: the trip that a rollback follows. Each is None where there is none.
     """
 
     role: Role

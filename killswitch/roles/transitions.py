@@ -7,7 +7,7 @@ create       while no model was ever prod                  prod is what the pers
 candidate    a model that is not prod, or none at all      candidate is it
 promote      with a candidate                              prod is the candidate, previous what was prod, no candidate
 roll back    to ``previous``, or to a model that was prod  prod is it, previous is empty
-import       previous was prod once; prod is not emptied   as the file says
+import       see `import_kind`                             as the file says
 ============ ============================================= =======================================================
 
 A rollback empties ``previous``, so that a second hasty one cannot bring the bad model back. The history remembers the
@@ -17,10 +17,11 @@ model that was left, and ``to`` names it where a person wants it after all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from killswitch.errors import IllegalTransition
-from killswitch.roles.role import MAX_BY, Role, RoleChange, check_model, check_role_name
+from killswitch.roles.role import MAX_BY, ProdOrigin, Role, RoleChange, check_model, check_role_name
 from killswitch.wording import plain
 
 
@@ -52,13 +53,19 @@ def set_candidate(role: Role | None, *, name: str, model: str | None, now: float
     )
 
 
-def promote(role: Role, *, now: float, by: str) -> Role:
-    """Candidate -> prod, prod -> previous. Whether the candidate has earned it is not asked here."""
+def promote(role: Role, *, now: float, by: str, gate_run: str | None = None, waiver: str | None = None) -> Role:
+    """Candidate -> prod, prod -> previous. Whether the candidate has earned it is not asked here.
+
+    ``gate_run`` or ``waiver``: what it rests on, as in `ProdOrigin`.
+    """
     if role.candidate is None:
         raise IllegalTransition(
             f"role {role.name} has no candidate; name one: `killswitch role set-candidate {role.name} MODEL`"
         )
-    return _changed(role, RoleChange.PROMOTED, now=now, by=by, prod=role.candidate, candidate=None, previous=role.prod)
+    promoted = _changed(
+        role, RoleChange.PROMOTED, now=now, by=by, prod=role.candidate, candidate=None, previous=role.prod
+    )
+    return replace(promoted, origin=ProdOrigin(now, promoted.updated_by, RoleChange.PROMOTED, gate_run, waiver))
 
 
 def roll_back(role: Role, *, to: str | None, was_prod: Callable[[str], bool], now: float, by: str) -> Role:
@@ -80,6 +87,93 @@ def roll_back(role: Role, *, to: str | None, was_prod: Callable[[str], bool], no
     return _changed(role, RoleChange.ROLLED_BACK, now=now, by=by, prod=target, candidate=candidate, previous=None)
 
 
+class ImportKind(StrEnum):
+    """What a file does to a role."""
+
+    SAME = "same"
+    SLOTS = "slots"  # prod stays as it is, or is named for the first time
+    PROMOTION = "promotion"  # it needs the evidence of one
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSlots:
+    """The three slots that a file says."""
+
+    prod: str | None
+    candidate: str | None
+    previous: str | None
+
+
+def import_kind(role: Role | None, name: str, slots: RoleSlots, *, was_prod: Callable[[str], bool]) -> ImportKind:
+    """What ``slots`` of a file do to a role. Raises IllegalTransition, with the fix in the file, for what may not be.
+
+    A prod that was prod before is a rollback, where the file does not also say that the present prod is ``previous``.
+    """
+    for model in (slots.prod, slots.candidate, slots.previous):
+        if model is not None:
+            check_model(model)
+    check_role_name(name)
+    _check_slots(name, slots)
+    if role is None:
+        return ImportKind.SLOTS
+    if (role.prod, role.candidate, role.previous) == (slots.prod, slots.candidate, slots.previous):
+        return ImportKind.SAME
+    if role.prod is not None and slots.prod is None:
+        raise IllegalTransition(
+            f"role {name}: prod is null, and users have {plain(role.prod, 80)}; a role keeps a prod: write its model"
+        )
+    if slots.previous is not None and slots.previous not in (role.previous, role.prod) and not was_prod(slots.previous):
+        raise IllegalTransition(
+            f"role {name}: previous {plain(slots.previous, 80)} was never its prod, so it is no model to roll back to;"
+            " write a model of its history, or null"
+        )
+    if role.prod is None or slots.prod == role.prod:
+        return ImportKind.SLOTS
+    assert slots.prod is not None
+    if slots.previous != role.prod and (slots.prod == role.previous or was_prod(slots.prod)):
+        return ImportKind.ROLLBACK
+    if slots.previous != role.prod:
+        raise IllegalTransition(
+            f"role {name}: prod becomes {plain(slots.prod, 80)}, which is a promotion, so previous must be the model"
+            f" that users have now; write previous {plain(role.prod, 80)!r}"
+        )
+    return ImportKind.PROMOTION
+
+
+def imported(
+    role: Role | None,
+    name: str,
+    slots: RoleSlots,
+    kind: ImportKind,
+    *,
+    now: float,
+    by: str,
+    gate_run: str | None = None,
+    waiver: str | None = None,
+) -> Role:
+    """The role as the file says. ``kind``: of `import_kind`. A file's promotion or rollback is one in the history."""
+    change = {ImportKind.PROMOTION: RoleChange.PROMOTED, ImportKind.ROLLBACK: RoleChange.ROLLED_BACK}.get(
+        kind, RoleChange.IMPORTED
+    )
+    new = _changed(
+        role or _absent(name), change,
+        now=now, by=by, prod=slots.prod, candidate=slots.candidate, previous=slots.previous,
+    )  # fmt: skip
+    if change is not RoleChange.PROMOTED:
+        return new
+    return replace(new, origin=ProdOrigin(new.updated_at, new.updated_by, change, gate_run, waiver))
+
+
+def _check_slots(name: str, slots: RoleSlots) -> None:
+    if slots.prod is None and slots.candidate is None:
+        raise IllegalTransition(f"role {name} names no model; write its prod, or its candidate")
+    if slots.prod is None and slots.previous is not None:
+        raise IllegalTransition(f"role {name} has a previous and no prod; write its prod")
+    if slots.prod is not None and slots.prod in (slots.candidate, slots.previous):
+        raise IllegalTransition(f"role {name} has {plain(slots.prod, 80)} in two slots; write null in one of them")
+
+
 def _absent(name: str) -> Role:
     return Role(check_role_name(name), None, None, None, 0, RoleChange.CREATED, 0.0, "")
 
@@ -94,6 +188,7 @@ def _changed(
     candidate: str | None,
     previous: str | None,
 ) -> Role:
+    by = by[:MAX_BY]
     return replace(
         before,
         prod=prod,
@@ -102,5 +197,6 @@ def _changed(
         number=before.number + 1,
         change=change,
         updated_at=now,
-        updated_by=by[:MAX_BY],
+        updated_by=by,
+        origin=before.origin if prod == before.prod else ProdOrigin(now, by, change),
     )

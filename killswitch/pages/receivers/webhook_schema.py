@@ -23,11 +23,13 @@ from killswitch.pages.payload import (
     ExposurePayload,
     PagePayload,
     PlanPayload,
+    RolePayload,
     RulePayload,
     SpendPayload,
     StagePayload,
 )
 from killswitch.pages.receivers.webhook import short_document
+from killswitch.roles.role import RoleChange
 from killswitch.spend.caps import Period
 
 SCHEMA = Path("docs/webhook.schema.json")
@@ -47,8 +49,8 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "auto_action": "what the kill switch has done by itself, or `none: …`",
         "page": "the page's id; the same in every copy, and in the header `Idempotency-Key`",
         "kind": "what the page is about",
-        "rollout": "the rollout, empty where the page is about several or none",
-        "generation": "the rollout's generation, 0 where the page is about none",
+        "rollout": "the rollout, `role:NAME` of a page about a role, empty where it is about several or none",
+        "generation": "the rollout's generation, of a role the number of its change, 0 where the page is about none",
         "severity": "as the rule file says; `info` for good news",
         "good_news": "true where no one has to act: recovered, re-armed, routers have followed",
         "headline": "what was done, in one line",
@@ -68,6 +70,7 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "window_seconds": "how many seconds the values under `rules` cover; null where nothing was judged",
         "rules": "the rules, up to 40, those that tripped first where there are more",
         "spend": "the money that the page is about",
+        "role": "the change of a role that the page is about",
         "plan": "where the rollout is in its plan, on pages about plans",
         "controller": "the replica that cannot act",
         "count": "of a digest: how many pages it stands for",
@@ -121,6 +124,20 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "begins": "when it began, or the earliest that it can; null where no one can say",
         "ends": "when it ended, or the earliest that it can; null where no one can say",
     },
+    RolePayload: {
+        "role": "the role's name",
+        "number": "the number of the change in the role's history",
+        "change": "what was done",
+        "prod": "the model that users get now",
+        "candidate": "the model that may come next",
+        "previous": "the model that a rollback brings back",
+        "prod_before": "the model that users had before; null before the first",
+        "by": "who has changed it",
+        "reason": "why, as a person typed it or a controller found it",
+        "gate_run": "the gate run that it rests on; null where it rests on none",
+        "waiver": "whose waiver it rests on instead, until when and why; null where there is none",
+        "incident": "the trip that a rollback follows; null where there is none",
+    },
     SpendPayload: {
         "scope": "what spends, such as `shadow:ROLLOUT` or `project:NAME`",
         "period": "what the caps are counted over",
@@ -138,6 +155,7 @@ _WORDS: Mapping[tuple[type, str], list[str]] = {
     (RulePayload, "reason"): [reason.value for reason in Reason],
     (RulePayload, "unit"): [unit.value for unit in Unit],
     (StagePayload, "standing"): ["done", "skipped", "now", "to come"],
+    (RolePayload, "change"): [change.value for change in RoleChange],
     (SpendPayload, "period"): [period.value for period in Period],
 }
 _TIMES = frozenset({"ts", "since", "start", "end", "begins", "ends"})

@@ -32,6 +32,7 @@ from tests.doubles.pages import (
     spent,
     trip_page,
 )
+from tests.doubles.role_pages import role_pages
 
 SEVEN = ("alert", "reason", "stage", "ts", "samples_new", "samples_old", "auto_action")
 
@@ -89,6 +90,7 @@ def one_of_each() -> list[Page]:
         spend_events.spend_soft("support-copilot", spent(41.2, soft=40, hard=50), at=AT, settings=SETTINGS),
         spend_events.spend_hard("support-copilot", spent(49.9, hard=50, short=0.25), at=AT, settings=SETTINGS),
         spend_events.spend_unknown(flag, "no price of 'model-new' is known", at=AT, settings=SETTINGS),
+        *role_pages(AT, SETTINGS),
         digest.digest_of([trip_page(), trip_page("other")]),
     ]
 
