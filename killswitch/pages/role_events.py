@@ -42,6 +42,7 @@ def rolled_back(entry: RoleHistoryEntry, *, before: Role, settings: PageSettings
     role = entry.role
     prod, left, who = _model(role.prod), _model(before.prod), plain(role.updated_by, MAX_NAME)
     headline = f"role {role.name}: prod is {prod} again instead of {left}, rolled back by {who}"
+    again = f'killswitch role rollback {role.name} --to {shlex.quote(left)} --reason "why"'
     after = "" if entry.incident is None else f", after the trip {plain(entry.incident, MAX_NAME)}"
     why_seen = (
         ()
@@ -52,7 +53,7 @@ def rolled_back(entry: RoleHistoryEntry, *, before: Role, settings: PageSettings
         *why_seen,
         f"See the role and its history: `killswitch role show {role.name}`",
         f"Add rows to its golden set that show what went wrong with {left}, then run its gate again",
-        f'{left} is in no slot now. If it was right after all: `killswitch role rollback {role.name} --to {shlex.quote(left)} --reason "why"`',
+        f"{left} is in no slot now. If it was right after all: `{again}`",
     )
     return _page(
         PageKind.ROLE_ROLLED_BACK, entry, before, headline, f"{_because(entry)}{after}", settings,
