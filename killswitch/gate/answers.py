@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from killswitch.gate.call_failures import CallFailure
 from killswitch.gate.golden import GoldenRow, Label
 from killswitch.roles.absence import Absence
 from killswitch.token_usage import Usage
@@ -17,7 +18,8 @@ class Answer:
     the attempt that succeeded alone, None for a failed call. ``usage``: None where the response has none. ``cost``:
     micro-dollars of all attempts that may be billed, None where it is not known. ``left_out``: parameters of the role
     that this model refuses and that were not sent. ``absence``: of a failed call, whether the provider says that
-    there is no such model (`killswitch.roles.absence.absence_of` of its last response).
+    there is no such model (`killswitch.roles.absence.absence_of` of its last response). ``kind``: of a failed call,
+    what its last attempt came to; None for an answer.
     """
 
     model: str
@@ -30,6 +32,7 @@ class Answer:
     attempts: int
     left_out: tuple[str, ...] = ()
     absence: Absence | None = None
+    kind: CallFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)

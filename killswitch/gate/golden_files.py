@@ -11,8 +11,7 @@ from typing import Any, BinaryIO, Final
 
 from killswitch.errors import BadSettings
 from killswitch.gate.golden import GoldenRow, GoldenSet, Label, Message, version_of
-from killswitch.rules.strict_json import NotJson, strict_json
-from killswitch.shadow.answer_json import canonical
+from killswitch.rules.strict_json import NotJson, canonical, strict_json
 from killswitch.wording import plain
 
 MAX_ROWS: Final = 500_000

@@ -20,13 +20,15 @@ class RoleEndpoint:
     """Where a model is asked. ``provider``: openai, anthropic, gemini, litellm, or a ``module:function``.
 
     ``url`` None: the provider's own. ``key_file`` None: the environment variable that the provider's SDK reads.
-    ``parameters``: sent with each request, such as temperature 0.
+    ``proxy``: the URL of an HTTP proxy; the environment's is not used. ``parameters``: sent with each request, such as
+    temperature 0.
     """
 
     provider: str
     url: str | None = None
     key_file: Path | None = None
     ca_file: Path | None = None
+    proxy: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 

@@ -5,22 +5,26 @@ An answer is a stranger's text and `pattern` may take it exponential time, so pa
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
 
 import regex
 from jsonschema import ValidationError
-from jsonschema.protocols import Validator
 from jsonschema.validators import Draft202012Validator, extend, validator_for
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 
+from killswitch.deadline import Deadline
 from killswitch.rules.document import Path
+from killswitch.rules.strict_json import canonical
 from killswitch.wording import plain
 
 MAX_PATTERN: Final = 2_000  # characters
-SECONDS_OF_A_PATTERN: Final = 0.25  # for one text; a pattern that takes longer has gone wild
+SECONDS_OF_PATTERNS: Final = 1.0  # for all patterns and texts of one answer; what takes longer has gone wild
 _MOST_ERRORS: Final = 20
 _DEEPEST: Final = 60  # schemas inside each other
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -32,7 +36,7 @@ SchemaProblem = tuple[Path, str, str]  # where in the schema, what is wrong, the
 
 
 class PatternTooSlow(Exception):
-    """A `pattern` took longer than `SECONDS_OF_A_PATTERN` for a text of an answer."""
+    """The patterns took longer than `SECONDS_OF_PATTERNS` for the texts of an answer."""
 
 
 def schema_problems(schema: Mapping[str, Any]) -> list[SchemaProblem]:
@@ -56,13 +60,32 @@ def schema_problems(schema: Mapping[str, Any]) -> list[SchemaProblem]:
     return problems or list(_endless(schema))
 
 
-def compiled(schema: Mapping[str, Any]) -> Validator:
-    """The schema as a validator whose patterns have a time limit: it raises PatternTooSlow. Formats are not checked."""
-    kind = validator_for(schema, default=Draft202012Validator)
-    own = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional}
-    with_limit: Any = extend(kind, own)
-    validator: Validator = with_limit(schema, registry=Registry())
-    return validator
+class AnswerSchema:
+    """A schema that was found good, for answers of any form. Formats are not checked. Safe from several threads."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        kind = validator_for(schema, default=Draft202012Validator)
+        with_limits: Any = extend(kind, _WITH_LIMITS)
+        self._validator = with_limits(schema, registry=Registry())
+
+    def problem(self, value: Any) -> str | None:
+        """Why a JSON value does not keep the schema, on one printable line; None if it keeps it."""
+        try:
+            with _patterns_limited():
+                error = next(self._validator.iter_errors(value), None)
+        except PatternTooSlow:
+            return "a `pattern` of the schema takes too long for this answer"
+        except RecursionError:
+            return "the answer is nested too deep for the schema"
+        except (OverflowError, ValueError, TypeError):
+            return "the answer holds a value that the schema cannot be checked for"
+        if error is None:
+            return None
+        place = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
+        named = plain(json.dumps(error.instance, ensure_ascii=False)[:200], 60)
+        if error.validator == "required":
+            return plain(f"{place}: {error.message.rpartition(' is a ')[0] or 'a key'} is missing", 300)
+        return plain(f"{place}: {named} does not keep `{error.validator}`", 300)
 
 
 _DRAFT = "correct it; see https://json-schema.org"
@@ -155,24 +178,43 @@ def _targets(node: Any, path: Path) -> Iterator[tuple[str, Path]]:
 
 def _endless(schema: Mapping[str, Any]) -> Iterator[SchemaProblem]:
     """A schema that refers to itself without looking into the value would never come to an end."""
-    validator = compiled(schema)
+    kind: Any = extend(validator_for(schema, default=Draft202012Validator), _WITH_LIMITS)
+    validator = kind(schema, registry=Registry())
     try:
-        for sample in _SAMPLES:
-            validator.is_valid(sample)
+        with _patterns_limited():
+            for sample in _SAMPLES:
+                validator.is_valid(sample)
     except RecursionError:
         yield (), "the schema refers to itself without an end", "put the reference under `properties` or `items`"
     except PatternTooSlow:
         yield (), "a pattern takes too long even for short texts", "write a pattern without nested repetition"
+    except (OverflowError, ValueError, TypeError, LookupError) as error:
+        yield (), f"the schema cannot be used ({plain(str(error), 80)})", _DRAFT
 
 
-# --- the keywords that match patterns -----------------------------------------------------------
+# --- the keywords that could take for ever ------------------------------------------------------
+
+_limits = threading.local()
+
+
+@contextmanager
+def _patterns_limited() -> Iterator[None]:
+    """In the block, all patterns together end after `SECONDS_OF_PATTERNS`."""
+    _limits.patterns = Deadline(SECONDS_OF_PATTERNS)
+    try:
+        yield
+    finally:
+        _limits.patterns = None
 
 
 def _found(pattern: str, text: str) -> bool:
+    left = _limits.patterns.remaining()
+    if left <= 0.0:
+        raise PatternTooSlow
     try:
-        return regex.search(pattern, text, timeout=SECONDS_OF_A_PATTERN) is not None
+        return regex.search(pattern, text, timeout=left) is not None
     except TimeoutError:
-        raise PatternTooSlow(pattern[:80]) from None
+        raise PatternTooSlow from None
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -201,3 +243,19 @@ def _additional(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iter
         yield ValidationError(
             f"has {', '.join(repr(name[:40]) for name in extra[:5])}, which the schema does not allow"
         )
+
+
+def _unique(validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    """The library compares each item with each other one; this takes one pass."""
+    if wanted and validator.is_type(instance, "array"):
+        seen = {canonical(item) for item in instance}
+        if len(seen) != len(instance):
+            yield ValidationError("has an item twice")
+
+
+_WITH_LIMITS: Final = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional,
+    "uniqueItems": _unique,
+}

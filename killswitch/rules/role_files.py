@@ -180,7 +180,12 @@ class _RoleBuilder:
 
     def _role(self, spec: RoleFile) -> RoleConfig:
         endpoint = RoleEndpoint(
-            spec.provider, spec.url, self._file(spec.key_file), self._file(spec.ca_file), spec.parameters
+            provider=spec.provider,
+            url=spec.url,
+            key_file=self._file(spec.key_file),
+            ca_file=self._file(spec.ca_file),
+            proxy=spec.proxy,
+            parameters=spec.parameters,
         )
         schema = self._schema(spec)
         bars, watch = spec.bars, spec.watch
@@ -225,6 +230,7 @@ class _RoleBuilder:
                 url=own.url if elsewhere else role.url,
                 key_file=self._file(own.key_file) or (None if elsewhere else role.key_file),
                 ca_file=self._file(own.ca_file) or (None if elsewhere else role.ca_file),
+                proxy=own.proxy or (None if elsewhere else role.proxy),
                 parameters=role.parameters if own.parameters is None else own.parameters,
             )
         return endpoints

@@ -32,12 +32,16 @@ MAX_MODELS = 100
 
 
 class RoleModelSpec(Strict):
-    """Where one model is asked, if elsewhere. With a `provider` or `url` of its own it has only its own key and CA."""
+    """Where one model is asked, if elsewhere.
+
+    With a `provider` or `url` of its own it has only its own `key_file`, `ca_file` and `proxy`.
+    """
 
     provider: Provider | None = Field(None, description="instead of the role's")
     url: EndpointUrl = Field(None, description="instead of the role's")
     key_file: KeyFile = Field(None, description="instead of the role's")
     ca_file: FileName = Field(None, description="instead of the role's")
+    proxy: EndpointUrl = Field(None, description="instead of the role's")
     parameters: Parameters | None = Field(None, description="instead of the role's, all of them")
     answers_as: AnsweredNames = Field(
         (),
@@ -95,6 +99,11 @@ class RoleFile(Strict):
         examples=["/run/secrets/openai"],
     )
     ca_file: FileName = Field(None, description="PEM file of the authorities that sign the server's certificate")
+    proxy: EndpointUrl = Field(
+        None,
+        description="an HTTP proxy for these calls; the environment's is not used",
+        examples=["http://proxy.example.org:3128"],
+    )
     parameters: Parameters = Field(
         {},
         description="sent with each request, as production sends them. One that a model refuses is left out, and the "

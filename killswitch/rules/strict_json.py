@@ -76,3 +76,16 @@ def _bounded(value: Any) -> None:
         if not level:
             return
     raise NotJson("it is nested too deep")
+
+
+def canonical(value: Any) -> str:
+    """One spelling of a JSON value: keys sorted, no space, whole floats as integers, so that ``1`` is ``1.0``."""
+    return json.dumps(_whole(value), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(one) for key, one in value.items()}
+    return [_whole(one) for one in value] if isinstance(value, list) else value

@@ -164,12 +164,19 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 
 
+def refused_for_money(status: int, body: str) -> bool:
+    """Whether an answer says that the account has no money or quota left, so that asking again does not help."""
+    return status == requests.codes.payment_required or (
+        status in _SPEND_STATUS and _SPEND.search(body[:MAX_BODY]) is not None
+    )
+
+
 def _failure(response: requests.Response) -> AskFailed | None:
     """None if the call was answered. Raises what stops the judge."""
     status = response.status_code
     said = response.content[:MAX_BODY].decode(errors="replace")
     problem = refusal(response)
-    if status == requests.codes.payment_required or (status in _SPEND_STATUS and _SPEND.search(said)):
+    if refused_for_money(status, said):
         raise SpendLimitReached(f"{problem}; the judge's account is out of money or quota: raise its limit")
     if isinstance(problem, AccessDenied):
         raise problem
