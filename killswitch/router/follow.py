@@ -5,10 +5,9 @@
   sign, and reports what this router has acted on.
 - *clock* does no I/O, so nothing that hangs can postpone the moment at which an armed flag is no longer trusted.
 
-None of them calls an observer or writes to the log: `killswitch.router.observers` does, on other threads.
-
-After a fork (gunicorn's prefork) the child begins with its parent's memory and starts its own threads. No fork happens
-while observers are called: in the child, their locks would be held for ever by a thread that does not exist there.
+None of them calls an observer or writes to the log: `killswitch.router.observers` does, on other threads. No fork
+happens while observers are called: in the child, their locks would be held for ever by a thread that does not exist
+there.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ from typing import Final
 from killswitch.deadline import Deadline
 from killswitch.errors import AccessDenied, BadDocument, KillswitchError, Unavailable
 from killswitch.flags.flag import check_rollout_name
-from killswitch.router import failsafe, forks
+from killswitch.router import failsafe
+from killswitch.router.background import READ_SPREAD, REREAD_EVERY, Background, elapsed
 from killswitch.router.failsafe import LinearizableRead, Memory, RouterState, StalePolicy, control_after_of
 from killswitch.router.health import Health
 from killswitch.router.observers import Happening, Observer, Observers
@@ -34,15 +34,9 @@ from killswitch.router.presence import Reporter, new_id
 from killswitch.router.snapshot import ObeyedFlag, build
 from killswitch.stores import keys
 from killswitch.stores.access import Access
-from killswitch.stores.reader import Change, Connected, Disconnected, LeaseWriter, Reader, Resync, Watch
+from killswitch.stores.reader import Change, Connected, Disconnected, LeaseWriter, Reader, Resync
 from killswitch.stores.reader_opening import open_reader
 
-REREAD_EVERY = 10.0  # seconds, with a jitter of a fifth; less if an armed flag is trusted for a short time
-# Seconds between attempts while the store does not answer. Later ones are no more frequent than re-reads: a thousand
-# routers must not keep an overloaded store down. The watch finds out when it answers again.
-_FIRST_RETRY = 0.5
-_LAST_RETRY_UNREAD = 5.0  # there is no watch before the first read
-_READ_SPREAD = 1.0  # seconds over which routers read when the store is back
 _REPORT_AFTER = (0.5, 2.5)  # seconds from a change to its report, drawn at random
 _LOOK_FOR_REPORTS = 2.0  # seconds between checks for something to report
 _REPORT_RETRY = 30.0  # seconds until a failed report is tried again
@@ -91,19 +85,14 @@ def _reread_every(policy: StalePolicy) -> float:
     return min(REREAD_EVERY, policy.stale_grace / 3, (policy.control_after or math.inf) / 3)
 
 
-def elapsed() -> float:
-    """Seconds on a clock that never goes back and, where the system has one, does not stop while it sleeps."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
-
-
-class Follower:
+class Follower(Background):
     """Follows one rollout's flag. `current` may be read from any thread, without a lock, at any time.
 
     ``control_model`` is the name to route to before the flag was ever read. ``reports``: where the store takes
     them, this router's reports. ``policy.spread`` is drawn at random in every process.
     """
+
+    observers: Observers
 
     def __init__(
         self,
@@ -118,45 +107,24 @@ class Follower:
         clock: Callable[[], float] = elapsed,
     ) -> None:
         self.rollout = check_rollout_name(rollout)
-        self._reader = reader
+        super().__init__(rollout, reader, reread_every=reread_every, clock=clock)
         self._policy = policy if policy is not None else StalePolicy()
-        self._reread_every = reread_every
         self._reports = reports
         self._observers = observers
-        self._clock = clock
         self._memory = Memory(rollout, control_model)
-        self._counts = dict.fromkeys(Happening, 0)
         self._controllers: int | None = None
-        self._error: str | None = None
-        self._running = False
-        self._of_parents: list[Watch | None] = []
         self._begin()
         self.current: ObeyedFlag = build(self._memory, self._policy, clock())
 
     # --- what a service calls
 
-    def start(self) -> None:
-        """Begin to follow in the background; returns at once. Call it once, before a fork or after."""
-        if not self._running:
-            self._running = True
-            forks.started.add(self)
-            self._start_threads()
-
     def close(self) -> None:
         """End the threads and withdraw the report. Then everyone goes to control, because no trip would be seen."""
-        forks.started.discard(self)
-        self._running = False
-        self._closed.set()
+        self._stop()
         self._apply(lambda memory: failsafe.after_close(memory, "closed"))
-        self._wake.set()
         self._tick.set()
-        self._first_read.set()
         with contextlib.suppress(Exception):
-            if self._watch is not None:
-                self._watch.close()
-            for thread in self._threads:
-                if thread is not threading.current_thread():
-                    thread.join(timeout=1.0)
+            self._join()
             if self._reporter is not None:
                 self._reporter.close()
             self._reader.close()
@@ -185,64 +153,29 @@ class Follower:
             router_id=self.router_id,
             store=self._reader.describe(),
             error=self._error,
-            following=self._running and all(thread.is_alive() for thread in self._threads),
+            following=self._following,
             counts={str(what): count for what, count in self._counts.items()},
         )
 
     # --- processes and threads
 
     def _begin(self) -> None:
-        """Set everything that belongs to this process alone."""
+        super()._begin()
         self.router_id = new_id()
         self._policy = replace(self._policy, spread=random.random())  # noqa: S311  # no secret
         self._lock = threading.Lock()
         self.observers = Observers(self.rollout, self._observers)  # held during a fork
-        self._closed = threading.Event()
-        self._wake = threading.Event()
         self._tick = threading.Event()
         self._tick_at = 0.0
-        self._first_read = threading.Event()
-        self._read_at = 0.0
-        self._retries = 0
         self._report_at = 0.0
         self._reported = False
-        self._watching = False
-        self._watch: Watch | None = None
-        self._threads: tuple[threading.Thread, ...] = ()
         self._reporter = Reporter(self.rollout, self._reports, self.router_id) if self._reports is not None else None
 
-    def _start_threads(self) -> None:
-        duties = {"watch": self._keep_watching, "re-read": self._keep_reading, "clock": self._keep_time}
-        self._threads = tuple(
-            threading.Thread(target=self._duty, args=(duty,), name=f"killswitch-{name}-{self.rollout}", daemon=True)
-            for name, duty in duties.items()
-        )
-        try:
-            for thread in self._threads:
-                thread.start()
-        except RuntimeError as error:  # no more threads
-            self._closed.set()
-            why = str(error)
-            self._apply(lambda memory: failsafe.after_close(memory, why))
+    def _duties(self) -> Mapping[str, Callable[[], None]]:
+        return {"watch": self._keep_watching, "re-read": self._keep_reading, "clock": self._keep_time}
 
-    def begin_in_child(self) -> None:
-        self._reader.forget()
-        self._of_parents.append(self._watch)  # never finalised: a thread that does not exist here may hold its locks
-        self._begin()
-        self._start_threads()
-
-    def _duty(self, duty: Callable[[], None]) -> None:
-        """Runs one thread. An unexpected error is a bug of ours; it must not end the following."""
-        while not self._closed.is_set():
-            try:
-                duty()
-            except Exception as error:  # noqa: BLE001  # logged with its traceback
-                self._note(Happening.INTERNAL_ERROR)
-                self._error = f"{type(error).__name__}: {error}"
-                self.observers.log(
-                    logging.ERROR, "%s: unexpected error; the flag is still followed", self.rollout, error=error
-                )
-                self._closed.wait(1.0)
+    def _cannot_start(self, why: str) -> None:
+        self._apply(lambda memory: failsafe.after_close(memory, why))
 
     # --- the clock
 
@@ -276,10 +209,6 @@ class Follower:
             self._note(Happening.BAD_DOCUMENT)
         return before
 
-    def _note(self, what: Happening) -> None:
-        self._counts[what] += 1
-        self.observers.happened(what)
-
     def _distrust(self, problem: str) -> None:
         self._error = problem
         self._apply(lambda memory: failsafe.after_garbage(memory, problem))
@@ -302,20 +231,6 @@ class Follower:
                 self._wake.clear()
             elif due < self._read_at:
                 self._report()
-
-    def _next_read_in(self, *, succeeded: bool) -> float:
-        if succeeded:
-            self._retries = 0
-            return self._reread_every * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
-        longest = self._reread_every if self._watch is not None else min(_LAST_RETRY_UNREAD, self._reread_every)
-        pause = min(longest, _FIRST_RETRY * 2.0 ** min(self._retries, 12))
-        self._retries += 1
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
-
-    def _read_soon(self, within: float) -> None:
-        at = self._clock() + random.uniform(0.0, within)  # noqa: S311  # no secret
-        self._read_at = min(self._read_at, at)
-        self._wake.set()
 
     def _read(self) -> bool:
         """One linearizable read of the flag and of the controllers' number; whether it succeeded."""
@@ -381,7 +296,7 @@ class Follower:
         elif isinstance(event, Connected):
             # the store answers again; if its revision is older than ours, it lags or was restored
             if self._retries > 0 or event.revision < self._memory.revision:
-                self._read_soon(_READ_SPREAD)
+                self._read_soon(READ_SPREAD)
             self._watching = True
         elif event.quiet:
             self._watching = False  # until it is set up again, at once; no fault if the flag has not changed

@@ -7,7 +7,7 @@ import weakref
 from typing import Any, Protocol
 
 from killswitch.deadline import Deadline
-from killswitch.router.observers import Observers
+from killswitch.router.observers import ObserverLanes
 
 _LONGEST_DELAY = 5.0  # seconds that a fork waits for observers
 
@@ -15,7 +15,8 @@ _LONGEST_DELAY = 5.0  # seconds that a fork waits for observers
 class Forkable(Protocol):
     """A follower, as a fork sees it."""
 
-    observers: Observers
+    @property
+    def observers(self) -> ObserverLanes[Any]: ...
 
     def begin_in_child(self) -> None:
         """Start again in the child, which has the memory of its parent and none of its threads."""

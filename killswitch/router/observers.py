@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from killswitch.deadline import Deadline
 from killswitch.router.failsafe import RouterState
@@ -23,6 +23,8 @@ from killswitch.router.snapshot import ObeyedFlag
 _log = logging.getLogger(__name__)
 
 _MOST_LINES = 100  # newest log lines, kept for a handler that hangs
+Seen = TypeVar("Seen")
+Seen_contra = TypeVar("Seen_contra", contravariant=True)
 
 
 class Happening(StrEnum):
@@ -38,32 +40,33 @@ class Happening(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
-class Observer(Protocol):
+class ObserverOf(Protocol[Seen_contra]):
     """For metrics and events. Each is called from one thread at a time; what it raises is logged and dropped.
 
     If snapshots come faster than an observer takes them, only the newest is kept.
     """
 
-    def settled(self, snapshot: ObeyedFlag) -> None: ...
+    def settled(self, snapshot: Seen_contra) -> None: ...
     def happened(self, what: Happening) -> None: ...
 
 
-class Observers:
+Observer = ObserverOf[ObeyedFlag]
+
+
+class ObserverLanes(Generic[Seen]):
     """The observers and the log of one follower, in one process. No method waits for them."""
 
-    def __init__(self, rollout: str, observers: tuple[Observer, ...]) -> None:
-        self._rollout = rollout
-        self._lines = _Lines(f"killswitch-log-{rollout}")
+    def __init__(self, name: str, observers: tuple[ObserverOf[Seen], ...]) -> None:
+        self._name = name
+        self._lines = _Lines(f"killswitch-log-{name}")
         self._observed = tuple(
-            _Observed(f"killswitch-observer-{rollout}", observer, self._failed_observer) for observer in observers
+            _Observed(f"killswitch-observer-{name}", observer, self._failed_observer) for observer in observers
         )
 
-    def settled(self, previous: ObeyedFlag, snapshot: ObeyedFlag) -> None:
-        """What is obeyed has changed."""
+    def show(self, snapshot: Seen) -> None:
+        """Hand the newest snapshot to each observer."""
         for lane in self._observed:
             lane.settled(snapshot)
-        if snapshot.sentence != previous.sentence:
-            self.log(_LOG_LEVELS.get(snapshot.standing, logging.WARNING), "%s", snapshot.sentence)
 
     def happened(self, what: Happening) -> None:
         for lane in self._observed:
@@ -74,7 +77,7 @@ class Observers:
         self._lines.add(partial(_log.log, level, text, *values, exc_info=error))
 
     def _failed_observer(self, error: Exception) -> None:
-        self.log(logging.ERROR, "%s: an observer failed", self._rollout, error=error)
+        self.log(logging.ERROR, "%s: an observer failed", self._name, error=error)
 
     @property
     def lanes(self) -> tuple[_Lane, ...]:
@@ -84,6 +87,16 @@ class Observers:
         """Wait until every note is delivered, until ``deadline`` at most."""
         for lane in self.lanes:
             lane.wait(deadline)
+
+
+class Observers(ObserverLanes[ObeyedFlag]):
+    """The observers and the log of one flag's follower."""
+
+    def settled(self, previous: ObeyedFlag, snapshot: ObeyedFlag) -> None:
+        """What is obeyed has changed."""
+        self.show(snapshot)
+        if snapshot.sentence != previous.sentence:
+            self.log(_LOG_LEVELS.get(snapshot.standing, logging.WARNING), "%s", snapshot.sentence)
 
 
 class _Lane:
@@ -151,17 +164,17 @@ class _Lines(_Lane):
         return calls
 
 
-class _Observed(_Lane):
+class _Observed(_Lane, Generic[Seen]):
     """One observer: the newest snapshot, and how often each thing happened since the last call."""
 
-    def __init__(self, name: str, observer: Observer, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, name: str, observer: ObserverOf[Seen], failed: Callable[[Exception], None]) -> None:
         super().__init__(name)
         self._observer = observer
         self._failed_observer = failed
-        self._snapshot: ObeyedFlag | None = None
+        self._snapshot: Seen | None = None
         self._happened: Counter[Happening] = Counter()
 
-    def settled(self, snapshot: ObeyedFlag) -> None:
+    def settled(self, snapshot: Seen) -> None:
         with self._lock:
             self._snapshot = snapshot
             self._wake()

@@ -17,8 +17,9 @@ import pytest
 
 from killswitch.errors import Unavailable
 from killswitch.router import forks
+from killswitch.router.background import elapsed
 from killswitch.router.failsafe import RouterState, StalePolicy
-from killswitch.router.follow import Follower, elapsed
+from killswitch.router.follow import Follower
 from killswitch.router.observers import Happening, Observer
 from killswitch.router.snapshot import ObeyedFlag
 from killswitch.stores import Lease

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from killswitch.router.background import REREAD_EVERY
 from killswitch.router.failsafe import RouterState
-from killswitch.router.follow import REREAD_EVERY, Follower
+from killswitch.router.follow import Follower
 from killswitch.router.observers import Happening
 from killswitch.stores import keys
 from killswitch.stores.access import Access

@@ -1,0 +1,230 @@
+"""What a process knows of all roles, and what that means now: pure, no clock, no I/O.
+
+A damaged document of one role keeps that role's last good pins. Of what was read and what the watch has brought, the
+newer wins for each role. A store that was set back to an older revision is believed: it holds what people see in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from killswitch.errors import BadDocument
+from killswitch.roles.document import from_document
+from killswitch.roles.role import Role, Slot
+from killswitch.stores import Item, keys
+from killswitch.stores.reader import Change
+from killswitch.wording import duration_in_words, plain
+
+MAX_ROLES = 4000  # followed by one process; of more the first by name
+_MAX_PROBLEM = 300  # characters
+_NO_PINS: Mapping[Slot, Mapping[str, str]] = MappingProxyType({slot: MappingProxyType({}) for slot in Slot})
+
+
+class RolesState(StrEnum):
+    """How far the pins in memory can be trusted."""
+
+    UNREAD = "unread"  # the store has not been read yet
+    FOLLOWED = "followed"
+    STALE = "stale"  # the store does not answer; the last pins serve on
+    EXPIRED = "expired"  # it has not answered for too long: no pin is given
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class RolesPolicy:
+    """Seconds. After ``stale_grace`` without an answer people are told, after ``trusted_for`` no pin is given."""
+
+    stale_grace: float = 60.0
+    trusted_for: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRole:
+    """``role``: the newest document that could be read, None if none could. ``problem``: what is wrong with a newer."""
+
+    role: Role | None
+    revision: int
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolesMemory:
+    """``roles`` by name. ``left_out``: names over `MAX_ROLES`. ``revision``: of the newest read or change.
+
+    ``fresh_at``: when the newest read that succeeded was sent, in the follower's seconds; None before the first.
+    """
+
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, KnownRole] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    revision: int = 0
+    fresh_at: float | None = None
+    closed: str | None = None
+
+    @property
+    def known(self) -> int:
+        """How many keys there are under the prefix, as far as this memory knows."""
+        return len(self.roles) + len(self.left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class RolesRead:
+    """A linearizable read, sent at ``sent_at`` when ``known_revision`` was the newest that was known.
+
+    ``items``: all roles if ``whole``, else those written after ``known_revision``.
+    """
+
+    sent_at: float
+    known_revision: int
+    items: Mapping[str, Item]
+    revision: int
+    whole: bool
+
+    @property
+    def set_back(self) -> bool:
+        """The store is older than what was known before the read: it was restored from a backup, or replaced."""
+        return self.revision < self.known_revision
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedModels:
+    """What a service reads: one immutable object, replaced as a whole. ``pins``: models by slot and role.
+
+    ``problems`` by role: a damaged document. ``sentence`` says in words what is followed.
+    """
+
+    pins: Mapping[Slot, Mapping[str, str]]
+    state: RolesState
+    sentence: str
+    names: frozenset[str]
+    problems: Mapping[str, str]
+    left_out: frozenset[str]
+    revision: int
+
+
+def after_read(memory: RolesMemory, read: RolesRead) -> RolesMemory:
+    """Raises nothing: a document that cannot be read is noted as a problem of its role."""
+    if memory.closed is not None:
+        return memory
+    known = {} if read.whole or read.set_back else dict(memory.roles)
+    left_out: set[str] = set() if read.whole or read.set_back else set(memory.left_out)
+    for key in sorted(read.items):
+        _learn(known, left_out, key, read.items[key], last=memory.roles)
+    if read.whole and not read.set_back:
+        _keep_newer(known, memory.roles, read)
+    return replace(
+        memory,
+        roles=known,
+        left_out=frozenset(left_out),
+        revision=read.revision if read.set_back else max(memory.revision, read.revision),
+        fresh_at=read.sent_at,
+    )
+
+
+def _keep_newer(known: dict[str, KnownRole], before: Mapping[str, KnownRole], read: RolesRead) -> None:
+    """What the watch has brought while the read was under way is newer than the read."""
+    for name, one in before.items():
+        if one.revision > read.revision:
+            known[name] = one
+
+
+def after_change(memory: RolesMemory, change: Change) -> RolesMemory:
+    """A change that is no newer than what is known of the role changes nothing."""
+    name = change.key.removeprefix(keys.ROLES)
+    before = memory.roles.get(name)
+    newest = max(memory.revision, change.revision)
+    if memory.closed is not None or (before is not None and change.revision <= before.revision):
+        return memory
+    known, left_out = dict(memory.roles), set(memory.left_out)
+    if change.item is not None:
+        _learn(known, left_out, change.key, change.item, last=memory.roles)
+    elif change.revision > memory.revision or before is not None:
+        known.pop(name, None)
+        left_out.discard(name)
+    return replace(memory, roles=known, left_out=frozenset(left_out), revision=newest)
+
+
+def after_close(memory: RolesMemory, why: str) -> RolesMemory:
+    return replace(memory, closed=why)
+
+
+def _learn(
+    known: dict[str, KnownRole], left_out: set[str], key: str, item: Item, *, last: Mapping[str, KnownRole]
+) -> None:
+    name = key.removeprefix(keys.ROLES)
+    if name not in known and len(known) >= MAX_ROLES:
+        left_out.add(name)
+        return
+    left_out.discard(name)
+    try:
+        known[name] = KnownRole(from_document(item.value, name=name), item.mod_revision)
+    except BadDocument as error:
+        good = last.get(name)
+        problem = plain(str(error), _MAX_PROBLEM)
+        known[name] = KnownRole(good.role if good is not None else None, item.mod_revision, problem)
+
+
+def state_at(memory: RolesMemory, policy: RolesPolicy, now: float) -> RolesState:
+    if memory.closed is not None:
+        return RolesState.CLOSED
+    if memory.fresh_at is None:
+        return RolesState.UNREAD
+    silent = now - memory.fresh_at
+    if silent >= policy.trusted_for:
+        return RolesState.EXPIRED
+    return RolesState.STALE if silent >= policy.stale_grace else RolesState.FOLLOWED
+
+
+def next_change(memory: RolesMemory, policy: RolesPolicy, now: float) -> float:
+    """When time alone changes the state next, in the follower's seconds; infinity if it never does."""
+    if memory.fresh_at is None or memory.closed is not None:
+        return math.inf
+    ends = (memory.fresh_at + policy.stale_grace, memory.fresh_at + policy.trusted_for)
+    return min((end for end in ends if end > now), default=math.inf)
+
+
+def pinned_at(memory: RolesMemory, policy: RolesPolicy, now: float) -> PinnedModels:
+    """What ``memory`` means at ``now``; equal while nothing changes."""
+    state = state_at(memory, policy, now)
+    if state is RolesState.UNREAD:
+        pins: Mapping[Slot, Mapping[str, str]] = {**_NO_PINS, Slot.PROD: dict(memory.defaults)}
+    elif state in (RolesState.EXPIRED, RolesState.CLOSED):
+        pins = _NO_PINS
+    else:
+        pins = {slot: _of_slot(memory, slot) for slot in Slot}
+    problems = {name: one.problem for name, one in memory.roles.items() if one.problem is not None}
+    return PinnedModels(
+        pins=pins,
+        state=state,
+        sentence=_sentence(memory, policy, state, problems),
+        names=frozenset(memory.roles),
+        problems=problems,
+        left_out=memory.left_out,
+        revision=memory.revision,
+    )
+
+
+def _of_slot(memory: RolesMemory, slot: Slot) -> dict[str, str]:
+    found = ((name, one.role.model(slot)) for name, one in memory.roles.items() if one.role is not None)
+    return {name: model for name, model in found if model is not None}
+
+
+def _sentence(memory: RolesMemory, policy: RolesPolicy, state: RolesState, problems: Mapping[str, str]) -> str:
+    if state is RolesState.UNREAD:
+        instead = f"defaults serve {', '.join(sorted(memory.defaults))}" if memory.defaults else "no role has a model"
+        return f"roles: the store has not been read yet; {instead}"
+    if state is RolesState.CLOSED:
+        return f"roles: closed ({memory.closed})"
+    if state is RolesState.EXPIRED:
+        return (
+            f"roles: the store has not answered for {duration_in_words(policy.trusted_for)}; no role has a model until"
+            " it does"
+        )
+    silence = "" if state is RolesState.FOLLOWED else "; the store does not answer, the last pins serve on"
+    damaged = f"; damaged, last good pins serve on: {', '.join(sorted(problems)[:10])}" if problems else ""
+    over = f"; {len(memory.left_out)} over the {MAX_ROLES} that one process follows" if memory.left_out else ""
+    return f"roles: {len(memory.roles)} followed{silence}{damaged}{over}"
