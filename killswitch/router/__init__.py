@@ -22,6 +22,7 @@ from killswitch.router.outcomes import Outcome
 from killswitch.router.phrases import Phrases, Refusal
 from killswitch.router.refusals import refusal_signal, refused
 from killswitch.router.request import ServedRequest
+from killswitch.router.roles import Roles
 from killswitch.router.route_types import Route, RouteReason
 from killswitch.router.router import Router
 
@@ -33,6 +34,7 @@ __all__ = [
     "Outcome",
     "Phrases",
     "Refusal",
+    "Roles",
     "Route",
     "RouteReason",
     "Router",

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from killswitch.documents import parse_object
@@ -81,22 +82,25 @@ def new_id() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-class Reporter:
-    """Writes one router's reports. For one thread; times are seconds on the follower's clock."""
+class LeasedKey:
+    """One key that a process writes, under a lease of its own. For one thread; times are the follower's seconds."""
 
-    def __init__(self, rollout: str, writer: LeaseWriter, router_id: str) -> None:
-        self.id = router_id
-        self._rollout = rollout
+    def __init__(self, key: str, writer: LeaseWriter) -> None:
+        self._key = key
         self._writer = writer
         self._lease: Lease | None = None
-        self._written: tuple[object, ...] | None = None
+        self._written: object = None
         self._renew_at = 0.0
 
-    def due_at(self, snapshot: ObeyedFlag, earliest: float) -> float:
-        """When to call `report` next, not before ``earliest``: at once if there is news, else to renew the lease."""
-        return earliest if self._written != _news(snapshot) else max(earliest, self._renew_at)
+    @property
+    def held(self) -> bool:
+        return self._lease is not None
 
-    def report(self, snapshot: ObeyedFlag, now: float, wall: float) -> None:
+    def due_at(self, news: object, earliest: float) -> float:
+        """When to call `put` next, not before ``earliest``: at once if ``news`` differ, else to renew the lease."""
+        return earliest if self._written != news else max(earliest, self._renew_at)
+
+    def put(self, news: object, document: Callable[[], bytes], now: float) -> None:
         """Renew the lease if it is time, and write what is new. Raises Unavailable, AccessDenied, BadDocument."""
         if self._lease is not None and now >= self._renew_at:
             self._lease = self._writer.keep_alive(self._lease)
@@ -104,9 +108,48 @@ class Reporter:
             self._lease = self._writer.grant(TTL)
             self._written = None
         self._renew_at = now + TTL / 3
-        if self._written == _news(snapshot):
+        if self._written == news:
             return
-        report = Report(
+        try:
+            self._writer.put(self._key, document(), self._lease)
+        except KillswitchError:
+            self._lease = None  # the lease may be the cause: get a new one
+            raise
+        self._written = news
+
+    def close(self) -> None:
+        """Withdraw the key, if the store answers."""
+        lease, self._lease = self._lease, None
+        self._written = None
+        if lease is not None:
+            try:
+                self._writer.revoke(lease)
+            except KillswitchError:
+                return  # the lease ends by itself
+
+
+class Reporter:
+    """Writes one router's reports. For one thread; times are seconds on the follower's clock."""
+
+    def __init__(self, rollout: str, writer: LeaseWriter, router_id: str) -> None:
+        self.id = router_id
+        self._rollout = rollout
+        self._key = LeasedKey(keys.router(rollout, router_id), writer)
+
+    def due_at(self, snapshot: ObeyedFlag, earliest: float) -> float:
+        """When to call `report` next, not before ``earliest``: at once if there is news, else to renew the lease."""
+        return self._key.due_at(_news(snapshot), earliest)
+
+    def report(self, snapshot: ObeyedFlag, now: float, wall: float) -> None:
+        """Renew the lease if it is time, and write what is new. Raises Unavailable, AccessDenied, BadDocument."""
+        self._key.put(_news(snapshot), lambda: to_document(self._of(snapshot, wall)), now)
+
+    def close(self) -> None:
+        """Withdraw the report, if the store answers."""
+        self._key.close()
+
+    def _of(self, snapshot: ObeyedFlag, wall: float) -> Report:
+        return Report(
             id=self.id,
             rollout=self._rollout,
             revision=snapshot.revision,
@@ -115,21 +158,6 @@ class Reporter:
             canary_percent=snapshot.canary_percent,
             at=wall,
         )
-        try:
-            self._writer.put(keys.router(self._rollout, self.id), to_document(report), self._lease)
-        except KillswitchError:
-            self._lease = None  # the lease may be the cause: get a new one
-            raise
-        self._written = _news(snapshot)
-
-    def close(self) -> None:
-        """Withdraw the report, if the store answers."""
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            try:
-                self._writer.revoke(lease)
-            except KillswitchError:
-                return  # the lease ends by itself
 
 
 def _news(snapshot: ObeyedFlag) -> tuple[object, ...]:

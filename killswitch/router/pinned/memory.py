@@ -53,15 +53,19 @@ class KnownRole:
 
 @dataclass(frozen=True, slots=True)
 class RolesMemory:
-    """``roles`` by name. ``left_out``: names over `MAX_ROLES`. ``revision``: of the newest read or change.
+    """``roles`` by name. ``left_out``: names over `MAX_ROLES`. ``asked``: slots of roles that were asked for.
 
-    ``fresh_at``: when the newest read that succeeded was sent, in the follower's seconds; None before the first.
+    ``read_revision``: the store's at the newest read; all that was written up to it is known. ``gone``: revisions of
+    deletions that the watch has brought since, by role. ``fresh_at``: when the newest read that succeeded was sent, in
+    the follower's seconds; None before the first.
     """
 
     defaults: Mapping[str, str] = field(default_factory=dict)
+    asked: frozenset[tuple[Slot, str]] = frozenset()
     roles: Mapping[str, KnownRole] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
-    revision: int = 0
+    gone: Mapping[str, int] = field(default_factory=dict)
+    read_revision: int = 0
     fresh_at: float | None = None
     closed: str | None = None
 
@@ -73,9 +77,9 @@ class RolesMemory:
 
 @dataclass(frozen=True, slots=True)
 class RolesRead:
-    """A linearizable read, sent at ``sent_at`` when ``known_revision`` was the newest that was known.
+    """A linearizable read, sent at ``sent_at``. ``known_revision``: of the read before it.
 
-    ``items``: all roles if ``whole``, else those written after ``known_revision``.
+    ``items``: all roles if ``whole``, else those written after ``known_revision``. ``count``: how many keys there are.
     """
 
     sent_at: float
@@ -83,6 +87,7 @@ class RolesRead:
     items: Mapping[str, Item]
     revision: int
     whole: bool
+    count: int
 
     @property
     def set_back(self) -> bool:
@@ -92,60 +97,80 @@ class RolesRead:
 
 @dataclass(frozen=True, slots=True)
 class PinnedModels:
-    """What a service reads: one immutable object, replaced as a whole. ``pins``: models by slot and role.
+    """What a service reads: one immutable object, replaced as a whole.
 
-    ``problems`` by role: a damaged document. ``sentence`` says in words what is followed.
+    ``pins``: models by slot and role, of what the service has asked for before; ``models`` of all. ``problems`` by
+    role: a damaged document. ``sentence`` says in words what is followed.
     """
 
     pins: Mapping[Slot, Mapping[str, str]]
+    models: Mapping[Slot, Mapping[str, str]]
     state: RolesState
     sentence: str
     names: frozenset[str]
     problems: Mapping[str, str]
     left_out: frozenset[str]
-    revision: int
+
+    @property
+    def stale(self) -> bool:
+        """Whether the store's newest pins are not known."""
+        return self.state is not RolesState.FOLLOWED
 
 
 def after_read(memory: RolesMemory, read: RolesRead) -> RolesMemory:
     """Raises nothing: a document that cannot be read is noted as a problem of its role."""
     if memory.closed is not None:
         return memory
-    known = {} if read.whole or read.set_back else dict(memory.roles)
-    left_out: set[str] = set() if read.whole or read.set_back else set(memory.left_out)
+    known: dict[str, KnownRole] = {}
+    left_out: set[str] = set()
+    if not read.set_back:
+        # what the watch has brought while the read was under way is newer than the read
+        known = {name: one for name, one in memory.roles.items() if not read.whole or one.revision > read.revision}
+        left_out = set() if read.whole else set(memory.left_out)
+    gone = {} if read.set_back else {name: at for name, at in memory.gone.items() if at > read.revision}
     for key in sorted(read.items):
-        _learn(known, left_out, key, read.items[key], last=memory.roles)
-    if read.whole and not read.set_back:
-        _keep_newer(known, memory.roles, read)
+        name, item = key.removeprefix(keys.ROLES), read.items[key]
+        if name not in gone and (name not in known or known[name].revision < item.mod_revision):
+            _learn(known, left_out, name, item, last=memory.roles)
     return replace(
         memory,
         roles=known,
         left_out=frozenset(left_out),
-        revision=read.revision if read.set_back else max(memory.revision, read.revision),
+        gone=gone,
+        read_revision=read.revision,
         fresh_at=read.sent_at,
     )
 
 
-def _keep_newer(known: dict[str, KnownRole], before: Mapping[str, KnownRole], read: RolesRead) -> None:
-    """What the watch has brought while the read was under way is newer than the read."""
-    for name, one in before.items():
-        if one.revision > read.revision:
-            known[name] = one
+def misses_deletions(memory: RolesMemory, read: RolesRead) -> bool:
+    """Whether a read of what has changed shows that there is more to know: all roles are to be read then."""
+    if read.whole:
+        return False
+    after = after_read(memory, read)
+    return read.set_back or len(after.roles) + len(after.left_out) != read.count
 
 
 def after_change(memory: RolesMemory, change: Change) -> RolesMemory:
     """A change that is no newer than what is known of the role changes nothing."""
     name = change.key.removeprefix(keys.ROLES)
     before = memory.roles.get(name)
-    newest = max(memory.revision, change.revision)
-    if memory.closed is not None or (before is not None and change.revision <= before.revision):
+    newest = max(before.revision if before is not None else 0, memory.gone.get(name, 0))
+    if memory.closed is not None or change.revision <= newest:
         return memory
-    known, left_out = dict(memory.roles), set(memory.left_out)
+    known, left_out, gone = dict(memory.roles), set(memory.left_out), dict(memory.gone)
+    gone.pop(name, None)
     if change.item is not None:
-        _learn(known, left_out, change.key, change.item, last=memory.roles)
-    elif change.revision > memory.revision or before is not None:
+        _learn(known, left_out, name, change.item, last=memory.roles)
+    else:
         known.pop(name, None)
         left_out.discard(name)
-    return replace(memory, roles=known, left_out=frozenset(left_out), revision=newest)
+        gone[name] = change.revision
+    return replace(memory, roles=known, left_out=frozenset(left_out), gone=gone)
+
+
+def after_ask(memory: RolesMemory, slot: Slot, role: str) -> RolesMemory:
+    """The service asks for this one, so it is shown and answered at once from now on."""
+    return replace(memory, asked=memory.asked | {(slot, role)})
 
 
 def after_close(memory: RolesMemory, why: str) -> RolesMemory:
@@ -153,9 +178,8 @@ def after_close(memory: RolesMemory, why: str) -> RolesMemory:
 
 
 def _learn(
-    known: dict[str, KnownRole], left_out: set[str], key: str, item: Item, *, last: Mapping[str, KnownRole]
+    known: dict[str, KnownRole], left_out: set[str], name: str, item: Item, *, last: Mapping[str, KnownRole]
 ) -> None:
-    name = key.removeprefix(keys.ROLES)
     if name not in known and len(known) >= MAX_ROLES:
         left_out.add(name)
         return
@@ -191,20 +215,24 @@ def pinned_at(memory: RolesMemory, policy: RolesPolicy, now: float) -> PinnedMod
     """What ``memory`` means at ``now``; equal while nothing changes."""
     state = state_at(memory, policy, now)
     if state is RolesState.UNREAD:
-        pins: Mapping[Slot, Mapping[str, str]] = {**_NO_PINS, Slot.PROD: dict(memory.defaults)}
+        models: Mapping[Slot, Mapping[str, str]] = {**_NO_PINS, Slot.PROD: dict(memory.defaults)}
     elif state in (RolesState.EXPIRED, RolesState.CLOSED):
-        pins = _NO_PINS
+        models = _NO_PINS
     else:
-        pins = {slot: _of_slot(memory, slot) for slot in Slot}
+        models = {slot: _of_slot(memory, slot) for slot in Slot}
+    pins: dict[Slot, dict[str, str]] = {slot: {} for slot in Slot}
+    for slot, role in memory.asked:
+        if role in models[slot]:
+            pins[slot][role] = models[slot][role]
     problems = {name: one.problem for name, one in memory.roles.items() if one.problem is not None}
     return PinnedModels(
         pins=pins,
+        models=models,
         state=state,
         sentence=_sentence(memory, policy, state, problems),
         names=frozenset(memory.roles),
         problems=problems,
         left_out=memory.left_out,
-        revision=memory.revision,
     )
 
 

@@ -3,7 +3,7 @@
 ::
 
     RoleProblem             catch this one around `Roles.model_for`
-    +-- UnknownRole            no role has that name; the message lists those that resemble it
+    +-- RoleNotFound           no role has that name (an `UnknownRole`); the message lists those that resemble it
     +-- EmptySlot              the role is there, the slot holds no model (or is no slot)
     +-- RoleUnreadable         the role's document is damaged, and no good one was ever read
     +-- RolesNotRead           the store has not been read yet
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from killswitch.errors import KillswitchError
+from killswitch.errors import KillswitchError, UnknownRole
 from killswitch.roles.role import Slot
 from killswitch.wording import plain
 
@@ -29,17 +29,16 @@ class RoleProblem(KillswitchError):
     """No model can be given for this role and slot."""
 
 
-class UnknownRole(RoleProblem):
-    """No role has this name."""
+class RoleNotFound(RoleProblem, UnknownRole):
+    """``known``: the names that there are."""
 
-    def __init__(self, name: object, known: Iterable[str], where: str) -> None:
-        names = sorted(known)
+    def __init__(self, name: object, known: Iterable[str]) -> None:
         asked = plain(str(name), _MAX_TEXT)
+        names = sorted(known)
         close = get_close_matches(asked, names, n=3, cutoff=0.6)
-        listed = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
-        meant = f"; did you mean {' or '.join(close)}?" if close else ""
-        fix = f"`killswitch role set-candidate {asked} <model>` makes one"
-        super().__init__(f"{where} has no role {asked!r}{meant} Known roles: {listed or f'none; {fix}'}")
+        UnknownRole.__init__(self, asked, names[:_MOST_NAMED])
+        if close:
+            self.args = (f"no role is called {asked!r}; did you mean {' or '.join(close)}?",)
 
 
 class EmptySlot(RoleProblem):
@@ -62,7 +61,7 @@ class RoleUnreadable(RoleProblem):
     """The role's document is damaged, and this process has never read a good one."""
 
     def __init__(self, role: str, problem: str) -> None:
-        super().__init__(f"role {role} cannot be read: {problem}; `killswitch roles import` writes it again from git")
+        super().__init__(f"role {role} cannot be read: {problem}; `killswitch role show {role}` says what to do")
 
 
 class RolesNotRead(RoleProblem):
