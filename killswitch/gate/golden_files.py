@@ -184,6 +184,15 @@ def _text(row: Mapping[str, Any], key: str) -> str | None:
     return None if value is None else plain(value, MAX_ID)
 
 
+def messages_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The ``input`` of a row, or of a line of a log. Raises ValueError that says in a few words what is wrong."""
+    try:
+        _check_characters(row)
+        return _messages(row)
+    except _Wrong as wrong:
+        raise ValueError(wrong.what) from None
+
+
 def _messages(row: Mapping[str, Any]) -> tuple[Message, ...]:
     value = row.get("input")
     if isinstance(value, str) and value.strip():

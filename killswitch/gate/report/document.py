@@ -8,16 +8,23 @@ from dataclasses import dataclass
 
 from killswitch.gate.answers import Answer, RowResult
 from killswitch.gate.judging import GateOutcome
-from killswitch.roles.gate_record import GateRecord
+from killswitch.roles.gate_record import GateNumber, GateRecord
 
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """One run: what the store keeps of it, the rows that were asked of both models, and what was judged from them."""
+    """One run: what the store keeps of it, the rows that were asked of both models, and what was judged from them.
+
+    ``outcome``: None where the run ended before its first row.
+    """
 
     record: GateRecord
     results: tuple[RowResult, ...]
-    outcome: GateOutcome
+    outcome: GateOutcome | None
+
+    @property
+    def numbers(self) -> tuple[GateNumber, ...]:
+        return () if self.outcome is None else self.outcome.numbers
 
     @property
     def left_out(self) -> Mapping[str, tuple[str, ...]]:

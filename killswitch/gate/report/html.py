@@ -77,7 +77,7 @@ def _heading(report: GateReport) -> Iterator[str]:
         f'<div class="verdict {record.verdict}"><strong><bdi>{in_html(words.headline(record))}</bdi></strong>{points}'
         f"<p>What to do next:</p><ul>{steps}</ul></div>"
     )
-    said = (words.asked(record), words.floor(report.outcome.floor), words.accuracy(report), *words.said_besides(report))
+    said = (words.asked(record), words.floor(report.outcome), words.accuracy(report), *words.said_besides(report))
     yield f"<ul>{''.join(f'<li><bdi>{in_html(one)}</bdi></li>' for one in said)}</ul>"
 
 
@@ -87,7 +87,7 @@ def _numbers(report: GateReport) -> Iterator[str]:
         Column("bar", "n"), Column("rows", "n"), Column("", "wide"),
     )  # fmt: skip
     rows = []
-    for one in report.outcome.numbers:
+    for one in report.numbers:
         value, interval, bar = words.number_cells(one)
         rows.append((one.name, chip(one.verdict), value, interval, bar, f"{one.rows:,}", one.sentence))
     yield f"<h2>Four numbers</h2>{table(columns, rows, cards=True)}"

@@ -43,12 +43,14 @@ def to_json(report: GateReport) -> bytes:
     differ = [id(one) for rows in groups(report.results).values() for one in rows]
     with_texts = set(differ[:MOST_TEXTS])
     matrix = confusion(report.results)
-    floor = asdict(report.outcome.floor)
+    floor = None if report.outcome is None else asdict(report.outcome.floor)
     document = {
         "format": FORMAT,
         "version": __version__,
         "gate": gate_record.as_json(report.record),
-        "floor": {name: finite(value) if isinstance(value, float) else value for name, value in floor.items()},
+        "floor": None
+        if floor is None
+        else {name: finite(value) if isinstance(value, float) else value for name, value in floor.items()},
         "as_expected": {
             "rows": len(report.results),
             "prod": right(report.results, prod_of),
@@ -109,8 +111,12 @@ def from_json(value: bytes, *, where: str) -> GateReport:
     gate = Fields(fields.raw.get("gate"), f"{where}, gate")
     record = gate_record.from_document(json.dumps(gate.raw).encode(), role=gate.text("role"))
     results = tuple(_read_row(one) for one in fields.objects("rows"))
-    floor = _floor(Fields(fields.raw.get("floor"), f"{where}, floor"))
-    return GateReport(record, results, GateOutcome(record.verdict, record.numbers, floor, record.why))
+    floor = fields.raw.get("floor")
+    outcome = None
+    if floor is not None:
+        judged = _floor(Fields(floor, f"{where}, floor"))
+        outcome = GateOutcome(record.verdict, record.numbers, judged, record.why)
+    return GateReport(record, results, outcome)
 
 
 def _floor(fields: Fields) -> Floor:

@@ -68,12 +68,12 @@ def _always(report: GateReport) -> Iterator[str]:
         yield f"<p><b>{_said(words.POINT_ESTIMATES)}</b></p>"
     yield f"<p>{_code(record.role)}: {_code(record.candidate)} (candidate) against {_code(record.prod)} (prod)</p>"
     rows = []
-    for one in report.outcome.numbers:
+    for one in report.numbers:
         value, interval, bar = words.number_cells(one)
         verdict = words.VERDICT_WORDS[one.verdict]
         rows.append([_said(cell) for cell in (one.name, verdict, value, interval, bar, f"{one.rows:,}", one.sentence)])
     yield _table(("number", "verdict", "value", "interval", "bar", "rows", ""), rows)
-    facts = (words.asked(record), words.floor(report.outcome.floor), words.accuracy(report))
+    facts = (words.asked(record), words.floor(report.outcome), words.accuracy(report))
     yield f"<ul>{''.join(f'<li>{_said(one)}</li>' for one in (*facts, *words.said_besides(report)))}</ul>"
     yield f"<p>What to do next:</p><ul>{''.join(f'<li>{_code(step)}</li>' for step in words.next_steps(record))}</ul>"
 

@@ -68,8 +68,8 @@ def _print(parts: Iterator[RenderableType] | Sequence[RenderableType], console: 
 
 def _report(report: GateReport) -> Iterator[RenderableType]:
     yield from _heading(report.record)
-    yield from _numbers(report.outcome.numbers)
-    yield _line(words.floor(report.outcome.floor))
+    yield from _numbers(report.numbers)
+    yield _line(words.floor(report.outcome))
     yield _line(words.accuracy(report))
     for sentence in words.said_besides(report):
         yield _line(sentence, style="yellow")

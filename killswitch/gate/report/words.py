@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from killswitch.gate.golden import Label, Message
-from killswitch.gate.judging import Floor
+from killswitch.gate.judging import GateOutcome
 from killswitch.gate.report.differences import candidate_of, prod_of, right
 from killswitch.gate.report.document import GateReport
 from killswitch.roles.gate_record import GateNumber, GateRecord, GateVerdict
@@ -47,13 +47,11 @@ def asked(record: GateRecord) -> str:
     return f"{record.asked_rows:,} of {counted(record.golden_rows, 'row')} asked of both models, {cost} and took {took}"
 
 
-def floor(found: Floor) -> str:
+def floor(outcome: GateOutcome | None) -> str:
     """How often prod disagrees with itself, which agreement is judged against."""
-    if found.sentence:
-        return found.sentence
-    return (
-        "floor: prod was not asked twice" if not found.rows else f"floor: prod was asked twice on {found.rows:,} rows"
-    )
+    if outcome is None or not outcome.floor.rows:
+        return "floor: prod was not asked twice"
+    return outcome.floor.sentence
 
 
 def made_of(record: GateRecord) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import BadDocument, BadSettings
+from killswitch.gate.report.document import GateReport
 from killswitch.gate.report.json_form import from_json, to_json
 from killswitch.gate.report.writing import read_report_file, write_reports
-from tests.doubles.gate_reports import answer, every_kind, report_of, row
+from killswitch.roles.gate_record import GateVerdict
+from tests.doubles.gate_reports import answer, every_kind, record, report_of, row
 from tests.doubles.html_reader import HOSTILE
 
 
@@ -44,6 +46,14 @@ def test_a_report_is_read_back_as_it_was(text: str) -> None:
     assert back.results[1:6] == report.results[1:6]
     assert [one.agrees for one in back.results] == [one.agrees for one in report.results]
     assert to_json(back) == to_json(report)
+
+
+def test_a_run_without_a_row_has_a_report(tmp_path: Path) -> None:
+    """It ended before its first row: UNKNOWN, with the reason and what to do."""
+    report = GateReport(record(GateVerdict.UNKNOWN, "the key is refused", numbers=(), asked_rows=0), (), None)
+    files = write_reports(report, tmp_path)
+    assert read_report_file(files[1]) == report
+    assert all("the key is refused" in one.read_text() for one in files)
 
 
 def test_texts_of_a_report_are_cut_and_bounded() -> None:
