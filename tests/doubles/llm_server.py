@@ -35,6 +35,7 @@ class LLMServer(ThreadedServer):
         self.bodies: list[dict[str, Any]] = []
         self.requests: list[tuple[str, dict[str, str], bytes]] = []  # path, headers (in lower case), body
         self.failing = failing
+        self.moved: dict[str, str] = {}  # the model that answers for an alias
         self.asked: Callable[[], None] = lambda: None  # called with each request
         double = self
 
@@ -56,6 +57,7 @@ class _Handler(JsonHandler):
         self.server_double.models.append(body["model"])
         self.server_double.bodies.append(body)
         self.server_double.asked()
+        answering = self.server_double.moved.get(body["model"], body["model"])
         prompt = next((how for how, _, of in _parts(_said(body)) if body["model"].startswith(of)), "ok")
         if self.server_double.failing or prompt == "error":
             self._json(500, {"error": {"message": "the model is broken", "type": "server_error"}})
@@ -69,15 +71,15 @@ class _Handler(JsonHandler):
         elif prompt == "filter":
             self._json(400, {"error": {"message": "filtered", "code": "content_filter", "type": "invalid"}})
         elif self.path.endswith("/messages"):
-            self._message(body, prompt)
+            self._message({**body, "model": answering}, prompt)
         elif "input" in body:
-            self._json(200, _response(body["model"], prompt))
+            self._json(200, _response(answering, prompt))
         elif body.get("stream"):
-            self._stream(body["model"], prompt)
+            self._stream(answering, prompt)
         elif "prompt" in body:
-            self._json(200, _text_completion(body["model"], prompt))
+            self._json(200, _text_completion(answering, prompt))
         else:
-            self._json(200, _completion(body["model"], prompt))
+            self._json(200, _completion(answering, prompt))
 
     def _message(self, body: dict[str, Any], prompt: str) -> None:
         """Anthropic's Messages API, whole or as a stream."""

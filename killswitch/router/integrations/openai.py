@@ -20,12 +20,12 @@ In stage ``shadow``, control's finished requests are asked of the canary as well
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from inspect import isawaitable
 from itertools import count
 from operator import attrgetter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from killswitch.model import Cohort
 from killswitch.router.counting import CohortMetrics
@@ -89,14 +89,14 @@ class RoutedOpenAI:
         """
         numbers = count(1)
 
-        def begin(api: str, arguments: dict[str, Any]) -> tuple[Any, ServedRequest, Any]:
+        def begin(api: str, arguments: dict[str, Any]) -> tuple[Any, str, ServedRequest, Any]:
             route = self._router.route(routing_key, cohort)
             # in stage `aa` the canary's cohort gets the control model, which the canary's provider need not know
             controls = route.model == self._router.routes()[0].model
             client = self._clients[Cohort.CONTROL if controls else route.cohort]
             served = self._metrics.request(route, user=routing_key)
             if self._shadow is None:
-                return client, served, None
+                return client, route.model, served, None
             number = next(numbers)
             shadowed = served.shadow(
                 self._shadow,
@@ -107,24 +107,40 @@ class RoutedOpenAI:
                 prompt_class=prompt_class,
                 side_effects=side_effects,
             )
-            return client, served, shadowed
+            return client, route.model, served, shadowed
 
         return UserClient(lambda: self._router.route(routing_key, cohort), begin)
 
 
-# The client that serves one more request of an API with these arguments, the request, and where its shadow is noted.
-Begin = Callable[[str, dict[str, Any]], tuple[Any, ServedRequest, Any]]
+class ServedCall(Protocol):
+    """One call while it is served: what looks at its answer."""
+
+    def answer(self, payload: object) -> None: ...
+    def stream(self, chunks: Iterable[Any]) -> Iterator[Any]: ...
+    def astream(self, chunks: AsyncIterable[Any]) -> AsyncIterator[Any]: ...
+    def end(self, error: BaseException | None = None) -> None: ...
 
 
-class UserClient:
-    """The endpoints of whichever client serves this user at each call; ``messages`` are those of Anthropic's client."""
+# For one more request of an API with these arguments: the client, the model, the request, where its shadow is noted.
+Begin = Callable[[str, dict[str, Any]], tuple[Any, str, ServedCall, Any]]
+
+
+class ClientEndpoints:
+    """The endpoints of whichever client serves each call; ``messages`` are those of Anthropic's client."""
+
+    def __init__(self, begin: Begin) -> None:
+        self.chat = _Chat(ClientEndpoint("chat", attrgetter("chat.completions"), begin))
+        self.responses = ClientEndpoint("responses", attrgetter("responses"), begin)
+        self.completions = ClientEndpoint("completions", attrgetter("completions"), begin)
+        self.messages = ClientEndpoint("messages", attrgetter("messages"), begin)
+
+
+class UserClient(ClientEndpoints):
+    """The endpoints for one user."""
 
     def __init__(self, route: Callable[[], Route], begin: Begin) -> None:
+        super().__init__(begin)
         self._route = route
-        self.chat = _Chat(_Endpoint("chat", attrgetter("chat.completions"), begin))
-        self.responses = _Endpoint("responses", attrgetter("responses"), begin)
-        self.completions = _Endpoint("completions", attrgetter("completions"), begin)
-        self.messages = _Endpoint("messages", attrgetter("messages"), begin)
 
     @property
     def route(self) -> Route:
@@ -133,11 +149,11 @@ class UserClient:
 
 
 class _Chat:
-    def __init__(self, completions: _Endpoint) -> None:
+    def __init__(self, completions: ClientEndpoint) -> None:
         self.completions = completions
 
 
-class _Endpoint:
+class ClientEndpoint:
     """One resource of the client. ``create`` and ``parse`` take what the client's own take, ``model`` aside."""
 
     def __init__(self, api: str, resource: Callable[[Any], Any], begin: Begin) -> None:
@@ -146,18 +162,18 @@ class _Endpoint:
         self._begin = begin
 
     def create(self, **arguments: Any) -> Any:
-        return self._call("create", arguments)
+        return self.call("create", arguments)
 
     def parse(self, **arguments: Any) -> Any:
-        return self._call("parse", arguments)
+        return self.call("parse", arguments)
 
-    def _call(self, name: str, arguments: dict[str, Any]) -> Any:
+    def call(self, name: str, arguments: dict[str, Any]) -> Any:
         extra = arguments.get("extra_body")
         if isinstance(extra, Mapping):  # the client merges it over the body, and gateways read more names from it
             arguments["extra_body"] = {name: value for name, value in extra.items() if name not in MODEL_FIELDS}
-        client, served, shadowed = self._begin(self._api, arguments)
+        client, model, served, shadowed = self._begin(self._api, arguments)
         method = getattr(self._resource(client), name)
-        arguments["model"] = served.route.model
+        arguments["model"] = model
         streamed = bool(arguments.get("stream"))
         try:
             answer = method(**arguments)
@@ -173,9 +189,7 @@ class _Endpoint:
         served.end()
         return answer
 
-    async def _finish_async(
-        self, coming: Awaitable[Any], served: ServedRequest, shadowed: Any, *, streamed: bool
-    ) -> Any:
+    async def _finish_async(self, coming: Awaitable[Any], served: ServedCall, shadowed: Any, *, streamed: bool) -> Any:
         try:
             answer = await coming
         except BaseException as error:
@@ -198,7 +212,7 @@ def _note_headers(shadowed: Any, stream: Any) -> None:
 class CountedStream:
     """The client's stream, looked at in passing; closing it early counts as cancelled."""
 
-    def __init__(self, stream: Any, served: ServedRequest) -> None:
+    def __init__(self, stream: Any, served: ServedCall) -> None:
         self._stream = stream
         self._served = served
         self._chunks = _counted(served, stream)
@@ -231,7 +245,7 @@ class CountedStream:
 class CountedAsyncStream:
     """`CountedStream` for the asynchronous client."""
 
-    def __init__(self, stream: Any, served: ServedRequest) -> None:
+    def __init__(self, stream: Any, served: ServedCall) -> None:
         self._stream = stream
         self._served = served
         self._chunks = _counted_async(served, stream)
@@ -261,7 +275,7 @@ class CountedAsyncStream:
         return getattr(self._stream, name)
 
 
-def _counted(served: ServedRequest, stream: Any) -> Iterator[Any]:
+def _counted(served: ServedCall, stream: Any) -> Iterator[Any]:
     try:
         yield from served.stream(stream)
     except BaseException as error:
@@ -270,7 +284,7 @@ def _counted(served: ServedRequest, stream: Any) -> Iterator[Any]:
     served.end()
 
 
-async def _counted_async(served: ServedRequest, stream: Any) -> AsyncIterator[Any]:
+async def _counted_async(served: ServedCall, stream: Any) -> AsyncIterator[Any]:
     try:
         async for chunk in served.astream(stream):
             yield chunk
