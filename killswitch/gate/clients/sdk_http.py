@@ -99,7 +99,7 @@ class SdkHttp:
             return answered(
                 status, response.text, response.headers, url=str(response.request.url), model=model, sent=sent
             )
-        said = f"{plain(model, 80)} gave no answer of its API's form ({type(error).__name__})"
+        said = f"what came for {plain(model, 80)} is no answer of this provider's API"
         return FailedCall(CallFailure.GARBAGE, f"{said}; is the role's `url` right?", billed=True)
 
     def close(self) -> None:

@@ -152,7 +152,8 @@ def _no_answer(error: Exception) -> AskFailed:
 _SPEND_STATUS: Final = frozenset({400, 402, 403, 429})
 # codes and sentences by which providers and gateways refuse for money
 _SPEND: Final = re.compile(
-    r"insufficient_quota|spend(?:ing)?_limit|spend limit|billing_(?:hard_)?limit|billing_not_active|billing_error"
+    r"insufficient_quota|spend(?:ing)?[ _](?:limit|cap)|credits are depleted|billing_(?:hard_)?limit"
+    r"|billing_not_active|billing_error"
     r"|credit balance|insufficient (?:credits?|balance|funds)|insufficient_(?:credits?|balance|funds)"
     r"|budget_exceeded|budget has been exceeded|exceeded budget|payment required",
     re.IGNORECASE,
