@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from killswitch.cli.armed_pairs import pair_to_raise
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
 from killswitch.cli.plan_view import planned, unchanged, view_with_proof
@@ -24,7 +25,7 @@ from killswitch.ramps.next_step import Move
 from killswitch.ramps.standing import PlanStanding
 
 
-@by_hand(rules=True)
+@by_hand(rules=True, roles=True)
 def command(
     hand: Hand,
     rollout: RolloutArgument,
@@ -51,11 +52,14 @@ def command(
     look = partial(_looked, hand, rollout_rules, plan, flag, url, to, despite)
     seen = look()[0]
     stage = _wanted(seen, to)
+    pair_to_raise(hand, flag, stage.stage, stage.percent)  # is it allowed?
     against = "" if _passes(seen) and not _skips(seen, stage) else f", against its gate ({seen.step.sentence})"
     hand.warn_if_unwatched()
     hand.confirm(f"{rollout}: from {flag.stage} to {stage.stage}, {stage.percent:g}%{against}.")
     # the answer may have come hours later, and the canary may be bad by now
     seen, proof, progress_at = look()
+    rests_on = pair_to_raise(hand, flag, stage.stage, stage.percent)
+    pinned = () if rests_on is None else rests_on.compares
     raised = commit_step(
         hand.store,
         stored,
@@ -68,8 +72,9 @@ def command(
         now=time.time(),
         settings=page_settings(hand.settings, rollout),
         proof=None if despite is not None else proof,
-        compares=() if despite is not None else unchanged(rollout, progress_at),
+        compares=pinned if despite is not None else (*unchanged(rollout, progress_at), *pinned),
         despite=despite,
+        pair=None if rests_on is None else rests_on.pair,
     )
     if raised is None:
         fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from killswitch.cli.armed_pairs import pair_to_arm, slots_of
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import (
     PercentOption,
@@ -24,11 +25,13 @@ from killswitch.cli.invocation import (
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import NO_SHADOW
+from killswitch.model import Rollout
+from killswitch.registry.arming import Armable
 
 _FROM_FILE = "from the rule file"
 
 
-@by_hand(rules=True)
+@by_hand(rules=True, roles=True)
 def command(
     hand: Hand,
     rollout: RolloutArgument,
@@ -53,6 +56,9 @@ def command(
                 f"the plan of {rollout} begins in stage shadow; say how many requests are shadowed, such as --shadow 5"
             )
     stage, percent = stage_asked(*stage_of_plan(hand.settings, rollout, stage, percent), share)
+    armable = _pinned(hand, rollout, file, stage, percent, given=(control, canary))
+    if armable is not None:
+        control, canary = armable.pair.control, armable.pair.canary
     control = control or (file.control if file else "")
     canary = canary or (file.canary if file else "")
 
@@ -62,7 +68,8 @@ def command(
             change = f"{after.canary_percent:g}% of users become the canary cohort, and still get {control}"
         else:
             change = served_in_words(after, control, canary)
-        hand.confirm(f"{rollout}: {change} (stage {stage}).")
+        rests_on = "" if armable is None else f"; {armable.pair.sentence}"
+        hand.confirm(f"{rollout}: {change} (stage {stage}){rests_on}.")
 
     armed = hand.switch.arm(
         rollout,
@@ -72,9 +79,23 @@ def command(
         stage=stage,
         salt=salt,
         shadow=share or NO_SHADOW,
+        pair=None if armable is None else armable.pair,
+        also=() if armable is None else armable.compares,
         agree=agree,
     )
-    hand.answer(
-        armed,
-        f"{rollout}: armed, generation {armed.generation}, {armed.canary_percent:g}% canary{shadowed_in_words(armed)}",
-    )
+    rests_on = "" if armable is None else f"; {armable.pair.sentence}"
+    share_of = f"{armed.canary_percent:g}% canary{shadowed_in_words(armed)}"
+    hand.answer(armed, f"{rollout}: armed, generation {armed.generation}, {share_of}{rests_on}")
+
+
+def _pinned(
+    hand: Hand, rollout: str, file: Rollout | None, stage: str, percent: float, *, given: tuple[str | None, str | None]
+) -> Armable | None:
+    """What the slots of a role pin that the rule file names; None of two models. Ends the command for both at once."""
+    slots = slots_of(file)
+    if slots is None:
+        return None
+    if given != (None, None):
+        named = f"{slots.control} and {slots.canary}"
+        fail(f"the rule file of {rollout} names {named}, so --control and --canary cannot name models; leave them out")
+    return pair_to_arm(hand, rollout, slots, stage, percent)

@@ -15,6 +15,7 @@ from typing import Any, Concatenate
 from killswitch.cli import console  # noqa: F401  loaded before the flip, not during it
 from killswitch.cli.invocation import (
     JsonOption,
+    RolesOption,
     RulesOption,
     SettingsOption,
     StoreOption,
@@ -69,11 +70,17 @@ def living_controllers(store: Store) -> int | None:
         return None
 
 
-def by_hand(*, rules: bool) -> Callable[[Callable[Concatenate[Hand, ...], None]], Callable[..., None]]:
-    """Make a command from a function of a `Hand` and its own options. ``rules``: whether it reads rule files."""
+def by_hand(
+    *, rules: bool, roles: bool = False
+) -> Callable[[Callable[Concatenate[Hand, ...], None]], Callable[..., None]]:
+    """Make a command from a function of a `Hand` and its own options.
+
+    ``rules``, ``roles``: whether it reads rule files, and role files.
+    """
     shared: dict[str, tuple[object, object]] = {
         "store": (StoreOption, None),
         **({"rules": (RulesOption, None)} if rules else {}),
+        **({"roles": (RolesOption, None)} if roles else {}),
         "settings": (SettingsOption, None),
         "yes": (YesOption, False),
         "as_json": (JsonOption, False),
@@ -89,7 +96,8 @@ def by_hand(*, rules: bool) -> Callable[[Callable[Concatenate[Hand, ...], None]]
         @functools.wraps(function)
         def command(**given: Any) -> None:
             common = {name: given.pop(name) for name in shared}
-            with opened(common["store"], common["settings"], common.get("rules")) as (settings, store, switch):
+            given_files = {"rules": common.get("rules"), "roles": common.get("roles")}
+            with opened(common["store"], common["settings"], **given_files) as (settings, store, switch):
                 function(Hand(settings, store, switch, common["yes"], common["as_json"]), **given)
 
         command.__signature__ = inspect.Signature([*own, *ours])  # type: ignore[attr-defined]  # what typer reads

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from killswitch.cli.after_promotion import arm_watches
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person
+from killswitch.cli.invocation import RolloutArgument, UrlOption, fail, page_settings, person, print_problems
 from killswitch.cli.plan_view import planned, unchanged, view_with_proof
+from killswitch.cli.role_completion import role_part
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
 from killswitch.controller.plan_steps import Proof, commit_completion
@@ -25,7 +27,7 @@ from killswitch.ramps.next_step import Move
 from killswitch.ramps.standing import PlanStanding
 
 
-@by_hand(rules=True)
+@by_hand(rules=True, roles=True)
 def command(
     hand: Hand,
     rollout: RolloutArgument,
@@ -34,6 +36,10 @@ def command(
         str | None,
         typer.Option(help="Why it is completed though its last stage is not over, or its gate does not pass."),
     ] = None,
+    without_role: Annotated[
+        str | None,
+        typer.Option(help="Why its role is not promoted with it, where it compares a role's prod and candidate."),
+    ] = None,
     url: UrlOption = None,
 ) -> None:
     """Complete a rollout whose last stage is over: everyone gets the new model, and the switch is off.
@@ -41,6 +47,8 @@ def command(
     The flag then names the new model as its control, so routers give it to everyone, also without the store and without
     a controller. Nothing is compared any more. `trip` still sends everyone back to the model from before. `end` is
     something else: it removes the flag, so that everyone gets the control model.
+
+    Where the rule file compares a role's prod and candidate, the role is promoted in the same transaction.
 
     It is refused while the plan's last stage is not over or a check of its gate does not pass, but for --despite.
     Verdicts come from a controller (--url).
@@ -52,13 +60,18 @@ def command(
     complete(flag, rollout=rollout, reason=reason, now=time.time(), by=by, actor=Actor.PERSON)  # is it allowed?
     if despite is not None and says_nothing(despite):
         fail("--despite needs a reason")
+    if without_role is not None and says_nothing(without_role):
+        fail("--without-role needs a reason")
     look = partial(_looked, hand, rollout_rules, plan, flag, url, despite)
     seen = look()[0]
+    of_role = role_part(hand, flag, reason=reason or despite or "", without_role=without_role)
     against = "" if seen.step.move is Move.COMPLETE else f", though its plan is not over ({seen.step.sentence})"
     models = f"everyone gets {flag.rollout_canary}, also those who have {flag.control} now"
-    hand.confirm(one_line(f"{rollout}: {models}, and nothing is compared any more{against}."))
+    models += f", and nothing is compared any more{against}"
+    hand.confirm(one_line(f"{rollout}: {models}{f'; {of_role.said}' if of_role.said else ''}."))
     # the answer may have come hours later, and the canary may be bad by now
     seen, proof, progress_at = look()
+    of_role = role_part(hand, flag, reason=reason or despite or "", without_role=without_role)
     completed = commit_completion(
         hand.store,
         stored,
@@ -69,13 +82,20 @@ def command(
         now=time.time(),
         settings=page_settings(hand.settings, rollout),
         proof=None if despite is not None else proof,
-        compares=() if despite is not None else unchanged(rollout, progress_at),
+        compares=(*(() if despite is not None else unchanged(rollout, progress_at)), *of_role.compares),
         despite=despite,
+        more=of_role.writes,
+        about_role=of_role.said,
     )
     if completed is None:
         fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
     said = deliver_if_alone(hand, plan_events.page_id(completed, PageKind.ROLLED_OUT))
-    hand.answer(completed, f"{rollout}: complete, everyone gets {completed.control}; {said}")
+    if without_role is not None:
+        print_problems([f"{rollout}: {of_role.said}"])
+    if of_role.promoted is not None:
+        arm_watches(hand, of_role.promoted)
+    of = f"; {of_role.said}" if of_role.said else ""
+    hand.answer(completed, f"{rollout}: complete, everyone gets {completed.control}{of}; {said}")
 
 
 def _looked(

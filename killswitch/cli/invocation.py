@@ -52,6 +52,9 @@ SourceOption = Annotated[
 RulesOption = Annotated[
     Path | None, typer.Option("--rules", help="Folder of rule files.", show_default="KILLSWITCH_RULES or ./rules")
 ]
+RolesOption = Annotated[
+    Path | None, typer.Option("--roles", help="Folder of role files.", show_default="KILLSWITCH_ROLES or ./roles")
+]
 SettingsOption = Annotated[
     Path | None, typer.Option("--settings", envvar="KILLSWITCH_SETTINGS", help="A YAML file of settings.")
 ]
@@ -168,11 +171,11 @@ def opened_source(settings: Settings, given: str | None) -> Iterator[Source]:
 
 @contextmanager
 def opened(
-    store: str | None, settings_file: Path | None, rules: Path | None = None
+    store: str | None, settings_file: Path | None, rules: Path | None = None, *, roles: Path | None = None
 ) -> Iterator[tuple[Settings, Store, Switch]]:
     """Settings, the flag store, and a switch that acts for this person. Errors become messages."""
     with errors_as_messages():
-        settings = load_settings(settings_file, store=store, rules=rules)
+        settings = load_settings(settings_file, store=store, rules=rules, roles=roles)
         opened_store = build_store(settings)
         try:
             yield settings, opened_store, Switch(opened_store, wall=time.time, by=person())

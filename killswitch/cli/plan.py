@@ -15,6 +15,7 @@ from killswitch.cli.console import print_table
 from killswitch.cli.histories import DataOption, FromOption, OpenHistory, ToOption, open_history
 from killswitch.cli.invocation import (
     JsonOption,
+    RolesOption,
     RolloutArgument,
     RulesOption,
     SettingsOption,
@@ -61,6 +62,7 @@ def command(
     until: ToOption = None,
     store: StoreOption = None,
     rules: RulesOption = None,
+    roles: RolesOption = None,
     url: UrlOption = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
@@ -71,7 +73,7 @@ def command(
     With --source or --data, the traffic and control's rates are those of the last day. Otherwise rates of errors and
     refusals are taken for usual ones. Requests are taken for independent, so real traffic takes longer.
     """
-    with opened(store, settings, rules) as (known, opened_store, switch):
+    with opened(store, settings, rules, roles=roles) as (known, opened_store, switch):
         rules_of, plan = planned(known, rollout)
         if simulate:
             history = source is not None or data is not None

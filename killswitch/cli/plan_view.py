@@ -8,7 +8,9 @@ from typing import Any
 
 from killswitch.cli.ask_controller import ask, no_answer, shown, understood
 from killswitch.cli.invocation import rollout_of
+from killswitch.cli.role_settings import role_config
 from killswitch.controller import plan_store
+from killswitch.controller.candidates import look_at_candidate
 from killswitch.controller.plan_steps import Proof
 from killswitch.daemon.settings import Settings
 from killswitch.errors import KillswitchError, Refused
@@ -19,6 +21,7 @@ from killswitch.ramps.gate_inputs import GateInputs, Judged, Missing, RuleNow
 from killswitch.ramps.standing import PlanLook, PlanStanding
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.ramps.way_back import ERRORS, ServedNow, way_back
+from killswitch.roles.pairs import role_pair
 from killswitch.stores import Compare, Store, keys
 from killswitch.timestamps import from_iso
 
@@ -47,6 +50,8 @@ def view_with_proof(
     said = _said(store, url, flag)
     now = time.time()
     progress, revision = plan_store.progress_as_stored(store.get, flag.rollout)
+    slots = role_pair(rollout.control, rollout.canary)
+    config = None if slots is None else role_config(settings, slots.role)
     inputs = GateInputs(
         rollout,
         flag,
@@ -59,6 +64,7 @@ def view_with_proof(
         approvals=plan_store.approvals_or_why(store.get, flag),
         way_back=way_back(plan, said if isinstance(said, Missing) else _served(said)),
         hold=plan_store.hold_or_why(store.get, flag.rollout),
+        candidate=look_at_candidate(store, rollout, flag, config=config, now=now, by="").now,
     )
     tick = from_iso(said["tick"]) if isinstance(said, Mapping) and said["tick"] else None
     proof = None

@@ -12,6 +12,7 @@ from killswitch.cli.console import print_table
 from killswitch.cli.invocation import (
     EXIT_UNWANTED,
     JsonOption,
+    RolesOption,
     RolloutArgument,
     RulesOption,
     SettingsOption,
@@ -34,6 +35,7 @@ def command(
     rollout: RolloutArgument,
     store: StoreOption = None,
     rules: RulesOption = None,
+    roles: RolesOption = None,
     url: UrlOption = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
@@ -42,7 +44,7 @@ def command(
 
     Exits with 0 if every check passes, else with 1. Verdicts come from a controller (--url), all else from the store.
     """
-    with opened(store, settings, rules) as (known, opened_store, switch):
+    with opened(store, settings, rules, roles=roles) as (known, opened_store, switch):
         rules_of, plan = planned(known, rollout)
         flag = switch.required(rollout).flag
         assert flag is not None

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from killswitch.cli.armed_pairs import pair_to_raise
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import (
     PercentOption,
@@ -40,7 +41,7 @@ NewUsersOption = Annotated[
 ]
 
 
-@by_hand(rules=True)
+@by_hand(rules=True, roles=True)
 def command(
     hand: Hand,
     rollout: RolloutArgument,
@@ -75,6 +76,7 @@ def command(
         whose = "other users than before" if new_users else "the same users as before"
         hand.confirm(f"{rollout}: {served} (stage {stage}; {whose}), because: {reason}")
 
+    rests_on = pair_to_raise(hand, hand.switch.stored(rollout).flag, stage, percent, again=True)
     armed = hand.switch.rearm(
         rollout,
         reason=reason,
@@ -83,6 +85,8 @@ def command(
         shadow=share or NO_SHADOW,
         new_users=new_users,
         page=page,
+        pair=None if rests_on is None else rests_on.pair,
+        also=() if rests_on is None else rests_on.compares,
         agree=agree,
     )
     said = deliver_if_alone(hand, page(armed).id)

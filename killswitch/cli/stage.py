@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from killswitch.cli.armed_pairs import pair_to_raise
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import (
     PercentOption,
@@ -22,7 +23,7 @@ from killswitch.cli.invocation import (
 from killswitch.flags.flag import SHADOW, Flag
 
 
-@by_hand(rules=True)
+@by_hand(rules=True, roles=True)
 def command(
     hand: Hand,
     rollout: RolloutArgument,
@@ -53,7 +54,16 @@ def command(
         shadowed = "" if before is None else _shadow_change(before, after)
         hand.confirm(f"{rollout}: the canary's share {_share_change(before, after)}{shadowed} (stage {stage}).")
 
-    changed = hand.switch.set_stage(rollout, percent=percent, stage=stage, shadow=share, agree=agree)
+    rests_on = pair_to_raise(hand, hand.switch.stored(rollout).flag, stage, percent)
+    changed = hand.switch.set_stage(
+        rollout,
+        percent=percent,
+        stage=stage,
+        shadow=share,
+        pair=None if rests_on is None else rests_on.pair,
+        also=() if rests_on is None else rests_on.compares,
+        agree=agree,
+    )
     hand.answer(changed, f"{rollout}: stage {stage}, {changed.canary_percent:g}% canary{shadowed_in_words(changed)}")
 
 

@@ -33,6 +33,7 @@ from killswitch.fleet.store_outage import StoreOutage
 from killswitch.model import Rollout
 from killswitch.pages.notices import Notices
 from killswitch.pages.page import Page
+from killswitch.roles.config import RoleConfig
 from killswitch.rules.loading import Rules
 from killswitch.sources import Source
 from killswitch.spend.prices import PriceList
@@ -66,7 +67,7 @@ class Controller:
 
     ``rules`` gives the rules in force. ``send`` delivers a page without the flag store; ``flipped`` gets
     rollout, generation and store revision of every flip of ours, once it is committed. ``prices`` gives what tokens
-    cost, by rollout, where a rule file says it. ``monotonic`` and
+    cost, by rollout, where a rule file says it; ``roles`` the role files. ``monotonic`` and
     ``wall`` are clocks in seconds; verdicts depend on neither.
     """
 
@@ -87,6 +88,7 @@ class Controller:
         monotonic: Callable[[], float],
         wall: Callable[[], float],
         prices: Callable[[], Mapping[str, PriceList]] = dict,
+        roles: Callable[[], Mapping[str, RoleConfig]] = dict,
     ) -> None:
         def rollouts() -> Mapping[str, Rollout]:
             return rules().rollouts
@@ -162,6 +164,7 @@ class Controller:
             health=self._health,
             interval=timing.interval,
             wall=wall,
+            roles=roles,
         )
         self._control_after_trips = ControlAfterTrips(
             source, known=self._known, announcements=self._announcements, step=timing.step

@@ -23,7 +23,9 @@ from killswitch.plan import Plan, PlanStage
 from killswitch.ramps.gate import Gate
 from killswitch.ramps.records import MAX_REASON, AdvanceRecord
 from killswitch.ramps.timeline import just_entered
+from killswitch.roles.armed_pair import ArmedPair
 from killswitch.stores import Committed, Compare, Lease, Put, Store, keys
+from killswitch.trips.armed_pairs import allowed
 from killswitch.trips.stored_flags import StoredFlag
 from killswitch.wording import span_in_words
 
@@ -58,11 +60,13 @@ def commit_step(
     proof: Proof | None,
     compares: Sequence[Compare] = (),
     despite: str | None = None,
+    pair: ArmedPair | None = None,
 ) -> Flag | None:
     """Go to ``to`` on the flag that was judged; the flag after it, None if something has changed meanwhile.
 
     ``compares``: what must not have changed either. ``proof``: None only for a person who goes on ``despite`` the
-    gate, with this reason. Raises TooOld, IllegalTransition, and what the store raises.
+    gate, with this reason. ``pair``: what users get a role's candidate on; no reason goes on without it.
+    Raises TooOld, Refused where nothing lets users have the candidate, IllegalTransition, and what the store raises.
     """
     flag = stored.flag
     assert flag is not None
@@ -80,7 +84,8 @@ def commit_step(
         said = f"despite its gate, because {despite[:MAX_REASON]}; the gate said: {why}"
     shown = just_entered(plan, raised, now=now).document()
     page = plan_events.advanced(raised, said, before=flag, by=by, timeline=shown, at=now, settings=settings)
-    return _commit(store, stored, raised, record, page, at=now, proof=proof, compares=compares)
+    more = allowed(store, flag, raised, given=pair, now=now)
+    return _commit(store, stored, raised, record, page, at=now, proof=proof, compares=compares, more=more)
 
 
 def commit_completion(
@@ -96,11 +101,13 @@ def commit_completion(
     proof: Proof | None,
     compares: Sequence[Compare] = (),
     despite: str | None = None,
+    more: Sequence[Put] = (),
+    about_role: str = "",
 ) -> Flag | None:
     """Complete the rollout on the flag that was judged; the flag after it, None if something has changed meanwhile.
 
-    ``despite``: why a person completes it though its plan is not over. The rest, and what it raises, are as in
-    `commit_step`.
+    ``despite``: why a person completes it though its plan is not over. ``more``: what is written with it, such as the
+    promotion of its role; ``about_role`` says that on the page. The rest, and what it raises, are as in `commit_step`.
     """
     flag = stored.flag
     assert flag is not None
@@ -114,9 +121,10 @@ def commit_completion(
     said = reason or "every check of its last stage passes"
     if despite is not None:
         said = f"though its plan was not over, because {despite[:MAX_REASON]}; the gate said: {found.reason or 'pass'}"
+    said += f"; {about_role}" if about_role else ""
     shown = just_entered(plan, done, now=now).document()
     page = plan_events.rolled_out(done, said, before=flag, timeline=shown, at=now, settings=settings)
-    return _commit(store, stored, done, record, page, at=now, proof=proof, compares=compares)
+    return _commit(store, stored, done, record, page, at=now, proof=proof, compares=compares, more=more)
 
 
 def _commit(
@@ -129,11 +137,12 @@ def _commit(
     at: float,
     proof: Proof | None,
     compares: Sequence[Compare],
+    more: Sequence[Put],
 ) -> Flag | None:
     """Write the flag, the record and the page, if nothing has changed and the proof is still young."""
     name = after.rollout
     key = keys.advance(name, record.generation, record.number)
-    writes = [Put(keys.flag(name), flag_document(after)), Put(key, record.document()), into_outbox(page, at=at)]
+    writes = [Put(keys.flag(name), flag_document(after)), Put(key, record.document()), into_outbox(page, at=at), *more]
     if proof is not None:
         writes.append(Put(keys.step(name), record.by.encode(), _while_young(store, proof, name)))
     outcome = store.commit((Compare(keys.flag(name), stored.revision), Compare(key, 0), *compares), writes)

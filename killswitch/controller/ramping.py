@@ -16,13 +16,14 @@ from typing import Any
 
 from killswitch.controller import plan_store
 from killswitch.controller.announcements import Announcements
+from killswitch.controller.candidates import CandidateLook, look_at_candidate
 from killswitch.controller.known_flags import KnownFlags
-from killswitch.controller.plan_steps import Proof, TooOld, commit_step
+from killswitch.controller.plan_steps import Proof, commit_step
 from killswitch.controller.plan_watch import judged, rule_ticks, served
 from killswitch.controller.store_health import StoreHealth
 from killswitch.controller.tick_clock import TickClock
 from killswitch.controller.tick_reader import Findings
-from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown
+from killswitch.errors import AccessDenied, BadDocument, KillswitchError, OutcomeUnknown, Refused
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import Actor
 from killswitch.fleet.session import Session
@@ -37,6 +38,8 @@ from killswitch.ramps.progress import StageProgress, from_document, observed, to
 from killswitch.ramps.standing import PlanLook, PlanStanding
 from killswitch.ramps.watch_checks import OLDEST_VERDICTS
 from killswitch.ramps.way_back import way_back
+from killswitch.roles.config import RoleConfig
+from killswitch.roles.pairs import role_pair
 from killswitch.stores import Committed, Compare, Put, Store, keys
 from killswitch.stores.limits import Part, portions
 from killswitch.verdicts.armed_rollout import ArmedRollout
@@ -60,7 +63,10 @@ class _Watched:
 
 
 class Ramping:
-    """What one replica does about plans. ``interval`` between ticks, in seconds; ``wall`` gives Unix seconds."""
+    """What one replica does about plans. ``interval`` between ticks, in seconds; ``wall`` gives Unix seconds.
+
+    ``roles``: role files, by role.
+    """
 
     def __init__(
         self,
@@ -75,8 +81,10 @@ class Ramping:
         health: StoreHealth,
         interval: float,
         wall: Callable[[], float],
+        roles: Callable[[], Mapping[str, RoleConfig]] = dict,
     ) -> None:
         self._store = store
+        self._roles = roles
         self._session = session
         self._evaluator = evaluator
         self._id = controller_id
@@ -88,6 +96,7 @@ class Ramping:
         self._wall = wall
         self._turns: list[str] = []  # rollouts in the order in which they were last looked at
         self._looks: Mapping[str, PlanLook] = {}
+        self._candidates: dict[str, CandidateLook] = {}  # by rollout, in this cycle
 
     def look(self, all_armed: Sequence[ArmedRollout], findings: Findings, tick: float) -> None:
         """Record the tick of every rollout with a plan, then move each at most one stage. Errors are noted."""
@@ -200,6 +209,7 @@ class Ramping:
         rollout, flag = armed.rollout, armed.flag
         assert rollout.plan is not None
         window = self._evaluator.window_seconds(armed, tick)
+        self._candidates[rollout.name] = self._candidate(rollout, flag, now)
         inputs = GateInputs(
             rollout,
             flag,
@@ -212,8 +222,14 @@ class Ramping:
             approvals=plan_store.approvals_or_why(get, flag),
             way_back=way_back(rollout.plan, served(findings, window)),
             hold=plan_store.hold_or_why(get, flag.rollout),
+            candidate=self._candidates[rollout.name].now,
         )
         return PlanLook(rollout.plan, inputs, tick)
+
+    def _candidate(self, rollout: Rollout, flag: Flag, now: float) -> CandidateLook:
+        slots = role_pair(rollout.control, rollout.canary)
+        config = None if slots is None else self._roles().get(slots.role)
+        return look_at_candidate(self._store, rollout, flag, config=config, now=now, by=f"plan ({self._id})")
 
     def _step(self, armed: ArmedRollout, look: PlanLook, watched: _Watched, tick: float) -> None:
         plan, flag, now = look.plan, armed.flag, look.inputs.now
@@ -265,6 +281,8 @@ class Ramping:
         if stored is None or stored.flag != flag:
             return  # it has changed since it was judged
         guard = self._session.guard()
+        rests_on = self._candidates[name].armable
+        pinned = () if rests_on is None else rests_on.compares
         try:
             raised = commit_step(
                 self._store,
@@ -278,9 +296,12 @@ class Ramping:
                 now=self._wall(),
                 settings=armed.rollout.page,
                 proof=Proof(lambda: self._clock.age(tick), OLDEST_VERDICTS * self._interval),
-                compares=(Compare(keys.hold(name), 0), Compare(keys.plan_progress(name), progress_revision), guard),
-            )
-        except TooOld as error:
+                compares=(
+                    Compare(keys.hold(name), 0), Compare(keys.plan_progress(name), progress_revision), guard, *pinned
+                ),
+                pair=None if rests_on is None else rests_on.pair,
+            )  # fmt: skip
+        except Refused as error:  # verdicts that are too old, or a candidate that rests on nothing
             log.warning("%s", error)  # the next cycle judges again
             return
         if raised is not None:

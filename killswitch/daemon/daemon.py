@@ -24,9 +24,11 @@ from prometheus_client import CollectorRegistry
 
 from killswitch import __version__
 from killswitch.controller.controller import Controller, Timing
+from killswitch.controller.role_watch import RoleWatch
 from killswitch.controller.slow_signals import SlowSignals
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
+from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.slow_child import evaluate_in_child
@@ -92,6 +94,7 @@ class Daemon:
             on_refused=self._rules_refused,
             public_url=settings.public_url,
         )
+        self._roles = RolesInForce(settings.roles, required="roles" in settings.model_fields_set)
         self._store = build_store(settings)
         self._trip_store = build_store(settings, timeout=settings.trip_timeout)
         self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
@@ -101,6 +104,9 @@ class Daemon:
         self._delivery = self._build_delivery(pagers, fallback)
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
+        self._role_watch = RoleWatch(
+            self._store, rollouts=lambda: self._rules.current().rollouts, wall=wall, by=self.controller_id
+        )
         self._propagation = Propagation(
             self._store,
             Switch(self._store, wall=wall, by=self.controller_id),
@@ -143,6 +149,7 @@ class Daemon:
             session=session,
             rules=self._rules.current,
             prices=self._rules.prices,
+            roles=self._roles.current,
             send=self._delivery.send_directly,
             flipped=self._flipped,
             timing=_timing(self._settings),
@@ -233,6 +240,8 @@ class Daemon:
             ("retry", self._controller.retry, min(1.0, pulse * 2)),
             ("pages", self._deliver, min(1.0, pulse * 2)),
             ("rules", self._rules.look, min(5.0, self._settings.interval)),
+            ("roles", self._roles.look, min(5.0, self._settings.interval)),
+            ("role_watch", self._role_watch.look, min(2.0, self._settings.interval)),
             ("propagation", self._look_who_follows, min(1.0, pulse * 2)),
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),

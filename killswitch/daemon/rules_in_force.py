@@ -41,7 +41,7 @@ class RulesInForce:
         self._on_refused = on_refused
         self._public_url = public_url
         self._lock = threading.Lock()
-        self._seen = self._fingerprint()
+        self._seen = folder_state(self._folder)
         self._price_files: Mapping[Path, object] = {}  # as last seen; they may be in another folder
         self._rules, self._prices = self._load()  # raises BadRules: a daemon without rules does not start
         self._took_over()
@@ -56,13 +56,13 @@ class RulesInForce:
     def look(self) -> None:
         """Reload if anything in the folder, or a file of prices, has changed since the last look."""
         prices = {path: _state_of(path) for path in self._price_files}
-        if self._fingerprint() != self._seen or prices != self._price_files:
+        if folder_state(self._folder) != self._seen or prices != self._price_files:
             self.reload()
 
     def reload(self) -> list[str]:
         """Take over the files as they are now, or keep the last good set and return the problems."""
         with self._lock:
-            self._seen = self._fingerprint()
+            self._seen = folder_state(self._folder)
             try:
                 rules, prices = self._load()
             except BadRules as error:
@@ -90,24 +90,25 @@ class RulesInForce:
         self._metrics.rules_reload_ok.set(1)
         self._metrics.rules_reloaded_at.set(self._wall())
 
-    def _fingerprint(self) -> tuple[object, ...]:
-        """What `stat` says of every entry, links followed; a folder that cannot be listed is one fingerprint too."""
+
+def folder_state(folder: Path) -> tuple[object, ...]:
+    """What `stat` says of every entry, links followed; a folder that cannot be listed is one state too."""
+    try:
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+    except OSError as error:
+        return (str(error),)
+    # only links lead elsewhere: to resolve a thousand files every few seconds costs a tenth of a second a cycle
+    found: list[object] = [os.path.realpath(folder)]
+    for entry in entries:
         try:
-            with os.scandir(self._folder) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
+            stat = entry.stat()
+            real = os.path.realpath(entry.path) if entry.is_symlink() else entry.name
         except OSError as error:
-            return (str(error),)
-        # only links lead elsewhere: to resolve a thousand files every few seconds costs a tenth of a second a cycle
-        found: list[object] = [os.path.realpath(self._folder)]
-        for entry in entries:
-            try:
-                stat = entry.stat()
-                real = os.path.realpath(entry.path) if entry.is_symlink() else entry.name
-            except OSError as error:
-                found.append((entry.name, str(error)))
-            else:
-                found.append((entry.name, real, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        return tuple(found)
+            found.append((entry.name, str(error)))
+        else:
+            found.append((entry.name, real, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
 
 
 def _state_of(path: Path) -> object:

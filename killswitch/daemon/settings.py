@@ -54,6 +54,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
     rules: Path = Field(default=Path("rules"), description="the folder of rule files")
+    roles: Path = Field(default=Path("roles"), description="the folder of role files; none is needed without roles")
     source: str = Field(default="prometheus+http://127.0.0.1:9090", description="the metric store's URL")
     store: str = Field(default="etcd://127.0.0.1:2379", description="the flag store's URL")
     listen: str = Field(default="127.0.0.1:8080", description="host:port of health, metrics, API and page")

@@ -27,6 +27,17 @@ def shadow(inputs: GateInputs) -> GateCheck:
     return not_yet("shadow report", "the recorded pairs decide nothing yet; see `killswitch shadow report`")
 
 
+def candidate(rest: Sequence[PlanStage], inputs: GateInputs) -> Iterator[GateCheck]:
+    """``rest``: the stage that the rollout is in, and those after it. Only a step that gives users the canary asks."""
+    title = "promotion gate"
+    if inputs.candidate is None or (len(rest) > 1 and rest[1].stage in (SHADOW, AA)):
+        return
+    if isinstance(inputs.candidate, Missing):
+        yield not_yet(title, f"what its candidate rests on is not known: {inputs.candidate.why}")
+        return
+    yield {True: passed, False: failed, None: not_yet}[inputs.candidate.allowed](title, inputs.candidate.said)
+
+
 def slow(inputs: GateInputs) -> Iterator[GateCheck]:
     if isinstance(inputs.slow, Missing):
         yield not_yet("slow signals", f"the slow signals are not known: {inputs.slow.why}")

@@ -112,6 +112,7 @@ def _groups(plan: Plan, stage: PlanStage, place: int, inputs: GateInputs) -> dic
     if stage.stage == AA:
         groups["offsets"] = lambda: watch.offsets(inputs)
     groups["detects"] = lambda: watch.detects(stage, inputs)
+    groups["promotion gate"] = lambda: condition.candidate(plan.stages[place:], inputs)
     groups["slow signals"] = lambda: condition.slow(inputs)
     groups["approvals"] = lambda: condition.approvals(stage, inputs)
     groups["control answers"] = lambda: condition.way_back(plan.stages[place:], inputs)

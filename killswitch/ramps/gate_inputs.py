@@ -61,6 +61,17 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateNow:
+    """The canary is the candidate of a role. ``allowed``: whether users may have it; ``said``: on what, or what to do.
+
+    ``allowed`` None: something is missing. False: it must not go on.
+    """
+
+    allowed: bool | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class WayBack:
     """Whether everyone can go back to control at once.
 
@@ -85,7 +96,7 @@ class GateInputs:
 
     ``now``: Unix seconds. ``interval``: seconds between ticks. ``shadow``: GO, NO_GO or NOT_YET, of the recorded pairs.
     ``slow``: what is known of slow signals, by name; one that the rule file has and this has not is unknown. ``hold``
-    None: no one holds it.
+    None: no one holds it. ``candidate`` None: its canary is no candidate of a role.
     """
 
     rollout: Rollout
@@ -99,3 +110,4 @@ class GateInputs:
     approvals: tuple[Approval, ...] | Missing = NOT_READ
     way_back: WayBack | Missing = NOT_READ
     hold: Hold | Missing | None = NOT_READ
+    candidate: CandidateNow | Missing | None = None

@@ -222,5 +222,10 @@ def gate_newest(name: str) -> str:
 
 
 def gate_evidence(rollout: str, generation: int) -> str:
-    """Which gate run, or which waiver, an armed generation rests on."""
-    return f"{GATE_EVIDENCE}{rollout}/{generation}"
+    """Which slots of a role an armed generation compares, and which gate run or which waiver it rests on."""
+    return f"{gate_evidences(rollout)}{generation}"
+
+
+def gate_evidences(rollout: str) -> str:
+    """The prefix of what all generations of one rollout rest on."""
+    return f"{GATE_EVIDENCE}{rollout}/"

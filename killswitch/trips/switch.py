@@ -21,8 +21,10 @@ from killswitch.flags.transitions import Actor, State
 from killswitch.pages import pin_events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import Page
+from killswitch.roles.armed_pair import ArmedPair
 from killswitch.stores import Committed, Compare, Delete, Put, Store, keys
 from killswitch.stores.limits import Part, portions
+from killswitch.trips.armed_pairs import allowed
 from killswitch.trips.flips import Flips
 from killswitch.trips.generations import counter, lives_of, newest_incident
 from killswitch.trips.request import TripOutcome, TripRequest, TripResult
@@ -50,7 +52,7 @@ class Switch(Flips):
 
     # --- what a person does ---------------------------------------------------------------------
 
-    def arm(
+    def arm(  # long: it takes what a flag begins with, and says what each is
         self,
         rollout: str,
         *,
@@ -60,20 +62,33 @@ class Switch(Flips):
         stage: str,
         salt: str,
         shadow: ShadowShare = NO_SHADOW,
+        pair: ArmedPair | None = None,
+        also: Sequence[Compare] = (),
+        replaces: bool = False,
         agree: Agree = _unasked,
     ) -> Flag:
         """Absent -> armed; the generation follows all there have been, tripped or not.
 
         So no old trip outranks it, and no notice or baseline of an ended life is about this one. Nor does its plan
         begin held: a hold that was typed as the rollout ended is deleted.
+
+        ``pair``: the slots of a role that the two models are pinned in; it is stored with the generation, and Refused
+        is raised where users would get a candidate without evidence. ``also``: what must not have changed either.
+        ``replaces``: an earlier life that is not pinned is ended and this one begun in one transaction, so that no
+        router sees the rollout without a flag.
         """
         stored = self.stored(rollout)
         lives = lives_of(self._store, rollout)
-        generation = max(lives.generation, newest_incident(self._store, rollout)) + 1
+        last = 0 if stored.flag is None else stored.flag.generation
+        generation = max(lives.generation, newest_incident(self._store, rollout), last) + 1
+        before = stored.flag
+        if replaces and before is not None:
+            flags.end(before, rollout=rollout, actor=Actor.PERSON)
+            before = None
 
         def armed_at(now: float) -> Flag:
             flag = flags.arm(
-                stored.flag,
+                before,
                 rollout=rollout,
                 control=control,
                 canary=canary,
@@ -85,12 +100,14 @@ class Switch(Flips):
                 salt=salt,
                 shadow=shadow,
             )
+            allowed(self._store, None, flag, given=pair, now=now)
             return replace(flag, unpinned_at=lives.unpinned_at)
 
         armed = self._agreed(stored, agree, armed_at)
         counted = counter(rollout, generation, lives.unpinned_at)
-        writes = (counted, Delete(keys.hold(rollout)))
-        return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, lives.revision),))
+        more = allowed(self._store, None, armed, given=pair, now=self._wall())
+        writes: tuple[Put | Delete, ...] = (counted, Delete(keys.hold(rollout)), *more)
+        return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, lives.revision), *also))
 
     def set_stage(
         self,
@@ -99,9 +116,14 @@ class Switch(Flips):
         percent: float,
         stage: str,
         shadow: ShadowShare | None = None,
+        pair: ArmedPair | None = None,
+        also: Sequence[Compare] = (),
         agree: Agree = _unasked,
     ) -> Flag:
-        """``shadow`` None: what is shadowed stays as it is while the stage stays ``shadow``, else nothing is."""
+        """``shadow`` None: what is shadowed stays as it is while the stage stays ``shadow``, else nothing is.
+
+        ``pair``: as in `arm`, with the evidence that is there now; None: what the generation was armed with counts.
+        """
         stored = self.required(rollout)
         has_baseline = self._has_baseline(rollout, stored)
         changed = self._agreed(
@@ -119,7 +141,8 @@ class Switch(Flips):
                 shadow=shadow,
             ),
         )
-        return self._replace(rollout, stored, changed)
+        more = allowed(self._store, stored.flag, changed, given=pair, now=self._wall())
+        return self._replace(rollout, stored, changed, more, also=also)
 
     def turn_shadow_down(self, rollout: str, stored: StoredFlag, *, verdict: str, factor: float, reason: str) -> Flag:
         """Shadow at most ``factor`` times what was shadowed before this generation's first verdict; the flag after it.
@@ -159,9 +182,14 @@ class Switch(Flips):
         page: Callable[[Flag], Page],
         shadow: ShadowShare = NO_SHADOW,
         new_users: bool = False,
+        pair: ArmedPair | None = None,
+        also: Sequence[Compare] = (),
         agree: Agree = _unasked,
     ) -> Flag:
-        """Tripped -> armed, generation + 1, and the page that says so, in one transaction."""
+        """Tripped -> armed, generation + 1, and the page that says so, in one transaction.
+
+        ``pair``: as in `set_stage`.
+        """
         stored = self.required(rollout)
         armed = self._agreed(
             stored,
@@ -180,8 +208,10 @@ class Switch(Flips):
         )
         lives = lives_of(self._store, rollout)
         counted = counter(rollout, max(lives.generation, armed.generation), armed.unpinned_at)
-        writes = (counted, into_outbox(page(armed), at=self._wall()))
-        return self._replace(rollout, stored, armed, writes, also=(Compare(counted.key, lives.revision),))
+        more = allowed(self._store, stored.flag, armed, given=pair, now=self._wall())
+        writes = (counted, into_outbox(page(armed), at=self._wall()), *more)
+        compares = (Compare(counted.key, lives.revision), *also)
+        return self._replace(rollout, stored, armed, writes, also=compares)
 
     def pin(self, request: TripRequest) -> TripResult:
         """Armed or tripped -> pinned, and its page, in one transaction; an armed one is tripped by it.
@@ -329,6 +359,7 @@ def _remains(store: Store, rollout: str) -> list[Delete]:
         keys.notices(rollout),
         keys.shadow_decisions(rollout),
         keys.approvals_of(rollout),
+        keys.gate_evidences(rollout),
     ):
         with contextlib.suppress(KillswitchError):
             found += [Delete(item.key) for item in store.list(prefix).items]
