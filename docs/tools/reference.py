@@ -36,7 +36,7 @@ EXIT_CODES = {
 
 # The settings by subject; a test holds that each is in one of them.
 SETTINGS: dict[str, tuple[str, ...]] = {
-    "What it watches": ("rules", "source", "store", "controller_id"),
+    "What it watches": ("rules", "roles", "source", "store", "controller_id"),
     "Timing": (
         "interval", "lag", "scrape_interval", "cycle_deadline", "store_timeout", "trip_timeout", "max_evidence_age",
         "session_ttl", "claim_ttl", "fallback_after",

@@ -32,7 +32,7 @@ _FROM_FILE = "from the rule file"
 
 
 @by_hand(rules=True, roles=True)
-def command(
+def command(  # long: its options, and what it says before and after
     hand: Hand,
     rollout: RolloutArgument,
     percent: PercentOption = None,

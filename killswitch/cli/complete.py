@@ -28,7 +28,7 @@ from killswitch.ramps.standing import PlanStanding
 
 
 @by_hand(rules=True, roles=True)
-def command(
+def command(  # long: its options, and what it says before and after
     hand: Hand,
     rollout: RolloutArgument,
     reason: Annotated[str, typer.Option(help="Why; kept in the record and shown on the page.")] = "",

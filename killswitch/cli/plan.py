@@ -44,7 +44,7 @@ from killswitch.wording import count_in_words, reasons_in_words, span_in_words
 WHOLE_PART = 0.9  # of the time asked for: less traffic than that is no whole day
 
 
-def command(
+def command(  # long: its options, and what it says before and after
     rollout: RolloutArgument,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Show what the plan would do from now on, before anything is armed.")

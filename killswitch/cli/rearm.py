@@ -42,7 +42,7 @@ NewUsersOption = Annotated[
 
 
 @by_hand(rules=True, roles=True)
-def command(
+def command(  # long: its options, and what it says before and after
     hand: Hand,
     rollout: RolloutArgument,
     reason: ReasonOption,

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from killswitch import __version__
 from killswitch.controller.controller import Controller, Timing
-from killswitch.controller.role_watch import RoleWatch
+from killswitch.controller.role_rollbacks import RoleRollbacks
 from killswitch.controller.slow_signals import SlowSignals
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
@@ -70,7 +70,7 @@ HUNG_AFTER_INTERVALS = 2.5  # the probe must have failed within three
 class Daemon:
     """One replica. Raises BadSettings or BadRules from its constructor; nothing runs until `run`."""
 
-    def __init__(
+    def __init__(  # long: it builds the parts of a replica in the order in which they need each other
         self,
         settings: Settings,
         *,
@@ -104,7 +104,7 @@ class Daemon:
         self._delivery = self._build_delivery(pagers, fallback)
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
-        self._role_watch = RoleWatch(
+        self._role_rollbacks = RoleRollbacks(
             self._store, rollouts=lambda: self._rules.current().rollouts, wall=wall, by=self.controller_id
         )
         self._propagation = Propagation(
@@ -241,7 +241,7 @@ class Daemon:
             ("pages", self._deliver, min(1.0, pulse * 2)),
             ("rules", self._rules.look, min(5.0, self._settings.interval)),
             ("roles", self._roles.look, min(5.0, self._settings.interval)),
-            ("role_watch", self._role_watch.look, min(2.0, self._settings.interval)),
+            ("role_rollbacks", self._role_rollbacks.look, min(2.0, self._settings.interval)),
             ("propagation", self._look_who_follows, min(1.0, pulse * 2)),
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),

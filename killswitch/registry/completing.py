@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from killswitch.errors import Refused
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
 from killswitch.registry import gate_runs
 from killswitch.registry.arming import pins
 from killswitch.registry.evidence import RoleEvidence, evidence_of
-from killswitch.registry.promotion import Promotion, promotion
+from killswitch.registry.promotion import promotion
+from killswitch.registry.role_transaction import RoleTransaction
 from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.armed_pair import ArmedPair
 from killswitch.roles.config import RoleConfig
@@ -28,7 +27,7 @@ def completing(
     config: RoleConfig | None,
     now: float,
     settings: PageSettings,
-) -> Promotion:
+) -> RoleTransaction:
     """The promotion of the role whose prod and candidate ``flag`` compares. ``now``: Unix seconds.
 
     A plan may take longer than the evidence of a promotion stays fresh. So the run that the generation was armed with
@@ -51,8 +50,7 @@ def completing(
         if armed_on is None:
             raise
         evidence = armed_on
-    made = promotion(stored, evidence, reason=reason, by=by, now=now, settings=settings)
-    return replace(made, compares=tuple(dict.fromkeys((*made.compares, *evidence.compares))))
+    return promotion(stored, evidence, reason=reason, by=by, now=now, settings=settings)
 
 
 def _armed_on(store: Store, pair: ArmedPair) -> RoleEvidence | None:

@@ -45,7 +45,7 @@ class _Tripped:
         return self.flag.trip.incident
 
 
-class RoleWatch:
+class RoleRollbacks:
     """Call `look` every few seconds, on a thread of its own. ``wall`` gives Unix seconds; ``by`` names this replica.
 
     ``rollouts`` gives the rule files in force. Nothing is read where none of them watches a role.
@@ -140,7 +140,7 @@ class RoleWatch:
     def _moves_since(self, pair: ArmedPair, role: Role) -> list[RoleChange]:
         """The changes of prod since the pair was armed, at most two."""
         moves: list[RoleChange] = []
-        for entry in self._registry.newest_first(role.name, last=role.number, chunk=10):
+        for entry in self._registry.newest_first(role.name, last=role.number):
             if entry.role.number <= pair.number or len(moves) > 1:
                 break
             if entry.role.change in MOVES_PROD:
