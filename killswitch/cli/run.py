@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from killswitch.cli.invocation import (
+    RolesOption,
     RulesOption,
     SettingsOption,
     SourceOption,
@@ -28,6 +29,7 @@ from killswitch.rules.units import format_duration
 
 def command(
     rules: RulesOption = None,
+    roles: RolesOption = None,
     source: SourceOption = None,
     store: StoreOption = None,
     listen: Annotated[str | None, typer.Option(help="Address (host:port) of health checks, metrics and API.")] = None,
@@ -40,6 +42,7 @@ def command(
         loaded = load_settings(
             settings,
             rules=rules,
+            roles=roles,
             source=source_url(source),
             store=store,
             listen=listen,
