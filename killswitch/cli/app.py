@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 from typing import Any
 
 import typer
@@ -47,6 +48,16 @@ COMMANDS = {
     "end": "End a rollout: remove its flag, so everyone gets control.",
     "gate list": "List the runs of a role's gate.",
     "gate show": "Show a run of a role's gate, and what to do next.",
+    "role list": "List all roles, with the model in each slot.",
+    "role show": "Show a role: slots, evidence, waiver, history.",
+    "role create": "Create a role with the model that serves users already.",
+    "role set-candidate": "Name the model that may come next.",
+    "role promote": "Give the candidate to all users, on its gate run.",
+    "role rollback": "Give users the previous model again, and page.",
+    "role approve": "Approve a gate run that asks for it.",
+    "role waive": "Let a candidate go on without a passed gate.",
+    "roles export": "Write all roles to a JSON file for git.",
+    "roles import": "Bring the roles to what a file says, after a diff.",
     "shadow judge": "Ask another model which of two answers is better.",
     "shadow worker": "Compare raw pairs from the spool, and keep the records.",
     "shadow report": "Report what recorded pairs prove: GO, NO_GO or NOT_YET.",
@@ -55,6 +66,8 @@ COMMANDS = {
 }
 # the first words of commands of two words, and what the list shows for them
 GROUPS = {
+    "role": "A role: which model services get that ask for it.",
+    "roles": "All roles as a JSON file that belongs in git.",
     "gate": "The promotion gate: a golden set, four numbers, a verdict.",
     "shadow": "Shadow mode: compare a new model on real traffic, unseen.",
 }
@@ -100,7 +113,9 @@ def imported(name: str) -> Any:
     if name in GROUPS:
         return _OnDemand(name=name, help=GROUPS[name], no_args_is_help=True, rich_markup_mode=None)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    module = importlib.import_module(f"killswitch.cli.{name.replace(' ', '.')}")
+    words = (word.replace("-", "_") for word in name.split(" "))
+    path = ".".join(f"{word}_" if keyword.iskeyword(word) else word for word in words)
+    module = importlib.import_module(f"killswitch.cli.{path}")
     alone.command(name=name.rpartition(" ")[2], cls=_Command)(module.command)
     return get_command(alone)
 

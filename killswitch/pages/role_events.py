@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from killswitch.model import PageSettings
 from killswitch.pages.building import as_good_news, page_of_event
-from killswitch.pages.page import MAX_NAME, Page, PageKind
+from killswitch.pages.page import MAX_NAME, Page, PageKind, identified
 from killswitch.pages.payload import RolePayload
 from killswitch.roles.references import PREFIX
 from killswitch.roles.role import Role, RoleChange, RoleHistoryEntry
@@ -78,7 +78,7 @@ def _page(
     subject = f"{PREFIX}{role.name}"
     page = page_of_event(
         kind, (), headline, why, settings,
-        at=role.updated_at, identity=f"{subject}.{role.number}", alert=alert, auto_action=auto_action, steps=steps,
+        at=role.updated_at, identity="", alert=alert, auto_action=auto_action, steps=steps,
     )  # fmt: skip
     payload: RolePayload = {
         "role": role.name,
@@ -94,6 +94,7 @@ def _page(
         "waiver": _given(entry.waiver),
         "incident": entry.incident,
     }
+    page = identified(page, f"{subject}.{role.number}")
     ours = {"rollout": subject, "generation": role.number, "role": payload}
     return replace(page, rollout=subject, generation=role.number, payload={**page.payload, **ours})
 

@@ -97,7 +97,7 @@ def test_status_imports_what_it_needs_and_no_more(store: str) -> None:
 def test_every_command_is_in_the_list_with_one_line() -> None:
     folder = Path(sys.modules["killswitch.cli.app"].__file__ or "").parent
     files = {
-        " ".join(file.relative_to(folder).with_suffix("").parts)
+        " ".join(part.rstrip("_").replace("_", "-") for part in file.relative_to(folder).with_suffix("").parts)
         for file in folder.rglob("*.py")
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name == "command"

@@ -1,0 +1,48 @@
+"""``killswitch role rollback``: prod becomes a model that was prod before. It needs no gate and no role file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from killswitch.cli.by_hand import Hand, by_hand
+from killswitch.cli.invocation import ReasonOption
+from killswitch.cli.role.at_hand import RoleArgument, config_if_readable, finish, pages_of, registry_of
+from killswitch.cli.terminal import one_line
+from killswitch.registry.evidence import RoleEvidence
+from killswitch.roles.role import Role
+
+
+@by_hand(rules=False, roles=True)
+def command(
+    hand: Hand,
+    role: RoleArgument,
+    reason: ReasonOption,
+    to: Annotated[
+        str | None, typer.Option("--to", help="A model that was prod before.", show_default="the previous one")
+    ] = None,
+    even_if_retired: Annotated[
+        bool, typer.Option("--even-if-retired", help="Also to a model that is said to be retired.")
+    ] = False,
+) -> None:
+    """Give all users the previous model again, within seconds, and page.
+
+    It works without role files, without a controller, and without the gate. The model that is left is in no slot
+    afterwards, so that a second rollback cannot bring it back; --to names it where it was right after all.
+    """
+    config = config_if_readable(hand.settings, role)
+
+    def agree(before: Role | None, after: Role, _evidence: RoleEvidence | None) -> None:
+        assert before is not None
+        hand.confirm(one_line(f"{role}: all users will get {after.prod} (now {before.prod}), because: {reason}"))
+
+    made = registry_of(hand.store).rollback(
+        role,
+        reason=reason,
+        settings=pages_of(hand.settings, config),
+        to=to,
+        even_if_retired=even_if_retired,
+        agree=agree,
+    )
+    finish(hand, made, f"{role}: rolled back, prod is {made.role.prod}")
