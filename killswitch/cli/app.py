@@ -47,6 +47,7 @@ COMMANDS = {
     "unpin": "Lift a pin, with a reason; the canary stays at 0 %.",
     "end": "End a rollout: remove its flag, so everyone gets control.",
     "gate list": "List the runs of a role's gate.",
+    "gate sample": "Draw a golden set, with prod's labels.",
     "gate show": "Show a run of a role's gate, and what to do next.",
     "role list": "List all roles, with the model in each slot.",
     "role show": "Show a role: slots, evidence, waiver, history.",
