@@ -95,7 +95,6 @@ def labelled(rows: Sequence[GoldenRow], ask: LabelAsk, answers: GateAnswers) -> 
             found = _result(future)
             if isinstance(found, str):
                 broken_off = broken_off or found
-                ask.end()
             elif found is not None:
                 scored[found[0]] = found[1]
                 ask.done(len(scored))
@@ -107,7 +106,11 @@ def labelled(rows: Sequence[GoldenRow], ask: LabelAsk, answers: GateAnswers) -> 
 def _asked(row: GoldenRow, key: AnswerKey, ask: LabelAsk, answers: GateAnswers) -> tuple[str, ScoredAnswer] | None:
     if ask.stopped():
         return None
-    answer = ask.prod.ask(row.messages)
+    try:
+        answer = ask.prod.ask(row.messages)
+    except KillswitchError:
+        ask.end()  # here already: this thread must not take another row
+        raise
     if answer.text is not None:
         answers.keep(key, answer)
     return row.id, ask.scorer.scored(answer)

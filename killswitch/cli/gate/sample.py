@@ -37,7 +37,7 @@ from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.config import RoleConfig
 from killswitch.roles.role import check_role_name
 from killswitch.rules.role_files import load_roles
-from killswitch.shadow.redaction import hook, redact_forms
+from killswitch.shadow.redaction import Redact, hook, redact_forms
 from killswitch.spend.prices import PriceList
 from killswitch.stores import Store
 from killswitch.wording import counted, money_in_words
@@ -93,14 +93,17 @@ def command(  # long: one argument an option
     texts of users and is written for you alone.
     """
     with opened(store, settings) as (known, opened_store, _switch):
+        if (log is None) == (records is None):
+            raise BadSettings(["name one source: --log FILE, JSON lines, or --records FOLDER, of shadow mode"])
+        draw, redaction = _draw(rows, seed), _redaction(redact)
         config = _config(roles, role)
         target = _target(out, config)
         check_target(target, replace=replace)
         prod = _prod(opened_store, role)
         prices = _prices(config, prod)
         scorer = Scorer(config)
-        sample = _drawn(config, scorer, log, records, rollout, _draw(rows, seed), quiet=as_json)
-        kept_rows = _redacted(sample, redact)
+        sample = _drawn(config, scorer, log, records, rollout, draw, quiet=as_json)
+        kept_rows = _redacted(sample, redaction)
         if len(kept_rows) < rows:
             print_problems([f"only {len(kept_rows):,} different inputs could be drawn, not {rows:,}"], style="yellow")
         golden = unlabelled(kept_rows)
@@ -167,8 +170,6 @@ def _drawn(
     quiet: bool,
 ) -> GoldenSample:
     label_of = partial(_label, scorer)
-    if (log is None) == (records is None):
-        raise BadSettings(["name one source: --log FILE, a log of JSON lines, or --records FOLDER, of shadow mode"])
     if log is not None:
         with bar("reading", log.stat().st_size if log.is_file() else None, quiet=quiet) as seen:
             sample = sample_of_log(log, draw, label_of=label_of, system=config.system, seen=seen)
@@ -188,10 +189,16 @@ def _label(scorer: Scorer, text: str) -> Label | None:
     return scorer.scored(Answer("", None, text, None, None, None, None, 1)).label
 
 
-def _redacted(sample: GoldenSample, redact: str | None) -> tuple[SampleRow, ...]:
-    if redact == _NO_REDACTION:
+def _redaction(name: str | None) -> Redact | None:
+    if name == _NO_REDACTION:
+        return None
+    return redact_forms if name is None else hook(name)
+
+
+def _redacted(sample: GoldenSample, redact: Redact | None) -> tuple[SampleRow, ...]:
+    if redact is None:
         return sample.rows
-    done = redacted_rows(sample.rows, redact_forms if redact is None else hook(redact))
+    done = redacted_rows(sample.rows, redact)
     if done.failed:
         print_problems([f"{counted(done.failed, 'row')} left out: --redact failed on them"], style="yellow")
     if done.changed:

@@ -108,7 +108,7 @@ def said_besides(report: GateReport) -> Iterator[str]:
     for model, others in report.other_names.items():
         listed = ", ".join(f"{name} ({counted(answers, 'answer')})" for name, answers in list(others.items())[:5])
         more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
-        yield f"{model} was asked for, and others answered: {listed}{more}"
+        yield f"{model} was asked for, and the answers name {listed}{more}"
 
 
 def next_steps(record: GateRecord) -> list[str]:
