@@ -246,7 +246,7 @@ def test_a_killed_sample_goes_on_and_pays_only_for_what_was_under_way(sampler: S
     log, out = sampler.log(*REVIEWS), tmp_path / "golden.jsonl"
     arguments = [*sampler.arguments("--log", str(log), "--out", str(out), "--rows", "40"), "--concurrency", "4"]
     command = [sys.executable, "-m", "killswitch", *arguments]
-    running = subprocess.Popen(command, env={**os.environ, "KILLSWITCH_STORE": sampler.store})  # noqa: S603  our own
+    running = subprocess.Popen(command, env={**os.environ, "KILLSWITCH_STORE": sampler.store})
     try:
         while len(sampler.provider.asked) < 12:
             assert running.poll() is None
