@@ -59,6 +59,7 @@ COMMANDS = {
     "role waive": "Let a candidate go on without a passed gate.",
     "roles export": "Write all roles to a JSON file for git.",
     "roles import": "Bring the roles to what a file says, after a diff.",
+    "lint-models": "Find floating names of models in code and configuration.",
     "shadow judge": "Ask another model which of two answers is better.",
     "shadow worker": "Compare raw pairs from the spool, and keep the records.",
     "shadow report": "Report what recorded pairs prove: GO, NO_GO or NOT_YET.",
