@@ -14,6 +14,7 @@ from killswitch.cli.gate.asking_prod import AskingProd, bar
 from killswitch.cli.invocation import (
     EXIT_UNAVAILABLE,
     JsonOption,
+    RolesOption,
     SettingsOption,
     StoreOption,
     YesOption,
@@ -74,9 +75,7 @@ def command(  # long: one argument an option
         ),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a file that is there.")] = False,
-    roles: Annotated[Path, typer.Option("--roles", envvar="KILLSWITCH_ROLES", help="Folder of role files.")] = Path(
-        "roles"
-    ),
+    roles: RolesOption = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder of kept answers.", show_default="~/.cache/killswitch/gate")
     ] = None,
@@ -92,11 +91,11 @@ def command(  # long: one argument an option
     costs at most and asks first. After a break the same command goes on, and pays for no answer twice. The file holds
     texts of users and is written for you alone.
     """
-    with opened(store, settings) as (known, opened_store, _switch):
+    with opened(store, settings, roles=roles) as (known, opened_store, _switch):
         if (log is None) == (records is None):
             raise BadSettings(["name one source: --log FILE, JSON lines, or --records FOLDER, of shadow mode"])
         draw, redaction = _draw(rows, seed), _redaction(redact)
-        config = _config(roles, role)
+        config = _config(known.roles, role)
         target = _target(out, config)
         check_target(target, replace=replace)
         prod = _prod(opened_store, role)
