@@ -12,7 +12,7 @@ from killswitch.roles.role import MAX_BY, ProdOrigin, Role, RoleChange, RoleHist
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
-MAX_BYTES = 16 * 1024
+MAX_BYTES = 64 * 1024  # the longest reason, all of it escaped, has 12,000 bytes
 MAX_REASON = 2000  # characters that are kept of what a person has typed
 
 

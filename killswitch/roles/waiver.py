@@ -10,8 +10,9 @@ from killswitch.errors import BadDocument
 from killswitch.timestamps import to_iso
 
 FORMAT = 1
-MAX_BYTES = 16 * 1024
+MAX_BYTES = 64 * 1024
 MAX_REASON = 2000  # characters that are kept of what a person has typed
+MAX_OWNER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def to_document(waiver: Waiver) -> bytes:
         "role": waiver.role,
         "prod": waiver.prod,
         "candidate": waiver.candidate,
-        "owner": waiver.owner,
+        "owner": waiver.owner[:MAX_OWNER],
         "reason": waiver.reason[:MAX_REASON],
         "by": waiver.by,
         "at": to_iso(waiver.at),

@@ -8,6 +8,9 @@ Every transaction of this package has a fixed size or is divided with `portions`
 | a flag's end: what its life left behind | 1 a portion | the rest | `portions` |
 | a trip (`trips/flips.py`) | 2 + guards | 3 | guards: the session and `fleet/sight.py`'s `MOST_GUARDED` heartbeats |
 | several trips at once | 2 a trip + guards | 3 a trip | `portions` |
+| a change of a role, with its evidence and page (`registry/role_transaction.py`) | 2 + 2 | 3 | fixed |
+| a gate run; an approval of one, a waiver (`registry/`) | 1; 3 | 2; 1 | fixed |
+| the history of an imported role (`registry/importing.py`) | 1 an entry + 1 | 1 an entry | `portions` |
 | a baseline | 1 | 1 | fixed |
 | a session, a heartbeat | 1 | 1 | fixed; the heartbeat's size is `MAX_DOCUMENT_BYTES` at most |
 | outages and their pages (`fleet/stored_outages.py`) | 1 a team + guards | 1 a team + its pages | `portions` |

@@ -12,11 +12,12 @@ from killswitch.registry.registry import Registry
 from killswitch.registry.role_transaction import ChangedRole
 from killswitch.roles.document import from_document, history_from_document
 from killswitch.roles.gate_record import GateRecord
-from killswitch.roles.role import Role, RoleChange
+from killswitch.roles.role import Role
 from killswitch.stores import Delete, Put, keys
 from tests.doubles.clock import VirtualClock
 from tests.doubles.gate_records import AT, NEW, OLD
 from tests.doubles.memory_store import Call, Fault, MemoryServer, MemoryStore
+from tests.doubles.role_histories import follows
 
 ROLE = "triage"
 PAGE = PageSettings(slack="#triage", mention="@ann")
@@ -98,21 +99,6 @@ def check_history(server: MemoryServer, name: str) -> None:
     for item, entry in zip(items, entries, strict=True):
         written = {change.key for change in server.history if change.revision == item.mod_revision}
         assert {keys.role(name), item.key} <= written, entry
-
-
-def follows(before: Role | None, after: Role, was: set[str | None]) -> None:
-    """Whether one change leads from ``before`` to ``after``; ``was``: what was prod until then."""
-    if after.change is RoleChange.PROMOTED:
-        assert before is not None
-        assert after.previous == before.prod
-        assert after.prod != before.prod
-    elif after.change is RoleChange.ROLLED_BACK:
-        assert before is not None
-        assert after.prod in was
-        assert after.prod != before.prod
-        assert after.previous != before.prod
-    elif after.change is RoleChange.CANDIDATE_SET:
-        assert after.prod == (None if before is None else before.prod)
 
 
 def once(call: str, fault: Fault, number: int = 0) -> Callable[[Call], Fault | None]:
