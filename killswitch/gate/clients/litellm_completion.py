@@ -6,6 +6,7 @@ LiteLLM's own timeout, and authorities and proxies are those of its environment 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from killswitch.errors import AccessDenied, BadSettings
@@ -26,7 +27,10 @@ class LiteLLMCompletion:
         if endpoint.ca_file is not None or endpoint.proxy is not None:
             fix = "remove `ca_file` and `proxy`, and set SSL_CERT_FILE or HTTPS_PROXY"
             raise BadSettings([f"provider litellm opens its own connections: {fix}"])
+        # else it fetches a list of prices as it is imported, and waits for it
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         self._litellm = sdk("litellm", "litellm")
+        self._litellm.suppress_debug_info = True
         self._key = None if endpoint.key_file is None else Secret.from_file(endpoint.key_file)
         self._url = endpoint.url
         self._timeout = timeout

@@ -74,10 +74,9 @@ def raised(error: Exception, request: ModelRequest, where: str, secrets: tuple[s
     if isinstance(status, int) and 400 <= status < 600:
         response = getattr(error, "response", None)
         headers = getattr(response, "headers", None)
-        body = getattr(error, "body", None) or getattr(error, "message", None) or str(error)
         return failed_response(
             status,
-            body if isinstance(body, str) else _as_json(body),
+            _body(error),
             headers if isinstance(headers, Mapping) else {},
             model=request.model,
             sent=request.parameters,
@@ -92,8 +91,13 @@ def raised(error: Exception, request: ModelRequest, where: str, secrets: tuple[s
     return FailedCall(CallFailure.GARBAGE, f"{where} raised {kind} for {plain(request.model, 80)}", billed=True)
 
 
-def _as_json(body: Any) -> str:
-    return json.dumps({"error": body} if "error" not in body else body, default=str)
+def _body(error: Exception) -> str:
+    """The error's body as a provider would send it: as a mapping in ``body``, or its own words."""
+    body = getattr(error, "body", None)
+    if isinstance(body, Mapping):
+        return json.dumps(body if "error" in body else {"error": body}, default=str)
+    said = getattr(error, "message", None)
+    return json.dumps({"error": {"message": said if isinstance(said, str) else str(error)}})
 
 
 def _function(endpoint: RoleEndpoint) -> Any:
