@@ -41,18 +41,24 @@ def role_part(hand: Hand, flag: Flag, *, reason: str, without_role: str | None) 
         pair = armed_pair(hand, flag)
         if pair is None or not pair.is_candidate:
             return RolePart()
+        config = role_config(hand.settings, pair.role)
         made = completing(
             hand.store,
             flag,
             pair,
             reason=reason or f"{flag.rollout} is complete",
             by=person(),
-            config=role_config(hand.settings, pair.role),
+            config=config,
             now=now,
             settings=page_settings(hand.settings, flag.rollout),
         )
     except Refused as error:
         fail(f'{error}; --without-role "why" completes {flag.rollout} and leaves its role as it is')
+    if config is None and made.entry.gate_run is not None:
+        fail(
+            f"there is no role file of {pair.role} in {hand.settings.roles}, so no one can say whether the gate run "
+            "has its prompt, schema and bars; name the folder with --roles"
+        )
     said = f"role {made.role.name} is promoted with it: prod is {plain(str(made.role.prod), 80)}"
     return RolePart(made.compares, made.writes, said, made.role)
 
