@@ -56,6 +56,7 @@ COMMANDS = {
     "role promote": "Give the candidate to all users, on its gate run.",
     "role rollback": "Give users the previous model again, and page.",
     "role approve": "Approve a gate run that asks for it.",
+    "role watch": "Compare a new prod with the model before.",
     "role waive": "Let a candidate go on without a passed gate.",
     "roles export": "Write all roles to a JSON file for git.",
     "roles import": "Bring the roles to what a file says, after a diff.",

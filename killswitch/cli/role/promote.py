@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from killswitch.cli.after_promotion import arm_watches
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import ReasonOption, fail
 from killswitch.cli.role.at_hand import RoleArgument, finish, pages_of, registry_of
@@ -11,12 +12,15 @@ from killswitch.registry.evidence import RoleEvidence
 from killswitch.roles.role import Role
 
 
-@by_hand(rules=False, roles=True)
+@by_hand(rules=True, roles=True)
 def command(hand: Hand, role: RoleArgument, reason: ReasonOption) -> None:
     """Give the candidate to all users: it becomes prod, and prod becomes previous.
 
     It needs the newest gate run of exactly these two models: passed, or approved, young enough, and with the setup of
     the role's file. A waiver (`role waive`) stands in for it. Nothing changes where someone else was faster.
+
+    Then the rollouts that `watch` in the role's file names are armed. While they are, a trip of theirs rolls the role
+    back.
     """
     config = role_config(hand.settings, role)
 
@@ -40,4 +44,5 @@ def command(hand: Hand, role: RoleArgument, reason: ReasonOption) -> None:
         agree=agree,
     )
     back = "" if made.role.previous is None else f'; back: `killswitch role rollback {role} --reason "why"`'
+    arm_watches(hand, made.role)
     finish(hand, made, f"{role}: prod is {made.role.prod}{back}")
