@@ -34,6 +34,7 @@ from killswitch.pages.finding_rows import is_slow
 from killswitch.status.table import findings_table
 from killswitch.stores import Store
 from killswitch.timestamps import from_iso, to_iso
+from killswitch.trips.armed_pairs import stored_pair
 from killswitch.trips.incidents import (
     Record,
     incident_called,
@@ -92,10 +93,22 @@ def command(
         if stored.flag is None and not records and document is None:
             _unknown(rollout, switch, problem)
         known = document or as_stored(unjudged(rollout), stored, reached=problem is None)
+        known["rests_on"] = _rests_on(opened_store, stored)
         with understood(url):  # an incident has been checked when it was read
             show(known, as_json=as_json, otherwise=lambda: _print(one_line(known)))
         if problem is not None:
             fail(problem, EXIT_UNAVAILABLE)
+
+
+def _rests_on(store: Store, stored: StoredFlag) -> str | None:
+    """The role's slots that the rollout compares, and its evidence; None of two models."""
+    if stored.flag is None:
+        return None
+    try:
+        pair = stored_pair(store, stored.flag.rollout, stored.flag.generation)
+    except KillswitchError as error:
+        return str(error)
+    return None if pair is None else pair.sentence
 
 
 # --- what is known ------------------------------------------------------------------------------
@@ -202,6 +215,8 @@ def _print(document: Mapping[str, Any]) -> None:
     for name, value in facts:
         if value:
             grid.add_row(Text(name, style="dim"), Text(str(value), overflow="fold"))
+    if document.get("rests_on"):
+        grid.add_row(Text("rests on", style="dim"), Text(str(document["rests_on"]), overflow="fold"))
     out.print(grid)
     if document["findings"]:
         at = _time(document.get("decided_at") or document.get("tick"))

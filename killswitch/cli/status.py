@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from killswitch.cli.ask_controller import ask, no_answer, understood
 from killswitch.cli.console import err, out, print_table
-from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, show
+from killswitch.cli.invocation import JsonOption, SettingsOption, StoreOption, UrlOption, opened, print_problems, show
 from killswitch.cli.newest_status import as_stored, tripped_on, unjudged
 from killswitch.cli.terminal import one_line
 from killswitch.errors import KillswitchError, UnknownRollout
 from killswitch.flags.shadow_share import shadowed_of
+from killswitch.registry.seen import roles_seen
+from killswitch.roles.seen import RolesSeen
 from killswitch.status.plan_table import slow_table, timeline_table
 from killswitch.status.slow_rows import slow_sentence
 from killswitch.status.table import findings_table
@@ -60,7 +63,19 @@ def command(
             document["rollouts"] = [one for one in document["rollouts"] if one["rollout"] == rollout]
             if not document["rollouts"]:
                 raise UnknownRollout(rollout, known)
-        show(document, as_json=as_json, otherwise=lambda: _print(one_line(document)))
+        seen = _roles(opened_store)
+        document["roles"] = seen.document()
+        for one in document["rollouts"]:
+            one["rests_on"] = seen.rests_on.get((one["rollout"], one.get("generation")))
+        show(document, as_json=as_json, otherwise=lambda: _print(one_line(document), roles=rollout is None))
+
+
+def _roles(store: Store) -> RolesSeen:
+    """The roles as they are now. That they cannot be read must not hide the flags."""
+    try:
+        return roles_seen(store)
+    except KillswitchError as error:
+        return RolesSeen(problem=f"roles cannot be read: {error}")
 
 
 def _merged(
@@ -96,7 +111,7 @@ def _checked(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _print(document: Mapping[str, Any]) -> None:
+def _print(document: Mapping[str, Any], *, roles: bool) -> None:
     if document.get("problem"):
         err.print(str(document["problem"]), style="yellow", markup=False, soft_wrap=True)
     for key, label in (("store_problem", "flag store"), ("source_problem", "metric source")):
@@ -106,21 +121,46 @@ def _print(document: Mapping[str, Any]) -> None:
         out.print("no rollout has a flag; create one with `killswitch arm`")
     age = document.get("age_seconds")
     for one in document["rollouts"]:
-        out.print(_heading(one, age), soft_wrap=True)  # a wrapped name would begin a line
-        if one["findings"]:
-            out.print(findings_table(one["findings"], window=one.get("window_seconds")))
-        style = "" if one.get("monitored", True) else "bold red"
-        out.print(f"  {_sentence(one)}", style=style, markup=False, soft_wrap=True)
-        for cap in one.get("spend", ()):
-            out.print(f"  spend: {cap['line']}", style=_style_of_cap(cap), markup=False, soft_wrap=True)
-        if one.get("slow"):
-            _print_slow(one["slow"])
-        if one.get("plan"):
-            print_table(timeline_table(one["plan"]))
-            out.print(f"  plan: {reasons_in_words(str(one['plan']['why']))}", markup=False, soft_wrap=True)
-        if one["trip"]:
-            _print_trip(one["rollout"], one["trip"], pinned=one["state"] == "pinned")
-        out.print()
+        _print_rollout(one, age)
+    if roles:
+        _print_roles(document["roles"])
+
+
+def _print_rollout(one: Mapping[str, Any], age: float | None) -> None:
+    out.print(_heading(one, age), soft_wrap=True)  # a wrapped name would begin a line
+    if one["findings"]:
+        out.print(findings_table(one["findings"], window=one.get("window_seconds")))
+    style = "" if one.get("monitored", True) else "bold red"
+    out.print(f"  {_sentence(one)}", style=style, markup=False, soft_wrap=True)
+    for cap in one.get("spend", ()):
+        out.print(f"  spend: {cap['line']}", style=_style_of_cap(cap), markup=False, soft_wrap=True)
+    if one.get("slow"):
+        _print_slow(one["slow"])
+    if one.get("plan"):
+        print_table(timeline_table(one["plan"]))
+        out.print(f"  plan: {reasons_in_words(str(one['plan']['why']))}", markup=False, soft_wrap=True)
+    if one.get("rests_on"):
+        out.print(f"  {one['rests_on']}", style="dim", markup=False, soft_wrap=True)
+    if one["trip"]:
+        _print_trip(one["rollout"], one["trip"], pinned=one["state"] == "pinned")
+    out.print()
+
+
+def _print_roles(roles: Mapping[str, Any]) -> None:
+    if roles["problem"]:
+        err.print(str(roles["problem"]), style="yellow", markup=False, soft_wrap=True)
+    if not roles["rows"]:
+        return
+    columns = ("role", "prod", "candidate", "previous", "since")
+    table = Table(*columns, box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    for row in roles["rows"]:
+        if row["problem"]:
+            print_problems([str(row["problem"])])
+            continue
+        table.add_row(*(Text(str(row[column] or "-")) for column in columns))
+    print_table(table)
+    if roles["more"]:
+        out.print(f"and {roles['more']:,} more: `killswitch role list`", markup=False)
 
 
 def _print_slow(signals: Sequence[Mapping[str, Any]]) -> None:

@@ -28,6 +28,7 @@ from killswitch.controller.role_rollbacks import RoleRollbacks
 from killswitch.controller.slow_signals import SlowSignals
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
+from killswitch.daemon.role_view import RoleView
 from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
@@ -45,6 +46,7 @@ from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
+from killswitch.roles.seen import RolesSeen
 from killswitch.sources import Source
 from killswitch.sources.scrape_interval import consequence, measured_now
 from killswitch.status.reports import CycleReport
@@ -104,6 +106,7 @@ class Daemon:
         self._delivery = self._build_delivery(pagers, fallback)
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
+        self._role_view = RoleView(self._store)
         self._role_rollbacks = RoleRollbacks(
             self._store, rollouts=lambda: self._rules.current().rollouts, wall=wall, by=self.controller_id
         )
@@ -241,6 +244,7 @@ class Daemon:
             ("pages", self._deliver, min(1.0, pulse * 2)),
             ("rules", self._rules.look, min(5.0, self._settings.interval)),
             ("roles", self._roles.look, min(5.0, self._settings.interval)),
+            ("role_view", self._role_view.look, min(5.0, self._settings.interval)),
             ("role_rollbacks", self._role_rollbacks.look, min(2.0, self._settings.interval)),
             ("propagation", self._look_who_follows, min(1.0, pulse * 2)),
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
@@ -320,6 +324,9 @@ class Daemon:
 
     def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
         return self._incidents.of(flags)
+
+    def roles(self) -> RolesSeen:
+        return self._role_view.seen()
 
     def reload(self) -> list[str]:
         return self._rules.reload()

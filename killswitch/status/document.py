@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident, finding_to_json
+from killswitch.roles.seen import NO_ROLES, RolesSeen
 from killswitch.timestamps import to_iso
 
 if TYPE_CHECKING:  # `killswitch status` shows trips, and must not load the judge for that
@@ -17,24 +18,32 @@ NO_TRIPS: Mapping[str, Incident] = {}
 
 
 def status_document(
-    controller_id: str, report: CycleReport | None, age: float | None, tripped_on: Mapping[str, Incident] = NO_TRIPS
+    controller_id: str,
+    report: CycleReport | None,
+    age: float | None,
+    tripped_on: Mapping[str, Incident] = NO_TRIPS,
+    roles: RolesSeen = NO_ROLES,
 ) -> dict[str, Any]:
     """All rollouts, each with its flag, its sentence and the findings of its rules. ``age``: of the cycle, in seconds.
 
-    ``tripped_on``: the incidents of tripped rollouts, if they are known.
+    ``tripped_on``: the incidents of tripped rollouts, if they are known. ``roles``: as last read.
     """
     reports = report.reports if report is not None else {}
-    rollouts = [_rollout(reports[name], tripped_on.get(name)) for name in sorted(reports)]
-    return {**_head(controller_id, report, age), "rollouts": rollouts}
+    rollouts = [_rollout(reports[name], tripped_on.get(name), roles) for name in sorted(reports)]
+    return {**_head(controller_id, report, age), "roles": roles.document(), "rollouts": rollouts}
 
 
 def status_json(
-    controller_id: str, report: CycleReport | None, age: float | None, tripped_on: Mapping[str, Incident] = NO_TRIPS
+    controller_id: str,
+    report: CycleReport | None,
+    age: float | None,
+    tripped_on: Mapping[str, Incident] = NO_TRIPS,
+    roles: RolesSeen = NO_ROLES,
 ) -> bytes:
     """`status_document` as JSON, written rollout by rollout: the whole document of a thousand rollouts takes 30 MB."""
     reports = report.reports if report is not None else {}
-    rollouts = b",".join(_json(_rollout(reports[name], tripped_on.get(name))) for name in sorted(reports))
-    head = _json({**_head(controller_id, report, age), "rollouts": []})
+    rollouts = b",".join(_json(_rollout(reports[name], tripped_on.get(name), roles)) for name in sorted(reports))
+    head = _json({**_head(controller_id, report, age), "roles": roles.document(), "rollouts": []})
     return b"".join((head.removesuffix(b"]}"), rollouts, b"]}"))
 
 
@@ -56,11 +65,14 @@ def _head(controller_id: str, report: CycleReport | None, age: float | None) -> 
 
 
 def explain_document(
-    report: CycleReport, rollout: str, tripped_on: Mapping[str, Incident] = NO_TRIPS
+    report: CycleReport,
+    rollout: str,
+    tripped_on: Mapping[str, Incident] = NO_TRIPS,
+    roles: RolesSeen = NO_ROLES,
 ) -> dict[str, Any]:
     """One rollout's last decision in full, with the queries behind each number."""
     one = report.reports[rollout]
-    document = _rollout(one, tripped_on.get(rollout))
+    document = _rollout(one, tripped_on.get(rollout), roles)
     rules = one.rules
     document["tick"] = to_iso(report.tick)
     if rules is not None:
@@ -95,7 +107,7 @@ def trip_document(flag: Flag | None, incident: Incident | None) -> dict[str, Any
     }
 
 
-def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
+def _rollout(one: RolloutReport, incident: Incident | None, roles: RolesSeen = NO_ROLES) -> dict[str, Any]:
     flag = one.flag
     return {
         "rollout": one.rollout,
@@ -108,6 +120,7 @@ def _rollout(one: RolloutReport, incident: Incident | None) -> dict[str, Any]:
         "shadow_classes": dict(flag.shadow_classes) if flag else {},
         "control": flag.control if flag else (one.rules.control if one.rules else None),
         "canary": flag.canary if flag else (one.rules.canary if one.rules else None),
+        "rests_on": None if flag is None else roles.rests_on.get((one.rollout, flag.generation)),
         "action": one.action,
         "monitored": not one.unwatched,
         "sentence": one.sentence,

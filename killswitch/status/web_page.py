@@ -17,6 +17,7 @@ from killswitch.flags.shadow_share import shadowed_of
 from killswitch.model import Verdict
 from killswitch.pages.finding_rows import finding_rows
 from killswitch.status.plan_html import plan_section, slow_section, with_commands
+from killswitch.status.roles_html import roles_section
 from killswitch.timestamps import from_iso
 from killswitch.wording import duration_in_words, evidence_in_words, labelled, reasons_in_words, untagged
 
@@ -59,6 +60,7 @@ def status_page(status: Mapping[str, Any]) -> str:
     ]
     at = _time(status.get("tick"))
     body += [_rollout(one, at) for one in sorted(status["rollouts"], key=lambda one: _FIRST.index(one["state"]))]
+    body.append(roles_section(status.get("roles")))
     if status.get("age_seconds") is None and not status["rollouts"]:
         body.append("<p>No cycle has finished yet.</p>")
     return _document("Kill switch", body, refresh=True)
@@ -130,6 +132,8 @@ def _rollout(one: Mapping[str, Any], at: float | None) -> str:
         head += f"<p class=problem>as last read at {_utc(one['state_as_of'])}; it may have changed since</p>"
     spend = "".join(f"<p class=why>spend: {escape(str(cap['line']))}</p>" for cap in one.get("spend", ()))
     body = _tripped(one, one["trip"]) if one.get("trip") else _untripped(one, at)
+    if one.get("rests_on"):
+        body += f"<p class=dim>{escape(str(one['rests_on']))}</p>"
     return head + body + slow_section(one.get("slow", ())) + plan_section(one.get("plan")) + spend
 
 

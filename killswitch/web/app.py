@@ -24,6 +24,7 @@ from starlette.routing import Route
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
+from killswitch.roles.seen import RolesSeen
 from killswitch.status.document import explain_document, status_document, status_json
 from killswitch.status.reports import CycleReport
 from killswitch.status.web_page import status_page
@@ -60,6 +61,10 @@ class WebContent(Protocol):
         """The incidents of those that are tripped, by rollout, as far as they are known. Never raises."""
         ...
 
+    def roles(self) -> RolesSeen:
+        """The roles as last read. Never raises."""
+        ...
+
     def reload(self) -> list[str]:
         """Take over the rule files, all or nothing; the problems where they are refused."""
         ...
@@ -87,9 +92,11 @@ def application(
         reports = report.reports.values() if report is not None else ()
         return served.tripped_on([one.flag for one in reports if one.flag is not None])
 
-    def shown(how: Callable[[str, CycleReport | None, float | None, Mapping[str, Incident]], _Shown]) -> _Shown:
+    def shown(
+        how: Callable[[str, CycleReport | None, float | None, Mapping[str, Incident], RolesSeen], _Shown],
+    ) -> _Shown:
         report = served.latest
-        return how(served.controller_id, report, served.age(), tripped_on(report))
+        return how(served.controller_id, report, served.age(), tripped_on(report), served.roles())
 
     renderer = ThreadPoolExecutor(1, thread_name_prefix="pages")  # one: pages together take one processor at most
     as_json = Rendered(lambda: shown(status_json), renderer)
@@ -136,7 +143,9 @@ def _explain_route(served: WebContent) -> Route:
                 return _plain(f"flags cannot be read, so whether there is a rollout {name!r} is UNKNOWN", 503)
             return JSONResponse({"error": f"no rollout is called {name!r}", "known": sorted(report.reports)}, 404)
         flag = report.reports[name].flag
-        return JSONResponse(explain_document(report, name, served.tripped_on([flag] if flag is not None else [])))
+        return JSONResponse(
+            explain_document(report, name, served.tripped_on([flag] if flag is not None else []), served.roles())
+        )
 
     return Route("/api/v1/explain/{rollout}", explain)
 

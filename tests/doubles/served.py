@@ -13,6 +13,7 @@ from starlette.routing import Route
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
 from killswitch.net.credentials import Secret
+from killswitch.roles.seen import NO_ROLES, RolesSeen
 from killswitch.status.reports import CycleReport
 from killswitch.web.app import application
 from killswitch.web.server import server
@@ -40,6 +41,9 @@ class Served:
 
     def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
         return {flag.rollout: self.incidents[flag.rollout] for flag in flags if flag.rollout in self.incidents}
+
+    def roles(self) -> RolesSeen:
+        return NO_ROLES
 
     def reload(self) -> list[str]:
         self.reloads += 1

@@ -73,3 +73,14 @@ def test_a_role_file_without_a_watch_arms_none(role: Shell) -> None:
     assert role(*PROMOTE).exit_code == 0
     assert documents(role, keys.FLAGS) == []
     assert "names no rollout to watch it" in role("role", "watch", ROLE, "--yes").output
+
+
+def test_the_status_shows_roles_and_what_rollouts_rest_on(role: Shell) -> None:
+    assert role("arm", "copilot", "--stage", "ramp_1", "--yes").exit_code == 0
+    shown = role("status")
+    assert shown.exit_code == 0, shown.output
+    assert "role support, upgrade: gate run" in shown.output
+    assert "support  model-old  model-new" in shown.output
+    document = role.json("status")
+    assert document["roles"]["rows"][0]["candidate"] == "model-new"
+    assert "gate run" in document["rollouts"][0]["rests_on"]

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from killswitch.errors import AccessDenied
 from killswitch.flags.flag import Flag
 from killswitch.flags.incident import Incident
+from killswitch.roles.seen import NO_ROLES, RolesSeen
 from killswitch.status import reports
 from killswitch.status.reports import CycleReport
 from killswitch.status.self_metrics import SelfMetrics
@@ -47,6 +48,9 @@ class Daemon:
 
     def tripped_on(self, flags: Sequence[Flag]) -> Mapping[str, Incident]:
         return {flag.rollout: incident() for flag in flags if flag.trip is not None}
+
+    def roles(self) -> RolesSeen:
+        return NO_ROLES
 
     def reload(self) -> list[str]:
         self.reloads += 1
