@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from killswitch.errors import BadSettings, KillswitchError
+from killswitch.errors import BadSettings, KillswitchError, Unavailable
 from killswitch.gate.answer_cache import AnswerKey, GateAnswers
 from killswitch.gate.answers import ScoredAnswer
 from killswitch.gate.golden import GoldenRow, Label, Message
@@ -34,14 +34,14 @@ class Labelled:
     """``rows``: those that prod has given a label, in the order drawn. ``without``: how many have none, by reason.
 
     ``asked`` rows were asked now, and ``kept`` answers were there from before. ``broken_off``: why it ended early, None
-    where every row was asked.
+    where every row was asked; a Refused must be fixed first, after anything else the same may be tried again.
     """
 
     rows: tuple[GoldenRow, ...]
     without: Mapping[str, int]
     asked: int
     kept: int
-    broken_off: str | None
+    broken_off: KillswitchError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +88,18 @@ def labelled(rows: Sequence[GoldenRow], ask: LabelAsk, answers: GateAnswers) -> 
         if answer is not None:
             scored[row.id] = ask.scorer.scored(answer)
     kept = len(scored)
-    broken_off: str | None = None
+    broken_off: KillswitchError | None = None
     with ThreadPoolExecutor(ask.concurrency, "killswitch-sample") as pool:
         futures = [pool.submit(_asked, row, keys[row.id], ask, answers) for row in rows if row.id not in scored]
         for future in as_completed(futures):
             found = _result(future)
-            if isinstance(found, str):
+            if isinstance(found, KillswitchError):
                 broken_off = broken_off or found
             elif found is not None:
                 scored[found[0]] = found[1]
                 ask.done(len(scored))
     if broken_off is None and len(scored) < len(rows):
-        broken_off = "it was stopped"
+        broken_off = Unavailable("it was stopped")
     return _labelled(rows, scored, kept, broken_off)
 
 
@@ -116,16 +116,18 @@ def _asked(row: GoldenRow, key: AnswerKey, ask: LabelAsk, answers: GateAnswers) 
     return row.id, ask.scorer.scored(answer)
 
 
-def _result(future: Future[tuple[str, ScoredAnswer] | None]) -> tuple[str, ScoredAnswer] | str | None:
-    """What a worker found; a text that says why nothing more can be asked."""
+def _result(
+    future: Future[tuple[str, ScoredAnswer] | None],
+) -> tuple[str, ScoredAnswer] | KillswitchError | None:
+    """What a worker found; an error after which nothing more can be asked."""
     try:
         return future.result()
     except KillswitchError as error:
-        return str(error)
+        return error
 
 
 def _labelled(
-    rows: Sequence[GoldenRow], scored: Mapping[str, ScoredAnswer], kept: int, broken_off: str | None
+    rows: Sequence[GoldenRow], scored: Mapping[str, ScoredAnswer], kept: int, broken_off: KillswitchError | None
 ) -> Labelled:
     without = Counter[str]()
     found: list[GoldenRow] = []

@@ -12,6 +12,7 @@ import typer
 
 from killswitch.cli.gate.asking_prod import AskingProd, bar
 from killswitch.cli.invocation import (
+    EXIT_REFUSED,
     EXIT_UNAVAILABLE,
     JsonOption,
     RolesOption,
@@ -113,7 +114,7 @@ def command(  # long: one argument an option
         if found.broken_off is not None:
             kept = f"{counted(found.asked + found.kept, 'row')} of {len(golden):,} are answered and kept"
             print_problems([f"{found.broken_off}; nothing was written, {kept}: the same command goes on"])
-            raise typer.Exit(EXIT_UNAVAILABLE)
+            raise typer.Exit(EXIT_REFUSED if isinstance(found.broken_off, Refused) else EXIT_UNAVAILABLE)
         if not found.rows:
             raise Refused(f"{prod} has given no answer with a label: {'; '.join(list(found.without)[:3])}")
         write_golden(target, found.rows, model=prod, replace=replace)

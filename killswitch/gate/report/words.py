@@ -114,7 +114,7 @@ def said_besides(report: GateReport) -> Iterator[str]:
 def next_steps(record: GateRecord) -> list[str]:
     """What to do next, one sentence or command each."""
     role, run = shlex.quote(record.role), shlex.quote(record.run)
-    waive = f'to go on without: killswitch role waive {role} --owner WHO --reason "why" --until TIME'
+    waive = f'to go on without: killswitch role waive {role} --owner WHO --reason "why" --until 7d'
     if record.allows_promotion:
         return [f'killswitch role promote {role} --reason "gate run {record.run}"']
     if record.verdict is GateVerdict.NEEDS_APPROVAL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def test_rows_without_a_label_are_left_out_and_said(sampler: Sampler, tmp_path: 
 def test_a_refused_key_ends_it_and_writes_nothing(sampler: Sampler, tmp_path: Path) -> None:
     sampler.provider.key = "sk-another"
     done = sampler.sample(sampler.log(*REVIEWS), tmp_path / "golden.jsonl")
-    assert done.exit_code == 3, done.output
+    assert done.exit_code == 2, done.output
     assert "nothing was written" in done.output
     assert not (tmp_path / "golden.jsonl").exists()
     assert len(sampler.provider.asked) <= 8
@@ -235,7 +236,7 @@ def test_the_roles_cap_a_day_holds(sampler: Sampler, tmp_path: Path) -> None:
     file = sampler.folder / "roles" / "review_triage.yaml"
     file.write_text(file.read_text() + "max_per_day: $0.01\n")
     done = sampler.sample(sampler.log(*REVIEWS), tmp_path / "golden.jsonl", "--rows", "100")
-    assert done.exit_code == 3, done.output
+    assert done.exit_code == 2, done.output
     assert not (tmp_path / "golden.jsonl").exists()
     assert 0 < sampler.provider.calls(PROD) < 100
 
@@ -260,3 +261,21 @@ def test_a_killed_sample_goes_on_and_pays_only_for_what_was_under_way(sampler: S
     assert len(load_golden(out).rows) == 40
     assert 40 <= sampler.provider.calls(PROD) <= 44
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".golden")] == []
+
+
+def test_ctrl_c_ends_it_with_what_is_answered_kept(sampler: Sampler, tmp_path: Path) -> None:
+    """Calls under way are waited for and kept; the exit code says that the same may be tried again."""
+    sampler.provider.seconds = {PROD: 0.1}
+    log, out = sampler.log(*REVIEWS), tmp_path / "golden.jsonl"
+    command = [sys.executable, "-m", "killswitch", *sampler.arguments("--log", str(log), "--out", str(out))]
+    environment = {**os.environ, "KILLSWITCH_STORE": sampler.store}
+    running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    while len(sampler.provider.asked) < 12:
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert (running.returncode, "it was stopped; nothing was written" in said) == (3, True), said
+    calls = sampler.provider.calls(PROD)
+    assert sampler.sample(log, out).exit_code == 0
+    assert sampler.provider.calls(PROD) == len(REVIEWS) > calls

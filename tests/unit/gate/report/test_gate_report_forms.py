@@ -93,6 +93,15 @@ def test_a_page_shows_fifty_rows_of_a_kind_and_how_many_more() -> None:
     assert "7 more rows" in shown
 
 
+def test_no_wide_table_of_a_gate_page_is_cut_on_a_phone() -> None:
+    """From six columns on each row is a card; the matrix, of as many columns as labels, scrolls by itself."""
+    shown = page(report_of(every_kind("bug")))
+    tables = re.findall(r'<table class="(\w+)"><tr>(.*?)</tr>', shown)
+    assert len(tables) > 5
+    assert all(kind in ("cards", "matrix") for kind, head in tables if head.count("<th") >= 6)
+    assert shown.count('<table class="matrix">') == shown.count('<div class="scroll"><table class="matrix">') > 0
+
+
 @settings(deadline=None, max_examples=30)
 @given(hostile_texts())
 @example("\x1b[2J\x1b]0;title\x07[red]x[/red]\u202e\r\n")
