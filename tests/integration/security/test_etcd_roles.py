@@ -104,6 +104,11 @@ def test_people_and_a_controller_do_all_work_with_their_roles(guarded: Guarded) 
     assert "permission" not in daemon.output.lower(), daemon.output
     with guarded.store("root") as store:
         wait_until(lambda: not store.list(keys.CONTROLLERS).items, "the controller has gone")
+    assert "prod is m1" in guarded.person("role", "create", "triage", "--prod", "m1", "--yes")
+    guarded.person("role", "set-candidate", "triage", "m2", "--yes")
+    guarded.person("role", "waive", "triage", "--owner", "ann", "--until", "1h", "--reason", "a drill", "--yes")
+    guarded.person("role", "promote", "triage", "--reason", "a drill", "--yes")
+    assert "rolled back" in guarded.person("role", "rollback", "triage", "--reason", "a drill", "--yes")
     said = guarded.person("trip", NAME, "--reason", "a drill", "--yes")
     assert "this command paged console" in said
     assert "ended" in guarded.person("end", NAME, "--yes")
