@@ -15,12 +15,14 @@ from killswitch.roles.gate_record import GateNumber, GateRecord
 class GateReport:
     """One run: what the store keeps of it, the rows that were asked of both models, and what was judged from them.
 
-    ``outcome``: None where the run ended before its first row.
+    ``outcome``: None where the run ended before its first row. ``unrecorded``: why the store does not keep the run, ""
+    where it does; no promotion can rest on one that it does not keep.
     """
 
     record: GateRecord
     results: tuple[RowResult, ...]
     outcome: GateOutcome | None
+    unrecorded: str = ""
 
     @property
     def numbers(self) -> tuple[GateNumber, ...]:

@@ -72,7 +72,7 @@ def _heading(report: GateReport) -> Iterator[str]:
     yield f"<h1>Gate run of role <bdi>{in_html(record.role)}</bdi></h1>"
     yield f'<p class="dim"><bdi>{in_html(words.compared(record))}</bdi></p>'
     points = f"<p>{in_html(words.POINT_ESTIMATES)}</p>" if record.point_estimates else ""
-    steps = "".join(f"<li><bdi>{in_html(step)}</bdi></li>" for step in words.next_steps(record))
+    steps = "".join(f"<li><bdi>{in_html(step)}</bdi></li>" for step in words.next_steps(record, report.unrecorded))
     yield (
         f'<div class="verdict {record.verdict}"><strong><bdi>{in_html(words.headline(record))}</bdi></strong>{points}'
         f"<p>What to do next:</p><ul>{steps}</ul></div>"

@@ -48,6 +48,7 @@ def to_json(report: GateReport) -> bytes:
         "format": FORMAT,
         "version": __version__,
         "gate": gate_record.as_json(report.record),
+        "unrecorded": report.unrecorded,
         "floor": None
         if floor is None
         else {name: finite(value) if isinstance(value, float) else value for name, value in floor.items()},
@@ -116,7 +117,7 @@ def from_json(value: bytes, *, where: str) -> GateReport:
     if floor is not None:
         judged = _floor(Fields(floor, f"{where}, floor"))
         outcome = GateOutcome(record.verdict, record.numbers, judged, record.why)
-    return GateReport(record, results, outcome)
+    return GateReport(record, results, outcome, fields.text("unrecorded", empty=True))
 
 
 def _floor(fields: Fields) -> Floor:

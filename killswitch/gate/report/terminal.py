@@ -78,7 +78,7 @@ def _report(report: GateReport) -> Iterator[RenderableType]:
     yield from _matrix(report)
     yield from _classes(report)
     yield from _made_of(report.record)
-    yield from _next(report.record)
+    yield from _next(report.record, report.unrecorded)
 
 
 def _heading(record: GateRecord) -> Iterator[RenderableType]:
@@ -193,9 +193,9 @@ def _made_of(record: GateRecord) -> Iterator[RenderableType]:
         yield _line(f"{name:<11}{said}", style="dim")
 
 
-def _next(record: GateRecord) -> Iterator[RenderableType]:
+def _next(record: GateRecord, unrecorded: str = "") -> Iterator[RenderableType]:
     yield Text()
-    for place, step in enumerate(words.next_steps(record)):
+    for place, step in enumerate(words.next_steps(record, unrecorded)):
         yield _line(f"{'next: ' if place == 0 else '      '}{step}")
 
 

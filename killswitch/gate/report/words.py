@@ -111,10 +111,12 @@ def said_besides(report: GateReport) -> Iterator[str]:
         yield f"{model} was asked for, and the answers name {listed}{more}"
 
 
-def next_steps(record: GateRecord) -> list[str]:
-    """What to do next, one sentence or command each."""
+def next_steps(record: GateRecord, unrecorded: str = "") -> list[str]:
+    """What to do next, one sentence or command each. ``unrecorded``: see `GateReport`."""
     role, run = shlex.quote(record.role), shlex.quote(record.run)
     waive = f'to go on without: killswitch role waive {role} --owner WHO --reason "why" --until 7d'
+    if unrecorded and record.verdict in (GateVerdict.PASS, GateVerdict.NEEDS_APPROVAL):
+        return [f"{unrecorded}: no promotion can rest on this run; run the gate of the role's own slots, and record it"]
     if record.allows_promotion:
         return [f'killswitch role promote {role} --reason "gate run {record.run}"']
     if record.verdict is GateVerdict.NEEDS_APPROVAL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
@@ -158,6 +159,15 @@ def test_each_form_says_floor_cost_rows_and_what_is_next(form: Callable[[GateRep
     shown = unescape(form(report_of(every_kind("bug"))))
     for said in ("prod disagrees with itself", "$0.0412", "120 of 200 rows", "killswitch role waive", "ab" * 32):
         assert said in shown
+
+
+@each_form
+def test_a_run_that_is_not_recorded_promises_no_promotion(form: Callable[[GateReport], str]) -> None:
+    passed = report_of(every_kind("bug"), record(GateVerdict.PASS, "all is well"))
+    assert "killswitch role promote" in form(passed)
+    shown = unescape(form(replace(passed, unrecorded="a first look")))
+    assert "killswitch role promote" not in shown
+    assert "a first look: no promotion can rest on this run" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(
