@@ -75,7 +75,8 @@ def _always(report: GateReport) -> Iterator[str]:
     yield _table(("number", "verdict", "value", "interval", "bar", "rows", ""), rows)
     facts = (words.asked(record), words.floor(report.outcome), words.accuracy(report))
     yield f"<ul>{''.join(f'<li>{_said(one)}</li>' for one in (*facts, *words.said_besides(report)))}</ul>"
-    yield f"<p>What to do next:</p><ul>{''.join(f'<li>{_code(step)}</li>' for step in words.next_steps(record, report.unrecorded))}</ul>"
+    steps = "".join(f"<li>{_code(step)}</li>" for step in words.next_steps(record, report.unrecorded))
+    yield f"<p>What to do next:</p><ul>{steps}</ul>"
 
 
 def _folded(report: GateReport) -> Iterator[str]:
