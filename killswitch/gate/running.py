@@ -163,6 +163,7 @@ class GateRunning:
         self._finished: queue.SimpleQueue[_Finished | BaseException] = queue.SimpleQueue()
         self._counts = _Counts()
         self._guard = threading.Condition()
+        self._silent = False  # whether an outage has ended the run
         self._next = 0
         self._judged: list[tuple[int, Sequence[Observation]]] = []  # what each look saw of prod's second answers
         self._may_ask = self._ahead_of(ask.looks[0])
@@ -176,12 +177,16 @@ class GateRunning:
         for worker in workers:
             worker.start()
         try:
-            return self._collect()
+            run = self._collect()
         finally:
             self._end()
             deadline = Deadline(self._finish)
             for worker in workers:
                 worker.join(deadline.remaining())
+        if self._silent:  # only now does no worker keep another failure of the outage
+            for row in self._outages.rows_lost():
+                self._answers.forget_row(self._ask.setup, row)
+        return run
 
     # --- the thread that counts
 
@@ -220,14 +225,13 @@ class GateRunning:
         if came is not None:
             prefix.add(came)
             self._progress.row(len(prefix.rows), self._budget.spent)
-        if self._stop():
+        if self._stop() or self._over.is_set():
             return "it was stopped"
         if self._budget.refusal is not None:
             return self._budget.refusal
         outage = self._outages.over_patience()
         if outage is not None:
-            for row in self._outages.rows_lost():
-                self._answers.forget_row(self._ask.setup, row)
+            self._silent = True
         return outage
 
     def _judge(self, results: Sequence[RowResult]) -> GateOutcome:
