@@ -22,8 +22,10 @@ from typing import Any, Final
 from killswitch.documents import Fields, parse_object
 from killswitch.errors import BadDocument, BadSettings, Refused
 from killswitch.gate.answers import Answer
+from killswitch.gate.call_failures import CallFailure
 from killswitch.gate.row_order import RowCall
 from killswitch.private_files import make_private_file
+from killswitch.roles.absence import Absence
 from killswitch.token_usage import KINDS, Usage
 
 MAX_AGE: Final = 86_400.0  # seconds: last week's latency is no evidence of today's
@@ -232,6 +234,8 @@ def _document(answer: Answer) -> str:
         "cost": answer.cost,
         "attempts": answer.attempts,
         "left_out": list(answer.left_out),
+        "absence": answer.absence,
+        "kind": answer.kind,
     }
     return json.dumps(document)
 
@@ -250,6 +254,8 @@ def _answer(document: str, model: str) -> Answer:
         cost=None if fields.raw.get("cost") is None else fields.integer("cost"),
         attempts=fields.integer("attempts"),
         left_out=fields.texts("left_out"),
+        absence=None if fields.raw.get("absence") is None else Absence(fields.text("absence")),
+        kind=None if fields.raw.get("kind") is None else CallFailure(fields.text("kind")),
     )
 
 

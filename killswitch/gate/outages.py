@@ -13,10 +13,11 @@ from killswitch.wording import plain, span_in_words
 class _Outage:
     """``since``: monotonic seconds from which a good answer is missing, None while no call waits for one.
 
-    ``rows``: those that have failed since.
+    ``rows``: those that have failed since. ``failure``: the newest of these, in words.
     """
 
     since: float | None = None
+    failure: str = ""
     under_way: int = 0
     rows: set[str] = field(default_factory=set)
 
@@ -38,16 +39,17 @@ class Outages:
             if outage.since is None:
                 outage.since = self._monotonic()
 
-    def answered(self, model: str, row: str, *, good: bool) -> None:
-        """A call has ended, of the row with this hash."""
+    def answered(self, model: str, row: str, *, failure: str | None) -> None:
+        """A call has ended, of the row with this hash; ``failure`` is None for a good answer."""
         with self._guard:
             outage = self._models[model]
             outage.under_way -= 1
-            if good:
+            if failure is None:
                 outage.since = self._monotonic() if outage.under_way else None
                 outage.rows.clear()
             else:
                 outage.rows.add(row)
+                outage.failure = failure
 
     def over_patience(self) -> str | None:
         """In words, which model has been silent for too long; None if none has."""
@@ -55,9 +57,10 @@ class Outages:
         with self._guard:
             for model, outage in self._models.items():
                 if outage.since is not None and now - outage.since >= self._patience:
+                    last = f" ({plain(outage.failure, 300)})" if outage.failure else ""
                     return (
-                        f"{plain(model, 200)} has given no answer for {span_in_words(now - outage.since)}; run it "
-                        "again when its provider is well, or with a longer --patience"
+                        f"{plain(model, 200)} has given no answer for {span_in_words(now - outage.since)}{last}; run "
+                        "it again when its provider is well, or with a longer --patience"
                     )
         return None
 

@@ -15,6 +15,7 @@ from killswitch.gate.running import GateRun
 from killswitch.registry.gate_runs import run_id
 from killswitch.roles.config import RoleConfig
 from killswitch.roles.gate_record import GateRecord, GateVerdict
+from killswitch.router.pinned.answered import matches
 from killswitch.wording import counted, plain
 
 
@@ -83,7 +84,7 @@ def other_names(results: Sequence[RowResult], allowed: Mapping[str, Sequence[str
             (answer.model, answer.answered_by)
             for answer in _answers(results)
             if answer.answered_by is not None
-            and answer.answered_by != answer.model
+            and not matches(answer.model, answer.answered_by)
             and answer.answered_by not in allowed.get(answer.model, ())
         )
     )

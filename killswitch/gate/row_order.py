@@ -29,7 +29,7 @@ _THREE = (
 )
 
 
-def row_hash(row: GoldenRow) -> str:
+def asked_hash(row: GoldenRow) -> str:
     """What an answer to the row rests on, its id and its messages: a SHA-256, hexadecimal digits.
 
     The id is part of it: two rows with one text are two draws, and are asked twice. The expected label is not.
@@ -49,8 +49,8 @@ def drawn_order(golden: GoldenSet) -> tuple[GoldenRow, ...]:
 def calls_of(row: GoldenRow, *, twice: bool) -> tuple[RowCall, ...]:
     """The calls of a row in their order, which changes from row to row. ``twice``: prod is asked a second time."""
     orders = _THREE if twice else _TWO
-    return orders[int(row_hash(row)[:8], 16) % len(orders)]
+    return orders[int(asked_hash(row)[:8], 16) % len(orders)]
 
 
 def _drawn(version: str, row: GoldenRow) -> bytes:
-    return hashlib.sha256(f"{version}:{row_hash(row)}".encode()).digest()
+    return hashlib.sha256(f"{version}:{asked_hash(row)}".encode()).digest()

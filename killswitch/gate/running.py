@@ -11,22 +11,25 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from killswitch.deadline import Deadline
 from killswitch.errors import KillswitchError
 from killswitch.gate.answer_cache import AnswerKey, GateAnswers
 from killswitch.gate.answers import Answer, RowResult, ScoredAnswer
+from killswitch.gate.call_failures import AskingStopped, CallFailure
 from killswitch.gate.golden import GoldenRow, Message
 from killswitch.gate.judging import GateOutcome, looks, repeats
 from killswitch.gate.observations import Observation, observed
 from killswitch.gate.outages import Outages
-from killswitch.gate.row_order import RowCall, calls_of, row_hash
+from killswitch.gate.row_order import RowCall, asked_hash, calls_of
 from killswitch.gate.run_budget import RunBudget
 from killswitch.roles.gate_record import GateVerdict
 
 FINISH: Final = 10.0  # seconds that calls under way have to end once the run is over
+FIRST_WAIT: Final = 5.0  # seconds before a row is asked again whose call ended in a rate limit; doubled each time
+LONGEST_WAIT: Final = 60.0
 _LOOK: Final = 0.2  # seconds between looks whether a person wants to stop
 
 
@@ -106,6 +109,21 @@ class GateRun:
     kept: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a call has cost before it was put off: micro-dollars, None if not known, and how many attempts."""
+
+    cost: int | None
+    attempts: int
+
+    def added_to(self, answer: Answer) -> Answer:
+        cost = None if answer.cost is None or self.cost is None else answer.cost + self.cost
+        return replace(answer, cost=cost, attempts=answer.attempts + self.attempts)
+
+
+_NOTHING_BEFORE: Final = _Before(0, 0)
+
+
 @dataclass(slots=True)
 class _Counts:
     asked: int = 0
@@ -137,7 +155,8 @@ class _Prefix:
 class GateRunning:
     """One run. ``over``: set once no further call may be made; a pause of a retry waits for it.
 
-    ``stop``: whether a person wants the end. Call `run` once.
+    ``stop``: whether a person wants the end. ``pause``: waits that many seconds, and is true if the run is over.
+    ``finish``: seconds that calls under way have at the end. Call `run` once.
     """
 
     def __init__(
@@ -150,6 +169,7 @@ class GateRunning:
         stop: Callable[[], bool],
         progress: GateProgress,
         monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], bool] | None = None,
         finish: float = FINISH,
     ) -> None:
         self._ask = ask
@@ -159,6 +179,7 @@ class GateRunning:
         self._stop = stop
         self._progress = progress
         self._outages = Outages((ask.prod.model, ask.candidate.model), ask.patience, monotonic)
+        self._pause = over.wait if pause is None else pause
         self._finish = finish
         self._finished: queue.SimpleQueue[_Finished | BaseException] = queue.SimpleQueue()
         self._counts = _Counts()
@@ -300,20 +321,35 @@ class GateRunning:
     def _answer(self, row: GoldenRow, call: RowCall) -> Answer | None:
         """A kept answer, or one that is on the disk when this returns. None if the run has ended."""
         model = self._ask.models[call]
-        key = AnswerKey(self._ask.setup, model.model, row_hash(row), call)
+        key = AnswerKey(self._ask.setup, model.model, asked_hash(row), call)
         kept = self._answers.kept(key)
         if kept is not None:
             with self._guard:
                 self._counts.kept += 1
             return kept
-        if self._over.is_set():
-            return None
-        self._outages.asked(model.model)
-        answer = model.ask(row.messages)
-        with self._guard:
-            self._counts.asked += 1
-        if answer.text is None and (self._over.is_set() or self._budget.refusal is not None):
+        answer = self._asked(model, row, key)
+        if answer is None or (answer.text is None and (self._over.is_set() or self._budget.refusal is not None)):
             return None  # it may have failed because the run ended, or because no money was left
         self._answers.keep(key, answer)
-        self._outages.answered(model.model, key.row, good=answer.text is not None)
         return answer
+
+    def _asked(self, model: AsksModel, row: GoldenRow, key: AnswerKey) -> Answer | None:
+        """The model's answer. A rate limit says nothing about a model: the row waits, and is asked again."""
+        before, wait = _NOTHING_BEFORE, FIRST_WAIT
+        while not self._over.is_set():
+            self._outages.asked(model.model)
+            try:
+                answer = model.ask(row.messages)
+            except AskingStopped:
+                return None
+            with self._guard:
+                self._counts.asked += 1
+            self._outages.answered(model.model, key.row, failure=answer.failure)
+            answer = before.added_to(answer)
+            if answer.kind is not CallFailure.RATE_LIMITED:
+                return answer
+            before = _Before(answer.cost, answer.attempts)
+            if self._pause(wait):
+                return None
+            wait = min(2.0 * wait, LONGEST_WAIT)
+        return None

@@ -37,6 +37,7 @@ class Trial:
     patience: float = 600.0
     stop_at: int | None = None
     clock: VirtualClock = field(default_factory=VirtualClock)
+    pause: Callable[[float], bool] | None = None
     over: threading.Event = field(default_factory=threading.Event)
     told: ListedProgress = field(default_factory=ListedProgress)
 
@@ -68,6 +69,7 @@ class Trial:
                 stop=lambda: self.stop_at is not None and len(self.told.rows) >= self.stop_at,
                 progress=self.told,
                 monotonic=self.clock.monotonic,
+                pause=self.pause,
             )
             return running.run()
 

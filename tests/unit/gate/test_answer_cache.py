@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from killswitch.errors import BadSettings, Refused
 from killswitch.gate.answer_cache import AnswerKey, default_cache_folder, forget_answers, open_answer_cache
 from killswitch.gate.answers import Answer
+from killswitch.gate.call_failures import CallFailure
 from killswitch.gate.row_order import RowCall
 from killswitch.token_usage import Usage
 from tests.doubles.clock import VirtualClock
@@ -24,7 +25,7 @@ KEY = AnswerKey("setup", "model-new", "row", RowCall.PROD)
 ANSWER = Answer(
     "model-new", "model-new-1", '{"label": "bug"}', None, 0.21, Usage(input=90, output=7), 31, 2, ("top_k",)
 )
-FAILED = Answer("model-new", None, None, "500 after 4 attempts", None, None, None, 4)
+FAILED = Answer("model-new", None, None, "500 after 4 attempts", None, None, None, 4, (), None, CallFailure.TRANSIENT)
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_workers_go_one_row_each_beyond_a_look(tmp_path: Path) -> None:
     golden = golden_rows(400)
     first = int(drawn_order(golden)[0].id[1:])
     gate = threading.Event()
-    most = []
+    most: list[int] = []
 
     def answer(number: int, _: int) -> Answer:
         if number == first:

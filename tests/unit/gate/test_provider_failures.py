@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from killswitch.gate.answers import Answer
+from killswitch.gate.call_failures import CallFailure
 from killswitch.gate.outages import Outages
 from killswitch.gate.provider_failures import FailedCalls
 from killswitch.gate.row_order import drawn_order
@@ -89,7 +90,7 @@ def test_a_model_that_is_not_asked_is_not_silent() -> None:
     clock = VirtualClock()
     outages = Outages(("a", "b"), 100.0, clock.monotonic)
     outages.asked("a")
-    outages.answered("a", "row", good=True)
+    outages.answered("a", "row", failure=None)
     clock.advance(500.0)
     assert outages.over_patience() is None
     outages.asked("b")
@@ -97,18 +98,18 @@ def test_a_model_that_is_not_asked_is_not_silent() -> None:
     assert outages.over_patience() is None
     clock.advance(1.0)
     assert outages.over_patience() is not None
-    outages.answered("b", "row", good=True)
+    outages.answered("b", "row", failure=None)
     assert outages.over_patience() is None
 
 
 def test_failures_before_a_good_answer_are_evidence() -> None:
     clock = VirtualClock()
     outages = Outages(("a",), 100.0, clock.monotonic)
-    for row, good in (("1", False), ("2", True), ("3", False)):
+    for row, failure in (("1", "500"), ("2", None), ("3", "503")):
         outages.asked("a")
-        outages.answered("a", row, good=good)
+        outages.answered("a", row, failure=failure)
     clock.advance(100.0)
-    assert outages.over_patience() is not None
+    assert "(503)" in str(outages.over_patience())
     assert outages.rows_lost() == {"3"}
 
 
@@ -141,3 +142,50 @@ def test_a_name_that_the_role_allows_may_pass(tmp_path: Path) -> None:
 def test_another_models_failures_stay_failures(tmp_path: Path) -> None:
     candidate = SaidModel(CANDIDATE, lambda number, _: said(CANDIDATE, "other", by="model-cheap"))
     assert Trial(golden_rows(200), tmp_path, candidate=candidate).ended().record.verdict is GateVerdict.FAIL
+
+
+def test_a_rate_limit_is_no_mismatch(tmp_path: Path) -> None:
+    """Every third row is refused twice; both times it waits, and its answer counts in the end, with all attempts."""
+    waits: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    def answer(number: int, times: int) -> Answer:
+        if number % 3 == 0 and times < 2:
+            return replace(said(CANDIDATE, None, cost=0), kind=CallFailure.RATE_LIMITED)
+        return said(CANDIDATE, label_of(number))
+
+    trial = Trial(golden_rows(60), tmp_path, candidate=SaidModel(CANDIDATE, answer), pause=pause)
+    ended = trial.ended()
+    assert ended.record.asked_rows == 60
+    assert all(one.candidate.answer.text is not None for one in ended.results)
+    assert waits == [5.0, 10.0] * 20 or sorted(waits) == [5.0] * 20 + [10.0] * 20
+    assert {one.candidate.answer.attempts for one in ended.results} == {1, 9}
+
+
+def test_a_rate_limit_for_ever_ends_without_a_verdict(tmp_path: Path) -> None:
+    """The run gives up once its patience is over. What was answered before stays kept, and no failure is."""
+    clock = VirtualClock()
+
+    def pause(seconds: float) -> bool:
+        clock.advance(seconds)
+        return trial.over.wait(0.02)
+
+    def answer(number: int, _: int) -> Answer:
+        if len(candidate.asked) <= 20:
+            return said(CANDIDATE, label_of(number))
+        return replace(said(CANDIDATE, None, cost=0), kind=CallFailure.RATE_LIMITED, failure="429, try later")
+
+    candidate = SaidModel(CANDIDATE, answer)
+    trial = Trial(golden_rows(400), tmp_path, candidate=candidate, clock=clock, pause=pause)
+    ended = trial.ended()
+    assert ended.record.verdict is GateVerdict.UNKNOWN
+    assert "model-new has given no answer for" in ended.record.why
+    assert "429, try later" in ended.record.why
+    assert not ended.complete
+    again = Trial(golden_rows(400), tmp_path, clock=clock)
+    run = again.run()
+    assert run.kept >= 40
+    assert all(one.candidate.answer.text is not None for one in run.results)

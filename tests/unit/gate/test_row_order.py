@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from killswitch.gate.golden import GoldenRow, GoldenSet
-from killswitch.gate.row_order import RowCall, calls_of, drawn_order, row_hash
+from killswitch.gate.row_order import RowCall, asked_hash, calls_of, drawn_order
 
 
 def row(number: int, text: str = "text", expect: str = '"bug"') -> GoldenRow:
@@ -32,8 +32,8 @@ def test_the_beginning_of_a_run_is_a_sample_of_the_file() -> None:
 
 
 def test_an_expected_label_changes_no_answer() -> None:
-    assert row_hash(row(1)) == row_hash(row(1, expect='"question"'))
-    assert len({row_hash(row(1)), row_hash(row(2)), row_hash(row(1, "other"))}) == 3
+    assert asked_hash(row(1)) == asked_hash(row(1, expect='"question"'))
+    assert len({asked_hash(row(1)), asked_hash(row(2)), asked_hash(row(1, "other"))}) == 3
 
 
 def test_who_is_asked_first_changes_from_row_to_row() -> None:
