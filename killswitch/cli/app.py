@@ -48,6 +48,7 @@ COMMANDS = {
     "end": "End a rollout: remove its flag, so everyone gets control.",
     "gate list": "List the runs of a role's gate.",
     "gate sample": "Draw a golden set, with prod's labels.",
+    "gate run": "Ask a golden set of prod and candidate: PASS, FAIL or neither.",
     "gate show": "Show a run of a role's gate, and what to do next.",
     "role list": "List all roles, with the model in each slot.",
     "role show": "Show a role: slots, evidence, waiver, history.",

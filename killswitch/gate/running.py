@@ -66,12 +66,17 @@ class GateProgress(Protocol):
         ...
 
 
+def _as_it_was(answer: Answer) -> Answer:
+    return answer
+
+
 @dataclass(frozen=True, slots=True)
 class GateAsk:
     """What a run asks. ``order``: the rows that it may ask, in their order. ``setup``: the hash of how they are asked.
 
-    ``judge``: what the first rows say. ``patience``: seconds without any good answer of a model after which the run
-    gives up. ``sequential``: whether it looks before all rows are asked.
+    ``judge``: what the first rows say. ``repriced``: a kept answer at the prices of today. ``patience``: seconds
+    without any good answer of a model after which the run gives up. ``sequential``: whether it looks before all rows
+    are asked.
     """
 
     order: Sequence[GoldenRow]
@@ -81,6 +86,7 @@ class GateAsk:
     scorer: ScoresAnswers
     judge: Callable[[Sequence[Observation]], GateOutcome]
     concurrency: int = 8
+    repriced: Callable[[Answer], Answer] = _as_it_was
     patience: float = 600.0
     sequential: bool = True
 
@@ -326,7 +332,7 @@ class GateRunning:
         if kept is not None:
             with self._guard:
                 self._counts.kept += 1
-            return kept
+            return self._ask.repriced(kept)
         answer = self._asked(model, row, key)
         if answer is None or (answer.text is None and (self._over.is_set() or self._budget.refusal is not None)):
             return None  # it may have failed because the run ended, or because no money was left

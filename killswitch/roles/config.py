@@ -90,6 +90,7 @@ class RoleConfig:
         return _hashed(
             {
                 **self._asking(models),
+                "schema": self.schema,
                 "label": self.label,
                 "fenced": self.fenced,
                 "answers_as": {model: sorted(self.answers_as.get(model, ())) for model in sorted(models)},
@@ -98,14 +99,16 @@ class RoleConfig:
         )
 
     def asking(self, *models: str) -> str:
-        """The hash of what the models' answers rest on besides their input: `setup` without bars and label."""
+        """The hash of what is sent besides the input: `setup` without what answers are held against.
+
+        A changed schema, label or bar is held against answers that are there; they need not be paid for again.
+        """
         return _hashed(self._asking(models))
 
     def _asking(self, models: Sequence[str]) -> dict[str, Any]:
         asked = {model: self.endpoint_of(model) for model in models}
         return {
             "system": self.system,
-            "schema": self.schema,
             "max_output_tokens": self.max_output_tokens,
             "endpoints": {model: [one.provider, one.url, dict(one.parameters)] for model, one in sorted(asked.items())},
         }
