@@ -230,7 +230,8 @@ class GateRunning:
             outcome = self._judge(results)
             self._progress.look(outcome, look)
             if outcome.verdict is not GateVerdict.TOO_FEW_ROWS:
-                self._progress.ending(outcome.why)
+                if look < len(self._ask.order):
+                    self._progress.ending(outcome.why)
                 return self._ended(results, outcome, None)
             with self._guard:
                 twice = [observed(one) for one in results if one.prod_again is not None]
