@@ -20,7 +20,7 @@ from killswitch.gate.answer_cache import AnswerKey, GateAnswers
 from killswitch.gate.answers import ScoredAnswer
 from killswitch.gate.golden import GoldenRow, Label, Message
 from killswitch.gate.report.differences import harmless
-from killswitch.gate.row_order import RowCall, row_hash
+from killswitch.gate.row_order import RowCall, asked_hash
 from killswitch.gate.running import AsksModel, ScoresAnswers
 from killswitch.gate.sample_sources import SampleRow, as_input, spelled
 from killswitch.private_files import new_private_file, sync_folder
@@ -73,7 +73,7 @@ def _id(messages: Sequence[Message]) -> str:
 
 def kept_keys(rows: Iterable[GoldenRow], *, setup: str, model: str) -> dict[str, AnswerKey]:
     """Where ``model``'s answer to each row is kept, by the row's id."""
-    return {row.id: AnswerKey(f"sample:{setup}", model, row_hash(row), RowCall.PROD) for row in rows}
+    return {row.id: AnswerKey(f"sample:{setup}", model, asked_hash(row), RowCall.PROD) for row in rows}
 
 
 def labelled(rows: Sequence[GoldenRow], ask: LabelAsk, answers: GateAnswers) -> Labelled:
