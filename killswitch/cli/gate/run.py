@@ -108,7 +108,7 @@ class _Wanted:
     as_json: bool
 
 
-def command(
+def command(  # long: one line an option
     role: Annotated[str, typer.Argument(help="The role's name.", show_default=False)],
     golden: Annotated[
         Path | None, typer.Option(help="The golden set, JSON lines.", show_default="`golden:` of the role file")
