@@ -175,7 +175,9 @@ class RoleModel:
             outcome = self._attempt(request, spent)
             if isinstance(outcome, ModelReply):
                 return self._answer(outcome, spent)
-            if outcome.refused is not None and self._leave_out(outcome.refused):
+            # only what this attempt has sent: a provider that refuses for ever must not be asked for ever
+            if outcome.refused is not None and outcome.refused in request.parameters:
+                self._leave_out(outcome.refused)
                 spent.attempts -= 1
                 continue
             if outcome.kind in STOPS_A_RUN:
@@ -233,14 +235,10 @@ class RoleModel:
             held.release()
         return outcome
 
-    def _leave_out(self, parameter: str) -> bool:
-        """Whether the parameter can be left out from now on: it is the role's."""
+    def _leave_out(self, parameter: str) -> None:
         with self._lock:
-            if parameter not in self._parameters:
-                return False
             if parameter not in self._refused:
                 self._refused += (parameter,)
-            return True
 
     def _request(self, messages: Sequence[Message]) -> ModelRequest:
         parameters = {name: value for name, value in self._parameters.items() if name not in self._refused}
