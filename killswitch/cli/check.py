@@ -12,6 +12,7 @@ import typer
 from killswitch.cli.invocation import EXIT_REFUSED, JsonOption, print_problems, say, show
 from killswitch.errors import BadRules
 from killswitch.model import Rollout
+from killswitch.roles.pairs import role_pair
 from killswitch.rules.loading import load_folder, located
 from killswitch.shadow.criteria import criteria_of
 from killswitch.spend.prices import PriceList
@@ -42,7 +43,14 @@ def command(
         "problems": [],
         "warnings": [_parts(warning) for warning in warnings],
         "rollouts": [
-            {"rollout": r.name, "file": r.file, "rules": [rule.name for rule in r.rules]} for r in loaded.rollouts
+            {
+                "rollout": r.name,
+                "file": r.file,
+                "control": r.control,
+                "canary": r.canary,
+                "rules": [rule.name for rule in r.rules],
+            }
+            for r in loaded.rollouts
         ],
     }
 
@@ -51,9 +59,16 @@ def command(
         for rollout in loaded.rollouts:
             names = ", ".join(rule.name for rule in rollout.rules)
             rules = f"{counted(len(rollout.rules), 'rule')} ({names})"
-            say(f"{rollout.name}: {rules}, {rollout.decide.value}, {rollout.mode.value}")
+            say(f"{rollout.name}: {rules}, {rollout.decide.value}, {rollout.mode.value}{_slots(rollout)}")
 
     show(document, as_json=as_json, otherwise=words)
+
+
+def _slots(rollout: Rollout) -> str:
+    """``; role:support.candidate against role:support.prod, the models that are pinned when it is armed``."""
+    if role_pair(rollout.control, rollout.canary) is None:
+        return ""
+    return f"; {rollout.canary} against {rollout.control}, the models that are pinned when it is armed"
 
 
 def _checked_further(rollouts: Iterable[Rollout]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from killswitch.cli.histories import DataOption, FromOption, OpenHistory, Scrape
 from killswitch.cli.invocation import (
     EXIT_UNWANTED,
     JsonOption,
+    RolesOption,
     RulesOption,
     SettingsOption,
     SourceOption,
@@ -25,9 +26,10 @@ from killswitch.cli.invocation import (
     person,
     show,
 )
+from killswitch.cli.role_settings import roles_of
 from killswitch.daemon.settings import Settings, load_settings
 from killswitch.daemon.wiring import build_pagers, build_store
-from killswitch.errors import AccessDenied, Unavailable, UnknownRollout
+from killswitch.errors import AccessDenied, BadRules, KillswitchError, Unavailable, UnknownRollout
 from killswitch.flags.flag import Flag
 from killswitch.model import Rollout
 from killswitch.preflight.checks import (
@@ -43,6 +45,7 @@ from killswitch.preflight.checks import (
 )
 from killswitch.preflight.doctor import examine
 from killswitch.preflight.page_checks import examine_pages
+from killswitch.preflight.role_checks import examine_roles
 from killswitch.preflight.shadow_checks import examine_shadow_routers, examine_spool
 from killswitch.preflight.source_checks import no_source
 from killswitch.preflight.store_checks import examine_store, examine_writing
@@ -60,6 +63,7 @@ _STYLES = {Status.OK: "green", Status.NOTE: "cyan", Status.WARNING: "yellow", St
 
 def command(
     rules: RulesOption = None,
+    roles: RolesOption = None,
     store: StoreOption = None,
     data: DataOption = None,
     source: SourceOption = None,
@@ -79,7 +83,7 @@ def command(
     Exits with 1 if something is wrong, with 0 if there are only warnings. A recording (--data) needs no store.
     """
     with errors_as_messages():
-        configured = load_settings(settings, rules=rules, store=store, scrape_interval=scrape_interval)
+        configured = load_settings(settings, rules=rules, roles=roles, store=store, scrape_interval=scrape_interval)
         rollouts = _named(load_folder(configured.rules).rollouts, rollout)
         try:
             with open_history(
@@ -137,7 +141,7 @@ def _examined(
         routers=None if alone else _routers(settings),
         all_rules=all_rules,
     )
-    outside = [] if alone else [*_pages(settings, rollouts), *_spool()]
+    outside = [] if alone else [*_pages(settings, rollouts), *_spool(), *_roles(settings, rollouts)]
     with progress_bar("examining") as progress:
         return [*outside, *examine(setup, progress)]
 
@@ -147,7 +151,15 @@ def _without_source(settings: Settings, rollouts: Sequence[Rollout], error: Unav
     flags, store_checks = examine_store(_flags(settings))
     writing = examine_writing(flags, rollouts, _try_writing(settings))
     routers = examine_shadow_routers(flags or {}, rollouts, _routers(settings))
-    return [*_pages(settings, rollouts), *_spool(), *store_checks, *writing, *routers, no_source(error)]
+    return [
+        *_pages(settings, rollouts),
+        *_spool(),
+        *_roles(settings, rollouts),
+        *store_checks,
+        *writing,
+        *routers,
+        no_source(error),
+    ]
 
 
 def _named(rollouts: Sequence[Rollout], name: str | None) -> Sequence[Rollout]:
@@ -171,6 +183,23 @@ def _counters(source: Source) -> AskCounters | None:
 def _pages(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:
     pagers, fallback = build_pagers(settings)
     return list(examine_pages(rollouts, [*pagers, *([fallback] if fallback is not None else [])]))
+
+
+def _roles(settings: Settings, rollouts: Sequence[Rollout]) -> list[Check]:
+    try:
+        configs = roles_of(settings)
+    except BadRules as error:
+        found = f"its files are refused: {error.problems[0]}"
+        return [Check("roles", Status.WRONG, found, "`killswitch check` lists all their problems")]
+    opened = build_store(settings)
+    try:
+        stored, _ = Switch(opened, wall=time.time, by=person()).everything()
+        flags = {name: each.flag for name, each in stored.items() if each.flag is not None}
+        return list(examine_roles(opened, rollouts, configs, flags, now=time.time()))
+    except KillswitchError:
+        return []  # the checks of the store say it
+    finally:
+        opened.close()
 
 
 def _flags(settings: Settings) -> AskFlags:
