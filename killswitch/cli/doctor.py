@@ -61,7 +61,7 @@ _PROBLEMS = frozenset({Status.WRONG, Status.WARNING})
 _STYLES = {Status.OK: "green", Status.NOTE: "cyan", Status.WARNING: "yellow", Status.WRONG: "bold red"}
 
 
-def command(
+def command(  # long: its options, and the two ways to examine
     rules: RulesOption = None,
     roles: RolesOption = None,
     store: StoreOption = None,

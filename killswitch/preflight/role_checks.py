@@ -82,9 +82,7 @@ def _role(store: Store, role: Role, config: RoleConfig | None, now: float) -> It
 def _evidence(store: Store, role: Role, config: RoleConfig | None, now: float) -> Check:
     about = f"role:{role.name}"
     try:
-        return Check(
-            about, Status.OK, f"its candidate rests on {evidence_of(store, role, config=config, now=now).sentence}"
-        )
+        rests_on = evidence_of(store, role, config=config, now=now).sentence
     except Refused as error:
         return Check(about, Status.NOTE, f"its candidate {role.candidate} may have no users yet: {error}")
     except KillswitchError as error:

@@ -17,14 +17,14 @@ from killswitch.router.router import Router
 _ARMED = (RouteReason.SPLIT, RouteReason.TARGETING_MATCH)
 
 
-class PinnedModels(Protocol):
+class AsksRoles(Protocol):
     """Satisfied by `killswitch.router.roles.Roles`."""
 
     def model_for(self, role: str, slot: str = "prod") -> str: ...
 
 
 def role_route(
-    roles: PinnedModels,
+    roles: AsksRoles,
     role: str,
     routing_key: object,
     *,
@@ -52,7 +52,7 @@ def role_route(
     return Route(Cohort.CONTROL, prod, RouteReason.STATIC, 0, 0)
 
 
-def _pinned(roles: PinnedModels, role: str, slot: Slot) -> str | None:
+def _pinned(roles: AsksRoles, role: str, slot: Slot) -> str | None:
     try:
         return roles.model_for(role, slot)
     except EmptySlot:
