@@ -61,6 +61,7 @@ COMMANDS = {
     "role waive": "Let a candidate go on without a passed gate.",
     "roles export": "Write all roles to a JSON file for git.",
     "roles import": "Bring the roles to what a file says, after a diff.",
+    "roles probe": "Ask each pinned model for a token: is it still there?",
     "lint-models": "Find floating names of models in code and configuration.",
     "shadow judge": "Ask another model which of two answers is better.",
     "shadow worker": "Compare raw pairs from the spool, and keep the records.",

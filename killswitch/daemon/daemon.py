@@ -28,6 +28,7 @@ from killswitch.controller.role_rollbacks import RoleRollbacks
 from killswitch.controller.slow_signals import SlowSignals
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
+from killswitch.daemon.probe_child import daily_probes
 from killswitch.daemon.role_view import RoleView
 from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
@@ -107,6 +108,7 @@ class Daemon:
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
         self._role_view = RoleView(self._store)
+        self._probes = daily_probes(settings, self._store, self._roles.current, by=self.controller_id, wall=wall)
         self._role_rollbacks = RoleRollbacks(
             self._store, rollouts=lambda: self._rules.current().rollouts, wall=wall, by=self.controller_id
         )
@@ -248,6 +250,7 @@ class Daemon:
             ("role_rollbacks", self._role_rollbacks.look, min(2.0, self._settings.interval)),
             ("propagation", self._look_who_follows, min(1.0, pulse * 2)),
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
+            ("role_probes", self._probes.look, 60.0),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),
         )
         scheduler = BackgroundScheduler(

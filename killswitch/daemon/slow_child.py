@@ -96,14 +96,14 @@ def _started(
 
 
 def _child(there: Connection, work: Work, settings: SlowSettings, history: ExposureHistory, now: float) -> None:
-    _step_back()
+    step_back()
     try:
         there.send((work(settings, history, now), ()))
     except BadSettings as error:
         there.send(((), error.problems))
 
 
-def _step_back() -> None:
+def step_back() -> None:
     """Let the daemon judge first, be ended in its place, and end with it: it leaves without asking its children."""
     os.nice(_LOWEST)
     with contextlib.suppress(OSError):

@@ -23,6 +23,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from tests.doubles.provider_faults import QUOTA, ProviderFault
 from tests.doubles.threaded_server import JsonHandler, ThreadedServer
@@ -63,6 +64,8 @@ class ModelProvider(ThreadedServer):
         self.answered_as: dict[str, str] = {}  # another model's id in each answer, as an alias that has moved
         self.most_at_once = 0
         self._at_once = 0
+        self.listed: list[dict[str, Any]] = []  # what GET of the list of models has, two a page where it has pages
+        self.list_status = 200
         self._next: dict[str, deque[ProviderFault]] = {}
         self._always: dict[str, ProviderFault] = {}
         self.lock = threading.Lock()
@@ -105,6 +108,10 @@ class ModelProvider(ThreadedServer):
 
     # --- what each provider words by itself -----------------------------------------------------
 
+    def page_of_list(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
+        """A page of the list of models."""
+        raise NotImplementedError
+
     def read(self, path: str, body: dict[str, Any]) -> tuple[str, str, str]:
         """Model, prompt and system prompt."""
         raise NotImplementedError
@@ -123,7 +130,11 @@ class ModelProvider(ThreadedServer):
 
 
 class OpenAIProvider(ModelProvider):
-    """POST /v1/chat/completions."""
+    """POST /v1/chat/completions, GET /v1/models."""
+
+    def page_of_list(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
+        entries = [{"object": "model", "created": 1764500000, "owned_by": "system", **one} for one in self.listed]
+        return {"object": "list", "data": entries}
 
     def read(self, path: str, body: dict[str, Any]) -> tuple[str, str, str]:
         system = " ".join(text_in(one["content"]) for one in body["messages"] if one["role"] == "system")
@@ -191,9 +202,17 @@ class OpenAIProvider(ModelProvider):
 
 
 class AnthropicProvider(ModelProvider):
-    """POST /v1/messages."""
+    """POST /v1/messages, GET /v1/models."""
 
     key_header = "x-api-key"
+
+    def page_of_list(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
+        base = {"type": "model", "created_at": "2025-02-19T00:00:00Z", "display_name": "A model", "lifecycle": "active"}
+        entries = [{**base, **one} for one in self.listed]
+        start = next((n + 1 for n, one in enumerate(entries) if [one["id"]] == query.get("after_id")), 0)
+        page = entries[start : start + 2]
+        ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": None, "last_id": None}
+        return {"data": page, "has_more": start + 2 < len(entries), **ends}
 
     def read(self, path: str, body: dict[str, Any]) -> tuple[str, str, str]:
         return body["model"], text_in(body["messages"][-1]["content"]), text_in(body.get("system", ""))
@@ -251,10 +270,16 @@ class AnthropicProvider(ModelProvider):
 
 
 class GeminiProvider(ModelProvider):
-    """POST /v1beta/models/MODEL:generateContent."""
+    """POST /v1beta/models/MODEL:generateContent, GET /v1beta/models."""
 
     base = ""
     key_header = "x-goog-api-key"
+
+    def page_of_list(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
+        start = int(query.get("pageToken", ["0"])[0])
+        page = [{"version": "001", "displayName": "A model", **one} for one in self.listed[start : start + 2]]
+        more = {"nextPageToken": str(start + 2)} if start + 2 < len(self.listed) else {}
+        return {"models": page, **more}
 
     def read(self, path: str, body: dict[str, Any]) -> tuple[str, str, str]:
         model = path.rpartition("/models/")[2].partition(":")[0]
@@ -314,6 +339,14 @@ class GeminiProvider(ModelProvider):
 
 class _ProviderHandler(JsonHandler):
     provider: ModelProvider
+
+    def do_GET(self) -> None:  # noqa: N802  the name that http.server asks for
+        parts = urlsplit(self.path)
+        assert parts.path.endswith("/models"), self.path
+        status = self.provider.list_status
+        query = parse_qs(parts.query)
+        document = self.provider.page_of_list(query) if status == 200 else self.provider.error(status, model="")
+        self._json(status, document)
 
     def do_POST(self) -> None:  # noqa: N802  the name that http.server asks for
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

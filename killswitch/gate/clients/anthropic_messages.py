@@ -50,6 +50,10 @@ class AnthropicMessages:
             return self._http.failed(error, model=model, sent=sent)
         return ModelReply(text, named if isinstance(named, str) and named else None, usage)
 
+    def models(self) -> Any:
+        """The list of models, page by page. Raises what the SDK raises."""
+        return self._client.models.list(limit=1000)
+
     def close(self) -> None:
         self._http.close()
 

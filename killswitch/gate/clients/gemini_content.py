@@ -72,6 +72,10 @@ class GeminiContent:
         text = "".join(part.text for part in parts if part.text is not None and not part.thought)
         return ModelReply(text, answer.model_version or None, Usage.of(answer.usage_metadata))
 
+    def models(self) -> Any:
+        """The list of models, page by page. Raises what the SDK raises."""
+        return self._client.models.list(config={"page_size": 1000})
+
     def close(self) -> None:
         self._http.close()
 

@@ -76,6 +76,10 @@ class OpenAIChat:
             usage=Usage.of(completion.usage),
         )
 
+    def models(self) -> Any:
+        """The list of models, page by page. Raises what the SDK raises."""
+        return self._client.models.list()
+
     def close(self) -> None:
         self._http.close()
 
