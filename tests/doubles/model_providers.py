@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from tests.doubles import provider_lists as lists
 from tests.doubles.provider_faults import QUOTA, ProviderFault
 from tests.doubles.threaded_server import JsonHandler, ThreadedServer
 
@@ -133,8 +134,7 @@ class OpenAIProvider(ModelProvider):
     """POST /v1/chat/completions, GET /v1/models."""
 
     def page_of_list(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
-        entries = [{"object": "model", "created": 1764500000, "owned_by": "system", **one} for one in self.listed]
-        return {"object": "list", "data": entries}
+        return lists.of_openai(self.listed)
 
     def read(self, path: str, body: dict[str, Any]) -> tuple[str, str, str]:
         system = " ".join(text_in(one["content"]) for one in body["messages"] if one["role"] == "system")
@@ -207,12 +207,7 @@ class AnthropicProvider(ModelProvider):
     key_header = "x-api-key"
 
     def page_of_list(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
-        base = {"type": "model", "created_at": "2025-02-19T00:00:00Z", "display_name": "A model", "lifecycle": "active"}
-        entries = [{**base, **one} for one in self.listed]
-        start = next((n + 1 for n, one in enumerate(entries) if [one["id"]] == query.get("after_id")), 0)
-        page = entries[start : start + 2]
-        ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": None, "last_id": None}
-        return {"data": page, "has_more": start + 2 < len(entries), **ends}
+        return lists.of_anthropic(self.listed, query)
 
     def read(self, path: str, body: dict[str, Any]) -> tuple[str, str, str]:
         return body["model"], text_in(body["messages"][-1]["content"]), text_in(body.get("system", ""))
@@ -276,10 +271,7 @@ class GeminiProvider(ModelProvider):
     key_header = "x-goog-api-key"
 
     def page_of_list(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
-        start = int(query.get("pageToken", ["0"])[0])
-        page = [{"version": "001", "displayName": "A model", **one} for one in self.listed[start : start + 2]]
-        more = {"nextPageToken": str(start + 2)} if start + 2 < len(self.listed) else {}
-        return {"models": page, **more}
+        return lists.of_gemini(self.listed, query)
 
     def read(self, path: str, body: dict[str, Any]) -> tuple[str, str, str]:
         model = path.rpartition("/models/")[2].partition(":")[0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from killswitch.model import PageSettings
-from killswitch.pages import role_events
+from killswitch.pages import model_events, role_events
 from killswitch.pages.page import Page
-from killswitch.roles.role import Role, RoleChange, RoleHistoryEntry
+from killswitch.roles.role import Role, RoleChange, RoleHistoryEntry, Slot
 
 _NEW = "gpt-5-2025-08-07"
 
@@ -26,4 +26,9 @@ def role_pages(at: float, settings: PageSettings) -> list[Page]:
     return [
         role_events.promoted(promoted, before=before, evidence=evidence, settings=settings),
         role_events.rolled_back(rolled_back, before=after, settings=settings),
+        model_events.model_gone(after, _NEW, [Slot.PROD], f"{_NEW} does not exist", at=at, settings=settings),
+        model_events.model_retiring(
+            after, "gpt-4.1-2025-04-14", [Slot.PREVIOUS], "it is retired in 7 days", at=at, settings=settings
+        ),
+        model_events.model_unknown(after, _NEW, [Slot.PROD], "503 for 3 days", at=at, settings=settings),
     ]
