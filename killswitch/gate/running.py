@@ -75,8 +75,8 @@ class GateAsk:
     """What a run asks. ``order``: the rows that it may ask, in their order. ``setup``: the hash of how they are asked.
 
     ``judge``: what the first rows say. ``repriced``: a kept answer at the prices of today. ``patience``: seconds
-    without any good answer of a model after which the run gives up. ``sequential``: whether it looks before all rows
-    are asked.
+    without any good answer of a model after which the run gives up. ``sequential``: whether a look may end it
+    before all rows are asked.
     """
 
     order: Sequence[GoldenRow]
@@ -96,8 +96,7 @@ class GateAsk:
 
     @property
     def looks(self) -> tuple[int, ...]:
-        rows = len(self.order)
-        return looks(rows) if self.sequential else (rows,)
+        return looks(len(self.order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +226,10 @@ class GateRunning:
                     results = prefix.first(prefix.length)
                     return self._ended(results, self._judge(results) if results else None, why)
             results = prefix.first(look)
-            outcome = self._judge(results)
-            self._progress.look(outcome, look)
-            if outcome.verdict is not GateVerdict.TOO_FEW_ROWS:
+            if self._ask.sequential or look == len(self._ask.order):
+                outcome = self._judge(results)
+                self._progress.look(outcome, look)
+            if outcome is not None and outcome.verdict is not GateVerdict.TOO_FEW_ROWS:
                 if look < len(self._ask.order):
                     self._progress.ending(outcome.why)
                 return self._ended(results, outcome, None)
