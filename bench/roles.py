@@ -95,7 +95,7 @@ class Stamps:
         self.held_at: dict[str, float] = {}
 
     def settled(self, snapshot: PinnedModels) -> None:
-        model = snapshot.models[Slot.PROD].get(ROLE)
+        model = snapshot.model(Slot.PROD, ROLE)
         if model is not None:
             self.held_at.setdefault(model, time.monotonic())
 

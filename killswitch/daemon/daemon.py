@@ -47,6 +47,7 @@ from killswitch.pages.lane import DeliveryPolicy
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.pages.page import FLEET
 from killswitch.pages.receivers import Pager
+from killswitch.registry.mismatches import MismatchPages
 from killswitch.roles.seen import RolesSeen
 from killswitch.sources import Source
 from killswitch.sources.scrape_interval import consequence, measured_now
@@ -60,6 +61,7 @@ from killswitch.trips.switch import Switch
 from killswitch.web.app import application
 from killswitch.web.flag_endpoints import FlagView, flag_routes
 from killswitch.web.incident_endpoint import IncidentView, incident_routes
+from killswitch.web.pin_view import PinView
 from killswitch.web.server import server
 from killswitch.wording import counted
 
@@ -117,6 +119,11 @@ class Daemon:
             Switch(self._store, wall=wall, by=self.controller_id),
             settings=self._page_settings,
             monotonic=monotonic,
+            wall=wall,
+        )
+        self._mismatches = MismatchPages(
+            self._store,
+            settings=lambda role: self._roles.page_settings(role, self._rules.current().rollouts),
             wall=wall,
         )
         self._incidents = StoredIncidents(self._trip_store, monotonic=monotonic)
@@ -252,6 +259,7 @@ class Daemon:
             ("dead_mans_switch", self._dead_mans_switch.call, pulse),
             ("role_probes", self._probes.look, 60.0),
             ("slow_signals", self._slow_signals.look, min(30.0, self._settings.interval)),
+            ("model_mismatches", self._mismatches.look, min(60.0, 4 * self._settings.interval)),
         )
         scheduler = BackgroundScheduler(
             timezone="UTC",
@@ -341,7 +349,8 @@ class Daemon:
         # a store that hangs holds up one request for flags by the shorter of the two patiences
         flags = FlagView(self._trip_store, monotonic=self._monotonic)
         incidents = IncidentView(self._trip_store, monotonic=self._monotonic)
-        routes = [*flag_routes(flags), *incident_routes(incidents)]
+        pins = PinView(self._trip_store, monotonic=self._monotonic)
+        routes = [*flag_routes(flags, pins), *incident_routes(incidents)]
         app = application(self, routes, host_names=self._settings.names)
         return server(app, self._settings.listen)
 

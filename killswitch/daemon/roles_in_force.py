@@ -8,6 +8,7 @@ from pathlib import Path
 
 from killswitch.daemon.rules_in_force import folder_state
 from killswitch.errors import BadRules
+from killswitch.model import PageSettings, Rollout
 from killswitch.roles.config import RoleConfig
 from killswitch.rules.role_files import load_roles
 
@@ -27,6 +28,13 @@ class RolesInForce:
     def current(self) -> Mapping[str, RoleConfig]:
         """Role files, by role; none without the folder."""
         return self._roles
+
+    def page_settings(self, role: str, rollouts: Mapping[str, Rollout]) -> PageSettings:
+        """As the role file says; without one, as a rule file says that names a receiver."""
+        config = self._roles.get(role)
+        pages = [one.page for one in rollouts.values()]
+        named = [page for page in pages if page.slack is not None or page.pagerduty is not None]
+        return config.page if config is not None else next(iter([*named, *pages]), PageSettings())
 
     def look(self) -> None:
         """Read the files again if anything in the folder has changed."""

@@ -100,6 +100,17 @@ class RolePayload(TypedDict):
     incident: str | None
 
 
+class MismatchPayload(TypedDict):
+    """Another model has answered for the pin of a role's slot."""
+
+    role: str
+    slot: str
+    pinned: str
+    answered: str
+    number: int
+    processes: int
+
+
 class PagePayload(TypedDict):
     """One page."""
 
@@ -136,6 +147,7 @@ class PagePayload(TypedDict):
     spend: NotRequired[SpendPayload]
     plan: NotRequired[PlanPayload]
     role: NotRequired[RolePayload]
+    mismatch: NotRequired[MismatchPayload]
     count: NotRequired[int]
     pages: NotRequired[list[PagePayload]]
     possible_repeat: NotRequired[bool]

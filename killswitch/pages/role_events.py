@@ -1,4 +1,4 @@
-"""The pages about a role: another model was promoted to prod, or prod was rolled back."""
+"""The pages about a role: prod was promoted or rolled back, or another model than the pinned one answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 from killswitch.model import PageSettings
 from killswitch.pages.building import as_good_news, page_of_event
 from killswitch.pages.page import MAX_NAME, Page, PageKind, identified
-from killswitch.pages.payload import RolePayload
+from killswitch.pages.payload import MismatchPayload, RolePayload
 from killswitch.roles.references import PREFIX
-from killswitch.roles.role import Role, RoleChange, RoleHistoryEntry
-from killswitch.wording import plain
+from killswitch.roles.role import Role, RoleChange, RoleHistoryEntry, Slot
+from killswitch.wording import counted, plain
 
 
 def promoted(entry: RoleHistoryEntry, *, before: Role | None, evidence: str, settings: PageSettings) -> Page:
@@ -59,6 +59,48 @@ def rolled_back(entry: RoleHistoryEntry, *, before: Role, settings: PageSettings
         PageKind.ROLE_ROLLED_BACK, entry, before, headline, f"{_because(entry)}{after}", settings,
         alert="role rolled back", auto_action=f"prod of role {role.name} is {prod} again", steps=steps,
     )  # fmt: skip
+
+
+def model_mismatch(
+    role: Role,
+    slot: Slot,
+    answered: str,
+    *,
+    number: int,
+    processes: int,
+    identity: str,
+    at: float,
+    settings: PageSettings,
+) -> Page:
+    """``answered`` has answered ``number`` requests for the pin of ``slot``, as ``processes`` processes report."""
+    pinned, other = _model(role.model(slot)), _model(answered)
+    subject = f"{PREFIX}{role.name}"
+    headline = f"role {role.name}: {other} answers where {pinned} is pinned"
+    why = (
+        f"{counted(number, 'answer')} to requests for {pinned} ({slot} of role {role.name}) named {other} as their"
+        f" model, in {processes:,} {'process' if processes == 1 else 'processes'}"
+    )
+    page = page_of_event(
+        PageKind.MODEL_MISMATCH, (), headline, why, settings,
+        at=at, identity=f"{subject}.{identity}", alert="another model answers for a pin",
+        auto_action="none: requests still go to the pin",
+        steps=(
+            f"Ask the provider, or look at the gateway's fallbacks: does {pinned} lead to {other} now?",
+            f"If {pinned} is an alias, pin an id: `killswitch role set-candidate {role.name} MODEL`, then its gate",
+            f"If {other} is the same model by another name, say so in the service: `Roles(…, deployments=…)`",
+            f'If its answers are bad: `killswitch role rollback {role.name} --reason "why"`',
+        ),
+    )  # fmt: skip
+    payload: MismatchPayload = {
+        "role": role.name,
+        "slot": slot.value,
+        "pinned": plain(role.model(slot) or "", MAX_NAME),
+        "answered": plain(answered, MAX_NAME),
+        "number": number,
+        "processes": processes,
+    }
+    ours = {"rollout": subject, "generation": role.number, "mismatch": payload}
+    return replace(page, rollout=subject, generation=role.number, payload={**page.payload, **ours})
 
 
 def _page(

@@ -145,9 +145,11 @@ class Roles:
     def _first_ask(self, role: str, slot: str) -> str:
         """The service's first question for this slot, or one that has no answer."""
         seen = self._following.current
-        known = slot if isinstance(slot, str) and slot in set(Slot) else None
-        if known is not None and isinstance(role, str) and role in seen.models[Slot(known)]:
-            return self._following.ask(Slot(known), role).models[Slot(known)][role]
+        if isinstance(slot, str) and slot in set(Slot) and isinstance(role, str):
+            model = seen.model(Slot(slot), role)
+            if model is not None:
+                self._following.ask(Slot(slot), role)
+                return model
         if seen.state in (RolesState.FOLLOWED, RolesState.STALE):
             raise self._why_not(seen, role, slot)
         raise self._not_trusted(seen, role)
@@ -164,13 +166,13 @@ class Roles:
         )
 
     def _why_not(self, seen: PinnedModels, role: object, slot: object) -> RoleProblem:
-        if not isinstance(role, str) or role not in seen.names:
+        if not isinstance(role, str) or role not in seen.roles:
             if isinstance(role, str) and role in seen.left_out:
                 return RoleUnreadable(
                     str(role), f"the store has more than the {MAX_ROLES} roles that one process reads"
                 )
-            return RoleNotFound(role, seen.names)
-        if role in seen.problems and not any(role in models for models in seen.models.values()):
+            return RoleNotFound(role, seen.roles)
+        if seen.roles[role].role is None:
             return RoleUnreadable(role, seen.problems[role])
         return EmptySlot(role, slot)
 
@@ -181,7 +183,7 @@ class Roles:
         return RolesHealth(
             state=seen.state,
             sentence=seen.sentence,
-            roles=len(seen.names),
+            roles=len(seen.roles),
             problems=seen.problems,
             read_age=following.read_age,
             watching=following.watching,

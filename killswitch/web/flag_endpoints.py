@@ -21,6 +21,7 @@ from starlette.routing import Route
 from killswitch.errors import KillswitchError
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import State
+from killswitch.roles.references import PREFIX
 from killswitch.router.failsafe import (
     OBEYS_ARMED,
     LinearizableRead,
@@ -33,9 +34,11 @@ from killswitch.router.failsafe import (
 from killswitch.stores import Store, keys
 from killswitch.web import flagd, ofrep
 from killswitch.web.ofrep import OfrepAnswer
+from killswitch.web.pin_view import PinSnapshot, PinView
+from killswitch.web.shared_look import SharedLook
 
 log = logging.getLogger(__name__)
-FRESH_FOR = 1.0  # seconds that one read of the store serves everyone
+_NO_ROLES = PinSnapshot({}, stale=True)  # as long as the store says of none
 _FOR_EVER = frozenset({RouterState.TRIPPED, RouterState.COMPLETE})  # obeyed, whatever becomes of the store
 _EXPIRED = frozenset({RouterState.CUT_OFF, RouterState.UNWATCHED})
 
@@ -49,7 +52,7 @@ class FlagSnapshot:
 
 
 class FlagView:
-    """The flags as the store has them, at most `FRESH_FOR` seconds old while it answers. Thread-safe.
+    """The flags as the store has them, at most `FRESH_FOR` of `SharedLook` old while it answers. Thread-safe.
 
     ``monotonic`` in seconds. ``policy``: how long an armed flag outlives the store's silence, as for routers.
     """
@@ -59,8 +62,7 @@ class FlagView:
         self._monotonic = monotonic
         self._policy = policy or StalePolicy()
         self._lock = threading.Lock()
-        self._looking = False
-        self._next_look = monotonic()
+        self._shared = SharedLook(self._look, monotonic=monotonic)
         self._memories: Mapping[str, Memory] = {}
         self._last_flags: dict[str, Flag] = {}
         self._revision = 0
@@ -74,16 +76,7 @@ class FlagView:
 
     def current(self) -> FlagSnapshot | None:
         """What to obey now; None when the store has never been read."""
-        with self._lock:
-            mine = not self._looking and self._monotonic() >= self._next_look
-            self._looking = self._looking or mine
-        if mine:
-            try:
-                self._look()
-            finally:
-                with self._lock:
-                    self._looking = False
-                    self._next_look = self._monotonic() + FRESH_FOR
+        self._shared.refresh()
         with self._lock:
             return None if self._read_at is None else self._view()
 
@@ -132,7 +125,7 @@ def _taken_for_tripped(flag: Flag) -> Flag:
     return replace(tripped, shadow_percent=0.0, shadow_classes={})
 
 
-def flag_routes(view: FlagView) -> list[Route]:
+def flag_routes(view: FlagView, roles: PinView) -> list[Route]:
     """The endpoints, to be mounted next to the others."""
 
     async def one(request: Request) -> Response:
@@ -140,11 +133,7 @@ def flag_routes(view: FlagView) -> list[Route]:
         return body if isinstance(body, Response) else await run_in_threadpool(evaluated, request, body)
 
     def evaluated(request: Request, body: bytes) -> Response:
-        key = request.path_params["key"]
-        seen = view.current()
-        if seen is None or (view.failing and key not in seen.flags):
-            return _unread({"key": key})
-        return _response(ofrep.evaluate(seen.flags, key, body, stale=seen.stale))
+        return _one_answer(view, roles, request.path_params["key"], body)
 
     async def every(request: Request) -> Response:
         body = await _body(request)
@@ -154,8 +143,7 @@ def flag_routes(view: FlagView) -> list[Route]:
         seen = view.current()
         if seen is None:
             return _unread({})
-        asked = request.headers.get("if-none-match")
-        return _response(ofrep.evaluate_all(seen.flags, body, if_none_match=asked, stale=seen.stale))
+        return _all_answers(seen, _pins(view, roles), body, request.headers.get("if-none-match"))
 
     whole = _WholeFile()
 
@@ -165,7 +153,7 @@ def flag_routes(view: FlagView) -> list[Route]:
             return _unread({})
         name, asked = request.path_params.get("rollout"), request.headers.get("if-none-match")
         if name is None:
-            return whole.answer(seen, asked)
+            return whole.answer(seen, _pins(view, roles), asked)
         if name not in seen.flags and view.failing:
             return _unread({"key": str(name)})
         if name not in seen.flags:
@@ -185,13 +173,13 @@ class _WholeFile:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: tuple[FlagSnapshot, bytes, str | None] | None = None
+        self._made: tuple[tuple[FlagSnapshot, PinSnapshot], bytes, str | None] | None = None
 
-    def answer(self, seen: FlagSnapshot, if_none_match: str | None) -> Response:
+    def answer(self, seen: FlagSnapshot, pins: PinSnapshot, if_none_match: str | None) -> Response:
         with self._lock:
-            if self._made is None or self._made[0] != seen:
-                made = flagd.render(seen.flags, stale=seen.stale)
-                self._made = seen, made.body, made.etag
+            if self._made is None or self._made[0] != (seen, pins):
+                made = flagd.render(seen.flags, stale=seen.stale, roles=pins.models)
+                self._made = (seen, pins), made.body, made.etag
             _, body, etag = self._made
         if etag is not None and ofrep.matches(if_none_match, etag):
             return _response(OfrepAnswer(304, None, etag))
@@ -212,6 +200,36 @@ def _response(answer: OfrepAnswer) -> Response:
         headers["ETag"] = answer.etag
     media = "application/json" if answer.document is not None else None
     return Response(answer.body, answer.status, headers, media)
+
+
+def _one_answer(view: FlagView, roles: PinView, key: str, body: bytes) -> Response:
+    if key.startswith(PREFIX):
+        pins = roles.current()
+        if pins is None:
+            return _unread({"key": key})
+        return _response(ofrep.evaluate_role(pins.models, key, body, stale=pins.stale))
+    seen = view.current()
+    if seen is None or (view.failing and key not in seen.flags):
+        return _unread({"key": key})
+    return _response(ofrep.evaluate(seen.flags, key, body, stale=seen.stale))
+
+
+def _all_answers(seen: FlagSnapshot, pins: PinSnapshot, body: bytes, if_none_match: str | None) -> Response:
+    return _response(
+        ofrep.evaluate_all(
+            seen.flags,
+            body,
+            if_none_match=if_none_match,
+            stale=seen.stale,
+            roles=pins.models,
+            roles_stale=pins.stale,
+        )
+    )
+
+
+def _pins(view: FlagView, roles: PinView) -> PinSnapshot:
+    """No request waits for two reads of a store that is silent."""
+    return roles.current(look=not view.failing) or _NO_ROLES
 
 
 def _unread(document: Mapping[str, str]) -> Response:

@@ -9,6 +9,8 @@ and says which is which:
   in the percent, and **of other users**. One service must not mix the two.
 
 A flag that is not armed has no rule and no canary variant at all: no evaluation of it can reach the canary.
+
+A role is a flag ``role:<name>`` with a variant for each slot that has a model; the context's ``slot`` names one.
 """
 
 from __future__ import annotations
@@ -18,18 +20,30 @@ from typing import Any
 
 from killswitch.flags.bucketing import obeyed_percent
 from killswitch.flags.flag import Flag
-from killswitch.web.ofrep import OfrepAnswer, etag_of, matches
+from killswitch.roles.references import PREFIX
+from killswitch.roles.role import Slot
+from killswitch.web.ofrep import SLOT, Models, OfrepAnswer, etag_of, matches
 
 SCHEMA = "https://flagd.dev/schema/v0/flags.json"
 BUCKET = "killswitchBucket"  # the context attribute that carries the formula's bucket
 _WEIGHTS = 10_000  # of fractional; a hundredth of a percent each
 
 
-def render(flags: Mapping[str, Flag], *, if_none_match: str | None = None, stale: bool = False) -> OfrepAnswer:
-    """The flag file; 304 when the client has it. ``stale``: the flags could not be read of late: control for all."""
+def render(
+    flags: Mapping[str, Flag],
+    *,
+    if_none_match: str | None = None,
+    stale: bool = False,
+    roles: Models | None = None,
+) -> OfrepAnswer:
+    """The flag file; 304 when the client has it. ``stale``: the flags could not be read of late: control for all.
+
+    ``roles``: those without a model in prod are left out, because flagd wants a variant for those who name none.
+    """
+    pins = {PREFIX + name: _pins(models) for name, models in sorted((roles or {}).items()) if Slot.PROD in models}
     document: dict[str, Any] = {
         "$schema": SCHEMA,
-        "flags": {name: _definition(flags[name], stale=stale) for name in sorted(flags)},
+        "flags": {name: _definition(flags[name], stale=stale) for name in sorted(flags)} | pins,
         "metadata": {"flagSetId": "killswitch"},
     }
     etag = etag_of(document)
@@ -53,6 +67,17 @@ def _definition(flag: Flag, *, stale: bool) -> dict[str, Any]:
         definition["variants"]["canary"] = flag.canary
         definition["targeting"] = _targeting(flag, percent)
     return definition
+
+
+def _pins(models: Mapping[str, str]) -> dict[str, Any]:
+    """A slot that has no variant is an error to flagd, so that the caller's default wins: a typo chooses no model."""
+    slot = {"var": SLOT}
+    return {
+        "state": "ENABLED",
+        "variants": dict(models),
+        "defaultVariant": Slot.PROD.value,
+        "targeting": {"if": [{"===": [slot, None]}, Slot.PROD.value, slot]},
+    }
 
 
 def _targeting(flag: Flag, percent: float) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 ``POST /ofrep/v1/evaluate/flags/{key}`` is `evaluate`, ``POST /ofrep/v1/evaluate/flags`` is `evaluate_all`. A
 flag's key is the rollout's name and its value the model that serves the context's ``targetingKey``; its
-variants are ``control`` and ``canary``. Pure: whoever mounts them reads the store, and says when it cannot.
+variants are ``control`` and ``canary``. A role is ``role:<name>``, its value the model of slot ``prod``, or of the
+context's ``slot``. Pure: whoever mounts them reads the store, and says when it cannot.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from typing import Any
 from killswitch.errors import BadDocument
 from killswitch.flags.bucketing import bucket, obeyed_percent, serves_canary
 from killswitch.flags.flag import Flag
+from killswitch.roles.references import PREFIX
+from killswitch.roles.role import Slot
+from killswitch.wording import plain
 
 MAX_BODY_BYTES = 64 * 1024
 PIN = "cohort"  # the context attribute that pins a session while the flag is armed
+SLOT = "slot"  # the context attribute that asks for another slot of a role than prod
+Models = Mapping[str, Mapping[str, str]]  # by role and slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +68,58 @@ def evaluate(flags: Mapping[str, Flag], key: str, body: bytes, *, stale: bool = 
         return OfrepAnswer(400, {"key": key, **_failure(error)})
 
 
+def evaluate_role(roles: Models, key: str, body: bytes, *, stale: bool = False) -> OfrepAnswer:
+    """The model of one slot of a role, the same for every user. ``key``: ``role:<name>``. A typo gives no model."""
+    try:
+        slot = context_of(body).get(SLOT, Slot.PROD.value)
+    except BadDocument as error:
+        return OfrepAnswer(400, {"key": key, **_failure(error)})
+    name = key.removeprefix(PREFIX)
+    models = roles.get(name)
+    if models is not None and isinstance(slot, str) and slot in models:
+        return OfrepAnswer(200, _role_evaluation(name, slot, models[slot], stale=stale))
+    if models is None:
+        details = f"no role is called {plain(name, 80)!r}; known: {', '.join(sorted(roles))[:500] or 'none'}"
+    else:
+        details = f"slot {plain(str(slot), 80)!r} of role {name} has no model; slots with one: {', '.join(models)}"
+    return OfrepAnswer(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": details})
+
+
+def _role_evaluation(role: str, slot: str, model: str, *, stale: bool) -> dict[str, Any]:
+    return {
+        "key": PREFIX + role,
+        "value": model,
+        "variant": slot,
+        "reason": "STALE" if stale else "STATIC",
+        "metadata": {"role": role, "slot": slot},
+    }
+
+
 def evaluate_all(
-    flags: Mapping[str, Flag], body: bytes, *, if_none_match: str | None = None, stale: bool = False
+    flags: Mapping[str, Flag],
+    body: bytes,
+    *,
+    if_none_match: str | None = None,
+    stale: bool = False,
+    roles: Models | None = None,
+    roles_stale: bool = False,
 ) -> OfrepAnswer:
-    """Every flag for one user; 304 when the client's ``If-None-Match`` names what would be answered."""
+    """Every flag for one user, and the context's ``slot`` of every role that has a model there.
+
+    304 when the client's ``If-None-Match`` names what would be answered.
+    """
     try:
         context = context_of(body)
         user = _targeting_key(context)
     except BadDocument as error:
         return OfrepAnswer(400, _failure(error))
     evaluations = [_evaluation(flags[key], context, user, stale=stale) for key in sorted(flags)]
+    slot = context.get(SLOT, Slot.PROD.value)
+    evaluations += [
+        _role_evaluation(name, slot, models[slot], stale=roles_stale)
+        for name, models in sorted((roles or {}).items())
+        if isinstance(slot, str) and slot in models
+    ]
     document: dict[str, Any] = {"flags": evaluations}
     etag = etag_of(document)
     if matches(if_none_match, etag):

@@ -31,4 +31,14 @@ def role_pages(at: float, settings: PageSettings) -> list[Page]:
             after, "gpt-4.1-2025-04-14", [Slot.PREVIOUS], "it is retired in 7 days", at=at, settings=settings
         ),
         model_events.model_unknown(after, _NEW, [Slot.PROD], "503 for 3 days", at=at, settings=settings),
+        role_events.model_mismatch(
+            after,
+            Slot.PROD,
+            "gpt-5-2026-06-01",
+            number=1204,
+            processes=3,
+            identity="3f9c2a",
+            at=at,
+            settings=settings,
+        ),
     ]

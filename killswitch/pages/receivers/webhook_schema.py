@@ -21,6 +21,7 @@ from killswitch.pages.page import SEVERITIES, Page, PageKind
 from killswitch.pages.payload import (
     ExcursionPayload,
     ExposurePayload,
+    MismatchPayload,
     PagePayload,
     PlanPayload,
     RolePayload,
@@ -29,7 +30,7 @@ from killswitch.pages.payload import (
     StagePayload,
 )
 from killswitch.pages.receivers.webhook import short_document
-from killswitch.roles.role import RoleChange
+from killswitch.roles.role import RoleChange, Slot
 from killswitch.spend.caps import Period
 
 SCHEMA = Path("docs/webhook.schema.json")
@@ -71,6 +72,7 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "rules": "the rules, up to 40, those that tripped first where there are more",
         "spend": "the money that the page is about",
         "role": "the change of a role that the page is about",
+        "mismatch": "the model that answered for another one",
         "plan": "where the rollout is in its plan, on pages about plans",
         "controller": "the replica that cannot act",
         "count": "of a digest: how many pages it stands for",
@@ -138,6 +140,14 @@ MEANINGS: Mapping[type, Mapping[str, str]] = {
         "waiver": "whose waiver it rests on instead, until when and why; null where there is none",
         "incident": "the trip that a rollback follows; null where there is none",
     },
+    MismatchPayload: {
+        "role": "the role's name",
+        "slot": "the slot that holds the pin",
+        "pinned": "the model that was asked",
+        "answered": "the model that the answers name",
+        "number": "how many answers named it, as far as the processes that live have counted",
+        "processes": "how many processes report it",
+    },
     SpendPayload: {
         "scope": "what spends, such as `shadow:ROLLOUT` or `project:NAME`",
         "period": "what the caps are counted over",
@@ -156,6 +166,7 @@ _WORDS: Mapping[tuple[type, str], list[str]] = {
     (RulePayload, "unit"): [unit.value for unit in Unit],
     (StagePayload, "standing"): ["done", "skipped", "now", "to come"],
     (RolePayload, "change"): [change.value for change in RoleChange],
+    (MismatchPayload, "slot"): [slot.value for slot in Slot],
     (SpendPayload, "period"): [period.value for period in Period],
 }
 _TIMES = frozenset({"ts", "since", "start", "end", "begins", "ends"})

@@ -70,10 +70,9 @@ class RolesFollower(Background):
 
     # --- what a service calls
 
-    def ask(self, slot: Slot, role: str) -> PinnedModels:
-        """Note that the service asks for this slot, and what is known now."""
+    def ask(self, slot: Slot, role: str) -> None:
+        """Note that the service asks for this slot."""
         self._apply(lambda memory: laws.after_ask(memory, slot, role))
-        return self.current
 
     def wait_until_read(self, timeout: float) -> bool:
         """Whether the store is read within ``timeout`` seconds, here or before the fork; False once closed."""
@@ -272,7 +271,7 @@ class RolesFollower(Background):
         assert self._reporter is not None
         now = self._clock()
         try:
-            self._reporter.report(self.current.models, now, time.time())
+            self._reporter.report(self.current.model, now, time.time())
         except (Unavailable, AccessDenied, BadDocument) as error:
             self._note(Happening.REPORT_FAILED)
             if not self._report_failed:

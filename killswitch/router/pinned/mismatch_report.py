@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from killswitch.documents import parse_object
@@ -89,12 +89,12 @@ class MismatchReporter:
         """When to call `report` next: not before ``earliest``; infinity while nothing was ever seen."""
         return earliest if self._mismatches.seen() or self._key.held else math.inf
 
-    def report(self, models: Mapping[Slot, Mapping[str, str]], now: float, wall: float) -> None:
-        """Write what is new. ``models``: the pins of now; a mismatch of a pin that no slot has any more is left out.
+    def report(self, model: Callable[[Slot, str], str | None], now: float, wall: float) -> None:
+        """Write what is new. ``model`` gives the pins of now; a mismatch of a pin that no slot has now is left out.
 
         Raises Unavailable, AccessDenied, BadDocument.
         """
-        current = [one for one in self._looked_at(now) if _pinned(one, models)]
+        current = [one for one in self._looked_at(now) if any(model(slot, one.role) == one.pinned for slot in Slot)]
         newest = sorted(current, key=lambda one: (-one.seen_at, one.role, one.pinned, one.answered))[:MAX_REPORTED]
         if not newest:
             self._key.close()
@@ -113,7 +113,3 @@ class MismatchReporter:
         for one in found:
             one.look(now)
         return [one for one in found if one.number and now - one.seen_at < _QUIET_AFTER and one.role != OTHER]
-
-
-def _pinned(mismatch: ModelMismatch, models: Mapping[Slot, Mapping[str, str]]) -> bool:
-    return any(models[slot].get(mismatch.role) == mismatch.pinned for slot in Slot)

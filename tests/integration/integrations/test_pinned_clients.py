@@ -57,9 +57,10 @@ def test_an_alias_that_moves_at_midnight_is_counted(setting: Setting, api: str) 
     """Until midnight the pin answers and nothing is counted; the client's own object comes back."""
     llm = PinnedOpenAI(openai.OpenAI(**setting.options), roles=setting.roles).for_role(REVIEW)
     endpoint: Any = llm.chat.completions if api == "chat" else getattr(llm, api)
-    asked: dict[str, Any] = {
+    shapes: dict[str, dict[str, Any]] = {
         "chat": {"messages": MESSAGES}, "responses": {"input": "ok"}, "completions": {"prompt": "ok"},
-    }[api]  # fmt: skip
+    }  # fmt: skip
+    asked = shapes[api]
     assert endpoint.create(**asked).model == PIN
     assert setting.moved == 0.0
     setting.server.moved[PIN] = MOVED

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from killswitch.errors import AccessDenied
 from killswitch.net.credentials import Secret
-from killswitch.router import Router
+from killswitch.router import Roles, Router
 from killswitch.spend.caps import Cap, Period
 from killswitch.spend.ledger import Ledger
 from killswitch.spend.prices import MILLION, Price, PriceList
@@ -24,6 +24,7 @@ from killswitch.spend.reservations import Reservation
 from killswitch.stores import Delete, Put, Store, keys
 from killswitch.stores.access import Access
 from killswitch.stores.opening import open_store
+from tests.doubles.roles import REVIEW, put_roles, role
 from tests.faults.service import FAILING, Service
 from tests.integration.security.secured import ROOT, RULES, SETTINGS, running
 from tests.servers.etcd import EtcdCluster, wait_until
@@ -133,6 +134,20 @@ def test_a_router_follows_and_reports_with_its_role(guarded: Guarded) -> None:
         router.close()
 
 
+def test_a_service_follows_roles_and_reports_with_the_same_role(guarded: Guarded) -> None:
+    with guarded.store("person") as store:
+        put_roles(store, role())
+        access = Access(user="killswitch-router", password=Secret.from_file(guarded.folder / "router.password"))
+        with Roles(guarded.etcd.url, access=access, registry=None) as roles:
+            assert roles.wait_ready(20.0)
+            wait_until(lambda: roles.health().watching, "the watch of the prefix")
+            put_roles(store, role(prod="new", number=2))
+            wait_until(lambda: roles.model_for(REVIEW) == "new", "the promotion")
+            roles.answered(REVIEW, "new", "another")
+            with guarded.store("controller") as controller:
+                wait_until(lambda: controller.list(keys.ROLE_REPORTS).items, "the report")
+
+
 def test_a_ledger_leases_spends_and_returns_with_its_role(guarded: Guarded) -> None:
     password = Secret.from_file(guarded.folder / "ledger.password")
     prices = PriceList([Price("m", 0.0, *[MILLION] * 5)])
@@ -147,8 +162,9 @@ def test_a_ledger_leases_spends_and_returns_with_its_role(guarded: Guarded) -> N
 
 
 MAY_WRITE = {
-    "router": {keys.router("x", "r1")},
+    "router": {keys.router("x", "r1"), keys.role_report("r1")},
     "controller": {
+        keys.role("x"), keys.role_change("x", 1), keys.role_notice("x", "k"), keys.role_health("x"),
         keys.account("shadow:x", "day"), keys.live_spend("rollout:x"),
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
@@ -159,16 +175,23 @@ MAY_WRITE = {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1),
         keys.notice("x", 1, "k"), keys.generation("x"), keys.shadow_decision("x", 1),
         keys.approvals("x", 1), keys.hold("x"), keys.advance("x", 1, 1),
+        keys.role("x"), keys.role_change("x", 1), keys.role_notice("x", "k"), keys.role_waiver("x"),
+        keys.gate_run("x", "1"), keys.gate_newest("x"), keys.gate_evidence("x", 1),
     },
 }  # fmt: skip
 MAY_READ = {
-    "router": {keys.flag("x"), keys.controller("x")},
+    "router": {keys.flag("x"), keys.controller("x"), keys.role("x")},
     "controller": {
         *MAY_WRITE["controller"],
         keys.router("x", "r1"),
         keys.baseline("x", 1),
         keys.approvals("x", 1),
         keys.hold("x"),
+        keys.role_report("r1"),
+        keys.role_waiver("x"),
+        keys.gate_run("x", "1"),
+        keys.gate_newest("x"),
+        keys.gate_evidence("x", 1),
     },
     "ledger": MAY_WRITE["ledger"],
     "person": set.union(*MAY_WRITE.values()),

@@ -22,8 +22,10 @@ from killswitch.router import bucket
 from killswitch.stores import Delete, Lease, Put, Snapshot, Store, keys
 from killswitch.stores.opening import open_store
 from killswitch.trips.switch import Switch
-from killswitch.web.flag_endpoints import FRESH_FOR, FlagView, flag_routes
+from killswitch.web.flag_endpoints import FlagView, flag_routes
+from killswitch.web.pin_view import PinView
 from killswitch.web.server import REQUEST_WITHIN
+from killswitch.web.shared_look import FRESH_FOR
 from tests.doubles.clock import VirtualClock
 from tests.doubles.served import Served, listening
 from tests.servers.etcd import EtcdCluster
@@ -88,7 +90,9 @@ def site(etcd: EtcdCluster) -> Iterator[Site]:
     armed = switch.arm(NAME, control="model-old", canary="model-new", percent=50.0, stage="half", salt="s")
     lease = store.grant(60.0)
     store.commit((), (Put(keys.controller("replica-0"), b"{}", lease),))
-    with listening(Served(), flag_routes(FlagView(store, monotonic=clock.monotonic))) as port:
+    with listening(
+        Served(), flag_routes(FlagView(store, monotonic=clock.monotonic), PinView(store, monotonic=clock.monotonic))
+    ) as port:
         yield Site(port, store, switch, clock, lease, armed)
     store.close()
 
@@ -264,7 +268,9 @@ class Silent:
 @pytest.fixture
 def silent(site: Site) -> Iterator[tuple[Site, Silent]]:
     store = Silent(site.store)
-    with listening(Served(), flag_routes(FlagView(store, monotonic=site.clock.monotonic))) as port:  # type: ignore[arg-type]  # it is asked for nothing else
+    seen = FlagView(store, monotonic=site.clock.monotonic)  # type: ignore[arg-type]  # it is asked for nothing else
+    pins = PinView(store, monotonic=site.clock.monotonic)  # type: ignore[arg-type]  # nor by this one
+    with listening(Served(), flag_routes(seen, pins)) as port:
         yield Site(port, site.store, site.switch, site.clock, site.lease, site.armed), store
 
 

@@ -39,7 +39,9 @@ def deleted(name: str, revision: int) -> Change:
 
 
 def prod(memory: RolesMemory, now: float = 0.0) -> dict[str, str]:
-    return dict(pinned_at(memory, POLICY, now).models[Slot.PROD])
+    seen = pinned_at(memory, POLICY, now)
+    names = seen.roles.keys() | seen.defaults.keys()
+    return {name: model for name in names if (model := seen.model(Slot.PROD, name)) is not None}
 
 
 def test_a_read_and_a_change_give_the_newest_pin() -> None:
@@ -107,7 +109,7 @@ def test_roles_over_the_bound_are_left_out_and_named() -> None:
     many = [item(f"r{number:05d}", "m1", 3) for number in range(10_000)]
     memory = laws.after_read(RolesMemory(), read(*many, revision=5))
     seen = pinned_at(memory, POLICY, 0.0)
-    assert len(seen.models[Slot.PROD]) == MAX_ROLES
+    assert len(seen.roles) == MAX_ROLES
     assert seen.left_out == {f"r{number:05d}" for number in range(MAX_ROLES, 10_000)}
     assert "6000 over" in seen.sentence
 
