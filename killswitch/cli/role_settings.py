@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from killswitch.daemon.settings import Settings
 from killswitch.roles.config import RoleConfig
+from killswitch.roles.retirement import RetirementDate
+from killswitch.rules.retirement_files import load_retirements
 from killswitch.rules.role_files import load_roles
 
 
@@ -14,6 +16,11 @@ def roles_of(settings: Settings) -> Mapping[str, RoleConfig]:
     if "roles" not in settings.model_fields_set and not settings.roles.exists():
         return {}
     return load_roles(settings.roles)
+
+
+def dates_of(config: RoleConfig | None) -> tuple[RetirementDate, ...]:
+    """The retirement dates of the file that the role's file names; none where it names none. Raises BadRules."""
+    return () if config is None or config.retirements is None else load_retirements(config.retirements)
 
 
 def role_config(settings: Settings, role: str) -> RoleConfig | None:

@@ -152,11 +152,12 @@ class DailyProbes:
     def _judged(self, one: _Seen, found: ProbeRound, now: float) -> tuple[_Seen, RoleFindings, list[Page]]:
         slots = pinned(one.role)
         before = one.health.models if one.health is not None else {}
-        models = {
-            model: _after(before.get(model, ModelHealth(model)), ProbeTask(one.config, model), found)
-            for model in dict.fromkeys(slots.values())
-        }
-        known = retirements(models.values(), _dates(one.config))
+        dates = {date.model: date for date in _dates(one.config)}
+        models = {}
+        for model in dict.fromkeys(slots.values()):
+            seen = _after(before.get(model, ModelHealth(model)), ProbeTask(one.config, model), found)
+            models[model] = replace(seen, dated_at=dates[model].at if model in dates else None)
+        known = retirements(models.values(), dates.values())
         due = list(_due_pages(one, slots, known, now, public_url=self._public_url))
         told = one.health.told if one.health is not None else ()
         pages = [page for key, page in due if key not in told]

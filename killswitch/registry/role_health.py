@@ -9,6 +9,7 @@ from killswitch.roles.retirement import RetirementDate, Retirements
 from killswitch.stores import Store, keys
 
 LISTED = "the list of its provider"
+DATED = "the role's file of dates"
 
 
 def health_of(store: Store, role: str) -> RoleHealth | None:
@@ -37,4 +38,5 @@ def retirements(models: Iterable[ModelHealth], dates: Iterable[RetirementDate]) 
         for one in known.values()
         if one.retires_at is not None and (one.listed_at is None or one.listed_at < one.retires_at)
     ]
-    return Retirements([*dates, *listed], known)
+    dated = [RetirementDate(one.model, one.dated_at, DATED) for one in known.values() if one.dated_at is not None]
+    return Retirements([*dates, *listed, *dated], known)

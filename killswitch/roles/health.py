@@ -56,7 +56,8 @@ class ModelHealth:
 
     ``missing_since``: the first of an unbroken run of probes that found no such model, ``missing_at`` the newest of
     them, ``absence`` the clearest. ``failing_since``: the first of an unbroken run of probes without any usable
-    answer. ``failure``: what the newest failed probe said. ``retires_at``: as the provider's list says.
+    answer. ``failure``: what the newest failed probe said. ``retires_at``: as the provider's list says; ``dated_at``:
+    as the file of dates says that the role's file names, at the newest look of the daily job.
     """
 
     model: str
@@ -70,6 +71,7 @@ class ModelHealth:
     lifecycle: Lifecycle | None = None
     listed_at: float | None = None
     retires_at: float | None = None
+    dated_at: float | None = None
 
     def answered_since(self, at: float) -> bool:
         """Whether it has answered a probe at or after ``at``, and nothing has been missing since."""
@@ -184,7 +186,16 @@ def from_document(value: bytes, *, role: str) -> RoleHealth:
     return RoleHealth(role, fields.time("looked_at"), {one.model: one for one in models}, fields.texts("told"))
 
 
-_TIMES = ("probed_at", "answered_at", "missing_since", "missing_at", "failing_since", "listed_at", "retires_at")
+_TIMES = (
+    "probed_at",
+    "answered_at",
+    "missing_since",
+    "missing_at",
+    "failing_since",
+    "listed_at",
+    "retires_at",
+    "dated_at",
+)
 
 
 def _model_to_json(health: ModelHealth) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from killswitch.cli.after_promotion import arm_watches
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import ReasonOption, fail
 from killswitch.cli.role.at_hand import RoleArgument, finish, pages_of, registry_of
-from killswitch.cli.role_settings import role_config
+from killswitch.cli.role_settings import dates_of, role_config
 from killswitch.cli.terminal import one_line
 from killswitch.registry.evidence import RoleEvidence
 from killswitch.roles.role import Role
@@ -41,6 +41,7 @@ def command(hand: Hand, role: RoleArgument, reason: ReasonOption) -> None:
         reason=reason,
         config=config,
         settings=pages_of(hand.settings, config),
+        dates=dates_of(config),
         agree=agree,
     )
     back = "" if made.role.previous is None else f'; back: `killswitch role rollback {role} --reason "why"`'

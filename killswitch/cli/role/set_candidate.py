@@ -8,12 +8,13 @@ import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import fail
-from killswitch.cli.role.at_hand import RoleArgument, RoleReasonOption, finish, registry_of
+from killswitch.cli.role.at_hand import RoleArgument, RoleReasonOption, config_if_readable, finish, registry_of
+from killswitch.cli.role_settings import dates_of
 from killswitch.registry.evidence import RoleEvidence
 from killswitch.roles.role import Role
 
 
-@by_hand(rules=False)
+@by_hand(rules=False, roles=True)
 def command(
     hand: Hand,
     role: RoleArgument,
@@ -32,6 +33,8 @@ def command(
         was = "" if before is None or before.candidate is None else f" instead of {before.candidate}"
         hand.confirm(f"{role}: the candidate is {after.candidate or 'no model'}{was}.")
 
-    made = registry_of(hand.store).set_candidate(role, model, reason=reason, agree=agree)
+    made = registry_of(hand.store).set_candidate(
+        role, model, reason=reason, dates=dates_of(config_if_readable(hand.settings, role)), agree=agree
+    )
     then = "" if model is None else f"; next: `killswitch gate run {role}`"
     finish(hand, made, f"{role}: the candidate is {made.role.candidate or 'no model'}{then}")
