@@ -17,7 +17,7 @@ _WAYS = (("events", "trials"), ("histogram", "quantile"), ("query",))
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a rule file, for editors."""
     schema = RuleFile.model_json_schema(by_alias=True, mode="validation")
-    _tidy(schema)
+    tidy(schema)
     properties = schema["properties"]
     metrics = properties["metrics"]
     properties["metrics"] = {
@@ -115,7 +115,7 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _tidy(node: Any) -> None:
+def tidy(node: Any) -> None:
     """Drop what pydantic adds and an editor would only show: titles, and defaults that say "nothing"."""
     if isinstance(node, dict):
         if isinstance(node.get("title"), str):
@@ -123,7 +123,7 @@ def _tidy(node: Any) -> None:
         if "default" in node and node["default"] in (None, (), {}):
             del node["default"]
         for child in node.values():
-            _tidy(child)
+            tidy(child)
     elif isinstance(node, list):
         for child in node:
-            _tidy(child)
+            tidy(child)

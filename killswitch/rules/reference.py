@@ -1,20 +1,17 @@
-"""Writes what is generated from the schema: ``docs/rules.md`` and ``rules/killswitch.schema.json``.
+"""Writes what is generated from the schemas of rule files and role files: a page of each, and what editors read.
 
-``python -m killswitch.rules.reference`` in the repository's root writes both. With ``--check`` it compares
+``python -m killswitch.rules.reference`` in the repository's root writes them. With ``--check`` it compares
 them instead and exits with 1 if they are not current; CI runs that.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from killswitch.generated_files import write_or_check
 from killswitch.model import Selector
@@ -24,6 +21,8 @@ from killswitch.rules.limits import limits_in_words
 from killswitch.rules.loading import load_text
 from killswitch.rules.plan_keys import PlanSpec, PlanStageSpec
 from killswitch.rules.presets import PRESETS, Preset
+from killswitch.rules.reference_tables import cell, key_tables
+from killswitch.rules.role_reference import ROLE_DOCS, ROLE_SCHEMA, role_reference, role_schema_text
 from killswitch.rules.schema import (
     DEFAULT_DECIDE,
     CohortsSpec,
@@ -165,18 +164,7 @@ def _keys() -> Iterator[str]:
         ("Keys of a slow signal", SlowSignalSpec, "`slow.signals.<name>`: "),
         ("Keys of `slow.every`", SlowScheduleSpec, ""),
     )
-    for title, model, prefix in sections:
-        yield f"## {title}"
-        yield ""
-        yield f"{prefix}{' '.join((model.__doc__ or '').split())}"
-        yield ""
-        yield "| key | default | what it is | for example |"
-        yield "|---|---|---|---|"
-        for name, known in model.model_fields.items():
-            examples = ", ".join(f"`{_yaml(example)}`" for example in known.examples or ())
-            cells = (f"`{known.alias or name}`", _default(name, known), known.description or "", examples)
-            yield f"| {' | '.join(map(_cell, cells))} |"
-        yield ""
+    yield from key_tables(sections)
 
 
 def _rules() -> Iterator[str]:
@@ -279,30 +267,17 @@ def _fenced(text: str) -> Iterator[str]:
 
 
 def _selectors(selectors: tuple[Selector, ...] | None) -> str:
-    return _cell(" + ".join(f"`{selector_in_words(s)}`" for s in selectors)) if selectors else "none"
-
-
-def _default(name: str, known: FieldInfo) -> str:
-    if known.is_required():
-        return "required"
-    if known.default is PydanticUndefined:
-        return "`cohort-labels`" if name == "metrics" else ""
-    return "" if known.default in (None, (), {}) else f"`{_yaml(known.default)}`"
-
-
-def _yaml(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_yaml(part)}" for key, part in value.items()) + "}"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return cell(" + ".join(f"`{selector_in_words(s)}`" for s in selectors)) if selectors else "none"
 
 
 def main(arguments: list[str]) -> int:
     """Write, or with ``--check`` compare; the exit code."""
-    current = {DOCS: reference(), SCHEMA: json_schema_text()}
+    current = {
+        DOCS: reference(),
+        SCHEMA: json_schema_text(),
+        ROLE_DOCS: role_reference(),
+        ROLE_SCHEMA: role_schema_text(),
+    }
     return write_or_check(current, command="python -m killswitch.rules.reference", check="--check" in arguments)
 
 
