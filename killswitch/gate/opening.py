@@ -1,4 +1,4 @@
-"""Opens what a gate run needs: prices, the spend ledger of its role, and the two models."""
+"""Opens what a gate run needs: its question, the prices, and the two models."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
 
-from killswitch.errors import BadSettings
 from killswitch.gate.answers import Answer
 from killswitch.gate.golden import GoldenRow, GoldenSet
 from killswitch.gate.judging import judged
@@ -18,12 +16,7 @@ from killswitch.gate.role_model import RoleModel, check_prices
 from killswitch.gate.row_order import RowCall, drawn_order
 from killswitch.roles.config import RoleConfig
 from killswitch.router.shadow.ledger import SpendLedger
-from killswitch.spend.caps import Cap, Period
-from killswitch.spend.ledger import Ledger
 from killswitch.spend.prices import PriceList
-from killswitch.stores import Store
-
-WAIT: Final = 10.0  # seconds that a reservation waits for its block: a run has time
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +54,6 @@ def prices_of(config: RoleConfig, *models: str) -> PriceList:
     check_prices(config, models, prices)
     assert prices is not None, "no file of prices is refused"
     return prices
-
-
-@contextmanager
-def gate_ledger(
-    config: RoleConfig, prices: PriceList, store: Callable[[], Store] | None
-) -> Iterator[SpendLedger | None]:
-    """The ledger in the scope ``gate:<role>``, with the role's cap a day, or a count alone where it has none.
-
-    ``store`` None: there is no ledger. Raises BadSettings where the role has a cap, which only a store can count.
-    """
-    if store is None:
-        if config.max_micros_a_day is not None:
-            said = f"{config.file}: `max_per_day` is counted in the flag store, for all runs of a day together"
-            raise BadSettings([f"{said}; name the store with --store"])
-        yield None
-        return
-    scope = f"gate:{config.name}"
-    with Ledger(store, [Cap(scope, Period.DAY, hard=config.max_micros_a_day)], prices) as ledger:
-        yield ledger.for_scopes(scope, wait=WAIT)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from killswitch.errors import BadSettings
 from killswitch.gate.golden import Message
 from killswitch.roles.config import RoleConfig
 from killswitch.router.shadow.ledger import SpendLedger
@@ -25,19 +26,22 @@ class BoundsModel(Protocol):
 
 
 def scope_of(role: str) -> str:
-    """The role's account in the ledger."""
-    return f"role:{role}"
+    """The role's account in the ledger, for gate runs and samples alike."""
+    return f"gate:{role}"
 
 
 @contextmanager
 def role_ledger(
-    config: RoleConfig, store: str | Callable[[], Store], prices: PriceList
+    config: RoleConfig, prices: PriceList, store: Callable[[], Store] | None
 ) -> Iterator[SpendLedger | None]:
-    """The ledger in the scope ``role:<name>``, under the role's cap a day; None where the role has none.
+    """The ledger in the scope ``gate:<role>``: the role's cap a day, or a count alone where it has none.
 
-    Raises BadSettings.
+    ``store`` None: there is no ledger. Raises BadSettings where the role has a cap, which only a store can count.
     """
-    if config.max_micros_a_day is None:
+    if store is None:
+        if config.max_micros_a_day is not None:
+            said = f"{config.file}: `max_per_day` is counted in the flag store, for all runs of a day together"
+            raise BadSettings([f"{said}; name the store with --store"])
         yield None
         return
     cap = Cap(scope_of(config.name), Period.DAY, hard=config.max_micros_a_day)

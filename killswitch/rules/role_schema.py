@@ -148,7 +148,7 @@ class RoleFile(Strict):
         None, description="the file of retirement dates, relative to this file", examples=["retirements.json"]
     )
     max_per_day: Money = Field(
-        None, description="a hard cap in the spend ledger for gate runs and probes in a day of UTC", examples=["$5"]
+        None, description="a hard cap in the spend ledger for gate runs and samples in a day of UTC", examples=["$5"]
     )
     max_evidence_age: EvidenceAge = Field(
         "7d", validate_default=True, description="no promotion rests on an older run; 1m to 90d"

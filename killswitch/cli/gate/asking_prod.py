@@ -54,9 +54,10 @@ class AskingProd:
     def ask(self, golden: tuple[GoldenRow, ...], *, quiet: bool) -> tuple[Labelled, int]:
         """Prod's labels, and what they have cost in micro-dollars."""
         over = threading.Event()
+        store = self.store if self.config.max_micros_a_day is not None else None
         with (
             stopping() as stop,
-            role_ledger(self.config, self.store, self.prices) as ledger,
+            role_ledger(self.config, self.prices, store) as ledger,
             bar(f"asking {plain(self.prod, 60)}", len(golden), quiet=quiet) as step,
         ):
 

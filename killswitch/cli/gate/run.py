@@ -53,7 +53,6 @@ from killswitch.gate.golden import GoldenRow
 from killswitch.gate.golden_files import load_golden
 from killswitch.gate.opening import (
     GateQuestion,
-    gate_ledger,
     models_by_call,
     opened_models,
     prices_of,
@@ -63,6 +62,7 @@ from killswitch.gate.recording import EndedRun, RunFacts, ended_run
 from killswitch.gate.report.document import GateReport
 from killswitch.gate.report.terminal import print_report
 from killswitch.gate.report.writing import write_reports
+from killswitch.gate.role_spending import role_ledger
 from killswitch.gate.row_order import RowCall, asked_hash
 from killswitch.gate.run_budget import RunBudget
 from killswitch.gate.running import GateAsk, GateRun, GateRunning
@@ -234,7 +234,7 @@ def _run(wanted: _Wanted, question: GateQuestion, store: Callable[[], Store] | N
     started = time.time()
     with (
         open_answer_cache(wanted.cache, config.name, wall=time.time, max_age=wanted.max_age) as answers,
-        gate_ledger(config, prices, store) as ledger,
+        role_ledger(config, prices, store) as ledger,
     ):
         budget = RunBudget(prices, most=wanted.most, ledger=ledger, wall=time.time, stopped=over.is_set)
         with opened_models(question, prices, budget, over.wait) as (prod, candidate):

@@ -17,6 +17,7 @@ from killswitch.stores.opening import open_store
 from tests.doubles.gate_desks import CANDIDATE, PROD, ROLE, GateDesk, says
 from tests.doubles.model_providers import OpenAIProvider
 from tests.doubles.provider_faults import another_model, out_of_money, rate_limited, refused_key, server_error
+from tests.doubles.roles import put_roles, role
 
 
 @pytest.fixture
@@ -285,3 +286,33 @@ def test_the_key_is_never_shown(tmp_path: Path, provider: OpenAIProvider) -> Non
     done = GateDesk(tmp_path, provider.url).run()
     assert done.exit_code == 2
     assert "gate-test-key" not in done.output
+
+
+def test_a_candidate_changed_during_a_run_is_not_recorded_as_asked(tmp_path: Path, provider: OpenAIProvider) -> None:
+    """The record is of the pair that was asked; the promotion of another pair then refuses by itself."""
+    desk = GateDesk(tmp_path, provider.url, rows=400)
+
+    def changing(model: str, prompt: str) -> str:
+        if len(provider.asked) == 100:
+            store = open_store(desk.store)
+            put_roles(store, role(ROLE, PROD, candidate="model-third-2026-05-01", number=2))
+            store.close()
+        return says(model, prompt)
+
+    provider.answer = changing
+    assert desk.run().exit_code == 0
+    kept = gate_runs.newest(open_store(desk.store), ROLE)
+    assert kept is not None
+    assert kept.record.candidate == CANDIDATE
+
+
+@pytest.mark.parametrize(("prod", "candidate"), [(PROD, None), (None, CANDIDATE), (PROD, PROD)])
+def test_a_pair_that_cannot_be_compared_is_refused(
+    tmp_path: Path, provider: OpenAIProvider, prod: str | None, candidate: str | None
+) -> None:
+    desk = GateDesk(tmp_path, provider.url)
+    put_roles(open_store(desk.store), role(ROLE, prod, candidate=candidate))
+    done = desk.run()
+    assert done.exit_code == 2, done.output
+    assert f"killswitch role {'create' if prod is None else 'set-candidate'} {ROLE}" in done.output
+    assert provider.asked == []
