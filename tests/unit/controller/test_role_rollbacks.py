@@ -215,3 +215,23 @@ def test_a_shadow_of_the_previous_model_takes_nothing_back() -> None:
     world.trip("unseen")
     world.replica().look()
     assert world.role.prod == NEW
+
+
+def test_a_promotion_at_the_same_moment_is_not_taken_back() -> None:
+    """A person promotes a third model while the trip of the second one is looked at."""
+    world = Watched()
+    world.trip()
+    done: list[str] = []
+
+    def meanwhile(call: Call) -> None:
+        if call.name == "get" and call.subject == keys.gate_evidence("watch", 1) and not done:
+            done.append("promoted")
+            registry = world.all.registry("bob")
+            registry.set_candidate(ROLE, "third-model", reason="it is better")
+            registry.waive(ROLE, owner="bob", reason="a test", expires_at=world.all.now + 3600.0)
+            registry.promote(ROLE, reason="now", config=None, settings=PAGE)
+
+    world.replica("r0", meanwhile).look()
+    assert done
+    assert (world.role.prod, world.role.previous) == ("third-model", NEW)
+    assert world.pages("ROLE_ROLLED_BACK") == []
