@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from killswitch.cli.armed_pairs import armed_pair
 from killswitch.cli.by_hand import Hand
 from killswitch.cli.invocation import fail, page_settings, person, print_problems
-from killswitch.cli.role_settings import role_config
+from killswitch.cli.role_settings import dates_of, role_config
 from killswitch.errors import KillswitchError, Refused
 from killswitch.flags.flag import Flag
 from killswitch.registry.completing import completing
@@ -51,6 +51,7 @@ def role_part(hand: Hand, flag: Flag, *, reason: str, without_role: str | None) 
             config=config,
             now=now,
             settings=page_settings(hand.settings, flag.rollout),
+            dates=dates_of(config),
         )
     except Refused as error:
         fail(f'{error}; --without-role "why" completes {flag.rollout} and leaves its role as it is')

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from killswitch.errors import KillswitchError, Refused
+from killswitch.errors import BadRules, KillswitchError, Refused
 from killswitch.flags.completion import COMPLETE
 from killswitch.flags.flag import Flag
 from killswitch.flags.transitions import STOPPED
@@ -21,8 +21,11 @@ from killswitch.pages import role_watch_events
 from killswitch.pages.outbox_entry import into_outbox
 from killswitch.registry.registry import Registry
 from killswitch.roles.armed_pair import ArmedPair
+from killswitch.roles.config import RoleConfig
 from killswitch.roles.pairs import PairKind, RolePair, role_pair
+from killswitch.roles.retirement import RetirementDate
 from killswitch.roles.role import Role, RoleChange
+from killswitch.rules.retirement_files import load_retirements
 from killswitch.stores import Compare, Put, Store, keys
 from killswitch.trips.armed_pairs import stored_pair
 from killswitch.trips.stored_flags import StoredFlags
@@ -48,14 +51,21 @@ class _Tripped:
 class RoleRollbacks:
     """Call `look` every few seconds, on a thread of its own. ``wall`` gives Unix seconds; ``by`` names this replica.
 
-    ``rollouts`` gives the rule files in force. Nothing is read where none of them watches a role.
+    ``rollouts`` gives the rule files in force, ``roles`` the role files. Without a watch among them nothing is read.
     """
 
     def __init__(
-        self, store: Store, *, rollouts: Callable[[], Mapping[str, Rollout]], wall: Callable[[], float], by: str
+        self,
+        store: Store,
+        *,
+        rollouts: Callable[[], Mapping[str, Rollout]],
+        wall: Callable[[], float],
+        by: str,
+        roles: Callable[[], Mapping[str, RoleConfig]] = dict,
     ) -> None:
         self._store = store
         self._rollouts = rollouts
+        self._roles = roles
         self._wall = wall
         self._flags = StoredFlags(store)
         self._registry = Registry(store, wall=wall, by=by)
@@ -114,6 +124,7 @@ class RoleRollbacks:
                 settings=rollout.page,
                 incident=found.incident,
                 expect=role,
+                dates=self._dates(role.name),
             )
         except Refused as error:
             now = self._registry.stored(role.name).role
@@ -121,6 +132,15 @@ class RoleRollbacks:
                 self._page(rollout, flag, role.name, str(error))
             return  # else another replica or a person was first
         log.warning("role %s: prod is %s again, after the trip %s", role.name, done.role.prod, found.incident)
+
+    def _dates(self, role: str) -> Sequence[RetirementDate]:
+        """Of the file that the role's file names. One that cannot be read is no reason to keep a bad model."""
+        config = self._roles().get(role)
+        try:
+            return () if config is None or config.retirements is None else load_retirements(config.retirements)
+        except BadRules as error:
+            log.warning("role %s: its retirement dates cannot be read: %s", role, error.problems[0])
+            return ()
 
     def _is_about(self, slots: RolePair, flag: Flag, role: Role) -> bool:
         """Whether the trip is about the promotion that made the role's prod what it is.

@@ -28,13 +28,14 @@ from killswitch.controller.role_rollbacks import RoleRollbacks
 from killswitch.controller.slow_signals import SlowSignals
 from killswitch.daemon.clock_guard import ClockGuard
 from killswitch.daemon.dead_mans_switch import DeadMansSwitch
+from killswitch.daemon.missing_receivers import warn_of_missing_receivers
 from killswitch.daemon.probe_child import daily_probes
 from killswitch.daemon.role_view import RoleView
 from killswitch.daemon.roles_in_force import RolesInForce
 from killswitch.daemon.rules_in_force import RulesInForce
 from killswitch.daemon.settings import Settings, load_settings, without_secrets
 from killswitch.daemon.slow_child import evaluate_in_child
-from killswitch.daemon.wiring import build_pagers, build_source, build_store, secret, unreadable_secrets
+from killswitch.daemon.wiring import build_pagers, build_source, build_store, secret
 from killswitch.deadline import Deadline
 from killswitch.errors import BadSettings, KillswitchError
 from killswitch.flags.flag import Flag
@@ -105,14 +106,18 @@ class Daemon:
         self._source, self._settings = _source_at_its_pace(settings, list(self._rules.current().rollouts.values()))
         settings = self._settings
         pagers, fallback = build_pagers(settings)
-        _warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
+        warn_of_missing_receivers(settings, list(self._rules.current().rollouts.values()), [*pagers, fallback])
         self._delivery = self._build_delivery(pagers, fallback)
         self._controller = self._build_controller()
         self._slow_signals = self._build_slow_signals()
         self._role_view = RoleView(self._store)
         self._probes = daily_probes(settings, self._store, self._roles.current, by=self.controller_id, wall=wall)
         self._role_rollbacks = RoleRollbacks(
-            self._store, rollouts=lambda: self._rules.current().rollouts, wall=wall, by=self.controller_id
+            self._store,
+            rollouts=lambda: self._rules.current().rollouts,
+            roles=self._roles.current,
+            wall=wall,
+            by=self.controller_id,
         )
         self._propagation = Propagation(
             self._store,
@@ -416,25 +421,6 @@ def _source_at_its_pace(settings: Settings, rollouts: Sequence[Rollout]) -> tupl
     log.info("scrapes are %g s apart; evidence is gathered every %g s", measured, actual.step)
     source.close()
     return build_source(actual), actual
-
-
-def _warn_of_missing_receivers(settings: Settings, rollouts: Sequence[Rollout], pagers: Sequence[Pager | None]) -> None:
-    """Pages that a rule file asks for and that cannot be delivered as asked."""
-    names = {pager.name for pager in pagers if pager is not None}
-    for rollout in rollouts:
-        if rollout.page.slack and secret(settings, "slack_token") is None:
-            log.warning(
-                "%s: pages for Slack %s go elsewhere, there is no Slack token: set KILLSWITCH_SLACK_TOKEN_FILE",
-                rollout.name, rollout.page.slack,
-            )  # fmt: skip
-        if rollout.page.pagerduty and "pagerduty" not in names:
-            log.warning(
-                "%s: pages for PagerDuty key %s go elsewhere, there are no keys: set "
-                "KILLSWITCH_PAGERDUTY_TEAM_KEYS_FILE",
-                rollout.name, rollout.page.pagerduty,
-            )  # fmt: skip
-    for problem in unreadable_secrets(settings):
-        log.warning("%s: nothing reaches its receiver until the file is there", problem)
 
 
 def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:

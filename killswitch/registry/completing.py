@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from killswitch.errors import Refused
 from killswitch.flags.flag import Flag
 from killswitch.model import PageSettings
@@ -9,10 +11,12 @@ from killswitch.registry import gate_runs
 from killswitch.registry.arming import pins
 from killswitch.registry.evidence import RoleEvidence, evidence_of
 from killswitch.registry.promotion import promotion
+from killswitch.registry.role_health import retirements_of
 from killswitch.registry.role_transaction import RoleTransaction
 from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.armed_pair import ArmedPair
 from killswitch.roles.config import RoleConfig
+from killswitch.roles.retirement import RetirementDate
 from killswitch.stores import Compare, Store, keys
 from killswitch.wording import plain
 
@@ -27,13 +31,15 @@ def completing(
     config: RoleConfig | None,
     now: float,
     settings: PageSettings,
+    dates: Iterable[RetirementDate] = (),
 ) -> RoleTransaction:
     """The promotion of the role whose prod and candidate ``flag`` compares. ``now``: Unix seconds.
 
     A plan may take longer than the evidence of a promotion stays fresh. So the run that the generation was armed with
     counts as well, while no newer run of these models has failed.
 
-    Raises Refused where the role pins other models by now, or nothing allows its promotion; else as the store does.
+    Raises Refused where the role pins other models by now, its candidate is retired (``dates``: of files), or nothing
+    allows its promotion; else as the store does.
     """
     stored = StoredRoles(store).required(pair.role)
     role = stored.role
@@ -43,6 +49,9 @@ def completing(
             f"role {role.name} is not promoted: {flag.rollout} compares {plain(flag.control, 80)} as prod with "
             f"{plain(flag.rollout_canary, 80)} as candidate, and the role has changed since: {pins(role)}"
         )
+    retired = retirements_of(store, role.name, dates=dates).retired(flag.rollout_canary, now)
+    if retired is not None:
+        raise Refused(f"{retired}; role {role.name} must not rest on it: name another candidate")
     try:
         evidence = evidence_of(store, role, config=config, now=now)
     except Refused:

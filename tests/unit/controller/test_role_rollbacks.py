@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from killswitch.flags.completion import complete
 from killswitch.flags.document import to_document
 from killswitch.flags.transitions import Actor
 from killswitch.registry.arming import armable
+from killswitch.roles.config import RoleConfig, RoleEndpoint
 from killswitch.roles.pairs import role_pair
 from killswitch.roles.role import Role
 from killswitch.stores import keys
@@ -235,3 +237,21 @@ def test_a_promotion_at_the_same_moment_is_not_taken_back() -> None:
     assert done
     assert (world.role.prod, world.role.previous) == ("third-model", NEW)
     assert world.pages("ROLE_ROLLED_BACK") == []
+
+
+def test_a_retired_previous_model_is_paged_and_not_pinned(tmp_path: Path) -> None:
+    """Going back to a model that answers 404 helps no one: a person has to choose."""
+    world = Watched()
+    world.trip()
+    dates = tmp_path / "retirements.yaml"
+    dates.write_text(f"retirements:\n  - {{model: {OLD}, retires: 2020-01-01}}\n")
+    config = RoleConfig(ROLE, RoleEndpoint("openai"), retirements=dates)
+    replica = RoleRollbacks(
+        MemoryStore(world.all.server, "r0"), rollouts=lambda: world.rules, roles=lambda: {ROLE: config},
+        wall=lambda: world.all.now, by="r0",
+    )  # fmt: skip
+    replica.look()
+    replica.look()
+    assert world.role.prod == NEW
+    (why,) = world.pages("CANNOT_ACT")
+    assert OLD in why
