@@ -307,3 +307,35 @@ def test_a_damaged_run_stops_a_promotion_but_for_a_waiver(world: Registries) -> 
         promote(registry)
     registry.waive(ROLE, owner="ann", reason="a damaged run", expires_at=AT + 3600.0)
     assert promote(registry).prod == NEW
+
+
+def test_a_rollback_takes_back_no_model_that_no_one_named(world: Registries) -> None:
+    """Someone promotes another model while a person agrees to leave this one: the new one stays."""
+    registry = world.promoted(RUN)
+
+    def promoted_meanwhile(*_: object) -> None:
+        other = world.registry("bea@desk")
+        other.set_candidate(ROLE, "gpt-6", reason="next")
+        other.waive(ROLE, owner="bea", reason="the other is bad", expires_at=world.now + 60.0)
+        promote(other)
+
+    with pytest.raises(LostRace, match="has another prod or previous"):
+        world.back(registry, agree=promoted_meanwhile)
+    assert slots(world.role()) == ("gpt-6", None, NEW)
+
+
+def test_no_entry_of_a_history_is_overwritten(world: Registries) -> None:
+    """Someone who writes the store by hand may take its number: then the change is not made."""
+    world.ready(RUN)
+    store = MemoryStore(world.server, "ann")
+
+    def entry_by_hand(call: object) -> None:
+        if getattr(call, "name", "") == "commit":
+            world.put(keys.role_change(ROLE, 3), b"{}")
+
+    store.fault = entry_by_hand
+    with pytest.raises(LostRace):
+        promote(Registry(store, wall=lambda: AT, by="ann"))
+    item = world.server.get(keys.role_change(ROLE, 3))
+    assert item is not None
+    assert item.value == b"{}"
