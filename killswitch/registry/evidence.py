@@ -5,11 +5,13 @@ The law is in `killswitch.roles.promotable`; here it is asked of the store.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from killswitch.errors import BadDocument, Refused
 from killswitch.registry import gate_runs
 from killswitch.registry.gate_runs import StoredRun
+from killswitch.registry.living_models import check_living
 from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.config import MAX_EVIDENCE_AGE, RoleConfig
 from killswitch.roles.gate_record import GateRecord
@@ -21,6 +23,7 @@ from killswitch.roles.promotable import (
     required_candidate,
     why_no_waiver,
 )
+from killswitch.roles.retirement import RetirementDate
 from killswitch.roles.role import Role
 from killswitch.roles.waiver import Waiver
 from killswitch.roles.waiver import from_document as waiver_from_document
@@ -56,13 +59,16 @@ class StoredGate:
     problem: str | None
 
 
-def evidence_of(store: Store, role: Role, *, config: RoleConfig | None, now: float) -> RoleEvidence:
+def evidence_of(
+    store: Store, role: Role, *, config: RoleConfig | None, now: float, dates: Iterable[RetirementDate] = ()
+) -> RoleEvidence:
     """What allows the candidate of ``role`` to replace its prod, at ``now`` (Unix seconds).
 
     ``config``: the role's file, None where it is not at hand; then the run's setup is not compared with it.
-    Raises Refused, with what to do, where nothing does; else as the store does.
+    ``dates``: of the retirement file that it names. Raises Refused, with what to do, where nothing does, or where the
+    candidate is retired, which no waiver helps; else as the store does.
     """
-    required_candidate(role)
+    check_living(store, role.name, (required_candidate(role),), dates, now)
     gate = stored_gate(store, role, config=config, now=now)
     waiver = holding_waiver(gate.facts)
     try:

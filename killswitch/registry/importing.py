@@ -13,8 +13,8 @@ from killswitch.model import PageSettings
 from killswitch.pages import role_events
 from killswitch.registry.evidence import RoleEvidence, evidence_of
 from killswitch.registry.gate_decisions import GateDecisions, check_reason
+from killswitch.registry.living_models import check_living
 from killswitch.registry.promotion import as_promotion, named
-from killswitch.registry.role_health import retirements_of
 from killswitch.registry.role_transaction import ChangedRole, LostRace, commit, transaction
 from killswitch.registry.stored_roles import StoredRole
 from killswitch.roles import transitions
@@ -49,7 +49,9 @@ class RoleImport:
 class RoleImports(GateDecisions):
     """Imports of roles. Every method raises Refused (nothing was changed, and why), and as the store does."""
 
-    def import_draft(self, name: str, slots: RoleSlots, *, config: RoleConfig | None) -> RoleImport:
+    def import_draft(
+        self, name: str, slots: RoleSlots, *, config: RoleConfig | None, dates: Iterable[RetirementDate] = ()
+    ) -> RoleImport:
         """What ``slots`` would do to the role now. Raises Refused, with the fix, for what may not be."""
         stored, damaged = self.readable(name)
         last = 0 if stored.role is None else stored.role.number
@@ -60,7 +62,7 @@ class RoleImports(GateDecisions):
         if kind is ImportKind.PROMOTION:
             assert stored.role is not None
             compared = replace(stored.role, candidate=slots.prod)
-            evidence = evidence_of(self._store, compared, config=config, now=self._wall())
+            evidence = evidence_of(self._store, compared, config=config, now=self._wall(), dates=dates)
         return RoleImport(name, stored, slots, kind, evidence, damaged)
 
     def import_role(
@@ -76,13 +78,13 @@ class RoleImports(GateDecisions):
         name, slots = shown.name, shown.slots
         check_reason(reason, f"import {name}")
         # evidence that was enough as the difference was shown may be too old by now
-        draft = self.import_draft(name, slots, config=config)
+        draft = self.import_draft(name, slots, config=config, dates=dates)
         if draft.stored.revision != shown.stored.revision:
             raise LostRace(f"role {name} has changed since its difference was shown; run the import again")
         now = self._wall()
         before = draft.stored.role
         held = () if before is None else (before.prod, before.candidate, before.previous)
-        self._check_living(name, [one for one in (slots.prod, slots.candidate) if one not in held], dates, now)
+        check_living(self._store, name, [one for one in (slots.prod, slots.candidate) if one not in held], dates, now)
         run, waiver = (None, None) if draft.evidence is None else named(draft.evidence)
         role = self._numbered(
             transitions.imported(before, name, slots, draft.kind, now=now, by=self._by, gate_run=run, waiver=waiver)
@@ -124,16 +126,3 @@ class RoleImports(GateDecisions):
                 ) from error
             if not isinstance(outcome, Committed):
                 raise LostRace(f"role {name} was created by someone else meanwhile; run the import again")
-
-    def _check_living(
-        self, name: str, models: Iterable[str | None], dates: Iterable[RetirementDate], now: float
-    ) -> None:
-        """Raises Refused for a model that is retired, by the dates, by probes or by its provider's list."""
-        asked = [model for model in models if model is not None]
-        if not asked:
-            return
-        known = retirements_of(self._store, name, dates=dates)
-        for model in asked:
-            why = known.retired(model, now)
-            if why is not None:
-                raise Refused(f"{why}; role {name} must not rest on it: name another model")

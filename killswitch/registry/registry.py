@@ -11,6 +11,7 @@ from killswitch.pages import role_events
 from killswitch.registry.evidence import RoleEvidence, evidence_of
 from killswitch.registry.gate_decisions import check_reason
 from killswitch.registry.importing import RoleImports
+from killswitch.registry.living_models import check_living
 from killswitch.registry.promotion import promotion
 from killswitch.registry.role_transaction import ChangedRole, LostRace, RoleTransaction, commit, made_by, transaction
 from killswitch.registry.stored_roles import StoredRole
@@ -88,8 +89,7 @@ class Registry(RoleImports):
 
         def drafted(before: StoredRole) -> tuple[RoleTransaction, RoleEvidence]:
             now = self._wall()
-            evidence = evidence_of(self._store, role, config=config, now=now)
-            self._check_living(name, (role.candidate,), dates, now)
+            evidence = evidence_of(self._store, role, config=config, now=now, dates=dates)
             return promotion(before, evidence, reason=reason, by=self._by, now=now, settings=settings), evidence
 
         asked, evidence = drafted(stored)
@@ -123,7 +123,7 @@ class Registry(RoleImports):
         asked = self._rolled_back(seen, to, reason, incident, settings).role
         if not even_if_retired:
             with contextlib.suppress(BadDocument):  # what is known of its health is damaged: no reason to stay
-                self._check_living(name, (asked.prod,), dates, asked.updated_at)
+                check_living(self._store, name, (asked.prod,), dates, asked.updated_at)
         agree(seen.role, asked, None)
         return self._insisted(first, lambda stored: self._rolled_back(stored, to, reason, incident, settings))
 
@@ -141,7 +141,7 @@ class Registry(RoleImports):
         dates: Iterable[RetirementDate],
     ) -> ChangedRole:
         now = self._wall()
-        self._check_living(name, living, dates, now)
+        check_living(self._store, name, living, dates, now)
         agree(stored.role, change(stored.role, now), None)
         now = self._wall()
         entry = RoleHistoryEntry(self._numbered(change(stored.role, now)), reason)

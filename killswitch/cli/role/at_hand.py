@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ import typer
 
 from killswitch.cli.by_hand import Hand
 from killswitch.cli.invocation import person, print_problems, say
-from killswitch.cli.role_settings import role_config
+from killswitch.cli.role_settings import dates_of, role_config
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
 from killswitch.daemon.settings import Settings
@@ -22,6 +22,7 @@ from killswitch.registry.registry import Registry
 from killswitch.registry.role_transaction import ChangedRole
 from killswitch.roles.config import RoleConfig
 from killswitch.roles.document import to_document
+from killswitch.roles.retirement import RetirementDate
 from killswitch.roles.role import Role, RoleChange
 from killswitch.stores import Store
 
@@ -42,6 +43,15 @@ def config_if_readable(settings: Settings, name: str) -> RoleConfig | None:
         first = str(error).partition("\n")[0]
         print_problems([f"role files cannot be read, so pages go to the default receivers: {first}"], style="yellow")
         return None
+
+
+def dates_if_readable(config: RoleConfig | None) -> Sequence[RetirementDate]:
+    """The retirement dates of the role's file; none where they cannot be read, which is said."""
+    try:
+        return dates_of(config)
+    except KillswitchError as error:
+        print_problems([f"the file of retirement dates is not read: {error}"], style="yellow")
+        return ()
 
 
 def pages_of(settings: Settings, config: RoleConfig | None) -> PageSettings:

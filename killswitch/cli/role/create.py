@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.role.at_hand import RoleArgument, RoleReasonOption, finish, registry_of
+from killswitch.cli.role.at_hand import RoleArgument, RoleReasonOption, config_if_readable, finish, registry_of
+from killswitch.cli.role_settings import dates_of
 from killswitch.registry.evidence import RoleEvidence
 from killswitch.roles.role import Role
 
 
-@by_hand(rules=False)
+@by_hand(rules=False, roles=True)
 def command(
     hand: Hand,
     role: RoleArgument,
@@ -27,5 +28,6 @@ def command(
     def agree(_before: Role | None, after: Role, _evidence: RoleEvidence | None) -> None:
         hand.confirm(f"{role}: services that ask for this role get {after.prod}. No gate has looked at it.")
 
-    made = registry_of(hand.store).create(role, prod, reason=reason, agree=agree)
+    dates = dates_of(config_if_readable(hand.settings, role))
+    made = registry_of(hand.store).create(role, prod, reason=reason, dates=dates, agree=agree)
     finish(hand, made, f"{role}: prod is {made.role.prod}")

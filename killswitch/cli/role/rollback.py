@@ -7,14 +7,17 @@ from typing import Annotated
 import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
-from killswitch.cli.invocation import ReasonOption, print_problems
-from killswitch.cli.role.at_hand import RoleArgument, config_if_readable, finish, pages_of, registry_of
-from killswitch.cli.role_settings import dates_of
+from killswitch.cli.invocation import ReasonOption
+from killswitch.cli.role.at_hand import (
+    RoleArgument,
+    config_if_readable,
+    dates_if_readable,
+    finish,
+    pages_of,
+    registry_of,
+)
 from killswitch.cli.terminal import one_line
-from killswitch.errors import KillswitchError
 from killswitch.registry.evidence import RoleEvidence
-from killswitch.roles.config import RoleConfig
-from killswitch.roles.retirement import RetirementDate
 from killswitch.roles.role import Role
 
 
@@ -46,17 +49,8 @@ def command(
         reason=reason,
         settings=pages_of(hand.settings, config),
         to=to,
-        dates=_dates(config),
+        dates=dates_if_readable(config),
         even_if_retired=even_if_retired,
         agree=agree,
     )
     finish(hand, made, f"{role}: rolled back, prod is {made.role.prod}")
-
-
-def _dates(config: RoleConfig | None) -> tuple[RetirementDate, ...]:
-    """The dates of the role's file; one that cannot be read must not hold up a rollback, and is said."""
-    try:
-        return dates_of(config)
-    except KillswitchError as error:
-        print_problems([f"the file of retirement dates is not read: {error}"], style="yellow")
-        return ()

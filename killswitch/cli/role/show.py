@@ -23,6 +23,7 @@ from killswitch.cli.invocation import (
 from killswitch.cli.role.at_hand import (
     RoleArgument,
     config_if_readable,
+    dates_if_readable,
     evidence_in_words,
     registry_of,
 )
@@ -77,7 +78,8 @@ def _gate(store: Store, role: Role, config: RoleConfig | None, now: float) -> di
     allowed, sentence = None, None
     if role.candidate is not None:
         try:
-            allowed, sentence = True, evidence_of(store, role, config=config, now=now).sentence
+            dates = dates_if_readable(config)
+            allowed, sentence = True, evidence_of(store, role, config=config, now=now, dates=dates).sentence
         except Refused as error:
             allowed, sentence = False, str(error)
     try:

@@ -11,6 +11,7 @@ import typer
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import EXIT_REFUSED, EXIT_UNWANTED, fail, print_problems, say, show
 from killswitch.cli.role.at_hand import config_if_readable, pages_of, registry_of
+from killswitch.cli.role_settings import dates_of
 from killswitch.cli.roles.export import ChosenRolesOption
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
@@ -92,7 +93,7 @@ def _drafts(hand: Hand, registry: Registry, blocks: Mapping[str, RoleBlock], *, 
     for name, block in blocks.items():
         try:
             config = config_if_readable(hand.settings, name)
-            drafts.append(registry.import_draft(name, block.slots, config=config))
+            drafts.append(registry.import_draft(name, block.slots, config=config, dates=dates_of(config)))
         except Refused as error:
             problems.append(f"{name}: {error}")
     if problems:
@@ -147,7 +148,9 @@ def _apply(
         try:
             if draft.stored.revision == 0:
                 registry.import_history(draft.name, blocks[draft.name].history)
-            done = registry.import_role(draft, reason=reason, config=config, settings=pages_of(hand.settings, config))
+            done = registry.import_role(
+                draft, reason=reason, config=config, settings=pages_of(hand.settings, config), dates=dates_of(config)
+            )
         except KillswitchError as error:
             failed[draft.name] = str(error)
             continue

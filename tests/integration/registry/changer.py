@@ -46,4 +46,5 @@ def _change(registry: Registry, role: str, what: str, reason: str) -> ChangedRol
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]), Path(sys.argv[5]))  # type: ignore[call-arg]  # mypy cannot count a slice
+    _, given_url, given_role, given_name, given_times, given_file = sys.argv
+    main(given_url, given_role, given_name, int(given_times), Path(given_file))

@@ -196,3 +196,18 @@ def test_an_empty_store_says_how_to_begin(shell: Shell) -> None:
     assert "killswitch role create ROLE --prod MODEL" in shell("role", "list").stdout
     done = shell("role", "show", "triage")
     assert (done.exit_code, "no role is called 'triage'; known roles: none yet" in done.stderr) == (2, True)
+
+
+def test_a_model_of_the_retirement_file_is_refused(pair: Shell) -> None:
+    run_of(pair)
+    folder = pair.folder / "roles"
+    (pair.folder / "retirements.yaml").write_text(f"retirements:\n- {{model: {NEW}, retires: 2020-01-01}}\n")
+    (folder / "triage.yaml").write_text(ROLE_FILE + "retirements: ../retirements.yaml\n")
+    refused = pair("role", "promote", "triage", "--reason", "why", "--yes")
+    assert (refused.exit_code, "was retired on 2020-01-01" in refused.stderr) == (2, True), refused.output
+    (pair.folder / "retirements.yaml").write_text("{")
+    assert pair("role", "promote", "triage", "--reason", "why", "--yes").exit_code == 2
+    # what cannot be read keeps no one from a rollback
+    again = pair("role", "rollback", "triage", "--to", OLD, "--reason", "bad", "--yes")
+    assert "is prod of role triage already" in again.stderr
+    assert "the file of retirement dates is not read" in again.stderr

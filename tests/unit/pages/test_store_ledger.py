@@ -7,14 +7,18 @@ from dataclasses import replace
 import pytest
 
 from killswitch.flags.document import to_document as flag_document
+from killswitch.model import PageSettings
 from killswitch.pages import outbox_entry
 from killswitch.pages.ledger import KEEP_SETTLED, NEWS
 from killswitch.pages.outbox_entry import DeliveryState
 from killswitch.pages.page import Page, PageKind
 from killswitch.pages.store_ledger import KEEP_SETTLED_AT_LEAST, KEEP_SETTLED_AT_MOST
+from killswitch.roles.document import to_document as role_document
+from killswitch.roles.role import Role, RoleChange
 from killswitch.stores import Delete, Put, keys
 from tests.doubles.memory_store import Call, Fault
 from tests.doubles.pages import armed, trip_page
+from tests.doubles.role_pages import role_pages
 from tests.unit.pages.ledgers import RECEIVERS, TTL, A, B, World, only
 
 
@@ -188,3 +192,14 @@ def test_what_cannot_be_given_up_is_said(world: World, caplog: pytest.LogCapture
 def test_a_page_that_is_not_known_has_no_reference(world: World) -> None:
     assert world.ledger.reference("nothing", "slack") == ""
     assert world.ledger.entry("nothing") is None
+
+
+@pytest.mark.parametrize(("number", "history"), [(7, False), (8, True)])
+def test_an_old_page_of_a_role_is_history_once_it_changed(world: World, number: int, history: bool) -> None:
+    """The newest change of a role is still to be paged, however long no receiver could be reached."""
+    page = role_pages(0.0, PageSettings())[0]
+    world.write(page, age=NEWS + 1)
+    role = Role("triage", "m2", None, "m1", number, RoleChange.PROMOTED, 0.0, "ann")
+    world.server.commit("x", (), (Put(keys.role("triage"), role_document(role)),))
+    world.ledger.scan()
+    assert world.ledger.is_history(world.stored(page)) is history
