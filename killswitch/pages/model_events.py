@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -68,6 +70,12 @@ def _instead(role: Role, slots: Sequence[Slot]) -> tuple[str, ...]:
     return (look, f"Choose another candidate: {choose}")
 
 
+def _part_of_key(model: str) -> str:
+    """The model in a page's id, which is a key of the store: ids of models may have slashes."""
+    digest = hashlib.sha256(model.encode(errors="replace")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', model)[:60]}-{digest}"
+
+
 def _slots(slots: Sequence[Slot]) -> str:
     return " and ".join(slots)
 
@@ -89,7 +97,7 @@ def _page(
     subject = f"{PREFIX}{role.name}"
     page = page_of_event(
         kind, (), headline, why, settings,
-        at=at, identity=f"{subject}.{plain(model, MAX_NAME)}.{to_iso(at)}",
+        at=at, identity=f"{subject}.{_part_of_key(model)}.{to_iso(at)}",
         alert=alert, auto_action=auto_action, steps=steps,
     )  # fmt: skip
     payload = {**page.payload, "rollout": subject, "generation": role.number}

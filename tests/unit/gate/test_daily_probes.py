@@ -230,3 +230,12 @@ def test_a_store_that_is_away_is_only_logged(world: World, monkeypatch: pytest.M
     monkeypatch.setattr(MemoryStore, "list", away)
     world.probes.look()
     assert world.provider.asked == []
+
+
+def test_the_page_of_a_model_with_slashes_has_one_key(world: World) -> None:
+    model = "openrouter/openai/gpt-4o"
+    put_roles(world.store, role(prod=model))
+    world.provider.failures[model] = Probe(0.0, "no such model", Absence.CLEAR)
+    (page,) = world.look()
+    assert "/" not in page.id
+    assert model in page.headline
