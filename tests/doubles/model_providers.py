@@ -17,31 +17,19 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from tests.doubles import provider_lists as lists
-from tests.doubles.provider_faults import QUOTA, ProviderFault
+from tests.doubles.provider_faults import QUOTA, AskedOfProvider, ProviderFault
 from tests.doubles.threaded_server import JsonHandler, ThreadedServer
 
 Answering = Callable[[str, str], str]  # model and prompt -> the answer's text
-
-
-@dataclass(frozen=True)
-class AskedOfProvider:
-    """One request as it arrived. ``prompt``: the last message's text."""
-
-    model: str
-    prompt: str
-    system: str
-    body: dict[str, Any]
-    headers: Mapping[str, str]
-    path: str
 
 
 class ModelProvider(ThreadedServer):
@@ -54,7 +42,13 @@ class ModelProvider(ThreadedServer):
     base = "/v1"
     key_header = "authorization"
 
-    def __init__(self, *, answer: Answering = lambda _model, _prompt: "ok", key: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        answer: Answering = lambda _model, _prompt: "ok",
+        key: str | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.answer = answer
         self.key = key
         self.known: set[str] | None = None
@@ -75,7 +69,7 @@ class ModelProvider(ThreadedServer):
         class Handler(_ProviderHandler):
             provider = double
 
-        super().__init__(Handler)
+        super().__init__(Handler, context=context)
 
     @property
     def url(self) -> str:

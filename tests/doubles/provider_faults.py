@@ -1,4 +1,4 @@
-"""What a provider's double sends instead of an answer: each fault as it is on the wire."""
+"""What a provider's double sends instead of an answer, each fault as it is on the wire, and what it was asked."""
 
 from __future__ import annotations
 
@@ -78,3 +78,15 @@ def hang() -> ProviderFault:
 
 def drip(seconds: float) -> ProviderFault:
     return ProviderFault(drip=seconds, billed=True)
+
+
+@dataclass(frozen=True)
+class AskedOfProvider:
+    """One request as it arrived. ``prompt``: the last message's text."""
+
+    model: str
+    prompt: str
+    system: str
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+    path: str

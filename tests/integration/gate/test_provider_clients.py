@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from tests.doubles.provider_faults import (
     refused_key,
     server_error,
 )
+from tests.servers.certificates import Authority
 
 KEY = "sk-a-very-secret-key-0123456789"
 ROW = ({"role": "user", "content": "row 7 it crashes"},)
@@ -261,3 +263,25 @@ def test_a_gateway_that_answers_200_with_an_error_is_read(tmp_path: Path) -> Non
         provider.at("row 7", ProviderFault(body=b'{"error": {"code": 429, "message": "rate limited upstream"}}'))
         asking = Asking(provider, tmp_path)
         assert (asking.ask().attempts, len(asking.waits)) == (2, 1)
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS))
+def test_a_certificate_is_always_checked(name: str, tmp_path: Path) -> None:
+    """The role's authorities alone are trusted; without them the run stops, and no key was sent."""
+    authority = Authority(tmp_path / "ca")
+    certificate = authority.issue("provider")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    (tmp_path / "key").write_text(KEY)
+    with PROVIDERS[name](key=KEY, context=context) as provider:
+        for ca_file, good in ((authority.ca_file, True), (None, False)):
+            endpoint = RoleEndpoint(name, provider.url, tmp_path / "key", ca_file)
+            config = RoleConfig("r", endpoint, timeout=10.0)
+            model = RoleModel("m", config, prices=None, ledger=None, pause=lambda _: True)
+            if good:
+                assert model.ask(ROW).text == "ok"
+                continue
+            with pytest.raises(AskingRefused, match="a CA we do not trust") as refused:
+                model.ask(ROW)
+            assert refused.value.kind is CallFailure.NO_ACCESS
+        assert len(provider.asked) == 1
