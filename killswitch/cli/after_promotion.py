@@ -10,8 +10,11 @@ from killswitch.errors import BadRules, KillswitchError, Refused
 from killswitch.flags import flag as flags
 from killswitch.flags.flag import Flag
 from killswitch.flags.shadow_share import NO_SHADOW, shadow_share
+from killswitch.flags.transitions import STOPPED
+from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.pairs import PairKind
 from killswitch.roles.role import Role
+from killswitch.trips.armed_pairs import stored_pair
 
 _ATTEMPTS = 3  # a trip or a step of an earlier watch may come between reading its flag and replacing it
 
@@ -47,6 +50,22 @@ def arm_watches(hand: Hand, role: Role) -> bool:
             if not hand.as_json:
                 say(f"{said}; it watches {role.prod} against {role.previous}")
     return done
+
+
+def warn_of_lost_rollback(hand: Hand, flag: Flag) -> None:
+    """Before a tripped watch is ended: its trip rolls the role back only while its flag is there."""
+    if flag.state not in STOPPED:
+        return
+    try:
+        pair = stored_pair(hand.store, flag.rollout, flag.generation)
+        role = None if pair is None else StoredRoles(hand.store).stored(pair.role).role
+    except KillswitchError:
+        return  # ending must stay possible
+    if pair is None or role is None or pair.kind is not PairKind.WATCH:
+        return
+    if (flag.control, flag.rollout_canary) == (role.previous, role.prod):
+        said = f"role {role.name} is not rolled back yet, and without this flag no controller does it"
+        print_problems([f'{said}; wait some seconds, or use `killswitch role rollback {role.name} --reason "why"`'])
 
 
 def _armed(hand: Hand, role: Role, rollout: str, kind: PairKind, percent: float) -> Flag:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from killswitch.cli.after_promotion import warn_of_lost_rollback
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import RolloutArgument
 from killswitch.errors import BadDocument, NoFlag
@@ -25,6 +26,7 @@ def command(hand: Hand, rollout: RolloutArgument) -> None:
                 f"a router that starts after that gives everyone the control model that its service names: see first "
                 f"that no service names {flag.completion.control_before}"
             )
+        warn_of_lost_rollback(hand, flag)
     except BadDocument:
         now = "unreadable"
     hand.confirm(f"{rollout}: its flag ({now}) will be removed, and {then}. No one is paged.")

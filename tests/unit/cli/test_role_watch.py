@@ -84,3 +84,10 @@ def test_the_status_shows_roles_and_what_rollouts_rest_on(role: Shell) -> None:
     document = role.json("status")
     assert document["roles"]["rows"][0]["candidate"] == "model-new"
     assert "gate run" in document["rollouts"][0]["rests_on"]
+
+
+def test_ending_a_tripped_watch_says_that_its_rollback_is_lost(role: Shell) -> None:
+    assert role(*PROMOTE).exit_code == 0
+    assert "not rolled back yet" not in role("end", "watch", answer="n\n").output
+    assert role("trip", "watch", "--reason", "bad", "--yes").exit_code == 0
+    assert "role support is not rolled back yet" in role("end", "watch", answer="n\n").output
