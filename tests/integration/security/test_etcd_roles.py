@@ -165,6 +165,7 @@ MAY_WRITE = {
     "router": {keys.router("x", "r1"), keys.role_report("r1")},
     "controller": {
         keys.role("x"), keys.role_change("x", 1), keys.role_notice("x", "k"), keys.role_health("x"),
+        keys.gate_evidence("x", 1),
         keys.account("shadow:x", "day"), keys.live_spend("rollout:x"),
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.controller("x"),
         keys.notice("x", 1, "k"), keys.outages("x"), keys.shadow_decision("x", 1),
@@ -175,7 +176,7 @@ MAY_WRITE = {
         keys.flag("x"), keys.incident("x", 1), keys.outbox("x"), keys.claim("x"), keys.baseline("x", 1),
         keys.notice("x", 1, "k"), keys.generation("x"), keys.shadow_decision("x", 1),
         keys.approvals("x", 1), keys.hold("x"), keys.advance("x", 1, 1),
-        keys.role("x"), keys.role_change("x", 1), keys.role_notice("x", "k"), keys.role_waiver("x"),
+        keys.role("x"), keys.role_change("x", 1), keys.role_waiver("x"),
         keys.gate_run("x", "1"), keys.gate_newest("x"), keys.gate_evidence("x", 1),
     },
 }  # fmt: skip
@@ -191,7 +192,6 @@ MAY_READ = {
         keys.role_waiver("x"),
         keys.gate_run("x", "1"),
         keys.gate_newest("x"),
-        keys.gate_evidence("x", 1),
     },
     "ledger": MAY_WRITE["ledger"],
     "person": set.union(*MAY_WRITE.values()),
