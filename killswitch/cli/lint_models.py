@@ -79,7 +79,7 @@ def command(
     Looks into code, configuration, and the code in Markdown. A comment `lint-models: ignore <reason>` in a line, or
     alone in the line above, excuses it. Exit code 0 is none, 1 is found, 2 is bad use or a path that cannot be read.
     """
-    names = _model_names(aliases or ())
+    names = known_model_names(aliases or ())
     linted = lint(paths or [Path()], names, exclude or ())
     if as_json:
         typer.echo(json_text(_document(linted), indent=2))
@@ -192,7 +192,7 @@ def _excuse(text: str, lines: list[int], line: int) -> str | None:
     return None
 
 
-def _model_names(more: Iterable[Path]) -> ModelNames:
+def known_model_names(more: Iterable[Path]) -> ModelNames:
     """The shipped aliases and the user's."""
     problems: list[str] = []
     documents = [_alias_file(path, problems) for path in (SHIPPED, *more)]

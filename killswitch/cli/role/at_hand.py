@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from killswitch.cli.by_hand import Hand
-from killswitch.cli.invocation import person, print_problems, say
+from killswitch.cli.invocation import fail, person, print_problems, say
 from killswitch.cli.role_settings import dates_of, role_config
 from killswitch.cli.terminal import one_line
 from killswitch.cli.trip import deliver_if_alone
@@ -22,11 +23,15 @@ from killswitch.registry.registry import Registry
 from killswitch.registry.role_transaction import ChangedRole
 from killswitch.roles.config import RoleConfig
 from killswitch.roles.document import to_document
+from killswitch.roles.model_names import ModelNames
 from killswitch.roles.retirement import RetirementDate
 from killswitch.roles.role import Role, RoleChange
 from killswitch.stores import Store
 
 RoleArgument = Annotated[str, typer.Argument(help="The role's name.", show_default=False)]
+FloatingOption = Annotated[
+    bool, typer.Option("--even-if-floating", help="Also a name that is known to float, such as an alias of yours.")
+]
 RoleReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the history, and shown on the page.")]
 
 
@@ -43,6 +48,29 @@ def config_if_readable(settings: Settings, name: str) -> RoleConfig | None:
         first = str(error).partition("\n")[0]
         print_problems([f"role files cannot be read, so pages go to the default receivers: {first}"], style="yellow")
         return None
+
+
+def check_pinned(model: str | None, *, even_if_floating: bool) -> None:
+    """Ends the command for a name that floats: its provider may point it at another model by morning."""
+    why = None if model is None or even_if_floating else why_floating(model)
+    if why is not None:
+        fail(why)
+
+
+def why_floating(model: str) -> str | None:
+    """Why the name is no pin, with the fix; None where it is not known to float."""
+    floating = _known_names().floating(model, keyed=True)
+    if floating is None:
+        return None
+    pin = "its dated id" if floating.pin is None else floating.pin
+    return f"{model} floats: its provider may point it at another model; pin {pin}, or add --even-if-floating"
+
+
+@functools.cache
+def _known_names() -> ModelNames:
+    from killswitch.cli.lint_models import known_model_names  # noqa: PLC0415  a rollback needs no list of aliases
+
+    return known_model_names(())
 
 
 def dates_if_readable(config: RoleConfig | None) -> Sequence[RetirementDate]:

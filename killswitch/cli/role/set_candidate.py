@@ -8,7 +8,15 @@ import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import fail
-from killswitch.cli.role.at_hand import RoleArgument, RoleReasonOption, config_if_readable, finish, registry_of
+from killswitch.cli.role.at_hand import (
+    FloatingOption,
+    RoleArgument,
+    RoleReasonOption,
+    check_pinned,
+    config_if_readable,
+    finish,
+    registry_of,
+)
 from killswitch.cli.role_settings import dates_of
 from killswitch.registry.evidence import RoleEvidence
 from killswitch.roles.role import Role
@@ -21,6 +29,7 @@ def command(
     model: Annotated[str | None, typer.Argument(help="The model's id.", show_default=False)] = None,
     clear: Annotated[bool, typer.Option("--clear", help="No candidate any more.")] = False,
     reason: RoleReasonOption = "a new candidate",
+    even_if_floating: FloatingOption = False,
 ) -> None:
     """Name the model that may become prod, or with --clear none. No user gets it by this.
 
@@ -28,6 +37,8 @@ def command(
     """
     if (model is None) is not clear:
         fail(f"name one model: `killswitch role set-candidate {role} MODEL`, or --clear for none")
+
+    check_pinned(model, even_if_floating=even_if_floating)
 
     def agree(before: Role | None, after: Role, _evidence: RoleEvidence | None) -> None:
         was = "" if before is None or before.candidate is None else f" instead of {before.candidate}"

@@ -10,7 +10,7 @@ import typer
 
 from killswitch.cli.by_hand import Hand, by_hand
 from killswitch.cli.invocation import EXIT_REFUSED, EXIT_UNWANTED, fail, print_problems, say, show
-from killswitch.cli.role.at_hand import config_if_readable, pages_of, registry_of
+from killswitch.cli.role.at_hand import FloatingOption, config_if_readable, pages_of, registry_of, why_floating
 from killswitch.cli.role_settings import dates_of
 from killswitch.cli.roles.export import ChosenRolesOption
 from killswitch.cli.terminal import one_line
@@ -39,6 +39,7 @@ def command(
         bool, typer.Option("--check", help="Change nothing; exit with 1 if file and store differ.")
     ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the history.", show_default="the file")] = "",
+    even_if_floating: FloatingOption = False,
 ) -> None:
     """Bring the roles to what a file says. The difference is shown first, and nothing is changed before you agree.
 
@@ -48,7 +49,7 @@ def command(
     """
     registry = registry_of(hand.store)
     blocks = _chosen(_read(file), role)
-    drafts = _drafts(hand, registry, blocks, check=check)
+    drafts = _drafts(hand, registry, blocks, check=check, even_if_floating=even_if_floating)
     extra = [] if role else sorted(set(registry.names()) - set(blocks))
     changes = [draft for draft in drafts if draft.changes]
     if not hand.as_json:
@@ -87,19 +88,31 @@ def _chosen(blocks: Mapping[str, RoleBlock], roles: list[str] | None) -> Mapping
     return {name: block for name, block in blocks.items() if not roles or name in roles}
 
 
-def _drafts(hand: Hand, registry: Registry, blocks: Mapping[str, RoleBlock], *, check: bool) -> list[RoleImport]:
+def _drafts(
+    hand: Hand, registry: Registry, blocks: Mapping[str, RoleBlock], *, check: bool, even_if_floating: bool
+) -> list[RoleImport]:
     """What would change. Ends the command where something may not, with every problem; nothing is changed then."""
     drafts, problems = [], []
     for name, block in blocks.items():
         try:
             config = config_if_readable(hand.settings, name)
-            drafts.append(registry.import_draft(name, block.slots, config=config, dates=dates_of(config)))
+            draft = registry.import_draft(name, block.slots, config=config, dates=dates_of(config))
         except Refused as error:
             problems.append(f"{name}: {error}")
+            continue
+        drafts.append(draft)
+        if not even_if_floating:
+            problems += [f"{name}: {why}" for model in _new_models(draft) if (why := why_floating(model)) is not None]
     if problems:
         print_problems([*problems, "nothing was changed"] if not check else problems)
         raise typer.Exit(EXIT_UNWANTED if check else EXIT_REFUSED)
     return drafts
+
+
+def _new_models(draft: RoleImport) -> set[str]:
+    """The models that the role does not have yet."""
+    slots = _slots(draft)
+    return {after for _, _, after in slots if after is not None} - {before for _, before, _ in slots}
 
 
 def _print(changes: list[RoleImport], extra: list[str]) -> None:

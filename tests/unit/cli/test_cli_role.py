@@ -211,3 +211,12 @@ def test_a_model_of_the_retirement_file_is_refused(pair: Shell) -> None:
     again = pair("role", "rollback", "triage", "--to", OLD, "--reason", "bad", "--yes")
     assert "is prod of role triage already" in again.stderr
     assert "the file of retirement dates is not read" in again.stderr
+
+
+def test_a_name_that_floats_is_no_pin(shell: Shell) -> None:
+    for floating in ("gpt-4o", "mistral-large-latest"):
+        done = shell("role", "create", "triage", "--prod", floating, "--yes")
+        assert (done.exit_code, f"{floating} floats: its provider may" in done.stderr) == (2, True)
+    assert shell("role", "create", "triage", "--prod", OLD, "--yes").exit_code == 0
+    assert shell("role", "set-candidate", "triage", "gpt-4o", "--yes").exit_code == 2
+    assert shell("role", "set-candidate", "triage", "gpt-4o", "--even-if-floating", "--yes").exit_code == 0

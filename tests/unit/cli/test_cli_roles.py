@@ -168,3 +168,12 @@ def test_a_file_that_cannot_be_read_or_written_says_so(pair: Shell) -> None:
     assert "killswitch roles export --output none.json" in pair("roles", "import", "none.json").stderr
     done = pair("roles", "export", "--output", "no/such/folder.json")
     assert (done.exit_code, "name another with --output" in done.stderr) == (2, True)
+
+
+def test_a_file_with_a_name_that_floats_is_refused(pair: Shell) -> None:
+    edited(pair, candidate="gpt-4o")
+    done = pair("roles", "import", "roles.json", "--yes")
+    assert (done.exit_code, "triage: gpt-4o floats" in done.stderr) == (2, True)
+    assert pair("roles", "import", "roles.json", "--yes", "--even-if-floating").exit_code == 0
+    # what the store has already is not refused again
+    assert pair("roles", "import", "roles.json", "--check").exit_code == 0

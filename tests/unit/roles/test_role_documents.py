@@ -13,7 +13,16 @@ from killswitch.errors import BadDocument
 from killswitch.roles import document, gate_record, waiver
 from killswitch.roles.gate_record import GateApproval, GateNumber, GateRecord, GateVerdict
 from killswitch.roles.references import RoleReference, role_reference
-from killswitch.roles.role import MAX_MODEL, Role, RoleChange, RoleHistoryEntry, Slot, check_model, check_role_name
+from killswitch.roles.role import (
+    MAX_MODEL,
+    ProdOrigin,
+    Role,
+    RoleChange,
+    RoleHistoryEntry,
+    Slot,
+    check_model,
+    check_role_name,
+)
 from killswitch.roles.waiver import Waiver
 
 AT = 1_776_608_531.0
@@ -59,6 +68,17 @@ def test_a_role_comes_back_as_it_was(
 )
 def test_a_history_entry_comes_back_as_it_was(entry: RoleHistoryEntry) -> None:
     assert document.history_from_document(document.history_document(entry), name=ROLE.name) == entry
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "🙂", "\x01", '"', "\ud800"])
+def test_the_longest_texts_come_back(letter: str) -> None:
+    """Whatever a person types, however it is escaped: what was stored can be read."""
+    origin = ProdOrigin(AT, letter * 500, RoleChange.PROMOTED, waiver=letter * 5000)
+    role = replace(ROLE, prod="m" * MAX_MODEL, updated_by=letter * 500, origin=origin)
+    entry = RoleHistoryEntry(role, letter * 5000, waiver=letter * 5000)
+    assert document.history_from_document(document.history_document(entry), name=ROLE.name).role.prod == role.prod
+    waived = replace(WAIVER, owner=letter * 500, reason=letter * 5000)
+    assert waiver.from_document(waiver.to_document(waived), role=ROLE.name).candidate == WAIVER.candidate
 
 
 @pytest.mark.parametrize(
