@@ -34,6 +34,7 @@ from killswitch.wording import counted
 
 MOST_ROWS = 50  # of each kind of difference
 TEXT = 4_000  # characters of an input or an answer
+_COMPARED = 1_000_000  # characters of one answer times those of the other
 _OF_A_CLASS = 8  # labels in the matrix of one class
 _STYLE = """
 .TOO_FEW_ROWS, .NEEDS_APPROVAL, .UNKNOWN { color: var(--warn); }
@@ -110,12 +111,21 @@ def _row(one: RowResult) -> str:
         head += f", <bdi>{in_html(words.cut(one.row.stratum, 200))}</bdi>"
     asked = f'<div class="text" dir="auto">{in_html(words.input_text(one.row.messages, TEXT))}</div>'
     prod, candidate = (words.cut(side.answer.text or "", TEXT) for side in (one.prod, one.candidate))
-    pieces = word_differences(prod, candidate)
+    pieces = (
+        word_differences(prod, candidate)
+        if _may_be_compared(prod, candidate)
+        else ([(prod, False)], [(candidate, False)])
+    )
     return (
         f'<div class="pair"><p class="dim">{head}</p><p>expected <b>{_label(one.row.expect_label)}</b></p>'
         f'<h3>Asked</h3>{asked}<div class="grid">{_side("Prod", one.prod, pieces[0], "del")}'
         f"{_side('Candidate', one.candidate, pieces[1], 'ins')}</div></div>"
     )
+
+
+def _may_be_compared(prod: str, candidate: str) -> bool:
+    """Comparing takes up to the product of both lengths: 150 rows of two long answers took half a minute."""
+    return len(prod) * len(candidate) <= _COMPARED
 
 
 def _side(name: str, side: ScoredAnswer, pieces: Sequence[Piece], tag: str) -> str:

@@ -62,9 +62,14 @@ def to_json(report: GateReport) -> bytes:
         "left_out": report.left_out,
         "other_names": report.other_names,
         "confusion": {"labels": matrix.labels, "prod_by_candidate": matrix.counts, "labels_left_out": matrix.left_out},
-        "rows": [_row(one, texts=id(one) in with_texts) for one in report.results],
     }
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1).encode(errors="replace") + b"\n"
+    rows = ",\n".join(_dumped(_row(one, texts=id(one) in with_texts)) for one in report.results)
+    # a row a line: `indent` took 22 s instead of 8 s for 100,000 rows, and a person finds a row all the same
+    return f'{_dumped(document)[:-1]}, "rows": [\n{rows}\n]}}\n'.encode(errors="replace")
+
+
+def _dumped(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
 def _row(one: RowResult, *, texts: bool) -> dict[str, Any]:
