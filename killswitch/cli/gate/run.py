@@ -313,8 +313,8 @@ def _answer(wanted: _Wanted, ended: EndedRun, keep: Callable[[], None] | None, u
             keep()
         except KillswitchError as error:
             trouble, unrecorded = error, "not recorded"
-    report = None if ended.outcome is None else GateReport(record, ended.results, ended.outcome)
-    written = [] if wanted.report is None or report is None else write_reports(report, wanted.report)
+    report = GateReport(record, ended.results, ended.outcome, unrecorded)
+    written = () if wanted.report is None else write_reports(report, wanted.report)
     document = {
         "run": as_json_of(record),
         "recorded": not unrecorded,
@@ -322,13 +322,7 @@ def _answer(wanted: _Wanted, ended: EndedRun, keep: Callable[[], None] | None, u
         "reports": [str(path) for path in written],
     }
 
-    def in_words() -> None:
-        if report is not None:
-            print_report(report)
-        else:
-            say(f"{record.role}: {record.verdict}: {record.why}")
-
-    show(document, as_json=wanted.as_json, otherwise=in_words)
+    show(document, as_json=wanted.as_json, otherwise=lambda: print_report(report))
     for path in written:
         print_problems([f"report: {path}"], style="dim")
     if unrecorded:

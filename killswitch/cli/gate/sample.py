@@ -30,7 +30,7 @@ from killswitch.gate.answer_cache import default_cache_folder, open_answer_cache
 from killswitch.gate.answers import Answer
 from killswitch.gate.golden import Label
 from killswitch.gate.labelling import Labelled, check_target, unlabelled, write_golden
-from killswitch.gate.role_model import check_prices
+from killswitch.gate.opening import prices_of
 from killswitch.gate.sample_redaction import redacted_rows
 from killswitch.gate.sample_sources import GoldenSample, SampleRow, sample_of_log, sample_of_records, unusable_in_words
 from killswitch.gate.scoring import Scorer
@@ -40,7 +40,6 @@ from killswitch.roles.config import RoleConfig
 from killswitch.roles.role import check_role_name
 from killswitch.rules.role_files import load_roles
 from killswitch.shadow.redaction import Redact, hook, redact_forms
-from killswitch.spend.prices import PriceList
 from killswitch.stores import Store
 from killswitch.wording import counted, money_in_words
 
@@ -100,7 +99,7 @@ def command(  # long: one argument an option
         target = _target(out, config)
         check_target(target, replace=replace)
         prod = _prod(opened_store, role)
-        prices = _prices(config, prod)
+        prices = prices_of(config, prod)
         scorer = Scorer(config)
         sample = _drawn(config, scorer, log, records, rollout, draw, quiet=as_json)
         kept_rows = _redacted(sample, redaction)
@@ -144,12 +143,6 @@ def _prod(store: Store, role: str) -> str:
     if found is None or found.prod is None:
         raise Refused(f"role {role} has no prod model yet; killswitch role show {role} shows its slots")
     return found.prod
-
-
-def _prices(config: RoleConfig, prod: str) -> PriceList:
-    prices = None if config.prices is None else PriceList.from_file(config.prices)
-    check_prices(config, [prod], prices)
-    return prices if prices is not None else PriceList([])
 
 
 def _draw(rows: int, seed: int) -> StratifiedDraw:

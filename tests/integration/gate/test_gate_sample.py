@@ -106,6 +106,17 @@ def test_a_log_becomes_a_golden_set_with_what_prod_says(sampler: Sampler, tmp_pa
         assert said in done.output
 
 
+def test_the_log_of_the_guide_can_be_drawn_from(sampler: Sampler, tmp_path: Path) -> None:
+    """The lines in docs/gate.md, as they are there."""
+    guide = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
+    lines = guide.split("```jsonl\n")[1].split("```")[0]
+    done = sampler.sample(sampler.log(lines), tmp_path / "golden.jsonl")
+    assert done.exit_code == 0, done.output
+    found = {row["input"]: row["class"] for row in rows_of(tmp_path / "golden.jsonl")}
+    assert sorted(found.values()) == ["billing", "bug", "praise"]
+    assert found["Where is my refund?"] == "billing"
+
+
 def test_the_same_command_pays_for_no_answer_twice(sampler: Sampler, tmp_path: Path) -> None:
     log = sampler.log(*REVIEWS)
     assert sampler.sample(log, tmp_path / "one.jsonl", "--rows", "20").exit_code == 0
