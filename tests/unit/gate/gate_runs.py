@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from killswitch.gate.answer_cache import open_answer_cache
+from killswitch.gate.answer_cache import GateAnswers, open_answer_cache
 from killswitch.gate.golden import GoldenSet
 from killswitch.gate.judging import judged
 from killswitch.gate.provider_failures import Judge
@@ -49,7 +49,7 @@ class Trial:
     def budget(self) -> RunBudget:
         return RunBudget(PriceList([]), most=None, ledger=None, wall=self.clock.wall, stopped=self.over.is_set)
 
-    def run(self, budget: Callable[[], RunBudget] | None = None) -> GateRun:
+    def opened(self, answers: GateAnswers, budget: RunBudget | None = None) -> GateRunning:
         ask = GateAsk(
             order=drawn_order(self.golden),
             setup=self.config.asking(PROD, CANDIDATE),
@@ -60,18 +60,20 @@ class Trial:
             concurrency=self.concurrency,
             patience=self.patience,
         )
+        return GateRunning(
+            ask,
+            answers,
+            budget or self.budget,
+            over=self.over,
+            stop=lambda: self.stop_at is not None and len(self.told.rows) >= self.stop_at,
+            progress=self.told,
+            monotonic=self.clock.monotonic,
+            pause=self.pause,
+        )
+
+    def run(self, budget: RunBudget | None = None) -> GateRun:
         with open_answer_cache(self.folder, self.config.name, wall=self.clock.wall) as answers:
-            running = GateRunning(
-                ask,
-                answers,
-                self.budget if budget is None else budget(),
-                over=self.over,
-                stop=lambda: self.stop_at is not None and len(self.told.rows) >= self.stop_at,
-                progress=self.told,
-                monotonic=self.clock.monotonic,
-                pause=self.pause,
-            )
-            return running.run()
+            return self.opened(answers, budget).run()
 
     def ended(self) -> EndedRun:
         run = self.run()

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from killswitch.errors import AccessDenied
+from killswitch.gate.answer_cache import open_answer_cache
 from killswitch.gate.answers import Answer
+from killswitch.gate.observations import observed
 from killswitch.gate.row_order import drawn_order
 from killswitch.gate.run_budget import RunBudget
 from killswitch.roles.gate_record import GateVerdict
@@ -157,7 +159,7 @@ def test_a_run_without_money_ends_with_the_reason(tmp_path: Path) -> None:
         return said(CANDIDATE, label_of(number))
 
     candidate = trial.candidate = SaidModel(CANDIDATE, answer)
-    run = trial.run(lambda: budget)
+    run = trial.run(budget)
     assert run.broken_off is not None
     assert "no price of 'model-new' is known" in run.broken_off
     assert all(one.candidate.answer.text is not None for one in run.results)
@@ -196,3 +198,15 @@ def test_workers_go_one_row_each_beyond_a_look(tmp_path: Path) -> None:
 
 def test_one_row_is_a_golden_set(tmp_path: Path) -> None:
     assert Trial(golden_rows(1), tmp_path).ended().record.verdict is GateVerdict.TOO_FEW_ROWS
+
+
+def test_which_rows_are_asked_twice_depends_on_no_race(tmp_path: Path) -> None:
+    """Rows that may be taken before the look at 50 is judged never use what it saw, however late they are taken."""
+    trial = Trial(golden_rows(400), tmp_path)
+    results = trial.run().results
+    again = {index: one.prod_again is not None for index, one in enumerate(results)}
+    assert [again[index] for index in range(48, 62)] == [index < 54 or index % 5 == 0 for index in range(48, 62)]
+    with open_answer_cache(tmp_path, "triage", wall=trial.clock.wall) as answers:
+        running = Trial(golden_rows(400), tmp_path).opened(answers)
+        running._judged = [(50, [observed(one) for one in results[:50]])]
+        assert [running._is_twice(index) for index in range(51, 56)] == [True, True, True, False, True]
