@@ -78,6 +78,10 @@ GROUPS = {
 }
 
 
+# libraries that some commands need and the daemon does not, with the extra that has each
+_EXTRAS = {"scipy": "gate"}
+
+
 class _OnDemand(TyperGroup):
     """The commands by name. Only the one that runs is imported."""
 
@@ -120,7 +124,15 @@ def imported(name: str) -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     words = (word.replace("-", "_") for word in name.split(" "))
     path = ".".join(f"{word}_" if keyword.iskeyword(word) else word for word in words)
-    module = importlib.import_module(f"killswitch.cli.{path}")
+    try:
+        module = importlib.import_module(f"killswitch.cli.{path}")
+    except ModuleNotFoundError as error:
+        library = str(error.name).partition(".")[0]
+        extra = _EXTRAS.get(library)
+        if extra is None:
+            raise
+        typer.echo(f"{library} is missing; install it with: pip install 'llm-canary-killswitch[{extra}]'", err=True)
+        raise SystemExit(2) from error
     alone.command(name=name.rpartition(" ")[2], cls=_Command)(module.command)
     return get_command(alone)
 
