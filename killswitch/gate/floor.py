@@ -9,6 +9,7 @@ from killswitch.gate.intervals import difference_high, difference_low, share_hig
 from killswitch.gate.look_schedule import Look
 from killswitch.gate.observations import Observation
 from killswitch.gate.percentages import high_end, low_end, percent
+from killswitch.wording import counted, points_in_words
 
 MARGIN = 0.02  # a candidate may disagree with prod on this share of rows more than prod does with itself
 REPEATED_FIRST = 50  # rows of which prod is asked twice in any case
@@ -81,6 +82,7 @@ def floor_of(observations: Sequence[Observation], look: Look) -> Floor:
         more_low=difference_low(alone, own_alone, size, look.against_it),
         more_high=difference_high(alone, own_alone, size, look.for_it / 2),
         margin=MARGIN,
-        sentence=f"prod disagrees with itself on {own} of {size} rows ({percent(own / size)}, between {low_end(low)} "
-        f"and {high_end(high)}); the candidate disagrees with prod on {candidates} of them",
+        sentence=f"prod disagrees with itself on {own} of {counted(size, 'row')} ({percent(own / size)}, between "
+        f"{low_end(low)} and {high_end(high)}); the candidate disagrees with prod on {candidates} of them, and may on "
+        f"{points_in_words(MARGIN)} more than prod",
     )

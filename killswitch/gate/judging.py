@@ -10,6 +10,7 @@ from killswitch.gate.floor import Floor, floor_of, repeats
 from killswitch.gate.look_schedule import looks, schedule
 from killswitch.gate.numbers import agreement_number, cost_number, latency_number, schema_number
 from killswitch.gate.observations import Observation
+from killswitch.gate.percentages import percent
 from killswitch.gate.point_estimates import compared
 from killswitch.roles.bars import Bars
 from killswitch.roles.gate_record import GateNumber, GateVerdict
@@ -50,20 +51,22 @@ def judged(observations: Sequence[Observation], bars: Bars, *, rows: int, point_
         numbers = tuple(compared(one) for one in numbers)
     next_look = rows if point_estimates else look.rows
     if seen < next_look:
-        why = f"{seen} rows are asked; numbers decide after {next_look}"
+        why = f"{seen} of {rows} rows are asked; the next look is after {next_look}"
         return GateOutcome(GateVerdict.TOO_FEW_ROWS, tuple(map(_open, numbers)), floor, why)
     verdict, why = _together(numbers)
     if not look.may_pass and verdict in {GateVerdict.PASS, GateVerdict.NEEDS_APPROVAL}:
-        verdict, why = GateVerdict.TOO_FEW_ROWS, f"{seen} rows cannot show the bars"
+        verdict = GateVerdict.TOO_FEW_ROWS
+        why = f"all is good on {seen} rows, too few to show a schema of {percent(bars.schema)} even without a failure"
     return GateOutcome(verdict, numbers, floor, why)
 
 
 def _check(observations: Sequence[Observation]) -> None:
     for at, one in enumerate(observations):
-        for name in ("prod_seconds", "candidate_seconds", "prod_cost", "candidate_cost"):
-            value = getattr(one, name)
+        for value in (one.prod_seconds, one.candidate_seconds, one.prod_cost, one.candidate_cost):
             if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"row {at}: {name} is {value}; it must be a number of at least 0, or None")
+                raise ValueError(
+                    f"row {at} has a latency or a cost of {value}; it must be a number of at least 0, or None"
+                )
 
 
 # what a run says if a number says it, the first that applies

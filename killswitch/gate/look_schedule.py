@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from killswitch.roles.bars import Bars
 
@@ -39,6 +40,7 @@ def looks(rows: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
+@lru_cache(maxsize=1024)
 def schedule(rows: int, bars: Bars) -> tuple[Look, ...]:
     """The looks with their errors: each has GROWTH times the error of the one before, and together at most all of it.
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from killswitch.gate.floor import MOST_OWN, Floor
 from killswitch.gate.intervals import mean_ratio, p95, p95_ratio, share_high, share_low
-from killswitch.gate.look_schedule import Look, schedule
+from killswitch.gate.look_schedule import Look
 from killswitch.gate.observations import Observation
-from killswitch.gate.percentages import high_end, low_end, percent, ratio
+from killswitch.gate.percentages import high_end, low_end, percent, ratio, true_ratio
+from killswitch.gate.rows_missing import (
+    fewest_for_p95,
+    fewest_for_schema,
+    margin_missing,
+    ratio_missing,
+    share_missing,
+)
 from killswitch.roles.bars import Bars
 from killswitch.roles.gate_record import GateNumber, GateVerdict
+from killswitch.wording import counted
 
-MOST_ROWS = 1_000_000  # no golden set is larger; a number that needs more is said to be at its bar
-PROBABLY = 0.84  # standard deviations: with so many rows the number is decided in four of five runs
 Array = np.ndarray[Any, Any]
 
 
@@ -28,11 +33,18 @@ def schema_number(observations: Sequence[Observation], bars: Bars, look: Look) -
     rows = len(observations)
     low, high = share_low(good, rows, look.for_it), share_high(good, rows, look.against_it)
     verdict = _of_share(low, high, bars.schema)
-    missing = _share_missing(good / rows, rows, bars.schema, bars, split=1) if verdict is _FEW else None
     said = (
         f"{good} of {rows} answers of the candidate fit the schema ({percent(good / rows)}); the true share is between "
         f"{low_end(low)} and {high_end(high)}, the bar is {percent(bars.schema)}"
     )
+    fewest = fewest_for_schema(bars)
+    if verdict is _FEW and fewest is None:
+        said += "; no number of rows can show that no answer ever fails, so set the bar below 100%"
+    elif verdict is _FEW and fewest is not None and rows < fewest:
+        said += (
+            f"; {counted(rows, 'row')} cannot show {percent(bars.schema)}, even without a failure: {fewest} are needed"
+        )
+    missing = share_missing(good / rows, rows, bars.schema, bars) if verdict is _FEW and fewest is not None else None
     return _number("schema", good / rows, low, high, bars.schema, verdict, rows, missing, said)
 
 
@@ -53,15 +65,16 @@ def agreement_number(observations: Sequence[Observation], bars: Bars, look: Look
     if verdict is not GateVerdict.PASS and _contradicts_itself(floor, look):
         verdict = GateVerdict.UNKNOWN
         said += (
-            f"; prod agrees with itself too seldom to compare with (under {percent(1 - MOST_OWN)} of rows): look at it"
+            f"; prod agrees with itself on fewer than {percent(1 - MOST_OWN)} of rows, so this says nothing: "
+            "look at the rows on which prod changes its mind"
         )
     elif verdict is not GateVerdict.PASS and floor.is_near_enough:
         verdict = GateVerdict.PASS
         said += f"; it is as near to prod as prod is to itself, within {percent(floor.margin)}"
     elif verdict is GateVerdict.FAIL and not floor.is_too_far:
-        verdict = GateVerdict.TOO_FEW_ROWS
+        verdict = _FEW
         said += "; prod disagrees with itself nearly as often, so that the bar alone cannot fail it"
-    missing = _share_missing(good / rows, rows, bars.agreement, bars, split=2) if verdict is _FEW else None
+    missing = _agreement_missing(good / rows, rows, bars, look, floor) if verdict is _FEW else None
     return _number("agreement", good / rows, low, high, bars.agreement, verdict, rows, missing, said)
 
 
@@ -76,21 +89,22 @@ def latency_number(observations: Sequence[Observation], bars: Bars, look: Look) 
     ).reshape(-1, 2)
     rows = len(both)
     if rows == 0:
-        return _unknown(
-            "latency", bars.latency, 0, "no row was answered by both models, so that latency cannot be compared"
-        )
+        return _unknown("latency", bars.latency, 0, "no row was answered by both models")
     candidate, prod = both[:, 0], both[:, 1]
     if p95(prod) <= 0 or p95(candidate) <= 0:
         return _unknown("latency", bars.latency, rows, "a p95 of latency is 0 s: the clock of the calls is too coarse")
     value = p95(candidate) / p95(prod)
     low, high = p95_ratio(candidate, prod, look.against_it, look.for_it)
     verdict = _of_ratio(low, high, bars.latency, GateVerdict.FAIL)
-    missing = _ratio_missing(value, low, high, bars.latency, bars, look, rows) if verdict is _FEW else None
+    missing = ratio_missing(value, (low, high), bars.latency, bars, look, rows) if verdict is _FEW else None
     said = (
-        f"p95 is {p95(candidate):.3f} s for the candidate and {p95(prod):.3f} s for prod, {ratio(value)}, on {rows} "
-        f"rows answered by both; the true ratio is between {ratio(low)} and {ratio(high)}, "
-        f"the bar is {ratio(bars.latency)}"
+        f"p95 is {p95(candidate):.3f} s for the candidate and {p95(prod):.3f} s for prod, {ratio(value)}, on "
+        f"{counted(rows, 'row')} answered by both; {true_ratio(low, high)}, the bar is {ratio(bars.latency)}"
     )
+    fewest = fewest_for_p95(bars)
+    if verdict is _FEW and rows < fewest:
+        said += f"; {counted(rows, 'row')} say too little about the slowest 5%: at least {fewest} are needed"
+        missing = max(missing or 0, fewest - rows)
     return _number("latency", value, low, high, bars.latency, verdict, rows, missing, said)
 
 
@@ -110,15 +124,16 @@ def cost_number(observations: Sequence[Observation], bars: Bars, look: Look) -> 
     value = float(candidate.mean() / prod.mean())
     low, high = mean_ratio(candidate, prod, look.against_it, look.for_it)
     verdict = _of_ratio(low, high, bars.cost, GateVerdict.NEEDS_APPROVAL)
-    missing = _ratio_missing(value, low, high, bars.cost, bars, look, rows) if verdict is _FEW else None
+    missing = ratio_missing(value, (low, high), bars.cost, bars, look, rows) if verdict is _FEW else None
     said = (
         f"a call of the candidate costs {candidate.mean():,.0f} micro-dollars and one of prod {prod.mean():,.0f}, "
-        f"{ratio(value)}; the true ratio is between {ratio(low)} and {ratio(high)}, the bar is {ratio(bars.cost)}"
+        f"{ratio(value)}; {true_ratio(low, high)}, the bar is {ratio(bars.cost)}"
     )
     return _number("cost", value, low, high, bars.cost, verdict, rows, missing, said)
 
 
 _FEW = GateVerdict.TOO_FEW_ROWS
+_EXACT = 1e-9  # how exactly the ends of a ratio are found
 
 
 def _of_share(low: float, high: float, bar: float) -> GateVerdict:
@@ -126,7 +141,22 @@ def _of_share(low: float, high: float, bar: float) -> GateVerdict:
 
 
 def _of_ratio(low: float, high: float, bar: float, above: GateVerdict) -> GateVerdict:
-    return GateVerdict.PASS if high <= bar else above if low > bar else _FEW
+    return GateVerdict.PASS if high <= bar + _EXACT else above if low > bar + _EXACT else _FEW
+
+
+def _agreement_missing(share: float, rows: int, bars: Bars, look: Look, floor: Floor) -> int | None:
+    """By the bar or by the floor, whichever decides first."""
+    by_bar = share_missing(share, rows, bars.agreement, bars, parts=2)
+    if floor.more is None or floor.more_low is None or floor.more_high is None:
+        return by_bar
+    by_floor = margin_missing(
+        floor.more, (floor.more_low, floor.more_high), floor.margin, bars, look, floor.rows, parts=2
+    )
+    if share < bars.agreement and floor.more <= floor.margin:
+        return by_floor
+    if share < bars.agreement:  # bad is what is shown to be bad by both
+        return None if by_bar is None or by_floor is None else max(by_bar, by_floor)
+    return by_bar
 
 
 def _contradicts_itself(floor: Floor, look: Look) -> bool:
@@ -159,45 +189,3 @@ def _number(
         said = f"{said}; {more}"
     end = high if math.isfinite(high) else None
     return GateNumber(name, value, low, end, bar, verdict, rows, missing, said)
-
-
-def _share_missing(share: float, rows: int, bar: float, bars: Bars, *, split: int) -> int | None:
-    """How many more rows would probably show a share like this to be over the bar, or under it."""
-
-    def decided(size: int) -> bool:
-        last = schedule(size, bars)[-1]
-        spread = PROBABLY * math.sqrt(size * share * (1 - share))
-        if share >= bar:
-            return share_low(math.floor(size * share - spread), size, last.for_it / split) >= bar
-        return share_high(math.ceil(size * share + spread), size, last.against_it) < bar
-
-    return _fewest(decided, rows)
-
-
-def _ratio_missing(value: float, low: float, high: float, bar: float, bars: Bars, look: Look, rows: int) -> int | None:
-    """The same of a ratio, whose interval shrinks with the root of the rows."""
-    is_good = value <= bar
-    end, level = (high, look.for_it) if is_good else (low, look.against_it)
-    if not (0 < end < math.inf) or value <= 0:
-        return None
-    width = abs(math.log(end / value)) / float(norm.isf(level))
-    gap = abs(math.log(bar / value))
-
-    def decided(size: int) -> bool:
-        last = schedule(size, bars)[-1]
-        level = last.for_it if is_good else last.against_it
-        return width * math.sqrt(rows / size) * (float(norm.isf(level)) + PROBABLY) <= gap
-
-    return _fewest(decided, rows)
-
-
-def _fewest(decided: Callable[[int], bool], rows: int) -> int | None:
-    low, high = rows, rows + 1
-    while not decided(high):
-        low, high = high, 2 * high
-        if high > MOST_ROWS:
-            return None
-    while high - low > max(1, high // 100):
-        middle = (low + high) // 2
-        low, high = (low, middle) if decided(middle) else (middle, high)
-    return high - rows

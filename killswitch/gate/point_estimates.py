@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from killswitch.gate.percentages import percent
 from killswitch.roles.gate_record import GateNumber, GateVerdict
@@ -23,7 +23,7 @@ def compared(number: GateNumber) -> GateNumber:
         verdict = GateVerdict.PASS
     else:
         verdict = GateVerdict.NEEDS_APPROVAL if number.name == "cost" else GateVerdict.FAIL
-    plain = number.sentence.partition("; the true")[0]
+    plain = number.sentence.partition(";")[0]
     return replace(number, verdict=verdict, rows_missing=None, sentence=f"{plain}{_worth(number)}")
 
 
@@ -32,7 +32,7 @@ def _worth(number: GateNumber) -> str:
     if number.name not in BAD:
         return f", by its plain value, which is uncertain; the bar is {number.bar:g}"
     share = BAD[number.name]
-    chance = float(binom.sf(math.ceil(number.bar * number.rows - 1e-9) - 1, number.rows, share))
+    chance = float(bdtrc(math.ceil(number.bar * number.rows - 1e-9) - 1, number.rows, share))
     return (
         f", by its plain value against {percent(number.bar)}: with {number.rows} rows a candidate of {percent(share)} "
         f"would pass this with a chance of {percent(chance)}"
