@@ -82,7 +82,7 @@ def mean_ratio(candidate: Array, prod: Array, low_level: float, high_level: floa
         raise ValueError("prod costs nothing, so there is no ratio to it")
     if len(prod) < 2:
         return 0.0, math.inf
-    moments = Moments.of(candidate, prod)
+    moments = PairMoments.of(candidate, prod)
     critical_low, critical_high = (-float(stdtrit(len(prod) - 1, level)) for level in (low_level, high_level))
     low = _end(lambda at: min(moments.statistics(at)) > critical_low, 0.0, MOST_RATIO)
     high = _end(lambda at: max(moments.statistics(at)) >= -critical_high, 0.0, MOST_RATIO)
@@ -90,7 +90,7 @@ def mean_ratio(candidate: Array, prod: Array, low_level: float, high_level: floa
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class PairMoments:
     """Of pairs: the means, and the mean products of the deviations from them that a difference needs."""
 
     rows: int
@@ -99,7 +99,7 @@ class Moments:
     third: tuple[float, float, float, float]
 
     @classmethod
-    def of(cls, candidate: Array, prod: Array) -> Moments:
+    def of(cls, candidate: Array, prod: Array) -> PairMoments:
         one, other = candidate - candidate.mean(), prod - prod.mean()
         return cls(
             len(prod),
