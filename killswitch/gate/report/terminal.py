@@ -90,11 +90,11 @@ def _heading(record: GateRecord) -> Iterator[RenderableType]:
 
 
 def _numbers(numbers: Sequence[GateNumber]) -> Iterator[RenderableType]:
-    table = _table("number", "value", "interval", "bar", "rows", "verdict")
+    table = _table("number", "verdict", "value", "interval", "bar")
     for one in numbers:
         value, interval, bar = words.number_cells(one)
         verdict = Text(words.VERDICT_WORDS[one.verdict], style=_COLOURS[one.verdict])
-        table.add_row(_text(one.name), _text(value), _text(interval), _text(bar), _text(f"{one.rows:,}"), verdict)
+        table.add_row(_text(one.name), verdict, _text(value), _text(interval), _text(bar))
     yield table
     for one in numbers:
         yield _line(one.sentence)

@@ -19,7 +19,7 @@ from killswitch.gate.report.document import GateReport
 from killswitch.gate.report.html import MOST_ROWS, page
 from killswitch.gate.report.markdown import LIMIT, MOST, comment
 from killswitch.gate.report.terminal import print_record, print_report
-from killswitch.roles.gate_record import GateVerdict
+from killswitch.roles.gate_record import GateNumber, GateVerdict
 from tests.doubles.gate_reports import CANDIDATE, answer, every_kind, record, report_of, row
 from tests.doubles.html_reader import HOSTILE, hostile_texts, is_harmless, read
 
@@ -124,6 +124,16 @@ def test_a_gate_report_fits_80_columns_and_is_plain_in_a_pipe() -> None:
     shown = printed(report_of(every_kind("a label that is very long " * 9)))
     assert max(cell_len(line) for line in shown.splitlines()) <= 80
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("verdict", GateVerdict)
+def test_no_number_or_verdict_is_cut_in_80_columns(verdict: GateVerdict) -> None:
+    """TOO FEW ROWS was shown as TOO FEW RO…, with the widest interval and bar next to it."""
+    wide = (GateNumber("cost", 10.25, 10.11, 10.99, 1.05, verdict, 100_000, None, "a sentence"),)
+    shown = printed(report_of((), record(verdict, "because", numbers=wide)), width=80)
+    line = next(one for one in shown.splitlines() if one.startswith("cost"))
+    for cell in (verdict.replace("_", " "), "10.25x", "10.11x to 10.99x", "at most 1.05x prod's"):
+        assert cell in line
 
 
 def test_markup_of_the_terminal_is_shown_as_text() -> None:
