@@ -54,7 +54,7 @@ def name_of(provider: ModelProvider) -> str:
 class Asking:
     """A model of the double in virtual waits: ``waits`` are those that the provider or we asked for."""
 
-    def __init__(self, provider: ModelProvider, folder: Path, *, timeout: float = 1.0, **parameters: Any) -> None:
+    def __init__(self, provider: ModelProvider, folder: Path, *, timeout: float = 30.0, **parameters: Any) -> None:
         self.key_file = folder / "key"
         self.key_file.write_text(KEY + "\n")
         self.waits: list[float] = []
@@ -119,7 +119,7 @@ def test_what_is_no_answer_fails_the_call(
 ) -> None:
     """It is asked once. Bytes that drip keep no call alive over its total deadline."""
     provider.at("row 7", fault)
-    answer = Asking(provider, tmp_path).ask()
+    answer = Asking(provider, tmp_path, timeout=1.5 if kind is CallFailure.TIMEOUT else 30.0).ask()
     assert (answer.text, answer.kind, answer.attempts, len(provider.asked)) == (None, kind, 1, 1)
     assert answer.seconds is None
 
