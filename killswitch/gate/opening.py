@@ -21,7 +21,10 @@ from killswitch.spend.prices import PriceList
 
 @dataclass(frozen=True, slots=True)
 class GateQuestion:
-    """What is compared. ``rows``: how many of the golden set may be asked, None for all."""
+    """What is compared. ``rows``: how many of the golden set may be asked, None for all.
+
+    ``recorded``: whether the run is stored as evidence.
+    """
 
     config: RoleConfig
     golden: GoldenSet
@@ -29,6 +32,7 @@ class GateQuestion:
     candidate: str
     rows: int | None = None
     point_estimates: bool = False
+    recorded: bool = True
 
     @property
     def order(self) -> tuple[GoldenRow, ...]:
@@ -43,9 +47,11 @@ class GateQuestion:
     def setup(self) -> str:
         """The hash of how the pair is asked: answers are kept under it.
 
-        Both models are in it. Prod's answers to an earlier candidate were given in another hour's weather.
+        Both models are in it. Prod's answers to an earlier candidate were given in another hour's weather. Answers of a
+        run that is not recorded are kept apart: else one could look until a run passes, and record that one alone.
         """
-        return self.config.asking(self.prod, self.candidate)
+        asking = self.config.asking(self.prod, self.candidate)
+        return asking if self.recorded else f"{asking}:unrecorded"
 
 
 def prices_of(config: RoleConfig, *models: str) -> PriceList:

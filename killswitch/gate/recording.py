@@ -65,6 +65,7 @@ def ended_run(run: GateRun, facts: RunFacts, judge: Judge) -> EndedRun:
         golden_rows=len(facts.golden.rows),
         asked_rows=len(run.results),
         setup=facts.config.setup(facts.prod, facts.candidate),
+        asking=facts.config.asking(facts.prod, facts.candidate),
         point_estimates=facts.point_estimates,
         verdict=verdict,
         why=why,

@@ -60,6 +60,7 @@ class GateRecord:
 
     ``golden``: the version hash of the golden set with ``golden_rows`` rows; ``asked_rows`` were asked of both models.
     ``setup``: the hash of all else that the answers and the bars rest on (prompt, schema, parameters, bars).
+    ``asking``: the part of it that is sent to the models, without what answers are held against.
     ``point_estimates``: the bars were compared with the plain shares and ratios, without intervals.
     ``cost``: micro-dollars that the run has spent, None where that is not known.
     """
@@ -72,6 +73,7 @@ class GateRecord:
     golden_rows: int
     asked_rows: int
     setup: str
+    asking: str
     point_estimates: bool
     verdict: GateVerdict
     why: str
@@ -106,6 +108,7 @@ def as_json(record: GateRecord) -> dict[str, Any]:
         "candidate": record.candidate,
         "golden": {"version": record.golden, "rows": record.golden_rows, "asked": record.asked_rows},
         "setup": record.setup,
+        "asking": record.asking,
         "point_estimates": record.point_estimates,
         "verdict": record.verdict.value,
         "why": record.why[:MAX_TEXT],
@@ -151,6 +154,7 @@ def from_document(value: bytes, *, role: str) -> GateRecord:
         golden_rows=golden.integer("rows"),
         asked_rows=golden.integer("asked"),
         setup=fields.text("setup"),
+        asking=fields.text("asking"),
         point_estimates=fields.flag("point_estimates"),
         verdict=_verdict(fields),
         why=fields.text("why", empty=True),

@@ -1,10 +1,10 @@
 """Which run of the gate, or which waiver, lets a candidate replace prod. Pure: what is stored is handed in.
 
 The newest run of exactly this pair that says PASS, FAIL or NEEDS_APPROVAL counts; older ones do not, so a later FAIL
-voids an earlier PASS. A PASS that follows a FAIL of the pair needs a person's approval where it may be luck or an eased
-bar: the same golden set and setup were asked again, a bar was changed, or the intervals were left out. After a change
-of prompt, schema or golden set it needs none. Once a candidate was prod and was taken back, no run and no waiver from
-before counts.
+voids an earlier PASS. A PASS that follows a FAIL of the pair needs a person's approval where it may be luck or an
+easier question: only what is sent to the models can repair a candidate, so other rows, another schema and other bars
+are doubted like the same ones. So is a plain comparison of a few rows. Once a candidate was prod and was taken back, no
+run and no waiver from before counts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from killswitch.roles.gate_record import GateRecord, GateVerdict
 from killswitch.roles.role import Role
 from killswitch.roles.waiver import Waiver
 from killswitch.timestamps import to_iso
-from killswitch.wording import plain, span_in_words
+from killswitch.wording import counted, plain, span_in_words
 
 CLOCKS_DIFFER = 120.0  # seconds that the clock of the machine of a run may be ahead
+FEWEST_BY_POINT_ESTIMATES = 50  # rows: as many as the smallest usual golden set
 _DECISIVE = frozenset({GateVerdict.PASS, GateVerdict.FAIL, GateVerdict.NEEDS_APPROVAL})
 _SHOWN = 80  # characters of a model's id in a sentence
 
@@ -127,22 +128,49 @@ def _check_verdict(run: GateRecord, facts: GateFacts) -> None:
 
 
 def doubt_of(run: GateRecord, facts: GateFacts) -> str | None:
-    """Why a PASS needs a person's approval, None where it needs none: a failed run of the same pair came before it."""
-    for failed in reversed(facts.of_the_pair()):
-        if failed.verdict is not GateVerdict.FAIL or failed.ended_at > run.ended_at:
-            continue
-        if (failed.golden, failed.setup) == (run.golden, run.setup):
-            return f"run {failed.run} of the same rows and setup said FAIL, so it may be luck"
-        if run.point_estimates and not failed.point_estimates:
-            return f"run {failed.run} said FAIL with intervals, and this one leaves them out"
-        bars = {one.name: one.bar for one in failed.numbers}
-        for number in run.numbers:
-            before = bars.get(number.name)
-            if before is not None and before != number.bar:
-                return (
-                    f"run {failed.run} said FAIL, and the bar of {plain(number.name, 60)} was changed since"
-                    f" ({before:g}, now {number.bar:g})"
-                )
+    """Why a PASS needs a person's approval, None where it needs none.
+
+    A run of the same pair that did not pass came before it, or it compares plain values of a few rows.
+    """
+    for before in reversed(facts.of_the_pair()):
+        if _speaks_against(before) and before.run != run.run and before.ended_at <= run.ended_at:
+            eased = _eased(before, run)
+            if eased is not None:
+                return f"run {before.run} said {before.verdict}{eased}"
+    if run.point_estimates and run.asked_rows < FEWEST_BY_POINT_ESTIMATES:
+        return (
+            f"it compares plain values of {counted(run.asked_rows, 'row')}, and below {FEWEST_BY_POINT_ESTIMATES} they"
+            " say nearly nothing"
+        )
+    return None
+
+
+def _speaks_against(run: GateRecord) -> bool:
+    return run.verdict is GateVerdict.FAIL or (run.verdict is GateVerdict.NEEDS_APPROVAL and run.approval is None)
+
+
+def _eased(before: GateRecord, run: GateRecord) -> str | None:
+    """Why ``run`` may pass although nothing is better than in ``before``; None where another question is sent."""
+    bar = _changed_bar(before, run)
+    if bar is not None:
+        return f", and {bar}"
+    if run.point_estimates and not before.point_estimates:
+        return " with intervals, and this one leaves them out"
+    if before.asking != run.asking:
+        return None
+    if before.golden != run.golden:
+        return ", and only the golden rows were changed since"
+    if before.setup != run.setup:
+        return ", and only what answers are held against was changed since"
+    return " of the same rows and setup, so it may be luck"
+
+
+def _changed_bar(failed: GateRecord, run: GateRecord) -> str | None:
+    bars = {one.name: one.bar for one in failed.numbers}
+    for number in run.numbers:
+        before = bars.get(number.name)
+        if before is not None and before != number.bar:
+            return f"the bar of {plain(number.name, 60)} was changed since ({before:g}, now {number.bar:g})"
     return None
 
 

@@ -19,15 +19,17 @@ def gate_run(
     ended_at: float = AT - 3600.0,
     golden: str = "g" * 64,
     setup: str = "s" * 64,
+    asking: str = "p" * 64,
     bar: float = 0.95,
     point_estimates: bool = False,
+    asked_rows: int = 200,
     why: str = "agreement 0.93, bar 0.95",
 ) -> GateRecord:
     """A run of role ``triage`` with one number."""
     number = GateNumber("agreement", 0.96, 0.93, 0.98, bar, verdict, 200, None, "agreement 0.96")
     return GateRecord(
-        run=run, role="triage", prod=prod, candidate=candidate, golden=golden, golden_rows=200, asked_rows=200,
-        setup=setup, point_estimates=point_estimates, verdict=verdict, why=why, numbers=(number,),
+        run=run, role="triage", prod=prod, candidate=candidate, golden=golden, golden_rows=200, asked_rows=asked_rows,
+        setup=setup, asking=asking, point_estimates=point_estimates, verdict=verdict, why=why, numbers=(number,),
         started_at=ended_at - 60.0, ended_at=ended_at, by="ann@laptop", cost=1000,
     )  # fmt: skip
 

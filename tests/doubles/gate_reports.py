@@ -80,6 +80,7 @@ def record(
         "golden_rows": 200,
         "asked_rows": 120,
         "setup": "cd" * 32,
+        "asking": "ef" * 32,
         "point_estimates": False,
         "verdict": verdict,
         "why": text,

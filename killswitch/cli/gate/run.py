@@ -181,7 +181,7 @@ def command(  # long: one line an option
 
 def _first_look(wanted: _Wanted, settings: Settings, pair: tuple[str, str]) -> GateVerdict:
     """Without the registry. Only a cap a day needs the store."""
-    question = _question(wanted, settings, pair)
+    question = _question(wanted, settings, pair, recorded=False)
     capped = question.config.max_micros_a_day is not None
     ended = _run(wanted, question, partial(build_store, settings) if capped else None)
     return _answer(wanted, ended, None, "a first look without the registry is not recorded: no promotion rests on it")
@@ -201,21 +201,28 @@ def _recorded(wanted: _Wanted, settings: Settings, store: Store) -> GateVerdict:
             f"prod and candidate of role {wanted.role} are the same model, {stored.prod}; name another candidate: "
             f"`killswitch role set-candidate {wanted.role} MODEL`"
         )
-    question = _question(wanted, settings, (stored.prod, stored.candidate))
+    question = _question(wanted, settings, (stored.prod, stored.candidate), recorded=wanted.record)
     ended = _run(wanted, question, partial(build_store, settings))
     if not wanted.record:
         return _answer(wanted, ended, None, "not recorded, as --no-record says")
     return _answer(wanted, ended, partial(gate_runs.keep, store, ended.record), "")
 
 
-def _question(wanted: _Wanted, settings: Settings, pair: tuple[str, str]) -> GateQuestion:
+def _question(wanted: _Wanted, settings: Settings, pair: tuple[str, str], *, recorded: bool) -> GateQuestion:
     config = _config(settings, wanted.role)
     path = wanted.golden or config.golden
     if path is None:
         raise BadSettings(
             [f"role {wanted.role} names no golden set; name one with --golden or `golden:` in {config.file}"]
         )
-    return GateQuestion(config, load_golden(path), *pair, rows=wanted.rows, point_estimates=wanted.point_estimates)
+    return GateQuestion(
+        config,
+        load_golden(path),
+        *pair,
+        rows=wanted.rows,
+        point_estimates=wanted.point_estimates,
+        recorded=recorded,
+    )
 
 
 def _config(settings: Settings, role: str) -> RoleConfig:
@@ -314,7 +321,7 @@ def _answer(wanted: _Wanted, ended: EndedRun, keep: Callable[[], None] | None, u
         except KillswitchError as error:
             trouble, unrecorded = error, "not recorded"
     report = GateReport(record, ended.results, ended.outcome, unrecorded)
-    written = () if wanted.report is None else write_reports(report, wanted.report)
+    written, unwritten = _written(report, wanted.report)
     document = {
         "run": as_json_of(record),
         "recorded": not unrecorded,
@@ -325,6 +332,7 @@ def _answer(wanted: _Wanted, ended: EndedRun, keep: Callable[[], None] | None, u
     show(document, as_json=wanted.as_json, otherwise=lambda: print_report(report))
     for path in written:
         print_problems([f"report: {path}"], style="dim")
+    print_problems(unwritten)
     if unrecorded:
         print_problems([unrecorded], style="yellow")
     if not ended.complete:
@@ -332,6 +340,16 @@ def _answer(wanted: _Wanted, ended: EndedRun, keep: Callable[[], None] | None, u
     if trouble is not None:
         raise trouble
     return record.verdict
+
+
+def _written(report: GateReport, folder: Path | None) -> tuple[tuple[Path, ...], list[str]]:
+    """The files of the report, and why there are none: a full disk changes no verdict, and hides none."""
+    if folder is None:
+        return (), []
+    try:
+        return write_reports(report, folder), []
+    except BadSettings as error:
+        return (), list(error.problems)
 
 
 def _forget(folder: Path, role: str) -> None:

@@ -235,6 +235,27 @@ def test_no_record_records_nothing(tmp_path: Path, provider: OpenAIProvider) -> 
     assert gate_runs.newest(open_store(desk.store), ROLE) is None
 
 
+@pytest.mark.parametrize("look", [["--no-record"], ["--prod", PROD, "--candidate", CANDIDATE]])
+def test_no_evidence_rests_on_unrecorded_looks(tmp_path: Path, provider: OpenAIProvider, look: list[str]) -> None:
+    """One could look with fresh answers until they pass, and record only the run that is known to pass."""
+    desk = GateDesk(tmp_path, provider.url, rows=400)
+    assert desk.run(*look).exit_code == 0
+    asked = len(provider.asked)
+    desk.run(*look)
+    assert len(provider.asked) == asked
+    provider.answer = wrong
+    assert desk.run().exit_code == 1
+
+
+def test_a_report_that_cannot_be_written_hides_no_verdict(tmp_path: Path, provider: OpenAIProvider) -> None:
+    desk = GateDesk(tmp_path, provider.url, rows=400)
+    (tmp_path / "reports").write_text("a file, no folder")
+    done = desk.run("--report", str(tmp_path / "reports"), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["run"]["verdict"] == "PASS"
+    assert "the report cannot be written" in done.stderr
+
+
 def test_point_estimates_ask_all_rows_and_say_so(tmp_path: Path, provider: OpenAIProvider) -> None:
     desk = GateDesk(tmp_path, provider.url, rows=50)
     done = desk.run("--accept-point-estimates", "--json")

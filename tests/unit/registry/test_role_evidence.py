@@ -66,9 +66,12 @@ def test_a_later_fail_voids_a_pass() -> None:
 @pytest.mark.parametrize(
     ("passed", "said"),
     [
-        (PASS, "of the same rows and setup said FAIL, so it may be luck"),
+        (PASS, "said FAIL of the same rows and setup, so it may be luck"),
         (gate_run(setup="t" * 64, bar=0.9), r"bar of agreement was changed since \(0.95, now 0.9\)"),
         (gate_run(setup="t" * 64, point_estimates=True), "leaves them out"),
+        (gate_run(golden="h" * 64), "only the golden rows were changed"),
+        (gate_run(setup="t" * 64), "only what answers are held against was changed"),
+        (gate_run(setup="t" * 64, asking="q" * 64, bar=0.9), "bar of agreement was changed"),
     ],
 )
 def test_a_pass_shopped_for_after_a_fail_needs_a_person(passed: GateRecord, said: str) -> None:
@@ -80,10 +83,30 @@ def test_a_pass_shopped_for_after_a_fail_needs_a_person(passed: GateRecord, said
     assert allowing_run(replace(asked, runs=(FAILED_BEFORE, approved))) == approved
 
 
-@pytest.mark.parametrize("passed", [gate_run(golden="h" * 64), gate_run(setup="t" * 64)])
-def test_a_pass_after_a_fix_needs_no_one(passed: GateRecord) -> None:
-    """Another prompt, or more golden rows: what was asked is not what failed."""
+@pytest.mark.parametrize("golden", ["g" * 64, "h" * 64])
+def test_a_pass_after_a_fix_needs_no_one(golden: str) -> None:
+    """Another prompt: what was asked is not what failed."""
+    passed = gate_run(golden=golden, setup="t" * 64, asking="q" * 64)
     assert allowing_run(replace(facts(FAILED_BEFORE, passed), setup=passed.setup)) == passed
+
+
+def test_a_cheaper_question_after_a_dear_run_needs_a_person() -> None:
+    """A new table of prices, or luck, turns NEEDS_APPROVAL into PASS; once a person has approved, no one asks again."""
+    dear = replace(FAILED_BEFORE, verdict=GateVerdict.NEEDS_APPROVAL)
+    with pytest.raises(Refused, match="said NEEDS_APPROVAL of the same rows"):
+        allowing_run(facts(dear, PASS))
+    assert allowing_run(facts(replace(dear, approval=APPROVED), PASS)) == PASS
+
+
+@pytest.mark.parametrize(("rows", "counts"), [(1, False), (49, False), (50, True)])
+def test_plain_values_of_a_few_rows_need_a_person(rows: int, counts: bool) -> None:
+    few = gate_run(point_estimates=True, asked_rows=rows)
+    if counts:
+        assert allowing_run(facts(few)) == few
+        return
+    with pytest.raises(Refused, match=r"plain values of .* role approve"):
+        allowing_run(facts(few))
+    assert allowing_run(facts(replace(few, approval=APPROVED))).asked_rows == rows
 
 
 def test_nothing_counts_from_before_a_candidate_was_taken_back() -> None:

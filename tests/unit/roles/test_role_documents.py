@@ -38,6 +38,7 @@ RUN = GateRecord(
     golden_rows=1000,
     asked_rows=800,
     setup="b" * 64,
+    asking="c" * 64,
     point_estimates=False,
     verdict=GateVerdict.PASS,
     why="all four numbers pass",
