@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from killswitch.errors import Refused
 from killswitch.flags.flag import Flag
+from killswitch.registry import gate_runs
 from killswitch.registry.evidence import RoleEvidence, evidence_of
 from killswitch.registry.stored_roles import StoredRoles
 from killswitch.roles.armed_pair import ArmedPair
@@ -42,8 +43,9 @@ def armable(
 ) -> Armable:
     """The models that the slots pin now, with the evidence of a candidate. ``users``: users will get it.
 
-    ``before``: of a generation that goes on. Then its own evidence counts while it holds, and Refused is raised where
-    the role pins other models by now. ``config`` as in `evidence_of`; ``now``: Unix seconds.
+    ``before``: of a generation that goes on. Then its own evidence counts while it holds, a run also longer than it
+    stays fresh, and Refused is raised where the role pins other models by now. ``config`` as in `evidence_of`;
+    ``now``: Unix seconds.
 
     Raises Refused where a slot is empty, and where users would get a candidate that nothing allows; BadDocument for a
     damaged role; else as the store does.
@@ -54,24 +56,39 @@ def armable(
     control, canary = _model(role, slots.control), _model(role, slots.canary)
     pair = ArmedPair(rollout, 0, role.name, slots.kind, control, canary, role.number, now, by)
     compares: tuple[Compare, ...] = (Compare(keys.role(role.name), stored.revision),)
+    armed_at = None
     if before is not None:
         if (before.control, before.canary) != (control, canary):
             raise Refused(
                 f"{rollout} compares {plain(before.control, 80)} and {plain(before.canary, 80)}, but role {role.name} "
                 f"has changed since: {pins(role)}; use `killswitch end {rollout}`, then arm it again"
             )
-        if before.without_evidence(now) is None:
-            return Armable(before, compares)
+        newest = gate_runs.newest_revision(store, role.name)  # before what it rests on is read
+        if before.without_evidence(now) is None and not _has_changed(store, before, role):
+            return Armable(before, (*compares, Compare(keys.gate_newest(role.name), newest)))
+        armed_at = None if before.gate_run is None else before.at
         pair = replace(before, gate_run=None, waiver=None, waiver_ends=None)
     if slots.kind is not PairKind.UPGRADE:
         return Armable(pair, compares)
     try:
-        evidence = evidence_of(store, role, config=config, now=now)
+        evidence = evidence_of(store, role, config=config, now=now, armed_at=armed_at)
     except Refused:
         if users:
             raise
         return Armable(pair, compares)
     return Armable(resting_on(pair, evidence), (*compares, *evidence.compares))
+
+
+def _has_changed(store: Store, before: ArmedPair, role: Role) -> bool:
+    """Whether what the generation rests on may be used up: the role has changed since, or there is a newer run.
+
+    These two are all that is read at each tick of a plan; the whole law is asked where one of them says so.
+    """
+    if not before.is_candidate:
+        return False
+    if before.number != role.number:
+        return True
+    return before.gate_run is not None and gate_runs.newest_name(store, role.name) != before.gate_run
 
 
 def resting_on(pair: ArmedPair, evidence: RoleEvidence) -> ArmedPair:

@@ -32,6 +32,8 @@ from killswitch.timestamps import to_iso
 from killswitch.wording import plain, span_in_words
 
 _DAY = 86_400.0
+# How far back failed runs are looked for at least. A short `max_evidence_age` must not hide one from a lucky run.
+_FAILS_REMEMBERED = 31 * _DAY
 _GOLDEN_SHOWN = 12  # digits of a golden set's version
 
 
@@ -60,16 +62,24 @@ class StoredGate:
 
 
 def evidence_of(
-    store: Store, role: Role, *, config: RoleConfig | None, now: float, dates: Iterable[RetirementDate] = ()
+    store: Store,
+    role: Role,
+    *,
+    config: RoleConfig | None,
+    now: float,
+    dates: Iterable[RetirementDate] = (),
+    armed_at: float | None = None,
 ) -> RoleEvidence:
     """What allows the candidate of ``role`` to replace its prod, at ``now`` (Unix seconds).
 
     ``config``: the role's file, None where it is not at hand; then the run's setup is not compared with it.
-    ``dates``: of the retirement file that it names. Raises Refused, with what to do, where nothing does, or where the
+    ``dates``: of the retirement file that it names. ``armed_at``: when a rollout of the two models was armed on a run
+    (Unix seconds). What was fresh then stays fresh, because a plan may take longer than ``max_evidence_age``. All else
+    is asked as it is at ``now``. Raises Refused, with what to do, where nothing does, or where the
     candidate is retired, which no waiver helps; else as the store does.
     """
     check_living(store, role.name, (required_candidate(role),), dates, now)
-    gate = stored_gate(store, role, config=config, now=now)
+    gate = stored_gate(store, role, config=config, now=now, armed_at=armed_at)
     waiver = holding_waiver(gate.facts)
     try:
         run = _counting_run(gate)
@@ -94,15 +104,19 @@ def _counting_run(gate: StoredGate) -> GateRecord:
     return allowing_run(gate.facts)
 
 
-def stored_gate(store: Store, role: Role, *, config: RoleConfig | None, now: float) -> StoredGate:
-    """What the store says of the gate of ``role``, at ``now``."""
+def stored_gate(
+    store: Store, role: Role, *, config: RoleConfig | None, now: float, armed_at: float | None = None
+) -> StoredGate:
+    """What the store says of the gate of ``role``, at ``now``. ``armed_at`` as in `evidence_of`."""
     max_age = MAX_EVIDENCE_AGE if config is None else config.max_evidence_age
+    if armed_at is not None:
+        max_age += max(0.0, now - armed_at)
     # before the runs: one that is stored between the two reads then fails the comparison
     newest_revision = gate_runs.newest_revision(store, role.name)
     runs: list[StoredRun] = []
     problem = None
     try:
-        runs = gate_runs.runs_since(store, role.name, now - max_age - _DAY, now)
+        runs = gate_runs.runs_since(store, role.name, now - max(max_age + _DAY, _FAILS_REMEMBERED), now)
         last = gate_runs.newest(store, role.name)
         if last is not None and last.record.run not in {one.record.run for one in runs}:
             runs.append(last)

@@ -64,11 +64,16 @@ def run(store: Store, role: str, run: str) -> StoredRun | None:
 
 def newest(store: Store, role: str) -> StoredRun | None:
     """The run that was stored last, None before the first. Raises BadDocument for a damaged one."""
+    name = newest_name(store, role)
+    return None if name is None else run(store, role, name)
+
+
+def newest_name(store: Store, role: str) -> str | None:
+    """The id of the run that was stored last, None before the first. Raises BadDocument for a damaged document."""
     item = store.get(keys.gate_newest(role))
     if item is None:
         return None
-    fields = parse_object(item.value, f"newest gate run of role {role}", max_bytes=MAX_BYTES)
-    return run(store, role, fields.text("run"))
+    return parse_object(item.value, f"newest gate run of role {role}", max_bytes=MAX_BYTES).text("run")
 
 
 def newest_revision(store: Store, role: str) -> int:

@@ -44,13 +44,20 @@ def with_role(shell: Shell, *, plan: str = OVER) -> Shell:
     return shell
 
 
-def passed(shell: Shell, *, verdict: GateVerdict = GateVerdict.PASS, age: float = 60.0, run: str = "a1") -> None:
-    """A run of the role's gate on its two models ended ``age`` seconds ago."""
+def passed(
+    shell: Shell,
+    *,
+    verdict: GateVerdict = GateVerdict.PASS,
+    age: float = 60.0,
+    run: str = "a1",
+    candidate: str = "model-new",
+) -> None:
+    """A run of the role's gate on its prod and ``candidate`` ended ``age`` seconds ago."""
     config = load_roles(shell.folder / "roles")[ROLE]
     ended = time.time() - age
     record = gate_run(
-        gate_runs.run_id(ended, run), verdict=verdict, prod="model-old", candidate="model-new", ended_at=ended,
-        setup=config.setup("model-old", "model-new"),
+        gate_runs.run_id(ended, run), verdict=verdict, prod="model-old", candidate=candidate, ended_at=ended,
+        setup=config.setup("model-old", candidate),
     )  # fmt: skip
     store = open_store(shell.store)
     gate_runs.keep(store, replace(record, role=ROLE))

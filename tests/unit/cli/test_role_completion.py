@@ -99,6 +99,9 @@ def test_a_long_plan_rests_on_the_run_it_was_armed_with(ramped: Shell, monkeypat
     record = documents(ramped, keys.gate_runs(ROLE))[0]
     old = {**record, "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T01:00:00Z"}
     put(ramped, Put(keys.gate_run(ROLE, record["run"]), json.dumps(old).encode()))
+    assert ramped(*DONE).exit_code == 2  # it was old when this was armed
+    armed = {**documents(ramped, keys.gate_evidences("copilot"))[0], "at": "2026-01-02T00:00:00Z"}
+    put(ramped, Put(keys.gate_evidence("copilot", 1), json.dumps(armed).encode()))
     done = ramped(*DONE)
     assert done.exit_code == 0, done.output
     assert the_role(ramped).prod == "model-new"
@@ -138,3 +141,33 @@ def test_a_watch_that_cannot_be_armed_is_said_loudly(ramped: Shell) -> None:
     said = " ".join(done.output.split())
     assert "watch is NOT armed" in said
     assert "killswitch role watch support" in said
+
+
+def test_a_model_that_was_taken_back_is_not_promoted(ramped: Shell) -> None:
+    """Prod, taken back, and candidate again: the run that it was armed with is used up."""
+    _taken_back(ramped)
+    refused = ramped(*DONE)
+    assert refused.exit_code == 2, refused.output
+    assert "was taken back" in " ".join(refused.output.split())
+    assert the_role(ramped).prod == "model-old"
+
+
+@pytest.mark.parametrize("hides", ["a lucky run", "a run of another candidate"])
+def test_a_failed_run_is_not_hidden_by_a_later_one(ramped: Shell, hides: str) -> None:
+    passed(ramped, verdict=GateVerdict.FAIL, age=60.0, run="b2")
+    if hides == "a lucky run":
+        passed(ramped, age=0.0, run="c3")
+    else:
+        candidate(ramped, "model-newer")
+        passed(ramped, age=0.0, run="c3", candidate="model-newer")
+        candidate(ramped, "model-new")
+    refused = ramped(*DONE)
+    assert refused.exit_code == 2, refused.output
+    assert the_role(ramped).prod == "model-old"
+
+
+def _taken_back(shell: Shell) -> None:
+    """Promoted by hand, rolled back, and named as the candidate again."""
+    assert shell("role", "promote", ROLE, "--reason", "now", "--yes").exit_code == 0
+    assert shell("role", "rollback", ROLE, "--reason", "bad", "--yes").exit_code == 0
+    candidate(shell, "model-new")

@@ -158,3 +158,22 @@ def test_an_empty_slot_is_named(role: Shell) -> None:
         refused = role("arm", rollout, "--stage", "ramp_1", "--yes")
         assert refused.exit_code == 2
         assert f"role:support.{slot} is empty" in refused.output
+
+
+@pytest.mark.parametrize("rules", [True, False])
+@pytest.mark.parametrize("since", ["a failed run", "a rollback"])
+def test_no_step_up_on_a_run_that_is_used_up(role: Shell, since: str, *, rules: bool) -> None:
+    passed(role)
+    assert role("arm", "copilot", "--stage", "ramp_1", "--yes").exit_code == 0
+    if since == "a failed run":
+        passed(role, verdict=GateVerdict.FAIL, age=0.0, run="b2")
+    else:
+        assert role("role", "promote", "support", "--reason", "now", "--yes").exit_code == 0
+        assert role("role", "rollback", "support", "--reason", "bad", "--yes").exit_code == 0
+        candidate(role, "model-new")
+    if not rules:
+        (role.rules / "copilot.yaml").unlink()
+    refused = role("stage", "copilot", "ramp_5", "--yes")
+    assert refused.exit_code == 2, refused.output
+    assert percent(role) == 1.0
+    assert role("stage", "copilot", "shadow", "--yes").exit_code == 0  # lowering asks for nothing

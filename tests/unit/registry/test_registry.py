@@ -339,3 +339,15 @@ def test_no_entry_of_a_history_is_overwritten(world: Registries) -> None:
     item = world.server.get(keys.role_change(ROLE, 3))
     assert item is not None
     assert item.value == b"{}"
+
+
+def test_a_short_evidence_age_hides_no_failed_run() -> None:
+    """A lucky run asks for a person's approval, also where the file believes runs of the last hour only."""
+    config = RoleConfig(ROLE, RoleEndpoint("openai"), max_evidence_age=3600.0)
+    lucky = gate_run(ended_at=AT - 600.0, setup=config.setup(OLD, NEW))
+    test = Registries()
+    failed = replace(lucky, run="20260825T120000Z-f0", verdict=GateVerdict.FAIL, ended_at=AT - 27 * 86_400.0)
+    gate_runs.keep(MemoryStore(test.server), failed)
+    registry = test.ready(lucky)
+    with pytest.raises(Refused, match="said FAIL, so it may be luck"):
+        registry.promote(ROLE, reason="it passed", config=config, settings=PAGE)
