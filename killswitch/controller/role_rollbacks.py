@@ -31,7 +31,7 @@ from killswitch.trips.armed_pairs import stored_pair
 from killswitch.trips.stored_flags import StoredFlags
 
 log = logging.getLogger(__name__)
-MOVES_PROD = frozenset({RoleChange.CREATED, RoleChange.PROMOTED, RoleChange.ROLLED_BACK, RoleChange.IMPORTED})
+MOVES_PROD = frozenset({RoleChange.CREATED, RoleChange.PROMOTED, RoleChange.ROLLED_BACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class RoleRollbacks:
         for entry in self._registry.newest_first(role.name, last=role.number):
             if entry.role.number <= pair.number or len(moves) > 1:
                 break
-            if entry.role.change in MOVES_PROD:
+            if _moved_prod(entry.role):
                 moves.append(entry.role.change)
         return moves
 
@@ -177,3 +177,10 @@ class RoleRollbacks:
         page = role_watch_events.not_rolled_back(role, flag, why, at=self._wall(), settings=rollout.page)
         body = json.dumps({"incident": flag.trip.incident}).encode()
         self._store.commit((Compare(key, 0),), (Put(key, body), into_outbox(page, at=self._wall())))
+
+
+def _moved_prod(role: Role) -> bool:
+    """Whether the role's newest change gave it another prod. Most imports edit other slots, and leave its origin."""
+    if role.change is RoleChange.IMPORTED:
+        return role.origin is not None and (role.origin.change, role.origin.at) == (role.change, role.updated_at)
+    return role.change in MOVES_PROD

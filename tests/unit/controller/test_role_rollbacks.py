@@ -17,6 +17,7 @@ from killswitch.registry.arming import armable
 from killswitch.roles.config import RoleConfig, RoleEndpoint
 from killswitch.roles.pairs import role_pair
 from killswitch.roles.role import Role
+from killswitch.roles.transitions import RoleSlots
 from killswitch.stores import keys
 from killswitch.trips.switch import Switch
 from tests.doubles.gate_records import NEW, OLD, gate_run
@@ -134,6 +135,25 @@ def test_another_candidate_does_not_keep_it_back() -> None:
     world = Watched()
     world.all.registry("bob").set_candidate(ROLE, "newer-model", reason="next")
     world.trip()
+    world.replica().look()
+    assert (world.role.prod, world.role.candidate) == (OLD, "newer-model")
+
+
+@pytest.mark.parametrize("kind", ["watch", "upgrade"])
+def test_an_import_of_a_candidate_does_not_keep_it_back(kind: str) -> None:
+    """A file from git names the next candidate while the watch goes on: prod is still what the watch was armed for."""
+    world = Watched(kind)
+    if kind == "upgrade":
+        world.all.registry().promote(ROLE, reason="by hand", config=None, settings=PAGE)
+        done = complete(
+            world.switch().required("upgrade").flag, rollout="upgrade", reason="", now=world.all.now, by="ann",
+            actor=Actor.PERSON,
+        )  # fmt: skip
+        world.all.put(keys.flag("upgrade"), to_document(done))
+    registry = world.all.registry("bob")
+    shown = registry.import_draft(ROLE, RoleSlots(NEW, "newer-model", OLD), config=None)
+    registry.import_role(shown, reason="next", config=None, settings=PAGE)
+    world.trip(kind)
     world.replica().look()
     assert (world.role.prod, world.role.candidate) == (OLD, "newer-model")
 
