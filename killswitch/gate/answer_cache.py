@@ -236,6 +236,7 @@ def _document(answer: Answer) -> str:
         "left_out": list(answer.left_out),
         "absence": answer.absence,
         "kind": answer.kind,
+        "guessed": answer.guessed,
     }
     return json.dumps(document)
 
@@ -256,6 +257,7 @@ def _answer(document: str, model: str) -> Answer:
         left_out=fields.texts("left_out"),
         absence=None if fields.raw.get("absence") is None else Absence(fields.text("absence")),
         kind=None if fields.raw.get("kind") is None else CallFailure(fields.text("kind")),
+        guessed=fields.integer("guessed"),
     )
 
 

@@ -19,7 +19,8 @@ class Answer:
     micro-dollars of all attempts that may be billed, None where it is not known. ``left_out``: parameters of the role
     that this model refuses and that were not sent. ``absence``: of a failed call, whether the provider says that
     there is no such model (`killswitch.roles.absence.absence_of` of its last response). ``kind``: of a failed call,
-    what its last attempt came to; None for an answer.
+    what its last attempt came to; None for an answer. ``guessed``: the part of the cost that no provider has said: the
+    most that attempts which brought no answer may have cost.
     """
 
     model: str
@@ -33,6 +34,22 @@ class Answer:
     left_out: tuple[str, ...] = ()
     absence: Absence | None = None
     kind: CallFailure | None = None
+    guessed: int = 0
+
+    @property
+    def likely_cost(self) -> int | None:
+        """The most that it has cost in all likelihood, to compare models by; for a cap `cost` is right.
+
+        An attempt that was lost before an answer came costs no more than the one that was answered.
+        """
+        if self.cost is None or self.text is None:
+            return self.cost
+        return min(self.cost, (self.cost - self.guessed) * self.attempts)
+
+    @property
+    def least_cost(self) -> int | None:
+        """What it has cost if nothing was billed but what has said its usage."""
+        return None if self.cost is None else self.cost - self.guessed
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,9 @@ def _check(observations: Sequence[Observation]) -> None:
                 raise ValueError(
                     f"row {at} has a latency or a cost of {value}; it must be a number of at least 0, or None"
                 )
+        for cost, guessed in ((one.prod_cost, one.prod_guessed), (one.candidate_cost, one.candidate_guessed)):
+            if cost is not None and not 0 <= guessed <= cost:
+                raise ValueError(f"row {at} has a cost of {cost}, of which {guessed} are guessed")
 
 
 # what a run says if a number says it, the first that applies

@@ -109,27 +109,47 @@ def latency_number(observations: Sequence[Observation], bars: Bars, look: Look) 
 
 
 def cost_number(observations: Sequence[Observation], bars: Bars, look: Look) -> GateNumber:
-    """Cost of a call of the candidate over that of prod; failed calls count. Above the bar a person has to approve."""
+    """Cost of a call of the candidate over that of prod; failed calls count. Above the bar a person has to approve.
+
+    What lost attempts have cost is not known. It counts against the conclusion: in full for the candidate and as
+    nothing for prod before it passes, and the other way round before it is called dearer.
+    """
     rows = len(observations)
     unknown = sum(one.candidate_cost is None or one.prod_cost is None for one in observations)
     if unknown:
         said = f"the cost of {unknown} of {rows} rows is not known; add what is missing to the price list"
         return _unknown("cost", bars.cost, rows, said)
-    candidate = np.array([one.candidate_cost for one in observations], float)
-    prod = np.array([one.prod_cost for one in observations], float)
+    candidate, prod = _costs(observations)
+    candidate_guessed = np.array([one.candidate_guessed for one in observations], float)
+    prod_guessed = np.array([one.prod_guessed for one in observations], float)
+    lost = int(np.count_nonzero(candidate_guessed + prod_guessed))
+    if prod_guessed.any() and not (prod - prod_guessed).any():
+        return _unknown("cost", bars.cost, rows, "no call of prod has said what it costs")
     if not prod.any():
         verdict = GateVerdict.NEEDS_APPROVAL if candidate.any() else GateVerdict.PASS
         said = "prod costs nothing, the candidate does" if candidate.any() else "both models cost nothing"
         return GateNumber("cost", None, None, None, bars.cost, verdict, rows, None, said)
-    value = float(candidate.mean() / prod.mean())
-    low, high = mean_ratio(candidate, prod, look.against_it, look.for_it)
+    dearest, cheapest = (candidate, prod - prod_guessed), (candidate - candidate_guessed, prod)
+    value = float(dearest[0].mean() / dearest[1].mean())
+    low, high = mean_ratio(*dearest, look.against_it, look.for_it)
+    if lost:
+        low = mean_ratio(*cheapest, look.against_it, look.for_it)[0]
     verdict = _of_ratio(low, high, bars.cost, GateVerdict.NEEDS_APPROVAL)
-    missing = ratio_missing(value, (low, high), bars.cost, bars, look, rows) if verdict is _FEW else None
-    said = (
-        f"a call of the candidate costs {candidate.mean():,.0f} micro-dollars and one of prod {prod.mean():,.0f}, "
-        f"{ratio(value)}; {true_ratio(low, high)}, the bar is {ratio(bars.cost)}"
-    )
+    missing = ratio_missing(value, (low, high), bars.cost, bars, look, rows) if verdict is _FEW and not lost else None
+    means = f"{dearest[0].mean():,.0f} micro-dollars and one of prod {dearest[1].mean():,.0f}"
+    said = f"a call of the candidate costs {means}, {ratio(value)}"
+    if lost:
+        said += (
+            f" (on {counted(lost, 'row')} an attempt was lost: counted in full for the candidate, as nothing for prod)"
+        )
+    said += f"; {true_ratio(low, high)}, the bar is {ratio(bars.cost)}"
     return _number("cost", value, low, high, bars.cost, verdict, rows, missing, said)
+
+
+def _costs(observations: Sequence[Observation]) -> tuple[Array, Array]:
+    """Of the candidate and of prod, all known."""
+    costs = np.array([(one.candidate_cost, one.prod_cost) for one in observations], float)
+    return costs[:, 0], costs[:, 1]
 
 
 _FEW = GateVerdict.TOO_FEW_ROWS

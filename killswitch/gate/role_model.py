@@ -87,15 +87,21 @@ class SharedWait:
 class _Spent:
     """What the attempts at one question came to. ``cost``: micro-dollars, None once it is not known.
 
-    ``seconds``: of the newest attempt, from before the request to the whole answer; waiting for money is no part of it.
+    ``guessed``: the part of it that no provider has said. ``seconds``: of the newest attempt, from before the request
+    to the whole answer; waiting for money is no part of it.
     """
 
     cost: int | None = 0
     attempts: int = 0
     seconds: float = 0.0
+    guessed: int = 0
 
     def add(self, micros: int | None) -> None:
         self.cost = None if self.cost is None or micros is None else self.cost + micros
+
+    def guess(self, micros: int | None) -> None:
+        self.add(micros)
+        self.guessed += micros or 0
 
 
 class RoleModel:
@@ -209,7 +215,7 @@ class RoleModel:
         if isinstance(outcome, ModelReply):
             spent.add(self._cost(outcome.usage))
         elif outcome.billed:
-            spent.add(self._most(bound, request.max_output_tokens))
+            spent.guess(self._most(bound, request.max_output_tokens))
         return outcome
 
     def _timed(self, request: ModelRequest, spent: _Spent) -> ModelReply | FailedCall:
@@ -257,6 +263,7 @@ class RoleModel:
             cost=spent.cost,
             attempts=spent.attempts,
             left_out=self._refused,
+            guessed=spent.guessed,
         )
 
     def _failure(self, failed: FailedCall, spent: _Spent) -> Answer:
@@ -272,6 +279,7 @@ class RoleModel:
             left_out=self._refused,
             absence=failed.absence,
             kind=failed.kind,
+            guessed=spent.guessed,
         )
 
     def _cost(self, usage: Usage | None) -> int | None:

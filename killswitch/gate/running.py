@@ -116,17 +116,22 @@ class GateRun:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What a call has cost before it was put off: micro-dollars, None if not known, and how many attempts."""
+    """What a call has cost before it was put off: micro-dollars, None if not known, and how many attempts.
+
+    ``guessed``: the part of it that no provider has said.
+    """
 
     cost: int | None
     attempts: int
+    guessed: int
 
     def added_to(self, answer: Answer) -> Answer:
         cost = None if answer.cost is None or self.cost is None else answer.cost + self.cost
-        return replace(answer, cost=cost, attempts=answer.attempts + self.attempts)
+        guessed = answer.guessed + self.guessed
+        return replace(answer, cost=cost, attempts=answer.attempts + self.attempts, guessed=guessed)
 
 
-_NOTHING_BEFORE: Final = _Before(0, 0)
+_NOTHING_BEFORE: Final = _Before(0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -355,7 +360,7 @@ class GateRunning:
             answer = before.added_to(answer)
             if answer.kind is not CallFailure.RATE_LIMITED:
                 return answer
-            before = _Before(answer.cost, answer.attempts)
+            before = _Before(answer.cost, answer.attempts, answer.guessed)
             if self._pause(wait):
                 return None
             wait = min(2.0 * wait, LONGEST_WAIT)

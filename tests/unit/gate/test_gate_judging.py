@@ -99,6 +99,35 @@ def test_a_single_unknown_cost_makes_the_run_unknown(side: str) -> None:
     assert "1 of 400 rows is not known" in number("cost", found).sentence
 
 
+def test_prods_lost_attempts_excuse_no_dearer_candidate() -> None:
+    """3 % of prod's calls lost an attempt that may have cost 30 times an answer: a mean that no bill has shown."""
+    rows = gate_rows(1000, dearer=1.2)
+    stormy = [
+        replace(one, prod_cost=30_000, prod_guessed=29_000) if at % 33 == 0 else one for at, one in enumerate(rows)
+    ]
+    assert outcome(stormy).verdict is not PASS
+    assert "on 31 rows an attempt was lost" in number("cost", outcome(stormy)).sentence
+    assert outcome(stormy, point_estimates=True).verdict is APPROVAL
+
+
+def test_lost_attempts_of_the_candidate_make_it_no_dearer() -> None:
+    """They may have been billed, so it does not pass; nor is it shown to be dearer."""
+    rows = gate_rows(1000)
+    stormy = [
+        replace(one, candidate_cost=30_000, candidate_guessed=29_000) if at % 10 == 0 else one
+        for at, one in enumerate(rows)
+    ]
+    assert number("cost", outcome(stormy)).verdict is FEW
+    assert number("cost", outcome([replace(one, candidate_guessed=0) for one in stormy])).verdict is APPROVAL
+
+
+def test_prods_cost_may_be_guessed_in_all_rows() -> None:
+    guessed = [replace(one, prod_guessed=one.prod_cost or 0) for one in gate_rows(400)]
+    assert outcome(guessed).verdict is UNKNOWN
+    with pytest.raises(ValueError, match="guessed"):
+        outcome([replace(one, prod_guessed=1_000_000) for one in gate_rows(400)])
+
+
 def test_free_models_cost_no_more_than_each_other() -> None:
     free = [replace(one, prod_cost=0, candidate_cost=0) for one in gate_rows(400)]
     assert outcome(free).verdict is PASS

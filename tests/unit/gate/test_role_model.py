@@ -132,6 +132,8 @@ def test_an_attempt_that_may_be_billed_is_part_of_the_cost() -> None:
     answer = Asked(CUT, GOOD).model.ask(ROW)
     assert answer.cost is not None
     assert answer.cost > 16 + 2 * 50  # all output tokens at $2 a million, and the input
+    assert answer.least_cost == answer.cost - answer.guessed == 16
+    assert answer.likely_cost == 2 * 16  # the lost attempt is taken for as long as the answer
 
 
 def test_a_failed_call_has_a_cost_and_no_latency() -> None:
