@@ -131,7 +131,7 @@ def imported(name: str) -> Any:
         extra = _EXTRAS.get(library)
         if extra is None:
             raise
-        typer.echo(f"{library} is missing; install it with: pip install 'llm-canary-killswitch[{extra}]'", err=True)
+        typer.echo(f"{library} is missing; in the clone: pip install '.[daemon,{extra}]'", err=True)
         raise SystemExit(2) from error
     alone.command(name=name.rpartition(" ")[2], cls=_Command)(module.command)
     return get_command(alone)

@@ -62,3 +62,18 @@ def test_the_runbook_says_what_to_do_about_each_reason() -> None:
     rows = [line for line in text.splitlines() if line.startswith(("| UNKNOWN(", "| HEALTHY ("))]
     named = {name for row in rows for name in re.findall(r"\(([A-Z_]+)\)", row.split(" | ")[0])}
     assert named == {reason.value for reason in Reason}
+
+
+def test_no_one_is_sent_to_a_name_that_is_not_published() -> None:
+    """The package is installed from its source: anyone could register its name, and would run in our users' services.
+
+    `pip install llm-canary-killswitch[…]` in a guide or a message is such a name; with ` @ git+…` it is a source.
+    """
+    told = re.compile(r"pip install [^\n`]*llm-canary-killswitch(?:\[[^\]\n]*\])?(?! @ |\[)")
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "killswitch").rglob("*.py")]
+    found = [
+        f"{page.relative_to(REPOSITORY)}: {line[0]}"
+        for page in pages
+        for line in told.finditer(page.read_text(encoding="utf-8"))
+    ]
+    assert found == []

@@ -36,8 +36,8 @@ def sdk(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        fix = f"pip install 'llm-canary-killswitch[{extra}]'"
-        raise BadSettings([f"provider {extra} needs its SDK, which is not installed: {fix}"]) from None
+        fix = f"pip install '.[daemon,gate,{extra}]'"
+        raise BadSettings([f"provider {extra} needs its SDK, which is not installed; in the clone: {fix}"]) from None
 
 
 def key_of(endpoint: RoleEndpoint, *variables: str) -> Secret | None:

@@ -20,4 +20,4 @@ def test_without_scipy_a_gate_run_names_the_extra() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.strip() == "scipy is missing; install it with: pip install 'llm-canary-killswitch[gate]'"
+    assert done.stderr.strip() == "scipy is missing; in the clone: pip install '.[daemon,gate]'"
