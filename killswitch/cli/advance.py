@@ -77,7 +77,7 @@ def command(  # long: its options, and what it says before and after
         pair=None if rests_on is None else rests_on.pair,
     )
     if raised is None:
-        fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
+        fail(f"{rollout} was changed by someone else just now; look at `killswitch status`, then repeat")
     said = deliver_if_alone(hand, plan_events.page_id(raised, PageKind.ADVANCED))
     hand.answer(raised, f"{rollout}: stage {raised.stage}, {raised.canary_percent:g}% canary; {said}")
 

@@ -88,7 +88,7 @@ def command(  # long: its options, and what it says before and after
         about_role=of_role.said,
     )
     if completed is None:
-        fail(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
+        fail(f"{rollout} was changed by someone else just now; look at `killswitch status`, then repeat")
     said = deliver_if_alone(hand, plan_events.page_id(completed, PageKind.ROLLED_OUT))
     if without_role is not None:
         print_problems([f"{rollout}: {of_role.said}"])

@@ -24,5 +24,5 @@ def command(hand: Hand, rollout: RolloutArgument) -> None:
         who = one_line(f"the hold cannot be read: {error}")
     hand.confirm(f"{rollout}: {who}. The plan goes on once its gate passes.")
     if not isinstance(hand.store.commit((Compare(key, item.mod_revision),), (Delete(key),)), Committed):
-        fail(f"the hold of {rollout} was changed meanwhile; look at `killswitch ready {rollout}`, then repeat")
+        fail(f"the hold of {rollout} was changed just now; look at `killswitch ready {rollout}`, then repeat")
     hand.answer({"rollout": rollout, "held_by": None}, f"{rollout}: resumed")

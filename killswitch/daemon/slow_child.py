@@ -23,7 +23,7 @@ from killswitch.slow.history import ExposureHistory
 from killswitch.slow_settings import SlowSettings
 
 ENDED_AFTER: Final = 1500.0  # seconds
-_FOR_AN_ANSWER: Final = 5.0  # seconds more; a child that hangs in the middle of its answer would never end the wait
+FOR_AN_ANSWER: Final = 5.0  # seconds, once it has begun; a child that hangs in its middle would never end the wait
 _LOWEST: Final = 19  # as os.nice has it
 _ENDED_FIRST: Final = Path("/proc/self/oom_score_adj")  # Linux alone
 
@@ -37,6 +37,7 @@ def evaluate_in_child(
     *,
     work: Work | None = None,
     ended_after: float = ENDED_AFTER,
+    for_an_answer: float = FOR_AN_ANSWER,
 ) -> Sequence[SlowFinding]:
     """The findings at ``now``, UNKNOWN if the child hangs, dies or cannot be started. ``work`` is what it calls.
 
@@ -47,11 +48,13 @@ def evaluate_in_child(
     except OSError as error:  # no process, no memory or no file is left
         detail = f"no process could be started for it: {error}"
         return unknown_findings(settings, history, now, Unreadable(Reason.INTERNAL_ERROR, detail))
-    late = threading.Timer(ended_after + _FOR_AN_ANSWER, child.kill)
+    late = threading.Timer(for_an_answer, child.kill)
     late.daemon = True
     try:
-        late.start()
-        answer = here.recv() if here.poll(ended_after) else None
+        answer = None
+        if here.poll(ended_after):
+            late.start()
+            answer = here.recv()
     except (EOFError, OSError):  # it has ended, or was ended in the middle of its answer
         child.join(1.0)
         detail = f"the process that asked the warehouse ended with {child.exitcode}"

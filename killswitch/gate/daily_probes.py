@@ -142,7 +142,7 @@ class DailyProbes:
         return [findings for _, findings, _ in told]
 
     def _write(self, portion: Sequence[Part[RoleFindings]]) -> None:
-        """Those whose health has changed meanwhile are left to the next look: a page must not be sent twice."""
+        """Those whose health has changed since then are left to the next look: a page must not be sent twice."""
         compares = [compare for part in portion for compare in part.compares]
         outcome = self._store.commit(compares, [write for part in portion for write in part.writes])
         if not isinstance(outcome, Committed) and len(portion) > 1:

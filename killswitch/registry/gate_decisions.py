@@ -109,7 +109,7 @@ class GateDecisions(StoredRoles):
             ) from error
         if not isinstance(outcome, Committed):
             raise LostRace(
-                f"role {name} or its gate was changed by someone else meanwhile; look at `killswitch role show {name}`,"
+                f"role {name} or its gate was changed by someone else just now; look at `killswitch role show {name}`,"
                 " then repeat"
             )
 

@@ -125,4 +125,4 @@ class RoleImports(GateDecisions):
                     " there already stays"
                 ) from error
             if not isinstance(outcome, Committed):
-                raise LostRace(f"role {name} was created by someone else meanwhile; run the import again")
+                raise LostRace(f"role {name} was created by someone else just now; run the import again")

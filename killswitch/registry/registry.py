@@ -148,7 +148,7 @@ class Registry(RoleImports):
         return commit(self._store, transaction(stored, entry, None, now=now))
 
     def _insisted(self, first: Role, draft: Callable[[StoredRole], RoleTransaction]) -> ChangedRole:
-        """Make the change of ``draft`` while prod and previous are those of ``first``, whoever else changes the rest.
+        """Make the change of ``draft`` while prod and previous are those of ``first``; others may change the rest.
 
         Sent again after a lost answer it is not made twice: each compares that its entry of the history is absent.
         """

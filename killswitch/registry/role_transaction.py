@@ -70,7 +70,7 @@ def commit(store: Store, change: RoleTransaction) -> ChangedRole:
     if isinstance(outcome, Committed):
         return ChangedRole(change.role, change.entry, change.page, outcome.revision)
     raise LostRace(
-        f"role {change.role.name}, or what this rests on, was changed by someone else meanwhile; look at"
+        f"role {change.role.name}, or what this rests on, was changed by someone else just now; look at"
         f" `killswitch role show {change.role.name}`, then repeat"
     )
 
@@ -94,7 +94,7 @@ def _settled(store: Store, change: RoleTransaction, error: OutcomeUnknown) -> Ch
         there = store.get(keys.role_change(name, change.role.number)) is not None
     if there:
         raise LostRace(
-            f"role {name} was changed by someone else meanwhile; look at `killswitch role show {name}`, then repeat"
+            f"role {name} was changed by someone else just now; look at `killswitch role show {name}`, then repeat"
         ) from error
     raise OutcomeUnknown(
         f"the change of role {name} was sent and no answer came; it has not been applied so far and may be still: look"

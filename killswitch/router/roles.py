@@ -199,7 +199,7 @@ class Roles:
         return self._following.wait_until_read(timeout)
 
     async def await_ready(self, timeout: float) -> bool:  # noqa: ASYNC109  # a timeout here is an answer, not an error
-        """`wait_ready` for asyncio: other tasks run meanwhile."""
+        """`wait_ready` for asyncio: other tasks run while it waits."""
         import asyncio  # noqa: PLC0415  # a service without coroutines need not load it
 
         until = time.monotonic() + timeout

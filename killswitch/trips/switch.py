@@ -336,7 +336,7 @@ class Switch(Flips):
                 "be still: look at `killswitch status` in a few seconds, then repeat it if needed"
             ) from error
         if not isinstance(outcome, Committed):
-            raise Refused(f"{rollout} was changed by someone else meanwhile; look at `killswitch status`, then repeat")
+            raise Refused(f"{rollout} was changed by someone else just now; look at `killswitch status`, then repeat")
 
 
 def _is_another(flag: Flag, request: TripRequest) -> bool:

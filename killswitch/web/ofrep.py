@@ -3,7 +3,7 @@
 ``POST /ofrep/v1/evaluate/flags/{key}`` is `evaluate`, ``POST /ofrep/v1/evaluate/flags`` is `evaluate_all`. A
 flag's key is the rollout's name and its value the model that serves the context's ``targetingKey``; its
 variants are ``control`` and ``canary``. A role is ``role:<name>``, its value the model of slot ``prod``, or of the
-context's ``slot``. Pure: whoever mounts them reads the store, and says when it cannot.
+context's ``slot``. Pure: the code that mounts them reads the store, and says when it cannot.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ class RolesFollower(Background):
             self._apply(lambda memory: memory)  # time alone changes what pins are worth
             now = self._clock()
             if now >= self._read_at:
-                self._read_at = math.inf  # a read wanted meanwhile is noted here
+                self._read_at = math.inf  # a read that is wanted during this one is noted here
                 pause = self._reread_every  # after an internal error too
                 try:
                     pause = self._next_read_in(succeeded=self._read())
@@ -254,7 +254,7 @@ class RolesFollower(Background):
                 if self._watching:
                     self.observers.log(logging.INFO, "roles: the watch broke, setting it up again: %s", event.reason)
                 self._note(Happening.WATCH_BROKE)
-                # the store may have been restored from a backup meanwhile
+                # the store may have been restored from a backup since then
                 spread = self._clock() + random.uniform(0.0, _WHOLE_SPREAD)  # noqa: S311  # no secret
                 self._whole_at = min(self._whole_at, spread)
             self._watching = False

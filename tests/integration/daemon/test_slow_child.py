@@ -96,7 +96,7 @@ def test_a_driver_that_ends_its_process_is_unknown(work: object) -> None:
 
 @pytest.mark.parametrize("work", [half_an_answer, half_an_answer_and_hangs])
 def test_half_an_answer_is_unknown(work: object) -> None:
-    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=work, ended_after=2.0)  # type: ignore[arg-type]
+    (found,) = evaluate_in_child(SETTINGS, HISTORY, NOW, work=work, for_an_answer=2.0)  # type: ignore[arg-type]
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, Reason.INTERNAL_ERROR)
 
 

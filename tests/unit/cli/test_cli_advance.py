@@ -37,7 +37,7 @@ def test_two_who_type_advance_at_once_make_one_step(planned: Shell, monkeypatch:
     monkeypatch.setattr(Hand, "confirm", other)
     said = planned("advance", "copilot")
     assert (answers, said.exit_code) == ([0], 2)
-    assert "changed by someone else meanwhile" in said.output
+    assert "changed by someone else just now" in said.output
     (record,) = documents(planned, keys.advances("copilot", 1))
     assert (record["from_stage"], record["to_stage"]) == ("ramp_1", "ramp_5")
 

@@ -114,7 +114,7 @@ def test_a_persons_change_during_the_comparison_wins(desk: Desk) -> None:
     desk.meanwhile = lambda: desk.turn(ShadowShare(50.0))
     looked = desk.deciding().once()
     assert looked.trouble
-    assert "changed by someone else meanwhile" in looked.sentence
+    assert "changed by someone else just now" in looked.sentence
     assert desk.share == ShadowShare(50.0)
 
 
