@@ -174,6 +174,11 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
     if not folder.is_dir():
         raise BadSettings([f"cache {folder}: it is no folder; name one with --cache"])
+    found = folder.stat()
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & _OTHERS:
+        # who may write to it may put a log of SQLite's there, which is read into the file
+        fix = "name another folder with --cache, or take the right away with `chmod go-w`"
+        raise BadSettings([f"cache {folder}: others may write to it, and so to the answers; {fix}"])
 
 
 def _check_owner(path: Path) -> None:

@@ -99,6 +99,20 @@ def test_a_file_that_others_may_write_to_is_refused(tmp_path: Path, clock: Virtu
         pass
 
 
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path, clock: VirtualClock) -> None:
+    """They could put a log of SQLite's next to the file: its answers are then read as ours."""
+    folder, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
+    folder.mkdir()
+    with open_answer_cache(folder, "triage", wall=clock.wall):
+        pass
+    with open_answer_cache(elsewhere, "triage", wall=clock.wall) as theirs:
+        theirs.keep(KEY, ANSWER)
+        (folder / "triage.answers-wal").write_bytes((elsewhere / "triage.answers-wal").read_bytes())
+    folder.chmod(0o777)
+    with pytest.raises(BadSettings, match="chmod go-w"), open_answer_cache(folder, "triage", wall=clock.wall):
+        pass
+
+
 def test_a_second_run_on_one_cache_is_refused(tmp_path: Path, clock: VirtualClock) -> None:
     with open_answer_cache(tmp_path, "triage", wall=clock.wall):
         said = rf"gate run of triage is under way \(process {os.getpid()}\).*--cache"
