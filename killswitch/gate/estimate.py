@@ -49,12 +49,12 @@ class CostEstimate:
     def sentence(self) -> str:
         """For the question before the run."""
         kept = f" ({counted(self.kept_calls, 'answer')} kept from before)" if self.kept_calls else ""
-        about = f"about {money_in_words(self.inputs)} for the prompts alone"
+        about = f"about {_rounded_up(self.inputs)} for the prompts alone"
         if self.like_kept is not None:
-            about = f"about {money_in_words(self.like_kept)} if answers are like those kept"
+            about = f"about {_rounded_up(self.like_kept)} if answers are like those kept"
         return (
             f"up to {counted(self.rows, 'row')} in {counted(self.calls, 'call')}{kept}: at most "
-            f"{money_in_words(self.at_most)}, {about}; it stops as soon as the verdict is clear"
+            f"{_rounded_up(self.at_most)}, {about}; it stops as soon as the verdict is clear"
         )
 
 
@@ -90,6 +90,12 @@ def estimated(
         inputs += price.at_most(-(-most[0] // BYTES_A_TOKEN), 0)
     like_kept = None if kept_known == 0 else calls * kept_cost // kept_known
     return CostEstimate(len(order), calls, kept_calls, at_most, inputs, like_kept)
+
+
+def _rounded_up(micros: int) -> str:
+    """To cents from a dollar on, else to a hundredth of a cent: an estimate has no more digits than it knows."""
+    step = 10_000 if micros >= 1_000_000 else 100
+    return money_in_words(-(-micros // step) * step)
 
 
 def _calls(order: Sequence[GoldenRow]) -> Iterator[tuple[GoldenRow, RowCall]]:

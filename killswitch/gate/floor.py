@@ -9,7 +9,7 @@ from killswitch.gate.intervals import difference_high, difference_low, share_hig
 from killswitch.gate.look_schedule import Look
 from killswitch.gate.observations import Observation
 from killswitch.gate.percentages import high_end, low_end, percent
-from killswitch.wording import counted, points_in_words
+from killswitch.wording import counted
 
 MARGIN = 0.02  # a candidate may disagree with prod on this share of rows more than prod does with itself
 REPEATED_FIRST = 50  # rows of which prod is asked twice in any case
@@ -83,6 +83,6 @@ def floor_of(observations: Sequence[Observation], look: Look) -> Floor:
         more_high=difference_high(alone, own_alone, size, look.for_it / 2),
         margin=MARGIN,
         sentence=f"prod disagrees with itself on {own} of {counted(size, 'row')} ({percent(own / size)}, between "
-        f"{low_end(low)} and {high_end(high)}); the candidate disagrees with prod on {candidates} of them, and may on "
-        f"{points_in_words(MARGIN)} more than prod",
+        f"{low_end(low)} and {high_end(high)}); the candidate disagrees with prod on {candidates} of them; "
+        f"{MARGIN * 100:g} percentage points more than prod with itself are allowed",
     )

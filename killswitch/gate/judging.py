@@ -13,6 +13,7 @@ from killswitch.gate.observations import Observation
 from killswitch.gate.point_estimates import compared
 from killswitch.roles.bars import Bars
 from killswitch.roles.gate_record import GateNumber, GateVerdict
+from killswitch.wording import counted
 
 __all__ = ["Floor", "GateOutcome", "judged", "looks", "repeats"]
 
@@ -77,10 +78,23 @@ _ORDER = (GateVerdict.FAIL, GateVerdict.UNKNOWN, GateVerdict.TOO_FEW_ROWS, GateV
 
 def _together(numbers: Sequence[GateNumber]) -> tuple[GateVerdict, str]:
     for verdict in _ORDER:
-        said = [f"{one.name}: {one.sentence}" for one in numbers if one.verdict is verdict]
-        if said:
-            return verdict, ". ".join(said)
+        found = [one for one in numbers if one.verdict is verdict]
+        if found and verdict is GateVerdict.TOO_FEW_ROWS:
+            return verdict, _not_clear(found)
+        if found:
+            return verdict, ". ".join(f"{one.name}: {one.sentence}" for one in found)
     return GateVerdict.PASS, "all four numbers are on the good side of their bars"
+
+
+def _not_clear(found: Sequence[GateNumber]) -> str:
+    """Short, because each number's own sentence has its interval and what it lacks."""
+    names = " and ".join(filter(None, (", ".join(one.name for one in found[:-1]), found[-1].name)))
+    rows = max(one.rows for one in found)
+    said = f"{names} {'is' if len(found) == 1 else 'are'} not clear on {counted(rows, 'row')}"
+    missing = [one.rows_missing for one in found if one.rows_missing is not None]
+    if len(missing) < len(found):
+        return f"{said}; how many rows would decide cannot be said yet"
+    return f"{said}; about {counted(max(missing), 'more row')} would probably decide"
 
 
 def _open(number: GateNumber) -> GateNumber:

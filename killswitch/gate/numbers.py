@@ -22,7 +22,7 @@ from killswitch.gate.rows_missing import (
 )
 from killswitch.roles.bars import Bars
 from killswitch.roles.gate_record import GateNumber, GateVerdict
-from killswitch.wording import counted
+from killswitch.wording import counted, money_in_words
 
 Array = np.ndarray[Any, Any]
 
@@ -103,7 +103,7 @@ def latency_number(observations: Sequence[Observation], bars: Bars, look: Look) 
     )
     fewest = fewest_for_p95(bars)
     if verdict is _FEW and rows < fewest:
-        said += f"; {counted(rows, 'row')} say too little about the slowest 5%: at least {fewest} are needed"
+        said += f"; too few for the slowest 5%: at least {fewest} are needed"
         missing = max(missing or 0, fewest - rows)
     return _number("latency", value, low, high, bars.latency, verdict, rows, missing, said)
 
@@ -117,8 +117,7 @@ def cost_number(observations: Sequence[Observation], bars: Bars, look: Look) -> 
     rows = len(observations)
     unknown = sum(one.candidate_cost is None or one.prod_cost is None for one in observations)
     if unknown:
-        said = f"the cost of {unknown} of {rows} rows is not known; add what is missing to the price list"
-        return _unknown("cost", bars.cost, rows, said)
+        return _unknown("cost", bars.cost, rows, _no_usage(observations, unknown))
     candidate, prod = _costs(observations)
     candidate_guessed = np.array([one.candidate_guessed for one in observations], float)
     prod_guessed = np.array([one.prod_guessed for one in observations], float)
@@ -136,8 +135,8 @@ def cost_number(observations: Sequence[Observation], bars: Bars, look: Look) -> 
         low = mean_ratio(*cheapest, look.against_it, look.for_it)[0]
     verdict = _of_ratio(low, high, bars.cost, GateVerdict.NEEDS_APPROVAL)
     missing = ratio_missing(value, (low, high), bars.cost, bars, look, rows) if verdict is _FEW and not lost else None
-    means = f"{dearest[0].mean():,.0f} micro-dollars and one of prod {dearest[1].mean():,.0f}"
-    said = f"a call of the candidate costs {means}, {ratio(value)}"
+    means = f"{_a_thousand(dearest[0])} with the candidate and {_a_thousand(dearest[1])} with prod"
+    said = f"1,000 calls cost {means}, {ratio(value)}"
     if lost:
         said += (
             f" (on {counted(lost, 'row')} an attempt was lost: counted in full for the candidate, as nothing for prod)"
@@ -185,6 +184,27 @@ def _contradicts_itself(floor: Floor, look: Look) -> bool:
     return share_low(round(floor.disagreement * floor.rows), floor.rows, look.against_it) > MOST_OWN
 
 
+def _no_usage(observations: Sequence[Observation], unknown: int) -> str:
+    """Prices are checked before a run, so what is not known is the usage that an answer names."""
+    sides = [
+        name
+        for name, costs in (
+            ("prod", [one.prod_cost for one in observations]),
+            ("the candidate", [one.candidate_cost for one in observations]),
+        )
+        if None in costs
+    ]
+    return (
+        f"the cost of {unknown} of {counted(len(observations), 'row')} is not known, because answers of "
+        f"{' and of '.join(sides)} do not say how many tokens they used; have the server or gateway report `usage`"
+    )
+
+
+def _a_thousand(costs: Array) -> str:
+    """What 1,000 calls cost, as a call alone costs a fraction of a cent."""
+    return money_in_words(round(float(costs.mean()) * 1000))
+
+
 def _unknown(name: str, bar: float, rows: int, said: str) -> GateNumber:
     return GateNumber(name, None, None, None, bar, GateVerdict.UNKNOWN, rows, None, said)
 
@@ -201,11 +221,12 @@ def _number(
     said: str,
 ) -> GateNumber:
     if verdict is _FEW:
-        more = (
-            "it is too near to its bar to say how many rows would decide"
-            if missing is None
-            else f"about {missing:,} more rows would probably decide"
-        )
+        if missing is not None:
+            more = f"about {counted(missing, 'more row')} would probably decide"
+        elif math.isfinite(high):
+            more = "it is too near to its bar to say how many rows would decide"
+        else:
+            more = "too little is known to say how many rows would decide"
         said = f"{said}; {more}"
     end = high if math.isfinite(high) else None
     return GateNumber(name, value, low, end, bar, verdict, rows, missing, said)

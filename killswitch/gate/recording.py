@@ -94,7 +94,7 @@ def other_names(results: Sequence[RowResult], allowed: Mapping[str, Sequence[str
 def _after_all(run: GateRun, outcome: GateOutcome, config: RoleConfig, *, storm: bool) -> GateOutcome:
     """The outcome, UNKNOWN where the rows cannot bear what it says."""
     if run.broken_off is not None:
-        return replace(outcome, verdict=GateVerdict.UNKNOWN, why=f"not finished: {run.broken_off}")
+        return replace(outcome, verdict=GateVerdict.UNKNOWN, why=f"not finished: {run.broken_off}; {outcome.why}")
     if storm:
         return replace(outcome, verdict=GateVerdict.UNKNOWN, why=_storm_in_words(run.results))
     others = other_names(run.results, config.answers_as)

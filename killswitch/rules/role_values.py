@@ -161,7 +161,7 @@ def _share(value: object) -> float:
         number = quantity.text.rstrip("%px ")
         fix = (
             f"write {number}% or {format_ratio(quantity.value / 100)}"
-            if 1.0 < quantity.value <= 100.0
+            if quantity.kind is Kind.RATIO and 1.0 < quantity.value <= 100.0
             else ("write a share above 0 and at most 1, such as 99% or 0.99")
         )
         raise Wrong(f"{shown(value)} is not a share", fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -68,9 +69,14 @@ def _print(role: str, since: str, records: list[GateRecord]) -> None:
     if not records:
         say(f"role {role} has no gate run of the last {since}; killswitch gate run {role} makes one")
         return
+    print_table(table_of(records))
+
+
+def table_of(records: Sequence[GateRecord]) -> Table:
+    """One row a run. The id and the verdict are whole at any width: `role approve` and `gate show` need the id."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     for name in ("run", "verdict", "candidate", "prod", "rows", "cost", "by"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name in ("run", "verdict"), overflow="fold")
     for one in records:
         verdict = VERDICT_WORDS[one.verdict] + (" (approved)" if one.approval is not None else "")
         points = ", point estimates" if one.point_estimates else ""
@@ -78,4 +84,4 @@ def _print(role: str, since: str, records: list[GateRecord]) -> None:
         cost = "unknown" if one.cost is None else money_in_words(one.cost)
         cells = (one.run, verdict, one.candidate, one.prod, rows, cost, one.by)
         table.add_row(*(Text(one_line(cell)) for cell in cells))
-    print_table(table)
+    return table

@@ -61,6 +61,7 @@ from killswitch.gate.opening import (
 from killswitch.gate.recording import EndedRun, RunFacts, ended_run
 from killswitch.gate.report.document import GateReport
 from killswitch.gate.report.terminal import print_report
+from killswitch.gate.report.words import UNFINISHED
 from killswitch.gate.report.writing import write_reports
 from killswitch.gate.role_spending import role_ledger
 from killswitch.gate.row_order import RowCall, asked_hash
@@ -314,7 +315,7 @@ def _answer(wanted: _Wanted, ended: EndedRun, keep: Callable[[], None] | None, u
     """Record the run, write and print its report; the verdict."""
     record, trouble = ended.record, None
     if not ended.complete:
-        keep, unrecorded = None, "not recorded, because it is not finished"
+        keep, unrecorded = None, UNFINISHED
     if keep is not None:
         try:
             keep()

@@ -47,7 +47,7 @@ def failed_response(
     errors = tuple(_errors(body))
     said = _said(errors, body)
     shown = plain(hiding(said, secrets), LONGEST_SAID)
-    sentence = f"{where} answered {status} for {plain(model, 80)}" + (f": {shown}" if shown else "")
+    sentence = f"{where} answered {status} for {plain(model, 80)}" + (f": {shown.rstrip('.')}" if shown else "")
     if refused_for_money(status, body):
         return FailedCall(
             CallFailure.NO_MONEY, f"{sentence}; the account has no money or quota: raise its limit", False
@@ -58,7 +58,9 @@ def failed_response(
     absence = absence_of(status, body, model)
     if absence is not None or status in (404, 410):
         fix = (
-            "is the model's id right?" if absence is Absence.CLEAR else "are the role's `url` and the model's id right?"
+            "is the model's id right? If it is asked at another provider, name that under `models` in the role file"
+            if absence is Absence.CLEAR
+            else "are the role's `url` and the model's id right?"
         )
         return FailedCall(CallFailure.UNKNOWN_MODEL, f"{sentence}; {fix}", False, absence=absence)
     if status == 429:

@@ -23,6 +23,7 @@ VERDICT_WORDS: Final = {
     GateVerdict.NEEDS_APPROVAL: "NEEDS APPROVAL",
     GateVerdict.UNKNOWN: "UNKNOWN",
 }
+UNFINISHED: Final = "not recorded, because it is not finished"
 POINT_ESTIMATES: Final = (
     "This verdict rests on point estimates (--accept-point-estimates): plain shares and ratios, without intervals."
     " On few rows a candidate that is too bad passes often."
@@ -42,7 +43,7 @@ def compared(record: GateRecord) -> str:
 
 def asked(record: GateRecord) -> str:
     """How many rows were asked of how many, of which golden set, and what the run has cost."""
-    cost = "its cost is not known" if record.cost is None else f"it cost {money_in_words(record.cost)}"
+    cost = "what it cost is not known" if record.cost is None else f"its calls cost {money_in_words(record.cost)}"
     took = span_in_words(max(record.ended_at - record.started_at, 0.0))
     return f"{record.asked_rows:,} of {counted(record.golden_rows, 'row')} asked of both models, {cost} and took {took}"
 
@@ -50,7 +51,7 @@ def asked(record: GateRecord) -> str:
 def floor(outcome: GateOutcome | None) -> str:
     """How often prod disagrees with itself, which agreement is judged against."""
     if outcome is None or not outcome.floor.rows:
-        return "floor: prod was not asked twice"
+        return "prod was not asked twice, so how often it disagrees with itself is not known"
     return outcome.floor.sentence
 
 
@@ -131,7 +132,9 @@ def next_steps(record: GateRecord, unrecorded: str = "") -> list[str]:
             "read the rows below; set another candidate, or change prompt and schema, and run the gate again",
             waive,
         ]
-    return ["fix what the reason names and run the gate again: rows that were answered are not paid for twice", waive]
+    paid = "rows that were answered are not paid for twice"
+    goes_on = [f"run the same command again: it goes on, and {paid}"]
+    return goes_on if unrecorded == UNFINISHED else [f"fix what the reason names and run the gate again: {paid}", waive]
 
 
 def _more_rows(record: GateRecord) -> list[str]:

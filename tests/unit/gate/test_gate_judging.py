@@ -49,6 +49,33 @@ def test_50_rows_without_a_failure_are_too_few_and_it_says_so() -> None:
     assert "50 rows cannot show 99.00%, even without a failure: 299 are needed" in schema.sentence
 
 
+def test_the_reason_of_too_few_rows_is_short() -> None:
+    """All sentences of all numbers were the headline: eleven lines on a screen, and again below it."""
+    assert outcome(gate_rows(50)).why == (
+        "schema, agreement and latency are not clear on 50 rows; about 249 more rows would probably decide"
+    )
+    assert outcome(gate_rows(290)).why == ("schema is not clear on 290 rows; about 10 more rows would probably decide")
+
+
+def test_one_row_says_nothing_odd_of_how_many_more() -> None:
+    """A cost of half of prod's was said to be near its bar, because one row has no interval."""
+    found = outcome(gate_rows(1, dearer=0.5))
+    assert found.why.endswith("how many rows would decide cannot be said yet")
+    assert "too little is known to say how many" in number("cost", found).sentence
+    assert "1 row is too few" not in number("latency", found).sentence
+    assert "too few for the slowest 5%: at least 59 are needed" in number("latency", found).sentence
+
+
+def test_a_cost_that_is_not_known_names_the_usage_that_lacks() -> None:
+    """It asked for prices, which are checked before the run."""
+    rows = [replace(one, candidate_cost=None) for one in gate_rows(60)]
+    said = number("cost", outcome(rows)).sentence
+    assert said.startswith("the cost of 60 of 60 rows is not known, because answers of the candidate do not say")
+    assert "`usage`" in said
+    both = [replace(one, prod_cost=None) for one in rows]
+    assert "answers of prod and of the candidate" in number("cost", outcome(both)).sentence
+
+
 def test_299_rows_without_a_failure_show_the_schema() -> None:
     assert number("schema", outcome(gate_rows(299))).verdict is PASS
     assert number("schema", outcome(gate_rows(298))).verdict is FEW

@@ -140,7 +140,11 @@ def test_a_refusal_that_did_work_may_be_billed() -> None:
 
 def test_a_missing_model_is_told_from_a_wrong_address() -> None:
     """A 404 that names the model is clear; a page of HTML may come from a proxy."""
-    assert failed(404, openai("The model `m-1` does not exist", "model_not_found")).absence is Absence.CLEAR
+    clear = failed(404, openai("The model `m-1` does not exist.", "model_not_found"))
+    assert clear.absence is Absence.CLEAR
+    assert "does not exist; is the model's id right? If it is asked at another provider, name that under `models`" in (
+        clear.sentence
+    )
     unclear = failed(404, "<html>nginx</html>")
     assert unclear.absence is Absence.UNCLEAR
     assert "`url`" in unclear.sentence

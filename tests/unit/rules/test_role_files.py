@@ -111,6 +111,7 @@ TABLE = [
     (HEAD + "timeout: 60\n", "f.yaml:3: timeout: '60' has no unit; a duration must be written with one; fix: write 60"),
     (HEAD + "timeout: 2h\n", "f.yaml:3: timeout: '2h' is out of range; fix: use 1s to 10m"),
     (HEAD + "bars: {schema: 99}\n", "f.yaml:3: bars.schema: 99 is not a share; fix: write 99% or 0.99"),
+    (HEAD + "bars: {agreement: 200%}\n", "f.yaml:3: bars.agreement: '200%' is not a share; fix: write a share above 0"),
     (HEAD + "bars: {latency: 130%}\n", "f.yaml:3: bars.latency: '130%' is a percent, but a plain number belongs here;"),
     (HEAD + "bars: {wrong: 0.05}\n", "fix: write 5% if 0.05 is a fraction"),
     (HEAD + "bars: {agrement: 0.9}\n", "f.yaml:3: unknown key bars.agrement; fix: did you mean agreement?"),

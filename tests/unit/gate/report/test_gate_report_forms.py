@@ -19,6 +19,7 @@ from killswitch.gate.report.document import GateReport
 from killswitch.gate.report.html import MOST_ROWS, page
 from killswitch.gate.report.markdown import LIMIT, MOST, comment
 from killswitch.gate.report.terminal import print_record, print_report
+from killswitch.gate.report.words import UNFINISHED
 from killswitch.roles.gate_record import GateNumber, GateVerdict
 from tests.doubles.gate_reports import CANDIDATE, answer, every_kind, record, report_of, row
 from tests.doubles.html_reader import HOSTILE, hostile_texts, is_harmless, read
@@ -186,6 +187,14 @@ def test_a_run_that_is_not_recorded_promises_no_promotion(form: Callable[[GateRe
     shown = unescape(form(replace(passed, unrecorded="a first look")))
     assert "killswitch role promote" not in shown
     assert "a first look: no promotion can rest on this run" in " ".join(shown.split())
+
+
+@each_form
+def test_a_run_that_was_stopped_says_how_to_go_on_and_offers_no_waiver(form: Callable[[GateReport], str]) -> None:
+    stopped = replace(report_of((), record(GateVerdict.UNKNOWN, "it was stopped")), unrecorded=UNFINISHED)
+    shown = " ".join(unescape(form(stopped)).split())
+    assert "run the same command again" in shown
+    assert "waive" not in shown
 
 
 @pytest.mark.parametrize(
