@@ -30,14 +30,27 @@ def look_at_candidate(
     slots = role_pair(rollout.control, rollout.canary)
     if slots is None:
         return CandidateLook(None)
+    return _looked(store, slots, flag, config=config, now=now, by=by)
+
+
+def look_as_armed(store: Store, flag: Flag, *, now: float, by: str) -> CandidateLook:
+    """`look_at_candidate` of a rollout whose rule file names two models now, by what its generation was armed with.
+
+    A reference that was taken out of the file after the arming is no way around the gate. Asked before a step alone.
+    """
+    return _looked(store, None, flag, config=None, now=now, by=by)
+
+
+def _looked(
+    store: Store, slots: RolePair | None, flag: Flag, *, config: RoleConfig | None, now: float, by: str
+) -> CandidateLook:
     try:
         pair = as_armed(stored_pair(store, flag.rollout, flag.generation), slots, flag)
-        assert pair is not None
-        if not pair.is_candidate:
+        if pair is None or not pair.is_candidate:
             return CandidateLook(None)
-        slots = RolePair(pair.role, pair.kind)
+        of_pair = RolePair(pair.role, pair.kind)
         found = armable(
-            store, slots, rollout=flag.rollout, users=True, config=config, now=now, by=by, before=pair
+            store, of_pair, rollout=flag.rollout, users=True, config=config, now=now, by=by, before=pair
         )  # fmt: skip
     except Unavailable:
         raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from killswitch.controller import plan_store
 from killswitch.controller.announcements import Announcements
-from killswitch.controller.candidates import CandidateLook, look_at_candidate
+from killswitch.controller.candidates import CandidateLook, look_as_armed, look_at_candidate
 from killswitch.controller.known_flags import KnownFlags
 from killswitch.controller.plan_steps import Proof, commit_step
 from killswitch.controller.plan_watch import judged, rule_ticks, served
@@ -281,7 +281,14 @@ class Ramping:
         if stored is None or stored.flag != flag:
             return  # it has changed since it was judged
         guard = self._session.guard()
-        rests_on = self._candidates[name].armable
+        look = self._candidates[name]
+        if look.now is None:
+            look = look_as_armed(self._store, flag, now=self._wall(), by=f"plan ({self._id})")
+        if look.now is not None and look.armable is None:
+            why = look.now.why if isinstance(look.now, Missing) else look.now.said
+            log.warning("%s: stays at %s: %s", name, flag.stage, why)
+            return
+        rests_on = look.armable
         pinned = () if rests_on is None else rests_on.compares
         try:
             raised = commit_step(

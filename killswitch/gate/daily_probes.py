@@ -58,7 +58,7 @@ class _Seen:
         slots = pinned(self.role)
         if not slots:
             return None
-        if self.health is None or any(model not in self.health.models for model in slots.values()):
+        if self.health is None or self.health.ahead_of(now) or not self.health.models.keys() >= set(slots.values()):
             return now
         late = now - self.health.retry_at(slots)
         return late if late >= 0.0 else None

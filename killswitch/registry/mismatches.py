@@ -1,7 +1,7 @@
 """Models that answered for pins, as services report them: each (role, pin, answered model) is paged once.
 
 Reports are what processes of services have written under their own leases, so they are read as hostile: only a pin that
-a slot of a stored role has now is believed, and one role gets `MAX_PAGES` pages of this kind at most.
+a slot of a stored role has now is believed, and one pin of a role gets `MAX_PAGES` pages of this kind at most.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from killswitch.router.pinned.mismatch_report import from_document
 from killswitch.stores import Store, keys
 
 log = logging.getLogger(__name__)
-MAX_PAGES = 20  # of one role: a gateway that names another model in each answer, or someone who lies, pages no more
+MAX_PAGES = (
+    20  # of one pin of a role: a gateway that names another model in each answer, or someone who lies, pages no more
+)
 _NOTICE = "mismatch-"
+_MOST_BOUNDED = 10_000  # pins remembered as being over the bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,16 @@ class AnsweredBy:
     @property
     def notice(self) -> str:
         """Names the pin and the model: a new pin that is not answered by itself is paged again."""
-        digest = hashlib.sha256(f"{self.pinned}\0{self.answered}".encode(errors="replace")).hexdigest()
-        return _NOTICE + digest[:16]
+        return f"{_of_pin(self.pinned)}{_digest(self.answered)}"
+
+
+def _of_pin(pinned: str) -> str:
+    """What the names of all notices of this pin begin with."""
+    return f"{_NOTICE}{_digest(pinned)}-"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode(errors="replace")).hexdigest()[:16]
 
 
 def reported(store: Store) -> Mapping[str, tuple[AnsweredBy, ...]]:
@@ -72,6 +83,7 @@ class MismatchPages:
         self._settings = settings
         self._wall = wall
         self._failing = False
+        self._bounded: set[tuple[str, str]] = set()  # pins of roles that are over the bound
 
     def look(self) -> None:
         """To be called each minute or so. Raises nothing that the store raises; the next look tries again."""
@@ -101,21 +113,22 @@ class MismatchPages:
             return None  # it has a page and a row of its own
 
     def _page(self, role: Role, fresh: list[AnsweredBy]) -> None:
-        prefix = keys.role_notice(role.name, _NOTICE)
-        told = {item.key for item in self._store.list(prefix).items}
         pinned = {role.model(slot): slot for slot in reversed(Slot)}
+        told: dict[str, set[str]] = {}
         notices = []
         for one in fresh:
             key, slot = keys.role_notice(role.name, one.notice), pinned.get(one.pinned)
-            if slot is None or key in told:
+            if slot is None:
                 continue
-            if len(told) >= MAX_PAGES:
-                log.error(
-                    "role %s: %d other models have been paged already; %s answers for %s too",
-                    role.name, MAX_PAGES, one.answered, one.pinned,
-                )  # fmt: skip
+            if one.pinned not in told:  # notices of earlier pins must not use up the pages of this one
+                prefix = keys.role_notice(role.name, _of_pin(one.pinned))
+                told[one.pinned] = {item.key for item in self._store.list(prefix).items}
+            if key in told[one.pinned]:
                 continue
-            told.add(key)
+            if len(told[one.pinned]) >= MAX_PAGES:
+                self._say_bound(role.name, one.pinned)
+                continue
+            told[one.pinned].add(key)
             page = model_mismatch(
                 role, slot, one.answered,
                 number=one.number, processes=one.processes, identity=one.notice.removeprefix(_NOTICE),
@@ -123,3 +136,10 @@ class MismatchPages:
             )  # fmt: skip
             notices.append(Notice(key, page))
         self._notices.tell(notices)
+
+    def _say_bound(self, role: str, pinned: str) -> None:
+        """Once for each pin: a gateway may name another model in each answer, and is looked at each minute."""
+        if (role, pinned) not in self._bounded:
+            log.error("role %s: %d other models have answered for %s; no more are paged", role, MAX_PAGES, pinned)
+        if len(self._bounded) < _MOST_BOUNDED:
+            self._bounded.add((role, pinned))

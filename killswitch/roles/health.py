@@ -106,9 +106,15 @@ class ModelHealth:
         return f"{plain(self.model, 80)} has not answered a probe for {days}: {self._said}"
 
     def after(self, probe: Probe) -> ModelHealth:
-        """The health after one more probe. A probe that is not newer than the last changes nothing."""
+        """The health after one more probe. One that is somewhat older than the newest changes nothing.
+
+        Where the newest is from over an hour later, a clock was ahead then: it must not silence all probes until that
+        time has come.
+        """
         if self.probed_at is not None and probe.at <= self.probed_at:
-            return self
+            if self.probed_at - probe.at <= HOUR:
+                return self
+            return self._not_after(probe.at).after(probe)
         if probe.failure is None:
             return replace(
                 self,
@@ -129,6 +135,17 @@ class ModelHealth:
             missing_since=probe.at if self.missing_since is None else self.missing_since,
             missing_at=probe.at,
             absence=Absence.CLEAR if clear else Absence.UNCLEAR,
+        )
+
+    def _not_after(self, now: float) -> ModelHealth:
+        """The health with ``now`` for the times of probes that are later."""
+        return replace(
+            self,
+            probed_at=None,
+            answered_at=_earlier(self.answered_at, now),
+            missing_since=_earlier(self.missing_since, now),
+            missing_at=_earlier(self.missing_at, now),
+            failing_since=_earlier(self.failing_since, now),
         )
 
     def after_list(self, at: float, lifecycle: Lifecycle | None, retires_at: float | None) -> ModelHealth:
@@ -160,6 +177,10 @@ class RoleHealth:
             self.of(model).failing_since is not None and self.of(model).gone is None for model in slots.values()
         )
         return self.looked_at + (again if unsure else daily)
+
+    def ahead_of(self, now: float) -> bool:
+        """Whether the job looked later than ``now``: the clock of its machine was ahead, and nothing waits for that."""
+        return self.looked_at > now + HOUR
 
 
 def to_document(health: RoleHealth) -> bytes:
@@ -222,6 +243,10 @@ def _model(fields: Fields) -> ModelHealth:
         failure=fields.optional_text("failure"),
         lifecycle=None if lifecycle is None else Lifecycle(lifecycle),
     )
+
+
+def _earlier(at: float | None, now: float) -> float | None:
+    return None if at is None else min(at, now)
 
 
 def _when(at: float) -> str:

@@ -17,6 +17,7 @@ from killswitch.wording import plain
 OTHER = "other"
 MAX_ANSWERED = 20  # models that answer for one role, and pins of one role, told apart; the rest is `OTHER`
 _MAX_ROLES = 200  # roles told apart; the rest is `OTHER`
+_MAX_ANSWERED = 1000  # characters of a name that are looked at: an answer may name a model of megabytes
 _MAX_VERDICTS = 4096  # remembered; a provider that names a new model in each answer must not fill the memory
 # Before a model's id where a client names the provider, or a provider the kind of thing.
 _PREFIXES = (
@@ -119,6 +120,7 @@ class Mismatches:
         return tuple(self._seen.values())
 
     def _judged(self, role: str, pinned: str, answered: str) -> ModelMismatch | None:
+        answered = answered[:_MAX_ANSWERED]
         expected = self._deployments.get(pinned, pinned)
         named = self._deployments.get(answered, answered)
         verdict = None if matches(expected, named) else self._mismatch(role, pinned, answered)

@@ -12,8 +12,9 @@ from killswitch.registry import gate_runs
 from killswitch.registry.arming import armable
 from killswitch.registry.registry import Registry
 from killswitch.roles.pairs import PairKind, RolePair
+from killswitch.rules.loading import Rules
 from killswitch.stores import Put, keys
-from killswitch.trips.armed_pairs import stored_pair
+from killswitch.trips.armed_pairs import put_pair, stored_pair
 from tests.doubles.fleet import START, Fleet
 from tests.doubles.gate_records import NEW, OLD, gate_run
 from tests.doubles.memory_store import MemoryStore
@@ -83,3 +84,20 @@ def test_a_damaged_role_stops_the_plan_and_no_trip(fleet: Fleet) -> None:
     fleet.run(40)
     assert stages(fleet) == ["one"]
     assert not fleet.flips()
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_a_reference_taken_out_of_the_file_is_no_way_around(fleet: Fleet, *, another: bool) -> None:
+    """The generation was armed with slots: a step still asks whether the role pins these models."""
+    _pass(fleet)
+    store = MemoryStore(fleet.server, "ann")
+    found = armable(store, UP, rollout="copilot", users=True, config=None, now=fleet.clock.wall(), by="ann")
+    store.commit((), (put_pair(replace(found.pair, generation=1)),))
+    if another:
+        _registry(fleet).set_candidate(ROLE, "newer-model", reason="newer still")
+    plain = replace(fleet.rollouts["copilot"], control=OLD, canary=NEW)
+    for replica in fleet.replicas:
+        replica.rules = Rules({"copilot": plain}, "digest-2")
+    fleet.run(40)
+    assert stages(fleet) == (["one"] if another else ["one", "two"])
+    assert not fleet.pages(PageKind.INTERNAL_ERROR)

@@ -239,3 +239,13 @@ def test_the_page_of_a_model_with_slashes_has_one_key(world: World) -> None:
     (page,) = world.look()
     assert "/" not in page.id
     assert model in page.headline
+
+
+def test_a_clock_that_was_ahead_ends_no_daily_probes(world: World) -> None:
+    world.clock.jump_wall(3650 * DAY)
+    world.look()
+    world.clock.jump_wall(-3650 * DAY)
+    world.provider.failures[PROD] = Probe(0.0, "404: no such model", Absence.CLEAR)
+    (page,) = world.look()
+    assert page.kind == "MODEL_GONE"
+    assert world.look() == []

@@ -103,6 +103,20 @@ def test_a_liar_causes_a_bounded_number_of_pages(world: World) -> None:
     assert len(world.outbox()) == MAX_PAGES
 
 
+def test_an_earlier_pins_pages_use_up_none_of_a_later(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """After a gateway that named many models, another pin that moves a year later is paged."""
+    pages = world.pages_of()
+    for number in range(2 * MAX_PAGES):
+        world.report(f"liar-{number}", row(f"model-{number}"))
+    for _ in range(3):
+        pages.look()
+    assert len([one for one in caplog.records if "no more are paged" in one.message]) == 1
+    put_roles(world.store, role(prod="gpt-6-2026-07-01", number=2))
+    world.report("a", row(pinned="gpt-6-2026-07-01"))
+    pages.look()
+    assert len(world.outbox()) == MAX_PAGES + 1
+
+
 def test_hostile_names_are_plain_on_the_page(world: World) -> None:
     world.report("a", row("<script>alert(1)</script> @channel"))
     world.pages_of().look()

@@ -80,6 +80,16 @@ def test_an_older_probe_changes_nothing() -> None:
     assert health.after(Probe(AT - 1, "404", Absence.CLEAR)) == health
 
 
+def test_a_clock_that_was_ahead_silences_no_later_probe() -> None:
+    ahead = AT + 900 * DAY
+    gone = ModelHealth(MODEL).after(Probe(ahead, "404", Absence.CLEAR))
+    assert gone.after(Probe(AT)).gone is None
+    answered = ModelHealth(MODEL).after(Probe(ahead))
+    assert answered.after(Probe(AT - DAY)).answered_since(AT) is False
+    failing = ModelHealth(MODEL).after(Probe(ahead, "503")).after(Probe(AT, "503"))
+    assert failing.after(Probe(AT + DAY, "503")).unknown(AT + 3 * DAY) is not None
+
+
 def test_a_retired_entry_of_a_list_counts_unless_it_answers() -> None:
     listed = ModelHealth(MODEL).after_list(AT, Lifecycle.RETIRED, None)
     assert listed.gone == "gpt-4o-2024-08-06 is retired, the list of its provider says"

@@ -152,3 +152,11 @@ class Raises:
 )
 def test_the_model_is_found_in_each_providers_answer(payload: Any, model: str | None) -> None:
     assert answered_model(payload) == model
+
+
+def test_of_a_name_of_megabytes_little_is_looked_at() -> None:
+    """The request waits while it is compared. Its prefixes, taken off one by one, cost a second for half a megabyte."""
+    mismatches, registry = counting()
+    mismatches.answered("triage", PIN, "models/" * 20_000 + PIN)
+    (((_, _, answered), number),) = counted(registry).items()
+    assert (number, len(answered)) == (1.0, 200)
